@@ -1,0 +1,106 @@
+"""IP addresses: text to packed bytes, strictly, and back (engine.md 2.2). The only place that reads address text.
+
+A packed address is 4 or 16 bytes in network order; an IPv4-mapped IPv6 address is always its 4 bytes, so
+that each address has one form.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Address
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from typing import NamedTuple
+
+_MAPPED = bytes(10) + b"\xff\xff"
+
+
+class Network(NamedTuple):
+    """A network: its packed address with all host bits clear, and its length in bits (32 or 128: one address)."""
+
+    address: bytes
+    length: int
+
+    @property
+    def single(self) -> bool:
+        """Whether it is one address alone."""
+        return self.length == len(self.address) * 8
+
+
+def parse_address(text: str) -> bytes:
+    """Return the packed form of one address (spaces around it are ignored).
+
+    Raises ValueError, saying what would be right, for anything but a plain IPv4 or IPv6 address: leading
+    zeros, short forms, ports, zone ids, lengths.
+    """
+    text = text.strip()
+    try:
+        packed = inet_pton(AF_INET6 if ":" in text else AF_INET, text)
+    except (OSError, ValueError):
+        raise ValueError(_complaint(text)) from None
+    return packed[12:] if packed.startswith(_MAPPED) and len(packed) == 16 else packed
+
+
+def parse_network(text: str) -> tuple[Network, bool]:
+    """Return the network that ``text`` (an address, or an address/length) names, and whether host bits were set.
+
+    Host bits are cleared. A mapped address with a length of 96 or more is an IPv4 network; with a shorter one
+    it stays IPv6. Raises ValueError, saying what would be right.
+    """
+    head, slash, tail = text.strip().partition("/")
+    if not slash:
+        packed = parse_address(head)
+        return Network(packed, len(packed) * 8), False
+    if head != head.strip():
+        raise ValueError("no space may stand before the / of a network")
+    packed = parse_address(head)
+    bits = 128 if ":" in head else 32
+    length = _length(tail, bits)
+    if bits == 128 and len(packed) == 4:
+        if length >= 96:
+            length, bits = length - 96, 32
+        else:
+            packed = _MAPPED + packed
+    number = int.from_bytes(packed, "big")
+    kept = number >> (bits - length) << (bits - length)
+    return Network(kept.to_bytes(bits // 8, "big"), length), kept != number
+
+
+def format_address(packed: bytes) -> str:
+    """Return the usual text of a packed address (RFC 5952 for IPv6)."""
+    return inet_ntop(AF_INET, packed) if len(packed) == 4 else str(IPv6Address(packed))
+
+
+def format_network(network: Network) -> str:
+    """Return the text of a network: with its length, or without where it is a single address."""
+    text = format_address(network.address)
+    return text if network.single else f"{text}/{network.length}"
+
+
+def _length(text: str, bits: int) -> int:
+    if text.isascii() and text.isdigit() and len(text) <= 3 and str(int(text)) == text and int(text) <= bits:
+        return int(text)
+    if "." in text:
+        raise ValueError(f"a mask is a length from 0 to {bits} (10.0.0.0/24), not an address")
+    raise ValueError(f"the length after / must be a number from 0 to {bits}, without leading zeros")
+
+
+def _complaint(text: str) -> str:
+    """Say what is wrong with a text that is no address."""
+    if not text:
+        return "an address is wanted, here is none"
+    if "/" in text:
+        return "a single address is wanted, not a network"
+    if "%" in text:
+        return "an address without zone id (%...) is wanted"
+    host, _, port = text.rpartition(":")
+    if port.isdigit() and (host.count(".") == 3 or host.endswith("]")):
+        return "an address without port is wanted"
+    if text.startswith("["):
+        return "an address without brackets is wanted"
+    parts = text.split(".")
+    if ":" not in text and all(part.isascii() and part.isdigit() for part in parts):
+        if len(parts) != 4:
+            return "an IPv4 address has four parts (10.0.0.1)"
+        if any(len(part) > 1 and part[0] == "0" for part in parts):
+            return "an IPv4 address has no leading zeros"
+        return "each part of an IPv4 address is at most 255"
+    return "an IPv4 or IPv6 address is wanted (10.0.0.1, 2001:db8::1)"

@@ -1,0 +1,67 @@
+"""Every error that identengine raises on purpose: one root, so that a caller may catch all of them.
+
+A rejected call is *not* an error: it is an answer, a :class:`~identengine.model.Decision`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+
+class IdentengineError(Exception):
+    """The root of all errors raised on purpose."""
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """One mistake in a book that is being loaded, with its place and what would be right."""
+
+    file: str
+    """Path of the file as the operator named it, or what stands for it (``command line``)."""
+    line: int | None
+    """Line of the file, counted from 1; None where the mistake is the file's as a whole."""
+    column: str | None
+    """Name of the column; None where the mistake is the row's as a whole."""
+    value: str | None
+    """The value as it stands there; None where there is none. Never a password."""
+    expected: str
+    """What is wrong and what would be right, as a clause that can follow a colon."""
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        column = f" {self.column}" if self.column else ""
+        value = f" {self.value!r}" if self.value is not None else ""
+        return f"{place}:{column}{value}: {self.expected}"
+
+
+class LoadError(IdentengineError):
+    """A book could not be loaded; nothing was changed.
+
+    ``problems`` holds the first of them (at most 100, interfaces.md 1), ``total`` how many there are.
+    """
+
+    def __init__(self, problems: Sequence[Problem], total: int | None = None) -> None:
+        self.problems = tuple(problems)
+        self.total = len(self.problems) if total is None else total
+        super().__init__(f"{self.total} mistakes" if self.total != 1 else str(self.problems[0]))
+
+
+class ConfigError(IdentengineError):
+    """The config cannot be used; ``problems`` names each mistake with its key."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(self.problems))
+
+
+class StoreError(IdentengineError):
+    """The store cannot be read or written: missing, damaged, full, read-only, of another format."""
+
+
+class KeyFileError(IdentengineError):
+    """The key of the passwords is missing, unreadable, open to others, or not the one they were kept under."""
+
+
+class WireError(IdentengineError):
+    """Bytes from a peer that are not a message of the protocol."""
