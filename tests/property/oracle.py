@@ -1,0 +1,519 @@
+"""A slow, linear reading of the spec: what one request must be answered (engine.md 2, 3, 4, 6, 7).
+
+It is written to be checked against the text with a finger on the line, and shares no code with the engine: one
+loop over all accounts for each request, own normal forms, addresses by the standard library. Only the words of
+:mod:`identengine.model` are used, as plain data. Passwords in ``Rows`` are in clear.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from identengine.model import Account, Client, Did, Digest, Request
+from identengine.options import IdentifyOptions
+
+CODES = {  # engine.md 7: SIP, Q.850
+    "invalid_request": (400, 96),
+    "unknown_source": (403, 21),
+    "gateway_mismatch": (403, 21),
+    "protocol_mismatch": (403, 21),
+    "port_mismatch": (403, 21),
+    "tech_prefix_mismatch": (403, 21),
+    "ambiguous": (403, 21),
+    "auth_required": (401, 57),
+    "bad_password": (403, 57),
+    "account_disabled": (403, 21),
+    "client_blocked": (403, 21),
+    "src_not_allowed": (403, 21),
+    "no_did": (403, 21),
+    "invalid_destination": (484, 28),
+}
+"""The reasons that this oracle can answer; capacity, CPS and overload are not its business."""
+
+RANK_RULES = (
+    "mask",
+    "tech prefix",
+    "gateway",
+    "port",
+    "protocol",
+    "lowest id",
+    "tech_prefix_first swaps",
+    "credentials decide a tie",
+)
+"""What can put one candidate before another (engine.md 3.3, 3.4, 3.6)."""
+
+Overrides = Mapping[tuple[str, int | None], tuple[int, int]]
+"""Other codes from the config: (reason, account id or None for all) to SIP and Q.850."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One version of the book, passwords in clear."""
+
+    clients: tuple[Client, ...]
+    accounts: tuple[Account, ...]
+    dids: tuple[Did, ...] = ()
+    version: int = 1
+
+    def client(self, client_id: int) -> Client:
+        return next(client for client in self.clients if client.id == client_id)
+
+    def chain(self, client_id: int) -> list[Client]:
+        """The client, its reseller, that one's reseller ..."""
+        chain = [self.client(client_id)]
+        while chain[-1].parent_id is not None:
+            chain.append(self.client(chain[-1].parent_id))
+        return chain
+
+
+@dataclass
+class Expected:
+    """The right answer, and what decided it (for the table of how often each rule did)."""
+
+    fields: dict[str, Any]
+    """As ``msgspec.to_builtins`` of the Decision: fields without value are not there."""
+    src_choice: frozenset[str] | None = None
+    """Where ``overwrite`` replaced the number: what ``src_number`` may be (then not in ``fields``)."""
+    rules: list[str] = field(default_factory=list)
+
+    def agrees(self, answer: Mapping[str, Any]) -> bool:
+        rest = dict(answer)
+        if self.src_choice is not None and rest.pop("src_number", None) not in self.src_choice:
+            return False
+        return rest == self.fields
+
+
+class Rejected(Exception):  # noqa: N818 - a reject is an answer, not an error (engine.md 7)
+    def __init__(
+        self, reason: str, account: Account | None = None, field: str | None = None, value: object = None
+    ) -> None:
+        self.reason, self.account, self.field = reason, account, field
+        self.value = None if value is None else str(value)
+
+
+class Asked(NamedTuple):
+    """A request whose fields are all usable, in normal form; None is absent."""
+
+    src_ip: ipaddress.IPv4Address | ipaddress.IPv6Address | None
+    src_port: int | None
+    protocol: str | None
+    gateway: str | None
+    name: str | None
+    password: str | None
+    digest: Digest | None
+    src_number: str | None
+    dst_number: str | None
+
+
+class Candidate(NamedTuple):
+    account: Account
+    mask: int
+    matched: str
+
+
+def decide(rows: Rows, options: IdentifyOptions, overrides: Overrides, request: Request, mode: str) -> Expected:
+    """Return the right answer to ``request``; ``mode`` is ``authorize`` or ``identify``."""
+    expected = Expected({"accepted": False, "version": rows.version})  # 8.1: each answer names its version
+    direction = trimmed(request.direction) or "origination"  # interfaces.md 3: the default
+    if direction in ("origination", "termination"):
+        expected.fields["direction"] = direction
+    try:
+        answer = _answer(rows, options, request, direction, expected)
+        answer["accepted"] = True
+        if mode == "authorize":
+            answer["unreserved"] = True  # issue 3: there is no set of calls yet
+    except Rejected as no:
+        named = no.account.id if no.account else None
+        codes = overrides.get((no.reason, named)) or overrides.get((no.reason, None)) or CODES[no.reason]
+        answer = {
+            "reason": no.reason,
+            "sip_code": codes[0],
+            "q850": codes[1],
+            "field": no.field,
+            "value": no.value,
+        }
+        if no.account:  # 3.7: a reject names the account only where one was found
+            answer |= _who(rows, no.account)
+    expected.fields |= {name: value for name, value in answer.items() if value is not None}
+    return expected
+
+
+def _answer(
+    rows: Rows, options: IdentifyOptions, request: Request, direction: str, expected: Expected
+) -> dict[str, Any]:
+    """Engine.md 6: validate, identify, credentials, client status, strip, Src Policy, answer."""
+    asked, account_id = _validated(request, direction, options)
+    if direction == "termination" and account_id is not None:  # 3.9: routing has picked the vendor
+        account = next((account for account in rows.accounts if account.id == account_id), None)
+        if account is None:
+            raise Rejected("unknown_source")
+        if not account.term_enabled:
+            raise Rejected("account_disabled")
+        answer = {"matched_by": "account_id", "ambiguous": False}
+    else:
+        winner, ambiguous = _identified(rows, options, asked, direction, expected.rules)
+        account = winner.account
+        answer = {"matched_by": str(account.ident_by), "matched": winner.matched, "ambiguous": ambiguous}
+
+    # 3.5: checked after identification, with no fall-through; a blocked reseller above counts too
+    if any(client.status == "blocked" for client in rows.chain(account.client_id)):
+        raise Rejected("client_blocked", account)
+    if asked.dst_number is None:  # 3.9, in both directions
+        raise Rejected("invalid_destination", account)
+
+    answer |= _who(rows, account) | {"tech_prefix": account.tech_prefix, "src_rewritten": False}
+    answer |= {"src_number": asked.src_number, "dst_number": asked.dst_number}
+    prefix = account.tech_prefix or ""
+    if direction == "termination":
+        if account_id is not None:
+            answer["dst_number"] = prefix + asked.dst_number  # 3.9
+        return answer | _where_to_send(rows, account)
+
+    answer["dst_number"] = asked.dst_number[len(prefix) :]  # 3.9: once, not normalised again
+    if not answer["dst_number"]:
+        raise Rejected("invalid_destination", account)
+    _src_policy(rows, options, account, asked, answer, expected)
+    answer["rate_table"] = _first(account.orig_rate_table, (c.rate_table for c in rows.chain(account.client_id)))
+    answer["routing_plan"] = _first(
+        account.orig_routing_plan, (c.routing_plan for c in rows.chain(account.client_id))
+    )
+    answer["tag"] = account.orig_tag
+    return answer
+
+
+# --- 2. Normal forms --------------------------------------------------------------------------------------
+
+
+def trimmed(text: str | None) -> str | None:
+    """2.3: a field that is empty after trimming is absent."""
+    return (text.strip() or None) if text is not None else None
+
+
+def normal_form(text: str) -> str:
+    """2.1, without ``international_prefixes``; ValueError where what is left is no number."""
+    left = "".join(c for c in text if c not in " -.()")
+    left = left[1:] if left[:1] == "+" else left
+    if len(left) > 64 or not all("!" <= c <= "~" for c in left):
+        raise ValueError(text)
+    return left
+
+
+def without_international(number: str, prefixes: Iterable[str]) -> str:
+    """2.1: the longest fitting one is dropped."""
+    fitting = [prefix for prefix in prefixes if number.startswith(prefix)]
+    return number[len(max(fitting, key=len)) :] if fitting else number
+
+
+def address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """2.2: one address; a mapped one is IPv4; ValueError for all else."""
+    if "%" in text:
+        raise ValueError(text)
+    found = ipaddress.ip_address(text.strip())
+    return getattr(found, "ipv4_mapped", None) or found
+
+
+@lru_cache(maxsize=10_000)
+def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """2.2: host bits cleared; a mapped one with a mask of 96 or more is IPv4."""
+    found = ipaddress.ip_network(text, strict=False)
+    if isinstance(found, ipaddress.IPv6Network) and found.prefixlen >= 96:
+        mapped = found.network_address.ipv4_mapped
+        if mapped is not None:
+            return ipaddress.IPv4Network((mapped, found.prefixlen - 96))
+    return found
+
+
+def network_text(net: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:
+    """Interfaces.md 3: a matched network has its length, a single address none."""
+    return str(net.network_address) if net.prefixlen == net.max_prefixlen else str(net)
+
+
+def _validated(request: Request, direction: str, options: IdentifyOptions) -> tuple[Asked, int | None]:
+    # 2.1: an invalid dst_number before anything else; an absent one is not invalid
+    try:
+        written = request.dst_number or ""
+        dst = normal_form(written) if trimmed(written) else ""
+    except ValueError:
+        raise Rejected("invalid_destination") from None
+
+    # 2.5: never taken for absent; the answer names field and value
+    if direction not in ("origination", "termination"):
+        raise Rejected("invalid_request", field="direction", value=request.direction)
+    account_id = None
+    if direction == "termination":  # 3.9: on origination account_id is ignored
+        account_id = _integer("account_id", request.account_id)
+    src_ip = None
+    if trimmed(request.src_ip):
+        try:
+            src_ip = address(request.src_ip or "")
+        except ValueError:
+            raise Rejected("invalid_request", field="src_ip", value=request.src_ip) from None
+    src_port = _integer("src_port", request.src_port, highest=65535)
+
+    # 2.1: an invalid src_number counts as absent; nothing left is an absent number
+    try:
+        src = without_international(normal_form(request.src_number or ""), options.international_prefixes)
+    except ValueError:
+        src = ""
+
+    name = trimmed(request.name)
+    if name is None and request.digest is not None:  # interfaces.md 3: a digest without name names its username
+        name = trimmed(request.digest.username)
+    asked = Asked(
+        src_ip=src_ip,
+        src_port=src_port,
+        protocol=trimmed(request.protocol),
+        gateway=trimmed(request.gateway),
+        name=name,
+        password=request.password,  # 2.3: not trimmed, an empty one was brought
+        digest=request.digest,
+        src_number=src or None,
+        dst_number=dst or None,
+    )
+    return asked, account_id
+
+
+def _integer(name: str, value: int | str | None, highest: int | None = None) -> int | None:
+    """Interfaces.md 3: integers or decimal strings; 1 and up (engine.md 1.2, 2.3)."""
+    text = trimmed(str(value)) if value is not None else None
+    if text is None:
+        return None
+    usable = all(c in "0123456789" for c in text) and int(text) >= 1 and (highest is None or int(text) <= highest)
+    if not usable:
+        raise Rejected("invalid_request", field=name, value=value)
+    return int(text)
+
+
+# --- 3. Identification ------------------------------------------------------------------------------------
+
+
+def _identified(
+    rows: Rows, options: IdentifyOptions, asked: Asked, direction: str, rules: list[str]
+) -> tuple[Candidate, bool]:
+    """3.1 to 3.8: the account whose call it is, and whether that was ambiguous."""
+    classes: list[str] = list(options.classes)  # 3.2
+    if direction == "origination" and options.passwordless_name == "after_ip" and "name" in classes:
+        # 3.6: a class of its own, tried right after ip
+        classes.insert(classes.index("ip") + 1 if "ip" in classes else len(classes), "passwordless name")
+
+    candidates: dict[str, list[Candidate]] = {cls: [] for cls in classes}
+    disabled_would_match = False
+    near_misses: set[str] = set()
+    for account in rows.accounts:
+        for cls in classes:
+            hit = _hit(account, asked, direction, options) if _in_class(account, cls, direction, options) else None
+            if hit is None:
+                continue
+            failed = _failed_constraint(account, asked, options)
+            if not account.orig_enabled and not account.term_enabled:  # 3.5: disabled, hides nobody
+                disabled_would_match |= failed is None
+            elif not (account.orig_enabled if direction == "origination" else account.term_enabled):
+                pass  # 3.5, 3.8: for this direction it does not exist
+            elif failed is None:
+                candidates[cls].append(hit)
+            else:
+                near_misses.add(failed)
+
+    for cls in classes:  # 3.2: the first class with a candidate decides
+        if candidates[cls]:
+            return _best(candidates[cls], cls, options, asked, direction, rules)
+    if disabled_would_match:  # 3.5: before any near miss
+        raise Rejected("account_disabled")
+    for failed in ("tech_prefix", "port", "protocol", "gateway"):  # 3.7: that of the account that got furthest
+        if failed in near_misses:
+            raise Rejected(f"{failed}_mismatch")
+    raise Rejected("unknown_source")
+
+
+def _in_class(account: Account, cls: str, direction: str, options: IdentifyOptions) -> bool:
+    """3.2, 3.6: whether the account is tried in this class."""
+    if account.ident_by == "name" and account.password is None and direction == "origination":
+        # "deny": as if the account were not there
+        return cls == {"deny": None, "after_ip": "passwordless name", "normal": "name"}[options.passwordless_name]
+    return account.ident_by == cls
+
+
+def _hit(account: Account, asked: Asked, direction: str, options: IdentifyOptions) -> Candidate | None:
+    """3.1: whether one of ``ident`` matches; of several networks the longest counts."""
+    if account.ident_by == "ip":
+        around = [net for net in map(network, account.ident) if asked.src_ip is not None and asked.src_ip in net]
+        if not around:
+            return None
+        longest = max(around, key=lambda net: net.prefixlen)
+        return Candidate(account, longest.prefixlen, network_text(longest))
+    if account.ident_by == "name":
+        return Candidate(account, 0, asked.name) if asked.name in account.ident and asked.name else None
+    number = asked.src_number  # the caller's
+    if direction == "termination":  # the callee's; 2.1: compared without the international prefix
+        number = without_international(asked.dst_number or "", options.international_prefixes)
+    anis = [without_international(normal_form(ani), options.international_prefixes) for ani in account.ident]
+    return Candidate(account, 0, number) if number and number in anis else None
+
+
+def _failed_constraint(account: Account, asked: Asked, options: IdentifyOptions) -> str | None:
+    """3.1, in the order of 3.7: the first constraint that fails. A lacking field satisfies none."""
+    if account.gateways and not any(_same_word(gateway, asked.gateway) for gateway in account.gateways):
+        return "gateway"
+    if _tells_protocol(account, options) and not _same_word(account.term_protocol, asked.protocol):
+        return "protocol"
+    if _tells_port(account, options) and account.term_port != asked.src_port:
+        return "port"
+    if account.tech_prefix and not (asked.dst_number or "").startswith(account.tech_prefix):
+        return "tech_prefix"
+    return None
+
+
+def _same_word(ours: str | None, theirs: str | None) -> bool:
+    """2.3: protocol and gateway are trimmed and case-insensitive."""
+    return ours is not None and theirs is not None and ours.strip().casefold() == theirs.strip().casefold()
+
+
+def _tells_protocol(account: Account, options: IdentifyOptions) -> bool:
+    return account.term_protocol is not None and options.match_protocol == "always"
+
+
+def _tells_port(account: Account, options: IdentifyOptions) -> bool:
+    return account.term_port is not None and options.match_port == "always"
+
+
+def _best(
+    candidates: list[Candidate], cls: str, options: IdentifyOptions, asked: Asked, direction: str, rules: list[str]
+) -> tuple[Candidate, bool]:
+    """3.3, 3.4, 3.6: rank, credentials, tie."""
+
+    def rank(candidate: Candidate, swap: bool) -> tuple[tuple[str, int], ...]:
+        account = candidate.account
+        first = [("mask", candidate.mask), ("tech prefix", len(account.tech_prefix or ""))]
+        return (
+            *(reversed(first) if swap else first),
+            ("gateway", len(account.gateways) > 0),
+            ("port", _tells_port(account, options)),
+            ("protocol", _tells_protocol(account, options)),
+        )
+
+    def equals_of_the_best(swap: bool) -> list[Candidate]:
+        best = max([value for _, value in rank(candidate, swap)] for candidate in candidates)
+        return [c for c in candidates if [value for _, value in rank(c, swap)] == best]
+
+    swap = options.rank == "tech_prefix_first"
+    tied = equals_of_the_best(swap)
+    if swap and tied != equals_of_the_best(False):
+        rules.append("tech_prefix_first swaps")
+    behind = [c for c in candidates if c not in tied]
+    if behind:
+        best, second = rank(tied[0], swap), max((rank(c, swap) for c in behind), key=lambda r: [v for _, v in r])
+        rules.append(next(ours[0] for ours, theirs in zip(best, second, strict=True) if ours != theirs))
+
+    brought = asked.password is not None or asked.digest is not None
+    left = [c for c in tied if direction == "termination" or _verified(c.account, cls, asked, brought, options)]
+    if not left:  # no fall-through to another rank or class
+        raise Rejected("bad_password" if brought else "auth_required")
+    if len(left) < len(tied):
+        rules.append("credentials decide a tie")
+    if len(left) > 1:
+        if options.strict_ambiguity and len({c.account.client_id for c in left}) > 1:
+            raise Rejected("ambiguous")
+        rules.append("lowest id")
+    return min(left, key=lambda c: c.account.id), len(left) > 1
+
+
+def _verified(account: Account, cls: str, asked: Asked, brought: bool, options: IdentifyOptions) -> bool:
+    """3.6: an account without a password, where it is a candidate at all, counts as verified."""
+    if account.password is None:
+        return True
+    if not brought:
+        return cls != "name" and not options.require_password
+    good = asked.password is None or asked.password == account.password
+    return good and (asked.digest is None or digest_verifies(asked.digest, asked.name, account.password))
+
+
+def digest_verifies(digest: Digest, name: str | None, password: str) -> bool:
+    """RFC 7616 3.4 with MD5 (the default) or SHA-256, qop auth or none; all else does not verify."""
+    if trimmed(digest.username) is None or trimmed(digest.username) != name:  # interfaces.md 3
+        return False
+    algorithm = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}.get((trimmed(digest.algorithm) or "MD5").upper())
+    qop = trimmed(digest.qop)
+    needed = [digest.realm, digest.nonce, digest.uri, digest.method, digest.response]
+    needed += [digest.nc, digest.cnonce] if qop else []
+    if algorithm is None or qop not in (None, "auth") or any(part is None for part in needed):
+        return False
+
+    def h(*parts: str | None) -> str:
+        return algorithm(":".join(part or "" for part in parts).encode()).hexdigest()
+
+    ha1 = h(digest.username, digest.realm, password)
+    ha2 = h(digest.method, digest.uri)
+    middle = [digest.nonce, digest.nc, digest.cnonce, qop] if qop else [digest.nonce]
+    return digest.response == h(ha1, *middle, ha2)
+
+
+# --- After a match ----------------------------------------------------------------------------------------
+
+
+def _who(rows: Rows, account: Account) -> dict[str, Any]:
+    client = rows.client(account.client_id)
+    return {
+        "account_id": account.id,
+        "account_name": account.name,
+        "client_id": client.id,
+        "client_name": client.name,
+    }
+
+
+def _first(own: str | None, above: Iterable[str | None]) -> str | None:
+    """1.6: an account's wins over its client's, and that over its reseller's, up the chain."""
+    return next((value for value in (own, *above) if value is not None), None)
+
+
+def _where_to_send(rows: Rows, account: Account) -> dict[str, Any]:
+    """3.9, termination."""
+    host = None
+    if account.ident_by == "ani":
+        host = account.term_routing_ip
+    elif account.ident_by == "ip":  # the first single address in ident, as written
+        singles = [text for text in account.ident if network(text).prefixlen == network(text).max_prefixlen]
+        host = singles[0].split("/")[0] if singles else None
+    chain = rows.chain(account.client_id)
+    return {
+        "host": host,
+        "port": account.term_port,
+        "protocol": account.term_protocol,
+        "proxy": account.term_proxy,
+        "rate_table": _first(account.term_rate_table, (client.term_rate_table for client in chain)),
+        "tag": account.term_tag,
+    }
+
+
+def active_dids(rows: Rows, account: Account, options: IdentifyOptions) -> frozenset[str]:
+    """1.3, 2.1: the account's own active DIDs without international prefix; nothing left is no number."""
+    own = [did.number for did in rows.dids if did.account_id == account.id and did.status == "active"]
+    numbers = (without_international(normal_form(number), options.international_prefixes) for number in own)
+    return frozenset(number for number in numbers if number)
+
+
+def _src_policy(
+    rows: Rows,
+    options: IdentifyOptions,
+    account: Account,
+    asked: Asked,
+    answer: dict[str, Any],
+    expected: Expected,
+) -> None:
+    """Engine.md 4."""
+    if account.src_policy == "allow_any":
+        return
+    dids = active_dids(rows, account, options)
+    if account.src_policy == "overwrite" and not dids:  # 4.4
+        raise Rejected("no_did", account)
+    if asked.src_number in dids:  # 4.1
+        return
+    if account.src_policy == "reject":  # 4.2
+        raise Rejected("src_not_allowed", account)
+    del answer["src_number"]
+    answer["src_rewritten"] = True
+    expected.src_choice = dids
