@@ -1,0 +1,120 @@
+"""The active DIDs of one version: one immutable sorted table, no Python object a number (engine.md 4.5).
+
+A number of at most 18 digits is the integer that its digits make behind a leading 1 (so that ``044`` and
+``44`` differ), 8 bytes in the table; the few others (letters, ``*``, ``#``, longer ones) are kept as text
+beside it. An account's numbers stand together, ascending, the others behind them: an order that their set
+alone determines, on every node and after every import (engine.md 4.3).
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable
+
+import msgspec
+
+from identengine.numbering import national
+
+_DIGITS = 18
+
+
+class Packed(msgspec.Struct, frozen=True):
+    """Active DIDs of one account, or a run of them, ready for the table.
+
+    ``codes``: the integers, ascending, 8 bytes each in the machine's byte order; ``texts``: the other numbers.
+    """
+
+    codes: bytes
+    texts: tuple[str, ...] = ()
+
+    def runs(self, size: int = 2048) -> Iterable[Packed]:
+        """Cut into runs of at most ``size`` numbers, so that taking one up is a short step."""
+        step = size * 8
+        for start in range(0, len(self.codes), step):
+            yield Packed(self.codes[start : start + step])
+        for first in range(0, len(self.texts), size):
+            yield Packed(b"", self.texts[first : first + size])
+
+
+def pack(numbers: Iterable[str], international_prefixes: tuple[str, ...] = ()) -> Packed:
+    """Return an account's active DIDs, sorted, without repeats and without international prefix (engine.md 2.1).
+
+    ``numbers`` are in normal form. Sorting takes its time: the process that reads the store does it.
+    """
+    codes = set()
+    texts = set()
+    for number in numbers:
+        short = national(number, international_prefixes)
+        code = _code(short)
+        if code is not None:
+            codes.add(code)
+        elif short:
+            texts.add(short)
+    return Packed(array("Q", sorted(codes)).tobytes(), tuple(sorted(texts)))
+
+
+class DidTable:
+    """Which numbers an account may show. Filled by :meth:`add`, then :meth:`seal` ends its making."""
+
+    def __init__(self) -> None:
+        self._codes = array("Q")
+        self._texts: dict[int, tuple[str, ...]] = {}
+        self._accounts = array("Q")  # ascending once sealed; _ends[i] is where the codes of _accounts[i] end
+        self._starts = array("Q")
+        self._ends = array("Q")
+
+    def add(self, account_id: int, packed: Packed) -> None:
+        """Take up an account's numbers; the runs of one account come one after another, ascending."""
+        if not self._accounts or self._accounts[-1] != account_id:
+            self._accounts.append(account_id)
+            self._starts.append(len(self._codes))
+            self._ends.append(len(self._codes))
+        self._codes.frombytes(packed.codes)
+        self._ends[-1] = len(self._codes)
+        if packed.texts:
+            self._texts[account_id] = self._texts.get(account_id, ()) + packed.texts
+
+    def seal(self) -> None:
+        """End the making: afterwards the table never changes."""
+        accounts = self._accounts
+        if any(accounts[i] >= accounts[i + 1] for i in range(len(accounts) - 1)):
+            order = sorted(range(len(accounts)), key=accounts.__getitem__)
+            self._starts = array("Q", (self._starts[i] for i in order))
+            self._ends = array("Q", (self._ends[i] for i in order))
+            self._accounts = array("Q", (accounts[i] for i in order))
+
+    def __len__(self) -> int:
+        return len(self._codes) + sum(map(len, self._texts.values()))
+
+    def count(self, account_id: int) -> int:
+        """Return how many active numbers the account has."""
+        start, end = self._extent(account_id)
+        return end - start + len(self._texts.get(account_id, ()))
+
+    def owns(self, account_id: int, number: str) -> bool:
+        """Return whether ``number`` (normal form, no international prefix) is an active DID of the account."""
+        code = _code(number)
+        if code is None:
+            return number in self._texts.get(account_id, ())
+        start, end = self._extent(account_id)
+        place = bisect_left(self._codes, code, start, end)
+        return place < end and self._codes[place] == code
+
+    def nth(self, account_id: int, place: int) -> str:
+        """Return the account's number at ``place``, 0 to ``count - 1``."""
+        start, end = self._extent(account_id)
+        if place < end - start:
+            return str(self._codes[start + place])[1:]
+        return self._texts[account_id][place - (end - start)]
+
+    def _extent(self, account_id: int) -> tuple[int, int]:
+        place = bisect_left(self._accounts, account_id)
+        if place == len(self._accounts) or self._accounts[place] != account_id:
+            return 0, 0
+        return self._starts[place], self._ends[place]
+
+
+def _code(number: str) -> int | None:
+    # isdecimal would take digits of other scripts, but normal form is ASCII already.
+    return int("1" + number) if number.isdecimal() and len(number) <= _DIGITS else None
