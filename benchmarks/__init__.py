@@ -1,0 +1,1 @@
+"""Benchmarks: seeded books, requests with known answers, ratios measured in one run."""

@@ -1,0 +1,138 @@
+"""The engine in process, step by step: decode, read, identify, decide, encode; 1,000 to 1,000,000 accounts.
+
+``pytest benchmarks/test_engine.py [--quick]``. Each round takes all requests of a kind once, in an order in
+which no account comes twice in a row; every answer was checked before the clock starts.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from functools import cache
+
+import msgspec
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from benchmarks import books
+from identengine import index, matching, query
+from identengine.engine import Ask, Engine
+from identengine.index import Book
+from identengine.matching import Match
+from identengine.model import Decision, Request
+from identengine.options import IdentifyOptions
+from identengine.query import Query
+from identengine.reasons import ReasonTable
+
+OPTIONS = IdentifyOptions(passwordless_name="normal")
+BATCH = 16
+KINDS = ("single", "network", "name", "ani", "miss")
+
+
+@cache
+def _made(accounts: int) -> tuple[books.Book, Book]:
+    made = books.make(accounts)
+    built = index.build(OPTIONS, 1, bytes(32), made.clients, made.accounts, made.dids)
+    gc.collect()
+    gc.freeze()
+    return made, built
+
+
+def _measure(benchmark: BenchmarkFixture, step: str, accounts: int, requests: int, run: Callable[[], object]) -> None:
+    benchmark.extra_info.update(step=step, accounts=accounts, requests=requests)
+    benchmark.pedantic(run, rounds=20, warmup_rounds=2)
+
+
+def _reveal(_: str) -> str:
+    raise AssertionError("these books hold no passwords")
+
+
+def test_floor_dict(benchmark: BenchmarkFixture, accounts: int) -> None:
+    """The floor: one look-up of a fresh address text in a plain dict of the same addresses."""
+    made, _ = _made(accounts)
+    plain = {account.ident[0]: account for account in made.accounts}
+    keys = [request.src_ip for request, _ in made.requests["single"]]
+
+    def run() -> None:
+        for key in keys:
+            plain.get(key)
+
+    assert all(key in plain for key in keys)
+    _measure(benchmark, "dict look-up", accounts, len(keys), run)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_identify(benchmark: BenchmarkFixture, accounts: int, kind: str) -> None:
+    """Decoded request to match, normal forms included."""
+    made, built = _made(accounts)
+    requests = [request for request, _ in made.requests[kind]]
+
+    def one(request: Request) -> Match | object:
+        asked = query.read(request, built)
+        assert isinstance(asked, Query)
+        return matching.identify(built, asked, OPTIONS, _reveal)
+
+    for request, expected in made.requests[kind]:
+        found = one(request)
+        assert (found.bearer.account.id if isinstance(found, Match) else None) == expected, request
+
+    def run() -> None:
+        for request in requests:
+            one(request)
+
+    _measure(benchmark, f"identify {kind}", accounts, len(requests), run)
+
+
+@pytest.mark.parametrize("kind", ["single", "miss"])
+def test_decide(benchmark: BenchmarkFixture, accounts: int, kind: str) -> None:
+    """Whole decisions in batches of 16: identification, client, strip, Src Policy, answer."""
+    made, built = _made(accounts)
+    engine = Engine(ReasonTable(), None)
+    engine.take_up(built)
+    asks = [Ask("authorize", request, OPTIONS) for request, _ in made.requests[kind]]
+    batches = [asks[start : start + BATCH] for start in range(0, len(asks), BATCH)]
+    answers = [answer for batch in batches for answer in engine.decide(batch)]
+    for answer, (request, expected) in zip(answers, made.requests[kind], strict=True):
+        assert isinstance(answer, Decision)
+        assert answer.account_id == expected, request
+
+    def run() -> None:
+        for batch in batches:
+            engine.decide(batch)
+
+    _measure(benchmark, f"decide {kind}, batches of {BATCH}", accounts, len(asks), run)
+
+
+@pytest.mark.parametrize("form", ["json", "msgpack"])
+def test_decode(benchmark: BenchmarkFixture, form: str) -> None:
+    """Bytes of the parameters to a Request."""
+    requests = [request for request, _ in _made(1_000)[0].requests["single"]]
+    encode = msgspec.json.encode if form == "json" else msgspec.msgpack.encode
+    decoder = msgspec.json.Decoder(Request) if form == "json" else msgspec.msgpack.Decoder(Request)
+    texts = [encode({name: value for name, value in msgspec.structs.asdict(r).items() if value}) for r in requests]
+    assert [decoder.decode(text) for text in texts] == requests
+
+    def run() -> None:
+        for text in texts:
+            decoder.decode(text)
+
+    _measure(benchmark, f"decode {form}", 0, len(texts), run)
+
+
+@pytest.mark.parametrize("form", ["json", "msgpack"])
+def test_encode(benchmark: BenchmarkFixture, form: str) -> None:
+    """A Decision to bytes in a reused buffer."""
+    made, built = _made(1_000)
+    engine = Engine(ReasonTable(), None)
+    engine.take_up(built)
+    decisions = [engine.authorize(request, OPTIONS) for request, _ in made.requests["single"]]
+    encoder = msgspec.json.Encoder() if form == "json" else msgspec.msgpack.Encoder()
+    buffer = bytearray(4096)
+    decode = msgspec.json.decode if form == "json" else msgspec.msgpack.decode
+    assert [decode(encoder.encode(decision), type=Decision) for decision in decisions] == decisions
+
+    def run() -> None:
+        for decision in decisions:
+            encoder.encode_into(decision, buffer)
+
+    _measure(benchmark, f"encode {form}", 0, len(decisions), run)
