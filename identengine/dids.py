@@ -63,10 +63,12 @@ class DidTable:
         self._accounts = array("Q")  # ascending once sealed; _ends[i] is where the codes of _accounts[i] end
         self._starts = array("Q")
         self._ends = array("Q")
+        self._ascending = True
 
     def add(self, account_id: int, packed: Packed) -> None:
         """Take up an account's numbers; the runs of one account come one after another, ascending."""
         if not self._accounts or self._accounts[-1] != account_id:
+            self._ascending &= not self._accounts or self._accounts[-1] < account_id
             self._accounts.append(account_id)
             self._starts.append(len(self._codes))
             self._ends.append(len(self._codes))
@@ -76,9 +78,9 @@ class DidTable:
             self._texts[account_id] = self._texts.get(account_id, ()) + packed.texts
 
     def seal(self) -> None:
-        """End the making: afterwards the table never changes."""
+        """End the making: afterwards the table never changes. At once where accounts came in ascending order."""
         accounts = self._accounts
-        if any(accounts[i] >= accounts[i + 1] for i in range(len(accounts) - 1)):
+        if not self._ascending:
             order = sorted(range(len(accounts)), key=accounts.__getitem__)
             self._starts = array("Q", (self._starts[i] for i in order))
             self._ends = array("Q", (self._ends[i] for i in order))

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from identengine.dids import DidTable, pack
+
+NUMBERS = st.text("0123456789*#a", min_size=1, max_size=22)
+OWNED = st.dictionaries(st.integers(1, 40), st.sets(NUMBERS, max_size=30), max_size=8)
+
+
+def table_of(owned: dict[int, set[str]], size: int = 4) -> DidTable:
+    table = DidTable()
+    for account_id, numbers in owned.items():
+        for run in pack(numbers).runs(size):
+            table.add(account_id, run)
+    table.seal()
+    return table
+
+
+@given(OWNED, NUMBERS)
+def test_the_table_holds_what_a_dict_of_sets_holds(owned: dict[int, set[str]], other: str) -> None:
+    table = table_of(owned)
+    assert len(table) == sum(map(len, owned.values()))
+    for account_id in range(42):
+        numbers = owned.get(account_id, set())
+        assert table.count(account_id) == len(numbers)
+        assert {table.nth(account_id, place) for place in range(len(numbers))} == numbers
+        assert all(table.owns(account_id, number) for number in numbers)
+        assert table.owns(account_id, other) == (other in numbers)
+
+
+@given(OWNED)
+def test_the_order_is_that_of_the_set_alone(owned: dict[int, set[str]]) -> None:
+    forwards = table_of(owned, 3)
+    backwards = table_of(dict(reversed(owned.items())), 1000)
+    for account_id, numbers in owned.items():
+        places = range(len(numbers))
+        assert [forwards.nth(account_id, p) for p in places] == [backwards.nth(account_id, p) for p in places]
+
+
+def test_leading_zeros_tell_numbers_apart() -> None:
+    table = table_of({1: {"044", "44", "0044"}})
+    assert table.count(1) == 3
+    assert not table.owns(1, "00044")
+
+
+def test_international_prefixes_go_and_what_falls_together_is_one() -> None:
+    packed = pack(["0044170", "44170", "00", "01144170"], ("011", "00"))
+    table = DidTable()
+    table.add(1, packed)
+    table.seal()
+    assert [table.nth(1, place) for place in range(table.count(1))] == ["44170"]
+
+
+def test_an_account_without_numbers_and_an_empty_table() -> None:
+    table = table_of({})
+    assert not table.owns(1, "44")
+    assert table.count(1) == 0
+    assert len(table) == 0
