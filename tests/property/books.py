@@ -1,0 +1,495 @@
+"""Dense made-up books and requests that come near them, for the comparison with :mod:`oracle`.
+
+One generator, two sources of choice: a seeded ``random.Random`` where many cases are wanted fast, hypothesis where
+a failing case shall shrink. All values come from small pools, so that accounts overlap in everything they can.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+from hypothesis import strategies as st
+from oracle import CODES, Overrides, Rows, address, network, normal_form
+
+from identengine.model import Account, Client, ClientStatus, Did, DidStatus, Digest, IdentBy, Request, SrcPolicy
+from identengine.options import IdentifyOptions
+
+T = TypeVar("T")
+
+
+class Source(Protocol):
+    """Where choices come from. The first of a sequence, False and the least number are the simplest."""
+
+    def pick(self, items: Sequence[T]) -> T: ...
+    def chance(self, percent: int) -> bool: ...
+    def count(self, least: int, most: int) -> int: ...
+
+
+class Seeded:
+    """Fast: choices of a seeded generator."""
+
+    def __init__(self, seed: int | str) -> None:
+        self._random = random.Random(seed).random
+
+    def pick(self, items: Sequence[T]) -> T:
+        return items[int(self._random() * len(items))]
+
+    def chance(self, percent: int) -> bool:
+        return self._random() * 100 < percent
+
+    def count(self, least: int, most: int) -> int:
+        return least + int(self._random() * (most - least + 1))
+
+
+class Drawn:
+    """Shrinks: choices of hypothesis."""
+
+    def __init__(self, draw: Callable[[st.SearchStrategy[Any]], Any]) -> None:
+        self._draw = draw
+
+    def pick(self, items: Sequence[T]) -> T:
+        chosen: T = self._draw(st.sampled_from(items))
+        return chosen
+
+    def chance(self, percent: int) -> bool:
+        return bool(self._draw(st.integers(0, 99)) >= 100 - percent)
+
+    def count(self, least: int, most: int) -> int:
+        return int(self._draw(st.integers(least, most)))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A book with the config it is served under."""
+
+    rows: Rows
+    options: IdentifyOptions
+    overrides: Overrides = field(default_factory=dict)
+
+    def options_for(self, switch: tuple[str | None, str | None]) -> IdentifyOptions:
+        """The options as a switch with its own match_port and match_protocol has them."""
+        port, protocol = switch
+        return msgspec.structs.replace(
+            self.options,
+            match_port=port or self.options.match_port,
+            match_protocol=protocol or self.options.match_protocol,
+        )
+
+
+# --- Pools ------------------------------------------------------------------------------------------------
+
+NETWORKS = (
+    *("10.0.0.5", "10.0.0.6", "10.0.0.5/32", "10.0.0.4/30", "10.0.0.0/29", "10.0.0.0/24", "10.0.0.7/24"),
+    *("10.0.0.0/8", "10.0.0.0/31", "0.0.0.0/0", "198.51.100.8", "198.51.100.0/25", "10.0.1.0/24", "0.0.0.0/1"),
+    *("::ffff:10.0.0.5", "::FFFF:10.0.0.5/128", "::ffff:10.0.0.0/120", "::ffff:0a00:6", "::ffff:0:0/96"),
+    *("2001:db8::5", "2001:DB8::5/128", "2001:db8:0:0:0:0:0:6", "2001:db8::4/126", "2001:db8::/64"),
+    *("2001:db8::7/64", "2001:db8::/33", "2001:db8::/32", "::/0", "::/1", "::ffff:0:0/95"),
+)
+ADDRESSES = (
+    *("10.0.0.5", "10.0.0.6", "10.0.0.9", "10.0.1.5", "198.51.100.8", "192.0.2.77"),
+    *("2001:db8::5", "2001:db8::6", "2001:db8:0:1::5", "2001:db8:8000::1", "fe80::1"),
+)
+ADDRESS_TEXTS = {
+    "10.0.0.5": ("10.0.0.5", "::ffff:10.0.0.5", "::FFFF:0A00:0005", " 10.0.0.5 ", "0:0:0:0:0:ffff:10.0.0.5"),
+    "2001:db8::5": ("2001:db8::5", "2001:DB8::5", "2001:0db8:0000::0005", "2001:db8::0.0.0.5"),
+}
+BAD_ADDRESSES = (
+    *(
+        "10.0.0.5:5060",
+        "10.0.0",
+        "10.0.0.05",
+        "10.0.0.0/24",
+        "[2001:db8::5]",
+        "fe80::1%eth0",
+        "acme",
+        "10.0.0.256",
+    ),
+    *("1.2.3.4.5", "2001:db8", ":::", "10.0.0.5\x00", "\N{FULLWIDTH DIGIT ONE}0.0.0.5", "10.1", "0x0a.0.0.5"),
+)
+NAMES = ("acme", "Acme", "beta", "trunk 1", "10.0.0.5", "442070001", "b\N{LATIN SMALL LETTER U WITH DIAERESIS}ro")
+ANIS = ("442070001", "442070002", "00442070001", "0044207", "44207", "*77#", "00", "011442070001")
+PREFIXES = ("77#", "7", "77", "77#9", "99#", "9", "00", "0044", "5*")
+GATEWAYS = ("G1", "g2", "Stra\N{LATIN SMALL LETTER SHARP S}e")
+PROTOCOLS = ("sip", "H323", "iax2")
+PORTS = (5060, 5080)
+PASSWORDS = ("secret", "Secret", " p w ", "p\N{LATIN SMALL LETTER A WITH DIAERESIS}ss:wort")
+NUMBERS = ("44171", "442070001", "00442070001", "9", "+44171", "*77#", "0")
+DIDS = ("442070001", "00442070002", "442070002", "442070003", "00", "*77#", "0044207", "011442070004", "445559")
+BAD_NUMBERS = ("44\t171", "4" * 65, "44\N{ARABIC-INDIC DIGIT ONE}", "44\n", "\x7f44")
+CLASSES = (("name", "ip", "ani"),) * 20 + (
+    *(("ip", "name", "ani"), ("ani", "ip", "name"), ("ani", "name", "ip"), ("name", "ani"), ("ip", "ani")),
+    *(("ip",), ("name",), ("ani",), ("name", "ip"), ("ip", "ani", "name")),
+)
+INTERNATIONAL = ((),) * 3 + (("00",), ("00", "0044"), ("011", "00"))
+
+
+INSIDE = {
+    text: tuple(a for a in ADDRESSES if address(a) in network(text)) or ADDRESSES for text in NETWORKS + ADDRESSES
+}
+"""The addresses of the pool that lie in a network of the pool."""
+
+LONGER = {p: tuple(longer for longer in ("", *PREFIXES) if longer.startswith(p)) for p in ("", *PREFIXES)}
+"""A tech prefix and those that begin with it: several accounts then compete for a number."""
+
+AROUND = {
+    text: tuple(other for other in NETWORKS if set(INSIDE[text]) <= set(INSIDE[other])) or (text,)
+    for text in INSIDE
+}
+"""The networks of the pool around one of its networks."""
+
+
+def encased(source: Source, text: str) -> str:
+    """The same word in other letters and with spaces around it, where case and spaces do not count."""
+    return source.pick((text, text.upper(), text.lower(), f" {text}\t", text.swapcase()))
+
+
+def written(source: Source, number: str) -> str:
+    """The same number as people write it."""
+    styles = (number, "+" + number, f" {number[:3]} {number[3:]}", f"({number[:2]}){number[2:4]}-{number[4:]}.")
+    return source.pick(styles) if source.chance(40) else number
+
+
+# --- Books ------------------------------------------------------------------------------------------------
+
+
+def some(source: Source, items: Sequence[T], most: int) -> tuple[T, ...]:
+    return tuple(dict.fromkeys(source.pick(items) for _ in range(source.count(1, most))))
+
+
+def maybe(source: Source, percent: int, items: Sequence[T]) -> T | None:
+    return source.pick(items) if source.chance(percent) else None
+
+
+def ident(source: Source, ident_by: IdentBy) -> tuple[str, ...]:
+    if ident_by is IdentBy.IP:
+        # a narrow one mostly: where all are wide, everything matches and nothing is missed
+        return some(source, NETWORKS if source.chance(50) else ADDRESSES, 3)
+    return some(source, NAMES if ident_by is IdentBy.NAME else ANIS, 2)
+
+
+PARTS: dict[str, Callable[[Source], dict[str, Any]]] = {
+    "tech_prefix": lambda s: {"tech_prefix": maybe(s, 55, PREFIXES)},
+    "gateways": lambda s: {"gateways": some(s, GATEWAYS, 2) if s.chance(40) else ()},
+    "port": lambda s: {"term_port": maybe(s, 35, PORTS)},
+    "protocol": lambda s: {"term_protocol": maybe(s, 35, PROTOCOLS)},
+    "password": lambda s: {"password": maybe(s, 55, PASSWORDS)},
+    "parts": lambda s: dict(
+        zip(
+            ("orig_enabled", "term_enabled"),
+            s.pick(((True, False),) * 6 + ((True, True),) * 3 + ((False, True),) * 2 + ((False, False),)),
+            strict=True,
+        )
+    ),
+    "src_policy": lambda s: {"src_policy": s.pick((SrcPolicy.ALLOW_ANY, *SrcPolicy))},
+}
+"""What a copy of an account may have otherwise than its model: those that differ in one thing are ranked by it."""
+
+
+def random_client(source: Source, client_id: int, above: Sequence[int]) -> Client:
+    return Client(
+        id=client_id,
+        name=f"client {client_id}",
+        status=ClientStatus.BLOCKED if source.chance(12) else ClientStatus.ACTIVE,
+        parent_id=source.pick(above) if above and source.chance(40) else None,
+        rate_table=maybe(source, 40, ("rate",)) and f"rate-{client_id}",
+        routing_plan=maybe(source, 40, ("plan",)) and f"plan-{client_id}",
+        term_rate_table=maybe(source, 40, ("term",)) and f"term-{client_id}",
+    )
+
+
+def random_account(
+    source: Source, account_id: int, clients: Sequence[Client], earlier: Sequence[Account]
+) -> Account:
+    if earlier and source.chance(70):
+        changes: dict[str, Any] = {"id": account_id, "name": f"account {account_id}"}
+        for _ in range(source.count(source.count(0, 1), 2)):
+            changes |= PARTS[source.pick(("port", "protocol", "password", *PARTS))](source)
+        if source.chance(60):
+            changes["client_id"] = source.pick(clients).id
+        model = source.pick(earlier)
+        if model.ident_by is IdentBy.IP and source.chance(55):
+            # a network around it, a prefix that begins with its own: now mask and prefix contend
+            changes["ident"] = (source.pick(AROUND[model.ident[0]]),)
+            changes["tech_prefix"] = source.pick(LONGER[model.tech_prefix or ""][1:] or PREFIXES)
+        elif source.chance(25):
+            changes["ident"] = ident(source, model.ident_by)
+        return msgspec.structs.replace(model, **changes)
+    ident_by = source.pick((IdentBy.IP, IdentBy.IP, IdentBy.IP, IdentBy.NAME, IdentBy.NAME, IdentBy.ANI))
+    values: dict[str, Any] = {}
+    for part in PARTS.values():
+        values |= part(source)
+    return Account(
+        id=account_id,
+        client_id=source.pick(clients).id,
+        name=f"account {account_id}",
+        ident_by=ident_by,
+        ident=ident(source, ident_by),
+        orig_rate_table=maybe(source, 30, ("orig-rate",)),
+        orig_routing_plan=maybe(source, 30, ("orig-plan",)),
+        orig_tag=maybe(source, 50, ("orig-tag",)),
+        term_rate_table=maybe(source, 30, ("term-rate",)),
+        term_tag=maybe(source, 50, ("term-tag",)),
+        term_routing_ip=maybe(source, 50, ("192.0.2.1", "2001:DB8::99")) if ident_by is IdentBy.ANI else None,
+        term_proxy=maybe(source, 30, ("proxy.example",)),
+        **values,
+    )
+
+
+def random_dids(source: Source, accounts: Sequence[Account]) -> tuple[Did, ...]:
+    strict = [account for account in accounts if account.src_policy is not SrcPolicy.ALLOW_ANY]
+    numbers = tuple(dict.fromkeys(source.pick(DIDS) for _ in range(source.count(0, len(DIDS)))))
+    return tuple(
+        Did(
+            number=number,
+            account_id=source.pick(strict if strict and source.chance(85) else accounts).id,
+            status=source.pick((DidStatus.ACTIVE, DidStatus.ACTIVE, DidStatus.ACTIVE, *DidStatus)),
+        )
+        for number in numbers
+    )
+
+
+def random_options(source: Source) -> IdentifyOptions:
+    return IdentifyOptions(
+        classes=source.pick(CLASSES),  # type: ignore[arg-type]  # the pool is of plain strings
+        rank=source.pick(("mask_first", "tech_prefix_first", "tech_prefix_first")),
+        match_port=source.pick(("always", "always", "always", "always", "never")),
+        match_protocol=source.pick(("always", "always", "always", "always", "never")),
+        strict_ambiguity=source.chance(50),
+        require_password=source.chance(30),
+        passwordless_name=source.pick(("deny", "after_ip", "normal", "normal")),
+        international_prefixes=source.pick(INTERNATIONAL),
+    )
+
+
+def random_case(source: Source, most_accounts: int = 24) -> Case:
+    # half the books are small: in a full one nearly every request finds somebody
+    clients: list[Client] = []
+    for client_id in shuffled(source, range(1, source.count(1, 4) + 1)):
+        clients.append(random_client(source, client_id, [client.id for client in clients]))
+    accounts: list[Account] = []
+    size = source.count(1, 6) if source.chance(40) else source.count(1, most_accounts)
+    for account_id in shuffled(source, range(1, size + 1)):
+        accounts.append(random_account(source, account_id, clients, accounts))
+    overrides: dict[tuple[str, int | None], tuple[int, int]] = {}
+    if source.chance(30):
+        overrides[source.pick(tuple(CODES)), None] = (603, 50)
+        overrides[source.pick(tuple(CODES)), source.pick(accounts).id] = (480, 51)
+    rows = Rows(tuple(clients), tuple(accounts), random_dids(source, accounts), source.count(1, 9))
+    return Case(rows, random_options(source), overrides)
+
+
+def shuffled(source: Source, items: Sequence[T]) -> list[T]:
+    left, mixed = list(items), []
+    while left:
+        mixed.append(left.pop(source.count(0, len(left) - 1)))
+    return mixed
+
+
+# --- Requests ---------------------------------------------------------------------------------------------
+
+
+def hash_of(algorithm: str, *parts: str | None) -> str:
+    name = {"SHA-256": "sha256", "SHA-512-256": "sha512_256"}.get(algorithm, "md5")
+    return hashlib.new(name, ":".join(part or "" for part in parts).encode()).hexdigest()
+
+
+def digest_of(
+    username: str | None,
+    password: str,
+    /,
+    *,
+    algorithm: str | None = None,
+    qop: str | None = None,
+    **other: str | None,
+) -> Digest:
+    """The digest that a caller with this password makes; ``other`` replaces fields after the hashing."""
+    realm, nonce, uri, method, nc, cnonce = (
+        "sip.example",
+        "abc",
+        "sip:44171@sip.example",
+        "INVITE",
+        "00000001",
+        "xyz",
+    )
+    used = (algorithm or "MD5").upper().removesuffix("-SESS")
+    ha1, ha2 = hash_of(used, username, realm, password), hash_of(used, method, uri)
+    middle = (nonce, nc, cnonce, qop) if qop else (nonce,)
+    values: dict[str, str | None] = {
+        "username": username,
+        "realm": realm,
+        "nonce": nonce,
+        "uri": uri,
+        "method": method,
+        "qop": qop,
+        "nc": nc if qop else None,
+        "cnonce": cnonce if qop else None,
+        "response": hash_of(used, ha1, *middle, ha2),
+        "algorithm": algorithm,
+    }
+    return Digest(**(values | other))
+
+
+def random_digest(source: Source, username: str | None, password: str) -> Digest:
+    other: dict[str, str | None] = {}
+    if source.chance(15):
+        lacking = source.pick(("realm", "nonce", "uri", "method", "response", "nc", "cnonce", "username"))
+        other[lacking] = source.pick((None, "other", "\N{LATIN SMALL LETTER E WITH ACUTE}"))
+    return digest_of(
+        username,
+        password,
+        algorithm=source.pick((None, "MD5", "SHA-256", "SHA-256", "md5", "", "MD5-sess", "SHA-512-256"))
+        if source.chance(70)
+        else None,
+        qop=source.pick(("auth", "auth", "auth", "", "auth-int")) if source.chance(60) else None,
+        **other,
+    )
+
+
+def random_request(source: Source, case: Case) -> Request:
+    """A request that comes near one account of the book: most of what that one asks for is there."""
+    account = source.pick(case.rows.accounts)
+    if account.ident_by not in case.options.classes and source.chance(60):  # else far too many hit nothing
+        account = source.pick(case.rows.accounts)
+    near = source.chance
+    values: dict[str, Any] = {"call_id": source.pick(("call-1", "call-2", "call-3")) if near(90) else None}
+
+    terminates = (
+        source.chance(85) if not account.orig_enabled else source.chance(35 if account.term_enabled else 12)
+    )
+    values["direction"] = "termination" if terminates else source.pick((None, "origination"))
+    if source.chance(2):
+        values["direction"] = source.pick(("Origination", "both", " ", "", " termination "))
+    if source.chance(20 if terminates else 8):
+        values["account_id"] = source.pick(
+            (account.id, str(account.id)) * 4 + (f" {account.id} ", f"0{account.id}", 99, "", 0, -1, "1.0", "x1")
+        )
+
+    values["src_ip"] = source.pick(ADDRESSES) if near(80) else None
+    values["src_number"] = source.pick(NUMBERS) if near(60) else None
+    dst = (source.pick(LONGER[account.tech_prefix or ""]) if near(90) else "7") + source.pick(NUMBERS)
+    values["name"] = source.pick(("nobody", "442079999", *NAMES)) if near(12) else None
+    own = source.pick(account.ident)
+    if account.ident_by is IdentBy.IP:
+        values["src_ip"] = source.pick(INSIDE[own])
+    elif account.ident_by is IdentBy.NAME:
+        values["name"] = own
+    elif terminates:
+        dst = own
+    else:
+        values["src_number"] = own
+    values["src_ip"] = source.pick(ADDRESS_TEXTS.get(values["src_ip"], (values["src_ip"],)))
+    if account.src_policy is not SrcPolicy.ALLOW_ANY and near(60):
+        own_dids = [did.number for did in case.rows.dids if did.account_id == account.id]
+        values["src_number"] = source.pick(own_dids or DIDS) if account.ident_by is not IdentBy.ANI else own
+
+    values["gateway"] = (
+        encased(source, source.pick(account.gateways or GATEWAYS))
+        if near(85 if account.gateways else 60)
+        else None
+    )
+    values["src_port"] = account.term_port if account.term_port and near(85) else maybe(source, 65, PORTS)
+    values["protocol"] = (
+        account.term_protocol if account.term_protocol and near(85) else maybe(source, 65, PROTOCOLS)
+    )
+    if values["src_port"] is not None:
+        values["src_port"] = source.pick((values["src_port"], str(values["src_port"])))
+    if values["protocol"] is not None:
+        values["protocol"] = encased(source, values["protocol"])
+
+    _credentials(source, account, values)
+    values["dst_number"] = (
+        written(source, dst) if near(95) else source.pick((None, "", "+", "-", account.tech_prefix))
+    )
+    if values["src_number"] is not None:
+        values["src_number"] = written(source, values["src_number"])
+    _spoil(source, values)
+    return Request(**values)
+
+
+def _credentials(source: Source, account: Account, values: dict[str, Any]) -> None:
+    if not source.chance(75 if account.password else 20):
+        return
+    password = account.password if account.password and source.chance(75) else source.pick(("", *PASSWORDS))
+    kind = source.count(0, 9)
+    if kind < 6:
+        values["password"] = password
+    if kind > 4:  # at 5 both are brought
+        digest = random_digest(source, values["name"] or source.pick(NAMES), password)
+        values["digest"] = digest
+        if source.chance(50):
+            values["name"] = None  # then the digest names its username
+        elif source.chance(15):
+            values["name"] = source.pick(NAMES)
+
+
+def _spoil(source: Source, values: dict[str, Any]) -> None:
+    """Spaces that do not count, and now and then a value that cannot be used."""
+    if values["name"] is not None and source.chance(20):
+        values["name"] = f"  {values['name']}\t"
+    if source.chance(2):
+        values["src_ip"] = source.pick(BAD_ADDRESSES)
+    if source.chance(2):
+        values["src_port"] = source.pick(
+            (0, -5060, 65536, 70000, "70000", "0", "sip", "5060.0", "5_060", "0x13c4")
+        )
+    if source.chance(1):
+        values["src_port"] = source.pick((65535, 1, "05060", " 5060 ", "", " "))
+    if source.chance(2):
+        values["dst_number"] = source.pick(BAD_NUMBERS)
+    if source.chance(4):
+        values["src_number"] = source.pick((*BAD_NUMBERS, "anonymous", "", " ", "-", "00", "011"))
+    if source.chance(3):
+        values[source.pick(("name", "gateway", "protocol", "src_ip"))] = source.pick(("", " ", "\t"))
+
+
+def random_switch(source: Source) -> tuple[str | None, str | None]:
+    """A switch's own match_port and match_protocol; most have none."""
+    if not source.chance(20):
+        return None, None
+    return source.pick((None, "always", "never")), source.pick((None, "always", "never"))
+
+
+# --- hypothesis -------------------------------------------------------------------------------------------
+
+
+@st.composite
+def cases(draw: Callable[[st.SearchStrategy[Any]], Any], most_accounts: int = 8) -> Case:
+    return random_case(Drawn(draw), most_accounts)
+
+
+@st.composite
+def asked_cases(
+    draw: Callable[[st.SearchStrategy[Any]], Any], most_accounts: int = 8, most_requests: int = 5
+) -> tuple[Case, list[tuple[Request, tuple[str | None, str | None]]]]:
+    """A case and requests to it, each with its switch's own options."""
+    source = Drawn(draw)
+    case = random_case(source, most_accounts)
+    count = source.count(1, most_requests)
+    return case, [(random_request(source, case), random_switch(source)) for _ in range(count)]
+
+
+def shuffled_rows(rows: Rows, seed: int) -> Rows:
+    """The same book, its rows in another order."""
+    mixer = random.Random(seed)
+
+    def mixed(table: tuple[T, ...]) -> tuple[T, ...]:
+        return tuple(mixer.sample(table, len(table)))
+
+    return Rows(mixed(rows.clients), mixed(rows.accounts), mixed(rows.dids), rows.version)
+
+
+def assert_sound(rows: Rows) -> None:
+    """What the loader guarantees: the generator must not make books that could not be imported."""
+    assert len({client.id for client in rows.clients}) == len(rows.clients)
+    assert len({account.id for account in rows.accounts}) == len(rows.accounts)
+    assert len({normal_form(did.number) for did in rows.dids}) == len(rows.dids)
+    for client in rows.clients:
+        assert rows.chain(client.id)
+    for account in rows.accounts:
+        assert account.ident
+        assert account.tech_prefix is None or normal_form(account.tech_prefix) == account.tech_prefix != ""

@@ -1,0 +1,53 @@
+"""The engine that is tested: a made-up case with its passwords encrypted, in a real index and engine."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import msgspec
+from books import Case
+from oracle import CODES, Rows
+
+from identengine import index
+from identengine.engine import Engine
+from identengine.model import Account, Request
+from identengine.reasons import STANDARD, Codes, Reason, ReasonTable
+from identengine.vault import Vault
+
+HASH_KEY = bytes(range(32))
+VAULT = Vault.from_text(base64.b64encode(bytes(32)).decode())
+_tokens: dict[str, str] = {}
+
+
+def sealed(account: Account) -> Account:
+    """The account as the store keeps it."""
+    if account.password is None:
+        return account
+    if account.password not in _tokens:
+        _tokens[account.password] = VAULT.encrypt(account.password)
+    return msgspec.structs.replace(account, password=_tokens[account.password])
+
+
+def engine_of(case: Case, rows: Rows | None = None, hash_key: bytes = HASH_KEY) -> Engine:
+    """An engine that serves the case; ``rows`` stand in for the case's own (in another order)."""
+    rows = rows or case.rows
+    for_all: dict[Reason, Codes] = {}
+    for_account: dict[int, dict[Reason, Codes]] = {}
+    for (name, account_id), (sip_code, q850) in case.overrides.items():
+        reason = Reason(name)
+        codes = for_all if account_id is None else for_account.setdefault(account_id, {})
+        codes[reason] = Codes(sip_code, q850, STANDARD[reason].h323)
+    engine = Engine(ReasonTable(for_all, for_account), VAULT)
+    accounts = [sealed(account) for account in rows.accounts]
+    engine.take_up(index.build(case.options, rows.version, hash_key, rows.clients, accounts, rows.dids))
+    return engine
+
+
+def fields(answer: object) -> dict[str, Any]:
+    """All fields of an answer, as they go out."""
+    plain: dict[str, Any] = msgspec.to_builtins(answer)
+    return plain
+
+
+assert set(CODES) <= set(Reason), "the oracle's reasons are the engine's"
