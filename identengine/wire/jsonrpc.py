@@ -1,0 +1,413 @@
+"""JSON-RPC 2.0 (interfaces.md 3): messages in, decisions asked for in one batch, answers out. No I/O.
+
+One :class:`Responder` serves all transports. What came in one read is decoded message by message, handed to the
+engine as *one* batch, and answered in order. A message of the expected shape costs one typed decoding; all others
+go to :func:`_complaint`, which finds out what is wrong with them and how bad that is. Ids are never read: they are
+echoed as the very text that came.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal, NamedTuple, TypeAlias, get_type_hints
+
+import msgspec
+
+from identengine.engine import Ask, Engine
+from identengine.explain import Explanation
+from identengine.model import Decision, Digest, Request
+from identengine.options import IdentifyOptions
+
+DATAGRAM = 1400
+"""Largest answer over UDP, in bytes: it fits one packet on every usual path."""
+MAX_ID = 256
+"""Longest id, in bytes: what is echoed has to fit into a datagram beside the answer."""
+MAX_BATCH = 1000
+"""Most messages in one array. As many real requests do not fit into a message; as many empty ones do."""
+
+PARSE_ERROR, INVALID_REQUEST, NO_SUCH_METHOD, BAD_PARAMS, INTERNAL = -32700, -32600, -32601, -32602, -32603
+
+try:
+    PROGRAM = f"identengine {version('identengine')}"
+except PackageNotFoundError:  # run from a checkout that was never installed
+    PROGRAM = "identengine"
+
+
+class Peer(msgspec.Struct, frozen=True):
+    """Who asks: a switch of the config."""
+
+    name: str
+    options: IdentifyOptions
+
+
+class Pong(msgspec.Struct, frozen=True):
+    """The result of ``ping``."""
+
+    program: str
+    version: int | None
+    """Of the book; None where none is loaded yet."""
+    uptime: float
+    """Seconds since the deciding process began to serve."""
+    pid: int
+
+
+class _Call(msgspec.Struct, tag_field="method", gc=False):
+    """What all methods have in common; an absent id (a notification) is the empty Raw."""
+
+    jsonrpc: Literal["2.0"]
+    id: msgspec.Raw = msgspec.Raw()
+
+
+class _Authorize(_Call, tag="authorize", gc=False):
+    params: Request | None = None
+
+
+class _Identify(_Call, tag="identify", gc=False):
+    params: Request | None = None
+
+
+class _Explain(_Call, tag="explain", gc=False):
+    params: Request | None = None
+
+
+class _NoParams(msgspec.Struct, gc=False):
+    """Parameters of a method that takes none: whatever there is is ignored."""
+
+
+class _Ping(_Call, tag="ping", gc=False):
+    params: _NoParams | None = None
+
+
+class _Loose(msgspec.Struct, gc=False):
+    """A message of which only the parts are known; an absent one is the empty Raw."""
+
+    jsonrpc: msgspec.Raw = msgspec.Raw()
+    method: msgspec.Raw = msgspec.Raw()
+    id: msgspec.Raw = msgspec.Raw()
+    params: msgspec.Raw = msgspec.Raw()
+    result: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
+
+
+class _Trouble(msgspec.Struct, frozen=True):
+    """The ``error`` member of an answer."""
+
+    code: int
+    message: str
+    data: _Field | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Field(msgspec.Struct, frozen=True):
+    """Which parameter is wrong; its value unless that is long or secret."""
+
+    field: str
+    value: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Asked(NamedTuple):
+    """A message that the engine decides: its id (empty: no answer is wanted) and its place in the batch."""
+
+    id: bytes
+    place: int
+
+
+_Calls = _Authorize | _Identify | _Explain | _Ping
+_Item: TypeAlias = _Asked | bytes | None
+"""A message, or one of a batch: to be decided, answered already, or not to be answered."""
+_Message: TypeAlias = _Item | list[_Item]
+
+_decode = msgspec.json.Decoder(_Calls).decode
+_decode_loose = msgspec.json.Decoder(_Loose).decode
+_decode_text = msgspec.json.Decoder(str).decode
+_split_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_split_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode = msgspec.json.Encoder().encode
+
+_METHODS = {call.__struct_config__.tag: call for call in (_Authorize, _Identify, _Explain, _Ping)}
+_FIELDS = {name: msgspec.json.Decoder(kind) for name, kind in get_type_hints(Request).items()}
+_DIGEST_FIELDS = {name: msgspec.json.Decoder(kind) for name, kind in get_type_hints(Digest).items()}
+_WANTED = dict.fromkeys(("account_id", "src_port"), "an integer or a string of digits") | {"digest": "an object"}
+_SECRET = frozenset({"password"})
+_NO_REQUEST = Request()
+# The last three are a ValueError (bad UTF-8, an integer of thousands of digits) and too deep nesting.
+_UNDECODED = (msgspec.MsgspecError, ValueError, RecursionError)
+_ID_BEGINS = frozenset(b'"-0123456789n')
+
+
+def _error(message_id: bytes, code: int, message: str, data: _Field | msgspec.UnsetType = msgspec.UNSET) -> bytes:
+    body = _encode(_Trouble(code, message, data))
+    return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (message_id or b"null", body)
+
+
+def _result(message_id: bytes, result: Decision | Explanation | Pong) -> bytes:
+    return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (message_id, _encode(result))
+
+
+_NOT_PARSABLE = _error(b"", PARSE_ERROR, "not parsable as JSON in UTF-8")
+
+
+class Responder:
+    """Answers messages with what the engine decides.
+
+    ``uptime`` gives the seconds since the process began to serve; ``on_reject`` is told of each rejected
+    ``authorize``, for the log.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        uptime: Callable[[], float],
+        on_reject: Callable[[Peer, Request, Decision], None],
+    ) -> None:
+        self._engine = engine
+        self._uptime = uptime
+        self._on_reject = on_reject
+
+    def datagrams(self, received: Sequence[tuple[bytes, Peer]]) -> list[list[bytes]]:
+        """Return for each datagram the datagrams that answer it, none larger than :data:`DATAGRAM` bytes."""
+        batch = _Batch()
+        messages = [self._read(raw, peer, batch) for raw, peer in received]
+        decided = self._decide(batch)
+        return [_datagrams(message, decided) for message in messages]
+
+    def stream(self, messages: Sequence[bytes], peer: Peer, broken: str | None = None) -> tuple[bytes, bool]:
+        """Return the answers to messages of one connection, a line each, and whether it must be closed.
+
+        ``broken`` says what is wrong with the stream after these messages, if anything is; so is a message that
+        cannot be parsed. Nothing behind it counts, since where a next message begins is not known.
+        """
+        batch = _Batch()
+        read: list[_Message] = []
+        for raw in messages:
+            message = self._read(raw, peer, batch)
+            read.append(message)
+            if message is _NOT_PARSABLE:
+                broken = ""
+                break
+        decided = self._decide(batch)
+        answers = [answer for message in read if (answer := _whole(message, decided))]
+        if broken:
+            answers.append(_error(b"", PARSE_ERROR, f"not parsable: {broken}"))
+        if answers:
+            answers.append(b"")
+        return b"\n".join(answers), broken is not None
+
+    def _decide(self, batch: _Batch) -> list[Decision | Explanation]:
+        if not batch.asks:
+            return []
+        decided = self._engine.decide(batch.asks)
+        for ask, peer, decision in zip(batch.asks, batch.peers, decided, strict=True):
+            if isinstance(decision, Decision) and not decision.accepted and ask.method == "authorize":
+                self._on_reject(peer, ask.request, decision)
+        return decided
+
+    def _read(self, raw: bytes, peer: Peer, batch: _Batch) -> _Message:
+        """Read one message; what is to be decided goes to the end of the batch."""
+        if raw.lstrip(b" \t\r\n")[:1] != b"[":
+            return self._read_call(raw, peer, batch)
+        try:
+            raw.decode()
+            items = _split_array(raw)
+        except _UNDECODED:
+            return _NOT_PARSABLE
+        if not items:
+            return _error(b"", INVALID_REQUEST, "an empty batch")
+        if len(items) > MAX_BATCH:
+            return _error(b"", INVALID_REQUEST, f"more than {MAX_BATCH} messages in a batch")
+        return [self._read_call(item, peer, batch) for item in items]
+
+    def _read_call(self, raw: bytes | msgspec.Raw, peer: Peer, batch: _Batch) -> _Item:
+        try:
+            call = _decode(raw)
+        except _UNDECODED:
+            return _complaint(bytes(raw))
+        message_id = bytes(call.id)
+        if message_id and not _usable_id(message_id):
+            return _complaint(bytes(raw))
+        if isinstance(call, _Ping):
+            return _result(message_id, self._pong()) if message_id else None
+        batch.peers.append(peer)
+        batch.asks.append(Ask(_method(call), call.params or _NO_REQUEST, peer.options))
+        return _Asked(message_id, len(batch.asks) - 1)
+
+    def _pong(self) -> Pong:
+        book = self._engine.book
+        return Pong(PROGRAM, book.version if book else None, round(self._uptime(), 3), os.getpid())
+
+
+class _Batch:
+    """What the engine is to decide at once, and for whom."""
+
+    def __init__(self) -> None:
+        self.asks: list[Ask] = []
+        self.peers: list[Peer] = []
+
+
+def _method(call: _Authorize | _Identify | _Explain) -> Literal["authorize", "identify", "explain"]:
+    if isinstance(call, _Authorize):
+        return "authorize"
+    return "identify" if isinstance(call, _Identify) else "explain"
+
+
+def _usable_id(message_id: bytes) -> bool:
+    """Whether an id is a string, a number or null, and short enough to be echoed."""
+    if message_id[0] not in _ID_BEGINS or len(message_id) > MAX_ID:
+        return False
+    if not message_id.isascii():
+        try:
+            message_id.decode()
+        except UnicodeDecodeError:
+            return False
+    return True
+
+
+# What did not decode ---------------------------------------------------------------------------------------
+
+
+def _complaint(raw: bytes) -> bytes | None:
+    """Return the error that answers a message which is not as it should be; None where none is due.
+
+    A notification with a wrong method or params gets none (JSON-RPC 2.0, 4.1), nor does an answer of somebody
+    else's, or two servers could send each other errors for ever.
+    """
+    try:
+        raw.decode()
+        loose = _decode_loose(raw)
+    except msgspec.ValidationError:
+        return _error(b"", INVALID_REQUEST, "a request is an object")
+    except _UNDECODED:
+        return _NOT_PARSABLE
+    message_id = bytes(loose.id)
+    method = _string(bytes(loose.method))
+    if not loose.method and (loose.result or loose.error):
+        return None
+    if message_id and not _usable_id(message_id):
+        what = f"an id is a string, a number or null, of at most {MAX_ID} bytes"
+        return _error(b"", INVALID_REQUEST, what)
+    if _string(bytes(loose.jsonrpc)) != "2.0":
+        return _error(message_id, INVALID_REQUEST, 'jsonrpc must be "2.0"')
+    if method is None:
+        return _error(message_id, INVALID_REQUEST, "method must be a string")
+    if not message_id:
+        return None
+    if method not in _METHODS:
+        return _error(message_id, NO_SUCH_METHOD, f"no such method: {_short(method)}")
+    try:
+        params = _split_object(loose.params or b"{}")
+    except msgspec.ValidationError:
+        return _error(message_id, BAD_PARAMS, "params go by name, in an object")
+    except _UNDECODED:
+        return _NOT_PARSABLE
+    return _bad_param(message_id, params, _FIELDS, "")
+
+
+def _bad_param(
+    message_id: bytes, params: dict[str, msgspec.Raw], fields: dict[str, msgspec.json.Decoder[object]], above: str
+) -> bytes:
+    """Return the error that names the first parameter of a wrong type."""
+    for name, value in params.items():
+        if name not in fields:
+            continue
+        try:
+            fields[name].decode(value)
+        except msgspec.ValidationError:
+            if name == "digest" and bytes(value)[:1] == b"{":
+                return _bad_param(message_id, _split_object(value), _DIGEST_FIELDS, "digest.")
+            where = above + name
+            message = f"{where}: {_WANTED.get(name, 'a string')} is wanted"
+            shown = bytes(value)
+            if where in _SECRET or len(shown) > 100:
+                return _error(message_id, BAD_PARAMS, message, _Field(where))
+            return _error(message_id, BAD_PARAMS, f"{message}, not {shown.decode()}", _Field(where, value))
+        except _UNDECODED:
+            return _NOT_PARSABLE  # a string that holds half a surrogate pair: JSON in form, but no text
+    # Every part is right by itself: of a member that stands there twice the other one was wrong.
+    return _error(message_id, INVALID_REQUEST, "the request cannot be read; does a member stand there twice?")
+
+
+def _string(raw: bytes) -> str | None:
+    try:
+        return _decode_text(raw)
+    except _UNDECODED:
+        return None
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:60] + "…"
+
+
+# Answers ---------------------------------------------------------------------------------------------------
+
+
+def _answer(item: _Item, decided: list[Decision | Explanation]) -> bytes | None:
+    if isinstance(item, _Asked):
+        return _result(item.id, decided[item.place]) if item.id else None
+    return item
+
+
+def _whole(message: _Message, decided: list[Decision | Explanation]) -> bytes | None:
+    """Return the answer to a message, whatever its size; None where none is due."""
+    if not isinstance(message, list):
+        return _answer(message, decided)
+    answers = [answer for item in message if (answer := _answer(item, decided)) is not None]
+    return b"[" + b",".join(answers) + b"]" if answers else None
+
+
+def _datagrams(message: _Message, decided: list[Decision | Explanation]) -> list[bytes]:
+    """Return the answer to a message as datagrams; that to a batch as several arrays where one does not do."""
+    if not isinstance(message, list):
+        answer = _fitted(message, decided, DATAGRAM)
+        return [] if answer is None else [answer]
+    arrays: list[bytes] = []
+    row: list[bytes] = []
+    size = 1
+    for item in message:
+        answer = _fitted(item, decided, DATAGRAM - 2)
+        if answer is None:
+            continue
+        if row and size + len(answer) + 1 > DATAGRAM:
+            arrays.append(b"[" + b",".join(row) + b"]")
+            row, size = [], 1
+        row.append(answer)
+        size += len(answer) + 1
+    if row:
+        arrays.append(b"[" + b",".join(row) + b"]")
+    return arrays
+
+
+def _fitted(item: _Item, decided: list[Decision | Explanation], room: int) -> bytes | None:
+    """Return the answer to one message in at most ``room`` bytes.
+
+    An explanation loses candidates from its end and says so. A decision loses the names that go with its ids
+    (long texts of the book, or a value given back as it came, can make it so large).
+    """
+    answer = _answer(item, decided)
+    if answer is None or len(answer) <= room:
+        return answer
+    if not isinstance(item, _Asked):
+        return _error(b"", INTERNAL, "the answer does not fit into a datagram; ask over TCP")
+    result = decided[item.place]
+    if isinstance(result, Explanation):
+        low, high = 0, len(result.candidates)  # so many do fit, so many do not
+        decision = result.decision
+        if len(_result(item.id, Explanation(decision=decision, cut=True))) > room:
+            decision = _shortened(decision)
+        while low + 1 < high:
+            middle = (low + high) // 2
+            shown = Explanation(decision=decision, candidates=result.candidates[:middle], cut=True)
+            low, high = (middle, high) if len(_result(item.id, shown)) <= room else (low, middle)
+        answer = _result(item.id, Explanation(decision=decision, candidates=result.candidates[:low], cut=True))
+    else:
+        answer = _result(item.id, _shortened(result))
+    if len(answer) <= room:
+        return answer
+    return _error(item.id, INTERNAL, "the answer does not fit into a datagram; ask over TCP")
+
+
+def _shortened(decision: Decision) -> Decision:
+    value = decision.value
+    if value is not None and len(value) > 60:
+        value = _short(value)
+    return msgspec.structs.replace(decision, account_name=None, client_name=None, matched=None, value=value)
