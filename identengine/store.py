@@ -1,0 +1,291 @@
+"""The store: the versions of the book, durable and atomic, on LMDB (engine.md 8.1, 8.3, 8.4).
+
+Every edit is one write transaction and one new version: whole on disk when :meth:`Store.change` returns, not
+there at all when it did not, whatever kills the process. Versions that were stay readable row by row; see
+:mod:`identengine.storeformat` for how.
+
+What serves calls does not read from here: a truncated file kills its reader by SIGBUS, so a server reads a
+version through a process of its own, once. One process opens a store once (a second ``open`` shares it); after
+a fork, open it in the child only where the parent does not have it open.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import lmdb
+import msgspec
+
+from .errors import StoreError
+from .storefile import DATA, StoreFile, Txn, Writer, close_file, open_file
+from .storeformat import (
+    ACCOUNTS,
+    EVENTS,
+    META_RETIRED,
+    STAMP_BYTES,
+    AuditEntry,
+    Change,
+    Changes,
+    Event,
+    VersionInfo,
+    account_row,
+    change_of,
+    encode,
+    field_changes,
+    number_bytes,
+)
+from .storehistory import audit_log, changes_between, versions_of
+from .storeviews import Counts, Draft, Scratch, Snapshot, head_of, info_of, last_key, rows_while_writing
+from .vault import Vault, add_key, drop_old_keys, key_id
+
+__all__ = [
+    "AuditEntry",
+    "Change",
+    "Changes",
+    "Counts",
+    "Draft",
+    "Scratch",
+    "Snapshot",
+    "Store",
+    "VersionInfo",
+    "field_changes",
+    "rotate_key_file",
+]
+
+T = TypeVar("T")
+
+
+class Store:
+    """An open store; made by :meth:`open`, closed by ``with`` or :meth:`close`.
+
+    ``hash_key`` are the 32 bytes made with the store that key the choice of numbers (engine.md 4.3);
+    ``path`` is where it is. Every method raises StoreError where the store cannot be read or written.
+    """
+
+    def __init__(self, file: StoreFile) -> None:
+        self._file: StoreFile | None = file
+        self.path = file.path
+        self.hash_key = file.hash_key
+
+    @classmethod
+    def open(cls, path: Path, *, create: bool = False, readonly: bool = False) -> Store:
+        """Open the store in the directory ``path`` (or a copy, which is one file); with ``create`` make it.
+
+        Raises StoreError, saying what to do, where it is missing, damaged, foreign, of another format, or not
+        to be read; and where it is not to be written, unless ``readonly``.
+        """
+        return cls(open_file(path, create=create, readonly=readonly))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the store; twice does no harm."""
+        if self._file is not None:
+            close_file(self._file)
+            self._file = None
+
+    def _opened(self) -> StoreFile:
+        if self._file is None:
+            raise StoreError(f"the store {self.path} was closed")
+        return self._file
+
+    def head(self) -> int:
+        """Return the number of the newest version, 0 where the store is empty."""
+        with self._opened().reading() as txn:
+            return head_of(txn).version
+
+    def versions(self) -> list[VersionInfo]:
+        """Return all versions, the oldest first."""
+        with self._opened().reading() as txn:
+            return list(versions_of(txn))
+
+    @contextlib.contextmanager
+    def read(self, version: int | None = None) -> Iterator[Snapshot]:
+        """Hold one version still (the newest by default) while the ``with`` block reads it.
+
+        Pages that a reading can see are not used again: one held for hours makes the file grow.
+        """
+        with self._opened().reading() as txn:
+            info = head_of(txn) if version is None else info_of(txn, version)
+            yield Snapshot(txn, info, self.hash_key)
+
+    def change(
+        self, who: str, what: str, edit: Callable[[Draft], T], *, dry_run: bool = False
+    ) -> tuple[VersionInfo, T]:
+        """Make one new version by ``edit`` and return what is known of it, with what ``edit`` returned.
+
+        One transaction: an exception of ``edit`` leaves everything as it was. ``edit`` may be called again (the
+        map was full and grew), so it starts from nothing each time. Where it changed nothing no version is made,
+        and the newest is returned. With ``dry_run`` all is done but kept.
+        """
+        file = self._opened()
+        with file.writing() as writer:
+            while True:
+                try:
+                    return self._try(file, writer, who, what, edit, dry_run)
+                except lmdb.MapFullError:
+                    writer.grow()
+
+    def _try(
+        self, file: StoreFile, writer: Writer, who: str, what: str, edit: Callable[[Draft], T], dry_run: bool
+    ) -> tuple[VersionInfo, T]:
+        with writer.transaction() as txn:
+            before = head_of(txn)
+            draft = Draft(txn, before, self.hash_key, file.data.parent)
+            try:
+                result = edit(draft)
+                info = draft.finish(who, what, time.time())
+            finally:
+                draft.drop()
+            if info is not before and not dry_run:
+                writer.commit(txn)
+            return info, result
+
+    def diff(self, a: int, b: int) -> Iterator[Change]:
+        """Yield what differs from version ``a`` to version ``b``: clients, accounts, DIDs, each by key.
+
+        Either may be the older one; 0 is the empty book before the first version.
+        """
+        with self._opened().reading() as txn:
+            for version in (a, b):
+                info_of(txn, version)
+        return self._diff(a, b)
+
+    def _diff(self, a: int, b: int) -> Iterator[Change]:
+        with self._opened().reading() as txn:
+            for key, before, after in changes_between(txn, a, b):
+                yield change_of(key, before, after)
+
+    def rollback(self, version: int, who: str) -> VersionInfo:
+        """Make a new version that holds exactly what ``version`` held, and return it (engine.md 8.3).
+
+        What was added since is taken out: it stays in the versions between, and in the audit log.
+        """
+        file = self._opened()
+
+        def put_back(draft: Draft) -> None:
+            with file.reading() as txn:  # sees the newest version and nothing of the draft
+                if not version:
+                    raise StoreError("there is no version 0 to go back to: it is the empty book before the first")
+                info_of(txn, version)
+                for key, then, _now in changes_between(txn, version, draft.version - 1):
+                    draft.put_row(key, then)
+
+        return self.change(who, f"rollback to version {version}", put_back)[0]
+
+    def audit(self, client: int | None = None, account: int | None = None) -> Iterator[AuditEntry]:
+        """Yield the audit log, the newest entry last (engine.md 8.4).
+
+        ``client``: only its own row, its accounts and their DIDs; ``account``: only that and its DIDs; before or
+        after the change.
+        """
+        with self._opened().reading() as txn:
+            yield from audit_log(txn, client, account)
+
+    def note(self, who: str, what: str, account: int | None = None) -> None:
+        """Write an event that changes no row into the audit log (engine.md 1.7: a password was shown)."""
+        with self._opened().writing() as writer:
+            while True:
+                try:
+                    with writer.transaction() as txn:
+                        _add_event(txn, who, what, account)
+                        writer.commit(txn)
+                        return
+                except lmdb.MapFullError:
+                    writer.grow()
+
+    def rekey(self, vault: Vault, who: str = "identengine") -> int:
+        """Encrypt every password of every version anew under the vault's first key; returns how many.
+
+        One transaction, and version numbers stay. From then on passwords under the other keys are refused
+        (:meth:`Draft.put_account`): an import that began before would bring back what no key opens any more.
+        Raises KeyFileError where a password is under a key that the vault lacks; then nothing was changed.
+        """
+        with self._opened().writing() as writer:
+            while True:
+                try:
+                    with writer.transaction() as txn:
+                        count = _rekey(txn, vault)
+                        _add_event(txn, who, f"key rotated: {count} passwords encrypted anew", None)
+                        writer.commit(txn)
+                        return count
+                except lmdb.MapFullError:
+                    writer.grow()
+
+    def copy(self, target: Path) -> None:
+        """Write a compact copy of the store, all versions, to ``target``, which must not be there yet.
+
+        A name that ends in ``.mdb`` is made one file, any other a directory with that file in it; either opens
+        as a store. The key of the passwords is not in it. It appears whole or not at all.
+        """
+        file = self._opened()
+        place = target if target.suffix == ".mdb" else target / DATA
+        if place.exists():
+            raise StoreError(f"{target} is there already; nothing was changed")
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=".copy-", dir=place.parent)
+            try:
+                file.copy(handle)
+                os.fsync(handle)
+                os.link(name, place)
+            finally:
+                os.close(handle)
+                Path(name).unlink()
+        except OSError as error:
+            raise StoreError(f"the store could not be copied to {target}: {error.strerror}") from error
+
+
+def rotate_key_file(path: Path, store: Store, who: str = "identengine") -> int:
+    """Give the passwords of ``store`` a new key (engine.md 1.7), kept in the key file ``path``; returns how many.
+
+    The new key joins the old in the file, then the store is encrypted anew, then the old key leaves the file: at
+    each moment the file opens every password, and after a crash it is just run again. Copies of the store and
+    exports from before need the old key. KeyFileError, StoreError.
+    """
+    count = store.rekey(add_key(path), who)
+    drop_old_keys(path)
+    return count
+
+
+def _add_event(txn: Txn, who: str, what: str, account: int | None) -> None:
+    last = last_key(txn, EVENTS)
+    number = 1 if last is None else int.from_bytes(last[1:], "big") + 1
+    event = Event(at=time.time(), who=who, what=what, account=account, version=head_of(txn).version)
+    txn.put(EVENTS + number_bytes(number), encode(event))
+
+
+def _rekey(txn: Txn, vault: Vault) -> int:
+    """Do the work of :meth:`Store.rekey` in a transaction."""
+    first = vault.key_ids[0]
+    retired = {*txn.get(META_RETIRED, b"").decode().split(), *vault.key_ids}
+    count = 0
+    owner = b""
+    renewed: dict[str, str] = {}  # of one account: a token that stayed the same must not look changed afterwards
+    for key, value in rows_while_writing(txn, ACCOUNTS):
+        row = account_row(value) if value else None
+        if row is None or row.password is None or key_id(row.password) == first:
+            continue
+        if key[:-STAMP_BYTES] != owner:
+            owner, renewed = key[:-STAMP_BYTES], {}
+        token = renewed.get(row.password)
+        if token is None:
+            token = renewed[row.password] = vault.encrypt(vault.decrypt(row.password))
+            retired.add(key_id(row.password))
+        txn.put(key, encode(msgspec.structs.replace(row, password=token)))
+        count += 1
+    txn.put(META_RETIRED, " ".join(sorted(retired - {first})).encode())
+    return count
