@@ -1,0 +1,239 @@
+"""The process that decides: listeners, the book, signals, draining.
+
+One process, one thread, one loop (design.md, "One decider"). SIGTERM and SIGINT drain: everything that was
+received is answered, within :data:`DRAIN_SECONDS`. SIGHUP reads the config again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from identengine import config as configuration
+from identengine import logsetup
+from identengine.config import Config
+from identengine.configvalues import Endpoint
+from identengine.engine import Engine
+from identengine.errors import ConfigError
+from identengine.model import Decision, Request
+from identengine.net.peers import Peers
+from identengine.net.tcp import TcpListener
+from identengine.net.udp import UdpListener
+from identengine.rejectlog import RejectLog
+from identengine.takeup import TakeUp
+from identengine.wire.jsonrpc import Peer, Responder
+
+DRAIN_SECONDS = 4.5
+"""Within the 5 s that interfaces.md 7 gives, the rest of the ending included."""
+_FIXED = ("store", "calls", "listen", "tls")
+"""Sections that are read at start alone."""
+
+_log = logging.getLogger("identengine")
+
+
+def run(path: Path | None) -> int:
+    """Serve by the config file ``path`` (None: the default config); returns the exit status.
+
+    0 after a drain, 1 where it cannot serve (a port is taken, say), 2 where the config is wrong.
+    """
+    try:
+        config = configuration.load(path)
+    except ConfigError as error:
+        for problem in error.problems:
+            sys.stderr.write(f"{problem}\n")
+        return 2
+    return serve(config)
+
+
+def serve(config: Config, announce: Callable[[str], None] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit status, as :func:`run` does.
+
+    ``announce`` is given a line for each listener (``listening udp 127.0.0.1:4870``), one on the book, and
+    ``READY``; they go to standard output if it is None.
+    """
+    logsetup.set_up(config.log)
+    for warning in config.warnings:
+        _log.warning("%s", warning)
+    try:
+        return uvloop.run(_Decider(config, announce or _print).serve())
+    except _CannotListenError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+
+
+class _CannotListenError(Exception):
+    """An address cannot be bound."""
+
+
+class _Decider:
+    """One run of the server."""
+
+    def __init__(self, config: Config, announce: Callable[[str], None]) -> None:
+        self._config = config
+        self._announce = announce
+        self._began = time.monotonic()
+        self._engine = Engine(config.reasons, None)
+        self._responder = Responder(self._engine, lambda: time.monotonic() - self._began, self._on_reject)
+        self._take_up = TakeUp(self._engine, config.store, config.identify)
+        self._udp: list[UdpListener] = []
+        self._tcp: list[TcpListener] = []
+
+    async def serve(self) -> int:
+        loop = asyncio.get_running_loop()
+        self._rejects = RejectLog(lambda write: loop.call_later(1.0, write))
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        await self._listen()
+        following = asyncio.create_task(self._take_up.follow())
+        faults = asyncio.create_task(self._log_faults())
+        stopped = asyncio.create_task(stop.wait())
+        tried = asyncio.create_task(self._take_up.tried.wait())
+        await asyncio.wait({stopped, tried}, return_when=asyncio.FIRST_COMPLETED)
+        if tried.done():
+            self._announce(self._book())
+            self._announce("READY")
+        await stopped
+        await self._drain()
+        for task in (following, faults, tried):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self._rejects.write()
+        _log.info("stopped")
+        return 0
+
+    async def _listen(self) -> None:
+        """Bind all listeners, or none: then start them."""
+        config, peers = self._config, Peers(self._config.switches)
+        try:
+            for endpoint in config.listen.udp:
+                with _bound("udp", endpoint):
+                    limit = config.limits.message_bytes
+                    self._udp.append(UdpListener(endpoint, peers, self._responder, limit, self._on_stranger))
+            for endpoint in config.listen.tcp:
+                with _bound("tcp", endpoint):
+                    self._tcp.append(
+                        TcpListener(endpoint, peers, self._responder, config.limits, self._on_stranger)
+                    )
+        except _CannotListenError:
+            for bound in self._udp:
+                bound.close()
+            for listening in self._tcp:
+                listening.close()
+            raise
+        for udp in self._udp:
+            udp.start()
+            self._announce(f"listening udp {udp.endpoint}")
+            _log.info("udp %s has a receive buffer of %d KiB", udp.endpoint, udp.receive_buffer // 1024)
+        for tcp in self._tcp:
+            await tcp.start()
+            self._announce(f"listening tcp {tcp.endpoint}")
+
+    async def _drain(self) -> None:
+        """Take nothing new, answer everything that was received."""
+        _log.info("draining")
+        deadline = asyncio.get_running_loop().time() + DRAIN_SECONDS
+        await asyncio.gather(
+            *[udp.drain(deadline) for udp in self._udp], *[tcp.drain(deadline) for tcp in self._tcp]
+        )
+
+    def _reload(self) -> None:
+        """Read the config again, take what can change while running, and say what cannot."""
+        old = self._config
+        if old.source is None:
+            _log.warning("SIGHUP: there is no config file to read again")
+            return
+        try:
+            new = configuration.load(old.source)
+        except ConfigError as error:
+            for problem in error.problems:
+                _log.error("config: %s", problem)
+            _log.error("SIGHUP: the config is wrong and nothing was changed")
+            return
+        fixed = [name for name in _FIXED if getattr(new, name) != getattr(old, name)]
+        changed = [
+            label
+            for label, field in (
+                ("[identify]", "identify"),
+                ("[reasons]", "codes"),
+                ("[[switch]]", "switches"),
+                ("[limits]", "limits"),
+                ("[log]", "log"),
+            )
+            if getattr(new, field) != getattr(old, field)
+        ]
+        self._config = msgspec.structs.replace(new, **{name: getattr(old, name) for name in _FIXED})
+        logsetup.set_up(new.log)
+        for warning in new.warnings:
+            _log.warning("%s", warning)
+        self._engine.reasons = new.reasons
+        for tcp in self._tcp:
+            tcp.limits = new.limits
+        for udp in self._udp:
+            udp.limit(new.limits.message_bytes)
+        if new.identify != old.identify:
+            # The index and the options have to fit each other: both change when the new book is there.
+            self._take_up.use_options(new.identify, self._replace_peers)
+        else:
+            self._replace_peers()
+        _log.info("SIGHUP: changed: %s", ", ".join(changed) or "nothing")
+        if fixed:
+            names = ", ".join(f"[{name}]" for name in fixed)
+            _log.warning("SIGHUP: %s cannot change while running; restart the server for that", names)
+
+    def _replace_peers(self) -> None:
+        peers = Peers(self._config.switches)
+        for udp in self._udp:
+            udp.peers = peers
+        for tcp in self._tcp:
+            tcp.replace_peers(peers)
+
+    def _book(self) -> str:
+        book = self._engine.book
+        if book is None:
+            return "no book yet: calls are rejected as not_ready"
+        return f"book version {book.version}: {len(book.bearers)} accounts, {len(book.dids)} active DIDs"
+
+    async def _log_faults(self) -> None:
+        """Write down, once a second, what the engine answered with ``internal_error``."""
+        while True:
+            faults = list(self._engine.faults)
+            self._engine.faults.clear()
+            for fault in faults[-1:]:
+                _log.error("answered internal_error (last of %d)", len(faults), exc_info=fault)
+            await asyncio.sleep(1.0)
+
+    def _on_reject(self, peer: Peer, request: Request, decision: Decision) -> None:
+        source = request.src_ip or request.name or request.src_number or ""
+        self._rejects.note(peer.name, source, decision.reason or "")
+
+    def _on_stranger(self, host: str) -> None:
+        self._rejects.note("", host, "unknown peer")
+
+
+@contextlib.contextmanager
+def _bound(kind: str, endpoint: Endpoint) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _CannotListenError(
+            f"cannot listen on {kind} {endpoint}: {error.strerror}; is another server running, "
+            "or is the address another machine's?"
+        ) from error
+
+
+def _print(line: str) -> None:
+    with contextlib.suppress(OSError):  # nobody reads: no reason to end
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()

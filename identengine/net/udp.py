@@ -1,0 +1,123 @@
+"""JSON-RPC over UDP: the socket is drained in batches of up to 64 datagrams, each decided together.
+
+The loop calls when datagrams wait; what is still there after a batch makes it call again, after it has looked at
+everything else. Nothing that a peer or the network does ends the listener: what cannot be sent is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from identengine.configvalues import Endpoint
+from identengine.net.peers import Peers
+from identengine.wire.jsonrpc import Peer, Responder
+
+BATCH = 64
+RECEIVE_BUFFER = 8 * 1024 * 1024
+_SO_RCVBUFFORCE = 33  # Linux; beyond net.core.rmem_max, for those who may
+
+
+class UdpListener:
+    """One bound socket. ``peers`` may be replaced at any time."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        peers: Peers,
+        responder: Responder,
+        message_bytes: int,
+        on_unknown: Callable[[str], None],
+    ) -> None:
+        """Bind the socket; OSError where that cannot be. ``on_unknown`` is told of a stranger's address."""
+        self.peers = peers
+        self.unsent = 0
+        """Answers that the system did not take."""
+        self._responder = responder
+        self._on_unknown = on_unknown
+        self.limit(message_bytes)
+        family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            self._socket.setblocking(False)
+            if family == socket.AF_INET6:
+                self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            _enlarge(self._socket)
+            self._socket.bind((endpoint.host, endpoint.port))
+        except OSError:
+            self._socket.close()
+            raise
+
+    def limit(self, message_bytes: int) -> None:
+        """Take datagrams of at most so many bytes; a longer one is cut off here, and what is left not parsable."""
+        self._message_bytes = min(message_bytes, 65535)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it listens, with the real port."""
+        host, port = self._socket.getsockname()[:2]
+        return Endpoint(host, port)
+
+    @property
+    def receive_buffer(self) -> int:
+        """Bytes that wait in the kernel at most, its own overhead included."""
+        return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+
+    def start(self) -> None:
+        """Serve from now on."""
+        asyncio.get_running_loop().add_reader(self._socket, self._drain_batch)
+
+    async def drain(self, deadline: float) -> None:
+        """Answer what the socket holds, until ``deadline`` (the loop's time) at most, and close it."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._socket)
+        while loop.time() < deadline:
+            if not self._drain_batch():
+                break
+            await asyncio.sleep(0)
+        self._socket.close()
+
+    def close(self) -> None:
+        """Close at once."""
+        asyncio.get_running_loop().remove_reader(self._socket)
+        self._socket.close()
+
+    def _drain_batch(self) -> int:
+        """Take, decide and answer one batch; return how many datagrams there were."""
+        receive, find, size = self._socket.recvfrom, self.peers.find, self._message_bytes
+        asked: list[tuple[bytes, Peer]] = []
+        sources: list[tuple[str, int]] = []
+        taken = 0
+        while taken < BATCH:
+            try:
+                raw, source = receive(size)
+            except OSError:  # empty, as a rule; what else it may be is over with the next call
+                break
+            taken += 1
+            peer = find(source[0])
+            if peer is None:
+                self._on_unknown(source[0])
+            else:
+                asked.append((raw, peer))
+                sources.append(source)
+        if asked:
+            self._send(self._responder.datagrams(asked), sources)
+        return taken
+
+    def _send(self, answers: list[list[bytes]], sources: list[tuple[str, int]]) -> None:
+        send = self._socket.sendto
+        for datagrams, source in zip(answers, sources, strict=True):
+            for datagram in datagrams:
+                try:
+                    send(datagram, source)
+                except OSError:  # the way back is closed or full; the switch asks again
+                    self.unsent += 1
+
+
+def _enlarge(udp: socket.socket) -> None:
+    """Let a burst, or what comes while nobody reads, wait in the kernel."""
+    try:
+        udp.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
+    except OSError:
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)

@@ -1,0 +1,48 @@
+"""What is logged of rejected calls and of strangers: once a second for each source and reason, with a count.
+
+Bounded under forged sources (engine.md 7): beyond :data:`SOURCES` sources in a second the others are one line a
+reason.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+SOURCES = 100
+"""Most lines in a second that name a source: they are written at once, and requests wait meanwhile."""
+_LONGEST = 64
+
+_log = logging.getLogger("identengine.rejects")
+
+
+class RejectLog:
+    """Collects for a second, then writes. ``in_a_second`` calls what it is given after a second."""
+
+    def __init__(self, in_a_second: Callable[[Callable[[], None]], object]) -> None:
+        self._in_a_second = in_a_second
+        self._counts: dict[tuple[str, str, str], int] = {}
+        self._others: dict[str, int] = {}
+
+    def note(self, switch: str, source: str, reason: str) -> None:
+        """Count one reject."""
+        if not self._counts:
+            self._in_a_second(self.write)
+        key = switch, source[:_LONGEST], reason
+        count = self._counts.get(key)
+        if count is not None:
+            self._counts[key] = count + 1
+        elif len(self._counts) < SOURCES:
+            self._counts[key] = 1
+        else:
+            self._others[reason] = self._others.get(reason, 0) + 1
+
+    def write(self) -> None:
+        """Write what was collected."""
+        for (switch, source, reason), count in self._counts.items():
+            # What a source calls itself may hold anything: repr keeps it on its line.
+            _log.info("rejected %s from %r by %s: %d", reason, source, switch, count)
+        for reason, count in self._others.items():
+            _log.info("rejected %s from other sources: %d", reason, count)
+        self._counts.clear()
+        self._others.clear()

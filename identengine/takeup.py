@@ -1,0 +1,359 @@
+"""Takes up new versions of the book while the server decides (engine.md 8.2).
+
+The store's file is watched by its time, size and inode. When it changed, a reader process
+(:mod:`identengine.bookstream`) sends the newest version; the new book is built beside the one in use in steps of
+about a millisecond, between which requests are decided, and replaces it by one assignment. Whatever goes wrong
+before that leaves the book in use: one alarm says what happened and what to do, and it is tried again when the
+file changes, and every now and then.
+
+The collector must not walk over millions of objects that live for ever: after each step everything alive is put
+out of its sight (``gc.freeze``, a constant cost). Nothing in a book is part of a cycle, so a book that is replaced
+goes by its reference counts, in steps too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from identengine import bookstream
+from identengine.bookstream import Accounts, Clients, Dids, End, Header
+from identengine.config import StoreConfig
+from identengine.engine import Engine
+from identengine.errors import IdentengineError, KeyFileError, StoreError, WireError
+from identengine.index import Book, BookBuilder
+from identengine.options import IdentifyOptions
+from identengine.vault import Vault, default_key_file, key_id
+
+WATCH_SECONDS = 0.05
+STEP_SECONDS = 0.001
+RETRY_SECONDS = 5.0
+_READ = 65536
+_LOOK = 16
+"""Rows between two looks at the clock."""
+
+_log = logging.getLogger("identengine.book")
+
+
+class TakeUp:
+    """Follows one store. ``options`` are those that the next book is made with."""
+
+    def __init__(self, engine: Engine, store: StoreConfig, options: IdentifyOptions) -> None:
+        self.longest_step = 0.0
+        """Longest time, in seconds, that the last take-up kept requests waiting."""
+        self.tried = asyncio.Event()
+        """Set when the first try is over, whether there was a book or not."""
+        self._engine = engine
+        self._store = store
+        self._options = options
+        self._built_with: IdentifyOptions | None = None
+        self._apply: Callable[[], None] | None = None
+        self._seen: tuple[int, ...] | None = None
+        self._alarm: str | None = None
+        self._next_try = 0.0
+        self._step_began = 0.0
+        self._keys: set[str] = set()
+        """Ids of the keys under which the passwords of the book in the making were encrypted."""
+        self._keyless = False
+        """Whether the book in use has passwords that the key at hand does not open."""
+
+    def use_options(self, options: IdentifyOptions, apply: Callable[[], None]) -> None:
+        """Make a book with other options; ``apply`` is called in the moment in which it replaces the old one."""
+        self._options, self._apply = options, apply
+        self._next_try = 0.0
+
+    async def follow(self) -> None:
+        """Take up what there is, and each new version, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            seen = _signature(self._store.path)
+            waiting = self._alarm is not None or self._apply is not None or not self.tried.is_set()
+            if seen != self._seen or (waiting and loop.time() >= self._next_try):
+                self._seen = seen
+                await self._try()
+                self._next_try = loop.time() + RETRY_SECONDS
+                self.tried.set()
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def _try(self) -> None:
+        began = time.perf_counter()
+        try:
+            old, apply = self._engine.book, self._apply
+            book = await self._read()
+            if book is None:
+                self._end_alarm()
+                return
+            self._swap(book, apply)
+            if old is not None:
+                await self._dismantle(old)
+            _log.info(
+                "book version %d is in use: %d accounts, %d active DIDs; it took %.2f s, longest pause %.1f ms",
+                book.version,
+                len(book.bearers),
+                len(book.dids),
+                time.perf_counter() - began,
+                self.longest_step * 1000,
+            )
+        except IdentengineError as error:
+            self._raise_alarm(str(error))
+        except (msgspec.MsgspecError, OSError) as error:
+            self._raise_alarm(f"the book cannot be read from {self._store.path}: {error}")
+        except Exception:  # a fault of ours must not end the following; the book in use serves on
+            _log.exception("taking up the book failed")
+
+    def _swap(self, book: Book, apply: Callable[[], None] | None) -> None:
+        """Put the new book, its passwords' key and what goes with it in use: all in one step."""
+        problem = self._find_key()
+        self._engine.take_up(book)
+        self._built_with = self._options
+        if apply is not None:
+            apply()
+            self._apply = None
+        self._keyless = problem is not None
+        if problem is None:
+            self._end_alarm()
+        else:
+            self._raise_alarm(f"{problem}; calls that need a password are answered internal_error")
+
+    def _find_key(self) -> str | None:
+        """Give the engine the key of the new book's passwords; return what is wrong if there is none."""
+        if not self._keys:
+            return None
+        vault = self._engine.vault
+        try:
+            vault = self._vault()
+        except KeyFileError as error:
+            if vault is None or not self._keys <= set(vault.key_ids):
+                return str(error)
+            return None  # the key in memory serves on
+        if not self._keys <= set(vault.key_ids):
+            missing = ", ".join(sorted(self._keys - set(vault.key_ids)))
+            known = self._engine.vault
+            if known is not None and self._keys <= set(known.key_ids):
+                return None
+            self._engine.vault = vault
+            return f"the passwords of the book were encrypted under the key {missing}, which is not at hand"
+        self._engine.vault = vault
+        return None
+
+    def _vault(self) -> Vault:
+        if self._store.key is not None:
+            return Vault.from_text(self._store.key.reveal())
+        return Vault.from_file(self._store.key_file or default_key_file(self._store.path))
+
+    def _end_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm = None
+            _log.info("the alarm is over")
+
+    def _raise_alarm(self, text: str) -> None:
+        """Say once what is wrong."""
+        if text != self._alarm:
+            self._alarm = text
+            book = self._engine.book
+            serving = f"version {book.version} goes on serving" if book else "calls are rejected as not_ready"
+            _log.error("ALARM: %s (%s)", text, serving)
+
+    async def _read(self) -> Book | None:
+        """Return the newest version; None where it is in use already, or there is none yet."""
+        self.longest_step = 0.0
+        if self._seen is None:
+            raise StoreError(
+                f"there is no store at {self._store.path}; `identengine import BOOK --store {self._store.path}` "
+                "makes one, or put the copy of one there"
+            )
+        process = _start_reader(self._store.path, self._options)
+        try:
+            async with contextlib.aclosing(_chunks(process)) as chunks:
+                return await self._build(chunks)
+        finally:
+            process.kill()
+            process.wait()
+
+    async def _build(self, chunks: AsyncIterator[bytes]) -> Book | None:
+        """Build a book of a reader's stream; None where there is nothing new."""
+        frames = bookstream.FrameReader()
+        builder: BookBuilder | None = None
+        clients = accounts = did_runs = 0
+        self._keys = set()
+        end: End | None = None
+        self._step_began = time.perf_counter()
+        async for chunk in chunks:
+            for payload in frames.feed(chunk):
+                frame = bookstream.decode(payload)
+                if end is not None or isinstance(frame, Header) is not (builder is None):
+                    raise WireError("the frames of the book came in a wrong order")
+                if isinstance(frame, Header):
+                    if not self._is_new(frame):
+                        return None
+                    builder = BookBuilder(self._options, frame.version, frame.hash_key)
+                    continue
+                assert builder is not None  # noqa: S101 - there was a header, see above
+                if isinstance(frame, Clients):
+                    for client in frame.rows:
+                        builder.add_client(client)
+                    clients += len(frame.rows)
+                elif isinstance(frame, Accounts):
+                    for number, account in enumerate(frame.rows):
+                        if number % _LOOK == 0:
+                            await self._breathe()
+                        builder.add_account(account)
+                        if account.password:
+                            self._keys.add(key_id(account.password))
+                    accounts += len(frame.rows)
+                elif isinstance(frame, Dids):
+                    for account_id, run in frame.runs:
+                        builder.add_dids(account_id, run)
+                    did_runs += len(frame.runs)
+                else:
+                    end = frame
+                await self._breathe()
+            await self._breathe()
+        if builder is None or end is None or end != End(clients, accounts, did_runs):
+            raise StoreError(
+                f"the book broke off while it was read from {self._store.path}; see whether the store is damaged "
+                "(`identengine versions`), and import the book again or put a copy in its place"
+            )
+        steps = builder.finish()
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                book: Book = done.value
+                return book
+            await self._breathe()
+
+    def _is_new(self, header: Header) -> bool:
+        book = self._engine.book
+        if header.version == 0:
+            if book is None:
+                raise StoreError(
+                    f"the store {self._store.path} is empty; `identengine import BOOK --store {self._store.path}` "
+                    "fills it"
+                )
+            raise StoreError(
+                f"the store {self._store.path} became empty; import the book, or put a copy in its place"
+            )
+        if book is None:
+            return True
+        if header.version < book.version or (header.version == book.version and header.hash_key != book.hash_key):
+            raise StoreError(
+                f"the store {self._store.path} was replaced by one whose newest version is {header.version}; "
+                "restart the server if that is what it should serve"
+            )
+        if header.version > book.version or self._options != self._built_with:
+            return True
+        return self._keyless and self._key_is_back()
+
+    def _key_is_back(self) -> bool:
+        try:
+            self._vault()
+        except KeyFileError:
+            return False
+        return True
+
+    async def _dismantle(self, book: Book) -> None:
+        """Free a book that nobody uses any more, bit by bit."""
+        self._step_began = time.perf_counter()
+        for _ in _dismantled(book):
+            await self._breathe()
+
+    async def _breathe(self) -> None:
+        """Let requests be decided, if this step has lasted long enough."""
+        now = time.perf_counter()
+        step = now - self._step_began
+        if step < STEP_SECONDS:
+            return
+        self.longest_step = max(self.longest_step, step)
+        gc.freeze()
+        await asyncio.sleep(0)
+        self._step_began = time.perf_counter()
+
+
+def _start_reader(store: Path, options: IdentifyOptions) -> subprocess.Popen[bytes]:
+    # Popen starts by vfork, which does not copy the page tables of a large book as a fork would.
+    root = str(Path(__file__).resolve().parent.parent)
+    inherited = os.environ.get("PYTHONPATH")
+    return subprocess.Popen(  # noqa: S603 - our own module, no shell
+        [
+            sys.executable,
+            "-P",  # nothing that lies in the working folder is imported
+            "-m",
+            "identengine.bookstream",
+            str(store.absolute()),
+            "head",
+            *options.international_prefixes,
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{inherited}" if inherited else root},
+    )
+
+
+async def _chunks(process: subprocess.Popen[bytes]) -> AsyncGenerator[bytes, None]:
+    """Yield what a reader writes; StoreError where it did not end well."""
+    assert process.stdout is not None  # noqa: S101 - they are pipes
+    assert process.stderr is not None  # noqa: S101
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=2 * _READ)
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), process.stdout)
+    try:
+        while chunk := await reader.read(_READ):
+            yield chunk
+        status = await _ended(process)
+    finally:
+        transport.close()
+        with contextlib.suppress(OSError):
+            os.set_blocking(process.stderr.fileno(), False)
+        said = (process.stderr.read() or b"").decode(errors="replace").strip()
+        process.stderr.close()
+    if status:
+        lines = said.splitlines()
+        what = lines[-1] if lines else f"its reader ended with status {status}"
+        if status < 0:
+            what = (
+                f"its reader was ended by signal {-status}, as one is by a file cut short; put a copy in its place"
+            )
+        raise StoreError(f"the book cannot be read from the store: {what}")
+
+
+async def _ended(process: subprocess.Popen[bytes]) -> int:
+    while True:
+        status = process.poll()
+        if status is not None:
+            return status
+        await asyncio.sleep(0.001)
+
+
+def _signature(store: Path) -> tuple[int, ...] | None:
+    """Return what tells one state of the store's file from another; None where there is none."""
+    try:
+        status = (store if store.is_file() else store / "data.mdb").stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev
+
+
+def _dismantled(book: Book) -> Iterator[None]:
+    """Take a book to pieces; yields often."""
+    for lookup in (*book.enabled.values(), *book.disabled.values()):
+        for table in (lookup.singles, lookup.names, lookup.passwordless, lookup.denied, lookup.anis):
+            while table:
+                for _ in range(min(_LOOK, len(table))):
+                    table.popitem()
+                yield
+    while book.bearers:
+        for _ in range(min(_LOOK, len(book.bearers))):
+            book.bearers.popitem()
+        yield
