@@ -1,0 +1,5 @@
+"""``python -m identengine``: the command line."""
+
+from identengine.cli import main
+
+main()

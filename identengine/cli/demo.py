@@ -1,0 +1,201 @@
+"""``identengine demo``: the main job in one command."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from identengine.cli.options import AsJson
+from identengine.cli.output import Column, emit, hint, say, table
+
+if TYPE_CHECKING:
+    from identengine.demo import Outcome, Sample
+    from identengine.model import Decision
+
+_COLUMNS = (Column("#", right=True), Column("Request"), Column("Decision"))
+_TERM = "termination"
+
+
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="End after the decisions.")] = False,
+    port: Annotated[
+        int,
+        typer.Option("--port", min=1, max=65535, metavar="N", help="Port to serve on; a free one if it is taken."),
+    ] = 4870,
+    as_json: AsJson = False,
+) -> None:
+    """Load the book in data/, serve it on loopback, ask it over UDP and TCP, show the decisions, keep serving.
+
+    Example: identengine demo --once
+    """
+    from identengine import demo as work
+
+    asked = work.samples()
+    with tempfile.TemporaryDirectory(prefix="identengine-demo-") as folder, _ends_in_order():
+        chosen = work.free_port(port)
+        if chosen != port:
+            hint(f"port {port} is taken; the demo serves on {chosen}")
+        config, imported = work.prepare(Path(folder), chosen)
+        version = imported.version or 0
+        if not as_json:
+            for warning in imported.warnings:
+                hint(f"warning, meant: {msgspec.structs.replace(warning, file=Path(warning.file).name)}")
+            say(f"{work.data_folder() / 'book'} is version {version} of a store in {folder}")
+        with work.serving(config, chosen, version) as process:
+            if not as_json:
+                say(f"the server (process {process.pid}) answers on {work.HOST}:{chosen}, UDP and TCP")
+                say("")
+            over_udp = work.ask_udp(chosen, asked)
+            over_tcp = work.ask_tcp(chosen, asked)
+            unlike = [
+                first.sample.title
+                for first, second in zip(over_udp, over_tcp, strict=True)
+                if first.decision != second.decision
+            ]
+            wrong = unlike + [one.sample.title for one in (*over_udp, *over_tcp) if one.wrong]
+            if as_json:
+                emit([_as_json(one) for one in over_udp])
+            else:
+                _show(over_udp, over_tcp, unlike)
+            if wrong:
+                raise typer.Exit(1)
+            if not once and not as_json:
+                _invite(Path(folder), config, chosen)
+                _serve_on(process)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this command."""
+    app.command()(demo)
+
+
+def _show(over_udp: Sequence[Outcome], over_tcp: Sequence[Outcome], unlike: Sequence[str]) -> None:
+    table(
+        _COLUMNS,
+        (
+            (str(number), f"{one.sample.title}\n{_request(one.sample)}", _decision(one.decision))
+            for number, one in enumerate(over_udp, 1)
+        ),
+    )
+    accepted = sum(one.decision.accepted for one in over_udp)
+    say("")
+    say(f"{len(over_udp)} requests, {accepted} accepted, {len(over_udp) - accepted} rejected; UDP and TCP alike")
+    for transport, outcomes in (("UDP", over_udp), ("TCP", over_tcp)):
+        for one in outcomes:
+            for difference in one.wrong:
+                hint(f"not as expected over {transport}: {one.sample.title}: {difference}")
+    for title in unlike:
+        hint(f"UDP and TCP were answered differently: {title}")
+
+
+def _request(sample: Sample) -> str:
+    values = {name: msgspec.json.decode(value) for name, value in sample.params.items()}
+    shown = []
+    for name, value in values.items():
+        if name == "password":
+            value = "…"  # noqa: PLW2901 - a password is shown nowhere, not even a made-up one
+        elif name == "digest":
+            value = f"{value['username']}, {value.get('algorithm', 'MD5')}"  # noqa: PLW2901
+        elif name == "direction":
+            continue
+        shown.append(f"{name}={value}")
+    kind = "identify" if sample.method == "identify" else values.get("direction", "")
+    return " ".join([kind] * bool(kind) + shown)
+
+
+def _decision(decision: Decision) -> str:
+    if not decision.accepted:
+        where = ""
+        if decision.account_id is not None:
+            where = f" ({decision.account_id} {decision.account_name}, {decision.client_name})"
+        elif decision.field is not None:
+            where = f" ({decision.field}: {decision.value})"
+        return f"rejected: {decision.reason}{where}\nSIP {decision.sip_code}, Q.850 {decision.q850}"
+    target = ""
+    if decision.direction == _TERM:
+        target = "".join(
+            f" {name} {value}"
+            for name, value in (
+                ("to", decision.host),
+                ("port", decision.port),
+                ("by", decision.protocol),
+                ("through", decision.proxy),
+            )
+            if value is not None
+        )
+    parts = [f"dial {decision.dst_number}{target}"]
+    if decision.src_rewritten:
+        parts.append(f"show {decision.src_number}")
+    if decision.ambiguous:
+        parts.append("ambiguous")
+    parts.append(f"rate {decision.rate_table or 'not set'}")
+    if decision.routing_plan:
+        parts.append(f"plan {decision.routing_plan}")
+    if decision.tag:
+        parts.append(f"tag {decision.tag}")
+    return f"accepted: {decision.account_id} {decision.account_name}, {decision.client_name}\n{'; '.join(parts)}"
+
+
+def _as_json(one: Outcome) -> dict[str, object]:
+    return {
+        "title": one.sample.title,
+        "method": one.sample.method,
+        "params": {name: value for name, value in one.sample.params.items() if name not in ("password", "digest")},
+        "decision": one.decision,
+        "wrong": one.wrong,
+    }
+
+
+def _invite(folder: Path, config: Path, port: int) -> None:
+    """Say how to go on."""
+    from identengine.demo import HOST, example
+
+    program = (
+        "import socket,sys; s=socket.create_connection((sys.argv[1],int(sys.argv[2])));"
+        " s.sendall(sys.argv[3].encode()); print(s.makefile().readline())"
+    )
+    say("")
+    say("Ask it yourself:")
+    say(f"  python3 -c {shlex.quote(program)} {HOST} {port} '{example()}'")
+    say(f"  echo '{example()}' | nc -w 1 {HOST} {port}         (UDP: nc -u -w 1)")
+    say("Look at its book, change it, and ask again:")
+    say(f"  identengine accounts list --store {folder / 'store'}")
+    say(f"  identengine explain --config {config} src_ip=192.0.2.10 dst_number=99#442079460123")
+    say("Load a book of your own (a folder with clients.csv, accounts.csv, dids.csv) and serve it:")
+    say("  identengine import BOOK --store STORE")
+    say('  identengine serve --config FILE            where FILE says: [store] path = "STORE"')
+    say("")
+    say("Serving until Ctrl-C; the store is removed then.")
+    sys.stdout.flush()
+
+
+def _serve_on(process: subprocess.Popen[bytes]) -> None:
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:
+        say("")
+        return
+    hint(f"the server ended by itself, status {status}")
+    raise typer.Exit(1)
+
+
+@contextmanager
+def _ends_in_order() -> Iterator[None]:
+    """Let a closed terminal and SIGTERM end the demo as Ctrl-C does: server and store go too."""
+    names = (signal.SIGTERM, signal.SIGHUP)
+    before = [(name, signal.signal(name, signal.default_int_handler)) for name in names]
+    try:
+        yield
+    finally:
+        for name, handler in before:
+            signal.signal(name, handler)

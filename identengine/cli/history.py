@@ -1,0 +1,175 @@
+"""``versions``, ``diff``, ``rollback`` and ``audit``: what the book was, and who changed it (engine.md 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from identengine.cli.fields import change_object, change_rows, shown
+from identengine.cli.options import AsJson, ConfigFile, Limit, StoreDir, Who
+from identengine.cli.output import Column, emit, emit_many, hint, say, screenful, table, when
+from identengine.cli.place import author, place
+from identengine.storeformat import Changes, VersionInfo, field_changes
+
+if TYPE_CHECKING:
+    from identengine.storeformat import AuditEntry
+
+_VERSIONS = (
+    Column("Version", right=True),
+    Column("When"),
+    Column("Who"),
+    Column("What"),
+    Column("Clients", right=True),
+    Column("Accounts", right=True),
+    Column("DIDs", right=True),
+    Column("Changes"),
+)
+_DIFF = (Column("What"), Column("Key"), Column("Field"), Column("Before"), Column("After"))
+_AUDIT = (
+    Column("When"),
+    Column("Who"),
+    Column("Version", right=True),
+    Column("What"),
+    Column("Row"),
+    Column("Field"),
+    Column("Before"),
+    Column("After"),
+)
+
+
+def versions(
+    limit: Limit = None, store: StoreDir = None, config: ConfigFile = None, as_json: AsJson = False
+) -> None:
+    """List the versions of the book, the newest first.
+
+    Example: identengine versions --store STORE
+    """
+    with place(store, config).open(readonly=True) as opened:
+        newest_first = opened.versions()[::-1]
+    if as_json:
+        emit_many(newest_first[:limit] if limit else newest_first)
+    elif not table(_VERSIONS, (_version_row(info) for info in screenful(newest_first, limit))):
+        hint("the store holds no version yet; `identengine import` makes one")
+
+
+def diff(
+    a: Annotated[int, typer.Argument(metavar="A", min=0, help="The version before; 0: the empty book.")],
+    b: Annotated[int, typer.Argument(metavar="B", min=0, help="The version after.")],
+    store: StoreDir = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two versions, field by field.
+
+    Example: identengine diff 3 4 --store STORE
+    """
+    with place(store, config).open(readonly=True) as opened:
+        changes = opened.diff(a, b)
+        if as_json:
+            emit_many(change_object(change) for change in changes)
+        elif not table(_DIFF, (row for change in changes for row in change_rows(change))):
+            hint(f"versions {a} and {b} hold the same")
+
+
+def rollback(
+    version: Annotated[int, typer.Argument(metavar="N", min=1, help="The version to go back to.")],
+    store: StoreDir = None,
+    config: ConfigFile = None,
+    who: Who = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a new version that holds what version N held.
+
+    Example: identengine rollback 3 --store STORE
+    """
+    with place(store, config).open() as opened:
+        before = opened.head()
+        info = opened.rollback(version, author(who))
+    if as_json:
+        emit(info)
+    elif info.version == before:
+        say(f"nothing to change: version {before} holds the same as version {version}")
+    else:
+        say(f"version {info.version} holds what version {version} held: {_changes(info)}")
+
+
+def audit(
+    client: Annotated[
+        int | None, typer.Option("--client", metavar="N", min=1, help="Of this client, its accounts and DIDs.")
+    ] = None,
+    account: Annotated[
+        int | None, typer.Option("--account", metavar="N", min=1, help="Of this account and its DIDs.")
+    ] = None,
+    store: StoreDir = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the audit log, the newest entry last: when, who, what, before and after.
+
+    Example: identengine audit --store STORE --account 101
+    """
+    with place(store, config).open(readonly=True) as opened:
+        entries = opened.audit(client=client, account=account)
+        if as_json:
+            emit_many(_audit_object(entry) for entry in entries)
+        elif not table(_AUDIT, (row for entry in entries for row in _audit_rows(entry))):
+            hint("the audit log holds nothing" + (" of it" if client or account else ""))
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command()(versions)
+    app.command()(diff)
+    app.command()(rollback)
+    app.command()(audit)
+
+
+def _version_row(info: VersionInfo) -> tuple[str, ...]:
+    return (
+        str(info.version),
+        when(info.at),
+        info.who,
+        info.what,
+        str(info.clients),
+        str(info.accounts),
+        str(info.dids),
+        _changes(info),
+    )
+
+
+def _changes(info: VersionInfo) -> str:
+    tables = (("clients", info.client_changes), ("accounts", info.account_changes), ("DIDs", info.did_changes))
+    return ", ".join(f"{name} {_signs(found)}" for name, found in tables if found.total) or "none"
+
+
+def _signs(found: Changes) -> str:
+    parts = (
+        (f"+{found.added}", found.added),
+        (f"~{found.changed}", found.changed),
+        (f"-{found.removed}", found.removed),
+    )
+    return " ".join(text for text, count in parts if count)
+
+
+def _audit_rows(entry: AuditEntry) -> Iterator[tuple[str, ...]]:
+    head = (when(entry.at), entry.who, str(entry.version or ""), entry.what)
+    if entry.change is None:
+        yield (*head, f"account {entry.account}" if entry.account else "", "", "", "")
+        return
+    row = f"{entry.change.table} {entry.change.key}"
+    for name, before, after in field_changes(entry.change):
+        # Each line is whole, so that grep may take lines out.
+        yield (*head, row, name, shown(before), shown(after))
+
+
+def _audit_object(entry: AuditEntry) -> dict[str, object]:
+    return {
+        "at": entry.at,
+        "who": entry.who,
+        "what": entry.what,
+        "version": entry.version,
+        "account": entry.account,
+        "change": None if entry.change is None else change_object(entry.change),
+    }

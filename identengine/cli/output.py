@@ -1,0 +1,204 @@
+"""What commands print: tables for people, one JSON document for programs, and nothing else on standard output.
+
+On a terminal tables have boxes and colours and fold in a narrow window; in a pipe they are plain aligned
+columns, never cut, one row a line. Rows are streamed in blocks, so that a million of them are never held.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import chain, islice
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+
+import msgspec
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+JSON_WANTED = "identengine.json"
+"""Where the run's context keeps that ``--json`` was given."""
+SCREEN = 100
+"""Rows that a terminal gets where no limit is named."""
+
+_BLOCK = 500
+
+T = TypeVar("T")
+
+
+class Tell(Protocol):
+    """Takes the progress of some work."""
+
+    def __call__(self, done: int, total: int | None, what: str = "") -> None:
+        """Tell how much is done of how much (None: unknown), and what is at it."""
+
+
+class Column(NamedTuple):
+    """A column of a table; numbers stand at the right."""
+
+    title: str
+    right: bool = False
+
+
+def say(text: str) -> None:
+    """Print a line for a person."""
+    sys.stdout.write(printable(text) + "\n")
+
+
+def hint(text: str) -> None:
+    """Print a line beside the output: to standard error, so that a pipe gets the data alone."""
+    sys.stderr.write(printable(text) + "\n")
+
+
+def emit(document: object) -> None:
+    """Print one JSON document."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n")
+
+
+def emit_many(items: Iterable[object]) -> int:
+    """Print one JSON array, an item a line, as the items come; return how many there were."""
+    encode = msgspec.json.Encoder().encode
+    count = 0
+    sys.stdout.write("[")
+    for count, item in enumerate(items, 1):
+        sys.stdout.write(("\n" if count == 1 else ",\n") + encode(item).decode())
+    sys.stdout.write("\n]\n" if count else "]\n")
+    return count
+
+
+def table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> int:
+    """Print rows as they come, in blocks; return how many there were."""
+    write = _boxed if sys.stdout.isatty() else _aligned
+    source = iter(rows)
+    count = 0
+    widths: list[int] = []
+    while block := list(islice(source, _BLOCK)):
+        write(columns, block, widths)
+        count += len(block)
+    return count
+
+
+def screenful(rows: Iterable[T], limit: int | None, offset: int = 0) -> Iterator[T]:
+    """Yield the rows that ``--limit`` and ``--offset`` want, and hint at the rest on a terminal.
+
+    Without a limit a terminal gets :data:`SCREEN` rows and a pipe all.
+    """
+    if limit is None:
+        limit = SCREEN if sys.stdout.isatty() else 0
+    source = islice(rows, offset, None)
+    if not limit:
+        yield from source
+        return
+    yield from islice(source, limit)
+    if next(source, None) is not None:
+        hint(f"there are more; --offset {offset + limit} shows the next ones, --limit 0 all")
+
+
+def facts(pairs: Iterable[tuple[str, str | None]]) -> None:
+    """Print what is known of one thing, a line each; what is None is left out."""
+    known = [(name, value) for name, value in pairs if value is not None]
+    width = max((len(name) for name, _ in known), default=0)
+    for name, value in known:
+        first, *more = value.splitlines() or [""]
+        say(f"{name:<{width}}  {first}".rstrip())
+        for line in more:
+            say(f"{'':<{width}}  {line}")
+
+
+def when(seconds: float) -> str:
+    """Return a time of the log as a person reads it: local, to the second."""
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with control characters spelled out: a book must not steer the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Tell]:
+    """Show a progress bar on a terminal, once the work has taken a second.
+
+    Yields a function to call with how much is done, how much there is (None: unknown), and what is at it.
+    """
+    if not sys.stderr.isatty():
+        yield lambda done, total, what="": None
+        return
+    with _Bar(what) as bar:
+        yield bar.update
+
+
+class _Bar:
+    """A progress bar that appears after a second."""
+
+    def __init__(self, what: str) -> None:
+        import time
+
+        self._what = what
+        self._clock = time.monotonic
+        self._begun = time.monotonic()
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def update(self, done: int, total: int | None, what: str = "") -> None:
+        if self._progress is None or self._task is None:
+            if self._clock() - self._begun < 1:
+                return
+            from rich.console import Console
+            from rich.progress import Progress
+
+            self._progress = Progress(console=Console(stderr=True), transient=True)
+            self._progress.start()
+            self._task = self._progress.add_task(self._what, total=None)
+        self._progress.update(self._task, completed=done, total=total, description=what or self._what)
+
+
+def _boxed(columns: Sequence[Column], block: list[Sequence[str]], _widths: list[int]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=box.ROUNDED, header_style="bold", show_lines=False)
+    for column in columns:
+        shown.add_column(column.title, justify="right" if column.right else "left", overflow="fold")
+    for row in block:
+        shown.add_row(*(Text(_cell(value, "\n")) for value in row))
+    Console(highlight=False).print(shown)
+
+
+def _aligned(columns: Sequence[Column], block: list[Sequence[str]], widths: list[int]) -> None:
+    """Print a block; the first one sets the widths, a wider value later on pushes its line out."""
+    lines = [tuple(_cell(value, "; ") for value in row) for row in block]
+    if not widths:
+        titles = tuple(column.title for column in columns)
+        widths.extend(max(map(len, values)) for values in zip(titles, *lines, strict=True))
+        lines.insert(0, titles)
+    for line in lines:
+        cells = [
+            value.rjust(width) if column.right else value.ljust(width)
+            for column, value, width in zip(columns, line, widths, strict=True)
+        ]
+        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+
+
+def _cell(value: str, line_end: str) -> str:
+    return line_end.join(printable(line) for line in value.splitlines()) if value else ""
+
+
+def peeked(items: Iterator[T]) -> tuple[bool, Iterator[T]]:
+    """Return whether there is any item, and all of them."""
+    for first in items:
+        return True, chain([first], items)
+    return False, items

@@ -1,0 +1,161 @@
+"""``identengine accounts password …``: show (audited), set, generate and clear the password of an account."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from identengine.cli.cells import read
+from identengine.cli.editing import Edited, change, report
+from identengine.cli.lookup import find_account
+from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, Who
+from identengine.cli.output import emit, say
+from identengine.cli.place import Place, author, place
+from identengine.errors import IdentengineError, LoadError
+from identengine.rows import account_from
+from identengine.storeformat import Change
+
+if TYPE_CHECKING:
+    from identengine.store import Draft
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="The password of an account; kept encrypted, shown only when asked for.",
+    epilog="Example: identengine accounts password generate --store STORE 161",
+)
+
+AccountName = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Its id, or its name.")]
+
+
+@app.command()
+def show(
+    account: AccountName,
+    store: StoreDir = None,
+    config: ConfigFile = None,
+    key_file: KeyFile = None,
+    who: Who = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the password of an account; the audit log notes who asked.
+
+    Example: identengine accounts password show --store STORE 161
+    """
+    here = place(store, config, key_file)
+    with here.open() as opened:
+        with opened.read() as book:
+            found = find_account(book, account)
+        if found.password is None:
+            raise IdentengineError(f"account {found.id} {found.name} has no password")
+        try:
+            plain = here.vault().decrypt(found.password)
+        except ValueError as error:
+            raise IdentengineError(f"the password of account {found.id} cannot be read: {error}") from error
+        # First the note, then the password: what cannot be noted is not shown.
+        opened.note(author(who), "password shown", account=found.id)
+    if as_json:
+        emit({"account_id": found.id, "password": plain})
+    else:
+        say(plain)
+
+
+@app.command("set")
+def set_password(
+    account: AccountName,
+    store: StoreDir = None,
+    config: ConfigFile = None,
+    key_file: KeyFile = None,
+    who: Who = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set a password: typed twice on a terminal, else the first line of standard input.
+
+    Example: identengine accounts password set --store STORE 161 < password.txt
+    """
+    here = place(store, config, key_file)
+    with here.open(readonly=True) as opened, opened.read() as book:
+        find_account(book, account)  # nobody types a password in vain
+    if sys.stdin.isatty():
+        plain = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    else:
+        plain = sys.stdin.readline().removesuffix("\n").removesuffix("\r")
+    if not plain:
+        raise IdentengineError(
+            "a password is wanted, here is none; `identengine accounts password clear` takes it away"
+        )
+    if plain == "-" or plain.startswith("enc:"):
+        # To a book's column these two mean something else.
+        raise IdentengineError("a password that is - or begins with enc: cannot be kept; choose another one")
+    _change(here, account, plain, "accounts password set", who=who, as_json=as_json)
+
+
+@app.command()
+def generate(
+    account: AccountName,
+    store: StoreDir = None,
+    config: ConfigFile = None,
+    key_file: KeyFile = None,
+    who: Who = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a new random password, keep it, and print it this once.
+
+    Example: identengine accounts password generate --store STORE 161
+    """
+    from identengine.vault import generate_password
+
+    here = place(store, config, key_file)
+    plain = generate_password()
+    version = _change(here, account, plain, "accounts password generate", who=who, as_json=as_json, quiet=True)
+    if as_json:
+        emit({"version": version, "password": plain})
+    else:
+        say(plain)
+
+
+@app.command()
+def clear(
+    account: AccountName,
+    store: StoreDir = None,
+    config: ConfigFile = None,
+    who: Who = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take the password of an account away.
+
+    Example: identengine accounts password clear --store STORE 161
+    """
+    _change(place(store, config), account, None, "accounts password clear", who=who, as_json=as_json)
+
+
+def _change(
+    here: Place,
+    account: str,
+    plain: str | None,
+    what: str,
+    *,
+    who: str | None,
+    as_json: bool,
+    quiet: bool = False,
+) -> int | None:
+    """Keep ``plain`` as the account's password, None clears it; return the version that this made."""
+    vault = here.vault_to_write() if plain is not None else None
+
+    def edit(draft: Draft) -> Edited:
+        before = find_account(draft, account)
+        if plain is None:
+            after = msgspec.structs.replace(before, password=None)
+        else:
+            after = read(lambda: account_from({"password": plain}, before, vault, partial=True))
+        draft.put_account(after)
+        return Edited((Change("account", before.id, before, after),))
+
+    try:
+        done = change(here, who, f"{what} {account}", edit)
+    except LoadError as error:
+        raise IdentengineError(error.problems[0].expected) from error
+    if not quiet:
+        report(done, as_json=as_json)
+    return done.version

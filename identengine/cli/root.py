@@ -1,0 +1,100 @@
+"""The command ``identengine``: its families of commands, and how every mistake is told.
+
+Exit status: 0 done, 1 the data or the answer says no, 2 wrong usage (interfaces.md 2).
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from typer.core import TyperGroup
+
+from identengine.cli import accounts, books, clients, deciding, demo, dids, history, keys, serving
+from identengine.cli.output import JSON_WANTED, printable
+from identengine.errors import ConfigError, IdentengineError, LoadError
+
+
+class _Root(TyperGroup):
+    """The outermost group: errors end here as sentences, never as a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:  # Any: typer does not name the type that it hands over
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # the reader has seen enough; typer ends quietly
+        except (IdentengineError, OSError) as error:
+            _tell(error, as_json=bool(ctx.meta.get(JSON_WANTED)))
+            raise typer.Exit(1) from error
+
+
+app = typer.Typer(
+    cls=_Root,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="The engine that a telephone switch asks, for every call: whose call is this, and may it pass?",
+    epilog="Example: identengine demo --once",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"identengine {version('identengine')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _: Annotated[
+        bool, typer.Option("--version", help="Show the version of the program.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    pass
+
+
+demo.add_to(app)
+serving.add_to(app)
+books.add_to(app)
+history.add_to(app)
+app.add_typer(accounts.app, name="accounts")
+app.add_typer(clients.app, name="clients")
+app.add_typer(dids.app, name="dids")
+deciding.add_to(app)
+app.add_typer(keys.app, name="key")
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    app(prog_name="identengine")
+
+
+def _tell(error: IdentengineError | OSError, *, as_json: bool) -> None:
+    """Say on standard error what went wrong: sentences, or one JSON object where ``--json`` was given."""
+    if as_json:
+        said: dict[str, object] = {"message": _sentence(error)}
+        if isinstance(error, LoadError):
+            said |= {"problems": error.problems, "total": error.total}
+        elif isinstance(error, ConfigError):
+            said["problems"] = error.problems
+        sys.stderr.write(msgspec.json.encode({"error": said}).decode() + "\n")
+        return
+    if isinstance(error, LoadError | ConfigError):
+        for problem in error.problems:
+            sys.stderr.write(printable(str(problem)) + "\n")
+    if not isinstance(error, ConfigError):
+        for line in _sentence(error).splitlines():
+            sys.stderr.write(printable(line) + "\n")
+
+
+def _sentence(error: IdentengineError | OSError) -> str:
+    if isinstance(error, LoadError):
+        return f"{error.total} mistake{'s' * (error.total != 1)}; nothing was changed"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
