@@ -257,14 +257,14 @@ def open_file(path: Path, *, create: bool, readonly: bool) -> StoreFile:
     ``path`` is a store's directory, or a data file by itself (a copy). Raises StoreError.
     """
     path = path.absolute()
-    data = path if path.is_file() else path / DATA
-    if create and not readonly:
-        _create(path, data)
+    try:
+        data = path if path.is_file() else path / DATA
+        if create and not readonly and not data.exists():
+            _create(path, data)
+        status = data.stat()
+    except OSError as error:
+        raise StoreError(_no_store(path, error)) from error
     with _files_lock:
-        try:
-            status = data.stat()
-        except OSError as error:
-            raise StoreError(_no_store(path, error)) from error
         key = (status.st_dev, status.st_ino)
         file = _files.get(key)
         if file is None:
@@ -294,8 +294,6 @@ def _no_store(path: Path, error: OSError) -> str:
 
 def _create(path: Path, data: Path) -> None:
     """Make an empty store where there is none. It appears whole, so that an empty data file is always damage."""
-    if data.exists():
-        return
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".new-", dir=path) as made:

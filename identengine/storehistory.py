@@ -118,7 +118,7 @@ def audit_log(txn: Txn, client: int | None, account: int | None) -> Iterator[Aud
         found.look_at_account(account)
     elif client is not None:
         found.look_at_client(client)
-    yield from _merged(txn, sorted(found.places), lambda event: found.concerns(event, account))
+    yield from _merged(txn, found.in_order(), lambda event: found.concerns(event, account))
 
 
 def _merged(txn: Txn, places: list[bytes] | None, concerns: Callable[[Event], bool]) -> Iterator[AuditEntry]:
@@ -173,13 +173,17 @@ def _changes_at(cursor: lmdb.Cursor[bytes], version: int, keys: list[bytes]) -> 
 
 
 class _Found:
-    """The places (version and row key, as bytes that sort by version, table, key) that a question is about."""
+    """The places (version, 8 bytes, and row key) that a question is about."""
 
     def __init__(self, txn: Txn, client: int | None) -> None:
         self.places: set[bytes] = set()
         self._txn = txn
         self._cursor = txn.cursor()
         self._client = client
+
+    def in_order(self) -> list[bytes]:
+        """Return the places by version, and within it as :func:`changes_between` has them."""
+        return sorted(self.places, key=lambda place: (place[:8], BOOK.index(place[8:9]), place))
 
     def look_at_client(self, client: int) -> None:
         """Add the client's own row, and whatever of accounts was ever its."""

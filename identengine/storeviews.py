@@ -228,8 +228,11 @@ class Scratch:
     """
 
     def __init__(self, folder: Path) -> None:
-        with tempfile.TemporaryDirectory(prefix=".scratch-", dir=folder) as made:
-            self._env = lmdb.open(made, map_size=_SCRATCH_MAP, sync=False, lock=False)
+        try:
+            with tempfile.TemporaryDirectory(prefix=".scratch-", dir=folder) as made:
+                self._env = lmdb.open(made, map_size=_SCRATCH_MAP, sync=False, lock=False)
+        except OSError as error:
+            raise StoreError(f"no temporary file can be made in {folder}: {error.strerror}") from error
         self._txn = self._env.begin(write=True)
         self._puts = 0
 

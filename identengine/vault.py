@@ -218,6 +218,8 @@ def _write_key_file(path: Path, keys: Sequence[bytes]) -> Vault:
 def _place_file(path: Path, content: bytes, *, replace: bool) -> None:
     """Put ``content`` at ``path``, durably and whole or not at all, mode 0600."""
     try:
+        path = path.resolve()  # a link to the key file stays one
+        path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)  # mkstemp gives mode 0600
         temporary = Path(name)
         try:
