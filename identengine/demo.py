@@ -67,12 +67,14 @@ class Outcome(msgspec.Struct, frozen=True):
     wrong: tuple[str, ...]
 
 
+_NOTHING = msgspec.Raw(b"null")
+
+
 class _Reply(msgspec.Struct):
-    """An answer of the server, whichever it is."""
+    """An answer of the server; an error has no result."""
 
     id: int
-    result: msgspec.Raw | None = None
-    error: msgspec.Raw | None = None
+    result: msgspec.Raw = _NOTHING
 
 
 class _Ping(msgspec.Struct):
@@ -201,7 +203,7 @@ def _message(number: int, sample: Sample) -> bytes:
 
 def _outcome(sample: Sample, answer: bytes) -> Outcome:
     reply = msgspec.json.decode(answer, type=_Reply)
-    if reply.result is None:
+    if reply.result == _NOTHING:
         raise DemoError(f"{sample.title}: the server answered {answer.decode(errors='replace').strip()}")
     decision = msgspec.json.decode(reply.result, type=Decision)
     return Outcome(sample, decision, tuple(differences(sample, decision)))
@@ -216,6 +218,10 @@ def differences(sample: Sample, decision: Decision) -> Iterator[str]:
             yield f"{name} is {found}, expected was {value}"
 
 
+def _pinged(line: bytes) -> int | None:
+    return msgspec.json.decode(msgspec.json.decode(line, type=_Reply).result, type=_Ping).version
+
+
 def _wait(process: subprocess.Popen[bytes], port: int, version: int, log: Path) -> None:
     """Wait until the server answers a ping with ``version``."""
     until = time.monotonic() + START_SECONDS
@@ -226,11 +232,11 @@ def _wait(process: subprocess.Popen[bytes], port: int, version: int, log: Path) 
         try:
             with socket.create_connection((HOST, port), timeout=1) as peer, peer.makefile("rb") as lines:
                 peer.sendall(ping)
-                reply = msgspec.json.decode(lines.readline(), type=_Reply)
-                if reply.result and msgspec.json.decode(reply.result, type=_Ping).version == version:
-                    return
-        except (OSError, msgspec.DecodeError):
-            pass
+                line = lines.readline()
+            if line and _pinged(line) == version:
+                return
+        except OSError:
+            pass  # it does not listen yet
         time.sleep(0.02)
     last = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
     raise DemoError(

@@ -140,15 +140,15 @@ def show(
                 }
             )
             return
-        facts(_facts(found, clients))
-        if count:
-            numbers_told = listed(f"{did.number} ({did.status})" for did in first)
-            more = f" and {count - len(first)} more" if count > len(first) else ""
-            facts([("DIDs", f"{count}: {numbers_told}{more}")])
-        else:
-            facts([("DIDs", "none")])
-        if last is not None:
-            facts([("last changed", f"{when(last[0])} by {last[1]}: {last[2]}")])
+        told = listed(f"{did.number} ({did.status})" for did in first)
+        more = f" and {count - len(first)} more" if count > len(first) else ""
+        facts(
+            [
+                *_facts(found, clients),
+                ("DIDs", f"{count}: {told}{more}" if count else "none"),
+                ("last changed", f"{when(last[0])} by {last[1]}: {last[2]}" if last else None),
+            ]
+        )
 
 
 @app.command()

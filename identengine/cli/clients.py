@@ -117,15 +117,14 @@ def show(client: ClientName, store: StoreDir = None, config: ConfigFile = None, 
                 }
             )
             return
-        facts(_facts(found, clients))
         facts(
             [
+                *_facts(found, clients),
                 ("below it", listed(f"{one.id} {one.name}" for one in below) or "none"),
                 ("accounts", f"{len(accounts)}: {_named(accounts)}" if accounts else "none"),
+                ("last changed", f"{when(last.at)} by {last.who}: {last.what}" if last else None),
             ]
         )
-        if last is not None:
-            facts([("last changed", f"{when(last.at)} by {last.who}: {last.what}")])
 
 
 @app.command()

@@ -22,7 +22,12 @@ if TYPE_CHECKING:
     from identengine.demo import Outcome, Sample
     from identengine.model import Decision
 
-_COLUMNS = (Column("#", right=True), Column("Request"), Column("Decision"))
+
+def _tint(decision: str) -> str:
+    return "green" if decision.startswith("accepted") else "red"
+
+
+_COLUMNS = (Column("#", right=True), Column("Request"), Column("Decision", tint=_tint))
 _TERM = "termination"
 
 
@@ -57,16 +62,14 @@ def demo(
                 say("")
             over_udp = work.ask_udp(chosen, asked)
             over_tcp = work.ask_tcp(chosen, asked)
-            unlike = [
-                first.sample.title
+            wrong = any(
+                first.wrong or second.wrong or first.decision != second.decision
                 for first, second in zip(over_udp, over_tcp, strict=True)
-                if first.decision != second.decision
-            ]
-            wrong = unlike + [one.sample.title for one in (*over_udp, *over_tcp) if one.wrong]
+            )
             if as_json:
-                emit([_as_json(one) for one in over_udp])
+                emit([_as_json(first, second) for first, second in zip(over_udp, over_tcp, strict=True)])
             else:
-                _show(over_udp, over_tcp, unlike)
+                _show(over_udp, over_tcp)
             if wrong:
                 raise typer.Exit(1)
             if not once and not as_json:
@@ -79,23 +82,25 @@ def add_to(app: typer.Typer) -> None:
     app.command()(demo)
 
 
-def _show(over_udp: Sequence[Outcome], over_tcp: Sequence[Outcome], unlike: Sequence[str]) -> None:
+def _show(over_udp: Sequence[Outcome], over_tcp: Sequence[Outcome]) -> None:
     table(
         _COLUMNS,
         (
             (str(number), f"{one.sample.title}\n{_request(one.sample)}", _decision(one.decision))
             for number, one in enumerate(over_udp, 1)
         ),
+        ruled=True,
     )
     accepted = sum(one.decision.accepted for one in over_udp)
     say("")
-    say(f"{len(over_udp)} requests, {accepted} accepted, {len(over_udp) - accepted} rejected; UDP and TCP alike")
+    say(f"{len(over_udp)} requests, {accepted} accepted, {len(over_udp) - accepted} rejected, over UDP and TCP")
     for transport, outcomes in (("UDP", over_udp), ("TCP", over_tcp)):
         for one in outcomes:
             for difference in one.wrong:
                 hint(f"not as expected over {transport}: {one.sample.title}: {difference}")
-    for title in unlike:
-        hint(f"UDP and TCP were answered differently: {title}")
+    for first, second in zip(over_udp, over_tcp, strict=True):
+        if first.decision != second.decision:
+            hint(f"UDP and TCP were answered differently: {first.sample.title}")
 
 
 def _request(sample: Sample) -> str:
@@ -146,13 +151,16 @@ def _decision(decision: Decision) -> str:
     return f"accepted: {decision.account_id} {decision.account_name}, {decision.client_name}\n{'; '.join(parts)}"
 
 
-def _as_json(one: Outcome) -> dict[str, object]:
+def _as_json(over_udp: Outcome, over_tcp: Outcome) -> dict[str, object]:
+    sample = over_udp.sample
+    secret = ("password", "digest")
     return {
-        "title": one.sample.title,
-        "method": one.sample.method,
-        "params": {name: value for name, value in one.sample.params.items() if name not in ("password", "digest")},
-        "decision": one.decision,
-        "wrong": one.wrong,
+        "title": sample.title,
+        "method": sample.method,
+        "params": {name: value for name, value in sample.params.items() if name not in secret},
+        "udp": over_udp.decision,
+        "tcp": over_tcp.decision,
+        "wrong": [*over_udp.wrong, *over_tcp.wrong],
     }
 
 

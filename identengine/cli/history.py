@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from identengine.cli.fields import change_object, change_rows, shown
 from identengine.cli.options import AsJson, ConfigFile, Limit, StoreDir, Who
-from identengine.cli.output import Column, emit, emit_many, hint, say, screenful, table, when
+from identengine.cli.output import SCREEN, Column, emit, emit_many, hint, say, screenful, table, when
 from identengine.cli.place import author, place
 from identengine.storeformat import Changes, VersionInfo, field_changes
 
@@ -57,6 +60,7 @@ def versions(
 def diff(
     a: Annotated[int, typer.Argument(metavar="A", min=0, help="The version before; 0: the empty book.")],
     b: Annotated[int, typer.Argument(metavar="B", min=0, help="The version after.")],
+    limit: Limit = None,
     store: StoreDir = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
@@ -68,8 +72,8 @@ def diff(
     with place(store, config).open(readonly=True) as opened:
         changes = opened.diff(a, b)
         if as_json:
-            emit_many(change_object(change) for change in changes)
-        elif not table(_DIFF, (row for change in changes for row in change_rows(change))):
+            emit_many(change_object(change) for change in islice(changes, limit or None))
+        elif not table(_DIFF, (row for change in screenful(changes, limit) for row in change_rows(change))):
             hint(f"versions {a} and {b} hold the same")
 
 
@@ -102,6 +106,10 @@ def audit(
     account: Annotated[
         int | None, typer.Option("--account", metavar="N", min=1, help="Of this account and its DIDs.")
     ] = None,
+    last: Annotated[
+        int | None,
+        typer.Option("--last", min=1, metavar="N", help="The newest N; default: 100 on a terminal, else all."),
+    ] = None,
     store: StoreDir = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
@@ -111,7 +119,10 @@ def audit(
     Example: identengine audit --store STORE --account 101
     """
     with place(store, config).open(readonly=True) as opened:
-        entries = opened.audit(client=client, account=account)
+        if last is None and sys.stdout.isatty() and not as_json:
+            last = SCREEN
+        log = opened.audit(client=client, account=account)
+        entries = log if last is None else iter(deque(log, maxlen=last))
         if as_json:
             emit_many(_audit_object(entry) for entry in entries)
         elif not table(_AUDIT, (row for entry in entries for row in _audit_rows(entry))):

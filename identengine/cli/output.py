@@ -7,10 +7,10 @@ columns, never cut, one row a line. Rows are streamed in blocks, so that a milli
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -24,6 +24,7 @@ SCREEN = 100
 """Rows that a terminal gets where no limit is named."""
 
 _BLOCK = 500
+_UNBOUNDED = 10_000
 
 T = TypeVar("T")
 
@@ -40,6 +41,8 @@ class Column(NamedTuple):
 
     title: str
     right: bool = False
+    tint: Callable[[str], str] | None = None
+    """Gives the colour of a cell on a terminal."""
 
 
 def say(text: str) -> None:
@@ -68,14 +71,17 @@ def emit_many(items: Iterable[object]) -> int:
     return count
 
 
-def table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> int:
-    """Print rows as they come, in blocks; return how many there were."""
-    write = _boxed if sys.stdout.isatty() else _aligned
+def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, ruled: bool = False) -> int:
+    """Print rows as they come, in blocks; return how many there were. ``ruled`` draws lines between them."""
+    boxed = sys.stdout.isatty()
     source = iter(rows)
     count = 0
     widths: list[int] = []
     while block := list(islice(source, _BLOCK)):
-        write(columns, block, widths)
+        if boxed:
+            _boxed(columns, block, ruled=ruled)
+        else:
+            _aligned(columns, block, widths)
         count += len(block)
     return count
 
@@ -164,18 +170,32 @@ class _Bar:
         self._progress.update(self._task, completed=done, total=total, description=what or self._what)
 
 
-def _boxed(columns: Sequence[Column], block: list[Sequence[str]], _widths: list[int]) -> None:
+def _boxed(columns: Sequence[Column], block: list[Sequence[str]], *, ruled: bool) -> None:
     from rich import box
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(box=box.ROUNDED, header_style="bold", show_lines=False)
+    console = Console(highlight=False)
+    shown = Table(box=box.ROUNDED, header_style="bold", show_lines=ruled)
     for column in columns:
         shown.add_column(column.title, justify="right" if column.right else "left", overflow="fold")
     for row in block:
-        shown.add_row(*(Text(_cell(value, "\n")) for value in row))
-    Console(highlight=False).print(shown)
+        shown.add_row(
+            *(
+                Text(_cell(value, "\n"), style=column.tint(value) if column.tint else "")
+                for column, value in zip(columns, row, strict=True)
+            )
+        )
+    if Measurement.get(console, console.options.update(max_width=_UNBOUNDED), shown).minimum <= console.width:
+        console.print(shown)
+        return
+    # Too narrow for a table without breaking addresses and names in two: a row is a paragraph then.
+    titles = [column.title for column in columns]
+    for row in block:
+        facts((title, value or None) for title, value in zip(titles, row, strict=True))
+        say("")
 
 
 def _aligned(columns: Sequence[Column], block: list[Sequence[str]], widths: list[int]) -> None:
@@ -195,10 +215,3 @@ def _aligned(columns: Sequence[Column], block: list[Sequence[str]], widths: list
 
 def _cell(value: str, line_end: str) -> str:
     return line_end.join(printable(line) for line in value.splitlines()) if value else ""
-
-
-def peeked(items: Iterator[T]) -> tuple[bool, Iterator[T]]:
-    """Return whether there is any item, and all of them."""
-    for first in items:
-        return True, chain([first], items)
-    return False, items
