@@ -263,22 +263,23 @@ class _LookupBuilder:
 
     def finish(self) -> Generator[None, None, None]:
         done = 0
-        for bucket, bearers in self._shared.values():
+        while self._shared:  # taken apart on the way: to drop it whole would be a long step
+            _, (bucket, bearers) = self._shared.popitem()
             yield from _group(bucket, bearers)
             if (done := done + len(bearers)) >= STEP:
                 done = 0
                 yield
-        self._shared.clear()
         for size, by_length in self._networks.items():
             trie = self._lookup.tries[size]
             for length in sorted(by_length):
-                for address, network in by_length[length].items():
+                networks = by_length[length]
+                while networks:
+                    address, network = networks.popitem()
                     # Ascending lengths: all that covers this network is in the trie by now, and nothing longer.
                     network.wider = trie.get(address)
                     trie.insert((address, length), network)
                     if (done := done + 1) % STEP == 0:
                         yield
-        self._networks.clear()
         for text, single in self._lookup.singles.items():
             address = parse_address(text)
             single.wider = self._lookup.tries[len(address)].get(address)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import itertools
 import logging
 import os
 import subprocess
@@ -23,6 +24,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -187,8 +189,8 @@ class TakeUp:
         clients = accounts = did_runs = 0
         self._keys = set()
         end: End | None = None
-        self._step_began = time.perf_counter()
         async for chunk in chunks:
+            self._step_began = time.perf_counter()
             for payload in frames.feed(chunk):
                 frame = bookstream.decode(payload)
                 if end is not None or isinstance(frame, Header) is not (builder is None):
@@ -218,7 +220,9 @@ class TakeUp:
                 else:
                     end = frame
                 await self._breathe()
-            await self._breathe()
+            # Always, since the next piece may be there already: then nothing else would let the loop go on.
+            await self._breathe(at_least=0.0)
+        self._step_began = time.perf_counter()
         if builder is None or end is None or end != End(clients, accounts, did_runs):
             raise StoreError(
                 f"the book broke off while it was read from {self._store.path}; see whether the store is damaged "
@@ -268,11 +272,10 @@ class TakeUp:
         for _ in _dismantled(book):
             await self._breathe()
 
-    async def _breathe(self) -> None:
+    async def _breathe(self, at_least: float = STEP_SECONDS) -> None:
         """Let requests be decided, if this step has lasted long enough."""
-        now = time.perf_counter()
-        step = now - self._step_began
-        if step < STEP_SECONDS:
+        step = time.perf_counter() - self._step_began
+        if step < at_least:
             return
         self.longest_step = max(self.longest_step, step)
         gc.freeze()
@@ -346,14 +349,26 @@ def _signature(store: Path) -> tuple[int, ...] | None:
 
 
 def _dismantled(book: Book) -> Iterator[None]:
-    """Take a book to pieces; yields often."""
+    """Take a book to pieces; yields often. To let go of it at once would free millions of objects in one go."""
     for lookup in (*book.enabled.values(), *book.disabled.values()):
         for table in (lookup.singles, lookup.names, lookup.passwordless, lookup.denied, lookup.anis):
-            while table:
-                for _ in range(min(_LOOK, len(table))):
-                    table.popitem()
+            yield from _emptied(table)
+        for trie in lookup.tries.values():
+            networks: list[str] = []
+            walk = iter(trie)  # ends before the trie changes
+            while some := list(itertools.islice(walk, _LOOK)):
+                networks += some
                 yield
-    while book.bearers:
-        for _ in range(min(_LOOK, len(book.bearers))):
-            book.bearers.popitem()
+            while networks:
+                for network in networks[-_LOOK:]:
+                    del trie[network]
+                del networks[-_LOOK:]
+                yield
+    yield from _emptied(book.bearers)
+
+
+def _emptied(table: dict[Any, Any]) -> Iterator[None]:
+    while table:
+        for _ in range(min(_LOOK, len(table))):
+            table.popitem()
         yield

@@ -15,6 +15,7 @@ import socket
 import termios
 from collections import Counter
 from collections.abc import Callable
+from typing import cast
 
 from identengine.config import Limits
 from identengine.configvalues import Endpoint
@@ -143,8 +144,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Let a peer of the config in, as long as there is room."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what a TCP server gives
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
         listener = self._listener
         name = transport.get_extra_info("peername")
         self._host = name[0] if name else ""

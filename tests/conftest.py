@@ -1,0 +1,1 @@
+"""Lets every test folder import :mod:`serving` (pytest puts this folder on the path)."""

@@ -1,0 +1,219 @@
+"""A real server process for tests: on free loopback ports, with a store of its own, ended by its pid."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from identengine.model import Account, Client, Did, IdentBy
+from identengine.store import Draft, Store
+
+HOST = "127.0.0.1"
+PATIENCE = 20.0
+"""Seconds after which something that should have happened is taken for not happening."""
+
+
+def put_rows(
+    path: Path,
+    accounts: Iterable[Account] = (),
+    clients: Iterable[Client] = (),
+    dids: Iterable[Did] = (),
+    who: str = "test",
+) -> int:
+    """Make one new version of the store at ``path`` (made if missing) with these rows; return its number."""
+
+    def edit(draft: Draft) -> None:
+        for client in clients:
+            draft.put_client(client)
+        for account in accounts:
+            draft.put_account(account)
+        for did in dids:
+            draft.put_did(did)
+
+    with Store.open(path, create=True) as store:
+        return store.change(who, "test", edit)[0].version
+
+
+def ip_account(account_id: int, address: str, **fields: Any) -> Account:
+    """Return an account of client 1 that is known by one address."""
+    known = {"client_id": 1, "name": f"account {account_id}", "ident_by": IdentBy.IP, "ident": (address,)}
+    return Account(id=account_id, **(known | fields))
+
+
+def request(method: str = "authorize", message_id: object = 1, **params: object) -> bytes:
+    """Return a message that asks for ``method``; a message_id of ``...`` makes it a notification."""
+    message: dict[str, object] = {"jsonrpc": "2.0", "method": method, "params": params}
+    if message_id is not ...:
+        message["id"] = message_id
+    return json.dumps(message).encode()
+
+
+def wait_for(what: Callable[[], Any], seconds: float = PATIENCE) -> Any:
+    """Return what ``what`` returns as soon as that is true; AssertionError where that takes too long."""
+    end = time.monotonic() + seconds
+    while not (value := what()):
+        assert time.monotonic() < end, f"waited in vain for {what}"
+        time.sleep(0.01)
+    return value
+
+
+class Server:
+    """A running ``identengine serve``."""
+
+    def __init__(self, folder: Path, config: str = "", *, ready: bool = True) -> None:
+        """Start one that serves ``folder/store``; ``config`` is put after the [store] and [listen] sections.
+
+        Where ``config`` has a [listen] section of its own, that stands.
+        """
+        self.folder = folder
+        self.store = folder / "store"
+        self.config = folder / "identengine.toml"
+        self.write_config(config)
+        self._log = folder / "server.log"
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "identengine", "serve", "--config", str(self.config)],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                text=True,
+            )
+        self.lines: list[str] = []
+        self._queue: queue.Queue[str] = queue.Queue()
+        self._reader = threading.Thread(target=self._read_lines, daemon=True)
+        self._reader.start()
+        self.ports: dict[str, int] = {}
+        if ready:
+            try:
+                self.wait_for_line("READY")
+            except BaseException:
+                self.process.kill()
+                self.process.wait()
+                raise
+            for line in self.lines:
+                if line.startswith("listening "):
+                    _, kind, endpoint = line.split()
+                    self.ports[kind] = int(endpoint.rpartition(":")[2])
+
+    def write_config(self, config: str) -> None:
+        """Write the config, for a start or a SIGHUP."""
+        listen = "" if "[listen]" in config else f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\n'
+        self.config.write_text(f'[store]\npath = "store"\n{listen}{config}\n')
+
+    def _read_lines(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._queue.put(line.rstrip("\n"))
+        self._queue.put("")
+
+    def wait_for_line(self, wanted: str) -> None:
+        """Wait until the server says ``wanted`` on standard output."""
+        while wanted not in self.lines:
+            line = self._queue.get(timeout=PATIENCE)
+            assert line, f"the server ended: {self.log}"
+            self.lines.append(line)
+
+    @property
+    def log(self) -> str:
+        """All that it wrote to standard error."""
+        return self._log.read_text()
+
+    def logged(self, text: str) -> None:
+        """Wait until the log has ``text``."""
+        try:
+            wait_for(lambda: text in self.log)
+        except AssertionError:
+            raise AssertionError(f"{text!r} is not in the log:\n{self.log}") from None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
+
+    def stop(self) -> int:
+        """Let it drain; return its exit status."""
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+        return self.ended()
+
+    def ended(self) -> int:
+        """Wait for its end; return its exit status."""
+        status = self.process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return status
+
+    @contextlib.contextmanager
+    def udp(self) -> Iterator[socket.socket]:
+        """Open a UDP socket that talks to it."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
+            opened.connect((HOST, self.ports["udp"]))
+            opened.settimeout(5)
+            yield opened
+
+    @contextlib.contextmanager
+    def tcp(self) -> Iterator[socket.socket]:
+        """Open a TCP connection to it."""
+        with socket.create_connection((HOST, self.ports["tcp"]), timeout=5) as opened:
+            yield opened
+
+    def ask_udp(self, message: bytes) -> Any:
+        """Send one datagram; return its one answer, decoded."""
+        with self.udp() as opened:
+            opened.send(message)
+            return json.loads(opened.recv(65536))
+
+    def ask_tcp(self, message: bytes) -> Any:
+        """Send one message over a connection of its own; return its one answer, decoded."""
+        with self.tcp() as opened:
+            opened.sendall(message)
+            return json.loads(read_line(opened))
+
+    def authorize(self, **params: object) -> Any:
+        """Return the result of ``authorize``, asked by UDP."""
+        return self.ask_udp(request("authorize", **params))["result"]
+
+    def version(self) -> int | None:
+        """Return the version of the book that it serves."""
+        found = self.ask_udp(request("ping"))["result"]["version"]
+        assert found is None or isinstance(found, int)
+        return found
+
+
+def read_line(opened: socket.socket) -> bytes:
+    """Return what comes up to the end of a line."""
+    line = b""
+    while not line.endswith(b"\n"):
+        some = opened.recv(65536)
+        assert some, f"the connection ended after {line!r}"
+        line += some
+    return line
+
+
+def read_all(opened: socket.socket) -> bytes:
+    """Return what comes up to the end of the stream."""
+    everything = b""
+    while some := opened.recv(65536):
+        everything += some
+    return everything
+
+
+@contextlib.contextmanager
+def serving(folder: Path, config: str = "") -> Iterator[Server]:
+    """Serve ``folder/store`` and end it at the end of the block; it must end well."""
+    server = Server(folder, config)
+    try:
+        yield server
+    finally:
+        status = server.stop()
+    assert status == 0, server.log
