@@ -114,6 +114,8 @@ BAD_ADDRESSES = (
 NAMES = ("acme", "Acme", "beta", "trunk 1", "10.0.0.5", "442070001", "b\N{LATIN SMALL LETTER U WITH DIAERESIS}ro")
 ANIS = ("442070001", "442070002", "00442070001", "0044207", "44207", "*77#", "00", "011442070001")
 PREFIXES = ("77#", "7", "77", "77#9", "99#", "9", "00", "0044", "5*")
+CROWD = (*PREFIXES, "4", "44", "441", "00442", "77#4", "77#44", "7#", "99#0", "99#9", "442070001", "9" * 64)
+"""Tech prefixes of the accounts of one crowded address."""
 GATEWAYS = ("G1", "g2", "Stra\N{LATIN SMALL LETTER SHARP S}e")
 PROTOCOLS = ("sip", "H323", "iax2")
 PORTS = (5060, 5080)
@@ -133,7 +135,7 @@ INSIDE = {
 }
 """The addresses of the pool that lie in a network of the pool."""
 
-LONGER = {p: tuple(longer for longer in ("", *PREFIXES) if longer.startswith(p)) for p in ("", *PREFIXES)}
+LONGER = {p: tuple(longer for longer in ("", *CROWD) if longer.startswith(p)) for p in ("", *CROWD)}
 """A tech prefix and those that begin with it: several accounts then compete for a number."""
 
 AROUND = {
@@ -266,7 +268,7 @@ def random_options(source: Source) -> IdentifyOptions:
     )
 
 
-def random_case(source: Source, most_accounts: int = 24) -> Case:
+def random_case(source: Source, most_accounts: int = 20) -> Case:
     # half the books are small: in a full one nearly every request finds somebody
     clients: list[Client] = []
     for client_id in shuffled(source, range(1, source.count(1, 4) + 1)):
@@ -275,6 +277,18 @@ def random_case(source: Source, most_accounts: int = 24) -> Case:
     size = source.count(1, 6) if source.chance(40) else source.count(1, most_accounts)
     for account_id in shuffled(source, range(1, size + 1)):
         accounts.append(random_account(source, account_id, clients, accounts))
+    if source.chance(8):
+        # one address, name or number that many share, told apart by tech prefix
+        first = accounts[0]
+        accounts = [
+            msgspec.structs.replace(
+                random_account(source, account_id, clients, accounts),
+                ident_by=first.ident_by,
+                ident=first.ident[:1],
+                tech_prefix=source.pick((None, *CROWD)),
+            )
+            for account_id in shuffled(source, range(1, source.count(most_accounts, 2 * most_accounts) + 1))
+        ]
     overrides: dict[tuple[str, int | None], tuple[int, int]] = {}
     if source.chance(30):
         overrides[source.pick(tuple(CODES)), None] = (603, 50)

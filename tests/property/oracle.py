@@ -147,7 +147,7 @@ def _answer(
     rows: Rows, options: IdentifyOptions, request: Request, direction: str, expected: Expected
 ) -> dict[str, Any]:
     """Engine.md 6: validate, identify, credentials, client status, strip, Src Policy, answer."""
-    asked, account_id = _validated(request, direction, options)
+    asked, account_id = validated(request, direction, options)
     if direction == "termination" and account_id is not None:  # 3.9: routing has picked the vendor
         account = next((account for account in rows.accounts if account.id == account_id), None)
         if account is None:
@@ -233,7 +233,7 @@ def network_text(net: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:
     return str(net.network_address) if net.prefixlen == net.max_prefixlen else str(net)
 
 
-def _validated(request: Request, direction: str, options: IdentifyOptions) -> tuple[Asked, int | None]:
+def validated(request: Request, direction: str, options: IdentifyOptions) -> tuple[Asked, int | None]:
     # 2.1: an invalid dst_number before anything else; an absent one is not invalid
     try:
         written = request.dst_number or ""
@@ -306,10 +306,12 @@ def _identified(
     near_misses: set[str] = set()
     for account in rows.accounts:
         for cls in classes:
-            hit = _hit(account, asked, direction, options) if _in_class(account, cls, direction, options) else None
+            hit = (
+                hit_of(account, asked, direction, options) if _in_class(account, cls, direction, options) else None
+            )
             if hit is None:
                 continue
-            failed = _failed_constraint(account, asked, options)
+            failed = failed_constraint(account, asked, options)
             if not account.orig_enabled and not account.term_enabled:  # 3.5: disabled, hides nobody
                 disabled_would_match |= failed is None
             elif not (account.orig_enabled if direction == "origination" else account.term_enabled):
@@ -338,7 +340,7 @@ def _in_class(account: Account, cls: str, direction: str, options: IdentifyOptio
     return account.ident_by == cls
 
 
-def _hit(account: Account, asked: Asked, direction: str, options: IdentifyOptions) -> Candidate | None:
+def hit_of(account: Account, asked: Asked, direction: str, options: IdentifyOptions) -> Candidate | None:
     """3.1: whether one of ``ident`` matches; of several networks the longest counts."""
     if account.ident_by == "ip":
         around = [net for net in map(network, account.ident) if asked.src_ip is not None and asked.src_ip in net]
@@ -355,7 +357,7 @@ def _hit(account: Account, asked: Asked, direction: str, options: IdentifyOption
     return Candidate(account, 0, number) if number and number in anis else None
 
 
-def _failed_constraint(account: Account, asked: Asked, options: IdentifyOptions) -> str | None:
+def failed_constraint(account: Account, asked: Asked, options: IdentifyOptions) -> str | None:
     """3.1, in the order of 3.7: the first constraint that fails. A lacking field satisfies none."""
     if account.gateways and not any(_same_word(gateway, asked.gateway) for gateway in account.gateways):
         return "gateway"

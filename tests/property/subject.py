@@ -11,7 +11,7 @@ from oracle import CODES, Rows
 
 from identengine import index
 from identengine.engine import Engine
-from identengine.model import Account, Request
+from identengine.model import Account
 from identengine.reasons import STANDARD, Codes, Reason, ReasonTable
 from identengine.vault import Vault
 
