@@ -30,9 +30,10 @@ class Problem(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
-        column = f" {self.column}" if self.column else ""
-        value = f" {self.value!r}" if self.value is not None else ""
-        return f"{place}:{column}{value}: {self.expected}"
+        what = [self.column] if self.column else []
+        if self.value is not None:
+            what.append(repr(self.value))
+        return f"{place}: {' '.join(what)}: {self.expected}" if what else f"{place}: {self.expected}"
 
 
 class LoadError(IdentengineError):
