@@ -29,6 +29,8 @@ from identengine.rows import (
     account_from,
     client_from,
     did_from,
+    id_in,
+    number_in,
 )
 from identengine.store import Draft, Store
 from identengine.tables import Row, Source, find_tables
@@ -169,7 +171,7 @@ class _Import:
         lines: dict[int, int] = {}
         good: dict[int, Client] = {}
         for row in self._read(source, CLIENTS):
-            client_id = _key(CLIENTS, row)
+            client_id = id_in(row.cells.get("id"))
             mistakes = list(row.mistakes)
             client = None
             if _whole(row):
@@ -177,7 +179,7 @@ class _Import:
                     client = client_from(row.cells)
                 except RowError as error:
                     _join(mistakes, error)
-            if isinstance(client_id, int):
+            if client_id is not None:
                 if client_id in lines:
                     mistakes.append(_repeated("id", client_id, lines[client_id]))
                 else:
@@ -246,8 +248,8 @@ class _Import:
         warnings: list[Mistake] = []
         old_total, old_seen = draft.counts.accounts, 0
         for row in self._read(source, ACCOUNTS):
-            account_id = _key(ACCOUNTS, row)
-            before = draft.account(account_id) if isinstance(account_id, int) else None
+            account_id = id_in(row.cells.get("id"))
+            before = draft.account(account_id) if account_id is not None and old_total else None
             mistakes = list(row.mistakes)
             account = None
             if _whole(row):
@@ -279,8 +281,8 @@ class _Import:
 
     def _check_client(self, row: Row, account: Account | None, mistakes: list[Mistake]) -> None:
         """Add a mistake where the account's client is neither in the new table nor in the store."""
-        client_id = account.client_id if account else CLIENTS.key_of({"id": row.cells.get("client_id")})
-        if not isinstance(client_id, int) or CLIENTS.name in self._broken:
+        client_id = account.client_id if account else id_in(row.cells.get("client_id"))
+        if client_id is None or CLIENTS.name in self._broken:
             return
         there = self._clients_there.get(client_id)
         if there is None:
@@ -316,8 +318,8 @@ class _Import:
         draft, tally = self._draft, self._tallies[DIDS.name]
         old_seen = 0
         for row in self._read(source, DIDS):
-            number = _key(DIDS, row)
-            before = draft.did(number) if isinstance(number, str) and self._old_dids else None
+            number = number_in(row.cells.get("number"))
+            before = draft.did(number) if number is not None and self._old_dids else None
             mistakes = list(row.mistakes)
             did = None
             if _whole(row):
@@ -325,7 +327,7 @@ class _Import:
                     did = did_from(row.cells)
                 except RowError as error:
                     _join(mistakes, error)
-                account_id = did.account_id if did else ACCOUNTS.key_of({"id": row.cells.get("account_id")})
+                account_id = did.account_id if did else id_in(row.cells.get("account_id"))
                 self._check_account(account_id, mistakes)
             first = self._mark(DIDS, number, row.line, mistakes)
             old_seen += before is not None and first
@@ -339,9 +341,9 @@ class _Import:
             self._absent_dids(tally)
             self._tell_kept(source, DIDS, tally)
 
-    def _check_account(self, account_id: int | str | None, mistakes: list[Mistake]) -> None:
+    def _check_account(self, account_id: int | None, mistakes: list[Mistake]) -> None:
         """Add a mistake where the DID's account is neither in the new table nor in the store."""
-        if not isinstance(account_id, int) or ACCOUNTS.name in self._broken:
+        if account_id is None or ACCOUNTS.name in self._broken:
             return
         there = self._accounts_there.get(account_id)
         if there is None:
@@ -447,10 +449,6 @@ class _Import:
         if dids is not None and dids.removed.total * 10 > self._old_dids:
             said.append(_share("remove", dids.removed.total, self._old_dids, "DIDs", dids.removed.done().first))
         return f"it would {' and '.join(said)}" if said else None
-
-
-def _key(table: Table, row: Row) -> int | str | None:
-    return table.key_of(row.cells)
 
 
 def _whole(row: Row) -> bool:

@@ -165,7 +165,8 @@ def _text(value: object) -> str | None:
     text = _string(value).strip()
     if len(text) > MAX_TEXT:
         raise ValueError(f"at most {MAX_TEXT} characters are wanted, these are {len(text)}")
-    _refuse_control(text)
+    if not text.isprintable():
+        _refuse_control(text)
     return text or None
 
 
@@ -173,7 +174,8 @@ def _notes(value: object) -> str | None:
     text = _string(value).strip()
     if len(text) > MAX_NOTES:
         raise ValueError(f"at most {MAX_NOTES} characters are wanted, these are {len(text)}")
-    _refuse_control(text, allowed="\t\r\n")
+    if not text.isprintable():
+        _refuse_control(text, allowed="\t\r\n")
     return text or None
 
 
@@ -185,8 +187,6 @@ def _string(value: object) -> str:
 
 def _refuse_control(text: str, allowed: str = "") -> None:
     """Raise ValueError where a control character or half a surrogate pair stands in ``text``."""
-    if text.isprintable():
-        return
     for place, char in enumerate(text, 1):
         if (char < " " or "\x7f" <= char <= "\x9f" or char in "\u2028\u2029") and char not in allowed:
             raise ValueError(f"no control characters (tab, line end) are wanted; character {place} is {char!r}")
@@ -194,37 +194,27 @@ def _refuse_control(text: str, allowed: str = "") -> None:
             raise ValueError(f"characters are wanted; {char!r} at {place} is half of one")
 
 
-def _identifier(value: object) -> int | None:
-    number = _integer(value, "a whole number from 1 is wanted")
-    if number is not None and not 1 <= number <= MAX_INTEGER:
-        raise ValueError(f"a whole number from 1 to {MAX_INTEGER} is wanted")
-    return number
+def _integer(least: int, most: int, expected: str) -> Converter:
+    def convert(value: object) -> int | None:
+        number = -1
+        if isinstance(value, str):
+            text = value.strip()
+            if text.isdigit() and text.isascii() and len(text) <= 32:
+                number = int(text)
+            elif not text:
+                return None
+        elif isinstance(value, int) and not isinstance(value, bool):
+            number = value
+        if least <= number <= most:
+            return number
+        raise ValueError(expected)
+
+    return convert
 
 
-def _capacity(value: object) -> int | None:
-    number = _integer(value, "a whole number from 0 (nothing passes) is wanted, or nothing (unlimited)")
-    if number is not None and not 0 <= number <= MAX_INTEGER:
-        raise ValueError("a whole number from 0 (nothing passes) is wanted, or nothing (unlimited)")
-    return number
-
-
-def _port(value: object) -> int | None:
-    number = _integer(value, "a port from 1 to 65535 is wanted")
-    if number is not None and not 1 <= number <= 65535:
-        raise ValueError("a port from 1 to 65535 is wanted")
-    return number
-
-
-def _integer(value: object, expected: str) -> int | None:
-    if isinstance(value, str):
-        text = value.strip()
-        if text.isdigit() and text.isascii() and len(text) <= 32:
-            return int(text)
-        if not text:
-            return None
-    elif isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise ValueError(expected)
+_identifier = _integer(1, MAX_INTEGER, f"a whole number from 1 to {MAX_INTEGER} is wanted")
+_capacity = _integer(0, MAX_INTEGER, "a whole number from 0 (nothing passes) is wanted, or nothing (unlimited)")
+_port = _integer(1, 65535, "a port from 1 to 65535 is wanted")
 
 
 def _cps(value: object) -> float | None:
@@ -250,6 +240,8 @@ _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "
 
 
 def _boolean(value: object) -> bool | None:
+    if isinstance(value, str) and value in _BOOLEANS:
+        return _BOOLEANS[value]
     if isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -264,17 +256,19 @@ def _boolean(value: object) -> bool | None:
 
 
 def _choice(words: type[StrEnum]) -> Converter:
-    known: dict[str, StrEnum] = {word.value: word for word in words}
-    *first, last = known
+    known: dict[object, StrEnum] = {word.value: word for word in words}
+    *first, last = words
     expected = f"{', '.join(first)} or {last} is wanted"
 
     def convert(value: object) -> StrEnum | None:
         if not isinstance(value, str):
             raise ValueError(expected)  # noqa: TRY004 - one kind of error for all that a cell may hold
+        if value in known:
+            return known[value]
         word = value.strip()
         if word in known or not word:
             return known.get(word)
-        near = get_close_matches(word.lower().replace("-", "_").replace(" ", "_"), known, n=1)
+        near = get_close_matches(word.lower().replace("-", "_").replace(" ", "_"), list(words), n=1)
         raise ValueError(f"{expected}; {near[0]} is meant?" if near else expected)
 
     return convert
@@ -380,30 +374,33 @@ class Table(msgspec.Struct, frozen=True):
     """One of the three tables of a book: its name, columns, those that must be there, and the key of a row."""
 
     name: str
+    key: str
     columns: tuple[str, ...]
     required: tuple[str, ...]
 
-    @property
-    def key(self) -> str:
-        """The column that tells rows apart."""
-        return self.columns[0]
 
-    def key_of(self, cells: Cells) -> int | str | None:
-        """Return the key of a row that may be wrong elsewhere; None where it cannot be read."""
-        try:
-            found = _KEYS[self.name](cells.get(self.key))
-        except ValueError:
-            return None
-        return found if isinstance(found, int | str) else None
-
-
-CLIENTS = Table("clients", CLIENT_COLUMNS, _CLIENT_REQUIRED)
-ACCOUNTS = Table("accounts", ACCOUNT_COLUMNS, _ACCOUNT_REQUIRED)
-DIDS = Table("dids", DID_COLUMNS, _DID_REQUIRED)
+CLIENTS = Table("clients", "id", CLIENT_COLUMNS, _CLIENT_REQUIRED)
+ACCOUNTS = Table("accounts", "id", ACCOUNT_COLUMNS, _ACCOUNT_REQUIRED)
+DIDS = Table("dids", "number", DID_COLUMNS, _DID_REQUIRED)
 TABLES = (CLIENTS, ACCOUNTS, DIDS)
 """The tables in the order in which they are loaded: each names rows of those before it."""
 
-_KEYS: dict[str, Converter] = {"clients": _identifier, "accounts": _identifier, "dids": _number}
+
+def id_in(value: object) -> int | None:
+    """Return the id that stands in a cell; None where none can be read."""
+    try:
+        found = _identifier(value)
+    except ValueError:
+        return None
+    return found if isinstance(found, int) else None
+
+
+def number_in(value: object) -> str | None:
+    """Return the number that stands in a cell, in normal form; None where none can be read."""
+    try:
+        return _number(value)
+    except ValueError:
+        return None
 
 
 # ---- rows ------------------------------------------------------------------------------------------------
@@ -413,7 +410,7 @@ def _fields(cells: Cells, columns: dict[str, Converter], mistakes: list[Mistake]
     """Return the fields that are set in ``cells``, converted one by one."""
     fields: dict[str, Any] = {}  # Any: the fields of three Structs; each converter gives the type of its own
     for name, value in cells.items():
-        if value is None or value == "":
+        if not value and (value is None or value == ""):
             continue
         try:
             found = columns[name](value)
@@ -442,6 +439,8 @@ def _completed(
         if key in fields and fields[key] != old[key]:
             mistakes.append(Mistake(key, shown(cells[key]), f"the {key} cannot be changed, it is {old[key]}"))
         fields = {name: value for name, value in old.items() if name not in cells} | fields
+    if fields.keys() >= set(required):
+        return fields
     for name in required:
         if name not in fields and not any(mistake.column == name for mistake in mistakes):
             value = cells.get(name)
@@ -502,7 +501,8 @@ def _token(given: str, before: str | None, vault: Vault | None) -> str:
     if vault is None:
         raise ValueError("a password can be kept only where the key file is")
     try:
-        _refuse_control(given)
+        if not given.isprintable():
+            _refuse_control(given)
     except ValueError:
         raise ValueError("a password without control characters (tab, line end) is wanted") from None
     encrypted = given.startswith("enc:")

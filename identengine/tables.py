@@ -14,6 +14,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from difflib import get_close_matches
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -30,6 +31,7 @@ csv.field_size_limit(MAX_ROW)  # of the whole process: csv knows no other; its 1
 SUFFIXES = (".csv", ".jsonl", ".csv.gz", ".jsonl.gz")
 """How the file of a table may end."""
 
+_BLOCK = 1 << 18
 _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
@@ -118,46 +120,51 @@ class TableFile:
     def rows(self) -> Iterator[Row]:
         """Yield the rows from the first on; blank lines are none. Raises LoadError where it cannot be read on."""
         self.position = 0
-        line = _Line()
+        read = self._json_rows if ".jsonl" in self._path.name else self._csv_rows
         try:
-            with self._path.open("rb") as raw:
-                lines = self._lines(raw, line)
-                first = next(lines, b"")
-                if first.startswith(_UTF16):
-                    raise self._unreadable("UTF-8 is wanted, this is UTF-16; save it as CSV UTF-8", 1)
-                if first.startswith(_BOM):
-                    first = first[len(_BOM) :]
-                read = self._json_rows if ".jsonl" in self._path.name else self._csv_rows
-                yield from read(first, lines, line)
-        except EOFError:
-            raise self._unreadable("the gzip file breaks off here; the whole is wanted", line.number) from None
-        except (gzip.BadGzipFile, zlib.error) as error:
-            text = (
-                f"the gzip file is damaged here ({error})"
-                if line.number
-                else "a gzip file is wanted, this is none"
-            )
-            raise self._unreadable(text, line.number or None) from None
+            with self._path.open("rb", buffering=0) as raw:
+                yield from read(self._blocks(raw))
         except OSError as error:
             raise self._unreadable(_system(error)) from None
 
-    def _lines(self, raw: io.BufferedReader, line: _Line) -> Iterator[bytes]:
-        """Yield the lines with their ends, none longer than MAX_ROW, and keep ``line`` and ``position``."""
-        packed = self._path.name.endswith(".gz")
-        stream = io.BufferedReader(gzip.GzipFile(fileobj=raw), 1 << 16) if packed else raw
-        while text := stream.readline(MAX_ROW + 1):
-            line.number += 1
-            if len(text) > MAX_ROW:
-                raise self._unreadable(f"a line of at most {MAX_ROW} bytes is wanted", line.number)
-            if line.number % 256 == 0:
+    def _blocks(self, raw: io.FileIO) -> Iterator[bytes]:
+        """Yield the file in blocks of whole lines, unpacked, without byte order mark, and keep ``position``."""
+        read = gzip.GzipFile(fileobj=raw).read1 if self._path.name.endswith(".gz") else raw.read
+        rest = b""
+        line = 1
+        try:
+            while block := read(_BLOCK):
+                if not self.position:
+                    if block.startswith(_UTF16):
+                        raise self._unreadable("UTF-8 is wanted, this is UTF-16; save it as CSV UTF-8", 1)
+                    block = block.removeprefix(_BOM)
                 self.position = raw.tell()
-            yield text
-        self.position = self.size
+                end = block.rfind(b"\n") + 1
+                if end:
+                    yield rest + block[:end]
+                    line += block.count(b"\n")
+                    rest = block[end:]
+                else:
+                    rest += block
+                if len(rest) > MAX_ROW:
+                    raise self._unreadable(f"a line of at most {MAX_ROW} bytes is wanted", line)
+        except EOFError:
+            raise self._unreadable("the gzip file breaks off here; the whole is wanted", line) from None
+        except (gzip.BadGzipFile, zlib.error) as error:
+            text = (
+                f"the gzip file is damaged here ({error})"
+                if self.position
+                else "a gzip file is wanted, this is none"
+            )
+            raise self._unreadable(text, line if self.position else None) from None
+        if rest:
+            yield rest
 
     # -- CSV
 
-    def _csv_rows(self, first: bytes, lines: Iterator[bytes], line: _Line) -> Iterator[Row]:
-        reader = csv.reader(_decoded(first, lines, line), strict=True)
+    def _csv_rows(self, blocks: Iterator[bytes]) -> Iterator[Row]:
+        odd: list[bool] = []
+        reader = csv.reader(_lines(blocks, odd), strict=True)
         try:
             names = self._header(next(reader, []))
         except csv.Error as error:
@@ -170,30 +177,25 @@ class TableFile:
             except StopIteration:
                 return
             except csv.Error as error:
-                line.odd = False
                 if reader.line_num > start or "end of data" in str(error):
                     raise self._unreadable(_csv_complaint(error), start) from None
                 yield Row(start, {}, (Mistake(None, None, _csv_complaint(error)),))
                 continue
             row: dict[str, object] = {name: cell for name, cell in zip(names, cells, strict=False) if cell}
-            mistakes: tuple[Mistake, ...] = ()
-            if line.odd:
-                line.odd = False
-                mistakes = _odd_cells(row)
+            mistakes = _odd_cells(row) if odd else ()
             if len(cells) != width:
                 if not any(cell.strip() for cell in cells):
                     continue
                 mistakes += (Mistake(None, None, _wrong_width(len(cells), width)),)
-            elif not row:
-                continue
-            yield Row(start, row, mistakes)
+            if row:
+                yield Row(start, row, mistakes)
 
     def _header(self, cells: list[str]) -> list[str]:
         """Return the names of the columns. Raises LoadError with everything that is wrong with them."""
         names = [cell.strip() for cell in cells]
         table = self._table
-        if not any(names):
-            raise self._unreadable(f"a header line is wanted, such as {','.join(table.required)}", 1)
+        if not any(name in table.columns or _divided(name) for name in names):  # shows none: it may be a row
+            raise self._unreadable(f"a header line is wanted first, such as {','.join(table.required)}", 1)
         wrong: list[Mistake] = []
         for place, name in enumerate(names, 1):
             if not name:
@@ -211,50 +213,46 @@ class TableFile:
 
     # -- JSON lines
 
-    def _json_rows(self, first: bytes, lines: Iterator[bytes], line: _Line) -> Iterator[Row]:
+    def _json_rows(self, blocks: Iterator[bytes]) -> Iterator[Row]:
         decode = msgspec.json.Decoder().decode
         columns = frozenset(self._table.columns)
-        text = first
-        while text:
-            if not text.isspace():
-                try:
-                    found = decode(text)
-                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
-                    yield Row(line.number, {}, (Mistake(None, None, _json_complaint(error, text)),))
-                else:
-                    if isinstance(found, dict):
-                        yield _json_row(line.number, found, text, columns)
-                    else:
-                        said = f'one object a line is wanted, such as {{"{self._table.key}": …}}'
-                        yield Row(line.number, {}, (Mistake(None, shown(found), said),))
-            text = next(lines, b"")
+        lines = chain.from_iterable(map(io.BytesIO, blocks))
+        for number, text in enumerate(lines, 1):
+            try:
+                found = decode(text)
+            except (msgspec.DecodeError, RecursionError, ValueError) as error:
+                if not text.isspace():
+                    yield Row(number, {}, (Mistake(None, None, _json_complaint(error, text)),))
+                continue
+            if isinstance(found, dict):
+                yield _json_row(number, found, text, columns)
+            else:
+                said = f'one object a line is wanted, such as {{"{self._table.key}": …}}; here is something else'
+                yield Row(number, {}, (Mistake(None, None, said),))
 
     def _unreadable(self, expected: str, line: int | None = None) -> LoadError:
         return LoadError([Problem(self.label, line, None, None, expected)])
 
 
-class _Line:
-    """Where the reading of a file stands, shared by the steps that it goes through."""
+def _lines(blocks: Iterator[bytes], odd: list[bool]) -> Iterator[str]:
+    """Return the lines of the blocks as text, with their ends.
 
-    def __init__(self) -> None:
-        self.number = 0
-        self.odd = False
-        """Whether a line of the present row holds bytes that are no UTF-8, or NUL."""
+    Bytes that are no UTF-8 become lone surrogates; ``odd`` gets an entry as soon as there are such, or NUL, so
+    that the rows of a clean file need not be looked through.
+    """
 
+    def texts() -> Iterator[io.StringIO]:
+        for block in blocks:
+            try:
+                text = block.decode()
+            except UnicodeDecodeError:
+                text = block.decode("utf-8", "surrogateescape")
+                odd.append(True)
+            if "\0" in text:
+                odd.append(True)
+            yield io.StringIO(text, newline="")
 
-def _decoded(first: bytes, lines: Iterator[bytes], line: _Line) -> Iterator[str]:
-    """Yield the lines as text; bytes that are no UTF-8 become lone surrogates, which ``line`` tells."""
-    raw = first
-    while raw:
-        try:
-            text = raw.decode()
-        except UnicodeDecodeError:
-            text = raw.decode("utf-8", "surrogateescape")
-            line.odd = True
-        if "\0" in text:
-            line.odd = True
-        yield text
-        raw = next(lines, b"")
+    return chain.from_iterable(texts())
 
 
 def _odd_cells(row: dict[str, object]) -> tuple[Mistake, ...]:
@@ -271,7 +269,7 @@ def _odd_cells(row: dict[str, object]) -> tuple[Mistake, ...]:
         else:
             continue
         del row[name]
-    return tuple(found) or (Mistake(None, None, "UTF-8 without NUL bytes is wanted in this row"),)
+    return tuple(found)
 
 
 def _csv_complaint(error: csv.Error) -> str:
@@ -282,8 +280,6 @@ def _csv_complaint(error: csv.Error) -> str:
         return 'after a closing quote a comma is wanted; a quote within a cell is written twice ("")'
     if "field limit" in text:
         return f"a cell of at most {MAX_ROW} characters is wanted; is a quote not closed?"
-    if "new-line" in text:
-        return "lines must end with LF or CR LF; a bare CR stands here"
     return f"a row of comma-separated cells is wanted ({text})"
 
 
