@@ -112,7 +112,7 @@ class Table:
         """Complain of each key that nobody took, with the name that it is nearest to."""
         for key in self.values:
             if key not in self._known:
-                near = get_close_matches(key, self._known, n=1)
+                near = get_close_matches(key, self._known, n=1, cutoff=0.5)
                 self.complain(key, f"no such key; {near[0]} is the nearest name" if near else "no such key")
 
 
@@ -151,7 +151,7 @@ def choice(*allowed: T) -> Reader[T]:
             if value == one and type(value) is type(one):
                 return one
         names = ", ".join(_shown(one) for one in allowed)
-        near = get_close_matches(str(value), [str(one) for one in allowed], n=1)
+        near = get_close_matches(str(value), [str(one) for one in allowed], n=1, cutoff=0.5)
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise ValueError(f"one of {names} is wanted, not {_shown(value)}{hint}")
 

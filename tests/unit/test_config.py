@@ -1,0 +1,330 @@
+"""The config (interfaces.md 7): every mistake named with its key, all at once; secrets never shown."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from identengine import config as configuration
+from identengine.addresses import Network, parse_network
+from identengine.config import Config
+from identengine.configvalues import Endpoint, Secret
+from identengine.errors import ConfigError
+from identengine.options import IdentifyOptions
+from identengine.reasons import Codes, Reason
+
+
+def parsed(text: str) -> Config:
+    return configuration.from_values(tomllib.loads(text), Path("/etc/identengine/identengine.toml"))
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parsed(text)
+    return list(caught.value.problems)
+
+
+def test_the_default_config_lists_loopback_only() -> None:
+    config = configuration.load(None)
+    assert config.listen.udp == config.listen.tcp == (Endpoint("127.0.0.1", 4870),)
+    assert config.listen.tls == config.listen.radius_auth == ()
+    (switch,) = config.switches
+    assert switch.name == switch.scope == "local"
+    assert switch.networks == (parse_network("127.0.0.0/8")[0], parse_network("::1")[0])
+    assert switch.options == config.identify == IdentifyOptions()
+    assert config.warnings == ()
+    assert config.store.path == Path("/var/lib/identengine")
+    assert config.limits.message_bytes == 65536
+
+
+def test_an_empty_file_is_the_default_config(tmp_path: Path) -> None:
+    file = tmp_path / "empty.toml"
+    file.write_text("")
+    loaded, default = configuration.load(file), configuration.load(None)
+    assert (loaded.listen, loaded.switches, loaded.identify) == (
+        default.listen,
+        default.switches,
+        default.identify,
+    )
+    assert loaded.source == file
+
+
+SPEC = """
+[store]
+path = "/var/lib/identengine"
+key = { env = "IDENTENGINE_KEY" }
+[calls]
+path = "/run/identengine"
+on_outage = "local"
+max_legs = 100000
+lapsed_max = 1000000
+reserved = 200
+active = 7200
+grace = 60
+global_capacity = 100000
+require_call_id = false
+[identify]
+classes = ["name", "ip", "ani"]
+rank = "mask_first"
+match_port = "always"
+match_protocol = "always"
+strict_ambiguity = false
+require_password = false
+passwordless_name = "deny"
+international_prefixes = []
+[reasons.src_not_allowed]
+sip_code = 603
+q850 = 21
+h323 = 7
+[reasons.account.17.src_not_allowed]
+sip_code = 604
+[listen]
+udp = ["127.0.0.1:4870"]
+tcp = ["127.0.0.1:4870"]
+tls = ["127.0.0.1:4871"]
+radius_auth = ["127.0.0.1:1812"]
+radius_acct = ["127.0.0.1:1813"]
+http = "127.0.0.1:8470"
+standby = false
+[tls]
+certificate = "server.pem"
+key = "server.key"
+client_ca = "ca.pem"
+[limits]
+message_bytes = 65536
+connections = 1000
+connections_per_switch = 200
+idle_seconds = 300
+unread_bytes = 1048576
+datagram_age_ms = 400
+[log]
+format = "json"
+level = "info"
+[postgresql]
+accounts = "SELECT 1"
+[[switch]]
+name = "sbc1"
+scope = "site-a"
+addresses = ["127.0.0.0/8", "::1"]
+secret = { env = "SBC1_SECRET" }
+trusted_network = false
+match_port = "never"
+ignore_password = "cisco"
+[[token]]
+name = "noc"
+role = "read"
+token = { env = "NOC_TOKEN" }
+"""
+
+
+def test_the_whole_schema_of_the_spec(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("IDENTENGINE_KEY", "SBC1_SECRET", "NOC_TOKEN"):
+        monkeypatch.setenv(name, f"value of {name}")
+    config = parsed(SPEC)
+    assert config.store.key == Secret("value of IDENTENGINE_KEY")
+    assert config.tls.certificate == Path("/etc/identengine/server.pem")
+    assert config.calls.global_capacity == 100_000
+    assert config.switches[0].options == IdentifyOptions(match_port="never")
+    assert config.switches[0].secret == Secret("value of SBC1_SECRET")
+    assert config.tokens[0].role == "read"
+    assert config.log.format == "json"
+    warned = "\n".join(config.warnings)
+    for key in (
+        "[listen] tls",
+        "[listen] radius_auth",
+        "[listen] radius_acct",
+        "[listen] http",
+        "[calls] global_capacity",
+        "[postgresql] accounts",
+        "[[switch]] 'sbc1' secret",
+        "[[switch]] 'sbc1' ignore_password",
+        "[[token]] 'noc'",
+        "[limits] datagram_age_ms",
+    ):
+        assert f"{key}: not yet served by this version" in warned
+    for key in ("standby", "require_call_id", "trusted_network"):
+        assert key not in warned
+
+
+def test_codes_left_out_are_the_standard_ones() -> None:
+    config = parsed(
+        "[reasons.no_did]\nsip_code = 604\n"
+        "[reasons.account.17.no_did]\nq850 = 1\n[reasons.account.17.overload]\nh323 = 9"
+    )
+    assert config.reasons.codes(Reason.NO_DID) == Codes(604, 21, 7)
+    assert config.reasons.codes(Reason.NO_DID, 17) == Codes(604, 1, 7)
+    assert config.reasons.codes(Reason.OVERLOAD, 17) == Codes(503, 42, 9)
+    assert config.reasons.codes(Reason.OVERLOAD, 18) == Codes(503, 42, 8)
+    assert config.reasons.codes(Reason.BAD_PASSWORD) == Codes(403, 57, 2)
+
+
+def test_international_prefixes_in_normal_form_longest_first() -> None:
+    config = parsed('[identify]\ninternational_prefixes = ["00", "0 11", "+9-00"]')
+    assert config.identify.international_prefixes == ("011", "900", "00")
+
+
+def test_values_in_normal_form() -> None:
+    config = parsed(
+        '[listen]\nudp = ["[0:0::1]:0", "127.0.0.1:4870"]\ntcp = []\n'
+        '[[switch]]\nname = " a "\naddresses = ["10.0.0.7/24"]\ntrusted_network = true'
+    )
+    assert config.listen.udp == (Endpoint("::1", 0), Endpoint("127.0.0.1", 4870))
+    assert [str(endpoint) for endpoint in config.listen.udp] == ["[::1]:0", "127.0.0.1:4870"]
+    assert config.switches[0].name == "a"
+    assert config.switches[0].networks == (Network(bytes([10, 0, 0, 0]), 24),)
+
+
+def test_relative_paths_are_the_configs_own(tmp_path: Path) -> None:
+    file = tmp_path / "x.toml"
+    file.write_text('[store]\npath = "store"\nkey_file = "/keys/k"')
+    assert configuration.load(file).store.path == tmp_path / "store"
+    assert configuration.load(file).store.key_file == Path("/keys/k")
+
+
+SWITCH = '[[switch]]\nname = "a"\naddresses = ["127.0.0.1"]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[lissten]", "config lissten: no such key; listen is the nearest name"),
+        ("[zzzz]", "config zzzz: no such key"),
+        ("[store]\npaht = 'x'", "[store] paht: no such key; path is the nearest name"),
+        ("store = 5", "[store]: a table is wanted, 5 is none"),
+        ("[store]\npath = 5", "[store] path: a text in quotes is wanted, not 5"),
+        ("[store]\npath = ' '", "[store] path: a text in quotes is wanted, not ' '"),
+        ("[store]\nkey_file = 'k'\nkey = 'x'", "[store] key: stands beside key_file; one of the two is enough"),
+        ("[store]\nkey = {env = 'NOT_SET_HERE'}", "[store] key: the environment variable NOT_SET_HERE is not set"),
+        ("[store]\nkey = {environment = 'X'}", '[store] key: a text or { env = "NAME" } is wanted'),
+        ("[store]\nkey = 5", '[store] key: a text or { env = "NAME" } is wanted'),
+        ("[calls]\nmax_legs = 0", "[calls] max_legs: an integer from 1 to 1000000000 is wanted, not 0"),
+        ("[calls]\non_outage = 'ignore'", "one of 'local', 'reject', 'allow' is wanted, not 'ignore'"),
+        ("[calls]\nurl = 'http://x'", "[calls] url: a URL that begins with redis://"),
+        ("[calls]\nurl = 'redis://x'\npath = 'y'", "[calls] url: stands beside path"),
+        ("[calls]\nreserved = -1", "[calls] reserved: an integer from 1 to"),
+        ("[calls]\nrequire_call_id = 'yes'", "[calls] require_call_id: true or false is wanted, without quotes"),
+        ("[identify]\nclasses = []", "[identify] classes: at least one of name, ip and ani is wanted"),
+        ("[identify]\nclasses = 'ip'", "[identify] classes: a list in [ ] is wanted, not 'ip'"),
+        ("[identify]\nclasses = ['ip', 'dns']", "one of 'name', 'ip', 'ani' is wanted, not 'dns'"),
+        ("[identify]\nclasses = ['ip', 'ip']", "[identify] classes: 'ip' stands there twice"),
+        ("[identify]\nrank = 'mask'", "not 'mask' (did you mean mask_first?)"),
+        ("[identify]\nmatch_port = true", "[identify] match_port: one of 'always', 'never' is wanted, not true"),
+        ("[identify]\nmatch_protocol = 'no'", "[identify] match_protocol: one of"),
+        ("[identify]\nstrict_ambiguity = 1", "[identify] strict_ambiguity: true or false is wanted"),
+        ("[identify]\nrequire_password = 'true'", "[identify] require_password: true or false is wanted"),
+        ("[identify]\npasswordless_name = 'allow'", "[identify] passwordless_name: one of 'deny', 'after_ip'"),
+        ("[identify]\ninternational_prefixes = ['+']", "international_prefixes: '+': nothing is left of it"),
+        ("[identify]\ninternational_prefixes = ['0é']", "international_prefixes: '0é': a number is"),
+        ("[identify]\ninternational_prefixes = [0]", "international_prefixes: a text in quotes is wanted, not 0"),
+        ("[reasons.no_didd]\nq850 = 1", "[reasons] no_didd: no such key; no_did is the nearest name"),
+        ("[reasons.no_did]\nsip = 1", "[reasons.no_did] sip: no such key; sip_code is the nearest name"),
+        ("[reasons.no_did]\nsip_code = 200", "[reasons.no_did] sip_code: an integer from 300 to 699 is wanted"),
+        ("[reasons.no_did]\nq850 = 128", "[reasons.no_did] q850: an integer from 1 to 127 is wanted"),
+        ("[reasons.no_did]\nh323 = 'x'", "[reasons.no_did] h323: an integer from 0 to 255 is wanted"),
+        ("[reasons.account.x.no_did]\nh323 = 1", "[reasons.account.x]: the id of an account is wanted"),
+        ("[reasons.account.0.no_did]\nh323 = 1", "[reasons.account.0]: the id of an account is wanted"),
+        ("[reasons.account.5.nodid]\nh323 = 1", "[reasons.account.5] nodid: no such key; no_did is"),
+        ("[reasons.account.5.no_did]\nsip_code = 700", "[reasons.account.5.no_did] sip_code: an integer from"),
+        ("[reasons]\nno_did = 603", "[reasons.no_did]: a table is wanted, 603 is none"),
+        ("[listen]\nudp = '127.0.0.1:1'", "[listen] udp: a list in [ ] is wanted"),
+        ("[listen]\nudp = ['127.0.0.1']", "'127.0.0.1': an address with its port is wanted"),
+        ("[listen]\nudp = ['::1:4870']", "'::1:4870': an address with its port is wanted"),
+        ("[listen]\nudp = ['[127.0.0.1]:4870']", "'[127.0.0.1]:4870': an address with its port is wanted"),
+        ("[listen]\nudp = ['127.0.0.1:65536']", "'127.0.0.1:65536': the port is a number from 1 to 65535"),
+        ("[listen]\nudp = ['127.0.0.1:x']", "'127.0.0.1:x': the port is a number"),
+        ("[listen]\nudp = ['localhost:4870']", "'localhost:4870': an IPv4 or IPv6 address is wanted"),
+        ("[listen]\nudp = ['127.0.0.01:4870']", "'127.0.0.01:4870': an IPv4 address has no leading zeros"),
+        ("[listen]\nudp = ['127.0.0.1:1', '127.0.0.1:1']", "[listen] udp: '127.0.0.1:1' stands there twice"),
+        ("[listen]\nudp = []\ntcp = []", "[listen] udp: is empty and so is tcp: nothing would be served"),
+        ("[listen]\nhttp = '127.0.0.1:4870'", "[listen] http: '127.0.0.1:4870' is already taken by tcp"),
+        ("[listen]\nradius_auth = ['127.0.0.1:4870']", "radius_auth: '127.0.0.1:4870' is already taken by udp"),
+        ("[listen]\ntls = ['127.0.0.1:4871']", "[listen] tls: needs certificate and key under [tls]"),
+        ("[listen]\nstandby = 'no'", "[listen] standby: true or false is wanted"),
+        ("[tls]\ncert = 'x'", "[tls] cert: no such key"),
+        ("[limits]\nmessage_bytes = 10", "[limits] message_bytes: an integer from 1024 to 16777216 is wanted"),
+        ("[limits]\nconnections = 1.5", "[limits] connections: an integer from 1 to 1000000 is wanted, not 1.5"),
+        ("[limits]\nidle_seconds = true", "[limits] idle_seconds: an integer from 1 to 86400 is wanted, not true"),
+        ("[limits]\nidle = 5", "[limits] idle: no such key; idle_seconds is the nearest name"),
+        ("[log]\nformat = 'xml'", "[log] format: one of 'text', 'json' is wanted, not 'xml'"),
+        ("[log]\nlevel = 'INFO'", "[log] level: one of 'debug', 'info', 'warning', 'error' is wanted"),
+        ("[postgresql]\nswitches = 'SELECT'", "[postgresql] switches: no such key"),
+        ("[postgresql]\naccounts = 5", "[postgresql] accounts: a text in quotes is wanted"),
+        ("[switch]\nname = 'a'", "[[switch]]: tables under the heading [[switch]] are wanted"),
+        ("[[switch]]\nname = 'a'", "[[switch]] 'a' addresses: is wanted for each switch"),
+        ("[[switch]]\naddresses = ['127.0.0.1']", "[[switch]] number 1 name: is wanted for each switch"),
+        (SWITCH + SWITCH, "[[switch]] 'a' name: stands there 2 times; each needs its own"),
+        (SWITCH + SWITCH.replace('"a"', '"b"'), "[[switch]] 'b' addresses: 127.0.0.1 is also one of 'a'"),
+        (SWITCH + "token = 'x'", "[[switch]] 'a' token: is not yet served by this version"),
+        (SWITCH + "certificate = 'x'", "[[switch]] 'a' certificate: is not yet served by this version"),
+        (SWITCH + "colour = 'x'", "[[switch]] 'a' colour: no such key"),
+        (SWITCH + "match_port = 'x'", "[[switch]] 'a' match_port: one of 'always', 'never' is wanted"),
+        (SWITCH + "secret = ''", "[[switch]] 'a' secret: a text or"),
+        (
+            SWITCH + "limit_proxy_state = 1",
+            "[[switch]] 'a' limit_proxy_state: one of 'auto', true, false is wanted",
+        ),
+        (SWITCH.replace("127.0.0.1", "10.1"), "'10.1': an IPv4 address has four parts"),
+        (SWITCH.replace("127.0.0.1", "10.0.0.0/33"), "'10.0.0.0/33': the length after / must be"),
+        (SWITCH.replace("127.0.0.1", "10.0.0.1:5060"), "'10.0.0.1:5060': an address without port is wanted"),
+        (SWITCH.replace('"127.0.0.1"', ""), "[[switch]] 'a' addresses: at least one address or network is wanted"),
+        (SWITCH.replace("127.0.0.1", "192.0.2.1"), "'a' addresses: 192.0.2.1 is not loopback"),
+        (SWITCH.replace("127.0.0.1", "0.0.0.0/0"), "'a' addresses: 0.0.0.0/0 is not loopback"),
+        (SWITCH.replace("127.0.0.1", "126.0.0.0/7"), "'a' addresses: 126.0.0.0/7 is not loopback"),
+        (SWITCH.replace("127.0.0.1", "::/0"), "'a' addresses: ::/0 is not loopback"),
+        ("[[token]]\nname = 'noc'\nrole = 'read'", "[[token]] 'noc' token: is wanted for each token"),
+        ("[[token]]\nname = 'noc'\nrole = 'root'\ntoken = 'x'", "[[token]] 'noc' role: one of 'read', 'operator'"),
+        ("token = 5", "[[token]]: tables under the heading [[token]] are wanted"),
+    ],
+)
+def test_one_mistake(text: str, problem: str) -> None:
+    found = problems(text)
+    assert len(found) == 1, found
+    assert problem in found[0]
+
+
+def test_all_mistakes_at_once() -> None:
+    found = problems(
+        "[store]\npath = 1\n[listen]\nudp = ['x', '127.0.0.1']\n[log]\nlevel = 'loud'\nforma = 'x'\n[nonsense]\n"
+        + SWITCH * 2
+    )
+    keys = ["[store] path", "[listen] udp", "[log] level", "[log] forma", "[[switch]] 'a' name", "config nonsense"]
+    assert sorted(one.partition(":")[0] for one in found) == sorted(keys)
+    assert "'x'" in found[1]
+    assert "'127.0.0.1'" in found[1]
+
+
+def test_off_loopback_with_a_trusted_network() -> None:
+    text = SWITCH.replace("127.0.0.1", "192.0.2.0/24") + "trusted_network = true"
+    assert parsed(text).switches[0].networks == (Network(bytes([192, 0, 2, 0]), 24),)
+
+
+def test_an_empty_list_of_switches_is_warned_of() -> None:
+    assert parsed("switch = []").warnings == ("[[switch]] is an empty list: nobody may ask",)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    def said(content: bytes) -> str:
+        file = tmp_path / "c.toml"
+        file.write_bytes(content)
+        with pytest.raises(ConfigError) as caught:
+            configuration.load(file)
+        return str(caught.value)
+
+    assert "is not TOML" in said(b"[store\n")
+    assert "is not UTF-8 (byte 4)" in said(b"a = \xff")
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        configuration.load(tmp_path / "missing.toml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        configuration.load(tmp_path)
+
+
+def test_secrets_are_shown_nowhere() -> None:
+    config = parsed("[store]\nkey = 'hush-key'\n" + SWITCH + "secret = 'hush-1'\nignore_password = 'hush-2'")
+    assert "hush" not in repr(config)
+    assert config.store.key is not None
+    assert config.store.key.reveal() == "hush-key"
+    wrong = problems("[calls]\nurl = 'redis://:hush@h'\npath = 'p'\n[store]\nkey = 'hush'\nkey_file = 'k'")
+    assert not re.search("hush", " ".join(wrong))

@@ -1,0 +1,427 @@
+"""JSON-RPC 2.0 (interfaces.md 3) without a socket: every kind of message, right and wrong."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from identengine.engine import Engine
+from identengine.index import build
+from identengine.model import Account, Client, Decision, IdentBy, Request
+from identengine.options import IdentifyOptions
+from identengine.reasons import ReasonTable
+from identengine.wire import jsonrpc
+from identengine.wire.jsonrpc import DATAGRAM, Peer, Responder
+
+OPTIONS = IdentifyOptions()
+PEER = Peer("sbc1", OPTIONS)
+CLIENT = Client(id=1, name="Client One")
+SHARED = [
+    Account(id=n, client_id=1, name=f"shared {n}", ident_by=IdentBy.IP, ident=("10.0.0.9",), tech_prefix=f"{n}#")
+    for n in range(10, 60)
+]
+ACCOUNTS = [
+    Account(id=1, client_id=1, name="one", ident_by=IdentBy.IP, ident=("10.0.0.5",)),
+    Account(id=2, client_id=1, name="ü" * 250, ident_by=IdentBy.IP, ident=("10.0.0.6",), orig_tag="t" * 250),
+    *SHARED,
+]
+
+
+def responder(rejected: list[tuple[str, str | None]] | None = None, *, ready: bool = True) -> Responder:
+    engine = Engine(ReasonTable(), None)
+    if ready:
+        engine.take_up(build(OPTIONS, 7, bytes(32), [CLIENT], ACCOUNTS, []))
+
+    def on_reject(peer: Peer, request: Request, decision: Decision) -> None:
+        if rejected is not None:
+            rejected.append((peer.name, decision.reason))
+
+    return Responder(engine, lambda: 12.3456, on_reject)
+
+
+def datagram(message: bytes, **how: Any) -> list[Any]:
+    (answers,) = responder(**how).datagrams([(message, PEER)])
+    assert all(len(answer) <= DATAGRAM for answer in answers)
+    return [json.loads(answer) for answer in answers]
+
+
+def ask(message: object, **how: Any) -> Any:
+    """Return the one answer to one message, which must be the same over a stream."""
+    raw = message if isinstance(message, bytes) else json.dumps(message).encode()
+    (answer,) = datagram(raw, **how)
+    line, broken = responder(**how).stream([raw], PEER)
+    assert json.loads(line) == answer
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    code = answer.get("error", {}).get("code") if isinstance(answer, dict) else None
+    assert broken == (code == jsonrpc.PARSE_ERROR)
+    return answer
+
+
+def silent(message: object) -> None:
+    raw = message if isinstance(message, bytes) else json.dumps(message).encode()
+    assert datagram(raw) == []
+    assert responder().stream([raw], PEER) == (b"", False)
+
+
+def call(method: str = "authorize", params: object = None, **members: object) -> dict[str, object]:
+    message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params} | members
+    return {name: value for name, value in message.items() if value is not ...}
+
+
+GOOD = {"src_ip": "10.0.0.5", "dst_number": "44171"}
+
+
+@pytest.mark.parametrize("method", ["authorize", "identify"])
+def test_a_decision(method: str) -> None:
+    answer = ask(call(method, GOOD))
+    assert answer["jsonrpc"] == "2.0"
+    assert answer["id"] == 1
+    assert answer["result"] | {"accepted": True, "account_id": 1, "version": 7} == answer["result"]
+    assert answer["result"].get("unreserved") == (True if method == "authorize" else None)
+
+
+def test_explain_shows_candidates() -> None:
+    result = ask(call("explain", GOOD))["result"]
+    assert result["decision"]["account_id"] == 1
+    assert [one["account_id"] for one in result["candidates"]] == [1]
+
+
+def test_a_reject_is_a_result() -> None:
+    answer = ask(call(params={"src_ip": "192.0.2.1", "dst_number": "44"}))
+    assert answer["result"]["reason"] == "unknown_source"
+    assert answer["result"]["sip_code"] == 403
+
+
+def test_ping() -> None:
+    result = ask(call("ping"))["result"]
+    assert result["version"] == 7
+    assert result["uptime"] == 12.346
+    assert result["program"].startswith("identengine")
+    assert isinstance(result["pid"], int)
+
+
+def test_before_the_first_book() -> None:
+    assert ask(call("ping"), ready=False)["result"]["version"] is None
+    for method in ("authorize", "identify"):
+        result = ask(call(method, GOOD), ready=False)["result"]
+        assert (result["accepted"], result["reason"], result["sip_code"]) == (False, "not_ready", 503)
+    assert ask(call("explain", GOOD), ready=False)["result"]["decision"]["reason"] == "not_ready"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [b"1", b"1.0", b"-0", b"1e5", b'"1"', b'""', b"null", b"12345678901234567890123", b'"\\u00e9"', b'"\xc3\xa9"'],
+)
+@pytest.mark.parametrize("method", [b"authorize", b"ping", b"nothing"])
+def test_ids_are_echoed_as_they_came(written: bytes, method: bytes) -> None:
+    message = b'{"jsonrpc":"2.0","id": %b ,"method":"%b"}' % (written, method)
+    (answer,) = responder().datagrams([(message, PEER)])[0]
+    assert answer.startswith(b'{"jsonrpc":"2.0","id":%b,' % written)
+    json.loads(answer)
+
+
+def test_null_is_absent_and_unknown_params_are_ignored() -> None:
+    odd = GOOD | {"name": None, "src_port": None, "colour": {"a": [1]}, "token": 5}
+    assert ask(call(params=odd))["result"]["account_id"] == 1
+    assert ask(call("ping", {"anything": [1]}))["result"]["version"] == 7
+
+
+@pytest.mark.parametrize("params", [None, ..., {}])
+def test_no_params(params: object) -> None:
+    assert ask(call(params=params))["result"]["accepted"] is False
+    assert ask(call("ping", params))["result"]["version"] == 7
+
+
+def test_ports_may_be_strings() -> None:
+    assert ask(call(params=GOOD | {"src_port": "5060"}))["result"]["accepted"]
+
+
+PARSE, INVALID, NO_METHOD, PARAMS = -32700, -32600, -32601, -32602
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "message_id", "says"),
+    [
+        (b"", PARSE, None, "not parsable"),
+        (b"\x00\x01\x02", PARSE, None, "not parsable"),
+        (b"hello", PARSE, None, "not parsable"),
+        (b'{"jsonrpc":"2.0","id":1', PARSE, None, "not parsable"),
+        (b'{"jsonrpc":"2.0","id":1,}', PARSE, None, "not parsable"),
+        (b'{"jsonrpc":"2.0","id":1,"method":"ping"} x', PARSE, None, "not parsable"),
+        (b"{]", PARSE, None, "not parsable"),
+        (b"[1,", PARSE, None, "not parsable"),
+        (b'[{"a":"\xff"}]', PARSE, None, "not parsable"),
+        (b'\xef\xbb\xbf{"jsonrpc":"2.0","id":1,"method":"ping"}', PARSE, None, "not parsable"),
+        (b'{"jsonrpc":"2.0","id":1,"method":"authorize","params":{"name":"\xff"}}', PARSE, None, "UTF-8"),
+        (
+            b'{"jsonrpc":"2.0","id":1,"method":"authorize","params":{"name":"\\ud800"}}',
+            PARSE,
+            None,
+            "not parsable",
+        ),
+        (b"[" * 60000, PARSE, None, "not parsable"),
+        (b"[" * 30000 + b"]" * 30000, PARSE, None, "not parsable"),
+        (
+            b'{"jsonrpc":"2.0","id":1,"method":"ping","x":' + b"[" * 9999 + b"]" * 9999 + b"}",
+            PARSE,
+            None,
+            "not pars",
+        ),
+        (b"{}", INVALID, None, "jsonrpc"),
+        (b"5", INVALID, None, "object"),
+        (b'"text"', INVALID, None, "object"),
+        (b"null", INVALID, None, "object"),
+        (b"[]", INVALID, None, "empty batch"),
+        (call(jsonrpc="1.0"), INVALID, 1, '"2.0"'),
+        (call(jsonrpc=2.0), INVALID, 1, '"2.0"'),
+        (call(jsonrpc=...), INVALID, 1, '"2.0"'),
+        ({"jsonrpc": "2.0", "id": 1}, INVALID, 1, "method"),
+        ({"jsonrpc": "2.0"}, INVALID, None, "method"),
+        (call(method=5), INVALID, 1, "method"),
+        (call(method=None), INVALID, 1, "method"),
+        (call(method=["ping"]), INVALID, 1, "method"),
+        (call("ping", id=[1]), INVALID, None, "an id is"),
+        (call("ping", id={}), INVALID, None, "an id is"),
+        (call("ping", id=True), INVALID, None, "an id is"),
+        (call("nothing", id=False), INVALID, None, "an id is"),
+        (call("ping", id="x" * 300), INVALID, None, "an id is"),
+        (b'{"jsonrpc":"2.0","id":"\xff","method":"ping"}', PARSE, None, "UTF-8"),
+        (call("stop"), NO_METHOD, 1, "no such method: stop"),
+        (call("start", GOOD), NO_METHOD, 1, "start"),
+        (call("update"), NO_METHOD, 1, "update"),
+        (call("sync"), NO_METHOD, 1, "sync"),
+        (call("switch_up"), NO_METHOD, 1, "switch_up"),
+        (call("Authorize", GOOD), NO_METHOD, 1, "Authorize"),
+        (call(""), NO_METHOD, 1, ""),
+        (call("x" * 5000), NO_METHOD, 1, "x…"),
+        (call("nothing", ["not looked at"]), NO_METHOD, 1, "nothing"),
+        (call(params=[]), PARAMS, 1, "by name"),
+        (call(params=["10.0.0.5"]), PARAMS, 1, "by name"),
+        (call(params="10.0.0.5"), PARAMS, 1, "by name"),
+        (call("ping", [1]), PARAMS, 1, "by name"),
+    ],
+)
+def test_wrong_messages(message: object, code: int, message_id: object, says: str) -> None:
+    answer = ask(message)
+    assert answer["error"]["code"] == code
+    assert says in answer["error"]["message"]
+    assert answer["id"] == message_id
+    assert "result" not in answer
+
+
+@pytest.mark.parametrize("method", ["authorize", "identify", "explain"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("src_ip", 5),
+        ("src_ip", ["10.0.0.5"]),
+        ("src_ip", True),
+        ("src_port", 5060.5),
+        ("src_port", True),
+        ("src_port", {}),
+        ("account_id", [1]),
+        ("direction", 1),
+        ("call_id", 77),
+        ("leg_id", 0),
+        ("protocol", 1),
+        ("gateway", False),
+        ("name", {}),
+        ("src_number", 442070001),
+        ("dst_number", 44171),
+        ("digest", "Digest x=y"),
+    ],
+)
+def test_params_of_a_wrong_type(method: str, name: str, value: object) -> None:
+    error = ask(call(method, GOOD | {name: value}))["error"]
+    assert error["code"] == PARAMS
+    assert error["data"] == {"field": name, "value": value}
+    assert name in error["message"]
+
+
+def test_a_digest_field_of_a_wrong_type() -> None:
+    error = ask(call(params=GOOD | {"digest": {"username": "a", "nc": 1}}))["error"]
+    assert error["data"] == {"field": "digest.nc", "value": 1}
+
+
+def test_a_password_is_not_echoed() -> None:
+    raw = json.dumps(call(params=GOOD | {"password": 98765})).encode()
+    (answer,) = responder().datagrams([(raw, PEER)])[0]
+    assert b"98765" not in answer
+    assert json.loads(answer)["error"]["data"] == {"field": "password"}
+
+
+def test_a_long_value_is_not_echoed() -> None:
+    assert ask(call(params={"src_ip": list(range(100))}))["error"]["data"] == {"field": "src_ip"}
+    huge = b'{"jsonrpc":"2.0","id":1,"method":"authorize","params":{"src_port":' + b"9" * 5000 + b"}}"
+    assert ask(huge)["error"]["data"] == {"field": "src_port"}
+
+
+def test_right_type_but_unusable_is_a_reject() -> None:
+    result = ask(call(params=GOOD | {"src_port": 70000}))["result"]
+    assert (result["reason"], result["field"], result["value"]) == ("invalid_request", "src_port", "70000")
+    huge = b'{"jsonrpc":"2.0","id":1,"method":"authorize","params":{"src_port":12345678901234567890123}}'
+    assert ask(huge)["result"]["reason"] == "invalid_request"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        call(params=GOOD, id=...),
+        call("ping", id=...),
+        call("explain", GOOD, id=...),
+        call("nothing", id=...),
+        call(params=[1], id=...),
+        call(params={"src_ip": 5}, id=...),
+        {"jsonrpc": "2.0", "id": 1, "result": 5},
+        {"jsonrpc": "2.0", "id": None, "error": {"code": -32700, "message": "not parsable"}},
+        [call("ping", id=...), call(params=GOOD, id=...)],
+        [{"jsonrpc": "2.0", "id": 1, "result": 5}],
+    ],
+)
+def test_no_answer(message: object) -> None:
+    silent(message)
+
+
+def test_our_errors_would_not_be_answered_by_us() -> None:
+    (error,) = responder().datagrams([(b"garbage", PEER)])[0]
+    silent(error)
+
+
+def test_a_repeated_member() -> None:
+    twice = b'{"jsonrpc":"2.0","id":1,"method":"authorize","params":{"src_ip":5,"src_ip":"10.0.0.5"}}'
+    answer = ask(twice)
+    assert "result" in answer or answer["error"]["code"] in (INVALID, PARAMS)
+
+
+def test_a_batch_keeps_order_and_mixes() -> None:
+    answers = ask(
+        [
+            call("ping", id=1),
+            5,
+            call(params=GOOD, id=...),
+            call(params=GOOD, id="b"),
+            [],
+            [call("ping")],
+            call("nothing", id=3),
+            {"jsonrpc": "2.0", "id": 9, "result": 1},
+            call(params={"src_ip": 5}, id=4),
+        ]
+    )
+    assert [answer["id"] for answer in answers] == [1, None, "b", None, None, 3, 4]
+    codes = [answer.get("error", {}).get("code") for answer in answers]
+    assert codes == [None, INVALID, None, INVALID, INVALID, NO_METHOD, PARAMS]
+
+
+def test_a_batch_of_too_many() -> None:
+    assert ask([5] * 1001)["error"]["code"] == INVALID
+
+
+def test_a_batch_over_udp_comes_as_several_arrays() -> None:
+    answers = datagram(json.dumps([call(params=GOOD, id=n) for n in range(50)]).encode())
+    assert len(answers) > 5
+    assert all(isinstance(array, list) and array for array in answers)
+    assert [answer["id"] for array in answers for answer in array] == list(range(50))
+
+
+def test_an_explanation_over_udp_is_cut_and_says_so() -> None:
+    message = json.dumps(call("explain", {"src_ip": "10.0.0.9", "dst_number": "10#44"})).encode()
+    (answer,) = datagram(message)
+    line, _ = responder().stream([message], PEER)
+    whole = json.loads(line)["result"]
+    assert whole["cut"] is False
+    assert len(whole["candidates"]) == len(SHARED)
+    shown = answer["result"]["candidates"]
+    assert answer["result"]["cut"] is True
+    assert shown == whole["candidates"][: len(shown)]
+    assert len(shown) >= 3
+    batch = datagram(b"[" + message + b"," + message + b"]")
+    assert [array[0]["result"]["cut"] for array in batch] == [True, True]
+
+
+def test_an_answer_too_large_for_a_datagram_loses_names_and_keeps_ids() -> None:
+    message_id = "i" * 250
+    message = json.dumps(call(params=GOOD | {"src_ip": "10.0.0.6"}, id=message_id)).encode()
+    (answer,) = datagram(message)
+    assert answer["result"]["account_id"] == 2
+    unusable = json.dumps(call(params=GOOD | {"direction": "x" * 3000}, id=message_id)).encode()
+    (answer,) = datagram(unusable)
+    assert answer["result"]["reason"] == "invalid_request"
+    assert len(answer["result"]["value"]) < 300
+
+
+def test_a_stream_ends_with_the_message_that_cannot_be_parsed() -> None:
+    ping = json.dumps(call("ping")).encode()
+    answers, broken = responder().stream([ping, b"{]", ping], PEER)
+    assert broken
+    lines = [json.loads(line) for line in answers.splitlines()]
+    assert [line.get("error", {}).get("code") for line in lines] == [None, PARSE]
+
+
+def test_a_stream_that_went_wrong_between_messages() -> None:
+    ping = json.dumps(call("ping")).encode()
+    answers, broken = responder().stream([ping], PEER, "a message of more than 9 bytes")
+    assert broken
+    assert [json.loads(line).get("error") for line in answers.splitlines()] == [
+        None,
+        {"code": PARSE, "message": "not parsable: a message of more than 9 bytes"},
+    ]
+
+
+def test_many_peers_in_one_read() -> None:
+    never = Peer("sbc2", IdentifyOptions(match_port="never"))
+    message = json.dumps(call(params=GOOD)).encode()
+    answers = responder().datagrams([(message, PEER), (b"x", never), (message, never)])
+    assert [len(one) for one in answers] == [1, 1, 1]
+    assert "error" in json.loads(answers[1][0])
+
+
+def test_rejects_are_told_for_the_log() -> None:
+    rejected: list[tuple[str, str | None]] = []
+    asked = responder(rejected)
+    for method in ("authorize", "identify", "explain"):
+        asked.datagrams([(json.dumps(call(method, {"src_ip": "192.0.2.1", "dst_number": "1"})).encode(), PEER)])
+    asked.datagrams([(json.dumps(call(params=GOOD)).encode(), PEER)])
+    assert rejected == [("sbc1", "unknown_source")]
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+odd_calls = st.fixed_dictionaries(
+    {},
+    optional={
+        "jsonrpc": st.sampled_from(["2.0", "1.0", 2, None]),
+        "id": json_values,
+        "method": st.sampled_from(["authorize", "explain", "ping", "stop", 5, None]),
+        "params": st.dictionaries(
+            st.sampled_from(["src_ip", "src_port", "dst_number", "digest", "direction", "account_id", "x"]),
+            json_values,
+            max_size=4,
+        )
+        | json_values,
+        "result": json_values,
+    },
+)
+
+
+@given(odd_calls | st.lists(odd_calls | json_values, max_size=5) | json_values)
+def test_any_json_is_answered_in_form(message: object) -> None:
+    for answer in datagram(json.dumps(message).encode()):
+        for one in answer if isinstance(answer, list) else [answer]:
+            assert one["jsonrpc"] == "2.0"
+            assert ("result" in one) != ("error" in one)
+            assert "id" in one
+
+
+@given(st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
+def test_any_bytes_are_answered_in_form(message: bytes) -> None:
+    for answer in datagram(message):
+        assert answer["jsonrpc"] == "2.0"
+        assert answer["error"]["code"] in (PARSE, INVALID)
