@@ -7,6 +7,7 @@ the bytes that they are stored as.
 from __future__ import annotations
 
 import contextlib
+import shutil
 import tempfile
 from collections.abc import Iterator
 from itertools import islice
@@ -229,6 +230,8 @@ class Scratch:
 
     def __init__(self, folder: Path) -> None:
         try:
+            for left in folder.glob(".scratch-*"):  # of a writer that was killed here; there is one at a time
+                shutil.rmtree(left, ignore_errors=True)
             with tempfile.TemporaryDirectory(prefix=".scratch-", dir=folder) as made:
                 self._env = lmdb.open(made, map_size=_SCRATCH_MAP, sync=False, lock=False)
         except OSError as error:
@@ -238,13 +241,11 @@ class Scratch:
 
     def add(self, key: bytes, value: bytes = b"") -> bool:
         """Put ``key`` where it is not there yet; returns whether it was not."""
-        self._breathe()
-        return self._txn.put(key, value, overwrite=False)
+        return self._put(key, value, overwrite=False)
 
     def put(self, key: bytes, value: bytes = b"") -> None:
         """Put ``key``, in place of what is there."""
-        self._breathe()
-        self._txn.put(key, value)
+        self._put(key, value, overwrite=True)
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value at ``key``, or None."""
@@ -257,12 +258,19 @@ class Scratch:
         """Yield keys that begin with ``prefix`` and their values, in order; nothing may be put meanwhile."""
         return rows_under(self._txn, prefix)
 
-    def _breathe(self) -> None:
-        # Pages of a transaction are held in memory until it commits.
-        self._puts += 1
-        if self._puts % _SCRATCH_COMMIT == 0:
-            self._txn.commit()
-            self._txn = self._env.begin(write=True)
+    def _put(self, key: bytes, value: bytes, *, overwrite: bool) -> bool:
+        try:
+            self._puts += 1
+            if self._puts % _SCRATCH_COMMIT == 0:  # pages of a transaction are held in memory until it commits
+                self._txn.commit()
+                self._txn = self._env.begin(write=True)
+            return self._txn.put(key, value, overwrite=overwrite)
+        except lmdb.Error as error:
+            # Said here: at the end of the edit the file is gone, and its room is there again.
+            raise StoreError(
+                "a temporary file could not be written beside the store; most likely there is no room left on the "
+                f"disk ({error}). Nothing was changed; make room there and try again"
+            ) from error
 
     def close(self) -> None:
         """Drop it."""
