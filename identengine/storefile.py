@@ -18,6 +18,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import secrets
 import shutil
 import struct
 import subprocess
@@ -39,6 +40,7 @@ INITIAL_MAP = 4 << 30
 GROWTH = 4
 """By how much a full map grows. Address space is cheap, and the edit that filled the map is run again."""
 _MAX_READERS = 510
+_LOCK_BYTES = 40 << 10
 _MODE = 0o660  # less the umask: whoever may read the book has to write into the table of readers
 _HASH_KEY_BYTES = 32
 
@@ -117,7 +119,7 @@ class StoreFile:
             )
         if isinstance(error, lmdb.PanicError):
             return "an earlier write failed half way; close it and open it again, what was there is whole"
-        return f"{error}. Nothing was changed"
+        return f"{str(error).rstrip('.')}. Nothing was changed"
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Txn]:
@@ -269,6 +271,7 @@ def open_file(path: Path, *, create: bool, readonly: bool) -> StoreFile:
         file = _files.get(key)
         if file is None:
             check_file(path, data, readonly=readonly)
+            _reserve_lock(path, data)
             file = _files[key] = StoreFile(path, data, readonly=readonly)
         elif file.readonly and not readonly:
             file.upgrade()
@@ -297,7 +300,8 @@ def _create(path: Path, data: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".new-", dir=path) as made:
-            with lmdb.open(made, map_size=INITIAL_MAP, mode=_MODE) as env, env.begin(write=True) as txn:
+            new = lmdb.open(made, map_size=INITIAL_MAP, mode=_MODE, lock=False)
+            with new as env, env.begin(write=True) as txn:
                 txn.put(META_FORMAT, FORMAT)
                 txn.put(META_HASH_KEY, os.urandom(_HASH_KEY_BYTES))
             with contextlib.suppress(FileExistsError):  # somebody else made one at the same time: use theirs
@@ -337,6 +341,7 @@ def _checked(txn: Txn, path: Path) -> bytes:
 # The head of an LMDB 0.9 data file: two pages, each 16 bytes of page header and a description of the file.
 _META = struct.Struct("<16x II QQ I44x 48x QQ")
 _MAGIC = 0xBEEFC0DE
+_LMDB_FORMAT = 1
 
 
 def check_file(path: Path, data: Path, *, readonly: bool) -> None:
@@ -351,9 +356,11 @@ def check_file(path: Path, data: Path, *, readonly: bool) -> None:
                 raise StoreError(f"{damaged}is empty; {advice}")
             if len(head) < _META.size:
                 raise StoreError(f"{damaged}is cut short; {advice}")
-            magic, _version, _address, _mapsize, page, last, txnid = _META.unpack(head)
+            magic, version, _address, _mapsize, page, last, txnid = _META.unpack(head)
             if magic != _MAGIC:
                 raise StoreError(f"{data} is no store: it is not an LMDB file")
+            if version != _LMDB_FORMAT:
+                raise StoreError(f"{data} is in LMDB's format {version}, and this program knows {_LMDB_FORMAT}")
             if page not in (512 << shift for shift in range(8)):
                 raise StoreError(f"{damaged}begins with garbage; {advice}")
             file.seek(page)
@@ -402,9 +409,38 @@ def _lengthen(data: Path, size: int) -> None:
             os.posix_fallocate(file.fileno(), size - 1, 1)
 
 
+def _reserve_lock(path: Path, data: Path) -> None:
+    """Take the room for LMDB's lock file beforehand: it is written through a map, where a full disk kills."""
+    lock = data.with_name("lock.mdb") if path != data else Path(f"{data}-lock")
+    try:
+        if not lock.exists():
+            # Linked in when it is whole, since LMDB reads its size as the number of readers that it has room for.
+            made = lock.with_name(f".lock-{secrets.token_hex(8)}")
+            handle = os.open(made, os.O_CREAT | os.O_EXCL | os.O_RDWR, _MODE)
+            try:
+                os.posix_fallocate(handle, 0, _LOCK_BYTES)
+                with contextlib.suppress(FileExistsError):
+                    os.link(made, lock)
+            finally:
+                os.close(handle)
+                made.unlink()
+        else:
+            status = lock.stat()
+            if status.st_blocks * 512 < status.st_size:
+                with lock.open("rb+") as file:
+                    os.posix_fallocate(file.fileno(), 0, status.st_size)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreError(
+                f"the store {path} could not be opened: there is no room left on the disk, not even for its lock "
+                "file. Nothing was changed; make room there and try again"
+            ) from error
+        # No such call, or no permission: LMDB says what is wrong where it minds.
+
+
 def _no_room(data: Path) -> bool:
     try:
-        return shutil.disk_usage(data.parent).free < 1 << 20
+        return shutil.disk_usage(data.parent).free < 16 << 20
     except OSError:
         return False
 

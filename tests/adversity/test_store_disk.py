@@ -1,0 +1,214 @@
+"""Disks that are full, read-only, or not ours: the store says so and keeps what it has."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from identengine.errors import IdentengineError, KeyFileError, StoreError
+from identengine.model import Account, IdentBy
+from identengine.store import Draft, Store
+from identengine.vault import Vault, add_key
+
+
+def put(count: int, size: int = 1000) -> Callable[[Draft], None]:
+    def edit(draft: Draft) -> None:
+        for n in range(1, count + 1):
+            name = f"{draft.version} " + "x" * size
+            draft.put_account(Account(id=n, client_id=1, name=name, ident_by=IdentBy.NAME, ident=("x",)))
+
+    return edit
+
+
+def fill(disk: Path) -> None:
+    with (disk / "ballast").open("wb", buffering=0) as file:
+        size = 1 << 16
+        while size > 512:
+            try:
+                if file.write(bytes(size)) < size:
+                    size >>= 1
+            except OSError:
+                size >>= 1
+
+
+@contextmanager
+def mounted(folder: Path, megabytes: int) -> Iterator[Path]:
+    folder.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)],
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode:
+        pytest.skip("only root may mount a small disk")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def in_child(work: Callable[[], object]) -> str:
+    """Run ``work`` in a child process and return what its IdentengineError says; ``""`` where there was none."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.close(reading)
+            try:
+                work()
+                said = ""
+            except IdentengineError as error:
+                said = f"{type(error).__name__}: {error}"
+            os.write(writing, said.encode())
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        said = pipe.read()
+    assert os.waitpid(child, 0)[1] == 0, "the child died of something else"
+    return said
+
+
+def test_a_full_disk_says_so_and_keeps_the_version_in_use(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", 4) as disk, Store.open(disk / "store", create=True) as store:
+        store.change("ann", "fits", put(50))
+        with pytest.raises(StoreError, match=r"no room left on the disk\. Nothing was changed; make room"):
+            store.change("ann", "too much", put(5000))
+        assert store.head() == 1
+        with store.read() as snapshot:
+            assert {row.name[:2] for row in snapshot.accounts()} == {"1 "}
+            assert snapshot.counts.accounts == 50 == sum(1 for _ in snapshot.accounts())
+        assert store.change("ann", "fits again", put(60))[0].version == 2
+    # The mount is gone; nothing of it was left open.
+
+
+def test_a_disk_that_fills_up_change_by_change(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", 4) as disk:
+        with Store.open(disk / "store", create=True) as store:
+            head = 0
+            with contextlib.suppress(StoreError):
+                while head < 10_000:
+                    head = store.change("ann", "more", put(20))[0].version
+            for _ in range(3):
+                with pytest.raises(StoreError, match="no room"):
+                    store.change("ann", "more", put(20))
+            assert store.head() == head
+        with Store.open(disk / "store") as store:
+            assert store.head() == head
+            with store.read() as snapshot:
+                assert {row.name.split()[0] for row in snapshot.accounts()} == {str(head)}
+
+
+def test_a_full_disk_in_the_scratch_area_and_at_a_copy(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", 4) as disk, Store.open(disk / "store", create=True) as store:
+        store.change("ann", "1", put(50))
+
+        def edit(draft: Draft) -> None:
+            for n in range(1_000_000):
+                draft.scratch.put(b"%d" % n, bytes(500))
+
+        with pytest.raises(StoreError, match="no room"):
+            store.change("ann", "2", edit)
+        fill(disk)
+        with pytest.raises(StoreError, match=r"no room|No space"):
+            store.copy(disk / "copy")
+        assert not list((disk / "copy").iterdir())
+        (disk / "ballast").unlink()
+        assert store.change("ann", "2", put(10))[0].version == 2
+
+
+def test_a_store_cannot_be_made_on_a_full_disk(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", 1) as disk:
+        fill(disk)
+        with pytest.raises(StoreError, match="no store can be made at"):
+            Store.open(disk / "store", create=True)
+        with pytest.raises(KeyFileError, match="cannot be written: No space left"):
+            Vault.from_file(disk / "key", create=True)
+        (disk / "ballast").unlink()
+        Store.open(disk / "store", create=True).close()
+        key = Vault.from_file(disk / "key", create=True)
+        fill(disk)
+        with pytest.raises(KeyFileError, match="cannot be written"):
+            add_key(disk / "key")
+        assert Vault.from_file(disk / "key").key_ids == key.key_ids
+
+
+def test_a_limit_on_the_size_of_files_is_like_a_full_disk(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    with Store.open(path, create=True) as store:
+        store.change("ann", "1", put(50))
+
+    def too_much() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+        with Store.open(path) as store:
+            store.change("ann", "2", put(5000))
+
+    assert "limit on the size of files was met. Nothing was changed" in in_child(too_much)
+    with Store.open(path) as store:
+        assert store.head() == 1
+        assert store.change("ann", "2", put(50))[0].version == 2
+
+
+def test_a_read_only_disk_can_be_read_and_says_why_not_written(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", 4) as disk:
+        with Store.open(disk / "store", create=True) as store:
+            store.change("ann", "1", put(5))
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        with Store.open(disk / "store", readonly=True) as store:
+            assert store.head() == 1
+            with store.read() as snapshot:
+                assert sum(1 for _ in snapshot.accounts()) == 5
+        with pytest.raises(StoreError, match=r"read-only file system. Nothing was changed"):
+            Store.open(disk / "store")
+        with pytest.raises(StoreError, match=r"no store can be made at .*Read-only file system"):
+            Store.open(disk / "other", create=True)
+
+
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """A folder that another user can get at; pytest's own are closed to others."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_without_permission_is_told(tmp_path: Path) -> None:
+    with open_folder() as folder:
+        with Store.open(folder / "store", create=True) as store:
+            store.change("ann", "1", put(5))
+        Vault.from_file(folder / "key", create=True)
+        (folder / "shut").mkdir(mode=0o700)
+
+        def as_nobody(work: Callable[[], object]) -> Callable[[], object]:
+            def run() -> object:
+                os.setuid(65534)
+                return work()
+
+            return run
+
+        store_path = folder / "store"
+        said = in_child(as_nobody(lambda: Store.open(store_path, readonly=True)))
+        assert "StoreError" in said
+        assert "ermission denied" in said
+        for file in store_path.iterdir():
+            file.chmod(0o644)
+        said = in_child(as_nobody(lambda: Store.open(store_path, readonly=True)))
+        assert "permission denied. Nothing was changed" in said
+        assert "lock file" in said
+        for path in (folder / "shut" / "store", folder / "new"):
+            said = in_child(as_nobody(lambda path=path: Store.open(path, create=True)))  # type: ignore[misc]
+            assert "ermission denied" in said
+        assert "Permission denied" in in_child(as_nobody(lambda: Vault.from_file(folder / "key")))
+        assert in_child(lambda: Store.open(store_path)) == ""
