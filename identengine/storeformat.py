@@ -24,10 +24,12 @@ events    ``e`` number (8 bytes)                            Event in MessagePack
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, TypeVar
 
 import msgspec
 
+from .errors import StoreError
 from .model import Account, Client, Did, DidStatus
 
 FORMAT = b"1"
@@ -48,8 +50,8 @@ NEWEST = bytes(STAMP_BYTES)
 """The stamp that no version outdates: a seek with it finds the newest row."""
 
 _TOP = (1 << 64) - 1
-_STATUSES = tuple(DidStatus)
-_STATUS_BYTES = {status: bytes([place]) for place, status in enumerate(_STATUSES)}
+_STATUS_BYTES = {status: bytes([place]) for place, status in enumerate(DidStatus)}
+_STATUS_OF = {byte: status for status, byte in _STATUS_BYTES.items()}
 _ACTIVE = _STATUS_BYTES[DidStatus.ACTIVE]
 
 TableName = Literal["client", "account", "did"]
@@ -198,26 +200,42 @@ def owned_key(account: bytes, key: bytes) -> bytes:
     return OWNED + account + key[1:]
 
 
-_encoder = msgspec.msgpack.Encoder()
-_decode_client = msgspec.msgpack.Decoder(Client).decode
-_decode_account = msgspec.msgpack.Decoder(Account).decode
+_Row = TypeVar("_Row")
 
-encode = _encoder.encode
+encode = msgspec.msgpack.Encoder().encode
 """MessagePack of a client, an account or one of the records above."""
 
-decode_info = msgspec.msgpack.Decoder(VersionInfo).decode
-decode_event = msgspec.msgpack.Decoder(Event).decode
-decode_keys = msgspec.msgpack.Decoder(list[bytes] | None).decode
+
+def _reader(kind: type[_Row]) -> Callable[[bytes], _Row]:
+    """Return a function that reads a ``kind`` from a value; StoreError where it is none."""
+    decode = msgspec.msgpack.Decoder(kind).decode
+
+    def read(value: bytes) -> _Row:
+        try:
+            return decode(value)
+        except msgspec.DecodeError as error:
+            raise _damaged(f"{kind.__name__.lower()}: {error}") from error
+
+    return read
 
 
-def client_row(value: bytes) -> Client:
-    """Return the client in a row's value."""
-    return _decode_client(value)
+def _damaged(what: str) -> StoreError:
+    return StoreError(
+        f"the store is damaged: it holds what is no {what}. Nothing was changed; put a copy of it in its place "
+        "(`identengine copy` makes them), or import the book into a new store"
+    )
 
 
-def account_row(value: bytes) -> Account:
-    """Return the account in a row's value."""
-    return _decode_account(value)
+client_row = _reader(Client)
+account_row = _reader(Account)
+info_row = _reader(VersionInfo)
+event_row = _reader(Event)
+_keys_row = _reader(list[bytes])
+
+
+def keys_row(value: bytes) -> list[bytes] | None:
+    """Return the list of keys in a row of ``changes``; None where it says that they were too many."""
+    return None if value == b"\xc0" else _keys_row(value)
 
 
 def did_value(did: Did) -> bytes:
@@ -227,12 +245,21 @@ def did_value(did: Did) -> bytes:
 
 def did_row(key: bytes, value: bytes) -> Did:
     """Return the DID of a row."""
-    return Did(number=key[1:-1].decode(), account_id=int.from_bytes(value[:8], "big"), status=_STATUSES[value[8]])
+    return _did(key[1:-1], value[:8], value[8:])
 
 
 def owned_row(key: bytes, value: bytes) -> Did:
     """Return the DID of a row of the table ``owned``."""
-    return Did(number=key[9:-1].decode(), account_id=int.from_bytes(key[1:9], "big"), status=_STATUSES[value[0]])
+    return _did(key[9:-1], key[1:9], value)
+
+
+def _did(number: bytes, account: bytes, status: bytes) -> Did:
+    try:
+        return Did(
+            number=number.decode("ascii"), account_id=int.from_bytes(account, "big"), status=_STATUS_OF[status]
+        )
+    except (KeyError, UnicodeDecodeError) as error:
+        raise _damaged("DID") from error
 
 
 def is_active(owned_value: bytes) -> bool:
@@ -250,7 +277,7 @@ def change_of(key: bytes, before: bytes, after: bytes) -> Change:
             did_row(key, before) if before else None,
             did_row(key, after) if after else None,
         )
-    decode = _decode_client if table == CLIENTS else _decode_account
+    decode = client_row if table == CLIENTS else account_row
     return Change(
         TABLE_NAMES[table],
         int.from_bytes(key[1:], "big"),

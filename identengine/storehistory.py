@@ -27,11 +27,11 @@ from .storeformat import (
     VersionInfo,
     account_row,
     change_of,
-    decode_event,
-    decode_info,
-    decode_keys,
     did_row,
+    event_row,
     id_key,
+    info_row,
+    keys_row,
     number_bytes,
     stamp_of,
     version_of,
@@ -72,7 +72,7 @@ def _listed(txn: Txn, table: bytes, a: int, b: int) -> list[bytes] | None:
             if place >= end or not place.startswith(CHANGES):
                 break
             if place.endswith(table) and len(place) == 10:
-                some = decode_keys(value)
+                some = keys_row(value)
                 if some is None or len(keys) > LISTED:
                     return None
                 keys.update(some)
@@ -101,7 +101,7 @@ def _walked_changes(txn: Txn, table: bytes, a: int, b: int) -> Iterator[RawChang
 
 def versions_of(txn: Txn) -> Iterator[VersionInfo]:
     """Yield all versions, the oldest first."""
-    return (decode_info(value) for _key, value in rows_under(txn, VERSIONS))
+    return (info_row(value) for _key, value in rows_under(txn, VERSIONS))
 
 
 def audit_log(txn: Txn, client: int | None, account: int | None) -> Iterator[AuditEntry]:
@@ -126,7 +126,7 @@ def _merged(txn: Txn, places: list[bytes] | None, concerns: Callable[[Event], bo
 
     Events know the version that they came after, so a clock that was set back mixes nothing up.
     """
-    events = filter(concerns, (decode_event(value) for _key, value in rows_under(txn, EVENTS)))
+    events = filter(concerns, (event_row(value) for _key, value in rows_under(txn, EVENTS)))
     event = next(events, None)
     for info, changes in _all_changes(txn) if places is None else _chosen_changes(txn, places):
         while event is not None and event.version < info.version:
@@ -160,7 +160,7 @@ def _chosen_changes(txn: Txn, places: list[bytes]) -> Iterator[tuple[VersionInfo
     cursor = txn.cursor()
     for number, group in groupby(places, key=lambda place: place[:8]):
         version = int.from_bytes(number, "big")
-        info = decode_info(txn.get(VERSIONS + number, b""))
+        info = info_row(txn.get(VERSIONS + number, b""))
         yield info, _changes_at(cursor, version, [place[8:] for place in group])
 
 

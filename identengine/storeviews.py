@@ -35,12 +35,12 @@ from .storeformat import (
     VersionInfo,
     account_row,
     client_row,
-    decode_info,
     did_key,
     did_row,
     did_value,
     encode,
     id_key,
+    info_row,
     is_active,
     number_bytes,
     owned_key,
@@ -67,7 +67,7 @@ class Counts(NamedTuple):
 def head_of(txn: Txn) -> VersionInfo:
     """Return the newest version; version 0 of an empty store."""
     key = last_key(txn, VERSIONS)
-    return EMPTY if key is None else decode_info(txn.get(key, b""))
+    return EMPTY if key is None else info_row(txn.get(key, b""))
 
 
 def info_of(txn: Txn, version: int) -> VersionInfo:
@@ -81,7 +81,7 @@ def info_of(txn: Txn, version: int) -> VersionInfo:
             f"there is no version {version}; "
             + (f"the newest is {newest}" if newest else "the store is empty yet")
         )
-    return decode_info(value)
+    return info_row(value)
 
 
 def rows_under(txn: Txn, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -224,3 +224,23 @@ def test_the_probe_runs_as_a_module_of_its_own(made: Path) -> None:
     assert storefile._readable(made)
     assert not storefile._readable(made / "nope")
     assert sys.executable
+
+
+@pytest.mark.parametrize(
+    "row", [b"a" + bytes(7) + b"\1", b"c" + bytes(7) + b"\1", b"d1\0", b"v" + bytes(7) + b"\1"]
+)
+def test_a_row_that_is_none_is_damage(tmp_path: Path, row: bytes) -> None:
+    path = tmp_path / "store"
+    with Store.open(path, create=True) as store:
+        store.change("ann", "1", lambda draft: draft.put_did(Did(number="2", account_id=1)))
+    with lmdb.open(str(path), map_size=1 << 30) as env, env.begin(write=True) as txn:
+        txn.put(row if row.startswith(b"v") else row + b"\xff" * 7 + b"\xfe", b"\xc1 no row at all")
+    with pytest.raises(
+        StoreError, match=r"the store is damaged: it holds what is (?i:no (account|client|did|versioninfo))"
+    ):
+        read_all(path)
+
+
+def read_all(path: Path) -> None:
+    with Store.open(path) as store, store.read() as snapshot:
+        assert len([*snapshot.clients(), *snapshot.accounts(), *snapshot.dids()]) == 1
