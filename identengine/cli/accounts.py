@@ -12,9 +12,8 @@ import typer
 
 from identengine.addresses import parse_network
 from identengine.cli import accountview as view
-from identengine.cli import passwords
+from identengine.cli import cells, passwords
 from identengine.cli.accountview import Keep, Status
-from identengine.cli.cells import cells, located, problems, read
 from identengine.cli.editing import Edited, change, report, would
 from identengine.cli.fields import as_object, shown
 from identengine.cli.lookup import NAMED, Clients, Inherited, find_account, find_client, listed
@@ -23,7 +22,6 @@ from identengine.cli.output import emit, emit_many, facts, hint, progress, scree
 from identengine.cli.place import place
 from identengine.model import Account, Did
 from identengine.numbering import normal_number
-from identengine.rows import ACCOUNT_COLUMNS, Mistake, account_from
 from identengine.storeformat import Change
 
 if TYPE_CHECKING:
@@ -40,7 +38,7 @@ AccountName = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Its id, or 
 Columns = Annotated[
     list[str],
     typer.Argument(
-        metavar="COLUMN=VALUE...",
+        metavar="COLUMN=VALUE",
         help="Columns as in a book's accounts file; lists with ; between the items; an empty value clears.",
     ),
 ]
@@ -95,7 +93,7 @@ def list_accounts(
 
 @app.command()
 def search(
-    text: Annotated[list[str], typer.Argument(metavar="TEXT...", help="Words that all have to be in it.")],
+    text: Annotated[list[str], typer.Argument(metavar="TEXT", help="Words that all have to be in it.")],
     limit: Limit = None,
     offset: Offset = 0,
     store: StoreDir = None,
@@ -163,18 +161,17 @@ def add(
 
     Example: identengine accounts add --store STORE client_id=1 name=Lab ident_by=ip ident=192.0.2.77
     """
-    given = cells(columns, ACCOUNT_COLUMNS)
+    given = cells.read(columns, Account)
 
     def edit(draft: Draft) -> Edited:
         filled = given if given.get("id") else {"id": str(draft.next_account_id()), **given}
-        warnings: list[Mistake] = []
-        made = read(lambda: account_from(filled, None, None, warnings=warnings))
+        made, warnings = cells.account(filled)
         if draft.account(made.id) is not None:
             expected = f"there is an account {made.id}; `identengine accounts set {made.id} …` changes it"
-            raise located([Mistake("id", str(made.id), expected)])
+            raise cells.mistake("id", str(made.id), expected)
         _check_client(draft, made)
         draft.put_account(made)
-        return Edited((Change("account", made.id, None, made),), problems(warnings))
+        return Edited((Change("account", made.id, None, made),), warnings)
 
     report(change(place(store, config), who, "accounts add", edit), as_json=as_json)
 
@@ -192,15 +189,14 @@ def set_columns(
 
     Example: identengine accounts set --store STORE 101 orig_tag=gold orig_capacity=
     """
-    given = cells(columns, ACCOUNT_COLUMNS)
+    given = cells.read(columns, Account)
 
     def edit(draft: Draft) -> Edited:
         before = find_account(draft, account)
-        warnings: list[Mistake] = []
-        after = read(lambda: account_from(given, before, None, partial=True, warnings=warnings))
+        after, warnings = cells.account(given, before)
         _check_client(draft, after)
         draft.put_account(after)
-        return Edited((Change("account", before.id, before, after),), problems(warnings))
+        return Edited((Change("account", before.id, before, after),), warnings)
 
     report(change(place(store, config), who, f"accounts set {account}", edit), as_json=as_json)
 
@@ -312,7 +308,7 @@ def _parts_before(opened: Store, account: Account) -> tuple[bool, bool]:
 
 def _check_client(draft: Draft, account: Account) -> None:
     if draft.client(account.client_id) is None:
-        raise located([Mistake("client_id", str(account.client_id), "there is no such client; add it first")])
+        raise cells.mistake("client_id", str(account.client_id), "there is no such client; add it first")
 
 
 def _keeps(filters: Filters, book: Snapshot, clients: Clients) -> list[Keep]:
@@ -369,7 +365,7 @@ def _show(
 def _facts(account: Account, clients: Clients) -> Iterator[tuple[str, str | None]]:
     chain = clients.chain(account.client_id)
     blocker = clients.blocked_by(account.client_id)
-    for name in ACCOUNT_COLUMNS:
+    for name in Account.__struct_fields__:
         if name == "client_id":
             yield "client", view.client_label(account.client_id, clients)
             if len(chain) > 1:

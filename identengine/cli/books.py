@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, Who, Yes
+from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, Who
 from identengine.cli.output import emit, hint, progress, say
 from identengine.cli.place import Place, author, place
 
@@ -47,7 +47,7 @@ def import_(
     ] = Missing.DISABLE,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Take the good rows and report the rest.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing, say what would change.")] = False,
-    yes: Yes = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it also where it disables or removes many.")] = False,
     store: StoreDir = None,
     config: ConfigFile = None,
     key_file: KeyFile = None,

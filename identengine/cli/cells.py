@@ -1,12 +1,19 @@
-"""``COLUMN=VALUE`` and ``FIELD=VALUE`` arguments, and mistakes in them told as an import tells them."""
+"""``COLUMN=VALUE`` arguments and the rows that they make, with mistakes told as an import tells them.
+
+:mod:`identengine.rows` does the reading; it is imported here, when a command runs, and nowhere else in the CLI.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from identengine.errors import LoadError, Problem
-from identengine.rows import Mistake, RowError, unknown_column
+from identengine.model import Account, Client, Did
+
+if TYPE_CHECKING:
+    from identengine.rows import Mistake
+    from identengine.vault import Vault
 
 PLACE = "command line"
 """What stands for the file in a located mistake."""
@@ -14,46 +21,81 @@ PLACE = "command line"
 T = TypeVar("T")
 
 
-def cells(arguments: Sequence[str], columns: Sequence[str]) -> dict[str, str]:
+def read(arguments: Sequence[str], row: type[Client | Account | Did]) -> dict[str, str]:
     """Return the cells that ``COLUMN=VALUE`` arguments name. Raises LoadError with every mistake.
 
     A password is refused: what stands on a command line can be read by everybody on the machine.
     """
+    from identengine.rows import unknown_column
+
+    columns = row.__struct_fields__
     found: dict[str, str] = {}
-    mistakes: list[Mistake] = []
+    problems: list[Problem] = []
+
+    def wrong(column: str | None, value: str | None, expected: str) -> None:
+        problems.append(Problem(PLACE, None, column, value, expected))
+
     for argument in arguments:
         name, equals, value = argument.partition("=")
         column = name.strip()
         if not equals:
-            mistakes.append(Mistake(None, argument, "COLUMN=VALUE is wanted (name=Acme); an empty value clears"))
+            wrong(None, argument, "COLUMN=VALUE is wanted (name=Acme); an empty value clears")
         elif column not in columns:
-            mistakes.append(Mistake(name, None, unknown_column(name, columns)))
+            wrong(name, None, unknown_column(name, columns))
         elif column in found:
-            mistakes.append(Mistake(column, value, "each column may be given once"))
+            wrong(column, value, "each column may be given once")
         elif column == "password":
-            mistakes.append(
-                Mistake(column, None, "is not taken here, where others can read it; use `accounts password set`")
-            )
+            wrong(column, None, "is not taken here, where others can read it; use `accounts password set`")
         else:
             found[column] = value
-    if mistakes:
-        raise located(mistakes)
+    if problems:
+        raise LoadError(problems)
     return found
 
 
-def read(make: Callable[[], T]) -> T:
-    """Return what ``make`` makes of the cells; its RowError becomes a LoadError located on the command line."""
+def mistake(column: str, value: str, expected: str) -> LoadError:
+    """Return the error that names a column of the command line, its value and what would be right."""
+    return LoadError([Problem(PLACE, None, column, value, expected)])
+
+
+def client(given: dict[str, str], before: Client | None = None) -> Client:
+    """Return a new client of these cells, or ``before`` with them changed. Raises LoadError."""
+    from identengine.rows import client_from
+
+    return _read(lambda: client_from(given, before, partial=True))
+
+
+def account(given: dict[str, str], before: Account | None = None) -> tuple[Account, list[Problem]]:
+    """Return a new account of these cells, or ``before`` with them changed, and warnings. Raises LoadError."""
+    from identengine.rows import account_from
+
+    warnings: list[Mistake] = []
+    made = _read(lambda: account_from(given, before, None, partial=True, warnings=warnings))
+    return made, _located(warnings)
+
+
+def account_with_password(password: str, before: Account, vault: Vault) -> Account:
+    """Return ``before`` with this password, encrypted. Raises LoadError."""
+    from identengine.rows import account_from
+
+    return _read(lambda: account_from({"password": password}, before, vault, partial=True))
+
+
+def did(given: dict[str, str], before: Did | None = None) -> Did:
+    """Return a new DID of these cells, or ``before`` with them changed. Raises LoadError."""
+    from identengine.rows import did_from
+
+    return _read(lambda: did_from(given, before, partial=True))
+
+
+def _read(make: Callable[[], T]) -> T:
+    from identengine.rows import RowError
+
     try:
         return make()
     except RowError as error:
-        raise located(error.mistakes) from error
+        raise LoadError(_located(error.mistakes)) from error
 
 
-def located(mistakes: Sequence[Mistake]) -> LoadError:
-    """Return the error that names each mistake, its column and value."""
-    return LoadError(problems(mistakes))
-
-
-def problems(mistakes: Sequence[Mistake]) -> list[Problem]:
-    """Return mistakes or warnings with their place."""
-    return [Problem(PLACE, None, mistake.column, mistake.value, mistake.expected) for mistake in mistakes]
+def _located(mistakes: Sequence[Mistake]) -> list[Problem]:
+    return [Problem(PLACE, None, one.column, one.value, one.expected) for one in mistakes]

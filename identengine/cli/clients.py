@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from identengine.cli import cells
 from identengine.cli.accountview import client_has_words, client_is
-from identengine.cli.cells import cells, located, read
 from identengine.cli.editing import Edited, change, report, would
 from identengine.cli.fields import as_object, shown
 from identengine.cli.lookup import NAMED, Clients, Inherited, find_client, listed
@@ -20,7 +20,6 @@ from identengine.cli.place import place
 from identengine.errors import IdentengineError
 from identengine.model import Client, ClientStatus
 from identengine.resellers import loops
-from identengine.rows import CLIENT_COLUMNS, Mistake, client_from
 from identengine.storeformat import Change
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ app = typer.Typer(
 ClientName = Annotated[str, typer.Argument(metavar="CLIENT", help="Its id, or its name.")]
 Columns = Annotated[
     list[str],
-    typer.Argument(metavar="COLUMN=VALUE...", help="Columns as in a book's clients file; an empty value clears."),
+    typer.Argument(metavar="COLUMN=VALUE", help="Columns as in a book's clients file; an empty value clears."),
 ]
 
 _COLUMNS = (
@@ -76,7 +75,7 @@ def list_clients(
 
 @app.command()
 def search(
-    text: Annotated[list[str], typer.Argument(metavar="TEXT...", help="Words that all have to be in it.")],
+    text: Annotated[list[str], typer.Argument(metavar="TEXT", help="Words that all have to be in it.")],
     limit: Limit = None,
     offset: Offset = 0,
     store: StoreDir = None,
@@ -139,15 +138,13 @@ def add(
 
     Example: identengine clients add --store STORE name="Acme Voice" rate_table=Retail
     """
-    given = cells(columns, CLIENT_COLUMNS)
+    given = cells.read(columns, Client)
 
     def edit(draft: Draft) -> Edited:
-        made = read(
-            lambda: client_from(given if given.get("id") else {"id": str(draft.next_client_id()), **given})
-        )
+        made = cells.client(given if given.get("id") else {"id": str(draft.next_client_id()), **given})
         if draft.client(made.id) is not None:
             expected = f"there is a client {made.id}; `identengine clients set {made.id} …` changes it"
-            raise located([Mistake("id", str(made.id), expected)])
+            raise cells.mistake("id", str(made.id), expected)
         _check_reseller(draft, made)
         draft.put_client(made)
         return Edited((Change("client", made.id, None, made),))
@@ -168,10 +165,10 @@ def set_columns(
 
     Example: identengine clients set --store STORE 4 capacity=300 notes=
     """
-    given = cells(columns, CLIENT_COLUMNS)
+    given = cells.read(columns, Client)
 
     def make(draft: Draft, before: Client) -> Client:
-        after = read(lambda: client_from(given, before, partial=True))
+        after = cells.client(given, before)
         _check_reseller(draft, after)
         return after
 
@@ -283,7 +280,7 @@ def _check_reseller(draft: Draft, client: Client) -> None:
     if client.parent_id is None:
         return
     if draft.client(client.parent_id) is None:
-        raise located([Mistake("parent_id", str(client.parent_id), "there is no such client; add it first")])
+        raise cells.mistake("parent_id", str(client.parent_id), "there is no such client; add it first")
 
     def parent_of(client_id: int) -> int | None:
         one = client if client_id == client.id else draft.client(client_id)
@@ -291,7 +288,7 @@ def _check_reseller(draft: Draft, client: Client) -> None:
 
     if loop := loops([client.id], parent_of).get(client.id):
         path = " -> ".join(str(step) for step in (*loop, loop[0]))
-        raise located([Mistake("parent_id", str(client.parent_id), f"a client cannot stand above itself: {path}")])
+        raise cells.mistake("parent_id", str(client.parent_id), f"a client cannot stand above itself: {path}")
 
 
 def _accounts_of(book: Snapshot | Draft, client_id: int) -> list[tuple[int, str]]:
@@ -378,7 +375,7 @@ def _as_json(client: Client, clients: Clients) -> dict[str, object]:
 
 def _facts(client: Client, clients: Clients) -> Iterator[tuple[str, str | None]]:
     inherited = dict(zip(("rate_table", "routing_plan", "term_rate_table"), _tables(client, clients), strict=True))
-    for name in CLIENT_COLUMNS:
+    for name in Client.__struct_fields__:
         if name == "status":
             yield name, _state(client, clients)
         elif name == "parent_id":

@@ -30,7 +30,7 @@ _STEP = 10_000
 Fields = Annotated[
     list[str],
     typer.Argument(
-        metavar="FIELD=VALUE...",
+        metavar="FIELD=VALUE",
         help=f"What the switch would ask: {', '.join(_FIELDS)}, and digest.username, digest.realm, …",
     ),
 ]
@@ -123,7 +123,7 @@ def _request(fields: Sequence[str], *, ask_password: bool) -> Request:
         )
         if key not in known:
             near = get_close_matches(key, known, n=1)
-            meant = f"; {near[0]} is meant?" if near else f"; there are {', '.join(known)}"
+            meant = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
             raise typer.BadParameter(f"there is no field {name!r}{meant}", param_hint="FIELD=VALUE")
         if key in into:
             raise typer.BadParameter(f"{name} is given twice", param_hint="FIELD=VALUE")

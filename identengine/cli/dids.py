@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from identengine.cli.cells import cells, located, read
+from identengine.cli import cells
 from identengine.cli.editing import Edited, change, report, would
 from identengine.cli.fields import as_object
 from identengine.cli.lookup import NotFoundError, find_account
@@ -17,7 +17,6 @@ from identengine.cli.output import Column, emit, emit_many, facts, hint, progres
 from identengine.cli.place import place
 from identengine.model import Did, DidStatus
 from identengine.numbering import normal_number
-from identengine.rows import DID_COLUMNS, Mistake, did_from
 from identengine.storeformat import Change
 
 if TYPE_CHECKING:
@@ -32,9 +31,7 @@ app = typer.Typer(
 Number = Annotated[str, typer.Argument(metavar="NUMBER", help="The number, however it is written.")]
 Columns = Annotated[
     list[str],
-    typer.Argument(
-        metavar="COLUMN=VALUE...", help="Columns as in a book's dids file: number, account_id, status."
-    ),
+    typer.Argument(metavar="COLUMN=VALUE", help="Columns as in a book's dids file: number, account_id, status."),
 ]
 
 _COLUMNS = (Column("Number"), Column("Account ID", right=True), Column("Account"), Column("Status"))
@@ -128,15 +125,15 @@ def add(
 
     Example: identengine dids add --store STORE number="+44 20 7946 0950" account_id=181
     """
-    given = cells(columns, DID_COLUMNS)
+    given = cells.read(columns, Did)
 
     def edit(draft: Draft) -> Edited:
-        made = read(lambda: did_from(given))
+        made = cells.did(given)
         if (there := draft.did(made.number)) is not None:
             expected = (
                 f"account {there.account_id} has this number; `identengine dids set {made.number} …` changes it"
             )
-            raise located([Mistake("number", made.number, expected)])
+            raise cells.mistake("number", made.number, expected)
         _check_account(draft, made)
         draft.put_did(made)
         return Edited((Change("did", made.number, None, made),))
@@ -157,11 +154,11 @@ def set_columns(
 
     Example: identengine dids set --store STORE "+44 20 7946 0205" status=active
     """
-    given = cells(columns, DID_COLUMNS)
+    given = cells.read(columns, Did)
 
     def edit(draft: Draft) -> Edited:
         before = _find(draft, number)
-        after = read(lambda: did_from(given, before, partial=True))
+        after = cells.did(given, before)
         _check_account(draft, after)
         draft.put_did(after)
         return Edited((Change("did", before.number, before, after),))
@@ -209,15 +206,15 @@ def _normal(number: str) -> str:
     try:
         normal = normal_number(number)
     except ValueError as error:
-        raise located([Mistake("number", number, str(error))]) from None
+        raise cells.mistake("number", number, str(error)) from None
     if not normal:
-        raise located([Mistake("number", number, "a number is wanted; nothing is left of this one")])
+        raise cells.mistake("number", number, "a number is wanted; nothing is left of this one")
     return normal
 
 
 def _check_account(draft: Draft, did: Did) -> None:
     if draft.account(did.account_id) is None:
-        raise located([Mistake("account_id", str(did.account_id), "there is no such account; add it first")])
+        raise cells.mistake("account_id", str(did.account_id), "there is no such account; add it first")
 
 
 def _told(source: Iterator[Did], book: Snapshot) -> Iterator[Did]:

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from identengine.cli.cells import read
+from identengine.cli import cells
 from identengine.cli.editing import Edited, change, report
 from identengine.cli.lookup import find_account
 from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, Who
 from identengine.cli.output import emit, say
 from identengine.cli.place import Place, author, place
 from identengine.errors import IdentengineError, LoadError
-from identengine.rows import account_from
 from identengine.storeformat import Change
 
 if TYPE_CHECKING:
@@ -145,10 +144,10 @@ def _change(
 
     def edit(draft: Draft) -> Edited:
         before = find_account(draft, account)
-        if plain is None:
+        if plain is None or vault is None:
             after = msgspec.structs.replace(before, password=None)
         else:
-            after = read(lambda: account_from({"password": plain}, before, vault, partial=True))
+            after = cells.account_with_password(plain, before, vault)
         draft.put_account(after)
         return Edited((Change("account", before.id, before, after),))
 

@@ -5,6 +5,7 @@ Exit status: 0 done, 1 the data or the answer says no, 2 wrong usage (interfaces
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, Any
 
@@ -71,7 +72,18 @@ app.add_typer(keys.app, name="key")
 
 def main() -> None:
     """Run the command line of this process."""
-    app(prog_name="identengine")
+    try:
+        app(prog_name="identengine")
+    finally:
+        _flush()
+
+
+def _flush() -> None:
+    """Write out what is left; a reader that went away is no reason to complain when Python ends."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _tell(error: IdentengineError | OSError, *, as_json: bool) -> None:

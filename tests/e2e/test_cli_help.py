@@ -1,0 +1,84 @@
+"""Every command explains itself, with an example that is one; the list of commands is that of the spec."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from cliruns import run
+from typer.main import get_command
+
+from identengine.cli import app
+
+COMMANDS = {
+    "demo",
+    "serve",
+    "import",
+    "export",
+    "copy",
+    "versions",
+    "diff",
+    "rollback",
+    "audit",
+    *(f"accounts {name}" for name in ("list", "search", "show", "add", "set", "enable", "disable", "remove")),
+    *(f"accounts password {name}" for name in ("show", "set", "generate", "clear")),
+    *(f"clients {name}" for name in ("list", "search", "show", "add", "set", "block", "unblock", "remove")),
+    *(f"dids {name}" for name in ("list", "search", "show", "add", "set", "remove")),
+    "identify",
+    "explain",
+    "key rotate",
+}
+"""The commands of interfaces.md 2 that this program has so far."""
+
+
+def walk(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, child in getattr(command, "commands", {}).items():
+        yield (*path, name), child
+        yield from walk(child, (*path, name))
+
+
+EVERY = dict(walk(get_command(app)))
+LEAVES = [path for path, command in EVERY.items() if not hasattr(command, "commands")]
+
+
+def test_the_commands_are_those_of_the_spec() -> None:
+    assert {" ".join(path) for path in LEAVES} == COMMANDS
+
+
+@pytest.mark.parametrize("path", EVERY, ids=" ".join)
+def test_help_has_an_example(path: tuple[str, ...]) -> None:
+    said = run(*path, "--help", env={"COLUMNS": "300"})
+    assert said.status == 0
+    (example,) = re.findall(r"Example: identengine (.*)", said.out)
+    words = shlex.split(example.split("<")[0].strip(" │"))
+    # The example is a call of this very command (or of one in this family), and its options exist.
+    assert tuple(words[: len(path)]) == path
+    leaf = next(leaf for leaf in sorted(LEAVES, key=len, reverse=True) if tuple(words[: len(leaf)]) == leaf)
+    options = {option for param in EVERY[leaf].params for option in param.opts}
+    assert {word for word in words if word.startswith("--")} <= options
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=" ".join)
+def test_every_command_speaks_json_and_names_its_store(path: tuple[str, ...]) -> None:
+    options = {option for param in EVERY[path].params for option in param.opts}
+    assert "--json" in options
+    assert "--config" in options or path == ("demo",)
+    assert "--store" in options or path in {("demo",), ("serve",)}
+
+
+def test_wrong_usage_ends_with_2_and_hints() -> None:
+    for words, said in (
+        (("acounts",), "accounts"),
+        (("accounts", "lst"), "list"),
+        (("versions", "--jsn"), "--json"),
+        (("rollback",), "N"),
+        (("rollback", "one"), "integer"),
+    ):
+        result = run(*words)
+        assert result.status == 2
+        assert said in result.err
+    assert run().status == 2
+    assert run("--version").out.startswith("identengine ")

@@ -1,0 +1,86 @@
+"""``identengine versions``, ``diff``, ``rollback`` and ``audit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cliruns import demo_store, done, run
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    store = demo_store(tmp_path)
+    done("accounts", "set", 101, "orig_tag=gold", "orig_capacity=7", "--who", "alice", store=store)
+    done("accounts", "password", "set", 142, "--who", "bob", store=store, stdin="another one\n")
+    done("accounts", "disable", 106, store=store)
+    return store
+
+
+def test_versions(store: Path) -> None:
+    lines = done("versions", store=store).out.splitlines()
+    assert lines[0].split() == ["Version", "When", "Who", "What", "Clients", "Accounts", "DIDs", "Changes"]
+    assert [line.split()[0] for line in lines[1:]] == ["4", "3", "2", "1"]
+    assert "alice" in lines[3]
+    assert "clients +28, accounts +67, DIDs +63" in lines[4]
+    assert [info["version"] for info in done("versions", "--limit", 2, "--json", store=store).json] == [4, 3]
+
+
+def test_diff_is_field_by_field(store: Path) -> None:
+    lines = [line.split() for line in done("diff", 1, 4, store=store).out.splitlines()[1:]]
+    assert lines == [
+        ["account", "changed", "101", "orig_tag", "wholesale", "gold"],
+        ["orig_capacity", "7"],
+        ["account", "disabled", "106", "orig_enabled", "true", "false"],
+        ["account", "changed", "142", "password", "set", "changed"],
+    ]
+    (change,) = done("diff", 1, 2, "--json", store=store).json
+    assert change == {
+        "table": "account",
+        "key": 101,
+        "change": "changed",
+        "fields": {
+            "orig_tag": {"before": "wholesale", "after": "gold"},
+            "orig_capacity": {"before": None, "after": 7},
+        },
+    }
+    assert len(done("diff", 0, 1, "--json", store=store).json) == 28 + 67 + 63
+    same = done("diff", 4, 4, store=store)
+    assert (same.out, same.err) == ("", "versions 4 and 4 hold the same\n")
+    assert run("diff", 1, 99, store=store).status == 1
+    assert run("diff", 1, store=store).status == 2
+
+
+def test_rollback(store: Path) -> None:
+    assert done("rollback", 1, store=store).out == "version 5 holds what version 1 held: accounts ~3\n"
+    assert done("diff", 1, 5, "--json", store=store).json == []
+    assert done("rollback", 1, store=store).out == "nothing to change: version 5 holds the same as version 1\n"
+    assert done("rollback", 4, "--json", store=store).json["version"] == 6
+    assert run("rollback", 99, store=store).status == 1
+    assert run("rollback", 0, store=store).status == 2
+
+
+def test_audit(store: Path) -> None:
+    log = done("audit", "--account", 101, store=store).out.splitlines()
+    assert log[-2].split()[2:] == [
+        "alice",
+        "2",
+        "accounts",
+        "set",
+        "101",
+        "account",
+        "101",
+        "orig_tag",
+        "wholesale",
+        "gold",
+    ]
+    of_client = done("audit", "--client", 5, "--json", store=store).json
+    assert {entry["change"]["key"] for entry in of_client if entry["change"]["table"] == "account"} == {
+        141,
+        142,
+        214,
+    }
+    newest = done("audit", "--last", 1, "--json", store=store).json
+    assert [entry["version"] for entry in newest] == [4]
+    nothing = done("audit", "--account", 4711, store=store)
+    assert (nothing.out, nothing.err) == ("", "the audit log holds nothing of it\n")

@@ -1,0 +1,119 @@
+"""The command line as a process of its own: what only shows there."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+from cliruns import demo_store, done
+
+PROGRAM = [sys.executable, "-m", "identengine"]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return demo_store(tmp_path)
+
+
+def test_nothing_heavy_is_imported_for_help() -> None:
+    heavy = "lmdb cryptography uvloop pytricia asyncio ssl"
+    code = f"import sys, identengine.cli; print([name for name in {heavy.split()} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"
+
+
+def test_exit_status_and_streams(store: Path) -> None:
+    call = [*PROGRAM, "identify", "--store", str(store), "--json", "src_ip=203.0.113.250", "dst_number=44"]
+    said = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stderr) == (1, "")
+    assert '"reason": "unknown_source"' in said.stdout
+    wrong = subprocess.run([*PROGRAM, "accounts", "show"], capture_output=True, text=True, check=False)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+
+
+def test_a_reader_that_goes_away_is_no_error(store: Path, tmp_path: Path) -> None:
+    many = "".join(f"+1 202-555-01{number:06}\n" for number in range(20_000)).splitlines()
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "dids.csv").write_text("number,account_id\n" + "".join(f"{one},182\n" for one in many))
+    done("import", tmp_path / "more", "--yes", store=store)
+    for command, lines in ((("dids", "list"), 1), (("dids", "list", "--json"), 1), (("clients", "list"), 0)):
+        with subprocess.Popen(
+            [*PROGRAM, *command, "--store", str(store)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            for _ in range(lines):
+                assert process.stdout.readline()
+            process.stdout.close()
+            assert process.stderr.read() == b""
+
+
+def test_ctrl_c_ends_quietly(store: Path) -> None:
+    command = [*PROGRAM, "accounts", "password", "set", "142", "--store", str(store)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write(b"half a li")
+        process.stdin.flush()
+        while _unread(process.stdin.fileno()):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=10)
+    assert (process.returncode, out, err) == (130, b"", b"")
+
+
+def _unread(pipe: int) -> int:
+    """Return how many bytes in a pipe its reader has not taken yet."""
+    count = bytearray(4)
+    fcntl.ioctl(pipe, termios.FIONREAD, count)
+    return int.from_bytes(count, sys.byteorder)
+
+
+def test_a_terminal_gets_boxes_and_a_narrow_one_paragraphs(store: Path) -> None:
+    wide = on_terminal(["accounts", "list", "--client", "1", "--store", str(store)], columns=170)
+    assert "╭" in wide
+    assert "│ 102 │ 1 Northwind Telecom │ Northwind London " in wide
+    narrow = on_terminal(["accounts", "list", "--client", "1", "--store", str(store)], columns=60)
+    assert "╭" not in narrow
+    assert "Name/ANI/IP   ip: 192.0.2.11; 192.0.2.12; 192.0.2.13" in narrow
+
+
+def test_a_terminal_gets_one_screenful_of_a_long_list(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    rows = "".join(f"1202556{number:04},182\n" for number in range(300))
+    (tmp_path / "more" / "dids.csv").write_text("number,account_id\n" + rows)
+    done("import", tmp_path / "more", "--yes", store=store)
+    shown = on_terminal(["dids", "list", "--store", str(store)], columns=100)
+    assert "12025560099" in shown
+    assert "12025560100" not in shown
+    assert "--offset 100 shows the next ones" in shown
+
+
+def on_terminal(words: list[str], columns: int) -> str:
+    """Run a command on a terminal of its own and return what it shows, without colours."""
+    leader, follower = pty.openpty()
+    environment = {"PATH": os.environ["PATH"], "COLUMNS": str(columns), "TERM": "xterm", "LANG": "C.UTF-8"}
+    with subprocess.Popen([*PROGRAM, *words], stdout=follower, stderr=follower, env=environment) as process:
+        os.close(follower)
+        shown = b""
+        while True:
+            try:
+                some = os.read(leader, 65536)
+            except OSError:  # how a terminal says that its other side was closed
+                break
+            if not some:
+                break
+            shown += some
+        os.close(leader)
+    assert process.returncode == 0, shown
+    return re.sub(r"\x1b\[[0-9;]*m", "", shown.decode().replace("\r\n", "\n"))
