@@ -359,7 +359,7 @@ def random_digest(source: Source, username: str | None, password: str) -> Digest
         algorithm=source.pick((None, "MD5", "SHA-256", "SHA-256", "md5", "", "MD5-sess", "SHA-512-256"))
         if source.chance(70)
         else None,
-        qop=source.pick(("auth", "auth", "auth", "", "auth-int")) if source.chance(60) else None,
+        qop=source.pick(("auth", "auth", "auth", "AUTH", "", "auth-int")) if source.chance(60) else None,
         **other,
     )
 

@@ -439,10 +439,10 @@ def digest_verifies(digest: Digest, name: str | None, password: str) -> bool:
     if trimmed(digest.username) is None or trimmed(digest.username) != name:  # interfaces.md 3
         return False
     algorithm = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}.get((trimmed(digest.algorithm) or "MD5").upper())
-    qop = trimmed(digest.qop)
+    qop = (trimmed(digest.qop) or "").lower()
     needed = [digest.realm, digest.nonce, digest.uri, digest.method, digest.response]
     needed += [digest.nc, digest.cnonce] if qop else []
-    if algorithm is None or qop not in (None, "auth") or any(part is None for part in needed):
+    if algorithm is None or qop not in ("", "auth") or any(part is None for part in needed):
         return False
 
     def h(*parts: str | None) -> str:
@@ -450,7 +450,7 @@ def digest_verifies(digest: Digest, name: str | None, password: str) -> bool:
 
     ha1 = h(digest.username, digest.realm, password)
     ha2 = h(digest.method, digest.uri)
-    middle = [digest.nonce, digest.nc, digest.cnonce, qop] if qop else [digest.nonce]
+    middle = [digest.nonce, digest.nc, digest.cnonce, digest.qop] if qop else [digest.nonce]
     return digest.response == h(ha1, *middle, ha2)
 
 

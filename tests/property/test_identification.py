@@ -77,6 +77,7 @@ def test_every_answer_is_that_of_the_linear_reading() -> None:
     assert not rare, "each reason and each rule of rank decides at least one case in a hundred"
 
 
+@pytest.mark.timeout(900 if LONG else 60)
 @settings(max_examples=5_000 if LONG else 150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(asked_cases())
 def test_small_books_that_shrink(
