@@ -157,7 +157,6 @@ def _dids(numbers: Iterable[tuple[int, str]], prefixes: tuple[str, ...]) -> Iter
 def main(arguments: list[str]) -> int:
     """Be the reader process; returns its exit status, 1 with a line on standard error where the store is bad."""
     store, version, *prefixes = arguments
-    os.nice(5)  # the decider comes first where both want one core
     try:
         stream(Path(store), None if version == "head" else int(version), prefixes, sys.stdout.buffer.write)
         sys.stdout.flush()

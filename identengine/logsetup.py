@@ -13,7 +13,7 @@ from identengine.config import LogConfig
 _encode = msgspec.json.Encoder().encode
 
 
-class _Line(msgspec.Struct):
+class _Line(msgspec.Struct, omit_defaults=True):
     """One line of the log for programs."""
 
     time: str

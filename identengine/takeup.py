@@ -1,6 +1,6 @@
 """Takes up new versions of the book while the server decides (engine.md 8.2).
 
-The store's file is watched by its time, size and inode. When it changed, a reader process
+The store's file (and the key file) is watched by its time, size and inode. When it changed, a reader process
 (:mod:`identengine.bookstream`) sends the newest version; the new book is built beside the one in use in steps of
 about a millisecond, between which requests are decided, and replaces it by one assignment. Whatever goes wrong
 before that leaves the book in use: one alarm says what happened and what to do, and it is tried again when the
@@ -24,7 +24,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -39,10 +39,13 @@ from identengine.vault import Vault, default_key_file, key_id
 
 WATCH_SECONDS = 0.05
 STEP_SECONDS = 0.001
-RETRY_SECONDS = 5.0
+RETRY_SECONDS = 0.5, 30.0
+"""The first pause before what failed is tried again, though nothing changed; it doubles up to the last."""
 _READ = 65536
 _LOOK = 16
 """Rows between two looks at the clock."""
+
+_Signature: TypeAlias = tuple[int, ...] | None
 
 _log = logging.getLogger("identengine.book")
 
@@ -57,10 +60,12 @@ class TakeUp:
         """Set when the first try is over, whether there was a book or not."""
         self._engine = engine
         self._store = store
+        self._key_file = store.key_file or default_key_file(store.path)
         self._options = options
         self._built_with: IdentifyOptions | None = None
         self._apply: Callable[[], None] | None = None
-        self._seen: tuple[int, ...] | None = None
+        self._seen: tuple[_Signature, _Signature] = None, None
+        self._pause = RETRY_SECONDS[0]
         self._alarm: str | None = None
         self._next_try = 0.0
         self._step_began = 0.0
@@ -78,12 +83,13 @@ class TakeUp:
         """Take up what there is, and each new version, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            seen = _signature(self._store.path)
+            seen = self._look()
             waiting = self._alarm is not None or self._apply is not None or not self.tried.is_set()
             if seen != self._seen or (waiting and loop.time() >= self._next_try):
+                self._pause = RETRY_SECONDS[0] if seen != self._seen else min(2 * self._pause, RETRY_SECONDS[1])
                 self._seen = seen
                 await self._try()
-                self._next_try = loop.time() + RETRY_SECONDS
+                self._next_try = loop.time() + self._pause
                 self.tried.set()
             await asyncio.sleep(WATCH_SECONDS)
 
@@ -151,7 +157,12 @@ class TakeUp:
     def _vault(self) -> Vault:
         if self._store.key is not None:
             return Vault.from_text(self._store.key.reveal())
-        return Vault.from_file(self._store.key_file or default_key_file(self._store.path))
+        return Vault.from_file(self._key_file)
+
+    def _look(self) -> tuple[_Signature, _Signature]:
+        """Return what tells the state of the store's file, and of the key file, from another; None: not there."""
+        path = self._store.path
+        return _signature(path if path.is_file() else path / "data.mdb"), _signature(self._key_file)
 
     def _end_alarm(self) -> None:
         if self._alarm is not None:
@@ -169,7 +180,7 @@ class TakeUp:
     async def _read(self) -> Book | None:
         """Return the newest version; None where it is in use already, or there is none yet."""
         self.longest_step = 0.0
-        if self._seen is None:
+        if self._seen[0] is None:
             raise StoreError(
                 f"there is no store at {self._store.path}; `identengine import BOOK --store {self._store.path}` "
                 "makes one, or put the copy of one there"
@@ -339,10 +350,9 @@ async def _ended(process: subprocess.Popen[bytes]) -> int:
         await asyncio.sleep(0.001)
 
 
-def _signature(store: Path) -> tuple[int, ...] | None:
-    """Return what tells one state of the store's file from another; None where there is none."""
+def _signature(file: Path) -> _Signature:
     try:
-        status = (store if store.is_file() else store / "data.mdb").stat()
+        status = file.stat()
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev

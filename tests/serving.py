@@ -177,7 +177,7 @@ class Server:
         """Send one message over a connection of its own; return its one answer, decoded."""
         with self.tcp() as opened:
             opened.sendall(message)
-            return json.loads(read_line(opened))
+            return json.loads(lines(opened, 1)[0])
 
     def authorize(self, **params: object) -> Any:
         """Return the result of ``authorize``, asked by UDP."""
@@ -190,14 +190,16 @@ class Server:
         return found
 
 
-def read_line(opened: socket.socket) -> bytes:
-    """Return what comes up to the end of a line."""
-    line = b""
-    while not line.endswith(b"\n"):
-        some = opened.recv(65536)
-        assert some, f"the connection ended after {line!r}"
-        line += some
-    return line
+def lines(opened: socket.socket, count: int) -> list[bytes]:
+    """Return the next ``count`` lines; nothing may come behind them yet."""
+    some = b""
+    while some.count(b"\n") < count:
+        more = opened.recv(65536)
+        assert more, f"the connection ended after {some!r}"
+        some += more
+    assert some.endswith(b"\n")
+    assert some.count(b"\n") == count
+    return some.splitlines()
 
 
 def read_all(opened: socket.socket) -> bytes:
