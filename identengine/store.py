@@ -69,8 +69,9 @@ class Store:
     ``path`` is where it is. Every method raises StoreError where the store cannot be read or written.
     """
 
-    def __init__(self, file: StoreFile) -> None:
+    def __init__(self, file: StoreFile, *, readonly: bool) -> None:
         self._file: StoreFile | None = file
+        self._readonly = readonly
         self.path = file.path
         self.hash_key = file.hash_key
 
@@ -81,7 +82,7 @@ class Store:
         Raises StoreError, saying what to do, where it is missing, damaged, foreign, of another format, or not
         to be read; and where it is not to be written, unless ``readonly``.
         """
-        return cls(open_file(path, create=create, readonly=readonly))
+        return cls(open_file(path, create=create, readonly=readonly), readonly=readonly)
 
     def __enter__(self) -> Self:
         return self
@@ -101,6 +102,11 @@ class Store:
         if self._file is None:
             raise StoreError(f"the store {self.path} was closed")
         return self._file
+
+    def _writable(self) -> StoreFile:
+        if self._readonly:
+            raise StoreError(f"the store {self.path} was opened for reading only; nothing was changed")
+        return self._opened()
 
     def head(self) -> int:
         """Return the number of the newest version, 0 where the store is empty."""
@@ -131,7 +137,7 @@ class Store:
         map was full and grew), so it starts from nothing each time. Where it changed nothing no version is made,
         and the newest is returned. With ``dry_run`` all is done but kept.
         """
-        file = self._opened()
+        file = self._writable()
         with file.writing() as writer:
             while True:
                 try:
@@ -197,7 +203,7 @@ class Store:
 
     def note(self, who: str, what: str, account: int | None = None) -> None:
         """Write an event that changes no row into the audit log (engine.md 1.7: a password was shown)."""
-        with self._opened().writing() as writer:
+        with self._writable().writing() as writer:
             while True:
                 try:
                     with writer.transaction() as txn:
@@ -214,7 +220,7 @@ class Store:
         (:meth:`Draft.put_account`): an import that began before would bring back what no key opens any more.
         Raises KeyFileError where a password is under a key that the vault lacks; then nothing was changed.
         """
-        with self._opened().writing() as writer:
+        with self._writable().writing() as writer:
             while True:
                 try:
                     with writer.transaction() as txn:

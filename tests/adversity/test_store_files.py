@@ -12,7 +12,7 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from identengine import storefile
+from identengine import storecheck
 from identengine.errors import StoreError
 from identengine.model import Account, Did, IdentBy
 from identengine.store import Draft, Store
@@ -221,8 +221,8 @@ def test_noise_in_the_pages_does_not_reach_the_process_that_only_opens(made: Pat
 
 
 def test_the_probe_runs_as_a_module_of_its_own(made: Path) -> None:
-    assert storefile._readable(made)
-    assert not storefile._readable(made / "nope")
+    assert storecheck.readable(made)
+    assert not storecheck.readable(made / "nope")
     assert sys.executable
 
 

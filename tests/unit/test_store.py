@@ -681,6 +681,8 @@ def test_a_store_open_for_reading_can_be_opened_for_writing_beside(tmp_path: Pat
         with Store.open(tmp_path / "s") as writer:
             writer.change("ann", "1", put(account(1)))
             assert reader.head() == 1
+            with pytest.raises(StoreError, match="for reading only"):
+                reader.change("ann", "2", put(account(2)))
 
 
 def test_an_edit_cannot_start_another(store: Store) -> None:
