@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from identengine import tables
 from identengine.errors import LoadError
-from identengine.rows import ACCOUNTS, CLIENTS, Table
+from identengine.rows import ACCOUNTS, CLIENTS, RowError, Table, account_from
 from identengine.tables import Row, TableFile, find_tables
+from identengine.vault import Vault
+
+VAULT = Vault.from_text("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
 
 
 def read(path: Path, table: Table = CLIENTS) -> list[Row]:
@@ -287,3 +294,43 @@ def test_a_json_line_that_cannot_be_used(line: bytes, column: str | None, expect
 def test_an_empty_file_of_json_lines_is_an_empty_table(tmp_path: Path) -> None:
     assert read(clients(tmp_path, b"", "clients.jsonl")) == []
     assert read(clients(tmp_path, b"\xef\xbb\xbf\n  \n\n", "clients.jsonl")) == []
+
+
+# ---- anything at all ---------------------------------------------------------------------------------------
+
+_pieces = st.sampled_from(
+    [
+        *(b"id", b"name", b"client_id", b"ident_by", b"ident", b"password", b"1", b"-1", b"ip", b"10.0.0.1"),
+        *(b",", b"\n", b"\r\n", b"\r", b'"', b'""', b";", b" ", b"{", b"}", b":", b"[", b"]", b"\\u00"),
+        *(b"\0", b"\xff", b"\xef\xbb\xbf"),
+        b"id,client_id,name,ident_by,ident\n",
+        b'{"id":1,"client_id":1,"name":"a","ident_by":"ip","ident":["::1"]}\n',
+    ]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    content=st.lists(_pieces, max_size=40).map(b"".join) | st.binary(max_size=200),
+    ending=st.sampled_from(tables.SUFFIXES),
+    packed=st.booleans(),
+    cut=st.integers(0, 20),
+)
+def test_any_bytes_are_rows_or_located_mistakes(content: bytes, ending: str, packed: bool, cut: int) -> None:
+    if ending.endswith(".gz") and packed:
+        content = gzip.compress(content)[: -cut or None]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"accounts{ending}"
+        path.write_bytes(content)
+        lines = [0]
+        try:
+            for row in TableFile(path, ACCOUNTS).rows():
+                lines.append(row.line)
+                with contextlib.suppress(RowError):
+                    account_from(row.cells, None, VAULT)
+        except LoadError as error:
+            said = error.problems
+        else:
+            said = ()
+        assert lines == sorted(set(lines))
+        assert all(problem.expected and problem.file == str(path) for problem in said)
