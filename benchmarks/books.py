@@ -13,6 +13,7 @@ from ipaddress import IPv4Address
 from random import Random
 from typing import NamedTuple
 
+import msgspec
 import phonenumbers
 
 from identengine.model import Account, Client, Did, IdentBy, Request, SrcPolicy
@@ -184,7 +185,7 @@ def _requests(kind: str, accounts: list[Account], random: Random, count: int) ->
             fields["name"] = ident[:1] + ident[1:]
         else:
             fields["src_number"] = ident[:1] + ident[1:]
-        yield Request(call_id=f"{kind}-{place}", **fields)
+        yield msgspec.convert({"call_id": f"{kind}-{place}", **fields}, Request)
 
 
 class _Linear:

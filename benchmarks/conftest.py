@@ -11,10 +11,12 @@ QUICK = (1_000, 10_000)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--quick``."""
     parser.addoption("--quick", action="store_true", help="small books only: for CI")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what takes ``accounts`` for each size of book."""
     if "accounts" in metafunc.fixturenames:
         sizes = QUICK if metafunc.config.getoption("--quick") else FULL
         metafunc.parametrize("accounts", sizes, scope="session")

@@ -59,7 +59,7 @@ class DidTable:
 
     def __init__(self) -> None:
         self._codes = array("Q")
-        self._texts: dict[int, tuple[str, ...]] = {}
+        self._texts: dict[int, list[str]] = {}
         self._accounts = array("Q")  # ascending once sealed; _ends[i] is where the codes of _accounts[i] end
         self._starts = array("Q")
         self._ends = array("Q")
@@ -75,7 +75,7 @@ class DidTable:
         self._codes.frombytes(packed.codes)
         self._ends[-1] = len(self._codes)
         if packed.texts:
-            self._texts[account_id] = self._texts.get(account_id, ()) + packed.texts
+            self._texts.setdefault(account_id, []).extend(packed.texts)
 
     def seal(self) -> None:
         """End the making: afterwards the table never changes. At once where accounts came in ascending order."""
@@ -98,7 +98,9 @@ class DidTable:
         """Return whether ``number`` (normal form, no international prefix) is an active DID of the account."""
         code = _code(number)
         if code is None:
-            return number in self._texts.get(account_id, ())
+            texts = self._texts.get(account_id, [])
+            place = bisect_left(texts, number)
+            return place < len(texts) and texts[place] == number
         start, end = self._extent(account_id)
         place = bisect_left(self._codes, code, start, end)
         return place < end and self._codes[place] == code

@@ -129,9 +129,13 @@ def _verdicts(
 
 def _absent(book: Book, query: Query, options: IdentifyOptions) -> Iterator[Candidate]:
     """Yield the accounts that bear the ident but do not exist for this request."""
+    seen: set[int] = set()
     for kind, innermost in disabled_buckets(book, query):
         for bucket in outwards(innermost):
             for bearer in bucket.bearers():
+                if bearer.account.id in seen:
+                    continue
+                seen.add(bearer.account.id)
                 why = unmet(bearer, query, options) or Reason.ACCOUNT_DISABLED
                 yield _candidate(kind, bucket, bearer, options, why.value)
     denied = book.enabled[Direction.ORIGINATION].denied.get(query.name or "")
@@ -145,7 +149,8 @@ def _absent(book: Book, query: Query, options: IdentifyOptions) -> Iterator[Cand
         for bucket in outwards(bucket_of(kind, lookup, msgspec.structs.replace(query, source=source))):
             for bearer in bucket.bearers():
                 account = bearer.account
-                if not (account.orig_enabled and account.term_enabled):
+                if not (account.orig_enabled and account.term_enabled) and account.id not in seen:
+                    seen.add(account.id)
                     yield _candidate(kind, bucket, bearer, options, "direction")
 
 

@@ -259,7 +259,9 @@ class _LookupBuilder:
         else:
             # Grouped once at the end: thousands may share an address.
             shared = self._shared.setdefault(id(bucket), (bucket, [*bucket.bearers()]))
-            shared[1].append(bearer)
+            # Two idents of an account may fall together, by an international prefix say: it is no tie with itself.
+            if shared[1][-1] is not bearer:
+                shared[1].append(bearer)
 
     def finish(self) -> Generator[None, None, None]:
         done = 0

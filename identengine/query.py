@@ -52,7 +52,7 @@ _DIRECTIONS: dict[str | None, Direction] = {
     "": Direction.ORIGINATION,
     **{direction.value: direction for direction in Direction},
 }
-_MAX_ID = 2**63 - 1
+_MAX_ID = 2**64  # beyond any id of a book: such an account is not unusable but unknown (engine.md 3.9)
 _MAX_PORT = 65535
 
 
@@ -125,7 +125,7 @@ def read(request: Request, book: Book) -> Query | Unusable:
         ani,
         request.password,
         request.digest,
-        request.call_id or None,
+        request.call_id if request.call_id and not request.call_id.isspace() else None,
     )
 
 

@@ -58,3 +58,11 @@ def test_an_account_without_numbers_and_an_empty_table() -> None:
     assert not table.owns(1, "44")
     assert table.count(1) == 0
     assert len(table) == 0
+
+
+def test_many_numbers_that_are_not_digits_alone_are_found() -> None:
+    numbers = {f"{number}#" for number in range(5000)}
+    table = table_of({7: numbers}, 64)
+    assert table.count(7) == 5000
+    assert all(table.owns(7, number) for number in numbers)
+    assert not table.owns(7, "5000#")

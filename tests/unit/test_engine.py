@@ -25,7 +25,8 @@ def engine_of(*accounts: Account, reasons: ReasonTable | None = None) -> Engine:
 
 def test_before_the_first_book_every_answer_is_not_ready() -> None:
     engine = Engine(ReasonTable(), None)
-    assert engine.authorize(REQUEST, OPTIONS) == Decision(accepted=False, reason="not_ready", sip_code=503, q850=42)
+    expected = Decision(accepted=False, reason="not_ready", sip_code=503, q850=42)
+    assert engine.authorize(REQUEST, OPTIONS) == expected
     assert engine.explain(REQUEST, OPTIONS).decision.reason == "not_ready"
 
 
