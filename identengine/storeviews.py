@@ -324,6 +324,8 @@ class Draft(_View):
     def __init__(self, txn: Txn, before: VersionInfo, hash_key: bytes, folder: Path) -> None:
         super().__init__(txn, NEWEST, before.version + 1, hash_key)
         self._own = stamp_of(self.version)
+        # A cursor of its own, as one that stays about the same page need not seek it from the root.
+        self._owned = txn.cursor()
         self._before = before
         self._folder = folder
         self._tallies = {
@@ -419,9 +421,9 @@ class Draft(_View):
         tally.move(was, now, value)
         if key.startswith(DIDS):
             if now and now[:8] != value[:8]:
-                cursor.put(owned_key(now[:8], key) + self._own, b"")
+                self._owned.put(owned_key(now[:8], key) + self._own, b"")
             if value:
-                cursor.put(owned_key(value[:8], key) + self._own, value[8:])
+                self._owned.put(owned_key(value[:8], key) + self._own, value[8:])
         return True
 
     def finish(self, who: str, what: str, at: float) -> VersionInfo:
