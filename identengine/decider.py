@@ -13,7 +13,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import msgspec
 import uvloop
@@ -40,22 +39,8 @@ _FIXED = ("store", "calls", "listen", "tls")
 _log = logging.getLogger("identengine")
 
 
-def run(path: Path | None) -> int:
-    """Serve by the config file ``path`` (None: the default config); returns the exit status.
-
-    0 after a drain, 1 where it cannot serve (a port is taken, say), 2 where the config is wrong.
-    """
-    try:
-        config = configuration.load(path)
-    except ConfigError as error:
-        for problem in error.problems:
-            sys.stderr.write(f"{problem}\n")
-        return 2
-    return serve(config)
-
-
 def serve(config: Config, announce: Callable[[str], None] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit status, as :func:`run` does.
+    """Serve until SIGTERM or SIGINT; returns the exit status: 0 after a drain, 1 where an address cannot be bound.
 
     ``announce`` is given a line for each listener (``listening udp 127.0.0.1:4870``), one on the book, and
     ``READY``; they go to standard output if it is None.

@@ -156,11 +156,11 @@ class _Connection(asyncio.BufferedProtocol):
             or listener.per_switch[peer.name] >= limits.connections_per_switch
         ):
             listener.on_unknown(self._host)
-            transport.abort()
+            self._transport.abort()
             return
         self._peer = peer
         self._since = asyncio.get_running_loop().time()
-        transport.set_write_buffer_limits(high=limits.unread_bytes)
+        self._transport.set_write_buffer_limits(high=limits.unread_bytes)
         listener.connections.add(self)
         listener.per_switch[peer.name] += 1
 

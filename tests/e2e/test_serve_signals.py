@@ -1,0 +1,189 @@
+"""Start, SIGTERM, SIGINT and SIGHUP of a real server."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from serving import HOST, Server, ip_account, lines, put_rows, read_all, request, serving, wait_for
+
+from identengine.model import Account, Client, IdentBy
+
+CLIENT = Client(id=1, name="one")
+GOOD = {"src_ip": "10.0.0.1", "dst_number": "44171"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    accounts = [
+        ip_account(1, "10.0.0.1"),
+        ip_account(2, "10.0.0.2", term_port=5060),
+        Account(id=3, client_id=1, name="open", ident_by=IdentBy.NAME, ident=("acme",)),
+    ]
+    put_rows(tmp_path / "store", accounts, [CLIENT])
+    return tmp_path
+
+
+@pytest.fixture
+def server(folder: Path) -> Iterator[Server]:
+    with serving(folder) as running:
+        yield running
+
+
+def test_it_says_what_it_does(server: Server) -> None:
+    assert server.lines == [
+        f"listening udp {HOST}:{server.ports['udp']}",
+        f"listening tcp {HOST}:{server.ports['tcp']}",
+        "book version 1: 3 accounts, 0 active DIDs",
+        "READY",
+    ]
+
+
+@pytest.mark.parametrize("kind", ["udp", "tcp"])
+def test_a_port_that_is_taken(folder: Path, server: Server, kind: str) -> None:
+    other = folder / "other"
+    other.mkdir()
+    free = {"udp": 0, "tcp": 0} | {kind: server.ports[kind]}
+    listen = "".join(f'{name} = ["{HOST}:{port}"]\n' for name, port in free.items())
+    second = Server(other, f"[listen]\n{listen}", ready=False)
+    assert second.ended() == 1
+    assert f"cannot listen on {kind} {HOST}:{server.ports[kind]}: Address already in use" in second.log
+    assert "Traceback" not in second.log
+    assert second.lines == []
+
+
+def test_a_wrong_config(folder: Path) -> None:
+    wrong = Server(folder, "[identify]\nrank = 'x'\n[log]\nlevl = 'info'\n", ready=False)
+    assert wrong.ended() in (1, 2)
+    assert "[identify] rank: one of" in wrong.log
+    assert "[log] levl: no such key; level is the nearest name" in wrong.log
+    assert "Traceback" not in wrong.log
+
+
+def test_warnings_are_logged(folder: Path) -> None:
+    with serving(folder, "[limits]\ndatagram_age_ms = 100\n") as server:
+        server.logged("[limits] datagram_age_ms: not yet served by this version")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_server_ends_at_once(server: Server, number: signal.Signals) -> None:
+    with server.tcp() as tcp:
+        tcp.sendall(request("ping"))
+        lines(tcp, 1)
+        began = time.monotonic()
+        server.signal(number)
+        assert tcp.recv(100) == b""
+    assert server.ended() == 0
+    assert time.monotonic() - began < 5
+    assert "stopped" in server.log
+
+
+def test_sigterm_answers_all_that_was_received(folder: Path) -> None:
+    server = Server(folder)
+    udps = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(4)]
+    tcps = [socket.create_connection((HOST, server.ports["tcp"]), timeout=10) for _ in range(4)]
+    for udp in udps:
+        udp.settimeout(5)
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        udp.connect((HOST, server.ports["udp"]))
+    try:
+        # Stopped, it can answer nothing: all of this waits in the kernel when the signal comes.
+        server.signal(signal.SIGSTOP)
+        for n in range(200):
+            for opened in (*udps, *tcps):
+                opened.send(request(message_id=n, **GOOD))
+        late = socket.create_connection((HOST, server.ports["tcp"]), timeout=10)
+        late.sendall(request("ping", "late"))
+        server.signal(signal.SIGTERM)
+        server.signal(signal.SIGCONT)
+        for udp in udps:
+            assert sorted(json.loads(udp.recv(2000))["id"] for _ in range(200)) == list(range(200))
+        for tcp in tcps:
+            assert [json.loads(line)["id"] for line in read_all(tcp).splitlines()] == list(range(200))
+        assert [json.loads(line)["id"] for line in read_all(late).splitlines()] == ["late"]
+        late.close()
+    finally:
+        for opened in (*udps, *tcps):
+            opened.close()
+    assert server.ended() == 0, server.log
+
+
+def test_sigterm_does_not_wait_for_a_peer_that_does_not_read(folder: Path) -> None:
+    server = Server(folder)
+    with server.tcp() as tcp:
+        tcp.setblocking(False)
+        batch = b"[" + b",".join([request(message_id=1, **GOOD)] * 200) + b"]"
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                tcp.send(batch)
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began < 6
+
+
+def test_sighup_changes_reasons_and_options(server: Server) -> None:
+    assert server.authorize(src_ip="192.0.2.1", dst_number="1")["sip_code"] == 403
+    assert server.authorize(src_ip="10.0.0.2", dst_number="1")["reason"] == "port_mismatch"
+    server.write_config("[reasons.unknown_source]\nsip_code = 604\n[identify]\nmatch_port = 'never'\n")
+    server.signal(signal.SIGHUP)
+    server.logged("SIGHUP: changed: [identify], [reasons], [[switch]]")
+    assert server.authorize(src_ip="192.0.2.1", dst_number="1")["sip_code"] == 604
+    wait_for(lambda: server.authorize(src_ip="10.0.0.2", dst_number="1")["accepted"])
+
+
+def test_sighup_changes_how_the_book_is_indexed(server: Server) -> None:
+    assert server.authorize(name="acme", dst_number="1")["accepted"] is False
+    server.write_config("[identify]\npasswordless_name = 'normal'\n")
+    server.signal(signal.SIGHUP)
+    wait_for(lambda: server.authorize(name="acme", dst_number="1")["accepted"])
+    assert server.version() == 1
+
+
+def test_sighup_with_a_wrong_config_changes_nothing(server: Server) -> None:
+    server.write_config("[identify]\nrank = 'x'\n")
+    server.signal(signal.SIGHUP)
+    server.logged("the config is wrong and nothing was changed")
+    assert "[identify] rank: one of" in server.log
+    assert server.authorize(**GOOD)["accepted"]
+
+
+def test_sighup_says_what_cannot_change(server: Server) -> None:
+    server.config.write_text(f'[store]\npath = "elsewhere"\n[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:1"]\n')
+    for times in (1, 2):
+        server.signal(signal.SIGHUP)
+        wait_for(lambda times=times: server.log.count("SIGHUP: changed: nothing") == times)
+    assert server.log.count("[store], [listen] cannot change while running") == 2
+    assert server.authorize(**GOOD)["accepted"]
+
+
+def test_sighup_replaces_the_switches(server: Server) -> None:
+    with server.tcp() as tcp, server.udp() as udp:
+        tcp.sendall(request("ping"))
+        lines(tcp, 1)
+        server.write_config('[[switch]]\nname = "other"\naddresses = ["127.0.0.2"]\n')
+        server.signal(signal.SIGHUP)
+        server.logged("SIGHUP: changed: [[switch]]")
+        # Who is no switch any more is cut off, and a new one is let in.
+        with contextlib.suppress(ConnectionResetError):
+            assert tcp.recv(100) == b""
+        udp.settimeout(0.3)
+        udp.send(request("ping"))
+        with pytest.raises(TimeoutError):
+            udp.recv(2000)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.bind(("127.0.0.2", 0))
+        udp.settimeout(5)
+        udp.sendto(request("ping"), (HOST, server.ports["udp"]))
+        assert json.loads(udp.recv(2000))["id"] == 1
+
+
+def test_sighup_changes_the_log(server: Server) -> None:
+    server.write_config('[log]\nformat = "json"\n')
+    server.signal(signal.SIGHUP)
+    server.logged('"message":"SIGHUP: changed: [log]"')
