@@ -25,7 +25,7 @@ from identengine.engine import Engine
 from identengine.errors import ConfigError
 from identengine.model import Decision, Request
 from identengine.net.peers import Peers
-from identengine.net.tcp import TcpListener
+from identengine.net.tcp import Room, TcpListener
 from identengine.net.udp import UdpListener
 from identengine.rejectlog import RejectLog
 from identengine.takeup import TakeUp
@@ -69,6 +69,7 @@ class _Decider:
         self._engine = Engine(config.reasons, None)
         self._responder = Responder(self._engine, lambda: time.monotonic() - self._began, self._on_reject)
         self._take_up = TakeUp(self._engine, config.store, config.identify)
+        self._room = Room(config.limits)
         self._udp: list[UdpListener] = []
         self._tcp: list[TcpListener] = []
 
@@ -95,7 +96,8 @@ class _Decider:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         self._rejects.write()
-        _log.info("stopped")
+        unsent = sum(udp.unsent for udp in self._udp)
+        _log.info("stopped%s", f"; the system did not take {unsent} answers over UDP" if unsent else "")
         return 0
 
     async def _listen(self) -> None:
@@ -105,12 +107,10 @@ class _Decider:
             for endpoint in config.listen.udp:
                 with _bound("udp", endpoint):
                     limit = config.limits.message_bytes
-                    self._udp.append(UdpListener(endpoint, peers, self._responder, limit, self._on_stranger))
+                    self._udp.append(UdpListener(endpoint, peers, self._responder, limit, self._rejects.note))
             for endpoint in config.listen.tcp:
                 with _bound("tcp", endpoint):
-                    self._tcp.append(
-                        TcpListener(endpoint, peers, self._responder, config.limits, self._on_stranger)
-                    )
+                    self._tcp.append(TcpListener(endpoint, peers, self._responder, self._room, self._rejects.note))
         except _CannotListenError:
             for bound in self._udp:
                 bound.close()
@@ -163,8 +163,7 @@ class _Decider:
         for warning in new.warnings:
             _log.warning("%s", warning)
         self._engine.reasons = new.reasons
-        for tcp in self._tcp:
-            tcp.limits = new.limits
+        self._room.limits = new.limits
         for udp in self._udp:
             udp.limit(new.limits.message_bytes)
         if new.identify != old.identify:
@@ -201,10 +200,7 @@ class _Decider:
 
     def _on_reject(self, peer: Peer, request: Request, decision: Decision) -> None:
         source = request.src_ip or request.name or request.src_number or ""
-        self._rejects.note(peer.name, source, decision.reason or "")
-
-    def _on_stranger(self, host: str) -> None:
-        self._rejects.note("", host, "unknown peer")
+        self._rejects.note(source, decision.reason or "", peer.name)
 
 
 @contextlib.contextmanager

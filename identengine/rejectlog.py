@@ -1,4 +1,4 @@
-"""What is logged of rejected calls and of strangers: once a second for each source and reason, with a count.
+"""What is logged of rejected calls and refused peers: once a second for each source and reason, with a count.
 
 Bounded under forged sources (engine.md 7): beyond :data:`SOURCES` sources in a second the others are one line a
 reason.
@@ -21,14 +21,14 @@ class RejectLog:
 
     def __init__(self, in_a_second: Callable[[Callable[[], None]], object]) -> None:
         self._in_a_second = in_a_second
-        self._counts: dict[tuple[str, str, str], int] = {}
+        self._counts: dict[tuple[str, str, str | None], int] = {}
         self._others: dict[str, int] = {}
 
-    def note(self, switch: str, source: str, reason: str) -> None:
-        """Count one reject."""
+    def note(self, source: str, reason: str, switch: str | None = None) -> None:
+        """Count one reject; ``switch`` is who asked, None where no switch did."""
         if not self._counts:
             self._in_a_second(self.write)
-        key = switch, source[:_LONGEST], reason
+        key = source[:_LONGEST], reason, switch
         count = self._counts.get(key)
         if count is not None:
             self._counts[key] = count + 1
@@ -39,9 +39,9 @@ class RejectLog:
 
     def write(self) -> None:
         """Write what was collected."""
-        for (switch, source, reason), count in self._counts.items():
+        for (source, reason, switch), count in self._counts.items():
             # What a source calls itself may hold anything: repr keeps it on its line.
-            _log.info("rejected %s from %r by %s: %d", reason, source, switch, count)
+            _log.info("rejected %s from %r%s: %d", reason, source, f" by {switch}" if switch else "", count)
         for reason, count in self._others.items():
             _log.info("rejected %s from other sources: %d", reason, count)
         self._counts.clear()

@@ -33,6 +33,32 @@ _buffer = bytearray(READ)
 _view = memoryview(_buffer)
 
 
+class Room:
+    """How many connections there are, of all listeners together, and how many there may be."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._per_switch: Counter[str] = Counter()
+
+    def refusal(self, peer: Peer) -> str | None:
+        """Return why one more connection of this peer is not let in; None where it may come."""
+        if self._per_switch.total() >= self.limits.connections:
+            return "too many connections"
+        if self._per_switch[peer.name] >= self.limits.connections_per_switch:
+            return f"too many connections of {peer.name}"
+        return None
+
+    def enter(self, peer: Peer) -> None:
+        """Count a connection."""
+        self._per_switch[peer.name] += 1
+
+    def leave(self, peer: Peer) -> None:
+        """Count it no more."""
+        self._per_switch[peer.name] -= 1
+        if not self._per_switch[peer.name]:
+            del self._per_switch[peer.name]
+
+
 class TcpListener:
     """One listening socket and its connections."""
 
@@ -41,19 +67,18 @@ class TcpListener:
         endpoint: Endpoint,
         peers: Peers,
         responder: Responder,
-        limits: Limits,
-        on_unknown: Callable[[str], None],
+        room: Room,
+        on_refused: Callable[[str, str], None],
     ) -> None:
         """Bind the socket; OSError where that cannot be.
 
-        ``on_unknown`` is told of a stranger's address and of a peer's whose connection was one too many.
+        ``on_refused`` is told of each connection that is not let in: the peer's address, and why.
         """
         self.peers = peers
-        self.limits = limits
+        self.room = room
         self.responder = responder
-        self.on_unknown = on_unknown
+        self.on_refused = on_refused
         self.connections: set[_Connection] = set()
-        self.per_switch: Counter[str] = Counter()
         self._server: asyncio.Server | None = None
         self._sweep: asyncio.TimerHandle | None = None
         family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
@@ -133,7 +158,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     def __init__(self, listener: TcpListener) -> None:
         self._listener = listener
-        self._stream = JsonStream(listener.limits.message_bytes)
+        self._stream = JsonStream(listener.room.limits.message_bytes)
         self._host = ""
         self._unread = False
         """Whether the peer leaves so many answers unread that it is not read from."""
@@ -149,26 +174,22 @@ class _Connection(asyncio.BufferedProtocol):
         name = transport.get_extra_info("peername")
         self._host = name[0] if name else ""
         peer = listener.peers.find(self._host) if name else None
-        limits = listener.limits
-        if (
-            peer is None
-            or len(listener.connections) >= limits.connections
-            or listener.per_switch[peer.name] >= limits.connections_per_switch
-        ):
-            listener.on_unknown(self._host)
+        refusal = listener.room.refusal(peer) if peer is not None else "unknown peer"
+        if peer is None or refusal is not None:
+            listener.on_refused(self._host, refusal or "")
             self._transport.abort()
             return
         self._peer = peer
         self._since = asyncio.get_running_loop().time()
-        self._transport.set_write_buffer_limits(high=limits.unread_bytes)
+        self._transport.set_write_buffer_limits(high=listener.room.limits.unread_bytes)
         listener.connections.add(self)
-        listener.per_switch[peer.name] += 1
+        listener.room.enter(peer)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         if self._peer is not None:
             self._listener.connections.discard(self)
-            self._listener.per_switch[self._peer.name] -= 1
+            self._listener.room.leave(self._peer)
             self._peer = None
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -211,22 +232,21 @@ class _Connection(asyncio.BufferedProtocol):
         peer = self._listener.peers.find(self._host)
         if self._peer is None:
             return
-        self._listener.per_switch[self._peer.name] -= 1
+        self._listener.room.leave(self._peer)
         if peer is None:
             self._listener.connections.discard(self)
-            self._peer = None
             self._transport.abort()
         else:
-            self._listener.per_switch[peer.name] += 1
-            self._peer = peer
+            self._listener.room.enter(peer)
+        self._peer = peer
 
     def close_if_idle(self, now: float) -> None:
         """Close what completed no message for too long; give up on a peer that does not take the end."""
         if self._ending:
             if now - self._since > _LINGER:
                 self.abort()
-        elif now - self._since > self._listener.limits.idle_seconds:
-            if self._unread:
+        elif now - self._since > self._listener.room.limits.idle_seconds:
+            if self._unread or self._transport.is_closing():  # the close of the last time got nowhere
                 self.abort()
             else:
                 self._transport.close()

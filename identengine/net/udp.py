@@ -28,14 +28,14 @@ class UdpListener:
         peers: Peers,
         responder: Responder,
         message_bytes: int,
-        on_unknown: Callable[[str], None],
+        on_refused: Callable[[str, str], None],
     ) -> None:
-        """Bind the socket; OSError where that cannot be. ``on_unknown`` is told of a stranger's address."""
+        """Bind the socket; OSError where that cannot be. ``on_refused`` is told of strangers: address and why."""
         self.peers = peers
         self.unsent = 0
         """Answers that the system did not take."""
         self._responder = responder
-        self._on_unknown = on_unknown
+        self._on_refused = on_refused
         self.limit(message_bytes)
         family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
@@ -97,7 +97,7 @@ class UdpListener:
             taken += 1
             peer = find(source[0])
             if peer is None:
-                self._on_unknown(source[0])
+                self._on_refused(source[0], "unknown peer")
             else:
                 asked.append((raw, peer))
                 sources.append(source)

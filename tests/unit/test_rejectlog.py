@@ -14,9 +14,10 @@ def test_counted_and_written_once_a_second(caplog: pytest.LogCaptureFixture) -> 
     waiting: list[Callable[[], None]] = []
     log = RejectLog(waiting.append)
     for _ in range(1000):
-        log.note("sbc1", "10.0.0.1", "unknown_source")
-    log.note("sbc1", "10.0.0.1", "bad_password")
-    log.note("sbc2", "a name\nof two lines" + "x" * 100, "unknown_source")
+        log.note("10.0.0.1", "unknown_source", "sbc1")
+    log.note("10.0.0.1", "bad_password", "sbc1")
+    log.note("a name\nof two lines" + "x" * 100, "unknown_source", "sbc2")
+    log.note("192.0.2.1", "unknown peer")
     assert caplog.messages == []
     (write,) = waiting
     write()
@@ -24,8 +25,9 @@ def test_counted_and_written_once_a_second(caplog: pytest.LogCaptureFixture) -> 
         "rejected unknown_source from '10.0.0.1' by sbc1: 1000",
         "rejected bad_password from '10.0.0.1' by sbc1: 1",
         "rejected unknown_source from 'a name\\nof two lines" + "x" * 45 + "' by sbc2: 1",
+        "rejected unknown peer from '192.0.2.1': 1",
     ]
-    log.note("sbc1", "10.0.0.1", "unknown_source")
+    log.note("10.0.0.1", "unknown_source", "sbc1")
     assert len(waiting) == 2
 
 
@@ -33,7 +35,7 @@ def test_forged_sources_are_one_line(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "identengine.rejects")
     log = RejectLog(lambda write: None)
     for number in range(100_000):
-        log.note("sbc1", f"10.0.{number >> 8}.{number & 255}", "unknown_source")
+        log.note(f"10.0.{number >> 8}.{number & 255}", "unknown_source", "sbc1")
     assert len(log._counts) == SOURCES
     log.write()
     assert len(caplog.messages) == SOURCES + 1
