@@ -145,15 +145,15 @@ def field_changes(change: Change) -> list[tuple[str, object, object]]:
     if row is None:
         return []
     fields = []
-    for field in msgspec.structs.fields(row):
-        before = getattr(change.before, field.name, None)
-        after = getattr(change.after, field.name, None)
+    for name in row.__struct_fields__:  # msgspec.structs.fields() takes 0.3 ms, and a diff may be millions of rows
+        before = getattr(change.before, name, None)
+        after = getattr(change.after, name, None)
         if before == after or not (_set(before) or _set(after)):
             continue
-        if field.name == "password":
+        if name == "password":
             changed = _set(before) and _set(after)
             before, after = _password(before), "changed" if changed else _password(after)
-        fields.append((field.name, before, after))
+        fields.append((name, before, after))
     return fields
 
 
