@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from itertools import islice
@@ -116,16 +117,16 @@ def _find(what: str, wanted: str, by_id: Callable[[int], R | None], every: Calla
 
 def _near(what: str, text: str, number: int | None, every: Callable[[], Iterator[R]]) -> str:
     """Say which ones are meant perhaps: those with near ids, or with names that look or begin alike."""
-    rows = list(islice(((row.id, row.name) for row in every()), NEAR))
-    if not rows:
-        return f"; the book has no {what}s"
     if number is not None:
-        near = sorted(sorted(rows, key=lambda row: abs(row[0] - number))[:3])
+        rows = ((row.id, row.name) for row in every())
+        near = sorted(heapq.nsmallest(3, rows, key=lambda row: abs(row[0] - number)))
     else:
-        names = {name.casefold(): (row_id, name) for row_id, name in rows}
+        names = {row.name.casefold(): (row.id, row.name) for row in islice(every(), NEAR)}
         folded = text.casefold()
         near = [names[name] for name in get_close_matches(folded, names, n=3)]
-        near = near or [row for row in rows if folded in row[1].casefold()][:3]
+        near = near or [row for name, row in names.items() if folded in name][:3]
+    if not near and next(every(), None) is None:
+        return f"; the book has no {what}s"
     if not near:
         return f"; `identengine {what}s list` shows them"
     return f"; near: {listed(f'{row_id} {name}' for row_id, name in near)}"

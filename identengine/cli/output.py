@@ -214,4 +214,6 @@ def _aligned(columns: Sequence[Column], block: list[Sequence[str]], widths: list
 
 
 def _cell(value: str, line_end: str) -> str:
-    return line_end.join(printable(line) for line in value.splitlines()) if value else ""
+    if value.isprintable():  # almost every cell, and there may be millions
+        return value
+    return line_end.join(printable(line) for line in value.splitlines())
