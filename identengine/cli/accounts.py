@@ -164,7 +164,7 @@ def add(
     given = cells.read(columns, Account)
 
     def edit(draft: Draft) -> Edited:
-        filled = given if given.get("id") else {"id": str(draft.next_account_id()), **given}
+        filled = given if given.get("id") else {**given, "id": str(draft.next_account_id())}
         made, warnings = cells.account(filled)
         if draft.account(made.id) is not None:
             expected = f"there is an account {made.id}; `identengine accounts set {made.id} …` changes it"

@@ -141,7 +141,7 @@ def add(
     given = cells.read(columns, Client)
 
     def edit(draft: Draft) -> Edited:
-        made = cells.client(given if given.get("id") else {"id": str(draft.next_client_id()), **given})
+        made = cells.client(given if given.get("id") else {**given, "id": str(draft.next_client_id())})
         if draft.client(made.id) is not None:
             expected = f"there is a client {made.id}; `identengine clients set {made.id} …` changes it"
             raise cells.mistake("id", str(made.id), expected)

@@ -86,20 +86,22 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, ruled: bo
     return count
 
 
-def screenful(rows: Iterable[T], limit: int | None, offset: int = 0) -> Iterator[T]:
-    """Yield the rows that ``--limit`` and ``--offset`` want, and hint at the rest on a terminal.
+def screenful(rows: Iterable[T], limit: int | None, offset: int | None = None) -> Iterator[T]:
+    """Yield the rows that ``--limit`` and ``--offset`` want, and hint at the rest.
 
-    Without a limit a terminal gets :data:`SCREEN` rows and a pipe all.
+    Without a limit a terminal gets :data:`SCREEN` rows and a pipe all. ``offset`` is None where a command has no
+    such option.
     """
     if limit is None:
         limit = SCREEN if sys.stdout.isatty() else 0
-    source = islice(rows, offset, None)
+    source = islice(rows, offset or 0, None)
     if not limit:
         yield from source
         return
     yield from islice(source, limit)
     if next(source, None) is not None:
-        hint(f"there are more; --offset {offset + limit} shows the next ones, --limit 0 all")
+        onwards = f"--offset {offset + limit} shows the next ones, " if offset is not None else ""
+        hint(f"there are more; {onwards}--limit 0 shows all")
 
 
 def facts(pairs: Iterable[tuple[str, str | None]]) -> None:
@@ -200,17 +202,15 @@ def _boxed(columns: Sequence[Column], block: list[Sequence[str]], *, ruled: bool
 
 def _aligned(columns: Sequence[Column], block: list[Sequence[str]], widths: list[int]) -> None:
     """Print a block; the first one sets the widths, a wider value later on pushes its line out."""
-    lines = [tuple(_cell(value, "; ") for value in row) for row in block]
+    lines = [tuple([_cell(value, "; ") for value in row]) for row in block]
     if not widths:
         titles = tuple(column.title for column in columns)
         widths.extend(max(map(len, values)) for values in zip(titles, *lines, strict=True))
         lines.insert(0, titles)
-    for line in lines:
-        cells = [
-            value.rjust(width) if column.right else value.ljust(width)
-            for column, value, width in zip(columns, line, widths, strict=True)
-        ]
-        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+    line = "  ".join(
+        f"{{:{'>' if column.right else '<'}{width}}}" for column, width in zip(columns, widths, strict=True)
+    )
+    sys.stdout.write("".join([line.format(*cells).rstrip() + "\n" for cells in lines]))
 
 
 def _cell(value: str, line_end: str) -> str:

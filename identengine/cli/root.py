@@ -5,6 +5,7 @@ Exit status: 0 done, 1 the data or the answer says no, 2 wrong usage (interfaces
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from typing import Annotated, Any
@@ -28,6 +29,12 @@ class _Root(TyperGroup):
             raise  # the reader has seen enough; typer ends quietly
         except (IdentengineError, OSError) as error:
             _tell(error, as_json=bool(ctx.meta.get(JSON_WANTED)))
+            raise typer.Exit(1) from error
+        except UnicodeError as error:
+            # Bytes of a file's name or of standard input that are no text can get to many places; all end here.
+            _tell(
+                IdentengineError(f"what was given is not UTF-8: {error}"), as_json=bool(ctx.meta.get(JSON_WANTED))
+            )
             raise typer.Exit(1) from error
 
 
@@ -91,10 +98,11 @@ def _tell(error: IdentengineError | OSError, *, as_json: bool) -> None:
     if as_json:
         said: dict[str, object] = {"message": _sentence(error)}
         if isinstance(error, LoadError):
-            said |= {"problems": error.problems, "total": error.total}
+            said |= {"problems": [msgspec.structs.asdict(one) for one in error.problems], "total": error.total}
         elif isinstance(error, ConfigError):
             said["problems"] = error.problems
-        sys.stderr.write(msgspec.json.encode({"error": said}).decode() + "\n")
+        # json, since msgspec refuses the halves of characters that stand for bytes which are no text.
+        sys.stderr.write(json.dumps({"error": said}) + "\n")
         return
     if isinstance(error, LoadError | ConfigError):
         for problem in error.problems:

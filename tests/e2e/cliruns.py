@@ -32,7 +32,9 @@ class Run(NamedTuple):
         return json.loads(self.out)
 
 
-def run(*arguments: object, store: Path | None = None, stdin: str = "", env: dict[str, str] | None = None) -> Run:
+def run(
+    *arguments: object, store: Path | None = None, stdin: str | bytes = "", env: dict[str, str] | None = None
+) -> Run:
     """Run ``identengine ARGUMENTS`` as a pipe sees it; what it does not catch fails the test."""
     words = [str(argument) for argument in arguments]
     if store is not None:
@@ -40,20 +42,26 @@ def run(*arguments: object, store: Path | None = None, stdin: str = "", env: dic
     surroundings = {name: text for name, text in os.environ.items() if not name.startswith("IDENTENGINE_")}
     surroundings.pop("SUDO_USER", None)
     surroundings |= {"USER": "tester", "COLUMNS": "100"} | (env or {})
-    out, err = io.StringIO(), io.StringIO()
+    # Encoded as a process's streams are, so that what cannot be written fails here too.
+    out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace")
     before = sys.stdin
-    sys.stdin = io.StringIO(stdin)
+    sys.stdin = io.TextIOWrapper(io.BytesIO(stdin.encode() if isinstance(stdin, str) else stdin), "utf-8")
     try:
         with mock.patch.dict(os.environ, surroundings, clear=True), redirect_stdout(out), redirect_stderr(err):
             _COMMAND(words, prog_name="identengine")
     except SystemExit as end:
-        return Run(int(end.code or 0), out.getvalue(), err.getvalue())
+        return Run(int(end.code or 0), _written(out), _written(err))
     finally:
         sys.stdin = before
     raise AssertionError("a command ends with an exit status")
 
 
-def done(*arguments: object, store: Path | None = None, stdin: str = "") -> Run:
+def _written(stream: io.TextIOWrapper) -> str:
+    stream.seek(0)
+    return stream.read()
+
+
+def done(*arguments: object, store: Path | None = None, stdin: str | bytes = "") -> Run:
     """Run a command that has to succeed."""
     result = run(*arguments, store=store, stdin=stdin)
     assert result.status == 0, result

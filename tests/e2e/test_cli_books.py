@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -207,6 +208,30 @@ def test_a_wrong_config_names_every_mistake(tmp_path: Path) -> None:
     as_json = run("serve", "--config", config, "--check", "--json")
     assert as_json.status == 1
     assert len(json.loads(as_json.err)["error"]["problems"]) == 2
+
+
+NO_TEXT = os.fsdecode(b"\xff")
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin"),
+    [
+        (("accounts", "password", "set", 142), b"\xff\xfe\n"),
+        (("accounts", "show", NO_TEXT), b""),
+        (("accounts", "set", 101, f"name={NO_TEXT}"), b""),
+        (("accounts", "set", 101, "notes=x", "--who", NO_TEXT), b""),
+        (("identify", f"src_ip={NO_TEXT}"), b""),
+        (("import", f"nowhere/{NO_TEXT}"), b""),
+    ],
+)
+def test_what_is_no_text_is_told_in_a_sentence(store: Path, words: tuple[object, ...], stdin: bytes) -> None:
+    said = run(*words, store=store, stdin=stdin)
+    assert said.status == 1
+    assert said.err or said.out
+    as_json = run(*words, "--json", store=store, stdin=stdin)
+    assert as_json.status == 1
+    assert json.loads(as_json.err)["error"]["message"]
+    assert len(done("versions", "--json", store=store).json) == 1
 
 
 def test_serve_checks_a_config(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_a_terminal_gets_one_screenful_of_a_long_list(store: Path, tmp_path: Pat
     shown = on_terminal(["dids", "list", "--store", str(store)], columns=100)
     assert "12025560099" in shown
     assert "12025560100" not in shown
-    assert "--offset 100 shows the next ones" in shown
+    assert "--offset 100 shows the next ones, --limit 0 shows all" in shown
 
 
 def on_terminal(words: list[str], columns: int) -> str:
