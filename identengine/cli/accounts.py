@@ -22,7 +22,7 @@ from identengine.cli.output import emit, emit_many, facts, hint, progress, scree
 from identengine.cli.place import place
 from identengine.model import Account, Did
 from identengine.numbering import normal_number
-from identengine.storeformat import Change
+from identengine.store import Change
 
 if TYPE_CHECKING:
     from identengine.store import Draft, Snapshot, Store

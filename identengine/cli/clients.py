@@ -20,7 +20,7 @@ from identengine.cli.place import place
 from identengine.errors import IdentengineError
 from identengine.model import Client, ClientStatus
 from identengine.resellers import loops
-from identengine.storeformat import Change
+from identengine.store import Change
 
 if TYPE_CHECKING:
     from identengine.store import Draft, Snapshot

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -174,14 +175,16 @@ def _invite(folder: Path, config: Path, port: int) -> None:
     )
     say("")
     say("Ask it yourself:")
+    # As it can be typed here: a virtual environment need not be on the path.
+    ours = "identengine" if shutil.which("identengine") else f"{shlex.quote(sys.executable)} -m identengine"
     say(f"  python3 -c {shlex.quote(program)} {HOST} {port} '{example()}'")
     say(f"  echo '{example()}' | nc -w 1 {HOST} {port}         (UDP: nc -u -w 1)")
     say("Look at its book, change it, and ask again:")
-    say(f"  identengine accounts list --store {folder / 'store'}")
-    say(f"  identengine explain --config {config} src_ip=192.0.2.10 dst_number=99#442079460123")
+    say(f"  {ours} accounts list --store {folder / 'store'}")
+    say(f"  {ours} explain --config {config} src_ip=192.0.2.10 dst_number=99#442079460123")
     say("Load a book of your own (a folder with clients.csv, accounts.csv, dids.csv) and serve it:")
-    say("  identengine import BOOK --store STORE")
-    say('  identengine serve --config FILE            where FILE says: [store] path = "STORE"')
+    say(f"  {ours} import BOOK --store STORE")
+    say(f'  {ours} serve --config FILE            where FILE says: [store] path = "STORE"')
     say("")
     say("Serving until Ctrl-C; the store is removed then.")
     sys.stdout.flush()

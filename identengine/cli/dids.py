@@ -17,7 +17,7 @@ from identengine.cli.output import Column, emit, emit_many, facts, hint, progres
 from identengine.cli.place import place
 from identengine.model import Did, DidStatus
 from identengine.numbering import normal_number
-from identengine.storeformat import Change
+from identengine.store import Change
 
 if TYPE_CHECKING:
     from identengine.store import Draft, Snapshot

@@ -11,7 +11,7 @@ from identengine.cli.fields import change_object, told, verb
 from identengine.cli.output import emit, hint, say
 from identengine.cli.place import Place, author
 from identengine.errors import Problem
-from identengine.storeformat import Change
+from identengine.store import Change
 
 if TYPE_CHECKING:
     from identengine.store import Draft

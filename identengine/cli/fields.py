@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 
 from identengine.model import Account, Client, Did
-from identengine.storeformat import Change, field_changes
+from identengine.store import Change, field_changes
 
 Row = Client | Account | Did
 

@@ -15,7 +15,7 @@ from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, Who
 from identengine.cli.output import emit, say
 from identengine.cli.place import Place, author, place
 from identengine.errors import IdentengineError, LoadError
-from identengine.storeformat import Change
+from identengine.store import Change
 
 if TYPE_CHECKING:
     from identengine.store import Draft

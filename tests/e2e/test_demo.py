@@ -59,7 +59,7 @@ def test_it_goes_on_serving_as_it_says_and_leaves_nothing() -> None:
         (python,) = re.findall(r"^  (python3 -c .*)$", said, re.MULTILINE)
         asked = subprocess.run(["/bin/bash", "-c", python], capture_output=True, text=True, check=True)
         assert json.loads(asked.stdout)["result"]["account_id"] == 102
-        (explain,) = re.findall(r"^  identengine (explain .*)$", said, re.MULTILINE)
+        (explain,) = re.findall(r"identengine (explain .*)$", said, re.MULTILINE)
         explained = subprocess.run([*PROGRAM, *explain.split()], capture_output=True, text=True, check=False)
         assert explained.returncode == 0, explained.stderr
         process.send_signal(signal.SIGINT)
