@@ -12,10 +12,10 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from identengine import storecheck
 from identengine.errors import StoreError
 from identengine.model import Account, Did, IdentBy
 from identengine.store import Draft, Store
+from identengine.store import check as storecheck
 
 
 def fill(draft: Draft) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from identengine import storefile
 from identengine.errors import StoreError
 from identengine.model import Account, Client, IdentBy
 from identengine.store import Draft, Store
+from identengine.store import file as storefile
 
 
 def forked(work: Callable[[], None]) -> int:

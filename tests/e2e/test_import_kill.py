@@ -12,7 +12,7 @@ from pathlib import Path
 
 from identengine.loader import import_book
 from identengine.store import Store
-from identengine.storeviews import Snapshot
+from identengine.store.views import Snapshot
 from identengine.vault import Vault
 
 MOMENTS = 50

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from identengine import loader, storefile
+from identengine import loader
 from identengine.errors import LoadError
 from identengine.importreport import ImportReport
 from identengine.loader import import_book
 from identengine.model import Account, ClientStatus, Did, DidStatus
 from identengine.store import Store
+from identengine.store import file as storefile
 from identengine.vault import Vault
 
 KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="

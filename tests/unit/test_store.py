@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from identengine import storefile, storehistory, storeviews
 from identengine.errors import KeyFileError, StoreError
 from identengine.model import Account, Client, ClientStatus, Did, DidStatus, IdentBy
 from identengine.store import (
@@ -21,6 +20,9 @@ from identengine.store import (
     field_changes,
     rotate_key_file,
 )
+from identengine.store import file as storefile
+from identengine.store import history as storehistory
+from identengine.store import views as storeviews
 from identengine.vault import Vault, key_id
 
 

@@ -12,9 +12,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
-from identengine import storefile, storehistory, storeviews
 from identengine.model import Account, Client, Did, DidStatus, IdentBy
 from identengine.store import Change, Changes, Draft, Store
+from identengine.store import file as storefile
+from identengine.store import history as storehistory
+from identengine.store import views as storeviews
 from identengine.vault import Vault
 
 Row = Client | Account | Did

@@ -10,8 +10,8 @@ from itertools import groupby
 
 import lmdb
 
-from .storefile import Txn
-from .storeformat import (
+from identengine.store.file import Txn
+from identengine.store.format import (
     ACCOUNTS,
     BOOK,
     CHANGES,
@@ -36,7 +36,7 @@ from .storeformat import (
     stamp_of,
     version_of,
 )
-from .storeviews import LISTED, rows_under, value_at
+from identengine.store.views import LISTED, rows_under, value_at
 
 RawChange = tuple[bytes, bytes, bytes]
 """Row key, value before, value after; an empty value is no row."""

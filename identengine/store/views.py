@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 import lmdb
 
-from .errors import StoreError
-from .model import Account, Client, Did
-from .storefile import Txn
-from .storeformat import (
+from identengine.errors import StoreError
+from identengine.model import Account, Client, Did
+from identengine.store.file import Txn
+from identengine.store.format import (
     ACCOUNTS,
     BOOK,
     CHANGES,
@@ -47,7 +47,7 @@ from .storeformat import (
     owned_row,
     stamp_of,
 )
-from .vault import key_id
+from identengine.vault import key_id
 
 LISTED = 65_536
 """Most row keys of a table that a version lists as changed; with more, the table's rows themselves are walked."""

@@ -2,7 +2,7 @@
 
 Every edit is one write transaction and one new version: whole on disk when :meth:`Store.change` returns, not
 there at all when it did not, whatever kills the process. Versions that were stay readable row by row; see
-:mod:`identengine.storeformat` for how.
+:mod:`identengine.store.format` for how.
 
 What serves calls does not read from here: a truncated file kills its reader by SIGBUS, so a server reads a
 version through a process of its own, once. One process opens a store once (a second ``open`` shares it); after
@@ -23,41 +23,25 @@ from typing import Self, TypeVar
 import lmdb
 import msgspec
 
-from .errors import StoreError
-from .storefile import DATA, StoreFile, Txn, Writer, close_file, open_file
-from .storeformat import (
+from identengine.errors import StoreError
+from identengine.store.file import DATA, StoreFile, Txn, Writer, close_file, open_file
+from identengine.store.format import (
     ACCOUNTS,
     EVENTS,
     META_RETIRED,
     STAMP_BYTES,
     AuditEntry,
     Change,
-    Changes,
     Event,
     VersionInfo,
     account_row,
     change_of,
     encode,
-    field_changes,
     number_bytes,
 )
-from .storehistory import audit_log, changes_between, versions_of
-from .storeviews import Counts, Draft, Scratch, Snapshot, head_of, info_of, last_key, rows_while_writing
-from .vault import Vault, add_key, drop_old_keys, key_id
-
-__all__ = [
-    "AuditEntry",
-    "Change",
-    "Changes",
-    "Counts",
-    "Draft",
-    "Scratch",
-    "Snapshot",
-    "Store",
-    "VersionInfo",
-    "field_changes",
-    "rotate_key_file",
-]
+from identengine.store.history import audit_log, changes_between, versions_of
+from identengine.store.views import Draft, Snapshot, head_of, info_of, last_key, rows_while_writing
+from identengine.vault import Vault, add_key, drop_old_keys, key_id
 
 T = TypeVar("T")
 

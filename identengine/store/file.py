@@ -22,9 +22,9 @@ from typing import TypeAlias
 
 import lmdb
 
-from .errors import StoreError
-from .storecheck import MAX_READERS, MODE, check_file, in_words, lengthen, reserve_lock
-from .storeformat import FORMAT, META_FORMAT, META_HASH_KEY
+from identengine.errors import StoreError
+from identengine.store.check import MAX_READERS, MODE, check_file, in_words, lengthen, reserve_lock
+from identengine.store.format import FORMAT, META_FORMAT, META_HASH_KEY
 
 DATA = "data.mdb"
 INITIAL_MAP = 4 << 30

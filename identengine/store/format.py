@@ -29,8 +29,8 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from .errors import StoreError
-from .model import Account, Client, Did, DidStatus
+from identengine.errors import StoreError
+from identengine.model import Account, Client, Did, DidStatus
 
 FORMAT = b"1"
 """Format of everything named above; another one is refused on opening."""

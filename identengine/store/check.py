@@ -2,7 +2,7 @@
 
 - A file shorter than its own account of itself would kill the process that reads the missing part (SIGBUS).
   Pages that were never needed again may be missing from a sound file, though. So a short file is first read
-  whole by a child process: ``python -m identengine.storecheck STORE``.
+  whole by a child process: ``python -m identengine.store.check STORE``.
 - The lock file is written through a map, where a full disk kills likewise. So its room is taken beforehand.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import lmdb
 
-from .errors import StoreError
+from identengine.errors import StoreError
 
 MODE = 0o660
 """Mode of the files, less the umask: whoever may read the book has to write into the table of readers."""
