@@ -33,7 +33,7 @@ _TERM = "termination"
 
 
 def demo(
-    once: Annotated[bool, typer.Option("--once", help="End after the decisions.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="End after the decisions; --json does too.")] = False,
     port: Annotated[
         int,
         typer.Option("--port", min=1, max=65535, metavar="N", help="Port to serve on; a free one if it is taken."),
@@ -178,13 +178,15 @@ def _invite(folder: Path, config: Path, port: int) -> None:
     # As it can be typed here: a virtual environment need not be on the path.
     ours = "identengine" if shutil.which("identengine") else f"{shlex.quote(sys.executable)} -m identengine"
     say(f"  python3 -c {shlex.quote(program)} {HOST} {port} '{example()}'")
-    say(f"  echo '{example()}' | nc -w 1 {HOST} {port}         (UDP: nc -u -w 1)")
+    say(f"  echo '{example()}' | nc -w 1 {HOST} {port}")
+    say(f"  echo '{example()}' | nc -u -w 1 {HOST} {port}")
     say("Look at its book, change it, and ask again:")
     say(f"  {ours} accounts list --store {folder / 'store'}")
     say(f"  {ours} explain --config {config} src_ip=192.0.2.10 dst_number=99#442079460123")
-    say("Load a book of your own (a folder with clients.csv, accounts.csv, dids.csv) and serve it:")
+    say("Load a book of your own (a folder with clients.csv, accounts.csv, dids.csv), and serve it:")
     say(f"  {ours} import BOOK --store STORE")
-    say(f'  {ours} serve --config FILE            where FILE says: [store] path = "STORE"')
+    say("  printf '[store]\\npath = \"STORE\"\\n' > identengine.toml")
+    say(f"  {ours} serve --config identengine.toml")
     say("")
     say("Serving until Ctrl-C; the store is removed then.")
     sys.stdout.flush()
@@ -204,7 +206,8 @@ def _serve_on(process: subprocess.Popen[bytes]) -> None:
 def _ends_in_order() -> Iterator[None]:
     """Let a closed terminal and SIGTERM end the demo as Ctrl-C does: server and store go too."""
     names = (signal.SIGTERM, signal.SIGHUP)
-    before = [(name, signal.signal(name, signal.default_int_handler)) for name in names]
+    heeded = [name for name in names if signal.getsignal(name) is not signal.SIG_IGN]  # nohup ignores SIGHUP
+    before = [(name, signal.signal(name, signal.default_int_handler)) for name in heeded]
     try:
         yield
     finally:

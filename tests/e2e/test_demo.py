@@ -83,7 +83,7 @@ def test_an_answer_that_is_not_the_expected_one_ends_with_1(monkeypatch: pytest.
     first, *_ = demo.samples()
     other = msgspec.structs.replace(first, expect=msgspec.Raw(b'{"account_id":999}'))
     monkeypatch.setattr(demo, "samples", lambda: [other])
-    said = run("demo", "--once")
+    said = run("demo", "--once", "--port", demo.free_port(0))
     assert said.status == 1
     for transport in ("UDP", "TCP"):
         assert f"not as expected over {transport}: {first.title}: account_id is 101, expected was 999" in said.err
@@ -108,7 +108,10 @@ def test_without_the_data_it_says_where_to_get_it(tmp_path: Path) -> None:
 def demo_process() -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run ``demo``; yield it and what it said, once it only serves."""
     with subprocess.Popen(
-        [*PROGRAM, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*PROGRAM, "demo", "--port", str(demo.free_port(0))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout is not None
         said = ""
