@@ -25,7 +25,7 @@ from identengine.dids import Packed, pack
 from identengine.errors import StoreError, WireError
 from identengine.model import Account, Client
 from identengine.numbering import longest_first
-from identengine.store import Store
+from identengine.store.versions import Store
 
 ROWS = 128
 """Clients or accounts in a frame: some 30 KiB, decoded in a fraction of a millisecond."""

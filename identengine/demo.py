@@ -22,7 +22,7 @@ from identengine.errors import IdentengineError
 from identengine.importreport import ImportReport
 from identengine.loader import import_book
 from identengine.model import Decision
-from identengine.store import Store
+from identengine.store.versions import Store
 from identengine.vault import Vault, default_key_file
 
 HOST = "127.0.0.1"

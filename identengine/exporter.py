@@ -16,7 +16,7 @@ import msgspec
 from identengine.errors import IdentengineError
 from identengine.model import Account, Client, Did, IdentBy
 from identengine.rows import ACCOUNTS, CLIENTS, DIDS, TABLES, Table
-from identengine.store import Snapshot
+from identengine.store.views import Snapshot
 from identengine.tables import SUFFIXES
 
 Format = Literal["csv", "jsonl"]

@@ -32,7 +32,8 @@ from identengine.rows import (
     id_in,
     number_in,
 )
-from identengine.store import Draft, Store
+from identengine.store.versions import Store
+from identengine.store.views import Draft
 from identengine.tables import Row, Source, find_tables
 from identengine.vault import Vault
 

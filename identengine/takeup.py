@@ -96,12 +96,15 @@ class TakeUp:
     async def _try(self) -> None:
         began = time.perf_counter()
         try:
-            old, apply = self._engine.book, self._apply
+            old, options = self._engine.book, self._options
             book = await self._read()
             if book is None:
-                self._end_alarm()
+                if not self._keyless:
+                    self._end_alarm()
                 return
-            self._swap(book, apply)
+            if options != self._options:
+                return  # SIGHUP came meanwhile: what was built does not go with the options any more
+            self._swap(book)
             if old is not None:
                 await self._dismantle(old)
             _log.info(
@@ -119,13 +122,13 @@ class TakeUp:
         except Exception:  # a fault of ours must not end the following; the book in use serves on
             _log.exception("taking up the book failed")
 
-    def _swap(self, book: Book, apply: Callable[[], None] | None) -> None:
+    def _swap(self, book: Book) -> None:
         """Put the new book, its passwords' key and what goes with it in use: all in one step."""
         problem = self._find_key()
         self._engine.take_up(book)
         self._built_with = self._options
-        if apply is not None:
-            apply()
+        if self._apply is not None:
+            self._apply()
             self._apply = None
         self._keyless = problem is not None
         if problem is None:
@@ -137,22 +140,19 @@ class TakeUp:
         """Give the engine the key of the new book's passwords; return what is wrong if there is none."""
         if not self._keys:
             return None
-        vault = self._engine.vault
+        vault, problem = None, "the passwords of the book were encrypted under a key that is not at hand"
         try:
             vault = self._vault()
         except KeyFileError as error:
-            if vault is None or not self._keys <= set(vault.key_ids):
-                return str(error)
-            return None  # the key in memory serves on
-        if not self._keys <= set(vault.key_ids):
-            missing = ", ".join(sorted(self._keys - set(vault.key_ids)))
-            known = self._engine.vault
+            problem = str(error)
+        for known in (vault, self._engine.vault):  # the one in memory serves on where the file is gone
             if known is not None and self._keys <= set(known.key_ids):
+                self._engine.vault = known
                 return None
+        if vault is not None:
             self._engine.vault = vault
-            return f"the passwords of the book were encrypted under the key {missing}, which is not at hand"
-        self._engine.vault = vault
-        return None
+            problem += f" ({', '.join(sorted(self._keys - set(vault.key_ids)))})"
+        return problem
 
     def _vault(self) -> Vault:
         if self._store.key is not None:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from identengine.model import Account, Client, Did, IdentBy
-from identengine.store import Draft, Store
+from identengine.store.versions import Store
+from identengine.store.views import Draft
 
 HOST = "127.0.0.1"
 PATIENCE = 20.0

@@ -15,17 +15,17 @@ from identengine.cli import accountview as view
 from identengine.cli import cells, passwords
 from identengine.cli.accountview import Keep, Status
 from identengine.cli.editing import Edited, change, report, would
-from identengine.cli.fields import as_object, shown
+from identengine.cli.fields import as_object, changed, shown
 from identengine.cli.lookup import NAMED, Clients, Inherited, find_account, find_client, listed
 from identengine.cli.options import AsJson, ConfigFile, Limit, Offset, StoreDir, Who, Yes
 from identengine.cli.output import emit, emit_many, facts, hint, progress, screenful, table, when
 from identengine.cli.place import place
 from identengine.model import Account, Did
 from identengine.numbering import normal_number
-from identengine.store import Change
 
 if TYPE_CHECKING:
-    from identengine.store import Draft, Snapshot, Store
+    from identengine.store.versions import Store
+    from identengine.store.views import Draft, Snapshot
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -171,7 +171,7 @@ def add(
             raise cells.mistake("id", str(made.id), expected)
         _check_client(draft, made)
         draft.put_account(made)
-        return Edited((Change("account", made.id, None, made),), warnings)
+        return Edited((changed(None, made),), warnings)
 
     report(change(place(store, config), who, "accounts add", edit), as_json=as_json)
 
@@ -196,7 +196,7 @@ def set_columns(
         after, warnings = cells.account(given, before)
         _check_client(draft, after)
         draft.put_account(after)
-        return Edited((Change("account", before.id, before, after),), warnings)
+        return Edited((changed(before, after),), warnings)
 
     report(change(place(store, config), who, f"accounts set {account}", edit), as_json=as_json)
 
@@ -261,8 +261,8 @@ def remove(
         for did in numbers:
             draft.delete_did(did.number)
         draft.delete_account(found.id)
-        changes = [Change("did", did.number, did, None) for did in numbers]
-        return Edited((Change("account", found.id, found, None), *changes))
+        changes = [changed(did, None) for did in numbers]
+        return Edited((changed(found, None), *changes))
 
     done = change(place(store, config), who, f"accounts remove {account}", edit, dry_run=not yes)
     if not yes:
@@ -288,7 +288,7 @@ def _switch(  # the two parts and the store's options, as both commands have the
             term_enabled=on if parts[1] else before.term_enabled,
         )
         draft.put_account(after)
-        return Edited((Change("account", before.id, before, after),))
+        return Edited((changed(before, after),))
 
     what = f"accounts {'enable' if on else 'disable'} {account}"
     report(change(place(store, config), who, what, edit), as_json=as_json)

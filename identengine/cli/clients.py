@@ -12,7 +12,7 @@ import typer
 from identengine.cli import cells
 from identengine.cli.accountview import client_has_words, client_is
 from identengine.cli.editing import Edited, change, report, would
-from identengine.cli.fields import as_object, shown
+from identengine.cli.fields import as_object, changed, shown
 from identengine.cli.lookup import NAMED, Clients, Inherited, find_client, listed
 from identengine.cli.options import AsJson, ConfigFile, Limit, Offset, StoreDir, Who, Yes
 from identengine.cli.output import Column, emit, emit_many, facts, hint, screenful, table, when
@@ -20,10 +20,9 @@ from identengine.cli.place import place
 from identengine.errors import IdentengineError
 from identengine.model import Client, ClientStatus
 from identengine.resellers import loops
-from identengine.store import Change
 
 if TYPE_CHECKING:
-    from identengine.store import Draft, Snapshot
+    from identengine.store.views import Draft, Snapshot
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -147,7 +146,7 @@ def add(
             raise cells.mistake("id", str(made.id), expected)
         _check_reseller(draft, made)
         draft.put_client(made)
-        return Edited((Change("client", made.id, None, made),))
+        return Edited((changed(None, made),))
 
     report(change(place(store, config), who, "clients add", edit), as_json=as_json)
 
@@ -232,7 +231,7 @@ def remove(
                 f" {_named([(one.id, one.name) for one in below])}; give them another parent_id first"
             )
         draft.delete_client(found.id)
-        return Edited((Change("client", found.id, found, None),))
+        return Edited((changed(found, None),))
 
     done = change(place(store, config), who, f"clients remove {client}", edit, dry_run=not yes)
     if not yes:
@@ -270,7 +269,7 @@ def _edit(
         before = find_client(draft, client)
         after = make(draft, before)
         draft.put_client(after)
-        return Edited((Change("client", before.id, before, after),))
+        return Edited((changed(before, after),))
 
     report(change(place(store, config), who, f"clients {verb} {client}", edit), as_json=as_json)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from identengine.engine import Engine
     from identengine.explain import Candidate, Explanation
     from identengine.index import Book
-    from identengine.store import Snapshot
+    from identengine.store.views import Snapshot
 
 _FIELDS = tuple(name for name in Request.__struct_fields__ if name != "digest")
 _DIGEST = tuple(Digest.__struct_fields__)

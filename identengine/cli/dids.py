@@ -10,17 +10,16 @@ import typer
 
 from identengine.cli import cells
 from identengine.cli.editing import Edited, change, report, would
-from identengine.cli.fields import as_object
+from identengine.cli.fields import as_object, changed
 from identengine.cli.lookup import NotFoundError, find_account
 from identengine.cli.options import AsJson, ConfigFile, Limit, Offset, StoreDir, Who, Yes
 from identengine.cli.output import Column, emit, emit_many, facts, hint, progress, screenful, table
 from identengine.cli.place import place
 from identengine.model import Did, DidStatus
 from identengine.numbering import normal_number
-from identengine.store import Change
 
 if TYPE_CHECKING:
-    from identengine.store import Draft, Snapshot
+    from identengine.store.views import Draft, Snapshot
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -136,7 +135,7 @@ def add(
             raise cells.mistake("number", made.number, expected)
         _check_account(draft, made)
         draft.put_did(made)
-        return Edited((Change("did", made.number, None, made),))
+        return Edited((changed(None, made),))
 
     report(change(place(store, config), who, "dids add", edit), as_json=as_json)
 
@@ -161,7 +160,7 @@ def set_columns(
         after = cells.did(given, before)
         _check_account(draft, after)
         draft.put_did(after)
-        return Edited((Change("did", before.number, before, after),))
+        return Edited((changed(before, after),))
 
     report(change(place(store, config), who, f"dids set {number}", edit), as_json=as_json)
 
@@ -183,7 +182,7 @@ def remove(
     def edit(draft: Draft) -> Edited:
         found = _find(draft, number)
         draft.delete_did(found.number)
-        return Edited((Change("did", found.number, found, None),))
+        return Edited((changed(found, None),))
 
     done = change(place(store, config), who, f"dids remove {number}", edit, dry_run=not yes)
     if not yes:

@@ -11,10 +11,10 @@ from identengine.cli.fields import change_object, told, verb
 from identengine.cli.output import emit, hint, say
 from identengine.cli.place import Place, author
 from identengine.errors import Problem
-from identengine.store import Change
+from identengine.store.format import Change
 
 if TYPE_CHECKING:
-    from identengine.store import Draft
+    from identengine.store.views import Draft
 
 TOLD = 100
 """How many changes are told one by one."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 
 from identengine.model import Account, Client, Did
-from identengine.store import Change, field_changes
+from identengine.store.format import Change, field_changes
 
 Row = Client | Account | Did
 
@@ -31,6 +31,16 @@ def as_object(row: Row) -> dict[str, object]:
     if "password" in found:
         found["password"] = found["password"] is not None
     return found
+
+
+def changed(before: Row | None, after: Row | None) -> Change:
+    """Return the change from one state of a row to another; None is no row, at one side at most."""
+    row = after if before is None else before
+    if isinstance(row, Did):
+        return Change("did", row.number, before, after)
+    if row is None:
+        raise ValueError("a row before or after is wanted")
+    return Change("client" if isinstance(row, Client) else "account", row.id, before, after)
 
 
 def told(change: Change) -> str:

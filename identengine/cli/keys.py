@@ -35,7 +35,7 @@ def rotate(
 
     Example: identengine key rotate --store STORE
     """
-    from identengine.store import rotate_key_file
+    from identengine.store.versions import rotate_key_file
 
     here = place(store, config, key_file)
     path = here.key_path()

@@ -12,7 +12,7 @@ from identengine.errors import IdentengineError
 from identengine.model import Account, Client, ClientStatus
 
 if TYPE_CHECKING:
-    from identengine.store import Draft, Snapshot
+    from identengine.store.views import Draft, Snapshot
 
 NAMED = 10
 """How many things a sentence lists before it says how many more there are."""

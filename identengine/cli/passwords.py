@@ -10,15 +10,15 @@ import typer
 
 from identengine.cli import cells
 from identengine.cli.editing import Edited, change, report
+from identengine.cli.fields import changed
 from identengine.cli.lookup import find_account
 from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, Who
 from identengine.cli.output import emit, say
 from identengine.cli.place import Place, author, place
 from identengine.errors import IdentengineError, LoadError
-from identengine.store import Change
 
 if TYPE_CHECKING:
-    from identengine.store import Draft
+    from identengine.store.views import Draft
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -149,7 +149,7 @@ def _change(
         else:
             after = cells.account_with_password(plain, before, vault)
         draft.put_account(after)
-        return Edited((Change("account", before.id, before, after),))
+        return Edited((changed(before, after),))
 
     try:
         done = change(here, who, f"{what} {account}", edit)

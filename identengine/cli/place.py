@@ -13,7 +13,7 @@ from identengine.errors import StoreError
 
 if TYPE_CHECKING:
     from identengine.config import Config
-    from identengine.store import Store
+    from identengine.store.versions import Store
     from identengine.vault import Vault
 
 
@@ -26,7 +26,7 @@ class Place(NamedTuple):
 
     def open(self, *, create: bool = False, readonly: bool = False) -> Store:
         """Open the store; says how to make one where none is. Raises StoreError."""
-        from identengine.store import Store
+        from identengine.store.versions import Store
 
         if not create and not self.store.exists():
             raise StoreError(

@@ -13,7 +13,8 @@ import msgspec
 import pytest
 
 from identengine.model import Account, Client, Did, IdentBy
-from identengine.store import Draft, Store, rotate_key_file
+from identengine.store.versions import Store, rotate_key_file
+from identengine.store.views import Draft
 from identengine.vault import Vault, key_id
 
 ROWS = 200

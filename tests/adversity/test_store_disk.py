@@ -15,7 +15,8 @@ import pytest
 
 from identengine.errors import IdentengineError, KeyFileError, StoreError
 from identengine.model import Account, IdentBy
-from identengine.store import Draft, Store
+from identengine.store.versions import Store
+from identengine.store.views import Draft
 from identengine.vault import Vault, add_key
 
 

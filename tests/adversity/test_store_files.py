@@ -14,8 +14,9 @@ import pytest
 
 from identengine.errors import StoreError
 from identengine.model import Account, Did, IdentBy
-from identengine.store import Draft, Store
 from identengine.store import check as storecheck
+from identengine.store.versions import Store
+from identengine.store.views import Draft
 
 
 def fill(draft: Draft) -> None:

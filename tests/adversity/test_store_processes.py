@@ -13,8 +13,9 @@ import pytest
 
 from identengine.errors import StoreError
 from identengine.model import Account, Client, IdentBy
-from identengine.store import Draft, Store
 from identengine.store import file as storefile
+from identengine.store.versions import Store
+from identengine.store.views import Draft
 
 
 def forked(work: Callable[[], None]) -> int:
@@ -102,7 +103,7 @@ FILL = """
 import sys
 from pathlib import Path
 from identengine.model import Account, IdentBy
-from identengine.store import Store
+from identengine.store.versions import Store
 
 def edit(draft):
     for n in range(1, 2001):

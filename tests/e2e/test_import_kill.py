@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from identengine.loader import import_book
-from identengine.store import Store
+from identengine.store.versions import Store
 from identengine.store.views import Snapshot
 from identengine.vault import Vault
 

@@ -17,7 +17,7 @@ import pytest
 from serving import HOST, Server, ip_account, put_rows, request, serving, wait_for
 
 from identengine.model import Account, Client, Did, IdentBy, SrcPolicy
-from identengine.store import Store, rotate_key_file
+from identengine.store.versions import Store, rotate_key_file
 from identengine.vault import Vault, default_key_file
 
 CLIENT = Client(id=1, name="one")
@@ -246,9 +246,12 @@ def test_passwords_and_their_keys(tmp_path: Path) -> None:
         server.logged("is not there")
         assert reason("first") == "internal_error"
         assert server.authorize(**GOOD)["account_id"] == 1
+        time.sleep(1.0)  # time enough for another look at it
+        assert "alarm is over" not in server.log
         hidden.rename(key_file)
         wait_for(lambda: reason("first") is None, 30)
         assert reason("wrong") == "bad_password"
+        server.logged("the alarm is over")
 
         # A rotation: the same version, then a new one under the new key.
         with Store.open(tmp_path / "store") as store:

@@ -22,7 +22,7 @@ from identengine.index import Book
 from identengine.model import Client, Did, DidStatus
 from identengine.options import IdentifyOptions
 from identengine.reasons import ReasonTable
-from identengine.store import Store
+from identengine.store.versions import Store
 from identengine.takeup import TakeUp
 
 CLIENTS = [Client(id=n, name=f"client {n}", notes="private") for n in range(1, 301)]

@@ -19,7 +19,7 @@ from identengine.loader import import_book
 from identengine.model import Account, Client, ClientStatus, Decision, Did, DidStatus, IdentBy, Request, SrcPolicy
 from identengine.options import IdentifyOptions
 from identengine.reasons import Reason, ReasonTable
-from identengine.store import Store
+from identengine.store.versions import Store
 from identengine.vault import Vault
 
 OPTIONS = IdentifyOptions(strict_ambiguity=True)

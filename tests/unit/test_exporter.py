@@ -15,7 +15,8 @@ from identengine.exporter import ExportError, Format, export_book
 from identengine.loader import import_book
 from identengine.model import Account, Client, ClientStatus, Did, DidStatus, IdentBy, SrcPolicy
 from identengine.rows import TABLES
-from identengine.store import Draft, Store
+from identengine.store.versions import Store
+from identengine.store.views import Draft
 from identengine.vault import Vault
 
 VAULT = Vault.from_text("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")

@@ -13,8 +13,8 @@ from identengine.errors import LoadError
 from identengine.importreport import ImportReport
 from identengine.loader import import_book
 from identengine.model import Account, ClientStatus, Did, DidStatus
-from identengine.store import Store
 from identengine.store import file as storefile
+from identengine.store.versions import Store
 from identengine.vault import Vault
 
 KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="

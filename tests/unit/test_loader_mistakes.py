@@ -8,7 +8,7 @@ import pytest
 
 from identengine.errors import LoadError
 from identengine.loader import import_book
-from identengine.store import Store
+from identengine.store.versions import Store
 from identengine.vault import Vault
 
 BOOKS = Path(__file__).parents[1] / "books"

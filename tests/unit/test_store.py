@@ -10,19 +10,12 @@ import pytest
 
 from identengine.errors import KeyFileError, StoreError
 from identengine.model import Account, Client, ClientStatus, Did, DidStatus, IdentBy
-from identengine.store import (
-    Change,
-    Changes,
-    Counts,
-    Draft,
-    Store,
-    VersionInfo,
-    field_changes,
-    rotate_key_file,
-)
 from identengine.store import file as storefile
 from identengine.store import history as storehistory
 from identengine.store import views as storeviews
+from identengine.store.format import Change, Changes, VersionInfo, field_changes
+from identengine.store.versions import Store, rotate_key_file
+from identengine.store.views import Counts, Draft
 from identengine.vault import Vault, key_id
 
 

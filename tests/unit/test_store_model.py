@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from identengine.model import Account, Client, Did, DidStatus, IdentBy
-from identengine.store import Change, Changes, Draft, Store
 from identengine.store import file as storefile
 from identengine.store import history as storehistory
 from identengine.store import views as storeviews
+from identengine.store.format import Change, Changes
+from identengine.store.versions import Store
+from identengine.store.views import Draft
 from identengine.vault import Vault
 
 Row = Client | Account | Did
