@@ -47,7 +47,12 @@ def put_rows(
 
 def ip_account(account_id: int, address: str, **fields: Any) -> Account:
     """Return an account of client 1 that is known by one address."""
-    known = {"client_id": 1, "name": f"account {account_id}", "ident_by": IdentBy.IP, "ident": (address,)}
+    known: dict[str, Any] = {
+        "client_id": 1,
+        "name": f"account {account_id}",
+        "ident_by": IdentBy.IP,
+        "ident": (address,),
+    }
     return Account(id=account_id, **(known | fields))
 
 

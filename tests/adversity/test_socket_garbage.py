@@ -10,6 +10,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from serving import HOST, Server, ip_account, put_rows, read_all, request, serving
@@ -78,7 +79,7 @@ def test_datagrams_of_all_sizes(server: Server) -> None:
             udp.send(b"{" * size)
             udp.send(request("ping", "x" * size)[:65507])
         udp.send(request("ping", "last"))
-        answers = []
+        answers: list[dict[str, Any]] = []
         while not answers or answers[-1].get("id") != "last":
             answers.append(json.loads(udp.recv(65536)))
     assert all(answer.get("error", {}).get("code") in (None, -32700, -32600) for answer in answers)

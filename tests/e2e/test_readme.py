@@ -36,7 +36,12 @@ def test_the_first_book_runs_as_it_stands(tmp_path: Path) -> None:
     script = block("example: first book").replace(". .venv/bin/activate\n", "")
     env = {"PATH": f"{scripts}:{os.environ['PATH']}", "HOME": str(tmp_path), "COLUMNS": "200"}
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "acme premium" in done.stdout

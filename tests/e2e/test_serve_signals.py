@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ def test_a_port_that_is_taken(folder: Path, server: Server, kind: str) -> None:
 
 def test_a_wrong_config(folder: Path) -> None:
     wrong = Server(folder, "[identify]\nrank = 'x'\n[log]\nlevl = 'info'\n", ready=False)
-    assert wrong.ended() in (1, 2)
+    assert wrong.ended() == 1
     assert "[identify] rank: one of" in wrong.log
     assert "[log] levl: no such key; level is the nearest name" in wrong.log
     assert "Traceback" not in wrong.log
@@ -153,11 +154,15 @@ def test_sighup_with_a_wrong_config_changes_nothing(server: Server) -> None:
     assert server.authorize(**GOOD)["accepted"]
 
 
+def logged_times(server: Server, line: str, times: int) -> bool:
+    return server.log.count(line) == times
+
+
 def test_sighup_says_what_cannot_change(server: Server) -> None:
     server.config.write_text(f'[store]\npath = "elsewhere"\n[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:1"]\n')
     for times in (1, 2):
         server.signal(signal.SIGHUP)
-        wait_for(lambda times=times: server.log.count("SIGHUP: changed: nothing") == times)
+        wait_for(partial(logged_times, server, "SIGHUP: changed: nothing", times))
     assert server.log.count("[store], [listen] cannot change while running") == 2
     assert server.authorize(**GOOD)["accepted"]
 

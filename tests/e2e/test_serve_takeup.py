@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,10 @@ class Caller:
                 time.sleep(0.002)  # leaves the server some of its core; it has to share the machine with us
 
 
+def has_taken_up(server: Server, version: int) -> bool:
+    return server.version() == version
+
+
 def test_a_new_version_is_served_within_a_second_and_nothing_is_lost_or_misanswered(tmp_path: Path) -> None:
     count = 10_000
     put_rows(tmp_path / "store", accounts_of(1, count), [CLIENT])
@@ -83,7 +88,7 @@ def test_a_new_version_is_served_within_a_second_and_nothing_is_lost_or_misanswe
             while not taken or (min(taken) > 1.0 and len(taken) < 5):
                 version = put_rows(tmp_path / "store", accounts_of(len(taken) + 2, count))
                 committed = time.monotonic()
-                wait_for(lambda version=version: server.version() == version)
+                wait_for(partial(has_taken_up, server, version))
                 taken.append(time.monotonic() - committed)
         print(f"taken up after {taken} s, slowest answer {caller.slowest * 1000:.1f} ms, {caller.asked} requests")
         assert len(caller.answers) == caller.asked
@@ -241,7 +246,8 @@ def test_passwords_and_their_keys(tmp_path: Path) -> None:
         def reason(password: str) -> str | None:
             result = server.authorize(name="acme", password=password, dst_number="1")
             assert result["accepted"] != ("reason" in result)
-            return result.get("reason")
+            found: str | None = result.get("reason")
+            return found
 
         server.logged("is not there")
         assert reason("first") == "internal_error"

@@ -58,7 +58,8 @@ def test_everything_arrives_in_order(store: Path) -> None:
     kinds = [type(frame) for frame in frames]
     assert kinds[0] is Header
     assert kinds[-1] is End
-    assert kinds[1:-1] == sorted(kinds[1:-1], key=[Clients, Accounts, Dids].index)
+    order: list[object] = [Clients, Accounts, Dids]
+    assert kinds[1:-1] == sorted(kinds[1:-1], key=order.index)
     assert frames[0].version == 2
     with Store.open(store, readonly=True) as opened:
         assert frames[0].hash_key == opened.hash_key
@@ -67,7 +68,8 @@ def test_everything_arrives_in_order(store: Path) -> None:
     runs = [run for frame in frames if isinstance(frame, Dids) for run in frame.runs]
     assert [client.id for client in clients] == [client.id for client in CLIENTS]
     assert [account.id for account in accounts] == [account.id for account in ACCOUNTS]
-    assert not any(row.notes for row in (*clients, *accounts))
+    assert not any(client.notes for client in clients)
+    assert not any(account.notes for account in accounts)
     assert frames[-1] == End(300, 500, len(runs))
 
 

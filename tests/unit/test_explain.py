@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -95,5 +97,5 @@ def test_a_crowded_address_is_cut_and_the_winner_is_there() -> None:
 
 
 @pytest.mark.parametrize("fields", [{"src_ip": "10.0.0"}, {"dst_number": "4\t4"}, {"direction": "sideways"}])
-def test_an_unusable_request_is_explained_by_its_decision_alone(fields: dict[str, str]) -> None:
+def test_an_unusable_request_is_explained_by_its_decision_alone(fields: dict[str, Any]) -> None:
     assert verdicts(engine_of(account(1)), **fields) == {}

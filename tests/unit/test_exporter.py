@@ -6,6 +6,7 @@ import gzip
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -158,7 +159,7 @@ def test_an_export_has_the_password_that_there_is_and_none_where_there_is_none(
     assert content(store) == EVERYTHING
 
 
-def _fields(account: Account) -> dict[str, object]:
+def _fields(account: Account) -> dict[str, Any]:
     return {name: getattr(account, name) for name in account.__struct_fields__}
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ def account(number: int, ident: str, **fields: object) -> Account:
     return Account(id=number, client_id=1, name="A", ident_by=IdentBy.IP, ident=(ident,), **fields)  # type: ignore[arg-type]
 
 
-def found(accounts: list[Account], src_ip: str, dst_number: str = "44", **fields: str) -> int | str | None:
+def found(accounts: list[Account], src_ip: str, dst_number: str = "44", **fields: Any) -> int | str | None:
     engine = Engine(ReasonTable(), None)
     engine.take_up(build(OPTIONS, 1, bytes(32), [CLIENT], accounts, []))
     decision = engine.identify(Request(src_ip=src_ip, dst_number=dst_number, **fields), OPTIONS)

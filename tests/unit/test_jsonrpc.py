@@ -68,7 +68,7 @@ def silent(message: object) -> None:
     assert responder().stream([raw], PEER) == (b"", False)
 
 
-def call(method: str = "authorize", params: object = None, **members: object) -> dict[str, object]:
+def call(method: object = "authorize", params: object = None, **members: object) -> dict[str, object]:
     message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params} | members
     return {name: value for name, value in message.items() if value is not ...}
 

@@ -98,13 +98,11 @@ def test_depth_limit() -> None:
 
 def test_pending() -> None:
     stream = JsonStream(LIMIT)
-    assert not stream.pending
-    stream.feed(b" \n")
-    assert not stream.pending
-    stream.feed(b'{"a"')
-    assert stream.pending
-    stream.feed(b":1}")
-    assert not stream.pending
+    seen = [stream.pending]
+    for piece in (b" \n", b'{"a"', b":1}"):
+        stream.feed(piece)
+        seen.append(stream.pending)
+    assert seen == [False, False, True, False]
 
 
 values = st.recursive(

@@ -29,7 +29,7 @@ def account(**cells: object) -> Account:
 def mistakes(**cells: object) -> list[tuple[str | None, str | None, str]]:
     with pytest.raises(RowError) as caught:
         account(**cells)
-    return [tuple(mistake) for mistake in caught.value.mistakes]
+    return [(mistake.column, mistake.value, mistake.expected) for mistake in caught.value.mistakes]
 
 
 def one_mistake(**cells: object) -> str:
@@ -293,7 +293,8 @@ def test_a_password_is_kept_cleared_and_set(vault: Vault) -> None:
     first = account_from(ACCOUNT | {"password": "s3cret"}, None, vault)
     assert first.password is not None
     assert first.password.startswith("enc:")
-    for nothing in ({}, {"password": ""}, {"password": None}):
+    nothings: list[dict[str, object]] = [{}, {"password": ""}, {"password": None}]
+    for nothing in nothings:
         assert account_from(ACCOUNT | nothing, first, vault).password == first.password
     assert account_from(ACCOUNT | {"password": "-"}, first, vault).password is None
     other = account_from(ACCOUNT | {"password": "0ther"}, first, vault)
