@@ -101,7 +101,7 @@ class Engine:
             return self._reject(Reason.NOT_READY, None, None)
         asked = query.read(request, book)
         if isinstance(asked, Unusable):
-            return self._unusable(asked, book)
+            return self._reject(asked.reason, book.version, asked.direction, field=asked.field, value=asked.value)
         found = self._find(asked, options, book)
         if isinstance(found, Reason):
             return self._reject(found, book.version, asked.direction)
@@ -133,42 +133,30 @@ class Engine:
         direction = asked.direction
         if owner.blocked:
             return self._reject(Reason.CLIENT_BLOCKED, book.version, direction, bearer)
+        src_number, src_rewritten = asked.src_number, False
         dst_number = asked.dst_number
+        host = port = protocol = proxy = None
         if direction is Direction.ORIGINATION:
             dst_number = dst_number[len(bearer.tech_prefix) :]
-        if not dst_number:
-            return self._reject(Reason.INVALID_DESTINATION, book.version, direction, bearer)
-        unreserved = True if reserve else None  # until the set of calls is here every call is (engine.md 5.10)
-        if direction is Direction.TERMINATION:
+            if not dst_number:
+                return self._reject(Reason.INVALID_DESTINATION, book.version, direction, bearer)
+            shown = policy.shown_number(account, src_number, asked.call_id, book.dids, book.hash_key)
+            if isinstance(shown, Reason):
+                return self._reject(shown, book.version, direction, bearer)
+            src_number, src_rewritten = shown
+            rate_table = account.orig_rate_table or owner.rate_table
+            routing_plan = account.orig_routing_plan or owner.routing_plan
+            tag = account.orig_tag
+        else:
+            if not dst_number:
+                return self._reject(Reason.INVALID_DESTINATION, book.version, direction, bearer)
             if found.matched_by == "account_id":
                 dst_number = bearer.tech_prefix + dst_number
-            return Decision(
-                accepted=True,
-                account_id=account.id,
-                account_name=account.name,
-                client_id=account.client_id,
-                client_name=owner.client.name,
-                direction=direction,
-                version=book.version,
-                matched_by=found.matched_by,
-                matched=found.matched,
-                ambiguous=found.ambiguous,
-                tech_prefix=account.tech_prefix,
-                src_number=asked.src_number,
-                src_rewritten=False,
-                dst_number=dst_number,
-                rate_table=account.term_rate_table or owner.term_rate_table,
-                tag=account.term_tag,
-                unreserved=unreserved,
-                host=_host(account),
-                port=account.term_port,
-                protocol=account.term_protocol,
-                proxy=account.term_proxy,
-            )
-        shown = policy.shown_number(account, asked.src_number, asked.call_id, book.dids, book.hash_key)
-        if isinstance(shown, Reason):
-            return self._reject(shown, book.version, direction, bearer)
-        src_number, src_rewritten = shown
+            rate_table = account.term_rate_table or owner.term_rate_table
+            routing_plan = None
+            tag = account.term_tag
+            host, port = _host(account), account.term_port
+            protocol, proxy = account.term_protocol, account.term_proxy
         return Decision(
             accepted=True,
             account_id=account.id,
@@ -184,52 +172,41 @@ class Engine:
             src_number=src_number,
             src_rewritten=src_rewritten,
             dst_number=dst_number,
-            rate_table=account.orig_rate_table or owner.rate_table,
-            routing_plan=account.orig_routing_plan or owner.routing_plan,
-            tag=account.orig_tag,
-            unreserved=unreserved,
-        )
-
-    def _unusable(self, asked: Unusable, book: Book) -> Decision:
-        codes = self.reasons.codes(asked.reason)
-        return Decision(
-            accepted=False,
-            direction=asked.direction,
-            version=book.version,
-            reason=asked.reason,
-            sip_code=codes.sip_code,
-            q850=codes.q850,
-            field=asked.field,
-            value=asked.value,
+            rate_table=rate_table,
+            routing_plan=routing_plan,
+            tag=tag,
+            unreserved=True if reserve else None,  # until the set of calls is here, every call is (engine.md 5.10)
+            host=host,
+            port=port,
+            protocol=protocol,
+            proxy=proxy,
         )
 
     def _reject(
-        self, reason: Reason, version: int | None, direction: Direction | None, bearer: Bearer | None = None
+        self,
+        reason: Reason,
+        version: int | None,
+        direction: Direction | None,
+        bearer: Bearer | None = None,
+        field: str | None = None,
+        value: str | None = None,
     ) -> Decision:
         """Answer a reject; it names the account only where one was found (engine.md 3.7)."""
-        if bearer is None:
-            codes = self.reasons.codes(reason)
-            return Decision(
-                accepted=False,
-                direction=direction,
-                version=version,
-                reason=reason,
-                sip_code=codes.sip_code,
-                q850=codes.q850,
-            )
-        account = bearer.account
-        codes = self.reasons.codes(reason, account.id)
+        account = bearer.account if bearer else None
+        codes = self.reasons.codes(reason, account.id if account else None)
         return Decision(
             accepted=False,
-            account_id=account.id,
-            account_name=account.name,
-            client_id=account.client_id,
-            client_name=bearer.owner.client.name,
+            account_id=account.id if account else None,
+            account_name=account.name if account else None,
+            client_id=account.client_id if account else None,
+            client_name=bearer.owner.client.name if bearer else None,
             direction=direction,
             version=version,
             reason=reason,
             sip_code=codes.sip_code,
             q850=codes.q850,
+            field=field,
+            value=value,
         )
 
     def _reveal(self, token: str) -> str:
