@@ -1,0 +1,168 @@
+"""How a running server takes up a new version: time from commit to service, and what callers notice meanwhile.
+
+``python -m benchmarks.takeup [--accounts N …] [--quick]``. A real server with a book of N accounts is asked
+without pause over UDP by one caller; an edit of one account is committed; the time until an answer names the new
+version is taken, and the longest time that an answer took before, during and after. Each answer is checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from benchmarks import books
+from identengine.model import Account, Request
+from identengine.store.versions import Store
+from identengine.store.views import Draft
+
+SIZES = (10_000, 100_000, 1_000_000)
+QUICK = (10_000,)
+EDITS = 3
+_PATIENCE = 300.0
+
+
+class Figures(NamedTuple):
+    """What one size gave; seconds, of the edits the median, of the answers the worst."""
+
+    accounts: int
+    start: float
+    served: float
+    worst_before: float
+    worst_during: float
+    pause: str
+    resident_mib: int
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--accounts", type=int, nargs="*", default=None)
+    parser.add_argument("--quick", action="store_true")
+    given = parser.parse_args()
+    print(f"{'accounts':>10}{'start s':>10}{'served after s':>16}", end="")
+    print(f"{'worst answer ms, idle':>23}{'while taken up':>16}{'longest step':>14}{'RSS MiB':>9}")
+    for accounts in given.accounts or (QUICK if given.quick else SIZES):
+        figures = measure(accounts)
+        print(f"{figures.accounts:>10}{figures.start:>10.2f}{figures.served:>16.2f}", end="")
+        print(f"{figures.worst_before * 1e3:>23.1f}{figures.worst_during * 1e3:>16.1f}", end="")
+        print(f"{figures.pause:>14}{figures.resident_mib:>9}", flush=True)
+
+
+def measure(accounts: int) -> Figures:
+    """Return the figures of one size of book."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        made = books.make(accounts)
+        request, expected = made.requests["single"][0]
+        edited = made.accounts[-1]
+        _store(folder / "store", made)
+        del made
+        config = folder / "identengine.toml"
+        config.write_text(f'[store]\npath = "{folder}/store"\n[listen]\nudp = ["127.0.0.1:0"]\ntcp = []\n')
+        command = [sys.executable, "-m", "identengine", "serve", "--config", str(config)]
+        log = (folder / "log").open("w+")
+        began = time.perf_counter()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as server:  # noqa: S603
+            try:
+                port = _ready(server)
+                start = time.perf_counter() - began
+                caller = _Caller(port, request, expected)
+                caller.ask_until(time.perf_counter() + 1.0)
+                worst_before, caller.worst = caller.worst, 0.0
+                taken = sorted(_edit(folder / "store", edited, number, caller) for number in range(EDITS))
+                resident = _resident_mib(server.pid)
+            finally:
+                server.send_signal(signal.SIGTERM)
+        log.seek(0)
+        pauses = re.findall(r"longest (?:pause|step) ([\d.]+ ms)", log.read())
+        pause = pauses[-1] if pauses else "-"
+        return Figures(accounts, start, taken[EDITS // 2], worst_before, caller.worst, pause, resident)
+
+
+class _Caller:
+    """Asks one thing at a time, checks the answer, and keeps the longest time that one took."""
+
+    def __init__(self, port: int, request: Request, expected: int | None) -> None:
+        self.worst = 0.0
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.connect(("127.0.0.1", port))
+        params = {name: value for name, value in msgspec.structs.asdict(request).items() if value is not None}
+        message = {"jsonrpc": "2.0", "id": 1, "method": "identify", "params": params}
+        self._message = msgspec.json.encode(message)
+        self._expected = expected
+
+    def ask(self) -> int:
+        """Ask once; returns the version that answered."""
+        began = time.perf_counter()
+        self._socket.send(self._message)
+        if not select.select([self._socket], [], [], 5.0)[0]:
+            raise AssertionError("an answer was lost")
+        result = msgspec.json.decode(self._socket.recv(2048))["result"]
+        self.worst = max(self.worst, time.perf_counter() - began)
+        if result.get("account_id") != self._expected:
+            raise AssertionError(f"a wrong answer: {result}")
+        return int(result["version"])
+
+    def ask_until(self, end: float) -> None:
+        """Ask until a time has come."""
+        while time.perf_counter() < end:
+            self.ask()
+
+
+def _edit(store: Path, account: Account, number: int, caller: _Caller) -> float:
+    """Commit one changed account; returns the seconds until the server answers by it."""
+
+    def edit(draft: Draft) -> None:
+        draft.put_account(msgspec.structs.replace(account, notes=f"edit {number}"))
+
+    with Store.open(store) as opened:
+        version = opened.change("benchmark", "edit", edit)[0].version
+    committed = time.perf_counter()
+    while caller.ask() < version:
+        if time.perf_counter() - committed > _PATIENCE:
+            raise AssertionError("the new version was never served")
+    return time.perf_counter() - committed
+
+
+def _store(path: Path, made: books.Book) -> None:
+    def fill(draft: Draft) -> None:
+        for client in made.clients:
+            draft.put_client(client)
+        for account in made.accounts:
+            draft.put_account(account)
+        for did in made.dids:
+            draft.put_did(did)
+
+    with Store.open(path, create=True) as opened:
+        opened.change("benchmark", "a made-up book", fill)
+
+
+def _ready(server: subprocess.Popen[str]) -> int:
+    """Wait until the server is ready; returns its UDP port."""
+    port = 0
+    for line in server.stdout or ():
+        if line.startswith("listening udp"):
+            port = int(line.rpartition(":")[2])
+        if line.strip() == "READY":
+            return port
+    raise AssertionError("the server did not start")
+
+
+def _resident_mib(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) // 1024
+
+
+if __name__ == "__main__":
+    main()
