@@ -15,7 +15,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks import books
-from identengine import index, matching, query
+from identengine import builder, matching, query
 from identengine.engine import Ask, Engine
 from identengine.index import Book
 from identengine.matching import Match
@@ -32,7 +32,7 @@ KINDS = ("single", "network", "name", "ani", "miss")
 @cache
 def _made(accounts: int) -> tuple[books.Book, Book]:
     made = books.make(accounts)
-    built = index.build(OPTIONS, 1, bytes(32), made.clients, made.accounts, made.dids)
+    built = builder.build(OPTIONS, 1, bytes(32), made.clients, made.accounts, made.dids)
     gc.collect()
     gc.freeze()
     return made, built

@@ -13,12 +13,11 @@ from typing import Literal
 import msgspec
 
 from identengine import explain, matching, policy, query
-from identengine.addresses import parse_network
 from identengine.errors import KeyFileError
 from identengine.explain import Explanation
 from identengine.index import Bearer, Book
 from identengine.matching import Match
-from identengine.model import Account, Decision, Direction, IdentBy, Request
+from identengine.model import Decision, Direction, Request
 from identengine.options import IdentifyOptions
 from identengine.query import Query, Unusable
 from identengine.reasons import Reason, ReasonTable
@@ -155,7 +154,7 @@ class Engine:
             rate_table = account.term_rate_table or owner.term_rate_table
             routing_plan = None
             tag = account.term_tag
-            host, port = _host(account), account.term_port
+            host, port = bearer.host, account.term_port
             protocol, proxy = account.term_protocol, account.term_proxy
         return Decision(
             accepted=True,
@@ -213,14 +212,3 @@ class Engine:
         if self.vault is None:
             raise KeyFileError("the book holds passwords, but there is no key to read them with")
         return self.vault.reveal(token)
-
-
-def _host(account: Account) -> str | None:
-    """Say where to send a call: None leaves it to the switch (engine.md 3.9)."""
-    if account.ident_by is IdentBy.ANI:
-        return account.term_routing_ip
-    if account.ident_by is IdentBy.IP:
-        for item in account.ident:
-            if parse_network(item)[0].single:
-                return item.partition("/")[0]
-    return None

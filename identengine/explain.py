@@ -29,6 +29,9 @@ from identengine.options import IdentifyOptions
 from identengine.query import Query
 from identengine.reasons import Reason
 
+_ORDER = {"": 0, "rank": 2}
+"""How the best group is shown: the one that was found, those equal to it, the others."""
+
 MOST = 1000
 """Candidates shown at most, so that explaining a crowded address holds nobody up."""
 
@@ -88,7 +91,7 @@ def _candidates(
         verdicts = _verdicts(kind, found[1], query, options, reveal, outcome) if found else {}
         if found is not None:
             # Those that matter first, however crowded the address is.
-            for bearer in found[1]:
+            for bearer in sorted(found[1], key=lambda bearer: _ORDER.get(verdicts[bearer.account.id] or "", 1)):
                 yield _candidate(kind, found[0], bearer, options, verdicts[bearer.account.id])
         seen = set(verdicts)
         for bucket in outwards(innermost):
@@ -139,7 +142,7 @@ def _absent(book: Book, query: Query, options: IdentifyOptions) -> Iterator[Cand
                 why = unmet(bearer, query, options) or Reason.ACCOUNT_DISABLED
                 yield _candidate(kind, bucket, bearer, options, why.value)
     denied = book.enabled[Direction.ORIGINATION].denied.get(query.name or "")
-    if denied is not None and query.direction is Direction.ORIGINATION:
+    if denied is not None and "name" in book.classes and query.direction is Direction.ORIGINATION:
         for bearer in denied.bearers():
             yield _candidate("name", denied, bearer, options, "passwordless_name")
     other = Direction.TERMINATION if query.direction is Direction.ORIGINATION else Direction.ORIGINATION

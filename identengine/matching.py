@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from identengine.credentials import verifies
-from identengine.index import Bearer, Book, Bucket, IndexClass, Lookup
+from identengine.index import Bearer, Book, Bucket, Group, IndexClass, Lookup, Shape
 from identengine.model import Direction
 from identengine.options import IdentifyOptions
 from identengine.query import Query
@@ -81,7 +81,9 @@ def bucket_of(kind: IndexClass, lookup: Lookup, query: Query) -> Bucket | None:
 
 
 def best_group(innermost: Bucket, query: Query, options: IdentifyOptions) -> tuple[Bucket, list[Bearer]] | None:
-    """Return the best bucket and tech prefix that hold a candidate, with all their candidates (3.3).
+    """Return the best bucket and tech prefix that hold a candidate, with their candidates (3.3).
+
+    All of them, or of a large group at least those that rank best.
 
     Mask first: the first one on the way outwards. Tech prefix first: the longest prefix, and of equal ones the
     first on that way.
@@ -92,16 +94,21 @@ def best_group(innermost: Bucket, query: Query, options: IdentifyOptions) -> tup
     prefix_first = options.rank == "tech_prefix_first"
     bucket: Bucket | None = innermost
     while bucket is not None:
-        groups = bucket.groups if bucket.by_prefix is None else bucket.beginning(dst_number)
+        groups = bucket.groups if bucket.crowd is None else bucket.beginning(dst_number)
         for group in groups:
-            tech_prefix = group[0].tech_prefix
+            tech_prefix = group.tech_prefix
             if not dst_number.startswith(tech_prefix):
                 continue
             if len(tech_prefix) <= length:
                 break
-            candidates = [
-                bearer for bearer in group if not bearer.constrained or unmet(bearer, query, options) is None
-            ]
+            if group.by_constraints and matches_all(options):
+                candidates = by_constraints(group, query)
+            else:
+                candidates = [
+                    bearer
+                    for bearer in group.bearers
+                    if not bearer.constrained or unmet(bearer, query, options) is None
+                ]
             if candidates:
                 if not prefix_first:
                     return bucket, candidates
@@ -127,13 +134,28 @@ def unmet(bearer: Bearer, query: Query, options: IdentifyOptions) -> Reason | No
     return None
 
 
-def specificity(bearer: Bearer, options: IdentifyOptions) -> tuple[bool, bool, bool]:
+def matches_all(options: IdentifyOptions) -> bool:
+    """Whether every constraint counts; where ``match_*`` is ``never`` the look-ups by constraint do not hold."""
+    return options.match_port == "always" and options.match_protocol == "always"
+
+
+def by_constraints(group: Group, query: Query) -> list[Bearer]:
+    """Return the candidates of a large group that rank best, found by what the request brings."""
+    for (gateway, port, protocol), bearers in group.by_constraints:
+        wanted = (
+            query.gateway if gateway else None,
+            query.src_port if port else None,
+            query.protocol if protocol else None,
+        )
+        if found := bearers.get(wanted):
+            return list(found)
+    return []
+
+
+def specificity(bearer: Bearer, options: IdentifyOptions) -> Shape:
     """Rank candidates of one mask and tech prefix, the greatest first (3.3): gateway, port, protocol set."""
-    return (
-        bearer.gateways is not None,
-        bearer.port is not None and options.match_port == "always",
-        bearer.protocol is not None and options.match_protocol == "always",
-    )
+    gateway, port, protocol = bearer.shape
+    return gateway, port and options.match_port == "always", protocol and options.match_protocol == "always"
 
 
 def most_specific(candidates: list[Bearer], options: IdentifyOptions) -> list[Bearer]:
@@ -175,14 +197,26 @@ def _why_none(book: Book, query: Query, options: IdentifyOptions) -> Reason:
     for kind in book.classes:
         bucket = bucket_of(kind, lookup, query)
         while bucket is not None:
-            for bearer in bucket.distinct or bucket.bearers():
-                reason = unmet(bearer, query, options)
-                # No account here is a candidate; whose constraints all hold has failed by its tech prefix.
-                furthest = max(furthest, FURTHEST.index(reason or Reason.TECH_PREFIX_MISMATCH))
-                if furthest == len(FURTHEST) - 1:
-                    return Reason.TECH_PREFIX_MISMATCH
+            furthest = max(furthest, nearest_miss(bucket, query, options))
             bucket = bucket.wider
     return FURTHEST[furthest] if furthest >= 0 else Reason.UNKNOWN_SOURCE
+
+
+def nearest_miss(bucket: Bucket, query: Query, options: IdentifyOptions) -> int:
+    """Return how far in :data:`FURTHEST` the nearest account of a bucket got that holds no candidate."""
+    crowd = bucket.crowd
+    if crowd is None or not matches_all(options):
+        reasons = (unmet(bearer, query, options) for bearer in bucket.bearers())
+        return max(FURTHEST.index(reason) for reason in reasons if reason is not None)
+    gateways = [gateway for gateway in (None, query.gateway) if gateway in crowd.gateways]
+    if not gateways:
+        return FURTHEST.index(Reason.GATEWAY_MISMATCH)
+    protocols = [(g, p) for g in gateways for p in (None, query.protocol) if (g, p) in crowd.protocols]
+    if not protocols:
+        return FURTHEST.index(Reason.PROTOCOL_MISMATCH)
+    if not any((g, port, p) in crowd.ports for g, p in protocols for port in (None, query.src_port)):
+        return FURTHEST.index(Reason.PORT_MISMATCH)
+    return FURTHEST.index(Reason.TECH_PREFIX_MISMATCH)
 
 
 def disabled_buckets(book: Book, query: Query) -> Iterator[tuple[IndexClass, Bucket]]:

@@ -106,8 +106,11 @@ def read(request: Request, book: Book) -> Query | Unusable:
     name = request.name
     if name is not None:
         name = name.strip() or None
-    if name is None and request.digest is not None and request.digest.username is not None:
-        name = request.digest.username.strip() or None
+    digest = request.digest
+    if digest is not None and not any(field and not field.isspace() for field in msgspec.structs.astuple(digest)):
+        digest = None  # every field is absent: nothing was brought (2.3)
+    if name is None and digest is not None and digest.username is not None:
+        name = digest.username.strip() or None
     ani = src_number
     if direction is Direction.TERMINATION:
         ani = national(dst_number, book.prefixes) or None
@@ -124,7 +127,7 @@ def read(request: Request, book: Book) -> Query | Unusable:
         dst_number,
         ani,
         request.password,
-        request.digest,
+        digest,
         request.call_id if request.call_id and not request.call_id.isspace() else None,
     )
 

@@ -30,10 +30,11 @@ import msgspec
 
 from identengine import bookstream
 from identengine.bookstream import Accounts, Clients, Dids, End, Header
+from identengine.builder import BookBuilder
 from identengine.config import StoreConfig
 from identengine.engine import Engine
 from identengine.errors import IdentengineError, KeyFileError, StoreError, WireError
-from identengine.index import Book, BookBuilder
+from identengine.index import Book
 from identengine.options import IdentifyOptions
 from identengine.vault import Vault, default_key_file, key_id
 

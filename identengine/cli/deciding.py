@@ -159,8 +159,8 @@ def _build(snapshot: Snapshot, options: IdentifyOptions) -> Book:
     from itertools import groupby
     from operator import itemgetter
 
+    from identengine.builder import BookBuilder
     from identengine.dids import pack
-    from identengine.index import BookBuilder
 
     builder = BookBuilder(options, snapshot.version, snapshot.hash_key)
     total = snapshot.counts.clients + snapshot.counts.accounts + snapshot.counts.dids

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from examples import ACCOUNTS, CLIENTS, EXAMPLES, Example
 
-from identengine import index
+from identengine import builder
 from identengine.engine import Engine
 from identengine.model import Account, Client, Request
 from identengine.options import IdentifyOptions
@@ -28,7 +28,7 @@ def test_worked_example(example: Example, method: str) -> None:
     ]
     options = IdentifyOptions(**example.options)
     engine = Engine(ReasonTable(), vault)
-    engine.take_up(index.build(options, 3, bytes(32), clients, sealed, []))
+    engine.take_up(builder.build(options, 3, bytes(32), clients, sealed, []))
 
     answer = msgspec.to_builtins(getattr(engine, method)(Request(**example.request), options))
 

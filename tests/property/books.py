@@ -434,6 +434,8 @@ def _credentials(source: Source, account: Account, values: dict[str, Any]) -> No
         values["password"] = password
     if kind > 4:  # at 5 both are brought
         digest = random_digest(source, values["name"] or source.pick(NAMES), password)
+        if source.chance(5):
+            digest = Digest(username=" ", realm="")  # a switch that always sends the object
         values["digest"] = digest
         if source.chance(50):
             values["name"] = None  # then the digest names its username

@@ -261,9 +261,12 @@ def validated(request: Request, direction: str, options: IdentifyOptions) -> tup
     except ValueError:
         src = ""
 
+    digest = request.digest
+    if digest is not None and not any(trimmed(getattr(digest, field)) for field in digest.__struct_fields__):
+        digest = None  # 2.3: empty fields are absent ones, so nothing was brought
     name = trimmed(request.name)
-    if name is None and request.digest is not None:  # interfaces.md 3: a digest without name names its username
-        name = trimmed(request.digest.username)
+    if name is None and digest is not None:  # interfaces.md 3: a digest without name names its username
+        name = trimmed(digest.username)
     asked = Asked(
         src_ip=src_ip,
         src_port=src_port,
@@ -271,7 +274,7 @@ def validated(request: Request, direction: str, options: IdentifyOptions) -> tup
         gateway=trimmed(request.gateway),
         name=name,
         password=request.password,  # 2.3: not trimmed, an empty one was brought
-        digest=request.digest,
+        digest=digest,
         src_number=src or None,
         dst_number=dst or None,
     )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 from typing import Any
+from unittest import mock
 
 import msgspec
 from books import Case
 from oracle import CODES, Rows
 
-from identengine import index
+from identengine import builder
 from identengine.engine import Engine
 from identengine.model import Account
 from identengine.reasons import STANDARD, Codes, Reason, ReasonTable
@@ -29,8 +30,13 @@ def sealed(account: Account) -> Account:
     return msgspec.structs.replace(account, password=_tokens[account.password])
 
 
-def engine_of(case: Case, rows: Rows | None = None, hash_key: bytes = HASH_KEY) -> Engine:
-    """An engine that serves the case; ``rows`` stand in for the case's own (in another order)."""
+def engine_of(
+    case: Case, rows: Rows | None = None, hash_key: bytes = HASH_KEY, crowded: int = builder.CROWDED
+) -> Engine:
+    """An engine that serves the case; ``rows`` stand in for the case's own (in another order).
+
+    With a small ``crowded`` a few accounts on one ident value are found as thousands would be.
+    """
     rows = rows or case.rows
     for_all: dict[Reason, Codes] = {}
     for_account: dict[int, dict[Reason, Codes]] = {}
@@ -40,7 +46,8 @@ def engine_of(case: Case, rows: Rows | None = None, hash_key: bytes = HASH_KEY) 
         codes[reason] = Codes(sip_code, q850, STANDARD[reason].h323)
     engine = Engine(ReasonTable(for_all, for_account), VAULT)
     accounts = [sealed(account) for account in rows.accounts]
-    engine.take_up(index.build(case.options, rows.version, hash_key, rows.clients, accounts, rows.dids))
+    with mock.patch.object(builder, "CROWDED", crowded):
+        engine.take_up(builder.build(case.options, rows.version, hash_key, rows.clients, accounts, rows.dids))
     return engine
 
 

@@ -35,6 +35,7 @@ from oracle import (
 )
 from subject import engine_of, fields
 
+from identengine import builder
 from identengine.engine import Engine
 from identengine.model import Request
 from identengine.options import IdentifyOptions
@@ -43,6 +44,8 @@ LONG = os.environ.get("IDENTENGINE_LONG") == "1"
 REQUESTS = 40
 """Requests to each book."""
 BOOKS = 5_200 if LONG else 500
+CROWDED = (1, builder.CROWDED)
+"""Every other book is found through as if each address were shared by thousands."""
 
 
 def compare(engine: Engine, case: Case, request: Request, options: IdentifyOptions, mode: str) -> Expected:
@@ -62,7 +65,7 @@ def test_every_answer_is_that_of_the_linear_reading() -> None:
         source = Seeded(number)
         case = random_case(source)
         assert_sound(case.rows)
-        engine = engine_of(case)
+        engine = engine_of(case, crowded=CROWDED[number % 2])
         for _ in range(REQUESTS):
             request, options = random_request(source, case), case.options_for(random_switch(source))
             expected = compare(engine, case, request, options, source.pick(("authorize", "identify")))
@@ -84,9 +87,10 @@ def test_small_books_that_shrink(
     drawn: tuple[Case, list[tuple[Request, tuple[str | None, str | None]]]],
 ) -> None:
     case, asked = drawn
-    engine = engine_of(case)
+    engine, crowded = engine_of(case), engine_of(case, crowded=1)
     for request, switch in asked:
         compare(engine, case, request, case.options_for(switch), "authorize")
+        compare(crowded, case, request, case.options_for(switch), "authorize")
 
 
 def test_the_order_of_import_changes_no_field() -> None:
@@ -106,7 +110,7 @@ def test_explain_decides_as_identify_and_shows_every_account_that_the_request_hi
     for number in range(60):
         source = Seeded(f"explain {number}")
         case = random_case(source)
-        engine = engine_of(case)
+        engine = engine_of(case, crowded=CROWDED[number % 2])
         for _ in range(REQUESTS):
             request, options = random_request(source, case), case.options_for(random_switch(source))
             if request.call_id is None:

@@ -12,9 +12,9 @@ import pytest
 
 from identengine import demo
 from identengine.addresses import format_network, parse_network
+from identengine.builder import build
 from identengine.engine import Engine
 from identengine.importreport import ImportReport
-from identengine.index import build
 from identengine.loader import import_book
 from identengine.model import Account, Client, ClientStatus, Decision, Did, DidStatus, IdentBy, Request, SrcPolicy
 from identengine.options import IdentifyOptions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from identengine import index
+from identengine import builder
 from identengine.engine import Ask, Engine
 from identengine.errors import StoreError
 from identengine.model import Account, Client, Decision, IdentBy, Request
@@ -19,7 +19,7 @@ REQUEST = Request(src_ip="10.0.0.5", dst_number="44")
 
 def engine_of(*accounts: Account, reasons: ReasonTable | None = None) -> Engine:
     engine = Engine(reasons or ReasonTable(), None)
-    engine.take_up(index.build(OPTIONS, 7, bytes(32), [CLIENT], accounts, []))
+    engine.take_up(builder.build(OPTIONS, 7, bytes(32), [CLIENT], accounts, []))
     return engine
 
 
@@ -74,4 +74,4 @@ def test_authorize_says_that_nothing_was_reserved_and_identify_says_nothing() ->
 )
 def test_a_book_that_hangs_together_badly_is_not_built(clients: list[Client], message: str) -> None:
     with pytest.raises(StoreError, match=message):
-        index.build(OPTIONS, 1, bytes(32), clients, [ACCOUNT], [])
+        builder.build(OPTIONS, 1, bytes(32), clients, [ACCOUNT], [])

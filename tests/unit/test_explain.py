@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from identengine import explain, index
+from identengine import builder, explain
 from identengine.engine import Engine
 from identengine.model import Account, Client, ClientStatus, IdentBy, Request
 from identengine.options import IdentifyOptions
@@ -22,7 +22,7 @@ def account(number: int, **fields: object) -> Account:
 def engine_of(*accounts: Account, options: IdentifyOptions = OPTIONS) -> Engine:
     clients = [Client(id=1, name="one"), Client(id=2, name="two", status=ClientStatus.BLOCKED)]
     engine = Engine(ReasonTable(), None)
-    engine.take_up(index.build(options, 7, bytes(32), clients, accounts, []))
+    engine.take_up(builder.build(options, 7, bytes(32), clients, accounts, []))
     return engine
 
 
@@ -94,6 +94,22 @@ def test_a_crowded_address_is_cut_and_the_winner_is_there() -> None:
     assert len(explanation.candidates) == explain.MOST
     assert explanation.candidates[0].account_id == 1040
     assert explanation.candidates[0].ruled_out_by is None
+
+
+def test_the_winner_of_a_large_group_is_shown_though_its_id_is_the_highest() -> None:
+    crowd = [account(number) for number in range(1, explain.MOST + 400)]
+    last = account(9999, gateways=("g",))
+    explanation = engine_of(*crowd, last).explain(
+        Request(src_ip="10.0.0.5", dst_number="44", gateway="g"), OPTIONS
+    )
+    assert explanation.cut
+    assert explanation.candidates[0].account_id == explanation.decision.account_id == 9999
+
+
+def test_a_class_that_is_not_configured_shows_nobody() -> None:
+    by_address = msgspec.structs.replace(OPTIONS, classes=("ip",))
+    engine = engine_of(account(12, ident_by=IdentBy.NAME, ident=("bob",)), options=by_address)
+    assert verdicts(engine, by_address, name="bob") == {}
 
 
 @pytest.mark.parametrize("fields", [{"src_ip": "10.0.0"}, {"dst_number": "4\t4"}, {"direction": "sideways"}])

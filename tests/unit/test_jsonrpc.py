@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from identengine.builder import build
 from identengine.engine import Engine
-from identengine.index import build
 from identengine.model import Account, Client, Decision, IdentBy, Request
 from identengine.options import IdentifyOptions
 from identengine.reasons import ReasonTable
