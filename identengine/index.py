@@ -72,7 +72,7 @@ class Group(msgspec.Struct, frozen=True, gc=False):
     tech_prefix: str
     bearers: tuple[Bearer, ...]
     by_constraints: tuple[tuple[Shape, dict[Constraints, tuple[Bearer, ...]]], ...] = ()
-    """Of more than :data:`~identengine.builder.CROWDED` accounts: by shape, best first, who has which constraints."""
+    """Of more than :data:`~identengine.builder.CROWDED` accounts: by shape, best first, who has what."""
 
 
 class Crowd(msgspec.Struct, frozen=True, gc=False):
