@@ -29,6 +29,8 @@ from identengine.store.versions import Store
 
 ROWS = 128
 """Clients or accounts in a frame: some 30 KiB, decoded in a fraction of a millisecond."""
+IDENTS = 1024
+"""Idents of the accounts in a frame after which it ends, since an account may have a hundred thousand."""
 _DID_BYTES = 16384
 _LARGEST_FRAME = 64 * 1024 * 1024  # 128 accounts of thousands of addresses each are not near it
 
@@ -131,11 +133,15 @@ def stream(store: Path, version: int | None, prefixes: Iterable[str], write: Cal
 
 def _some(rows: Iterable[Row]) -> Iterator[list[Row]]:
     """Yield the rows by the frame."""
-    every = iter(rows)
-    while some := [
-        msgspec.structs.replace(row, notes=None) if row.notes is not None else row
-        for row in itertools.islice(every, ROWS)
-    ]:
+    some: list[Row] = []
+    idents = 0
+    for row in rows:
+        some.append(msgspec.structs.replace(row, notes=None) if row.notes is not None else row)
+        idents += len(row.ident) if isinstance(row, Account) else 0
+        if len(some) == ROWS or idents >= IDENTS:
+            yield some
+            some, idents = [], 0
+    if some:
         yield some
 
 

@@ -17,7 +17,7 @@ import msgspec
 from identengine.errors import LoadError, Problem
 from identengine.importreport import ImportReport, Problems, Tally
 from identengine.model import Account, Client
-from identengine.resellers import loops
+from identengine.resellers import SHOWN, loops
 from identengine.rows import (
     ACCOUNTS,
     CLIENTS,
@@ -131,6 +131,7 @@ class _Import:
         self._enabled_before = 0
         self._switched_off = 0
         self._removed = array("q")  # ids of accounts
+        self._old_accounts = draft.counts.accounts
         self._old_dids = draft.counts.dids
 
     def run(self) -> ImportReport:
@@ -235,9 +236,11 @@ class _Import:
                             look_at.append(client_id)
             # What stands on a loop is taken out; then older rows count again, which may loop with new ones.
             looped = {key: loop for key, loop in loops(list(good), parent_of).items() if key in good}
+            parents = {client_id: good[client_id].parent_id or 0 for client_id in looped}
             for client_id, loop in looped.items():
-                chain = " below ".join(map(str, (*loop, client_id)))
-                take_out(client_id, loop[1], f"no client may stand below itself; here {chain}")
+                chain = " below ".join(map(str, (*loop, client_id if len(loop) < SHOWN else "…")))
+                above = parents[client_id]
+                take_out(client_id, above, f"no client may stand below itself; here {chain}")
             if not looped or not self._skip_bad:
                 return
             look_at = [client_id for client_id in looped if gone(client_id)]
@@ -446,6 +449,9 @@ class _Import:
             verb = "remove" if self._missing == "remove" and not accounts.switched_off.total else "disable"
             verb = "disable or remove" if accounts.removed.total and accounts.switched_off.total else verb
             said.append(_share(verb, self._switched_off, self._enabled_before, "enabled accounts", named))
+        elif len(self._removed) * 10 > self._old_accounts:  # they were disabled already, and yet
+            listed = self._tallies[ACCOUNTS.name].removed.done().first
+            said.append(_share("remove", len(self._removed), self._old_accounts, "accounts", listed))
         dids = self._tallies.get(DIDS.name)
         if dids is not None and dids.removed.total * 10 > self._old_dids:
             said.append(_share("remove", dids.removed.total, self._old_dids, "DIDs", dids.removed.done().first))

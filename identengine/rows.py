@@ -296,7 +296,7 @@ def _list(value: object) -> tuple[str, ...] | None:
         if ";" not in value:
             item = value.strip()
             return (item,) if item else None
-        return tuple([item for part in value.split(";") if (item := part.strip())]) or None
+        return _some([item for part in value.split(";") if (item := part.strip())])
     if isinstance(value, list | tuple):
         items = []
         for part in value:
@@ -305,8 +305,15 @@ def _list(value: object) -> tuple[str, ...] | None:
                 raise ValueError(f"no ; may stand within an item of a list, as in {item!r}")
             if item:
                 items.append(item)
-        return tuple(items) or None
+        return _some(items) if value else None
     raise ValueError("a text with ; between the items is wanted, or an array of texts")
+
+
+def _some(items: list[str]) -> tuple[str, ...]:
+    """Return the items of a list that is set; were it taken for not set, it would mean "any" (engine.md 2.4)."""
+    if not items:
+        raise ValueError("at least one item is wanted between the ;, or nothing at all")
+    return tuple(items)
 
 
 def _unchecked(value: object) -> None:

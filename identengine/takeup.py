@@ -267,7 +267,8 @@ class TakeUp:
                 f"the store {self._store.path} was replaced by one whose newest version is {header.version}; "
                 "restart the server if that is what it should serve"
             )
-        if header.version > book.version or self._options != self._built_with:
+        # `apply` waits for a book even where the options came back to what the one in use was made with.
+        if header.version > book.version or self._options != self._built_with or self._apply is not None:
             return True
         return self._keyless and self._key_is_back()
 

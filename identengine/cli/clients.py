@@ -19,7 +19,7 @@ from identengine.cli.output import Column, emit, emit_many, facts, hint, screenf
 from identengine.cli.place import place
 from identengine.errors import IdentengineError
 from identengine.model import Client, ClientStatus
-from identengine.resellers import loops
+from identengine.resellers import SHOWN, loops
 
 if TYPE_CHECKING:
     from identengine.store.views import Draft, Snapshot
@@ -286,7 +286,7 @@ def _check_reseller(draft: Draft, client: Client) -> None:
         return one.parent_id if one else None
 
     if loop := loops([client.id], parent_of).get(client.id):
-        path = " -> ".join(str(step) for step in (*loop, loop[0]))
+        path = " -> ".join(map(str, (*loop, loop[0] if len(loop) < SHOWN else "…")))
         raise cells.mistake("parent_id", str(client.parent_id), f"a client cannot stand above itself: {path}")
 
 

@@ -49,7 +49,7 @@ def rotate(
         return
     say(f"{count} passwords encrypted anew (those of earlier versions too), key in {path or 'the environment'}")
     hint(
-        "a running server reads the key file again on SIGHUP"
+        "a running server reads the key file again by itself"
         if path
         else "restart running servers with the new key"
     )

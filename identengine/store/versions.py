@@ -134,7 +134,7 @@ class Store:
     ) -> tuple[VersionInfo, T]:
         with writer.transaction() as txn:
             before = head_of(txn)
-            draft = Draft(txn, before, self.hash_key, file.data.parent)
+            draft = Draft(txn, before, self.hash_key, file.data)
             try:
                 result = edit(draft)
                 info = draft.finish(who, what, time.time())
@@ -205,15 +205,14 @@ class Store:
         Raises KeyFileError where a password is under a key that the vault lacks; then nothing was changed.
         """
         with self._writable().writing() as writer:
-            while True:
-                try:
-                    with writer.transaction() as txn:
-                        count = _rekey(txn, vault)
-                        _add_event(txn, who, f"key rotated: {count} passwords encrypted anew", None)
-                        writer.commit(txn)
-                        return count
-                except lmdb.MapFullError:
-                    writer.grow()
+            return _rekey_by(writer, vault, who)
+
+    def rotate(self, key_file: Path, who: str) -> int:
+        """Do the work of :func:`rotate_key_file`; rotations take turns, or one would drop the other's key."""
+        with self._writable().writing() as writer:
+            count = _rekey_by(writer, add_key(key_file), who)
+            drop_old_keys(key_file)
+            return count
 
     def copy(self, target: Path) -> None:
         """Write a compact copy of the store, all versions, to ``target``, which must not be there yet.
@@ -246,9 +245,19 @@ def rotate_key_file(path: Path, store: Store, who: str = "identengine") -> int:
     each moment the file opens every password, and after a crash it is just run again. Copies of the store and
     exports from before need the old key. KeyFileError, StoreError.
     """
-    count = store.rekey(add_key(path), who)
-    drop_old_keys(path)
-    return count
+    return store.rotate(path, who)
+
+
+def _rekey_by(writer: Writer, vault: Vault, who: str) -> int:
+    while True:
+        try:
+            with writer.transaction() as txn:
+                count = _rekey(txn, vault)
+                _add_event(txn, who, f"key rotated: {count} passwords encrypted anew", None)
+                writer.commit(txn)
+                return count
+        except lmdb.MapFullError:
+            writer.grow()
 
 
 def _add_event(txn: Txn, who: str, what: str, account: int | None) -> None:

@@ -7,6 +7,7 @@ the bytes that they are stored as.
 from __future__ import annotations
 
 import contextlib
+import glob
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -228,11 +229,13 @@ class Scratch:
     It is a file in the store's directory that has no name, so that nothing is left of it whatever happens.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, data: Path) -> None:
+        """Make it beside the data file ``data``, by whose name it is known, since other things may stand there."""
+        folder, prefix = data.parent, f".scratch-{data.name}-"
         try:
-            for left in folder.glob(".scratch-*"):  # of a writer that was killed here; there is one at a time
+            for left in folder.glob(f"{glob.escape(prefix)}*"):  # of a writer that was killed
                 shutil.rmtree(left, ignore_errors=True)
-            with tempfile.TemporaryDirectory(prefix=".scratch-", dir=folder) as made:
+            with tempfile.TemporaryDirectory(prefix=prefix, dir=folder) as made:
                 self._env = lmdb.open(made, map_size=_SCRATCH_MAP, sync=False, lock=False)
         except OSError as error:
             raise StoreError(f"no temporary file can be made in {folder}: {error.strerror}") from error
@@ -321,13 +324,13 @@ class Draft(_View):
     state. ``version`` is the number that the version will have.
     """
 
-    def __init__(self, txn: Txn, before: VersionInfo, hash_key: bytes, folder: Path) -> None:
+    def __init__(self, txn: Txn, before: VersionInfo, hash_key: bytes, data: Path) -> None:
         super().__init__(txn, NEWEST, before.version + 1, hash_key)
         self._own = stamp_of(self.version)
         # A cursor of its own, as one that stays about the same page need not seek it from the root.
         self._owned = txn.cursor()
         self._before = before
-        self._folder = folder
+        self._data = data
         self._tallies = {
             CLIENTS: _Tally(before.clients),
             ACCOUNTS: _Tally(before.accounts),
@@ -346,7 +349,7 @@ class Draft(_View):
     def scratch(self) -> Scratch:
         """A temporary area, made at its first use and dropped at the end of the edit."""
         if self._scratch is None:
-            self._scratch = Scratch(self._folder)
+            self._scratch = Scratch(self._data)
         return self._scratch
 
     def put_client(self, client: Client) -> bool:

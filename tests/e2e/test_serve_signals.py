@@ -192,3 +192,25 @@ def test_sighup_changes_the_log(server: Server) -> None:
     server.write_config('[log]\nformat = "json"\n')
     server.signal(signal.SIGHUP)
     server.logged('"message":"SIGHUP: changed: [log]"')
+
+
+def test_options_that_change_and_change_back_leave_nothing_waiting(server: Server) -> None:
+    before = server.config.read_text()
+    server.config.write_text(before + "[identify]\nrequire_password = true\n")
+    server.signal(signal.SIGHUP)
+    server.logged("SIGHUP: changed: [identify]")
+    server.config.write_text(before + '[[switch]]\nname = "b"\naddresses = ["127.9.9.9"]\n')
+    server.signal(signal.SIGHUP)
+    server.logged("[[switch]]")
+    wait_for(partial(_is_a_stranger, server))  # the switches of the last config hold
+
+
+def _is_a_stranger(server: Server) -> bool:
+    with server.udp() as udp:
+        udp.settimeout(0.2)
+        udp.send(request("ping"))
+        try:
+            udp.recv(2048)
+        except TimeoutError:
+            return True
+    return False

@@ -456,3 +456,31 @@ def test_an_edit_that_the_store_calls_again_begins_anew(tmp_path: Path, monkeypa
         assert report.dids is not None
         assert (report.version, report.dids.rows, report.dids.added) == (1, 20_000, 20_000)
         assert len(dids_of(store)) == 20_000
+
+
+def test_a_loop_of_thousands_is_told_in_few_words_each(tmp_path: Path) -> None:
+    count = 3000
+    rows = "".join(f"{number},c,{number % count + 1}\n" for number in range(1, count + 1))
+    book = tmp_path / "book"
+    book.mkdir()
+    (book / "clients.csv").write_text("id,name,parent_id\n" + rows)
+    with Store.open(tmp_path / "store", create=True) as store, pytest.raises(LoadError) as caught:
+        loader.import_book(store, Vault.from_text("A" * 43 + "="), book, who="test")
+    assert caught.value.total == count
+    assert str(caught.value.problems[0]).endswith("here 1 below 2 below 3 below 4 below 5 below 6 below …")
+
+
+def test_removing_many_disabled_accounts_wants_yes(tmp_path: Path) -> None:
+    book = tmp_path / "book"
+    book.mkdir()
+    (book / "clients.csv").write_text("id,name\n1,c\n")
+    header = "id,client_id,name,ident_by,ident,orig_enabled\n"
+    every = [f"{n},1,a,ip,10.0.0.{n},{'true' if n <= 10 else 'false'}\n" for n in range(1, 21)]
+    (book / "accounts.csv").write_text(header + "".join(every))
+    with Store.open(tmp_path / "store", create=True) as store:
+        loader.import_book(store, Vault.from_text("A" * 43 + "="), book, who="test")
+        (book / "accounts.csv").write_text(header + "".join(every[:10]))
+        report = loader.import_book(store, Vault.from_text("A" * 43 + "="), book, who="test", missing="remove")
+        assert report.needs_yes is not None
+        assert "remove 10 of 20 accounts" in report.needs_yes
+        assert store.head() == 1

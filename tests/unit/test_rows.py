@@ -45,7 +45,7 @@ def test_columns_are_those_of_the_interface_in_its_order() -> None:
 
 
 def test_what_is_not_set_has_the_defaults_of_the_interface() -> None:
-    found = account(tech_prefix="", gateways=" ; ", notes="  ", orig_capacity=None)
+    found = account(tech_prefix="", gateways="  ", notes="  ", orig_capacity=None)
     assert found == Account(id=7, client_id=1, name="trunk", ident_by=IdentBy.IP, ident=("10.0.0.5",))
     assert (found.orig_enabled, found.term_enabled, found.src_policy) == (True, False, SrcPolicy.ALLOW_ANY)
     assert client_from(CLIENT).status is ClientStatus.ACTIVE
@@ -428,3 +428,14 @@ def test_what_is_allowed_and_bites(cells: dict[str, object], columns: list[str])
 def test_the_key_of_a_row_that_is_wrong_elsewhere() -> None:
     assert [rows.id_in(value) for value in (" 7 ", 7, "x", None, "", "0")] == [7, 7, None, None, None, None]
     assert [rows.number_in(value) for value in ("+44 (20)", "é", None, "-")] == ["4420", None, None, None]
+
+
+@pytest.mark.parametrize("gateways", [";", " ; ;", [""], ["", " "]])
+def test_a_list_without_an_item_never_means_any(gateways: object) -> None:
+    ((column, _, expected),) = mistakes(gateways=gateways)
+    assert column == "gateways"
+    assert "at least one item" in expected
+
+
+def test_a_list_that_is_not_set() -> None:
+    assert account(gateways=[]).gateways == account(gateways=None).gateways == ()
