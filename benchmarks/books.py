@@ -70,7 +70,7 @@ def make(accounts: int, seed: int = 1, requests: int = 2000) -> Book:
                 call_id=f"miss-{number}",
                 src_ip=f"198.18.{number >> 8 & 255}.{number & 255}",
                 name=f"nobody-{number}",
-                src_number=number_of(random),
+                src_number="0" + number_of(random),  # no number of a plan begins so, hence no ANI
                 dst_number=number_of(random),
             ),
             None,
