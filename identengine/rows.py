@@ -312,7 +312,7 @@ def _list(value: object) -> tuple[str, ...] | None:
 def _some(items: list[str]) -> tuple[str, ...]:
     """Return the items of a list that is set; were it taken for not set, it would mean "any" (engine.md 2.4)."""
     if not items:
-        raise ValueError("at least one item is wanted between the ;, or nothing at all")
+        raise ValueError("at least one item is wanted; here are separators or blanks alone")
     return tuple(items)
 
 

@@ -269,9 +269,14 @@ def test_each_bad_item_of_a_list_is_named_and_the_row_has_all_its_mistakes() -> 
     ]
 
 
-@pytest.mark.parametrize("ident", ["", " ", ";;", [], [" "], None])
+@pytest.mark.parametrize("ident", ["", " ", [], None], ids=repr)
 def test_an_account_is_never_known_by_nothing(ident: object) -> None:
     assert one_mistake(ident=ident) == "a value is wanted here"
+
+
+@pytest.mark.parametrize("ident", [";;", [" "]], ids=repr)
+def test_an_account_is_never_known_by_separators_alone(ident: object) -> None:
+    assert one_mistake(ident=ident) == "at least one item is wanted; here are separators or blanks alone"
 
 
 def test_a_missing_column_and_a_long_value() -> None:
@@ -430,7 +435,7 @@ def test_the_key_of_a_row_that_is_wrong_elsewhere() -> None:
     assert [rows.number_in(value) for value in ("+44 (20)", "é", None, "-")] == ["4420", None, None, None]
 
 
-@pytest.mark.parametrize("gateways", [";", " ; ;", [""], ["", " "]])
+@pytest.mark.parametrize("gateways", [";", " ; ;", [""], ["", " "]], ids=repr)
 def test_a_list_without_an_item_never_means_any(gateways: object) -> None:
     ((column, _, expected),) = mistakes(gateways=gateways)
     assert column == "gateways"
