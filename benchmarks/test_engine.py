@@ -15,11 +15,12 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks import books
-from identengine import builder, matching, query
+from identengine import builder, matching, policy, query
+from identengine.dids import DidTable, pack
 from identengine.engine import Ask, Engine
 from identengine.index import Book
 from identengine.matching import Match
-from identengine.model import Decision, Request
+from identengine.model import Account, Decision, IdentBy, Request, SrcPolicy
 from identengine.options import IdentifyOptions
 from identengine.query import Query
 from identengine.reasons import ReasonTable
@@ -103,6 +104,32 @@ def test_decide(benchmark: BenchmarkFixture, accounts: int, kind: str) -> None:
             engine.decide(batch)
 
     _measure(benchmark, f"decide {kind}, batches of {BATCH}", accounts, len(asks), run)
+
+
+@pytest.mark.parametrize("owned", [10, 1_000, 1_000_000])
+def test_src_policy(benchmark: BenchmarkFixture, owned: int) -> None:
+    """Src Policy ``overwrite``: another's number is replaced by one of ``owned`` (engine.md 4.5)."""
+    table = DidTable()
+    for account_id in (1, 2, 3):
+        for run in pack(str(442_000_000 + 3 * number) for number in range(owned)).runs():
+            table.add(account_id, run)
+    table.seal()
+    account = Account(
+        id=2, client_id=1, name="a", ident_by=IdentBy.NAME, ident=("a",), src_policy=SrcPolicy.OVERWRITE
+    )
+    call_ids = [f"call-{number}" for number in range(2000)]
+    for call_id in call_ids:
+        shown = policy.shown_number(account, "442000001", call_id, table, bytes(32))
+        assert isinstance(shown, tuple)
+        assert shown[1]
+        assert shown[0] is not None
+        assert table.owns(2, shown[0])
+
+    def run_all() -> None:
+        for call_id in call_ids:
+            policy.shown_number(account, "442000001", call_id, table, bytes(32))
+
+    _measure(benchmark, f"overwrite, {owned:,} DIDs", 0, len(call_ids), run_all)
 
 
 @pytest.mark.parametrize("form", ["json", "msgpack"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -64,6 +64,7 @@ class DidTable:
         self._starts = array("Q")
         self._ends = array("Q")
         self._ascending = True
+        self._size = 0
 
     def add(self, account_id: int, packed: Packed) -> None:
         """Take up an account's numbers; the runs of one account come one after another, ascending."""
@@ -74,6 +75,7 @@ class DidTable:
             self._ends.append(len(self._codes))
         self._codes.frombytes(packed.codes)
         self._ends[-1] = len(self._codes)
+        self._size += len(packed.codes) // 8 + len(packed.texts)
         if packed.texts:
             self._texts.setdefault(account_id, []).extend(packed.texts)
 
@@ -87,7 +89,7 @@ class DidTable:
             self._accounts = array("Q", (accounts[i] for i in order))
 
     def __len__(self) -> int:
-        return len(self._codes) + sum(map(len, self._texts.values()))
+        return self._size
 
     def count(self, account_id: int) -> int:
         """Return how many active numbers the account has."""
@@ -111,6 +113,14 @@ class DidTable:
         if place < end - start:
             return str(self._codes[start + place])[1:]
         return self._texts[account_id][place - (end - start)]
+
+    def dismantle(self, step: int) -> Iterator[None]:
+        """Take a table that nobody uses any more to pieces, ``step`` texts at a time."""
+        while self._texts:
+            _, texts = self._texts.popitem()
+            while texts:
+                del texts[-step:]
+                yield
 
     def _extent(self, account_id: int) -> tuple[int, int]:
         place = bisect_left(self._accounts, account_id)

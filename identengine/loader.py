@@ -129,7 +129,7 @@ class _Import:
         self._clients_there: dict[int, bool] = {}
         self._accounts_there: dict[int, bool] = {}
         self._enabled_before = 0
-        self._switched_off = 0
+        self._no_longer_enabled = 0
         self._removed = array("q")  # ids of accounts
         self._old_accounts = draft.counts.accounts
         self._old_dids = draft.counts.dids
@@ -276,7 +276,7 @@ class _Import:
             self._count(tally, before, account)
             if before is not None and account.disabled and not before.disabled:
                 tally.switched_off.add(account.id)
-                self._switched_off += 1
+                self._no_longer_enabled += 1
             if before != account:
                 draft.put_account(account)
         if old_seen < old_total:
@@ -306,7 +306,7 @@ class _Import:
             if kept or (account.disabled and self._missing == "disable"):
                 tally.kept.add(account.id)
                 continue
-            self._switched_off += not account.disabled
+            self._no_longer_enabled += not account.disabled
             if self._missing == "remove":
                 self._draft.delete_account(account.id)
                 self._removed.append(account.id)
@@ -442,13 +442,13 @@ class _Import:
     def _much(self) -> str | None:
         """Say what the import does, where that is more than a tenth of what is there (interfaces.md 1)."""
         said = []
-        if self._switched_off * 10 > self._enabled_before:
+        if self._no_longer_enabled * 10 > self._enabled_before:
             accounts = self._tallies[ACCOUNTS.name]
             lists = (accounts.disabled, accounts.removed, accounts.switched_off)
             named = tuple(key for each in lists for key in each.done().first)
             verb = "remove" if self._missing == "remove" and not accounts.switched_off.total else "disable"
             verb = "disable or remove" if accounts.removed.total and accounts.switched_off.total else verb
-            said.append(_share(verb, self._switched_off, self._enabled_before, "enabled accounts", named))
+            said.append(_share(verb, self._no_longer_enabled, self._enabled_before, "enabled accounts", named))
         elif len(self._removed) * 10 > self._old_accounts:  # they were disabled already, and yet
             listed = self._tallies[ACCOUNTS.name].removed.done().first
             said.append(_share("remove", len(self._removed), self._old_accounts, "accounts", listed))

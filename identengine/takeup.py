@@ -377,6 +377,7 @@ def _dismantled(book: Book) -> Iterator[None]:
                 del networks[-_LOOK:]
                 yield
     yield from _emptied(book.bearers)
+    yield from book.dids.dismantle(_LOOK)
 
 
 def _emptied(table: dict[Any, Any]) -> Iterator[None]:

@@ -85,10 +85,6 @@ class Vault:
         """Return the vault of keys in base64, comma separated, as an environment variable holds them."""
         return cls(_parse_keys(keys.replace(",", "\n").splitlines(), None))
 
-    def reloaded(self) -> Vault:
-        """Return the vault as its key file has it now; itself where it came from no file. KeyFileError."""
-        return self if self.path is None else Vault.from_file(self.path)
-
     def encrypt(self, password: str) -> str:
         """Return the token of ``password`` under the first key; each call gives another one (random nonce)."""
         first = self.key_ids[0]

@@ -244,11 +244,18 @@ class Scratch:
 
     def add(self, key: bytes, value: bytes = b"") -> bool:
         """Put ``key`` where it is not there yet; returns whether it was not."""
-        return self._put(key, value, overwrite=False)
-
-    def put(self, key: bytes, value: bytes = b"") -> None:
-        """Put ``key``, in place of what is there."""
-        self._put(key, value, overwrite=True)
+        try:
+            self._puts += 1
+            if self._puts % _SCRATCH_COMMIT == 0:  # pages of a transaction are held in memory until it commits
+                self._txn.commit()
+                self._txn = self._env.begin(write=True)
+            return self._txn.put(key, value, overwrite=False)
+        except lmdb.Error as error:
+            # Said here: at the end of the edit the file is gone, and its room is there again.
+            raise StoreError(
+                "a temporary file could not be written beside the store; most likely there is no room left on the "
+                f"disk ({error}). Nothing was changed; make room there and try again"
+            ) from error
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value at ``key``, or None."""
@@ -256,24 +263,6 @@ class Scratch:
 
     def __contains__(self, key: bytes) -> bool:
         return self._txn.get(key) is not None
-
-    def items(self, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """Yield keys that begin with ``prefix`` and their values, in order; nothing may be put meanwhile."""
-        return rows_under(self._txn, prefix)
-
-    def _put(self, key: bytes, value: bytes, *, overwrite: bool) -> bool:
-        try:
-            self._puts += 1
-            if self._puts % _SCRATCH_COMMIT == 0:  # pages of a transaction are held in memory until it commits
-                self._txn.commit()
-                self._txn = self._env.begin(write=True)
-            return self._txn.put(key, value, overwrite=overwrite)
-        except lmdb.Error as error:
-            # Said here: at the end of the edit the file is gone, and its room is there again.
-            raise StoreError(
-                "a temporary file could not be written beside the store; most likely there is no room left on the "
-                f"disk ({error}). Nothing was changed; make room there and try again"
-            ) from error
 
     def close(self) -> None:
         """Drop it."""

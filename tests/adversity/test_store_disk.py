@@ -116,7 +116,7 @@ def test_a_full_disk_in_the_scratch_area_and_at_a_copy(tmp_path: Path) -> None:
 
         def edit(draft: Draft) -> None:
             for n in range(1_000_000):
-                draft.scratch.put(b"%d" % n, bytes(500))
+                draft.scratch.add(b"%d" % n, bytes(500))
 
         with pytest.raises(StoreError, match="no room"):
             store.change("ann", "2", edit)

@@ -228,3 +228,19 @@ def test_the_version_in_use_is_not_built_again() -> None:
     with pytest.raises(StoreError, match="is empty"):
         built(framed(Header(0, bytes(32))))
     assert built(data) is not None
+
+
+def test_an_account_of_a_hundred_thousand_addresses_arrives_beside_others(tmp_path: Path) -> None:
+    addresses = tuple(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(100_000))
+    rows = [ip_account(1, "192.0.2.1"), ip_account(2, "", ident=addresses), ip_account(3, "192.0.2.3")]
+    put_rows(tmp_path / "store", rows)
+    data = streamed(tmp_path / "store")
+    reader = FrameReader()
+    frames = [
+        bookstream.decode(payload)
+        for at in range(0, len(data), 65536)
+        for payload in reader.feed(data[at : at + 65536])
+    ]
+    some = [frame.rows for frame in frames if isinstance(frame, Accounts)]
+    assert [row for each in some for row in each] == rows
+    assert len(some) == 2  # the large one ends its frame

@@ -66,3 +66,28 @@ def test_many_numbers_that_are_not_digits_alone_are_found() -> None:
     assert table.count(7) == 5000
     assert all(table.owns(7, number) for number in numbers)
     assert not table.owns(7, "5000#")
+
+
+def test_a_million_numbers_on_one_account_among_others() -> None:
+    # engine.md 4.5; what it costs is in benchmarks/test_engine.py
+    table = DidTable()
+    table.add(1, pack(["44201"]))
+    for run in pack(str(442_000_000 + 3 * number) for number in range(1_000_000)).runs():
+        table.add(2, run)
+    table.add(3, pack(["442000000", "5"]))
+    table.seal()
+    assert table.count(2) == 1_000_000
+    assert len(table) == 1_000_003
+    assert [table.nth(2, place) for place in (0, 1, 999_999)] == ["442000000", "442000003", "444999997"]
+    assert table.owns(2, "443500003")
+    assert not table.owns(2, "443500002")
+    assert not table.owns(2, "44201")
+    assert not table.owns(1, "442000000")
+    assert [table.nth(3, place) for place in range(2)] == ["5", "442000000"]
+
+
+def test_a_table_goes_to_pieces_in_steps() -> None:
+    table = table_of({7: {f"{number}#" for number in range(1000)}, 8: {"a", "1"}}, 64)
+    steps = sum(1 for _ in table.dismantle(16))
+    assert steps == 63 + 1
+    assert not table.owns(7, "1#")
