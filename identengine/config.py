@@ -110,13 +110,18 @@ class Switch(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     scope: str
     networks: tuple[Network, ...]
-    options: IdentifyOptions
-    """Those of ``[identify]`` with this switch's own ``match_port`` and ``match_protocol``."""
+    match_port: When | None = None
+    """Its own instead of that of ``[identify]``; None: as there."""
+    match_protocol: When | None = None
     secret: Secret | None = None
     trusted_network: bool = False
     ignore_password: Secret | None = None
     require_message_authenticator: Literal["auto"] | bool = "auto"
     limit_proxy_state: Literal["auto"] | bool = "auto"
+
+    def options(self, identify: IdentifyOptions) -> IdentifyOptions:
+        """Return how its requests are identified, where ``[identify]`` says ``identify``."""
+        return identify.for_switch(self.match_port, self.match_protocol)
 
 
 class HttpToken(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,13 +177,12 @@ def from_values(values: dict[str, object], source: Path | None) -> Config:
     warnings: list[str] = []
     folder = source.parent if source else Path()
     root = Table("config", values, problems)
-    identify = _identify(root.table("identify"))
     for_all, for_account = _reasons(root.table("reasons"))
     config = Config(
         source=source,
         store=_store(root.table("store"), folder),
         calls=_calls(root.table("calls"), folder, warnings),
-        identify=identify,
+        identify=_identify(root.table("identify")),
         reasons=ReasonTable(for_all, for_account),
         codes={0: for_all} | for_account,
         listen=_listen(root.table("listen"), warnings),
@@ -186,7 +190,7 @@ def from_values(values: dict[str, object], source: Path | None) -> Config:
         limits=_limits(root.table("limits"), warnings),
         log=_log(root.table("log")),
         postgresql=_postgresql(root.table("postgresql"), warnings),
-        switches=_switches(root.tables("switch"), identify, warnings, problems),
+        switches=_switches(root.tables("switch"), warnings, problems),
         tokens=_tokens(root.tables("token"), warnings, problems),
         warnings=(),
     )
@@ -361,12 +365,10 @@ def _postgresql(table: Table, warnings: list[str]) -> dict[str, str]:
     return found
 
 
-def _switches(
-    tables: list[Table] | None, identify: IdentifyOptions, warnings: list[str], problems: list[str]
-) -> tuple[Switch, ...]:
+def _switches(tables: list[Table] | None, warnings: list[str], problems: list[str]) -> tuple[Switch, ...]:
     if tables is None:
-        return (Switch(name="local", scope="local", networks=_LOOPBACK, options=identify),)
-    found = [_switch(table, identify, warnings) for table in tables]
+        return (Switch(name="local", scope="local", networks=_LOOPBACK),)
+    found = [_switch(table, warnings) for table in tables]
     if not found:
         warnings.append("[[switch]] is an empty list: nobody may ask")
     _repeated_names("switch", [switch.name for switch in found], problems)
@@ -382,7 +384,7 @@ def _switches(
     return tuple(found)
 
 
-def _switch(table: Table, identify: IdentifyOptions, warnings: list[str]) -> Switch:
+def _switch(table: Table, warnings: list[str]) -> Switch:
     when: Reader[When | None] = choice("always", "never")
     auto: Reader[Literal["auto"] | bool] = choice("auto", True, False)
     name = table.take("name", text, "")
@@ -393,10 +395,8 @@ def _switch(table: Table, identify: IdentifyOptions, warnings: list[str]) -> Swi
         name=name,
         scope=table.take("scope", text, name),
         networks=table.take("addresses", items(network), ()),
-        options=identify.for_switch(
-            table.take("match_port", when, None),
-            table.take("match_protocol", when, None),
-        ),
+        match_port=table.take("match_port", when, None),
+        match_protocol=table.take("match_protocol", when, None),
         secret=table.take("secret", secret, None),
         trusted_network=table.take("trusted_network", boolean, False),
         ignore_password=table.take("ignore_password", secret, None),

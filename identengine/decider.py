@@ -102,7 +102,7 @@ class _Decider:
 
     async def _listen(self) -> None:
         """Bind all listeners, or none: then start them."""
-        config, peers = self._config, Peers(self._config.switches)
+        config, peers = self._config, Peers(self._config.switches, self._config.identify)
         try:
             for endpoint in config.listen.udp:
                 with _bound("udp", endpoint):
@@ -177,7 +177,7 @@ class _Decider:
             _log.warning("SIGHUP: %s cannot change while running; restart the server for that", names)
 
     def _replace_peers(self) -> None:
-        peers = Peers(self._config.switches)
+        peers = Peers(self._config.switches, self._config.identify)
         for udp in self._udp:
             udp.peers = peers
         for tcp in self._tcp:

@@ -34,7 +34,7 @@ def test_the_default_config_lists_loopback_only() -> None:
     (switch,) = config.switches
     assert switch.name == switch.scope == "local"
     assert switch.networks == (parse_network("127.0.0.0/8")[0], parse_network("::1")[0])
-    assert switch.options == config.identify == IdentifyOptions()
+    assert switch.options(config.identify) == config.identify == IdentifyOptions()
     assert config.warnings == ()
     assert config.store.path == Path("/var/lib/identengine")
     assert config.limits.message_bytes == 65536
@@ -127,7 +127,7 @@ def test_the_whole_schema_of_the_spec(monkeypatch: pytest.MonkeyPatch) -> None:
     assert config.store.key == Secret("value of IDENTENGINE_KEY")
     assert config.tls.certificate == Path("/etc/identengine/server.pem")
     assert config.calls.global_capacity == 100_000
-    assert config.switches[0].options == IdentifyOptions(match_port="never")
+    assert config.switches[0].options(config.identify) == IdentifyOptions(match_port="never")
     assert config.switches[0].secret == Secret("value of SBC1_SECRET")
     assert config.tokens[0].role == "read"
     assert config.log.format == "json"
@@ -299,6 +299,14 @@ def test_all_mistakes_at_once() -> None:
 def test_off_loopback_with_a_trusted_network() -> None:
     text = SWITCH.replace("127.0.0.1", "192.0.2.0/24") + "trusted_network = true"
     assert parsed(text).switches[0].networks == (Network(bytes([192, 0, 2, 0]), 24),)
+
+
+def test_a_switch_has_no_part_of_identify() -> None:
+    """Else a re-read would say that all switches changed where only [identify] did."""
+    switch = '[[switch]]\nname = "a"\naddresses = ["127.0.0.1"]\nmatch_port = "always"\n'
+    before, after = parsed(switch), parsed(f'[identify]\nmatch_port = "never"\nmatch_protocol = "never"\n{switch}')
+    assert before.switches == after.switches
+    assert after.switches[0].options(after.identify) == IdentifyOptions(match_protocol="never")
 
 
 def test_an_empty_list_of_switches_is_warned_of() -> None:
