@@ -63,6 +63,7 @@ def test_everything_arrives_in_order(store: Path) -> None:
     assert frames[0].version == 2
     with Store.open(store, readonly=True) as opened:
         assert frames[0].hash_key == opened.hash_key
+        assert frames[0].at == opened.versions()[-1].at
     clients = [row for frame in frames if isinstance(frame, Clients) for row in frame.rows]
     accounts = [row for frame in frames if isinstance(frame, Accounts) for row in frame.rows]
     runs = [run for frame in frames if isinstance(frame, Dids) for run in frame.runs]
@@ -173,7 +174,7 @@ def framed(*frames: Any) -> bytes:
     return b"".join(len(payload).to_bytes(4, "big") + payload for payload in payloads)
 
 
-HEADER = Header(5, bytes(32))
+HEADER = Header(5, bytes(32), 0.0)
 ONE_CLIENT = Clients(CLIENTS[:1])
 TWO_ACCOUNTS = Accounts(ACCOUNTS[:2])
 
@@ -215,18 +216,18 @@ def test_a_stream_out_of_order_or_count_is_no_book(frames: list[Any]) -> None:
 def test_the_version_in_use_is_not_built_again() -> None:
     book = Book(IdentifyOptions(), 5, bytes(32))
     data = framed(HEADER, ONE_CLIENT, TWO_ACCOUNTS, End(1, 2, 0))
-    newer = framed(Header(6, bytes(32)), ONE_CLIENT, TWO_ACCOUNTS, End(1, 2, 0))
+    newer = framed(Header(6, bytes(32), 0.0), ONE_CLIENT, TWO_ACCOUNTS, End(1, 2, 0))
     found = built(newer, book=book)
     assert found is not None
     assert found.version == 6
     with pytest.raises(StoreError, match="newest version is 4"):
-        built(framed(Header(4, bytes(32))), book=book)
+        built(framed(Header(4, bytes(32), 0.0)), book=book)
     with pytest.raises(StoreError, match="newest version is 5"):
-        built(framed(Header(5, b"another key")), book=book)
+        built(framed(Header(5, b"another key", 0.0)), book=book)
     with pytest.raises(StoreError, match="became empty"):
-        built(framed(Header(0, bytes(32))), book=book)
+        built(framed(Header(0, bytes(32), 0.0)), book=book)
     with pytest.raises(StoreError, match="is empty"):
-        built(framed(Header(0, bytes(32))))
+        built(framed(Header(0, bytes(32), 0.0)))
     assert built(data) is not None
 
 
