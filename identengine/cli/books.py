@@ -166,6 +166,7 @@ def _tell(report: ImportReport) -> None:
         say(f"{name}: {_table(one)}")
         for word, found in (
             (
+                ("changed", one.changed),
                 ("disabled", one.disabled),
                 ("switched off", one.switched_off),
                 ("removed", one.removed),
@@ -176,10 +177,12 @@ def _tell(report: ImportReport) -> None:
         ):
             if found.total:
                 say(f"  {word}: {_listed(found)}")
-    if report.needs_yes is not None:
-        hint(f"{report.needs_yes}; nothing was changed, --yes does it")
-    elif report.dry_run:
+    if report.dry_run:
         say("dry run: nothing was changed")
+        if report.needs_yes is not None:
+            hint(f"{report.needs_yes}; that wants --yes")
+    elif report.needs_yes is not None:
+        hint(f"{report.needs_yes}; nothing was changed, --yes does it")
     elif report.version is None:
         say("nothing to change")
     else:
@@ -191,7 +194,7 @@ def _table(one: TableReport | None) -> str:
         return "not in the book, left as they are"
     counts = [
         ("added", one.added),
-        ("changed", one.changed),
+        ("changed", one.changed.total),
         ("unchanged", one.unchanged),
         ("left out", one.skipped),
     ]

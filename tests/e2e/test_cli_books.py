@@ -61,6 +61,16 @@ def test_dry_run_changes_nothing_and_makes_no_store(tmp_path: Path, store: Path)
     assert len(done("versions", "--json", store=store).json) == 1
 
 
+def test_import_says_which_rows_it_changes_and_what_an_absent_column_clears(tmp_path: Path, store: Path) -> None:
+    bare = book(tmp_path, clients="id,name\n5,Five\n6,Six\n")
+    said = done("import", bare, "--dry-run", store=store)
+    assert "  changed: 2 (5, 6)" in said.out.splitlines()
+    cleared = [line for line in said.err.splitlines() if "this column is not there" in line]
+    assert f"warning: {bare}/clients.csv: status: this column is not there, which sets it to active in" in said.err
+    assert cleared == said.err.splitlines()[: len(cleared)]
+    assert done("import", bare, "--json", store=store).json["clients"]["changed"] == {"first": [5, 6], "total": 2}
+
+
 def test_mistakes_are_all_located_and_nothing_changes(tmp_path: Path, store: Path) -> None:
     broken = book(
         tmp_path,
@@ -92,6 +102,11 @@ def test_much_that_would_be_disabled_wants_yes(tmp_path: Path, store: Path) -> N
     as_json = run("import", smaller, "--json", store=store)
     assert as_json.status == 1
     assert as_json.json["needs_yes"]
+    tried = run("import", smaller, "--dry-run", store=store)
+    assert (tried.status, tried.out.splitlines()[-1]) == (1, "dry run: nothing was changed")
+    assert tried.err.splitlines()[-1].endswith("; that wants --yes")
+    tried = done("import", smaller, "--dry-run", "--yes", store=store)
+    assert (tried.out.splitlines()[-1], "--yes" in tried.err) == ("dry run: nothing was changed", False)
     assert len(done("versions", "--json", store=store).json) == 1
     done("import", smaller, "--yes", store=store)
     assert done("accounts", "show", 214, "--json", store=store).json["term_enabled"] is False
