@@ -190,8 +190,6 @@ def test_unread_answers_stop_the_answering_too(store: Path) -> None:
                 time.sleep(0.01)
         assert server.authorize(**GOOD)["accepted"]
         pages = int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1])
-            "SC_PAGE_SIZE"
-        )
         assert pages * os.sysconf("SC_PAGE_SIZE") < 150 << 20
 
 
