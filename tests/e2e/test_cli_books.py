@@ -125,7 +125,7 @@ def test_export_imports_again_to_the_same_book(tmp_path: Path, store: Path, opti
     assert said.out.startswith("version 1: 28 clients, 67 accounts, 63 DIDs\n")
     assert done("import", tmp_path / "out", store=store).out.splitlines()[-1] == "nothing to change"
     again = run("export", tmp_path / "out", *options, store=store)
-    assert (again.status, again.out) == (1, "")
+    assert (again.status, again.out, "--overwrite" in again.err) == (1, "", True)
     done("export", tmp_path / "out", *options, "--overwrite", store=store)
 
 
@@ -185,6 +185,58 @@ def test_no_store_says_how_to_make_one(tmp_path: Path) -> None:
         assert (as_json.status, as_json.out) == (1, "")
         assert "identengine import" in json.loads(as_json.err)["error"]["message"]
     assert not store.exists()
+
+
+@pytest.mark.parametrize("folder_there", [False, True])
+def test_an_import_that_fails_leaves_nothing_behind(tmp_path: Path, folder_there: bool) -> None:
+    store = tmp_path / "place" / "store"
+    if folder_there:
+        store.mkdir(parents=True)
+    bad = book(tmp_path, dids="number,account_id\n1,1\n")
+    for failing in (("import", tmp_path / "nowhere"), ("import", bad), ("import", bad, "--json")):
+        assert run(*failing, store=store).status == 1
+        assert store.exists() is folder_there
+        assert not store.exists() or not list(store.iterdir())
+        assert (tmp_path / "place").exists() is folder_there
+        assert not (tmp_path / "place" / "store.key").exists()
+
+
+def test_what_was_there_before_stays_when_an_import_fails(tmp_path: Path, store: Path) -> None:
+    key = tmp_path / "other.key"
+    Vault.from_file(key, create=True)
+    assert run("import", tmp_path / "nowhere", "--key-file", key, store=tmp_path / "new").status == 1
+    assert key.exists()
+    assert run("import", tmp_path / "nowhere", store=store).status == 1
+    assert len(done("versions", "--json", store=store).json) == 1
+    assert (tmp_path / "store.key").exists()
+
+
+def test_a_folder_of_other_files_is_no_place_for_a_store(tmp_path: Path) -> None:
+    folder = book(tmp_path)
+    before = sorted(folder.iterdir())
+    for command in (("import", folder), ("accounts", "list"), ("accounts", "password", "generate", 1)):
+        said = run(*command, store=folder)
+        assert said.status == 1
+        files = "accounts.csv, clients.csv, dids.csv"
+        assert said.err == (
+            f"{folder} is no store: the folder holds other files ({files}); an empty or new folder is wanted\n"
+        )
+    assert (sorted(folder.iterdir()), list(tmp_path.glob("*.key"))) == (before, [])
+    (tmp_path / "mounted" / "lost+found").mkdir(parents=True)
+    done("import", folder, store=tmp_path / "mounted")
+
+
+def test_mistakes_that_are_not_listed_are_counted(tmp_path: Path, store: Path) -> None:
+    rows = "".join(f"{number},\n" for number in range(1, 151))
+    said = run("import", book(tmp_path, clients=f"id,name\n{rows}"), store=store)
+    assert (said.status, len(said.err.splitlines())) == (1, 101)
+    assert said.err.splitlines()[-1] == "150 mistakes, 50 of them not listed; nothing was changed"
+
+
+def test_who_is_of_at_most_255_characters(store: Path) -> None:
+    change = ("accounts", "set", 101, "notes=x", "--who")
+    assert run(*change, "x" * 256, store=store).status == 2
+    done(*change, "x" * 255, store=store)
 
 
 def test_a_store_that_is_none_or_damaged(tmp_path: Path, store: Path) -> None:

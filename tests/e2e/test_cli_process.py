@@ -80,6 +80,57 @@ def _unread(pipe: int) -> int:
     return int.from_bytes(count, sys.byteorder)
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("store_there", [True, False])
+def test_an_import_that_is_stopped_says_so(
+    store: Path, tmp_path: Path, number: int, status: int, store_there: bool
+) -> None:
+    target = store if store_there else tmp_path / "new"
+    book = tmp_path / "book"
+    book.mkdir()
+    (book / "clients.csv").write_text("id,name\n1,Alpha\n")
+    rows = "".join(f"{n},1,a{n},name,n{n}\n" for n in range(1, 200_001))
+    (book / "accounts.csv").write_text("id,client_id,name,ident_by,ident\n" + rows)
+    command = [*PROGRAM, "import", str(book), "--yes", "--store", str(target)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while not _reads(process.pid, book / "accounts.csv"):
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=10)
+    assert (process.returncode, out, err) == (status, b"", b"stopped; nothing was changed\n")
+    if store_there:
+        assert len(done("versions", "--json", store=store).json) == 1
+    else:
+        assert not target.exists()
+        assert not target.with_name("new.key").exists()
+
+
+def _reads(process: int, path: Path) -> bool:
+    """Whether a process has a file open."""
+    links = Path(f"/proc/{process}/fd")
+    try:
+        return any(link.readlink() == path for link in links.iterdir())
+    except FileNotFoundError:  # one was closed meanwhile
+        return False
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no disk that is always full")
+def test_what_cannot_be_written_is_named(store: Path) -> None:
+    for command in (["versions"], ["accounts", "list", "--json"], ["dids", "list"]):
+        with Path("/dev/full").open("wb") as full:
+            said = subprocess.run(
+                [*PROGRAM, *command, "--store", str(store)],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert said.returncode == 1
+        assert "standard output: No space left on device" in said.stderr
+        assert "Traceback" not in said.stderr
+
+
 def test_a_terminal_gets_boxes_and_a_narrow_one_paragraphs(store: Path) -> None:
     wide = on_terminal(["accounts", "list", "--client", "1", "--store", str(store)], columns=170)
     assert "╭" in wide
