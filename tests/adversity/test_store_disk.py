@@ -17,7 +17,7 @@ from identengine.errors import IdentengineError, KeyFileError, StoreError
 from identengine.model import Account, IdentBy
 from identengine.store.versions import Store
 from identengine.store.views import Draft
-from identengine.vault import Vault, add_key
+from identengine.vault import Vault
 
 
 def put(count: int, size: int = 1000) -> Callable[[Draft], None]:
@@ -140,7 +140,7 @@ def test_a_store_cannot_be_made_on_a_full_disk(tmp_path: Path) -> None:
         key = Vault.from_file(disk / "key", create=True)
         fill(disk)
         with pytest.raises(KeyFileError, match="cannot be written"):
-            add_key(disk / "key")
+            key.with_new_key().save()
         assert Vault.from_file(disk / "key").key_ids == key.key_ids
 
 
