@@ -136,12 +136,10 @@ class TakeUp:
             self._raise_alarm(str(error))
         except (msgspec.MsgspecError, OSError) as error:
             self._raise_alarm(f"the book cannot be read from {self._store.path}: {error}")
-        except (
-            Exception
-        ) as error:  # a fault of ours, or damage that made rows of something else: both must not end us
+        except Exception as error:  # damage that made something else of a row, or a fault of ours: we go on
+            what = f"{type(error).__name__}: {error}"
             if self._raise_alarm(
-                f"the book in {self._store.path} cannot be used ({type(error).__name__}: {error}); import it again, "
-                "or put a copy in its place"
+                f"the book in {self._store.path} cannot be used ({what}); import it again, or put a copy in its place"
             ):
                 _log.exception("where that was found")
 
@@ -300,10 +298,10 @@ class TakeUp:
         if serving is None:
             return True
         if header.version < serving.version or (header.version == serving.version and header != serving):
+            newest = f"{header.version}, but another" if header.version == serving.version else f"{header.version}"
             raise StoreError(
-                f"the store {self._store.path} was replaced by one whose newest version is {header.version}"
-                f"{', but another' if header.version == serving.version else ''}; restart the server if that is what "
-                "it should serve"
+                f"the store {self._store.path} was replaced by one whose newest version is {newest}; restart the "
+                "server if that is what it should serve"
             )
         # `apply` waits for a book even where the options came back to what the one in use was made with.
         if header.version > serving.version or self._options != self._built_with or self._apply is not None:
@@ -311,7 +309,7 @@ class TakeUp:
         return self._keyless and self._key_is_back()
 
     def _key_is_back(self) -> bool:
-        """Whether the key file opens a password that was closed till now; ``_keys`` are those of the book in use."""
+        """Whether the key file opens a password of the book in use that was closed till now."""
         known = set(self._engine.vault.key_ids) if self._engine.vault else set()
         try:
             return bool((self._keys_in_use - known) & set(self._vault().key_ids))
@@ -394,8 +392,8 @@ async def _within(awaited: Coroutine[Any, Any, T]) -> T:
             return await awaited
     except TimeoutError:
         raise StoreError(
-            f"the book cannot be read from the store: its reader got nowhere for {READER_SECONDS:.0f} s; is the disk "
-            "or another process stuck?"
+            f"the book cannot be read from the store: its reader got nowhere for {READER_SECONDS:.0f} s; is the "
+            "disk or another process stuck?"
         ) from None
 
 
