@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import sys
 from typing import Annotated, Any
 
@@ -83,10 +84,28 @@ app.add_typer(keys.app, name="key")
 
 def main() -> None:
     """Run the command line of this process."""
+    _ready_process()
     try:
         app(prog_name="identengine")
     finally:
         _flush()
+
+
+def _ready_process() -> None:
+    """Fill closed standard streams, and outlive SIGHUP while a server starts.
+
+    A file that is opened later would take the number of a closed stream, and what is printed would go there;
+    uvloop even aborts. Till a server has its own handler, SIGHUP ("read the config again") would end it.
+    """
+    if sys.argv[1:2] == ["serve"]:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free: it is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123 - it stays open as long as the process
 
 
 def _flush() -> None:

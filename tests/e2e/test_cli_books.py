@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -127,6 +128,13 @@ def test_export_imports_again_to_the_same_book(tmp_path: Path, store: Path, opti
     again = run("export", tmp_path / "out", *options, store=store)
     assert (again.status, again.out, "--overwrite" in again.err) == (1, "", True)
     done("export", tmp_path / "out", *options, "--overwrite", store=store)
+
+
+def test_times_are_told_with_their_offset(store: Path) -> None:
+    done("accounts", "set", 101, "notes=x", store=store)
+    for command in (("versions",), ("audit",), ("accounts", "show", 101)):
+        said = run(*command, store=store, env={"TZ": "UTC"}).out
+        assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d:\d\d\b", said)
 
 
 def test_export_of_an_earlier_version(tmp_path: Path, store: Path) -> None:
@@ -262,9 +270,9 @@ def test_the_store_may_be_named_in_three_ways(tmp_path: Path, store: Path) -> No
         run("versions", "--json", "--config", config),
     ):
         assert [info["version"] for info in said.json] == [1]
-    none = run("versions")
-    assert none.status == 2
-    assert "--store" in none.err
+    for none in (run("versions"), run("versions", "--store", ""), run("versions", env={"IDENTENGINE_STORE": ""})):
+        assert none.status == 2
+        assert "--store" in none.err
 
 
 def test_a_wrong_config_names_every_mistake(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import fcntl
 import os
 import pty
 import re
+import shlex
 import signal
+import socket
 import subprocess
 import sys
 import termios
@@ -14,7 +16,9 @@ import time
 from pathlib import Path
 
 import pytest
-from cliruns import demo_store, done
+from cliruns import BOOK, config_with, demo_store, done
+
+from identengine.demo import free_port
 
 PROGRAM = [sys.executable, "-m", "identengine"]
 
@@ -134,10 +138,25 @@ def test_what_cannot_be_written_is_named(store: Path) -> None:
 def test_a_terminal_gets_boxes_and_a_narrow_one_paragraphs(store: Path) -> None:
     wide = on_terminal(["accounts", "list", "--client", "1", "--store", str(store)], columns=170)
     assert "╭" in wide
-    assert "│ 102 │ 1 Northwind Telecom │ Northwind London " in wide
+    assert "│ 102 │ 1 Northwind " in wide
     narrow = on_terminal(["accounts", "list", "--client", "1", "--store", str(store)], columns=60)
     assert "╭" not in narrow
     assert "Name/ANI/IP   ip: 192.0.2.11; 192.0.2.12; 192.0.2.13" in narrow
+
+
+@pytest.mark.parametrize("columns", range(70, 150, 16))
+def test_no_terminal_breaks_an_address_in_two(store: Path, tmp_path: Path, columns: int) -> None:
+    book = tmp_path / "more"
+    book.mkdir()
+    (book / "accounts.csv").write_text(
+        "id,client_id,name,ident_by,ident,tech_prefix,orig_tag\n"
+        "1,1,A name of several words that may be folded,ip,192.0.2.128/28;198.51.100.0/24,4477#,gold wholesale\n"
+    )
+    done("import", book, "--missing", "keep", store=store)
+    shown = on_terminal(["accounts", "search", "several words", "--store", str(store)], columns=columns)
+    words = shown.replace("│", " ").split()
+    assert {"192.0.2.128/28;", "198.51.100.0/24", "4477#", "wholesale"} <= {word.rstrip(",") for word in words}
+    assert max(map(len, shown.splitlines())) <= columns or "╭" not in shown
 
 
 def test_a_terminal_gets_one_screenful_of_a_long_list(store: Path, tmp_path: Path) -> None:
@@ -169,3 +188,54 @@ def on_terminal(words: list[str], columns: int) -> str:
         os.close(leader)
     assert process.returncode == 0, shown
     return re.sub(r"\x1b\[[0-9;]*m", "", shown.decode().replace("\r\n", "\n"))
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_standard_stream_is_none_to_stumble_over(store: Path, tmp_path: Path, closed: str) -> None:
+    target = tmp_path / "new"
+    for command in (f"versions --store {store}", f"import {BOOK} --store {target}", "versions --store nowhere"):
+        words = f"exec {shlex.join(PROGRAM)} {command} {closed}"
+        said = subprocess.run(["bash", "-c", words], capture_output=True, text=True, check=False)
+        assert "Traceback" not in said.stderr
+        assert said.returncode == ("nowhere" in command)
+    assert len(done("versions", "--json", store=target).json) == 1
+
+
+@pytest.mark.parametrize("closed", ["", "<&-", ">&-", "<&- >&- 2>&-"])
+def test_a_server_starts_without_standard_streams_and_outlives_a_sighup(
+    store: Path, tmp_path: Path, closed: str
+) -> None:
+    port = free_port(0)
+    config = config_with(tmp_path, f'[listen]\nudp = []\ntcp = ["127.0.0.1:{port}"]\n')
+    words = f"exec {shlex.join(PROGRAM)} serve --config {shlex.quote(str(config))} {closed}"
+    with subprocess.Popen(["bash", "-c", words], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            while not _ignores(process.pid, signal.SIGHUP):
+                assert process.poll() is None
+                time.sleep(0.001)
+            for _ in range(20):
+                process.send_signal(signal.SIGHUP)
+            until = time.monotonic() + 20
+            while not _listens(port):
+                assert process.poll() is None
+                assert time.monotonic() < until
+                time.sleep(0.02)
+        finally:
+            process.terminate()
+            _, err = process.communicate(timeout=10)
+    assert process.returncode == 0, err
+
+
+def _ignores(process: int, number: int) -> bool:
+    """Whether a process ignores a signal, or has a handler for it already."""
+    status = Path(f"/proc/{process}/status").read_text()
+    masks = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("SigIgn:", "SigCgt:"))]
+    return any(mask >> (number - 1) & 1 for mask in masks)
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
