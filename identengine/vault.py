@@ -99,7 +99,8 @@ class Vault:
 
         For a book whose passwords are in part under keys that have left the key file since.
         """
-        return Vault((*self._keys, *other._keys), place=f"{self._place}, with {other._place} besides,")
+        keys = dict.fromkeys((*self._keys, *other._keys))
+        return Vault(tuple(keys), place=f"{self._place}, with others besides,")
 
     def with_new_key(self) -> Vault:
         """Return a vault with a new key before those that there are; :meth:`save` makes it last."""

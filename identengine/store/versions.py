@@ -24,7 +24,7 @@ import lmdb
 import msgspec
 
 from identengine.errors import KeyFileError, StoreError
-from identengine.store.file import DATA, StoreFile, Txn, Writer, close_file, open_file
+from identengine.store.file import DATA, StoreFile, Txn, Writer, close_file, made_folder, open_file
 from identengine.store.format import (
     ACCOUNTS,
     EVENTS,
@@ -220,25 +220,27 @@ class Store:
             return count
 
     def copy(self, target: Path) -> None:
-        """Write a compact copy of the store, all versions, to ``target``, which must not be there yet.
+        """Write a compact copy of the store, all versions, to ``target``: not there yet, or an empty folder.
 
         A name that ends in ``.mdb`` is made one file, any other a directory with that file in it; either opens
         as a store. The key of the passwords is not in it. It appears whole or not at all.
         """
         file = self._opened()
         place = target if target.suffix == ".mdb" else target / DATA
-        if place.exists():
-            raise StoreError(f"{target} is there already; nothing was changed")
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=".copy-", dir=place.parent)
-            try:
-                file.copy(handle)
-                os.fsync(handle)
-                os.link(name, place)
-            finally:
-                os.close(handle)
-                Path(name).unlink()
+            if place.exists():
+                raise StoreError(f"{target} is there already; nothing was changed")
+            if target.is_dir() and (there := next(target.iterdir(), None)):
+                raise StoreError(f"{target} holds something already ({there.name}); nothing was changed")
+            with made_folder(place.parent):
+                handle, name = tempfile.mkstemp(prefix=".copy-", dir=place.parent)
+                try:
+                    file.copy(handle)
+                    os.fsync(handle)
+                    os.link(name, place)
+                finally:
+                    os.close(handle)
+                    Path(name).unlink()
         except OSError as error:
             raise StoreError(f"the store could not be copied to {target}: {error.strerror}") from error
 

@@ -122,8 +122,8 @@ def test_a_full_disk_in_the_scratch_area_and_at_a_copy(tmp_path: Path) -> None:
             store.change("ann", "2", edit)
         fill(disk)
         with pytest.raises(StoreError, match=r"no room|No space"):
-            store.copy(disk / "copy")
-        assert not list((disk / "copy").iterdir())
+            store.copy(disk / "deep" / "copy")
+        assert not (disk / "deep").exists(), "a copy that failed leaves no folder"
         (disk / "ballast").unlink()
         assert store.change("ann", "2", put(10))[0].version == 2
 
@@ -133,6 +133,7 @@ def test_a_store_cannot_be_made_on_a_full_disk(tmp_path: Path) -> None:
         fill(disk)
         with pytest.raises(StoreError, match="no store can be made at"):
             Store.open(disk / "store", create=True)
+        assert not (disk / "store").exists()
         with pytest.raises(KeyFileError, match="cannot be written: No space left"):
             Vault.from_file(disk / "key", create=True)
         (disk / "ballast").unlink()

@@ -632,6 +632,18 @@ def test_a_copy_is_a_store_of_its_own(store: Store, tmp_path: Path, name: str) -
     assert not list((tmp_path / "elsewhere").glob(".copy*"))
 
 
+def test_a_copy_joins_nothing_that_is_there(store: Store, tmp_path: Path) -> None:
+    history(store)
+    (tmp_path / "empty").mkdir()
+    store.copy(tmp_path / "empty")
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "letter.txt").write_text("")
+    with pytest.raises(StoreError, match=r"used holds something already \(letter.txt\); nothing was changed"):
+        store.copy(tmp_path / "used")
+    assert [found.name for found in (tmp_path / "used").iterdir()] == ["letter.txt"]
+    store.copy(tmp_path / "used" / "one.mdb")
+
+
 def test_a_full_map_grows_by_itself_and_the_edit_runs_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -137,7 +137,7 @@ def test_two_vaults_joined_know_the_keys_of_both(tmp_path: Path) -> None:
     assert joined.key_ids == own.key_ids + other.key_ids
     assert [joined.reveal(vault.encrypt("x")) for vault in (own, other)] == ["x", "x"]
     assert own.decrypt(joined.encrypt("y")) == "y"
-    with pytest.raises(KeyFileError, match=r"key file .*key, with the environment's key besides, holds"):
+    with pytest.raises(KeyFileError, match=r"key file .*key, with others besides, holds"):
         joined.decrypt(Vault.from_text(OTHER).encrypt("x"))
     assert own.joined(own).key_ids == own.key_ids
 
