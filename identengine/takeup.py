@@ -138,9 +138,8 @@ class TakeUp:
             self._raise_alarm(f"the book cannot be read from {self._store.path}: {error}")
         except Exception as error:  # damage that made something else of a row, or a fault of ours: we go on
             what = f"{type(error).__name__}: {error}"
-            if self._raise_alarm(
-                f"the book in {self._store.path} cannot be used ({what}); import it again, or put a copy in its place"
-            ):
+            advice = "import it again, or put a copy in its place"
+            if self._raise_alarm(f"the book in {self._store.path} cannot be used ({what}); {advice}"):
                 _log.exception("where that was found")
 
     def _swap(self, book: Book) -> None:
@@ -186,9 +185,7 @@ class TakeUp:
                 _log.error("ALARM: %s (passwords are opened by the key in memory until this server ends)", error)
 
     def _vault(self) -> Vault:
-        if self._store.key is not None:
-            return Vault.from_text(self._store.key.reveal())
-        return Vault.from_file(self._key_file)
+        return self._store.vault()
 
     def _look(self) -> tuple[_Signature, _Signature]:
         """Return what tells the state of the store's file, and of the key file, from another; None: not there."""

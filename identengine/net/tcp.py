@@ -33,7 +33,8 @@ _BACKLOG = 1024
 _LINGER = 5.0
 """Seconds that a closed connection's peer has for reading the last answers."""
 _PARTING = 0.5
-"""The same while draining, once all answers are with the kernel, which delivers them after our end too."""
+"""The same while draining, once all answers are with the kernel, which delivers them after our end too; and how
+long a draining connection waits for a moment in which nothing more has come."""
 
 _buffer = bytearray(READ)
 _view = memoryview(_buffer)
@@ -122,8 +123,8 @@ class TcpListener:
     async def drain(self, deadline: float) -> None:
         """Take no more connections, answer what came by now on those there are, and close them.
 
-        Until ``deadline`` (the loop's time) at most. A connection ends when what waited in the kernel when the
-        drain began was read and answered, whatever its peer goes on sending.
+        Until ``deadline`` (the loop's time) at most. A connection ends as soon as all that came on it is answered;
+        one whose peer never stops sending, when it has answered what had come after half a second of that.
         """
         loop = asyncio.get_running_loop()
         queue = select.poll()
@@ -133,11 +134,10 @@ class TcpListener:
                 break
             await asyncio.sleep(0.001)  # whoever is connected by now is accepted first
         self.close()
-        for connection in list(self.connections):
-            connection.read_what_came()
-        while self.connections and loop.time() < deadline:
+        patience = loop.time() + _PARTING
+        while self.connections and (now := loop.time()) < deadline:
             for connection in list(self.connections):
-                connection.close_if_taken(loop.time())
+                connection.drain(now, patient=now < patience)
             await asyncio.sleep(0.005)
         for connection in list(self.connections):
             connection.abort()
@@ -173,7 +173,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._scheduled = False
         """Whether a turn is to come; meanwhile nothing is read."""
         self._left: int | None = None
-        """How many bytes are read still, once a drain has begun."""
+        """How many bytes are read still, where a drain has set a mark."""
         self._at_eof = False
         self._unread = False
         """Whether the peer leaves so many answers unread that it is not read from."""
@@ -297,16 +297,20 @@ class _Connection(asyncio.BufferedProtocol):
             else:
                 self._transport.close()
 
-    def read_what_came(self) -> None:
-        """Read and answer what waits in the kernel by now, and end: what comes later was never received."""
-        self._left = _waiting(self._transport)
-        if not self._left and not self._scheduled and not self._unread and not self._ending:
-            self._end()
+    def drain(self, now: float, *, patient: bool) -> None:
+        """End if all that came is answered; where that is never so, set a mark up to which it is read.
 
-    def close_if_taken(self, now: float) -> None:
-        """Close a connection that ended, once its last answers are with the kernel and the peer had its moment."""
-        if self._ending and not self._transport.get_write_buffer_size() and now - self._since > _PARTING:
-            self._transport.close()
+        Close once the last answers are with the kernel and the peer had its moment to close first.
+        """
+        if self._ending:
+            if not self._transport.get_write_buffer_size() and now - self._since > _PARTING:
+                self._transport.close()
+            return
+        waiting = _waiting(self._transport)
+        if not waiting and not self._scheduled and not self._unread:
+            self._end()
+        elif not patient and self._left is None and not self._unread:
+            self._left = waiting
 
     def abort(self) -> None:
         """Close at once, whatever was not sent yet."""
