@@ -89,6 +89,10 @@ def main() -> None:
     _ready_process()
     try:
         app(prog_name="identengine")
+        sys.stdout.flush()
+    except OSError as error:  # of --help and --version, which are written before a command begins
+        _tell(error, as_json=False)
+        sys.exit(1)
     finally:
         _flush()
 

@@ -121,10 +121,10 @@ def _reads(process: int, path: Path) -> bool:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no disk that is always full")
 def test_what_cannot_be_written_is_named(store: Path) -> None:
-    for command in (["versions"], ["accounts", "list", "--json"], ["dids", "list"]):
+    for command in (["versions"], ["accounts", "list", "--json"], ["dids", "list"], ["--help"], ["--version"]):
         with Path("/dev/full").open("wb") as full:
             said = subprocess.run(
-                [*PROGRAM, *command, "--store", str(store)],
+                [*PROGRAM, *command, *(() if command[0].startswith("-") else ("--store", str(store)))],
                 stdout=full,
                 stderr=subprocess.PIPE,
                 text=True,
