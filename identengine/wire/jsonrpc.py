@@ -20,7 +20,7 @@ from identengine.engine import Ask, Engine
 from identengine.explain import Explanation
 from identengine.model import Decision, Digest, Request
 from identengine.options import IdentifyOptions
-from identengine.reasons import STANDARD, Reason
+from identengine.reasons import Reason, ReasonTable
 
 DATAGRAM = 1400
 """Largest answer over UDP, in bytes: it fits one packet on every usual path."""
@@ -188,7 +188,7 @@ class Responder:
         batch = _Batch()
         messages = [self._read(raw, peer, batch) for raw, peer in received]
         decided = self._decide(batch)
-        return [_datagrams(message, decided) for message in messages]
+        return [_datagrams(message, decided, self._engine.reasons) for message in messages]
 
     def stream(self, messages: Sequence[bytes], peer: Peer, broken: str | None = None) -> tuple[bytes, bool]:
         """Return the answers to messages of one connection, a line each, and whether it must be closed.
@@ -404,16 +404,16 @@ def _whole(message: _Message, decided: list[Decision | Explanation]) -> bytes | 
     return b"[" + b",".join(answers) + b"]" if answers else None
 
 
-def _datagrams(message: _Message, decided: list[Decision | Explanation]) -> list[bytes]:
+def _datagrams(message: _Message, decided: list[Decision | Explanation], reasons: ReasonTable) -> list[bytes]:
     """Return the answer to a message as datagrams; that to a batch as several arrays where one does not do."""
     if not isinstance(message, list):
-        answer = _fitted(message, decided, DATAGRAM)
+        answer = _fitted(message, decided, reasons, DATAGRAM)
         return [] if answer is None else [answer]
     arrays: list[bytes] = []
     row: list[bytes] = []
     size = 1
     for item in message:
-        answer = _fitted(item, decided, DATAGRAM - 2)
+        answer = _fitted(item, decided, reasons, DATAGRAM - 2)
         if answer is None:
             continue
         if row and size + len(answer) + 1 > DATAGRAM:
@@ -426,7 +426,7 @@ def _datagrams(message: _Message, decided: list[Decision | Explanation]) -> list
     return arrays
 
 
-def _fitted(item: _Item, decided: list[Decision | Explanation], room: int) -> bytes | None:
+def _fitted(item: _Item, decided: list[Decision | Explanation], reasons: ReasonTable, room: int) -> bytes | None:
     """Return the answer to one message in at most ``room`` bytes.
 
     An explanation loses candidates from its end and says so. A decision loses the names that go with its ids
@@ -442,7 +442,7 @@ def _fitted(item: _Item, decided: list[Decision | Explanation], room: int) -> by
     if isinstance(result, Explanation):
         return _cut(item.id, result, room)
     answer = _result(item.id, _shortened(result))
-    return answer if len(answer) <= room else _result(item.id, _too_large(result))
+    return answer if len(answer) <= room else _result(item.id, _too_large(result, reasons))
 
 
 def _cut(message_id: bytes, explanation: Explanation, room: int) -> bytes:
@@ -462,9 +462,9 @@ def _cut(message_id: bytes, explanation: Explanation, room: int) -> bytes:
     return _result(message_id, Explanation(decision=decision, candidates=tuple(shown), cut=True))
 
 
-def _too_large(decision: Decision) -> Decision:
+def _too_large(decision: Decision, reasons: ReasonTable) -> Decision:
     """Return the reject of a call whose answer does not fit into a datagram."""
-    codes = STANDARD[Reason.INTERNAL_ERROR]
+    codes = reasons.codes(Reason.INTERNAL_ERROR, decision.account_id)
     return Decision(
         accepted=False,
         account_id=decision.account_id,

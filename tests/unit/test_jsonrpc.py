@@ -13,7 +13,7 @@ from identengine.builder import build
 from identengine.engine import Engine
 from identengine.model import Account, Client, Decision, IdentBy, Request
 from identengine.options import IdentifyOptions
-from identengine.reasons import ReasonTable
+from identengine.reasons import Codes, Reason, ReasonTable
 from identengine.wire import jsonrpc
 from identengine.wire.jsonrpc import DATAGRAM, Peer, Responder
 
@@ -362,6 +362,11 @@ def test_a_decision_that_does_not_fit_without_names_is_a_reject_and_no_error() -
     params = GOOD | {"src_ip": "10.0.0.7"}
     (answer,) = datagram(json.dumps(call(params=params)).encode())
     assert (answer["result"]["accepted"], answer["result"]["reason"]) == (False, "internal_error")
+    assert answer["result"]["sip_code"] == 500
+    other = responder()
+    other._engine.reasons = ReasonTable({Reason.INTERNAL_ERROR: Codes(580, 41, 8)})
+    ((changed,),) = other.datagrams([(json.dumps(call(params=params)).encode(), PEER)])
+    assert json.loads(changed)["result"]["sip_code"] == 580  # the config's codes hold here too
     (answer,) = datagram(json.dumps(call("explain", params)).encode())
     assert answer["result"]["cut"] is True
     assert answer["result"]["candidates"][0]["account_id"] == 3
