@@ -37,7 +37,8 @@ from identengine.engine import Engine
 from identengine.errors import IdentengineError, KeyFileError, StoreError, WireError
 from identengine.index import Book
 from identengine.options import IdentifyOptions
-from identengine.vault import Vault, default_key_file, key_id
+from identengine.store.file import data_file
+from identengine.vault import default_key_file, key_id
 
 WATCH_SECONDS = 0.05
 STEP_SECONDS = 0.001
@@ -57,6 +58,17 @@ _Signature: TypeAlias = tuple[int, ...] | None
 _log = logging.getLogger("identengine.book")
 
 
+class Origin(msgspec.Struct):
+    """What a book was made of."""
+
+    header: Header
+    options: IdentifyOptions
+    file: _Signature
+    """The store's file when the making began."""
+    keys: set[str]
+    """Ids of the keys under which its passwords are encrypted."""
+
+
 class TakeUp:
     """Follows one store. ``options`` are those that the next book is made with."""
 
@@ -69,7 +81,6 @@ class TakeUp:
         self._store = store
         self._key_file = store.key_file or default_key_file(store.path)
         self._options = options
-        self._built_with: IdentifyOptions | None = None
         self._apply: Callable[[], None] | None = None
         self._seen: tuple[_Signature, _Signature] = None, None
         self._pause = RETRY_SECONDS[0]
@@ -77,15 +88,9 @@ class TakeUp:
         self._next_try = 0.0
         self._step_began = 0.0
         self._step_seconds = STEP_SECONDS
-        self._serving: Header | None = None
-        """Which version the book in use is."""
-        self._reading: Header | None = None
-        self._built_from: _Signature = None
-        """The store's file when the last book that was made of it was begun."""
-        self._keys: set[str] = set()
-        """Ids of the keys under which the passwords of the book in the making were encrypted."""
-        self._keys_in_use: set[str] = set()
-        """The same of the book in use."""
+        self._in_use: Origin | None = None
+        self._making: Origin | None = None
+        """Of the book in the making; left as it is when that is done or was given up."""
         self._keyless: str | None = None
         """The alarm where the book in use has passwords that the key at hand does not open."""
         self._hung: subprocess.Popen[bytes] | None = None
@@ -119,16 +124,18 @@ class TakeUp:
         try:
             old, options = self._engine.book, self._options
             book = await self._read()
-            if book is None:
+            origin = self._making
+            if book is None or origin is None:
                 if self._keyless is None:
                     self._end_alarm()
                 else:
                     self._raise_alarm(self._keyless)
                 return
-            if options != self._options:  # SIGHUP came meanwhile: what was built does not go with them any more
+            # SIGHUP came while it was made: what was built does not go with the options any more.
+            if not options == origin.options == self._options:
                 await self._dismantle(book)
                 return
-            self._swap(book)
+            self._swap(book, origin)
             if old is not None:
                 await self._dismantle(old)
             _log.info(
@@ -149,15 +156,14 @@ class TakeUp:
             if self._raise_alarm(f"the book in {self._store.path} cannot be used ({what}); {advice}"):
                 _log.exception("where that was found")
 
-    def _swap(self, book: Book) -> None:
+    def _swap(self, book: Book, origin: Origin) -> None:
         """Put the new book, its passwords' key and what goes with it in use: all in one step."""
-        problem = self._find_key()
+        problem = self._find_key(origin.keys)
         self._engine.take_up(book)
-        self._built_with, self._serving = self._options, self._reading
+        self._in_use = origin
         if self._apply is not None:
             self._apply()
             self._apply = None
-        self._keys_in_use = self._keys
         if problem is None:
             self._keyless = None
             self._end_alarm()
@@ -165,41 +171,36 @@ class TakeUp:
             self._keyless = f"{problem}; calls that need a password are answered internal_error"
             self._raise_alarm(self._keyless)
 
-    def _find_key(self) -> str | None:
-        """Give the engine the key of the new book's passwords; return what is wrong if there is none."""
-        if not self._keys:
+    def _find_key(self, keys: set[str]) -> str | None:
+        """Give the engine the keys of the new book's passwords; return what is wrong if one is not there."""
+        if not keys:
             return None
         vault, problem = None, "the passwords of the book were encrypted under a key that is not at hand"
         try:
-            vault = self._vault()
+            vault = self._store.vault()
         except KeyFileError as error:
             problem = str(error)
         known = self._engine.vault
-        if vault is not None and known is not None and not self._keys <= set(vault.key_ids):
+        if vault is not None and known is not None and not keys <= set(vault.key_ids):
             vault = vault.joined(known)  # the keys in memory serve on where the file is another
         vault = vault or known
         if vault is None:
             return problem
         self._engine.vault = vault
-        missing = self._keys - set(vault.key_ids)
+        missing = keys - set(vault.key_ids)
         return f"{problem} ({', '.join(sorted(missing))})" if missing else None
 
     def _look_at_key(self) -> None:
         """Say it when the key file is of no use any more: the next start would find that out too late."""
-        if self._keys_in_use and self._keyless is None:
+        if self._in_use is not None and self._in_use.keys and self._keyless is None:
             try:
-                self._vault()
+                self._store.vault()
             except KeyFileError as error:
                 _log.error("ALARM: %s (passwords are opened by the key in memory until this server ends)", error)
 
-    def _vault(self) -> Vault:
-        return self._store.vault()
-
     def _look(self) -> tuple[_Signature, _Signature]:
         """Return what tells the state of the store's file, and of the key file, from another; None: not there."""
-        path = self._store.path
-        data = path / "data.mdb"
-        return _signature(path if _is_file(path) else data), _signature(self._key_file)
+        return _signature(data_file(self._store.path)), _signature(self._key_file)
 
     def _end_alarm(self) -> None:
         if self._alarm is not None:
@@ -243,7 +244,7 @@ class TakeUp:
         frames = bookstream.FrameReader()
         builder: BookBuilder | None = None
         clients = accounts = did_runs = 0
-        self._keys = set()
+        keys: set[str] = set()
         end: End | None = None
         async for chunk in chunks:
             self._step_began = time.perf_counter()
@@ -254,7 +255,7 @@ class TakeUp:
                 if isinstance(frame, Header):
                     if not self._is_new(frame):
                         return None
-                    self._reading, self._built_from = frame, self._seen[0]
+                    self._making = Origin(frame, self._options, self._seen[0], keys)
                     builder = BookBuilder(self._options, frame.version, frame.hash_key)
                     continue
                 assert builder is not None  # noqa: S101 - there was a header, see above
@@ -268,7 +269,7 @@ class TakeUp:
                             await self._breathe()
                         builder.add_account(account)
                         if account.password:
-                            self._keys.add(key_id(account.password))
+                            keys.add(key_id(account.password))
                     accounts += len(frame.rows)
                 elif isinstance(frame, Dids):
                     for account_id, run in frame.runs:
@@ -295,9 +296,9 @@ class TakeUp:
             await self._breathe()
 
     def _is_new(self, header: Header) -> bool:
-        serving = self._serving
+        in_use = self._in_use
         if header.version == 0:
-            if serving is None:
+            if in_use is None:
                 raise StoreError(
                     f"the store {self._store.path} is empty; `identengine import BOOK --store {self._store.path}` "
                     "fills it"
@@ -305,8 +306,9 @@ class TakeUp:
             raise StoreError(
                 f"the store {self._store.path} became empty; import the book, or put a copy in its place"
             )
-        if serving is None:
+        if in_use is None:
             return True
+        serving = in_use.header
         if header.version < serving.version or (header.version == serving.version and header != serving):
             newest = f"{header.version}, but another" if header.version == serving.version else f"{header.version}"
             raise StoreError(
@@ -314,16 +316,16 @@ class TakeUp:
                 "server if that is what it should serve"
             )
         # `apply` waits for a book even where the options came back to what the one in use was made with.
-        if header.version > serving.version or self._options != self._built_with or self._apply is not None:
+        if header.version > serving.version or self._options != in_use.options or self._apply is not None:
             return True
         # What is in the store may be under another key by now, though the version is the same: after a rotation.
-        return self._keyless is not None and (self._seen[0] != self._built_from or self._key_is_back())
+        return self._keyless is not None and (self._seen[0] != in_use.file or self._key_is_back(in_use.keys))
 
-    def _key_is_back(self) -> bool:
-        """Whether the key file opens a password of the book in use that was closed till now."""
+    def _key_is_back(self, keys: set[str]) -> bool:
+        """Whether the key file opens a password that was closed till now, of those under ``keys``."""
         known = set(self._engine.vault.key_ids) if self._engine.vault else set()
         try:
-            return bool((self._keys_in_use - known) & set(self._vault().key_ids))
+            return bool((keys - known) & set(self._store.vault().key_ids))
         except KeyFileError:
             return False
 
@@ -414,13 +416,6 @@ async def _ended(process: subprocess.Popen[bytes]) -> int:
         if status is not None:
             return status
         await asyncio.sleep(0.001)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # of a folder that is closed to us
-        return False
 
 
 def _signature(file: Path) -> _Signature:

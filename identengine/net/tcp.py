@@ -255,15 +255,8 @@ class _Connection(asyncio.BufferedProtocol):
         error = None if more else self._stream.error
         if not more and self._at_eof and self._stream.pending and error is None:
             error = "the stream ended within a message"
-        if messages or error is not None:
-            loop = asyncio.get_running_loop()
-            self._since = loop.time()
-            answers, broken = self._listener.responder.stream(messages, self._peer, error)
-            if answers:
-                self._transport.write(answers)
-            if broken:
-                self._end()
-                return
+        if (messages or error is not None) and not self._answer(messages, self._peer, error):
+            return
         if more:
             self._transport.pause_reading()
             self._scheduled = True
@@ -272,6 +265,16 @@ class _Connection(asyncio.BufferedProtocol):
             self._end()
         elif not self._unread:  # the answers may have been too many just now
             self._transport.resume_reading()
+
+    def _answer(self, messages: list[bytes], peer: Peer, error: str | None) -> bool:
+        """Answer messages, and what is wrong after them; returns whether the connection goes on."""
+        self._since = asyncio.get_running_loop().time()
+        answers, broken = self._listener.responder.stream(messages, peer, error)
+        if answers:
+            self._transport.write(answers)
+        if broken:
+            self._end()
+        return not broken
 
     def find_peer(self) -> None:
         """Look the peer up again, since the switches have changed."""
@@ -308,13 +311,10 @@ class _Connection(asyncio.BufferedProtocol):
             return
         waiting = _waiting(self._transport)
         if not waiting and not self._scheduled and not self._unread:
-            if self._stream.pending and not self._at_eof and self._peer is not None:
-                if patient:
-                    return  # the other half of a message may be under way
-                error = "the server ended within a message"
-                answers, _ = self._listener.responder.stream([], self._peer, error)
-                self._transport.write(answers)
-            self._end()
+            if not self._stream.pending or self._at_eof or self._peer is None:
+                self._end()
+            elif not patient:  # else the other half of a message may be under way
+                self._answer([], self._peer, "the server ended within a message")
         elif not patient and self._left is None and not self._unread:
             self._left = waiting
 

@@ -242,7 +242,10 @@ def open_file(path: Path, *, create: bool, readonly: bool) -> StoreFile:
 
 def data_file(path: Path) -> Path:
     """Return where the data of the store at ``path`` is, whether it is there or not."""
-    return path if path.is_file() else path / DATA
+    try:
+        return path if path.is_file() else path / DATA
+    except OSError:  # of a folder that is closed to us; reading says so
+        return path / DATA
 
 
 def require(path: Path) -> None:

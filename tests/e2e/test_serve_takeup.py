@@ -164,7 +164,8 @@ def test_an_empty_store_does_not_replace_a_book(served: Server) -> None:
     still_serves(served)
 
 
-def test_an_older_store_does_not_replace_a_book(served: Server) -> None:
+def put_back(served: Server) -> None:
+    """Let it take up version 2, then put the store as it was at version 1 in its place."""
     older = served.folder / "older"
     shutil.copytree(served.store, older)
     put_rows(served.store, accounts_of(2, 50))
@@ -172,17 +173,15 @@ def test_an_older_store_does_not_replace_a_book(served: Server) -> None:
     shutil.rmtree(served.store)
     older.rename(served.store)
     served.logged("was replaced by one whose newest version is 1")
+
+
+def test_an_older_store_does_not_replace_a_book(served: Server) -> None:
+    put_back(served)
     still_serves(served, 2)
 
 
 def test_a_restored_store_that_was_edited_since_is_not_taken_for_the_one_in_use(served: Server) -> None:
-    older = served.folder / "older"
-    shutil.copytree(served.store, older)
-    put_rows(served.store, accounts_of(2, 50))
-    wait_for(lambda: served.version() == 2)
-    shutil.rmtree(served.store)
-    older.rename(served.store)
-    served.logged("was replaced by one whose newest version is 1")
+    put_back(served)
     put_rows(served.store, accounts_of(7, 50))  # a version 2 again, of other content
     served.logged("newest version is 2, but another")
     assert "alarm is over" not in served.log

@@ -24,7 +24,7 @@ from identengine.model import Client, Did, DidStatus
 from identengine.options import IdentifyOptions
 from identengine.reasons import ReasonTable
 from identengine.store.versions import Store
-from identengine.takeup import TakeUp
+from identengine.takeup import Origin, TakeUp
 
 CLIENTS = [Client(id=n, name=f"client {n}", notes="private") for n in range(1, 301)]
 ACCOUNTS = [ip_account(n, f"10.0.{n >> 8}.{n & 255}", notes="private" if n % 2 else None) for n in range(1, 501)]
@@ -166,7 +166,8 @@ def built(*pieces: bytes, serving: Header | None = None) -> Book | None:
 
     engine = Engine(ReasonTable(), None)
     take_up = TakeUp(engine, StoreConfig(path=Path("store")), IdentifyOptions())
-    take_up._serving = serving
+    if serving is not None:
+        take_up._in_use = Origin(serving, IdentifyOptions(), None, set())
     return asyncio.run(take_up._build(chunks()))
 
 
