@@ -1,0 +1,50 @@
+"""Where a leg of a call counts, and the limits that hold there (engine.md 5.2)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from identengine.model import Direction
+from identengine.reasons import Reason
+
+_TOTAL = 2
+_PLACE = {Direction.ORIGINATION: 0, Direction.TERMINATION: 1}
+
+
+def account_counter(account_id: int, direction: Direction) -> int:
+    """Return the number of the counter of an account's legs in one direction."""
+    return account_id << 1 | _PLACE[direction]
+
+
+def client_counters(client_id: int, direction: Direction) -> tuple[int, int]:
+    """Return the numbers of a client's counters that such a leg is in: that of the direction, and both together."""
+    return client_id << 2 | _PLACE[direction], client_id << 2 | _TOTAL
+
+
+class Limit(msgspec.Struct, frozen=True, gc=False):
+    """What one counter of a client may reach, and the reason of the reject when it has."""
+
+    counter: int
+    most: int
+    reason: Reason
+
+
+class ClientLevels(msgspec.Struct, frozen=True, gc=False):
+    """A client and the resellers above it, as an account's legs in one direction count on them."""
+
+    clients: tuple[int, ...]
+    """Ids, the account's own client first."""
+    limits: tuple[Limit, ...] = ()
+    """Of those that have any: nearest the account first, the direction before the total."""
+    cps: float | None = None
+    """Calls a second of the account's own client; origination only (engine.md 5.9)."""
+
+
+class Levels(msgspec.Struct, frozen=True, gc=False):
+    """All levels of one leg."""
+
+    account_id: int
+    capacity: int | None
+    cps: float | None
+    """Calls a second of the account; origination only."""
+    client: ClientLevels

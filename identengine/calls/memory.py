@@ -1,0 +1,511 @@
+"""The set of calls in the memory of the one process that decides (engine.md 5; design.md, "One decider").
+
+Every rule is a plain operation on dicts: no lock, no race. The legs are the truth, counters are kept leg by leg
+beside them, and what a batch changed goes to the mirror in one piece before the batch is answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from identengine.calls.buckets import Buckets
+from identengine.calls.legs import Leg, State, leg_key
+from identengine.calls.levels import Levels
+from identengine.calls.lists import Lists, Note
+from identengine.calls.messages import Admit, Answer, Done, Later, Listed, Message, Named, Progress, Refused, Stop
+from identengine.calls.slots import Slots
+from identengine.calls.stops import Row, Stops
+from identengine.calls.wheel import Wheel
+from identengine.model import Decision, Direction
+from identengine.reasons import Reason
+
+REMEMBERED = 24 * 3600.0
+"""How long a lapsed leg can be revived, in seconds (engine.md 5.4)."""
+STEP = 256
+"""How many legs one step of :meth:`Calls.work` takes: about a millisecond."""
+_INSTANT = 1e-6
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Of ``[calls]`` (interfaces.md 7); times in seconds."""
+
+    max_legs: int = 100_000
+    lapsed_max: int = 1_000_000
+    reserved: float = 200.0
+    active: float = 7200.0
+    grace: float = 60.0
+    global_capacity: int | None = None
+
+
+class Changes(msgspec.Struct):
+    """What has to go to the mirror: legs by slot, rows of stops by serial, notes by name; None: gone."""
+
+    legs: dict[int, Leg | None] = {}
+    stops: dict[int, Row | None] = {}
+    notes: dict[str, Note] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.legs or self.stops or self.notes)
+
+
+class MirrorFullError(Exception):
+    """The mirror has no room for what changed."""
+
+
+class Mirror(Protocol):
+    """What keeps a copy of the set that outlives the process."""
+
+    def write(self, changes: Changes) -> None:
+        """Keep it, all or nothing. Raises MirrorFullError."""
+
+
+class Calls:
+    """A set of calls; see :class:`identengine.calls.messages.Backend`."""
+
+    def __init__(self, settings: Settings, mirror: Mirror) -> None:
+        self.settings = settings
+        self.held = 0
+        """Legs that hold slots."""
+        self.lapsed = 0
+        """Legs that are remembered."""
+        self.overfull = False
+        """Whether the mirror did not take what changed last: nothing is let in until it does."""
+        self._mirror = mirror
+        self._slots = Slots[Leg]()
+        self._calls: dict[str, Leg | dict[str, Leg]] = {}
+        """By call key: its leg, or its legs by leg key where it has several."""
+        self._accounts: dict[int, int] = {}
+        self._clients: dict[int, int] = {}
+        """Counters (:mod:`identengine.calls.levels`); one that is not there is zero."""
+        self._leases = Wheel()
+        self._memories = Wheel()
+        self._stops = Stops(max(10_000, 2 * settings.max_legs))
+        self._account_buckets = Buckets()
+        self._client_buckets = Buckets()
+        self._lists = Lists(self, settings.grace, 2 * settings.max_legs)
+        self._changes = Changes()
+        self._floor = 0.0
+
+    def restore(
+        self, legs: Iterable[Leg], stops: Iterable[tuple[int, Row]], notes: Mapping[str, Note], now: float
+    ) -> None:
+        """Take up what a mirror kept: the set is then as it was (engine.md 5.8)."""
+        there = {leg.slot: leg for leg in legs}
+        self._slots.restore(there)
+        for leg in there.values():
+            self._enter(leg)
+        for serial, row in stops:
+            self._stops.restore(serial, row)
+        for name, value in notes.items():
+            self._lists.restore(name, value, now)
+        self._mirror_changes()
+
+    # ---- what arrives
+
+    def apply(self, batch: Sequence[Message], now: float) -> list[Answer]:
+        """Answer a batch as if one by one; what it changed is in the mirror when this returns."""
+        now = max(now, self._floor)
+        answers: list[Answer] = []
+        for message in batch:
+            if isinstance(message, Admit):
+                answers.append(self._admit(message, now))
+            elif isinstance(message, Stop):
+                answers.append(self._stop(message, now))
+            elif isinstance(message, Progress):
+                answers.append(self._progress(message, now))
+            elif isinstance(message, Listed):
+                answers.append(self._lists.take(message, now))
+            else:
+                answers.append(self._lists.switched(message, now))
+                now = self._floor = now + _INSTANT  # what comes after it in this batch is younger
+        self._changes.stops.update(self._stops.row())
+        if not self._mirror_changes():
+            self._take_back(batch, answers, now)
+        return answers
+
+    def _admit(self, ask: Admit, now: float) -> Answer:
+        if ask.call is None:
+            return self._pass(ask, now)
+        old = self._leg(ask.call, ask.leg)
+        if old is not None:
+            if old.state is State.ACTIVE:
+                return Refused(Reason.INVALID_REQUEST)
+            if old.state is State.RESERVED and old.content == ask.content and old.answer is not None:
+                self._belong(old, ask.switch)
+                return old.answer
+        decision, levels = ask.decide()
+        if levels is None:
+            return decision
+        if old is not None and old.state is State.RESERVED:
+            return self._decide_anew(old, ask, decision, levels, now)
+        origination = ask.leg[0] == "o"
+        refusal = self._refusal(levels, origination, now) or self._no_room()
+        if refusal is not None:
+            return Refused(refusal, decision)
+        if old is not None:
+            self._drop(old)
+        if origination:
+            self._take_tokens(levels, now)
+        self._enter_new(ask.call, ask.leg, ask.switch, levels, now, State.RESERVED, ask.content, decision)
+        return decision
+
+    def _pass(self, ask: Admit, now: float) -> Answer:
+        """Hold a call without id to the limits; it takes a token and no slot (engine.md 5.10)."""
+        decision, levels = ask.decide()
+        if levels is None:
+            return decision
+        origination = ask.leg[0] == "o"
+        refusal = self._refusal(levels, origination, now)
+        if refusal is not None:
+            return Refused(refusal, decision)
+        if origination:
+            self._take_tokens(levels, now)
+        return decision
+
+    def _decide_anew(self, leg: Leg, ask: Admit, decision: Decision, levels: Levels, now: float) -> Answer:
+        """Decide other content under the key of a reserved leg, as if its slot were free (engine.md 5.3)."""
+        self._count(leg, -1)
+        origination = leg.leg[0] == "o"
+        refusal = self._refusal(levels, origination, now)
+        if refusal is not None:
+            self._count(leg, 1)
+            return Refused(refusal, decision)
+        if origination:
+            self._take_tokens(levels, now)
+        leg.account_id, leg.clients = levels.account_id, levels.client.clients
+        leg.content, leg.switch = ask.content, ask.switch
+        # It renews no lease, so what is left of it is what the answer says.
+        leg.answer = msgspec.structs.replace(decision, lease=max(1, int(leg.due - now)))
+        self._count(leg, 1)
+        self._changes.legs[leg.slot] = leg
+        return leg.answer
+
+    def _progress(self, ask: Progress, now: float) -> Done:
+        legs = self.matching(ask.named)
+        lease = 3 * ask.interval if ask.interval is not None else None
+        held = False
+        for leg in legs:
+            if leg.state is not State.LAPSED:
+                held = True
+                self._advance(leg, ask, lease, now)
+        if held:
+            return Done()
+        if legs:
+            overcommit = False
+            for leg in legs:
+                leg.lease = lease or leg.lease
+                overcommit |= self.revive(leg, ask.switch, ask.levels(leg), now)
+            return Done(overcommit=overcommit)
+        if ask.identify is None or self._stops.forbid(ask.named):
+            return Done(unknown=True)
+        levels = ask.identify()
+        if levels is None or self._no_room() is not None:
+            return Done(unknown=True)
+        key = leg_key(ask.named.direction or Direction.ORIGINATION, ask.named.leg_id)
+        leg = self._enter_new(ask.named.call, key, ask.switch, levels, now, State.ACTIVE, None, None, lease)
+        return Done(overcommit=self._over(levels, leg.leg[0] == "o"))
+
+    def _advance(self, leg: Leg, ask: Progress, lease: float | None, now: float) -> None:
+        """Make a held leg active; only an update extends one that is."""
+        leg.missed = None
+        leg.switch = ask.switch
+        leg.lease = lease or leg.lease
+        if leg.state is State.RESERVED:
+            self._leases.remove(leg.slot, leg.due)
+            leg.state, leg.due = State.ACTIVE, now + leg.lease
+            self._shrink(leg)
+            self._leases.add(leg.slot, leg.due)
+        elif ask.method == "update":
+            self._renew(leg, now + leg.lease)
+        self._changes.legs[leg.slot] = leg
+
+    def _stop(self, ask: Stop, now: float) -> Done:
+        legs = self.matching(ask.named)
+        freed = 0
+        for leg in legs:
+            freed += leg.state is not State.LAPSED
+            self._drop(leg)
+        self._stops.add(ask.named, now)
+        return Done(unknown=not legs, freed=freed)
+
+    # ---- what time brings
+
+    def work(self, now: float) -> bool:
+        """Do a step of what is due: lapses, what is to be forgotten, jobs; returns whether more is due."""
+        now = max(now, self._floor)
+        more = self._lapse(now)
+        more |= self._forget(now)
+        more |= self._lists.step(now)
+        self._mirror_changes()
+        return more
+
+    def due_lapses(self, now: float) -> bool:
+        """Whether a lease is over that was not freed yet."""
+        return bool(self._leases.due(now, 1))
+
+    def _lapse(self, now: float) -> bool:
+        slots = self._leases.due(now, STEP)
+        for slot in slots:
+            leg = self._slots[slot]
+            if self.settings.lapsed_max == 0:
+                self._drop(leg)
+                continue
+            self._leases.remove(slot, leg.due)
+            self._count(leg, -1)
+            if leg.state is State.RESERVED:
+                self._shrink(leg)
+            leg.state, leg.due = State.LAPSED, now + REMEMBERED
+            self._memories.add(leg.slot, leg.due)
+            self.lapsed += 1
+            self._changes.legs[leg.slot] = leg
+        return len(slots) == STEP
+
+    def _forget(self, now: float) -> bool:
+        slots = self._memories.due(now, STEP)
+        for slot in slots:
+            self._drop(self._slots[slot])
+        steps = 0
+        while (self.lapsed > self.settings.lapsed_max or self.overfull) and steps < STEP:
+            oldest = self._memories.earliest()
+            if oldest is None:
+                break
+            self._drop(self._slots[oldest])
+            steps += 1
+        rows = self._stops.forget(now, STEP)
+        self._changes.stops.update(dict.fromkeys(rows))
+        return STEP in (len(slots), steps, len(rows))
+
+    # ---- the set, for what is asked and for lists
+
+    def matching(self, named: Named) -> list[Leg]:
+        """Return the legs that are named, held or lapsed."""
+        there = self._calls.get(named.call)
+        if there is None:
+            return []
+        direction, leg_id = named.direction, named.leg_id
+        if direction is not None and leg_id is not None:
+            leg = self._leg(named.call, leg_key(direction, leg_id))
+            return [] if leg is None else [leg]
+        legs = list(there.values()) if isinstance(there, dict) else [there]
+        if direction is not None:
+            initial = leg_key(direction, None)
+            legs = [leg for leg in legs if leg.leg[0] == initial]
+        if leg_id is not None:
+            ends = {leg_key(each, leg_id) for each in Direction}
+            legs = [leg for leg in legs if leg.leg in ends]
+        return legs
+
+    def slots(self, first: int, count: int) -> list[Leg] | None:
+        """Return the legs at ``count`` places from ``first`` on; None behind the last one."""
+        return self._slots.run(first, count)
+
+    def confirm(self, leg: Leg, switch: str, now: float) -> None:
+        """Renew the lease of a held leg that a switch lists (engine.md 5.6)."""
+        leg.missed = None
+        leg.switch = switch
+        self._renew(leg, now + (leg.lease if leg.state is State.ACTIVE else self.settings.reserved))
+        self._changes.legs[leg.slot] = leg
+
+    def revive(self, leg: Leg, switch: str, levels: Levels, now: float) -> bool:
+        """Count a lapsed leg again, as active; returns whether a limit is exceeded by it (engine.md 5.4)."""
+        self._memories.remove(leg.slot, leg.due)
+        self.lapsed -= 1
+        leg.state, leg.due, leg.switch, leg.missed = State.ACTIVE, now + leg.lease, switch, None
+        self._leases.add(leg.slot, leg.due)
+        self._count(leg, 1)
+        self._changes.legs[leg.slot] = leg
+        return self._over(levels, leg.leg[0] == "o")
+
+    def miss(self, leg: Leg, list_id: str) -> None:
+        """Note that a list lacks the leg."""
+        leg.missed = list_id
+        self._changes.legs[leg.slot] = leg
+
+    def free(self, leg: Leg) -> None:
+        """Give up the leg's slot."""
+        self._drop(leg)
+
+    def note(self, name: str, value: Note) -> None:
+        """Keep a note in the mirror; None drops it."""
+        self._changes.notes[name] = value
+
+    def _leg(self, call: str, key: str) -> Leg | None:
+        there = self._calls.get(call)
+        if isinstance(there, dict):
+            return there.get(key)
+        return there if there is not None and there.leg == key else None
+
+    def _belong(self, leg: Leg, switch: str) -> None:
+        if leg.switch != switch:
+            leg.switch = switch
+            self._changes.legs[leg.slot] = leg
+
+    def _enter_new(
+        self,
+        call: str,
+        key: str,
+        switch: str,
+        levels: Levels,
+        now: float,
+        state: State,
+        content: bytes | None,
+        answer: Decision | None,
+        lease: float | None = None,
+    ) -> Leg:
+        lease = lease or self.settings.active
+        due = now + (lease if state is State.ACTIVE else self.settings.reserved)
+        leg = Leg(
+            0,
+            call,
+            key,
+            switch,
+            state,
+            levels.account_id,
+            levels.client.clients,
+            now,
+            due,
+            lease,
+            None,
+            content,
+            answer,
+        )
+        slot = leg.slot = self._slots.add(leg, large=state is State.RESERVED)
+        self._enter(leg)
+        self._changes.legs[slot] = leg
+        return leg
+
+    def _enter(self, leg: Leg) -> None:
+        """Put a leg that has its slot where it is looked for, counted and lapses."""
+        there = self._calls.get(leg.call)
+        if there is None:
+            self._calls[leg.call] = leg
+        elif isinstance(there, dict):
+            there[leg.leg] = leg
+        else:
+            self._calls[leg.call] = {there.leg: there, leg.leg: leg}
+        if leg.state is State.LAPSED:
+            self.lapsed += 1
+            self._memories.add(leg.slot, leg.due)
+        else:
+            self._leases.add(leg.slot, leg.due)
+            self._count(leg, 1)
+
+    def _renew(self, leg: Leg, due: float) -> None:
+        self._leases.remove(leg.slot, leg.due)
+        leg.due = due
+        self._leases.add(leg.slot, due)
+
+    def _drop(self, leg: Leg) -> None:
+        """Forget a leg altogether."""
+        if leg.state is State.LAPSED:
+            self._memories.remove(leg.slot, leg.due)
+            self.lapsed -= 1
+        else:
+            self._leases.remove(leg.slot, leg.due)
+            self._count(leg, -1)
+        there = self._calls[leg.call]
+        if isinstance(there, dict):
+            del there[leg.leg]
+            if len(there) == 1:
+                (self._calls[leg.call],) = there.values()
+        else:
+            del self._calls[leg.call]
+        self._slots.remove(leg.slot)
+        self._changes.legs[leg.slot] = None
+
+    def _shrink(self, leg: Leg) -> None:
+        """Move a leg that is reserved no more to where the small ones are, without what is for retransmissions."""
+        self._slots.remove(leg.slot)
+        self._changes.legs[leg.slot] = None
+        leg.content = leg.answer = None
+        leg.slot = self._slots.add(leg, large=False)
+
+    # ---- levels
+
+    def _count(self, leg: Leg, by: int) -> None:
+        """Count a leg on the levels at which it was taken, or no more."""
+        self.held += by
+        place = 0 if leg.leg[0] == "o" else 1
+        _add(self._accounts, leg.account_id << 1 | place, by)
+        for client in leg.clients:
+            _add(self._clients, client << 2 | place, by)
+            _add(self._clients, client << 2 | 2, by)
+
+    def _refusal(self, levels: Levels, origination: bool, now: float) -> Reason | None:
+        """Return why there is no room for one more leg: calls a second first, then the full level nearest (5.2)."""
+        if origination:
+            if levels.cps is not None and self._account_buckets.empty(levels.account_id, levels.cps, now):
+                return Reason.CPS_EXCEEDED
+            cps = levels.client.cps
+            if cps is not None and self._client_buckets.empty(levels.client.clients[0], cps, now):
+                return Reason.CPS_EXCEEDED
+        capacity = levels.capacity
+        if capacity is not None:
+            counter = levels.account_id << 1 | (not origination)
+            if self._accounts.get(counter, 0) >= capacity:
+                return Reason.ACCOUNT_CAPACITY
+        for limit in levels.client.limits:
+            if self._clients.get(limit.counter, 0) >= limit.most:
+                return limit.reason
+        most = self.settings.global_capacity
+        return Reason.GLOBAL_CAPACITY if most is not None and self.held >= most else None
+
+    def _no_room(self) -> Reason | None:
+        return Reason.OVERLOAD if self.held >= self.settings.max_legs or self.overfull else None
+
+    def _over(self, levels: Levels, origination: bool) -> bool:
+        """Whether a level holds more than its limit."""
+        capacity = levels.capacity
+        if capacity is not None and self._accounts.get(levels.account_id << 1 | (not origination), 0) > capacity:
+            return True
+        if any(self._clients.get(limit.counter, 0) > limit.most for limit in levels.client.limits):
+            return True
+        most = self.settings.global_capacity
+        return most is not None and self.held > most
+
+    def _take_tokens(self, levels: Levels, now: float) -> None:
+        if levels.cps is not None:
+            self._account_buckets.take(levels.account_id, levels.cps, now)
+        if levels.client.cps is not None:
+            self._client_buckets.take(levels.client.clients[0], levels.client.cps, now)
+
+    # ---- the mirror
+
+    def _mirror_changes(self) -> bool:
+        """Give the mirror what changed; returns whether it took it, else it stays to be given again."""
+        if not self._changes:
+            self.overfull = False
+            return True
+        try:
+            self._mirror.write(self._changes)
+        except MirrorFullError:
+            self.overfull = True
+            return False
+        self._changes = Changes()
+        self.overfull = False
+        return True
+
+    def _take_back(self, batch: Sequence[Message], answers: list[Answer], now: float) -> None:
+        """Refuse what was let in but could not be mirrored; the rest stays, and goes to the mirror later."""
+        taken_back: set[int] = set()
+        for place, (message, answer) in enumerate(zip(batch, answers, strict=True)):
+            if not isinstance(message, Admit) or message.call is None or not isinstance(answer, Decision):
+                continue
+            leg = self._leg(message.call, message.leg)
+            if leg is not None and leg.answer is answer and leg.since >= now - _INSTANT * len(batch):
+                self._drop(leg)
+                taken_back.add(id(answer))
+            if id(answer) in taken_back:  # a retransmission came in the same batch
+                answers[place] = Refused(Reason.OVERLOAD, answer)
+        self._mirror_changes()
+
+
+def _add(counters: dict[int, int], key: int, by: int) -> None:
+    count = counters.get(key, 0) + by
+    if count:
+        counters[key] = count
+    else:
+        del counters[key]

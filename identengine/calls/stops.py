@@ -1,0 +1,94 @@
+"""What was stopped a moment ago, so that a late ``start`` or ``update`` does not bring it back (engine.md 5.4)."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TypeAlias
+
+from identengine.calls.messages import Named
+from identengine.model import Direction
+
+REMEMBERED = 60.0
+"""How long, in seconds."""
+
+Pattern: TypeAlias = tuple[Direction | None, str | None]
+Row: TypeAlias = tuple[float, list[tuple[str, Direction | None, str | None]]]
+"""What was stopped together: until when it counts, and the calls with what was named of each."""
+
+_WHOLE: frozenset[Pattern] = frozenset({(None, None)})
+
+
+class Stops:
+    """Stopped calls; those of one batch are one row in the mirror, written and dropped as a whole."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._calls: dict[str, tuple[float, set[Pattern] | frozenset[Pattern]]] = {}
+        self._rows: deque[tuple[int, float, tuple[str, ...]]] = deque()
+        self._serial = 0
+        self._until = 0.0
+        self._batch: list[tuple[str, Direction | None, str | None]] = []
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def add(self, named: Named, now: float) -> None:
+        """Remember what is stopped; a row of it goes to the mirror with the batch (:meth:`row`)."""
+        until = now + REMEMBERED
+        self._note(named.call, (named.direction, named.leg_id), until)
+        self._batch.append((named.call, named.direction, named.leg_id))
+        self._until = until
+
+    def row(self) -> dict[int, Row]:
+        """Return what was stopped since the last row, by its serial number; nothing where nothing was."""
+        if not self._batch:
+            return {}
+        self._serial += 1
+        row = (self._until, self._batch)
+        self._rows.append((self._serial, self._until, tuple(call for call, _, _ in self._batch)))
+        self._batch = []
+        return {self._serial: row}
+
+    def restore(self, serial: int, row: Row) -> None:
+        """Take up a row from the mirror; the rows come by ascending serial number."""
+        until, stopped = row
+        for call, direction, leg_id in stopped:
+            self._note(call, (direction, leg_id), until)
+        self._serial = serial
+        self._rows.append((serial, until, tuple(call for call, _, _ in stopped)))
+
+    def forbid(self, named: Named) -> bool:
+        """Whether a message of these legs comes too late."""
+        stopped = self._calls.get(named.call)
+        return stopped is not None and (stopped[1] is _WHOLE or any(_meet(each, named) for each in stopped[1]))
+
+    def forget(self, now: float, most: int) -> list[int]:
+        """Drop rows whose time is over, and the oldest where there are too many; returns their serials, ``most``."""
+        gone: list[int] = []
+        while self._rows and len(gone) < most and (self._rows[0][1] <= now or len(self._calls) > self._most):
+            serial, until, calls = self._rows.popleft()
+            gone.append(serial)
+            for call in calls:
+                there = self._calls.get(call)
+                if there is not None and there[0] <= until:  # it was not stopped again since
+                    del self._calls[call]
+        return gone
+
+    def _note(self, call: str, pattern: Pattern, until: float) -> None:
+        there = self._calls.get(call)
+        if pattern == (None, None):
+            self._calls[call] = (until, _WHOLE)
+        elif there is None:
+            self._calls[call] = (until, {pattern})
+        else:
+            patterns = there[1] if isinstance(there[1], set) else set(there[1])
+            patterns.add(pattern)
+            self._calls[call] = (until, patterns)
+
+
+def _meet(pattern: Pattern, named: Named) -> bool:
+    """Whether some leg may be meant by both."""
+    direction, leg_id = pattern
+    if direction is not None and named.direction is not None and direction is not named.direction:
+        return False
+    return leg_id is None or named.leg_id is None or leg_id == named.leg_id
