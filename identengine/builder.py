@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterable
 from typing import Any, Literal, TypeVar
 
 from identengine.addresses import Network, format_network, parse_address, parse_network
+from identengine.calls.levels import ClientLevels, Limit, limits_of
 from identengine.dids import Packed, pack
 from identengine.errors import StoreError
 from identengine.index import (
@@ -22,6 +23,7 @@ from identengine.index import (
 from identengine.model import Account, Client, ClientStatus, Did, DidStatus, Direction, IdentBy
 from identengine.numbering import longest_first, national
 from identengine.options import IdentifyOptions
+from identengine.reasons import Reason
 
 CROWDED = 8
 """More accounts than this on one ident value are looked up by their constraints, not tried one after another."""

@@ -164,7 +164,7 @@ class Book:
         self.prefixes = longest_first(options.international_prefixes)
         self.bearers: dict[int, Bearer] = {}
         self.owners: dict[int, Owner] = {}
-        """Of every client, with accounts or without: its limits hold for calls that were counted on it."""
+        """Clients that have accounts, and the resellers above them."""
         self.enabled = {direction: Lookup() for direction in Direction}
         self.disabled = {direction: Lookup() for direction in Direction}
         self.dids = DidTable()

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from identengine.model import Direction
+from identengine.model import Client, Direction
 from identengine.reasons import Reason
 
 _TOTAL = 2
 _PLACE = {Direction.ORIGINATION: 0, Direction.TERMINATION: 1}
-
-
-def account_counter(account_id: int, direction: Direction) -> int:
-    """Return the number of the counter of an account's legs in one direction."""
-    return account_id << 1 | _PLACE[direction]
 
 
 def client_counters(client_id: int, direction: Direction) -> tuple[int, int]:
@@ -27,6 +22,15 @@ class Limit(msgspec.Struct, frozen=True, gc=False):
     counter: int
     most: int
     reason: Reason
+
+
+def limits_of(client: Client, direction: Direction, reason: Reason) -> tuple[Limit, ...]:
+    """Return the limits of one client for legs of a direction: that of the direction, and that of both together."""
+    own, total = client_counters(client.id, direction)
+    capacity = client.orig_capacity if direction is Direction.ORIGINATION else client.term_capacity
+    return tuple(
+        Limit(counter, most, reason) for counter, most in ((own, capacity), (total, client.capacity)) if most is not None
+    )
 
 
 class ClientLevels(msgspec.Struct, frozen=True, gc=False):
