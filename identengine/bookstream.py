@@ -38,10 +38,15 @@ Row = TypeVar("Row", Client, Account)
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True, tag="header"):
-    """Which version this is."""
+    """Which version this is.
+
+    A store that was put back from a copy and edited again has another version under the same number: ``at``, when
+    it was made (Unix time in seconds), tells the two apart.
+    """
 
     version: int
     hash_key: bytes
+    at: float
 
 
 class Clients(msgspec.Struct, frozen=True, array_like=True, tag="clients"):
@@ -112,7 +117,7 @@ def stream(store: Path, version: int | None, prefixes: Iterable[str], write: Cal
         write(len(payload).to_bytes(4, "big") + payload)
 
     with Store.open(store, readonly=True) as opened, opened.read(version) as book:
-        send(Header(book.version, book.hash_key))
+        send(Header(book.version, book.hash_key, book.info.at))
         clients = accounts = runs = 0
         for some_clients in _some(book.clients()):
             clients += len(some_clients)

@@ -8,6 +8,8 @@ Relative paths are relative to the folder of the config file.
 
 from __future__ import annotations
 
+import ast
+import re
 import tomllib
 from pathlib import Path
 from typing import Literal
@@ -20,6 +22,7 @@ from identengine.configvalues import (
     Reader,
     Secret,
     Table,
+    bare,
     boolean,
     choice,
     endpoint,
@@ -30,16 +33,25 @@ from identengine.configvalues import (
     path_below,
     secret,
     text,
+    word,
 )
-from identengine.errors import ConfigError
+from identengine.errors import ConfigError, KeyFileError
 from identengine.numbering import longest_first
 from identengine.options import IdentifyOptions, When
 from identengine.reasons import STANDARD, Codes, Reason, ReasonTable
+from identengine.vault import Vault, default_key_file
 
 DEFAULT_ENDPOINT = Endpoint("127.0.0.1", 4870)
 DEFAULT_STORE = Path("/var/lib/identengine")
 _LOOPBACK = (parse_network("127.0.0.0/8")[0], parse_network("::1")[0])
+_EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - to warn of them
 _BILLION = 1_000_000_000
+_LARGEST = 16 << 20
+"""Bytes of a config file; only what is none has more."""
+_DEEP = 50
+_DIGITS = re.compile(r"[0-9](?:_?[0-9]){1000,}")
+_TUPLE = re.compile(r"\((?:'[^']*',? ?)+\)")
+_ACCOUNT = re.compile(r"[1-9][0-9]{0,18}")
 
 
 class StoreConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +61,13 @@ class StoreConfig(msgspec.Struct, frozen=True, kw_only=True):
     key_file: Path | None = None
     """None: the one beside the store (:func:`identengine.vault.default_key_file`)."""
     key: Secret | None = None
+
+    def vault(self) -> Vault:
+        """Return the keys that open the passwords; KeyFileError where they cannot be had."""
+        if self.key is None:
+            return Vault.from_file(self.key_file or default_key_file(self.path))
+        variable = self.key.variable
+        return Vault.from_text(self.key.reveal(), f"${variable}" if variable else "store.key")
 
 
 class CallsConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,13 +129,18 @@ class Switch(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     scope: str
     networks: tuple[Network, ...]
-    options: IdentifyOptions
-    """Those of ``[identify]`` with this switch's own ``match_port`` and ``match_protocol``."""
+    match_port: When | None = None
+    """Its own instead of that of ``[identify]``; None: as there."""
+    match_protocol: When | None = None
     secret: Secret | None = None
     trusted_network: bool = False
     ignore_password: Secret | None = None
     require_message_authenticator: Literal["auto"] | bool = "auto"
     limit_proxy_state: Literal["auto"] | bool = "auto"
+
+    def options(self, identify: IdentifyOptions) -> IdentifyOptions:
+        """Return how its requests are identified, where ``[identify]`` says ``identify``."""
+        return identify.for_switch(self.match_port, self.match_protocol)
 
 
 class HttpToken(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,14 +180,50 @@ def load(path: Path | None) -> Config:
     if path is None:
         return from_values({}, None)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(_LARGEST + 1)
     except OSError as error:
         raise ConfigError([f"{path} cannot be read: {error.strerror}"]) from error
+    if len(content) > _LARGEST:
+        raise ConfigError([f"{path} is larger than {_LARGEST >> 20} MiB; no config is"])
+    return from_values(_parsed(content, path), path)
+
+
+def _parsed(content: bytes, path: Path) -> dict[str, object]:
+    """Return the values of a file of TOML; ConfigError, with the line, where it is none."""
+    try:
+        written = content.decode("utf-8-sig")  # some editors put the mark of UTF-8 before a text
     except UnicodeDecodeError as error:
-        raise ConfigError([f"{path} is not UTF-8 (byte {error.start})"]) from error
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError([f"{path} is not UTF-8: line {line} is in another encoding"]) from error
+    try:
+        return tomllib.loads(written)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError([f"{path} is not TOML: {error}"]) from error
-    return from_values(values, path)
+        raise ConfigError([f"{path} is not TOML: {_TUPLE.sub(_table_name, str(error))}"]) from error
+    except RecursionError:
+        raise ConfigError([f"{path}: lists or tables within each other, too deep{_deepest(written)}"]) from None
+    except ValueError as error:  # of int(), which takes so many digits and no more; tomllib lets it through
+        long = _DIGITS.search(written)
+        line = written.count("\n", 0, long.start()) + 1 if long else 0
+        raise ConfigError(
+            [f"{path}: {f'line {line}: an integer of too many digits' if line else error}"]
+        ) from None
+
+
+def _table_name(names: re.Match[str]) -> str:
+    """Return the heading of a table that tomllib names as a tuple."""
+    return f"[{'.'.join(ast.literal_eval(names[0]))}]"
+
+
+def _deepest(written: str) -> str:
+    """Return in which line brackets begin to be deep, as a clause; those in texts count too."""
+    depth = 0
+    for number, line in enumerate(written.splitlines(), 1):
+        for character in line:
+            depth += (character in "[{") - (character in "]}")
+            if depth > _DEEP:
+                return f" (line {number})"
+    return ""
 
 
 def from_values(values: dict[str, object], source: Path | None) -> Config:
@@ -172,13 +232,12 @@ def from_values(values: dict[str, object], source: Path | None) -> Config:
     warnings: list[str] = []
     folder = source.parent if source else Path()
     root = Table("config", values, problems)
-    identify = _identify(root.table("identify"))
     for_all, for_account = _reasons(root.table("reasons"))
     config = Config(
         source=source,
         store=_store(root.table("store"), folder),
         calls=_calls(root.table("calls"), folder, warnings),
-        identify=identify,
+        identify=_identify(root.table("identify")),
         reasons=ReasonTable(for_all, for_account),
         codes={0: for_all} | for_account,
         listen=_listen(root.table("listen"), warnings),
@@ -186,7 +245,7 @@ def from_values(values: dict[str, object], source: Path | None) -> Config:
         limits=_limits(root.table("limits"), warnings),
         log=_log(root.table("log")),
         postgresql=_postgresql(root.table("postgresql"), warnings),
-        switches=_switches(root.tables("switch"), identify, warnings, problems),
+        switches=_switches(root.tables("switch"), warnings, problems),
         tokens=_tokens(root.tables("token"), warnings, problems),
         warnings=(),
     )
@@ -206,6 +265,11 @@ def _store(table: Table, folder: Path) -> StoreConfig:
     )
     if found.key_file and found.key:
         table.complain("key", "stands beside key_file; one of the two is enough")
+    elif found.key:
+        try:
+            found.vault()
+        except KeyFileError as error:
+            table.complain("key", str(error))
     table.close()
     return found
 
@@ -261,10 +325,10 @@ def _reasons(table: Table) -> tuple[dict[Reason, Codes], dict[int, dict[Reason, 
     for_all = _codes(table, "reasons", STANDARD)
     for_account = {}
     for key in accounts.values:
-        label = f"reasons.account.{key}"
+        label = f"reasons.account.{bare(key)}"
         one = accounts.table(key, f"[{label}]")
-        if not (key.isascii() and key.isdigit() and int(key) > 0):
-            one.problems.append(f"[{label}]: the id of an account is wanted, an integer above 0, not {key!r}")
+        if not _ACCOUNT.fullmatch(key):  # nor 017 beside 17
+            one.problems.append(f"[{label}]: the id of an account is wanted, an integer above 0")
             continue
         for_account[int(key)] = _codes(one, label, STANDARD | for_all)
     return for_all, for_account
@@ -301,6 +365,12 @@ def _listen(table: Table, warnings: list[str]) -> Listen:
     )
     _clashes(table, {"tcp": found.tcp, "tls": found.tls, "http": (found.http,) if found.http else ()})
     _clashes(table, {"udp": found.udp, "radius_auth": found.radius_auth, "radius_acct": found.radius_acct})
+    warnings.extend(
+        f"[listen] udp: {str(one)!r} is every address of this machine, and its answers leave from the one that "
+        "the system chooses, which may be another than was asked; name the addresses one by one"
+        for one in found.udp
+        if one.host in _EVERY_ADDRESS
+    )
     if not (found.udp or found.tcp):
         table.complain("udp", "is empty and so is tcp: nothing would be served")
     _not_served(table, ("tls", "radius_auth", "radius_acct", "http", "standby"), warnings)
@@ -361,12 +431,10 @@ def _postgresql(table: Table, warnings: list[str]) -> dict[str, str]:
     return found
 
 
-def _switches(
-    tables: list[Table] | None, identify: IdentifyOptions, warnings: list[str], problems: list[str]
-) -> tuple[Switch, ...]:
+def _switches(tables: list[Table] | None, warnings: list[str], problems: list[str]) -> tuple[Switch, ...]:
     if tables is None:
-        return (Switch(name="local", scope="local", networks=_LOOPBACK, options=identify),)
-    found = [_switch(table, identify, warnings) for table in tables]
+        return (Switch(name="local", scope="local", networks=_LOOPBACK),)
+    found = [_switch(table, warnings) for table in tables]
     if not found:
         warnings.append("[[switch]] is an empty list: nobody may ask")
     _repeated_names("switch", [switch.name for switch in found], problems)
@@ -382,21 +450,19 @@ def _switches(
     return tuple(found)
 
 
-def _switch(table: Table, identify: IdentifyOptions, warnings: list[str]) -> Switch:
+def _switch(table: Table, warnings: list[str]) -> Switch:
     when: Reader[When | None] = choice("always", "never")
     auto: Reader[Literal["auto"] | bool] = choice("auto", True, False)
-    name = table.take("name", text, "")
+    name = table.take("name", word, "")
     for key in ("name", "addresses"):
         if not table.has(key):
             table.complain(key, "is wanted for each switch")
     found = Switch(
         name=name,
-        scope=table.take("scope", text, name),
+        scope=table.take("scope", word, name),
         networks=table.take("addresses", items(network), ()),
-        options=identify.for_switch(
-            table.take("match_port", when, None),
-            table.take("match_protocol", when, None),
-        ),
+        match_port=table.take("match_port", when, None),
+        match_protocol=table.take("match_protocol", when, None),
         secret=table.take("secret", secret, None),
         trusted_network=table.take("trusted_network", boolean, False),
         ignore_password=table.take("ignore_password", secret, None),
@@ -442,7 +508,7 @@ def _tokens(tables: list[Table] | None, warnings: list[str], problems: list[str]
                 table.complain(key, "is wanted for each token")
         found.append(
             HttpToken(
-                name=table.take("name", text, ""),
+                name=table.take("name", word, ""),
                 role=table.take("role", choice("read", "operator"), "read"),
                 token=table.take("token", secret, Secret("")),
             )
@@ -465,5 +531,5 @@ def _not_served(table: Table, keys: tuple[str, ...], warnings: list[str]) -> Non
     warnings.extend(
         f"{table.label} {key}: not yet served by this version"
         for key in keys
-        if table.has(key) and table.values[key] not in (False, [])
+        if table.has(key) and table.values[key] is not False and table.values[key] != []
     )

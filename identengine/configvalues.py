@@ -17,17 +17,27 @@ import msgspec
 from identengine.addresses import Network, format_address, parse_address, parse_network
 from identengine.numbering import normal_number
 
+_SHOWN = 100
+"""Characters of a wrong value that a message shows."""
+
+_LISTED = 20
+"""Wrong items of one list that a message names."""
+
 T = TypeVar("T")
 Reader = Callable[[object], T]
 
 
 class Secret:
-    """A text that no log, list or traceback may show: only :meth:`reveal` gives it."""
+    """A text that no log, list or traceback may show: only :meth:`reveal` gives it.
 
-    __slots__ = ("_text",)
+    ``variable`` is the environment variable that it came from, None where it stands in the config itself.
+    """
 
-    def __init__(self, text: str) -> None:
+    __slots__ = ("_text", "variable")
+
+    def __init__(self, text: str, variable: str | None = None) -> None:
         self._text = text
+        self.variable = variable
 
     def reveal(self) -> str:
         """Return the text itself."""
@@ -106,21 +116,32 @@ class Table:
 
     def complain(self, key: str, text: str) -> None:
         """Note a mistake of one key."""
-        self.problems.append(f"{self.label} {key}: {text}")
+        self.problems.append(f"{self.label} {bare(key)}: {text}")
 
     def close(self) -> None:
-        """Complain of each key that nobody took, with the name that it is nearest to."""
+        """Complain of each key that nobody took, with the name that it is nearest to, or all that there are."""
         for key in self.values:
             if key not in self._known:
                 near = get_close_matches(key, self._known, n=1, cutoff=0.5)
-                self.complain(key, f"no such key; {near[0]} is the nearest name" if near else "no such key")
+                right = f"{near[0]} is the nearest name" if near else f"there are {', '.join(self._known)}"
+                self.complain(key, f"no such key; {right}")
 
 
 def text(value: object) -> str:
-    """Read a text that is not empty."""
+    """Read a text that is not empty; no system call takes one with a NUL in it."""
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"a text in quotes is wanted, not {_shown(value)}")
+    if "\0" in value:
+        raise ValueError(f"a text without the character NUL is wanted, not {_shown(value)}")
     return value.strip()
+
+
+def word(value: object) -> str:
+    """Read a text that can stand in a line of the log: of printable characters."""
+    written = text(value)
+    if not written.isprintable():
+        raise ValueError(f"printable characters alone are wanted, not {_shown(value)}")
+    return written
 
 
 def boolean(value: object) -> bool:
@@ -150,10 +171,10 @@ def choice(*allowed: T) -> Reader[T]:
         for one in allowed:
             if value == one and type(value) is type(one):
                 return one
+        # All of them, and no guess: some decide who gets in, and the likest word may be the opposite of what was
+        # meant ("no" is likest to "normal").
         names = ", ".join(_shown(one) for one in allowed)
-        near = get_close_matches(str(value), [str(one) for one in allowed], n=1, cutoff=0.5)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ValueError(f"one of {names} is wanted, not {_shown(value)}{hint}")
+        raise ValueError(f"one of {names} is wanted, not {_shown(value)}")
 
     return read
 
@@ -164,7 +185,7 @@ def items(reader: Reader[T]) -> Reader[tuple[T, ...]]:
     def read(value: object) -> tuple[T, ...]:
         if not isinstance(value, list):
             raise ValueError(f"a list in [ ] is wanted, not {_shown(value)}")  # noqa: TRY004 - as above
-        found: list[T] = []
+        found: dict[T, None] = {}
         wrong: list[str] = []
         for item in value:
             try:
@@ -174,9 +195,10 @@ def items(reader: Reader[T]) -> Reader[tuple[T, ...]]:
                 continue
             if one in found:
                 wrong.append(f"{_shown(item)} stands there twice")
-            found.append(one)
+            found[one] = None
         if wrong:
-            raise ValueError("; ".join(wrong))
+            more = f"; and {len(wrong) - _LISTED} more" if len(wrong) > _LISTED else ""
+            raise ValueError("; ".join(wrong[:_LISTED]) + more)
         return tuple(found)
 
     return read
@@ -184,7 +206,15 @@ def items(reader: Reader[T]) -> Reader[tuple[T, ...]]:
 
 def path_below(folder: Path) -> Reader[Path]:
     """Return a reader of paths; relative ones are relative to ``folder``, the config's own."""
-    return lambda value: folder / Path(text(value)).expanduser()
+
+    def read(value: object) -> Path:
+        written = text(value)
+        try:
+            return folder / Path(written).expanduser()
+        except RuntimeError:
+            raise ValueError(f"{_shown(written)}: ~ stands for the home of a user, and none is known") from None
+
+    return read
 
 
 def secret(value: object) -> Secret:
@@ -195,8 +225,8 @@ def secret(value: object) -> Secret:
             raise ValueError('a text or { env = "NAME" } is wanted')
         found = os.environ.get(name, "")
         if not found:
-            raise ValueError(f"the environment variable {name} is not set")
-        return Secret(found)
+            raise ValueError(f"the environment variable {bare(name)} is not set")
+        return Secret(found, name)
     if not isinstance(value, str) or not value:
         raise ValueError('a text or { env = "NAME" } is wanted')
     return Secret(value)
@@ -216,13 +246,13 @@ def endpoint(value: object) -> Endpoint:
     host, colon, port = written.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     if not colon or (":" in host) != bracketed:
-        raise ValueError(f'{written!r}: an address with its port is wanted ("127.0.0.1:4870", "[::1]:4870")')
+        raise ValueError(f'{_shown(written)}: an address with its port is wanted ("127.0.0.1:4870", "[::1]:4870")')
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
-        raise ValueError(f"{written!r}: the port is a number from 1 to 65535, or 0 for a free one")
+        raise ValueError(f"{_shown(written)}: the port is a number from 1 to 65535, or 0 for a free one")
     try:
         packed = parse_address(host.strip("[]"))
     except ValueError as error:
-        raise ValueError(f"{written!r}: {error}") from None
+        raise ValueError(f"{_shown(written)}: {error}") from None
     return Endpoint(format_address(packed), int(port))
 
 
@@ -232,9 +262,11 @@ def number_prefix(value: object) -> str:
     try:
         prefix = normal_number(written)
     except ValueError as error:
-        raise ValueError(f"{written!r}: {error}") from None
+        raise ValueError(f"{_shown(written)}: {error}") from None
     if not prefix:
-        raise ValueError(f"{written!r}: nothing is left of it in normal form (a leading + is always dropped)")
+        raise ValueError(
+            f"{_shown(written)}: nothing is left of it in normal form (a leading + is always dropped)"
+        )
     return prefix
 
 
@@ -245,9 +277,17 @@ def _shown(value: object) -> str:
         return "a list"
     if isinstance(value, Mapping):
         return "a table"
-    return repr(value)
+    if isinstance(value, int) and value.bit_length() > 128:
+        return "an integer of very many digits"  # Python refuses to print one
+    written = repr(value) if isinstance(value, str) else str(value)
+    return written if len(written) <= _SHOWN else f"{written[:_SHOWN]}…"
+
+
+def bare(key: str) -> str:
+    """Return a key as messages name it: as it stands, unless that would break the line or fill the screen."""
+    return key if key.isprintable() and len(key) <= _SHOWN else _shown(key)
 
 
 def _item_label(key: str, number: int, item: Mapping[str, object]) -> str:
     name = item.get("name")
-    return f"[[{key}]] {name!r}" if isinstance(name, str) and name else f"[[{key}]] number {number}"
+    return f"[[{key}]] {_shown(name)}" if isinstance(name, str) and name else f"[[{key}]] number {number}"

@@ -53,6 +53,8 @@ def serve(config: Config, announce: Callable[[str], None] | None = None) -> int:
     except _CannotListenError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    finally:
+        logsetup.finish()
 
 
 class _CannotListenError(Exception):
@@ -64,6 +66,8 @@ class _Decider:
 
     def __init__(self, config: Config, announce: Callable[[str], None]) -> None:
         self._config = config
+        self._identify = config.identify
+        """The options in force: those that the book in use was made with."""
         self._announce = announce
         self._began = time.monotonic()
         self._engine = Engine(config.reasons, None)
@@ -75,10 +79,15 @@ class _Decider:
 
     async def serve(self) -> int:
         loop = asyncio.get_running_loop()
-        self._rejects = RejectLog(lambda write: loop.call_later(1.0, write))
-        stop = asyncio.Event()
+        self._rejects, self._refused = (RejectLog(lambda write: loop.call_later(1.0, write)) for _ in range(2))
+        stop, hurry = asyncio.Event(), asyncio.Event()
+
+        def end() -> None:
+            """Drain; the second time, do not wait for it."""
+            (hurry if stop.is_set() else stop).set()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, end)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         await self._listen()
         following = asyncio.create_task(self._take_up.follow())
@@ -90,27 +99,29 @@ class _Decider:
             self._announce(self._book())
             self._announce("READY")
         await stopped
-        await self._drain()
-        for task in (following, faults, tried):
+        draining, hurried = asyncio.create_task(self._drain()), asyncio.create_task(hurry.wait())
+        await asyncio.wait({draining, hurried}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (draining, hurried, following, faults, tried):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         self._rejects.write()
+        self._refused.write()
         unsent = sum(udp.unsent for udp in self._udp)
         _log.info("stopped%s", f"; the system did not take {unsent} answers over UDP" if unsent else "")
         return 0
 
     async def _listen(self) -> None:
         """Bind all listeners, or none: then start them."""
-        config, peers = self._config, Peers(self._config.switches)
+        config, peers = self._config, Peers(self._config.switches, self._config.identify)
         try:
             for endpoint in config.listen.udp:
                 with _bound("udp", endpoint):
                     limit = config.limits.message_bytes
-                    self._udp.append(UdpListener(endpoint, peers, self._responder, limit, self._rejects.note))
+                    self._udp.append(UdpListener(endpoint, peers, self._responder, limit, self._refused.note))
             for endpoint in config.listen.tcp:
                 with _bound("tcp", endpoint):
-                    self._tcp.append(TcpListener(endpoint, peers, self._responder, self._room, self._rejects.note))
+                    self._tcp.append(TcpListener(endpoint, peers, self._responder, self._room, self._refused.note))
         except _CannotListenError:
             for bound in self._udp:
                 bound.close()
@@ -166,18 +177,22 @@ class _Decider:
         self._room.limits = new.limits
         for udp in self._udp:
             udp.limit(new.limits.message_bytes)
+        self._replace_peers()
         if new.identify != old.identify:
             # The index and the options have to fit each other: both change when the new book is there.
-            self._take_up.use_options(new.identify, self._replace_peers)
-        else:
-            self._replace_peers()
+            self._take_up.use_options(new.identify, self._use_options)
         _log.info("SIGHUP: changed: %s", ", ".join(changed) or "nothing")
         if fixed:
             names = ", ".join(f"[{name}]" for name in fixed)
             _log.warning("SIGHUP: %s cannot change while running; restart the server for that", names)
 
+    def _use_options(self) -> None:
+        """Identify by the options of the config, which the new book was made with."""
+        self._identify = self._config.identify
+        self._replace_peers()
+
     def _replace_peers(self) -> None:
-        peers = Peers(self._config.switches)
+        peers = Peers(self._config.switches, self._identify)
         for udp in self._udp:
             udp.peers = peers
         for tcp in self._tcp:

@@ -32,7 +32,7 @@ from identengine.reasons import Reason
 _ORDER = {"": 0, "rank": 2}
 """How the best group is shown: the one that was found, those equal to it, the others."""
 
-MOST = 1000
+MOST = 250
 """Candidates shown at most, so that explaining a crowded address holds nobody up."""
 
 

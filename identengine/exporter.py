@@ -71,7 +71,7 @@ def _make_way(folder: Path, suffix: str, overwrite: bool) -> None:
         raise ExportError(f"{others[0]} is there already; with that table twice the folder could not be imported")
     same = [path for path in present if path.exists()]
     if same and not overwrite:
-        raise ExportError(f"{same[0]} is there already; another folder is wanted, or to be told to overwrite")
+        raise ExportError(f"{same[0]} is there already; another folder is wanted, or --overwrite")
 
 
 @contextmanager

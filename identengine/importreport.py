@@ -23,7 +23,7 @@ class TableReport(msgspec.Struct, frozen=True, kw_only=True):
     rows: int = 0
     """Rows in the file, bad ones too."""
     added: int = 0
-    changed: int = 0
+    changed: Listed = Listed()
     unchanged: int = 0
     skipped: int = 0
     """Bad rows that ``skip_bad`` left out."""
@@ -61,7 +61,9 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
     def changes(self) -> int:
         """How many rows were added, changed, disabled or removed."""
         tables = [table for table in (self.clients, self.accounts, self.dids) if table]
-        return sum(table.added + table.changed + table.disabled.total + table.removed.total for table in tables)
+        return sum(
+            table.added + table.changed.total + table.disabled.total + table.removed.total for table in tables
+        )
 
 
 class Listing:
@@ -95,12 +97,21 @@ class Problems:
         if self.total <= FIRST:
             self.first.append(problem)
 
+    def add_first(self, problem: Problem) -> None:
+        """Take one more that is kept whatever came before it."""
+        self.total += 1
+        self.first.insert(0, problem)
+        del self.first[FIRST:]
+
 
 class Tally:
     """A :class:`TableReport` in the making."""
 
     def __init__(self) -> None:
-        self.rows = self.added = self.changed = self.unchanged = self.skipped = 0
+        self.rows = self.added = self.unchanged = self.skipped = 0
+        self.changed = Listing()
+        self.reset: dict[str, Listing] = {}
+        """Column to the rows that its absence set back to the default."""
         self.disabled = Listing()
         self.switched_off = Listing()
         self.removed = Listing()
@@ -111,7 +122,7 @@ class Tally:
         return TableReport(
             rows=self.rows,
             added=self.added,
-            changed=self.changed,
+            changed=self.changed.done(),
             unchanged=self.unchanged,
             skipped=self.skipped,
             disabled=self.disabled.done(),

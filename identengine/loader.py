@@ -10,13 +10,13 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
 from identengine.errors import LoadError, Problem
-from identengine.importreport import ImportReport, Problems, Tally
-from identengine.model import Account, Client
+from identengine.importreport import ImportReport, Listing, Problems, Tally
+from identengine.model import Account, Client, Did
 from identengine.resellers import SHOWN, loops
 from identengine.rows import (
     ACCOUNTS,
@@ -43,6 +43,14 @@ Missing = Literal["disable", "keep", "remove"]
 Progress = Callable[[int, int, str], None]
 """Called now and then with the bytes read, all bytes, and the table that is being read."""
 
+T = TypeVar("T", Client, Account, Did)
+
+_DEFAULTS = {
+    CLIENTS.name: {"status": "active"},
+    ACCOUNTS.name: {"orig_enabled": "true", "term_enabled": "false", "src_policy": "allow_any"},
+    DIDS.name: {"status": "active"},
+}
+"""What a column that is not there means, where that is not just "not set" (interfaces.md 1)."""
 _PROGRESS_ROWS = 1000
 _REMEMBERED = 100_000
 """How many ids of clients and accounts are remembered to be there, so that rows need not ask the store again."""
@@ -89,7 +97,7 @@ def import_book(
     except _NeedsYesError as stop:
         return stop.report
     made = report.changes > 0 and not dry_run
-    needs_yes = report.needs_yes if dry_run else None
+    needs_yes = None if yes else report.needs_yes
     return msgspec.structs.replace(report, version=info.version if made else None, needs_yes=needs_yes)
 
 
@@ -198,9 +206,9 @@ class _Import:
                 tally.kept.add(old.id)
         for client in good.values():
             before = self._draft.client(client.id)
-            self._count(tally, before, client)
-            if before != client:
+            if self._differs(source, CLIENTS, before, client):
                 self._draft.put_client(client)
+        self._tell_reset(source, CLIENTS)
 
     def _take_out_strays(self, source: Source, good: dict[int, Client], lines: Mapping[int, int]) -> None:
         """Take the clients out of ``good`` whose reseller is missing or stands below them, until none is left."""
@@ -273,12 +281,12 @@ class _Import:
             for warning in warnings:
                 self.warnings.add(Problem(source.label, row.line, *warning))
             warnings.clear()
-            self._count(tally, before, account)
             if before is not None and account.disabled and not before.disabled:
                 tally.switched_off.add(account.id)
                 self._no_longer_enabled += 1
-            if before != account:
+            if self._differs(source, ACCOUNTS, before, account):
                 draft.put_account(account)
+        self._tell_reset(source, ACCOUNTS)
         if old_seen < old_total:
             self._absent_accounts(tally)
             self._tell_kept(source, ACCOUNTS, tally)
@@ -338,9 +346,9 @@ class _Import:
             if did is None or mistakes:
                 self._bad_row(source, DIDS, row.line, number, mistakes)
                 continue
-            self._count(tally, before, did)
-            if before != did:
+            if self._differs(source, DIDS, before, did):
                 draft.put_did(did)
+        self._tell_reset(source, DIDS)
         if old_seen < self._old_dids:
             self._absent_dids(tally)
             self._tell_kept(source, DIDS, tally)
@@ -426,13 +434,31 @@ class _Import:
             )
             self.warnings.add(Problem(source.label, line, table.key, None, text))
 
-    def _count(self, tally: Tally, before: object, after: object) -> None:
+    def _differs(self, source: Source, table: Table, before: T | None, after: T) -> bool:
+        """Count a good row, and return whether it has to be written."""
+        tally = self._tallies[table.name]
         if before is None:
             tally.added += 1
-        elif before == after:
+            return True
+        if before == after:
             tally.unchanged += 1
-        else:
-            tally.changed += 1
+            return False
+        key = getattr(after, table.key)
+        tally.changed.add(key)
+        for column in table.columns:
+            if column not in source.columns and getattr(before, column) != getattr(after, column):
+                tally.reset.setdefault(column, Listing()).add(key)
+        return True
+
+    def _tell_reset(self, source: Source, table: Table) -> None:
+        """Warn of the columns that are not in the table at all, and by that changed rows."""
+        for column, found in reversed(self._tallies[table.name].reset.items()):
+            if column not in source.columns:
+                default = _DEFAULTS[table.name].get(column)
+                does = "clears it" if default is None else f"sets it to {default}"
+                named = _few(found.done().first, found.total)
+                text = f"this column is not there, which {does} in {found.total:,} of the {table.name} ({named})"
+                self.warnings.add_first(Problem(source.label, None, column, None, text))
 
     def _in_order(self) -> tuple[Problem, ...]:
         """Return the problems as they stand in the files, table by table."""
@@ -491,5 +517,8 @@ def _remember(there: dict[int, bool], key: int, value: bool) -> None:
 
 
 def _share(verb: str, some: int, total: int, what: str, named: tuple[int | str, ...]) -> str:
-    listed = ", ".join(map(str, named[:5])) + (", …" if some > 5 else "")
-    return f"{verb} {some:,} of {total:,} {what} ({some * 100 / total:.0f} %: {listed})"
+    return f"{verb} {some:,} of {total:,} {what} ({some * 100 / total:.0f} %: {_few(named, some)})"
+
+
+def _few(named: tuple[int | str, ...], total: int) -> str:
+    return ", ".join(map(str, named[:5])) + (", …" if total > 5 else "")

@@ -26,6 +26,8 @@ MAX_TEXT = 255
 """Longest text of a name, tag, table, plan, gateway or proxy, in characters: it has to fit into answers."""
 MAX_NOTES = 65_536
 """Longest notes, in characters."""
+MAX_PASSWORD = 255
+"""Longest password, in characters."""
 MAX_INTEGER = 2**63 - 1
 """Largest id and capacity."""
 
@@ -507,6 +509,8 @@ def _token(given: str, before: str | None, vault: Vault | None) -> str:
     """Return the token for a password or token that was given. Raises ValueError, which does not show it."""
     if vault is None:
         raise ValueError("a password can be kept only where the key file is")
+    if any("\ud800" <= char <= "\udfff" for char in given):  # how bytes that are no text get here
+        raise ValueError("a password in UTF-8 is wanted; these bytes are something else")
     try:
         if not given.isprintable():
             _refuse_control(given)
@@ -514,6 +518,8 @@ def _token(given: str, before: str | None, vault: Vault | None) -> str:
         raise ValueError("a password without control characters (tab, line end) is wanted") from None
     encrypted = given.startswith("enc:")
     plain = _revealed(given, vault) if encrypted else given
+    if len(plain) > MAX_PASSWORD:
+        raise ValueError(f"a password of at most {MAX_PASSWORD} characters is wanted, this one has {len(plain)}")
     if before is not None and _same(before, plain, vault):
         return before
     if encrypted and key_id(given) == vault.key_ids[0]:

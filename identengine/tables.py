@@ -56,6 +56,8 @@ class Source(Protocol):
     """Its length in bytes, for progress."""
     position: int
     """How much of it has been read."""
+    columns: set[str]
+    """The columns that were met so far: of a header, or of any row."""
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows from the first on, each time anew. Raises LoadError where it cannot be read on."""
@@ -105,6 +107,7 @@ class TableFile:
     def __init__(self, path: Path, table: Table) -> None:
         self.label = str(path)
         self.position = 0
+        self.columns: set[str] = set()
         self._path = path
         self._table = table
         try:
@@ -169,6 +172,7 @@ class TableFile:
             names = self._header(next(reader, []))
         except csv.Error as error:
             raise self._unreadable(_csv_complaint(error), 1) from None
+        self.columns.update(names)
         width = len(names)
         while True:
             start = reader.line_num + 1
@@ -194,7 +198,8 @@ class TableFile:
         """Return the names of the columns. Raises LoadError with everything that is wrong with them."""
         names = [cell.strip() for cell in cells]
         table = self._table
-        if not any(name in table.columns or _divided(name) for name in names):  # shows none: it may be a row
+        meant = [_plain(name) for name in names]
+        if not any(plain in table.columns or _divided(plain) for plain in meant):  # shows none: it may be a row
             raise self._unreadable(f"a header line is wanted first, such as {','.join(table.required)}", 1)
         wrong: list[Mistake] = []
         for place, name in enumerate(names, 1):
@@ -205,7 +210,7 @@ class TableFile:
             elif name in names[: place - 1]:
                 wrong.append(Mistake(name, None, "this column stands here twice; once is wanted"))
         if not any(_divided(name) for name in names):
-            missing = [name for name in table.required if name not in names]
+            missing = [name for name in table.required if name not in meant]
             wrong += [Mistake(name, None, "this column must be there and is missing") for name in missing]
         if wrong:
             raise LoadError([Problem(self.label, 1, *mistake) for mistake in wrong])
@@ -225,6 +230,8 @@ class TableFile:
                     yield Row(number, {}, (Mistake(None, None, _json_complaint(error, text)),))
                 continue
             if isinstance(found, dict):
+                if not self.columns.issuperset(found):
+                    self.columns.update(found)
                 yield _json_row(number, found, text, columns)
             else:
                 said = f'one object a line is wanted, such as {{"{self._table.key}": …}}; here is something else'
@@ -286,6 +293,11 @@ def _csv_complaint(error: csv.Error) -> str:
 def _wrong_width(cells: int, width: int) -> str:
     said = f"{width} cells are wanted, as in the header; here are {cells}"
     return said + ("; is a cell with a comma not in quotes?" if cells > width else "")
+
+
+def _plain(name: str) -> str:
+    """Return the name of a column as a book writes it: ``Client ID`` is meant for ``client_id``."""
+    return name.lower().replace(" ", "_")
 
 
 def _divided(name: str) -> str | None:

@@ -19,12 +19,13 @@ import gc
 import itertools
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -40,12 +41,17 @@ from identengine.vault import Vault, default_key_file, key_id
 
 WATCH_SECONDS = 0.05
 STEP_SECONDS = 0.001
+LONGEST_STEP_SECONDS = 0.01
+"""Under load a step takes half as long as what was decided since the last one, up to this: else it never ends."""
+READER_SECONDS = 30.0
+"""How long a reader may be silent. It is a matter of milliseconds, unless its disk or itself is stuck."""
 RETRY_SECONDS = 0.5, 30.0
 """The first pause before what failed is tried again, though nothing changed; it doubles up to the last."""
 _READ = 65536
 _LOOK = 16
 """Rows between two looks at the clock."""
 
+T = TypeVar("T")
 _Signature: TypeAlias = tuple[int, ...] | None
 
 _log = logging.getLogger("identengine.book")
@@ -70,8 +76,14 @@ class TakeUp:
         self._alarm: str | None = None
         self._next_try = 0.0
         self._step_began = 0.0
+        self._step_seconds = STEP_SECONDS
+        self._serving: Header | None = None
+        """Which version the book in use is."""
+        self._reading: Header | None = None
         self._keys: set[str] = set()
         """Ids of the keys under which the passwords of the book in the making were encrypted."""
+        self._keys_in_use: set[str] = set()
+        """The same of the book in use."""
         self._keyless = False
         """Whether the book in use has passwords that the key at hand does not open."""
 
@@ -88,9 +100,13 @@ class TakeUp:
             waiting = self._alarm is not None or self._apply is not None or not self.tried.is_set()
             if seen != self._seen or (waiting and loop.time() >= self._next_try):
                 self._pause = RETRY_SECONDS[0] if seen != self._seen else min(2 * self._pause, RETRY_SECONDS[1])
-                self._seen = seen
+                key_changed, self._seen = seen[1] != self._seen[1], seen
+                options = self._options
                 await self._try()
-                self._next_try = loop.time() + self._pause
+                if key_changed:
+                    self._look_at_key()
+                if options == self._options:  # else SIGHUP came meanwhile, and there is no reason to wait
+                    self._next_try = loop.time() + self._pause
                 self.tried.set()
             await asyncio.sleep(WATCH_SECONDS)
 
@@ -120,17 +136,21 @@ class TakeUp:
             self._raise_alarm(str(error))
         except (msgspec.MsgspecError, OSError) as error:
             self._raise_alarm(f"the book cannot be read from {self._store.path}: {error}")
-        except Exception:  # a fault of ours must not end the following; the book in use serves on
-            _log.exception("taking up the book failed")
+        except Exception as error:  # damage that made something else of a row, or a fault of ours: we go on
+            what = f"{type(error).__name__}: {error}"
+            advice = "import it again, or put a copy in its place"
+            if self._raise_alarm(f"the book in {self._store.path} cannot be used ({what}); {advice}"):
+                _log.exception("where that was found")
 
     def _swap(self, book: Book) -> None:
         """Put the new book, its passwords' key and what goes with it in use: all in one step."""
         problem = self._find_key()
         self._engine.take_up(book)
-        self._built_with = self._options
+        self._built_with, self._serving = self._options, self._reading
         if self._apply is not None:
             self._apply()
             self._apply = None
+        self._keys_in_use = self._keys
         self._keyless = problem is not None
         if problem is None:
             self._end_alarm()
@@ -146,19 +166,26 @@ class TakeUp:
             vault = self._vault()
         except KeyFileError as error:
             problem = str(error)
-        for known in (vault, self._engine.vault):  # the one in memory serves on where the file is gone
-            if known is not None and self._keys <= set(known.key_ids):
-                self._engine.vault = known
-                return None
-        if vault is not None:
-            self._engine.vault = vault
-            problem += f" ({', '.join(sorted(self._keys - set(vault.key_ids)))})"
-        return problem
+        known = self._engine.vault
+        if vault is not None and known is not None and not self._keys <= set(vault.key_ids):
+            vault = vault.joined(known)  # the keys in memory serve on where the file is another
+        vault = vault or known
+        if vault is None:
+            return problem
+        self._engine.vault = vault
+        missing = self._keys - set(vault.key_ids)
+        return f"{problem} ({', '.join(sorted(missing))})" if missing else None
+
+    def _look_at_key(self) -> None:
+        """Say it when the key file is of no use any more: the next start would find that out too late."""
+        if self._keys_in_use and not self._keyless:
+            try:
+                self._vault()
+            except KeyFileError as error:
+                _log.error("ALARM: %s (passwords are opened by the key in memory until this server ends)", error)
 
     def _vault(self) -> Vault:
-        if self._store.key is not None:
-            return Vault.from_text(self._store.key.reveal())
-        return Vault.from_file(self._key_file)
+        return self._store.vault()
 
     def _look(self) -> tuple[_Signature, _Signature]:
         """Return what tells the state of the store's file, and of the key file, from another; None: not there."""
@@ -170,13 +197,15 @@ class TakeUp:
             self._alarm = None
             _log.info("the alarm is over")
 
-    def _raise_alarm(self, text: str) -> None:
-        """Say once what is wrong."""
-        if text != self._alarm:
-            self._alarm = text
-            book = self._engine.book
-            serving = f"version {book.version} goes on serving" if book else "calls are rejected as not_ready"
-            _log.error("ALARM: %s (%s)", text, serving)
+    def _raise_alarm(self, text: str) -> bool:
+        """Say once what is wrong; returns whether it was said now."""
+        if text == self._alarm:
+            return False
+        self._alarm = text
+        book = self._engine.book
+        serving = f"version {book.version} goes on serving" if book else "calls are rejected as not_ready"
+        _log.error("ALARM: %s (%s)", text, serving)
+        return True
 
     async def _read(self) -> Book | None:
         """Return the newest version; None where it is in use already, or there is none yet."""
@@ -192,7 +221,9 @@ class TakeUp:
                 return await self._build(chunks)
         finally:
             process.kill()
-            process.wait()
+            with contextlib.suppress(TimeoutError):  # one that hangs in the system is not waited for
+                async with asyncio.timeout(1.0):
+                    await _ended(process)
 
     async def _build(self, chunks: AsyncIterator[bytes]) -> Book | None:
         """Build a book of a reader's stream; None where there is nothing new."""
@@ -210,6 +241,7 @@ class TakeUp:
                 if isinstance(frame, Header):
                     if not self._is_new(frame):
                         return None
+                    self._reading = frame
                     builder = BookBuilder(self._options, frame.version, frame.hash_key)
                     continue
                 assert builder is not None  # noqa: S101 - there was a header, see above
@@ -250,9 +282,9 @@ class TakeUp:
             await self._breathe()
 
     def _is_new(self, header: Header) -> bool:
-        book = self._engine.book
+        serving = self._serving
         if header.version == 0:
-            if book is None:
+            if serving is None:
                 raise StoreError(
                     f"the store {self._store.path} is empty; `identengine import BOOK --store {self._store.path}` "
                     "fills it"
@@ -260,24 +292,26 @@ class TakeUp:
             raise StoreError(
                 f"the store {self._store.path} became empty; import the book, or put a copy in its place"
             )
-        if book is None:
+        if serving is None:
             return True
-        if header.version < book.version or (header.version == book.version and header.hash_key != book.hash_key):
+        if header.version < serving.version or (header.version == serving.version and header != serving):
+            newest = f"{header.version}, but another" if header.version == serving.version else f"{header.version}"
             raise StoreError(
-                f"the store {self._store.path} was replaced by one whose newest version is {header.version}; "
-                "restart the server if that is what it should serve"
+                f"the store {self._store.path} was replaced by one whose newest version is {newest}; restart the "
+                "server if that is what it should serve"
             )
         # `apply` waits for a book even where the options came back to what the one in use was made with.
-        if header.version > book.version or self._options != self._built_with or self._apply is not None:
+        if header.version > serving.version or self._options != self._built_with or self._apply is not None:
             return True
         return self._keyless and self._key_is_back()
 
     def _key_is_back(self) -> bool:
+        """Whether the key file opens a password of the book in use that was closed till now."""
+        known = set(self._engine.vault.key_ids) if self._engine.vault else set()
         try:
-            self._vault()
+            return bool((self._keys_in_use - known) & set(self._vault().key_ids))
         except KeyFileError:
             return False
-        return True
 
     async def _dismantle(self, book: Book) -> None:
         """Free a book that nobody uses any more, bit by bit."""
@@ -287,13 +321,16 @@ class TakeUp:
 
     async def _breathe(self, at_least: float = STEP_SECONDS) -> None:
         """Let requests be decided, if this step has lasted long enough."""
-        step = time.perf_counter() - self._step_began
-        if step < at_least:
+        ended = time.perf_counter()
+        step = ended - self._step_began
+        if step < min(at_least, self._step_seconds):
             return
         self.longest_step = max(self.longest_step, step)
         gc.freeze()
         await asyncio.sleep(0)
         self._step_began = time.perf_counter()
+        others = self._step_began - ended
+        self._step_seconds = min(max(STEP_SECONDS, others / 2), LONGEST_STEP_SECONDS)
 
 
 def _start_reader(store: Path, options: IdentifyOptions) -> subprocess.Popen[bytes]:
@@ -325,9 +362,9 @@ async def _chunks(process: subprocess.Popen[bytes]) -> AsyncGenerator[bytes, Non
     reader = asyncio.StreamReader(limit=2 * _READ)
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), process.stdout)
     try:
-        while chunk := await reader.read(_READ):
+        while chunk := await _within(reader.read(_READ)):
             yield chunk
-        status = await _ended(process)
+        status = await _within(_ended(process))
     finally:
         transport.close()
         with contextlib.suppress(OSError):
@@ -338,10 +375,23 @@ async def _chunks(process: subprocess.Popen[bytes]) -> AsyncGenerator[bytes, Non
         lines = said.splitlines()
         what = lines[-1] if lines else f"its reader ended with status {status}"
         if status < 0:
-            what = (
-                f"its reader was ended by signal {-status}, as one is by a file cut short; put a copy in its place"
-            )
+            what = f"its reader was ended by signal {-status}"
+            if -status in (signal.SIGBUS, signal.SIGSEGV):
+                what += ", as one is by a file cut short; put a copy in its place"
+            else:
+                what += "; was there too little memory?"
         raise StoreError(f"the book cannot be read from the store: {what}")
+
+
+async def _within(awaited: Coroutine[Any, Any, T]) -> T:
+    try:
+        async with asyncio.timeout(READER_SECONDS):
+            return await awaited
+    except TimeoutError:
+        raise StoreError(
+            f"the book cannot be read from the store: its reader got nowhere for {READER_SECONDS:.0f} s; is the "
+            "disk or another process stuck?"
+        ) from None
 
 
 async def _ended(process: subprocess.Popen[bytes]) -> int:

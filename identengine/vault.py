@@ -15,6 +15,7 @@ import binascii
 import hashlib
 import os
 import secrets
+import shlex
 import stat
 import string
 import tempfile
@@ -31,6 +32,7 @@ _NONCE_BYTES = 12
 _TAG_BYTES = 16
 _PREFIX = "enc:"
 _CACHE_SIZE = 2_000_000
+_ENVIRONMENT = "the environment's key"
 _PASSWORD_LENGTH = 20
 # Letters and digits alone, since switches' config files give other characters meanings of their own; without
 # those that are mistaken for each other when read aloud.
@@ -39,7 +41,9 @@ _PASSWORD_LETTERS = "".join(sorted(set(string.ascii_letters + string.digits) - s
 
 def default_key_file(store: Path) -> Path:
     """Return where the key of the store at ``store`` lives unless the config says otherwise: beside it."""
-    return store.with_name(store.name + ".key")
+    # In "." and ".." the name does not stand.
+    named = store if store.name not in ("", "..") else store.resolve()
+    return named.parent / f"{named.name}.key"
 
 
 def generate_password() -> str:
@@ -55,13 +59,15 @@ def key_id(token: str) -> str:
 class Vault:
     """Keys in use; made by :meth:`from_file` or :meth:`from_text`.
 
-    ``key_ids`` are the ids of its keys, the one that encrypts first; ``path`` is the file they came from.
+    ``key_ids`` are the ids of its keys, the one that encrypts first; ``path`` is the file they came from, None
+    where they came from elsewhere: then ``place`` is what messages call that.
     """
 
-    def __init__(self, keys: Sequence[bytes], path: Path | None = None) -> None:
-        if not keys:
-            raise KeyFileError(f"{_place(path)} holds no key")
+    def __init__(self, keys: Sequence[bytes], path: Path | None = None, place: str = _ENVIRONMENT) -> None:
         self.path = path
+        self._place = place if path is None else f"the key file {path}"
+        if not keys:
+            raise KeyFileError(f"{self._place} holds no key; a line with {KEY_BYTES} bytes in base64 is one")
         self._keys = tuple(keys)
         self._ciphers = {_id_of(key): AESGCM(key) for key in reversed(keys)}
         self.key_ids = tuple(dict.fromkeys(map(_id_of, keys)))
@@ -81,9 +87,29 @@ class Vault:
         return cls(_read_key_file(path), path)
 
     @classmethod
-    def from_text(cls, keys: str) -> Vault:
-        """Return the vault of keys in base64, comma separated, as an environment variable holds them."""
-        return cls(_parse_keys(keys.replace(",", "\n").splitlines(), None))
+    def from_text(cls, keys: str, place: str = _ENVIRONMENT) -> Vault:
+        """Return the vault of keys in base64, comma separated, as an environment variable holds them.
+
+        ``place`` is where they stood, for messages. Raises KeyFileError where they are no keys.
+        """
+        return cls(_parse_keys(keys.replace(",", "\n").splitlines(), "key", place), place=place)
+
+    def joined(self, other: Vault) -> Vault:
+        """Return a vault that has the keys of both, its own first.
+
+        For a book whose passwords are in part under keys that have left the key file since.
+        """
+        keys = dict.fromkeys((*self._keys, *other._keys))
+        return Vault(tuple(keys), place=f"{self._place}, with others besides,")
+
+    def with_new_key(self) -> Vault:
+        """Return a vault with a new key before those that there are; :meth:`save` makes it last."""
+        return Vault((secrets.token_bytes(KEY_BYTES), *self._keys), self.path, self._place)
+
+    def save(self) -> None:
+        """Put the keys into the key file that they belong to, in one atomic step. Raises KeyFileError."""
+        assert self.path is not None  # noqa: S101 - who made it from a text has nowhere to put it
+        _place_file(self.path, _key_text(self._keys), replace=True)
 
     def encrypt(self, password: str) -> str:
         """Return the token of ``password`` under the first key; each call gives another one (random nonce)."""
@@ -103,8 +129,8 @@ class Vault:
         if cipher is None:
             have = ", ".join(self.key_ids)
             raise KeyFileError(
-                f"a password was encrypted under the key {name}, and {_place(self.path)} holds {have}; "
-                "put the key file there that was in use, or set the password again"
+                f"a password was encrypted under the key {name}, and {self._place} holds {have}; put the key "
+                "there that was in use, or set the password again (`identengine accounts password set ID`)"
             )
         try:
             return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], name.encode()).decode()
@@ -122,14 +148,11 @@ class Vault:
         return password
 
 
-def add_key(path: Path) -> Vault:
-    """Put a new key before those in the key file, in one atomic step, and return the vault of all of them."""
-    return _write_key_file(path, [secrets.token_bytes(KEY_BYTES), *_read_key_file(path)])
-
-
 def drop_old_keys(path: Path) -> Vault:
     """Leave only the first key in the key file, in one atomic step, and return its vault."""
-    return _write_key_file(path, _read_key_file(path)[:1])
+    vault = Vault(_read_key_file(path)[:1], path)
+    vault.save()
+    return vault
 
 
 def _parts(token: str) -> tuple[str, bytes]:
@@ -149,11 +172,7 @@ def _id_of(key: bytes) -> str:
     return hashlib.sha256(b"identengine key id\0" + key).hexdigest()[:8]
 
 
-def _place(path: Path | None) -> str:
-    return "the environment's key" if path is None else f"the key file {path}"
-
-
-def _parse_keys(lines: Iterable[str], path: Path | None) -> list[bytes]:
+def _parse_keys(lines: Iterable[str], kind: str, place: str) -> list[bytes]:
     keys = []
     for number, line in enumerate(lines, 1):
         text = line.strip()
@@ -165,18 +184,17 @@ def _parse_keys(lines: Iterable[str], path: Path | None) -> list[bytes]:
             key = b""
         if len(key) != KEY_BYTES:
             # The text itself stays out of the message: it may well be a key with a slip in it.
-            where = f"key {number} of " if path is None else f"line {number} of "
-            raise KeyFileError(f"{where}{_place(path)} is no key; wanted are {KEY_BYTES} bytes in base64")
+            raise KeyFileError(f"{kind} {number} of {place} is no key; wanted are {KEY_BYTES} bytes in base64")
         keys.append(key)
     return keys
 
 
 def _read_key_file(path: Path) -> list[bytes]:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # before it is opened, where a pipe would wait for ever
+            raise KeyFileError(f"{path} is no regular file; a key file is")
         with path.open(encoding="ascii") as file:
             status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise KeyFileError(f"{path} is no regular file; a key file is")
             if status.st_mode & 0o077:
                 raise KeyFileError(
                     f"the key file {path} is open to others (mode {status.st_mode & 0o777:04o}); chmod 600 {path}"
@@ -184,17 +202,16 @@ def _read_key_file(path: Path) -> list[bytes]:
             lines = file.read(65536).splitlines()
     except FileNotFoundError:
         raise KeyFileError(
-            f"the key file {path} is not there; it holds the key of all passwords, so put it back, "
-            "or make a new one where no password was kept yet"
+            f"the key file {path} is not there; it holds the key of all passwords, so put it back. If it is lost, "
+            "or no password was kept yet, make another: "
+            f"`(umask 077; head -c 32 /dev/urandom | base64 >{shlex.quote(str(path))})`. Then `identengine key "
+            "rotate` names the accounts whose passwords have to be set again"
         ) from None
     except UnicodeDecodeError:
         raise KeyFileError(f"{path} is no key file: it holds something else than base64 lines") from None
     except OSError as error:
         raise KeyFileError(f"the key file {path} cannot be read: {error.strerror}") from error
-    keys = _parse_keys(lines, path)
-    if not keys:
-        raise KeyFileError(f"the key file {path} holds no key; a line with {KEY_BYTES} bytes in base64 is one")
-    return keys
+    return _parse_keys(lines, "line", f"the key file {path}")
 
 
 def _key_text(keys: Iterable[bytes]) -> bytes:
@@ -204,11 +221,6 @@ def _key_text(keys: Iterable[bytes]) -> bytes:
 def _make_key_file(path: Path) -> None:
     """Make a key file with a new key; one that somebody made at the same time stays as it is."""
     _place_file(path, _key_text([secrets.token_bytes(KEY_BYTES)]), replace=False)
-
-
-def _write_key_file(path: Path, keys: Sequence[bytes]) -> Vault:
-    _place_file(path, _key_text(keys), replace=True)
-    return Vault(keys, path)
 
 
 def _place_file(path: Path, content: bytes, *, replace: bool) -> None:

@@ -18,7 +18,7 @@ from identengine.cli.editing import Edited, change, report, would
 from identengine.cli.fields import as_object, changed, shown
 from identengine.cli.lookup import NAMED, Clients, Inherited, find_account, find_client, listed
 from identengine.cli.options import AsJson, ConfigFile, Limit, Offset, StoreDir, Who, Yes
-from identengine.cli.output import emit, emit_many, facts, hint, progress, screenful, table, when
+from identengine.cli.output import emit, emit_many, facts, none_shown, progress, screenful, table, when
 from identengine.cli.place import place
 from identengine.model import Account, Did
 from identengine.numbering import normal_number
@@ -359,7 +359,7 @@ def _show(
                 for account in islice(rows, offset, offset + limit if limit else None)
             )
         elif not table(view.COLUMNS, (view.row(account, clients) for account in screenful(kept(), limit, offset))):
-            hint("no account" + (" fits" if keeps else f" in version {book.version}"))
+            none_shown("account", "fits" if keeps else f"in version {book.version}", offset)
 
 
 def _facts(account: Account, clients: Clients) -> Iterator[tuple[str, str | None]]:

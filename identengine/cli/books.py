@@ -14,6 +14,7 @@ import typer
 from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, Who
 from identengine.cli.output import emit, hint, progress, say
 from identengine.cli.place import Place, author, place
+from identengine.cli.stopping import stoppable
 
 if TYPE_CHECKING:
     from identengine.importreport import ImportReport, Listed, TableReport
@@ -60,7 +61,12 @@ def import_(
 
     Example: identengine import BOOK --store STORE --dry-run
     """
-    with _target(place(store, config, key_file), dry_run=dry_run) as here:
+    name = author(who)
+    with (
+        _target(place(store, config, key_file), dry_run=dry_run) as here,
+        stoppable(here.head),
+        here.undone_on_failure(),
+    ):
         from identengine.loader import import_book
 
         vault = here.vault_to_write()
@@ -69,19 +75,19 @@ def import_(
                 opened,
                 vault,
                 book,
-                who=author(who),
+                who=name,
                 missing=missing.value,
                 skip_bad=skip_bad,
                 dry_run=dry_run,
                 yes=yes,
                 progress=tell,
             )
-    if as_json:
-        emit(report)
-    else:
-        _tell(report)
-    if report.needs_yes is not None:
-        raise typer.Exit(1)
+        if as_json:
+            emit(report)
+        else:
+            _tell(report)
+        if report.needs_yes is not None:
+            raise typer.Exit(1)
 
 
 def export(
@@ -144,7 +150,7 @@ def add_to(app: typer.Typer) -> None:
 @contextmanager
 def _target(here: Place, *, dry_run: bool) -> Iterator[Place]:
     """Yield where to import to; for a dry run without a store one that is gone afterwards."""
-    if not dry_run or here.store.exists():
+    if not dry_run or here.there():
         yield here
         return
     with tempfile.TemporaryDirectory(prefix="identengine-") as folder:
@@ -166,6 +172,7 @@ def _tell(report: ImportReport) -> None:
         say(f"{name}: {_table(one)}")
         for word, found in (
             (
+                ("changed", one.changed),
                 ("disabled", one.disabled),
                 ("switched off", one.switched_off),
                 ("removed", one.removed),
@@ -176,10 +183,12 @@ def _tell(report: ImportReport) -> None:
         ):
             if found.total:
                 say(f"  {word}: {_listed(found)}")
-    if report.needs_yes is not None:
-        hint(f"{report.needs_yes}; nothing was changed, --yes does it")
-    elif report.dry_run:
+    if report.dry_run:
         say("dry run: nothing was changed")
+        if report.needs_yes is not None:
+            hint(f"{report.needs_yes}; that wants --yes")
+    elif report.needs_yes is not None:
+        hint(f"{report.needs_yes}; nothing was changed, --yes does it")
     elif report.version is None:
         say("nothing to change")
     else:
@@ -191,7 +200,7 @@ def _table(one: TableReport | None) -> str:
         return "not in the book, left as they are"
     counts = [
         ("added", one.added),
-        ("changed", one.changed),
+        ("changed", one.changed.total),
         ("unchanged", one.unchanged),
         ("left out", one.skipped),
     ]

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+import typer
+
 from identengine.errors import LoadError, Problem
 from identengine.model import Account, Client, Did
 
@@ -22,7 +24,7 @@ T = TypeVar("T")
 
 
 def read(arguments: Sequence[str], row: type[Client | Account | Did]) -> dict[str, str]:
-    """Return the cells that ``COLUMN=VALUE`` arguments name. Raises LoadError with every mistake.
+    """Return the cells that ``COLUMN=VALUE`` arguments name; others are wrong usage, and all of it is told.
 
     A password is refused: what stands on a command line can be read by everybody on the machine.
     """
@@ -30,26 +32,22 @@ def read(arguments: Sequence[str], row: type[Client | Account | Did]) -> dict[st
 
     columns = row.__struct_fields__
     found: dict[str, str] = {}
-    problems: list[Problem] = []
-
-    def wrong(column: str | None, value: str | None, expected: str) -> None:
-        problems.append(Problem(PLACE, None, column, value, expected))
-
+    wrong: list[str] = []
     for argument in arguments:
         name, equals, value = argument.partition("=")
         column = name.strip()
         if not equals:
-            wrong(None, argument, "COLUMN=VALUE is wanted (name=Acme); an empty value clears")
+            wrong.append(f"{argument!r}: COLUMN=VALUE is wanted (name=Acme); an empty value clears")
         elif column not in columns:
-            wrong(name, None, unknown_column(name, columns))
+            wrong.append(f"{name}: {unknown_column(name, columns)}")
         elif column in found:
-            wrong(column, value, "each column may be given once")
+            wrong.append(f"{column} {value!r}: each column may be given once")
         elif column == "password":
-            wrong(column, None, "is not taken here, where others can read it; use `accounts password set`")
+            wrong.append("password: is not taken here, where others can read it; use `accounts password set`")
         else:
             found[column] = value
-    if problems:
-        raise LoadError(problems)
+    if wrong:
+        raise typer.BadParameter("; ".join(wrong), param_hint="COLUMN=VALUE")
     return found
 
 

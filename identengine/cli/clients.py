@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
+from typer.core import TyperGroup
 
 from identengine.cli import cells
 from identengine.cli.accountview import client_has_words, client_is
@@ -15,7 +16,7 @@ from identengine.cli.editing import Edited, change, report, would
 from identengine.cli.fields import as_object, changed, shown
 from identengine.cli.lookup import NAMED, Clients, Inherited, find_client, listed
 from identengine.cli.options import AsJson, ConfigFile, Limit, Offset, StoreDir, Who, Yes
-from identengine.cli.output import Column, emit, emit_many, facts, hint, screenful, table, when
+from identengine.cli.output import Column, emit, emit_many, facts, none_shown, screenful, table, when
 from identengine.cli.place import place
 from identengine.errors import IdentengineError
 from identengine.model import Client, ClientStatus
@@ -24,7 +25,20 @@ from identengine.resellers import SHOWN, loops
 if TYPE_CHECKING:
     from identengine.store.views import Draft, Snapshot
 
+_MEANT = {"enable": "unblock", "disable": "block"}
+
+
+class _Clients(TyperGroup):
+    """Accounts are enabled and disabled, clients are blocked: the one word points to the other."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # Any: typer does not name these types
+        if meant := _MEANT.get(args[0]):
+            ctx.fail(f"No such command '{args[0]}': a client is blocked or unblocked, use '{meant}'.")
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
+    cls=_Clients,
     no_args_is_help=True,
     help="Clients: customers, vendors and resellers.",
     epilog="Example: identengine clients show --store STORE 5",
@@ -322,7 +336,7 @@ def _show(
     if as_json:
         emit_many(_as_json(client, clients) for client in islice(kept, offset, offset + limit if limit else None))
     elif not table(_COLUMNS, (_row(client, clients) for client in screenful(kept, limit, offset))):
-        hint("no client" + (" fits" if keeps else f" in version {book.version}"))
+        none_shown("client", "fits" if keeps else f"in version {book.version}", offset)
 
 
 def _row(client: Client, clients: Clients) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from identengine.cli.output import Column, emit, facts, progress, say, table
 from identengine.cli.place import Place, place
 from identengine.model import Decision, Digest, Request
 from identengine.options import IdentifyOptions
-from identengine.reasons import ReasonTable
+from identengine.reasons import Reason, ReasonTable
 
 if TYPE_CHECKING:
     from identengine.engine import Engine
@@ -43,10 +43,10 @@ _CANDIDATES = (
     Column("ID", right=True),
     Column("Account"),
     Column("Client"),
-    Column("Hit by"),
+    Column("Hit by", firm=True),
     Column("Mask", right=True),
-    Column("Prefix", right=True),
-    Column("Set"),
+    Column("Prefix Length", right=True),
+    Column("Constraints"),
     Column("Ruled out by"),
 )
 
@@ -201,11 +201,26 @@ def _tell(decision: Decision) -> None:
 def _tell_candidates(explanation: Explanation) -> None:
     say("")
     if not explanation.candidates:
-        say("no account of the book is touched by it")
+        say(_why_none(explanation.decision))
         return
     table(_CANDIDATES, map(_candidate_row, explanation.candidates))
     if explanation.cut:
         say("and more")
+
+
+def _why_none(decision: Decision) -> str:
+    """Say why there is no candidate to show."""
+    if decision.account_id is not None:
+        return f"account {decision.account_id} was found by its id; no other is looked at"
+    if decision.reason is Reason.ACCOUNT_DISABLED:  # else it would be a candidate
+        return "the account that account_id names has its terminator off; no other is looked at"
+    if decision.reason is Reason.INVALID_REQUEST:
+        return f"the request cannot be used: {decision.field} {decision.value!r}; no account is looked at"
+    if decision.reason is Reason.INVALID_DESTINATION:
+        return "the request cannot be used: dst_number is no number; no account is looked at"
+    if decision.reason is Reason.NOT_READY:
+        return "the store holds no version of the book yet"
+    return "no account of the book is touched by it"
 
 
 def _candidate_row(candidate: Candidate) -> tuple[str, ...]:

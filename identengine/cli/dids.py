@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,11 +11,11 @@ import typer
 from identengine.cli import cells
 from identengine.cli.editing import Edited, change, report, would
 from identengine.cli.fields import as_object, changed
-from identengine.cli.lookup import NotFoundError, find_account
+from identengine.cli.lookup import NotFoundError, find_account, find_client
 from identengine.cli.options import AsJson, ConfigFile, Limit, Offset, StoreDir, Who, Yes
-from identengine.cli.output import Column, emit, emit_many, facts, hint, progress, screenful, table
+from identengine.cli.output import Column, emit, emit_many, facts, none_shown, progress, screenful, table
 from identengine.cli.place import place
-from identengine.model import Did, DidStatus
+from identengine.model import Account, Did, DidStatus
 from identengine.numbering import normal_number
 
 if TYPE_CHECKING:
@@ -33,11 +33,12 @@ Columns = Annotated[
     typer.Argument(metavar="COLUMN=VALUE", help="Columns as in a book's dids file: number, account_id, status."),
 ]
 
-_COLUMNS = (Column("Number"), Column("Account ID", right=True), Column("Account"), Column("Status"))
+_COLUMNS = (Column("Number", firm=True), Column("Account ID", right=True), Column("Account"), Column("Status"))
 
 
 @app.command("list")
 def list_dids(
+    client: Annotated[str | None, typer.Option(metavar="CLIENT", help="Of this client: id or name.")] = None,
     account: Annotated[str | None, typer.Option(metavar="ACCOUNT", help="Of this account: id or name.")] = None,
     status: Annotated[DidStatus | None, typer.Option(help="With this status.")] = None,
     number: Annotated[str | None, typer.Option(metavar="NUMBER", help="That begin with this number.")] = None,
@@ -53,7 +54,7 @@ def list_dids(
     """
     with place(store, config).open(readonly=True) as opened, opened.read() as book:
         start = _normal(number) if number is not None else ""
-        source = book.dids() if account is None else book.account_dids(find_account(book, account).id)
+        source = _of(book, client, account)
         kept = (
             did
             for did in _told(source, book)
@@ -190,6 +191,17 @@ def remove(
     report(done, as_json=as_json)
 
 
+def _of(book: Snapshot, client: str | None, account: str | None) -> Iterator[Did]:
+    """Return the DIDs of a client's accounts or of one account; all where neither is named."""
+    if client is None and account is None:
+        return book.dids()
+    owners: Iterable[Account] = book.accounts() if account is None else [find_account(book, account)]
+    if client is not None:
+        wanted = find_client(book, client).id
+        owners = [owner for owner in owners if owner.client_id == wanted]
+    return chain.from_iterable(book.account_dids(owner.id) for owner in owners)
+
+
 def _find(book: Snapshot | Draft, number: str) -> Did:
     normal = _normal(number)
     found = book.did(normal)
@@ -237,4 +249,4 @@ def _show(book: Snapshot, kept: Iterator[Did], limit: int | None, offset: int, *
     if as_json:
         emit_many(as_object(did) for did in islice(kept, offset, offset + limit if limit else None))
     elif not table(_COLUMNS, (row(did) for did in screenful(kept, limit, offset))):
-        hint("no DID fits")
+        none_shown("DID", "fits", offset)

@@ -61,9 +61,9 @@ def report(done: Done, *, as_json: bool) -> None:
 def would(done: Done, *, as_json: bool) -> NoReturn:
     """Say what would be done, and end with 1 since it was not."""
     if as_json:
-        emit(_document(done) | {"needs_yes": True})
+        emit(_document(done) | {"dry_run": True, "needs_yes": True})
     else:
-        _tell(done.edited)
+        _tell(done.edited, "would be ")
         hint("nothing was changed; with --yes it is done")
     raise typer.Exit(1)
 
@@ -76,9 +76,9 @@ def _document(done: Done) -> dict[str, object]:
     }
 
 
-def _tell(edited: Edited) -> None:
+def _tell(edited: Edited, would_be: str = "") -> None:
     for change in edited.changes[:TOLD]:
-        line = f"{change.table} {change.key} {verb(change)}"
+        line = f"{change.table} {change.key} {would_be}{verb(change)}"
         if change.before is not None and change.after is not None:
             line += f": {told(change)}"
         elif name := getattr(change.after or change.before, "name", None):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _VERSIONS = (
     Column("Version", right=True),
-    Column("When"),
+    Column("When", firm=True),
     Column("Who"),
     Column("What"),
     Column("Clients", right=True),
@@ -29,9 +29,9 @@ _VERSIONS = (
     Column("DIDs", right=True),
     Column("Changes"),
 )
-_DIFF = (Column("What"), Column("Key"), Column("Field"), Column("Before"), Column("After"))
+_DIFF = (Column("What"), Column("Key", firm=True), Column("Field"), Column("Before"), Column("After"))
 _AUDIT = (
-    Column("When"),
+    Column("When", firm=True),
     Column("Who"),
     Column("Version", right=True),
     Column("What"),

@@ -18,10 +18,17 @@ def _json_wanted(context: typer.Context, wanted: bool) -> bool:
     return wanted
 
 
+def _folder(text: str) -> Path:
+    if not text:  # an unset variable of a script, which as a path would be the folder that one stands in
+        raise typer.BadParameter("a folder is wanted, this is empty")
+    return Path(text)
+
+
 StoreDir = Annotated[
     Path | None,
     typer.Option(
         "--store",
+        parser=_folder,
         envvar="IDENTENGINE_STORE",
         metavar="DIR",
         help="Folder of the store; default: that of --config.",

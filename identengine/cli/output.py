@@ -24,7 +24,6 @@ SCREEN = 100
 """Rows that a terminal gets where no limit is named."""
 
 _BLOCK = 500
-_UNBOUNDED = 10_000
 
 T = TypeVar("T")
 
@@ -43,6 +42,8 @@ class Column(NamedTuple):
     right: bool = False
     tint: Callable[[str], str] | None = None
     """Gives the colour of a cell on a terminal."""
+    firm: bool = False
+    """Idents, times: on a narrow terminal the free text of other columns is folded first. Numbers are firm too."""
 
 
 def say(text: str) -> None:
@@ -116,8 +117,13 @@ def facts(pairs: Iterable[tuple[str, str | None]]) -> None:
 
 
 def when(seconds: float) -> str:
-    """Return a time of the log as a person reads it: local, to the second."""
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    """Return a time of the log as a person reads it: local, to the second, with its offset as in the log."""
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")
+
+
+def none_shown(what: str, where: str, offset: int) -> None:
+    """Hint that a list is empty: nothing fits, or ``--offset`` passed over all that does."""
+    hint(f"--offset {offset} passes over every {what} there is" if offset else f"no {what} {where}")
 
 
 def printable(text: str) -> str:
@@ -175,29 +181,48 @@ class _Bar:
 def _boxed(columns: Sequence[Column], block: list[Sequence[str]], *, ruled: bool) -> None:
     from rich import box
     from rich.console import Console
-    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
     console = Console(highlight=False)
+    texts = [[_cell(value, "\n") for value in row] for row in block]
+    widths = _widths(columns, texts, console.width - 3 * len(columns) - 1)  # rules and blanks between the cells
+    if widths is None:
+        titles = [column.title for column in columns]
+        for row in block:
+            facts((title, value or None) for title, value in zip(titles, row, strict=True))
+            say("")
+        return
     shown = Table(box=box.ROUNDED, header_style="bold", show_lines=ruled)
-    for column in columns:
-        shown.add_column(column.title, justify="right" if column.right else "left", overflow="fold")
-    for row in block:
+    for column, width in zip(columns, widths, strict=True):
+        shown.add_column(column.title, justify="right" if column.right else "left", width=width, overflow="fold")
+    for row, cells in zip(block, texts, strict=True):
         shown.add_row(
             *(
-                Text(_cell(value, "\n"), style=column.tint(value) if column.tint else "")
-                for column, value in zip(columns, row, strict=True)
+                Text(text, style=column.tint(value) if column.tint else "")
+                for column, value, text in zip(columns, row, cells, strict=True)
             )
         )
-    if Measurement.get(console, console.options.update(max_width=_UNBOUNDED), shown).minimum <= console.width:
-        console.print(shown)
-        return
-    # Too narrow for a table without breaking addresses and names in two: a row is a paragraph then.
-    titles = [column.title for column in columns]
-    for row in block:
-        facts((title, value or None) for title, value in zip(titles, row, strict=True))
-        say("")
+    console.print(shown)
+
+
+def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]], room: int) -> list[int] | None:
+    """Return how wide each column is, so that lines are folded between words only and free text first.
+
+    None where that does not go into ``room``: a row is a paragraph then, since half an address reads as another.
+    """
+    from rich.cells import cell_len
+
+    widths, least = [], []
+    for column, *cells in zip([column.title for column in columns], *rows, strict=True):
+        cells.append(column)
+        widths.append(max(cell_len(line) for cell in cells for line in cell.split("\n")))
+        least.append(max((cell_len(word) for cell in cells for word in cell.split()), default=0))
+    for firm in (False, True):
+        able = [place for place, column in enumerate(columns) if (column.firm or column.right) is firm]
+        while sum(widths) > room and (wide := [place for place in able if widths[place] > least[place]]):
+            widths[max(wide, key=widths.__getitem__)] -= 1
+    return widths if sum(widths) <= room else None
 
 
 def _aligned(columns: Sequence[Column], block: list[Sequence[str]], widths: list[int]) -> None:

@@ -74,8 +74,7 @@ def set_password(
     Example: identengine accounts password set --store STORE 161 < password.txt
     """
     here = place(store, config, key_file)
-    with here.open(readonly=True) as opened, opened.read() as book:
-        find_account(book, account)  # nobody types a password in vain
+    _check_account(here, account)  # nobody types a password in vain
     if sys.stdin.isatty():
         plain = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     else:
@@ -106,6 +105,7 @@ def generate(
     from identengine.vault import generate_password
 
     here = place(store, config, key_file)
+    _check_account(here, account)  # no key is made in vain
     plain = generate_password()
     version = _change(here, account, plain, "accounts password generate", who=who, as_json=as_json, quiet=True)
     if as_json:
@@ -127,6 +127,11 @@ def clear(
     Example: identengine accounts password clear --store STORE 161
     """
     _change(place(store, config), account, None, "accounts password clear", who=who, as_json=as_json)
+
+
+def _check_account(here: Place, account: str) -> None:
+    with here.open(readonly=True) as opened, opened.read() as book:
+        find_account(book, account)
 
 
 def _change(

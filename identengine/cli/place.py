@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import getpass
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +19,14 @@ if TYPE_CHECKING:
     from identengine.vault import Vault
 
 
+MAX_WHO = 255
+"""Longest name in the audit log that a command takes, in characters."""
+_DATA, _LOCK = "data.mdb", "lock.mdb"
+"""The files of a store, named here too since the store's modules bring heavy libraries."""
+_NO_MATTER = (_LOCK, "lost+found")
+_NAMED = 3
+
+
 class Place(NamedTuple):
     """A store, and what was said about its key and its server."""
 
@@ -28,11 +38,62 @@ class Place(NamedTuple):
         """Open the store; says how to make one where none is. Raises StoreError."""
         from identengine.store.versions import Store
 
-        if not create and not self.store.exists():
-            raise StoreError(
-                f"there is no store at {self.store}; `identengine import BOOK --store {self.store}` makes one"
-            )
+        if not self.there():
+            if others := self._other_files():
+                raise StoreError(
+                    f"{self.store} is no store: the folder holds other files ({others}); an empty or new folder is"
+                    " wanted"
+                )
+            if not create:
+                raise StoreError(
+                    f"there is no store at {self.store}; `identengine import BOOK --store {self.store}` makes one"
+                )
         return Store.open(self.store, create=create, readonly=readonly)
+
+    def there(self) -> bool:
+        """Whether a store is there, be it a damaged one."""
+        return self.store.is_file() or (self.store / _DATA).exists()
+
+    def head(self) -> int:
+        """Return the newest version; 0 where there is none, or no store. Raises StoreError."""
+        if not self.there():
+            return 0
+        with self.open(readonly=True) as opened:
+            return opened.head()
+
+    def _other_files(self) -> str:
+        """Name the first files that stand where a store is to be made, and that are nobody's leftovers."""
+        if not self.store.is_dir():
+            return ""
+        names = sorted(path.name for path in self.store.iterdir())
+        found = [name for name in names if not name.startswith(".") and name not in _NO_MATTER]
+        return ", ".join(found[:_NAMED]) + (", …" if len(found) > _NAMED else "")
+
+    @contextmanager
+    def undone_on_failure(self) -> Iterator[None]:
+        """Take away the store and the key file that are made within, where it fails and no version was made."""
+        key_path = self.key_path()
+        new_key = key_path if key_path is not None and not key_path.exists() else None
+        new_folders = [path for path in (self.store, *self.store.parents) if not path.exists()]
+        new_store = not self.there()
+        try:
+            yield
+        except BaseException:
+            if new_store:
+                self._take_away(new_folders, new_key)
+            raise
+
+    def _take_away(self, folders: list[Path], key_path: Path | None) -> None:
+        if self.head():
+            return  # somebody else was faster, or the version was made after all
+        if self.there():
+            for name in (_DATA, _LOCK):
+                (self.store / name).unlink(missing_ok=True)
+        if key_path is not None:
+            key_path.unlink(missing_ok=True)
+        with suppress(OSError):  # something else stands in it by now
+            for folder in folders:
+                folder.rmdir()
 
     def vault(self, *, create: bool = False) -> Vault:
         """Return the keys of the passwords; with ``create`` a missing key file is made. Raises KeyFileError."""
@@ -52,7 +113,7 @@ class Place(NamedTuple):
         if path is None or path.exists():
             return self.vault()
         unused = True
-        if self.store.exists():
+        if self.there():
             with self.open(readonly=True) as opened, opened.read() as book:
                 unused = all(account.password is None for account in book.accounts())
         return self.vault(create=unused)
@@ -106,6 +167,8 @@ def place(store: Path | None, config: Path | None, key_file: Path | None = None)
 def author(who: str | None) -> str:
     """Return in whose name a change is made, for the audit log."""
     if who is not None and who.strip():
+        if len(who.strip()) > MAX_WHO:
+            raise typer.BadParameter(f"at most {MAX_WHO} characters are wanted", param_hint="--who")
         return who.strip()
     for variable in ("SUDO_USER", "USER"):
         if name := os.environ.get(variable):

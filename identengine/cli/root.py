@@ -5,8 +5,10 @@ Exit status: 0 done, 1 the data or the answer says no, 2 wrong usage (interfaces
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import signal
 import sys
 from typing import Annotated, Any
 
@@ -16,7 +18,10 @@ from typer.core import TyperGroup
 
 from identengine.cli import accounts, books, clients, deciding, demo, dids, history, keys, serving
 from identengine.cli.output import JSON_WANTED, printable
+from identengine.cli.stopping import StoppedError
 from identengine.errors import ConfigError, IdentengineError, LoadError
+
+_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
 class _Root(TyperGroup):
@@ -29,7 +34,7 @@ class _Root(TyperGroup):
             raise  # the reader has seen enough; typer ends quietly
         except (IdentengineError, OSError) as error:
             _tell(error, as_json=bool(ctx.meta.get(JSON_WANTED)))
-            raise typer.Exit(1) from error
+            raise typer.Exit(error.status if isinstance(error, StoppedError) else 1) from error
         except UnicodeError as error:
             # Bytes of a file's name or of standard input that are no text can get to many places; all end here.
             _tell(
@@ -79,10 +84,28 @@ app.add_typer(keys.app, name="key")
 
 def main() -> None:
     """Run the command line of this process."""
+    _ready_process()
     try:
         app(prog_name="identengine")
     finally:
         _flush()
+
+
+def _ready_process() -> None:
+    """Fill closed standard streams, and outlive SIGHUP while a server starts.
+
+    A file that is opened later would take the number of a closed stream, and what is printed would go there;
+    uvloop even aborts. Till a server has its own handler, SIGHUP ("read the config again") would end it.
+    """
+    if sys.argv[1:2] == ["serve"]:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free: it is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123 - it stays open as long as the process
 
 
 def _flush() -> None:
@@ -114,7 +137,11 @@ def _tell(error: IdentengineError | OSError, *, as_json: bool) -> None:
 
 def _sentence(error: IdentengineError | OSError) -> str:
     if isinstance(error, LoadError):
-        return f"{error.total} mistake{'s' * (error.total != 1)}; nothing was changed"
+        more = error.total - len(error.problems)
+        unlisted = f", {more} of them not listed" if more else ""
+        return f"{error.total} mistake{'s' * (error.total != 1)}{unlisted}; nothing was changed"
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        # What is written to the disk names its file; without a name it is what the command prints.
+        where = "standard output" if error.errno in _CANNOT_WRITE else None
+        return f"{error.filename or where}: {error.strerror}" if error.filename or where else error.strerror
     return str(error)

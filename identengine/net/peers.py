@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from identengine.addresses import parse_address
 from identengine.config import Switch
+from identengine.options import IdentifyOptions
 from identengine.wire.jsonrpc import Peer
 
 _REMEMBERED = 65536
@@ -14,10 +15,10 @@ _REMEMBERED = 65536
 class Peers:
     """The switches of a config by their networks; of overlapping ones the longest wins."""
 
-    def __init__(self, switches: Iterable[Switch]) -> None:
+    def __init__(self, switches: Iterable[Switch], identify: IdentifyOptions) -> None:
         tables: dict[tuple[int, int], dict[int, Peer]] = {}
         for switch in switches:
-            peer = Peer(switch.name, switch.options)
+            peer = Peer(switch.name, switch.options(identify))
             for network in switch.networks:
                 size = len(network.address)
                 shift = size * 8 - network.length

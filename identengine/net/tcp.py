@@ -1,8 +1,9 @@
 """JSON-RPC over TCP: what is complete in one read is one batch, one decision of the engine and one write.
 
 Flow control is the kernel's: a peer that does not read its answers is not read from, so what it makes us hold is
-bounded (``unread_bytes`` and the answers to one read). A connection that completes no message for
-``idle_seconds`` is closed, whether it is silent or sends half a message for ever.
+bounded (``unread_bytes`` and the answers to one turn). A peer that sends much at once takes turns with the others:
+what one turn does not answer waits, and nothing more is read from it meanwhile. A connection that completes no
+message for ``idle_seconds`` is closed, whether it is silent or sends half a message for ever.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import fcntl
 import select
 import socket
 import termios
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import cast
 
@@ -24,10 +25,16 @@ from identengine.wire.jsonrpc import Peer, Responder
 from identengine.wire.jsonstream import JsonStream
 
 READ = 65536
-"""Most bytes taken in one read, so that one peer's flood is decided in steps of some milliseconds."""
+"""Most bytes taken in one read."""
+TURN = 32
+TURN_BYTES = 16384
+"""Messages of one connection that are answered in one turn of the loop, and their bytes (one message at least)."""
 _BACKLOG = 1024
 _LINGER = 5.0
 """Seconds that a closed connection's peer has for reading the last answers."""
+_PARTING = 0.5
+"""The same while draining, once all answers are with the kernel, which delivers them after our end too; and how
+long a draining connection waits for a moment in which nothing more has come."""
 
 _buffer = bytearray(READ)
 _view = memoryview(_buffer)
@@ -114,22 +121,23 @@ class TcpListener:
             connection.find_peer()
 
     async def drain(self, deadline: float) -> None:
-        """Take no more connections, answer what came on those there are, and close them.
+        """Take no more connections, answer what came by now on those there are, and close them.
 
-        Until ``deadline`` (the loop's time) at most. A connection ends when everything it brought was read and
-        answered; its peer then sees the end of the stream and has what is left of the time for reading.
+        Until ``deadline`` (the loop's time) at most. A connection ends as soon as all that came on it is answered;
+        one whose peer never stops sending, when it has answered what had come after half a second of that.
         """
         loop = asyncio.get_running_loop()
         queue = select.poll()
         queue.register(self._socket, select.POLLIN)
-        while loop.time() < deadline:
-            if not queue.poll(0):
+        for _ in range(_BACKLOG):
+            if not queue.poll(0) or loop.time() >= deadline:
                 break
             await asyncio.sleep(0.001)  # whoever is connected by now is accepted first
         self.close()
-        while self.connections and loop.time() < deadline:
+        patience = loop.time() + _PARTING
+        while self.connections and (now := loop.time()) < deadline:
             for connection in list(self.connections):
-                connection.finish_if_drained()
+                connection.drain(now, patient=now < patience)
             await asyncio.sleep(0.005)
         for connection in list(self.connections):
             connection.abort()
@@ -160,6 +168,13 @@ class _Connection(asyncio.BufferedProtocol):
         self._listener = listener
         self._stream = JsonStream(listener.room.limits.message_bytes)
         self._host = ""
+        self._queue: deque[bytes] = deque()
+        """Messages that wait for their turn."""
+        self._scheduled = False
+        """Whether a turn is to come; meanwhile nothing is read."""
+        self._left: int | None = None
+        """How many bytes are read still, where a drain has set a mark."""
+        self._at_eof = False
         self._unread = False
         """Whether the peer leaves so many answers unread that it is not read from."""
         self._ending = False
@@ -176,7 +191,8 @@ class _Connection(asyncio.BufferedProtocol):
         peer = listener.peers.find(self._host) if name else None
         refusal = listener.room.refusal(peer) if peer is not None else "unknown peer"
         if peer is None or refusal is not None:
-            listener.on_refused(self._host, refusal or "")
+            if name:  # else the peer is gone already
+                listener.on_refused(self._host, refusal or "")
             self._transport.abort()
             return
         self._peer = peer
@@ -197,35 +213,65 @@ class _Connection(asyncio.BufferedProtocol):
         return _view
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Answer what this read completed."""
+        """Take what was read and answer it, as much as one turn allows."""
         if self._ending or self._peer is None:
             return
-        messages = self._stream.feed(bytes(_view[:nbytes]))
-        error = self._stream.error
-        if messages or error is not None:
-            self._since = asyncio.get_running_loop().time()
-            answers, broken = self._listener.responder.stream(messages, self._peer, error)
-            if answers:
-                self._transport.write(answers)
-            if broken:
-                self._end()
+        self._queue.extend(self._stream.feed(bytes(_view[:nbytes])))
+        if self._left is not None:
+            self._left -= nbytes
+        if not self._scheduled:
+            self._turn()
 
     def eof_received(self) -> bool:
-        """Answer half a message with an error; all before it is answered already."""
-        if self._stream.pending and not self._ending and self._peer is not None:
-            answers, _ = self._listener.responder.stream([], self._peer, "the stream ended within a message")
-            self._transport.write(answers)
-        return False  # what was written goes out, then the connection is closed
+        """Answer half a message with an error, after all that is before it."""
+        self._at_eof = True
+        if not self._scheduled and not self._ending and self._peer is not None:
+            self._turn()
+        # What was written goes out, then the connection is closed; unless there is more to answer first.
+        return self._scheduled or self._unread
 
     def pause_writing(self) -> None:
-        """Stop reading from a peer that does not read."""
+        """Stop answering and reading a peer that does not read."""
         self._unread = True
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         """Go on."""
         self._unread = False
-        self._transport.resume_reading()
+        if not self._scheduled:
+            self._turn()
+
+    def _turn(self) -> None:
+        """Answer what waits: so much of it that others are not kept waiting; the rest next time."""
+        self._scheduled = False
+        if self._ending or self._unread or self._peer is None:
+            return
+        messages: list[bytes] = []
+        size = 0
+        while self._queue and len(messages) < TURN and size < TURN_BYTES:
+            messages.append(self._queue.popleft())
+            size += len(messages[-1])
+        more = bool(self._queue)
+        error = None if more else self._stream.error
+        if not more and self._at_eof and self._stream.pending and error is None:
+            error = "the stream ended within a message"
+        if messages or error is not None:
+            loop = asyncio.get_running_loop()
+            self._since = loop.time()
+            answers, broken = self._listener.responder.stream(messages, self._peer, error)
+            if answers:
+                self._transport.write(answers)
+            if broken:
+                self._end()
+                return
+        if more:
+            self._transport.pause_reading()
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._turn)
+        elif self._at_eof or (self._left is not None and self._left <= 0):
+            self._end()
+        elif not self._unread:  # the answers may have been too many just now
+            self._transport.resume_reading()
 
     def find_peer(self) -> None:
         """Look the peer up again, since the switches have changed."""
@@ -251,10 +297,20 @@ class _Connection(asyncio.BufferedProtocol):
             else:
                 self._transport.close()
 
-    def finish_if_drained(self) -> None:
-        """End the connection if nothing that the peer sent waits in the kernel."""
-        if not self._ending and not self._unread and _waiting(self._transport) == 0:
+    def drain(self, now: float, *, patient: bool) -> None:
+        """End if all that came is answered; where that is never so, set a mark up to which it is read.
+
+        Close once the last answers are with the kernel and the peer had its moment to close first.
+        """
+        if self._ending:
+            if not self._transport.get_write_buffer_size() and now - self._since > _PARTING:
+                self._transport.close()
+            return
+        waiting = _waiting(self._transport)
+        if not waiting and not self._scheduled and not self._unread:
             self._end()
+        elif not patient and self._left is None and not self._unread:
+            self._left = waiting
 
     def abort(self) -> None:
         """Close at once, whatever was not sent yet."""
@@ -266,9 +322,15 @@ class _Connection(asyncio.BufferedProtocol):
         To close with unread bytes in the kernel would reset the connection and lose the last answers.
         """
         self._ending = True
+        self._queue.clear()
         self._since = asyncio.get_running_loop().time()
-        if not self._transport.is_closing():
-            self._transport.write_eof()
+        if self._transport.is_closing():
+            return
+        if self._at_eof:
+            self._transport.close()
+            return
+        self._transport.write_eof()
+        self._transport.resume_reading()
 
 
 def _waiting(transport: asyncio.Transport) -> int:

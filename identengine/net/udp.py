@@ -15,6 +15,8 @@ from identengine.net.peers import Peers
 from identengine.wire.jsonrpc import Peer, Responder
 
 BATCH = 64
+BATCH_BYTES = 16384
+"""No more datagrams are taken into a batch that holds so much: what is in them keeps others waiting."""
 RECEIVE_BUFFER = 8 * 1024 * 1024
 _SO_RCVBUFFORCE = 33  # Linux; beyond net.core.rmem_max, for those who may
 
@@ -88,8 +90,8 @@ class UdpListener:
         receive, find, size = self._socket.recvfrom, self.peers.find, self._message_bytes
         asked: list[tuple[bytes, Peer]] = []
         sources: list[tuple[str, int]] = []
-        taken = 0
-        while taken < BATCH:
+        taken = held = 0
+        while taken < BATCH and held < BATCH_BYTES:
             try:
                 raw, source = receive(size)
             except OSError:  # empty, as a rule; what else it may be is over with the next call
@@ -99,6 +101,7 @@ class UdpListener:
             if peer is None:
                 self._on_refused(source[0], "unknown peer")
             else:
+                held += len(raw)
                 asked.append((raw, peer))
                 sources.append(source)
         if asked:

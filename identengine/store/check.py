@@ -13,6 +13,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 import struct
 import subprocess
 import sys
@@ -31,22 +32,26 @@ _LOCK_BYTES = 40 << 10
 _META = struct.Struct("<16x II QQ I44x 48x QQ")
 _MAGIC = 0xBEEFC0DE
 _LMDB_FORMAT = 1
+# The first page's header: its number 0, that it describes the file, and no more; then the magic number.
+_BEGIN = struct.pack("<QHHII", 0, 0, 8, 0, _MAGIC)
 
 
 def check_file(path: Path, data: Path, *, readonly: bool) -> None:
     """Raise StoreError where the data file is empty, foreign, or lacks parts that it speaks of."""
     try:
+        if not stat.S_ISREG(data.stat().st_mode):  # before it is opened, where a pipe would wait for ever
+            raise StoreError(f"{data} is no store: it is no regular file")
         with data.open("rb") as file:
             head = file.read(_META.size)
             damaged = f"the store {path} is damaged: {data.name} "
             advice = "put a copy in its place, or import the book into a new store"
             if not head:
                 raise StoreError(f"{damaged}is empty; {advice}")
+            if not _BEGIN.startswith(head[: len(_BEGIN)]):
+                raise StoreError(f"{data} is no store: it is not an LMDB file")
             if len(head) < _META.size:
                 raise StoreError(f"{damaged}is cut short; {advice}")
-            magic, version, _address, _mapsize, page, last, txnid = _META.unpack(head)
-            if magic != _MAGIC:
-                raise StoreError(f"{data} is no store: it is not an LMDB file")
+            _magic, version, _address, _mapsize, page, last, txnid = _META.unpack(head)
             if version != _LMDB_FORMAT:
                 raise StoreError(f"{data} is in LMDB's format {version}, and this program knows {_LMDB_FORMAT}")
             if page not in (512 << shift for shift in range(8)):

@@ -221,7 +221,7 @@ def open_file(path: Path, *, create: bool, readonly: bool) -> StoreFile:
     """
     path = path.absolute()
     try:
-        data = path if path.is_file() else path / DATA
+        data = data_file(path)
         if create and not readonly and not data.exists():
             _create(path, data)
         status = data.stat()
@@ -238,6 +238,11 @@ def open_file(path: Path, *, create: bool, readonly: bool) -> StoreFile:
             file.upgrade()
         file.users += 1
         return file
+
+
+def data_file(path: Path) -> Path:
+    """Return where the data of the store at ``path`` is, whether it is there or not."""
+    return path if path.is_file() else path / DATA
 
 
 def close_file(file: StoreFile) -> None:
@@ -259,8 +264,7 @@ def _no_store(path: Path, error: OSError) -> str:
 def _create(path: Path, data: Path) -> None:
     """Make an empty store where there is none. It appears whole, so that an empty data file is always damage."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".new-", dir=path) as made:
+        with made_folder(path), tempfile.TemporaryDirectory(prefix=".new-", dir=path) as made:
             new = lmdb.open(made, map_size=INITIAL_MAP, mode=MODE, lock=False)
             with new as env, env.begin(write=True) as txn:
                 txn.put(META_FORMAT, FORMAT)
@@ -273,6 +277,20 @@ def _create(path: Path, data: Path) -> None:
         raise StoreError(f"no store can be made at {path}: {error.strerror}") from error
     except lmdb.Error as error:
         raise StoreError(f"no store can be made at {path}: {error}; is there room on the disk?") from error
+
+
+@contextlib.contextmanager
+def made_folder(path: Path) -> Iterator[None]:
+    """Make the folder ``path``, and those above it, where they are missing; an exception within undoes that."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for folder in missing:
+            with contextlib.suppress(OSError):  # somebody else put something there meanwhile
+                folder.rmdir()
+        raise
 
 
 def _sync_folder(folder: Path) -> None:

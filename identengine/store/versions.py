@@ -23,8 +23,8 @@ from typing import Self, TypeVar
 import lmdb
 import msgspec
 
-from identengine.errors import StoreError
-from identengine.store.file import DATA, StoreFile, Txn, Writer, close_file, open_file
+from identengine.errors import KeyFileError, StoreError
+from identengine.store.file import DATA, StoreFile, Txn, Writer, close_file, made_folder, open_file
 from identengine.store.format import (
     ACCOUNTS,
     EVENTS,
@@ -41,7 +41,10 @@ from identengine.store.format import (
 )
 from identengine.store.history import audit_log, changes_between, versions_of
 from identengine.store.views import Draft, Snapshot, head_of, info_of, last_key, rows_while_writing
-from identengine.vault import Vault, add_key, drop_old_keys, key_id
+from identengine.vault import Vault, drop_old_keys, key_id
+
+_NAMED = 10
+"""Accounts that a message names, of however many it speaks."""
 
 T = TypeVar("T")
 
@@ -202,7 +205,8 @@ class Store:
 
         One transaction, and version numbers stay. From then on passwords under the other keys are refused
         (:meth:`Draft.put_account`): an import that began before would bring back what no key opens any more.
-        Raises KeyFileError where a password is under a key that the vault lacks; then nothing was changed.
+        Raises KeyFileError, naming the accounts, where one that an account has now is under a key that the vault
+        lacks; then nothing was changed. Those of earlier versions under such a key stay as they are.
         """
         with self._writable().writing() as writer:
             return _rekey_by(writer, vault, who)
@@ -210,30 +214,33 @@ class Store:
     def rotate(self, key_file: Path, who: str) -> int:
         """Do the work of :func:`rotate_key_file`; rotations take turns, or one would drop the other's key."""
         with self._writable().writing() as writer:
-            count = _rekey_by(writer, add_key(key_file), who)
+            vault = Vault.from_file(key_file).with_new_key()
+            count = _rekey_by(writer, vault, who, vault.save)
             drop_old_keys(key_file)
             return count
 
     def copy(self, target: Path) -> None:
-        """Write a compact copy of the store, all versions, to ``target``, which must not be there yet.
+        """Write a compact copy of the store, all versions, to ``target``: not there yet, or an empty folder.
 
         A name that ends in ``.mdb`` is made one file, any other a directory with that file in it; either opens
         as a store. The key of the passwords is not in it. It appears whole or not at all.
         """
         file = self._opened()
         place = target if target.suffix == ".mdb" else target / DATA
-        if place.exists():
-            raise StoreError(f"{target} is there already; nothing was changed")
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=".copy-", dir=place.parent)
-            try:
-                file.copy(handle)
-                os.fsync(handle)
-                os.link(name, place)
-            finally:
-                os.close(handle)
-                Path(name).unlink()
+            if place.exists():
+                raise StoreError(f"{target} is there already; nothing was changed")
+            if target.is_dir() and (there := next(target.iterdir(), None)):
+                raise StoreError(f"{target} holds something already ({there.name}); nothing was changed")
+            with made_folder(place.parent):
+                handle, name = tempfile.mkstemp(prefix=".copy-", dir=place.parent)
+                try:
+                    file.copy(handle)
+                    os.fsync(handle)
+                    os.link(name, place)
+                finally:
+                    os.close(handle)
+                    Path(name).unlink()
         except OSError as error:
             raise StoreError(f"the store could not be copied to {target}: {error.strerror}") from error
 
@@ -241,19 +248,22 @@ class Store:
 def rotate_key_file(path: Path, store: Store, who: str = "identengine") -> int:
     """Give the passwords of ``store`` a new key (engine.md 1.7), kept in the key file ``path``; returns how many.
 
-    The new key joins the old in the file, then the store is encrypted anew, then the old key leaves the file: at
-    each moment the file opens every password, and after a crash it is just run again. Copies of the store and
-    exports from before need the old key. KeyFileError, StoreError.
+    When all is encrypted anew the new key joins the old in the file, then the store's transaction is made to last,
+    then the old key leaves the file: at each moment the file opens every password, and after a crash it is just
+    run again. Copies of the store and exports from before need the old key. KeyFileError (:meth:`Store.rekey`),
+    StoreError.
     """
     return store.rotate(path, who)
 
 
-def _rekey_by(writer: Writer, vault: Vault, who: str) -> int:
+def _rekey_by(writer: Writer, vault: Vault, who: str, prepare: Callable[[], None] = lambda: None) -> int:
+    """Do the work of :meth:`Store.rekey`; ``prepare`` is called when it succeeded, before it is made to last."""
     while True:
         try:
             with writer.transaction() as txn:
                 count = _rekey(txn, vault)
                 _add_event(txn, who, f"key rotated: {count} passwords encrypted anew", None)
+                prepare()
                 writer.commit(txn)
                 return count
         except lmdb.MapFullError:
@@ -269,22 +279,46 @@ def _add_event(txn: Txn, who: str, what: str, account: int | None) -> None:
 
 def _rekey(txn: Txn, vault: Vault) -> int:
     """Do the work of :meth:`Store.rekey` in a transaction."""
-    first = vault.key_ids[0]
     retired = {*txn.get(META_RETIRED, b"").decode().split(), *vault.key_ids}
     count = 0
+    lost: list[int] = []
     owner = b""
-    renewed: dict[str, str] = {}  # of one account: a token that stayed the same must not look changed afterwards
+    renewed: dict[str, str | None] = {}  # of one account: a token that stayed must not look changed afterwards
     for key, value in rows_while_writing(txn, ACCOUNTS):
-        row = account_row(value) if value else None
-        if row is None or row.password is None or key_id(row.password) == first:
-            continue
-        if key[:-STAMP_BYTES] != owner:
+        newest = key[:-STAMP_BYTES] != owner
+        if newest:
             owner, renewed = key[:-STAMP_BYTES], {}
-        token = renewed.get(row.password)
+        row = account_row(value) if value else None
+        if row is None or row.password is None:
+            continue
+        if row.password not in renewed:
+            renewed[row.password] = _renewed(row.password, vault)
+        token = renewed[row.password]
         if token is None:
-            token = renewed[row.password] = vault.encrypt(vault.decrypt(row.password))
+            if newest:
+                lost.append(row.id)
+        elif token != row.password:
             retired.add(key_id(row.password))
-        txn.put(key, encode(msgspec.structs.replace(row, password=token)))
-        count += 1
-    txn.put(META_RETIRED, " ".join(sorted(retired - {first})).encode())
+            txn.put(key, encode(msgspec.structs.replace(row, password=token)))
+            count += 1
+    if lost:
+        raise KeyFileError(_lost(lost))
+    txn.put(META_RETIRED, " ".join(sorted(retired - {vault.key_ids[0]})).encode())
     return count
+
+
+def _renewed(token: str, vault: Vault) -> str | None:
+    """Return a token of the same password under the vault's first key; None where no key opens it."""
+    try:
+        return token if key_id(token) == vault.key_ids[0] else vault.encrypt(vault.decrypt(token))
+    except (KeyFileError, ValueError):
+        return None
+
+
+def _lost(accounts: list[int]) -> str:
+    named = ", ".join(map(str, accounts[:_NAMED])) + (", …" if len(accounts) > _NAMED else "")
+    return (
+        f"passwords that cannot be read, as they are under a key that is not at hand: {len(accounts)} (of the "
+        f"accounts {named}). Nothing was changed; put that key beside the others (a line of its own in the key "
+        "file), or set these passwords again (`identengine accounts password set ID`), and start again"
+    )

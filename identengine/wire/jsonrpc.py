@@ -9,6 +9,7 @@ echoed as the very text that came.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal, NamedTuple, TypeAlias, get_type_hints
@@ -19,6 +20,7 @@ from identengine.engine import Ask, Engine
 from identengine.explain import Explanation
 from identengine.model import Decision, Digest, Request
 from identengine.options import IdentifyOptions
+from identengine.reasons import STANDARD, Reason
 
 DATAGRAM = 1400
 """Largest answer over UDP, in bytes: it fits one packet on every usual path."""
@@ -26,8 +28,11 @@ MAX_ID = 256
 """Longest id, in bytes: what is echoed has to fit into a datagram beside the answer."""
 MAX_BATCH = 1000
 """Most messages in one array. As many real requests do not fit into a message; as many empty ones do."""
+MAX_EXPLAINS = 16
+"""Most explanations given at once: each may cost as much as a hundred decisions, which wait meanwhile."""
 
 PARSE_ERROR, INVALID_REQUEST, NO_SUCH_METHOD, BAD_PARAMS, INTERNAL = -32700, -32600, -32601, -32602, -32603
+NOT_READY, OVERLOADED = -32001, -32002
 
 try:
     PROGRAM = f"identengine {version('identengine')}"
@@ -134,6 +139,10 @@ _NO_REQUEST = Request()
 # The last three are a ValueError (bad UTF-8, an integer of thousands of digits) and too deep nesting.
 _UNDECODED = (msgspec.MsgspecError, ValueError, RecursionError)
 _ID_BEGINS = frozenset(b'"-0123456789n')
+_ESCAPES = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+"""Each escape in a text; the group is half of a surrogate pair that stands alone."""
 
 
 def _error(message_id: bytes, code: int, message: str, data: _Field | msgspec.UnsetType = msgspec.UNSET) -> bytes:
@@ -142,9 +151,17 @@ def _error(message_id: bytes, code: int, message: str, data: _Field | msgspec.Un
 
 
 def _result(message_id: bytes, result: Decision | Explanation | Pong) -> bytes:
+    if isinstance(result, Explanation) and (code := _NO_EXPLANATION.get(result.decision.reason or "")):
+        return _error(message_id, code, f"there is no explanation: {result.decision.reason}")
     return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (message_id, _encode(result))
 
 
+_NO_EXPLANATION: dict[str, int] = {
+    Reason.NOT_READY: NOT_READY,
+    Reason.INTERNAL_ERROR: INTERNAL,
+    Reason.OVERLOAD: OVERLOADED,
+}
+"""These three are answers of ``authorize`` and ``identify`` only (interfaces.md 3)."""
 _NOT_PARSABLE = _error(b"", PARSE_ERROR, "not parsable as JSON in UTF-8")
 
 
@@ -211,7 +228,8 @@ class Responder:
             raw.decode()
             items = _split_array(raw)
         except _UNDECODED:
-            return _NOT_PARSABLE
+            mended = _without_half_pairs(raw)
+            return _NOT_PARSABLE if mended == raw else self._read(mended, peer, batch)
         if not items:
             return _error(b"", INVALID_REQUEST, "an empty batch")
         if len(items) > MAX_BATCH:
@@ -222,12 +240,18 @@ class Responder:
         try:
             call = _decode(raw)
         except _UNDECODED:
-            return _complaint(bytes(raw))
+            mended = _without_half_pairs(bytes(raw))
+            return _complaint(bytes(raw)) if mended == raw else self._read_call(mended, peer, batch)
         message_id = bytes(call.id)
         if message_id and not _usable_id(message_id):
             return _complaint(bytes(raw))
         if isinstance(call, _Ping):
             return _result(message_id, self._pong()) if message_id else None
+        if isinstance(call, _Explain):
+            batch.explains += 1
+            if batch.explains > MAX_EXPLAINS:
+                what = f"more than {MAX_EXPLAINS} explanations at once; ask again"
+                return _error(message_id, OVERLOADED, what) if message_id else None
         batch.peers.append(peer)
         batch.asks.append(Ask(_method(call), call.params or _NO_REQUEST, peer.options))
         return _Asked(message_id, len(batch.asks) - 1)
@@ -243,6 +267,16 @@ class _Batch:
     def __init__(self) -> None:
         self.asks: list[Ask] = []
         self.peers: list[Peer] = []
+        self.explains = 0
+
+
+def _without_half_pairs(raw: bytes) -> bytes:
+    """Return a message with U+FFFD for what is half of a surrogate pair.
+
+    That is JSON in form, though no text (RFC 8259, 8.2): programs write it for bytes of a caller's that were no
+    UTF-8. The caller must not cost the switch its connection, nor the messages beside this one.
+    """
+    return _ESCAPES.sub(lambda escape: b"\\ufffd" if escape[1] else escape[0], raw)
 
 
 def _method(call: _Authorize | _Identify | _Explain) -> Literal["authorize", "identify", "explain"]:
@@ -317,12 +351,14 @@ def _bad_param(
                 return _bad_param(message_id, _split_object(value), _DIGEST_FIELDS, "digest.")
             where = above + name
             message = f"{where}: {_WANTED.get(name, 'a string')} is wanted"
-            shown = bytes(value)
+            shown = msgspec.json.format(bytes(value), indent=-1)  # on one line, as every answer is
             if where in _SECRET or len(shown) > 100:
                 return _error(message_id, BAD_PARAMS, message, _Field(where))
-            return _error(message_id, BAD_PARAMS, f"{message}, not {shown.decode()}", _Field(where, value))
+            return _error(
+                message_id, BAD_PARAMS, f"{message}, not {shown.decode()}", _Field(where, msgspec.Raw(shown))
+            )
         except _UNDECODED:
-            return _NOT_PARSABLE  # a string that holds half a surrogate pair: JSON in form, but no text
+            return _NOT_PARSABLE
     # Every part is right by itself: of a member that stands there twice the other one was wrong.
     return _error(message_id, INVALID_REQUEST, "the request cannot be read; does a member stand there twice?")
 
@@ -381,7 +417,8 @@ def _fitted(item: _Item, decided: list[Decision | Explanation], room: int) -> by
     """Return the answer to one message in at most ``room`` bytes.
 
     An explanation loses candidates from its end and says so. A decision loses the names that go with its ids
-    (long texts of the book, or a value given back as it came, can make it so large).
+    (long texts of the book, or a value given back as it came, can make it so large); one that is too large
+    without them is a reject, since the switch would not get the rate table or plan that it must go by.
     """
     answer = _answer(item, decided)
     if answer is None or len(answer) <= room:
@@ -390,20 +427,41 @@ def _fitted(item: _Item, decided: list[Decision | Explanation], room: int) -> by
         return _error(b"", INTERNAL, "the answer does not fit into a datagram; ask over TCP")
     result = decided[item.place]
     if isinstance(result, Explanation):
-        low, high = 0, len(result.candidates)  # so many do fit, so many do not
-        decision = result.decision
-        if len(_result(item.id, Explanation(decision=decision, cut=True))) > room:
-            decision = _shortened(decision)
-        while low + 1 < high:
-            middle = (low + high) // 2
-            shown = Explanation(decision=decision, candidates=result.candidates[:middle], cut=True)
-            low, high = (middle, high) if len(_result(item.id, shown)) <= room else (low, middle)
-        answer = _result(item.id, Explanation(decision=decision, candidates=result.candidates[:low], cut=True))
-    else:
-        answer = _result(item.id, _shortened(result))
-    if len(answer) <= room:
-        return answer
-    return _error(item.id, INTERNAL, "the answer does not fit into a datagram; ask over TCP")
+        return _cut(item.id, result, room)
+    answer = _result(item.id, _shortened(result))
+    return answer if len(answer) <= room else _result(item.id, _too_large(result))
+
+
+def _cut(message_id: bytes, explanation: Explanation, room: int) -> bytes:
+    """Return as much of an explanation as fits."""
+    decision = explanation.decision
+    left = room - len(_result(message_id, Explanation(decision=decision, cut=True)))
+    if left < 0:
+        decision = _shortened(decision)
+        decision = msgspec.structs.replace(decision, rate_table=None, routing_plan=None, tag=None)
+        left = room - len(_result(message_id, Explanation(decision=decision, cut=True)))
+    shown = []
+    for candidate in explanation.candidates:
+        left -= len(_encode(candidate)) + 1
+        if left < 0:
+            break
+        shown.append(candidate)
+    return _result(message_id, Explanation(decision=decision, candidates=tuple(shown), cut=True))
+
+
+def _too_large(decision: Decision) -> Decision:
+    """Return the reject of a call whose answer does not fit into a datagram."""
+    codes = STANDARD[Reason.INTERNAL_ERROR]
+    return Decision(
+        accepted=False,
+        account_id=decision.account_id,
+        client_id=decision.client_id,
+        direction=decision.direction,
+        version=decision.version,
+        reason=Reason.INTERNAL_ERROR,
+        sip_code=codes.sip_code,
+        q850=codes.q850,
+    )
 
 
 def _shortened(decision: Decision) -> Decision:

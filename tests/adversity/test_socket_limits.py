@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from serving import HOST, Server, ip_account, lines, put_rows, request, serving, wait_for
+from serving import HOST, Server, ip_account, lines, put_rows, read_all, request, serving, wait_for
 
 from identengine.model import Client
 
@@ -150,3 +152,51 @@ def _count_answers(tcp: socket.socket, wanted: int) -> int:
         assert some
         found += some.count(b"\n")
     return found
+
+
+def test_a_peer_that_sends_much_at_once_takes_turns_with_the_others(store: Path) -> None:
+    burst = b"".join(request(message_id=number, **GOOD) for number in range(3000))
+    with serving(store) as server, connections(server, 2) as (greedy, modest):
+        # In the kernel before the server looks: it finds all of it in one readiness.
+        server.process.send_signal(signal.SIGSTOP)
+        greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        greedy.setblocking(False)
+        sent = greedy.send(burst)
+        modest.sendall(request(message_id="modest", **GOOD))
+        server.process.send_signal(signal.SIGCONT)
+        (answer,) = lines(modest, 1)
+        assert json.loads(answer)["id"] == "modest"
+        greedy.setblocking(True)
+        greedy.settimeout(20)
+        before = len(greedy.recv(1 << 22, socket.MSG_PEEK))
+        size = len(answer)
+        assert before < 1000 * size, "the modest one waited for the greedy one"
+        rest = burst[sent:]
+        sender = threading.Thread(target=greedy.sendall, args=(rest,))
+        sender.start()
+        answers = lines(greedy, 3000)
+        sender.join()
+        assert [json.loads(line)["id"] for line in answers] == list(range(3000))
+
+
+def test_unread_answers_stop_the_answering_too(store: Path) -> None:
+    with serving(store, "[limits]\nunread_bytes = 65536\n") as server, connections(server, 1) as (deaf,):
+        deaf.setblocking(False)
+        burst = b"".join(request(message_id=number, **GOOD) for number in range(5000)) * 8
+        sent = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                sent += deaf.send(burst[sent % len(burst) :])
+                time.sleep(0.01)
+        assert server.authorize(**GOOD)["accepted"]
+        pages = int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1])
+        assert pages * os.sysconf("SC_PAGE_SIZE") < 150 << 20
+
+
+def test_half_a_message_at_the_end_is_answered_after_what_is_before_it(store: Path) -> None:
+    with serving(store) as server, connections(server, 1) as (tcp,):
+        tcp.sendall(b"".join(request(message_id=number, **GOOD) for number in range(500)) + b'{"jsonrpc":')
+        tcp.shutdown(socket.SHUT_WR)
+        answers = [json.loads(line) for line in read_all(tcp).splitlines()]
+        assert [answer["id"] for answer in answers] == [*range(500), None]
+        assert answers[-1]["error"]["code"] == -32700

@@ -182,8 +182,6 @@ def test_a_reader_that_was_killed_does_not_make_the_file_grow(tmp_path: Path) ->
 
 @pytest.mark.parametrize("moment", ["before the rekey", "after the rekey"])
 def test_a_rotation_that_stopped_half_way_leaves_a_key_for_everything(tmp_path: Path, moment: str) -> None:
-    from identengine.vault import add_key
-
     key = tmp_path / "key"
     vault = Vault.from_file(key, create=True)
     with Store.open(tmp_path / "store", create=True) as store:
@@ -191,7 +189,8 @@ def test_a_rotation_that_stopped_half_way_leaves_a_key_for_everything(tmp_path: 
             id=1, client_id=1, name="a", ident_by=IdentBy.NAME, ident=("x",), password=vault.encrypt("geheim")
         )
         store.change("parent", "x", lambda draft: draft.put_account(row))
-        both = add_key(key)
+        both = vault.with_new_key()
+        both.save()
         if moment == "after the rekey":
             store.rekey(both)
         for again in range(2):

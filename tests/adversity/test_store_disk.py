@@ -17,7 +17,7 @@ from identengine.errors import IdentengineError, KeyFileError, StoreError
 from identengine.model import Account, IdentBy
 from identengine.store.versions import Store
 from identengine.store.views import Draft
-from identengine.vault import Vault, add_key
+from identengine.vault import Vault
 
 
 def put(count: int, size: int = 1000) -> Callable[[Draft], None]:
@@ -122,8 +122,8 @@ def test_a_full_disk_in_the_scratch_area_and_at_a_copy(tmp_path: Path) -> None:
             store.change("ann", "2", edit)
         fill(disk)
         with pytest.raises(StoreError, match=r"no room|No space"):
-            store.copy(disk / "copy")
-        assert not list((disk / "copy").iterdir())
+            store.copy(disk / "deep" / "copy")
+        assert not (disk / "deep").exists(), "a copy that failed leaves no folder"
         (disk / "ballast").unlink()
         assert store.change("ann", "2", put(10))[0].version == 2
 
@@ -133,6 +133,7 @@ def test_a_store_cannot_be_made_on_a_full_disk(tmp_path: Path) -> None:
         fill(disk)
         with pytest.raises(StoreError, match="no store can be made at"):
             Store.open(disk / "store", create=True)
+        assert not (disk / "store").exists()
         with pytest.raises(KeyFileError, match="cannot be written: No space left"):
             Vault.from_file(disk / "key", create=True)
         (disk / "ballast").unlink()
@@ -140,7 +141,7 @@ def test_a_store_cannot_be_made_on_a_full_disk(tmp_path: Path) -> None:
         key = Vault.from_file(disk / "key", create=True)
         fill(disk)
         with pytest.raises(KeyFileError, match="cannot be written"):
-            add_key(disk / "key")
+            key.with_new_key().save()
         assert Vault.from_file(disk / "key").key_ids == key.key_ids
 
 

@@ -57,12 +57,15 @@ def test_a_missing_store_says_how_to_make_one(tmp_path: Path) -> None:
     [
         (b"", "data.mdb is empty; put a copy in its place"),
         (b"\0", "cut short"),
-        (b"x" * 100, "cut short"),
+        (bytes(18) + b"\x08\0", "not an LMDB file"),
+        (bytes(10) + b"\x08\0", "cut short"),
+        (b"x", "data.mdb is no store: it is not an LMDB file"),
+        (b"hello, here is no store\n", "data.mdb is no store: it is not an LMDB file"),
         (b"id,name,status\n" * 1000, "not an LMDB file"),
         (bytes(100_000), "not an LMDB file"),
         (random.Random(1).randbytes(100_000), "not an LMDB file"),
     ],
-    ids=["empty", "one byte", "100 bytes", "csv", "zeros", "noise"],
+    ids=["empty", "one byte", "20 bytes", "12 bytes", "a letter", "a line", "csv", "zeros", "noise"],
 )
 @pytest.mark.parametrize("create", [False, True])
 def test_what_is_no_store_is_refused_and_left_alone(
@@ -113,8 +116,18 @@ def test_a_folder_or_a_text_in_its_place(made: Path, tmp_path: Path) -> None:
         Store.open(tmp_path / "text" / "deeper", create=True)
     (made / "data.mdb").unlink()
     (made / "data.mdb").mkdir()
-    with pytest.raises(StoreError, match="cannot be read: Is a directory"):
+    with pytest.raises(StoreError, match=r"data.mdb is no store: it is no regular file"):
         Store.open(made)
+
+
+def test_a_pipe_in_its_place_keeps_nobody_waiting(made: Path) -> None:
+    (made / "data.mdb").unlink()
+    os.mkfifo(made / "data.mdb")
+    for readonly in (True, False):
+        with pytest.raises(StoreError, match=r"data.mdb is no store: it is no regular file"):
+            Store.open(made, readonly=readonly)
+    with pytest.raises(StoreError, match="no store"):
+        Store.open(made / "data.mdb")
 
 
 def status_of(work: Callable[[], None]) -> int:

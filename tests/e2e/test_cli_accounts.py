@@ -182,10 +182,6 @@ def test_add_warns_as_an_import_does(store: Path) -> None:
         (("client_id=1", "name=x", "ident_by=upi", "ident=x"), "command line: ident_by 'upi': "),
         (("client_id=77", "name=x", "ident_by=name", "ident=x"), "client_id '77': there is no such client"),
         (("id=101", "client_id=1", "name=x", "ident_by=name", "ident=x"), "id '101': there is an account 101"),
-        (("client=1",), "command line: client: "),
-        (("name=x", "name=y"), "command line: name 'y': each column may be given once"),
-        (("frobnicate",), "command line: 'frobnicate': COLUMN=VALUE is wanted"),
-        (("password=secret",), "command line: password: is not taken here"),
     ],
 )
 def test_mistakes_are_located_on_the_command_line(store: Path, columns: tuple[str, ...], said: str) -> None:
@@ -195,6 +191,33 @@ def test_mistakes_are_located_on_the_command_line(store: Path, columns: tuple[st
     assert "nothing was changed" in result.err
     assert "secret" not in result.err
     assert len(done("versions", "--json", store=store).json) == 1
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        (("client=1",), "client: no such column; client_id is meant?"),
+        (("name=x", "name=y"), "name 'y': each column may be given once"),
+        (("frobnicate", "a=1"), "'frobnicate': COLUMN=VALUE is wanted"),
+        (("password=secret",), "password: is not taken here"),
+    ],
+)
+def test_arguments_that_are_no_columns_are_wrong_usage(store: Path, columns: tuple[str, ...], said: str) -> None:
+    for command in (("accounts", "set", 101), ("accounts", "add")):
+        result = run(*command, *columns, store=store, env={"COLUMNS": "200"})
+        assert result.status == 2
+        assert said in result.err
+        assert "secret" not in result.err
+    assert run("clients", "set", 1, "junk", store=store).status == 2
+    assert run("dids", "add", "junk", store=store).status == 2
+    assert len(done("versions", "--json", store=store).json) == 1
+
+
+def test_an_offset_beyond_the_end_says_so(store: Path) -> None:
+    for table, word in (("accounts", "account"), ("clients", "client"), ("dids", "DID")):
+        said = done(table, "list", "--offset", 999, store=store)
+        assert (said.out, said.err) == ("", f"--offset 999 passes over every {word} there is\n")
+    assert done("accounts", "list", "--tag", "nobody", store=store).err == "no account fits\n"
 
 
 def test_all_mistakes_are_told_at_once_and_counted(store: Path) -> None:
@@ -247,7 +270,10 @@ def test_an_account_that_was_never_on_is_enabled_as_originator(store: Path) -> N
 def test_remove_takes_the_dids_too_and_wants_yes(store: Path) -> None:
     asked = run("accounts", "remove", 181, store=store)
     assert asked.status == 1
-    assert "did 442079460201 removed" in asked.out
+    assert "account 181 would be removed" in asked.out
+    assert "did 442079460201 would be removed" in asked.out
+    as_json = run("accounts", "remove", 181, "--json", store=store)
+    assert (as_json.status, as_json.json["dry_run"], as_json.json["version"]) == (1, True, None)
     assert "--yes" in asked.err
     assert 181 in ids(store)
     removed = done("accounts", "remove", 181, "--yes", "--json", store=store).json

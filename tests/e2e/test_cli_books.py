@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -61,6 +62,16 @@ def test_dry_run_changes_nothing_and_makes_no_store(tmp_path: Path, store: Path)
     assert len(done("versions", "--json", store=store).json) == 1
 
 
+def test_import_says_which_rows_it_changes_and_what_an_absent_column_clears(tmp_path: Path, store: Path) -> None:
+    bare = book(tmp_path, clients="id,name\n5,Five\n6,Six\n")
+    said = done("import", bare, "--dry-run", store=store)
+    assert "  changed: 2 (5, 6)" in said.out.splitlines()
+    cleared = [line for line in said.err.splitlines() if "this column is not there" in line]
+    assert f"warning: {bare}/clients.csv: status: this column is not there, which sets it to active in" in said.err
+    assert cleared == said.err.splitlines()[: len(cleared)]
+    assert done("import", bare, "--json", store=store).json["clients"]["changed"] == {"first": [5, 6], "total": 2}
+
+
 def test_mistakes_are_all_located_and_nothing_changes(tmp_path: Path, store: Path) -> None:
     broken = book(
         tmp_path,
@@ -92,6 +103,11 @@ def test_much_that_would_be_disabled_wants_yes(tmp_path: Path, store: Path) -> N
     as_json = run("import", smaller, "--json", store=store)
     assert as_json.status == 1
     assert as_json.json["needs_yes"]
+    tried = run("import", smaller, "--dry-run", store=store)
+    assert (tried.status, tried.out.splitlines()[-1]) == (1, "dry run: nothing was changed")
+    assert tried.err.splitlines()[-1].endswith("; that wants --yes")
+    tried = done("import", smaller, "--dry-run", "--yes", store=store)
+    assert (tried.out.splitlines()[-1], "--yes" in tried.err) == ("dry run: nothing was changed", False)
     assert len(done("versions", "--json", store=store).json) == 1
     done("import", smaller, "--yes", store=store)
     assert done("accounts", "show", 214, "--json", store=store).json["term_enabled"] is False
@@ -110,8 +126,15 @@ def test_export_imports_again_to_the_same_book(tmp_path: Path, store: Path, opti
     assert said.out.startswith("version 1: 28 clients, 67 accounts, 63 DIDs\n")
     assert done("import", tmp_path / "out", store=store).out.splitlines()[-1] == "nothing to change"
     again = run("export", tmp_path / "out", *options, store=store)
-    assert (again.status, again.out) == (1, "")
+    assert (again.status, again.out, "--overwrite" in again.err) == (1, "", True)
     done("export", tmp_path / "out", *options, "--overwrite", store=store)
+
+
+def test_times_are_told_with_their_offset(store: Path) -> None:
+    done("accounts", "set", 101, "notes=x", store=store)
+    for command in (("versions",), ("audit",), ("accounts", "show", 101)):
+        said = run(*command, store=store, env={"TZ": "UTC"}).out
+        assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d:\d\d\b", said)
 
 
 def test_export_of_an_earlier_version(tmp_path: Path, store: Path) -> None:
@@ -172,6 +195,58 @@ def test_no_store_says_how_to_make_one(tmp_path: Path) -> None:
     assert not store.exists()
 
 
+@pytest.mark.parametrize("folder_there", [False, True])
+def test_an_import_that_fails_leaves_nothing_behind(tmp_path: Path, folder_there: bool) -> None:
+    store = tmp_path / "place" / "store"
+    if folder_there:
+        store.mkdir(parents=True)
+    bad = book(tmp_path, dids="number,account_id\n1,1\n")
+    for failing in (("import", tmp_path / "nowhere"), ("import", bad), ("import", bad, "--json")):
+        assert run(*failing, store=store).status == 1
+        assert store.exists() is folder_there
+        assert not store.exists() or not list(store.iterdir())
+        assert (tmp_path / "place").exists() is folder_there
+        assert not (tmp_path / "place" / "store.key").exists()
+
+
+def test_what_was_there_before_stays_when_an_import_fails(tmp_path: Path, store: Path) -> None:
+    key = tmp_path / "other.key"
+    Vault.from_file(key, create=True)
+    assert run("import", tmp_path / "nowhere", "--key-file", key, store=tmp_path / "new").status == 1
+    assert key.exists()
+    assert run("import", tmp_path / "nowhere", store=store).status == 1
+    assert len(done("versions", "--json", store=store).json) == 1
+    assert (tmp_path / "store.key").exists()
+
+
+def test_a_folder_of_other_files_is_no_place_for_a_store(tmp_path: Path) -> None:
+    folder = book(tmp_path)
+    before = sorted(folder.iterdir())
+    for command in (("import", folder), ("accounts", "list"), ("accounts", "password", "generate", 1)):
+        said = run(*command, store=folder)
+        assert said.status == 1
+        files = "accounts.csv, clients.csv, dids.csv"
+        assert said.err == (
+            f"{folder} is no store: the folder holds other files ({files}); an empty or new folder is wanted\n"
+        )
+    assert (sorted(folder.iterdir()), list(tmp_path.glob("*.key"))) == (before, [])
+    (tmp_path / "mounted" / "lost+found").mkdir(parents=True)
+    done("import", folder, store=tmp_path / "mounted")
+
+
+def test_mistakes_that_are_not_listed_are_counted(tmp_path: Path, store: Path) -> None:
+    rows = "".join(f"{number},\n" for number in range(1, 151))
+    said = run("import", book(tmp_path, clients=f"id,name\n{rows}"), store=store)
+    assert (said.status, len(said.err.splitlines())) == (1, 101)
+    assert said.err.splitlines()[-1] == "150 mistakes, 50 of them not listed; nothing was changed"
+
+
+def test_who_is_of_at_most_255_characters(store: Path) -> None:
+    change = ("accounts", "set", 101, "notes=x", "--who")
+    assert run(*change, "x" * 256, store=store).status == 2
+    done(*change, "x" * 255, store=store)
+
+
 def test_a_store_that_is_none_or_damaged(tmp_path: Path, store: Path) -> None:
     text = tmp_path / "text"
     text.mkdir()
@@ -195,9 +270,9 @@ def test_the_store_may_be_named_in_three_ways(tmp_path: Path, store: Path) -> No
         run("versions", "--json", "--config", config),
     ):
         assert [info["version"] for info in said.json] == [1]
-    none = run("versions")
-    assert none.status == 2
-    assert "--store" in none.err
+    for none in (run("versions"), run("versions", "--store", ""), run("versions", env={"IDENTENGINE_STORE": ""})):
+        assert none.status == 2
+        assert "--store" in none.err
 
 
 def test_a_wrong_config_names_every_mistake(tmp_path: Path) -> None:

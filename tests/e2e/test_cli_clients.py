@@ -132,3 +132,21 @@ def test_what_dids_refuse(store: Path, command: tuple[object, ...], said: str) -
     assert result.status == 1
     assert said in result.err
     assert len(done("versions", "--json", store=store).json) == 1
+
+
+def test_dids_of_a_client(store: Path) -> None:
+    def numbers(*words: object) -> set[str]:
+        return {did["number"] for did in done("dids", "list", *words, "--json", store=store).json}
+
+    assert numbers("--client", 22) == numbers("--client", "Marigold Insurance") >= numbers("--account", 181)
+    assert numbers("--client", 22, "--account", 181) == numbers("--account", 181)
+    assert numbers("--client", 1, "--account", 181) == set()
+    assert numbers("--client", 22, "--status", "on_hold") < numbers("--client", 22)
+    assert run("dids", "list", "--client", "Nobody", store=store).status == 1
+
+
+@pytest.mark.parametrize(("word", "meant"), [("disable", "block"), ("enable", "unblock")])
+def test_a_client_is_not_disabled_but_blocked(store: Path, word: str, meant: str) -> None:
+    said = run("clients", word, 6, store=store)
+    assert said.status == 2
+    assert f"use '{meant}'" in said.err

@@ -94,3 +94,17 @@ def test_an_unusable_value_is_a_reject(store: Path) -> None:
     said = run("identify", "src_ip=192.0.2.10:5060", "dst_number=44", "--json", store=store)
     assert said.status == 1
     assert (said.json["reason"], said.json["field"]) == ("invalid_request", "src_ip")
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (("account_id=213", "direction=termination", "dst_number=44"), "account 213 was found by its id"),
+        (("account_id=101", "direction=termination", "dst_number=44"), "has its terminator off"),
+        (("account_id=999", "direction=termination", "dst_number=44"), "no account of the book is touched by it"),
+        (("src_ip=10.0.0.5:5060", "dst_number=44"), "the request cannot be used: src_ip '10.0.0.5:5060'"),
+        (("src_ip=192.0.2.10", "dst_number=4é4"), "the request cannot be used: dst_number is no number"),
+    ],
+)
+def test_an_explanation_without_candidates_says_why(store: Path, fields: tuple[str, ...], said: str) -> None:
+    assert said in run("explain", *fields, store=store).out

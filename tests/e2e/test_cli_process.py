@@ -6,7 +6,9 @@ import fcntl
 import os
 import pty
 import re
+import shlex
 import signal
+import socket
 import subprocess
 import sys
 import termios
@@ -14,7 +16,9 @@ import time
 from pathlib import Path
 
 import pytest
-from cliruns import demo_store, done
+from cliruns import BOOK, config_with, demo_store, done
+
+from identengine.demo import free_port
 
 PROGRAM = [sys.executable, "-m", "identengine"]
 
@@ -80,13 +84,79 @@ def _unread(pipe: int) -> int:
     return int.from_bytes(count, sys.byteorder)
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("store_there", [True, False])
+def test_an_import_that_is_stopped_says_so(
+    store: Path, tmp_path: Path, number: int, status: int, store_there: bool
+) -> None:
+    target = store if store_there else tmp_path / "new"
+    book = tmp_path / "book"
+    book.mkdir()
+    (book / "clients.csv").write_text("id,name\n1,Alpha\n")
+    rows = "".join(f"{n},1,a{n},name,n{n}\n" for n in range(1, 200_001))
+    (book / "accounts.csv").write_text("id,client_id,name,ident_by,ident\n" + rows)
+    command = [*PROGRAM, "import", str(book), "--yes", "--store", str(target)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while not _reads(process.pid, book / "accounts.csv"):
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=10)
+    assert (process.returncode, out, err) == (status, b"", b"stopped; nothing was changed\n")
+    if store_there:
+        assert len(done("versions", "--json", store=store).json) == 1
+    else:
+        assert not target.exists()
+        assert not target.with_name("new.key").exists()
+
+
+def _reads(process: int, path: Path) -> bool:
+    """Whether a process has a file open."""
+    links = Path(f"/proc/{process}/fd")
+    try:
+        return any(link.readlink() == path for link in links.iterdir())
+    except FileNotFoundError:  # one was closed meanwhile
+        return False
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no disk that is always full")
+def test_what_cannot_be_written_is_named(store: Path) -> None:
+    for command in (["versions"], ["accounts", "list", "--json"], ["dids", "list"]):
+        with Path("/dev/full").open("wb") as full:
+            said = subprocess.run(
+                [*PROGRAM, *command, "--store", str(store)],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert said.returncode == 1
+        assert "standard output: No space left on device" in said.stderr
+        assert "Traceback" not in said.stderr
+
+
 def test_a_terminal_gets_boxes_and_a_narrow_one_paragraphs(store: Path) -> None:
     wide = on_terminal(["accounts", "list", "--client", "1", "--store", str(store)], columns=170)
     assert "╭" in wide
-    assert "│ 102 │ 1 Northwind Telecom │ Northwind London " in wide
+    assert "│ 102 │ 1 Northwind " in wide
     narrow = on_terminal(["accounts", "list", "--client", "1", "--store", str(store)], columns=60)
     assert "╭" not in narrow
     assert "Name/ANI/IP   ip: 192.0.2.11; 192.0.2.12; 192.0.2.13" in narrow
+
+
+@pytest.mark.parametrize("columns", range(70, 150, 16))
+def test_no_terminal_breaks_an_address_in_two(store: Path, tmp_path: Path, columns: int) -> None:
+    book = tmp_path / "more"
+    book.mkdir()
+    (book / "accounts.csv").write_text(
+        "id,client_id,name,ident_by,ident,tech_prefix,orig_tag\n"
+        "1,1,A name of several words that may be folded,ip,192.0.2.128/28;198.51.100.0/24,4477#,gold wholesale\n"
+    )
+    done("import", book, "--missing", "keep", store=store)
+    shown = on_terminal(["accounts", "search", "several words", "--store", str(store)], columns=columns)
+    words = shown.replace("│", " ").split()
+    assert {"192.0.2.128/28;", "198.51.100.0/24", "4477#", "wholesale"} <= {word.rstrip(",") for word in words}
+    assert max(map(len, shown.splitlines())) <= columns or "╭" not in shown
 
 
 def test_a_terminal_gets_one_screenful_of_a_long_list(store: Path, tmp_path: Path) -> None:
@@ -118,3 +188,54 @@ def on_terminal(words: list[str], columns: int) -> str:
         os.close(leader)
     assert process.returncode == 0, shown
     return re.sub(r"\x1b\[[0-9;]*m", "", shown.decode().replace("\r\n", "\n"))
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_standard_stream_is_none_to_stumble_over(store: Path, tmp_path: Path, closed: str) -> None:
+    target = tmp_path / "new"
+    for command in (f"versions --store {store}", f"import {BOOK} --store {target}", "versions --store nowhere"):
+        words = f"exec {shlex.join(PROGRAM)} {command} {closed}"
+        said = subprocess.run(["bash", "-c", words], capture_output=True, text=True, check=False)
+        assert "Traceback" not in said.stderr
+        assert said.returncode == ("nowhere" in command)
+    assert len(done("versions", "--json", store=target).json) == 1
+
+
+@pytest.mark.parametrize("closed", ["", "<&-", ">&-", "<&- >&- 2>&-"])
+def test_a_server_starts_without_standard_streams_and_outlives_a_sighup(
+    store: Path, tmp_path: Path, closed: str
+) -> None:
+    port = free_port(0)
+    config = config_with(tmp_path, f'[listen]\nudp = []\ntcp = ["127.0.0.1:{port}"]\n')
+    words = f"exec {shlex.join(PROGRAM)} serve --config {shlex.quote(str(config))} {closed}"
+    with subprocess.Popen(["bash", "-c", words], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            while not _ignores(process.pid, signal.SIGHUP):
+                assert process.poll() is None
+                time.sleep(0.001)
+            for _ in range(20):
+                process.send_signal(signal.SIGHUP)
+            until = time.monotonic() + 20
+            while not _listens(port):
+                assert process.poll() is None
+                assert time.monotonic() < until
+                time.sleep(0.02)
+        finally:
+            process.terminate()
+            _, err = process.communicate(timeout=10)
+    assert process.returncode == 0, err
+
+
+def _ignores(process: int, number: int) -> bool:
+    """Whether a process ignores a signal, or has a handler for it already."""
+    status = Path(f"/proc/{process}/status").read_text()
+    masks = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("SigIgn:", "SigCgt:"))]
+    return any(mask >> (number - 1) & 1 for mask in masks)
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True

@@ -6,6 +6,7 @@ import contextlib
 import json
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -128,12 +129,42 @@ def test_sigterm_does_not_wait_for_a_peer_that_does_not_read(folder: Path) -> No
         assert time.monotonic() - began < 6
 
 
+def test_sigterm_ends_though_peers_go_on_sending(folder: Path) -> None:
+    stop = threading.Event()
+    with serving(folder) as server, server.tcp() as first, server.tcp() as second:
+
+        def ask_on(tcp: socket.socket) -> None:
+            message = b"".join(request(message_id=n, src_ip="10.0.0.1", dst_number="44") for n in range(50))
+            with contextlib.suppress(OSError):
+                while not stop.is_set():
+                    tcp.sendall(message)
+
+        def read_on(tcp: socket.socket) -> None:
+            with contextlib.suppress(OSError):
+                while tcp.recv(1 << 16):
+                    pass
+
+        peers = [threading.Thread(target=run, args=(tcp,)) for tcp in (first, second) for run in (ask_on, read_on)]
+        for peer in peers:
+            peer.start()
+        try:
+            wait_for(lambda: server.authorize(src_ip="10.0.0.1", dst_number="44")["accepted"])
+            began = time.monotonic()
+            server.process.terminate()
+            assert server.process.wait(10) == 0
+            assert time.monotonic() - began < 3
+        finally:
+            stop.set()
+            for peer in peers:
+                peer.join()
+
+
 def test_sighup_changes_reasons_and_options(server: Server) -> None:
     assert server.authorize(src_ip="192.0.2.1", dst_number="1")["sip_code"] == 403
     assert server.authorize(src_ip="10.0.0.2", dst_number="1")["reason"] == "port_mismatch"
     server.write_config("[reasons.unknown_source]\nsip_code = 604\n[identify]\nmatch_port = 'never'\n")
     server.signal(signal.SIGHUP)
-    server.logged("SIGHUP: changed: [identify], [reasons], [[switch]]")
+    server.logged("SIGHUP: changed: [identify], [reasons]")
     assert server.authorize(src_ip="192.0.2.1", dst_number="1")["sip_code"] == 604
     wait_for(lambda: server.authorize(src_ip="10.0.0.2", dst_number="1")["accepted"])
 
@@ -186,6 +217,42 @@ def test_sighup_replaces_the_switches(server: Server) -> None:
         udp.settimeout(5)
         udp.sendto(request("ping"), (HOST, server.ports["udp"]))
         assert json.loads(udp.recv(2000))["id"] == 1
+
+
+def test_who_may_ask_counts_at_once_and_options_only_with_their_book(server: Server) -> None:
+    away = server.folder / "away"
+    server.store.rename(away)
+    server.logged("there is no store at")
+    changed = '[identify]\nmatch_port = "never"\n'
+    server.write_config(f"{changed}[[switch]]\nname = 'other'\naddresses = ['127.0.0.2']\n")
+    for times in (1, 2):  # the second one must not put the new options over the old book either
+        server.signal(signal.SIGHUP)
+        wait_for(partial(logged_times, server, "SIGHUP: changed", times))
+        assert _is_a_stranger(server)
+    server.write_config(changed)
+    server.signal(signal.SIGHUP)
+    wait_for(lambda: not _is_a_stranger(server))
+    assert server.authorize(src_ip="10.0.0.2", dst_number="1")["reason"] == "port_mismatch"
+    away.rename(server.store)
+    wait_for(lambda: server.authorize(src_ip="10.0.0.2", dst_number="1").get("account_id") == 2, 40)
+
+
+def test_a_second_signal_does_not_wait_for_the_drain(folder: Path) -> None:
+    with serving(folder) as server, server.tcp() as tcp:
+        tcp.sendall(request(message_id=1, **GOOD))
+        lines(tcp, 1)
+        burst = b"".join(request(message_id=n, **GOOD) for n in range(20000))
+        tcp.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                tcp.send(burst)  # and nothing is read: the drain would wait for it
+                time.sleep(0.01)
+        began = time.monotonic()
+        server.process.terminate()
+        server.logged("draining")
+        server.process.terminate()
+        assert server.process.wait(10) == 0
+        assert time.monotonic() - began < 3
 
 
 def test_sighup_changes_the_log(server: Server) -> None:

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from serving import HOST, Server, ip_account, put_rows, request, serving, wait_for
 
@@ -174,6 +175,38 @@ def test_an_older_store_does_not_replace_a_book(served: Server) -> None:
     still_serves(served, 2)
 
 
+def test_a_restored_store_that_was_edited_since_is_not_taken_for_the_one_in_use(served: Server) -> None:
+    older = served.folder / "older"
+    shutil.copytree(served.store, older)
+    put_rows(served.store, accounts_of(2, 50))
+    wait_for(lambda: served.version() == 2)
+    shutil.rmtree(served.store)
+    older.rename(served.store)
+    served.logged("was replaced by one whose newest version is 1")
+    put_rows(served.store, accounts_of(7, 50))  # a version 2 again, of other content
+    served.logged("newest version is 2, but another")
+    assert "alarm is over" not in served.log
+    assert served.authorize(**GOOD)["tag"] == "v2"
+    put_rows(served.store, accounts_of(3, 50))
+    wait_for(lambda: served.version() == 3)
+    assert served.authorize(**GOOD)["tag"] == "v3"
+
+
+def test_rows_that_are_damaged_raise_an_alarm(served: Server) -> None:
+    content = data_of(served).read_bytes()
+    assert b"10.0.0.1" in content
+    damaged = served.folder / "damaged"
+    damaged.write_bytes(content.replace(b"10.0.0.1", b"10.0.0.x"))
+    damaged.replace(data_of(served))
+    put_rows(served.store, [ip_account(51, "10.0.9.1")])  # a version to take up, among whose rows is a damaged one
+    served.logged("cannot be used (ValueError")
+    assert served.log.count("ALARM") == 1
+    still_serves(served)
+    put_rows(served.store, accounts_of(3, 50))
+    wait_for(lambda: served.version() == 3)
+    served.logged("the alarm is over")
+
+
 def test_an_alarm_is_logged_once(served: Server) -> None:
     for content in (b"x" * 5000, b"y" * 5000):
         data_of(served).write_bytes(content)
@@ -267,6 +300,37 @@ def test_passwords_and_their_keys(tmp_path: Path) -> None:
         wait_for(lambda: server.version() == 2)
         assert reason("second") is None
         assert reason("first") == "bad_password"
+
+
+def test_a_wrong_key_is_told_and_the_book_is_not_made_again_and_again(tmp_path: Path) -> None:
+    key_file = default_key_file(tmp_path / "store")
+    put_rows(tmp_path / "store", [named(Vault.from_file(key_file, create=True), "first")], [CLIENT])
+    right = key_file.read_bytes()
+    key_file.unlink()
+    Vault.from_file(key_file, create=True)
+    with serving(tmp_path) as server:
+
+        def reason() -> object:
+            return server.authorize(name="acme", password="first", dst_number="1").get("reason")
+
+        server.logged("key that is not at hand")
+        assert reason() == "internal_error"
+        time.sleep(2.0)  # time enough for some more looks at it
+        assert server.log.count("is in use: ") == 1
+        # Another account's password under the new key, and then the right key beside it.
+        wrong = key_file.read_bytes()
+        key_file.write_bytes(right)
+        wait_for(lambda: reason() is None, 30)
+        # The file lost again: the key in memory serves on, and a book that needs both keys has both.
+        key_file.write_bytes(wrong)
+        other = msgspec.structs.replace(named(Vault.from_file(key_file), "second"), id=77, ident=("bert",))
+        put_rows(tmp_path / "store", [other])
+        wait_for(lambda: server.version() == 2)
+        assert reason() is None
+        assert server.authorize(name="bert", password="second", dst_number="1")["account_id"] == 77
+        key_file.unlink()
+        server.logged("until this server ends")
+        assert reason() is None
 
 
 def test_a_reader_that_is_killed(served: Server) -> None:

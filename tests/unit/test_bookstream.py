@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from serving import ip_account, put_rows
 
-from identengine import bookstream
+from identengine import bookstream, takeup
 from identengine.bookstream import Accounts, Clients, Dids, End, FrameReader, Header
 from identengine.config import StoreConfig
 from identengine.dids import Packed, pack
@@ -63,6 +63,7 @@ def test_everything_arrives_in_order(store: Path) -> None:
     assert frames[0].version == 2
     with Store.open(store, readonly=True) as opened:
         assert frames[0].hash_key == opened.hash_key
+        assert frames[0].at == opened.versions()[-1].at
     clients = [row for frame in frames if isinstance(frame, Clients) for row in frame.rows]
     accounts = [row for frame in frames if isinstance(frame, Accounts) for row in frame.rows]
     runs = [run for frame in frames if isinstance(frame, Dids) for run in frame.runs]
@@ -157,14 +158,14 @@ def test_the_process_ends_quietly_when_nobody_listens(store: Path) -> None:
 # What the decider makes of a stream ------------------------------------------------------------------------
 
 
-def built(*pieces: bytes, book: Book | None = None) -> Book | None:
+def built(*pieces: bytes, serving: Header | None = None) -> Book | None:
     async def chunks() -> AsyncIterator[bytes]:
         for piece in pieces:
             yield piece
 
     engine = Engine(ReasonTable(), None)
-    engine.take_up(book)
     take_up = TakeUp(engine, StoreConfig(path=Path("store")), IdentifyOptions())
+    take_up._serving = serving
     return asyncio.run(take_up._build(chunks()))
 
 
@@ -173,7 +174,7 @@ def framed(*frames: Any) -> bytes:
     return b"".join(len(payload).to_bytes(4, "big") + payload for payload in payloads)
 
 
-HEADER = Header(5, bytes(32))
+HEADER = Header(5, bytes(32), 0.0)
 ONE_CLIENT = Clients(CLIENTS[:1])
 TWO_ACCOUNTS = Accounts(ACCOUNTS[:2])
 
@@ -213,21 +214,35 @@ def test_a_stream_out_of_order_or_count_is_no_book(frames: list[Any]) -> None:
 
 
 def test_the_version_in_use_is_not_built_again() -> None:
-    book = Book(IdentifyOptions(), 5, bytes(32))
     data = framed(HEADER, ONE_CLIENT, TWO_ACCOUNTS, End(1, 2, 0))
-    newer = framed(Header(6, bytes(32)), ONE_CLIENT, TWO_ACCOUNTS, End(1, 2, 0))
-    found = built(newer, book=book)
+    newer = framed(Header(6, bytes(32), 0.0), ONE_CLIENT, TWO_ACCOUNTS, End(1, 2, 0))
+    found = built(newer, serving=HEADER)
     assert found is not None
     assert found.version == 6
     with pytest.raises(StoreError, match="newest version is 4"):
-        built(framed(Header(4, bytes(32))), book=book)
+        built(framed(Header(4, bytes(32), 0.0)), serving=HEADER)
     with pytest.raises(StoreError, match="newest version is 5"):
-        built(framed(Header(5, b"another key")), book=book)
+        built(framed(Header(5, b"another key", 0.0)), serving=HEADER)
+    with pytest.raises(StoreError, match="newest version is 5, but another"):
+        built(framed(Header(5, bytes(32), 1.0)), serving=HEADER)
     with pytest.raises(StoreError, match="became empty"):
-        built(framed(Header(0, bytes(32))), book=book)
+        built(framed(Header(0, bytes(32), 0.0)), serving=HEADER)
     with pytest.raises(StoreError, match="is empty"):
-        built(framed(Header(0, bytes(32))))
+        built(framed(Header(0, bytes(32), 0.0)))
     assert built(data) is not None
+
+
+def test_a_reader_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(takeup, "READER_SECONDS", 0.2)
+    hanging = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with subprocess.Popen(hanging, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        monkeypatch.setattr(takeup, "_start_reader", lambda *_: process)
+        put_rows(tmp_path / "store", ACCOUNTS[:1], CLIENTS[:1])
+        following = TakeUp(Engine(ReasonTable(), None), StoreConfig(path=tmp_path / "store"), IdentifyOptions())
+        following._seen = following._look()
+        with pytest.raises(StoreError, match="its reader got nowhere"):
+            asyncio.run(following._read())
+        assert process.returncode == -9
 
 
 def test_an_account_of_a_hundred_thousand_addresses_arrives_beside_others(tmp_path: Path) -> None:

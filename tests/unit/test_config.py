@@ -12,9 +12,10 @@ from identengine import config as configuration
 from identengine.addresses import Network, parse_network
 from identengine.config import Config
 from identengine.configvalues import Endpoint, Secret
-from identengine.errors import ConfigError
+from identengine.errors import ConfigError, KeyFileError
 from identengine.options import IdentifyOptions
 from identengine.reasons import Codes, Reason
+from identengine.vault import Vault, default_key_file
 
 
 def parsed(text: str) -> Config:
@@ -34,7 +35,7 @@ def test_the_default_config_lists_loopback_only() -> None:
     (switch,) = config.switches
     assert switch.name == switch.scope == "local"
     assert switch.networks == (parse_network("127.0.0.0/8")[0], parse_network("::1")[0])
-    assert switch.options == config.identify == IdentifyOptions()
+    assert switch.options(config.identify) == config.identify == IdentifyOptions()
     assert config.warnings == ()
     assert config.store.path == Path("/var/lib/identengine")
     assert config.limits.message_bytes == 65536
@@ -121,13 +122,14 @@ token = { env = "NOC_TOKEN" }
 
 
 def test_the_whole_schema_of_the_spec(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("IDENTENGINE_KEY", "SBC1_SECRET", "NOC_TOKEN"):
+    monkeypatch.setenv("IDENTENGINE_KEY", KEY)
+    for name in ("SBC1_SECRET", "NOC_TOKEN"):
         monkeypatch.setenv(name, f"value of {name}")
     config = parsed(SPEC)
-    assert config.store.key == Secret("value of IDENTENGINE_KEY")
+    assert config.store.key == Secret(KEY)
     assert config.tls.certificate == Path("/etc/identengine/server.pem")
     assert config.calls.global_capacity == 100_000
-    assert config.switches[0].options == IdentifyOptions(match_port="never")
+    assert config.switches[0].options(config.identify) == IdentifyOptions(match_port="never")
     assert config.switches[0].secret == Secret("value of SBC1_SECRET")
     assert config.tokens[0].role == "read"
     assert config.log.format == "json"
@@ -147,6 +149,7 @@ def test_the_whole_schema_of_the_spec(monkeypatch: pytest.MonkeyPatch) -> None:
         assert f"{key}: not yet served by this version" in warned
     for key in ("standby", "require_call_id", "trusted_network"):
         assert key not in warned
+    assert "global_capacity" in "".join(parsed("[calls]\nglobal_capacity = 0").warnings), "0 stops every call"
 
 
 def test_codes_left_out_are_the_standard_ones() -> None:
@@ -184,6 +187,7 @@ def test_relative_paths_are_the_configs_own(tmp_path: Path) -> None:
     assert configuration.load(file).store.key_file == Path("/keys/k")
 
 
+KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 SWITCH = '[[switch]]\nname = "a"\naddresses = ["127.0.0.1"]\n'
 
 
@@ -191,7 +195,14 @@ SWITCH = '[[switch]]\nname = "a"\naddresses = ["127.0.0.1"]\n'
     ("text", "problem"),
     [
         ("[lissten]", "config lissten: no such key; listen is the nearest name"),
-        ("[zzzz]", "config zzzz: no such key"),
+        (
+            "[zzzz]",
+            "config zzzz: no such key; there are reasons, store, calls, identify, listen, tls, limits, log",
+        ),
+        ("[store]\nfoo = 1", "[store] foo: no such key; there are path, key_file, key"),
+        ("[reasons.nope]", "[reasons] nope: no such key; there are account, "),
+        ('"a\\nb" = 1', r"config 'a\nb': no such key"),
+        ("x" * 1000 + " = 1", "config 'xxxxxx"),
         ("[store]\npaht = 'x'", "[store] paht: no such key; path is the nearest name"),
         ("store = 5", "[store]: a table is wanted, 5 is none"),
         ("[store]\npath = 5", "[store] path: a text in quotes is wanted, not 5"),
@@ -199,6 +210,12 @@ SWITCH = '[[switch]]\nname = "a"\naddresses = ["127.0.0.1"]\n'
         ("[store]\nkey_file = 'k'\nkey = 'x'", "[store] key: stands beside key_file; one of the two is enough"),
         ("[store]\nkey = {env = 'NOT_SET_HERE'}", "[store] key: the environment variable NOT_SET_HERE is not set"),
         ("[store]\nkey = {environment = 'X'}", '[store] key: a text or { env = "NAME" } is wanted'),
+        ("[store]\nkey = 'abc'", "[store] key: key 1 of store.key is no key; wanted are 32 bytes in base64"),
+        ("[store]\nkey = ' '", "[store] key: store.key holds no key"),
+        ("[store]\nkey = {env = 'PATH'}", "[store] key: key 1 of $PATH is no key"),
+        ("[store]\npath = '~nosuchuser/x'", "[store] path: '~nosuchuser/x': ~ stands for the home of a user"),
+        ('[store]\npath = "a\\u0000b"', r"[store] path: a text without the character NUL is wanted, not 'a\x00b'"),
+        ("[store]\npath = 2026-01-01", "[store] path: a text in quotes is wanted, not 2026-01-01"),
         ("[store]\nkey = 5", '[store] key: a text or { env = "NAME" } is wanted'),
         ("[calls]\nmax_legs = 0", "[calls] max_legs: an integer from 1 to 1000000000 is wanted, not 0"),
         ("[calls]\non_outage = 'ignore'", "one of 'local', 'reject', 'allow' is wanted, not 'ignore'"),
@@ -210,11 +227,12 @@ SWITCH = '[[switch]]\nname = "a"\naddresses = ["127.0.0.1"]\n'
         ("[identify]\nclasses = 'ip'", "[identify] classes: a list in [ ] is wanted, not 'ip'"),
         ("[identify]\nclasses = ['ip', 'dns']", "one of 'name', 'ip', 'ani' is wanted, not 'dns'"),
         ("[identify]\nclasses = ['ip', 'ip']", "[identify] classes: 'ip' stands there twice"),
-        ("[identify]\nrank = 'mask'", "not 'mask' (did you mean mask_first?)"),
+        ("[identify]\nrank = 'mask'", "one of 'mask_first', 'tech_prefix_first' is wanted, not 'mask'"),
         ("[identify]\nmatch_port = true", "[identify] match_port: one of 'always', 'never' is wanted, not true"),
         ("[identify]\nmatch_protocol = 'no'", "[identify] match_protocol: one of"),
         ("[identify]\nstrict_ambiguity = 1", "[identify] strict_ambiguity: true or false is wanted"),
         ("[identify]\nrequire_password = 'true'", "[identify] require_password: true or false is wanted"),
+        ("[identify]\npasswordless_name = 'no'", "one of 'deny', 'after_ip', 'normal' is wanted, not 'no'"),
         ("[identify]\npasswordless_name = 'allow'", "[identify] passwordless_name: one of 'deny', 'after_ip'"),
         ("[identify]\ninternational_prefixes = ['+']", "international_prefixes: '+': nothing is left of it"),
         ("[identify]\ninternational_prefixes = ['0é']", "international_prefixes: '0é': a number is"),
@@ -225,6 +243,8 @@ SWITCH = '[[switch]]\nname = "a"\naddresses = ["127.0.0.1"]\n'
         ("[reasons.no_did]\nq850 = 128", "[reasons.no_did] q850: an integer from 1 to 127 is wanted"),
         ("[reasons.no_did]\nh323 = 'x'", "[reasons.no_did] h323: an integer from 0 to 255 is wanted"),
         ("[reasons.account.x.no_did]\nh323 = 1", "[reasons.account.x]: the id of an account is wanted"),
+        ("[reasons.account.017.no_did]\nh323 = 1", "[reasons.account.017]: the id of an account is wanted"),
+        (f"[reasons.account.{'1' * 5000}.no_did]\nh323 = 1", "11111…]: the id of an account is wanted"),
         ("[reasons.account.0.no_did]\nh323 = 1", "[reasons.account.0]: the id of an account is wanted"),
         ("[reasons.account.5.nodid]\nh323 = 1", "[reasons.account.5] nodid: no such key; no_did is"),
         ("[reasons.account.5.no_did]\nsip_code = 700", "[reasons.account.5.no_did] sip_code: an integer from"),
@@ -245,6 +265,7 @@ SWITCH = '[[switch]]\nname = "a"\naddresses = ["127.0.0.1"]\n'
         ("[listen]\nstandby = 'no'", "[listen] standby: true or false is wanted"),
         ("[tls]\ncert = 'x'", "[tls] cert: no such key"),
         ("[limits]\nmessage_bytes = 10", "[limits] message_bytes: an integer from 1024 to 16777216 is wanted"),
+        (f"[limits]\nconnections = 0x{'f' * 5000}", "1000000 is wanted, not an integer of very many digits"),
         ("[limits]\nconnections = 1.5", "[limits] connections: an integer from 1 to 1000000 is wanted, not 1.5"),
         ("[limits]\nidle_seconds = true", "[limits] idle_seconds: an integer from 1 to 86400 is wanted, not true"),
         ("[limits]\nidle = 5", "[limits] idle: no such key; idle_seconds is the nearest name"),
@@ -255,6 +276,7 @@ SWITCH = '[[switch]]\nname = "a"\naddresses = ["127.0.0.1"]\n'
         ("[switch]\nname = 'a'", "[[switch]]: tables under the heading [[switch]] are wanted"),
         ("[[switch]]\nname = 'a'", "[[switch]] 'a' addresses: is wanted for each switch"),
         ("[[switch]]\naddresses = ['127.0.0.1']", "[[switch]] number 1 name: is wanted for each switch"),
+        ('[[switch]]\nname = "a\\nb"\naddresses = ["::1"]', r"'a\nb' name: printable characters alone are wanted"),
         (SWITCH + SWITCH, "[[switch]] 'a' name: stands there 2 times; each needs its own"),
         (SWITCH + SWITCH.replace('"a"', '"b"'), "[[switch]] 'b' addresses: 127.0.0.1 is also one of 'a'"),
         (SWITCH + "token = 'x'", "[[switch]] 'a' token: is not yet served by this version"),
@@ -283,6 +305,8 @@ def test_one_mistake(text: str, problem: str) -> None:
     found = problems(text)
     assert len(found) == 1, found
     assert problem in found[0]
+    assert len(found[0]) < 400
+    assert found[0].isprintable()
 
 
 def test_all_mistakes_at_once() -> None:
@@ -301,6 +325,14 @@ def test_off_loopback_with_a_trusted_network() -> None:
     assert parsed(text).switches[0].networks == (Network(bytes([192, 0, 2, 0]), 24),)
 
 
+def test_a_switch_has_no_part_of_identify() -> None:
+    """Else a re-read would say that all switches changed where only [identify] did."""
+    switch = '[[switch]]\nname = "a"\naddresses = ["127.0.0.1"]\nmatch_port = "always"\n'
+    before, after = parsed(switch), parsed(f'[identify]\nmatch_port = "never"\nmatch_protocol = "never"\n{switch}')
+    assert before.switches == after.switches
+    assert after.switches[0].options(after.identify) == IdentifyOptions(match_protocol="never")
+
+
 def test_an_empty_list_of_switches_is_warned_of() -> None:
     assert parsed("switch = []").warnings == ("[[switch]] is an empty list: nobody may ask",)
 
@@ -314,17 +346,69 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         return str(caught.value)
 
     assert "is not TOML" in said(b"[store\n")
-    assert "is not UTF-8 (byte 4)" in said(b"a = \xff")
+    assert "is not UTF-8: line 3 is in another encoding" in said(b"[store]\n# fine\npath = '/b\xfccher'\n")
+    assert "is not UTF-8: line 2" in said(b"\xef\xbb\xbf\na = \xff")
+    assert "not TOML: Cannot declare [store] twice (at line 3" in said(b"[store]\npath = 'x'\n[store]\n")
+    assert "Cannot mutate immutable namespace [store]" in said(b"store = {}\nstore.a = 1\n")
+    assert "line 2: an integer of too many digits" in said(b"[limits]\nconnections = 1" + b"0" * 5000)
+    assert "line 2: an integer of too many digits" in said(b"[limits]\nconnections = 1" + b"_0" * 5000)
+    assert "too deep (line 2)" in said(b"\na = " + b"[" * 3000 + b"]" * 3000)
+    assert "too deep (line 52)" in said(b"\na = " + b"[\n" * 3000 + b"]" * 3000)
+    assert "too deep (line 1)" in said(b"a = " + b"{a=" * 3000 + b"1" + b"}" * 3000)
+    assert "larger than 16 MiB" in said(b"# x\n" * (5 << 20))
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         configuration.load(tmp_path / "missing.toml")
     with pytest.raises(ConfigError, match="cannot be read"):
         configuration.load(tmp_path)
 
 
+def test_the_mark_of_utf_8_before_the_text_is_no_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_bytes(b"\xef\xbb\xbf[log]\nlevel = 'debug'\n")
+    assert configuration.load(file).log.level == "debug"
+
+
+def test_a_udp_listener_on_every_address_is_warned_of() -> None:
+    found = parsed(
+        '[listen]\nudp = ["0.0.0.0:1", "[0::]:2", "127.0.0.1:3", "[::1]:4"]\ntcp = ["0.0.0.0:1"]'
+    ).warnings
+    assert [warning[:30] for warning in found] == [
+        "[listen] udp: '0.0.0.0:1' is e",
+        "[listen] udp: '[::]:2' is ever",
+    ]
+    assert "name the addresses one by one" in found[0]
+
+
+def test_a_list_of_very_many_addresses_takes_no_time_and_no_screen() -> None:
+    many = [f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(100_000)]
+    config = parsed(f'[[switch]]\nname = "a"\ntrusted_network = true\naddresses = {many}')
+    assert len(config.switches[0].networks) == len(many)
+    (found,) = problems(f'[[switch]]\nname = "a"\naddresses = {["x"] * 1000}')
+    assert found.endswith("; and 980 more")
+
+
+def test_where_the_keys_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", KEY)
+    token = Vault.from_text("A" * 43 + "=").encrypt("x")
+    for said, place in (
+        (f"key = '{KEY}'", "store.key holds"),
+        ("key = {env = 'SOME_KEY'}", r"\$SOME_KEY holds"),
+        (f"key_file = '{tmp_path}/key'", f"the key file {tmp_path}/key holds"),
+        (f"path = '{tmp_path}/book'", f"the key file {tmp_path}/book.key holds"),
+    ):
+        store = parsed(f"[store]\n{said}").store
+        if store.key is None:
+            Vault.from_file(store.key_file or default_key_file(store.path), create=True)
+        with pytest.raises(KeyFileError, match=place):
+            store.vault().decrypt(token)
+
+
 def test_secrets_are_shown_nowhere() -> None:
-    config = parsed("[store]\nkey = 'hush-key'\n" + SWITCH + "secret = 'hush-1'\nignore_password = 'hush-2'")
+    config = parsed(f"[store]\nkey = '{KEY}'\n" + SWITCH + "secret = 'hush-1'\nignore_password = 'hush-2'")
     assert "hush" not in repr(config)
+    assert KEY not in repr(config)
     assert config.store.key is not None
-    assert config.store.key.reveal() == "hush-key"
+    assert config.store.key.reveal() == KEY
     wrong = problems("[calls]\nurl = 'redis://:hush@h'\npath = 'p'\n[store]\nkey = 'hush'\nkey_file = 'k'")
+    wrong += problems("[store]\nkey = 'hush'")
     assert not re.search("hush", " ".join(wrong))

@@ -89,10 +89,10 @@ def test_a_blocked_client_is_still_the_one_that_was_found() -> None:
 def test_a_crowded_address_is_cut_and_the_winner_is_there() -> None:
     crowd = [account(number, tech_prefix=f"{number:05}") for number in range(1, explain.MOST + 50)]
     engine = engine_of(*crowd)
-    explanation = engine.explain(Request(src_ip="10.0.0.5", dst_number="01040" + "44"), OPTIONS)
+    explanation = engine.explain(Request(src_ip="10.0.0.5", dst_number=f"{explain.MOST + 40:05}44"), OPTIONS)
     assert explanation.cut
     assert len(explanation.candidates) == explain.MOST
-    assert explanation.candidates[0].account_id == 1040
+    assert explanation.candidates[0].account_id == explain.MOST + 40
     assert explanation.candidates[0].ruled_out_by is None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -205,8 +206,54 @@ def test_a_did_moves_freely_and_one_that_the_book_lacks_is_removed(load: Import,
     report = load({"dids": [DIDS, "44200001,2", *(f"4420{n:04d},{n}" for n in range(2, 10))]})
     assert report.version == 2
     assert report.dids is not None
-    assert (report.dids.changed, report.dids.removed.first) == (1, ("44200010",))
+    assert (report.dids.changed.first, report.dids.removed.first) == (("44200001",), ("44200010",))
     assert dids_of(store)[0].account_id == 2
+
+
+# ---- what changed ------------------------------------------------------------------------------------------
+
+
+def test_the_rows_that_changed_are_named_a_hundred_of_them(load: Import) -> None:
+    accounts = [ACCOUNTS, *(f"{n},1,a{n},name,n{n}" for n in range(1, 202))]
+    load(whole() | {"accounts": accounts})
+    report = load({"accounts": [line.replace(",a", ",b") if line != accounts[201] else line for line in accounts]})
+    assert report.accounts is not None
+    assert report.accounts.changed.first == tuple(range(1, 101))
+    assert (report.accounts.changed.total, report.accounts.unchanged) == (200, 1)
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_a_column_that_is_not_there_and_clears_something_is_warned_of(load: Import, ending: str) -> None:
+    rows = [f"{n},1,a{n},ip,10.0.0.{n},{n}#,{'no' if n == 3 else ''},secret" for n in range(1, 11)]
+    full = [ACCOUNTS + ",tech_prefix,orig_enabled,password", *rows]
+    load(whole() | {"accounts": full})
+    columns = ACCOUNTS.split(",")
+    lines = [",".join(line.split(",")[:5]) for line in full]
+    if ending == "jsonl":
+        lines = [json.dumps(dict(zip(columns, line.split(","), strict=True))) for line in lines[1:]]
+    report = load({f"accounts_{ending}": lines})
+    assert report.accounts is not None
+    assert report.accounts.changed.first == tuple(range(1, 11))
+    warned = [str(warning).partition(f"accounts.{ending}: ")[2] for warning in report.warnings]
+    assert warned == [
+        "tech_prefix: this column is not there, which clears it in 10 of the accounts (1, 2, 3, 4, 5, …)",
+        "orig_enabled: this column is not there, which sets it to true in 1 of the accounts (3)",
+    ]
+    assert load({f"accounts_{ending}": lines}).warnings == ()
+
+
+def test_an_empty_cell_clears_without_a_warning(load: Import) -> None:
+    load(whole() | {"clients": ["id,name,notes", "1,Alpha,old", "2,Beta,"]})
+    report = load({"clients": ["id,name,notes", "1,Alpha,", "2,Beta,"]})
+    assert report.clients is not None
+    assert (report.clients.changed.first, report.warnings) == ((1,), ())
+
+
+def test_the_warning_of_a_column_is_never_cut_off_by_others(load: Import) -> None:
+    hosts = [f"{n},1,a{n},ip,10.0.{n}.1/24" for n in range(1, 151)]
+    load(whole() | {"accounts": [ACCOUNTS + ",notes", *(f"{line},x" for line in hosts)]})
+    report = load({"accounts": [ACCOUNTS, *hosts]})
+    assert (len(report.warnings), report.warning_count, report.warnings[0].column) == (100, 151, "notes")
 
 
 # ---- too much for an import that was not told to -----------------------------------------------------------
@@ -221,6 +268,8 @@ def test_disabling_more_than_a_tenth_wants_yes(load: Import, store: Store) -> No
     assert report.accounts.disabled.total == 2
     tried = load({"accounts": ten_accounts(4, 5)}, dry_run=True)
     assert (tried.needs_yes, tried.dry_run, tried.version, store.head()) == (report.needs_yes, True, None, 1)
+    tried = load({"accounts": ten_accounts(4, 5)}, dry_run=True, yes=True)
+    assert (tried.needs_yes, tried.dry_run, tried.version, store.head()) == (None, True, None, 1)
     done = load({"accounts": ten_accounts(4, 5)}, yes=True)
     assert (done.needs_yes, done.version) == (None, 2)
 

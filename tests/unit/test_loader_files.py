@@ -122,6 +122,14 @@ def test_a_file_that_looks_like_a_table_is_warned_of(tmp_path: Path) -> None:
         (b"", ["clients.csv:1: a header line is wanted first, such as id,name"]),
         (b"\n\nid,name\n", ["clients.csv:1: a header line is wanted first, such as id,name"]),
         (b"1,s3cret\n", ["clients.csv:1: a header line is wanted first, such as id,name"]),
+        (
+            b"ID, Name,Rate Table\n",
+            [
+                "clients.csv:1: ID: no such column; id is meant?",
+                "clients.csv:1: Name: no such column; name is meant?",
+                "clients.csv:1: Rate Table: no such column; rate_table is meant?",
+            ],
+        ),
         (b"id,nmae,name\n", ["clients.csv:1: nmae: no such column; name is meant?"]),
         (b"id,name,Rate Table\n", ["clients.csv:1: Rate Table: no such column; rate_table is meant?"]),
         (b"id,name,id\n", ["clients.csv:1: id: this column stands here twice; once is wanted"]),

@@ -15,7 +15,7 @@ from identengine.options import IdentifyOptions
 
 def switch(name: str, *networks: str) -> Switch:
     parsed = tuple(parse_network(text)[0] for text in networks)
-    return Switch(name=name, scope=name, networks=parsed, options=IdentifyOptions())
+    return Switch(name=name, scope=name, networks=parsed)
 
 
 PEERS = Peers(
@@ -24,7 +24,8 @@ PEERS = Peers(
         switch("ten", "10.0.0.0/8", "2001:db8::/32"),
         switch("near", "10.1.0.0/16", "::1"),
         switch("one", "10.1.2.3", "fe80::/10"),
-    ]
+    ],
+    IdentifyOptions(),
 )
 
 
@@ -56,7 +57,7 @@ def test_against_a_linear_search() -> None:
         for length in (4, 8, 9, 16, 24, 31, 32)
         for _ in range(20)
     }
-    peers = Peers([switch(str(network), str(network)) for network in networks])
+    peers = Peers([switch(str(network), str(network)) for network in networks], IdentifyOptions())
     for _ in range(2000):
         address = ipaddress.IPv4Address(rng.getrandbits(32) & 0x0F0F_FFFF)
         covering = [network for network in networks if address in network]

@@ -321,14 +321,23 @@ def test_a_token_of_the_same_key_is_taken_as_it_is(vault: Vault) -> None:
 @pytest.mark.parametrize(
     ("password", "expected"),
     [
-        (
+        pytest.param(
             Vault.from_text(OTHER_KEY).encrypt("hush"),
             "it was encrypted under another key; the password, or that key, is wanted",
+            id="another key",  # the token is another one each time, and a test's name must not be
         ),
         ("enc:hush", "it begins with enc: and is no encrypted password as an export writes it"),
         ("hu\tsh", "a password without control characters (tab, line end) is wanted"),
         ("hush\n", "a password without control characters (tab, line end) is wanted"),
-        ("hush\ud800", "a password without control characters (tab, line end) is wanted"),
+        ("hush\ud800", "a password in UTF-8 is wanted; these bytes are something else"),
+        pytest.param(
+            "x" * 256, "a password of at most 255 characters is wanted, this one has 256", id="a long password"
+        ),
+        pytest.param(
+            Vault.from_text(KEY).encrypt("x" * 256),
+            "a password of at most 255 characters is wanted, this one has 256",
+            id="a long password, encrypted",
+        ),
         (4711, "a text is wanted, in quotes"),
     ],
 )

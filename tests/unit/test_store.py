@@ -546,6 +546,49 @@ def test_rotation_leaves_one_new_key_that_opens_everything(store: Store, vault: 
     assert new.decrypt(row.password) == "one"
 
 
+def test_a_rotation_names_the_accounts_whose_password_no_key_opens(store: Store, vault: Vault) -> None:
+    assert vault.path is not None
+    strange = Vault((os.urandom(32),))
+    rows = [account(n, password=strange.encrypt("lost")) for n in range(1, 13)]
+    damaged = vault.encrypt("x")[:-4] + "AAAA"
+    store.change(
+        "ann", "1", put(*rows, account(20, password=vault.encrypt("known")), account(21, password=damaged))
+    )
+    before = vault.path.read_bytes()
+    with pytest.raises(
+        KeyFileError, match=r"not at hand: 13 \(of the accounts 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, …\).*set ID"
+    ):
+        rotate_key_file(vault.path, store)
+    assert vault.path.read_bytes() == before, "a rotation that failed leaves no key behind"
+    # The way out that it names is one: what earlier versions hold is beyond help and in nobody's way.
+    again = [account(n, password=vault.encrypt("again")) for n in (*range(1, 13), 21)]
+    store.change("ann", "2", put(*again))
+    assert rotate_key_file(vault.path, store) == 14
+    new = Vault.from_file(vault.path)
+    with store.read() as snapshot:
+        assert {new.decrypt(row.password or "") for row in snapshot.accounts()} == {"again", "known"}
+
+
+def test_a_rotation_that_finds_no_room_for_the_key_changes_nothing(
+    store: Store, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert vault.path is not None
+    store.change("ann", "1", put(account(1, password=vault.encrypt("one"))))
+
+    def no_room(vault: Vault) -> None:
+        raise KeyFileError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Vault, "save", no_room)
+        with pytest.raises(KeyFileError, match="no room"):
+            rotate_key_file(vault.path, store)
+    with store.read() as snapshot:
+        row = snapshot.account(1)
+    assert row is not None
+    assert vault.decrypt(row.password or "") == "one"
+    assert rotate_key_file(vault.path, store) == 1
+
+
 def test_a_password_under_a_key_that_was_rotated_away_is_refused(store: Store, vault: Vault) -> None:
     # An import that read the key file before a rotation and writes after it would lose its passwords.
     assert vault.path is not None
@@ -587,6 +630,18 @@ def test_a_copy_is_a_store_of_its_own(store: Store, tmp_path: Path, name: str) -
     with pytest.raises(StoreError, match="there already"):
         store.copy(target)
     assert not list((tmp_path / "elsewhere").glob(".copy*"))
+
+
+def test_a_copy_joins_nothing_that_is_there(store: Store, tmp_path: Path) -> None:
+    history(store)
+    (tmp_path / "empty").mkdir()
+    store.copy(tmp_path / "empty")
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "letter.txt").write_text("")
+    with pytest.raises(StoreError, match=r"used holds something already \(letter.txt\); nothing was changed"):
+        store.copy(tmp_path / "used")
+    assert [found.name for found in (tmp_path / "used").iterdir()] == ["letter.txt"]
+    store.copy(tmp_path / "used" / "one.mdb")
 
 
 def test_a_full_map_grows_by_itself_and_the_edit_runs_again(

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,6 @@ from hypothesis import strategies as st
 from identengine.errors import KeyFileError
 from identengine.vault import (
     Vault,
-    add_key,
     default_key_file,
     drop_old_keys,
     generate_password,
@@ -106,6 +107,10 @@ def test_a_key_file_is_made_with_mode_0600_and_then_kept(tmp_path: Path) -> None
 
 def test_the_default_key_file_stands_beside_the_store() -> None:
     assert default_key_file(Path("/var/lib/identengine")) == Path("/var/lib/identengine.key")
+    assert default_key_file(Path("store")) == Path("store.key")
+    assert default_key_file(Path()) == Path.cwd().with_name(f"{Path.cwd().name}.key")
+    assert default_key_file(Path("/var/lib/..")) == Path("/var.key")
+    assert default_key_file(Path("/")) == Path("/.key")
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o610, 0o601])
@@ -117,9 +122,24 @@ def test_a_key_file_that_others_may_touch_is_refused_and_the_chmod_named(tmp_pat
         Vault.from_file(path)
 
 
-def test_a_missing_key_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(KeyFileError, match=r"nokey is not there.*put it back"):
-        Vault.from_file(tmp_path / "nokey")
+def test_a_missing_key_file_is_named_with_what_makes_one(tmp_path: Path) -> None:
+    path = tmp_path / "no key"
+    with pytest.raises(KeyFileError, match=r"no key is not there.*put it back") as caught:
+        Vault.from_file(path)
+    command = str(caught.value).split("`")[1]
+    subprocess.run(["/bin/sh", "-c", command], check=True)
+    assert len(Vault.from_file(path).key_ids) == 1
+
+
+def test_two_vaults_joined_know_the_keys_of_both(tmp_path: Path) -> None:
+    own, other = Vault.from_file(tmp_path / "key", create=True), Vault.from_text(KEY)
+    joined = own.joined(other)
+    assert joined.key_ids == own.key_ids + other.key_ids
+    assert [joined.reveal(vault.encrypt("x")) for vault in (own, other)] == ["x", "x"]
+    assert own.decrypt(joined.encrypt("y")) == "y"
+    with pytest.raises(KeyFileError, match=r"key file .*key, with others besides, holds"):
+        joined.decrypt(Vault.from_text(OTHER).encrypt("x"))
+    assert own.joined(own).key_ids == own.key_ids
 
 
 @pytest.mark.parametrize(
@@ -150,9 +170,11 @@ def test_a_key_file_may_hold_comments_and_url_safe_base64(tmp_path: Path) -> Non
     assert len(Vault.from_file(path).key_ids) == 1
 
 
-def test_a_directory_is_no_key_file(tmp_path: Path) -> None:
-    with pytest.raises(KeyFileError):
-        Vault.from_file(tmp_path)
+def test_a_directory_is_no_key_file_and_neither_is_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(KeyFileError, match="no regular file"):
+            Vault.from_file(path)
 
 
 @pytest.mark.parametrize("text", ["", " , ", "abc", f"{KEY},x"])
@@ -164,7 +186,9 @@ def test_a_bad_key_in_the_environment_is_refused(text: str) -> None:
 def test_keys_are_added_before_the_old_ones_and_dropped_behind(tmp_path: Path) -> None:
     path = tmp_path / "key"
     old = Vault.from_file(path, create=True)
-    both = add_key(path)
+    both = old.with_new_key()
+    assert Vault.from_file(path).key_ids == old.key_ids, "not before it is saved"
+    both.save()
     assert both.key_ids[1:] == old.key_ids
     assert Vault.from_file(path).key_ids == both.key_ids
     new = drop_old_keys(path)
@@ -175,7 +199,9 @@ def test_keys_are_added_before_the_old_ones_and_dropped_behind(tmp_path: Path) -
 def test_a_link_to_the_key_file_stays_a_link(tmp_path: Path) -> None:
     Vault.from_file(tmp_path / "real", create=True)
     (tmp_path / "key").symlink_to(tmp_path / "real")
-    assert add_key(tmp_path / "key").key_ids == Vault.from_file(tmp_path / "real").key_ids
+    renewed = Vault.from_file(tmp_path / "key").with_new_key()
+    renewed.save()
+    assert renewed.key_ids == Vault.from_file(tmp_path / "real").key_ids
     assert (tmp_path / "key").is_symlink()
 
 

@@ -1,0 +1,44 @@
+"""The log never holds anybody up."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROGRAM = """
+import logging, sys, time
+from identengine import logsetup
+from identengine.config import LogConfig
+
+logsetup.set_up(LogConfig())
+log = logging.getLogger("identengine.test")
+began = time.monotonic()
+for number in range(30_000):
+    log.info("line %d %s", number, "x" * 100)
+print(time.monotonic() - began < 10, flush=True)
+sys.stdin.readline()
+log.info("the last one")
+logsetup.finish()
+"""
+
+
+def test_a_log_that_nobody_reads_is_cut_and_says_so() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline() == "True\n"  # though the pipe is full
+        process.stdin.write("\n")
+        process.stdin.flush()
+        _, log = process.communicate(timeout=20)
+    lines = log.splitlines()
+    assert "line 0 x" in lines[0]
+    (dropped,) = (line for line in lines if "were dropped here" in line)
+    written = sum("x" * 100 in line or "the last one" in line for line in lines)
+    assert int(dropped.split()[0]) + written == 30_001
+    assert process.returncode == 0
