@@ -150,7 +150,9 @@ class Journal:
     def _read(self) -> tuple[list[Leg], list[tuple[int, Row]], dict[str, Note], _Beat | None]:
         with self._env.begin() as txn:
             beat = txn.get(b"beat", db=self._meta)
-            legs = [_decode_leg(value) for db in (self._small, self._large) for _, value in txn.cursor(db) if value]
+            legs = [
+                _decode_leg(value) for db in (self._small, self._large) for _, value in txn.cursor(db) if value
+            ]
             stops = [(_serial.unpack(key)[0], _decode_row(value)) for key, value in txn.cursor(self._stops)]
             notes: dict[str, Note] = {k.decode(): _decode_note(v) for k, v in txn.cursor(self._notes)}
             return legs, stops, notes, None if beat is None else _decode_beat(beat)
@@ -250,5 +252,3 @@ def _locked(path: Path) -> IO[bytes]:
             "path of its own ([calls] path)"
         ) from None
     return file
-
-

@@ -62,15 +62,12 @@ class Leg(msgspec.Struct, gc=False, array_like=True):
 
 def call_key(scope: str, call_id: str) -> str:
     """Return the key of a call: ids of different scopes never meet."""
-    return f"{scope}\0{call_id if len(call_id) <= LONGEST_ID else _shortened(call_id)}"
+    return f"{scope}\0{shortened(call_id)}"
 
 
 def leg_key(direction: Direction, leg_id: str | None) -> str:
     """Return the key of a leg within its call; an absent leg id is one value (engine.md 5.1)."""
-    initial = "o" if direction is Direction.ORIGINATION else "t"
-    if not leg_id:
-        return initial
-    return initial + (leg_id if len(leg_id) <= LONGEST_ID else _shortened(leg_id))
+    return ("o" if direction is Direction.ORIGINATION else "t") + (shortened(leg_id) if leg_id else "")
 
 
 def call_id_of(call: str) -> str:
@@ -83,6 +80,9 @@ def scope_of(call: str) -> str:
     return call.partition("\0")[0]
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
+    """Return an id as it is kept: whole, or of a long one the beginning and a hash."""
+    if len(text) <= LONGEST_ID:
+        return text
     digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
     return f"{text[: LONGEST_ID - 34]}…{digest}"

@@ -29,7 +29,9 @@ def limits_of(client: Client, direction: Direction, reason: Reason) -> tuple[Lim
     own, total = client_counters(client.id, direction)
     capacity = client.orig_capacity if direction is Direction.ORIGINATION else client.term_capacity
     return tuple(
-        Limit(counter, most, reason) for counter, most in ((own, capacity), (total, client.capacity)) if most is not None
+        Limit(counter, most, reason)
+        for counter, most in ((own, capacity), (total, client.capacity))
+        if most is not None
     )
 
 
