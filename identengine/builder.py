@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any, Literal, TypeVar
 
 from identengine.addresses import Network, format_network, parse_address, parse_network
@@ -84,7 +84,7 @@ class BookBuilder:
         for lookup in (*self._enabled.values(), *self._disabled.values()):
             yield from lookup.finish()
         self._book.dids.seal()
-        yield from _emptied(self._clients)
+        yield from emptied(self._clients)
         return self._book
 
     def _owner(self, account: Account) -> Owner:
@@ -321,8 +321,8 @@ def _host(account: Account) -> str | None:
     return None
 
 
-def _emptied(table: dict[int, Any]) -> Generator[None, None, None]:
-    """Take a dict apart: to drop it whole would be one long step."""
+def emptied(table: dict[Any, Any]) -> Iterator[None]:
+    """Take a dict apart in steps: to drop it whole would be a long one."""
     while table:
         for _ in range(min(STEP, len(table))):
             table.popitem()

@@ -378,4 +378,4 @@ def _content(request: Request, key: bytes) -> bytes:
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_PENDING = Done()
+_PENDING = Done(True)

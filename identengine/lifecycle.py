@@ -103,7 +103,7 @@ def listed(request: CallList, asker: Asker, levels: Callable[[Leg], Levels]) -> 
     """Return ``sync`` as the set of calls takes it."""
     list_id = (request.list_id or "").strip()
     if not list_id:
-        return Wrong("list_id", request.list_id, "a name for this list, another one for the next")
+        return Wrong("list_id", request.list_id, "a name for this list, another one for the next,")
     counts = []
     for field, value in (("part", request.part), ("parts", request.parts)):
         try:
@@ -134,7 +134,7 @@ def _entry(entry: Sequence[str | None], asker: Asker) -> Named | Wrong:
 
 def _named(call_id: str | None, leg_id: str | None, direction: str | None, asker: Asker) -> Named | Wrong:
     if not call_id or call_id.isspace():
-        return Wrong("call_id", call_id, "the id of the call is a must here")
+        return Wrong("call_id", call_id, "the id of a call")
     way = None
     if direction is not None and direction.strip():
         way = DIRECTIONS.get(direction.strip())

@@ -31,7 +31,7 @@ import msgspec
 
 from identengine import bookstream
 from identengine.bookstream import Accounts, Clients, Dids, End, Header
-from identengine.builder import BookBuilder
+from identengine.builder import BookBuilder, emptied
 from identengine.config import StoreConfig
 from identengine.engine import Engine
 from identengine.errors import IdentengineError, KeyFileError, StoreError, WireError
@@ -414,7 +414,7 @@ def _dismantled(book: Book) -> Iterator[None]:
     """Take a book to pieces; yields often. To let go of it at once would free millions of objects in one go."""
     for lookup in (*book.enabled.values(), *book.disabled.values()):
         for table in (lookup.singles, lookup.names, lookup.passwordless, lookup.denied, lookup.anis):
-            yield from _emptied(table)
+            yield from emptied(table)
         for trie in lookup.tries.values():
             networks: list[str] = []
             walk = iter(trie)  # ends before the trie changes
@@ -426,12 +426,5 @@ def _dismantled(book: Book) -> Iterator[None]:
                     del trie[network]
                 del networks[-_LOOK:]
                 yield
-    yield from _emptied(book.bearers)
+    yield from emptied(book.bearers)
     yield from book.dids.dismantle(_LOOK)
-
-
-def _emptied(table: dict[Any, Any]) -> Iterator[None]:
-    while table:
-        for _ in range(min(_LOOK, len(table))):
-            table.popitem()
-        yield

@@ -82,7 +82,7 @@ class Vault:
 
         Raises KeyFileError where it is missing, unreadable, open to others (mode wider than 0600) or no key file.
         """
-        if create and not path.exists():
+        if create and not _is_there(path):
             _make_key_file(path)
         return cls(_read_key_file(path), path)
 
@@ -212,6 +212,13 @@ def _read_key_file(path: Path) -> list[bytes]:
     except OSError as error:
         raise KeyFileError(f"the key file {path} cannot be read: {error.strerror}") from error
     return _parse_keys(lines, "line", f"the key file {path}")
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # of a folder that is closed to us, or a name too long; reading says which
+        return True
 
 
 def _key_text(keys: Iterable[bytes]) -> bytes:

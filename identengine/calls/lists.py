@@ -105,7 +105,7 @@ class Lists:
             return running
         missing = sum(not self._set.matching(named) for named in listed.calls)
         if list_id in self._known.get(switch, ()):
-            return Done(missing=missing, freed=0)
+            return Done(True, missing=missing, freed=0)
         pending = self._pending.get(switch)
         if (
             pending is None
@@ -119,10 +119,10 @@ class Lists:
         if len(pending.received) < pending.parts:
             if sum(map(len, pending.received.values())) > self._most:
                 del self._pending[switch]
-            return Done(missing=missing)
+            return Done(True, missing=missing)
         del self._pending[switch]
         if not pending.confirm_empty and not any(pending.received.values()):
-            return Done(missing=0, freed=0)
+            return Done(True, missing=0, freed=0)
         job = _Job((switch, list_id), missing, Later())
         return self._begin(job, self._compare(job, pending, listed.levels), now)
 
@@ -133,7 +133,7 @@ class Lists:
             return running
         last = self._switched.get(switch)
         if last is not None and now - last < REPEAT_SECONDS:
-            return Done(freed=0)
+            return Done(True, freed=0)
         self._switched[switch] = now
         self._set.note(f"switched:{switch}", now)
         self._set.note(f"freeing:{switch}", now)
@@ -147,7 +147,7 @@ class Lists:
             job, steps = self._jobs[0]
             if next(steps, self) is self:
                 self._jobs.popleft()
-                job.later.finish(Done(missing=job.missing, freed=job.freed))
+                job.later.finish(Done(True, missing=job.missing, freed=job.freed))
         return bool(self._jobs)
 
     def _running(self, switch: str, list_id: str) -> Later | None:

@@ -192,21 +192,21 @@ class Calls:
                 held = True
                 self._advance(leg, ask, lease, now)
         if held:
-            return Done()
+            return Done(True)
         if legs:
             overcommit = False
             for leg in legs:
                 leg.lease = lease or leg.lease
                 overcommit |= self.revive(leg, ask.switch, ask.levels(leg), now)
-            return Done(overcommit=overcommit)
+            return Done(True, overcommit=overcommit)
         if ask.identify is None or self._stops.forbid(ask.named):
-            return Done(unknown=True)
+            return Done(True, unknown=True)
         levels = ask.identify()
         if levels is None or self._no_room() is not None:
-            return Done(unknown=True)
+            return Done(True, unknown=True)
         key = leg_key(ask.named.direction or Direction.ORIGINATION, ask.named.leg_id)
         leg = self._enter_new(ask.named.call, key, ask.switch, levels, now, State.ACTIVE, None, None, lease)
-        return Done(overcommit=self._over(levels, leg.leg[0] == "o"))
+        return Done(True, overcommit=self._over(levels, leg.leg[0] == "o"))
 
     def _advance(self, leg: Leg, ask: Progress, lease: float | None, now: float) -> None:
         """Make a held leg active; only an update extends one that is."""
@@ -229,7 +229,7 @@ class Calls:
             freed += leg.state is not State.LAPSED
             self._drop(leg)
         self._stops.add(ask.named, now)
-        return Done(unknown=not legs, freed=freed)
+        return Done(True, unknown=not legs, freed=freed)
 
     # ---- what time brings
 

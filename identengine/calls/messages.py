@@ -91,7 +91,7 @@ class Refused(msgspec.Struct, frozen=True):
 class Done(msgspec.Struct, frozen=True, omit_defaults=True):
     """The result of what is not a decision (interfaces.md 3, "Result of the life-cycle methods")."""
 
-    ok: Literal[True] = True
+    ok: Literal[True]
     unknown: bool = False
     overcommit: bool = False
     missing: int | None = None

@@ -100,9 +100,12 @@ class Place(NamedTuple):
         from identengine.vault import Vault
 
         path = self.key_path()
-        if path is None:
-            return Vault.from_text(self.key_text() or "")
-        return Vault.from_file(path, create=create)
+        if path is not None:
+            return Vault.from_file(path, create=create)
+        if keys := os.environ.get("IDENTENGINE_KEY"):
+            return Vault.from_text(keys, "$IDENTENGINE_KEY")
+        assert self.config is not None  # noqa: S101 - what is in no file nor the environment is there
+        return self.config.store.vault()
 
     def vault_to_write(self) -> Vault:
         """Return the keys, and make a key file where there is none and no password was kept yet.
@@ -123,26 +126,18 @@ class Place(NamedTuple):
         path = self.key_path()
         return None if path is not None and not path.exists() else self.vault()
 
-    def key_text(self) -> str | None:
-        """Return the keys themselves, where the environment or the config hold them."""
-        if self.key_file is not None:
-            return None
-        if keys := os.environ.get("IDENTENGINE_KEY"):
-            return keys
-        if os.environ.get("IDENTENGINE_KEY_FILE") or self.config is None or self.config.store.key is None:
-            return None
-        return self.config.store.key.reveal()
-
     def key_path(self) -> Path | None:
-        """Return the key file to use; None where :meth:`key_text` has the keys."""
+        """Return the key file to use; None where the environment or the config hold the keys themselves."""
         from identengine.vault import default_key_file
 
         if self.key_file is not None:
             return self.key_file
-        if self.key_text() is not None:
+        if os.environ.get("IDENTENGINE_KEY"):
             return None
         if path := os.environ.get("IDENTENGINE_KEY_FILE"):
             return Path(path)
+        if self.config is not None and self.config.store.key is not None:
+            return None
         if self.config is not None and self.config.store.key_file is not None:
             return self.config.store.key_file
         return default_key_file(self.store)

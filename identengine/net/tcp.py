@@ -258,7 +258,7 @@ class _Connection(asyncio.BufferedProtocol):
         if messages or error is not None:
             loop = asyncio.get_running_loop()
             self._since = loop.time()
-            answers, broken = self._listener.responder.stream(messages, self._peer, error)
+            answers, broken = self._listener.responder.stream(messages, self._peer, self._answer_late, error)
             if answers:
                 self._transport.write(answers)
             if broken:
@@ -272,6 +272,11 @@ class _Connection(asyncio.BufferedProtocol):
             self._end()
         elif not self._unread:  # the answers may have been too many just now
             self._transport.resume_reading()
+
+    def _answer_late(self, answer: bytes) -> None:
+        """Write an answer that took its time, if there is anybody to read it still."""
+        if not self._transport.is_closing() and not self._ending:
+            self._transport.write(answer)
 
     def find_peer(self) -> None:
         """Look the peer up again, since the switches have changed."""

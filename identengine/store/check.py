@@ -146,7 +146,10 @@ def in_words(error: lmdb.Error, data: Path) -> str:
             "system's log, make room, and try again"
         )
     if error.code == errno.EROFS:
-        return "it stands on a read-only file system. Nothing was changed"
+        return (
+            "it stands on a read-only file system, and would be written (showing a password too is noted in the "
+            "audit log). Nothing was changed"
+        )
     if isinstance(error, lmdb.ReadonlyError) or error.code in (errno.EACCES, errno.EPERM):
         return (
             f"permission denied. Nothing was changed; {data} and its lock file have to be readable and "

@@ -245,6 +245,14 @@ def data_file(path: Path) -> Path:
     return path if path.is_file() else path / DATA
 
 
+def require(path: Path) -> None:
+    """Raise StoreError where there is no store at ``path``; it is not opened, and nothing is made."""
+    try:
+        data_file(path).stat()
+    except OSError as error:
+        raise StoreError(_no_store(path, error)) from error
+
+
 def close_file(file: StoreFile) -> None:
     """Give back what :func:`open_file` gave; the last one closes the file."""
     with _files_lock:

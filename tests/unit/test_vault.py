@@ -131,6 +131,12 @@ def test_a_missing_key_file_is_named_with_what_makes_one(tmp_path: Path) -> None
     assert len(Vault.from_file(path).key_ids) == 1
 
 
+@pytest.mark.parametrize("create", [False, True])
+def test_a_path_that_cannot_be_looked_at_is_said(tmp_path: Path, create: bool) -> None:
+    with pytest.raises(KeyFileError, match="cannot be read: File name too long"):
+        Vault.from_file(tmp_path / ("x" * 300), create=create)
+
+
 def test_two_vaults_joined_know_the_keys_of_both(tmp_path: Path) -> None:
     own, other = Vault.from_file(tmp_path / "key", create=True), Vault.from_text(KEY)
     joined = own.joined(other)
