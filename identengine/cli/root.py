@@ -29,7 +29,9 @@ class _Root(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:  # Any: typer does not name the type that it hands over
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # what cannot be written is said here, not when Python ends
+            return result
         except BrokenPipeError:
             raise  # the reader has seen enough; typer ends quietly
         except (IdentengineError, OSError) as error:
@@ -109,10 +111,10 @@ def _ready_process() -> None:
 
 
 def _flush() -> None:
-    """Write out what is left; a reader that went away is no reason to complain when Python ends."""
+    """Write out what is left; what cannot be written was told, and is no reason to complain when Python ends."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
