@@ -31,7 +31,6 @@ class _Root(TyperGroup):
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()  # what cannot be written is said here, not when Python ends
-            return result
         except BrokenPipeError:
             raise  # the reader has seen enough; typer ends quietly
         except (IdentengineError, OSError) as error:
@@ -43,6 +42,7 @@ class _Root(TyperGroup):
                 IdentengineError(f"what was given is not UTF-8: {error}"), as_json=bool(ctx.meta.get(JSON_WANTED))
             )
             raise typer.Exit(1) from error
+        return result
 
 
 app = typer.Typer(
