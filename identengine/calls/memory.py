@@ -199,7 +199,7 @@ class Calls:
                 leg.lease = lease or leg.lease
                 overcommit |= self.revive(leg, ask.switch, ask.levels(leg), now)
             return Done(True, overcommit=overcommit)
-        if ask.identify is None or self._stops.forbid(ask.named):
+        if ask.identify is None or self._stops.forbid(ask.named, now):
             return Done(True, unknown=True)
         levels = ask.identify()
         if levels is None or self._no_room() is not None:

@@ -15,7 +15,7 @@ Pattern: TypeAlias = tuple[Direction | None, str | None]
 Row: TypeAlias = tuple[float, list[tuple[str, Direction | None, str | None]]]
 """What was stopped together: until when it counts, and the calls with what was named of each."""
 
-_WHOLE: frozenset[Pattern] = frozenset({(None, None)})
+_WHOLE: Pattern = (None, None)
 
 
 class Stops:
@@ -23,7 +23,8 @@ class Stops:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._calls: dict[str, tuple[float, set[Pattern] | frozenset[Pattern]]] = {}
+        self._calls: dict[str, float | dict[Pattern, float]] = {}
+        """Until when what was named of a call stays stopped; a call that was named whole has the time alone."""
         self._rows: deque[tuple[int, float, tuple[str, ...]]] = deque()
         self._serial = 0
         self._until = 0.0
@@ -57,10 +58,14 @@ class Stops:
         self._serial = serial
         self._rows.append((serial, until, tuple(call for call, _, _ in stopped)))
 
-    def forbid(self, named: Named) -> bool:
+    def forbid(self, named: Named, now: float) -> bool:
         """Whether a message of these legs comes too late."""
         stopped = self._calls.get(named.call)
-        return stopped is not None and (stopped[1] is _WHOLE or any(_meet(each, named) for each in stopped[1]))
+        if stopped is None:
+            return False
+        if isinstance(stopped, float):
+            return stopped > now
+        return any(until > now and _meet(pattern, named) for pattern, until in stopped.items())
 
     def forget(self, now: float, most: int) -> list[int]:
         """Drop rows whose time is over, and the oldest where there are too many; returns their serials, ``most``."""
@@ -69,21 +74,31 @@ class Stops:
             serial, until, calls = self._rows.popleft()
             gone.append(serial)
             for call in calls:
-                there = self._calls.get(call)
-                if there is not None and there[0] <= until:  # it was not stopped again since
-                    del self._calls[call]
+                self._drop(call, until)
         return gone
 
+    def _drop(self, call: str, until: float) -> None:
+        """Drop what was stopped till then; not what was stopped again since."""
+        stopped = self._calls.get(call)
+        if isinstance(stopped, dict):
+            for pattern in [pattern for pattern, end in stopped.items() if end <= until]:
+                del stopped[pattern]
+            if not stopped:
+                del self._calls[call]
+        elif stopped is not None and stopped <= until:
+            del self._calls[call]
+
     def _note(self, call: str, pattern: Pattern, until: float) -> None:
-        there = self._calls.get(call)
-        if pattern == (None, None):
-            self._calls[call] = (until, _WHOLE)
-        elif there is None:
-            self._calls[call] = (until, {pattern})
+        if pattern == _WHOLE:
+            self._calls[call] = until  # later than all that was stopped of it before
+            return
+        stopped = self._calls.get(call)
+        if isinstance(stopped, dict):
+            stopped[pattern] = until
+        elif stopped is None:
+            self._calls[call] = {pattern: until}
         else:
-            patterns = there[1] if isinstance(there[1], set) else set(there[1])
-            patterns.add(pattern)
-            self._calls[call] = (until, patterns)
+            self._calls[call] = {_WHOLE: stopped, pattern: until}
 
 
 def _meet(pattern: Pattern, named: Named) -> bool:
