@@ -93,7 +93,7 @@ class _Decider:
         self._engine = Engine(
             config.reasons, None, self._calls, lease=calls.reserved, require_call_id=calls.require_call_id
         )
-        self._responder = Responder(self._engine, lambda: time.monotonic() - self._began, clock, self._on_reject)
+        self._responder = Responder(self._engine, lambda: time.monotonic() - self._began, self._on_reject, clock)
         self._take_up = TakeUp(self._engine, config.store, config.identify)
         self._room = Room(config.limits)
         self._udp: list[UdpListener] = []

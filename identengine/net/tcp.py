@@ -258,7 +258,7 @@ class _Connection(asyncio.BufferedProtocol):
         if messages or error is not None:
             loop = asyncio.get_running_loop()
             self._since = loop.time()
-            answers, broken = self._listener.responder.stream(messages, self._peer, self._answer_late, error)
+            answers, broken = self._listener.responder.stream(messages, self._peer, error, self._answer_late)
             if answers:
                 self._transport.write(answers)
             if broken:

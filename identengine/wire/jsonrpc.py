@@ -48,7 +48,7 @@ class Peer(msgspec.Struct, frozen=True):
 
     name: str
     options: IdentifyOptions
-    asker: Asker
+    asker: Asker = Asker("", "")
     """Its name and the scope of its call ids."""
 
 
@@ -226,6 +226,10 @@ _NO_EXPLANATION: dict[str, int] = {
 _NOT_PARSABLE = _error(b"", PARSE_ERROR, "not parsable as JSON in UTF-8")
 
 
+def _nobody(*_: object) -> None:
+    """Take an answer that nobody waits for."""
+
+
 class Responder:
     """Answers messages with what the engine decides.
 
@@ -237,8 +241,8 @@ class Responder:
         self,
         engine: Engine,
         uptime: Callable[[], float],
-        clock: Callable[[], float],
         on_reject: Callable[[Peer, Request, Decision], None],
+        clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._engine = engine
         self._uptime = uptime
@@ -246,7 +250,7 @@ class Responder:
         self._on_reject = on_reject
 
     def datagrams(
-        self, received: Sequence[tuple[bytes, Peer]], late: Callable[[int, list[bytes]], None]
+        self, received: Sequence[tuple[bytes, Peer]], late: Callable[[int, list[bytes]], None] = _nobody
     ) -> list[list[bytes]]:
         """Return for each datagram the datagrams that answer it, none larger than :data:`DATAGRAM` bytes.
 
@@ -262,7 +266,11 @@ class Responder:
         return [_datagrams(message, decided) for message in messages]
 
     def stream(
-        self, messages: Sequence[bytes], peer: Peer, late: Callable[[bytes], None], broken: str | None = None
+        self,
+        messages: Sequence[bytes],
+        peer: Peer,
+        broken: str | None = None,
+        late: Callable[[bytes], None] = _nobody,
     ) -> tuple[bytes, bool]:
         """Return the answers to messages of one connection, a line each, and whether it must be closed.
 

@@ -36,7 +36,7 @@ def test_a_decision(ask: Callable[[bytes], Any], method: str) -> None:
     assert answer["id"] == "id-1"
     assert answer["result"]["account_id"] == 1
     assert answer["result"]["version"] == 1
-    assert answer["result"].get("unreserved") == (True if method == "authorize" else None)
+    assert answer["result"].get("unreserved") == (True if method == "authorize" else None)  # there is no call id
 
 
 def test_a_reject(ask: Callable[[bytes], Any]) -> None:

@@ -194,12 +194,12 @@ class Model:
                 else:
                     leg.state, leg.due = ACTIVE, now + leg.lease
         freed = 0
-        for key, leg in list(self.legs.items()):
-            if leg.switch != switch or leg.state != ACTIVE or key in seen:
+        for place, leg in list(self.legs.items()):
+            if leg.switch != switch or leg.state != ACTIVE or place in seen:
                 continue
             if leg.missed is None:
                 leg.missed = list_id
             elif leg.missed != list_id and now - leg.since > self.settings.grace:
-                del self.legs[key]
+                del self.legs[place]
                 freed += 1
         return missing, freed
