@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -87,14 +88,18 @@ class _Ping(msgspec.Struct):
 
 
 def data_folder() -> Path:
-    """Return the folder with the demo's book and requests; DemoError says where to get it."""
-    folder = Path(__file__).resolve().parent.parent / "data"
-    if not (folder / "requests.jsonl").is_file():
-        raise DemoError(
-            f"the demo's book is not there ({folder}); it comes with the source:"
-            " clone the repository and run `python -m identengine demo` in it"
-        )
-    return folder
+    """Return the folder with the demo's book and requests: the source's, or the one installed with the package.
+
+    Raises DemoError, saying where to get it.
+    """
+    source = Path(__file__).resolve().parent.parent / "data"
+    for folder in (source, Path(sysconfig.get_path("data")) / "share" / "identengine"):
+        if (folder / "requests.jsonl").is_file():
+            return folder
+    raise DemoError(
+        f"the demo's book is not there ({source}); it comes with the source:"
+        " clone the repository and run `python -m identengine demo` in it"
+    )
 
 
 def samples() -> list[Sample]:
