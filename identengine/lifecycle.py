@@ -1,4 +1,4 @@
-"""What a switch says of its calls after it asked: read, checked, and put as the set of calls takes it (engine.md 5).
+"""What a switch says of its calls after it asked: read, checked, put as the set of calls takes it (engine.md 5).
 
 Wrong use is no reject: it comes back as :class:`Wrong`, which an interface tells in its own way (-32602).
 """

@@ -131,7 +131,7 @@ class Journal:
                 txn.put(b"beat", _encode(_Beat(FORMAT, self._boot, now, time.time())), db=self._meta)
 
     def read(self, now: float) -> tuple[list[Leg], list[tuple[int, Row]], dict[str, Note]]:
-        """Return what was kept: legs, rows of stops by ascending serial, notes; times by the clock of this boot."""
+        """Return what was kept: legs, rows of stops by ascending serial, notes; times by this boot's clock."""
         try:
             kept = self._read()
         except (lmdb.Error, msgspec.MsgspecError, struct.error, ValueError) as error:
@@ -139,7 +139,7 @@ class Journal:
             return [], [], {}
         legs, stops, notes, beat = kept
         if beat is not None and beat.boot != self._boot:
-            # The clock began anew: what was left of each lease is left now, less the time that the machine was off.
+            # The clock began anew: what was left of each lease is left now, less how long the machine was off.
             shift = now - beat.now - max(0.0, time.time() - beat.wall)
             for leg in legs:
                 leg.since, leg.due = leg.since + shift, leg.due + shift

@@ -10,7 +10,7 @@ import msgspec
 from identengine.model import Decision, Direction
 
 LONGEST_ID = 256
-"""Of a call or leg id, in characters; of a longer one the beginning and a hash are kept, so that room is bounded."""
+"""Of a call or leg id, in characters; of a longer one the beginning and a hash are kept: room is bounded."""
 
 
 class State(IntEnum):

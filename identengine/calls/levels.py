@@ -12,7 +12,7 @@ _PLACE = {Direction.ORIGINATION: 0, Direction.TERMINATION: 1}
 
 
 def client_counters(client_id: int, direction: Direction) -> tuple[int, int]:
-    """Return the numbers of a client's counters that such a leg is in: that of the direction, and both together."""
+    """Return the numbers of a client's counters that such a leg is in: of the direction, and of both."""
     return client_id << 2 | _PLACE[direction], client_id << 2 | _TOTAL
 
 
@@ -25,7 +25,7 @@ class Limit(msgspec.Struct, frozen=True, gc=False):
 
 
 def limits_of(client: Client, direction: Direction, reason: Reason) -> tuple[Limit, ...]:
-    """Return the limits of one client for legs of a direction: that of the direction, and that of both together."""
+    """Return the limits of one client for legs of a direction: of the direction, and of both together."""
     own, total = client_counters(client.id, direction)
     capacity = client.orig_capacity if direction is Direction.ORIGINATION else client.term_capacity
     return tuple(

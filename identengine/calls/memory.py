@@ -15,7 +15,7 @@ from identengine.calls.buckets import Buckets
 from identengine.calls.legs import Leg, State, leg_key
 from identengine.calls.levels import Levels
 from identengine.calls.lists import Lists, Note
-from identengine.calls.messages import Admit, Answer, Done, Later, Listed, Message, Named, Progress, Refused, Stop
+from identengine.calls.messages import Admit, Answer, Done, Listed, Message, Named, Progress, Refused, Stop
 from identengine.calls.slots import Slots
 from identengine.calls.stops import Row, Stops
 from identengine.calls.wheel import Wheel
@@ -435,7 +435,7 @@ class Calls:
             _add(self._clients, client << 2 | 2, by)
 
     def _refusal(self, levels: Levels, origination: bool, now: float) -> Reason | None:
-        """Return why there is no room for one more leg: calls a second first, then the full level nearest (5.2)."""
+        """Return why there is no room for one more: calls a second, then the full level nearest (5.9, 5.2)."""
         if origination:
             if levels.cps is not None and self._account_buckets.empty(levels.account_id, levels.cps, now):
                 return Reason.CPS_EXCEEDED

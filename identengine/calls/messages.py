@@ -1,8 +1,8 @@
 """What is asked of the set of calls and what it answers: the whole interface between the engine and a backend.
 
 A backend is a :class:`Backend`: it is given a batch and answers it as if one by one in the order in which it came
-(engine.md 5.3); before it returns, what the batch changed outlives the process. What only the engine knows – whose
-call it is, where it counts – is asked back through the callables of a message, and only where it is needed.
+(engine.md 5.3); before it returns, what the batch changed outlives the process. What only the engine knows - whose
+call it is, where it counts - is asked back through the callables of a message, and only where it is needed.
 """
 
 from __future__ import annotations
@@ -131,4 +131,4 @@ class Backend(Protocol):
         """Answer a batch; ``now`` is the time of the set's clock in seconds."""
 
     def work(self, now: float) -> bool:
-        """Do one short step of what is due: lapses, lists, switches; returns whether more is left to do at once."""
+        """Do one short step of what is due: lapses, lists, switches; returns whether more is left."""

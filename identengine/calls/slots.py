@@ -1,8 +1,8 @@
 """Places of legs: a number for each, used again when it is free (engine.md 5.8).
 
-There are two spaces. A reserved leg is kept with the answer that its retransmission gets, and is large; all others
-are small. Were they mixed, the pages of the mirror that large ones had filled would stay half empty. The numbers of
-large ones are negative.
+There are two spaces. A reserved leg is kept with the answer that its retransmission gets, and is large; all
+others are small. Were they mixed, the pages of the mirror that large ones had filled would stay half empty. The
+numbers of large ones are negative.
 """
 
 from __future__ import annotations

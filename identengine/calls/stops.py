@@ -68,7 +68,7 @@ class Stops:
         return any(until > now and _meet(pattern, named) for pattern, until in stopped.items())
 
     def forget(self, now: float, most: int) -> list[int]:
-        """Drop rows whose time is over, and the oldest where there are too many; returns their serials, ``most``."""
+        """Drop rows whose time is over, and the oldest of too many; returns their serials, ``most`` of them."""
         gone: list[int] = []
         while self._rows and len(gone) < most and (self._rows[0][1] <= now or len(self._calls) > self._most):
             serial, until, calls = self._rows.popleft()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Wheel:
-    """Slots by the second in which they are due; one that is renewed leaves its old second, so each is there once."""
+    """Slots by the second in which they are due; one that is renewed leaves its old second: each is there once."""
 
     def __init__(self) -> None:
         self._seconds: dict[int, set[int]] = {}

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from identengine.addresses import parse_address
 from identengine.config import Switch
-from identengine.options import IdentifyOptions
 from identengine.lifecycle import Asker
+from identengine.options import IdentifyOptions
 from identengine.wire.jsonrpc import Peer
 
 _REMEMBERED = 65536

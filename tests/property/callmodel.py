@@ -1,4 +1,4 @@
-"""The rules of engine.md 5 read slowly: a dict of legs, counted anew each time. What the set of calls is held to."""
+"""The rules of engine.md 5 read slowly: a dict of legs, counted anew each time."""
 
 from __future__ import annotations
 

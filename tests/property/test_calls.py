@@ -30,7 +30,7 @@ from identengine.calls.messages import (
 from identengine.model import Client, Decision, Direction
 from identengine.reasons import Reason
 
-O, T = Direction.ORIGINATION, Direction.TERMINATION
+ORIG, TERM = Direction.ORIGINATION, Direction.TERMINATION
 RESELLER = Client(id=9, name="reseller", capacity=4, term_capacity=2)
 CLIENTS = {
     1: Client(id=1, name="one", parent_id=9, orig_capacity=2, capacity=3),
@@ -46,17 +46,17 @@ def levels_of(account: int, direction: Direction) -> Levels:
     own = limits_of(CLIENTS[client], direction, Reason.CLIENT_CAPACITY)
     above = limits_of(RESELLER, direction, Reason.RESELLER_CAPACITY) if CLIENTS[client].parent_id else ()
     ids = (client, 9) if CLIENTS[client].parent_id else (client,)
-    orig = direction is O
+    orig = direction is ORIG
     levels = ClientLevels(ids, (*own, *above), CLIENTS[client].orig_cps if orig else None)
     return Levels(account, capacity, cps if orig else None, levels)
 
 
 CALLS = st.sampled_from(["sc\0a", "sc\0b", "sc\0c"])
 LEG_IDS = st.sampled_from([None, None, "1", "2"])
-WAYS = st.sampled_from([O, O, T])
+WAYS = st.sampled_from([ORIG, ORIG, TERM])
 SWITCHES = st.sampled_from(["s1", "s2"])
 ASKED = st.sampled_from(sorted(ACCOUNTS))
-NAMED = st.builds(Named, CALLS, st.sampled_from([None, O, T]), LEG_IDS)
+NAMED = st.builds(Named, CALLS, st.sampled_from([None, ORIG, TERM]), LEG_IDS)
 SPOKEN: st.SearchStrategy[tuple[Any, ...]] = st.one_of(
     st.tuples(
         st.just("admit"),
@@ -127,7 +127,7 @@ class CallsMachine(RuleBasedStateMachine):
         kind = each[0]
         if kind == "admit":
             _, call, way, leg_id, switch, account, content = each
-            leg = ("o" if way is O else "t") + (leg_id or "")
+            leg = ("o" if way is ORIG else "t") + (leg_id or "")
             outcome = model.admit(
                 call, leg, switch, b"%d" % content + b"%d" % account, levels_of(account, way), number, now
             )
@@ -135,7 +135,7 @@ class CallsMachine(RuleBasedStateMachine):
             return outcome
         if kind in ("start", "update"):
             _, named, switch, interval, account = each
-            levels = levels_of(account, named.direction or O) if account else None
+            levels = levels_of(account, named.direction or ORIG) if account else None
             return model.progress(kind, named, switch, interval, levels, now)
         if kind == "stop":
             return model.stop(each[1], now)
@@ -193,13 +193,13 @@ def message_of(each: tuple[Any, ...], number: int) -> Message:
     if kind == "admit":
         _, call, way, leg_id, switch, account, content = each
         decision = Decision(accepted=True, account_id=account, version=number)
-        leg = ("o" if way is O else "t") + (leg_id or "")
+        leg = ("o" if way is ORIG else "t") + (leg_id or "")
         return Admit(
             call, leg, switch, b"%d" % content + b"%d" % account, lambda: (decision, levels_of(account, way))
         )
     if kind in ("start", "update"):
         _, named, switch, interval, account = each
-        identify = None if account is None else lambda: levels_of(account, named.direction or O)
+        identify = None if account is None else lambda: levels_of(account, named.direction or ORIG)
         return Progress(
             kind, named, switch, interval, identify, lambda leg: levels_of(leg.account_id, leg.direction)
         )
