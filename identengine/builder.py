@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable, Iterator
 from typing import Any, Literal, TypeVar
 
 from identengine.addresses import Network, format_network, parse_address, parse_network
-from identengine.calls.levels import ClientLevels, Limit, limits_of
+from identengine.calls.levels import ClientLevels, Limit, client_counters, limits_of
 from identengine.dids import Packed, pack
 from identengine.errors import StoreError
 from identengine.index import (
@@ -234,10 +234,11 @@ def _owner(client: Client, reseller: Owner | None) -> Owner:
 def _levels(client: Client, reseller: Owner | None, direction: Direction) -> ClientLevels:
     """Return where legs of a client's accounts count: on it and on all above it (engine.md 5.2)."""
     above = reseller.levels[direction] if reseller else ClientLevels(())
+    counters = client_counters(client.id, direction)
     orig = direction is Direction.ORIGINATION
     own = limits_of(client, direction, Reason.CLIENT_CAPACITY)
     inherited = (Limit(limit.counter, limit.most, Reason.RESELLER_CAPACITY) for limit in above.limits)
-    return ClientLevels((client.id, *above.clients), (*own, *inherited), client.orig_cps if orig else None)
+    return ClientLevels((*counters, *above.counters), (*own, *inherited), client.orig_cps if orig else None)
 
 
 _NOBODY = Owner(Client(id=0, name=""), False, None, None, None, {})

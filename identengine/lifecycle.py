@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from identengine.calls.legs import Leg, call_key, shortened
-from identengine.calls.levels import ClientLevels, Levels, Limit, limits_of
+from identengine.calls.levels import ClientLevels, Levels, Limit, clients_of, limits_of
 from identengine.calls.messages import Listed, Named, Progress, Stop
 from identengine.index import Bearer, Book
 from identengine.model import CallList, CallRequest, Direction
@@ -54,15 +54,15 @@ def levels_then(leg: Leg, book: Book | None) -> Levels:
     """Return the levels at which a leg was taken, with the limits as they are now (engine.md 5.2)."""
     direction = leg.direction
     bearer = book.bearers.get(leg.account_id) if book else None
-    if bearer is not None and bearer.owner.levels[direction].clients == leg.clients:
+    if bearer is not None and bearer.owner.levels[direction].counters == leg.counters:
         return levels_of(bearer, direction)
     limits: list[Limit] = []
-    for place, client_id in enumerate(leg.clients):
+    for place, client_id in enumerate(clients_of(leg.counters)):
         owner = book.owners.get(client_id) if book else None
         if owner is not None:
             reason = Reason.RESELLER_CAPACITY if place else Reason.CLIENT_CAPACITY
             limits += limits_of(owner.client, direction, reason)
-    client = ClientLevels(leg.clients, tuple(limits))
+    client = ClientLevels(leg.counters, tuple(limits))
     return (
         msgspec.structs.replace(levels_of(bearer, direction), client=client)
         if bearer

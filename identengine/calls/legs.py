@@ -34,8 +34,8 @@ class Leg(msgspec.Struct, gc=False, array_like=True):
     """Name of the switch that last authorized, started, updated or listed it (engine.md 5.6)."""
     state: State
     account_id: int
-    clients: tuple[int, ...]
-    """Whom it was counted on when it was taken: the account's client, and the resellers above."""
+    counters: tuple[int, ...]
+    """Those of clients that it was counted in when it was taken (:mod:`identengine.calls.levels`)."""
     since: float
     """When it was taken."""
     due: float

@@ -16,6 +16,11 @@ def client_counters(client_id: int, direction: Direction) -> tuple[int, int]:
     return client_id << 2 | _PLACE[direction], client_id << 2 | _TOTAL
 
 
+def clients_of(counters: tuple[int, ...]) -> list[int]:
+    """Return the clients whose counters these are, the account's own first."""
+    return [counter >> 2 for counter in counters[::2]]
+
+
 class Limit(msgspec.Struct, frozen=True, gc=False):
     """What one counter of a client may reach, and the reason of the reject when it has."""
 
@@ -38,8 +43,8 @@ def limits_of(client: Client, direction: Direction, reason: Reason) -> tuple[Lim
 class ClientLevels(msgspec.Struct, frozen=True, gc=False):
     """A client and the resellers above it, as an account's legs in one direction count on them."""
 
-    clients: tuple[int, ...]
-    """Ids, the account's own client first."""
+    counters: tuple[int, ...]
+    """Of the account's own client, then of those above: of the direction, and of both together, each."""
     limits: tuple[Limit, ...] = ()
     """Of those that have any: nearest the account first, the direction before the total."""
     cps: float | None = None

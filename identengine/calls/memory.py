@@ -127,9 +127,10 @@ class Calls:
         return answers
 
     def _admit(self, ask: Admit, now: float) -> Answer:
-        if ask.call is None:
+        call = ask.call
+        if call is None:
             return self._pass(ask, now)
-        old = self._leg(ask.call, ask.leg)
+        old = self._leg(call, ask.leg) if call in self._calls else None
         if old is not None:
             if old.state is State.ACTIVE:
                 return Refused(Reason.INVALID_REQUEST)
@@ -147,9 +148,26 @@ class Calls:
             return Refused(refusal, decision)
         if old is not None:
             self._drop(old)
-        if origination:
+        if levels.cps is not None or levels.client.cps is not None:
             self._take_tokens(levels, now)
-        self._enter_new(ask.call, ask.leg, ask.switch, levels, now, State.RESERVED, ask.content, decision)
+        due = now + self.settings.reserved
+        self._enter_new(
+            Leg(
+                0,
+                call,
+                ask.leg,
+                ask.switch,
+                State.RESERVED,
+                levels.account_id,
+                levels.client.counters,
+                now,
+                due,
+                self.settings.active,
+                None,
+                ask.content,
+                decision,
+            )
+        )
         return decision
 
     def _pass(self, ask: Admit, now: float) -> Answer:
@@ -161,25 +179,25 @@ class Calls:
         refusal = self._refusal(levels, origination, now)
         if refusal is not None:
             return Refused(refusal, decision)
-        if origination:
+        if levels.cps is not None or levels.client.cps is not None:
             self._take_tokens(levels, now)
         return decision
 
     def _decide_anew(self, leg: Leg, ask: Admit, decision: Decision, levels: Levels, now: float) -> Answer:
         """Decide other content under the key of a reserved leg, as if its slot were free (engine.md 5.3)."""
-        self._count(leg, -1)
+        self._discount(leg)
         origination = leg.leg[0] == "o"
         refusal = self._refusal(levels, origination, now)
         if refusal is not None:
-            self._count(leg, 1)
+            self._count(leg)
             return Refused(refusal, decision)
-        if origination:
+        if levels.cps is not None or levels.client.cps is not None:
             self._take_tokens(levels, now)
-        leg.account_id, leg.clients = levels.account_id, levels.client.clients
+        leg.account_id, leg.counters = levels.account_id, levels.client.counters
         leg.content, leg.switch = ask.content, ask.switch
         # It renews no lease, so what is left of it is what the answer says.
         leg.answer = msgspec.structs.replace(decision, lease=max(1, int(leg.due - now)))
-        self._count(leg, 1)
+        self._count(leg)
         self._changes.legs[leg.slot] = leg
         return leg.answer
 
@@ -205,8 +223,23 @@ class Calls:
         if levels is None or self._no_room() is not None:
             return Done(True, unknown=True)
         key = leg_key(ask.named.direction or Direction.ORIGINATION, ask.named.leg_id)
-        leg = self._enter_new(ask.named.call, key, ask.switch, levels, now, State.ACTIVE, None, None, lease)
-        return Done(True, overcommit=self._over(levels, leg.leg[0] == "o"))
+        lease = lease or self.settings.active
+        counters = levels.client.counters
+        self._enter_new(
+            Leg(
+                0,
+                ask.named.call,
+                key,
+                ask.switch,
+                State.ACTIVE,
+                levels.account_id,
+                counters,
+                now,
+                now + lease,
+                lease,
+            )
+        )
+        return Done(True, overcommit=self._over(levels, key[0] == "o"))
 
     def _advance(self, leg: Leg, ask: Progress, lease: float | None, now: float) -> None:
         """Make a held leg active; only an update extends one that is."""
@@ -229,7 +262,7 @@ class Calls:
             freed += leg.state is not State.LAPSED
             self._drop(leg)
         self._stops.add(ask.named, now)
-        return Done(True, unknown=not legs, freed=freed)
+        return _FREED_ONE if freed == 1 else Done(True, unknown=not legs, freed=freed)
 
     # ---- what time brings
 
@@ -254,7 +287,7 @@ class Calls:
                 self._drop(leg)
                 continue
             self._leases.remove(slot, leg.due)
-            self._count(leg, -1)
+            self._discount(leg)
             if leg.state is State.RESERVED:
                 self._shrink(leg)
             leg.state, leg.due = State.LAPSED, now + REMEMBERED
@@ -286,6 +319,8 @@ class Calls:
         if there is None:
             return []
         direction, leg_id = named.direction, named.leg_id
+        if direction is None and leg_id is None and isinstance(there, Leg):
+            return [there]
         if direction is not None and leg_id is not None:
             leg = self._leg(named.call, leg_key(direction, leg_id))
             return [] if leg is None else [leg]
@@ -315,7 +350,7 @@ class Calls:
         self.lapsed -= 1
         leg.state, leg.due, leg.switch, leg.missed = State.ACTIVE, now + leg.lease, switch, None
         self._leases.add(leg.slot, leg.due)
-        self._count(leg, 1)
+        self._count(leg)
         self._changes.legs[leg.slot] = leg
         return self._over(levels, leg.leg[0] == "o")
 
@@ -343,39 +378,16 @@ class Calls:
             leg.switch = switch
             self._changes.legs[leg.slot] = leg
 
-    def _enter_new(
-        self,
-        call: str,
-        key: str,
-        switch: str,
-        levels: Levels,
-        now: float,
-        state: State,
-        content: bytes | None,
-        answer: Decision | None,
-        lease: float | None = None,
-    ) -> Leg:
-        lease = lease or self.settings.active
-        due = now + (lease if state is State.ACTIVE else self.settings.reserved)
-        leg = Leg(
-            0,
-            call,
-            key,
-            switch,
-            state,
-            levels.account_id,
-            levels.client.clients,
-            now,
-            due,
-            lease,
-            None,
-            content,
-            answer,
-        )
-        slot = leg.slot = self._slots.add(leg, large=state is State.RESERVED)
-        self._enter(leg)
+    def _enter_new(self, leg: Leg) -> None:
+        """Give a leg that is held a slot, and count it."""
+        slot = leg.slot = self._slots.add(leg, large=leg.state is State.RESERVED)
         self._changes.legs[slot] = leg
-        return leg
+        if leg.call in self._calls:
+            self._enter(leg)
+            return
+        self._calls[leg.call] = leg
+        self._leases.add(slot, leg.due)
+        self._count(leg)
 
     def _enter(self, leg: Leg) -> None:
         """Put a leg that has its slot where it is looked for, counted and lapses."""
@@ -391,7 +403,7 @@ class Calls:
             self._memories.add(leg.slot, leg.due)
         else:
             self._leases.add(leg.slot, leg.due)
-            self._count(leg, 1)
+            self._count(leg)
 
     def _renew(self, leg: Leg, due: float) -> None:
         self._leases.remove(leg.slot, leg.due)
@@ -405,7 +417,7 @@ class Calls:
             self.lapsed -= 1
         else:
             self._leases.remove(leg.slot, leg.due)
-            self._count(leg, -1)
+            self._discount(leg)
         there = self._calls[leg.call]
         if isinstance(there, dict):
             del there[leg.leg]
@@ -425,29 +437,45 @@ class Calls:
 
     # ---- levels
 
-    def _count(self, leg: Leg, by: int) -> None:
-        """Count a leg on the levels at which it was taken, or no more."""
-        self.held += by
-        place = 0 if leg.leg[0] == "o" else 1
-        _add(self._accounts, leg.account_id << 1 | place, by)
-        for client in leg.clients:
-            _add(self._clients, client << 2 | place, by)
-            _add(self._clients, client << 2 | 2, by)
+    def _count(self, leg: Leg) -> None:
+        """Count a leg on all its levels."""
+        self.held += 1
+        counts = self._accounts
+        key = leg.account_id << 1 | (leg.leg[0] != "o")
+        counts[key] = counts.get(key, 0) + 1
+        counts = self._clients
+        for counter in leg.counters:
+            counts[counter] = counts.get(counter, 0) + 1
+
+    def _discount(self, leg: Leg) -> None:
+        """Count a leg no more where it was counted; a counter that is zero goes."""
+        self.held -= 1
+        counts = self._accounts
+        key = leg.account_id << 1 | (leg.leg[0] != "o")
+        if counts[key] == 1:
+            del counts[key]
+        else:
+            counts[key] -= 1
+        counts = self._clients
+        for counter in leg.counters:
+            if counts[counter] == 1:
+                del counts[counter]
+            else:
+                counts[counter] -= 1
 
     def _refusal(self, levels: Levels, origination: bool, now: float) -> Reason | None:
         """Return why there is no room for one more: calls a second, then the full level nearest (5.9, 5.2)."""
-        if origination:
-            if levels.cps is not None and self._account_buckets.empty(levels.account_id, levels.cps, now):
-                return Reason.CPS_EXCEEDED
-            cps = levels.client.cps
-            if cps is not None and self._client_buckets.empty(levels.client.clients[0], cps, now):
-                return Reason.CPS_EXCEEDED
+        client = levels.client
+        if levels.cps is not None and self._account_buckets.empty(levels.account_id, levels.cps, now):
+            return Reason.CPS_EXCEEDED
+        if client.cps is not None and self._client_buckets.empty(client.counters[0], client.cps, now):
+            return Reason.CPS_EXCEEDED
         capacity = levels.capacity
         if capacity is not None:
             counter = levels.account_id << 1 | (not origination)
             if self._accounts.get(counter, 0) >= capacity:
                 return Reason.ACCOUNT_CAPACITY
-        for limit in levels.client.limits:
+        for limit in client.limits:
             if self._clients.get(limit.counter, 0) >= limit.most:
                 return limit.reason
         most = self.settings.global_capacity
@@ -470,7 +498,7 @@ class Calls:
         if levels.cps is not None:
             self._account_buckets.take(levels.account_id, levels.cps, now)
         if levels.client.cps is not None:
-            self._client_buckets.take(levels.client.clients[0], levels.client.cps, now)
+            self._client_buckets.take(levels.client.counters[0], levels.client.cps, now)
 
     # ---- the mirror
 
@@ -503,9 +531,5 @@ class Calls:
         self._mirror_changes()
 
 
-def _add(counters: dict[int, int], key: int, by: int) -> None:
-    count = counters.get(key, 0) + by
-    if count:
-        counters[key] = count
-    else:
-        del counters[key]
+_FREED_ONE = Done(True, freed=1)
+"""What most stops are answered."""

@@ -35,10 +35,12 @@ class Stops:
 
     def add(self, named: Named, now: float) -> None:
         """Remember what is stopped; a row of it goes to the mirror with the batch (:meth:`row`)."""
-        until = now + REMEMBERED
-        self._note(named.call, (named.direction, named.leg_id), until)
+        until = self._until = now + REMEMBERED
+        if named.direction is None and named.leg_id is None:
+            self._calls[named.call] = until
+        else:
+            self._note(named.call, (named.direction, named.leg_id), until)
         self._batch.append((named.call, named.direction, named.leg_id))
-        self._until = until
 
     def row(self) -> dict[int, Row]:
         """Return what was stopped since the last row, by its serial number; nothing where nothing was."""

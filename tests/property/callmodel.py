@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from identengine.calls.levels import Levels
+from identengine.calls.levels import Levels, clients_of
 from identengine.calls.memory import Settings
 from identengine.calls.messages import Named
 
@@ -40,7 +40,7 @@ class Model:
     def count(self, client: int | None, account: int | None, initial: str | None) -> int:
         return sum(
             (account is None or leg.levels.account_id == account)
-            and (client is None or client in leg.levels.client.clients)
+            and (client is None or client in clients_of(leg.levels.client.counters))
             and (initial is None or key[1][0] == initial)
             for key, leg in self.held().items()
         )
@@ -78,7 +78,7 @@ class Model:
     def take_tokens(self, levels: Levels, now: float) -> None:
         for kind, key, rate in (
             ("account", levels.account_id, levels.cps),
-            ("client", levels.client.clients[0], levels.client.cps),
+            ("client", levels.client.counters[0], levels.client.cps),
         ):
             if rate is not None:
                 self.tokens[kind, key] = (self.token(kind, key, rate, now) - 1, now)
@@ -100,7 +100,7 @@ class Model:
         refusal = None
         if leg[0] == "o" and (
             self.token("account", levels.account_id, levels.cps, now) < 1 - 1e-6
-            or self.token("client", levels.client.clients[0], levels.client.cps, now) < 1 - 1e-6
+            or self.token("client", levels.client.counters[0], levels.client.cps, now) < 1 - 1e-6
         ):
             refusal = "cps_exceeded"
         refusal = refusal or self.excess(levels, leg[0], 0)

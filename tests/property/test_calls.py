@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from identengine.calls.journal import Journal
-from identengine.calls.levels import ClientLevels, Levels, limits_of
+from identengine.calls.levels import ClientLevels, Levels, client_counters, limits_of
 from identengine.calls.memory import Calls, Settings
 from identengine.calls.messages import (
     Admit,
@@ -46,8 +46,9 @@ def levels_of(account: int, direction: Direction) -> Levels:
     own = limits_of(CLIENTS[client], direction, Reason.CLIENT_CAPACITY)
     above = limits_of(RESELLER, direction, Reason.RESELLER_CAPACITY) if CLIENTS[client].parent_id else ()
     ids = (client, 9) if CLIENTS[client].parent_id else (client,)
+    counters = tuple(counter for each in ids for counter in client_counters(each, direction))
     orig = direction is ORIG
-    levels = ClientLevels(ids, (*own, *above), CLIENTS[client].orig_cps if orig else None)
+    levels = ClientLevels(counters, (*own, *above), CLIENTS[client].orig_cps if orig else None)
     return Levels(account, capacity, cps if orig else None, levels)
 
 
