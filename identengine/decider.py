@@ -38,6 +38,8 @@ DRAIN_SECONDS = 4.5
 """Within the 5 s that interfaces.md 7 gives, the rest of the ending included."""
 WORK_SECONDS = 0.2
 """Between two looks at what lapsed."""
+HURRY_SECONDS = 1.0
+"""How long after the first signal a second one means not to wait for the drain."""
 _FIXED = ("store", "calls", "listen", "tls")
 """Sections that are read at start alone."""
 
@@ -104,9 +106,17 @@ class _Decider:
         self._rejects, self._refused = (RejectLog(lambda write: loop.call_later(1.0, write)) for _ in range(2))
         stop, hurry = asyncio.Event(), asyncio.Event()
 
+        told = 0.0
+
         def end() -> None:
-            """Drain; the second time, do not wait for it."""
-            (hurry if stop.is_set() else stop).set()
+            """Drain; told again after a while, do not wait for it."""
+            nonlocal told
+            if not stop.is_set():
+                told = loop.time()
+                stop.set()
+            elif loop.time() - told > HURRY_SECONDS:  # two at once are meant as one: of a shell, of a supervisor
+                _log.warning("told to end again: what was not answered by now is dropped")
+                hurry.set()
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, end)

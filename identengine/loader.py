@@ -90,6 +90,8 @@ def import_book(
         report = msgspec.structs.replace(run.run(), dry_run=dry_run)
         if report.needs_yes and not (yes or dry_run):
             raise _NeedsYesError(report)
+        if not dry_run:
+            vault.keep()  # the last thing before the version is made to last
         return report
 
     try:

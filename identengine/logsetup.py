@@ -44,7 +44,9 @@ class _TextFormatter(logging.Formatter):
 class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         traceback = self.formatException(record.exc_info) if record.exc_info else None
-        line = _Line(_time(record), record.levelname.lower(), record.name, record.getMessage(), traceback)
+        # Names of files may hold bytes that are no text.
+        message = record.getMessage().encode(errors="backslashreplace").decode()
+        line = _Line(_time(record), record.levelname.lower(), record.name, message, traceback)
         return _encode(line).decode()
 
 
@@ -64,6 +66,8 @@ class _Writer(logging.Handler):
         except queue.Full:
             with self._counting:
                 self._dropped += 1
+        except Exception:  # a record that cannot be written must not end what wrote it
+            self.handleError(record)
 
     def finish(self) -> None:
         """Wait until everything is written, but not for ever."""

@@ -80,12 +80,16 @@ class TakeUp:
         self._serving: Header | None = None
         """Which version the book in use is."""
         self._reading: Header | None = None
+        self._built_from: _Signature = None
+        """The store's file when the last book that was made of it was begun."""
         self._keys: set[str] = set()
         """Ids of the keys under which the passwords of the book in the making were encrypted."""
         self._keys_in_use: set[str] = set()
         """The same of the book in use."""
-        self._keyless = False
-        """Whether the book in use has passwords that the key at hand does not open."""
+        self._keyless: str | None = None
+        """The alarm where the book in use has passwords that the key at hand does not open."""
+        self._hung: subprocess.Popen[bytes] | None = None
+        """A reader that could not even be killed."""
 
     def use_options(self, options: IdentifyOptions, apply: Callable[[], None]) -> None:
         """Make a book with other options; ``apply`` is called in the moment in which it replaces the old one."""
@@ -116,11 +120,14 @@ class TakeUp:
             old, options = self._engine.book, self._options
             book = await self._read()
             if book is None:
-                if not self._keyless:
+                if self._keyless is None:
                     self._end_alarm()
+                else:
+                    self._raise_alarm(self._keyless)
                 return
-            if options != self._options:
-                return  # SIGHUP came meanwhile: what was built does not go with the options any more
+            if options != self._options:  # SIGHUP came meanwhile: what was built does not go with them any more
+                await self._dismantle(book)
+                return
             self._swap(book)
             if old is not None:
                 await self._dismantle(old)
@@ -151,11 +158,12 @@ class TakeUp:
             self._apply()
             self._apply = None
         self._keys_in_use = self._keys
-        self._keyless = problem is not None
         if problem is None:
+            self._keyless = None
             self._end_alarm()
         else:
-            self._raise_alarm(f"{problem}; calls that need a password are answered internal_error")
+            self._keyless = f"{problem}; calls that need a password are answered internal_error"
+            self._raise_alarm(self._keyless)
 
     def _find_key(self) -> str | None:
         """Give the engine the key of the new book's passwords; return what is wrong if there is none."""
@@ -178,7 +186,7 @@ class TakeUp:
 
     def _look_at_key(self) -> None:
         """Say it when the key file is of no use any more: the next start would find that out too late."""
-        if self._keys_in_use and not self._keyless:
+        if self._keys_in_use and self._keyless is None:
             try:
                 self._vault()
             except KeyFileError as error:
@@ -190,7 +198,8 @@ class TakeUp:
     def _look(self) -> tuple[_Signature, _Signature]:
         """Return what tells the state of the store's file, and of the key file, from another; None: not there."""
         path = self._store.path
-        return _signature(path if path.is_file() else path / "data.mdb"), _signature(self._key_file)
+        data = path / "data.mdb"
+        return _signature(path if _is_file(path) else data), _signature(self._key_file)
 
     def _end_alarm(self) -> None:
         if self._alarm is not None:
@@ -215,15 +224,19 @@ class TakeUp:
                 f"there is no store at {self._store.path}; `identengine import BOOK --store {self._store.path}` "
                 "makes one, or put the copy of one there"
             )
+        if self._hung is not None and self._hung.poll() is None:
+            raise StoreError(f"the reader of the store, process {self._hung.pid}, hangs; is its disk stuck?")
         process = _start_reader(self._store.path, self._options)
         try:
             async with contextlib.aclosing(_chunks(process)) as chunks:
                 return await self._build(chunks)
         finally:
             process.kill()
-            with contextlib.suppress(TimeoutError):  # one that hangs in the system is not waited for
+            try:
                 async with asyncio.timeout(1.0):
                     await _ended(process)
+            except TimeoutError:  # it hangs in the system
+                self._hung = process
 
     async def _build(self, chunks: AsyncIterator[bytes]) -> Book | None:
         """Build a book of a reader's stream; None where there is nothing new."""
@@ -241,7 +254,7 @@ class TakeUp:
                 if isinstance(frame, Header):
                     if not self._is_new(frame):
                         return None
-                    self._reading = frame
+                    self._reading, self._built_from = frame, self._seen[0]
                     builder = BookBuilder(self._options, frame.version, frame.hash_key)
                     continue
                 assert builder is not None  # noqa: S101 - there was a header, see above
@@ -265,7 +278,7 @@ class TakeUp:
                     end = frame
                 await self._breathe()
             # Always, since the next piece may be there already: then nothing else would let the loop go on.
-            await self._breathe(at_least=0.0)
+            await self._breathe(always=True)
         self._step_began = time.perf_counter()
         if builder is None or end is None or end != End(clients, accounts, did_runs):
             raise StoreError(
@@ -303,7 +316,8 @@ class TakeUp:
         # `apply` waits for a book even where the options came back to what the one in use was made with.
         if header.version > serving.version or self._options != self._built_with or self._apply is not None:
             return True
-        return self._keyless and self._key_is_back()
+        # What is in the store may be under another key by now, though the version is the same: after a rotation.
+        return self._keyless is not None and (self._seen[0] != self._built_from or self._key_is_back())
 
     def _key_is_back(self) -> bool:
         """Whether the key file opens a password of the book in use that was closed till now."""
@@ -319,11 +333,11 @@ class TakeUp:
         for _ in _dismantled(book):
             await self._breathe()
 
-    async def _breathe(self, at_least: float = STEP_SECONDS) -> None:
+    async def _breathe(self, *, always: bool = False) -> None:
         """Let requests be decided, if this step has lasted long enough."""
         ended = time.perf_counter()
         step = ended - self._step_began
-        if step < min(at_least, self._step_seconds):
+        if not always and step < self._step_seconds:
             return
         self.longest_step = max(self.longest_step, step)
         gc.freeze()
@@ -400,6 +414,13 @@ async def _ended(process: subprocess.Popen[bytes]) -> int:
         if status is not None:
             return status
         await asyncio.sleep(0.001)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # of a folder that is closed to us
+        return False
 
 
 def _signature(file: Path) -> _Signature:

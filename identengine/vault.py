@@ -72,6 +72,8 @@ class Vault:
         self._ciphers = {_id_of(key): AESGCM(key) for key in reversed(keys)}
         self.key_ids = tuple(dict.fromkeys(map(_id_of, keys)))
         self._revealed: dict[str, str] = {}
+        self._kept = True
+        """Whether the keys are where they came from; not those of :meth:`new` before :meth:`keep`."""
 
     def __repr__(self) -> str:
         return f"Vault(key_ids={self.key_ids})"  # never the keys themselves: a traceback may show this
@@ -85,6 +87,26 @@ class Vault:
         if create and not _is_there(path):
             _make_key_file(path)
         return cls(_read_key_file(path), path)
+
+    @classmethod
+    def new(cls, path: Path) -> Vault:
+        """Return a vault with a new key, for a key file that is not there yet; :meth:`keep` makes it."""
+        vault = cls([secrets.token_bytes(KEY_BYTES)], path)
+        vault._kept = False
+        return vault
+
+    def keep(self) -> None:
+        """Make the key file of a :meth:`new` vault; its keys open nothing before that. KeyFileError.
+
+        Where somebody else made the file meanwhile, that is an error: other passwords depend on it.
+        """
+        if self._kept or self.path is None:
+            return
+        if not _place_file(self.path, _key_text(self._keys), replace=False):
+            raise KeyFileError(
+                f"{self._place} was made by somebody else meanwhile; nothing was changed, do it again"
+            )
+        self._kept = True
 
     @classmethod
     def from_text(cls, keys: str, place: str = _ENVIRONMENT) -> Vault:
@@ -230,8 +252,11 @@ def _make_key_file(path: Path) -> None:
     _place_file(path, _key_text([secrets.token_bytes(KEY_BYTES)]), replace=False)
 
 
-def _place_file(path: Path, content: bytes, *, replace: bool) -> None:
-    """Put ``content`` at ``path``, durably and whole or not at all, mode 0600."""
+def _place_file(path: Path, content: bytes, *, replace: bool) -> bool:
+    """Put ``content`` at ``path``, durably and whole or not at all, mode 0600; returns whether it is there.
+
+    It is not where ``replace`` is not asked for and there is a file already.
+    """
     try:
         path = path.resolve()  # a link to the key file stays one
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -251,14 +276,13 @@ def _place_file(path: Path, content: bytes, *, replace: bool) -> None:
                 try:
                     os.link(temporary, path)
                 except FileExistsError:
-                    return
+                    return False
             _sync_folder(path.parent)
+            return True
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise KeyFileError(
-            f"the key file {path} cannot be written: {error.strerror}; nothing was changed"
-        ) from error
+        raise KeyFileError(f"the key file {path} cannot be written: {error.strerror}") from error
 
 
 def _sync_folder(folder: Path) -> None:

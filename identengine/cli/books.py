@@ -62,13 +62,11 @@ def import_(
     Example: identengine import BOOK --store STORE --dry-run
     """
     name = author(who)
-    with (
-        _target(place(store, config, key_file), dry_run=dry_run) as here,
-        stoppable(here.head),
-        here.undone_on_failure(),
-    ):
+    with _target(place(store, config, key_file), dry_run=dry_run) as here, stoppable(here.head):
         from identengine.loader import import_book
+        from identengine.tables import find_tables
 
+        find_tables(book)  # before a store is made for a book that is not there
         vault = here.vault_to_write()
         with here.open(create=True) as opened, progress("import") as tell:
             report = import_book(

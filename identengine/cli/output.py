@@ -123,7 +123,7 @@ def when(seconds: float) -> str:
 
 def none_shown(what: str, where: str, offset: int) -> None:
     """Hint that a list is empty: nothing fits, or ``--offset`` passed over all that does."""
-    hint(f"--offset {offset} passes over every {what} there is" if offset else f"no {what} {where}")
+    hint(f"--offset {offset} passes over every {what} that fits" if offset else f"no {what} {where}")
 
 
 def printable(text: str) -> str:

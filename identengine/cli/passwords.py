@@ -154,6 +154,8 @@ def _change(
         else:
             after = cells.account_with_password(plain, before, vault)
         draft.put_account(after)
+        if vault is not None:
+            vault.keep()
         return Edited((changed(before, after),))
 
     try:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -69,49 +67,25 @@ class Place(NamedTuple):
         found = [name for name in names if not name.startswith(".") and name not in _NO_MATTER]
         return ", ".join(found[:_NAMED]) + (", …" if len(found) > _NAMED else "")
 
-    @contextmanager
-    def undone_on_failure(self) -> Iterator[None]:
-        """Take away the store and the key file that are made within, where it fails and no version was made."""
-        key_path = self.key_path()
-        new_key = key_path if key_path is not None and not key_path.exists() else None
-        new_folders = [path for path in (self.store, *self.store.parents) if not path.exists()]
-        new_store = not self.there()
-        try:
-            yield
-        except BaseException:
-            if new_store:
-                self._take_away(new_folders, new_key)
-            raise
-
-    def _take_away(self, folders: list[Path], key_path: Path | None) -> None:
-        if self.head():
-            return  # somebody else was faster, or the version was made after all
-        if self.there():
-            for name in (_DATA, _LOCK):
-                (self.store / name).unlink(missing_ok=True)
-        if key_path is not None:
-            key_path.unlink(missing_ok=True)
-        with suppress(OSError):  # something else stands in it by now
-            for folder in folders:
-                folder.rmdir()
-
-    def vault(self, *, create: bool = False) -> Vault:
-        """Return the keys of the passwords; with ``create`` a missing key file is made. Raises KeyFileError."""
+    def vault(self) -> Vault:
+        """Return the keys of the passwords. Raises KeyFileError."""
         from identengine.vault import Vault
 
         path = self.key_path()
         if path is not None:
-            return Vault.from_file(path, create=create)
+            return Vault.from_file(path)
         if keys := os.environ.get("IDENTENGINE_KEY"):
             return Vault.from_text(keys, "$IDENTENGINE_KEY")
         assert self.config is not None  # noqa: S101 - what is in no file nor the environment is there
         return self.config.store.vault()
 
     def vault_to_write(self) -> Vault:
-        """Return the keys, and make a key file where there is none and no password was kept yet.
+        """Return the keys; where there is no key file and no password was kept yet, a new one, still to be kept.
 
         A new key where passwords are kept would leave them unreadable, so there the missing file is an error.
         """
+        from identengine.vault import Vault
+
         path = self.key_path()
         if path is None or path.exists():
             return self.vault()
@@ -119,7 +93,7 @@ class Place(NamedTuple):
         if self.there():
             with self.open(readonly=True) as opened, opened.read() as book:
                 unused = all(account.password is None for account in book.accounts())
-        return self.vault(create=unused)
+        return Vault.new(path) if unused else self.vault()
 
     def vault_if_any(self) -> Vault | None:
         """Return the keys, None where no key file is: for what needs them only if there are passwords."""

@@ -1,4 +1,4 @@
-"""JSON-RPC over TCP: what is complete in one read is one batch, one decision of the engine and one write.
+"""JSON-RPC over TCP: what one read completes is one batch, one decision of the engine and one write.
 
 Flow control is the kernel's: a peer that does not read its answers is not read from, so what it makes us hold is
 bounded (``unread_bytes`` and the answers to one turn). A peer that sends much at once takes turns with the others:
@@ -244,7 +244,7 @@ class _Connection(asyncio.BufferedProtocol):
     def _turn(self) -> None:
         """Answer what waits: so much of it that others are not kept waiting; the rest next time."""
         self._scheduled = False
-        if self._ending or self._unread or self._peer is None:
+        if self._ending or self._unread or self._peer is None or self._transport.is_closing():
             return
         messages: list[bytes] = []
         size = 0
@@ -313,6 +313,12 @@ class _Connection(asyncio.BufferedProtocol):
             return
         waiting = _waiting(self._transport)
         if not waiting and not self._scheduled and not self._unread:
+            if self._stream.pending and not self._at_eof and self._peer is not None:
+                if patient:
+                    return  # the other half of a message may be under way
+                error = "the server ended within a message"
+                answers, _ = self._listener.responder.stream([], self._peer, error)
+                self._transport.write(answers)
             self._end()
         elif not patient and self._left is None and not self._unread:
             self._left = waiting
@@ -326,13 +332,13 @@ class _Connection(asyncio.BufferedProtocol):
 
         To close with unread bytes in the kernel would reset the connection and lose the last answers.
         """
-        self._ending = True
         self._queue.clear()
         self._since = asyncio.get_running_loop().time()
-        if self._transport.is_closing():
-            return
         if self._at_eof:
-            self._transport.close()
+            self._transport.close()  # once the peer has taken what was written, in its own time
+            return
+        self._ending = True
+        if self._transport.is_closing():
             return
         self._transport.write_eof()
         self._transport.resume_reading()

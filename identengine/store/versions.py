@@ -216,7 +216,13 @@ class Store:
         with self._writable().writing() as writer:
             vault = Vault.from_file(key_file).with_new_key()
             count = _rekey_by(writer, vault, who, vault.save)
-            drop_old_keys(key_file)
+            try:
+                drop_old_keys(key_file)
+            except KeyFileError as error:
+                raise KeyFileError(
+                    "all passwords are encrypted under the new key, but the old one is still in its file, since "
+                    f"{error}; rotate again to drop it"
+                ) from error
             return count
 
     def copy(self, target: Path) -> None:

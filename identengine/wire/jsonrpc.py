@@ -195,6 +195,7 @@ _ESCAPES = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )
 """Each escape in a text; the group is half of a surrogate pair that stands alone."""
+_NO_TEXT = rb"\ufffd"
 
 
 def _error(message_id: bytes, code: int, message: str, data: _Field | msgspec.UnsetType = msgspec.UNSET) -> bytes:
@@ -331,7 +332,11 @@ class Responder:
             call = _decode(raw)
         except _UNDECODED:
             mended = _without_half_pairs(bytes(raw))
-            return _complaint(bytes(raw)) if mended == raw else self._read_call(mended, peer, batch)
+            if mended == raw:
+                return _complaint(mended)
+            if _id_of(mended).count(_NO_TEXT) > bytes(raw).count(_NO_TEXT):
+                return _error(b"", INVALID_REQUEST, "an id that is a string is text")
+            return self._read_call(mended, peer, batch)
         message_id = bytes(call.id)
         if message_id and not _usable_id(message_id):
             return _complaint(bytes(raw))
@@ -371,7 +376,15 @@ def _without_half_pairs(raw: bytes) -> bytes:
     That is JSON in form, though no text (RFC 8259, 8.2): programs write it for bytes of a caller's that were no
     UTF-8. The caller must not cost the switch its connection, nor the messages beside this one.
     """
-    return _ESCAPES.sub(lambda escape: b"\\ufffd" if escape[1] else escape[0], raw)
+    return _ESCAPES.sub(lambda escape: _NO_TEXT if escape[1] else escape[0], raw)
+
+
+def _id_of(raw: bytes) -> bytes:
+    """Return the id of a message as it stands there; empty where there is none."""
+    try:
+        return bytes(_decode_loose(raw).id)
+    except _UNDECODED:
+        return b""
 
 
 def _usable_id(message_id: bytes) -> bool:

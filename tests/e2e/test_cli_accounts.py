@@ -216,7 +216,7 @@ def test_arguments_that_are_no_columns_are_wrong_usage(store: Path, columns: tup
 def test_an_offset_beyond_the_end_says_so(store: Path) -> None:
     for table, word in (("accounts", "account"), ("clients", "client"), ("dids", "DID")):
         said = done(table, "list", "--offset", 999, store=store)
-        assert (said.out, said.err) == ("", f"--offset 999 passes over every {word} there is\n")
+        assert (said.out, said.err) == ("", f"--offset 999 passes over every {word} that fits\n")
     assert done("accounts", "list", "--tag", "nobody", store=store).err == "no account fits\n"
 
 

@@ -195,18 +195,40 @@ def test_no_store_says_how_to_make_one(tmp_path: Path) -> None:
     assert not store.exists()
 
 
-@pytest.mark.parametrize("folder_there", [False, True])
-def test_an_import_that_fails_leaves_nothing_behind(tmp_path: Path, folder_there: bool) -> None:
+def test_an_import_that_fails_makes_neither_key_nor_version(tmp_path: Path) -> None:
     store = tmp_path / "place" / "store"
-    if folder_there:
-        store.mkdir(parents=True)
+    assert run("import", tmp_path / "nowhere", store=store).status == 1
+    assert not (tmp_path / "place").exists()
     bad = book(tmp_path, dids="number,account_id\n1,1\n")
-    for failing in (("import", tmp_path / "nowhere"), ("import", bad), ("import", bad, "--json")):
+    for failing in (("import", bad), ("import", bad, "--json"), ("import", bad, "--dry-run")):
         assert run(*failing, store=store).status == 1
-        assert store.exists() is folder_there
-        assert not store.exists() or not list(store.iterdir())
-        assert (tmp_path / "place").exists() is folder_there
+        assert done("versions", "--json", store=store).json == []
         assert not (tmp_path / "place" / "store.key").exists()
+
+
+def test_a_dry_run_makes_no_key(tmp_path: Path) -> None:
+    good = tmp_path / "good"
+    good.mkdir()
+    (good / "clients.csv").write_text("id,name\n1,one\n")
+    done("import", good, store=tmp_path / "first")
+    (tmp_path / "first.key").unlink()
+    done("import", good, "--dry-run", store=tmp_path / "first")
+    assert not (tmp_path / "first.key").exists()
+
+
+def test_a_key_that_another_store_uses_stays_when_an_import_fails(tmp_path: Path) -> None:
+    key = tmp_path / "shared.key"
+    for name, accounts in (("good", "1,1,a,name,a,secret\n"), ("bad", "1,9,a,name,a,secret\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "clients.csv").write_text("id,name\n1,one\n")
+        header = "id,client_id,name,ident_by,ident,password\n"
+        (tmp_path / name / "accounts.csv").write_text(header + accounts)
+    assert run("import", tmp_path / "bad", "--key-file", key, store=tmp_path / "a").status == 1
+    assert not key.exists()
+    done("import", tmp_path / "good", "--key-file", key, store=tmp_path / "b")
+    assert run("import", tmp_path / "bad", "--key-file", key, store=tmp_path / "a").status == 1
+    shown = done("accounts", "password", "show", 1, "--key-file", key, store=tmp_path / "b")
+    assert "secret" in shown.out
 
 
 def test_what_was_there_before_stays_when_an_import_fails(tmp_path: Path, store: Path) -> None:

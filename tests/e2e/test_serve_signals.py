@@ -237,6 +237,19 @@ def test_who_may_ask_counts_at_once_and_options_only_with_their_book(server: Ser
     wait_for(lambda: server.authorize(src_ip="10.0.0.2", dst_number="1").get("account_id") == 2, 40)
 
 
+def test_the_other_half_of_a_message_is_waited_for_while_draining(folder: Path) -> None:
+    with serving(folder) as server, server.tcp() as tcp, server.tcp() as never:
+        message = request("ping", 5)
+        tcp.sendall(message[:20])
+        never.sendall(message[:20])
+        server.process.terminate()
+        server.logged("draining")
+        tcp.sendall(message[20:])
+        assert json.loads(lines(tcp, 1)[0])["id"] == 5
+        assert json.loads(read_all(never))["error"]["code"] == -32700
+        assert server.process.wait(5) == 0
+
+
 def test_a_second_signal_does_not_wait_for_the_drain(folder: Path) -> None:
     with serving(folder) as server, server.tcp() as tcp:
         tcp.sendall(request(message_id=1, **GOOD))
@@ -250,6 +263,9 @@ def test_a_second_signal_does_not_wait_for_the_drain(folder: Path) -> None:
         began = time.monotonic()
         server.process.terminate()
         server.logged("draining")
+        server.process.terminate()  # meant with the first: it changes nothing
+        time.sleep(1.2)
+        assert server.process.poll() is None
         server.process.terminate()
         assert server.process.wait(10) == 0
         assert time.monotonic() - began < 3

@@ -22,6 +22,28 @@ logsetup.finish()
 """
 
 
+BROKEN = """
+import logging
+from identengine import logsetup
+from identengine.config import LogConfig
+
+log = logging.getLogger("identengine.test")
+for form in ("text", "json"):
+    logsetup.set_up(LogConfig(format=form))
+    log.error("a name of other bytes: %s", "caf\\udce9")
+    log.error("%d is none", "this")
+    log.error("and on in %s", form)
+    logsetup.finish()
+"""
+
+
+def test_a_line_that_cannot_be_written_ends_nobody() -> None:
+    said = subprocess.run([sys.executable, "-c", BROKEN], capture_output=True, text=True, check=True)
+    assert "caf\\\\udce9" in said.stderr or "caf\\udce9" in said.stderr
+    assert "and on in text" in said.stderr
+    assert "and on in json" in said.stderr
+
+
 def test_a_log_that_nobody_reads_is_cut_and_says_so() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM],

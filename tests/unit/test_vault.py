@@ -216,3 +216,19 @@ def test_generated_passwords_are_long_plain_and_not_alike() -> None:
     assert len(made) == 100
     assert all(re.fullmatch(r"[A-Za-z2-9]{20}", password) for password in made)
     assert not set("".join(made)) & set("0O1lI")
+
+
+def test_a_new_vault_makes_its_file_when_it_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    vault = Vault.new(path)
+    token = vault.encrypt("x")
+    assert not path.exists()
+    vault.keep()
+    vault.keep()
+    assert Vault.from_file(path).decrypt(token) == "x"
+    late = Vault.new(path)
+    with pytest.raises(KeyFileError, match="made by somebody else meanwhile"):
+        late.keep()
+    assert Vault.from_file(path).key_ids == vault.key_ids
+    Vault.from_file(path).keep()
+    assert list(tmp_path.iterdir()) == [path]
