@@ -123,6 +123,10 @@ class Journal:
         except lmdb.MapFullError as error:
             raise MirrorFullError from error
 
+    def used(self) -> int:
+        """Return how many bytes of the file were ever written."""
+        return int(self._env.info()["last_pgno"] + 1) * int(self._env.stat()["psize"])
+
     def beat(self, now: float) -> None:
         """Note the time, about once a second: for leases after the machine was started anew."""
         if now - self._last_beat >= _BEAT_SECONDS:

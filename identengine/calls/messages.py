@@ -30,7 +30,7 @@ class Admit(msgspec.Struct, frozen=True):
     """The decision, and where the call is to be counted; None where it was rejected."""
 
 
-class Named(msgspec.Struct, frozen=True):
+class Named(msgspec.Struct, frozen=True, gc=False):
     """Legs of a call: a direction or leg id that is None matches all (engine.md 5.1)."""
 
     call: str
@@ -52,7 +52,7 @@ class Progress(msgspec.Struct, frozen=True):
     """The limits, as they are now, of the levels at which a leg was taken."""
 
 
-class Stop(msgspec.Struct, frozen=True):
+class Stop(msgspec.Struct, frozen=True, gc=False):
     """``stop``: free what is named (engine.md 5.4)."""
 
     named: Named
@@ -88,7 +88,7 @@ class Refused(msgspec.Struct, frozen=True):
     """What was decided; None where it did not come to that."""
 
 
-class Done(msgspec.Struct, frozen=True, omit_defaults=True):
+class Done(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The result of what is not a decision (interfaces.md 3, "Result of the life-cycle methods")."""
 
     ok: Literal[True]
