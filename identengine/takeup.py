@@ -41,7 +41,7 @@ from identengine.vault import Vault, default_key_file, key_id
 
 WATCH_SECONDS = 0.05
 STEP_SECONDS = 0.001
-LONGEST_STEP_SECONDS = 0.01
+LONGEST_STEP_SECONDS = 0.005
 """Under load a step takes half as long as what was decided since the last one, up to this: else it never ends."""
 READER_SECONDS = 30.0
 """How long a reader may be silent. It is a matter of milliseconds, unless its disk or itself is stuck."""
