@@ -247,7 +247,6 @@ class Calls:
         leg.switch = ask.switch
         leg.lease = lease or leg.lease
         if leg.state is State.RESERVED:
-            self._leases.remove(leg.slot, leg.due)
             leg.state, leg.due = State.ACTIVE, now + leg.lease
             self._shrink(leg)
             self._leases.add(leg.slot, leg.due)
@@ -275,18 +274,15 @@ class Calls:
         self._mirror_changes()
         return more
 
-    def due_lapses(self, now: float) -> bool:
-        """Whether a lease is over that was not freed yet."""
-        return bool(self._leases.due(now, 1))
-
     def _lapse(self, now: float) -> bool:
-        slots = self._leases.due(now, STEP)
+        slots = self._leases.take(now, STEP)
         for slot in slots:
-            leg = self._slots[slot]
+            leg = self._slots.get(slot)
+            if leg is None or leg.state is State.LAPSED or int(leg.due) + 1 > now:
+                continue  # it was freed or renewed since it was noted
             if self.settings.lapsed_max == 0:
                 self._drop(leg)
                 continue
-            self._leases.remove(slot, leg.due)
             self._discount(leg)
             if leg.state is State.RESERVED:
                 self._shrink(leg)
@@ -297,19 +293,19 @@ class Calls:
         return len(slots) == STEP
 
     def _forget(self, now: float) -> bool:
-        slots = self._memories.due(now, STEP)
+        slots = self._memories.take(now, STEP)
+        too_many = self.lapsed - self.settings.lapsed_max
+        until = now
+        if not slots and (too_many > 0 or (self.overfull and self.lapsed)):
+            second, slots = self._memories.take_earliest(STEP if self.overfull else min(too_many, STEP))
+            until = max(now, second)
         for slot in slots:
-            self._drop(self._slots[slot])
-        steps = 0
-        while (self.lapsed > self.settings.lapsed_max or self.overfull) and steps < STEP:
-            oldest = self._memories.earliest()
-            if oldest is None:
-                break
-            self._drop(self._slots[oldest])
-            steps += 1
+            leg = self._slots.get(slot)
+            if leg is not None and leg.state is State.LAPSED and int(leg.due) + 1 <= until:
+                self._drop(leg)
         rows = self._stops.forget(now, STEP)
         self._changes.stops.update(dict.fromkeys(rows))
-        return STEP in (len(slots), steps, len(rows))
+        return STEP in (len(slots), len(rows)) or self.lapsed > self.settings.lapsed_max
 
     # ---- the set, for what is asked and for lists
 
@@ -346,7 +342,6 @@ class Calls:
 
     def revive(self, leg: Leg, switch: str, levels: Levels, now: float) -> bool:
         """Count a lapsed leg again, as active; returns whether a limit is exceeded by it (engine.md 5.4)."""
-        self._memories.remove(leg.slot, leg.due)
         self.lapsed -= 1
         leg.state, leg.due, leg.switch, leg.missed = State.ACTIVE, now + leg.lease, switch, None
         self._leases.add(leg.slot, leg.due)
@@ -406,17 +401,15 @@ class Calls:
             self._count(leg)
 
     def _renew(self, leg: Leg, due: float) -> None:
-        self._leases.remove(leg.slot, leg.due)
+        if int(due) != int(leg.due):
+            self._leases.add(leg.slot, due)
         leg.due = due
-        self._leases.add(leg.slot, due)
 
     def _drop(self, leg: Leg) -> None:
         """Forget a leg altogether."""
         if leg.state is State.LAPSED:
-            self._memories.remove(leg.slot, leg.due)
             self.lapsed -= 1
         else:
-            self._leases.remove(leg.slot, leg.due)
             self._discount(leg)
         there = self._calls[leg.call]
         if isinstance(there, dict):

@@ -21,12 +21,9 @@ class Slots(Generic[T]):
         self._free: tuple[list[int], list[int]] = ([], [])
         """The number that was freed last is used next: its page of the mirror was written a moment ago."""
 
-    def __getitem__(self, slot: int) -> T:
-        """Return what stands there; KeyError where nothing does."""
-        found = self._small[slot] if slot >= 0 else self._large[~slot]
-        if found is None:
-            raise KeyError(slot)
-        return found
+    def get(self, slot: int) -> T | None:
+        """Return what stands there; None where nothing does."""
+        return self._small[slot] if slot >= 0 else self._large[~slot]
 
     def add(self, item: T, *, large: bool) -> int:
         """Put something where there is room; returns its number."""
