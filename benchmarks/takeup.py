@@ -69,7 +69,8 @@ def measure(accounts: int) -> Figures:
         _store(folder / "store", made)
         del made
         config = folder / "identengine.toml"
-        config.write_text(f'[store]\npath = "{folder}/store"\n[listen]\nudp = ["127.0.0.1:0"]\ntcp = []\n')
+        calls = f'[calls]\npath = "{folder}/calls"\nmax_legs = 1000\n'
+        config.write_text(f'[store]\npath = "{folder}/store"\n{calls}[listen]\nudp = ["127.0.0.1:0"]\ntcp = []\n')
         command = [sys.executable, "-m", "identengine", "serve", "--config", str(config)]
         log = (folder / "log").open("w+")
         began = time.perf_counter()

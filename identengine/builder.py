@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterable, Iterator
 from typing import Any, Literal, TypeVar
 
 from identengine.addresses import Network, format_network, parse_address, parse_network
+from identengine.calls.levels import ClientLevels, Limit, client_counters, limits_of
 from identengine.dids import Packed, pack
 from identengine.errors import StoreError
 from identengine.index import (
@@ -22,6 +23,7 @@ from identengine.index import (
 from identengine.model import Account, Client, ClientStatus, Did, DidStatus, Direction, IdentBy
 from identengine.numbering import longest_first, national
 from identengine.options import IdentifyOptions
+from identengine.reasons import Reason
 
 CROWDED = 8
 """More accounts than this on one ident value are looked up by their constraints, not tried one after another."""
@@ -44,7 +46,6 @@ class BookBuilder:
         self._book = book = Book(options, version, hash_key)
         self._passwordless = options.passwordless_name
         self._clients: dict[int, Client] = {}
-        self._owners: dict[int, Owner] = {}
         self._enabled = {direction: _LookupBuilder(lookup) for direction, lookup in book.enabled.items()}
         self._disabled = {direction: _LookupBuilder(lookup) for direction, lookup in book.disabled.items()}
         self._large: list[Bearer] = []
@@ -83,8 +84,7 @@ class BookBuilder:
         for lookup in (*self._enabled.values(), *self._disabled.values()):
             yield from lookup.finish()
         self._book.dids.seal()
-        for table in (self._clients, self._owners):
-            yield from emptied(table)
+        yield from emptied(self._clients)
         return self._book
 
     def _owner(self, account: Account) -> Owner:
@@ -92,7 +92,8 @@ class BookBuilder:
         missing: list[Client] = []
         above: Owner | None = None
         client_id: int | None = account.client_id
-        while client_id is not None and (above := self._owners.get(client_id)) is None:
+        owners = self._book.owners
+        while client_id is not None and (above := owners.get(client_id)) is None:
             client = self._clients.get(client_id)
             if client is None or len(missing) == len(self._clients):
                 what = "does not exist" if client is None else "is its own reseller"
@@ -102,8 +103,8 @@ class BookBuilder:
             missing.append(client)
             client_id = client.parent_id
         for client in reversed(missing):
-            above = self._owners[client.id] = _owner(client, above)
-        return self._owners[account.client_id]
+            above = owners[client.id] = _owner(client, above)
+        return owners[account.client_id]
 
     def _place(self, bearer: Bearer) -> Generator[None, None, None]:
         """Put an account under each of its idents, in the lookups of the directions that it is in."""
@@ -226,10 +227,21 @@ def _owner(client: Client, reseller: Owner | None) -> Owner:
         client.rate_table or inherited.rate_table,
         client.routing_plan or inherited.routing_plan,
         client.term_rate_table or inherited.term_rate_table,
+        {direction: _levels(client, reseller, direction) for direction in Direction},
     )
 
 
-_NOBODY = Owner(Client(id=0, name=""), False, None, None, None)
+def _levels(client: Client, reseller: Owner | None, direction: Direction) -> ClientLevels:
+    """Return where legs of a client's accounts count: on it and on all above it (engine.md 5.2)."""
+    above = reseller.levels[direction] if reseller else ClientLevels(())
+    counters = client_counters(client.id, direction)
+    orig = direction is Direction.ORIGINATION
+    own = limits_of(client, direction, Reason.CLIENT_CAPACITY)
+    inherited = (Limit(limit.counter, limit.most, Reason.RESELLER_CAPACITY) for limit in above.limits)
+    return ClientLevels((*counters, *above.counters), (*own, *inherited), client.orig_cps if orig else None)
+
+
+_NOBODY = Owner(Client(id=0, name=""), False, None, None, None, {})
 
 
 def _group(bucket: Bucket, bearers: list[Bearer]) -> Generator[None, None, None]:

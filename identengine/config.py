@@ -71,7 +71,7 @@ class StoreConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CallsConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """The set of calls (engine.md 5); times in seconds. Not served yet."""
+    """The set of calls (engine.md 5); times in seconds. ``url`` and ``on_outage`` are not served yet."""
 
     path: Path = Path("/run/identengine")
     url: Secret | None = None
@@ -290,7 +290,7 @@ def _calls(table: Table, folder: Path, warnings: list[str]) -> CallsConfig:
     )
     if table.has("path") and table.has("url"):
         table.complain("url", "stands beside path; one of the two is enough")
-    _not_served(table, tuple(CallsConfig.__struct_fields__), warnings)
+    _not_served(table, ("url", "on_outage"), warnings)
     table.close()
     return found
 

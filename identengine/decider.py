@@ -13,16 +13,19 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import msgspec
 import uvloop
 
 from identengine import config as configuration
 from identengine import logsetup
+from identengine.calls.journal import Journal
+from identengine.calls.memory import Calls, Settings
 from identengine.config import Config
 from identengine.configvalues import Endpoint
 from identengine.engine import Engine
-from identengine.errors import ConfigError
+from identengine.errors import ConfigError, StoreError
 from identengine.model import Decision, Request
 from identengine.net.peers import Peers
 from identengine.net.tcp import Room, TcpListener
@@ -33,6 +36,8 @@ from identengine.wire.jsonrpc import Peer, Responder
 
 DRAIN_SECONDS = 4.5
 """Within the 5 s that interfaces.md 7 gives, the rest of the ending included."""
+WORK_SECONDS = 0.2
+"""Between two looks at what lapsed."""
 HURRY_SECONDS = 1.0
 """How long after the first signal a second one means not to wait for the drain."""
 _FIXED = ("store", "calls", "listen", "tls")
@@ -51,8 +56,9 @@ def serve(config: Config, announce: Callable[[str], None] | None = None) -> int:
     for warning in config.warnings:
         _log.warning("%s", warning)
     try:
-        return uvloop.run(_Decider(config, announce or _print).serve())
-    except _CannotListenError as error:
+        with Journal(config.calls.path, config.calls.max_legs, partial(_log.error, "ALARM: %s")) as journal:
+            return uvloop.run(_Decider(config, journal, announce or _print).serve())
+    except (_CannotListenError, StoreError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     finally:
@@ -66,14 +72,30 @@ class _CannotListenError(Exception):
 class _Decider:
     """One run of the server."""
 
-    def __init__(self, config: Config, announce: Callable[[str], None]) -> None:
+    def __init__(self, config: Config, journal: Journal, announce: Callable[[str], None]) -> None:
         self._config = config
         self._identify = config.identify
         """The options in force: those that the book in use was made with."""
         self._announce = announce
         self._began = time.monotonic()
-        self._engine = Engine(config.reasons, None)
-        self._responder = Responder(self._engine, lambda: time.monotonic() - self._began, self._on_reject)
+        calls = config.calls
+        self._journal = journal
+        self._calls = Calls(
+            Settings(
+                max_legs=calls.max_legs,
+                lapsed_max=calls.lapsed_max,
+                reserved=calls.reserved,
+                active=calls.active,
+                grace=calls.grace,
+                global_capacity=calls.global_capacity,
+            ),
+            journal,
+        )
+        self._calls.restore(*journal.read(clock()), clock())
+        self._engine = Engine(
+            config.reasons, None, self._calls, lease=calls.reserved, require_call_id=calls.require_call_id
+        )
+        self._responder = Responder(self._engine, lambda: time.monotonic() - self._began, self._on_reject, clock)
         self._take_up = TakeUp(self._engine, config.store, config.identify)
         self._room = Room(config.limits)
         self._udp: list[UdpListener] = []
@@ -102,6 +124,7 @@ class _Decider:
         await self._listen()
         following = asyncio.create_task(self._take_up.follow())
         faults = asyncio.create_task(self._log_faults())
+        working = asyncio.create_task(self._work())
         stopped = asyncio.create_task(stop.wait())
         tried = asyncio.create_task(self._take_up.tried.wait())
         await asyncio.wait({stopped, tried}, return_when=asyncio.FIRST_COMPLETED)
@@ -111,7 +134,7 @@ class _Decider:
         await stopped
         draining, hurried = asyncio.create_task(self._drain()), asyncio.create_task(hurry.wait())
         await asyncio.wait({draining, hurried}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (draining, hurried, following, faults, tried):
+        for task in (draining, hurried, following, faults, tried, working):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
@@ -153,6 +176,14 @@ class _Decider:
         await asyncio.gather(
             *[udp.drain(deadline) for udp in self._udp], *[tcp.drain(deadline) for tcp in self._tcp]
         )
+
+    async def _work(self) -> None:
+        """Let leases lapse and long jobs go on, in short steps between batches."""
+        while True:
+            more = self._calls.work(clock())
+            if not more:
+                self._journal.beat(clock())
+            await asyncio.sleep(0 if more else WORK_SECONDS)
 
     def _reload(self) -> None:
         """Read the config again, take what can change while running, and say what cannot."""
@@ -226,6 +257,11 @@ class _Decider:
     def _on_reject(self, peer: Peer, request: Request, decision: Decision) -> None:
         source = request.src_ip or request.name or request.src_number or ""
         self._rejects.note(source, decision.reason or "", peer.name)
+
+
+def clock() -> float:
+    """Return the time of the set of calls: seconds since the machine was started, sleep included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @contextlib.contextmanager

@@ -37,6 +37,9 @@ CONFIG = """\
 # The config of the demo. A tie between two clients is rejected here, so that the demo can show it.
 [store]
 path = "store"
+[calls]
+path = "calls"
+max_legs = 1000
 [identify]
 strict_ambiguity = true
 [listen]

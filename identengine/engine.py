@@ -1,4 +1,4 @@
-"""One authorization from start to end (engine.md 6): read, identify, check, policy, answer.
+"""One authorization from start to end (engine.md 6): read, identify, check, policy, admit, answer.
 
 No I/O, no clock, no logging here: what arrives together is decided together by :meth:`Engine.decide`, and a
 new version of the book is taken up by one assignment between two batches.
@@ -8,43 +8,76 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Literal
+from functools import partial
+from hashlib import blake2b
+from typing import Literal, TypeAlias
 
 import msgspec
 
-from identengine import explain, matching, policy, query
+from identengine import explain, lifecycle, matching, policy, query
+from identengine.calls.legs import Leg, call_key, leg_key
+from identengine.calls.levels import Levels
+from identengine.calls.messages import (
+    Admit,
+    Backend,
+    Done,
+    Later,
+    Listed,
+    Message,
+    Progress,
+    Refused,
+    Stop,
+    Switched,
+)
 from identengine.errors import KeyFileError
 from identengine.explain import Explanation
 from identengine.index import Bearer, Book
+from identengine.lifecycle import Asker, Wrong
 from identengine.matching import Match
-from identengine.model import Decision, Direction, Request
+from identengine.model import CallList, CallRequest, Decision, Direction, Request
 from identengine.options import IdentifyOptions
 from identengine.query import Query, Unusable
 from identengine.reasons import Reason, ReasonTable
 from identengine.vault import Vault
 
-Method = Literal["authorize", "identify", "explain"]
+Method = Literal["authorize", "identify", "explain", "start", "update", "stop", "sync", "switch_up", "switch_down"]
+
+Answer: TypeAlias = Decision | Explanation | Done | Later | Wrong
+"""A decision or explanation; of a life-cycle method its result, now or later, or which parameter is wrong."""
 
 
 class Ask(msgspec.Struct, frozen=True, gc=False):
-    """One thing that a switch asks, with the options that hold for that switch."""
+    """One thing that a switch asks or says, with the options that hold for that switch."""
 
     method: Method
-    request: Request
+    request: Request | CallList
+    """A Request; of ``start``, ``update`` and ``stop`` a CallRequest, of ``sync`` a CallList."""
     options: IdentifyOptions
+    asker: Asker = Asker("", "")
 
 
 class Engine:
-    """Decides requests by the book in use.
+    """Decides requests by the book in use, and holds them to the limits by the set of calls.
 
-    ``faults`` keeps the last exceptions that became ``internal_error``, for the caller to log; an engine fault
-    never accepts a call (engine.md 7).
+    Without ``calls`` no call is held: every decision is ``unreserved``. ``faults`` keeps the last exceptions that
+    became ``internal_error``, for the caller to log; an engine fault never accepts a call (engine.md 7).
     """
 
-    def __init__(self, reasons: ReasonTable, vault: Vault | None) -> None:
+    def __init__(
+        self,
+        reasons: ReasonTable,
+        vault: Vault | None,
+        calls: Backend | None = None,
+        *,
+        lease: int = 200,
+        require_call_id: bool = False,
+    ) -> None:
         self.reasons = reasons
         self.vault = vault
         self.faults: deque[Exception] = deque(maxlen=16)
+        self._calls = calls
+        self._lease = lease
+        self._require_call_id = require_call_id
         self._book: Book | None = None
 
     @property
@@ -56,24 +89,132 @@ class Engine:
         """Decide by this version from the next batch on."""
         self._book = book
 
-    def decide(self, batch: Sequence[Ask]) -> list[Decision | Explanation]:
-        """Decide what arrived together, as if one by one in the order in which it came (engine.md 5.3)."""
+    def decide(self, batch: Sequence[Ask], now: float = 0.0) -> list[Answer]:
+        """Decide what arrived together, as if one by one in the order in which it came (engine.md 5.3).
+
+        ``now`` is the time by the clock of the set of calls.
+        """
         book = self._book
-        answers: list[Decision | Explanation] = []
-        for ask in batch:
+        answers: list[Answer] = []
+        places: list[int] = []
+        messages: list[Message] = []
+        for place, ask in enumerate(batch):
             try:
-                if ask.method == "authorize":
-                    answers.append(self._authorize(ask.request, ask.options, book, reserve=True))
-                elif ask.method == "identify":
-                    answers.append(self._authorize(ask.request, ask.options, book, reserve=False))
-                else:
-                    answers.append(self._explain(ask.request, ask.options, book))
+                begun = self._begin(ask, book)
             except Exception as fault:  # whatever it is, the call is answered and not accepted
-                self.faults.append(fault)
-                version = book.version if book else None
-                rejected = self._reject(Reason.INTERNAL_ERROR, version, None)
-                answers.append(Explanation(decision=rejected) if ask.method == "explain" else rejected)
+                begun = self._fault(ask, fault)
+            if isinstance(begun, Admit | Progress | Stop | Listed | Switched):
+                places.append(place)
+                messages.append(begun)
+                answers.append(_PENDING)
+            else:
+                answers.append(begun)
+        if messages:
+            self._apply(batch, answers, places, messages, now)
         return answers
+
+    def _apply(
+        self, batch: Sequence[Ask], answers: list[Answer], places: list[int], messages: list[Message], now: float
+    ) -> None:
+        """Let the set of calls answer what is its to answer."""
+        try:
+            outcomes = (self._calls or _NO_CALLS).apply(messages, now)
+        except Exception as fault:  # its own faults accept no call either
+            for place in places:
+                answers[place] = self._fault(batch[place], fault)
+            return
+        for place, outcome in zip(places, outcomes, strict=True):
+            if isinstance(outcome, Refused):
+                answers[place] = self._refused(outcome, batch[place])
+            else:
+                answers[place] = outcome
+
+    def _begin(self, ask: Ask, book: Book | None) -> Answer | Message:
+        """Return the answer, or what the set of calls is to answer."""
+        request, method = ask.request, ask.method
+        if isinstance(request, CallList):
+            return lifecycle.listed(request, ask.asker, self._levels_then)
+        if method == "authorize":
+            return self._begin_authorize(request, ask, book)
+        if method == "identify":
+            return self._authorize(request, ask.options, book)
+        if method == "explain":
+            return self._explain(request, ask.options, book)
+        if not isinstance(request, CallRequest):
+            return Switched(ask.asker.switch)
+        if method == "stop":
+            return lifecycle.stop(request, ask.asker)
+        return self._begin_progress(request, ask, book)
+
+    def _begin_authorize(self, request: Request, ask: Ask, book: Book | None) -> Answer | Message:
+        if book is None:
+            return self._reject(Reason.NOT_READY, None, None)
+        asked = query.read(request, book)
+        if isinstance(asked, Unusable):
+            return self._unusable(asked, book)
+        options = ask.options
+        call_id = asked.call_id
+        if call_id is None and self._require_call_id:
+            return self._reject(Reason.INVALID_REQUEST, book.version, asked.direction, field="call_id")
+        if self._calls is None:
+            return self._decided(asked, options, book, reserved=False)[0]
+
+        def decide() -> tuple[Decision, Levels | None]:
+            try:
+                return self._decided(asked, options, book, reserved=call_id is not None)
+            except Exception as fault:  # as in `decide`
+                self.faults.append(fault)
+                return self._reject(Reason.INTERNAL_ERROR, book.version, None), None
+
+        call = None if call_id is None else call_key(ask.asker.scope, call_id)
+        leg = leg_key(asked.direction, asked.leg_id)
+        return Admit(call, leg, ask.asker.switch, _content(request, book.hash_key), decide)
+
+    def _begin_progress(self, request: CallRequest, ask: Ask, book: Book | None) -> Wrong | Progress:
+        identify = None
+        if book is not None and lifecycle.carries_identity(request):
+            asked = query.read(request, book)
+            if isinstance(asked, Unusable):
+                field = asked.field or "dst_number"
+                return Wrong(field, asked.value or request.dst_number, "a value that can be used")
+            identify = partial(self._identified, asked, ask.options, book)
+        return lifecycle.progress(ask.method, request, ask.asker, identify, self._levels_then)
+
+    def _identified(self, asked: Query, options: IdentifyOptions, book: Book) -> Levels | None:
+        """Return where a call counts that is there already: neither credentials nor Src Policy matter (5.4)."""
+        try:
+            if asked.account_id is not None:
+                bearer = book.bearers.get(asked.account_id)
+            else:
+                found = matching.identify(book, asked, options, None)
+                bearer = found.bearer if isinstance(found, Match) else None
+            return None if bearer is None else lifecycle.levels_of(bearer, asked.direction)
+        except Exception as fault:  # as in `decide`
+            self.faults.append(fault)
+            return None
+
+    def _levels_then(self, leg: Leg) -> Levels:
+        return lifecycle.levels_then(leg, self._book)
+
+    def _refused(self, refused: Refused, ask: Ask) -> Decision:
+        """Answer a call for which the set of calls has no room; it names the account."""
+        book = self._book
+        decided = refused.decision
+        version = book.version if book else None
+        if decided is None:  # its leg is active already (engine.md 5.3)
+            assert isinstance(ask.request, Request)  # noqa: S101 - only authorizations are refused
+            direction = query.DIRECTIONS.get(ask.request.direction)
+            call_id = ask.request.call_id
+            return self._reject(refused.reason, version, direction, field="call_id", value=call_id)
+        bearer = book.bearers.get(decided.account_id or 0) if book else None
+        return self._reject(refused.reason, version, decided.direction, bearer)
+
+    def _fault(self, ask: Ask, fault: Exception) -> Answer:
+        self.faults.append(fault)
+        rejected = self._reject(Reason.INTERNAL_ERROR, self._book.version if self._book else None, None)
+        if ask.method in ("authorize", "identify"):
+            return rejected
+        return Explanation(decision=rejected)  # which an interface tells as its error
 
     def authorize(self, request: Request, options: IdentifyOptions) -> Decision:
         """Decide one call. A reject is an answer like any other; no exception comes out."""
@@ -93,21 +234,30 @@ class Engine:
         assert isinstance(answer, Explanation)  # noqa: S101 - tells mypy which method was asked
         return answer
 
-    def _authorize(
-        self, request: Request, options: IdentifyOptions, book: Book | None, *, reserve: bool
-    ) -> Decision:
+    def _authorize(self, request: Request, options: IdentifyOptions, book: Book | None) -> Decision:
+        """Decide a call without the set of calls."""
         if book is None:
             return self._reject(Reason.NOT_READY, None, None)
         asked = query.read(request, book)
         if isinstance(asked, Unusable):
-            return self._reject(asked.reason, book.version, asked.direction, field=asked.field, value=asked.value)
+            return self._unusable(asked, book)
+        return self._decided(asked, options, book, reserved=None)[0]
+
+    def _decided(
+        self, asked: Query, options: IdentifyOptions, book: Book, *, reserved: bool | None
+    ) -> tuple[Decision, Levels | None]:
+        """Return the decision, and where the call counts if it is not rejected; see :meth:`_check`."""
         found = self._find(asked, options, book)
         if isinstance(found, Reason):
-            return self._reject(found, book.version, asked.direction)
-        return self._check(asked, found, book, reserve=reserve)
+            return self._reject(found, book.version, asked.direction), None
+        decision = self._check(asked, found, book, reserved=reserved)
+        return decision, lifecycle.levels_of(found.bearer, asked.direction) if decision.accepted else None
+
+    def _unusable(self, asked: Unusable, book: Book) -> Decision:
+        return self._reject(asked.reason, book.version, asked.direction, field=asked.field, value=asked.value)
 
     def _explain(self, request: Request, options: IdentifyOptions, book: Book | None) -> Explanation:
-        decision = self._authorize(request, options, book, reserve=False)
+        decision = self._authorize(request, options, book)
         if book is None or isinstance(asked := query.read(request, book), Unusable) or asked.account_id:
             return Explanation(decision=decision)
         found = self._find(asked, options, book)
@@ -125,8 +275,11 @@ class Engine:
             return Reason.ACCOUNT_DISABLED
         return Match(bearer, "account_id", None, ambiguous=False)
 
-    def _check(self, asked: Query, found: Match, book: Book, *, reserve: bool) -> Decision:
-        """Apply what comes after identification: client status, numbers, Src Policy (engine.md 3.9, 4, 6)."""
+    def _check(self, asked: Query, found: Match, book: Book, *, reserved: bool | None) -> Decision:
+        """Apply what comes after identification: client status, numbers, Src Policy (engine.md 3.9, 4, 6).
+
+        ``reserved``: whether the call is to have a slot; None where nothing is said of slots (``identify``).
+        """
         bearer = found.bearer
         account, owner = bearer.account, bearer.owner
         direction = asked.direction
@@ -174,7 +327,8 @@ class Engine:
             rate_table=rate_table,
             routing_plan=routing_plan,
             tag=tag,
-            unreserved=True if reserve else None,  # until the set of calls is here, every call is (engine.md 5.10)
+            lease=self._lease if reserved else None,
+            unreserved=True if reserved is False else None,
             host=host,
             port=port,
             protocol=protocol,
@@ -212,3 +366,25 @@ class Engine:
         if self.vault is None:
             raise KeyFileError("the book holds passwords, but there is no key to read them with")
         return self.vault.reveal(token)
+
+
+def _content(request: Request, key: bytes) -> bytes:
+    """Return what makes a request the same as another (engine.md 5.3); credentials go in as a hash only."""
+    content = _encode(request)
+    if request.password is None and request.digest is None:
+        return content
+    return blake2b(content, digest_size=16, key=key).digest()
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_PENDING = Done(True)
+
+
+class _NoCalls:
+    """Where an engine has no set of calls, nobody may speak of calls that are held."""
+
+    def apply(self, batch: Sequence[Message], now: float) -> list[Done]:
+        raise RuntimeError(f"this engine holds no calls: {len(batch)} messages at {now}")
+
+
+_NO_CALLS = _NoCalls()

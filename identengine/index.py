@@ -20,6 +20,7 @@ import msgspec
 from pytricia import PyTricia
 
 from identengine.addresses import format_address, parse_address
+from identengine.calls.levels import ClientLevels
 from identengine.dids import DidTable
 from identengine.model import Account, Client, Direction
 from identengine.numbering import longest_first
@@ -43,6 +44,8 @@ class Owner(msgspec.Struct, frozen=True, gc=False):
     rate_table: str | None
     routing_plan: str | None
     term_rate_table: str | None
+    levels: dict[Direction, ClientLevels]
+    """Where its legs count, with the limits (engine.md 5.2)."""
 
 
 class Bearer(msgspec.Struct, frozen=True, gc=False):
@@ -152,7 +155,7 @@ class Lookup:
 class Book:
     """One version, ready to decide; never changed after :meth:`~identengine.builder.BookBuilder.finish`."""
 
-    __slots__ = ("bearers", "classes", "dids", "disabled", "enabled", "hash_key", "prefixes", "version")
+    __slots__ = ("bearers", "classes", "dids", "disabled", "enabled", "hash_key", "owners", "prefixes", "version")
 
     def __init__(self, options: IdentifyOptions, version: int, hash_key: bytes) -> None:
         self.version = version
@@ -160,6 +163,8 @@ class Book:
         self.classes = _classes(options)
         self.prefixes = longest_first(options.international_prefixes)
         self.bearers: dict[int, Bearer] = {}
+        self.owners: dict[int, Owner] = {}
+        """Clients that have accounts, and the resellers above them."""
         self.enabled = {direction: Lookup() for direction in Direction}
         self.disabled = {direction: Lookup() for direction in Direction}
         self.dids = DidTable()

@@ -46,8 +46,11 @@ class Match(msgspec.Struct, frozen=True, gc=False):
     ambiguous: bool
 
 
-def identify(book: Book, query: Query, options: IdentifyOptions, reveal: Reveal) -> Match | Reason:
-    """Return the account of a request, or the reason why none is found or its credentials do not hold."""
+def identify(book: Book, query: Query, options: IdentifyOptions, reveal: Reveal | None) -> Match | Reason:
+    """Return the account of a request, or the reason why none is found or its credentials do not hold.
+
+    Without ``reveal`` credentials are not asked for: the call is there already (engine.md 5.4).
+    """
     lookup = book.enabled[query.direction]
     for kind in book.classes:
         innermost = bucket_of(kind, lookup, query)
@@ -58,7 +61,7 @@ def identify(book: Book, query: Query, options: IdentifyOptions, reveal: Reveal)
             bucket, candidates = found
             if len(candidates) > 1:
                 candidates = most_specific(candidates, options)
-            verified = check_credentials(kind, candidates, query, options, reveal)
+            verified = check_credentials(kind, candidates, query, options, reveal) if reveal else candidates
             if isinstance(verified, Reason):
                 return verified
             winner = verified[0]

@@ -151,6 +151,24 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     dst_number: str | None = None
 
 
+class CallRequest(Request, frozen=True, kw_only=True, gc=False):
+    """The parameters of ``start``, ``update`` and ``stop``: a call, and perhaps who it is (engine.md 5.4)."""
+
+    interval: int | str | None = None
+    """Seconds between two updates."""
+
+
+class CallList(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The parameters of ``sync``: a part of the complete list of a switch's calls (engine.md 5.6)."""
+
+    list_id: str | None = None
+    part: int | str | None = None
+    parts: int | str | None = None
+    calls: list[tuple[str | None, ...]] | None = None
+    """Call id, leg id and direction of each; what is behind may be missing."""
+    confirm_empty: bool | None = None
+
+
 class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The answer to one request (interfaces.md 3, "Result of `authorize`")."""
 

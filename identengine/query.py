@@ -31,6 +31,7 @@ class Query(msgspec.Struct, frozen=True, gc=False):
     password: str | None
     digest: Digest | None
     call_id: str | None
+    leg_id: str | None
 
     @property
     def brings_credentials(self) -> bool:
@@ -47,11 +48,12 @@ class Unusable(msgspec.Struct, frozen=True):
     value: str | None = None
 
 
-_DIRECTIONS: dict[str | None, Direction] = {
+DIRECTIONS: dict[str | None, Direction] = {
     None: Direction.ORIGINATION,
     "": Direction.ORIGINATION,
     **{direction.value: direction for direction in Direction},
 }
+"""What a request may call a direction."""
 _MAX_ID = 2**64  # beyond any id of a book: such an account is not unusable but unknown (engine.md 3.9)
 _MAX_PORT = 65535
 
@@ -62,9 +64,9 @@ def read(request: Request, book: Book) -> Query | Unusable:
     An invalid ``dst_number`` comes before anything else; an invalid ``src_number`` counts as absent
     (engine.md 2.1). ``account_id`` is looked at on termination only.
     """
-    direction = _DIRECTIONS.get(request.direction)
+    direction = DIRECTIONS.get(request.direction)
     if direction is None:
-        direction = _DIRECTIONS.get((request.direction or "").strip())
+        direction = DIRECTIONS.get((request.direction or "").strip())
     dst_number = ""
     if request.dst_number is not None:
         try:
@@ -77,7 +79,7 @@ def read(request: Request, book: Book) -> Query | Unusable:
     account_id = None
     if direction is Direction.TERMINATION and request.account_id is not None:
         try:
-            account_id = _decimal(request.account_id, _MAX_ID)
+            account_id = decimal(request.account_id, _MAX_ID)
         except ValueError:
             return Unusable(Reason.INVALID_REQUEST, direction, "account_id", str(request.account_id))
     source = None
@@ -93,7 +95,7 @@ def read(request: Request, book: Book) -> Query | Unusable:
     src_port = None
     if request.src_port is not None:
         try:
-            src_port = _decimal(request.src_port, _MAX_PORT)
+            src_port = decimal(request.src_port, _MAX_PORT)
         except ValueError:
             return Unusable(Reason.INVALID_REQUEST, direction, "src_port", str(request.src_port))
 
@@ -129,10 +131,11 @@ def read(request: Request, book: Book) -> Query | Unusable:
         request.password,
         digest,
         request.call_id if request.call_id and not request.call_id.isspace() else None,
+        request.leg_id if request.leg_id and not request.leg_id.isspace() else None,
     )
 
 
-def _decimal(value: int | str, most: int) -> int | None:
+def decimal(value: int | str, most: int) -> int | None:
     """Return an integer from 1 to ``most``, or None for a blank text; ValueError for anything else."""
     if isinstance(value, str):
         text = value.strip()

@@ -114,7 +114,8 @@ class Server:
     def write_config(self, config: str) -> None:
         """Write the config, for a start or a SIGHUP."""
         listen = "" if "[listen]" in config else f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\n'
-        self.config.write_text(f'[store]\npath = "store"\n{listen}{config}\n')
+        calls = "" if "[calls]" in config else '[calls]\npath = "calls"\nmax_legs = 1000\n'
+        self.config.write_text(f'[store]\npath = "store"\n{calls}{listen}{config}\n')
 
     def _read_lines(self) -> None:
         assert self.process.stdout is not None

@@ -185,7 +185,7 @@ def _invite(folder: Path, config: Path, port: int) -> None:
     say(f"  {ours} explain --config {config} src_ip=192.0.2.10 dst_number=99#442079460123")
     say("Load a book of your own (a folder with clients.csv, accounts.csv, dids.csv), and serve it:")
     say(f"  {ours} import BOOK --store STORE")
-    say("  printf '[store]\\npath = \"STORE\"\\n' > identengine.toml")
+    say('  printf \'[store]\\npath = "STORE"\\n[calls]\\npath = "CALLS"\\n\' > identengine.toml')
     say(f"  {ours} serve --config identengine.toml")
     say("")
     say("Serving until Ctrl-C; the store is removed then.")

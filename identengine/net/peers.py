@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from identengine.addresses import parse_address
 from identengine.config import Switch
+from identengine.lifecycle import Asker
 from identengine.options import IdentifyOptions
 from identengine.wire.jsonrpc import Peer
 
@@ -18,7 +19,7 @@ class Peers:
     def __init__(self, switches: Iterable[Switch], identify: IdentifyOptions) -> None:
         tables: dict[tuple[int, int], dict[int, Peer]] = {}
         for switch in switches:
-            peer = Peer(switch.name, switch.options(identify))
+            peer = Peer(switch.name, switch.options(identify), Asker(switch.name, switch.scope))
             for network in switch.networks:
                 size = len(network.address)
                 shift = size * 8 - network.length

@@ -269,12 +269,17 @@ class _Connection(asyncio.BufferedProtocol):
     def _answer(self, messages: list[bytes], peer: Peer, error: str | None) -> bool:
         """Answer messages, and what is wrong after them; returns whether the connection goes on."""
         self._since = asyncio.get_running_loop().time()
-        answers, broken = self._listener.responder.stream(messages, peer, error)
+        answers, broken = self._listener.responder.stream(messages, peer, error, self._answer_late)
         if answers:
             self._transport.write(answers)
         if broken:
             self._end()
         return not broken
+
+    def _answer_late(self, answer: bytes) -> None:
+        """Write an answer that took its time, if there is anybody to read it still."""
+        if not self._transport.is_closing() and not self._ending:
+            self._transport.write(answer)
 
     def find_peer(self) -> None:
         """Look the peer up again, since the switches have changed."""

@@ -105,7 +105,11 @@ class UdpListener:
                 asked.append((raw, peer))
                 sources.append(source)
         if asked:
-            self._send(self._responder.datagrams(asked), sources)
+
+            def late(place: int, datagrams: list[bytes]) -> None:
+                self._send([datagrams], [sources[place]])
+
+            self._send(self._responder.datagrams(asked, late), sources)
         return taken
 
     def _send(self, answers: list[list[bytes]], sources: list[tuple[str, int]]) -> None:

@@ -11,14 +11,17 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal, NamedTuple, TypeAlias, get_type_hints
 
 import msgspec
 
-from identengine.engine import Ask, Engine
+from identengine.calls.messages import Done, Later
+from identengine.engine import Answer, Ask, Engine, Method
 from identengine.explain import Explanation
-from identengine.model import Decision, Digest, Request
+from identengine.lifecycle import Asker, Wrong
+from identengine.model import CallList, CallRequest, Decision, Digest, Request
 from identengine.options import IdentifyOptions
 from identengine.reasons import Reason, ReasonTable
 
@@ -45,6 +48,8 @@ class Peer(msgspec.Struct, frozen=True):
 
     name: str
     options: IdentifyOptions
+    asker: Asker = Asker("", "")
+    """Its name and the scope of its call ids."""
 
 
 class Pong(msgspec.Struct, frozen=True):
@@ -77,11 +82,35 @@ class _Explain(_Call, tag="explain", gc=False):
     params: Request | None = None
 
 
+class _Start(_Call, tag="start", gc=False):
+    params: CallRequest | None = None
+
+
+class _Update(_Call, tag="update", gc=False):
+    params: CallRequest | None = None
+
+
+class _Stop(_Call, tag="stop", gc=False):
+    params: CallRequest | None = None
+
+
+class _Sync(_Call, tag="sync", gc=False):
+    params: CallList | None = None
+
+
 class _NoParams(msgspec.Struct, gc=False):
     """Parameters of a method that takes none: whatever there is is ignored."""
 
 
 class _Ping(_Call, tag="ping", gc=False):
+    params: _NoParams | None = None
+
+
+class _SwitchUp(_Call, tag="switch_up", gc=False):
+    params: _NoParams | None = None
+
+
+class _SwitchDown(_Call, tag="switch_down", gc=False):
     params: _NoParams | None = None
 
 
@@ -118,7 +147,7 @@ class _Asked(NamedTuple):
     place: int
 
 
-_Calls = _Authorize | _Identify | _Explain | _Ping
+_Calls = _Authorize | _Identify | _Explain | _Start | _Update | _Stop | _Sync | _SwitchUp | _SwitchDown | _Ping
 _Item: TypeAlias = _Asked | bytes | None
 """A message, or one of a batch: to be decided, answered already, or not to be answered."""
 _Message: TypeAlias = _Item | list[_Item]
@@ -130,12 +159,35 @@ _split_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _split_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
-_METHODS = {call.__struct_config__.tag: call for call in (_Authorize, _Identify, _Explain, _Ping)}
-_FIELDS = {name: msgspec.json.Decoder(kind) for name, kind in get_type_hints(Request).items()}
-_DIGEST_FIELDS = {name: msgspec.json.Decoder(kind) for name, kind in get_type_hints(Digest).items()}
-_WANTED = dict.fromkeys(("account_id", "src_port"), "an integer or a string of digits") | {"digest": "an object"}
+_Fields: TypeAlias = dict[str, msgspec.json.Decoder[object]]
+
+
+def _fields(kind: type) -> _Fields:
+    return {name: msgspec.json.Decoder(wanted) for name, wanted in get_type_hints(kind).items()}
+
+
+_DECIDING, _TELLING, _NOTHING = _fields(Request), _fields(CallRequest), _fields(_NoParams)
+_METHODS: dict[str, tuple[Method | None, _Fields, Request | CallList]] = {
+    "authorize": ("authorize", _DECIDING, Request()),
+    "identify": ("identify", _DECIDING, Request()),
+    "explain": ("explain", _DECIDING, Request()),
+    "start": ("start", _TELLING, CallRequest()),
+    "update": ("update", _TELLING, CallRequest()),
+    "stop": ("stop", _TELLING, CallRequest()),
+    "sync": ("sync", _fields(CallList), CallList()),
+    "switch_up": ("switch_up", _NOTHING, Request()),
+    "switch_down": ("switch_down", _NOTHING, Request()),
+    "ping": (None, _NOTHING, Request()),
+}
+"""What the engine calls each method (None: it is not the engine's), its parameters, and what none of them are."""
+_DIGEST_FIELDS = _fields(Digest)
+_INTEGER = "an integer or a string of digits"
+_WANTED = dict.fromkeys(("account_id", "src_port", "interval", "part", "parts"), _INTEGER) | {
+    "digest": "an object",
+    "calls": "an array of arrays [call_id, leg_id, direction]",
+    "confirm_empty": "true or false",
+}
 _SECRET = frozenset({"password"})
-_NO_REQUEST = Request()
 # The last three are a ValueError (bad UTF-8, an integer of thousands of digits) and too deep nesting.
 _UNDECODED = (msgspec.MsgspecError, ValueError, RecursionError)
 _ID_BEGINS = frozenset(b'"-0123456789n')
@@ -151,9 +203,18 @@ def _error(message_id: bytes, code: int, message: str, data: _Field | msgspec.Un
     return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (message_id or b"null", body)
 
 
-def _result(message_id: bytes, result: Decision | Explanation | Pong) -> bytes:
+def _result(message_id: bytes, result: Answer | Pong) -> bytes:
     if isinstance(result, Explanation) and (code := _NO_EXPLANATION.get(result.decision.reason or "")):
-        return _error(message_id, code, f"there is no explanation: {result.decision.reason}")
+        return _error(message_id, code, f"there is no answer: {result.decision.reason}")
+    if isinstance(result, Wrong):
+        value = (
+            msgspec.UNSET
+            if result.value is None or len(result.value) > 100
+            else msgspec.Raw(_encode(result.value))
+        )
+        return _error(
+            message_id, BAD_PARAMS, f"{result.field}: {result.expected} is wanted", _Field(result.field, value)
+        )
     return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (message_id, _encode(result))
 
 
@@ -166,11 +227,15 @@ _NO_EXPLANATION: dict[str, int] = {
 _NOT_PARSABLE = _error(b"", PARSE_ERROR, "not parsable as JSON in UTF-8")
 
 
+def _nobody(*_: object) -> None:
+    """Take an answer that nobody waits for."""
+
+
 class Responder:
     """Answers messages with what the engine decides.
 
-    ``uptime`` gives the seconds since the process began to serve; ``on_reject`` is told of each rejected
-    ``authorize``, for the log.
+    ``uptime`` gives the seconds since the process began to serve, ``clock`` the time of the set of calls;
+    ``on_reject`` is told of each rejected ``authorize``, for the log.
     """
 
     def __init__(
@@ -178,23 +243,43 @@ class Responder:
         engine: Engine,
         uptime: Callable[[], float],
         on_reject: Callable[[Peer, Request, Decision], None],
+        clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._engine = engine
         self._uptime = uptime
+        self._clock = clock
         self._on_reject = on_reject
 
-    def datagrams(self, received: Sequence[tuple[bytes, Peer]]) -> list[list[bytes]]:
-        """Return for each datagram the datagrams that answer it, none larger than :data:`DATAGRAM` bytes."""
+    def datagrams(
+        self, received: Sequence[tuple[bytes, Peer]], late: Callable[[int, list[bytes]], None] = _nobody
+    ) -> list[list[bytes]]:
+        """Return for each datagram the datagrams that answer it, none larger than :data:`DATAGRAM` bytes.
+
+        ``late`` is given those of an answer that takes its time, and the place of the datagram in ``received``.
+        """
         batch = _Batch()
         messages = [self._read(raw, peer, batch) for raw, peer in received]
         decided = self._decide(batch)
+        if batch.slow:
+            for place, message in enumerate(messages):
+                if _postponed(
+                    message, decided, partial(_give_datagrams, late, place, message, self._engine.reasons)
+                ):
+                    messages[place] = None
         return [_datagrams(message, decided, self._engine.reasons) for message in messages]
 
-    def stream(self, messages: Sequence[bytes], peer: Peer, broken: str | None = None) -> tuple[bytes, bool]:
+    def stream(
+        self,
+        messages: Sequence[bytes],
+        peer: Peer,
+        broken: str | None = None,
+        late: Callable[[bytes], None] = _nobody,
+    ) -> tuple[bytes, bool]:
         """Return the answers to messages of one connection, a line each, and whether it must be closed.
 
         ``broken`` says what is wrong with the stream after these messages, if anything is; so is a message that
-        cannot be parsed. Nothing behind it counts, since where a next message begins is not known.
+        cannot be parsed. Nothing behind it counts, since where a next message begins is not known. ``late`` is
+        given an answer that takes its time.
         """
         batch = _Batch()
         read: list[_Message] = []
@@ -205,6 +290,10 @@ class Responder:
                 broken = ""
                 break
         decided = self._decide(batch)
+        if batch.slow:
+            for place, message in enumerate(read):
+                if _postponed(message, decided, partial(_give_line, late, message)):
+                    read[place] = None
         answers = [answer for message in read if (answer := _whole(message, decided))]
         if broken:
             answers.append(_error(b"", PARSE_ERROR, f"not parsable: {broken}"))
@@ -212,13 +301,16 @@ class Responder:
             answers.append(b"")
         return b"\n".join(answers), broken is not None
 
-    def _decide(self, batch: _Batch) -> list[Decision | Explanation]:
+    def _decide(self, batch: _Batch) -> list[Answer]:
         if not batch.asks:
             return []
-        decided = self._engine.decide(batch.asks)
+        decided = self._engine.decide(batch.asks, self._clock())
         for ask, peer, decision in zip(batch.asks, batch.peers, decided, strict=True):
-            if isinstance(decision, Decision) and not decision.accepted and ask.method == "authorize":
-                self._on_reject(peer, ask.request, decision)
+            if isinstance(decision, Decision):
+                if not decision.accepted and ask.method == "authorize" and isinstance(ask.request, Request):
+                    self._on_reject(peer, ask.request, decision)
+            elif isinstance(decision, Later):
+                batch.slow = True
         return decided
 
     def _read(self, raw: bytes, peer: Peer, batch: _Batch) -> _Message:
@@ -258,7 +350,10 @@ class Responder:
                 what = f"more than {MAX_EXPLAINS} explanations at once; ask again"
                 return _error(message_id, OVERLOADED, what) if message_id else None
         batch.peers.append(peer)
-        batch.asks.append(Ask(_method(call), call.params or _NO_REQUEST, peer.options))
+        method, _, nothing = _METHODS[call.__struct_config__.tag]
+        assert method is not None  # noqa: S101 - the one that has none was answered above
+        params = nothing if call.params is None or isinstance(call.params, _NoParams) else call.params
+        batch.asks.append(Ask(method, params, peer.options, peer.asker))
         return _Asked(message_id, len(batch.asks) - 1)
 
     def _pong(self) -> Pong:
@@ -273,6 +368,8 @@ class _Batch:
         self.asks: list[Ask] = []
         self.peers: list[Peer] = []
         self.explains = 0
+        self.slow = False
+        """Whether an answer takes its time."""
 
 
 def _without_half_pairs(raw: bytes) -> bytes:
@@ -290,12 +387,6 @@ def _id_of(raw: bytes) -> bytes:
         return bytes(_decode_loose(raw).id)
     except _UNDECODED:
         return b""
-
-
-def _method(call: _Authorize | _Identify | _Explain) -> Literal["authorize", "identify", "explain"]:
-    if isinstance(call, _Authorize):
-        return "authorize"
-    return "identify" if isinstance(call, _Identify) else "explain"
 
 
 def _usable_id(message_id: bytes) -> bool:
@@ -347,12 +438,10 @@ def _complaint(raw: bytes) -> bytes | None:
         return _error(message_id, BAD_PARAMS, "params go by name, in an object")
     except _UNDECODED:
         return _NOT_PARSABLE
-    return _bad_param(message_id, params, _FIELDS, "")
+    return _bad_param(message_id, params, _METHODS[method][1], "")
 
 
-def _bad_param(
-    message_id: bytes, params: dict[str, msgspec.Raw], fields: dict[str, msgspec.json.Decoder[object]], above: str
-) -> bytes:
+def _bad_param(message_id: bytes, params: dict[str, msgspec.Raw], fields: _Fields, above: str) -> bytes:
     """Return the error that names the first parameter of a wrong type."""
     for name, value in params.items():
         if name not in fields:
@@ -390,13 +479,46 @@ def _short(text: str) -> str:
 # Answers ---------------------------------------------------------------------------------------------------
 
 
-def _answer(item: _Item, decided: list[Decision | Explanation]) -> bytes | None:
+def _postponed(message: _Message, decided: list[Answer], give: Callable[[list[Answer]], None]) -> bool:
+    """Whether an answer in a message takes its time; ``give`` is then called once all of them are there."""
+    asked = [item for item in (message if isinstance(message, list) else [message]) if isinstance(item, _Asked)]
+    slow = [later for item in asked if isinstance(later := decided[item.place], Later)]
+    left = len(slow)
+
+    def one_less(_: Done) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            give([answer.done or answer if isinstance(answer, Later) else answer for answer in decided])
+
+    for later in slow:
+        later.then(one_less)
+    return bool(slow)
+
+
+def _give_datagrams(
+    late: Callable[[int, list[bytes]], None],
+    place: int,
+    message: _Message,
+    reasons: ReasonTable,
+    decided: list[Answer],
+) -> None:
+    late(place, _datagrams(message, decided, reasons))
+
+
+def _give_line(late: Callable[[bytes], None], message: _Message, decided: list[Answer]) -> None:
+    answer = _whole(message, decided)
+    if answer is not None:
+        late(answer + b"\n")
+
+
+def _answer(item: _Item, decided: list[Answer]) -> bytes | None:
     if isinstance(item, _Asked):
         return _result(item.id, decided[item.place]) if item.id else None
     return item
 
 
-def _whole(message: _Message, decided: list[Decision | Explanation]) -> bytes | None:
+def _whole(message: _Message, decided: list[Answer]) -> bytes | None:
     """Return the answer to a message, whatever its size; None where none is due."""
     if not isinstance(message, list):
         return _answer(message, decided)
@@ -404,7 +526,7 @@ def _whole(message: _Message, decided: list[Decision | Explanation]) -> bytes | 
     return b"[" + b",".join(answers) + b"]" if answers else None
 
 
-def _datagrams(message: _Message, decided: list[Decision | Explanation], reasons: ReasonTable) -> list[bytes]:
+def _datagrams(message: _Message, decided: list[Answer], reasons: ReasonTable) -> list[bytes]:
     """Return the answer to a message as datagrams; that to a batch as several arrays where one does not do."""
     if not isinstance(message, list):
         answer = _fitted(message, decided, reasons, DATAGRAM)
@@ -426,7 +548,7 @@ def _datagrams(message: _Message, decided: list[Decision | Explanation], reasons
     return arrays
 
 
-def _fitted(item: _Item, decided: list[Decision | Explanation], reasons: ReasonTable, room: int) -> bytes | None:
+def _fitted(item: _Item, decided: list[Answer], reasons: ReasonTable, room: int) -> bytes | None:
     """Return the answer to one message in at most ``room`` bytes.
 
     An explanation loses candidates from its end and says so. A decision loses the names that go with its ids
@@ -441,6 +563,8 @@ def _fitted(item: _Item, decided: list[Decision | Explanation], reasons: ReasonT
     result = decided[item.place]
     if isinstance(result, Explanation):
         return _cut(item.id, result, room)
+    if not isinstance(result, Decision):
+        return _error(item.id, INTERNAL, "the answer does not fit into a datagram; ask over TCP")
     answer = _result(item.id, _shortened(result))
     return answer if len(answer) <= room else _result(item.id, _too_large(result, reasons))
 

@@ -78,5 +78,6 @@ def demo_store(folder: Path) -> Path:
 def config_with(folder: Path, text: str) -> Path:
     """Write a config beside the store."""
     path = folder / "identengine.toml"
-    path.write_text(f'[store]\npath = "store"\n{text}')
+    calls = "" if "[calls]" in text else '[calls]\npath = "calls"\nmax_legs = 1000\n'
+    path.write_text(f'[store]\npath = "store"\n{text}\n{calls}')
     return path

@@ -36,7 +36,7 @@ def test_a_decision(ask: Callable[[bytes], Any], method: str) -> None:
     assert answer["id"] == "id-1"
     assert answer["result"]["account_id"] == 1
     assert answer["result"]["version"] == 1
-    assert answer["result"].get("unreserved") == (True if method == "authorize" else None)
+    assert answer["result"].get("unreserved") == (True if method == "authorize" else None)  # there is no call id
 
 
 def test_a_reject(ask: Callable[[bytes], Any]) -> None:
@@ -72,9 +72,9 @@ def test_ids_keep_their_type(server: Server, written: str) -> None:
         (b"{}", -32600),
         (b"[]", -32600),
         (request("ping", [1]), -32600),
-        (request("start", call_id="1"), -32601),
-        (request("stop", call_id="1"), -32601),
-        (request("sync"), -32601),
+        (request("finish", call_id="1"), -32601),
+        (request("stop"), -32602),
+        (request("sync"), -32602),
         (request(src_ip=5), -32602),
         (b'{"jsonrpc":"2.0","id":1,"method":"authorize","params":["10.0.0.1"]}', -32602),
         (b"{]", -32700),

@@ -194,7 +194,7 @@ def test_sighup_says_what_cannot_change(server: Server) -> None:
     for times in (1, 2):
         server.signal(signal.SIGHUP)
         wait_for(partial(logged_times, server, "SIGHUP: changed: nothing", times))
-    assert server.log.count("[store], [listen] cannot change while running") == 2
+    assert server.log.count("[store], [calls], [listen] cannot change while running") == 2
     assert server.authorize(**GOOD)["accepted"]
 
 

@@ -139,7 +139,6 @@ def test_the_whole_schema_of_the_spec(monkeypatch: pytest.MonkeyPatch) -> None:
         "[listen] radius_auth",
         "[listen] radius_acct",
         "[listen] http",
-        "[calls] global_capacity",
         "[postgresql] accounts",
         "[[switch]] 'sbc1' secret",
         "[[switch]] 'sbc1' ignore_password",
@@ -149,7 +148,7 @@ def test_the_whole_schema_of_the_spec(monkeypatch: pytest.MonkeyPatch) -> None:
         assert f"{key}: not yet served by this version" in warned
     for key in ("standby", "require_call_id", "trusted_network"):
         assert key not in warned
-    assert "global_capacity" in "".join(parsed("[calls]\nglobal_capacity = 0").warnings), "0 stops every call"
+    assert "[calls] on_outage" in "".join(parsed("[calls]\non_outage = 'local'").warnings)
 
 
 def test_codes_left_out_are_the_standard_ones() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from identengine.builder import build
+from identengine.calls.memory import Calls, Changes, Settings
 from identengine.engine import Engine
 from identengine.model import Account, Client, Decision, IdentBy, Request
 from identengine.options import IdentifyOptions
@@ -41,8 +42,15 @@ ACCOUNTS = [
 ]
 
 
+class Forgetful:
+    """A mirror that keeps nothing."""
+
+    def write(self, changes: Changes) -> None:
+        pass
+
+
 def responder(rejected: list[tuple[str, str | None]] | None = None, *, ready: bool = True) -> Responder:
-    engine = Engine(ReasonTable(), None)
+    engine = Engine(ReasonTable(), None, Calls(Settings(max_legs=100), Forgetful()))
     if ready:
         engine.take_up(build(OPTIONS, 7, bytes(32), [CLIENT], ACCOUNTS, []))
 
@@ -195,11 +203,27 @@ PARSE, INVALID, NO_METHOD, PARAMS = -32700, -32600, -32601, -32602
         (call("nothing", id=False), INVALID, None, "an id is"),
         (call("ping", id="x" * 300), INVALID, None, "an id is"),
         (b'{"jsonrpc":"2.0","id":"\xff","method":"ping"}', PARSE, None, "UTF-8"),
-        (call("stop"), NO_METHOD, 1, "no such method: stop"),
-        (call("start", GOOD), NO_METHOD, 1, "start"),
-        (call("update"), NO_METHOD, 1, "update"),
-        (call("sync"), NO_METHOD, 1, "sync"),
-        (call("switch_up"), NO_METHOD, 1, "switch_up"),
+        (call("Stop"), NO_METHOD, 1, "no such method: Stop"),
+        (call("stop"), PARAMS, 1, "call_id"),
+        (call("start", GOOD), PARAMS, 1, "call_id"),
+        (call("update", {"call_id": " "}), PARAMS, 1, "call_id"),
+        (call("update", {"call_id": "1", "interval": 0}), PARAMS, 1, "interval"),
+        (call("update", {"call_id": "1", "interval": "1.5"}), PARAMS, 1, "interval"),
+        (call("update", {"call_id": "1", "interval": 1.5}), PARAMS, 1, "interval"),
+        (call("update", {"call_id": "1", "src_ip": "10.0.0.5:5060"}), PARAMS, 1, "src_ip"),
+        (call("update", {"call_id": "1", "src_port": 70000}), PARAMS, 1, "src_port"),
+        (call("start", {"call_id": "1", "dst_number": "é"}), PARAMS, 1, "dst_number"),
+        (call("stop", {"call_id": "1", "direction": "both"}), PARAMS, 1, "direction"),
+        (call("stop", {"call_id": 1}), PARAMS, 1, "call_id"),
+        (call("sync"), PARAMS, 1, "list_id"),
+        (call("sync", {"list_id": "l", "part": 0}), PARAMS, 1, "part"),
+        (call("sync", {"list_id": "l", "part": 3, "parts": 2}), PARAMS, 1, "part"),
+        (call("sync", {"list_id": "l", "calls": [["a"], []]}), PARAMS, 1, "calls"),
+        (call("sync", {"list_id": "l", "calls": [["a", None, "up"]]}), PARAMS, 1, "calls"),
+        (call("sync", {"list_id": "l", "calls": [["a", "b", "origination", "x"]]}), PARAMS, 1, "calls"),
+        (call("sync", {"list_id": "l", "calls": "a"}), PARAMS, 1, "calls"),
+        (call("sync", {"list_id": "l", "confirm_empty": 1}), PARAMS, 1, "confirm_empty"),
+        (call("switch_up", []), PARAMS, 1, "by name"),
         (call("Authorize", GOOD), NO_METHOD, 1, "Authorize"),
         (call(""), NO_METHOD, 1, ""),
         (call("x" * 5000), NO_METHOD, 1, "x…"),

@@ -1,0 +1,214 @@
+"""What a switch says of all its calls at once: ``sync``, ``switch_up``, ``switch_down`` (engine.md 5.6).
+
+Each becomes a job that goes through the set in steps, so that nothing is held up (engine.md 5.8). A small one is
+done at once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import msgspec
+
+from identengine.calls.legs import Leg, State
+from identengine.calls.levels import Levels
+from identengine.calls.messages import Done, Later, Listed, Named, Switched
+
+PARTS_SECONDS = 60.0
+"""Within which all parts of a list have to come."""
+REPEAT_SECONDS = 10.0
+"""Within which a repeated ``switch_up`` or ``switch_down`` frees nothing."""
+STEP = 256
+"""Legs looked at in one step."""
+LISTS_KNOWN = 16
+"""Lists of each switch that are remembered, so that each counts once."""
+
+Note = float | tuple[str, ...] | None
+
+
+class Set(Protocol):
+    """What jobs do with the set of calls."""
+
+    def matching(self, named: Named) -> list[Leg]:
+        """Return the legs that are named, held or lapsed."""
+
+    def slots(self, first: int, count: int) -> list[Leg] | None:
+        """Return the legs in these slots; None behind the last slot."""
+
+    def confirm(self, leg: Leg, switch: str, now: float) -> None:
+        """Renew the lease of a held leg that a switch lists."""
+
+    def revive(self, leg: Leg, switch: str, levels: Levels, now: float) -> bool:
+        """Count a lapsed leg again; returns whether a limit is exceeded by it."""
+
+    def miss(self, leg: Leg, list_id: str) -> None:
+        """Note that a list lacks the leg."""
+
+    def free(self, leg: Leg) -> None:
+        """Give up the leg's slot."""
+
+    def note(self, name: str, value: Note) -> None:
+        """Keep a note in the mirror; None drops it."""
+
+
+class _Pending(msgspec.Struct):
+    """A list of which not all parts are there yet."""
+
+    list_id: str
+    parts: int
+    began: float
+    confirm_empty: bool = False
+    received: dict[int, tuple[Named, ...]] = {}
+
+
+class _Job(msgspec.Struct):
+    """Something under way."""
+
+    key: tuple[str, str]
+    """The switch, and the list id; ``""`` of a switch that went up or down."""
+    missing: int | None
+    later: Later
+    freed: int = 0
+
+
+class Lists:
+    """Lists in parts, and the jobs that came of complete ones and of switches that went up or down."""
+
+    def __init__(self, of: Set, grace: float, most: int) -> None:
+        """``most``: calls that a list may hold, since its parts wait in memory."""
+        self._set = of
+        self._grace = grace
+        self._most = most
+        self._pending: dict[str, _Pending] = {}
+        self._known: dict[str, tuple[str, ...]] = {}
+        self._switched: dict[str, float] = {}
+        self._jobs: deque[tuple[_Job, Iterator[None]]] = deque()
+        self._now = 0.0
+
+    def restore(self, name: str, value: Note, now: float) -> None:
+        """Take up a note from the mirror."""
+        kind, _, switch = name.partition(":")
+        if kind == "lists" and isinstance(value, tuple):
+            self._known[switch] = value
+        elif kind == "switched" and isinstance(value, float):
+            self._switched[switch] = value
+        elif kind == "freeing" and isinstance(value, float):
+            job = _Job((switch, ""), None, Later())
+            self._begin(job, self._free_older(job, value), now)
+
+    def take(self, listed: Listed, now: float) -> Done | Later:
+        """Take a part of a list; the last one that was missing sets the list to work."""
+        switch, list_id = listed.switch, listed.list_id
+        if (running := self._running(switch, list_id)) is not None:
+            return running
+        missing = sum(not self._set.matching(named) for named in listed.calls)
+        if list_id in self._known.get(switch, ()):
+            return Done(True, missing=missing, freed=0)
+        pending = self._pending.get(switch)
+        if (
+            pending is None
+            or pending.list_id != list_id
+            or pending.parts != listed.parts
+            or now - pending.began > PARTS_SECONDS
+        ):
+            pending = self._pending[switch] = _Pending(list_id, listed.parts, now)
+        pending.received[listed.part] = listed.calls
+        pending.confirm_empty |= listed.confirm_empty
+        if len(pending.received) < pending.parts:
+            if sum(map(len, pending.received.values())) > self._most:
+                del self._pending[switch]
+            return Done(True, missing=missing)
+        del self._pending[switch]
+        if not pending.confirm_empty and not any(pending.received.values()):
+            return Done(True, missing=0, freed=0)
+        job = _Job((switch, list_id), missing, Later())
+        return self._begin(job, self._compare(job, pending, listed.levels), now)
+
+    def switched(self, message: Switched, now: float) -> Done | Later:
+        """Free the legs that the switch has by now."""
+        switch = message.switch
+        if (running := self._running(switch, "")) is not None:
+            return running
+        last = self._switched.get(switch)
+        if last is not None and now - last < REPEAT_SECONDS:
+            return Done(True, freed=0)
+        self._switched[switch] = now
+        self._set.note(f"switched:{switch}", now)
+        self._set.note(f"freeing:{switch}", now)
+        job = _Job((switch, ""), None, Later())
+        return self._begin(job, self._free_older(job, now), now)
+
+    def step(self, now: float) -> bool:
+        """Do a step of the first job; returns whether there is more to do."""
+        self._now = now
+        if self._jobs:
+            job, steps = self._jobs[0]
+            if next(steps, self) is self:
+                self._jobs.popleft()
+                job.later.finish(Done(True, missing=job.missing, freed=job.freed))
+        return bool(self._jobs)
+
+    def _running(self, switch: str, list_id: str) -> Later | None:
+        return next((job.later for job, _ in self._jobs if job.key == (switch, list_id)), None)
+
+    def _begin(self, job: _Job, steps: Iterator[None], now: float) -> Done | Later:
+        """Do the first step at once, where nothing is under way: for most sets that is all."""
+        self._jobs.append((job, steps))
+        if len(self._jobs) == 1:
+            self.step(now)
+        return job.later.done or job.later
+
+    def _compare(self, job: _Job, pending: _Pending, levels: Callable[[Leg], Levels]) -> Iterator[None]:
+        """Hold the set against a complete list."""
+        switch, list_id = job.key
+        seen: set[int] = set()
+        done = 0
+        for _, calls in sorted(pending.received.items()):
+            for named in calls:
+                seen.update(self._confirm(named, switch, levels))
+                if (done := done + 1) % STEP == 0:
+                    yield
+        first = 0
+        while (legs := self._set.slots(first, STEP)) is not None:
+            if first or done >= STEP:
+                yield
+            for leg in legs:
+                if leg.switch != switch or leg.state is not State.ACTIVE or leg.slot in seen:
+                    continue
+                if leg.missed is None:
+                    self._set.miss(leg, list_id)
+                elif leg.missed != list_id and self._now - leg.since > self._grace:
+                    self._set.free(leg)
+                    job.freed += 1
+            first += STEP
+        known = (*self._known.get(switch, ()), list_id)[-LISTS_KNOWN:]
+        self._known[switch] = known
+        self._set.note(f"lists:{switch}", known)
+
+    def _confirm(self, named: Named, switch: str, levels: Callable[[Leg], Levels]) -> Iterator[int]:
+        """Renew what a switch lists, or revive it; yields its slots."""
+        legs = self._set.matching(named)
+        held = [leg for leg in legs if leg.state is not State.LAPSED]
+        for leg in held:
+            self._set.confirm(leg, switch, self._now)
+            yield leg.slot
+        if not held:
+            for leg in legs:
+                self._set.revive(leg, switch, levels(leg), self._now)
+                yield leg.slot
+
+    def _free_older(self, job: _Job, before: float) -> Iterator[None]:
+        """Free a switch's legs that were taken by then."""
+        switch, _ = job.key
+        first = 0
+        while (legs := self._set.slots(first, STEP)) is not None:
+            if first:
+                yield
+            for leg in legs:
+                if leg.switch == switch and leg.since <= before:
+                    self._set.free(leg)
+                    job.freed += leg.state is not State.LAPSED
+            first += STEP
+        self._set.note(f"freeing:{switch}", None)

@@ -1,0 +1,134 @@
+"""What is asked of the set of calls and what it answers: the whole interface between the engine and a backend.
+
+A backend is a :class:`Backend`: it is given a batch and answers it as if one by one in the order in which it came
+(engine.md 5.3); before it returns, what the batch changed outlives the process. What only the engine knows - whose
+call it is, where it counts - is asked back through the callables of a message, and only where it is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol, TypeAlias
+
+import msgspec
+
+from identengine.calls.legs import Leg
+from identengine.calls.levels import Levels
+from identengine.model import Decision, Direction
+from identengine.reasons import Reason
+
+
+class Admit(msgspec.Struct, frozen=True):
+    """Reserve a slot for a call that is to be decided (engine.md 5.2, 5.3)."""
+
+    call: str | None
+    """None: the request has no call id, so it is held to the limits but takes no slot (engine.md 5.10)."""
+    leg: str
+    switch: str
+    content: bytes
+    decide: Callable[[], tuple[Decision, Levels | None]]
+    """The decision, and where the call is to be counted; None where it was rejected."""
+
+
+class Named(msgspec.Struct, frozen=True, gc=False):
+    """Legs of a call: a direction or leg id that is None matches all (engine.md 5.1)."""
+
+    call: str
+    direction: Direction | None
+    leg_id: str | None
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """``start`` and ``update`` (engine.md 5.4)."""
+
+    method: Literal["start", "update"]
+    named: Named
+    switch: str
+    interval: float | None
+    """Seconds between updates, where they were announced."""
+    identify: Callable[[], Levels | None] | None
+    """Where an unknown call is to be counted; None where the message does not carry who it is."""
+    levels: Callable[[Leg], Levels]
+    """The limits, as they are now, of the levels at which a leg was taken."""
+
+
+class Stop(msgspec.Struct, frozen=True, gc=False):
+    """``stop``: free what is named (engine.md 5.4)."""
+
+    named: Named
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """``sync``: a part of a switch's complete list of its calls (engine.md 5.6)."""
+
+    switch: str
+    list_id: str
+    part: int
+    """From 1."""
+    parts: int
+    calls: tuple[Named, ...]
+    confirm_empty: bool
+    levels: Callable[[Leg], Levels]
+
+
+class Switched(msgspec.Struct, frozen=True):
+    """``switch_up`` and ``switch_down``: the switch has none of its older calls any more (engine.md 5.6)."""
+
+    switch: str
+
+
+Message: TypeAlias = Admit | Progress | Stop | Listed | Switched
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """The call was decided, but there is no room for it; the answer that names the account is the engine's."""
+
+    reason: Reason
+    decision: Decision | None = None
+    """What was decided; None where it did not come to that."""
+
+
+class Done(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """The result of what is not a decision (interfaces.md 3, "Result of the life-cycle methods")."""
+
+    ok: Literal[True]
+    unknown: bool = False
+    overcommit: bool = False
+    missing: int | None = None
+    freed: int | None = None
+
+
+class Later:
+    """An answer that takes steps between which other batches are decided (engine.md 5.8)."""
+
+    def __init__(self) -> None:
+        self.done: Done | None = None
+        """The answer, once it is there."""
+        self._waiting: list[Callable[[Done], None]] = []
+
+    def then(self, call: Callable[[Done], None]) -> None:
+        """Call back with the answer once it is there."""
+        if self.done is not None:
+            call(self.done)
+        else:
+            self._waiting.append(call)
+
+    def finish(self, done: Done) -> None:
+        """Give the answer."""
+        self.done = done
+        for call in self._waiting:
+            call(done)
+        self._waiting.clear()
+
+
+Answer: TypeAlias = Decision | Refused | Done | Later
+
+
+class Backend(Protocol):
+    """A set of calls."""
+
+    def apply(self, batch: Sequence[Message], now: float) -> list[Answer]:
+        """Answer a batch; ``now`` is the time of the set's clock in seconds."""
+
+    def work(self, now: float) -> bool:
+        """Do one short step of what is due: lapses, lists, switches; returns whether more is left."""

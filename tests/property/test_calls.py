@@ -1,0 +1,232 @@
+"""The set of calls against the rules read slowly (engine.md 5), through batches, lapses and restarts."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from callmodel import Model
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from identengine.calls.journal import Journal
+from identengine.calls.levels import ClientLevels, Levels, client_counters, limits_of
+from identengine.calls.memory import Calls, Settings
+from identengine.calls.messages import (
+    Admit,
+    Answer,
+    Done,
+    Listed,
+    Message,
+    Named,
+    Progress,
+    Refused,
+    Stop,
+    Switched,
+)
+from identengine.model import Client, Decision, Direction
+from identengine.reasons import Reason
+
+ORIG, TERM = Direction.ORIGINATION, Direction.TERMINATION
+RESELLER = Client(id=9, name="reseller", capacity=4, term_capacity=2)
+CLIENTS = {
+    1: Client(id=1, name="one", parent_id=9, orig_capacity=2, capacity=3),
+    2: Client(id=2, name="two", parent_id=9, orig_cps=0.5),
+    3: Client(id=3, name="three"),
+}
+ACCOUNTS = {11: (1, 1, None), 12: (1, None, 1.0), 21: (2, 2, 2.0), 31: (3, None, None), 32: (3, 0, None)}
+"""Client, capacity and calls a second."""
+
+
+def levels_of(account: int, direction: Direction) -> Levels:
+    client, capacity, cps = ACCOUNTS[account]
+    own = limits_of(CLIENTS[client], direction, Reason.CLIENT_CAPACITY)
+    above = limits_of(RESELLER, direction, Reason.RESELLER_CAPACITY) if CLIENTS[client].parent_id else ()
+    ids = (client, 9) if CLIENTS[client].parent_id else (client,)
+    counters = tuple(counter for each in ids for counter in client_counters(each, direction))
+    orig = direction is ORIG
+    levels = ClientLevels(counters, (*own, *above), CLIENTS[client].orig_cps if orig else None)
+    return Levels(account, capacity, cps if orig else None, levels)
+
+
+CALLS = st.sampled_from(["sc\0a", "sc\0b", "sc\0c"])
+LEG_IDS = st.sampled_from([None, None, "1", "2"])
+WAYS = st.sampled_from([ORIG, ORIG, TERM])
+SWITCHES = st.sampled_from(["s1", "s2"])
+ASKED = st.sampled_from(sorted(ACCOUNTS))
+NAMED = st.builds(Named, CALLS, st.sampled_from([None, ORIG, TERM]), LEG_IDS)
+SPOKEN: st.SearchStrategy[tuple[Any, ...]] = st.one_of(
+    st.tuples(
+        st.just("admit"),
+        st.one_of(CALLS, CALLS, CALLS, st.none()),
+        WAYS,
+        LEG_IDS,
+        SWITCHES,
+        ASKED,
+        st.integers(0, 1),
+    ),
+    st.tuples(
+        st.sampled_from(["start", "update"]),
+        NAMED,
+        SWITCHES,
+        st.sampled_from([None, 20]),
+        st.one_of(st.none(), ASKED),
+    ),
+    st.tuples(st.just("stop"), NAMED),
+    st.tuples(
+        st.just("list"), SWITCHES, st.sampled_from(["l1", "l2", "l3", "l4", "l5"]), st.lists(NAMED, max_size=3)
+    ),
+    st.tuples(st.just("switch"), SWITCHES),
+)
+
+
+class CallsMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="calls"))
+        self.now = 1000.0
+        self.numbers = 0
+        self.seen: dict[str, int] = {}
+
+    @initialize(most=st.sampled_from([None, 3]), max_legs=st.sampled_from([3, 100]))
+    def begin(self, most: int | None, max_legs: int) -> None:
+        self.settings = Settings(max_legs=max_legs, reserved=200, active=7200, grace=60, global_capacity=most)
+        self.model = Model(self.settings)
+        self.open()
+
+    def open(self) -> None:
+        self.journal = Journal(self.folder, 100, alarm)
+        self.calls = Calls(self.settings, self.journal)
+        self.calls.restore(*self.journal.read(self.now), self.now)
+
+    def teardown(self) -> None:
+        if hasattr(self, "journal"):
+            self.journal.close()
+        shutil.rmtree(self.folder)
+
+    @rule(spoken=st.lists(SPOKEN, min_size=1, max_size=5), later=st.sampled_from([0.0, 0.25, 1.0]))
+    def batch(self, spoken: list[tuple[Any, ...]], later: float) -> None:
+        self.now += later
+        self.lapse()
+        numbers = {}
+        messages: list[Message] = []
+        for place, each in enumerate(spoken):
+            self.numbers += 1
+            numbers[place] = self.numbers
+            messages.append(message_of(each, self.numbers))
+        answers = self.calls.apply(messages, self.now)
+        for place, (each, answer) in enumerate(zip(spoken, answers, strict=True)):
+            expected = self.expected(each, numbers[place])
+            assert said(each[0], answer) == expected, (each, answer, expected)
+            self.now += 1e-6 if each[0] == "switch" else 0
+
+    def expected(self, each: tuple[Any, ...], number: int) -> object:
+        model, now = self.model, self.now
+        kind = each[0]
+        if kind == "admit":
+            _, call, way, leg_id, switch, account, content = each
+            leg = ("o" if way is ORIG else "t") + (leg_id or "")
+            outcome = model.admit(
+                call, leg, switch, b"%d" % content + b"%d" % account, levels_of(account, way), number, now
+            )
+            self.seen[str(outcome) if isinstance(outcome, str) else "admitted"] = 1
+            return outcome
+        if kind in ("start", "update"):
+            _, named, switch, interval, account = each
+            levels = levels_of(account, named.direction or ORIG) if account else None
+            return model.progress(kind, named, switch, interval, levels, now)
+        if kind == "stop":
+            return model.stop(each[1], now)
+        if kind == "list":
+            return model.list_came(each[1], each[2], each[3], now)
+        return model.switch_gone(each[1], now)
+
+    @rule(seconds=st.sampled_from([1.0, 30.0, 59.0, 70.0, 201.0, 7300.0, 90_000.0]))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        self.lapse()
+
+    @rule()
+    @precondition(lambda self: hasattr(self, "journal"))
+    def restart(self) -> None:
+        self.journal.close()
+        self.open()
+        # Buckets are full at start (engine.md 5.9).
+        self.model.tokens.clear()
+
+    def lapse(self) -> None:
+        while self.calls.work(self.now):
+            pass
+        self.model.lapse(self.now)
+
+    @invariant()
+    def counts_are_those_of_the_legs(self) -> None:
+        if not hasattr(self, "journal"):
+            return
+        held = self.model.held()
+        assert self.calls.held == len(held)
+        assert self.calls.lapsed == len(self.model.legs) - len(held)
+        accounts = {
+            account << 1 | place: count
+            for account in ACCOUNTS
+            for place, initial in enumerate("ot")
+            if (count := self.model.count(None, account, initial))
+        }
+        clients = {
+            client << 2 | kind: count
+            for client in (*CLIENTS, 9)
+            for kind, initial in enumerate(("o", "t", None))
+            if (count := self.model.count(client, None, initial))
+        }
+        assert self.calls._accounts == accounts
+        assert self.calls._clients == clients
+
+
+def alarm(text: str) -> None:
+    raise AssertionError(text)
+
+
+def message_of(each: tuple[Any, ...], number: int) -> Message:
+    kind = each[0]
+    if kind == "admit":
+        _, call, way, leg_id, switch, account, content = each
+        decision = Decision(accepted=True, account_id=account, version=number)
+        leg = ("o" if way is ORIG else "t") + (leg_id or "")
+        return Admit(
+            call, leg, switch, b"%d" % content + b"%d" % account, lambda: (decision, levels_of(account, way))
+        )
+    if kind in ("start", "update"):
+        _, named, switch, interval, account = each
+        identify = None if account is None else lambda: levels_of(account, named.direction or ORIG)
+        return Progress(
+            kind, named, switch, interval, identify, lambda leg: levels_of(leg.account_id, leg.direction)
+        )
+    if kind == "stop":
+        return Stop(each[1])
+    if kind == "list":
+        _, switch, list_id, calls = each
+        return Listed(
+            switch, list_id, 1, 1, tuple(calls), True, lambda leg: levels_of(leg.account_id, leg.direction)
+        )
+    return Switched(each[1])
+
+
+def said(kind: str, answer: Answer) -> object:
+    """Return an answer as the model gives it."""
+    if isinstance(answer, Decision):
+        return answer.version
+    if isinstance(answer, Refused):
+        return str(answer.reason)
+    assert isinstance(answer, Done)
+    if answer.missing is not None:
+        return answer.missing, answer.freed
+    if kind == "switch":
+        return answer.freed
+    return (answer.unknown, answer.freed) if kind == "stop" else (answer.unknown, answer.overcommit)
+
+
+TestCalls = CallsMachine.TestCase
+TestCalls.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
