@@ -23,7 +23,7 @@ import lmdb
 
 from identengine.calls.journal import Journal
 from identengine.calls.legs import call_key
-from identengine.calls.levels import ClientLevels, Levels, Limit
+from identengine.calls.levels import ClientLevels, Levels
 from identengine.calls.memory import Calls, Settings
 from identengine.calls.messages import Admit, Done, Named, Progress, Stop
 from identengine.model import Decision, Direction
@@ -32,7 +32,7 @@ from identengine.reasons import Reason
 BATCH = 16
 BATCHES = 200
 ROUNDS = 15
-ACCOUNTS = 100_000
+ACCOUNTS = 1_000
 SIZES = (1_000, 100_000, 1_000_000)
 QUICK = (1_000, 20_000)
 VALUE = b"x" * 400
@@ -98,20 +98,22 @@ def _levels() -> list[Levels]:
         ClientLevels(
             (client << 2, client << 2 | 2),
             (
-                Limit(client << 2, 100_000, Reason.CLIENT_CAPACITY),
-                Limit(client << 2 | 2, 100_000, Reason.CLIENT_CAPACITY),
+                (client << 2, 100_000, Reason.CLIENT_CAPACITY),
+                (client << 2 | 2, 100_000, Reason.CLIENT_CAPACITY),
             ),
         )
         for client in range(1, ACCOUNTS // 4 + 1)
     ]
-    return [Levels(account, 100_000, None, clients[account % len(clients)]) for account in range(1, ACCOUNTS + 1)]
+    return [
+        Levels(account << 1, 100_000, None, clients[account % len(clients)]) for account in range(1, ACCOUNTS + 1)
+    ]
 
 
 def _decision(levels: Levels) -> Decision:
     return Decision(
         accepted=True,
-        account_id=levels.account_id,
-        account_name=f"account {levels.account_id}",
+        account_id=levels.account >> 1,
+        account_name=f"account {levels.account >> 1}",
         client_id=levels.client.counters[0] >> 2,
         client_name="Carrier 22",
         direction=Direction.ORIGINATION,
@@ -149,27 +151,24 @@ def _fill(calls: Calls, legs: int, levels: list[Levels], decisions: list[Decisio
             for number in some
         ]
         assert all(answer == Done(True) for answer in calls.apply(started, now))
-    assert calls.held == legs
+    assert calls.counts.held == legs
     return now
 
 
 def _ours(calls: Calls, number: int, levels: list[Levels], decisions: list[Decision], now: float) -> float:
     first = 10**9 + number * BATCHES * BATCH
-    admits = [
-        [_admit(first + batch * BATCH + place, levels, decisions) for place in range(BATCH)]
-        for batch in range(BATCHES)
-    ]
-    stops = [[Stop(Named(admit.call or "", None, None)) for admit in batch] for batch in admits]
-    gc.freeze()
-    held = calls.held
-    began = time.perf_counter()
-    for admit, stop in zip(admits, stops, strict=True):
-        accepted = calls.apply(admit, now)
-        freed = calls.apply(stop, now)
-    taken = time.perf_counter() - began
-    assert all(isinstance(answer, Decision) and answer.accepted for answer in accepted)
-    assert freed == [Done(True, freed=1)] * BATCH
-    assert calls.held == held
+    held = calls.counts.held
+    taken = 0.0
+    for batch in range(BATCHES):
+        admits = [_admit(first + batch * BATCH + place, levels, decisions) for place in range(BATCH)]
+        stops = [Stop(Named(admit.call or "", None, None)) for admit in admits]
+        began = time.perf_counter()
+        accepted = calls.apply(admits, now)
+        freed = calls.apply(stops, now)
+        taken += time.perf_counter() - began
+        assert all(isinstance(answer, Decision) and answer.accepted for answer in accepted)
+        assert freed == [Done(True, freed=1)] * BATCH
+    assert calls.counts.held == held
     return taken / (BATCHES * BATCH)
 
 
@@ -180,16 +179,18 @@ def _bare(folder: Path) -> Callable[[], float]:
     )
 
     def run() -> float:
-        batches = [[os.urandom(16) for _ in range(BATCH)] for _ in range(BATCHES)]
-        began = time.perf_counter()
-        for keys in batches:
+        taken = 0.0
+        for _ in range(BATCHES):
+            keys = [os.urandom(16) for _ in range(BATCH)]
+            began = time.perf_counter()
             with env.begin(write=True) as txn:
                 for key in keys:
                     txn.put(key, VALUE)
             with env.begin(write=True) as txn:
                 for key in keys:
                     txn.delete(key)
-        return (time.perf_counter() - began) / (BATCHES * BATCH)
+            taken += time.perf_counter() - began
+        return taken / (BATCHES * BATCH)
 
     return run
 

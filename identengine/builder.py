@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable, Iterator
 from typing import Any, Literal, TypeVar
 
 from identengine.addresses import Network, format_network, parse_address, parse_network
-from identengine.calls.levels import ClientLevels, Limit, client_counters, limits_of
+from identengine.calls.levels import ClientLevels, client_counters, limits_of
 from identengine.dids import Packed, pack
 from identengine.errors import StoreError
 from identengine.index import (
@@ -237,7 +237,7 @@ def _levels(client: Client, reseller: Owner | None, direction: Direction) -> Cli
     counters = client_counters(client.id, direction)
     orig = direction is Direction.ORIGINATION
     own = limits_of(client, direction, Reason.CLIENT_CAPACITY)
-    inherited = (Limit(limit.counter, limit.most, Reason.RESELLER_CAPACITY) for limit in above.limits)
+    inherited = ((counter, most, Reason.RESELLER_CAPACITY) for counter, most, _ in above.limits)
     return ClientLevels((*counters, *above.counters), (*own, *inherited), client.orig_cps if orig else None)
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from identengine.calls.legs import Leg, call_key, shortened
-from identengine.calls.levels import ClientLevels, Levels, Limit, clients_of, limits_of
+from identengine.calls.levels import ClientLevels, Levels, Limit, account_counter, clients_of, limits_of
 from identengine.calls.messages import Listed, Named, Progress, Stop
 from identengine.index import Bearer, Book
 from identengine.model import CallList, CallRequest, Direction
@@ -45,9 +45,10 @@ def levels_of(bearer: Bearer, direction: Direction) -> Levels:
     """Return where a leg of an account counts, and the limits there."""
     account = bearer.account
     client = bearer.owner.levels[direction]
+    counter = account_counter(account.id, direction)
     if direction is Direction.ORIGINATION:
-        return Levels(account.id, account.orig_capacity, account.orig_cps, client)
-    return Levels(account.id, account.term_capacity, None, client)
+        return Levels(counter, account.orig_capacity, account.orig_cps, client)
+    return Levels(counter, account.term_capacity, None, client)
 
 
 def levels_then(leg: Leg, book: Book | None) -> Levels:
@@ -66,7 +67,7 @@ def levels_then(leg: Leg, book: Book | None) -> Levels:
     return (
         msgspec.structs.replace(levels_of(bearer, direction), client=client)
         if bearer
-        else Levels(leg.account_id, None, None, client)
+        else Levels(leg.account, None, None, client)
     )
 
 

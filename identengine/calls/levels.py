@@ -1,6 +1,11 @@
-"""Where a leg of a call counts, and the limits that hold there (engine.md 5.2)."""
+"""Where a leg of a call counts, and the limits that hold there (engine.md 5.2).
+
+Each level is a counter with a number: an account's per direction, a client's per direction and in total.
+"""
 
 from __future__ import annotations
+
+from typing import TypeAlias
 
 import msgspec
 
@@ -9,6 +14,11 @@ from identengine.reasons import Reason
 
 _TOTAL = 2
 _PLACE = {Direction.ORIGINATION: 0, Direction.TERMINATION: 1}
+
+
+def account_counter(account_id: int, direction: Direction) -> int:
+    """Return the number of an account's counter for a direction; halved it is the account's id."""
+    return account_id << 1 | _PLACE[direction]
 
 
 def client_counters(client_id: int, direction: Direction) -> tuple[int, int]:
@@ -21,12 +31,8 @@ def clients_of(counters: tuple[int, ...]) -> list[int]:
     return [counter >> 2 for counter in counters[::2]]
 
 
-class Limit(msgspec.Struct, frozen=True, gc=False):
-    """What one counter of a client may reach, and the reason of the reject when it has."""
-
-    counter: int
-    most: int
-    reason: Reason
+Limit: TypeAlias = tuple[int, int, Reason]
+"""A counter of a client, what it may reach, and the reason of the reject when it has."""
 
 
 def limits_of(client: Client, direction: Direction, reason: Reason) -> tuple[Limit, ...]:
@@ -34,7 +40,7 @@ def limits_of(client: Client, direction: Direction, reason: Reason) -> tuple[Lim
     own, total = client_counters(client.id, direction)
     capacity = client.orig_capacity if direction is Direction.ORIGINATION else client.term_capacity
     return tuple(
-        Limit(counter, most, reason)
+        (counter, most, reason)
         for counter, most in ((own, capacity), (total, client.capacity))
         if most is not None
     )
@@ -54,8 +60,19 @@ class ClientLevels(msgspec.Struct, frozen=True, gc=False):
 class Levels(msgspec.Struct, frozen=True, gc=False):
     """All levels of one leg."""
 
-    account_id: int
+    account: int
+    """The account's counter (:func:`account_counter`)."""
     capacity: int | None
     cps: float | None
     """Calls a second of the account; origination only."""
     client: ClientLevels
+
+    @property
+    def account_id(self) -> int:
+        """Whose leg it is."""
+        return self.account >> 1
+
+    @property
+    def paced(self) -> bool:
+        """Whether calls a second are limited anywhere."""
+        return self.cps is not None or self.client.cps is not None

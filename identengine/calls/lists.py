@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from identengine.calls.legs import Leg, State
+from identengine.calls.legs import ACTIVE, LAPSED, Leg
 from identengine.calls.levels import Levels
 from identengine.calls.messages import Done, Later, Listed, Named, Switched
 
@@ -175,7 +175,7 @@ class Lists:
             if first or done >= STEP:
                 yield
             for leg in legs:
-                if leg.switch != switch or leg.state is not State.ACTIVE or leg.slot in seen:
+                if leg.switch != switch or leg.state != ACTIVE or leg.slot in seen:
                     continue
                 if leg.missed is None:
                     self._set.miss(leg, list_id)
@@ -190,7 +190,7 @@ class Lists:
     def _confirm(self, named: Named, switch: str, levels: Callable[[Leg], Levels]) -> Iterator[int]:
         """Renew what a switch lists, or revive it; yields its slots."""
         legs = self._set.matching(named)
-        held = [leg for leg in legs if leg.state is not State.LAPSED]
+        held = [leg for leg in legs if leg.state != LAPSED]
         for leg in held:
             self._set.confirm(leg, switch, self._now)
             yield leg.slot
@@ -209,6 +209,6 @@ class Lists:
             for leg in legs:
                 if leg.switch == switch and leg.since <= before:
                     self._set.free(leg)
-                    job.freed += leg.state is not State.LAPSED
+                    job.freed += leg.state != LAPSED
             first += STEP
         self._set.note(f"freeing:{switch}", None)

@@ -6,16 +6,28 @@ beside them, and what a batch changed goes to the mirror in one piece before the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
 from identengine.calls.buckets import Buckets
-from identengine.calls.legs import Leg, State, leg_key
+from identengine.calls.counts import Counts
+from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, Leg, leg_key
 from identengine.calls.levels import Levels
 from identengine.calls.lists import Lists, Note
-from identengine.calls.messages import Admit, Answer, Done, Listed, Message, Named, Progress, Refused, Stop
+from identengine.calls.messages import (
+    Admit,
+    Answer,
+    Done,
+    Listed,
+    Message,
+    Named,
+    Progress,
+    Refused,
+    Stop,
+    Switched,
+)
 from identengine.calls.slots import Slots
 from identengine.calls.stops import Row, Stops
 from identengine.calls.wheel import Wheel
@@ -50,6 +62,12 @@ class Changes(msgspec.Struct):
     def __bool__(self) -> bool:
         return bool(self.legs or self.stops or self.notes)
 
+    def clear(self) -> None:
+        """Begin anew, once the mirror has them."""
+        self.legs.clear()
+        self.stops.clear()
+        self.notes.clear()
+
 
 class MirrorFullError(Exception):
     """The mirror has no room for what changed."""
@@ -67,8 +85,6 @@ class Calls:
 
     def __init__(self, settings: Settings, mirror: Mirror) -> None:
         self.settings = settings
-        self.held = 0
-        """Legs that hold slots."""
         self.lapsed = 0
         """Legs that are remembered."""
         self.overfull = False
@@ -77,17 +93,26 @@ class Calls:
         self._slots = Slots[Leg]()
         self._calls: dict[str, Leg | dict[str, Leg]] = {}
         """By call key: its leg, or its legs by leg key where it has several."""
-        self._accounts: dict[int, int] = {}
-        self._clients: dict[int, int] = {}
-        """Counters (:mod:`identengine.calls.levels`); one that is not there is zero."""
+        self.counts = Counts(settings.global_capacity, settings.max_legs)
+        self._fresh: list[int] = []
+        """Slots that the batch in hand reserved; their leases are noted together."""
         self._leases = Wheel()
         self._memories = Wheel()
         self._stops = Stops(max(10_000, 2 * settings.max_legs))
         self._account_buckets = Buckets()
         self._client_buckets = Buckets()
+        self._reserved, self._active = settings.reserved, settings.active
         self._lists = Lists(self, settings.grace, 2 * settings.max_legs)
         self._changes = Changes()
+        self._changed = self._changes.legs
         self._floor = 0.0
+        self._handlers: dict[type, Callable[[Any, float], Answer]] = {
+            Admit: self._admit,
+            Progress: self._progress,
+            Stop: self._stop,
+            Listed: self._lists.take,
+            Switched: self._lists.switched,
+        }
 
     def restore(
         self, legs: Iterable[Leg], stops: Iterable[tuple[int, Row]], notes: Mapping[str, Note], now: float
@@ -110,95 +135,85 @@ class Calls:
         now = max(now, self._floor)
         answers: list[Answer] = []
         for message in batch:
-            if isinstance(message, Admit):
-                answers.append(self._admit(message, now))
-            elif isinstance(message, Stop):
-                answers.append(self._stop(message, now))
-            elif isinstance(message, Progress):
-                answers.append(self._progress(message, now))
-            elif isinstance(message, Listed):
-                answers.append(self._lists.take(message, now))
-            else:
-                answers.append(self._lists.switched(message, now))
+            kind = type(message)
+            answers.append(self._handlers[kind](message, now))
+            if kind is Switched:
                 now = self._floor = now + _INSTANT  # what comes after it in this batch is younger
+        if self._fresh:
+            self._leases.add_all(self._fresh, now + self._reserved)
+            self._fresh.clear()
         self._changes.stops.update(self._stops.row())
         if not self._mirror_changes():
             self._take_back(batch, answers, now)
         return answers
 
     def _admit(self, ask: Admit, now: float) -> Answer:
-        call = ask.call
-        if call is None:
-            return self._pass(ask, now)
-        old = self._leg(call, ask.leg) if call in self._calls else None
-        if old is not None:
-            if old.state is State.ACTIVE:
-                return Refused(Reason.INVALID_REQUEST)
-            if old.state is State.RESERVED and old.content == ask.content and old.answer is not None:
-                self._belong(old, ask.switch)
-                return old.answer
+        call, key = ask.call, ask.leg
+        old = self._leg(call, key) if call in self._calls else None
+        if old is not None and old.state != LAPSED:
+            return self._admit_again(old, ask, now)
         decision, levels = ask.decide()
         if levels is None:
             return decision
-        if old is not None and old.state is State.RESERVED:
-            return self._decide_anew(old, ask, decision, levels, now)
-        origination = ask.leg[0] == "o"
-        refusal = self._refusal(levels, origination, now) or self._no_room()
+        client = levels.client
+        paced = levels.cps is not None or client.cps is not None
+        if paced and self._no_token(levels, now):
+            return Refused(Reason.CPS_EXCEEDED, decision)
+        refusal = self.counts.full(levels) if call is None else self.counts.take(levels)
         if refusal is not None:
             return Refused(refusal, decision)
+        if paced:
+            self._take_tokens(levels, now)
+        if call is None:
+            return decision
         if old is not None:
             self._drop(old)
-        if levels.cps is not None or levels.client.cps is not None:
-            self._take_tokens(levels, now)
-        due = now + self.settings.reserved
-        self._enter_new(
-            Leg(
-                0,
-                call,
-                ask.leg,
-                ask.switch,
-                State.RESERVED,
-                levels.account_id,
-                levels.client.counters,
-                now,
-                due,
-                self.settings.active,
-                None,
-                ask.content,
-                decision,
-            )
+        due, active = now + self._reserved, self._active
+        # All of them by their places: by their names it takes a quarter longer.
+        leg = Leg(
+            0,
+            call,
+            key,
+            ask.switch,
+            RESERVED,
+            levels.account,
+            client.counters,
+            now,
+            due,
+            active,
+            None,
+            ask.content,
+            decision,
         )
+        leg.slot = slot = self._slots.add_large(leg)
+        self._fresh.append(slot)
+        self._changed[slot] = leg
+        if self._calls.setdefault(call, leg) is not leg:
+            self._beside(leg)
         return decision
 
-    def _pass(self, ask: Admit, now: float) -> Answer:
-        """Hold a call without id to the limits; it takes a token and no slot (engine.md 5.10)."""
+    def _admit_again(self, leg: Leg, ask: Admit, now: float) -> Answer:
+        """Answer for a leg that is held already (engine.md 5.3)."""
+        if leg.state == ACTIVE:
+            return Refused(Reason.INVALID_REQUEST)
+        if leg.content == ask.content and leg.answer is not None:
+            self._belong(leg, ask.switch)
+            return leg.answer
         decision, levels = ask.decide()
         if levels is None:
             return decision
-        origination = ask.leg[0] == "o"
-        refusal = self._refusal(levels, origination, now)
+        self.counts.remove(leg)  # decided as if its slot were free
+        refusal = Reason.CPS_EXCEEDED if self._no_token(levels, now) else self.counts.full(levels)
         if refusal is not None:
+            self.counts.add(leg)
             return Refused(refusal, decision)
-        if levels.cps is not None or levels.client.cps is not None:
-            self._take_tokens(levels, now)
-        return decision
-
-    def _decide_anew(self, leg: Leg, ask: Admit, decision: Decision, levels: Levels, now: float) -> Answer:
-        """Decide other content under the key of a reserved leg, as if its slot were free (engine.md 5.3)."""
-        self._discount(leg)
-        origination = leg.leg[0] == "o"
-        refusal = self._refusal(levels, origination, now)
-        if refusal is not None:
-            self._count(leg)
-            return Refused(refusal, decision)
-        if levels.cps is not None or levels.client.cps is not None:
-            self._take_tokens(levels, now)
-        leg.account_id, leg.counters = levels.account_id, levels.client.counters
+        self._take_tokens(levels, now)
+        leg.account, leg.counters = levels.account, levels.client.counters
         leg.content, leg.switch = ask.content, ask.switch
         # It renews no lease, so what is left of it is what the answer says.
         leg.answer = msgspec.structs.replace(decision, lease=max(1, int(leg.due - now)))
-        self._count(leg)
-        self._changes.legs[leg.slot] = leg
+        self.counts.add(leg)
+        self._changed[leg.slot] = leg
         return leg.answer
 
     def _progress(self, ask: Progress, now: float) -> Done:
@@ -206,7 +221,7 @@ class Calls:
         lease = 3 * ask.interval if ask.interval is not None else None
         held = False
         for leg in legs:
-            if leg.state is not State.LAPSED:
+            if leg.state != LAPSED:
                 held = True
                 self._advance(leg, ask, lease, now)
         if held:
@@ -220,48 +235,44 @@ class Calls:
         if ask.identify is None or self._stops.forbid(ask.named, now):
             return Done(True, unknown=True)
         levels = ask.identify()
-        if levels is None or self._no_room() is not None:
+        if levels is None or self.counts.held >= self.counts.room:
             return Done(True, unknown=True)
         key = leg_key(ask.named.direction or Direction.ORIGINATION, ask.named.leg_id)
         lease = lease or self.settings.active
         counters = levels.client.counters
-        self._enter_new(
-            Leg(
-                0,
-                ask.named.call,
-                key,
-                ask.switch,
-                State.ACTIVE,
-                levels.account_id,
-                counters,
-                now,
-                now + lease,
-                lease,
-            )
-        )
-        return Done(True, overcommit=self._over(levels, key[0] == "o"))
+        leg = Leg(0, ask.named.call, key, ask.switch, ACTIVE, levels.account, counters, now, now + lease, lease)
+        leg.slot = self._slots.add_small(leg)
+        self._changed[leg.slot] = leg
+        self._enter(leg)
+        return Done(True, overcommit=self.counts.over(levels))
 
     def _advance(self, leg: Leg, ask: Progress, lease: float | None, now: float) -> None:
         """Make a held leg active; only an update extends one that is."""
         leg.missed = None
         leg.switch = ask.switch
         leg.lease = lease or leg.lease
-        if leg.state is State.RESERVED:
-            leg.state, leg.due = State.ACTIVE, now + leg.lease
+        if leg.state == RESERVED:
+            leg.state, leg.due = ACTIVE, now + leg.lease
             self._shrink(leg)
             self._leases.add(leg.slot, leg.due)
         elif ask.method == "update":
             self._renew(leg, now + leg.lease)
-        self._changes.legs[leg.slot] = leg
+        self._changed[leg.slot] = leg
 
     def _stop(self, ask: Stop, now: float) -> Done:
-        legs = self.matching(ask.named)
+        named = ask.named
+        self._stops.add(named, now)
+        leg = self._calls.get(named.call)
+        if type(leg) is Leg and named.direction is None and named.leg_id is None:  # as most are
+            held = leg.state != LAPSED
+            self._drop(leg)
+            return _FREED_ONE if held else _FREED_NONE
+        legs = self.matching(named)
         freed = 0
         for leg in legs:
-            freed += leg.state is not State.LAPSED
+            freed += leg.state != LAPSED
             self._drop(leg)
-        self._stops.add(ask.named, now)
-        return _FREED_ONE if freed == 1 else Done(True, unknown=not legs, freed=freed)
+        return Done(True, unknown=not legs, freed=freed)
 
     # ---- what time brings
 
@@ -278,18 +289,18 @@ class Calls:
         slots = self._leases.take(now, STEP)
         for slot in slots:
             leg = self._slots.get(slot)
-            if leg is None or leg.state is State.LAPSED or int(leg.due) + 1 > now:
+            if leg is None or leg.state == LAPSED or int(leg.due) + 1 > now:
                 continue  # it was freed or renewed since it was noted
             if self.settings.lapsed_max == 0:
                 self._drop(leg)
                 continue
-            self._discount(leg)
-            if leg.state is State.RESERVED:
+            self.counts.remove(leg)
+            if leg.state == RESERVED:
                 self._shrink(leg)
-            leg.state, leg.due = State.LAPSED, now + REMEMBERED
+            leg.state, leg.due = LAPSED, now + REMEMBERED
             self._memories.add(leg.slot, leg.due)
             self.lapsed += 1
-            self._changes.legs[leg.slot] = leg
+            self._changed[leg.slot] = leg
         return len(slots) == STEP
 
     def _forget(self, now: float) -> bool:
@@ -301,7 +312,7 @@ class Calls:
             until = max(now, second)
         for slot in slots:
             leg = self._slots.get(slot)
-            if leg is not None and leg.state is State.LAPSED and int(leg.due) + 1 <= until:
+            if leg is not None and leg.state == LAPSED and int(leg.due) + 1 <= until:
                 self._drop(leg)
         rows = self._stops.forget(now, STEP)
         self._changes.stops.update(dict.fromkeys(rows))
@@ -337,22 +348,22 @@ class Calls:
         """Renew the lease of a held leg that a switch lists (engine.md 5.6)."""
         leg.missed = None
         leg.switch = switch
-        self._renew(leg, now + (leg.lease if leg.state is State.ACTIVE else self.settings.reserved))
-        self._changes.legs[leg.slot] = leg
+        self._renew(leg, now + (leg.lease if leg.state == ACTIVE else self.settings.reserved))
+        self._changed[leg.slot] = leg
 
     def revive(self, leg: Leg, switch: str, levels: Levels, now: float) -> bool:
         """Count a lapsed leg again, as active; returns whether a limit is exceeded by it (engine.md 5.4)."""
         self.lapsed -= 1
-        leg.state, leg.due, leg.switch, leg.missed = State.ACTIVE, now + leg.lease, switch, None
+        leg.state, leg.due, leg.switch, leg.missed = ACTIVE, now + leg.lease, switch, None
         self._leases.add(leg.slot, leg.due)
-        self._count(leg)
-        self._changes.legs[leg.slot] = leg
-        return self._over(levels, leg.leg[0] == "o")
+        self.counts.add(leg)
+        self._changed[leg.slot] = leg
+        return self.counts.over(levels)
 
     def miss(self, leg: Leg, list_id: str) -> None:
         """Note that a list lacks the leg."""
         leg.missed = list_id
-        self._changes.legs[leg.slot] = leg
+        self._changed[leg.slot] = leg
 
     def free(self, leg: Leg) -> None:
         """Give up the leg's slot."""
@@ -371,34 +382,26 @@ class Calls:
     def _belong(self, leg: Leg, switch: str) -> None:
         if leg.switch != switch:
             leg.switch = switch
-            self._changes.legs[leg.slot] = leg
-
-    def _enter_new(self, leg: Leg) -> None:
-        """Give a leg that is held a slot, and count it."""
-        slot = leg.slot = self._slots.add(leg, large=leg.state is State.RESERVED)
-        self._changes.legs[slot] = leg
-        if leg.call in self._calls:
-            self._enter(leg)
-            return
-        self._calls[leg.call] = leg
-        self._leases.add(slot, leg.due)
-        self._count(leg)
+            self._changed[leg.slot] = leg
 
     def _enter(self, leg: Leg) -> None:
         """Put a leg that has its slot where it is looked for, counted and lapses."""
-        there = self._calls.get(leg.call)
-        if there is None:
-            self._calls[leg.call] = leg
-        elif isinstance(there, dict):
-            there[leg.leg] = leg
-        else:
-            self._calls[leg.call] = {there.leg: there, leg.leg: leg}
-        if leg.state is State.LAPSED:
+        if self._calls.setdefault(leg.call, leg) is not leg:
+            self._beside(leg)
+        if leg.state == LAPSED:
             self.lapsed += 1
             self._memories.add(leg.slot, leg.due)
         else:
             self._leases.add(leg.slot, leg.due)
-            self._count(leg)
+            self.counts.add(leg)
+
+    def _beside(self, leg: Leg) -> None:
+        """Keep a further leg of a call."""
+        there = self._calls[leg.call]
+        if isinstance(there, dict):
+            there[leg.leg] = leg
+        else:
+            self._calls[leg.call] = {there.leg: there, leg.leg: leg}
 
     def _renew(self, leg: Leg, due: float) -> None:
         if int(due) != int(leg.due):
@@ -407,106 +410,62 @@ class Calls:
 
     def _drop(self, leg: Leg) -> None:
         """Forget a leg altogether."""
-        if leg.state is State.LAPSED:
+        if leg.state == LAPSED:
             self.lapsed -= 1
         else:
-            self._discount(leg)
-        there = self._calls[leg.call]
-        if isinstance(there, dict):
-            del there[leg.leg]
-            if len(there) == 1:
-                (self._calls[leg.call],) = there.values()
+            self.counts.remove(leg)
+        there = self._calls.pop(leg.call)
+        if there is not leg:
+            self._leave(there, leg)
+        slot = leg.slot
+        self._slots.remove(slot)
+        self._changed[slot] = None
+
+    def _leave(self, there: Leg | dict[str, Leg], leg: Leg) -> None:
+        """Keep the other legs of a call."""
+        assert isinstance(there, dict)  # noqa: S101 - tells mypy that the call has several
+        del there[leg.leg]
+        if len(there) == 1:
+            (self._calls[leg.call],) = there.values()
         else:
-            del self._calls[leg.call]
-        self._slots.remove(leg.slot)
-        self._changes.legs[leg.slot] = None
+            self._calls[leg.call] = there
 
     def _shrink(self, leg: Leg) -> None:
         """Move a leg that is reserved no more to where the small ones are, without what is for retransmissions."""
         self._slots.remove(leg.slot)
-        self._changes.legs[leg.slot] = None
+        self._changed[leg.slot] = None
         leg.content = leg.answer = None
-        leg.slot = self._slots.add(leg, large=False)
+        leg.slot = self._slots.add_small(leg)
 
     # ---- levels
 
-    def _count(self, leg: Leg) -> None:
-        """Count a leg on all its levels."""
-        self.held += 1
-        counts = self._accounts
-        key = leg.account_id << 1 | (leg.leg[0] != "o")
-        counts[key] = counts.get(key, 0) + 1
-        counts = self._clients
-        for counter in leg.counters:
-            counts[counter] = counts.get(counter, 0) + 1
-
-    def _discount(self, leg: Leg) -> None:
-        """Count a leg no more where it was counted; a counter that is zero goes."""
-        self.held -= 1
-        counts = self._accounts
-        key = leg.account_id << 1 | (leg.leg[0] != "o")
-        if counts[key] == 1:
-            del counts[key]
-        else:
-            counts[key] -= 1
-        counts = self._clients
-        for counter in leg.counters:
-            if counts[counter] == 1:
-                del counts[counter]
-            else:
-                counts[counter] -= 1
-
-    def _refusal(self, levels: Levels, origination: bool, now: float) -> Reason | None:
-        """Return why there is no room for one more: calls a second, then the full level nearest (5.9, 5.2)."""
+    def _no_token(self, levels: Levels, now: float) -> bool:
         client = levels.client
-        if levels.cps is not None and self._account_buckets.empty(levels.account_id, levels.cps, now):
-            return Reason.CPS_EXCEEDED
-        if client.cps is not None and self._client_buckets.empty(client.counters[0], client.cps, now):
-            return Reason.CPS_EXCEEDED
-        capacity = levels.capacity
-        if capacity is not None:
-            counter = levels.account_id << 1 | (not origination)
-            if self._accounts.get(counter, 0) >= capacity:
-                return Reason.ACCOUNT_CAPACITY
-        for limit in client.limits:
-            if self._clients.get(limit.counter, 0) >= limit.most:
-                return limit.reason
-        most = self.settings.global_capacity
-        return Reason.GLOBAL_CAPACITY if most is not None and self.held >= most else None
-
-    def _no_room(self) -> Reason | None:
-        return Reason.OVERLOAD if self.held >= self.settings.max_legs or self.overfull else None
-
-    def _over(self, levels: Levels, origination: bool) -> bool:
-        """Whether a level holds more than its limit."""
-        capacity = levels.capacity
-        if capacity is not None and self._accounts.get(levels.account_id << 1 | (not origination), 0) > capacity:
-            return True
-        if any(self._clients.get(limit.counter, 0) > limit.most for limit in levels.client.limits):
-            return True
-        most = self.settings.global_capacity
-        return most is not None and self.held > most
+        return (levels.cps is not None and self._account_buckets.empty(levels.account, levels.cps, now)) or (
+            client.cps is not None and self._client_buckets.empty(client.counters[0], client.cps, now)
+        )
 
     def _take_tokens(self, levels: Levels, now: float) -> None:
+        client = levels.client
         if levels.cps is not None:
-            self._account_buckets.take(levels.account_id, levels.cps, now)
-        if levels.client.cps is not None:
-            self._client_buckets.take(levels.client.counters[0], levels.client.cps, now)
+            self._account_buckets.take(levels.account, levels.cps, now)
+        if client.cps is not None:
+            self._client_buckets.take(client.counters[0], client.cps, now)
 
     # ---- the mirror
 
     def _mirror_changes(self) -> bool:
         """Give the mirror what changed; returns whether it took it, else it stays to be given again."""
-        if not self._changes:
-            self.overfull = False
-            return True
-        try:
-            self._mirror.write(self._changes)
-        except MirrorFullError:
-            self.overfull = True
-            return False
-        self._changes = Changes()
-        self.overfull = False
+        changes = self._changes
+        if changes:
+            try:
+                self._mirror.write(changes)
+            except MirrorFullError:
+                self.overfull, self.counts.room = True, 0
+                return False
+            changes.clear()
+        if self.overfull:
+            self.overfull, self.counts.room = False, self.settings.max_legs
         return True
 
     def _take_back(self, batch: Sequence[Message], answers: list[Answer], now: float) -> None:
@@ -524,5 +483,5 @@ class Calls:
         self._mirror_changes()
 
 
-_FREED_ONE = Done(True, freed=1)
+_FREED_ONE, _FREED_NONE = Done(True, freed=1), Done(True, freed=0)
 """What most stops are answered."""

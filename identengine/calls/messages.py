@@ -30,12 +30,17 @@ class Admit(msgspec.Struct, frozen=True):
     """The decision, and where the call is to be counted; None where it was rejected."""
 
 
-class Named(msgspec.Struct, frozen=True, gc=False):
+class Named(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """Legs of a call: a direction or leg id that is None matches all (engine.md 5.1)."""
 
     call: str
     direction: Direction | None
     leg_id: str | None
+
+    @property
+    def whole(self) -> bool:
+        """Whether all legs of the call are meant."""
+        return self.direction is None and self.leg_id is None
 
 
 class Progress(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ REMEMBERED = 60.0
 """How long, in seconds."""
 
 Pattern: TypeAlias = tuple[Direction | None, str | None]
-Row: TypeAlias = tuple[float, list[tuple[str, Direction | None, str | None]]]
+Row: TypeAlias = tuple[float, list[Named]]
 """What was stopped together: until when it counts, and the calls with what was named of each."""
 
 _WHOLE: Pattern = (None, None)
@@ -25,22 +25,23 @@ class Stops:
         self._most = most
         self._calls: dict[str, float | dict[Pattern, float]] = {}
         """Until when what was named of a call stays stopped; a call that was named whole has the time alone."""
-        self._rows: deque[tuple[int, float, tuple[str, ...]]] = deque()
+        self._rows: deque[tuple[int, Row]] = deque()
         self._serial = 0
-        self._until = 0.0
-        self._batch: list[tuple[str, Direction | None, str | None]] = []
+        self._now = self._until = 0.0
+        self._batch: list[Named] = []
 
     def __len__(self) -> int:
         return len(self._calls)
 
     def add(self, named: Named, now: float) -> None:
         """Remember what is stopped; a row of it goes to the mirror with the batch (:meth:`row`)."""
-        until = self._until = now + REMEMBERED
+        if now != self._now:  # one number for all of a batch
+            self._now, self._until = now, now + REMEMBERED
+        self._batch.append(named)
         if named.direction is None and named.leg_id is None:
-            self._calls[named.call] = until
+            self._calls[named.call] = self._until  # later than all that was stopped of it before
         else:
-            self._note(named.call, (named.direction, named.leg_id), until)
-        self._batch.append((named.call, named.direction, named.leg_id))
+            self._note_part(named, self._until)
 
     def row(self) -> dict[int, Row]:
         """Return what was stopped since the last row, by its serial number; nothing where nothing was."""
@@ -48,17 +49,20 @@ class Stops:
             return {}
         self._serial += 1
         row = (self._until, self._batch)
-        self._rows.append((self._serial, self._until, tuple(call for call, _, _ in self._batch)))
+        self._rows.append((self._serial, row))
         self._batch = []
         return {self._serial: row}
 
     def restore(self, serial: int, row: Row) -> None:
         """Take up a row from the mirror; the rows come by ascending serial number."""
         until, stopped = row
-        for call, direction, leg_id in stopped:
-            self._note(call, (direction, leg_id), until)
+        for named in stopped:
+            if named.whole:
+                self._calls[named.call] = until
+            else:
+                self._note_part(named, until)
         self._serial = serial
-        self._rows.append((serial, until, tuple(call for call, _, _ in stopped)))
+        self._rows.append((serial, row))
 
     def forbid(self, named: Named, now: float) -> bool:
         """Whether a message of these legs comes too late."""
@@ -72,11 +76,11 @@ class Stops:
     def forget(self, now: float, most: int) -> list[int]:
         """Drop rows whose time is over, and the oldest of too many; returns their serials, ``most`` of them."""
         gone: list[int] = []
-        while self._rows and len(gone) < most and (self._rows[0][1] <= now or len(self._calls) > self._most):
-            serial, until, calls = self._rows.popleft()
+        while self._rows and len(gone) < most and (self._rows[0][1][0] <= now or len(self._calls) > self._most):
+            serial, (until, stopped) = self._rows.popleft()
             gone.append(serial)
-            for call in calls:
-                self._drop(call, until)
+            for named in stopped:
+                self._drop(named.call, until)
         return gone
 
     def _drop(self, call: str, until: float) -> None:
@@ -90,17 +94,16 @@ class Stops:
         elif stopped is not None and stopped <= until:
             del self._calls[call]
 
-    def _note(self, call: str, pattern: Pattern, until: float) -> None:
-        if pattern == _WHOLE:
-            self._calls[call] = until  # later than all that was stopped of it before
-            return
-        stopped = self._calls.get(call)
+    def _note_part(self, named: Named, until: float) -> None:
+        """Remember some legs of a call."""
+        pattern = (named.direction, named.leg_id)
+        stopped = self._calls.get(named.call)
         if isinstance(stopped, dict):
             stopped[pattern] = until
         elif stopped is None:
-            self._calls[call] = {pattern: until}
+            self._calls[named.call] = {pattern: until}
         else:
-            self._calls[call] = {_WHOLE: stopped, pattern: until}
+            self._calls[named.call] = {_WHOLE: stopped, pattern: until}
 
 
 def _meet(pattern: Pattern, named: Named) -> bool:

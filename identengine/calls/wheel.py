@@ -7,6 +7,7 @@ wheel asks the leg. A note is four bytes, so that of calls which ended long befo
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 
 
 class Wheel:
@@ -19,14 +20,18 @@ class Wheel:
 
     def add(self, slot: int, due: float) -> None:
         """Note a slot in the first second that begins after ``due``."""
+        self.add_all((slot,), due)
+
+    def add_all(self, slots: Sequence[int], due: float) -> None:
+        """Note slots that are due together."""
         second = int(due) + 1
         there = self._seconds.get(second)
         if there is not None:
-            there.append(slot)
+            there.extend(slots)
             return
         if second < self._first or not self._seconds:
             self._first = second
-        self._seconds[second] = array("i", (slot,))
+        self._seconds[second] = array("i", slots)
 
     def take(self, now: float, most: int) -> list[int]:
         """Take out slots that may be due at ``now``, at most so many, the longest due first."""

@@ -52,10 +52,10 @@ class Model:
             and self.count(None, levels.account_id, initial) >= levels.capacity + most_over
         ):
             return "account_capacity"
-        for limit in levels.client.limits:
-            client, kind = limit.counter >> 2, limit.counter & 3
-            if self.count(client, None, None if kind == 2 else initial) >= limit.most + most_over:
-                return limit.reason
+        for counter, limit, reason in levels.client.limits:
+            client, kind = counter >> 2, counter & 3
+            if self.count(client, None, None if kind == 2 else initial) >= limit + most_over:
+                return reason
         most = self.settings.global_capacity
         return "global_capacity" if most is not None and len(self.held()) >= most + most_over else None
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from identengine.calls.journal import Journal
-from identengine.calls.levels import ClientLevels, Levels, client_counters, limits_of
+from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters, limits_of
 from identengine.calls.memory import Calls, Settings
 from identengine.calls.messages import (
     Admit,
@@ -49,7 +49,7 @@ def levels_of(account: int, direction: Direction) -> Levels:
     counters = tuple(counter for each in ids for counter in client_counters(each, direction))
     orig = direction is ORIG
     levels = ClientLevels(counters, (*own, *above), CLIENTS[client].orig_cps if orig else None)
-    return Levels(account, capacity, cps if orig else None, levels)
+    return Levels(account_counter(account, direction), capacity, cps if orig else None, levels)
 
 
 CALLS = st.sampled_from(["sc\0a", "sc\0b", "sc\0c"])
@@ -167,7 +167,7 @@ class CallsMachine(RuleBasedStateMachine):
         if not hasattr(self, "journal"):
             return
         held = self.model.held()
-        assert self.calls.held == len(held)
+        assert self.calls.counts.held == len(held)
         assert self.calls.lapsed == len(self.model.legs) - len(held)
         accounts = {
             account << 1 | place: count
@@ -181,8 +181,9 @@ class CallsMachine(RuleBasedStateMachine):
             for kind, initial in enumerate(("o", "t", None))
             if (count := self.model.count(client, None, initial))
         }
-        assert self.calls._accounts == accounts
-        assert self.calls._clients == clients
+        counts = self.calls.counts
+        assert {counter: held for counter, held in counts.accounts.items() if held} == accounts
+        assert {counter: held for counter, held in counts.clients.items() if held} == clients
 
 
 def alarm(text: str) -> None:
