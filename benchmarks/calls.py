@@ -44,6 +44,8 @@ class Figures(NamedTuple):
 
     ours: float
     bare: float
+    ratio: float
+    """Median of the rounds."""
     memory: float
     mirror: float
 
@@ -58,9 +60,7 @@ def main() -> None:
     print(f"{'memory B/leg':>14}{'mirror B/leg':>14}")
     for legs in given.legs or (QUICK if given.quick else SIZES):
         found = measure(legs)
-        print(
-            f"{legs:>10}{found.ours * 1e6:>17.2f}{found.bare * 1e6:>22.2f}{found.ours / found.bare:>7.1f}", end=""
-        )
+        print(f"{legs:>10}{found.ours * 1e6:>17.2f}{found.bare * 1e6:>22.2f}{found.ratio:>7.1f}", end="")
         print(f"{found.memory:>14.0f}{found.mirror:>14.0f}", flush=True)
 
 
@@ -88,7 +88,8 @@ def measure(legs: int) -> Figures:
                     pass
                 ours.append(_ours(calls, number, levels, decisions, now))
                 bare.append(put())
-            return Figures(median(ours), median(bare), memory, mirror)
+            ratio = median(one / other for one, other in zip(ours, bare, strict=True))
+            return Figures(median(ours), median(bare), ratio, memory, mirror)
     finally:
         shutil.rmtree(folder)
 

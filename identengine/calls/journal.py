@@ -34,9 +34,10 @@ _BASE_BYTES = 8 * 1024 * 1024
 _BEAT_SECONDS = 1.0
 _FILE = "calls.mdb"
 
-_slot = struct.Struct("=I")
+_place = struct.Struct("=I").pack
 _serial = struct.Struct(">Q")
 _encode = msgspec.msgpack.Encoder().encode
+_NOTHING = _encode(None)
 _decode_leg = msgspec.msgpack.Decoder(Leg).decode
 _decode_row = msgspec.msgpack.Decoder(Row).decode
 _decode_note = msgspec.msgpack.Decoder(float | tuple[str, ...]).decode
@@ -99,17 +100,9 @@ class Journal:
         """Keep what changed, all or nothing. Raises MirrorFullError."""
         try:
             with self._env.begin(write=True) as txn:
-                small, large = [], []
-                for slot, leg in changes.legs.items():
-                    value = b"" if leg is None else _encode(leg)
-                    if slot < 0:
-                        large.append((_slot.pack(~slot), value))
-                    else:
-                        small.append((_slot.pack(slot), value))
-                if small:
-                    txn.cursor(self._small).putmulti(small)
-                if large:
-                    txn.cursor(self._large).putmulti(large)
+                for db, legs in ((self._large, changes.large), (self._small, changes.small)):
+                    if legs:  # one that is gone is written as nothing: its place is used again soon
+                        txn.cursor(db).putmulti(zip(map(_place, legs), map(_encode, legs.values()), strict=True))
                 for serial, row in changes.stops.items():
                     if row is None:
                         txn.delete(_serial.pack(serial), db=self._stops)
@@ -155,7 +148,10 @@ class Journal:
         with self._env.begin() as txn:
             beat = txn.get(b"beat", db=self._meta)
             legs = [
-                _decode_leg(value) for db in (self._small, self._large) for _, value in txn.cursor(db) if value
+                _decode_leg(value)
+                for db in (self._small, self._large)
+                for _, value in txn.cursor(db)
+                if value != _NOTHING
             ]
             stops = [(_serial.unpack(key)[0], _decode_row(value)) for key, value in txn.cursor(self._stops)]
             notes: dict[str, Note] = {k.decode(): _decode_note(v) for k, v in txn.cursor(self._notes)}

@@ -53,20 +53,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Changes(msgspec.Struct):
-    """What has to go to the mirror: legs by slot, rows of stops by serial, notes by name; None: gone."""
+    """What has to go to the mirror; None: gone."""
 
-    legs: dict[int, Leg | None] = {}
+    small: dict[int, Leg | None] = {}
+    """Legs by place (:mod:`identengine.calls.slots`)."""
+    large: dict[int, Leg | None] = {}
     stops: dict[int, Row | None] = {}
+    """By serial number."""
     notes: dict[str, Note] = {}
 
     def __bool__(self) -> bool:
-        return bool(self.legs or self.stops or self.notes)
+        return bool(self.large or self.small or self.stops or self.notes)
 
     def clear(self) -> None:
         """Begin anew, once the mirror has them."""
-        self.legs.clear()
-        self.stops.clear()
-        self.notes.clear()
+        for changed in (self.small, self.large, self.stops, self.notes):
+            changed.clear()
 
 
 class MirrorFullError(Exception):
@@ -91,6 +93,7 @@ class Calls:
         """Whether the mirror did not take what changed last: nothing is let in until it does."""
         self._mirror = mirror
         self._slots = Slots[Leg]()
+        self._large = self._slots.large
         self._calls: dict[str, Leg | dict[str, Leg]] = {}
         """By call key: its leg, or its legs by leg key where it has several."""
         self.counts = Counts(settings.global_capacity, settings.max_legs)
@@ -103,8 +106,7 @@ class Calls:
         self._client_buckets = Buckets()
         self._reserved, self._active = settings.reserved, settings.active
         self._lists = Lists(self, settings.grace, 2 * settings.max_legs)
-        self._changes = Changes()
-        self._changed = self._changes.legs
+        self._changes = Changes(self._slots.small.changed, self._slots.large.changed)
         self._floor = 0.0
         self._handlers: dict[type, Callable[[Any, float], Answer]] = {
             Admit: self._admit,
@@ -185,9 +187,8 @@ class Calls:
             ask.content,
             decision,
         )
-        leg.slot = slot = self._slots.add_large(leg)
+        leg.slot = slot = ~self._large.add(leg)
         self._fresh.append(slot)
-        self._changed[slot] = leg
         if self._calls.setdefault(call, leg) is not leg:
             self._beside(leg)
         return decision
@@ -213,7 +214,7 @@ class Calls:
         # It renews no lease, so what is left of it is what the answer says.
         leg.answer = msgspec.structs.replace(decision, lease=max(1, int(leg.due - now)))
         self.counts.add(leg)
-        self._changed[leg.slot] = leg
+        self._slots.note(leg.slot, leg)
         return leg.answer
 
     def _progress(self, ask: Progress, now: float) -> Done:
@@ -241,8 +242,7 @@ class Calls:
         lease = lease or self.settings.active
         counters = levels.client.counters
         leg = Leg(0, ask.named.call, key, ask.switch, ACTIVE, levels.account, counters, now, now + lease, lease)
-        leg.slot = self._slots.add_small(leg)
-        self._changed[leg.slot] = leg
+        leg.slot = self._slots.small.add(leg)
         self._enter(leg)
         return Done(True, overcommit=self.counts.over(levels))
 
@@ -257,16 +257,16 @@ class Calls:
             self._leases.add(leg.slot, leg.due)
         elif ask.method == "update":
             self._renew(leg, now + leg.lease)
-        self._changed[leg.slot] = leg
+        self._slots.note(leg.slot, leg)
 
     def _stop(self, ask: Stop, now: float) -> Done:
         named = ask.named
         self._stops.add(named, now)
-        leg = self._calls.get(named.call)
-        if type(leg) is Leg and named.direction is None and named.leg_id is None:  # as most are
-            held = leg.state != LAPSED
-            self._drop(leg)
-            return _FREED_ONE if held else _FREED_NONE
+        if named.direction is None and named.leg_id is None:
+            leg = self._calls.get(named.call)
+            if type(leg) is Leg and leg.state != LAPSED:  # as most are
+                self._drop(leg)
+                return _FREED_ONE
         legs = self.matching(named)
         freed = 0
         for leg in legs:
@@ -300,7 +300,7 @@ class Calls:
             leg.state, leg.due = LAPSED, now + REMEMBERED
             self._memories.add(leg.slot, leg.due)
             self.lapsed += 1
-            self._changed[leg.slot] = leg
+            self._slots.note(leg.slot, leg)
         return len(slots) == STEP
 
     def _forget(self, now: float) -> bool:
@@ -349,7 +349,7 @@ class Calls:
         leg.missed = None
         leg.switch = switch
         self._renew(leg, now + (leg.lease if leg.state == ACTIVE else self.settings.reserved))
-        self._changed[leg.slot] = leg
+        self._slots.note(leg.slot, leg)
 
     def revive(self, leg: Leg, switch: str, levels: Levels, now: float) -> bool:
         """Count a lapsed leg again, as active; returns whether a limit is exceeded by it (engine.md 5.4)."""
@@ -357,13 +357,13 @@ class Calls:
         leg.state, leg.due, leg.switch, leg.missed = ACTIVE, now + leg.lease, switch, None
         self._leases.add(leg.slot, leg.due)
         self.counts.add(leg)
-        self._changed[leg.slot] = leg
+        self._slots.note(leg.slot, leg)
         return self.counts.over(levels)
 
     def miss(self, leg: Leg, list_id: str) -> None:
         """Note that a list lacks the leg."""
         leg.missed = list_id
-        self._changed[leg.slot] = leg
+        self._slots.note(leg.slot, leg)
 
     def free(self, leg: Leg) -> None:
         """Give up the leg's slot."""
@@ -382,7 +382,7 @@ class Calls:
     def _belong(self, leg: Leg, switch: str) -> None:
         if leg.switch != switch:
             leg.switch = switch
-            self._changed[leg.slot] = leg
+            self._slots.note(leg.slot, leg)
 
     def _enter(self, leg: Leg) -> None:
         """Put a leg that has its slot where it is looked for, counted and lapses."""
@@ -418,8 +418,10 @@ class Calls:
         if there is not leg:
             self._leave(there, leg)
         slot = leg.slot
-        self._slots.remove(slot)
-        self._changed[slot] = None
+        if slot < 0:
+            self._large.remove(~slot)
+        else:
+            self._slots.small.remove(slot)
 
     def _leave(self, there: Leg | dict[str, Leg], leg: Leg) -> None:
         """Keep the other legs of a call."""
@@ -433,9 +435,8 @@ class Calls:
     def _shrink(self, leg: Leg) -> None:
         """Move a leg that is reserved no more to where the small ones are, without what is for retransmissions."""
         self._slots.remove(leg.slot)
-        self._changed[leg.slot] = None
         leg.content = leg.answer = None
-        leg.slot = self._slots.add_small(leg)
+        leg.slot = self._slots.small.add(leg)
 
     # ---- levels
 
@@ -483,5 +484,5 @@ class Calls:
         self._mirror_changes()
 
 
-_FREED_ONE, _FREED_NONE = Done(True, freed=1), Done(True, freed=0)
+_FREED_ONE = Done(True, freed=1)
 """What most stops are answered."""

@@ -1,12 +1,13 @@
-"""Places of legs: a number for each, used again when it is free (engine.md 5.8).
+"""Places of legs: a number for each, used again when it is free (engine.md 5.8), and which of them changed.
 
 There are two spaces. A reserved leg is kept with the answer that its retransmission gets, and is large; all
 others are small. Were they mixed, the pages of the mirror that large ones had filled would stay half empty. The
-numbers of large ones are negative.
+number of a slot is its place among the small ones; of a large one it is the complement, so that it is negative.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -15,70 +16,87 @@ MORE = 256
 """Places that are made at once."""
 
 
-class Slots(Generic[T]):
-    """What stands at which number."""
+class Space(Generic[T]):
+    """What stands at which place."""
 
     def __init__(self) -> None:
-        self._small: list[T | None] = []
-        self._large: list[T | None] = []
-        self._free_small: list[int] = []
-        self._free_large: list[int] = []
-        """The number that was freed last is used next: its page of the mirror was written a moment ago."""
+        self.changed: dict[int, T | None] = {}
+        """What stands now where something changed; None where nothing does."""
+        self._places: list[T | None] = []
+        self._free: list[int] = []
+        """The one that was freed last is used next: its page of the mirror was written a moment ago."""
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, place: int) -> T | None:
+        return self._places[place]
+
+    def add(self, item: T) -> int:
+        """Put something where there is room; returns the place."""
+        free = self._free
+        if not free:
+            self._grow()
+        place = free.pop()
+        self._places[place] = self.changed[place] = item
+        return place
+
+    def remove(self, place: int) -> None:
+        """Free a place."""
+        self._places[place] = self.changed[place] = None
+        self._free.append(place)
+
+    def restore(self, there: Mapping[int, T]) -> None:
+        """Put everything where it was."""
+        while len(self._places) <= max(there, default=-1):
+            self._grow()
+        for place, item in there.items():
+            self._places[place] = item
+        self._free[:] = [place for place in reversed(range(len(self._places))) if place not in there]
+
+    def run(self, first: int, count: int) -> list[T]:
+        """Return what stands at ``count`` places from ``first`` on."""
+        return [item for item in self._places[first : first + count] if item is not None]
+
+    def _grow(self) -> None:
+        """Make places, the lowest of them to be used first."""
+        first = len(self._places)
+        self._places.extend([None] * MORE)
+        self._free.extend(range(first + MORE - 1, first - 1, -1))
+
+
+class Slots(Generic[T]):
+    """The two spaces."""
+
+    def __init__(self) -> None:
+        self.small = Space[T]()
+        self.large = Space[T]()
 
     def get(self, slot: int) -> T | None:
         """Return what stands there; None where nothing does."""
-        return self._small[slot] if slot >= 0 else self._large[~slot]
-
-    def add_small(self, item: T) -> int:
-        """Put something where there is room; returns its number."""
-        free = self._free_small
-        if not free:
-            _more(self._small, free)
-        slot = free.pop()
-        self._small[slot] = item
-        return slot
-
-    def add_large(self, item: T) -> int:
-        """Put something large where there is room; returns its number."""
-        free = self._free_large
-        if not free:
-            _more(self._large, free)
-        slot = free.pop()
-        self._large[slot] = item
-        return ~slot
+        return self.small[slot] if slot >= 0 else self.large[~slot]
 
     def remove(self, slot: int) -> None:
-        """Free a number."""
+        """Free a slot."""
         if slot < 0:
-            self._large[~slot] = None
-            self._free_large.append(~slot)
+            self.large.remove(~slot)
         else:
-            self._small[slot] = None
-            self._free_small.append(slot)
+            self.small.remove(slot)
 
-    def restore(self, items: dict[int, T]) -> None:
-        """Put everything where it was."""
-        for places, free, large in (
-            (self._small, self._free_small, False),
-            (self._large, self._free_large, True),
-        ):
-            there = {~slot if large else slot: item for slot, item in items.items() if (slot < 0) is large}
-            while len(places) <= max(there, default=-1):
-                _more(places, free)
-            for place, item in there.items():
-                places[place] = item
-            free[:] = [place for place in reversed(range(len(places))) if place not in there]
+    def note(self, slot: int, item: T) -> None:
+        """Note that what stands there changed."""
+        if slot < 0:
+            self.large.changed[~slot] = item
+        else:
+            self.small.changed[slot] = item
+
+    def restore(self, items: Mapping[int, T]) -> None:
+        """Put everything where it was, by slots."""
+        self.small.restore({slot: item for slot, item in items.items() if slot >= 0})
+        self.large.restore({~slot: item for slot, item in items.items() if slot < 0})
 
     def run(self, first: int, count: int) -> list[T] | None:
         """Return what stands at ``count`` places from ``first`` on, of both spaces; None behind the last one."""
-        if first >= max(len(self._small), len(self._large)):
+        if first >= max(len(self.small), len(self.large)):
             return None
-        places = self._small[first : first + count] + self._large[first : first + count]
-        return [item for item in places if item is not None]
-
-
-def _more(places: list[T | None], free: list[int]) -> None:
-    """Make places, the lowest of them to be used first."""
-    first = len(places)
-    places.extend([None] * MORE)
-    free.extend(range(first + MORE - 1, first - 1, -1))
+        return self.small.run(first, count) + self.large.run(first, count)
