@@ -7,6 +7,7 @@ beside them, and what a batch changed goes to the mirror in one piece before the
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Protocol
 
 import msgspec
@@ -15,7 +16,7 @@ from identengine.calls.buckets import Buckets
 from identengine.calls.legs import Leg, State, leg_key
 from identengine.calls.levels import Levels
 from identengine.calls.lists import Lists, Note
-from identengine.calls.messages import Admit, Answer, Done, Listed, Message, Named, Progress, Refused, Stop
+from identengine.calls.messages import Admit, Answer, Done, Listed, Message, Named, Of, Progress, Refused, Stop
 from identengine.calls.slots import Slots
 from identengine.calls.stops import Row, Stops
 from identengine.calls.wheel import Wheel
@@ -71,6 +72,8 @@ class Calls:
         """Legs that hold slots."""
         self.lapsed = 0
         """Legs that are remembered."""
+        self.lapsed_reserved = self.lapsed_active = self.retransmitted = 0
+        """For statistics: since this process began."""
         self.overfull = False
         """Whether the mirror did not take what changed last: nothing is let in until it does."""
         self._mirror = mirror
@@ -136,6 +139,7 @@ class Calls:
                 return Refused(Reason.INVALID_REQUEST)
             if old.state is State.RESERVED and old.content == ask.content and old.answer is not None:
                 self._belong(old, ask.switch)
+                self.retransmitted += 1
                 return old.answer
         decision, levels = ask.decide()
         if levels is None:
@@ -280,6 +284,8 @@ class Calls:
             leg = self._slots.get(slot)
             if leg is None or leg.state is State.LAPSED or int(leg.due) + 1 > now:
                 continue  # it was freed or renewed since it was noted
+            self.lapsed_reserved += leg.state is State.RESERVED
+            self.lapsed_active += leg.state is State.ACTIVE
             if self.settings.lapsed_max == 0:
                 self._drop(leg)
                 continue
@@ -332,6 +338,16 @@ class Calls:
     def slots(self, first: int, count: int) -> list[Leg] | None:
         """Return the legs at ``count`` places from ``first`` on; None behind the last one."""
         return self._slots.run(first, count)
+
+    def page(self, first: int, count: int) -> list[Leg] | None:
+        """See :class:`identengine.calls.messages.Overview`."""
+        return self.slots(first, count)
+
+    def usage(self, of: Of, first: int, count: int) -> list[tuple[int, int]] | None:
+        """See :class:`identengine.calls.messages.Overview`."""
+        counts = self._accounts if of == "accounts" else self._clients
+        # A list: no batch comes in between, and passing over what is before `first` costs 5 ns each.
+        return list(islice(counts.items(), first, first + count)) or None
 
     def confirm(self, leg: Leg, switch: str, now: float) -> None:
         """Renew the lease of a held leg that a switch lists (engine.md 5.6)."""
