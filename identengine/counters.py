@@ -170,8 +170,8 @@ def read(folder: Path) -> Snapshot:
         raw = path.read_bytes()
     except FileNotFoundError:
         raise StoreError(
-            f"there are no counters at {path}: no server has run there yet; `identengine serve --config FILE` does, "
-            "with this path under [calls]"
+            f"there are no counters at {path}: no server has run there yet; `identengine serve --config FILE` "
+            "does, with this path under [calls]"
         ) from None
     except OSError as error:
         raise StoreError(f"the counters {path} cannot be read: {error.strerror}") from error

@@ -140,9 +140,11 @@ as in :mod:`identengine.calls.levels`."""
 
 
 class Overview(Protocol):
-    """What a backend shows to an operator. All of it is in short steps, and nothing stays open between them: who
-    goes through the set sees each leg that is there all the while and does not move; one that is started
-    meanwhile may come twice or not at all."""
+    """What a backend shows to an operator, in short steps between which nothing stays open.
+
+    Who goes through the set sees each leg that is there all the while; one that is started meanwhile moves, and
+    may come twice or not at all.
+    """
 
     @property
     def held(self) -> int:
