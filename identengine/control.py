@@ -37,8 +37,10 @@ from identengine.wire.control import (
 )
 
 LEGS = 256
-"""Places that one step looks at; there are two spaces of them, so that it may be twice as many legs."""
-COUNTERS = 2000
+"""Places that are looked at together; there are two spaces of them, so that it may be twice as many legs."""
+PAGES = 8
+"""How often one step does so, as long as less than so many rows were found."""
+COUNTERS = 1000
 """Counters that one step looks at."""
 MOST_ROWS = 200
 """Rows of use in one answer."""
@@ -93,15 +95,20 @@ class Desk:
         if ask.cursor < 0:
             return Trouble("cursor: 0 or that of the answer before is wanted")
         wanted, book = ask.filter, self._engine.book
-        cursor = None
         if wanted.call_id is not None:
             legs = self._named(wanted.call_id, wanted.scope)
-        else:
-            page = self._calls.page(ask.cursor, LEGS)
-            if page is not None:
-                cursor = ask.cursor + LEGS
-            legs = page or []
-        return Calls(tuple(_row(leg, book, now) for leg in _fitting(legs, wanted, now)), cursor)
+            return Calls(tuple(_row(leg, book, now) for leg in _fitting(legs, wanted, now)), None)
+        rows: list[Row] = []
+        cursor = ask.cursor
+        for _ in range(PAGES):
+            page = self._calls.page(cursor, LEGS)
+            if page is None:
+                return Calls(tuple(rows), None)
+            rows += [_row(leg, book, now) for leg in _fitting(page, wanted, now)]
+            cursor += LEGS
+            if len(rows) >= LEGS:
+                break
+        return Calls(tuple(rows), cursor)
 
     def _named(self, call_id: str, scope: str | None) -> list[Leg]:
         scopes = sorted(set(self._scopes())) if scope is None else [scope]

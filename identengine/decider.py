@@ -120,7 +120,7 @@ class _Decider:
         self._room = Room(config.limits)
         self._udp: list[UdpListener] = []
         self._tcp: list[TcpListener] = []
-        self._desk = Desk(self._engine, self._calls, self._scopes, self._status, _log_ended)
+        self._desk = Desk(self._engine, self._calls, self._scopes, self._status, self._on_ended)
 
     async def serve(self) -> int:
         loop = asyncio.get_running_loop()
@@ -269,6 +269,14 @@ class _Decider:
             alarms=tuple(alarms),
         )
 
+    def _on_ended(self, legs: list[Ending], freed: int) -> None:
+        """Write down what an operator ended."""
+        self._tally.add("freed_by_operator", freed)
+        more = f" and {len(legs) - 3} more" if len(legs) > 3 else ""
+        _log.info(
+            "an operator ended %s%s: %d freed", ", ".join(repr(leg.call_id) for leg in legs[:3]), more, freed
+        )
+
     def _on_refused(self, source: str, why: str) -> None:
         self._tally.add("strangers_refused")
         self._refused.note(source, why)
@@ -350,12 +358,6 @@ class _Decider:
 def clock() -> float:
     """Return the time of the set of calls: seconds since the machine was started, sleep included."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def _log_ended(legs: list[Ending], freed: int) -> None:
-    """Write down what an operator ended."""
-    more = f" and {len(legs) - 3} more" if len(legs) > 3 else ""
-    _log.info("an operator ended %s%s: %d freed", ", ".join(repr(leg.call_id) for leg in legs[:3]), more, freed)
 
 
 @contextlib.contextmanager
