@@ -46,7 +46,7 @@ def burst(server: Server, messages: Iterable[bytes]) -> list[Any]:
 
 
 def call(call_id: str, source: str = "10.0.0.17", **more: object) -> bytes:
-    return request("authorize", call_id, call_id=call_id, src_ip=source, dst_number="44", **more)
+    return request("authorize", 1, call_id=call_id, src_ip=source, dst_number="44", **more)
 
 
 def hold(server: Server, count: int, source: str = "10.0.0.17", name: str = "c") -> None:
