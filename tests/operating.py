@@ -71,6 +71,9 @@ def connect(server: Server) -> socket.socket:
     folder = os.open(server.folder / "calls", os.O_PATH)
     try:
         opened.connect(f"/proc/self/fd/{folder}/control")
+    except OSError:
+        opened.close()
+        raise
     finally:
         os.close(folder)
     return opened

@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 import re
 import socket
+import time
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeVar
@@ -80,7 +81,7 @@ class Asking:
         self._socket.settimeout(patience)
         try:
             with at_folder(folder) as name:
-                self._socket.connect(name)
+                _connect(self._socket, name, time.monotonic() + patience)
         except OSError as error:
             self._socket.close()
             raise NoServerError(self._nobody(error)) from error
@@ -125,6 +126,19 @@ class Asking:
             f"no server answers at {self.path} ({error.strerror}); `identengine serve --config FILE` starts one, "
             "with this path under [calls]"
         )
+
+
+def _connect(unix: socket.socket, name: str, deadline: float) -> None:
+    """Connect; where very many wait to be let in, try again until ``deadline``."""
+    while True:
+        try:
+            unix.connect(name)
+        except BlockingIOError:  # what a full queue is, where a time-out is set; others wait for it
+            if time.monotonic() > deadline:
+                raise TimeoutError from None
+            time.sleep(0.05)
+        else:
+            return
 
 
 def rows(server: Asking, wanted: Filter) -> Iterator[Row]:

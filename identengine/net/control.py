@@ -25,6 +25,8 @@ from identengine.wire import control
 FILE = "control"
 CONNECTIONS = 16
 """At once; a further one takes the place of the one that was silent longest."""
+BACKLOG = 128
+"""Commands that wait to be let in, while a decider is replaced, say."""
 IDLE_SECONDS = 30.0
 UNREAD_SECONDS = 5.0
 """How long a command may leave an answer unread."""
@@ -54,7 +56,7 @@ def bind_control(folder: Path) -> socket.socket:
             unix.bind(name)
         path.chmod(0o600)
         unix.setblocking(False)
-        unix.listen(CONNECTIONS)
+        unix.listen(BACKLOG)
     except OSError as error:
         unix.close()
         raise StoreError(f"cannot listen on {path}: {error.strerror}") from error
@@ -90,7 +92,7 @@ class ControlListener:
         """Serve from now on."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(
-            lambda: _Connection(self), sock=self._socket, backlog=CONNECTIONS
+            lambda: _Connection(self), sock=self._socket, backlog=BACKLOG
         )
         self._sweep = loop.call_later(1.0, self._close_idle)
 
