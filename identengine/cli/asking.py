@@ -5,6 +5,7 @@ Commands never open the set's own file: a reader that stays in it would make it 
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import re
 import socket
@@ -99,7 +100,8 @@ class Asking:
         from identengine.wire.control import Trouble, line, read_reply
 
         try:
-            self._socket.sendall(line(message))
+            with contextlib.suppress(BrokenPipeError):  # it was closed, and why may stand there to be read
+                self._socket.sendall(line(message))
             raw = self._answers.readline(MOST_BYTES)
         except OSError as error:
             raise NoServerError(self._nobody(error)) from error

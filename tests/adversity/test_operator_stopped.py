@@ -11,7 +11,6 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -49,15 +48,10 @@ def room(server: Server) -> tuple[int, int]:
     return size, counted(server, "mirror_used_bytes")
 
 
-@contextmanager
-def stopped(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Have a command stopped."""
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Stop a command; it must not have ended before."""
     process.send_signal(signal.SIGSTOP)
-    try:
-        wait_for(lambda: Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
-        yield
-    finally:
-        process.send_signal(signal.SIGCONT)
+    wait_for(lambda: Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
 
 
 def opened_a_socket(process: subprocess.Popen[bytes]) -> bool:
@@ -72,48 +66,49 @@ def opened_a_socket(process: subprocess.Popen[bytes]) -> bool:
     return False
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("calls", "--json"),  # its output is not read, so it is in the middle of its pages
-        ("calls", "end", "--account", "17", "--yes"),
-        ("top", "--json", "--every", "60"),
-        ("stats", "--json"),
-    ],
-    ids=" ".join,
-)
-def test_a_stopped_command_stops_nobody_else(server: Server, words: tuple[str, ...]) -> None:
+def test_stopped_commands_stop_nobody_else(server: Server) -> None:
     hold(server, HELD)
-    reads = words == ("calls", "--json")
-    ends = "end" in words
-    if not reads and not ends:
-        server.signal(signal.SIGSTOP)  # so that the command waits for an answer when it is stopped itself
-    process = command(server, *words)
+    commands = []
+
+    def start(*words: object) -> subprocess.Popen[bytes]:
+        commands.append(command(server, *words))
+        return commands[-1]
+
     try:
-        if reads:
-            assert process.stdout is not None
-            assert process.stdout.read(1)
-        elif ends:
-            wait_for(lambda: held(server) < HELD)
-        else:
-            wait_for(lambda: opened_a_socket(process))
-        with stopped(process):
-            server.signal(signal.SIGCONT)
-            churn(server)  # what is used again and again has its place by then
-            size, used = room(server)
-            assert churn(server) < 0.5
-            size_then, used_then = room(server)
-            assert size_then == size
-            assert used_then <= used + 65536
-            left = held(server)
-            assert (0 < left < HELD) if ends else (left == HELD)
-            # Other commands are answered.
-            other = command(server, "stats")
-            assert b"legs held" in other.communicate(timeout=20)[0]
+        reading = start("calls", "--json")
+        assert reading.stdout is not None
+        assert reading.stdout.read(1)  # the rest is not read, so it is in the middle of its pages
+        stop(reading)
+        ending = start("calls", "end", "--account", 17, "--yes")
+        wait_for(lambda: held(server) < HELD)
+        stop(ending)
+        server.signal(signal.SIGSTOP)  # so that these wait for an answer when they are stopped themselves
+        for words in (("top", "--json"), ("stats", "--json")):
+            waiting = start(*words)
+            wait_for(lambda: opened_a_socket(commands[-1]))
+            stop(waiting)
+        server.signal(signal.SIGCONT)
+
+        churn(server)  # what is used again and again has its place by then
+        size, used = room(server)
+        assert churn(server) < 0.5
+        size_then, used_then = room(server)
+        assert size_then == size
+        assert used_then <= used + 65536
+        assert 0 < held(server) < HELD
+        # Other commands are answered.
+        other = command(server, "stats")
+        assert b"legs held" in other.communicate(timeout=20)[0]
+        # And these go on, where they were.
+        for one in commands:
+            one.send_signal(signal.SIGCONT)
+        assert ending.communicate(timeout=20)[0].endswith(b"legs ended\n")
+        assert held(server) == 0
     finally:
         server.signal(signal.SIGCONT)
-        process.kill()
-        process.communicate()
+        for one in commands:
+            one.kill()
+            one.communicate()
 
 
 def test_one_that_never_reads_pins_nothing(server: Server) -> None:
@@ -144,6 +139,14 @@ def is_closed(opened: socket.socket) -> bool:
     except OSError:
         return True
     return False
+
+
+def answered(server: Server) -> bool:
+    """Whether a command is let in."""
+    try:
+        return bool(asked(server, ask="status").get("pid"))
+    except (ValueError, OSError):
+        return False
 
 
 def resident(server: Server) -> int:
@@ -186,7 +189,7 @@ def test_garbage_is_answered_or_closed(server: Server) -> None:
         {"scope": "local", "call_id": f"c{n}", "direction": "origination", "leg_id": "", "since": 0}
         for n in range(65)
     ]
-    wait_for(lambda: asked(server, ask="status").get("pid"))
+    wait_for(lambda: answered(server))
     assert "at most 64" in asked(server, ask="end", legs=many)["message"]
     assert asked(server, ask="end", legs=many[:9]) == {"answer": "ended", "freed": 0, "gone": 9}, "not these calls"
     assert held(server) == 10
@@ -208,14 +211,7 @@ def test_a_hundred_connections_leave_room_for_one_more(server: Server) -> None:
     idle = [connect(server) for _ in range(100)]
     try:
         assert churn(server, 50) < 0.5
-
-        def answered() -> bool:
-            try:
-                return bool(asked(server, ask="status").get("pid"))
-            except (ValueError, OSError):
-                return False
-
-        wait_for(answered)
+        wait_for(lambda: answered(server))
     finally:
         for one in idle:
             one.close()
