@@ -91,9 +91,7 @@ class ControlListener:
     async def start(self) -> None:
         """Serve from now on."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(
-            lambda: _Connection(self), sock=self._socket, backlog=BACKLOG
-        )
+        self._server = await loop.create_unix_server(lambda: _Connection(self), sock=self._socket, backlog=BACKLOG)
         self._sweep = loop.call_later(1.0, self._close_idle)
 
     def close(self) -> None:
