@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 import time
@@ -24,15 +25,21 @@ from identengine.calls.journal import Journal
 from identengine.calls.memory import Calls, Settings
 from identengine.config import Config
 from identengine.configvalues import Endpoint
+from identengine.control import Desk
+from identengine.counters import WRITE_SECONDS, CounterFile
 from identengine.engine import Engine
 from identengine.errors import ConfigError, StoreError
+from identengine.frequent import Frequent
 from identengine.model import Decision, Request
+from identengine.net.control import ControlListener, bind_control
 from identengine.net.peers import Peers
 from identengine.net.tcp import Room, TcpListener
 from identengine.net.udp import UdpListener
 from identengine.rejectlog import RejectLog
 from identengine.takeup import TakeUp
-from identengine.wire.jsonrpc import Peer, Responder
+from identengine.tally import KEEP, Tally
+from identengine.wire.control import Ending, Status
+from identengine.wire.jsonrpc import PROGRAM, Peer, Responder
 
 DRAIN_SECONDS = 4.5
 """Within the 5 s that interfaces.md 7 gives, the rest of the ending included."""
@@ -56,8 +63,11 @@ def serve(config: Config, announce: Callable[[str], None] | None = None) -> int:
     for warning in config.warnings:
         _log.warning("%s", warning)
     try:
-        with Journal(config.calls.path, config.calls.max_legs, partial(_log.error, "ALARM: %s")) as journal:
-            return uvloop.run(_Decider(config, journal, announce or _print).serve())
+        with (
+            Journal(config.calls.path, config.calls.max_legs, partial(_log.error, "ALARM: %s")) as journal,
+            CounterFile(config.calls.path, partial(_log.warning, "%s")) as counters,
+        ):
+            return uvloop.run(_Decider(config, journal, counters, announce or _print).serve())
     except (_CannotListenError, StoreError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -72,7 +82,9 @@ class _CannotListenError(Exception):
 class _Decider:
     """One run of the server."""
 
-    def __init__(self, config: Config, journal: Journal, announce: Callable[[str], None]) -> None:
+    def __init__(
+        self, config: Config, journal: Journal, counters: CounterFile, announce: Callable[[str], None]
+    ) -> None:
         self._config = config
         self._identify = config.identify
         """The options in force: those that the book in use was made with."""
@@ -92,14 +104,23 @@ class _Decider:
             journal,
         )
         self._calls.restore(*journal.read(clock()), clock())
+        self._counters = counters
+        self._tally = Tally(counters.cells, Frequent(KEEP, counters.addresses()))
+        self._addresses_written = 0.0
         self._engine = Engine(
-            config.reasons, None, self._calls, lease=calls.reserved, require_call_id=calls.require_call_id
+            config.reasons,
+            None,
+            self._calls,
+            lease=calls.reserved,
+            require_call_id=calls.require_call_id,
+            tally=self._tally,
         )
         self._responder = Responder(self._engine, lambda: time.monotonic() - self._began, self._on_reject, clock)
         self._take_up = TakeUp(self._engine, config.store, config.identify)
         self._room = Room(config.limits)
         self._udp: list[UdpListener] = []
         self._tcp: list[TcpListener] = []
+        self._desk = Desk(self._engine, self._calls, self._scopes, self._status, self._on_ended)
 
     async def serve(self) -> int:
         loop = asyncio.get_running_loop()
@@ -122,6 +143,7 @@ class _Decider:
             loop.add_signal_handler(number, end)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         await self._listen()
+        self._begin_counting()
         following = asyncio.create_task(self._take_up.follow())
         faults = asyncio.create_task(self._log_faults())
         working = asyncio.create_task(self._work())
@@ -140,6 +162,8 @@ class _Decider:
                 await task
         self._rejects.write()
         self._refused.write()
+        self._control.close()
+        self._note(clock(), last=True)
         unsent = sum(udp.unsent for udp in self._udp)
         _log.info("stopped%s", f"; the system did not take {unsent} answers over UDP" if unsent else "")
         return 0
@@ -151,11 +175,14 @@ class _Decider:
             for endpoint in config.listen.udp:
                 with _bound("udp", endpoint):
                     limit = config.limits.message_bytes
-                    self._udp.append(UdpListener(endpoint, peers, self._responder, limit, self._refused.note))
+                    self._udp.append(UdpListener(endpoint, peers, self._responder, limit, self._on_refused))
             for endpoint in config.listen.tcp:
                 with _bound("tcp", endpoint):
-                    self._tcp.append(TcpListener(endpoint, peers, self._responder, self._room, self._refused.note))
-        except _CannotListenError:
+                    self._tcp.append(TcpListener(endpoint, peers, self._responder, self._room, self._on_refused))
+            self._control = ControlListener(
+                bind_control(config.calls.path), lambda ask: self._desk.answer(ask, clock())
+            )
+        except (_CannotListenError, StoreError):
             for bound in self._udp:
                 bound.close()
             for listening in self._tcp:
@@ -168,6 +195,7 @@ class _Decider:
         for tcp in self._tcp:
             await tcp.start()
             self._announce(f"listening tcp {tcp.endpoint}")
+        await self._control.start()
 
     async def _drain(self) -> None:
         """Take nothing new, answer everything that was received."""
@@ -183,7 +211,75 @@ class _Decider:
             more = self._calls.work(clock())
             if not more:
                 self._journal.beat(clock())
+                self._note(clock())
             await asyncio.sleep(0 if more else WORK_SECONDS)
+
+    def _begin_counting(self) -> None:
+        """Count this process."""
+        self._tally.add("deciders_started")
+        self._tally.gauge("started", int(time.time()))
+        self._tally.gauge("pid", os.getpid())
+        self._tally.gauge("max_legs", self._config.calls.max_legs)
+        self._note(clock())
+
+    def _note(self, now: float, *, last: bool = False) -> None:
+        """Write down what is counted elsewhere, and how things are."""
+        tally, calls, book = self._tally, self._calls, self._engine.book
+        tally.total("lapsed_reserved", calls.lapsed_reserved)
+        tally.total("lapsed_active", calls.lapsed_active)
+        tally.total("retransmissions", calls.retransmitted)
+        tally.total("answers_unsent", sum(udp.unsent for udp in self._udp))
+        tally.gauge("held", calls.held)
+        tally.gauge("remembered", calls.lapsed)
+        tally.gauge("book_version", book.version if book else 0)
+        tally.gauge("noted", int(time.time()))
+        if last or now - self._addresses_written >= WRITE_SECONDS:
+            self._addresses_written = now
+            self._counters.write_addresses(tally.addresses.counts())
+            tally.gauge("mirror_used_bytes", self._journal.used())
+            tally.gauge("mirror_bytes", self._journal.path.stat().st_size)
+
+    def _scopes(self) -> set[str]:
+        return {switch.scope for switch in self._config.switches}
+
+    def _status(self) -> Status:
+        """Answer how the server is."""
+        book, calls, most = self._engine.book, self._calls, self._config.calls.max_legs
+        alarms = []
+        if calls.overfull:
+            alarms.append(
+                f"the mirror {self._journal.path} is full: calls are rejected as overload; raise max_legs"
+            )
+        elif calls.held >= most:
+            alarms.append(f"all {most} places are taken: calls are rejected as overload; raise max_legs")
+        if book is None:
+            alarms.append("there is no book yet: calls are rejected as not_ready; see the log")
+        elif (trouble := self._take_up.alarm) is not None:
+            alarms.append(f"book version {book.version} stays in use: {trouble}")
+        return Status(
+            program=PROGRAM,
+            pid=os.getpid(),
+            uptime=round(time.monotonic() - self._began, 1),
+            version=book.version if book else None,
+            accounts=len(book.bearers) if book else 0,
+            held=calls.held,
+            lapsed=calls.lapsed,
+            max_legs=most,
+            global_capacity=self._config.calls.global_capacity,
+            alarms=tuple(alarms),
+        )
+
+    def _on_ended(self, legs: list[Ending], freed: int) -> None:
+        """Write down what an operator ended."""
+        self._tally.add("freed_by_operator", freed)
+        more = f" and {len(legs) - 3} more" if len(legs) > 3 else ""
+        _log.info(
+            "an operator ended %s%s: %d freed", ", ".join(repr(leg.call_id) for leg in legs[:3]), more, freed
+        )
+
+    def _on_refused(self, source: str, why: str) -> None:
+        self._tally.add("strangers_refused")
+        self._refused.note(source, why)
 
     def _reload(self) -> None:
         """Read the config again, take what can change while running, and say what cannot."""

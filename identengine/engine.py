@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from hashlib import blake2b
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -56,6 +56,13 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     asker: Asker = Asker("", "")
 
 
+class Tally(Protocol):
+    """Who counts what was asked and answered, for all interfaces alike (:mod:`identengine.tally`)."""
+
+    def count(self, batch: Sequence[Ask], answers: Sequence[Answer]) -> None:
+        """Count a batch; an answer that takes its time is counted when it is there."""
+
+
 class Engine:
     """Decides requests by the book in use, and holds them to the limits by the set of calls.
 
@@ -71,6 +78,7 @@ class Engine:
         *,
         lease: int = 200,
         require_call_id: bool = False,
+        tally: Tally | None = None,
     ) -> None:
         self.reasons = reasons
         self.vault = vault
@@ -78,6 +86,7 @@ class Engine:
         self._calls = calls
         self._lease = lease
         self._require_call_id = require_call_id
+        self._tally = tally
         self._book: Book | None = None
 
     @property
@@ -111,6 +120,11 @@ class Engine:
                 answers.append(begun)
         if messages:
             self._apply(batch, answers, places, messages, now)
+        if self._tally is not None:
+            try:
+                self._tally.count(batch, answers)
+            except Exception as fault:  # what was decided stands, counted or not
+                self.faults.append(fault)
         return answers
 
     def _apply(

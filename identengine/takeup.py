@@ -202,6 +202,11 @@ class TakeUp:
         """Return what tells the state of the store's file, and of the key file, from another; None: not there."""
         return _signature(data_file(self._store.path)), _signature(self._key_file)
 
+    @property
+    def alarm(self) -> str | None:
+        """What is wrong with the newest book, as long as it is."""
+        return self._alarm
+
     def _end_alarm(self) -> None:
         if self._alarm is not None:
             self._alarm = None

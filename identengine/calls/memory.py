@@ -7,6 +7,7 @@ beside them, and what a batch changed goes to the mirror in one piece before the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Protocol
 
 import msgspec
@@ -23,6 +24,7 @@ from identengine.calls.messages import (
     Listed,
     Message,
     Named,
+    Of,
     Progress,
     Refused,
     Stop,
@@ -89,6 +91,8 @@ class Calls:
         self.settings = settings
         self.lapsed = 0
         """Legs that are remembered."""
+        self.lapsed_reserved = self.lapsed_active = self.retransmitted = 0
+        """For statistics: since this process began."""
         self.overfull = False
         """Whether the mirror did not take what changed last: nothing is let in until it does."""
         self._mirror = mirror
@@ -115,6 +119,11 @@ class Calls:
             Listed: self._lists.take,
             Switched: self._lists.switched,
         }
+
+    @property
+    def held(self) -> int:
+        """Legs that hold slots."""
+        return self.counts.held
 
     def restore(
         self, legs: Iterable[Leg], stops: Iterable[tuple[int, Row]], notes: Mapping[str, Note], now: float
@@ -199,6 +208,7 @@ class Calls:
             return Refused(Reason.INVALID_REQUEST)
         if leg.content == ask.content and leg.answer is not None:
             self._belong(leg, ask.switch)
+            self.retransmitted += 1
             return leg.answer
         decision, levels = ask.decide()
         if levels is None:
@@ -291,6 +301,8 @@ class Calls:
             leg = self._slots.get(slot)
             if leg is None or leg.state == LAPSED or int(leg.due) + 1 > now:
                 continue  # it was freed or renewed since it was noted
+            self.lapsed_reserved += leg.state == RESERVED
+            self.lapsed_active += leg.state == ACTIVE
             if self.settings.lapsed_max == 0:
                 self._drop(leg)
                 continue
@@ -343,6 +355,17 @@ class Calls:
     def slots(self, first: int, count: int) -> list[Leg] | None:
         """Return the legs at ``count`` places from ``first`` on; None behind the last one."""
         return self._slots.run(first, count)
+
+    def page(self, first: int, count: int) -> list[Leg] | None:
+        """See :class:`identengine.calls.messages.Overview`."""
+        return self.slots(first, count)
+
+    def usage(self, of: Of, first: int, count: int) -> list[tuple[int, int]] | None:
+        """See :class:`identengine.calls.messages.Overview`."""
+        counts = self.counts.accounts if of == "accounts" else self.counts.clients
+        # Passing over what is before `first` costs 5 ns each.
+        page = list(islice(counts.items(), first, first + count))
+        return [(counter, held) for counter, held in page if held] if page else None
 
     def confirm(self, leg: Leg, switch: str, now: float) -> None:
         """Renew the lease of a held leg that a switch lists (engine.md 5.6)."""

@@ -137,3 +137,40 @@ class Backend(Protocol):
 
     def work(self, now: float) -> bool:
         """Do one short step of what is due: lapses, lists, switches; returns whether more is left."""
+
+
+Of: TypeAlias = Literal["accounts", "clients"]
+"""Whose counters: keys of accounts are ``account_id << 1 | (the direction is termination)``, those of clients are
+as in :mod:`identengine.calls.levels`."""
+
+
+class Overview(Protocol):
+    """What a backend shows to an operator, in short steps between which nothing stays open.
+
+    Who goes through the set sees each leg that is there all the while; one that is started meanwhile moves, and
+    may come twice or not at all.
+    """
+
+    @property
+    def held(self) -> int:
+        """Legs that hold slots."""
+
+    @property
+    def lapsed(self) -> int:
+        """Legs that are remembered."""
+
+    @property
+    def overfull(self) -> bool:
+        """Whether nothing is let in, since what changed last could not be kept."""
+
+    def page(self, first: int, count: int) -> list[Leg] | None:
+        """Return the legs at ``count`` places from ``first`` on; None behind the last one."""
+
+    def usage(self, of: Of, first: int, count: int) -> list[tuple[int, int]] | None:
+        """Return those of ``count`` counters from the ``first`` on that are not zero; None behind the last."""
+
+    def matching(self, named: Named) -> list[Leg]:
+        """Return the legs that are named, held or lapsed."""
+
+    def apply(self, batch: Sequence[Message], now: float) -> list[Answer]:
+        """As :meth:`Backend.apply`."""

@@ -16,7 +16,20 @@ import msgspec
 import typer
 from typer.core import TyperGroup
 
-from identengine.cli import accounts, books, clients, deciding, demo, dids, history, keys, serving
+from identengine.cli import (
+    accounts,
+    books,
+    calls,
+    clients,
+    deciding,
+    demo,
+    dids,
+    history,
+    keys,
+    serving,
+    stats,
+    top,
+)
 from identengine.cli.output import JSON_WANTED, printable
 from identengine.cli.stopping import StoppedError
 from identengine.errors import ConfigError, IdentengineError, LoadError
@@ -81,6 +94,9 @@ app.add_typer(accounts.app, name="accounts")
 app.add_typer(clients.app, name="clients")
 app.add_typer(dids.app, name="dids")
 deciding.add_to(app)
+app.add_typer(calls.app, name="calls")
+stats.add_to(app)
+top.add_to(app)
 app.add_typer(keys.app, name="key")
 
 

@@ -1,0 +1,264 @@
+"""``top``: what a server does, live in a terminal. It holds nothing open between two looks.
+
+Each look is a copy of the counters and a few questions over a connection of its own; so a server that is replaced,
+or away, is shown as that, and the next look finds the new one.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import termios
+import time
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from identengine.cli.asking import Asking, CallsDir, calls_folder, fullest
+from identengine.cli.options import AsJson, ConfigFile
+from identengine.cli.output import emit, printable
+from identengine.cli.stats import PATIENCE, server_facts
+from identengine.counters import REGISTRY, Snapshot, read
+from identengine.errors import IdentengineError, StoreError
+from identengine.wire.control import AskStatus, Status, Use
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+ROWS = 10
+"""Of each table."""
+_REQUESTS = ("requests_authorize", "requests_start", "requests_update", "requests_stop", "accepted")
+_WATCHED = (
+    "overcommits",
+    "unknown_starts",
+    "unknown_updates",
+    "unknown_stops",
+    "lapsed_reserved",
+    "lapsed_active",
+    "strangers_refused",
+    "answers_unsent",
+)
+_REASONS = tuple(known.name for known in REGISTRY if known.name.startswith("rejected_"))
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """A counter, and how fast it grew since the look before."""
+
+    name: str
+    total: int
+    per_second: float
+
+
+class Address(msgspec.Struct, frozen=True):
+    """An address whose calls were rejected; the count may be too small by ``short_by`` of the picture."""
+
+    address: str
+    rejected: int
+
+
+class Picture(msgspec.Struct, frozen=True):
+    """One look."""
+
+    server: Status | None
+    trouble: str | None
+    """Why the server or the counters could not be asked."""
+    rates: tuple[Rate, ...] = ()
+    accounts: tuple[Use, ...] = ()
+    clients: tuple[Use, ...] = ()
+    addresses: tuple[Address, ...] = ()
+    short_by: int = 0
+
+
+class _Watch:
+    """Looks again and again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._before: tuple[float, Snapshot] | None = None
+
+    def look(self) -> Picture:
+        """Return what is so now; rates are over the time since the look before."""
+        troubles: list[str] = []
+        status, accounts, clients = None, [], []
+        try:
+            with Asking(self._folder, PATIENCE) as server:
+                status = server.ask(AskStatus(), Status)
+                accounts, clients = (fullest(server, of, ROWS) for of in ("accounts", "clients"))
+        except IdentengineError as error:
+            troubles.append(str(error))
+        try:
+            snapshot = read(self._folder)
+        except StoreError as error:
+            return Picture(status, "\n".join([*troubles, str(error)]), (), tuple(accounts), tuple(clients))
+        now = time.monotonic()
+        then, before = self._before or (now, snapshot)
+        self._before = now, snapshot
+        passed = now - then
+
+        def rate(name: str) -> Rate:
+            grown = max(0, snapshot.values[name] - before.values[name])  # less: another file stands there
+            return Rate(name, snapshot.values[name], round(grown / passed, 1) if passed else 0.0)
+
+        reasons = sorted(map(rate, _REASONS), key=lambda one: (-one.per_second, -one.total))
+        return Picture(
+            status,
+            "\n".join(troubles) or None,
+            tuple(rate(name) for name in (*_REQUESTS, *_WATCHED))
+            + tuple(one for one in reasons if one.total)[:ROWS],
+            tuple(accounts),
+            tuple(clients),
+            tuple(Address(one, count) for one, count in snapshot.addresses.largest(ROWS)),
+            snapshot.addresses.floor,
+        )
+
+
+def top(
+    every: Annotated[
+        float, typer.Option("--every", metavar="SECONDS", min=0.2, max=60, help="Between two looks.")
+    ] = 1.0,
+    once: Annotated[
+        bool, typer.Option("--once", help="One picture, then end; without a terminal always.")
+    ] = False,
+    config: ConfigFile = None,
+    calls: CallsDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Watch the server: use of limits, requests and rejects a second, what lapses. q or Ctrl-C ends it.
+
+    Example: identengine top --config identengine.toml --every 2
+    """
+    folder = calls_folder(calls, config)
+    watch = _Watch(folder)
+    first = watch.look()
+    live = not (once or as_json) and sys.stdout.isatty()
+    if not live:
+        if first.server is None and not first.rates:
+            raise IdentengineError(first.trouble or "there is nothing to see")
+        time.sleep(every)  # rates are over some time
+        picture = watch.look()
+        if as_json:
+            emit(picture)
+        else:
+            _console().print(_shown(picture, every))
+        raise typer.Exit(1 if picture.server is None else 0)
+    _live(watch, first, every)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this command."""
+    app.command()(top)
+
+
+def _live(watch: _Watch, first: Picture, every: float) -> None:
+    """Show pictures until q, Ctrl-C or SIGTERM; the terminal is then as it was."""
+    from rich.live import Live
+
+    def terminate(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        with _keys(), Live(_shown(first, every), console=_console(), screen=True, auto_refresh=False) as shown:
+            while not _quits(every):
+                shown.update(_shown(watch.look(), every), refresh=True)
+    except KeyboardInterrupt:
+        pass  # that is how one ends it
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _keys() -> Iterator[None]:
+    """Get each key as it is pressed, where there is a keyboard."""
+    if not sys.stdin.isatty():
+        yield
+        return
+    before = termios.tcgetattr(sys.stdin)
+    try:
+        tty.setcbreak(sys.stdin)
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
+def _quits(wait: float) -> bool:
+    """Wait for the next look; returns whether q was pressed."""
+    if not sys.stdin.isatty():
+        time.sleep(wait)
+        return False
+    end = time.monotonic() + wait
+    while (left := end - time.monotonic()) > 0:
+        if select.select([sys.stdin], [], [], left)[0]:
+            pressed = os.read(sys.stdin.fileno(), 64)
+            if not pressed or b"q" in pressed.lower():
+                return True
+    return False
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def _shown(picture: Picture, every: float) -> RenderableType:
+    """Return the picture as a terminal shows it."""
+    from rich.columns import Columns
+    from rich.console import Group
+    from rich.text import Text
+
+    head: list[RenderableType] = []
+    if picture.server is not None:
+        for name, value in server_facts(picture.server):
+            if value is not None:
+                head.append(Text(f"{name:<7} {printable(value)}", style="bold red" if name == "ALARM" else ""))
+    if picture.trouble is not None:
+        head.append(Text(f"{picture.trouble}", style="bold red"))
+        head.append(Text("what is shown is as it was left"))
+    requests = [one for one in picture.rates if not one.name.startswith("rejected_")]
+    reasons = [one for one in picture.rates if one.name.startswith("rejected_")]
+    tables = [
+        _table("accounts, by use", ("ID", "Account", "Way", "Held", "Limit", "Use"), map(_use, picture.accounts)),
+        _table("clients, by use", ("ID", "Client", "Way", "Held", "Limit", "Use"), map(_use, picture.clients)),
+        _table("requests", ("What", "Total", "/s"), map(_rate, requests)),
+        _table("rejects", ("Reason", "Total", "/s"), map(_rate, reasons)),
+        _table(
+            f"rejected by address{f' (up to {picture.short_by:,} more each)' if picture.short_by else ''}",
+            ("Address", "Rejected"),
+            ((one.address, f"{one.rejected:,}") for one in picture.addresses),
+        ),
+    ]
+    return Group(*head, Columns(tables, padding=(0, 2)), Text(f"every {every:g} s; q ends", style="dim"))
+
+
+def _table(title: str, columns: tuple[str, ...], cells: Iterator[tuple[str, ...]]) -> RenderableType:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", header_style="")
+    left = ("ID", "Account", "Client", "Way", "What", "Reason", "Address")
+    for column in columns:
+        made.add_column(column, justify="left" if column in left else "right", overflow="ellipsis", no_wrap=True)
+    for row in cells:
+        made.add_row(*(Text(printable(cell)) for cell in row))
+    return made
+
+
+def _use(use: Use) -> tuple[str, ...]:
+    share = "" if use.limit is None else f"{use.held / use.limit:.0%}" if use.limit else "over"
+    limit = "" if use.limit is None else f"{use.limit:,}"
+    return str(use.id), use.name or "(not in the book)", use.direction, f"{use.held:,}", limit, share
+
+
+def _rate(rate: Rate) -> tuple[str, ...]:
+    name = rate.name.removeprefix("rejected_").removeprefix("requests_")
+    return name, f"{rate.total:,}", f"{rate.per_second:,.1f}"

@@ -1,0 +1,233 @@
+"""`stats` and `top`: what they show, over restarts and without a server."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cliruns import Run, run
+from operating import CALLS, asked, book, burst, call, counted, hold
+from serving import Server, request, serving, wait_for
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return book(tmp_path)
+
+
+@pytest.fixture
+def server(folder: Path) -> Iterator[Server]:
+    with serving(folder, CALLS) as running:
+        yield running
+
+
+def said(server: Server, *words: str) -> Run:
+    return run(*words, "--config", server.config)
+
+
+def stats(server: Server) -> Any:
+    return said(server, "stats", "--json").json
+
+
+def test_counters_go_on_over_a_death(folder: Path) -> None:
+    first = Server(folder, CALLS)
+    hold(first, 10)
+    burst(first, [call(f"o{n}", "10.0.0.18") for n in range(6)])  # four have room
+    burst(first, [call("stranger", "10.9.9.9"), call("c0"), call("c0")])
+    burst(first, [request("start", 1, call_id="c1"), request("stop", 1, call_id="c1")])
+    burst(first, [request("stop", 1, call_id="never"), request("start", 1, call_id="never")])
+    over = {"call_id": "late", "src_ip": "10.0.0.18", "dst_number": "44"}
+    burst(first, [request("update", 1, **over)])
+    before = {
+        "requests_authorize": 19,
+        "accepted": 16,
+        "rejected_account_capacity": 2,
+        "rejected_unknown_source": 1,
+        "requests_stop": 2,
+        "freed_by_stop": 1,
+        "unknown_stops": 1,
+        "unknown_starts": 1,
+        "overcommits": 1,
+    }
+    first.process.kill()
+    assert first.ended() == -9
+    assert {name: counted(first, name) for name in before} == before, "to the last one, whenever it was killed"
+    with serving(folder, CALLS) as second:
+        hold(second, 1, name="new")
+        found = stats(second)["counters"]
+        assert found["accepted"] == 17
+        assert found["requests_authorize"] == 20
+        assert found["deciders_started"] == 2
+        assert found["pid"] == second.process.pid
+        wait_for(lambda: stats(second)["counters"]["held"] == 15)
+
+
+def test_addresses_are_there_after_a_death(folder: Path) -> None:
+    first = Server(folder, CALLS)
+    burst(first, [call(f"a{n}", f"10.9.9.{n % 3}") for n in range(30)])
+    wait_for(lambda: stats(first)["addresses"])
+    first.process.kill()
+    first.ended()
+    with serving(folder, CALLS) as second:
+        burst(second, [call("more", "10.9.9.1")])
+        wanted = [("10.9.9.1", 11), ("10.9.9.0", 10), ("10.9.9.2", 10)]
+        wait_for(lambda: [(one["address"], one["rejected"]) for one in stats(second)["addresses"]] == wanted)
+        shown = said(second, "stats").out
+        assert "10.9.9.1        11" in shown
+        assert "rejected_unknown_source" in shown
+
+
+def test_stats_need_no_server(folder: Path) -> None:
+    with serving(folder, CALLS) as server:
+        hold(server, 3)
+    result = said(server, "stats")
+    assert result.status == 0
+    assert "no server answers at" in result.out
+    assert "what follows is as one left it" in result.out
+    assert "authorizations that were accepted" in result.out
+    found = stats(server)
+    assert found["server"] is None
+    assert "no server answers" in found["no_server"]
+    assert (found["counters"]["accepted"], found["counters"]["held"]) == (3, 3)
+
+
+def test_counters_that_are_damaged_begin_anew(folder: Path) -> None:
+    with serving(folder, CALLS) as server:
+        hold(server, 3)
+    path = folder / "calls" / "counters"
+    path.write_bytes(path.read_bytes()[:5000])
+    result = said(server, "stats")
+    assert result.status == 1
+    assert f"the counters {path} cannot be read: it is damaged" in result.err
+    with serving(folder, CALLS) as again:
+        again.logged("begin anew: it is damaged (5000 bytes")
+        assert asked(again, ask="status")["held"] == 3, "the calls are what they were"
+        assert counted(again, "accepted") == 0
+
+
+def test_no_counters_is_a_message(tmp_path: Path) -> None:
+    result = run("stats", "--calls", tmp_path)
+    assert (result.status, result.out) == (1, "")
+    assert "no server has run there yet" in result.err
+
+
+def test_retransmissions_strangers_and_what_is_wrong(folder: Path) -> None:
+    switch = '[[switch]]\nname = "sbc"\naddresses = ["127.0.0.2"]\n'
+    with serving(folder, CALLS) as server:
+        burst(server, [call("c"), call("c"), call("c")])
+        wait_for(lambda: counted(server, "retransmissions") == 2)
+        assert counted(server, "accepted") == 3
+        with server.tcp() as tcp:
+            tcp.sendall(request("start", 1) + request("stop", 2, call_id="c", direction="up"))
+            tcp.recv(65536)
+        wait_for(lambda: counted(server, "wrong_parameters") == 2)
+        server.write_config(CALLS + switch)
+        server.signal(signal.SIGHUP)
+        server.logged("SIGHUP: changed")
+        with server.udp() as udp:
+            udp.send(call("d"))
+        wait_for(lambda: counted(server, "strangers_refused") == 1)
+
+
+def test_one_picture(server: Server) -> None:
+    hold(server, 4, "10.0.0.18", "full")
+    hold(server, 50)
+    burst(server, [call("x", "10.0.0.18"), call("y", "10.9.9.9")])
+    picture = said(server, "top", "--json", "--every", "0.2").json
+    first, second = picture["accounts"]
+    assert (first["id"], first["direction"], first["held"], first["limit"]) == (18, "origination", 4, 4)
+    assert (second["id"], second["name"], second["held"], second["limit"]) == (17, "trunk", 50, 8000)
+    clients = {(one["id"], one["direction"]): (one["held"], one["limit"]) for one in picture["clients"]}
+    assert clients[1, "both"] == (50, 10000)
+    assert clients[2, "origination"] == (50, None)
+    rates = {one["name"]: one["total"] for one in picture["rates"]}
+    assert (rates["accepted"], rates["rejected_account_capacity"], rates["rejected_unknown_source"]) == (54, 1, 1)
+    shown = said(server, "top", "--once", "--every", "0.2")
+    assert shown.status == 0
+    assert "100%" in shown.out
+    assert "54 legs held of 20,000" in shown.out
+
+
+class Terminal:
+    """`top` in a terminal of its own."""
+
+    def __init__(self, server: Server) -> None:
+        self.master, slave = pty.openpty()
+        self.before = termios.tcgetattr(slave)
+        self.slave = slave
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "identengine", "top", "--every", "0.2", "--config", str(server.config)],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env=os.environ | {"TERM": "xterm", "COLUMNS": "160", "LINES": "60"},
+            start_new_session=True,
+        )
+        self.seen = ""
+
+    def sees(self, text: str) -> None:
+        """Wait until it shows a text from now on."""
+        self.seen = ""
+
+        def there() -> bool:
+            self._read()
+            return text in self.seen
+
+        wait_for(there)
+
+    def ends(self) -> int:
+        """Wait for its end, reading what it still says; the terminal is to be as it was."""
+
+        def ended() -> bool:
+            self._read()
+            return self.process.poll() is not None
+
+        wait_for(ended)
+        self._read()
+        assert termios.tcgetattr(self.slave)[:4] == self.before[:4]
+        os.close(self.slave)
+        os.close(self.master)
+        return self.process.returncode
+
+    def _read(self) -> None:
+        while select.select([self.master], [], [], 0)[0]:
+            self.seen += os.read(self.master, 65536).decode(errors="replace")
+
+
+@pytest.mark.parametrize("ending", ["q", "ctrl-c", "SIGTERM"])
+def test_top_ends_cleanly(server: Server, ending: str) -> None:
+    hold(server, 4, "10.0.0.18")
+    top = Terminal(server)
+    top.sees("100%")
+    if ending == "q":
+        os.write(top.master, b"q")
+    else:
+        top.process.send_signal(signal.SIGINT if ending == "ctrl-c" else signal.SIGTERM)
+    assert top.ends() == 0
+    assert "Traceback" not in top.seen
+    assert "\x1b[?1049l" in top.seen, "it leaves the other screen"
+
+
+def test_top_outlives_the_server(folder: Path) -> None:
+    first = Server(folder, CALLS)
+    hold(first, 5)
+    top = Terminal(first)
+    top.sees("5 legs held")
+    first.process.kill()
+    first.ended()
+    top.sees("no server answers")
+    top.sees("what is shown is as it was left")
+    with serving(folder, CALLS) as second:
+        hold(second, 2, name="d")
+        top.sees("7 legs held")
+        os.write(top.master, b"q")
+        assert top.ends() == 0
