@@ -94,7 +94,7 @@ class Talker:
             assert self.authorize(call_id, source)["accepted"]
             assert self.ask("start", call_id=call_id) == {"ok": True}
 
-    def list(self, list_id: str, *call_ids: str, **params: object) -> dict[str, Any]:
+    def tell(self, list_id: str, *call_ids: str, **params: object) -> dict[str, Any]:
         """Say which calls there are, in one message."""
         return self.ask("sync", list_id=list_id, calls=[[call_id] for call_id in call_ids], **params)
 
