@@ -151,19 +151,26 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("damage", [*DAMAGE])
 def test_a_damaged_set_is_set_aside(folder: Path, killed: Path, damage: str) -> None:
-    for number in (1, 2):
-        if number == 2:
-            hold_and_kill(folder, calls())
-        DAMAGE[damage](killed / "calls.mdb")
-        content = (killed / "calls.mdb").read_bytes()
-        before = set(killed.iterdir())
-        with serving(folder, calls()) as server:
-            assert server.log.count("ALARM") == number
-            (aside,) = set(killed.iterdir()) - before
-            assert aside.read_bytes() == content, "as it was, for whoever wants to look at it"
-            assert aside.name in server.log
-            assert held(server) == 0
-            assert server.authorize(call_id="new", src_ip="10.0.0.1", dst_number="44")["accepted"]
+    is_set_aside(folder, killed, damage)
+
+
+def test_a_second_damaged_set_is_set_aside_beside_the_first(folder: Path, killed: Path) -> None:
+    is_set_aside(folder, killed, "a header of zeros")
+    hold_and_kill(folder, calls())
+    is_set_aside(folder, killed, "a header of zeros")
+
+
+def is_set_aside(folder: Path, killed: Path, damage: str) -> None:
+    DAMAGE[damage](killed / "calls.mdb")
+    content = (killed / "calls.mdb").read_bytes()
+    before = set(killed.iterdir())
+    with serving(folder, calls()) as server:
+        (aside,) = set(killed.iterdir()) - before
+        assert aside.read_bytes() == content, "as it was, for whoever wants to look at it"
+        assert server.log.count("ALARM") == server.log.count("put aside as") == len([*killed.glob("calls.mdb.*")])
+        assert f"put aside as {aside.name}" in server.log
+        assert held(server) == 0
+        assert server.authorize(call_id="new", src_ip="10.0.0.1", dst_number="44")["accepted"]
 
 
 @pytest.mark.xfail(strict=True, reason="a file of no bytes is taken for one that was never there")

@@ -14,7 +14,7 @@ from identengine.model import Client
 __all__ = ["clocks"]
 
 DAY = 24 * 3600.0
-SEEN = 1.0
+SEEN = 0.6
 """Within which the server sees by itself what the time brought; only a wait shows that it did not."""
 ACCOUNTS = [ip_account(1, "10.0.0.1"), ip_account(2, "10.0.0.2", orig_capacity=1)]
 
@@ -54,7 +54,7 @@ def stays(switch: Talker) -> None:
 def test_a_lease_ends_within_a_second_and_never_too_soon(folder: Path, state: str) -> None:
     settings = {"reserved": 1, "active": 1000} if state == "reserved" else {"active": 1}
     with serving(folder, calls(**settings)) as server, talker(server) as switch:
-        for round_ in range(3):
+        for round_ in range(2):
             began = time.monotonic()
             assert switch.authorize(f"c{round_}", "10.0.0.2")["accepted"]
             if state == "active":
@@ -195,7 +195,7 @@ def test_what_lapses_while_no_server_runs(folder: Path, clocks: Clocks) -> None:
 # ---- clocks ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("days", [1, -1, 400, -400])
+@pytest.mark.parametrize("days", [1, -400])
 def test_the_wall_clock_does_not_matter(folder: Path, clocks: Clocks, days: int) -> None:
     server = Server(folder, calls())
     with talker(server) as switch:
@@ -216,13 +216,12 @@ def test_the_wall_clock_does_not_matter(folder: Path, clocks: Clocks, days: int)
         wait_for(lambda: lapsed(switch))
 
 
-@pytest.mark.parametrize("base", [-1_000_000.0, 1_000_000.0])
 @pytest.mark.parametrize(
-    ("off", "left"),
-    [(0.0, 100.0), (60.0, 40.0), (-DAY, 100.0), (-400 * DAY, 100.0), (30 * DAY, -1.0)],
-    ids=["at once", "a minute later", "clock back", "clock far back", "a month later"],
+    ("off", "left", "base"),
+    [(0.0, 100.0, -1e6), (60.0, 40.0, 1e6), (60.0, 40.0, -1e6), (-400 * DAY, 100.0, -1e6), (30 * DAY, -1.0, 1e6)],
+    ids=["at once", "a minute later", "a minute later, as is usual", "clock back", "a month later"],
 )
-def test_leases_over_a_boot(folder: Path, clocks: Clocks, base: float, off: float, left: float) -> None:
+def test_leases_over_a_boot(folder: Path, clocks: Clocks, off: float, left: float, base: float) -> None:
     """The set may be on a disk, or its tmpfs be kept. ``off``: how long the machine was, by its wall clock."""
     clocks.set_boot("0f0f0f0f-0000-4000-8000-000000000001", 2_000_000.0)
     server = Server(folder, calls())
