@@ -24,6 +24,7 @@ from identengine.model import Account, Client, ClientStatus, Did, DidStatus, Dir
 from identengine.numbering import longest_first, national
 from identengine.options import IdentifyOptions
 from identengine.reasons import Reason
+from identengine.resellers import DEEPEST, SHOWN
 
 CROWDED = 8
 """More accounts than this on one ident value are looked up by their constraints, not tried one after another."""
@@ -89,20 +90,26 @@ class BookBuilder:
 
     def _owner(self, account: Account) -> Owner:
         """Return the owner of an account, making those of the resellers above where they are not made yet."""
-        missing: list[Client] = []
+        missing: dict[int, Client] = {}
         above: Owner | None = None
         client_id: int | None = account.client_id
         owners = self._book.owners
-        while client_id is not None and (above := owners.get(client_id)) is None:
+        while client_id is not None and (above := owners.get(client_id)) is None and len(missing) <= DEEPEST:
             client = self._clients.get(client_id)
-            if client is None or len(missing) == len(self._clients):
+            if client is None or client_id in missing:
                 what = "does not exist" if client is None else "is its own reseller"
                 raise StoreError(
                     f"account {account.id}: client {client_id} {what}; the store is damaged, import the book again"
                 )
-            missing.append(client)
+            missing[client_id] = client
             client_id = client.parent_id
-        for client in reversed(missing):
+        if len(missing) + (above.depth if above else 0) > DEEPEST:
+            chain = " below ".join(map(str, (*list(missing)[:SHOWN], "…")))
+            raise StoreError(
+                f"account {account.id}: its client and the resellers above it are more than {DEEPEST} ({chain}); "
+                "give one of them another parent_id (`identengine clients set`), or import a book with fewer"
+            )
+        for client in reversed(missing.values()):
             above = owners[client.id] = _owner(client, above)
         return owners[account.client_id]
 

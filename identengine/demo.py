@@ -1,11 +1,14 @@
 """The demo behind ``identengine demo``: the book in ``data/``, a real server, and requests with known answers.
 
 Nothing here prints; :mod:`identengine.cli.demo` shows it. The requests of ``data/requests.jsonl`` name what
-each is to be answered, so that the demo notices when it is not.
+each is to be answered, so that the demo notices when it is not. Those of ``data/calls.jsonl`` are the life of a
+few calls at a limit, one after another, and free all that they hold.
 """
 
 from __future__ import annotations
 
+import ctypes
+import os
 import signal
 import socket
 import subprocess
@@ -14,11 +17,13 @@ import sysconfig
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from identengine.calls.messages import Done
 from identengine.errors import IdentengineError
 from identengine.importreport import ImportReport
 from identengine.loader import import_book
@@ -47,6 +52,8 @@ udp = ["{host}:{port}"]
 tcp = ["{host}:{port}"]
 """
 
+_PR_SET_PDEATHSIG = 1
+
 Transport = Literal["UDP", "TCP"]
 
 
@@ -58,7 +65,7 @@ class Sample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One request of the demo and what it is to be answered."""
 
     title: str
-    method: Literal["authorize", "identify"]
+    method: Literal["authorize", "identify", "start", "stop"]
     params: dict[str, msgspec.Raw]
     expect: msgspec.Raw
 
@@ -67,7 +74,8 @@ class Outcome(msgspec.Struct, frozen=True):
     """What a request was answered; ``wrong`` says where that is not what was expected."""
 
     sample: Sample
-    decision: Decision
+    decision: Decision | Done
+    """Done of ``start`` and ``stop``."""
     wrong: tuple[str, ...]
 
 
@@ -103,9 +111,18 @@ def data_folder() -> Path:
 
 
 def samples() -> list[Sample]:
-    """Return the requests that the demo sends."""
+    """Return the requests that the demo sends, each for itself."""
+    return _samples("requests.jsonl")
+
+
+def calls() -> list[Sample]:
+    """Return what the demo says of calls at a limit; the order matters."""
+    return _samples("calls.jsonl")
+
+
+def _samples(name: str) -> list[Sample]:
     decode = msgspec.json.Decoder(Sample).decode
-    return [decode(line) for line in (data_folder() / "requests.jsonl").read_bytes().splitlines() if line.strip()]
+    return [decode(line) for line in (data_folder() / name).read_bytes().splitlines() if line.strip()]
 
 
 def prepare(folder: Path, port: int) -> tuple[Path, ImportReport]:
@@ -149,6 +166,7 @@ def serving(config: Path, port: int, version: int) -> Iterator[subprocess.Popen[
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C is for the demo, which then stops it in order
+            preexec_fn=partial(_end_with, os.getpid()),  # noqa: PLW1509 - the demo has no threads
         )
     try:
         _wait(process, port, version, log)
@@ -161,6 +179,13 @@ def serving(config: Path, port: int, version: int) -> Iterator[subprocess.Popen[
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _end_with(parent: int) -> None:
+    """Let this process drain and end when the demo is killed (Linux); its store stays behind then."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it was killed a moment ago
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def ask_udp(port: int, asked: Sequence[Sample]) -> list[Outcome]:
@@ -213,11 +238,15 @@ def _outcome(sample: Sample, answer: bytes) -> Outcome:
     reply = msgspec.json.decode(answer, type=_Reply)
     if reply.result == _NOTHING:
         raise DemoError(f"{sample.title}: the server answered {answer.decode(errors='replace').strip()}")
-    decision = msgspec.json.decode(reply.result, type=Decision)
+    decision: Decision | Done
+    if sample.method in ("start", "stop"):
+        decision = msgspec.json.decode(reply.result, type=Done)
+    else:
+        decision = msgspec.json.decode(reply.result, type=Decision)
     return Outcome(sample, decision, tuple(differences(sample, decision)))
 
 
-def differences(sample: Sample, decision: Decision) -> Iterator[str]:
+def differences(sample: Sample, decision: Decision | Done) -> Iterator[str]:
     """Yield where a decision is not what the sample expects; what it does not name may be anything."""
     expected: dict[str, object] = msgspec.json.decode(sample.expect)
     for name, value in expected.items():

@@ -20,7 +20,7 @@ import msgspec
 from pytricia import PyTricia
 
 from identengine.addresses import format_address, parse_address
-from identengine.calls.levels import ClientLevels
+from identengine.calls.levels import ClientLevels, clients_of
 from identengine.dids import DidTable
 from identengine.model import Account, Client, Direction
 from identengine.numbering import longest_first
@@ -46,6 +46,11 @@ class Owner(msgspec.Struct, frozen=True, gc=False):
     term_rate_table: str | None
     levels: dict[Direction, ClientLevels]
     """Where its legs count, with the limits (engine.md 5.2)."""
+
+    @property
+    def depth(self) -> int:
+        """How many clients its chain has: itself and the resellers above it."""
+        return len(clients_of(self.levels[Direction.ORIGINATION].counters))
 
 
 class Bearer(msgspec.Struct, frozen=True, gc=False):

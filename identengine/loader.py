@@ -17,7 +17,7 @@ import msgspec
 from identengine.errors import LoadError, Problem
 from identengine.importreport import ImportReport, Listing, Problems, Tally
 from identengine.model import Account, Client, Did
-from identengine.resellers import SHOWN, loops
+from identengine.resellers import DEEPEST, SHOWN, chain_told, deepened, depths, loops
 from identengine.rows import (
     ACCOUNTS,
     CLIENTS,
@@ -213,7 +213,7 @@ class _Import:
         self._tell_reset(source, CLIENTS)
 
     def _take_out_strays(self, source: Source, good: dict[int, Client], lines: Mapping[int, int]) -> None:
-        """Take the clients out of ``good`` whose reseller is missing or stands below them, until none is left."""
+        """Take the clients out of ``good`` whose reseller is missing, below them or too deep; then again."""
         draft = self._draft
         children: dict[int, list[int]] = {}
         for client in good.values():
@@ -244,16 +244,47 @@ class _Import:
                         take_out(client_id, parent_id, _not_there("client", parent_id, self._bad_clients))
                         if gone(client_id):
                             look_at.append(client_id)
-            # What stands on a loop is taken out; then older rows count again, which may loop with new ones.
-            looped = {key: loop for key, loop in loops(list(good), parent_of).items() if key in good}
-            parents = {client_id: good[client_id].parent_id or 0 for client_id in looped}
-            for client_id, loop in looped.items():
-                chain = " below ".join(map(str, (*loop, client_id if len(loop) < SHOWN else "…")))
-                above = parents[client_id]
-                take_out(client_id, above, f"no client may stand below itself; here {chain}")
-            if not looped or not self._skip_bad:
+            # What stands on a loop or too deep is taken out; then older rows count again, which may be so with new
+            # ones.
+            wrong = self._misplaced(good, parent_of)
+            parents = {client_id: good[client_id].parent_id or 0 for client_id in wrong}
+            for client_id, expected in wrong.items():
+                take_out(client_id, parents[client_id], expected)
+            if not wrong or not self._skip_bad:
                 return
-            look_at = [client_id for client_id in looped if gone(client_id)]
+            look_at = [client_id for client_id in wrong if gone(client_id)]
+
+    def _misplaced(self, good: Mapping[int, Client], parent_of: Callable[[int], int | None]) -> dict[int, str]:
+        """Return what would be right of the clients of ``good`` that stand on a loop or make a chain too long."""
+        wrong: dict[int, str] = {}
+        for client_id, loop in loops(list(good), parent_of).items():
+            if client_id in good:
+                chain = " below ".join(map(str, (*loop, client_id if len(loop) < SHOWN else "…")))
+                wrong[client_id] = f"no client may stand below itself; here {chain}"
+        at_most = f"a client and the resellers above it may be {DEEPEST} at most"
+        for client_id, depth in depths(good, parent_of).items():
+            if depth > DEEPEST and client_id in good:
+                wrong[client_id] = f"{at_most}; here they are {depth}: {chain_told(client_id, parent_of)}"
+
+        def before(client_id: int) -> int | None:
+            client = self._draft.client(client_id)
+            return client.parent_id if client else None
+
+        kept = [client.id for client in self._draft.clients() if client.id not in good]
+        for client_id, depth in deepened(kept, parent_of, before).items():
+            # Of those that stay as they are, the first one too deep: what is below it is told by that.
+            if client_id in good or depth != DEEPEST + 1:
+                continue
+            row: int | None = client_id
+            while row is not None and (row not in good or good[row].parent_id == before(row)):
+                row = parent_of(row)
+            if row is not None:
+                chain = chain_told(client_id, parent_of)
+                stays = (
+                    f"{at_most}; of client {client_id}, which stays below this one, they would be {depth}: {chain}"
+                )
+                wrong.setdefault(row, stays)
+        return wrong
 
     # -- accounts
 

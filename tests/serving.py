@@ -104,7 +104,7 @@ class Server:
                 self.wait_for_line("READY")
             except BaseException:
                 self.process.kill()
-                self.process.wait()
+                self.ended()
                 raise
             for line in self.lines:
                 if line.startswith("listening "):

@@ -20,7 +20,7 @@ from identengine.cli.output import Column, emit, emit_many, facts, none_shown, s
 from identengine.cli.place import place
 from identengine.errors import IdentengineError
 from identengine.model import Client, ClientStatus
-from identengine.resellers import SHOWN, loops
+from identengine.resellers import DEEPEST, SHOWN, chain_told, deepened, loops
 
 if TYPE_CHECKING:
     from identengine.store.views import Draft, Snapshot
@@ -289,7 +289,7 @@ def _edit(
 
 
 def _check_reseller(draft: Draft, client: Client) -> None:
-    """Refuse a reseller that is not there, or that stands below the client itself (engine.md 1.1)."""
+    """Refuse a reseller that is not there, that stands below the client itself, or too deep (engine.md 1.1)."""
     if client.parent_id is None:
         return
     if draft.client(client.parent_id) is None:
@@ -302,6 +302,21 @@ def _check_reseller(draft: Draft, client: Client) -> None:
     if loop := loops([client.id], parent_of).get(client.id):
         path = " -> ".join(map(str, (*loop, loop[0] if len(loop) < SHOWN else "…")))
         raise cells.mistake("parent_id", str(client.parent_id), f"a client cannot stand above itself: {path}")
+    old = draft.client(client.id)
+    if old is not None and old.parent_id == client.parent_id:
+        return
+    before = {one.id: one.parent_id for one in draft.clients()}
+    after = before | {client.id: client.parent_id}
+    # Those below it come deeper too.
+    if too_deep := deepened(after, after.get, before.get):
+        deep, depth = next(iter(too_deep.items()))
+        whose = "its" if deep == client.id else f"client {deep}'s"
+        raise cells.mistake(
+            "parent_id",
+            str(client.parent_id),
+            f"a client and the resellers above it may be {DEEPEST} at most; {whose} chain would be {depth}: "
+            f"{chain_told(deep, after.get)}",
+        )
 
 
 def _accounts_of(book: Snapshot | Draft, client_id: int) -> list[tuple[int, str]]:

@@ -20,16 +20,18 @@ from identengine.cli.options import AsJson
 from identengine.cli.output import Column, emit, hint, say, table
 
 if TYPE_CHECKING:
+    from identengine.calls.messages import Done
     from identengine.demo import Outcome, Sample
     from identengine.model import Decision
 
 
 def _tint(decision: str) -> str:
-    return "green" if decision.startswith("accepted") else "red"
+    return "red" if decision.startswith(_REJECTED) else "green"
 
 
 _COLUMNS = (Column("#", right=True), Column("Request"), Column("Decision", tint=_tint))
 _TERM = "termination"
+_REJECTED = "rejected"
 
 
 def demo(
@@ -46,7 +48,7 @@ def demo(
     """
     from identengine import demo as work
 
-    asked = work.samples()
+    asked, calls = work.samples(), work.calls()
     with tempfile.TemporaryDirectory(prefix="identengine-demo-") as folder, _ends_in_order():
         chosen = work.free_port(port)
         if chosen != port:
@@ -61,17 +63,17 @@ def demo(
             if not as_json:
                 say(f"the server (process {process.pid}) answers on {work.HOST}:{chosen}, UDP and TCP")
                 say("")
-            over_udp = work.ask_udp(chosen, asked)
-            over_tcp = work.ask_tcp(chosen, asked)
-            wrong = any(
-                first.wrong or second.wrong or first.decision != second.decision
-                for first, second in zip(over_udp, over_tcp, strict=True)
-            )
+            # The calls end what they began, so that they find the same over UDP and TCP.
+            answered = list(zip(work.ask_udp(chosen, asked), work.ask_tcp(chosen, asked), strict=True))
+            held = list(zip(work.ask_udp(chosen, calls), work.ask_tcp(chosen, calls), strict=True))
             if as_json:
-                emit([_as_json(first, second) for first, second in zip(over_udp, over_tcp, strict=True)])
+                emit([_as_json(*both) for both in (*answered, *held)])
             else:
-                _show(over_udp, over_tcp)
-            if wrong:
+                _show(answered, held)
+            if any(
+                first.wrong or second.wrong or first.decision != second.decision
+                for first, second in answered + held
+            ):
                 raise typer.Exit(1)
             if not once and not as_json:
                 _invite(Path(folder), config, chosen)
@@ -83,25 +85,32 @@ def add_to(app: typer.Typer) -> None:
     app.command()(demo)
 
 
-def _show(over_udp: Sequence[Outcome], over_tcp: Sequence[Outcome]) -> None:
+def _show(answered: Sequence[tuple[Outcome, Outcome]], held: Sequence[tuple[Outcome, Outcome]]) -> None:
+    """Show what was answered, over UDP and over TCP, to requests and of calls at a limit."""
+    _rows(answered)
+    rejected = sum(_decision(one.decision).startswith(_REJECTED) for one, _ in answered)
+    say("")
+    say(f"{len(answered)} requests, {len(answered) - rejected} accepted, {rejected} rejected, over UDP and TCP")
+    say("")
+    say("Calls at a limit, one message after another:")
+    _rows(held)
+    for first, second in (*answered, *held):
+        for transport, one in (("UDP", first), ("TCP", second)):
+            for difference in one.wrong:
+                hint(f"not as expected over {transport}: {one.sample.title}: {difference}")
+        if first.decision != second.decision:
+            hint(f"UDP and TCP were answered differently: {first.sample.title}")
+
+
+def _rows(answered: Sequence[tuple[Outcome, Outcome]]) -> None:
     table(
         _COLUMNS,
         (
             (str(number), f"{one.sample.title}\n{_request(one.sample)}", _decision(one.decision))
-            for number, one in enumerate(over_udp, 1)
+            for number, (one, _) in enumerate(answered, 1)
         ),
         ruled=True,
     )
-    accepted = sum(one.decision.accepted for one in over_udp)
-    say("")
-    say(f"{len(over_udp)} requests, {accepted} accepted, {len(over_udp) - accepted} rejected, over UDP and TCP")
-    for transport, outcomes in (("UDP", over_udp), ("TCP", over_tcp)):
-        for one in outcomes:
-            for difference in one.wrong:
-                hint(f"not as expected over {transport}: {one.sample.title}: {difference}")
-    for first, second in zip(over_udp, over_tcp, strict=True):
-        if first.decision != second.decision:
-            hint(f"UDP and TCP were answered differently: {first.sample.title}")
 
 
 def _request(sample: Sample) -> str:
@@ -115,18 +124,22 @@ def _request(sample: Sample) -> str:
         elif name == "direction":
             continue
         shown.append(f"{name}={value}")
-    kind = "identify" if sample.method == "identify" else values.get("direction", "")
+    kind = values.get("direction", "") if sample.method == "authorize" else sample.method
     return " ".join([kind] * bool(kind) + shown)
 
 
-def _decision(decision: Decision) -> str:
+def _decision(decision: Decision | Done) -> str:
+    from identengine.calls.messages import Done
+
+    if isinstance(decision, Done):
+        return "done" if decision.freed is None else f"done: {decision.freed} slot freed"
     if not decision.accepted:
         where = ""
         if decision.account_id is not None:
             where = f" ({decision.account_id} {decision.account_name}, {decision.client_name})"
         elif decision.field is not None:
             where = f" ({decision.field}: {decision.value})"
-        return f"rejected: {decision.reason}{where}\nSIP {decision.sip_code}, Q.850 {decision.q850}"
+        return f"{_REJECTED}: {decision.reason}{where}\nSIP {decision.sip_code}, Q.850 {decision.q850}"
     target = ""
     if decision.direction == _TERM:
         target = "".join(

@@ -37,7 +37,7 @@ def book(folder: Path, *, drop: int = 0, **tables: str) -> Path:
 def test_import_makes_store_and_key_and_tells_what_it_did(tmp_path: Path) -> None:
     store = tmp_path / "new"
     said = done("import", BOOK, store=store)
-    assert said.out.splitlines() == ["clients: 28 added", "accounts: 67 added", "dids: 63 added", "version 1"]
+    assert said.out.splitlines() == ["clients: 28 added", "accounts: 68 added", "dids: 63 added", "version 1"]
     assert len(said.err.splitlines()) == 3  # the warnings that the book is meant to give
     key = tmp_path / "new.key"
     assert key.stat().st_mode & 0o777 == 0o600
@@ -47,13 +47,13 @@ def test_import_makes_store_and_key_and_tells_what_it_did(tmp_path: Path) -> Non
 
 def test_import_as_json(tmp_path: Path) -> None:
     report = done("import", BOOK, "--json", store=tmp_path / "new").json
-    assert (report["version"], report["accounts"]["added"], report["warning_count"]) == (1, 67, 3)
+    assert (report["version"], report["accounts"]["added"], report["warning_count"]) == (1, 68, 3)
 
 
 def test_dry_run_changes_nothing_and_makes_no_store(tmp_path: Path, store: Path) -> None:
     said = done("import", BOOK, "--dry-run", store=tmp_path / "never")
     assert said.out.splitlines()[-1] == "dry run: nothing was changed"
-    assert "67 added" in said.out
+    assert "68 added" in said.out
     assert not (tmp_path / "never").exists()
     assert not (tmp_path / "never.key").exists()
     smaller = book(tmp_path, drop=2)
@@ -123,7 +123,7 @@ def test_missing_accounts(tmp_path: Path, store: Path, missing: str, word: str) 
 @pytest.mark.parametrize("options", [(), ("--format", "jsonl"), ("--gz",), ("--format", "jsonl", "--gz")])
 def test_export_imports_again_to_the_same_book(tmp_path: Path, store: Path, options: tuple[str, ...]) -> None:
     said = done("export", tmp_path / "out", *options, store=store)
-    assert said.out.startswith("version 1: 28 clients, 67 accounts, 63 DIDs\n")
+    assert said.out.startswith("version 1: 28 clients, 68 accounts, 63 DIDs\n")
     assert done("import", tmp_path / "out", store=store).out.splitlines()[-1] == "nothing to change"
     again = run("export", tmp_path / "out", *options, store=store)
     assert (again.status, again.out, "--overwrite" in again.err) == (1, "", True)

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 from cliruns import demo_store, done, run
+from serving import put_rows
+
+from identengine.model import Client
 
 
 @pytest.fixture
@@ -86,6 +89,32 @@ def test_what_clients_refuse(store: Path, command: tuple[object, ...], said: str
     assert result.status == 1
     assert said in result.err
     assert len(done("versions", "--json", store=store).json) == 1
+
+
+def test_a_chain_of_resellers_has_an_end(store: Path) -> None:
+    most = "a client and the resellers above it may be 32 at most"
+    for number in range(101, 133):
+        done("clients", "add", f"id={number}", "name=x", *[f"parent_id={number - 1}"][: number > 101], store=store)
+    result = run("clients", "add", "name=x", "parent_id=132", store=store)
+    assert result.status == 1
+    assert f"command line: parent_id '132': {most}; its chain would be 33: " in result.err
+    done("clients", "add", "id=200", "name=y", store=store)
+    done("clients", "add", "id=201", "name=z", "parent_id=200", store=store)
+    result = run("clients", "set", 200, "parent_id=131", store=store)
+    assert result.status == 1
+    assert f"parent_id '131': {most}; client 201's chain would be 33: 201 below 200 below 131 below" in result.err
+    done("clients", "set", 200, "parent_id=130", store=store)
+    assert run("clients", "set", 101, "parent_id=1", store=store).status == 1
+
+
+def test_a_chain_that_an_older_program_let_in_can_be_mended(store: Path) -> None:
+    put_rows(
+        store, clients=[Client(id=n, name="x", parent_id=n - 1 if n > 101 else None) for n in range(101, 161)]
+    )
+    done("clients", "set", 160, "capacity=3", store=store)
+    assert run("clients", "set", 160, "parent_id=158", store=store).status == 0, "less deep, though too deep yet"
+    assert run("clients", "set", 160, "parent_id=159", store=store).status == 1
+    done("clients", "set", 140, "parent_id=", store=store)
 
 
 def test_dids_are_listed_searched_and_shown(store: Path) -> None:

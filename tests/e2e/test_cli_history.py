@@ -22,7 +22,7 @@ def test_versions(store: Path) -> None:
     assert lines[0].split() == ["Version", "When", "Who", "What", "Clients", "Accounts", "DIDs", "Changes"]
     assert [line.split()[0] for line in lines[1:]] == ["4", "3", "2", "1"]
     assert "alice" in lines[3]
-    assert "clients +28, accounts +67, DIDs +63" in lines[4]
+    assert "clients +28, accounts +68, DIDs +63" in lines[4]
     assert [info["version"] for info in done("versions", "--limit", 2, "--json", store=store).json] == [4, 3]
 
 
@@ -44,7 +44,7 @@ def test_diff_is_field_by_field(store: Path) -> None:
             "orig_capacity": {"before": None, "after": 7},
         },
     }
-    assert len(done("diff", 0, 1, "--json", store=store).json) == 28 + 67 + 63
+    assert len(done("diff", 0, 1, "--json", store=store).json) == 28 + 68 + 63
     same = done("diff", 4, 4, store=store)
     assert (same.out, same.err) == ("", "versions 4 and 4 hold the same\n")
     assert run("diff", 1, 99, store=store).status == 1

@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from cliruns import run
+from serving import wait_for
 
 import identengine
 from identengine import demo
@@ -38,6 +39,20 @@ def test_once_shows_every_request_and_decision() -> None:
             else f"accepted: {expect['account_id']} " in row
         )
     assert "kettle-Orchard-41" not in said.stdout
+    calls = lines[lines.index("Calls at a limit, one message after another:") + 2 :]
+    assert len(calls) == len(demo.calls())
+    decided = [re.split("  +", line)[-1].partition(" (")[0].partition(",")[0] for line in calls]
+    accepted = "accepted: 199 Ironbridge gatehouse"
+    assert decided == [
+        accepted,
+        accepted,
+        "rejected: account_capacity",
+        "done",
+        "done: 1 slot freed",
+        accepted,
+        "done: 1 slot freed",
+        "done: 1 slot freed",
+    ]
 
 
 def test_a_port_that_is_taken_is_no_obstacle() -> None:
@@ -47,7 +62,13 @@ def test_a_port_that_is_taken_is_no_obstacle() -> None:
     assert said.status == 0
     assert re.match(rf"port {port} is taken; the demo serves on \d+\n", said.err)
     shown = said.json
-    assert len(shown) == len(demo.samples())
+    assert len(shown) == len(demo.samples()) + len(demo.calls())
+    assert [one["udp"].get("reason") or one["udp"].get("freed") for one in shown[-6:-2]] == [
+        "account_capacity",
+        None,
+        1,
+        None,
+    ]
     assert all(one["udp"] == one["tcp"] and not one["wrong"] for one in shown)
     assert all("password" not in one["params"] for one in shown)
 
@@ -87,6 +108,30 @@ def test_an_answer_that_is_not_the_expected_one_ends_with_1(monkeypatch: pytest.
     assert said.status == 1
     for transport in ("UDP", "TCP"):
         assert f"not as expected over {transport}: {first.title}: account_id is 101, expected was 999" in said.err
+
+
+def test_a_limit_that_is_not_kept_ends_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the stop had freed nothing."""
+    calls = [call for call in demo.calls() if call.title != "And ends: its slot is free"]
+    monkeypatch.setattr(demo, "samples", list)
+    monkeypatch.setattr(demo, "calls", lambda: calls)
+    said = run("demo", "--once", "--port", demo.free_port(0))
+    assert said.status == 1
+    for transport in ("UDP", "TCP"):
+        title = "The third one again: there is room now"
+        assert f"not as expected over {transport}: {title}: accepted is False, expected was True" in said.err
+
+
+def test_a_demo_that_is_killed_takes_the_server_along() -> None:
+    with demo_process() as (process, said):
+        (folder,) = re.findall(r"of a store in (\S+)", said)
+        (server,) = re.findall(r"process (\d+)", said)
+        process.kill()
+        process.wait(10)
+        try:
+            wait_for(lambda: not Path(f"/proc/{server}").exists())
+        finally:
+            shutil.rmtree(folder)
 
 
 def test_a_server_that_does_not_come_up_is_told_with_its_log(tmp_path: Path) -> None:

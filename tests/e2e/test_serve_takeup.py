@@ -206,6 +206,18 @@ def test_rows_that_are_damaged_raise_an_alarm(served: Server) -> None:
     served.logged("the alarm is over")
 
 
+def test_a_chain_of_resellers_that_is_too_deep_raises_an_alarm(served: Server) -> None:
+    """As an older program let it in."""
+    version = served.version()
+    clients = [Client(id=n, name="c", parent_id=n + 1 if n < 133 else None) for n in range(101, 134)]
+    put_rows(served.store, [ip_account(77, "10.9.9.9", client_id=101)], clients)
+    served.logged("account 77: its client and the resellers above it are more than 32 (101 below 102 below")
+    assert served.version() == version
+    assert served.authorize(src_ip="10.9.9.9", dst_number="44")["reason"] == "unknown_source"
+    put_rows(served.store, clients=[Client(id=110, name="c")])
+    wait_for(lambda: served.authorize(src_ip="10.9.9.9", dst_number="44")["accepted"])
+
+
 def test_an_alarm_is_logged_once(served: Server) -> None:
     for content in (b"x" * 5000, b"y" * 5000):
         data_of(served).write_bytes(content)

@@ -66,8 +66,8 @@ def decide(loaded: Loaded, sample: demo.Sample) -> Decision:
 def test_it_imports_with_the_three_warnings_that_are_meant(loaded: Loaded) -> None:
     assert [(warning.column, warning.line) for warning in loaded.report.warnings] == [
         ("password", 36),
-        ("term_port", 64),
-        ("ident", 67),
+        ("term_port", 65),
+        ("ident", 68),
     ]
     assert (loaded.report.problem_count, loaded.report.version) == (0, 1)
 

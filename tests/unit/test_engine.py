@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
+import msgspec
 import pytest
 
 from identengine import builder
 from identengine.engine import Ask, Engine
 from identengine.errors import StoreError
-from identengine.model import Account, Client, Decision, IdentBy, Request
+from identengine.model import Account, Client, Decision, Direction, IdentBy, Request
 from identengine.options import IdentifyOptions
 from identengine.reasons import Codes, Reason, ReasonTable
 
@@ -70,8 +73,49 @@ def test_authorize_says_that_nothing_was_reserved_and_identify_says_nothing() ->
     [
         ([], "client 1 does not exist"),
         ([Client(id=1, name="a", parent_id=2), Client(id=2, name="b", parent_id=1)], "is its own reseller"),
+        (
+            [Client(id=n, name="c", parent_id=n + 1) for n in range(1, 33)] + [Client(id=33, name="c")],
+            r"account 17: its client and the resellers above it are more than 32 \(1 below 2 below .* below …\)",
+        ),
+        # All above it exist, in no order.
+        ([Client(id=n, name="c", parent_id=n % 100_000 + 1) for n in range(100_000, 0, -1)], "more than 32"),
     ],
 )
 def test_a_book_that_hangs_together_badly_is_not_built(clients: list[Client], message: str) -> None:
     with pytest.raises(StoreError, match=message):
         builder.build(OPTIONS, 1, bytes(32), clients, [ACCOUNT], [])
+
+
+def test_a_chain_of_resellers_that_is_just_short_enough() -> None:
+    clients = [Client(id=n, name="c", parent_id=n + 1 if n < 32 else None, capacity=n) for n in range(1, 33)]
+    other = Account(id=8, client_id=5, name="b", ident_by=IdentBy.IP, ident=("10.0.0.8",))
+    for accounts in ([ACCOUNT, other], [other, ACCOUNT]):
+        book = builder.build(OPTIONS, 1, bytes(32), clients, accounts, [])
+        assert [most for _, most, _ in book.owners[1].levels[Direction.ORIGINATION].limits] == [*range(1, 33)]
+        too_deep = Client(id=40, name="c", parent_id=1)
+        below = msgspec.structs.replace(other, id=9, client_id=40)
+        with pytest.raises(StoreError, match=r"account 9: .* more than 32"):
+            builder.build(OPTIONS, 1, bytes(32), [*clients, too_deep], [*accounts, below], [])
+
+
+def test_clients_in_a_long_chain_cost_no_more_than_others() -> None:
+    """A chain that an older program let in: tuples of all above each would take 3 GB, 80 GB at 100,000."""
+    count = 20_000
+    clients = [Client(id=n, name="c", parent_id=n - 1 or None) for n in range(1, count + 1)]
+    accounts = [
+        Account(id=n, client_id=n, name="a", ident_by=IdentBy.NAME, ident=("a",)) for n in range(1, count + 1)
+    ]
+    made = builder.BookBuilder(OPTIONS, 1, bytes(32))
+    for client in clients:
+        made.add_client(client)
+    refused = 0
+    tracemalloc.start()
+    for account in accounts:
+        try:
+            made.add_account(account)
+        except StoreError:
+            refused += 1
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert refused == count - 32
+    assert peak < 1 << 20

@@ -13,9 +13,10 @@ from identengine import loader
 from identengine.errors import LoadError
 from identengine.importreport import ImportReport
 from identengine.loader import import_book
-from identengine.model import Account, ClientStatus, Did, DidStatus
+from identengine.model import Account, Client, ClientStatus, Did, DidStatus
 from identengine.store import file as storefile
 from identengine.store.versions import Store
+from identengine.store.views import Draft
 from identengine.vault import Vault
 
 KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
@@ -437,15 +438,64 @@ def test_an_old_row_that_counts_again_may_close_a_loop(load: Import, store: Stor
         assert [client.parent_id for client in snapshot.clients()] == [2, None]
 
 
-def test_a_chain_of_many_resellers_is_no_loop(load: Import) -> None:
-    count = 20_000
-    lines = ["id,name,parent_id", *(f"{n},c,{n + 1}" for n in range(1, count)), f"{count},c,"]
-    assert load({"clients": lines}).changes == count
-    broken = [
-        "id,name,parent_id",
-        *(f"{n},c,{n + 1}" for n in range(count + 1, 2 * count)),
-        f"{2 * count},c,{3 * count}",
+# ---- chains of resellers -----------------------------------------------------------------------------------
+
+
+def chain(first: int, last: int, top: int | str = "") -> list[str]:
+    """Rows of clients each of which stands below the next one; the last below ``top``."""
+    return [*(f"{n},c,{n + 1}" for n in range(first, last)), f"{last},c,{top}"]
+
+
+def test_a_chain_of_resellers_has_an_end(load: Import, store: Store) -> None:
+    load({"clients": ["id,name,parent_id", *chain(1, 32)]})
+    with pytest.raises(LoadError) as caught:
+        load({"clients": ["name,parent_id,id", "a,1,101", "b,32,102", "c,101,103"]})
+    most = "a client and the resellers above it may be 32 at most; here they are"
+    assert said(caught.value) == [
+        f"clients.csv:2: parent_id '1': {most} 33: 101 below 1 below 2 below 3 below 4 below 5 below …",
+        f"clients.csv:4: parent_id '101': {most} 34: 103 below 101 below 1 below 2 below 3 below 4 below …",
     ]
+    assert [problem.column for problem in caught.value.problems] == ["parent_id", "parent_id"]
+    report = load({"clients": ["name,parent_id,id", "a,1,101", "b,32,102", "c,101,103"]}, skip_bad=True)
+    assert [problem.line for problem in report.problems] == [2, 4]
+    with store.read() as snapshot:
+        assert [client.id for client in snapshot.clients()] == [*range(1, 33), 102]
+
+
+def test_a_row_that_brings_clients_too_deep_which_it_does_not_name(load: Import, store: Store) -> None:
+    load({"clients": ["id,name,parent_id", *chain(1, 31), "40,x,1", "41,y,"]})
+    with pytest.raises(LoadError) as caught:
+        load({"clients": ["id,name,parent_id", "50,new,", "31,c,50", "30,c,31"]})
+    assert said(caught.value) == [
+        "clients.csv:3: parent_id '50': a client and the resellers above it may be 32 at most; of client 40, "
+        "which stays below this one, they would be 33: 40 below 1 below 2 below 3 below 4 below 5 below …"
+    ]
+    report = load({"clients": ["id,name,parent_id", "50,new,", "31,c,50", "30,c,31"]}, skip_bad=True)
+    assert [problem.line for problem in report.problems] == [3]
+    with store.read() as snapshot:
+        assert [client.parent_id for client in snapshot.clients() if client.id in (30, 31, 50)] == [31, None, None]
+
+
+def test_what_an_older_program_let_stand_too_deep_can_be_mended_step_by_step(load: Import, store: Store) -> None:
+    def too_deep(draft: Draft) -> None:
+        for n in range(1, 101):
+            draft.put_client(Client(id=n, name="c", parent_id=n + 1 if n < 100 else None))
+
+    store.change("old", "an older program", too_deep)
+    assert load({"clients": ["id,name,parent_id", "100,other name,", "200,new,90"]}).changes == 2
+    assert load({"clients": ["id,name,parent_id", "50,c,"]}).changes == 1  # now they are 49 and 51
+    with pytest.raises(LoadError, match=r"clients\.csv:2: parent_id '11': .* here they are 41: 10 below 11"):
+        load({"clients": ["id,name,parent_id", "10,named again,11"]})
+    with pytest.raises(LoadError, match=r"clients\.csv:2: parent_id '60': .* here they are 42: 50 below 60"):
+        load({"clients": ["id,name,parent_id", "50,c,60"]})
+    assert load({"clients": ["id,name,parent_id", "20,c,40"]}).changes == 1
+
+
+def test_a_chain_of_many_resellers_is_told_at_once(load: Import) -> None:
+    count = 20_000
+    report = load({"clients": ["id,name,parent_id", *chain(1, count)]}, skip_bad=True)
+    assert (report.problem_count, report.changes) == (count - 32, 32)
+    broken = ["id,name,parent_id", *chain(count + 1, 2 * count, 3 * count)]
     assert load({"clients": broken}, skip_bad=True).problem_count == count
 
 

@@ -1,0 +1,247 @@
+"""Leases and clocks: what lapses and is remembered, whatever the wall clock does, and over a boot (5.4, 5.5)."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from serving import Server, ip_account, put_rows, serving, wait_for
+from talking import Clocks, Talker, clocks, talker
+
+from identengine.model import Client
+
+__all__ = ["clocks"]
+
+DAY = 24 * 3600.0
+SEEN = 0.6
+"""Within which the server sees by itself what the time brought; only a wait shows that it did not."""
+ACCOUNTS = [ip_account(1, "10.0.0.1"), ip_account(2, "10.0.0.2", orig_capacity=1)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    put_rows(tmp_path / "store", ACCOUNTS, [Client(id=1, name="one")])
+    return tmp_path
+
+
+def calls(**settings: int) -> str:
+    """Return the section of the config; leases of 100 s unless others are named."""
+    known = {"max_legs": 1000, "reserved": 100, "active": 100} | settings
+    return '[calls]\npath = "calls"\n' + "".join(f"{name} = {value}\n" for name, value in known.items())
+
+
+def lapsed(switch: Talker) -> bool:
+    """Whether the one slot of account 2 is free; what tries it is stopped again."""
+    accepted = switch.authorize("try", "10.0.0.2")["accepted"]
+    if accepted:
+        switch.ask("stop", call_id="try")
+    return bool(accepted)
+
+
+def stays(switch: Talker) -> None:
+    """The one slot of account 2 is taken, and is so after the server has looked at what lapsed several times."""
+    end = time.monotonic() + SEEN
+    while time.monotonic() < end:
+        assert not lapsed(switch)
+        time.sleep(0.05)
+
+
+# ---- leases ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["reserved", "active"])
+def test_a_lease_ends_within_a_second_and_never_too_soon(folder: Path, state: str) -> None:
+    settings = {"reserved": 1, "active": 1000} if state == "reserved" else {"active": 1}
+    with serving(folder, calls(**settings)) as server, talker(server) as switch:
+        for round_ in range(2):
+            began = time.monotonic()
+            assert switch.authorize(f"c{round_}", "10.0.0.2")["accepted"]
+            if state == "active":
+                switch.ask("start", call_id=f"c{round_}")
+            sent = time.monotonic()
+            wait_for(lambda: lapsed(switch))
+            assert time.monotonic() - began >= 1.0
+            assert time.monotonic() - sent < 2.5  # one second, one to notice it, and a slow machine
+
+
+def test_the_update_interval_that_was_announced_last_counts(folder: Path, clocks: Clocks) -> None:
+    with serving(folder, calls(active=7200)) as server, talker(server) as switch:
+        switch.active("a", source="10.0.0.2")
+        switch.ask("update", call_id="a", interval=1000)
+        switch.ask("update", call_id="a", interval="60")
+        clocks.forward(175)
+        stays(switch)
+        switch.ask("update", call_id="a")
+        clocks.forward(175)
+        stays(switch)
+        clocks.forward(7)
+        wait_for(lambda: lapsed(switch))
+
+
+def test_a_second_start_extends_nothing_and_an_update_does(folder: Path, clocks: Clocks) -> None:
+    with serving(folder, calls()) as server, talker(server) as switch:
+        switch.active("a", source="10.0.0.2")
+        clocks.forward(60)
+        assert switch.ask("start", call_id="a") == {"ok": True}
+        clocks.forward(42)
+        wait_for(lambda: lapsed(switch))
+        switch.active("b", source="10.0.0.2")
+        clocks.forward(60)
+        assert switch.ask("update", call_id="b") == {"ok": True}
+        clocks.forward(42)
+        stays(switch)
+
+
+def test_a_retransmission_and_changed_content_renew_no_lease(folder: Path, clocks: Clocks) -> None:
+    with serving(folder, calls()) as server, talker(server) as switch:
+        first = switch.authorize("a", "10.0.0.2")
+        clocks.forward(60)
+        assert switch.authorize("a", "10.0.0.2") == first
+        changed = switch.ask("authorize", call_id="a", src_ip="10.0.0.2", dst_number="45")
+        assert changed["accepted"]
+        assert changed["lease"] <= 40, "what is left"
+        clocks.forward(42)
+        wait_for(lambda: lapsed(switch))
+
+
+# ---- what lapsed -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["start", "update"])
+@pytest.mark.parametrize("state", ["reserved", "active"])
+def test_a_lapsed_leg_is_revived_over_the_limit(folder: Path, clocks: Clocks, state: str, method: str) -> None:
+    with serving(folder, calls(active=100)) as server, talker(server) as switch:
+        switch.authorize("a", "10.0.0.2")
+        if state == "active":
+            switch.ask("start", call_id="a")
+        clocks.forward(102)
+        wait_for(lambda: switch.authorize("b", "10.0.0.2")["accepted"])
+        assert switch.ask(method, call_id="a") == {"ok": True, "overcommit": True}
+        switch.ask("stop", call_id="b")
+        assert switch.authorize("c", "10.0.0.2")["reason"] == "account_capacity", "a counts"
+        assert switch.ask("stop", call_id="a") == {"ok": True, "freed": 1}
+        assert switch.authorize("c", "10.0.0.2")["accepted"]
+
+
+def test_where_a_held_leg_matches_lapsed_ones_are_not_revived(folder: Path, clocks: Clocks) -> None:
+    with serving(folder, calls()) as server, talker(server) as switch:
+        assert switch.authorize("a", "10.0.0.2", leg_id="1")["accepted"]
+        clocks.forward(102)
+        wait_for(lambda: switch.authorize("a", "10.0.0.2", leg_id="2")["accepted"])
+        assert switch.ask("start", call_id="a") == {"ok": True}
+        assert switch.ask("stop", call_id="a") == {"ok": True, "freed": 1}
+
+
+def test_what_lapsed_is_remembered_for_a_day(folder: Path, clocks: Clocks) -> None:
+    with serving(folder, calls()) as server, talker(server) as switch:
+        for call_id in ("a", "b"):
+            assert switch.authorize(call_id)["accepted"]
+        clocks.forward(102)
+        switch.authorize("x", "10.0.0.2")
+        clocks.forward(102)
+        wait_for(lambda: lapsed(switch))  # by then the two above have lapsed too
+        clocks.forward(DAY - 300)
+        assert switch.ask("start", call_id="a") == {"ok": True}
+        clocks.forward(310)
+        time.sleep(SEEN)
+        assert switch.ask("start", call_id="b") == {"ok": True, "unknown": True}
+
+
+def test_of_too_many_that_lapsed_the_oldest_are_forgotten(folder: Path, clocks: Clocks) -> None:
+    config = calls(lapsed_max=2)
+    with serving(folder, config) as server, talker(server) as switch:
+        for call_id in "abcd":
+            switch.authorize(call_id)
+            clocks.forward(10)
+        clocks.forward(62)
+        for _ in "abcd":
+            time.sleep(SEEN)
+            clocks.forward(10)
+        time.sleep(SEEN)
+        assert switch.ask("start", call_id="a") == {"ok": True, "unknown": True}
+        assert switch.ask("start", call_id="b") == {"ok": True, "unknown": True}
+        assert switch.ask("start", call_id="c") == {"ok": True}
+        assert switch.ask("start", call_id="d") == {"ok": True}
+
+
+def test_lapses_survive_the_death_of_the_server(folder: Path, clocks: Clocks) -> None:
+    server = Server(folder, calls())
+    with talker(server) as switch:
+        switch.authorize("lapsed", "10.0.0.2")
+        clocks.forward(102)
+        wait_for(lambda: switch.authorize("held", "10.0.0.2")["accepted"])
+    server.process.kill()
+    server.ended()
+    clocks.forward(50)
+    with serving(folder, calls()) as again, talker(again) as switch:
+        stays(switch)
+        assert switch.ask("start", call_id="lapsed") == {"ok": True, "overcommit": True}
+        assert switch.held("held", "lapsed") == ["held", "lapsed"]
+
+
+def test_what_lapses_while_no_server_runs(folder: Path, clocks: Clocks) -> None:
+    server = Server(folder, calls())
+    with talker(server) as switch:
+        switch.authorize("a", "10.0.0.2")
+    server.process.kill()
+    server.ended()
+    clocks.forward(102)
+    with serving(folder, calls()) as again, talker(again) as switch:
+        wait_for(lambda: lapsed(switch))
+        assert switch.ask("start", call_id="a") == {"ok": True}
+
+
+# ---- clocks ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("days", [1, -400])
+def test_the_wall_clock_does_not_matter(folder: Path, clocks: Clocks, days: int) -> None:
+    server = Server(folder, calls())
+    with talker(server) as switch:
+        switch.active("a", source="10.0.0.2")
+        clocks.set_wall(days * DAY)
+        stays(switch)
+        clocks.forward(50)
+        clocks.set_wall(-2 * days * DAY)
+        stays(switch)
+    server.process.kill()
+    server.ended()
+    clocks.set_wall(days * DAY)
+    with serving(folder, calls()) as again, talker(again) as switch:
+        clocks.set_wall(days * DAY)
+        clocks.forward(42)
+        stays(switch)
+        clocks.forward(10)
+        wait_for(lambda: lapsed(switch))
+
+
+@pytest.mark.parametrize(
+    ("off", "left", "base"),
+    [(0.0, 100.0, -1e6), (60.0, 40.0, 1e6), (60.0, 40.0, -1e6), (-400 * DAY, 100.0, -1e6), (30 * DAY, -1.0, 1e6)],
+    ids=["at once", "a minute later", "a minute later, as is usual", "clock back", "a month later"],
+)
+def test_leases_over_a_boot(folder: Path, clocks: Clocks, off: float, left: float, base: float) -> None:
+    """The set may be on a disk, or its tmpfs be kept. ``off``: how long the machine was, by its wall clock."""
+    clocks.set_boot("0f0f0f0f-0000-4000-8000-000000000001", 2_000_000.0)
+    server = Server(folder, calls())
+    with talker(server) as switch:
+        switch.active("a", source="10.0.0.2")
+        switch.active("b")
+        switch.ask("stop", call_id="b")
+    time.sleep(1.3)  # the time is noted once a second
+    server.process.kill()
+    server.ended()
+    clocks.set_boot("0f0f0f0f-0000-4000-8000-000000000002", base)
+    clocks.set_wall(off)
+    with serving(folder, calls()) as again, talker(again) as switch:
+        late = switch.ask("start", call_id="b", src_ip="10.0.0.1", dst_number="44")
+        assert late.get("unknown", False) is (off < 50)
+        if left < 0:
+            wait_for(lambda: lapsed(switch))
+            return
+        stays(switch)
+        clocks.forward(left - 15)
+        stays(switch)
+        clocks.forward(16)
+        wait_for(lambda: lapsed(switch))
