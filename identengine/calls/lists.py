@@ -22,6 +22,8 @@ REPEAT_SECONDS = 10.0
 """Within which a repeated ``switch_up`` or ``switch_down`` frees nothing."""
 STEP = 256
 """Legs looked at in one step."""
+LISTS_GATHERED = 4
+"""Lists of each switch whose parts may be under way at a time."""
 LISTS_KNOWN = 16
 """Lists of each switch that are remembered, so that each counts once."""
 
@@ -56,11 +58,14 @@ class Set(Protocol):
 class _Pending(msgspec.Struct):
     """A list of which not all parts are there yet."""
 
-    list_id: str
     parts: int
     began: float
     confirm_empty: bool = False
     received: dict[int, tuple[Named, ...]] = {}
+
+    def size(self) -> int:
+        """Return how many calls wait here."""
+        return sum(map(len, self.received.values()))
 
 
 class _Job(msgspec.Struct):
@@ -81,7 +86,8 @@ class Lists:
         self._set = of
         self._grace = grace
         self._most = most
-        self._pending: dict[str, _Pending] = {}
+        self._pending: dict[str, dict[str, _Pending]] = {}
+        """By switch and list id: parts of two lists may come by turns, and one that broke off may be late."""
         self._known: dict[str, tuple[str, ...]] = {}
         self._switched: dict[str, float] = {}
         self._jobs: deque[tuple[_Job, Iterator[None]]] = deque()
@@ -106,25 +112,30 @@ class Lists:
         missing = sum(not self._set.matching(named) for named in listed.calls)
         if list_id in self._known.get(switch, ()):
             return Done(True, missing=missing, freed=0)
-        pending = self._pending.get(switch)
-        if (
-            pending is None
-            or pending.list_id != list_id
-            or pending.parts != listed.parts
-            or now - pending.began > PARTS_SECONDS
-        ):
-            pending = self._pending[switch] = _Pending(list_id, listed.parts, now)
-        pending.received[listed.part] = listed.calls
-        pending.confirm_empty |= listed.confirm_empty
+        pending = self._gather(listed, now)
         if len(pending.received) < pending.parts:
-            if sum(map(len, pending.received.values())) > self._most:
-                del self._pending[switch]
             return Done(True, missing=missing)
-        del self._pending[switch]
+        del self._pending[switch][list_id]
         if not pending.confirm_empty and not any(pending.received.values()):
             return Done(True, missing=0, freed=0)
         job = _Job((switch, list_id), missing, Later())
         return self._begin(job, self._compare(job, pending, listed.levels), now)
+
+    def _gather(self, listed: Listed, now: float) -> _Pending:
+        """Put a part to those that came before; lists whose time is over, and the oldest of too many, go."""
+        lists = self._pending.setdefault(listed.switch, {})
+        for list_id in [list_id for list_id, old in lists.items() if now - old.began > PARTS_SECONDS]:
+            del lists[list_id]
+        pending = lists.get(listed.list_id)
+        if pending is None or pending.parts != listed.parts:
+            pending = lists[listed.list_id] = _Pending(listed.parts, now)
+        pending.received[listed.part] = listed.calls
+        pending.confirm_empty |= listed.confirm_empty
+        while len(lists) > LISTS_GATHERED or (
+            len(lists) > 1 and sum(map(_Pending.size, lists.values())) > self._most
+        ):
+            del lists[min(lists, key=lambda list_id: lists[list_id].began)]
+        return pending
 
     def switched(self, message: Switched, now: float) -> Done | Later:
         """Free the legs that the switch has by now."""

@@ -230,7 +230,6 @@ def test_a_list_that_broke_off_does_not_hinder_the_next(switch: Talker) -> None:
     assert switch.held("a", "b", "c") == ["b", "c"]
 
 
-@pytest.mark.xfail(strict=True, reason="one list of a switch is gathered at a time: a part of another drops it")
 def test_a_late_part_of_a_list_that_broke_off_does_not_break_the_next(switch: Talker) -> None:
     """All parts of the second list come within a minute, so it counts; over UDP an old part may be late."""
     switch.active("a", "b", "c")
@@ -241,7 +240,6 @@ def test_a_late_part_of_a_list_that_broke_off_does_not_break_the_next(switch: Ta
     assert part(switch, "3", 2, 2, "c").get("freed") == 1
 
 
-@pytest.mark.xfail(strict=True, reason="one list of a switch is gathered at a time: a part of another drops it")
 def test_two_lists_whose_parts_come_by_turns(switch: Talker) -> None:
     switch.active("a", "b")
     for number in (1, 2):
