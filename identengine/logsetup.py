@@ -104,7 +104,7 @@ class _Direct(logging.Handler):
         try:
             line = self.format(record)
             if self._dropped:
-                line += f"\n{_dropped(self._dropped)}"
+                line = f"{_dropped(self._dropped)}\n{line}"
             # A pipe in which there is room at all has room for PIPE_BUF bytes.
             written = line.encode(errors="backslashreplace")[: select.PIPE_BUF - 1] + b"\n"
             number = sys.stderr.fileno()

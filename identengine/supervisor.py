@@ -117,7 +117,7 @@ class _Child:
 
     def kill(self) -> None:
         """End it at once."""
-        self.killed = True
+        self.killed, self.silent = True, 0.0
         self.signal(signal.SIGKILL)
 
 
@@ -166,7 +166,8 @@ class _Supervisor:
         """Keep one decider deciding, until told to end."""
         gc.freeze()  # a child's collector should not touch, and so copy, what is ours
         looked = time.monotonic()
-        while not self._ending or self._children():
+        # Even a process that was killed may stay, in a system call that never ends.
+        while not self._ending or (self._children() and self._ending_for < 2 * END_SECONDS):
             if not self._ending:
                 self._start_missing()
             got = signal.sigtimedwait(_SIGNALS, CYCLE_SECONDS)
@@ -180,6 +181,8 @@ class _Supervisor:
             now = time.monotonic()
             self._watch(min(now - looked, 2 * CYCLE_SECONDS))
             looked = now
+        if self._decider is not None:
+            return 128 + signal.SIGKILL
         return 0 if self._status is None else self._status
 
     def _children(self) -> list[_Child]:
@@ -297,7 +300,14 @@ class _Supervisor:
         for child in self._children():
             child.silent += passed
             limit = START_SECONDS if child.state == TAKING_OVER else HANG_SECONDS
-            if child.silent > limit and not child.killed:
+            if child.silent <= limit:
+                continue
+            if child.killed:
+                child.silent -= START_SECONDS  # not to say it all the time
+                _log.error(
+                    "ALARM: %s was killed and is there still; does a disk hang? Nobody takes its place", child
+                )
+            else:
                 _log.error("ALARM: %s gave no sign of life for %.0f s and is killed", child, limit)
                 child.kill()
         if self._ending:
