@@ -411,9 +411,12 @@ def _claim(folder: Path) -> Iterator[tuple[int, bool]]:
             file.flush()
         except OSError as error:
             raise StoreError(f"the set of calls cannot be kept in {folder}: {error.strerror}") from error
-        yield file.fileno(), orphans
-        with contextlib.suppress(OSError):
+        try:
+            yield file.fileno(), orphans
+        except CannotListenError:  # in order as well: nobody was forked
             file.truncate(0)
+            raise
+        file.truncate(0)
 
 
 def _bind(config: Config, patience: float) -> Sockets | None:

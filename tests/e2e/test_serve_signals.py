@@ -59,6 +59,7 @@ def test_a_port_that_is_taken(folder: Path, server: Server, kind: str) -> None:
     assert f"cannot listen on {kind} {HOST}:{server.ports[kind]}: Address already in use" in second.log
     assert "Traceback" not in second.log
     assert second.lines == []
+    assert (other / "calls" / "serve.lock").read_text() == "", "the next start need not wait for orphans"
 
 
 def test_a_wrong_config(folder: Path) -> None:
