@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,11 +30,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def gone(server: Server, pid: int) -> bool:
+    return pid not in children(server.process.pid)
+
+
 def kill_child(server: Server) -> int:
     """Kill a child as soon as there is one; return it."""
     (child, *_) = wait_for(lambda: children(server.process.pid))
     os.kill(child, signal.SIGKILL)
-    wait_for(lambda: child not in children(server.process.pid))
+    wait_for(partial(gone, server, child))
     assert isinstance(child, int)
     return child
 
@@ -206,9 +211,9 @@ def test_deaths_of_anybody_while_asked(callers: tuple[Server, list[str]]) -> Non
     server, wrong = callers
     rng = random.Random(2)
     for _ in range(4):
-        server.standby  # noqa: B018 - it is waited for
-        victims = children(server.process.pid)
+        victims = [server.decider, server.standby]
         for pid in rng.sample(victims, rng.randint(1, len(victims))):
             os.kill(pid, signal.SIGKILL)
+            wait_for(partial(gone, server, pid))
         wait_for(lambda: server.authorize(**GOOD)["accepted"])
     assert wrong == []
