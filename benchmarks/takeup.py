@@ -82,7 +82,8 @@ def measure(accounts: int) -> Figures:
                 caller.ask_until(time.perf_counter() + 1.0)
                 worst_before, caller.worst = caller.worst, 0.0
                 taken = sorted(_edit(folder / "store", edited, number, caller) for number in range(EDITS))
-                resident = _resident_mib(server.pid)
+                (decider,) = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+                resident = _resident_mib(int(decider))
             finally:
                 server.send_signal(signal.SIGTERM)
         log.seek(0)

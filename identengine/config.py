@@ -52,6 +52,8 @@ _DEEP = 50
 _DIGITS = re.compile(r"[0-9](?:_?[0-9]){1000,}")
 _TUPLE = re.compile(r"\((?:'[^']*',? ?)+\)")
 _ACCOUNT = re.compile(r"[1-9][0-9]{0,18}")
+_FIXED = ("store", "calls", "listen", "tls")
+"""Sections that are read at start alone."""
 
 
 class StoreConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +97,7 @@ class Listen(msgspec.Struct, frozen=True, kw_only=True):
     radius_acct: tuple[Endpoint, ...] = ()
     http: Endpoint | None = None
     standby: bool = False
+    """Whether a second process has the book loaded and takes over when the decider dies."""
 
 
 class Tls(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,6 +190,16 @@ def load(path: Path | None) -> Config:
     if len(content) > _LARGEST:
         raise ConfigError([f"{path} is larger than {_LARGEST >> 20} MiB; no config is"])
     return from_values(_parsed(content, path), path)
+
+
+def reread(old: Config) -> tuple[Config, list[str]]:
+    """Return the config of the same file as it is now, as far as it may change while a server runs.
+
+    With it the names of the sections that changed and may not: those are as they were. Raises ConfigError.
+    """
+    new = load(old.source)
+    changed = [name for name in _FIXED if getattr(new, name) != getattr(old, name)]
+    return msgspec.structs.replace(new, **{name: getattr(old, name) for name in changed}), changed
 
 
 def _parsed(content: bytes, path: Path) -> dict[str, object]:
@@ -373,7 +386,7 @@ def _listen(table: Table, warnings: list[str]) -> Listen:
     )
     if not (found.udp or found.tcp):
         table.complain("udp", "is empty and so is tcp: nothing would be served")
-    _not_served(table, ("tls", "radius_auth", "radius_acct", "http", "standby"), warnings)
+    _not_served(table, ("tls", "radius_auth", "radius_acct", "http"), warnings)
     table.close()
     return found
 

@@ -1,45 +1,47 @@
-"""The process that decides: listeners, the book, signals, draining.
+"""The process that decides: the set of calls, listeners, the book, signals, draining.
 
-One process, one thread, one loop (design.md, "One decider"). SIGTERM and SIGINT drain: everything that was
-received is answered, within :data:`DRAIN_SECONDS`. SIGHUP reads the config again.
+One process, one thread, one loop (design.md, "One decider"). The supervisor forks it with the sockets bound.
+SIGTERM and SIGINT drain: everything that was received is answered, within :data:`DRAIN_SECONDS`. SIGHUP reads the
+config again. A standby is the same process before it decides: it follows the book, and has neither opened the set
+of calls nor read a socket until the supervisor tells it to take over.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
-import os
 import signal
+import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine
 from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
-import msgspec
 import uvloop
 
 from identengine import config as configuration
 from identengine import logsetup
-from identengine.calls.journal import Journal
+from identengine.calls.journal import InUseError, Journal
 from identengine.calls.memory import Calls, Settings
 from identengine.config import Config
-from identengine.configvalues import Endpoint
 from identengine.control import Desk
-from identengine.counters import WRITE_SECONDS, CounterFile
+from identengine.counters import CounterFile
 from identengine.engine import Engine
 from identengine.errors import ConfigError, StoreError
-from identengine.frequent import Frequent
 from identengine.model import Decision, Request
-from identengine.net.control import ControlListener, bind_control
+from identengine.net.control import ControlListener
 from identengine.net.peers import Peers
+from identengine.net.sockets import Sockets
 from identengine.net.tcp import Room, TcpListener
 from identengine.net.udp import UdpListener
 from identengine.rejectlog import RejectLog
+from identengine.reporter import Reporter
 from identengine.takeup import TakeUp
-from identengine.tally import KEEP, Tally
-from identengine.wire.control import Ending, Status
-from identengine.wire.jsonrpc import PROGRAM, Peer, Responder
+from identengine.wire.jsonrpc import Peer, Responder
 
 DRAIN_SECONDS = 4.5
 """Within the 5 s that interfaces.md 7 gives, the rest of the ending included."""
@@ -47,51 +49,156 @@ WORK_SECONDS = 0.2
 """Between two looks at what lapsed."""
 HURRY_SECONDS = 1.0
 """How long after the first signal a second one means not to wait for the drain."""
-_FIXED = ("store", "calls", "listen", "tls")
-"""Sections that are read at start alone."""
+BEAT_SECONDS = 0.5
+"""Between two signs of life to the supervisor."""
+REPLACEMENT_WAIT = 1.0
+"""How long a replacement waits for its book before it reads its sockets: what waits in the kernel is answered by
+the book then. Longer, and switches had better go elsewhere, as the answer ``not_ready`` tells them."""
+ORPHAN_SECONDS = 6.0
+"""How long the set of calls is waited for: the decider of a supervisor that was killed drains still."""
+
+IDLE, TAKING_OVER, LISTENING, READY = b"i", b"t", b"l", b"r"
+"""What a decider tells the supervisor, at each change and as its sign of life: its state. A standby is idle; who
+takes over restores the calls, which may take long; who is ready has tried to load the book."""
+TAKE_OVER = b"!"
+"""What the supervisor tells a standby. The end of the stream tells that the supervisor died."""
 
 _log = logging.getLogger("identengine")
 
 
-def serve(config: Config, announce: Callable[[str], None] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit status: 0 after a drain, 1 where an address cannot be bound.
+class Duty(NamedTuple):
+    """What a decider gets from the supervisor that forks it."""
 
-    ``announce`` is given a line for each listener (``listening udp 127.0.0.1:4870``), one on the book, and
-    ``READY``; they go to standard output if it is None.
+    sockets: Sockets
+    link: socket.socket
+    """A stream socket that does not block; the supervisor has the other end."""
+    mask: frozenset[int]
+    """The signals to block once the decider hears them; until then all are blocked that it has to hear."""
+    standby: bool
+    replaces: bool
+    """Whether switches are being answered since before: it waits for its book before it reads its sockets."""
+    announces: bool
+    """Whether to say on standard output what is said once a run: listeners, the book, ``READY``."""
+
+
+def decide(config: Config, duty: Duty) -> int:
+    """Decide until SIGTERM or SIGINT; returns the exit status.
+
+    0 after a drain, 1 where the set of calls cannot be had; the reason is on standard error then.
     """
     logsetup.set_up(config.log)
-    for warning in config.warnings:
-        _log.warning("%s", warning)
+    _name("ident-standby" if duty.standby else "ident-decider")
     try:
-        with (
-            Journal(config.calls.path, config.calls.max_legs, partial(_log.error, "ALARM: %s")) as journal,
-            CounterFile(config.calls.path, partial(_log.warning, "%s")) as counters,
-        ):
-            return uvloop.run(_Decider(config, journal, counters, announce or _print).serve())
-    except (_CannotListenError, StoreError) as error:
+        with contextlib.ExitStack() as opened:
+            return uvloop.run(_Decider(config, duty, opened).serve())
+    except StoreError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     finally:
         logsetup.finish()
 
 
-class _CannotListenError(Exception):
-    """An address cannot be bound."""
-
-
 class _Decider:
-    """One run of the server."""
+    """One run of the process."""
 
-    def __init__(
-        self, config: Config, journal: Journal, counters: CounterFile, announce: Callable[[str], None]
-    ) -> None:
+    _journal: Journal
+    _calls: Calls
+    _reporter: Reporter
+    _control: ControlListener
+
+    def __init__(self, config: Config, duty: Duty, opened: contextlib.ExitStack) -> None:
+        """Make it; what it opens and needs up to its end it puts into ``opened``."""
         self._config = config
+        self._opened = opened
+        self._duty = duty
+        self._state = IDLE
         self._identify = config.identify
         """The options in force: those that the book in use was made with."""
-        self._announce = announce
+        self._announce: Callable[[str], None] = _print if duty.announces else partial(_log.info, "%s")
         self._began = time.monotonic()
         calls = config.calls
-        self._journal = journal
+        self._engine = Engine(config.reasons, None, lease=calls.reserved, require_call_id=calls.require_call_id)
+        self._responder = Responder(self._engine, lambda: time.monotonic() - self._began, self._on_reject, clock)
+        self._take_up = TakeUp(self._engine, config.store, config.identify)
+        self._room = Room(config.limits)
+        self._udp: list[UdpListener] = []
+        self._tcp: list[TcpListener] = []
+        self._stop, self._hurry, self._promoted = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._told_to_end = 0.0
+
+    async def serve(self) -> int:
+        loop = asyncio.get_running_loop()
+        self._rejects, self._refused = (RejectLog(lambda write: loop.call_later(1.0, write)) for _ in range(2))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        loop.add_reader(self._duty.link, self._hear)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._duty.mask)  # what came since the fork is heard now
+        background = [asyncio.create_task(self._beat()), asyncio.create_task(self._take_up.follow())]
+        try:
+            if self._duty.standby:
+                await _first_of(self._stop.wait(), self._promoted.wait())
+            if self._promoted.is_set() or not self._duty.standby:
+                await self._decide(background)
+        finally:
+            # After the loop a signal would end the process with another status.
+            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+            for task in background:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+        return 0
+
+    async def _decide(self, background: list[asyncio.Task[None]]) -> None:
+        """Take over, decide until told to end, and drain."""
+        _name("ident-decider")
+        self._tell(TAKING_OVER)
+        await asyncio.sleep(0)  # the reader of the book starts, and reads beside what follows
+        self._journal = self._opened.enter_context(await self._open_calls())
+        self._restore()
+        if self._duty.replaces or self._duty.standby:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._take_up.tried.wait(), REPLACEMENT_WAIT)
+        await self._listen()
+        self._report()
+        self._tell(LISTENING)
+        background += [asyncio.create_task(self._log_faults()), asyncio.create_task(self._work())]
+        await _first_of(self._stop.wait(), self._take_up.tried.wait())
+        if self._take_up.tried.is_set():
+            self._announce(self._book())
+            self._announce("READY")
+            self._tell(READY)
+        await self._stop.wait()
+        await _first_of(self._hurry.wait(), self._drain())
+        self._rejects.write()
+        self._refused.write()
+        self._control.close()
+        self._report(last=True)
+        unsent = sum(udp.unsent for udp in self._udp)
+        _log.info("stopped%s", f"; the system did not take {unsent} answers over UDP" if unsent else "")
+
+    async def _open_calls(self) -> Journal:
+        """Open the mirror of the set of calls; raises StoreError.
+
+        Where an orphan still decides on it, a decider whose supervisor was killed, it is waited for.
+        """
+        calls, loop = self._config.calls, asyncio.get_running_loop()
+        patience = loop.time() + ORPHAN_SECONDS
+        said = False
+        while True:
+            try:
+                return Journal(calls.path, calls.max_legs, partial(_log.error, "ALARM: %s"))
+            except InUseError:
+                if loop.time() > patience or self._stop.is_set():
+                    raise
+            if not said:
+                _log.warning("another process decides on the set of calls in %s still; waiting for it", calls.path)
+                said = True
+            await asyncio.sleep(0.02)
+
+    def _restore(self) -> None:
+        """Take up the calls as they were left (engine.md 5.8)."""
+        calls = self._config.calls
         self._calls = Calls(
             Settings(
                 max_legs=calls.max_legs,
@@ -101,101 +208,76 @@ class _Decider:
                 grace=calls.grace,
                 global_capacity=calls.global_capacity,
             ),
-            journal,
+            self._journal,
         )
-        self._calls.restore(*journal.read(clock()), clock())
-        self._counters = counters
-        self._tally = Tally(counters.cells, Frequent(KEEP, counters.addresses()))
-        self._addresses_written = 0.0
-        self._engine = Engine(
-            config.reasons,
-            None,
-            self._calls,
-            lease=calls.reserved,
-            require_call_id=calls.require_call_id,
-            tally=self._tally,
-        )
-        self._responder = Responder(self._engine, lambda: time.monotonic() - self._began, self._on_reject, clock)
-        self._take_up = TakeUp(self._engine, config.store, config.identify)
-        self._room = Room(config.limits)
-        self._udp: list[UdpListener] = []
-        self._tcp: list[TcpListener] = []
-        self._desk = Desk(self._engine, self._calls, self._scopes, self._status, self._on_ended)
-
-    async def serve(self) -> int:
-        loop = asyncio.get_running_loop()
-        self._rejects, self._refused = (RejectLog(lambda write: loop.call_later(1.0, write)) for _ in range(2))
-        stop, hurry = asyncio.Event(), asyncio.Event()
-
-        told = 0.0
-
-        def end() -> None:
-            """Drain; told again after a while, do not wait for it."""
-            nonlocal told
-            if not stop.is_set():
-                told = loop.time()
-                stop.set()
-            elif loop.time() - told > HURRY_SECONDS:  # two at once are meant as one: of a shell, of a supervisor
-                _log.warning("told to end again: what was not answered by now is dropped")
-                hurry.set()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, end)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
-        await self._listen()
-        self._begin_counting()
-        following = asyncio.create_task(self._take_up.follow())
-        faults = asyncio.create_task(self._log_faults())
-        working = asyncio.create_task(self._work())
-        stopped = asyncio.create_task(stop.wait())
-        tried = asyncio.create_task(self._take_up.tried.wait())
-        await asyncio.wait({stopped, tried}, return_when=asyncio.FIRST_COMPLETED)
-        if tried.done():
-            self._announce(self._book())
-            self._announce("READY")
-        await stopped
-        draining, hurried = asyncio.create_task(self._drain()), asyncio.create_task(hurry.wait())
-        await asyncio.wait({draining, hurried}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (draining, hurried, following, faults, tried, working):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        self._rejects.write()
-        self._refused.write()
-        self._control.close()
-        self._note(clock(), last=True)
-        unsent = sum(udp.unsent for udp in self._udp)
-        _log.info("stopped%s", f"; the system did not take {unsent} answers over UDP" if unsent else "")
-        return 0
+        gc.disable()  # it would look again and again through what is kept for long
+        self._calls.restore(*self._journal.read(clock()), clock())
+        gc.freeze()
+        gc.enable()
+        counters = self._opened.enter_context(CounterFile(calls.path, partial(_log.warning, "%s")))
+        self._reporter = Reporter(self._calls, self._journal, counters, self._engine, self._take_up)
+        self._engine.hold(self._calls, self._reporter.tally)
 
     async def _listen(self) -> None:
-        """Bind all listeners, or none: then start them."""
-        config, peers = self._config, Peers(self._config.switches, self._config.identify)
-        try:
-            for endpoint in config.listen.udp:
-                with _bound("udp", endpoint):
-                    limit = config.limits.message_bytes
-                    self._udp.append(UdpListener(endpoint, peers, self._responder, limit, self._on_refused))
-            for endpoint in config.listen.tcp:
-                with _bound("tcp", endpoint):
-                    self._tcp.append(TcpListener(endpoint, peers, self._responder, self._room, self._on_refused))
-            self._control = ControlListener(
-                bind_control(config.calls.path), lambda ask: self._desk.answer(ask, clock())
-            )
-        except (_CannotListenError, StoreError):
-            for bound in self._udp:
-                bound.close()
-            for listening in self._tcp:
-                listening.close()
-            raise
-        for udp in self._udp:
+        """Read the sockets from now on."""
+        limits, peers = self._config.limits, Peers(self._config.switches, self._identify)
+        for bound in self._duty.sockets.udp:
+            udp = UdpListener(bound, peers, self._responder, limits.message_bytes, self._on_refused)
+            self._udp.append(udp)
             udp.start()
             self._announce(f"listening udp {udp.endpoint}")
-            _log.info("udp %s has a receive buffer of %d KiB", udp.endpoint, udp.receive_buffer // 1024)
-        for tcp in self._tcp:
+        for bound in self._duty.sockets.tcp:
+            tcp = TcpListener(bound, peers, self._responder, self._room, self._on_refused)
+            self._tcp.append(tcp)
             await tcp.start()
             self._announce(f"listening tcp {tcp.endpoint}")
+        desk = Desk(self._engine, self._calls, self._scopes, self._reporter.status, self._reporter.ended)
+        self._control = ControlListener(self._duty.sockets.control, lambda ask: desk.answer(ask, clock()))
         await self._control.start()
+
+    # ---- what the supervisor and signals say
+
+    def _end(self) -> None:
+        """Drain; told again after a while, do not wait for it."""
+        now = asyncio.get_running_loop().time()
+        if not self._stop.is_set():
+            self._told_to_end = now
+            self._stop.set()
+        elif now - self._told_to_end > HURRY_SECONDS:  # two at once are meant as one: of a shell, of a supervisor
+            _log.warning("told to end again: what was not answered by now is dropped")
+            self._hurry.set()
+
+    def _hear(self) -> None:
+        """Take over when told; end when the supervisor is there no more, so that another can start."""
+        try:
+            word = self._duty.link.recv(16)
+        except BlockingIOError:
+            return
+        except OSError:
+            word = b""
+        if word:
+            self._tell(TAKING_OVER)
+            self._promoted.set()
+            return
+        asyncio.get_running_loop().remove_reader(self._duty.link)
+        if self._duty.standby and not self._promoted.is_set():
+            _log.info("the supervisor is gone, and so goes the standby")
+        else:
+            _log.error(
+                "ALARM: the supervisor is gone; answering what was received, then ending: start `serve` again"
+            )
+        self._end()
+
+    async def _beat(self) -> None:
+        """Tell the supervisor that the loop turns."""
+        while True:
+            self._tell(self._state)
+            await asyncio.sleep(BEAT_SECONDS)
+
+    def _tell(self, state: bytes) -> None:
+        self._state = state
+        with contextlib.suppress(OSError):  # it is full or gone; the next one tells it again
+            self._duty.link.send(state)
 
     async def _drain(self) -> None:
         """Take nothing new, answer everything that was received."""
@@ -211,75 +293,8 @@ class _Decider:
             more = self._calls.work(clock())
             if not more:
                 self._journal.beat(clock())
-                self._note(clock())
+                self._report()
             await asyncio.sleep(0 if more else WORK_SECONDS)
-
-    def _begin_counting(self) -> None:
-        """Count this process."""
-        self._tally.add("deciders_started")
-        self._tally.gauge("started", int(time.time()))
-        self._tally.gauge("pid", os.getpid())
-        self._tally.gauge("max_legs", self._config.calls.max_legs)
-        self._note(clock())
-
-    def _note(self, now: float, *, last: bool = False) -> None:
-        """Write down what is counted elsewhere, and how things are."""
-        tally, calls, book = self._tally, self._calls, self._engine.book
-        tally.total("lapsed_reserved", calls.lapsed_reserved)
-        tally.total("lapsed_active", calls.lapsed_active)
-        tally.total("retransmissions", calls.retransmitted)
-        tally.total("answers_unsent", sum(udp.unsent for udp in self._udp))
-        tally.gauge("held", calls.held)
-        tally.gauge("remembered", calls.lapsed)
-        tally.gauge("book_version", book.version if book else 0)
-        tally.gauge("noted", int(time.time()))
-        if last or now - self._addresses_written >= WRITE_SECONDS:
-            self._addresses_written = now
-            self._counters.write_addresses(tally.addresses.counts())
-            tally.gauge("mirror_used_bytes", self._journal.used())
-            tally.gauge("mirror_bytes", self._journal.path.stat().st_size)
-
-    def _scopes(self) -> set[str]:
-        return {switch.scope for switch in self._config.switches}
-
-    def _status(self) -> Status:
-        """Answer how the server is."""
-        book, calls, most = self._engine.book, self._calls, self._config.calls.max_legs
-        alarms = []
-        if calls.overfull:
-            alarms.append(
-                f"the mirror {self._journal.path} is full: calls are rejected as overload; raise max_legs"
-            )
-        elif calls.held >= most:
-            alarms.append(f"all {most} places are taken: calls are rejected as overload; raise max_legs")
-        if book is None:
-            alarms.append("there is no book yet: calls are rejected as not_ready; see the log")
-        elif (trouble := self._take_up.alarm) is not None:
-            alarms.append(f"book version {book.version} stays in use: {trouble}")
-        return Status(
-            program=PROGRAM,
-            pid=os.getpid(),
-            uptime=round(time.monotonic() - self._began, 1),
-            version=book.version if book else None,
-            accounts=len(book.bearers) if book else 0,
-            held=calls.held,
-            lapsed=calls.lapsed,
-            max_legs=most,
-            global_capacity=self._config.calls.global_capacity,
-            alarms=tuple(alarms),
-        )
-
-    def _on_ended(self, legs: list[Ending], freed: int) -> None:
-        """Write down what an operator ended."""
-        self._tally.add("freed_by_operator", freed)
-        more = f" and {len(legs) - 3} more" if len(legs) > 3 else ""
-        _log.info(
-            "an operator ended %s%s: %d freed", ", ".join(repr(leg.call_id) for leg in legs[:3]), more, freed
-        )
-
-    def _on_refused(self, source: str, why: str) -> None:
-        self._tally.add("strangers_refused")
-        self._refused.note(source, why)
 
     def _reload(self) -> None:
         """Read the config again, take what can change while running, and say what cannot."""
@@ -288,13 +303,12 @@ class _Decider:
             _log.warning("SIGHUP: there is no config file to read again")
             return
         try:
-            new = configuration.load(old.source)
+            new, fixed = configuration.reread(old)
         except ConfigError as error:
             for problem in error.problems:
                 _log.error("config: %s", problem)
             _log.error("SIGHUP: the config is wrong and nothing was changed")
             return
-        fixed = [name for name in _FIXED if getattr(new, name) != getattr(old, name)]
         changed = [
             label
             for label, field in (
@@ -306,7 +320,7 @@ class _Decider:
             )
             if getattr(new, field) != getattr(old, field)
         ]
-        self._config = msgspec.structs.replace(new, **{name: getattr(old, name) for name in _FIXED})
+        self._config = new
         logsetup.set_up(new.log)
         for warning in new.warnings:
             _log.warning("%s", warning)
@@ -350,6 +364,16 @@ class _Decider:
                 _log.error("answered internal_error (last of %d)", len(faults), exc_info=fault)
             await asyncio.sleep(1.0)
 
+    def _report(self, *, last: bool = False) -> None:
+        self._reporter.note(clock(), sum(udp.unsent for udp in self._udp), last=last)
+
+    def _scopes(self) -> set[str]:
+        return {switch.scope for switch in self._config.switches}
+
+    def _on_refused(self, source: str, why: str) -> None:
+        self._reporter.tally.add("strangers_refused")
+        self._refused.note(source, why)
+
     def _on_reject(self, peer: Peer, request: Request, decision: Decision) -> None:
         source = request.src_ip or request.name or request.src_number or ""
         self._rejects.note(source, decision.reason or "", peer.name)
@@ -360,15 +384,23 @@ def clock() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-@contextlib.contextmanager
-def _bound(kind: str, endpoint: Endpoint) -> Iterator[None]:
+async def _first_of(*awaited: Coroutine[Any, Any, object]) -> None:
+    """Wait until one of these has ended, and cancel the others; raises what it raised."""
+    tasks = [asyncio.ensure_future(one) for one in awaited]
     try:
-        yield
-    except OSError as error:
-        raise _CannotListenError(
-            f"cannot listen on {kind} {endpoint}: {error.strerror}; is another server running, "
-            "or is the address another machine's?"
-        ) from error
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+def _name(process: str) -> None:
+    """Tell ps and top what this process is."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(process, encoding="ascii")
 
 
 def _print(line: str) -> None:

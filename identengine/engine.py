@@ -98,6 +98,10 @@ class Engine:
         """Decide by this version from the next batch on."""
         self._book = book
 
+    def hold(self, calls: Backend, tally: Tally | None = None) -> None:
+        """Hold calls in this set from the next batch on, and count what is decided."""
+        self._calls, self._tally = calls, tally
+
     def decide(self, batch: Sequence[Ask], now: float = 0.0) -> list[Answer]:
         """Decide what arrived together, as if one by one in the order in which it came (engine.md 5.3).
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import queue
 import signal
 import socket
@@ -103,8 +104,7 @@ class Server:
             try:
                 self.wait_for_line("READY")
             except BaseException:
-                self.process.kill()
-                self.ended()
+                self.kill()
                 raise
             for line in self.lines:
                 if line.startswith("listening "):
@@ -143,8 +143,36 @@ class Server:
             raise AssertionError(f"{text!r} is not in the log:\n{self.log}") from None
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send it a signal: its supervisor."""
         self.process.send_signal(number)
+
+    @property
+    def decider(self) -> int:
+        """The process that decides; waited for."""
+        return self._child("ident-decider")
+
+    @property
+    def standby(self) -> int:
+        """The process that is to decide when that one dies; waited for."""
+        return self._child("ident-standby")
+
+    def _child(self, name: str) -> int:
+        def find() -> int:
+            return next((pid for pid in children(self.process.pid) if _name(pid) == name), 0)
+
+        found = wait_for(find)
+        assert isinstance(found, int)
+        return found
+
+    def kill(self) -> None:
+        """Kill -9 all its processes; returns when none of them runs any more."""
+        self.process.send_signal(signal.SIGSTOP)  # it starts no others
+        orphans = children(self.process.pid)
+        self.process.kill()
+        for pid in orphans:
+            os.kill(pid, signal.SIGKILL)
+        assert self.ended() == -signal.SIGKILL
+        wait_for(lambda: not any(map(runs, orphans)))
 
     def stop(self) -> int:
         """Let it drain; return its exit status."""
@@ -195,6 +223,26 @@ class Server:
         found = self.ask_udp(request("ping"))["result"]["version"]
         assert found is None or isinstance(found, int)
         return found
+
+
+def children(pid: int) -> list[int]:
+    """Return the child processes of one."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def runs(pid: int) -> bool:
+    """Whether there is such a process, and it has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def lines(opened: socket.socket, count: int) -> list[bytes]:

@@ -115,7 +115,7 @@ class Lists:
         pending = self._gather(listed, now)
         if len(pending.received) < pending.parts:
             return Done(True, missing=missing)
-        del self._pending[switch][list_id]
+        self._pending[switch].pop(list_id, None)
         if not pending.confirm_empty and not any(pending.received.values()):
             return Done(True, missing=0, freed=0)
         job = _Job((switch, list_id), missing, Later())
@@ -131,9 +131,7 @@ class Lists:
             pending = lists[listed.list_id] = _Pending(listed.parts, now)
         pending.received[listed.part] = listed.calls
         pending.confirm_empty |= listed.confirm_empty
-        while len(lists) > LISTS_GATHERED or (
-            len(lists) > 1 and sum(map(_Pending.size, lists.values())) > self._most
-        ):
+        while lists and (len(lists) > LISTS_GATHERED or sum(map(_Pending.size, lists.values())) > self._most):
             del lists[min(lists, key=lambda list_id: lists[list_id].began)]
         return pending
 

@@ -91,7 +91,7 @@ class Calls:
         self.settings = settings
         self.lapsed = 0
         """Legs that are remembered."""
-        self.lapsed_reserved = self.lapsed_active = self.retransmitted = 0
+        self.lapsed_reserved = self.lapsed_active = self.retransmitted = self.turned_away = 0
         """For statistics: since this process began."""
         self.overfull = False
         """Whether the mirror did not take what changed last: nothing is let in until it does."""
@@ -172,6 +172,7 @@ class Calls:
             return Refused(Reason.CPS_EXCEEDED, decision)
         refusal = self.counts.full(levels) if call is None else self.counts.take(levels)
         if refusal is not None:
+            self.turned_away += refusal is Reason.OVERLOAD
             return Refused(refusal, decision)
         if paced:
             self._take_tokens(levels, now)

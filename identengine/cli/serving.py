@@ -40,9 +40,9 @@ def serve(
             hint(f"warning: {warning}")
         say(f"{config} is right")
         return
-    from identengine.decider import serve as decide
+    from identengine.supervisor import serve as supervise
 
-    raise typer.Exit(decide(loaded))
+    raise typer.Exit(supervise(loaded))
 
 
 def _missing(store: StoreConfig) -> list[str]:

@@ -21,6 +21,7 @@ from typing import cast
 from identengine.config import Limits
 from identengine.configvalues import Endpoint
 from identengine.net.peers import Peers
+from identengine.net.sockets import BACKLOG, endpoint_of
 from identengine.wire.jsonrpc import Peer, Responder
 from identengine.wire.jsonstream import JsonStream
 
@@ -29,7 +30,6 @@ READ = 65536
 TURN = 32
 TURN_BYTES = 16384
 """Messages of one connection that are answered in one turn of the loop, and their bytes (one message at least)."""
-_BACKLOG = 1024
 _LINGER = 5.0
 """Seconds that a closed connection's peer has for reading the last answers."""
 _PARTING = 0.5
@@ -71,13 +71,13 @@ class TcpListener:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        bound: socket.socket,
         peers: Peers,
         responder: Responder,
         room: Room,
         on_refused: Callable[[str, str], None],
     ) -> None:
-        """Bind the socket; OSError where that cannot be.
+        """Take connections of ``bound``, a socket that does not block.
 
         ``on_refused`` is told of each connection that is not let in: the peer's address, and why.
         """
@@ -88,30 +88,17 @@ class TcpListener:
         self.connections: set[_Connection] = set()
         self._server: asyncio.Server | None = None
         self._sweep: asyncio.TimerHandle | None = None
-        family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
-        self._socket = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            self._socket.setblocking(False)
-            # A restart must not wait until the connections of the last run are forgotten.
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            self._socket.bind((endpoint.host, endpoint.port))
-            self._socket.listen(_BACKLOG)
-        except OSError:
-            self._socket.close()
-            raise
+        self._socket = bound
 
     @property
     def endpoint(self) -> Endpoint:
         """Where it listens, with the real port."""
-        host, port = self._socket.getsockname()[:2]
-        return Endpoint(host, port)
+        return endpoint_of(self._socket)
 
     async def start(self) -> None:
         """Serve from now on."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Connection(self), sock=self._socket, backlog=_BACKLOG)
+        self._server = await loop.create_server(lambda: _Connection(self), sock=self._socket, backlog=BACKLOG)
         self._sweep = loop.call_later(1.0, self._close_idle)
 
     def replace_peers(self, peers: Peers) -> None:
@@ -129,7 +116,7 @@ class TcpListener:
         loop = asyncio.get_running_loop()
         queue = select.poll()
         queue.register(self._socket, select.POLLIN)
-        for _ in range(_BACKLOG):
+        for _ in range(BACKLOG):
             if not queue.poll(0) or loop.time() >= deadline:
                 break
             await asyncio.sleep(0.001)  # whoever is connected by now is accepted first

@@ -12,13 +12,12 @@ from collections.abc import Callable
 
 from identengine.configvalues import Endpoint
 from identengine.net.peers import Peers
+from identengine.net.sockets import endpoint_of
 from identengine.wire.jsonrpc import Peer, Responder
 
 BATCH = 64
 BATCH_BYTES = 16384
 """No more datagrams are taken into a batch that holds so much: what is in them keeps others waiting."""
-RECEIVE_BUFFER = 8 * 1024 * 1024
-_SO_RCVBUFFORCE = 33  # Linux; beyond net.core.rmem_max, for those who may
 
 
 class UdpListener:
@@ -26,30 +25,20 @@ class UdpListener:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        bound: socket.socket,
         peers: Peers,
         responder: Responder,
         message_bytes: int,
         on_refused: Callable[[str, str], None],
     ) -> None:
-        """Bind the socket; OSError where that cannot be. ``on_refused`` is told of strangers: address and why."""
+        """Read ``bound``, a socket that does not block. ``on_refused`` is told of strangers: address and why."""
         self.peers = peers
         self.unsent = 0
         """Answers that the system did not take."""
         self._responder = responder
         self._on_refused = on_refused
         self.limit(message_bytes)
-        family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
-        self._socket = socket.socket(family, socket.SOCK_DGRAM)
-        try:
-            self._socket.setblocking(False)
-            if family == socket.AF_INET6:
-                self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            _enlarge(self._socket)
-            self._socket.bind((endpoint.host, endpoint.port))
-        except OSError:
-            self._socket.close()
-            raise
+        self._socket = bound
 
     def limit(self, message_bytes: int) -> None:
         """Take datagrams of at most so many bytes; a longer one is cut off here, and what is left not parsable."""
@@ -58,13 +47,7 @@ class UdpListener:
     @property
     def endpoint(self) -> Endpoint:
         """Where it listens, with the real port."""
-        host, port = self._socket.getsockname()[:2]
-        return Endpoint(host, port)
-
-    @property
-    def receive_buffer(self) -> int:
-        """Bytes that wait in the kernel at most, its own overhead included."""
-        return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        return endpoint_of(self._socket)
 
     def start(self) -> None:
         """Serve from now on."""
@@ -78,11 +61,6 @@ class UdpListener:
             if not self._drain_batch():
                 break
             await asyncio.sleep(0)
-        self._socket.close()
-
-    def close(self) -> None:
-        """Close at once."""
-        asyncio.get_running_loop().remove_reader(self._socket)
         self._socket.close()
 
     def _drain_batch(self) -> int:
@@ -120,11 +98,3 @@ class UdpListener:
                     send(datagram, source)
                 except OSError:  # the way back is closed or full; the switch asks again
                     self.unsent += 1
-
-
-def _enlarge(udp: socket.socket) -> None:
-    """Let a burst, or what comes while nobody reads, wait in the kernel."""
-    try:
-        udp.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
-    except OSError:
-        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)

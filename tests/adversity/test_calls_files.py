@@ -43,8 +43,7 @@ def hold_and_kill(folder: Path, config: str) -> None:
         asked = (request("authorize", n, call_id=call_id, **known) for n, call_id in enumerate(IDS))
         assert all(answer["accepted"] for answer in switch.burst(asked))
         switch.burst(request("start", n, call_id=call_id) for n, call_id in enumerate(IDS[::2]))
-    server.process.kill()
-    server.ended()
+    server.kill()
 
 
 def held(server: Server) -> int:
@@ -102,8 +101,7 @@ def test_a_set_of_another_size(folder: Path, killed: Path, max_legs: int) -> Non
             answer = switch.authorize("more")
             assert answer["accepted"] is (max_legs > COUNT), answer
             switch.ask("stop", call_id="more")
-        server.process.kill()
-        assert server.ended() == -9
+        server.kill()
         assert "ALARM" not in server.log
     with serving(folder, calls(max_legs)) as server:
         assert held(server) == COUNT

@@ -82,8 +82,7 @@ def test_a_full_set_that_is_started_anew_is_full_still(folder: Path) -> None:
     with talker(server) as switch:
         for number in range(10):
             switch.active(f"c{number}")
-    server.process.kill()
-    server.ended()
+    server.kill()
     with serving(folder, FULL) as again, talker(again) as switch:
         assert switch.authorize("more")["reason"] == "overload"
         assert switch.held(*[f"c{number}" for number in range(10)]) == [f"c{number}" for number in range(10)]

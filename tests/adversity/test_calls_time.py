@@ -171,8 +171,7 @@ def test_lapses_survive_the_death_of_the_server(folder: Path, clocks: Clocks) ->
         switch.authorize("lapsed", "10.0.0.2")
         clocks.forward(102)
         wait_for(lambda: switch.authorize("held", "10.0.0.2")["accepted"])
-    server.process.kill()
-    server.ended()
+    server.kill()
     clocks.forward(50)
     with serving(folder, calls()) as again, talker(again) as switch:
         stays(switch)
@@ -184,8 +183,7 @@ def test_what_lapses_while_no_server_runs(folder: Path, clocks: Clocks) -> None:
     server = Server(folder, calls())
     with talker(server) as switch:
         switch.authorize("a", "10.0.0.2")
-    server.process.kill()
-    server.ended()
+    server.kill()
     clocks.forward(102)
     with serving(folder, calls()) as again, talker(again) as switch:
         wait_for(lambda: lapsed(switch))
@@ -205,8 +203,7 @@ def test_the_wall_clock_does_not_matter(folder: Path, clocks: Clocks, days: int)
         clocks.forward(50)
         clocks.set_wall(-2 * days * DAY)
         stays(switch)
-    server.process.kill()
-    server.ended()
+    server.kill()
     clocks.set_wall(days * DAY)
     with serving(folder, calls()) as again, talker(again) as switch:
         clocks.set_wall(days * DAY)
@@ -230,8 +227,7 @@ def test_leases_over_a_boot(folder: Path, clocks: Clocks, off: float, left: floa
         switch.active("b")
         switch.ask("stop", call_id="b")
     time.sleep(1.3)  # the time is noted once a second
-    server.process.kill()
-    server.ended()
+    server.kill()
     clocks.set_boot("0f0f0f0f-0000-4000-8000-000000000002", base)
     clocks.set_wall(off)
     with serving(folder, calls()) as again, talker(again) as switch:

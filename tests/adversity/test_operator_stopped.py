@@ -150,7 +150,7 @@ def answered(server: Server) -> bool:
 
 
 def resident(server: Server) -> int:
-    pages = int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1])
+    pages = int(Path(f"/proc/{server.decider}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -215,7 +215,7 @@ def test_a_hundred_connections_leave_room_for_one_more(server: Server) -> None:
     finally:
         for one in idle:
             one.close()
-    assert asked(server, ask="status")["pid"] == server.process.pid
+    assert asked(server, ask="status")["pid"] == server.decider
 
 
 def test_many_that_ask_all_the_time_take_half_the_time_at_most(server: Server) -> None:
@@ -242,8 +242,7 @@ def test_a_long_path_and_a_left_over_socket(tmp_path: Path) -> None:
     with serving(folder, f'[calls]\npath = "{deep}/calls"\nmax_legs = 1000\n') as server:
         shown = command(server, "calls", "--json").communicate(timeout=20)
         assert json.loads(shown[0]) == []
-        server.process.kill()
-        server.ended()
+        server.kill()
         nobody = command(server, "calls")
         assert b"Connection refused" in nobody.communicate(timeout=20)[1]
         assert nobody.returncode == 1

@@ -37,7 +37,7 @@ def _still_serves(server: Server) -> Iterator[None]:
 
 
 def resident_bytes(server: Server) -> int:
-    return int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+    return int(Path(f"/proc/{server.decider}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 def garbage(rng: random.Random) -> bytes:

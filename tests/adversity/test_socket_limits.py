@@ -119,7 +119,7 @@ def test_500_connections(store: Path) -> None:
 
 def test_a_peer_that_does_not_read_is_not_read_from(store: Path) -> None:
     def resident() -> int:
-        return int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+        return int(Path(f"/proc/{server.decider}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
     with serving(store, "[limits]\nunread_bytes = 65536\n") as server, server.tcp() as greedy:
         assert server.authorize(**GOOD)["accepted"]
@@ -158,12 +158,13 @@ def test_a_peer_that_sends_much_at_once_takes_turns_with_the_others(store: Path)
     burst = b"".join(request(message_id=number, **GOOD) for number in range(3000))
     with serving(store) as server, connections(server, 2) as (greedy, modest):
         # In the kernel before the server looks: it finds all of it in one readiness.
-        server.process.send_signal(signal.SIGSTOP)
+        decider = server.decider
+        os.kill(decider, signal.SIGSTOP)
         greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         greedy.setblocking(False)
         sent = greedy.send(burst)
         modest.sendall(request(message_id="modest", **GOOD))
-        server.process.send_signal(signal.SIGCONT)
+        os.kill(decider, signal.SIGCONT)
         (answer,) = lines(modest, 1)
         assert json.loads(answer)["id"] == "modest"
         greedy.setblocking(True)
@@ -189,7 +190,7 @@ def test_unread_answers_stop_the_answering_too(store: Path) -> None:
                 sent += deaf.send(burst[sent % len(burst) :])
                 time.sleep(0.01)
         assert server.authorize(**GOOD)["accepted"]
-        pages = int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1])
+        pages = int(Path(f"/proc/{server.decider}/statm").read_text().split()[1])
         assert pages * os.sysconf("SC_PAGE_SIZE") < 150 << 20
 
 

@@ -128,8 +128,7 @@ def test_a_list_id_counts_once(folder: Path) -> None:
         switch.active("a", "b")
         for _ in range(3):
             assert switch.tell("1", "b")["freed"] == 0
-    server.process.kill()
-    server.ended()
+    server.kill()
     with serving(folder, config) as again, talker(again) as switch:
         assert switch.tell("1", "b")["freed"] == 0
         assert switch.tell("2", "b")["freed"] == 1
@@ -256,8 +255,7 @@ def test_parts_over_the_death_of_the_server(folder: Path) -> None:
         switch.active("a", "b", "c")
         assert switch.tell("1", "b", "c")["freed"] == 0
         part(switch, "2", 1, 2, "b")
-    server.process.kill()
-    server.ended()
+    server.kill()
     with serving(folder, config) as again, talker(again) as switch:
         survived = part(switch, "2", 2, 2, "c").get("freed")
         if survived is None:
@@ -380,8 +378,7 @@ def test_a_repeat_within_ten_seconds_frees_nothing(folder: Path, clocks: Clocks)
         other.active("o")
         assert switch.ask("switch_down")["freed"] == 0
         assert other.ask("switch_down")["freed"] == 1, "another's is no repeat"
-    server.process.kill()
-    server.ended()
+    server.kill()
     with serving(folder, config) as again, talker(again) as switch:
         assert switch.ask("switch_down")["freed"] == 0
         clocks.forward(11)
@@ -463,8 +460,7 @@ def killed_at_work(folder: Path, config: str, ids: list[str], before: list[bytes
             switch.send(message)
             other.authorize("o")  # when that is answered, the message was read
     finally:
-        server.process.kill()
-        server.ended()
+        server.kill()
 
 
 def test_a_death_while_legs_are_freed(folder: Path) -> None:

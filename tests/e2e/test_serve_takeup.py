@@ -349,9 +349,7 @@ def test_a_reader_that_is_killed(served: Server) -> None:
 
     def kill_readers() -> None:
         while not stop.is_set():
-            for child in (
-                Path(f"/proc/{served.process.pid}/task/{served.process.pid}/children").read_text().split()
-            ):
+            for child in Path(f"/proc/{served.decider}/task/{served.decider}/children").read_text().split():
                 if b"identengine.bookstream" in Path(f"/proc/{child}/cmdline").read_bytes():
                     os.kill(int(child), signal.SIGKILL)
             time.sleep(0.01)

@@ -58,8 +58,7 @@ def test_counters_go_on_over_a_death(folder: Path) -> None:
         "unknown_starts": 1,
         "overcommits": 1,
     }
-    first.process.kill()
-    assert first.ended() == -9
+    first.kill()
     assert {name: counted(first, name) for name in before} == before, "to the last one, whenever it was killed"
     with serving(folder, CALLS) as second:
         hold(second, 1, name="new")
@@ -67,7 +66,7 @@ def test_counters_go_on_over_a_death(folder: Path) -> None:
         assert found["accepted"] == 17
         assert found["requests_authorize"] == 20
         assert found["deciders_started"] == 2
-        assert found["pid"] == second.process.pid
+        assert found["pid"] == second.decider
         wait_for(lambda: stats(second)["counters"]["held"] == 15)
 
 
@@ -75,8 +74,7 @@ def test_addresses_are_there_after_a_death(folder: Path) -> None:
     first = Server(folder, CALLS)
     burst(first, [call(f"a{n}", f"10.9.9.{n % 3}") for n in range(30)])
     wait_for(lambda: stats(first)["addresses"])
-    first.process.kill()
-    first.ended()
+    first.kill()
     with serving(folder, CALLS) as second:
         burst(second, [call("more", "10.9.9.1")])
         wanted = [("10.9.9.1", 11), ("10.9.9.0", 10), ("10.9.9.2", 10)]
@@ -222,8 +220,7 @@ def test_top_outlives_the_server(folder: Path) -> None:
     hold(first, 5)
     top = Terminal(first)
     top.sees("5 legs held")
-    first.process.kill()
-    first.ended()
+    first.kill()
     top.sees("no server answers")
     top.sees("what is shown is as it was left")
     with serving(folder, CALLS) as second:

@@ -1,0 +1,202 @@
+"""How long nobody answers when the decider is killed (kill -9), with and without a standby.
+
+``python -m benchmarks.failover [--accounts N] [--legs N …] [--standby | --no-standby] [--rounds N]``. A real
+server with a book of N accounts holds calls and is asked over UDP, a datagram a millisecond, whether it answers or
+not. Its decider is killed; the time is taken until the next answer of whatever kind, and until the next one by the
+book (``not_ready`` is none). A datagram is lost that gets no answer at all. The calls are counted after each
+death, by a limit of which one place is left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import msgspec
+
+from benchmarks import books
+from benchmarks.takeup import _ready, _store
+from identengine.model import Account, Client, IdentBy
+
+ACCOUNTS = 10_000
+LEGS = (1_000, 100_000)
+ROUNDS = 3
+SOUND = 10.5
+"""Seconds that a decider has lived when it is killed: one that dies sooner is replaced after a pause."""
+_PATIENCE = 300.0
+_CALLER = "198.51.100.77"
+
+
+class Figures(NamedTuple):
+    """Of one round: seconds to the next answer and to the next decision by the book, datagrams sent and lost."""
+
+    answer: float
+    decision: float
+    sent: int
+    lost: int
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--accounts", type=int, default=ACCOUNTS)
+    parser.add_argument("--legs", type=int, nargs="*", default=LEGS)
+    parser.add_argument("--standby", action=argparse.BooleanOptionalAction, default=None)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        store = Path(name) / "store"
+        made = books.make(given.accounts)
+        request = made.requests["single"][0][0]
+        _store(store, _with_caller(made))
+        del made
+        message = {name: value for name, value in msgspec.structs.asdict(request).items() if value is not None}
+        print(f"{'accounts':>10}{'legs':>9}{'standby':>9}{'next answer s':>22}{'next decision s':>22}{'lost':>12}")
+        for standby in (False, True) if given.standby is None else (given.standby,):
+            for legs in given.legs:
+                found = _measure(store, legs, message, given.rounds, standby=standby)
+                print(f"{given.accounts:>10}{legs:>9}{'yes' if standby else 'no':>9}", end="")
+                for times in ([one.answer for one in found], [one.decision for one in found]):
+                    print(f"{f'{median(times):.3f} (max {max(times):.3f})':>22}", end="")
+                print(f"{sum(one.lost for one in found):>5} of {sum(one.sent for one in found)}", flush=True)
+
+
+def _with_caller(made: books.Book) -> books.Book:
+    """Add the account that has the calls, without a limit of its own."""
+    client = Client(id=9_000_000, name="caller")
+    account = Account(id=client.id, client_id=client.id, name="caller", ident_by=IdentBy.IP, ident=(_CALLER,))
+    return made._replace(clients=[*made.clients, client], accounts=[*made.accounts, account])
+
+
+def _measure(store: Path, legs: int, params: dict[str, object], rounds: int, *, standby: bool) -> list[Figures]:
+    calls = Path(tempfile.mkdtemp(prefix="identengine-failover-", dir="/dev/shm"))
+    port = _free_port()
+    config = calls / "identengine.toml"
+    config.write_text(
+        f'[store]\npath = "{store}"\n[calls]\npath = "{calls}"\n'
+        f"max_legs = {legs + 1000}\nglobal_capacity = {legs + 1}\n[listen]\n"
+        f'udp = ["127.0.0.1:{port}"]\ntcp = ["127.0.0.1:{port}"]\nstandby = {str(standby).lower()}\n'
+    )
+    command = [sys.executable, "-m", "identengine", "serve", "--config", str(config)]
+    log = (calls / "log").open("w+")
+    try:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as server:  # noqa: S603
+            try:
+                _ready(server)
+                _hold(port, legs)
+                figures = []
+                for number in range(rounds):
+                    # Each decider and each standby says once that it has the book.
+                    _wait_until_said(calls / "log", "is in use", number + (2 if standby else 1))
+                    figures.append(_round(server.pid, port, params))
+                    _check_count(port, legs)
+                return figures
+            finally:
+                server.send_signal(signal.SIGTERM)
+    finally:
+        log.close()
+        shutil.rmtree(calls)
+
+
+def _round(supervisor: int, port: int, params: dict[str, object]) -> Figures:
+    """Kill the decider once, and ask on until the book answers again."""
+    decider = _decider(supervisor)
+    time.sleep(SOUND)
+    sent: dict[int, float] = {}
+    answered: set[int] = set()
+    answer = decision = killed = 0.0
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)  # what waited is answered in one go
+        udp.connect(("127.0.0.1", port))
+        end = time.perf_counter() + _PATIENCE
+        quiet = 0.0
+        number = 0
+        while not quiet or time.perf_counter() < quiet:
+            now = time.perf_counter()
+            if now > end:
+                raise AssertionError("the server did not come back")
+            if number == 100:
+                os.kill(decider, signal.SIGKILL)
+                killed = time.perf_counter()
+            if not quiet:
+                udp.send(_message("identify", number, params))
+                sent[number] = now
+                number += 1
+            while select.select([udp], [], [], 0.001)[0]:
+                reply = json.loads(udp.recv(2048))
+                arrived = time.perf_counter()
+                answered.add(reply["id"])
+                if killed and sent[reply["id"]] > killed:
+                    answer = answer or arrived - killed
+                    if reply["result"].get("reason") != "not_ready":
+                        decision = decision or arrived - killed
+                        quiet = quiet or arrived + 0.5
+    return Figures(answer, decision, len(sent), len(sent) - len(answered))
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as some:
+        return int(some.getsockname()[1])
+
+
+def _hold(port: int, legs: int) -> None:
+    """Let the server hold so many active calls."""
+    with socket.create_connection(("127.0.0.1", port)) as tcp:
+        said = tcp.makefile("rb")
+        for first in range(0, legs, 100):
+            some = range(first, min(first + 100, legs))
+            call = {"interval": 80_000, "src_ip": _CALLER, "dst_number": "44"}
+            tcp.sendall(b"".join(_message("update", n, {"call_id": f"held {n}", **call}) for n in some))
+            for _ in some:
+                if json.loads(said.readline())["result"] != {"ok": True}:
+                    raise AssertionError("a call is not held")
+
+
+def _check_count(port: int, legs: int) -> None:
+    """See that just one more call has room."""
+    with socket.create_connection(("127.0.0.1", port)) as tcp:
+        said = tcp.makefile("rb")
+        call = {"src_ip": _CALLER, "dst_number": "44"}
+        tcp.sendall(_message("authorize", 1, {"call_id": "last", **call}))
+        tcp.sendall(_message("authorize", 2, {"call_id": "one more", **call}))
+        tcp.sendall(_message("stop", 3, {"call_id": "last"}))
+        last, more, stopped = (json.loads(said.readline())["result"] for _ in range(3))
+        if not last["accepted"] or more.get("reason") != "global_capacity" or stopped["freed"] != 1:
+            raise AssertionError(f"the calls are not {legs} any more: {last}, {more}, {stopped}")
+
+
+def _message(method: str, number: int, params: dict[str, object]) -> bytes:
+    message = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+    return msgspec.json.encode(message) + b"\n"
+
+
+def _decider(supervisor: int) -> int:
+    """Return the process that decides."""
+    for child in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split():
+        if Path(f"/proc/{child}/comm").read_text().strip() == "ident-decider":
+            return int(child)
+    raise AssertionError("nobody decides")
+
+
+def _wait_until_said(log: Path, what: str, times: int) -> None:
+    end = time.perf_counter() + _PATIENCE
+    while log.read_text().count(what) < times:
+        if time.perf_counter() > end:
+            raise AssertionError(f"{what!r} was not said {times} times:\n{log.read_text()}")
+        time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    main()

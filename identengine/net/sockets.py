@@ -1,0 +1,110 @@
+"""The sockets that a server listens on: bound once, and inherited by every process that reads them in turn.
+
+Whoever holds a copy keeps the socket's queue alive: datagrams and connections that come while nobody reads wait in
+the kernel for the next reader.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from identengine.config import Listen
+from identengine.configvalues import Endpoint
+from identengine.errors import IdentengineError
+from identengine.net.control import bind_control
+
+BACKLOG = 1024
+RECEIVE_BUFFER = 8 * 1024 * 1024
+"""What is asked for, in bytes; the kernel doubles it for its own overhead, and tells the doubled value."""
+DATAGRAM_BYTES = 1280
+"""What the kernel charges for a waiting datagram of 300 bytes, measured on loopback; drivers of network cards may
+charge up to 2,304, so that as few as half as many wait there."""
+_SO_RCVBUFFORCE = 33  # Linux; beyond net.core.rmem_max, for those who may
+
+
+class CannotListenError(IdentengineError):
+    """An address cannot be bound."""
+
+
+class Sockets(NamedTuple):
+    """What ``[listen]`` names, bound, in its order; those of TCP listen already. None of them blocks."""
+
+    udp: list[socket.socket]
+    tcp: list[socket.socket]
+    control: socket.socket
+    """Where an operator's commands ask."""
+
+    def close(self) -> None:
+        """Close this process's copies; what others hold stays."""
+        for one in (*self.udp, *self.tcp, self.control):
+            one.close()
+
+
+def bind(listen: Listen, calls: Path) -> Sockets:
+    """Bind everything or nothing; raises CannotListenError, which names the address, or StoreError.
+
+    ``calls`` is the folder of the set of calls, where the control socket is; its lock has to be held.
+    """
+    with contextlib.ExitStack() as undo:
+        udp = [undo.enter_context(_bound("udp", socket.SOCK_DGRAM, endpoint)) for endpoint in listen.udp]
+        tcp = [undo.enter_context(_bound("tcp", socket.SOCK_STREAM, endpoint)) for endpoint in listen.tcp]
+        bound = Sockets(udp, tcp, bind_control(calls))
+        undo.pop_all()
+        return bound
+
+
+def endpoint_of(bound: socket.socket) -> Endpoint:
+    """Return where a socket is bound, with the real port."""
+    host, port = bound.getsockname()[:2]
+    return Endpoint(host, port)
+
+
+def receive_buffer(udp: socket.socket) -> int:
+    """Return how many bytes wait in the kernel at most, its own overhead included."""
+    return udp.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+
+
+def _bound(kind: str, kind_of_socket: socket.SocketKind, endpoint: Endpoint) -> socket.socket:
+    family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
+    with _named(kind, endpoint):
+        made = socket.socket(family, kind_of_socket)
+    try:
+        with _named(kind, endpoint):
+            made.setblocking(False)
+            if family == socket.AF_INET6:
+                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if kind_of_socket == socket.SOCK_DGRAM:
+                _enlarge(made)
+            else:
+                # A restart must not wait until the connections of the last run are forgotten.
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            made.bind((endpoint.host, endpoint.port))
+            if kind_of_socket == socket.SOCK_STREAM:
+                made.listen(BACKLOG)
+    except CannotListenError:
+        made.close()
+        raise
+    return made
+
+
+def _enlarge(udp: socket.socket) -> None:
+    """Let a burst, or what comes while nobody reads, wait in the kernel."""
+    try:
+        udp.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
+    except OSError:
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+
+
+@contextlib.contextmanager
+def _named(kind: str, endpoint: Endpoint) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CannotListenError(
+            f"cannot listen on {kind} {endpoint}: {error.strerror}; is another server running, "
+            "or is the address another machine's?"
+        ) from error

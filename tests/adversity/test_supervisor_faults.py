@@ -1,0 +1,219 @@
+"""A supervisor whose children will not live, and which is told many things at once."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from serving import HOST, PATIENCE, Server, children, ip_account, put_rows, request, serving, wait_for
+
+from identengine.model import Client
+
+GOOD = {"src_ip": "10.0.0.1", "dst_number": "44171"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    put_rows(tmp_path / "store", [ip_account(1, "10.0.0.1")], [Client(id=1, name="one")])
+    return tmp_path
+
+
+def gone(server: Server, pid: int) -> bool:
+    return pid not in children(server.process.pid)
+
+
+def kill_child(server: Server) -> int:
+    """Kill a child as soon as there is one; return it."""
+    (child, *_) = wait_for(lambda: children(server.process.pid))
+    os.kill(child, signal.SIGKILL)
+    wait_for(partial(gone, server, child))
+    assert isinstance(child, int)
+    return child
+
+
+def test_deaths_soon_after_the_start_are_followed_by_growing_pauses(folder: Path) -> None:
+    with serving(folder) as server:
+        starts = []
+        for _ in range(4):
+            kill_child(server)
+            starts.append(time.monotonic())
+        wait_for(lambda: children(server.process.pid))
+        starts.append(time.monotonic())
+        pauses = [after - before for before, after in itertools.pairwise(starts)]
+        assert pauses[0] < 0.8, "after the first one at once"
+        assert pauses[1] >= 0.4
+        assert pauses[2] >= 0.9
+        assert pauses[3] >= 1.9
+        found = re.findall(
+            r"takes its place (at once|in [\d.]+ s, as \d+ died within 10 s of their start)", server.log
+        )
+        assert found == [
+            "at once",
+            "in 0.5 s, as 2 died within 10 s of their start",
+            "in 1 s, as 3 died within 10 s of their start",
+            "in 2 s, as 4 died within 10 s of their start",
+        ]
+        assert server.authorize(**GOOD)["accepted"]
+
+
+def test_many_deaths_make_few_processes(folder: Path) -> None:
+    seen: set[int] = set()
+    with serving(folder) as server:
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            for child in children(server.process.pid):
+                seen.add(child)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+            time.sleep(0.005)
+        assert 3 <= len(seen) <= 5
+        assert server.log.count("ALARM") <= 5
+        assert server.authorize(**GOOD)["accepted"]
+
+
+def test_sigterm_in_a_pause_ends_it(folder: Path) -> None:
+    server = Server(folder)
+    for _ in range(4):
+        kill_child(server)
+    began = time.monotonic()
+    assert server.stop() == 128 + signal.SIGKILL
+    assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize("standby", [False, True])
+def test_sigterm_while_a_replacement_starts(folder: Path, standby: bool) -> None:
+    listen = f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\nstandby = {str(standby).lower()}\n'
+    for delay in (0.0, 0.002, 0.01, 0.05):
+        server = Server(folder, listen)
+        if standby:
+            server.standby  # noqa: B018 - it is waited for
+        with server.udp() as udp:
+            os.kill(server.decider, signal.SIGKILL)
+            time.sleep(delay)
+            udp.send(request("ping"))
+            server.signal(signal.SIGTERM)
+            status = server.ended()
+            # Told before it saw the death, it replaces nobody.
+            assert status in (0, 128 + signal.SIGKILL), server.log
+            if status == 0:
+                assert udp.recv(2048)
+        assert "Traceback" not in server.log
+
+
+def test_storms_of_signals(folder: Path) -> None:
+    rng = random.Random(1)
+    with serving(folder) as server:
+        decider = server.decider
+        for _ in range(300):
+            os.kill(rng.choice((server.process.pid, decider)), signal.SIGHUP)
+        assert server.decider == decider
+        assert server.authorize(**GOOD)["accepted"]
+        for _ in range(50):
+            for pid in (server.process.pid, decider):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, rng.choice((signal.SIGTERM, signal.SIGINT, signal.SIGHUP)))
+        assert server.process.wait(PATIENCE) == 0
+    assert "Traceback" not in server.log
+
+
+def test_a_decider_stopped_while_it_drains_is_killed(folder: Path) -> None:
+    server = Server(folder)
+    os.kill(server.decider, signal.SIGSTOP)
+    began = time.monotonic()
+    assert server.stop() == 128 + signal.SIGKILL
+    assert 4 < time.monotonic() - began < 8
+    server.logged("and is killed")
+
+
+def test_a_first_decider_that_cannot_start_ends_it(folder: Path) -> None:
+    (folder / "calls").mkdir()
+    (folder / "calls" / "lock").mkdir()
+    server = Server(folder, ready=False)
+    assert server.ended() == 1
+    assert server.log.count("the set of calls cannot be kept in") == 1
+    assert "ALARM" not in server.log
+
+
+def test_a_replacement_that_cannot_start_is_tried_again(folder: Path) -> None:
+    with serving(folder) as server:
+        lock = folder / "calls" / "lock"
+        lock.unlink()
+        lock.mkdir()
+        os.kill(server.decider, signal.SIGKILL)
+        server.logged("ended with status 1; another takes its place in 0.5 s")
+        lock.rmdir()
+        assert wait_for(lambda: children(server.process.pid))
+        wait_for(lambda: server.log.count("READY") == 1)
+        assert server.authorize(**GOOD)["accepted"]
+
+
+def test_a_log_that_nobody_reads_holds_nobody_up(folder: Path) -> None:
+    quiet = Server(folder)  # only for its config
+    assert quiet.stop() == 0
+    command = [sys.executable, "-m", "identengine", "serve", "--config", str(folder / "identengine.toml")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while process.stdout.readline().strip() != "READY":
+            pass
+        os.set_blocking(process.stderr.fileno(), False)
+        blocked = os.open(f"/proc/{process.pid}/fd/2", os.O_WRONLY | os.O_NONBLOCK)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(blocked, b"x" * 4096)
+        os.close(blocked)
+        (decider,) = children(process.pid)
+        os.kill(decider, signal.SIGKILL)
+        wait_for(lambda: children(process.pid) not in ([], [decider]))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+
+
+@pytest.fixture
+def callers(folder: Path) -> Iterator[tuple[Server, list[str]]]:
+    """Ask without pause, and note every answer that is not right."""
+    stop = threading.Event()
+    wrong: list[str] = []
+    with serving(folder, f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\nstandby = true\n') as server:
+
+        def ask() -> None:
+            with server.udp() as udp:
+                udp.settimeout(0.5)
+                while not stop.is_set():
+                    udp.send(request("identify", 1, **GOOD))
+                    with contextlib.suppress(TimeoutError):
+                        answer = udp.recv(2048)
+                        if b'"account_id":1' not in answer:
+                            wrong.append(answer.decode())
+
+        asker = threading.Thread(target=ask)
+        asker.start()
+        try:
+            yield server, wrong
+        finally:
+            stop.set()
+            asker.join()
+
+
+def test_deaths_of_anybody_while_asked(callers: tuple[Server, list[str]]) -> None:
+    server, wrong = callers
+    rng = random.Random(2)
+    for _ in range(4):
+        victims = [server.decider, server.standby]
+        for pid in rng.sample(victims, rng.randint(1, len(victims))):
+            os.kill(pid, signal.SIGKILL)
+            wait_for(partial(gone, server, pid))
+        wait_for(lambda: server.authorize(**GOOD)["accepted"])
+    assert wrong == []

@@ -1,0 +1,291 @@
+"""The decider is replaced when it dies or hangs: nothing that is held or waits is lost (engine.md 5.8)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serving import HOST, Server, children, ip_account, lines, put_rows, request, runs, serving, wait_for
+
+from identengine.model import Client
+
+ACCOUNTS = [
+    ip_account(1, "10.0.0.1", orig_capacity=1),
+    ip_account(2, "10.0.0.2", term_port=5060),
+    ip_account(3, "10.0.0.3"),
+]
+GOOD = {"src_ip": "10.0.0.3", "dst_number": "44171"}
+STANDBY = f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\nstandby = true\n'
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    put_rows(tmp_path / "store", ACCOUNTS, [Client(id=1, name="one", capacity=200)])
+    return tmp_path
+
+
+@pytest.fixture
+def server(folder: Path) -> Iterator[Server]:
+    with serving(folder) as running:
+        yield running
+
+
+def asked(server: Server, call_id: str, source: str = "10.0.0.3") -> dict[str, Any]:
+    found = server.authorize(call_id=call_id, src_ip=source, dst_number="44171")
+    assert isinstance(found, dict)
+    return found
+
+
+def killed(server: Server) -> int:
+    """Kill -9 the decider; return which one that was."""
+    pid = server.decider
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+def answering(server: Server) -> int:
+    """Return the process that answers, as it says."""
+    pid = server.ask_udp(request("ping"))["result"]["pid"]
+    assert isinstance(pid, int)
+    return pid
+
+
+def test_a_decider_that_is_killed_is_replaced_with_its_calls(server: Server) -> None:
+    for number in range(150):
+        assert asked(server, f"c{number}")["accepted"]
+    first = asked(server, "c0")
+    old = killed(server)
+    assert answering(server) == server.decider != old
+    assert asked(server, "c0") == first, "a retransmission is one over a death too"
+    for number in range(150, 200):
+        assert asked(server, f"c{number}")["accepted"]
+    assert asked(server, "more")["reason"] == "client_capacity"
+    assert (
+        f"ALARM: the decider, process {old}, was ended by SIGKILL; another takes its place at once" in server.log
+    )
+    server.logged("READY")
+    assert server.lines.count("READY") == 1
+
+
+def test_what_comes_meanwhile_waits_and_is_answered_by_the_book(server: Server) -> None:
+    count = 3000
+    with server.udp() as udp:
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        decider = server.decider
+        os.kill(decider, signal.SIGSTOP)  # so that no batch is in its hands
+        half = count // 2
+        for number in range(half):
+            udp.send(request("authorize", number, **GOOD))
+        early = socket.create_connection((HOST, server.ports["tcp"]), timeout=5)
+        early.sendall(request("ping", "early"))
+        os.kill(decider, signal.SIGKILL)
+        for number in range(half, count):
+            udp.send(request("authorize", number, **GOOD))
+        with server.tcp() as late, early:
+            late.sendall(request("ping", "late"))
+            assert json.loads(lines(late, 1)[0])["id"] == "late"
+            assert json.loads(lines(early, 1)[0])["id"] == "early"
+        answers = [json.loads(udp.recv(2048)) for _ in range(count)]
+    assert sorted(answer["id"] for answer in answers) == list(range(count))
+    assert all(answer["result"]["accepted"] for answer in answers), "none was answered before the book was there"
+
+
+def test_each_request_is_counted_once_while_deciders_die(server: Server) -> None:
+    calls = [f"c{number}" for number in range(120)]
+    deaths = 0
+    with server.udp() as udp:
+        udp.settimeout(0.3)
+        for place, call in enumerate(calls):
+            if place % 40 == 20:
+                killed(server)
+                deaths += 1
+            while True:  # a switch asks again until it is answered
+                udp.send(request("authorize", call, call_id=call, **GOOD))
+                try:
+                    while json.loads(udp.recv(2048))["id"] != call:
+                        pass
+                except TimeoutError:
+                    continue
+                break
+    assert deaths == 3
+    wait_for(lambda: asked(server, "c0")["accepted"])
+    for number in range(80):
+        assert asked(server, f"rest {number}")["accepted"]
+    assert asked(server, "one too many")["reason"] == "client_capacity"
+
+
+def test_a_decider_that_hangs_is_killed_and_replaced(server: Server) -> None:
+    assert asked(server, "a", "10.0.0.1")["accepted"]
+    old = server.decider
+    began = time.monotonic()
+    os.kill(old, signal.SIGSTOP)
+    with server.udp() as udp:
+        udp.settimeout(15)
+        udp.send(request("authorize", 1, call_id="b", src_ip="10.0.0.1", dst_number="44"))
+        assert json.loads(udp.recv(2048))["result"]["reason"] == "account_capacity"
+    assert 4.5 < time.monotonic() - began < 8
+    assert not runs(old)
+    assert f"ALARM: the decider, process {old}, gave no sign of life for 5 s and is killed" in server.log
+
+
+def test_a_supervisor_that_was_stopped_takes_nobody_for_hanging(server: Server) -> None:
+    old = server.decider
+    for pid in (server.process.pid, old):
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(5.5)  # as a machine that is suspended, or Ctrl-Z
+    server.signal(signal.SIGCONT)
+    time.sleep(0.6)
+    os.kill(old, signal.SIGCONT)
+    assert answering(server) == old
+    time.sleep(0.3)
+    assert answering(server) == old
+    assert "ALARM" not in server.log
+
+
+def test_a_decider_that_was_told_to_end_is_replaced_too(server: Server) -> None:
+    old = server.decider
+    os.kill(old, signal.SIGTERM)
+    wait_for(lambda: answering(server) != old)
+    server.logged("ended though the supervisor was not told to")
+
+
+def test_a_replacement_without_a_book_serves_stops_after_a_second(folder: Path) -> None:
+    server = Server(folder)
+    try:
+        assert asked(server, "a", "10.0.0.1")["accepted"]
+        server.store.rename(folder / "away")
+        killed(server)
+        assert asked(server, "b", "10.0.0.1")["reason"] == "not_ready"
+        assert server.ask_udp(request("stop", 1, call_id="a"))["result"]["freed"] == 1
+        (folder / "away").rename(server.store)
+        wait_for(lambda: asked(server, "b", "10.0.0.1")["accepted"])
+    finally:
+        assert server.stop() == 0
+
+
+def test_a_standby_takes_over(folder: Path) -> None:
+    with serving(folder, STANDBY) as server:
+        assert asked(server, "a", "10.0.0.1")["accepted"]
+        for _ in range(2):
+            standby = server.standby
+            old = server.decider
+            os.kill(old, signal.SIGKILL)
+            assert asked(server, "b", "10.0.0.1")["reason"] == "account_capacity"
+            assert answering(server) == standby == server.decider
+            assert not runs(old)
+            assert f"process {old}, was ended by SIGKILL; the standby takes its place" in server.log
+            assert server.standby != standby
+        put_rows(folder / "store", [ip_account(9, "10.0.0.9")])
+        wait_for(lambda: server.version() == 2)
+
+
+def test_a_standby_follows_book_and_config(folder: Path) -> None:
+    with serving(folder, STANDBY) as server:
+        server.standby  # noqa: B018 - it is waited for
+        put_rows(folder / "store", [ip_account(9, "10.0.0.9")])
+        wait_for(lambda: server.log.count("book version 2 is in use") == 2)
+        server.write_config(STANDBY + "[reasons.unknown_source]\nsip_code = 604\n")
+        server.signal(signal.SIGHUP)
+        wait_for(lambda: server.log.count("SIGHUP: changed: [reasons]") == 2)
+        os.kill(server.decider, signal.SIGKILL)
+        assert asked(server, "a", "10.0.0.9")["account_id"] == 9
+        assert asked(server, "b", "10.9.9.9")["sip_code"] == 604
+
+
+def test_a_standby_that_dies_is_replaced(folder: Path) -> None:
+    with serving(folder, STANDBY) as server:
+        standby, decider = server.standby, server.decider
+        os.kill(standby, signal.SIGKILL)
+        server.logged(f"ALARM: the standby, process {standby}, was ended by SIGKILL; another is started at once")
+        wait_for(lambda: server.standby != standby)
+        assert answering(server) == decider
+
+
+def test_a_standby_that_hangs_is_no_loss(folder: Path) -> None:
+    with serving(folder, STANDBY) as server:
+        standby = server.standby
+        os.kill(standby, signal.SIGSTOP)
+        os.kill(server.decider, signal.SIGKILL)
+        with server.udp() as udp:
+            udp.settimeout(15)
+            udp.send(request("ping"))
+            assert json.loads(udp.recv(2048))["result"]["pid"] != standby
+
+
+def test_a_replacement_has_the_config_of_the_last_sighup(server: Server) -> None:
+    assert asked(server, "a", "10.9.9.9")["sip_code"] == 403
+    server.write_config("[reasons.unknown_source]\nsip_code = 604\n")
+    killed(server)
+    assert asked(server, "a", "10.9.9.9")["sip_code"] == 403, "what the file says counts with SIGHUP only"
+    server.signal(signal.SIGHUP)
+    server.logged("SIGHUP: changed: [reasons]")
+    killed(server)
+    assert asked(server, "a", "10.9.9.9")["sip_code"] == 604
+    server.write_config("[identify]\nrank = 'x'\n")
+    server.signal(signal.SIGHUP)
+    server.logged("the config is wrong and nothing was changed")
+    assert server.log.count("the config is wrong") == 1
+    server.config.write_text("this is no config")
+    killed(server)
+    assert asked(server, "a", "10.9.9.9")["sip_code"] == 604
+
+
+def test_the_listening_sockets_close_when_a_drain_begins(folder: Path) -> None:
+    with serving(folder, STANDBY) as server, server.tcp() as tcp:
+        server.standby  # noqa: B018 - it is waited for
+        tcp.sendall(request("ping")[:10])  # half a message: the drain waits for the other half
+        server.signal(signal.SIGTERM)
+
+        def refused() -> bool:
+            try:
+                socket.create_connection((HOST, server.ports["tcp"])).close()
+            except ConnectionRefusedError:
+                return True
+            return False
+
+        wait_for(refused)
+        assert server.process.poll() is None
+        tcp.sendall(request("ping")[10:])
+        assert json.loads(lines(tcp, 1)[0])["id"] == 1
+    assert "ALARM" not in server.log
+
+
+def test_a_supervisor_that_is_killed_leaves_nobody(folder: Path) -> None:
+    server = Server(folder, STANDBY)
+    assert asked(server, "a", "10.0.0.1")["accepted"]
+    pids = [server.decider, server.standby]
+    with server.udp() as udp:
+        server.process.kill()
+        # A new one at once, with the same calls and addresses, though the old ones are still ending.
+        listen = f'[listen]\nudp = ["{HOST}:{server.ports["udp"]}"]\ntcp = ["{HOST}:{server.ports["tcp"]}"]\n'
+        with serving(folder, listen) as again:
+            udp.send(request("authorize", 1, call_id="b", src_ip="10.0.0.1", dst_number="44"))
+            assert json.loads(udp.recv(2048))["result"]["reason"] == "account_capacity"
+            assert again.ports == server.ports
+            assert not any(map(runs, pids))
+    assert server.ended() == -signal.SIGKILL
+    assert "ALARM: the supervisor is gone" in server.log
+
+
+def test_two_supervisors_do_not_share_a_set(folder: Path, server: Server) -> None:
+    second = Server(folder, ready=False)
+    assert second.ended() == 1
+    assert f"another process decides on the set of calls in {folder}/calls: the server of process " in second.log
+    assert f"the server of process {server.process.pid};" in second.log
+    # Nor while the decider is being replaced.
+    killed(server)
+    third = Server(folder, ready=False)
+    assert third.ended() == 1
+    assert len(children(server.process.pid)) <= 2
+
+
+def test_it_says_how_much_can_wait(server: Server) -> None:
+    assert "datagrams of 300 bytes wait there while nobody reads" in server.log
+    assert server.log.count("has a receive buffer of") == 1
