@@ -71,7 +71,7 @@ def measure(legs: int) -> Figures:
     levels = _levels()
     decisions = [_decision(each) for each in levels]
     try:
-        with Journal(folder, legs + 100_000, print) as journal:
+        with Journal(folder, legs + 100_000, 0, print) as journal:
             calls = Calls(Settings(max_legs=legs + 100_000), journal)
             gc.collect()
             before = _resident()

@@ -25,7 +25,8 @@ import uvloop
 
 from identengine import config as configuration
 from identengine import logsetup
-from identengine.calls.journal import InUseError, Journal
+from identengine.calls.file import InUseError
+from identengine.calls.journal import Journal
 from identengine.calls.memory import Calls, Settings
 from identengine.config import Config
 from identengine.control import Desk
@@ -187,7 +188,7 @@ class _Decider:
         said = False
         while True:
             try:
-                return Journal(calls.path, calls.max_legs, partial(_log.error, "ALARM: %s"))
+                return Journal(calls.path, calls.max_legs, calls.lapsed_max, partial(_log.error, "ALARM: %s"))
             except InUseError:
                 if loop.time() > patience or self._stop.is_set():
                     raise

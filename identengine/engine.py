@@ -387,14 +387,19 @@ class Engine:
 
 
 def _content(request: Request, key: bytes) -> bytes:
-    """Return what makes a request the same as another (engine.md 5.3); credentials go in as a hash only."""
+    """Return what makes a request the same as another (engine.md 5.3).
+
+    Credentials go in as a hash only, and so does what is long, since it is kept with the leg.
+    """
     content = _encode(request)
-    if request.password is None and request.digest is None:
+    if request.password is None and request.digest is None and len(content) <= _LONGEST_CONTENT:
         return content
     return blake2b(content, digest_size=16, key=key).digest()
 
 
 _encode = msgspec.msgpack.Encoder().encode
+_LONGEST_CONTENT = 256
+"""Bytes of a request that are kept as they are."""
 _PENDING = Done(True)
 
 

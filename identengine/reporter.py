@@ -71,7 +71,7 @@ class Reporter:
             self._addresses_written = now
             self._counters.write_addresses(tally.addresses.counts())
             tally.gauge("mirror_used_bytes", self._journal.used())
-            tally.gauge("mirror_bytes", self._journal.path.stat().st_size)
+            tally.gauge("mirror_bytes", self._journal.size)
         self._tell_of_room()
 
     def status(self) -> Status:

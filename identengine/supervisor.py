@@ -31,7 +31,7 @@ from typing import NoReturn
 
 from identengine import config as configuration
 from identengine import logsetup
-from identengine.calls.journal import InUseError
+from identengine.calls.file import InUseError
 from identengine.config import Config
 from identengine.decider import DRAIN_SECONDS, LISTENING, READY, TAKE_OVER, TAKING_OVER, Duty, decide
 from identengine.errors import ConfigError, StoreError

@@ -10,7 +10,7 @@ import msgspec
 from identengine.model import Decision, Direction
 
 LONGEST_ID = 256
-"""Of a call or leg id, in characters; of a longer one the beginning and a hash are kept: room is bounded."""
+"""Of a call or leg id, in bytes; of a longer one the beginning and a hash are kept: room is bounded."""
 
 
 State: TypeAlias = Literal[1, 2, 3]
@@ -88,7 +88,10 @@ def scope_of(call: str) -> str:
 
 def shortened(text: str) -> str:
     """Return an id as it is kept: whole, or of a long one the beginning and a hash."""
-    if len(text) <= LONGEST_ID:
+    if len(text) <= LONGEST_ID and text.isascii():
         return text
-    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-    return f"{text[: LONGEST_ID - 34]}…{digest}"
+    encoded = text.encode("utf-8", "surrogatepass")
+    if len(encoded) <= LONGEST_ID:
+        return text
+    digest = blake2b(encoded, digest_size=16).hexdigest()
+    return f"{encoded[: LONGEST_ID - 35].decode('utf-8', 'ignore')}…{digest}"

@@ -80,6 +80,14 @@ class MirrorFullError(Exception):
 class Mirror(Protocol):
     """What keeps a copy of the set that outlives the process."""
 
+    @property
+    def crowded(self) -> bool:
+        """Whether what is remembered had better be forgotten."""
+
+    @property
+    def tight(self) -> bool:
+        """Whether there is no more room than what frees calls may need."""
+
     def write(self, changes: Changes) -> None:
         """Keep it, all or nothing. Raises MirrorFullError."""
 
@@ -94,7 +102,7 @@ class Calls:
         self.lapsed_reserved = self.lapsed_active = self.retransmitted = self.turned_away = 0
         """For statistics: since this process began."""
         self.overfull = False
-        """Whether the mirror did not take what changed last: nothing is let in until it does."""
+        """Whether the mirror has no room: nothing is let in until it has."""
         self._mirror = mirror
         self._slots = Slots[Leg]()
         self._large = self._slots.large
@@ -320,8 +328,9 @@ class Calls:
         slots = self._memories.take(now, STEP)
         too_many = self.lapsed - self.settings.lapsed_max
         until = now
-        if not slots and (too_many > 0 or (self.overfull and self.lapsed)):
-            second, slots = self._memories.take_earliest(STEP if self.overfull else min(too_many, STEP))
+        crowded = self._mirror.crowded
+        if not slots and self.lapsed and (too_many > 0 or crowded):
+            second, slots = self._memories.take_earliest(STEP if crowded else min(too_many, STEP))
             until = max(now, second)
         for slot in slots:
             leg = self._slots.get(slot)
@@ -481,17 +490,17 @@ class Calls:
 
     def _mirror_changes(self) -> bool:
         """Give the mirror what changed; returns whether it took it, else it stays to be given again."""
-        changes = self._changes
+        changes, taken = self._changes, True
         if changes:
             try:
                 self._mirror.write(changes)
+                changes.clear()
             except MirrorFullError:
-                self.overfull, self.counts.room = True, 0
-                return False
-            changes.clear()
-        if self.overfull:
-            self.overfull, self.counts.room = False, self.settings.max_legs
-        return True
+                taken = False
+        overfull = self._mirror.tight or not taken
+        if overfull is not self.overfull:
+            self.overfull, self.counts.room = overfull, 0 if overfull else self.settings.max_legs
+        return taken
 
     def _take_back(self, batch: Sequence[Message], answers: list[Answer], now: float) -> None:
         """Refuse what was let in but could not be mirrored; the rest stays, and goes to the mirror later."""

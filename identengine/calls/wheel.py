@@ -51,8 +51,8 @@ class Wheel:
     def _cut(self, second: int, most: int, taken: list[int]) -> None:
         slots = self._seconds[second]
         room = most - len(taken)
-        taken += slots[-room:]
-        del slots[-room:]
+        taken += slots[:room]
+        del slots[:room]
         if not slots:
             del self._seconds[second]
 

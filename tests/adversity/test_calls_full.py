@@ -99,7 +99,6 @@ def test_a_set_that_was_full_of_stops_still_takes_stops(folder: Path) -> None:
         assert switch.held("c1", "c7") == ["c1", "c7"]
 
 
-@pytest.mark.xfail(strict=True, reason="a full set raises no alarm yet")
 def test_the_operator_is_told_once_and_when_it_is_over(server: Server, switch: Talker) -> None:
     for number in range(100):
         assert switch.authorize(f"more {number}")["reason"] == "overload"
@@ -112,11 +111,6 @@ def test_the_operator_is_told_once_and_when_it_is_over(server: Server, switch: T
     assert server.log.count("ALARM") == 1
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="lapsed legs fill the mirror, whose size is that of max_legs alone; then it takes no change any more, "
-    "not even those that forget them, and all calls are refused from then on",
-)
 def test_what_lapsed_takes_no_room_from_those_that_are_held(folder: Path, clocks: Clocks) -> None:
     """At most ``lapsed_max`` are remembered, a million if nothing is said, and their ids may be long."""
     config = FULL.replace("max_legs = 10\n", "max_legs = 3000\n")
@@ -138,7 +132,6 @@ def test_what_lapsed_takes_no_room_from_those_that_are_held(folder: Path, clocks
             wait_for(lambda ids=ids: switch.ask("stop", call_id=ids.pop())["freed"] == 0, 5)  # type: ignore[misc]
 
 
-@pytest.mark.xfail(strict=True, reason="LMDB meets the limit first, and its words name no size")
 def test_a_limit_on_the_size_of_files_is_told_like_a_full_disk(folder: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, before[1]))

@@ -98,7 +98,7 @@ class CallsMachine(RuleBasedStateMachine):
         self.open()
 
     def open(self) -> None:
-        self.journal = Journal(self.folder, 100, alarm)
+        self.journal = Journal(self.folder, 100, 1000, alarm)
         self.calls = Calls(self.settings, self.journal)
         self.calls.restore(*self.journal.read(self.now), self.now)
 

@@ -45,6 +45,8 @@ ACCOUNTS = [
 class Forgetful:
     """A mirror that keeps nothing."""
 
+    crowded = tight = False
+
     def write(self, changes: Changes) -> None:
         pass
 
