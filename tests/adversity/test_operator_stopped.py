@@ -68,6 +68,7 @@ def opened_a_socket(process: subprocess.Popen[bytes]) -> bool:
 
 def test_stopped_commands_stop_nobody_else(server: Server) -> None:
     hold(server, HELD)
+    both = server.decider, server.process.pid
     commands = []
 
     def start(*words: object) -> subprocess.Popen[bytes]:
@@ -82,12 +83,14 @@ def test_stopped_commands_stop_nobody_else(server: Server) -> None:
         ending = start("calls", "end", "--account", 17, "--yes")
         wait_for(lambda: held(server) < HELD)
         stop(ending)
-        server.signal(signal.SIGSTOP)  # so that these wait for an answer when they are stopped themselves
+        for pid in reversed(both):  # so that these wait for an answer when they are stopped themselves
+            os.kill(pid, signal.SIGSTOP)
         for words in (("top", "--json"), ("stats", "--json")):
             waiting = start(*words)
             wait_for(lambda: opened_a_socket(commands[-1]))
             stop(waiting)
-        server.signal(signal.SIGCONT)
+        for pid in both:
+            os.kill(pid, signal.SIGCONT)
 
         churn(server)  # what is used again and again has its place by then
         size, used = room(server)
@@ -105,7 +108,8 @@ def test_stopped_commands_stop_nobody_else(server: Server) -> None:
         assert ending.communicate(timeout=20)[0].endswith(b"legs ended\n")
         assert held(server) == 0
     finally:
-        server.signal(signal.SIGCONT)
+        for pid in both:
+            os.kill(pid, signal.SIGCONT)
         for one in commands:
             one.kill()
             one.communicate()
@@ -232,7 +236,7 @@ def test_many_that_ask_all_the_time_take_half_the_time_at_most(server: Server) -
 
 def test_files_are_for_this_user_only(server: Server) -> None:
     folder = server.folder / "calls"
-    modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir() if path.name != "lock"}
+    modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir() if "lock" not in path.name}
     assert modes == {"calls.mdb": 0o600, "control": 0o600, "counters": 0o600}
 
 
