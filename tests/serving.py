@@ -168,9 +168,9 @@ class Server:
         """Kill -9 all its processes; returns when none of them runs any more."""
         self.process.send_signal(signal.SIGSTOP)  # it starts no others
         orphans = children(self.process.pid)
-        self.process.kill()
-        for pid in orphans:
+        for pid in orphans:  # first, so that none of them can tell of its end
             os.kill(pid, signal.SIGKILL)
+        self.process.kill()
         assert self.ended() == -signal.SIGKILL
         wait_for(lambda: not any(map(runs, orphans)))
 

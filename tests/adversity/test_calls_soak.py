@@ -30,7 +30,9 @@ SECONDS = float(os.environ.get("IDENTENGINE_SOAK") or (60 if os.environ.get("CI"
 THREADS = 4
 RESERVED, ACTIVE, INTERVAL = 2, 3, 1
 LEASE = max(RESERVED, ACTIVE, 3 * INTERVAL)
-SLACK = 3.0
+SOUND = 11.0
+"""Seconds after which a decider that dies is replaced at once."""
+SLACK = 4.0
 """Seconds by which a lapse may come later than the lease ends: a second, and while the decider is away."""
 
 CLIENTS = [
@@ -102,9 +104,13 @@ class Soak:
         threads = [threading.Thread(target=self.work, args=(number,)) for number in range(THREADS)]
         for thread in threads:
             thread.start()
-        while time.monotonic() < self.end:
-            time.sleep(random.uniform(0.2, 1.5))
-            self.kill()
+        pauses = itertools.chain(
+            (1.0, 1.0, 2.0), itertools.repeat(SOUND)
+        )  # two soon after a start, then later ones
+        while (left := self.end - time.monotonic()) > 0:
+            time.sleep(min(left, next(pauses) + random.uniform(0.0, 1.0)))
+            if time.monotonic() < self.end:
+                self.kill()
         for thread in threads:
             thread.join()
         assert not self.wrong, self.wrong[:5]
@@ -139,7 +145,8 @@ class Soak:
                 now = time.monotonic()
                 self.calls = [call for call in self.calls if call.maybe_until > now - 10]
                 self.calls.append(mine[-1])
-            self.authorize(peer, mine[-1])
+            if not self.authorize(peer, mine[-1]) and chance.random() < 0.9:
+                mine.pop()  # as a rule nobody speaks of a call that was rejected
             return
         some = chance.choice(mine)
         if what < 0.60:
@@ -158,7 +165,7 @@ class Soak:
         else:
             mine.remove(some)  # its stop is lost
 
-    def authorize(self, peer: socket.socket, call: Call) -> None:
+    def authorize(self, peer: socket.socket, call: Call) -> bool:
         began, before = self.begin(call)
         result = exchange(peer, "authorize", call_id=call.id, **call.fields)
         ended = time.monotonic()
@@ -167,8 +174,8 @@ class Soak:
             self.seen[reason or "accepted"] += 1
             call.maybe_until = ended + LEASE + SLACK
             if reason is None:
-                self.check_room(call, began, ended)
-                if before < began:  # else it may be a retransmission, which renews no lease
+                if before < began:  # else it may be a retransmission, which takes no room and renews no lease
+                    self.check_room(call, began, ended)
                     call.sure_from, call.sure_until = ended, began + RESERVED
                     call.active = False
             elif reason == "invalid_request":
@@ -176,6 +183,7 @@ class Soak:
             else:
                 call.maybe_until = max(before, ended) if before > began else ended
                 self.check_full(call, reason, began, ended)
+        return reason is None
 
     def begin(self, call: Call) -> tuple[float, float]:
         """From now on it may hold a slot; returns the time, and until when it did so far."""
