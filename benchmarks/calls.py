@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.calls [--legs N …] [--quick]``. Admissions and stops in batches of 16, on three levels
 (account, client, client in both directions), with N active legs held, the mirror on tmpfs. Rounds of ours and of
-bare LMDB alternate, so that both see the same machine. Each answer is checked. Memory is what the held legs added
-to the process, and what they take in the mirror.
+bare LMDB alternate, so that both see the same machine; LMDB holds as many keys beside, or none. Each answer is
+checked. Memory is what the held legs added to the process, and what they take in the mirror.
 """
 
 from __future__ import annotations
@@ -15,23 +15,28 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
 import lmdb
+from msgspec.structs import replace
 
 from identengine.calls.journal import Journal
 from identengine.calls.legs import call_key
 from identengine.calls.levels import ClientLevels, Levels
 from identengine.calls.memory import Calls, Settings
 from identengine.calls.messages import Admit, Done, Named, Progress, Stop
-from identengine.model import Decision, Direction
+from identengine.engine import content_of
+from identengine.model import Decision, Direction, Request
 from identengine.reasons import Reason
 
 BATCH = 16
 BATCHES = 200
 ROUNDS = 15
+RESERVED = 50_000
+"""Legs that are reserved to see what one takes."""
 ACCOUNTS = 1_000
 SIZES = (1_000, 100_000, 1_000_000)
 QUICK = (1_000, 20_000)
@@ -40,14 +45,17 @@ VALUE = b"x" * 400
 
 
 class Figures(NamedTuple):
-    """Seconds for one admission and stop, or put and delete; bytes an active leg."""
+    """Seconds for one admission and stop, or put and delete; ratios are medians of the rounds; bytes a leg."""
 
     ours: float
     bare: float
     ratio: float
-    """Median of the rounds."""
-    memory: float
-    mirror: float
+    """To bare LMDB that holds as many keys as we hold legs."""
+    empty: float
+    """To bare LMDB that holds nothing else."""
+    active: tuple[float, float]
+    """Of memory, and of the mirror."""
+    reserved: tuple[float, float]
 
 
 def main() -> None:
@@ -56,12 +64,16 @@ def main() -> None:
     parser.add_argument("--legs", type=int, nargs="*", default=None)
     parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
-    print(f"{'legs held':>10}{'admit + stop us':>17}{'bare put + delete us':>22}{'ratio':>7}", end="")
-    print(f"{'memory B/leg':>14}{'mirror B/leg':>14}")
+    print("                admit+stop    LMDB   ratio  ratio, LMDB   active leg, bytes   reserved leg, bytes")
+    print("     legs held          us      us           else empty      memory + tmpfs        memory + tmpfs")
     for legs in given.legs or (QUICK if given.quick else SIZES):
         found = measure(legs)
-        print(f"{legs:>10}{found.ours * 1e6:>17.2f}{found.bare * 1e6:>22.2f}{found.ratio:>7.1f}", end="")
-        print(f"{found.memory:>14.0f}{found.mirror:>14.0f}", flush=True)
+        print(
+            f"{legs:>14,}{found.ours * 1e6:>12.2f}{found.bare * 1e6:>8.2f}{found.ratio:>8.1f}{found.empty:>13.1f}"
+            f"{found.active[0]:>14.0f} + {found.active[1]:<3.0f}",
+            f"{found.reserved[0]:>15.0f} + {found.reserved[1]:<3.0f}",
+            flush=True,
+        )
 
 
 def measure(legs: int) -> Figures:
@@ -71,25 +83,30 @@ def measure(legs: int) -> Figures:
     levels = _levels()
     decisions = [_decision(each) for each in levels]
     try:
-        with Journal(folder, legs + 100_000, 0, print) as journal:
-            calls = Calls(Settings(max_legs=legs + 100_000), journal)
+        with Journal(folder, legs + 2 * RESERVED, 0, print) as journal:
+            journal.read(0.0)
+            calls = Calls(Settings(max_legs=legs + 2 * RESERVED), journal)
             gc.collect()
             before = _resident()
             now = _fill(calls, legs, levels, decisions)
             gc.collect()
-            memory = (_resident() - before) / legs
-            mirror = journal.used() / legs
+            active = (_resident() - before) / legs, journal.used() / legs
             gc.freeze()
-            ours, bare = [], []
-            put = _bare(folder)
+            times = []
+            as_many, empty = _bare(folder / "as many", legs), _bare(folder / "empty", 0)
             for number in range(ROUNDS):
                 now += 100.0  # stops of the last round are forgotten
                 while calls.work(now):
                     pass
-                ours.append(_ours(calls, number, levels, decisions, now))
-                bare.append(put())
-            ratio = median(one / other for one, other in zip(ours, bare, strict=True))
-            return Figures(median(ours), median(bare), ratio, memory, mirror)
+                times.append((_ours(calls, number, levels, decisions, now), as_many(), empty()))
+            return Figures(
+                median(ours for ours, _, _ in times),
+                median(bare for _, bare, _ in times),
+                median(ours / bare for ours, bare, _ in times),
+                median(ours / bare for ours, _, bare in times),
+                active,
+                _reserve(calls, journal, levels, decisions, now),
+            )
     finally:
         shutil.rmtree(folder)
 
@@ -99,8 +116,8 @@ def _levels() -> list[Levels]:
         ClientLevels(
             (client << 2, client << 2 | 2),
             (
-                (client << 2, 100_000, Reason.CLIENT_CAPACITY),
-                (client << 2 | 2, 100_000, Reason.CLIENT_CAPACITY),
+                (1, 100_000, Reason.CLIENT_CAPACITY),
+                (2, 100_000, Reason.CLIENT_CAPACITY),
             ),
         )
         for client in range(1, ACCOUNTS // 4 + 1)
@@ -137,7 +154,12 @@ def _call(number: int) -> str:
 
 def _admit(number: int, levels: list[Levels], decisions: list[Decision]) -> Admit:
     place = number * 7919 % ACCOUNTS
-    content = b"%0150d" % number
+    content = content_of(
+        Request(
+            call_id=_call(number), src_ip="192.0.2.5", src_number="442079460123", dst_number="77#493012345678"
+        ),
+        b"",
+    )
     return Admit(_call(number), "o", "sbc1", content, lambda: (decisions[place], levels[place]))
 
 
@@ -173,11 +195,39 @@ def _ours(calls: Calls, number: int, levels: list[Levels], decisions: list[Decis
     return taken / (BATCHES * BATCH)
 
 
-def _bare(folder: Path) -> Callable[[], float]:
-    """Return what puts and deletes as many values under random keys, beside nothing else."""
+def _reserve(
+    calls: Calls, journal: Journal, levels: list[Levels], decisions: list[Decision], now: float
+) -> tuple[float, float]:
+    """Return how many bytes of memory and of the mirror a reserved leg takes, answer and content included."""
+    gc.collect()
+    memory, mirror = _resident(), journal.used()
+    for first in range(0, RESERVED, 64):
+        batch = []
+        for number in range(first, min(first + 64, RESERVED)):
+            # Its numbers are its own; names are the book's.
+            src_number, dst_number = f"4420{number:08}", f"4930{number:08}"
+            answer = replace(decisions[number % ACCOUNTS], src_number=src_number, dst_number=dst_number)
+            stands = levels[number % ACCOUNTS]
+            ask = _admit(2 * 10**9 + number, levels, decisions)
+            batch.append(replace(ask, decide=partial(_given, answer, stands)))
+        calls.apply(batch, now)
+    gc.collect()
+    return (_resident() - memory) / RESERVED, (journal.used() - mirror) / RESERVED
+
+
+def _given(decision: Decision, levels: Levels) -> tuple[Decision, Levels]:
+    return decision, levels
+
+
+def _bare(path: Path, held: int) -> Callable[[], float]:
+    """Return what puts and deletes as many values under random keys, beside so many others."""
     env = lmdb.open(
-        str(folder / "bare"), map_size=1 << 28, writemap=True, sync=False, metasync=False, lock=False, subdir=False
+        str(path), map_size=1 << 32, writemap=True, sync=False, metasync=False, lock=False, subdir=False
     )
+    for first in range(0, held, 1000):
+        with env.begin(write=True) as txn:
+            for _ in range(min(1000, held - first)):
+                txn.put(os.urandom(16), VALUE)
 
     def run() -> float:
         taken = 0.0
@@ -197,7 +247,9 @@ def _bare(folder: Path) -> Callable[[], float]:
 
 
 def _resident() -> int:
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    """Return the bytes of memory that are the process's own: the mirror is counted apart."""
+    resident, shared = Path("/proc/self/statm").read_text(encoding="ascii").split()[1:3]
+    return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
 
 
 if __name__ == "__main__":

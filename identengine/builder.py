@@ -243,8 +243,8 @@ def _levels(client: Client, reseller: Owner | None, direction: Direction) -> Cli
     above = reseller.levels[direction] if reseller else ClientLevels(())
     counters = client_counters(client.id, direction)
     orig = direction is Direction.ORIGINATION
-    own = limits_of(client, direction, Reason.CLIENT_CAPACITY)
-    inherited = ((counter, most, Reason.RESELLER_CAPACITY) for counter, most, _ in above.limits)
+    own = limits_of(client, direction, 0)
+    inherited = ((place + 2, most, Reason.RESELLER_CAPACITY) for place, most, _ in above.limits)
     return ClientLevels((*counters, *above.counters), (*own, *inherited), client.orig_cps if orig else None)
 
 

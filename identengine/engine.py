@@ -186,7 +186,7 @@ class Engine:
 
         call = None if call_id is None else call_key(ask.asker.scope, call_id)
         leg = leg_key(asked.direction, asked.leg_id)
-        return Admit(call, leg, ask.asker.switch, _content(request, book.hash_key), decide)
+        return Admit(call, leg, ask.asker.switch, content_of(request, book.hash_key), decide)
 
     def _begin_progress(self, request: CallRequest, ask: Ask, book: Book | None) -> Wrong | Progress:
         identify = None
@@ -386,12 +386,12 @@ class Engine:
         return self.vault.reveal(token)
 
 
-def _content(request: Request, key: bytes) -> bytes:
+def content_of(request: Request, key: bytes) -> bytes:
     """Return what makes a request the same as another (engine.md 5.3).
 
-    Credentials go in as a hash only, and so does what is long, since it is kept with the leg.
+    Values alone, since it is kept with the leg: credentials as a hash only, and so what is long.
     """
-    content = _encode(request)
+    content = _encode(msgspec.structs.astuple(request))
     if request.password is None and request.digest is None and len(content) <= _LONGEST_CONTENT:
         return content
     return blake2b(content, digest_size=16, key=key).digest()

@@ -16,7 +16,6 @@ from identengine.calls.messages import Listed, Named, Progress, Stop
 from identengine.index import Bearer, Book
 from identengine.model import CallList, CallRequest, Direction
 from identengine.query import DIRECTIONS, decimal
-from identengine.reasons import Reason
 
 MOST_PARTS = 100_000
 """Parts that one list may have."""
@@ -55,19 +54,19 @@ def levels_then(leg: Leg, book: Book | None) -> Levels:
     """Return the levels at which a leg was taken, with the limits as they are now (engine.md 5.2)."""
     direction = leg.direction
     bearer = book.bearers.get(leg.account_id) if book else None
-    if bearer is not None and bearer.owner.levels[direction].counters == leg.counters:
+    counters = leg.standing.counters
+    if bearer is not None and bearer.owner.levels[direction].counters == counters:
         return levels_of(bearer, direction)
     limits: list[Limit] = []
-    for place, client_id in enumerate(clients_of(leg.counters)):
+    for above, client_id in enumerate(clients_of(counters)):
         owner = book.owners.get(client_id) if book else None
         if owner is not None:
-            reason = Reason.RESELLER_CAPACITY if place else Reason.CLIENT_CAPACITY
-            limits += limits_of(owner.client, direction, reason)
-    client = ClientLevels(leg.counters, tuple(limits))
+            limits += limits_of(owner.client, direction, above)
+    client = ClientLevels(counters, tuple(limits))
     return (
         msgspec.structs.replace(levels_of(bearer, direction), client=client)
         if bearer
-        else Levels(leg.account, None, None, client)
+        else Levels(leg.standing.account, None, None, client)
     )
 
 

@@ -21,6 +21,28 @@ LAPSED: Final = 3
 """Remembered (engine.md 5.4); the others are held."""
 
 
+class Counter:
+    """One counter of legs that are held."""
+
+    __slots__ = ("held",)
+
+    def __init__(self) -> None:
+        self.held = 0
+
+
+class Standing(msgspec.Struct, array_like=True, dict=True):
+    """Where legs of one account in one direction count; they share it."""
+
+    account: int
+    """The account's counter (:mod:`identengine.calls.levels`)."""
+    counters: tuple[int, ...]
+    """Those of the clients."""
+
+    def count_in(self, cells: tuple[Counter, ...]) -> None:
+        """Have these counters: the account's, and the clients' in their order. They are not kept in the mirror."""
+        self.cells = cells
+
+
 class Leg(msgspec.Struct, gc=False, array_like=True):
     """One leg. Times are seconds of the set's clock (:mod:`identengine.calls.clock`)."""
 
@@ -33,10 +55,8 @@ class Leg(msgspec.Struct, gc=False, array_like=True):
     switch: str
     """Name of the switch that last authorized, started, updated or listed it (engine.md 5.6)."""
     state: State
-    account: int
-    """Its account's counter (:mod:`identengine.calls.levels`)."""
-    counters: tuple[int, ...]
-    """Those of clients that it was counted in when it was taken (:mod:`identengine.calls.levels`)."""
+    standing: Standing
+    """Where it counts: where it did when it was taken."""
     since: float
     """When it was taken."""
     due: float
@@ -53,7 +73,7 @@ class Leg(msgspec.Struct, gc=False, array_like=True):
     @property
     def account_id(self) -> int:
         """Whose it is."""
-        return self.account >> 1
+        return self.standing.account >> 1
 
     @property
     def direction(self) -> Direction:

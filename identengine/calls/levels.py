@@ -32,18 +32,19 @@ def clients_of(counters: tuple[int, ...]) -> list[int]:
 
 
 Limit: TypeAlias = tuple[int, int, Reason]
-"""A counter of a client, what it may reach, and the reason of the reject when it has."""
+"""Which of a leg's counters (0 is the account's own, the clients' follow), what it may reach, and the reason of
+the reject when it has."""
 
 
-def limits_of(client: Client, direction: Direction, reason: Reason) -> tuple[Limit, ...]:
-    """Return the limits of one client for legs of a direction: of the direction, and of both together."""
-    own, total = client_counters(client.id, direction)
+def limits_of(client: Client, direction: Direction, above: int) -> tuple[Limit, ...]:
+    """Return the limits of one client for legs of a direction: of the direction, and of both together.
+
+    ``above``: how far above the account's own client it stands; 0 is that client itself.
+    """
+    reason = Reason.RESELLER_CAPACITY if above else Reason.CLIENT_CAPACITY
     capacity = client.orig_capacity if direction is Direction.ORIGINATION else client.term_capacity
-    return tuple(
-        (counter, most, reason)
-        for counter, most in ((own, capacity), (total, client.capacity))
-        if most is not None
-    )
+    limits = ((1 + 2 * above, capacity, reason), (2 + 2 * above, client.capacity, reason))
+    return tuple((place, most, reason) for place, most, reason in limits if most is not None)
 
 
 class ClientLevels(msgspec.Struct, frozen=True, gc=False):

@@ -105,7 +105,7 @@ class Calls:
         """Whether the mirror has no room: nothing is let in until it has."""
         self._mirror = mirror
         self._slots = Slots[Leg]()
-        self._large = self._slots.large
+        self._small, self._large = self._slots.small, self._slots.large
         self._calls: dict[str, Leg | dict[str, Leg]] = {}
         """By call key: its leg, or its legs by leg key where it has several."""
         self.counts = Counts(settings.global_capacity, settings.max_legs)
@@ -140,6 +140,7 @@ class Calls:
         there = {leg.slot: leg for leg in legs}
         self._slots.restore(there)
         for leg in there.values():
+            leg.standing = self.counts.restore(leg.standing)
             self._enter(leg)
         for serial, row in stops:
             self._stops.restore(serial, row)
@@ -174,37 +175,22 @@ class Calls:
         decision, levels = ask.decide()
         if levels is None:
             return decision
-        client = levels.client
-        paced = levels.cps is not None or client.cps is not None
+        paced = levels.cps is not None or levels.client.cps is not None
         if paced and self._no_token(levels, now):
             return Refused(Reason.CPS_EXCEEDED, decision)
-        refusal = self.counts.full(levels) if call is None else self.counts.take(levels)
-        if refusal is not None:
-            self.turned_away += refusal is Reason.OVERLOAD
-            return Refused(refusal, decision)
+        standing = self.counts.take(levels) if call is not None else self.counts.full(levels)
+        if isinstance(standing, Reason):
+            self.turned_away += standing is Reason.OVERLOAD
+            return Refused(standing, decision)
         if paced:
             self._take_tokens(levels, now)
-        if call is None:
+        if call is None or standing is None:
             return decision
         if old is not None:
             self._drop(old)
         due, active = now + self._reserved, self._active
         # All of them by their places: by their names it takes a quarter longer.
-        leg = Leg(
-            0,
-            call,
-            key,
-            ask.switch,
-            RESERVED,
-            levels.account,
-            client.counters,
-            now,
-            due,
-            active,
-            None,
-            ask.content,
-            decision,
-        )
+        leg = Leg(0, call, key, ask.switch, RESERVED, standing, now, due, active, None, ask.content, decision)
         leg.slot = slot = ~self._large.add(leg)
         self._fresh.append(slot)
         if self._calls.setdefault(call, leg) is not leg:
@@ -228,7 +214,7 @@ class Calls:
             self.counts.add(leg)
             return Refused(refusal, decision)
         self._take_tokens(levels, now)
-        leg.account, leg.counters = levels.account, levels.client.counters
+        leg.standing = self.counts.standing(levels)
         leg.content, leg.switch = ask.content, ask.switch
         # It renews no lease, so what is left of it is what the answer says.
         leg.answer = msgspec.structs.replace(decision, lease=max(1, int(leg.due - now)))
@@ -259,11 +245,11 @@ class Calls:
             return Done(True, unknown=True)
         key = leg_key(ask.named.direction or Direction.ORIGINATION, ask.named.leg_id)
         lease = lease or self.settings.active
-        counters = levels.client.counters
-        leg = Leg(0, ask.named.call, key, ask.switch, ACTIVE, levels.account, counters, now, now + lease, lease)
-        leg.slot = self._slots.small.add(leg)
+        standing = self.counts.standing(levels)
+        leg = Leg(0, ask.named.call, key, ask.switch, ACTIVE, standing, now, now + lease, lease)
+        leg.slot = self._small.add(leg)
         self._enter(leg)
-        return Done(True, overcommit=self.counts.over(levels))
+        return Done(True, overcommit=self.counts.over(standing, levels))
 
     def _advance(self, leg: Leg, ask: Progress, lease: float | None, now: float) -> None:
         """Make a held leg active; only an update extends one that is."""
@@ -283,8 +269,14 @@ class Calls:
         self._stops.add(named, now)
         if named.direction is None and named.leg_id is None:
             leg = self._calls.get(named.call)
-            if type(leg) is Leg and leg.state != LAPSED:  # as most are
-                self._drop(leg)
+            if type(leg) is Leg and leg.state != LAPSED:  # as most are; what _drop does
+                del self._calls[named.call]
+                self.counts.remove(leg)
+                slot = leg.slot
+                if slot < 0:
+                    self._large.remove(~slot)
+                else:
+                    self._small.remove(slot)
                 return _FREED_ONE
         legs = self.matching(named)
         freed = 0
@@ -372,9 +364,8 @@ class Calls:
 
     def usage(self, of: Of, first: int, count: int) -> list[tuple[int, int]] | None:
         """See :class:`identengine.calls.messages.Overview`."""
-        counts = self.counts.accounts if of == "accounts" else self.counts.clients
-        # Passing over what is before `first` costs 5 ns each.
-        page = list(islice(counts.items(), first, first + count))
+        # Passing over what is before `first` costs some 50 ns each.
+        page = list(islice(self.counts.use(of_accounts=of == "accounts"), first, first + count))
         return [(counter, held) for counter, held in page if held] if page else None
 
     def confirm(self, leg: Leg, switch: str, now: float) -> None:
@@ -391,7 +382,7 @@ class Calls:
         self._leases.add(leg.slot, leg.due)
         self.counts.add(leg)
         self._slots.note(leg.slot, leg)
-        return self.counts.over(levels)
+        return self.counts.over(leg.standing, levels)
 
     def miss(self, leg: Leg, list_id: str) -> None:
         """Note that a list lacks the leg."""
@@ -450,11 +441,7 @@ class Calls:
         there = self._calls.pop(leg.call)
         if there is not leg:
             self._leave(there, leg)
-        slot = leg.slot
-        if slot < 0:
-            self._large.remove(~slot)
-        else:
-            self._slots.small.remove(slot)
+        self._slots.remove(leg.slot)
 
     def _leave(self, there: Leg | dict[str, Leg], leg: Leg) -> None:
         """Keep the other legs of a call."""
@@ -469,7 +456,7 @@ class Calls:
         """Move a leg that is reserved no more to where the small ones are, without what is for retransmissions."""
         self._slots.remove(leg.slot)
         leg.content = leg.answer = None
-        leg.slot = self._slots.small.add(leg)
+        leg.slot = self._small.add(leg)
 
     # ---- levels
 

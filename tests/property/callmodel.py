@@ -52,7 +52,8 @@ class Model:
             and self.count(None, levels.account_id, initial) >= levels.capacity + most_over
         ):
             return "account_capacity"
-        for counter, limit, reason in levels.client.limits:
+        for place, limit, reason in levels.client.limits:
+            counter = levels.client.counters[place - 1]
             client, kind = counter >> 2, counter & 3
             if self.count(client, None, None if kind == 2 else initial) >= limit + most_over:
                 return reason

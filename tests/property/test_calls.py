@@ -28,7 +28,6 @@ from identengine.calls.messages import (
     Switched,
 )
 from identengine.model import Client, Decision, Direction
-from identengine.reasons import Reason
 
 ORIG, TERM = Direction.ORIGINATION, Direction.TERMINATION
 RESELLER = Client(id=9, name="reseller", capacity=4, term_capacity=2)
@@ -43,8 +42,8 @@ ACCOUNTS = {11: (1, 1, None), 12: (1, None, 1.0), 21: (2, 2, 2.0), 31: (3, None,
 
 def levels_of(account: int, direction: Direction) -> Levels:
     client, capacity, cps = ACCOUNTS[account]
-    own = limits_of(CLIENTS[client], direction, Reason.CLIENT_CAPACITY)
-    above = limits_of(RESELLER, direction, Reason.RESELLER_CAPACITY) if CLIENTS[client].parent_id else ()
+    own = limits_of(CLIENTS[client], direction, 0)
+    above = limits_of(RESELLER, direction, 1) if CLIENTS[client].parent_id else ()
     ids = (client, 9) if CLIENTS[client].parent_id else (client,)
     counters = tuple(counter for each in ids for counter in client_counters(each, direction))
     orig = direction is ORIG
@@ -182,8 +181,8 @@ class CallsMachine(RuleBasedStateMachine):
             if (count := self.model.count(client, None, initial))
         }
         counts = self.calls.counts
-        assert {counter: held for counter, held in counts.accounts.items() if held} == accounts
-        assert {counter: held for counter, held in counts.clients.items() if held} == clients
+        assert {counter: held for counter, held in counts.use(of_accounts=True) if held} == accounts
+        assert {counter: held for counter, held in counts.use(of_accounts=False) if held} == clients
 
 
 def alarm(text: str) -> None:
