@@ -1,4 +1,4 @@
-"""The README cannot drift: its examples run, its commands exist, what .ci/run takes from it is there."""
+"""README and docs cannot drift: examples run, commands exist, configs are right, links lead somewhere."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ import re
 import socket
 import subprocess
 import sysconfig
+import tomllib
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
 from identengine.cli import app
+from identengine.config import CallsConfig, from_values
+from identengine.counters import PLACE
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]
 
 
 def block(mark: str) -> str:
@@ -37,8 +41,8 @@ def test_the_first_book_runs_as_it_stands(tmp_path: Path) -> None:
     scripts = sysconfig.get_path("scripts")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    example = "".join(block(f"example: {name}") for name in ("first book", "serve", "change"))
-    assert example.count("4870") == 3
+    example = "".join(block(f"example: {name}") for name in ("first book", "serve", "calls", "change"))
+    assert example.count("4870") == 4
     # What ends the server where the example breaks off.
     script = "set -m\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n" + example.replace(
         ". .venv/bin/activate\n", ""
@@ -55,8 +59,14 @@ def test_the_first_book_runs_as_it_stands(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "acme premium" in done.stdout
     assert "tech_prefix_mismatch" in done.stdout
-    answer = json.loads(next(line for line in done.stdout.splitlines() if line.startswith('{"jsonrpc"')))
-    assert (answer["result"]["accepted"], answer["result"]["account_name"]) == (True, "acme trunk")
+    answers = [json.loads(line)["result"] for line in done.stdout.splitlines() if line.startswith('{"jsonrpc"')]
+    asked, no_room, started, stopped, room = answers
+    assert (asked["accepted"], asked["account_name"]) == (True, "acme trunk")
+    assert (no_room["reason"], started, stopped["freed"]) == ("account_capacity", {"ok": True}, 1)
+    assert room["accepted"]
+    assert "reserved" in done.stdout
+    assert "rejected_account_capacity" in done.stdout
+    assert "1 leg ended" in done.stdout
     assert "version 3 holds what version 1 held" in done.stdout
     made = {path.name for path in tmp_path.iterdir()}
     ignored = (ROOT / ".gitignore").read_text().splitlines()
@@ -70,6 +80,36 @@ def test_every_command_of_the_readme_is_there() -> None:
     assert named == set(get_command(app).commands)  # type: ignore[attr-defined]  # a click Group
 
 
-@pytest.mark.parametrize("path", re.findall(r"\]\(([^)#:]+)\)", README))
-def test_links_lead_somewhere(path: str) -> None:
-    assert (ROOT / path).exists()
+@pytest.mark.parametrize(
+    ("page", "link"), [(page, link) for page in PAGES for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text())]
+)
+def test_links_lead_somewhere(page: Path, link: str) -> None:
+    assert (page.parent / link).exists()
+
+
+def configs() -> list[tuple[str, str]]:
+    return [
+        (page.name, text)
+        for page in PAGES
+        for text in re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL)
+    ]
+
+
+@pytest.mark.parametrize(("page", "text"), configs())
+def test_configs_are_right_and_served(page: str, text: str) -> None:
+    assert from_values(tomllib.loads(text), None).warnings == (), page
+
+
+def test_the_calls_section_of_the_docs_names_every_default() -> None:
+    (said,) = [tomllib.loads(text)["calls"] for _, text in configs() if "[calls]" in text]
+    standard = {name: getattr(CallsConfig(), name) for name in CallsConfig.__struct_fields__}
+    for name in ("url", "on_outage"):  # not served yet
+        del standard[name]
+    assert said | {"path": Path(said["path"]), "global_capacity": None} == standard
+
+
+def test_the_counters_of_the_docs_are_there() -> None:
+    table = (ROOT / "docs" / "running.md").read_text().partition("| in `stats` |")[2]
+    named = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert named
+    assert set(named) <= PLACE.keys()

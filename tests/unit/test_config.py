@@ -146,7 +146,7 @@ def test_the_whole_schema_of_the_spec(monkeypatch: pytest.MonkeyPatch) -> None:
         "[limits] datagram_age_ms",
     ):
         assert f"{key}: not yet served by this version" in warned
-    for key in ("standby", "require_call_id", "trusted_network"):
+    for key in ("standby", "require_call_id", "trusted_network", "scope"):
         assert key not in warned
     assert "[calls] on_outage" in "".join(parsed("[calls]\non_outage = 'local'").warnings)
 
