@@ -87,7 +87,7 @@ REGISTRY: tuple[Known, ...] = (
     Known("held", "gauge", "legs that hold slots"),
     Known("remembered", "gauge", "lapsed legs that can be revived"),
     Known("max_legs", "gauge", "legs that the set of calls has room for"),
-    Known("mirror_used_bytes", "gauge", "bytes of the mirror that were ever written"),
+    Known("mirror_used_bytes", "gauge", "bytes of the mirror that are in use"),
     Known("mirror_bytes", "gauge", "size of the mirror"),
 )
 """Every number, in its place; one that is added or moved is another format."""

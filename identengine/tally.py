@@ -1,7 +1,7 @@
 """Counts what was asked and answered, for every interface alike: the engine shows it each batch.
 
 The numbers go straight into the cells that it is given (of the file that outlives the process, or of any array):
-a request costs about a quarter of a microsecond. No I/O here, no clock.
+a request costs some 0.15 microseconds in a batch. No I/O here, no clock.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def server_facts(status: Status) -> list[tuple[str, str | None]]:
     return [
         ("server", f"{status.program}, process {status.pid}, up {_days(status.uptime)}"),
         ("book", f"version {status.version}, {status.accounts:,} accounts" if status.version else "none"),
-        ("calls", f"{status.held:,} legs held of {status.max_legs:,}{most}, {status.lapsed:,} lapsed remembered"),
+        ("calls", f"{status.held:,} {'leg' if status.held == 1 else 'legs'} held of {status.max_legs:,}{most}, {status.lapsed:,} lapsed remembered"),
         ("ALARM", "\n".join(status.alarms) or None),
     ]
 
