@@ -99,10 +99,11 @@ def _tell_server(status: Status | None, why: str | None, snapshot: Snapshot) -> 
 def server_facts(status: Status) -> list[tuple[str, str | None]]:
     """Return what a person wants to know of a server."""
     most = f" ({status.global_capacity:,} may pass)" if status.global_capacity is not None else ""
+    held = f"{status.held:,} {'leg' if status.held == 1 else 'legs'}"
     return [
         ("server", f"{status.program}, process {status.pid}, up {_days(status.uptime)}"),
         ("book", f"version {status.version}, {status.accounts:,} accounts" if status.version else "none"),
-        ("calls", f"{status.held:,} {'leg' if status.held == 1 else 'legs'} held of {status.max_legs:,}{most}, {status.lapsed:,} lapsed remembered"),
+        ("calls", f"{held} held of {status.max_legs:,}{most}, {status.lapsed:,} lapsed remembered"),
         ("ALARM", "\n".join(status.alarms) or None),
     ]
 

@@ -214,7 +214,7 @@ def test_a_standby_that_hangs_is_no_loss(folder: Path) -> None:
         os.kill(standby, signal.SIGSTOP)
         os.kill(server.decider, signal.SIGKILL)
         with server.udp() as udp:
-            udp.settimeout(15)
+            udp.settimeout(30)
             udp.send(request("ping"))
             assert json.loads(udp.recv(2048))["result"]["pid"] != standby
 
