@@ -98,7 +98,9 @@ class Counts:
     def restore(self, standing: Standing) -> Standing:
         """Return a standing that was kept, with its counters."""
         there = self.standings.get(standing.account)
-        return there if there is not None and there == standing else self._stand(standing)
+        if there is not None and there.counters == standing.counters:
+            return there
+        return self._stand(standing)
 
     def use(self, *, of_accounts: bool) -> Iterator[tuple[int, int]]:
         """Yield how many legs each counter holds, of accounts or of clients."""

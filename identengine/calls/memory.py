@@ -139,9 +139,21 @@ class Calls:
         """Take up what a mirror kept: the set is then as it was (engine.md 5.8)."""
         there = {leg.slot: leg for leg in legs}
         self._slots.restore(there)
-        for leg in there.values():
+        leases: dict[int, list[int]] = {}
+        memories: dict[int, list[int]] = {}
+        for slot, leg in there.items():
             leg.standing = self.counts.restore(leg.standing)
-            self._enter(leg)
+            if self._calls.setdefault(leg.call, leg) is not leg:
+                self._beside(leg)
+            if leg.state == LAPSED:
+                self.lapsed += 1
+                memories.setdefault(int(leg.due), []).append(slot)
+            else:
+                self.counts.add(leg)
+                leases.setdefault(int(leg.due), []).append(slot)
+        for wheel, slots_due in ((self._leases, leases), (self._memories, memories)):
+            for second, slots in sorted(slots_due.items()):
+                wheel.add_all(slots, second)
         for serial, row in stops:
             self._stops.restore(serial, row)
         for name, value in notes.items():
@@ -248,7 +260,10 @@ class Calls:
         standing = self.counts.standing(levels)
         leg = Leg(0, ask.named.call, key, ask.switch, ACTIVE, standing, now, now + lease, lease)
         leg.slot = self._small.add(leg)
-        self._enter(leg)
+        if self._calls.setdefault(leg.call, leg) is not leg:
+            self._beside(leg)
+        self._leases.add(leg.slot, leg.due)
+        self.counts.add(leg)
         return Done(True, overcommit=self.counts.over(standing, levels))
 
     def _advance(self, leg: Leg, ask: Progress, lease: float | None, now: float) -> None:
@@ -407,17 +422,6 @@ class Calls:
         if leg.switch != switch:
             leg.switch = switch
             self._slots.note(leg.slot, leg)
-
-    def _enter(self, leg: Leg) -> None:
-        """Put a leg that has its slot where it is looked for, counted and lapses."""
-        if self._calls.setdefault(leg.call, leg) is not leg:
-            self._beside(leg)
-        if leg.state == LAPSED:
-            self.lapsed += 1
-            self._memories.add(leg.slot, leg.due)
-        else:
-            self._leases.add(leg.slot, leg.due)
-            self.counts.add(leg)
 
     def _beside(self, leg: Leg) -> None:
         """Keep a further leg of a call."""

@@ -48,7 +48,8 @@ class Space(Generic[T]):
 
     def restore(self, there: Mapping[int, T]) -> None:
         """Put everything where it was."""
-        while len(self._places) <= max(there, default=-1):
+        last = max(there, default=-1)
+        while len(self._places) <= last:
             self._grow()
         for place, item in there.items():
             self._places[place] = item
