@@ -53,6 +53,8 @@ class Figures(NamedTuple):
     """To bare LMDB that holds as many keys as we hold legs."""
     empty: float
     """To bare LMDB that holds nothing else."""
+    sweep: float
+    """Part of a core that holding the legs takes, when nothing comes: looks at leases, and beats."""
     active: tuple[float, float]
     """Of memory, and of the mirror."""
     reserved: tuple[float, float]
@@ -64,12 +66,17 @@ def main() -> None:
     parser.add_argument("--legs", type=int, nargs="*", default=None)
     parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
-    print("                admit+stop    LMDB   ratio  ratio, LMDB   active leg, bytes   reserved leg, bytes")
-    print("     legs held          us      us           else empty      memory + tmpfs        memory + tmpfs")
+    print(
+        "                admit+stop    LMDB   ratio  ratio, LMDB   sweep, %  active leg, bytes  reserved leg, bytes"
+    )
+    print(
+        "     legs held          us      us           else empty  of a core     memory + tmpfs       memory + tmpfs"
+    )
     for legs in given.legs or (QUICK if given.quick else SIZES):
         found = measure(legs)
         print(
             f"{legs:>14,}{found.ours * 1e6:>12.2f}{found.bare * 1e6:>8.2f}{found.ratio:>8.1f}{found.empty:>13.1f}"
+            f"{found.sweep * 100:>11.4f}"
             f"{found.active[0]:>14.0f} + {found.active[1]:<3.0f}",
             f"{found.reserved[0]:>15.0f} + {found.reserved[1]:<3.0f}",
             flush=True,
@@ -92,6 +99,7 @@ def measure(legs: int) -> Figures:
             gc.collect()
             active = (_resident() - before) / legs, journal.used() / legs
             gc.freeze()
+            sweep = _sweep(calls, journal, now)
             times = []
             as_many, empty = _bare(folder / "as many", legs), _bare(folder / "empty", 0)
             for number in range(ROUNDS):
@@ -104,6 +112,7 @@ def measure(legs: int) -> Figures:
                 median(bare for _, bare, _ in times),
                 median(ours / bare for ours, bare, _ in times),
                 median(ours / bare for ours, _, bare in times),
+                sweep,
                 active,
                 _reserve(calls, journal, levels, decisions, now),
             )
@@ -193,6 +202,15 @@ def _ours(calls: Calls, number: int, levels: list[Levels], decisions: list[Decis
         assert freed == [Done(True, freed=1)] * BATCH
     assert calls.counts.held == held
     return taken / (BATCHES * BATCH)
+
+
+def _sweep(calls: Calls, journal: Journal, now: float) -> float:
+    """Return the part of a core that a minute's looks take, five a second as the decider has them."""
+    began = time.process_time()
+    for step in range(5 * 60):
+        assert not calls.work(now + step / 5)
+        journal.beat(now + step / 5)
+    return (time.process_time() - began) / 60
 
 
 def _reserve(
