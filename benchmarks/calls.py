@@ -66,19 +66,14 @@ def main() -> None:
     parser.add_argument("--legs", type=int, nargs="*", default=None)
     parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
-    print(
-        "                admit+stop    LMDB   ratio  ratio, LMDB   sweep, %  active leg, bytes  reserved leg, bytes"
-    )
-    print(
-        "     legs held          us      us           else empty  of a core     memory + tmpfs       memory + tmpfs"
-    )
+    print("                admit+stop    LMDB   ratio  ratio, LMDB   sweep, %  active leg, B  reserved leg, B")
+    print("     legs held          us      us           else empty  of a core    memory+tmpfs      memory+tmpfs")
     for legs in given.legs or (QUICK if given.quick else SIZES):
         found = measure(legs)
+        (active, active_kept), (reserved, reserved_kept) = found.active, found.reserved
         print(
             f"{legs:>14,}{found.ours * 1e6:>12.2f}{found.bare * 1e6:>8.2f}{found.ratio:>8.1f}{found.empty:>13.1f}"
-            f"{found.sweep * 100:>11.4f}"
-            f"{found.active[0]:>14.0f} + {found.active[1]:<3.0f}",
-            f"{found.reserved[0]:>15.0f} + {found.reserved[1]:<3.0f}",
+            f"{found.sweep * 100:>11.4f}{active:>12.0f}+{active_kept:.0f}{reserved:>14.0f}+{reserved_kept:.0f}",
             flush=True,
         )
 
