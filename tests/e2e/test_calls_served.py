@@ -15,7 +15,7 @@ from serving import HOST, Server, ip_account, lines, put_rows, request, serving
 
 from identengine.model import Client
 
-CLIENTS = [Client(id=1, name="one", capacity=5000), Client(id=2, name="two", parent_id=1, capacity=3)]
+CLIENTS = [Client(id=1, name="one", capacity=10_000), Client(id=2, name="two", parent_id=1, capacity=3)]
 ACCOUNTS = [
     ip_account(1, "10.0.0.1", orig_capacity=1),
     ip_account(2, "10.0.0.2", client_id=2),
@@ -140,7 +140,7 @@ def test_of_many_at_once_exactly_one_gets_the_last_slot(server: Server) -> None:
 
 def test_calls_outlive_a_server_that_is_killed(folder: Path) -> None:
     config = '[calls]\npath = "calls"\nmax_legs = 20000\n'
-    count = 5000  # the limit of the client
+    count = 10_000  # the limit of the client
     server = Server(folder, config)
     with server.tcp() as tcp:
         for start in range(0, count, 100):
