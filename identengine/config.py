@@ -500,7 +500,7 @@ def _switch(table: Table, warnings: list[str]) -> Switch:
         )
     _not_served(
         table,
-        ("scope", "secret", "ignore_password", "require_message_authenticator", "limit_proxy_state"),
+        ("secret", "ignore_password", "require_message_authenticator", "limit_proxy_state"),
         warnings,
     )
     table.close()
