@@ -136,7 +136,7 @@ def _decision(levels: Levels) -> Decision:
         accepted=True,
         account_id=levels.account >> 1,
         account_name=f"account {levels.account >> 1}",
-        client_id=levels.client.counters[0] >> 2,
+        client_id=levels.client.counters[0] >> 1,
         client_name="Carrier 22",
         direction=Direction.ORIGINATION,
         version=12,

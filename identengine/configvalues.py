@@ -136,9 +136,15 @@ def text(value: object) -> str:
     return value.strip()
 
 
+LONGEST_WORD = 100
+"""Characters; LMDB takes keys of 511 bytes."""
+
+
 def word(value: object) -> str:
-    """Read a text that can stand in a line of the log: of printable characters."""
+    """Read a text that can stand in a line of the log and in a key of LMDB: printable, not long."""
     written = text(value)
+    if len(written) > LONGEST_WORD:
+        raise ValueError(f"at most {LONGEST_WORD} characters are wanted, not {len(written)}")
     if not written.isprintable():
         raise ValueError(f"printable characters alone are wanted, not {_shown(value)}")
     return written

@@ -23,7 +23,7 @@ from identengine.calls.legs import (
     scope_of,
     shortened,
 )
-from identengine.calls.levels import clients_of
+from identengine.calls.levels import client_of, clients_of
 from identengine.calls.messages import Done, Named, Overview, Stop
 from identengine.engine import Engine
 from identengine.index import Book
@@ -56,11 +56,7 @@ COUNTERS = 1000
 MOST_ROWS = 200
 """Rows of use in one answer."""
 
-_WAYS: tuple[Literal["origination"], Literal["termination"], Literal["both"]] = (
-    "origination",
-    "termination",
-    "both",
-)
+_WAYS: tuple[Literal["origination"], Literal["termination"]] = ("origination", "termination")
 _STATES: dict[State, Literal["reserved", "active", "lapsed"]] = {
     RESERVED: "reserved",
     ACTIVE: "active",
@@ -209,10 +205,15 @@ def _account_use(counter: int, held: int, book: Book | None) -> Use:
 
 
 def _client_use(counter: int, held: int, book: Book | None) -> Use:
-    client_id, place = counter >> 2, counter & 3
+    client_id, direction = client_of(counter)
+    way = "both" if direction is None else _WAYS[direction is Direction.TERMINATION]
     owner = book.owners.get(client_id) if book else None
     if owner is None:
-        return Use(client_id, None, _WAYS[place], held, None)
+        return Use(client_id, None, way, held, None)
     client = owner.client
-    limit = (client.orig_capacity, client.term_capacity, client.capacity)[place]
-    return Use(client_id, client.name, _WAYS[place], held, limit)
+    limits = {
+        None: client.capacity,
+        Direction.ORIGINATION: client.orig_capacity,
+        Direction.TERMINATION: client.term_capacity,
+    }
+    return Use(client_id, client.name, way, held, limits[direction])

@@ -291,10 +291,13 @@ class _Decider:
     async def _work(self) -> None:
         """Let leases lapse and long jobs go on, in short steps between batches."""
         while True:
-            more = self._calls.work(clock())
-            if not more:
-                self._journal.beat(clock())
+            more = False
+            try:
+                more = self._calls.work(clock())
+                self._journal.beat(clock())  # also where there is more for a long time
                 self._report()
+            except Exception as fault:  # leases have to lapse still; the next look may be better
+                self._engine.faults.append(fault)
             await asyncio.sleep(0 if more else WORK_SECONDS)
 
     def _reload(self) -> None:
@@ -357,12 +360,14 @@ class _Decider:
         return f"book version {book.version}: {len(book.bearers)} accounts, {len(book.dids)} active DIDs"
 
     async def _log_faults(self) -> None:
-        """Write down, once a second, what the engine answered with ``internal_error``."""
+        """Write down, once a second, what was answered with ``internal_error``, or went wrong beside requests."""
         while True:
             faults = list(self._engine.faults)
             self._engine.faults.clear()
             for fault in faults[-1:]:
-                _log.error("answered internal_error (last of %d)", len(faults), exc_info=fault)
+                _log.error(
+                    "faults, of requests (internal_error) or other work; last of %d", len(faults), exc_info=fault
+                )
             await asyncio.sleep(1.0)
 
     def _report(self, *, last: bool = False) -> None:

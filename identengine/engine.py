@@ -214,13 +214,14 @@ class Engine:
     def _levels_then(self, leg: Leg) -> Levels:
         return lifecycle.levels_then(leg, self._book)
 
-    def _refused(self, refused: Refused, ask: Ask) -> Decision:
-        """Answer a call for which the set of calls has no room; it names the account."""
+    def _refused(self, refused: Refused, ask: Ask) -> Answer:
+        """Answer a call, naming the account, or a list, for which the set of calls has no room."""
         book = self._book
         decided = refused.decision
         version = book.version if book else None
+        if not isinstance(ask.request, Request):
+            return Explanation(decision=self._reject(refused.reason, version, None))  # as in `_fault`
         if decided is None:  # its leg is active already (engine.md 5.3)
-            assert isinstance(ask.request, Request)  # noqa: S101 - only authorizations are refused
             direction = query.DIRECTIONS.get(ask.request.direction)
             call_id = ask.request.call_id
             return self._reject(refused.reason, version, direction, field="call_id", value=call_id)

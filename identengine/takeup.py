@@ -448,4 +448,5 @@ def _dismantled(book: Book) -> Iterator[None]:
                 del networks[-_LOOK:]
                 yield
     yield from emptied(book.bearers)
+    yield from emptied(book.owners)
     yield from book.dids.dismantle(_LOOK)

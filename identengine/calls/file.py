@@ -96,10 +96,13 @@ class CallsFile:
         size = min(self.size + max(PIECE, self.size // 8), self._most)
         if size - self.size < RESERVE:
             return False
-        disk = os.statvfs(self.path.parent)
-        if disk.f_bavail * disk.f_frsize - (size - self.size) < disk.f_blocks * disk.f_frsize // LEFT_TO_OTHERS:
-            return False
         try:
+            disk = os.statvfs(self.path.parent)
+            if (
+                disk.f_bavail * disk.f_frsize - (size - self.size)
+                < disk.f_blocks * disk.f_frsize // LEFT_TO_OTHERS
+            ):
+                return False
             self._take(size)
         except OSError:
             return False

@@ -1,6 +1,7 @@
 """Where a leg of a call counts, and the limits that hold there (engine.md 5.2).
 
-Each level is a counter with a number: an account's per direction, a client's per direction and in total.
+Each level is a counter with a number: an account's per direction, a client's per direction and in total. The
+mirror can keep numbers of 64 bits only, and each id up to 2**63 - 1 has to have its own.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import msgspec
 from identengine.model import Client, Direction
 from identengine.reasons import Reason
 
-_TOTAL = 2
 _PLACE = {Direction.ORIGINATION: 0, Direction.TERMINATION: 1}
 
 
@@ -23,12 +23,19 @@ def account_counter(account_id: int, direction: Direction) -> int:
 
 def client_counters(client_id: int, direction: Direction) -> tuple[int, int]:
     """Return the numbers of a client's counters that such a leg is in: of the direction, and of both."""
-    return client_id << 2 | _PLACE[direction], client_id << 2 | _TOTAL
+    return client_id << 1 | _PLACE[direction], -client_id
+
+
+def client_of(counter: int) -> tuple[int, Direction | None]:
+    """Return the client that a counter is of, and the direction; None: it is that of both."""
+    if counter < 0:
+        return -counter, None
+    return counter >> 1, Direction.TERMINATION if counter & 1 else Direction.ORIGINATION
 
 
 def clients_of(counters: tuple[int, ...]) -> list[int]:
     """Return the clients whose counters these are, the account's own first."""
-    return [counter >> 2 for counter in counters[::2]]
+    return [-counter for counter in counters[1::2]]
 
 
 Limit: TypeAlias = tuple[int, int, Reason]

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Protocol
 
 import msgspec
 
 from identengine.calls.legs import ACTIVE, LAPSED, Leg
 from identengine.calls.levels import Levels
-from identengine.calls.messages import Done, Later, Listed, Named, Switched
+from identengine.calls.messages import Done, Later, Listed, Named, Refused, Switched
+from identengine.reasons import Reason
 
 PARTS_SECONDS = 60.0
 """Within which all parts of a list have to come."""
@@ -24,6 +26,8 @@ STEP = 256
 """Legs looked at in one step."""
 LISTS_GATHERED = 4
 """Lists of each switch whose parts may be under way at a time."""
+LISTS_WAITING = 4
+"""Complete lists of each switch that may wait for their turn; a further one is not taken (``overload``)."""
 LISTS_KNOWN = 16
 """Lists of each switch that are remembered, so that each counts once."""
 
@@ -62,10 +66,13 @@ class _Pending(msgspec.Struct):
     began: float
     confirm_empty: bool = False
     received: dict[int, tuple[Named, ...]] = {}
+    size: int = 0
+    """How many calls wait here."""
 
-    def size(self) -> int:
-        """Return how many calls wait here."""
-        return sum(map(len, self.received.values()))
+    def put(self, part: int, calls: tuple[Named, ...]) -> None:
+        """Keep a part, in the place of an earlier one of its number."""
+        self.size += len(calls) - len(self.received.get(part, ()))
+        self.received[part] = calls
 
 
 class _Job(msgspec.Struct):
@@ -75,7 +82,13 @@ class _Job(msgspec.Struct):
     """The switch, and the list id; ``""`` of a switch that went up or down."""
     missing: int | None
     later: Later
+    began: float
+    """When the switch said it."""
     freed: int = 0
+
+    def result(self) -> Done:
+        """Return what the switch is answered."""
+        return Done(True, missing=self.missing, freed=self.freed)
 
 
 class Lists:
@@ -91,6 +104,8 @@ class Lists:
         self._known: dict[str, tuple[str, ...]] = {}
         self._switched: dict[str, float] = {}
         self._jobs: deque[tuple[_Job, Iterator[None]]] = deque()
+        self._finished: list[_Job] = []
+        """Jobs of which the mirror is yet to have the last step; they are answered then."""
         self._now = 0.0
 
     def restore(self, name: str, value: Note, now: float) -> None:
@@ -101,14 +116,16 @@ class Lists:
         elif kind == "switched" and isinstance(value, float):
             self._switched[switch] = value
         elif kind == "freeing" and isinstance(value, float):
-            job = _Job((switch, ""), None, Later())
-            self._begin(job, self._free_older(job, value), now)
+            job = _Job((switch, ""), None, Later(), value)
+            self._begin(job, self._free_older(job), now)
 
-    def take(self, listed: Listed, now: float) -> Done | Later:
+    def take(self, listed: Listed, now: float) -> Done | Later | Refused:
         """Take a part of a list; the last one that was missing sets the list to work."""
         switch, list_id = listed.switch, listed.list_id
         if (running := self._running(switch, list_id)) is not None:
             return running
+        if sum(job.key[0] == switch for job, _ in self._jobs) >= LISTS_WAITING:
+            return Refused(Reason.OVERLOAD)
         missing = sum(not self._set.matching(named) for named in listed.calls)
         if list_id in self._known.get(switch, ()):
             return Done(True, missing=missing, freed=0)
@@ -116,9 +133,9 @@ class Lists:
         if len(pending.received) < pending.parts:
             return Done(True, missing=missing)
         self._pending[switch].pop(list_id, None)
-        if not pending.confirm_empty and not any(pending.received.values()):
+        if not pending.confirm_empty and not pending.size:
             return Done(True, missing=0, freed=0)
-        job = _Job((switch, list_id), missing, Later())
+        job = _Job((switch, list_id), missing, Later(), now)
         return self._begin(job, self._compare(job, pending, listed.levels), now)
 
     def _gather(self, listed: Listed, now: float) -> _Pending:
@@ -129,9 +146,9 @@ class Lists:
         pending = lists.get(listed.list_id)
         if pending is None or pending.parts != listed.parts:
             pending = lists[listed.list_id] = _Pending(listed.parts, now)
-        pending.received[listed.part] = listed.calls
+        pending.put(listed.part, listed.calls)
         pending.confirm_empty |= listed.confirm_empty
-        while lists and (len(lists) > LISTS_GATHERED or sum(map(_Pending.size, lists.values())) > self._most):
+        while lists and (len(lists) > LISTS_GATHERED or sum(one.size for one in lists.values()) > self._most):
             del lists[min(lists, key=lambda list_id: lists[list_id].began)]
         return pending
 
@@ -146,46 +163,59 @@ class Lists:
         self._switched[switch] = now
         self._set.note(f"switched:{switch}", now)
         self._set.note(f"freeing:{switch}", now)
-        job = _Job((switch, ""), None, Later())
-        return self._begin(job, self._free_older(job, now), now)
+        job = _Job((switch, ""), None, Later(), now)
+        return self._begin(job, self._free_older(job), now)
 
     def step(self, now: float) -> bool:
-        """Do a step of the first job; returns whether there is more to do."""
+        """Do a step of the first job; returns whether there is more to do.
+
+        What a step changed is in the mirror when the next one begins.
+        """
+        finished, self._finished = self._finished, []
+        for job in finished:
+            job.later.finish(job.result())
         self._now = now
         if self._jobs:
             job, steps = self._jobs[0]
             if next(steps, self) is self:
                 self._jobs.popleft()
-                job.later.finish(Done(True, missing=job.missing, freed=job.freed))
-        return bool(self._jobs)
+                self._finished.append(job)
+        return bool(self._jobs or self._finished)
 
     def _running(self, switch: str, list_id: str) -> Later | None:
-        return next((job.later for job, _ in self._jobs if job.key == (switch, list_id)), None)
+        jobs = chain((job for job, _ in self._jobs), self._finished)
+        return next((job.later for job in jobs if job.key == (switch, list_id)), None)
 
     def _begin(self, job: _Job, steps: Iterator[None], now: float) -> Done | Later:
         """Do the first step at once, where nothing is under way: for most sets that is all."""
+        if not self._jobs:
+            self._now = now
+            if next(steps, self) is self:
+                return job.result()
         self._jobs.append((job, steps))
-        if len(self._jobs) == 1:
-            self.step(now)
-        return job.later.done or job.later
+        return job.later
 
     def _compare(self, job: _Job, pending: _Pending, levels: Callable[[Leg], Levels]) -> Iterator[None]:
         """Hold the set against a complete list."""
         switch, list_id = job.key
-        seen: set[int] = set()
+        seen: dict[int, Leg] = {}  # by identity: a start moves a leg to another place
         done = 0
-        for _, calls in sorted(pending.received.items()):
-            for named in calls:
-                seen.update(self._confirm(named, switch, levels))
+        for part in range(1, pending.parts + 1):
+            for named in pending.received[part]:
+                seen.update((id(leg), leg) for leg in self._confirm(named, switch, levels))
                 if (done := done + 1) % STEP == 0:
                     yield
+            if part % STEP == 0:  # they may be empty
+                yield
         first = 0
         while (legs := self._set.slots(first, STEP)) is not None:
             if first or done >= STEP:
                 yield
             for leg in legs:
-                if leg.switch != switch or leg.state != ACTIVE or leg.slot in seen:
+                if leg.switch != switch or leg.state != ACTIVE or id(leg) in seen:
                     continue
+                if leg.due - leg.lease > job.began:
+                    continue  # a start or update came since
                 if leg.missed is None:
                     self._set.miss(leg, list_id)
                 elif leg.missed != list_id and self._now - leg.since > self._grace:
@@ -196,27 +226,27 @@ class Lists:
         self._known[switch] = known
         self._set.note(f"lists:{switch}", known)
 
-    def _confirm(self, named: Named, switch: str, levels: Callable[[Leg], Levels]) -> Iterator[int]:
-        """Renew what a switch lists, or revive it; yields its slots."""
+    def _confirm(self, named: Named, switch: str, levels: Callable[[Leg], Levels]) -> Iterator[Leg]:
+        """Renew what a switch lists, or revive it; yields its legs."""
         legs = self._set.matching(named)
         held = [leg for leg in legs if leg.state != LAPSED]
         for leg in held:
             self._set.confirm(leg, switch, self._now)
-            yield leg.slot
+            yield leg
         if not held:
             for leg in legs:
                 self._set.revive(leg, switch, levels(leg), self._now)
-                yield leg.slot
+                yield leg
 
-    def _free_older(self, job: _Job, before: float) -> Iterator[None]:
-        """Free a switch's legs that were taken by then."""
+    def _free_older(self, job: _Job) -> Iterator[None]:
+        """Free a switch's legs that were taken by the time it said so."""
         switch, _ = job.key
         first = 0
         while (legs := self._set.slots(first, STEP)) is not None:
             if first:
                 yield
             for leg in legs:
-                if leg.switch == switch and leg.since <= before:
+                if leg.switch == switch and leg.since <= job.began:
                     self._set.free(leg)
                     job.freed += leg.state != LAPSED
             first += STEP

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from heapq import heappop, heappush
 
 
 class Wheel:
@@ -15,8 +16,8 @@ class Wheel:
 
     def __init__(self) -> None:
         self._seconds: dict[int, array[int]] = {}
-        self._first = 0
-        """No second before this one holds a slot."""
+        self._order: list[int] = []
+        """The seconds as a heap: the next may be weeks away, or before this boot, so that none is searched for."""
 
     def add(self, slot: int, due: float) -> None:
         """Note a slot in the first second that begins after ``due``."""
@@ -29,36 +30,29 @@ class Wheel:
         if there is not None:
             there.extend(slots)
             return
-        if second < self._first or not self._seconds:
-            self._first = second
         self._seconds[second] = array("i", slots)
+        heappush(self._order, second)
 
     def take(self, now: float, most: int) -> list[int]:
         """Take out slots that may be due at ``now``, at most so many, the longest due first."""
         taken: list[int] = []
-        while (second := self._earliest()) is not None and second <= now and len(taken) < most:
-            self._cut(second, most, taken)
+        while self._order and self._order[0] <= now and len(taken) < most:
+            self._cut(most, taken)
         return taken
 
     def take_earliest(self, most: int) -> tuple[int, list[int]]:
         """Take out slots of the earliest second, whether it has come or not; returns the second too."""
-        taken: list[int] = []
-        second = self._earliest()
-        if second is not None:
-            self._cut(second, most, taken)
-        return second or 0, taken
+        if not self._order:
+            return 0, []
+        second, taken = self._order[0], list[int]()
+        self._cut(most, taken)
+        return second, taken
 
-    def _cut(self, second: int, most: int, taken: list[int]) -> None:
-        slots = self._seconds[second]
+    def _cut(self, most: int, taken: list[int]) -> None:
+        """Take slots of the earliest second, until there are ``most``."""
+        slots = self._seconds[self._order[0]]
         room = most - len(taken)
         taken += slots[:room]
         del slots[:room]
         if not slots:
-            del self._seconds[second]
-
-    def _earliest(self) -> int | None:
-        if not self._seconds:
-            return None
-        while self._first not in self._seconds:
-            self._first += 1
-        return self._first
+            del self._seconds[heappop(self._order)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from identengine.calls.levels import Levels, clients_of
+from identengine.calls.levels import Levels, client_of, clients_of
 from identengine.calls.memory import Settings
 from identengine.calls.messages import Named
 
@@ -53,9 +53,8 @@ class Model:
         ):
             return "account_capacity"
         for place, limit, reason in levels.client.limits:
-            counter = levels.client.counters[place - 1]
-            client, kind = counter >> 2, counter & 3
-            if self.count(client, None, None if kind == 2 else initial) >= limit + most_over:
+            client, direction = client_of(levels.client.counters[place - 1])
+            if self.count(client, None, None if direction is None else initial) >= limit + most_over:
                 return reason
         most = self.settings.global_capacity
         return "global_capacity" if most is not None and len(self.held()) >= most + most_over else None

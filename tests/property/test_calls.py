@@ -175,9 +175,9 @@ class CallsMachine(RuleBasedStateMachine):
             if (count := self.model.count(None, account, initial))
         }
         clients = {
-            client << 2 | kind: count
+            counter: count
             for client in (*CLIENTS, 9)
-            for kind, initial in enumerate(("o", "t", None))
+            for counter, initial in ((client << 1, "o"), (client << 1 | 1, "t"), (-client, None))
             if (count := self.model.count(client, None, initial))
         }
         counts = self.calls.counts

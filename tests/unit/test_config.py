@@ -151,6 +151,14 @@ def test_the_whole_schema_of_the_spec(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "[calls] on_outage" in "".join(parsed("[calls]\non_outage = 'local'").warnings)
 
 
+def test_names_of_switches_fit_the_keys_of_the_mirror() -> None:
+    longest = "é" * 100
+    switch = '[[switch]]\nname = "{}"\naddresses = ["127.0.0.1"]'
+    assert parsed(switch.format(longest)).switches[0].name == longest
+    with pytest.raises(ConfigError, match="at most 100 characters"):
+        parsed(switch.format(longest + "é"))
+
+
 def test_codes_left_out_are_the_standard_ones() -> None:
     config = parsed(
         "[reasons.no_did]\nsip_code = 604\n"
