@@ -221,10 +221,10 @@ class Engine:
         version = book.version if book else None
         if not isinstance(ask.request, Request):
             return Explanation(decision=self._reject(refused.reason, version, None))  # as in `_fault`
-        if decided is None:  # its leg is active already (engine.md 5.3)
-            direction = query.DIRECTIONS.get(ask.request.direction)
-            call_id = ask.request.call_id
-            return self._reject(refused.reason, version, direction, field="call_id", value=call_id)
+        if decided is None:  # its leg is active already (engine.md 5.3), or its call has too many
+            direction, field = query.DIRECTIONS.get(ask.request.direction), refused.field
+            value = getattr(ask.request, field)
+            return self._reject(refused.reason, version, direction, field=field, value=value)
         bearer = book.bearers.get(decided.account_id or 0) if book else None
         return self._reject(refused.reason, version, decided.direction, bearer)
 

@@ -32,7 +32,7 @@ from identengine.calls.messages import (
 )
 from identengine.calls.slots import Slots
 from identengine.calls.stops import Row, Stops
-from identengine.calls.wheel import Wheel
+from identengine.calls.wheel import TICKS, Wheel, tick_after
 from identengine.model import Decision, Direction
 from identengine.reasons import Reason
 
@@ -40,6 +40,10 @@ REMEMBERED = 24 * 3600.0
 """How long a lapsed leg can be revived, in seconds (engine.md 5.4)."""
 STEP = 256
 """How many legs one step of :meth:`Calls.work` takes: about a millisecond."""
+STOPS_ROOM, STOPS_LEG_ROOM = 1024 * 1024, 256
+"""Bytes of the mirror that stops may take: so many, and so many more a leg that may be held."""
+LEGS_OF_A_CALL = 256
+"""Legs that one call may have: what names a call is answered in one step, however many they are."""
 _INSTANT = 1e-6
 
 
@@ -113,7 +117,7 @@ class Calls:
         """Slots that the batch in hand reserved; their leases are noted together."""
         self._leases = Wheel()
         self._memories = Wheel()
-        self._stops = Stops(max(10_000, 2 * settings.max_legs))
+        self._stops = Stops(STOPS_ROOM + STOPS_LEG_ROOM * settings.max_legs)
         self._account_buckets = Buckets()
         self._client_buckets = Buckets()
         self._reserved, self._active = settings.reserved, settings.active
@@ -147,13 +151,13 @@ class Calls:
                 self._beside(leg)
             if leg.state == LAPSED:
                 self.lapsed += 1
-                memories.setdefault(int(leg.due), []).append(slot)
+                memories.setdefault(tick_after(leg.due), []).append(slot)
             else:
                 self.counts.add(leg)
-                leases.setdefault(int(leg.due), []).append(slot)
+                leases.setdefault(tick_after(leg.due), []).append(slot)
         for wheel, slots_due in ((self._leases, leases), (self._memories, memories)):
-            for second, slots in sorted(slots_due.items()):
-                wheel.add_all(slots, second)
+            for tick, slots in slots_due.items():
+                wheel.add_all(slots, (tick - 1) / TICKS)
         for serial, row in stops:
             self._stops.restore(serial, row)
         for name, value in notes.items():
@@ -174,16 +178,22 @@ class Calls:
         if self._fresh:
             self._leases.add_all(self._fresh, now + self._reserved)
             self._fresh.clear()
-        self._changes.stops.update(self._stops.row())
+        stopped = self._stops.row()
+        if not self.overfull:  # else they are remembered here alone: what frees calls needs the room
+            self._changes.stops.update(stopped)
         if not self._mirror_changes():
             self._take_back(batch, answers, now)
         return answers
 
     def _admit(self, ask: Admit, now: float) -> Answer:
         call, key = ask.call, ask.leg
-        old = self._leg(call, key) if call in self._calls else None
-        if old is not None and old.state != LAPSED:
-            return self._admit_again(old, ask, now)
+        old = None
+        if call is not None and call in self._calls:
+            old = self._leg(call, key)
+            if old is None and self._crowded(call):
+                return Refused(Reason.INVALID_REQUEST, field="leg_id")
+            if old is not None and old.state != LAPSED:
+                return self._admit_again(old, ask, now)
         decision, levels = ask.decide()
         if levels is None:
             return decision
@@ -253,7 +263,10 @@ class Calls:
         if ask.identify is None or self._stops.forbid(ask.named, now):
             return Done(True, unknown=True)
         levels = ask.identify()
-        if levels is None or self.counts.held >= self.counts.room:
+        if levels is None or self._crowded(ask.named.call):
+            return Done(True, unknown=True)
+        if self.counts.held >= self.counts.room:
+            self.turned_away += 1
             return Done(True, unknown=True)
         key = leg_key(ask.named.direction or Direction.ORIGINATION, ask.named.leg_id)
         lease = lease or self.settings.active
@@ -315,8 +328,11 @@ class Calls:
         slots = self._leases.take(now, STEP)
         for slot in slots:
             leg = self._slots.get(slot)
-            if leg is None or leg.state == LAPSED or int(leg.due) + 1 > now:
-                continue  # it was freed or renewed since it was noted
+            if leg is None or leg.state == LAPSED:
+                continue  # it was freed since it was noted
+            if tick_after(leg.due) > now * TICKS:
+                self._leases.add(slot, leg.due)  # it was renewed, or the place is another one's now
+                continue
             self.lapsed_reserved += leg.state == RESERVED
             self.lapsed_active += leg.state == ACTIVE
             if self.settings.lapsed_max == 0:
@@ -337,12 +353,16 @@ class Calls:
         until = now
         crowded = self._mirror.crowded
         if not slots and self.lapsed and (too_many > 0 or crowded):
-            second, slots = self._memories.take_earliest(STEP if crowded else min(too_many, STEP))
-            until = max(now, second)
+            at, slots = self._memories.take_earliest(STEP if crowded else min(too_many, STEP))
+            until = max(now, at)
         for slot in slots:
             leg = self._slots.get(slot)
-            if leg is not None and leg.state == LAPSED and int(leg.due) + 1 <= until:
+            if leg is None or leg.state != LAPSED:
+                continue
+            if tick_after(leg.due) <= until * TICKS:
                 self._drop(leg)
+            else:
+                self._memories.add(slot, leg.due)
         rows = self._stops.forget(now, STEP)
         self._changes.stops.update(dict.fromkeys(rows))
         return STEP in (len(slots), len(rows)) or self.lapsed > self.settings.lapsed_max
@@ -423,6 +443,15 @@ class Calls:
             leg.switch = switch
             self._slots.note(leg.slot, leg)
 
+    def _crowded(self, call: str) -> bool:
+        """Whether a call has as many legs as it may; those that are only remembered make room."""
+        there = self._calls.get(call)
+        if not isinstance(there, dict) or len(there) < LEGS_OF_A_CALL:
+            return False
+        for leg in [leg for leg in there.values() if leg.state == LAPSED]:
+            self._drop(leg)
+        return len(there) >= LEGS_OF_A_CALL
+
     def _beside(self, leg: Leg) -> None:
         """Keep a further leg of a call."""
         there = self._calls[leg.call]
@@ -432,9 +461,8 @@ class Calls:
             self._calls[leg.call] = {there.leg: there, leg.leg: leg}
 
     def _renew(self, leg: Leg, due: float) -> None:
-        if int(due) != int(leg.due):
-            self._leases.add(leg.slot, due)
         leg.due = due
+        self._leases.add(leg.slot, due)
 
     def _drop(self, leg: Leg) -> None:
         """Forget a leg altogether."""

@@ -91,6 +91,8 @@ class Refused(msgspec.Struct, frozen=True):
     reason: Reason
     decision: Decision | None = None
     """What was decided; None where it did not come to that."""
+    field: Literal["call_id", "leg_id"] = "call_id"
+    """What is wrong with an ``invalid_request``."""
 
 
 class Done(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

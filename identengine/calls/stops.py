@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 from typing import TypeAlias
 
 from identengine.calls.messages import Named
@@ -15,19 +16,26 @@ Pattern: TypeAlias = tuple[Direction | None, str | None]
 Row: TypeAlias = tuple[float, list[Named]]
 """What was stopped together: until when it counts, and the calls with what was named of each."""
 
+PARTS = 256
+"""Parts of one call that are remembered; of more, the whole call is taken for stopped."""
+_OVERHEAD = 64
+"""Bytes that one stop takes in the mirror besides its ids."""
 _WHOLE: Pattern = (None, None)
 
 
 class Stops:
     """Stopped calls; those of one batch are one row in the mirror, written and dropped as a whole."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, room: int) -> None:
+        """``room``: bytes that they may take in the mirror; of more, the oldest go before their time."""
+        self._room = room
+        self._taken = 0
         self._calls: dict[str, float | dict[Pattern, float]] = {}
         """Until when what was named of a call stays stopped; a call that was named whole has the time alone."""
-        self._rows: deque[tuple[int, Row]] = deque()
+        self._rows: deque[tuple[int, Row, int]] = deque()
+        """Their serial numbers, the rows, and the bytes of each."""
         self._serial = 0
-        self._now = self._until = 0.0
+        self._now, self._until = -inf, 0.0
         self._batch: list[Named] = []
 
     def __len__(self) -> int:
@@ -49,8 +57,8 @@ class Stops:
             return {}
         self._serial += 1
         row = (self._until, self._batch)
-        self._rows.append((self._serial, row))
         self._batch = []
+        self._append(row)
         return {self._serial: row}
 
     def restore(self, serial: int, row: Row) -> None:
@@ -62,7 +70,7 @@ class Stops:
             else:
                 self._note_part(named, until)
         self._serial = serial
-        self._rows.append((serial, row))
+        self._append(row)
 
     def forbid(self, named: Named, now: float) -> bool:
         """Whether a message of these legs comes too late."""
@@ -76,34 +84,43 @@ class Stops:
     def forget(self, now: float, most: int) -> list[int]:
         """Drop rows whose time is over, and the oldest of too many; returns their serials, ``most`` of them."""
         gone: list[int] = []
-        while self._rows and len(gone) < most and (self._rows[0][1][0] <= now or len(self._calls) > self._most):
-            serial, (until, stopped) = self._rows.popleft()
+        while self._rows and len(gone) < most and (self._rows[0][1][0] <= now or self._taken > self._room):
+            serial, (until, stopped), size = self._rows.popleft()
+            self._taken -= size
             gone.append(serial)
             for named in stopped:
-                self._drop(named.call, until)
+                self._drop(named, until)
         return gone
 
-    def _drop(self, call: str, until: float) -> None:
+    def _append(self, row: Row) -> None:
+        size = sum(len(named.call) + len(named.leg_id or "") + _OVERHEAD for named in row[1])
+        self._taken += size
+        self._rows.append((self._serial, row, size))
+
+    def _drop(self, named: Named, until: float) -> None:
         """Drop what was stopped till then; not what was stopped again since."""
-        stopped = self._calls.get(call)
+        stopped = self._calls.get(named.call)
         if isinstance(stopped, dict):
-            for pattern in [pattern for pattern, end in stopped.items() if end <= until]:
-                del stopped[pattern]
+            for pattern in ((named.direction, named.leg_id), _WHOLE):
+                if stopped.get(pattern, inf) <= until:
+                    del stopped[pattern]
             if not stopped:
-                del self._calls[call]
+                del self._calls[named.call]
         elif stopped is not None and stopped <= until:
-            del self._calls[call]
+            del self._calls[named.call]
 
     def _note_part(self, named: Named, until: float) -> None:
         """Remember some legs of a call."""
         pattern = (named.direction, named.leg_id)
         stopped = self._calls.get(named.call)
-        if isinstance(stopped, dict):
-            stopped[pattern] = until
-        elif stopped is None:
+        if stopped is None:
             self._calls[named.call] = {pattern: until}
-        else:
+        elif isinstance(stopped, float):
             self._calls[named.call] = {_WHOLE: stopped, pattern: until}
+        elif len(stopped) < PARTS or pattern in stopped:
+            stopped[pattern] = until
+        else:
+            self._calls[named.call] = until
 
 
 def _meet(pattern: Pattern, named: Named) -> bool:

@@ -144,7 +144,6 @@ class Soak:
             with self.lock:
                 now = time.monotonic()
                 self.calls = [call for call in self.calls if call.maybe_until > now - 10]
-                self.calls.append(mine[-1])
             if not self.authorize(peer, mine[-1]) and chance.random() < 0.9:
                 mine.pop()  # as a rule nobody speaks of a call that was rejected
             return
@@ -190,6 +189,8 @@ class Soak:
         with self.lock:
             began = time.monotonic()
             before = call.maybe_until
+            if all(call is not each for each in self.calls):  # it was over for long, and comes back
+                self.calls.append(call)
             if before < began:
                 call.maybe_from = began
             call.maybe_until = inf

@@ -61,9 +61,9 @@ class Model:
 
     def lapse(self, now: float) -> None:
         for key, leg in list(self.legs.items()):
-            if leg.state != LAPSED and int(leg.due) + 1 <= now:
+            if leg.state != LAPSED and int(leg.due * 4) + 1 <= now * 4:
                 leg.state, leg.due, leg.content = LAPSED, now + 24 * 3600, None
-            elif leg.state == LAPSED and int(leg.due) + 1 <= now:
+            elif leg.state == LAPSED and int(leg.due * 4) + 1 <= now * 4:
                 del self.legs[key]
         self.stops = [stop for stop in self.stops if stop[3] > now]
 
