@@ -22,7 +22,7 @@ from identengine.config import Limits
 from identengine.configvalues import Endpoint
 from identengine.net.peers import Peers
 from identengine.net.sockets import BACKLOG, endpoint_of
-from identengine.wire.jsonrpc import Peer, Responder
+from identengine.wire.jsonrpc import Owed, Peer, Responder
 from identengine.wire.jsonstream import JsonStream
 
 READ = 65536
@@ -168,6 +168,7 @@ class _Connection(asyncio.BufferedProtocol):
         """Whether the last answer was given: what still comes is thrown away."""
         self._since = 0.0
         """When the last message was complete, or the ending began; in the loop's time."""
+        self._owed = Owed()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Let a peer of the config in, as long as there is room."""
@@ -215,7 +216,7 @@ class _Connection(asyncio.BufferedProtocol):
         if not self._scheduled and not self._ending and self._peer is not None:
             self._turn()
         # What was written goes out, then the connection is closed; unless there is more to answer first.
-        return self._scheduled or self._unread
+        return self._scheduled or self._unread or self._owed.count > 0
 
     def pause_writing(self) -> None:
         """Stop answering and reading a peer that does not read."""
@@ -249,14 +250,15 @@ class _Connection(asyncio.BufferedProtocol):
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._turn)
         elif self._at_eof or (self._left is not None and self._left <= 0):
-            self._end()
+            if not self._owed.count:
+                self._end()
         elif not self._unread:  # the answers may have been too many just now
             self._transport.resume_reading()
 
     def _answer(self, messages: list[bytes], peer: Peer, error: str | None) -> bool:
         """Answer messages, and what is wrong after them; returns whether the connection goes on."""
         self._since = asyncio.get_running_loop().time()
-        answers, broken = self._listener.responder.stream(messages, peer, error, self._answer_late)
+        answers, broken = self._listener.responder.stream(messages, peer, error, self._answer_late, self._owed)
         if answers:
             self._transport.write(answers)
         if broken:
@@ -265,8 +267,12 @@ class _Connection(asyncio.BufferedProtocol):
 
     def _answer_late(self, answer: bytes) -> None:
         """Write an answer that took its time, if there is anybody to read it still."""
-        if not self._transport.is_closing() and not self._ending:
-            self._transport.write(answer)
+        if self._transport.is_closing() or self._ending:
+            return
+        self._since = asyncio.get_running_loop().time()
+        self._transport.write(answer)
+        if not self._scheduled:
+            self._turn()  # it may have been the last
 
     def find_peer(self) -> None:
         """Look the peer up again, since the switches have changed."""
@@ -302,7 +308,7 @@ class _Connection(asyncio.BufferedProtocol):
                 self._transport.close()
             return
         waiting = _waiting(self._transport)
-        if not waiting and not self._scheduled and not self._unread:
+        if not waiting and not self._scheduled and not self._unread and not self._owed.count:
             if not self._stream.pending or self._at_eof or self._peer is None:
                 self._end()
             elif not patient:  # else the other half of a message may be under way

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from identengine.configvalues import Endpoint
 from identengine.net.peers import Peers
 from identengine.net.sockets import endpoint_of
-from identengine.wire.jsonrpc import Peer, Responder
+from identengine.wire.jsonrpc import Owed, Peer, Responder
 
 BATCH = 64
 BATCH_BYTES = 16384
@@ -35,6 +35,7 @@ class UdpListener:
         self.peers = peers
         self.unsent = 0
         """Answers that the system did not take."""
+        self._owed = Owed()
         self._responder = responder
         self._on_refused = on_refused
         self.limit(message_bytes)
@@ -58,7 +59,7 @@ class UdpListener:
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._socket)
         while loop.time() < deadline:
-            if not self._drain_batch():
+            if not self._drain_batch() and not self._owed.count:
                 break
             await asyncio.sleep(0)
         self._socket.close()
@@ -87,7 +88,7 @@ class UdpListener:
             def late(place: int, datagrams: list[bytes]) -> None:
                 self._send([datagrams], [sources[place]])
 
-            self._send(self._responder.datagrams(asked, late), sources)
+            self._send(self._responder.datagrams(asked, late, self._owed), sources)
         return taken
 
     def _send(self, answers: list[list[bytes]], sources: list[tuple[str, int]]) -> None:

@@ -231,6 +231,13 @@ def _nobody(*_: object) -> None:
     """Take an answer that nobody waits for."""
 
 
+class Owed:
+    """How many answers, that take their time, are still owed to a peer or at a socket."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
 class Responder:
     """Answers messages with what the engine decides.
 
@@ -251,20 +258,24 @@ class Responder:
         self._on_reject = on_reject
 
     def datagrams(
-        self, received: Sequence[tuple[bytes, Peer]], late: Callable[[int, list[bytes]], None] = _nobody
+        self,
+        received: Sequence[tuple[bytes, Peer]],
+        late: Callable[[int, list[bytes]], None] = _nobody,
+        owed: Owed | None = None,
     ) -> list[list[bytes]]:
         """Return for each datagram the datagrams that answer it, none larger than :data:`DATAGRAM` bytes.
 
-        ``late`` is given those of an answer that takes its time, and the place of the datagram in ``received``.
+        ``late`` is given those of an answer that takes its time, and the place of the datagram in ``received``;
+        till then it is among those ``owed``.
         """
+        owed = owed or Owed()
         batch = _Batch()
         messages = [self._read(raw, peer, batch) for raw, peer in received]
         decided = self._decide(batch)
         if batch.slow:
             for place, message in enumerate(messages):
-                if _postponed(
-                    message, decided, partial(_give_datagrams, late, place, message, self._engine.reasons)
-                ):
+                give = partial(_give_datagrams, late, place, message, self._engine.reasons)
+                if _postponed(message, decided, owed, give):
                     messages[place] = None
         return [_datagrams(message, decided, self._engine.reasons) for message in messages]
 
@@ -274,13 +285,15 @@ class Responder:
         peer: Peer,
         broken: str | None = None,
         late: Callable[[bytes], None] = _nobody,
+        owed: Owed | None = None,
     ) -> tuple[bytes, bool]:
         """Return the answers to messages of one connection, a line each, and whether it must be closed.
 
         ``broken`` says what is wrong with the stream after these messages, if anything is; so is a message that
         cannot be parsed. Nothing behind it counts, since where a next message begins is not known. ``late`` is
-        given an answer that takes its time.
+        given an answer that takes its time; till then it is among those ``owed``.
         """
+        owed = owed or Owed()
         batch = _Batch()
         read: list[_Message] = []
         for raw in messages:
@@ -292,7 +305,7 @@ class Responder:
         decided = self._decide(batch)
         if batch.slow:
             for place, message in enumerate(read):
-                if _postponed(message, decided, partial(_give_line, late, message)):
+                if _postponed(message, decided, owed, partial(_give_line, late, message)):
                     read[place] = None
         answers = [answer for message in read if (answer := _whole(message, decided))]
         if broken:
@@ -479,7 +492,7 @@ def _short(text: str) -> str:
 # Answers ---------------------------------------------------------------------------------------------------
 
 
-def _postponed(message: _Message, decided: list[Answer], give: Callable[[list[Answer]], None]) -> bool:
+def _postponed(message: _Message, decided: list[Answer], owed: Owed, give: Callable[[list[Answer]], None]) -> bool:
     """Whether an answer in a message takes its time; ``give`` is then called once all of them are there."""
     asked = [item for item in (message if isinstance(message, list) else [message]) if isinstance(item, _Asked)]
     slow = [later for item in asked if isinstance(later := decided[item.place], Later)]
@@ -489,8 +502,10 @@ def _postponed(message: _Message, decided: list[Answer], give: Callable[[list[An
         nonlocal left
         left -= 1
         if not left:
+            owed.count -= 1
             give([answer.done or answer if isinstance(answer, Later) else answer for answer in decided])
 
+    owed.count += bool(slow)
     for later in slow:
         later.then(one_less)
     return bool(slow)

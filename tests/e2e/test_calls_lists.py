@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
+import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -10,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import Server, ip_account, put_rows, request, serving, wait_for
+from serving import HOST, Server, ip_account, put_rows, request, serving, wait_for
 from talking import Clocks, Talker, clocks, talker
 
 from identengine.model import Client
@@ -416,6 +419,28 @@ class Asking:
         self._end.set()
         self._thread.join()
         self._switch.close()
+
+
+@pytest.mark.parametrize("way", ["tcp, half closed", "tcp, sigterm", "udp, sigterm"])
+def test_an_answer_that_takes_its_time_is_given_at_the_end_too(folder: Path, way: str) -> None:
+    with serving(folder, calls(max_legs=20_100) + SWITCHES) as server, talker(server) as switch:
+        hold(switch, [f"c{number}" for number in range(20_000)])
+        opening = socket.SOCK_STREAM if way.startswith("tcp") else socket.SOCK_DGRAM
+        port = server.ports[way[:3]]
+        with socket.socket(socket.AF_INET, opening) as peer:
+            peer.connect((HOST, port))
+            peer.settimeout(10)
+            peer.send(request("switch_down", 7))
+            if way.endswith("sigterm"):
+                assert switch.ask("ping")["pid"] == server.decider  # so that the other was taken up
+                server.signal(signal.SIGTERM)
+            else:
+                peer.shutdown(socket.SHUT_WR)
+            assert json.loads(peer.recv(4096)) == {
+                "jsonrpc": "2.0",
+                "id": 7,
+                "result": {"ok": True, "freed": 20_000},
+            }
 
 
 def test_a_hundred_thousand_legs_are_freed_while_others_ask(folder: Path) -> None:
