@@ -124,20 +124,22 @@ class Journal:
                 if not self._file.grow():
                     self.crowded = self.tight = True
                     raise MirrorFullError from error
-        self._written += len(changes.large) + len(changes.small)
+        self._written += len(changes.large.changed) + len(changes.small.changed)
         if self._written >= _LOOK_EVERY:
             self._look()
 
     def _write(self, changes: Changes) -> None:
         with self._env.begin(write=True) as txn:
-            for db, legs in ((self._large, changes.large), (self._small, changes.small)):
-                if not legs:
+            for db, space in ((self._large, changes.large), (self._small, changes.small)):
+                changed, legs = space.changed, space.places
+                if not changed:
                     continue
                 # What is gone is written as nothing: its place is used again soon.
-                txn.cursor(db).putmulti(zip(map(_place.pack, legs), map(_encode, legs.values()), strict=True))
+                values = map(_encode, map(legs.__getitem__, changed))
+                txn.cursor(db).putmulti(zip(map(_place.pack, changed), values, strict=True))
                 if self.crowded:  # it gives back its room
-                    for place, leg in legs.items():
-                        if leg is None:
+                    for place in set(changed):
+                        if legs[place] is None:
                             txn.delete(_place.pack(place), db=db)
             for serial, row in changes.stops.items():
                 if row is None:

@@ -30,7 +30,7 @@ from identengine.calls.messages import (
     Stop,
     Switched,
 )
-from identengine.calls.slots import Slots
+from identengine.calls.slots import Slots, Space
 from identengine.calls.stops import Row, Stops
 from identengine.calls.wheel import TICKS, Wheel, tick_after
 from identengine.model import Decision, Direction
@@ -61,20 +61,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 class Changes(msgspec.Struct):
     """What has to go to the mirror; None: gone."""
 
-    small: dict[int, Leg | None] = {}
-    """Legs by place (:mod:`identengine.calls.slots`)."""
-    large: dict[int, Leg | None] = {}
+    small: Space[Leg]
+    large: Space[Leg]
     stops: dict[int, Row | None] = {}
     """By serial number."""
     notes: dict[str, Note] = {}
 
     def __bool__(self) -> bool:
-        return bool(self.large or self.small or self.stops or self.notes)
+        return bool(self.large.changed or self.small.changed or self.stops or self.notes)
+
+    def condense(self) -> None:
+        """Name each place once, since they may have to wait."""
+        for space in (self.small, self.large):
+            space.changed[:] = set(space.changed)
 
     def clear(self) -> None:
         """Begin anew, once the mirror has them."""
-        for changed in (self.small, self.large, self.stops, self.notes):
-            changed.clear()
+        self.small.changed.clear()
+        self.large.changed.clear()
+        self.stops.clear()
+        self.notes.clear()
 
 
 class MirrorFullError(Exception):
@@ -122,7 +128,7 @@ class Calls:
         self._client_buckets = Buckets()
         self._reserved, self._active = settings.reserved, settings.active
         self._lists = Lists(self, settings.grace, 2 * settings.max_legs)
-        self._changes = Changes(self._slots.small.changed, self._slots.large.changed)
+        self._changes = Changes(self._slots.small, self._slots.large)
         self._floor = 0.0
         self._handlers: dict[type, Callable[[Any, float], Answer]] = {
             Admit: self._admit,
@@ -241,7 +247,7 @@ class Calls:
         # It renews no lease, so what is left of it is what the answer says.
         leg.answer = msgspec.structs.replace(decision, lease=max(1, int(leg.due - now)))
         self.counts.add(leg)
-        self._slots.note(leg.slot, leg)
+        self._slots.note(leg.slot)
         return leg.answer
 
     def _progress(self, ask: Progress, now: float) -> Done:
@@ -290,7 +296,7 @@ class Calls:
             self._leases.add(leg.slot, leg.due)
         elif ask.method == "update":
             self._renew(leg, now + leg.lease)
-        self._slots.note(leg.slot, leg)
+        self._slots.note(leg.slot)
 
     def _stop(self, ask: Stop, now: float) -> Done:
         named = ask.named
@@ -344,7 +350,7 @@ class Calls:
             leg.state, leg.due = LAPSED, now + REMEMBERED
             self._memories.add(leg.slot, leg.due)
             self.lapsed += 1
-            self._slots.note(leg.slot, leg)
+            self._slots.note(leg.slot)
         return len(slots) == STEP
 
     def _forget(self, now: float) -> bool:
@@ -408,7 +414,7 @@ class Calls:
         leg.missed = None
         leg.switch = switch
         self._renew(leg, now + (leg.lease if leg.state == ACTIVE else self.settings.reserved))
-        self._slots.note(leg.slot, leg)
+        self._slots.note(leg.slot)
 
     def revive(self, leg: Leg, switch: str, levels: Levels, now: float) -> bool:
         """Count a lapsed leg again, as active; returns whether a limit is exceeded by it (engine.md 5.4)."""
@@ -416,13 +422,13 @@ class Calls:
         leg.state, leg.due, leg.switch, leg.missed = ACTIVE, now + leg.lease, switch, None
         self._leases.add(leg.slot, leg.due)
         self.counts.add(leg)
-        self._slots.note(leg.slot, leg)
+        self._slots.note(leg.slot)
         return self.counts.over(leg.standing, levels)
 
     def miss(self, leg: Leg, list_id: str) -> None:
         """Note that a list lacks the leg."""
         leg.missed = list_id
-        self._slots.note(leg.slot, leg)
+        self._slots.note(leg.slot)
 
     def free(self, leg: Leg) -> None:
         """Give up the leg's slot."""
@@ -441,7 +447,7 @@ class Calls:
     def _belong(self, leg: Leg, switch: str) -> None:
         if leg.switch != switch:
             leg.switch = switch
-            self._slots.note(leg.slot, leg)
+            self._slots.note(leg.slot)
 
     def _crowded(self, call: str) -> bool:
         """Whether a call has as many legs as it may; those that are only remembered make room."""
@@ -516,6 +522,7 @@ class Calls:
                 changes.clear()
             except MirrorFullError:
                 taken = False
+                changes.condense()
         overfull = self._mirror.tight or not taken
         if overfull is not self.overfull:
             self.overfull, self.counts.room = overfull, 0 if overfull else self.settings.max_legs

@@ -20,17 +20,18 @@ class Space(Generic[T]):
     """What stands at which place."""
 
     def __init__(self) -> None:
-        self.changed: dict[int, T | None] = {}
-        """What stands now where something changed; None where nothing does."""
-        self._places: list[T | None] = []
+        self.places: list[T | None] = []
+        """What stands there; None where nothing does."""
+        self.changed: list[int] = []
+        """Places where something changed; one may be among them several times."""
         self._free: list[int] = []
         """The one that was freed last is used next: its page of the mirror was written a moment ago."""
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self.places)
 
     def __getitem__(self, place: int) -> T | None:
-        return self._places[place]
+        return self.places[place]
 
     def add(self, item: T) -> int:
         """Put something where there is room; returns the place."""
@@ -38,31 +39,33 @@ class Space(Generic[T]):
         if not free:
             self._grow()
         place = free.pop()
-        self._places[place] = self.changed[place] = item
+        self.places[place] = item
+        self.changed.append(place)
         return place
 
     def remove(self, place: int) -> None:
         """Free a place."""
-        self._places[place] = self.changed[place] = None
+        self.places[place] = None
+        self.changed.append(place)
         self._free.append(place)
 
     def restore(self, there: Mapping[int, T]) -> None:
         """Put everything where it was."""
         last = max(there, default=-1)
-        while len(self._places) <= last:
+        while len(self.places) <= last:
             self._grow()
         for place, item in there.items():
-            self._places[place] = item
-        self._free[:] = [place for place in reversed(range(len(self._places))) if place not in there]
+            self.places[place] = item
+        self._free[:] = [place for place in reversed(range(len(self.places))) if place not in there]
 
     def run(self, first: int, count: int) -> list[T]:
         """Return what stands at ``count`` places from ``first`` on."""
-        return [item for item in self._places[first : first + count] if item is not None]
+        return [item for item in self.places[first : first + count] if item is not None]
 
     def _grow(self) -> None:
         """Make places, the lowest of them to be used first."""
-        first = len(self._places)
-        self._places.extend([None] * MORE)
+        first = len(self.places)
+        self.places.extend([None] * MORE)
         self._free.extend(range(first + MORE - 1, first - 1, -1))
 
 
@@ -84,12 +87,12 @@ class Slots(Generic[T]):
         else:
             self.small.remove(slot)
 
-    def note(self, slot: int, item: T) -> None:
+    def note(self, slot: int) -> None:
         """Note that what stands there changed."""
         if slot < 0:
-            self.large.changed[~slot] = item
+            self.large.changed.append(~slot)
         else:
-            self.small.changed[slot] = item
+            self.small.changed.append(slot)
 
     def restore(self, items: Mapping[int, T]) -> None:
         """Put everything where it was, by slots."""

@@ -39,14 +39,17 @@ class Wheel:
     def add_all(self, slots: Sequence[int], due: float) -> None:
         """Note slots that are due together."""
         tick = tick_after(due)
+        small, large = self._small, self._large
         fresh = []
         for slot in slots:
-            noted, place = (self._large, ~slot) if slot < 0 else (self._small, slot)
-            while place >= len(noted):
-                noted.extend([_NOT_NOTED] * max(256, len(noted)))
-            if noted[place] > tick:
-                noted[place] = tick
-                fresh.append(slot)
+            noted, place = (large, ~slot) if slot < 0 else (small, slot)
+            try:
+                if noted[place] <= tick:
+                    continue
+            except IndexError:
+                noted.extend([_NOT_NOTED] * (place + 256))
+            noted[place] = tick
+            fresh.append(slot)
         if not fresh:
             return
         there = self._ticks.get(tick)
