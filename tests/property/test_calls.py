@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
+from backends import BACKENDS, Running, Set
 from callmodel import Model
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from identengine.calls.journal import Journal
 from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters, limits_of
-from identengine.calls.memory import Calls, Settings
+from identengine.calls.memory import Settings
 from identengine.calls.messages import (
     Admit,
     Answer,
@@ -83,28 +81,27 @@ SPOKEN: st.SearchStrategy[tuple[Any, ...]] = st.one_of(
 
 
 class CallsMachine(RuleBasedStateMachine):
+    backend: Callable[[Settings, float], Running]
+
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="calls"))
         self.now = 1000.0
         self.numbers = 0
         self.seen: dict[str, int] = {}
 
     @initialize(most=st.sampled_from([None, 3]), max_legs=st.sampled_from([3, 100]))
     def begin(self, most: int | None, max_legs: int) -> None:
-        self.settings = Settings(max_legs=max_legs, reserved=200, active=7200, grace=60, global_capacity=most)
-        self.model = Model(self.settings)
-        self.open()
+        settings = Settings(max_legs=max_legs, reserved=200, active=7200, grace=60, global_capacity=most)
+        self.model = Model(settings)
+        self.running = type(self).backend(settings, self.now)
 
-    def open(self) -> None:
-        self.journal = Journal(self.folder, 100, 1000, alarm)
-        self.calls = Calls(self.settings, self.journal)
-        self.calls.restore(*self.journal.read(self.now), self.now)
+    @property
+    def calls(self) -> Set:
+        return self.running.calls
 
     def teardown(self) -> None:
-        if hasattr(self, "journal"):
-            self.journal.close()
-        shutil.rmtree(self.folder)
+        if hasattr(self, "running"):
+            self.running.close()
 
     @rule(spoken=st.lists(SPOKEN, min_size=1, max_size=5), later=st.sampled_from([0.0, 0.25, 1.0]))
     def batch(self, spoken: list[tuple[Any, ...]], later: float) -> None:
@@ -148,11 +145,13 @@ class CallsMachine(RuleBasedStateMachine):
         self.now += seconds
         self.lapse()
 
-    @rule()
-    @precondition(lambda self: hasattr(self, "journal"))
-    def restart(self) -> None:
-        self.journal.close()
-        self.open()
+    @rule(dies=st.booleans())
+    @precondition(lambda self: hasattr(self, "running"))
+    def restart(self, dies: bool) -> None:
+        if dies:
+            self.running.die(self.now)
+        else:
+            self.running.restart(self.now)
         # Buckets are full at start (engine.md 5.9).
         self.model.tokens.clear()
 
@@ -163,10 +162,10 @@ class CallsMachine(RuleBasedStateMachine):
 
     @invariant()
     def counts_are_those_of_the_legs(self) -> None:
-        if not hasattr(self, "journal"):
+        if not hasattr(self, "running"):
             return
         held = self.model.held()
-        assert self.calls.counts.held == len(held)
+        assert self.calls.held == len(held)
         assert self.calls.lapsed == len(self.model.legs) - len(held)
         accounts = {
             account << 1 | place: count
@@ -180,13 +179,8 @@ class CallsMachine(RuleBasedStateMachine):
             for counter, initial in ((client << 1, "o"), (client << 1 | 1, "t"), (-client, None))
             if (count := self.model.count(client, None, initial))
         }
-        counts = self.calls.counts
-        assert {counter: held for counter, held in counts.use(of_accounts=True) if held} == accounts
-        assert {counter: held for counter, held in counts.use(of_accounts=False) if held} == clients
-
-
-def alarm(text: str) -> None:
-    raise AssertionError(text)
+        assert dict(self.calls.usage("accounts", 0, 100) or ()) == accounts
+        assert dict(self.calls.usage("clients", 0, 100) or ()) == clients
 
 
 def message_of(each: tuple[Any, ...], number: int) -> Message:
@@ -228,5 +222,15 @@ def said(kind: str, answer: Answer) -> object:
     return (answer.unknown, answer.freed) if kind == "stop" else (answer.unknown, answer.overcommit)
 
 
-TestCalls = CallsMachine.TestCase
-TestCalls.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+def machine(name: str) -> type[CallsMachine]:
+    """Return the machine that holds a backend against the model."""
+    made = type(f"CallsIn{name.title()}", (CallsMachine,), {"backend": staticmethod(BACKENDS[name])})
+    made.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)  # type: ignore[attr-defined]  # hypothesis makes it
+    return made
+
+
+TestCallsInMemory = machine("memory").TestCase
+
+
+def test_each_backend_is_tried() -> None:
+    assert {f"TestCallsIn{name.title()}" for name in BACKENDS} <= set(globals())
