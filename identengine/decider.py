@@ -159,7 +159,8 @@ class _Decider:
         self._restore()
         if self._duty.replaces or self._duty.standby:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._take_up.tried.wait(), REPLACEMENT_WAIT)
+                known = _first_of(self._take_up.tried.wait(), self._stop.wait())
+                await asyncio.wait_for(known, REPLACEMENT_WAIT)
         await self._listen()
         self._report()
         self._tell(LISTENING)
