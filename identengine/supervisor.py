@@ -254,10 +254,7 @@ class _Supervisor:
         except BaseException:  # nothing may get out into the supervisor's code
             traceback.print_exc()
         finally:
-            for stream in (sys.stdout, sys.stderr):
-                with contextlib.suppress(OSError, ValueError):
-                    stream.flush()
-            os._exit(status)
+            os._exit(status)  # whatever was written was flushed with its line; to flush here might wait for a reader
 
     # ---- signals
 
