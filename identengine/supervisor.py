@@ -254,7 +254,7 @@ class _Supervisor:
         except BaseException:  # nothing may get out into the supervisor's code
             traceback.print_exc()
         finally:
-            os._exit(status)  # whatever was written was flushed with its line; to flush here might wait for a reader
+            os._exit(status)  # every line was flushed when it was written; to flush here might wait for a reader
 
     # ---- signals
 
