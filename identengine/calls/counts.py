@@ -55,6 +55,9 @@ class Counts:
 
     def add(self, leg: Leg) -> None:
         """Count a leg that is there, over a limit too."""
+        there = self.standings.get(leg.standing.account)
+        if there is None or there.cells[0] is not leg.standing.cells[0]:
+            leg.standing = self.restore(leg.standing)  # it went while none of the account's legs was held
         self.held += 1
         for cell in leg.standing.cells:
             cell.held += 1

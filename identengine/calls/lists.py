@@ -211,6 +211,7 @@ class Lists:
         while (legs := self._set.slots(first, STEP)) is not None:
             if first or done >= STEP:
                 yield
+                legs = self._set.slots(first, STEP) or []  # some may have been freed meanwhile
             for leg in legs:
                 if leg.switch != switch or leg.state != ACTIVE or id(leg) in seen:
                     continue
@@ -245,6 +246,7 @@ class Lists:
         while (legs := self._set.slots(first, STEP)) is not None:
             if first:
                 yield
+                legs = self._set.slots(first, STEP) or []  # some may have been freed meanwhile
             for leg in legs:
                 if leg.switch == switch and leg.since <= job.began:
                     self._set.free(leg)

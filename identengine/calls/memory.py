@@ -176,14 +176,16 @@ class Calls:
         """Answer a batch as if one by one; what it changed is in the mirror when this returns."""
         now = max(now, self._floor)
         answers: list[Answer] = []
-        for message in batch:
-            kind = type(message)
-            answers.append(self._handlers[kind](message, now))
-            if kind is Switched:
-                now = self._floor = now + _INSTANT  # what comes after it in this batch is younger
-        if self._fresh:
-            self._leases.add_all(self._fresh, now + self._reserved)
-            self._fresh.clear()
+        try:
+            for message in batch:
+                kind = type(message)
+                answers.append(self._handlers[kind](message, now))
+                if kind is Switched:
+                    now = self._floor = now + _INSTANT  # what comes after it in this batch is younger
+        finally:  # a slot has a lease, whatever went wrong after it
+            if self._fresh:
+                self._leases.add_all(self._fresh, now + self._reserved)
+                self._fresh.clear()
         stopped = self._stops.row()
         if not self.overfull:  # else they are remembered here alone: what frees calls needs the room
             self._changes.stops.update(stopped)
@@ -530,15 +532,19 @@ class Calls:
 
     def _take_back(self, batch: Sequence[Message], answers: list[Answer], now: float) -> None:
         """Refuse what was let in but could not be mirrored; the rest stays, and goes to the mirror later."""
-        taken_back: set[int] = set()
-        for place, (message, answer) in enumerate(zip(batch, answers, strict=True)):
-            if not isinstance(message, Admit) or message.call is None or not isinstance(answer, Decision):
-                continue
-            leg = self._leg(message.call, message.leg)
+        asked = [
+            (place, (message.call, message.leg), answer)
+            for place, (message, answer) in enumerate(zip(batch, answers, strict=True))
+            if isinstance(message, Admit) and message.call is not None and isinstance(answer, Decision)
+        ]
+        taken_back: set[tuple[str, str]] = set()
+        for _, key, answer in asked:
+            leg = self._leg(*key)
             if leg is not None and leg.answer is answer and leg.since >= now - _INSTANT * len(batch):
                 self._drop(leg)
-                taken_back.add(id(answer))
-            if id(answer) in taken_back:  # a retransmission came in the same batch
+                taken_back.add(key)
+        for place, key, answer in asked:
+            if key in taken_back and answer.accepted:  # it may have come several times, and changed
                 answers[place] = Refused(Reason.OVERLOAD, answer)
         self._mirror_changes()
 

@@ -12,7 +12,18 @@ from identengine.calls.legs import call_key
 from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters
 from identengine.calls.lists import LISTS_WAITING, STEP
 from identengine.calls.memory import Calls, Settings
-from identengine.calls.messages import Admit, Done, Later, Listed, Message, Named, Progress, Refused
+from identengine.calls.messages import (
+    Admit,
+    Done,
+    Later,
+    Listed,
+    Message,
+    Named,
+    Progress,
+    Refused,
+    Stop,
+    Switched,
+)
 from identengine.engine import Ask, Engine
 from identengine.explain import Explanation
 from identengine.lifecycle import Asker
@@ -102,3 +113,30 @@ def test_an_answer_leaves_when_the_mirror_has_what_it_tells(calls: Calls, journa
     later.then(lambda done: left.append((done, len(journal.read(3.0)[0]))))
     finish(calls, 3.0)
     assert left == [(Done(True, missing=0, freed=MANY), 0)]
+
+
+def test_a_call_stopped_between_the_steps_of_a_list_is_freed_once(calls: Calls) -> None:
+    hold(calls)
+    calls.apply([sync("1")], 2.0)
+    finish(calls, 2.0)
+    assert isinstance(calls.apply([sync("2")], 3.0)[0], Later)
+    stop_between_steps(calls)
+
+
+def test_a_call_stopped_between_the_steps_of_a_switch_that_went_down_is_freed_once(calls: Calls) -> None:
+    hold(calls)
+    assert isinstance(calls.apply([Switched("s")], 3.0)[0], Later)
+    stop_between_steps(calls)
+
+
+def stop_between_steps(calls: Calls) -> None:
+    """Stop half of the calls that are left before each step."""
+    kept = Admit(call_key("other", "c"), "o", "other", b"", lambda: (Decision(accepted=True), LEVELS))
+    calls.apply([kept], 4.0)
+    more, number = True, MANY
+    while more:
+        calls.apply([Stop(named(f"c{number - 1 - back}")) for back in range(STEP // 2)], 4.0)
+        number -= STEP // 2
+        more = calls.work(4.0)
+    assert calls.held == 1
+    assert calls.usage("accounts", 0, 10) == [(LEVELS.account, 1)]
