@@ -109,9 +109,14 @@ class CallsFile:
         return True
 
     def put_aside(self) -> str:
-        """Close the file and give it another name, which is returned; :meth:`open` makes a new one then."""
+        """Close the file and give it another name, which is returned; :meth:`open` makes a new one then.
+
+        Of those that were put aside before, the last one stays: each takes its whole room.
+        """
         if hasattr(self, "env"):
             self.env.close()
+        for older in sorted(self.path.parent.glob(f"{NAME}.*"))[:-1]:
+            older.unlink()
         aside = self.path.with_name(f"{NAME}.{time.time_ns()}")
         self.path.rename(aside)
         return aside.name

@@ -21,6 +21,7 @@ from identengine.calls.legs import Leg
 from identengine.calls.lists import Note
 from identengine.calls.memory import Changes, MirrorFullError
 from identengine.calls.stops import Row
+from identengine.errors import StoreError
 
 FORMAT = 1
 LEG_BYTES = 1024
@@ -201,7 +202,10 @@ class Journal:
         """Raise DamagedError where whoever reads the file dies of it: LMDB may abort on what is damaged."""
         if self._reading.exists() and self.path.exists() and not survives(lambda: _read_alone(self.path)):
             raise DamagedError("whoever reads it dies of it")
-        self._reading.touch()
+        try:
+            self._reading.touch()
+        except OSError as error:
+            raise StoreError(f"the set of calls cannot be kept in {self.path.parent}: {error.strerror}") from error
 
     def _open(self) -> None:
         self._file.open()

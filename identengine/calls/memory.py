@@ -546,6 +546,7 @@ class Calls:
         for place, key, answer in asked:
             if key in taken_back and answer.accepted:  # it may have come several times, and changed
                 answers[place] = Refused(Reason.OVERLOAD, answer)
+                self.turned_away += 1
         self._mirror_changes()
 
 
