@@ -33,7 +33,7 @@ from identengine import config as configuration
 from identengine import logsetup
 from identengine.calls.file import InUseError
 from identengine.config import Config
-from identengine.decider import DRAIN_SECONDS, LISTENING, READY, TAKE_OVER, TAKING_OVER, Duty, decide
+from identengine.decider import DRAIN_SECONDS, IDLE, LISTENING, READY, TAKE_OVER, TAKING_OVER, Duty, decide
 from identengine.errors import ConfigError, StoreError
 from identengine.net import sockets as listening
 from identengine.net.sockets import CannotListenError, Sockets
@@ -93,7 +93,7 @@ class _Child:
         self.link = link
         """Ours of two connected sockets; the other end is the child's."""
         self.standby = standby
-        self.state = TAKING_OVER
+        self.state = IDLE if standby else TAKING_OVER
         """What it told last; at first, what it is about to do."""
         self.since = time.monotonic()
         """When it began to be what it is."""
