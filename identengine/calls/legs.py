@@ -80,11 +80,6 @@ class Leg(msgspec.Struct, gc=False, array_like=True):
         """Which way the call goes."""
         return Direction.ORIGINATION if self.leg[0] == "o" else Direction.TERMINATION
 
-    @property
-    def held(self) -> bool:
-        """Whether it holds a slot on each of its levels."""
-        return self.state != LAPSED
-
 
 def call_key(scope: str, call_id: str) -> str:
     """Return the key of a call: ids of different scopes never meet."""

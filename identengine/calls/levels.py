@@ -79,8 +79,3 @@ class Levels(msgspec.Struct, frozen=True, gc=False):
     def account_id(self) -> int:
         """Whose leg it is."""
         return self.account >> 1
-
-    @property
-    def paced(self) -> bool:
-        """Whether calls a second are limited anywhere."""
-        return self.cps is not None or self.client.cps is not None

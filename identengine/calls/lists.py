@@ -40,7 +40,7 @@ class Set(Protocol):
     def matching(self, named: Named) -> list[Leg]:
         """Return the legs that are named, held or lapsed."""
 
-    def slots(self, first: int, count: int) -> list[Leg] | None:
+    def page(self, first: int, count: int) -> list[Leg] | None:
         """Return the legs in these slots; None behind the last slot."""
 
     def confirm(self, leg: Leg, switch: str, now: float) -> None:
@@ -208,10 +208,10 @@ class Lists:
             if part % STEP == 0:  # they may be empty
                 yield
         first = 0
-        while (legs := self._set.slots(first, STEP)) is not None:
+        while (legs := self._set.page(first, STEP)) is not None:
             if first or done >= STEP:
                 yield
-                legs = self._set.slots(first, STEP) or []  # some may have been freed meanwhile
+                legs = self._set.page(first, STEP) or []  # some may have been freed meanwhile
             for leg in legs:
                 if leg.switch != switch or leg.state != ACTIVE or id(leg) in seen:
                     continue
@@ -243,10 +243,10 @@ class Lists:
         """Free a switch's legs that were taken by the time it said so."""
         switch, _ = job.key
         first = 0
-        while (legs := self._set.slots(first, STEP)) is not None:
+        while (legs := self._set.page(first, STEP)) is not None:
             if first:
                 yield
-                legs = self._set.slots(first, STEP) or []  # some may have been freed meanwhile
+                legs = self._set.page(first, STEP) or []  # some may have been freed meanwhile
             for leg in legs:
                 if leg.switch == switch and leg.since <= job.began:
                     self._set.free(leg)

@@ -59,7 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Changes(msgspec.Struct):
-    """What has to go to the mirror; None: gone."""
+    """What has to go to the mirror: the places that changed, and rows and notes, of which None is gone."""
 
     small: Space[Leg]
     large: Space[Leg]
@@ -217,7 +217,7 @@ class Calls:
         if call is None or standing is None:
             return decision
         if old is not None:
-            self._drop(old)
+            self.free(old)
         due, active = now + self._reserved, self._active
         # All of them by their places: by their names it takes a quarter longer.
         leg = Leg(0, call, key, ask.switch, RESERVED, standing, now, due, active, None, ask.content, decision)
@@ -305,7 +305,7 @@ class Calls:
         self._stops.add(named, now)
         if named.direction is None and named.leg_id is None:
             leg = self._calls.get(named.call)
-            if type(leg) is Leg and leg.state != LAPSED:  # as most are; what _drop does
+            if type(leg) is Leg and leg.state != LAPSED:  # as most are; what `free` does
                 del self._calls[named.call]
                 self.counts.remove(leg)
                 slot = leg.slot
@@ -318,7 +318,7 @@ class Calls:
         freed = 0
         for leg in legs:
             freed += leg.state != LAPSED
-            self._drop(leg)
+            self.free(leg)
         return Done(True, unknown=not legs, freed=freed)
 
     # ---- what time brings
@@ -344,7 +344,7 @@ class Calls:
             self.lapsed_reserved += leg.state == RESERVED
             self.lapsed_active += leg.state == ACTIVE
             if self.settings.lapsed_max == 0:
-                self._drop(leg)
+                self.free(leg)
                 continue
             self.counts.remove(leg)
             if leg.state == RESERVED:
@@ -368,7 +368,7 @@ class Calls:
             if leg is None or leg.state != LAPSED:
                 continue
             if tick_after(leg.due) <= until * TICKS:
-                self._drop(leg)
+                self.free(leg)
             else:
                 self._memories.add(slot, leg.due)
         rows = self._stops.forget(now, STEP)
@@ -397,13 +397,9 @@ class Calls:
             legs = [leg for leg in legs if leg.leg in ends]
         return legs
 
-    def slots(self, first: int, count: int) -> list[Leg] | None:
-        """Return the legs at ``count`` places from ``first`` on; None behind the last one."""
-        return self._slots.run(first, count)
-
     def page(self, first: int, count: int) -> list[Leg] | None:
         """See :class:`identengine.calls.messages.Overview`."""
-        return self.slots(first, count)
+        return self._slots.run(first, count)
 
     def usage(self, of: Of, first: int, count: int) -> list[tuple[int, int]] | None:
         """See :class:`identengine.calls.messages.Overview`."""
@@ -432,10 +428,6 @@ class Calls:
         leg.missed = list_id
         self._slots.note(leg.slot)
 
-    def free(self, leg: Leg) -> None:
-        """Give up the leg's slot."""
-        self._drop(leg)
-
     def note(self, name: str, value: Note) -> None:
         """Keep a note in the mirror; None drops it."""
         self._changes.notes[name] = value
@@ -457,7 +449,7 @@ class Calls:
         if not isinstance(there, dict) or len(there) < LEGS_OF_A_CALL:
             return False
         for leg in [leg for leg in there.values() if leg.state == LAPSED]:
-            self._drop(leg)
+            self.free(leg)
         return len(there) >= LEGS_OF_A_CALL
 
     def _beside(self, leg: Leg) -> None:
@@ -472,8 +464,8 @@ class Calls:
         leg.due = due
         self._leases.add(leg.slot, due)
 
-    def _drop(self, leg: Leg) -> None:
-        """Forget a leg altogether."""
+    def free(self, leg: Leg) -> None:
+        """Forget a leg altogether, and so give up its slot."""
         if leg.state == LAPSED:
             self.lapsed -= 1
         else:
@@ -541,7 +533,7 @@ class Calls:
         for _, key, answer in asked:
             leg = self._leg(*key)
             if leg is not None and leg.answer is answer and leg.since >= now - _INSTANT * len(batch):
-                self._drop(leg)
+                self.free(leg)
                 taken_back.add(key)
         for place, key, answer in asked:
             if key in taken_back and answer.accepted:  # it may have come several times, and changed
