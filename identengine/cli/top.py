@@ -14,7 +14,7 @@ import termios
 import time
 import tty
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -161,18 +161,35 @@ def _live(watch: _Watch, first: Picture, every: float) -> None:
     """Show pictures until q, Ctrl-C or SIGTERM; the terminal is then as it was."""
     from rich.live import Live
 
-    def terminate(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+    with (
+        _signals() as ending,
+        _keys(),
+        Live(_shown(first, every), console=_console(), screen=True, auto_refresh=False) as shown,
+    ):
+        while not _quits(every, ending):
+            shown.update(_shown(watch.look(), every), refresh=True)
 
-    before = signal.signal(signal.SIGTERM, terminate)
+
+@contextmanager
+def _signals() -> Iterator[int]:
+    """Yield a descriptor that can be read once Ctrl-C or SIGTERM came.
+
+    They raise nothing: an exception in the midst of a drawing would leave the terminal half changed.
+    """
+    ending, told = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def tell(_number: int, _frame: FrameType | None) -> None:
+        with suppress(BlockingIOError):  # it has been told very often
+            os.write(told, b"\0")
+
+    before = [(number, signal.signal(number, tell)) for number in (signal.SIGINT, signal.SIGTERM)]
     try:
-        with _keys(), Live(_shown(first, every), console=_console(), screen=True, auto_refresh=False) as shown:
-            while not _quits(every):
-                shown.update(_shown(watch.look(), every), refresh=True)
-    except KeyboardInterrupt:
-        pass  # that is how one ends it
+        yield ending
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before:
+            signal.signal(number, handler)
+        os.close(ending)
+        os.close(told)
 
 
 @contextmanager
@@ -189,15 +206,15 @@ def _keys() -> Iterator[None]:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
-def _quits(wait: float) -> bool:
-    """Wait for the next look; returns whether q was pressed."""
-    if not sys.stdin.isatty():
-        time.sleep(wait)
-        return False
+def _quits(wait: float, ending: int) -> bool:
+    """Wait for the next look; returns whether q was pressed or ``ending`` can be read."""
+    sources = [ending, *([sys.stdin.fileno()] if sys.stdin.isatty() else [])]
     end = time.monotonic() + wait
     while (left := end - time.monotonic()) > 0:
-        if select.select([sys.stdin], [], [], left)[0]:
-            pressed = os.read(sys.stdin.fileno(), 64)
+        for source in select.select(sources, [], [], left)[0]:
+            if source == ending:
+                return True
+            pressed = os.read(source, 64)
             if not pressed or b"q" in pressed.lower():
                 return True
     return False
