@@ -14,7 +14,7 @@ from identengine.calls.legs import Leg, call_key, shortened
 from identengine.calls.levels import ClientLevels, Levels, Limit, account_counter, clients_of, limits_of
 from identengine.calls.messages import Listed, Named, Progress, Stop
 from identengine.index import Bearer, Book
-from identengine.model import CallList, CallRequest, Direction
+from identengine.model import CallList, CallRequest, Direction, Interface
 from identengine.query import DIRECTIONS, decimal
 
 MOST_PARTS = 100_000
@@ -38,6 +38,8 @@ class Asker(NamedTuple):
 
     switch: str
     scope: str
+    interface: Interface = "udp"
+    """What it asked through."""
 
 
 def levels_of(bearer: Bearer, direction: Direction) -> Levels:

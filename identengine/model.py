@@ -8,7 +8,7 @@ None always means *not set*; a limit of 0 means that nothing passes (engine.md 1
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -42,6 +42,11 @@ class DidStatus(StrEnum):
     ACTIVE = "active"
     BLOCKED = "blocked"
     ON_HOLD = "on_hold"
+
+
+Interface: TypeAlias = Literal["udp", "tcp", "tls", "http", "resp", "radius"]
+"""What a switch asks through."""
+INTERFACES: tuple[Interface, ...] = get_args(Interface)
 
 
 class Direction(StrEnum):
