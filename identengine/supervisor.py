@@ -18,23 +18,34 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import gc
-import logging
 import os
 import signal
 import socket
 import sys
 import time
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 from identengine import config as configuration
-from identengine import logsetup
+from identengine import counters, logsetup
 from identengine.calls.file import InUseError
 from identengine.config import Config
 from identengine.decider import DRAIN_SECONDS, IDLE, LISTENING, READY, TAKE_OVER, TAKING_OVER, Duty, decide
 from identengine.errors import ConfigError, StoreError
+from identengine.events import (
+    CONFIG_WARNING,
+    DECIDER_DIED,
+    NO_PROCESS,
+    PROCESS_CUT_OFF,
+    PROCESS_FAULT,
+    PROCESS_LATE,
+    PROCESS_SILENT,
+    PROCESS_STUCK,
+    RECEIVE_BUFFER,
+    RECEIVE_BUFFER_SMALL,
+    STANDBY_DIED,
+)
 from identengine.net import sockets as listening
 from identengine.net.sockets import CannotListenError, Sockets
 
@@ -58,8 +69,6 @@ ORPHAN_SECONDS = 6.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _LOCK = "serve.lock"
 
-_log = logging.getLogger("identengine.supervisor")
-
 
 def serve(config: Config) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status: the decider's, 128 + n where signal n ended it.
@@ -76,7 +85,7 @@ def serve(config: Config) -> int:
             if sockets is None:
                 return 0
             for warning in config.warnings:
-                _log.warning("%s", warning)
+                CONFIG_WARNING.tell(what=warning)
             for udp in sockets.udp:
                 _tell_room(udp)
             return _Supervisor(config, sockets, lock, mask).run()
@@ -240,7 +249,7 @@ class _Supervisor:
 
     def _cannot_fork(self, error: OSError, deaths: _Deaths) -> None:
         pause = deaths.note(0.0)
-        _log.error("ALARM: no process can be started: %s; next try in %.3g s", error.strerror, pause)
+        NO_PROCESS.tell(why=error.strerror, pause=pause)
 
     def _be_child(self, duty: Duty, supervisors_end: socket.socket) -> NoReturn:
         """Decide, and end; in the child. It leaves by _exit: what a usual exit does is the supervisor's to do."""
@@ -251,8 +260,10 @@ class _Supervisor:
             for link in (supervisors_end, *(child.link for child in self._children())):
                 link.close()
             status = decide(self._config, duty)
-        except BaseException:  # nothing may get out into the supervisor's code
-            traceback.print_exc()
+        except BaseException as fault:  # nothing may get out into the supervisor's code
+            kind = "standby" if duty.standby else "decider"
+            PROCESS_FAULT.tell(fault, kind=kind, pid=os.getpid())
+            logsetup.finish()
         finally:
             os._exit(status)  # every line was flushed when it was written; to flush here might wait for a reader
 
@@ -301,18 +312,16 @@ class _Supervisor:
                 continue
             if child.killed:
                 child.silent -= START_SECONDS  # not to say it all the time
-                _log.error(
-                    "ALARM: %s was killed and is there still; does a disk hang? Nobody takes its place", child
-                )
+                PROCESS_STUCK.tell(child=str(child))
             else:
-                _log.error("ALARM: %s gave no sign of life for %.0f s and is killed", child, limit)
+                PROCESS_SILENT.tell(child=str(child), seconds=limit)
                 child.kill()
         if self._ending:
             self._ending_for += passed
             if self._ending_for > END_SECONDS:
                 for child in self._children():
                     if not child.killed:
-                        _log.error("ALARM: %s did not end within %.3g s and is killed", child, END_SECONDS)
+                        PROCESS_LATE.tell(child=str(child), seconds=END_SECONDS)
                         child.kill()
 
     def _bury(self) -> None:
@@ -340,22 +349,23 @@ class _Supervisor:
         self._status = code if code >= 0 else 128 - code
         if self._ending:
             if code < 0 and not child.killed:
-                _log.error("ALARM: %s %s before it had answered everything", child, _how(code))
+                PROCESS_CUT_OFF.tell(child=str(child), how=_how(code))
             return
         if not self._started and code > 0:  # it has said what is wrong, and would only say it again
             self._end(signal.SIGTERM)
             return
         pause = self._decider_deaths.note(time.monotonic() - child.since)
         next_one = "another" if self._standby is None or self._standby.killed else "the standby"
-        _log.error(
-            "ALARM: %s %s; %s takes its place%s", child, _how(code), next_one, _when(pause, self._decider_deaths)
-        )
+        when = _when(pause, self._decider_deaths)
+        DECIDER_DIED.tell(child=str(child), how=_how(code), next=next_one, when=when)
+        counters.bump(self._config.calls.path, "restarts_decider")
 
     def _standby_died(self, child: _Child, code: int) -> None:
         self._standby = None
         if not self._ending:
             pause = self._standby_deaths.note(time.monotonic() - child.since)
-            _log.error("ALARM: %s %s; another is started%s", child, _how(code), _when(pause, self._standby_deaths))
+            STANDBY_DIED.tell(child=str(child), how=_how(code), when=_when(pause, self._standby_deaths))
+            counters.bump(self._config.calls.path, "restarts_standby")
 
 
 def _how(code: int) -> str:
@@ -432,17 +442,7 @@ def _bind(config: Config, patience: float) -> Sockets | None:
 def _tell_room(udp: socket.socket) -> None:
     """Say how much can wait at a socket while nobody reads it, and what to do where that is little."""
     size, wanted = listening.receive_buffer(udp), 2 * listening.RECEIVE_BUFFER
-    _log.info(
-        "udp %s has a receive buffer of %d KiB: some %d datagrams of 300 bytes wait there while nobody reads",
-        listening.endpoint_of(udp),
-        size // 1024,
-        size // listening.DATAGRAM_BYTES,
-    )
+    endpoint = str(listening.endpoint_of(udp))
+    RECEIVE_BUFFER.tell(endpoint=endpoint, kib=size // 1024, datagrams=size // listening.DATAGRAM_BYTES)
     if size < wanted:
-        _log.warning(
-            "udp %s: the receive buffer is smaller than was asked for (%d KiB); `sysctl -w net.core.rmem_max=%d`"
-            " and a restart give it",
-            listening.endpoint_of(udp),
-            wanted // 1024,
-            listening.RECEIVE_BUFFER,
-        )
+        RECEIVE_BUFFER_SMALL.tell(endpoint=endpoint, wanted_kib=wanted // 1024, rmem_max=listening.RECEIVE_BUFFER)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from identengine.calls.messages import Done, Later
-from identengine.counters import PLACE, REGISTRY, SIZE, CounterFile, read
+from identengine.counters import CELLS, PLACE, REGISTRY, SIZE, CounterFile, read
 from identengine.engine import Answer, Ask, Engine
 from identengine.errors import StoreError
 from identengine.explain import Explanation
@@ -21,7 +21,8 @@ from identengine.reasons import Reason, ReasonTable
 from identengine.tally import KEEP, Tally
 
 OPTIONS = IdentifyOptions()
-AREAS = (4096, 4096 + (SIZE - 4096) // 2)
+SERIES = {known.name: known.series for known in REGISTRY}
+AREAS = (16384, 16384 + (SIZE - 16384) // 2)
 
 
 class Warnings(list[str]):
@@ -64,7 +65,7 @@ def test_the_file_is_whole_and_private(tmp_path: Path, warned: Warnings) -> None
         (b"\0" * SIZE, "damaged"),
         (b"x" * (SIZE + 1), "damaged"),
         (None, "damaged (1000 bytes"),
-        (b"identengine/cnt\n" + b"\1\0\0\0" + b"0" * (SIZE - 20), "another version"),
+        (b"identengine/cnt\n" + b"\2\0\0\0" + b"0" * (SIZE - 20), "another version"),
     ],
 )
 def test_a_file_that_is_none_is_replaced(tmp_path: Path, warned: Warnings, raw: bytes | None, why: str) -> None:
@@ -132,9 +133,10 @@ def test_the_largest_copy_fits(tmp_path: Path, warned: Warnings) -> None:
 def tallied() -> tuple[Tally, dict[str, int]]:
     class Named(dict[str, int]):
         def __missing__(self, name: str) -> int:
-            return cells[PLACE[name]]
+            place = PLACE[name]
+            return sum(cells[place : place + len(SERIES[name])])
 
-    cells = array("Q", bytes(8 * len(REGISTRY)))
+    cells = array("Q", bytes(8 * CELLS))
     return Tally(cells, Frequent(KEEP)), Named()
 
 
