@@ -2,7 +2,7 @@
 
 What is said is an event (:mod:`identengine.events`); what others say by the standard library's ``logging``, as
 asyncio does, is written too. A line of text is for people. A line of JSON is for programs: ``time`` (UTC),
-``level``, ``logger``, ``event`` (its name), the fields of the event, ``message`` (the text), ``do`` (what to do, of
+``level``, ``logger``, ``event`` (its name), the event's fields, ``message`` (the text), ``do`` (what to do, of
 errors and alarms) and ``traceback``.
 
 Lines are written by a thread: where nobody reads the log (a pipe that is full, a terminal that was stopped) the
