@@ -62,7 +62,7 @@ CONNECTED: tuple[Interface, ...] = ("tcp", "tls", "http", "resp")
 PROCESSES = ("decider", "standby", "front")
 DROPPED = ("unknown_peer", "too_old")
 """Why a datagram is dropped undecided."""
-REFUSED = ("unknown_peer", "too_many", "too_many_of_switch", "tls_handshake", "certificate")
+REFUSED = ("unknown_peer", "too_many", "too_many_of_switch", "tls_handshake")
 """Why a connection is not let in."""
 
 
@@ -271,6 +271,10 @@ SUMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "strangers_refused": (
         "datagrams and connections that were not let in",
         ("datagrams_dropped_unknown_peer", *(f"connections_refused_{why}" for why in REFUSED)),
+    ),
+    "messages_shed": (
+        "messages over connections that had waited too long and were not decided",
+        tuple(f"messages_shed_{interface}" for interface in INTERFACES),
     ),
 }
 """Numbers for a person that are sums of others: what each is, and of which."""

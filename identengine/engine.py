@@ -62,6 +62,9 @@ class Tally(Protocol):
     def count(self, batch: Sequence[Ask], answers: Sequence[Answer]) -> None:
         """Count a batch; an answer that takes its time is counted when it is there."""
 
+    def shed(self, ask: Ask, answer: Answer) -> None:
+        """Count what was answered without being decided."""
+
 
 class Faults(deque[Exception]):
     """The last exceptions that became ``internal_error``, or came up beside requests; and how many there were."""
@@ -144,6 +147,16 @@ class Engine:
             except Exception as fault:  # what was decided stands, counted or not
                 self.faults.append(fault)
         return answers
+
+    def shed(self, ask: Ask) -> Answer:
+        """Answer what there is no time to decide; an authorization is rejected as ``overload``."""
+        request, book = ask.request, self._book
+        direction = query.DIRECTIONS.get(request.direction) if isinstance(request, Request) else None
+        rejected = self._reject(Reason.OVERLOAD, book.version if book else None, direction)
+        answer = rejected if ask.method in ("authorize", "identify") else Explanation(decision=rejected)
+        if self._tally is not None:
+            self._tally.shed(ask, answer)
+        return answer
 
     def _apply(
         self, batch: Sequence[Ask], answers: list[Answer], places: list[int], messages: list[Message], now: float

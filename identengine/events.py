@@ -156,6 +156,13 @@ CONFIG_FIXED = Event(
     "SIGHUP: %(sections)s cannot change while running; restart the server for that",
 )
 
+CERTIFICATES_UNUSABLE = Event(
+    "certificates_unusable",
+    "alarm",
+    "%(what)s; the certificates that were read before stay in use",
+    "mend that, and send SIGHUP again before they expire",
+)
+
 # The supervisor ---------------------------------------------------------------------------------------------
 
 RECEIVE_BUFFER = Event(

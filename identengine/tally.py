@@ -133,6 +133,11 @@ class Tally:
         if freed:
             cells[_FREED["stop"]] += freed
 
+    def shed(self, ask: Ask, answer: Answer) -> None:
+        """Count what was answered without being decided."""
+        self.count((ask,), (answer,))
+        self.add(f"messages_shed_{ask.asker.interface}")
+
     def decided(self, seconds: float, requests: int) -> None:
         """Note that a batch of so many requests took so long: each of them waited for all of it."""
         cells = self._cells

@@ -282,6 +282,15 @@ def test_a_batch_of_several_interfaces() -> None:
     }
 
 
+def test_what_is_shed() -> None:
+    tally, counted = tallied()
+    overload = Decision(accepted=False, reason=Reason.OVERLOAD)
+    tally.shed(of(ask(), "tls"), overload)
+    tally.shed(of(ask("start"), "tcp"), Explanation(decision=overload))
+    names = ("messages_shed_tls", "messages_shed_tcp", "rejected_overload", "requests_start")
+    assert [counted[name] for name in names] == [1, 1, 1, 1]
+
+
 def test_every_reason_has_a_counter() -> None:
     tally, counted = tallied()
     for reason in Reason:
@@ -293,6 +302,8 @@ def test_a_fault_in_counting_is_no_fault_of_the_decision() -> None:
     class Broken:
         def count(self, *_: object) -> None:
             raise RuntimeError("no counting today")
+
+        shed = count
 
     engine = Engine(ReasonTable(), None, tally=Broken())
     assert engine.authorize(Request(), OPTIONS).reason == Reason.NOT_READY
