@@ -38,6 +38,9 @@ _LINGER = 5.0
 _PARTING = 0.5
 """The same while draining, once all answers are with the kernel, which delivers them after our end too; and how
 long a draining connection waits for a moment in which nothing more has come."""
+_SETTLING = 0.1
+"""How long a moment in which nothing more has come, or the other half of a message, is waited for while the set of
+calls is handed over."""
 
 _buffer = bytearray(READ)
 _view = memoryview(_buffer)
@@ -146,6 +149,31 @@ class StreamListener:
                 break
             await asyncio.sleep(0.001)  # whoever is connected by now is accepted first
         self.close()
+        await self.part(deadline)
+
+    async def settle(self, deadline: float) -> None:
+        """Take no more connections, and answer what came on those there are; :meth:`part` comes next.
+
+        Whoever is connected and not accepted yet is left to another process that listens on the same socket. It
+        waits shortly, until ``deadline`` (the loop's time) at most, since nobody decides meanwhile: a connection
+        that still has anything to be answered then, as its peer does not read, is cut.
+        """
+        loop = asyncio.get_running_loop()
+        self.close()
+        patience = loop.time() + _SETTLING
+        while (now := loop.time()) < deadline:
+            for connection in list(self.connections):
+                connection.drain(now, patient=now < patience)
+            if all(connection.settled for connection in self.connections):
+                return
+            await asyncio.sleep(0.001)
+        for connection in list(self.connections):
+            if not connection.settled:
+                connection.abort()
+
+    async def part(self, deadline: float) -> None:
+        """Answer what came on the connections there are and close them, until ``deadline`` at most."""
+        loop = asyncio.get_running_loop()
         patience = loop.time() + _PARTING
         while self.connections and (now := loop.time()) < deadline:
             for connection in list(self.connections):
@@ -376,6 +404,11 @@ class Connection(asyncio.BufferedProtocol):
                 self._answer([], framer, "the server ended within a message")
         elif not patient and self._left is None and not self._unread:
             self._left = waiting
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is decided for it any more."""
+        return self._ending or self._counted is None or self._transport.is_closing()
 
     def abort(self) -> None:
         """Close at once, whatever was not sent yet."""
