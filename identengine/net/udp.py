@@ -84,8 +84,10 @@ class UdpListener:
         """
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._socket)
-        while self._owed.count and loop.time() < deadline:
-            await asyncio.sleep(0)
+        while loop.time() < deadline:
+            if not self._owed.count:
+                break
+            await asyncio.sleep(0.001)
         self._socket.close()
 
     def _drain_batch(self) -> int:
