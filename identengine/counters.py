@@ -396,9 +396,11 @@ def read(folder: Path) -> Snapshot:
 def bump(folder: Path, name: str) -> None:
     """Count one more of what only the calling process counts, and not the one that has the file mapped.
 
-    It maps nothing, and where there is no file that can be used, nothing is counted: for the supervisor, which
-    must not die of it.
+    It maps nothing, and where there is no such number or no file that can be used, nothing is counted: for the
+    supervisor, which must not die of it.
     """
+    if name not in PLACE:
+        return
     place = _FIRST_CELL + 8 * PLACE[name]
     with suppress(OSError):
         file = os.open(folder / FILE, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -214,17 +214,16 @@ DECIDER_DIED = Event(
     "%(child)s %(how)s; %(next)s takes its place%(when)s",
     "look for the cause in the lines before this one, and in `dmesg` where it was killed (out of memory?)",
 )
-STANDBY_DIED = Event(
-    "standby_died",
+PROCESS_DIED = Event(
+    "process_died",
     "alarm",
     "%(child)s %(how)s; another is started%(when)s",
-    "look for the cause in the lines before this one, and in `dmesg` where it was killed (out of memory?): two "
-    "books need twice the memory",
+    "look for the cause in the lines before this one, and in `dmesg` where it was killed (out of memory?)",
 )
 PROCESS_FAULT = Event(
     "process_fault",
     "alarm",
-    "the %(kind)s, process %(pid)d, ends by a fault of the program",
+    "process %(pid)d ends by a fault of the program",
     "another takes its place; keep these lines and report them",
 )
 
