@@ -1,0 +1,1 @@
+"""Load: asks a server as many switches would, and measures how it answers."""
