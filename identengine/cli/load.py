@@ -36,7 +36,7 @@ def load(
         Path | None,
         typer.Argument(
             metavar="MIX",
-            help="What to ask: JSONL, a request a line, with what is expected; default: calls for the demo's book.",
+            help="What to ask: JSONL, a request a line and what is expected; default: calls for the demo's book.",
         ),
     ] = None,
     rate: Annotated[

@@ -2,8 +2,8 @@ r"""Messages that differ in a few digits only, made at the cost of one ``%``.
 
 In any text of a mix may stand: ``{n}``, the number of the pass through the file, so that every pass has calls of
 its own; ``{n-1000}``, that of the pass so many before it, for what happens to a call later on; ``{random}``,
-digits by chance. ``{n:4}``, ``{random:7}``: so many digits, 12 where nothing is said. The width of a placeholder is
-fixed, so a message always has the same length, in every encoding, and so has all that frames it.
+digits by chance. ``{n:4}``, ``{random:7}``: so many digits, 12 where nothing is said. The width of a placeholder
+is fixed, so a message always has the same length, in every encoding, and so has all that frames it.
 """
 
 from __future__ import annotations
