@@ -10,7 +10,7 @@ from identengine.client.errors import AskError, ClientError, LateError, LostErro
 from identengine.errors import IdentengineError, WireError
 from identengine.explain import Explanation
 from identengine.model import Decision, Digest
-from identengine.wire.jsonrpc import Pong
+from identengine.wire.messages import Pong
 
 __all__ = [
     "AskError",

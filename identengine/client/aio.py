@@ -15,7 +15,7 @@ from identengine.client.params import Bare, CallParams, Deciding, Listing, ListP
 from identengine.errors import WireError
 from identengine.explain import Explanation
 from identengine.model import Decision
-from identengine.wire.jsonrpc import Pong
+from identengine.wire.messages import Pong
 
 PORT = 4870
 TIMEOUT = 2.0

@@ -17,7 +17,7 @@ from identengine.client.params import Bare, CallParams, Deciding, Listing, ListP
 from identengine.errors import WireError
 from identengine.explain import Explanation
 from identengine.model import Decision
-from identengine.wire.jsonrpc import Pong
+from identengine.wire.messages import Pong
 
 _READ = 65536
 

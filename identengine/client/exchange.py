@@ -17,8 +17,10 @@ from identengine.client.params import Bare, Params
 from identengine.errors import WireError
 from identengine.explain import Explanation
 from identengine.model import Decision
-from identengine.wire.jsonrpc import Pong
-from identengine.wire.jsonstream import JsonStream
+from identengine.wire.messages import Pong
+from identengine.wire.framing import Framer
+from identengine.wire.framing.jsonstream import JsonStream
+from identengine.wire.framing.prefixed import Prefixed
 
 MAX_ANSWER = 1 << 20
 """Bytes of the largest answer that is taken; that of ``explain`` at a crowded address has some 100 KiB."""
@@ -42,7 +44,6 @@ RESULTS: dict[str, Kind] = {
 }
 """What each method is answered."""
 
-_LENGTH = 4
 # The last two are bad UTF-8 or an integer of thousands of digits, and too deep nesting.
 _UNDECODED = (msgspec.MsgspecError, ValueError, RecursionError)
 
@@ -82,37 +83,6 @@ class _Decoder(Protocol):
     def decode(self, raw: bytes | msgspec.Raw, /) -> Result: ...
 
 
-class Lengths:
-    """The framer of MessagePack: each message behind its length, 4 bytes, most significant first."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self.error: str | None = None
-        """What is wrong with the stream; then nothing more is given out."""
-        self._max_bytes = max_bytes
-        self._begun = bytearray()
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """Take what was read and return the messages that it completed."""
-        messages: list[bytes] = []
-        if self.error is not None:
-            return messages
-        begun = self._begun
-        begun += data
-        at, size = 0, len(begun)
-        while size - at >= _LENGTH:
-            begin = at + _LENGTH
-            end = begin + int.from_bytes(begun[at:begin])
-            if end - begin > self._max_bytes:
-                self.error = f"a message of more than {self._max_bytes} bytes"
-                break
-            if end > size:
-                break
-            messages.append(bytes(begun[begin:end]))
-            at = end
-        del begun[:at]
-        return messages
-
-
 class Exchange:
     """Ids, encoding and results of one stream of bytes or of one socket for datagrams.
 
@@ -128,7 +98,7 @@ class Exchange:
         """Answers to nothing that was asked, or that came too late, and unusable datagrams."""
         self._codec = _CODECS[encoding]
         self._token = token
-        self._framer: JsonStream | Lengths = JsonStream(MAX_ANSWER) if encoding == "json" else Lengths(MAX_ANSWER)
+        self._framer: Framer = JsonStream(MAX_ANSWER) if encoding == "json" else Prefixed(MAX_ANSWER)
         self._waiting: dict[int, str] = {}
         self._last = 0
 
@@ -146,7 +116,7 @@ class Exchange:
 
     def framed(self, message: bytes) -> bytes:
         """Return a request as it goes into a stream."""
-        return self._codec.framed(message)
+        return self._framer.frame(message)
 
     def forget(self, message_id: int) -> None:
         """Wait no more for an answer; one that comes nevertheless is a stray."""
@@ -202,29 +172,21 @@ class Exchange:
 
 
 class _Json:
-    """JSON, a message a line."""
+    """JSON, as it is in messages."""
 
     encode = msgspec.json.Encoder().encode
     reply = msgspec.json.Decoder(_Reply).decode
     results: ClassVar[dict[str, _Decoder]] = {name: msgspec.json.Decoder(kind) for name, kind in RESULTS.items()}
 
-    @staticmethod
-    def framed(message: bytes) -> bytes:
-        return message + b"\n"
-
 
 class _MessagePack:
-    """MessagePack, each message behind its length."""
+    """MessagePack, the same objects."""
 
     encode = msgspec.msgpack.Encoder().encode
     reply = msgspec.msgpack.Decoder(_Reply).decode
     results: ClassVar[dict[str, _Decoder]] = {
         name: msgspec.msgpack.Decoder(kind) for name, kind in RESULTS.items()
     }
-
-    @staticmethod
-    def framed(message: bytes) -> bytes:
-        return len(message).to_bytes(_LENGTH) + message
 
 
 _CODECS: dict[Encoding, type[_Json] | type[_MessagePack]] = {"json": _Json, "msgpack": _MessagePack}

@@ -18,7 +18,7 @@ from identengine.client.exchange import RESULTS, Result
 from identengine.errors import IdentengineError
 from identengine.explain import Explanation
 from identengine.model import Decision
-from identengine.wire.jsonrpc import Pong
+from identengine.wire.messages import Pong
 
 Decoder: TypeAlias = msgspec.json.Decoder[Result] | msgspec.msgpack.Decoder[Result]
 

@@ -9,9 +9,10 @@ from typing import Protocol
 
 import msgspec
 
-from identengine.client.exchange import MAX_ANSWER, RESULTS, Encoding, Lengths
+from identengine.client.exchange import MAX_ANSWER, RESULTS, Encoding
 from identengine.errors import WireError
 from identengine.load.mix import Decoder
+from identengine.wire.framing.prefixed import Prefixed
 
 _UNDECODED = (msgspec.MsgspecError, ValueError, RecursionError)
 
@@ -160,7 +161,7 @@ class _MessagePacks:
     _decode = msgspec.msgpack.Decoder(Reply).decode
 
     def __init__(self) -> None:
-        self._framer = Lengths(MAX_ANSWER)
+        self._framer = Prefixed(MAX_ANSWER)
 
     def feed(self, data: bytes) -> list[Reply]:
         try:
