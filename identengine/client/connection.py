@@ -92,7 +92,10 @@ class Connection:
                 await link.ended
 
     async def _linked(self) -> Link:
-        """Return the connection, as soon as there is one. Raises AskError where the server refuses the token."""
+        """Return the connection, as soon as there is one.
+
+        Raises AskError where the server refuses the token, LostError where it is not trusted, or we are not.
+        """
         if self._keeper is None:
             self._link = asyncio.get_running_loop().create_future()
             self._keeper = asyncio.create_task(self._keep(), name=f"identengine client of {self.where}")
@@ -114,8 +117,8 @@ class Connection:
                 link = await self._connect()
             except (ClientError, WireError) as error:
                 self._trouble = str(error)
-                if not isinstance(error, UnansweredError):
-                    # The server will not have us: whoever waits is told, and later ones cause another attempt.
+                if not isinstance(error, UnansweredError) or isinstance(error.__cause__, ssl.SSLError):
+                    # The server will not have us, or we not it: whoever waits is told, others wait for a next time.
                     self._link = asyncio.get_running_loop().create_future()
                     waited.set_exception(error)
                     waited.exception()  # nobody may be waiting, and that is no fault
