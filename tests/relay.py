@@ -18,7 +18,8 @@ class Relay:
         self.dropped: list[bytes] = []
         self._server = (HOST, port)
         self._every = every
-        self._count = 0
+        self.count = 0
+        """Requests that came."""
         self._drop = 0
         self._front = socket.socket(type=socket.SOCK_DGRAM)
         self._front.bind((HOST, 0))
@@ -52,8 +53,8 @@ class Relay:
                     self._front.sendto(one.recv(65536), backs[one])
                     continue
                 data, client = one.recvfrom(65536)
-                self._count += 1
-                if self._drop or (self._every and self._count % self._every == 0):
+                self.count += 1
+                if self._drop or (self._every and self.count % self._every == 0):
                     self._drop = max(0, self._drop - 1)
                     self.dropped.append(data)
                     continue
