@@ -74,7 +74,9 @@ def load(
             "--max-loss", metavar="PERCENT", min=0, max=100, help="So much may be lost; more ends with 1."
         ),
     ] = 0.0,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of what MIX leaves to chance.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, help="Of what MIX leaves to chance, and of its call ids.")
+    ] = 0,
     encoding: Annotated[
         Literal["json", "msgpack"], typer.Option("--encoding", help="Of the messages, but for HTTP.")
     ] = "json",
@@ -107,7 +109,8 @@ def load(
     """Ask a server as many switches would; check each answer and measure how long it took.
 
     With --rate, times are counted from when a request was due, so that a server that stands still shows. Ends with
-    1 if an answer was wrong or more was lost than may be. Ctrl-C shows what was measured so far.
+    1 if an answer was wrong or more was lost than may be. Ctrl-C brings the calls to their end and shows what was
+    measured; a second one ends at once.
 
     Example: identengine load tcp://127.0.0.1:4870 --rate 1000 --duration 5
     """

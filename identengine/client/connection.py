@@ -118,7 +118,7 @@ class Connection:
             except (ClientError, WireError) as error:
                 self._trouble = str(error)
                 if not isinstance(error, UnansweredError) or isinstance(error.__cause__, ssl.SSLError):
-                    # The server will not have us, or we not it: whoever waits is told, others wait for a next time.
+                    # The server will not have us, or we not it: whoever waits is told.
                     self._link = asyncio.get_running_loop().create_future()
                     waited.set_exception(error)
                     waited.exception()  # nobody may be waiting, and that is no fault

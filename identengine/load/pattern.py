@@ -2,8 +2,9 @@ r"""Messages that differ in a few digits only, made at the cost of one ``%``.
 
 In any text of a mix may stand: ``{n}``, the number of the pass through the file, so that every pass has calls of
 its own; ``{n-1000}``, that of the pass so many before it, for what happens to a call later on; ``{random}``,
-digits by chance. ``{n:4}``, ``{random:7}``: so many digits, 12 where nothing is said. The width of a placeholder
-is fixed, so a message always has the same length, in every encoding, and so has all that frames it.
+digits by chance; ``{seed}``, that of the run, so that runs have calls of their own. ``{n:4}``, ``{random:7}``: so
+many digits, 12 where nothing is said. The width of a placeholder is fixed, so a message always has the same
+length, in every encoding, and so has all that frames it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ MAX_WIDTH = 18
 """Digits of a placeholder."""
 
 _PLACE = re.compile(r"\{(?P<what>n|random)(?:-(?P<behind>\d{1,7}))?(?::(?P<width>\d{1,2}))?\}")
+
+_SEED = re.compile(r"\{seed(?::(\d{1,2}))?\}")
 
 Render = Callable[[str, dict[str, object]], bytes]
 """Makes a message of its number, as text, and its parameters."""
@@ -53,6 +56,16 @@ class Pattern:
         return self._template % tuple([number if draw is None else draw(n) for draw in self._draws])
 
 
+def seeded(params: dict[str, object], seed: int) -> dict[str, object]:
+    """Return parameters in which ``{seed}`` is the seed."""
+
+    def digits(found: re.Match[str]) -> str:
+        width = int(found[1] or WIDTH)
+        return f"{seed % 10**width:0{width}}"
+
+    return _mapped(params, lambda text: _SEED.sub(digits, text))
+
+
 def _places(value: object) -> Iterator[re.Match[str]]:
     """Yield the placeholders in all texts of a value; ValueError where there is something like one."""
     if isinstance(value, str):
@@ -60,7 +73,7 @@ def _places(value: object) -> Iterator[re.Match[str]]:
         while (at := value.find("{", at)) >= 0:
             found = _PLACE.match(value, at)
             if found is None:
-                raise ValueError(f"{value!r}: {{n}}, {{n-1000}}, {{n:4}}, {{random}} or {{random:7}} is wanted")
+                raise ValueError(f"{value!r}: {{n}}, {{n-1000}}, {{n:4}}, {{random:7}} or {{seed}} is wanted")
             yield found
             at = found.end()
     elif isinstance(value, dict):
@@ -71,14 +84,17 @@ def _places(value: object) -> Iterator[re.Match[str]]:
             yield from _places(inner)
 
 
-def _filled(value: object, digits: Iterator[str]) -> object:
-    if isinstance(value, str):
-        return _PLACE.sub(lambda _: next(digits), value)
-    if isinstance(value, dict):
-        return {name: _filled(inner, digits) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_filled(inner, digits) for inner in value]
-    return value
+def _mapped(params: dict[str, object], change: Callable[[str], str]) -> dict[str, object]:
+    """Return parameters with all their texts changed, in the order of :func:`_places`."""
+
+    def mapped(value: object) -> object:
+        if isinstance(value, str):
+            return change(value)
+        if isinstance(value, dict):
+            return {name: mapped(inner) for name, inner in value.items()}
+        return [mapped(inner) for inner in value] if isinstance(value, list) else value
+
+    return {name: mapped(value) for name, value in params.items()}
 
 
 def _draw(what: str, width: int, chance: random.Random) -> Callable[[int], int]:
@@ -94,10 +110,9 @@ def _template(render: Render, params: dict[str, object], widths: Sequence[int]) 
     """
 
     def made(changed: int | None) -> bytes:
-        digits = [("1" if index == changed else "0") * width for index, width in enumerate(widths)]
-        filled = _filled(params, iter(digits[1:]))
-        assert isinstance(filled, dict)  # noqa: S101 - it is one that is filled
-        return render(digits[0], filled)
+        number, *digits = [("1" if index == changed else "0") * width for index, width in enumerate(widths)]
+        left = iter(digits)
+        return render(number, _mapped(params, lambda text: _PLACE.sub(lambda _: next(left), text)))
 
     base = made(None)
     found: list[tuple[int, int]] = []

@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from identengine.load.mix import Judge, Line, MixError
-from identengine.load.pattern import Pattern
+from identengine.load.pattern import Pattern, seeded
 from identengine.load.peer import TURN, Peer, Source
 from identengine.load.scores import Report, Scores
 from identengine.load.target import Target
@@ -63,11 +63,14 @@ class Run:
             )
             for first in range(step)
         ]
-        self._stopping = False
+        self._stops = 0
 
     def stop(self) -> None:
-        """Send no more, wait for what is still to come, and end. May be called by the handler of a signal."""
-        self._stopping = True
+        """Begin no more calls, bring to their end those that are begun, and end; the second time: send no more.
+
+        May be called by the handler of a signal.
+        """
+        self._stops += 1
 
     def go(self, tell: Callable[[Scores, float], None]) -> Report:
         """Ask, and return what came of it. ``tell`` is told of the progress, and the seconds that have passed.
@@ -94,7 +97,7 @@ class Run:
         end = start + int(plan.duration * _SECOND) if plan.duration is not None else None
         clocks = self._clocks(start)
         swept = start
-        stopped = False
+        heeded = 0
         with _Poll() as poll:
             while True:
                 now = monotonic_ns()
@@ -102,10 +105,13 @@ class Run:
                     end = None
                     for peer in peers:
                         peer.finish()
-                if self._stopping and not stopped:
-                    stopped = True
+                if self._stops > heeded:
+                    heeded = self._stops
                     for peer in peers:
-                        peer.stop()
+                        if heeded == 1:
+                            peer.finish()
+                        else:
+                            peer.stop()
                 wait = _LONGEST_WAIT * _SECOND
                 for peer, clock in zip(peers, clocks, strict=True):
                     if not peer.finished and not peer.blocked:
@@ -122,7 +128,7 @@ class Run:
                 if all(peer.finished and not peer.in_flight for peer in peers):
                     break
         seconds = (monotonic_ns() - start) / _SECOND
-        return scores.report(seconds, stopped=stopped)
+        return scores.report(seconds, stopped=bool(heeded))
 
     def _clocks(self, start: int) -> Sequence[_Clock]:
         plan = self._plan
@@ -237,7 +243,7 @@ def _patterns(target: Target, lines: Sequence[Line], seed: int) -> list[Pattern]
             return target.tongue.render(method, params, number)
 
         try:
-            patterns.append(Pattern(render, line.params, chance))
+            patterns.append(Pattern(render, seeded(line.params, seed), chance))
         except ValueError as error:
             raise MixError(f"{line.title or method}: {error}") from None
     return patterns

@@ -15,7 +15,7 @@ from identengine.client.exchange import MAX_ANSWER, Encoding
 from identengine.errors import WireError
 from identengine.load.latency import Histogram
 from identengine.load.mix import Judge, Line, MixError, read
-from identengine.load.pattern import Pattern
+from identengine.load.pattern import Pattern, seeded
 from identengine.load.peer import Source
 from identengine.load.target import TargetError, target
 from identengine.load.tongues import Http, JsonRpc, Reply
@@ -73,6 +73,11 @@ def test_patterns_are_filled(encoding: Encoding, stream: bool) -> None:
         assert int(filled["a"]) < 1000
         assert filled["digest"] == {"nonce": f"{n % 100:02}", "uri": "sip:%s"}
         assert filled["calls"] == [[f"{n:012}", None], 5]
+
+
+def test_the_seed_is_filled_in() -> None:
+    params: dict[str, object] = {"a": "{seed}-{n}", "b": [{"c": "{seed:2}"}, 1], "d": 5}
+    assert seeded(params, 4321) == {"a": f"{4321:012}-{{n}}", "b": [{"c": "21"}, 1], "d": 5}
 
 
 def test_a_line_without_placeholders_and_one_of_a_pass_before() -> None:
