@@ -440,7 +440,7 @@ def _tls(table: Table, folder: Path) -> Tls:
 
 def _http(table: Table, config: Config, warnings: list[str]) -> Http:
     """Read ``[http]``; off loopback a token must not go in clear over a network (interfaces.md 6)."""
-    proxies = table.take("trusted_proxies", items(network), ())
+    proxies = table.take("trusted_proxies", items(network), Http().trusted_proxies)
     where = config.listen.http
     away = where is not None and not _is_loopback(where.host)
     tls = table.take("tls", boolean, away and not proxies)

@@ -1,8 +1,8 @@
 """What goes in: the parameters of a method as the body of a request (interfaces.md 6).
 
-They are read as every interface reads them, strictly and with the same complaints; the framework's own reading would
-take ``"1"`` for a number here and there. :func:`describe` says in the API's document what the types of the model
-cannot: which texts are taken.
+They are read as every interface reads them, strictly and with the same complaints; the framework's own reading
+would take ``"1"`` for a number here and there. :func:`describe` says in the API's document what the types of the
+model cannot: which texts are taken.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """One client's connection: HTTP as uvicorn speaks it, and how long one may take for it.
 
-uvicorn waits for ever for a request that began, and for a client that does not read its answer. Here a request has
-so many seconds from its first byte to the last of its answer; what waits between two has ``[limits] idle_seconds``.
+uvicorn waits for ever for a request that began, and for a client that does not read its answer. Here a request
+has so many seconds from its first byte to the last of its answer; between two it may be silent for
+``[limits] idle_seconds``.
 """
 
 from __future__ import annotations
@@ -40,26 +41,25 @@ class Connection(H11Protocol):
         self._on_lost = on_lost
         self._deadline: asyncio.TimerHandle | None = None
 
-    @property
-    def busy(self) -> bool:
-        """Whether a request began and is not answered yet."""
-        return self._deadline is not None
-
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Expect a request: whoever connects has something to say."""
         super().connection_made(transport)
-        self._begin()  # whoever connects has something to say
+        self._begin()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
         super().connection_lost(exc)
         self._done()
         self._on_lost()
 
     def data_received(self, data: bytes) -> None:
+        """Take what came; the first of it begins a request."""
         if self._deadline is None:
             self._begin()
         super().data_received(data)
 
     def on_response_complete(self) -> None:
+        """Wait for the next request."""
         self._done()
         super().on_response_complete()
 

@@ -51,6 +51,9 @@ class Door:
         self._socket = bound
         self._config = config
         self._open: Counter[str] = Counter()
+        self._empty = asyncio.Event()
+        """Whether there are no connections."""
+        self._empty.set()
         self._arriving: set[asyncio.Task[None]] = set()
 
     def open(self) -> None:
@@ -84,6 +87,7 @@ class Door:
                         taken.send(_NO_ROOM)
             return
         self._open[host] += 1
+        self._empty.clear()
         task = asyncio.get_running_loop().create_task(self._arrive(taken, host))
         self._arriving.add(task)
         task.add_done_callback(self._arriving.discard)
@@ -116,6 +120,8 @@ class Door:
         self._open[host] -= 1
         if not self._open[host]:
             del self._open[host]
+        if not self._open:
+            self._empty.set()
 
     async def close(self, seconds: float) -> None:
         """Take no more connections; answer what is asked by now, within so many seconds, and close the others."""
@@ -130,9 +136,11 @@ class Door:
         self._socket.close()
         await asyncio.sleep(_QUIET)
         for connection in list(self.state.connections):
-            connection.shutdown()
-        while (self.state.tasks or self._arriving) and loop.time() < end:
-            await asyncio.sleep(_QUIET)
+            if not connection.transport.is_closing():
+                connection.shutdown()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(end):
+                await self._empty.wait()
         for connection in list(self.state.connections):
             connection.transport.abort()
 

@@ -48,7 +48,9 @@ class _BrokenError(Exception):
 _decode = msgspec.json.Decoder(_Answer).decode
 _encode = msgspec.json.Encoder().encode
 
-Connect = Callable[[Callable[[], asyncio.Protocol]], Coroutine[Any, Any, tuple[asyncio.BaseTransport, object]]]
+Connect = Callable[
+    [Callable[[], asyncio.Protocol]], Coroutine[Any, Any, tuple[asyncio.BaseTransport, asyncio.BaseProtocol]]
+]
 """Makes a connection for a protocol; raises OSError."""
 
 
@@ -70,7 +72,9 @@ class Links:
             async with asyncio.timeout(patience):
                 return await self._ask(switch, method, params)
         except TimeoutError:
-            raise unavailable(f"the process that decides gave no answer within {patience:.0f} s; ask again") from None
+            raise unavailable(
+                f"the process that decides gave no answer within {patience:.0f} s; ask again"
+            ) from None
         except (OSError, _BrokenError):
             raise unavailable("the process that decides is away; ask again in a moment") from None
 

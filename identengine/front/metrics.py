@@ -18,7 +18,9 @@ class _Numbers:
         self._status = status
 
     def collect(self):  # type: ignore[no-untyped-def]
-        yield GaugeMetricFamily("identengine_up", "1 where the process that decides answers", int(bool(self._status)))
+        yield GaugeMetricFamily(
+            "identengine_up", "1 where the process that decides answers", int(bool(self._status))
+        )
         try:
             values = counters.read(self._folder).values
         except StoreError:
@@ -31,5 +33,5 @@ class _Numbers:
 def exposition(folder: Path, status: Status | None) -> bytes:
     """Return the metrics in the text format of Prometheus."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Numbers(folder, status))  # type: ignore[arg-type]
+    registry.register(_Numbers(folder, status))
     return generate_latest(registry)

@@ -14,12 +14,14 @@ import signal
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from email.utils import formatdate
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 import uvloop
+from litestar.types import Receive, Scope, Send
 from uvicorn.config import Config as UvicornConfig
 
 from identengine import config as configuration
@@ -61,7 +63,7 @@ class Duty(NamedTuple):
 
 def front(config: Config, duty: Duty) -> int:
     """Serve HTTP until SIGTERM or SIGINT; returns the exit status. 1: the certificate cannot be used."""
-    logsetup.set_up(config.log)
+    _set_up_log(config)
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_text("ident-front", encoding="ascii")
     try:
@@ -96,6 +98,7 @@ class _Front:
         self._refused = RejectLog(lambda write: loop.call_later(1.0, write))
         settings = UvicornConfig(
             self._app,
+            interface="asgi3",
             http="h11",
             ws="none",
             lifespan="off",
@@ -121,7 +124,7 @@ class _Front:
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
         return 0
 
-    async def _app(self, scope, receive, send) -> None:  # type: ignore[no-untyped-def]  # as uvicorn calls it
+    async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request by the application that is in force."""
         await self._application(scope, receive, send)
 
@@ -154,18 +157,20 @@ class _Front:
         except ConfigError as error:
             _log.error("SIGHUP: HTTP goes on as before: %s", error)
             return
-        logsetup.set_up(new.log)
+        _set_up_log(new)
         self._door.context = context
         self._apply(new)
         _log.info("SIGHUP: HTTP goes by the config as it is now")
 
     def _context(self, config: Config) -> ssl.SSLContext | None:
-        """Return what TLS is spoken with, if it is; bearer tokens tell who comes, so no certificate is asked for."""
+        """Return what TLS is spoken with, if it is. Tokens tell who comes, so that no certificate is asked for."""
         if not config.http.tls:
             return None
         return context_of(msgspec.structs.replace(config.tls, client_ca=None))
 
-    async def _connect(self, protocol):  # type: ignore[no-untyped-def]
+    async def _connect(
+        self, protocol: Callable[[], asyncio.Protocol]
+    ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
         """Connect to the process that decides."""
         with at_folder(self._config.calls.path, ASK) as name:
             return await asyncio.get_running_loop().create_unix_connection(protocol, name)
@@ -190,3 +195,12 @@ class _Front:
                 self._duty.link.send(SERVING)
             self._door.state.default_headers = [(b"date", formatdate(time.time(), usegmt=True).encode())]
             await asyncio.sleep(BEAT_SECONDS)
+
+
+def _set_up_log(config: Config) -> None:
+    """Let uvicorn's errors go where ours go; what it warns of is what any client may do, as often as it likes."""
+    logsetup.set_up(config.log)
+    theirs = logging.getLogger("uvicorn.error")
+    theirs.handlers = logging.getLogger("identengine").handlers
+    theirs.setLevel(logging.ERROR)
+    theirs.propagate = False

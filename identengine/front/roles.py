@@ -50,7 +50,7 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Roles:
-    """The tokens of a config. ``on_refused`` is told, for the log, of each that is refused: from where, and why."""
+    """The tokens of a config. ``on_refused`` is told, for the log, of each that is refused: whence, and why."""
 
     def __init__(self, config: Config, on_refused: Callable[[str, str], None]) -> None:
         self._on_refused = on_refused
@@ -68,7 +68,8 @@ class Roles:
         """Return where a request comes from: the peer, or whom trusted proxies name.
 
         ``forwarded``: the values of X-Forwarded-For, in their order. Each proxy appends whom it has the request
-        from, so the last address that is no trusted proxy's is the client; what stands before it anybody may write.
+        from, so the last address that is no trusted proxy's is the client; what stands before it anybody may
+        write.
         """
         chain = [one.strip() for one in ",".join(forwarded).split(",")[-MOST_FORWARDED:]] if forwarded else []
         is_local = not chain and is_loopback(host)

@@ -16,7 +16,7 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.spec import Components, SecurityScheme
-from litestar.types import Guard
+from litestar.types import ControllerRouterHandler, Guard
 
 from identengine.calls.messages import Done
 from identengine.explain import Explanation
@@ -27,7 +27,8 @@ from identengine.front.problems import Problem, ProblemError
 from identengine.front.roles import Role, Roles
 from identengine.front.watch import Readiness, Watch
 from identengine.model import CallList, CallRequest, Decision, Request
-from identengine.wire.messages import PROGRAM, Pong
+from identengine.wire.jsonrpc import PROGRAM
+from identengine.wire.messages import Pong
 
 Http: TypeAlias = litestar.Request[Any, Any, State]
 TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
@@ -73,10 +74,6 @@ _DECISIONS = _REFUSED | {
 _WITH_BODY = _DECISIONS | {400: _problem("The body cannot be used; field and message say what is wanted.")}
 
 
-_WITHOUT_BODY = dict(status_code=200, responses=_DECISIONS)
-_DESCRIBED = dict(status_code=200, responses=_WITH_BODY)
-
-
 async def _ask(request: Http, params: msgspec.Struct | None) -> Response[Any]:
     services: Services = request.app.state.services
     method = request.route_handler.name or ""
@@ -84,7 +81,7 @@ async def _ask(request: Http, params: msgspec.Struct | None) -> Response[Any]:
     return Response(result, media_type="application/json")
 
 
-@post("/authorize", name="authorize", dto=Body[Request], return_dto=None, **_DESCRIBED)
+@post("/authorize", name="authorize", dto=Body[Request], return_dto=None, status_code=200, responses=_WITH_BODY)
 async def authorize(request: Http, data: Request) -> Response[Decision]:
     """Decide whose call this is and whether it may pass, and hold a slot for it.
 
@@ -93,55 +90,55 @@ async def authorize(request: Http, data: Request) -> Response[Decision]:
     return await _ask(request, data)
 
 
-@post("/identify", name="identify", dto=Body[Request], return_dto=None, **_DESCRIBED)
+@post("/identify", name="identify", dto=Body[Request], return_dto=None, status_code=200, responses=_WITH_BODY)
 async def identify(request: Http, data: Request) -> Response[Decision]:
     """Decide the same without side effects: nothing is held, no limit counts."""
     return await _ask(request, data)
 
 
-@post("/explain", name="explain", dto=Body[Request], return_dto=None, **_DESCRIBED)
+@post("/explain", name="explain", dto=Body[Request], return_dto=None, status_code=200, responses=_WITH_BODY)
 async def explain(request: Http, data: Request) -> Response[Explanation]:
     """Decide the same without side effects, and show every account that the request touches."""
     return await _ask(request, data)
 
 
-@post("/start", name="start", dto=Body[CallRequest], return_dto=None, **_DESCRIBED)
+@post("/start", name="start", dto=Body[CallRequest], return_dto=None, status_code=200, responses=_WITH_BODY)
 async def start(request: Http, data: CallRequest) -> Response[Done]:
     """Say that a call was answered."""
     return await _ask(request, data)
 
 
-@post("/update", name="update", dto=Body[CallRequest], return_dto=None, **_DESCRIBED)
+@post("/update", name="update", dto=Body[CallRequest], return_dto=None, status_code=200, responses=_WITH_BODY)
 async def update(request: Http, data: CallRequest) -> Response[Done]:
     """Say that a call goes on."""
     return await _ask(request, data)
 
 
-@post("/stop", name="stop", dto=Body[CallRequest], return_dto=None, **_DESCRIBED)
+@post("/stop", name="stop", dto=Body[CallRequest], return_dto=None, status_code=200, responses=_WITH_BODY)
 async def stop(request: Http, data: CallRequest) -> Response[Done]:
     """Say that a call, or a leg of it, has ended or failed."""
     return await _ask(request, data)
 
 
-@post("/sync", name="sync", dto=Body[CallList], return_dto=None, **_DESCRIBED)
+@post("/sync", name="sync", dto=Body[CallList], return_dto=None, status_code=200, responses=_WITH_BODY)
 async def sync(request: Http, data: CallList) -> Response[Done]:
     """Give a part of the complete list of the calls of the switch."""
     return await _ask(request, data)
 
 
-@post("/switch_up", name="switch_up", **_WITHOUT_BODY)
+@post("/switch_up", name="switch_up", status_code=200, responses=_DECISIONS)
 async def switch_up(request: Http) -> Response[Done]:
     """Say that the switch has started and has no calls."""
     return await _ask(request, None)
 
 
-@post("/switch_down", name="switch_down", **_WITHOUT_BODY)
+@post("/switch_down", name="switch_down", status_code=200, responses=_DECISIONS)
 async def switch_down(request: Http) -> Response[Done]:
     """Say that the switch ends, and its calls with it."""
     return await _ask(request, None)
 
 
-@post("/ping", name="ping", **_WITHOUT_BODY)
+@post("/ping", name="ping", status_code=200, responses=_DECISIONS)
 async def ping(request: Http) -> Response[Pong]:
     """Ask whether the server decides, and by which version of the book."""
     return await _ask(request, None)
@@ -193,7 +190,7 @@ _DECIDING = Router(
     security=[{"bearer": []}],
     tags=["switch"],
 )
-_ALL = [_DECIDING, healthz, readyz, metrics]
+_ALL: list[ControllerRouterHandler] = [_DECIDING, healthz, readyz, metrics]
 _DOCUMENT = OpenAPIConfig(
     title="identengine",
     version=PROGRAM.partition(" ")[2] or "0",

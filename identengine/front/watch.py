@@ -1,4 +1,4 @@
-"""How the server is, for readiness and metrics: asked of the decider over its control socket, once a second at most.
+"""How the server is, for readiness and metrics: asked at the decider's control socket, once a second at most.
 
 So nobody who asks for it over HTTP, however often, makes the decider work more than that.
 """
