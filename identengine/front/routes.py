@@ -16,6 +16,7 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.spec import Components, SecurityScheme
+from litestar.params import JSONBody
 from litestar.types import ControllerRouterHandler, Guard
 
 from identengine.calls.messages import Done
@@ -82,7 +83,7 @@ async def _ask(request: Http, params: msgspec.Struct | None) -> Response[Any]:
 
 
 @post("/authorize", name="authorize", dto=Body[Request], return_dto=None, status_code=200, responses=_WITH_BODY)
-async def authorize(request: Http, data: Request) -> Response[Decision]:
+async def authorize(request: Http, data: JSONBody[Request]) -> Response[Decision]:
     """Decide whose call this is and whether it may pass, and hold a slot for it.
 
     200 also where it may not: `accepted` says so, `reason`, `sip_code` and `q850` say why.
@@ -91,37 +92,37 @@ async def authorize(request: Http, data: Request) -> Response[Decision]:
 
 
 @post("/identify", name="identify", dto=Body[Request], return_dto=None, status_code=200, responses=_WITH_BODY)
-async def identify(request: Http, data: Request) -> Response[Decision]:
+async def identify(request: Http, data: JSONBody[Request]) -> Response[Decision]:
     """Decide the same without side effects: nothing is held, no limit counts."""
     return await _ask(request, data)
 
 
 @post("/explain", name="explain", dto=Body[Request], return_dto=None, status_code=200, responses=_WITH_BODY)
-async def explain(request: Http, data: Request) -> Response[Explanation]:
+async def explain(request: Http, data: JSONBody[Request]) -> Response[Explanation]:
     """Decide the same without side effects, and show every account that the request touches."""
     return await _ask(request, data)
 
 
 @post("/start", name="start", dto=Body[CallRequest], return_dto=None, status_code=200, responses=_WITH_BODY)
-async def start(request: Http, data: CallRequest) -> Response[Done]:
+async def start(request: Http, data: JSONBody[CallRequest]) -> Response[Done]:
     """Say that a call was answered."""
     return await _ask(request, data)
 
 
 @post("/update", name="update", dto=Body[CallRequest], return_dto=None, status_code=200, responses=_WITH_BODY)
-async def update(request: Http, data: CallRequest) -> Response[Done]:
+async def update(request: Http, data: JSONBody[CallRequest]) -> Response[Done]:
     """Say that a call goes on."""
     return await _ask(request, data)
 
 
 @post("/stop", name="stop", dto=Body[CallRequest], return_dto=None, status_code=200, responses=_WITH_BODY)
-async def stop(request: Http, data: CallRequest) -> Response[Done]:
+async def stop(request: Http, data: JSONBody[CallRequest]) -> Response[Done]:
     """Say that a call, or a leg of it, has ended or failed."""
     return await _ask(request, data)
 
 
 @post("/sync", name="sync", dto=Body[CallList], return_dto=None, status_code=200, responses=_WITH_BODY)
-async def sync(request: Http, data: CallList) -> Response[Done]:
+async def sync(request: Http, data: JSONBody[CallList]) -> Response[Done]:
     """Give a part of the complete list of the calls of the switch."""
     return await _ask(request, data)
 

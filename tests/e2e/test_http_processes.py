@@ -84,15 +84,17 @@ def test_a_front_that_dies_is_replaced_and_decisions_go_on(server: Server) -> No
         old = server.front
         os.kill(old, signal.SIGKILL)
         assert server.authorize(**GOOD)["accepted"]
-        wait_for(lambda old=old: not runs(old))
+        gone(old)
         assert server.front != old
         with asking(server) as client:
             assert client.post("/v1/authorize", json=GOOD).json()["accepted"], "it waited in the kernel"
-        server.logged(
-            f"ALARM: the front, process {old}, which serves HTTP, was ended by SIGKILL; another is started"
-        )
+        server.logged(f"ALARM: the front, process {old}, was ended by SIGKILL; another is started")
     assert server.decider == decider
     server.logged("in 0.5 s, as 2 died within 10 s of their start")
+
+
+def gone(pid: int) -> None:
+    wait_for(lambda: not runs(pid))
 
 
 def test_connections_are_bounded_and_the_refused_are_told(server: Server) -> None:
