@@ -215,10 +215,11 @@ def reread(old: Config) -> tuple[Config, list[str]]:
     """
     new = load(old.source)
     changed = [name for name in _FIXED if getattr(new, name) != getattr(old, name)]
-    if new.http.tls != old.http.tls:  # by default it follows from [listen], and the socket is bound
-        changed.append("http")
+    new = msgspec.structs.replace(new, **{name: getattr(old, name) for name in changed})
+    if new.http.tls != old.http.tls:  # it may follow from [listen], and the socket is bound
         new = msgspec.structs.replace(new, http=msgspec.structs.replace(new.http, tls=old.http.tls))
-    return msgspec.structs.replace(new, **{name: getattr(old, name) for name in changed}), changed
+        changed += [] if "listen" in changed else ["http"]
+    return new, changed
 
 
 def _parsed(content: bytes, path: Path) -> dict[str, object]:

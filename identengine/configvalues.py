@@ -24,7 +24,7 @@ _SHOWN = 100
 _LISTED = 20
 """Wrong items of one list that a message names."""
 
-_BEARER = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+_BEARER = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 T = TypeVar("T")
 Reader = Callable[[object], T]
@@ -242,10 +242,10 @@ def secret(value: object) -> Secret:
 
 
 def bearer(value: object) -> Secret:
-    """Read a secret that a program can send as a bearer token (RFC 6750, 2.1)."""
+    """Read a secret that a program can send as a bearer token."""
     found = secret(value)
     if not _BEARER.fullmatch(found.reveal()):
-        raise ValueError("of letters, digits and - . _ ~ + / alone (= at its end) can be sent by HTTP")
+        raise ValueError("ASCII without blanks at its ends is wanted, since it is sent in a header of HTTP")
     return found
 
 

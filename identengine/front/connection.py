@@ -30,6 +30,7 @@ def whole_answer(status: int, phrase: str, message: str) -> bytes:
     return f"{head}Content-Length: {len(body)}\r\nRetry-After: 1\r\n\r\n".encode() + body
 
 
+_NOT_HTTP = whole_answer(400, "Bad Request", "this is not HTTP as RFC 9112 has it")
 _TOO_SLOW = whole_answer(408, "Request Timeout", f"a request has {REQUEST_SECONDS:.0f} s; this one took longer")
 
 
@@ -40,6 +41,8 @@ class Connection(H11Protocol):
         super().__init__(config=config, server_state=state, app_state={})
         self._on_lost = on_lost
         self._deadline: asyncio.TimerHandle | None = None
+        self._answered = False
+        """Whether the deadline is for what is left of an answer to be read."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Expect a request: whoever connects has something to say."""
@@ -54,27 +57,41 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came; the first of it begins a request."""
-        if self._deadline is None:
+        if self._deadline is None or (self._answered and not self.transport.get_write_buffer_size()):
             self._begin()
         super().data_received(data)
 
     def on_response_complete(self) -> None:
-        """Wait for the next request."""
+        """Wait for the next request, once the client has read this answer."""
         self._done()
+        if self.transport.get_write_buffer_size():
+            self._begin()
+            self._answered = True
         super().on_response_complete()
 
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no request in the form that all answers have."""
+        self._end(_NOT_HTTP)
+
     def _begin(self) -> None:
+        self._done()
         self._deadline = self.loop.call_later(REQUEST_SECONDS, self._too_slow)
 
     def _done(self) -> None:
+        self._answered = False
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
     def _too_slow(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:
-            self.transport.write(_TOO_SLOW)
-            self.transport.close()
-            self.loop.call_later(_LINGER, self.transport.abort)
-        else:
+        answered, waiting = self._answered, self.transport.get_write_buffer_size()
+        self._done()
+        if waiting or not (self.cycle is None or self.cycle.response_complete):
             self.transport.abort()
+        elif not answered:
+            self._end(_TOO_SLOW)
+
+    def _end(self, answer: bytes) -> None:
+        self.transport.write(answer)
+        self.transport.close()
+        self.loop.call_later(_LINGER, self.transport.abort)

@@ -17,7 +17,16 @@ from litestar.handlers import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.params import JSONBody
-from litestar.types import ControllerRouterHandler, Guard
+from litestar.types import (
+    ASGIApp,
+    ControllerRouterHandler,
+    Guard,
+    HTTPReceiveMessage,
+    Receive,
+    Scope,
+    Send,
+    WebSocketReceiveMessage,
+)
 
 from identengine.calls.messages import Done
 from identengine.explain import Explanation
@@ -32,6 +41,8 @@ from identengine.wire.jsonrpc import PROGRAM
 from identengine.wire.messages import Pong
 
 Http: TypeAlias = litestar.Request[Any, Any, State]
+_GONE = "gone"
+"""In the state of a request: its client has left."""
 TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 
 _log = logging.getLogger("identengine.front")
@@ -54,7 +65,10 @@ def _needs(role: Role) -> Guard:
         roles: Roles = connection.app.state.services.roles
         host = connection.client.host if connection.client else ""
         source = roles.source(host, connection.headers.getall("x-forwarded-for", []))
-        connection.state.caller = roles.caller(connection.headers.get("authorization"), source, role)
+        given = connection.headers.get("authorization")
+        if given is not None:  # headers are bytes, and a token is UTF-8
+            given = given.encode("latin-1").decode(errors="surrogateescape")
+        connection.state.caller = roles.caller(given, source, role)
 
     return guard
 
@@ -216,9 +230,9 @@ async def openapi() -> Response[msgspec.Raw]:
     return Response(msgspec.Raw(document()), media_type="application/json")
 
 
-def application(services: Services, most_bytes: int) -> Litestar:
+def application(services: Services, most_bytes: int) -> ASGIApp:
     """Return the application; ``most_bytes``: of the body of a request."""
-    return Litestar(
+    litestar_app = Litestar(
         [*_ALL, openapi],
         state=State({"services": services}),
         request_max_body_size=most_bytes,
@@ -226,6 +240,17 @@ def application(services: Services, most_bytes: int) -> Litestar:
         logging_config=None,
         exception_handlers={ProblemError: _refuse, HTTPException: _misuse, Exception: _fault},
     )
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        async def hear() -> HTTPReceiveMessage | WebSocketReceiveMessage:
+            event = await receive()
+            if event["type"] == "http.disconnect":
+                scope["state"][_GONE] = True
+            return event
+
+        await litestar_app(scope, hear, send)
+
+    return answer
 
 
 def _answer(problem: Problem, headers: dict[str, str]) -> Response[Problem]:
@@ -249,6 +274,7 @@ def _misuse(request: Http, error: HTTPException) -> Response[Problem]:
     return _answer(Problem(error.status_code, message), dict(error.headers or {}))
 
 
-def _fault(_: Http, error: Exception) -> Response[Problem]:
-    _log.error("a request of HTTP could not be answered", exc_info=error)
+def _fault(request: Http, error: Exception) -> Response[Problem]:
+    if not request.scope["state"].get(_GONE):  # the framework takes a client that leaves for a fault
+        _log.error("a request of HTTP could not be answered", exc_info=error)
     return _answer(Problem(500, "the server made a mistake; its log has more"), {})

@@ -33,6 +33,7 @@ from identengine.decider import DRAIN_SECONDS, IDLE, LISTENING, READY, TAKE_OVER
 from identengine.errors import ConfigError, StoreError
 from identengine.net import sockets as listening
 from identengine.net.sockets import CannotListenError, Sockets
+from identengine.net.tls import context_of
 from identengine.supervisor.children import START_SECONDS, Child, Children, Role, how
 from identengine.supervisor.claim import Claim
 
@@ -54,8 +55,10 @@ def serve(config: Config) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status: the decider's, 128 + n where signal n ended it.
 
     1, with the reason on standard error, where an address cannot be bound, another server has this set of calls,
-    or the first decider cannot start.
+    or the first decider cannot start. Raises ConfigError where the certificate for HTTP cannot be used.
     """
+    if config.listen.http is not None and config.http.tls:
+        context_of(config.tls)  # what is wrong is said now, and not by each process that is forked
     logsetup.set_up_direct(config.log)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started us may have ignored it: then nobody is reaped
     mask = frozenset[int](signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS))

@@ -133,6 +133,19 @@ def test_a_body_that_comes_byte_by_byte_is_answered(server: Server) -> None:
         assert slow.recv(65536).startswith(b"HTTP/1.1 200 OK")
 
 
+def test_clients_that_leave_are_nobodys_fault(server: Server) -> None:
+    before = server.log
+    for said in (b"POST", post("authorize", BODY, 100), post("authorize", BODY), post("explain", BODY) * 20):
+        for _ in range(5):
+            with connected(server) as leaving:
+                leaving.sendall(said)
+                leaving.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    with asking(server) as client:
+        wait_for(lambda: answered(client))
+    assert "could not be answered" not in server.log.removeprefix(before)
+    assert "Traceback" not in server.log
+
+
 def test_http_delays_no_decision(server: Server) -> None:
     """Print how long a decision over UDP takes while HTTP is busy, and while it is not."""
     stop = threading.Event()

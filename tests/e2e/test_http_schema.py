@@ -22,8 +22,8 @@ from identengine.front.routes import document
 EXAMPLES = 10
 """Of each kind for each path."""
 LOOSE = frozenset({"/v1/sync", "/v1/start", "/v1/update"})
-"""Where what fits may be wrong still, as no schema can say: a part is at most parts, and who a call is must be usable
-where the call is not known."""
+"""Where what fits may be wrong still, as no schema can say: a part is at most parts, and who a call is must be
+usable where the call is not known."""
 
 DOCUMENT: dict[str, Any] = json.loads(document())
 CONFIG = SchemathesisConfig()
