@@ -27,7 +27,8 @@ def whole_answer(status: int, phrase: str, message: str) -> bytes:
     """Return an answer after which the connection is closed, for a client that there is no request of."""
     body = msgspec.json.encode(Problem(status, message))
     head = f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json\r\nConnection: close\r\n"
-    return f"{head}Content-Length: {len(body)}\r\nRetry-After: 1\r\n\r\n".encode() + body
+    retry = "Retry-After: 1\r\n" if status == 503 else ""
+    return f"{head}{retry}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 _NOT_HTTP = whole_answer(400, "Bad Request", "this is not HTTP as RFC 9112 has it")

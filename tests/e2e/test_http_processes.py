@@ -17,7 +17,7 @@ from statistics import median
 import httpx
 import pytest
 from serving import HOST, Server, read_all, request, runs, wait_for
-from webbing import CONFIG, GOOD, SWITCH, asking, make_book, web_serving
+from webbing import CONFIG, GOOD, SWITCH, asking, make_book, wait_for_front, web_serving
 
 FEW = "[limits]\nconnections = 40\nconnections_per_switch = 20\n"
 BODY = json.dumps(GOOD).encode()
@@ -84,8 +84,7 @@ def test_a_front_that_dies_is_replaced_and_decisions_go_on(server: Server) -> No
         old = server.front
         os.kill(old, signal.SIGKILL)
         assert server.authorize(**GOOD)["accepted"]
-        gone(old)
-        assert server.front != old
+        wait_for_another(server, old)
         with asking(server) as client:
             assert client.post("/v1/authorize", json=GOOD).json()["accepted"], "it waited in the kernel"
         server.logged(f"ALARM: the front, process {old}, was ended by SIGKILL; another is started")
@@ -93,8 +92,8 @@ def test_a_front_that_dies_is_replaced_and_decisions_go_on(server: Server) -> No
     server.logged("in 0.5 s, as 2 died within 10 s of their start")
 
 
-def gone(pid: int) -> None:
-    wait_for(lambda: not runs(pid))
+def wait_for_another(server: Server, old: int) -> None:
+    wait_for(lambda: server.front != old)
 
 
 def test_connections_are_bounded_and_the_refused_are_told(server: Server) -> None:
@@ -210,3 +209,19 @@ def test_sigterm_ends_with_all_that_was_asked_answered(tmp_path: Path) -> None:
         with pytest.raises(ConnectionRefusedError), connected(server):
             pass
         assert "ALARM" not in server.log
+
+
+def test_a_supervisor_that_is_killed_leaves_no_front(tmp_path: Path) -> None:
+    make_book(tmp_path)
+    server = Server(tmp_path, CONFIG)
+    try:
+        wait_for_front(server)
+        processes = [server.front, server.decider]
+        server.process.kill()
+        server.ended()
+        wait_for(lambda: not any(map(runs, processes)))
+    finally:
+        if server.process.poll() is None:
+            server.kill()
+    with pytest.raises(ConnectionRefusedError), connected(server):
+        pass

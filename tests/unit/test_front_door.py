@@ -49,7 +49,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(door, "HANDSHAKE_SECONDS", 0.2)
 
 
-@pytest.mark.parametrize("begun", [b"", b"GET / HT", b"\r\n"])
+@pytest.mark.parametrize("begun", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n"])
 def test_a_request_that_does_not_come(begun: bytes) -> None:
     async def client(port: int, _: Door) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
