@@ -105,6 +105,7 @@ class StreamListener:
         self.on_refused = on_refused
         self.connections: set[Connection] = set()
         self._meet = meet or by_address
+        self._look: float | None = None
         self._sweep: asyncio.TimerHandle | None = None
         self._server: asyncio.Server | None = None
         self._socket = bound
@@ -134,6 +135,17 @@ class StreamListener:
         self.peers = peers
         for connection in list(self.connections):
             connection.meet_again()
+
+    def looked(self) -> float:
+        """Return when the loop looked at its sockets last: what is read now has been there since, at least."""
+        if self._look is None:
+            loop = asyncio.get_running_loop()
+            self._look = loop.time()
+            loop.call_soon(self._look_again)
+        return self._look
+
+    def _look_again(self) -> None:
+        self._look = None
 
     async def drain(self, deadline: float) -> None:
         """Take no more connections, answer what came by now on those there are, and close them.
@@ -263,7 +275,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._framer is None:
             self._framer = framer_of(_view[0], self._listener.room.limits.message_bytes)
         if not self._queue:
-            self._arrived = asyncio.get_running_loop().time()
+            self._arrived = self._listener.looked()
         self._queue.extend(self._framer.feed(bytes(_view[:nbytes])))
         if self._left is not None:
             self._left -= nbytes
@@ -323,7 +335,6 @@ class Connection(asyncio.BufferedProtocol):
         """Answer messages, and what is wrong after them; returns whether the connection goes on."""
         self._since = asyncio.get_running_loop().time()
         listener, visitor = self._listener, self._visitor
-        # The loop's time is that of its last look at the sockets, so this is the wait of this turn too.
         too_old = (time.monotonic() - self._arrived) * 1000 > listener.room.limits.datagram_age_ms
         before = visitor.peer
         answers, broken = listener.responder.stream(
