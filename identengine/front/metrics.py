@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -9,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from identengine import counters
 from identengine.errors import StoreError
-from identengine.wire.control import Status
+from identengine.wire.control import Status, Use
 
 
 class _Numbers:
@@ -30,7 +31,7 @@ class _Numbers:
             yield family(f"identengine_{known.name}", known.what, values[known.name])
 
 
-def exposition(folder: Path, status: Status | None) -> bytes:
+def exposition(folder: Path, status: Status | None, accounts: Sequence[Use], clients: Sequence[Use]) -> bytes:
     """Return the metrics in the text format of Prometheus."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Numbers(folder, status))

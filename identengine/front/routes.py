@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import litestar
 import msgspec
@@ -194,7 +194,8 @@ async def readyz(request: Http) -> Response[Readiness]:
 async def metrics(request: Http) -> Response[str]:
     """Return the metrics in the text format of Prometheus."""
     services: Services = request.app.state.services
-    text = exposition(services.calls, await services.watch.status())
+    status, accounts, clients = await services.watch.everything()
+    text = exposition(services.calls, status, accounts, clients)
     return Response(text.decode(), media_type=TEXT_FORMAT)
 
 
@@ -248,7 +249,9 @@ def application(services: Services, most_bytes: int) -> ASGIApp:
                 scope["state"][_GONE] = True
             return event
 
-        await litestar_app(scope, hear, send)
+        # What has GET has HEAD (RFC 9110, 9.1); uvicorn, whose scope stays as it is, sends no body then.
+        asked = cast("Scope", {**scope, "method": "GET"}) if scope.get("method") == "HEAD" else scope
+        await litestar_app(asked, hear, send)
 
     return answer
 

@@ -134,6 +134,15 @@ def test_what_needs_no_token(server: Server) -> None:
         assert client.get("/openapi.json").json()["openapi"].startswith("3.1")
 
 
+def test_head_is_get_without_the_body(server: Server) -> None:
+    with asking(server, None) as client:
+        for path in ("/healthz", "/readyz", "/openapi.json", "/metrics"):
+            got, head = client.get(path), client.head(path)
+            assert head.status_code == got.status_code
+            assert head.headers["content-type"] == got.headers["content-type"]
+            assert head.content == b""
+
+
 @pytest.mark.parametrize(
     ("body", "field", "part"),
     [
