@@ -154,6 +154,14 @@ def _use(handler: logging.Handler, config: LogConfig) -> None:
         logger.propagate = False
 
 
+def adopt_errors(name: str) -> None:
+    """Let the errors of another library's logger, and no less, go where ours go."""
+    theirs = logging.getLogger(name)
+    theirs.handlers = logging.getLogger("identengine").handlers
+    theirs.setLevel(logging.ERROR)
+    theirs.propagate = False
+
+
 def finish() -> None:
     """Wait a moment for what is still to be written; to be called at the end."""
     if _writer is not None:

@@ -8,12 +8,12 @@ more: switches ask again too, and the engine knows a call that it holds (engine.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 import msgspec
 
+from identengine.events import LINK_GARBLED, LINK_UNKNOWN_SWITCH
 from identengine.front.problems import Problem, ProblemError, of_trouble, unavailable
 from identengine.wire.messages import Credentials, Trouble
 
@@ -24,8 +24,6 @@ LONG_PATIENCE = 15.0
 MOST_UNSENT = 1 << 20
 """Bytes of one switch's questions that the decider may leave unread."""
 _SLOW = frozenset({"sync", "switch_up", "switch_down"})
-
-_log = logging.getLogger("identengine.front")
 
 
 class _Answer(msgspec.Struct):
@@ -143,11 +141,11 @@ class _Link(asyncio.Protocol):
             try:
                 answer = _decode(line)
             except msgspec.MsgspecError:
-                _log.error("the decider answers what is no answer; asking anew")
+                LINK_GARBLED.tell()
                 self.close()
                 return
             if answer.id == 0 and answer.error is not None:
-                _log.warning("the decider does not know the switch: %s", answer.error.message)
+                LINK_UNKNOWN_SWITCH.tell(why=answer.error.message)
                 self.close()
                 return
             if answer.id is None:  # it could not be read there, which ends the connection

@@ -59,6 +59,7 @@ def test_the_server_is_as_it_says(server: Server, label: str, mode: GenerationMo
     )
     def ask(data: st.DataObject) -> None:
         case = data.draw(operation.as_strategy(generation_mode=mode))
+        case.body = integral(case.body)
         case.call_and_validate(
             base_url=url(server),
             headers=headers,
@@ -66,6 +67,15 @@ def test_the_server_is_as_it_says(server: Server, label: str, mode: GenerationMo
         )
 
     ask()
+
+
+def integral(value: Any) -> Any:
+    """Return a value with 5 for 5.0: to JSON Schema that is an integer, to JSON's readers it is none."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {name: integral(one) for name, one in value.items()}
+    return [integral(one) for one in value] if isinstance(value, list) else value
 
 
 def test_every_path_is_described(server: Server) -> None:
