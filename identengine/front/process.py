@@ -96,7 +96,7 @@ class _Front:
         loop.add_reader(self._duty.link, self._hear)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._duty.mask)  # what came since the fork is heard now
         self._refused = RejectLog(lambda write: loop.call_later(1.0, write))
-        settings = UvicornConfig(
+        self._settings = UvicornConfig(
             self._app,
             interface="asgi3",
             http="h11",
@@ -107,10 +107,9 @@ class _Front:
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            timeout_keep_alive=self._config.limits.idle_seconds,
         )
-        settings.load()
-        self._door = Door(self._duty.http, settings, self._config.limits, self._context(self._config))
+        self._settings.load()
+        self._door = Door(self._duty.http, self._settings, self._config.limits, self._context(self._config))
         self._door.on_refused = self._refused.note
         self._apply(self._config)
         self._door.open()
@@ -138,6 +137,7 @@ class _Front:
         self._application = application(services, limits.message_bytes)
         door = self._door
         door.limits = limits
+        self._settings.timeout_keep_alive = limits.idle_seconds
         door.shares = roles.is_proxy
         endpoint = config.listen.http
         clear = door.context is None and endpoint is not None and not is_loopback(endpoint.host)
