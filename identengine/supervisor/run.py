@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import logging
 import os
 import signal
 import socket
@@ -27,10 +26,21 @@ from collections.abc import Iterator
 from functools import partial
 
 from identengine import config as configuration
-from identengine import logsetup
+from identengine import counters, logsetup
 from identengine.config import Config
 from identengine.decider import DRAIN_SECONDS, IDLE, LISTENING, READY, TAKE_OVER, TAKING_OVER, Duty, decide
 from identengine.errors import ConfigError, StoreError
+from identengine.events import (
+    CONFIG_WARNING,
+    DECIDER_DIED,
+    PROCESS_CUT_OFF,
+    PROCESS_DIED,
+    PROCESS_LATE,
+    PROCESS_SILENT,
+    PROCESS_STUCK,
+    RECEIVE_BUFFER,
+    RECEIVE_BUFFER_SMALL,
+)
 from identengine.net import sockets as listening
 from identengine.net.sockets import CannotListenError, Sockets
 from identengine.net.tls import context_of
@@ -47,8 +57,6 @@ ORPHAN_SECONDS = 6.0
 """How long addresses are waited for that the orphans of a supervisor that was killed still have."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
-
-_log = logging.getLogger("identengine.supervisor")
 
 
 def serve(config: Config) -> int:
@@ -72,7 +80,7 @@ def serve(config: Config) -> int:
             status = 0
             if sockets is not None:
                 for warning in config.warnings:
-                    _log.warning("%s", warning)
+                    CONFIG_WARNING.tell(what=warning)
                 for udp in sockets.udp:
                     _tell_room(udp)
                 status = _Supervisor(config, sockets, claim, mask).run()
@@ -232,18 +240,16 @@ class _Supervisor:
                 continue
             if child.killed:
                 child.silent -= START_SECONDS  # not to say it all the time
-                _log.error(
-                    "ALARM: %s was killed and is there still; does a disk hang? Nobody takes its place", child
-                )
+                PROCESS_STUCK.tell(child=str(child))
             else:
-                _log.error("ALARM: %s gave no sign of life for %.0f s and is killed", child, limit)
+                PROCESS_SILENT.tell(child=str(child), seconds=limit)
                 child.kill()
         if self._ending:
             self._ending_for += passed
             if self._ending_for > END_SECONDS:
                 for child in self._children.all():
                     if not child.killed:
-                        _log.error("ALARM: %s did not end within %.3g s and is killed", child, END_SECONDS)
+                        PROCESS_LATE.tell(child=str(child), seconds=END_SECONDS)
                         child.kill()
 
     def _bury(self) -> None:
@@ -268,13 +274,14 @@ class _Supervisor:
             elif not self._ending:
                 deaths = self._children.deaths[child.role]
                 pause = deaths.note(time.monotonic() - child.since)
-                _log.error("ALARM: %s %s; another is started%s", child, how(code), deaths.when(pause))
+                PROCESS_DIED.tell(child=str(child), how=how(code), when=deaths.when(pause))
+                counters.bump(self._config.calls.path, f"restarts_{child.role.value}")
 
     def _decider_died(self, child: Child, code: int) -> None:
         self._status = code if code >= 0 else 128 - code
         if self._ending:
             if code < 0 and not child.killed:
-                _log.error("ALARM: %s %s before it had answered everything", child, how(code))
+                PROCESS_CUT_OFF.tell(child=str(child), how=how(code))
             return
         if not self._started and code > 0:  # it has said what is wrong, and would only say it again
             self._end(signal.SIGTERM)
@@ -283,7 +290,8 @@ class _Supervisor:
         pause = deaths.note(time.monotonic() - child.since)
         standby = self._children.get(Role.STANDBY)
         next_one = "another" if standby is None or standby.killed else "the standby"
-        _log.error("ALARM: %s %s; %s takes its place%s", child, how(code), next_one, deaths.when(pause))
+        DECIDER_DIED.tell(child=str(child), how=how(code), next=next_one, when=deaths.when(pause))
+        counters.bump(self._config.calls.path, "restarts_decider")
 
 
 def _bind(config: Config, patience: float) -> Sockets | None:
@@ -302,17 +310,7 @@ def _bind(config: Config, patience: float) -> Sockets | None:
 def _tell_room(udp: socket.socket) -> None:
     """Say how much can wait at a socket while nobody reads it, and what to do where that is little."""
     size, wanted = listening.receive_buffer(udp), 2 * listening.RECEIVE_BUFFER
-    _log.info(
-        "udp %s has a receive buffer of %d KiB: some %d datagrams of 300 bytes wait there while nobody reads",
-        listening.endpoint_of(udp),
-        size // 1024,
-        size // listening.DATAGRAM_BYTES,
-    )
+    endpoint = str(listening.endpoint_of(udp))
+    RECEIVE_BUFFER.tell(endpoint=endpoint, kib=size // 1024, datagrams=size // listening.DATAGRAM_BYTES)
     if size < wanted:
-        _log.warning(
-            "udp %s: the receive buffer is smaller than was asked for (%d KiB); `sysctl -w net.core.rmem_max=%d`"
-            " and a restart give it",
-            listening.endpoint_of(udp),
-            wanted // 1024,
-            listening.RECEIVE_BUFFER,
-        )
+        RECEIVE_BUFFER_SMALL.tell(endpoint=endpoint, wanted_kib=wanted // 1024, rmem_max=listening.RECEIVE_BUFFER)
