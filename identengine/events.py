@@ -169,25 +169,11 @@ HTTP_FAULT = Event(
     "http_fault",
     "error",
     "a request of HTTP could not be answered",
-    "keep these lines and report them; no call that came another way was concerned",
+    "keep these lines and report them; other interfaces are not concerned",
 )
-HTTP_CONFIG_REFUSED = Event(
-    "http_config_refused",
-    "error",
-    "SIGHUP: HTTP goes on as before: %(why)s",
-    "mend that, see what `identengine serve --check` says, and send SIGHUP again",
-)
-HTTP_CONFIG_REREAD = Event("http_config_reread", "info", "SIGHUP: HTTP goes by the config as it is now")
-LINK_GARBLED = Event(
-    "link_garbled",
-    "error",
-    "the process that decides gives the one for HTTP what is no answer; it is asked anew",
-    "keep these lines and report them; restart the server if two versions of it run",
-)
-LINK_UNKNOWN_SWITCH = Event(
-    "link_unknown_switch",
-    "warning",
-    "the process that decides does not know a switch of HTTP's (yet): %(why)s",
+HTTP_REREAD = Event("http_reread", "info", "SIGHUP: HTTP goes by the config as it is now")
+HTTP_UNANSWERED = Event(
+    "http_unanswered", "warning", "the process that decides does not take what HTTP asks for %(switch)s: %(why)s"
 )
 FRONT_ENDS = Event("front_ends", "info", "the supervisor is gone, and so goes the process for HTTP")
 

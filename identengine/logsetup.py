@@ -147,10 +147,85 @@ def set_up_direct(config: LogConfig) -> None:
 
 def _use(handler: logging.Handler, config: LogConfig) -> None:
     handler.setFormatter(_JsonFormatter() if config.format == "json" else _TextFormatter())
-    for name in ("identengine", "asyncio"):
+    # What uvicorn warns of is what any client may do, as often as it likes.
+    for name, level in (("identengine", config.level), ("asyncio", config.level), ("uvicorn.error", "error")):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
-        logger.setLevel(config.level.upper())
+        logger.setLevel(level.upper())
+        logger.propagate = False
+
+
+def finish(self) -> None:
+        """Wait until everything is written, but not for ever."""
+        end = time.monotonic() + _PARTING
+        while self._lines.unfinished_tasks and time.monotonic() < end:
+            time.sleep(0.001)
+
+    def _write(self) -> None:
+        while True:
+            line = self._lines.get()
+            with self._counting:
+                dropped, self._told = self.dropped - self._told, self.dropped
+            if dropped:
+                line += f"\n{self.format(_record_of(dropped))}"
+            try:
+                sys.stderr.write(f"{line}\n")
+                sys.stderr.flush()
+            except (OSError, ValueError):
+                pass  # it is closed: there is nowhere to say so
+            self._lines.task_done()
+
+
+class _Direct(logging.Handler):
+    """Writes lines itself, each whole and at once or not at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._dropped = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+            if self._dropped:
+                line = f"{self.format(_record_of(self._dropped))}\n{line}"
+            # A pipe in which there is room at all has room for PIPE_BUF bytes.
+            written = line.encode(errors="backslashreplace")[: select.PIPE_BUF - 1] + b"\n"
+            number = sys.stderr.fileno()
+            room = select.poll()
+            room.register(number, select.POLLOUT)
+            if room.poll(0):
+                os.write(number, written)
+                self._dropped = 0
+            else:
+                self._dropped += 1
+        except (OSError, ValueError):  # it is closed: there is nowhere to say so
+            self._dropped += 1
+        except Exception:  # as in _Writer
+            self.handleError(record)
+
+
+_writer: _Writer | None = None
+
+
+def set_up(config: LogConfig) -> None:
+    """Let the program's log go to standard error as the config says; may be called again."""
+    global _writer  # noqa: PLW0603 - as there is one standard error
+    _writer = _writer or _Writer()
+    _use(_writer, config)
+
+
+def set_up_direct(config: LogConfig) -> None:
+    """Do the same without a thread, for a process that forks and writes little; a child may call `set_up`."""
+    _use(_Direct(), config)
+
+
+def _use(handler: logging.Handler, config: LogConfig) -> None:
+    handler.setFormatter(_JsonFormatter() if config.format == "json" else _TextFormatter())
+    # What uvicorn warns of is what any client may do, as often as it likes.
+    for name, level in (("identengine", config.level), ("asyncio", config.level), ("uvicorn.error", "error")):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(level.upper())
         logger.propagate = False
 
 

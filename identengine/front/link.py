@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import msgspec
 
-from identengine.events import LINK_GARBLED, LINK_UNKNOWN_SWITCH
+from identengine.events import HTTP_UNANSWERED
 from identengine.front.problems import Problem, ProblemError, of_trouble, unavailable
 from identengine.wire.messages import Credentials, Trouble
 
@@ -120,6 +120,7 @@ class _Link(asyncio.Protocol):
         self._received = bytearray()
         self._waiting: dict[int, asyncio.Future[_Answer]] = {}
         self._last = 0
+        self._switch = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
@@ -141,11 +142,11 @@ class _Link(asyncio.Protocol):
             try:
                 answer = _decode(line)
             except msgspec.MsgspecError:
-                LINK_GARBLED.tell()
+                HTTP_UNANSWERED.tell(switch=self._switch, why="its answer is none")
                 self.close()
                 return
             if answer.id == 0 and answer.error is not None:
-                LINK_UNKNOWN_SWITCH.tell(why=answer.error.message)
+                HTTP_UNANSWERED.tell(switch=self._switch, why=answer.error.message)
                 self.close()
                 return
             if answer.id is None:  # it could not be read there, which ends the connection
@@ -157,6 +158,7 @@ class _Link(asyncio.Protocol):
 
     def introduce(self, switch: str) -> None:
         """Say for which switch this connection speaks."""
+        self._switch = switch
         self._transport.write(_encode(_Question(0, "auth", Credentials(switch=switch))) + b"\n")
 
     async def ask(self, method: str, params: msgspec.Struct | None, most_bytes: int) -> msgspec.Raw:

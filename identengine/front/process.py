@@ -27,7 +27,7 @@ from identengine import config as configuration
 from identengine import logsetup
 from identengine.config import Config
 from identengine.errors import ConfigError
-from identengine.events import CONFIG_PROBLEM, FRONT_ENDS, HTTP_CONFIG_REFUSED, HTTP_CONFIG_REREAD
+from identengine.events import CERTIFICATES_UNUSABLE, CONFIG_PROBLEM, FRONT_ENDS, HTTP_REREAD
 from identengine.front.door import Door
 from identengine.front.link import Links
 from identengine.front.roles import Roles, is_loopback
@@ -61,7 +61,7 @@ class Duty(NamedTuple):
 
 def front(config: Config, duty: Duty) -> int:
     """Serve HTTP until SIGTERM or SIGINT; returns the exit status. 1: the certificate cannot be used."""
-    _set_up_log(config)
+    logsetup.set_up(config.log)
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_text("ident-front", encoding="ascii")
     try:
@@ -94,7 +94,7 @@ class _Front:
         loop.add_reader(self._duty.link, self._hear)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._duty.mask)  # what came since the fork is heard now
         self._refused = RejectLog(lambda write: loop.call_later(1.0, write))
-        settings = UvicornConfig(
+        self._settings = UvicornConfig(
             self._app,
             interface="asgi3",
             http="h11",
@@ -105,10 +105,9 @@ class _Front:
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            timeout_keep_alive=self._config.limits.idle_seconds,
         )
-        settings.load()
-        self._door = Door(self._duty.http, settings, self._config.limits, self._context(self._config))
+        self._settings.load()
+        self._door = Door(self._duty.http, self._settings, self._config.limits, self._context(self._config))
         self._door.on_refused = self._refused.note
         self._apply(self._config)
         self._door.open()
@@ -136,6 +135,7 @@ class _Front:
         self._application = application(services, limits.message_bytes)
         door = self._door
         door.limits = limits
+        self._settings.timeout_keep_alive = limits.idle_seconds
         door.shares = roles.is_proxy
         endpoint = config.listen.http
         clear = door.context is None and endpoint is not None and not is_loopback(endpoint.host)
@@ -151,14 +151,15 @@ class _Front:
             return
         try:
             new = configuration.reread(self._config)[0]
-            context = self._context(new)
-        except ConfigError as error:
-            HTTP_CONFIG_REFUSED.tell(why=str(error))
+        except ConfigError:
             return
-        _set_up_log(new)
-        self._door.context = context
+        logsetup.set_up(new.log)
+        try:
+            self._door.context = self._context(new)
+        except ConfigError as error:
+            CERTIFICATES_UNUSABLE.tell(what=str(error))
         self._apply(new)
-        HTTP_CONFIG_REREAD.tell()
+        HTTP_REREAD.tell()
 
     def _context(self, config: Config) -> ssl.SSLContext | None:
         """Return what TLS is spoken with, if it is. Tokens tell who comes, so that no certificate is asked for."""
@@ -193,9 +194,3 @@ class _Front:
                 self._duty.link.send(SERVING)
             self._door.state.default_headers = [(b"date", formatdate(time.time(), usegmt=True).encode())]
             await asyncio.sleep(BEAT_SECONDS)
-
-
-def _set_up_log(config: Config) -> None:
-    """Let uvicorn's errors go where ours go; what it warns of is what any client may do, as often as it likes."""
-    logsetup.set_up(config.log)
-    logsetup.adopt_errors("uvicorn.error")

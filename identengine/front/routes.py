@@ -185,7 +185,7 @@ async def readyz(request: Http) -> Response[Readiness]:
     tags=["server"],
     guards=[_needs("read")],
     security=[{"bearer": []}],
-    media_type=CONTENT_TYPE,
+    media_type="text/plain",
     responses=_REFUSED | {500: _DECISIONS[500]},
 )
 async def metrics(request: Http) -> Response[str]:
@@ -193,7 +193,7 @@ async def metrics(request: Http) -> Response[str]:
     services: Services = request.app.state.services
     status, accounts, clients = await services.watch.everything()
     text = exposition(services.calls, status, accounts, clients)
-    return Response(text.decode(), media_type=CONTENT_TYPE)
+    return Response(text.decode(), media_type="text/plain", headers={"Content-Type": CONTENT_TYPE})
 
 
 _DECIDING = Router(
