@@ -55,7 +55,7 @@ from identengine.events import (
 from identengine.model import Decision, Interface, Request
 from identengine.net.control import ControlListener
 from identengine.net.peers import Peers
-from identengine.net.sockets import Sockets
+from identengine.net.sockets import Sockets, endpoint_of
 from identengine.net.streams import Room, StreamListener, trusted
 from identengine.net.tls import TlsListener, context_of
 from identengine.net.udp import UdpListener
@@ -275,6 +275,9 @@ class _Decider:
             self._streams["tls"].append(tls)
             await tls.start()
             self._announce(f"listening tls {tls.endpoint}")
+        if sockets.http is not None:  # the front serves it, and who connects before it does waits in the kernel
+            self._announce(f"listening http {endpoint_of(sockets.http)}")
+            sockets.close_http()
         ask = StreamListener(
             sockets.ask, self._peers("http"), self._responder, Room(limits), self._on_refused, trusted
         )

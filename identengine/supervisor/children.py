@@ -37,6 +37,8 @@ class Role(Enum):
     DECIDER = "decider"
     STANDBY = "standby"
     """Becomes the decider when that dies."""
+    FRONT = "front"
+    """Serves HTTP, and asks the decider."""
 
 
 class Child:

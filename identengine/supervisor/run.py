@@ -23,6 +23,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 
 from identengine import config as configuration
 from identengine import counters, logsetup
@@ -42,6 +43,7 @@ from identengine.events import (
 )
 from identengine.net import sockets as listening
 from identengine.net.sockets import CannotListenError, Sockets
+from identengine.net.tls import context_of
 from identengine.supervisor.children import START_SECONDS, Child, Children, Role, how
 from identengine.supervisor.claim import Claim
 
@@ -49,6 +51,8 @@ CYCLE_SECONDS = 0.25
 """Between two looks at the children, where no signal comes."""
 END_SECONDS = DRAIN_SECONDS + 1.0
 """How long a decider has from the first signal to its end."""
+FRONT_FIRST = 0.5
+"""Seconds for which the decider is not told to end yet: what HTTP clients have asked by now it still answers."""
 ORPHAN_SECONDS = 6.0
 """How long addresses are waited for that the orphans of a supervisor that was killed still have."""
 
@@ -59,8 +63,10 @@ def serve(config: Config) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status: the decider's, 128 + n where signal n ended it.
 
     1, with the reason on standard error, where an address cannot be bound, another server has this set of calls,
-    or the first decider cannot start.
+    or the first decider cannot start. Raises ConfigError where the certificate for HTTP cannot be used.
     """
+    if config.listen.http is not None and config.http.tls:
+        context_of(config.tls)  # what is wrong is said now, and not by each process that is forked
     logsetup.set_up_direct(config.log)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started us may have ignored it: then nobody is reaped
     mask = frozenset[int](signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS))
@@ -99,6 +105,8 @@ class _Supervisor:
         self._ending = False
         self._ending_for = 0.0
         """Seconds since we were told to end."""
+        self._end_signal: int | None = None
+        """What the decider is still to be told, once the front has ended or had its time."""
         self._status: int | None = None
         """Of the last decider."""
 
@@ -125,6 +133,7 @@ class _Supervisor:
             now = time.monotonic()
             self._watch(min(now - looked, 2 * CYCLE_SECONDS))
             looked = now
+            self._end_decider()
         if self._decider is not None:
             return 128 + signal.SIGKILL
         return 0 if self._status is None else self._status
@@ -140,6 +149,10 @@ class _Supervisor:
             for role in self._wanted_beside():
                 if self._children.get(role) is None and self._children.deaths[role].over():
                     self._fork(role)
+        http, front = self._sockets.http, self._children.get(Role.FRONT)
+        # Once a decider has listened; whatever becomes of it then, the front says so.
+        if http is not None and front is None and self._started and self._children.deaths[Role.FRONT].over():
+            self._children.fork(Role.FRONT, partial(self._serve_http, http), TAKING_OVER)
 
     def _wanted_beside(self) -> Iterator[Role]:
         """Yield the roles that are wanted besides the decider."""
@@ -163,6 +176,14 @@ class _Supervisor:
 
         self._children.fork(role, run, IDLE if standby else TAKING_OVER)
 
+    def _serve_http(self, http: socket.socket, link: socket.socket) -> int:
+        """Be the front; in the child."""
+        self._sockets.close_deciders()
+        # Only here, since nobody else needs the framework, and it takes more memory than a whole supervisor.
+        from identengine.front import process  # noqa: PLC0415
+
+        return process.front(self._config, process.Duty(http, link, self._mask))
+
     # ---- signals
 
     def _obey(self, number: int) -> None:
@@ -176,10 +197,20 @@ class _Supervisor:
             self._ending = True
             self._sockets.close()  # now the children's are the last ones
         for child in self._children.all():
-            if child.role is not Role.STANDBY:
+            if child.role is Role.FRONT:
                 child.signal(number)
-            elif not child.killed:
+            elif child.role is Role.STANDBY and not child.killed:
                 child.kill()
+        self._end_signal = number
+        self._end_decider()
+
+    def _end_decider(self) -> None:
+        """Tell the decider to end, unless the front needs it for a moment still."""
+        if self._end_signal is None or (self._children.get(Role.FRONT) and self._ending_for < FRONT_FIRST):
+            return
+        number, self._end_signal = self._end_signal, None
+        if self._decider is not None:
+            self._decider.signal(number)
 
     def _reread(self) -> None:
         """Read the config again for those who are still to be forked; those who are there do it themselves.
