@@ -104,3 +104,10 @@ def test_an_alarm_shows(tmp_path: Path) -> None:
         assert answer["reason"] == "overload"
         wait_for(lambda: scrape(server)("alarms") == 1)
         server.logged("see who holds them by `identengine calls`")
+
+
+def test_a_death_of_the_front_is_counted(tmp_path: Path) -> None:
+    with serving(book(tmp_path), CALLS + f'[listen]\ntcp = ["{HOST}:0"]\nhttp = "{HOST}:0"\n') as server:
+        os.kill(server.front, signal.SIGKILL)
+        wait_for(lambda: scrape(server)("restarts_total", {"process": "front"}) == 1)
+        assert scrape(server)("restarts_total", {"process": "decider"}) == 0
