@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from cliruns import run
 from relay import Relay
 from serving import HOST, Server, ip_account, put_rows, serving, wait_for
 
+import identengine
 from identengine.client.exchange import Encoding
 from identengine.load.mix import Line
 from identengine.load.run import Plan, Run
@@ -32,7 +32,7 @@ from identengine.load.tongues import JsonRpc
 from identengine.model import Client
 
 TOKEN = "the token of closed"
-HTTP = find_spec("identengine.front") is not None
+HTTP = (Path(identengine.__file__).parent / "front" / "__init__.py").exists()
 """Whether this version serves HTTP."""
 CONFIG = f"""
 [listen]
