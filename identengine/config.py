@@ -2,7 +2,7 @@
 
 The whole schema is checked, also what this version does not serve yet: such keys are named in
 :attr:`Config.warnings`, so that nobody believes in a listener that is not there. A key that would keep somebody
-out (a switch's ``token`` or ``certificate``) is an error instead, since ignoring it would let him in.
+out is an error instead, since ignoring it would let him in.
 Relative paths are relative to the folder of the config file.
 """
 
@@ -101,7 +101,7 @@ class Listen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tls(msgspec.Struct, frozen=True, kw_only=True):
-    """Certificate and key of the TLS port. Not served yet."""
+    """Certificate and key of the TLS port, and who signs client certificates; None: none is asked for."""
 
     certificate: Path | None = None
     key: Path | None = None
@@ -136,6 +136,10 @@ class Switch(msgspec.Struct, frozen=True, kw_only=True):
     """Its own instead of that of ``[identify]``; None: as there."""
     match_protocol: When | None = None
     secret: Secret | None = None
+    token: Secret | None = None
+    """What it shows itself by, over everything but RADIUS."""
+    certificate: str | None = None
+    """A name in its client certificate, in lower case; it may show itself by that or by its token."""
     trusted_network: bool = False
     ignore_password: Secret | None = None
     require_message_authenticator: Literal["auto"] | bool = "auto"
@@ -255,7 +259,7 @@ def from_values(values: dict[str, object], source: Path | None) -> Config:
         codes={0: for_all} | for_account,
         listen=_listen(root.table("listen"), warnings),
         tls=_tls(root.table("tls"), folder),
-        limits=_limits(root.table("limits"), warnings),
+        limits=_limits(root.table("limits")),
         log=_log(root.table("log")),
         postgresql=_postgresql(root.table("postgresql"), warnings),
         switches=_switches(root.tables("switch"), warnings, problems),
@@ -265,6 +269,12 @@ def from_values(values: dict[str, object], source: Path | None) -> Config:
     root.close()
     if config.listen.tls and not (config.tls.certificate and config.tls.key):
         problems.append("[listen] tls: needs certificate and key under [tls]")
+    if not (config.listen.tls and config.tls.client_ca):
+        problems += [
+            f"[[switch]] {switch.name!r} certificate: needs [listen] tls and [tls] client_ca"
+            for switch in config.switches
+            if switch.certificate
+        ]
     if problems:
         raise ConfigError(problems)
     return msgspec.structs.replace(config, warnings=tuple(warnings))
@@ -386,7 +396,7 @@ def _listen(table: Table, warnings: list[str]) -> Listen:
     )
     if not (found.udp or found.tcp):
         table.complain("udp", "is empty and so is tcp: nothing would be served")
-    _not_served(table, ("tls", "radius_auth", "radius_acct", "http"), warnings)
+    _not_served(table, ("radius_auth", "radius_acct", "http"), warnings)
     table.close()
     return found
 
@@ -410,7 +420,7 @@ def _tls(table: Table, folder: Path) -> Tls:
     return found
 
 
-def _limits(table: Table, warnings: list[str]) -> Limits:
+def _limits(table: Table) -> Limits:
     standard = Limits()
     found = Limits(
         message_bytes=table.take("message_bytes", integer(1024, 16_777_216), standard.message_bytes),
@@ -422,7 +432,6 @@ def _limits(table: Table, warnings: list[str]) -> Limits:
         unread_bytes=table.take("unread_bytes", integer(4096, 1_073_741_824), standard.unread_bytes),
         datagram_age_ms=table.take("datagram_age_ms", integer(1, 60_000), standard.datagram_age_ms),
     )
-    _not_served(table, ("datagram_age_ms",), warnings)
     table.close()
     return found
 
@@ -451,16 +460,27 @@ def _switches(tables: list[Table] | None, warnings: list[str], problems: list[st
     if not found:
         warnings.append("[[switch]] is an empty list: nobody may ask")
     _repeated_names("switch", [switch.name for switch in found], problems)
-    owners: dict[Network, str] = {}
-    for switch in found:
-        for one in switch.networks:
-            owner = owners.setdefault(one, switch.name)
-            if owner != switch.name:
-                problems.append(
-                    f"[[switch]] {switch.name!r} addresses: {format_network(one)} is also one of {owner!r}; "
-                    "each address belongs to one switch"
-                )
+    _undistinguished(found, problems)
     return tuple(found)
+
+
+def _undistinguished(switches: list[Switch], problems: list[str]) -> None:
+    """Complain of switches at one address that nothing tells apart."""
+    seen: dict[tuple[Network, str | None], str] = {}
+    for switch in switches:
+        token = switch.token.reveal() if switch.token else None
+        shown: list[str | None] = [one for one in (token, switch.certificate) if one is not None]
+        for one in dict.fromkeys((at, what) for at in switch.networks for what in shown or [None]):
+            other = seen.setdefault(one, switch.name)
+            if other != switch.name:
+                problems.append(
+                    f"[[switch]] {switch.name!r} addresses: {format_network(one[0])} is also one of {other!r}; "
+                    "where two switches share an address, each needs a token or certificate of its own"
+                )
+
+
+def _subject(value: object) -> str:
+    return text(value).strip().lower()
 
 
 def _switch(table: Table, warnings: list[str]) -> Switch:
@@ -477,26 +497,22 @@ def _switch(table: Table, warnings: list[str]) -> Switch:
         match_port=table.take("match_port", when, None),
         match_protocol=table.take("match_protocol", when, None),
         secret=table.take("secret", secret, None),
+        token=table.take("token", secret, None),
+        certificate=table.take("certificate", _subject, None),
         trusted_network=table.take("trusted_network", boolean, False),
         ignore_password=table.take("ignore_password", secret, None),
         require_message_authenticator=table.take("require_message_authenticator", auto, "auto"),
         limit_proxy_state=table.take("limit_proxy_state", auto, "auto"),
     )
-    table.take("token", secret, None)
-    table.take("certificate", text, None)
-    for key in ("token", "certificate"):
-        if table.has(key):
-            table.complain(
-                key, "is not yet served by this version, and without it the addresses alone would let in"
-            )
     if table.has("addresses") and not found.networks and table.values["addresses"] == []:
         table.complain("addresses", "at least one address or network is wanted")
     away = [one for one in found.networks if not _on_loopback(one)]
-    if away and not found.trusted_network:
+    if away and not (found.trusted_network or found.token or found.certificate):
         table.complain(
             "addresses",
             f"{format_network(away[0])} is not loopback, and a datagram's source can be forged: "
-            "say trusted_network = true if that network lets no foreign packet in",
+            "give the switch a token or a certificate, or say trusted_network = true if that network lets no "
+            "foreign packet in",
         )
     _not_served(
         table,

@@ -77,6 +77,11 @@ REGISTRY: tuple[Known, ...] = (
     Known("lapsed_reserved", "counter", "reservations that lapsed without a start"),
     Known("lapsed_active", "counter", "active legs that lapsed without a stop"),
     Known("strangers_refused", "counter", "datagrams and connections that were not let in"),
+    Known("wrong_tokens", "counter", "tokens shown that are no switch's at that address"),
+    Known(
+        "datagrams_too_old", "counter", "messages dropped since their datagrams had waited too long in the socket"
+    ),
+    Known("messages_shed", "counter", "messages over connections that had waited too long and were not decided"),
     Known("answers_unsent", "counter", "answers that the system did not take over UDP"),
     Known("deciders_started", "counter", "times that a process began to decide"),
     Known("began", "gauge", "when these counters were begun, Unix seconds"),

@@ -33,16 +33,18 @@ from identengine.control import Desk
 from identengine.counters import CounterFile
 from identengine.engine import Engine
 from identengine.errors import ConfigError, StoreError
-from identengine.model import Decision, Request
+from identengine.model import Decision, Interface, Request
 from identengine.net.control import ControlListener
 from identengine.net.peers import Peers
 from identengine.net.sockets import Sockets
-from identengine.net.tcp import Room, TcpListener
+from identengine.net.streams import Room, StreamListener, trusted
+from identengine.net.tls import TlsListener, context_of
 from identengine.net.udp import UdpListener
 from identengine.rejectlog import RejectLog
 from identengine.reporter import Reporter
 from identengine.takeup import TakeUp
-from identengine.wire.jsonrpc import Peer, Responder
+from identengine.wire.jsonrpc import Responder
+from identengine.wire.peer import Peer
 
 DRAIN_SECONDS = 4.5
 """Within the 5 s that interfaces.md 7 gives, the rest of the ending included."""
@@ -119,11 +121,18 @@ class _Decider:
         self._began = time.monotonic()
         calls = config.calls
         self._engine = Engine(config.reasons, None, lease=calls.reserved, require_call_id=calls.require_call_id)
-        self._responder = Responder(self._engine, lambda: time.monotonic() - self._began, self._on_reject, clock)
+        self._responder = Responder(
+            self._engine,
+            lambda: time.monotonic() - self._began,
+            self._on_reject,
+            clock,
+            self._on_wrong_token,
+            lambda: self._reporter.tally.add("datagrams_too_old"),
+        )
         self._take_up = TakeUp(self._engine, config.store, config.identify)
         self._room = Room(config.limits)
         self._udp: list[UdpListener] = []
-        self._tcp: list[TcpListener] = []
+        self._streams: dict[Interface, list[StreamListener]] = {"tcp": [], "tls": [], "http": []}
         self._stop, self._hurry, self._promoted = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._told_to_end = 0.0
 
@@ -222,17 +231,28 @@ class _Decider:
 
     async def _listen(self) -> None:
         """Read the sockets from now on."""
-        limits, peers = self._config.limits, Peers(self._config.switches, self._identify)
-        for bound in self._duty.sockets.udp:
-            udp = UdpListener(bound, peers, self._responder, limits.message_bytes, self._on_refused)
+        sockets, limits = self._duty.sockets, self._config.limits
+        common = self._responder, self._room, self._on_refused
+        for bound in sockets.udp:
+            udp = UdpListener(bound, self._peers("udp"), self._responder, limits, self._on_refused)
             self._udp.append(udp)
             udp.start()
             self._announce(f"listening udp {udp.endpoint}")
-        for bound in self._duty.sockets.tcp:
-            tcp = TcpListener(bound, peers, self._responder, self._room, self._on_refused)
-            self._tcp.append(tcp)
+        for bound in sockets.tcp:
+            tcp = StreamListener(bound, self._peers("tcp"), *common)
+            self._streams["tcp"].append(tcp)
             await tcp.start()
             self._announce(f"listening tcp {tcp.endpoint}")
+        for bound in sockets.tls:
+            tls = TlsListener(bound, self._peers("tls"), *common, context_of(self._config.tls))
+            self._streams["tls"].append(tls)
+            await tls.start()
+            self._announce(f"listening tls {tls.endpoint}")
+        ask = StreamListener(
+            sockets.ask, self._peers("http"), self._responder, Room(limits), self._on_refused, trusted
+        )
+        self._streams["http"].append(ask)
+        await ask.start()
         desk = Desk(self._engine, self._calls, self._scopes, self._reporter.status, self._reporter.ended)
         self._control = ControlListener(self._duty.sockets.control, lambda ask: desk.answer(ask, clock()))
         await self._control.start()
@@ -286,7 +306,8 @@ class _Decider:
         _log.info("draining")
         deadline = asyncio.get_running_loop().time() + DRAIN_SECONDS
         await asyncio.gather(
-            *[udp.drain(deadline) for udp in self._udp], *[tcp.drain(deadline) for tcp in self._tcp]
+            *[udp.drain(deadline) for udp in self._udp],
+            *[stream.drain(deadline) for streams in self._streams.values() for stream in streams],
         )
 
     async def _work(self) -> None:
@@ -332,7 +353,8 @@ class _Decider:
         self._engine.reasons = new.reasons
         self._room.limits = new.limits
         for udp in self._udp:
-            udp.limit(new.limits.message_bytes)
+            udp.limit(new.limits)
+        self._replace_certificates()
         self._replace_peers()
         if new.identify != old.identify:
             # The index and the options have to fit each other: both change when the new book is there.
@@ -348,11 +370,32 @@ class _Decider:
         self._replace_peers()
 
     def _replace_peers(self) -> None:
-        peers = Peers(self._config.switches, self._identify)
         for udp in self._udp:
-            udp.peers = peers
-        for tcp in self._tcp:
-            tcp.replace_peers(peers)
+            udp.peers = self._peers("udp")
+        for interface, streams in self._streams.items():
+            for stream in streams:
+                stream.replace_peers(self._peers(interface))
+
+    def _replace_certificates(self) -> None:
+        """Read the certificates again, for connections that come from now on."""
+        streams = self._streams["tls"]
+        if not streams:
+            return
+        try:
+            context = context_of(self._config.tls)
+        except ConfigError as error:
+            for problem in error.problems:
+                _log.error(
+                    "ALARM: %s; the certificates that were read before stay in use: mend that, and SIGHUP again",
+                    problem,
+                )
+            return
+        for stream in streams:
+            if isinstance(stream, TlsListener):
+                stream.context = context
+
+    def _peers(self, interface: Interface) -> Peers:
+        return Peers(self._config.switches, self._identify, interface)
 
     def _book(self) -> str:
         book = self._engine.book
@@ -380,6 +423,10 @@ class _Decider:
     def _on_refused(self, source: str, why: str) -> None:
         self._reporter.tally.add("strangers_refused")
         self._refused.note(source, why)
+
+    def _on_wrong_token(self, host: str) -> None:
+        self._reporter.tally.add("wrong_tokens")
+        self._refused.note(host, "wrong token")
 
     def _on_reject(self, peer: Peer, request: Request, decision: Decision) -> None:
         source = request.src_ip or request.name or request.src_number or ""

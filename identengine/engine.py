@@ -131,6 +131,16 @@ class Engine:
                 self.faults.append(fault)
         return answers
 
+    def shed(self, ask: Ask) -> Answer:
+        """Answer what there is no time to decide; an authorization is rejected as ``overload``."""
+        request, book = ask.request, self._book
+        direction = query.DIRECTIONS.get(request.direction) if isinstance(request, Request) else None
+        rejected = self._reject(Reason.OVERLOAD, book.version if book else None, direction)
+        answer = rejected if ask.method in ("authorize", "identify") else Explanation(decision=rejected)
+        if self._tally is not None:
+            self._tally.count([ask], [answer])
+        return answer
+
     def _apply(
         self, batch: Sequence[Ask], answers: list[Answer], places: list[int], messages: list[Message], now: float
     ) -> None:

@@ -75,13 +75,14 @@ class Asking:
 
     def __init__(self, folder: Path, patience: float = PATIENCE) -> None:
         """Connect. Raises NoServerError, which says where and how to start one."""
-        from identengine.net.control import FILE, at_folder
+        from identengine.net.control import FILE
+        from identengine.net.unix import at_folder
 
         self.path = folder / FILE
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(patience)
         try:
-            with at_folder(folder) as name:
+            with at_folder(folder, FILE) as name:
                 _connect(self._socket, name, time.monotonic() + patience)
         except OSError as error:
             self._socket.close()

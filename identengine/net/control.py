@@ -9,24 +9,20 @@ makes the server hold is one answer, for seconds.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import cast
 
-from identengine.errors import StoreError
+from identengine.net.unix import BACKLOG
 from identengine.wire import control
 
 FILE = "control"
+"""Of the socket, in the folder of the set of calls."""
 CONNECTIONS = 16
 """At once; a further one takes the place of the one that was silent longest."""
-BACKLOG = 128
-"""Commands that wait to be let in, while a decider is replaced, say."""
 IDLE_SECONDS = 30.0
 UNREAD_SECONDS = 5.0
 """How long a command may leave an answer unread."""
@@ -41,40 +37,8 @@ _FAULT = control.line(control.Trouble("the server made a mistake; its log has mo
 _TOO_LONG = control.line(control.Trouble(f"a line of at most {control.LONGEST_LINE} bytes is wanted"))
 
 
-def bind_control(folder: Path) -> socket.socket:
-    """Return the listening socket ``folder/control``, open to this user only.
-
-    Only whoever holds the lock of the set of calls may do this: a socket that is there is left over, and replaced.
-    Raises StoreError where it cannot be.
-    """
-    path = folder / FILE
-    unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        path.unlink(missing_ok=True)
-        os.fchmod(unix.fileno(), 0o600)  # what the file gets that bind() makes
-        with at_folder(folder) as name:
-            unix.bind(name)
-        path.chmod(0o600)
-        unix.setblocking(False)
-        unix.listen(BACKLOG)
-    except OSError as error:
-        unix.close()
-        raise StoreError(f"cannot listen on {path}: {error.strerror}") from error
-    return unix
-
-
-@contextlib.contextmanager
-def at_folder(folder: Path) -> Iterator[str]:
-    """Give the name of the control socket in a folder, however long its path: such a name has 107 bytes only."""
-    opened = os.open(folder, os.O_PATH | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{opened}/{FILE}"
-    finally:
-        os.close(opened)
-
-
 class ControlListener:
-    """Serves commands on a socket that :func:`bind_control` made."""
+    """Serves commands on a socket that :func:`identengine.net.unix.bind_unix` made."""
 
     def __init__(self, bound: socket.socket, answer: Callable[[control.Ask], control.Reply]) -> None:
         self.connections: set[_Connection] = set()

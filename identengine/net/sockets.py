@@ -15,8 +15,11 @@ from typing import NamedTuple
 from identengine.config import Listen
 from identengine.configvalues import Endpoint
 from identengine.errors import IdentengineError
-from identengine.net.control import bind_control
+from identengine.net import control
+from identengine.net.unix import bind_unix
 
+ASK = "ask"
+"""The file of that socket, in the folder of the set of calls."""
 BACKLOG = 1024
 RECEIVE_BUFFER = 8 * 1024 * 1024
 """What is asked for, in bytes; the kernel doubles it for its own overhead, and tells the doubled value."""
@@ -35,12 +38,15 @@ class Sockets(NamedTuple):
 
     udp: list[socket.socket]
     tcp: list[socket.socket]
+    tls: list[socket.socket]
     control: socket.socket
     """Where an operator's commands ask."""
+    ask: socket.socket
+    """Where our own processes ask for switches that they know."""
 
     def close(self) -> None:
         """Close this process's copies; what others hold stays."""
-        for one in (*self.udp, *self.tcp, self.control):
+        for one in (*self.udp, *self.tcp, *self.tls, self.control, self.ask):
             one.close()
 
 
@@ -52,7 +58,9 @@ def bind(listen: Listen, calls: Path) -> Sockets:
     with contextlib.ExitStack() as undo:
         udp = [undo.enter_context(_bound("udp", socket.SOCK_DGRAM, endpoint)) for endpoint in listen.udp]
         tcp = [undo.enter_context(_bound("tcp", socket.SOCK_STREAM, endpoint)) for endpoint in listen.tcp]
-        bound = Sockets(udp, tcp, bind_control(calls))
+        tls = [undo.enter_context(_bound("tls", socket.SOCK_STREAM, endpoint)) for endpoint in listen.tls]
+        operators = undo.enter_context(bind_unix(calls, control.FILE))
+        bound = Sockets(udp, tcp, tls, operators, bind_unix(calls, ASK))
         undo.pop_all()
         return bound
 

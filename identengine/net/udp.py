@@ -1,5 +1,9 @@
 """JSON-RPC over UDP: the socket is drained in batches of up to 64 datagrams, each decided together.
 
+What waited in the socket for longer than ``datagram_age_ms``, by the kernel's time stamp, is too old: the switch
+has asked again or given up, and of such datagrams only stops are served (interfaces.md 3, "Overload"). As they
+stand in a queue, the stamp of a batch's first tells whether those of the others need be read, which has its cost.
+
 The loop calls when datagrams wait; what is still there after a batch makes it call again, after it has looked at
 everything else. Nothing that a peer or the network does ends the listener: what cannot be sent is counted.
 """
@@ -8,16 +12,23 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
+import time
 from collections.abc import Callable
 
+from identengine.config import Limits
 from identengine.configvalues import Endpoint
 from identengine.net.peers import Peers
 from identengine.net.sockets import endpoint_of
-from identengine.wire.jsonrpc import Owed, Peer, Responder
+from identengine.wire.jsonrpc import Datagram, Owed, Responder
 
 BATCH = 64
 BATCH_BYTES = 16384
 """No more datagrams are taken into a batch that holds so much: what is in them keeps others waiting."""
+_SO_TIMESTAMPNS = 35  # Linux, with the time as it was before the year 2038 mattered: that of 64-bit machines
+_STAMP = struct.Struct("@qq")
+"""Seconds and nanoseconds of the wall clock."""
+_ANCILLARY = socket.CMSG_SPACE(_STAMP.size)
 
 
 class UdpListener:
@@ -28,7 +39,7 @@ class UdpListener:
         bound: socket.socket,
         peers: Peers,
         responder: Responder,
-        message_bytes: int,
+        limits: Limits,
         on_refused: Callable[[str, str], None],
     ) -> None:
         """Read ``bound``, a socket that does not block. ``on_refused`` is told of strangers: address and why."""
@@ -38,12 +49,14 @@ class UdpListener:
         self._owed = Owed()
         self._responder = responder
         self._on_refused = on_refused
-        self.limit(message_bytes)
+        self.limit(limits)
         self._socket = bound
+        bound.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
 
-    def limit(self, message_bytes: int) -> None:
-        """Take datagrams of at most so many bytes; a longer one is cut off here, and what is left not parsable."""
-        self._message_bytes = min(message_bytes, 65535)
+    def limit(self, limits: Limits) -> None:
+        """Go by these from now on. A datagram that is too long is cut off here, and what is left not parsable."""
+        self._message_bytes = min(limits.message_bytes, 65535)
+        self._oldest = limits.datagram_age_ms / 1000
 
     @property
     def endpoint(self) -> Endpoint:
@@ -67,21 +80,26 @@ class UdpListener:
     def _drain_batch(self) -> int:
         """Take, decide and answer one batch; return how many datagrams there were."""
         receive, find, size = self._socket.recvfrom, self.peers.find, self._message_bytes
-        asked: list[tuple[bytes, Peer]] = []
+        asked: list[Datagram] = []
         sources: list[tuple[str, int]] = []
         taken = held = 0
+        too_old = True
         while taken < BATCH and held < BATCH_BYTES:
             try:
-                raw, source = receive(size)
+                if too_old:  # and those behind it may be
+                    raw, stamps, _, source = self._socket.recvmsg(size, _ANCILLARY)
+                    too_old = _age(stamps) > self._oldest
+                else:
+                    raw, source = receive(size)
             except OSError:  # empty, as a rule; what else it may be is over with the next call
                 break
             taken += 1
-            peer = find(source[0])
-            if peer is None:
+            visitor = find(source[0])
+            if visitor is None:
                 self._on_refused(source[0], "unknown peer")
             else:
                 held += len(raw)
-                asked.append((raw, peer))
+                asked.append(Datagram(raw, visitor, too_old))
                 sources.append(source)
         if asked:
 
@@ -99,3 +117,12 @@ class UdpListener:
                     send(datagram, source)
                 except OSError:  # the way back is closed or full; the switch asks again
                     self.unsent += 1
+
+
+def _age(stamps: list[tuple[int, int, bytes]]) -> float:
+    """Return for how many seconds a datagram waited; 0 where the kernel did not say."""
+    for level, kind, value in stamps:
+        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
+            seconds, nanoseconds = _STAMP.unpack_from(value)
+            return float(time.time() - seconds - nanoseconds / 1e9)
+    return 0.0

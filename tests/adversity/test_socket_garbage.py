@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from serving import HOST, Server, ip_account, put_rows, read_all, request, serving
 
@@ -57,6 +58,12 @@ def garbage(rng: random.Random) -> bytes:
     return b"[" * rng.randrange(1, 3000) + bytes(good)
 
 
+def decoded(answer: bytes) -> dict[str, Any]:
+    """Return an answer in either encoding."""
+    found: dict[str, Any] = json.loads(answer) if answer[:1] in b"{[" else msgspec.msgpack.decode(answer)
+    return found
+
+
 def test_datagrams_of_garbage(server: Server) -> None:
     rng = random.Random(1)
     before = resident_bytes(server)
@@ -67,7 +74,7 @@ def test_datagrams_of_garbage(server: Server) -> None:
             # Wait until it is through with them, or the kernel would drop some.
             message_id = f"turn {turn}"
             udp.send(request("ping", message_id))
-            while json.loads(udp.recv(65536)).get("id") != message_id:
+            while decoded(udp.recv(65536)).get("id") != message_id:
                 pass
     assert resident_bytes(server) - before < 10 * 1024 * 1024
 
@@ -81,7 +88,7 @@ def test_datagrams_of_all_sizes(server: Server) -> None:
         udp.send(request("ping", "last"))
         answers: list[dict[str, Any]] = []
         while not answers or answers[-1].get("id") != "last":
-            answers.append(json.loads(udp.recv(65536)))
+            answers.append(decoded(udp.recv(65536)))
     assert all(answer.get("error", {}).get("code") in (None, -32700, -32600) for answer in answers)
 
 
@@ -102,8 +109,7 @@ def test_streams_of_garbage(server: Server) -> None:
                     tcp.sendall(garbage(rng))
                 tcp.shutdown(socket.SHUT_WR)
             with contextlib.suppress(ConnectionError):
-                for line in read_all(tcp).splitlines():
-                    json.loads(line)
+                read_all(tcp)
     assert resident_bytes(server) - before < 10 * 1024 * 1024
 
 

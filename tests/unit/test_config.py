@@ -111,6 +111,8 @@ name = "sbc1"
 scope = "site-a"
 addresses = ["127.0.0.0/8", "::1"]
 secret = { env = "SBC1_SECRET" }
+token = { env = "SBC1_TOKEN" }
+certificate = "SBC1.example"
 trusted_network = false
 match_port = "never"
 ignore_password = "cisco"
@@ -123,7 +125,7 @@ token = { env = "NOC_TOKEN" }
 
 def test_the_whole_schema_of_the_spec(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IDENTENGINE_KEY", KEY)
-    for name in ("SBC1_SECRET", "NOC_TOKEN"):
+    for name in ("SBC1_SECRET", "SBC1_TOKEN", "NOC_TOKEN"):
         monkeypatch.setenv(name, f"value of {name}")
     config = parsed(SPEC)
     assert config.store.key == Secret(KEY)
@@ -131,11 +133,12 @@ def test_the_whole_schema_of_the_spec(monkeypatch: pytest.MonkeyPatch) -> None:
     assert config.calls.global_capacity == 100_000
     assert config.switches[0].options(config.identify) == IdentifyOptions(match_port="never")
     assert config.switches[0].secret == Secret("value of SBC1_SECRET")
+    assert config.switches[0].token == Secret("value of SBC1_TOKEN")
+    assert config.switches[0].certificate == "sbc1.example"
     assert config.tokens[0].role == "read"
     assert config.log.format == "json"
     warned = "\n".join(config.warnings)
     for key in (
-        "[listen] tls",
         "[listen] radius_auth",
         "[listen] radius_acct",
         "[listen] http",
@@ -143,7 +146,6 @@ def test_the_whole_schema_of_the_spec(monkeypatch: pytest.MonkeyPatch) -> None:
         "[[switch]] 'sbc1' secret",
         "[[switch]] 'sbc1' ignore_password",
         "[[token]] 'noc'",
-        "[limits] datagram_age_ms",
     ):
         assert f"{key}: not yet served by this version" in warned
     for key in ("standby", "require_call_id", "trusted_network", "scope"):
@@ -286,8 +288,13 @@ SWITCH = '[[switch]]\nname = "a"\naddresses = ["127.0.0.1"]\n'
         ('[[switch]]\nname = "a\\nb"\naddresses = ["::1"]', r"'a\nb' name: printable characters alone are wanted"),
         (SWITCH + SWITCH, "[[switch]] 'a' name: stands there 2 times; each needs its own"),
         (SWITCH + SWITCH.replace('"a"', '"b"'), "[[switch]] 'b' addresses: 127.0.0.1 is also one of 'a'"),
-        (SWITCH + "token = 'x'", "[[switch]] 'a' token: is not yet served by this version"),
-        (SWITCH + "certificate = 'x'", "[[switch]] 'a' certificate: is not yet served by this version"),
+        (SWITCH + "token = ''", "[[switch]] 'a' token: a text or"),
+        (SWITCH + "certificate = 'x'", "[[switch]] 'a' certificate: needs [listen] tls and [tls] client_ca"),
+        (SWITCH + "certificate = ' '", "[[switch]] 'a' certificate: a text in quotes is wanted"),
+        (
+            SWITCH + "token = 'x'\n" + SWITCH.replace('"a"', '"b"') + "token = 'x'",
+            "where two switches share an address, each needs a token or certificate of its own",
+        ),
         (SWITCH + "colour = 'x'", "[[switch]] 'a' colour: no such key"),
         (SWITCH + "match_port = 'x'", "[[switch]] 'a' match_port: one of 'always', 'never' is wanted"),
         (SWITCH + "secret = ''", "[[switch]] 'a' secret: a text or"),
@@ -325,6 +332,16 @@ def test_all_mistakes_at_once() -> None:
     assert sorted(one.partition(":")[0] for one in found) == sorted(keys)
     assert "'x'" in found[1]
     assert "'127.0.0.1'" in found[1]
+
+
+def test_switches_at_one_address_are_told_apart_by_token_or_certificate() -> None:
+    one, two = SWITCH + "token = 'x'\n", SWITCH.replace('"a"', '"b"')
+    assert len(parsed(one + two).switches) == 2
+    assert len(parsed(one + two + "token = 'y'").switches) == 2
+
+
+def test_off_loopback_with_a_token() -> None:
+    assert parsed(SWITCH.replace("127.0.0.1", "192.0.2.1") + "token = 'x'").switches[0].token == Secret("x")
 
 
 def test_off_loopback_with_a_trusted_network() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,11 +17,15 @@ from identengine.engine import Engine
 from identengine.model import Account, Client, Decision, IdentBy, Request
 from identengine.options import IdentifyOptions
 from identengine.reasons import Codes, Reason, ReasonTable
-from identengine.wire import jsonrpc
-from identengine.wire.jsonrpc import DATAGRAM, Peer, Responder
+from identengine.wire.answers import DATAGRAM
+from identengine.wire.codec import JSON, MESSAGEPACK
+from identengine.wire.jsonrpc import MAX_EXPLAINS, Datagram, Responder, codec_of
+from identengine.wire.messages import PARSE_ERROR
+from identengine.wire.peer import Peer, Visitor
 
 OPTIONS = IdentifyOptions()
 PEER = Peer("sbc1", OPTIONS)
+VISITOR = Visitor("127.0.0.1", PEER)
 CLIENT = Client(id=1, name="Client One")
 SHARED = [
     Account(id=n, client_id=1, name=f"shared {n}", ident_by=IdentBy.IP, ident=("10.0.0.9",), tech_prefix=f"{n}#")
@@ -64,28 +70,46 @@ def responder(rejected: list[tuple[str, str | None]] | None = None, *, ready: bo
 
 
 def datagram(message: bytes, **how: Any) -> list[Any]:
-    (answers,) = responder(**how).datagrams([(message, PEER)])
+    (answers,) = responder(**how).datagrams([Datagram(message, VISITOR)])
     assert all(len(answer) <= DATAGRAM for answer in answers)
-    return [json.loads(answer) for answer in answers]
+    decode = json.loads if codec_of(message) is JSON else msgspec.msgpack.decode
+    return [decode(answer) for answer in answers]
+
+
+def packed(message: object, **how: Any) -> list[Any]:
+    """Return the answers to the same object in MessagePack, which must be the same over a stream."""
+    raw = msgspec.msgpack.encode(message)
+    (answers,) = responder(**how).datagrams([Datagram(raw, VISITOR)])
+    assert all(len(answer) <= DATAGRAM for answer in answers)
+    over_stream, _ = responder(**how).stream([raw], MESSAGEPACK, VISITOR)
+    assert len(answers) != 1 or over_stream == answers
+    return [msgspec.msgpack.decode(answer) for answer in answers]
 
 
 def ask(message: object, **how: Any) -> Any:
     """Return the one answer to one message, which must be the same over a stream."""
     raw = message if isinstance(message, bytes) else json.dumps(message).encode()
-    (answer,) = datagram(raw, **how)
-    line, broken = responder(**how).stream([raw], PEER)
-    assert json.loads(line) == answer
-    assert line.endswith(b"\n")
-    assert line.count(b"\n") == 1
+    (line,), broken = responder(**how).stream([raw], JSON, VISITOR)
+    answer = json.loads(line)
+    (over_udp,) = datagram(raw, **how)
+    if codec_of(raw) is JSON:
+        assert over_udp == answer
+    else:  # in a datagram that is MessagePack
+        assert over_udp["error"]["code"] in (-32600, -32700)
+    assert line.count(b"\n") == 0
+    if not isinstance(message, bytes):
+        assert packed(message, **how) == [answer]
     code = answer.get("error", {}).get("code") if isinstance(answer, dict) else None
-    assert broken == (code == jsonrpc.PARSE_ERROR)
+    assert broken == (code == PARSE_ERROR)
     return answer
 
 
 def silent(message: object) -> None:
     raw = message if isinstance(message, bytes) else json.dumps(message).encode()
     assert datagram(raw) == []
-    assert responder().stream([raw], PEER) == (b"", False)
+    assert responder().stream([raw], JSON, VISITOR) == ([], False)
+    if not isinstance(message, bytes):
+        assert packed(message) == []
 
 
 def call(method: object = "authorize", params: object = None, **members: object) -> dict[str, object]:
@@ -140,7 +164,7 @@ def test_before_the_first_book() -> None:
 @pytest.mark.parametrize("method", [b"authorize", b"ping", b"nothing"])
 def test_ids_are_echoed_as_they_came(written: bytes, method: bytes) -> None:
     message = b'{"jsonrpc":"2.0","id": %b ,"method":"%b"}' % (written, method)
-    (answer,) = responder().datagrams([(message, PEER)])[0]
+    (answer,) = responder().datagrams([Datagram(message, VISITOR)])[0]
     assert answer.startswith(b'{"jsonrpc":"2.0","id":%b,' % written)
     json.loads(answer)
 
@@ -280,7 +304,7 @@ def test_a_digest_field_of_a_wrong_type() -> None:
 
 def test_a_password_is_not_echoed() -> None:
     raw = json.dumps(call(params=GOOD | {"password": 98765})).encode()
-    (answer,) = responder().datagrams([(raw, PEER)])[0]
+    (answer,) = responder().datagrams([Datagram(raw, VISITOR)])[0]
     assert b"98765" not in answer
     assert json.loads(answer)["error"]["data"] == {"field": "password"}
 
@@ -318,8 +342,9 @@ def test_no_answer(message: object) -> None:
 
 
 def test_our_errors_would_not_be_answered_by_us() -> None:
-    (error,) = responder().datagrams([(b"garbage", PEER)])[0]
-    silent(error)
+    for garbage in (b"{garbage", b"garbage"):
+        (error,) = responder().datagrams([Datagram(garbage, VISITOR)])[0]
+        assert datagram(error) == []
 
 
 def test_a_repeated_member() -> None:
@@ -361,7 +386,7 @@ def test_a_batch_over_udp_comes_as_several_arrays() -> None:
 def test_an_explanation_over_udp_is_cut_and_says_so() -> None:
     message = json.dumps(call("explain", {"src_ip": "10.0.0.9", "dst_number": "10#44"})).encode()
     (answer,) = datagram(message)
-    line, _ = responder().stream([message], PEER)
+    (line,), _ = responder().stream([message], JSON, VISITOR)
     whole = json.loads(line)["result"]
     assert whole["cut"] is False
     assert len(whole["candidates"]) == len(SHARED)
@@ -391,7 +416,7 @@ def test_a_decision_that_does_not_fit_without_names_is_a_reject_and_no_error() -
     assert answer["result"]["sip_code"] == 500
     other = responder()
     other._engine.reasons = ReasonTable({Reason.INTERNAL_ERROR: Codes(580, 41, 8)})
-    ((changed,),) = other.datagrams([(json.dumps(call(params=params)).encode(), PEER)])
+    ((changed,),) = other.datagrams([Datagram(json.dumps(call(params=params)).encode(), VISITOR)])
     assert json.loads(changed)["result"]["sip_code"] == 580  # the config's codes hold here too
     (answer,) = datagram(json.dumps(call("explain", params)).encode())
     assert answer["result"]["cut"] is True
@@ -434,12 +459,12 @@ def test_whole_pairs_and_escaped_backslashes_stay_as_they_are() -> None:
 
 
 def test_explanations_are_few_at_once() -> None:
-    many = [call("explain", GOOD, id=n) for n in range(jsonrpc.MAX_EXPLAINS + 3)]
-    line, _ = responder().stream([json.dumps(many).encode()], PEER)
+    many = [call("explain", GOOD, id=n) for n in range(MAX_EXPLAINS + 3)]
+    (line,), _ = responder().stream([json.dumps(many).encode()], JSON, VISITOR)
     answers = json.loads(line)
     assert [answer["id"] for answer in answers] == list(range(len(many)))
-    assert all("result" in answer for answer in answers[: jsonrpc.MAX_EXPLAINS])
-    assert [answer["error"]["code"] for answer in answers[jsonrpc.MAX_EXPLAINS :]] == [-32002] * 3
+    assert all("result" in answer for answer in answers[:MAX_EXPLAINS])
+    assert [answer["error"]["code"] for answer in answers[MAX_EXPLAINS:]] == [-32002] * 3
 
 
 def test_a_value_that_is_given_back_stays_on_one_line() -> None:
@@ -449,26 +474,26 @@ def test_a_value_that_is_given_back_stays_on_one_line() -> None:
 
 def test_a_stream_ends_with_the_message_that_cannot_be_parsed() -> None:
     ping = json.dumps(call("ping")).encode()
-    answers, broken = responder().stream([ping, b"{]", ping], PEER)
+    answers, broken = responder().stream([ping, b"{]", ping], JSON, VISITOR)
     assert broken
-    lines = [json.loads(line) for line in answers.splitlines()]
+    lines = [json.loads(line) for line in answers]
     assert [line.get("error", {}).get("code") for line in lines] == [None, PARSE]
 
 
 def test_a_stream_that_went_wrong_between_messages() -> None:
     ping = json.dumps(call("ping")).encode()
-    answers, broken = responder().stream([ping], PEER, "a message of more than 9 bytes")
+    answers, broken = responder().stream([ping], JSON, VISITOR, "a message of more than 9 bytes")
     assert broken
-    assert [json.loads(line).get("error") for line in answers.splitlines()] == [
+    assert [json.loads(line).get("error") for line in answers] == [
         None,
         {"code": PARSE, "message": "not parsable: a message of more than 9 bytes"},
     ]
 
 
 def test_many_peers_in_one_read() -> None:
-    never = Peer("sbc2", IdentifyOptions(match_port="never"))
+    never = Visitor("127.0.0.2", Peer("sbc2", IdentifyOptions(match_port="never")))
     message = json.dumps(call(params=GOOD)).encode()
-    answers = responder().datagrams([(message, PEER), (b"x", never), (message, never)])
+    answers = responder().datagrams([Datagram(message, VISITOR), Datagram(b"{", never), Datagram(message, never)])
     assert [len(one) for one in answers] == [1, 1, 1]
     assert "error" in json.loads(answers[1][0])
 
@@ -477,13 +502,19 @@ def test_rejects_are_told_for_the_log() -> None:
     rejected: list[tuple[str, str | None]] = []
     asked = responder(rejected)
     for method in ("authorize", "identify", "explain"):
-        asked.datagrams([(json.dumps(call(method, {"src_ip": "192.0.2.1", "dst_number": "1"})).encode(), PEER)])
-    asked.datagrams([(json.dumps(call(params=GOOD)).encode(), PEER)])
+        asked.datagrams(
+            [Datagram(json.dumps(call(method, {"src_ip": "192.0.2.1", "dst_number": "1"})).encode(), VISITOR)]
+        )
+    asked.datagrams([Datagram(json.dumps(call(params=GOOD)).encode(), VISITOR)])
     assert rejected == [("sbc1", "unknown_source")]
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
@@ -505,8 +536,16 @@ odd_calls = st.fixed_dictionaries(
 
 
 @given(odd_calls | st.lists(odd_calls | json_values, max_size=5) | json_values)
-def test_any_json_is_answered_in_form(message: object) -> None:
-    for answer in datagram(json.dumps(message).encode()):
+def test_anything_is_answered_in_form_and_alike_in_both_encodings(message: object) -> None:
+    written = json.dumps(message).encode()
+    # What JSON writes as a number MessagePack may not take, of 64 bits as its are.
+    with contextlib.suppress(OverflowError):
+        (over_stream, _), (packed_stream, _) = (
+            responder().stream([raw], codec, VISITOR)
+            for raw, codec in ((written, JSON), (msgspec.msgpack.encode(message), MESSAGEPACK))
+        )
+        assert [json.loads(one) for one in over_stream] == [msgspec.msgpack.decode(one) for one in packed_stream]
+    for answer in datagram(written) if codec_of(written) is JSON else []:
         for one in answer if isinstance(answer, list) else [answer]:
             assert one["jsonrpc"] == "2.0"
             assert ("result" in one) != ("error" in one)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from identengine.wire.jsonstream import MAX_DEPTH, JsonStream
+from identengine.wire.framing.jsonstream import MAX_DEPTH, JsonStream
 
 LIMIT = 4096
 

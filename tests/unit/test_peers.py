@@ -47,7 +47,7 @@ PEERS = Peers(
 def test_the_longest_network_wins(host: str, name: str | None) -> None:
     for _ in range(2):  # the second time from memory
         found = PEERS.find(host)
-        assert (found.name if found else None) == name
+        assert (found.peer.name if found and found.peer else None) == name
 
 
 def test_against_a_linear_search() -> None:
@@ -63,4 +63,4 @@ def test_against_a_linear_search() -> None:
         covering = [network for network in networks if address in network]
         longest = max(covering, key=lambda network: network.prefixlen, default=None)
         found = peers.find(str(address))
-        assert (found.name if found else None) == (str(longest) if longest else None)
+        assert (found.peer.name if found and found.peer else None) == (str(longest) if longest else None)

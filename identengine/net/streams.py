@@ -1,9 +1,10 @@
-"""JSON-RPC over TCP: what one read completes is one batch, one decision of the engine and one write.
+"""JSON-RPC over connections: what one read completes is one batch, one decision of the engine and one write.
 
 Flow control is the kernel's: a peer that does not read its answers is not read from, so what it makes us hold is
 bounded (``unread_bytes`` and the answers to one turn). A peer that sends much at once takes turns with the others:
 what one turn does not answer waits, and nothing more is read from it meanwhile. A connection that completes no
-message for ``idle_seconds`` is closed, whether it is silent or sends half a message for ever.
+message for ``idle_seconds`` is closed, whether it is silent or sends half a message for ever. What waited here for
+longer than ``datagram_age_ms`` is shed: answered, but not decided (interfaces.md 3, "Overload").
 """
 
 from __future__ import annotations
@@ -14,16 +15,18 @@ import fcntl
 import select
 import socket
 import termios
+import time
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import cast
+from typing import TypeAlias, cast
 
 from identengine.config import Limits
 from identengine.configvalues import Endpoint
 from identengine.net.peers import Peers
 from identengine.net.sockets import BACKLOG, endpoint_of
-from identengine.wire.jsonrpc import Owed, Peer, Responder
-from identengine.wire.jsonstream import JsonStream
+from identengine.wire.framing import Framer, framer_of
+from identengine.wire.jsonrpc import Owed, Responder
+from identengine.wire.peer import Visitor
 
 READ = 65536
 """Most bytes taken in one read."""
@@ -47,26 +50,36 @@ class Room:
         self.limits = limits
         self._per_switch: Counter[str] = Counter()
 
-    def refusal(self, peer: Peer) -> str | None:
-        """Return why one more connection of this peer is not let in; None where it may come."""
-        if self._per_switch.total() >= self.limits.connections:
+    def full(self, besides: int) -> str | None:
+        """Return why no connection at all is let in where ``besides`` others are about to come; None if one is."""
+        if self._per_switch.total() + besides >= self.limits.connections:
             return "too many connections"
-        if self._per_switch[peer.name] >= self.limits.connections_per_switch:
-            return f"too many connections of {peer.name}"
         return None
 
-    def enter(self, peer: Peer) -> None:
+    def refusal(self, switch: str) -> str | None:
+        """Return why one more connection of this switch is not let in; None where it may come."""
+        if self._per_switch.total() >= self.limits.connections:
+            return "too many connections"
+        if self._per_switch[switch] >= self.limits.connections_per_switch:
+            return f"too many connections of {switch}"
+        return None
+
+    def enter(self, switch: str) -> None:
         """Count a connection."""
-        self._per_switch[peer.name] += 1
+        self._per_switch[switch] += 1
 
-    def leave(self, peer: Peer) -> None:
+    def leave(self, switch: str) -> None:
         """Count it no more."""
-        self._per_switch[peer.name] -= 1
-        if not self._per_switch[peer.name]:
-            del self._per_switch[peer.name]
+        self._per_switch[switch] -= 1
+        if not self._per_switch[switch]:
+            del self._per_switch[switch]
 
 
-class TcpListener:
+Meet: TypeAlias = Callable[[Peers, asyncio.Transport], Visitor | None]
+"""Returns who is at the other end of a connection; None for an unknown peer."""
+
+
+class StreamListener:
     """One listening socket and its connections."""
 
     def __init__(
@@ -76,18 +89,21 @@ class TcpListener:
         responder: Responder,
         room: Room,
         on_refused: Callable[[str, str], None],
+        meet: Meet | None = None,
     ) -> None:
         """Take connections of ``bound``, a socket that does not block.
 
-        ``on_refused`` is told of each connection that is not let in: the peer's address, and why.
+        ``on_refused`` is told of each connection that is not let in: the peer's address, and why. ``meet``: how
+        one finds out who comes; by default by the address.
         """
         self.peers = peers
         self.room = room
         self.responder = responder
         self.on_refused = on_refused
-        self.connections: set[_Connection] = set()
-        self._server: asyncio.Server | None = None
+        self.connections: set[Connection] = set()
+        self._meet = meet or by_address
         self._sweep: asyncio.TimerHandle | None = None
+        self._server: asyncio.Server | None = None
         self._socket = bound
 
     @property
@@ -98,14 +114,23 @@ class TcpListener:
     async def start(self) -> None:
         """Serve from now on."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Connection(self), sock=self._socket, backlog=BACKLOG)
+        await self._accept(loop)
         self._sweep = loop.call_later(1.0, self._close_idle)
+
+    async def _accept(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let connections come."""
+        make = loop.create_unix_server if self._socket.family == socket.AF_UNIX else loop.create_server
+        self._server = await make(lambda: Connection(self), sock=self._socket, backlog=BACKLOG)
+
+    def meet(self, transport: asyncio.Transport) -> Visitor | None:
+        """Return who is at the other end; None for an unknown peer."""
+        return self._meet(self.peers, transport)
 
     def replace_peers(self, peers: Peers) -> None:
         """Go by other switches from now on; connections of those that are no longer among them are closed."""
         self.peers = peers
         for connection in list(self.connections):
-            connection.find_peer()
+            connection.meet_again()
 
     async def drain(self, deadline: float) -> None:
         """Take no more connections, answer what came by now on those there are, and close them.
@@ -145,18 +170,22 @@ class TcpListener:
         self._sweep = loop.call_later(1.0, self._close_idle)
 
 
-class _Connection(asyncio.BufferedProtocol):
+class Connection(asyncio.BufferedProtocol):
     """One peer's connection."""
 
     _transport: asyncio.Transport
-    _peer: Peer | None = None
+    _visitor: Visitor
+    _framer: Framer | None = None
+    """None: its first byte, which decides, did not come yet."""
 
-    def __init__(self, listener: TcpListener) -> None:
+    def __init__(self, listener: StreamListener) -> None:
         self._listener = listener
-        self._stream = JsonStream(listener.room.limits.message_bytes)
-        self._host = ""
+        self._counted: str | None = None
+        """The switch as whose connection this counts; None where it was not let in, or is no more."""
         self._queue: deque[bytes] = deque()
         """Messages that wait for their turn."""
+        self._arrived = 0.0
+        """When what waits was read; in the loop's time."""
         self._scheduled = False
         """Whether a turn is to come; meanwhile nothing is read."""
         self._left: int | None = None
@@ -174,27 +203,26 @@ class _Connection(asyncio.BufferedProtocol):
         """Let a peer of the config in, as long as there is room."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
         listener = self._listener
-        name = transport.get_extra_info("peername")
-        self._host = name[0] if name else ""
-        peer = listener.peers.find(self._host) if name else None
-        refusal = listener.room.refusal(peer) if peer is not None else "unknown peer"
-        if peer is None or refusal is not None:
-            if name:  # else the peer is gone already
-                listener.on_refused(self._host, refusal or "")
+        visitor = listener.meet(self._transport)
+        refusal = listener.room.refusal(_counted_as(visitor)) if visitor is not None else "unknown peer"
+        if visitor is None or refusal is not None:
+            host = host_of(self._transport)
+            if host:  # else the peer is gone already
+                listener.on_refused(host, refusal or "")
             self._transport.abort()
             return
-        self._peer = peer
+        self._visitor = visitor
         self._since = asyncio.get_running_loop().time()
         self._transport.set_write_buffer_limits(high=listener.room.limits.unread_bytes)
         listener.connections.add(self)
-        listener.room.enter(peer)
+        self._count()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
-        if self._peer is not None:
+        if self._counted is not None:
             self._listener.connections.discard(self)
-            self._listener.room.leave(self._peer)
-            self._peer = None
+            self._listener.room.leave(self._counted)
+            self._counted = None
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return where to read to: all connections share it, since it is emptied before the next read."""
@@ -202,9 +230,13 @@ class _Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what was read and answer it, as much as one turn allows."""
-        if self._ending or self._peer is None:
+        if self._ending or self._counted is None:
             return
-        self._queue.extend(self._stream.feed(bytes(_view[:nbytes])))
+        if self._framer is None:
+            self._framer = framer_of(_view[0], self._listener.room.limits.message_bytes)
+        if not self._queue:
+            self._arrived = asyncio.get_running_loop().time()
+        self._queue.extend(self._framer.feed(bytes(_view[:nbytes])))
         if self._left is not None:
             self._left -= nbytes
         if not self._scheduled:
@@ -213,7 +245,7 @@ class _Connection(asyncio.BufferedProtocol):
     def eof_received(self) -> bool:
         """Answer half a message with an error, after all that is before it."""
         self._at_eof = True
-        if not self._scheduled and not self._ending and self._peer is not None:
+        if not self._scheduled and not self._ending and self._counted is not None:
             self._turn()
         # What was written goes out, then the connection is closed; unless there is more to answer first.
         return self._scheduled or self._unread or self._owed.count > 0
@@ -232,7 +264,11 @@ class _Connection(asyncio.BufferedProtocol):
     def _turn(self) -> None:
         """Answer what waits: so much of it that others are not kept waiting; the rest next time."""
         self._scheduled = False
-        if self._ending or self._unread or self._peer is None or self._transport.is_closing():
+        framer = self._framer
+        if self._ending or self._unread or self._counted is None or self._transport.is_closing():
+            return
+        if framer is None:  # nothing came but the end
+            self._end()
             return
         messages: list[bytes] = []
         size = 0
@@ -240,10 +276,10 @@ class _Connection(asyncio.BufferedProtocol):
             messages.append(self._queue.popleft())
             size += len(messages[-1])
         more = bool(self._queue)
-        error = None if more else self._stream.error
-        if not more and self._at_eof and self._stream.pending and error is None:
+        error = None if more else framer.error
+        if not more and self._at_eof and framer.pending and error is None:
             error = "the stream ended within a message"
-        if (messages or error is not None) and not self._answer(messages, self._peer, error):
+        if (messages or error is not None) and not self._answer(messages, framer, error):
             return
         if more:
             self._transport.pause_reading()
@@ -255,37 +291,61 @@ class _Connection(asyncio.BufferedProtocol):
         elif not self._unread:  # the answers may have been too many just now
             self._transport.resume_reading()
 
-    def _answer(self, messages: list[bytes], peer: Peer, error: str | None) -> bool:
+    def _answer(self, messages: list[bytes], framer: Framer, error: str | None) -> bool:
         """Answer messages, and what is wrong after them; returns whether the connection goes on."""
         self._since = asyncio.get_running_loop().time()
-        answers, broken = self._listener.responder.stream(messages, peer, error, self._answer_late, self._owed)
+        listener, visitor = self._listener, self._visitor
+        # The loop's time is that of its last look at the sockets, so this is the wait of this turn too.
+        too_old = (time.monotonic() - self._arrived) * 1000 > listener.room.limits.datagram_age_ms
+        before = visitor.peer
+        answers, broken = listener.responder.stream(
+            messages, framer.codec, visitor, error, self._answer_late, self._owed, too_old=too_old
+        )
         if answers:
-            self._transport.write(answers)
+            self._transport.write(b"".join(map(framer.frame, answers)))
+        if visitor.peer is not before and not self._count():
+            return False
         if broken:
             self._end()
         return not broken
 
     def _answer_late(self, answer: bytes) -> None:
         """Write an answer that took its time, if there is anybody to read it still."""
-        if self._transport.is_closing() or self._ending:
+        if self._transport.is_closing() or self._ending or self._framer is None:
             return
         self._since = asyncio.get_running_loop().time()
-        self._transport.write(answer)
+        self._transport.write(self._framer.frame(answer))
         if not self._scheduled:
             self._turn()  # it may have been the last
 
-    def find_peer(self) -> None:
-        """Look the peer up again, since the switches have changed."""
-        peer = self._listener.peers.find(self._host)
-        if self._peer is None:
+    def meet_again(self) -> None:
+        """Find out anew who this is, since the switches have changed; what it has shown counts still."""
+        if self._counted is None:
             return
-        self._listener.room.leave(self._peer)
-        if peer is None:
-            self._listener.connections.discard(self)
+        visitor = self._listener.meet(self._transport)
+        if visitor is None:
             self._transport.abort()
-        else:
-            self._listener.room.enter(peer)
-        self._peer = peer
+            return
+        known = self._visitor.peer is not None
+        self._visitor = self._visitor.met_again(visitor)
+        if known and self._visitor.peer is None:  # its token is none any more
+            self._transport.abort()
+            return
+        self._count(always=True)
+
+    def _count(self, *, always: bool = False) -> bool:
+        """Count the connection as that of who it is by now; returns whether it may stay, as it may ``always``."""
+        room = self._listener.room
+        switch = _counted_as(self._visitor)
+        if self._counted is not None:
+            room.leave(self._counted)
+        refusal = None if always else room.refusal(switch)
+        room.enter(switch)
+        self._counted = switch
+        if refusal is not None:
+            self._listener.on_refused(self._visitor.host, refusal)
+            self._end()
+        return refusal is None
 
     def close_if_idle(self, now: float) -> None:
         """Close what completed no message for too long; give up on a peer that does not take the end."""
@@ -309,10 +369,11 @@ class _Connection(asyncio.BufferedProtocol):
             return
         waiting = _waiting(self._transport)
         if not waiting and not self._scheduled and not self._unread and not self._owed.count:
-            if not self._stream.pending or self._at_eof or self._peer is None:
+            framer = self._framer
+            if framer is None or not framer.pending or self._at_eof or self._counted is None:
                 self._end()
             elif not patient:  # else the other half of a message may be under way
-                self._answer([], self._peer, "the server ended within a message")
+                self._answer([], framer, "the server ended within a message")
         elif not patient and self._left is None and not self._unread:
             self._left = waiting
 
@@ -333,8 +394,32 @@ class _Connection(asyncio.BufferedProtocol):
         self._ending = True
         if self._transport.is_closing():
             return
+        if not self._transport.can_write_eof():  # TLS has its own word for the end, and waits for the peer's
+            self._transport.close()
+            return
         self._transport.write_eof()
         self._transport.resume_reading()
+
+
+def by_address(peers: Peers, transport: asyncio.Transport) -> Visitor | None:
+    """Return who is at the other end, by its address alone."""
+    host = host_of(transport)
+    return peers.meet(host) if host else None
+
+
+def trusted(peers: Peers, _: asyncio.Transport) -> Visitor:
+    """Return one who may speak for any switch: only our own may connect there."""
+    return peers.host("the front")
+
+
+def host_of(transport: asyncio.Transport) -> str:
+    """Return the address of the other end; empty where it is gone already."""
+    name = transport.get_extra_info("peername")
+    return name[0] if name else ""
+
+
+def _counted_as(visitor: Visitor) -> str:
+    return visitor.peer.name if visitor.peer is not None else visitor.host
 
 
 def _waiting(transport: asyncio.Transport) -> int:

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import re
 
+from identengine.wire.codec import JSON
+
 MAX_DEPTH = 64
 """Brackets within brackets; a request has three. Bounds what a hostile message costs to walk and to decode."""
 
@@ -37,6 +39,8 @@ _QUOTE, _OPENING = ord('"'), frozenset(b"{[")
 
 class JsonStream:
     """The framer of one connection: bytes in, whole messages out."""
+
+    codec = JSON
 
     def __init__(self, max_bytes: int) -> None:
         self.error: str | None = None
@@ -66,6 +70,10 @@ class JsonStream:
             self._begun.clear()
         self._cut(data, messages)
         return messages
+
+    def frame(self, answer: bytes) -> bytes:
+        """Return an answer as it goes out: a line."""
+        return answer + b"\n"
 
     def _cut(self, data: bytes, messages: list[bytes]) -> None:
         """Cut whole messages off ``data``, which begins between two messages, and keep what is left."""
