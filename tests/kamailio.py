@@ -24,13 +24,14 @@ ENGINE, SWITCH, VENDOR = "127.0.0.4", "127.0.0.5", "127.0.0.6"
 _SCENARIOS = Path(__file__).parent / "sipp"
 _PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
 _PACKAGES = "apt-get install kamailio kamailio-extra-modules sip-tester"
-_OPTIONS = """\
-OPTIONS sip:ping@{0} SIP/2.0
-Via: SIP/2.0/UDP {1};branch=z9hG4bK-{2}
-From: <sip:test@{1}>;tag=1
-To: <sip:ping@{0}>
-Call-ID: {2}
-CSeq: 1 OPTIONS
+_MESSAGE = """\
+{method} sip:{user}@{host} SIP/2.0
+Via: SIP/2.0/UDP {own};branch=z9hG4bK-{name}
+From: <sip:4420@{own}>;tag=1
+To: <sip:{user}@{host}>{tag}
+Call-ID: {name}
+CSeq: 1 {method}
+Contact: <sip:4420@{own}>
 Max-Forwards: 70
 Content-Length: 0
 
@@ -91,16 +92,49 @@ class Kamailio:
 
     def _answers(self) -> bool:
         assert self.process.poll() is None, self.log
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-            asking.bind((VENDOR, 0))
-            asking.connect((SWITCH, self.port))
-            asking.settimeout(0.2)
-            own = "{}:{}".format(*asking.getsockname())
-            text = _OPTIONS.format(f"{SWITCH}:{self.port}", own, os.urandom(8).hex())
-            with contextlib.suppress(OSError):
-                asking.send(text.replace("\n", "\r\n").encode())
-                return asking.recv(4096).startswith(b"SIP/2.0 200")
+        with self._talking(VENDOR) as talking, contextlib.suppress(OSError):
+            talking.settimeout(0.2)
+            talking.send(self._message(talking, "OPTIONS", "ping"))
+            return talking.recv(4096).startswith(b"SIP/2.0 200")
         return False
+
+    def insist(self, source: str, dialled: str, code: int) -> None:
+        """Call with an INVITE that comes again and again, as over a net that loses answers; ``code`` refuses it."""
+        with self._talking(source) as talking:
+            talking.settimeout(0.05)
+            invite = self._message(talking, "INVITE", dialled)
+
+            def refusal() -> str | None:
+                talking.send(invite)
+                with contextlib.suppress(TimeoutError):
+                    while not (answer := talking.recv(4096)).startswith(f"SIP/2.0 {code}".encode()):
+                        pass
+                    return answer.decode()
+                return None
+
+            talking.send(invite)
+            answer = wait_for(refusal)
+            tag = answer.partition("To: ")[2].partition(">")[2].partition("\r\n")[0]
+            talking.send(self._message(talking, "ACK", dialled, tag))
+
+    @contextlib.contextmanager
+    def _talking(self, source: str) -> Iterator[socket.socket]:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
+            opened.bind((source, 0))
+            opened.connect((SWITCH, self.port))
+            yield opened
+
+    def _message(self, talking: socket.socket, method: str, user: str, tag: str = "") -> bytes:
+        host, port = talking.getsockname()
+        text = _MESSAGE.format(
+            method=method,
+            user=user,
+            tag=tag,
+            own=f"{host}:{port}",
+            host=f"{SWITCH}:{self.port}",
+            name=f"{port}-{self.process.pid}",
+        )
+        return text.replace("\n", "\r\n").encode()
 
     @property
     def log(self) -> str:
@@ -200,9 +234,7 @@ class Callers:
             scenario = base.with_suffix(".xml")
             scenario.write_text((_SCENARIOS / "rejected.xml").read_text().replace("CODE", kind))
         given = base.with_suffix(".csv")
-        # In the file % begins what printf would do.
-        lines = [f"{shown};{dialled}".replace("%", "%%") for shown, dialled in rows]
-        given.write_text("\n".join(["SEQUENTIAL", *lines, ""]))
+        given.write_text("\n".join(["SEQUENTIAL", *map(";".join, rows), ""]))
         self._errors = base.with_suffix(".err")
         self._name = f"{kind} from {source}"
         self.process = _sipp(
@@ -216,11 +248,15 @@ class Callers:
         try:
             status = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait(PATIENCE)
-            status = -1
+            status = self.kill()
         told = self._errors.read_text()[:4000] if self._errors.exists() else ""
         assert status == 0, f"{self._name}: {status}: {told}"
+
+
+    def kill(self) -> int:
+        """End it, where it has not ended; returns its exit status."""
+        self.process.kill()
+        return self.process.wait(PATIENCE)
 
 
 def _sipp(scenario: str | Path, address: str, port: int, *words: object, errors: Path) -> subprocess.Popen[bytes]:
