@@ -228,14 +228,14 @@ class Callers:
         """
         rows = list(numbers)
         port = free_port(source)
-        base = folder / f"{kind}-{source}-{port}"
+        name = f"{kind}-{source}-{port}"
         scenario = _SCENARIOS / f"{kind}.xml"
         if kind.isdigit():
-            scenario = base.with_suffix(".xml")
+            scenario = folder / f"{name}.xml"
             scenario.write_text((_SCENARIOS / "rejected.xml").read_text().replace("CODE", kind))
-        given = base.with_suffix(".csv")
+        given = folder / f"{name}.csv"
         given.write_text("\n".join(["SEQUENTIAL", *map(";".join, rows), ""]))
-        self._errors = base.with_suffix(".err")
+        self._errors = folder / f"{name}.err"
         self._name = f"{kind} from {source}"
         self.process = _sipp(
             *(scenario, source, port, f"{SWITCH}:{to.port}", "-inf", given, "-m", len(rows), "-l", len(rows) + 1),
