@@ -252,7 +252,6 @@ class Callers:
         told = self._errors.read_text()[:4000] if self._errors.exists() else ""
         assert status == 0, f"{self._name}: {status}: {told}"
 
-
     def kill(self) -> int:
         """End it, where it has not ended; returns its exit status."""
         self.process.kill()
@@ -260,7 +259,18 @@ class Callers:
 
 
 def _sipp(scenario: str | Path, address: str, port: int, *words: object, errors: Path) -> subprocess.Popen[bytes]:
-    own = ("-sf", _SCENARIOS / scenario, "-i", address, "-p", port, "-nostdin", "-trace_err", "-error_file", errors)
+    own = (
+        "-sf",
+        _SCENARIOS / scenario,
+        "-i",
+        address,
+        "-p",
+        port,
+        "-nostdin",
+        "-trace_err",
+        "-error_file",
+        errors,
+    )
     return subprocess.Popen(
         [_program("sipp"), *map(str, (*own, *words))],
         stdin=subprocess.DEVNULL,

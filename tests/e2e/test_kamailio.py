@@ -111,9 +111,7 @@ def test_each_way_that_a_call_can_go(site: Site) -> None:
     ]
     for one in running:
         one.ended()
-    expected = [
-        seen for group in (answered, dropped, ringing, busy, sick, silent) for seen in plain(*group)
-    ]
+    expected = [seen for group in (answered, dropped, ringing, busy, sick, silent) for seen in plain(*group)]
     expected += [Seen("13", OWN_NUMBER, OWN_NUMBER), Seen("14", OWN_NUMBER, OWN_NUMBER)]
     assert Counter(site.vendor.seen()) == Counter(expected)
     site.holds(0)
@@ -144,7 +142,8 @@ def test_a_caller_who_hangs_up_while_the_engine_is_asked(site: Site) -> None:
 def test_updates_keep_a_long_call_and_it_ends_by_itself(site: Site) -> None:
     # The engine frees what had no update for 3 s; the switch ends after 6 s what nobody hangs up.
     switch = site.switch(UPDATE=1, FIRST_UPDATE=1, LONGEST=6)
-    site.call(switch, "hung_up", PLAIN, "1").ended()
+    site.call(switch, "answered", PLAIN, "1", length=60)
+    site.holds(2)
     site.holds(0)
     assert counted(site.engine, "requests_update") >= 4
     assert counted(site.engine, "lapsed_active") == 0
@@ -177,8 +176,7 @@ def test_a_thousand_calls_and_an_engine_that_dies(site: Site) -> None:
     # No engine for some seconds: the calls wait for it.
     switch = site.switch(RETRIES=8, TIMEOUT=500, ASKED=120)
     answered, dropped, ringing, busy, sick = (
-        numbers(begin, count)
-        for begin, count in (("1", 350), ("2", 150), ("3", 150), ("486", 80), ("503", 70))
+        numbers(begin, count) for begin, count in (("1", 350), ("2", 150), ("3", 150), ("486", 80), ("503", 70))
     )
     running = [
         site.call(switch, kind, source, *dialled, seconds=12)
