@@ -29,7 +29,7 @@ _MESSAGE = """\
 Via: SIP/2.0/UDP {own};branch=z9hG4bK-{name}
 From: <sip:4420@{own}>;tag=1
 To: <sip:{user}@{host}>{tag}
-Call-ID: {name}
+Call-ID: {name}{mark}
 CSeq: 1 {method}
 Contact: <sip:4420@{own}>
 Max-Forwards: 70
@@ -98,24 +98,27 @@ class Kamailio:
             return talking.recv(4096).startswith(b"SIP/2.0 200")
         return False
 
-    def insist(self, source: str, dialled: str, code: int) -> None:
-        """Call with an INVITE that comes again and again, as over a net that loses answers; ``code`` refuses it."""
+    def insist(self, source: str, dialled: str, code: int, mark: str = "") -> None:
+        """Call with an INVITE that comes again and again, as over a net that loses answers; ``code`` refuses it.
+
+        ``mark`` is at the end of its Call-ID.
+        """
         with self._talking(source) as talking:
             talking.settimeout(0.05)
-            invite = self._message(talking, "INVITE", dialled)
+            invite = self._message(talking, "INVITE", dialled, mark=mark)
 
             def refusal() -> str | None:
                 talking.send(invite)
                 with contextlib.suppress(TimeoutError):
                     while not (answer := talking.recv(4096)).startswith(f"SIP/2.0 {code}".encode()):
                         pass
-                    return answer.decode()
+                    return answer.decode("latin-1")
                 return None
 
             talking.send(invite)
             answer = wait_for(refusal)
             tag = answer.partition("To: ")[2].partition(">")[2].partition("\r\n")[0]
-            talking.send(self._message(talking, "ACK", dialled, tag))
+            talking.send(self._message(talking, "ACK", dialled, tag, mark))
 
     @contextlib.contextmanager
     def _talking(self, source: str) -> Iterator[socket.socket]:
@@ -124,17 +127,18 @@ class Kamailio:
             opened.connect((SWITCH, self.port))
             yield opened
 
-    def _message(self, talking: socket.socket, method: str, user: str, tag: str = "") -> bytes:
+    def _message(self, talking: socket.socket, method: str, user: str, tag: str = "", mark: str = "") -> bytes:
         host, port = talking.getsockname()
         text = _MESSAGE.format(
             method=method,
             user=user,
             tag=tag,
+            mark=mark,
             own=f"{host}:{port}",
             host=f"{SWITCH}:{self.port}",
             name=f"{port}-{self.process.pid}",
         )
-        return text.replace("\n", "\r\n").encode()
+        return text.replace("\n", "\r\n").encode("latin-1")
 
     @property
     def log(self) -> str:
@@ -195,7 +199,8 @@ class Callee:
         """End it; nothing may have come that it did not expect."""
         self.process.kill()
         self.process.wait(PATIENCE)
-        assert not self._errors.exists(), self._errors.read_text()
+        told = self._errors.read_text() if self._errors.exists() else ""
+        assert "Aborting" not in told, told
 
 
 @contextlib.contextmanager
@@ -272,7 +277,7 @@ def _sipp(scenario: str | Path, address: str, port: int, *words: object, errors:
         errors,
     )
     return subprocess.Popen(
-        [_program("sipp"), *map(str, (*own, *words))],
+        [_program("sipp"), *map(str, (*own, *calm, "-error_file", errors, *words))],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""The first real switch: SIPp calls through Kamailio, with the config of docs/kamailio, and identengine decides."""
+"""The first real switch: SIPp calls through Kamailio with the config of docs/kamailio, and identengine decides."""
 
 from __future__ import annotations
 
@@ -48,7 +48,11 @@ class Site:
         clients = [Client(id=1, name="customer"), Client(id=2, name="vendor")]
         put_rows(folder / "store", accounts, clients, [Did(number=OWN_NUMBER, account_id=3)])
         self.start()
-        stack.callback(lambda: self.engine.stop())
+        stack.callback(self.close)
+
+    def close(self) -> None:
+        """End the engine: the one that runs now."""
+        self.engine.stop()
 
     def start(self) -> None:
         """Start the engine, or start it again at its port."""
@@ -124,6 +128,15 @@ def test_an_invite_that_comes_again_is_asked_once(site: Site) -> None:
     assert [seen.dialled for seen in site.vendor.seen()] == ["486"]
     wait_for(lambda: counted(site.engine, "requests_stop"))
     assert counted(site.engine, "requests_authorize") == 2, "one for each side"
+    site.holds(0)
+
+
+def test_no_call_passes_without_a_slot_by_what_is_no_text(site: Site) -> None:
+    switch = site.switch()
+    switch.insist(PLAIN, "486", 400, mark="\xff")
+    switch.insist(PLAIN, "4\xff", 400)
+    switch.insist(PLAIN, "486", 486, mark='"\\u0000{[')
+    assert counted(site.engine, "unreserved") == 0
     site.holds(0)
 
 
