@@ -264,18 +264,8 @@ class Callers:
 
 
 def _sipp(scenario: str | Path, address: str, port: int, *words: object, errors: Path) -> subprocess.Popen[bytes]:
-    own = (
-        "-sf",
-        _SCENARIOS / scenario,
-        "-i",
-        address,
-        "-p",
-        port,
-        "-nostdin",
-        "-trace_err",
-        "-error_file",
-        errors,
-    )
+    own = ("-sf", _SCENARIOS / scenario, "-i", address, "-p", port, "-nostdin", "-trace_err")
+    calm = ("-watchdog_interval", 3_600_000)  # a machine that is slow for a moment is no reason to give up
     return subprocess.Popen(
         [_program("sipp"), *map(str, (*own, *calm, "-error_file", errors, *words))],
         stdin=subprocess.DEVNULL,
