@@ -27,7 +27,7 @@ OUT = 900
 class Site:
     """An engine, a vendor that calls are sent to, and whatever switch a test wants between them."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, stack: ExitStack, config: str = "") -> None:
         self._folder = folder
         self._stack = stack
         self.vendor = stack.enter_context(callee(folder))
@@ -37,6 +37,7 @@ class Site:
             [listen]
             udp = ["127.0.0.1:0"]
             tcp = ["{ENGINE}:{port}"]
+            {config}
         """
         out = {"orig_enabled": False, "term_enabled": True, "term_port": self.vendor.port}
         accounts = [
@@ -129,6 +130,19 @@ def test_an_invite_that_comes_again_is_asked_once(site: Site) -> None:
     wait_for(lambda: counted(site.engine, "requests_stop"))
     assert counted(site.engine, "requests_authorize") == 2, "one for each side"
     site.holds(0)
+
+
+def test_a_switch_that_has_to_show_a_token(tmp_path: Path) -> None:
+    config = '[[switch]]\nname = "sbc1"\naddresses = ["127.0.0.0/8"]\ntoken = "a-long-enough-secret"\n'
+    with ExitStack() as stack:
+        site = Site(tmp_path, stack, config)
+        without = site.switch(TIMEOUT=100, RETRIES=1)
+        site.call(without, "500", PLAIN, "11").ended()
+        assert "token" in without.log
+        site.call(site.switch(TOKEN='"a-long-enough-secret"'), "answered", PLAIN, "12").ended()
+        site.holds(0)
+        assert [seen.dialled for seen in site.vendor.seen()] == ["12"]
+        assert "a-long-enough-secret" not in without.log + site.engine.log
 
 
 def test_no_call_passes_without_a_slot_by_what_is_no_text(site: Site) -> None:
