@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -307,7 +308,7 @@ class _Decider:
         deadline = asyncio.get_running_loop().time() + DRAIN_SECONDS
         await asyncio.gather(
             *[udp.drain(deadline) for udp in self._udp],
-            *[stream.drain(deadline) for streams in self._streams.values() for stream in streams],
+            *[stream.drain(deadline) for stream in chain.from_iterable(self._streams.values())],
         )
 
     async def _work(self) -> None:
@@ -351,7 +352,8 @@ class _Decider:
         for warning in new.warnings:
             _log.warning("%s", warning)
         self._engine.reasons = new.reasons
-        self._room.limits = new.limits
+        for stream in chain.from_iterable(self._streams.values()):
+            stream.room.limits = new.limits
         for udp in self._udp:
             udp.limit(new.limits)
         self._replace_certificates()

@@ -38,6 +38,9 @@ _LINGER = 5.0
 _PARTING = 0.5
 """The same while draining, once all answers are with the kernel, which delivers them after our end too; and how
 long a draining connection waits for a moment in which nothing more has come."""
+_SETTLING = 0.1
+"""How long a moment in which nothing more has come, or the other half of a message, is waited for while the set of
+calls is handed over."""
 
 _buffer = bytearray(READ)
 _view = memoryview(_buffer)
@@ -102,6 +105,7 @@ class StreamListener:
         self.on_refused = on_refused
         self.connections: set[Connection] = set()
         self._meet = meet or by_address
+        self._look: float | None = None
         self._sweep: asyncio.TimerHandle | None = None
         self._server: asyncio.Server | None = None
         self._socket = bound
@@ -132,6 +136,17 @@ class StreamListener:
         for connection in list(self.connections):
             connection.meet_again()
 
+    def looked(self) -> float:
+        """Return when the loop looked at its sockets last: what is read now has been there since, at least."""
+        if self._look is None:
+            loop = asyncio.get_running_loop()
+            self._look = loop.time()
+            loop.call_soon(self._look_again)
+        return self._look
+
+    def _look_again(self) -> None:
+        self._look = None
+
     async def drain(self, deadline: float) -> None:
         """Take no more connections, answer what came by now on those there are, and close them.
 
@@ -146,6 +161,31 @@ class StreamListener:
                 break
             await asyncio.sleep(0.001)  # whoever is connected by now is accepted first
         self.close()
+        await self.part(deadline)
+
+    async def settle(self, deadline: float) -> None:
+        """Take no more connections, and answer what came on those there are; :meth:`part` comes next.
+
+        Whoever is connected and not accepted yet is left to another process that listens on the same socket. It
+        waits shortly, until ``deadline`` (the loop's time) at most, since nobody decides meanwhile: a connection
+        that still has anything to be answered then, as its peer does not read, is cut.
+        """
+        loop = asyncio.get_running_loop()
+        self.close()
+        patience = loop.time() + _SETTLING
+        while (now := loop.time()) < deadline:
+            for connection in list(self.connections):
+                connection.drain(now, patient=now < patience)
+            if all(connection.settled for connection in self.connections):
+                return
+            await asyncio.sleep(0.001)
+        for connection in list(self.connections):
+            if not connection.settled:
+                connection.abort()
+
+    async def part(self, deadline: float) -> None:
+        """Answer what came on the connections there are and close them, until ``deadline`` at most."""
+        loop = asyncio.get_running_loop()
         patience = loop.time() + _PARTING
         while self.connections and (now := loop.time()) < deadline:
             for connection in list(self.connections):
@@ -235,7 +275,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._framer is None:
             self._framer = framer_of(_view[0], self._listener.room.limits.message_bytes)
         if not self._queue:
-            self._arrived = asyncio.get_running_loop().time()
+            self._arrived = self._listener.looked()
         self._queue.extend(self._framer.feed(bytes(_view[:nbytes])))
         if self._left is not None:
             self._left -= nbytes
@@ -295,7 +335,6 @@ class Connection(asyncio.BufferedProtocol):
         """Answer messages, and what is wrong after them; returns whether the connection goes on."""
         self._since = asyncio.get_running_loop().time()
         listener, visitor = self._listener, self._visitor
-        # The loop's time is that of its last look at the sockets, so this is the wait of this turn too.
         too_old = (time.monotonic() - self._arrived) * 1000 > listener.room.limits.datagram_age_ms
         before = visitor.peer
         answers, broken = listener.responder.stream(
@@ -376,6 +415,11 @@ class Connection(asyncio.BufferedProtocol):
                 self._answer([], framer, "the server ended within a message")
         elif not patient and self._left is None and not self._unread:
             self._left = waiting
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is decided for it any more."""
+        return self._ending or self._counted is None or self._transport.is_closing()
 
     def abort(self) -> None:
         """Close at once, whatever was not sent yet."""

@@ -77,6 +77,19 @@ class UdpListener:
             await asyncio.sleep(0)
         self._socket.close()
 
+    async def leave(self, deadline: float) -> None:
+        """Read no more, give the answers that are owed, until ``deadline`` at most, and close the socket.
+
+        What waits there is left to another process that has the same socket.
+        """
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._socket)
+        while loop.time() < deadline:
+            if not self._owed.count:
+                break
+            await asyncio.sleep(0.001)
+        self._socket.close()
+
     def _drain_batch(self) -> int:
         """Take, decide and answer one batch; return how many datagrams there were."""
         receive, find, size = self._socket.recvfrom, self.peers.find, self._message_bytes

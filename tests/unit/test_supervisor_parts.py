@@ -12,13 +12,14 @@ import pytest
 from identengine import logsetup
 from identengine.config import LogConfig
 from identengine.net import sockets as listening
-from identengine.supervisor import _Deaths, _tell_room, _when
+from identengine.supervisor.children import Deaths
+from identengine.supervisor.run import _tell_room
 
 
 def test_pauses_grow_and_are_forgotten() -> None:
-    deaths = _Deaths()
+    deaths = Deaths()
     assert [deaths.note(1.0) for _ in range(9)] == [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
-    assert _when(30.0, deaths) == " in 30 s, as 9 died within 10 s of their start"
+    assert deaths.when(30.0) == " in 30 s, as 9 died within 10 s of their start"
     assert deaths.note(30.0) == 0.0, "it lived for a while"
     assert deaths.note(9.9) == 30.0, "but not long enough to forget the others"
     assert [deaths.note(60.0), deaths.note(1.0), deaths.note(1.0)] == [0.0, 0.0, 0.5]

@@ -1,0 +1,76 @@
+"""The lock of the one supervisor of a set of calls: ``serve.lock`` in its folder.
+
+The lock ends with the process however it ends, as long as no child keeps the descriptor. The file names its
+holder, and is empty after an end in order: a name without a lock tells that a supervisor was killed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import IO, Self
+
+from identengine.calls.file import InUseError
+from identengine.errors import StoreError
+
+FILE = "serve.lock"
+
+
+class Claim:
+    """The lock, held."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take the lock of ``folder``, which is made where it is missing.
+
+        Raises InUseError, which names the process that has it, StoreError where the folder cannot be had.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = (folder / FILE).open("a+", encoding="ascii", errors="replace")
+        except OSError as error:
+            raise _cannot(folder, error) from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _holder(self._file)
+            self._file.close()
+            raise InUseError(
+                f"another process decides on the set of calls in {folder}: the server of process {holder or '?'}; "
+                "end it first, or give this server a path of its own ([calls] path)"
+            ) from None
+        try:
+            self.orphans = bool(_holder(self._file))
+            """Whether there may be children of a supervisor that was killed."""
+            self._name_us()
+        except OSError as error:
+            self._file.close()
+            raise _cannot(folder, error) from error
+
+    def fileno(self) -> int:
+        """Return the descriptor that holds the lock."""
+        return self._file.fileno()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def release(self) -> None:
+        """Say that all ended in order: nobody was forked, or everybody was reaped."""
+        self._file.truncate(0)
+
+    def _name_us(self) -> None:
+        self._file.truncate(0)
+        self._file.write(f"{os.getpid()}\n")
+        self._file.flush()
+
+
+def _holder(file: IO[str]) -> str:
+    file.seek(0)
+    return file.read(20).strip()
+
+
+def _cannot(folder: Path, error: OSError) -> StoreError:
+    return StoreError(f"the set of calls cannot be kept in {folder}: {error.strerror}")
