@@ -14,6 +14,7 @@ import gc
 import logging
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -245,7 +246,7 @@ class _Decider:
             await tcp.start()
             self._announce(f"listening tcp {tcp.endpoint}")
         for bound in sockets.tls:
-            tls = TlsListener(bound, self._peers("tls"), *common, context_of(self._config.tls))
+            tls = TlsListener(bound, self._peers("tls"), *common, self._certificates())
             self._streams["tls"].append(tls)
             await tls.start()
             self._announce(f"listening tls {tls.endpoint}")
@@ -383,18 +384,27 @@ class _Decider:
         streams = self._streams["tls"]
         if not streams:
             return
-        try:
-            context = context_of(self._config.tls)
-        except ConfigError as error:
-            for problem in error.problems:
-                _log.error(
-                    "ALARM: %s; the certificates that were read before stay in use: mend that, and SIGHUP again",
-                    problem,
-                )
+        context = self._certificates()
+        if context is None:
             return
         for stream in streams:
             if isinstance(stream, TlsListener):
                 stream.context = context
+
+    def _certificates(self) -> ssl.SSLContext | None:
+        """Return what TLS connections are made with; None, and an alarm, where the files are not as they must be.
+
+        They were as they must be when the server started: all else goes on.
+        """
+        try:
+            return context_of(self._config.tls)
+        except ConfigError as error:
+            for problem in error.problems:
+                _log.error(
+                    "ALARM: %s; what was read before stays in use, if anything was: mend that, and SIGHUP again",
+                    problem,
+                )
+            return None
 
     def _peers(self, interface: Interface) -> Peers:
         return Peers(self._config.switches, self._identify, interface)

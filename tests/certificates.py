@@ -45,6 +45,10 @@ class Authority:
             (signer or self)._ca.issue_cert(name, not_after=not_after).configure_cert(context)
         return context
 
+    def write_client(self, name: str, path: Path) -> None:
+        """Write a client's certificate and key into one file."""
+        self._ca.issue_cert(name).private_key_and_cert_chain_pem.write_to_path(str(path))
+
 
 def encrypt(key: Path) -> None:
     """Encrypt a key with a pass phrase."""

@@ -438,9 +438,6 @@ class Connection(asyncio.BufferedProtocol):
         self._ending = True
         if self._transport.is_closing():
             return
-        if not self._transport.can_write_eof():  # TLS has its own word for the end, and waits for the peer's
-            self._transport.close()
-            return
         self._transport.write_eof()
         self._transport.resume_reading()
 
@@ -467,10 +464,11 @@ def _counted_as(visitor: Visitor) -> str:
 
 
 def _waiting(transport: asyncio.Transport) -> int:
-    """Return how many bytes wait in the kernel to be read."""
+    """Return how many bytes wait to be read: in the kernel, or where TLS deciphers them."""
     count = array.array("i", [0])
     try:
         fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.FIONREAD, count)
     except OSError:  # the connection is gone
         return 0
-    return count[0]
+    undelivered: int = transport.get_extra_info("undelivered", 0)
+    return count[0] + undelivered

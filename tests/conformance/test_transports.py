@@ -135,7 +135,10 @@ _DECISIONS: list[tuple[dict[str, object], dict[str, object]]] = [
     ({"src_ip": "2001:DB8:0::1"} | _TO, {"account_id": 22, "matched": "2001:db8::/32"}),
     ({"src_ip": "10.0.0.1"}, _no("invalid_destination")),
     ({"src_ip": "10.0.0.1", "dst_number": "4４"}, _no("invalid_destination")),
-    ({"src_ip": "10.0.0.1:5060 – 电话"} | _TO, _no("invalid_request", field="src_ip", value="10.0.0.1:5060 – 电话")),
+    (
+        {"src_ip": "10.0.0.1:5060 – 电话"} | _TO,
+        _no("invalid_request", field="src_ip", value="10.0.0.1:5060 – 电话"),
+    ),
     (_from("1", src_port=70000), _no("invalid_request", field="src_port", value="70000")),
     (_from("1", src_port=-1), _no("invalid_request", field="src_port", value="-1")),
     (_from("1", src_port=2**63), _no("invalid_request", value=str(2**63))),
@@ -313,12 +316,20 @@ def test_each_kind_of_reject_is_among_them(told: Callable[[Way], list[dict[str, 
 
 # What belongs to JSON-RPC: its ids, notifications and arrays.
 
+_ASKS: list[tuple[str, dict[str, object]]] = [
+    ("ping", {}),
+    ("authorize", _from("1")),
+    ("stop", {"call_id": 5}),
+    ("no", {}),
+]
+
 
 @pytest.mark.parametrize(
-    "message_id", [0, 1, -1, 2**31, 2**63 - 1, -(2**63), 2**64 - 1, 1.5, -0.25, "", "1", "é – 电话", None, "x" * 200]
+    "message_id",
+    [0, 1, -1, 2**31, 2**63 - 1, -(2**63), 2**64 - 1, 1.5, -0.25, "", "1", "é – 电话", None, "x" * 200],
 )
 def test_ids_keep_their_type(speaker: Speaker, message_id: object) -> None:
-    for method, params in (("ping", {}), ("authorize", _from("1")), ("stop", {"call_id": 5}), ("no", {})):
+    for method, params in _ASKS:
         answer = speaker.ask(method, params, message_id)
         assert answer["id"] == message_id
         assert type(answer["id"]) is type(message_id)
@@ -501,7 +512,9 @@ def test_large_pipelines_both_ways(connected: Speaker) -> None:
 def test_a_stream_that_goes_wrong_is_answered_up_to_there_and_closed(connected: Speaker) -> None:
     connected.tell(call("ping", 1), call("ping", 2))
     # A length beyond what is allowed, or what no message begins with; in a good frame where that is possible.
-    connected.socket.sendall({"lines": b"nonsense", "netstrings": b"99999:{", "prefixed": b"\xff" * 9}[_framing(connected)])
+    connected.socket.sendall(
+        {"lines": b"nonsense", "netstrings": b"99999:{", "prefixed": b"\xff" * 9}[_framing(connected)]
+    )
     answers = connected.rest()
     assert [answer["id"] for answer in answers] == [1, 2, None]
     assert answers[-1]["error"]["code"] == -32700
