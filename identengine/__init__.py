@@ -1,1 +1,50 @@
-"""The engine that a telephone switch asks, for every call: whose call is this, and may it pass?"""  # noqa: D400 - it is a question
+"""The engine that a telephone switch asks, for every call: whose call is this, and may it pass?
+
+What programs use of it is the client (docs/client.md); its names are here, and loaded when they are first used.
+"""  # noqa: D400 - it begins with a question
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from identengine.client import (
+        AskError,
+        BlockingClient,
+        Client,
+        ClientError,
+        Decision,
+        Digest,
+        Done,
+        Explanation,
+        IdentengineError,
+        LateError,
+        LostError,
+        Pong,
+        UnansweredError,
+        WireError,
+    )
+
+__all__ = [
+    "AskError",
+    "BlockingClient",
+    "Client",
+    "ClientError",
+    "Decision",
+    "Digest",
+    "Done",
+    "Explanation",
+    "IdentengineError",
+    "LateError",
+    "LostError",
+    "Pong",
+    "UnansweredError",
+    "WireError",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("identengine.client"), name)

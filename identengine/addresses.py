@@ -24,6 +24,13 @@ class Network(NamedTuple):
         """Whether it is one address alone."""
         return self.length == len(self.address) * 8
 
+    def covers(self, packed: bytes) -> bool:
+        """Whether an address lies in it."""
+        shift = len(self.address) * 8 - self.length
+        return len(packed) == len(self.address) and (
+            int.from_bytes(packed, "big") >> shift == int.from_bytes(self.address, "big") >> shift
+        )
+
 
 def parse_address(text: str) -> bytes:
     """Return the packed form of one address (spaces around it are ignored).

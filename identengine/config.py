@@ -16,13 +16,14 @@ from typing import Literal
 
 import msgspec
 
-from identengine.addresses import Network, format_network, parse_network
+from identengine.addresses import Network, format_network, parse_address, parse_network
 from identengine.configvalues import (
     Endpoint,
     Reader,
     Secret,
     Table,
     bare,
+    bearer,
     boolean,
     choice,
     endpoint,
@@ -96,6 +97,7 @@ class Listen(msgspec.Struct, frozen=True, kw_only=True):
     radius_auth: tuple[Endpoint, ...] = ()
     radius_acct: tuple[Endpoint, ...] = ()
     http: Endpoint | None = None
+    """HTTP (interfaces.md 6), served by a process of its own; None: there is none."""
     standby: bool = False
     """Whether a second process has the book loaded and takes over when the decider dies."""
 
@@ -106,6 +108,15 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True):
     certificate: Path | None = None
     key: Path | None = None
     client_ca: Path | None = None
+
+
+class Http(msgspec.Struct, frozen=True, kw_only=True):
+    """How HTTP is served, and who may speak for others (interfaces.md 6)."""
+
+    trusted_proxies: tuple[Network, ...] = ()
+    """Whose X-Forwarded-For tells the client's address; off loopback without TLS only they may connect."""
+    tls: bool = False
+    """Whether it speaks TLS, with the certificate of ``[tls]``; by default off loopback without a proxy."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,7 +162,7 @@ class Switch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HttpToken(msgspec.Struct, frozen=True, kw_only=True):
-    """A bearer token of HTTP and its role. Not served yet."""
+    """A bearer token of HTTP and its role: ``read`` looks, ``operator`` edits too (interfaces.md 6)."""
 
     name: str
     role: Literal["read", "operator"]
@@ -170,6 +181,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     codes: dict[int, dict[Reason, Codes]]
     """What ``reasons`` was made of, by account id, 0 for all accounts: to see whether a re-read changed them."""
     listen: Listen
+    http: Http
     tls: Tls
     limits: Limits
     log: LogConfig
@@ -203,7 +215,11 @@ def reread(old: Config) -> tuple[Config, list[str]]:
     """
     new = load(old.source)
     changed = [name for name in _FIXED if getattr(new, name) != getattr(old, name)]
-    return msgspec.structs.replace(new, **{name: getattr(old, name) for name in changed}), changed
+    new = msgspec.structs.replace(new, **{name: getattr(old, name) for name in changed})
+    if new.http.tls != old.http.tls:  # it may follow from [listen], and the socket is bound
+        new = msgspec.structs.replace(new, http=msgspec.structs.replace(new.http, tls=old.http.tls))
+        changed += [] if "listen" in changed else ["http"]
+    return new, changed
 
 
 def _parsed(content: bytes, path: Path) -> dict[str, object]:
@@ -258,15 +274,18 @@ def from_values(values: dict[str, object], source: Path | None) -> Config:
         reasons=ReasonTable(for_all, for_account),
         codes={0: for_all} | for_account,
         listen=_listen(root.table("listen"), warnings),
+        http=Http(),
         tls=_tls(root.table("tls"), folder),
         limits=_limits(root.table("limits")),
         log=_log(root.table("log")),
         postgresql=_postgresql(root.table("postgresql"), warnings),
         switches=_switches(root.tables("switch"), warnings, problems),
-        tokens=_tokens(root.tables("token"), warnings, problems),
+        tokens=_tokens(root.tables("token"), problems),
         warnings=(),
     )
+    config = msgspec.structs.replace(config, http=_http(root.table("http"), config, warnings))
     root.close()
+    _same_tokens(config, problems)
     if config.listen.tls and not (config.tls.certificate and config.tls.key):
         problems.append("[listen] tls: needs certificate and key under [tls]")
     if not (config.listen.tls and config.tls.client_ca):
@@ -396,7 +415,7 @@ def _listen(table: Table, warnings: list[str]) -> Listen:
     )
     if not (found.udp or found.tcp):
         table.complain("udp", "is empty and so is tcp: nothing would be served")
-    _not_served(table, ("radius_auth", "radius_acct", "http"), warnings)
+    _not_served(table, ("radius_auth", "radius_acct"), warnings)
     table.close()
     return found
 
@@ -418,6 +437,32 @@ def _tls(table: Table, folder: Path) -> Tls:
     )
     table.close()
     return found
+
+
+def _http(table: Table, config: Config, warnings: list[str]) -> Http:
+    """Read ``[http]``; off loopback a token must not go in clear over a network (interfaces.md 6)."""
+    proxies = table.take("trusted_proxies", items(network), Http().trusted_proxies)
+    where = config.listen.http
+    away = where is not None and not _is_loopback(where.host)
+    tls = table.take("tls", boolean, away and not proxies)
+    table.close()
+    if where is None:
+        return Http(trusted_proxies=proxies, tls=tls)
+    if tls and not (config.tls.certificate and config.tls.key):
+        table.problems.append(
+            f"[listen] http: {str(where)!r} is not loopback, so that tokens would go over a network in clear: it "
+            "needs certificate and key under [tls], or a proxy that has them, named in [http] trusted_proxies"
+            if away and not table.has("tls")
+            else "[http] tls: needs certificate and key under [tls]"
+        )
+    elif away and not tls and not proxies:
+        table.complain("tls", f"is false, and {str(where)!r} is not loopback: name the proxy in trusted_proxies")
+    if not any(switch.token for switch in config.switches):
+        warnings.append(
+            "[listen] http: no [[switch]] has a token, so that nobody may ask for decisions there; "
+            'give those that shall one: token = { env = "NAME" }'
+        )
+    return Http(trusted_proxies=proxies, tls=tls)
 
 
 def _limits(table: Table) -> Limits:
@@ -529,7 +574,11 @@ def _on_loopback(one: Network) -> bool:
     return one == _LOOPBACK[1]
 
 
-def _tokens(tables: list[Table] | None, warnings: list[str], problems: list[str]) -> tuple[HttpToken, ...]:
+def _is_loopback(host: str) -> bool:
+    return any(one.covers(parse_address(host)) for one in _LOOPBACK)
+
+
+def _tokens(tables: list[Table] | None, problems: list[str]) -> tuple[HttpToken, ...]:
     found = []
     for table in tables or ():
         for key in ("name", "role", "token"):
@@ -539,13 +588,27 @@ def _tokens(tables: list[Table] | None, warnings: list[str], problems: list[str]
             HttpToken(
                 name=table.take("name", word, ""),
                 role=table.take("role", choice("read", "operator"), "read"),
-                token=table.take("token", secret, Secret("")),
+                token=table.take("token", bearer, Secret("")),
             )
         )
-        warnings.append(f"{table.label}: not yet served by this version")
         table.close()
     _repeated_names("token", [token.name for token in found], problems)
     return tuple(found)
+
+
+def _same_tokens(config: Config, problems: list[str]) -> None:
+    """Complain where the token of a role is another one's too: what it may do would be left to chance."""
+    owners: dict[Secret, str] = {}
+    for switch in config.switches:
+        if switch.token is not None:
+            owners.setdefault(switch.token, f"[[switch]] {switch.name!r}")
+    for token in config.tokens:
+        if not token.token.reveal():  # it was complained of already
+            continue
+        label = f"[[token]] {token.name!r}"
+        owner = owners.setdefault(token.token, label)
+        if owner != label:
+            problems.append(f"{label} token: is the same as that of {owner}; each needs its own")
 
 
 def _repeated_names(kind: str, names: list[str], problems: list[str]) -> None:

@@ -7,6 +7,7 @@ Nothing here knows a key of the config; :mod:`identengine.config` does.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -22,6 +23,8 @@ _SHOWN = 100
 
 _LISTED = 20
 """Wrong items of one list that a message names."""
+
+_BEARER = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 T = TypeVar("T")
 Reader = Callable[[object], T]
@@ -236,6 +239,14 @@ def secret(value: object) -> Secret:
     if not isinstance(value, str) or not value:
         raise ValueError('a text or { env = "NAME" } is wanted')
     return Secret(value)
+
+
+def bearer(value: object) -> Secret:
+    """Read a secret that a program can send as a bearer token."""
+    found = secret(value)
+    if not _BEARER.fullmatch(found.reveal()):
+        raise ValueError("ASCII without blanks at its ends is wanted, since it is sent in a header of HTTP")
+    return found
 
 
 def network(value: object) -> Network:

@@ -11,14 +11,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import logging
 import signal
 import socket
 import ssl
 import sys
 import time
 from collections.abc import Callable, Coroutine
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,10 +33,30 @@ from identengine.control import Desk
 from identengine.counters import CounterFile
 from identengine.engine import Engine
 from identengine.errors import ConfigError, StoreError
+from identengine.events import (
+    ANNOUNCED,
+    CALLS_DAMAGED,
+    CALLS_IN_USE,
+    CERTIFICATES_UNUSABLE,
+    CONFIG_FIXED,
+    CONFIG_NOWHERE,
+    CONFIG_PROBLEM,
+    CONFIG_REFUSED,
+    CONFIG_REREAD,
+    CONFIG_WARNING,
+    COUNTERS_ANEW,
+    DRAINING,
+    FAULTS,
+    HURRIED,
+    STANDBY_ENDS,
+    STOPPED,
+    STOPPED_UNSENT,
+    SUPERVISOR_GONE,
+)
 from identengine.model import Decision, Interface, Request
 from identengine.net.control import ControlListener
 from identengine.net.peers import Peers
-from identengine.net.sockets import Sockets
+from identengine.net.sockets import Sockets, endpoint_of
 from identengine.net.streams import Room, StreamListener, trusted
 from identengine.net.tls import TlsListener, context_of
 from identengine.net.udp import UdpListener
@@ -68,7 +86,12 @@ takes over restores the calls, which may take long; who is ready has tried to lo
 TAKE_OVER = b"!"
 """What the supervisor tells a standby. The end of the stream tells that the supervisor died."""
 
-_log = logging.getLogger("identengine")
+_REFUSED = (
+    ("too many connections of", "too_many_of_switch"),
+    ("too many", "too_many"),
+    ("TLS handshake", "tls_handshake"),
+)
+"""How it begins why a connection is not let in, and what that is counted as; all else: nobody knows who it is."""
 
 
 class Duty(NamedTuple):
@@ -119,7 +142,7 @@ class _Decider:
         self._state = IDLE
         self._identify = config.identify
         """The options in force: those that the book in use was made with."""
-        self._announce: Callable[[str], None] = _print if duty.announces else partial(_log.info, "%s")
+        self._announce: Callable[[str], None] = _print if duty.announces else _announced
         self._began = time.monotonic()
         calls = config.calls
         self._engine = Engine(config.reasons, None, lease=calls.reserved, require_call_id=calls.require_call_id)
@@ -129,7 +152,7 @@ class _Decider:
             self._on_reject,
             clock,
             self._on_wrong_token,
-            lambda: self._reporter.tally.add("datagrams_too_old"),
+            lambda: self._reporter.tally.add("datagrams_dropped_too_old"),
         )
         self._take_up = TakeUp(self._engine, config.store, config.identify)
         self._room = Room(config.limits)
@@ -188,7 +211,10 @@ class _Decider:
         self._control.close()
         self._report(last=True)
         unsent = sum(udp.unsent for udp in self._udp)
-        _log.info("stopped%s", f"; the system did not take {unsent} answers over UDP" if unsent else "")
+        if unsent:
+            STOPPED_UNSENT.tell(unsent=unsent)
+        else:
+            STOPPED.tell()
 
     async def _open_calls(self) -> Journal:
         """Open the mirror of the set of calls; raises StoreError.
@@ -200,12 +226,12 @@ class _Decider:
         said = False
         while True:
             try:
-                return Journal(calls.path, calls.max_legs, calls.lapsed_max, partial(_log.error, "ALARM: %s"))
+                return Journal(calls.path, calls.max_legs, calls.lapsed_max, _damaged)
             except InUseError:
                 if loop.time() > patience or self._stop.is_set():
                     raise
             if not said:
-                _log.warning("another process decides on the set of calls in %s still; waiting for it", calls.path)
+                CALLS_IN_USE.tell(path=str(calls.path))
                 said = True
             await asyncio.sleep(0.02)
 
@@ -227,7 +253,7 @@ class _Decider:
         self._calls.restore(*self._journal.read(clock()), clock())
         gc.freeze()
         gc.enable()
-        counters = self._opened.enter_context(CounterFile(calls.path, partial(_log.warning, "%s")))
+        counters = self._opened.enter_context(CounterFile(calls.path, _counters_anew))
         self._reporter = Reporter(self._calls, self._journal, counters, self._engine, self._take_up)
         self._engine.hold(self._calls, self._reporter.tally)
 
@@ -236,7 +262,7 @@ class _Decider:
         sockets, limits = self._duty.sockets, self._config.limits
         common = self._responder, self._room, self._on_refused
         for bound in sockets.udp:
-            udp = UdpListener(bound, self._peers("udp"), self._responder, limits, self._on_refused)
+            udp = UdpListener(bound, self._peers("udp"), self._responder, limits, self._on_dropped)
             self._udp.append(udp)
             udp.start()
             self._announce(f"listening udp {udp.endpoint}")
@@ -250,6 +276,9 @@ class _Decider:
             self._streams["tls"].append(tls)
             await tls.start()
             self._announce(f"listening tls {tls.endpoint}")
+        if sockets.http is not None:  # the front serves it, and who connects before it does waits in the kernel
+            self._announce(f"listening http {endpoint_of(sockets.http)}")
+            sockets.close_http()
         ask = StreamListener(
             sockets.ask, self._peers("http"), self._responder, Room(limits), self._on_refused, trusted
         )
@@ -268,7 +297,7 @@ class _Decider:
             self._told_to_end = now
             self._stop.set()
         elif now - self._told_to_end > HURRY_SECONDS:  # two at once are meant as one: of a shell, of a supervisor
-            _log.warning("told to end again: what was not answered by now is dropped")
+            HURRIED.tell()
             self._hurry.set()
 
     def _hear(self) -> None:
@@ -285,11 +314,9 @@ class _Decider:
             return
         asyncio.get_running_loop().remove_reader(self._duty.link)
         if self._duty.standby and not self._promoted.is_set():
-            _log.info("the supervisor is gone, and so goes the standby")
+            STANDBY_ENDS.tell()
         else:
-            _log.error(
-                "ALARM: the supervisor is gone; answering what was received, then ending: start `serve` again"
-            )
+            SUPERVISOR_GONE.tell()
         self._end()
 
     async def _beat(self) -> None:
@@ -305,7 +332,7 @@ class _Decider:
 
     async def _drain(self) -> None:
         """Take nothing new, answer everything that was received."""
-        _log.info("draining")
+        DRAINING.tell()
         deadline = asyncio.get_running_loop().time() + DRAIN_SECONDS
         await asyncio.gather(
             *[udp.drain(deadline) for udp in self._udp],
@@ -328,14 +355,14 @@ class _Decider:
         """Read the config again, take what can change while running, and say what cannot."""
         old = self._config
         if old.source is None:
-            _log.warning("SIGHUP: there is no config file to read again")
+            CONFIG_NOWHERE.tell()
             return
         try:
             new, fixed = configuration.reread(old)
         except ConfigError as error:
             for problem in error.problems:
-                _log.error("config: %s", problem)
-            _log.error("SIGHUP: the config is wrong and nothing was changed")
+                CONFIG_PROBLEM.tell(what=str(problem))
+            CONFIG_REFUSED.tell()
             return
         changed = [
             label
@@ -351,7 +378,7 @@ class _Decider:
         self._config = new
         logsetup.set_up(new.log)
         for warning in new.warnings:
-            _log.warning("%s", warning)
+            CONFIG_WARNING.tell(what=warning)
         self._engine.reasons = new.reasons
         for stream in chain.from_iterable(self._streams.values()):
             stream.room.limits = new.limits
@@ -362,10 +389,9 @@ class _Decider:
         if new.identify != old.identify:
             # The index and the options have to fit each other: both change when the new book is there.
             self._take_up.use_options(new.identify, self._use_options)
-        _log.info("SIGHUP: changed: %s", ", ".join(changed) or "nothing")
+        CONFIG_REREAD.tell(changed=", ".join(changed) or "nothing")
         if fixed:
-            names = ", ".join(f"[{name}]" for name in fixed)
-            _log.warning("SIGHUP: %s cannot change while running; restart the server for that", names)
+            CONFIG_FIXED.tell(sections=", ".join(f"[{name}]" for name in fixed))
 
     def _use_options(self) -> None:
         """Identify by the options of the config, which the new book was made with."""
@@ -400,10 +426,7 @@ class _Decider:
             return context_of(self._config.tls)
         except ConfigError as error:
             for problem in error.problems:
-                _log.error(
-                    "ALARM: %s; what was read before stays in use, if anything was: mend that, and SIGHUP again",
-                    problem,
-                )
+                CERTIFICATES_UNUSABLE.tell(what=problem)
             return None
 
     def _peers(self, interface: Interface) -> Peers:
@@ -417,23 +440,28 @@ class _Decider:
 
     async def _log_faults(self) -> None:
         """Write down, once a second, what was answered with ``internal_error``, or went wrong beside requests."""
+        faults, told = self._engine.faults, 0
         while True:
-            faults = list(self._engine.faults)
-            self._engine.faults.clear()
-            for fault in faults[-1:]:
-                _log.error(
-                    "faults, of requests (internal_error) or other work; last of %d", len(faults), exc_info=fault
-                )
+            if faults:
+                FAULTS.tell(faults[-1], count=faults.total - told)
+                told = faults.total
+                faults.clear()
             await asyncio.sleep(1.0)
 
     def _report(self, *, last: bool = False) -> None:
-        self._reporter.note(clock(), sum(udp.unsent for udp in self._udp), last=last)
+        connections = {one: sum(len(each.connections) for each in these) for one, these in self._streams.items()}
+        self._reporter.note(clock(), sum(udp.unsent for udp in self._udp), connections, last=last)
 
     def _scopes(self) -> set[str]:
         return {switch.scope for switch in self._config.switches}
 
+    def _on_dropped(self, source: str, why: str) -> None:
+        self._reporter.tally.add("datagrams_dropped_unknown_peer")
+        self._refused.note(source, why)
+
     def _on_refused(self, source: str, why: str) -> None:
-        self._reporter.tally.add("strangers_refused")
+        label = next((label for begin, label in _REFUSED if why.startswith(begin)), "unknown_peer")
+        self._reporter.tally.add(f"connections_refused_{label}")
         self._refused.note(source, why)
 
     def _on_wrong_token(self, host: str) -> None:
@@ -467,6 +495,18 @@ def _name(process: str) -> None:
     """Tell ps and top what this process is."""
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_text(process, encoding="ascii")
+
+
+def _announced(line: str) -> None:
+    ANNOUNCED.tell(what=line)
+
+
+def _damaged(why: str) -> None:
+    CALLS_DAMAGED.tell(why=why)
+
+
+def _counters_anew(why: str) -> None:
+    COUNTERS_ANEW.tell(why=why)
 
 
 def _print(line: str) -> None:

@@ -62,6 +62,23 @@ class Tally(Protocol):
     def count(self, batch: Sequence[Ask], answers: Sequence[Answer]) -> None:
         """Count a batch; an answer that takes its time is counted when it is there."""
 
+    def shed(self, ask: Ask, answer: Answer) -> None:
+        """Count what was answered without being decided."""
+
+
+class Faults(deque[Exception]):
+    """The last exceptions that became ``internal_error``, or came up beside requests; and how many there were."""
+
+    def __init__(self) -> None:
+        super().__init__(maxlen=16)
+        self.total = 0
+        """Of all times: it outlives what is taken out."""
+
+    def append(self, fault: Exception) -> None:
+        """Keep one more."""
+        self.total += 1
+        super().append(fault)
+
 
 class Engine:
     """Decides requests by the book in use, and holds them to the limits by the set of calls.
@@ -82,7 +99,7 @@ class Engine:
     ) -> None:
         self.reasons = reasons
         self.vault = vault
-        self.faults: deque[Exception] = deque(maxlen=16)
+        self.faults = Faults()
         self._calls = calls
         self._lease = lease
         self._require_call_id = require_call_id
@@ -138,7 +155,7 @@ class Engine:
         rejected = self._reject(Reason.OVERLOAD, book.version if book else None, direction)
         answer = rejected if ask.method in ("authorize", "identify") else Explanation(decision=rejected)
         if self._tally is not None:
-            self._tally.count([ask], [answer])
+            self._tally.shed(ask, answer)
         return answer
 
     def _apply(

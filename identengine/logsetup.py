@@ -1,5 +1,10 @@
 """Where the log goes and how a line of it looks (interfaces.md 7, ``[log]``).
 
+What is said is an event (:mod:`identengine.events`); what others say by the standard library's ``logging``, as
+asyncio does, is written too. A line of text is for people. A line of JSON is for programs: ``time`` (UTC),
+``level``, ``logger``, ``event`` (its name), the event's fields, ``message`` (the text), ``do`` (what to do, of
+errors and alarms) and ``traceback``.
+
 Lines are written by a thread: where nobody reads the log (a pipe that is full, a terminal that was stopped) the
 thread waits and not the decisions. What it cannot write meanwhile is dropped and counted. A process that forks has
 no thread (:func:`set_up_direct`): it writes a line where there is room for it at once, else the line is dropped.
@@ -15,27 +20,22 @@ import select
 import sys
 import threading
 import time
+from collections.abc import Mapping
 
 import msgspec
 
 from identengine.config import LogConfig
+from identengine.events import LINES_DROPPED, Event
 
 LINES = 10_000
 """Lines that wait to be written at most."""
 _PARTING = 1.0
 """Seconds that :func:`finish` waits."""
 
+RESERVED = frozenset({"time", "level", "logger", "event", "do", "message", "traceback"})
+"""What no field of an event may be called."""
+
 _encode = msgspec.json.Encoder().encode
-
-
-class _Line(msgspec.Struct, omit_defaults=True):
-    """One line of the log for programs."""
-
-    time: str
-    level: str
-    logger: str
-    message: str
-    traceback: str | None = None
 
 
 class _TextFormatter(logging.Formatter):
@@ -46,10 +46,17 @@ class _TextFormatter(logging.Formatter):
 
 class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        traceback = self.formatException(record.exc_info) if record.exc_info else None
-        # Names of files may hold bytes that are no text.
-        message = record.getMessage().encode(errors="backslashreplace").decode()
-        line = _Line(_time(record), record.levelname.lower(), record.name, message, traceback)
+        event = getattr(record, "event", None)
+        line: dict[str, object] = {"time": _time(record), "level": record.levelname.lower(), "logger": record.name}
+        if isinstance(event, Event):
+            line |= {"level": event.level, "event": event.name}
+            if isinstance(record.args, Mapping):
+                line |= {name: _text(value) for name, value in record.args.items()}
+            if event.do:
+                line["do"] = event.do
+        line["message"] = _text(record.getMessage())
+        if record.exc_info:
+            line["traceback"] = _text(self.formatException(record.exc_info))
         return _encode(line).decode()
 
 
@@ -59,7 +66,9 @@ class _Writer(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self._lines: queue.Queue[str] = queue.Queue(LINES)
-        self._dropped = 0
+        self.dropped = 0
+        """Lines that were dropped since the process began."""
+        self._told = 0
         self._counting = threading.Lock()
         threading.Thread(target=self._write, name="log", daemon=True).start()
 
@@ -68,7 +77,7 @@ class _Writer(logging.Handler):
             self._lines.put_nowait(self.format(record))
         except queue.Full:
             with self._counting:
-                self._dropped += 1
+                self.dropped += 1
         except Exception:  # a record that cannot be written must not end what wrote it
             self.handleError(record)
 
@@ -82,9 +91,9 @@ class _Writer(logging.Handler):
         while True:
             line = self._lines.get()
             with self._counting:
-                dropped, self._dropped = self._dropped, 0
+                dropped, self._told = self.dropped - self._told, self.dropped
             if dropped:
-                line += f"\n{_dropped(dropped)}"
+                line += f"\n{self.format(_record_of(dropped))}"
             try:
                 sys.stderr.write(f"{line}\n")
                 sys.stderr.flush()
@@ -104,7 +113,7 @@ class _Direct(logging.Handler):
         try:
             line = self.format(record)
             if self._dropped:
-                line = f"{_dropped(self._dropped)}\n{line}"
+                line = f"{self.format(_record_of(self._dropped))}\n{line}"
             # A pipe in which there is room at all has room for PIPE_BUF bytes.
             written = line.encode(errors="backslashreplace")[: select.PIPE_BUF - 1] + b"\n"
             number = sys.stderr.fileno()
@@ -151,8 +160,23 @@ def finish() -> None:
         _writer.finish()
 
 
-def _dropped(count: int) -> str:
-    return f"{count} lines of the log were dropped here, since nobody read them"
+def dropped() -> int:
+    """Return how many lines of this process nobody read in time."""
+    return _writer.dropped if _writer is not None else 0
+
+
+def _record_of(count: int) -> logging.LogRecord:
+    """Return the line that stands for those that were dropped."""
+    record = logging.LogRecord(
+        "identengine", logging.WARNING, __file__, 0, LINES_DROPPED.text, ({"count": count},), None
+    )
+    record.event = LINES_DROPPED
+    return record
+
+
+def _text(value: object) -> object:
+    """Return a value as JSON can hold it: names of files may hold bytes that are no text."""
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -6,14 +6,13 @@ reason.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
+
+from identengine.events import REFUSED, REJECTED, REJECTED_OTHERS
 
 SOURCES = 100
 """Most lines in a second that name a source: they are written at once, and requests wait meanwhile."""
 _LONGEST = 64
-
-_log = logging.getLogger("identengine.rejects")
 
 
 class RejectLog:
@@ -40,9 +39,12 @@ class RejectLog:
     def write(self) -> None:
         """Write what was collected."""
         for (source, reason, switch), count in self._counts.items():
-            # What a source calls itself may hold anything: repr keeps it on its line.
-            _log.info("rejected %s from %r%s: %d", reason, source, f" by {switch}" if switch else "", count)
+            # What a source calls itself may hold anything: the words show its repr, which stays on its line.
+            if switch is None:
+                REFUSED.tell(reason=reason, source=source, count=count)
+            else:
+                REJECTED.tell(reason=reason, source=source, switch=switch, count=count)
         for reason, count in self._others.items():
-            _log.info("rejected %s from other sources: %d", reason, count)
+            REJECTED_OTHERS.tell(reason=reason, count=count)
         self._counts.clear()
         self._others.clear()

@@ -6,41 +6,52 @@ elsewhere, a few times a second.
 
 from __future__ import annotations
 
-import logging
 import os
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 
+from identengine import logsetup
 from identengine.calls.journal import Journal
 from identengine.calls.memory import Calls
-from identengine.counters import WRITE_SECONDS, CounterFile
+from identengine.counters import CONNECTED, WRITE_SECONDS, CounterFile
 from identengine.engine import Engine
+from identengine.events import CALLS_ENDED, CALLS_FILE_FULL, CALLS_FULL, CALLS_ROOM_AGAIN, Event
 from identengine.frequent import Frequent
+from identengine.model import Interface
 from identengine.tally import KEEP, Tally
 from identengine.wire.control import Ending, Status
 from identengine.wire.jsonrpc import PROGRAM
 
 RELIEVED = 0.9
 """A set that was full is well again when it is no fuller than this."""
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 
-_log = logging.getLogger("identengine")
 
+class TakenUp(Protocol):
+    """Who sees to it that the newest version of the book is in use; times in (Unix) seconds."""
 
-class Troubled(Protocol):
-    """Something that may be in trouble."""
+    loads: int
+    taken_up: float
+    load_seconds: float
+    load_pause: float
 
     @property
     def alarm(self) -> str | None:
-        """What is wrong, as long as it is."""
+        """What is wrong, as long as it is, and what to do."""
+
+    @property
+    def made(self) -> float:
+        """When the version in use was made."""
 
 
 class Reporter:
     """Reports on one decider."""
 
     def __init__(
-        self, calls: Calls, journal: Journal, counters: CounterFile, engine: Engine, book: Troubled
+        self, calls: Calls, journal: Journal, counters: CounterFile, engine: Engine, book: TakenUp
     ) -> None:
-        """``book``: who sees to it that the newest version of the book is in use."""
         self.tally = Tally(counters.cells, Frequent(KEEP, counters.addresses()))
         self._calls = calls
         self._journal = journal
@@ -55,31 +66,55 @@ class Reporter:
         self.tally.gauge("started", int(time.time()))
         self.tally.gauge("pid", os.getpid())
         self.tally.gauge("max_legs", calls.settings.max_legs)
+        for interface in CONNECTED:  # those of the process before have ended with it
+            self.tally.gauge(f"connections_{interface}", 0)
 
-    def note(self, now: float, unsent: int, *, last: bool = False) -> None:
-        """Write down how things are; ``unsent``: answers that the system did not take, since the process began."""
+    def note(self, now: float, unsent: int, connections: Mapping[Interface, int], *, last: bool = False) -> None:
+        """Write down how things are.
+
+        ``unsent``: answers that the system did not take, since the process began; ``connections``: those that are
+        open, by interface.
+        """
         tally, calls, book = self.tally, self._calls, self._engine.book
         tally.total("lapsed_reserved", calls.lapsed_reserved)
         tally.total("lapsed_active", calls.lapsed_active)
         tally.total("retransmissions", calls.retransmitted)
         tally.total("answers_unsent", unsent)
         tally.gauge("held", calls.held)
+        tally.gauge("reserved", calls.reserved)
+        tally.gauge("active", calls.held - calls.reserved)
         tally.gauge("remembered", calls.lapsed)
-        tally.gauge("book_version", book.version if book else 0)
+        for interface, count in connections.items():
+            tally.gauge(f"connections_{interface}", count)
+        tally.total("faults", self._engine.faults.total)
+        self._note_book(book.version if book else 0)
         tally.gauge("noted", int(time.time()))
         if last or now - self._addresses_written >= WRITE_SECONDS:
             self._addresses_written = now
             self._counters.write_addresses(tally.addresses.counts())
             tally.gauge("mirror_used_bytes", self._journal.used())
             tally.gauge("mirror_bytes", self._journal.size)
+            tally.gauge("resident_bytes", _resident())
+            tally.total("cpu_microseconds", int(time.process_time() * 1e6))
+            tally.total("log_lines_dropped", logsetup.dropped())
         self._tell_of_room()
+
+    def _note_book(self, version: int) -> None:
+        tally, taken_up = self.tally, self._book
+        tally.gauge("book_version", version)
+        tally.total("book_loads", taken_up.loads)
+        tally.gauge("book_made", int(taken_up.made))
+        tally.gauge("book_taken_up", int(taken_up.taken_up))
+        tally.gauge("book_load_microseconds", int(taken_up.load_seconds * 1e6))
+        tally.gauge("book_pause_microseconds", int(taken_up.load_pause * 1e6))
 
     def status(self) -> Status:
         """Answer how the server is."""
         book, calls, settings = self._engine.book, self._calls, self._calls.settings
         alarms = []
         if self._full:
-            alarms.append(self._why_full())
+            alarm, fields = self._why_full()
+            alarms.append(alarm.said(**fields))
         if book is None:
             alarms.append("there is no book yet: calls are rejected as not_ready; see the log")
         elif (trouble := self._book.alarm) is not None:
@@ -101,9 +136,7 @@ class Reporter:
         """Write down what an operator ended."""
         self.tally.add("freed_by_operator", freed)
         more = f" and {len(legs) - 3} more" if len(legs) > 3 else ""
-        _log.info(
-            "an operator ended %s%s: %d freed", ", ".join(repr(leg.call_id) for leg in legs[:3]), more, freed
-        )
+        CALLS_ENDED.tell(calls=", ".join(repr(leg.call_id) for leg in legs[:3]) + more, freed=freed)
 
     def _tell_of_room(self) -> None:
         """Say once that calls are turned away for want of room, and once that it is over (engine.md 5.8)."""
@@ -111,19 +144,18 @@ class Reporter:
         turned_away, self._turned_away = calls.turned_away - self._turned_away, calls.turned_away
         if not self._full and (turned_away or calls.overfull):
             self._full = True
-            _log.error("ALARM: %s", self._why_full())
+            alarm, fields = self._why_full()
+            alarm.tell(**fields)
         elif self._full and not calls.overfull and calls.held <= RELIEVED * calls.settings.max_legs:
             self._full = False
-            _log.warning("the set of calls has room again: the alarm is over")
+            CALLS_ROOM_AGAIN.tell()
 
-    def _why_full(self) -> str:
-        most = self._calls.settings.max_legs
+    def _why_full(self) -> tuple[Event, dict[str, str | int]]:
         if self._calls.overfull:
-            return (
-                f"the file {self._journal.path} that keeps the calls is full: calls are rejected as overload "
-                "until some have ended; make room there, or raise [calls] max_legs, and restart"
-            )
-        return (
-            f"the set of calls is full, all {most} places are taken: calls are rejected as overload until some "
-            "have ended; see who holds them by `identengine calls`, or raise [calls] max_legs and restart"
-        )
+            return CALLS_FILE_FULL, {"path": str(self._journal.path)}
+        return CALLS_FULL, {"max_legs": self._calls.settings.max_legs}
+
+
+def _resident() -> int:
+    """Return how many bytes of memory this process has."""
+    return int(Path("/proc/self/statm").read_bytes().split()[1]) * _PAGE

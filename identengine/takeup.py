@@ -17,7 +17,6 @@ import asyncio
 import contextlib
 import gc
 import itertools
-import logging
 import os
 import signal
 import subprocess
@@ -35,6 +34,7 @@ from identengine.builder import BookBuilder, emptied
 from identengine.config import StoreConfig
 from identengine.engine import Engine
 from identengine.errors import IdentengineError, KeyFileError, StoreError, WireError
+from identengine.events import BOOK_ALARM_OVER, BOOK_IN_USE, BOOK_KEY_MISSING, BOOK_UNUSABLE, KEY_FILE_LOST, Event
 from identengine.index import Book
 from identengine.options import IdentifyOptions
 from identengine.store.file import data_file
@@ -55,8 +55,6 @@ _LOOK = 16
 T = TypeVar("T")
 _Signature: TypeAlias = tuple[int, ...] | None
 
-_log = logging.getLogger("identengine.book")
-
 
 class Origin(msgspec.Struct):
     """What a book was made of."""
@@ -75,6 +73,10 @@ class TakeUp:
     def __init__(self, engine: Engine, store: StoreConfig, options: IdentifyOptions) -> None:
         self.longest_step = 0.0
         """Longest time, in seconds, that the last take-up kept requests waiting."""
+        self.loads = 0
+        """Versions that were taken up."""
+        self.taken_up = self.load_seconds = self.load_pause = 0.0
+        """Of the last one: when that was (Unix time), how long it took, how long requests waited; in seconds."""
         self.tried = asyncio.Event()
         """Set when the first try is over, whether there was a book or not."""
         self._engine = engine
@@ -129,7 +131,7 @@ class TakeUp:
                 if self._keyless is None:
                     self._end_alarm()
                 else:
-                    self._raise_alarm(self._keyless)
+                    self._raise_alarm(BOOK_KEY_MISSING, self._keyless)
                 return
             # SIGHUP came while it was made: what was built does not go with the options any more.
             if not options == origin.options == self._options:
@@ -138,29 +140,30 @@ class TakeUp:
             self._swap(book, origin)
             if old is not None:
                 await self._dismantle(old)
-            _log.info(
-                "book version %d is in use: %d accounts, %d active DIDs; it took %.2f s, longest pause %.1f ms",
-                book.version,
-                len(book.bearers),
-                len(book.dids),
-                time.perf_counter() - began,
-                self.longest_step * 1000,
+            self.load_seconds, self.load_pause = time.perf_counter() - began, self.longest_step
+            BOOK_IN_USE.tell(
+                version=book.version,
+                accounts=len(book.bearers),
+                dids=len(book.dids),
+                seconds=round(self.load_seconds, 3),
+                pause_ms=round(self.load_pause * 1000, 3),
             )
         except IdentengineError as error:
-            self._raise_alarm(str(error))
+            self._raise_alarm(BOOK_UNUSABLE, str(error))
         except (msgspec.MsgspecError, OSError) as error:
-            self._raise_alarm(f"the book cannot be read from {self._store.path}: {error}")
+            self._raise_alarm(BOOK_UNUSABLE, f"the book cannot be read from {self._store.path}: {error}")
         except Exception as error:  # damage that made something else of a row, or a fault of ours: we go on
             what = f"{type(error).__name__}: {error}"
-            advice = "import it again, or put a copy in its place"
-            if self._raise_alarm(f"the book in {self._store.path} cannot be used ({what}); {advice}"):
-                _log.exception("where that was found")
+            why = f"the book in {self._store.path} cannot be used ({what})"
+            self._raise_alarm(BOOK_UNUSABLE, f"{why}; import it again, or put a copy in its place", error)
 
     def _swap(self, book: Book, origin: Origin) -> None:
         """Put the new book, its passwords' key and what goes with it in use: all in one step."""
         problem = self._find_key(origin.keys)
         self._engine.take_up(book)
         self._in_use = origin
+        self.loads += 1
+        self.taken_up = time.time()
         if self._apply is not None:
             self._apply()
             self._apply = None
@@ -168,8 +171,8 @@ class TakeUp:
             self._keyless = None
             self._end_alarm()
         else:
-            self._keyless = f"{problem}; calls that need a password are answered internal_error"
-            self._raise_alarm(self._keyless)
+            self._keyless = problem
+            self._raise_alarm(BOOK_KEY_MISSING, problem)
 
     def _find_key(self, keys: set[str]) -> str | None:
         """Give the engine the keys of the new book's passwords; return what is wrong if one is not there."""
@@ -196,11 +199,16 @@ class TakeUp:
             try:
                 self._store.vault()
             except KeyFileError as error:
-                _log.error("ALARM: %s (passwords are opened by the key in memory until this server ends)", error)
+                KEY_FILE_LOST.tell(why=str(error))
 
     def _look(self) -> tuple[_Signature, _Signature]:
         """Return what tells the state of the store's file, and of the key file, from another; None: not there."""
         return _signature(data_file(self._store.path)), _signature(self._key_file)
+
+    @property
+    def made(self) -> float:
+        """When the version in use was made, in Unix seconds; 0 where there is none."""
+        return self._in_use.header.at if self._in_use is not None else 0.0
 
     @property
     def alarm(self) -> str | None:
@@ -210,17 +218,16 @@ class TakeUp:
     def _end_alarm(self) -> None:
         if self._alarm is not None:
             self._alarm = None
-            _log.info("the alarm is over")
+            BOOK_ALARM_OVER.tell()
 
-    def _raise_alarm(self, text: str) -> bool:
-        """Say once what is wrong; returns whether it was said now."""
-        if text == self._alarm:
-            return False
-        self._alarm = text
+    def _raise_alarm(self, alarm: Event, why: str, fault: Exception | None = None) -> None:
+        """Say once what is wrong; of a fault of ours, also where."""
         book = self._engine.book
         serving = f"version {book.version} goes on serving" if book else "calls are rejected as not_ready"
-        _log.error("ALARM: %s (%s)", text, serving)
-        return True
+        text = alarm.said(why=why, serving=serving)
+        if text != self._alarm:
+            self._alarm = text
+            alarm.tell(fault, why=why, serving=serving)
 
     async def _read(self) -> Book | None:
         """Return the newest version; None where it is in use already, or there is none yet."""

@@ -6,16 +6,18 @@ a request costs some 0.15 microseconds in a batch. No I/O here, no clock.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Protocol
 
 from identengine.addresses import format_address, parse_address
 from identengine.calls.messages import Done, Later
-from identengine.counters import METHODS, PLACE
+from identengine.counters import HISTOGRAMS, METHODS, PLACE, REGISTRY, WAYS
 from identengine.engine import Answer, Ask
 from identengine.frequent import Frequent
 from identengine.lifecycle import Wrong
-from identengine.model import Decision
+from identengine.model import INTERFACES, Decision, Direction, Interface, Request
+from identengine.query import DIRECTIONS
 from identengine.reasons import Reason
 
 KEEP = 1000
@@ -23,8 +25,6 @@ KEEP = 1000
 _LONGEST_ADDRESS = 64
 """Characters of a ``src_ip`` that may be an address, blanks around it included."""
 
-_REQUESTS = {method: PLACE[f"requests_{method}"] for method in METHODS}
-_REJECTED: dict[str | None, int] = {reason.value: PLACE[f"rejected_{reason}"] for reason in Reason}
 _UNKNOWN = {method: PLACE[f"unknown_{method}s"] for method in ("start", "update", "stop")}
 _FREED = {
     "stop": PLACE["freed_by_stop"],
@@ -32,9 +32,36 @@ _FREED = {
     "switch_up": PLACE["freed_by_switch"],
     "switch_down": PLACE["freed_by_switch"],
 }
-_ACCEPTED, _UNRESERVED, _WRONG = PLACE["accepted"], PLACE["unreserved"], PLACE["wrong_parameters"]
+_UNRESERVED, _WRONG = PLACE["unreserved"], PLACE["wrong_parameters"]
 _OVERCOMMITS, _MISSING = PLACE["overcommits"], PLACE["missing_calls"]
-_AUTHORIZE, _START, _STOP = _REQUESTS["authorize"], _REQUESTS["start"], _REQUESTS["stop"]
+_SERIES = {known.name: known.series for known in REGISTRY}
+_SECONDS_BOUNDS, _REQUESTS_BOUNDS = (histogram.bounds for histogram in HISTOGRAMS)
+_SECONDS, _REQUESTS = (PLACE[histogram.name] for histogram in HISTOGRAMS)
+_SECONDS_SUM, _REQUESTS_SUM = _SECONDS + len(_SECONDS_BOUNDS) + 1, _REQUESTS + len(_REQUESTS_BOUNDS) + 1
+_ORIGINATION, _TERMINATION, _NO_WAY = WAYS
+_OUT = Direction.TERMINATION
+
+
+class _Of:
+    """Where what comes through one interface is counted."""
+
+    __slots__ = ("authorize", "originated", "rejected", "requests", "start", "stop", "terminated")
+
+    def __init__(self, interface: Interface) -> None:
+        def cell(name: str, *more: str) -> int:
+            return PLACE[name] + _SERIES[name].index((interface, *more))
+
+        self.requests = {method: cell(f"requests_{method}", method) for method in METHODS}
+        self.authorize, self.start = self.requests["authorize"], self.requests["start"]
+        self.stop = self.requests["stop"]
+        self.originated = cell("accepted", _ORIGINATION)
+        self.terminated = cell("accepted", _TERMINATION)
+        self.rejected: dict[tuple[str | None, str], int] = {
+            (reason.value, way): cell(f"rejected_{reason}", way, reason.value) for reason in Reason for way in WAYS
+        }
+
+
+_OF = {interface: _Of(interface) for interface in INTERFACES}
 
 
 class Cells(Protocol):
@@ -57,19 +84,31 @@ class Tally:
 
     def count(self, batch: Sequence[Ask], answers: Sequence[Answer]) -> None:
         """Count a batch and what it was answered."""
+        if not batch:
+            return
         # Numbers in the file cost twice what local ones do, so that a batch's are put together first.
-        asked = accepted = started = stopped = freed = 0
+        asked = accepted = terminated = started = stopped = freed = 0
+        asker = batch[0].asker
+        interface = asker.interface
+        of = _OF[interface]
         given = iter(answers)
         for ask in batch:  # zip costs half of all this where a batch is one request
             answer = next(given)
+            if ask.asker is not asker:
+                if ask.asker.interface != interface:  # what is read together comes through one, as a rule
+                    self.count((ask,), (answer,))
+                    continue
+                asker = ask.asker
             method = ask.method
             if method == "authorize":
                 asked += 1
                 if isinstance(answer, Decision):
                     if answer.accepted and answer.unreserved is None:
                         accepted += 1
+                        if answer.direction is _OUT:
+                            terminated += 1
                     else:
-                        self._decided(ask, answer)
+                        self._decided(of, ask, answer)
             elif isinstance(answer, Done) and not answer.unknown and not answer.overcommit:
                 if method == "start":
                     started += 1
@@ -77,20 +116,35 @@ class Tally:
                     stopped += 1
                     freed += answer.freed or 0
                 else:
-                    self._others(method, answer)
+                    self._others(of, method, answer)
             else:
-                self._others(method, answer)
+                self._others(of, method, answer)
         cells = self._cells
         if asked:
-            cells[_AUTHORIZE] += asked
-        if accepted:
-            cells[_ACCEPTED] += accepted
+            cells[of.authorize] += asked
+        if accepted > terminated:
+            cells[of.originated] += accepted - terminated
+        if terminated:
+            cells[of.terminated] += terminated
         if started:
-            cells[_START] += started
+            cells[of.start] += started
         if stopped:
-            cells[_STOP] += stopped
+            cells[of.stop] += stopped
         if freed:
             cells[_FREED["stop"]] += freed
+
+    def shed(self, ask: Ask, answer: Answer) -> None:
+        """Count what was answered without being decided."""
+        self.count((ask,), (answer,))
+        self.add(f"messages_shed_{ask.asker.interface}")
+
+    def decided(self, seconds: float, requests: int) -> None:
+        """Note that a batch of so many requests took so long: each of them waited for all of it."""
+        cells = self._cells
+        cells[_SECONDS + bisect_left(_SECONDS_BOUNDS, seconds)] += requests
+        cells[_SECONDS_SUM] += int(seconds * 1e9) * requests
+        cells[_REQUESTS + bisect_left(_REQUESTS_BOUNDS, requests)] += 1
+        cells[_REQUESTS_SUM] += requests
 
     def total(self, name: str, total: int) -> None:
         """Count by what somebody else has counted since this process began."""
@@ -107,15 +161,20 @@ class Tally:
         """Count something that is no request."""
         self._cells[PLACE[name]] += more
 
-    def _decided(self, ask: Ask, decision: Decision) -> None:
+    def _decided(self, of: _Of, ask: Ask, decision: Decision) -> None:
         cells = self._cells
+        way = decision.direction
         if decision.accepted:
-            cells[_ACCEPTED] += 1
+            cells[of.terminated if way is _OUT else of.originated] += 1
             if decision.unreserved:
                 cells[_UNRESERVED] += 1
             return
-        cells[_REJECTED[decision.reason]] += 1
-        source = ask.request.src_ip  # type: ignore[union-attr]  # an authorization is no list
+        request = ask.request
+        assert isinstance(request, Request)  # noqa: S101 - an authorization is no list
+        if way is None:  # nothing was decided, but it may be known all the same
+            way = DIRECTIONS.get(request.direction)
+        cells[of.rejected[decision.reason, _NO_WAY if way is None else way.value]] += 1
+        source = request.src_ip
         if source is None or self.addresses.known(source) or len(source) > _LONGEST_ADDRESS:
             return
         try:
@@ -124,9 +183,9 @@ class Tally:
         except ValueError:
             return
 
-    def _others(self, method: str, answer: Answer) -> None:
+    def _others(self, of: _Of, method: str, answer: Answer) -> None:
         """Count what is seldom: a request, and what it was answered."""
-        self._cells[_REQUESTS[method]] += 1
+        self._cells[of.requests[method]] += 1
         if isinstance(answer, Done):
             self._done(method, answer)
         elif isinstance(answer, Later):

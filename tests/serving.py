@@ -163,6 +163,11 @@ class Server:
         """The process that is to decide when that one dies; waited for."""
         return self._child("ident-standby")
 
+    @property
+    def front(self) -> int:
+        """The process that serves HTTP; waited for."""
+        return self._child("ident-front")
+
     def _child(self, name: str) -> int:
         def find() -> int:
             return next((pid for pid in children(self.process.pid) if _name(pid) == name), 0)

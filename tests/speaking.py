@@ -6,7 +6,7 @@ import contextlib
 import json
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -87,7 +87,7 @@ class Speaker:
         self.answer_bytes.append(len(raw))
         return json.loads(raw) if self.way.encoding == "json" else msgspec.msgpack.decode(raw)
 
-    def ask(self, method: str, params: dict[str, object], message_id: object = 1) -> dict[str, Any]:
+    def ask(self, method: str, params: Mapping[str, object], message_id: object = 1) -> dict[str, Any]:
         """Ask and return the whole answer."""
         self.tell(call(method, message_id, **params))
         answer: dict[str, Any] = self.hear()

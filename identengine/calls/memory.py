@@ -143,6 +143,11 @@ class Calls:
         """Legs that hold slots."""
         return self.counts.held
 
+    @property
+    def reserved(self) -> int:
+        """Those of them that are reserved."""
+        return self._large.taken
+
     def restore(
         self, legs: Iterable[Leg], stops: Iterable[tuple[int, Row]], notes: Mapping[str, Note], now: float
     ) -> None:

@@ -30,6 +30,11 @@ class Space(Generic[T]):
     def __len__(self) -> int:
         return len(self.places)
 
+    @property
+    def taken(self) -> int:
+        """At how many places something stands."""
+        return len(self.places) - len(self._free)
+
     def __getitem__(self, place: int) -> T | None:
         return self.places[place]
 

@@ -26,6 +26,7 @@ from identengine.cli import (
     dids,
     history,
     keys,
+    load,
     serving,
     stats,
     top,
@@ -97,6 +98,7 @@ deciding.add_to(app)
 app.add_typer(calls.app, name="calls")
 stats.add_to(app)
 top.add_to(app)
+load.add_to(app)
 app.add_typer(keys.app, name="key")
 
 

@@ -21,7 +21,7 @@ ADDRESSES = 20
 """Addresses that are shown where no limit is named."""
 PATIENCE = 2.0
 """Seconds that a server has to answer; the counters are there without it."""
-_TIMES = ("began", "started", "noted")
+_TIMES = ("began", "started", "noted", "book_made", "book_taken_up")
 
 _COUNTERS = (Column("Counter", firm=True), Column("Value", right=True), Column("What"))
 _ADDRESSES = (Column("Address", firm=True), Column("Rejected", right=True))
@@ -34,7 +34,7 @@ def stats(limit: Limit = None, config: ConfigFile = None, calls: CallsDir = None
 
     Example: identengine stats --config identengine.toml --json
     """
-    from identengine.counters import REGISTRY, read
+    from identengine.counters import REGISTRY, SUMS, read
 
     folder = calls_folder(calls, config)
     snapshot = read(folder)
@@ -54,10 +54,11 @@ def stats(limit: Limit = None, config: ConfigFile = None, calls: CallsDir = None
         return
     _tell_server(status, why, snapshot)
     say("")
+    whats = {known.name: known.what for known in REGISTRY} | {name: what for name, (what, _) in SUMS.items()}
     shown = (
-        (known.name, _value(known.name, snapshot.values[known.name]), known.what.removesuffix(", Unix seconds"))
-        for known in REGISTRY
-        if snapshot.values[known.name]
+        (name, _value(name, value), whats[name].removesuffix(", Unix seconds"))
+        for name, value in snapshot.values.items()
+        if value
     )
     table(_COUNTERS, shown)
     say("what is not listed is zero")

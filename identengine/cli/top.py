@@ -44,6 +44,9 @@ _WATCHED = (
     "lapsed_reserved",
     "lapsed_active",
     "strangers_refused",
+    "datagrams_dropped_too_old",
+    "wrong_tokens",
+    "faults",
     "answers_unsent",
 )
 _REASONS = tuple(known.name for known in REGISTRY if known.name.startswith("rejected_"))

@@ -9,13 +9,13 @@ makes the server hold is one answer, for seconds.
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import cast
 
+from identengine.events import COMMAND_FAULT
 from identengine.net.unix import BACKLOG
 from identengine.wire import control
 
@@ -29,8 +29,6 @@ UNREAD_SECONDS = 5.0
 _REST = 0.0005
 _SILENT = 1.0
 """Seconds after which a connection may be closed for another one."""
-
-_log = logging.getLogger("identengine")
 
 _TOO_MANY = control.line(control.Trouble("too many commands at once; try again in a second"))
 _FAULT = control.line(control.Trouble("the server made a mistake; its log has more"))
@@ -107,8 +105,8 @@ class ControlListener:
             return control.line(asked)
         try:
             return control.line(self._answer(asked))
-        except Exception:  # whatever it is, it ends nothing but this request
-            _log.exception("a request of an operator's command could not be answered")
+        except Exception as fault:  # whatever it is, it ends nothing but this request
+            COMMAND_FAULT.tell(fault)
             return _FAULT
 
     def _close_idle(self) -> None:

@@ -43,9 +43,21 @@ class Sockets(NamedTuple):
     """Where an operator's commands ask."""
     ask: socket.socket
     """Where our own processes ask for switches that they know."""
+    http: socket.socket | None
+    """Where HTTP clients ask; None: there is no HTTP."""
 
     def close(self) -> None:
         """Close this process's copies; what others hold stays."""
+        self.close_http()
+        self.close_deciders()
+
+    def close_http(self) -> None:
+        """Close what only the process for HTTP reads."""
+        if self.http is not None:
+            self.http.close()
+
+    def close_deciders(self) -> None:
+        """Close what only a process that decides reads."""
         for one in (*self.udp, *self.tcp, *self.tls, self.control, self.ask):
             one.close()
 
@@ -59,8 +71,9 @@ def bind(listen: Listen, calls: Path) -> Sockets:
         udp = [undo.enter_context(_bound("udp", socket.SOCK_DGRAM, endpoint)) for endpoint in listen.udp]
         tcp = [undo.enter_context(_bound("tcp", socket.SOCK_STREAM, endpoint)) for endpoint in listen.tcp]
         tls = [undo.enter_context(_bound("tls", socket.SOCK_STREAM, endpoint)) for endpoint in listen.tls]
+        http = undo.enter_context(_bound("http", socket.SOCK_STREAM, listen.http)) if listen.http else None
         operators = undo.enter_context(bind_unix(calls, control.FILE))
-        bound = Sockets(udp, tcp, tls, operators, bind_unix(calls, ASK))
+        bound = Sockets(udp, tcp, tls, operators, bind_unix(calls, ASK), http)
         undo.pop_all()
         return bound
 

@@ -107,7 +107,7 @@ class TlsListener(StreamListener):
                 taken, _ = self._socket.accept()
             except OSError as error:
                 if error.errno in _EXHAUSTED:
-                    self.on_refused("", f"TLS: {error.strerror}")
+                    self.on_refused("", f"too many files: {error.strerror}")
                     loop.remove_reader(self._socket)
                     self._pause = loop.call_later(1.0, loop.add_reader, self._socket, self._take)
                 return  # there is none any more, as a rule
@@ -132,7 +132,7 @@ class TlsListener(StreamListener):
         if not self.peers.knows(host):
             refusal = "unknown peer"
         elif self.context is None:
-            refusal = "TLS has no certificate"
+            refusal = "TLS handshake: there is no certificate"
         if refusal is not None or self.context is None:
             self.on_refused(host, refusal or "")
             transport.abort()

@@ -7,17 +7,17 @@ Forked without exec: a child inherits what was checked and bound, and imports no
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import socket
 import time
-import traceback
 from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import NoReturn
 
+from identengine import logsetup
 from identengine.decider import IDLE, TAKING_OVER
+from identengine.events import NO_PROCESS, PROCESS_FAULT
 
 HANG_SECONDS = 5.0
 """A child that is silent for so long hangs."""
@@ -30,8 +30,6 @@ SOUND_SECONDS = 60.0
 PAUSES = 0.5, 30.0
 """Before the start after the second death that came soon, and at most; they double."""
 
-_log = logging.getLogger("identengine.supervisor")
-
 
 class Role(Enum):
     """What a child is for; the value is its name in messages."""
@@ -39,6 +37,8 @@ class Role(Enum):
     DECIDER = "decider"
     STANDBY = "standby"
     """Becomes the decider when that dies."""
+    FRONT = "front"
+    """Serves HTTP, and asks the decider."""
 
 
 class Child:
@@ -189,7 +189,7 @@ class Children:
 
     def _cannot_fork(self, role: Role, error: OSError) -> None:
         pause = self.deaths[role].note(0.0)
-        _log.error("ALARM: no process can be started: %s; next try in %.3g s", error.strerror, pause)
+        NO_PROCESS.tell(why=error.strerror, pause=pause)
 
     def _be(self, run: Callable[[socket.socket], int], link: socket.socket, other_end: socket.socket) -> NoReturn:
         """Be the child, and end. It leaves by _exit: what a usual exit does is the supervisor's to do."""
@@ -201,8 +201,9 @@ class Children:
             for end in (other_end, *(child.link for child in self.all())):
                 end.close()
             status = run(link)
-        except BaseException:  # nothing may get out into the supervisor's code
-            traceback.print_exc()
+        except BaseException as fault:  # nothing may get out into the supervisor's code
+            PROCESS_FAULT.tell(fault, pid=os.getpid())
+            logsetup.finish()
         finally:
             os._exit(status)  # every line was flushed when it was written; to flush here might wait for a reader
 

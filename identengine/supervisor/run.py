@@ -17,21 +17,33 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import logging
 import os
 import signal
 import socket
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 
 from identengine import config as configuration
-from identengine import logsetup
+from identengine import counters, logsetup
 from identengine.config import Config
 from identengine.decider import DRAIN_SECONDS, IDLE, LISTENING, READY, TAKE_OVER, TAKING_OVER, Duty, decide
 from identengine.errors import ConfigError, StoreError
+from identengine.events import (
+    CONFIG_WARNING,
+    DECIDER_DIED,
+    PROCESS_CUT_OFF,
+    PROCESS_DIED,
+    PROCESS_LATE,
+    PROCESS_SILENT,
+    PROCESS_STUCK,
+    RECEIVE_BUFFER,
+    RECEIVE_BUFFER_SMALL,
+)
 from identengine.net import sockets as listening
 from identengine.net.sockets import CannotListenError, Sockets
+from identengine.net.tls import context_of
 from identengine.supervisor.children import START_SECONDS, Child, Children, Role, how
 from identengine.supervisor.claim import Claim
 
@@ -39,20 +51,22 @@ CYCLE_SECONDS = 0.25
 """Between two looks at the children, where no signal comes."""
 END_SECONDS = DRAIN_SECONDS + 1.0
 """How long a decider has from the first signal to its end."""
+FRONT_FIRST = 0.5
+"""Seconds for which the decider is not told to end yet: what HTTP clients have asked by now it still answers."""
 ORPHAN_SECONDS = 6.0
 """How long addresses are waited for that the orphans of a supervisor that was killed still have."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
-
-_log = logging.getLogger("identengine.supervisor")
 
 
 def serve(config: Config) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status: the decider's, 128 + n where signal n ended it.
 
     1, with the reason on standard error, where an address cannot be bound, another server has this set of calls,
-    or the first decider cannot start.
+    or the first decider cannot start. Raises ConfigError where the certificate for HTTP cannot be used.
     """
+    if config.listen.http is not None and config.http.tls:
+        context_of(config.tls)  # what is wrong is said now, and not by each process that is forked
     logsetup.set_up_direct(config.log)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started us may have ignored it: then nobody is reaped
     mask = frozenset[int](signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS))
@@ -66,7 +80,7 @@ def serve(config: Config) -> int:
             status = 0
             if sockets is not None:
                 for warning in config.warnings:
-                    _log.warning("%s", warning)
+                    CONFIG_WARNING.tell(what=warning)
                 for udp in sockets.udp:
                     _tell_room(udp)
                 status = _Supervisor(config, sockets, claim, mask).run()
@@ -91,6 +105,8 @@ class _Supervisor:
         self._ending = False
         self._ending_for = 0.0
         """Seconds since we were told to end."""
+        self._end_signal: int | None = None
+        """What the decider is still to be told, once the front has ended or had its time."""
         self._status: int | None = None
         """Of the last decider."""
 
@@ -117,6 +133,7 @@ class _Supervisor:
             now = time.monotonic()
             self._watch(min(now - looked, 2 * CYCLE_SECONDS))
             looked = now
+            self._end_decider()
         if self._decider is not None:
             return 128 + signal.SIGKILL
         return 0 if self._status is None else self._status
@@ -132,6 +149,10 @@ class _Supervisor:
             for role in self._wanted_beside():
                 if self._children.get(role) is None and self._children.deaths[role].over():
                     self._fork(role)
+        http, front = self._sockets.http, self._children.get(Role.FRONT)
+        # Once a decider has listened; whatever becomes of it then, the front says so.
+        if http is not None and front is None and self._started and self._children.deaths[Role.FRONT].over():
+            self._children.fork(Role.FRONT, partial(self._serve_http, http), TAKING_OVER)
 
     def _wanted_beside(self) -> Iterator[Role]:
         """Yield the roles that are wanted besides the decider."""
@@ -155,6 +176,14 @@ class _Supervisor:
 
         self._children.fork(role, run, IDLE if standby else TAKING_OVER)
 
+    def _serve_http(self, http: socket.socket, link: socket.socket) -> int:
+        """Be the front; in the child."""
+        self._sockets.close_deciders()
+        # Only here, since nobody else needs the framework, and it takes more memory than a whole supervisor.
+        from identengine.front import process  # noqa: PLC0415
+
+        return process.front(self._config, process.Duty(http, link, self._mask))
+
     # ---- signals
 
     def _obey(self, number: int) -> None:
@@ -168,10 +197,20 @@ class _Supervisor:
             self._ending = True
             self._sockets.close()  # now the children's are the last ones
         for child in self._children.all():
-            if child.role is not Role.STANDBY:
+            if child.role is Role.FRONT:
                 child.signal(number)
-            elif not child.killed:
+            elif child.role is Role.STANDBY and not child.killed:
                 child.kill()
+        self._end_signal = number
+        self._end_decider()
+
+    def _end_decider(self) -> None:
+        """Tell the decider to end, unless the front needs it for a moment still."""
+        if self._end_signal is None or (self._children.get(Role.FRONT) and self._ending_for < FRONT_FIRST):
+            return
+        number, self._end_signal = self._end_signal, None
+        if self._decider is not None:
+            self._decider.signal(number)
 
     def _reread(self) -> None:
         """Read the config again for those who are still to be forked; those who are there do it themselves.
@@ -201,18 +240,16 @@ class _Supervisor:
                 continue
             if child.killed:
                 child.silent -= START_SECONDS  # not to say it all the time
-                _log.error(
-                    "ALARM: %s was killed and is there still; does a disk hang? Nobody takes its place", child
-                )
+                PROCESS_STUCK.tell(child=str(child))
             else:
-                _log.error("ALARM: %s gave no sign of life for %.0f s and is killed", child, limit)
+                PROCESS_SILENT.tell(child=str(child), seconds=limit)
                 child.kill()
         if self._ending:
             self._ending_for += passed
             if self._ending_for > END_SECONDS:
                 for child in self._children.all():
                     if not child.killed:
-                        _log.error("ALARM: %s did not end within %.3g s and is killed", child, END_SECONDS)
+                        PROCESS_LATE.tell(child=str(child), seconds=END_SECONDS)
                         child.kill()
 
     def _bury(self) -> None:
@@ -237,13 +274,14 @@ class _Supervisor:
             elif not self._ending:
                 deaths = self._children.deaths[child.role]
                 pause = deaths.note(time.monotonic() - child.since)
-                _log.error("ALARM: %s %s; another is started%s", child, how(code), deaths.when(pause))
+                PROCESS_DIED.tell(child=str(child), how=how(code), when=deaths.when(pause))
+                counters.bump(self._config.calls.path, f"restarts_{child.role.value}")
 
     def _decider_died(self, child: Child, code: int) -> None:
         self._status = code if code >= 0 else 128 - code
         if self._ending:
             if code < 0 and not child.killed:
-                _log.error("ALARM: %s %s before it had answered everything", child, how(code))
+                PROCESS_CUT_OFF.tell(child=str(child), how=how(code))
             return
         if not self._started and code > 0:  # it has said what is wrong, and would only say it again
             self._end(signal.SIGTERM)
@@ -252,7 +290,8 @@ class _Supervisor:
         pause = deaths.note(time.monotonic() - child.since)
         standby = self._children.get(Role.STANDBY)
         next_one = "another" if standby is None or standby.killed else "the standby"
-        _log.error("ALARM: %s %s; %s takes its place%s", child, how(code), next_one, deaths.when(pause))
+        DECIDER_DIED.tell(child=str(child), how=how(code), next=next_one, when=deaths.when(pause))
+        counters.bump(self._config.calls.path, "restarts_decider")
 
 
 def _bind(config: Config, patience: float) -> Sockets | None:
@@ -271,17 +310,7 @@ def _bind(config: Config, patience: float) -> Sockets | None:
 def _tell_room(udp: socket.socket) -> None:
     """Say how much can wait at a socket while nobody reads it, and what to do where that is little."""
     size, wanted = listening.receive_buffer(udp), 2 * listening.RECEIVE_BUFFER
-    _log.info(
-        "udp %s has a receive buffer of %d KiB: some %d datagrams of 300 bytes wait there while nobody reads",
-        listening.endpoint_of(udp),
-        size // 1024,
-        size // listening.DATAGRAM_BYTES,
-    )
+    endpoint = str(listening.endpoint_of(udp))
+    RECEIVE_BUFFER.tell(endpoint=endpoint, kib=size // 1024, datagrams=size // listening.DATAGRAM_BYTES)
     if size < wanted:
-        _log.warning(
-            "udp %s: the receive buffer is smaller than was asked for (%d KiB); `sysctl -w net.core.rmem_max=%d`"
-            " and a restart give it",
-            listening.endpoint_of(udp),
-            wanted // 1024,
-            listening.RECEIVE_BUFFER,
-        )
+        RECEIVE_BUFFER_SMALL.tell(endpoint=endpoint, wanted_kib=wanted // 1024, rmem_max=listening.RECEIVE_BUFFER)

@@ -19,7 +19,7 @@ _WANTED = dict.fromkeys(("account_id", "src_port", "interval", "part", "parts"),
     "calls": "an array of arrays [call_id, leg_id, direction]",
     "confirm_empty": "true or false",
 }
-_SECRET = frozenset({"password", "token"})
+_SECRET = frozenset({"password", "token", "digest", "digest.response"})
 
 
 def complaint(raw: bytes, codec: Codec) -> bytes | None:

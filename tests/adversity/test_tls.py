@@ -299,14 +299,13 @@ def test_certificates_renewed_while_connections_are_open(tmp_path: Path, authori
             (tmp_path / "server.key").write_text("half written")
             server.signal(signal.SIGHUP)
             server.logged("ALARM: [tls] key:")
-            assert "SIGHUP again" in server.log
             assert pings(old)
             with speaking(server, LINES, renewed.client()) as new:
                 assert pings(new)
             # A decider that has to start anew meanwhile serves everything else.
             os.kill(server.decider, signal.SIGKILL)
             wait_for(lambda: server.authorize(**GOOD)["accepted"])
-            server.logged("TLS has no certificate") if _gets_nothing(server, renewed) else pytest.fail(
+            server.logged("there is no certificate") if _gets_nothing(server, renewed) else pytest.fail(
                 "who signed?"
             )
             renewed.certify(tmp_path)

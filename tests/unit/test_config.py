@@ -123,6 +123,36 @@ token = { env = "NOC_TOKEN" }
 """
 
 
+def test_http_off_loopback_is_tls_or_behind_a_proxy() -> None:
+    files = "[tls]\ncertificate = 'c'\nkey = 'k'\n"
+    away, here = "[listen]\nhttp = '192.0.2.1:80'\n", "[listen]\nhttp = '[::1]:80'\n"
+    proxy = "[http]\ntrusted_proxies = ['192.0.2.9', '10.0.0.0/8']\n"
+    assert parsed(away + files).http.tls
+    assert not parsed(away + proxy).http.tls
+    assert not parsed(away + files + proxy).http.tls
+    assert parsed(away + files + proxy + "tls = true").http.tls
+    assert not parsed(here + files).http.tls
+    assert parsed(here + files + "[http]\ntls = true").http.tls
+    assert parsed(proxy).http.trusted_proxies == (
+        Network(bytes((192, 0, 2, 9)), 32),
+        Network(bytes((10, 0, 0, 0)), 8),
+    )
+    (warning,) = parsed(here).warnings
+    assert warning.startswith(
+        "[listen] http: no [[switch]] has a token, so that nobody may ask for decisions there"
+    )
+
+
+def test_whether_http_is_tls_does_not_change_while_it_is_served(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text("[listen]\nhttp = '127.0.0.1:80'\n[tls]\ncertificate = 'c'\nkey = 'k'\n")
+    old = configuration.load(file)
+    file.write_text(file.read_text() + "[http]\ntls = true\ntrusted_proxies = ['10.0.0.1']\n")
+    new, fixed = configuration.reread(old)
+    assert (new.http.tls, fixed) == (False, ["http"])
+    assert new.http.trusted_proxies, "the others do"
+
+
 def test_the_whole_schema_of_the_spec(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IDENTENGINE_KEY", KEY)
     for name in ("SBC1_SECRET", "SBC1_TOKEN", "NOC_TOKEN"):
@@ -141,11 +171,9 @@ def test_the_whole_schema_of_the_spec(monkeypatch: pytest.MonkeyPatch) -> None:
     for key in (
         "[listen] radius_auth",
         "[listen] radius_acct",
-        "[listen] http",
         "[postgresql] accounts",
         "[[switch]] 'sbc1' secret",
         "[[switch]] 'sbc1' ignore_password",
-        "[[token]] 'noc'",
     ):
         assert f"{key}: not yet served by this version" in warned
     for key in ("standby", "require_call_id", "trusted_network", "scope"):
@@ -197,6 +225,7 @@ def test_relative_paths_are_the_configs_own(tmp_path: Path) -> None:
 
 
 KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+TOKEN = "[[token]]\nname = 'noc'\nrole = 'read'\n"
 SWITCH = '[[switch]]\nname = "a"\naddresses = ["127.0.0.1"]\n'
 
 
@@ -312,6 +341,30 @@ SWITCH = '[[switch]]\nname = "a"\naddresses = ["127.0.0.1"]\n'
         (SWITCH.replace("127.0.0.1", "::/0"), "'a' addresses: ::/0 is not loopback"),
         ("[[token]]\nname = 'noc'\nrole = 'read'", "[[token]] 'noc' token: is wanted for each token"),
         ("[[token]]\nname = 'noc'\nrole = 'root'\ntoken = 'x'", "[[token]] 'noc' role: one of 'read', 'operator'"),
+        (TOKEN + "token = 'x '", "[[token]] 'noc' token: ASCII without blanks at its ends is wanted"),
+        (TOKEN + "token = 'é'", "[[token]] 'noc' token: ASCII without blanks at its ends is wanted"),
+        (
+            TOKEN + "token = 'x'\n" + SWITCH + "token = 'x'",
+            "[[token]] 'noc' token: is the same as that of [[switch]] 'a'; each needs its own",
+        ),
+        (
+            TOKEN + "token = 'x'\n" + TOKEN.replace("noc", "noc2") + "token = 'x'",
+            "[[token]] 'noc2' token: is the same as that of [[token]] 'noc'",
+        ),
+        (
+            "[listen]\nhttp = '192.0.2.1:80'",
+            "[listen] http: '192.0.2.1:80' is not loopback, so that tokens would go",
+        ),
+        ("[listen]\nhttp = '0.0.0.0:80'", "[listen] http: '0.0.0.0:80' is not loopback"),
+        ("[listen]\nhttp = '[::]:80'\n[http]\ntls = false", "[http] tls: is false, and '[::]:80' is not loopback"),
+        (
+            "[listen]\nhttp = '127.0.0.1:80'\n[http]\ntls = true",
+            "[http] tls: needs certificate and key under [tls]",
+        ),
+        (
+            "[http]\ntrusted_proxies = ['proxy']",
+            "[http] trusted_proxies: 'proxy': an IPv4 or IPv6 address is wanted",
+        ),
         ("token = 5", "[[token]]: tables under the heading [[token]] are wanted"),
     ],
 )

@@ -6,22 +6,24 @@ import os
 from array import array
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from identengine.calls.messages import Done, Later
-from identengine.counters import PLACE, REGISTRY, SIZE, CounterFile, read
+from identengine.counters import CELLS, PLACE, REGISTRY, SIZE, CounterFile, read
 from identengine.engine import Answer, Ask, Engine
 from identengine.errors import StoreError
 from identengine.explain import Explanation
 from identengine.frequent import Counts, Frequent
 from identengine.lifecycle import Asker, Wrong
-from identengine.model import CallList, CallRequest, Decision, Request
+from identengine.model import CallList, CallRequest, Decision, Direction, Interface, Request
 from identengine.options import IdentifyOptions
 from identengine.reasons import Reason, ReasonTable
 from identengine.tally import KEEP, Tally
 
 OPTIONS = IdentifyOptions()
-AREAS = (4096, 4096 + (SIZE - 4096) // 2)
+SERIES = {known.name: known.series for known in REGISTRY}
+AREAS = (16384, 16384 + (SIZE - 16384) // 2)
 
 
 class Warnings(list[str]):
@@ -64,7 +66,7 @@ def test_the_file_is_whole_and_private(tmp_path: Path, warned: Warnings) -> None
         (b"\0" * SIZE, "damaged"),
         (b"x" * (SIZE + 1), "damaged"),
         (None, "damaged (1000 bytes"),
-        (b"identengine/cnt\n" + b"\1\0\0\0" + b"0" * (SIZE - 20), "another version"),
+        (b"identengine/cnt\n" + b"\2\0\0\0" + b"0" * (SIZE - 20), "another version"),
     ],
 )
 def test_a_file_that_is_none_is_replaced(tmp_path: Path, warned: Warnings, raw: bytes | None, why: str) -> None:
@@ -132,15 +134,20 @@ def test_the_largest_copy_fits(tmp_path: Path, warned: Warnings) -> None:
 def tallied() -> tuple[Tally, dict[str, int]]:
     class Named(dict[str, int]):
         def __missing__(self, name: str) -> int:
-            return cells[PLACE[name]]
+            place = PLACE[name]
+            return sum(cells[place : place + len(SERIES[name])])
 
-    cells = array("Q", bytes(8 * len(REGISTRY)))
+    cells = array("Q", bytes(8 * CELLS))
     return Tally(cells, Frequent(KEEP)), Named()
 
 
 def ask(method: str = "authorize", **fields: object) -> Ask:
     request = CallList() if method == "sync" else CallRequest(**fields)  # type: ignore[arg-type]  # of a test
     return Ask(method, request, OPTIONS, Asker("sw", "sw"))  # type: ignore[arg-type]  # the same
+
+
+def of(one: Ask, interface: Interface) -> Ask:
+    return msgspec.structs.replace(one, asker=Asker("sw", "sw", interface))
 
 
 def test_each_kind_of_answer_is_counted() -> None:
@@ -217,6 +224,73 @@ def test_an_address_counts_once_however_it_is_written_and_what_is_none_takes_no_
     assert tally.addresses.counts().counts == {"10.0.0.1": 3, "2001:db8::1": 2}
 
 
+def series(tally: Tally) -> dict[tuple[str, ...], int]:
+    """Return what is not zero of requests, accepted and rejected calls, by family and labels."""
+    return {
+        (known.family or "", *labels): count
+        for known in REGISTRY
+        if known.family in ("requests_total", "accepted_total", "rejected_total")
+        for place, labels in enumerate(known.series, PLACE[known.name])
+        if (count := tally._cells[place])
+    }
+
+
+def test_counted_by_interface_direction_and_reason() -> None:
+    tally, counted = tallied()
+    out, rejected = Direction.TERMINATION, Reason.UNKNOWN_SOURCE
+    tally.count(
+        [ask(), ask(), ask(), ask("stop")],
+        [
+            Decision(accepted=True, direction=Direction.ORIGINATION),
+            Decision(accepted=True, direction=out),
+            Decision(accepted=True, direction=out, unreserved=True),
+            Done(True, freed=1),
+        ],
+    )
+    over_http = [of(one, "http") for one in (ask(), ask(direction="termination"), ask(direction="up"))]
+    tally.count(
+        over_http,
+        [
+            Decision(accepted=False, reason=rejected, direction=Direction.ORIGINATION),
+            Decision(accepted=False, reason=Reason.NOT_READY),
+            Decision(accepted=False, reason=Reason.INVALID_REQUEST),
+        ],
+    )
+    assert series(tally) == {
+        ("requests_total", "udp", "authorize"): 3,
+        ("requests_total", "udp", "stop"): 1,
+        ("requests_total", "http", "authorize"): 3,
+        ("accepted_total", "udp", "origination"): 1,
+        ("accepted_total", "udp", "termination"): 2,
+        ("rejected_total", "http", "origination", "unknown_source"): 1,
+        ("rejected_total", "http", "termination", "not_ready"): 1,
+        ("rejected_total", "http", "unknown", "invalid_request"): 1,
+    }
+    assert (counted["requests_authorize"], counted["accepted"], counted["unreserved"]) == (6, 3, 1)
+
+
+def test_a_batch_of_several_interfaces() -> None:
+    tally, _ = tallied()
+    interfaces: list[Interface] = ["tcp", "tls", "tcp", "radius", "tcp"]
+    asks = [of(ask(), interface) for interface in interfaces]
+    tally.count(asks, [Decision(accepted=True, direction=Direction.ORIGINATION)] * 5)
+    tally.count([], [])
+    assert series(tally) == {
+        (family, interface, more): count
+        for family, more in (("requests_total", "authorize"), ("accepted_total", "origination"))
+        for interface, count in (("tcp", 3), ("tls", 1), ("radius", 1))
+    }
+
+
+def test_what_is_shed() -> None:
+    tally, counted = tallied()
+    overload = Decision(accepted=False, reason=Reason.OVERLOAD)
+    tally.shed(of(ask(), "tls"), overload)
+    tally.shed(of(ask("start"), "tcp"), Explanation(decision=overload))
+    names = ("messages_shed_tls", "messages_shed_tcp", "rejected_overload", "requests_start")
+    assert [counted[name] for name in names] == [1, 1, 1, 1]
+
+
 def test_every_reason_has_a_counter() -> None:
     tally, counted = tallied()
     for reason in Reason:
@@ -228,6 +302,8 @@ def test_a_fault_in_counting_is_no_fault_of_the_decision() -> None:
     class Broken:
         def count(self, *_: object) -> None:
             raise RuntimeError("no counting today")
+
+        shed = count
 
     engine = Engine(ReasonTable(), None, tally=Broken())
     assert engine.authorize(Request(), OPTIONS).reason == Reason.NOT_READY

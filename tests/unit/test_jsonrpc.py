@@ -287,7 +287,6 @@ def test_wrong_messages(message: object, code: int, message_id: object, says: st
         ("name", {}),
         ("src_number", 442070001),
         ("dst_number", 44171),
-        ("digest", "Digest x=y"),
     ],
 )
 def test_params_of_a_wrong_type(method: str, name: str, value: object) -> None:
@@ -300,6 +299,15 @@ def test_params_of_a_wrong_type(method: str, name: str, value: object) -> None:
 def test_a_digest_field_of_a_wrong_type() -> None:
     error = ask(call(params=GOOD | {"digest": {"username": "a", "nc": 1}}))["error"]
     assert error["data"] == {"field": "digest.nc", "value": 1}
+
+
+@pytest.mark.parametrize(
+    ("digest", "field"), [("Digest response=beef", "digest"), ({"response": ["beef"]}, "digest.response")]
+)
+def test_a_digest_is_not_echoed(digest: object, field: str) -> None:
+    error = ask(call(params=GOOD | {"digest": digest}))["error"]
+    assert (error["code"], error["data"]) == (PARAMS, {"field": field})
+    assert "beef" not in str(error)
 
 
 def test_a_password_is_not_echoed() -> None:

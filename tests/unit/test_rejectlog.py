@@ -10,7 +10,7 @@ from identengine.rejectlog import SOURCES, RejectLog
 
 
 def test_counted_and_written_once_a_second(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "identengine.rejects")
+    caplog.set_level("INFO", "identengine")
     waiting: list[Callable[[], None]] = []
     log = RejectLog(waiting.append)
     for _ in range(1000):
@@ -32,7 +32,7 @@ def test_counted_and_written_once_a_second(caplog: pytest.LogCaptureFixture) -> 
 
 
 def test_forged_sources_are_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "identengine.rejects")
+    caplog.set_level("INFO", "identengine")
     log = RejectLog(lambda write: None)
     for number in range(100_000):
         log.note(f"10.0.{number >> 8}.{number & 255}", "unknown_source", "sbc1")

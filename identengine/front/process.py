@@ -1,0 +1,206 @@
+"""The life of the process for HTTP: the supervisor forks it, hears that it lives, and replaces it when it dies.
+
+SIGTERM and SIGINT: what is asked by now is answered. SIGHUP reads the config again: tokens, switches, limits,
+proxies, and the files of the certificate. Whatever happens here, the process that decides goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import resource
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import uvloop
+from litestar.types import Receive, Scope, Send
+from uvicorn.config import Config as UvicornConfig
+
+from identengine import config as configuration
+from identengine import logsetup
+from identengine.config import Config
+from identengine.errors import ConfigError
+from identengine.front.door import Door
+from identengine.front.link import Links
+from identengine.front.roles import Roles, is_loopback
+from identengine.front.routes import Services, application
+from identengine.front.watch import Watch
+from identengine.net.sockets import ASK
+from identengine.net.tls import context_of
+from identengine.net.unix import at_folder
+from identengine.rejectlog import RejectLog
+
+END_SECONDS = 4.0
+"""How long requests that are under way have to end."""
+BEAT_SECONDS = 0.5
+"""Between two signs of life to the supervisor."""
+SERVING = b"r"
+"""What it tells the supervisor as its sign of life."""
+_FILES = 256
+"""Files that a process has open besides its connections, at most."""
+
+_log = logging.getLogger("identengine.front")
+
+
+class Duty(NamedTuple):
+    """What the process gets from the supervisor that forks it."""
+
+    http: socket.socket
+    """Where clients connect: it listens, and does not block."""
+    link: socket.socket
+    """A stream socket that does not block; the supervisor has the other end."""
+    mask: frozenset[int]
+    """The signals to block once the process hears them."""
+
+
+def front(config: Config, duty: Duty) -> int:
+    """Serve HTTP until SIGTERM or SIGINT; returns the exit status. 1: the certificate cannot be used."""
+    _set_up_log(config)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text("ident-front", encoding="ascii")
+    try:
+        return uvloop.run(_Front(config, duty).serve())
+    except ConfigError as error:
+        for problem in error.problems:
+            _log.error("config: %s", problem)
+        return 1
+    finally:
+        logsetup.finish()
+
+
+class _Front:
+    """One run of the process."""
+
+    _door: Door
+
+    def __init__(self, config: Config, duty: Duty) -> None:
+        self._config = config
+        self._duty = duty
+        self._stop = asyncio.Event()
+        self._links = Links(self._connect, config.limits.message_bytes)
+        self._watch = Watch(config.calls.path)
+
+    async def serve(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        loop.add_reader(self._duty.link, self._hear)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._duty.mask)  # what came since the fork is heard now
+        self._refused = RejectLog(lambda write: loop.call_later(1.0, write))
+        settings = UvicornConfig(
+            self._app,
+            interface="asgi3",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            loop="none",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=self._config.limits.idle_seconds,
+        )
+        settings.load()
+        self._door = Door(self._duty.http, settings, self._config.limits, self._context(self._config))
+        self._door.on_refused = self._refused.note
+        self._apply(self._config)
+        self._door.open()
+        beat = asyncio.create_task(self._beat())
+        await self._stop.wait()
+        self._watch.draining = True
+        await self._door.close(END_SECONDS)
+        beat.cancel()
+        self._links.close()
+        self._refused.write()
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+        return 0
+
+    async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request by the application that is in force."""
+        await self._application(scope, receive, send)
+
+    def _apply(self, config: Config) -> None:
+        """Go by this config from now on."""
+        self._config = config
+        limits = config.limits
+        roles = Roles(config, self._refused.note)
+        self._links.most_bytes = limits.message_bytes
+        services = Services(roles, self._links, self._watch, config.calls.path)
+        self._application = application(services, limits.message_bytes)
+        door = self._door
+        door.limits = limits
+        door.shares = roles.is_proxy
+        endpoint = config.listen.http
+        clear = door.context is None and endpoint is not None and not is_loopback(endpoint.host)
+        door.admits = (lambda host: roles.is_proxy(host) or is_loopback(host)) if clear else (lambda _: True)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = min(limits.connections + _FILES, hard)
+        if soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+    def _reload(self) -> None:
+        """Read the config again; what is wrong with it, or cannot change, the process that decides says."""
+        if self._config.source is None:
+            return
+        try:
+            new = configuration.reread(self._config)[0]
+            context = self._context(new)
+        except ConfigError as error:
+            _log.error("SIGHUP: HTTP goes on as before: %s", error)
+            return
+        _set_up_log(new)
+        self._door.context = context
+        self._apply(new)
+        _log.info("SIGHUP: HTTP goes by the config as it is now")
+
+    def _context(self, config: Config) -> ssl.SSLContext | None:
+        """Return what TLS is spoken with, if it is. Tokens tell who comes, so that no certificate is asked for."""
+        if not config.http.tls:
+            return None
+        return context_of(msgspec.structs.replace(config.tls, client_ca=None))
+
+    async def _connect(
+        self, protocol: Callable[[], asyncio.Protocol]
+    ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
+        """Connect to the process that decides."""
+        with at_folder(self._config.calls.path, ASK) as name:
+            return await asyncio.get_running_loop().create_unix_connection(protocol, name)
+
+    def _hear(self) -> None:
+        """End when the supervisor is there no more, so that another can start."""
+        try:
+            gone = not self._duty.link.recv(16)
+        except BlockingIOError:
+            return
+        except OSError:
+            gone = True
+        if gone:
+            asyncio.get_running_loop().remove_reader(self._duty.link)
+            _log.info("the supervisor is gone, and so goes the process for HTTP")
+            self._stop.set()
+
+    async def _beat(self) -> None:
+        """Tell the supervisor that the loop turns, and connections what time it is."""
+        while True:
+            with contextlib.suppress(OSError):  # it is full or gone
+                self._duty.link.send(SERVING)
+            self._door.state.default_headers = [(b"date", formatdate(time.time(), usegmt=True).encode())]
+            await asyncio.sleep(BEAT_SECONDS)
+
+
+def _set_up_log(config: Config) -> None:
+    """Let uvicorn's errors go where ours go; what it warns of is what any client may do, as often as it likes."""
+    logsetup.set_up(config.log)
+    theirs = logging.getLogger("uvicorn.error")
+    theirs.handlers = logging.getLogger("identengine").handlers
+    theirs.setLevel(logging.ERROR)
+    theirs.propagate = False

@@ -1,0 +1,298 @@
+"""A client whose server is slow, cut, mad or gone: a request ends in time, the client is as good as before."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import msgspec
+import pytest
+
+from identengine import BlockingClient, Client, Done, IdentengineError, LateError, LostError, WireError
+from identengine.client.exchange import MAX_ANSWER, Encoding, Exchange
+from identengine.client.params import Bare
+
+HOST = "127.0.0.1"
+SOON = 20.0
+"""Seconds of a time-out that must not be needed."""
+
+Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def acting(behave: Behaviour) -> Any:
+    """Serve each connection as ``behave`` does; yields the port."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        try:
+            await behave(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(run, HOST, 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def done(message: bytes, **result: object) -> bytes:
+    """Return the good answer to a line."""
+    answer = {"jsonrpc": "2.0", "id": json.loads(message)["id"], "result": {"ok": True} | result}
+    return json.dumps(answer).encode() + b"\n"
+
+
+def packed(message: object) -> bytes:
+    body = msgspec.msgpack.encode(message)
+    return len(body).to_bytes(4) + body
+
+
+def test_answers_cut_at_each_byte() -> None:
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        cut = 0
+        while line := await reader.readline():
+            answer = done(line, freed=7)
+            for piece in (answer[:cut], answer[cut:]):
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0.001)
+            cut += 1
+
+    async def main() -> None:
+        async with acting(behave) as port, Client(HOST, port, timeout=SOON) as client:
+            for _ in range(len(done(b'{"id":99}', freed=7))):
+                assert await client.stop(call_id="x") == Done(True, freed=7)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("encoding", ["json", "msgpack"])
+def test_however_answers_are_cut_they_are_the_same(encoding: Encoding) -> None:
+    asked = Exchange(encoding)
+    ids = [asked.ask("ping", Bare())[0] for _ in range(3)]
+    answers = [{"id": one, "result": {"program": "p", "version": one, "uptime": 1.0, "pid": 2}} for one in ids]
+    encoded = [packed(one) if encoding == "msgpack" else json.dumps(one).encode() for one in answers]
+    stream = b"".join(encoded)
+    for cut in range(1, len(stream)):
+        exchange = Exchange(encoding)
+        for _ in ids:
+            exchange.ask("ping", Bare())
+        got = [one for piece in (stream[:cut], stream[cut:]) for one in exchange.receive(piece)]
+        assert [one.id for one in got] == ids
+        assert exchange.error is None
+
+
+def test_answers_come_in_any_order() -> None:
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lines = [await reader.readline() for _ in range(50)]
+        for line in reversed(lines):
+            number = int(json.loads(line)["params"]["call_id"])
+            writer.write(done(line, freed=number))
+        await reader.read()
+
+    async def main() -> None:
+        async with acting(behave) as port, Client(HOST, port, timeout=SOON) as client:
+            got = await asyncio.gather(*(client.stop(call_id=str(number)) for number in range(50)))
+            assert [one.freed for one in got] == list(range(50))
+
+    asyncio.run(main())
+
+
+MAD: dict[str, tuple[bytes, type[IdentengineError]]] = {
+    "garbage": (b"\xfe\xff\x00 not at all", LostError),
+    "http": (b"HTTP/1.1 400 Bad Request\r\n\r\n", LostError),
+    "a number": (b"12345\n", LostError),
+    "an empty array": (b"[]\n", LostError),
+    "deep": (b"[" * 100_000, LostError),
+    "without end": (b'{"id": "' + b"x" * (MAX_ANSWER + 10), LostError),
+    "a result of another kind": (b'{"jsonrpc":"2.0","id":1,"result":{"accepted":true}}\n', WireError),
+    "a result that is none": (b'{"jsonrpc":"2.0","id":1,"result":17}\n', WireError),
+    "neither result nor error": (b'{"jsonrpc":"2.0","id":1}\n', WireError),
+    "an error of another kind": (b'{"jsonrpc":"2.0","id":1,"error":"bad"}\n', LostError),
+    "an error of nobody": (b'{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"no"}}\n', LostError),
+}
+
+
+@pytest.mark.parametrize("what", MAD)
+def test_a_mad_answer_ends_the_request_and_not_the_client(what: str) -> None:
+    said, kind = MAD[what]
+    mad = 1
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal mad
+        while line := await reader.readline():
+            if mad:
+                mad -= 1
+                writer.write(said)
+                if what == "an error of nobody":
+                    return
+            else:
+                writer.write(done(line))
+
+    def script(port: int) -> None:
+        with BlockingClient(HOST, port, timeout=SOON) as client:
+            with pytest.raises(kind):
+                client.stop(call_id="x")
+            assert client.stop(call_id="x").ok
+
+    async def main() -> None:
+        nonlocal mad
+        async with acting(behave) as port:
+            async with Client(HOST, port, timeout=SOON) as client:
+                with pytest.raises(kind) as raised:
+                    await client.stop(call_id="x")
+                assert what != "an error of nobody" or "no (-32700)" in str(raised.value)
+                assert (await client.stop(call_id="x")).ok
+            mad = 1
+            await asyncio.to_thread(script, port)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("said", [b"\xff\xff\xff\xff", b"\x00\xff\xff\xff", b"\x00\x00\x00\x02\xc1\xc1", b"{}"])
+def test_mad_lengths_and_messages_of_messagepack(said: bytes) -> None:
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(said + b"\x00\x00\x00\x00" * 2)
+        await reader.read()
+
+    async def main() -> None:
+        async with acting(behave) as port, Client(HOST, port, timeout=SOON, encoding="msgpack") as client:
+            with pytest.raises(LostError):
+                await client.stop(call_id="x")
+
+    asyncio.run(main())
+
+
+def test_answers_to_nothing_take_no_room() -> None:
+    """25 MB of them; the ids are those of no request, or of one that had its answer."""
+    stray = b"".join(
+        b'{"jsonrpc":"2.0","id":%d,"result":{"ok":true}}\n' % number for number in range(1000, 21_000)
+    )
+    rounds = 25
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line = await reader.readline()
+        for _ in range(rounds):
+            writer.write(stray)
+            await writer.drain()
+        writer.write(done(line) * 2)
+        await reader.read()
+
+    async def main() -> None:
+        async with acting(behave) as port, Client(HOST, port, timeout=55) as client:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            assert (await client.stop(call_id="x")).ok
+            grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+            assert grown < 30 * 1024, f"{grown} KiB more"
+
+    asyncio.run(main())
+
+
+def test_a_server_that_never_answers() -> None:
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async def main() -> None:
+        async with acting(behave) as port, Client(HOST, port, timeout=0.2, in_flight=10) as client:
+            asked = [asyncio.create_task(client.stop(call_id=f"{number}")) for number in range(20)]
+            got = await asyncio.gather(*asked, return_exceptions=True)
+            assert all(isinstance(one, LateError | LostError) for one in got)
+            sent = [one.sent for one in got if isinstance(one, LateError | LostError)]
+            assert sent.count(True) >= 10
+            waited = [str(one) for one in got if isinstance(one, LateError) and not one.sent]
+            assert all("10 other requests wait" in one or "connection" in one for one in waited)
+
+    asyncio.run(main())
+
+
+def test_a_server_that_never_reads_does_not_make_the_client_grow() -> None:
+    """What the socket does not take waits with those who ask, not in a buffer."""
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]  # it is one that can be read from
+        await asyncio.sleep(60)
+
+    async def main() -> None:
+        long = "x" * 100_000
+        async with acting(behave) as port, Client(HOST, port, timeout=0.5, in_flight=20) as client:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            for _ in range(3):
+                got = await asyncio.gather(
+                    *(client.stop(call_id=long) for _ in range(1000)), return_exceptions=True
+                )
+                assert all(isinstance(one, LateError | LostError) for one in got)
+            grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+            assert grown < 60 * 1024, f"{grown} KiB more"
+
+    asyncio.run(main())
+
+
+def test_a_server_that_hangs_up_at_once_is_not_hammered() -> None:
+    count = 0
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal count
+        count += 1
+
+    async def main() -> None:
+        async with acting(behave) as port, Client(HOST, port, timeout=1) as client:
+            for _ in range(5):
+                with pytest.raises((LateError, LostError)):
+                    await client.ping()
+            assert count < 20
+
+    asyncio.run(main())
+
+
+@contextmanager
+def answering(answers: list[bytes]) -> Iterator[int]:
+    """Answer datagrams with these, all to each; yields the port."""
+    with socket.socket(type=socket.SOCK_DGRAM) as opened:
+        opened.bind((HOST, 0))
+        opened.settimeout(10)
+
+        def run() -> None:
+            while True:
+                data, peer = opened.recvfrom(65536)
+                if data == b"end":
+                    return
+                for answer in [*answers, done(data)]:
+                    opened.sendto(answer, peer)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield opened.getsockname()[1]
+        finally:
+            with socket.socket(type=socket.SOCK_DGRAM) as ends:
+                ends.sendto(b"end", opened.getsockname())
+            thread.join()
+
+
+def test_mad_datagrams_are_passed_over() -> None:
+    mad = [said[:1400] for said, kind in MAD.values() if kind is LostError]
+    with answering([*mad, b"", b'{"id":99,"result":{"ok":true}}']) as port:
+
+        async def main() -> None:
+            async with Client.udp(HOST, port, again=5) as client:
+                assert (await client.stop(call_id="x")).ok
+                with pytest.raises(WireError, match="larger than a datagram"):
+                    await client.stop(call_id="x" * 70_000)
+
+        asyncio.run(main())

@@ -1,0 +1,266 @@
+"""HTTP (interfaces.md 6) of a real server: the same decisions, who may, what is wrong and how it is said."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from serving import HOST, Server, lines, read_all, request, wait_for
+from webbing import BOSS, CONFIG, GOOD, NOC, SWITCH, asking, make_book, url, web_serving
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("http")
+    make_book(folder)
+    with web_serving(folder) as running:
+        yield running
+
+
+@pytest.fixture
+def switch(server: Server) -> Iterator[httpx.Client]:
+    with asking(server) as client:
+        yield client
+
+
+REQUESTS: list[dict[str, Any]] = [
+    {},
+    GOOD,
+    GOOD | {"src_port": "5060", "protocol": "SIP", "gateway": "g"},
+    GOOD | {"src_port": 99999},
+    GOOD | {"src_ip": "10.0.0.99"},
+    GOOD | {"src_ip": "nowhere"},
+    GOOD | {"dst_number": "not a number"},
+    GOOD | {"direction": "sideways"},
+    GOOD
+    | {"name": "é\ud800".encode("utf-8", "replace").decode(), "unknown": [{"deep": [[[]]]}], "password": None},
+    {"direction": "termination", "account_id": "3", "dst_number": "44171", "src_number": "+44 20 7000"},
+    {"direction": "termination", "account_id": 77, "dst_number": "44171"},
+    {"digest": {"username": "acme", "nonce": "x"}, "dst_number": "1"},
+]
+
+
+@pytest.mark.parametrize("method", ["authorize", "identify", "explain"])
+def test_decisions_are_those_of_tcp_to_the_last_field(server: Server, switch: httpx.Client, method: str) -> None:
+    with server.tcp() as tcp:
+        for number, params in enumerate(REQUESTS):
+            tcp.sendall(request(method, number, **params))
+        over_tcp = [json.loads(line) for line in sorted_lines(tcp, len(REQUESTS))]
+    for params, expected in zip(REQUESTS, over_tcp, strict=True):
+        answer = switch.post(f"/v1/{method}", json=params)
+        assert answer.status_code == 200, params
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.json() == expected["result"], params
+
+
+def sorted_lines(tcp: socket.socket, count: int) -> list[bytes]:
+    return sorted(lines(tcp, count), key=lambda line: json.loads(line)["id"])
+
+
+def test_the_life_of_a_call(switch: httpx.Client) -> None:
+    held = {"call_id": "life", "src_ip": "10.0.0.2", "dst_number": "44171"}
+    assert switch.post("/v1/authorize", json=held).json()["accepted"]
+    refused = switch.post("/v1/authorize", json=held | {"call_id": "second"}).json()
+    assert (refused["accepted"], refused["reason"]) == (False, "account_capacity")
+    assert switch.post("/v1/start", json={"call_id": "life"}).json() == {"ok": True}
+    assert switch.post("/v1/update", json={"call_id": "life", "interval": 60}).json() == {"ok": True}
+    assert switch.post("/v1/sync", json={"list_id": "1", "calls": [["life"], ["gone"]]}).json()["missing"] == 1
+    assert switch.post("/v1/stop", json={"call_id": "life"}).json() == {"ok": True, "freed": 1}
+    assert switch.post("/v1/stop", json={"call_id": "life"}).json() == {"ok": True, "unknown": True, "freed": 0}
+    assert switch.post("/v1/switch_up").json()["ok"] is True
+    assert switch.post("/v1/switch_down", json={"whatever": 1}).json()["ok"] is True
+
+
+def test_the_calls_of_http_are_those_of_the_switch_whose_token_it_is(server: Server, switch: httpx.Client) -> None:
+    call = {"call_id": "scoped", **GOOD}
+    assert switch.post("/v1/authorize", json=call).json()["accepted"]
+    assert server.ask_tcp(request("stop", call_id="scoped"))["result"]["unknown"], "that is another switch's"
+    answer = server.ask_udp(request("stop", call_id="scoped", token=SWITCH))
+    assert answer["result"]["freed"] == 1, "and that is the same by its token"
+
+
+def test_ping_names_the_process_that_decides(server: Server, switch: httpx.Client) -> None:
+    pong = switch.post("/v1/ping").json()
+    assert pong["pid"] == server.decider
+    assert pong["version"] == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "needed"),
+    [("/v1/authorize", SWITCH), ("/v1/sync", SWITCH), ("/v1/ping", SWITCH), ("/metrics", NOC), ("/metrics", BOSS)],
+)
+def test_roles(server: Server, path: str, needed: str) -> None:
+    may = {SWITCH} if needed == SWITCH else {NOC, BOSS}
+    method = "POST" if path.startswith("/v1") else "GET"
+    with asking(server, None) as client:
+
+        def ask(authorization: str | None) -> httpx.Response:
+            body = {"list_id": "roles"} if path == "/v1/sync" else {}
+            headers = {} if authorization is None else {"Authorization": authorization}
+            return client.request(method, path, headers=headers, json=body if method == "POST" else None)
+
+        for token in (SWITCH, NOC, BOSS):
+            answer = ask(f"Bearer {token}")
+            assert answer.status_code == (200 if token in may else 403), token
+            assert answer.status_code == 200 or answer.json()["status"] == 403
+        for nobody in (None, "Bearer wrong", "Bearer", "", f"Basic {needed}", needed, f"Bearer {needed}x"):
+            answer = ask(nobody)
+            assert answer.status_code == 401, nobody
+            assert answer.headers["www-authenticate"].startswith('Bearer realm="identengine"')
+            assert answer.json()["status"] == 401
+        assert ask(f"bearer {needed}").status_code == 200, "the scheme is read as RFC 9110 has it"
+
+
+def test_a_switchs_token_counts_from_its_addresses_alone(server: Server) -> None:
+    with asking(server, "token-of-far") as client:
+        answer = client.post("/v1/ping", headers={"X-Forwarded-For": "192.0.2.7"})
+    assert answer.status_code == 403, "whoever is no trusted proxy may write what he likes"
+    assert answer.json()["message"] == (
+        "the token of 'far' counts only from its addresses, and '127.0.0.1' is none of them"
+    )
+
+
+def test_what_needs_no_token(server: Server) -> None:
+    with asking(server, None) as client:
+        assert client.get("/healthz").json() == {"alive": True}
+        assert client.get("/readyz").json() == {"ready": True, "reasons": []}
+        assert client.get("/openapi.json").json()["openapi"].startswith("3.1")
+
+
+def test_head_is_get_without_the_body(server: Server) -> None:
+    with asking(server, None) as client:
+        for path in ("/healthz", "/readyz", "/openapi.json", "/metrics"):
+            got, head = client.get(path), client.head(path)
+            assert head.status_code == got.status_code
+            assert head.headers["content-type"] == got.headers["content-type"]
+            assert head.content == b""
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "part"),
+    [
+        (b"", None, "the parameters are wanted as a JSON object"),
+        (b"[]", None, "the parameters are wanted as a JSON object"),
+        (b'"text"', None, "the parameters are wanted as a JSON object"),
+        (b"{", None, "not parsable as JSON"),
+        (b'{"src_ip": "\xff"}', None, "not parsable as JSON"),
+        (b'{"src_ip": "x"} {}', None, "not parsable as JSON"),
+        (b'{"src_ip":"x"},"method":"stop","y":{}', None, "not parsable as JSON"),
+        (b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}", None, "not parsable as JSON"),
+        (b'{"src_ip": 1}', "src_ip", "src_ip: a string is wanted, not 1"),
+        (b'{"src_port": 1.5}', "src_port", "src_port: an integer or a string of digits is wanted, not 1.5"),
+        (b'{"digest": []}', "digest", "digest: an object is wanted"),
+        (b'{"digest": {"nonce": 5}}', "digest.nonce", "digest.nonce: a string is wanted"),
+        (b'{"password": 5}', "password", "password: a string is wanted"),
+    ],
+)
+def test_wrong_bodies(switch: httpx.Client, body: bytes, field: str | None, part: str) -> None:
+    answer = switch.post("/v1/authorize", content=body)
+    problem = answer.json()
+    assert answer.status_code == problem["status"] == 400
+    assert part in problem["message"]
+    assert problem.get("field") == field
+    if field == "password":
+        assert "value" not in problem
+    assert switch.post("/v1/ping").status_code == 200, "and the same connection goes on"
+
+
+def test_what_the_engine_finds_wrong_is_named_too(switch: httpx.Client) -> None:
+    answer = switch.post("/v1/start", json={"call_id": "x", "interval": "soon"})
+    assert answer.status_code == 400
+    assert answer.json() == {
+        "status": 400,
+        "code": -32602,
+        "message": "interval: seconds from 1 to 604800 is wanted",
+        "field": "interval",
+        "value": "soon",
+    }
+
+
+def test_half_of_a_surrogate_pair_costs_nobody_his_call(server: Server, switch: httpx.Client) -> None:
+    body = b'{"src_ip": "10.0.0.1", "dst_number": "44171", "name": "\\ud800"}'
+    over_tcp = server.ask_tcp(b'{"jsonrpc":"2.0","id":1,"method":"identify","params":%b}' % body)["result"]
+    assert switch.post("/v1/identify", content=body).json() == over_tcp
+
+
+def test_too_large_a_body(switch: httpx.Client) -> None:
+    for size in (65536, 70_000, 5_000_000):
+        answer = switch.post("/v1/authorize", content=b'{"x":"%b"}' % (b"x" * size))
+        assert (answer.status_code, answer.json()["status"]) == (413, 413)
+    big = {"list_id": "big", "calls": [[f"call {number}"] for number in range(4000)]}
+    assert switch.post("/v1/sync", content=json.dumps(big, separators=(",", ":"))).status_code == 200
+    escaped = {"list_id": "big", "calls": [["x" * 65_480]]}
+    assert switch.post("/v1/sync", content=json.dumps(escaped)).status_code in (200, 413)
+    assert switch.post("/v1/ping").status_code == 200
+
+
+def test_no_such_path_or_method(switch: httpx.Client) -> None:
+    for answer, status in (
+        (switch.get("/nowhere"), 404),
+        (switch.post("/v1/nothing"), 404),
+        (switch.get("/v1/authorize"), 405),
+        (switch.delete("/v1/authorize"), 405),
+        (switch.post("/healthz"), 405),
+    ):
+        assert answer.status_code == answer.json()["status"] == status
+    assert "POST" in switch.get("/v1/authorize").headers["allow"]
+
+
+def test_what_is_not_http_is_told_so(server: Server) -> None:
+    for garbage in (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", b"GET\r\n\r\n", b"x" * 100_000):
+        with socket.create_connection((HOST, server.ports["http"]), 20) as opened:
+            try:
+                opened.sendall(garbage)
+                assert read_all(opened).startswith(b"HTTP/1.1 400 ")
+            except ConnectionError:  # it may close before it has read all that is too long
+                assert len(garbage) == 100_000
+    assert server.log.count("\n") < 100, "whatever comes, the log stays short"
+
+
+def test_metrics_are_what_prometheus_reads(server: Server) -> None:
+    with asking(server, NOC) as client:
+        answer = client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    families = {family.name: family for family in text_string_to_metric_families(answer.text)}
+    assert any(name.startswith("identengine_") for name in families)
+
+
+def test_tokens_change_on_sighup_and_none_is_ever_logged(tmp_path: Path) -> None:
+    make_book(tmp_path)
+    with web_serving(tmp_path) as server:
+        with asking(server, "new-token-of-sbc1") as client:
+            assert client.post("/v1/ping").status_code == 401
+            server.write_config(CONFIG.replace(SWITCH, "new-token-of-sbc1").replace(NOC, "new-token-of-noc"))
+            server.signal(signal.SIGHUP)
+            wait_for(lambda: client.post("/v1/ping").status_code == 200)
+        with asking(server) as client:
+            assert client.post("/v1/ping").status_code == 401
+        with asking(server, NOC) as client:
+            assert client.get("/metrics").status_code == 401
+        server.write_config("nonsense")
+        server.signal(signal.SIGHUP)
+        server.logged("SIGHUP: HTTP goes on as before")
+        server.logged("rejected wrong HTTP token from '127.0.0.1'")
+        with asking(server, "new-token-of-noc") as client:
+            assert client.get("/metrics").status_code == 200
+    written = server.log + "".join(server.lines)
+    assert not [token for token in ("token-of-sbc1", "token-of-noc", "token-of-boss") if token in written]
+
+
+def test_a_trusted_proxy_names_the_client(server: Server) -> None:
+    proxy = httpx.HTTPTransport(local_address="127.0.0.9")
+    with asking(server, "token-of-far", transport=proxy) as client:
+        answer = client.post("/v1/ping", headers={"X-Forwarded-For": "6.6.6.6, 192.0.2.7"})
+        assert answer.status_code == 200
+        assert client.post("/v1/ping").status_code == 403, "the proxy itself is not there"
+
+
+def test_url_of_the_listener_is_announced(server: Server) -> None:
+    assert f"listening http {url(server).removeprefix('http://')}" in server.lines

@@ -1,0 +1,227 @@
+"""The process that serves HTTP beside the one that decides: deaths, ends, slow clients, and who delays whom."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import httpx
+import pytest
+from serving import HOST, Server, read_all, request, runs, wait_for
+from webbing import CONFIG, GOOD, SWITCH, asking, make_book, wait_for_front, web_serving
+
+FEW = "[limits]\nconnections = 40\nconnections_per_switch = 20\n"
+BODY = json.dumps(GOOD).encode()
+
+
+def post(method: str, body: bytes, length: int | None = None) -> bytes:
+    head = f"POST /v1/{method} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {SWITCH}\r\n"
+    return f"{head}Content-Length: {len(body) if length is None else length}\r\n\r\n".encode() + body
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("processes")
+    make_book(folder)
+    with web_serving(folder, CONFIG + FEW) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def connected(server: Server, source: str = HOST) -> Iterator[socket.socket]:
+    with socket.create_connection((HOST, server.ports["http"]), 20, (source, 0)) as opened:
+        yield opened
+
+
+def test_a_decider_that_does_not_answer_is_503_and_one_that_is_replaced_answers(server: Server) -> None:
+    with asking(server) as client:
+        assert client.post("/v1/ping").status_code == 200
+        old = server.decider
+        server.signal(signal.SIGSTOP)  # else it would replace a decider that hangs
+        os.kill(old, signal.SIGSTOP)
+        try:
+            answer = client.post("/v1/authorize", json=GOOD)
+            assert answer.status_code == answer.json()["status"] == 503
+            assert answer.headers["retry-after"] == "1"
+            assert "no answer within 3 s" in answer.json()["message"]
+            ready = client.get("/readyz")
+            assert (ready.status_code, ready.json()["ready"]) == (503, False)
+            assert client.get("/healthz").status_code == 200
+        finally:
+            os.kill(old, signal.SIGKILL)
+            server.signal(signal.SIGCONT)
+        wait_for(lambda: client.post("/v1/ping").json().get("pid") not in (None, old))
+        assert client.post("/v1/authorize", json=GOOD).json()["accepted"]
+        wait_for(lambda: client.get("/readyz").status_code == 200)
+
+
+def test_what_is_asked_while_a_decider_dies_is_asked_again_of_the_next(server: Server) -> None:
+    with asking(server) as client, concurrent.futures.ThreadPoolExecutor(1) as beside:
+        client.post("/v1/ping")
+        old = server.decider
+        os.kill(old, signal.SIGSTOP)
+        asked = beside.submit(client.post, "/v1/identify", json=GOOD)
+        time.sleep(0.1)  # it may be asked before or after the death: both are well
+        os.kill(old, signal.SIGKILL)
+        answer = asked.result(20)
+        if answer.status_code == 503:  # a machine that needs seconds to start a process
+            pytest.skip("the next decider took too long on this machine")
+        assert answer.json()["accepted"]
+
+
+def test_a_front_that_dies_is_replaced_and_decisions_go_on(server: Server) -> None:
+    decider = server.decider
+    for _ in range(2):
+        old = server.front
+        os.kill(old, signal.SIGKILL)
+        assert server.authorize(**GOOD)["accepted"]
+        wait_for_another(server, old)
+        with asking(server) as client:
+            assert client.post("/v1/authorize", json=GOOD).json()["accepted"], "it waited in the kernel"
+        server.logged(f"ALARM: the front, process {old}, was ended by SIGKILL; another is started")
+    assert server.decider == decider
+    server.logged("in 0.5 s, as 2 died within 10 s of their start")
+
+
+def wait_for_another(server: Server, old: int) -> None:
+    wait_for(lambda: server.front != old)
+
+
+def test_connections_are_bounded_and_the_refused_are_told(server: Server) -> None:
+    with contextlib.ExitStack() as opened:
+        for _ in range(20):
+            opened.enter_context(connected(server, "127.0.0.1")).sendall(b"POST /v1/authorize HTTP/1.1\r\nHo")
+
+        def refused() -> bytes:
+            with connected(server) as one, contextlib.suppress(ConnectionError):
+                return read_all(one)
+            return b""
+
+        wait_for(lambda: refused().startswith(b"HTTP/1.1 503 "))
+        with connected(server, "127.0.0.9") as other:
+            other.sendall(post("ping", b"{}").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
+            assert read_all(other).startswith(b"HTTP/1.1 403 "), "another address has room of its own"
+        assert server.authorize(**GOOD)["accepted"]
+        server.logged("rejected HTTP: too many connections from one address from '127.0.0.1'")
+    with asking(server) as client:
+        wait_for(lambda: answered(client))
+
+
+def answered(client: httpx.Client) -> bool:
+    try:
+        return client.post("/v1/ping").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_a_body_that_comes_byte_by_byte_is_answered(server: Server) -> None:
+    whole = post("authorize", BODY)
+    with connected(server) as slow:
+        slow.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for place in range(len(whole)):
+            slow.sendall(whole[place : place + 1])
+        assert slow.recv(65536).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_clients_that_leave_are_nobodys_fault(server: Server) -> None:
+    before = server.log
+    for said in (b"POST", post("authorize", BODY, 100), post("authorize", BODY), post("explain", BODY) * 20):
+        for _ in range(5):
+            with connected(server) as leaving:
+                leaving.sendall(said)
+                leaving.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    with asking(server) as client:
+        wait_for(lambda: answered(client))
+    assert "could not be answered" not in server.log.removeprefix(before)
+    assert "Traceback" not in server.log
+
+
+def test_http_delays_no_decision(server: Server) -> None:
+    """Print how long a decision over UDP takes while HTTP is busy, and while it is not."""
+    stop = threading.Event()
+
+    def busy() -> int:
+        done = 0
+        with asking(server) as client:
+            while not stop.is_set():
+                done += client.post("/v1/authorize", json=GOOD).status_code == 200
+        return done
+
+    def figure(udp: socket.socket) -> tuple[float, float]:
+        times = []
+        for _ in range(300):
+            began = time.perf_counter()
+            udp.send(request("authorize", **GOOD))
+            udp.recv(2048)
+            times.append(time.perf_counter() - began)
+        return median(times) * 1e6, max(times) * 1e6
+
+    with server.udp() as udp, concurrent.futures.ThreadPoolExecutor(4) as clients:
+        alone = figure(udp)
+        running = [clients.submit(busy) for _ in range(4)]
+        try:
+            beside = figure(udp)
+        finally:
+            stop.set()
+        count = sum(one.result(20) for one in running)
+    print(f"a decision over UDP: {alone[0]:.0f} µs (most {alone[1]:.0f}); beside {count} of HTTP: "
+          f"{beside[0]:.0f} µs (most {beside[1]:.0f})")  # fmt: skip
+    assert count > 0
+
+
+def test_sigterm_ends_with_all_that_was_asked_answered(tmp_path: Path) -> None:
+    make_book(tmp_path)
+    with web_serving(tmp_path) as server, contextlib.ExitStack() as opened:
+        front = server.front
+        half = opened.enter_context(connected(server))
+        half.sendall(post("authorize", BODY, len(BODY) + 5))
+        idle = opened.enter_context(connected(server))
+        idle.sendall(post("ping", b"{}"))
+        said = b""
+        while not said.endswith(b"}"):
+            said += idle.recv(65536)
+        waiting = [opened.enter_context(connected(server)) for _ in range(50)]
+        decider = server.decider
+        os.kill(decider, signal.SIGSTOP)
+        for number, one in enumerate(waiting):
+            one.sendall(post("authorize", json.dumps(GOOD | {"call_id": f"c{number}"}).encode()))
+        server.signal(signal.SIGTERM)
+        os.kill(decider, signal.SIGCONT)
+        for one in waiting:
+            said = read_all(one)
+            assert said.startswith(b"HTTP/1.1 200 OK")
+            assert b'"accepted":true' in said
+        assert read_all(idle) == b""
+        half.sendall(b"     ")
+        with contextlib.suppress(ConnectionError):
+            assert read_all(half).startswith(b"HTTP/1.1 ")
+        assert server.ended() == 0
+        wait_for(lambda: not runs(front))
+        with pytest.raises(ConnectionRefusedError), connected(server):
+            pass
+        assert "ALARM" not in server.log
+
+
+def test_a_supervisor_that_is_killed_leaves_no_front(tmp_path: Path) -> None:
+    make_book(tmp_path)
+    server = Server(tmp_path, CONFIG)
+    try:
+        wait_for_front(server)
+        processes = [server.front, server.decider]
+        server.process.kill()
+        server.ended()
+        wait_for(lambda: not any(map(runs, processes)))
+    finally:
+        if server.process.poll() is None:
+            server.kill()
+    with pytest.raises(ConnectionRefusedError), connected(server):
+        pass

@@ -1,0 +1,79 @@
+"""What ``/openapi.json`` says is so: schemathesis asks a real server what fits it, and what does not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.config import SchemathesisConfig
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+from serving import Server
+from webbing import BOSS, SWITCH, asking, make_book, url, web_serving
+
+from identengine.front.routes import document
+
+EXAMPLES = 10
+"""Of each kind for each path."""
+LOOSE = frozenset({"/v1/sync", "/v1/start", "/v1/update"})
+"""Where what fits may be wrong still, as no schema can say: a part is at most parts, and who a call is must be
+usable where the call is not known."""
+
+DOCUMENT: dict[str, Any] = json.loads(document())
+CONFIG = SchemathesisConfig()
+SCHEMA = schemathesis.openapi.from_dict(DOCUMENT, config=CONFIG)
+OPERATIONS = {found.label: found for path in DOCUMENT["paths"] for found in SCHEMA[path].values()}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("schema")
+    make_book(folder)
+    with web_serving(folder) as running:
+        yield running
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=lambda mode: mode.value)
+@pytest.mark.parametrize("label", OPERATIONS)
+def test_the_server_is_as_it_says(server: Server, label: str, mode: GenerationMode) -> None:
+    operation = OPERATIONS[label]
+    if mode is GenerationMode.NEGATIVE and not operation.body:
+        pytest.skip("it takes nothing that could be wrong")
+    token = BOSS if operation.path == "/metrics" else SWITCH
+    headers = {"Authorization": f"Bearer {token}"}
+
+    @given(st.data())
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    def ask(data: st.DataObject) -> None:
+        case = data.draw(operation.as_strategy(generation_mode=mode))
+        case.call_and_validate(
+            base_url=url(server),
+            headers=headers,
+            excluded_checks=[positive_data_acceptance] if operation.path in LOOSE else [],
+        )
+
+    ask()
+
+
+def test_every_path_is_described(server: Server) -> None:
+    with asking(server) as client:
+        served = client.get("/openapi.json").json()
+        assert served == DOCUMENT
+        for path, item in served["paths"].items():
+            for method, operation in item.items():
+                assert operation["description"], path
+                answer: httpx.Response = client.request(method, path, json={})
+                assert str(answer.status_code) in operation["responses"], path

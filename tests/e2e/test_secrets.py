@@ -1,0 +1,226 @@
+"""No password, token or digest gets into anything that is written: the whole program at work, then a search.
+
+The server runs at level debug, in both forms of its log; it is asked rightly, wrongly and in broken messages, its
+config gets mistakes, its processes die, its key goes. The commands run beside it. What only shows a secret because
+it was asked to (`accounts password show`) is left out.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from hashlib import md5, sha256
+from pathlib import Path
+
+import msgspec
+import pytest
+from cliruns import run
+from serving import HOST, Server, read_all, request, wait_for
+
+from identengine.vault import default_key_file
+
+PASSWORD, SECOND = "Zeppelin-pass-71", "Second-pass-0815"
+TOKEN, NOC_TOKEN, RADIUS = "Switch-token-4711", "Noc-token-2222", "Radius-secret-99"
+WRONG_PASSWORD, WRONG_TOKEN, TYPED = "Guessed-pass-33", "Guessed-token-55", "Typed-pass-77"
+NUMBER = 9182736455463728
+"""A secret where somebody forgot the quotes."""
+CLIENTS = "id;name\n1;shop\n".replace(";", ",")
+ACCOUNTS = (
+    "id,client_id,name,ident_by,ident,password\n"
+    f"1,1,phone,name,phone,{PASSWORD}\n2,1,trunk,ip,10.0.0.2,{SECOND}\n3,1,open,ip,10.0.0.3,\n"
+)
+SWITCH = f"""
+[[switch]]
+name = "sbc"
+addresses = ["{HOST}"]
+token = {{ env = "SBC_TOKEN" }}
+secret = "{RADIUS}"
+[[token]]
+name = "noc"
+role = "read"
+token = {{ env = "NOC_TOKEN" }}
+"""
+MISTAKES = f"""
+[[switch]]
+name = "sbc"
+addresses = ["{HOST}"]
+token = ["{TOKEN}"]
+secret = {NUMBER}
+ignore_password = {{ value = "{PASSWORD}" }}
+certificate = 7
+password = "{SECOND}"
+[[switch]]
+name = "sbc2"
+addresses = ["10.0.0.0/33"]
+token = {{ env = "{WRONG_TOKEN}", default = "{TOKEN}" }}
+[[token]]
+name = "noc"
+role = "nonsense"
+token = {NUMBER}
+"""
+
+
+def digest(password: str) -> dict[str, str]:
+    known = {"username": "phone", "realm": "r", "nonce": "Nonce-1234567", "uri": "sip:b", "method": "INVITE"}
+    first = md5(f"phone:r:{password}".encode()).hexdigest()
+    second = md5(b"INVITE:sip:b").hexdigest()
+    return known | {"response": md5(f"{first}:Nonce-1234567:{second}".encode()).hexdigest()}
+
+
+RIGHT, WRONG = digest(PASSWORD), digest(WRONG_PASSWORD)
+
+
+def secrets(key: str) -> set[str]:
+    """Return everything that must not be found, also as other programs would write it."""
+    plain = {PASSWORD, SECOND, TOKEN, NOC_TOKEN, RADIUS, WRONG_PASSWORD, WRONG_TOKEN, TYPED, str(NUMBER)}
+    plain |= {RIGHT["response"], WRONG["response"], *(line for line in key.split() if len(line) > 16)}
+    hashed = {hash_of(one.encode()).hexdigest() for one in plain for hash_of in (md5, sha256)}
+    coded = {base64.b64encode(one.encode()).decode().rstrip("=") for one in plain}
+    return plain | hashed | coded | {one.encode().hex() for one in plain}
+
+
+def messages() -> Iterator[bytes]:
+    """Yield what a switch may send: right, wrong and broken."""
+    fields = {"dst_number": "44", "src_ip": "10.0.0.9", "token": TOKEN}
+    for password in (PASSWORD, WRONG_PASSWORD, [PASSWORD], {"password": PASSWORD}, NUMBER):
+        yield request("authorize", name="phone", password=password, **fields)
+        yield request("explain", name="phone", password=password, **fields)
+    for brought in (RIGHT, WRONG, RIGHT["response"], [RIGHT], {**WRONG, "response": [WRONG["response"]]}, NUMBER):
+        yield request("authorize", name="phone", digest=brought, **fields)
+        yield request("update", call_id="c", name="phone", digest=brought, **fields)
+    for token in (WRONG_TOKEN, [TOKEN], {"token": TOKEN}, NUMBER):
+        yield request("authorize", **(fields | {"token": token}))
+        yield request("auth", token=token)
+        yield request("ping", token=token)
+    yield request("auth", token=TOKEN)
+    yield request("authorize", **{f"pass word {PASSWORD}": PASSWORD, **fields})
+    yield request("authorize", password=PASSWORD, **(fields | {"src_ip": "no address", "name": "phone"}))
+    whole = request("authorize", name="phone", password=PASSWORD, **fields)
+    yield from (whole[:-1], whole[:-20], whole + b"}", whole.replace(b'"', b"'"), b"\xff" + whole, b"[" + whole)
+    yield whole.replace(b'"2.0"', b'"1.0"')
+    yield whole.replace(b'"authorize"', b'"nonsense"')
+    yield whole.replace(b'"password"', b'"password": "' + SECOND.encode() + b'", "password"')
+    yield b"%d:%b," % (len(whole), whole)
+    packed = msgspec.msgpack.encode(json.loads(whole))
+    yield from (packed, packed[:-3], len(packed).to_bytes(4, "big") + packed)
+
+
+def ask(server: Server) -> str:
+    """Send everything over UDP, and over a connection each; return what was answered."""
+    answers: list[bytes] = []
+    sent = list(messages())
+    with server.udp() as udp:
+        for message in sent:
+            udp.send(message)
+        udp.send(request("ping", "last", token=TOKEN))
+        while b'"last"' not in (answer := udp.recv(65536)):
+            answers.append(answer)
+    for message in sent:
+        with server.tcp() as tcp:
+            tcp.sendall(message)
+            tcp.shutdown(socket.SHUT_WR)
+            answers.append(read_all(tcp))
+    return b"\n".join(answers).decode(errors="replace")
+
+
+def commands(server: Server, folder: Path) -> Iterator[str]:
+    """Run what an operator would, and yield what it says; errors too."""
+    config = ("--config", server.config)
+    book = folder / "wrong"
+    book.mkdir(exist_ok=True)
+    (book / "clients.csv").write_text(CLIENTS)
+    (book / "accounts.csv").write_text(
+        f"id,client_id,name,ident_by,ident,password\nx,1,a,name,a,{PASSWORD}\n2,9,b,ip,10.0.0.2,enc:{SECOND}\n"
+        f"3,1,c,nothing,c,{TYPED}\x07\n4,1,d,name,d,{TYPED * 1000}\n5,1,e,name,e,{PASSWORD},{SECOND}\n"
+    )
+    for account, typed in (("3", SECOND), ("1", TYPED), ("nobody", TYPED), ("2", f"{TYPED}\x00")):
+        result = run("accounts", "password", "set", account, *config, stdin=f"{typed}\n")
+        yield result.out + result.err
+    for words in (
+        ("import", book),
+        ("import", book, "--skip-bad", "--dry-run"),
+        ("accounts", "list"),
+        ("accounts", "show", "1"),
+        ("accounts", "search", PASSWORD[:9]),
+        ("accounts", "set", "1", f"password={TYPED}"),
+        ("accounts", "add", "client_id=1", "name=new", "ident_by=name", "ident=new", f"password={TYPED}"),
+        ("audit",),
+        ("versions",),
+        ("diff", "1", "2"),
+        ("explain", "name=phone", f"digest={RIGHT['response']}"),
+        ("identify", "name=phone", f"password={TYPED}"),
+        ("export", folder / "exported"),
+        ("calls",),
+        ("stats",),
+        ("top", "--once", "--every", "0.2"),
+        ("serve", "--check"),
+    ):
+        for form in ((), ("--json",)):
+            result = run(*words, *config, *form)
+            yield result.out + result.err
+    for name in (folder / "exported").iterdir():
+        yield name.read_text()
+
+
+def hup(server: Server, config: str, wanted: str) -> None:
+    """Let it read another config, and wait until it has said what is wanted from there on."""
+    told = len(server.log)
+    server.write_config(config)
+    server.signal(signal.SIGHUP)
+    wait_for(lambda: wanted in server.log[told:])
+
+
+def test_nothing_that_is_written_has_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SBC_TOKEN", TOKEN)
+    monkeypatch.setenv("NOC_TOKEN", NOC_TOKEN)
+    book, store = tmp_path / "book", tmp_path / "store"
+    book.mkdir()
+    (book / "clients.csv").write_text(CLIENTS)
+    (book / "accounts.csv").write_text(ACCOUNTS)
+    seen = [(imported := run("import", book, store=store)).out + imported.err]
+    seen.append(run("accounts", "password", "set", "2", store=store, stdin=f"{SECOND}\n").out)
+    key_file = default_key_file(store)
+    unwanted = secrets(key_file.read_text())
+    text, programs = (f'[log]\nlevel = "debug"\nformat = "{form}"\n' for form in ("text", "json"))
+    server = Server(tmp_path, text + SWITCH)
+    try:
+        seen.append(ask(server))
+        accepted = server.authorize(name="phone", password=PASSWORD, dst_number="44", token=TOKEN)
+        assert accepted["accepted"], "the secrets are the right ones"
+        by_digest = server.authorize(name="phone", digest=RIGHT, dst_number="44", token=TOKEN)
+        assert by_digest["accepted"]
+        for config in (text + MISTAKES, f"[log\n{TOKEN} = {PASSWORD}", f"token = {TOKEN}"):
+            hup(server, config, "nothing was changed")
+            seen += [(checked := run("serve", "--check", "--config", server.config)).out, checked.err]
+        hup(server, programs + SWITCH, '"event":"config_reread"')
+        seen.append(ask(server))
+        server.logged('"reason":"bad_password"')
+        hidden = key_file.rename(tmp_path / "hidden.key")
+        server.logged('"event":"key_file_lost"')
+        os.kill(server.decider, signal.SIGKILL)
+        server.logged('"event":"book_key_missing"')
+        seen.append(ask(server))
+        hidden.rename(key_file)
+        server.logged('"event":"book_alarm_over"')
+        seen += commands(server, tmp_path)
+    finally:
+        status = server.stop()
+    assert status == 0
+    written = "\n".join([*seen, *server.lines, server.log])
+    for wanted in (
+        "decider_died",
+        "wrong token",
+        "internal_error",
+        "bad_password",
+        "[[switch]]",
+        "invalid_request",
+    ):
+        assert wanted in written, "the test did what it is to do"
+    found = {
+        secret: written[max(0, at - 200) : at + 60] for secret in unwanted if (at := written.find(secret)) >= 0
+    }
+    assert not found
