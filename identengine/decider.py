@@ -13,6 +13,7 @@ import contextlib
 import gc
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -271,7 +272,7 @@ class _Decider:
             await tcp.start()
             self._announce(f"listening tcp {tcp.endpoint}")
         for bound in sockets.tls:
-            tls = TlsListener(bound, self._peers("tls"), *common, context_of(self._config.tls))
+            tls = TlsListener(bound, self._peers("tls"), *common, self._certificates())
             self._streams["tls"].append(tls)
             await tls.start()
             self._announce(f"listening tls {tls.endpoint}")
@@ -409,15 +410,24 @@ class _Decider:
         streams = self._streams["tls"]
         if not streams:
             return
-        try:
-            context = context_of(self._config.tls)
-        except ConfigError as error:
-            for problem in error.problems:
-                CERTIFICATES_UNUSABLE.tell(what=problem)
+        context = self._certificates()
+        if context is None:
             return
         for stream in streams:
             if isinstance(stream, TlsListener):
                 stream.context = context
+
+    def _certificates(self) -> ssl.SSLContext | None:
+        """Return what TLS connections are made with; None, and an alarm, where the files are not as they must be.
+
+        They were as they must be when the server started: all else goes on.
+        """
+        try:
+            return context_of(self._config.tls)
+        except ConfigError as error:
+            for problem in error.problems:
+                CERTIFICATES_UNUSABLE.tell(what=problem)
+            return None
 
     def _peers(self, interface: Interface) -> Peers:
         return Peers(self._config.switches, self._identify, interface)

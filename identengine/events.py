@@ -159,7 +159,7 @@ CONFIG_FIXED = Event(
 CERTIFICATES_UNUSABLE = Event(
     "certificates_unusable",
     "alarm",
-    "%(what)s; the certificates that were read before stay in use",
+    "%(what)s; the certificates that were read before stay in use, if any were",
     "mend that, and send SIGHUP again before they expire",
 )
 

@@ -112,7 +112,14 @@ class Server:
                     self.ports[kind] = int(endpoint.rpartition(":")[2])
 
     def write_config(self, config: str) -> None:
-        """Write the config, for a start or a SIGHUP."""
+        """Write the config, for a start or a SIGHUP.
+
+        Datagrams may wait for long, since the machine of a test may be slow; what tests their age says how long.
+        """
+        if "datagram_age_ms" not in config:
+            before, limits, after = config.partition("[limits]\n")
+            age = "datagram_age_ms = 60000\n"
+            config = f"{before}{limits}{age}{after}" if limits else f"{config}\n[limits]\n{age}"
         listen = "" if "[listen]" in config else f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\n'
         calls = "" if "[calls]" in config else '[calls]\npath = "calls"\nmax_legs = 1000\n'
         self.config.write_text(f'[store]\npath = "store"\n{calls}{listen}{config}\n')

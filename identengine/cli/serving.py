@@ -31,6 +31,10 @@ def serve(
     from identengine.config import load
 
     loaded = load(config)
+    if loaded.listen.tls:
+        from identengine.net.tls import context_of
+
+        context_of(loaded.tls)
     if check:
         warnings = [*loaded.warnings, *_missing(loaded.store)]
         if as_json:

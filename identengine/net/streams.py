@@ -3,8 +3,8 @@
 Flow control is the kernel's: a peer that does not read its answers is not read from, so what it makes us hold is
 bounded (``unread_bytes`` and the answers to one turn). A peer that sends much at once takes turns with the others:
 what one turn does not answer waits, and nothing more is read from it meanwhile. A connection that completes no
-message for ``idle_seconds`` is closed, whether it is silent or sends half a message for ever. What waited here for
-longer than ``datagram_age_ms`` is shed: answered, but not decided (interfaces.md 3, "Overload").
+message for ``idle_seconds`` is closed, whether it is silent or sends half a message for ever. What waited for longer
+than ``datagram_age_ms``, here or in the kernel, is shed: answered, but not decided (interfaces.md 3, "Overload").
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import asyncio
 import fcntl
 import select
 import socket
+import sys
 import termios
 import time
 from collections import Counter, deque
@@ -35,6 +36,11 @@ TURN_BYTES = 16384
 """Messages of one connection that are answered in one turn of the loop, and their bytes (one message at least)."""
 _LINGER = 5.0
 """Seconds that a closed connection's peer has for reading the last answers."""
+_CATCHING_UP = 1.0
+"""Seconds in which what waited in the kernel while nobody read is read."""
+_TCP_INFO_SIZE = 56
+_LAST_DATA = slice(52, 56)
+"""Of ``struct tcp_info``: milliseconds since the newest data came."""
 _PARTING = 0.5
 """The same while draining, once all answers are with the kernel, which delivers them after our end too; and how
 long a draining connection waits for a moment in which nothing more has come."""
@@ -106,6 +112,7 @@ class StreamListener:
         self.connections: set[Connection] = set()
         self._meet = meet or by_address
         self._look: float | None = None
+        self._last_look = self._late_until = 0.0
         self._sweep: asyncio.TimerHandle | None = None
         self._server: asyncio.Server | None = None
         self._socket = bound
@@ -140,9 +147,17 @@ class StreamListener:
         """Return when the loop looked at its sockets last: what is read now has been there since, at least."""
         if self._look is None:
             loop = asyncio.get_running_loop()
-            self._look = loop.time()
+            now = loop.time()
+            if (now - self._last_look) * 1000 > self.room.limits.datagram_age_ms:
+                self._late_until = now + _CATCHING_UP
+            self._look = self._last_look = now
             loop.call_soon(self._look_again)
         return self._look
+
+    @property
+    def late(self) -> bool:
+        """Whether nothing was read for so long that what is read now may have waited in the kernel."""
+        return self._last_look < self._late_until
 
     def _look_again(self) -> None:
         self._look = None
@@ -276,6 +291,8 @@ class Connection(asyncio.BufferedProtocol):
             self._framer = framer_of(_view[0], self._listener.room.limits.message_bytes)
         if not self._queue:
             self._arrived = self._listener.looked()
+            if self._listener.late:  # asking costs as much as a decision
+                self._arrived -= _age_of_newest(self._transport)
         self._queue.extend(self._framer.feed(bytes(_view[:nbytes])))
         if self._left is not None:
             self._left -= nbytes
@@ -438,9 +455,6 @@ class Connection(asyncio.BufferedProtocol):
         self._ending = True
         if self._transport.is_closing():
             return
-        if not self._transport.can_write_eof():  # TLS has its own word for the end, and waits for the peer's
-            self._transport.close()
-            return
         self._transport.write_eof()
         self._transport.resume_reading()
 
@@ -467,10 +481,20 @@ def _counted_as(visitor: Visitor) -> str:
 
 
 def _waiting(transport: asyncio.Transport) -> int:
-    """Return how many bytes wait in the kernel to be read."""
+    """Return how many bytes wait to be read: in the kernel, or where TLS deciphers them."""
     count = array.array("i", [0])
     try:
         fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.FIONREAD, count)
     except OSError:  # the connection is gone
         return 0
-    return count[0]
+    undelivered: int = transport.get_extra_info("undelivered", 0)
+    return count[0] + undelivered
+
+
+def _age_of_newest(transport: asyncio.Transport) -> float:
+    """Return for how many seconds the newest bytes of a connection have been here; 0 where nobody knows."""
+    try:
+        told = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
+    except OSError:  # no TCP, or gone
+        return 0.0
+    return int.from_bytes(told[_LAST_DATA], sys.byteorder) / 1000

@@ -1,47 +1,54 @@
 """TLS on a port of its own (interfaces.md 3): the same connections, after a handshake.
 
-A handshake costs about a millisecond of the one process that decides, so they are paced: whoever connects waits in
-a queue, and a new handshake begins only a while after the last one began. A thousand connections that come back at
-once so delay each other, and no decision. The certificate files are read again on SIGHUP; connections that are
-there go on with what they began with.
+Handshakes are made beside the decisions (:mod:`identengine.net.secured`), one step after the other: a thousand
+connections that come back at once delay each other, and no decision. The certificate files are read again on SIGHUP;
+connections that are there go on with what they began with.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
 import socket
 import ssl
-from collections import deque
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 from identengine.config import Tls
 from identengine.errors import ConfigError
 from identengine.net.peers import Peers
+from identengine.net.secured import Secured
 from identengine.net.streams import Connection, Room, StreamListener, host_of
 from identengine.wire.jsonrpc import Responder
 from identengine.wire.peer import Visitor
 
-HANDSHAKES = 32
-"""Under way at once, at most."""
-PACE = 0.002
-"""Seconds between the beginnings of two."""
-HANDSHAKE_SECONDS = 5.0
-"""How long one may take."""
-_ACCEPT = 64
-"""Connections taken from the kernel at once."""
-_PARTING = 5.0
-"""Seconds that a peer has to say goodbye in its turn."""
+_AT_ONCE = 4
+"""Connections taken in one turn of the loop: each costs some 0.1 ms."""
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""What keeps connections waiting where they are; to look again and again would only take time."""
+_NICE = 10
+"""Handshakes wait for decisions where there is one processor for both."""
+_LAST_HANDSHAKES = 0.5
+"""Seconds that those under way have, while draining."""
 
 
 def context_of(tls: Tls) -> ssl.SSLContext:
     """Return what TLS connections are made with. Raises ConfigError, which names key and file."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    with _named("certificate, key", f"{tls.certificate}, {tls.key}"):
+    context.options |= ssl.OP_NO_RENEGOTIATION  # a peer could ask for one handshake after the other
+    for key in ("certificate", "key", "client_ca"):
+        path = getattr(tls, key)
+        if path is not None:
+            with _named(key, f"{path}"):
+                path.read_bytes()  # what is missing is named by itself
+    with _named("key", f"{tls.key}", f"the private key of {tls.certificate}, both in PEM, is wanted"):
         context.load_cert_chain(tls.certificate or "", tls.key, password=_no_password)
     if tls.client_ca is not None:
-        with _named("client_ca", str(tls.client_ca)):
+        with _named("client_ca", f"{tls.client_ca}", "certificates in PEM are wanted"):
             context.load_verify_locations(tls.client_ca)
         context.verify_mode = ssl.CERT_REQUIRED
     return context
@@ -71,76 +78,110 @@ class TlsListener(StreamListener):
         responder: Responder,
         room: Room,
         on_refused: Callable[[str, str], None],
-        context: ssl.SSLContext,
+        context: ssl.SSLContext | None,
     ) -> None:
-        """Take connections of ``bound``; ``context`` may be replaced at any time."""
+        """Take connections of ``bound``; ``context`` may be replaced at any time, None: nobody is let in so far."""
         super().__init__(bound, peers, responder, room, on_refused, by_certificate)
         self.context = context
-        self._waiting: deque[socket.socket] = deque()
-        """Connections whose handshake is to begin."""
-        self._handshakes: set[asyncio.Task[None]] = set()
-        self._next: asyncio.TimerHandle | None = None
+        self._shaking: dict[Secured, str] = {}
+        """Connections whose handshake has not ended, and the address of the peer."""
+        self._visits: set[asyncio.Task[None]] = set()
+        self._pause: asyncio.TimerHandle | None = None
+        self._steps = ThreadPoolExecutor(1, "handshakes", _step_back)
 
     async def _accept(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.add_reader(self._socket, self._take)
 
     def close(self) -> None:
-        """Take no more connections; handshakes that did not begin are none."""
+        """Take no more connections."""
         asyncio.get_running_loop().remove_reader(self._socket)
-        if self._next is not None:
-            self._next.cancel()
-        for one in self._waiting:
-            one.close()
-        self._waiting.clear()
+        if self._pause is not None:
+            self._pause.cancel()
         super().close()
 
     def _take(self) -> None:
-        """Take connections from the kernel, as far as there is room for more."""
-        for _ in range(_ACCEPT):
-            try:
-                taken, source = self._socket.accept()
-            except OSError:  # there is none, as a rule; or too many files are open, which the next look may change
-                break
-            host = source[0]
-            refusal = self.room.full(len(self._waiting) + len(self._handshakes))
-            if refusal is None and not self.peers.knows(host):
-                refusal = "unknown peer"
-            if refusal is not None:
-                self.on_refused(host, refusal)
-                taken.close()
-                continue
-            taken.setblocking(False)
-            self._waiting.append(taken)
-        if self._waiting and self._next is None:
-            self._begin()
-
-    def _begin(self) -> None:
-        """Begin a handshake, and come again for the next."""
+        """Take some connections from the kernel; where there are more, the loop looks at everything else first."""
         loop = asyncio.get_running_loop()
-        self._next = None
-        if self._waiting and len(self._handshakes) < HANDSHAKES:
-            task = loop.create_task(self._shake(self._waiting.popleft()))
-            self._handshakes.add(task)
-            task.add_done_callback(self._handshakes.discard)
-        if self._waiting:
-            self._next = loop.call_later(PACE, self._begin)
+        for _ in range(_AT_ONCE):
+            try:
+                taken, _ = self._socket.accept()
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    self.on_refused("", f"too many files: {error.strerror}")
+                    loop.remove_reader(self._socket)
+                    self._pause = loop.call_later(1.0, loop.add_reader, self._socket, self._take)
+                return  # there is none any more, as a rule
+            taken.setblocking(False)
+            visit = loop.create_task(self._visit(taken))
+            self._visits.add(visit)
+            visit.add_done_callback(self._visits.discard)
 
-    async def _shake(self, taken: socket.socket) -> None:
+    async def _visit(self, taken: socket.socket) -> None:
         try:
-            host = taken.getpeername()[0]
-        except OSError:  # it is gone by now
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: _Visit(self), taken)
+        except OSError:  # it is gone already
             taken.close()
+
+    def admit(self, transport: asyncio.Transport) -> None:
+        """Begin the handshake of a connection, if anybody may be at its other end and there is room."""
+        host = host_of(transport)
+        if not host:  # the peer is gone already
+            transport.abort()
             return
-        try:
-            await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: Connection(self),
-                taken,
-                ssl=self.context,
-                ssl_handshake_timeout=HANDSHAKE_SECONDS,
-                ssl_shutdown_timeout=_PARTING,
-            )
-        except (OSError, ssl.SSLError, TimeoutError) as error:
+        refusal = self.room.full(len(self._shaking))
+        if not self.peers.knows(host):
+            refusal = "unknown peer"
+        elif self.context is None:
+            refusal = "TLS handshake: there is no certificate"
+        if refusal is not None or self.context is None:
+            self.on_refused(host, refusal or "")
+            transport.abort()
+            return
+        secured = Secured(self.context, Connection(self), self._steps, self._shaken)
+        self._shaking[secured] = host
+        transport.set_protocol(secured)
+        secured.connection_made(transport)
+
+    def _shaken(self, secured: Secured, error: Exception | None) -> None:
+        host = self._shaking.pop(secured)
+        if error is not None:
             self.on_refused(host, f"TLS handshake: {_why(error)}")
+
+    async def settle(self, deadline: float) -> None:
+        """As for TCP; who is in its handshake has asked nothing, and is cut."""
+        self._cut()
+        await super().settle(deadline)
+
+    async def part(self, deadline: float) -> None:
+        """As for TCP, once the handshakes under way are made; those that take long are cut."""
+        loop = asyncio.get_running_loop()
+        until = min(deadline, loop.time() + _LAST_HANDSHAKES)
+        while self._shaking and loop.time() < until:
+            await asyncio.sleep(0.005)
+        self._cut()
+        await super().part(deadline)
+        self._steps.shutdown(wait=False, cancel_futures=True)
+
+    def _cut(self) -> None:
+        for secured in list(self._shaking):
+            secured.abort()
+
+
+class _Visit(asyncio.Protocol):
+    """A connection, up to whether there is to be a handshake."""
+
+    def __init__(self, listener: TlsListener) -> None:
+        self._listener = listener
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask whether it is to be."""
+        self._listener.admit(transport)  # type: ignore[arg-type]  # uvloop's is none by inheritance
+
+
+def _step_back() -> None:
+    """Let this thread wait for others."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 def _why(error: Exception) -> str:
@@ -157,9 +198,9 @@ def _no_password() -> str:
 
 
 @contextlib.contextmanager
-def _named(key: str, files: str) -> Iterator[None]:
+def _named(key: str, file: str, wanted: str = "a file that can be read is wanted") -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:  # an SSLError is an OSError
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ConfigError([f"[tls] {key}: {files}: {why}"]) from error
+        raise ConfigError([f"[tls] {key}: {file}: {why}; {wanted}"]) from error
