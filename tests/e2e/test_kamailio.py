@@ -132,6 +132,16 @@ def test_an_invite_that_comes_again_is_asked_once(site: Site) -> None:
     site.holds(0)
 
 
+def test_callers_without_a_number(site: Site, tmp_path: Path) -> None:
+    switch = site.switch()
+    pairs = [("anonymous", "11"), ("9" * 70, "12")]
+    Callers(tmp_path, switch, "answered", PLAIN, pairs).ended()
+    assert {one.dialled: one.asserted for one in site.vendor.seen()} == {"11": "", "12": ""}
+    assert Seen("11", "anonymous", "") in site.vendor.seen()
+    site.holds(0)
+    assert " ERROR: " not in switch.log, switch.log
+
+
 def test_a_switch_that_has_to_show_a_token(tmp_path: Path) -> None:
     config = '[[switch]]\nname = "sbc1"\naddresses = ["127.0.0.0/8"]\ntoken = "a-long-enough-secret"\n'
     with ExitStack() as stack:
