@@ -22,6 +22,13 @@ def serve(
     check: Annotated[
         bool, typer.Option("--check", help="Only check the config, and warn where store or key are not there.")
     ] = False,
+    take_over: Annotated[
+        bool,
+        typer.Option(
+            "--take-over",
+            help="Take sockets and calls of the server that runs on the same config, without an outage.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Answer switches until SIGTERM; SIGHUP reads the config again.
@@ -42,7 +49,7 @@ def serve(
         return
     from identengine.supervisor import serve as supervise
 
-    raise typer.Exit(supervise(loaded))
+    raise typer.Exit(supervise(loaded, take_over=take_over))
 
 
 def _missing(store: StoreConfig) -> list[str]:

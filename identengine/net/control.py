@@ -64,11 +64,11 @@ def bind_control(folder: Path) -> socket.socket:
 
 
 @contextlib.contextmanager
-def at_folder(folder: Path) -> Iterator[str]:
-    """Give the name of the control socket in a folder, however long its path: such a name has 107 bytes only."""
+def at_folder(folder: Path, file: str = FILE) -> Iterator[str]:
+    """Give the name of a Unix socket in a folder, however long its path: such a name has 107 bytes only."""
     opened = os.open(folder, os.O_PATH | os.O_DIRECTORY)
     try:
-        yield f"/proc/self/fd/{opened}/{FILE}"
+        yield f"/proc/self/fd/{opened}/{file}"
     finally:
         os.close(opened)
 

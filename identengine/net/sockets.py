@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,17 +44,55 @@ class Sockets(NamedTuple):
             one.close()
 
 
-def bind(listen: Listen, calls: Path) -> Sockets:
+class Named(NamedTuple):
+    """One of the sockets of a server, as another one may ask for it."""
+
+    kind: str
+    asked: str
+    """The address as the config has it; empty where there is only one of its kind."""
+    bound: socket.socket
+
+
+def named(listen: Listen, sockets: Sockets) -> list[Named]:
+    """Return what was bound for ``listen``, for the server that takes over."""
+    udp = [Named("udp", str(asked), bound) for asked, bound in zip(listen.udp, sockets.udp, strict=True)]
+    tcp = [Named("tcp", str(asked), bound) for asked, bound in zip(listen.tcp, sockets.tcp, strict=True)]
+    return [*udp, *tcp, Named("control", "", sockets.control)]
+
+
+def bind(listen: Listen, calls: Path, there: Iterable[Named] = ()) -> Sockets:
     """Bind everything or nothing; raises CannotListenError, which names the address, or StoreError.
 
-    ``calls`` is the folder of the set of calls, where the control socket is; its lock has to be held.
+    ``calls`` is the folder of the set of calls, where the control socket is; its lock has to be held by whoever
+    runs the server. What is ``there`` already is taken, and closed where ``listen`` does not want it.
     """
+    left = list(there)
     with contextlib.ExitStack() as undo:
-        udp = [undo.enter_context(_bound("udp", socket.SOCK_DGRAM, endpoint)) for endpoint in listen.udp]
-        tcp = [undo.enter_context(_bound("tcp", socket.SOCK_STREAM, endpoint)) for endpoint in listen.tcp]
-        bound = Sockets(udp, tcp, bind_control(calls))
+        for one in left:
+            undo.enter_context(one.bound)
+        udp = [undo.enter_context(_have(left, "udp", socket.SOCK_DGRAM, endpoint)) for endpoint in listen.udp]
+        tcp = [undo.enter_context(_have(left, "tcp", socket.SOCK_STREAM, endpoint)) for endpoint in listen.tcp]
+        bound = Sockets(udp, tcp, _taken(left, "control", "") or bind_control(calls))
         undo.pop_all()
-        return bound
+    for one in left:
+        one.bound.close()
+    return bound
+
+
+def _have(left: list[Named], kind: str, kind_of_socket: socket.SocketKind, endpoint: Endpoint) -> socket.socket:
+    return _taken(left, kind, str(endpoint)) or _bound(kind, kind_of_socket, endpoint)
+
+
+def _taken(left: list[Named], kind: str, asked: str) -> socket.socket | None:
+    """Take one of what is there: the one that was asked for by this address, or is bound to it."""
+    of_kind = [one for one in left if one.kind == kind]
+    for one in (
+        *(one for one in of_kind if one.asked == asked),
+        *(one for one in of_kind if asked and str(endpoint_of(one.bound)) == asked),
+    ):
+        left.remove(one)
+        return one.bound
+    return None
 
 
 def endpoint_of(bound: socket.socket) -> Endpoint:

@@ -13,7 +13,7 @@ from identengine import logsetup
 from identengine.config import LogConfig
 from identengine.net import sockets as listening
 from identengine.supervisor.children import Deaths
-from identengine.supervisor.run import _tell_room
+from identengine.supervisor.start import _tell_room
 
 
 def test_pauses_grow_and_are_forgotten() -> None:

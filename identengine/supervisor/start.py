@@ -1,0 +1,127 @@
+"""How a server begins: with a lock and addresses of its own, or with those of one that hands over."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import sys
+import time
+
+from identengine import logsetup
+from identengine.config import Config
+from identengine.errors import StoreError
+from identengine.net import sockets as listening
+from identengine.net.sockets import CannotListenError, Named, Sockets
+from identengine.supervisor import descriptors, handover
+from identengine.supervisor.claim import Claim
+from identengine.supervisor.giving import Giver
+from identengine.supervisor.handover import HandoverError, Peer
+from identengine.supervisor.run import SIGNALS, Supervisor
+from identengine.supervisor.taking import Taker
+
+ORPHAN_SECONDS = 6.0
+"""How long addresses are waited for that the orphans of a supervisor that was killed still have."""
+FAILED = 70
+"""Exit status where the supervisor itself failed: EX_SOFTWARE of sysexits.h."""
+
+_log = logging.getLogger("identengine.supervisor")
+
+
+def serve(config: Config, *, take_over: bool = False) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit status: the decider's, 128 + n where signal n ended it.
+
+    1, with the reason on standard error, where an address cannot be bound, another server has this set of calls,
+    the first decider cannot start, or, with ``take_over``, the server that runs does not hand over; 70 where the
+    supervisor itself failed. 0 too where another server took over.
+    """
+    logsetup.set_up_direct(config.log)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started us may have ignored it: then nobody is reaped
+    mask = frozenset[int](signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS))
+    descriptors.allow(config)
+    try:
+        asked = handover.ask(config.calls.path) if take_over else None
+        if take_over and asked is None:
+            _log.info("--take-over: no server runs on %s; this one starts as usual", config.calls.path)
+        server = _start(config, mask) if asked is None else _take_over(config, mask, *asked)
+    except (CannotListenError, HandoverError, StoreError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    if server is None:
+        return 0
+    try:
+        return server.run()
+    except Exception:  # children see our end and drain; a service manager starts us again
+        _log.critical("ALARM: the supervisor failed and ends; that is a mistake of this program", exc_info=True)
+        return FAILED
+
+
+def _start(config: Config, mask: frozenset[int]) -> Supervisor | None:
+    """Take lock and addresses; None where we are told to end meanwhile."""
+    claim = Claim.take(config.calls.path)
+    try:
+        sockets = _bind(config, patience=ORPHAN_SECONDS if claim.orphans else 0.0)
+        giver = Giver(config.calls.path)
+    except (CannotListenError, StoreError):
+        claim.release()  # nobody was forked
+        raise
+    if sockets is None:
+        claim.release()
+        return None
+    _tell_start(config, sockets)
+    return Supervisor(config, sockets, mask, claim=claim, giver=giver)
+
+
+def _take_over(config: Config, mask: frozenset[int], old: Peer, there: list[Named]) -> Supervisor:
+    """Take the sockets that another server has; it serves on."""
+    taker = Taker(old, config.calls.path)
+    try:
+        sockets = listening.bind(config.listen, config.calls.path, there)
+    except CannotListenError as error:
+        taker.give_up(str(error))
+        raise
+    _log.info("taking over from the server of process %d; loading the book beside it", old.pid)
+    _tell_start(config, sockets)
+    return Supervisor(config, sockets, mask, taker=taker)
+
+
+def _tell_start(config: Config, sockets: Sockets) -> None:
+    """Say what an operator has to know from the start."""
+    for warning in config.warnings:
+        _log.warning("%s", warning)
+    if (shortage := descriptors.shortage(config)) is not None:
+        _log.warning("%s", shortage)
+    for udp in sockets.udp:
+        _tell_room(udp)
+
+
+def _bind(config: Config, patience: float) -> Sockets | None:
+    """Bind the sockets, and try again for ``patience`` seconds; None where we are told to end meanwhile."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return listening.bind(config.listen, config.calls.path)
+        except CannotListenError:
+            if time.monotonic() >= end:
+                raise
+        if signal.sigtimedwait((signal.SIGTERM, signal.SIGINT), 0.05) is not None:
+            return None
+
+
+def _tell_room(udp: socket.socket) -> None:
+    """Say how much can wait at a socket while nobody reads it, and what to do where that is little."""
+    size, wanted = listening.receive_buffer(udp), 2 * listening.RECEIVE_BUFFER
+    _log.info(
+        "udp %s has a receive buffer of %d KiB: some %d datagrams of 300 bytes wait there while nobody reads",
+        listening.endpoint_of(udp),
+        size // 1024,
+        size // listening.DATAGRAM_BYTES,
+    )
+    if size < wanted:
+        _log.warning(
+            "udp %s: the receive buffer is smaller than was asked for (%d KiB); `sysctl -w net.core.rmem_max=%d`"
+            " and a restart give it",
+            listening.endpoint_of(udp),
+            wanted // 1024,
+            listening.RECEIVE_BUFFER,
+        )
