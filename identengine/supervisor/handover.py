@@ -42,7 +42,7 @@ _FDS = 64
 _BYTES = 65536
 _BACKLOG = 4
 _CREDENTIALS = struct.Struct("=iII")
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 3.0
 """How long the old one may take for an offer."""
 
 
