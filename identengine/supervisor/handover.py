@@ -133,7 +133,10 @@ class Peer:
     def hear(self) -> tuple[Message, list[int]] | None:
         """Return the next message and its descriptors; None where there is none yet. EOFError at the end."""
         try:
-            raw, descriptors, _, _ = socket.recv_fds(self._link, _BYTES, _FDS, socket.MSG_CMSG_CLOEXEC)
+            try:
+                raw, descriptors = self._receive()
+            except ConnectionResetError:  # it left without reading all: its last words may stand there still
+                raw, descriptors = self._receive()
         except BlockingIOError:
             return None
         except OSError as error:
@@ -147,6 +150,9 @@ class Peer:
             for descriptor in descriptors:
                 os.close(descriptor)
             return No("it speaks another version of the hand-over"), []
+
+    def _receive(self) -> tuple[bytes, list[int]]:
+        return socket.recv_fds(self._link, _BYTES, _FDS, socket.MSG_CMSG_CLOEXEC)[:2]
 
     def close(self) -> None:
         """Say no more."""
@@ -210,7 +216,7 @@ def offer(peer: Peer, sockets: list[Named]) -> bool:
 
 
 def ask(folder: Path) -> tuple[Peer, list[Named]] | None:
-    """Ask the server of a set of calls for its sockets; None where none listens.
+    """Ask the server of a set of calls for its sockets; None where none listens, or it ends while it is asked.
 
     Raises HandoverError, with its process, where it refuses or does not answer.
     """
@@ -233,21 +239,21 @@ def ask(folder: Path) -> tuple[Peer, list[Named]] | None:
     try:
         peer.say(Ask(PROTOCOL))
         _receive(peer, sockets)
-    except BaseException:
+    except BaseException as error:
         peer.close()
         for one in sockets:
             one.bound.close()
+        if isinstance(error, EOFError):
+            return None
         raise
     return peer, sockets
 
 
 def _receive(peer: Peer, sockets: list[Named]) -> None:
+    """Take the offers; EOFError where the other one ends."""
     end = time.monotonic() + ANSWER_SECONDS
     while True:
-        try:
-            heard = peer.hear()
-        except EOFError:
-            raise HandoverError(f"the server of process {peer.pid} ended while it was asked; try again") from None
+        heard = peer.hear()
         if heard is None:
             if time.monotonic() > end:
                 raise HandoverError(

@@ -9,6 +9,7 @@ import sys
 import time
 
 from identengine import logsetup
+from identengine.calls.file import InUseError
 from identengine.config import Config
 from identengine.errors import StoreError
 from identengine.net import sockets as listening
@@ -22,6 +23,8 @@ from identengine.supervisor.taking import Taker
 
 ORPHAN_SECONDS = 6.0
 """How long addresses are waited for that the orphans of a supervisor that was killed still have."""
+_DYING_SECONDS = 2.0
+"""How long the lock is waited for of a server that was to hand over and is not there: it may be dying just now."""
 FAILED = 70
 """Exit status where the supervisor itself failed: EX_SOFTWARE of sysexits.h."""
 
@@ -43,7 +46,11 @@ def serve(config: Config, *, take_over: bool = False) -> int:
         asked = handover.ask(config.calls.path) if take_over else None
         if take_over and asked is None:
             _log.info("--take-over: no server runs on %s; this one starts as usual", config.calls.path)
-        server = _start(config, mask) if asked is None else _take_over(config, mask, *asked)
+        server = (
+            _start(config, mask, patience=_DYING_SECONDS * take_over)
+            if asked is None
+            else _take_over(config, mask, *asked)
+        )
     except (CannotListenError, HandoverError, StoreError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -56,9 +63,17 @@ def serve(config: Config, *, take_over: bool = False) -> int:
         return FAILED
 
 
-def _start(config: Config, mask: frozenset[int]) -> Supervisor | None:
-    """Take lock and addresses; None where we are told to end meanwhile."""
-    claim = Claim.take(config.calls.path)
+def _start(config: Config, mask: frozenset[int], patience: float) -> Supervisor | None:
+    """Take lock and addresses; None where we are told to end meanwhile. ``patience``: seconds for the lock."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            claim = Claim.take(config.calls.path)
+            break
+        except InUseError:
+            if time.monotonic() >= end:
+                raise
+        time.sleep(0.02)
     try:
         sockets = _bind(config, patience=ORPHAN_SECONDS if claim.orphans else 0.0)
         giver = Giver(config.calls.path)
