@@ -76,8 +76,8 @@ def test_a_whole_run(folder: Path, manager: Manager) -> None:
     assert "SIGHUP: changed: [reasons]" in server.log, "obeyed before it is said"
     server.write_config("[identify]\nrank = 'x'\n")
     server.signal(signal.SIGHUP)
-    manager.wait_for_line("READY=1")
     manager.wait_for(lambda message: "the last SIGHUP found a wrong config" in message)
+    manager.wait_for_line("READY=1")
     old = server.decider
     os.kill(old, signal.SIGKILL)
     manager.wait_for(lambda message: "decides" in message and f"process {old} " not in message)

@@ -79,12 +79,12 @@ def test_what_the_unit_relies_on() -> None:
     ],
 )
 def test_what_a_start_would_trip_over(values: dict[str, dict[str, object]], said: str, tmp_path: Path) -> None:
-    filled = {
+    filled: dict[str, object] = {
         name: {key: value.replace("{tmp}", str(tmp_path)) if isinstance(value, str) else value
                for key, value in table.items()}
         for name, table in values.items()
     }  # fmt: skip
-    config = from_values({"calls": {"path": str(tmp_path)}} | filled, None)
+    config = from_values({"calls": {"path": str(tmp_path)}, **filled}, None)
     assert any(said in problem for problem in preflight.problems(config)), preflight.problems(config)
 
 
