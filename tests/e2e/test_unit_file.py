@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,13 @@ def test_nothing_is_wrong_with_a_good_one(tmp_path: Path) -> None:
     config = from_values({"calls": {"path": str(tmp_path), "max_legs": 1000}}, None)
     assert preflight.problems(config) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_too_few_open_files_are_named(tmp_path: Path) -> None:
+    config = tmp_path / "identengine.toml"
+    config.write_text('[calls]\npath = "calls"\nmax_legs = 1000\n')
+    command = f"ulimit -n 300; exec {sys.executable} -m identengine serve --check --config {config}"
+    run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=50)
+    assert run.returncode == 0
+    assert "[limits] connections: 1000 of them need 1130 open files, and this process may have 300" in run.stderr
+    assert "LimitNOFILE=1130" in run.stderr
