@@ -47,6 +47,7 @@ from identengine.events import (
     COUNTERS_ANEW,
     DRAINING,
     FAULTS,
+    HANDED_OVER,
     HURRIED,
     STANDBY_ENDS,
     STOPPED,
@@ -78,13 +79,20 @@ REPLACEMENT_WAIT = 1.0
 """How long a replacement waits for its book before it reads its sockets: what waits in the kernel is answered by
 the book then. Longer, and switches had better go elsewhere, as the answer ``not_ready`` tells them."""
 ORPHAN_SECONDS = 6.0
-"""How long the set of calls is waited for: the decider of a supervisor that was killed drains still."""
+"""How long the set of calls is waited for: the decider of a supervisor that was killed drains still, or that of
+one that hands over settles."""
 
-IDLE, TAKING_OVER, LISTENING, READY = b"i", b"t", b"l", b"r"
-"""What a decider tells the supervisor, at each change and as its sign of life: its state. A standby is idle; who
-takes over restores the calls, which may take long; who is ready has tried to load the book."""
-TAKE_OVER = b"!"
-"""What the supervisor tells a standby. The end of the stream tells that the supervisor died."""
+IDLE, LOADED, BOOKLESS, TAKING_OVER, LISTENING, READY = b"i", b"b", b"n", b"t", b"l", b"r"
+"""What a decider tells the supervisor, at each change and as its sign of life: its state. A standby is idle until
+it has tried to load the book, then it has one, or none that is all right; who takes over restores the calls, which
+may take long; who is ready has tried to load the book."""
+REREAD = b"c"
+"""What it tells besides, before its state: it has obeyed a SIGHUP."""
+TAKE_OVER, HAND_OVER = b"!", b"/"
+"""What the supervisor tells a standby, and who is to leave everything to a decider of another supervisor. The end
+of the stream tells that the supervisor died."""
+SETTLE_SECONDS = 1.0
+"""How long who hands over waits for peers that do not read: nobody decides meanwhile."""
 
 _REFUSED = (
     ("too many connections of", "too_many_of_switch"),
@@ -159,6 +167,7 @@ class _Decider:
         self._udp: list[UdpListener] = []
         self._streams: dict[Interface, list[StreamListener]] = {"tcp": [], "tls": [], "http": []}
         self._stop, self._hurry, self._promoted = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._hands_over = False
         self._told_to_end = 0.0
 
     async def serve(self) -> int:
@@ -166,12 +175,13 @@ class _Decider:
         self._rejects, self._refused = (RejectLog(lambda write: loop.call_later(1.0, write)) for _ in range(2))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        loop.add_signal_handler(signal.SIGHUP, self._obey_hangup)
         loop.add_reader(self._duty.link, self._hear)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._duty.mask)  # what came since the fork is heard now
         background = [asyncio.create_task(self._beat()), asyncio.create_task(self._take_up.follow())]
         try:
             if self._duty.standby:
+                background.append(asyncio.create_task(self._tell_of_book()))
                 await _first_of(self._stop.wait(), self._promoted.wait())
             if self._promoted.is_set() or not self._duty.standby:
                 await self._decide(background)
@@ -198,18 +208,18 @@ class _Decider:
         await self._listen()
         self._report()
         self._tell(LISTENING)
-        background += [asyncio.create_task(self._log_faults()), asyncio.create_task(self._work())]
+        work = asyncio.create_task(self._work())
+        background += [asyncio.create_task(self._log_faults()), work]
         await _first_of(self._stop.wait(), self._take_up.tried.wait())
         if self._take_up.tried.is_set():
             self._announce(self._book())
             self._announce("READY")
             self._tell(READY)
         await self._stop.wait()
-        await _first_of(self._hurry.wait(), self._drain())
+        await _first_of(self._hurry.wait(), self._hand_over(work) if self._hands_over else self._drain())
         self._rejects.write()
         self._refused.write()
-        self._control.close()
-        self._report(last=True)
+        self._let_go(work)
         unsent = sum(udp.unsent for udp in self._udp)
         if unsent:
             STOPPED_UNSENT.tell(unsent=unsent)
@@ -222,18 +232,17 @@ class _Decider:
         Where an orphan still decides on it, a decider whose supervisor was killed, it is waited for.
         """
         calls, loop = self._config.calls, asyncio.get_running_loop()
-        patience = loop.time() + ORPHAN_SECONDS
-        said = False
+        patience, mention = loop.time() + ORPHAN_SECONDS, loop.time() + 1.0
         while True:
             try:
                 return Journal(calls.path, calls.max_legs, calls.lapsed_max, _damaged)
             except InUseError:
                 if loop.time() > patience or self._stop.is_set():
                     raise
-            if not said:
+            if loop.time() > mention:
                 CALLS_IN_USE.tell(path=str(calls.path))
-                said = True
-            await asyncio.sleep(0.02)
+                mention = patience
+            await asyncio.sleep(0.005)
 
     def _restore(self) -> None:
         """Take up the calls as they were left (engine.md 5.8)."""
@@ -309,8 +318,12 @@ class _Decider:
         except OSError:
             word = b""
         if word:
-            self._tell(TAKING_OVER)
-            self._promoted.set()
+            if TAKE_OVER in word:
+                self._tell(TAKING_OVER)
+                self._promoted.set()
+            if HAND_OVER in word:
+                self._hands_over = True
+                self._end()
             return
         asyncio.get_running_loop().remove_reader(self._duty.link)
         if self._duty.standby and not self._promoted.is_set():
@@ -329,6 +342,37 @@ class _Decider:
         self._state = state
         with contextlib.suppress(OSError):  # it is full or gone; the next one tells it again
             self._duty.link.send(state)
+
+    async def _tell_of_book(self) -> None:
+        """Tell the supervisor, while we stand by, whether there is a book that calls can be decided by."""
+        while not self._promoted.is_set():
+            if self._take_up.tried.is_set():
+                well = self._engine.book is not None and self._take_up.alarm is None
+                if self._state != (state := LOADED if well else BOOKLESS):
+                    self._tell(state)
+            await asyncio.sleep(WORK_SECONDS / 4)
+
+    async def _hand_over(self, work: asyncio.Task[None]) -> None:
+        """Leave sockets and calls to another decider, which waits for them: what was not read is its to answer."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        settled = began + SETTLE_SECONDS
+        streams = list(chain.from_iterable(self._streams.values()))
+        await asyncio.gather(
+            *[udp.leave(settled) for udp in self._udp], *[stream.settle(settled) for stream in streams]
+        )
+        self._let_go(work)
+        HANDED_OVER.tell(seconds=loop.time() - began)
+        await asyncio.gather(*[stream.part(began + DRAIN_SECONDS) for stream in streams])
+
+    def _let_go(self, work: asyncio.Task[None]) -> None:
+        """Decide no more: close the set of calls and the counters, once they say how we left them."""
+        if work.cancelled() or work.cancelling():
+            return
+        work.cancel()
+        self._control.close()
+        self._report(last=True)
+        self._opened.close()
 
     async def _drain(self) -> None:
         """Take nothing new, answer everything that was received."""
@@ -350,6 +394,11 @@ class _Decider:
             except Exception as fault:  # leases have to lapse still; the next look may be better
                 self._engine.faults.append(fault)
             await asyncio.sleep(0 if more else WORK_SECONDS)
+
+    def _obey_hangup(self) -> None:
+        self._reload()
+        with contextlib.suppress(OSError):  # who asked gives up waiting
+            self._duty.link.send(REREAD + self._state)
 
     def _reload(self) -> None:
         """Read the config again, take what can change while running, and say what cannot."""

@@ -241,5 +241,66 @@ PROCESS_FAULT = Event(
     "another takes its place; keep these lines and report them",
 )
 
+FEW_FILES = Event("few_files", "warning", "%(what)s")
+SUPERVISOR_FAULT = Event(
+    "supervisor_fault",
+    "alarm",
+    "the supervisor ends by a fault of the program",
+    "the decider answers what it has received and ends; start `serve` again, if no service manager does, and "
+    "report these lines",
+)
+
+# Take-overs -------------------------------------------------------------------------------------------------
+
+NOBODY_TO_TAKE_OVER = Event(
+    "nobody_to_take_over", "info", "--take-over: no server runs on %(path)s; this one starts as usual"
+)
+TAKING_OVER_FROM = Event(
+    "taking_over_from", "info", "taking over from the server of process %(pid)d; loading the book beside it"
+)
+TOOK_OVER = Event("took_over", "info", "took over from the server of process %(pid)d")
+TAKE_OVER_FAILED = Event(
+    "take_over_failed",
+    "alarm",
+    "the take-over failed: %(why)s",
+    "nothing is lost, as the old server goes on; mend what is named and try again",
+)
+NO_DOOR = Event(
+    "no_door",
+    "alarm",
+    "%(why)s; nobody can take over from this server",
+    "make the folder of [calls] path writable, and restart the server when there is time for it",
+)
+NEWCOMER = Event("newcomer", "info", "process %(pid)d is going to take over; it loads its book")
+HANDING_OVER = Event("handing_over", "info", "handing over to process %(pid)d")
+HANDED_OVER = Event(
+    "handed_over", "info", "handed the calls over; all that was received was answered in %(seconds).3f s"
+)
+HAND_OVER_FAILED = Event(
+    "hand_over_failed",
+    "alarm",
+    "%(why)s; this server goes on",
+    "see what the new program said, mend that, and take over again",
+)
+TAKEN_OVER = Event("taken_over", "info", "process %(pid)d has taken over; this server ends")
+SUCCESSOR_STARTED = Event("successor_started", "info", "SIGUSR2: process %(pid)d is to take over")
+SUCCESSOR_IGNORED = Event(
+    "successor_ignored",
+    "warning",
+    "SIGUSR2: there is a take-over already, or this server is still starting; ignored",
+)
+SUCCESSOR_IMPOSSIBLE = Event(
+    "successor_impossible",
+    "alarm",
+    "SIGUSR2: with this process, the first of its container, the container would end; this server goes on",
+    "start a second container with --take-over that shares [calls] path and the network, or restart this one",
+)
+NO_SUCCESSOR = Event(
+    "no_successor",
+    "alarm",
+    "SIGUSR2: no process can be started: %(why)s; this server goes on",
+    "see whether memory, processes (`ulimit -u`, TasksMax= of the service) or files are used up",
+)
+
 EVENTS: tuple[Event, ...] = tuple(value for value in globals().copy().values() if isinstance(value, Event))
 """All of them."""

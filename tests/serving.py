@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +77,19 @@ def wait_for(what: Callable[[], Any], seconds: float = PATIENCE) -> Any:
 class Server:
     """A running ``identengine serve``."""
 
-    def __init__(self, folder: Path, config: str = "", *, ready: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: str = "",
+        *,
+        ready: bool = True,
+        options: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         """Start one that serves ``folder/store``; ``config`` is put after the [store] and [listen] sections.
 
-        Where ``config`` has a [listen] section of its own, that stands.
+        Where ``config`` has a [listen] section of its own, that stands. ``options`` are those of ``serve``,
+        ``env`` what its environment has besides ours.
         """
         self.folder = folder
         self.store = folder / "store"
@@ -89,7 +98,8 @@ class Server:
         self._log = folder / "server.log"
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "identengine", "serve", "--config", str(self.config)],
+                [sys.executable, "-m", "identengine", "serve", "--config", str(self.config), *options],
+                env=os.environ | (env or {}),
                 stdout=subprocess.PIPE,
                 stderr=log,
                 stdin=subprocess.DEVNULL,

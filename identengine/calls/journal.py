@@ -85,8 +85,8 @@ class Journal:
         self._boot = boot_id()
         self._last_beat = 0.0
         self._written = 0
-        room = _BASE_BYTES + max_legs * LEG_BYTES
-        self._file = CallsFile(folder, room, room + lapsed_max * LAPSED_BYTES)
+        taken = room(max_legs)
+        self._file = CallsFile(folder, taken, taken + lapsed_max * LAPSED_BYTES)
         self.path = self._file.path
         self._reading = self.path.with_name(_READING)
         try:
@@ -224,6 +224,11 @@ class Journal:
             "it are not counted until their switches name them (update, sync)"
         )
         self._open()
+
+
+def room(max_legs: int) -> int:
+    """Return how many bytes a set of so many legs takes at the start."""
+    return _BASE_BYTES + max_legs * LEG_BYTES
 
 
 _DATABASES = ("small", "large", "stops", "notes", "meta")

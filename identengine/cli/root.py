@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import signal
 import sys
 from typing import Annotated, Any
 
@@ -116,13 +115,11 @@ def main() -> None:
 
 
 def _ready_process() -> None:
-    """Fill closed standard streams, and outlive SIGHUP while a server starts.
+    """Fill closed standard streams.
 
     A file that is opened later would take the number of a closed stream, and what is printed would go there;
-    uvloop even aborts. Till a server has its own handler, SIGHUP ("read the config again") would end it.
+    uvloop even aborts.
     """
-    if sys.argv[1:2] == ["serve"]:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from identengine.cli.options import AsJson
 from identengine.cli.output import emit, hint, say
-from identengine.errors import KeyFileError, StoreError
-
-if TYPE_CHECKING:
-    from identengine.config import StoreConfig
+from identengine.errors import ConfigError
 
 
 def serve(
@@ -20,7 +17,18 @@ def serve(
         Path, typer.Option("--config", envvar="IDENTENGINE_CONFIG", metavar="FILE", help="The config, TOML.")
     ],
     check: Annotated[
-        bool, typer.Option("--check", help="Only check the config, and warn where store or key are not there.")
+        bool,
+        typer.Option(
+            "--check",
+            help="Only check config, addresses, room and certificates, and warn of what else is missing.",
+        ),
+    ] = False,
+    take_over: Annotated[
+        bool,
+        typer.Option(
+            "--take-over",
+            help="Take sockets and calls of the server that runs on the same config, without an outage.",
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -36,7 +44,13 @@ def serve(
 
         context_of(loaded.tls)
     if check:
-        warnings = [*loaded.warnings, *_missing(loaded.store)]
+        from identengine.preflight import missing, problems
+        from identengine.supervisor.descriptors import shortage
+
+        if wrong := problems(loaded):
+            raise ConfigError(wrong)
+        few = shortage(loaded)
+        warnings = [*loaded.warnings, *missing(loaded), *([few] if few else [])]
         if as_json:
             emit({"config": str(config), "warnings": warnings})
             return
@@ -46,20 +60,7 @@ def serve(
         return
     from identengine.supervisor import serve as supervise
 
-    raise typer.Exit(supervise(loaded))
-
-
-def _missing(store: StoreConfig) -> list[str]:
-    """Return what a server would miss besides the config; no mistakes, as it may come before the server does."""
-    from identengine.store.file import require
-
-    found = []
-    for look in (lambda: require(store.path), store.vault):
-        try:
-            look()
-        except (StoreError, KeyFileError) as error:
-            found.append(str(error))
-    return found
+    raise typer.Exit(supervise(loaded, take_over=take_over))
 
 
 def add_to(app: typer.Typer) -> None:

@@ -7,8 +7,9 @@ the kernel for the next reader.
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,20 +63,74 @@ class Sockets(NamedTuple):
             one.close()
 
 
-def bind(listen: Listen, calls: Path) -> Sockets:
+class Named(NamedTuple):
+    """One of the sockets of a server, as another one may ask for it."""
+
+    kind: str
+    asked: str
+    """The address as the config has it; empty where there is only one of its kind."""
+    bound: socket.socket
+
+
+def named(listen: Listen, sockets: Sockets) -> list[Named]:
+    """Return what was bound for ``listen``, for the server that takes over."""
+    lists = (
+        ("udp", listen.udp, sockets.udp),
+        ("tcp", listen.tcp, sockets.tcp),
+        ("tls", listen.tls, sockets.tls),
+        ("http", [listen.http] if listen.http else [], [sockets.http] if sockets.http else []),
+    )
+    return [
+        *(
+            Named(kind, str(at), bound)
+            for kind, asked, those in lists
+            for at, bound in zip(asked, those, strict=True)
+        ),
+        Named(control.FILE, "", sockets.control),
+        Named(ASK, "", sockets.ask),
+    ]
+
+
+def bind(listen: Listen, calls: Path, there: Iterable[Named] = ()) -> Sockets:
     """Bind everything or nothing; raises CannotListenError, which names the address, or StoreError.
 
-    ``calls`` is the folder of the set of calls, where the control socket is; its lock has to be held.
+    ``calls`` is the folder of the set of calls, where the control socket is; its lock has to be held by whoever
+    runs the server. What is ``there`` already is taken, and closed where ``listen`` does not want it.
     """
+    left = list(there)
     with contextlib.ExitStack() as undo:
-        udp = [undo.enter_context(_bound("udp", socket.SOCK_DGRAM, endpoint)) for endpoint in listen.udp]
-        tcp = [undo.enter_context(_bound("tcp", socket.SOCK_STREAM, endpoint)) for endpoint in listen.tcp]
-        tls = [undo.enter_context(_bound("tls", socket.SOCK_STREAM, endpoint)) for endpoint in listen.tls]
-        http = undo.enter_context(_bound("http", socket.SOCK_STREAM, listen.http)) if listen.http else None
-        operators = undo.enter_context(bind_unix(calls, control.FILE))
-        bound = Sockets(udp, tcp, tls, operators, bind_unix(calls, ASK), http)
+        for one in left:
+            undo.enter_context(one.bound)
+        have = functools.partial(_have, left, undo)
+        udp = [have("udp", endpoint) for endpoint in listen.udp]
+        tcp = [have("tcp", endpoint) for endpoint in listen.tcp]
+        tls = [have("tls", endpoint) for endpoint in listen.tls]
+        http = have("http", listen.http) if listen.http else None
+        operators = _taken(left, control.FILE, "") or undo.enter_context(bind_unix(calls, control.FILE))
+        ask = _taken(left, ASK, "") or undo.enter_context(bind_unix(calls, ASK))
+        bound = Sockets(udp, tcp, tls, operators, ask, http)
         undo.pop_all()
-        return bound
+    for one in left:
+        one.bound.close()
+    return bound
+
+
+def _have(left: list[Named], undo: contextlib.ExitStack, kind: str, endpoint: Endpoint) -> socket.socket:
+    """Return the socket that is there already, or bind it."""
+    of = socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM
+    return _taken(left, kind, str(endpoint)) or undo.enter_context(_bound(kind, of, endpoint))
+
+
+def _taken(left: list[Named], kind: str, asked: str) -> socket.socket | None:
+    """Take one of what is there: the one that was asked for by this address, or is bound to it."""
+    of_kind = [one for one in left if one.kind == kind]
+    for one in (
+        *(one for one in of_kind if one.asked == asked),
+        *(one for one in of_kind if asked and str(endpoint_of(one.bound)) == asked),
+    ):
+        left.remove(one)
+        return one.bound
+    return None
 
 
 def endpoint_of(bound: socket.socket) -> Endpoint:

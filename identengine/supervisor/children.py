@@ -16,8 +16,9 @@ from enum import Enum
 from typing import NoReturn
 
 from identengine import logsetup
-from identengine.decider import IDLE, TAKING_OVER
+from identengine.decider import IDLE, REREAD, TAKING_OVER
 from identengine.events import NO_PROCESS, PROCESS_FAULT
+from identengine.supervisor.wake import wake_by
 
 HANG_SECONDS = 5.0
 """A child that is silent for so long hangs."""
@@ -39,6 +40,8 @@ class Role(Enum):
     """Becomes the decider when that dies."""
     FRONT = "front"
     """Serves HTTP, and asks the decider."""
+    LEAVING = "former decider"
+    """Has let go of the calls, or is about to, for another server's decider; it still parts from TCP peers."""
 
 
 class Child:
@@ -55,6 +58,10 @@ class Child:
         """When it began to be what it is."""
         self.silent = 0.0
         """Seconds without a sign of life in which we looked."""
+        self.leaving: float | None = None
+        """Seconds since it was told to end; None: it was not told."""
+        self.reread = False
+        """Whether it has obeyed the last SIGHUP."""
         self.killed = False
 
     def __str__(self) -> str:
@@ -76,6 +83,7 @@ class Child:
             while said := self.link.recv(4096):
                 self.silent = 0.0
                 self.state = said[-1:]
+                self.reread = self.reread or REREAD in said
 
     def tell(self, word: bytes) -> bool:
         """Say something to it; returns whether it can hear."""
@@ -168,6 +176,7 @@ class Children:
         if pid == 0:
             self._be(run, theirs, ours)
         theirs.close()
+        wake_by(ours)
         child = self._of[role] = Child(role, pid, ours, state)
         return child
 

@@ -20,48 +20,58 @@ FILE = "serve.lock"
 class Claim:
     """The lock, held."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, file: IO[str], folder: Path) -> None:
+        """Hold the lock that ``file`` has; :meth:`take` and :meth:`given` make it. Raises StoreError."""
+        self._file = file
+        try:
+            self.orphans = bool(_holder(file))
+            """Whether the last one did not end in order: there may be children of a supervisor that was killed."""
+            self.name_us()
+        except OSError as error:
+            file.close()
+            raise _cannot(folder, error) from error
+
+    @classmethod
+    def take(cls, folder: Path) -> Self:
         """Take the lock of ``folder``, which is made where it is missing.
 
         Raises InUseError, which names the process that has it, StoreError where the folder cannot be had.
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = (folder / FILE).open("a+", encoding="ascii", errors="replace")
+            file = (folder / FILE).open("a+", encoding="ascii", errors="replace")
         except OSError as error:
             raise _cannot(folder, error) from error
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = _holder(self._file)
-            self._file.close()
+            holder = _holder(file)
+            file.close()
             raise InUseError(
                 f"another process decides on the set of calls in {folder}: the server of process {holder or '?'}; "
                 "end it first, or give this server a path of its own ([calls] path)"
             ) from None
-        try:
-            self.orphans = bool(_holder(self._file))
-            """Whether there may be children of a supervisor that was killed."""
-            self._name_us()
-        except OSError as error:
-            self._file.close()
-            raise _cannot(folder, error) from error
+        return cls(file, folder)
+
+    @classmethod
+    def given(cls, folder: Path, descriptor: int) -> Self:
+        """Return the lock that its holder gave us as a copy of its descriptor: there is no moment without it."""
+        return cls(os.fdopen(descriptor, "a+", encoding="ascii", errors="replace"), folder)
 
     def fileno(self) -> int:
         """Return the descriptor that holds the lock."""
         return self._file.fileno()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Let go of it, as far as this process is concerned."""
         self._file.close()
 
     def release(self) -> None:
         """Say that all ended in order: nobody was forked, or everybody was reaped."""
         self._file.truncate(0)
 
-    def _name_us(self) -> None:
+    def name_us(self) -> None:
+        """Write down who holds it."""
         self._file.truncate(0)
         self._file.write(f"{os.getpid()}\n")
         self._file.flush()

@@ -158,7 +158,7 @@ def test_a_flood_on_one_connection_beside_a_calm_one(server: Server, capsys: pyt
         flooder.stdout.close()
         assert flooder.wait(20) == 0
     with capsys.disabled():
-        print(  # noqa: T201 - a measurement, for who runs it
+        print(
             f"\na calm connection: median {alone[50] * 1000:.2f} ms; beside a flood {beside[50] * 1000:.2f} ms "
             f"(ratio {beside[50] / alone[50]:.1f}), max {beside[-1] * 1000:.1f} ms"
         )

@@ -111,9 +111,8 @@ def test_certificates_that_are_refused(server: Server, authority: Authority) -> 
 
 
 def test_an_unknown_address_gets_no_handshake(server: Server, authority: Authority) -> None:
-    with pytest.raises(OSError):
-        with speaking(server, LINES, authority.client("sbc1.example"), "127.0.0.3"):
-            pass
+    with pytest.raises(OSError), speaking(server, LINES, authority.client("sbc1.example"), "127.0.0.3"):
+        pass
     server.logged("unknown peer from '127.0.0.3'")
 
 

@@ -11,10 +11,9 @@ import pytest
 
 from identengine import logsetup
 from identengine.config import LogConfig
-from identengine.counters import PROCESSES
 from identengine.net import sockets as listening
-from identengine.supervisor.children import Deaths, Role
-from identengine.supervisor.run import _tell_room
+from identengine.supervisor.children import Deaths
+from identengine.supervisor.start import _tell_room
 
 
 def test_pauses_grow_and_are_forgotten() -> None:
@@ -37,7 +36,7 @@ def test_what_waits_at_a_socket(asked: int, warned: bool, caplog: pytest.LogCapt
         except PermissionError:
             udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, asked)
             warned = udp.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) < 2 * listening.RECEIVE_BUFFER
-        logger = logging.getLogger("identengine")
+        logger = logging.getLogger("identengine.supervisor")
         logger.addHandler(caplog.handler)
         logger.setLevel("INFO")
         try:
@@ -88,7 +87,3 @@ def test_a_direct_log_drops_what_nobody_reads_and_says_so(monkeypatch: pytest.Mo
     assert 0 < written < 1000
     assert f"{1001 - written} lines of the log were dropped here".encode() in read
     assert read.endswith(b"\n")
-
-
-def test_roles_have_a_counter_of_their_restarts() -> None:
-    assert {Role.DECIDER.value, Role.STANDBY.value} <= set(PROCESSES)

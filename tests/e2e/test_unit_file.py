@@ -1,0 +1,107 @@
+"""The unit of docs/service: systemd takes it, and what it relies on is so."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from identengine import preflight
+from identengine.config import from_values
+from identengine.supervisor.descriptors import needed
+
+SERVICE = Path(__file__).parents[2] / "docs" / "service"
+UNIT = SERVICE / "identengine.service"
+
+
+def analyze() -> str:
+    """Return systemd-analyze; without it the test is skipped, but not in CI."""
+    found = shutil.which("systemd-analyze")
+    if found is None:
+        if os.environ.get("CI"):
+            pytest.fail("systemd-analyze is missing: apt-get install systemd")
+        pytest.skip("needs systemd-analyze: apt-get install systemd")
+    return found
+
+
+def values(key: str) -> list[str]:
+    return [
+        line.partition("=")[2] for line in UNIT.read_text().splitlines() if line.startswith(f"{key}=")
+    ]  # fmt: skip
+
+
+def verify(folder: Path, unit: str) -> list[str]:
+    """Return what systemd has to say of a unit."""
+    copy = folder / "identengine.service"
+    copy.write_text(unit)
+    run = subprocess.run(
+        [analyze(), "verify", "--man=no", str(copy)], capture_output=True, text=True, check=False, timeout=50
+    )
+    return [line for line in run.stderr.splitlines() if "identengine.service" in line]
+
+
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    # The program and its docs are not installed where the unit expects them.
+    unit = UNIT.read_text().replace("/opt/identengine/.venv/bin/identengine", "/bin/true")
+    assert verify(tmp_path, unit) == []
+
+
+def test_a_mistake_in_the_unit_would_be_found(tmp_path: Path) -> None:
+    unit = UNIT.read_text().replace("/opt/identengine/.venv/bin/identengine", "/bin/true")
+    (said,) = verify(tmp_path, unit.replace("WatchdogSec=60", "WatchdogSec=often"))
+    assert said.endswith("Failed to parse sec value, ignoring: often")
+
+
+def test_what_the_unit_relies_on() -> None:
+    default = from_values({}, None)
+    (runtime,), (state,) = values("RuntimeDirectory"), values("StateDirectory")
+    assert Path("/run") / runtime == default.calls.path
+    assert Path("/var/lib") / state == default.store.path
+    assert values("RuntimeDirectoryPreserve") == ["yes"]
+    assert values("Type") == ["notify"]
+    assert int(values("LimitNOFILE")[0]) >= needed(default)
+    (start,), (check,) = values("ExecStart"), values("ExecStartPre")
+    assert start.split()[1:2] == ["serve"]
+    assert check.split()[1:3] == ["serve", "--check"]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"listen": {"udp": ["192.0.2.1:4870"]}}, "[listen] udp: 192.0.2.1:4870: Cannot assign requested address"),
+        ({"calls": {"path": "/proc/version/calls"}}, "[calls] path: /proc/version is no folder"),
+        ({"calls": {"path": "{tmp}", "max_legs": 1_000_000_000}}, "[calls] max_legs: 1000000000 of them take"),
+        (
+            {"listen": {"tls": ["127.0.0.1:0"]}, "tls": {"certificate": "{tmp}/no.pem", "key": "{tmp}/no.key"}},
+            "no.pem cannot be read",
+        ),
+    ],
+)
+def test_what_a_start_would_trip_over(values: dict[str, dict[str, object]], said: str, tmp_path: Path) -> None:
+    filled: dict[str, object] = {
+        name: {key: value.replace("{tmp}", str(tmp_path)) if isinstance(value, str) else value
+               for key, value in table.items()}
+        for name, table in values.items()
+    }  # fmt: skip
+    config = from_values({"calls": {"path": str(tmp_path)}, **filled}, None)
+    assert any(said in problem for problem in preflight.problems(config)), preflight.problems(config)
+
+
+def test_nothing_is_wrong_with_a_good_one(tmp_path: Path) -> None:
+    config = from_values({"calls": {"path": str(tmp_path), "max_legs": 1000}}, None)
+    assert preflight.problems(config) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_few_open_files_are_named(tmp_path: Path) -> None:
+    config = tmp_path / "identengine.toml"
+    config.write_text('[calls]\npath = "calls"\nmax_legs = 1000\n')
+    command = f"ulimit -n 300; exec {sys.executable} -m identengine serve --check --config {config}"
+    run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=50)
+    assert run.returncode == 0
+    assert "[limits] connections: 1000 of them need 1130 open files, and this process may have 300" in run.stderr
+    assert "LimitNOFILE=1130" in run.stderr
