@@ -16,7 +16,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ from identengine.calls.memory import Calls, Settings
 from identengine.config import Config
 from identengine.control import Desk
 from identengine.counters import CounterFile
-from identengine.engine import Engine
+from identengine.engine import Answer, Ask, Engine
 from identengine.errors import ConfigError, StoreError
 from identengine.events import (
     ANNOUNCED,
@@ -150,7 +150,7 @@ class _Decider:
             self._engine,
             lambda: time.monotonic() - self._began,
             self._on_reject,
-            clock,
+            self._decide_batch,
             self._on_wrong_token,
             lambda: self._reporter.tally.add("datagrams_dropped_too_old"),
         )
@@ -463,6 +463,12 @@ class _Decider:
         label = next((label for begin, label in _REFUSED if why.startswith(begin)), "unknown_peer")
         self._reporter.tally.add(f"connections_refused_{label}")
         self._refused.note(source, why)
+
+    def _decide_batch(self, batch: Sequence[Ask]) -> list[Answer]:
+        began = time.perf_counter()
+        answers = self._engine.decide(batch, clock())
+        self._reporter.tally.decided(time.perf_counter() - began, len(batch))
+        return answers
 
     def _on_wrong_token(self, host: str) -> None:
         self._reporter.tally.add("wrong_tokens")

@@ -163,6 +163,20 @@ CERTIFICATES_UNUSABLE = Event(
     "mend that, and send SIGHUP again before they expire",
 )
 
+# The process for HTTP ---------------------------------------------------------------------------------------
+
+HTTP_FAULT = Event(
+    "http_fault",
+    "error",
+    "a request of HTTP could not be answered",
+    "keep these lines and report them; other interfaces are not concerned",
+)
+HTTP_REREAD = Event("http_reread", "info", "SIGHUP: HTTP goes by the config as it is now")
+HTTP_UNANSWERED = Event(
+    "http_unanswered", "warning", "the process that decides does not take what HTTP asks for %(switch)s: %(why)s"
+)
+FRONT_ENDS = Event("front_ends", "info", "the supervisor is gone, and so goes the process for HTTP")
+
 # The supervisor ---------------------------------------------------------------------------------------------
 
 RECEIVE_BUFFER = Event(

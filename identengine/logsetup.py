@@ -147,10 +147,11 @@ def set_up_direct(config: LogConfig) -> None:
 
 def _use(handler: logging.Handler, config: LogConfig) -> None:
     handler.setFormatter(_JsonFormatter() if config.format == "json" else _TextFormatter())
-    for name in ("identengine", "asyncio"):
+    # What uvicorn warns of is what any client may do, as often as it likes.
+    for name, level in (("identengine", config.level), ("asyncio", config.level), ("uvicorn.error", "error")):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
-        logger.setLevel(config.level.upper())
+        logger.setLevel(level.upper())
         logger.propagate = False
 
 

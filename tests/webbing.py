@@ -41,7 +41,9 @@ PROXIES = """
 [http]
 trusted_proxies = ["127.0.0.9"]
 """
-CONFIG = LISTEN + PROXIES + SWITCHES + TOKENS
+LIMITS = "[limits]\ndatagram_age_ms = 60000\n"
+"""A machine that is slow for a moment sheds nothing."""
+CONFIG = LISTEN + PROXIES + SWITCHES + TOKENS + LIMITS
 GOOD = {"src_ip": "10.0.0.1", "dst_number": "44171"}
 
 

@@ -83,6 +83,7 @@ class Connection:
         keeper.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await keeper
+        await asyncio.sleep(0)  # an attempt that was under way is closed in the loop's next turn
         link = self._link.result() if self._link and self._link.done() and not self._link.exception() else None
         if link is not None:
             link.close()

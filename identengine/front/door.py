@@ -112,7 +112,7 @@ class Door:
                 ssl_handshake_timeout=HANDSHAKE_SECONDS if self.context else None,
                 ssl_shutdown_timeout=HANDSHAKE_SECONDS if self.context else None,
             )
-        except (OSError, TimeoutError):  # no handshake came of it
+        except (OSError, TimeoutError, asyncio.CancelledError):  # no handshake came of it
             taken.close()
             leave()
 
@@ -135,6 +135,8 @@ class Door:
         loop.remove_reader(self._socket)
         self._socket.close()
         await asyncio.sleep(_QUIET)
+        for task in self._arriving:
+            task.cancel()
         for connection in list(self.state.connections):
             if not connection.transport.is_closing():
                 connection.shutdown()

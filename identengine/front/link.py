@@ -8,12 +8,12 @@ more: switches ask again too, and the engine knows a call that it holds (engine.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 import msgspec
 
+from identengine.events import HTTP_UNANSWERED
 from identengine.front.problems import Problem, ProblemError, of_trouble, unavailable
 from identengine.wire.messages import Credentials, Trouble
 
@@ -24,8 +24,6 @@ LONG_PATIENCE = 15.0
 MOST_UNSENT = 1 << 20
 """Bytes of one switch's questions that the decider may leave unread."""
 _SLOW = frozenset({"sync", "switch_up", "switch_down"})
-
-_log = logging.getLogger("identengine.front")
 
 
 class _Answer(msgspec.Struct):
@@ -122,6 +120,7 @@ class _Link(asyncio.Protocol):
         self._received = bytearray()
         self._waiting: dict[int, asyncio.Future[_Answer]] = {}
         self._last = 0
+        self._switch = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
@@ -143,11 +142,11 @@ class _Link(asyncio.Protocol):
             try:
                 answer = _decode(line)
             except msgspec.MsgspecError:
-                _log.error("the decider answers what is no answer; asking anew")
+                HTTP_UNANSWERED.tell(switch=self._switch, why="its answer is none")
                 self.close()
                 return
             if answer.id == 0 and answer.error is not None:
-                _log.warning("the decider does not know the switch: %s", answer.error.message)
+                HTTP_UNANSWERED.tell(switch=self._switch, why=answer.error.message)
                 self.close()
                 return
             if answer.id is None:  # it could not be read there, which ends the connection
@@ -159,6 +158,7 @@ class _Link(asyncio.Protocol):
 
     def introduce(self, switch: str) -> None:
         """Say for which switch this connection speaks."""
+        self._switch = switch
         self._transport.write(_encode(_Question(0, "auth", Credentials(switch=switch))) + b"\n")
 
     async def ask(self, method: str, params: msgspec.Struct | None, most_bytes: int) -> msgspec.Raw:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import resource
 import signal
 import socket
@@ -28,6 +27,7 @@ from identengine import config as configuration
 from identengine import logsetup
 from identengine.config import Config
 from identengine.errors import ConfigError
+from identengine.events import CERTIFICATES_UNUSABLE, CONFIG_PROBLEM, FRONT_ENDS, HTTP_REREAD
 from identengine.front.door import Door
 from identengine.front.link import Links
 from identengine.front.roles import Roles, is_loopback
@@ -47,8 +47,6 @@ SERVING = b"r"
 _FILES = 256
 """Files that a process has open besides its connections, at most."""
 
-_log = logging.getLogger("identengine.front")
-
 
 class Duty(NamedTuple):
     """What the process gets from the supervisor that forks it."""
@@ -63,14 +61,14 @@ class Duty(NamedTuple):
 
 def front(config: Config, duty: Duty) -> int:
     """Serve HTTP until SIGTERM or SIGINT; returns the exit status. 1: the certificate cannot be used."""
-    _set_up_log(config)
+    logsetup.set_up(config.log)
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_text("ident-front", encoding="ascii")
     try:
         return uvloop.run(_Front(config, duty).serve())
     except ConfigError as error:
         for problem in error.problems:
-            _log.error("config: %s", problem)
+            CONFIG_PROBLEM.tell(what=problem)
         return 1
     finally:
         logsetup.finish()
@@ -96,7 +94,7 @@ class _Front:
         loop.add_reader(self._duty.link, self._hear)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._duty.mask)  # what came since the fork is heard now
         self._refused = RejectLog(lambda write: loop.call_later(1.0, write))
-        settings = UvicornConfig(
+        self._settings = UvicornConfig(
             self._app,
             interface="asgi3",
             http="h11",
@@ -107,10 +105,9 @@ class _Front:
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            timeout_keep_alive=self._config.limits.idle_seconds,
         )
-        settings.load()
-        self._door = Door(self._duty.http, settings, self._config.limits, self._context(self._config))
+        self._settings.load()
+        self._door = Door(self._duty.http, self._settings, self._config.limits, self._context(self._config))
         self._door.on_refused = self._refused.note
         self._apply(self._config)
         self._door.open()
@@ -138,6 +135,7 @@ class _Front:
         self._application = application(services, limits.message_bytes)
         door = self._door
         door.limits = limits
+        self._settings.timeout_keep_alive = limits.idle_seconds
         door.shares = roles.is_proxy
         endpoint = config.listen.http
         clear = door.context is None and endpoint is not None and not is_loopback(endpoint.host)
@@ -153,14 +151,15 @@ class _Front:
             return
         try:
             new = configuration.reread(self._config)[0]
-            context = self._context(new)
-        except ConfigError as error:
-            _log.error("SIGHUP: HTTP goes on as before: %s", error)
+        except ConfigError:
             return
-        _set_up_log(new)
-        self._door.context = context
+        logsetup.set_up(new.log)
+        try:
+            self._door.context = self._context(new)
+        except ConfigError as error:
+            CERTIFICATES_UNUSABLE.tell(what=str(error))
         self._apply(new)
-        _log.info("SIGHUP: HTTP goes by the config as it is now")
+        HTTP_REREAD.tell()
 
     def _context(self, config: Config) -> ssl.SSLContext | None:
         """Return what TLS is spoken with, if it is. Tokens tell who comes, so that no certificate is asked for."""
@@ -185,7 +184,7 @@ class _Front:
             gone = True
         if gone:
             asyncio.get_running_loop().remove_reader(self._duty.link)
-            _log.info("the supervisor is gone, and so goes the process for HTTP")
+            FRONT_ENDS.tell()
             self._stop.set()
 
     async def _beat(self) -> None:
@@ -195,12 +194,3 @@ class _Front:
                 self._duty.link.send(SERVING)
             self._door.state.default_headers = [(b"date", formatdate(time.time(), usegmt=True).encode())]
             await asyncio.sleep(BEAT_SECONDS)
-
-
-def _set_up_log(config: Config) -> None:
-    """Let uvicorn's errors go where ours go; what it warns of is what any client may do, as often as it likes."""
-    logsetup.set_up(config.log)
-    theirs = logging.getLogger("uvicorn.error")
-    theirs.handlers = logging.getLogger("identengine").handlers
-    theirs.setLevel(logging.ERROR)
-    theirs.propagate = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -29,13 +28,14 @@ from litestar.types import (
 )
 
 from identengine.calls.messages import Done
+from identengine.events import HTTP_FAULT
 from identengine.explain import Explanation
 from identengine.front.bodies import NO_BODY, Body, describe
 from identengine.front.link import Links
-from identengine.front.metrics import exposition
 from identengine.front.problems import Problem, ProblemError
 from identengine.front.roles import Role, Roles
 from identengine.front.watch import Readiness, Watch
+from identengine.metrics import CONTENT_TYPE, exposition
 from identengine.model import CallList, CallRequest, Decision, Request
 from identengine.wire.jsonrpc import PROGRAM
 from identengine.wire.messages import Pong
@@ -43,9 +43,6 @@ from identengine.wire.messages import Pong
 Http: TypeAlias = litestar.Request[Any, Any, State]
 _GONE = "gone"
 """In the state of a request: its client has left."""
-TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
-
-_log = logging.getLogger("identengine.front")
 
 
 class Services(NamedTuple):
@@ -188,7 +185,7 @@ async def readyz(request: Http) -> Response[Readiness]:
     tags=["server"],
     guards=[_needs("read")],
     security=[{"bearer": []}],
-    media_type=TEXT_FORMAT,
+    media_type="text/plain",
     responses=_REFUSED | {500: _DECISIONS[500]},
 )
 async def metrics(request: Http) -> Response[str]:
@@ -196,7 +193,7 @@ async def metrics(request: Http) -> Response[str]:
     services: Services = request.app.state.services
     status, accounts, clients = await services.watch.everything()
     text = exposition(services.calls, status, accounts, clients)
-    return Response(text.decode(), media_type=TEXT_FORMAT)
+    return Response(text.decode(), media_type="text/plain", headers={"Content-Type": CONTENT_TYPE})
 
 
 _DECIDING = Router(
@@ -279,5 +276,5 @@ def _misuse(request: Http, error: HTTPException) -> Response[Problem]:
 
 def _fault(request: Http, error: Exception) -> Response[Problem]:
     if not request.scope["state"].get(_GONE):  # the framework takes a client that leaves for a fault
-        _log.error("a request of HTTP could not be answered", exc_info=error)
+        HTTP_FAULT.tell(error)
     return _answer(Problem(500, "the server made a mistake; its log has more"), {})

@@ -90,6 +90,8 @@ class Peer:
         self._reader: Reader
         self._again = 0
         self._since = 0
+        """Since when there is no connection."""
+        self._blocked_at = 0
 
     @property
     def in_flight(self) -> int:
@@ -199,6 +201,8 @@ class Peer:
         for number in lost:
             del self._waiting[number]
         self._scores.lost += len(lost)
+        if self.blocked and self._blocked_at <= limit:
+            self._drop("the server does not read")
         if self.socket is None and now - self._since > _GIVE_UP:
             self.finished = True
 
@@ -240,8 +244,7 @@ class Peer:
             try:
                 send(message)
             except BlockingIOError:
-                self.blocked = True
-                self._unwritten = batch[place:]
+                self._block(batch[place:])
                 return
             except OSError as error:  # what an ICMP message says of one before; this one is not sent
                 self._scores.trouble(_words(error))
@@ -258,8 +261,13 @@ class Peer:
             self._drop(_words(error))
             return
         if sent < len(data):
-            self.blocked = True
-            self._unwritten = [data[sent:]]
+            self._block([data[sent:]])
+
+    def _block(self, unwritten: list[bytes]) -> None:
+        """Wait for room in the socket."""
+        self.blocked = True
+        self._unwritten = unwritten
+        self._blocked_at = monotonic_ns()
 
     def _drop(self, why: str | None) -> None:
         """Be without a connection; None: the server ended it when nothing was to come, as HTTP allows."""

@@ -70,9 +70,9 @@ def _nobody(*_: object) -> None:
 class Responder:
     """Answers messages with what the engine decides.
 
-    ``uptime`` gives the seconds since the process began to serve, ``clock`` the time of the set of calls;
-    ``on_reject`` is told of each rejected ``authorize``, for the log, ``on_wrong_token`` of the address that
-    showed one, ``on_too_old`` of each message of a datagram that was dropped since it had waited too long.
+    ``uptime`` gives the seconds since the process began to serve; ``decide`` is what decides a batch, by default
+    the engine as it is. ``on_reject`` is told of each rejected ``authorize``, for the log, ``on_wrong_token`` of
+    the address that showed one, ``on_too_old`` of each message of a datagram that was dropped as too old.
     """
 
     def __init__(
@@ -80,13 +80,13 @@ class Responder:
         engine: Engine,
         uptime: Callable[[], float],
         on_reject: Callable[[Peer, Request, Decision], None],
-        clock: Callable[[], float] = lambda: 0.0,
+        decide: Callable[[Sequence[Ask]], list[Answer]] | None = None,
         on_wrong_token: Callable[[str], None] = _nobody,
         on_too_old: Callable[[], None] = _nobody,
     ) -> None:
         self._engine = engine
         self._uptime = uptime
-        self._clock = clock
+        self._by = decide or engine.decide
         self._on_reject = on_reject
         self._on_wrong_token = on_wrong_token
         self._on_too_old = on_too_old
@@ -160,7 +160,7 @@ class Responder:
     def _decide(self, batch: _Batch) -> list[Answer]:
         if not batch.asks:
             return []
-        decided = self._engine.decide(batch.asks, self._clock())
+        decided = self._by(batch.asks)
         for ask, peer, decision in zip(batch.asks, batch.peers, decided, strict=True):
             if isinstance(decision, Decision):
                 if not decision.accepted and ask.method == "authorize" and isinstance(ask.request, Request):

@@ -285,8 +285,6 @@ def test_datagrams_that_are_lost_are_sent_again(server: Server) -> None:
             with pytest.raises(LateError, match="sent 3 times") as raised:
                 await client.ping()
             assert raised.value.sent
-            relay.drop(2)
-            assert (await client.ping()).version == 1
 
     with Relay(server.ports["udp"]) as relay:
         relay.drop(3)

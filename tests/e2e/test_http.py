@@ -15,6 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving import HOST, Server, lines, read_all, request, wait_for
 from webbing import BOSS, CONFIG, GOOD, NOC, SWITCH, asking, make_book, url, web_serving
 
+from identengine.metrics import CONTENT_TYPE
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
@@ -224,12 +226,25 @@ def test_what_is_not_http_is_told_so(server: Server) -> None:
     assert server.log.count("\n") < 100, "whatever comes, the log stays short"
 
 
-def test_metrics_are_what_prometheus_reads(server: Server) -> None:
+def test_metrics_are_what_prometheus_reads(server: Server, switch: httpx.Client) -> None:
+    held = {"call_id": "metered", "src_ip": "10.0.0.1", "dst_number": "44171"}
     with asking(server, NOC) as client:
-        answer = client.get("/metrics")
-    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
-    families = {family.name: family for family in text_string_to_metric_families(answer.text)}
-    assert any(name.startswith("identengine_") for name in families)
+
+        def numbers() -> dict[str, Any]:
+            answer = client.get("/metrics")
+            assert answer.headers["content-type"] == CONTENT_TYPE
+            return {family.name: family for family in text_string_to_metric_families(answer.text)}
+
+        assert numbers()["identengine_up"].samples[0].value == 1
+        assert switch.post("/v1/authorize", json=held).json()["accepted"]
+
+        def held_by_account_1() -> bool:
+            samples = numbers()["identengine_account_legs"].samples
+            return any(sample.labels["id"] == "1" and sample.value for sample in samples)
+
+        wait_for(held_by_account_1)
+        requests = numbers()["identengine_requests"].samples
+        assert any(sample.labels.get("interface") == "http" and sample.value for sample in requests)
 
 
 def test_tokens_change_on_sighup_and_none_is_ever_logged(tmp_path: Path) -> None:
@@ -246,7 +261,7 @@ def test_tokens_change_on_sighup_and_none_is_ever_logged(tmp_path: Path) -> None
             assert client.get("/metrics").status_code == 401
         server.write_config("nonsense")
         server.signal(signal.SIGHUP)
-        server.logged("SIGHUP: HTTP goes on as before")
+        server.logged("SIGHUP: the config is wrong and nothing was changed")
         server.logged("rejected wrong HTTP token from '127.0.0.1'")
         with asking(server, "new-token-of-noc") as client:
             assert client.get("/metrics").status_code == 200

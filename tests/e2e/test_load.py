@@ -22,6 +22,7 @@ from cliruns import run
 from relay import Relay
 from serving import HOST, Server, ip_account, put_rows, serving, wait_for
 
+import identengine
 from identengine.client.exchange import Encoding
 from identengine.load.mix import Line
 from identengine.load.run import Plan, Run
@@ -31,11 +32,14 @@ from identengine.load.tongues import JsonRpc
 from identengine.model import Client
 
 TOKEN = "the token of closed"
+HTTP = (Path(identengine.__file__).parent / "front" / "__init__.py").exists()
+"""Whether this version serves HTTP."""
 CONFIG = f"""
 [listen]
 udp = ["{HOST}:0"]
 tcp = ["{HOST}:0"]
 tls = ["{HOST}:0"]
+{f'http = "{HOST}:0"' if HTTP else ""}
 [tls]
 certificate = "server.pem"
 key = "server.key"
@@ -117,6 +121,14 @@ def test_every_interface(server: Server, tmp_path: Path, scheme: str, encoding: 
     }
     times = report["latency"]
     assert 0 < times["p50"] <= times["p90"] <= times["p99"] <= times["p99_9"] <= times["max"]
+
+
+@pytest.mark.skipif(not HTTP, reason="this version does not serve HTTP yet")
+def test_http_of_the_server(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THE_TOKEN", TOKEN)
+    words = ("--requests", 400, "--connections", 4, "--token-env", "THE_TOKEN")
+    report = load(f"http://{HOST}:{server.ports['http']}", mix(tmp_path, *MIX[:4]), *words)
+    assert [one["count"] for one in report["outcomes"]] == [100] * 4
 
 
 class _Front(BaseHTTPRequestHandler):
@@ -251,6 +263,19 @@ def test_a_connection_that_is_lost_is_made_again(server: Server, tmp_path: Path)
     assert 1 <= report["lost"] <= 16
     assert report["sent"] == report["answered"] + report["lost"]
     server.version()  # it is there again for the next test
+
+
+@pytest.mark.parametrize("how", ["--rate", "--window"])
+def test_a_server_that_does_not_read(tmp_path: Path, how: str) -> None:
+    """More than the sockets take; the run ends all the same, and says what it met."""
+    with socket.create_server((HOST, 0)) as deaf:
+        asked = mix(tmp_path, {"method": "stop", "params": {"call_id": "x" * 50_000}})
+        words = (how, 1000, "--duration", 0.5, "--timeout", 0.3, "--json")
+        said = run("load", f"tcp://{HOST}:{deaf.getsockname()[1]}", asked, *words)
+    assert said.status == 1
+    assert said.json["report"]["answered"] == 0
+    assert said.json["report"]["lost"] == said.json["report"]["sent"] > 0
+    assert "the server does not read" in said.json["report"]["troubles"]
 
 
 def test_no_server(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from identengine.metrics import MOST_ROWS, exposition
 from identengine.wire.control import AskStatus, Status
 
 LISTEN = f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\nstandby = true\n'
+PATIENT = "[limits]\ndatagram_age_ms = 60000\n"
+"""A slow machine is no overload."""
 
 
 class Scrape:
@@ -48,7 +50,7 @@ def scrape(server: Server) -> Scrape:
 def test_counters_go_on_over_deaths_and_a_restart(tmp_path: Path) -> None:
     folder = book(tmp_path)
     began = time.time()
-    with serving(folder, CALLS + LISTEN) as server:
+    with serving(folder, CALLS + LISTEN + PATIENT) as server:
         hold(server, 10)
         burst(server, [call("stranger", "10.9.9.9"), request("start", 1, call_id="c1")])
         assert not server.authorize(src_ip="10.9.9.9", dst_number="44", direction="termination")["accepted"]
@@ -85,7 +87,7 @@ def test_counters_go_on_over_deaths_and_a_restart(tmp_path: Path) -> None:
         wait_for(lambda: scrape(server)("restarts_total", {"process": "standby"}) == 1)
     away = scrape(server)
     assert (away("up"), away(*accepted), away("decider_starts_total")) == (0, 15, 2)
-    with serving(folder, CALLS) as again:
+    with serving(folder, CALLS + PATIENT) as again:
         hold(again, 1, name="e")
         third = scrape(again)
         assert (third("up"), third(*accepted), third("decider_starts_total")) == (1, 16, 3)
@@ -96,9 +98,16 @@ def test_counters_go_on_over_deaths_and_a_restart(tmp_path: Path) -> None:
 
 def test_an_alarm_shows(tmp_path: Path) -> None:
     folder = book(tmp_path)
-    with serving(folder, '[calls]\npath = "calls"\nmax_legs = 10\n') as server:
+    with serving(folder, '[calls]\npath = "calls"\nmax_legs = 10\n' + PATIENT) as server:
         hold(server, 10)
         (answer,) = burst(server, [call("more")])
         assert answer["reason"] == "overload"
         wait_for(lambda: scrape(server)("alarms") == 1)
         server.logged("see who holds them by `identengine calls`")
+
+
+def test_a_death_of_the_front_is_counted(tmp_path: Path) -> None:
+    with serving(book(tmp_path), CALLS + f'[listen]\ntcp = ["{HOST}:0"]\nhttp = "{HOST}:0"\n') as server:
+        os.kill(server.front, signal.SIGKILL)
+        wait_for(lambda: scrape(server)("restarts_total", {"process": "front"}) == 1)
+        assert scrape(server)("restarts_total", {"process": "decider"}) == 0

@@ -34,6 +34,8 @@ ACCOUNTS = (
     f"1,1,phone,name,phone,{PASSWORD}\n2,1,trunk,ip,10.0.0.2,{SECOND}\n3,1,open,ip,10.0.0.3,\n"
 )
 SWITCH = f"""
+[limits]
+datagram_age_ms = 60000
 [[switch]]
 name = "sbc"
 addresses = ["{HOST}"]
