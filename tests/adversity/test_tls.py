@@ -365,7 +365,7 @@ def test_files_are_checked_at_the_start(tmp_path: Path, authority: Authority) ->
 
 
 def test_a_drain_answers_what_came_and_ends_connections_in_order(tmp_path: Path, authority: Authority) -> None:
-    with serving(made(tmp_path, authority), LISTEN + TLS_FILES) as server:
+    with serving(made(tmp_path, authority), LISTEN + TLS_FILES) as server:  # noqa: SIM117 - it ends last
         with (
             speaking(server, LINES, authority.client()) as busy,
             speaking(server, LINES, authority.client()) as idle,
@@ -422,7 +422,7 @@ def test_a_thousand_clients_that_come_at_once(
         for name, waits in (("before", before), ("during", during)):
             p99 = waits[len(waits) * 99 // 100]
             sys.stdout.write(
-                f"\n{clients} TLS clients, decisions {name}: {len(waits)}, median {statistics.median(waits):.2f} ms, "
+                f"\n{clients} TLS clients, {len(waits)} decisions {name}: median {statistics.median(waits):.2f} ms, "
                 f"p99 {p99:.2f} ms, max {waits[-1]:.2f} ms"
             )
     assert statistics.median(during) < 50

@@ -113,8 +113,8 @@ def test_each_datagram_brings_its_token(server: Server, way: Way) -> None:
         for token in (TOKEN, OTHER):
             assert speaker.ask("authorize", {**GOOD, "token": token})["result"]["accepted"]
         for method in ("authorize", "identify", "explain", "ping", "start", "stop", "sync", "switch_up"):
-            for token in (None, WRONG, TOKEN[:-1], "", 5):
-                answer = speaker.ask(method, {**GOOD, "call_id": "x", "token": token})
+            for wrong_one in (None, WRONG, TOKEN[:-1], "", 5):
+                answer = speaker.ask(method, {**GOOD, "call_id": "x", "token": wrong_one})
                 assert (answer["error"]["code"], answer["error"]["data"]) == (-32602, {"field": "token"})
                 assert "hush" not in str(answer)
         assert speaker.ask("auth", {"token": TOKEN})["error"]["code"] == -32601
