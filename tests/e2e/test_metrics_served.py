@@ -59,6 +59,8 @@ def test_counters_go_on_over_deaths_and_a_restart(tmp_path: Path) -> None:
         out = ("rejected_total", {"interface": "udp", "direction": "termination", "reason": "unknown_source"})
         first = scrape(server)
         assert (first(*accepted), first(*rejected), first(*out)) == (10, 1, 1)
+        assert first("decide_seconds_count") == first("batch_requests_sum") == 13
+        assert 1e-6 < first("decide_seconds_sum") < 60
         assert first("requests_total", {"interface": "tcp", "method": "start"}) == 1
         wait_for(lambda: scrape(server)("legs", {"state": "active"}) == 1)
         with server.tcp():
