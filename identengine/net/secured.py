@@ -35,7 +35,7 @@ class Secured(asyncio.Transport, asyncio.BufferedProtocol):
         steps: Executor,
         on_shaken: Callable[[Secured, Exception | None], None],
     ) -> None:
-        """``steps`` makes the steps of handshakes; ``on_shaken`` is told once of the end of this one's."""
+        """Let ``steps`` make the steps of handshakes; tell ``on_shaken`` of the end of this one."""
         super().__init__()
         self._application = application
         self._steps = steps
@@ -89,12 +89,12 @@ class Secured(asyncio.Transport, asyncio.BufferedProtocol):
             self._application.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """The peer does not read."""
+        """Tell that the peer does not read."""
         if not self._shaking:
             self._application.pause_writing()
 
     def resume_writing(self) -> None:
-        """It does again."""
+        """Tell that it does again."""
         if not self._shaking:
             self._application.resume_writing()
 
@@ -168,7 +168,7 @@ class Secured(asyncio.Transport, asyncio.BufferedProtocol):
         size = 0
         try:
             while size < len(buffer):
-                more = cast("int", self._tls.read(len(buffer) - size, buffer[size:]))  # type: ignore[arg-type]
+                more = cast("int", self._tls.read(len(buffer) - size, buffer[size:]))
                 if not more:
                     self._cut_off = True
                     break

@@ -3,8 +3,8 @@
 Flow control is the kernel's: a peer that does not read its answers is not read from, so what it makes us hold is
 bounded (``unread_bytes`` and the answers to one turn). A peer that sends much at once takes turns with the others:
 what one turn does not answer waits, and nothing more is read from it meanwhile. A connection that completes no
-message for ``idle_seconds`` is closed, whether it is silent or sends half a message for ever. What waited for longer
-than ``datagram_age_ms``, here or in the kernel, is shed: answered, but not decided (interfaces.md 3, "Overload").
+message for ``idle_seconds`` is closed, whether it is silent or sends half a message for ever. What waited for
+longer than ``datagram_age_ms``, here or in the kernel, is shed: answered, but not decided (interfaces.md 3).
 """
 
 from __future__ import annotations

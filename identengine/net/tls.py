@@ -1,8 +1,8 @@
 """TLS on a port of its own (interfaces.md 3): the same connections, after a handshake.
 
 Handshakes are made beside the decisions (:mod:`identengine.net.secured`), one step after the other: a thousand
-connections that come back at once delay each other, and no decision. The certificate files are read again on SIGHUP;
-connections that are there go on with what they began with.
+connections that come back at once delay each other, and no decision. The certificate files are read again on
+SIGHUP; connections that are there go on with what they began with.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class TlsListener(StreamListener):
         on_refused: Callable[[str, str], None],
         context: ssl.SSLContext | None,
     ) -> None:
-        """Take connections of ``bound``; ``context`` may be replaced at any time, None: nobody is let in so far."""
+        """Take connections of ``bound``; ``context`` may be replaced; None: nobody is let in so far."""
         super().__init__(bound, peers, responder, room, on_refused, by_certificate)
         self.context = context
         self._shaking: dict[Secured, str] = {}
@@ -156,7 +156,7 @@ class TlsListener(StreamListener):
         """As for TCP, once the handshakes under way are made; those that take long are cut."""
         loop = asyncio.get_running_loop()
         until = min(deadline, loop.time() + _LAST_HANDSHAKES)
-        while self._shaking and loop.time() < until:
+        while self._shaking and loop.time() < until:  # noqa: ASYNC110 - twice in a second, once in a run
             await asyncio.sleep(0.005)
         self._cut()
         await super().part(deadline)

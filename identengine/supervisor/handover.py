@@ -31,8 +31,8 @@ from typing import TypeAlias
 import msgspec
 
 from identengine.errors import IdentengineError, StoreError
-from identengine.net.unix import at_folder
 from identengine.net.sockets import Named
+from identengine.net.unix import at_folder
 from identengine.supervisor.wake import wake_by
 
 FILE = "serve.sock"

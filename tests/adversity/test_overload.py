@@ -1,4 +1,4 @@
-"""What waited too long is not decided any more, save stops; a flood of one peer is not the others' (interfaces.md 3)."""
+"""What waited too long is not decided any more, save stops; floods are not the others' (interfaces.md 3)."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_a_flood_on_one_connection_beside_a_calm_one(server: Server, capsys: pyt
         flooder.stdout.close()
         assert flooder.wait(20) == 0
     with capsys.disabled():
-        print(
+        sys.stdout.write(
             f"\na calm connection: median {alone[50] * 1000:.2f} ms; beside a flood {beside[50] * 1000:.2f} ms "
             f"(ratio {beside[50] / alone[50]:.1f}), max {beside[-1] * 1000:.1f} ms"
         )
@@ -198,7 +198,7 @@ def _seconds(speaker: Speaker) -> float:
 
 def test_the_age_is_a_setting_that_sighup_changes(tmp_path: Path) -> None:
     put_rows(tmp_path / "store", [ip_account(1, "10.0.0.1")], [Client(id=1, name="one")])
-    with serving(tmp_path, "[limits]\ndatagram_age_ms = 60000\n") as server:
+    with serving(tmp_path, "[limits]\ndatagram_age_ms = 60000\n") as server:  # noqa: SIM117 - it ends last
         with speaking(server, OVER_UDP[0]) as udp, speaking(server, CONNECTED[0]) as tcp:
             with nobody_decides(server):
                 udp.tell(call("authorize", **GOOD))

@@ -1,7 +1,8 @@
-"""Garbage, bombs, cut frames and crowds in every framing and encoding: the next good request is answered, and the
-memory of the process that decides is soon what it was.
+"""Garbage, bombs, cut frames and crowds in every framing and encoding.
 
-IDENTENGINE_DATAGRAMS, IDENTENGINE_STREAMS and IDENTENGINE_CONNECTS say how many there are; the defaults are for CI.
+Every time the next good request is answered, and the memory of the decider is soon what it was.
+
+IDENTENGINE_DATAGRAMS, IDENTENGINE_STREAMS and IDENTENGINE_CONNECTS say how many; the defaults are for CI.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from hashlib import md5, sha256
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 from certificates import TLS_FILES, Authority
@@ -155,7 +156,7 @@ _DECISIONS: list[tuple[dict[str, object], dict[str, object]]] = [
     (_from("1", src_port=5060.5), _wrong("src_port", value=5060.5)),
     (_from("1", src_port=True), _wrong("src_port", value=True)),
     (_from("1", password=5), _wrong("password")),
-    (_from("1", digest="x"), _wrong("digest", value="x")),
+    (_from("1", digest="x"), _wrong("digest")),
     (_from("1", digest={"username": 5}), _wrong("digest.username", value=5)),
     (_from("1", name={"x": "y" * 200}), _wrong("name")),
 ]
@@ -238,6 +239,9 @@ class Served(msgspec.Struct):
         return speaking(self.server, way, self.tls, _address(WAYS.index(way)))
 
 
+HTTP_TOKEN = "of the one that asks by HTTP".replace(" ", "-")
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("transports")
@@ -249,10 +253,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     put_rows(folder / "store", sealed, CLIENTS, DIDS)
     authority = Authority()
     authority.certify(folder)
-    listen = f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\ntls = ["{HOST}:0"]\n'
+    listen = f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\ntls = ["{HOST}:0"]\nhttp = "{HOST}:0"\n'
     switches = "".join(
         f'[[switch]]\nname = "switch {n}"\naddresses = ["{_address(n)}"]\n' for n in range(len(WAYS))
     )
+    switches += f'[[switch]]\nname = "http"\naddresses = ["127.0.1.99"]\ntoken = "{HTTP_TOKEN}"\n'
     config = f"{listen}{TLS_FILES}[identify]\nstrict_ambiguity = true\n{switches}"
     with serving(Path(folder), config) as server:
         yield Served(server, authority.client())
@@ -305,6 +310,26 @@ def test_the_same_answers_in_every_way(way: Way, told: Callable[[Way], list[dict
     unlike = [one for one in zip(STEPS, answers, strict=True) if not _has(one[1], one[0][2])]
     assert not unlike
     assert [list(answer.items()) for answer in answers] == [list(first.items()) for first in told(WAYS[0])]
+
+
+def test_the_same_answers_by_http(served: Served, told: Callable[[Way], list[dict[str, Any]]]) -> None:
+    """Errors are those of HTTP, with the code and the parameter that JSON-RPC names."""
+    base = f"http://{HOST}:{served.server.ports['http']}/v1"
+    there = httpx.HTTPTransport(local_address="127.0.1.99")
+    with httpx.Client(headers={"Authorization": f"Bearer {HTTP_TOKEN}"}, timeout=20, transport=there) as client:
+        for step, first in zip(STEPS, told(WAYS[0]), strict=True):
+            answer = client.post(f"{base}/{step[0]}", json=step[1])
+            found = answer.json()
+            if first.get("code") == -32601:
+                assert answer.status_code == 404, step
+            elif "code" in first:
+                named = {name: found[name] for name in ("field", "value") if name in found}
+                assert (answer.status_code, found["code"], named) == (400, first["code"], first.get("data", {})), (
+                    step
+                )
+            else:
+                found.pop("uptime", None)
+                assert (answer.status_code, list(found.items())) == (200, list(first.items())), step
 
 
 def test_each_kind_of_reject_is_among_them(told: Callable[[Way], list[dict[str, Any]]]) -> None:
