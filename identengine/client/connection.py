@@ -126,7 +126,7 @@ class Connection:
             else:
                 waited.set_result(link)
                 begun = asyncio.get_running_loop().time()
-                await link.ended
+                await asyncio.shield(link.ended)  # close() waits for it too, after it has cancelled this
                 self._link = asyncio.get_running_loop().create_future()
                 self._trouble = link.why
                 if asyncio.get_running_loop().time() - begun > LONGEST_PAUSE:  # it was a good one
