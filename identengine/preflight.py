@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 import socket
-import ssl
 from pathlib import Path
 
 from identengine.calls.file import NAME
 from identengine.calls.journal import room
 from identengine.config import Config
 from identengine.configvalues import Endpoint
-from identengine.errors import KeyFileError, StoreError
+from identengine.errors import ConfigError, KeyFileError, StoreError
+from identengine.net.tls import context_of
 from identengine.store.file import require
 
 _UNPRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
@@ -25,7 +25,18 @@ _CAP_NET_BIND_SERVICE = 1 << 10
 
 def problems(config: Config) -> list[str]:
     """Return what would keep a server with this config from serving, each with its key."""
-    return [*_addresses(config), *_calls(config), *_certificates(config)]
+    return [*_addresses(config), *_calls(config), *certificates(config)]
+
+
+def certificates(config: Config) -> list[str]:
+    """Return what is wrong with the files of ``[tls]``, where something is served with them."""
+    if not (config.listen.tls or (config.listen.http and config.http.tls)):
+        return []
+    try:
+        context_of(config.tls)
+    except ConfigError as error:
+        return list(error.problems)
+    return []
 
 
 def missing(config: Config) -> list[str]:
@@ -104,30 +115,3 @@ def _calls(config: Config) -> list[str]:
         f"[calls] max_legs: {config.calls.max_legs} of them take {wanted >> 20} MiB in {path}, and there are "
         f"{free >> 20} MiB; make room there, or set fewer"
     ]
-
-
-def _certificates(config: Config) -> list[str]:
-    """Load what TLS would load."""
-    tls = config.tls
-    if not config.listen.tls or tls.certificate is None or tls.key is None:
-        return []
-    found = []
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    for file, key in ((tls.certificate, "certificate"), (tls.key, "key"), (tls.client_ca, "client_ca")):
-        if file is not None and not os.access(file, os.R_OK):
-            found.append(f"[tls] {key}: {file} cannot be read")
-    if found:
-        return found
-    try:
-        context.load_cert_chain(tls.certificate, tls.key, password=lambda: b"")  # an encrypted key: ask nobody
-    except (OSError, ValueError) as error:
-        found.append(
-            f"[tls] certificate: {tls.certificate} and the key {tls.key} cannot be used together ({error}); PEM "
-            "files that belong to each other are wanted, the key not encrypted"
-        )
-    if tls.client_ca is not None:
-        try:
-            context.load_verify_locations(tls.client_ca)
-        except (OSError, ValueError) as error:
-            found.append(f"[tls] client_ca: {tls.client_ca} has no certificates in PEM ({error})")
-    return found

@@ -39,12 +39,11 @@ def serve(
     from identengine.config import load
 
     loaded = load(config)
-    if loaded.listen.tls:
-        from identengine.net.tls import context_of
+    from identengine.preflight import certificates, missing, problems
 
-        context_of(loaded.tls)
+    if wrong := certificates(loaded):
+        raise ConfigError(wrong)
     if check:
-        from identengine.preflight import missing, problems
         from identengine.supervisor.descriptors import shortage
 
         if wrong := problems(loaded):

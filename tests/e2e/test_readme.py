@@ -96,7 +96,9 @@ def configs() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("page", "text"), configs())
-def test_configs_are_right_and_served(page: str, text: str) -> None:
+def test_configs_are_right_and_served(page: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in re.findall(r'env = "(\w+)"', text):
+        monkeypatch.setenv(variable, f"what {variable} is")
     assert from_values(tomllib.loads(text), None).warnings == (), page
 
 

@@ -77,7 +77,7 @@ def test_what_the_unit_relies_on() -> None:
         ({"calls": {"path": "{tmp}", "max_legs": 1_000_000_000}}, "[calls] max_legs: 1000000000 of them take"),
         (
             {"listen": {"tls": ["127.0.0.1:0"]}, "tls": {"certificate": "{tmp}/no.pem", "key": "{tmp}/no.key"}},
-            "no.pem cannot be read",
+            "no.pem: No such file",
         ),
     ],
 )

@@ -36,7 +36,7 @@ def test_what_waits_at_a_socket(asked: int, warned: bool, caplog: pytest.LogCapt
         except PermissionError:
             udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, asked)
             warned = udp.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) < 2 * listening.RECEIVE_BUFFER
-        logger = logging.getLogger("identengine.supervisor")
+        logger = logging.getLogger("identengine")
         logger.addHandler(caplog.handler)
         logger.setLevel("INFO")
         try:
