@@ -10,6 +10,7 @@ from callmodel import Model
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from thorough import times
 
 from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters, limits_of
 from identengine.calls.memory import Settings
@@ -225,7 +226,7 @@ def said(kind: str, answer: Answer) -> object:
 def machine(name: str) -> type[CallsMachine]:
     """Return the machine that holds a backend against the model."""
     made = type(f"CallsIn{name.title()}", (CallsMachine,), {"backend": staticmethod(BACKENDS[name])})
-    made.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)  # type: ignore[attr-defined]  # hypothesis makes it
+    made.TestCase.settings = settings(max_examples=times(200, 80), stateful_step_count=40, deadline=None)  # type: ignore[attr-defined]  # hypothesis makes it
     return made
 
 
