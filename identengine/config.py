@@ -413,8 +413,8 @@ def _listen(table: Table, warnings: list[str]) -> Listen:
         for one in found.udp
         if one.host in _EVERY_ADDRESS
     )
-    if not (found.udp or found.tcp):
-        table.complain("udp", "is empty and so is tcp: nothing would be served")
+    if not (found.udp or found.tcp or found.tls or found.http):
+        table.complain("udp", "is empty and so are tcp, tls and http: nothing would be served")
     _not_served(table, ("radius_auth", "radius_acct"), warnings)
     table.close()
     return found
@@ -468,7 +468,7 @@ def _http(table: Table, config: Config, warnings: list[str]) -> Http:
 def _limits(table: Table) -> Limits:
     standard = Limits()
     found = Limits(
-        message_bytes=table.take("message_bytes", integer(1024, 16_777_216), standard.message_bytes),
+        message_bytes=table.take("message_bytes", integer(1024, 16_777_215), standard.message_bytes),
         connections=table.take("connections", integer(1, 1_000_000), standard.connections),
         connections_per_switch=table.take(
             "connections_per_switch", integer(1, 1_000_000), standard.connections_per_switch

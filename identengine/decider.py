@@ -429,6 +429,7 @@ class _Decider:
         for warning in new.warnings:
             CONFIG_WARNING.tell(what=warning)
         self._engine.reasons = new.reasons
+        self._room.limits = new.limits  # also of a standby, which has no listeners yet
         for stream in chain.from_iterable(self._streams.values()):
             stream.room.limits = new.limits
         for udp in self._udp:

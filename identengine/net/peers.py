@@ -68,7 +68,9 @@ class Peers:
             return None
         for name in certified:
             if name in place.by_certificate:
-                return Visitor(host, place.by_certificate[name])
+                peer = place.by_certificate[name]
+                its_own = {digest: one for digest, one in place.by_token.items() if one is peer}
+                return Visitor(host, peer, its_own, shown=name)
         plain = place.plain[0] if place.plain else None
         return Visitor(host, plain, place.by_token) if plain or place.by_token else None
 

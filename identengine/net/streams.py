@@ -19,6 +19,7 @@ import termios
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from operator import attrgetter
 from typing import TypeAlias, cast
 
 from identengine.config import Limits
@@ -41,6 +42,8 @@ _CATCHING_UP = 1.0
 _TCP_INFO_SIZE = 56
 _LAST_DATA = slice(52, 56)
 """Of ``struct tcp_info``: milliseconds since the newest data came."""
+_INTRODUCTION = 10.0
+"""Seconds in which a connection has to show which switch it is of, where addresses alone do not tell."""
 _PARTING = 0.5
 """The same while draining, once all answers are with the kernel, which delivers them after our end too; and how
 long a draining connection waits for a moment in which nothing more has come."""
@@ -142,6 +145,11 @@ class StreamListener:
         self.peers = peers
         for connection in list(self.connections):
             connection.meet_again()
+
+    def make_room(self) -> bool:
+        """End the connection on which nobody has shown himself for longest; returns whether there was one."""
+        strangers = [one for one in self.connections if one.unknown]
+        return bool(strangers) and min(strangers, key=attrgetter("since")).give_way()
 
     def looked(self) -> float:
         """Return when the loop looked at its sockets last: what is read now has been there since, at least."""
@@ -259,7 +267,9 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
         listener = self._listener
         visitor = listener.meet(self._transport)
-        refusal = listener.room.refusal(_counted_as(visitor)) if visitor is not None else "unknown peer"
+        refusal = "unknown peer" if visitor is None else listener.room.refusal(_counted_as(visitor))
+        if visitor is not None and refusal is not None and listener.make_room():
+            refusal = listener.room.refusal(_counted_as(visitor))
         if visitor is None or refusal is not None:
             host = host_of(self._transport)
             if host:  # else the peer is gone already
@@ -292,7 +302,7 @@ class Connection(asyncio.BufferedProtocol):
         if not self._queue:
             self._arrived = self._listener.looked()
             if self._listener.late:  # asking costs as much as a decision
-                self._arrived -= _age_of_newest(self._transport)
+                self._arrived = min(self._arrived, time.monotonic() - _age_of_newest(self._transport))
         self._queue.extend(self._framer.feed(bytes(_view[:nbytes])))
         if self._left is not None:
             self._left -= nbytes
@@ -350,8 +360,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def _answer(self, messages: list[bytes], framer: Framer, error: str | None) -> bool:
         """Answer messages, and what is wrong after them; returns whether the connection goes on."""
-        self._since = asyncio.get_running_loop().time()
         listener, visitor = self._listener, self._visitor
+        if visitor.peer is not None:  # who has not shown himself is not here for long, whatever he says
+            self._since = asyncio.get_running_loop().time()
         too_old = (time.monotonic() - self._arrived) * 1000 > listener.room.limits.datagram_age_ms
         before = visitor.peer
         answers, broken = listener.responder.stream(
@@ -408,11 +419,36 @@ class Connection(asyncio.BufferedProtocol):
         if self._ending:
             if now - self._since > _LINGER:
                 self.abort()
-        elif now - self._since > self._listener.room.limits.idle_seconds:
+        elif now - self._since > self._patience():
             if self._unread or self._transport.is_closing():  # the close of the last time got nowhere
                 self.abort()
             else:
                 self._transport.close()
+
+    def _patience(self) -> float:
+        """Return how many seconds may pass without a message; it is short for who has not shown himself."""
+        idle = self._listener.room.limits.idle_seconds
+        return idle if self._visitor.peer is not None else min(idle, _INTRODUCTION)
+
+    @property
+    def unknown(self) -> bool:
+        """Whether nobody has shown himself on it."""
+        return self._counted is not None and self._visitor.peer is None
+
+    @property
+    def since(self) -> float:
+        """When the last message of somebody known was complete, or it was made; in the loop's time."""
+        return self._since
+
+    def give_way(self) -> bool:
+        """End if nobody has shown himself on this connection; returns whether there is room for another now."""
+        if self._counted is None or not self.unknown:
+            return False
+        self._listener.room.leave(self._counted)
+        self._listener.connections.discard(self)
+        self._counted = None
+        self._transport.abort()
+        return True
 
     def drain(self, now: float, *, patient: bool) -> None:
         """End if all that came is answered; where that is never so, set a mark up to which it is read.

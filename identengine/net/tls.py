@@ -86,6 +86,8 @@ class TlsListener(StreamListener):
         self._shaking: dict[Secured, str] = {}
         """Connections whose handshake has not ended, and the address of the peer."""
         self._visits: set[asyncio.Task[None]] = set()
+        self._settled = False
+        """Whether another process decides."""
         self._pause: asyncio.TimerHandle | None = None
         self._steps = ThreadPoolExecutor(1, "handshakes", _step_back)
 
@@ -125,7 +127,7 @@ class TlsListener(StreamListener):
     def admit(self, transport: asyncio.Transport) -> None:
         """Begin the handshake of a connection, if anybody may be at its other end and there is room."""
         host = host_of(transport)
-        if not host:  # the peer is gone already
+        if not host or self._settled:  # the peer is gone already, or nothing is decided here any more
             transport.abort()
             return
         refusal = self.room.full(len(self._shaking))
@@ -149,6 +151,7 @@ class TlsListener(StreamListener):
 
     async def settle(self, deadline: float) -> None:
         """As for TCP; who is in its handshake has asked nothing, and is cut."""
+        self._settled = True
         self._cut()
         await super().settle(deadline)
 
@@ -156,7 +159,7 @@ class TlsListener(StreamListener):
         """As for TCP, once the handshakes under way are made; those that take long are cut."""
         loop = asyncio.get_running_loop()
         until = min(deadline, loop.time() + _LAST_HANDSHAKES)
-        while self._shaking and loop.time() < until:  # noqa: ASYNC110 - twice in a second, once in a run
+        while (self._shaking or self._visits) and loop.time() < until:  # noqa: ASYNC110 - twice in a second, once in a run
             await asyncio.sleep(0.005)
         self._cut()
         await super().part(deadline)

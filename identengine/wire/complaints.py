@@ -88,9 +88,9 @@ def _bad_param(
                     return _bad_param(message_id, inner, codec.fields[Digest], "digest.", codec)
             where = above + name
             message = f"{where}: {_WANTED.get(name, 'a string')} is wanted"
-            line = codec.one_line(bytes(value))  # as every answer of JSON is
-            if where in _SECRET or len(line) > LONGEST_VALUE:
+            if where in _SECRET or len(bytes(value)) > LONGEST_VALUE:
                 return codec.error(message_id, BAD_PARAMS, message, Field(where))
+            line = codec.one_line(bytes(value))  # as every answer of JSON is
             return codec.error(
                 message_id, BAD_PARAMS, f"{message}, not {codec.shown(line)}", Field(where, msgspec.Raw(line))
             )

@@ -13,6 +13,8 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
+import msgspec
+
 from identengine.calls.messages import Done, Later
 from identengine.engine import Answer, Ask, Engine
 from identengine.model import Decision, Request
@@ -22,6 +24,7 @@ from identengine.wire.complaints import complaint
 from identengine.wire.messages import (
     BAD_PARAMS,
     DECIDED,
+    INTERNAL,
     INVALID_REQUEST,
     NO_SUCH_METHOD,
     OVERLOADED,
@@ -40,6 +43,9 @@ MAX_BATCH = 1000
 """Most messages in one array. As many real requests do not fit into a message; as many empty ones do."""
 MAX_EXPLAINS = 16
 """Most explanations given at once: each may cost as much as a hundred decisions, which wait meanwhile."""
+
+MAX_WRONG = 16
+"""Most messages of one array that are complained of: wrong ones cost as much as right ones, and need no token."""
 
 try:
     PROGRAM = f"identengine {version('identengine')}"
@@ -184,7 +190,22 @@ class Responder:
             return codec.error(b"", INVALID_REQUEST, "an empty batch")
         if len(items) > MAX_BATCH:
             return codec.error(b"", INVALID_REQUEST, f"more than {MAX_BATCH} messages in a batch")
-        return [self._read_call(item, codec, visitor, too_old, batch) for item in items]
+        return self._read_items(items, codec, visitor, too_old, batch)
+
+    def _read_items(
+        self, items: list[msgspec.Raw], codec: Codec, visitor: Visitor, too_old: bool, batch: _Batch
+    ) -> list[Item]:
+        read: list[Item] = []
+        wrong = 0
+        for item in items:
+            before = batch.wrong
+            read.append(self._read_call(item, codec, visitor, too_old, batch))
+            wrong += batch.wrong - before
+            if wrong > MAX_WRONG:
+                what = f"more than {MAX_WRONG} wrong messages in a batch; what is behind them was not looked at"
+                read.append(codec.error(b"", INVALID_REQUEST, what))
+                break
+        return read
 
     def _read_call(self, raw: Bytes, codec: Codec, visitor: Visitor, too_old: bool, batch: _Batch) -> Item:
         try:
@@ -193,14 +214,15 @@ class Responder:
             return self._undecoded(bytes(raw), codec, visitor, too_old, batch)
         message_id = bytes(call.id)
         if message_id and not codec.is_usable_id(message_id):
-            return complaint(bytes(raw), codec)
+            return self._complaint(bytes(raw), codec, batch)
         if isinstance(call, Auth):
             answer = self._authenticate(call, message_id, codec, visitor, batch)
             return answer if message_id else None
         peer = visitor.peer
         if visitor.wants_token:
-            peer = self._credited(raw, codec, visitor)
+            peer = self._credited(raw, codec, visitor, batch)
         if peer is None:
+            batch.wrong += 1
             what = "say first for which switch you speak" if visitor.may_name else _WANTED_TOKEN
             return codec.error(message_id, BAD_PARAMS, what, Field("token")) if message_id else None
         if too_old and not isinstance(call, Stop) and not batch.connected:
@@ -230,13 +252,22 @@ class Responder:
             if too_old and not batch.connected:
                 self._on_too_old()
                 return None
-            return complaint(raw, codec)
+            return self._complaint(raw, codec, batch)
         if _id_of(mended, codec).count(NO_TEXT) > raw.count(NO_TEXT):
             return codec.error(b"", INVALID_REQUEST, "an id that is a string is text")
         return self._read_call(mended, codec, visitor, too_old, batch)
 
-    def _credited(self, raw: Bytes, codec: Codec, visitor: Visitor) -> Peer | None:
-        """Return which switch a message is of, by the token that comes with it."""
+    def _complaint(self, raw: bytes, codec: Codec, batch: _Batch) -> bytes | None:
+        """Return what is wrong with a message; whatever it holds, those beside it are answered."""
+        batch.wrong += 1
+        try:
+            return complaint(raw, codec)
+        except Exception as fault:  # a value nested as deep as the stack still lets it be read, say
+            self._engine.faults.append(fault)
+            return codec.error(b"", INTERNAL, "the message cannot be read")
+
+    def _credited(self, raw: Bytes, codec: Codec, visitor: Visitor, batch: _Batch) -> Peer | None:
+        """Return which switch a message is of, by its token; a connection is that switch's from then on."""
         try:
             params = codec.credited(raw).params
         except UNDECODED:
@@ -246,6 +277,8 @@ class Responder:
         peer = visitor.switch_of(params.token)
         if peer is None:
             self._on_wrong_token(visitor.host)
+        elif batch.connected:
+            visitor.show(params.token)
         return peer
 
     def _authenticate(self, call: Auth, message_id: bytes, codec: Codec, visitor: Visitor, batch: _Batch) -> bytes:
@@ -279,7 +312,7 @@ class _Batch:
         """Whether it came over a connection."""
         self.asks: list[Ask] = []
         self.peers: list[Peer] = []
-        self.explains = 0
+        self.explains = self.wrong = 0
         self.slow = False
         """Whether an answer takes its time."""
 

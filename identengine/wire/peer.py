@@ -31,17 +31,19 @@ class Visitor:
         peer: Peer | None,
         by_token: Mapping[bytes, Peer] | None = None,
         by_name: Mapping[str, Peer] | None = None,
+        shown: str | None = None,
     ) -> None:
         """``peer``: the switch that it is without a word; ``by_token``: those that it becomes by theirs.
 
-        ``by_name``: where whoever comes may say for which switch it speaks. Tokens go by their :func:`digest_of`.
+        ``by_name``: where whoever comes may say for which switch it speaks; ``shown``: the name in the certificate
+        by which it is known already. Tokens go by their :func:`digest_of`.
         """
         self.host = host
         self.peer = peer
         """Who it is by now; None: nobody may ask so far."""
         self._by_token: Mapping[bytes, Peer] = by_token or {}
         self._by_name: Mapping[str, Peer] = by_name or {}
-        self._shown: bytes | str | None = None
+        self._shown: bytes | str | None = shown
 
     @property
     def wants_token(self) -> bool:
