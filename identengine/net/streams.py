@@ -361,7 +361,7 @@ class Connection(asyncio.BufferedProtocol):
     def _answer(self, messages: list[bytes], framer: Framer, error: str | None) -> bool:
         """Answer messages, and what is wrong after them; returns whether the connection goes on."""
         listener, visitor = self._listener, self._visitor
-        if visitor.peer is not None:  # who has not shown himself is not here for long, whatever he says
+        if visitor.introduced:  # who has not shown himself is not here for long, whatever he says
             self._since = asyncio.get_running_loop().time()
         too_old = (time.monotonic() - self._arrived) * 1000 > listener.room.limits.datagram_age_ms
         before = visitor.peer
@@ -428,12 +428,12 @@ class Connection(asyncio.BufferedProtocol):
     def _patience(self) -> float:
         """Return how many seconds may pass without a message; it is short for who has not shown himself."""
         idle = self._listener.room.limits.idle_seconds
-        return idle if self._visitor.peer is not None else min(idle, _INTRODUCTION)
+        return idle if self._visitor.introduced else min(idle, _INTRODUCTION)
 
     @property
     def unknown(self) -> bool:
         """Whether nobody has shown himself on it."""
-        return self._counted is not None and self._visitor.peer is None
+        return self._counted is not None and not self._visitor.introduced
 
     @property
     def since(self) -> float:

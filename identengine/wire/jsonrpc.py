@@ -220,7 +220,7 @@ class Responder:
             return answer if message_id else None
         peer = visitor.peer
         if visitor.wants_token:
-            peer = self._credited(raw, codec, visitor, batch)
+            peer = self._credited(raw, codec, visitor)
         if peer is None:
             batch.wrong += 1
             what = "say first for which switch you speak" if visitor.may_name else _WANTED_TOKEN
@@ -266,8 +266,8 @@ class Responder:
             self._engine.faults.append(fault)
             return codec.error(b"", INTERNAL, "the message cannot be read")
 
-    def _credited(self, raw: Bytes, codec: Codec, visitor: Visitor, batch: _Batch) -> Peer | None:
-        """Return which switch a message is of, by its token; a connection is that switch's from then on."""
+    def _credited(self, raw: Bytes, codec: Codec, visitor: Visitor) -> Peer | None:
+        """Return which switch a message is of, by the token that comes with it."""
         try:
             params = codec.credited(raw).params
         except UNDECODED:
@@ -277,8 +277,8 @@ class Responder:
         peer = visitor.switch_of(params.token)
         if peer is None:
             self._on_wrong_token(visitor.host)
-        elif batch.connected:
-            visitor.show(params.token)
+        else:
+            visitor.introduced = True
         return peer
 
     def _authenticate(self, call: Auth, message_id: bytes, codec: Codec, visitor: Visitor, batch: _Batch) -> bytes:

@@ -23,7 +23,7 @@ class Peer(msgspec.Struct, frozen=True):
 class Visitor:
     """Somebody at an address, or on a connection: which switches it may be, and which of them it is by now."""
 
-    __slots__ = ("_by_name", "_by_token", "_shown", "host", "peer")
+    __slots__ = ("_by_name", "_by_token", "_shown", "host", "introduced", "peer")
 
     def __init__(
         self,
@@ -41,6 +41,8 @@ class Visitor:
         self.host = host
         self.peer = peer
         """Who it is by now; None: nobody may ask so far."""
+        self.introduced = peer is not None
+        """Whether a switch has ever shown itself there, be it with one message alone."""
         self._by_token: Mapping[bytes, Peer] = by_token or {}
         self._by_name: Mapping[str, Peer] = by_name or {}
         self._shown: bytes | str | None = shown
@@ -79,7 +81,7 @@ class Visitor:
     def _become(self, peer: Peer | None, shown: bytes | str) -> bool:
         if peer is None:
             return False
-        self.peer, self._shown = peer, shown
+        self.peer, self._shown, self.introduced = peer, shown, True
         return True
 
 

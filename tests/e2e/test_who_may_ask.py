@@ -268,6 +268,36 @@ def _let_in(opened: Callable[[], socket.socket], auth: Callable[[socket.socket, 
 # ---- a flood
 
 
+def test_who_shows_no_token_makes_room_for_who_does(tmp_path: Path) -> None:
+    limits = "[limits]\nconnections = 3\nconnections_per_switch = 3\n"
+    way = CONNECTED[0]
+    with serving(made(tmp_path), config(more=limits)) as server, contextlib.ExitStack() as opened:
+        idle = [opened.enter_context(speaking(server, way)) for _ in range(3)]
+        for one in idle:
+            assert "error" in one.ask("ping", {})
+        for _ in range(3):
+            right = opened.enter_context(speaking(server, way))
+            assert right.ask("auth", {"token": TOKEN})["result"] == {"ok": True}
+        assert all(is_gone(one.socket) for one in idle)
+        with speaking(server, way) as late:
+            assert is_gone(late.socket), "those who have shown themselves stay"
+        assert right.ask("ping", {})["result"]
+
+
+def test_who_shows_no_token_is_not_here_for_long(tmp_path: Path) -> None:
+    limits = "[limits]\nidle_seconds = 2\n"
+    with serving(made(tmp_path), config(more=limits)) as server, speaking(server, CONNECTED[0]) as stranger:
+
+        def ended() -> bool:
+            try:
+                stranger.ask("ping", {})
+            except (OSError, EOFError):
+                return True
+            return False
+
+        wait_for(ended)
+
+
 def test_wrong_tokens_do_not_slow_a_right_one(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     """Each is looked up once, as a right one is; nobody at the address is shut out for another's wrong token."""
     with speaking(server, OVER_UDP[0]) as right, speaking(server, OVER_UDP[0]) as wrong:

@@ -17,7 +17,7 @@ from identengine.net.peers import Peers
 from identengine.options import IdentifyOptions
 from identengine.reasons import ReasonTable
 from identengine.wire.codec import JSON, MESSAGEPACK, Codec
-from identengine.wire.jsonrpc import Datagram, Responder
+from identengine.wire.jsonrpc import MAX_WRONG, Datagram, Responder
 from identengine.wire.peer import Peer, Visitor
 
 OPTIONS = IdentifyOptions()
@@ -172,6 +172,65 @@ def test_auth_once_a_connection(codec: Codec) -> None:
     (answer,) = on_connection(run, visitor, call("authorize", 6, **NEVER), codec=codec)
     assert answer["result"]["reason"] == "unknown_source"
     assert run.rejected == ["two", "two"]
+
+
+def test_a_right_token_in_a_message_counts_for_it_alone() -> None:
+    run, visitor = Run(), meet("10.2.0.1")
+    assert not visitor.introduced
+    on_connection(run, visitor, call("authorize", 1, token="token of two", **NEVER), call("authorize", 2, **NEVER))
+    assert run.rejected == ["two"]
+    assert visitor.introduced, "though the connection is not one of a stranger's any more"
+
+
+def test_who_is_known_by_a_certificate_may_show_its_own_token_and_no_other() -> None:
+    switches = [*SWITCHES, switch("third", "10.5.0.0/16", "token of third")]
+    visitor = Peers(switches, OPTIONS, "tls").meet("10.5.0.1", ["both.example"])
+    assert visitor is not None
+    run = Run()
+    right, wrong = on_connection(
+        run, visitor, call("auth", token="token of both"), call("auth", token="token of third")
+    )
+    assert right["result"] == {"ok": True}
+    assert wrong["error"]["data"]["field"] == "token"
+    assert run.wrong == ["10.5.0.1"]
+    on_connection(run, visitor, call(**NEVER))
+    assert run.rejected == ["both"]
+
+
+@pytest.mark.parametrize("host", ["10.1.0.1", "10.2.0.1"])
+def test_of_many_wrong_messages_in_an_array_few_are_complained_of(host: str) -> None:
+    run = Run()
+    good = call("authorize", "good", token="token of one", **NEVER)
+    answers = [one for array in over_udp(run, host, [good, *[1] * 999]) for one in array]
+    assert answers[0]["result"]["reason"] == "unknown_source"
+    assert [one["error"]["code"] for one in answers[1:]] == [-32600] * (MAX_WRONG + 2)
+    assert "not looked at" in answers[-1]["error"]["message"]
+
+
+def test_many_messages_without_a_token_in_an_array_are_not_all_looked_at() -> None:
+    run = Run()
+    many = [call("authorize", n, token="wrong", **NEVER) for n in range(900)]
+    answers = [one for array in over_udp(run, "10.2.0.1", many) for one in array]
+    assert len(answers) == MAX_WRONG + 2
+    assert len(run.wrong) == MAX_WRONG + 1
+
+
+@pytest.mark.parametrize("depth", [10, 60, 500, 900, 940, 964, 975, 990, 1100])
+@pytest.mark.parametrize("field", [b"digest", b"src_ip"])
+def test_a_value_as_deep_as_the_stack_costs_no_other_message(depth: int, field: bytes) -> None:
+    run = Run()
+    deep = (
+        b'{"jsonrpc":"2.0","id":1,"method":"authorize","params":{"%b":' % field
+        + b'{"a":' * depth
+        + b"1"
+        + b"}" * depth
+    )
+    visitor = Peers(SWITCHES, OPTIONS).find("10.1.0.1")
+    assert visitor is not None
+    good = msgspec.json.encode(call("ping", 2))
+    answers = run.responder.datagrams([Datagram(deep + b"}}", visitor), Datagram(good, visitor)])
+    assert len(answers[0]) == 1
+    assert "result" in msgspec.json.decode(answers[1][0])
 
 
 def test_a_wrong_auth_changes_nothing() -> None:
