@@ -2,8 +2,8 @@
 
 The loop's own TLS does a handshake step when its bytes come, and a step costs 1 to 2 ms (a signature of ours, the
 check of the peer's certificate): a thousand peers that come back at once would delay every decision meanwhile. So
-the steps are made by one thread, one by one; OpenSSL computes without Python's lock. What is left to the loop
-is the ciphering of small messages. A peer may also end its side and still get its answers, as over TCP.
+the steps stand in one queue, and go out of it at a :class:`Pace`. A peer may also end its side and still get its
+answers, as over TCP.
 """
 
 from __future__ import annotations
@@ -11,16 +11,55 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor
 from typing import Any, cast
 
 HANDSHAKE_SECONDS = 5.0
 """How long a handshake may wait for its peer, in all its steps."""
 READ = 65536
+_LEAST_REST = 0.001
+"""Seconds between two steps of handshakes, at least."""
 
 _raw = bytearray(READ)
 _raw_view = memoryview(_raw)
+
+
+class Pace:
+    """When the steps of handshakes are made: one at a time, and between two as long for all else as one took.
+
+    A step costs 0.5 to 2 ms, and that is how long it delays a decision. (Beside the decisions, in a thread, they
+    delayed some by far more: a thread that is not running, for want of a processor, may still have the GIL.)
+    """
+
+    def __init__(self) -> None:
+        self._steps: deque[Callable[[], None]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._rested = 0.0
+        """When the next step may be made, by the loop's clock."""
+
+    def queue(self, step: Callable[[], None]) -> None:
+        """Have a step made when it is its turn."""
+        self._steps.append(step)
+        self._go_on()
+
+    def close(self) -> None:
+        """Make no more steps."""
+        self._steps.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _go_on(self) -> None:
+        if self._timer is None and self._steps:
+            self._timer = asyncio.get_running_loop().call_at(self._rested, self._make)
+
+    def _make(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = None
+        began = loop.time()
+        self._steps.popleft()()
+        self._rested = loop.time() + max(loop.time() - began, _LEAST_REST)
+        self._go_on()
 
 
 class Secured(asyncio.Transport, asyncio.BufferedProtocol):
@@ -32,13 +71,13 @@ class Secured(asyncio.Transport, asyncio.BufferedProtocol):
         self,
         context: ssl.SSLContext,
         application: asyncio.BufferedProtocol,
-        steps: Executor,
+        pace: Pace,
         on_shaken: Callable[[Secured, Exception | None], None],
     ) -> None:
-        """Let ``steps`` make the steps of handshakes; tell ``on_shaken`` of the end of this one."""
+        """Let ``pace`` say when a step of the handshake is made; tell ``on_shaken`` of its end."""
         super().__init__()
         self._application = application
-        self._steps = steps
+        self._pace = pace
         self._on_shaken = on_shaken
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
@@ -114,18 +153,22 @@ class Secured(asyncio.Transport, asyncio.BufferedProtocol):
         if self._timer is not None:
             self._timer.cancel()
         self._patience -= loop.time() - self._waiting_since
-        loop.run_in_executor(self._steps, self._tls.do_handshake).add_done_callback(self._stepped)
+        self._pace.queue(self._make_step)
 
-    def _stepped(self, step: asyncio.Future[None]) -> None:
-        error = None if step.cancelled() else step.exception()
+    def _make_step(self) -> None:
         if not self._shaking:  # the connection is gone
             return
+        error: Exception | None = None
+        try:
+            self._tls.do_handshake()
+        except Exception as failure:  # what a peer does ends its own connection and nothing else
+            error = failure
         self._flush()  # an alert too, that says why not
         if isinstance(error, ssl.SSLWantReadError):
             self._wait_for_peer()
             self._below.resume_reading()
-        elif step.cancelled() or error is not None:
-            self._shaken(error if isinstance(error, Exception) else ConnectionAbortedError())
+        elif error is not None:
+            self._shaken(error)
         else:
             self._shaking = False
             self._on_shaken(self, None)

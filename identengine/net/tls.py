@@ -1,6 +1,6 @@
 """TLS on a port of its own (interfaces.md 3): the same connections, after a handshake.
 
-Handshakes are made beside the decisions (:mod:`identengine.net.secured`), one step after the other: a thousand
+Handshakes are paced (:class:`identengine.net.secured.Pace`), one step after the other: a thousand
 connections that come back at once delay each other, and no decision. The certificate files are read again on
 SIGHUP; connections that are there go on with what they began with.
 """
@@ -10,17 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import os
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 from identengine.config import Tls
 from identengine.errors import ConfigError
 from identengine.net.peers import Peers
-from identengine.net.secured import Secured
+from identengine.net.secured import Pace, Secured
 from identengine.net.streams import Connection, Room, StreamListener, host_of
 from identengine.wire.jsonrpc import Responder
 from identengine.wire.peer import Visitor
@@ -29,8 +26,6 @@ _AT_ONCE = 4
 """Connections taken in one turn of the loop: each costs some 0.1 ms."""
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """What keeps connections waiting where they are; to look again and again would only take time."""
-_NICE = 10
-"""Handshakes wait for decisions where there is one processor for both."""
 _LAST_HANDSHAKES = 0.5
 """Seconds that those under way have, while draining."""
 
@@ -89,7 +84,7 @@ class TlsListener(StreamListener):
         self._settled = False
         """Whether another process decides."""
         self._pause: asyncio.TimerHandle | None = None
-        self._steps = ThreadPoolExecutor(1, "handshakes", _step_back)
+        self._pace = Pace()
 
     async def _accept(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.add_reader(self._socket, self._take)
@@ -139,7 +134,7 @@ class TlsListener(StreamListener):
             self.on_refused(host, refusal or "")
             transport.abort()
             return
-        secured = Secured(self.context, Connection(self), self._steps, self._shaken)
+        secured = Secured(self.context, Connection(self), self._pace, self._shaken)
         self._shaking[secured] = host
         transport.set_protocol(secured)
         secured.connection_made(transport)
@@ -163,7 +158,7 @@ class TlsListener(StreamListener):
             await asyncio.sleep(0.005)
         self._cut()
         await super().part(deadline)
-        self._steps.shutdown(wait=False, cancel_futures=True)
+        self._pace.close()
 
     def _cut(self) -> None:
         for secured in list(self._shaking):
@@ -179,12 +174,6 @@ class _Visit(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask whether it is to be."""
         self._listener.admit(transport)  # type: ignore[arg-type]  # uvloop's is none by inheritance
-
-
-def _step_back() -> None:
-    """Let this thread wait for others."""
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 def _why(error: Exception) -> str:
