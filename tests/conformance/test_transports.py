@@ -459,11 +459,18 @@ def test_an_array_whose_answer_needs_several_datagrams(speaker: Speaker) -> None
 
 @pytest.mark.parametrize(("count", "fits"), [(1000, True), (1001, False)])
 def test_the_largest_array(speaker: Speaker, count: int, fits: bool) -> None:
-    speaker.tell([{}] * count)
+    speaker.tell([{"jsonrpc": "2.0", "id": 1, "method": "ping"}] * count)
     if fits:
-        assert [one["error"]["code"] for one in _all(speaker, count)] == [-32600] * count
+        assert [one["id"] for one in _all(speaker, count)] == [1] * count
     else:
         assert speaker.hear()["error"]["code"] == -32600
+
+
+def test_of_an_array_of_wrong_messages_some_are_complained_of(speaker: Speaker) -> None:
+    speaker.tell([{}] * 1000)
+    answers = _all(speaker, 18)
+    assert [one["error"]["code"] for one in answers] == [-32600] * 18
+    assert "what is behind them was not looked at" in answers[-1]["error"]["message"]
 
 
 def test_explanations_are_cut_over_udp_alone(speaker: Speaker) -> None:
