@@ -69,6 +69,11 @@ def test_what_the_unit_relies_on() -> None:
     assert check.split()[1:3] == ["serve", "--check"]
 
 
+def test_system_calls_that_are_needed_are_allowed() -> None:
+    assert values("SystemCallFilter")[-1].split() == ["setrlimit", "prlimit64", "setpriority"]
+    assert values("SystemCallErrorNumber") == ["EPERM"], "what is missing all the same should not kill the decider"
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
