@@ -64,9 +64,10 @@ def test_what_the_unit_relies_on() -> None:
     assert values("RuntimeDirectoryPreserve") == ["yes"]
     assert values("Type") == ["notify"]
     assert int(values("LimitNOFILE")[0]) >= needed(default)
-    (start,), (check,) = values("ExecStart"), values("ExecStartPre")
+    (start,) = values("ExecStart")
     assert start.split()[1:2] == ["serve"]
-    assert check.split()[1:3] == ["serve", "--check"]
+    assert values("RestartPreventExitStatus") == ["1 2"]
+    assert values("ExecStartPre") == [], "where it fails, systemd starts again all the same"
 
 
 def test_system_calls_that_are_needed_are_allowed() -> None:
