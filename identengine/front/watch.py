@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from operator import attrgetter
 from pathlib import Path
 from typing import Generic, Literal, NamedTuple, TypeVar, cast
@@ -18,7 +18,7 @@ import msgspec
 from identengine.net.control import FILE
 from identengine.net.unix import at_folder
 from identengine.wire import control
-from identengine.wire.control import Status, Usage, Use
+from identengine.wire.control import Counted, Noted, Status, Usage, Use
 
 FRESH = 1.0
 """Seconds that an answer is good for."""
@@ -28,7 +28,7 @@ FULLEST = 20
 """Accounts, and clients, that are shown."""
 _MOST_BYTES = 1 << 20
 
-R = TypeVar("R", Status, Usage)
+R = TypeVar("R", Status, Usage, Noted)
 T = TypeVar("T")
 
 
@@ -71,6 +71,14 @@ class Watch:
         else:
             reasons += status.alarms  # no book, a set of calls that is full, a store that cannot be read
         return Readiness(not reasons, tuple(reasons))
+
+    async def count(self, counts: Mapping[Counted, int]) -> bool:
+        """Have this counted; returns whether it was. What was not answered in time may be, though."""
+        with contextlib.suppress(OSError, TimeoutError, ValueError):
+            async with asyncio.timeout(PATIENCE), self._connected() as desk:
+                await desk.ask(control.AskNote(dict(counts)), Noted)
+                return True
+        return False
 
     async def _ask_status(self) -> Status | None:
         with contextlib.suppress(OSError, TimeoutError, ValueError):
