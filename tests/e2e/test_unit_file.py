@@ -70,6 +70,18 @@ def test_what_the_unit_relies_on() -> None:
     assert values("ExecStartPre") == [], "where it fails, systemd starts again all the same"
 
 
+def test_what_is_named_is_put_there_by_the_install_steps() -> None:
+    steps = (SERVICE.parent / "service.md").read_text().partition("```\n")[2].partition("```\n")[0]
+    assert "cp -r docs /opt/identengine/ " in steps
+    for named in values("Documentation"):
+        assert (SERVICE.parents[1] / named.removeprefix("file:/opt/identengine/")).is_file()
+    program = values("ExecStart")[0].split()[0]
+    assert f"sudo -u {values('User')[0]} {program} import" in steps
+    assert steps.index("systemctl enable --now") < steps.index(" import "), (
+        "the start makes the folder of the book"
+    )
+
+
 def test_system_calls_that_are_needed_are_allowed() -> None:
     assert values("SystemCallFilter")[-1].split() == ["setrlimit", "prlimit64", "setpriority"]
     assert values("SystemCallErrorNumber") == ["EPERM"], "what is missing all the same should not kill the decider"
