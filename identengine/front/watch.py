@@ -63,13 +63,16 @@ class Watch:
         return await self._everything.get()
 
     async def readiness(self) -> Readiness:
-        """Return whether the book is loaded, calls are open and kept, the store is well and nothing ends."""
-        reasons = ["the server is ending"] if self.draining else []
+        """Return whether the book is loaded, calls are open and kept, the store is well and nothing ends.
+
+        Anybody may ask, so the reasons are fixed words; the alarms, with their paths and commands, are in the log.
+        """
+        reasons: list[str] = ["the server is ending"] if self.draining else []
         status = await self._status.get()
         if status is None:
-            reasons.append("the process that decides does not answer; the log of the server says why")
+            reasons.append("the process that decides does not answer")
         else:
-            reasons += status.alarms  # no book, a set of calls that is full, a store that cannot be read
+            reasons += status.unready
         return Readiness(not reasons, tuple(reasons))
 
     async def count(self, counts: Mapping[Counted, int]) -> bool:

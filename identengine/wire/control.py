@@ -95,6 +95,10 @@ class AskNote(msgspec.Struct, frozen=True, tag_field="ask", tag="note"):
 Ask: TypeAlias = AskStatus | AskCalls | AskUsage | AskEnd | AskNote
 
 
+Unready = Literal["no book", "the set of calls is full", "the store cannot be read"]
+"""Why calls should not be sent to a server: fixed words, for those who may not know more of it."""
+
+
 class Status(msgspec.Struct, frozen=True, tag_field="answer", tag="status"):
     """The server, the book, and the set of calls."""
 
@@ -110,6 +114,8 @@ class Status(msgspec.Struct, frozen=True, tag_field="answer", tag="status"):
     global_capacity: int | None
     alarms: tuple[str, ...]
     """What is wrong now, and what to do; empty is well."""
+    unready: tuple[Unready, ...] = ()
+    """Those of it for which calls should not be sent here."""
 
 
 class Row(msgspec.Struct, frozen=True):
