@@ -92,6 +92,7 @@ def test_system_calls_that_are_needed_are_allowed() -> None:
     [
         ({"listen": {"udp": ["192.0.2.1:4870"]}}, "[listen] udp: 192.0.2.1:4870: Cannot assign requested address"),
         ({"calls": {"path": "/proc/version/calls"}}, "[calls] path: /proc/version is no folder"),
+        ({"calls": {"path": "{tmp}/" + 300 * "x"}}, "xxx: File name too long; another path is wanted"),
         ({"calls": {"path": "{tmp}", "max_legs": 1_000_000_000}}, "[calls] max_legs: 1000000000 of them take"),
         (
             {"listen": {"tls": ["127.0.0.1:0"]}, "tls": {"certificate": "{tmp}/no.pem", "key": "{tmp}/no.key"}},
@@ -107,6 +108,21 @@ def test_what_a_start_would_trip_over(values: dict[str, dict[str, object]], said
     }  # fmt: skip
     config = from_values({"calls": {"path": str(tmp_path)}, **filled}, None)
     assert any(said in problem for problem in preflight.problems(config)), preflight.problems(config)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
+def test_a_closed_folder_is_named_among_other_mistakes(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    try:
+        values = {"calls": {"path": str(closed / "a" / "b")}, "listen": {"udp": ["192.0.2.1:4870"]}}
+        found = preflight.problems(from_values(values, None))
+    finally:
+        closed.chmod(0o700)
+    assert [one.partition(";")[0].partition(", so")[0] for one in found] == [
+        "[listen] udp: 192.0.2.1:4870: Cannot assign requested address",
+        f"[calls] path: {closed} cannot be written to",
+    ]
 
 
 def test_nothing_is_wrong_with_a_good_one(tmp_path: Path) -> None:
