@@ -15,6 +15,7 @@ from typing import Generic, Literal, NamedTuple, TypeVar, cast
 
 import msgspec
 
+from identengine.metrics import MOST_ROWS
 from identengine.net.control import FILE
 from identengine.net.unix import at_folder
 from identengine.wire import control
@@ -24,8 +25,6 @@ FRESH = 1.0
 """Seconds that an answer is good for."""
 PATIENCE = 2.0
 """Seconds that all that is asked at once may take; what is known of the fullest by then is shown."""
-FULLEST = 20
-"""Accounts, and clients, that are shown."""
 _MOST_BYTES = 1 << 20
 
 R = TypeVar("R", Status, Usage, Noted)
@@ -129,8 +128,8 @@ class _Desk(NamedTuple):
         cursor: int | None = 0
         rows: list[Use] = []
         while cursor is not None:
-            page = await self.ask(control.AskUsage(of, cursor, FULLEST), Usage)
-            rows = heapq.nsmallest(FULLEST, [*rows, *page.rows], key=attrgetter("rank"))
+            page = await self.ask(control.AskUsage(of, cursor, MOST_ROWS), Usage)
+            rows = heapq.nsmallest(MOST_ROWS, [*rows, *page.rows], key=attrgetter("rank"))
             cursor = page.cursor
             yield tuple(rows)
 
