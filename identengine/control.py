@@ -33,12 +33,14 @@ from identengine.wire.control import (
     Ask,
     AskCalls,
     AskEnd,
+    AskNote,
     AskStatus,
     AskUsage,
     Calls,
     Ended,
     Ending,
     Filter,
+    Noted,
     Reply,
     Row,
     Status,
@@ -80,13 +82,19 @@ class Desk:
         scopes: Callable[[], Iterable[str]],
         status: Callable[[], Status],
         on_ended: Callable[[list[Ending], int], None],
+        count: Callable[[str, int], None],
     ) -> None:
-        """``scopes``: those of the switches in force; ``on_ended`` is told which legs an operator ended."""
+        """Answer for this engine and its calls.
+
+        ``scopes``: those of the switches in force; ``on_ended`` is told which legs an operator ended, ``count`` of
+        which counter there is more, and how much.
+        """
         self._engine = engine
         self._calls = calls
         self._scopes = scopes
         self._status = status
         self._on_ended = on_ended
+        self._count = count
 
     def answer(self, ask: Ask, now: float) -> Reply:
         """Answer one request; ``now`` is the time of the set's clock."""
@@ -96,6 +104,10 @@ class Desk:
             return self._page(ask, now)
         if isinstance(ask, AskUsage):
             return self._usage(ask)
+        if isinstance(ask, AskNote):
+            for name, more in ask.counts.items():
+                self._count(name, more)
+            return Noted()
         return self._end(ask, now)
 
     def _page(self, ask: AskCalls, now: float) -> Reply:

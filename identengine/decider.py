@@ -293,7 +293,8 @@ class _Decider:
         )
         self._streams["http"].append(ask)
         await ask.start()
-        desk = Desk(self._engine, self._calls, self._scopes, self._reporter.status, self._reporter.ended)
+        reporter = self._reporter
+        desk = Desk(self._engine, self._calls, self._scopes, reporter.status, reporter.ended, reporter.tally.add)
         self._control = ControlListener(self._duty.sockets.control, lambda ask: desk.answer(ask, clock()))
         await self._control.start()
 

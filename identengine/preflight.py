@@ -93,10 +93,21 @@ def _may_bind_low_ports() -> bool:
     return bool(int(mask, 16) & _CAP_NET_BIND_SERVICE)
 
 
+def _is_there(folder: Path) -> bool:
+    """Whether there is something. What stands below a folder that is closed to us is not: that folder is named."""
+    try:
+        return folder.exists()
+    except PermissionError:
+        return False
+
+
 def _calls(config: Config) -> list[str]:
     """Look whether the folder of the set of calls can be had, and its room."""
     path = config.calls.path
-    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    try:
+        there = next(folder for folder in (path, *path.absolute().parents) if _is_there(folder))
+    except OSError as error:
+        return [f"[calls] path: {path}: {error.strerror}; another path is wanted"]
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         what = "cannot be written to" if there.is_dir() else "is no folder"
         return [

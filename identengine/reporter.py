@@ -21,7 +21,7 @@ from identengine.events import CALLS_ENDED, CALLS_FILE_FULL, CALLS_FULL, CALLS_R
 from identengine.frequent import Frequent
 from identengine.model import Interface
 from identengine.tally import KEEP, Tally
-from identengine.wire.control import Ending, Status
+from identengine.wire.control import Ending, Status, Unready
 from identengine.wire.jsonrpc import PROGRAM
 
 RELIEVED = 0.9
@@ -40,6 +40,10 @@ class TakenUp(Protocol):
     @property
     def alarm(self) -> str | None:
         """What is wrong, as long as it is, and what to do."""
+
+    @property
+    def unusable(self) -> bool:
+        """Whether that is that the newest version cannot be had, and not a key alone."""
 
     @property
     def made(self) -> float:
@@ -111,14 +115,19 @@ class Reporter:
     def status(self) -> Status:
         """Answer how the server is."""
         book, calls, settings = self._engine.book, self._calls, self._calls.settings
-        alarms = []
+        alarms: list[str] = []
+        unready: list[Unready] = []
         if self._full:
+            unready.append("the set of calls is full")
             alarm, fields = self._why_full()
             alarms.append(alarm.said(**fields))
         if book is None:
+            unready.append("no book")
             alarms.append("there is no book yet: calls are rejected as not_ready; see the log")
         elif (trouble := self._book.alarm) is not None:
             alarms.append(f"book version {book.version} stays in use: {trouble}")
+            if self._book.unusable:
+                unready.append("the store cannot be read")
         return Status(
             program=PROGRAM,
             pid=os.getpid(),
@@ -130,6 +139,7 @@ class Reporter:
             max_legs=settings.max_legs,
             global_capacity=settings.global_capacity,
             alarms=tuple(alarms),
+            unready=tuple(unready),
         )
 
     def ended(self, legs: list[Ending], freed: int) -> None:

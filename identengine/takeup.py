@@ -87,6 +87,7 @@ class TakeUp:
         self._seen: tuple[_Signature, _Signature] = None, None
         self._pause = RETRY_SECONDS[0]
         self._alarm: str | None = None
+        self._unusable = False
         self._next_try = 0.0
         self._step_began = 0.0
         self._step_seconds = STEP_SECONDS
@@ -215,9 +216,14 @@ class TakeUp:
         """What is wrong with the newest book, as long as it is."""
         return self._alarm
 
+    @property
+    def unusable(self) -> bool:
+        """Whether the newest book cannot be had; where its key alone is missing, most calls are decided."""
+        return self._unusable
+
     def _end_alarm(self) -> None:
         if self._alarm is not None:
-            self._alarm = None
+            self._alarm, self._unusable = None, False
             BOOK_ALARM_OVER.tell()
 
     def _raise_alarm(self, alarm: Event, why: str, fault: Exception | None = None) -> None:
@@ -226,7 +232,7 @@ class TakeUp:
         serving = f"version {book.version} goes on serving" if book else "calls are rejected as not_ready"
         text = alarm.said(why=why, serving=serving)
         if text != self._alarm:
-            self._alarm = text
+            self._alarm, self._unusable = text, alarm is BOOK_UNUSABLE
             alarm.tell(fault, why=why, serving=serving)
 
     async def _read(self) -> Book | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import h11
 import msgspec
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -69,6 +70,12 @@ class Connection(H11Protocol):
             self._begin()
             self._answered = True
         super().on_response_complete()
+        if not self.transport.is_closing() and self._has_begun_next():
+            self._begin()
+
+    def _has_begun_next(self) -> bool:
+        """Whether bytes of a request are there that came with those of the one that is answered."""
+        return self.conn.their_state is not h11.IDLE or bool(self.conn.trailing_data[0])
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no request in the form that all answers have."""

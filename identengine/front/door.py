@@ -15,6 +15,7 @@ import ssl
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from typing import Literal, NamedTuple
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
@@ -33,6 +34,19 @@ _QUIET = 0.02
 _NO_ROOM = whole_answer(503, "Service Unavailable", "too many connections; try again in a moment")
 
 
+class Refusal(NamedTuple):
+    """Why a connection is not let in."""
+
+    counted: Literal["unknown_peer", "too_many", "too_many_of_switch"]
+    """One of :data:`identengine.counters.REFUSED`."""
+    said: str
+
+
+_STRANGER = Refusal("unknown_peer", "neither this machine nor a trusted proxy")
+_FULL_HOUSE = Refusal("too_many", "too many connections")
+_CROWD = Refusal("too_many_of_switch", "too many connections from one address")
+
+
 class Door:
     """The listening socket and its connections. What is public may be replaced at any time."""
 
@@ -46,7 +60,7 @@ class Door:
         """Whether an address may connect at all."""
         self.shares: Callable[[str], bool] = lambda _: False
         """Whether many clients come from an address, as from a proxy: then it has no limit of its own."""
-        self.on_refused: Callable[[str, str], None] = lambda *_: None
+        self.on_refused: Callable[[str, Refusal], None] = lambda *_: None
         self.state = ServerState()
         self._socket = bound
         self._config = config
@@ -80,7 +94,7 @@ class Door:
         taken.setblocking(False)
         refusal = self._refusal(host)
         if refusal is not None:
-            self.on_refused(host, f"HTTP: {refusal}")
+            self.on_refused(host, refusal)
             with taken:
                 if self.context is None and refusal != _STRANGER:
                     with contextlib.suppress(OSError):
@@ -92,14 +106,14 @@ class Door:
         self._arriving.add(task)
         task.add_done_callback(self._arriving.discard)
 
-    def _refusal(self, host: str) -> str | None:
+    def _refusal(self, host: str) -> Refusal | None:
         """Return why a connection is not let in; None where it may come."""
         if not self.admits(host):
             return _STRANGER
         if self._open.total() >= self.limits.connections:
-            return "too many connections"
+            return _FULL_HOUSE
         if self._open[host] >= self.limits.connections_per_switch and not self.shares(host):
-            return "too many connections from one address"
+            return _CROWD
         return None
 
     async def _arrive(self, taken: socket.socket, host: str) -> None:
@@ -145,6 +159,3 @@ class Door:
                 await self._empty.wait()
         for connection in list(self.state.connections):
             connection.transport.abort()
-
-
-_STRANGER = "neither this machine nor a trusted proxy"

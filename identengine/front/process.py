@@ -13,6 +13,7 @@ import signal
 import socket
 import ssl
 import time
+from collections import Counter
 from collections.abc import Callable
 from email.utils import formatdate
 from pathlib import Path
@@ -28,7 +29,7 @@ from identengine import logsetup
 from identengine.config import Config
 from identengine.errors import ConfigError
 from identengine.events import CERTIFICATES_UNUSABLE, CONFIG_PROBLEM, FRONT_ENDS, HTTP_REREAD
-from identengine.front.door import Door
+from identengine.front.door import Door, Refusal
 from identengine.front.link import Links
 from identengine.front.roles import Roles, is_loopback
 from identengine.front.routes import Services, application
@@ -37,13 +38,23 @@ from identengine.net.sockets import ASK
 from identengine.net.tls import context_of
 from identengine.net.unix import at_folder
 from identengine.rejectlog import RejectLog
+from identengine.wire.control import Counted
 
 END_SECONDS = 4.0
 """How long requests that are under way have to end."""
 BEAT_SECONDS = 0.5
 """Between two signs of life to the supervisor."""
+COUNT_SECONDS = 1.0
+"""Between two times at which the decider, who writes the counters, is told what was refused here."""
+LAST_COUNT_SECONDS = 0.5
+"""How long that may take at the end."""
 SERVING = b"r"
 """What it tells the supervisor as its sign of life."""
+_COUNTED: dict[str, Counted] = {
+    "unknown_peer": "connections_refused_unknown_peer",
+    "too_many": "connections_refused_too_many",
+    "too_many_of_switch": "connections_refused_too_many_of_switch",
+}
 _FILES = 256
 """Files that a process has open besides its connections, at most."""
 
@@ -85,6 +96,8 @@ class _Front:
         self._stop = asyncio.Event()
         self._links = Links(self._connect, config.limits.message_bytes)
         self._watch = Watch(config.calls.path)
+        self._uncounted: Counter[Counted] = Counter()
+        """What the decider was not told yet."""
 
     async def serve(self) -> int:
         loop = asyncio.get_running_loop()
@@ -108,14 +121,18 @@ class _Front:
         )
         self._settings.load()
         self._door = Door(self._duty.http, self._settings, self._config.limits, self._context(self._config))
-        self._door.on_refused = self._refused.note
+        self._door.on_refused = self._on_refused
         self._apply(self._config)
         self._door.open()
-        beat = asyncio.create_task(self._beat())
+        background = [asyncio.create_task(self._beat()), asyncio.create_task(self._count())]
         await self._stop.wait()
         self._watch.draining = True
         await self._door.close(END_SECONDS)
-        beat.cancel()
+        for task in background:
+            task.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_COUNT_SECONDS):
+                await self._tell_counts()
         self._links.close()
         self._refused.write()
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
@@ -129,7 +146,7 @@ class _Front:
         """Go by this config from now on."""
         self._config = config
         limits = config.limits
-        roles = Roles(config, self._refused.note)
+        roles = Roles(config, self._on_wrong_token)
         self._links.most_bytes = limits.message_bytes
         services = Services(roles, self._links, self._watch, config.calls.path)
         self._application = application(services, limits.message_bytes)
@@ -173,6 +190,25 @@ class _Front:
         """Connect to the process that decides."""
         with at_folder(self._config.calls.path, ASK) as name:
             return await asyncio.get_running_loop().create_unix_connection(protocol, name)
+
+    def _on_refused(self, host: str, refusal: Refusal) -> None:
+        self._refused.note(host, f"HTTP: {refusal.said}")
+        self._uncounted[_COUNTED[refusal.counted]] += 1
+
+    def _on_wrong_token(self, host: str, why: str) -> None:
+        self._refused.note(host, why)
+        self._uncounted["wrong_tokens"] += 1
+
+    async def _count(self) -> None:
+        """Tell the decider now and then what there is to count."""
+        while True:
+            await asyncio.sleep(COUNT_SECONDS)
+            await self._tell_counts()
+
+    async def _tell_counts(self) -> None:
+        told = self._uncounted.copy()
+        if told and await self._watch.count(told):
+            self._uncounted -= told
 
     def _hear(self) -> None:
         """End when the supervisor is there no more, so that another can start."""

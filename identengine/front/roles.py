@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from identengine.addresses import format_address, parse_address, parse_network
+from identengine.addresses import parse_address, parse_network
 from identengine.config import Config
 from identengine.front.problems import Problem, ProblemError
 from identengine.net.peers import Peers
@@ -114,12 +114,6 @@ def is_loopback(host: str) -> bool:
     """Whether an address is this machine's own, that nobody else reaches."""
     packed = _packed(host)
     return packed is not None and any(one.covers(packed) for one in _LOOPBACK)
-
-
-def shown(host: str) -> str:
-    """Return an address in its one form; what is none as it stands."""
-    packed = _packed(host)
-    return host if packed is None else format_address(packed)
 
 
 def _packed(host: str) -> bytes | None:

@@ -8,27 +8,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from operator import attrgetter
 from pathlib import Path
 from typing import Generic, Literal, NamedTuple, TypeVar, cast
 
 import msgspec
 
+from identengine.metrics import MOST_ROWS
 from identengine.net.control import FILE
 from identengine.net.unix import at_folder
 from identengine.wire import control
-from identengine.wire.control import Status, Usage, Use
+from identengine.wire.control import Counted, Noted, Status, Usage, Use
 
 FRESH = 1.0
 """Seconds that an answer is good for."""
 PATIENCE = 2.0
 """Seconds that all that is asked at once may take; what is known of the fullest by then is shown."""
-FULLEST = 20
-"""Accounts, and clients, that are shown."""
 _MOST_BYTES = 1 << 20
 
-R = TypeVar("R", Status, Usage)
+R = TypeVar("R", Status, Usage, Noted)
 T = TypeVar("T")
 
 
@@ -63,14 +62,25 @@ class Watch:
         return await self._everything.get()
 
     async def readiness(self) -> Readiness:
-        """Return whether the book is loaded, calls are open and kept, the store is well and nothing ends."""
-        reasons = ["the server is ending"] if self.draining else []
+        """Return whether the book is loaded, calls are open and kept, the store is well and nothing ends.
+
+        Anybody may ask, so the reasons are fixed words; the alarms, with their paths and commands, are in the log.
+        """
+        reasons: list[str] = ["the server is ending"] if self.draining else []
         status = await self._status.get()
         if status is None:
-            reasons.append("the process that decides does not answer; the log of the server says why")
+            reasons.append("the process that decides does not answer")
         else:
-            reasons += status.alarms  # no book, a set of calls that is full, a store that cannot be read
+            reasons += status.unready
         return Readiness(not reasons, tuple(reasons))
+
+    async def count(self, counts: Mapping[Counted, int]) -> bool:
+        """Have this counted; returns whether it was. What was not answered in time may be, though."""
+        with contextlib.suppress(OSError, TimeoutError, ValueError):
+            async with asyncio.timeout(PATIENCE), self._connected() as desk:
+                await desk.ask(control.AskNote(dict(counts)), Noted)
+                return True
+        return False
 
     async def _ask_status(self) -> Status | None:
         with contextlib.suppress(OSError, TimeoutError, ValueError):
@@ -118,8 +128,8 @@ class _Desk(NamedTuple):
         cursor: int | None = 0
         rows: list[Use] = []
         while cursor is not None:
-            page = await self.ask(control.AskUsage(of, cursor, FULLEST), Usage)
-            rows = heapq.nsmallest(FULLEST, [*rows, *page.rows], key=attrgetter("rank"))
+            page = await self.ask(control.AskUsage(of, cursor, MOST_ROWS), Usage)
+            rows = heapq.nsmallest(MOST_ROWS, [*rows, *page.rows], key=attrgetter("rank"))
             cursor = page.cursor
             yield tuple(rows)
 

@@ -180,11 +180,10 @@ class Children:
         child = self._of[role] = Child(role, pid, ours, state)
         return child
 
-    def promote(self, role: Role, to: Role) -> Child:
+    def promote(self, role: Role, to: Role) -> None:
         """Make the child of one role that of another, which has none. Its state stays what it tells."""
         child = self._of[to] = self._of.pop(role)
         child.role, child.silent, child.since = to, 0.0, time.monotonic()
-        return child
 
     def forget(self, pid: int) -> Child | None:
         """Return the child that was this process and is reaped, with its last words heard; None: it was none."""

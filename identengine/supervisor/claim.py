@@ -71,10 +71,9 @@ class Claim:
         self._file.truncate(0)
 
     def name_us(self) -> None:
-        """Write down who holds it."""
-        self._file.truncate(0)
-        self._file.write(f"{os.getpid()}\n")
-        self._file.flush()
+        """Write down who holds it. Raises OSError where there is no room; no later write tries it again."""
+        os.ftruncate(self._file.fileno(), 0)
+        os.write(self._file.fileno(), f"{os.getpid()}\n".encode())
 
 
 def _holder(file: IO[str]) -> str:

@@ -16,6 +16,7 @@ or another supervisor has said something.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -334,7 +335,8 @@ class Supervisor:
     def _go_on(self, why: str) -> None:
         """Stay the server."""
         if self._claim is not None:
-            self._claim.name_us()
+            with contextlib.suppress(OSError):  # no room; the lock is ours all the same, whoever it names
+                self._claim.name_us()
         HAND_OVER_FAILED.tell(why=why)
 
     def _go(self, giver: Giver) -> None:

@@ -104,7 +104,7 @@ class Taker:
         if standby is None or standby.killed:
             raise HandoverError("the process that loaded the book has died")
         if standby.state == BOOKLESS:
-            raise HandoverError("the book cannot be loaded; why, is said above")
+            raise HandoverError("the book or its key cannot be loaded; why, is said above")
         if standby.state == LOADED:
             self._enter(Stage.COMMITTED)
             self._peer.silent = 0.0

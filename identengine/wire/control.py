@@ -6,7 +6,7 @@ in the server for a command, however slow or dead that is.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
@@ -77,7 +77,26 @@ class AskEnd(msgspec.Struct, frozen=True, tag_field="ask", tag="end"):
     legs: tuple[Ending, ...]
 
 
-Ask: TypeAlias = AskStatus | AskCalls | AskUsage | AskEnd
+Counted = Literal[
+    "wrong_tokens",
+    "connections_refused_unknown_peer",
+    "connections_refused_too_many",
+    "connections_refused_too_many_of_switch",
+]
+"""Counters (:data:`identengine.counters.REGISTRY`) of what another process sees than the one that writes them."""
+
+
+class AskNote(msgspec.Struct, frozen=True, tag_field="ask", tag="note"):
+    """Count this: what the process that serves HTTP has refused since it said so last."""
+
+    counts: dict[Counted, Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]]
+
+
+Ask: TypeAlias = AskStatus | AskCalls | AskUsage | AskEnd | AskNote
+
+
+Unready = Literal["no book", "the set of calls is full", "the store cannot be read"]
+"""Why calls should not be sent to a server: fixed words, for those who may not know more of it."""
 
 
 class Status(msgspec.Struct, frozen=True, tag_field="answer", tag="status"):
@@ -95,6 +114,8 @@ class Status(msgspec.Struct, frozen=True, tag_field="answer", tag="status"):
     global_capacity: int | None
     alarms: tuple[str, ...]
     """What is wrong now, and what to do; empty is well."""
+    unready: tuple[Unready, ...] = ()
+    """Those of it for which calls should not be sent here."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -163,13 +184,17 @@ class Ended(msgspec.Struct, frozen=True, tag_field="answer", tag="ended"):
     gone: int
 
 
+class Noted(msgspec.Struct, frozen=True, tag_field="answer", tag="noted"):
+    """It is counted."""
+
+
 class Trouble(msgspec.Struct, frozen=True, tag_field="answer", tag="error"):
     """The request cannot be answered."""
 
     message: str
 
 
-Reply: TypeAlias = Status | Calls | Usage | Ended | Trouble
+Reply: TypeAlias = Status | Calls | Usage | Ended | Noted | Trouble
 
 _asks: msgspec.json.Decoder[Ask] = msgspec.json.Decoder(Ask)
 _replies: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)

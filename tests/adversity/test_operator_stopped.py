@@ -236,8 +236,20 @@ def test_many_that_ask_all_the_time_take_half_the_time_at_most(server: Server) -
 
 def test_files_are_for_this_user_only(server: Server) -> None:
     folder = server.folder / "calls"
-    modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir() if "lock" not in path.name}
-    assert modes == dict.fromkeys(("ask", "calls.mdb", "control", "counters", "serve.sock"), 0o600)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    names = ("ask", "calls.mdb", "control", "counters", "lock", "serve.lock", "serve.sock")
+    assert modes == dict.fromkeys(names, 0o600)
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_locks_of_an_older_version_are_closed_to_others(tmp_path: Path) -> None:
+    folder = book(tmp_path)
+    (folder / "calls").mkdir()
+    for name in ("lock", "serve.lock"):
+        (folder / "calls" / name).touch(mode=0o644)
+    with serving(folder, CALLS):
+        modes = [(folder / "calls" / name).stat().st_mode & 0o777 for name in ("lock", "serve.lock")]
+    assert modes == [0o600, 0o600]
 
 
 def test_a_long_path_and_a_left_over_socket(tmp_path: Path) -> None:

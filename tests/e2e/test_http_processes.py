@@ -18,7 +18,9 @@ from statistics import median
 import httpx
 import pytest
 from serving import HOST, Server, read_all, request, runs, wait_for
-from webbing import CONFIG, GOOD, SWITCH, asking, make_book, wait_for_front, web_serving
+from webbing import CONFIG, GOOD, NOC, SWITCH, asking, make_book, wait_for_front, web_serving
+
+from identengine import counters
 
 FEW = "connections = 40\nconnections_per_switch = 20\n"
 BODY = json.dumps(GOOD).encode()
@@ -113,8 +115,23 @@ def test_connections_are_bounded_and_the_refused_are_told(server: Server) -> Non
             assert read_all(other).startswith(b"HTTP/1.1 403 "), "another address has room of its own"
         assert server.authorize(**GOOD)["accepted"]
         server.logged("rejected HTTP: too many connections from one address from '127.0.0.1'")
+        wait_for(lambda: counters.read(server.folder / "calls").values["connections_refused_too_many_of_switch"])
     with asking(server) as client:
         wait_for(lambda: answered(client))
+
+
+def test_wrong_tokens_are_counted(server: Server) -> None:
+    def counted() -> int:
+        return counters.read(server.folder / "calls").values["wrong_tokens"]
+
+    before = counted()
+    for token in ("wrong", "wrong too", "token-of-far"):
+        with asking(server, token) as client:
+            assert client.post("/v1/ping").status_code in (401, 403)
+    wait_for(lambda: counted() >= before + 3)
+    assert counted() == before + 3
+    with asking(server, NOC) as client:
+        assert f"identengine_wrong_tokens_total {before + 3}.0" in client.get("/metrics").text
 
 
 def answered(client: httpx.Client) -> bool:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from operating import CALLS, book, burst, call, hold
+from operating import CALLS, asked, book, burst, call, hold
 from prometheus_client.parser import text_string_to_metric_families
 from serving import HOST, Server, request, serving, wait_for
 
@@ -105,6 +105,7 @@ def test_an_alarm_shows(tmp_path: Path) -> None:
         (answer,) = burst(server, [call("more")])
         assert answer["reason"] == "overload"
         wait_for(lambda: scrape(server)("alarms") == 1)
+        assert asked(server, ask="status")["unready"] == ["the set of calls is full"]
         server.logged("see who holds them by `identengine calls`")
 
 

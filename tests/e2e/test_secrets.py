@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from cliruns import run
+from operating import asked
 from serving import HOST, Server, read_all, request, wait_for
 
 from identengine.vault import default_key_file
@@ -205,6 +206,8 @@ def test_nothing_that_is_written_has_a_secret(tmp_path: Path, monkeypatch: pytes
         server.logged('"event":"key_file_lost"')
         os.kill(server.decider, signal.SIGKILL)
         server.logged('"event":"book_key_missing"')
+        status = asked(server, ask="status")
+        assert (len(status["alarms"]), status["unready"]) == (1, []), "calls without passwords go on"
         seen.append(ask(server))
         hidden.rename(key_file)
         server.logged('"event":"book_alarm_over"')

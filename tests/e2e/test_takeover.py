@@ -225,7 +225,7 @@ def test_where_no_server_runs_it_starts(folder: Path) -> None:
     [
         ("[identify]\nrank = 'x'\n", False, "[identify] rank: one of"),
         ('[listen]\nudp = ["192.0.2.1:4870"]\n', False, "cannot listen on udp 192.0.2.1:4870"),
-        ("", True, "ALARM: the take-over failed: the book cannot be loaded"),
+        ("", True, "ALARM: the take-over failed: the book or its key cannot be loaded"),
     ],
     ids=["config", "address", "book"],
 )

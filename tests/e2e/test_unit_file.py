@@ -64,9 +64,27 @@ def test_what_the_unit_relies_on() -> None:
     assert values("RuntimeDirectoryPreserve") == ["yes"]
     assert values("Type") == ["notify"]
     assert int(values("LimitNOFILE")[0]) >= needed(default)
-    (start,), (check,) = values("ExecStart"), values("ExecStartPre")
+    (start,) = values("ExecStart")
     assert start.split()[1:2] == ["serve"]
-    assert check.split()[1:3] == ["serve", "--check"]
+    assert values("RestartPreventExitStatus") == ["1 2"]
+    assert values("ExecStartPre") == [], "where it fails, systemd starts again all the same"
+
+
+def test_what_is_named_is_put_there_by_the_install_steps() -> None:
+    steps = (SERVICE.parent / "service.md").read_text().partition("```\n")[2].partition("```\n")[0]
+    assert "cp -r docs /opt/identengine/ " in steps
+    for named in values("Documentation"):
+        assert (SERVICE.parents[1] / named.removeprefix("file:/opt/identengine/")).is_file()
+    program = values("ExecStart")[0].split()[0]
+    assert f"sudo -u {values('User')[0]} {program} import" in steps
+    assert steps.index("systemctl enable --now") < steps.index(" import "), (
+        "the start makes the folder of the book"
+    )
+
+
+def test_system_calls_that_are_needed_are_allowed() -> None:
+    assert values("SystemCallFilter")[-1].split() == ["setrlimit", "prlimit64", "setpriority"]
+    assert values("SystemCallErrorNumber") == ["EPERM"], "what is missing all the same should not kill the decider"
 
 
 @pytest.mark.parametrize(
@@ -74,6 +92,7 @@ def test_what_the_unit_relies_on() -> None:
     [
         ({"listen": {"udp": ["192.0.2.1:4870"]}}, "[listen] udp: 192.0.2.1:4870: Cannot assign requested address"),
         ({"calls": {"path": "/proc/version/calls"}}, "[calls] path: /proc/version is no folder"),
+        ({"calls": {"path": "{tmp}/" + 300 * "x"}}, "xxx: File name too long; another path is wanted"),
         ({"calls": {"path": "{tmp}", "max_legs": 1_000_000_000}}, "[calls] max_legs: 1000000000 of them take"),
         (
             {"listen": {"tls": ["127.0.0.1:0"]}, "tls": {"certificate": "{tmp}/no.pem", "key": "{tmp}/no.key"}},
@@ -89,6 +108,21 @@ def test_what_a_start_would_trip_over(values: dict[str, dict[str, object]], said
     }  # fmt: skip
     config = from_values({"calls": {"path": str(tmp_path)}, **filled}, None)
     assert any(said in problem for problem in preflight.problems(config)), preflight.problems(config)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
+def test_a_closed_folder_is_named_among_other_mistakes(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    try:
+        values = {"calls": {"path": str(closed / "a" / "b")}, "listen": {"udp": ["192.0.2.1:4870"]}}
+        found = preflight.problems(from_values(values, None))
+    finally:
+        closed.chmod(0o700)
+    assert [one.partition(";")[0].partition(", so")[0] for one in found] == [
+        "[listen] udp: 192.0.2.1:4870: Cannot assign requested address",
+        f"[calls] path: {closed} cannot be written to",
+    ]
 
 
 def test_nothing_is_wrong_with_a_good_one(tmp_path: Path) -> None:

@@ -22,8 +22,9 @@ MOST = 8 << 20
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
     while (await receive()).get("more_body"):
         pass
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % MOST)]})
-    await send({"type": "http.response.body", "body": bytes(MOST)})
+    size = 2 if scope["path"] == "/small" else MOST
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % size)]})
+    await send({"type": "http.response.body", "body": bytes(size)})
 
 
 def served(client: Callable[[int, Door], Awaitable[Any]], tls: bool = False, **limits: int) -> Any:
@@ -77,6 +78,22 @@ def test_a_body_that_does_not_come_and_an_answer_that_is_not_read(begun: bytes) 
             await reader.read()
 
     served(client)
+
+
+@pytest.mark.parametrize(
+    "begun", [b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n1", b"POST / HTTP/1.1\r\nHost: x\r\n"]
+)
+def test_a_second_request_that_came_with_the_first_has_its_time_too(begun: bytes) -> None:
+    async def client(port: int, _: Door) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /small HTTP/1.1\r\nHost: x\r\n\r\n" + begun)
+        said = await reader.readuntil(b"\r\n\r\n\0\0")
+        with contextlib.suppress(ConnectionResetError):
+            await asyncio.wait_for(reader.read(), 4)  # less than the 5 s that one may be silent
+        writer.close()
+        return said
+
+    assert served(client).startswith(b"HTTP/1.1 200 ")
 
 
 def test_handshakes_that_never_come_count_and_end() -> None:

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from serving import ip_account, put_rows, serving
+from serving import ip_account, put_rows, serving, wait_for
 
 from identengine.front.watch import Everything, Readiness, Watch
 from identengine.model import Client
@@ -19,7 +19,7 @@ def test_nobody_there(tmp_path: Path) -> None:
 
     readiness, everything = asyncio.run(look())
     assert not readiness.ready
-    assert "does not answer" in readiness.reasons[0]
+    assert readiness.reasons == ("the process that decides does not answer",)
     assert everything == Everything()
 
 
@@ -33,8 +33,21 @@ def test_a_server_without_book_and_one_that_ends_are_not_ready(tmp_path: Path) -
     with serving(tmp_path):
         first, second = asyncio.run(look())
     assert not first.ready
-    assert "there is no book yet" in first.reasons[0]
-    assert second.reasons == ("the server is ending", *first.reasons)
+    assert first.reasons == ("no book",), "and not which store, and how one is made"
+    assert second.reasons == ("the server is ending", "no book")
+
+
+def test_a_store_that_cannot_be_read_is_told_in_few_words(tmp_path: Path) -> None:
+    put_rows(tmp_path / "store", [ip_account(1, "10.0.0.1")], [Client(id=1, name="one")])
+
+    def reasons() -> tuple[str, ...]:
+        return asyncio.run(Watch(tmp_path / "calls").readiness()).reasons
+
+    with serving(tmp_path):
+        assert reasons() == ()
+        (tmp_path / "other").write_bytes(b"no store" * 4096)
+        (tmp_path / "other").replace(tmp_path / "store" / "data.mdb")
+        wait_for(lambda: reasons() == ("the store cannot be read",))
 
 
 def test_the_fullest_are_shown_and_asked_for_once_a_second(tmp_path: Path) -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import resource
 import socket
+from pathlib import Path
 
 import pytest
 
 from identengine import logsetup
-from identengine.config import LogConfig
+from identengine.config import LogConfig, from_values
 from identengine.net import sockets as listening
 from identengine.supervisor.children import Deaths
+from identengine.supervisor.claim import FILE, Claim
+from identengine.supervisor.run import Supervisor
 from identengine.supervisor.start import _tell_room
 
 
@@ -25,6 +29,24 @@ def test_pauses_grow_and_are_forgotten() -> None:
     assert [deaths.note(60.0), deaths.note(1.0), deaths.note(1.0)] == [0.0, 0.0, 0.5]
     for _ in range(5000):
         assert deaths.note(0.0) <= 30.0
+
+
+def test_a_server_goes_on_where_there_is_no_room_to_write_down_who_it_is(tmp_path: Path) -> None:
+    config = from_values({"calls": {"path": str(tmp_path)}, "listen": {"udp": ["127.0.0.1:0"]}}, None)
+    claim = Claim.take(tmp_path)
+    sockets = listening.bind(config.listen, tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            claim.name_us()
+        Supervisor(config, sockets, frozenset(), claim=claim)._go_on("the other one died")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        sockets.close()
+    claim.release()
+    claim.close()
+    assert (tmp_path / FILE).read_text() == "", "as after any end in order"
 
 
 @pytest.mark.parametrize(("asked", "warned"), [(100_000, True), (listening.RECEIVE_BUFFER, False)])
