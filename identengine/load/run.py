@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import random
 import select
 import socket
@@ -163,9 +164,10 @@ class _Schedule:
     def send(self, peer: Peer, now: int) -> float:
         """Send what is due; return the nanoseconds until more is."""
         first, interval = self._first, self._interval
-        count = int((now - first) / interval) + 1 - self._done
+        # Rounded down, also before the first is due: rounded towards 0 it would count as due.
+        count = math.floor((now - first) / interval) + 1 - self._done
         if count > 0:
-            overdue = min(count, int((now - self._patience - first) / interval) + 1 - self._done)
+            overdue = min(count, math.floor((now - self._patience - first) / interval) + 1 - self._done)
             if overdue > 0:
                 peer.skip(overdue)
                 self._done += overdue
