@@ -11,6 +11,7 @@ from typing import Self, TypeVar, Unpack
 
 from identengine.calls.messages import Done
 from identengine.client.aio import ONCE_ONLY, PORT, TIMEOUT, checked
+from identengine.client.connection import UNREACHABLE
 from identengine.client.errors import AskError, LateError, LostError, UnansweredError
 from identengine.client.exchange import Answer, Encoding, Exchange, Result
 from identengine.client.params import Bare, CallParams, Deciding, Listing, ListParams, Params, Telling, TellParams
@@ -144,7 +145,7 @@ class BlockingClient:
             except BaseException:
                 opened.close()
                 raise
-        except OSError as error:
+        except UNREACHABLE as error:
             raise LostError(f"no connection to {self.where}: {error}", sent=False) from error
         except AskError as error:
             raise AskError(error.code, f"{self.where} does not let us in: {error.message}") from None

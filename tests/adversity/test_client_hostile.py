@@ -113,6 +113,23 @@ def test_answers_come_in_any_order() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(("host", "port"), [("a..b", 4870), (HOST, 70_000), ("a\0b", 4870)])
+def test_an_address_that_can_be_none_is_said_at_once(host: str, port: int) -> None:
+    async def main() -> None:
+        for client in (Client(host, port, timeout=SOON), Client.udp(host, port, again=SOON)):
+            async with client:
+                for _ in range(2):
+                    with pytest.raises(LostError) as raised:
+                        await client.ping()
+                    assert not raised.value.sent
+                    assert f"{host}:{port}" in str(raised.value)
+
+    asyncio.run(main())
+    with BlockingClient(host, port, timeout=SOON) as script, pytest.raises(LostError) as raised:
+        script.ping()
+    assert not raised.value.sent
+
+
 MAD: dict[str, tuple[bytes, type[IdentengineError]]] = {
     "garbage": (b"\xfe\xff\x00 not at all", LostError),
     "http": (b"HTTP/1.1 400 Bad Request\r\n\r\n", LostError),
