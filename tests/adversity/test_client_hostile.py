@@ -6,6 +6,8 @@ import asyncio
 import json
 import resource
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -128,6 +130,32 @@ def test_an_address_that_can_be_none_is_said_at_once(host: str, port: int) -> No
     with BlockingClient(host, port, timeout=SOON) as script, pytest.raises(LostError) as raised:
         script.ping()
     assert not raised.value.sent
+
+
+def test_a_script_with_many_open_files() -> None:
+    """More than 1,024; in a process of its own, which may have so many."""
+    program = f"""
+import os, resource, sys
+from identengine import BlockingClient
+resource.setrlimit(resource.RLIMIT_NOFILE, (2000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+with BlockingClient({HOST!r}, int(sys.argv[1]), timeout={SOON}) as client:
+    print([client.stop(call_id="x").freed for _ in range(3)])
+"""
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            writer.write(done(line, freed=1))
+
+    async def main() -> None:
+        async with acting(behave) as port:
+            script = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", program, str(port), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+            out, err = await script.communicate()
+            assert out == b"[1, 1, 1]\n", err.decode()
+
+    asyncio.run(main())
 
 
 MAD: dict[str, tuple[bytes, type[IdentengineError]]] = {
