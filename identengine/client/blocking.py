@@ -11,6 +11,7 @@ from typing import Self, TypeVar, Unpack
 
 from identengine.calls.messages import Done
 from identengine.client.aio import ONCE_ONLY, PORT, TIMEOUT, checked
+from identengine.client.connection import UNREACHABLE
 from identengine.client.errors import AskError, LateError, LostError, UnansweredError
 from identengine.client.exchange import Answer, Encoding, Exchange, Result
 from identengine.client.params import Bare, CallParams, Deciding, Listing, ListParams, Params, Telling, TellParams
@@ -128,7 +129,7 @@ class BlockingClient:
             raise
 
     def _connected(self, until: float) -> socket.socket:
-        if self._socket is not None and select.select([self._socket], [], [], 0)[0]:
+        if self._socket is not None and _readable(self._socket):
             self.close()  # nothing was asked, so what there is to read is its end
         if self._socket is not None:
             return self._socket
@@ -144,7 +145,7 @@ class BlockingClient:
             except BaseException:
                 opened.close()
                 raise
-        except OSError as error:
+        except UNREACHABLE as error:
             raise LostError(f"no connection to {self.where}: {error}", sent=False) from error
         except AskError as error:
             raise AskError(error.code, f"{self.where} does not let us in: {error.message}") from None
@@ -170,6 +171,13 @@ class BlockingClient:
             if not data:
                 said = f"; it had said: {exchange.said}" if exchange.said else ""
                 raise LostError(f"{self.where} closed the connection{said}", sent=True)
+
+
+def _readable(opened: socket.socket) -> bool:
+    """Return whether there is something to read, or an end; select() takes no file numbers from 1,024 on."""
+    poll = select.poll()
+    poll.register(opened, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _left(until: float) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import ssl
 
@@ -18,6 +17,11 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 less, so that many clients do not come back at once."""
 PARTING = 1.0
 """Seconds that a connection has for its own end."""
+UNREACHABLE = (OSError, ValueError, OverflowError)
+"""What dialling can end with. TimeoutError and ssl.SSLError are OSErrors; a host that can be none is a ValueError
+(UnicodeError), a port that can be none an OverflowError."""
+HOPELESS = (ssl.SSLError, ValueError, OverflowError)
+"""Those of them that stay as they are, however often it is tried."""
 
 
 class Connection:
@@ -81,8 +85,7 @@ class Connection:
         if keeper is None:
             return
         keeper.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await keeper
+        await asyncio.wait([keeper])
         await asyncio.sleep(0)  # an attempt that was under way is closed in the loop's next turn
         link = self._link.result() if self._link and self._link.done() and not self._link.exception() else None
         if link is not None:
@@ -118,8 +121,8 @@ class Connection:
                 link = await self._connect()
             except (ClientError, WireError) as error:
                 self._trouble = str(error)
-                if not isinstance(error, UnansweredError) or isinstance(error.__cause__, ssl.SSLError):
-                    # The server will not have us, or we not it: whoever waits is told.
+                if not isinstance(error, UnansweredError) or isinstance(error.__cause__, HOPELESS):
+                    # The server will not have us, or we not it, or there is no such: whoever waits is told.
                     self._link = asyncio.get_running_loop().create_future()
                     waited.set_exception(error)
                     waited.exception()  # nobody may be waiting, and that is no fault
@@ -149,7 +152,7 @@ class Connection:
                 link.abort("not let in")
             if isinstance(error, AskError):
                 raise AskError(error.code, f"{self.where} does not let us in: {error.message}") from None
-            if isinstance(error, OSError):  # TimeoutError and ssl.SSLError are such, too
+            if isinstance(error, UNREACHABLE):
                 why = str(error) or f"it took more than {self._patience:g} s"
                 raise LostError(f"no connection to {self.where}: {why}", sent=False) from error
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from identengine.client.connection import UNREACHABLE
 from identengine.client.errors import AskError, LateError, LostError
 from identengine.client.exchange import Encoding, Exchange, Result
 from identengine.client.params import Params
@@ -80,7 +81,7 @@ class Datagrams(asyncio.DatagramProtocol):
                 self._closed = loop.create_future()
                 try:
                     transport, _ = await loop.create_datagram_endpoint(lambda: self, remote_addr=self._address)
-                except OSError as error:
+                except UNREACHABLE as error:
                     raise LostError(f"{self.where} cannot be asked: {error}", sent=False) from error
                 self._transport = transport
         return self._transport

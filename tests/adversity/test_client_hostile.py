@@ -6,6 +6,8 @@ import asyncio
 import json
 import resource
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -109,6 +111,49 @@ def test_answers_come_in_any_order() -> None:
         async with acting(behave) as port, Client(HOST, port, timeout=SOON) as client:
             got = await asyncio.gather(*(client.stop(call_id=str(number)) for number in range(50)))
             assert [one.freed for one in got] == list(range(50))
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("host", "port"), [("a..b", 4870), (HOST, 70_000), ("a\0b", 4870)])
+def test_an_address_that_can_be_none_is_said_at_once(host: str, port: int) -> None:
+    async def main() -> None:
+        for client in (Client(host, port, timeout=SOON), Client.udp(host, port, again=SOON)):
+            async with client:
+                for _ in range(2):
+                    with pytest.raises(LostError) as raised:
+                        await client.ping()
+                    assert not raised.value.sent
+                    assert f"{host}:{port}" in str(raised.value)
+
+    asyncio.run(main())
+    with BlockingClient(host, port, timeout=SOON) as script, pytest.raises(LostError) as raised:
+        script.ping()
+    assert not raised.value.sent
+
+
+def test_a_script_with_many_open_files() -> None:
+    """More than 1,024; in a process of its own, which may have so many."""
+    program = f"""
+import os, resource, sys
+from identengine import BlockingClient
+resource.setrlimit(resource.RLIMIT_NOFILE, (2000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+with BlockingClient({HOST!r}, int(sys.argv[1]), timeout={SOON}) as client:
+    print([client.stop(call_id="x").freed for _ in range(3)])
+"""
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            writer.write(done(line, freed=1))
+
+    async def main() -> None:
+        async with acting(behave) as port:
+            script = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", program, str(port), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+            out, err = await script.communicate()
+            assert out == b"[1, 1, 1]\n", err.decode()
 
     asyncio.run(main())
 

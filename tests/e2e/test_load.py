@@ -249,6 +249,15 @@ def test_times_are_counted_from_the_schedule(server: Server, tmp_path: Path) -> 
     assert report["latency"]["p90"] >= 1000 * stood * 0.25
 
 
+def test_no_connection_sends_before_its_first_request_is_due(server: Server, tmp_path: Path) -> None:
+    """Of 4 connections and 20 requests a second the last is due after 150 ms."""
+    words = ("--rate", 20, "--connections", 4, "--requests", 4)
+    report = load(f"udp://{HOST}:{server.ports['udp']}", mix(tmp_path, MIX[2]), *words)
+    assert report["answered"] == 4
+    assert report["seconds"] >= 0.15
+    assert report["latency"]["mean"] > 0
+
+
 def test_a_connection_that_is_lost_is_made_again(server: Server, tmp_path: Path) -> None:
     killer = threading.Timer(0.4, lambda pid: os.kill(pid, signal.SIGKILL), [server.decider])
     killer.start()
