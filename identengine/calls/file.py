@@ -28,6 +28,10 @@ LEFT_TO_OTHERS = 10
 """The file system keeps one in so many bytes free, when more is taken later: it is not ours alone."""
 
 
+FOLDER_MODE = 0o700
+"""Of a folder of a set of calls that we make."""
+
+
 class InUseError(StoreError):
     """Another process decides on this set of calls."""
 
@@ -51,7 +55,7 @@ class CallsFile:
         self._room = room
         self._most = max(room, most)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
             self._lock = _locked(folder / "lock")
         except OSError as error:
             raise StoreError(f"the set of calls cannot be kept in {folder}: {error.strerror}") from error
@@ -175,9 +179,20 @@ def survives(work: Callable[[], object]) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
+def private(path: str, flags: int) -> int:
+    """Open or make a file that is for this user only, as an opener of :func:`open`.
+
+    Who may open a lock may lock it, and so keep a server from its start.
+    """
+    file = os.open(path, flags, 0o600)
+    with contextlib.suppress(OSError):  # it is another user's
+        os.fchmod(file, 0o600)  # one that an older version made
+    return file
+
+
 def _locked(path: Path) -> IO[bytes]:
     """Return the lock file, held until it is closed or the process ends, however it ends."""
-    file = path.open("ab")
+    file = open(path, "ab", opener=private)  # noqa: SIM115 - it stays open
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

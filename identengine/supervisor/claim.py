@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import IO, Self
 
-from identengine.calls.file import InUseError
+from identengine.calls.file import FOLDER_MODE, InUseError, private
 from identengine.errors import StoreError
 
 FILE = "serve.lock"
@@ -38,8 +38,8 @@ class Claim:
         Raises InUseError, which names the process that has it, StoreError where the folder cannot be had.
         """
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            file = (folder / FILE).open("a+", encoding="ascii", errors="replace")
+            folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+            file = open(folder / FILE, "a+", encoding="ascii", errors="replace", opener=private)  # noqa: SIM115 - it stays open
         except OSError as error:
             raise _cannot(folder, error) from error
         try:

@@ -383,9 +383,16 @@ def test_one_that_hangs_when_all_was_given_to_it_is_killed(server: Server) -> No
 @pytest.mark.parametrize("moment", ["is going to take over", "handing over to process"])
 @pytest.mark.parametrize("side", ["old", "new"])
 def test_whoever_is_killed_one_of_them_serves(folder: Path, side: str, moment: str) -> None:
-    old = Server(folder)
+    # Addresses of their own, since a new one that was given nothing yet binds what the config names.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
+        addresses = []
+        for one in (udp, tcp):
+            one.bind((HOST, 0))
+            addresses.append(f'["{HOST}:{one.getsockname()[1]}"]')
+    config = "[listen]\nudp = {}\ntcp = {}\n".format(*addresses)
+    old = Server(folder, config)
     hold(old)
-    new = Server(folder, ready=False, options=TAKE_OVER)
+    new = Server(folder, config, ready=False, options=TAKE_OVER)
     victim, other = (old, new) if side == "old" else (new, old)
     while moment not in old.log:
         assert new.process.poll() is None, old.log
