@@ -184,7 +184,7 @@ def test_one_call_id_in_two_scopes(tmp_path: Path) -> None:
         (("end", "--yes"), "say which: CALL_ID"),
         (("end", "--state", "active", "--yes"), "say which: CALL_ID"),
         (("--older", "soon"), "a time like 90s"),
-        (("--account", "x"), "integer"),
+        (("--account", "x"), "valid int"),
         (("--account", "17", "end", "--yes"), "put it after"),
     ],
 )
