@@ -26,7 +26,7 @@ from serving import Server, ip_account, put_rows, request, serving, wait_for
 
 from identengine.model import Client
 
-SECONDS = float(os.environ.get("IDENTENGINE_SOAK") or (60 if os.environ.get("CI") else 8))
+SECONDS = float(os.environ.get("IDENTENGINE_SOAK") or (60 if os.environ.get("CI") else 5))
 THREADS = 4
 RESERVED, ACTIVE, INTERVAL = 2, 3, 1
 LEASE = max(RESERVED, ACTIVE, 3 * INTERVAL)

@@ -19,7 +19,7 @@ from identengine.store.views import Draft
 from identengine.vault import Vault, key_id
 
 ROWS = 200
-MOMENTS = times(50, 20)
+MOMENTS = times(50, 12)
 
 
 def write_version(draft: Draft) -> None:

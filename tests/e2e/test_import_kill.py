@@ -17,7 +17,7 @@ from identengine.store.versions import Store
 from identengine.store.views import Snapshot
 from identengine.vault import Vault
 
-MOMENTS = times(50, 15)
+MOMENTS = times(50, 10)
 ACCOUNTS = 1500
 VAULT = Vault.from_text("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
 

@@ -226,7 +226,7 @@ def said(kind: str, answer: Answer) -> object:
 def machine(name: str) -> type[CallsMachine]:
     """Return the machine that holds a backend against the model."""
     made = type(f"CallsIn{name.title()}", (CallsMachine,), {"backend": staticmethod(BACKENDS[name])})
-    made.TestCase.settings = settings(max_examples=times(200, 80), stateful_step_count=40, deadline=None)  # type: ignore[attr-defined]  # hypothesis makes it
+    made.TestCase.settings = settings(max_examples=times(200, 50), stateful_step_count=40, deadline=None)  # type: ignore[attr-defined]  # hypothesis makes it
     return made
 
 

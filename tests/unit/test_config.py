@@ -296,7 +296,10 @@ SWITCH = '[[switch]]\nname = "a"\naddresses = ["127.0.0.1"]\n'
         ("[listen]\nudp = ['localhost:4870']", "'localhost:4870': an IPv4 or IPv6 address is wanted"),
         ("[listen]\nudp = ['127.0.0.01:4870']", "'127.0.0.01:4870': an IPv4 address has no leading zeros"),
         ("[listen]\nudp = ['127.0.0.1:1', '127.0.0.1:1']", "[listen] udp: '127.0.0.1:1' stands there twice"),
-        ("[listen]\nudp = []\ntcp = []", "[listen] udp: is empty and so are tcp, tls and http: nothing would be served"),
+        (
+            "[listen]\nudp = []\ntcp = []",
+            "[listen] udp: is empty and so are tcp, tls and http: nothing would be served",
+        ),
         ("[listen]\nhttp = '127.0.0.1:4870'", "[listen] http: '127.0.0.1:4870' is already taken by tcp"),
         ("[listen]\nradius_auth = ['127.0.0.1:4870']", "radius_auth: '127.0.0.1:4870' is already taken by udp"),
         ("[listen]\ntls = ['127.0.0.1:4871']", "[listen] tls: needs certificate and key under [tls]"),
