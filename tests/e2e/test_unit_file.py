@@ -83,7 +83,7 @@ def test_what_is_named_is_put_there_by_the_install_steps() -> None:
 
 
 def test_system_calls_that_are_needed_are_allowed() -> None:
-    assert values("SystemCallFilter")[-1].split() == ["setrlimit", "prlimit64", "setpriority"]
+    assert values("SystemCallFilter")[-1].split() == ["setrlimit", "prlimit64"]
     assert values("SystemCallErrorNumber") == ["EPERM"], "what is missing all the same should not kill the decider"
 
 
