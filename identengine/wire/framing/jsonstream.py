@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 
 from identengine.wire.codec import JSON
+from identengine.wire.framing.counted import too_large
 
 MAX_DEPTH = 64
 """Brackets within brackets; a request has three. Bounds what a hostile message costs to walk and to decode."""
@@ -83,7 +84,7 @@ class JsonStream:
             if found:
                 start, end = found.span(1)
                 if end - start > max_bytes:
-                    self.error = _too_large(max_bytes)
+                    self.error = too_large(max_bytes)
                     return
             else:
                 blanks = _BLANKS.match(data, at)
@@ -107,7 +108,7 @@ class JsonStream:
         if walker.depth > MAX_DEPTH:
             self.error = f"a message nested more than {MAX_DEPTH} levels deep"
         elif (end if end >= 0 else len(data)) - start > self._max_bytes:
-            self.error = _too_large(self._max_bytes)
+            self.error = too_large(self._max_bytes)
         else:
             return end
         return -1
@@ -155,7 +156,3 @@ def _end(found: re.Match[bytes] | None) -> int:
     """Return where a match of an expression that fits everywhere ended."""
     assert found is not None  # noqa: S101 - it may be empty, so it fits
     return found.end()
-
-
-def _too_large(max_bytes: int) -> str:
-    return f"a message of more than {max_bytes} bytes"
