@@ -37,6 +37,13 @@ class Manager:
     def wait_for_line(self, line: str) -> str:
         return self.wait_for(lambda message: line in message.splitlines())
 
+    def wait_for_both(self, one: str, other: str) -> None:
+        """Wait for two messages that these are parts of, in whichever order they come."""
+        missing = {one, other}
+        while missing:
+            message = self.wait_for(lambda message: any(part in message for part in missing))
+            missing = {part for part in missing if part not in message}
+
     def drained(self) -> list[str]:
         """Return all that was said by now."""
         self._socket.setblocking(False)
@@ -66,8 +73,7 @@ def manager(request: pytest.FixtureRequest, folder: Path) -> Iterator[Manager]:
 
 def test_a_whole_run(folder: Path, manager: Manager) -> None:
     server = Server(folder, env=manager.environment)
-    manager.wait_for_line("READY=1")
-    manager.wait_for_line(f"STATUS=process {server.decider} decides")
+    manager.wait_for_both("READY=1", f"STATUS=process {server.decider} decides")
     server.write_config("[reasons.unknown_source]\nsip_code = 604\n")
     server.signal(signal.SIGHUP)
     reloading = manager.wait_for_line("RELOADING=1")
@@ -76,8 +82,7 @@ def test_a_whole_run(folder: Path, manager: Manager) -> None:
     assert "SIGHUP: changed: [reasons]" in server.log, "obeyed before it is said"
     server.write_config("[identify]\nrank = 'x'\n")
     server.signal(signal.SIGHUP)
-    manager.wait_for(lambda message: "the last SIGHUP found a wrong config" in message)
-    manager.wait_for_line("READY=1")
+    manager.wait_for_both("the last SIGHUP found a wrong config", "READY=1")
     old = server.decider
     os.kill(old, signal.SIGKILL)
     manager.wait_for(lambda message: "decides" in message and f"process {old} " not in message)
