@@ -39,10 +39,11 @@ class Manager:
 
     def wait_for_both(self, one: str, other: str) -> None:
         """Wait for two messages that these are parts of, in whichever order they come."""
-        missing = {one, other}
-        while missing:
-            message = self.wait_for(lambda message: any(part in message for part in missing))
-            missing = {part for part in missing if part not in message}
+        first = self.wait_for(lambda message: one in message or other in message)
+        if one not in first:
+            self.wait_for(lambda message: one in message)
+        if other not in first:
+            self.wait_for(lambda message: other in message)
 
     def drained(self) -> list[str]:
         """Return all that was said by now."""
