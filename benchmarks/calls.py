@@ -21,6 +21,7 @@ from statistics import median
 from typing import NamedTuple
 
 import lmdb
+import msgspec
 from msgspec.structs import replace
 
 from identengine.calls.journal import Journal
@@ -152,6 +153,9 @@ def _decision(levels: Levels) -> Decision:
     )
 
 
+_packed = msgspec.msgpack.Encoder().encode
+
+
 def _call(number: int) -> str:
     return call_key("sbc1", f"{number:010x}-8ec2f@198.51.100.7;as7d6f3c1b")
 
@@ -164,7 +168,8 @@ def _admit(number: int, levels: list[Levels], decisions: list[Decision]) -> Admi
         ),
         b"",
     )
-    return Admit(_call(number), "o", "sbc1", content, lambda: (decisions[place], levels[place]))
+    decision = decisions[place]
+    return Admit(_call(number), "o", "sbc1", content, decision, _packed(decision), levels[place])
 
 
 def _fill(calls: Calls, legs: int, levels: list[Levels], decisions: list[Decision]) -> float:

@@ -175,7 +175,7 @@ def _fitting(legs: Iterable[Leg], wanted: Filter, now: float) -> Iterator[Leg]:
             continue
         if wanted.switch is not None and leg.switch != wanted.switch:
             continue
-        if client_id is not None and client_id not in clients_of(leg.standing.counters):
+        if client_id is not None and client_id not in clients_of(leg.counters):
             continue
         if wanted.scope is not None and scope_of(leg.call) != wanted.scope:
             continue
@@ -188,7 +188,7 @@ def _fitting(legs: Iterable[Leg], wanted: Filter, now: float) -> Iterator[Leg]:
 
 def _row(leg: Leg, book: Book | None, now: float) -> Row:
     bearer = book.bearers.get(leg.account_id) if book else None
-    client_id = clients_of(leg.standing.counters)[0]
+    client_id = clients_of(leg.counters)[0]
     owner = book.owners.get(client_id) if book else None
     return Row(
         scope=scope_of(leg.call),

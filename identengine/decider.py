@@ -54,6 +54,7 @@ from identengine.events import (
     STOPPED_UNSENT,
     SUPERVISOR_GONE,
 )
+from identengine.lifecycle import Asker
 from identengine.model import Decision, Interface, Request
 from identengine.net.control import ControlListener
 from identengine.net.peers import Peers
@@ -65,7 +66,6 @@ from identengine.rejectlog import RejectLog
 from identengine.reporter import Reporter
 from identengine.takeup import TakeUp
 from identengine.wire.jsonrpc import Responder
-from identengine.wire.peer import Peer
 
 DRAIN_SECONDS = 4.5
 """Within the 5 s that interfaces.md 7 gives, the rest of the ending included."""
@@ -525,9 +525,9 @@ class _Decider:
         self._reporter.tally.add("wrong_tokens")
         self._refused.note(host, "wrong token")
 
-    def _on_reject(self, peer: Peer, request: Request, decision: Decision) -> None:
+    def _on_reject(self, asker: Asker, request: Request, decision: Decision) -> None:
         source = request.src_ip or request.name or request.src_number or ""
-        self._rejects.note(source, decision.reason or "", peer.name)
+        self._rejects.note(source, decision.reason or "", asker.switch)
 
 
 def clock() -> float:

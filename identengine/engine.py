@@ -21,6 +21,7 @@ from identengine.calls.messages import (
     Admit,
     Backend,
     Done,
+    Grant,
     Later,
     Listed,
     Message,
@@ -34,7 +35,7 @@ from identengine.explain import Explanation
 from identengine.index import Bearer, Book
 from identengine.lifecycle import Asker, Wrong
 from identengine.matching import Match
-from identengine.model import CallList, CallRequest, Decision, Direction, Request
+from identengine.model import CallList, CallRequest, Decision, Direction, Request, SrcPolicy
 from identengine.options import IdentifyOptions
 from identengine.query import Query, Unusable
 from identengine.reasons import Reason, ReasonTable
@@ -42,7 +43,7 @@ from identengine.vault import Vault
 
 Method = Literal["authorize", "identify", "explain", "start", "update", "stop", "sync", "switch_up", "switch_down"]
 
-Answer: TypeAlias = Decision | Explanation | Done | Later | Wrong
+Answer: TypeAlias = Decision | Grant | Explanation | Done | Later | Wrong
 """A decision or explanation; of a life-cycle method its result, now or later, or which parameter is wrong."""
 
 
@@ -54,6 +55,20 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     """A Request; of ``start``, ``update`` and ``stop`` a CallRequest, of ``sync`` a CallList."""
     options: IdentifyOptions
     asker: Asker = Asker("", "")
+
+
+class _Rest(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """What differs in the answers to calls that come from one account; the rest is :attr:`Bearer.answer`."""
+
+    version: int
+    matched_by: str
+    ambiguous: bool
+    src_rewritten: bool
+    dst_number: str
+    matched: str | None = None
+    src_number: str | None = None
+    lease: int | None = None
+    unreserved: bool | None = None
 
 
 class Tally(Protocol):
@@ -128,17 +143,18 @@ class Engine:
         answers: list[Answer] = []
         places: list[int] = []
         messages: list[Message] = []
-        for place, ask in enumerate(batch):
+        begin = self._begin
+        for ask in batch:
             try:
-                begun = self._begin(ask, book)
+                begun = begin(ask, book)
             except Exception as fault:  # whatever it is, the call is answered and not accepted
                 begun = self._fault(ask, fault)
-            if isinstance(begun, Admit | Progress | Stop | Listed | Switched):
-                places.append(place)
-                messages.append(begun)
+            if type(begun) in _MESSAGES:
+                places.append(len(answers))
+                messages.append(begun)  # type: ignore[arg-type]  # as the line before says
                 answers.append(_PENDING)
             else:
-                answers.append(begun)
+                answers.append(begun)  # type: ignore[arg-type]
         if messages:
             self._apply(batch, answers, places, messages, now)
         if self._tally is not None:
@@ -168,27 +184,27 @@ class Engine:
             for place in places:
                 answers[place] = self._fault(batch[place], fault)
             return
-        for place, outcome in zip(places, outcomes, strict=True):
-            if isinstance(outcome, Refused):
-                answers[place] = self._refused(outcome, batch[place])
+        for place, message, outcome in zip(places, messages, outcomes, strict=True):
+            if type(outcome) is Refused:
+                answers[place] = self._refused(outcome, message, batch[place])
             else:
-                answers[place] = outcome
+                answers[place] = outcome  # type: ignore[assignment]  # as the line before says
 
     def _begin(self, ask: Ask, book: Book | None) -> Answer | Message:
         """Return the answer, or what the set of calls is to answer."""
         request, method = ask.request, ask.method
+        if method == "authorize":
+            return self._begin_authorize(request, ask, book)  # type: ignore[arg-type]  # see Ask
+        if method == "stop":
+            return lifecycle.stop(request, ask.asker)  # type: ignore[arg-type]
         if isinstance(request, CallList):
             return lifecycle.listed(request, ask.asker, self._levels_then)
-        if method == "authorize":
-            return self._begin_authorize(request, ask, book)
         if method == "identify":
             return self._authorize(request, ask.options, book)
         if method == "explain":
             return self._explain(request, ask.options, book)
         if not isinstance(request, CallRequest):
             return Switched(ask.asker.switch)
-        if method == "stop":
-            return lifecycle.stop(request, ask.asker)
         return self._begin_progress(request, ask, book)
 
     def _begin_authorize(self, request: Request, ask: Ask, book: Book | None) -> Answer | Message:
@@ -197,23 +213,25 @@ class Engine:
         asked = query.read(request, book)
         if isinstance(asked, Unusable):
             return self._unusable(asked, book)
-        options = ask.options
+        options, asker = ask.options, ask.asker
         call_id = asked.call_id
         if call_id is None and self._require_call_id:
             return self._reject(Reason.INVALID_REQUEST, book.version, asked.direction, field="call_id")
         if self._calls is None:
-            return self._decided(asked, options, book, reserved=False)[0]
+            return _in_parts(self._decided(asked, options, book, reserved=False)[0])
 
-        def decide() -> tuple[Decision, Levels | None]:
-            try:
-                return self._decided(asked, options, book, reserved=call_id is not None)
-            except Exception as fault:  # as in `decide`
-                self.faults.append(fault)
-                return self._reject(Reason.INTERNAL_ERROR, book.version, None), None
-
-        call = None if call_id is None else call_key(ask.asker.scope, call_id)
+        call = None if call_id is None else call_key(asker.scope, call_id)
         leg = leg_key(asked.direction, asked.leg_id)
-        return Admit(call, leg, ask.asker.switch, content_of(request, book.hash_key), decide)
+        content = content_of(request, book.hash_key)
+        try:
+            decision, levels = self._decided(asked, options, book, reserved=call_id is not None)
+        except Exception as fault:  # as in `decide`; what was held before has its answer still
+            self.faults.append(fault)
+            decision, levels = self._reject(Reason.INTERNAL_ERROR, book.version, None), None
+        if call is None:
+            decision = _in_parts(decision)
+        answer = b"" if levels is None else decision.packed if type(decision) is Grant else _encode(decision)
+        return Admit(call, leg, asker.switch, content, decision, answer, levels)
 
     def _begin_progress(self, request: CallRequest, ask: Ask, book: Book | None) -> Wrong | Progress:
         identify = None
@@ -241,19 +259,19 @@ class Engine:
     def _levels_then(self, leg: Leg) -> Levels:
         return lifecycle.levels_then(leg, self._book)
 
-    def _refused(self, refused: Refused, ask: Ask) -> Answer:
+    def _refused(self, refused: Refused, message: Message, ask: Ask) -> Answer:
         """Answer a call, naming the account, or a list, for which the set of calls has no room."""
         book = self._book
-        decided = refused.decision
         version = book.version if book else None
         if not isinstance(ask.request, Request):
             return Explanation(decision=self._reject(refused.reason, version, None))  # as in `_fault`
-        if decided is None:  # its leg is active already (engine.md 5.3), or its call has too many
+        levels = message.levels if isinstance(message, Admit) and refused.decision is not None else None
+        if levels is None:  # its leg is active already (engine.md 5.3), or its call has too many
             direction, field = query.DIRECTIONS.get(ask.request.direction), refused.field
             value = getattr(ask.request, field)
             return self._reject(refused.reason, version, direction, field=field, value=value)
-        bearer = book.bearers.get(decided.account_id or 0) if book else None
-        return self._reject(refused.reason, version, decided.direction, bearer)
+        bearer = book.bearers.get(levels.account_id) if book else None
+        return self._reject(refused.reason, version, levels.direction, bearer)
 
     def _fault(self, ask: Ask, fault: Exception) -> Answer:
         self.faults.append(fault)
@@ -265,14 +283,14 @@ class Engine:
     def authorize(self, request: Request, options: IdentifyOptions) -> Decision:
         """Decide one call. A reject is an answer like any other; no exception comes out."""
         (answer,) = self.decide([Ask("authorize", request, options)])
-        assert isinstance(answer, Decision)  # noqa: S101 - tells mypy which method was asked
-        return answer
+        assert isinstance(answer, Decision | Grant)  # noqa: S101 - tells mypy which method was asked
+        return _in_parts(answer)
 
     def identify(self, request: Request, options: IdentifyOptions) -> Decision:
         """Decide one call without side effects or capacity."""
         (answer,) = self.decide([Ask("identify", request, options)])
-        assert isinstance(answer, Decision)  # noqa: S101 - tells mypy which method was asked
-        return answer
+        assert isinstance(answer, Decision | Grant)  # noqa: S101 - tells mypy which method was asked
+        return _in_parts(answer)
 
     def explain(self, request: Request, options: IdentifyOptions) -> Explanation:
         """Decide one call like :meth:`identify` and show every candidate."""
@@ -280,7 +298,7 @@ class Engine:
         assert isinstance(answer, Explanation)  # noqa: S101 - tells mypy which method was asked
         return answer
 
-    def _authorize(self, request: Request, options: IdentifyOptions, book: Book | None) -> Decision:
+    def _authorize(self, request: Request, options: IdentifyOptions, book: Book | None) -> Decision | Grant:
         """Decide a call without the set of calls."""
         if book is None:
             return self._reject(Reason.NOT_READY, None, None)
@@ -291,19 +309,21 @@ class Engine:
 
     def _decided(
         self, asked: Query, options: IdentifyOptions, book: Book, *, reserved: bool | None
-    ) -> tuple[Decision, Levels | None]:
+    ) -> tuple[Decision | Grant, Levels | None]:
         """Return the decision, and where the call counts if it is not rejected; see :meth:`_check`."""
         found = self._find(asked, options, book)
         if isinstance(found, Reason):
             return self._reject(found, book.version, asked.direction), None
         decision = self._check(asked, found, book, reserved=reserved)
+        if isinstance(decision, Grant):
+            return decision, found.bearer.levels
         return decision, lifecycle.levels_of(found.bearer, asked.direction) if decision.accepted else None
 
     def _unusable(self, asked: Unusable, book: Book) -> Decision:
         return self._reject(asked.reason, book.version, asked.direction, field=asked.field, value=asked.value)
 
     def _explain(self, request: Request, options: IdentifyOptions, book: Book | None) -> Explanation:
-        decision = self._authorize(request, options, book)
+        decision = _in_parts(self._authorize(request, options, book))
         if book is None or isinstance(asked := query.read(request, book), Unusable) or asked.account_id:
             return Explanation(decision=decision)
         found = self._find(asked, options, book)
@@ -321,64 +341,73 @@ class Engine:
             return Reason.ACCOUNT_DISABLED
         return Match(bearer, "account_id", None, ambiguous=False)
 
-    def _check(self, asked: Query, found: Match, book: Book, *, reserved: bool | None) -> Decision:
+    def _check(self, asked: Query, found: Match, book: Book, *, reserved: bool | None) -> Decision | Grant:
         """Apply what comes after identification: client status, numbers, Src Policy (engine.md 3.9, 4, 6).
 
         ``reserved``: whether the call is to have a slot; None where nothing is said of slots (``identify``).
         """
         bearer = found.bearer
-        account, owner = bearer.account, bearer.owner
-        direction = asked.direction
-        if owner.blocked:
-            return self._reject(Reason.CLIENT_BLOCKED, book.version, direction, bearer)
-        src_number, src_rewritten = asked.src_number, False
-        dst_number = asked.dst_number
-        host = port = protocol = proxy = None
-        if direction is Direction.ORIGINATION:
-            dst_number = dst_number[len(bearer.tech_prefix) :]
+        if bearer.blocked:
+            return self._reject(Reason.CLIENT_BLOCKED, book.version, asked.direction, bearer)
+        if not asked.dst_number:
+            return self._reject(Reason.INVALID_DESTINATION, book.version, asked.direction, bearer)
+        if asked.direction is _ORIGINATION:
+            return self._originate(asked, found, book, reserved=reserved)
+        return self._terminate(asked, found, book, reserved=reserved)
+
+    def _originate(self, asked: Query, found: Match, book: Book, *, reserved: bool | None) -> Decision | Grant:
+        bearer, dst_number, src_number, rewritten = found.bearer, asked.dst_number, asked.src_number, False
+        tech_prefix = bearer.tech_prefix
+        if tech_prefix:
+            dst_number = dst_number[len(tech_prefix) :]
             if not dst_number:
-                return self._reject(Reason.INVALID_DESTINATION, book.version, direction, bearer)
-            shown = policy.shown_number(account, src_number, asked.call_id, book.dids, book.hash_key)
+                return self._reject(Reason.INVALID_DESTINATION, book.version, _ORIGINATION, bearer)
+        if not bearer.shows_any:
+            shown = policy.shown_number(bearer.account, src_number, asked.call_id, book.dids, book.hash_key)
             if isinstance(shown, Reason):
-                return self._reject(shown, book.version, direction, bearer)
-            src_number, src_rewritten = shown
-            rate_table = account.orig_rate_table or owner.rate_table
-            routing_plan = account.orig_routing_plan or owner.routing_plan
-            tag = account.orig_tag
-        else:
-            if not dst_number:
-                return self._reject(Reason.INVALID_DESTINATION, book.version, direction, bearer)
-            if found.matched_by == "account_id":
-                dst_number = bearer.tech_prefix + dst_number
-            rate_table = account.term_rate_table or owner.term_rate_table
-            routing_plan = None
-            tag = account.term_tag
-            host, port = bearer.host, account.term_port
-            protocol, proxy = account.term_protocol, account.term_proxy
+                return self._reject(shown, book.version, _ORIGINATION, bearer)
+            src_number, rewritten = shown
+        rest = _encode(
+            _Rest(
+                book.version,
+                found.matched_by,
+                found.ambiguous,
+                rewritten,
+                dst_number,
+                found.matched,
+                src_number,
+                self._lease if reserved else None,
+                True if reserved is False else None,
+            )
+        )
+        return Grant(b"".join((_MAPS[bearer.members + (rest[0] & 0x0F)], bearer.answer, rest[1:])))
+
+    def _terminate(self, asked: Query, found: Match, book: Book, *, reserved: bool | None) -> Decision:
+        bearer, dst_number = found.bearer, asked.dst_number
+        account, owner = bearer.account, bearer.owner
         return Decision(
             accepted=True,
             account_id=account.id,
             account_name=account.name,
             client_id=account.client_id,
-            client_name=owner.client.name,
-            direction=direction,
+            client_name=owner.name,
+            direction=_TERMINATION,
             version=book.version,
             matched_by=found.matched_by,
             matched=found.matched,
             ambiguous=found.ambiguous,
             tech_prefix=account.tech_prefix,
-            src_number=src_number,
-            src_rewritten=src_rewritten,
-            dst_number=dst_number,
-            rate_table=rate_table,
-            routing_plan=routing_plan,
-            tag=tag,
+            src_number=asked.src_number,
+            src_rewritten=False,
+            dst_number=bearer.tech_prefix + dst_number if found.matched_by == "account_id" else dst_number,
+            rate_table=account.term_rate_table or owner.term_rate_table,
+            tag=account.term_tag,
             lease=self._lease if reserved else None,
             unreserved=True if reserved is False else None,
-            host=host,
-            port=port,
-            protocol=protocol,
-            proxy=proxy,
+            host=bearer.host,
+            port=account.term_port,
+            protocol=account.term_protocol,
+            proxy=account.term_proxy,
         )
 
     def _reject(
@@ -398,7 +427,7 @@ class Engine:
             account_id=account.id if account else None,
             account_name=account.name if account else None,
             client_id=account.client_id if account else None,
-            client_name=bearer.owner.client.name if bearer else None,
+            client_name=bearer.owner.name if bearer else None,
             direction=direction,
             version=version,
             reason=reason,
@@ -414,17 +443,26 @@ class Engine:
         return self.vault.reveal(token)
 
 
+def _in_parts(decision: Decision | Grant) -> Decision:
+    return decision.decision() if isinstance(decision, Grant) else decision
+
+
 def content_of(request: Request, key: bytes) -> bytes:
     """Return what makes a request the same as another (engine.md 5.3).
 
     Values alone, since it is kept with the leg: credentials as a hash only, and so what is long.
     """
-    content = _encode(msgspec.structs.astuple(request))
+    content = _encode(request)
     if request.password is None and request.digest is None and len(content) <= _LONGEST_CONTENT:
         return content
     return blake2b(content, digest_size=16, key=key).digest()
 
 
+_ORIGINATION, _TERMINATION = Direction  # a look at a member of an enum is dear
+_ALLOW_ANY = SrcPolicy.ALLOW_ANY
+_MAPS = [b"\xde" + count.to_bytes(2, "big") for count in range(32)]
+"""How a map of so many members begins in MessagePack."""
+_MESSAGES = frozenset((Admit, Progress, Stop, Listed, Switched))
 _encode = msgspec.msgpack.Encoder().encode
 _LONGEST_CONTENT = 256
 """Bytes of a request that are kept as they are."""

@@ -5,7 +5,7 @@ It walks the buckets with the functions of :mod:`identengine.matching`; it decid
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import msgspec
@@ -108,7 +108,7 @@ def _candidates(
 
 def _verdicts(
     kind: IndexClass,
-    group: list[Bearer],
+    group: Sequence[Bearer],
     query: Query,
     options: IdentifyOptions,
     reveal: Reveal,

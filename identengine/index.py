@@ -20,7 +20,7 @@ import msgspec
 from pytricia import PyTricia
 
 from identengine.addresses import format_address, parse_address
-from identengine.calls.levels import ClientLevels, clients_of
+from identengine.calls.levels import ClientLevels, Levels, clients_of
 from identengine.dids import DidTable
 from identengine.model import Account, Client, Direction
 from identengine.numbering import longest_first
@@ -40,26 +40,42 @@ class Owner(msgspec.Struct, frozen=True, gc=False):
     """A client with what it inherits from the resellers above it (engine.md 1.6, 3.5)."""
 
     client: Client
+    name: str
     blocked: bool
     rate_table: str | None
     routing_plan: str | None
     term_rate_table: str | None
-    levels: dict[Direction, ClientLevels]
-    """Where its legs count, with the limits (engine.md 5.2)."""
+    originating: ClientLevels
+    """Where its legs of this direction count, with the limits (engine.md 5.2)."""
+    terminating: ClientLevels
 
     @property
     def depth(self) -> int:
         """How many clients its chain has: itself and the resellers above it."""
-        return len(clients_of(self.levels[Direction.ORIGINATION].counters))
+        return len(clients_of(self.originating.counters))
+
+    def levels(self, direction: Direction) -> ClientLevels:
+        """Return where its legs of a direction count."""
+        return self.originating if direction is Direction.ORIGINATION else self.terminating
 
 
 class Bearer(msgspec.Struct, frozen=True, gc=False):
     """An account as matching sees it: its constraints in the form in which they are compared."""
 
-    account: Account
-    owner: Owner
+    blocked: bool
+    """Whether its client is, or one above that."""
+    shows_any: bool
+    """Whether it may show any calling number (engine.md 4)."""
     tech_prefix: str
     """``""`` where the account has none."""
+    levels: Levels
+    """Where the calls that come from it count."""
+    answer: bytes
+    """What is the same in the answer to each call that comes from it: members of a map in MessagePack."""
+    members: int
+    """How many members these are."""
+    account: Account
+    owner: Owner
     gateways: frozenset[str] | None
     protocol: str | None
     port: int | None
@@ -79,6 +95,8 @@ class Group(msgspec.Struct, frozen=True, gc=False):
 
     tech_prefix: str
     bearers: tuple[Bearer, ...]
+    constrained: bool
+    """Whether any of them is."""
     by_constraints: tuple[tuple[Shape, dict[Constraints, tuple[Bearer, ...]]], ...] = ()
     """Of more than :data:`~identengine.builder.CROWDED` accounts: by shape, best first, who has what."""
 
@@ -160,7 +178,19 @@ class Lookup:
 class Book:
     """One version, ready to decide; never changed after :meth:`~identengine.builder.BookBuilder.finish`."""
 
-    __slots__ = ("bearers", "classes", "dids", "disabled", "enabled", "hash_key", "owners", "prefixes", "version")
+    __slots__ = (
+        "bearers",
+        "classes",
+        "dids",
+        "disabled",
+        "enabled",
+        "hash_key",
+        "originators",
+        "owners",
+        "prefixes",
+        "terminators",
+        "version",
+    )
 
     def __init__(self, options: IdentifyOptions, version: int, hash_key: bytes) -> None:
         self.version = version
@@ -170,7 +200,9 @@ class Book:
         self.bearers: dict[int, Bearer] = {}
         self.owners: dict[int, Owner] = {}
         """Clients that have accounts, and the resellers above them."""
-        self.enabled = {direction: Lookup() for direction in Direction}
+        self.originators, self.terminators = Lookup(), Lookup()
+        """Accounts that are enabled in either direction."""
+        self.enabled = {Direction.ORIGINATION: self.originators, Direction.TERMINATION: self.terminators}
         self.disabled = {direction: Lookup() for direction in Direction}
         self.dids = DidTable()
 

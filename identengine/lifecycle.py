@@ -22,6 +22,7 @@ MOST_PARTS = 100_000
 LONGEST_INTERVAL = 7 * 24 * 3600
 """Between two updates of a call, in seconds."""
 
+_ORIGINATION = Direction.ORIGINATION
 _IDENTITY = ("account_id", "src_ip", "src_port", "protocol", "gateway", "name", "src_number", "dst_number")
 
 
@@ -44,20 +45,18 @@ class Asker(NamedTuple):
 
 def levels_of(bearer: Bearer, direction: Direction) -> Levels:
     """Return where a leg of an account counts, and the limits there."""
+    if direction is _ORIGINATION:
+        return bearer.levels
     account = bearer.account
-    client = bearer.owner.levels[direction]
-    counter = account_counter(account.id, direction)
-    if direction is Direction.ORIGINATION:
-        return Levels(counter, account.orig_capacity, account.orig_cps, client)
-    return Levels(counter, account.term_capacity, None, client)
+    return Levels(account_counter(account.id, direction), account.term_capacity, None, bearer.owner.terminating)
 
 
 def levels_then(leg: Leg, book: Book | None) -> Levels:
     """Return the levels at which a leg was taken, with the limits as they are now (engine.md 5.2)."""
     direction = leg.direction
     bearer = book.bearers.get(leg.account_id) if book else None
-    counters = leg.standing.counters
-    if bearer is not None and bearer.owner.levels[direction].counters == counters:
+    counters = leg.counters
+    if bearer is not None and bearer.owner.levels(direction).counters == counters:
         return levels_of(bearer, direction)
     limits: list[Limit] = []
     for above, client_id in enumerate(clients_of(counters)):
@@ -65,11 +64,10 @@ def levels_then(leg: Leg, book: Book | None) -> Levels:
         if owner is not None:
             limits += limits_of(owner.client, direction, above)
     client = ClientLevels(counters, tuple(limits))
-    return (
-        msgspec.structs.replace(levels_of(bearer, direction), client=client)
-        if bearer
-        else Levels(leg.standing.account, None, None, client)
-    )
+    if bearer is None:
+        return Levels(leg.cells[0].number, None, None, client)
+    levels = levels_of(bearer, direction)
+    return Levels(levels.account, levels.capacity, levels.cps, client)
 
 
 def carries_identity(request: CallRequest) -> bool:

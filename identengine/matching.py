@@ -7,7 +7,7 @@ tech prefixes from the longest down; the first group with a candidate is the bes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import msgspec
@@ -35,6 +35,8 @@ FURTHEST = (
 )
 """The order in which constraints are tested; of several near misses the one that got furthest counts (3.7)."""
 
+_ORIGINATION = Direction.ORIGINATION  # each look at a member of an enum costs as much as a look-up
+
 
 class Match(msgspec.Struct, frozen=True, gc=False):
     """The account that a request was found to be of."""
@@ -51,7 +53,7 @@ def identify(book: Book, query: Query, options: IdentifyOptions, reveal: Reveal 
 
     Without ``reveal`` credentials are not asked for: the call is there already (engine.md 5.4).
     """
-    lookup = book.enabled[query.direction]
+    lookup = book.originators if query.direction is _ORIGINATION else book.terminators
     for kind in book.classes:
         innermost = bucket_of(kind, lookup, query)
         if innermost is None:
@@ -83,7 +85,9 @@ def bucket_of(kind: IndexClass, lookup: Lookup, query: Query) -> Bucket | None:
     return (lookup.names if kind == "name" else lookup.passwordless).get(query.name)
 
 
-def best_group(innermost: Bucket, query: Query, options: IdentifyOptions) -> tuple[Bucket, list[Bearer]] | None:
+def best_group(
+    innermost: Bucket, query: Query, options: IdentifyOptions
+) -> tuple[Bucket, Sequence[Bearer]] | None:
     """Return the best bucket and tech prefix that hold a candidate, with their candidates (3.3).
 
     All of them, or of a large group at least those that rank best.
@@ -91,7 +95,8 @@ def best_group(innermost: Bucket, query: Query, options: IdentifyOptions) -> tup
     Mask first: the first one on the way outwards. Tech prefix first: the longest prefix, and of equal ones the
     first on that way.
     """
-    best: tuple[Bucket, list[Bearer]] | None = None
+    best: tuple[Bucket, Sequence[Bearer]] | None = None
+    candidates: Sequence[Bearer]
     length = -1
     dst_number = query.dst_number
     prefix_first = options.rank == "tech_prefix_first"
@@ -100,11 +105,13 @@ def best_group(innermost: Bucket, query: Query, options: IdentifyOptions) -> tup
         groups = bucket.groups if bucket.crowd is None else bucket.beginning(dst_number)
         for group in groups:
             tech_prefix = group.tech_prefix
-            if not dst_number.startswith(tech_prefix):
+            if tech_prefix and not dst_number.startswith(tech_prefix):
                 continue
-            if len(tech_prefix) <= length:
+            if prefix_first and len(tech_prefix) <= length:
                 break
-            if group.by_constraints and matches_all(options):
+            if not group.constrained:
+                candidates = group.bearers
+            elif group.by_constraints and matches_all(options):
                 candidates = by_constraints(group, query)
             else:
                 candidates = [
@@ -161,17 +168,17 @@ def specificity(bearer: Bearer, options: IdentifyOptions) -> Shape:
     return gateway, port and options.match_port == "always", protocol and options.match_protocol == "always"
 
 
-def most_specific(candidates: list[Bearer], options: IdentifyOptions) -> list[Bearer]:
+def most_specific(candidates: Sequence[Bearer], options: IdentifyOptions) -> list[Bearer]:
     """Return the candidates that are equal on all but the id, lowest id first."""
     best = max(specificity(bearer, options) for bearer in candidates)
     return [bearer for bearer in candidates if specificity(bearer, options) == best]
 
 
 def check_credentials(
-    kind: IndexClass, candidates: list[Bearer], query: Query, options: IdentifyOptions, reveal: Reveal
-) -> list[Bearer] | Reason:
+    kind: IndexClass, candidates: Sequence[Bearer], query: Query, options: IdentifyOptions, reveal: Reveal
+) -> Sequence[Bearer] | Reason:
     """Return those of equal rank whose credentials hold (3.6), or the reason why none is left."""
-    if query.direction is Direction.TERMINATION:
+    if query.direction is not _ORIGINATION:
         return candidates
     if query.brings_credentials:
         kept = [
@@ -186,7 +193,7 @@ def check_credentials(
     return candidates
 
 
-def _one_client(bearers: list[Bearer]) -> bool:
+def _one_client(bearers: Sequence[Bearer]) -> bool:
     return len({bearer.account.client_id for bearer in bearers}) == 1
 
 

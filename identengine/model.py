@@ -135,7 +135,7 @@ class Digest(msgspec.Struct, frozen=True, gc=False):
     algorithm: str | None = None
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What a switch asks (engine.md 3), as it came: no field is in normal form yet, none is checked.
 
     The parameters of ``authorize``, ``identify`` and ``explain`` (interfaces.md 3).
@@ -174,8 +174,11 @@ class CallList(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     confirm_empty: bool | None = None
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """The answer to one request (interfaces.md 3, "Result of `authorize`")."""
+class Decision(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """The answer to one request (interfaces.md 3, "Result of `authorize`").
+
+    Fields are given by name, save where each call has one made: by their places that takes a sixth of the time.
+    """
 
     accepted: bool
     account_id: int | None = None

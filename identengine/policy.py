@@ -9,6 +9,8 @@ from identengine.dids import DidTable
 from identengine.model import Account, SrcPolicy
 from identengine.reasons import Reason
 
+_ALLOW_ANY, _REJECT = SrcPolicy.ALLOW_ANY, SrcPolicy.REJECT  # a look at a member of an enum is dear
+
 
 def shown_number(
     account: Account, src_number: str | None, call_id: str | None, dids: DidTable, hash_key: bytes
@@ -18,11 +20,11 @@ def shown_number(
     ``src_number`` is in normal form without international prefix; None (absent, anonymous, invalid) matches
     no DID. ``hash_key`` is the store's (32 bytes): with it a call id chooses the same DID on every node.
     """
-    if account.src_policy is SrcPolicy.ALLOW_ANY:
+    if account.src_policy is _ALLOW_ANY:
         return src_number, False
     if src_number is not None and dids.owns(account.id, src_number):
         return src_number, False
-    if account.src_policy is SrcPolicy.REJECT:
+    if account.src_policy is _REJECT:
         return Reason.SRC_NOT_ALLOWED
     count = dids.count(account.id)
     if not count:

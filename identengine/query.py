@@ -54,6 +54,7 @@ DIRECTIONS: dict[str | None, Direction] = {
     **{direction.value: direction for direction in Direction},
 }
 """What a request may call a direction."""
+_ORIGINATION, _TERMINATION = Direction  # each look at a member of an enum costs as much as a look-up
 _MAX_ID = 2**64  # beyond any id of a book: such an account is not unusable but unknown (engine.md 3.9)
 _MAX_PORT = 65535
 
@@ -64,9 +65,8 @@ def read(request: Request, book: Book) -> Query | Unusable:
     An invalid ``dst_number`` comes before anything else; an invalid ``src_number`` counts as absent
     (engine.md 2.1). ``account_id`` is looked at on termination only.
     """
-    direction = DIRECTIONS.get(request.direction)
-    if direction is None:
-        direction = DIRECTIONS.get((request.direction or "").strip())
+    asked = request.direction
+    direction = _ORIGINATION if asked is None else DIRECTIONS.get(asked) or DIRECTIONS.get(asked.strip())
     dst_number = ""
     if request.dst_number is not None:
         try:
@@ -77,7 +77,8 @@ def read(request: Request, book: Book) -> Query | Unusable:
         return Unusable(Reason.INVALID_REQUEST, None, "direction", request.direction)
 
     account_id = None
-    if direction is Direction.TERMINATION and request.account_id is not None:
+    outward = direction is _TERMINATION
+    if outward and request.account_id is not None:
         try:
             account_id = decimal(request.account_id, _MAX_ID)
         except ValueError:
@@ -86,7 +87,7 @@ def read(request: Request, book: Book) -> Query | Unusable:
     src_ip = request.src_ip or None
     if src_ip is not None:
         try:
-            source = book.enabled[direction].source(src_ip)
+            source = (book.terminators if outward else book.originators).source(src_ip)
         except ValueError:
             # Blank is absent, not wrong; it is rare enough to be found out here.
             if src_ip.strip():
@@ -102,7 +103,10 @@ def read(request: Request, book: Book) -> Query | Unusable:
     src_number = None
     if request.src_number:
         try:
-            src_number = national(normal_number(request.src_number), book.prefixes) or None
+            src_number = normal_number(request.src_number)
+            if book.prefixes:
+                src_number = national(src_number, book.prefixes)
+            src_number = src_number or None
         except ValueError:
             src_number = None
     name = request.name
@@ -114,7 +118,7 @@ def read(request: Request, book: Book) -> Query | Unusable:
     if name is None and digest is not None and digest.username is not None:
         name = digest.username.strip() or None
     ani = src_number
-    if direction is Direction.TERMINATION:
+    if outward:
         ani = national(dst_number, book.prefixes) or None
     return Query(
         direction,

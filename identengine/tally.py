@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from identengine.addresses import format_address, parse_address
-from identengine.calls.messages import Done, Later
+from identengine.calls.messages import Done, Grant, Later
 from identengine.counters import HISTOGRAMS, METHODS, PLACE, REGISTRY, WAYS
 from identengine.engine import Answer, Ask
 from identengine.frequent import Frequent
@@ -102,7 +102,9 @@ class Tally:
             method = ask.method
             if method == "authorize":
                 asked += 1
-                if isinstance(answer, Decision):
+                if type(answer) is Grant:
+                    accepted += 1
+                elif isinstance(answer, Decision):
                     if answer.accepted and answer.unreserved is None:
                         accepted += 1
                         if answer.direction is _OUT:

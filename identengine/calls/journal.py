@@ -23,7 +23,7 @@ from identengine.calls.memory import Changes, MirrorFullError
 from identengine.calls.stops import Row
 from identengine.errors import StoreError
 
-FORMAT = 1
+FORMAT = 2
 LEG_BYTES = 1024
 """Room for one leg that is held: one reserved takes some 600 bytes, an active one 300, pages are never full."""
 LAPSED_BYTES = 512

@@ -7,11 +7,13 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from identengine.model import Decision, Direction
+from identengine.calls.levels import Cells
+from identengine.model import Direction
 
 LONGEST_ID = 256
 """Of a call or leg id, in bytes; of a longer one the beginning and a hash are kept: room is bounded."""
 
+_ORIGINATION = Direction.ORIGINATION  # a look at a member of an enum is dear
 
 State: TypeAlias = Literal[1, 2, 3]
 """Where a leg stands. No enum: to encode one takes longer than all the rest of a leg."""
@@ -19,28 +21,6 @@ RESERVED: Final = 1
 ACTIVE: Final = 2
 LAPSED: Final = 3
 """Remembered (engine.md 5.4); the others are held."""
-
-
-class Counter:
-    """One counter of legs that are held."""
-
-    __slots__ = ("held",)
-
-    def __init__(self) -> None:
-        self.held = 0
-
-
-class Standing(msgspec.Struct, array_like=True, dict=True):
-    """Where legs of one account in one direction count; they share it."""
-
-    account: int
-    """The account's counter (:mod:`identengine.calls.levels`)."""
-    counters: tuple[int, ...]
-    """Those of the clients."""
-
-    def count_in(self, cells: tuple[Counter, ...]) -> None:
-        """Have these counters: the account's, and the clients' in their order. They are not kept in the mirror."""
-        self.cells = cells
 
 
 class Leg(msgspec.Struct, gc=False, array_like=True):
@@ -55,7 +35,7 @@ class Leg(msgspec.Struct, gc=False, array_like=True):
     switch: str
     """Name of the switch that last authorized, started, updated or listed it (engine.md 5.6)."""
     state: State
-    standing: Standing
+    cells: Cells
     """Where it counts: where it did when it was taken."""
     since: float
     """When it was taken."""
@@ -67,13 +47,18 @@ class Leg(msgspec.Struct, gc=False, array_like=True):
     """The last complete list of its switch, where that lacked it (engine.md 5.6)."""
     content: bytes | None = None
     """While it is reserved: what a request has to be like to be its retransmission (engine.md 5.3)."""
-    answer: Decision | None = None
-    """While it is reserved: what a retransmission is answered."""
+    answer: bytes | None = None
+    """While it is reserved: what a retransmission is answered, a Decision in MessagePack."""
 
     @property
     def account_id(self) -> int:
         """Whose it is."""
-        return self.standing.account >> 1
+        return self.cells[0].number >> 1
+
+    @property
+    def counters(self) -> tuple[int, ...]:
+        """The numbers of the clients' counters that it is in."""
+        return tuple(cell.number for cell in self.cells[1:])
 
     @property
     def direction(self) -> Direction:
@@ -83,12 +68,15 @@ class Leg(msgspec.Struct, gc=False, array_like=True):
 
 def call_key(scope: str, call_id: str) -> str:
     """Return the key of a call: ids of different scopes never meet."""
-    return f"{scope}\0{shortened(call_id)}"
+    if len(call_id) > LONGEST_ID or not call_id.isascii():
+        call_id = shortened(call_id)
+    return f"{scope}\0{call_id}"
 
 
 def leg_key(direction: Direction, leg_id: str | None) -> str:
     """Return the key of a leg within its call; an absent leg id is one value (engine.md 5.1)."""
-    return ("o" if direction is Direction.ORIGINATION else "t") + (shortened(leg_id) if leg_id else "")
+    way = "o" if direction is _ORIGINATION else "t"
+    return way + shortened(leg_id) if leg_id else way
 
 
 def call_id_of(call: str) -> str:

@@ -13,6 +13,17 @@ import msgspec
 from identengine.model import Client, Direction
 from identengine.reasons import Reason
 
+
+class Counter(msgspec.Struct, array_like=True, gc=False):
+    """One counter of legs that are held. It goes with them to the mirror, where only its number matters."""
+
+    number: int
+    held: int = 0
+
+
+Cells: TypeAlias = tuple[Counter, ...]
+"""Where a leg counts: the account's counter, then those of the clients."""
+
 _PLACE = {Direction.ORIGINATION: 0, Direction.TERMINATION: 1}
 
 
@@ -65,7 +76,7 @@ class ClientLevels(msgspec.Struct, frozen=True, gc=False):
     """Calls a second of the account's own client; origination only (engine.md 5.9)."""
 
 
-class Levels(msgspec.Struct, frozen=True, gc=False):
+class Levels(msgspec.Struct, gc=False):
     """All levels of one leg."""
 
     account: int
@@ -74,8 +85,17 @@ class Levels(msgspec.Struct, frozen=True, gc=False):
     cps: float | None
     """Calls a second of the account; origination only."""
     client: ClientLevels
+    counts: object = None
+    """The counts that ``cells`` are of."""
+    cells: Cells = ()
+    """Where legs at these levels count. Found once: each look-up reaches into memory that is in no cache."""
 
     @property
     def account_id(self) -> int:
         """Whose leg it is."""
         return self.account >> 1
+
+    @property
+    def direction(self) -> Direction:
+        """Which way its call goes."""
+        return Direction.TERMINATION if self.account & 1 else Direction.ORIGINATION

@@ -21,6 +21,7 @@ from identengine.calls.messages import (
     Admit,
     Answer,
     Done,
+    Grant,
     Listed,
     Message,
     Named,
@@ -157,7 +158,7 @@ class Calls:
         leases: dict[int, list[int]] = {}
         memories: dict[int, list[int]] = {}
         for slot, leg in there.items():
-            leg.standing = self.counts.restore(leg.standing)
+            leg.cells = self.counts.restore(leg.cells)
             if self._calls.setdefault(leg.call, leg) is not leg:
                 self._beside(leg)
             if leg.state == LAPSED:
@@ -207,25 +208,25 @@ class Calls:
                 return Refused(Reason.INVALID_REQUEST, field="leg_id")
             if old is not None and old.state != LAPSED:
                 return self._admit_again(old, ask, now)
-        decision, levels = ask.decide()
+        decision, levels = ask.decision, ask.levels
         if levels is None:
             return decision
         paced = levels.cps is not None or levels.client.cps is not None
         if paced and self._no_token(levels, now):
             return Refused(Reason.CPS_EXCEEDED, decision)
-        standing = self.counts.take(levels) if call is not None else self.counts.full(levels)
-        if isinstance(standing, Reason):
-            self.turned_away += standing is Reason.OVERLOAD
-            return Refused(standing, decision)
+        taken = self.counts.take(levels) if call is not None else self.counts.full(levels)
+        if isinstance(taken, Reason):
+            self.turned_away += taken is Reason.OVERLOAD
+            return Refused(taken, decision)
         if paced:
             self._take_tokens(levels, now)
-        if call is None or standing is None:
+        if call is None or taken is None:
             return decision
         if old is not None:
             self.free(old)
         due, active = now + self._reserved, self._active
         # All of them by their places: by their names it takes a quarter longer.
-        leg = Leg(0, call, key, ask.switch, RESERVED, standing, now, due, active, None, ask.content, decision)
+        leg = Leg(0, call, key, ask.switch, RESERVED, taken, now, due, active, None, ask.content, ask.answer)
         leg.slot = slot = ~self._large.add(leg)
         self._fresh.append(slot)
         if self._calls.setdefault(call, leg) is not leg:
@@ -239,8 +240,8 @@ class Calls:
         if leg.content == ask.content and leg.answer is not None:
             self._belong(leg, ask.switch)
             self.retransmitted += 1
-            return leg.answer
-        decision, levels = ask.decide()
+            return _decision(leg.answer)
+        decision, levels = ask.decision, ask.levels
         if levels is None:
             return decision
         self.counts.remove(leg)  # decided as if its slot were free
@@ -249,13 +250,14 @@ class Calls:
             self.counts.add(leg)
             return Refused(refusal, decision)
         self._take_tokens(levels, now)
-        leg.standing = self.counts.standing(levels)
+        leg.cells = self.counts.cells(levels)
         leg.content, leg.switch = ask.content, ask.switch
         # It renews no lease, so what is left of it is what the answer says.
-        leg.answer = msgspec.structs.replace(decision, lease=max(1, int(leg.due - now)))
+        changed = msgspec.structs.replace(_decision(ask.answer), lease=max(1, int(leg.due - now)))
+        leg.answer = _packed(changed)
         self.counts.add(leg)
         self._slots.note(leg.slot)
-        return leg.answer
+        return changed
 
     def _progress(self, ask: Progress, now: float) -> Done:
         legs = self.matching(ask.named)
@@ -283,14 +285,14 @@ class Calls:
             return Done(True, unknown=True)
         key = leg_key(ask.named.direction or Direction.ORIGINATION, ask.named.leg_id)
         lease = lease or self.settings.active
-        standing = self.counts.standing(levels)
-        leg = Leg(0, ask.named.call, key, ask.switch, ACTIVE, standing, now, now + lease, lease)
+        cells = self.counts.cells(levels)
+        leg = Leg(0, ask.named.call, key, ask.switch, ACTIVE, cells, now, now + lease, lease)
         leg.slot = self._small.add(leg)
         if self._calls.setdefault(leg.call, leg) is not leg:
             self._beside(leg)
         self._leases.add(leg.slot, leg.due)
         self.counts.add(leg)
-        return Done(True, overcommit=self.counts.over(standing, levels))
+        return Done(True, overcommit=self.counts.over(cells, levels))
 
     def _advance(self, leg: Leg, ask: Progress, lease: float | None, now: float) -> None:
         """Make a held leg active; only an update extends one that is."""
@@ -426,7 +428,7 @@ class Calls:
         self._leases.add(leg.slot, leg.due)
         self.counts.add(leg)
         self._slots.note(leg.slot)
-        return self.counts.over(leg.standing, levels)
+        return self.counts.over(leg.cells, levels)
 
     def miss(self, leg: Leg, list_id: str) -> None:
         """Note that a list lacks the leg."""
@@ -530,22 +532,28 @@ class Calls:
     def _take_back(self, batch: Sequence[Message], answers: list[Answer], now: float) -> None:
         """Refuse what was let in but could not be mirrored; the rest stays, and goes to the mirror later."""
         asked = [
-            (place, (message.call, message.leg), answer)
+            (place, (message.call, message.leg), message)
             for place, (message, answer) in enumerate(zip(batch, answers, strict=True))
-            if isinstance(message, Admit) and message.call is not None and isinstance(answer, Decision)
+            if isinstance(message, Admit) and message.call is not None and _may_pass(answer)
         ]
         taken_back: set[tuple[str, str]] = set()
-        for _, key, answer in asked:
+        for _, key, _ in asked:
             leg = self._leg(*key)
-            if leg is not None and leg.answer is answer and leg.since >= now - _INSTANT * len(batch):
+            if leg is not None and leg.state == RESERVED and leg.since >= now - _INSTANT * len(batch):
                 self.free(leg)
                 taken_back.add(key)
-        for place, key, answer in asked:
-            if key in taken_back and answer.accepted:  # it may have come several times, and changed
-                answers[place] = Refused(Reason.OVERLOAD, answer)
+        for place, key, message in asked:
+            if key in taken_back:  # it may have come several times, and changed
+                answers[place] = Refused(Reason.OVERLOAD, message.decision)
                 self.turned_away += 1
         self._mirror_changes()
 
 
+def _may_pass(answer: Answer) -> bool:
+    return isinstance(answer, Grant) or (isinstance(answer, Decision) and answer.accepted)
+
+
+_packed = msgspec.msgpack.Encoder().encode
+_decision = msgspec.msgpack.Decoder(Decision).decode
 _FREED_ONE = Done(True, freed=1)
 """What most stops are answered."""

@@ -1,8 +1,8 @@
 """What is asked of the set of calls and what it answers: the whole interface between the engine and a backend.
 
 A backend is a :class:`Backend`: it is given a batch and answers it as if one by one in the order in which it came
-(engine.md 5.3); before it returns, what the batch changed outlives the process. What only the engine knows - whose
-call it is, where it counts - is asked back through the callables of a message, and only where it is needed.
+(engine.md 5.3); before it returns, what the batch changed outlives the process. What only the engine knows of
+calls that are there already, where they count say, is asked back through the callables of a message.
 """
 
 from __future__ import annotations
@@ -18,16 +18,34 @@ from identengine.model import Decision, Direction
 from identengine.reasons import Reason
 
 
-class Admit(msgspec.Struct, frozen=True):
-    """Reserve a slot for a call that is to be decided (engine.md 5.2, 5.3)."""
+class Grant(msgspec.Struct, frozen=True, gc=False):
+    """A call that may pass: its Decision, encoded once, for the mirror and for who asked."""
+
+    packed: bytes
+    """In MessagePack."""
+
+    def decision(self) -> Decision:
+        """Return it in its parts."""
+        return _decision(self.packed)
+
+
+_decision = msgspec.msgpack.Decoder(Decision).decode
+
+
+class Admit(msgspec.Struct, frozen=True, gc=False):
+    """Reserve a slot for a call that was decided (engine.md 5.2, 5.3)."""
 
     call: str | None
     """None: the request has no call id, so it is held to the limits but takes no slot (engine.md 5.10)."""
     leg: str
     switch: str
     content: bytes
-    decide: Callable[[], tuple[Decision, Levels | None]]
-    """The decision, and where the call is to be counted; None where it was rejected."""
+    """What makes a request the same as another; a call that is held already has the answer that it had."""
+    decision: Decision | Grant
+    answer: bytes
+    """The same in MessagePack, to be kept; empty where it was rejected."""
+    levels: Levels | None
+    """Where the call is to be counted; None where it was rejected."""
 
 
 class Named(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -89,7 +107,7 @@ class Refused(msgspec.Struct, frozen=True):
     """The call was decided, but there is no room for it; the answer that names the account is the engine's."""
 
     reason: Reason
-    decision: Decision | None = None
+    decision: Decision | Grant | None = None
     """What was decided; None where it did not come to that."""
     field: Literal["call_id", "leg_id"] = "call_id"
     """What is wrong with an ``invalid_request``."""
@@ -128,7 +146,7 @@ class Later:
         self._waiting.clear()
 
 
-Answer: TypeAlias = Decision | Refused | Done | Later
+Answer: TypeAlias = Decision | Grant | Refused | Done | Later
 
 
 class Backend(Protocol):

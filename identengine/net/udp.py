@@ -20,7 +20,8 @@ from identengine.config import Limits
 from identengine.configvalues import Endpoint
 from identengine.net.peers import Peers
 from identengine.net.sockets import endpoint_of
-from identengine.wire.jsonrpc import Datagram, Owed, Responder
+from identengine.wire.jsonrpc import Owed, Responder
+from identengine.wire.peer import Visitor
 
 BATCH = 64
 BATCH_BYTES = 16384
@@ -93,7 +94,9 @@ class UdpListener:
     def _drain_batch(self) -> int:
         """Take, decide and answer one batch; return how many datagrams there were."""
         receive, find, size = self._socket.recvfrom, self.peers.find, self._message_bytes
-        asked: list[Datagram] = []
+        asked: list[bytes] = []
+        visitors: list[Visitor] = []
+        old: list[bool] = []
         sources: list[tuple[str, int]] = []
         taken = held = 0
         too_old = True
@@ -112,24 +115,26 @@ class UdpListener:
                 self._on_refused(source[0], "unknown peer")
             else:
                 held += len(raw)
-                asked.append(Datagram(raw, visitor, too_old))
+                asked.append(raw)
+                visitors.append(visitor)
+                old.append(too_old)
                 sources.append(source)
         if asked:
 
             def late(place: int, datagrams: list[bytes]) -> None:
-                self._send([datagrams], [sources[place]])
+                self._send(datagrams, [sources[place]] * len(datagrams))
 
-            self._send(self._responder.datagrams(asked, late, self._owed), sources)
+            answers, places = self._responder.datagrams(asked, visitors, late, self._owed, old)
+            self._send(answers, sources if places is None else [sources[place] for place in places])
         return taken
 
-    def _send(self, answers: list[list[bytes]], sources: list[tuple[str, int]]) -> None:
+    def _send(self, answers: list[bytes], sources: list[tuple[str, int]]) -> None:
         send = self._socket.sendto
-        for datagrams, source in zip(answers, sources, strict=True):
-            for datagram in datagrams:
-                try:
-                    send(datagram, source)
-                except OSError:  # the way back is closed or full; the switch asks again
-                    self.unsent += 1
+        for datagram, source in zip(answers, sources, strict=True):
+            try:
+                send(datagram, source)
+            except OSError:  # the way back is closed or full; the switch asks again
+                self.unsent += 1
 
 
 def _age(stamps: list[tuple[int, int, bytes]]) -> float:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 import msgspec
 
+from identengine.calls.messages import Done, Grant
 from identengine.engine import Answer
 from identengine.explain import Explanation
 from identengine.lifecycle import Wrong
@@ -28,15 +30,8 @@ _NO_EXPLANATION: dict[str, int] = {
 """These three are answers of ``authorize`` and ``identify`` only (interfaces.md 3)."""
 
 
-class Asked(NamedTuple):
-    """A message that the engine decides: its id (empty: no answer is wanted) and its place in the batch."""
-
-    id: bytes
-    place: int
-
-
-Item: TypeAlias = Asked | bytes | None
-"""A message, or one of an array: to be decided, answered already, or not to be answered."""
+Item: TypeAlias = int | bytes | None
+"""A message, or one of an array: its place in the batch that is to be decided, its answer, or None for none."""
 
 
 class Read(NamedTuple):
@@ -44,6 +39,13 @@ class Read(NamedTuple):
 
     items: Item | list[Item]
     codec: Codec
+
+
+class Decided(NamedTuple):
+    """A batch that was decided: the id of each message (empty: no answer is wanted), and what it is answered."""
+
+    ids: Sequence[bytes]
+    answers: Sequence[Answer]
 
 
 def result(codec: Codec, message_id: bytes, answer: Answer | Pong) -> bytes:
@@ -55,10 +57,24 @@ def result(codec: Codec, message_id: bytes, answer: Answer | Pong) -> bytes:
         value = msgspec.Raw(codec.encode(answer.value)) if known else msgspec.UNSET
         what = f"{answer.field}: {answer.expected} is wanted"
         return codec.error(message_id, BAD_PARAMS, what, Field(answer.field, value))
+    if isinstance(answer, Grant):
+        return codec.granted(message_id, answer)
     return codec.answered(message_id, answer)
 
 
-def whole(read: Read, decided: list[Answer]) -> bytes | None:
+def usual(item: Item | list[Item], codec: Codec, decided: Decided) -> bytes | None:
+    """Return the answer to a message where it is a plain result, as most are; None: see the other functions."""
+    if type(item) is not int:
+        return None
+    answer, message_id = decided.answers[item], decided.ids[item]
+    if not message_id:
+        return None
+    if type(answer) is Grant:
+        return codec.granted(message_id, answer)
+    return codec.answered(message_id, answer) if type(answer) is Done or type(answer) is Decision else None
+
+
+def whole(read: Read, decided: Decided) -> bytes | None:
     """Return the answer to a message, whatever its size; None where none is due."""
     items, codec = read
     if not isinstance(items, list):
@@ -67,7 +83,7 @@ def whole(read: Read, decided: list[Answer]) -> bytes | None:
     return codec.array(answers) if answers else None
 
 
-def datagrams(read: Read, decided: list[Answer], reasons: ReasonTable) -> list[bytes]:
+def datagrams(read: Read, decided: Decided, reasons: ReasonTable) -> list[bytes]:
     """Return the answer to a message as datagrams; that to a batch as several arrays where one does not do."""
     items, codec = read
     if not isinstance(items, list):
@@ -91,13 +107,13 @@ def datagrams(read: Read, decided: list[Answer], reasons: ReasonTable) -> list[b
     return arrays
 
 
-def _answer(item: Item, codec: Codec, decided: list[Answer]) -> bytes | None:
-    if isinstance(item, Asked):
-        return result(codec, item.id, decided[item.place]) if item.id else None
+def _answer(item: Item, codec: Codec, decided: Decided) -> bytes | None:
+    if isinstance(item, int):
+        return result(codec, decided.ids[item], decided.answers[item]) if decided.ids[item] else None
     return item
 
 
-def _fitted(item: Item, codec: Codec, decided: list[Answer], reasons: ReasonTable, room: int) -> bytes | None:
+def _fitted(item: Item, codec: Codec, decided: Decided, reasons: ReasonTable, room: int) -> bytes | None:
     """Return the answer to one message in at most ``room`` bytes.
 
     An explanation loses candidates from its end and says so. A decision loses the names that go with its ids
@@ -107,15 +123,17 @@ def _fitted(item: Item, codec: Codec, decided: list[Answer], reasons: ReasonTabl
     answer = _answer(item, codec, decided)
     if answer is None or len(answer) <= room:
         return answer
-    if not isinstance(item, Asked):
+    if not isinstance(item, int):
         return codec.error(b"", INTERNAL, "the answer does not fit into a datagram; ask over TCP")
-    decision = decided[item.place]
+    message_id, decision = decided.ids[item], decided.answers[item]
     if isinstance(decision, Explanation):
-        return _cut(codec, item.id, decision, room)
+        return _cut(codec, message_id, decision, room)
+    if isinstance(decision, Grant):
+        decision = decision.decision()
     if not isinstance(decision, Decision):
-        return codec.error(item.id, INTERNAL, "the answer does not fit into a datagram; ask over TCP")
-    answer = result(codec, item.id, _without_names(decision))
-    return answer if len(answer) <= room else result(codec, item.id, _too_large(decision, reasons))
+        return codec.error(message_id, INTERNAL, "the answer does not fit into a datagram; ask over TCP")
+    answer = result(codec, message_id, _without_names(decision))
+    return answer if len(answer) <= room else result(codec, message_id, _too_large(decision, reasons))
 
 
 def _cut(codec: Codec, message_id: bytes, explanation: Explanation, room: int) -> bytes:

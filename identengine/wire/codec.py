@@ -12,6 +12,7 @@ from typing import ClassVar, Protocol, TypeAlias, TypeVar, get_type_hints
 
 import msgspec
 
+from identengine.calls.messages import Grant
 from identengine.model import Digest
 from identengine.wire.messages import MAX_ID, PARAMS, PARSE_ERROR, Call, Credited, Field, Loose, Trouble
 
@@ -47,6 +48,8 @@ class Codec:
     """What an answer in an array takes beside itself, in bytes."""
     array_bytes: ClassVar[int]
     """What an array takes beside its items, at most."""
+    number_begins: ClassVar[frozenset[bytes]]
+    """First bytes of ids that are whole numbers: as most are; of short ones no more need be known."""
 
     def __init__(self, decoder: DecoderOf, encode: Callable[[object], bytes]) -> None:
         """Take what msgspec has for the encoding."""
@@ -107,6 +110,10 @@ class Codec:
         """Return an answer that is a result."""
         raise NotImplementedError
 
+    def granted(self, message_id: bytes, grant: Grant) -> bytes:
+        """Return an answer that says that a call may pass."""
+        return self.answered(message_id, grant.decision())
+
     def failed(self, message_id: bytes, error: bytes) -> bytes:
         """Return an answer that is an encoded error."""
         raise NotImplementedError
@@ -127,6 +134,7 @@ NO_TEXT = rb"\ufffd"
 
 class _Json(Codec):
     name = "JSON in UTF-8"
+    number_begins = frozenset(b"%d" % digit for digit in range(10))
     nobody = b"null"
     item_bytes = 1
     array_bytes = 2
@@ -161,7 +169,7 @@ class _Json(Codec):
         return msgspec.json.format(value, indent=-1)
 
     def answered(self, message_id: bytes, result: object) -> bytes:
-        return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (message_id, self.encode(result))
+        return b"".join((b'{"jsonrpc":"2.0","id":', message_id, b',"result":', self.encode(result), b"}"))
 
     def failed(self, message_id: bytes, error: bytes) -> bytes:
         return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (message_id, error)
@@ -172,6 +180,7 @@ class _Json(Codec):
 
 class _MessagePack(Codec):
     name = "MessagePack"
+    number_begins = frozenset(bytes((first,)) for first in (*range(0x80), *range(0xCC, 0xD4), *range(0xE0, 0x100)))
     nobody = b"\xc0"
     item_bytes = 0
     array_bytes = 5
@@ -210,7 +219,10 @@ class _MessagePack(Codec):
         return value
 
     def answered(self, message_id: bytes, result: object) -> bytes:
-        return b"%b%b\xa6result%b" % (self._HEAD, message_id, self.encode(result))
+        return b"".join((self._HEAD, message_id, b"\xa6result", self.encode(result)))
+
+    def granted(self, message_id: bytes, grant: Grant) -> bytes:
+        return b"".join((self._HEAD, message_id, b"\xa6result", grant.packed))
 
     def failed(self, message_id: bytes, error: bytes) -> bytes:
         return b"%b%b\xa5error%b" % (self._HEAD, message_id, error)

@@ -11,14 +11,15 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import NamedTuple
+from itertools import repeat
 
 import msgspec
 
 from identengine.calls.messages import Done, Later
-from identengine.engine import Answer, Ask, Engine
+from identengine.engine import Answer, Ask, Engine, Method
+from identengine.lifecycle import Asker
 from identengine.model import Decision, Request
-from identengine.wire.answers import Asked, Item, Read, datagrams, result, whole
+from identengine.wire.answers import DATAGRAM, Decided, Item, Read, datagrams, result, usual, whole
 from identengine.wire.codec import JSON, MESSAGEPACK, NO_TEXT, UNDECODED, Bytes, Codec
 from identengine.wire.complaints import complaint
 from identengine.wire.messages import (
@@ -30,12 +31,17 @@ from identengine.wire.messages import (
     OVERLOADED,
     PARSE_ERROR,
     Auth,
+    Authorize,
+    Call,
     Explain,
     Field,
+    Identify,
     NoParams,
     Ping,
     Pong,
+    Start,
     Stop,
+    Update,
 )
 from identengine.wire.peer import Peer, Visitor
 
@@ -51,15 +57,6 @@ try:
     PROGRAM = f"identengine {version('identengine')}"
 except PackageNotFoundError:  # run from a checkout that was never installed
     PROGRAM = "identengine"
-
-
-class Datagram(NamedTuple):
-    """What was received, and from whom."""
-
-    raw: bytes
-    visitor: Visitor
-    too_old: bool = False
-    """Whether it has waited so long that its sender has asked again or given up: nothing but a stop counts."""
 
 
 class Owed:
@@ -85,7 +82,7 @@ class Responder:
         self,
         engine: Engine,
         uptime: Callable[[], float],
-        on_reject: Callable[[Peer, Request, Decision], None],
+        on_reject: Callable[[Asker, Request, Decision], None],
         decide: Callable[[Sequence[Ask]], list[Answer]] | None = None,
         on_wrong_token: Callable[[str], None] = _nobody,
         on_too_old: Callable[[], None] = _nobody,
@@ -99,32 +96,50 @@ class Responder:
 
     def datagrams(
         self,
-        received: Sequence[Datagram],
+        received: Sequence[bytes],
+        visitors: Sequence[Visitor],
         late: Callable[[int, list[bytes]], None] = _nobody,
         owed: Owed | None = None,
-    ) -> list[list[bytes]]:
-        """Return for each datagram those that answer it, each of at most :data:`DATAGRAM` bytes.
+        too_old: Sequence[bool] | None = None,
+    ) -> tuple[list[bytes], list[int] | None]:
+        """Return the answers to datagrams, each of at most :data:`DATAGRAM` bytes, and which of them each answers.
 
-        ``late`` is given those of an answer that takes its time, and the place of the datagram in ``received``;
-        till then it is among those ``owed``.
+        Instead of those places there is None where each has one answer, in order. ``visitors`` are who sent them;
+        ``too_old`` tells which have waited so long that their senders have asked again or given up: of those
+        nothing but a stop counts. ``late`` is given the answers that take their time, and the place in
+        ``received`` of what they answer; till then it is among those ``owed``.
         """
-        owed = owed or Owed()
         batch = _Batch(connected=False)
-        messages: list[Read] = []
-        for raw, visitor, too_old in received:
-            codec = codec_of(raw)
-            messages.append(Read(self._read(raw, codec, visitor, too_old, batch), codec))
+        read: list[Item | list[Item]] = []
+        codecs: list[Codec] = []
+        old = repeat(False) if too_old is None else too_old
+        for raw, visitor, is_old in zip(received, visitors, old, strict=False):
+            codec = _SINGLE.get(raw[:1])
+            if codec is not None:
+                read.append(self._read_call(raw, codec, visitor, is_old, batch))
+            else:
+                codec = codec_of(raw)
+                read.append(self._read(raw, codec, visitor, is_old, batch))
+            codecs.append(codec)
         decided = self._decide(batch)
-        reasons = self._engine.reasons
         if batch.slow:
-            for place, message in enumerate(messages):
-
-                def give(decided: list[Answer], place: int = place, message: Read = message) -> None:
-                    late(place, datagrams(message, decided, reasons))
-
-                if _postponed(message, decided, owed, give):
-                    messages[place] = message._replace(items=None)
-        return [datagrams(message, decided, reasons) for message in messages]
+            self._postpone(read, codecs, decided, late, owed or Owed())
+        answers: list[bytes] = []
+        places: list[int] | None = None
+        for place, (item, codec) in enumerate(zip(read, codecs, strict=True)):
+            answer = usual(item, codec, decided)
+            if answer is not None and len(answer) <= DATAGRAM:
+                answers.append(answer)
+                if places is not None:
+                    places.append(place)
+                continue
+            several = datagrams(Read(item, codec), decided, self._engine.reasons)
+            if places is None and len(several) != 1:
+                places = list(range(place))
+            answers += several
+            if places is not None:
+                places += [place] * len(several)
+        return answers, places
 
     def stream(
         self,
@@ -144,36 +159,61 @@ class Responder:
         given an answer that takes its time; till then it is among those ``owed``. Messages that are ``too_old``
         are answered without being decided, save stops.
         """
-        owed = owed or Owed()
         batch = _Batch(connected=True)
-        read: list[Read] = []
+        read: list[Item | list[Item]] = []
         for raw in messages:
-            items = self._read(raw, codec, visitor, too_old, batch)
-            read.append(Read(items, codec))
-            if items is codec.not_parsable:
+            item = self._read(raw, codec, visitor, too_old, batch)
+            read.append(item)
+            if item is codec.not_parsable:
                 broken = ""
                 break
         decided = self._decide(batch)
         if batch.slow:
-            for place, message in enumerate(read):
+            owed = owed or Owed()
+            for place, item in enumerate(read):
+                message = Read(item, codec)
                 if _postponed(message, decided, owed, partial(_give_whole, late, message)):
-                    read[place] = message._replace(items=None)
-        answers = [answer for message in read if (answer := whole(message, decided))]
+                    read[place] = None
+        answers: list[bytes] = []
+        for item in read:
+            answer = usual(item, codec, decided) or whole(Read(item, codec), decided)
+            if answer:
+                answers.append(answer)
         if broken:
             answers.append(codec.error(b"", PARSE_ERROR, f"not parsable: {broken}"))
         return answers, broken is not None
 
-    def _decide(self, batch: _Batch) -> list[Answer]:
-        if not batch.asks:
-            return []
-        decided = self._by(batch.asks)
-        for ask, peer, decision in zip(batch.asks, batch.peers, decided, strict=True):
-            if isinstance(decision, Decision):
-                if not decision.accepted and ask.method == "authorize" and isinstance(ask.request, Request):
-                    self._on_reject(peer, ask.request, decision)
-            elif isinstance(decision, Later):
+    def _decide(self, batch: _Batch) -> Decided:
+        asks = batch.asks
+        answers = self._by(asks) if asks else []
+        for place, decision in enumerate(answers):
+            if type(decision) is Decision:
+                if not decision.accepted:
+                    ask = asks[place]
+                    if ask.method == "authorize" and isinstance(ask.request, Request):
+                        self._on_reject(ask.asker, ask.request, decision)
+            elif type(decision) is Later:
                 batch.slow = True
-        return decided
+        return Decided(batch.ids, answers)
+
+    def _postpone(
+        self,
+        read: list[Item | list[Item]],
+        codecs: list[Codec],
+        decided: Decided,
+        late: Callable[[int, list[bytes]], None],
+        owed: Owed,
+    ) -> None:
+        """Leave out what takes its time, till then."""
+        reasons = self._engine.reasons
+        for place, (item, codec) in enumerate(zip(read, codecs, strict=True)):
+            message = Read(item, codec)
+
+            def give(decided: Decided, place: int = place, message: Read = message) -> None:
+                late(place, datagrams(message, decided, reasons))
+
+            if _postponed(message, decided, owed, give):
+                read[place] = None
 
     def _read(self, raw: bytes, codec: Codec, visitor: Visitor, too_old: bool, batch: _Batch) -> Item | list[Item]:
         """Read one message; what is to be decided goes to the end of the batch."""
@@ -213,6 +253,34 @@ class Responder:
         except UNDECODED:
             return self._undecoded(bytes(raw), codec, visitor, too_old, batch)
         message_id = bytes(call.id)
+        peer, params = visitor.peer, call.params
+        method = _PLAIN.get(type(call))
+        if (
+            method is None
+            or too_old
+            or params is None
+            or peer is None
+            or visitor.wants_token
+            or message_id[:1] not in codec.number_begins
+            or len(message_id) > _SHORT
+        ):
+            return self._read_other(call, message_id, raw, codec, visitor, too_old, batch)
+        asks = batch.asks
+        batch.ids.append(message_id)
+        asks.append(Ask(method, params, peer.options, peer.asker))  # type: ignore[arg-type]  # those of the method
+        return len(asks) - 1
+
+    def _read_other(
+        self,
+        call: Call,
+        message_id: bytes,
+        raw: Bytes,
+        codec: Codec,
+        visitor: Visitor,
+        too_old: bool,
+        batch: _Batch,
+    ) -> Item:
+        """Read what needs more than most messages do."""
         if message_id and not codec.is_usable_id(message_id):
             return self._complaint(bytes(raw), codec, batch)
         if isinstance(call, Auth):
@@ -235,15 +303,15 @@ class Responder:
             if batch.explains > MAX_EXPLAINS:
                 what = f"more than {MAX_EXPLAINS} explanations at once; ask again"
                 return codec.error(message_id, OVERLOADED, what) if message_id else None
-        method, nothing = DECIDED[call.__struct_config__.tag]  # type: ignore[index]  # all of ours are texts
+        method, nothing = DECIDED[type(call)]
         params = nothing if call.params is None or isinstance(call.params, NoParams) else call.params
         ask = Ask(method, params, peer.options, peer.asker)
         if too_old and not isinstance(call, Stop):
             shed = self._engine.shed(ask)
             return result(codec, message_id, shed) if message_id else None
-        batch.peers.append(peer)
+        batch.ids.append(message_id)
         batch.asks.append(ask)
-        return Asked(message_id, len(batch.asks) - 1)
+        return len(batch.asks) - 1
 
     def _undecoded(self, raw: bytes, codec: Codec, visitor: Visitor, too_old: bool, batch: _Batch) -> Item:
         """Read what is not of the expected shape."""
@@ -304,17 +372,32 @@ class Responder:
 _WANTED_TOKEN = "token: that of a switch at this address is wanted"  # noqa: S105 - says so, and is none
 
 
+_PLAIN: dict[type, Method] = {call: DECIDED[call][0] for call in (Authorize, Identify, Start, Update, Stop)}
+"""What most messages are."""
+_SHORT = 20
+"""Bytes of an id of which nothing need be known but that it begins as a number."""
+
+
 class _Batch:
     """What the engine is to decide at once, and for whom."""
+
+    __slots__ = ("asks", "connected", "explains", "ids", "slow", "wrong")
 
     def __init__(self, *, connected: bool) -> None:
         self.connected = connected
         """Whether it came over a connection."""
         self.asks: list[Ask] = []
-        self.peers: list[Peer] = []
+        self.ids: list[bytes] = []
+        """Of each message that is asked; empty: no answer is wanted."""
         self.explains = self.wrong = 0
         self.slow = False
         """Whether an answer takes its time."""
+
+
+_SINGLE: dict[bytes, Codec] = {b"{": JSON} | {
+    bytes((first,)): MESSAGEPACK for first in (*range(0x80, 0x90), 0xDE, 0xDF)
+}
+"""The encoding of a datagram that is no array, by its first byte."""
 
 
 def codec_of(datagram: bytes) -> Codec:
@@ -330,11 +413,11 @@ def _id_of(raw: bytes, codec: Codec) -> bytes:
         return b""
 
 
-def _postponed(message: Read, decided: list[Answer], owed: Owed, give: Callable[[list[Answer]], None]) -> bool:
+def _postponed(message: Read, decided: Decided, owed: Owed, give: Callable[[Decided], None]) -> bool:
     """Whether an answer in a message takes its time; ``give`` is then called once all of them are there."""
     items = message.items if isinstance(message.items, list) else [message.items]
-    asked = [item for item in items if isinstance(item, Asked)]
-    slow = [later for item in asked if isinstance(later := decided[item.place], Later)]
+    answers = decided.answers
+    slow = [later for item in items if isinstance(item, int) and isinstance(later := answers[item], Later)]
     left = len(slow)
 
     def one_less(_: Done) -> None:
@@ -342,7 +425,8 @@ def _postponed(message: Read, decided: list[Answer], owed: Owed, give: Callable[
         left -= 1
         if not left:
             owed.count -= 1
-            give([answer.done or answer if isinstance(answer, Later) else answer for answer in decided])
+            there = [answer.done or answer if isinstance(answer, Later) else answer for answer in answers]
+            give(Decided(decided.ids, there))
 
     owed.count += bool(slow)
     for later in slow:
@@ -350,7 +434,7 @@ def _postponed(message: Read, decided: list[Answer], owed: Owed, give: Callable[
     return bool(slow)
 
 
-def _give_whole(late: Callable[[bytes], None], message: Read, decided: list[Answer]) -> None:
+def _give_whole(late: Callable[[bytes], None], message: Read, decided: Decided) -> None:
     answer = whole(message, decided)
     if answer is not None:
         late(answer)

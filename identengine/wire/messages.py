@@ -166,15 +166,15 @@ PARAMS: dict[str, type[msgspec.Struct]] = {
     "auth": Credentials,
 }
 """The methods and their parameters."""
-DECIDED: dict[str, tuple[Method, Request | CallList]] = {
-    "authorize": ("authorize", Request()),
-    "identify": ("identify", Request()),
-    "explain": ("explain", Request()),
-    "start": ("start", CallRequest()),
-    "update": ("update", CallRequest()),
-    "stop": ("stop", CallRequest()),
-    "sync": ("sync", CallList()),
-    "switch_up": ("switch_up", Request()),
-    "switch_down": ("switch_down", Request()),
+DECIDED: dict[type[_Call], tuple[Method, Request | CallList]] = {
+    Authorize: ("authorize", Request()),
+    Identify: ("identify", Request()),
+    Explain: ("explain", Request()),
+    Start: ("start", CallRequest()),
+    Update: ("update", CallRequest()),
+    Stop: ("stop", CallRequest()),
+    Sync: ("sync", CallList()),
+    SwitchUp: ("switch_up", Request()),
+    SwitchDown: ("switch_down", Request()),
 }
 """Those that the engine answers: what it calls them, and what no parameters are."""

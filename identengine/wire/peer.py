@@ -23,7 +23,7 @@ class Peer(msgspec.Struct, frozen=True):
 class Visitor:
     """Somebody at an address, or on a connection: which switches it may be, and which of them it is by now."""
 
-    __slots__ = ("_by_name", "_by_token", "_shown", "host", "introduced", "peer")
+    __slots__ = ("_by_name", "_by_token", "_shown", "host", "introduced", "peer", "wants_token")
 
     def __init__(
         self,
@@ -46,11 +46,8 @@ class Visitor:
         self._by_token: Mapping[bytes, Peer] = by_token or {}
         self._by_name: Mapping[str, Peer] = by_name or {}
         self._shown: bytes | str | None = shown
-
-    @property
-    def wants_token(self) -> bool:
+        self.wants_token = bool(self._by_token) and shown is None
         """Whether who it is depends on the token that comes with each message."""
-        return bool(self._by_token) and self._shown is None
 
     @property
     def may_name(self) -> bool:
@@ -81,7 +78,7 @@ class Visitor:
     def _become(self, peer: Peer | None, shown: bytes | str) -> bool:
         if peer is None:
             return False
-        self.peer, self._shown, self.introduced = peer, shown, True
+        self.peer, self._shown, self.introduced, self.wants_token = peer, shown, True, False
         return True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from backends import BACKENDS, Running, Set
 from callmodel import Model
 from hypothesis import settings
@@ -190,8 +191,9 @@ def message_of(each: tuple[Any, ...], number: int) -> Message:
         _, call, way, leg_id, switch, account, content = each
         decision = Decision(accepted=True, account_id=account, version=number)
         leg = ("o" if way is ORIG else "t") + (leg_id or "")
+        packed = msgspec.msgpack.encode(decision)
         return Admit(
-            call, leg, switch, b"%d" % content + b"%d" % account, lambda: (decision, levels_of(account, way))
+            call, leg, switch, b"%d" % content + b"%d" % account, decision, packed, levels_of(account, way)
         )
     if kind in ("start", "update"):
         _, named, switch, interval, account = each

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from identengine.calls import counts
@@ -17,19 +18,21 @@ from identengine.model import Decision, Direction
 from identengine.reasons import Reason
 
 ORIG = Direction.ORIGINATION
+ACCEPTED = Decision(accepted=True)
+PACKED = msgspec.msgpack.encode(ACCEPTED)
 ONE = Levels(account_counter(1, ORIG), 1, None, ClientLevels(client_counters(1, ORIG)))
 FULL = Levels(account_counter(2, ORIG), 0, None, ClientLevels(client_counters(1, ORIG)))
 
 
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
-    monkeypatch.setattr(counts, "IDLE_STANDINGS", 0)
+    monkeypatch.setattr(counts, "IDLE_ACCOUNTS", 0)
     with Journal(tmp_path, 10, 10, pytest.fail) as journal:
         yield Calls(Settings(max_legs=10), journal)
 
 
 def admit(call_id: str, levels: Levels = ONE, content: bytes = b"") -> Message:
-    return Admit(call_key("s", call_id), "o", "s", content, lambda: (Decision(accepted=True), levels))
+    return Admit(call_key("s", call_id), "o", "s", content, ACCEPTED, PACKED, levels)
 
 
 def refused(answer: Answer) -> Reason | None:

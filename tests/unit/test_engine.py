@@ -10,7 +10,7 @@ import pytest
 from identengine import builder
 from identengine.engine import Ask, Engine
 from identengine.errors import StoreError
-from identengine.model import Account, Client, Decision, Direction, IdentBy, Request
+from identengine.model import Account, Client, Decision, IdentBy, Request
 from identengine.options import IdentifyOptions
 from identengine.reasons import Codes, Reason, ReasonTable
 
@@ -91,7 +91,7 @@ def test_a_chain_of_resellers_that_is_just_short_enough() -> None:
     other = Account(id=8, client_id=5, name="b", ident_by=IdentBy.IP, ident=("10.0.0.8",))
     for accounts in ([ACCOUNT, other], [other, ACCOUNT]):
         book = builder.build(OPTIONS, 1, bytes(32), clients, accounts, [])
-        assert [most for _, most, _ in book.owners[1].levels[Direction.ORIGINATION].limits] == [*range(1, 33)]
+        assert [most for _, most, _ in book.owners[1].originating.limits] == [*range(1, 33)]
         too_deep = Client(id=40, name="c", parent_id=1)
         below = msgspec.structs.replace(other, id=9, client_id=40)
         with pytest.raises(StoreError, match=r"account 9: .* more than 32"):

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from identengine.builder import build
 from identengine.calls.memory import Calls, Changes, Settings
 from identengine.engine import Engine
+from identengine.lifecycle import Asker
 from identengine.model import Account, Client, Decision, IdentBy, Request
 from identengine.options import IdentifyOptions
 from identengine.reasons import Codes, Reason, ReasonTable
 from identengine.wire.answers import DATAGRAM
 from identengine.wire.codec import JSON, MESSAGEPACK
-from identengine.wire.jsonrpc import MAX_EXPLAINS, Datagram, Responder, codec_of
+from identengine.wire.jsonrpc import MAX_EXPLAINS, Responder, codec_of
 from identengine.wire.messages import PARSE_ERROR
 from identengine.wire.peer import Peer, Visitor
 
@@ -62,15 +63,15 @@ def responder(rejected: list[tuple[str, str | None]] | None = None, *, ready: bo
     if ready:
         engine.take_up(build(OPTIONS, 7, bytes(32), [CLIENT], ACCOUNTS, []))
 
-    def on_reject(peer: Peer, request: Request, decision: Decision) -> None:
+    def on_reject(asker: Asker, request: Request, decision: Decision) -> None:
         if rejected is not None:
-            rejected.append((peer.name, decision.reason))
+            rejected.append((asker.switch, decision.reason))
 
     return Responder(engine, lambda: 12.3456, on_reject)
 
 
 def datagram(message: bytes, **how: Any) -> list[Any]:
-    (answers,) = responder(**how).datagrams([Datagram(message, VISITOR)])
+    answers, _ = responder(**how).datagrams([message], [VISITOR])
     assert all(len(answer) <= DATAGRAM for answer in answers)
     decode = json.loads if codec_of(message) is JSON else msgspec.msgpack.decode
     return [decode(answer) for answer in answers]
@@ -79,7 +80,7 @@ def datagram(message: bytes, **how: Any) -> list[Any]:
 def packed(message: object, **how: Any) -> list[Any]:
     """Return the answers to the same object in MessagePack, which must be the same over a stream."""
     raw = msgspec.msgpack.encode(message)
-    (answers,) = responder(**how).datagrams([Datagram(raw, VISITOR)])
+    answers, _ = responder(**how).datagrams([raw], [VISITOR])
     assert all(len(answer) <= DATAGRAM for answer in answers)
     over_stream, _ = responder(**how).stream([raw], MESSAGEPACK, VISITOR)
     assert len(answers) != 1 or over_stream == answers
@@ -164,7 +165,7 @@ def test_before_the_first_book() -> None:
 @pytest.mark.parametrize("method", [b"authorize", b"ping", b"nothing"])
 def test_ids_are_echoed_as_they_came(written: bytes, method: bytes) -> None:
     message = b'{"jsonrpc":"2.0","id": %b ,"method":"%b"}' % (written, method)
-    (answer,) = responder().datagrams([Datagram(message, VISITOR)])[0]
+    (answer,) = responder().datagrams([message], [VISITOR])[0]
     assert answer.startswith(b'{"jsonrpc":"2.0","id":%b,' % written)
     json.loads(answer)
 
@@ -312,7 +313,7 @@ def test_a_digest_is_not_echoed(digest: object, field: str) -> None:
 
 def test_a_password_is_not_echoed() -> None:
     raw = json.dumps(call(params=GOOD | {"password": 98765})).encode()
-    (answer,) = responder().datagrams([Datagram(raw, VISITOR)])[0]
+    (answer,) = responder().datagrams([raw], [VISITOR])[0]
     assert b"98765" not in answer
     assert json.loads(answer)["error"]["data"] == {"field": "password"}
 
@@ -351,7 +352,7 @@ def test_no_answer(message: object) -> None:
 
 def test_our_errors_would_not_be_answered_by_us() -> None:
     for garbage in (b"{garbage", b"garbage"):
-        (error,) = responder().datagrams([Datagram(garbage, VISITOR)])[0]
+        (error,) = responder().datagrams([garbage], [VISITOR])[0]
         assert datagram(error) == []
 
 
@@ -424,7 +425,7 @@ def test_a_decision_that_does_not_fit_without_names_is_a_reject_and_no_error() -
     assert answer["result"]["sip_code"] == 500
     other = responder()
     other._engine.reasons = ReasonTable({Reason.INTERNAL_ERROR: Codes(580, 41, 8)})
-    ((changed,),) = other.datagrams([Datagram(json.dumps(call(params=params)).encode(), VISITOR)])
+    (changed,), _ = other.datagrams([json.dumps(call(params=params)).encode()], [VISITOR])
     assert json.loads(changed)["result"]["sip_code"] == 580  # the config's codes hold here too
     (answer,) = datagram(json.dumps(call("explain", params)).encode())
     assert answer["result"]["cut"] is True
@@ -501,19 +502,30 @@ def test_a_stream_that_went_wrong_between_messages() -> None:
 def test_many_peers_in_one_read() -> None:
     never = Visitor("127.0.0.2", Peer("sbc2", IdentifyOptions(match_port="never")))
     message = json.dumps(call(params=GOOD)).encode()
-    answers = responder().datagrams([Datagram(message, VISITOR), Datagram(b"{", never), Datagram(message, never)])
-    assert [len(one) for one in answers] == [1, 1, 1]
-    assert "error" in json.loads(answers[1][0])
+    answers, places = responder().datagrams([message, b"{", message], [VISITOR, never, never])
+    assert (len(answers), places) == (3, None)
+    assert "error" in json.loads(answers[1])
+
+
+def test_places_of_answers_where_not_each_datagram_has_one() -> None:
+    one, notice = json.dumps(call(params=GOOD)).encode(), json.dumps(call(params=GOOD) | {"id": None}).encode()
+    silent = json.dumps({key: value for key, value in call(params=GOOD).items() if key != "id"}).encode()
+    many = json.dumps([call("explain", GOOD) for _ in range(8)]).encode()
+    answers, places = responder().datagrams([one, silent, one, many, notice], [VISITOR] * 5)
+    assert places is not None
+    assert len(answers) == len(places)
+    assert [places.count(place) for place in range(5)] == [1, 0, 1, places.count(3), 1]
+    assert places == sorted(places)
+    assert places.count(3) > 1
+    assert all(json.loads(answer)["result"]["accepted"] for answer in (answers[0], answers[1], answers[-1]))
 
 
 def test_rejects_are_told_for_the_log() -> None:
     rejected: list[tuple[str, str | None]] = []
     asked = responder(rejected)
     for method in ("authorize", "identify", "explain"):
-        asked.datagrams(
-            [Datagram(json.dumps(call(method, {"src_ip": "192.0.2.1", "dst_number": "1"})).encode(), VISITOR)]
-        )
-    asked.datagrams([Datagram(json.dumps(call(params=GOOD)).encode(), VISITOR)])
+        asked.datagrams([json.dumps(call(method, {"src_ip": "192.0.2.1", "dst_number": "1"})).encode()], [VISITOR])
+    asked.datagrams([json.dumps(call(params=GOOD)).encode()], [VISITOR])
     assert rejected == [("sbc1", "unknown_source")]
 
 

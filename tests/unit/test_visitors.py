@@ -12,13 +12,14 @@ from identengine.builder import build
 from identengine.config import Switch
 from identengine.configvalues import Secret
 from identengine.engine import Engine
+from identengine.lifecycle import Asker
 from identengine.model import Account, Client, Decision, IdentBy, Request
 from identengine.net.peers import Peers
 from identengine.options import IdentifyOptions
 from identengine.reasons import ReasonTable
 from identengine.wire.codec import JSON, MESSAGEPACK, Codec
-from identengine.wire.jsonrpc import MAX_WRONG, Datagram, Responder
-from identengine.wire.peer import Peer, Visitor
+from identengine.wire.jsonrpc import MAX_WRONG, Responder
+from identengine.wire.peer import Visitor
 
 OPTIONS = IdentifyOptions()
 GOOD = {"src_ip": "10.0.0.5", "dst_number": "44171"}
@@ -59,8 +60,8 @@ class Run:
         engine.take_up(build(OPTIONS, 7, bytes(32), [Client(id=1, name="c")], [account], []))
         self.responder = Responder(engine, lambda: 1.0, self._reject, None, self.wrong.append, self._old)
 
-    def _reject(self, peer: Peer, request: Request, decision: Decision) -> None:
-        self.rejected.append(peer.name)
+    def _reject(self, asker: Asker, request: Request, decision: Decision) -> None:
+        self.rejected.append(asker.switch)
 
     def _old(self) -> None:
         self.too_old += 1
@@ -74,8 +75,8 @@ def over_udp(run: Run, host: str, *messages: object, too_old: bool = False) -> l
     visitor = Peers(SWITCHES, OPTIONS).find(host)
     assert visitor is not None
     raws = [msgspec.msgpack.encode(message) for message in messages]
-    answers = run.responder.datagrams([Datagram(raw, visitor, too_old) for raw in raws])
-    return [msgspec.msgpack.decode(one) for each in answers for one in each]
+    answers, _ = run.responder.datagrams(raws, [visitor] * len(raws), too_old=[too_old] * len(raws))
+    return [msgspec.msgpack.decode(one) for one in answers]
 
 
 def on_connection(
@@ -228,9 +229,9 @@ def test_a_value_as_deep_as_the_stack_costs_no_other_message(depth: int, field: 
     visitor = Peers(SWITCHES, OPTIONS).find("10.1.0.1")
     assert visitor is not None
     good = msgspec.json.encode(call("ping", 2))
-    answers = run.responder.datagrams([Datagram(deep + b"}}", visitor), Datagram(good, visitor)])
-    assert len(answers[0]) == 1
-    assert "result" in msgspec.json.decode(answers[1][0])
+    answers, places = run.responder.datagrams([deep + b"}}", good], [visitor] * 2)
+    assert (len(answers), places) == (2, None)
+    assert "result" in msgspec.json.decode(answers[1])
 
 
 def test_a_wrong_auth_changes_nothing() -> None:
