@@ -25,7 +25,7 @@ from identengine.wire.messages import PARSE_ERROR
 from identengine.wire.peer import Peer, Visitor
 
 OPTIONS = IdentifyOptions()
-PEER = Peer("sbc1", OPTIONS)
+PEER = Peer("sbc1", OPTIONS, Asker("sbc1", "sbc1"))
 VISITOR = Visitor("127.0.0.1", PEER)
 CLIENT = Client(id=1, name="Client One")
 SHARED = [
