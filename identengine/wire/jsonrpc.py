@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import NamedTuple
+from itertools import chain, repeat
 
 import msgspec
 
@@ -53,15 +53,6 @@ except PackageNotFoundError:  # run from a checkout that was never installed
     PROGRAM = "identengine"
 
 
-class Datagram(NamedTuple):
-    """What was received, and from whom."""
-
-    raw: bytes
-    visitor: Visitor
-    too_old: bool = False
-    """Whether it has waited so long that its sender has asked again or given up: nothing but a stop counts."""
-
-
 class Owed:
     """How many answers, that take their time, are still owed to a peer or at a socket."""
 
@@ -99,21 +90,25 @@ class Responder:
 
     def datagrams(
         self,
-        received: Sequence[Datagram],
+        received: Sequence[bytes],
+        visitors: Sequence[Visitor],
         late: Callable[[int, list[bytes]], None] = _nobody,
         owed: Owed | None = None,
-    ) -> list[list[bytes]]:
-        """Return for each datagram those that answer it, each of at most :data:`DATAGRAM` bytes.
+        too_old: Sequence[bool] | None = None,
+    ) -> tuple[list[bytes], list[int] | None]:
+        """Return the answers, each of at most :data:`DATAGRAM` bytes, and the place of what each one answers.
 
+        No places are told where each datagram has one answer, in their order. Of datagrams that have waited so
+        long that their sender has asked again or given up (``too_old``; None: none has) only stops count.
         ``late`` is given those of an answer that takes its time, and the place of the datagram in ``received``;
         till then it is among those ``owed``.
         """
         owed = owed or Owed()
         batch = _Batch(connected=False)
         messages: list[Read] = []
-        for raw, visitor, too_old in received:
+        for raw, visitor, old in zip(received, visitors, too_old or repeat(False), strict=False):
             codec = codec_of(raw)
-            messages.append(Read(self._read(raw, codec, visitor, too_old, batch), codec))
+            messages.append(Read(self._read(raw, codec, visitor, old, batch), codec))
         decided = self._decide(batch)
         reasons = self._engine.reasons
         if batch.slow:
@@ -124,7 +119,11 @@ class Responder:
 
                 if _postponed(message, decided, owed, give):
                     messages[place] = message._replace(items=None)
-        return [datagrams(message, decided, reasons) for message in messages]
+        answered = [datagrams(message, decided, reasons) for message in messages]
+        answers = list(chain.from_iterable(answered))
+        if all(len(those) == 1 for those in answered):
+            return answers, None
+        return answers, [place for place, those in enumerate(answered) for _ in those]
 
     def stream(
         self,
