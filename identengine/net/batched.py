@@ -52,7 +52,7 @@ class Batched(Protocol):
         """Return for each datagram of the batch by what its sender's address, without port, may be looked up."""
 
     def host(self, place: int) -> str:
-        """Return the address of the sender at a place as text, as Python's sockets give it."""
+        """Return the address of the sender at a place as text, without a scope, as Python's sockets give it."""
 
     def too_old(self, oldest: float) -> list[bool] | None:
         """Return of each datagram whether it waited for more than ``oldest`` seconds; None where none did.
@@ -299,12 +299,7 @@ class ManyACall:
         name = self._names[place * _NAME_SPACE :][:_NAME_SPACE]
         if not self._is_v6:
             return socket.inet_ntop(socket.AF_INET, name[4:8])
-        host = socket.inet_ntop(socket.AF_INET6, name[8:24])
-        scope = int.from_bytes(name[24:28], sys.byteorder)
-        if not scope:
-            return host
-        numeric = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
-        return socket.getnameinfo((host, 0, 0, scope), numeric)[0]
+        return socket.inet_ntop(socket.AF_INET6, name[8:24])
 
     def too_old(self, oldest: float) -> list[bool] | None:
         """Return of each datagram whether it waited for more than ``oldest`` seconds; None where none did."""
@@ -417,7 +412,7 @@ class OneACall:
 
     def keys(self) -> Sequence[Hashable]:
         """Return by what the address of each sender may be looked up."""
-        return [source[0] for source in self._sources]
+        return [(source[0], *source[3:]) for source in self._sources]  # with the scope, where there is one
 
     def host(self, place: int) -> str:
         """Return the address of a sender as text."""
