@@ -19,7 +19,7 @@ from identengine.options import IdentifyOptions
 from identengine.reasons import Codes, Reason, ReasonTable
 from identengine.wire.answers import DATAGRAM
 from identengine.wire.codec import JSON, MESSAGEPACK
-from identengine.wire.jsonrpc import MAX_EXPLAINS, Datagram, Responder, codec_of
+from identengine.wire.jsonrpc import MAX_EXPLAINS, Responder, codec_of
 from identengine.wire.messages import PARSE_ERROR
 from identengine.wire.peer import Peer, Visitor
 
@@ -70,7 +70,7 @@ def responder(rejected: list[tuple[str, str | None]] | None = None, *, ready: bo
 
 
 def datagram(message: bytes, **how: Any) -> list[Any]:
-    (answers,) = responder(**how).datagrams([Datagram(message, VISITOR)])
+    answers, _ = responder(**how).datagrams([message], [VISITOR])
     assert all(len(answer) <= DATAGRAM for answer in answers)
     decode = json.loads if codec_of(message) is JSON else msgspec.msgpack.decode
     return [decode(answer) for answer in answers]
@@ -79,7 +79,7 @@ def datagram(message: bytes, **how: Any) -> list[Any]:
 def packed(message: object, **how: Any) -> list[Any]:
     """Return the answers to the same object in MessagePack, which must be the same over a stream."""
     raw = msgspec.msgpack.encode(message)
-    (answers,) = responder(**how).datagrams([Datagram(raw, VISITOR)])
+    answers, _ = responder(**how).datagrams([raw], [VISITOR])
     assert all(len(answer) <= DATAGRAM for answer in answers)
     over_stream, _ = responder(**how).stream([raw], MESSAGEPACK, VISITOR)
     assert len(answers) != 1 or over_stream == answers
@@ -164,7 +164,7 @@ def test_before_the_first_book() -> None:
 @pytest.mark.parametrize("method", [b"authorize", b"ping", b"nothing"])
 def test_ids_are_echoed_as_they_came(written: bytes, method: bytes) -> None:
     message = b'{"jsonrpc":"2.0","id": %b ,"method":"%b"}' % (written, method)
-    (answer,) = responder().datagrams([Datagram(message, VISITOR)])[0]
+    (answer,), _ = responder().datagrams([message], [VISITOR])
     assert answer.startswith(b'{"jsonrpc":"2.0","id":%b,' % written)
     json.loads(answer)
 
@@ -312,7 +312,7 @@ def test_a_digest_is_not_echoed(digest: object, field: str) -> None:
 
 def test_a_password_is_not_echoed() -> None:
     raw = json.dumps(call(params=GOOD | {"password": 98765})).encode()
-    (answer,) = responder().datagrams([Datagram(raw, VISITOR)])[0]
+    (answer,), _ = responder().datagrams([raw], [VISITOR])
     assert b"98765" not in answer
     assert json.loads(answer)["error"]["data"] == {"field": "password"}
 
@@ -351,7 +351,7 @@ def test_no_answer(message: object) -> None:
 
 def test_our_errors_would_not_be_answered_by_us() -> None:
     for garbage in (b"{garbage", b"garbage"):
-        (error,) = responder().datagrams([Datagram(garbage, VISITOR)])[0]
+        (error,), _ = responder().datagrams([garbage], [VISITOR])
         assert datagram(error) == []
 
 
@@ -424,7 +424,7 @@ def test_a_decision_that_does_not_fit_without_names_is_a_reject_and_no_error() -
     assert answer["result"]["sip_code"] == 500
     other = responder()
     other._engine.reasons = ReasonTable({Reason.INTERNAL_ERROR: Codes(580, 41, 8)})
-    ((changed,),) = other.datagrams([Datagram(json.dumps(call(params=params)).encode(), VISITOR)])
+    (changed,), _ = other.datagrams([json.dumps(call(params=params)).encode()], [VISITOR])
     assert json.loads(changed)["result"]["sip_code"] == 580  # the config's codes hold here too
     (answer,) = datagram(json.dumps(call("explain", params)).encode())
     assert answer["result"]["cut"] is True
@@ -501,19 +501,28 @@ def test_a_stream_that_went_wrong_between_messages() -> None:
 def test_many_peers_in_one_read() -> None:
     never = Visitor("127.0.0.2", Peer("sbc2", IdentifyOptions(match_port="never")))
     message = json.dumps(call(params=GOOD)).encode()
-    answers = responder().datagrams([Datagram(message, VISITOR), Datagram(b"{", never), Datagram(message, never)])
-    assert [len(one) for one in answers] == [1, 1, 1]
-    assert "error" in json.loads(answers[1][0])
+    answers, places = responder().datagrams([message, b"{", message], [VISITOR, never, never])
+    assert (len(answers), places) == (3, None)
+    assert "error" in json.loads(answers[1])
+
+
+def test_places_where_not_each_datagram_has_one_answer() -> None:
+    one = json.dumps(call("ping")).encode()
+    none = json.dumps({"jsonrpc": "2.0", "method": "ping"}).encode()
+    several = json.dumps([call(params=GOOD, id=n) for n in range(20)]).encode()
+    answers, places = responder().datagrams([none, one, several, one], [VISITOR] * 4)
+    assert places is not None
+    assert [places[0], *sorted(set(places[1:-1])), places[-1]] == [1, 2, 3]
+    assert len(answers) == len(places) > 3
+    assert responder().datagrams([none], [VISITOR]) == ([], [])
 
 
 def test_rejects_are_told_for_the_log() -> None:
     rejected: list[tuple[str, str | None]] = []
     asked = responder(rejected)
     for method in ("authorize", "identify", "explain"):
-        asked.datagrams(
-            [Datagram(json.dumps(call(method, {"src_ip": "192.0.2.1", "dst_number": "1"})).encode(), VISITOR)]
-        )
-    asked.datagrams([Datagram(json.dumps(call(params=GOOD)).encode(), VISITOR)])
+        asked.datagrams([json.dumps(call(method, {"src_ip": "192.0.2.1", "dst_number": "1"})).encode()], [VISITOR])
+    asked.datagrams([json.dumps(call(params=GOOD)).encode()], [VISITOR])
     assert rejected == [("sbc1", "unknown_source")]
 
 

@@ -17,7 +17,7 @@ from identengine.net.peers import Peers
 from identengine.options import IdentifyOptions
 from identengine.reasons import ReasonTable
 from identengine.wire.codec import JSON, MESSAGEPACK, Codec
-from identengine.wire.jsonrpc import MAX_WRONG, Datagram, Responder
+from identengine.wire.jsonrpc import MAX_WRONG, Responder
 from identengine.wire.peer import Peer, Visitor
 
 OPTIONS = IdentifyOptions()
@@ -74,8 +74,9 @@ def over_udp(run: Run, host: str, *messages: object, too_old: bool = False) -> l
     visitor = Peers(SWITCHES, OPTIONS).find(host)
     assert visitor is not None
     raws = [msgspec.msgpack.encode(message) for message in messages]
-    answers = run.responder.datagrams([Datagram(raw, visitor, too_old) for raw in raws])
-    return [msgspec.msgpack.decode(one) for each in answers for one in each]
+    old = [True] * len(raws) if too_old else None
+    answers, _ = run.responder.datagrams(raws, [visitor] * len(raws), too_old=old)
+    return [msgspec.msgpack.decode(answer) for answer in answers]
 
 
 def on_connection(
@@ -228,9 +229,9 @@ def test_a_value_as_deep_as_the_stack_costs_no_other_message(depth: int, field: 
     visitor = Peers(SWITCHES, OPTIONS).find("10.1.0.1")
     assert visitor is not None
     good = msgspec.json.encode(call("ping", 2))
-    answers = run.responder.datagrams([Datagram(deep + b"}}", visitor), Datagram(good, visitor)])
-    assert len(answers[0]) == 1
-    assert "result" in msgspec.json.decode(answers[1][0])
+    answers, places = run.responder.datagrams([deep + b"}}", good], [visitor, visitor])
+    assert (len(answers), places) == (2, None)
+    assert "result" in msgspec.json.decode(answers[1])
 
 
 def test_a_wrong_auth_changes_nothing() -> None:
