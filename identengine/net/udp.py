@@ -123,16 +123,16 @@ class UdpListener:
         if self._parts:  # else they were decided, or given up, while draining
             self._turn()
 
-    def _turn(self) -> int:
-        """Decide and answer a batch, or what of it is to be decided at once; return how many datagrams it was."""
+    def _turn(self) -> bool:
+        """Decide and answer a batch, or a part of one; returns whether there was anything."""
         if not self._parts and not self._receive():
-            return 0
+            return False
         part = self._parts.popleft()
+        if self._parts:  # whatever becomes of this one
+            asyncio.get_running_loop().call_soon(self._on_parts)
         if part.received:
             self._answer(part)
-        if self._parts:
-            asyncio.get_running_loop().call_soon(self._on_parts)
-        return 1
+        return True
 
     def _receive(self) -> bool:
         """Take what waits; returns whether anything did."""
