@@ -232,7 +232,7 @@ class ManyACall:
 
     def _make_room(self, size: int) -> None:
         """Make a buffer for answers that have so many bytes together."""
-        self._out = bytearray(size)
+        self._out = memoryview(bytearray(size))
         self._out_at = _address(self._out)
 
     def limit(self, size: int) -> None:
@@ -333,7 +333,7 @@ class ManyACall:
         if len(joined) > len(self._out):
             self._make_room(len(joined))
         self._out[: len(joined)] = joined
-        buffers = [0] * (2 * count)
+        buffers = [0] * (2 * count)  # address, length, address, length...
         buffers[1::2] = lengths = list(map(len, answers))
         buffers[::2] = list(accumulate(lengths, initial=self._out_at))[:count]
         _BUFFERS[count].pack_into(self._buffers, 0, *buffers)
@@ -369,7 +369,7 @@ class ManyACall:
         return self.send(answers, [_SPARE] * len(answers))
 
 
-def _address(buffer: bytearray | mmap.mmap) -> int:
+def _address(buffer: bytearray | memoryview | mmap.mmap) -> int:
     """Return where a buffer is. It must not be resized from now on, and kept for as long as that is used."""
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
