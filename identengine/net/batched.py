@@ -240,14 +240,16 @@ class ManyACall:
         cut = min(size, LARGEST)
         self._taken = bytearray(b"".join(struct.pack("@PN", _address(slot), cut) for slot in self._slots))
         taken, space = _address(self._taken), self._control_space
-        self._wanted = b"".join(
+        self._wanted = b"".join(  # a header each, as it is before anything is received
             _HEADER.pack(name, _NAME_SPACE, taken + 16 * place, 1, control, space, 0, 0)
             for place, (name, control) in enumerate(zip(self._names_at[:BATCH], self._control_at, strict=False))
         )
+        self._headers_view[:] = self._wanted
 
     def receive(self) -> list[bytes]:
         """Take what waits, up to 64 datagrams."""
-        self._headers_view[:] = self._wanted  # since the sizes of names and control are overwritten each time
+        used = _HEADER_SIZE * self._count  # in these the kernel has overwritten the sizes of names and control
+        self._headers_view[:used] = self._wanted[:used]
         fileno = self._socket.fileno()  # -1 once it is closed, when its number may be another's
         count = self._calls.receive(fileno, self._headers_at, BATCH, socket.MSG_DONTWAIT, None)
         if count < 0:

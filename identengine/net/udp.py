@@ -125,33 +125,34 @@ class UdpListener:
 
     def _turn(self) -> bool:
         """Decide and answer a batch, or a part of one; returns whether there was anything."""
-        if not self._parts and not self._receive():
-            return False
-        part = self._parts.popleft()
+        if self._parts:
+            part = self._parts.popleft()
+        else:
+            received = self._batched.receive()
+            if not received:
+                return False
+            part = self._met(received)
+            if sum(map(len, received)) > TURN_BYTES:
+                self._parts.extend(_in_turns(part))
+                part = self._parts.popleft()
         if self._parts:  # whatever becomes of this one
             asyncio.get_running_loop().call_soon(self._on_parts)
         if part.received:
             self._answer(part)
         return True
 
-    def _receive(self) -> bool:
-        """Take what waits; returns whether anything did."""
-        received = self._batched.receive()
-        if not received:
-            return False
+    def _met(self, received: list[bytes]) -> _Part:
+        """Return those datagrams of a batch that somebody known sent."""
         too_old = self._batched.too_old(self._oldest)
         keys = self._batched.keys()
         try:
             visitors = list(map(self._known.__getitem__, keys))
         except KeyError:
-            part = self._met(received, keys, too_old)
-        else:
-            part = _Part(received, visitors, too_old, None, self._batched.way_back())
-        self._parts.extend(_in_parts(part))
-        return True
+            return self._met_first(received, keys, too_old)
+        return _Part(received, visitors, too_old, None, self._batched.way_back())
 
-    def _met(self, received: list[bytes], keys: Sequence[Hashable], too_old: list[bool] | None) -> _Part:
-        """Return those datagrams of a batch that somebody known sent."""
+    def _met_first(self, received: list[bytes], keys: Sequence[Hashable], too_old: list[bool] | None) -> _Part:
+        """Do the same where some were not met before."""
         places: list[int] = []
         visitors: list[Visitor] = []
         for place, key in enumerate(keys):
@@ -159,15 +160,9 @@ class UdpListener:
             if visitor is not None:
                 places.append(place)
                 visitors.append(visitor)
-        if len(places) == len(received):
-            return _Part(received, visitors, too_old, None, self._batched.way_back())
-        return _Part(
-            [received[place] for place in places],
-            visitors,
-            too_old and [too_old[place] for place in places],
-            places,
-            self._batched.way_back(),
-        )
+        known = [received[place] for place in places]
+        old = too_old and [too_old[place] for place in places]
+        return _Part(known, visitors, old, places, self._batched.way_back())
 
     def _meet(self, key: Hashable, host: str) -> Visitor | None:
         visitor = self._peers.find(host)
@@ -191,14 +186,13 @@ class UdpListener:
         self.unsent += self._batched.send(answers, places if answered is None else answered)
 
 
-def _in_parts(whole: _Part) -> Iterator[_Part]:
-    """Cut what is to be decided into what is decided in one turn each."""
-    if sum(map(len, whole.received)) <= TURN_BYTES:
-        yield whole
-        return
+def _in_turns(whole: _Part) -> Iterator[_Part]:
+    """Cut what holds much into what is decided in one turn each; at least one part."""
     received, visitors, too_old, places, back = whole
     if places is None:
         places = range(len(received))
+    if not received:  # strangers' all of it
+        yield whole
     start = held = 0
     for end, datagram in enumerate(received, 1):
         held += len(datagram)
