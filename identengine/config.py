@@ -45,7 +45,6 @@ from identengine.vault import Vault, default_key_file
 DEFAULT_ENDPOINT = Endpoint("127.0.0.1", 4870)
 DEFAULT_STORE = Path("/var/lib/identengine")
 _LOOPBACK = (parse_network("127.0.0.0/8")[0], parse_network("::1")[0])
-_EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - to warn of them
 _BILLION = 1_000_000_000
 _LARGEST = 16 << 20
 """Bytes of a config file; only what is none has more."""
@@ -407,12 +406,6 @@ def _listen(table: Table, warnings: list[str]) -> Listen:
     )
     _clashes(table, {"tcp": found.tcp, "tls": found.tls, "http": (found.http,) if found.http else ()})
     _clashes(table, {"udp": found.udp, "radius_auth": found.radius_auth, "radius_acct": found.radius_acct})
-    warnings.extend(
-        f"[listen] udp: {str(one)!r} is every address of this machine, and its answers leave from the one that "
-        "the system chooses, which may be another than was asked; name the addresses one by one"
-        for one in found.udp
-        if one.host in _EVERY_ADDRESS
-    )
     if not (found.udp or found.tcp or found.tls or found.http):
         table.complain("udp", "is empty and so are tcp, tls and http: nothing would be served")
     _not_served(table, ("radius_auth", "radius_acct"), warnings)

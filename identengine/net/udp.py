@@ -1,39 +1,49 @@
 """JSON-RPC over UDP: the socket is drained in batches of up to 64 datagrams, each decided together.
 
 What waited in the socket for longer than ``datagram_age_ms``, by the kernel's time stamp, is too old: the switch
-has asked again or given up, and of such datagrams only stops are served (interfaces.md 3, "Overload"). As they
-stand in a queue, the stamp of a batch's first tells whether those of the others need be read, which has its cost.
+has asked again or given up, and of such datagrams only stops are served (interfaces.md 3, "Overload").
 
 The loop calls when datagrams wait; what is still there after a batch makes it call again, after it has looked at
-everything else. Nothing that a peer or the network does ends the listener: what cannot be sent is counted.
+everything else. A batch is what one system call takes, however large the datagrams are: one that holds much is
+decided in parts, a turn of the loop each, and nothing is received meanwhile. Nothing that a peer or the network
+does ends the listener: what cannot be sent is counted.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import struct
-import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import NamedTuple
 
 from identengine.config import Limits
 from identengine.configvalues import Endpoint
+from identengine.net.batched import WayBack, batched
 from identengine.net.peers import Peers
 from identengine.net.sockets import endpoint_of
 from identengine.wire.jsonrpc import Owed, Responder
 from identengine.wire.peer import Visitor
 
-BATCH = 64
-BATCH_BYTES = 16384
-"""No more datagrams are taken into a batch that holds so much: what is in them keeps others waiting."""
-_SO_TIMESTAMPNS = 35  # Linux, with the time as it was before the year 2038 mattered: that of 64-bit machines
-_STAMP = struct.Struct("@qq")
-"""Seconds and nanoseconds of the wall clock."""
-_ANCILLARY = socket.CMSG_SPACE(_STAMP.size)
+TURN_BYTES = 16384
+"""A part of a batch takes no more datagrams once it holds so much: what is in them keeps others waiting."""
+_REMEMBERED = 65536
+"""Most senders that are known by the address as the kernel writes it."""
+
+
+class _Part(NamedTuple):
+    """Datagrams that are decided together."""
+
+    received: Sequence[bytes]
+    visitors: Sequence[Visitor]
+    too_old: Sequence[bool] | None
+    places: Sequence[int] | None
+    """Those in the batch; None: it is the whole batch."""
+    back: WayBack
 
 
 class UdpListener:
-    """One bound socket. ``peers`` may be replaced at any time."""
+    """One bound socket."""
 
     def __init__(
         self,
@@ -50,13 +60,25 @@ class UdpListener:
         self._owed = Owed()
         self._responder = responder
         self._on_refused = on_refused
-        self.limit(limits)
         self._socket = bound
-        bound.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        self._batched = batched(bound, limits.message_bytes)
+        self._parts: deque[_Part] = deque()
+        """Those of the last batch that are not decided yet."""
+        self.limit(limits)
+
+    @property
+    def peers(self) -> Peers:
+        """Who may ask; may be replaced at any time."""
+        return self._peers
+
+    @peers.setter
+    def peers(self, peers: Peers) -> None:
+        self._peers = peers
+        self._known: dict[Hashable, Visitor] = {}
 
     def limit(self, limits: Limits) -> None:
         """Go by these from now on. A datagram that is too long is cut off here, and what is left not parsable."""
-        self._message_bytes = min(limits.message_bytes, 65535)
+        self._batched.limit(limits.message_bytes)
         self._oldest = limits.datagram_age_ms / 1000
 
     @property
@@ -66,16 +88,17 @@ class UdpListener:
 
     def start(self) -> None:
         """Serve from now on."""
-        asyncio.get_running_loop().add_reader(self._socket, self._drain_batch)
+        asyncio.get_running_loop().add_reader(self._socket, self._on_readable)
 
     async def drain(self, deadline: float) -> None:
         """Answer what the socket holds, until ``deadline`` (the loop's time) at most, and close it."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._socket)
         while loop.time() < deadline:
-            if not self._drain_batch() and not self._owed.count:
+            if not self._turn() and not self._owed.count:
                 break
             await asyncio.sleep(0)
+        self._parts.clear()
         self._socket.close()
 
     async def leave(self, deadline: float) -> None:
@@ -86,61 +109,94 @@ class UdpListener:
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._socket)
         while loop.time() < deadline:
-            if not self._owed.count:
+            if not self._parts and not self._owed.count:
                 break
             await asyncio.sleep(0.001)
+        self._parts.clear()
         self._socket.close()
 
-    def _drain_batch(self) -> int:
-        """Take, decide and answer one batch; return how many datagrams there were."""
-        receive, find, size = self._socket.recvfrom, self.peers.find, self._message_bytes
-        asked: list[bytes] = []
+    def _on_readable(self) -> None:
+        if not self._parts:  # else their buffers are needed still
+            self._turn()
+
+    def _on_parts(self) -> None:
+        if self._parts:  # else they were decided, or given up, while draining
+            self._turn()
+
+    def _turn(self) -> bool:
+        """Decide and answer a batch, or a part of one; returns whether there was anything."""
+        if self._parts:
+            part = self._parts.popleft()
+        else:
+            received = self._batched.receive()
+            if not received:
+                return False
+            part = self._met(received)
+            if sum(map(len, received)) > TURN_BYTES:
+                self._parts.extend(_in_turns(part))
+                part = self._parts.popleft()
+        if self._parts:  # whatever becomes of this one
+            asyncio.get_running_loop().call_soon(self._on_parts)
+        if part.received:
+            self._answer(part)
+        return True
+
+    def _met(self, received: list[bytes]) -> _Part:
+        """Return those datagrams of a batch that somebody known sent."""
+        too_old = self._batched.too_old(self._oldest)
+        keys = self._batched.keys()
+        try:
+            visitors = list(map(self._known.__getitem__, keys))
+        except KeyError:
+            return self._met_first(received, keys, too_old)
+        return _Part(received, visitors, too_old, None, self._batched.way_back())
+
+    def _met_first(self, received: list[bytes], keys: Sequence[Hashable], too_old: list[bool] | None) -> _Part:
+        """Do the same where some were not met before."""
+        places: list[int] = []
         visitors: list[Visitor] = []
-        old: list[bool] = []
-        sources: list[tuple[str, int]] = []
-        taken = held = 0
-        too_old = True
-        while taken < BATCH and held < BATCH_BYTES:
-            try:
-                if too_old:  # and those behind it may be
-                    raw, stamps, _, source = self._socket.recvmsg(size, _ANCILLARY)
-                    too_old = _age(stamps) > self._oldest
-                else:
-                    raw, source = receive(size)
-            except OSError:  # empty, as a rule; what else it may be is over with the next call
-                break
-            taken += 1
-            visitor = find(source[0])
-            if visitor is None:
-                self._on_refused(source[0], "unknown peer")
-            else:
-                held += len(raw)
-                asked.append(raw)
+        for place, key in enumerate(keys):
+            visitor = self._known.get(key) or self._meet(key, self._batched.host(place))
+            if visitor is not None:
+                places.append(place)
                 visitors.append(visitor)
-                old.append(too_old)
-                sources.append(source)
-        if asked:
+        known = [received[place] for place in places]
+        old = too_old and [too_old[place] for place in places]
+        return _Part(known, visitors, old, places, self._batched.way_back())
 
-            def late(place: int, datagrams: list[bytes]) -> None:
-                self._send(datagrams, [sources[place]] * len(datagrams))
+    def _meet(self, key: Hashable, host: str) -> Visitor | None:
+        visitor = self._peers.find(host)
+        if visitor is None:
+            self._on_refused(host, "unknown peer")
+        elif len(self._known) < _REMEMBERED:  # strangers are not remembered: they cannot fill this
+            self._known[key] = visitor
+        return visitor
 
-            answers, places = self._responder.datagrams(asked, visitors, late, self._owed, old)
-            self._send(answers, sources if places is None else [sources[place] for place in places])
-        return taken
+    def _answer(self, part: _Part) -> None:
+        received, visitors, too_old, places, back = part
 
-    def _send(self, answers: list[bytes], sources: list[tuple[str, int]]) -> None:
-        send = self._socket.sendto
-        for datagram, source in zip(answers, sources, strict=True):
-            try:
-                send(datagram, source)
-            except OSError:  # the way back is closed or full; the switch asks again
-                self.unsent += 1
+        def late(place: int, answers: list[bytes]) -> None:
+            self.unsent += back(place if places is None else places[place], answers)
+
+        answers, answered = self._responder.datagrams(received, visitors, late, self._owed, too_old)
+        if not answers:
+            return
+        if places is not None and answered is not None:
+            answered = [places[place] for place in answered]
+        self.unsent += self._batched.send(answers, places if answered is None else answered)
 
 
-def _age(stamps: list[tuple[int, int, bytes]]) -> float:
-    """Return for how many seconds a datagram waited; 0 where the kernel did not say."""
-    for level, kind, value in stamps:
-        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
-            seconds, nanoseconds = _STAMP.unpack_from(value)
-            return float(time.time() - seconds - nanoseconds / 1e9)
-    return 0.0
+def _in_turns(whole: _Part) -> Iterator[_Part]:
+    """Cut what holds much into what is decided in one turn each; at least one part."""
+    received, visitors, too_old, places, back = whole
+    if places is None:
+        places = range(len(received))
+    if not received:  # strangers' all of it
+        yield whole
+    start = held = 0
+    for end, datagram in enumerate(received, 1):
+        held += len(datagram)
+        if held >= TURN_BYTES or end == len(received):
+            cut = slice(start, end)
+            yield _Part(received[cut], visitors[cut], too_old and too_old[cut], places[cut], back)
+            start, held = end, 0
