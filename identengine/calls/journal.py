@@ -132,14 +132,16 @@ class Journal:
     def _write(self, changes: Changes) -> None:
         with self._env.begin(write=True) as txn:
             for db, space in ((self._large, changes.large), (self._small, changes.small)):
-                changed, legs = space.changed, space.places
-                if not changed:
+                if not space.changed:
                     continue
+                # Each place once: who stops frees the one that the next call takes. In their order, so that what is
+                # on one page is written together.
+                changed, legs = sorted(set(space.changed)), space.places
                 # What is gone is written as nothing: its place is used again soon.
                 values = map(_encode, map(legs.__getitem__, changed))
                 txn.cursor(db).putmulti(zip(map(_place.pack, changed), values, strict=True))
                 if self.crowded:  # it gives back its room
-                    for place in set(changed):
+                    for place in changed:
                         if legs[place] is None:
                             txn.delete(_place.pack(place), db=db)
             for serial, row in changes.stops.items():

@@ -37,6 +37,7 @@ class Stops:
         self._serial = 0
         self._now, self._until = -inf, 0.0
         self._batch: list[Named] = []
+        self._batch_size = 0
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -46,9 +47,11 @@ class Stops:
         if now != self._now:  # one number for all of a batch
             self._now, self._until = now, now + REMEMBERED
         self._batch.append(named)
+        self._batch_size += len(named.call) + _OVERHEAD
         if named.direction is None and named.leg_id is None:
             self._calls[named.call] = self._until  # later than all that was stopped of it before
         else:
+            self._batch_size += len(named.leg_id or "")
             self._note_part(named, self._until)
 
     def row(self) -> dict[int, Row]:
@@ -57,8 +60,8 @@ class Stops:
             return {}
         self._serial += 1
         row = (self._until, self._batch)
-        self._batch = []
-        self._append(row)
+        self._append(row, self._batch_size)
+        self._batch, self._batch_size = [], 0
         return {self._serial: row}
 
     def restore(self, serial: int, row: Row) -> None:
@@ -70,7 +73,7 @@ class Stops:
             else:
                 self._note_part(named, until)
         self._serial = serial
-        self._append(row)
+        self._append(row, sum(len(named.call) + len(named.leg_id or "") + _OVERHEAD for named in stopped))
 
     def forbid(self, named: Named, now: float) -> bool:
         """Whether a message of these legs comes too late."""
@@ -89,11 +92,13 @@ class Stops:
             self._taken -= size
             gone.append(serial)
             for named in stopped:
-                self._drop(named, until)
+                if self._calls.get(named.call) == until:  # as most are: named whole, and not stopped again since
+                    del self._calls[named.call]
+                else:
+                    self._drop(named, until)
         return gone
 
-    def _append(self, row: Row) -> None:
-        size = sum(len(named.call) + len(named.leg_id or "") + _OVERHEAD for named in row[1])
+    def _append(self, row: Row, size: int) -> None:
         self._taken += size
         self._rows.append((self._serial, row, size))
 
