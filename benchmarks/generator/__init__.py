@@ -101,11 +101,10 @@ class Result(msgspec.Struct, frozen=True):
     sent: int
     answered: int
     lost: int
+    """No answer came in time."""
     late: int
     """Of the lost ones, those that were answered after all."""
     unexpected: int
-    unsent: int
-    """Of the lost ones, those that the system did not take, because nobody listens, say."""
     wrong: int
     latency: Percentiles
     lateness: Percentiles

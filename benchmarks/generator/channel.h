@@ -54,14 +54,14 @@ uint64_t nanoseconds(void);
 void udp_open(struct channel *channel, const struct options *options, const struct requests *requests);
 bool udp_stage(struct channel *channel, const struct options *options, const struct request *request, size_t place,
                uint64_t due);
-void udp_leave(struct channel *channel, struct scores *scores);
+void udp_leave(struct channel *channel);
 uint64_t udp_hear(struct channel *channel, const struct options *options, const struct requests *requests,
                   struct scores *scores);
 
 void tcp_open(struct channel *channel, const struct options *options, const struct requests *requests);
 bool tcp_stage(struct channel *channel, const struct options *options, const struct request *request, size_t place,
                uint64_t due);
-void tcp_leave(struct channel *channel, struct scores *scores);
+void tcp_leave(struct channel *channel);
 uint64_t tcp_hear(struct channel *channel, const struct options *options, const struct requests *requests,
                   struct scores *scores);
 

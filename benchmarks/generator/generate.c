@@ -22,7 +22,7 @@ static const uint64_t SECOND = 1000000000, BETWEEN_LOOKS = 1000000;
 struct way {
     void (*open)(struct channel *, const struct options *, const struct requests *);
     bool (*stage)(struct channel *, const struct options *, const struct request *, size_t, uint64_t);
-    void (*leave)(struct channel *, struct scores *);
+    void (*leave)(struct channel *);
     uint64_t (*hear)(struct channel *, const struct options *, const struct requests *, struct scores *);
 };
 
@@ -78,7 +78,7 @@ static uint64_t send_some(struct run *run, uint64_t now) {
 
 static void leave_all(struct run *run) {
     for (int place = 0; place < run->options->channels; place++)
-        run->way->leave(&run->channels[place], &run->scores);
+        run->way->leave(&run->channels[place]);
 }
 
 static uint64_t hear_all(struct run *run) {

@@ -82,8 +82,7 @@ void print_scores(const struct scores *scores, const struct requests *requests) 
     printf("{\"rate\":%.1f,\"seconds\":%.6f", elapsed > 0 ? (double)scores->answered / elapsed : 0, elapsed);
     printf(",\"sent\":%" PRIu64 ",\"answered\":%" PRIu64 ",\"lost\":%" PRIu64 ",\"late\":%" PRIu64,
            scores->sent, scores->answered, scores->lost, scores->late);
-    printf(",\"unexpected\":%" PRIu64 ",\"unsent\":%" PRIu64 ",\"wrong\":%" PRIu64, scores->unexpected,
-           scores->unsent, scores->wrong);
+    printf(",\"unexpected\":%" PRIu64 ",\"wrong\":%" PRIu64, scores->unexpected, scores->wrong);
     print_percentiles("latency", &scores->latency);
     print_percentiles("lateness", &scores->lateness);
     printf(",\"busy\":%.3f,\"preempted\":%ld",

@@ -33,7 +33,6 @@ struct scores {
     uint64_t lost;       /* no answer came in time */
     uint64_t late;       /* of these, an answer came after all */
     uint64_t unexpected; /* answers to nothing */
-    uint64_t unsent;     /* the system did not take it: nobody listens, say; it is lost too */
     uint64_t wrong;
     struct wrong first_wrong[SHOWN];
     uint64_t began, ended; /* the first request, the last answer */

@@ -57,8 +57,7 @@ bool tcp_stage(struct channel *channel, const struct options *options, const str
     return true;
 }
 
-void tcp_leave(struct channel *channel, struct scores *scores) {
-    (void)scores;
+void tcp_leave(struct channel *channel) {
     struct bytes *out = &channel->stream->out;
     if (out->begin == out->end)
         return;

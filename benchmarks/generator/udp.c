@@ -93,7 +93,7 @@ bool udp_stage(struct channel *channel, const struct options *options, const str
     return true;
 }
 
-void udp_leave(struct channel *channel, struct scores *scores) {
+void udp_leave(struct channel *channel) {
     struct datagrams *staging = channel->datagrams;
     unsigned int done = 0;
     int refusals = 0;
@@ -103,9 +103,8 @@ void udp_leave(struct channel *channel, struct scores *scores) {
             done += (unsigned int)sent;
         } else if (errno == EAGAIN) {
             poll(&(struct pollfd){.fd = channel->fd, .events = POLLOUT}, 1, 1);
-        } else if (++refusals % 2 == 0) { /* the first may be what the one before it met: nobody listens */
-            scores->unsent++;
-            done++;
+        } else if (++refusals % 2 == 0) { /* the first tells what the one before it met: nobody listens, say */
+            done++;                       /* no answer will come: it is lost like others */
         }
     }
     staging->count = 0;
