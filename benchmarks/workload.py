@@ -63,13 +63,17 @@ def make(accounts: int = ACCOUNTS, calls: int = CALLS, seed: int = 1) -> Workloa
     random = Random(seed)
     book = books.make(accounts, seed, requests=0, space=books.LOOPBACK)
     plain = books.Plain(book.accounts)
-    keys = {account.id: _key(account, plain, random) for account in book.accounts}
-    asked = [account for account in book.accounts if keys[account.id] is not None]
+    keys: dict[int, str | None] = {}
     made: list[Call] = []
+    asked = [*book.accounts]
     while len(made) < calls:
         random.shuffle(asked)
-        for account in asked[: calls - len(made)]:
-            made.append(_call(account, keys[account.id] or "", len(made), plain, random))
+        for account in asked[: 2 * calls]:
+            if account.id not in keys:
+                keys[account.id] = _key(account, plain, random)
+            key = keys[account.id]
+            if key is not None and len(made) < calls:
+                made.append(_call(account, key, len(made), plain, random))
     return Workload(book, made)
 
 
