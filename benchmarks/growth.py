@@ -69,6 +69,8 @@ def main() -> None:
     others = machine.Others([])
     found = measure(subjects, rounds)
     rows = [Row(subject.case, found[subject.case]) for subject in subjects]
+    for row, size in zip(rows, sizes, strict=False):
+        row.figures["accounts"] = size  # for the plot; the last subject is another kind of book
     first, last = rows[0].figures, rows[len(sizes) - 1].figures
     added = {name: last[name] - first[name] for name in ("identify", "dict")}
     rows.append(Row(f"added from {sizes[0]:,} to {sizes[-1]:,} accounts", added | {"ratio": _ratio(added)}))
@@ -76,8 +78,8 @@ def main() -> None:
         name="growth",
         title="Identification alone, by the size of the book",
         method=f"Decoded request to match, normal forms included; {requests:,} requests to accounts in random "
-        f"order, {rounds} rounds in turns, processor time, medians. The dict has the same addresses, networks, names and "
-        "numbers as text, and is asked for the exact one; every text is a fresh object.",
+        f"order, {rounds} rounds in turns, processor time, medians. The dict has the same addresses, networks, "
+        "names and numbers as text, and is asked for the exact one; every text is a fresh object.",
         quick=given.quick,
         date=today(),
         machine=machine.describe(),

@@ -58,7 +58,8 @@ def main() -> None:
         title="Latency at a paced rate",
         method=f"{accounts:,} accounts, UDP MessagePack, open loop: each request is sent at its time, and its "
         f"latency counts from there. {pairs} pairs of the engine and a bare uvloop echo, {seconds:g} s each, in "
-        "turns; medians, and of the ratios the median of those of each pair. The first rate is half of the engine's top.",
+        "turns; medians, and of the ratios the median of those of each pair. The first rate is half of the top "
+        "rate of the engine.",
         quick=given.quick,
         date=today(),
         machine=machine.describe(),

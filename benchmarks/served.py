@@ -72,16 +72,19 @@ def store(path: Path, made: books.Book) -> None:
 
 
 @contextmanager
-def serving(place: Path) -> Iterator[Served]:
-    """Serve ``place/store`` for the time of the block; all processes are on the server's core."""
+def serving(place: Path, module: tuple[str, ...] = ("identengine",)) -> Iterator[Served]:
+    """Serve ``place/store`` for the time of the block; all processes are on the server's core.
+
+    ``module`` is what is run, with words that come before ``serve``: the engine, or what watches it.
+    """
     config = place / "identengine.toml"
     config.write_text(_CONFIG.format(folder=place, legs=LEGS))
-    command = [sys.executable, "-m", "identengine", "serve", "--config", str(config)]
+    command = [sys.executable, "-m", *module, "serve", "--config", str(config)]
     with (place / "log").open("w") as log, machine.on_core(machine.cores()[1]):
         began = time.perf_counter()
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)  # noqa: S603 - ours
     try:
-        ports = _ready(process)
+        ports = ready(process)
         start = time.perf_counter() - began
         (decider,) = [pid for pid in machine.family(process.pid) if _name(pid) == "ident-decider"]
         yield Served(process.pid, decider, ports["udp"], ports["tcp"], start)
@@ -92,7 +95,8 @@ def serving(place: Path) -> Iterator[Served]:
         process.stdout.close()
 
 
-def _ready(server: subprocess.Popen[str]) -> dict[str, int]:
+def ready(server: subprocess.Popen[str]) -> dict[str, int]:
+    """Wait until a server is ready; returns its port of each kind (``udp``, ``tcp``)."""
     ports = {}
     for line in server.stdout or ():
         if line.startswith("listening "):
