@@ -19,6 +19,8 @@ _ID_AT = len(b"\x84\xa2id\xce")
 _ANSWER_ID_AT = len(b"\x83\xa7jsonrpc\xa32.0\xa2id\xce")
 TCP_CHANNELS = 1
 """What is under way is of one connection, as of one switch."""
+_TIMEOUT = 5.0
+"""Seconds: as long as a datagram may wait in the server (:data:`benchmarks.served.AGE_MS`)."""
 _JSON_MARKER = '"id":"'
 
 
@@ -56,7 +58,9 @@ def message(form: Form, step: Step) -> tuple[bytes, bytes]:
 
 def options(form: Form, *, count: int, echo: bool = False, tcp: bool = False) -> Options:
     """Return how the generator asks so; of an echo the answer is the request."""
-    given = Options(count=count, cpu=machine.cores()[0], unchecked=echo, framing="prefix" if tcp else None)
+    given = Options(
+        count=count, timeout=_TIMEOUT, cpu=machine.cores()[0], unchecked=echo, framing="prefix" if tcp else None
+    )
     if form == "json":
         return msgspec.structs.replace(given, marker=_JSON_MARKER)
     if tcp:

@@ -51,23 +51,26 @@ def _section(results: Results) -> str:
 
 def _throughput(found: dict[str, Results], path: Path) -> str:
     """Draw requests a second by who answers."""
-    bars = [
+    points = [
         (row.case, row.figures["rate"])
         for name in ("sockets", "side_by_side")
         if name in found
         for row in found[name].rows
         if "rate" in row.figures
     ]
-    if not bars:
+    if not points:
         return ""
-    bars.sort(key=lambda bar: bar[1])
-    figure, axes = pyplot.subplots(figsize=(_SIZE[0], 1.0 + 0.3 * len(bars)))
-    colours = ["tab:orange" if "engine" in case else "tab:grey" for case, _ in bars]
-    drawn = axes.barh([case for case, _ in bars], [rate for _, rate in bars], color=colours)
-    axes.bar_label(drawn, fmt="{:,.0f}", padding=3, fontsize=8)
+    points.sort(key=lambda point: point[1])
+    figure, axes = pyplot.subplots(figsize=(_SIZE[0], 1.0 + 0.3 * len(points)))
+    # Points and no bars: the length of a bar says nothing where the scale is logarithmic.
+    for place, (case, rate) in enumerate(points):
+        axes.plot(rate, place, "o", color="tab:orange" if "engine" in case else "tab:grey")
+        axes.annotate(f"{rate:,.0f}", (rate, place), (7, -3), textcoords="offset points", fontsize=8)
+    axes.set_yticks(range(len(points)), [case for case, _ in points])
     axes.set_xscale("log")
     axes.set_xlabel("requests/s")
     axes.margins(x=0.15)
+    axes.grid(axis="x", alpha=0.3)
     _save(figure, path)
     return "Requests a second by who answers"
 

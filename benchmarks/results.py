@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -83,7 +85,11 @@ def load(path: Path) -> Results:
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
-    """Return what the command lines of all benchmarks have in common."""
+    """Return what the command lines of all benchmarks have in common.
+
+    From now on SIGTERM ends the program as an exception, so that it ends its servers and removes its folders.
+    """
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="small and short: shows that it works, for CI")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results there")
