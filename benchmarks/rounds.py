@@ -124,7 +124,10 @@ def caveats(rows: Iterable[dict[str, float]]) -> list[str]:
     if others > machine.Others.ALLOWED:
         said.append(f"Others took up to {others:.2f} cores during a measurement: its figures are too low.")
     if any(row.get("busy", 0.0) > BUSY for row in every):
-        said.append("Where the generator was busy for more than 0.9 of the time, it may be what holds the figure.")
+        said.append(
+            f"The generator spins: where it was busy for more than {BUSY} of the time, it may hold the figure. "
+            "What it can do is shown by the echo in C of the same run."
+        )
     if machine.cores()[0] == machine.cores()[1]:
         said.append("Server and generator had to share one core.")
     return said

@@ -32,7 +32,7 @@ tcp = ["127.0.0.1:0"]
 datagram_age_ms = {age}
 """
 AGE_MS = 5_000
-"""A machine that is busy with other things for a while may not cost a datagram: a stop without its call is wrong."""
+"""That the machine is busy for a while must not cost a datagram: the stop of a call that was lost is wrong."""
 LEGS = 100_000
 
 
