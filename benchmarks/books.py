@@ -20,8 +20,27 @@ from identengine.model import Account, Client, Did, IdentBy, Request, SrcPolicy
 
 ACCOUNTS_PER_CLIENT = 4
 TECH_PREFIXES = ("", "1001#", "1002#", "2#", "77", "7701", "99#", "990")
-WIDE = ((8, 1), (12, 2), (16, 5), (20, 12))
-"""Lengths of wide networks, and how many of each a book has."""
+KINDS_OF_IDENT = ("single", "network", "name", "ani")
+SHARES = (0.60, 0.25, 0.12, 0.03)
+"""Of the accounts, by kind."""
+SHARED = 0.27
+"""Part of the addresses that 2 to 4 accounts share: these are half of the accounts that have one."""
+_ACCOUNTS_AN_ADDRESS = 1 + 2 * SHARED
+
+
+class Space(NamedTuple):
+    """Where the addresses of a book lie, both ends included, and its wide networks: lengths and how many."""
+
+    first: int
+    last: int
+    wide: tuple[tuple[int, int], ...]
+
+
+WORLD = Space(0x0B000000, 0xC5FFFFFF, ((8, 1), (12, 2), (16, 5), (20, 12)))
+"""Most of the space of hosting and carriers."""
+LOOPBACK = Space(0x7F100000, 0x7FEFFFFF, ((12, 2), (16, 5), (20, 12)))
+"""127.16.0.0 to 127.239.255.255: a server on loopback can be asked from such an address in truth. What is above
+is left for callers that no network covers."""
 
 
 class Book(NamedTuple):
@@ -33,7 +52,7 @@ class Book(NamedTuple):
     requests: dict[str, list[tuple[Request, int | None]]]
 
 
-def make(accounts: int, seed: int = 1, requests: int = 2000) -> Book:
+def make(accounts: int, seed: int = 1, requests: int = 2000, space: Space = WORLD) -> Book:
     """Return a book of that many accounts and ``requests`` requests of each kind.
 
     Kinds: ``single``, ``network``, ``name``, ``ani`` hit an account of that kind; ``miss`` hits none.
@@ -51,7 +70,7 @@ def make(accounts: int, seed: int = 1, requests: int = 2000) -> Book:
         )
         for number in range(1, accounts // ACCOUNTS_PER_CLIENT + 2)
     ]
-    rows = list(_accounts(accounts, random, len(clients)))
+    rows = list(_accounts(accounts, random, len(clients), space))
     dids = [
         Did(number=number_of(random), account_id=account.id)
         for account in rows
@@ -59,10 +78,10 @@ def make(accounts: int, seed: int = 1, requests: int = 2000) -> Book:
         for _ in range(3)
     ]
     unique = {did.number: did for did in dids}
-    expected = _Linear(rows)
+    expected = Plain(rows)
     asked = {
         kind: [(request, expected.account(request)) for request in _requests(kind, rows, random, requests)]
-        for kind in ("single", "network", "name", "ani")
+        for kind in KINDS_OF_IDENT
     }
     asked["miss"] = [
         (
@@ -83,7 +102,8 @@ def make(accounts: int, seed: int = 1, requests: int = 2000) -> Book:
 def number_of(random: Random) -> str:
     """Return a made-up number of a real numbering plan, in international form without ``+``."""
     prefix, length = random.choice(_plans())
-    return prefix + "".join(random.choice("0123456789") for _ in range(length - len(prefix)))
+    left = length - len(prefix)
+    return f"{prefix}{random.randrange(10**left):0{left}}"
 
 
 @cache
@@ -98,24 +118,25 @@ def _plans() -> list[tuple[str, int]]:
     return plans
 
 
-def _accounts(count: int, random: Random, clients: int) -> Iterator[Account]:
+def _accounts(count: int, random: Random, clients: int, space: Space) -> Iterator[Account]:
     number = 0
-    singles = _addresses(random)
-    networks = _networks(random)
+    singles, networks = _addresses(random, space), _networks(random, space)
     names = 0
     anis: set[str] = set()
+    # An address comes once for all that share it.
+    weights = [share / _ACCOUNTS_AN_ADDRESS if place < 2 else share for place, share in enumerate(SHARES)]
     while number < count:
-        share = random.random()
-        sharing = random.choice((2, 3, 4)) if random.random() < 0.27 else 1  # half of the addresses' accounts
-        if share < 0.60 / 1.5:
-            kind, ident = IdentBy.IP, next(singles)
-        elif share < 0.85 / 1.5:
-            kind, ident = IdentBy.IP, next(networks)
-        else:
-            sharing = 1
-            kind = IdentBy.NAME if share < 0.97 else IdentBy.ANI
+        (kind,) = random.choices(KINDS_OF_IDENT, weights)
+        sharing = 1
+        if kind in ("single", "network"):
+            ident_by, ident = IdentBy.IP, next(singles if kind == "single" else networks)
+            if random.random() < SHARED:
+                sharing = random.choice((2, 3, 4))
+        elif kind == "name":
             names += 1
-            ident = f"trunk-{names}" if kind is IdentBy.NAME else number_of(random)
+            ident_by, ident = IdentBy.NAME, f"trunk-{names}"
+        else:
+            ident_by, ident = IdentBy.ANI, number_of(random)
             if ident in anis:
                 continue
             anis.add(ident)
@@ -127,7 +148,7 @@ def _accounts(count: int, random: Random, clients: int) -> Iterator[Account]:
                 id=number,
                 client_id=1 + (number - 1) % clients,
                 name=f"account {number}",
-                ident_by=kind,
+                ident_by=ident_by,
                 ident=(ident,),
                 tech_prefix=tech_prefix or None,
                 orig_rate_table=f"rates-{number % 50}" if number % 3 == 0 else None,
@@ -136,25 +157,23 @@ def _accounts(count: int, random: Random, clients: int) -> Iterator[Account]:
             )
 
 
-def _addresses(random: Random) -> Iterator[str]:
-    """Yield distinct single addresses, most of them in the space of hosting and carriers, scattered."""
+def _addresses(random: Random, space: Space) -> Iterator[str]:
+    """Yield distinct single addresses, scattered."""
     seen = set()
     while True:
-        address = random.randint(0x0B000000, 0xC5FFFFFF)
+        address = random.randint(space.first, space.last)
         if address not in seen:
             seen.add(address)
             yield str(IPv4Address(address))
 
 
-def _networks(random: Random) -> Iterator[str]:
+def _networks(random: Random, space: Space) -> Iterator[str]:
     """Yield distinct networks; they nest where chance has it."""
     seen = set()
-    for length, count in WIDE:
-        for _ in range(count):
-            yield f"{IPv4Address(random.randint(11, 190) << 24 >> (32 - length) << (32 - length))}/{length}"
+    wide = [length for length, count in space.wide for _ in range(count)]
     while True:
-        length = random.choices((29, 28, 27, 26, 25, 24), (40, 20, 12, 10, 6, 12))[0]
-        address = random.randint(0x0B000000, 0xC5FFFFFF) >> (32 - length) << (32 - length)
+        length = wide.pop() if wide else random.choices((29, 28, 27, 26, 25, 24), (40, 20, 12, 10, 6, 12))[0]
+        address = random.randint(space.first, space.last) >> (32 - length) << (32 - length)
         if (address, length) not in seen:
             seen.add((address, length))
             yield f"{IPv4Address(address)}/{length}"
@@ -188,37 +207,42 @@ def _requests(kind: str, accounts: list[Account], random: Random, count: int) ->
         yield msgspec.convert({"call_id": f"{kind}-{place}", **fields}, Request)
 
 
-class _Linear:
+class Plain:
     """Finds the account of a request by the plainest walk over dicts: what benchmarks check answers against.
 
     Only for these books: no constraint but tech prefixes, one ident an account, everybody enabled.
     """
 
     def __init__(self, accounts: list[Account]) -> None:
-        self._by_ident: dict[tuple[IdentBy, str], list[Account]] = {}
+        self._texts: dict[tuple[IdentBy, str], list[Account]] = {}
+        self._networks: dict[int, dict[int, list[Account]]] = {}
+        """By length, then by what is left of the address when the rest is shifted out."""
         for account in accounts:
             ident = account.ident[0]
-            if account.ident_by is IdentBy.IP and "/" not in ident:
-                ident += "/32"
-            self._by_ident.setdefault((account.ident_by, ident), []).append(account)
+            if account.ident_by is IdentBy.IP:
+                address, _, length = ident.partition("/")
+                wide = int(length or 32)
+                of_length = self._networks.setdefault(wide, {})
+                of_length.setdefault(int(IPv4Address(address)) >> (32 - wide), []).append(account)
+            else:
+                self._texts.setdefault((account.ident_by, ident), []).append(account)
+        self._lengths = sorted(self._networks, reverse=True)
 
     def account(self, request: Request) -> int | None:
-        for key in self._keys(request):
-            fitting = [
-                account
-                for account in self._by_ident.get(key, ())
-                if (request.dst_number or "").startswith(account.tech_prefix or "")
-            ]
+        """Return the id of the account that a request is of."""
+        dialled = request.dst_number or ""
+        for group in self._groups(request):
+            fitting = [account for account in group if dialled.startswith(account.tech_prefix or "")]
             if fitting:
                 return max(fitting, key=lambda account: len(account.tech_prefix or "")).id
         return None
 
-    def _keys(self, request: Request) -> Iterator[tuple[IdentBy, str]]:
+    def _groups(self, request: Request) -> Iterator[list[Account]]:
         if request.name is not None:
-            yield IdentBy.NAME, request.name
+            yield self._texts.get((IdentBy.NAME, request.name), [])
         if request.src_ip is not None:
             address = int(IPv4Address(request.src_ip))
-            for length in range(32, -1, -1):
-                yield IdentBy.IP, f"{IPv4Address(address >> (32 - length) << (32 - length))}/{length}"
+            for length in self._lengths:
+                yield self._networks[length].get(address >> (32 - length), [])
         if request.src_number is not None:
-            yield IdentBy.ANI, request.src_number
+            yield self._texts.get((IdentBy.ANI, request.src_number), [])

@@ -26,8 +26,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from benchmarks import books
-from benchmarks.takeup import _ready, _store
+from benchmarks import books, served
 from identengine.model import Account, Client, IdentBy
 
 ACCOUNTS = 10_000
@@ -60,7 +59,7 @@ def main() -> None:
         store = Path(name) / "store"
         made = books.make(given.accounts)
         request = made.requests["single"][0][0]
-        _store(store, _with_caller(made))
+        served.store(store, _with_caller(made))
         del made
         message = {name: value for name, value in msgspec.structs.asdict(request).items() if value is not None}
         print(f"{'accounts':>10}{'legs':>9}{'standby':>9}{'next answer s':>22}{'next decision s':>22}{'lost':>12}")
@@ -94,7 +93,7 @@ def _measure(store: Path, legs: int, params: dict[str, object], rounds: int, *, 
     try:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as server:  # noqa: S603
             try:
-                _ready(server)
+                served.ready(server)
                 _hold(port, legs)
                 figures = []
                 for number in range(rounds):

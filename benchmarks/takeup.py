@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from benchmarks import books
+from benchmarks import books, served
 from identengine.model import Account, Request
 from identengine.store.versions import Store
 from identengine.store.views import Draft
@@ -66,7 +66,7 @@ def measure(accounts: int) -> Figures:
         made = books.make(accounts)
         request, expected = made.requests["single"][0]
         edited = made.accounts[-1]
-        _store(folder / "store", made)
+        served.store(folder / "store", made)
         del made
         config = folder / "identengine.toml"
         calls = f'[calls]\npath = "{folder}/calls"\nmax_legs = 1000\n'
@@ -76,7 +76,7 @@ def measure(accounts: int) -> Figures:
         began = time.perf_counter()
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as server:  # noqa: S603
             try:
-                port = _ready(server)
+                port = served.ready(server)["udp"]
                 start = time.perf_counter() - began
                 caller = _Caller(port, request, expected)
                 caller.ask_until(time.perf_counter() + 1.0)
@@ -135,30 +135,6 @@ def _edit(store: Path, account: Account, number: int, caller: _Caller) -> float:
         if time.perf_counter() - committed > _PATIENCE:
             raise AssertionError("the new version was never served")
     return time.perf_counter() - committed
-
-
-def _store(path: Path, made: books.Book) -> None:
-    def fill(draft: Draft) -> None:
-        for client in made.clients:
-            draft.put_client(client)
-        for account in made.accounts:
-            draft.put_account(account)
-        for did in made.dids:
-            draft.put_did(did)
-
-    with Store.open(path, create=True) as opened:
-        opened.change("benchmark", "a made-up book", fill)
-
-
-def _ready(server: subprocess.Popen[str]) -> int:
-    """Wait until the server is ready; returns its UDP port."""
-    port = 0
-    for line in server.stdout or ():
-        if line.startswith("listening udp"):
-            port = int(line.rpartition(":")[2])
-        if line.strip() == "READY":
-            return port
-    raise AssertionError("the server did not start")
 
 
 def _resident_mib(pid: int) -> int:

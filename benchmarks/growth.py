@@ -1,0 +1,202 @@
+"""Identification alone by the size of the book, against a plain dict of the same keys.
+
+``python -m benchmarks.growth [--quick] [--requests N] [--rounds N] [--json FILE]``. From the decoded request to
+the match, normal forms included, in this process. Every round decodes its requests anew, so that no text has its
+hash already and none is the object that is a key; the dict is asked with such texts too. Sizes, and engine and
+dict, take turns. Answers are checked before a clock starts.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+from functools import partial
+from ipaddress import IPv4Address
+from random import Random
+from statistics import median
+from typing import NamedTuple
+
+import msgspec
+
+from benchmarks import books, machine, workload
+from benchmarks.results import Column, Results, Row, arguments, publish, today
+from identengine import builder, matching, query
+from identengine.index import Book
+from identengine.matching import Match
+from identengine.model import Account, Client, IdentBy, Request
+from identengine.options import IdentifyOptions
+from identengine.query import Query
+
+SIZES = (1_000, 10_000, 100_000, 1_000_000)
+QUICK = (1_000, 10_000)
+REQUESTS = 50_000
+ROUNDS = 9
+TECH_PREFIXES = ("", "11#", "12#", "13#")
+OPTIONS = IdentifyOptions(passwordless_name="normal")
+COLUMNS = [
+    Column("identify", "identify, µs", 3),
+    Column("dict", "dict look-up, µs", 3),
+    Column("ratio", "ratio", 2),
+]
+
+
+class Subject(NamedTuple):
+    """One book as the engine has it, and as a dict, with requests to it."""
+
+    case: str
+    book: Book
+    plain: dict[str, int]
+    requests: bytes
+    """A list of them, encoded."""
+    keys: bytes
+    """What each of them is looked up by in the dict, encoded."""
+
+
+def main() -> None:
+    """Measure, print a table, and write what was found."""
+    parser = arguments(__doc__)
+    parser.add_argument("--requests", type=int)
+    parser.add_argument("--rounds", type=int)
+    given = parser.parse_args()
+    sizes = QUICK if given.quick else SIZES
+    requests = given.requests or (5_000 if given.quick else REQUESTS)
+    rounds = given.rounds or (3 if given.quick else ROUNDS)
+    subjects = [mixed(size, requests) for size in sizes]
+    subjects.append(shared(sizes[-1] if given.quick else 100_000, requests))
+    gc.collect()
+    gc.freeze()
+    others = machine.Others([])
+    found = measure(subjects, rounds)
+    rows = [Row(subject.case, found[subject.case]) for subject in subjects]
+    for row, size in zip(rows, sizes, strict=False):
+        row.figures["accounts"] = size  # for the plot; the last subject is another kind of book
+    first, last = rows[0].figures, rows[len(sizes) - 1].figures
+    added = {name: last[name] - first[name] for name in ("identify", "dict")}
+    rows.append(Row(f"added from {sizes[0]:,} to {sizes[-1]:,} accounts", added | {"ratio": _ratio(added)}))
+    results = Results(
+        name="growth",
+        title="Identification alone, by the size of the book",
+        method=f"Decoded request to match, normal forms included; {requests:,} requests to accounts in random "
+        f"order, {rounds} rounds in turns, processor time, medians. The dict has the same addresses, networks, "
+        "names and numbers as text, and is asked for the exact one; every text is a fresh object.",
+        quick=given.quick,
+        date=today(),
+        machine=machine.describe(),
+        first="book",
+        columns=COLUMNS,
+        rows=rows,
+        caveats=[f"Others took {others.cores():.2f} cores meanwhile."],
+    )
+    publish(results, given.json)
+
+
+def _ratio(figures: dict[str, float]) -> float:
+    return figures["identify"] / figures["dict"]
+
+
+def mixed(accounts: int, requests: int) -> Subject:
+    """Return the book of the side-by-side measurements in one size."""
+    made = workload.make(accounts, requests)
+    idents = {account.id: account.ident[0] for account in made.book.accounts}
+    asked = [(call.request, call.account_id, idents[call.account_id]) for call in made.calls]
+    return _subject(f"{accounts:,} accounts", made.book.clients, made.book.accounts, asked)
+
+
+def shared(accounts: int, requests: int) -> Subject:
+    """Return single addresses, each of which four accounts share by tech prefix."""
+    random = Random(1)
+    span = range(0x0B000000, 0xC5FFFFFF)
+    addresses = [str(IPv4Address(address)) for address in random.sample(span, accounts // len(TECH_PREFIXES))]
+    rows = [
+        Account(
+            id=1 + place,
+            client_id=1,
+            name=f"account {1 + place}",
+            ident_by=IdentBy.IP,
+            ident=(addresses[place // len(TECH_PREFIXES)],),
+            tech_prefix=TECH_PREFIXES[place % len(TECH_PREFIXES)] or None,
+            orig_capacity=100,
+        )
+        for place in range(accounts)
+    ]
+    asked = []
+    for account in random.sample(rows, min(requests, accounts)):
+        # No number of a plan begins with 1 and another # behind: it is the account's own prefix that is found.
+        dst_number = (account.tech_prefix or "") + books.number_of(random)
+        request = Request(src_ip=account.ident[0], src_number=books.number_of(random), dst_number=dst_number)
+        asked.append((request, account.id, account.ident[0]))
+    clients = [Client(id=1, name="Carrier 1")]
+    return _subject(f"{accounts:,} accounts, single addresses with 4 tech prefixes each", clients, rows, asked)
+
+
+def _subject(
+    case: str, clients: list[Client], accounts: list[Account], asked: list[tuple[Request, int, str]]
+) -> Subject:
+    book = builder.build(OPTIONS, 1, bytes(32), clients, accounts, [])
+    for request, account_id, _ in asked:
+        found = _identify(book, request)
+        assert isinstance(found, Match), request
+        assert found.bearer.account.id == account_id, request
+    params = [
+        {name: value for name, value in msgspec.structs.asdict(request).items() if value is not None}
+        for request, _, _ in asked
+    ]
+    plain = {account.ident[0]: account.id for account in accounts}
+    keys = [key for _, _, key in asked]
+    assert all(key in plain for key in keys)
+    return Subject(case, book, plain, msgspec.msgpack.encode(params), msgspec.msgpack.encode(keys))
+
+
+def _identify(book: Book, request: Request) -> object:
+    asked = query.read(request, book)
+    assert isinstance(asked, Query)
+    return matching.identify(book, asked, OPTIONS, _reveal)
+
+
+def _reveal(_: str) -> str:
+    raise AssertionError("these books hold no passwords")
+
+
+def measure(subjects: list[Subject], rounds: int) -> dict[str, dict[str, float]]:
+    """Return microseconds a request, of each subject the medians; of the ratios the median of the rounds."""
+    steps: dict[str, Callable[[Subject], float]] = {"identify": _time_identify, "dict": _time_dict}
+    taken: dict[str, dict[str, list[float]]] = {subject.case: {"identify": [], "dict": []} for subject in subjects}
+    for _ in range(rounds):
+        for subject in subjects:
+            for name, step in steps.items():
+                taken[subject.case][name].append(step(subject) * 1e6)
+    return {
+        case: {
+            "identify": median(each["identify"]),
+            "dict": median(each["dict"]),
+            "ratio": median(ours / theirs for ours, theirs in zip(each["identify"], each["dict"], strict=True)),
+        }
+        for case, each in taken.items()
+    }
+
+
+def _time_identify(subject: Subject) -> float:
+    requests = _decode_requests(subject.requests)
+    one = partial(_identify, subject.book)
+    began = time.process_time()
+    for request in requests:
+        one(request)
+    return (time.process_time() - began) / len(requests)
+
+
+def _time_dict(subject: Subject) -> float:
+    keys = _decode_keys(subject.keys)
+    get = subject.plain.get
+    began = time.process_time()
+    for key in keys:
+        get(key)
+    return (time.process_time() - began) / len(keys)
+
+
+_decode_requests = msgspec.msgpack.Decoder(list[Request]).decode
+_decode_keys = msgspec.msgpack.Decoder(list[str]).decode
+
+
+if __name__ == "__main__":
+    main()

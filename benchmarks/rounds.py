@@ -1,0 +1,133 @@
+"""Contenders that are measured in turn, so that each sees the same machine: what counts are ratios of rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from benchmarks import generator, machine
+from benchmarks.generator import Options, Result
+
+RETAKES = 3
+"""How often a round is taken again in which others used the processors."""
+
+BUSY = 0.9
+"""Part of the time above which the generator has no more to give."""
+
+
+class Contender(NamedTuple):
+    """Something that answers, and how it is asked."""
+
+    case: str
+    pid: int
+    target: str
+    requests: Path
+    options: Options
+
+
+class Taken(NamedTuple):
+    """One measurement of one contender."""
+
+    result: Result
+    processor: float
+    """Microseconds of the server's processes, for each answer."""
+    others: float
+    """Cores that others took."""
+
+
+Rounds = list[dict[str, Taken]]
+"""Of each round what each case gave."""
+
+
+def check(contenders: Sequence[Contender]) -> None:
+    """Ask each without haste first: every answer must come, and be right. Raises where one is not."""
+    for each in contenders:
+        slow = replace(each.options, rate=None, outstanding=8)
+        result = generator.run(each.target, each.requests, slow)
+        if result.answered < result.sent:
+            raise AssertionError(f"{each.case}: {result.lost} of {result.sent} answers were lost")
+
+
+def alternate(contenders: Sequence[Contender], rounds: int, retakes: int = RETAKES) -> Rounds:
+    """Measure all of them in turn, so many times; a wrong answer raises."""
+    taken: Rounds = []
+    for number in range(rounds):
+        turn = contenders if number % 2 == 0 else contenders[::-1]  # what comes first has a cooler machine
+        taken.append({each.case: _undisturbed(each, retakes) for each in turn})
+    return taken
+
+
+def _undisturbed(contender: Contender, retakes: int) -> Taken:
+    """Return the measurement in which others took the least, of a few where they took much."""
+    best = take(contender)
+    for _ in range(retakes):
+        if best.others <= machine.Others.ALLOWED:
+            break
+        best = min(best, take(contender), key=lambda taken: taken.others)
+    return best
+
+
+def take(contender: Contender) -> Taken:
+    """Measure one once."""
+    pids = machine.family(contender.pid)
+    others, before = machine.Others(pids), machine.processor_seconds(pids)
+    result = generator.run(contender.target, contender.requests, contender.options)
+    seconds, cores = machine.processor_seconds(pids) - before, others.cores()
+    return Taken(result, seconds * 1e6 / max(1, result.answered), cores)
+
+
+def ratio(rounds: Rounds, of: str, to: str) -> float:
+    """Return the median of the ratios of throughput, round by round."""
+    return median(each[of].result.rate / each[to].result.rate for each in rounds)
+
+
+def figures(rounds: Rounds, case: str) -> dict[str, float]:
+    """Return medians over the rounds; of losses and of what others took, the most."""
+    taken = [each[case] for each in rounds]
+    results = [each.result for each in taken]
+    latency = [result.latency for result in results]
+    return {
+        "rate": median(result.rate for result in results),
+        "least": min(result.rate for result in results),
+        "most": max(result.rate for result in results),
+        "processor": median(each.processor for each in taken),
+        "p50": median(each.p50 for each in latency),
+        "p99": median(each.p99 for each in latency),
+        "p999": median(each.p999 for each in latency),
+        "max": median(each.max for each in latency),
+        "lost": sum(result.lost for result in results),
+        "busy": median(result.busy for result in results),
+        "lateness_p99": median(result.lateness.p99 for result in results),
+        "lateness_max": max(result.lateness.max for result in results),
+        "others": max(each.others for each in taken),
+    }
+
+
+def histogram(rounds: Rounds, case: str) -> list[tuple[float, int]]:
+    """Return the latencies of all rounds together."""
+    counts: dict[float, int] = {}
+    for each in rounds:
+        for upper, count in each[case].result.histogram:
+            counts[upper] = counts.get(upper, 0) + count
+    return sorted(counts.items())
+
+
+def caveats(rows: Iterable[dict[str, float]]) -> list[str]:
+    """Say which figures are not to be trusted."""
+    every = list(rows)
+    said = []
+    others = max((row.get("others", 0.0) for row in every), default=0.0)
+    if others > machine.Others.ALLOWED:
+        said.append(f"Others took up to {others:.2f} cores during a measurement: its figures are too low.")
+    if any(row.get("busy", 0.0) > BUSY for row in every):
+        said.append(
+            f"The generator spins: where it was busy for more than {BUSY} of the time, it may hold the figure. "
+            "What it can do is shown by the echo in C of the same run."
+        )
+    if machine.cores()[0] == machine.cores()[1]:
+        said.append("Server and generator had to share one core.")
+    return said

@@ -1,0 +1,115 @@
+"""The engine as it is served: a real ``identengine serve`` of a made-up book, on one core, its calls on tmpfs."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks import books, machine
+from identengine.store.versions import Store
+from identengine.store.views import Draft
+
+_CONFIG = """\
+[store]
+path = "{folder}/store"
+[calls]
+path = "{folder}/calls"
+max_legs = {legs}
+[identify]
+passwordless_name = "normal"
+[listen]
+udp = ["127.0.0.1:0"]
+tcp = ["127.0.0.1:0"]
+[limits]
+datagram_age_ms = {age}
+"""
+AGE_MS = 5_000
+"""That the machine is busy for a while must not cost a datagram: the stop of a call that was lost is wrong."""
+LEGS = 100_000
+
+
+class Served(NamedTuple):
+    """A running engine."""
+
+    pid: int
+    """Of all its processes the first."""
+    decider: int
+    udp: int
+    """Ports."""
+    tcp: int
+    start: float
+    """Seconds from the start of the process until it was ready, with the book taken up."""
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """Make a folder for the time of the block, on memory where that can be: so is the mirror of the calls."""
+    shm = Path("/dev/shm")  # noqa: S108 - a folder of our own in it
+    made = Path(tempfile.mkdtemp(prefix="identengine-bench-", dir=shm if shm.is_dir() else None))
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made)
+
+
+def store(path: Path, made: books.Book) -> None:
+    """Make a store at ``path`` that holds a book."""
+
+    def fill(draft: Draft) -> None:
+        for client in made.clients:
+            draft.put_client(client)
+        for account in made.accounts:
+            draft.put_account(account)
+        for did in made.dids:
+            draft.put_did(did)
+
+    with Store.open(path, create=True) as opened:
+        opened.change("benchmark", "a made-up book", fill)
+
+
+@contextmanager
+def serving(place: Path, module: tuple[str, ...] = ("identengine",)) -> Iterator[Served]:
+    """Serve ``place/store`` for the time of the block; all processes are on the server's core.
+
+    ``module`` is what is run, with words that come before ``serve``: the engine, or what watches it.
+    """
+    config = place / "identengine.toml"
+    config.write_text(_CONFIG.format(folder=place, legs=LEGS, age=AGE_MS))
+    command = [sys.executable, "-m", *module, "serve", "--config", str(config)]
+    with (place / "log").open("w") as log, machine.on_core(machine.cores()[1]):
+        began = time.perf_counter()
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)  # noqa: S603 - ours
+    try:
+        ports = ready(process)
+        start = time.perf_counter() - began
+        (decider,) = [pid for pid in machine.family(process.pid) if _name(pid) == "ident-decider"]
+        yield Served(process.pid, decider, ports["udp"], ports["tcp"], start)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def ready(server: subprocess.Popen[str]) -> dict[str, int]:
+    """Wait until a server is ready; returns its port of each kind (``udp``, ``tcp``)."""
+    ports = {}
+    for line in server.stdout or ():
+        if line.startswith("listening "):
+            _, kind, endpoint = line.split()
+            ports[kind] = int(endpoint.rpartition(":")[2])
+        if line.strip() == "READY":
+            return ports
+    raise AssertionError("the server did not start")
+
+
+def _name(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()

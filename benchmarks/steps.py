@@ -1,0 +1,79 @@
+"""The steps of the engine in process, as results: runs ``test_engine.py`` by pytest-benchmark.
+
+``python -m benchmarks.steps [--quick] [--json FILE]``.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from benchmarks import machine
+from benchmarks.results import Column, Results, Row, arguments, publish, today
+
+_TESTS = Path(__file__).parent / "test_engine.py"
+
+
+class _About(msgspec.Struct, frozen=True):
+    step: str
+    accounts: int
+    """0: the book does not matter."""
+    requests: int
+    """Of one round."""
+
+
+class _Stats(msgspec.Struct, frozen=True):
+    median: float
+
+
+class _Benchmark(msgspec.Struct, frozen=True):
+    extra_info: _About
+    stats: _Stats
+
+
+class _Run(msgspec.Struct, frozen=True):
+    """What is of interest in the file that pytest-benchmark writes."""
+
+    benchmarks: list[_Benchmark]
+
+
+def main() -> None:
+    """Run them, print a table, and write what was found."""
+    given = arguments(__doc__).parse_args()
+    run = _measure(quick=given.quick)
+    sizes = sorted({each.extra_info.accounts for each in run.benchmarks if each.extra_info.accounts})
+    rows: dict[str, Row] = {}
+    for each in run.benchmarks:
+        about = each.extra_info
+        row = rows.setdefault(about.step, Row(about.step, {}))
+        row.figures[str(about.accounts)] = each.stats.median / about.requests * 1e6
+    results = Results(
+        name="steps",
+        title="The engine in process, step by step",
+        method="Microseconds a request, medians of the rounds; all requests of a round are to accounts in random "
+        "order. *identify* is from the decoded request to the match, *decide* the whole way to the answer.",
+        quick=given.quick,
+        date=today(),
+        machine=machine.describe(),
+        first="step",
+        columns=[Column(str(size), f"{size:,} accounts", 2) for size in sizes] + [Column("0", "any book", 2)],
+        rows=list(rows.values()),
+    )
+    publish(results, given.json)
+
+
+def _measure(*, quick: bool) -> _Run:
+    with tempfile.TemporaryDirectory() as folder:
+        found = Path(folder) / "found.json"
+        command = [sys.executable, "-m", "pytest", "-n", "0", "-q", str(_TESTS), f"--benchmark-json={found}"]
+        command += ["--timeout=600", "--benchmark-columns=median", *(["--quick"] if quick else [])]
+        subprocess.run(command, check=True)  # noqa: S603 - ours
+        return msgspec.json.decode(found.read_bytes(), type=_Run)
+
+
+if __name__ == "__main__":
+    main()
