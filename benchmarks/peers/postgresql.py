@@ -36,11 +36,12 @@ _OWNER = "postgres"
 """PostgreSQL does not run as root; its package makes this user."""
 _PGBENCH = ("-n", "-M", "prepared", "-c", str(_CLIENTS), "-j", "1")
 _PATIENCE = 20.0
+"""Seconds in which the processes of clients that have gone must end."""
 _MOST = 40_000
 """Requests of one round: it is slow beside the others."""
 _SETTINGS = {
     "listen_addresses": "",
-    "shared_buffers": "256MB",
+    "shared_buffers": "1GB",
     "fsync": "off",
     "autovacuum": "off",
     "jit": "off",
@@ -218,7 +219,7 @@ def _case(query: _Query, database: _Database, pid: int, folder: Path) -> Case:
             raise WrongAnswerError(f"PostgreSQL, {query.name}: key, number, account, found: {wrong}")
         return min(CHECKED, count)
 
-    def take(_retakes: int) -> Taken:
+    def take(_retakes: int) -> Taken:  # once: what others took is in the table
         with tempfile.TemporaryDirectory(dir=folder) as logs:
             if database.user:
                 shutil.chown(logs, database.user)
