@@ -1,0 +1,175 @@
+"""FreeRADIUS 3, module ``files``: the account by the exact key of the call, tech prefixes by regular expressions.
+
+Its quickest set-up that knows tech prefixes: one thread (``-s``; more threads are slower with so little to do), no
+proxying, no accounting, no session, and no answer kept for who asks again. Each request has an authenticator of
+its own, as from a real client. It does not count calls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+from socket import SOCK_DGRAM
+
+from benchmarks.generator import Options
+from benchmarks.peers import Entry, MissingError, Peer, Served, entries
+from benchmarks.peers.asking import Ask, by_generator, datagram
+from benchmarks.peers.processes import find, free_port, running, version
+from benchmarks.workload import Call, Workload
+
+_VENDOR, _ACCOUNT = 64999, 1
+_SECRET = "benchmark"  # noqa: S105 - of a server that lives for a minute on loopback
+_DICTIONARY = f"""\
+$INCLUDE /usr/share/freeradius/dictionary
+VENDOR Benchmark {_VENDOR}
+BEGIN-VENDOR Benchmark
+ATTRIBUTE Benchmark-Account {_ACCOUNT} integer
+END-VENDOR Benchmark
+"""
+_CONFIG = """\
+prefix = /usr
+raddbdir = {folder}
+confdir = {folder}
+logdir = {folder}
+run_dir = {folder}
+libdir = /usr/lib/freeradius
+max_request_time = 30
+cleanup_delay = 0
+max_requests = 65536
+hostname_lookups = no
+log {{
+    destination = files
+    file = {folder}/radius.log
+    auth = no
+}}
+security {{
+    allow_core_dumps = no
+    max_attributes = 200
+    reject_delay = 0
+    status_server = no
+}}
+proxy_requests = no
+client loopback {{
+    ipaddr = 127.0.0.0/8
+    secret = {secret}
+    require_message_authenticator = no
+}}
+thread pool {{
+    start_servers = 1
+    max_servers = 1
+    min_spare_servers = 1
+    max_spare_servers = 1
+    max_requests_per_server = 0
+    max_queue_size = 65536
+}}
+modules {{
+    files {{
+        key = "%{{User-Name}}"
+        filename = {folder}/users
+    }}
+    always reject {{
+        rcode = reject
+    }}
+}}
+server default {{
+    listen {{
+        type = auth
+        ipaddr = 127.0.0.1
+        port = {port}
+    }}
+    authorize {{
+        files
+        if (notfound || noop) {{
+            reject
+        }}
+    }}
+    authenticate {{
+    }}
+}}
+"""
+_ACCEPT, _VENDOR_SPECIFIC = 2, 26
+_HEAD = 20
+"""Octets before the attributes: code, id, length, authenticator."""
+_OPTIONS = Options(count=1, channels=16, id_at=1, id_bytes=1, random_at=4, random_bytes=16)
+"""An id is an octet: with 64 requests outstanding, 16 sockets have room to spare."""
+_CAVEATS = ("exact keys only", "does not count calls", "RADIUS packets of its own")
+
+
+@contextlib.contextmanager
+def _serve(folder: Path, workload: Workload) -> Iterator[Served]:
+    program = find("freeradius")
+    if program is None:
+        raise MissingError(PEER.packages)
+    port = free_port(SOCK_DGRAM)
+    (folder / "dictionary").write_text(_DICTIONARY)
+    (folder / "users").write_text("".join(map(_user, entries(workload))))
+    (folder / "radiusd.conf").write_text(_CONFIG.format(folder=folder, port=port, secret=_SECRET))
+    # The first calls of a workload are one of each account; it is slow beside the others.
+    calls = workload.calls[: len(workload.book.accounts)]
+    asks = [_ask(call, place) for place, call in enumerate(calls)]
+
+    def answer(ask: Ask) -> bytes:
+        return datagram(ask, port, _OPTIONS)
+
+    command: list[str | Path] = [program, "-f", "-s", "-d", folder]
+    with running(command, folder / "log", lambda: bool(answer(asks[0]))) as pid:
+        case = by_generator(
+            "FreeRADIUS files",
+            pid,
+            f"udp:127.0.0.1:{port}",
+            _OPTIONS,
+            folder,
+            asks,
+            answer=answer,
+            account=_account,
+            caveats=_CAVEATS,
+        )
+        yield Served(version(program, "-v"), pid, (case,))
+
+
+def _user(entry: Entry) -> str:
+    prefix = f'Called-Station-Id =~ "^{entry.tech_prefix}", ' if entry.tech_prefix else ""
+    return f"{entry.key} {prefix}Auth-Type := Accept\n\tBenchmark-Account := {entry.account_id}\n"
+
+
+def _ask(call: Call, place: int) -> Ask:
+    """Return an Access-Request (RFC 2865) as a gateway sends it, with the key for the user's name."""
+    request = call.request
+    attributes = (
+        _attribute(1, call.key.encode())
+        + _attribute(31, (request.src_number or "").encode())
+        + _attribute(30, (request.dst_number or "").encode())
+        + _attribute(4, IPv4Address("127.0.0.1").packed)
+    )
+    head = struct.pack(">BBH", 1, 0, _HEAD + len(attributes)) + bytes(16)
+    return Ask(head + attributes, call.account_id, _answered(call.account_id), lane=place)
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    return bytes((kind, len(value) + 2)) + value
+
+
+def _answered(account_id: int) -> bytes:
+    """Return the attribute that has the account."""
+    return _attribute(_VENDOR_SPECIFIC, struct.pack(">IBBI", _VENDOR, _ACCOUNT, 6, account_id))
+
+
+def _account(answer: bytes) -> int | None:
+    """Return the account that an answer names; None where it accepts nobody."""
+    if answer[0] != _ACCEPT:
+        return None
+    place = _HEAD
+    while place < len(answer):
+        kind, length = answer[place : place + 2]
+        if kind == _VENDOR_SPECIFIC:
+            vendor, own, _, account_id = struct.unpack(">IBBI", answer[place + 2 : place + length])
+            if (vendor, own) == (_VENDOR, _ACCOUNT):
+                return int(account_id)
+        place += max(length, 2)
+    return None
+
+
+PEER = Peer("FreeRADIUS", "freeradius", _serve)

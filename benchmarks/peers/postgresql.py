@@ -1,0 +1,296 @@
+"""PostgreSQL: the account by one query over networks and tech prefixes, much as the switch Yeti asks; no limit.
+
+The extension ``prefix`` finds the tech prefixes; all is in memory, and nothing is synced. Of Yeti is the form of
+the query and its index over several columns; an index over the networks alone is quicker, and where exact keys are
+enough, a B-tree. Asked by pgbench, with prepared statements: each transaction takes one call of a table by its
+number, finds its account, and fails where that is another than the table says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from math import ceil, floor, log10
+from pathlib import Path
+from statistics import quantiles
+from time import monotonic, perf_counter, sleep
+from typing import NamedTuple
+
+from benchmarks import generator, machine
+from benchmarks.peers import Case, MissingError, Peer, Served, WrongAnswerError, entries
+from benchmarks.peers.asking import CHECKED
+from benchmarks.peers.processes import free_port, running, version
+from benchmarks.rounds import Taken
+from benchmarks.workload import Workload
+from identengine.model import Account, IdentBy
+
+_CLIENTS = 4
+_OWNER = "postgres"
+"""PostgreSQL does not run as root; its package makes this user."""
+_PGBENCH = ("-n", "-M", "prepared", "-c", str(_CLIENTS), "-j", "1")
+_PATIENCE = 20.0
+"""Seconds in which the processes of clients that have gone must end."""
+_MOST = 40_000
+"""Requests of one round: it is slow beside the others."""
+_SETTINGS = {
+    "listen_addresses": "",
+    "shared_buffers": "1GB",
+    "fsync": "off",
+    "autovacuum": "off",
+    "jit": "off",
+    "max_parallel_workers_per_gather": "0",
+    "random_page_cost": "1.1",  # it is in memory
+}
+_SCHEMA = """\
+CREATE EXTENSION prefix;
+CREATE TABLE calls(place int PRIMARY KEY, ip inet, key text NOT NULL, dialled text NOT NULL, account int NOT NULL);
+CREATE TABLE several(
+    id int PRIMARY KEY, enabled bool NOT NULL DEFAULT true, ip inet NOT NULL, dst_prefix prefix_range NOT NULL,
+    src_prefix prefix_range NOT NULL DEFAULT '', capacity int NOT NULL
+);
+CREATE TABLE exact(key text NOT NULL, dst_prefix prefix_range NOT NULL, id int NOT NULL, capacity int NOT NULL);
+"""
+_INDEXES = """\
+CREATE TABLE alone AS SELECT * FROM several;
+CREATE INDEX ON several USING gist (ip inet_ops, dst_prefix, src_prefix);
+CREATE INDEX ON alone USING gist (ip inet_ops);
+CREATE INDEX ON exact (key);
+VACUUM ANALYZE;
+"""
+_BY_NETWORK = """\
+SELECT a.id, a.capacity FROM {table} a
+WHERE a.enabled AND a.ip >>= c.ip AND a.dst_prefix @> c.dialled::prefix_range
+ORDER BY masklen(a.ip) DESC, length(a.dst_prefix) DESC LIMIT 1"""
+_BY_KEY = """\
+SELECT a.id, a.capacity FROM {table} a
+WHERE a.key = c.key AND a.dst_prefix @> c.dialled::prefix_range
+ORDER BY length(a.dst_prefix) DESC LIMIT 1"""
+_ASKED = """\
+CREATE TABLE {asked} AS SELECT row_number() OVER (ORDER BY place)::int AS number, * FROM calls WHERE {calls};
+ALTER TABLE {asked} ADD PRIMARY KEY (number);
+VACUUM ANALYZE {asked};
+SELECT count(*) FROM {asked};
+"""
+_WRONG = """\
+SELECT c.key, c.dialled, c.account, a.id FROM {asked} c LEFT JOIN LATERAL ({find}) a ON true
+WHERE c.number <= {checked} AND a.id IS DISTINCT FROM c.account LIMIT 1"""
+_SCRIPT = """\
+\\set number random(1, {count})
+SELECT a.id, a.capacity, 1 / (a.id = c.account)::int FROM {asked} c, LATERAL ({find}) a WHERE c.number = :number;
+"""
+"""Divides by zero where the account is another than the call is of; then pgbench fails."""
+_DRIVEN = ("driven by pgbench", "each request reads its call from a table besides", "does not count calls")
+
+
+class _Query(NamedTuple):
+    """One way to find the account of a call."""
+
+    name: str
+    table: str
+    text: str
+    calls: str
+    """The condition of those that it can find."""
+    caveats: tuple[str, ...]
+
+
+_QUERIES = (
+    _Query(
+        "networks, GiST of several columns", "several", _BY_NETWORK, "ip IS NOT NULL", ("addresses only", *_DRIVEN)
+    ),
+    _Query("networks, GiST", "alone", _BY_NETWORK, "ip IS NOT NULL", ("addresses only", *_DRIVEN)),
+    _Query("exact keys, B-tree", "exact", _BY_KEY, "true", ("exact keys only", *_DRIVEN)),
+)
+
+
+class _Database:
+    """The programs of PostgreSQL, and where they find the server."""
+
+    def __init__(self, programs: Path, folder: Path, port: int) -> None:
+        self.programs = programs
+        self.user = _OWNER if os.geteuid() == 0 else None
+        self._env = os.environ | {
+            "PGHOST": str(folder),
+            "PGPORT": str(port),
+            "PGDATABASE": "postgres",
+            "PGUSER": _OWNER,
+        }
+
+    def run(self, program: str, *words: str, given: str | None = None) -> str:
+        """Run a program to its end; returns what it says. RuntimeError with its complaint where it fails."""
+        command = [str(self.programs / program), *words]
+        done = subprocess.run(  # noqa: S603 - PostgreSQL's own programs
+            command, env=self._env, user=self.user, input=given, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"{program}: {done.stderr[-2000:]}")
+        return done.stdout
+
+    def sql(self, text: str) -> str:
+        """Return what some statements give, unaligned."""
+        return self.run("psql", "-qAtX", "-v", "ON_ERROR_STOP=1", given=text).strip()
+
+    def copy(self, table: str, rows: Iterable[tuple[object, ...]]) -> None:
+        """Fill columns of a table."""
+        lines = ("\t".join(r"\N" if value is None else str(value) for value in row) + "\n" for row in rows)
+        self.sql(f"COPY {table} FROM STDIN;\n{''.join(lines)}\\.\n")
+
+    def serves(self) -> bool:
+        """Whether it answers."""
+        try:
+            return self.sql("SELECT 1") == "1"
+        except RuntimeError:
+            return False
+
+
+@contextlib.contextmanager
+def _serve(folder: Path, workload: Workload) -> Iterator[Served]:
+    programs = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), default=None)
+    if programs is None or not _extension(programs).exists():
+        raise MissingError(PEER.packages)
+    port = free_port(socket.SOCK_STREAM)
+    database = _Database(programs, folder, port)
+    if database.user:
+        shutil.chown(folder, database.user)
+    data = folder / "data"
+    database.run("initdb", "-D", str(data), "-A", "trust", "-U", _OWNER, "-E", "UTF8", "--locale=C", "--no-sync")
+    settings = _SETTINGS | {"port": str(port), "unix_socket_directories": str(folder)}
+    words = [f"--{name}={value}" for name, value in settings.items()]
+    # Fast shutdown: it does not wait for clients.
+    with running(
+        [programs / "postgres", "-D", data, *words],
+        folder / "log",
+        database.serves,
+        user=database.user,
+        ends_by=signal.SIGINT,
+    ) as pid:
+        _fill(database, workload)
+        cases = tuple(_case(query, database, pid, folder) for query in _QUERIES)
+        yield Served(version(str(programs / "postgres"), "--version"), pid, cases)
+
+
+def _extension(programs: Path) -> Path:
+    return Path("/usr/share/postgresql") / programs.parent.name / "extension" / "prefix.control"
+
+
+def _fill(database: _Database, workload: Workload) -> None:
+    database.sql(_SCHEMA)
+    by_ip = {account.id for account in workload.book.accounts if account.ident_by is IdentBy.IP}
+    database.copy(
+        "calls",
+        (
+            (
+                place,
+                call.key if call.account_id in by_ip else None,
+                call.key,
+                call.request.dst_number,
+                call.account_id,
+            )
+            for place, call in enumerate(workload.calls)
+        ),
+    )
+    networks = (account for account in workload.book.accounts if account.id in by_ip)
+    database.copy("several(id, ip, dst_prefix, capacity)", map(_network, networks))
+    known = entries(workload)
+    database.copy("exact", ((one.key, one.tech_prefix, one.account_id, one.capacity) for one in known))
+    database.sql(_INDEXES)
+
+
+def _network(account: Account) -> tuple[object, ...]:
+    return account.id, account.ident[0], account.tech_prefix or "", account.orig_capacity
+
+
+def _case(query: _Query, database: _Database, pid: int, folder: Path) -> Case:
+    asked = f"asked_{query.table}"
+    find = query.text.format(table=query.table)
+    count = int(database.sql(_ASKED.format(asked=asked, calls=query.calls)))
+    script = folder / f"{query.table}.sql"
+    script.write_text(_SCRIPT.format(asked=asked, find=find, count=count))
+
+    def check() -> int:
+        wrong = database.sql(_WRONG.format(asked=asked, find=find, checked=CHECKED))
+        if wrong:
+            raise WrongAnswerError(f"PostgreSQL, {query.name}: key, number, account, found: {wrong}")
+        return min(CHECKED, count)
+
+    def take(_retakes: int) -> Taken:  # once: what others took is in the table
+        with tempfile.TemporaryDirectory(dir=folder) as logs:
+            if database.user:
+                shutil.chown(logs, database.user)
+            log = Path(logs) / "took"
+            others, before, began = machine.Others([pid]), _spent(pid), perf_counter()
+            with machine.on_core(machine.cores()[0]):
+                words = (*_PGBENCH, "-t", str(min(count, _MOST) // _CLIENTS), "-f", str(script))
+                database.run("pgbench", *words, "-l", "--log-prefix", str(log))
+            seconds, spent = perf_counter() - began, _spent(pid) - before
+            lines = [line.split() for some in Path(logs).iterdir() for line in some.read_text().splitlines()]
+            result = _result(
+                [float(line[2]) for line in lines], [float(f"{line[4]}.{line[5]:>06}") for line in lines]
+            )
+            # The backends that asked have ended, and are no children of ours: they are not among those known.
+            return Taken(result, spent / len(lines) * 1e6, max(0.0, others.cores() - spent / seconds))
+
+    return Case(f"PostgreSQL, {query.name}, {_CLIENTS} clients", 1, query.caveats, check, take)
+
+
+def _result(took: list[float], ended: list[float]) -> generator.Result:
+    """Return what pgbench's log tells: microseconds that each transaction took, and when it ended, in seconds."""
+    seconds = max(ended) - (min(ended) - took[ended.index(min(ended))] / 1e6)
+    per_mille = quantiles(took, n=1000)
+    latency = generator.Percentiles(
+        p50=per_mille[499], p90=per_mille[899], p99=per_mille[989], p999=per_mille[998], max=max(took)
+    )
+    nothing = generator.Percentiles(p50=0, p90=0, p99=0, p999=0, max=0)
+    return generator.Result(
+        rate=len(took) / seconds,
+        seconds=seconds,
+        sent=len(took),
+        answered=len(took),
+        lost=0,
+        late=0,
+        unexpected=0,
+        wrong=0,
+        latency=latency,
+        lateness=nothing,
+        busy=0.0,
+        preempted=0,
+        histogram=sorted(Counter(map(_coarse, took)).items()),
+        first_wrong=[],
+    )
+
+
+def _coarse(value: float) -> float:
+    """Return a figure rounded up to two digits: the upper end of its place in a histogram."""
+    step = 10 ** max(0, floor(log10(max(value, 1))) - 1)
+    return float(ceil(value / step) * step)
+
+
+def _spent(pid: int) -> float:
+    """Return the seconds of processor that the server took, in hundredths: of its processes that have ended.
+
+    Waits for those that serve a client; what the others do besides is next to nothing.
+    """
+    end = monotonic() + _PATIENCE
+    while _is_asked(pid):
+        if monotonic() > end:
+            raise RuntimeError("PostgreSQL still serves a client that has gone")
+        sleep(0.005)
+    ended = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[13:15]
+    return sum(map(int, ended)) / os.sysconf("SC_CLK_TCK")
+
+
+def _is_asked(pid: int) -> bool:
+    """Whether one of the server's processes has a client; they say so in their title."""
+    try:
+        return any(b"[local]" in Path(f"/proc/{one}/cmdline").read_bytes() for one in machine.family(pid))
+    except OSError:  # one has ended right now
+        return True
+
+
+PEER = Peer("PostgreSQL", "postgresql-15 postgresql-15-prefix", _serve)

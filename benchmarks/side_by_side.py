@@ -1,0 +1,192 @@
+"""The engine beside servers that others use for its work: the same accounts, the same calls, in one run.
+
+``python -m benchmarks.side_by_side [--quick] [--peers NAME,NAME] [--accounts N] [--calls N] [--rounds N]
+[--json FILE]``. Peers are FreeRADIUS, Kamailio, Redis and PostgreSQL (:mod:`benchmarks.peers`), as far as the
+machine has them. Of each the answers are read first; then it, the engine and a bare uvloop echo take turns, and
+what counts are the ratios of rounds. One wrong answer ends the run.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks import echoes, machine, messages, rounds, served, workload
+from benchmarks.peers import Case, MissingError, Peer, freeradius, kamailio, postgresql, redis
+from benchmarks.results import Column, Results, Row, arguments, publish, today
+from benchmarks.rounds import Contender, Taken
+from benchmarks.workload import Workload
+
+PEERS = (freeradius.PEER, kamailio.PEER, redis.PEER, postgresql.PEER)
+ROUNDS = 5
+_STREAMS = (redis.PEER.name,)
+"""Peers that are asked by TCP, and so compared with the engine by TCP."""
+COLUMNS = [
+    Column("rate", "requests/s"),
+    Column("ratio", "engine to it, requests", 2),
+    Column("calls_ratio", "engine to it, calls", 2),
+    Column("p50", "p50 µs"),
+    Column("p99", "p99 µs"),
+    Column("processor", "server CPU µs/request", 1),
+    Column("memory", "memory MiB"),
+    Column("lost", "lost"),
+    Column("busy", "generator busy", 2),
+    Column("others", "others' cores", 2),
+]
+
+
+class Ours(NamedTuple):
+    """The engine, and the requests that it and the echo beside it are asked."""
+
+    engine: served.Served
+    requests: Path
+    number: int
+    """How many they are."""
+
+
+class Beside(NamedTuple):
+    """What one peer gave."""
+
+    rows: list[Row]
+    version: str
+    caveats: list[str]
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Measure, print a table, and write what was found."""
+    parser = arguments(__doc__)
+    parser.add_argument("--peers", default=",".join(peer.name for peer in PEERS), metavar="NAME,NAME")
+    parser.add_argument("--accounts", type=int)
+    parser.add_argument("--calls", type=int)
+    parser.add_argument("--rounds", type=int)
+    given = parser.parse_args(words)
+    accounts = given.accounts or (1_000 if given.quick else workload.ACCOUNTS)
+    calls = given.calls or (2_000 if given.quick else workload.CALLS)
+    count = given.rounds or (2 if given.quick else ROUNDS)
+    known = {peer.name.lower(): peer for peer in PEERS}
+    names = [name.strip().lower() for name in given.peers.split(",")]
+    if unknown := sorted({*names} - {*known}):
+        parser.error(f"no such peer: {', '.join(unknown)}; known are {', '.join(known)}")
+    made = workload.make(accounts, calls)
+    rows, versions, caveats = [], {}, []
+    with _serving(made) as ours:
+        for peer in (known[name] for name in names):
+            try:
+                found = measure(peer, made, ours, count, 0 if given.quick else rounds.RETAKES)
+            except MissingError:
+                left_out = f"{peer.name} is left out: apt-get install --no-install-recommends {peer.packages}"
+                print(left_out, flush=True)
+                caveats.append(left_out)
+                continue
+            rows += found.rows
+            versions[peer.name] = found.version
+            caveats += found.caveats
+    results = Results(
+        name="side_by_side",
+        title="Beside the servers that others use",
+        method=f"{accounts:,} accounts, {calls:,} calls; {count} rounds, in which a peer, the engine and a bare "
+        "uvloop echo take turns; medians, and of the ratios the median of those of each round. One core for the "
+        "server, one for the generator, 64 requests under way where nothing else is said. A peer knows of each "
+        "account the one key that its calls come by, which spares it networks and the choice of a class; the "
+        "engine has the whole book. Of peers with one request a call, the ratio of calls counts both of the "
+        "engine's, `authorize` and `stop`. Memory is that of all processes of a server, with shared pages once.",
+        quick=given.quick,
+        date=today(),
+        machine=machine.describe(**versions),
+        first="what",
+        columns=COLUMNS,
+        rows=rows,
+        caveats=caveats + rounds.caveats(row.figures for row in rows),
+    )
+    publish(results, given.json)
+
+
+def measure(peer: Peer, made: Workload, ours: Ours, count: int, retakes: int) -> Beside:
+    """Return what a peer gave, and the engine and an echo in turn with it.
+
+    Raises MissingError where it is not installed, WrongAnswerError or WrongAnswersError where one is wrong.
+    """
+    tcp = peer.name in _STREAMS
+    with (
+        _own_folder() as folder,
+        peer.serve(folder, made) as running,
+        echoes.echoing("uvloop-tcp" if tcp else "uvloop") as echo,
+    ):
+        for case in running.cases:
+            print(f"{case.name}: {case.check():,} answers read, all right", flush=True)
+        engine = _engine(peer, ours, tcp=tcp)
+        limit = _echo(peer, ours, echo, tcp=tcp)
+        rounds.check([engine])
+        cases = [*running.cases, _case(engine), _case(limit)]
+        taken = _in_turn(cases, count, retakes)
+        pids = {engine.case: engine.pid, limit.case: limit.pid}
+        rows = [_row(case, taken, engine.case, pids.get(case.name, running.pid)) for case in cases]
+        caveats = [
+            f"{case.name} (version {running.version}): {'; '.join(case.caveats)}." for case in running.cases
+        ]
+        return Beside(rows, running.version, caveats)
+
+
+def _in_turn(cases: Sequence[Case], count: int, retakes: int) -> rounds.Rounds:
+    taken: rounds.Rounds = []
+    for number in range(count):
+        turn = cases if number % 2 == 0 else cases[::-1]  # what comes first has a cooler machine
+        taken.append({case.name: case.take(retakes) for case in turn})
+    return taken
+
+
+def _row(case: Case, taken: rounds.Rounds, engine: str, pid: int) -> Row:
+    figures = rounds.figures(taken, case.name)
+    figures["ratio"] = rounds.ratio(taken, engine, case.name)
+    figures["calls_ratio"] = figures["ratio"] * case.requests_a_call / 2
+    figures["memory"] = sum(machine.memory(one).proportional for one in machine.family(pid))
+    return Row(case.name, figures, rounds.histogram(taken, case.name))
+
+
+def _engine(peer: Peer, ours: Ours, *, tcp: bool) -> Contender:
+    way, port = ("tcp", ours.engine.tcp) if tcp else ("udp", ours.engine.udp)
+    options = messages.options("msgpack", count=ours.number, tcp=tcp)
+    name = f"identengine, {way.upper()} MessagePack, beside {peer.name}"
+    return Contender(name, ours.engine.pid, f"{way}:{echoes.HOST}:{port}", ours.requests, options)
+
+
+def _echo(peer: Peer, ours: Ours, echo: echoes.Echo, *, tcp: bool) -> Contender:
+    way = "tcp" if tcp else "udp"
+    options = messages.options("msgpack", count=ours.number, echo=True, tcp=tcp)
+    name = f"bare uvloop {way.upper()} echo, beside {peer.name}"
+    return Contender(name, echo.pid, f"{way}:{echoes.HOST}:{echo.port}", ours.requests, options)
+
+
+def _case(contender: Contender) -> Case:
+    """Return a contender whose answers are compared by the generator."""
+
+    def take(retakes: int) -> Taken:
+        return rounds.alternate([contender], 1, retakes)[0][contender.case]
+
+    return Case(contender.case, 2, (), check=lambda: 0, take=take)
+
+
+@contextmanager
+def _serving(made: Workload) -> Iterator[Ours]:
+    """Serve the book of a workload."""
+    with served.folder() as place:
+        served.store(place / "store", made.book)
+        requests = place / "requests"
+        number = messages.write(requests, "msgpack", made.calls)
+        with served.serving(place) as engine:
+            yield Ours(engine, requests, number)
+
+
+@contextmanager
+def _own_folder() -> Iterator[Path]:
+    """Make a folder that a server finds which does not run as we do."""
+    with tempfile.TemporaryDirectory(prefix="identengine-peer-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+if __name__ == "__main__":
+    main()
