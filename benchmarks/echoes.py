@@ -7,7 +7,6 @@ with its standard input. A fourth, ``c``, is the small program beside the genera
 from __future__ import annotations
 
 import asyncio
-import importlib
 import socket
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import NamedTuple, cast
 import uvloop
 
 from benchmarks import generator, machine
+from identengine.net.batched import batched
 
 HOST = "127.0.0.1"
 LABELS = {
@@ -80,7 +80,7 @@ async def _serve(kind: str) -> None:
     elif kind == "uvloop-tcp":
         await loop.create_server(_Stream, sock=bound)
     else:
-        batch = importlib.import_module("identengine.net.batched").batched(bound, 65536)
+        batch = batched(bound, 65536)
         loop.add_reader(bound, lambda: batch.send(batch.receive()))
     print(port, flush=True)
     ended = asyncio.Event()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -99,8 +98,6 @@ def _rows(case: Case, engine: Served, requests: Path, each: int, count: int, ret
     with ExitStack() as stack:
         contenders = [engine_of(case, engine, requests, each)]
         for kind in case.limits:
-            if kind == "batched" and find_spec("identengine.net.batched") is None:
-                continue
             echo = stack.enter_context(echoes.echoing(kind))
             target = f"{'tcp' if case.tcp else 'udp'}:{echoes.HOST}:{echo.port}"
             options = messages.options(case.form, count=each, echo=True, tcp=case.tcp)
