@@ -188,7 +188,7 @@ class Engine:
             if type(outcome) is Refused:
                 answers[place] = self._refused(outcome, message, batch[place])
             else:
-                answers[place] = outcome  # type: ignore[assignment]  # as the line before says
+                answers[place] = outcome
 
     def _begin(self, ask: Ask, book: Book | None) -> Answer | Message:
         """Return the answer, or what the set of calls is to answer."""
@@ -211,26 +211,27 @@ class Engine:
         if book is None:
             return self._reject(Reason.NOT_READY, None, None)
         asked = query.read(request, book)
-        if isinstance(asked, Unusable):
+        if type(asked) is Unusable:
             return self._unusable(asked, book)
         options, asker = ask.options, ask.asker
         call_id = asked.call_id
         if call_id is None and self._require_call_id:
             return self._reject(Reason.INVALID_REQUEST, book.version, asked.direction, field="call_id")
         if self._calls is None:
-            return _in_parts(self._decided(asked, options, book, reserved=False)[0])
+            return _in_parts(self._decided(asked, options, book, False)[0])
 
         call = None if call_id is None else call_key(asker.scope, call_id)
         leg = leg_key(asked.direction, asked.leg_id)
         content = content_of(request, book.hash_key)
         try:
-            decision, levels = self._decided(asked, options, book, reserved=call_id is not None)
+            decision, levels = self._decided(asked, options, book, call_id is not None)
         except Exception as fault:  # as in `decide`; what was held before has its answer still
             self.faults.append(fault)
             decision, levels = self._reject(Reason.INTERNAL_ERROR, book.version, None), None
-        if call is None:
-            decision = _in_parts(decision)
-        answer = b"" if levels is None else decision.packed if type(decision) is Grant else _encode(decision)
+        if type(decision) is Grant and call is not None:
+            return Admit(call, leg, asker.switch, content, decision, decision.packed, levels)
+        decision = _in_parts(decision)
+        answer = b"" if levels is None else _encode(decision)
         return Admit(call, leg, asker.switch, content, decision, answer, levels)
 
     def _begin_progress(self, request: CallRequest, ask: Ask, book: Book | None) -> Wrong | Progress:
@@ -305,17 +306,20 @@ class Engine:
         asked = query.read(request, book)
         if isinstance(asked, Unusable):
             return self._unusable(asked, book)
-        return self._decided(asked, options, book, reserved=None)[0]
+        return self._decided(asked, options, book, None)[0]
 
     def _decided(
-        self, asked: Query, options: IdentifyOptions, book: Book, *, reserved: bool | None
+        self, asked: Query, options: IdentifyOptions, book: Book, reserved: bool | None, /
     ) -> tuple[Decision | Grant, Levels | None]:
         """Return the decision, and where the call counts if it is not rejected; see :meth:`_check`."""
-        found = self._find(asked, options, book)
-        if isinstance(found, Reason):
+        if asked.account_id is None:
+            found = matching.identify(book, asked, options, self._reveal)
+        else:
+            found = _by_id(book, asked.account_id)
+        if type(found) is not Match:
             return self._reject(found, book.version, asked.direction), None
-        decision = self._check(asked, found, book, reserved=reserved)
-        if isinstance(decision, Grant):
+        decision = self._check(asked, found, book, reserved)
+        if type(decision) is Grant:
             return decision, found.bearer.levels
         return decision, lifecycle.levels_of(found.bearer, asked.direction) if decision.accepted else None
 
@@ -326,22 +330,11 @@ class Engine:
         decision = _in_parts(self._authorize(request, options, book))
         if book is None or isinstance(asked := query.read(request, book), Unusable) or asked.account_id:
             return Explanation(decision=decision)
-        found = self._find(asked, options, book)
+        found = matching.identify(book, asked, options, self._reveal)
         shown, cut = explain.candidates(book, asked, options, self._reveal, found)
         return Explanation(decision=decision, candidates=shown, cut=cut)
 
-    def _find(self, asked: Query, options: IdentifyOptions, book: Book) -> Match | Reason:
-        """Return the account: by its id where termination names one (engine.md 3.9), else by identification."""
-        if asked.account_id is None:
-            return matching.identify(book, asked, options, self._reveal)
-        bearer = book.bearers.get(asked.account_id)
-        if bearer is None:
-            return Reason.UNKNOWN_SOURCE
-        if not bearer.account.term_enabled:
-            return Reason.ACCOUNT_DISABLED
-        return Match(bearer, "account_id", None, ambiguous=False)
-
-    def _check(self, asked: Query, found: Match, book: Book, *, reserved: bool | None) -> Decision | Grant:
+    def _check(self, asked: Query, found: Match, book: Book, reserved: bool | None, /) -> Decision | Grant:
         """Apply what comes after identification: client status, numbers, Src Policy (engine.md 3.9, 4, 6).
 
         ``reserved``: whether the call is to have a slot; None where nothing is said of slots (``identify``).
@@ -352,10 +345,10 @@ class Engine:
         if not asked.dst_number:
             return self._reject(Reason.INVALID_DESTINATION, book.version, asked.direction, bearer)
         if asked.direction is _ORIGINATION:
-            return self._originate(asked, found, book, reserved=reserved)
-        return self._terminate(asked, found, book, reserved=reserved)
+            return self._originate(asked, found, book, reserved)
+        return self._terminate(asked, found, book, reserved)
 
-    def _originate(self, asked: Query, found: Match, book: Book, *, reserved: bool | None) -> Decision | Grant:
+    def _originate(self, asked: Query, found: Match, book: Book, reserved: bool | None, /) -> Decision | Grant:
         bearer, dst_number, src_number, rewritten = found.bearer, asked.dst_number, asked.src_number, False
         tech_prefix = bearer.tech_prefix
         if tech_prefix:
@@ -382,7 +375,7 @@ class Engine:
         )
         return Grant(b"".join((_MAPS[bearer.members + (rest[0] & 0x0F)], bearer.answer, rest[1:])))
 
-    def _terminate(self, asked: Query, found: Match, book: Book, *, reserved: bool | None) -> Decision:
+    def _terminate(self, asked: Query, found: Match, book: Book, reserved: bool | None, /) -> Decision:
         bearer, dst_number = found.bearer, asked.dst_number
         account, owner = bearer.account, bearer.owner
         return Decision(
@@ -441,6 +434,16 @@ class Engine:
         if self.vault is None:
             raise KeyFileError("the book holds passwords, but there is no key to read them with")
         return self.vault.reveal(token)
+
+
+def _by_id(book: Book, account_id: int) -> Match | Reason:
+    """Return the account that termination names by its id (engine.md 3.9)."""
+    bearer = book.bearers.get(account_id)
+    if bearer is None:
+        return Reason.UNKNOWN_SOURCE
+    if not bearer.account.term_enabled:
+        return Reason.ACCOUNT_DISABLED
+    return Match(bearer, "account_id", None, ambiguous=False)
 
 
 def _in_parts(decision: Decision | Grant) -> Decision:

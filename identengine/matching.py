@@ -8,7 +8,7 @@ tech prefixes from the longest down; the first group with a candidate is the bes
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from typing import Literal, final
 
 import msgspec
 
@@ -38,6 +38,7 @@ FURTHEST = (
 _ORIGINATION = Direction.ORIGINATION  # each look at a member of an enum costs as much as a look-up
 
 
+@final
 class Match(msgspec.Struct, frozen=True, gc=False):
     """The account that a request was found to be of."""
 
@@ -55,7 +56,7 @@ def identify(book: Book, query: Query, options: IdentifyOptions, reveal: Reveal 
     """
     lookup = book.originators if query.direction is _ORIGINATION else book.terminators
     for kind in book.classes:
-        innermost = bucket_of(kind, lookup, query)
+        innermost = query.source if kind == "ip" else bucket_of(kind, lookup, query)
         if innermost is None:
             continue
         found = best_group(innermost, query, options)
@@ -66,11 +67,11 @@ def identify(book: Book, query: Query, options: IdentifyOptions, reveal: Reveal 
             verified = check_credentials(kind, candidates, query, options, reveal) if reveal else candidates
             if isinstance(verified, Reason):
                 return verified
-            winner = verified[0]
-            ambiguous = len(verified) > 1
-            if ambiguous and options.strict_ambiguity and not _one_client(verified):
+            if len(verified) == 1:
+                return Match(verified[0], MATCHED_BY[kind], bucket.matched, False)
+            if options.strict_ambiguity and not _one_client(verified):
                 return Reason.AMBIGUOUS
-            return Match(winner, MATCHED_BY[kind], bucket.matched, ambiguous)
+            return Match(verified[0], MATCHED_BY[kind], bucket.matched, True)
     return _why_none(book, query, options)
 
 
@@ -180,7 +181,7 @@ def check_credentials(
     """Return those of equal rank whose credentials hold (3.6), or the reason why none is left."""
     if query.direction is not _ORIGINATION:
         return candidates
-    if query.brings_credentials:
+    if query.password is not None or query.digest is not None:
         kept = [
             bearer
             for bearer in candidates

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import final
+
 import msgspec
 
 from identengine.index import Book, Bucket
@@ -39,6 +41,7 @@ class Query(msgspec.Struct, frozen=True, gc=False):
         return self.password is not None or self.digest is not None
 
 
+@final
 class Unusable(msgspec.Struct, frozen=True):
     """Why a request cannot be decided at all; ``field`` and ``value`` with ``invalid_request`` (engine.md 2.5)."""
 

@@ -134,8 +134,8 @@ class Journal:
             for db, space in ((self._large, changes.large), (self._small, changes.small)):
                 if not space.changed:
                     continue
-                # Each place once: who stops frees the one that the next call takes. In their order, so that what is
-                # on one page is written together.
+                # Each place once: who stops frees the one that the next call takes. In their order, so that what
+                # is on one page is written together.
                 changed, legs = sorted(set(space.changed)), space.places
                 # What is gone is written as nothing: its place is used again soon.
                 values = map(_encode, map(legs.__getitem__, changed))

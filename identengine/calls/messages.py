@@ -8,7 +8,7 @@ calls that are there already, where they count say, is asked back through the ca
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, final
 
 import msgspec
 
@@ -18,6 +18,7 @@ from identengine.model import Decision, Direction
 from identengine.reasons import Reason
 
 
+@final
 class Grant(msgspec.Struct, frozen=True, gc=False):
     """A call that may pass: its Decision, encoded once, for the mirror and for who asked."""
 
@@ -103,6 +104,7 @@ class Switched(msgspec.Struct, frozen=True):
 Message: TypeAlias = Admit | Progress | Stop | Listed | Switched
 
 
+@final
 class Refused(msgspec.Struct, frozen=True):
     """The call was decided, but there is no room for it; the answer that names the account is the engine's."""
 

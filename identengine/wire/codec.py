@@ -48,8 +48,8 @@ class Codec:
     """What an answer in an array takes beside itself, in bytes."""
     array_bytes: ClassVar[int]
     """What an array takes beside its items, at most."""
-    number_begins: ClassVar[frozenset[bytes]]
-    """First bytes of ids that are whole numbers: as most are; of short ones no more need be known."""
+    number_begins: ClassVar[bytes]
+    """Of each first byte of an id, 1 where it is a whole number. Most are; of short ones no more need be known."""
 
     def __init__(self, decoder: DecoderOf, encode: Callable[[object], bytes]) -> None:
         """Take what msgspec has for the encoding."""
@@ -134,7 +134,7 @@ NO_TEXT = rb"\ufffd"
 
 class _Json(Codec):
     name = "JSON in UTF-8"
-    number_begins = frozenset(b"%d" % digit for digit in range(10))
+    number_begins = bytes(ord("0") <= first <= ord("9") for first in range(256))
     nobody = b"null"
     item_bytes = 1
     array_bytes = 2
@@ -180,7 +180,7 @@ class _Json(Codec):
 
 class _MessagePack(Codec):
     name = "MessagePack"
-    number_begins = frozenset(bytes((first,)) for first in (*range(0x80), *range(0xCC, 0xD4), *range(0xE0, 0x100)))
+    number_begins = bytes(first < 0x80 or 0xCC <= first < 0xD4 or first >= 0xE0 for first in range(256))
     nobody = b"\xc0"
     item_bytes = 0
     array_bytes = 5

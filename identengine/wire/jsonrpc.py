@@ -261,7 +261,8 @@ class Responder:
             or params is None
             or peer is None
             or visitor.wants_token
-            or message_id[:1] not in codec.number_begins
+            or not message_id
+            or not codec.number_begins[message_id[0]]
             or len(message_id) > _SHORT
         ):
             return self._read_other(call, message_id, raw, codec, visitor, too_old, batch)
