@@ -73,7 +73,7 @@ class BookBuilder:
         """Take up an account whose client was added; StoreError where it was not."""
         owner, direction = self._owner(account), Direction.ORIGINATION
         counter = account_counter(account.id, direction)
-        members, answer = _answer(account, owner)
+        members, answer = _answer(account, owner) if account.orig_enabled else (0, b"")
         bearer = Bearer(
             owner.blocked,
             account.src_policy is SrcPolicy.ALLOW_ANY,
@@ -356,9 +356,9 @@ def _answer(account: Account, owner: Owner) -> tuple[int, bytes]:
             tag=account.orig_tag,
         )
     )
-    # msgspec begins the map of a Struct that may have 16 members so, however few they are.
-    assert packed[0] == 0xDE  # noqa: S101 - a test would find out that it does otherwise
-    return int.from_bytes(packed[1:3], "big"), packed[3:]
+    if packed[0] == 0xDE:  # so msgspec begins the map of a Struct that may have 16 members, however few they are
+        return int.from_bytes(packed[1:3], "big"), packed[3:]
+    return packed[0] & 0x0F, packed[1:]
 
 
 _encode = msgspec.msgpack.Encoder().encode

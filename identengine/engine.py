@@ -35,7 +35,7 @@ from identengine.explain import Explanation
 from identengine.index import Bearer, Book
 from identengine.lifecycle import Asker, Wrong
 from identengine.matching import Match
-from identengine.model import CallList, CallRequest, Decision, Direction, Request, SrcPolicy
+from identengine.model import CallList, CallRequest, Decision, Direction, Request
 from identengine.options import IdentifyOptions
 from identengine.query import Query, Unusable
 from identengine.reasons import Reason, ReasonTable
@@ -120,6 +120,8 @@ class Engine:
         self._require_call_id = require_call_id
         self._tally = tally
         self._book: Book | None = None
+        self._thrown: list[tuple[Decision, Exception]] = []
+        """What was thrown while a batch was decided, and what that became, unless the call had its answer."""
 
     @property
     def book(self) -> Book | None:
@@ -157,12 +159,21 @@ class Engine:
                 answers.append(begun)  # type: ignore[arg-type]
         if messages:
             self._apply(batch, answers, places, messages, now)
+        if self._thrown:
+            self._note_thrown(answers)
         if self._tally is not None:
             try:
                 self._tally.count(batch, answers)
             except Exception as fault:  # what was decided stands, counted or not
                 self.faults.append(fault)
         return answers
+
+    def _note_thrown(self, answers: list[Answer]) -> None:
+        """Note the faults that anybody was answered with."""
+        for rejected, fault in self._thrown:
+            if any(answer is rejected for answer in answers):
+                self.faults.append(fault)
+        self._thrown.clear()
 
     def shed(self, ask: Ask) -> Answer:
         """Answer what there is no time to decide; an authorization is rejected as ``overload``."""
@@ -226,8 +237,8 @@ class Engine:
         try:
             decision, levels = self._decided(asked, options, book, call_id is not None)
         except Exception as fault:  # as in `decide`; what was held before has its answer still
-            self.faults.append(fault)
             decision, levels = self._reject(Reason.INTERNAL_ERROR, book.version, None), None
+            self._thrown.append((decision, fault))
         if type(decision) is Grant and call is not None:
             return Admit(call, leg, asker.switch, content, decision, decision.packed, levels)
         decision = _in_parts(decision)
@@ -462,11 +473,12 @@ def content_of(request: Request, key: bytes) -> bytes:
 
 
 _ORIGINATION, _TERMINATION = Direction  # a look at a member of an enum is dear
-_ALLOW_ANY = SrcPolicy.ALLOW_ANY
 _MAPS = [b"\xde" + count.to_bytes(2, "big") for count in range(32)]
 """How a map of so many members begins in MessagePack."""
 _MESSAGES = frozenset((Admit, Progress, Stop, Listed, Switched))
 _encode = msgspec.msgpack.Encoder().encode
+if _encode(_Rest(1, "ip", False, False, "1"))[0] != 0x85:
+    raise ImportError("this msgspec begins a map of five members otherwise than the engine knows")
 _LONGEST_CONTENT = 256
 """Bytes of a request that are kept as they are."""
 _PENDING = Done(True)

@@ -71,7 +71,10 @@ class Bearer(msgspec.Struct, frozen=True, gc=False):
     levels: Levels
     """Where the calls that come from it count."""
     answer: bytes
-    """What is the same in the answer to each call that comes from it: members of a map in MessagePack."""
+    """What is the same in the answer to each call that comes from it: members of a map in MessagePack.
+
+    Empty where no call may come from it.
+    """
     members: int
     """How many members these are."""
     account: Account
@@ -176,7 +179,10 @@ class Lookup:
 
 
 class Book:
-    """One version, ready to decide; never changed after :meth:`~identengine.builder.BookBuilder.finish`."""
+    """One version, ready to decide; never changed after :meth:`~identengine.builder.BookBuilder.finish`.
+
+    Only its levels learn where their counters are (:class:`identengine.calls.levels.Levels`).
+    """
 
     __slots__ = (
         "bearers",

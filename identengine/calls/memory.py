@@ -30,6 +30,8 @@ from identengine.calls.messages import (
     Refused,
     Stop,
     Switched,
+    packed,
+    unpacked,
 )
 from identengine.calls.slots import Slots, Space
 from identengine.calls.stops import Row, Stops
@@ -240,7 +242,7 @@ class Calls:
         if leg.content == ask.content and leg.answer is not None:
             self._belong(leg, ask.switch)
             self.retransmitted += 1
-            return _decision(leg.answer)
+            return unpacked(leg.answer)
         decision, levels = ask.decision, ask.levels
         if levels is None:
             return decision
@@ -253,8 +255,8 @@ class Calls:
         leg.cells = self.counts.cells(levels)
         leg.content, leg.switch = ask.content, ask.switch
         # It renews no lease, so what is left of it is what the answer says.
-        changed = msgspec.structs.replace(_decision(ask.answer), lease=max(1, int(leg.due - now)))
-        leg.answer = _packed(changed)
+        changed = msgspec.structs.replace(unpacked(ask.answer), lease=max(1, int(leg.due - now)))
+        leg.answer = packed(changed)
         self.counts.add(leg)
         self._slots.note(leg.slot)
         return changed
@@ -553,7 +555,5 @@ def _may_pass(answer: Answer) -> bool:
     return isinstance(answer, Grant) or (isinstance(answer, Decision) and answer.accepted)
 
 
-_packed = msgspec.msgpack.Encoder().encode
-_decision = msgspec.msgpack.Decoder(Decision).decode
 _FREED_ONE = Done(True, freed=1)
 """What most stops are answered."""

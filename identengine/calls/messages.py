@@ -27,10 +27,13 @@ class Grant(msgspec.Struct, frozen=True, gc=False):
 
     def decision(self) -> Decision:
         """Return it in its parts."""
-        return _decision(self.packed)
+        return unpacked(self.packed)
 
 
-_decision = msgspec.msgpack.Decoder(Decision).decode
+packed: Callable[[Decision], bytes] = msgspec.msgpack.Encoder().encode
+"""Return a decision in MessagePack, as it is kept."""
+unpacked: Callable[[bytes], Decision] = msgspec.msgpack.Decoder(Decision).decode
+"""Return a decision that was kept."""
 
 
 class Admit(msgspec.Struct, frozen=True, gc=False):

@@ -114,6 +114,8 @@ _CAME = {
 }
 _LINK_LOCAL = b"\xfe\x80"
 """How the address, which is the beginning of ``in6_pktinfo``, then begins."""
+_MULTICAST = 0xFF
+"""First byte of IPv6 addresses of many, from which nothing can be sent; with IPv4 the system names another."""
 
 
 def _ask_for_control(bound: socket.socket) -> _Came | None:
@@ -205,6 +207,7 @@ class ManyACall:
             at += _STAMP_SPACE
             self._interfaces = memoryview(self._control).cast("I")[(at + came.interface) // 4 :: space // 4]
             self._beginnings = memoryview(self._control).cast("H")[at // 2 :: space // 2]
+            self._first_bytes = memoryview(self._control)[at::space]
 
     def _set_headers(self) -> None:
         """Make the headers by which is received and sent."""
@@ -279,14 +282,16 @@ class ManyACall:
                     self._interfaces[place] = 0
         else:
             self._interfaces[:count] = array("I", bytes(4 * count))
-        if self._control_sizes[:count].tolist().count(self._control_space) != count:
-            self._forget_unsaid(came)
+        said = self._control_sizes[:count].tolist()
+        firsts = self._first_bytes[:count].tolist() if came.link_local else [0] * count
+        if said.count(self._control_space) != count or _MULTICAST in firsts:
+            self._forget_unsaid(came, said, firsts)
 
-    def _forget_unsaid(self, came: _Came) -> None:
-        """Let the system choose the address for answers to what did not say where it came to."""
+    def _forget_unsaid(self, came: _Came, said: list[int], firsts: list[int]) -> None:
+        """Let the system choose the address for answers to what did not say where it came to, or came to many."""
         header = struct.pack("@Nii", socket.CMSG_LEN(came.size), came.level, came.kind)
-        for place, size in enumerate(self._control_sizes[: self._count].tolist()):
-            if size != self._control_space:
+        for place, (size, first) in enumerate(zip(said, firsts, strict=True)):
+            if size != self._control_space or first == _MULTICAST:
                 at = place * self._control_space + _STAMP_SPACE
                 self._control[at : at + self._came_space] = header.ljust(self._came_space, b"\0")
 
@@ -472,6 +477,8 @@ def _answered_from(came: _Came, control: _Control) -> _Control:
     """Return what sends an answer from the address that a datagram came to."""
     for level, kind, data in control:
         if (level, kind) == (came.level, came.kind):
+            if came.link_local and data[0] == _MULTICAST:
+                return []
             if came.link_local and data.startswith(_LINK_LOCAL):
                 return [(level, kind, data)]
             return [(level, kind, data[: came.interface] + bytes(4) + data[came.interface + 4 :])]

@@ -114,6 +114,26 @@ def test_answers_come_from_the_address_that_was_asked(way: Way, host: str, asked
         assert [client.recv(100) for _ in range(5)] == [b"1", b"2", b"3", b"4", b"5"]
 
 
+def test_what_was_sent_to_many_is_answered_from_an_address_of_ours(way: Way) -> None:
+    with bound("::", dual=True) as server, socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as client:
+        box = way(server, LARGEST)
+        client.settimeout(10)
+        port = server.getsockname()[1]
+        try:
+            client.sendto(b"to all", ("ff02::1%lo", port))
+        except OSError:
+            pytest.skip("no multicast over the loopback interface here")
+        client.sendto(b"to one", ("::1", port))
+        readable(server)
+        received = box.receive()
+        while len(received) < 2:
+            readable(server)
+            assert box.send([b"0"]) == 0
+            received += box.receive()
+        assert box.send([b"1"] * len(box.keys())) == 0
+        assert client.recv(100) in (b"0", b"1")
+
+
 def test_many_addresses_of_a_wildcard_in_one_batch(way: Way) -> None:
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(bound("0.0.0.0"))

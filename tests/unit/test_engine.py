@@ -8,8 +8,11 @@ import msgspec
 import pytest
 
 from identengine import builder
+from identengine.calls.memory import Calls, Changes, Settings
+from identengine.calls.messages import Grant
 from identengine.engine import Ask, Engine
 from identengine.errors import StoreError
+from identengine.lifecycle import Asker
 from identengine.model import Account, Client, Decision, IdentBy, Request
 from identengine.options import IdentifyOptions
 from identengine.reasons import Codes, Reason, ReasonTable
@@ -119,3 +122,33 @@ def test_clients_in_a_long_chain_cost_no_more_than_others() -> None:
     tracemalloc.stop()
     assert refused == count - 32
     assert peak < 1 << 20
+
+
+class _Mirror:
+    """A mirror that keeps nothing."""
+
+    crowded = tight = False
+
+    def write(self, changes: Changes) -> None:
+        pass
+
+
+def test_a_fault_counts_only_where_somebody_is_answered_with_it() -> None:
+    account = Account(id=1, client_id=1, name="a", ident_by=IdentBy.IP, ident=("10.0.0.5",))
+    sealed = msgspec.structs.replace(account, password="enc:no such key")
+    clients, options = [Client(id=1, name="c")], IdentifyOptions()
+    engine = Engine(ReasonTable(), None, Calls(Settings(), _Mirror()))
+
+    def authorize(call_id: str, now: float) -> Decision:
+        request = Request(call_id=call_id, src_ip="10.0.0.5", dst_number="44", password="p")
+        (answer,) = engine.decide([Ask("authorize", request, options, Asker("s", "s"))], now)
+        assert isinstance(answer, Decision | Grant)
+        return answer.decision() if isinstance(answer, Grant) else answer
+
+    engine.take_up(builder.build(options, 1, bytes(32), clients, [account], []))
+    first = authorize("held", 1.0)
+    engine.take_up(builder.build(options, 2, bytes(32), clients, [sealed], []))
+    assert authorize("held", 2.0) == first
+    assert engine.faults.total == 0
+    assert authorize("new", 3.0).reason == "internal_error"
+    assert engine.faults.total == 1
