@@ -15,7 +15,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -225,16 +224,12 @@ def _reserve(
             # Its numbers are its own; names are the book's.
             src_number, dst_number = f"4420{number:08}", f"4930{number:08}"
             answer = replace(decisions[number % ACCOUNTS], src_number=src_number, dst_number=dst_number)
-            stands = levels[number % ACCOUNTS]
             ask = _admit(2 * 10**9 + number, levels, decisions)
-            batch.append(replace(ask, decide=partial(_given, answer, stands)))
+            packed, stands = _packed(answer), levels[number % ACCOUNTS]
+            batch.append(replace(ask, decision=answer, answer=packed, levels=stands))
         calls.apply(batch, now)
     gc.collect()
     return (_resident() - memory) / RESERVED, (journal.used() - mirror) / RESERVED
-
-
-def _given(decision: Decision, levels: Levels) -> tuple[Decision, Levels]:
-    return decision, levels
 
 
 def _bare(path: Path, held: int) -> Callable[[], float]:
