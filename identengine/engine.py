@@ -464,9 +464,10 @@ def _in_parts(decision: Decision | Grant) -> Decision:
 def content_of(request: Request, key: bytes) -> bytes:
     """Return what makes a request the same as another (engine.md 5.3).
 
-    Values alone, since it is kept with the leg: credentials as a hash only, and so what is long.
+    Values alone, since it is kept with the leg, and without the ids, by which that is found: credentials as a hash
+    only, and so what is long.
     """
-    content = _encode(request)
+    content = _encode(msgspec.structs.astuple(request)[_IDS:])
     if request.password is None and request.digest is None and len(content) <= _LONGEST_CONTENT:
         return content
     return blake2b(content, digest_size=16, key=key).digest()
@@ -479,6 +480,8 @@ _MESSAGES = frozenset((Admit, Progress, Stop, Listed, Switched))
 _encode = msgspec.msgpack.Encoder().encode
 if _encode(_Rest(1, "ip", False, False, "1"))[0] != 0x85:
     raise ImportError("this msgspec begins a map of five members otherwise than the engine knows")
+_IDS = 2
+"""Of the fields of a request the first are the ids of call and leg."""
 _LONGEST_CONTENT = 256
 """Bytes of a request that are kept as they are."""
 _PENDING = Done(True)

@@ -135,7 +135,7 @@ class Digest(msgspec.Struct, frozen=True, gc=False):
     algorithm: str | None = None
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a switch asks (engine.md 3), as it came: no field is in normal form yet, none is checked.
 
     The parameters of ``authorize``, ``identify`` and ``explain`` (interfaces.md 3).
