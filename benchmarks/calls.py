@@ -20,7 +20,6 @@ from statistics import median
 from typing import NamedTuple
 
 import lmdb
-import msgspec
 from msgspec.structs import replace
 
 from identengine.calls.journal import Journal
@@ -152,9 +151,6 @@ def _decision(levels: Levels) -> Decision:
     )
 
 
-_packed = msgspec.msgpack.Encoder().encode
-
-
 def _call(number: int) -> str:
     return call_key("sbc1", f"{number:010x}-8ec2f@198.51.100.7;as7d6f3c1b")
 
@@ -167,8 +163,7 @@ def _admit(number: int, levels: list[Levels], decisions: list[Decision]) -> Admi
         ),
         b"",
     )
-    decision = decisions[place]
-    return Admit(_call(number), "o", "sbc1", content, decision, _packed(decision), levels[place])
+    return Admit(_call(number), "o", "sbc1", content, decisions[place], levels[place])
 
 
 def _fill(calls: Calls, legs: int, levels: list[Levels], decisions: list[Decision]) -> float:
@@ -225,8 +220,7 @@ def _reserve(
             src_number, dst_number = f"4420{number:08}", f"4930{number:08}"
             answer = replace(decisions[number % ACCOUNTS], src_number=src_number, dst_number=dst_number)
             ask = _admit(2 * 10**9 + number, levels, decisions)
-            packed, stands = _packed(answer), levels[number % ACCOUNTS]
-            batch.append(replace(ask, decision=answer, answer=packed, levels=stands))
+            batch.append(replace(ask, decision=answer, levels=levels[number % ACCOUNTS]))
         calls.apply(batch, now)
     gc.collect()
     return (_resident() - memory) / RESERVED, (journal.used() - mirror) / RESERVED

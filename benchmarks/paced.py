@@ -42,13 +42,11 @@ COLUMNS = [
 def main() -> None:
     """Measure, print a table, and write what was found."""
     parser = arguments(__doc__)
-    parser.add_argument("--accounts", type=int)
-    parser.add_argument("--calls", type=int)
+    workload.add_sizes(parser)
     parser.add_argument("--pairs", type=int)
     parser.add_argument("--seconds", type=float)
     given = parser.parse_args()
-    accounts = given.accounts or (5_000 if given.quick else workload.ACCOUNTS)
-    calls = given.calls or (10_000 if given.quick else workload.CALLS)
+    accounts, calls = workload.sizes(given, 5_000, 10_000)
     pairs = given.pairs or (2 if given.quick else PAIRS)
     seconds = given.seconds or (0.5 if given.quick else SECONDS)
     rates = RATES[:1] if given.quick else RATES

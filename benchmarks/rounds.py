@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -54,10 +55,16 @@ def check(contenders: Sequence[Contender]) -> None:
 
 def alternate(contenders: Sequence[Contender], rounds: int, retakes: int = RETAKES) -> Rounds:
     """Measure all of them in turn, so many times; a wrong answer raises."""
+    return in_turn({each.case: partial(_undisturbed, each, retakes) for each in contenders}, rounds)
+
+
+def in_turn(cases: Mapping[str, Callable[[], Taken]], rounds: int) -> Rounds:
+    """Measure each case once in a round, by what is called for it."""
     taken: Rounds = []
+    names = list(cases)
     for number in range(rounds):
-        turn = contenders if number % 2 == 0 else contenders[::-1]  # what comes first has a cooler machine
-        taken.append({each.case: _undisturbed(each, retakes) for each in turn})
+        turn = names if number % 2 == 0 else names[::-1]  # what comes first has a cooler machine
+        taken.append({name: cases[name]() for name in turn})
     return taken
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,12 +60,10 @@ def main(words: Sequence[str] | None = None) -> None:
     """Measure, print a table, and write what was found."""
     parser = arguments(__doc__)
     parser.add_argument("--peers", default=",".join(peer.name for peer in PEERS), metavar="NAME,NAME")
-    parser.add_argument("--accounts", type=int)
-    parser.add_argument("--calls", type=int)
+    workload.add_sizes(parser)
     parser.add_argument("--rounds", type=int)
     given = parser.parse_args(words)
-    accounts = given.accounts or (1_000 if given.quick else workload.ACCOUNTS)
-    calls = given.calls or (2_000 if given.quick else workload.CALLS)
+    accounts, calls = workload.sizes(given, 1_000, 2_000)
     count = given.rounds or (2 if given.quick else ROUNDS)
     known = {peer.name.lower(): peer for peer in PEERS}
     names = [name.strip().lower() for name in given.peers.split(",")]
@@ -121,21 +120,13 @@ def measure(peer: Peer, made: Workload, ours: Ours, count: int, retakes: int) ->
         limit = _echo(peer, ours, echo, tcp=tcp)
         rounds.check([engine])
         cases = [*running.cases, _case(engine), _case(limit)]
-        taken = _in_turn(cases, count, retakes)
+        taken = rounds.in_turn({case.name: partial(case.take, retakes) for case in cases}, count)
         pids = {engine.case: engine.pid, limit.case: limit.pid}
         rows = [_row(case, taken, engine.case, pids.get(case.name, running.pid)) for case in cases]
         caveats = [
             f"{case.name} (version {running.version}): {'; '.join(case.caveats)}." for case in running.cases
         ]
         return Beside(rows, running.version, caveats)
-
-
-def _in_turn(cases: Sequence[Case], count: int, retakes: int) -> rounds.Rounds:
-    taken: rounds.Rounds = []
-    for number in range(count):
-        turn = cases if number % 2 == 0 else cases[::-1]  # what comes first has a cooler machine
-        taken.append({case.name: case.take(retakes) for case in turn})
-    return taken
 
 
 def _row(case: Case, taken: rounds.Rounds, engine: str, pid: int) -> Row:

@@ -54,12 +54,10 @@ COLUMNS = [
 def main() -> None:
     """Measure, print a table, and write what was found."""
     parser = arguments(__doc__)
-    parser.add_argument("--accounts", type=int)
-    parser.add_argument("--calls", type=int)
+    workload.add_sizes(parser)
     parser.add_argument("--rounds", type=int)
     given = parser.parse_args()
-    accounts = given.accounts or (5_000 if given.quick else workload.ACCOUNTS)
-    calls = given.calls or (10_000 if given.quick else workload.CALLS)
+    accounts, calls = workload.sizes(given, 5_000, 10_000)
     count = given.rounds or (2 if given.quick else ROUNDS)
     rows = list(measure(accounts, calls, count, 0 if given.quick else rounds.RETAKES))
     results = Results(

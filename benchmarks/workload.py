@@ -10,6 +10,7 @@ only where it is of such an account.
 
 from __future__ import annotations
 
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from random import Random
@@ -53,6 +54,18 @@ class Step(NamedTuple):
     """Of the call, in ``Workload.calls``; what is the same for both of its steps goes by the same lane."""
     call: Call
     stop: bool
+
+
+def add_sizes(parser: ArgumentParser) -> None:
+    """Let a command line say how large the workload is; :func:`sizes` reads it."""
+    parser.add_argument("--accounts", type=int)
+    parser.add_argument("--calls", type=int)
+
+
+def sizes(given: Namespace, accounts: int, calls: int) -> tuple[int, int]:
+    """Return how many accounts and calls are wanted; with ``--quick``, by default, so many."""
+    wanted = (accounts, calls) if given.quick else (ACCOUNTS, CALLS)
+    return given.accounts or wanted[0], given.calls or wanted[1]
 
 
 def make(accounts: int = ACCOUNTS, calls: int = CALLS, seed: int = 1) -> Workload:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator
 from typing import Any, Literal, TypeVar
 
-import msgspec
-
 from identengine.addresses import Network, format_network, parse_address, parse_network
 from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters, limits_of
+from identengine.calls.messages import packed
 from identengine.dids import Packed, pack
 from identengine.errors import StoreError
 from identengine.index import (
@@ -252,7 +251,6 @@ def _owner(client: Client, reseller: Owner | None) -> Owner:
     inherited = reseller or _NOBODY
     return Owner(
         client,
-        client.name,
         client.status is ClientStatus.BLOCKED or inherited.blocked,
         client.rate_table or inherited.rate_table,
         client.routing_plan or inherited.routing_plan,
@@ -271,7 +269,7 @@ def _levels(client: Client, reseller: Owner | None, direction: Direction) -> Cli
     return ClientLevels((*counters, *above.counters), (*own, *inherited), client.orig_cps if orig else None)
 
 
-_NOBODY = Owner(Client(id=0, name=""), "", False, None, None, None, ClientLevels(()), ClientLevels(()))
+_NOBODY = Owner(Client(id=0, name=""), False, None, None, None, ClientLevels(()), ClientLevels(()))
 
 
 def _group(bucket: Bucket, bearers: list[Bearer]) -> Generator[None, None, None]:
@@ -342,13 +340,13 @@ def _crowd(
 
 def _answer(account: Account, owner: Owner) -> tuple[int, bytes]:
     """Return what is the same in each answer to calls that come from an account: how many members, and these."""
-    packed = _encode(
+    answer = packed(
         Decision(
             accepted=True,
             account_id=account.id,
             account_name=account.name,
             client_id=account.client_id,
-            client_name=owner.name,
+            client_name=owner.client.name,
             direction=Direction.ORIGINATION,
             tech_prefix=account.tech_prefix,
             rate_table=account.orig_rate_table or owner.rate_table,
@@ -356,12 +354,9 @@ def _answer(account: Account, owner: Owner) -> tuple[int, bytes]:
             tag=account.orig_tag,
         )
     )
-    if packed[0] == 0xDE:  # so msgspec begins the map of a Struct that may have 16 members, however few they are
-        return int.from_bytes(packed[1:3], "big"), packed[3:]
-    return packed[0] & 0x0F, packed[1:]
-
-
-_encode = msgspec.msgpack.Encoder().encode
+    if answer[0] == 0xDE:  # so msgspec begins the map of a Struct that may have 16 members, however few they are
+        return int.from_bytes(answer[1:3], "big"), answer[3:]
+    return answer[0] & 0x0F, answer[1:]
 
 
 def _host(account: Account) -> str | None:

@@ -29,6 +29,7 @@ from identengine.calls.messages import (
     Refused,
     Stop,
     Switched,
+    in_parts,
 )
 from identengine.errors import KeyFileError
 from identengine.explain import Explanation
@@ -229,7 +230,7 @@ class Engine:
         if call_id is None and self._require_call_id:
             return self._reject(Reason.INVALID_REQUEST, book.version, asked.direction, field="call_id")
         if self._calls is None:
-            return _in_parts(self._decided(asked, options, book, False)[0])
+            return in_parts(self._decided(asked, options, book, False)[0])
 
         call = None if call_id is None else call_key(asker.scope, call_id)
         leg = leg_key(asked.direction, asked.leg_id)
@@ -239,11 +240,9 @@ class Engine:
         except Exception as fault:  # as in `decide`; what was held before has its answer still
             decision, levels = self._reject(Reason.INTERNAL_ERROR, book.version, None), None
             self._thrown.append((decision, fault))
-        if type(decision) is Grant and call is not None:
-            return Admit(call, leg, asker.switch, content, decision, decision.packed, levels)
-        decision = _in_parts(decision)
-        answer = b"" if levels is None else _encode(decision)
-        return Admit(call, leg, asker.switch, content, decision, answer, levels)
+        if call is None:  # the tally looks whether it has a slot
+            decision = in_parts(decision)
+        return Admit(call, leg, asker.switch, content, decision, levels)
 
     def _begin_progress(self, request: CallRequest, ask: Ask, book: Book | None) -> Wrong | Progress:
         identify = None
@@ -277,13 +276,13 @@ class Engine:
         version = book.version if book else None
         if not isinstance(ask.request, Request):
             return Explanation(decision=self._reject(refused.reason, version, None))  # as in `_fault`
-        levels = message.levels if isinstance(message, Admit) and refused.decision is not None else None
-        if levels is None:  # its leg is active already (engine.md 5.3), or its call has too many
-            direction, field = query.DIRECTIONS.get(ask.request.direction), refused.field
-            value = getattr(ask.request, field)
+        field = refused.field
+        if field is not None:  # its leg is active already (engine.md 5.3), or its call has too many
+            direction, value = query.DIRECTIONS.get(ask.request.direction), getattr(ask.request, field)
             return self._reject(refused.reason, version, direction, field=field, value=value)
-        bearer = book.bearers.get(levels.account_id) if book else None
-        return self._reject(refused.reason, version, levels.direction, bearer)
+        levels = message.levels if isinstance(message, Admit) else None
+        bearer = book.bearers.get(levels.account_id) if book and levels else None
+        return self._reject(refused.reason, version, levels.direction if levels else None, bearer)
 
     def _fault(self, ask: Ask, fault: Exception) -> Answer:
         self.faults.append(fault)
@@ -296,13 +295,13 @@ class Engine:
         """Decide one call. A reject is an answer like any other; no exception comes out."""
         (answer,) = self.decide([Ask("authorize", request, options)])
         assert isinstance(answer, Decision | Grant)  # noqa: S101 - tells mypy which method was asked
-        return _in_parts(answer)
+        return in_parts(answer)
 
     def identify(self, request: Request, options: IdentifyOptions) -> Decision:
         """Decide one call without side effects or capacity."""
         (answer,) = self.decide([Ask("identify", request, options)])
         assert isinstance(answer, Decision | Grant)  # noqa: S101 - tells mypy which method was asked
-        return _in_parts(answer)
+        return in_parts(answer)
 
     def explain(self, request: Request, options: IdentifyOptions) -> Explanation:
         """Decide one call like :meth:`identify` and show every candidate."""
@@ -338,7 +337,7 @@ class Engine:
         return self._reject(asked.reason, book.version, asked.direction, field=asked.field, value=asked.value)
 
     def _explain(self, request: Request, options: IdentifyOptions, book: Book | None) -> Explanation:
-        decision = _in_parts(self._authorize(request, options, book))
+        decision = in_parts(self._authorize(request, options, book))
         if book is None or isinstance(asked := query.read(request, book), Unusable) or asked.account_id:
             return Explanation(decision=decision)
         found = matching.identify(book, asked, options, self._reveal)
@@ -394,7 +393,7 @@ class Engine:
             account_id=account.id,
             account_name=account.name,
             client_id=account.client_id,
-            client_name=owner.name,
+            client_name=owner.client.name,
             direction=_TERMINATION,
             version=book.version,
             matched_by=found.matched_by,
@@ -431,7 +430,7 @@ class Engine:
             account_id=account.id if account else None,
             account_name=account.name if account else None,
             client_id=account.client_id if account else None,
-            client_name=bearer.owner.name if bearer else None,
+            client_name=bearer.owner.client.name if bearer else None,
             direction=direction,
             version=version,
             reason=reason,
@@ -455,10 +454,6 @@ def _by_id(book: Book, account_id: int) -> Match | Reason:
     if not bearer.account.term_enabled:
         return Reason.ACCOUNT_DISABLED
     return Match(bearer, "account_id", None, ambiguous=False)
-
-
-def _in_parts(decision: Decision | Grant) -> Decision:
-    return decision.decision() if isinstance(decision, Grant) else decision
 
 
 def content_of(request: Request, key: bytes) -> bytes:

@@ -40,7 +40,6 @@ class Owner(msgspec.Struct, frozen=True, gc=False):
     """A client with what it inherits from the resellers above it (engine.md 1.6, 3.5)."""
 
     client: Client
-    name: str
     blocked: bool
     rate_table: str | None
     routing_plan: str | None
@@ -191,10 +190,8 @@ class Book:
         "disabled",
         "enabled",
         "hash_key",
-        "originators",
         "owners",
         "prefixes",
-        "terminators",
         "version",
     )
 
@@ -206,9 +203,7 @@ class Book:
         self.bearers: dict[int, Bearer] = {}
         self.owners: dict[int, Owner] = {}
         """Clients that have accounts, and the resellers above them."""
-        self.originators, self.terminators = Lookup(), Lookup()
-        """Accounts that are enabled in either direction."""
-        self.enabled = {Direction.ORIGINATION: self.originators, Direction.TERMINATION: self.terminators}
+        self.enabled = {direction: Lookup() for direction in Direction}
         self.disabled = {direction: Lookup() for direction in Direction}
         self.dids = DidTable()
 

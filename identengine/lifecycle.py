@@ -77,9 +77,6 @@ def carries_identity(request: CallRequest) -> bool:
 
 def stop(request: CallRequest, asker: Asker) -> Stop | Wrong:
     """Return ``stop`` as the set of calls takes it."""
-    call_id = request.call_id
-    if call_id and request.direction is None and request.leg_id is None and not call_id.isspace():  # as most are
-        return Stop(Named(call_key(asker.scope, call_id), None, None))
     named = _named(request.call_id, request.leg_id, request.direction, asker)
     return named if isinstance(named, Wrong) else Stop(named)
 

@@ -54,9 +54,9 @@ def identify(book: Book, query: Query, options: IdentifyOptions, reveal: Reveal 
 
     Without ``reveal`` credentials are not asked for: the call is there already (engine.md 5.4).
     """
-    lookup = book.originators if query.direction is _ORIGINATION else book.terminators
+    lookup = book.enabled[query.direction]
     for kind in book.classes:
-        innermost = query.source if kind == "ip" else bucket_of(kind, lookup, query)
+        innermost = bucket_of(kind, lookup, query)
         if innermost is None:
             continue
         found = best_group(innermost, query, options)
@@ -181,7 +181,7 @@ def check_credentials(
     """Return those of equal rank whose credentials hold (3.6), or the reason why none is left."""
     if query.direction is not _ORIGINATION:
         return candidates
-    if query.password is not None or query.digest is not None:
+    if query.brings_credentials:
         kept = [
             bearer
             for bearer in candidates

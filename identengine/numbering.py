@@ -19,7 +19,7 @@ def normal_number(text: str) -> str:
     # As most are. Of bytes this takes half the time that it takes of text.
     if text.isascii() and text.encode().isalnum() and len(text) <= MAX_LENGTH:
         return text
-    number = text if text.isalnum() else text.translate(_DROPPED).removeprefix("+")
+    number = text.translate(_DROPPED).removeprefix("+")
     if len(number) > MAX_LENGTH:
         raise ValueError(f"a number of at most {MAX_LENGTH} characters is wanted, this one has {len(number)}")
     if not (number.isascii() and number.isprintable()):

@@ -90,7 +90,7 @@ def read(request: Request, book: Book) -> Query | Unusable:
     src_ip = request.src_ip or None
     if src_ip is not None:
         try:
-            source = (book.terminators if outward else book.originators).source(src_ip)
+            source = book.enabled[direction].source(src_ip)
         except ValueError:
             # Blank is absent, not wrong; it is rare enough to be found out here.
             if src_ip.strip():
@@ -106,10 +106,7 @@ def read(request: Request, book: Book) -> Query | Unusable:
     src_number = None
     if request.src_number:
         try:
-            src_number = normal_number(request.src_number)
-            if book.prefixes:
-                src_number = national(src_number, book.prefixes)
-            src_number = src_number or None
+            src_number = national(normal_number(request.src_number), book.prefixes) or None
         except ValueError:
             src_number = None
     name = request.name

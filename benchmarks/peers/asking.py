@@ -61,6 +61,31 @@ def compare(asks: Sequence[Ask], answer: Callable[[Ask], bytes], account: Callab
     return min(CHECKED, len(asks))
 
 
+def by_datagrams(
+    name: str,
+    pid: int,
+    port: int,
+    options: Options,
+    folder: Path,
+    asks: Sequence[Ask],
+    *,
+    account: Callable[[bytes], int | None],
+    caveats: tuple[str, ...],
+) -> Case:
+    """Return the case of a server that is asked over UDP; see :func:`by_generator`."""
+    return by_generator(
+        name,
+        pid,
+        f"udp:127.0.0.1:{port}",
+        options,
+        folder,
+        asks,
+        answer=lambda ask: datagram(ask, port, options),
+        account=account,
+        caveats=caveats,
+    )
+
+
 def by_generator(
     name: str,
     pid: int,

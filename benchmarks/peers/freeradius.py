@@ -16,7 +16,7 @@ from socket import SOCK_DGRAM
 
 from benchmarks.generator import Options
 from benchmarks.peers import Entry, MissingError, Peer, Served, entries
-from benchmarks.peers.asking import Ask, by_generator, datagram
+from benchmarks.peers.asking import Ask, by_datagrams, datagram
 from benchmarks.peers.processes import find, free_port, running, version
 from benchmarks.workload import Call, Workload
 
@@ -110,22 +110,10 @@ def _serve(folder: Path, workload: Workload) -> Iterator[Served]:
     # The first calls of a workload are one of each account; it is slow beside the others.
     calls = workload.calls[: len(workload.book.accounts)]
     asks = [_ask(call, place) for place, call in enumerate(calls)]
-
-    def answer(ask: Ask) -> bytes:
-        return datagram(ask, port, _OPTIONS)
-
     command: list[str | Path] = [program, "-f", "-s", "-d", folder]
-    with running(command, folder / "log", lambda: bool(answer(asks[0]))) as pid:
-        case = by_generator(
-            "FreeRADIUS files",
-            pid,
-            f"udp:127.0.0.1:{port}",
-            _OPTIONS,
-            folder,
-            asks,
-            answer=answer,
-            account=_account,
-            caveats=_CAVEATS,
+    with running(command, folder / "log", lambda: bool(datagram(asks[0], port, _OPTIONS))) as pid:
+        case = by_datagrams(
+            "FreeRADIUS files", pid, port, _OPTIONS, folder, asks, account=_account, caveats=_CAVEATS
         )
         yield Served(version(program, "-v"), pid, (case,))
 

@@ -17,7 +17,7 @@ from socket import SOCK_DGRAM
 
 from benchmarks.generator import Options
 from benchmarks.peers import Entry, MissingError, Peer, Served, entries
-from benchmarks.peers.asking import Ask, by_generator, datagram
+from benchmarks.peers.asking import Ask, by_datagrams, datagram
 from benchmarks.peers.processes import find, free_port, running, version
 from benchmarks.workload import Call, Workload
 
@@ -111,24 +111,12 @@ def _serve(folder: Path, workload: Workload) -> Iterator[Served]:
     config = folder / "kamailio.cfg"
     config.write_text(_CONFIG.format(port=port, modules=modules, database=folder / "book.db", between=_BETWEEN))
     asks = [_ask(call, place, port) for place, call in enumerate(workload.calls)]
-
-    def answer(ask: Ask) -> bytes:
-        return datagram(ask, port, _OPTIONS)
-
     room = str(128 + len(known) // 200)  # MiB; an account takes some 2 KiB
     memory = ("-x", "fm", "-m", room, "-M", room)
     command: list[str | Path] = [program, "-DD", "-E", "-f", config, *memory, "-Y", folder, "-w", folder]
-    with running(command, folder / "log", lambda: bool(answer(asks[0]))) as pid:
-        case = by_generator(
-            "Kamailio mtree with call limit",
-            pid,
-            f"udp:127.0.0.1:{port}",
-            _OPTIONS,
-            folder,
-            asks,
-            answer=answer,
-            account=_account,
-            caveats=_CAVEATS,
+    with running(command, folder / "log", lambda: bool(datagram(asks[0], port, _OPTIONS))) as pid:
+        case = by_datagrams(
+            "Kamailio mtree with call limit", pid, port, _OPTIONS, folder, asks, account=_account, caveats=_CAVEATS
         )
         yield Served(version(program, "-v"), pid, (case,))
 

@@ -30,6 +30,7 @@ from identengine.calls.messages import (
     Refused,
     Stop,
     Switched,
+    in_parts,
     packed,
     unpacked,
 )
@@ -215,11 +216,11 @@ class Calls:
             return decision
         paced = levels.cps is not None or levels.client.cps is not None
         if paced and self._no_token(levels, now):
-            return Refused(Reason.CPS_EXCEEDED, decision)
+            return Refused(Reason.CPS_EXCEEDED)
         taken = self.counts.take(levels) if call is not None else self.counts.full(levels)
         if isinstance(taken, Reason):
             self.turned_away += taken is Reason.OVERLOAD
-            return Refused(taken, decision)
+            return Refused(taken)
         if paced:
             self._take_tokens(levels, now)
         if call is None or taken is None:
@@ -228,7 +229,8 @@ class Calls:
             self.free(old)
         due, active = now + self._reserved, self._active
         # All of them by their places: by their names it takes a quarter longer.
-        leg = Leg(0, call, key, ask.switch, RESERVED, taken, now, due, active, None, ask.content, ask.answer)
+        answer = decision.packed if type(decision) is Grant else packed(decision)
+        leg = Leg(0, call, key, ask.switch, RESERVED, taken, now, due, active, None, ask.content, answer)
         leg.slot = slot = ~self._large.add(leg)
         self._fresh.append(slot)
         if self._calls.setdefault(call, leg) is not leg:
@@ -238,7 +240,7 @@ class Calls:
     def _admit_again(self, leg: Leg, ask: Admit, now: float) -> Answer:
         """Answer for a leg that is held already (engine.md 5.3)."""
         if leg.state == ACTIVE:
-            return Refused(Reason.INVALID_REQUEST)
+            return Refused(Reason.INVALID_REQUEST, field="call_id")
         if leg.content == ask.content and leg.answer is not None:
             self._belong(leg, ask.switch)
             self.retransmitted += 1
@@ -250,12 +252,12 @@ class Calls:
         refusal = Reason.CPS_EXCEEDED if self._no_token(levels, now) else self.counts.full(levels)
         if refusal is not None:
             self.counts.add(leg)
-            return Refused(refusal, decision)
+            return Refused(refusal)
         self._take_tokens(levels, now)
         leg.cells = self.counts.cells(levels)
         leg.content, leg.switch = ask.content, ask.switch
         # It renews no lease, so what is left of it is what the answer says.
-        changed = msgspec.structs.replace(unpacked(ask.answer), lease=max(1, int(leg.due - now)))
+        changed = msgspec.structs.replace(in_parts(decision), lease=max(1, int(leg.due - now)))
         leg.answer = packed(changed)
         self.counts.add(leg)
         self._slots.note(leg.slot)
@@ -534,19 +536,19 @@ class Calls:
     def _take_back(self, batch: Sequence[Message], answers: list[Answer], now: float) -> None:
         """Refuse what was let in but could not be mirrored; the rest stays, and goes to the mirror later."""
         asked = [
-            (place, (message.call, message.leg), message)
+            (place, (message.call, message.leg))
             for place, (message, answer) in enumerate(zip(batch, answers, strict=True))
             if isinstance(message, Admit) and message.call is not None and _may_pass(answer)
         ]
         taken_back: set[tuple[str, str]] = set()
-        for _, key, _ in asked:
+        for _, key in asked:
             leg = self._leg(*key)
             if leg is not None and leg.state == RESERVED and leg.since >= now - _INSTANT * len(batch):
                 self.free(leg)
                 taken_back.add(key)
-        for place, key, message in asked:
+        for place, key in asked:
             if key in taken_back:  # it may have come several times, and changed
-                answers[place] = Refused(Reason.OVERLOAD, message.decision)
+                answers[place] = Refused(Reason.OVERLOAD)
                 self.turned_away += 1
         self._mirror_changes()
 

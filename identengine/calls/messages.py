@@ -30,6 +30,11 @@ class Grant(msgspec.Struct, frozen=True, gc=False):
         return unpacked(self.packed)
 
 
+def in_parts(decision: Decision | Grant) -> Decision:
+    """Return a decision in its parts, however it came."""
+    return decision.decision() if isinstance(decision, Grant) else decision
+
+
 packed: Callable[[Decision], bytes] = msgspec.msgpack.Encoder().encode
 """Return a decision in MessagePack, as it is kept."""
 unpacked: Callable[[bytes], Decision] = msgspec.msgpack.Decoder(Decision).decode
@@ -46,8 +51,6 @@ class Admit(msgspec.Struct, frozen=True, gc=False):
     content: bytes
     """What makes a request the same as another; a call that is held already has the answer that it had."""
     decision: Decision | Grant
-    answer: bytes
-    """The same in MessagePack, to be kept; empty where it was rejected."""
     levels: Levels | None
     """Where the call is to be counted; None where it was rejected."""
 
@@ -109,12 +112,10 @@ Message: TypeAlias = Admit | Progress | Stop | Listed | Switched
 
 @final
 class Refused(msgspec.Struct, frozen=True):
-    """The call was decided, but there is no room for it; the answer that names the account is the engine's."""
+    """There is no room for a call, or its leg cannot be; the answer that names the account is the engine's."""
 
     reason: Reason
-    decision: Decision | Grant | None = None
-    """What was decided; None where it did not come to that."""
-    field: Literal["call_id", "leg_id"] = "call_id"
+    field: Literal["call_id", "leg_id"] | None = None
     """What is wrong with an ``invalid_request``."""
 
 

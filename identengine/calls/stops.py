@@ -47,11 +47,10 @@ class Stops:
         if now != self._now:  # one number for all of a batch
             self._now, self._until = now, now + REMEMBERED
         self._batch.append(named)
-        self._batch_size += len(named.call) + _OVERHEAD
+        self._batch_size += len(named.call) + len(named.leg_id or "") + _OVERHEAD
         if named.direction is None and named.leg_id is None:
             self._calls[named.call] = self._until  # later than all that was stopped of it before
         else:
-            self._batch_size += len(named.leg_id or "")
             self._note_part(named, self._until)
 
     def row(self) -> dict[int, Row]:

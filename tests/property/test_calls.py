@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 from backends import BACKENDS, Running, Set
 from callmodel import Model
 from hypothesis import settings
@@ -191,10 +190,7 @@ def message_of(each: tuple[Any, ...], number: int) -> Message:
         _, call, way, leg_id, switch, account, content = each
         decision = Decision(accepted=True, account_id=account, version=number)
         leg = ("o" if way is ORIG else "t") + (leg_id or "")
-        packed = msgspec.msgpack.encode(decision)
-        return Admit(
-            call, leg, switch, b"%d" % content + b"%d" % account, decision, packed, levels_of(account, way)
-        )
+        return Admit(call, leg, switch, b"%d" % content + b"%d" % account, decision, levels_of(account, way))
     if kind in ("start", "update"):
         _, named, switch, interval, account = each
         identify = None if account is None else lambda: levels_of(account, named.direction or ORIG)

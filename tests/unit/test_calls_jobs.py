@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from identengine.calls.journal import Journal
@@ -74,9 +73,7 @@ def test_a_call_started_while_a_list_is_compared_is_not_missed_by_it(calls: Call
     decision = Decision(accepted=True)
     hold(calls)
     for call_id in ("listed", "unlisted"):
-        calls.apply(
-            [Admit(call_key("s", call_id), "o", "s", b"", decision, msgspec.msgpack.encode(decision), LEVELS)], 1.0
-        )
+        calls.apply([Admit(call_key("s", call_id), "o", "s", b"", decision, LEVELS)], 1.0)
     assert isinstance(calls.apply([sync("1", "listed")], 2.0)[0], Later)
     calls.apply([start("listed"), start("unlisted")], 3.0)
     finish(calls, 3.0)
@@ -135,7 +132,7 @@ def test_a_call_stopped_between_the_steps_of_a_switch_that_went_down_is_freed_on
 
 def stop_between_steps(calls: Calls) -> None:
     """Stop half of the calls that are left before each step."""
-    kept = Admit(call_key("other", "c"), "o", "other", b"", ACCEPTED, msgspec.msgpack.encode(ACCEPTED), LEVELS)
+    kept = Admit(call_key("other", "c"), "o", "other", b"", ACCEPTED, LEVELS)
     calls.apply([kept], 4.0)
     more, number = True, MANY
     while more:

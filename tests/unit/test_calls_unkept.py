@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
 import pytest
 
 from identengine.calls.legs import Leg, call_key
@@ -14,7 +13,6 @@ from identengine.reasons import Reason
 
 ORIG = Direction.ORIGINATION
 ACCEPTED = Decision(accepted=True)
-PACKED = msgspec.msgpack.encode(ACCEPTED)
 LEVELS = Levels(account_counter(1, ORIG), None, None, ClientLevels(client_counters(1, ORIG)))
 
 
@@ -32,7 +30,7 @@ class Narrow:
 
 
 def admit(call_id: str, content: bytes = b"") -> Message:
-    return Admit(call_key("s", call_id), "o", "s", content, ACCEPTED, PACKED, LEVELS)
+    return Admit(call_key("s", call_id), "o", "s", content, ACCEPTED, LEVELS)
 
 
 def test_no_answer_to_a_call_that_is_taken_back_says_that_it_may_pass() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from identengine.calls import counts
@@ -19,7 +18,6 @@ from identengine.reasons import Reason
 
 ORIG = Direction.ORIGINATION
 ACCEPTED = Decision(accepted=True)
-PACKED = msgspec.msgpack.encode(ACCEPTED)
 ONE = Levels(account_counter(1, ORIG), 1, None, ClientLevels(client_counters(1, ORIG)))
 FULL = Levels(account_counter(2, ORIG), 0, None, ClientLevels(client_counters(1, ORIG)))
 
@@ -32,7 +30,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
 
 
 def admit(call_id: str, levels: Levels = ONE, content: bytes = b"") -> Message:
-    return Admit(call_key("s", call_id), "o", "s", content, ACCEPTED, PACKED, levels)
+    return Admit(call_key("s", call_id), "o", "s", content, ACCEPTED, levels)
 
 
 def refused(answer: Answer) -> Reason | None:
