@@ -123,7 +123,7 @@ def test_src_policy(benchmark: BenchmarkFixture, owned: int) -> None:
         assert isinstance(shown, tuple)
         assert shown[1]
         assert shown[0] is not None
-        assert table.owns(2, shown[0])
+        assert table.of(2).has(shown[0])
 
     def run_all() -> None:
         for call_id in call_ids:

@@ -54,6 +54,34 @@ def pack(numbers: Iterable[str], international_prefixes: tuple[str, ...] = ()) -
     return Packed(array("Q", sorted(codes)).tobytes(), tuple(sorted(texts)))
 
 
+class Owned(msgspec.Struct, frozen=True, gc=False):
+    """The numbers of one account: a part of the table, and its texts."""
+
+    codes: array[int]
+    start: int
+    end: int
+    texts: list[str]
+
+    def __len__(self) -> int:
+        return self.end - self.start + len(self.texts)
+
+    def has(self, number: str) -> bool:
+        """Return whether ``number`` (normal form, no international prefix) is among them."""
+        code = _code(number)
+        if code is None:
+            place = bisect_left(self.texts, number)
+            return place < len(self.texts) and self.texts[place] == number
+        place = bisect_left(self.codes, code, self.start, self.end)
+        return place < self.end and self.codes[place] == code
+
+    def nth(self, place: int) -> str:
+        """Return the one at ``place``, from 0 on."""
+        in_table = self.end - self.start
+        if place < in_table:
+            return str(self.codes[self.start + place])[1:]
+        return self.texts[place - in_table]
+
+
 class DidTable:
     """Which numbers an account may show. Filled by :meth:`add`, then :meth:`seal` ends its making."""
 
@@ -91,28 +119,12 @@ class DidTable:
     def __len__(self) -> int:
         return self._size
 
-    def count(self, account_id: int) -> int:
-        """Return how many active numbers the account has."""
-        start, end = self._extent(account_id)
-        return end - start + len(self._texts.get(account_id, ()))
-
-    def owns(self, account_id: int, number: str) -> bool:
-        """Return whether ``number`` (normal form, no international prefix) is an active DID of the account."""
-        code = _code(number)
-        if code is None:
-            texts = self._texts.get(account_id, [])
-            place = bisect_left(texts, number)
-            return place < len(texts) and texts[place] == number
-        start, end = self._extent(account_id)
-        place = bisect_left(self._codes, code, start, end)
-        return place < end and self._codes[place] == code
-
-    def nth(self, account_id: int, place: int) -> str:
-        """Return the account's number at ``place``, 0 to ``count - 1``."""
-        start, end = self._extent(account_id)
-        if place < end - start:
-            return str(self._codes[start + place])[1:]
-        return self._texts[account_id][place - (end - start)]
+    def of(self, account_id: int) -> Owned:
+        """Return an account's numbers."""
+        place = bisect_left(self._accounts, account_id)
+        if place == len(self._accounts) or self._accounts[place] != account_id:
+            return Owned(self._codes, 0, 0, [])
+        return Owned(self._codes, self._starts[place], self._ends[place], self._texts.get(account_id, []))
 
     def dismantle(self, step: int) -> Iterator[None]:
         """Take a table that nobody uses any more to pieces, ``step`` texts at a time."""
@@ -121,12 +133,6 @@ class DidTable:
             while texts:
                 del texts[-step:]
                 yield
-
-    def _extent(self, account_id: int) -> tuple[int, int]:
-        place = bisect_left(self._accounts, account_id)
-        if place == len(self._accounts) or self._accounts[place] != account_id:
-            return 0, 0
-        return self._starts[place], self._ends[place]
 
 
 def _code(number: str) -> int | None:

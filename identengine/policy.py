@@ -22,14 +22,14 @@ def shown_number(
     """
     if account.src_policy is _ALLOW_ANY:
         return src_number, False
-    if src_number is not None and dids.owns(account.id, src_number):
+    owned = dids.of(account.id)
+    if src_number is not None and owned.has(src_number):
         return src_number, False
     if account.src_policy is _REJECT:
         return Reason.SRC_NOT_ALLOWED
-    count = dids.count(account.id)
-    if not count:
+    if not owned:
         return Reason.NO_DID
-    return dids.nth(account.id, _choice(call_id, count, hash_key)), True
+    return owned.nth(_choice(call_id, len(owned), hash_key)), True
 
 
 def _choice(call_id: str | None, count: int, hash_key: bytes) -> int:

@@ -187,8 +187,8 @@ def test_a_book_is_built_however_the_stream_is_cut(store: Path, size: int) -> No
     book = built(*(data[at : at + size] for at in range(0, len(data), size)))
     assert book is not None
     assert (book.version, len(book.bearers), len(book.dids)) == (2, 500, 9002)
-    assert book.dids.owns(7, "00331")
-    assert not book.dids.owns(7, "00332")
+    assert book.dids.of(7).has("00331")
+    assert not book.dids.of(7).has("00332")
 
 
 def test_a_stream_that_breaks_off_is_no_book(store: Path) -> None:
