@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import lmdb
 import msgspec
@@ -21,6 +22,7 @@ from identengine.calls.legs import Leg
 from identengine.calls.lists import Note
 from identengine.calls.memory import Changes, MirrorFullError
 from identengine.calls.stops import Row
+from identengine.calls.stops import unpacked as unpacked_row
 from identengine.errors import StoreError
 
 FORMAT = 2
@@ -40,7 +42,6 @@ _serial = struct.Struct(">Q")
 _encode = msgspec.msgpack.Encoder().encode
 _NOTHING = _encode(None)
 _decode_leg = msgspec.msgpack.Decoder(Leg).decode
-_decode_row = msgspec.msgpack.Decoder(Row).decode
 _decode_note = msgspec.msgpack.Decoder(float | tuple[str, ...]).decode
 
 
@@ -66,6 +67,10 @@ class Kept(msgspec.Struct):
     """By ascending serial number."""
     notes: dict[str, Note] = {}
     beat: _Beat | None = None
+
+
+_Item: TypeAlias = tuple[Any, bytes, bytes]
+"""Where in the mirror, key and value."""
 
 
 class Journal:
@@ -148,7 +153,7 @@ class Journal:
                 if row is None:
                     txn.delete(_serial.pack(serial), db=self._stops)
                 else:
-                    txn.put(_serial.pack(serial), _encode(row), db=self._stops)
+                    txn.put(_serial.pack(serial), row, db=self._stops)
             for name, note in changes.notes.items():
                 if note is None:
                     txn.delete(name.encode(), db=self._notes)
@@ -176,10 +181,12 @@ class Journal:
             self._last_beat = now
             self._look()
             try:
-                with self._env.begin(write=True) as txn:
-                    txn.put(b"beat", _encode(_Beat(FORMAT, self._boot, now, time.time())), db=self._meta)
+                self._put([(self._meta, b"beat", _encode(self._beat_now(now)))])
             except lmdb.MapFullError:
                 self.crowded = self.tight = True
+
+    def _beat_now(self, now: float) -> _Beat:
+        return _Beat(FORMAT, self._boot, now, time.time())
 
     def read(self, now: float) -> tuple[list[Leg], list[tuple[int, Row]], dict[str, Note]]:
         """Return what was kept: legs, rows of stops by ascending serial, notes; times by this boot's clock."""
@@ -196,9 +203,57 @@ class Journal:
             shift = now - beat.now - max(0.0, time.time() - beat.wall)
             for leg in legs:
                 leg.since, leg.due = leg.since + shift, leg.due + shift
-            stops = [(serial, (until + shift, named)) for serial, (until, named) in stops]
+            stops = [(serial, Row(row.until + shift, row.stopped)) for serial, row in stops]
             notes = {name: note + shift if isinstance(note, float) else note for name, note in notes.items()}
+            self._keep_anew(Kept(legs, stops, notes, self._beat_now(now)))
+        else:
+            self.beat(now)
         return legs, stops, notes
+
+    def _keep_anew(self, kept: Kept) -> None:
+        """Write everything once more, by this boot's clock: whoever reads it next must not take old times for new.
+
+        All at once; where there is no room for that, piece by piece: who dies meanwhile finds some leases wrong by
+        the time between the boots.
+        """
+        if self._kept_at_once(kept):
+            return
+        every = self._all(kept)
+        try:
+            while some := [*islice(every, _LOOK_EVERY)]:
+                self._put(some)
+        except lmdb.MapFullError:
+            self.crowded = self.tight = True
+
+    def _kept_at_once(self, kept: Kept) -> bool:
+        while True:
+            try:
+                self._put(self._all(kept))
+            except lmdb.MapFullError:
+                if not self._file.grow():
+                    return False
+            else:
+                return True
+
+    def _put(self, items: Iterable[_Item]) -> None:
+        with self._env.begin(write=True) as txn:
+            for db, key, value in items:
+                txn.put(key, value, db=db)
+
+    def _all(self, kept: Kept) -> Iterator[_Item]:
+        """Yield all that a file holds, the time last."""
+        for leg in kept.legs:
+            large = leg.slot < 0
+            yield (
+                self._large if large else self._small,
+                _place.pack(~leg.slot if large else leg.slot),
+                _encode(leg),
+            )
+        for serial, row in kept.stops:
+            yield self._stops, _serial.pack(serial), _encode(row)
+        for name, note in kept.notes.items():
+            yield self._notes, name.encode(), _encode(note)
+        yield self._meta, b"beat", _encode(kept.beat)
 
     def _check(self) -> None:
         """Raise DamagedError where whoever reads the file dies of it: LMDB may abort on what is damaged."""
@@ -251,7 +306,7 @@ def _read(env: lmdb.Environment) -> Kept:
             if beat is not None and (found := msgspec.msgpack.decode(beat, type=list[Any])[0]) != FORMAT:
                 raise DamagedError(f"it is of format {found}, and this program writes {FORMAT}")
             legs = _legs(txn, dbs["small"], large=False) + _legs(txn, dbs["large"], large=True)
-            stops = [(_serial.unpack(key)[0], _decode_row(value)) for key, value in txn.cursor(dbs["stops"])]
+            stops = [(_serial.unpack(key)[0], unpacked_row(value)) for key, value in txn.cursor(dbs["stops"])]
             if len(stops) != txn.stat(dbs["stops"])["entries"]:
                 raise DamagedError("some of it is missing")
             notes: dict[str, Note] = {key.decode(): _decode_note(value) for key, value in txn.cursor(dbs["notes"])}

@@ -67,8 +67,8 @@ class Changes(msgspec.Struct):
 
     small: Space[Leg]
     large: Space[Leg]
-    stops: dict[int, Row | None] = {}
-    """By serial number."""
+    stops: dict[int, bytes | None] = {}
+    """By serial number, packed."""
     notes: dict[str, Note] = {}
 
     def __bool__(self) -> bool:

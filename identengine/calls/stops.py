@@ -6,6 +6,8 @@ from collections import deque
 from math import inf
 from typing import TypeAlias
 
+import msgspec
+
 from identengine.calls.messages import Named
 from identengine.model import Direction
 
@@ -13,14 +15,36 @@ REMEMBERED = 60.0
 """How long, in seconds."""
 
 Pattern: TypeAlias = tuple[Direction | None, str | None]
-Row: TypeAlias = tuple[float, list[Named]]
-"""What was stopped together: until when it counts, and the calls with what was named of each."""
 
 PARTS = 256
 """Parts of one call that are remembered; of more, the whole call is taken for stopped."""
 _OVERHEAD = 64
 """Bytes that one stop takes in the mirror besides its ids."""
 _WHOLE: Pattern = (None, None)
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Row(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What was stopped together."""
+
+    until: float
+    """Until when it counts."""
+    stopped: list[Named]
+    """The calls, with what was named of each."""
+
+
+unpacked = msgspec.msgpack.Decoder(Row).decode
+"""Return a row as it was before it was packed."""
+
+
+class _Remembered(msgspec.Struct, frozen=True, gc=False):
+    """A row, packed: as objects, the collector would walk over all that is remembered."""
+
+    serial: int
+    until: float
+    packed: bytes
+    size: int
+    """Bytes that it takes in the mirror."""
 
 
 class Stops:
@@ -32,8 +56,7 @@ class Stops:
         self._taken = 0
         self._calls: dict[str, float | dict[Pattern, float]] = {}
         """Until when what was named of a call stays stopped; a call that was named whole has the time alone."""
-        self._rows: deque[tuple[int, Row, int]] = deque()
-        """Their serial numbers, the rows, and the bytes of each."""
+        self._rows: deque[_Remembered] = deque()
         self._serial = 0
         self._now, self._until = -inf, 0.0
         self._batch: list[Named] = []
@@ -53,26 +76,28 @@ class Stops:
         else:
             self._note_part(named, self._until)
 
-    def row(self) -> dict[int, Row]:
-        """Return what was stopped since the last row, by its serial number; nothing where nothing was."""
+    def row(self) -> dict[int, bytes]:
+        """Return what was stopped since the last row, packed, by its serial number; nothing where nothing was."""
         if not self._batch:
             return {}
         self._serial += 1
-        row = (self._until, self._batch)
-        self._append(row, self._batch_size)
+        packed = _encode(Row(self._until, self._batch))
+        self._rows.append(_Remembered(self._serial, self._until, packed, self._batch_size))
+        self._taken += self._batch_size
         self._batch, self._batch_size = [], 0
-        return {self._serial: row}
+        return {self._serial: packed}
 
     def restore(self, serial: int, row: Row) -> None:
         """Take up a row from the mirror; the rows come by ascending serial number."""
-        until, stopped = row
-        for named in stopped:
+        for named in row.stopped:
             if named.whole:
-                self._calls[named.call] = until
+                self._calls[named.call] = row.until
             else:
-                self._note_part(named, until)
+                self._note_part(named, row.until)
         self._serial = serial
-        self._append(row, sum(len(named.call) + len(named.leg_id or "") + _OVERHEAD for named in stopped))
+        size = sum(len(named.call) + len(named.leg_id or "") + _OVERHEAD for named in row.stopped)
+        self._rows.append(_Remembered(serial, row.until, _encode(row), size))
+        self._taken += size
 
     def forbid(self, named: Named, now: float) -> bool:
         """Whether a message of these legs comes too late."""
@@ -86,20 +111,17 @@ class Stops:
     def forget(self, now: float, most: int) -> list[int]:
         """Drop rows whose time is over, and the oldest of too many; returns their serials, ``most`` of them."""
         gone: list[int] = []
-        while self._rows and len(gone) < most and (self._rows[0][1][0] <= now or self._taken > self._room):
-            serial, (until, stopped), size = self._rows.popleft()
-            self._taken -= size
-            gone.append(serial)
-            for named in stopped:
+        while self._rows and len(gone) < most and (self._rows[0].until <= now or self._taken > self._room):
+            oldest = self._rows.popleft()
+            self._taken -= oldest.size
+            gone.append(oldest.serial)
+            until = oldest.until
+            for named in unpacked(oldest.packed).stopped:
                 if self._calls.get(named.call) == until:  # as most are: named whole, and not stopped again since
                     del self._calls[named.call]
                 else:
                     self._drop(named, until)
         return gone
-
-    def _append(self, row: Row, size: int) -> None:
-        self._taken += size
-        self._rows.append((self._serial, row, size))
 
     def _drop(self, named: Named, until: float) -> None:
         """Drop what was stopped till then; not what was stopped again since."""

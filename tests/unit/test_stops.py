@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from identengine.calls.messages import Named
-from identengine.calls.stops import PARTS, REMEMBERED, Row, Stops
+from identengine.calls.stops import PARTS, REMEMBERED, Stops, unpacked
 from identengine.model import Direction
 
 CALLS = st.sampled_from(["a", "b"])
@@ -29,7 +29,7 @@ def test_what_is_forbidden_is_what_was_stopped_within_a_minute(
     stopped: list[tuple[Named, int]], asked: Named, again: bool
 ) -> None:
     stops, now = Stops(1 << 20), 0
-    rows: dict[int, Row] = {}
+    rows: dict[int, bytes] = {}
     for named, later in stopped:
         now += later
         stops.add(named, now)
@@ -39,7 +39,7 @@ def test_what_is_forbidden_is_what_was_stopped_within_a_minute(
     if again:  # after a restart
         stops = Stops(1 << 20)
         for serial, row in rows.items():
-            stops.restore(serial, row)
+            stops.restore(serial, unpacked(row))
     since, late = now, False
     for named, later in reversed(stopped):
         late |= now - since < REMEMBERED and meet(named, asked)
