@@ -32,9 +32,12 @@ from identengine.wire.peer import Visitor
 
 READ = 65536
 """Most bytes taken in one read."""
-TURN = 32
+TURN = 64
 TURN_BYTES = 16384
-"""Messages of one connection that are answered in one turn of the loop, and their bytes (one message at least)."""
+"""Messages of one connection that are answered in one turn of the loop, and their bytes (one message at least).
+
+What a switch has under way is one batch, as a rule; who sends more takes turns with the others.
+"""
 _LINGER = 5.0
 """Seconds that a closed connection's peer has for reading the last answers."""
 _CATCHING_UP = 1.0
