@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks import report
 from benchmarks.results import KEPT
 
-PROGRAMS = ("steps", "growth", "sockets", "paced", "memory", "side_by_side")
+PROGRAMS = ("steps", "way", "growth", "sockets", "paced", "memory", "side_by_side")
 """Each is run by itself, so that none has what another left in memory."""
 
 
