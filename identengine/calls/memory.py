@@ -384,7 +384,7 @@ class Calls:
                 self._memories.add(slot, leg.due)
         rows = self._stops.forget(now, STEP)
         self._changes.stops.update(dict.fromkeys(rows))
-        return STEP in (len(slots), len(rows)) or self.lapsed > self.settings.lapsed_max
+        return len(slots) == STEP or self._stops.due(now) or self.lapsed > self.settings.lapsed_max
 
     # ---- the set, for what is asked and for lists
 

@@ -21,6 +21,9 @@ PARTS = 256
 _OVERHEAD = 64
 """Bytes that one stop takes in the mirror besides its ids."""
 _WHOLE: Pattern = (None, None)
+_TABLES = 256
+"""One dict of all stops would be made anew every so many of them, which takes 10 ms; small ones are so in turn."""
+_MASK = _TABLES - 1
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -54,8 +57,8 @@ class Stops:
         """``room``: bytes that they may take in the mirror; of more, the oldest go before their time."""
         self._room = room
         self._taken = 0
-        self._calls: dict[str, float | dict[Pattern, float]] = {}
-        """Until when what was named of a call stays stopped; a call that was named whole has the time alone."""
+        self._tables: list[dict[str, float | dict[Pattern, float]]] = [{} for _ in range(_TABLES)]
+        """By call: until when what was named of it stays stopped; where it was named whole, the time alone."""
         self._rows: deque[_Remembered] = deque()
         self._serial = 0
         self._now, self._until = -inf, 0.0
@@ -63,7 +66,7 @@ class Stops:
         self._batch_size = 0
 
     def __len__(self) -> int:
-        return len(self._calls)
+        return sum(map(len, self._tables))
 
     def add(self, named: Named, now: float) -> None:
         """Remember what is stopped; a row of it goes to the mirror with the batch (:meth:`row`)."""
@@ -72,7 +75,9 @@ class Stops:
         self._batch.append(named)
         self._batch_size += len(named.call) + len(named.leg_id or "") + _OVERHEAD
         if named.direction is None and named.leg_id is None:
-            self._calls[named.call] = self._until  # later than all that was stopped of it before
+            self._tables[hash(named.call) & _MASK][named.call] = (
+                self._until
+            )  # later than all that was stopped of it before
         else:
             self._note_part(named, self._until)
 
@@ -91,7 +96,7 @@ class Stops:
         """Take up a row from the mirror; the rows come by ascending serial number."""
         for named in row.stopped:
             if named.whole:
-                self._calls[named.call] = row.until
+                self._table(named.call)[named.call] = row.until
             else:
                 self._note_part(named, row.until)
         self._serial = serial
@@ -101,52 +106,65 @@ class Stops:
 
     def forbid(self, named: Named, now: float) -> bool:
         """Whether a message of these legs comes too late."""
-        stopped = self._calls.get(named.call)
+        stopped = self._table(named.call).get(named.call)
         if stopped is None:
             return False
         if isinstance(stopped, float):
             return stopped > now
         return any(until > now and _meet(pattern, named) for pattern, until in stopped.items())
 
+    def due(self, now: float) -> bool:
+        """Whether there is a row whose time is over, or that there is no room for."""
+        return bool(self._rows) and (self._rows[0].until <= now or self._taken > self._room)
+
     def forget(self, now: float, most: int) -> list[int]:
-        """Drop rows whose time is over, and the oldest of too many; returns their serials, ``most`` of them."""
+        """Drop the rows that are due, the oldest first, of ``most`` stops or a few more; returns their serials."""
         gone: list[int] = []
-        while self._rows and len(gone) < most and (self._rows[0].until <= now or self._taken > self._room):
+        dropped = 0
+        while dropped < most and self.due(now):
             oldest = self._rows.popleft()
             self._taken -= oldest.size
             gone.append(oldest.serial)
             until = oldest.until
-            for named in unpacked(oldest.packed).stopped:
-                if self._calls.get(named.call) == until:  # as most are: named whole, and not stopped again since
-                    del self._calls[named.call]
+            stopped = unpacked(oldest.packed).stopped
+            dropped += len(stopped)
+            for named in stopped:
+                table = self._table(named.call)
+                if table.get(named.call) == until:  # as most are: named whole, and not stopped again since
+                    del table[named.call]
                 else:
                     self._drop(named, until)
         return gone
 
+    def _table(self, call: str) -> dict[str, float | dict[Pattern, float]]:
+        return self._tables[hash(call) & _MASK]
+
     def _drop(self, named: Named, until: float) -> None:
         """Drop what was stopped till then; not what was stopped again since."""
-        stopped = self._calls.get(named.call)
+        table = self._table(named.call)
+        stopped = table.get(named.call)
         if isinstance(stopped, dict):
             for pattern in ((named.direction, named.leg_id), _WHOLE):
                 if stopped.get(pattern, inf) <= until:
                     del stopped[pattern]
             if not stopped:
-                del self._calls[named.call]
+                del table[named.call]
         elif stopped is not None and stopped <= until:
-            del self._calls[named.call]
+            del table[named.call]
 
     def _note_part(self, named: Named, until: float) -> None:
         """Remember some legs of a call."""
         pattern = (named.direction, named.leg_id)
-        stopped = self._calls.get(named.call)
+        table = self._table(named.call)
+        stopped = table.get(named.call)
         if stopped is None:
-            self._calls[named.call] = {pattern: until}
+            table[named.call] = {pattern: until}
         elif isinstance(stopped, float):
-            self._calls[named.call] = {_WHOLE: stopped, pattern: until}
+            table[named.call] = {_WHOLE: stopped, pattern: until}
         elif len(stopped) < PARTS or pattern in stopped:
             stopped[pattern] = until
         else:
-            self._calls[named.call] = until
+            table[named.call] = until
 
 
 def _meet(pattern: Pattern, named: Named) -> bool:

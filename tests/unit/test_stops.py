@@ -70,3 +70,18 @@ def test_of_too_many_parts_the_whole_call_is_stopped() -> None:
     assert stops.forbid(Named("a", None, "other"), 2.0)
     stops.forget(1.0 + REMEMBERED, 100)
     assert not stops.forbid(Named("a", None, "other"), 2.0)
+
+
+def test_what_is_forgotten_at_once_is_counted_in_stops_not_in_rows() -> None:
+    stops = Stops(1 << 30)
+    for row in range(100):
+        for number in range(64):
+            stops.add(Named(f"call {row} {number}", None, None), 1.0)
+        stops.row()
+    left, steps = 6400, 0
+    while stops.due(1.0 + REMEMBERED):
+        stops.forget(1.0 + REMEMBERED, 256)
+        assert left - 256 - 64 < len(stops) < left
+        left, steps = len(stops), steps + 1
+    assert left == 0
+    assert steps == 25
