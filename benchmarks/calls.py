@@ -85,7 +85,7 @@ def measure(legs: int) -> Figures:
     decisions = [_decision(each) for each in levels]
     try:
         with Journal(folder, legs + 2 * RESERVED, 0, print) as journal:
-            journal.read(0.0)
+            journal.read()
             calls = Calls(Settings(max_legs=legs + 2 * RESERVED), journal)
             gc.collect()
             before = _resident()

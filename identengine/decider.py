@@ -259,7 +259,9 @@ class _Decider:
             self._journal,
         )
         gc.disable()  # it would look again and again through what is kept for long
-        self._calls.restore(*self._journal.read(clock()), clock())
+        kept = self._journal.read()
+        self._clock = self._journal.clock
+        self._calls.restore(*kept, self._clock())
         gc.freeze()
         gc.enable()
         counters = self._opened.enter_context(CounterFile(calls.path, _counters_anew))
@@ -295,7 +297,7 @@ class _Decider:
         await ask.start()
         reporter = self._reporter
         desk = Desk(self._engine, self._calls, self._scopes, reporter.status, reporter.ended, reporter.tally.add)
-        self._control = ControlListener(self._duty.sockets.control, lambda ask: desk.answer(ask, clock()))
+        self._control = ControlListener(self._duty.sockets.control, lambda ask: desk.answer(ask, self._clock()))
         await self._control.start()
 
     # ---- what the supervisor and signals say
@@ -389,8 +391,8 @@ class _Decider:
         while True:
             more = False
             try:
-                more = self._calls.work(clock())
-                self._journal.beat(clock())  # also where there is more for a long time
+                more = self._calls.work(self._clock())
+                self._journal.beat(self._clock())  # also where there is more for a long time
                 self._report()
             except Exception as fault:  # leases have to lapse still; the next look may be better
                 self._engine.faults.append(fault)
@@ -501,7 +503,7 @@ class _Decider:
 
     def _report(self, *, last: bool = False) -> None:
         connections = {one: sum(len(each.connections) for each in these) for one, these in self._streams.items()}
-        self._reporter.note(clock(), sum(udp.unsent for udp in self._udp), connections, last=last)
+        self._reporter.note(self._clock(), sum(udp.unsent for udp in self._udp), connections, last=last)
 
     def _scopes(self) -> set[str]:
         return {switch.scope for switch in self._config.switches}
@@ -517,7 +519,7 @@ class _Decider:
 
     def _decide_batch(self, batch: Sequence[Ask]) -> list[Answer]:
         began = time.perf_counter()
-        answers = self._engine.decide(batch, clock())
+        answers = self._engine.decide(batch, self._clock())
         self._reporter.tally.decided(time.perf_counter() - began, len(batch))
         return answers
 
@@ -528,11 +530,6 @@ class _Decider:
     def _on_reject(self, asker: Asker, request: Request, decision: Decision) -> None:
         source = request.src_ip or request.name or request.src_number or ""
         self._rejects.note(source, decision.reason or "", asker.switch)
-
-
-def clock() -> float:
-    """Return the time of the set of calls: seconds since the machine was started, sleep included."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 async def _first_of(*awaited: Coroutine[Any, Any, object]) -> None:

@@ -63,7 +63,7 @@ class InMemory:
     def _open(self, now: float) -> None:
         self._journal = Journal(self._folder, 100, 1000, _no_alarm)
         calls = Calls(self._settings, self._journal)
-        calls.restore(*self._journal.read(now), now)
+        calls.restore(*self._journal.read(), now)
         self.calls = calls
 
 

@@ -8,15 +8,15 @@ are.
 from __future__ import annotations
 
 import struct
-import time
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable
+from math import inf
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 import lmdb
 import msgspec
 
+from identengine.calls.clock import Beat, Clock
 from identengine.calls.file import RESERVE, CallsFile, DamagedError, environment, survives
 from identengine.calls.legs import Leg
 from identengine.calls.lists import Note
@@ -45,18 +45,7 @@ _decode_leg = msgspec.msgpack.Decoder(Leg).decode
 _decode_note = msgspec.msgpack.Decoder(float | tuple[str, ...]).decode
 
 
-class _Beat(msgspec.Struct, array_like=True):
-    """When the file was last written: it tells how long a machine was down."""
-
-    format: int
-    boot: str
-    now: float
-    """By the set's clock, which begins anew with each boot."""
-    wall: float
-    """Unix seconds."""
-
-
-_decode_beat = msgspec.msgpack.Decoder(_Beat).decode
+_decode_beat = msgspec.msgpack.Decoder(Beat).decode
 
 
 class Kept(msgspec.Struct):
@@ -66,11 +55,7 @@ class Kept(msgspec.Struct):
     stops: list[tuple[int, Row]] = []
     """By ascending serial number."""
     notes: dict[str, Note] = {}
-    beat: _Beat | None = None
-
-
-_Item: TypeAlias = tuple[Any, bytes, bytes]
-"""Where in the mirror, key and value."""
+    beat: Beat | None = None
 
 
 class Journal:
@@ -86,9 +71,10 @@ class Journal:
         """Whether what is remembered had better be forgotten."""
         self.tight = False
         """Whether there is no more room than what frees calls may need."""
+        self.clock = Clock()
+        """Tells the time by which legs, stops and notes are kept, once they are read."""
         self._alarm = alarm
-        self._boot = boot_id()
-        self._last_beat = 0.0
+        self._last_beat = -inf
         self._written = 0
         taken = room(max_legs)
         self._file = CallsFile(folder, taken, taken + lapsed_max * LAPSED_BYTES)
@@ -180,80 +166,28 @@ class Journal:
         if now - self._last_beat >= _BEAT_SECONDS:
             self._last_beat = now
             self._look()
-            try:
-                self._put([(self._meta, b"beat", _encode(self._beat_now(now)))])
-            except lmdb.MapFullError:
-                self.crowded = self.tight = True
+            self._note_time()
 
-    def _beat_now(self, now: float) -> _Beat:
-        return _Beat(FORMAT, self._boot, now, time.time())
+    def _note_time(self) -> None:
+        try:
+            with self._env.begin(write=True) as txn:
+                txn.put(b"beat", _encode(self.clock.beat(FORMAT)), db=self._meta)
+        except lmdb.MapFullError:
+            self.crowded = self.tight = True
 
-    def read(self, now: float) -> tuple[list[Leg], list[tuple[int, Row]], dict[str, Note]]:
-        """Return what was kept: legs, rows of stops by ascending serial, notes; times by this boot's clock."""
+    def read(self) -> tuple[list[Leg], list[tuple[int, Row]], dict[str, Note]]:
+        """Return what was kept: legs, rows of stops by ascending serial, notes. The clock goes on from there."""
         try:
             kept = _read(self._env)
         except DamagedError as error:
             self._set_aside(error)
             kept = Kept()
         self._reading.unlink(missing_ok=True)
+        if kept.beat is not None:
+            self.clock.go_on(kept.beat)
         self._look()
-        legs, stops, notes, beat = kept.legs, kept.stops, kept.notes, kept.beat
-        if beat is not None and beat.boot != self._boot:
-            # The clock began anew: what was left of each lease is left now, less how long the machine was off.
-            shift = now - beat.now - max(0.0, time.time() - beat.wall)
-            for leg in legs:
-                leg.since, leg.due = leg.since + shift, leg.due + shift
-            stops = [(serial, Row(row.until + shift, row.stopped)) for serial, row in stops]
-            notes = {name: note + shift if isinstance(note, float) else note for name, note in notes.items()}
-            self._keep_anew(Kept(legs, stops, notes, self._beat_now(now)))
-        else:
-            self.beat(now)
-        return legs, stops, notes
-
-    def _keep_anew(self, kept: Kept) -> None:
-        """Write everything once more, by this boot's clock: whoever reads it next must not take old times for new.
-
-        All at once; where there is no room for that, piece by piece: who dies meanwhile finds some leases wrong by
-        the time between the boots.
-        """
-        if self._kept_at_once(kept):
-            return
-        every = self._all(kept)
-        try:
-            while some := [*islice(every, _LOOK_EVERY)]:
-                self._put(some)
-        except lmdb.MapFullError:
-            self.crowded = self.tight = True
-
-    def _kept_at_once(self, kept: Kept) -> bool:
-        while True:
-            try:
-                self._put(self._all(kept))
-            except lmdb.MapFullError:
-                if not self._file.grow():
-                    return False
-            else:
-                return True
-
-    def _put(self, items: Iterable[_Item]) -> None:
-        with self._env.begin(write=True) as txn:
-            for db, key, value in items:
-                txn.put(key, value, db=db)
-
-    def _all(self, kept: Kept) -> Iterator[_Item]:
-        """Yield all that a file holds, the time last."""
-        for leg in kept.legs:
-            large = leg.slot < 0
-            yield (
-                self._large if large else self._small,
-                _place.pack(~leg.slot if large else leg.slot),
-                _encode(leg),
-            )
-        for serial, row in kept.stops:
-            yield self._stops, _serial.pack(serial), _encode(row)
-        for name, note in kept.notes.items():
-            yield self._notes, name.encode(), _encode(note)
-        yield self._meta, b"beat", _encode(kept.beat)
+        self._note_time()
+        return kept.legs, kept.stops, kept.notes
 
     def _check(self) -> None:
         """Raise DamagedError where whoever reads the file dies of it: LMDB may abort on what is damaged."""
@@ -333,8 +267,3 @@ def _legs(txn: lmdb.Transaction, db: Any, *, large: bool) -> list[Leg]:
     if entries != txn.stat(db)["entries"]:
         raise DamagedError("some of it is missing")
     return legs
-
-
-def boot_id() -> str:
-    """Return what tells this run of the machine from others."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

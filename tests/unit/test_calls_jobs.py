@@ -111,7 +111,7 @@ def test_an_answer_leaves_when_the_mirror_has_what_it_tells(calls: Calls, journa
     (later,) = calls.apply([sync("2")], 3.0)
     assert isinstance(later, Later)
     left: list[tuple[Done, int]] = []
-    later.then(lambda done: left.append((done, len(journal.read(3.0)[0]))))
+    later.then(lambda done: left.append((done, len(journal.read()[0]))))
     finish(calls, 3.0)
     assert left == [(Done(True, missing=0, freed=MANY), 0)]
 

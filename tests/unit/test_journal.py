@@ -1,4 +1,4 @@
-"""The mirror of the set of calls: what it keeps over a boot, after which the clock begins anew (engine.md 5.8)."""
+"""The mirror of the set of calls over boots: with each the machine's clock begins anew (engine.md 5.8)."""
 
 from __future__ import annotations
 
@@ -8,68 +8,96 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from identengine.calls import journal
+from identengine.calls import clock
 from identengine.calls.journal import Journal
 from identengine.calls.legs import RESERVED, Leg
 from identengine.calls.levels import Counter
-from identengine.calls.memory import Changes, MirrorFullError
+from identengine.calls.memory import Changes
 from identengine.calls.messages import Named
 from identengine.calls.slots import Slots
 from identengine.calls.stops import Row
 
-
-def opened(folder: Path) -> Journal:
-    return Journal(folder, 1, 0, pytest.fail)
+HOUR = 3600.0
 
 
-def fill(mirror: Journal, legs: int, now: float) -> int:
-    """Keep so many legs, or as many as there is room for, in one batch each hundred; returns how many."""
-    slots = Slots[Leg]()
-    kept = 0
+class Machine:
+    """The clocks and the boots of a machine."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.boot, self.up, self.wall = "one", 5_000_000.0, 1e9
+        monkeypatch.setattr(clock, "boot_id", lambda: self.boot)
+        monkeypatch.setattr(time, "clock_gettime", lambda _: self.up)
+        monkeypatch.setattr(time, "time", lambda: self.wall)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let it pass while the machine is on."""
+        self.up += seconds
+        self.wall += seconds
+
+    def start_anew(self, boot: str, up: float, off: float) -> None:
+        """Switch it off for a while; ``up``: what its clock says then."""
+        self.boot, self.up = boot, up
+        self.wall += off
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(monkeypatch)
+
+
+def keep(mirror: Journal, call: str) -> None:
+    """Keep a leg that lasts an hour, a stop and a note of now."""
+    now, slots = mirror.clock(), Slots[Leg]()
+    leg = Leg(0, call, "o", "sbc1", RESERVED, (Counter(2),), now, now + HOUR, 60.0)
+    leg.slot = ~slots.large.add(leg)
     row = msgspec.msgpack.encode(Row(now + 60, [Named("\0b", None, None)]))
-    while kept < legs:
-        for _ in range(min(100, legs - kept)):
-            leg = Leg(
-                0, "\0call", "o", "sbc1", RESERVED, (Counter(2),), now, now + 200, 60.0, None, None, b"x" * 500
-            )
-            leg.slot = ~slots.large.add(leg)
-        try:
-            mirror.write(Changes(slots.small, slots.large, {kept: row}))
-        except MirrorFullError:
-            break
-        slots.large.changed.clear()
-        kept += min(100, legs - kept)
-    return kept
+    mirror.write(Changes(slots.small, slots.large, {1: row}, {"switched:sbc1": now}))
 
 
-@pytest.mark.parametrize("legs", [3, 100_000], ids=["few", "as many as there is room for"])
-def test_what_is_kept_over_a_boot_is_by_the_new_clock(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, legs: int
-) -> None:
-    monkeypatch.setattr(journal, "boot_id", lambda: "one")
-    with opened(tmp_path) as mirror:
-        mirror.read(5_000.0)
-        kept = fill(mirror, legs, 5_000.0)
-        assert kept == 3 or 1000 < kept < legs
-    for boot, now in (("two", 100.0), ("three", 9_000.0)):
-        monkeypatch.setattr(journal, "boot_id", lambda boot=boot: boot)
-        for _ in range(2):  # it is the same to who reads it next, in this boot
-            with opened(tmp_path) as mirror:
-                found, stops, notes = mirror.read(now)
-                assert len(found) == kept
-                assert all(leg.due == pytest.approx(now + 200, abs=20) for leg in found)
-                assert all(row.until == pytest.approx(now + 60, abs=20) for _, row in stops)
-                assert not notes
+def left(folder: Path) -> tuple[float, float, float]:
+    """Return for how long the leg and the stop are to last, and how long ago the note is of."""
+    with Journal(folder, 10, 0, pytest.fail) as mirror:
+        (leg,), ((_, row),), notes = mirror.read()
+        noted = notes["switched:sbc1"]
+        assert isinstance(noted, float)
+        now = mirror.clock()
+        return round(leg.due - now, 3), round(row.until - now, 3), round(now - noted, 3)
 
 
-def test_the_time_is_known_before_anything_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "boot_id", lambda: "one")
-    with opened(tmp_path) as mirror:
-        mirror.read(5_000.0)
-        fill(mirror, 1, 5_000.0)
-    monkeypatch.setattr(journal, "boot_id", lambda: "two")
-    wall = time.time()
-    monkeypatch.setattr(time, "time", lambda: wall + 50)
-    with opened(tmp_path) as mirror:
-        (leg,), _, _ = mirror.read(100.0)
-    assert leg.due == pytest.approx(250.0, abs=5)
+def test_what_is_left_of_a_lease_is_what_it_was_less_what_has_passed(tmp_path: Path, machine: Machine) -> None:
+    with Journal(tmp_path, 10, 0, pytest.fail) as mirror:
+        mirror.read()
+        keep(mirror, "\0a")
+    machine.pass_time(10)
+    assert left(tmp_path) == (HOUR - 10, 50, 10)
+    machine.start_anew("two", 100.0, off=20)
+    for _ in range(2):  # the same to who reads it next
+        assert left(tmp_path) == (HOUR - 30, 30, 30)
+    machine.pass_time(5)
+    assert left(tmp_path) == (HOUR - 35, 25, 35)
+    machine.start_anew("three", 9_000_000.0, off=1)
+    assert left(tmp_path) == (HOUR - 36, 24, 36)
+    machine.pass_time(9)
+    assert left(tmp_path) == (HOUR - 45, 15, 45)
+
+
+def test_a_death_before_the_first_beat_of_a_boot(tmp_path: Path, machine: Machine) -> None:
+    with Journal(tmp_path, 10, 0, pytest.fail) as mirror:
+        mirror.read()
+    machine.start_anew("two", 100.0, off=20)
+    with Journal(tmp_path, 10, 0, pytest.fail) as mirror:
+        mirror.read()
+        machine.pass_time(0.5)
+        keep(mirror, "\0a")
+    machine.pass_time(2)
+    assert left(tmp_path) == (HOUR - 2, 58, 2)
+
+
+def test_a_wall_clock_that_is_set_matters_only_over_a_boot(tmp_path: Path, machine: Machine) -> None:
+    with Journal(tmp_path, 10, 0, pytest.fail) as mirror:
+        mirror.read()
+        keep(mirror, "\0a")
+        machine.wall -= 1000 * HOUR
+    assert left(tmp_path) == (HOUR, 60, 0)
+    machine.start_anew("two", 100.0, off=-500 * HOUR)
+    assert left(tmp_path) == (HOUR, 60, 0)
