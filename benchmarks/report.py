@@ -69,7 +69,7 @@ def _throughput(found: dict[str, Results], path: Path) -> str:
     axes.set_yticks(range(len(points)), [case for case, _ in points])
     axes.set_xscale("log")
     axes.set_xlabel("requests/s")
-    axes.margins(x=0.15)
+    axes.margins(x=0.2)
     axes.grid(axis="x", alpha=0.3)
     _save(figure, path)
     return "Requests a second by who answers"
@@ -114,7 +114,7 @@ def _latency(found: dict[str, Results], path: Path) -> str:
     axes.legend()
     axes.grid(alpha=0.3)
     _save(figure, path)
-    return "Latency at half of the top rate"
+    return "Latency at half of the top rate, all rounds together"
 
 
 def _save(figure: Figure, path: Path) -> None:
