@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from identengine.calls.messages import Named
-from identengine.calls.stops import PARTS, REMEMBERED, Stops, unpacked
+from identengine.calls.stops import GENERATION, GENERATION_SECONDS, PARTS, REMEMBERED, Stops, unpacked
 from identengine.model import Direction
 
 CALLS = st.sampled_from(["a", "b"])
@@ -45,7 +45,8 @@ def test_what_is_forbidden_is_what_was_stopped_within_a_minute(
         late |= now - since < REMEMBERED and meet(named, asked)
         since -= later
     assert stops.forbid(asked, now) is late
-    stops.forget(now + REMEMBERED, 100)
+    while stops.due(now + REMEMBERED):
+        stops.forget(now + REMEMBERED, 100)
     assert not len(stops)
 
 
@@ -72,16 +73,30 @@ def test_of_too_many_parts_the_whole_call_is_stopped() -> None:
     assert not stops.forbid(Named("a", None, "other"), 2.0)
 
 
-def test_what_is_forgotten_at_once_is_counted_in_stops_not_in_rows() -> None:
+def test_what_is_forgotten_at_once_is_bounded() -> None:
     stops = Stops(1 << 30)
-    for row in range(100):
-        for number in range(64):
+    for row in range(1000):
+        for number in range(10):
             stops.add(Named(f"call {row} {number}", None, None), 1.0)
         stops.row()
-    left, steps = 6400, 0
+    left, gone = len(stops), []
+    assert left == 10_000
     while stops.due(1.0 + REMEMBERED):
-        stops.forget(1.0 + REMEMBERED, 256)
-        assert left - 256 - 64 < len(stops) < left
-        left, steps = len(stops), steps + 1
+        serials = stops.forget(1.0 + REMEMBERED, 100)
+        assert 0 < len(serials) <= 100
+        gone += serials
+        assert left - len(stops) <= GENERATION + 10
+        left = len(stops)
     assert left == 0
-    assert steps == 25
+    assert gone == [*range(1, 1001)]
+
+
+def test_what_is_stopped_slowly_is_forgotten_soon_after_its_time() -> None:
+    stops = Stops(1 << 30)
+    for second in range(1000):
+        stops.add(Named(f"call {second}", None, None), float(second))
+        stops.row()
+        assert len(stops.forget(float(second), 100)) <= GENERATION_SECONDS + 1
+        assert len(stops) <= REMEMBERED + GENERATION_SECONDS + 1
+        assert stops.forbid(Named(f"call {second - 59}", None, None), float(second)) is (second >= 59)
+        assert not stops.forbid(Named(f"call {second - 60}", None, None), float(second))
