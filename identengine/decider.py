@@ -25,6 +25,7 @@ import uvloop
 
 from identengine import config as configuration
 from identengine import logsetup
+from identengine.calls.clock import Clock
 from identengine.calls.file import InUseError
 from identengine.calls.journal import Journal
 from identengine.calls.memory import Calls, Settings
@@ -138,6 +139,7 @@ class _Decider:
     """One run of the process."""
 
     _journal: Journal
+    _clock: Clock
     _calls: Calls
     _reporter: Reporter
     _control: ControlListener
@@ -392,7 +394,7 @@ class _Decider:
             more = False
             try:
                 more = self._calls.work(self._clock())
-                self._journal.beat(self._clock())  # also where there is more for a long time
+                self._journal.beat()  # also where there is more for a long time
                 self._report()
             except Exception as fault:  # leases have to lapse still; the next look may be better
                 self._engine.faults.append(fault)

@@ -13,14 +13,14 @@ import msgspec
 
 
 class Beat(msgspec.Struct, frozen=True, array_like=True):
-    """What a mirror was last written at."""
+    """When a mirror was known to be in use: it tells who reads it next what time it is. Written once a second."""
 
     format: int
     """Of the mirror."""
     boot: str
     """Which boot of the machine it was."""
     now: float
-    """By the clock."""
+    """By the set's clock (:class:`Clock`)."""
     wall: float
     """Unix seconds: they tell how long the machine was off."""
     ahead: float = 0.0
@@ -38,12 +38,15 @@ class Clock:
         """Return the time."""
         return time.clock_gettime(time.CLOCK_BOOTTIME) + self._ahead
 
-    def go_on(self, beat: Beat) -> None:
-        """Go on from the last beat; a wall clock that was set back since means that no time has passed."""
+    def go_on(self, beat: Beat, newest: float) -> None:
+        """Go on from the last beat, or from the ``newest`` that was kept since.
+
+        A wall clock that was set back since means that no time has passed.
+        """
         if beat.boot == self._boot:
             self._ahead = beat.ahead
         else:
-            self._ahead += beat.now + max(0.0, time.time() - beat.wall) - self()
+            self._ahead += max(newest, beat.now + time.time() - beat.wall, beat.now) - self()
 
     def beat(self, mirror_format: int) -> Beat:
         """Return what tells the time to who reads the mirror next."""

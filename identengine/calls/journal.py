@@ -25,7 +25,9 @@ from identengine.calls.stops import Row
 from identengine.calls.stops import unpacked as unpacked_row
 from identengine.errors import StoreError
 
-FORMAT = 2
+FORMAT = 3
+READABLE = (2, 3)
+"""The one before knew no time ahead of the machine's; else they are the same."""
 LEG_BYTES = 1024
 """Room for one leg that is held: one reserved takes some 600 bytes, an active one 300, pages are never full."""
 LAPSED_BYTES = 512
@@ -43,8 +45,6 @@ _encode = msgspec.msgpack.Encoder().encode
 _NOTHING = _encode(None)
 _decode_leg = msgspec.msgpack.Decoder(Leg).decode
 _decode_note = msgspec.msgpack.Decoder(float | tuple[str, ...]).decode
-
-
 _decode_beat = msgspec.msgpack.Decoder(Beat).decode
 
 
@@ -72,7 +72,7 @@ class Journal:
         self.tight = False
         """Whether there is no more room than what frees calls may need."""
         self.clock = Clock()
-        """Tells the time by which legs, stops and notes are kept, once they are read."""
+        """The set's clock; right only after :meth:`read`."""
         self._alarm = alarm
         self._last_beat = -inf
         self._written = 0
@@ -161,8 +161,9 @@ class Journal:
         pages = sum(count["branch_pages"] + count["leaf_pages"] + count["overflow_pages"] for count in counts)
         return pages * int(counts[0]["psize"])
 
-    def beat(self, now: float) -> None:
+    def beat(self) -> None:
         """Note the time, about once a second: for leases after the machine was started anew."""
+        now = self.clock()
         if now - self._last_beat >= _BEAT_SECONDS:
             self._last_beat = now
             self._look()
@@ -184,7 +185,7 @@ class Journal:
             kept = Kept()
         self._reading.unlink(missing_ok=True)
         if kept.beat is not None:
-            self.clock.go_on(kept.beat)
+            self.clock.go_on(kept.beat, max((leg.since for leg in kept.legs), default=kept.beat.now))
         self._look()
         self._note_time()
         return kept.legs, kept.stops, kept.notes
@@ -237,7 +238,7 @@ def _read(env: lmdb.Environment) -> Kept:
         dbs = {name: env.open_db(name.encode(), integerkey=name in _BY_PLACE, create=False) for name in _DATABASES}
         with env.begin() as txn:
             beat = txn.get(b"beat", db=dbs["meta"])
-            if beat is not None and (found := msgspec.msgpack.decode(beat, type=list[Any])[0]) != FORMAT:
+            if beat is not None and (found := msgspec.msgpack.decode(beat, type=list[Any])[0]) not in READABLE:
                 raise DamagedError(f"it is of format {found}, and this program writes {FORMAT}")
             legs = _legs(txn, dbs["small"], large=False) + _legs(txn, dbs["large"], large=True)
             stops = [(_serial.unpack(key)[0], unpacked_row(value)) for key, value in txn.cursor(dbs["stops"])]

@@ -43,7 +43,7 @@ from identengine.reasons import Reason
 REMEMBERED = 24 * 3600.0
 """How long a lapsed leg can be revived, in seconds (engine.md 5.4)."""
 STEP = 256
-"""How many legs one step of :meth:`Calls.work` takes: about a millisecond."""
+"""How many legs, or rows of stops, one step of :meth:`Calls.work` takes: about a millisecond."""
 STOPS_ROOM, STOPS_LEG_ROOM = 1024 * 1024, 256
 """Bytes of the mirror that stops may take: so many, and so many more a leg that may be held."""
 LEGS_OF_A_CALL = 256

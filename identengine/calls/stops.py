@@ -89,7 +89,7 @@ class _Generation:
 class Stops:
     """Stopped calls; those of one batch are one row in the mirror, written and dropped as a whole.
 
-    They are kept by generations: a stop costs a key in a small dict that is at hand, and to forget it next to nothing.
+    They are kept by generations: a stop costs a key in a small dict that is at hand, to forget it next to nothing.
     One large dict would be somewhere else in memory for each, twice, and made anew every so many of them.
     """
 
@@ -143,7 +143,7 @@ class Stops:
         return bool(self._gone or (oldest.serials and (oldest.last <= now or self._taken > self._room)))
 
     def forget(self, now: float, most: int) -> list[int]:
-        """Forget the oldest generation if it is due; returns at most so many serial numbers of rows that are gone."""
+        """Forget the oldest generation if it is due; returns serial numbers of rows to drop, ``most`` at once."""
         if not self._gone and self.due(now):
             oldest = self._generations.popleft()
             if not self._generations:

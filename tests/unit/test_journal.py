@@ -93,6 +93,32 @@ def test_a_death_before_the_first_beat_of_a_boot(tmp_path: Path, machine: Machin
     assert left(tmp_path) == (HOUR - 2, 58, 2)
 
 
+@pytest.mark.parametrize("boot", ["one", "two"])
+def test_a_mirror_of_the_build_before(tmp_path: Path, machine: Machine, boot: str) -> None:
+    with Journal(tmp_path, 10, 0, pytest.fail) as mirror:
+        mirror.read()
+        keep(mirror, "\0a")
+        beat = mirror.clock.beat(2)
+        before = msgspec.msgpack.encode((beat.format, beat.boot, beat.now, beat.wall))
+        with mirror._env.begin(write=True) as txn:
+            txn.put(b"beat", before, db=mirror._meta)
+    machine.pass_time(10)
+    if boot == "two":
+        machine.start_anew(boot, 100.0, off=10)
+        machine.pass_time(-10)
+    for _ in range(2):
+        assert left(tmp_path) == (HOUR - 10, 50, 10)
+
+
+def test_the_clock_never_begins_before_what_was_kept(tmp_path: Path, machine: Machine) -> None:
+    with Journal(tmp_path, 10, 0, pytest.fail) as mirror:
+        mirror.read()
+        machine.pass_time(0.9)
+        keep(mirror, "\0a")
+    machine.start_anew("two", 100.0, off=-HOUR)
+    assert left(tmp_path) == (HOUR, 60, 0)
+
+
 def test_a_wall_clock_that_is_set_matters_only_over_a_boot(tmp_path: Path, machine: Machine) -> None:
     with Journal(tmp_path, 10, 0, pytest.fail) as mirror:
         mirror.read()
