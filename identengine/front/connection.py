@@ -57,6 +57,11 @@ class Connection(H11Protocol):
         self._done()
         self._on_lost()
 
+    @property
+    def idle(self) -> bool:
+        """Whether no request is being answered."""
+        return self.cycle is None or self.cycle.response_complete
+
     def data_received(self, data: bytes) -> None:
         """Take what came; the first of it begins a request."""
         if self._deadline is None or (self._answered and not self.transport.get_write_buffer_size()):
@@ -94,7 +99,7 @@ class Connection(H11Protocol):
     def _too_slow(self) -> None:
         answered, waiting = self._answered, self.transport.get_write_buffer_size()
         self._done()
-        if waiting or not (self.cycle is None or self.cycle.response_complete):
+        if waiting or not self.idle:
             self.transport.abort()
         elif not answered:
             self._end(_TOO_SLOW)

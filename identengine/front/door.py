@@ -31,6 +31,8 @@ _PAUSE = 0.2
 """Seconds after which one looks again where the system has no room."""
 _QUIET = 0.02
 """Seconds for what a client has sent by now to be read, while ending."""
+_CATCHING_UP = 1.0
+"""Most seconds that are given for it where there is more than that to do."""
 _NO_ROOM = whole_answer(503, "Service Unavailable", "too many connections; try again in a moment")
 
 
@@ -149,6 +151,9 @@ class Door:
         loop.remove_reader(self._socket)
         self._socket.close()
         await asyncio.sleep(_QUIET)
+        patience = min(end, loop.time() + _CATCHING_UP)
+        while self._unread() and loop.time() < patience:  # noqa: ASYNC110 - the loop is what is waited for
+            await asyncio.sleep(0)
         for task in self._arriving:
             task.cancel()
         for connection in list(self.state.connections):
@@ -159,3 +164,13 @@ class Door:
                 await self._empty.wait()
         for connection in list(self.state.connections):
             connection.transport.abort()
+
+    def _unread(self) -> bool:
+        """Whether somebody has asked what was not read yet: closed now, the connection would be reset."""
+        queue = select.poll()
+        for connection in self.state.connections:
+            if isinstance(connection, Connection) and connection.idle:
+                transport = connection.transport
+                if not transport.is_closing():
+                    queue.register(transport.get_extra_info("socket"), select.POLLIN)
+        return bool(queue.poll(0))
