@@ -259,7 +259,7 @@ def main() -> None:
         title="The way of a request, step by step",
         method="Microseconds a request, half of them `authorize` and half `stop`, from the socket back to the "
         f"socket in one process; batches of {BATCH}, {calls:,} calls, medians of {rounds} rounds. Steps that a "
-        "`stop` does not take are spread over both.",
+        "`stop` does not take are spread over both; *all* is the sum of the medians.",
         quick=given.quick,
         date=today(),
         machine=machine.describe(),

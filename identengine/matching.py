@@ -181,7 +181,7 @@ def check_credentials(
     """Return those of equal rank whose credentials hold (3.6), or the reason why none is left."""
     if query.direction is not _ORIGINATION:
         return candidates
-    if query.password is not None or query.digest is not None:  # an empty password is brought, and wrong (2.3)
+    if query.brings_credentials:
         kept = [
             bearer
             for bearer in candidates

@@ -104,7 +104,6 @@ class Stops:
         self._serial = 0
         self._now, self._until = -inf, 0.0
         self._batch: list[Named] = []
-        self._batch_size = 0
 
     def __len__(self) -> int:
         return sum(len(each.calls) for each in self._generations)
@@ -114,7 +113,6 @@ class Stops:
         if now != self._now:  # one number for all of a batch
             self._now, self._until = now, now + REMEMBERED
         self._batch.append(named)
-        self._batch_size += len(named.call) + len(named.leg_id or "") + _OVERHEAD
         self._generations[-1].note(named, self._until)
 
     def row(self) -> dict[int, bytes]:
@@ -122,16 +120,15 @@ class Stops:
         if not self._batch:
             return {}
         row = Row(self._until, self._batch)
-        self._file(self._serial + 1, row, self._batch_size)
-        self._batch, self._batch_size = [], 0
+        self._file(self._serial + 1, row)
+        self._batch = []
         return {self._serial: _encode(row)}
 
     def restore(self, serial: int, row: Row) -> None:
         """Take up a row from the mirror; the rows come by ascending serial number."""
         for named in row.stopped:
             self._generations[-1].note(named, row.until)
-        size = sum(len(named.call) + len(named.leg_id or "") + _OVERHEAD for named in row.stopped)
-        self._file(serial, row, size)
+        self._file(serial, row)
 
     def forbid(self, named: Named, now: float) -> bool:
         """Whether a message of these legs comes too late. It is asked of calls alone that nobody knows."""
@@ -152,8 +149,9 @@ class Stops:
             self._gone.extend(oldest.serials)
         return [self._gone.popleft() for _ in range(min(most, len(self._gone)))]
 
-    def _file(self, serial: int, row: Row, size: int) -> None:
+    def _file(self, serial: int, row: Row) -> None:
         """Count a row, whose stops the last generation has noted, and begin another one where that is full."""
+        size = sum(len(named.call) + len(named.leg_id or "") + _OVERHEAD for named in row.stopped)
         self._serial = serial
         self._taken += size
         last = self._generations[-1]

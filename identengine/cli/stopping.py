@@ -36,9 +36,19 @@ def stoppable(head: Callable[[], int]) -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
-    except KeyboardInterrupt as stop:
+    except (KeyboardInterrupt, IdentengineError, OSError) as error:
+        stop = _stop_behind(error)
+        if stop is None:
+            raise
         number = signal.SIGTERM if isinstance(stop, _TerminatedError) else signal.SIGINT
         changed = "nothing was changed" if head() == head_before else f"the newest version is {head()} now"
         raise StoppedError(f"stopped; {changed}", 128 + number) from None
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _stop_behind(error: BaseException | None) -> KeyboardInterrupt | None:
+    """Return the signal that an error came of: Python, stopped while it closes a file, may close it twice."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error

@@ -238,9 +238,6 @@ class Scratch:
             with tempfile.TemporaryDirectory(prefix=prefix, dir=folder) as made:
                 self._env = lmdb.open(made, map_size=_SCRATCH_MAP, sync=False, lock=False)
         except OSError as error:
-            # Stopped (Ctrl-C) in the midst of closing a file, Python closes it twice, and this is what is raised.
-            if isinstance(error.__context__, KeyboardInterrupt):
-                raise error.__context__ from None
             raise StoreError(f"no temporary file can be made in {folder}: {error.strerror}") from error
         self._txn = self._env.begin(write=True)
         self._puts = 0
