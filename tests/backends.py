@@ -7,9 +7,9 @@ import tempfile
 from pathlib import Path
 from typing import Protocol
 
+from identengine.calls.backend import Backend, Overview
 from identengine.calls.journal import Journal
 from identengine.calls.memory import Calls, Settings
-from identengine.calls.messages import Backend, Overview
 
 
 class Set(Backend, Overview, Protocol):

@@ -13,8 +13,8 @@ from typing import Any
 
 from serving import Server, ip_account, lines, put_rows, request
 
-from identengine.counters import read
-from identengine.model import Client
+from identengine.model.records import Client
+from identengine.stats.registry import read
 
 CALLS = '[calls]\npath = "calls"\nmax_legs = 20000\n'
 CLIENTS = [

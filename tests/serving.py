@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from identengine.model import Account, Client, Did, IdentBy
+from identengine.model.records import Account, Client, Did, IdentBy
+from identengine.store.snapshot import Draft
 from identengine.store.versions import Store
-from identengine.store.views import Draft
 
 HOST = "127.0.0.1"
 PATIENCE = 20.0

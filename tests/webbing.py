@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 from serving import HOST, Server, ip_account, put_rows, serving, wait_for
 
-from identengine.model import Client
+from identengine.model.records import Client
 
 SWITCH, NOC, BOSS = "token-of-sbc1", "token-of-noc", "token-of-boss"
 LISTEN = f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\nhttp = "{HOST}:0"\n'

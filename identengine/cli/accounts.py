@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import msgspec
 import typer
 
-from identengine.addresses import parse_network
 from identengine.cli import accountview as view
 from identengine.cli import cells, passwords
 from identengine.cli.accountview import Keep, Status
@@ -19,13 +18,14 @@ from identengine.cli.fields import as_object, changed, shown
 from identengine.cli.lookup import NAMED, Clients, Inherited, find_account, find_client, listed
 from identengine.cli.options import AsJson, ConfigFile, Limit, Offset, StoreDir, Who, Yes
 from identengine.cli.output import emit, emit_many, facts, none_shown, progress, screenful, table, when
-from identengine.cli.place import place
-from identengine.model import Account, Did
-from identengine.numbering import normal_number
+from identengine.cli.workspace import place
+from identengine.model.addresses import parse_network
+from identengine.model.numbers import normal_number
+from identengine.model.records import Account, Did
 
 if TYPE_CHECKING:
+    from identengine.store.snapshot import Draft, Snapshot
     from identengine.store.versions import Store
-    from identengine.store.views import Draft, Snapshot
 
 app = typer.Typer(
     no_args_is_help=True,

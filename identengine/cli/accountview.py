@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Literal
 
-from identengine.addresses import Network, parse_network
 from identengine.cli.fields import as_object, shown
 from identengine.cli.lookup import Clients, Inherited
 from identengine.cli.output import Column
-from identengine.model import Account, Client, ClientStatus, IdentBy
-from identengine.numbering import normal_number
+from identengine.model.addresses import Network, parse_network
+from identengine.model.numbers import normal_number
+from identengine.model.records import Account, Client, ClientStatus, IdentBy
 
 COLUMNS = (
     Column("ID", right=True),

@@ -17,13 +17,13 @@ from identengine.cli.fields import as_object, changed, shown
 from identengine.cli.lookup import NAMED, Clients, Inherited, find_client, listed
 from identengine.cli.options import AsJson, ConfigFile, Limit, Offset, StoreDir, Who, Yes
 from identengine.cli.output import Column, emit, emit_many, facts, none_shown, screenful, table, when
-from identengine.cli.place import place
+from identengine.cli.workspace import place
 from identengine.errors import IdentengineError
-from identengine.model import Client, ClientStatus
-from identengine.resellers import DEEPEST, SHOWN, chain_told, deepened, loops
+from identengine.model.records import Client, ClientStatus
+from identengine.model.resellers import DEEPEST, SHOWN, chain_told, deepened, loops
 
 if TYPE_CHECKING:
-    from identengine.store.views import Draft, Snapshot
+    from identengine.store.snapshot import Draft, Snapshot
 
 _MEANT = {"enable": "unblock", "disable": "block"}
 

@@ -14,12 +14,12 @@ from identengine.cli.fields import as_object, changed
 from identengine.cli.lookup import NotFoundError, find_account, find_client
 from identengine.cli.options import AsJson, ConfigFile, Limit, Offset, StoreDir, Who, Yes
 from identengine.cli.output import Column, emit, emit_many, facts, none_shown, progress, screenful, table
-from identengine.cli.place import place
-from identengine.model import Account, Did, DidStatus
-from identengine.numbering import normal_number
+from identengine.cli.workspace import place
+from identengine.model.numbers import normal_number
+from identengine.model.records import Account, Did, DidStatus
 
 if TYPE_CHECKING:
-    from identengine.store.views import Draft, Snapshot
+    from identengine.store.snapshot import Draft, Snapshot
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -9,12 +9,12 @@ import typer
 
 from identengine.cli.fields import change_object, told, verb
 from identengine.cli.output import emit, hint, say
-from identengine.cli.place import Place, author
+from identengine.cli.workspace import Place, author
 from identengine.errors import Problem
 from identengine.store.format import Change
 
 if TYPE_CHECKING:
-    from identengine.store.views import Draft
+    from identengine.store.snapshot import Draft
 
 TOLD = 100
 """How many changes are told one by one."""

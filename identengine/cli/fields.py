@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from identengine.model import Account, Client, Did
+from identengine.model.records import Account, Client, Did
 from identengine.store.format import Change, field_changes
 
 Row = Client | Account | Did

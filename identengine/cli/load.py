@@ -18,8 +18,8 @@ from identengine.cli.output import Column, emit, facts, hint, progress, say, tab
 if TYPE_CHECKING:
     import ssl
 
-    from identengine.load.run import Run
-    from identengine.load.scores import Report, Scores
+    from identengine.loadgen.run import Run
+    from identengine.loadgen.scores import Report, Scores
 
 _TLS = "TLS"
 _DEFAULT_WINDOW = 32
@@ -114,9 +114,9 @@ def load(
 
     Example: identengine load tcp://127.0.0.1:4870 --rate 1000 --duration 5
     """
-    from identengine.load.mix import read
-    from identengine.load.run import Plan, Run
-    from identengine.load.target import TargetError, target
+    from identengine.loadgen.mix import read
+    from identengine.loadgen.run import Plan, Run
+    from identengine.loadgen.target import TargetError, target
 
     if rate is not None and window is not None:
         raise typer.BadParameter("either a rate or a window is wanted, not both", param_hint="--rate, --window")
@@ -162,7 +162,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _shipped() -> Path:
-    from identengine.demo import data_folder
+    from identengine.cli.demoserver import data_folder
 
     return data_folder() / "load.jsonl"
 

@@ -9,10 +9,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from identengine.errors import IdentengineError
-from identengine.model import Account, Client, ClientStatus
+from identengine.model.records import Account, Client, ClientStatus
 
 if TYPE_CHECKING:
-    from identengine.store.views import Draft, Snapshot
+    from identengine.store.snapshot import Draft, Snapshot
 
 NAMED = 10
 """How many things a sentence lists before it says how many more there are."""

@@ -14,11 +14,11 @@ from identengine.cli.fields import changed
 from identengine.cli.lookup import find_account
 from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, Who
 from identengine.cli.output import emit, say
-from identengine.cli.place import Place, author, place
+from identengine.cli.workspace import Place, author, place
 from identengine.errors import IdentengineError, LoadError
 
 if TYPE_CHECKING:
-    from identengine.store.views import Draft
+    from identengine.store.snapshot import Draft
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -102,7 +102,7 @@ def generate(
 
     Example: identengine accounts password generate --store STORE 161
     """
-    from identengine.vault import generate_password
+    from identengine.store.vault import generate_password
 
     here = place(store, config, key_file)
     _check_account(here, account)  # no key is made in vain

@@ -40,8 +40,8 @@ from identengine.store.format import (
     number_bytes,
 )
 from identengine.store.history import audit_log, changes_between, versions_of
-from identengine.store.views import Draft, Snapshot, head_of, info_of, last_key, rows_while_writing
-from identengine.vault import Vault, drop_old_keys, key_id
+from identengine.store.snapshot import Draft, Snapshot, head_of, info_of, last_key, rows_while_writing
+from identengine.store.vault import Vault, drop_old_keys, key_id
 
 _NAMED = 10
 """Accounts that a message names, of however many it speaks."""

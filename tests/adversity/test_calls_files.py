@@ -13,7 +13,7 @@ from serving import Server, ip_account, put_rows, request, serving
 from talking import talker
 from test_store_disk import fill, mounted
 
-from identengine.model import Client
+from identengine.model.records import Client
 
 COUNT = 200
 IDS = [f"call {number}" for number in range(COUNT)]

@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 from serving import Server, ip_account, put_rows, request, serving, wait_for
 
-from identengine.model import Client
+from identengine.model.records import Client
 
 SECONDS = float(os.environ.get("IDENTENGINE_SOAK") or (60 if os.environ.get("CI") else 5))
 THREADS = 4

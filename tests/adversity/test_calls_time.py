@@ -9,7 +9,7 @@ import pytest
 from serving import Server, ip_account, put_rows, serving, wait_for
 from talking import Clocks, Talker, clocks, talker
 
-from identengine.model import Client
+from identengine.model.records import Client
 
 __all__ = ["clocks"]
 

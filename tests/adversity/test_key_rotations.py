@@ -10,10 +10,10 @@ from pathlib import Path
 
 from serving import ip_account
 
-from identengine.model import Client
+from identengine.model.records import Client
+from identengine.store.snapshot import Draft
+from identengine.store.vault import Vault, default_key_file
 from identengine.store.versions import Store
-from identengine.store.views import Draft
-from identengine.vault import Vault, default_key_file
 
 ROTATE = """
 import sys

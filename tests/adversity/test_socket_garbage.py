@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from serving import HOST, Server, ip_account, put_rows, read_all, request, serving
 
-from identengine.model import Client
+from identengine.model.records import Client
 
 GOOD = {"src_ip": "10.0.0.1", "dst_number": "44171"}
 

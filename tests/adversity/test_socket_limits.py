@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from serving import HOST, Server, ip_account, lines, put_rows, read_all, request, serving, wait_for
 
-from identengine.model import Client
+from identengine.model.records import Client
 
 GOOD = {"src_ip": "10.0.0.1", "dst_number": "44171"}
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from identengine.errors import IdentengineError, KeyFileError, StoreError
-from identengine.model import Account, IdentBy
+from identengine.model.records import Account, IdentBy
+from identengine.store.snapshot import Draft
+from identengine.store.vault import Vault
 from identengine.store.versions import Store
-from identengine.store.views import Draft
-from identengine.vault import Vault
 
 
 def put(count: int, size: int = 1000) -> Callable[[Draft], None]:

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from serving import HOST, PATIENCE, Server, children, ip_account, put_rows, request, serving, wait_for
 
-from identengine.model import Client
+from identengine.model.records import Client
 
 GOOD = {"src_ip": "10.0.0.1", "dst_number": "44171"}
 

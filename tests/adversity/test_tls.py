@@ -23,7 +23,7 @@ from certificates import CLIENT_CA, TLS_FILES, Authority, encrypt
 from serving import HOST, Server, ip_account, put_rows, read_all, request, serving, wait_for
 from speaking import Speaker, Way, call, is_gone, speaking
 
-from identengine.model import Client
+from identengine.model.records import Client
 
 LISTEN = f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\ntls = ["{HOST}:0"]\n'
 SWITCHES = """

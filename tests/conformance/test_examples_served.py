@@ -12,8 +12,8 @@ import pytest
 from examples import ACCOUNTS, CLIENTS, EXAMPLES, Example
 from serving import Server, lines, put_rows, request, serving
 
-from identengine.model import Account, Client
-from identengine.vault import Vault, default_key_file
+from identengine.model.records import Account, Client
+from identengine.store.vault import Vault, default_key_file
 
 
 def _setting(example: Example) -> str:

@@ -16,8 +16,8 @@ from certificates import TLS_FILES, Authority
 from serving import HOST, Server, ip_account, put_rows, serving
 from speaking import CONNECTED, WAYS, Speaker, Way, call, speaking
 
-from identengine.model import Account, Client, ClientStatus, Did, IdentBy, SrcPolicy
-from identengine.vault import Vault, default_key_file
+from identengine.model.records import Account, Client, ClientStatus, Did, IdentBy, SrcPolicy
+from identengine.store.vault import Vault, default_key_file
 
 PASSWORD = "right horse £"
 NAMES = "Größe Telecom 电话 \N{TELEPHONE RECEIVER}"

@@ -17,7 +17,7 @@ from serving import HOST, Server, ip_account, put_rows, request, serving, wait_f
 from talking import Clocks, Talker, clocks, talker
 from thorough import times
 
-from identengine.model import Client
+from identengine.model.records import Client
 
 __all__ = ["clocks"]
 

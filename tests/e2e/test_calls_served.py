@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from serving import HOST, Server, ip_account, lines, put_rows, request, serving
 
-from identengine.model import Client
+from identengine.model.records import Client
 
 CLIENTS = [Client(id=1, name="one", capacity=10_000), Client(id=2, name="two", parent_id=1, capacity=3)]
 ACCOUNTS = [

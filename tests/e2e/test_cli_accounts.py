@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from cliruns import config_with, demo_store, done, run
 
+from identengine.store.snapshot import Draft
 from identengine.store.versions import Store
-from identengine.store.views import Draft
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cliruns import BOOK, config_with, demo_store, done, run
 
-from identengine.vault import Vault
+from identengine.store.vault import Vault
 
 
 @pytest.fixture

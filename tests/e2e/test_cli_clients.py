@@ -8,7 +8,7 @@ import pytest
 from cliruns import demo_store, done, run
 from serving import put_rows
 
-from identengine.model import Client
+from identengine.model.records import Client
 
 
 @pytest.fixture

@@ -33,8 +33,8 @@ from identengine import (
 )
 from identengine.client.exchange import Encoding
 from identengine.client.params import CallParams, ListParams, TellParams
-from identengine.model import CallList, CallRequest, Request
-from identengine.model import Client as Customer
+from identengine.model.records import CallList, CallRequest, Request
+from identengine.model.records import Client as Customer
 
 ENCODINGS: list[Encoding] = ["json", "msgpack"]
 TOKEN = "the token of closed"

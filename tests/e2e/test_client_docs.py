@@ -11,7 +11,7 @@ import pytest
 from cliruns import run
 from serving import HOST, ip_account, put_rows, serving
 
-from identengine.model import Client
+from identengine.model.records import Client
 
 PAGE = (Path(__file__).parents[2] / "docs" / "client.md").read_text()
 

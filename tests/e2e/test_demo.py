@@ -20,7 +20,7 @@ from cliruns import run
 from serving import wait_for
 
 import identengine
-from identengine import demo
+from identengine.cli import demoserver as demo
 
 PROGRAM = [sys.executable, "-m", "identengine"]
 

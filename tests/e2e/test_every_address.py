@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from serving import put_rows, request, serving
 
-from identengine.model import Client
+from identengine.model.records import Client
 
 
 def has_v6() -> bool:

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving import HOST, Server, lines, read_all, request, wait_for
 from webbing import BOSS, CONFIG, GOOD, NOC, SWITCH, asking, make_book, url, web_serving
 
-from identengine.metrics import CONTENT_TYPE
+from identengine.stats.metrics import CONTENT_TYPE
 
 
 @pytest.fixture(scope="module")

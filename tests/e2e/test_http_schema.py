@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from serving import Server
 from webbing import BOSS, SWITCH, asking, make_book, url, web_serving
 
-from identengine.front.routes import document
+from identengine.server.http.routes import document
 
 EXAMPLES = 6
 """Of each kind for each path."""

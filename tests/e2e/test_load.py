@@ -24,15 +24,15 @@ from serving import HOST, Server, ip_account, put_rows, serving, wait_for
 
 import identengine
 from identengine.client.exchange import Encoding
-from identengine.load.mix import Line
-from identengine.load.run import Plan, Run
-from identengine.load.scores import Report
-from identengine.load.target import Target
-from identengine.load.tongues import JsonRpc
-from identengine.model import Client
+from identengine.loadgen.mix import Line
+from identengine.loadgen.protocols import JsonRpc
+from identengine.loadgen.run import Plan, Run
+from identengine.loadgen.scores import Report
+from identengine.loadgen.target import Target
+from identengine.model.records import Client
 
 TOKEN = "the token of closed"
-HTTP = (Path(identengine.__file__).parent / "front" / "__init__.py").exists()
+HTTP = (Path(identengine.__file__).parent / "server" / "http" / "__init__.py").exists()
 """Whether this version serves HTTP."""
 CONFIG = f"""
 [listen]

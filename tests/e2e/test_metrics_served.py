@@ -12,9 +12,9 @@ from operating import CALLS, asked, book, burst, call, hold
 from prometheus_client.parser import text_string_to_metric_families
 from serving import HOST, Server, request, serving, wait_for
 
-from identengine.cli.asking import Asking, NoServerError, fullest
-from identengine.metrics import MOST_ROWS, exposition
-from identengine.wire.control import AskStatus, Status
+from identengine.cli.operatorclient import Asking, NoServerError, fullest
+from identengine.stats.metrics import MOST_ROWS, exposition
+from identengine.wire.operator import AskStatus, Status
 
 LISTEN = f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\nstandby = true\n'
 PATIENT = "[limits]\ndatagram_age_ms = 60000\n"

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from serving import PATIENCE, Server, ip_account, put_rows, runs, wait_for
 
-from identengine.model import Client
-from identengine.notify import Notifier
+from identengine.model.records import Client
+from identengine.server.supervisor.systemd import Notifier
 
 
 class Manager:

@@ -15,8 +15,8 @@ import pytest
 from typer.main import get_command
 
 from identengine.cli import app
-from identengine.config import CallsConfig, from_values
-from identengine.counters import PLACE
+from identengine.config.schema import CallsConfig, from_values
+from identengine.stats.registry import PLACE
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from serving import HOST, Server, ip_account, lines, put_rows, read_all, request, serving
 
-from identengine.model import Client
+from identengine.model.records import Client
 
 GOOD = {"src_ip": "10.0.0.1", "dst_number": "44171"}
 

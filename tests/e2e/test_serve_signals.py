@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from serving import HOST, Server, ip_account, lines, put_rows, read_all, request, serving, wait_for
 
-from identengine.model import Account, Client, IdentBy
+from identengine.model.records import Account, Client, IdentBy
 
 CLIENT = Client(id=1, name="one")
 GOOD = {"src_ip": "10.0.0.1", "dst_number": "44171"}

@@ -18,9 +18,9 @@ import msgspec
 import pytest
 from serving import HOST, Server, ip_account, put_rows, request, serving, wait_for
 
-from identengine.model import Account, Client, Did, IdentBy, SrcPolicy
+from identengine.model.records import Account, Client, Did, IdentBy, SrcPolicy
+from identengine.store.vault import Vault, default_key_file
 from identengine.store.versions import Store, rotate_key_file
-from identengine.vault import Vault, default_key_file
 
 CLIENT = Client(id=1, name="one")
 GOOD = {"src_ip": "10.0.0.1", "dst_number": "44171"}
@@ -350,7 +350,7 @@ def test_a_reader_that_is_killed(served: Server) -> None:
     def kill_readers() -> None:
         while not stop.is_set():
             for child in Path(f"/proc/{served.decider}/task/{served.decider}/children").read_text().split():
-                if b"identengine.bookstream" in Path(f"/proc/{child}/cmdline").read_bytes():
+                if b"identengine.server.decider.bookstream" in Path(f"/proc/{child}/cmdline").read_bytes():
                     os.kill(int(child), signal.SIGKILL)
             time.sleep(0.01)
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from serving import HOST, Server, children, ip_account, lines, put_rows, request, runs, serving, wait_for
 
-from identengine.model import Client
+from identengine.model.records import Client
 
 ACCOUNTS = [
     ip_account(1, "10.0.0.1", orig_capacity=1),

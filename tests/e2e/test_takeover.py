@@ -21,10 +21,10 @@ from typing import Any
 import pytest
 from serving import HOST, PATIENCE, Server, ip_account, put_rows, request, runs, serving, wait_for
 
-from identengine.model import Client
+from identengine.model.records import Client
 from identengine.net.sockets import Named
-from identengine.supervisor import handover
-from identengine.supervisor.handover import HandoverError, Peer
+from identengine.server.supervisor import handover
+from identengine.server.supervisor.handover import HandoverError, Peer
 
 GOOD = {"src_ip": "10.0.0.3", "dst_number": "44171"}
 TAKE_OVER = ("--take-over",)
@@ -357,7 +357,7 @@ def test_a_server_that_ends_says_so(folder: Path) -> None:
 _HANGS = """
 import signal, sys, time
 from pathlib import Path
-from identengine.supervisor import handover
+from identengine.server.supervisor import handover
 signal.signal(signal.SIGIO, signal.SIG_IGN)
 peer, sockets = handover.ask(Path(sys.argv[1]))
 peer.say(handover.Commit())

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from identengine import preflight
-from identengine.config import from_values
-from identengine.supervisor.descriptors import needed
+from identengine.config.schema import from_values
+from identengine.server import preflight
+from identengine.server.supervisor.filelimit import needed
 
 SERVICE = Path(__file__).parents[2] / "docs" / "service"
 UNIT = SERVICE / "identengine.service"

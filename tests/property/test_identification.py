@@ -35,10 +35,10 @@ from oracle import (
 )
 from subject import engine_of, fields
 
-from identengine import builder
-from identengine.engine import Engine
-from identengine.model import Request
-from identengine.options import IdentifyOptions
+from identengine.engine.core import Engine
+from identengine.identify import builder
+from identengine.model.options import IdentifyOptions
+from identengine.model.records import Request
 
 LONG = os.environ.get("IDENTENGINE_LONG") == "1"
 REQUESTS = 40

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from identengine.addresses import format_address, format_network, parse_address, parse_network
+from identengine.model.addresses import format_address, format_network, parse_address, parse_network
 
 
 @pytest.mark.parametrize(

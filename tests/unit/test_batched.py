@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from identengine.net.batched import BATCH, LARGEST, Batched, ManyACall, OneACall, batched
+from identengine.net.udp.mmsg import BATCH, LARGEST, Batched, ManyACall, OneACall, batched
 
 HOST = "127.0.0.1"
 PATIENCE = 20
@@ -322,7 +322,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
 assert libc.prctl(38, 1, 0, 0, 0) == 0
 assert libc.prctl(22, 2, ctypes.addressof(filters), 0, 0) == 0, ctypes.get_errno()
-from identengine.net.batched import batched
+from identengine.net.udp.mmsg import batched
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
     server.bind(("127.0.0.1", 0))
     server.setblocking(False)

@@ -13,18 +13,19 @@ from typing import Any
 import pytest
 from serving import ip_account, put_rows
 
-from identengine import bookstream, takeup
-from identengine.bookstream import Accounts, Clients, Dids, End, FrameReader, Header
-from identengine.config import StoreConfig
-from identengine.dids import Packed, pack
-from identengine.engine import Engine
+from identengine.config.schema import StoreConfig
+from identengine.engine.core import Engine
 from identengine.errors import IdentengineError, StoreError, WireError
-from identengine.index import Book
-from identengine.model import Client, Did, DidStatus
-from identengine.options import IdentifyOptions
-from identengine.reasons import ReasonTable
+from identengine.identify.dids import Packed, pack
+from identengine.identify.index import Book
+from identengine.model.options import IdentifyOptions
+from identengine.model.reasons import ReasonTable
+from identengine.model.records import Client, Did, DidStatus
+from identengine.server.decider import bookfollower as takeup
+from identengine.server.decider import bookstream
+from identengine.server.decider.bookfollower import Origin, TakeUp
+from identengine.server.decider.bookstream import Accounts, Clients, Dids, End, FrameReader, Header
 from identengine.store.versions import Store
-from identengine.takeup import Origin, TakeUp
 
 CLIENTS = [Client(id=n, name=f"client {n}", notes="private") for n in range(1, 301)]
 ACCOUNTS = [ip_account(n, f"10.0.{n >> 8}.{n & 255}", notes="private" if n % 2 else None) for n in range(1, 501)]
@@ -125,7 +126,9 @@ def test_a_frame_that_is_none() -> None:
 
 def run_reader(*arguments: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [sys.executable, "-m", "identengine.bookstream", *arguments], capture_output=True, check=False
+        [sys.executable, "-m", "identengine.server.decider.bookstream", *arguments],
+        capture_output=True,
+        check=False,
     )
 
 
@@ -144,7 +147,7 @@ def test_the_process_says_what_is_wrong(tmp_path: Path, store: Path) -> None:
 
 def test_the_process_ends_quietly_when_nobody_listens(store: Path) -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "identengine.bookstream", str(store), "head"],
+        [sys.executable, "-m", "identengine.server.decider.bookstream", str(store), "head"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:

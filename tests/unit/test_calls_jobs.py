@@ -7,12 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from identengine.calls.journal import Journal
-from identengine.calls.legs import call_key
-from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters
-from identengine.calls.lists import LISTS_WAITING, STEP
-from identengine.calls.memory import Calls, Settings
-from identengine.calls.messages import (
+from identengine.calls.backend import (
     Admit,
     Done,
     Later,
@@ -24,12 +19,17 @@ from identengine.calls.messages import (
     Stop,
     Switched,
 )
-from identengine.engine import Ask, Engine
-from identengine.explain import Explanation
-from identengine.lifecycle import Asker
-from identengine.model import CallList, Decision, Direction
-from identengine.options import IdentifyOptions
-from identengine.reasons import Reason, ReasonTable
+from identengine.calls.journal import Journal
+from identengine.calls.legs import call_key
+from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters
+from identengine.calls.memory import Calls, Settings
+from identengine.calls.sync import LISTS_WAITING, STEP
+from identengine.engine.core import Ask, Engine
+from identengine.engine.lifecycle import Asker
+from identengine.identify.explain import Explanation
+from identengine.model.options import IdentifyOptions
+from identengine.model.reasons import Reason, ReasonTable
+from identengine.model.records import CallList, Decision, Direction
 
 ORIG = Direction.ORIGINATION
 ACCEPTED = Decision(accepted=True)

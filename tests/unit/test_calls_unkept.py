@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from identengine.calls.backend import Admit, Message, Named, Progress, Refused
 from identengine.calls.legs import Leg, call_key
 from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters
 from identengine.calls.memory import Calls, Changes, MirrorFullError, Settings
-from identengine.calls.messages import Admit, Message, Named, Progress, Refused
-from identengine.model import Decision, Direction
-from identengine.reasons import Reason
+from identengine.model.reasons import Reason
+from identengine.model.records import Decision, Direction
 
 ORIG = Direction.ORIGINATION
 ACCEPTED = Decision(accepted=True)

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from identengine import config as configuration
-from identengine.addresses import Network, parse_network
-from identengine.config import Config
-from identengine.configvalues import Endpoint, Secret
+from identengine.config import schema as configuration
+from identengine.config.readers import Endpoint, Secret
+from identengine.config.schema import Config
 from identengine.errors import ConfigError, KeyFileError
-from identengine.options import IdentifyOptions
-from identengine.reasons import Codes, Reason
-from identengine.vault import Vault, default_key_file
+from identengine.model.addresses import Network, parse_network
+from identengine.model.options import IdentifyOptions
+from identengine.model.reasons import Codes, Reason
+from identengine.store.vault import Vault, default_key_file
 
 
 def parsed(text: str) -> Config:

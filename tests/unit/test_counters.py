@@ -10,17 +10,17 @@ import msgspec
 import pytest
 from thorough import times
 
-from identengine.calls.messages import Done, Later
-from identengine.counters import CELLS, PLACE, REGISTRY, SIZE, CounterFile, read
-from identengine.engine import Answer, Ask, Engine
+from identengine.calls.backend import Done, Later
+from identengine.engine.core import Answer, Ask, Engine
+from identengine.engine.lifecycle import Asker, Wrong
 from identengine.errors import StoreError
-from identengine.explain import Explanation
-from identengine.frequent import Counts, Frequent
-from identengine.lifecycle import Asker, Wrong
-from identengine.model import CallList, CallRequest, Decision, Direction, Interface, Request
-from identengine.options import IdentifyOptions
-from identengine.reasons import Reason, ReasonTable
-from identengine.tally import KEEP, Tally
+from identengine.identify.explain import Explanation
+from identengine.model.options import IdentifyOptions
+from identengine.model.reasons import Reason, ReasonTable
+from identengine.model.records import CallList, CallRequest, Decision, Direction, Interface, Request
+from identengine.stats.heavyhitters import Counts, Frequent
+from identengine.stats.registry import CELLS, PLACE, REGISTRY, SIZE, CounterFile, read
+from identengine.stats.tally import KEEP, Tally
 
 OPTIONS = IdentifyOptions()
 SERIES = {known.name: known.series for known in REGISTRY}

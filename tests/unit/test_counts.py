@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from identengine.calls import counts
+from identengine.calls.backend import Admit, Answer, Message, Named, Progress, Refused, Stop
 from identengine.calls.journal import Journal
 from identengine.calls.legs import call_key
 from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters
 from identengine.calls.memory import Calls, Settings
-from identengine.calls.messages import Admit, Answer, Message, Named, Progress, Refused, Stop
-from identengine.model import Decision, Direction
-from identengine.reasons import Reason
+from identengine.model.reasons import Reason
+from identengine.model.records import Decision, Direction
 
 ORIG = Direction.ORIGINATION
 ACCEPTED = Decision(accepted=True)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from identengine.credentials import verifies
-from identengine.model import Digest
+from identengine.identify.credentials import verifies
+from identengine.model.records import Digest
 
 # RFC 7616, section 3.9.1: the example's own figures.
 PASSWORD = "Circle of Life"

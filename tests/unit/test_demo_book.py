@@ -10,17 +10,27 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from identengine import demo
-from identengine.addresses import format_network, parse_network
-from identengine.builder import build
-from identengine.engine import Engine
-from identengine.importreport import ImportReport
-from identengine.loader import import_book
-from identengine.model import Account, Client, ClientStatus, Decision, Did, DidStatus, IdentBy, Request, SrcPolicy
-from identengine.options import IdentifyOptions
-from identengine.reasons import Reason, ReasonTable
+from identengine.book.importer import import_book
+from identengine.book.report import ImportReport
+from identengine.cli import demoserver as demo
+from identengine.engine.core import Engine
+from identengine.identify.builder import build
+from identengine.model.addresses import format_network, parse_network
+from identengine.model.options import IdentifyOptions
+from identengine.model.reasons import Reason, ReasonTable
+from identengine.model.records import (
+    Account,
+    Client,
+    ClientStatus,
+    Decision,
+    Did,
+    DidStatus,
+    IdentBy,
+    Request,
+    SrcPolicy,
+)
+from identengine.store.vault import Vault
 from identengine.store.versions import Store
-from identengine.vault import Vault
 
 OPTIONS = IdentifyOptions(strict_ambiguity=True)
 LATER = {

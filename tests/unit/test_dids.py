@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from identengine.dids import DidTable, pack
+from identengine.identify.dids import DidTable, pack
 
 NUMBERS = st.text("0123456789*#a", min_size=1, max_size=22)
 OWNED = st.dictionaries(st.integers(1, 40), st.sets(NUMBERS, max_size=30), max_size=8)

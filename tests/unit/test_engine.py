@@ -7,15 +7,15 @@ import tracemalloc
 import msgspec
 import pytest
 
-from identengine import builder
+from identengine.calls.backend import Grant
 from identengine.calls.memory import Calls, Changes, Settings
-from identengine.calls.messages import Grant
-from identengine.engine import Ask, Engine
+from identengine.engine.core import Ask, Engine
+from identengine.engine.lifecycle import Asker
 from identengine.errors import StoreError
-from identengine.lifecycle import Asker
-from identengine.model import Account, Client, Decision, IdentBy, Request
-from identengine.options import IdentifyOptions
-from identengine.reasons import Codes, Reason, ReasonTable
+from identengine.identify import builder
+from identengine.model.options import IdentifyOptions
+from identengine.model.reasons import Codes, Reason, ReasonTable
+from identengine.model.records import Account, Client, Decision, IdentBy, Request
 
 OPTIONS = IdentifyOptions()
 CLIENT = Client(id=1, name="one")

@@ -5,11 +5,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from identengine import builder, explain
-from identengine.engine import Engine
-from identengine.model import Account, Client, ClientStatus, IdentBy, Request
-from identengine.options import IdentifyOptions
-from identengine.reasons import ReasonTable
+from identengine.engine.core import Engine
+from identengine.identify import builder, explain
+from identengine.model.options import IdentifyOptions
+from identengine.model.reasons import ReasonTable
+from identengine.model.records import Account, Client, ClientStatus, IdentBy, Request
 
 OPTIONS = IdentifyOptions()
 

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from identengine.exporter import ExportError, Format, export_book
-from identengine.loader import import_book
-from identengine.model import Account, Client, ClientStatus, Did, DidStatus, IdentBy, SrcPolicy
-from identengine.rows import TABLES
+from identengine.book.columns import TABLES
+from identengine.book.exporter import ExportError, Format, export_book
+from identengine.book.importer import import_book
+from identengine.model.records import Account, Client, ClientStatus, Did, DidStatus, IdentBy, SrcPolicy
+from identengine.store.snapshot import Draft
+from identengine.store.vault import Vault
 from identengine.store.versions import Store
-from identengine.store.views import Draft
-from identengine.vault import Vault
 
 VAULT = Vault.from_text("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from identengine.wire.codec import JSON, MESSAGEPACK
 from identengine.wire.framing import framer_of
 from identengine.wire.framing.jsonstream import JsonStream
 from identengine.wire.framing.netstring import Netstrings
 from identengine.wire.framing.prefixed import Prefixed
+from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK
 
 LIMIT = 4096
 

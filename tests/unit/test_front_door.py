@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from uvicorn.config import Config
 
-from identengine.config import Limits
-from identengine.front import connection, door
-from identengine.front.door import Door
+from identengine.config.schema import Limits
+from identengine.server.http import acceptor as door
+from identengine.server.http import connection
+from identengine.server.http.acceptor import Door
 
 MOST = 8 << 20
 

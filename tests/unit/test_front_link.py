@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from identengine.front import link
-from identengine.front.link import Links
-from identengine.front.problems import ProblemError
-from identengine.model import CallList, Request
+from identengine.model.records import CallList, Request
+from identengine.server.http import deciderclient as link
+from identengine.server.http.deciderclient import Links
+from identengine.server.http.problems import ProblemError
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

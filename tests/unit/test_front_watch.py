@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from serving import ip_account, put_rows, serving, wait_for
 
-from identengine.front.watch import Everything, Readiness, Watch
-from identengine.model import Client
+from identengine.model.records import Client
+from identengine.server.http.statuscache import Everything, Readiness, Watch
 
 
 def test_nobody_there(tmp_path: Path) -> None:

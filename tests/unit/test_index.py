@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from identengine.builder import CROWDED, BookBuilder, build
-from identengine.engine import Engine
-from identengine.index import Book
-from identengine.model import Account, Client, Digest, IdentBy, Request
-from identengine.options import IdentifyOptions
-from identengine.reasons import ReasonTable
+from identengine.engine.core import Engine
+from identengine.identify.builder import CROWDED, BookBuilder, build
+from identengine.identify.index import Book
+from identengine.model.options import IdentifyOptions
+from identengine.model.reasons import ReasonTable
+from identengine.model.records import Account, Client, Digest, IdentBy, Request
 
 OPTIONS = IdentifyOptions()
 CLIENT = Client(id=1, name="one")

@@ -9,13 +9,13 @@ import msgspec
 import pytest
 
 from identengine.calls import clock
+from identengine.calls.backend import Named
 from identengine.calls.journal import Journal
 from identengine.calls.legs import RESERVED, Leg
 from identengine.calls.levels import Counter
 from identengine.calls.memory import Changes
-from identengine.calls.messages import Named
 from identengine.calls.slots import Slots
-from identengine.calls.stops import Row
+from identengine.calls.tombstones import Row
 
 HOUR = 3600.0
 

@@ -11,18 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from identengine.builder import build
 from identengine.calls.memory import Calls, Changes, Settings
-from identengine.engine import Engine
-from identengine.lifecycle import Asker
-from identengine.model import Account, Client, Decision, IdentBy, Request
-from identengine.options import IdentifyOptions
-from identengine.reasons import Codes, Reason, ReasonTable
-from identengine.wire.answers import DATAGRAM
-from identengine.wire.codec import JSON, MESSAGEPACK
-from identengine.wire.jsonrpc import MAX_EXPLAINS, Responder, codec_of
-from identengine.wire.messages import PARSE_ERROR
-from identengine.wire.peer import Peer, Visitor
+from identengine.engine.core import Engine
+from identengine.engine.lifecycle import Asker
+from identengine.identify.builder import build
+from identengine.model.options import IdentifyOptions
+from identengine.model.reasons import Codes, Reason, ReasonTable
+from identengine.model.records import Account, Client, Decision, IdentBy, Request
+from identengine.wire.jsonrpc.answers import DATAGRAM
+from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK
+from identengine.wire.jsonrpc.messages import PARSE_ERROR
+from identengine.wire.jsonrpc.responder import MAX_EXPLAINS, Responder, codec_of
+from identengine.wire.session import Peer, Visitor
 
 OPTIONS = IdentifyOptions()
 PEER = Peer("sbc1", OPTIONS, Asker("sbc1", "sbc1"))

@@ -7,9 +7,9 @@ from itertools import chain
 import msgspec
 import pytest
 
+from identengine.book.columns import MAX_INTEGER
 from identengine.calls.levels import account_counter, client_counters, client_of, clients_of
-from identengine.model import Direction
-from identengine.rows import MAX_INTEGER
+from identengine.model.records import Direction
 
 IDS = (1, 2, 3, 2**62 - 1, 2**62, MAX_INTEGER - 1, MAX_INTEGER)
 

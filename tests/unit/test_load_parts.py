@@ -13,12 +13,12 @@ import pytest
 
 from identengine.client.exchange import MAX_ANSWER, Encoding
 from identengine.errors import WireError
-from identengine.load.latency import Histogram
-from identengine.load.mix import Judge, Line, MixError, read
-from identengine.load.pattern import Pattern, seeded
-from identengine.load.peer import Source
-from identengine.load.target import TargetError, target
-from identengine.load.tongues import Http, JsonRpc, Reply
+from identengine.loadgen.connection import Source
+from identengine.loadgen.latency import Histogram
+from identengine.loadgen.mix import Judge, Line, MixError, read
+from identengine.loadgen.pattern import Pattern, seeded
+from identengine.loadgen.protocols import Http, JsonRpc, Reply
+from identengine.loadgen.target import TargetError, target
 from identengine.wire.framing.prefixed import Prefixed
 
 

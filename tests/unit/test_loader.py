@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from identengine import loader
+from identengine.book import importer as loader
+from identengine.book.importer import import_book
+from identengine.book.report import ImportReport
 from identengine.errors import LoadError
-from identengine.importreport import ImportReport
-from identengine.loader import import_book
-from identengine.model import Account, Client, ClientStatus, Did, DidStatus
+from identengine.model.records import Account, Client, ClientStatus, Did, DidStatus
 from identengine.store import file as storefile
+from identengine.store.snapshot import Draft
+from identengine.store.vault import Vault
 from identengine.store.versions import Store
-from identengine.store.views import Draft
-from identengine.vault import Vault
 
 KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 VAULT = Vault.from_text(KEY)

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from identengine import tables
+from identengine.book import files as tables
+from identengine.book.columns import ACCOUNTS, CLIENTS, RowError, Table, account_from
+from identengine.book.files import Row, TableFile, find_tables
 from identengine.errors import LoadError
-from identengine.rows import ACCOUNTS, CLIENTS, RowError, Table, account_from
-from identengine.tables import Row, TableFile, find_tables
-from identengine.vault import Vault
+from identengine.store.vault import Vault
 
 VAULT = Vault.from_text("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
 

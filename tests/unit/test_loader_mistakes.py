@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from identengine.book.importer import import_book
 from identengine.errors import LoadError
-from identengine.loader import import_book
+from identengine.store.vault import Vault
 from identengine.store.versions import Store
-from identengine.vault import Vault
 
 BOOKS = Path(__file__).parents[1] / "books"
 KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="

@@ -7,8 +7,8 @@ import sys
 
 PROGRAM = """
 import logging, sys, time
-from identengine import logsetup
-from identengine.config import LogConfig
+from identengine.log import handlers as logsetup
+from identengine.config.schema import LogConfig
 
 logsetup.set_up(LogConfig())
 log = logging.getLogger("identengine.test")
@@ -24,8 +24,8 @@ logsetup.finish()
 
 BROKEN = """
 import logging
-from identengine import logsetup
-from identengine.config import LogConfig
+from identengine.log import handlers as logsetup
+from identengine.config.schema import LogConfig
 
 log = logging.getLogger("identengine.test")
 for form in ("text", "json"):

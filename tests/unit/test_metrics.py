@@ -17,11 +17,11 @@ from programs import program
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from identengine.counters import CELLS, FAMILIES, HISTOGRAMS, PLACE, REGISTRY, CounterFile, bump, read
-from identengine.frequent import Frequent
-from identengine.metrics import CONTENT_TYPE, MOST_ROWS, exposition, names
-from identengine.tally import KEEP, Tally
-from identengine.wire.control import Status, Use
+from identengine.stats.heavyhitters import Frequent
+from identengine.stats.metrics import CONTENT_TYPE, MOST_ROWS, exposition, names
+from identengine.stats.registry import CELLS, FAMILIES, HISTOGRAMS, PLACE, REGISTRY, CounterFile, bump, read
+from identengine.stats.tally import KEEP, Tally
+from identengine.wire.operator import Status, Use
 
 DOCS = Path(__file__).parents[2] / "docs"
 STATUS = Status("identengine 1", 1, 2.0, 3, 4, 5, 6, 7, 8, ("there is no book yet",))

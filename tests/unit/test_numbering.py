@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from identengine.numbering import MAX_LENGTH, longest_first, national, normal_number
+from identengine.model.numbers import MAX_LENGTH, longest_first, national, normal_number
 
 
 @pytest.mark.parametrize(

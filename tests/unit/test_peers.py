@@ -7,10 +7,10 @@ import random
 
 import pytest
 
-from identengine.addresses import parse_network
-from identengine.config import Switch
-from identengine.net.peers import Peers
-from identengine.options import IdentifyOptions
+from identengine.config.schema import Switch
+from identengine.model.addresses import parse_network
+from identengine.model.options import IdentifyOptions
+from identengine.net.access import Peers
 
 
 def switch(name: str, *networks: str) -> Switch:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from identengine.rejectlog import SOURCES, RejectLog
+from identengine.log.rejects import SOURCES, RejectLog
 
 
 def test_counted_and_written_once_a_second(caplog: pytest.LogCaptureFixture) -> None:

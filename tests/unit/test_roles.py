@@ -6,9 +6,9 @@ import tomllib
 
 import pytest
 
-from identengine import config as configuration
-from identengine.front.problems import ProblemError
-from identengine.front.roles import Caller, Role, Roles
+from identengine.config import schema as configuration
+from identengine.server.http.problems import ProblemError
+from identengine.server.http.roles import Caller, Role, Roles
 
 CONFIG = """
 [http]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from identengine import rows
-from identengine.model import Account, Client, ClientStatus, Did, DidStatus, IdentBy, SrcPolicy
-from identengine.rows import Mistake, RowError, account_from, account_warnings, client_from, did_from
-from identengine.vault import Vault
+from identengine.book import columns as rows
+from identengine.book.columns import Mistake, RowError, account_from, account_warnings, client_from, did_from
+from identengine.model.records import Account, Client, ClientStatus, Did, DidStatus, IdentBy, SrcPolicy
+from identengine.store.vault import Vault
 
 KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 OTHER_KEY = "MTExMTExMTExMTExMTExMTExMTExMTExMTExMTExMTE="

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from identengine.cli.stopping import StoppedError, stoppable
+from identengine.cli.interrupts import StoppedError, stoppable
 from identengine.errors import StoreError
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from identengine.calls.messages import Named
-from identengine.calls.stops import GENERATION, GENERATION_SECONDS, PARTS, REMEMBERED, Stops, unpacked
-from identengine.model import Direction
+from identengine.calls.backend import Named
+from identengine.calls.tombstones import GENERATION, GENERATION_SECONDS, PARTS, REMEMBERED, Stops, unpacked
+from identengine.model.records import Direction
 
 CALLS = st.sampled_from(["a", "b"])
 WAYS = st.sampled_from([None, *Direction])

@@ -9,14 +9,14 @@ import msgspec
 import pytest
 
 from identengine.errors import KeyFileError, StoreError
-from identengine.model import Account, Client, ClientStatus, Did, DidStatus, IdentBy
+from identengine.model.records import Account, Client, ClientStatus, Did, DidStatus, IdentBy
 from identengine.store import file as storefile
 from identengine.store import history as storehistory
-from identengine.store import views as storeviews
+from identengine.store import snapshot as storeviews
 from identengine.store.format import Change, Changes, VersionInfo, field_changes
+from identengine.store.snapshot import Counts, Draft
+from identengine.store.vault import Vault, key_id
 from identengine.store.versions import Store, rotate_key_file
-from identengine.store.views import Counts, Draft
-from identengine.vault import Vault, key_id
 
 
 @pytest.fixture

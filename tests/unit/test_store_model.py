@@ -12,14 +12,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
-from identengine.model import Account, Client, Did, DidStatus, IdentBy
+from identengine.model.records import Account, Client, Did, DidStatus, IdentBy
 from identengine.store import file as storefile
 from identengine.store import history as storehistory
-from identengine.store import views as storeviews
+from identengine.store import snapshot as storeviews
 from identengine.store.format import Change, Changes
+from identengine.store.snapshot import Draft
+from identengine.store.vault import Vault
 from identengine.store.versions import Store
-from identengine.store.views import Draft
-from identengine.vault import Vault
 
 Row = Client | Account | Did
 Key = tuple[str, int | str]

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from identengine import logsetup
-from identengine.config import LogConfig, from_values
+from identengine.config.schema import LogConfig, from_values
+from identengine.log import handlers as logsetup
 from identengine.net import sockets as listening
-from identengine.supervisor.children import Deaths
-from identengine.supervisor.claim import FILE, Claim
-from identengine.supervisor.run import Supervisor
-from identengine.supervisor.start import _tell_room
+from identengine.server.supervisor.children import Deaths
+from identengine.server.supervisor.lock import FILE, Claim
+from identengine.server.supervisor.run import Supervisor
+from identengine.server.supervisor.start import _tell_room
 
 
 def test_pauses_grow_and_are_forgotten() -> None:

@@ -9,16 +9,16 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from identengine.addresses import parse_network
-from identengine.calls.messages import Done, Later
-from identengine.config import Limits, Switch
-from identengine.engine import Answer, Ask, Engine
-from identengine.net import udp
-from identengine.net.batched import BATCH, ManyACall, OneACall
-from identengine.net.peers import Peers
-from identengine.options import IdentifyOptions
-from identengine.reasons import ReasonTable
-from identengine.wire.jsonrpc import Responder
+from identengine.calls.backend import Done, Later
+from identengine.config.schema import Limits, Switch
+from identengine.engine.core import Answer, Ask, Engine
+from identengine.model.addresses import parse_network
+from identengine.model.options import IdentifyOptions
+from identengine.model.reasons import ReasonTable
+from identengine.net.access import Peers
+from identengine.net.udp import listener as udp
+from identengine.net.udp.mmsg import BATCH, ManyACall, OneACall
+from identengine.wire.jsonrpc.responder import Responder
 
 HOST = "127.0.0.1"
 PATIENCE = 20

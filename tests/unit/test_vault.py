@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from identengine.errors import KeyFileError
-from identengine.vault import (
+from identengine.store.vault import (
     Vault,
     default_key_file,
     drop_old_keys,
@@ -86,7 +86,7 @@ def test_reveal_decrypts_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_reveal_forgets_before_it_takes_all_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("identengine.vault._CACHE_SIZE", 3)
+    monkeypatch.setattr("identengine.store.vault._CACHE_SIZE", 3)
     vault = Vault.from_text(KEY)
     tokens = [vault.encrypt(str(n)) for n in range(10)]
     assert [vault.reveal(token) for token in tokens * 2] == [str(n) for n in range(10)] * 2

@@ -7,19 +7,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from identengine.addresses import parse_network
-from identengine.builder import build
-from identengine.config import Switch
-from identengine.configvalues import Secret
-from identengine.engine import Engine
-from identengine.lifecycle import Asker
-from identengine.model import Account, Client, Decision, IdentBy, Request
-from identengine.net.peers import Peers
-from identengine.options import IdentifyOptions
-from identengine.reasons import ReasonTable
-from identengine.wire.codec import JSON, MESSAGEPACK, Codec
-from identengine.wire.jsonrpc import MAX_WRONG, Responder
-from identengine.wire.peer import Visitor
+from identengine.config.readers import Secret
+from identengine.config.schema import Switch
+from identengine.engine.core import Engine
+from identengine.engine.lifecycle import Asker
+from identengine.identify.builder import build
+from identengine.model.addresses import parse_network
+from identengine.model.options import IdentifyOptions
+from identengine.model.reasons import ReasonTable
+from identengine.model.records import Account, Client, Decision, IdentBy, Request
+from identengine.net.access import Peers
+from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec
+from identengine.wire.jsonrpc.responder import MAX_WRONG, Responder
+from identengine.wire.session import Visitor
 
 OPTIONS = IdentifyOptions()
 GOOD = {"src_ip": "10.0.0.5", "dst_number": "44171"}

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from identengine.wire.codec import Codec
 from identengine.wire.framing.jsonstream import JsonStream
 from identengine.wire.framing.netstring import Netstrings
 from identengine.wire.framing.prefixed import Prefixed
+from identengine.wire.jsonrpc.codec import Codec
 
 
 class Framer(Protocol):

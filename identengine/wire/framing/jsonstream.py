@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import re
 
-from identengine.wire.codec import JSON
 from identengine.wire.framing.counted import too_large
+from identengine.wire.jsonrpc.codec import JSON
 
 MAX_DEPTH = 64
 """Brackets within brackets; a request has three. Bounds what a hostile message costs to walk and to decode."""

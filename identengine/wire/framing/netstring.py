@@ -5,8 +5,8 @@ So speak Kamailio's janssonrpcc and jsonrpcc (interfaces.md 3; D. J. Bernstein, 
 
 from __future__ import annotations
 
-from identengine.wire.codec import JSON
 from identengine.wire.framing.counted import Body, Counted, too_large
+from identengine.wire.jsonrpc.codec import JSON
 
 _ZERO, _COMMA = ord("0"), ord(",")
 

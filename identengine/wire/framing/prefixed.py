@@ -5,8 +5,8 @@ The first byte tells this framing from the others, so it is 0: a message has les
 
 from __future__ import annotations
 
-from identengine.wire.codec import MESSAGEPACK
 from identengine.wire.framing.counted import Body, Counted, too_large
+from identengine.wire.jsonrpc.codec import MESSAGEPACK
 
 _PREFIX = 4
 

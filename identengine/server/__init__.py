@@ -1,0 +1,1 @@
+"""The processes of ``serve``: the supervisor, the decider and the HTTP process, and the link between them."""
