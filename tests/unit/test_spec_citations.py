@@ -257,6 +257,18 @@ def test_links_to_the_specification_and_within_it_resolve() -> None:
     assert not mistakes, "\n".join(mistakes)
 
 
+def test_pages_of_docs_that_the_code_names_exist() -> None:
+    """A module names a page by its path from the root, such as docs/spec/engine.md."""
+    mistakes = []
+    for path in _files():
+        if path.suffix in (".py", ".pyx", ".c", ".toml"):
+            text = _text(path)
+            named = re.findall(r"(?<![\w/.])docs/[\w./-]+\.md\b", text)
+            named += re.findall(r"(?<![\w/.])design\.md\b", text)  # notes that were never in this repository
+            mistakes += [f"{path.relative_to(ROOT)}: {page}" for page in named if not (ROOT / page).is_file()]
+    assert not mistakes, "\n".join(mistakes)
+
+
 def test_a_link_that_leads_nowhere_is_noticed() -> None:
     text = "[a](engine.md#5.4) [b](decisions.md#d1)\n[c](engine.md#5.99)\n```\n[d](no.md)\n```\n[e](none.md)"
     assert list(_broken(SPEC / "README.md", text)) == [
