@@ -1,4 +1,4 @@
-"""The set of calls in the memory of the one process that decides (engine.md 5; design.md, "One decider").
+"""The set of calls in the memory of the decider (engine.md 5; docs/decisions/one-decider.md).
 
 Every rule is a plain operation on dicts: no lock, no race. The legs are the truth, counters are kept leg by leg
 beside them, and what a batch changed goes to the mirror in one piece before the batch is answered.

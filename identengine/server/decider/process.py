@@ -1,6 +1,6 @@
 """The process that decides: the set of calls, listeners, the book, signals, draining.
 
-One process, one thread, one loop (design.md, "One decider"). The supervisor forks it with the sockets bound.
+One process, one thread, one loop (docs/decisions/one-decider.md). The supervisor forks it with the sockets bound.
 SIGTERM and SIGINT drain: everything that was received is answered, within :data:`DRAIN_SECONDS`. SIGHUP reads the
 config again. A standby is the same process before it decides: it follows the book, and has neither opened the set
 of calls nor read a socket until the supervisor tells it to take over.

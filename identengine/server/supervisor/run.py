@@ -1,4 +1,4 @@
-"""Holds the listening sockets and sees to it that one process decides (engine.md 5.8; design.md, "One decider").
+"""Holds the listening sockets and keeps one decider running (engine.md 5.8; docs/decisions/one-decider.md).
 
 Synchronous, one thread, no loop, no book, no set of calls: what does little dies of little. It keeps the sockets
 and forks the decider, which inherits them; as the supervisor has them open, datagrams and new connections wait
