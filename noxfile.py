@@ -1,6 +1,6 @@
 """One word a habit: `nox -s setup`, then test, lint, types, docs, bench, …; `nox -l` lists them.
 
-All sessions but ``setup`` run what is installed in ``.venv``; nothing here is needed by the commands of the README.
+All sessions but ``setup`` run what is installed in ``.venv``. The commands of the README need nothing of this.
 """
 
 from __future__ import annotations
@@ -94,5 +94,12 @@ def pin(session: nox.Session) -> None:
     """Write constraints.txt anew: the newest versions that pyproject.toml and constraints.in allow."""
     inputs = ("pyproject.toml", "constraints.in", "--all-extras", "--universal", "--python-version", "3.11")
     header = ("--custom-compile-command", "nox -s pin")
-    output = ("--quiet", "--upgrade", "--no-emit-index-url", "--no-emit-find-links", "--output-file", "constraints.txt")
+    output = (
+        "--quiet",
+        "--upgrade",
+        "--no-emit-index-url",
+        "--no-emit-find-links",
+        "--output-file",
+        "constraints.txt",
+    )
     run(session, "uv", "pip", "compile", *inputs, *header, *output, *session.posargs)
