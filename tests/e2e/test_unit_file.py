@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from programs import program
 
 from identengine import preflight
 from identengine.config import from_values
@@ -20,13 +20,8 @@ UNIT = SERVICE / "identengine.service"
 
 
 def analyze() -> str:
-    """Return systemd-analyze; without it the test is skipped, but not in CI."""
-    found = shutil.which("systemd-analyze")
-    if found is None:
-        if os.environ.get("CI"):
-            pytest.fail("systemd-analyze is missing: apt-get install systemd")
-        pytest.skip("needs systemd-analyze: apt-get install systemd")
-    return found
+    """Return systemd-analyze."""
+    return program("systemd-analyze", "systemd")
 
 
 def values(key: str) -> list[str]:
