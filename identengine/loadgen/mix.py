@@ -27,11 +27,19 @@ _KNOWN = 1000
 _UNDECODED = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
+_FIELDS = (
+    ("method", str, "a text"),
+    ("params", dict, "an object"),
+    ("expect", dict, "an object"),
+    ("title", str, "a text"),
+)
+
+
 class MixError(IdentengineError):
     """The file of requests cannot be used."""
 
 
-class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Line(msgspec.Struct, frozen=True):
     """One request of a mix."""
 
     method: str
@@ -49,20 +57,34 @@ class Verdict(NamedTuple):
 
 def read(path: Path) -> list[Line]:
     """Return the lines of a file. Raises MixError, naming file and line, and OSError."""
-    decode = msgspec.json.Decoder(Line).decode
     lines = []
     for number, text in enumerate(path.read_bytes().splitlines(), 1):
         if not text.strip():
             continue
         try:
-            line = decode(text)
+            line = _line(text)
             _check(line)
-        except _UNDECODED as error:
+        except ValueError as error:
             raise MixError(f"{path}:{number}: {error}") from None
         lines.append(line)
     if not lines:
         raise MixError(f"{path}: there is no request in it")
     return lines
+
+
+def _line(text: bytes) -> Line:
+    """Return the request in a line. Raise ValueError, in words of our own, if it is none."""
+    try:
+        found = msgspec.json.decode(text, type=dict[str, object])
+    except _UNDECODED:
+        raise ValueError("this line is not one JSON object") from None
+    for name in found:
+        if name not in Line.__struct_fields__:
+            raise ValueError(f"there is no field {name!r}; there are {', '.join(Line.__struct_fields__)}")
+    for name, kind, called in _FIELDS:
+        if not isinstance(found.get(name, kind()), kind) or (name == "method" and name not in found):
+            raise ValueError(f"{name}: {called} is wanted")
+    return msgspec.convert(found, Line)
 
 
 def _check(line: Line) -> None:

@@ -242,6 +242,12 @@ PROCESS_FAULT = Event(
 )
 
 FEW_FILES = Event("few_files", "warning", "%(what)s")
+PLAIN_PYTHON = Event(
+    "plain_python",
+    "warning",
+    "Python %(version)s was built without profile-guided optimization: each message costs about %(percent)d %% "
+    "more processor time; see docs/service.md, Python",
+)
 SUPERVISOR_FAULT = Event(
     "supervisor_fault",
     "alarm",

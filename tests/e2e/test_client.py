@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -178,8 +179,9 @@ def test_a_token_says_which_switch_asks(server: Server, transport: str) -> None:
 def test_a_server_that_is_not_trusted_is_not_asked(server: Server) -> None:
     async def main() -> None:
         async with Client(HOST, server.ports["tls"], tls=ssl.create_default_context(), timeout=20) as client:
-            with pytest.raises(LostError, match="CERTIFICATE_VERIFY_FAILED") as raised:
+            with pytest.raises(LostError) as raised:
                 await client.ping()
+            assert isinstance(raised.value.__cause__, ssl.SSLCertVerificationError)
             assert not raised.value.sent
 
     asyncio.run(main())
@@ -298,17 +300,15 @@ def test_nobody_listens_at_all() -> None:
 
     async def main() -> None:
         async with Client(HOST, port, timeout=0.2) as client:
-            with pytest.raises(
-                LateError, match=r"0\.2 s: no connection to .*refused|Connect call failed"
-            ) as raised:
+            with pytest.raises(LateError, match=r"0\.2 s: no connection to ") as raised:
                 await client.ping()
             assert not raised.value.sent
         async with Client.udp(HOST, port, again=0.02, resends=1) as client:
-            with pytest.raises(LateError, match="refused"):
+            with pytest.raises(LateError, match=os.strerror(errno.ECONNREFUSED)):
                 await client.ping()
 
     asyncio.run(main())
-    with BlockingClient(HOST, port) as client, pytest.raises(LostError, match="refused") as raised:
+    with BlockingClient(HOST, port) as client, pytest.raises(LostError, match="no connection to ") as raised:
         client.ping()
     assert not raised.value.sent
 

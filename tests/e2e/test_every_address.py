@@ -10,6 +10,7 @@ import pytest
 from serving import put_rows, request, serving
 
 from identengine.model.records import Client
+from identengine.server.interpreter import is_plain_build
 
 
 def has_v6() -> bool:
@@ -40,4 +41,5 @@ def test_answers_come_from_the_address_that_was_asked(tmp_path: Path, every: str
                 for method in ("ping", "switch_down"):  # the second takes its time
                     client.send(request(method, method))
                     assert json.loads(client.recv(65536))["id"] == method
-        assert "WARNING" not in server.log.upper()
+        warnings = [line for line in server.log.splitlines() if "WARNING" in line.upper()]
+        assert len(warnings) == int(is_plain_build()), "only of a slow Python"

@@ -16,6 +16,7 @@ import pytest
 from serving import HOST, Server, children, ip_account, lines, put_rows, request, runs, serving, wait_for
 
 from identengine.model.records import Client
+from identengine.server.interpreter import is_plain_build
 
 ACCOUNTS = [
     ip_account(1, "10.0.0.1", orig_capacity=1),
@@ -290,3 +291,7 @@ def test_two_supervisors_do_not_share_a_set(folder: Path, server: Server) -> Non
 def test_it_says_how_much_can_wait(server: Server) -> None:
     assert "datagrams of 300 bytes wait there while nobody reads" in server.log
     assert server.log.count("has a receive buffer of") == 1
+
+
+def test_a_slow_python_is_told_once(server: Server) -> None:
+    assert server.log.count("without profile-guided optimization") == int(is_plain_build())

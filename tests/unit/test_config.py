@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -428,15 +430,17 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert "is not TOML" in said(b"[store\n")
     assert "is not UTF-8: line 3 is in another encoding" in said(b"[store]\n# fine\npath = '/b\xfccher'\n")
     assert "is not UTF-8: line 2" in said(b"\xef\xbb\xbf\na = \xff")
-    assert "not TOML: Cannot declare [store] twice (at line 3" in said(b"[store]\npath = 'x'\n[store]\n")
-    assert "Cannot mutate immutable namespace [store]" in said(b"store = {}\nstore.a = 1\n")
+    twice, changed = said(b"[store]\npath = 'x'\n[store]\n"), said(b"store = {}\nstore.a = 1\n")
+    for text in (twice, changed):
+        assert "is not TOML" in text
+        assert "('store'" not in text, "a table is named as it is written"
     assert "line 2: an integer of too many digits" in said(b"[limits]\nconnections = 1" + b"0" * 5000)
     assert "line 2: an integer of too many digits" in said(b"[limits]\nconnections = 1" + b"_0" * 5000)
     assert "too deep (line 2)" in said(b"\na = " + b"[" * 3000 + b"]" * 3000)
     assert "too deep (line 52)" in said(b"\na = " + b"[\n" * 3000 + b"]" * 3000)
     assert "too deep (line 1)" in said(b"a = " + b"{a=" * 3000 + b"1" + b"}" * 3000)
     assert "larger than 16 MiB" in said(b"# x\n" * (5 << 20))
-    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+    with pytest.raises(ConfigError, match=f"cannot be read: {os.strerror(errno.ENOENT)}"):
         configuration.load(tmp_path / "missing.toml")
     with pytest.raises(ConfigError, match="cannot be read"):
         configuration.load(tmp_path)

@@ -134,12 +134,15 @@ def test_a_mix_that_is_wrong_says_where(tmp_path: Path) -> None:
     path = tmp_path / "mix.jsonl"
     good = '{"method": "ping"}\n'
     for bad, said in (
-        ("{", "truncated"),
+        ("{", "not one JSON object"),
         ('{"method": "auth"}', "'auth' is no method"),
         ('{"method": "ask"}', "there are authorize, identify"),
         ('{"method": "stop", "expect": {"accepted": true}}', "the answer to stop has no accepted"),
-        ('{"method": "stop", "parms": {}}', "parms"),
-        ('{"params": {}}', "method"),
+        ('{"method": "stop", "parms": {}}', "no field 'parms'; there are method, params, expect, title"),
+        ('{"params": {}}', "method: a text is wanted"),
+        ('{"method": "stop", "params": []}', "params: an object is wanted"),
+        ('{"method": "stop", "title": 1}', "title: a text is wanted"),
+        ("[]", "not one JSON object"),
     ):
         path.write_text(good + "\n" + bad)
         with pytest.raises(MixError, match=f"mix.jsonl:3: .*{said}"):

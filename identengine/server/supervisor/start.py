@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import signal
 import socket
 import sys
@@ -15,6 +16,7 @@ from identengine.log.events import (
     CONFIG_WARNING,
     FEW_FILES,
     NOBODY_TO_TAKE_OVER,
+    PLAIN_PYTHON,
     RECEIVE_BUFFER,
     RECEIVE_BUFFER_SMALL,
     SUPERVISOR_FAULT,
@@ -22,6 +24,7 @@ from identengine.log.events import (
 )
 from identengine.net import sockets as listening
 from identengine.net.sockets import CannotListenError, Named, Sockets
+from identengine.server import interpreter
 from identengine.server.supervisor import filelimit as descriptors
 from identengine.server.supervisor import handover
 from identengine.server.supervisor.handover import HandoverError, Peer
@@ -113,6 +116,8 @@ def _tell_start(config: Config, sockets: Sockets) -> None:
         CONFIG_WARNING.tell(what=warning)
     if (shortage := descriptors.shortage(config)) is not None:
         FEW_FILES.tell(what=shortage)
+    if interpreter.is_plain_build():
+        PLAIN_PYTHON.tell(version=platform.python_version(), percent=interpreter.COST_PERCENT)
     for udp in sockets.udp:
         _tell_room(udp)
 
