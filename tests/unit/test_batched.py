@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from identengine.net.udp.mmsg import BATCH, LARGEST, Batched, ManyACall, OneACall, batched
+from identengine.net.udp.mmsg import ManyACall, batched
+from identengine.net.udp.recvmsg import OneACall
+from identengine.net.udp.socket import BATCH, LARGEST, Batched
 
 HOST = "127.0.0.1"
 PATIENCE = 20

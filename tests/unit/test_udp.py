@@ -17,7 +17,9 @@ from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import ReasonTable
 from identengine.net.access import Peers
 from identengine.net.udp import listener as udp
-from identengine.net.udp.mmsg import BATCH, ManyACall, OneACall
+from identengine.net.udp.mmsg import ManyACall
+from identengine.net.udp.recvmsg import OneACall
+from identengine.net.udp.socket import BATCH
 from identengine.wire.jsonrpc.responder import Responder
 
 HOST = "127.0.0.1"

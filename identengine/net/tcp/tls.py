@@ -17,7 +17,9 @@ from collections.abc import Callable, Iterator
 from identengine.config.schema import Tls
 from identengine.errors import ConfigError
 from identengine.net.access import Peers
-from identengine.net.tcp.connection import Connection, Room, StreamListener, host_of
+from identengine.net.tcp.admission import Room
+from identengine.net.tcp.connection import Connection, host_of
+from identengine.net.tcp.listener import StreamListener
 from identengine.net.tcp.tlstransport import Pace, Secured
 from identengine.wire.jsonrpc.responder import Responder
 from identengine.wire.session import Visitor

@@ -21,7 +21,8 @@ from identengine.config.readers import Endpoint
 from identengine.config.schema import Limits
 from identengine.net.access import Peers
 from identengine.net.sockets import endpoint_of
-from identengine.net.udp.mmsg import WayBack, batched
+from identengine.net.udp.mmsg import batched
+from identengine.net.udp.socket import WayBack
 from identengine.wire.jsonrpc.responder import Owed, Responder
 from identengine.wire.session import Visitor
 

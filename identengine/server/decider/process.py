@@ -59,7 +59,8 @@ from identengine.model.records import Decision, Interface, Request
 from identengine.net.access import Peers
 from identengine.net.operator import ControlListener
 from identengine.net.sockets import Sockets, endpoint_of
-from identengine.net.tcp.connection import Room, StreamListener, trusted
+from identengine.net.tcp.admission import Room
+from identengine.net.tcp.listener import StreamListener, trusted
 from identengine.net.tcp.tls import TlsListener, context_of
 from identengine.net.udp.listener import UdpListener
 from identengine.server.decider.bookfollower import TakeUp
