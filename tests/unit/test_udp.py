@@ -46,7 +46,7 @@ class Run:
         self.answer: Callable[[], Answer] = lambda: Done(True)
         responder = Responder(Engine(ReasonTable(), None), lambda: 1.0, print, self._decide, print, self._too_old)
         self.listener = udp.UdpListener(
-            self.server, peers(HOST), responder, limits or Limits(datagram_age_ms=60_000), self._refuse
+            self.server, peers(HOST), responder.datagrams, limits or Limits(datagram_age_ms=60_000), self._refuse
         )
 
     def _refuse(self, host: str, why: str) -> None:

@@ -1,4 +1,4 @@
-"""JSON-RPC over connections: what one read completes is one batch, one decision of the engine and one write.
+"""Messages over connections: what one read completes is one batch, one decision of the engine and one write.
 
 Flow control is the kernel's: a peer that does not read its answers is not read from, so what it makes us hold is
 bounded (``unread_bytes`` and the answers to one turn). A peer that sends much at once takes turns with the others:
@@ -21,8 +21,9 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from identengine.net.tcp.admission import Room
-from identengine.wire.framing import Framer, framer_of
-from identengine.wire.jsonrpc.responder import Owed, Responder
+from identengine.wire.deferred import DeferredCount
+from identengine.wire.framing import Framer, Framings
+from identengine.wire.responder import MessageResponder
 from identengine.wire.session import Visitor
 
 READ = 65536
@@ -53,7 +54,8 @@ class ConnectionHost(Protocol):
 
     room: Room
     """The limits, and how many connections of each switch there are."""
-    responder: Responder
+    framings: Framings
+    """The framings that a connection may begin with, each with its responder."""
     connections: set[Connection]
     """Admitted connections; each adds and removes itself."""
     on_refused: Callable[[str, str], None]
@@ -78,6 +80,7 @@ class Connection(asyncio.BufferedProtocol):
 
     _transport: asyncio.Transport
     _visitor: Visitor
+    _respond: MessageResponder
     _framer: Framer | None = None
     """None: its first byte, which decides, did not come yet."""
 
@@ -100,7 +103,7 @@ class Connection(asyncio.BufferedProtocol):
         """Whether the last answer was given: what still comes is thrown away."""
         self._since = 0.0
         """When the last message was complete, or the ending began; in the loop's time."""
-        self._owed = Owed()
+        self._owed = DeferredCount()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Let a peer of the config in, as long as there is room."""
@@ -138,7 +141,9 @@ class Connection(asyncio.BufferedProtocol):
         if self._ending or self._counted is None:
             return
         if self._framer is None:
-            self._framer = framer_of(_view[0], self._host.room.limits.message_bytes)
+            framing = self._host.framings.chosen_by(_view[0])
+            self._framer = framing.framer(self._host.room.limits.message_bytes)
+            self._respond = framing.responder
         if not self._queue:
             self._arrived = self._host.looked()
             if self._host.late:  # asking costs as much as a decision
@@ -205,9 +210,7 @@ class Connection(asyncio.BufferedProtocol):
             self._since = asyncio.get_running_loop().time()
         too_old = (time.monotonic() - self._arrived) * 1000 > host.room.limits.datagram_age_ms
         before = visitor.peer
-        answers, broken = host.responder.stream(
-            messages, framer.codec, visitor, error, self._answer_late, self._owed, too_old=too_old
-        )
+        answers, broken = self._respond(messages, visitor, error, self._answer_late, self._owed, too_old)
         if answers:
             self._transport.write(b"".join(map(framer.frame, answers)))
         if visitor.peer is not before and not self._count():

@@ -17,7 +17,7 @@ from identengine.net.access import Peers
 from identengine.net.sockets import BACKLOG, endpoint_of
 from identengine.net.tcp.admission import Room
 from identengine.net.tcp.connection import PARTING, Connection, host_of
-from identengine.wire.jsonrpc.responder import Responder
+from identengine.wire.framing import Framings
 from identengine.wire.session import Visitor
 
 _CATCHING_UP = 1.0
@@ -37,7 +37,7 @@ class StreamListener:
         self,
         bound: socket.socket,
         peers: Peers,
-        responder: Responder,
+        framings: Framings,
         room: Room,
         on_refused: Callable[[str, str], None],
         meet: Meet | None = None,
@@ -49,7 +49,7 @@ class StreamListener:
         """
         self.peers = peers
         self.room = room
-        self.responder = responder
+        self.framings = framings
         self.on_refused = on_refused
         self.connections: set[Connection] = set()
         self._meet = meet or by_address

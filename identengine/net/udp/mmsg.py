@@ -217,6 +217,11 @@ class ManyACall:
             return socket.inet_ntop(socket.AF_INET, name[4:8])
         return socket.inet_ntop(socket.AF_INET6, name[8:24])
 
+    def port(self, place: int) -> int:
+        """Return the source port of a datagram."""
+        at = place * _NAME_SPACE + 2  # behind the family, in both kinds of names
+        return int.from_bytes(self._names[at : at + 2], "big")
+
     def too_old(self, oldest: float) -> list[bool] | None:
         """Return of each datagram whether it waited for more than ``oldest`` seconds; None where none did."""
         since = time.time() - oldest

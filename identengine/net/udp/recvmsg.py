@@ -53,6 +53,11 @@ class OneACall:
         host: str = self._sources[place][0]
         return host
 
+    def port(self, place: int) -> int:
+        """Return the source port of a datagram."""
+        port: int = self._sources[place][1]
+        return port
+
     def too_old(self, oldest: float) -> list[bool] | None:
         """Return of each datagram whether it waited for more than ``oldest`` seconds; None where none did."""
         since = time.time() - oldest

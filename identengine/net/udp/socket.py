@@ -40,6 +40,9 @@ class Batched(Protocol):
     def host(self, place: int) -> str:
         """Return the address of the sender at a place as text, without a scope, as Python's sockets give it."""
 
+    def port(self, place: int) -> int:
+        """Return the source port of the datagram at a place."""
+
     def too_old(self, oldest: float) -> list[bool] | None:
         """Return of each datagram whether it waited for more than ``oldest`` seconds; None where none did.
 
