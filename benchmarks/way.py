@@ -36,7 +36,8 @@ from identengine.identify.matching import Match
 from identengine.identify.query import Query
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import ReasonTable
-from identengine.net.udp.mmsg import BATCH, batched
+from identengine.net.udp.mmsg import batched
+from identengine.net.udp.socket import BATCH
 from identengine.stats.heavyhitters import Frequent
 from identengine.stats.registry import CounterFile
 from identengine.stats.tally import KEEP, Tally

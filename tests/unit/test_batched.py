@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from identengine.net.udp.mmsg import BATCH, LARGEST, Batched, ManyACall, OneACall, batched
+from identengine.net.udp.mmsg import ManyACall, batched
+from identengine.net.udp.recvmsg import OneACall
+from identengine.net.udp.socket import BATCH, LARGEST, Batched
 
 HOST = "127.0.0.1"
 PATIENCE = 20
@@ -189,6 +191,7 @@ def test_keys_tell_addresses_apart_and_not_ports(way: Way, host: str) -> None:
             client.send(b"")
         assert box.receive() == [b""] * len(clients)
         assert [box.host(place) for place in range(len(clients))] == sources
+        assert [box.port(place) for place in range(len(clients))] == [one.getsockname()[1] for one in clients]
         keys = list(box.keys())
         assert [[one == other for other in keys] for one in keys] == [
             [one == other for other in sources] for one in sources

@@ -82,7 +82,7 @@ def packed(message: object, **how: Any) -> list[Any]:
     raw = msgspec.msgpack.encode(message)
     answers, _ = responder(**how).datagrams([raw], [VISITOR])
     assert all(len(answer) <= DATAGRAM for answer in answers)
-    over_stream, _ = responder(**how).stream([raw], MESSAGEPACK, VISITOR)
+    over_stream, _ = responder(**how).stream(MESSAGEPACK, [raw], VISITOR)
     assert len(answers) != 1 or over_stream == answers
     return [msgspec.msgpack.decode(answer) for answer in answers]
 
@@ -90,7 +90,7 @@ def packed(message: object, **how: Any) -> list[Any]:
 def ask(message: object, **how: Any) -> Any:
     """Return the one answer to one message, which must be the same over a stream."""
     raw = message if isinstance(message, bytes) else json.dumps(message).encode()
-    (line,), broken = responder(**how).stream([raw], JSON, VISITOR)
+    (line,), broken = responder(**how).stream(JSON, [raw], VISITOR)
     answer = json.loads(line)
     (over_udp,) = datagram(raw, **how)
     if codec_of(raw) is JSON:
@@ -108,7 +108,7 @@ def ask(message: object, **how: Any) -> Any:
 def silent(message: object) -> None:
     raw = message if isinstance(message, bytes) else json.dumps(message).encode()
     assert datagram(raw) == []
-    assert responder().stream([raw], JSON, VISITOR) == ([], False)
+    assert responder().stream(JSON, [raw], VISITOR) == ([], False)
     if not isinstance(message, bytes):
         assert packed(message) == []
 
@@ -395,7 +395,7 @@ def test_a_batch_over_udp_comes_as_several_arrays() -> None:
 def test_an_explanation_over_udp_is_cut_and_says_so() -> None:
     message = json.dumps(call("explain", {"src_ip": "10.0.0.9", "dst_number": "10#44"})).encode()
     (answer,) = datagram(message)
-    (line,), _ = responder().stream([message], JSON, VISITOR)
+    (line,), _ = responder().stream(JSON, [message], VISITOR)
     whole = json.loads(line)["result"]
     assert whole["cut"] is False
     assert len(whole["candidates"]) == len(SHARED)
@@ -469,7 +469,7 @@ def test_whole_pairs_and_escaped_backslashes_stay_as_they_are() -> None:
 
 def test_explanations_are_few_at_once() -> None:
     many = [call("explain", GOOD, id=n) for n in range(MAX_EXPLAINS + 3)]
-    (line,), _ = responder().stream([json.dumps(many).encode()], JSON, VISITOR)
+    (line,), _ = responder().stream(JSON, [json.dumps(many).encode()], VISITOR)
     answers = json.loads(line)
     assert [answer["id"] for answer in answers] == list(range(len(many)))
     assert all("result" in answer for answer in answers[:MAX_EXPLAINS])
@@ -483,7 +483,7 @@ def test_a_value_that_is_given_back_stays_on_one_line() -> None:
 
 def test_a_stream_ends_with_the_message_that_cannot_be_parsed() -> None:
     ping = json.dumps(call("ping")).encode()
-    answers, broken = responder().stream([ping, b"{]", ping], JSON, VISITOR)
+    answers, broken = responder().stream(JSON, [ping, b"{]", ping], VISITOR)
     assert broken
     lines = [json.loads(line) for line in answers]
     assert [line.get("error", {}).get("code") for line in lines] == [None, PARSE]
@@ -491,7 +491,7 @@ def test_a_stream_ends_with_the_message_that_cannot_be_parsed() -> None:
 
 def test_a_stream_that_went_wrong_between_messages() -> None:
     ping = json.dumps(call("ping")).encode()
-    answers, broken = responder().stream([ping], JSON, VISITOR, "a message of more than 9 bytes")
+    answers, broken = responder().stream(JSON, [ping], VISITOR, "a message of more than 9 bytes")
     assert broken
     assert [json.loads(line).get("error") for line in answers] == [
         None,
@@ -561,7 +561,7 @@ def test_anything_is_answered_in_form_and_alike_in_both_encodings(message: objec
     # What JSON writes as a number MessagePack may not take, of 64 bits as its are.
     with contextlib.suppress(OverflowError):
         (over_stream, _), (packed_stream, _) = (
-            responder().stream([raw], codec, VISITOR)
+            responder().stream(codec, [raw], VISITOR)
             for raw, codec in ((written, JSON), (msgspec.msgpack.encode(message), MESSAGEPACK))
         )
         assert [json.loads(one) for one in over_stream] == [msgspec.msgpack.decode(one) for one in packed_stream]

@@ -17,7 +17,9 @@ from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import ReasonTable
 from identengine.net.access import Peers
 from identengine.net.udp import listener as udp
-from identengine.net.udp.mmsg import BATCH, ManyACall, OneACall
+from identengine.net.udp.mmsg import ManyACall
+from identengine.net.udp.recvmsg import OneACall
+from identengine.net.udp.socket import BATCH
 from identengine.wire.jsonrpc.responder import Responder
 
 HOST = "127.0.0.1"
@@ -44,7 +46,7 @@ class Run:
         self.answer: Callable[[], Answer] = lambda: Done(True)
         responder = Responder(Engine(ReasonTable(), None), lambda: 1.0, print, self._decide, print, self._too_old)
         self.listener = udp.UdpListener(
-            self.server, peers(HOST), responder, limits or Limits(datagram_age_ms=60_000), self._refuse
+            self.server, peers(HOST), responder.datagrams, limits or Limits(datagram_age_ms=60_000), self._refuse
         )
 
     def _refuse(self, host: str, why: str) -> None:

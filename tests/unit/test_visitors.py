@@ -84,7 +84,7 @@ def on_connection(
 ) -> list[Any]:
     decode = msgspec.json.decode if codec is JSON else msgspec.msgpack.decode
     raws = [codec.encode(message) for message in messages]
-    answers, _ = run.responder.stream(raws, codec, visitor, too_old=too_old)
+    answers, _ = run.responder.stream(codec, raws, visitor, too_old=too_old)
     return [decode(one) for one in answers]
 
 

@@ -17,9 +17,11 @@ from collections.abc import Callable, Iterator
 from identengine.config.schema import Tls
 from identengine.errors import ConfigError
 from identengine.net.access import Peers
-from identengine.net.tcp.connection import Connection, Room, StreamListener, host_of
+from identengine.net.tcp.admission import Room
+from identengine.net.tcp.connection import Connection, host_of
+from identengine.net.tcp.listener import StreamListener
 from identengine.net.tcp.tlstransport import Pace, Secured
-from identengine.wire.jsonrpc.responder import Responder
+from identengine.wire.framing import Framings
 from identengine.wire.session import Visitor
 
 _AT_ONCE = 4
@@ -70,13 +72,13 @@ class TlsListener(StreamListener):
         self,
         bound: socket.socket,
         peers: Peers,
-        responder: Responder,
+        framings: Framings,
         room: Room,
         on_refused: Callable[[str, str], None],
         context: ssl.SSLContext | None,
     ) -> None:
         """Take connections of ``bound``; ``context`` may be replaced; None: nobody is let in so far."""
-        super().__init__(bound, peers, responder, room, on_refused, by_certificate)
+        super().__init__(bound, peers, framings, room, on_refused, by_certificate)
         self.context = context
         self._shaking: dict[Secured, str] = {}
         """Connections whose handshake has not ended, and the address of the peer."""

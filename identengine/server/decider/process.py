@@ -59,13 +59,15 @@ from identengine.model.records import Decision, Interface, Request
 from identengine.net.access import Peers
 from identengine.net.operator import ControlListener
 from identengine.net.sockets import Sockets, endpoint_of
-from identengine.net.tcp.connection import Room, StreamListener, trusted
+from identengine.net.tcp.admission import Room
+from identengine.net.tcp.listener import StreamListener, trusted
 from identengine.net.tcp.tls import TlsListener, context_of
 from identengine.net.udp.listener import UdpListener
 from identengine.server.decider.bookfollower import TakeUp
 from identengine.server.decider.operator import Desk
 from identengine.server.decider.reporter import Reporter
 from identengine.stats.registry import CounterFile
+from identengine.wire.jsonrpc.framings import framings
 from identengine.wire.jsonrpc.responder import Responder
 
 DRAIN_SECONDS = 4.5
@@ -164,6 +166,7 @@ class _Decider:
             self._on_wrong_token,
             lambda: self._reporter.tally.add("datagrams_dropped_too_old"),
         )
+        self._framings = framings(self._responder)
         self._take_up = TakeUp(self._engine, config.store, config.identify)
         self._room = Room(config.limits)
         self._udp: list[UdpListener] = []
@@ -273,9 +276,9 @@ class _Decider:
     async def _listen(self) -> None:
         """Read the sockets from now on."""
         sockets, limits = self._duty.sockets, self._config.limits
-        common = self._responder, self._room, self._on_refused
+        common = self._framings, self._room, self._on_refused
         for bound in sockets.udp:
-            udp = UdpListener(bound, self._peers("udp"), self._responder, limits, self._on_dropped)
+            udp = UdpListener(bound, self._peers("udp"), self._responder.datagrams, limits, self._on_dropped)
             self._udp.append(udp)
             udp.start()
             self._announce(f"listening udp {udp.endpoint}")
@@ -293,7 +296,7 @@ class _Decider:
             self._announce(f"listening http {endpoint_of(sockets.http)}")
             sockets.close_http()
         ask = StreamListener(
-            sockets.ask, self._peers("http"), self._responder, Room(limits), self._on_refused, trusted
+            sockets.ask, self._peers("http"), self._framings, Room(limits), self._on_refused, trusted
         )
         self._streams["http"].append(ask)
         await ask.start()
