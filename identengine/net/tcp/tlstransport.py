@@ -216,6 +216,8 @@ class Secured(asyncio.Transport, asyncio.BufferedProtocol):
                     self._cut_off = True
                     break
                 size += more
+                if not (self._incoming.pending or self._tls.pending()):
+                    break  # another read would raise SSLWantReadError, which costs more than this one
         except ssl.SSLWantReadError:
             pass
         except (ssl.SSLError, OSError):  # a record that its key does not fit: nothing behind it counts
