@@ -37,8 +37,8 @@ from identengine.identify.query import Query
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import ReasonTable
 from identengine.net.udp.mmsg import BATCH, batched
+from identengine.stats.file import CounterFile
 from identengine.stats.heavyhitters import Frequent
-from identengine.stats.registry import CounterFile
 from identengine.stats.tally import KEEP, Tally
 from identengine.wire.jsonrpc.answers import Decided, usual
 from identengine.wire.jsonrpc.codec import MESSAGEPACK

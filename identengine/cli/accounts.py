@@ -24,7 +24,8 @@ from identengine.model.numbers import normal_number
 from identengine.model.records import Account, Did
 
 if TYPE_CHECKING:
-    from identengine.store.snapshot import Draft, Snapshot
+    from identengine.store.draft import Draft
+    from identengine.store.snapshot import Snapshot
     from identengine.store.versions import Store
 
 app = typer.Typer(

@@ -15,7 +15,7 @@ from identengine.errors import LoadError, Problem
 from identengine.model.records import Account, Client, Did
 
 if TYPE_CHECKING:
-    from identengine.book.columns import Mistake
+    from identengine.book.mistakes import Mistake
     from identengine.store.vault import Vault
 
 PLACE = "command line"
@@ -29,7 +29,7 @@ def read(arguments: Sequence[str], row: type[Client | Account | Did]) -> dict[st
 
     A password is refused: what stands on a command line can be read by everybody on the machine.
     """
-    from identengine.book.columns import unknown_column
+    from identengine.book.mistakes import unknown_column
 
     columns = row.__struct_fields__
     found: dict[str, str] = {}
@@ -59,14 +59,14 @@ def mistake(column: str, value: str, expected: str) -> LoadError:
 
 def client(given: dict[str, str], before: Client | None = None) -> Client:
     """Return a new client of these cells, or ``before`` with them changed. Raises LoadError."""
-    from identengine.book.columns import client_from
+    from identengine.book.records import client_from
 
     return _read(lambda: client_from(given, before, partial=True))
 
 
 def account(given: dict[str, str], before: Account | None = None) -> tuple[Account, list[Problem]]:
     """Return a new account of these cells, or ``before`` with them changed, and warnings. Raises LoadError."""
-    from identengine.book.columns import account_from
+    from identengine.book.records import account_from
 
     warnings: list[Mistake] = []
     made = _read(lambda: account_from(given, before, None, partial=True, warnings=warnings))
@@ -75,20 +75,20 @@ def account(given: dict[str, str], before: Account | None = None) -> tuple[Accou
 
 def account_with_password(password: str, before: Account, vault: Vault) -> Account:
     """Return ``before`` with this password, encrypted. Raises LoadError."""
-    from identengine.book.columns import account_from
+    from identengine.book.records import account_from
 
     return _read(lambda: account_from({"password": password}, before, vault, partial=True))
 
 
 def did(given: dict[str, str], before: Did | None = None) -> Did:
     """Return a new DID of these cells, or ``before`` with them changed. Raises LoadError."""
-    from identengine.book.columns import did_from
+    from identengine.book.records import did_from
 
     return _read(lambda: did_from(given, before, partial=True))
 
 
 def _read(make: Callable[[], T]) -> T:
-    from identengine.book.columns import RowError
+    from identengine.book.mistakes import RowError
 
     try:
         return make()

@@ -23,7 +23,8 @@ from identengine.model.records import Client, ClientStatus
 from identengine.model.resellers import DEEPEST, SHOWN, chain_told, deepened, loops
 
 if TYPE_CHECKING:
-    from identengine.store.snapshot import Draft, Snapshot
+    from identengine.store.draft import Draft
+    from identengine.store.snapshot import Snapshot
 
 _MEANT = {"enable": "unblock", "disable": "block"}
 

@@ -19,7 +19,8 @@ from identengine.model.numbers import normal_number
 from identengine.model.records import Account, Did, DidStatus
 
 if TYPE_CHECKING:
-    from identengine.store.snapshot import Draft, Snapshot
+    from identengine.store.draft import Draft
+    from identengine.store.snapshot import Snapshot
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -14,7 +14,7 @@ from identengine.errors import Problem
 from identengine.store.format import Change
 
 if TYPE_CHECKING:
-    from identengine.store.snapshot import Draft
+    from identengine.store.draft import Draft
 
 TOLD = 100
 """How many changes are told one by one."""

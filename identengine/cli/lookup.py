@@ -12,7 +12,8 @@ from identengine.errors import IdentengineError
 from identengine.model.records import Account, Client, ClientStatus
 
 if TYPE_CHECKING:
-    from identengine.store.snapshot import Draft, Snapshot
+    from identengine.store.draft import Draft
+    from identengine.store.snapshot import Snapshot
 
 NAMED = 10
 """How many things a sentence lists before it says how many more there are."""

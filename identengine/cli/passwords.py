@@ -18,7 +18,7 @@ from identengine.cli.workspace import Place, author, place
 from identengine.errors import IdentengineError, LoadError
 
 if TYPE_CHECKING:
-    from identengine.store.snapshot import Draft
+    from identengine.store.draft import Draft
 
 app = typer.Typer(
     no_args_is_help=True,
