@@ -38,8 +38,8 @@ from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import ReasonTable
 from identengine.net.udp.mmsg import batched
 from identengine.net.udp.socket import BATCH
+from identengine.stats.file import CounterFile
 from identengine.stats.heavyhitters import Frequent
-from identengine.stats.registry import CounterFile
 from identengine.stats.tally import KEEP, Tally
 from identengine.wire.jsonrpc.answers import Decided, usual
 from identengine.wire.jsonrpc.codec import MESSAGEPACK

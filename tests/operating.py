@@ -14,7 +14,7 @@ from typing import Any
 from serving import Server, ip_account, lines, put_rows, request
 
 from identengine.model.records import Client
-from identengine.stats.registry import read
+from identengine.stats.file import read
 
 CALLS = '[calls]\npath = "calls"\nmax_legs = 20000\n'
 CLIENTS = [

@@ -20,7 +20,8 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from identengine.book.columns import TABLES, Mistake, Table, shown, unknown_column
+from identengine.book.columns import TABLES, Table
+from identengine.book.mistakes import Mistake, shown, unknown_column
 from identengine.errors import LoadError, Problem
 
 MAX_ROW = 16 * 1024 * 1024

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from identengine.cli.fields import shown
 from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir
 from identengine.cli.output import Column, emit, facts, progress, say, table
 from identengine.cli.workspace import Place, place
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Reason, ReasonTable
 from identengine.model.records import Decision, Digest, Request
+from identengine.provisioning.changes import shown
 
 if TYPE_CHECKING:
     from identengine.engine.core import Engine

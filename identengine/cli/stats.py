@@ -14,7 +14,7 @@ from identengine.errors import IdentengineError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from identengine.stats.registry import Snapshot
+    from identengine.stats.file import Snapshot
     from identengine.wire.operator import Status
 
 ADDRESSES = 20
@@ -34,7 +34,8 @@ def stats(limit: Limit = None, config: ConfigFile = None, calls: CallsDir = None
 
     Example: identengine stats --config identengine.toml --json
     """
-    from identengine.stats.registry import REGISTRY, SUMS, read
+    from identengine.stats.file import read
+    from identengine.stats.registry import REGISTRY, SUMS
 
     folder = calls_folder(calls, config)
     snapshot = read(folder)

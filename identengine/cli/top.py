@@ -27,7 +27,8 @@ from identengine.cli.options import AsJson, ConfigFile
 from identengine.cli.output import emit, printable
 from identengine.cli.stats import PATIENCE, server_facts
 from identengine.errors import IdentengineError, StoreError
-from identengine.stats.registry import REGISTRY, Snapshot, read
+from identengine.stats.file import Snapshot, read
+from identengine.stats.registry import REGISTRY
 from identengine.wire.operator import AskStatus, Status, Use
 
 if TYPE_CHECKING:

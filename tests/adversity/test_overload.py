@@ -18,7 +18,7 @@ from serving import HOST, Server, ip_account, put_rows, serving, wait_for
 from speaking import CONNECTED, WAYS, Speaker, Way, call, speaking
 
 from identengine.model.records import Client
-from identengine.stats import registry as counters
+from identengine.stats import file as counters
 
 LISTEN = f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\ntls = ["{HOST}:0"]\n'
 GOOD = {"src_ip": "10.0.0.1", "dst_number": "44171"}

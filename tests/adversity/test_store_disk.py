@@ -16,7 +16,7 @@ import pytest
 
 from identengine.errors import IdentengineError, KeyFileError, StoreError
 from identengine.model.records import Account, IdentBy
-from identengine.store.snapshot import Draft
+from identengine.store.draft import Draft
 from identengine.store.vault import Vault
 from identengine.store.versions import Store
 

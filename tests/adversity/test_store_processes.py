@@ -14,7 +14,7 @@ import pytest
 from identengine.errors import StoreError
 from identengine.model.records import Account, Client, IdentBy
 from identengine.store import file as storefile
-from identengine.store.snapshot import Draft
+from identengine.store.draft import Draft
 from identengine.store.versions import Store
 
 

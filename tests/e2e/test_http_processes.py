@@ -20,7 +20,7 @@ import pytest
 from serving import HOST, Server, read_all, request, runs, wait_for
 from webbing import CONFIG, GOOD, NOC, SWITCH, asking, make_book, wait_for_front, web_serving
 
-from identengine.stats import registry as counters
+from identengine.stats import file as counters
 
 FEW = "connections = 40\nconnections_per_switch = 20\n"
 BODY = json.dumps(GOOD).encode()

@@ -18,7 +18,7 @@ from serving import HOST, Server, ip_account, put_rows, serving, wait_for
 from speaking import CONNECTED, OVER_TCP, WAYS, Way, call, is_gone, speaking
 
 from identengine.model.records import Client
-from identengine.stats import registry as counters
+from identengine.stats import file as counters
 
 LISTEN = f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\ntls = ["{HOST}:0"]\n'
 TOKEN, OTHER, WRONG = "token-of-one-hush", "token-of-two-hush", "token-of-nobody-hush"

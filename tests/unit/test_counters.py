@@ -18,8 +18,9 @@ from identengine.identify.explain import Explanation
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Reason, ReasonTable
 from identengine.model.records import CallList, CallRequest, Decision, Direction, Interface, Request
+from identengine.stats.file import SIZE, CounterFile, read
 from identengine.stats.heavyhitters import Counts, Frequent
-from identengine.stats.registry import CELLS, PLACE, REGISTRY, SIZE, CounterFile, read
+from identengine.stats.registry import CELLS, PLACE, REGISTRY
 from identengine.stats.tally import KEEP, Tally
 
 OPTIONS = IdentifyOptions()

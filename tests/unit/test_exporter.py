@@ -18,7 +18,7 @@ from identengine.book.columns import TABLES
 from identengine.book.exporter import ExportError, Format, export_book
 from identengine.book.importer import import_book
 from identengine.model.records import Account, Client, ClientStatus, Did, DidStatus, IdentBy, SrcPolicy
-from identengine.store.snapshot import Draft
+from identengine.store.draft import Draft
 from identengine.store.vault import Vault
 from identengine.store.versions import Store
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from identengine.book import importer as loader
+from identengine.book import importrun
 from identengine.book.importer import import_book
 from identengine.book.report import ImportReport
 from identengine.errors import LoadError
 from identengine.model.records import Account, Client, ClientStatus, Did, DidStatus
 from identengine.store import file as storefile
-from identengine.store.snapshot import Draft
+from identengine.store.draft import Draft
 from identengine.store.vault import Vault
 from identengine.store.versions import Store
 
@@ -534,7 +535,7 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(load: Import, stor
 def test_progress_is_told_from_the_first_byte_to_the_last(
     load: Import, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loader, "_PROGRESS_ROWS", 3)
+    monkeypatch.setattr(importrun, "_PROGRESS_ROWS", 3)
     told: list[tuple[int, int, str]] = []
     load(whole(), progress=lambda *now: told.append(now))
     assert {table for _, _, table in told} == {"clients", "accounts", "dids"}

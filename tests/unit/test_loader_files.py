@@ -14,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from identengine.book import files as tables
-from identengine.book.columns import ACCOUNTS, CLIENTS, RowError, Table, account_from
+from identengine.book.columns import ACCOUNTS, CLIENTS, Table
 from identengine.book.files import Row, TableFile, find_tables
+from identengine.book.mistakes import RowError
+from identengine.book.records import account_from
 from identengine.errors import LoadError
 from identengine.store.vault import Vault
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from identengine.book import columns as rows
-from identengine.book.columns import Mistake, RowError, account_from, account_warnings, client_from, did_from
+from identengine.book.mistakes import Mistake, RowError
+from identengine.book.records import account_from, account_warnings, client_from, did_from
 from identengine.model.records import Account, Client, ClientStatus, Did, DidStatus, IdentBy, SrcPolicy
 from identengine.store.vault import Vault
 

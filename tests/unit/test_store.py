@@ -10,11 +10,12 @@ import pytest
 
 from identengine.errors import KeyFileError, StoreError
 from identengine.model.records import Account, Client, ClientStatus, Did, DidStatus, IdentBy
+from identengine.store import draft as storedraft
 from identengine.store import file as storefile
 from identengine.store import history as storehistory
-from identengine.store import snapshot as storeviews
+from identengine.store.draft import Draft
 from identengine.store.format import Change, Changes, VersionInfo, field_changes
-from identengine.store.snapshot import Counts, Draft
+from identengine.store.keys import Counts
 from identengine.store.vault import Vault, key_id
 from identengine.store.versions import Store, rotate_key_file
 
@@ -294,7 +295,7 @@ def test_the_scratch_area_lives_as_long_as_the_edit(store: Store) -> None:
 
 
 def test_the_scratch_area_holds_much(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storeviews, "_SCRATCH_COMMIT", 100)
+    monkeypatch.setattr(storedraft, "_SCRATCH_COMMIT", 100)
 
     def edit(draft: Draft) -> int:
         added = sum(draft.scratch.add(b"%08d" % (n * 7919 % 5000), b"%d" % n) for n in range(10_000))
@@ -386,7 +387,7 @@ def test_rollback_is_a_new_version_with_the_old_content(store: Store) -> None:
 def test_history_is_the_same_however_the_changes_are_found(
     store: Store, monkeypatch: pytest.MonkeyPatch, listed: int
 ) -> None:
-    monkeypatch.setattr(storeviews, "LISTED", listed)
+    monkeypatch.setattr(storedraft, "LISTED", listed)
     monkeypatch.setattr(storehistory, "LISTED", listed)
     store.change("ann", "1", put(*map(account, range(1, 50))))
     store.change("ann", "2", put(*(account(n, name="x") for n in range(20, 60))))

@@ -66,7 +66,7 @@ from identengine.net.udp.listener import UdpListener
 from identengine.server.decider.bookfollower import TakeUp
 from identengine.server.decider.operator import Desk
 from identengine.server.decider.reporter import Reporter
-from identengine.stats.registry import CounterFile
+from identengine.stats.file import CounterFile
 from identengine.wire.jsonrpc.framings import framings
 from identengine.wire.jsonrpc.responder import Responder
 

@@ -1,6 +1,6 @@
 """How the process that decides stands: its counters and gauges, and what an operator has to be told.
 
-Counters are in a file that outlives it (:mod:`identengine.stats.registry`); :meth:`Reporter.note` writes what is
+Counters are in a file that outlives it (:mod:`identengine.stats.file`); :meth:`Reporter.note` writes what is
 counted elsewhere, a few times a second.
 """
 
@@ -18,8 +18,9 @@ from identengine.engine.core import Engine
 from identengine.log import handlers as logsetup
 from identengine.log.events import CALLS_ENDED, CALLS_FILE_FULL, CALLS_FULL, CALLS_ROOM_AGAIN, Event
 from identengine.model.records import Interface
+from identengine.stats.file import WRITE_SECONDS, CounterFile
 from identengine.stats.heavyhitters import Frequent
-from identengine.stats.registry import CONNECTED, WRITE_SECONDS, CounterFile
+from identengine.stats.registry import CONNECTED
 from identengine.stats.tally import KEEP, Tally
 from identengine.wire.jsonrpc.responder import PROGRAM
 from identengine.wire.operator import Ending, Status, Unready

@@ -68,7 +68,7 @@ from identengine.server.supervisor.manager import ServiceManager
 from identengine.server.supervisor.outgoing import Giver, Step
 from identengine.server.supervisor.processes import start_successor
 from identengine.server.supervisor.systemd import Notifier
-from identengine.stats import registry as counters
+from identengine.stats import file as counters
 
 CYCLE_SECONDS = 0.25
 """Between two looks at the children, where no signal comes."""

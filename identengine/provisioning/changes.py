@@ -1,4 +1,7 @@
-"""Rows and changes as people and programs see them, field by field; a password only as set or not."""
+"""Rows and changes as text for people and as objects for JSON, field by field.
+
+A password shows only as set or not set.
+"""
 
 from __future__ import annotations
 
