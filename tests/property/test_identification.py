@@ -10,7 +10,8 @@ import os
 from collections import Counter
 
 import pytest
-from books import (
+from hypothesis import HealthCheck, given, settings
+from property.books import (
     Case,
     Seeded,
     asked_cases,
@@ -20,8 +21,7 @@ from books import (
     random_switch,
     shuffled_rows,
 )
-from hypothesis import HealthCheck, given, settings
-from oracle import (
+from property.oracle import (
     CODES,
     RANK_RULES,
     Candidate,
@@ -33,7 +33,7 @@ from oracle import (
     trimmed,
     validated,
 )
-from subject import engine_of, fields
+from property.subject import engine_of, fields
 
 from identengine.engine.core import Engine
 from identengine.identify import builder
