@@ -21,8 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import Server, ip_account, put_rows, request, serving, wait_for
-from thorough import amounts, times
+from support.books import ip_account, put_rows
+from support.server import Server, serving
+from support.switch import request
+from support.thorough import amounts, times
+from support.waiting import wait_for
 
 from identengine.model.records import Client
 

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from serving import ip_account
+from support.books import ip_account
 
 from identengine.model.records import Client
 from identengine.store.draft import Draft

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from certificates import TLS_FILES, Authority
-from serving import HOST, Server, ip_account, put_rows, serving, wait_for
-from speaking import CONNECTED, WAYS, Speaker, Way, call, speaking
+from support import HOST
+from support.books import ip_account, put_rows
+from support.server import Server, serving
+from support.switch import CONNECTED, WAYS, Speaker, Way, call, speaking
+from support.tls import TLS_FILES, Authority
+from support.waiting import wait_for
 
 from identengine.model.records import Client
 from identengine.stats import file as counters

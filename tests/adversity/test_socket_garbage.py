@@ -14,7 +14,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from serving import HOST, Server, ip_account, put_rows, read_all, request, serving
+from support import HOST
+from support.books import ip_account, put_rows
+from support.server import Server, serving
+from support.switch import read_all, request
 
 from identengine.model.records import Client
 

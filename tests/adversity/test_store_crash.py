@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from thorough import times
+from support.thorough import times
 
 from identengine.model.records import Account, Client, Did, IdentBy
 from identengine.store.draft import Draft

@@ -6,7 +6,7 @@ import base64
 
 import msgspec
 import pytest
-from examples import ACCOUNTS, CLIENTS, EXAMPLES, Example
+from conformance.examples import ACCOUNTS, CLIENTS, EXAMPLES, Example
 
 from identengine.engine.core import Engine
 from identengine.identify import builder

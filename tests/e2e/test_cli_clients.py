@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cliruns import demo_store, done, run
-from serving import put_rows
+from support.books import put_rows
+from support.cli import demo_store, done, run
 
 from identengine.model.records import Client
 

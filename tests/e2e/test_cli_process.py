@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cliruns import BOOK, config_with, demo_store, done
+from support.cli import BOOK, config_with, demo_store, done
 
 from identengine.cli.demoserver import free_port
 

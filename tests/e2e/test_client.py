@@ -17,8 +17,11 @@ from typing import Any, TypedDict, get_type_hints
 
 import pytest
 import trustme
-from relay import Relay
-from serving import HOST, Server, ip_account, put_rows, serving, wait_for
+from support import HOST
+from support.books import ip_account, put_rows
+from support.relay import Relay
+from support.server import Server, serving
+from support.waiting import wait_for
 
 from identengine import (
     AskError,

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from cliruns import run
-from serving import wait_for
+from support.cli import run
+from support.waiting import wait_for
 
 import identengine
 from identengine.cli import demoserver as demo

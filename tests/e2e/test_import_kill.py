@@ -10,7 +10,7 @@ import statistics
 import time
 from pathlib import Path
 
-from thorough import times
+from support.thorough import times
 
 from identengine.book.importer import import_book
 from identengine.store.snapshot import Snapshot

@@ -19,9 +19,12 @@ from typing import Any
 import msgspec
 import pytest
 import trustme
-from cliruns import run
-from relay import Relay
-from serving import HOST, Server, ip_account, put_rows, serving, wait_for
+from support import HOST
+from support.books import ip_account, put_rows
+from support.cli import run
+from support.relay import Relay
+from support.server import Server, serving
+from support.waiting import wait_for
 
 import identengine
 from identengine.client.exchange import Encoding

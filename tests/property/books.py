@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 from hypothesis import strategies as st
-from oracle import CODES, Overrides, Rows, address, network, normal_form
+from property.oracle import CODES, Overrides, Rows, address, network, normal_form
 
 from identengine.model.options import IdentifyOptions
 from identengine.model.records import (

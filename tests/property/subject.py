@@ -7,8 +7,8 @@ from typing import Any
 from unittest import mock
 
 import msgspec
-from books import Case
-from oracle import CODES, Rows
+from property.books import Case
+from property.oracle import CODES, Rows
 
 from identengine.engine.core import Engine
 from identengine.identify import builder

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from backends import BACKENDS, Running, Set
-from callmodel import Model
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from thorough import times
+from property.callmodel import Model
+from support.backends import BACKENDS, Running, Set
+from support.thorough import times
 
 from identengine.calls.backend import (
     Admit,

@@ -8,12 +8,12 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 
-import oracle
-from books import Seeded, random_case, random_request
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from subject import engine_of, fields
+from property import oracle
+from property.books import Seeded, random_case, random_request
+from property.subject import engine_of, fields
 
 from identengine.model.addresses import format_address, format_network, parse_address, parse_network
 from identengine.model.numbers import longest_first, national, normal_number

@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Iterable
 
 import pytest
-from books import Case, shuffled_rows
-from oracle import Rows
-from subject import HASH_KEY, engine_of
+from property.books import Case, shuffled_rows
+from property.oracle import Rows
+from property.subject import HASH_KEY, engine_of
 
 from identengine.engine.core import Engine
 from identengine.model.options import IdentifyOptions
