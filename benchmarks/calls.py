@@ -22,11 +22,11 @@ from typing import NamedTuple
 import lmdb
 from msgspec.structs import replace
 
-from identengine.calls.backend import Admit, Done, Named, Progress, Stop
+from identengine.calls.backend import Admit, Done, Named, Progress, Settings, Stop
 from identengine.calls.journal import Journal
 from identengine.calls.legs import call_key
 from identengine.calls.levels import ClientLevels, Levels
-from identengine.calls.memory import Calls, Settings
+from identengine.calls.memory import Calls
 from identengine.engine.core import content_of
 from identengine.model.reasons import Reason
 from identengine.model.records import Decision, Direction, Request
@@ -173,17 +173,17 @@ def _fill(calls: Calls, legs: int, levels: list[Levels], decisions: list[Decisio
         some = range(first, min(first + 64, legs))
         calls.apply([_admit(number, levels, decisions) for number in some], now)
         started = [
-            Progress("start", Named(_call(number), None, None), "sbc1", None, None, lambda _: levels[0])
+            Progress("start", Named(_call(number), None, None), "sbc1", None, None, lambda *_: levels[0])
             for number in some
         ]
         assert all(answer == Done(True) for answer in calls.apply(started, now))
-    assert calls.counts.held == legs
+    assert calls.gauges().held == legs
     return now
 
 
 def _ours(calls: Calls, number: int, levels: list[Levels], decisions: list[Decision], now: float) -> float:
     first = 10**9 + number * BATCHES * BATCH
-    held = calls.counts.held
+    held = calls.gauges().held
     taken = 0.0
     for batch in range(BATCHES):
         admits = [_admit(first + batch * BATCH + place, levels, decisions) for place in range(BATCH)]
@@ -194,7 +194,7 @@ def _ours(calls: Calls, number: int, levels: list[Levels], decisions: list[Decis
         taken += time.perf_counter() - began
         assert all(isinstance(answer, Decision) and answer.accepted for answer in accepted)
         assert freed == [Done(True, freed=1)] * BATCH
-    assert calls.counts.held == held
+    assert calls.gauges().held == held
     return taken / (BATCHES * BATCH)
 
 

@@ -25,9 +25,10 @@ from typing import NamedTuple
 from benchmarks import machine, messages, served, workload
 from benchmarks.results import Column, Results, Row, arguments, publish, today
 from identengine.calls.backend import Answer as Outcome
-from identengine.calls.backend import Done, Message
+from identengine.calls.backend import Done, Message, Settings
 from identengine.calls.journal import Journal
-from identengine.calls.memory import Calls, Changes, Settings
+from identengine.calls.memory import Calls
+from identengine.calls.mirror import Changes, RoomLeft
 from identengine.engine.core import Answer, Ask, Engine, content_of
 from identengine.engine.lifecycle import Asker
 from identengine.identify import builder, matching, policy, query
@@ -95,12 +96,8 @@ class _TimedMirror:
         self._journal, self._times = journal, times
 
     @property
-    def crowded(self) -> bool:
-        return self._journal.crowded
-
-    @property
-    def tight(self) -> bool:
-        return self._journal.tight
+    def room_left(self) -> RoomLeft:
+        return self._journal.room_left
 
     def write(self, changes: Changes) -> None:
         with self._times.of("mirror"):

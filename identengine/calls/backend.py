@@ -3,6 +3,8 @@
 A backend is a :class:`Backend`: it is given a batch and answers it as if one by one in the order in which it came
 (engine.md 5.3); before it returns, what the batch changed outlives the process. What only the engine knows of
 calls that are there already, where they count say, is asked back through the callables of a message.
+
+All that passes here is plain values, so that nobody above knows how a backend keeps its legs.
 """
 
 from __future__ import annotations
@@ -12,10 +14,21 @@ from typing import Literal, Protocol, TypeAlias, final
 
 import msgspec
 
-from identengine.calls.legs import Leg
+from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, State, direction_of
 from identengine.calls.levels import Levels
 from identengine.model.reasons import Reason
 from identengine.model.records import Decision, Direction
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Of ``[calls]`` (interfaces.md 7); times in seconds."""
+
+    max_legs: int = 100_000
+    lapsed_max: int = 1_000_000
+    reserved: float = 200.0
+    active: float = 7200.0
+    grace: float = 60.0
+    global_capacity: int | None = None
 
 
 @final
@@ -68,6 +81,12 @@ class Named(msgspec.Struct, frozen=True, gc=False, array_like=True):
         return self.direction is None and self.leg_id is None
 
 
+LimitsNow: TypeAlias = Callable[[int, tuple[int, ...]], Levels]
+"""Returns the levels at which a leg was taken, with their limits as they are now (engine.md 5.2).
+
+It is called with the account's counter and those of the clients (:mod:`identengine.calls.levels`)."""
+
+
 class Progress(msgspec.Struct, frozen=True):
     """``start`` and ``update`` (engine.md 5.4)."""
 
@@ -78,8 +97,7 @@ class Progress(msgspec.Struct, frozen=True):
     """Seconds between updates, where they were announced."""
     identify: Callable[[], Levels | None] | None
     """Where an unknown call is to be counted; None where the message does not carry who it is."""
-    levels: Callable[[Leg], Levels]
-    """The limits, as they are now, of the levels at which a leg was taken."""
+    levels: LimitsNow
 
 
 class Stop(msgspec.Struct, frozen=True, gc=False):
@@ -98,7 +116,6 @@ class Listed(msgspec.Struct, frozen=True):
     parts: int
     calls: tuple[Named, ...]
     confirm_empty: bool
-    levels: Callable[[Leg], Levels]
 
 
 class Switched(msgspec.Struct, frozen=True):
@@ -170,6 +187,72 @@ Of: TypeAlias = Literal["accounts", "clients"]
 as in :mod:`identengine.calls.levels`."""
 
 
+class LegView(msgspec.Struct, frozen=True, gc=False):
+    """One leg as an operator sees it. Times are seconds of the set's clock (:mod:`identengine.calls.clock`)."""
+
+    call: str
+    """:func:`~identengine.calls.legs.call_key`."""
+    leg: str
+    """:func:`~identengine.calls.legs.leg_key`."""
+    switch: str
+    """Name of the switch that last authorized, started, updated or listed the leg (engine.md 5.6)."""
+    state: State
+    account_id: int
+    client_ids: tuple[int, ...]
+    """The clients on whom the leg counts: the account's own client first, then the resellers above it."""
+    since: float
+    """When the leg was taken."""
+    due: float
+    """When the leg's lease ends; of a lapsed leg, when it is forgotten."""
+
+    @property
+    def direction(self) -> Direction:
+        """Return the direction of the leg."""
+        return direction_of(self.leg)
+
+
+class LegFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which legs are asked for. A condition that is None lets all legs through."""
+
+    states: frozenset[State] = frozenset((RESERVED, ACTIVE, LAPSED))
+    account_id: int | None = None
+    client_id: int | None = None
+    """Any of the clients on whom the leg counts."""
+    switch: str | None = None
+    scope: str | None = None
+    """The scope of the call's key."""
+    direction: Direction | None = None
+    leg_id: str | None = None
+    """``""``: the leg without an id."""
+    taken_by: float | None = None
+    """The leg was taken at this time of the set's clock or before."""
+
+
+class Gauges(msgspec.Struct, frozen=True, gc=False):
+    """How full the set is, and what happened to its legs since the process began."""
+
+    held: int
+    """Legs that hold slots."""
+    reserved: int
+    """Legs of ``held`` that are reserved; the others are active."""
+    lapsed: int
+    """Legs that are remembered."""
+    max_legs: int
+    """Legs that the set has room for (``[calls] max_legs``)."""
+    global_capacity: int | None
+    """The limit on all legs together; None if there is none."""
+    overfull: bool
+    """True if no leg is admitted, since the mirror has no room."""
+    lapsed_reserved: int
+    """Reserved legs whose leases ended."""
+    lapsed_active: int
+    """Active legs whose leases ended."""
+    retransmitted: int
+    """Authorizations that were answered as before (engine.md 5.3)."""
+    turned_away: int
+    """Legs that the set had no room for."""
+
+
 class Overview(Protocol):
     """What a backend shows to an operator, in short steps between which nothing stays open.
 
@@ -177,26 +260,17 @@ class Overview(Protocol):
     may come twice or not at all.
     """
 
-    @property
-    def held(self) -> int:
-        """Legs that hold slots."""
+    def gauges(self) -> Gauges:
+        """Return how full the set is."""
 
-    @property
-    def lapsed(self) -> int:
-        """Legs that are remembered."""
-
-    @property
-    def overfull(self) -> bool:
-        """Whether nothing is let in, since what changed last could not be kept."""
-
-    def page(self, first: int, count: int) -> list[Leg] | None:
-        """Return the legs at ``count`` places from ``first`` on; None behind the last one."""
+    def page(self, first: int, count: int, wanted: LegFilter) -> list[LegView] | None:
+        """Return the legs at ``count`` places from ``first`` on that fit; None behind the last place."""
 
     def usage(self, of: Of, first: int, count: int) -> list[tuple[int, int]] | None:
         """Return those of ``count`` counters from the ``first`` on that are not zero; None behind the last."""
 
-    def matching(self, named: Named) -> list[Leg]:
-        """Return the legs that are named, held or lapsed."""
+    def matching(self, named: Named, wanted: LegFilter) -> list[LegView]:
+        """Return the legs that are named and fit."""
 
     def apply(self, batch: Sequence[Message], now: float) -> list[Answer]:
         """As :meth:`Backend.apply`."""

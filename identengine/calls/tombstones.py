@@ -113,7 +113,11 @@ class Stops:
         if now != self._now:  # one number for all of a batch
             self._now, self._until = now, now + REMEMBERED
         self._batch.append(named)
-        self._generations[-1].note(named, self._until)
+        last = self._generations[-1]
+        if named.direction is None and named.leg_id is None:  # as most are; what `note` does
+            last.calls[named.call] = self._until
+        else:
+            last.note(named, self._until)
 
     def row(self) -> dict[int, bytes]:
         """Return what was stopped since the last row, packed, by its serial number; nothing where nothing was."""

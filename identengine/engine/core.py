@@ -28,7 +28,7 @@ from identengine.calls.backend import (
     Switched,
     in_parts,
 )
-from identengine.calls.legs import Leg, call_key, leg_key
+from identengine.calls.legs import call_key, leg_key
 from identengine.calls.levels import Levels
 from identengine.engine import lifecycle
 from identengine.engine.lifecycle import Asker, Wrong
@@ -211,7 +211,7 @@ class Engine:
         if method == "stop":
             return lifecycle.stop(request, ask.asker)  # type: ignore[arg-type]
         if isinstance(request, CallList):
-            return lifecycle.listed(request, ask.asker, self._levels_then)
+            return lifecycle.listed(request, ask.asker)
         if method == "identify":
             return self._authorize(request, ask.options, book)
         if method == "explain":
@@ -268,8 +268,8 @@ class Engine:
             self.faults.append(fault)
             return None
 
-    def _levels_then(self, leg: Leg) -> Levels:
-        return lifecycle.levels_then(leg, self._book)
+    def _levels_then(self, account: int, counters: tuple[int, ...]) -> Levels:
+        return lifecycle.levels_then(account, counters, self._book)
 
     def _refused(self, refused: Refused, message: Message, ask: Ask) -> Answer:
         """Answer a call, naming the account, or a list, for which the set of calls has no room."""

@@ -10,9 +10,17 @@ from typing import NamedTuple
 
 import msgspec
 
-from identengine.calls.backend import Listed, Named, Progress, Stop
-from identengine.calls.legs import Leg, call_key, shortened
-from identengine.calls.levels import ClientLevels, Levels, Limit, account_counter, clients_of, limits_of
+from identengine.calls.backend import LimitsNow, Listed, Named, Progress, Stop
+from identengine.calls.legs import call_key, shortened
+from identengine.calls.levels import (
+    ClientLevels,
+    Levels,
+    Limit,
+    account_counter,
+    account_of,
+    clients_of,
+    limits_of,
+)
 from identengine.identify.index import Bearer, Book
 from identengine.identify.query import DIRECTIONS, decimal
 from identengine.model.records import CallList, CallRequest, Direction, Interface
@@ -51,11 +59,13 @@ def levels_of(bearer: Bearer, direction: Direction) -> Levels:
     return Levels(account_counter(account.id, direction), account.term_capacity, None, bearer.owner.terminating)
 
 
-def levels_then(leg: Leg, book: Book | None) -> Levels:
-    """Return the levels at which a leg was taken, with the limits as they are now (engine.md 5.2)."""
-    direction = leg.direction
-    bearer = book.bearers.get(leg.account_id) if book else None
-    counters = leg.counters
+def levels_then(account: int, counters: tuple[int, ...], book: Book | None) -> Levels:
+    """Return the levels at which a leg was taken, with the limits as they are now (engine.md 5.2).
+
+    ``account`` and ``counters`` are the numbers of the account's counter and of its clients'.
+    """
+    account_id, direction = account_of(account)
+    bearer = book.bearers.get(account_id) if book else None
     if bearer is not None and bearer.owner.levels(direction).counters == counters:
         return levels_of(bearer, direction)
     limits: list[Limit] = []
@@ -65,7 +75,7 @@ def levels_then(leg: Leg, book: Book | None) -> Levels:
             limits += limits_of(owner.client, direction, above)
     client = ClientLevels(counters, tuple(limits))
     if bearer is None:
-        return Levels(leg.cells[0].number, None, None, client)
+        return Levels(account, None, None, client)
     levels = levels_of(bearer, direction)
     return Levels(levels.account, levels.capacity, levels.cps, client)
 
@@ -86,7 +96,7 @@ def progress(
     request: CallRequest,
     asker: Asker,
     identify: Callable[[], Levels | None] | None,
-    levels: Callable[[Leg], Levels],
+    levels: LimitsNow,
 ) -> Progress | Wrong:
     """Return ``start`` or ``update`` as the set of calls takes it."""
     named = _named(request.call_id, request.leg_id, request.direction, asker)
@@ -99,7 +109,7 @@ def progress(
     return Progress("update" if method == "update" else "start", named, asker.switch, interval, identify, levels)
 
 
-def listed(request: CallList, asker: Asker, levels: Callable[[Leg], Levels]) -> Listed | Wrong:
+def listed(request: CallList, asker: Asker) -> Listed | Wrong:
     """Return ``sync`` as the set of calls takes it."""
     list_id = (request.list_id or "").strip()
     if not list_id:
@@ -119,7 +129,7 @@ def listed(request: CallList, asker: Asker, levels: Callable[[Leg], Levels]) -> 
         if isinstance(named, Wrong):
             return named
         calls.append(named)
-    return Listed(asker.switch, shortened(list_id), part, parts, tuple(calls), bool(request.confirm_empty), levels)
+    return Listed(asker.switch, shortened(list_id), part, parts, tuple(calls), bool(request.confirm_empty))
 
 
 def _entry(entry: Sequence[str | None], asker: Asker) -> Named | Wrong:

@@ -178,9 +178,9 @@ class Lookup:
 
 
 class Book:
-    """One version, ready to decide; never changed after :meth:`~identengine.identify.builder.BookBuilder.finish`.
+    """One version, ready to decide.
 
-    Only its levels learn where their counters are (:class:`identengine.calls.levels.Levels`).
+    It is never changed after :meth:`~identengine.identify.builder.BookBuilder.finish`.
     """
 
     __slots__ = (

@@ -21,11 +21,11 @@ from identengine.calls.backend import (
     Named,
     Progress,
     Refused,
+    Settings,
     Stop,
     Switched,
 )
-from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters, limits_of
-from identengine.calls.memory import Settings
+from identengine.calls.levels import ClientLevels, Levels, account_counter, account_of, client_counters, limits_of
 from identengine.model.records import Client, Decision, Direction
 
 ORIG, TERM = Direction.ORIGINATION, Direction.TERMINATION
@@ -166,8 +166,8 @@ class CallsMachine(RuleBasedStateMachine):
         if not hasattr(self, "running"):
             return
         held = self.model.held()
-        assert self.calls.held == len(held)
-        assert self.calls.lapsed == len(self.model.legs) - len(held)
+        assert self.calls.gauges().held == len(held)
+        assert self.calls.gauges().lapsed == len(self.model.legs) - len(held)
         accounts = {
             account << 1 | place: count
             for account in ACCOUNTS
@@ -195,15 +195,13 @@ def message_of(each: tuple[Any, ...], number: int) -> Message:
         _, named, switch, interval, account = each
         identify = None if account is None else lambda: levels_of(account, named.direction or ORIG)
         return Progress(
-            kind, named, switch, interval, identify, lambda leg: levels_of(leg.account_id, leg.direction)
+            kind, named, switch, interval, identify, lambda account, counters: levels_of(*account_of(account))
         )
     if kind == "stop":
         return Stop(each[1])
     if kind == "list":
         _, switch, list_id, calls = each
-        return Listed(
-            switch, list_id, 1, 1, tuple(calls), True, lambda leg: levels_of(leg.account_id, leg.direction)
-        )
+        return Listed(switch, list_id, 1, 1, tuple(calls), True)
     return Switched(each[1])
 
 

@@ -8,24 +8,13 @@ have sent.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import Literal
 
-from identengine.calls.backend import Done, Named, Overview, Stop
-from identengine.calls.legs import (
-    ACTIVE,
-    LAPSED,
-    RESERVED,
-    Leg,
-    State,
-    call_id_of,
-    call_key,
-    leg_key,
-    scope_of,
-    shortened,
-)
-from identengine.calls.levels import client_of, clients_of
+from identengine.calls.backend import Done, LegFilter, LegView, Named, Overview, Stop
+from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, State, call_id_of, call_key, scope_of, shortened
+from identengine.calls.levels import account_of, client_of
 from identengine.engine.core import Engine
 from identengine.identify.index import Book
 from identengine.model.records import Direction
@@ -114,25 +103,26 @@ class Desk:
     def _page(self, ask: AskCalls, now: float) -> Reply:
         if ask.cursor < 0:
             return Trouble("cursor: 0 or that of the answer before is wanted")
-        wanted, book = ask.filter, self._engine.book
-        if wanted.call_id is not None:
-            legs = self._named(wanted.call_id, wanted.scope)
-            return Calls(tuple(_row(leg, book, now) for leg in _fitting(legs, wanted, now)), None)
+        wanted, book = _leg_filter(ask.filter, now), self._engine.book
+        if ask.filter.call_id is not None:
+            legs = self._named(ask.filter.call_id, wanted)
+            return Calls(tuple(_row(leg, book, now) for leg in legs), None)
         rows: list[Row] = []
         cursor = ask.cursor
         for _ in range(PAGES):
-            page = self._calls.page(cursor, LEGS)
+            page = self._calls.page(cursor, LEGS, wanted)
             if page is None:
                 return Calls(tuple(rows), None)
-            rows += [_row(leg, book, now) for leg in _fitting(page, wanted, now)]
+            rows += [_row(leg, book, now) for leg in page]
             cursor += LEGS
             if len(rows) >= LEGS:
                 break
         return Calls(tuple(rows), cursor)
 
-    def _named(self, call_id: str, scope: str | None) -> list[Leg]:
-        scopes = sorted(set(self._scopes())) if scope is None else [scope]
-        return [leg for one in scopes for leg in self._calls.matching(Named(call_key(one, call_id), None, None))]
+    def _named(self, call_id: str, wanted: LegFilter) -> list[LegView]:
+        scopes = sorted(set(self._scopes())) if wanted.scope is None else [wanted.scope]
+        calls = [Named(call_key(one, call_id), None, None) for one in scopes]
+        return [leg for call in calls for leg in self._calls.matching(call, wanted)]
 
     def _usage(self, ask: AskUsage) -> Reply:
         if ask.cursor < 0 or not 0 < ask.most <= MOST_ROWS:
@@ -156,7 +146,7 @@ class Desk:
         return Ended(freed, len(ask.legs) - len(there))
 
     def _is_there(self, one: Ending) -> bool:
-        return any(leg.since == one.since for leg in self._calls.matching(_exactly(one)))
+        return any(leg.since == one.since for leg in self._calls.matching(_exactly(one), LegFilter()))
 
 
 def _exactly(one: Ending) -> Named:
@@ -164,32 +154,23 @@ def _exactly(one: Ending) -> Named:
     return Named(call_key(one.scope, one.call_id), Direction(one.direction), shortened(one.leg_id))
 
 
-def _fitting(legs: Iterable[Leg], wanted: Filter, now: float) -> Iterator[Leg]:
-    """Yield the legs that a filter lets through; one by one, since most are none as a rule."""
-    states, account_id, client_id = _WANTED[wanted.state], wanted.account_id, wanted.client_id
-    before = None if wanted.older is None else now - wanted.older
-    ends = None if wanted.leg_id is None else {leg_key(each, wanted.leg_id) for each in Direction}
-    for leg in legs:
-        if leg.state not in states or (account_id is not None and leg.account_id != account_id):
-            continue
-        if before is not None and leg.since > before:
-            continue
-        if wanted.switch is not None and leg.switch != wanted.switch:
-            continue
-        if client_id is not None and client_id not in clients_of(leg.counters):
-            continue
-        if wanted.scope is not None and scope_of(leg.call) != wanted.scope:
-            continue
-        if wanted.direction is not None and leg.direction.value != wanted.direction:
-            continue
-        if ends is not None and leg.leg not in ends:
-            continue
-        yield leg
+def _leg_filter(wanted: Filter, now: float) -> LegFilter:
+    """Return an operator's filter as the set of calls takes it; the call id is not part of it."""
+    return LegFilter(
+        states=_WANTED[wanted.state],
+        account_id=wanted.account_id,
+        client_id=wanted.client_id,
+        switch=wanted.switch,
+        scope=wanted.scope,
+        direction=None if wanted.direction is None else Direction(wanted.direction),
+        leg_id=wanted.leg_id,
+        taken_by=None if wanted.older is None else now - wanted.older,
+    )
 
 
-def _row(leg: Leg, book: Book | None, now: float) -> Row:
+def _row(leg: LegView, book: Book | None, now: float) -> Row:
     bearer = book.bearers.get(leg.account_id) if book else None
-    client_id = clients_of(leg.counters)[0]
+    client_id = leg.client_ids[0]
     owner = book.owners.get(client_id) if book else None
     return Row(
         scope=scope_of(leg.call),
@@ -209,12 +190,14 @@ def _row(leg: Leg, book: Book | None, now: float) -> Row:
 
 
 def _account_use(counter: int, held: int, book: Book | None) -> Use:
-    account_id, way = counter >> 1, counter & 1
+    account_id, direction = account_of(counter)
+    way = _WAYS[direction is Direction.TERMINATION]
     bearer = book.bearers.get(account_id) if book else None
     if bearer is None:
-        return Use(account_id, None, _WAYS[way], held, None)
+        return Use(account_id, None, way, held, None)
     account = bearer.account
-    return Use(account_id, account.name, _WAYS[way], held, account.term_capacity if way else account.orig_capacity)
+    limit = account.orig_capacity if direction is Direction.ORIGINATION else account.term_capacity
+    return Use(account_id, account.name, way, held, limit)
 
 
 def _client_use(counter: int, held: int, book: Book | None) -> Use:

@@ -23,10 +23,11 @@ from typing import Any, NamedTuple
 
 import uvloop
 
+from identengine.calls.backend import Settings
 from identengine.calls.clock import Clock
 from identengine.calls.journal import Journal
 from identengine.calls.journalfile import InUseError
-from identengine.calls.memory import Calls, Settings
+from identengine.calls.memory import Calls
 from identengine.config import schema as configuration
 from identengine.config.schema import Config
 from identengine.engine.core import Answer, Ask, Engine

@@ -10,10 +10,11 @@ import pytest
 
 from identengine.calls import clock
 from identengine.calls.backend import Named
+from identengine.calls.counts import Counter
 from identengine.calls.journal import Journal
-from identengine.calls.legs import RESERVED, Leg
-from identengine.calls.levels import Counter
-from identengine.calls.memory import Changes
+from identengine.calls.legs import RESERVED
+from identengine.calls.legtable import Leg
+from identengine.calls.mirror import Changes
 from identengine.calls.slots import Slots
 from identengine.calls.tombstones import Row
 

@@ -16,13 +16,14 @@ from identengine.calls.backend import (
     Named,
     Progress,
     Refused,
+    Settings,
     Stop,
     Switched,
 )
 from identengine.calls.journal import Journal
 from identengine.calls.legs import call_key
 from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters
-from identengine.calls.memory import Calls, Settings
+from identengine.calls.memory import Calls
 from identengine.calls.sync import LISTS_WAITING, STEP
 from identengine.engine.core import Ask, Engine
 from identengine.engine.lifecycle import Asker
@@ -53,11 +54,11 @@ def named(call_id: str) -> Named:
 
 
 def start(call_id: str) -> Message:
-    return Progress("start", named(call_id), "s", None, lambda: LEVELS, lambda leg: LEVELS)
+    return Progress("start", named(call_id), "s", None, lambda: LEVELS, lambda account, counters: LEVELS)
 
 
 def sync(list_id: str, *call_ids: str) -> Message:
-    return Listed("s", list_id, 1, 1, tuple(map(named, call_ids)), True, lambda leg: LEVELS)
+    return Listed("s", list_id, 1, 1, tuple(map(named, call_ids)), True)
 
 
 def hold(calls: Calls) -> None:
@@ -77,11 +78,11 @@ def test_a_call_started_while_a_list_is_compared_is_not_missed_by_it(calls: Call
     assert isinstance(calls.apply([sync("1", "listed")], 2.0)[0], Later)
     calls.apply([start("listed"), start("unlisted")], 3.0)
     finish(calls, 3.0)
-    assert calls.held == MANY + 2
+    assert calls.gauges().held == MANY + 2
     calls.apply([sync("2")], 4.0)
     finish(calls, 4.0)
     # Two lists lacked all the others; these two only one, since they were spoken of in between.
-    assert calls.held == 2
+    assert calls.gauges().held == 2
 
 
 def test_a_switch_cannot_make_lists_pile_up(calls: Calls) -> None:
@@ -139,5 +140,5 @@ def stop_between_steps(calls: Calls) -> None:
         calls.apply([Stop(named(f"c{number - 1 - back}")) for back in range(STEP // 2)], 4.0)
         number -= STEP // 2
         more = calls.work(4.0)
-    assert calls.held == 1
+    assert calls.gauges().held == 1
     assert calls.usage("accounts", 0, 10) == [(LEVELS.account, 1)]

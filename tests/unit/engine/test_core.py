@@ -7,8 +7,9 @@ import tracemalloc
 import msgspec
 import pytest
 
-from identengine.calls.backend import Grant
-from identengine.calls.memory import Calls, Changes, Settings
+from identengine.calls.backend import Grant, Settings
+from identengine.calls.memory import Calls
+from identengine.calls.mirror import Changes, RoomLeft
 from identengine.engine.core import Ask, Engine
 from identengine.engine.lifecycle import Asker
 from identengine.errors import StoreError
@@ -127,7 +128,7 @@ def test_clients_in_a_long_chain_cost_no_more_than_others() -> None:
 class _Mirror:
     """A mirror that keeps nothing."""
 
-    crowded = tight = False
+    room_left = RoomLeft.AMPLE
 
     def write(self, changes: Changes) -> None:
         pass

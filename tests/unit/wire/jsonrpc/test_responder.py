@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from identengine.calls.memory import Calls, Changes, Settings
+from identengine.calls.backend import Settings
+from identengine.calls.memory import Calls
+from identengine.calls.mirror import Changes, RoomLeft
 from identengine.engine.core import Engine
 from identengine.engine.lifecycle import Asker
 from identengine.identify.builder import build
@@ -52,7 +54,7 @@ ACCOUNTS = [
 class Forgetful:
     """A mirror that keeps nothing."""
 
-    crowded = tight = False
+    room_left = RoomLeft.AMPLE
 
     def write(self, changes: Changes) -> None:
         pass
