@@ -16,7 +16,7 @@ from identengine.engine.lifecycle import Asker, Wrong
 from identengine.errors import StoreError
 from identengine.identify.explain import Explanation
 from identengine.model.options import IdentifyOptions
-from identengine.model.reasons import Reason, ReasonTable
+from identengine.model.reasons import Reason
 from identengine.model.records import CallList, CallRequest, Decision, Direction, Interface, Request
 from identengine.stats.heavyhitters import Counts, Frequent
 from identengine.stats.registry import CELLS, PLACE, REGISTRY, SIZE, CounterFile, read
@@ -306,7 +306,7 @@ def test_a_fault_in_counting_is_no_fault_of_the_decision() -> None:
 
         shed = count
 
-    engine = Engine(ReasonTable(), None, tally=Broken())
+    engine = Engine(tally=Broken())
     assert engine.authorize(Request(), OPTIONS).reason == Reason.NOT_READY
     assert len(engine.faults) == 1
 

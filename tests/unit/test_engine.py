@@ -11,6 +11,7 @@ from identengine.calls.backend import Grant
 from identengine.calls.memory import Calls, Changes, Settings
 from identengine.engine.core import Ask, Engine
 from identengine.engine.lifecycle import Asker
+from identengine.engine.settings import EngineSettings
 from identengine.errors import StoreError
 from identengine.identify import builder
 from identengine.model.options import IdentifyOptions
@@ -24,13 +25,13 @@ REQUEST = Request(src_ip="10.0.0.5", dst_number="44")
 
 
 def engine_of(*accounts: Account, reasons: ReasonTable | None = None) -> Engine:
-    engine = Engine(reasons or ReasonTable(), None)
+    engine = Engine(EngineSettings(reasons=reasons or ReasonTable()))
     engine.take_up(builder.build(OPTIONS, 7, bytes(32), [CLIENT], accounts, []))
     return engine
 
 
 def test_before_the_first_book_every_answer_is_not_ready() -> None:
-    engine = Engine(ReasonTable(), None)
+    engine = Engine()
     expected = Decision(accepted=False, reason="not_ready", sip_code=503, q850=42)
     assert engine.authorize(REQUEST, OPTIONS) == expected
     assert engine.explain(REQUEST, OPTIONS).decision.reason == "not_ready"
@@ -137,7 +138,7 @@ def test_a_fault_counts_only_where_somebody_is_answered_with_it() -> None:
     account = Account(id=1, client_id=1, name="a", ident_by=IdentBy.IP, ident=("10.0.0.5",))
     sealed = msgspec.structs.replace(account, password="enc:no such key")
     clients, options = [Client(id=1, name="c")], IdentifyOptions()
-    engine = Engine(ReasonTable(), None, Calls(Settings(), _Mirror()))
+    engine = Engine(calls=Calls(Settings(), _Mirror()))
 
     def authorize(call_id: str, now: float) -> Decision:
         request = Request(call_id=call_id, src_ip="10.0.0.5", dst_number="44", password="p")

@@ -133,7 +133,7 @@ class Responder:
                 if places is not None:
                     places.append(place)
                 continue
-            several = datagrams(Read(item, codec), decided, self._engine.reasons)
+            several = datagrams(Read(item, codec), decided, self._engine.settings.reasons)
             if places is None and len(several) != 1:
                 places = list(range(place))
             answers += several
@@ -205,7 +205,7 @@ class Responder:
         owed: Owed,
     ) -> None:
         """Leave out what takes its time, till then."""
-        reasons = self._engine.reasons
+        reasons = self._engine.settings.reasons
         for place, (item, codec) in enumerate(zip(read, codecs, strict=True)):
             message = Read(item, codec)
 
