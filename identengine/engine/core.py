@@ -176,9 +176,9 @@ class Engine:
         asked = query.read(request, book)  # type: ignore[arg-type]  # see Ask
         if type(asked) is Unusable:
             return unusable(reasons, asked, book)
-        way, dst, outward = asked.direction, asked.dst_number, asked.direction is _TERMINATION
+        direction, dst, outward = asked.direction, asked.dst_number, asked.direction is _TERMINATION
         if authorizes and asked.call_id is None and settings.require_call_id:
-            return reject(reasons, Reason.INVALID_REQUEST, book, way, field="call_id")
+            return reject(reasons, Reason.INVALID_REQUEST, book, direction, field="call_id")
         # retransmission: the set of calls compares, since it alone knows the legs that are held; see `_admission`
         admits = authorizes and self._calls is not None
         lease = settings.lease if admits and asked.call_id is not None else None
@@ -190,18 +190,18 @@ class Engine:
             # identify; credentials: verified within, since they choose between candidates of equal rank (3.6)
             found = matching.identify(book, asked, ask.options, settings.reveal)
             if type(found) is not Match:
-                decision: Decision | Grant = reject(reasons, found, book, way)
+                decision: Decision | Grant = reject(reasons, found, book, direction)
             # client status
             elif (bearer := found.bearer).blocked:
-                decision = reject(reasons, Reason.CLIENT_BLOCKED, book, way, bearer)
+                decision = reject(reasons, Reason.CLIENT_BLOCKED, book, direction, bearer)
             # strip
             elif not (dst := dst[len(bearer.tech_prefix) :] if bearer.tech_prefix and not outward else dst):
-                decision = reject(reasons, Reason.INVALID_DESTINATION, book, way, bearer)
-            elif outward:
-                decision, levels = terminate(asked, found, book, lease, unreserved), levels_of(bearer, way)
+                decision = reject(reasons, Reason.INVALID_DESTINATION, book, direction, bearer)
+            elif outward:  # Src Policy is of origination alone (4)
+                decision, levels = terminate(asked, found, book, lease, unreserved), levels_of(bearer, direction)
             # Src Policy
             elif not bearer.shows_any and isinstance(shown := _show(bearer, asked, book), Reason):
-                decision = reject(reasons, shown, book, way, bearer)
+                decision = reject(reasons, shown, book, direction, bearer)
             # CPS; capacity: the set of calls checks all levels before it takes any (5.2, 5.9); see `_admission`
             # answer
             else:
