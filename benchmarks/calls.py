@@ -24,10 +24,9 @@ from msgspec.structs import replace
 
 from identengine.calls.backend import Admit, Done, Named, Progress, Settings, Stop
 from identengine.calls.journal import Journal
-from identengine.calls.legs import call_key
+from identengine.calls.legs import call_key, content_of
 from identengine.calls.levels import ClientLevels, Levels
 from identengine.calls.memory import Calls
-from identengine.engine.core import content_of
 from identengine.model.reasons import Reason
 from identengine.model.records import Decision, Direction, Request
 

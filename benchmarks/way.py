@@ -27,16 +27,16 @@ from benchmarks.results import Column, Results, Row, arguments, publish, today
 from identengine.calls.backend import Answer as Outcome
 from identengine.calls.backend import Done, Message, Settings
 from identengine.calls.journal import Journal
+from identengine.calls.legs import content_of
 from identengine.calls.memory import Calls
 from identengine.calls.mirror import Changes, RoomLeft
-from identengine.engine.core import Answer, Ask, Engine, content_of
+from identengine.engine.core import Answer, Ask, Engine
 from identengine.engine.lifecycle import Asker
 from identengine.identify import builder, matching, policy, query
 from identengine.identify.index import Book
 from identengine.identify.matching import Match
 from identengine.identify.query import Query
 from identengine.model.options import IdentifyOptions
-from identengine.model.reasons import ReasonTable
 from identengine.net.udp.mmsg import batched
 from identengine.net.udp.socket import BATCH
 from identengine.stats.file import CounterFile
@@ -149,7 +149,7 @@ class Way:
         counters = stack.enter_context(CounterFile(place, _unexpected))
         self._calls = Calls(Settings(max_legs=served.LEGS), _TimedMirror(journal, times))
         tally = Tally(counters.cells, Frequent(KEEP))
-        self._engine = Engine(ReasonTable(), None)
+        self._engine = Engine()
         self._engine.take_up(book)
         self._engine.hold(_TimedCalls(self._calls, times), _TimedTally(tally, times))
         self._responder = Responder(self._engine, time.monotonic, _nobody, self._decide)

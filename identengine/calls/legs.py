@@ -5,7 +5,9 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Final, Literal, TypeAlias
 
-from identengine.model.records import Direction
+import msgspec
+
+from identengine.model.records import Direction, Request
 
 LONGEST_ID = 256
 """Of a call or leg id, in bytes; of a longer one the beginning and a hash are kept: room is bounded."""
@@ -36,6 +38,25 @@ def leg_key(direction: Direction, leg_id: str | None) -> str:
 def direction_of(leg: str) -> Direction:
     """Return the direction that a leg's key was made of."""
     return _ORIGINATION if leg[0] == "o" else _TERMINATION
+
+
+def content_of(request: Request, key: bytes) -> bytes:
+    """Return what makes a request the same as another (engine.md 5.3).
+
+    Values alone, since it is kept with the leg, and without the ids, by which that is found: credentials as a hash
+    only, and so what is long.
+    """
+    content = _encode(msgspec.structs.astuple(request)[_IDS:])
+    if request.password is None and request.digest is None and len(content) <= _LONGEST_CONTENT:
+        return content
+    return blake2b(content, digest_size=16, key=key).digest()
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_IDS = 2
+"""Of the fields of a request the first are the ids of call and leg."""
+_LONGEST_CONTENT = 256
+"""Bytes of a request that are kept as they are."""
 
 
 def call_id_of(call: str) -> str:

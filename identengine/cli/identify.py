@@ -140,8 +140,10 @@ def _options(here: Place) -> IdentifyOptions:
 def _engine(here: Place, version: int | None) -> Engine:
     """Return an engine with a version of the store; its passwords are readable where the key is at hand."""
     from identengine.engine.core import Engine
+    from identengine.engine.settings import EngineSettings
 
-    engine = Engine(here.config.reasons if here.config else ReasonTable(), here.vault_if_any())
+    reasons = here.config.reasons if here.config else ReasonTable()
+    engine = Engine(EngineSettings(reasons=reasons, vault=here.vault_if_any()))
     with here.open(readonly=True) as opened, opened.read(version) as book:
         if book.version:
             engine.take_up(_build(book, _options(here)))

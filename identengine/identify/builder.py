@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
-from typing import Any, Literal, TypeVar
+from collections.abc import Generator, Iterable
+from typing import Literal, TypeVar
 
-from identengine.calls.backend import packed
 from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters, limits_of
 from identengine.errors import StoreError
 from identengine.identify.dids import Packed, pack
+from identengine.identify.dismantle import emptied
 from identengine.identify.index import (
     Bearer,
     Book,
@@ -20,6 +20,7 @@ from identengine.identify.index import (
     Owner,
     Shape,
 )
+from identengine.identify.template import UNANSWERED, AnswerTemplate, encode
 from identengine.model.addresses import Network, format_network, parse_address, parse_network
 from identengine.model.numbers import longest_first, national
 from identengine.model.options import IdentifyOptions
@@ -72,14 +73,12 @@ class BookBuilder:
         """Take up an account whose client was added; StoreError where it was not."""
         owner, direction = self._owner(account), Direction.ORIGINATION
         counter = account_counter(account.id, direction)
-        members, answer = _answer(account, owner) if account.orig_enabled else (0, b"")
         bearer = Bearer(
             owner.blocked,
             account.src_policy is SrcPolicy.ALLOW_ANY,
             self._shared.setdefault(account.tech_prefix or "", account.tech_prefix or ""),
             Levels(counter, account.orig_capacity, account.orig_cps, owner.originating),
-            answer,
-            members,
+            _template(account, owner) if account.orig_enabled else UNANSWERED,
             account,
             owner,
             frozenset(gateway.casefold() for gateway in account.gateways) or None,
@@ -338,9 +337,9 @@ def _crowd(
     return Crowd(groups, lengths, frozenset(gateways), frozenset(protocols), frozenset(ports))
 
 
-def _answer(account: Account, owner: Owner) -> tuple[int, bytes]:
-    """Return what is the same in each answer to calls that come from an account: how many members, and these."""
-    answer = packed(
+def _template(account: Account, owner: Owner) -> AnswerTemplate:
+    """Return the template of the answers to calls that originate from an account (interfaces.md 3)."""
+    half = encode(
         Decision(
             accepted=True,
             account_id=account.id,
@@ -354,9 +353,7 @@ def _answer(account: Account, owner: Owner) -> tuple[int, bytes]:
             tag=account.orig_tag,
         )
     )
-    if answer[0] == 0xDE:  # so msgspec begins the map of a Struct that may have 16 members, however few they are
-        return int.from_bytes(answer[1:3], "big"), answer[3:]
-    return answer[0] & 0x0F, answer[1:]
+    return AnswerTemplate.of(half)
 
 
 def _host(account: Account) -> str | None:
@@ -369,11 +366,3 @@ def _host(account: Account) -> str | None:
             if length in ("", "128" if ":" in address else "32"):
                 return address
     return None
-
-
-def emptied(table: dict[Any, Any]) -> Iterator[None]:
-    """Take a dict apart in steps: to drop it whole would be a long one."""
-    while table:
-        for _ in range(min(STEP, len(table))):
-            table.popitem()
-        yield

@@ -21,6 +21,7 @@ from pytricia import PyTricia
 
 from identengine.calls.levels import ClientLevels, Levels, clients_of
 from identengine.identify.dids import DidTable
+from identengine.identify.template import AnswerTemplate
 from identengine.model.addresses import format_address, parse_address
 from identengine.model.numbers import longest_first
 from identengine.model.options import IdentifyOptions
@@ -69,13 +70,8 @@ class Bearer(msgspec.Struct, frozen=True, gc=False):
     """``""`` where the account has none."""
     levels: Levels
     """Where the calls that come from it count."""
-    answer: bytes
-    """What is the same in the answer to each call that comes from it: members of a map in MessagePack.
-
-    Empty where no call may come from it.
-    """
-    members: int
-    """How many members these are."""
+    template: AnswerTemplate
+    """The answer to calls that originate from it; ``UNANSWERED`` if none may."""
     account: Account
     owner: Owner
     gateways: frozenset[str] | None
@@ -167,14 +163,16 @@ class Lookup:
         that is a key already is an address, so the usual case costs one look-up.
         """
         single = self.singles.get(text)
-        if single is not None:
-            return single
+        return self.covering(text) if single is None else single
+
+    def covering(self, text: str) -> Bucket | None:
+        """Return what :meth:`source` does, for a text that is no key of ``singles``."""
         address = parse_address(text)
         usual = format_address(address)
         if usual != text and (single := self.singles.get(usual)) is not None:
             return single
-        covering: Bucket | None = self.tries[len(address)].get(address)
-        return covering
+        network: Bucket | None = self.tries[len(address)].get(address)
+        return network
 
 
 class Book:

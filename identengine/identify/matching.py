@@ -54,6 +54,8 @@ def identify(book: Book, query: Query, options: IdentifyOptions, reveal: Reveal 
 
     Without ``reveal`` credentials are not asked for: the call is there already (engine.md 5.4).
     """
+    if query.account_id is not None:
+        return _by_id(book, query.account_id)
     lookup = book.enabled[query.direction]
     for kind in book.classes:
         innermost = bucket_of(kind, lookup, query)
@@ -192,6 +194,16 @@ def check_credentials(
     if kind == "name" or options.require_password:
         return [bearer for bearer in candidates if bearer.account.password is None] or Reason.AUTH_REQUIRED
     return candidates
+
+
+def _by_id(book: Book, account_id: int) -> Match | Reason:
+    """Return the account that termination names by its id (engine.md 3.9)."""
+    bearer = book.bearers.get(account_id)
+    if bearer is None:
+        return Reason.UNKNOWN_SOURCE
+    if not bearer.account.term_enabled:
+        return Reason.ACCOUNT_DISABLED
+    return Match(bearer, "account_id", None, ambiguous=False)
 
 
 def _one_client(bearers: Sequence[Bearer]) -> bool:

@@ -107,18 +107,14 @@ class Tally:
                 elif isinstance(answer, Decision):
                     if answer.accepted and answer.unreserved is None:
                         accepted += 1
-                        if answer.direction is _OUT:
-                            terminated += 1
+                        terminated += answer.direction is _OUT
                     else:
                         self._decided(of, ask, answer)
-            elif isinstance(answer, Done) and not answer.unknown and not answer.overcommit:
-                if method == "start":
-                    started += 1
-                elif method == "stop":
-                    stopped += 1
-                    freed += answer.freed or 0
-                else:
-                    self._others(of, method, answer)
+            elif method == "stop" and isinstance(answer, Done) and not answer.unknown:
+                stopped += 1
+                freed += answer.freed or 0
+            elif method == "start" and isinstance(answer, Done) and not answer.unknown and not answer.overcommit:
+                started += 1
             else:
                 self._others(of, method, answer)
         cells = self._cells
@@ -132,7 +128,6 @@ class Tally:
             cells[of.start] += started
         if stopped:
             cells[of.stop] += stopped
-        if freed:
             cells[_FREED["stop"]] += freed
 
     def shed(self, ask: Ask, answer: Answer) -> None:

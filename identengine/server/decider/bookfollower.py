@@ -16,13 +16,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import itertools
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -31,7 +30,8 @@ import msgspec
 from identengine.config.schema import StoreConfig
 from identengine.engine.core import Engine
 from identengine.errors import IdentengineError, KeyFileError, StoreError, WireError
-from identengine.identify.builder import BookBuilder, emptied
+from identengine.identify.builder import BookBuilder
+from identengine.identify.dismantle import dismantled
 from identengine.identify.index import Book
 from identengine.log.events import (
     BOOK_ALARM_OVER,
@@ -191,13 +191,14 @@ class TakeUp:
             vault = self._store.vault()
         except KeyFileError as error:
             problem = str(error)
-        known = self._engine.vault
+        settings = self._engine.settings
+        known = settings.vault
         if vault is not None and known is not None and not keys <= set(vault.key_ids):
             vault = vault.joined(known)  # the keys in memory serve on where the file is another
         vault = vault or known
         if vault is None:
             return problem
-        self._engine.vault = vault
+        self._engine.settings = msgspec.structs.replace(settings, vault=vault)
         missing = keys - set(vault.key_ids)
         return f"{problem} ({', '.join(sorted(missing))})" if missing else None
 
@@ -348,7 +349,8 @@ class TakeUp:
 
     def _key_is_back(self, keys: set[str]) -> bool:
         """Whether the key file opens a password that was closed till now, of those under ``keys``."""
-        known = set(self._engine.vault.key_ids) if self._engine.vault else set()
+        vault = self._engine.settings.vault
+        known = set(vault.key_ids) if vault else set()
         try:
             return bool((keys - known) & set(self._store.vault().key_ids))
         except KeyFileError:
@@ -357,7 +359,7 @@ class TakeUp:
     async def _dismantle(self, book: Book) -> None:
         """Free a book that nobody uses any more, bit by bit."""
         self._step_began = time.perf_counter()
-        for _ in _dismantled(book):
+        for _ in dismantled(book):
             await self._breathe()
 
     async def _breathe(self, *, always: bool = False) -> None:
@@ -449,24 +451,3 @@ def _signature(file: Path) -> _Signature:
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev
-
-
-def _dismantled(book: Book) -> Iterator[None]:
-    """Take a book to pieces; yields often. To let go of it at once would free millions of objects in one go."""
-    for lookup in (*book.enabled.values(), *book.disabled.values()):
-        for table in (lookup.singles, lookup.names, lookup.passwordless, lookup.denied, lookup.anis):
-            yield from emptied(table)
-        for trie in lookup.tries.values():
-            networks: list[str] = []
-            walk = iter(trie)  # ends before the trie changes
-            while some := list(itertools.islice(walk, _LOOK)):
-                networks += some
-                yield
-            while networks:
-                for network in networks[-_LOOK:]:
-                    del trie[network]
-                del networks[-_LOOK:]
-                yield
-    yield from emptied(book.bearers)
-    yield from emptied(book.owners)
-    yield from book.dids.dismantle(_LOOK)

@@ -21,6 +21,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import uvloop
 
 from identengine.calls.backend import Settings
@@ -32,6 +33,7 @@ from identengine.config import schema as configuration
 from identengine.config.schema import Config
 from identengine.engine.core import Answer, Ask, Engine
 from identengine.engine.lifecycle import Asker
+from identengine.engine.settings import EngineSettings
 from identengine.errors import ConfigError, StoreError
 from identengine.log import handlers as logsetup
 from identengine.log.events import (
@@ -158,7 +160,9 @@ class _Decider:
         self._announce: Callable[[str], None] = _print if duty.announces else _announced
         self._began = time.monotonic()
         calls = config.calls
-        self._engine = Engine(config.reasons, None, lease=calls.reserved, require_call_id=calls.require_call_id)
+        self._engine = Engine(
+            EngineSettings(reasons=config.reasons, lease=calls.reserved, require_call_id=calls.require_call_id)
+        )
         self._responder = Responder(
             self._engine,
             lambda: time.monotonic() - self._began,
@@ -437,7 +441,7 @@ class _Decider:
         logsetup.set_up(new.log)
         for warning in new.warnings:
             CONFIG_WARNING.tell(what=warning)
-        self._engine.reasons = new.reasons
+        self._engine.settings = msgspec.structs.replace(self._engine.settings, reasons=new.reasons)
         self._room.limits = new.limits  # also of a standby, which has no listeners yet
         for stream in chain.from_iterable(self._streams.values()):
             stream.room.limits = new.limits

@@ -113,7 +113,7 @@ class Responder:
             codecs.append(codec)
         decided = self._decide(batch)
         if batch.slow:
-            give = partial(_give_datagrams, senders, self._engine.reasons)
+            give = partial(_give_datagrams, senders, self._engine.settings.reasons)
             _postpone(read, codecs, decided, owed or DeferredCount(), give)
         answers: list[bytes] = []
         places: list[int] | None = None
@@ -124,7 +124,7 @@ class Responder:
                 if places is not None:
                     places.append(place)
                 continue
-            several = datagrams(Read(item, codec), decided, self._engine.reasons)
+            several = datagrams(Read(item, codec), decided, self._engine.settings.reasons)
             if places is None and len(several) != 1:
                 places = list(range(place))
             answers += several

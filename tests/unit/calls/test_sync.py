@@ -29,7 +29,7 @@ from identengine.engine.core import Ask, Engine
 from identengine.engine.lifecycle import Asker
 from identengine.identify.explain import Explanation
 from identengine.model.options import IdentifyOptions
-from identengine.model.reasons import Reason, ReasonTable
+from identengine.model.reasons import Reason
 from identengine.model.records import CallList, Decision, Direction
 
 ORIG = Direction.ORIGINATION
@@ -97,7 +97,7 @@ def test_a_switch_cannot_make_lists_pile_up(calls: Calls) -> None:
 
 def test_a_list_that_is_not_taken_is_no_decision(calls: Calls) -> None:
     hold(calls)
-    engine = Engine(ReasonTable(), None, calls)
+    engine = Engine(calls=calls)
     asker = Asker("s", "s")
     lists = [CallList(list_id=str(number), confirm_empty=True) for number in range(LISTS_WAITING + 1)]
     answers = engine.decide([Ask("sync", one, IdentifyOptions(), asker) for one in lists], 2.0)

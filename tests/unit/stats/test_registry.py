@@ -16,7 +16,7 @@ from identengine.engine.lifecycle import Asker, Wrong
 from identengine.errors import StoreError
 from identengine.identify.explain import Explanation
 from identengine.model.options import IdentifyOptions
-from identengine.model.reasons import Reason, ReasonTable
+from identengine.model.reasons import Reason
 from identengine.model.records import CallList, CallRequest, Decision, Direction, Interface, Request
 from identengine.stats.file import SIZE, CounterFile, read
 from identengine.stats.heavyhitters import Counts, Frequent
@@ -307,7 +307,7 @@ def test_a_fault_in_counting_is_no_fault_of_the_decision() -> None:
 
         shed = count
 
-    engine = Engine(ReasonTable(), None, tally=Broken())
+    engine = Engine(tally=Broken())
     assert engine.authorize(Request(), OPTIONS).reason == Reason.NOT_READY
     assert len(engine.faults) == 1
 

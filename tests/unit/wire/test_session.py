@@ -14,7 +14,6 @@ from identengine.engine.lifecycle import Asker
 from identengine.identify.builder import build
 from identengine.model.addresses import parse_network
 from identengine.model.options import IdentifyOptions
-from identengine.model.reasons import ReasonTable
 from identengine.model.records import Account, Client, Decision, IdentBy, Request
 from identengine.net.access import Peers
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec
@@ -55,7 +54,7 @@ class Run:
         self.wrong: list[str] = []
         self.rejected: list[str] = []
         self.too_old = 0
-        engine = Engine(ReasonTable(), None)
+        engine = Engine()
         account = Account(id=1, client_id=1, name="one", ident_by=IdentBy.IP, ident=("10.0.0.5",))
         engine.take_up(build(OPTIONS, 7, bytes(32), [Client(id=1, name="c")], [account], []))
         self.responder = Responder(engine, lambda: 1.0, self._reject, None, self.wrong.append, self._old)

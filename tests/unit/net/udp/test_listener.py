@@ -14,7 +14,6 @@ from identengine.config.schema import Limits, Switch
 from identengine.engine.core import Answer, Ask, Engine
 from identengine.model.addresses import parse_network
 from identengine.model.options import IdentifyOptions
-from identengine.model.reasons import ReasonTable
 from identengine.net.access import Peers
 from identengine.net.udp import listener as udp
 from identengine.net.udp.mmsg import ManyACall
@@ -44,7 +43,7 @@ class Run:
         self.old = 0
         self.slow: list[Later] = []
         self.answer: Callable[[], Answer] = lambda: Done(True)
-        responder = Responder(Engine(ReasonTable(), None), lambda: 1.0, print, self._decide, print, self._too_old)
+        responder = Responder(Engine(), lambda: 1.0, print, self._decide, print, self._too_old)
         self.listener = udp.UdpListener(
             self.server, peers(HOST), responder.datagrams, limits or Limits(datagram_age_ms=60_000), self._refuse
         )

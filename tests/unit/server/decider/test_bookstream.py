@@ -19,7 +19,6 @@ from identengine.errors import IdentengineError, StoreError, WireError
 from identengine.identify.dids import Packed, pack
 from identengine.identify.index import Book
 from identengine.model.options import IdentifyOptions
-from identengine.model.reasons import ReasonTable
 from identengine.model.records import Client, Did, DidStatus
 from identengine.server.decider import bookfollower as takeup
 from identengine.server.decider import bookstream
@@ -167,7 +166,7 @@ def built(*pieces: bytes, serving: Header | None = None) -> Book | None:
         for piece in pieces:
             yield piece
 
-    engine = Engine(ReasonTable(), None)
+    engine = Engine()
     take_up = TakeUp(engine, StoreConfig(path=Path("store")), IdentifyOptions())
     if serving is not None:
         take_up._in_use = Origin(serving, IdentifyOptions(), None, set())
@@ -243,7 +242,7 @@ def test_a_reader_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.Mon
     with subprocess.Popen(hanging, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         monkeypatch.setattr(takeup, "_start_reader", lambda *_: process)
         put_rows(tmp_path / "store", ACCOUNTS[:1], CLIENTS[:1])
-        following = TakeUp(Engine(ReasonTable(), None), StoreConfig(path=tmp_path / "store"), IdentifyOptions())
+        following = TakeUp(Engine(), StoreConfig(path=tmp_path / "store"), IdentifyOptions())
         following._seen = following._look()
         with pytest.raises(StoreError, match="its reader got nowhere"):
             asyncio.run(following._read())
@@ -267,7 +266,7 @@ def test_an_account_of_a_hundred_thousand_addresses_arrives_beside_others(tmp_pa
 
 
 def test_steps_grow_with_what_is_decided_between_them(store: Path) -> None:
-    following = TakeUp(Engine(ReasonTable(), None), StoreConfig(path=store), IdentifyOptions())
+    following = TakeUp(Engine(), StoreConfig(path=store), IdentifyOptions())
 
     async def run() -> tuple[int, int]:
         """Return how often a second of work made way for others, idle and under load."""

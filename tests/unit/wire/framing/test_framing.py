@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from identengine.engine.core import Engine
-from identengine.model.reasons import ReasonTable
 from identengine.wire.deferred import DeferredCount
 from identengine.wire.framing import Framer
 from identengine.wire.framing.jsonstream import JsonStream
@@ -126,7 +125,7 @@ def test_cost_is_linear_in_the_bytes(kind: type[Netstrings | Prefixed]) -> None:
 
 
 def test_the_first_byte_decides() -> None:
-    chosen_by = framings(Responder(Engine(ReasonTable(), None), lambda: 1.0, print)).chosen_by
+    chosen_by = framings(Responder(Engine(), lambda: 1.0, print)).chosen_by
 
     def framed(first: int) -> type[Framer]:
         return type(chosen_by(first).framer(LIMIT))

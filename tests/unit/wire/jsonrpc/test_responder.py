@@ -16,6 +16,7 @@ from identengine.calls.memory import Calls
 from identengine.calls.mirror import Changes, RoomLeft
 from identengine.engine.core import Engine
 from identengine.engine.lifecycle import Asker
+from identengine.engine.settings import EngineSettings
 from identengine.identify.builder import build
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Codes, Reason, ReasonTable
@@ -61,7 +62,7 @@ class Forgetful:
 
 
 def responder(rejected: list[tuple[str, str | None]] | None = None, *, ready: bool = True) -> Responder:
-    engine = Engine(ReasonTable(), None, Calls(Settings(max_legs=100), Forgetful()))
+    engine = Engine(calls=Calls(Settings(max_legs=100), Forgetful()))
     if ready:
         engine.take_up(build(OPTIONS, 7, bytes(32), [CLIENT], ACCOUNTS, []))
 
@@ -426,7 +427,8 @@ def test_a_decision_that_does_not_fit_without_names_is_a_reject_and_no_error() -
     assert (answer["result"]["accepted"], answer["result"]["reason"]) == (False, "internal_error")
     assert answer["result"]["sip_code"] == 500
     other = responder()
-    other._engine.reasons = ReasonTable({Reason.INTERNAL_ERROR: Codes(580, 41, 8)})
+    reasons = ReasonTable({Reason.INTERNAL_ERROR: Codes(580, 41, 8)})
+    other._engine.settings = EngineSettings(reasons=reasons)
     (changed,), _ = other.datagrams([json.dumps(call(params=params)).encode()], [VISITOR])
     assert json.loads(changed)["result"]["sip_code"] == 580  # the config's codes hold here too
     (answer,) = datagram(json.dumps(call("explain", params)).encode())
