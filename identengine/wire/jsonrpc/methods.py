@@ -29,7 +29,7 @@ class MethodSpec(msgspec.Struct, frozen=True):
     in_steps: bool = False
     """True if the answer may take several steps of the loop (engine.md 5.8), so that clients wait longer."""
     repeatable: bool = True
-    """False if a request that is sent again a moment later would undo what happened meanwhile."""
+    """False if a request that is sent again a moment later would free the calls that began meanwhile."""
     connection_only: bool = False
     """True if the method belongs to a connection of JSON-RPC; HTTP has no route for it."""
 
