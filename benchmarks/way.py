@@ -37,6 +37,7 @@ from identengine.identify.index import Book
 from identengine.identify.matching import Match
 from identengine.identify.query import Query
 from identengine.model.options import IdentifyOptions
+from identengine.model.records import Request
 from identengine.net.udp.mmsg import batched
 from identengine.net.udp.socket import BATCH
 from identengine.stats.file import CounterFile
@@ -44,7 +45,7 @@ from identengine.stats.heavyhitters import Frequent
 from identengine.stats.tally import KEEP, Tally
 from identengine.wire.jsonrpc.answers import Decided, usual
 from identengine.wire.jsonrpc.codec import MESSAGEPACK
-from identengine.wire.jsonrpc.messages import Authorize, Call
+from identengine.wire.jsonrpc.methods import Call
 from identengine.wire.jsonrpc.responder import Responder
 from identengine.wire.session import Peer, Visitor
 
@@ -198,7 +199,7 @@ class Way:
             received = self._receive(batch)
             with times.of("decode"):
                 calls = [MESSAGEPACK.call(raw) for raw in received]
-            requests = [call.params for call in calls if isinstance(call, Authorize) and call.params is not None]
+            requests = [call.params for call in calls if type(call.params) is Request]
             with times.of("read"):
                 asked = [query.read(request, book) for request in requests]
             usable = [each for each in asked if isinstance(each, Query)]
@@ -221,7 +222,7 @@ class Way:
 
     def _answer(self, call: Call) -> Answer:
         """Return an answer as that to a message is, made without the set of calls."""
-        if isinstance(call, Authorize) and call.params is not None:
+        if type(call.params) is Request:  # of authorize
             (granted,) = self._engine.decide([Ask("identify", call.params, OPTIONS, Asker("", "", "udp"))])
             return granted
         return Done(True, freed=1)

@@ -10,20 +10,19 @@ from identengine.calls.backend import Done
 from identengine.client.connection import Connection
 from identengine.client.datagrams import Datagrams
 from identengine.client.errors import LostError, UnansweredError
-from identengine.client.exchange import Encoding, Result
+from identengine.client.exchange import Encoding
 from identengine.client.params import Bare, CallParams, Deciding, Listing, ListParams, Params, Telling, TellParams
 from identengine.errors import WireError
 from identengine.identify.explain import Explanation
 from identengine.model.records import Decision
 from identengine.wire.jsonrpc.messages import Pong
+from identengine.wire.jsonrpc.methods import METHODS, Result
 
 PORT = 4870
 TIMEOUT = 2.0
 """Seconds that a request may take, waiting for a connection included."""
 IN_FLIGHT = 10_000
 """Requests that wait for answers at once; more wait before they are sent."""
-ONCE_ONLY = frozenset({"switch_up", "switch_down"})
-"""Said again a moment later, these would free the calls that were begun between."""
 
 R = TypeVar("R", bound=Result)
 
@@ -161,7 +160,7 @@ class Client:
         return checked(method, result, kind)
 
     async def _tried(self, method: str, params: Params) -> Result:
-        for _ in range(0 if method in ONCE_ONLY else self._retries):
+        for _ in range(self._retries if METHODS[method].repeatable else 0):
             try:
                 return await self._carrier.ask(method, params, self._timeout)
             except UnansweredError:

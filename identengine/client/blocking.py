@@ -10,15 +10,16 @@ import time
 from typing import Self, TypeVar, Unpack
 
 from identengine.calls.backend import Done
-from identengine.client.aio import ONCE_ONLY, PORT, TIMEOUT, checked
+from identengine.client.aio import PORT, TIMEOUT, checked
 from identengine.client.connection import UNREACHABLE
 from identengine.client.errors import AskError, LateError, LostError, UnansweredError
-from identengine.client.exchange import Answer, Encoding, Exchange, Result
+from identengine.client.exchange import Answer, Encoding, Exchange
 from identengine.client.params import Bare, CallParams, Deciding, Listing, ListParams, Params, Telling, TellParams
 from identengine.errors import WireError
 from identengine.identify.explain import Explanation
 from identengine.model.records import Decision
 from identengine.wire.jsonrpc.messages import Pong
+from identengine.wire.jsonrpc.methods import METHODS, Result
 
 _READ = 65536
 
@@ -107,7 +108,7 @@ class BlockingClient:
         return self._ask("ping", Bare(), Pong)
 
     def _ask(self, method: str, params: Params, kind: type[R]) -> R:
-        for _ in range(0 if method in ONCE_ONLY else self._retries):
+        for _ in range(self._retries if METHODS[method].repeatable else 0):
             with contextlib.suppress(UnansweredError):
                 return checked(method, self._once(method, params), kind)
         return checked(method, self._once(method, params), kind)

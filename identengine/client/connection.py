@@ -7,10 +7,11 @@ import random
 import ssl
 
 from identengine.client.errors import AskError, ClientError, LateError, LostError, UnansweredError
-from identengine.client.exchange import Encoding, Exchange, Result
+from identengine.client.exchange import Encoding, Exchange
 from identengine.client.params import Params
 from identengine.client.stream import Link
 from identengine.errors import WireError
+from identengine.wire.jsonrpc.methods import Result
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 """Seconds before a lost connection is made again: the first time, and at most, doubling. By chance up to half

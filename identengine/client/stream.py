@@ -6,9 +6,10 @@ import asyncio
 from typing import cast
 
 from identengine.client.errors import AskError, LostError
-from identengine.client.exchange import Exchange, Result
+from identengine.client.exchange import Exchange
 from identengine.client.params import Params
 from identengine.errors import WireError
+from identengine.wire.jsonrpc.methods import Result
 
 
 class Link(asyncio.Protocol):

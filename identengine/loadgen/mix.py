@@ -14,11 +14,11 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from identengine.calls.backend import Done
-from identengine.client.exchange import RESULTS, Result
 from identengine.errors import IdentengineError
 from identengine.identify.explain import Explanation
 from identengine.model.records import Decision
 from identengine.wire.jsonrpc.messages import Pong
+from identengine.wire.jsonrpc.methods import METHODS, Result
 
 Decoder: TypeAlias = msgspec.json.Decoder[Result] | msgspec.msgpack.Decoder[Result]
 
@@ -88,11 +88,11 @@ def _line(text: bytes) -> Line:
 
 
 def _check(line: Line) -> None:
-    kind = RESULTS.get(line.method)
-    if kind is None or line.method == "auth":
-        methods = ", ".join(name for name in RESULTS if name != "auth")
+    spec = METHODS.get(line.method)
+    if spec is None or spec.connection_only:
+        methods = ", ".join(name for name, each in METHODS.items() if not each.connection_only)
         raise ValueError(f"{line.method!r} is no method; there are {methods}")
-    unknown = line.expect.keys() - {*kind.__struct_fields__, "error"}
+    unknown = line.expect.keys() - {*spec.result.__struct_fields__, "error"}
     if unknown:
         raise ValueError(f"expect: the answer to {line.method} has no {', '.join(sorted(unknown))}")
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Protocol, TypeAlias, TypeVar, get_type_hints
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar, Union, get_type_hints
 
 import msgspec
 
 from identengine.calls.backend import Grant
 from identengine.model.records import Digest
-from identengine.wire.jsonrpc.messages import MAX_ID, PARAMS, PARSE_ERROR, Call, Credited, Field, Loose, Trouble
+from identengine.wire.jsonrpc.messages import MAX_ID, PARSE_ERROR, Credited, Field, Loose, Trouble
+from identengine.wire.jsonrpc.methods import CALLS, METHODS, Call
 
 UNDECODED = (msgspec.MsgspecError, ValueError, RecursionError)
 """What decoding raises: ValueError is bad UTF-8, or an integer of thousands of digits."""
@@ -55,7 +56,8 @@ class Codec:
         """Take what msgspec has for the encoding."""
         self.encode = encode
         """Return an object encoded."""
-        self.call: Callable[[Bytes], Call] = decoder(Call).decode  # type: ignore[arg-type]  # a union is no type
+        any_call: Any = Union[tuple(CALLS.values())]  # noqa: UP007 - its members are known at run time only
+        self.call: Callable[[Bytes], Call] = decoder(any_call).decode
         """Return a message of the expected shape."""
         self.loose = decoder(Loose).decode
         """Return a message in its parts."""
@@ -66,7 +68,7 @@ class Codec:
         """Return what is in an array."""
         self.members = decoder(dict[str, msgspec.Raw]).decode
         """Return what is in an object."""
-        kinds: list[type[msgspec.Struct]] = [*PARAMS.values(), Digest]
+        kinds: list[type[msgspec.Struct]] = [*(spec.params for spec in METHODS.values()), Digest]
         self.fields: dict[type[msgspec.Struct], dict[str, Decoder[object]]] = {
             kind: {name: decoder(wanted) for name, wanted in get_type_hints(kind).items()} for kind in kinds
         }

@@ -12,33 +12,22 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import repeat
+from typing import get_args
 
 import msgspec
 
 from identengine.calls.backend import Later
-from identengine.engine.core import Answer, Ask, Engine
+from identengine.engine.core import Answer, Ask, Engine, Method
 from identengine.engine.lifecycle import Asker
 from identengine.model.reasons import ReasonTable
-from identengine.model.records import Decision, Request
+from identengine.model.records import CallList, Decision, Request
 from identengine.wire.deferred import DeferredCount, postpone
 from identengine.wire.jsonrpc.answers import DATAGRAM, Decided, Item, Read, datagrams, result, usual, whole
 from identengine.wire.jsonrpc.auth import Authenticator
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, NO_TEXT, UNDECODED, Bytes, Codec
 from identengine.wire.jsonrpc.errors import complaint
-from identengine.wire.jsonrpc.messages import (
-    DECIDED,
-    INTERNAL,
-    INVALID_REQUEST,
-    OVERLOADED,
-    PARSE_ERROR,
-    Auth,
-    Explain,
-    Ping,
-    Pong,
-    Stop,
-    SwitchDown,
-    SwitchUp,
-)
+from identengine.wire.jsonrpc.messages import INTERNAL, INVALID_REQUEST, OVERLOADED, PARSE_ERROR, NoParams, Pong
+from identengine.wire.jsonrpc.methods import CALLS, METHODS, Call
 from identengine.wire.responder import LateAnswer, Senders
 from identengine.wire.session import Visitor
 
@@ -229,27 +218,27 @@ class Responder:
             (codec.number_begins[message_id[0]] and len(message_id) <= _SHORT) or codec.is_usable_id(message_id)
         ):
             return self._complaint(bytes(raw), codec, batch)
-        if kind is Auth:
+        if kind is _AUTH:
             answer = self._auth.authenticate(call.params, message_id, codec, visitor, connected=batch.connected)  # type: ignore[arg-type]  # of the kind
             return answer if message_id else None
         peer = self._auth.peer_of(raw, codec, visitor) if visitor.wants_token else visitor.peer
         if peer is None:
             batch.wrong += 1
             return self._auth.unknown(message_id, codec, visitor) if message_id else None
-        if too_old and kind is not Stop and not batch.connected:
+        if too_old and kind is not _STOP and not batch.connected:
             self._on_too_old()
             return None
-        if kind is Ping:
+        if kind is _PING:
             return result(codec, message_id, self._pong()) if message_id else None
-        if kind is Explain:
+        if kind is _EXPLAIN:
             batch.explains += 1
             if batch.explains > MAX_EXPLAINS:
                 what = f"more than {MAX_EXPLAINS} explanations at once; ask again"
                 return codec.error(message_id, OVERLOADED, what) if message_id else None
-        method, nothing, takes_params = _DECIDED[kind]
+        method, nothing, takes_params = _ASKED[kind]
         params = call.params if takes_params and call.params is not None else nothing
         ask = Ask(method, params, peer.options, peer.asker)  # type: ignore[arg-type]  # those of the method
-        if too_old and kind is not Stop:
+        if too_old and kind is not _STOP:
             shed = self._engine.shed(ask)
             return result(codec, message_id, shed) if message_id else None
         batch.ids.append(message_id)
@@ -282,8 +271,20 @@ class Responder:
         return Pong(PROGRAM, book.version if book else None, round(self._uptime(), 3), os.getpid())
 
 
-_DECIDED = {kind: (*asked, kind not in (SwitchUp, SwitchDown)) for kind, asked in DECIDED.items()}
-"""What the engine is asked, what no parameters are, and whether the method takes any."""
+_AUTH, _PING, _EXPLAIN, _STOP = (CALLS[name] for name in ("auth", "ping", "explain", "stop"))
+
+
+def _asked(method: Method) -> tuple[Method, Request | CallList, bool]:
+    params = METHODS[method].params
+    nothing = Request() if params is NoParams else params()
+    assert isinstance(nothing, Request | CallList)  # noqa: S101 - for the type checker
+    return method, nothing, params is not NoParams
+
+
+_ASKED: dict[type[Call], tuple[Method, Request | CallList, bool]] = {
+    CALLS[method]: _asked(method) for method in get_args(Method)
+}
+"""What the engine is asked: its method, what no parameters are, and whether the method takes any."""
 _SHORT = 20
 """Bytes of an id of which nothing need be known but that it begins as a number."""
 

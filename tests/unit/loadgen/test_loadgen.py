@@ -17,9 +17,10 @@ from identengine.loadgen.connection import Source
 from identengine.loadgen.latency import Histogram
 from identengine.loadgen.mix import Judge, Line, MixError, read
 from identengine.loadgen.pattern import Pattern, seeded
-from identengine.loadgen.protocols import Http, JsonRpc, Reply
+from identengine.loadgen.protocols import Http, HttpReply, JsonRpc
 from identengine.loadgen.target import TargetError, target
 from identengine.wire.framing.prefixed import Prefixed
+from identengine.wire.jsonrpc.messages import ResponseMessage
 
 
 def test_percentiles_are_right_to_the_128th() -> None:
@@ -178,7 +179,7 @@ HTTP += b"HTTP/1.1 503 Service Unavailable\r\nContent-Length:  4\r\n\r\naway"
 def test_http_answers_however_they_are_cut() -> None:
     for cut in range(len(HTTP)):
         reader = Http("h", None).reader()
-        replies = reader.feed(HTTP[:cut]) + reader.feed(HTTP[cut:])
+        replies = [*reader.feed(HTTP[:cut]), *reader.feed(HTTP[cut:])]
         assert [bytes(reply.result) for reply in replies] == [b'{"ok":true}', b""]
         error = replies[1].error
         assert error is not None
@@ -191,7 +192,7 @@ def test_stream_answers_however_they_are_cut(encoding: Encoding) -> None:
     stream = b"".join(tongue.render("ping", {}, f"{number:012}") for number in range(3))
     for cut in range(len(stream)):
         reader = tongue.reader()
-        replies = reader.feed(stream[:cut]) + reader.feed(stream[cut:])
+        replies = [*reader.feed(stream[:cut]), *reader.feed(stream[cut:])]
         assert [int(reply.id or -1) for reply in replies] == [0, 1, 2]
 
 
@@ -213,7 +214,8 @@ def test_stream_answers_however_they_are_cut(encoding: Encoding) -> None:
 def test_what_is_no_answer(tongue: JsonRpc | Http, said: bytes) -> None:
     with pytest.raises(WireError):
         tongue.reader().feed(said)
-    assert Reply().error is None
+    assert HttpReply().error is None
+    assert ResponseMessage().error is None
 
 
 def test_targets() -> None:
