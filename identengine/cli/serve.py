@@ -36,7 +36,7 @@ def serve(
 
     Example: identengine serve --config identengine.toml --check
     """
-    from identengine.config.schema import load
+    from identengine.config.load import load
 
     loaded = load(config)
     from identengine.server.preflight import certificates, missing, problems

@@ -15,7 +15,8 @@ import pytest
 from typer.main import get_command
 
 from identengine.cli import app
-from identengine.config.schema import CallsConfig, from_values
+from identengine.config.schema import CallsConfig
+from identengine.config.sections import from_values
 from identengine.stats.registry import PLACE
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from identengine.config.schema import from_values
+from identengine.config.sections import from_values
 from identengine.server import preflight
 from identengine.server.supervisor.filelimit import needed
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from identengine.config.schema import LogConfig, from_values
+from identengine.config.schema import LogConfig
+from identengine.config.sections import from_values
 from identengine.log import handlers as logsetup
 from identengine.net import sockets as listening
 from identengine.server.supervisor.children import Deaths

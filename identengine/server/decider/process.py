@@ -27,7 +27,8 @@ from identengine.calls.clock import Clock
 from identengine.calls.journal import Journal
 from identengine.calls.journalfile import InUseError
 from identengine.calls.memory import Calls, Settings
-from identengine.config import schema as configuration
+from identengine.config.changes import changes
+from identengine.config.load import load
 from identengine.config.schema import Config
 from identengine.engine.core import Answer, Ask, Engine
 from identengine.engine.lifecycle import Asker
@@ -412,23 +413,12 @@ class _Decider:
             CONFIG_NOWHERE.tell()
             return
         try:
-            new, fixed = configuration.reread(old)
+            new, changed, fixed = changes(old, load(old.source))
         except ConfigError as error:
             for problem in error.problems:
                 CONFIG_PROBLEM.tell(what=str(problem))
             CONFIG_REFUSED.tell()
             return
-        changed = [
-            label
-            for label, field in (
-                ("[identify]", "identify"),
-                ("[reasons]", "codes"),
-                ("[[switch]]", "switches"),
-                ("[limits]", "limits"),
-                ("[log]", "log"),
-            )
-            if getattr(new, field) != getattr(old, field)
-        ]
         self._config = new
         logsetup.set_up(new.log)
         for warning in new.warnings:
@@ -446,7 +436,7 @@ class _Decider:
             self._take_up.use_options(new.identify, self._use_options)
         CONFIG_REREAD.tell(changed=", ".join(changed) or "nothing")
         if fixed:
-            CONFIG_FIXED.tell(sections=", ".join(f"[{name}]" for name in fixed))
+            CONFIG_FIXED.tell(sections=", ".join(fixed))
 
     def _use_options(self) -> None:
         """Identify by the options of the config, which the new book was made with."""

@@ -24,7 +24,8 @@ import uvloop
 from litestar.types import Receive, Scope, Send
 from uvicorn.config import Config as UvicornConfig
 
-from identengine.config import schema as configuration
+from identengine.config.changes import changes
+from identengine.config.load import load
 from identengine.config.schema import Config
 from identengine.errors import ConfigError
 from identengine.log import handlers as logsetup
@@ -167,7 +168,7 @@ class _Front:
         if self._config.source is None:
             return
         try:
-            new = configuration.reread(self._config)[0]
+            new = changes(self._config, load(self._config.source)).config
         except ConfigError:
             return
         logsetup.set_up(new.log)

@@ -25,7 +25,8 @@ import time
 from collections.abc import Iterator
 from functools import partial
 
-from identengine.config import schema as configuration
+from identengine.config.changes import changes
+from identengine.config.load import load
 from identengine.config.schema import Config
 from identengine.errors import ConfigError, StoreError
 from identengine.log import handlers as logsetup
@@ -260,7 +261,7 @@ class Supervisor:
         self._manager.begin_reload()
         if self._config.source is not None:
             try:
-                self._config = configuration.reread(self._config)[0]
+                self._config = changes(self._config, load(self._config.source)).config
                 logsetup.set_up_direct(self._config.log)
                 self._manager.mistaken = False
             except ConfigError:
