@@ -57,9 +57,9 @@ def serve(
             hint(f"warning: {warning}")
         say(f"{config} is right")
         return
-    from identengine.server.supervisor import serve as supervise
+    from identengine.server.serve import serve as run
 
-    raise typer.Exit(supervise(loaded, take_over=take_over))
+    raise typer.Exit(run(loaded, take_over=take_over))
 
 
 def add_to(app: typer.Typer) -> None:

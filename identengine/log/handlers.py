@@ -6,9 +6,9 @@ asyncio does, is written too. A line of text is for people. A line of JSON is fo
 errors and alarms) and ``traceback``.
 
 Lines are written by a thread, through the standard library's ``QueueHandler``: where nobody reads the log (a pipe
-that is full, a terminal that was stopped) the thread waits and not the decisions. What it cannot write meanwhile is
-dropped and counted. A process that forks has
-no thread (:func:`set_up_direct`): it writes a line where there is room for it at once, else the line is dropped.
+that is full, a terminal that was stopped) the thread waits and not the decisions. What it cannot write meanwhile
+is dropped and counted. A process that forks has no thread (:func:`set_up_direct`): it writes a line where there is
+room for it at once, else the line is dropped.
 """
 
 from __future__ import annotations

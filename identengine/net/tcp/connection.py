@@ -143,9 +143,10 @@ class StreamListener:
         """Return who is at the other end; None for an unknown peer."""
         return self._meet(self.peers, transport)
 
-    def replace_peers(self, peers: Peers) -> None:
-        """Go by other switches from now on; connections of those that are no longer among them are closed."""
+    def reconfigure(self, peers: Peers, limits: Limits) -> None:
+        """Go by these from now on; connections of switches that are no longer among them are closed."""
         self.peers = peers
+        self.room.limits = limits
         for connection in list(self.connections):
             connection.meet_again()
 
