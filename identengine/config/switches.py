@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Literal
 
 from identengine.config.readers import (
@@ -146,6 +147,7 @@ def same_tokens(config: Config) -> list[str]:
 
 def _repeated_names(kind: str, names: list[str], problems: list[str]) -> None:
     problems.extend(
-        f"[[{kind}]] {name!r} name: stands there {names.count(name)} times; each needs its own"
-        for name in sorted({name for name in names if name and names.count(name) > 1})
+        f"[[{kind}]] {name!r} name: stands there {count} times; each needs its own"
+        for name, count in sorted(Counter(names).items())
+        if name and count > 1
     )
