@@ -23,6 +23,7 @@ from identengine.model.addresses import Network, format_network, parse_address, 
 from identengine.model.options import When
 
 LOOPBACK = (parse_network("127.0.0.0/8")[0], parse_network("::1")[0])
+"""This machine itself."""
 
 
 def read_switches(tables: list[Table] | None, warnings: list[str], problems: list[str]) -> tuple[Switch, ...]:

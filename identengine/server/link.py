@@ -35,6 +35,8 @@ BEAT_SECONDS = 0.5
 """Between two signs of life of a child."""
 DRAIN_SECONDS = 4.5
 """How long a decider drains: within the 5 s of interfaces.md 7, the rest of its end included."""
+ORPHAN_SECONDS = 6.0
+"""How long a new server waits for addresses and calls that children of a killed supervisor have until they end."""
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 _LENGTH = 4
 _READ = 65536

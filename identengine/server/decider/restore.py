@@ -10,16 +10,14 @@ from identengine.calls.journalfile import InUseError
 from identengine.calls.memory import Calls, Settings
 from identengine.config.schema import CallsConfig
 from identengine.log.events import CALLS_DAMAGED, CALLS_IN_USE
-
-ORPHAN_SECONDS = 6.0
-"""How long the set of calls is waited for: the decider of a supervisor that was killed drains still, or that of
-one that hands over settles."""
+from identengine.server.link import ORPHAN_SECONDS
 
 
 async def open_journal(calls: CallsConfig, stop: asyncio.Event) -> Journal:
     """Open the mirror of the set of calls; raises StoreError.
 
-    Where an orphan still decides on it, a decider whose supervisor was killed, it is waited for, until ``stop``.
+    It is waited for, until ``stop``, where another decider has it still: one whose supervisor was killed and that
+    drains, or one that hands over and settles.
     """
     loop = asyncio.get_running_loop()
     patience, mention = loop.time() + ORPHAN_SECONDS, loop.time() + 1.0

@@ -22,7 +22,7 @@ from identengine.log.events import (
 )
 from identengine.net import sockets as listening
 from identengine.net.sockets import CannotListenError, Named, Sockets
-from identengine.server.link import Entries
+from identengine.server.link import ORPHAN_SECONDS, Entries
 from identengine.server.supervisor import filelimit as descriptors
 from identengine.server.supervisor import handover
 from identengine.server.supervisor.handover import HandoverError, Peer
@@ -31,8 +31,6 @@ from identengine.server.supervisor.lock import Claim
 from identengine.server.supervisor.outgoing import Giver
 from identengine.server.supervisor.run import SIGNALS, Supervisor
 
-ORPHAN_SECONDS = 6.0
-"""How long addresses are waited for that the orphans of a supervisor that was killed still have."""
 _DYING_SECONDS = 2.0
 """How long the lock is waited for of a server that was to hand over and is not there: it may be dying just now."""
 FAILED = 70
