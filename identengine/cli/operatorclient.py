@@ -57,7 +57,7 @@ def calls_folder(calls: Path | None, config: Path | None) -> Path:
             "say where the set of calls is: --calls DIR, --config FILE or $IDENTENGINE_CONFIG",
             param_hint="--calls",
         )
-    from identengine.config.schema import load
+    from identengine.config.load import load
 
     return load(config).calls.path
 

@@ -121,7 +121,7 @@ def place(store: Path | None, config: Path | None, key_file: Path | None = None)
     """Return the place that the options name; wrong usage where they name no store. Raises ConfigError."""
     loaded = None
     if config is not None:
-        from identengine.config.schema import load
+        from identengine.config.load import load
 
         loaded = load(config)
     if store is None:

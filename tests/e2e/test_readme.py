@@ -16,7 +16,8 @@ from support import ROOT
 from typer.main import get_command
 
 from identengine.cli import app
-from identengine.config.schema import CallsConfig, from_values
+from identengine.config.schema import CallsConfig
+from identengine.config.sections import from_values
 from identengine.stats.registry import PLACE
 
 README = (ROOT / "README.md").read_text()

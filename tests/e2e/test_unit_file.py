@@ -12,7 +12,7 @@ import pytest
 from support import ROOT
 from support.programs import program
 
-from identengine.config.schema import from_values
+from identengine.config.sections import from_values
 from identengine.server import preflight
 from identengine.server.supervisor.filelimit import needed
 

@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import TypeAlias
 
 from identengine.config.readers import Endpoint
+from identengine.config.schema import Limits
 from identengine.net.access import Peers
 from identengine.net.sockets import BACKLOG, endpoint_of
 from identengine.net.tcp.admission import Room
@@ -79,9 +80,10 @@ class StreamListener:
         """Return who is at the other end; None for an unknown peer."""
         return self._meet(self.peers, transport)
 
-    def replace_peers(self, peers: Peers) -> None:
-        """Go by other switches from now on; connections of those that are no longer among them are closed."""
+    def reconfigure(self, peers: Peers, limits: Limits) -> None:
+        """Go by these from now on; connections of switches that are no longer among them are closed."""
         self.peers = peers
+        self.room.limits = limits
         for connection in list(self.connections):
             connection.meet_again()
 

@@ -44,7 +44,6 @@ class UdpListener:
         on_refused: Callable[[str, str], None],
     ) -> None:
         """Read ``bound``, a socket that does not block. ``on_refused`` is told of strangers: address and why."""
-        self.peers = peers
         self.unsent = 0
         """Answers that the system did not take."""
         self._owed = DeferredCount()
@@ -54,22 +53,17 @@ class UdpListener:
         self._batched = batched(bound, limits.message_bytes)
         self._parts: deque[_Part] = deque()
         """Those of the last batch that are not decided yet."""
-        self.limit(limits)
+        self._message_bytes = limits.message_bytes
+        self.reconfigure(peers, limits)
 
-    @property
-    def peers(self) -> Peers:
-        """Who may ask; may be replaced at any time."""
-        return self._peers
-
-    @peers.setter
-    def peers(self, peers: Peers) -> None:
+    def reconfigure(self, peers: Peers, limits: Limits) -> None:
+        """Go by these from now on. A datagram that is too long is cut off here, and what is left not parsable."""
         self._peers = peers
         self._known: dict[Hashable, Visitor] = {}
-
-    def limit(self, limits: Limits) -> None:
-        """Go by these from now on. A datagram that is too long is cut off here, and what is left not parsable."""
-        self._batched.limit(limits.message_bytes)
         self._oldest = limits.datagram_age_ms / 1000
+        if limits.message_bytes != self._message_bytes:
+            self._message_bytes = limits.message_bytes
+            self._batched.limit(limits.message_bytes)
 
     @property
     def endpoint(self) -> Endpoint:

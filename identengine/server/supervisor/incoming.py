@@ -8,7 +8,7 @@ from enum import Enum, auto
 from pathlib import Path
 
 from identengine.calls.journalfile import InUseError
-from identengine.server.decider.process import BOOKLESS, LISTENING, LOADED, READY
+from identengine.server.link import BOOKLESS, LISTENING, LOADED, READY
 from identengine.server.supervisor import handover
 from identengine.server.supervisor.children import HANG_SECONDS, Child
 from identengine.server.supervisor.handover import HandoverError, Peer

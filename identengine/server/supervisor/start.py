@@ -25,6 +25,7 @@ from identengine.log.events import (
 from identengine.net import sockets as listening
 from identengine.net.sockets import CannotListenError, Named, Sockets
 from identengine.server import interpreter
+from identengine.server.link import ORPHAN_SECONDS, Entries
 from identengine.server.supervisor import filelimit as descriptors
 from identengine.server.supervisor import handover
 from identengine.server.supervisor.handover import HandoverError, Peer
@@ -33,15 +34,13 @@ from identengine.server.supervisor.lock import Claim
 from identengine.server.supervisor.outgoing import Giver
 from identengine.server.supervisor.run import SIGNALS, Supervisor
 
-ORPHAN_SECONDS = 6.0
-"""How long addresses are waited for that the orphans of a supervisor that was killed still have."""
 _DYING_SECONDS = 2.0
 """How long the lock is waited for of a server that was to hand over and is not there: it may be dying just now."""
 FAILED = 70
 """Exit status where the supervisor itself failed: EX_SOFTWARE of sysexits.h."""
 
 
-def serve(config: Config, *, take_over: bool = False) -> int:
+def supervise(config: Config, entries: Entries, *, take_over: bool = False) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status: the decider's, 128 + n where signal n ended it.
 
     1, with the reason on standard error, where an address cannot be bound, another server has this set of calls,
@@ -57,9 +56,9 @@ def serve(config: Config, *, take_over: bool = False) -> int:
         if take_over and asked is None:
             NOBODY_TO_TAKE_OVER.tell(path=str(config.calls.path))
         server = (
-            _start(config, mask, patience=_DYING_SECONDS * take_over)
+            _start(config, mask, entries, patience=_DYING_SECONDS * take_over)
             if asked is None
-            else _take_over(config, mask, *asked)
+            else _take_over(config, mask, entries, *asked)
         )
     except (CannotListenError, HandoverError, StoreError) as error:
         sys.stderr.write(f"{error}\n")
@@ -73,7 +72,7 @@ def serve(config: Config, *, take_over: bool = False) -> int:
         return FAILED
 
 
-def _start(config: Config, mask: frozenset[int], patience: float) -> Supervisor | None:
+def _start(config: Config, mask: frozenset[int], entries: Entries, patience: float) -> Supervisor | None:
     """Take lock and addresses; None where we are told to end meanwhile. ``patience``: seconds for the lock."""
     end = time.monotonic() + patience
     while True:
@@ -94,10 +93,12 @@ def _start(config: Config, mask: frozenset[int], patience: float) -> Supervisor 
         claim.release()
         return None
     _tell_start(config, sockets)
-    return Supervisor(config, sockets, mask, claim=claim, giver=giver)
+    return Supervisor(config, sockets, mask, entries, claim=claim, giver=giver)
 
 
-def _take_over(config: Config, mask: frozenset[int], old: Peer, there: list[Named]) -> Supervisor:
+def _take_over(
+    config: Config, mask: frozenset[int], entries: Entries, old: Peer, there: list[Named]
+) -> Supervisor:
     """Take the sockets that another server has; it serves on."""
     taker = Taker(old, config.calls.path)
     try:
@@ -107,7 +108,7 @@ def _take_over(config: Config, mask: frozenset[int], old: Peer, there: list[Name
         raise
     TAKING_OVER_FROM.tell(pid=old.pid)
     _tell_start(config, sockets)
-    return Supervisor(config, sockets, mask, taker=taker)
+    return Supervisor(config, sockets, mask, entries, taker=taker)
 
 
 def _tell_start(config: Config, sockets: Sockets) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from identengine.config import schema as configuration
+from identengine.config.changes import changes
+from identengine.config.load import load
 from identengine.config.readers import Endpoint, Secret
 from identengine.config.schema import Config
+from identengine.config.sections import from_values
 from identengine.errors import ConfigError, KeyFileError
 from identengine.model.addresses import Network, parse_network
 from identengine.model.options import IdentifyOptions
@@ -21,7 +23,7 @@ from identengine.store.vault import Vault, default_key_file
 
 
 def parsed(text: str) -> Config:
-    return configuration.from_values(tomllib.loads(text), Path("/etc/identengine/identengine.toml"))
+    return from_values(tomllib.loads(text), Path("/etc/identengine/identengine.toml"))
 
 
 def problems(text: str) -> list[str]:
@@ -31,7 +33,7 @@ def problems(text: str) -> list[str]:
 
 
 def test_the_default_config_lists_loopback_only() -> None:
-    config = configuration.load(None)
+    config = load(None)
     assert config.listen.udp == config.listen.tcp == (Endpoint("127.0.0.1", 4870),)
     assert config.listen.tls == config.listen.radius_auth == ()
     (switch,) = config.switches
@@ -46,7 +48,7 @@ def test_the_default_config_lists_loopback_only() -> None:
 def test_an_empty_file_is_the_default_config(tmp_path: Path) -> None:
     file = tmp_path / "empty.toml"
     file.write_text("")
-    loaded, default = configuration.load(file), configuration.load(None)
+    loaded, default = load(file), load(None)
     assert (loaded.listen, loaded.switches, loaded.identify) == (
         default.listen,
         default.switches,
@@ -148,10 +150,10 @@ def test_http_off_loopback_is_tls_or_behind_a_proxy() -> None:
 def test_whether_http_is_tls_does_not_change_while_it_is_served(tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
     file.write_text("[listen]\nhttp = '127.0.0.1:80'\n[tls]\ncertificate = 'c'\nkey = 'k'\n")
-    old = configuration.load(file)
+    old = load(file)
     file.write_text(file.read_text() + "[http]\ntls = true\ntrusted_proxies = ['10.0.0.1']\n")
-    new, fixed = configuration.reread(old)
-    assert (new.http.tls, fixed) == (False, ["http"])
+    new, changed, fixed = changes(old, load(file))
+    assert (new.http.tls, changed, fixed) == (False, ("[http]",), ("[http] tls",))
     assert new.http.trusted_proxies, "the others do"
 
 
@@ -222,8 +224,8 @@ def test_values_in_normal_form() -> None:
 def test_relative_paths_are_the_configs_own(tmp_path: Path) -> None:
     file = tmp_path / "x.toml"
     file.write_text('[store]\npath = "store"\nkey_file = "/keys/k"')
-    assert configuration.load(file).store.path == tmp_path / "store"
-    assert configuration.load(file).store.key_file == Path("/keys/k")
+    assert load(file).store.path == tmp_path / "store"
+    assert load(file).store.key_file == Path("/keys/k")
 
 
 KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
@@ -424,7 +426,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         file = tmp_path / "c.toml"
         file.write_bytes(content)
         with pytest.raises(ConfigError) as caught:
-            configuration.load(file)
+            load(file)
         return str(caught.value)
 
     assert "is not TOML" in said(b"[store\n")
@@ -441,15 +443,15 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert "too deep (line 1)" in said(b"a = " + b"{a=" * 3000 + b"1" + b"}" * 3000)
     assert "larger than 16 MiB" in said(b"# x\n" * (5 << 20))
     with pytest.raises(ConfigError, match=f"cannot be read: {os.strerror(errno.ENOENT)}"):
-        configuration.load(tmp_path / "missing.toml")
+        load(tmp_path / "missing.toml")
     with pytest.raises(ConfigError, match="cannot be read"):
-        configuration.load(tmp_path)
+        load(tmp_path)
 
 
 def test_the_mark_of_utf_8_before_the_text_is_no_mistake(tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
     file.write_bytes(b"\xef\xbb\xbf[log]\nlevel = 'debug'\n")
-    assert configuration.load(file).log.level == "debug"
+    assert load(file).log.level == "debug"
 
 
 def test_a_udp_listener_may_be_on_every_address() -> None:

@@ -162,7 +162,7 @@ def test_strangers_among_others_are_refused_until_they_are_known() -> None:
                     client.send(stop(number, 9000 * turn))
                 assert await asyncio.to_thread(heard, client, 5) == list(range(5))
                 assert run.refused == ["127.0.0.2"] * 5 * (turn + 1)
-            run.listener.peers = peers("127.0.0.2")
+            run.listener.reconfigure(peers("127.0.0.2"), Limits(datagram_age_ms=60_000))
             client.send(stop("of a stranger now"))
             other.send(stop("known"))
             assert await asyncio.to_thread(heard, other, 1) == ["known"]
@@ -202,7 +202,7 @@ def test_of_what_is_too_old_only_stops_count() -> None:
             run.listener.start()
             assert await asyncio.to_thread(heard, client, 3) == [0, 1, 2]
             assert run.old == 3
-            run.listener.limit(Limits(datagram_age_ms=60_000))
+            run.listener.reconfigure(peers(HOST), Limits(datagram_age_ms=60_000))
             client.send(ping)
             assert await asyncio.to_thread(heard, client, 1) == ["ping"]
 

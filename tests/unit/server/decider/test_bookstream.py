@@ -21,7 +21,7 @@ from identengine.identify.index import Book
 from identengine.model.options import IdentifyOptions
 from identengine.model.records import Client, Did, DidStatus
 from identengine.server.decider import bookfollower as takeup
-from identengine.server.decider import bookstream
+from identengine.server.decider import bookreader, bookstream
 from identengine.server.decider.bookfollower import Origin, TakeUp
 from identengine.server.decider.bookstream import Accounts, Clients, Dids, End, FrameReader, Header
 from identengine.store.versions import Store
@@ -237,10 +237,10 @@ def test_the_version_in_use_is_not_built_again() -> None:
 
 
 def test_a_reader_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(takeup, "READER_SECONDS", 0.2)
+    monkeypatch.setattr(bookreader, "READER_SECONDS", 0.2)
     hanging = [sys.executable, "-c", "import time; time.sleep(60)"]
     with subprocess.Popen(hanging, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        monkeypatch.setattr(takeup, "_start_reader", lambda *_: process)
+        monkeypatch.setattr(takeup, "start_reader", lambda *_: process)
         put_rows(tmp_path / "store", ACCOUNTS[:1], CLIENTS[:1])
         following = TakeUp(Engine(), StoreConfig(path=tmp_path / "store"), IdentifyOptions())
         following._seen = following._look()

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from identengine.config.schema import LogConfig, from_values
+from identengine.config.schema import LogConfig
+from identengine.config.sections import from_values
 from identengine.log import handlers as logsetup
 from identengine.net import sockets as listening
-from identengine.server.supervisor.children import Deaths
+from identengine.server.supervisor.children import Children, Deaths
 from identengine.server.supervisor.lock import FILE, Claim
-from identengine.server.supervisor.run import Supervisor
 from identengine.server.supervisor.start import _tell_room
+from identengine.server.supervisor.takeover import Takeover
 
 
 def test_pauses_grow_and_are_forgotten() -> None:
@@ -41,7 +42,7 @@ def test_a_server_goes_on_where_there_is_no_room_to_write_down_who_it_is(tmp_pat
     try:
         with pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
             claim.name_us()
-        Supervisor(config, sockets, frozenset(), claim=claim)._go_on("the other one died")
+        Takeover(tmp_path, Children(list), claim=claim).go_on("the other one died")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         sockets.close()
