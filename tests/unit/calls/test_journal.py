@@ -14,7 +14,7 @@ from identengine.calls.counts import Counter
 from identengine.calls.journal import Journal
 from identengine.calls.legs import RESERVED
 from identengine.calls.legtable import Leg
-from identengine.calls.mirror import Changes
+from identengine.calls.mirror import Changes, MirrorFullError, RoomLeft
 from identengine.calls.slots import Slots
 from identengine.calls.tombstones import Row
 
@@ -128,3 +128,23 @@ def test_a_wall_clock_that_is_set_matters_only_over_a_boot(tmp_path: Path, machi
     assert left(tmp_path) == (HOUR, 60, 0)
     machine.start_anew("two", 100.0, off=-500 * HOUR)
     assert left(tmp_path) == (HOUR, 60, 0)
+
+
+def test_a_mirror_says_how_much_room_is_left(tmp_path: Path, machine: Machine) -> None:
+    slots = Slots[Leg]()
+
+    def write(**notes: tuple[str, ...] | None) -> RoomLeft:
+        mirror.write(Changes(slots.small, slots.large, {}, dict(notes)))
+        machine.pass_time(2)
+        mirror.beat()
+        return mirror.room_left
+
+    large = ("x" * 10_000,) * 100
+    with Journal(tmp_path, 1, 0, pytest.fail) as mirror:
+        assert write() is RoomLeft.AMPLE
+        seen = [write(**{str(number): large}) for number in range(7)]
+        assert seen == [RoomLeft.AMPLE] * 4 + [RoomLeft.SCARCE] * 2 + [RoomLeft.RESERVE]
+        with pytest.raises(MirrorFullError):
+            write(more=large, again=large)
+        assert mirror.room_left is RoomLeft.RESERVE
+        assert write(**dict.fromkeys(map(str, range(7)))) is RoomLeft.AMPLE
