@@ -1,6 +1,8 @@
 """A client for programs that ask the engine: :class:`Client` for asyncio, :class:`BlockingClient` for scripts.
 
-Both are thin: ids, encoding and results are :mod:`identengine.client.exchange`, which knows of no socket.
+Both run the same coroutines: methods and retries (:mod:`~identengine.client.methods`), connecting and asking
+(:mod:`~identengine.client.connection`), matching answers to requests (:mod:`~identengine.client.stream`). Only the
+classes that wait differ: on an event loop they suspend, on a blocking socket they block.
 """
 
 from identengine.calls.backend import Done
