@@ -16,7 +16,7 @@ from typing import NamedTuple
 import msgspec
 import phonenumbers
 
-from identengine.model import Account, Client, Did, IdentBy, Request, SrcPolicy
+from identengine.model.records import Account, Client, Did, IdentBy, Request, SrcPolicy
 
 ACCOUNTS_PER_CLIENT = 4
 TECH_PREFIXES = ("", "1001#", "1002#", "2#", "77", "7701", "99#", "990")

@@ -22,14 +22,14 @@ from typing import NamedTuple
 import lmdb
 from msgspec.structs import replace
 
+from identengine.calls.backend import Admit, Done, Named, Progress, Stop
 from identengine.calls.journal import Journal
 from identengine.calls.legs import call_key
 from identengine.calls.levels import ClientLevels, Levels
 from identengine.calls.memory import Calls, Settings
-from identengine.calls.messages import Admit, Done, Named, Progress, Stop
-from identengine.engine import content_of
-from identengine.model import Decision, Direction, Request
-from identengine.reasons import Reason
+from identengine.engine.core import content_of
+from identengine.model.reasons import Reason
+from identengine.model.records import Decision, Direction, Request
 
 BATCH = 16
 BATCHES = 200

@@ -17,7 +17,7 @@ from typing import NamedTuple, cast
 import uvloop
 
 from benchmarks import generator, machine
-from identengine.net.batched import batched
+from identengine.net.udp.mmsg import batched
 
 HOST = "127.0.0.1"
 LABELS = {

@@ -27,7 +27,7 @@ from typing import NamedTuple
 import msgspec
 
 from benchmarks import books, served
-from identengine.model import Account, Client, IdentBy
+from identengine.model.records import Account, Client, IdentBy
 
 ACCOUNTS = 10_000
 LEGS = (1_000, 100_000)

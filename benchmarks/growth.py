@@ -22,12 +22,12 @@ import msgspec
 
 from benchmarks import books, machine, workload
 from benchmarks.results import Column, Results, Row, arguments, publish, today
-from identengine import builder, matching, query
-from identengine.index import Book
-from identengine.matching import Match
-from identengine.model import Account, Client, IdentBy, Request
-from identengine.options import IdentifyOptions
-from identengine.query import Query
+from identengine.identify import builder, matching, query
+from identengine.identify.index import Book
+from identengine.identify.matching import Match
+from identengine.identify.query import Query
+from identengine.model.options import IdentifyOptions
+from identengine.model.records import Account, Client, IdentBy, Request
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 QUICK = (1_000, 10_000)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import books, machine
+from identengine.store.draft import Draft
 from identengine.store.versions import Store
-from identengine.store.views import Draft
 
 _CONFIG = """\
 [store]

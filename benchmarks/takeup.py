@@ -22,9 +22,9 @@ from typing import NamedTuple
 import msgspec
 
 from benchmarks import books, served
-from identengine.model import Account, Request
+from identengine.model.records import Account, Request
+from identengine.store.draft import Draft
 from identengine.store.versions import Store
-from identengine.store.views import Draft
 
 SIZES = (10_000, 100_000, 1_000_000)
 QUICK = (10_000,)

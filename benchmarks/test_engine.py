@@ -15,15 +15,15 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks import books
-from identengine import builder, matching, policy, query
-from identengine.dids import DidTable, pack
-from identengine.engine import Ask, Engine
-from identengine.index import Book
-from identengine.matching import Match
-from identengine.model import Account, Decision, IdentBy, Request, SrcPolicy
-from identengine.options import IdentifyOptions
-from identengine.query import Query
-from identengine.reasons import ReasonTable
+from identengine.engine.core import Ask, Engine
+from identengine.identify import builder, matching, policy, query
+from identengine.identify.dids import DidTable, pack
+from identengine.identify.index import Book
+from identengine.identify.matching import Match
+from identengine.identify.query import Query
+from identengine.model.options import IdentifyOptions
+from identengine.model.reasons import ReasonTable
+from identengine.model.records import Account, Decision, IdentBy, Request, SrcPolicy
 
 OPTIONS = IdentifyOptions(passwordless_name="normal")
 BATCH = 16

@@ -24,27 +24,28 @@ from typing import NamedTuple
 
 from benchmarks import machine, messages, served, workload
 from benchmarks.results import Column, Results, Row, arguments, publish, today
-from identengine import builder, matching, policy, query
+from identengine.calls.backend import Answer as Outcome
+from identengine.calls.backend import Done, Message
 from identengine.calls.journal import Journal
 from identengine.calls.memory import Calls, Changes, Settings
-from identengine.calls.messages import Answer as Outcome
-from identengine.calls.messages import Done, Message
-from identengine.counters import CounterFile
-from identengine.engine import Answer, Ask, Engine, content_of
-from identengine.frequent import Frequent
-from identengine.index import Book
-from identengine.lifecycle import Asker
-from identengine.matching import Match
-from identengine.net.batched import BATCH, batched
-from identengine.options import IdentifyOptions
-from identengine.query import Query
-from identengine.reasons import ReasonTable
-from identengine.tally import KEEP, Tally
-from identengine.wire.answers import Decided, usual
-from identengine.wire.codec import MESSAGEPACK
-from identengine.wire.jsonrpc import Responder
-from identengine.wire.messages import Authorize, Call
-from identengine.wire.peer import Peer, Visitor
+from identengine.engine.core import Answer, Ask, Engine, content_of
+from identengine.engine.lifecycle import Asker
+from identengine.identify import builder, matching, policy, query
+from identengine.identify.index import Book
+from identengine.identify.matching import Match
+from identengine.identify.query import Query
+from identengine.model.options import IdentifyOptions
+from identengine.model.reasons import ReasonTable
+from identengine.net.udp.mmsg import batched
+from identengine.net.udp.socket import BATCH
+from identengine.stats.file import CounterFile
+from identengine.stats.heavyhitters import Frequent
+from identengine.stats.tally import KEEP, Tally
+from identengine.wire.jsonrpc.answers import Decided, usual
+from identengine.wire.jsonrpc.codec import MESSAGEPACK
+from identengine.wire.jsonrpc.messages import Authorize, Call
+from identengine.wire.jsonrpc.responder import Responder
+from identengine.wire.session import Peer, Visitor
 
 SIZES = (1_000, 100_000)
 QUICK = (500,)

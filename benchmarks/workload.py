@@ -17,7 +17,7 @@ from random import Random
 from typing import NamedTuple
 
 from benchmarks import books
-from identengine.model import Account, IdentBy, Request
+from identengine.model.records import Account, IdentBy, Request
 
 ACCOUNTS = 100_000
 CALLS = 200_000

@@ -1,6 +1,6 @@
 """Every error that identengine raises on purpose: one root, so that a caller may catch all of them.
 
-A rejected call is *not* an error: it is an answer, a :class:`~identengine.model.Decision`.
+A rejected call is *not* an error: it is an answer, a :class:`~identengine.model.records.Decision`.
 """
 
 from __future__ import annotations

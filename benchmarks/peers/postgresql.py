@@ -29,7 +29,7 @@ from benchmarks.peers.asking import CHECKED
 from benchmarks.peers.processes import free_port, running, version
 from benchmarks.rounds import Taken
 from benchmarks.workload import Workload
-from identengine.model import Account, IdentBy
+from identengine.model.records import Account, IdentBy
 
 _CLIENTS = 4
 _OWNER = "postgres"

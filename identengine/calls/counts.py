@@ -11,7 +11,7 @@ from math import inf
 
 from identengine.calls.legs import Leg
 from identengine.calls.levels import Cells, Counter, Levels
-from identengine.reasons import Reason
+from identengine.model.reasons import Reason
 
 IDLE_ACCOUNTS = 100_000
 """Accounts whose counters stay although no leg is held: most will have one again soon."""

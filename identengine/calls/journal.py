@@ -17,12 +17,12 @@ import lmdb
 import msgspec
 
 from identengine.calls.clock import Beat, Clock
-from identengine.calls.file import RESERVE, CallsFile, DamagedError, environment, survives
+from identengine.calls.journalfile import RESERVE, CallsFile, DamagedError, environment, survives
 from identengine.calls.legs import Leg
-from identengine.calls.lists import Note
 from identengine.calls.memory import Changes, MirrorFullError
-from identengine.calls.stops import Row
-from identengine.calls.stops import unpacked as unpacked_row
+from identengine.calls.sync import Note
+from identengine.calls.tombstones import Row
+from identengine.calls.tombstones import unpacked as unpacked_row
 from identengine.errors import StoreError
 
 FORMAT = 3

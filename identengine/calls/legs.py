@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from identengine.calls.levels import Cells
-from identengine.model import Direction
+from identengine.model.records import Direction
 
 LONGEST_ID = 256
 """Of a call or leg id, in bytes; of a longer one the beginning and a hash are kept: room is bounded."""

@@ -10,8 +10,8 @@ from typing import TypeAlias
 
 import msgspec
 
-from identengine.model import Client, Direction
-from identengine.reasons import Reason
+from identengine.model.reasons import Reason
+from identengine.model.records import Client, Direction
 
 
 class Counter(msgspec.Struct, array_like=True, gc=False):

@@ -1,4 +1,4 @@
-"""The set of calls in the memory of the one process that decides (engine.md 5; design.md, "One decider").
+"""The set of calls in the memory of the decider (engine.md 5; docs/decisions/one-decider.md).
 
 Every rule is a plain operation on dicts: no lock, no race. The legs are the truth, counters are kept leg by leg
 beside them, and what a batch changed goes to the mirror in one piece before the batch is answered.
@@ -12,12 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from identengine.calls.buckets import Buckets
-from identengine.calls.counts import Counts
-from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, Leg, leg_key
-from identengine.calls.levels import Levels
-from identengine.calls.lists import Lists, Note
-from identengine.calls.messages import (
+from identengine.calls.backend import (
     Admit,
     Answer,
     Done,
@@ -34,11 +29,16 @@ from identengine.calls.messages import (
     packed,
     unpacked,
 )
+from identengine.calls.buckets import Buckets
+from identengine.calls.counts import Counts
+from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, Leg, leg_key
+from identengine.calls.levels import Levels
 from identengine.calls.slots import Slots, Space
-from identengine.calls.stops import Row, Stops
+from identengine.calls.sync import Lists, Note
+from identengine.calls.tombstones import Row, Stops
 from identengine.calls.wheel import TICKS, Wheel, tick_after
-from identengine.model import Decision, Direction
-from identengine.reasons import Reason
+from identengine.model.reasons import Reason
+from identengine.model.records import Decision, Direction
 
 REMEMBERED = 24 * 3600.0
 """How long a lapsed leg can be revived, in seconds (engine.md 5.4)."""
@@ -107,7 +107,7 @@ class Mirror(Protocol):
 
 
 class Calls:
-    """A set of calls; see :class:`identengine.calls.messages.Backend`."""
+    """A set of calls; see :class:`identengine.calls.backend.Backend`."""
 
     def __init__(self, settings: Settings, mirror: Mirror) -> None:
         self.settings = settings
@@ -409,11 +409,11 @@ class Calls:
         return legs
 
     def page(self, first: int, count: int) -> list[Leg] | None:
-        """See :class:`identengine.calls.messages.Overview`."""
+        """See :class:`identengine.calls.backend.Overview`."""
         return self._slots.run(first, count)
 
     def usage(self, of: Of, first: int, count: int) -> list[tuple[int, int]] | None:
-        """See :class:`identengine.calls.messages.Overview`."""
+        """See :class:`identengine.calls.backend.Overview`."""
         # Passing over what is before `first` costs some 50 ns each.
         page = list(islice(self.counts.use(of_accounts=of == "accounts"), first, first + count))
         return [(counter, held) for counter, held in page if held] if page else None

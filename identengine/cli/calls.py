@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from identengine.cli.asking import Asking, CallsDir, calls_folder, rows, seconds
+from identengine.cli.interrupts import StoppedError
+from identengine.cli.operatorclient import Asking, CallsDir, calls_folder, rows, seconds
 from identengine.cli.options import AsJson, ConfigFile, Limit, Yes
 from identengine.cli.output import SCREEN, Column, emit, emit_many, hint, printable, progress, say, table
-from identengine.cli.stopping import StoppedError
 from identengine.errors import IdentengineError
 
 if TYPE_CHECKING:
-    from identengine.wire.control import Filter, Row
+    from identengine.wire.operator import Filter, Row
 
 SHOWN = 10
 """Calls that are named before `--yes`."""
@@ -78,7 +78,7 @@ def calls(
                     f"--{name} stands before `{context.invoked_subcommand}`; put it after", param_hint=f"--{name}"
                 )
         return
-    from identengine.wire.control import AskStatus, Filter, Status
+    from identengine.wire.operator import AskStatus, Filter, Status
 
     wanted = Filter(
         account_id=account, client_id=client, switch=switch, older=seconds(older) if older else None, state=state
@@ -127,7 +127,7 @@ def end(
 
     Example: identengine calls end --config identengine.toml --account 17 --older 2h --yes
     """
-    from identengine.wire.control import Filter
+    from identengine.wire.operator import Filter
 
     wanted = Filter(
         account_id=account,
@@ -186,7 +186,7 @@ def _preview(found: Iterator[Row], *, as_json: bool) -> None:
 
 def _end(server: Asking, found: Iterator[Row], *, as_json: bool) -> None:
     """End legs as they come, and say how many there were."""
-    from identengine.wire.control import MOST_ENDED, AskEnd, Ended
+    from identengine.wire.operator import MOST_ENDED, AskEnd, Ended
 
     freed = gone = 0
     try:

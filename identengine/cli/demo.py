@@ -20,9 +20,9 @@ from identengine.cli.options import AsJson
 from identengine.cli.output import Column, emit, hint, say, table
 
 if TYPE_CHECKING:
-    from identengine.calls.messages import Done
-    from identengine.demo import Outcome, Sample
-    from identengine.model import Decision
+    from identengine.calls.backend import Done
+    from identengine.cli.demoserver import Outcome, Sample
+    from identengine.model.records import Decision
 
 
 def _tint(decision: str) -> str:
@@ -46,7 +46,7 @@ def demo(
 
     Example: identengine demo --once
     """
-    from identengine import demo as work
+    from identengine.cli import demoserver as work
 
     asked, calls = work.samples(), work.calls()
     with tempfile.TemporaryDirectory(prefix="identengine-demo-") as folder, _ends_in_order():
@@ -129,7 +129,7 @@ def _request(sample: Sample) -> str:
 
 
 def _decision(decision: Decision | Done) -> str:
-    from identengine.calls.messages import Done
+    from identengine.calls.backend import Done
 
     if isinstance(decision, Done):
         return "done" if decision.freed is None else f"done: {decision.freed} slot freed"
@@ -180,7 +180,7 @@ def _as_json(over_udp: Outcome, over_tcp: Outcome) -> dict[str, object]:
 
 def _invite(folder: Path, config: Path, port: int) -> None:
     """Say how to go on."""
-    from identengine.demo import HOST, example
+    from identengine.cli.demoserver import HOST, example
 
     program = (
         "import socket,sys; s=socket.create_connection((sys.argv[1],int(sys.argv[2])));"

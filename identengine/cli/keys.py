@@ -6,7 +6,7 @@ import typer
 
 from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, Who
 from identengine.cli.output import emit, hint, say
-from identengine.cli.place import author, place
+from identengine.cli.workspace import author, place
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -15,23 +15,12 @@ import msgspec
 import typer
 from typer.core import TyperGroup
 
-from identengine.cli import (
-    accounts,
-    books,
-    calls,
-    clients,
-    deciding,
-    demo,
-    dids,
-    history,
-    keys,
-    load,
-    serving,
-    stats,
-    top,
-)
+from identengine.cli import accounts, calls, clients, demo, dids, history, keys, load, stats, top
+from identengine.cli import identify as deciding
+from identengine.cli import importexport as books
+from identengine.cli import serve as serving
+from identengine.cli.interrupts import StoppedError
 from identengine.cli.output import JSON_WANTED, printable
-from identengine.cli.stopping import StoppedError
 from identengine.errors import ConfigError, IdentengineError, LoadError
 
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from identengine.cli.asking import Asking, CallsDir, NoServerError, calls_folder
+from identengine.cli.operatorclient import Asking, CallsDir, NoServerError, calls_folder
 from identengine.cli.options import AsJson, ConfigFile, Limit
 from identengine.cli.output import Column, emit, facts, hint, say, table, when
 from identengine.errors import IdentengineError
@@ -14,8 +14,8 @@ from identengine.errors import IdentengineError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from identengine.counters import Snapshot
-    from identengine.wire.control import Status
+    from identengine.stats.file import Snapshot
+    from identengine.wire.operator import Status
 
 ADDRESSES = 20
 """Addresses that are shown where no limit is named."""
@@ -34,7 +34,8 @@ def stats(limit: Limit = None, config: ConfigFile = None, calls: CallsDir = None
 
     Example: identengine stats --config identengine.toml --json
     """
-    from identengine.counters import REGISTRY, SUMS, read
+    from identengine.stats.file import read
+    from identengine.stats.registry import REGISTRY, SUMS
 
     folder = calls_folder(calls, config)
     snapshot = read(folder)
@@ -78,7 +79,7 @@ def add_to(app: typer.Typer) -> None:
 
 def server_status(folder: Path) -> tuple[Status | None, str | None]:
     """Return how the server is, or why nothing is known of it."""
-    from identengine.wire.control import AskStatus, Status
+    from identengine.wire.operator import AskStatus, Status
 
     try:
         with Asking(folder, PATIENCE) as server:

@@ -22,13 +22,14 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from identengine.cli.asking import Asking, CallsDir, calls_folder, fullest
+from identengine.cli.operatorclient import Asking, CallsDir, calls_folder, fullest
 from identengine.cli.options import AsJson, ConfigFile
 from identengine.cli.output import emit, printable
 from identengine.cli.stats import PATIENCE, server_facts
-from identengine.counters import REGISTRY, Snapshot, read
 from identengine.errors import IdentengineError, StoreError
-from identengine.wire.control import AskStatus, Status, Use
+from identengine.stats.file import Snapshot, read
+from identengine.stats.registry import REGISTRY
+from identengine.wire.operator import AskStatus, Status, Use
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -3,14 +3,14 @@
 Both are thin: ids, encoding and results are :mod:`identengine.client.exchange`, which knows of no socket.
 """
 
-from identengine.calls.messages import Done
+from identengine.calls.backend import Done
 from identengine.client.aio import Client
 from identengine.client.blocking import BlockingClient
 from identengine.client.errors import AskError, ClientError, LateError, LostError, UnansweredError
 from identengine.errors import IdentengineError, WireError
-from identengine.explain import Explanation
-from identengine.model import Decision, Digest
-from identengine.wire.messages import Pong
+from identengine.identify.explain import Explanation
+from identengine.model.records import Decision, Digest
+from identengine.wire.jsonrpc.messages import Pong
 
 __all__ = [
     "AskError",

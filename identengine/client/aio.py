@@ -6,16 +6,16 @@ import asyncio
 import ssl
 from typing import Self, TypeVar, Unpack
 
-from identengine.calls.messages import Done
+from identengine.calls.backend import Done
 from identengine.client.connection import Connection
 from identengine.client.datagrams import Datagrams
 from identengine.client.errors import LostError, UnansweredError
 from identengine.client.exchange import Encoding, Result
 from identengine.client.params import Bare, CallParams, Deciding, Listing, ListParams, Params, Telling, TellParams
 from identengine.errors import WireError
-from identengine.explain import Explanation
-from identengine.model import Decision
-from identengine.wire.messages import Pong
+from identengine.identify.explain import Explanation
+from identengine.model.records import Decision
+from identengine.wire.jsonrpc.messages import Pong
 
 PORT = 4870
 TIMEOUT = 2.0

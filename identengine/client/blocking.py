@@ -9,16 +9,16 @@ import ssl
 import time
 from typing import Self, TypeVar, Unpack
 
-from identengine.calls.messages import Done
+from identengine.calls.backend import Done
 from identengine.client.aio import ONCE_ONLY, PORT, TIMEOUT, checked
 from identengine.client.connection import UNREACHABLE
 from identengine.client.errors import AskError, LateError, LostError, UnansweredError
 from identengine.client.exchange import Answer, Encoding, Exchange, Result
 from identengine.client.params import Bare, CallParams, Deciding, Listing, ListParams, Params, Telling, TellParams
 from identengine.errors import WireError
-from identengine.explain import Explanation
-from identengine.model import Decision
-from identengine.wire.messages import Pong
+from identengine.identify.explain import Explanation
+from identengine.model.records import Decision
+from identengine.wire.jsonrpc.messages import Pong
 
 _READ = 65536
 

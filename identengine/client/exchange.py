@@ -11,16 +11,16 @@ from typing import ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
-from identengine.calls.messages import Done
+from identengine.calls.backend import Done
 from identengine.client.errors import AskError
 from identengine.client.params import Bare, Params
 from identengine.errors import WireError
-from identengine.explain import Explanation
-from identengine.model import Decision
+from identengine.identify.explain import Explanation
+from identengine.model.records import Decision
 from identengine.wire.framing import Framer
 from identengine.wire.framing.jsonstream import JsonStream
 from identengine.wire.framing.prefixed import Prefixed
-from identengine.wire.messages import Pong
+from identengine.wire.jsonrpc.messages import Pong
 
 MAX_ANSWER = 1 << 20
 """Bytes of the largest answer that is taken; that of ``explain`` at a crowded address has some 100 KiB."""

@@ -10,7 +10,7 @@ from typing import TypeAlias, TypedDict
 
 import msgspec
 
-from identengine.model import CallList, CallRequest, Digest, Request
+from identengine.model.records import CallList, CallRequest, Digest, Request
 
 
 class CallParams(TypedDict, total=False):

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from identengine.config import Listen
-from identengine.configvalues import Endpoint
+from identengine.config.readers import Endpoint
+from identengine.config.schema import Listen
 from identengine.errors import IdentengineError
-from identengine.net import control
+from identengine.net import operator as control
 from identengine.net.unix import bind_unix
 
 ASK = "ask"

@@ -1,1 +1,1 @@
-"""The processes of a server."""
+"""The processes of ``serve``: the supervisor, the decider and the HTTP process, and the link between them."""

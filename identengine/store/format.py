@@ -30,7 +30,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from identengine.errors import StoreError
-from identengine.model import Account, Client, Did, DidStatus
+from identengine.model.records import Account, Client, Did, DidStatus
 
 FORMAT = b"1"
 """Format of everything named above; another one is refused on opening."""

@@ -9,11 +9,12 @@ from pathlib import Path
 import lmdb
 import msgspec
 import pytest
-from serving import Server, ip_account, put_rows, request, serving
-from talking import talker
-from test_store_disk import fill, mounted
+from support.books import ip_account, put_rows
+from support.disk import fill, mounted
+from support.server import Server, serving
+from support.switch import request, talker
 
-from identengine.model import Client
+from identengine.model.records import Client
 
 COUNT = 200
 IDS = [f"call {number}" for number in range(COUNT)]

@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from serving import Server, ip_account, put_rows, request, serving, wait_for
-from talking import Clocks, Talker, clocks, talker
+from support.books import ip_account, put_rows
+from support.clocks import Clocks, clocks
+from support.server import Server, serving
+from support.switch import Talker, request, talker
+from support.waiting import wait_for
 
-from identengine.model import Client
+from identengine.model.records import Client
 
 __all__ = ["clocks"]
 

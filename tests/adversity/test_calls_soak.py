@@ -21,10 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import Server, ip_account, put_rows, request, serving, wait_for
-from thorough import amounts, times
+from support.books import ip_account, put_rows
+from support.server import Server, serving
+from support.switch import request
+from support.thorough import amounts, times
+from support.waiting import wait_for
 
-from identengine.model import Client
+from identengine.model.records import Client
 
 THREADS = 4
 RESERVED, ACTIVE, INTERVAL = 2, 3, 1

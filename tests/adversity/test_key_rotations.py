@@ -8,12 +8,12 @@ import sys
 import time
 from pathlib import Path
 
-from serving import ip_account
+from support.books import ip_account
 
-from identengine.model import Client
+from identengine.model.records import Client
+from identengine.store.draft import Draft
+from identengine.store.vault import Vault, default_key_file
 from identengine.store.versions import Store
-from identengine.store.views import Draft
-from identengine.vault import Vault, default_key_file
 
 ROTATE = """
 import sys

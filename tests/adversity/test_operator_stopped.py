@@ -15,8 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from operating import CALLS, asked, book, burst, call, command, connect, counted, held, hold
-from serving import Server, request, serving, wait_for
+from support.operator import CALLS, asked, book, burst, call, command, connect, counted, held, hold
+from support.server import Server, serving
+from support.switch import request
+from support.waiting import wait_for
 
 HELD = 3000
 

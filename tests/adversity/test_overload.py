@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from certificates import TLS_FILES, Authority
-from serving import HOST, Server, ip_account, put_rows, serving, wait_for
-from speaking import CONNECTED, WAYS, Speaker, Way, call, speaking
+from support import HOST
+from support.books import ip_account, put_rows
+from support.server import Server, serving
+from support.switch import CONNECTED, WAYS, Speaker, Way, call, speaking
+from support.tls import TLS_FILES, Authority
+from support.waiting import wait_for
 
-from identengine import counters
-from identengine.model import Client
+from identengine.model.records import Client
+from identengine.stats import file as counters
 
 LISTEN = f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\ntls = ["{HOST}:0"]\n'
 GOOD = {"src_ip": "10.0.0.1", "dst_number": "44171"}

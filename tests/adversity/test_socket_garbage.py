@@ -14,9 +14,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from serving import HOST, Server, ip_account, put_rows, read_all, request, serving
+from support import HOST
+from support.books import ip_account, put_rows
+from support.server import Server, serving
+from support.switch import read_all, request
 
-from identengine.model import Client
+from identengine.model.records import Client
 
 GOOD = {"src_ip": "10.0.0.1", "dst_number": "44171"}
 

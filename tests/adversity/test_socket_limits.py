@@ -13,9 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from serving import HOST, Server, ip_account, lines, put_rows, read_all, request, serving, wait_for
+from support import HOST
+from support.books import ip_account, put_rows
+from support.server import Server, serving
+from support.switch import lines, read_all, request
+from support.waiting import wait_for
 
-from identengine.model import Client
+from identengine.model.records import Client
 
 GOOD = {"src_ip": "10.0.0.1", "dst_number": "44171"}
 

@@ -21,12 +21,15 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from certificates import TLS_FILES, Authority
-from serving import HOST, Server, ip_account, put_rows, serving, wait_for
-from speaking import CONNECTED, OVER_TCP, WAYS, Speaker, Way, call, is_gone, speaking
-from thorough import amounts
+from support import HOST
+from support.books import ip_account, put_rows
+from support.server import Server, serving
+from support.switch import CONNECTED, OVER_TCP, WAYS, Speaker, Way, call, is_gone, speaking
+from support.thorough import amounts
+from support.tls import TLS_FILES, Authority
+from support.waiting import wait_for
 
-from identengine.model import Client
+from identengine.model.records import Client
 
 LISTEN = f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\ntls = ["{HOST}:0"]\n'
 GOOD: dict[str, object] = {"src_ip": "10.0.0.1", "dst_number": "44171"}

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from thorough import times
+from support.thorough import times
 
-from identengine.model import Account, Client, Did, IdentBy
+from identengine.model.records import Account, Client, Did, IdentBy
+from identengine.store.draft import Draft
+from identengine.store.vault import Vault, key_id
 from identengine.store.versions import Store, rotate_key_file
-from identengine.store.views import Draft
-from identengine.vault import Vault, key_id
 
 ROWS = 200
 MOMENTS = times(50, 12)

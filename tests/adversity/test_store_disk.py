@@ -13,12 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.disk import fill, mounted
 
 from identengine.errors import IdentengineError, KeyFileError, StoreError
-from identengine.model import Account, IdentBy
+from identengine.model.records import Account, IdentBy
+from identengine.store.draft import Draft
+from identengine.store.vault import Vault
 from identengine.store.versions import Store
-from identengine.store.views import Draft
-from identengine.vault import Vault
 
 
 def put(count: int, size: int = 1000) -> Callable[[Draft], None]:
@@ -28,33 +29,6 @@ def put(count: int, size: int = 1000) -> Callable[[Draft], None]:
             draft.put_account(Account(id=n, client_id=1, name=name, ident_by=IdentBy.NAME, ident=("x",)))
 
     return edit
-
-
-def fill(disk: Path) -> None:
-    with (disk / "ballast").open("wb", buffering=0) as file:
-        size = 1 << 16
-        while size > 512:
-            try:
-                if file.write(bytes(size)) < size:
-                    size >>= 1
-            except OSError:
-                size >>= 1
-
-
-@contextmanager
-def mounted(folder: Path, megabytes: int) -> Iterator[Path]:
-    folder.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)],
-        capture_output=True,
-        check=False,
-    )
-    if done.returncode:
-        pytest.skip("only root may mount a small disk")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def in_child(work: Callable[[], object]) -> str:

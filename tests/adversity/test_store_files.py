@@ -13,10 +13,10 @@ import lmdb
 import pytest
 
 from identengine.errors import StoreError
-from identengine.model import Account, Did, IdentBy
+from identengine.model.records import Account, Did, IdentBy
 from identengine.store import check as storecheck
+from identengine.store.draft import Draft
 from identengine.store.versions import Store
-from identengine.store.views import Draft
 
 
 def fill(draft: Draft) -> None:

@@ -12,10 +12,10 @@ import msgspec
 import pytest
 
 from identengine.errors import StoreError
-from identengine.model import Account, Client, IdentBy
+from identengine.model.records import Account, Client, IdentBy
 from identengine.store import file as storefile
+from identengine.store.draft import Draft
 from identengine.store.versions import Store
-from identengine.store.views import Draft
 
 
 def forked(work: Callable[[], None]) -> int:
@@ -102,7 +102,7 @@ def test_a_map_that_another_process_made_grow_is_taken_up(tmp_path: Path, monkey
 FILL = """
 import sys
 from pathlib import Path
-from identengine.model import Account, IdentBy
+from identengine.model.records import Account, IdentBy
 from identengine.store.versions import Store
 
 def edit(draft):

@@ -17,9 +17,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from serving import HOST, PATIENCE, Server, children, ip_account, put_rows, request, serving, wait_for
+from support import HOST
+from support.books import ip_account, put_rows
+from support.processes import children
+from support.server import Server, serving
+from support.switch import request
+from support.waiting import PATIENCE, wait_for
 
-from identengine.model import Client
+from identengine.model.records import Client
 
 GOOD = {"src_ip": "10.0.0.1", "dst_number": "44171"}
 

@@ -20,11 +20,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from certificates import CLIENT_CA, TLS_FILES, Authority, encrypt
-from serving import HOST, Server, ip_account, put_rows, read_all, request, serving, wait_for
-from speaking import Speaker, Way, call, is_gone, speaking
+from support import HOST, ROOT
+from support.books import ip_account, put_rows
+from support.server import Server, serving
+from support.switch import Speaker, Way, call, is_gone, read_all, request, speaking
+from support.tls import CLIENT_CA, TLS_FILES, Authority, encrypt
+from support.waiting import wait_for
 
-from identengine.model import Client
+from identengine.model.records import Client
 
 LISTEN = f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\ntls = ["{HOST}:0"]\n'
 SWITCHES = """
@@ -416,7 +419,7 @@ def test_a_thousand_clients_that_come_at_once(
     with serving(tmp_path, config) as server:
         arguments = [str(server.ports["tls"]), str(clients), "ca.pem", "client.pem"]
         swarm = subprocess.Popen(
-            [sys.executable, str(Path(__file__).parents[1] / "tlsclients.py"), *arguments],
+            [sys.executable, str(ROOT / "tests" / "support" / "tlsclients.py"), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

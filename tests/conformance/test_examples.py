@@ -6,14 +6,14 @@ import base64
 
 import msgspec
 import pytest
-from examples import ACCOUNTS, CLIENTS, EXAMPLES, Example
+from conformance.examples import ACCOUNTS, CLIENTS, EXAMPLES, Example
 
-from identengine import builder
-from identengine.engine import Engine
-from identengine.model import Account, Client, Request
-from identengine.options import IdentifyOptions
-from identengine.reasons import ReasonTable
-from identengine.vault import Vault
+from identengine.engine.core import Engine
+from identengine.identify import builder
+from identengine.model.options import IdentifyOptions
+from identengine.model.reasons import ReasonTable
+from identengine.model.records import Account, Client, Request
+from identengine.store.vault import Vault
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.title)

@@ -9,11 +9,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from examples import ACCOUNTS, CLIENTS, EXAMPLES, Example
-from serving import Server, lines, put_rows, request, serving
+from conformance.examples import ACCOUNTS, CLIENTS, EXAMPLES, Example
+from support.books import put_rows
+from support.server import Server, serving
+from support.switch import lines, request
 
-from identengine.model import Account, Client
-from identengine.vault import Vault, default_key_file
+from identengine.model.records import Account, Client
+from identengine.store.vault import Vault, default_key_file
 
 
 def _setting(example: Example) -> str:

@@ -12,12 +12,14 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-from certificates import TLS_FILES, Authority
-from serving import HOST, Server, ip_account, put_rows, serving
-from speaking import CONNECTED, WAYS, Speaker, Way, call, speaking
+from support import HOST
+from support.books import ip_account, put_rows
+from support.server import Server, serving
+from support.switch import CONNECTED, WAYS, Speaker, Way, call, speaking
+from support.tls import TLS_FILES, Authority
 
-from identengine.model import Account, Client, ClientStatus, Did, IdentBy, SrcPolicy
-from identengine.vault import Vault, default_key_file
+from identengine.model.records import Account, Client, ClientStatus, Did, IdentBy, SrcPolicy
+from identengine.store.vault import Vault, default_key_file
 
 PASSWORD = "right horse £"
 NAMES = "Größe Telecom 电话 \N{TELEPHONE RECEIVER}"

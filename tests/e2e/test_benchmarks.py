@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from programs import program
-from serving import HOST, put_rows, serving
+from support import HOST
+from support.books import put_rows
+from support.programs import program
+from support.server import serving
 
 from benchmarks import generator, messages, workload
 from benchmarks.generator import Options, Record, WrongAnswersError

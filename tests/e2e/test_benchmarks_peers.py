@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from programs import program
+from support.programs import program
 
 from benchmarks import side_by_side, workload
 from benchmarks.generator import WrongAnswersError

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from cliruns import config_with, demo_store, done, run
+from support.cli import config_with, demo_store, done, run
 
+from identengine.store.draft import Draft
 from identengine.store.versions import Store
-from identengine.store.views import Draft
 
 
 @pytest.fixture

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cliruns import Run, run
-from operating import CALLS, book, burst, call, counted, held, hold
-from serving import Server, request, serving, wait_for
+from support.cli import Run, run
+from support.operator import CALLS, book, burst, call, counted, held, hold
+from support.server import Server, serving
+from support.switch import request
+from support.waiting import wait_for
 
 
 @pytest.fixture

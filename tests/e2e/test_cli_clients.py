@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cliruns import demo_store, done, run
-from serving import put_rows
+from support.books import put_rows
+from support.cli import demo_store, done, run
 
-from identengine.model import Client
+from identengine.model.records import Client
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from cliruns import run
+from support.cli import run
 from typer.main import get_command
 
 from identengine.cli import app

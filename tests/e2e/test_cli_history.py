@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cliruns import demo_store, done, run
+from support.cli import demo_store, done, run
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from cliruns import demo_store, done, run
+from support.cli import demo_store, done, run
 
 
 def test_the_way_out_where_the_key_file_is_lost(tmp_path: Path) -> None:

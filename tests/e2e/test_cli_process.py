@@ -17,9 +17,9 @@ import time
 from pathlib import Path
 
 import pytest
-from cliruns import BOOK, config_with, demo_store, done
+from support.cli import BOOK, config_with, demo_store, done
 
-from identengine.demo import free_port
+from identengine.cli.demoserver import free_port
 
 PROGRAM = [sys.executable, "-m", "identengine"]
 

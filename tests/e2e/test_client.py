@@ -17,8 +17,11 @@ from typing import Any, TypedDict, get_type_hints
 
 import pytest
 import trustme
-from relay import Relay
-from serving import HOST, Server, ip_account, put_rows, serving, wait_for
+from support import HOST
+from support.books import ip_account, put_rows
+from support.relay import Relay
+from support.server import Server, serving
+from support.waiting import wait_for
 
 from identengine import (
     AskError,
@@ -34,8 +37,8 @@ from identengine import (
 )
 from identengine.client.exchange import Encoding
 from identengine.client.params import CallParams, ListParams, TellParams
-from identengine.model import CallList, CallRequest, Request
-from identengine.model import Client as Customer
+from identengine.model.records import CallList, CallRequest, Request
+from identengine.model.records import Client as Customer
 
 ENCODINGS: list[Encoding] = ["json", "msgpack"]
 TOKEN = "the token of closed"

@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from cliruns import run
-from serving import HOST, ip_account, put_rows, serving
+from support import HOST, ROOT
+from support.books import ip_account, put_rows
+from support.cli import run
+from support.server import serving
 
-from identengine.model import Client
+from identengine.model.records import Client
 
-PAGE = (Path(__file__).parents[2] / "docs" / "client.md").read_text()
+PAGE = (ROOT / "docs" / "client.md").read_text()
 
 
 def example(name: str) -> str:

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from cliruns import run
-from serving import wait_for
+from support.cli import run
+from support.waiting import wait_for
 
 import identengine
-from identengine import demo
+from identengine.cli import demoserver as demo
 
 PROGRAM = [sys.executable, "-m", "identengine"]
 

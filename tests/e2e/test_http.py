@@ -12,10 +12,13 @@ from typing import Any
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from serving import HOST, Server, lines, read_all, request, wait_for
-from webbing import BOSS, CONFIG, GOOD, NOC, SWITCH, asking, make_book, url, web_serving
+from support import HOST
+from support.http import BOSS, CONFIG, GOOD, NOC, SWITCH, asking, make_book, url, web_serving
+from support.server import Server
+from support.switch import lines, read_all, request
+from support.waiting import wait_for
 
-from identengine.metrics import CONTENT_TYPE
+from identengine.stats.metrics import CONTENT_TYPE
 
 
 @pytest.fixture(scope="module")

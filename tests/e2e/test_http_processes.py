@@ -17,10 +17,14 @@ from statistics import median
 
 import httpx
 import pytest
-from serving import HOST, Server, read_all, request, runs, wait_for
-from webbing import CONFIG, GOOD, NOC, SWITCH, asking, make_book, wait_for_front, web_serving
+from support import HOST
+from support.http import CONFIG, GOOD, NOC, SWITCH, asking, make_book, wait_for_front, web_serving
+from support.processes import runs
+from support.server import Server
+from support.switch import read_all, request
+from support.waiting import wait_for
 
-from identengine import counters
+from identengine.stats import file as counters
 
 FEW = "connections = 40\nconnections_per_switch = 20\n"
 BODY = json.dumps(GOOD).encode()

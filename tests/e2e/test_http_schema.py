@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import positive_data_acceptance
-from serving import Server
-from webbing import BOSS, SWITCH, asking, make_book, url, web_serving
+from support.http import BOSS, SWITCH, asking, make_book, url, web_serving
+from support.server import Server
 
-from identengine.front.routes import document
+from identengine.server.http.routes import document
 
 EXAMPLES = 6
 """Of each kind for each path."""

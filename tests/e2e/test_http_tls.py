@@ -11,8 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 import trustme
-from serving import HOST, Server, read_all, serving, wait_for
-from webbing import PROXIES, SWITCH, SWITCHES, make_book, wait_for_front
+from support import HOST
+from support.http import PROXIES, SWITCH, SWITCHES, make_book, wait_for_front
+from support.server import Server, serving
+from support.switch import read_all
+from support.waiting import wait_for
 
 TLS = f"""[listen]
 udp = ["{HOST}:0"]

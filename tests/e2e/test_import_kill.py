@@ -10,12 +10,12 @@ import statistics
 import time
 from pathlib import Path
 
-from thorough import times
+from support.thorough import times
 
-from identengine.loader import import_book
+from identengine.book.importer import import_book
+from identengine.store.snapshot import Snapshot
+from identengine.store.vault import Vault
 from identengine.store.versions import Store
-from identengine.store.views import Snapshot
-from identengine.vault import Vault
 
 MOMENTS = times(50, 15)
 ACCOUNTS = 1500

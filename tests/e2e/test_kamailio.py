@@ -11,11 +11,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from kamailio import ENGINE, VENDOR, Callers, Kamailio, Seen, callee, free_port, switching
-from operating import counted, held
-from serving import Server, ip_account, put_rows, wait_for
+from support.books import ip_account, put_rows
+from support.kamailio import ENGINE, VENDOR, Callers, Kamailio, Seen, callee, free_port, switching
+from support.operator import counted, held
+from support.server import Server
+from support.waiting import wait_for
 
-from identengine.model import Client, Did, SrcPolicy
+from identengine.model.records import Client, Did, SrcPolicy
 
 PLAIN, FULL, PREFIXED, STRANGER = "127.0.0.11", "127.0.0.12", "127.0.0.13", "127.0.0.14"
 """Where callers are: at an account as such, at one without room, at one with a prefix and one number, at none."""

@@ -19,21 +19,24 @@ from typing import Any
 import msgspec
 import pytest
 import trustme
-from cliruns import run
-from relay import Relay
-from serving import HOST, Server, ip_account, put_rows, serving, wait_for
+from support import HOST
+from support.books import ip_account, put_rows
+from support.cli import run
+from support.relay import Relay
+from support.server import Server, serving
+from support.waiting import wait_for
 
 import identengine
 from identengine.client.exchange import Encoding
-from identengine.load.mix import Line
-from identengine.load.run import Plan, Run
-from identengine.load.scores import Report
-from identengine.load.target import Target
-from identengine.load.tongues import JsonRpc
-from identengine.model import Client
+from identengine.loadgen.mix import Line
+from identengine.loadgen.protocols import JsonRpc
+from identengine.loadgen.run import Plan, Run
+from identengine.loadgen.scores import Report
+from identengine.loadgen.target import Target
+from identengine.model.records import Client
 
 TOKEN = "the token of closed"
-HTTP = (Path(identengine.__file__).parent / "front" / "__init__.py").exists()
+HTTP = (Path(identengine.__file__).parent / "server" / "http" / "__init__.py").exists()
 """Whether this version serves HTTP."""
 CONFIG = f"""
 [listen]

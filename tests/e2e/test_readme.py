@@ -12,13 +12,13 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from support import ROOT
 from typer.main import get_command
 
 from identengine.cli import app
-from identengine.config import CallsConfig, from_values
-from identengine.counters import PLACE
+from identengine.config.schema import CallsConfig, from_values
+from identengine.stats.registry import PLACE
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
 

@@ -18,11 +18,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from cliruns import run
-from operating import asked
-from serving import HOST, Server, read_all, request, wait_for
+from support import HOST
+from support.cli import run
+from support.operator import asked
+from support.server import Server
+from support.switch import read_all, request
+from support.waiting import wait_for
 
-from identengine.vault import default_key_file
+from identengine.store.vault import default_key_file
 
 PASSWORD, SECOND = "Zeppelin-pass-71", "Second-pass-0815"
 TOKEN, NOC_TOKEN, RADIUS = "Switch-token-4711", "Noc-token-2222", "Radius-secret-99"

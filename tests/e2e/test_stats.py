@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cliruns import Run, run
-from operating import CALLS, asked, book, burst, call, counted, hold
-from serving import Server, request, serving, wait_for
+from support.cli import Run, run
+from support.operator import CALLS, asked, book, burst, call, counted, hold
+from support.server import Server, serving
+from support.switch import request
+from support.waiting import wait_for
 
 
 @pytest.fixture

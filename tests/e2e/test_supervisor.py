@@ -13,9 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import HOST, Server, children, ip_account, lines, put_rows, request, runs, serving, wait_for
+from support import HOST
+from support.books import ip_account, put_rows
+from support.processes import children, runs
+from support.server import Server, serving
+from support.switch import lines, request
+from support.waiting import wait_for
 
-from identengine.model import Client
+from identengine.model.records import Client
 from identengine.server.interpreter import is_plain_build
 
 ACCOUNTS = [

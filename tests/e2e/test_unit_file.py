@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from programs import program
+from support import ROOT
+from support.programs import program
 
-from identengine import preflight
-from identengine.config import from_values
-from identengine.supervisor.descriptors import needed
+from identengine.config.schema import from_values
+from identengine.server import preflight
+from identengine.server.supervisor.filelimit import needed
 
-SERVICE = Path(__file__).parents[2] / "docs" / "service"
+SERVICE = ROOT / "docs" / "service"
 UNIT = SERVICE / "identengine.service"
 
 

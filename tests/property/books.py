@@ -14,10 +14,20 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 from hypothesis import strategies as st
-from oracle import CODES, Overrides, Rows, address, network, normal_form
+from property.oracle import CODES, Overrides, Rows, address, network, normal_form
 
-from identengine.model import Account, Client, ClientStatus, Did, DidStatus, Digest, IdentBy, Request, SrcPolicy
-from identengine.options import IdentifyOptions
+from identengine.model.options import IdentifyOptions
+from identengine.model.records import (
+    Account,
+    Client,
+    ClientStatus,
+    Did,
+    DidStatus,
+    Digest,
+    IdentBy,
+    Request,
+    SrcPolicy,
+)
 
 T = TypeVar("T")
 

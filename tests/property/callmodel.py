@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from identengine.calls.backend import Named
 from identengine.calls.levels import Levels, client_of, clients_of
 from identengine.calls.memory import Settings
-from identengine.calls.messages import Named
 
 RESERVED, ACTIVE, LAPSED = "reserved", "active", "lapsed"
 

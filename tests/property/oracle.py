@@ -2,7 +2,7 @@
 
 It is written to be checked against the text with a finger on the line, and shares no code with the engine: one
 loop over all accounts for each request, own normal forms, addresses by the standard library. Only the words of
-:mod:`identengine.model` are used, as plain data. Passwords in ``Rows`` are in clear.
+:mod:`identengine.model.records` are used, as plain data. Passwords in ``Rows`` are in clear.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from identengine.model import Account, Client, Did, Digest, Request
-from identengine.options import IdentifyOptions
+from identengine.model.options import IdentifyOptions
+from identengine.model.records import Account, Client, Did, Digest, Request
 
 CODES = {  # engine.md 7: SIP, Q.850
     "invalid_request": (400, 96),

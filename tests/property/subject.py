@@ -7,14 +7,14 @@ from typing import Any
 from unittest import mock
 
 import msgspec
-from books import Case
-from oracle import CODES, Rows
+from property.books import Case
+from property.oracle import CODES, Rows
 
-from identengine import builder
-from identengine.engine import Engine
-from identengine.model import Account
-from identengine.reasons import STANDARD, Codes, Reason, ReasonTable
-from identengine.vault import Vault
+from identengine.engine.core import Engine
+from identengine.identify import builder
+from identengine.model.reasons import STANDARD, Codes, Reason, ReasonTable
+from identengine.model.records import Account
+from identengine.store.vault import Vault
 
 HASH_KEY = bytes(range(32))
 VAULT = Vault.from_text(base64.b64encode(bytes(32)).decode())

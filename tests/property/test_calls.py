@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from backends import BACKENDS, Running, Set
-from callmodel import Model
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from thorough import times
+from property.callmodel import Model
+from support.backends import BACKENDS, Running, Set
+from support.thorough import times
 
-from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters, limits_of
-from identengine.calls.memory import Settings
-from identengine.calls.messages import (
+from identengine.calls.backend import (
     Admit,
     Answer,
     Done,
@@ -26,7 +24,9 @@ from identengine.calls.messages import (
     Stop,
     Switched,
 )
-from identengine.model import Client, Decision, Direction
+from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters, limits_of
+from identengine.calls.memory import Settings
+from identengine.model.records import Client, Decision, Direction
 
 ORIG, TERM = Direction.ORIGINATION, Direction.TERMINATION
 RESELLER = Client(id=9, name="reseller", capacity=4, term_capacity=2)

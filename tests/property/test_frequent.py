@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from identengine.frequent import Counts, Frequent
+from identengine.stats.heavyhitters import Counts, Frequent
 
 STREAMS = st.lists(st.integers(0, 30).map(lambda n: f"10.0.0.{n * n // 30}"), max_size=300)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from books import (
+from hypothesis import HealthCheck, given, settings
+from property.books import (
     Case,
     Seeded,
     asked_cases,
@@ -19,8 +20,7 @@ from books import (
     random_switch,
     shuffled_rows,
 )
-from hypothesis import HealthCheck, given, settings
-from oracle import (
+from property.oracle import (
     CODES,
     RANK_RULES,
     Candidate,
@@ -32,13 +32,13 @@ from oracle import (
     trimmed,
     validated,
 )
-from subject import engine_of, fields
-from thorough import amounts
+from property.subject import engine_of, fields
+from support.thorough import amounts
 
-from identengine import builder
-from identengine.engine import Engine
-from identengine.model import Request
-from identengine.options import IdentifyOptions
+from identengine.engine.core import Engine
+from identengine.identify import builder
+from identengine.model.options import IdentifyOptions
+from identengine.model.records import Request
 
 REQUESTS = 40
 """Requests to each book."""

@@ -8,16 +8,16 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 
-import oracle
-from books import Seeded, random_case, random_request
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from subject import engine_of, fields
+from property import oracle
+from property.books import Seeded, random_case, random_request
+from property.subject import engine_of, fields
 
-from identengine.addresses import format_address, format_network, parse_address, parse_network
-from identengine.model import Request
-from identengine.numbering import longest_first, national, normal_number
+from identengine.model.addresses import format_address, format_network, parse_address, parse_network
+from identengine.model.numbers import longest_first, national, normal_number
+from identengine.model.records import Request
 
 number_texts = st.one_of(st.text("+-.() 0123456789*#aZ", max_size=70), st.text(max_size=8))
 address_texts = st.one_of(

@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Iterable
 
 import pytest
-from books import Case, shuffled_rows
-from oracle import Rows
-from subject import HASH_KEY, engine_of
+from property.books import Case, shuffled_rows
+from property.oracle import Rows
+from property.subject import HASH_KEY, engine_of
 
-from identengine.engine import Engine
-from identengine.model import Account, Client, Did, DidStatus, IdentBy, Request, SrcPolicy
-from identengine.options import IdentifyOptions
+from identengine.engine.core import Engine
+from identengine.model.options import IdentifyOptions
+from identengine.model.records import Account, Client, Did, DidStatus, IdentBy, Request, SrcPolicy
 
 OPTIONS = IdentifyOptions()
 OWNED = tuple(f"44207946{number:04}" for number in range(7))

@@ -4,10 +4,11 @@ import subprocess
 import sysconfig
 from pathlib import Path
 
+from support import ROOT
+
 
 def test_imports_point_down() -> None:
     """The layers and what only one module may import stand in pyproject.toml."""
     linter = Path(sysconfig.get_path("scripts")) / "lint-imports"
-    root = Path(__file__).parents[2]
-    done = subprocess.run([linter, "--no-cache"], cwd=root, capture_output=True, text=True, check=False)
+    done = subprocess.run([linter, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 
-from identengine.wire.codec import JSON
 from identengine.wire.framing.counted import too_large
 
 MAX_DEPTH = 64
@@ -40,8 +39,6 @@ _QUOTE, _OPENING = ord('"'), frozenset(b"{[")
 
 class JsonStream:
     """The framer of one connection: bytes in, whole messages out."""
-
-    codec = JSON
 
     def __init__(self, max_bytes: int) -> None:
         self.error: str | None = None

@@ -5,7 +5,6 @@ So speak Kamailio's janssonrpcc and jsonrpcc (interfaces.md 3; D. J. Bernstein, 
 
 from __future__ import annotations
 
-from identengine.wire.codec import JSON
 from identengine.wire.framing.counted import Body, Counted, too_large
 
 _ZERO, _COMMA = ord("0"), ord(",")
@@ -13,8 +12,6 @@ _ZERO, _COMMA = ord("0"), ord(",")
 
 class Netstrings(Counted):
     """The framer of one connection: bytes in, whole messages out."""
-
-    codec = JSON
 
     def __init__(self, max_bytes: int) -> None:
         super().__init__(max_bytes)

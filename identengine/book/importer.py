@@ -1,0 +1,150 @@
+"""Loading a book: a folder of tables becomes one new version of the store, whole or not at all (interfaces.md 1).
+
+Rows go into the transaction as they are read, so that a book of ten million DIDs never stands in memory; the
+clients alone are read whole first, since resellers may stand below their clients in the file. Mistakes are
+collected to the end, and if there are any the transaction is dropped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from identengine.book.columns import ACCOUNTS, CLIENTS, DIDS, Table
+from identengine.book.files import find_tables
+from identengine.book.importaccounts import AccountsImport, DidsImport
+from identengine.book.importclients import ClientsImport
+from identengine.book.importrun import ImportRun, Missing, Progress, few_named
+from identengine.book.report import ImportReport, Tally
+from identengine.errors import LoadError
+from identengine.store.draft import Draft
+from identengine.store.vault import Vault
+from identengine.store.versions import Store
+
+
+def import_book(
+    store: Store,
+    vault: Vault,
+    folder: Path,
+    *,
+    who: str,
+    missing: Missing = "disable",
+    skip_bad: bool = False,
+    dry_run: bool = False,
+    yes: bool = False,
+    progress: Progress | None = None,
+) -> ImportReport:
+    """Make one new version of the store out of the tables in ``folder``.
+
+    ``missing`` says what becomes of accounts that the table of accounts lacks; ``skip_bad`` takes the good rows
+    and reports the others; ``dry_run`` changes nothing and reports what would change. What would disable more
+    than a tenth of the accounts or remove more than a tenth of the DIDs is not done without ``yes``: the report
+    then says so in ``needs_yes``. Raises LoadError with every mistake (the first hundred, and a count), in which
+    case nothing was changed, and StoreError where the store cannot be written.
+    """
+    sources, warnings = find_tables(folder)
+    parts = [f"import {folder}"]
+    if missing != "disable":
+        parts.append(f"missing accounts: {missing}")
+    if skip_bad:
+        parts.append("without bad rows")
+
+    def edit(draft: Draft) -> ImportReport:
+        run = ImportRun(draft, vault, sources, missing=missing, skip_bad=skip_bad, progress=progress)
+        for warning in warnings:
+            run.warnings.add(warning)
+        report = msgspec.structs.replace(_Import(run).write(), dry_run=dry_run)
+        if report.needs_yes and not (yes or dry_run):
+            raise _NeedsYesError(report)
+        if not dry_run:
+            vault.keep()  # the last thing before the version is made to last
+        return report
+
+    try:
+        info, report = store.change(who, "; ".join(parts), edit, dry_run=dry_run)
+    except _NeedsYesError as stop:
+        return stop.report
+    made = report.changes > 0 and not dry_run
+    needs_yes = None if yes else report.needs_yes
+    return msgspec.structs.replace(report, version=info.version if made else None, needs_yes=needs_yes)
+
+
+class _NeedsYesError(Exception):
+    """Drops the transaction of an import that changes more than it may without being told to."""
+
+    def __init__(self, report: ImportReport) -> None:
+        self.report = report
+
+
+class _Import:
+    """The tables of one run, one after the other."""
+
+    def __init__(self, run: ImportRun) -> None:
+        self._run = run
+        self._old = run.draft.counts
+        self._clients = ClientsImport(run)
+        self._accounts = AccountsImport(run)
+        self._dids = DidsImport(run)
+
+    def write(self) -> ImportReport:
+        """Write the tables to the draft. Raises LoadError."""
+        run = self._run
+        parts: tuple[tuple[Table, ClientsImport | AccountsImport | DidsImport], ...] = (
+            (CLIENTS, self._clients),
+            (ACCOUNTS, self._accounts),
+            (DIDS, self._dids),
+        )
+        for table, part in parts:
+            source = run.sources.get(table.name)
+            if source is None:
+                continue
+            run.tallies[table.name] = Tally()
+            try:
+                part.load(source)
+            except LoadError as error:
+                run.broken.add(table.name)
+                for problem in error.problems:
+                    run.problems.add(problem)
+            run.bytes_before += source.size
+        if run.broken or (run.problems.total and not run.skip_bad):
+            raise LoadError(run.problems_in_order(), run.problems.total)
+        if self._accounts.removed:
+            self._dids.remove_orphans(self._accounts.removed)
+        if run.progress is not None:
+            run.progress(run.bytes_before, run.bytes_before, DIDS.name)
+        done = {name: tally.done() for name, tally in run.tallies.items()}
+        return ImportReport(
+            clients=done.get(CLIENTS.name),
+            accounts=done.get(ACCOUNTS.name),
+            dids=done.get(DIDS.name),
+            warnings=tuple(run.warnings.first),
+            warning_count=run.warnings.total,
+            problems=run.problems_in_order(),
+            problem_count=run.problems.total,
+            needs_yes=self._much(),
+        )
+
+    def _much(self) -> str | None:
+        """Say what the import does, where that is more than a tenth of what is there (interfaces.md 1)."""
+        tallies, accounts = self._run.tallies, self._accounts
+        no_longer, removed = accounts.no_longer_enabled, len(accounts.removed)
+        said = []
+        if no_longer * 10 > accounts.enabled_before:
+            table = tallies[ACCOUNTS.name]
+            lists = (table.disabled, table.removed, table.switched_off)
+            named = tuple(key for each in lists for key in each.done().first)
+            verb = "remove" if self._run.missing == "remove" and not table.switched_off.total else "disable"
+            verb = "disable or remove" if table.removed.total and table.switched_off.total else verb
+            said.append(_share(verb, no_longer, accounts.enabled_before, "enabled accounts", named))
+        elif removed * 10 > self._old.accounts:  # they were disabled already, and yet
+            listed = tallies[ACCOUNTS.name].removed.done().first
+            said.append(_share("remove", removed, self._old.accounts, "accounts", listed))
+        dids = tallies.get(DIDS.name)
+        if dids is not None and dids.removed.total * 10 > self._old.dids:
+            said.append(_share("remove", dids.removed.total, self._old.dids, "DIDs", dids.removed.done().first))
+        return f"it would {' and '.join(said)}" if said else None
+
+
+def _share(verb: str, some: int, total: int, what: str, named: tuple[int | str, ...]) -> str:
+    return f"{verb} {some:,} of {total:,} {what} ({some * 100 / total:.0f} %: {few_named(named, some)})"

@@ -1,0 +1,177 @@
+"""What was stopped a moment ago, so that a late ``start`` or ``update`` does not bring it back (engine.md 5.4)."""
+
+from __future__ import annotations
+
+from collections import deque
+from math import inf
+from typing import TypeAlias
+
+import msgspec
+
+from identengine.calls.backend import Named
+from identengine.model.records import Direction
+
+REMEMBERED = 60.0
+"""How long, in seconds."""
+
+Pattern: TypeAlias = tuple[Direction | None, str | None]
+
+PARTS = 256
+"""Parts of one call that are remembered by one generation; of more, the whole call is taken for stopped."""
+GENERATION = 2048
+"""Stops that are kept together, and forgotten at once: in less than a millisecond."""
+GENERATION_SECONDS = 2.0
+"""They are not kept longer than so much beyond their time."""
+_GENERATIONS = 16
+"""Generations that there is room for, at least."""
+_OVERHEAD = 64
+"""Bytes that one stop takes in the mirror besides its ids."""
+_WHOLE: Pattern = (None, None)
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Row(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What was stopped together, as it is in the mirror."""
+
+    until: float
+    """Until when it counts."""
+    stopped: list[Named]
+    """The calls, with what was named of each."""
+
+
+unpacked = msgspec.msgpack.Decoder(Row).decode
+"""Return a row as it was before it was packed."""
+
+
+class _Generation:
+    """What was stopped within two seconds or so."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, float | dict[Pattern, float]] = {}
+        """Until when what was named of a call stays stopped; a call that was named whole has the time alone."""
+        self.serials: list[int] = []
+        """Of its rows."""
+        self.count = self.size = 0
+        """Stops, and the bytes that they take in the mirror."""
+        self.first = self.last = 0.0
+        """Until when the first and the last of its rows count."""
+
+    def note(self, named: Named, until: float) -> None:
+        """Remember what is stopped."""
+        if named.direction is None and named.leg_id is None:
+            self.calls[named.call] = until  # later than all that was stopped of it before
+        else:
+            self._note_part(named, until)
+
+    def _note_part(self, named: Named, until: float) -> None:
+        """Remember some legs of a call."""
+        pattern = (named.direction, named.leg_id)
+        stopped = self.calls.get(named.call)
+        if stopped is None:
+            self.calls[named.call] = {pattern: until}
+        elif isinstance(stopped, float):
+            self.calls[named.call] = {_WHOLE: stopped, pattern: until}
+        elif len(stopped) < PARTS or pattern in stopped:
+            stopped[pattern] = until
+        else:
+            self.calls[named.call] = until
+
+    def forbids(self, named: Named, now: float) -> bool:
+        """Whether a message of these legs comes too late."""
+        stopped = self.calls.get(named.call)
+        if stopped is None:
+            return False
+        if isinstance(stopped, float):
+            return stopped > now
+        return any(until > now and _meet(pattern, named) for pattern, until in stopped.items())
+
+
+class Stops:
+    """Stopped calls; those of one batch are one row in the mirror, written and dropped as a whole.
+
+    They are kept by generations: a stop costs a key in a small dict that is at hand, to forget it next to nothing.
+    One large dict would be somewhere else in memory for each, twice, and made anew every so many of them.
+    """
+
+    def __init__(self, room: int) -> None:
+        """``room``: bytes that they may take in the mirror; of more, the oldest go before their time."""
+        self._room = room
+        self._taken = 0
+        self._generations = deque([_Generation()])
+        """The oldest first; what is stopped now goes to the last."""
+        self._gone: deque[int] = deque()
+        """Serial numbers of rows that are forgotten here, and are to be dropped from the mirror."""
+        self._serial = 0
+        self._now, self._until = -inf, 0.0
+        self._batch: list[Named] = []
+
+    def __len__(self) -> int:
+        return sum(len(each.calls) for each in self._generations)
+
+    def add(self, named: Named, now: float) -> None:
+        """Remember what is stopped; a row of it goes to the mirror with the batch (:meth:`row`)."""
+        if now != self._now:  # one number for all of a batch
+            self._now, self._until = now, now + REMEMBERED
+        self._batch.append(named)
+        self._generations[-1].note(named, self._until)
+
+    def row(self) -> dict[int, bytes]:
+        """Return what was stopped since the last row, packed, by its serial number; nothing where nothing was."""
+        if not self._batch:
+            return {}
+        row = Row(self._until, self._batch)
+        self._file(self._serial + 1, row)
+        self._batch = []
+        return {self._serial: _encode(row)}
+
+    def restore(self, serial: int, row: Row) -> None:
+        """Take up a row from the mirror; the rows come by ascending serial number."""
+        for named in row.stopped:
+            self._generations[-1].note(named, row.until)
+        self._file(serial, row)
+
+    def forbid(self, named: Named, now: float) -> bool:
+        """Whether a message of these legs comes too late. It is asked of calls alone that nobody knows."""
+        return any(each.forbids(named, now) for each in reversed(self._generations))
+
+    def due(self, now: float) -> bool:
+        """Whether there is anything to forget: its time is over, or there is no room for it."""
+        oldest = self._generations[0]
+        return bool(self._gone or (oldest.serials and (oldest.last <= now or self._taken > self._room)))
+
+    def forget(self, now: float, most: int) -> list[int]:
+        """Forget the oldest generation if it is due; returns serial numbers of rows to drop, ``most`` at once."""
+        if not self._gone and self.due(now):
+            oldest = self._generations.popleft()
+            if not self._generations:
+                self._generations.append(_Generation())
+            self._taken -= oldest.size
+            self._gone.extend(oldest.serials)
+        return [self._gone.popleft() for _ in range(min(most, len(self._gone)))]
+
+    def _file(self, serial: int, row: Row) -> None:
+        """Count a row, whose stops the last generation has noted, and begin another one where that is full."""
+        size = sum(len(named.call) + len(named.leg_id or "") + _OVERHEAD for named in row.stopped)
+        self._serial = serial
+        self._taken += size
+        last = self._generations[-1]
+        if not last.serials:
+            last.first = row.until
+        last.serials.append(serial)
+        last.last = row.until
+        last.count += len(row.stopped)
+        last.size += size
+        if (
+            last.count >= GENERATION
+            or last.size >= self._room // _GENERATIONS
+            or last.last - last.first >= GENERATION_SECONDS
+        ):
+            self._generations.append(_Generation())
+
+
+def _meet(pattern: Pattern, named: Named) -> bool:
+    """Whether some leg may be meant by both."""
+    direction, leg_id = pattern
+    if direction is not None and named.direction is not None and direction is not named.direction:
+        return False
+    return leg_id is None or named.leg_id is None or leg_id == named.leg_id

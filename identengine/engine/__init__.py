@@ -1,0 +1,4 @@
+"""One authorization from start to end (engine.md 6).
+
+:mod:`~identengine.engine.core` has the order of its steps.
+"""

@@ -1,0 +1,379 @@
+"""Makes a version of the book ready to decide, in steps so short that requests are decided in between."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from typing import Any, Literal, TypeVar
+
+from identengine.calls.backend import packed
+from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters, limits_of
+from identengine.errors import StoreError
+from identengine.identify.dids import Packed, pack
+from identengine.identify.index import (
+    Bearer,
+    Book,
+    Bucket,
+    Constraints,
+    Crowd,
+    Group,
+    Lookup,
+    Owner,
+    Shape,
+)
+from identengine.model.addresses import Network, format_network, parse_address, parse_network
+from identengine.model.numbers import longest_first, national
+from identengine.model.options import IdentifyOptions
+from identengine.model.reasons import Reason
+from identengine.model.records import (
+    Account,
+    Client,
+    ClientStatus,
+    Decision,
+    Did,
+    DidStatus,
+    Direction,
+    IdentBy,
+    SrcPolicy,
+)
+from identengine.model.resellers import DEEPEST, SHOWN
+
+CROWDED = 8
+"""More accounts than this on one ident value are looked up by their constraints, not tried one after another."""
+
+STEP = 128
+"""How many keys one step takes: well below a millisecond."""
+
+Key = TypeVar("Key", bound="str | bytes")
+
+
+class BookBuilder:
+    """Makes a :class:`Book` in short steps, so that requests are decided in between.
+
+    First all clients, then the accounts, then the DIDs, each call a step of microseconds, then the steps of
+    :meth:`finish`. What a step cannot be spared is the growing of a dict: some 5 ms at 100,000 accounts, 50 ms
+    once at 1,000,000.
+    """
+
+    def __init__(self, options: IdentifyOptions, version: int, hash_key: bytes) -> None:
+        self._book = book = Book(options, version, hash_key)
+        self._passwordless = options.passwordless_name
+        self._clients: dict[int, Client] = {}
+        self._enabled = {direction: _LookupBuilder(lookup) for direction, lookup in book.enabled.items()}
+        self._disabled = {direction: _LookupBuilder(lookup) for direction, lookup in book.disabled.items()}
+        self._large: list[Bearer] = []
+        self._shared: dict[str, str] = {}
+        """Tech prefixes: the same text is one object, which stays in the processor's cache."""
+
+    def add_client(self, client: Client) -> None:
+        """Take up a client."""
+        self._clients[client.id] = client
+
+    def add_account(self, account: Account) -> None:
+        """Take up an account whose client was added; StoreError where it was not."""
+        owner, direction = self._owner(account), Direction.ORIGINATION
+        counter = account_counter(account.id, direction)
+        members, answer = _answer(account, owner) if account.orig_enabled else (0, b"")
+        bearer = Bearer(
+            owner.blocked,
+            account.src_policy is SrcPolicy.ALLOW_ANY,
+            self._shared.setdefault(account.tech_prefix or "", account.tech_prefix or ""),
+            Levels(counter, account.orig_capacity, account.orig_cps, owner.originating),
+            answer,
+            members,
+            account,
+            owner,
+            frozenset(gateway.casefold() for gateway in account.gateways) or None,
+            account.term_protocol.casefold() if account.term_protocol else None,
+            account.term_port,
+            bool(account.gateways or account.term_protocol or account.term_port),
+            _host(account) if account.term_enabled else None,
+        )
+        self._book.bearers[account.id] = bearer
+        if len(account.ident) > STEP:
+            self._large.append(bearer)
+            return
+        for _ in self._place(bearer):
+            pass
+
+    def add_dids(self, account_id: int, packed: Packed) -> None:
+        """Take up active DIDs of an account, as :func:`identengine.identify.dids.pack` made them, run by run."""
+        self._book.dids.add(account_id, packed)
+
+    def finish(self) -> Generator[None, None, Book]:
+        """End the making in steps; the generator's value is the book."""
+        while self._large:
+            yield from self._place(self._large.pop())
+        for lookup in (*self._enabled.values(), *self._disabled.values()):
+            yield from lookup.finish()
+        self._book.dids.seal()
+        yield from emptied(self._clients)
+        return self._book
+
+    def _owner(self, account: Account) -> Owner:
+        """Return the owner of an account, making those of the resellers above where they are not made yet."""
+        missing: dict[int, Client] = {}
+        above: Owner | None = None
+        client_id: int | None = account.client_id
+        owners = self._book.owners
+        while client_id is not None and (above := owners.get(client_id)) is None and len(missing) <= DEEPEST:
+            client = self._clients.get(client_id)
+            if client is None or client_id in missing:
+                what = "does not exist" if client is None else "is its own reseller"
+                raise StoreError(
+                    f"account {account.id}: client {client_id} {what}; the store is damaged, import the book again"
+                )
+            missing[client_id] = client
+            client_id = client.parent_id
+        if len(missing) + (above.depth if above else 0) > DEEPEST:
+            chain = " below ".join(map(str, (*list(missing)[:SHOWN], "…")))
+            raise StoreError(
+                f"account {account.id}: its client and the resellers above it are more than {DEEPEST} ({chain}); "
+                "give one of them another parent_id (`identengine clients set`), or import a book with fewer"
+            )
+        for client in reversed(missing.values()):
+            above = owners[client.id] = _owner(client, above)
+        return owners[account.client_id]
+
+    def _place(self, bearer: Bearer) -> Generator[None, None, None]:
+        """Put an account under each of its idents, in the lookups of the directions that it is in."""
+        account = bearer.account
+        for direction in Direction:
+            if account.disabled:
+                lookup = self._disabled[direction]
+            elif account.orig_enabled if direction is Direction.ORIGINATION else account.term_enabled:
+                lookup = self._enabled[direction]
+            else:
+                continue
+            open_to_all = account.password is None and direction is Direction.ORIGINATION
+            for done, item in enumerate(account.ident, 1):
+                if account.ident_by is IdentBy.IP:
+                    lookup.add_network(parse_network(item)[0], bearer)
+                elif account.ident_by is IdentBy.NAME:
+                    lookup.add_name(item, bearer, self._passwordless if open_to_all else "normal")
+                # What is nothing but an international prefix is an absent number, which no caller has.
+                elif number := national(item, self._book.prefixes):
+                    lookup.add_number(number, bearer)
+                if done % STEP == 0:
+                    yield
+
+
+class _LookupBuilder:
+    """Fills one :class:`Lookup`."""
+
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
+        self._networks: dict[int, dict[int, dict[bytes, Bucket]]] = {4: {}, 16: {}}
+        self._shared: dict[int, tuple[Bucket, list[Bearer]]] = {}
+
+    def add_network(self, network: Network, bearer: Bearer) -> None:
+        if network.single:
+            text = format_network(network)
+            self._add(self._lookup.singles, text, bearer, text, network.length)
+        else:
+            networks = self._networks[len(network.address)].setdefault(network.length, {})
+            self._add(networks, network.address, bearer, format_network(network), network.length)
+
+    def add_name(self, name: str, bearer: Bearer, how: Literal["deny", "after_ip", "normal"]) -> None:
+        lookup = self._lookup
+        table = {"deny": lookup.denied, "after_ip": lookup.passwordless, "normal": lookup.names}[how]
+        self._add(table, name, bearer, name, 0)
+
+    def add_number(self, number: str, bearer: Bearer) -> None:
+        self._add(self._lookup.anis, number, bearer, number, 0)
+
+    def _add(self, table: dict[Key, Bucket], key: Key, bearer: Bearer, matched: str, mask: int) -> None:
+        bucket = table.get(key)
+        if bucket is None:
+            table[key] = Bucket(matched, mask, (Group(bearer.tech_prefix, (bearer,), bearer.constrained),))
+        else:
+            # Grouped once at the end: thousands may share an address.
+            shared = self._shared.setdefault(id(bucket), (bucket, [*bucket.bearers()]))
+            # Two idents of an account may fall together, by an international prefix say: it is no tie with itself.
+            if shared[1][-1] is not bearer:
+                shared[1].append(bearer)
+
+    def finish(self) -> Generator[None, None, None]:
+        done = 0
+        while self._shared:  # taken apart on the way: to drop it whole would be a long step
+            _, (bucket, bearers) = self._shared.popitem()
+            yield from _group(bucket, bearers)
+            if (done := done + len(bearers)) >= STEP:
+                done = 0
+                yield
+        for size, by_length in self._networks.items():
+            trie = self._lookup.tries[size]
+            for length in sorted(by_length):
+                networks = by_length[length]
+                while networks:
+                    address, network = networks.popitem()
+                    # Ascending lengths: all that covers this network is in the trie by now, and nothing longer.
+                    network.wider = trie.get(address)
+                    trie.insert((address, length), network)
+                    if (done := done + 1) % STEP == 0:
+                        yield
+        for text, single in self._lookup.singles.items():
+            address = parse_address(text)
+            single.wider = self._lookup.tries[len(address)].get(address)
+            if (done := done + 1) % STEP == 0:
+                yield
+
+
+def build(
+    options: IdentifyOptions,
+    version: int,
+    hash_key: bytes,
+    clients: Iterable[Client],
+    accounts: Iterable[Account],
+    numbers: Iterable[Did],
+) -> Book:
+    """Make a book at once: for commands and tests."""
+    builder = BookBuilder(options, version, hash_key)
+    for client in clients:
+        builder.add_client(client)
+    for account in accounts:
+        builder.add_account(account)
+    active: dict[int, list[str]] = {}
+    for did in numbers:
+        if did.status is DidStatus.ACTIVE:
+            active.setdefault(did.account_id, []).append(did.number)
+    for account_id, owned in active.items():
+        builder.add_dids(account_id, pack(owned, longest_first(options.international_prefixes)))
+    steps = builder.finish()
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            book: Book = end.value
+            return book
+
+
+def _owner(client: Client, reseller: Owner | None) -> Owner:
+    inherited = reseller or _NOBODY
+    return Owner(
+        client,
+        client.status is ClientStatus.BLOCKED or inherited.blocked,
+        client.rate_table or inherited.rate_table,
+        client.routing_plan or inherited.routing_plan,
+        client.term_rate_table or inherited.term_rate_table,
+        *(_levels(client, reseller, direction) for direction in Direction),
+    )
+
+
+def _levels(client: Client, reseller: Owner | None, direction: Direction) -> ClientLevels:
+    """Return where legs of a client's accounts count: on it and on all above it (engine.md 5.2)."""
+    above = reseller.levels(direction) if reseller else ClientLevels(())
+    counters = client_counters(client.id, direction)
+    orig = direction is Direction.ORIGINATION
+    own = limits_of(client, direction, 0)
+    inherited = ((place + 2, most, Reason.RESELLER_CAPACITY) for place, most, _ in above.limits)
+    return ClientLevels((*counters, *above.counters), (*own, *inherited), client.orig_cps if orig else None)
+
+
+_NOBODY = Owner(Client(id=0, name=""), False, None, None, None, ClientLevels(()), ClientLevels(()))
+
+
+def _group(bucket: Bucket, bearers: list[Bearer]) -> Generator[None, None, None]:
+    """Group the accounts that share an ident value by their tech prefix."""
+    by_prefix: dict[str, list[Bearer]] = {}
+    by_length: dict[int, list[str]] = {}
+    for done, bearer in enumerate(bearers, 1):
+        prefix = bearer.tech_prefix
+        if prefix not in by_prefix:
+            by_prefix[prefix] = []
+            by_length.setdefault(len(prefix), []).append(prefix)
+        by_prefix[prefix].append(bearer)
+        if done % STEP == 0:
+            yield
+    groups: dict[str, Group] = {}
+    lengths = tuple(sorted(by_length, reverse=True))
+    for length in lengths:
+        for prefix in by_length[length]:
+            same = sorted(by_prefix.pop(prefix), key=lambda bearer: bearer.account.id)
+            indexed = yield from _by_constraints(same)
+            groups[prefix] = Group(prefix, tuple(same), any(bearer.constrained for bearer in same), indexed)
+            if len(groups) % STEP == 0:
+                yield
+    bucket.groups = tuple(groups.values())
+    if len(bearers) > CROWDED:
+        bucket.crowd = yield from _crowd(bearers, groups, lengths)
+
+
+def _by_constraints(
+    bearers: list[Bearer],
+) -> Generator[None, None, tuple[tuple[Shape, dict[Constraints, tuple[Bearer, ...]]], ...]]:
+    """Return :attr:`Group.by_constraints` of accounts that share a tech prefix."""
+    if len(bearers) <= CROWDED:
+        return ()
+    shapes: dict[Shape, dict[Constraints, tuple[Bearer, ...]]] = {}
+    gathered: dict[Shape, dict[Constraints, list[Bearer]]] = {}
+    for done, bearer in enumerate(bearers, 1):
+        table = gathered.setdefault(bearer.shape, {})
+        for gateway in bearer.gateways or (None,):
+            table.setdefault((gateway, bearer.port, bearer.protocol), []).append(bearer)
+        if done % STEP == 0:
+            yield
+    for shape, lists in gathered.items():
+        table_of = shapes[shape] = {}
+        while lists:
+            constraints, same = lists.popitem()
+            table_of[constraints] = tuple(same)
+            if len(table_of) % STEP == 0:
+                yield
+    return tuple((shape, shapes[shape]) for shape in sorted(shapes, reverse=True))
+
+
+def _crowd(
+    bearers: list[Bearer], groups: dict[str, Group], lengths: tuple[int, ...]
+) -> Generator[None, None, Crowd]:
+    gateways: set[str | None] = set()
+    protocols: set[tuple[str | None, str | None]] = set()
+    ports: set[Constraints] = set()
+    for done, bearer in enumerate(bearers, 1):
+        for gateway in bearer.gateways or (None,):
+            gateways.add(gateway)
+            protocols.add((gateway, bearer.protocol))
+            ports.add((gateway, bearer.port, bearer.protocol))
+        if done % STEP == 0:
+            yield
+    return Crowd(groups, lengths, frozenset(gateways), frozenset(protocols), frozenset(ports))
+
+
+def _answer(account: Account, owner: Owner) -> tuple[int, bytes]:
+    """Return what is the same in each answer to calls that come from an account: how many members, and these."""
+    answer = packed(
+        Decision(
+            accepted=True,
+            account_id=account.id,
+            account_name=account.name,
+            client_id=account.client_id,
+            client_name=owner.client.name,
+            direction=Direction.ORIGINATION,
+            tech_prefix=account.tech_prefix,
+            rate_table=account.orig_rate_table or owner.rate_table,
+            routing_plan=account.orig_routing_plan or owner.routing_plan,
+            tag=account.orig_tag,
+        )
+    )
+    if answer[0] == 0xDE:  # so msgspec begins the map of a Struct that may have 16 members, however few they are
+        return int.from_bytes(answer[1:3], "big"), answer[3:]
+    return answer[0] & 0x0F, answer[1:]
+
+
+def _host(account: Account) -> str | None:
+    """Say where to send a call: ``routing_ip``, or the first single address as written (engine.md 3.9)."""
+    if account.ident_by is IdentBy.ANI:
+        return account.term_routing_ip
+    if account.ident_by is IdentBy.IP:
+        for item in account.ident:
+            address, _, length = item.partition("/")
+            if length in ("", "128" if ":" in address else "32"):
+                return address
+    return None
+
+
+def emptied(table: dict[Any, Any]) -> Iterator[None]:
+    """Take a dict apart in steps: to drop it whole would be a long one."""
+    while table:
+        for _ in range(min(STEP, len(table))):
+            table.popitem()
+        yield

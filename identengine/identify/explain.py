@@ -1,0 +1,180 @@
+"""Explain: every account that a request touches, its rank and the first thing that ruled it out (engine.md 8.7).
+
+It walks the buckets with the functions of :mod:`identengine.identify.matching`; it decides nothing itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import msgspec
+
+from identengine.identify.index import Bearer, Book, Bucket, IndexClass
+from identengine.identify.matching import (
+    MATCHED_BY,
+    Match,
+    MatchedBy,
+    Reveal,
+    best_group,
+    bucket_of,
+    check_credentials,
+    disabled_buckets,
+    most_specific,
+    specificity,
+    unmet,
+)
+from identengine.identify.query import Query
+from identengine.model.options import IdentifyOptions
+from identengine.model.reasons import Reason
+from identengine.model.records import Decision, Direction
+
+_ORDER = {"": 0, "rank": 2}
+"""How the best group is shown: the one that was found, those equal to it, the others."""
+
+MOST = 250
+"""Candidates shown at most, so that explaining a crowded address holds nobody up."""
+
+
+class Rank(msgspec.Struct, frozen=True):
+    """What decides between candidates, best first with ``mask_first`` (engine.md 3.3)."""
+
+    mask: int
+    tech_prefix: int
+    gateway: bool
+    port: bool
+    protocol: bool
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """An account whose ident the request hit. ``ruled_out_by`` is None for the one that was found.
+
+    It is a constraint's reason (``port_mismatch``, …); ``account_disabled``; ``direction`` (the part for this
+    direction is off); ``passwordless_name`` (denied by that option); ``class`` (an earlier class decided);
+    ``rank`` (another candidate is more specific); ``bad_password`` or ``auth_required``; ``account_id`` (equal
+    to the winner but for its higher id); ``ambiguous`` (rejected by ``strict_ambiguity``).
+    """
+
+    account_id: int
+    account_name: str
+    client_id: int
+    client_name: str
+    matched_by: MatchedBy
+    matched: str
+    rank: Rank
+    ruled_out_by: str | None
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision and how it came about; ``cut`` says that not all candidates are shown."""
+
+    decision: Decision
+    candidates: tuple[Candidate, ...] = ()
+    cut: bool = False
+
+
+def candidates(
+    book: Book, query: Query, options: IdentifyOptions, reveal: Reveal, outcome: Match | Reason
+) -> tuple[tuple[Candidate, ...], bool]:
+    """Return the candidates in the order in which they are tried, and whether there are more than :data:`MOST`."""
+    shown = tuple(islice(_candidates(book, query, options, reveal, outcome), MOST + 1))
+    return shown[:MOST], len(shown) > MOST
+
+
+def _candidates(
+    book: Book, query: Query, options: IdentifyOptions, reveal: Reveal, outcome: Match | Reason
+) -> Iterator[Candidate]:
+    decided = False
+    for kind in book.classes:
+        innermost = bucket_of(kind, book.enabled[query.direction], query)
+        found = best_group(innermost, query, options) if innermost is not None and not decided else None
+        verdicts = _verdicts(kind, found[1], query, options, reveal, outcome) if found else {}
+        if found is not None:
+            # Those that matter first, however crowded the address is.
+            for bearer in sorted(found[1], key=lambda bearer: _ORDER.get(verdicts[bearer.account.id] or "", 1)):
+                yield _candidate(kind, found[0], bearer, options, verdicts[bearer.account.id])
+        seen = set(verdicts)
+        for bucket in outwards(innermost):
+            for bearer in bucket.bearers():
+                if bearer.account.id in seen:  # of several networks of an account the longest counts
+                    continue
+                seen.add(bearer.account.id)
+                ruled_out = unmet(bearer, query, options)
+                why = ruled_out.value if ruled_out else "class" if decided else "rank"
+                yield _candidate(kind, bucket, bearer, options, why)
+        decided = decided or found is not None
+    yield from _absent(book, query, options)
+
+
+def _verdicts(
+    kind: IndexClass,
+    group: Sequence[Bearer],
+    query: Query,
+    options: IdentifyOptions,
+    reveal: Reveal,
+    outcome: Match | Reason,
+) -> dict[int, str | None]:
+    """Say of each candidate of the best group, by account id, what ruled it out."""
+    equal = most_specific(group, options)
+    verified = check_credentials(kind, equal, query, options, reveal)
+    verdicts: dict[int, str | None] = {bearer.account.id: "rank" for bearer in group}
+    refused = verified if isinstance(verified, Reason) else Reason.BAD_PASSWORD
+    if not isinstance(verified, Reason) and not query.brings_credentials:
+        refused = Reason.AUTH_REQUIRED
+    for bearer in equal:
+        verdicts[bearer.account.id] = refused.value
+    for bearer in verified if not isinstance(verified, Reason) else ():
+        verdicts[bearer.account.id] = "ambiguous" if outcome is Reason.AMBIGUOUS else "account_id"
+    if isinstance(outcome, Match):
+        verdicts[outcome.bearer.account.id] = None
+    return verdicts
+
+
+def _absent(book: Book, query: Query, options: IdentifyOptions) -> Iterator[Candidate]:
+    """Yield the accounts that bear the ident but do not exist for this request."""
+    seen: set[int] = set()
+    for kind, innermost in disabled_buckets(book, query):
+        for bucket in outwards(innermost):
+            for bearer in bucket.bearers():
+                if bearer.account.id in seen:
+                    continue
+                seen.add(bearer.account.id)
+                why = unmet(bearer, query, options) or Reason.ACCOUNT_DISABLED
+                yield _candidate(kind, bucket, bearer, options, why.value)
+    denied = book.enabled[Direction.ORIGINATION].denied.get(query.name or "")
+    if denied is not None and "name" in book.classes and query.direction is Direction.ORIGINATION:
+        for bearer in denied.bearers():
+            yield _candidate("name", denied, bearer, options, "passwordless_name")
+    other = Direction.TERMINATION if query.direction is Direction.ORIGINATION else Direction.ORIGINATION
+    lookup = book.enabled[other]
+    source = lookup.source(query.src_ip) if query.src_ip is not None else None
+    for kind in book.classes:
+        for bucket in outwards(bucket_of(kind, lookup, msgspec.structs.replace(query, source=source))):
+            for bearer in bucket.bearers():
+                account = bearer.account
+                if not (account.orig_enabled and account.term_enabled) and account.id not in seen:
+                    seen.add(account.id)
+                    yield _candidate(kind, bucket, bearer, options, "direction")
+
+
+def outwards(bucket: Bucket | None) -> Iterator[Bucket]:
+    """Yield a bucket and those of the wider networks around it."""
+    while bucket is not None:
+        yield bucket
+        bucket = bucket.wider
+
+
+def _candidate(
+    kind: IndexClass, bucket: Bucket, bearer: Bearer, options: IdentifyOptions, ruled_out_by: str | None
+) -> Candidate:
+    account = bearer.account
+    return Candidate(
+        account_id=account.id,
+        account_name=account.name,
+        client_id=account.client_id,
+        client_name=bearer.owner.client.name,
+        matched_by=MATCHED_BY[kind],
+        matched=bucket.matched,
+        rank=Rank(bucket.mask, len(bearer.tech_prefix), *specificity(bearer, options)),
+        ruled_out_by=ruled_out_by,
+    )

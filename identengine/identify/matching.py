@@ -1,0 +1,241 @@
+"""Identification: whose call is this? (engine.md 3.1-3.8). The precedence is written here and nowhere else.
+
+Classes are tried in order; within a class the buckets from the longest network outwards, in a bucket the
+tech prefixes from the longest down; the first group with a candidate is the best on mask and prefix, and
+:func:`specificity` ranks what is in it. :mod:`identengine.identify.explain` shows the same steps one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, final
+
+import msgspec
+
+from identengine.identify.credentials import verifies
+from identengine.identify.index import Bearer, Book, Bucket, Group, IndexClass, Lookup, Shape
+from identengine.identify.query import Query
+from identengine.model.options import IdentifyOptions
+from identengine.model.reasons import Reason
+from identengine.model.records import Direction
+
+Reveal = Callable[[str], str]
+"""Gives the password that an ``enc:…`` token keeps (:meth:`identengine.store.vault.Vault.reveal`)."""
+
+MatchedBy = Literal["ip", "name", "ani", "account_id"]
+
+MATCHED_BY: dict[IndexClass, MatchedBy] = {"ip": "ip", "name": "name", "ani": "ani", "passwordless": "name"}
+"""What an answer calls each class."""
+
+FURTHEST = (
+    Reason.GATEWAY_MISMATCH,
+    Reason.PROTOCOL_MISMATCH,
+    Reason.PORT_MISMATCH,
+    Reason.TECH_PREFIX_MISMATCH,
+)
+"""The order in which constraints are tested; of several near misses the one that got furthest counts (3.7)."""
+
+_ORIGINATION = Direction.ORIGINATION  # each look at a member of an enum costs as much as a look-up
+
+
+@final
+class Match(msgspec.Struct, frozen=True, gc=False):
+    """The account that a request was found to be of."""
+
+    bearer: Bearer
+    matched_by: MatchedBy
+    matched: str | None
+    """The network, name or number; None by ``account_id``."""
+    ambiguous: bool
+
+
+def identify(book: Book, query: Query, options: IdentifyOptions, reveal: Reveal | None) -> Match | Reason:
+    """Return the account of a request, or the reason why none is found or its credentials do not hold.
+
+    Without ``reveal`` credentials are not asked for: the call is there already (engine.md 5.4).
+    """
+    lookup = book.enabled[query.direction]
+    for kind in book.classes:
+        innermost = bucket_of(kind, lookup, query)
+        if innermost is None:
+            continue
+        found = best_group(innermost, query, options)
+        if found is not None:
+            bucket, candidates = found
+            if len(candidates) > 1:
+                candidates = most_specific(candidates, options)
+            verified = check_credentials(kind, candidates, query, options, reveal) if reveal else candidates
+            if isinstance(verified, Reason):
+                return verified
+            if len(verified) == 1:
+                return Match(verified[0], MATCHED_BY[kind], bucket.matched, False)
+            if options.strict_ambiguity and not _one_client(verified):
+                return Reason.AMBIGUOUS
+            return Match(verified[0], MATCHED_BY[kind], bucket.matched, True)
+    return _why_none(book, query, options)
+
+
+def bucket_of(kind: IndexClass, lookup: Lookup, query: Query) -> Bucket | None:
+    """Return the bucket of the request's ident value in a class; of several networks the longest."""
+    if kind == "ip":
+        return query.source
+    if kind == "ani":
+        return lookup.anis.get(query.ani) if query.ani is not None else None
+    if query.name is None:
+        return None
+    return (lookup.names if kind == "name" else lookup.passwordless).get(query.name)
+
+
+def best_group(
+    innermost: Bucket, query: Query, options: IdentifyOptions
+) -> tuple[Bucket, Sequence[Bearer]] | None:
+    """Return the best bucket and tech prefix that hold a candidate, with their candidates (3.3).
+
+    All of them, or of a large group at least those that rank best.
+
+    Mask first: the first one on the way outwards. Tech prefix first: the longest prefix, and of equal ones the
+    first on that way.
+    """
+    best: tuple[Bucket, Sequence[Bearer]] | None = None
+    candidates: Sequence[Bearer]
+    length = -1
+    dst_number = query.dst_number
+    prefix_first = options.rank == "tech_prefix_first"
+    bucket: Bucket | None = innermost
+    while bucket is not None:
+        groups = bucket.groups if bucket.crowd is None else bucket.beginning(dst_number)
+        for group in groups:
+            tech_prefix = group.tech_prefix
+            if tech_prefix and not dst_number.startswith(tech_prefix):
+                continue
+            if prefix_first and len(tech_prefix) <= length:
+                break
+            if not group.constrained:
+                candidates = group.bearers
+            elif group.by_constraints and matches_all(options):
+                candidates = by_constraints(group, query)
+            else:
+                candidates = [
+                    bearer
+                    for bearer in group.bearers
+                    if not bearer.constrained or unmet(bearer, query, options) is None
+                ]
+            if candidates:
+                if not prefix_first:
+                    return bucket, candidates
+                best, length = (bucket, candidates), len(tech_prefix)
+                break
+        bucket = bucket.wider
+    return best
+
+
+def unmet(bearer: Bearer, query: Query, options: IdentifyOptions) -> Reason | None:
+    """Return the first constraint that does not hold, in the order of :data:`FURTHEST`; None for a candidate.
+
+    A field that the request lacks never satisfies a constraint (3.1).
+    """
+    if bearer.gateways is not None and query.gateway not in bearer.gateways:
+        return Reason.GATEWAY_MISMATCH
+    if bearer.protocol is not None and options.match_protocol == "always" and query.protocol != bearer.protocol:
+        return Reason.PROTOCOL_MISMATCH
+    if bearer.port is not None and options.match_port == "always" and query.src_port != bearer.port:
+        return Reason.PORT_MISMATCH
+    if not query.dst_number.startswith(bearer.tech_prefix):
+        return Reason.TECH_PREFIX_MISMATCH
+    return None
+
+
+def matches_all(options: IdentifyOptions) -> bool:
+    """Whether every constraint counts; where ``match_*`` is ``never`` the look-ups by constraint do not hold."""
+    return options.match_port == "always" and options.match_protocol == "always"
+
+
+def by_constraints(group: Group, query: Query) -> list[Bearer]:
+    """Return the candidates of a large group that rank best, found by what the request brings."""
+    for (gateway, port, protocol), bearers in group.by_constraints:
+        wanted = (
+            query.gateway if gateway else None,
+            query.src_port if port else None,
+            query.protocol if protocol else None,
+        )
+        if found := bearers.get(wanted):
+            return list(found)
+    return []
+
+
+def specificity(bearer: Bearer, options: IdentifyOptions) -> Shape:
+    """Rank candidates of one mask and tech prefix, the greatest first (3.3): gateway, port, protocol set."""
+    gateway, port, protocol = bearer.shape
+    return gateway, port and options.match_port == "always", protocol and options.match_protocol == "always"
+
+
+def most_specific(candidates: Sequence[Bearer], options: IdentifyOptions) -> list[Bearer]:
+    """Return the candidates that are equal on all but the id, lowest id first."""
+    best = max(specificity(bearer, options) for bearer in candidates)
+    return [bearer for bearer in candidates if specificity(bearer, options) == best]
+
+
+def check_credentials(
+    kind: IndexClass, candidates: Sequence[Bearer], query: Query, options: IdentifyOptions, reveal: Reveal
+) -> Sequence[Bearer] | Reason:
+    """Return those of equal rank whose credentials hold (3.6), or the reason why none is left."""
+    if query.direction is not _ORIGINATION:
+        return candidates
+    if query.brings_credentials:
+        kept = [
+            bearer
+            for bearer in candidates
+            if (token := bearer.account.password) is None
+            or verifies(reveal(token), query.password, query.digest, query.name)
+        ]
+        return kept or Reason.BAD_PASSWORD
+    if kind == "name" or options.require_password:
+        return [bearer for bearer in candidates if bearer.account.password is None] or Reason.AUTH_REQUIRED
+    return candidates
+
+
+def _one_client(bearers: Sequence[Bearer]) -> bool:
+    return len({bearer.account.client_id for bearer in bearers}) == 1
+
+
+def _why_none(book: Book, query: Query, options: IdentifyOptions) -> Reason:
+    """Say why no enabled account is a candidate: a disabled one would be (3.5), a near miss (3.7), or nothing."""
+    disabled = disabled_buckets(book, query)
+    if any(best_group(bucket, query, options) is not None for _, bucket in disabled):
+        return Reason.ACCOUNT_DISABLED
+    lookup = book.enabled[query.direction]
+    furthest = -1
+    for kind in book.classes:
+        bucket = bucket_of(kind, lookup, query)
+        while bucket is not None:
+            furthest = max(furthest, nearest_miss(bucket, query, options))
+            bucket = bucket.wider
+    return FURTHEST[furthest] if furthest >= 0 else Reason.UNKNOWN_SOURCE
+
+
+def nearest_miss(bucket: Bucket, query: Query, options: IdentifyOptions) -> int:
+    """Return how far in :data:`FURTHEST` the nearest account of a bucket got that holds no candidate."""
+    crowd = bucket.crowd
+    if crowd is None or not matches_all(options):
+        reasons = (unmet(bearer, query, options) for bearer in bucket.bearers())
+        return max(FURTHEST.index(reason) for reason in reasons if reason is not None)
+    gateways = [gateway for gateway in (None, query.gateway) if gateway in crowd.gateways]
+    if not gateways:
+        return FURTHEST.index(Reason.GATEWAY_MISMATCH)
+    protocols = [(g, p) for g in gateways for p in (None, query.protocol) if (g, p) in crowd.protocols]
+    if not protocols:
+        return FURTHEST.index(Reason.PROTOCOL_MISMATCH)
+    if not any((g, port, p) in crowd.ports for g, p in protocols for port in (None, query.src_port)):
+        return FURTHEST.index(Reason.PORT_MISMATCH)
+    return FURTHEST.index(Reason.TECH_PREFIX_MISMATCH)
+
+
+def disabled_buckets(book: Book, query: Query) -> Iterator[tuple[IndexClass, Bucket]]:
+    """Yield the innermost bucket of disabled accounts of each class."""
+    lookup = book.disabled[query.direction]
+    source = lookup.source(query.src_ip) if query.src_ip is not None else None
+    asked = msgspec.structs.replace(query, source=source)
+    for kind in book.classes:
+        bucket = bucket_of(kind, lookup, asked)
+        if bucket is not None:
+            yield kind, bucket

@@ -1,0 +1,287 @@
+"""One connection, or one UDP socket: what it sends when, what waits for an answer, what was lost."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import takewhile
+from time import monotonic_ns
+
+from identengine.errors import WireError
+from identengine.loadgen.mix import Judge
+from identengine.loadgen.pattern import Pattern
+from identengine.loadgen.protocols import Reader, Reply
+from identengine.loadgen.scores import Scores
+from identengine.loadgen.target import Target, TargetError
+
+TURN = 128
+"""Requests that are sent, and datagrams that are read, before another connection has its turn."""
+_READ = 1 << 18
+_AGAIN = 200_000_000
+"""Nanoseconds before a lost connection is made again."""
+_GIVE_UP = 10_000_000_000
+"""Nanoseconds for which that is tried."""
+_WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+class Source:
+    """The messages of one connection, in order: passes ``first``, ``first + step``, … through the mix.
+
+    All messages of a call are of one source, so that their order is kept. A line that stands K passes behind is
+    left out of the first passes, and goes on in more passes at the end, until every call that was begun had it.
+    """
+
+    def __init__(self, patterns: Sequence[Pattern], first: int, step: int, passes: int | None) -> None:
+        self._lines = [(index, -(-pattern.behind // step)) for index, pattern in enumerate(patterns)]
+        self._first = first
+        self._step = step
+        self._passes = passes
+        self._at = 0
+
+    def finish(self) -> None:
+        """Begin no more passes."""
+        self._passes = self._at + 1 if self._passes is None else min(self._passes, self._at + 1)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Yield the line and the pass of its call, of each message."""
+        most = max(behind for _, behind in self._lines)
+        while self._passes is None or self._at < self._passes + most:
+            for index, behind in self._lines:
+                begun = self._at - behind
+                if begun >= 0 and (self._passes is None or begun < self._passes):
+                    yield index, self._first + begun * self._step
+            self._at += 1
+
+
+class Peer:
+    """A connection and its bookkeeping. Times are nanoseconds of the monotonic clock."""
+
+    def __init__(
+        self,
+        target: Target,
+        source: Source,
+        patterns: Sequence[Pattern],
+        judges: Sequence[Judge],
+        scores: Scores,
+        patience: int,
+    ) -> None:
+        """``patience``: nanoseconds after which a request is lost."""
+        self.socket: socket.socket | None = None
+        self.blocked = False
+        """Whether it waits for room in the socket."""
+        self.finished = False
+        """Whether everything was sent that is to be."""
+        self._target = target
+        self._source = source
+        self._messages = iter(source)
+        self._fills = [pattern.fill for pattern in patterns]
+        self._judges = judges
+        self._scores = scores
+        self._patience = patience
+        self._numbered = all(pattern.numbered for pattern in patterns)
+        self._whole_read = target.scheme not in ("udp", "tls")  # there may be more within a TLS socket, unseen
+        self._send = self._send_datagrams if target.datagrams else self._send_stream
+        self._waiting: dict[int, tuple[int, int, int]] = {}
+        """By number: when it was due, when it was sent, which line it is. In the order of sending."""
+        self._number = 0
+        self._unwritten: list[bytes] = []
+        self._reader: Reader
+        self._again = 0
+        self._since = 0
+        """Since when there is no connection."""
+        self._blocked_at = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that wait for an answer."""
+        return len(self._waiting)
+
+    def connect(self) -> None:
+        """Connect. Raises TargetError."""
+        self.socket, self._reader = self._target.dial()
+
+    def connected(self, now: int) -> bool:
+        """Return whether there is a connection, after making one if it is time."""
+        if self.socket is None and now >= self._again:
+            try:
+                self.connect()
+                self._scores.reconnects += 1
+            except TargetError as error:
+                self._scores.trouble(str(error))
+                self._again = monotonic_ns() + _AGAIN
+        return self.socket is not None
+
+    def finish(self) -> None:
+        """Begin nothing new; what is begun goes on to its end."""
+        self._source.finish()
+
+    def stop(self) -> None:
+        """Send no more."""
+        self.finished = True
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self.socket is not None:
+            self.socket.close()
+            self.socket = None
+
+    def send(self, dues: Sequence[int], now: int) -> None:
+        """Send so many requests, due at these times; of a connection that is there and not blocked."""
+        messages, waiting, number, batch = self._messages, self._waiting, self._number, []
+        for due in dues:
+            message = next(messages, None)
+            if message is None:
+                self.finished = True
+                break
+            index, n = message
+            number += 1
+            waiting[number] = due, now, index
+            batch.append(self._fills[index](number, n))
+        self._scores.sent += number - self._number
+        self._number = number
+        if batch:
+            self._send(batch)
+
+    def skip(self, count: int) -> None:
+        """Leave so many requests out, since their time has passed."""
+        for _ in range(count):
+            if next(self._messages, None) is None:
+                self.finished = True
+                break
+            self._scores.unsent += 1
+
+    def write(self) -> None:
+        """Go on with what did not go out."""
+        self.blocked = False
+        batch, self._unwritten = self._unwritten, []
+        self._send(batch)
+
+    def read(self) -> None:
+        """Take what came."""
+        opened = self.socket
+        if opened is None:
+            return
+        for _ in range(TURN):
+            try:
+                data = opened.recv(_READ)
+            except _WOULD_BLOCK:
+                return
+            except OSError as error:
+                if self._target.datagrams:  # what an ICMP message says of a datagram before
+                    self._scores.trouble(_words(error))
+                    continue
+                self._drop(_words(error))
+                return
+            if not data and not self._target.datagrams:
+                self._drop("the server closed the connection" if self._waiting else None)
+                return
+            now = monotonic_ns()
+            try:
+                replies = self._reader.feed(data)
+            except WireError as error:
+                self._scores.mistake(str(error))
+                if not self._target.datagrams:
+                    self._drop(str(error))
+                    return
+                continue
+            for reply in replies:
+                self._take(reply, now)
+            if self._whole_read:
+                return
+
+    def sweep(self, now: int) -> None:
+        """Count what waited too long as lost."""
+        limit = now - self._patience
+        lost = [number for number, _ in takewhile(lambda one: one[1][1] <= limit, self._waiting.items())]
+        if lost and not self._numbered:  # which answer belongs to which would not be known any more
+            self._drop("no answer in time")
+            return
+        for number in lost:
+            del self._waiting[number]
+        self._scores.lost += len(lost)
+        if self.blocked and self._blocked_at <= limit:
+            self._drop("the server does not read")
+        if self.socket is None and now - self._since > _GIVE_UP:
+            self.finished = True
+
+    def _take(self, reply: Reply, now: int) -> None:
+        """Look at one answer."""
+        scores = self._scores
+        number = reply.id
+        if number is None and not self._numbered and self._waiting:
+            number = next(iter(self._waiting))
+        try:
+            number = int(number) if number is not None else 0
+        except ValueError:
+            number = 0
+        waited = self._waiting.pop(number, None)
+        if waited is None:
+            if 0 < number <= self._number:
+                scores.late += 1
+            else:
+                said = f": {reply.error.message}" if reply.error is not None else ""
+                scores.mistake(f"an answer that belongs to no request{said}")
+            return
+        due, _, index = waited
+        scores.answered += 1
+        scores.latency.add(now - due)
+        judge = self._judges[index]
+        if reply.error is None:
+            verdict = judge.result(bytes(reply.result))
+        else:
+            verdict = judge.error(reply.error.code, reply.error.message)
+        scores.verdicts[index][verdict] += 1
+        if verdict.wrong is not None:
+            scores.mistake(verdict.wrong)
+
+    def _send_datagrams(self, batch: list[bytes]) -> None:
+        opened = self.socket
+        assert opened is not None  # noqa: S101 - whoever sends has looked
+        send = opened.send
+        for place, message in enumerate(batch):
+            try:
+                send(message)
+            except BlockingIOError:
+                self._block(batch[place:])
+                return
+            except OSError as error:  # what an ICMP message says of one before; this one is not sent
+                self._scores.trouble(_words(error))
+
+    def _send_stream(self, batch: list[bytes]) -> None:
+        opened = self.socket
+        assert opened is not None  # noqa: S101 - whoever sends has looked
+        data = b"".join(batch)
+        try:
+            sent = opened.send(data)
+        except _WOULD_BLOCK:
+            sent = 0
+        except OSError as error:
+            self._drop(_words(error))
+            return
+        if sent < len(data):
+            self._block([data[sent:]])
+
+    def _block(self, unwritten: list[bytes]) -> None:
+        """Wait for room in the socket."""
+        self.blocked = True
+        self._unwritten = unwritten
+        self._blocked_at = monotonic_ns()
+
+    def _drop(self, why: str | None) -> None:
+        """Be without a connection; None: the server ended it when nothing was to come, as HTTP allows."""
+        if why is not None:
+            self._scores.trouble(why)
+        self._scores.lost += len(self._waiting)
+        self._waiting.clear()
+        self._unwritten = []
+        self.blocked = False
+        self._since = monotonic_ns()
+        self._again = self._since + (_AGAIN if why is not None else 0)
+        with suppress(OSError):
+            self.close()
+
+
+def _words(error: OSError) -> str:
+    return error.strerror or str(error)

@@ -1,0 +1,251 @@
+"""The schedule of a run: when each connection sends, how long all of it goes on. One thread, one loop."""
+
+from __future__ import annotations
+
+import gc
+import math
+import random
+import select
+import socket
+from collections.abc import Callable, Sequence
+from time import monotonic_ns
+from typing import Protocol
+
+import msgspec
+
+from identengine.loadgen.connection import TURN, Peer, Source
+from identengine.loadgen.mix import Judge, Line, MixError
+from identengine.loadgen.pattern import Pattern, seeded
+from identengine.loadgen.scores import Report, Scores
+from identengine.loadgen.target import Target
+
+_SECOND = 1_000_000_000
+_LONGEST_WAIT = 0.05
+"""Seconds; so often what was lost is looked for, and progress told."""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """How a server is to be asked: ``rate`` or ``window``, for ``duration`` or ``requests``."""
+
+    rate: float | None = None
+    """Requests a second, sent when they are due, whatever became of the others (open loop)."""
+    window: int | None = None
+    """Requests that wait for an answer at any time (closed loop)."""
+    connections: int = 1
+    duration: float | None = None
+    """Seconds."""
+    requests: int | None = None
+    """About so many: whole passes through the mix."""
+    timeout: float = 2.0
+    """Seconds after which a request without an answer is lost."""
+    seed: int = 0
+
+
+class Run:
+    """Asks a server by a plan."""
+
+    def __init__(self, target: Target, lines: Sequence[Line], plan: Plan) -> None:
+        """Get ready. Raises MixError where a placeholder is wrong."""
+        self._plan = plan
+        self._target = target
+        self._scores = Scores([line.method for line in lines])
+        patterns = _patterns(target, lines, plan.seed)
+        judges = [Judge(line, target.tongue.decoder(line.method)) for line in lines]
+        passes = None if plan.requests is None else max(1, -(-plan.requests // len(lines)))
+        step = plan.connections
+        self._peers = [
+            Peer(
+                target,
+                Source(patterns, first, step, None if passes is None else len(range(first, passes, step))),
+                patterns,
+                judges,
+                self._scores,
+                int(plan.timeout * _SECOND),
+            )
+            for first in range(step)
+        ]
+        self._stops = 0
+
+    def stop(self) -> None:
+        """Begin no more calls, bring to their end those that are begun, and end; the second time: send no more.
+
+        May be called by the handler of a signal.
+        """
+        self._stops += 1
+
+    def go(self, tell: Callable[[Scores, float], None]) -> Report:
+        """Ask, and return what came of it. ``tell`` is told of the progress, and the seconds that have passed.
+
+        Raises TargetError where the server cannot be reached to begin with.
+        """
+        # Nothing here makes circles of objects, and a collection would be a pause in the midst of measuring.
+        collecting = gc.isenabled()
+        gc.collect()
+        gc.disable()
+        try:
+            for peer in self._peers:
+                peer.connect()
+            return self._go(tell)
+        finally:
+            for peer in self._peers:
+                peer.close()
+            if collecting:
+                gc.enable()
+
+    def _go(self, tell: Callable[[Scores, float], None]) -> Report:
+        plan, scores, peers = self._plan, self._scores, self._peers
+        start = monotonic_ns()
+        end = start + int(plan.duration * _SECOND) if plan.duration is not None else None
+        clocks = self._clocks(start)
+        swept = start
+        heeded = 0
+        with _Poll() as poll:
+            while True:
+                now = monotonic_ns()
+                if end is not None and now >= end:
+                    end = None
+                    for peer in peers:
+                        peer.finish()
+                if self._stops > heeded:
+                    heeded = self._stops
+                    for peer in peers:
+                        if heeded == 1:
+                            peer.finish()
+                        else:
+                            peer.stop()
+                wait = _LONGEST_WAIT * _SECOND
+                for peer, clock in zip(peers, clocks, strict=True):
+                    if not peer.finished and not peer.blocked:
+                        wait = min(wait, clock.send(peer, now))
+                for peer in poll.ready(peers, wait / _SECOND):
+                    if peer.blocked:
+                        peer.write()
+                    peer.read()
+                if now - swept > _LONGEST_WAIT * _SECOND:
+                    swept = now
+                    for peer in peers:
+                        peer.sweep(now)
+                    tell(scores, (now - start) / _SECOND)
+                if all(peer.finished and not peer.in_flight for peer in peers):
+                    break
+        seconds = (monotonic_ns() - start) / _SECOND
+        return scores.report(seconds, stopped=bool(heeded))
+
+    def _clocks(self, start: int) -> Sequence[_Clock]:
+        plan = self._plan
+        count = len(self._peers)
+        piped = self._target.tongue.pipelined
+        if plan.rate is None:
+            return [_Window(max(1, (plan.window or 1) // count) if piped else 1) for _ in self._peers]
+        interval = _SECOND / plan.rate
+        patience = int(plan.timeout * _SECOND)
+        return [
+            _Schedule(start + place * interval, count * interval, patience, piped=piped) for place in range(count)
+        ]
+
+
+class _Clock(Protocol):
+    """When a connection sends."""
+
+    def send(self, peer: Peer, now: int) -> float:
+        """Send what is to be sent now; return the nanoseconds until more may be, but for what comes meanwhile."""
+
+
+class _Schedule:
+    """Open loop: a request every so often, whatever becomes of the others."""
+
+    def __init__(self, first: float, interval: float, patience: int, *, piped: bool) -> None:
+        self._first = first
+        self._interval = interval
+        self._patience = patience
+        self._piped = piped
+        self._done = 0
+
+    def send(self, peer: Peer, now: int) -> float:
+        """Send what is due; return the nanoseconds until more is."""
+        first, interval = self._first, self._interval
+        # Rounded down, also before the first is due: rounded towards 0 it would count as due.
+        count = math.floor((now - first) / interval) + 1 - self._done
+        if count > 0:
+            overdue = min(count, math.floor((now - self._patience - first) / interval) + 1 - self._done)
+            if overdue > 0:
+                peer.skip(overdue)
+                self._done += overdue
+                count -= overdue
+            if not peer.connected(now):
+                return _LONGEST_WAIT * _SECOND
+            count = min(count, TURN) if self._piped else min(count, 1 - peer.in_flight)
+            if count <= 0:
+                return _LONGEST_WAIT * _SECOND  # its answer is waited for
+            done = self._done
+            peer.send([int(first + place * interval) for place in range(done, done + count)], now)
+            self._done += count
+        return max(0.0, first + self._done * interval - now)
+
+
+class _Window:
+    """Closed loop: so many requests wait for an answer."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def send(self, peer: Peer, now: int) -> float:
+        """Fill the window; return the nanoseconds until there is more to do, but for what comes."""
+        if peer.connected(now):
+            room = min(self._size - peer.in_flight, TURN)
+            if room > 0:
+                peer.send([now] * room, now)
+                if peer.in_flight < self._size:
+                    return 0.0
+        return _LONGEST_WAIT * _SECOND
+
+
+class _Poll:
+    """Waits for sockets, to the microsecond: epoll alone counts in milliseconds."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._known: dict[Peer, tuple[socket.socket, int]] = {}
+        self._peers: dict[int, Peer] = {}
+
+    def __enter__(self) -> _Poll:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._epoll.close()
+
+    def ready(self, peers: Sequence[Peer], seconds: float) -> list[Peer]:
+        """Return the connections at which something can be done."""
+        for peer in peers:
+            if peer.socket is not None:
+                self._watch(peer, peer.socket, select.EPOLLIN | (select.EPOLLOUT if peer.blocked else 0))
+        if not select.select([self._epoll], [], [], seconds)[0]:
+            return []
+        return [self._peers[number] for number, _ in self._epoll.poll(0)]
+
+    def _watch(self, peer: Peer, opened: socket.socket, events: int) -> None:
+        known = self._known.get(peer)
+        if known is not None and known[0] is opened:
+            if known[1] == events:
+                return
+            self._epoll.modify(opened, events)
+        else:
+            self._epoll.register(opened, events)  # one that was closed is out of it already
+            self._peers[opened.fileno()] = peer
+        self._known[peer] = opened, events
+
+
+def _patterns(target: Target, lines: Sequence[Line], seed: int) -> list[Pattern]:
+    chance = random.Random(seed)  # noqa: S311 - the same calls for the same seed
+    patterns = []
+    for line in lines:
+        method = line.method
+
+        def render(number: str, params: dict[str, object], method: str = method) -> bytes:
+            return target.tongue.render(method, params, number)
+
+        try:
+            patterns.append(Pattern(render, seeded(line.params, seed), chance))
+        except ValueError as error:
+            raise MixError(f"{line.title or method}: {error}") from None
+    return patterns

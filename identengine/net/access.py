@@ -1,0 +1,91 @@
+"""Which switches may be at a source address (interfaces.md 3, "Who may ask")."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+
+from identengine.config.schema import Switch
+from identengine.engine.lifecycle import Asker
+from identengine.model.addresses import parse_address
+from identengine.model.options import IdentifyOptions
+from identengine.model.records import Interface
+from identengine.wire.session import Peer, Visitor, digest_of
+
+_REMEMBERED = 65536
+
+
+class _Place(NamedTuple):
+    """Switches of one network: the one that its address alone lets in, and those that have to show themselves."""
+
+    plain: list[Peer]
+    by_token: dict[bytes, Peer]
+    by_certificate: dict[str, Peer]
+
+
+class Peers:
+    """Switches by their networks, for one kind of listener; of overlapping networks the longest wins."""
+
+    def __init__(
+        self, switches: Iterable[Switch], identify: IdentifyOptions, interface: Interface = "udp"
+    ) -> None:
+        tables: dict[tuple[int, int], dict[int, _Place]] = {}
+        self._by_name: dict[str, Peer] = {}
+        for switch in switches:
+            peer = Peer(switch.name, switch.options(identify), Asker(switch.name, switch.scope, interface))
+            self._by_name[peer.name] = peer
+            for network in switch.networks:
+                size = len(network.address)
+                shift = size * 8 - network.length
+                table = tables.setdefault((size, shift), {})
+                place = table.setdefault(int.from_bytes(network.address, "big") >> shift, _Place([], {}, {}))
+                if switch.token is not None:
+                    place.by_token[digest_of(switch.token.reveal())] = peer
+                if switch.certificate is not None and interface == "tls":
+                    place.by_certificate[switch.certificate] = peer
+                if switch.token is None and switch.certificate is None:
+                    place.plain.append(peer)
+        self._tables = [(size, shift, tables[size, shift]) for size, shift in sorted(tables)]
+        self._found: dict[str, Visitor] = {}
+
+    def find(self, host: str) -> Visitor | None:
+        """Return who may be at an address, as a socket gives it; None for an unknown peer."""
+        # Only known peers are remembered, so that forged sources can neither fill this nor push a peer out.
+        visitor = self._found.get(host)
+        if visitor is None:
+            visitor = self.meet(host)
+            if visitor is not None and len(self._found) < _REMEMBERED:
+                self._found[host] = visitor
+        return visitor
+
+    def meet(self, host: str, certified: Collection[str] = ()) -> Visitor | None:
+        """Return who may be at the other end of a new connection; None for an unknown peer.
+
+        ``certified``: the names in its client certificate, in lower case.
+        """
+        place = self._search(host)
+        if place is None:
+            return None
+        for name in certified:
+            if name in place.by_certificate:
+                peer = place.by_certificate[name]
+                its_own = {digest: one for digest, one in place.by_token.items() if one is peer}
+                return Visitor(host, peer, its_own, shown=name)
+        plain = place.plain[0] if place.plain else None
+        return Visitor(host, plain, place.by_token) if plain or place.by_token else None
+
+    def knows(self, host: str) -> bool:
+        """Whether a switch may be at an address, once it has shown itself."""
+        return self._search(host) is not None
+
+    def host(self, host: str) -> Visitor:
+        """Return one who is trusted and may speak for any switch."""
+        return Visitor(host, None, by_name=self._by_name)
+
+    def _search(self, host: str) -> _Place | None:
+        address = parse_address(host.partition("%")[0])  # a link-local source comes with its zone
+        number = int.from_bytes(address, "big")
+        for size, shift, table in self._tables:
+            if size == len(address) and (place := table.get(number >> shift)) is not None:
+                return place
+        return None

@@ -1,0 +1,1 @@
+"""Connections: listeners, flow control, admission, TLS."""

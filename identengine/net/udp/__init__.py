@@ -1,0 +1,1 @@
+"""Datagrams: sockets that are drained by the batch, and the listener over them."""

@@ -1,0 +1,87 @@
+"""Rows and changes as text for people and as objects for JSON, field by field.
+
+A password shows only as set or not set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from identengine.model.records import Account, Client, Did
+from identengine.store.format import Change, field_changes
+
+Row = Client | Account | Did
+
+
+def shown(value: object) -> str:
+    """Return a field's value as text; empty where it is not set."""
+    if value is None:
+        return ""
+    if isinstance(value, tuple | list):
+        return ";".join(map(str, value))
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else repr(value)
+    return str(value)
+
+
+def as_object(row: Row) -> dict[str, object]:
+    """Return a row for JSON: its columns as interfaces.md 1 names them, and ``password`` as true or false."""
+    found: dict[str, object] = msgspec.structs.asdict(row)
+    if "password" in found:
+        found["password"] = found["password"] is not None
+    return found
+
+
+def changed(before: Row | None, after: Row | None) -> Change:
+    """Return the change from one state of a row to another; None is no row, at one side at most."""
+    row = after if before is None else before
+    if isinstance(row, Did):
+        return Change("did", row.number, before, after)
+    if row is None:
+        raise ValueError("a row before or after is wanted")
+    return Change("client" if isinstance(row, Client) else "account", row.id, before, after)
+
+
+def told(change: Change) -> str:
+    """Say on one line how a row changed: ``name 'a' -> 'b', orig_tag 'x' -> not set``."""
+    parts = []
+    for name, before, after in field_changes(change):
+        if name == "password":
+            parts.append(f"password {before} -> {after}")
+        else:
+            parts.append(f"{name} {_quoted(before)} -> {_quoted(after)}")
+    return ", ".join(parts)
+
+
+def change_rows(change: Change) -> Iterator[tuple[str, str, str, str, str]]:
+    """Yield a change as table rows: what, key, field, before, after; what and key stand in the first one only."""
+    head = (f"{change.table} {verb(change)}", str(change.key))
+    for name, before, after in field_changes(change):
+        yield (*head, name, shown(before), shown(after))
+        head = ("", "")
+
+
+def change_object(change: Change) -> dict[str, object]:
+    """Return a change for JSON: table, key, what happened, and before and after of each field that differs."""
+    fields = {name: {"before": before, "after": after} for name, before, after in field_changes(change)}
+    return {"table": change.table, "key": change.key, "change": verb(change), "fields": fields}
+
+
+def verb(change: Change) -> str:
+    """Return what happened to the row: added, changed, disabled (an account's last part went off) or removed."""
+    before, after = change.before, change.after
+    if before is None:
+        return "added"
+    if after is None:
+        return "removed"
+    if isinstance(before, Account) and isinstance(after, Account) and after.disabled and not before.disabled:
+        return "disabled"
+    return "changed"
+
+
+def _quoted(value: object) -> str:
+    return "not set" if value in (None, ()) else repr(shown(value))

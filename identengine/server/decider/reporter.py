@@ -1,0 +1,172 @@
+"""How the process that decides stands: its counters and gauges, and what an operator has to be told.
+
+Counters are in a file that outlives it (:mod:`identengine.stats.file`); :meth:`Reporter.note` writes what is
+counted elsewhere, a few times a second.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from identengine.calls.journal import Journal
+from identengine.calls.memory import Calls
+from identengine.engine.core import Engine
+from identengine.log import handlers as logsetup
+from identengine.log.events import CALLS_ENDED, CALLS_FILE_FULL, CALLS_FULL, CALLS_ROOM_AGAIN, Event
+from identengine.model.records import Interface
+from identengine.stats.file import WRITE_SECONDS, CounterFile
+from identengine.stats.heavyhitters import Frequent
+from identengine.stats.registry import CONNECTED
+from identengine.stats.tally import KEEP, Tally
+from identengine.wire.jsonrpc.responder import PROGRAM
+from identengine.wire.operator import Ending, Status, Unready
+
+RELIEVED = 0.9
+"""A set that was full is well again when it is no fuller than this."""
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class TakenUp(Protocol):
+    """Who sees to it that the newest version of the book is in use; times in (Unix) seconds."""
+
+    loads: int
+    taken_up: float
+    load_seconds: float
+    load_pause: float
+
+    @property
+    def alarm(self) -> str | None:
+        """What is wrong, as long as it is, and what to do."""
+
+    @property
+    def unusable(self) -> bool:
+        """Whether that is that the newest version cannot be had, and not a key alone."""
+
+    @property
+    def made(self) -> float:
+        """When the version in use was made."""
+
+
+class Reporter:
+    """Reports on one decider."""
+
+    def __init__(
+        self, calls: Calls, journal: Journal, counters: CounterFile, engine: Engine, book: TakenUp
+    ) -> None:
+        self.tally = Tally(counters.cells, Frequent(KEEP, counters.addresses()))
+        self._calls = calls
+        self._journal = journal
+        self._counters = counters
+        self._engine = engine
+        self._book = book
+        self._began = time.monotonic()
+        self._addresses_written = 0.0
+        self._turned_away = 0
+        self._full = False
+        self.tally.add("deciders_started")
+        self.tally.gauge("started", int(time.time()))
+        self.tally.gauge("pid", os.getpid())
+        self.tally.gauge("max_legs", calls.settings.max_legs)
+        for interface in CONNECTED:  # those of the process before have ended with it
+            self.tally.gauge(f"connections_{interface}", 0)
+
+    def note(self, now: float, unsent: int, connections: Mapping[Interface, int], *, last: bool = False) -> None:
+        """Write down how things are.
+
+        ``unsent``: answers that the system did not take, since the process began; ``connections``: those that are
+        open, by interface.
+        """
+        tally, calls, book = self.tally, self._calls, self._engine.book
+        tally.total("lapsed_reserved", calls.lapsed_reserved)
+        tally.total("lapsed_active", calls.lapsed_active)
+        tally.total("retransmissions", calls.retransmitted)
+        tally.total("answers_unsent", unsent)
+        tally.gauge("held", calls.held)
+        tally.gauge("reserved", calls.reserved)
+        tally.gauge("active", calls.held - calls.reserved)
+        tally.gauge("remembered", calls.lapsed)
+        for interface, count in connections.items():
+            tally.gauge(f"connections_{interface}", count)
+        tally.total("faults", self._engine.faults.total)
+        self._note_book(book.version if book else 0)
+        tally.gauge("noted", int(time.time()))
+        if last or now - self._addresses_written >= WRITE_SECONDS:
+            self._addresses_written = now
+            self._counters.write_addresses(tally.addresses.counts())
+            tally.gauge("mirror_used_bytes", self._journal.used())
+            tally.gauge("mirror_bytes", self._journal.size)
+            tally.gauge("resident_bytes", _resident())
+            tally.total("cpu_microseconds", int(time.process_time() * 1e6))
+            tally.total("log_lines_dropped", logsetup.dropped())
+        self._tell_of_room()
+
+    def _note_book(self, version: int) -> None:
+        tally, taken_up = self.tally, self._book
+        tally.gauge("book_version", version)
+        tally.total("book_loads", taken_up.loads)
+        tally.gauge("book_made", int(taken_up.made))
+        tally.gauge("book_taken_up", int(taken_up.taken_up))
+        tally.gauge("book_load_microseconds", int(taken_up.load_seconds * 1e6))
+        tally.gauge("book_pause_microseconds", int(taken_up.load_pause * 1e6))
+
+    def status(self) -> Status:
+        """Answer how the server is."""
+        book, calls, settings = self._engine.book, self._calls, self._calls.settings
+        alarms: list[str] = []
+        unready: list[Unready] = []
+        if self._full:
+            unready.append("the set of calls is full")
+            alarm, fields = self._why_full()
+            alarms.append(alarm.said(**fields))
+        if book is None:
+            unready.append("no book")
+            alarms.append("there is no book yet: calls are rejected as not_ready; see the log")
+        elif (trouble := self._book.alarm) is not None:
+            alarms.append(f"book version {book.version} stays in use: {trouble}")
+            if self._book.unusable:
+                unready.append("the store cannot be read")
+        return Status(
+            program=PROGRAM,
+            pid=os.getpid(),
+            uptime=round(time.monotonic() - self._began, 1),
+            version=book.version if book else None,
+            accounts=len(book.bearers) if book else 0,
+            held=calls.held,
+            lapsed=calls.lapsed,
+            max_legs=settings.max_legs,
+            global_capacity=settings.global_capacity,
+            alarms=tuple(alarms),
+            unready=tuple(unready),
+        )
+
+    def ended(self, legs: list[Ending], freed: int) -> None:
+        """Write down what an operator ended."""
+        self.tally.add("freed_by_operator", freed)
+        more = f" and {len(legs) - 3} more" if len(legs) > 3 else ""
+        CALLS_ENDED.tell(calls=", ".join(repr(leg.call_id) for leg in legs[:3]) + more, freed=freed)
+
+    def _tell_of_room(self) -> None:
+        """Say once that calls are turned away for want of room, and once that it is over (engine.md 5.8)."""
+        calls = self._calls
+        turned_away, self._turned_away = calls.turned_away - self._turned_away, calls.turned_away
+        if not self._full and (turned_away or calls.overfull):
+            self._full = True
+            alarm, fields = self._why_full()
+            alarm.tell(**fields)
+        elif self._full and not calls.overfull and calls.held <= RELIEVED * calls.settings.max_legs:
+            self._full = False
+            CALLS_ROOM_AGAIN.tell()
+
+    def _why_full(self) -> tuple[Event, dict[str, str | int]]:
+        if self._calls.overfull:
+            return CALLS_FILE_FULL, {"path": str(self._journal.path)}
+        return CALLS_FULL, {"max_legs": self._calls.settings.max_legs}
+
+
+def _resident() -> int:
+    """Return how many bytes of memory this process has."""
+    return int(Path("/proc/self/statm").read_bytes().split()[1]) * _PAGE

@@ -1,5 +1,0 @@
-"""The process that holds the sockets and keeps the others running; :func:`serve` is all that others need."""
-
-from identengine.supervisor.start import serve
-
-__all__ = ["serve"]

@@ -1,0 +1,356 @@
+"""JSON-RPC 2.0 (interfaces.md 3): messages in, decisions asked for in one batch, answers out. No I/O.
+
+One :class:`Responder` serves all transports and both encodings. What came in one read is decoded message by
+message, handed to the engine as *one* batch, and answered in order. A message of the expected shape costs one
+typed decoding; all others go to :mod:`identengine.wire.jsonrpc.errors`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from itertools import repeat
+
+import msgspec
+
+from identengine.calls.backend import Later
+from identengine.engine.core import Answer, Ask, Engine
+from identengine.engine.lifecycle import Asker
+from identengine.model.reasons import ReasonTable
+from identengine.model.records import Decision, Request
+from identengine.wire.deferred import DeferredCount, postpone
+from identengine.wire.jsonrpc.answers import DATAGRAM, Decided, Item, Read, datagrams, result, usual, whole
+from identengine.wire.jsonrpc.auth import Authenticator
+from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, NO_TEXT, UNDECODED, Bytes, Codec
+from identengine.wire.jsonrpc.errors import complaint
+from identengine.wire.jsonrpc.messages import (
+    DECIDED,
+    INTERNAL,
+    INVALID_REQUEST,
+    OVERLOADED,
+    PARSE_ERROR,
+    Auth,
+    Explain,
+    Ping,
+    Pong,
+    Stop,
+    SwitchDown,
+    SwitchUp,
+)
+from identengine.wire.responder import LateAnswer, Senders
+from identengine.wire.session import Visitor
+
+MAX_BATCH = 1000
+"""Most messages in one array. As many real requests do not fit into a message; as many empty ones do."""
+MAX_EXPLAINS = 16
+"""Most explanations given at once: each may cost as much as a hundred decisions, which wait meanwhile."""
+
+MAX_WRONG = 16
+"""Most messages of one array that are complained of: wrong ones cost as much as right ones, and need no token."""
+
+try:
+    PROGRAM = f"identengine {version('identengine')}"
+except PackageNotFoundError:  # run from a checkout that was never installed
+    PROGRAM = "identengine"
+
+
+def _nobody(*_: object) -> None:
+    """Take what nobody waits for."""
+
+
+class Responder:
+    """Answers messages with what the engine decides.
+
+    ``uptime`` gives the seconds since the process began to serve; ``decide`` is what decides a batch, by default
+    the engine as it is. ``on_reject`` is told of each rejected ``authorize``, for the log, ``on_wrong_token`` of
+    the address that showed one, ``on_too_old`` of each message of a datagram that was dropped as too old.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        uptime: Callable[[], float],
+        on_reject: Callable[[Asker, Request, Decision], None],
+        decide: Callable[[Sequence[Ask]], list[Answer]] | None = None,
+        on_wrong_token: Callable[[str], None] = _nobody,
+        on_too_old: Callable[[], None] = _nobody,
+    ) -> None:
+        self._engine = engine
+        self._uptime = uptime
+        self._by = decide or engine.decide
+        self._on_reject = on_reject
+        self._auth = Authenticator(on_wrong_token)
+        self._on_too_old = on_too_old
+
+    def datagrams(
+        self,
+        received: Sequence[bytes],
+        visitors: Sequence[Visitor],
+        senders: Senders | None = None,
+        owed: DeferredCount | None = None,
+        too_old: Sequence[bool] | None = None,
+    ) -> tuple[list[bytes], list[int] | None]:
+        """Return the answers to datagrams, each of at most :data:`DATAGRAM` bytes, and which of them each answers.
+
+        Instead of those places there is None where each has one answer, in order. ``visitors`` are who sent them;
+        ``too_old`` tells which have waited so long that their senders have asked again or given up: of those
+        nothing but a stop counts. ``senders`` are given the answers that are deferred; without them those are
+        dropped. A deferred answer counts in ``owed`` until it is there.
+        """
+        batch = _Batch(connected=False)
+        read: list[Item | list[Item]] = []
+        codecs: list[Codec] = []
+        old = repeat(False) if too_old is None else too_old
+        for raw, visitor, is_old in zip(received, visitors, old, strict=False):
+            codec = _SINGLE[raw[0]] if raw else None
+            if codec is not None:
+                read.append(self._read_call(raw, codec, visitor, is_old, batch))
+            else:
+                codec = codec_of(raw)
+                read.append(self._read(raw, codec, visitor, is_old, batch))
+            codecs.append(codec)
+        decided = self._decide(batch)
+        if batch.slow:
+            give = partial(_give_datagrams, senders, self._engine.reasons)
+            _postpone(read, codecs, decided, owed or DeferredCount(), give)
+        answers: list[bytes] = []
+        places: list[int] | None = None
+        for place, (item, codec) in enumerate(zip(read, codecs, strict=True)):
+            answer = usual(item, codec, decided)
+            if answer is not None and len(answer) <= DATAGRAM:
+                answers.append(answer)
+                if places is not None:
+                    places.append(place)
+                continue
+            several = datagrams(Read(item, codec), decided, self._engine.reasons)
+            if places is None and len(several) != 1:
+                places = list(range(place))
+            answers += several
+            if places is not None:
+                places += [place] * len(several)
+        return answers, places
+
+    def stream(
+        self,
+        codec: Codec,
+        messages: Sequence[bytes],
+        visitor: Visitor,
+        broken: str | None = None,
+        late: LateAnswer = _nobody,
+        owed: DeferredCount | None = None,
+        too_old: bool = False,
+    ) -> tuple[list[bytes], bool]:
+        """Return the answers to messages of one connection, and whether it must be closed.
+
+        ``broken`` says what is wrong with the stream after these messages, if anything is; so is a message that
+        cannot be parsed. Nothing behind it counts, since where a next message begins is not known. ``late`` is
+        given an answer that is deferred, which counts in ``owed`` until then. Messages that are ``too_old``
+        are answered without being decided, save stops.
+        """
+        batch = _Batch(connected=True)
+        read: list[Item | list[Item]] = []
+        for raw in messages:
+            if raw and _SINGLE[raw[0]] is codec:
+                item: Item | list[Item] = self._read_call(raw, codec, visitor, too_old, batch)
+            else:
+                item = self._read(raw, codec, visitor, too_old, batch)
+            read.append(item)
+            if item is codec.not_parsable:
+                broken = ""
+                break
+        decided = self._decide(batch)
+        if batch.slow:
+            _postpone(read, repeat(codec), decided, owed or DeferredCount(), partial(_give_whole, late))
+        answers: list[bytes] = []
+        for item in read:
+            answer = usual(item, codec, decided) or whole(Read(item, codec), decided)
+            if answer:
+                answers.append(answer)
+        if broken:
+            answers.append(codec.error(b"", PARSE_ERROR, f"not parsable: {broken}"))
+        return answers, broken is not None
+
+    def _decide(self, batch: _Batch) -> Decided:
+        asks = batch.asks
+        answers = self._by(asks) if asks else []
+        for place, decision in enumerate(answers):
+            if type(decision) is Decision:
+                if not decision.accepted:
+                    ask = asks[place]
+                    if ask.method == "authorize" and isinstance(ask.request, Request):
+                        self._on_reject(ask.asker, ask.request, decision)
+            elif type(decision) is Later:
+                batch.slow = True
+        return Decided(batch.ids, answers)
+
+    def _read(self, raw: bytes, codec: Codec, visitor: Visitor, too_old: bool, batch: _Batch) -> Item | list[Item]:
+        """Read one message; what is to be decided goes to the end of the batch."""
+        if not codec.is_array(raw):
+            return self._read_call(raw, codec, visitor, too_old, batch)
+        try:
+            items = codec.items(raw) if codec.is_well_formed(raw) else None
+        except UNDECODED:
+            items = None
+        if items is None:
+            mended = codec.mended(raw)
+            return codec.not_parsable if mended == raw else self._read(mended, codec, visitor, too_old, batch)
+        if not items:
+            return codec.error(b"", INVALID_REQUEST, "an empty batch")
+        if len(items) > MAX_BATCH:
+            return codec.error(b"", INVALID_REQUEST, f"more than {MAX_BATCH} messages in a batch")
+        return self._read_items(items, codec, visitor, too_old, batch)
+
+    def _read_items(
+        self, items: list[msgspec.Raw], codec: Codec, visitor: Visitor, too_old: bool, batch: _Batch
+    ) -> list[Item]:
+        read: list[Item] = []
+        wrong = 0
+        for item in items:
+            before = batch.wrong
+            read.append(self._read_call(item, codec, visitor, too_old, batch))
+            wrong += batch.wrong - before
+            if wrong > MAX_WRONG:
+                what = f"more than {MAX_WRONG} wrong messages in a batch; what is behind them was not looked at"
+                read.append(codec.error(b"", INVALID_REQUEST, what))
+                break
+        return read
+
+    def _read_call(self, raw: Bytes, codec: Codec, visitor: Visitor, too_old: bool, batch: _Batch) -> Item:
+        """Read one message: its form, its id, its sender, its age, and what it asks for."""
+        try:
+            call = codec.call(raw)
+        except UNDECODED:
+            return self._undecoded(bytes(raw), codec, visitor, too_old, batch)
+        kind = type(call)  # compared below: isinstance costs as much as all the rest
+        message_id = bytes(call.id)
+        if message_id and not (
+            (codec.number_begins[message_id[0]] and len(message_id) <= _SHORT) or codec.is_usable_id(message_id)
+        ):
+            return self._complaint(bytes(raw), codec, batch)
+        if kind is Auth:
+            answer = self._auth.authenticate(call.params, message_id, codec, visitor, connected=batch.connected)  # type: ignore[arg-type]  # of the kind
+            return answer if message_id else None
+        peer = self._auth.peer_of(raw, codec, visitor) if visitor.wants_token else visitor.peer
+        if peer is None:
+            batch.wrong += 1
+            return self._auth.unknown(message_id, codec, visitor) if message_id else None
+        if too_old and kind is not Stop and not batch.connected:
+            self._on_too_old()
+            return None
+        if kind is Ping:
+            return result(codec, message_id, self._pong()) if message_id else None
+        if kind is Explain:
+            batch.explains += 1
+            if batch.explains > MAX_EXPLAINS:
+                what = f"more than {MAX_EXPLAINS} explanations at once; ask again"
+                return codec.error(message_id, OVERLOADED, what) if message_id else None
+        method, nothing, takes_params = _DECIDED[kind]
+        params = call.params if takes_params and call.params is not None else nothing
+        ask = Ask(method, params, peer.options, peer.asker)  # type: ignore[arg-type]  # those of the method
+        if too_old and kind is not Stop:
+            shed = self._engine.shed(ask)
+            return result(codec, message_id, shed) if message_id else None
+        batch.ids.append(message_id)
+        batch.asks.append(ask)
+        return len(batch.asks) - 1
+
+    def _undecoded(self, raw: bytes, codec: Codec, visitor: Visitor, too_old: bool, batch: _Batch) -> Item:
+        """Read what is not of the expected shape."""
+        mended = codec.mended(raw)
+        if mended == raw:
+            if too_old and not batch.connected:
+                self._on_too_old()
+                return None
+            return self._complaint(raw, codec, batch)
+        if _id_of(mended, codec).count(NO_TEXT) > raw.count(NO_TEXT):
+            return codec.error(b"", INVALID_REQUEST, "an id that is a string is text")
+        return self._read_call(mended, codec, visitor, too_old, batch)
+
+    def _complaint(self, raw: bytes, codec: Codec, batch: _Batch) -> bytes | None:
+        """Return what is wrong with a message; whatever it holds, those beside it are answered."""
+        batch.wrong += 1
+        try:
+            return complaint(raw, codec)
+        except Exception as fault:  # a value nested as deep as the stack still lets it be read, say
+            self._engine.faults.append(fault)
+            return codec.error(b"", INTERNAL, "the message cannot be read")
+
+    def _pong(self) -> Pong:
+        book = self._engine.book
+        return Pong(PROGRAM, book.version if book else None, round(self._uptime(), 3), os.getpid())
+
+
+_DECIDED = {kind: (*asked, kind not in (SwitchUp, SwitchDown)) for kind, asked in DECIDED.items()}
+"""What the engine is asked, what no parameters are, and whether the method takes any."""
+_SHORT = 20
+"""Bytes of an id of which nothing need be known but that it begins as a number."""
+
+
+class _Batch:
+    """What the engine is to decide at once, and for whom."""
+
+    __slots__ = ("asks", "connected", "explains", "ids", "slow", "wrong")
+
+    def __init__(self, *, connected: bool) -> None:
+        self.connected = connected
+        """Whether it came over a connection."""
+        self.asks: list[Ask] = []
+        self.ids: list[bytes] = []
+        """Of each message that is asked; empty: no answer is wanted."""
+        self.explains = self.wrong = 0
+        self.slow = False
+        """Whether an answer takes its time."""
+
+
+_SINGLE: list[Codec | None] = [None] * 256
+"""The encoding of a message that is no array, by its first byte."""
+_SINGLE[ord("{")] = JSON
+for _first in (*range(0x80, 0x90), 0xDE, 0xDF):
+    _SINGLE[_first] = MESSAGEPACK
+
+
+def codec_of(datagram: bytes) -> Codec:
+    """Return the encoding of a datagram (interfaces.md 3)."""
+    return JSON if datagram.lstrip(b" \t\r\n")[:1] in (b"{", b"[") else MESSAGEPACK
+
+
+def _id_of(raw: bytes, codec: Codec) -> bytes:
+    """Return the id of a message as it stands there; empty where there is none."""
+    try:
+        return bytes(codec.loose(raw).id)
+    except UNDECODED:
+        return b""
+
+
+def _postpone(
+    read: list[Item | list[Item]],
+    codecs: Iterable[Codec],
+    decided: Decided,
+    owed: DeferredCount,
+    give: Callable[[int, Read, Decided], None],
+) -> None:
+    """Take out the messages whose answers are deferred; ``give`` each, with its place, once these are there."""
+    for place, (items, codec) in enumerate(zip(read, codecs, strict=False)):
+        message = Read(items, codec)
+
+        def give_this(answers: list[Answer], place: int = place, message: Read = message) -> None:
+            give(place, message, Decided(decided.ids, answers))
+
+        places = [item for item in (items if isinstance(items, list) else [items]) if isinstance(item, int)]
+        if postpone(places, decided.answers, owed, give_this):
+            read[place] = None
+
+
+def _give_datagrams(
+    senders: Senders | None, reasons: ReasonTable, place: int, message: Read, decided: Decided
+) -> None:
+    if senders is not None:
+        senders.answer_later(place, datagrams(message, decided, reasons))
+
+
+def _give_whole(late: LateAnswer, _: int, message: Read, decided: Decided) -> None:
+    answer = whole(message, decided)
+    if answer is not None:
+        late(answer)

@@ -1,0 +1,223 @@
+"""What an operator's commands and the server say to each other: JSON objects, one a line. No I/O.
+
+Every request is small and answered in one short step; who wants all calls asks page by page. So nothing stays open
+in the server for a command, however slow or dead that is.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+
+from identengine.model.records import Direction
+
+LONGEST_LINE = 65536
+"""Of a request, in bytes."""
+MOST_ENDED = 64
+"""Legs that one request may end."""
+
+Way = Literal["origination", "termination"]
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which legs are meant: what is None does not matter."""
+
+    account_id: int | None = None
+    client_id: int | None = None
+    """Any of the clients that the leg counts on: the account's own, or a reseller above."""
+    switch: str | None = None
+    older: float | None = None
+    """Seconds since it was taken, at least."""
+    state: Literal["held", "reserved", "active", "lapsed"] = "held"
+    """``held``: reserved or active."""
+    call_id: str | None = None
+    """Looked for by its key, so it costs the same whatever is held."""
+    scope: str | None = None
+    """Of the call's key; with ``call_id`` None means all scopes of the config."""
+    direction: Way | None = None
+    leg_id: str | None = None
+    """``""``: the leg without an id."""
+
+
+class AskStatus(msgspec.Struct, frozen=True, tag_field="ask", tag="status"):
+    """Asks how the server is."""
+
+
+class AskCalls(msgspec.Struct, frozen=True, tag_field="ask", tag="calls", omit_defaults=True):
+    """Asks which calls are held. A few hundred legs are looked at, from ``cursor`` on."""
+
+    filter: Filter = Filter()
+    cursor: int = 0
+
+
+class AskUsage(msgspec.Struct, frozen=True, tag_field="ask", tag="usage", omit_defaults=True):
+    """Asks who uses most of his limits. A few thousand counters are looked at, from ``cursor`` on."""
+
+    of: Literal["accounts", "clients"]
+    cursor: int = 0
+    most: int = 50
+    """Rows that are wanted: those fullest of what is looked at."""
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """One leg that is to be ended, exactly as a :class:`Row` named it."""
+
+    scope: str
+    call_id: str
+    direction: Way
+    leg_id: str
+    since: float
+    """When it was taken: a call that has the same key by now is another one and stays."""
+
+
+class AskEnd(msgspec.Struct, frozen=True, tag_field="ask", tag="end"):
+    """End these legs, at most :data:`MOST_ENDED`, as if the switch had sent a stop for each."""
+
+    legs: tuple[Ending, ...]
+
+
+Counted = Literal[
+    "wrong_tokens",
+    "connections_refused_unknown_peer",
+    "connections_refused_too_many",
+    "connections_refused_too_many_of_switch",
+]
+"""Counters (:data:`identengine.stats.registry.REGISTRY`) of what another process sees than the one that writes
+them."""
+
+
+class AskNote(msgspec.Struct, frozen=True, tag_field="ask", tag="note"):
+    """Count this: what the process that serves HTTP has refused since it said so last."""
+
+    counts: dict[Counted, Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]]
+
+
+Ask: TypeAlias = AskStatus | AskCalls | AskUsage | AskEnd | AskNote
+
+
+Unready = Literal["no book", "the set of calls is full", "the store cannot be read"]
+"""Why calls should not be sent to a server: fixed words, for those who may not know more of it."""
+
+
+class Status(msgspec.Struct, frozen=True, tag_field="answer", tag="status"):
+    """The server, the book, and the set of calls."""
+
+    program: str
+    pid: int
+    uptime: float
+    version: int | None
+    """Of the book; None: there is none yet."""
+    accounts: int
+    held: int
+    lapsed: int
+    max_legs: int
+    global_capacity: int | None
+    alarms: tuple[str, ...]
+    """What is wrong now, and what to do; empty is well."""
+    unready: tuple[Unready, ...] = ()
+    """Those of it for which calls should not be sent here."""
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One leg."""
+
+    scope: str
+    call_id: str
+    leg_id: str
+    """``""``: it has none."""
+    direction: Direction
+    account_id: int
+    account_name: str | None
+    """None: the book in use does not have the account any more."""
+    client_id: int
+    client_name: str | None
+    switch: str
+    state: Literal["reserved", "active", "lapsed"]
+    since: float
+    """By the clock of the set of calls."""
+    age: float
+    """Seconds since it was taken."""
+    left: float
+    """Seconds until its lease ends; of a lapsed one, until it is forgotten."""
+
+    def ending(self) -> Ending:
+        """Return what ends it."""
+        return Ending(self.scope, self.call_id, self.direction.value, self.leg_id, self.since)
+
+
+class Calls(msgspec.Struct, frozen=True, tag_field="answer", tag="calls"):
+    """A page of calls. Pages are no picture of one moment: a leg that is started between two may come twice."""
+
+    rows: tuple[Row, ...]
+    cursor: int | None
+    """Where to go on; None: this was all."""
+
+
+class Use(msgspec.Struct, frozen=True):
+    """How much of a limit is used."""
+
+    id: int
+    name: str | None
+    direction: Literal["origination", "termination", "both"]
+    held: int
+    limit: int | None
+
+    @property
+    def rank(self) -> tuple[float, int, int]:
+        """What it is ordered by, the fullest first; without limit at the end, by what is held."""
+        share = -1.0 if self.limit is None else self.held / self.limit if self.limit else float("inf")
+        return (-share, -self.held, self.id)
+
+
+class Usage(msgspec.Struct, frozen=True, tag_field="answer", tag="usage"):
+    """The fullest of the counters that were looked at."""
+
+    rows: tuple[Use, ...]
+    cursor: int | None
+    """Where to go on; None: this was all."""
+
+
+class Ended(msgspec.Struct, frozen=True, tag_field="answer", tag="ended"):
+    """How many legs were freed, and how many were there no more."""
+
+    freed: int
+    gone: int
+
+
+class Noted(msgspec.Struct, frozen=True, tag_field="answer", tag="noted"):
+    """It is counted."""
+
+
+class Trouble(msgspec.Struct, frozen=True, tag_field="answer", tag="error"):
+    """The request cannot be answered."""
+
+    message: str
+
+
+Reply: TypeAlias = Status | Calls | Usage | Ended | Noted | Trouble
+
+_asks: msgspec.json.Decoder[Ask] = msgspec.json.Decoder(Ask)
+_replies: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
+_encode = msgspec.json.Encoder().encode
+
+
+def read_ask(line: bytes) -> Ask | Trouble:
+    """Return the request in a line, or what is wrong with it."""
+    try:
+        return _asks.decode(line)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        return Trouble(f"not understood: {error}")
+
+
+def read_reply(line: bytes) -> Reply:
+    """Return the answer in a line. Raises ValueError where it is none, of another version of this program, say."""
+    try:
+        return _replies.decode(line)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+
+
+def line(message: Ask | Reply) -> bytes:
+    """Return a message as its line."""
+    return _encode(message) + b"\n"

@@ -1,0 +1,48 @@
+"""``identengine serve --check``: what it says of a config, and of what the config names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.cli import config_with, demo_store, done, run
+
+
+def warned(config: Path) -> list[str]:
+    """Return the lines on standard error; they are the warnings of ``--json`` too."""
+    said = done("serve", "--config", config, "--check")
+    assert said.out == f"{config} is right\n"
+    found = said.err.splitlines()
+    assert found == [
+        f"warning: {line}" for line in done("serve", "--config", config, "--check", "--json").json["warnings"]
+    ]
+    return found
+
+
+def test_all_is_there(tmp_path: Path) -> None:
+    demo_store(tmp_path)
+    assert warned(config_with(tmp_path, "")) == []
+
+
+def test_neither_store_nor_key_is_there(tmp_path: Path) -> None:
+    no_store, no_key = warned(config_with(tmp_path, ""))
+    assert no_store.startswith(f"warning: there is no store at {tmp_path}/store; `identengine import")
+    assert no_key.startswith(f"warning: the key file {tmp_path}/store.key is not there; ")
+    assert [found.name for found in tmp_path.iterdir()] == ["identengine.toml"], "a check makes nothing"
+
+
+def test_a_key_file_that_others_can_read(tmp_path: Path) -> None:
+    demo_store(tmp_path)
+    (tmp_path / "store.key").chmod(0o644)
+    (found,) = warned(config_with(tmp_path, ""))
+    assert "store.key is open to others (mode 0644); chmod 600" in found
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [("'abc'", "key 1 of store.key is no key"), ("{ env = 'USER' }", "key 1 of $USER is no key")],
+)
+def test_a_key_that_is_none_is_a_mistake(tmp_path: Path, key: str, message: str) -> None:
+    said = run("serve", "--config", config_with(tmp_path, f"key = {key}\n"), "--check")
+    assert (said.status, said.out) == (1, "")
+    assert f"[store] key: {message}" in said.err

@@ -1,0 +1,9 @@
+"""What tests share: servers and who asks them, books, operators, certificates, programs, clocks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+HOST = "127.0.0.1"
+ROOT = Path(__file__).parents[2]
+"""The repository."""

@@ -1,0 +1,205 @@
+"""A real server process for tests: on free loopback ports, with a store of its own, ended by its pid."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from support import HOST
+from support.processes import children, name_of, runs
+from support.switch import lines, request
+from support.waiting import PATIENCE, wait_for
+
+
+class Server:
+    """A running ``identengine serve``."""
+
+    def __init__(
+        self,
+        folder: Path,
+        config: str = "",
+        *,
+        ready: bool = True,
+        options: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start one that serves ``folder/store``; ``config`` is put after the [store] and [listen] sections.
+
+        Where ``config`` has a [listen] section of its own, that stands. ``options`` are those of ``serve``,
+        ``env`` what its environment has besides ours.
+        """
+        self.folder = folder
+        self.store = folder / "store"
+        self.config = folder / "identengine.toml"
+        self.write_config(config)
+        self._log = folder / "server.log"
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "identengine", "serve", "--config", str(self.config), *options],
+                env=os.environ | (env or {}),
+                stdout=subprocess.PIPE,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                text=True,
+            )
+        self.lines: list[str] = []
+        self._queue: queue.Queue[str] = queue.Queue()
+        self._reader = threading.Thread(target=self._read_lines, daemon=True)
+        self._reader.start()
+        self.ports: dict[str, int] = {}
+        if ready:
+            try:
+                self.wait_for_line("READY")
+            except BaseException:
+                self.kill()
+                raise
+            for line in self.lines:
+                if line.startswith("listening "):
+                    _, kind, endpoint = line.split()
+                    self.ports[kind] = int(endpoint.rpartition(":")[2])
+
+    def write_config(self, config: str) -> None:
+        """Write the config, for a start or a SIGHUP.
+
+        Datagrams may wait for long, since the machine of a test may be slow; what tests their age says how long.
+        """
+        if "datagram_age_ms" not in config:
+            before, limits, after = config.partition("[limits]\n")
+            age = "datagram_age_ms = 60000\n"
+            config = f"{before}{limits}{age}{after}" if limits else f"{config}\n[limits]\n{age}"
+        listen = "" if "[listen]" in config else f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\n'
+        calls = "" if "[calls]" in config else '[calls]\npath = "calls"\nmax_legs = 1000\n'
+        self.config.write_text(f'[store]\npath = "store"\n{calls}{listen}{config}\n')
+
+    def _read_lines(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._queue.put(line.rstrip("\n"))
+        self._queue.put("")
+
+    def wait_for_line(self, wanted: str) -> None:
+        """Wait until the server says ``wanted`` on standard output."""
+        while wanted not in self.lines:
+            line = self._queue.get(timeout=PATIENCE)
+            assert line, f"the server ended: {self.log}"
+            self.lines.append(line)
+
+    @property
+    def log(self) -> str:
+        """All that it wrote to standard error."""
+        return self._log.read_text()
+
+    def logged(self, text: str) -> None:
+        """Wait until the log has ``text``."""
+        try:
+            wait_for(lambda: text in self.log)
+        except AssertionError:
+            raise AssertionError(f"{text!r} is not in the log:\n{self.log}") from None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal: its supervisor."""
+        self.process.send_signal(number)
+
+    @property
+    def decider(self) -> int:
+        """The process that decides; waited for."""
+        return self._child("ident-decider")
+
+    @property
+    def standby(self) -> int:
+        """The process that is to decide when that one dies; waited for."""
+        return self._child("ident-standby")
+
+    @property
+    def front(self) -> int:
+        """The process that serves HTTP; waited for."""
+        return self._child("ident-front")
+
+    def _child(self, name: str) -> int:
+        def find() -> int:
+            return next((pid for pid in children(self.process.pid) if name_of(pid) == name), 0)
+
+        found = wait_for(find)
+        assert isinstance(found, int)
+        return found
+
+    def kill(self) -> None:
+        """Kill -9 all its processes; returns when none of them runs any more."""
+        self.process.send_signal(signal.SIGSTOP)  # it starts no others
+        orphans = children(self.process.pid)
+        for pid in orphans:  # first, so that none of them can tell of its end
+            os.kill(pid, signal.SIGKILL)
+        self.process.kill()
+        assert self.ended() == -signal.SIGKILL
+        wait_for(lambda: not any(map(runs, orphans)))
+
+    def stop(self) -> int:
+        """Let it drain; return its exit status."""
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+        return self.ended()
+
+    def ended(self) -> int:
+        """Wait for its end; return its exit status."""
+        status = self.process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return status
+
+    @contextlib.contextmanager
+    def udp(self) -> Iterator[socket.socket]:
+        """Open a UDP socket that talks to it."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
+            opened.connect((HOST, self.ports["udp"]))
+            opened.settimeout(5)
+            yield opened
+
+    @contextlib.contextmanager
+    def tcp(self) -> Iterator[socket.socket]:
+        """Open a TCP connection to it."""
+        with socket.create_connection((HOST, self.ports["tcp"]), timeout=5) as opened:
+            yield opened
+
+    def ask_udp(self, message: bytes) -> Any:
+        """Send one datagram; return its one answer, decoded."""
+        with self.udp() as opened:
+            opened.send(message)
+            return json.loads(opened.recv(65536))
+
+    def ask_tcp(self, message: bytes) -> Any:
+        """Send one message over a connection of its own; return its one answer, decoded."""
+        with self.tcp() as opened:
+            opened.sendall(message)
+            return json.loads(lines(opened, 1)[0])
+
+    def authorize(self, **params: object) -> Any:
+        """Return the result of ``authorize``, asked by UDP."""
+        return self.ask_udp(request("authorize", **params))["result"]
+
+    def version(self) -> int | None:
+        """Return the version of the book that it serves."""
+        found = self.ask_udp(request("ping"))["result"]["version"]
+        assert found is None or isinstance(found, int)
+        return found
+
+
+@contextlib.contextmanager
+def serving(folder: Path, config: str = "") -> Iterator[Server]:
+    """Serve ``folder/store`` and end it at the end of the block; it must end well."""
+    server = Server(folder, config)
+    try:
+        yield server
+    finally:
+        status = server.stop()
+    assert status == 0, server.log

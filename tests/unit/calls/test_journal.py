@@ -1,0 +1,129 @@
+"""The mirror of the set of calls over boots: with each the machine's clock begins anew (engine.md 5.8)."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from identengine.calls import clock
+from identengine.calls.backend import Named
+from identengine.calls.journal import Journal
+from identengine.calls.legs import RESERVED, Leg
+from identengine.calls.levels import Counter
+from identengine.calls.memory import Changes
+from identengine.calls.slots import Slots
+from identengine.calls.tombstones import Row
+
+HOUR = 3600.0
+
+
+class Machine:
+    """The clocks and the boots of a machine."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.boot, self.up, self.wall = "one", 5_000_000.0, 1e9
+        monkeypatch.setattr(clock, "boot_id", lambda: self.boot)
+        monkeypatch.setattr(time, "clock_gettime", lambda _: self.up)
+        monkeypatch.setattr(time, "time", lambda: self.wall)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let it pass while the machine is on."""
+        self.up += seconds
+        self.wall += seconds
+
+    def start_anew(self, boot: str, up: float, off: float) -> None:
+        """Switch it off for a while; ``up``: what its clock says then."""
+        self.boot, self.up = boot, up
+        self.wall += off
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(monkeypatch)
+
+
+def keep(mirror: Journal, call: str) -> None:
+    """Keep a leg that lasts an hour, a stop and a note of now."""
+    now, slots = mirror.clock(), Slots[Leg]()
+    leg = Leg(0, call, "o", "sbc1", RESERVED, (Counter(2),), now, now + HOUR, 60.0)
+    leg.slot = ~slots.large.add(leg)
+    row = msgspec.msgpack.encode(Row(now + 60, [Named("\0b", None, None)]))
+    mirror.write(Changes(slots.small, slots.large, {1: row}, {"switched:sbc1": now}))
+
+
+def left(folder: Path) -> tuple[float, float, float]:
+    """Return for how long the leg and the stop are to last, and how long ago the note is of."""
+    with Journal(folder, 10, 0, pytest.fail) as mirror:
+        (leg,), ((_, row),), notes = mirror.read()
+        noted = notes["switched:sbc1"]
+        assert isinstance(noted, float)
+        now = mirror.clock()
+        return round(leg.due - now, 3), round(row.until - now, 3), round(now - noted, 3)
+
+
+def test_what_is_left_of_a_lease_is_what_it_was_less_what_has_passed(tmp_path: Path, machine: Machine) -> None:
+    with Journal(tmp_path, 10, 0, pytest.fail) as mirror:
+        mirror.read()
+        keep(mirror, "\0a")
+    machine.pass_time(10)
+    assert left(tmp_path) == (HOUR - 10, 50, 10)
+    machine.start_anew("two", 100.0, off=20)
+    for _ in range(2):  # the same to who reads it next
+        assert left(tmp_path) == (HOUR - 30, 30, 30)
+    machine.pass_time(5)
+    assert left(tmp_path) == (HOUR - 35, 25, 35)
+    machine.start_anew("three", 9_000_000.0, off=1)
+    assert left(tmp_path) == (HOUR - 36, 24, 36)
+    machine.pass_time(9)
+    assert left(tmp_path) == (HOUR - 45, 15, 45)
+
+
+def test_a_death_before_the_first_beat_of_a_boot(tmp_path: Path, machine: Machine) -> None:
+    with Journal(tmp_path, 10, 0, pytest.fail) as mirror:
+        mirror.read()
+    machine.start_anew("two", 100.0, off=20)
+    with Journal(tmp_path, 10, 0, pytest.fail) as mirror:
+        mirror.read()
+        machine.pass_time(0.5)
+        keep(mirror, "\0a")
+    machine.pass_time(2)
+    assert left(tmp_path) == (HOUR - 2, 58, 2)
+
+
+@pytest.mark.parametrize("boot", ["one", "two"])
+def test_a_mirror_of_the_build_before(tmp_path: Path, machine: Machine, boot: str) -> None:
+    with Journal(tmp_path, 10, 0, pytest.fail) as mirror:
+        mirror.read()
+        keep(mirror, "\0a")
+        beat = mirror.clock.beat(2)
+        before = msgspec.msgpack.encode((beat.format, beat.boot, beat.now, beat.wall))
+        with mirror._env.begin(write=True) as txn:
+            txn.put(b"beat", before, db=mirror._meta)
+    machine.pass_time(10)
+    if boot == "two":
+        machine.start_anew(boot, 100.0, off=10)
+        machine.pass_time(-10)
+    for _ in range(2):
+        assert left(tmp_path) == (HOUR - 10, 50, 10)
+
+
+def test_the_clock_never_begins_before_what_was_kept(tmp_path: Path, machine: Machine) -> None:
+    with Journal(tmp_path, 10, 0, pytest.fail) as mirror:
+        mirror.read()
+        machine.pass_time(0.9)
+        keep(mirror, "\0a")
+    machine.start_anew("two", 100.0, off=-HOUR)
+    assert left(tmp_path) == (HOUR, 60, 0)
+
+
+def test_a_wall_clock_that_is_set_matters_only_over_a_boot(tmp_path: Path, machine: Machine) -> None:
+    with Journal(tmp_path, 10, 0, pytest.fail) as mirror:
+        mirror.read()
+        keep(mirror, "\0a")
+        machine.wall -= 1000 * HOUR
+    assert left(tmp_path) == (HOUR, 60, 0)
+    machine.start_anew("two", 100.0, off=-500 * HOUR)
+    assert left(tmp_path) == (HOUR, 60, 0)

@@ -1,0 +1,61 @@
+"""What a batch leaves behind where its mirror has no room, or where it broke off (engine.md 5.2, 5.5, 5.8)."""
+
+from __future__ import annotations
+
+import pytest
+
+from identengine.calls.backend import Admit, Message, Named, Progress, Refused
+from identengine.calls.legs import Leg, call_key
+from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters
+from identengine.calls.memory import Calls, Changes, MirrorFullError, Settings
+from identengine.model.reasons import Reason
+from identengine.model.records import Decision, Direction
+
+ORIG = Direction.ORIGINATION
+ACCEPTED = Decision(accepted=True)
+LEVELS = Levels(account_counter(1, ORIG), None, None, ClientLevels(client_counters(1, ORIG)))
+
+
+class Narrow:
+    """A mirror that has room or not."""
+
+    crowded = tight = False
+    room = True
+
+    def write(self, changes: Changes) -> None:
+        if not self.room and any(
+            space[place] for space in (changes.small, changes.large) for place in space.changed
+        ):
+            raise MirrorFullError
+
+
+def admit(call_id: str, content: bytes = b"") -> Message:
+    return Admit(call_key("s", call_id), "o", "s", content, ACCEPTED, LEVELS)
+
+
+def test_no_answer_to_a_call_that_is_taken_back_says_that_it_may_pass() -> None:
+    mirror = Narrow()
+    calls = Calls(Settings(), mirror)
+    mirror.room = False
+    batch = [admit("again"), admit("again"), admit("changed"), admit("changed", b"other")]
+    answers = calls.apply(batch, 1.0)
+    assert [answer.reason if isinstance(answer, Refused) else None for answer in answers] == [Reason.OVERLOAD] * 4
+    assert calls.held == 0
+    mirror.room = True
+    calls.work(2.0)
+    assert isinstance(calls.apply([admit("again")], 2.0)[0], Decision)
+
+
+def test_a_call_of_a_batch_that_broke_off_has_a_lease() -> None:
+    def breaks(_: Leg) -> Levels:
+        raise ArithmeticError
+
+    calls = Calls(Settings(), Narrow())
+    calls.apply([admit("lapses")], 0.0)
+    calls.work(300.0)
+    lapsed = Named(call_key("s", "lapses"), None, None)
+    with pytest.raises(ArithmeticError):
+        calls.apply([admit("c"), Progress("update", lapsed, "s", None, None, breaks)], 301.0)
+    assert calls.held == 1
+    calls.work(600.0)
+    assert calls.held == 0

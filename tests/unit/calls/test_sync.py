@@ -1,0 +1,143 @@
+"""Lists that take several steps, and what comes between these (engine.md 5.6, 5.8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from identengine.calls.backend import (
+    Admit,
+    Done,
+    Later,
+    Listed,
+    Message,
+    Named,
+    Progress,
+    Refused,
+    Stop,
+    Switched,
+)
+from identengine.calls.journal import Journal
+from identengine.calls.legs import call_key
+from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters
+from identengine.calls.memory import Calls, Settings
+from identengine.calls.sync import LISTS_WAITING, STEP
+from identengine.engine.core import Ask, Engine
+from identengine.engine.lifecycle import Asker
+from identengine.identify.explain import Explanation
+from identengine.model.options import IdentifyOptions
+from identengine.model.reasons import Reason, ReasonTable
+from identengine.model.records import CallList, Decision, Direction
+
+ORIG = Direction.ORIGINATION
+ACCEPTED = Decision(accepted=True)
+LEVELS = Levels(account_counter(1, ORIG), None, None, ClientLevels(client_counters(1, ORIG)))
+MANY = 3 * STEP
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    with Journal(tmp_path, 10 * STEP, 0, pytest.fail) as opened:
+        yield opened
+
+
+@pytest.fixture
+def calls(journal: Journal) -> Calls:
+    return Calls(Settings(max_legs=10 * STEP, grace=0), journal)
+
+
+def named(call_id: str) -> Named:
+    return Named(call_key("s", call_id), None, None)
+
+
+def start(call_id: str) -> Message:
+    return Progress("start", named(call_id), "s", None, lambda: LEVELS, lambda leg: LEVELS)
+
+
+def sync(list_id: str, *call_ids: str) -> Message:
+    return Listed("s", list_id, 1, 1, tuple(map(named, call_ids)), True, lambda leg: LEVELS)
+
+
+def hold(calls: Calls) -> None:
+    calls.apply([start(f"c{number}") for number in range(MANY)], 1.0)
+
+
+def finish(calls: Calls, now: float) -> None:
+    while calls.work(now):
+        pass
+
+
+def test_a_call_started_while_a_list_is_compared_is_not_missed_by_it(calls: Calls) -> None:
+    decision = Decision(accepted=True)
+    hold(calls)
+    for call_id in ("listed", "unlisted"):
+        calls.apply([Admit(call_key("s", call_id), "o", "s", b"", decision, LEVELS)], 1.0)
+    assert isinstance(calls.apply([sync("1", "listed")], 2.0)[0], Later)
+    calls.apply([start("listed"), start("unlisted")], 3.0)
+    finish(calls, 3.0)
+    assert calls.held == MANY + 2
+    calls.apply([sync("2")], 4.0)
+    finish(calls, 4.0)
+    # Two lists lacked all the others; these two only one, since they were spoken of in between.
+    assert calls.held == 2
+
+
+def test_a_switch_cannot_make_lists_pile_up(calls: Calls) -> None:
+    hold(calls)
+    for number in range(LISTS_WAITING):
+        assert isinstance(calls.apply([sync(f"{number}")], 2.0)[0], Later)
+    assert calls.apply([sync("further")], 2.0) == [Refused(Reason.OVERLOAD)]
+    assert isinstance(calls.apply([sync("0")], 2.0)[0], Later)
+    finish(calls, 2.0)
+    assert isinstance(calls.apply([sync("further")], 2.0)[0], Later)
+
+
+def test_a_list_that_is_not_taken_is_no_decision(calls: Calls) -> None:
+    hold(calls)
+    engine = Engine(ReasonTable(), None, calls)
+    asker = Asker("s", "s")
+    lists = [CallList(list_id=str(number), confirm_empty=True) for number in range(LISTS_WAITING + 1)]
+    answers = engine.decide([Ask("sync", one, IdentifyOptions(), asker) for one in lists], 2.0)
+    assert isinstance(answers[-1], Explanation)
+    assert answers[-1].decision.reason == "overload"
+
+
+def test_an_answer_leaves_when_the_mirror_has_what_it_tells(calls: Calls, journal: Journal) -> None:
+    hold(calls)
+    calls.apply([sync("1")], 2.0)
+    finish(calls, 2.0)
+    (later,) = calls.apply([sync("2")], 3.0)
+    assert isinstance(later, Later)
+    left: list[tuple[Done, int]] = []
+    later.then(lambda done: left.append((done, len(journal.read()[0]))))
+    finish(calls, 3.0)
+    assert left == [(Done(True, missing=0, freed=MANY), 0)]
+
+
+def test_a_call_stopped_between_the_steps_of_a_list_is_freed_once(calls: Calls) -> None:
+    hold(calls)
+    calls.apply([sync("1")], 2.0)
+    finish(calls, 2.0)
+    assert isinstance(calls.apply([sync("2")], 3.0)[0], Later)
+    stop_between_steps(calls)
+
+
+def test_a_call_stopped_between_the_steps_of_a_switch_that_went_down_is_freed_once(calls: Calls) -> None:
+    hold(calls)
+    assert isinstance(calls.apply([Switched("s")], 3.0)[0], Later)
+    stop_between_steps(calls)
+
+
+def stop_between_steps(calls: Calls) -> None:
+    """Stop half of the calls that are left before each step."""
+    kept = Admit(call_key("other", "c"), "o", "other", b"", ACCEPTED, LEVELS)
+    calls.apply([kept], 4.0)
+    more, number = True, MANY
+    while more:
+        calls.apply([Stop(named(f"c{number - 1 - back}")) for back in range(STEP // 2)], 4.0)
+        number -= STEP // 2
+        more = calls.work(4.0)
+    assert calls.held == 1
+    assert calls.usage("accounts", 0, 10) == [(LEVELS.account, 1)]

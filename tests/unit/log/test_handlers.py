@@ -1,0 +1,67 @@
+"""The log never holds anybody up."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROGRAM = """
+import logging, sys, time
+from identengine.log import handlers as logsetup
+from identengine.config.schema import LogConfig
+
+logsetup.set_up(LogConfig())
+log = logging.getLogger("identengine.test")
+began = time.monotonic()
+for number in range(30_000):
+    log.info("line %d %s", number, "x" * 100)
+print(time.monotonic() - began < 10, flush=True)
+sys.stdin.readline()
+log.info("the last one")
+logsetup.finish()
+"""
+
+
+BROKEN = """
+import logging
+from identengine.log import handlers as logsetup
+from identengine.config.schema import LogConfig
+
+log = logging.getLogger("identengine.test")
+for form in ("text", "json"):
+    logsetup.set_up(LogConfig(format=form))
+    log.error("a name of other bytes: %s", "caf\\udce9")
+    log.error("%d is none", "this")
+    log.error("and on in %s", form)
+    logsetup.finish()
+"""
+
+
+def test_a_line_that_cannot_be_written_ends_nobody() -> None:
+    said = subprocess.run([sys.executable, "-c", BROKEN], capture_output=True, text=True, check=True)
+    assert "caf\\\\udce9" in said.stderr or "caf\\udce9" in said.stderr
+    assert "and on in text" in said.stderr
+    assert "and on in json" in said.stderr
+
+
+def test_a_log_that_nobody_reads_is_cut_and_says_so() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline() == "True\n"  # though the pipe is full
+        process.stdin.write("\n")
+        process.stdin.flush()
+        _, log = process.communicate(timeout=20)
+    lines = log.splitlines()
+    assert "line 0 x" in lines[0]
+    dropped = sum(int(line.partition("warning ")[2].split()[0]) for line in lines if "were dropped here" in line)
+    written = sum("x" * 100 in line or "the last one" in line for line in lines)
+    assert dropped > 0
+    assert dropped + written == 30_001
+    assert process.returncode == 0

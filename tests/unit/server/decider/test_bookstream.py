@@ -1,0 +1,297 @@
+"""The stream of a book between store and decider: whole, in order, and refused where it is not."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.books import ip_account, put_rows
+
+from identengine.config.schema import StoreConfig
+from identengine.engine.core import Engine
+from identengine.errors import IdentengineError, StoreError, WireError
+from identengine.identify.dids import Packed, pack
+from identengine.identify.index import Book
+from identengine.model.options import IdentifyOptions
+from identengine.model.reasons import ReasonTable
+from identengine.model.records import Client, Did, DidStatus
+from identengine.server.decider import bookfollower as takeup
+from identengine.server.decider import bookstream
+from identengine.server.decider.bookfollower import Origin, TakeUp
+from identengine.server.decider.bookstream import Accounts, Clients, Dids, End, FrameReader, Header
+from identengine.store.versions import Store
+
+CLIENTS = [Client(id=n, name=f"client {n}", notes="private") for n in range(1, 301)]
+ACCOUNTS = [ip_account(n, f"10.0.{n >> 8}.{n & 255}", notes="private" if n % 2 else None) for n in range(1, 501)]
+DIDS = [
+    *(Did(number=f"44207{n:06}", account_id=n % 3 + 1) for n in range(9000)),
+    Did(number="*77", account_id=1),
+    Did(number="00331", account_id=7),
+    Did(number="00332", account_id=7, status=DidStatus.ON_HOLD),
+]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bookstream") / "store"
+    put_rows(path, ACCOUNTS[:1], CLIENTS[:1])
+    put_rows(path, ACCOUNTS, CLIENTS, DIDS)
+    return path
+
+
+def streamed(store: Path, version: int | None = None, prefixes: tuple[str, ...] = ()) -> bytes:
+    pieces: list[bytes] = []
+    bookstream.stream(store, version, prefixes, pieces.append)
+    return b"".join(pieces)
+
+
+def frames_of(data: bytes) -> list[Any]:
+    return [bookstream.decode(payload) for payload in FrameReader().feed(data)]
+
+
+def test_everything_arrives_in_order(store: Path) -> None:
+    frames = frames_of(streamed(store))
+    kinds = [type(frame) for frame in frames]
+    assert kinds[0] is Header
+    assert kinds[-1] is End
+    order: list[object] = [Clients, Accounts, Dids]
+    assert kinds[1:-1] == sorted(kinds[1:-1], key=order.index)
+    assert frames[0].version == 2
+    with Store.open(store, readonly=True) as opened:
+        assert frames[0].hash_key == opened.hash_key
+        assert frames[0].at == opened.versions()[-1].at
+    clients = [row for frame in frames if isinstance(frame, Clients) for row in frame.rows]
+    accounts = [row for frame in frames if isinstance(frame, Accounts) for row in frame.rows]
+    runs = [run for frame in frames if isinstance(frame, Dids) for run in frame.runs]
+    assert [client.id for client in clients] == [client.id for client in CLIENTS]
+    assert [account.id for account in accounts] == [account.id for account in ACCOUNTS]
+    assert not any(client.notes for client in clients)
+    assert not any(account.notes for account in accounts)
+    assert frames[-1] == End(300, 500, len(runs))
+
+
+def test_active_dids_by_account(store: Path) -> None:
+    runs = [run for frame in frames_of(streamed(store)) if isinstance(frame, Dids) for run in frame.runs]
+    assert [account_id for account_id, _ in runs] == sorted(account_id for account_id, _ in runs)
+    for account_id in (1, 2, 3, 7):
+        wanted = pack(
+            did.number for did in DIDS if did.account_id == account_id and did.status is DidStatus.ACTIVE
+        )
+        mine = [packed for owner, packed in runs if owner == account_id]
+        assert b"".join(packed.codes for packed in mine) == wanted.codes
+        assert tuple(text for packed in mine for text in packed.texts) == wanted.texts
+    assert len(runs) > 4  # an account's many numbers come in several runs
+
+
+def test_international_prefixes_are_taken_off(store: Path) -> None:
+    runs = [
+        run
+        for frame in frames_of(streamed(store, prefixes=("0", "00")))
+        if isinstance(frame, Dids)
+        for run in frame.runs
+    ]
+    assert (7, pack(["331"])) in runs
+
+
+def test_an_older_version(store: Path) -> None:
+    frames = frames_of(streamed(store, 1))
+    assert frames[0].version == 1
+    assert frames[-1] == End(1, 1, 0)
+
+
+def test_an_empty_store(tmp_path: Path) -> None:
+    Store.open(tmp_path / "store", create=True).close()
+    frames = frames_of(streamed(tmp_path / "store"))
+    assert (frames[0].version, frames[1]) == (0, End(0, 0, 0))
+
+
+def test_frames_byte_by_byte(store: Path) -> None:
+    data = streamed(store)[:20_000]
+    whole = list(FrameReader().feed(data))
+    reader = FrameReader()
+    assert [payload for at in range(len(data)) for payload in reader.feed(data[at : at + 1])] == whole
+    assert reader.pending
+
+
+def test_a_frame_that_is_none() -> None:
+    with pytest.raises(WireError, match="bytes"):
+        list(FrameReader().feed(b"\xff\xff\xff\xff"))
+
+
+def run_reader(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "identengine.server.decider.bookstream", *arguments],
+        capture_output=True,
+        check=False,
+    )
+
+
+def test_the_process(store: Path) -> None:
+    assert run_reader(str(store), "head").stdout == streamed(store)
+    assert run_reader(str(store), "1", "00").stdout == streamed(store, 1, ("00",))
+
+
+def test_the_process_says_what_is_wrong(tmp_path: Path, store: Path) -> None:
+    missing = run_reader(str(tmp_path / "nowhere"), "head")
+    assert missing.returncode == 1
+    assert b"there is no store" in missing.stderr
+    assert missing.stdout == b""
+    assert b"no version 99" in run_reader(str(store), "99").stderr
+
+
+def test_the_process_ends_quietly_when_nobody_listens(store: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "identengine.server.decider.bookstream", str(store), "head"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.wait(20) == 0
+        assert process.stderr.read() == b""
+
+
+# What the decider makes of a stream ------------------------------------------------------------------------
+
+
+def built(*pieces: bytes, serving: Header | None = None) -> Book | None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+
+    engine = Engine(ReasonTable(), None)
+    take_up = TakeUp(engine, StoreConfig(path=Path("store")), IdentifyOptions())
+    if serving is not None:
+        take_up._in_use = Origin(serving, IdentifyOptions(), None, set())
+    return asyncio.run(take_up._build(chunks()))
+
+
+def framed(*frames: Any) -> bytes:
+    payloads = [bookstream._encode(frame) for frame in frames]
+    return b"".join(len(payload).to_bytes(4, "big") + payload for payload in payloads)
+
+
+HEADER = Header(5, bytes(32), 0.0)
+ONE_CLIENT = Clients(CLIENTS[:1])
+TWO_ACCOUNTS = Accounts(ACCOUNTS[:2])
+
+
+@pytest.mark.parametrize("size", [7, 1000, 1 << 20])
+def test_a_book_is_built_however_the_stream_is_cut(store: Path, size: int) -> None:
+    data = streamed(store)
+    book = built(*(data[at : at + size] for at in range(0, len(data), size)))
+    assert book is not None
+    assert (book.version, len(book.bearers), len(book.dids)) == (2, 500, 9002)
+    assert book.dids.of(7).has("00331")
+    assert not book.dids.of(7).has("00332")
+
+
+def test_a_stream_that_breaks_off_is_no_book(store: Path) -> None:
+    data = streamed(store)
+    for size in (0, 3, 100, len(data) // 2, len(data) - 1):
+        with pytest.raises(StoreError, match="broke off"):
+            built(data[:size])
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [ONE_CLIENT, HEADER, End(1, 0, 0)],
+        [HEADER, HEADER, End(0, 0, 0)],
+        [HEADER, End(0, 0, 0), ONE_CLIENT],
+        [HEADER, ONE_CLIENT, TWO_ACCOUNTS, End(1, 3, 0)],
+        [HEADER, ONE_CLIENT, End(0, 0, 0)],
+        [HEADER, ONE_CLIENT, TWO_ACCOUNTS, Dids([(1, Packed(b""))]), End(1, 2, 0)],
+        [HEADER, TWO_ACCOUNTS, End(0, 2, 0)],
+    ],
+)
+def test_a_stream_out_of_order_or_count_is_no_book(frames: list[Any]) -> None:
+    with pytest.raises(IdentengineError):
+        built(framed(*frames))
+
+
+def test_the_version_in_use_is_not_built_again() -> None:
+    data = framed(HEADER, ONE_CLIENT, TWO_ACCOUNTS, End(1, 2, 0))
+    newer = framed(Header(6, bytes(32), 0.0), ONE_CLIENT, TWO_ACCOUNTS, End(1, 2, 0))
+    found = built(newer, serving=HEADER)
+    assert found is not None
+    assert found.version == 6
+    with pytest.raises(StoreError, match="newest version is 4"):
+        built(framed(Header(4, bytes(32), 0.0)), serving=HEADER)
+    with pytest.raises(StoreError, match="newest version is 5"):
+        built(framed(Header(5, b"another key", 0.0)), serving=HEADER)
+    with pytest.raises(StoreError, match="newest version is 5, but another"):
+        built(framed(Header(5, bytes(32), 1.0)), serving=HEADER)
+    with pytest.raises(StoreError, match="became empty"):
+        built(framed(Header(0, bytes(32), 0.0)), serving=HEADER)
+    with pytest.raises(StoreError, match="is empty"):
+        built(framed(Header(0, bytes(32), 0.0)))
+    assert built(data) is not None
+
+
+def test_a_reader_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(takeup, "READER_SECONDS", 0.2)
+    hanging = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with subprocess.Popen(hanging, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        monkeypatch.setattr(takeup, "_start_reader", lambda *_: process)
+        put_rows(tmp_path / "store", ACCOUNTS[:1], CLIENTS[:1])
+        following = TakeUp(Engine(ReasonTable(), None), StoreConfig(path=tmp_path / "store"), IdentifyOptions())
+        following._seen = following._look()
+        with pytest.raises(StoreError, match="its reader got nowhere"):
+            asyncio.run(following._read())
+        assert process.returncode == -9
+
+
+def test_an_account_of_a_hundred_thousand_addresses_arrives_beside_others(tmp_path: Path) -> None:
+    addresses = tuple(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(100_000))
+    rows = [ip_account(1, "192.0.2.1"), ip_account(2, "", ident=addresses), ip_account(3, "192.0.2.3")]
+    put_rows(tmp_path / "store", rows)
+    data = streamed(tmp_path / "store")
+    reader = FrameReader()
+    frames = [
+        bookstream.decode(payload)
+        for at in range(0, len(data), 65536)
+        for payload in reader.feed(data[at : at + 65536])
+    ]
+    some = [frame.rows for frame in frames if isinstance(frame, Accounts)]
+    assert [row for each in some for row in each] == rows
+    assert len(some) == 2  # the large one ends its frame
+
+
+def test_steps_grow_with_what_is_decided_between_them(store: Path) -> None:
+    following = TakeUp(Engine(ReasonTable(), None), StoreConfig(path=store), IdentifyOptions())
+
+    async def run() -> tuple[int, int]:
+        """Return how often a second of work made way for others, idle and under load."""
+        counts = []
+        for load in (0.0, 0.02):
+            made_way = 0
+
+            async def others(load: float = load) -> None:
+                nonlocal made_way
+                while True:
+                    made_way += 1
+                    time.sleep(load)  # noqa: ASYNC251 - it stands for decisions, which take the loop's time
+                    await asyncio.sleep(0)
+
+            task = asyncio.create_task(others())
+            following._step_began = time.perf_counter()
+            worked = 0.0
+            while worked < 0.2:
+                time.sleep(0.0005)  # noqa: ASYNC251 - it stands for work on the book
+                worked += 0.0005
+                await following._breathe()
+            counts.append(made_way)
+            task.cancel()
+        return counts[0], counts[1]
+
+    idle, loaded = asyncio.run(run())
+    assert loaded * 3 < idle

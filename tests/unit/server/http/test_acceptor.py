@@ -1,0 +1,124 @@
+"""Connections of HTTP: those that take too long, over real sockets and with short times."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from uvicorn.config import Config
+
+from identengine.config.schema import Limits
+from identengine.server.http import acceptor as door
+from identengine.server.http import connection
+from identengine.server.http.acceptor import Door
+
+MOST = 8 << 20
+
+
+async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    while (await receive()).get("more_body"):
+        pass
+    size = 2 if scope["path"] == "/small" else MOST
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % size)]})
+    await send({"type": "http.response.body", "body": bytes(size)})
+
+
+def served(client: Callable[[int, Door], Awaitable[Any]], tls: bool = False, **limits: int) -> Any:
+    async def run() -> Any:
+        bound = socket.create_server(("127.0.0.1", 0))
+        bound.setblocking(False)
+        settings = Config(app, interface="asgi3", lifespan="off", ws="none", http="h11", log_config=None)
+        settings.load()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if tls else None
+        made = Door(bound, settings, Limits(**limits), context)
+        made.open()
+        try:
+            return await asyncio.wait_for(client(bound.getsockname()[1], made), 20)
+        finally:
+            await made.close(0.1)
+
+    return asyncio.run(run())
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr(door, "HANDSHAKE_SECONDS", 0.2)
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n"])
+def test_a_request_that_does_not_come(begun: bytes) -> None:
+    async def client(port: int, _: Door) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(begun)
+        said = await reader.read()
+        writer.close()
+        return said
+
+    assert served(client).startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize(
+    "begun", [b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n1234", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"]
+)
+def test_a_body_that_does_not_come_and_an_answer_that_is_not_read(begun: bytes) -> None:
+    async def client(port: int, made: Door) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+        writer.write(begun)
+        while not made.state.connections:  # noqa: ASYNC110 - a test may look again and again
+            await asyncio.sleep(0.01)
+        while made.state.connections:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await reader.read()
+
+    served(client)
+
+
+@pytest.mark.parametrize(
+    "begun", [b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n1", b"POST / HTTP/1.1\r\nHost: x\r\n"]
+)
+def test_a_second_request_that_came_with_the_first_has_its_time_too(begun: bytes) -> None:
+    async def client(port: int, _: Door) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /small HTTP/1.1\r\nHost: x\r\n\r\n" + begun)
+        said = await reader.readuntil(b"\r\n\r\n\0\0")
+        with contextlib.suppress(ConnectionResetError):
+            await asyncio.wait_for(reader.read(), 4)  # less than the 5 s that one may be silent
+        writer.close()
+        return said
+
+    assert served(client).startswith(b"HTTP/1.1 200 ")
+
+
+def test_handshakes_that_never_come_count_and_end() -> None:
+    async def client(port: int, made: Door) -> None:
+        opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
+        for reader, writer in opened:
+            assert await reader.read() == b""
+            writer.close()
+        opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        for _, writer in opened:
+            writer.close()
+
+    served(client, tls=True, connections=4)
+
+
+def test_between_two_requests_a_connection_may_be_silent_for_longer() -> None:
+    async def client(port: int, _: Door) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=MOST * 2)
+        for pause in (0.5, 0.0):
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            said = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(MOST)
+            await asyncio.sleep(pause)
+        writer.close()
+        return said
+
+    assert served(client).startswith(b"HTTP/1.1 200 ")

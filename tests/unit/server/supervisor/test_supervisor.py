@@ -1,0 +1,112 @@
+"""How soon the next process starts, and what is said of the room at a socket."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import resource
+import socket
+from pathlib import Path
+
+import pytest
+
+from identengine.config.schema import LogConfig, from_values
+from identengine.log import handlers as logsetup
+from identengine.net import sockets as listening
+from identengine.server.supervisor.children import Deaths
+from identengine.server.supervisor.lock import FILE, Claim
+from identengine.server.supervisor.run import Supervisor
+from identengine.server.supervisor.start import _tell_room
+
+
+def test_pauses_grow_and_are_forgotten() -> None:
+    deaths = Deaths()
+    assert [deaths.note(1.0) for _ in range(9)] == [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    assert deaths.when(30.0) == " in 30 s, as 9 died within 10 s of their start"
+    assert deaths.note(30.0) == 0.0, "it lived for a while"
+    assert deaths.note(9.9) == 30.0, "but not long enough to forget the others"
+    assert [deaths.note(60.0), deaths.note(1.0), deaths.note(1.0)] == [0.0, 0.0, 0.5]
+    for _ in range(5000):
+        assert deaths.note(0.0) <= 30.0
+
+
+def test_a_server_goes_on_where_there_is_no_room_to_write_down_who_it_is(tmp_path: Path) -> None:
+    config = from_values({"calls": {"path": str(tmp_path)}, "listen": {"udp": ["127.0.0.1:0"]}}, None)
+    claim = Claim.take(tmp_path)
+    sockets = listening.bind(config.listen, tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
+            claim.name_us()
+        Supervisor(config, sockets, frozenset(), claim=claim)._go_on("the other one died")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        sockets.close()
+    claim.release()
+    claim.close()
+    assert (tmp_path / FILE).read_text() == "", "as after any end in order"
+
+
+@pytest.mark.parametrize(("asked", "warned"), [(100_000, True), (listening.RECEIVE_BUFFER, False)])
+def test_what_waits_at_a_socket(asked: int, warned: bool, caplog: pytest.LogCaptureFixture) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.bind(("127.0.0.1", 0))
+        try:
+            udp.setsockopt(socket.SOL_SOCKET, 33, asked)  # SO_RCVBUFFORCE
+        except PermissionError:
+            udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, asked)
+            warned = udp.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) < 2 * listening.RECEIVE_BUFFER
+        logger = logging.getLogger("identengine")
+        logger.addHandler(caplog.handler)
+        logger.setLevel("INFO")
+        try:
+            _tell_room(udp)
+        finally:
+            logger.removeHandler(caplog.handler)
+        text = caplog.text
+        told = int(text.partition(": some ")[2].split()[0])
+        assert ("net.core.rmem_max=8388608" in text) is warned
+        # As many fit as it says, and few more; a kernel counts as it likes, so with some room.
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for _ in range(2 * told):
+                sender.sendto(b"x" * 300, udp.getsockname())
+        udp.setblocking(False)
+        found = 0
+        try:
+            while udp.recv(400):
+                found += 1
+        except BlockingIOError:
+            pass
+        assert told * 0.9 <= found <= told * 1.8
+
+
+def test_a_direct_log_drops_what_nobody_reads_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    stream = os.fdopen(writer, "w")
+    monkeypatch.setattr("sys.stderr", stream)
+    logger = logging.getLogger("identengine")
+    handlers, level, propagates = logger.handlers, logger.level, logger.propagate
+    try:
+        logsetup.set_up_direct(LogConfig())
+        for number in range(1000):
+            logger.info("line %d %s", number, "é" * 300)
+        logger.info("long %s", "é" * 5000)
+        read = b""
+        os.set_blocking(reader, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                read += os.read(reader, 65536)
+        logger.info("the last one %s", "x" * 5000)
+        read += os.read(reader, 65536)
+    finally:
+        logger.handlers, logger.propagate = handlers, propagates
+        logger.setLevel(level)
+        stream.close()
+        os.close(reader)
+    written = read.count(b"line ")
+    assert 0 < written < 1000
+    assert f"{1001 - written} lines of the log were dropped here".encode() in read
+    assert read.endswith(b"\n")
