@@ -5,7 +5,13 @@ from __future__ import annotations
 from support import ROOT
 
 UNIT, PACKAGE = ROOT / "tests" / "unit", ROOT / "identengine"
-OF_THE_REPOSITORY = {"test_imports.py", "test_layout.py", "test_lengths.py", "test_spec_citations.py"}
+OF_THE_REPOSITORY = {
+    "test_imports.py",
+    "test_layout.py",
+    "test_lengths.py",
+    "test_repository.py",
+    "test_spec_citations.py",
+}
 """Tests of the repository as a whole, which belong to no room."""
 
 

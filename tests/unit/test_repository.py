@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 BINARIES = re.compile(
     r"\.(whl|so|pyc|pyo|pyd|o|a|dll|exe|egg|jar|zip|tar|t?gz|t?bz2|t?xz|t?zst|7z|rar|deb|rpm|mdb|sqlite|db|bin|pkl|npy)$"
 )
-WITH_NUL = ("benchmarks/results/*.png", "tests/books/mistakes/clients.csv")
+WITH_NUL = ("benchmarks/results/*.png", "tests/unit/book/mistakes/clients.csv")
 """Plots, and a book whose mistake is a NUL byte."""
 
 
