@@ -9,11 +9,9 @@ lapsed, the count is zero on every level. ``IDENTENGINE_SOAK`` says how many sec
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import random
 import signal
-import socket
 import threading
 import time
 from collections import Counter
@@ -24,7 +22,7 @@ from typing import Any
 import pytest
 from support.books import ip_account, put_rows
 from support.server import Server, serving
-from support.switch import request
+from support.switch import Switch, request
 from support.waiting import wait_for
 
 from identengine.model.records import Client
@@ -140,7 +138,7 @@ class Soak:
             self.wrong.append(repr(error))
             raise
 
-    def act(self, peer: socket.socket, chance: random.Random, mine: list[Call]) -> None:
+    def act(self, peer: Switch, chance: random.Random, mine: list[Call]) -> None:
         what = chance.random()
         if not mine or what < 0.55:
             mine.append(Call(f"c{chance.randrange(10**12)}", chance.choice(list(KINDS))))
@@ -167,7 +165,7 @@ class Soak:
         else:
             mine.remove(some)  # its stop is lost
 
-    def authorize(self, peer: socket.socket, call: Call) -> bool:
+    def authorize(self, peer: Switch, call: Call) -> bool:
         began, before = self.begin(call)
         result = exchange(peer, "authorize", call_id=call.id, **call.fields)
         ended = time.monotonic()
@@ -225,7 +223,7 @@ class Soak:
         if held < LIMITS[level]:
             self.wrong.append(f"{call.id} was refused for {level} where at most {held} were held")
 
-    def progress(self, peer: socket.socket, call: Call, method: str, **more: object) -> None:
+    def progress(self, peer: Switch, call: Call, method: str, **more: object) -> None:
         began, before = self.begin(call)
         result = exchange(peer, method, call_id=call.id, **more)
         ended = time.monotonic()
@@ -243,7 +241,7 @@ class Soak:
                 call.sure_until = began + ACTIVE
             call.active = True
 
-    def stop(self, peer: socket.socket, call: Call) -> None:
+    def stop(self, peer: Switch, call: Call) -> None:
         with self.lock:
             call.sure_until = min(call.sure_until, time.monotonic())
         result = exchange(peer, "stop", call_id=call.id)
@@ -256,15 +254,15 @@ class Soak:
 _numbers = itertools.count(1)
 
 
-def exchange(peer: socket.socket, method: str, **params: object) -> Any:
+def exchange(peer: Switch, method: str, **params: object) -> Any:
     """Send a message until it is answered, as switches do; return the result."""
     number = next(_numbers)
     message = request(method, number, **params)
-    peer.settimeout(0.3)
+    peer.socket.settimeout(0.3)
     for _ in range(100):
         try:
             peer.send(message)
-            while (answer := json.loads(peer.recv(65536)))["id"] != number:
+            while (answer := peer.receive())["id"] != number:
                 pass  # of what was sent twice a second answer may come
         except (TimeoutError, ConnectionRefusedError):
             continue

@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from support import HOST
 from support.books import ip_account, put_rows
 from support.server import Server, serving
 from support.switch import read_all, request
@@ -77,7 +76,7 @@ def test_datagrams_of_garbage(server: Server) -> None:
             # Wait until it is through with them, or the kernel would drop some.
             message_id = f"turn {turn}"
             udp.send(request("ping", message_id))
-            while decoded(udp.recv(65536)).get("id") != message_id:
+            while decoded(udp.receive_raw()).get("id") != message_id:
                 pass
     assert resident_bytes(server) - before < 10 * 1024 * 1024
 
@@ -91,7 +90,7 @@ def test_datagrams_of_all_sizes(server: Server) -> None:
         udp.send(request("ping", "last"))
         answers: list[dict[str, Any]] = []
         while not answers or answers[-1].get("id") != "last":
-            answers.append(decoded(udp.recv(65536)))
+            answers.append(decoded(udp.receive_raw()))
     assert all(answer.get("error", {}).get("code") in (None, -32700, -32600) for answer in answers)
 
 
@@ -109,17 +108,17 @@ def test_streams_of_garbage(server: Server) -> None:
         with server.tcp() as tcp:
             with contextlib.suppress(ConnectionError):
                 for _ in range(rng.randrange(1, 4)):
-                    tcp.sendall(garbage(rng))
-                tcp.shutdown(socket.SHUT_WR)
+                    tcp.send(garbage(rng))
+                tcp.end_sending()
             with contextlib.suppress(ConnectionError):
-                read_all(tcp)
+                read_all(tcp.socket)
     assert resident_bytes(server) - before < 10 * 1024 * 1024
 
 
 def test_an_oversized_message_is_answered_and_the_connection_closed(server: Server) -> None:
     with server.tcp() as tcp:
-        tcp.sendall(request("ping") + b'{"jsonrpc":"2.0","x":"' + b"x" * 70_000)
-        answers = [json.loads(line) for line in read_all(tcp).splitlines()]
+        tcp.send(request("ping") + b'{"jsonrpc":"2.0","x":"' + b"x" * 70_000)
+        answers = tcp.rest()
     assert [answer["id"] for answer in answers] == [1, None]
     assert answers[1]["error"]["code"] == -32700
     assert "65536" in answers[1]["error"]["message"]
@@ -127,16 +126,16 @@ def test_an_oversized_message_is_answered_and_the_connection_closed(server: Serv
 
 def test_deep_nesting_is_answered_and_the_connection_closed(server: Server) -> None:
     with server.tcp() as tcp:
-        tcp.sendall(b'{"jsonrpc":"2.0","id":1,"method":"ping","params":' + b"[" * 1000)
-        (answer,) = [json.loads(line) for line in read_all(tcp).splitlines()]
+        tcp.send(b'{"jsonrpc":"2.0","id":1,"method":"ping","params":' + b"[" * 1000)
+        (answer,) = tcp.rest()
     assert answer["error"]["code"] == -32700
 
 
 def test_connections_that_are_reset(server: Server) -> None:
     for _ in range(100):
-        tcp = socket.create_connection((HOST, server.ports["tcp"]), timeout=5)
-        tcp.sendall(request(**GOOD) * 20 + b'{"half')
-        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        tcp = server.tcp()
+        tcp.send(request(**GOOD) * 20 + b'{"half')
+        tcp.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         tcp.close()
 
 

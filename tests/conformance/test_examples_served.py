@@ -12,7 +12,7 @@ import pytest
 from conformance.examples import ACCOUNTS, CLIENTS, EXAMPLES, Example
 from support.books import put_rows
 from support.server import Server, serving
-from support.switch import lines, request
+from support.switch import request
 
 from identengine.model.records import Account, Client
 from identengine.store.vault import Vault, default_key_file
@@ -54,10 +54,10 @@ def test_worked_examples(served: tuple[str, Server], method: str) -> None:
     with server.udp() as udp:
         for message in messages:
             udp.send(message)
-        over_udp = [json.loads(udp.recv(2000)) for _ in messages]
+        over_udp = [udp.receive() for _ in messages]
     with server.tcp() as tcp:
-        tcp.sendall(b"".join(messages))
-        over_tcp = [json.loads(line) for line in lines(tcp, len(messages))]
+        tcp.send(*messages)
+        over_tcp = tcp.answers(len(messages))
     for answers in (over_udp, over_tcp):
         results: dict[int, dict[str, Any]] = {answer["id"]: answer["result"] for answer in answers}
         for number, example in enumerate(examples):

@@ -15,7 +15,7 @@ import pytest
 from support import HOST
 from support.books import ip_account, put_rows
 from support.server import Server, serving
-from support.switch import CONNECTED, WAYS, Speaker, Way, call, speaking
+from support.switch import CONNECTED, WIRES, Switch, Wire, call
 from support.tls import TLS_FILES, Authority
 
 from identengine.model.records import Account, Client, ClientStatus, Did, IdentBy, SrcPolicy
@@ -236,9 +236,9 @@ class Served(msgspec.Struct):
     server: Server
     tls: ssl.SSLContext
 
-    def open(self, way: Way) -> AbstractContextManager[Speaker]:
+    def open(self, wire: Wire) -> AbstractContextManager[Switch]:
         """Speak in one way, as the switch that always does."""
-        return speaking(self.server, way, self.tls, _address(WAYS.index(way)))
+        return self.server.switch(wire, self.tls, _address(WIRES.index(wire)))
 
 
 HTTP_TOKEN = "of the one that asks by HTTP".replace(" ", "-")
@@ -257,7 +257,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     authority.certify(folder)
     listen = f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\ntls = ["{HOST}:0"]\nhttp = "{HOST}:0"\n'
     switches = "".join(
-        f'[[switch]]\nname = "switch {n}"\naddresses = ["{_address(n)}"]\n' for n in range(len(WAYS))
+        f'[[switch]]\nname = "switch {n}"\naddresses = ["{_address(n)}"]\n' for n in range(len(WIRES))
     )
     switches += f'[[switch]]\nname = "http"\naddresses = ["127.0.1.99"]\ntoken = "{HTTP_TOKEN}"\n'
     config = f"{listen}{TLS_FILES}[identify]\nstrict_ambiguity = true\n{switches}"
@@ -265,14 +265,14 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield Served(server, authority.client())
 
 
-@pytest.fixture(params=WAYS, ids=lambda way: way.name)
-def speaker(request: pytest.FixtureRequest, served: Served) -> Iterator[Speaker]:
+@pytest.fixture(params=WIRES, ids=lambda wire: wire.name)
+def switch(request: pytest.FixtureRequest, served: Served) -> Iterator[Switch]:
     with served.open(request.param) as opened:
         yield opened
 
 
-@pytest.fixture(params=CONNECTED, ids=lambda way: way.name)
-def connected(request: pytest.FixtureRequest, served: Served) -> Iterator[Speaker]:
+@pytest.fixture(params=CONNECTED, ids=lambda wire: wire.name)
+def connected(request: pytest.FixtureRequest, served: Served) -> Iterator[Switch]:
     with served.open(request.param) as opened:
         yield opened
 
@@ -293,33 +293,33 @@ def _has(outcome: dict[str, Any], wanted: dict[str, object]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def told(served: Served) -> Callable[[Way], list[dict[str, Any]]]:
+def told(served: Served) -> Callable[[Wire], list[dict[str, Any]]]:
     """Return what each step is answered in one way; asked once."""
-    found: dict[Way, list[dict[str, Any]]] = {}
+    found: dict[Wire, list[dict[str, Any]]] = {}
 
-    def of(way: Way) -> list[dict[str, Any]]:
-        if way not in found:
-            with served.open(way) as speaker:
-                found[way] = [_outcome(speaker.ask(method, params)) for method, params, _ in STEPS]
-        return found[way]
+    def of(wire: Wire) -> list[dict[str, Any]]:
+        if wire not in found:
+            with served.open(wire) as switch:
+                found[wire] = [_outcome(switch.exchange(method, params)) for method, params, _ in STEPS]
+        return found[wire]
 
     return of
 
 
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
-def test_the_same_answers_in_every_way(way: Way, told: Callable[[Way], list[dict[str, Any]]]) -> None:
-    answers = told(way)
+@pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
+def test_the_same_answers_in_every_way(wire: Wire, told: Callable[[Wire], list[dict[str, Any]]]) -> None:
+    answers = told(wire)
     unlike = [one for one in zip(STEPS, answers, strict=True) if not _has(one[1], one[0][2])]
     assert not unlike
-    assert answers == told(WAYS[0])
+    assert answers == told(WIRES[0])
 
 
-def test_the_same_answers_by_http(served: Served, told: Callable[[Way], list[dict[str, Any]]]) -> None:
+def test_the_same_answers_by_http(served: Served, told: Callable[[Wire], list[dict[str, Any]]]) -> None:
     """Errors are those of HTTP, with the code and the parameter that JSON-RPC names."""
     base = f"http://{HOST}:{served.server.ports['http']}/v1"
     there = httpx.HTTPTransport(local_address="127.0.1.99")
     with httpx.Client(headers={"Authorization": f"Bearer {HTTP_TOKEN}"}, timeout=20, transport=there) as client:
-        for step, first in zip(STEPS, told(WAYS[0]), strict=True):
+        for step, first in zip(STEPS, told(WIRES[0]), strict=True):
             answer = client.post(f"{base}/{step[0]}", json=step[1])
             found = answer.json()
             if first.get("code") == -32601:
@@ -334,10 +334,10 @@ def test_the_same_answers_by_http(served: Served, told: Callable[[Way], list[dic
                 assert (answer.status_code, list(found.items())) == (200, list(first.items())), step
 
 
-def test_each_kind_of_reject_is_among_them(told: Callable[[Way], list[dict[str, Any]]]) -> None:
-    found = {answer.get("reason") for answer in told(WAYS[0])} - {None}
+def test_each_kind_of_reject_is_among_them(told: Callable[[Wire], list[dict[str, Any]]]) -> None:
+    found = {answer.get("reason") for answer in told(WIRES[0])} - {None}
     assert len(found) == 18
-    assert {answer["code"] for answer in told(WAYS[0]) if "code" in answer} == {-32601, -32602}
+    assert {answer["code"] for answer in told(WIRES[0]) if "code" in answer} == {-32601, -32602}
 
 
 # What belongs to JSON-RPC: its ids, notifications and arrays.
@@ -354,21 +354,21 @@ _ASKS: list[tuple[str, dict[str, object]]] = [
     "message_id",
     [0, 1, -1, 2**31, 2**63 - 1, -(2**63), 2**64 - 1, 1.5, -0.25, "", "1", "é ~ 电话", None, "x" * 200],
 )
-def test_ids_keep_their_type(speaker: Speaker, message_id: object) -> None:
+def test_ids_keep_their_type(switch: Switch, message_id: object) -> None:
     for method, params in _ASKS:
-        answer = speaker.ask(method, params, message_id)
+        answer = switch.exchange(method, params, message_id)
         assert answer["id"] == message_id
         assert type(answer["id"]) is type(message_id)
 
 
 @pytest.mark.parametrize("message_id", [True, [], ["x"], {}, {"x": 1}, "x" * 300])
-def test_other_ids_are_refused(speaker: Speaker, message_id: object) -> None:
-    answer = speaker.ask("ping", {}, message_id)
+def test_other_ids_are_refused(switch: Switch, message_id: object) -> None:
+    answer = switch.exchange("ping", {}, message_id)
     assert answer["id"] is None
     assert answer["error"]["code"] == -32600
 
 
-def test_notifications(speaker: Speaker) -> None:
+def test_notifications(switch: Switch) -> None:
     notes = [
         call("authorize", ..., call_id="n", **_from("1")),
         call("start", ..., call_id="n"),
@@ -377,12 +377,12 @@ def test_notifications(speaker: Speaker) -> None:
         call("stop", ...),
         [call("ping", ...), call("identify", ..., **_from("1"))],
     ]
-    speaker.tell(*notes)
-    assert speaker.silent()
-    assert speaker.ask("stop", {"call_id": "n"})["result"] == {"ok": True, "freed": 1}
+    switch.send(*notes)
+    assert switch.is_drained()
+    assert switch.exchange("stop", {"call_id": "n"})["result"] == {"ok": True, "freed": 1}
 
 
-def test_what_is_no_request(speaker: Speaker) -> None:
+def test_what_is_no_request(switch: Switch) -> None:
     good = call("ping")
     wrong: list[object] = [
         {},
@@ -396,28 +396,28 @@ def test_what_is_no_request(speaker: Speaker) -> None:
     ]
     codes = []
     for message in wrong:
-        speaker.tell(message)
-        codes.append(speaker.hear()["error"]["code"])
+        switch.send(message)
+        codes.append(switch.receive()["error"]["code"])
     assert codes == [-32600] * 5 + [-32602] * 3
 
 
-def test_an_answer_is_not_answered(speaker: Speaker) -> None:
-    speaker.tell({"jsonrpc": "2.0", "id": 1, "result": {}}, {"jsonrpc": "2.0", "id": 1, "error": {"code": 1}})
-    assert speaker.silent()
+def test_an_answer_is_not_answered(switch: Switch) -> None:
+    switch.send({"jsonrpc": "2.0", "id": 1, "result": {}}, {"jsonrpc": "2.0", "id": 1, "error": {"code": 1}})
+    assert switch.is_drained()
 
 
-def _all(speaker: Speaker, count: int) -> list[Any]:
+def _all(switch: Switch, count: int) -> list[Any]:
     """Return the answers to an array, in how many parts they may come."""
     found: list[Any] = []
     while len(found) < count:
-        part = speaker.hear()
+        part = switch.receive()
         assert isinstance(part, list)
         assert part
         found += part
     return found
 
 
-def test_arrays(speaker: Speaker) -> None:
+def test_arrays(switch: Switch) -> None:
     many: list[object] = [
         call("ping", 1),
         call("ping", ...),
@@ -427,15 +427,15 @@ def test_arrays(speaker: Speaker) -> None:
         [call("ping")],
         call("stop", None, call_id=5),
     ]
-    speaker.tell(many)
-    answers = _all(speaker, 6)
+    switch.send(many)
+    answers = _all(switch, 6)
     assert [answer["id"] for answer in answers] == [1, "2", None, 4.5, None, None]
     assert [_outcome(answer).get("code") for answer in answers] == [None, -32601, -32600, None, -32600, -32602]
     assert answers[3]["result"]["account_id"] == 1
-    assert speaker.silent()
+    assert switch.is_drained()
 
 
-def test_calls_within_an_array_are_decided_in_order(speaker: Speaker) -> None:
+def test_calls_within_an_array_are_decided_in_order(switch: Switch) -> None:
     lives = [
         call("authorize", 1, call_id="x", **_from("8")),
         call("authorize", 2, call_id="y", **_from("8")),
@@ -443,42 +443,42 @@ def test_calls_within_an_array_are_decided_in_order(speaker: Speaker) -> None:
         call("authorize", 4, call_id="y", **_from("8")),
         call("stop", 5, call_id="y"),
     ]
-    speaker.tell(lives)
-    results = [answer["result"] for answer in _all(speaker, 5)]
+    switch.send(lives)
+    results = [answer["result"] for answer in _all(switch, 5)]
     assert [result.get("accepted", result.get("freed")) for result in results] == [True, False, 1, True, 1]
 
 
-def test_an_array_whose_answer_needs_several_datagrams(speaker: Speaker) -> None:
+def test_an_array_whose_answer_needs_several_datagrams(switch: Switch) -> None:
     many = [call("authorize" if n % 3 else "ping", n, **_from("1")) for n in range(90)]
-    speaker.tell(many)
-    assert [answer["id"] for answer in _all(speaker, 90)] == list(range(90))
-    if speaker.way.transport == "udp":
-        assert max(speaker.answer_bytes) <= 1400
-        assert len(speaker.answer_bytes) > 3
+    switch.send(many)
+    assert [answer["id"] for answer in _all(switch, 90)] == list(range(90))
+    if switch.wire.transport == "udp":
+        assert max(switch.answer_bytes) <= 1400
+        assert len(switch.answer_bytes) > 3
     else:
-        assert len(speaker.answer_bytes) == 1
+        assert len(switch.answer_bytes) == 1
 
 
 @pytest.mark.parametrize(("count", "fits"), [(1000, True), (1001, False)])
-def test_the_largest_array(speaker: Speaker, count: int, fits: bool) -> None:
-    speaker.tell([{"jsonrpc": "2.0", "id": 1, "method": "ping"}] * count)
+def test_the_largest_array(switch: Switch, count: int, fits: bool) -> None:
+    switch.send([{"jsonrpc": "2.0", "id": 1, "method": "ping"}] * count)
     if fits:
-        assert [one["id"] for one in _all(speaker, count)] == [1] * count
+        assert [one["id"] for one in _all(switch, count)] == [1] * count
     else:
-        assert speaker.hear()["error"]["code"] == -32600
+        assert switch.receive()["error"]["code"] == -32600
 
 
-def test_of_an_array_of_wrong_messages_some_are_complained_of(speaker: Speaker) -> None:
-    speaker.tell([{}] * 1000)
-    answers = _all(speaker, 18)
+def test_of_an_array_of_wrong_messages_some_are_complained_of(switch: Switch) -> None:
+    switch.send([{}] * 1000)
+    answers = _all(switch, 18)
     assert [one["error"]["code"] for one in answers] == [-32600] * 18
     assert "what is behind them was not looked at" in answers[-1]["error"]["message"]
 
 
-def test_explanations_are_cut_over_udp_alone(speaker: Speaker) -> None:
-    whole = speaker.ask("explain", {"src_ip": "10.0.9.9"} | _TO)["result"]
-    if speaker.way.transport == "udp":
-        assert speaker.answer_bytes[0] <= 1400
+def test_explanations_are_cut_over_udp_alone(switch: Switch) -> None:
+    whole = switch.exchange("explain", {"src_ip": "10.0.9.9"} | _TO)["result"]
+    if switch.wire.transport == "udp":
+        assert switch.answer_bytes[0] <= 1400
         assert whole["cut"] is True
         assert 3 < len(whole["candidates"]) < 60
     else:
@@ -487,48 +487,48 @@ def test_explanations_are_cut_over_udp_alone(speaker: Speaker) -> None:
     assert whole["decision"]["reason"] == "tech_prefix_mismatch"
 
 
-def test_more_explanations_than_are_given_at_once(speaker: Speaker) -> None:
-    speaker.tell([call("explain", n, **_from("1")) for n in range(20)])
-    codes = [_outcome(answer).get("code") for answer in _all(speaker, 20)]
+def test_more_explanations_than_are_given_at_once(switch: Switch) -> None:
+    switch.send([call("explain", n, **_from("1")) for n in range(20)])
+    codes = [_outcome(answer).get("code") for answer in _all(switch, 20)]
     assert codes == [None] * 16 + [-32002] * 4
 
 
-def test_a_value_given_back_that_fits_no_datagram(speaker: Speaker) -> None:
-    result = speaker.ask("authorize", {"src_ip": "9" * 2000} | _TO)["result"]
+def test_a_value_given_back_that_fits_no_datagram(switch: Switch) -> None:
+    result = switch.exchange("authorize", {"src_ip": "9" * 2000} | _TO)["result"]
     assert (result["reason"], result["field"]) == ("invalid_request", "src_ip")
-    assert (len(result["value"]) < 100) == (speaker.way.transport == "udp")
+    assert (len(result["value"]) < 100) == (switch.wire.transport == "udp")
 
 
-def test_whole_and_byte_by_byte(connected: Speaker) -> None:
+def test_whole_and_byte_by_byte(connected: Switch) -> None:
     messages = [call("ping", 1), call("authorize", 2, **_from("1", src_number="é")), [call("no", 3)]]
     stream = b"".join(map(connected.encoded, messages))
     connected.socket.sendall(stream)
-    whole = [connected.hear() for _ in messages]
+    whole = [connected.receive() for _ in messages]
     for place in range(len(stream)):
         connected.socket.sendall(stream[place : place + 1])
-    pieces = [connected.hear() for _ in messages]
+    pieces = [connected.receive() for _ in messages]
     for found in (whole, pieces):
         del found[0]["result"]["uptime"]
     assert whole == pieces
 
 
-def test_cut_at_each_place(connected: Speaker) -> None:
+def test_cut_at_each_place(connected: Switch) -> None:
     message = connected.encoded(call("ping", "é", token="x"))
     for place in range(1, len(message)):
         connected.socket.sendall(message[:place])
         connected.socket.sendall(message[place:])
-    assert [connected.hear()["id"] for _ in range(1, len(message))] == ["é"] * (len(message) - 1)
+    assert [connected.receive()["id"] for _ in range(1, len(message))] == ["é"] * (len(message) - 1)
 
 
-def test_what_comes_at_once_is_answered_at_once(connected: Speaker) -> None:
-    connected.tell(*[call("authorize", n, **_from("1")) for n in range(20)])
+def test_what_comes_at_once_is_answered_at_once(connected: Switch) -> None:
+    connected.send(*[call("authorize", n, **_from("1")) for n in range(20)])
     some = connected.socket.recv(65536)
     assert len(some) > 20 * 150
     connected._held = some
-    assert [connected.hear()["id"] for _ in range(20)] == list(range(20))
+    assert [connected.receive()["id"] for _ in range(20)] == list(range(20))
 
 
-def test_large_pipelines_both_ways(connected: Speaker) -> None:
+def test_large_pipelines_both_ways(connected: Switch) -> None:
     count = 3000
     messages = [call("explain" if n % 500 == 0 else "authorize", n, **_from("1")) for n in range(count)]
     sent = b"".join(map(connected.encoded, messages))
@@ -538,12 +538,12 @@ def test_large_pipelines_both_ways(connected: Speaker) -> None:
         while place < len(sent) and place - len(sent) * len(heard) // count < 200_000:
             connected.socket.sendall(sent[place : place + 10_000])
             place += 10_000
-        heard.append(connected.hear()["id"])
+        heard.append(connected.receive()["id"])
     assert heard == list(range(count))
 
 
-def test_a_stream_that_goes_wrong_is_answered_up_to_there_and_closed(connected: Speaker) -> None:
-    connected.tell(call("ping", 1), call("ping", 2))
+def test_a_stream_that_goes_wrong_is_answered_up_to_there_and_closed(connected: Switch) -> None:
+    connected.send(call("ping", 1), call("ping", 2))
     # A length beyond what is allowed, or what no message begins with; in a good frame where that is possible.
     connected.socket.sendall(
         {"lines": b"nonsense", "netstrings": b"99999:{", "prefixed": b"\xff" * 9}[_framing(connected)]
@@ -560,17 +560,17 @@ _GARBAGE = {
 
 
 @pytest.mark.parametrize("place", range(6))
-def test_a_framed_message_that_cannot_be_parsed(connected: Speaker, place: int) -> None:
-    if _framing(connected) == "lines" or place >= len(_GARBAGE[connected.way.encoding]):
+def test_a_framed_message_that_cannot_be_parsed(connected: Switch, place: int) -> None:
+    if _framing(connected) == "lines" or place >= len(_GARBAGE[connected.wire.encoding]):
         return  # nothing frames it
-    garbage = _GARBAGE[connected.way.encoding][place]
-    connected.tell(call("ping", 1))
+    garbage = _GARBAGE[connected.wire.encoding][place]
+    connected.send(call("ping", 1))
     connected.socket.sendall(connected.framed(garbage) + connected.encoded(call("ping", 2)))
     answers = connected.rest()
     assert [answer["id"] for answer in answers] == [1, None]
     assert answers[-1]["error"]["code"] == -32700
 
 
-def _framing(speaker: Speaker) -> str:
-    assert speaker.way.framing is not None
-    return speaker.way.framing
+def _framing(switch: Switch) -> str:
+    assert switch.wire.framing is not None
+    return switch.wire.framing

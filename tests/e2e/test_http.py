@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support import HOST
 from support.http import BOSS, CONFIG, GOOD, NOC, SWITCH, asking, make_book, url, web_serving
 from support.server import Server
-from support.switch import lines, read_all, request
+from support.switch import read_all, request
 from support.waiting import wait_for
 
 from identengine.stats.metrics import CONTENT_TYPE
@@ -56,17 +56,13 @@ REQUESTS: list[dict[str, Any]] = [
 def test_decisions_are_those_of_tcp_to_the_last_field(server: Server, switch: httpx.Client, method: str) -> None:
     with server.tcp() as tcp:
         for number, params in enumerate(REQUESTS):
-            tcp.sendall(request(method, number, **params))
-        over_tcp = [json.loads(line) for line in sorted_lines(tcp, len(REQUESTS))]
+            tcp.send(request(method, number, **params))
+        over_tcp = sorted(tcp.answers(len(REQUESTS)), key=lambda answer: int(answer["id"]))
     for params, expected in zip(REQUESTS, over_tcp, strict=True):
         answer = switch.post(f"/v1/{method}", json=params)
         assert answer.status_code == 200, params
         assert answer.headers["content-type"] == "application/json"
         assert answer.json() == expected["result"], params
-
-
-def sorted_lines(tcp: socket.socket, count: int) -> list[bytes]:
-    return sorted(lines(tcp, count), key=lambda line: json.loads(line)["id"])
 
 
 def test_the_life_of_a_call(switch: httpx.Client) -> None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support import HOST
 from support.books import ip_account, put_rows
 from support.server import Server, serving
-from support.switch import lines, read_all, request
+from support.switch import TCP, UDP, Switch, request
 
 from identengine.model.records import Client
 
@@ -63,10 +61,10 @@ def test_ids_keep_their_type(server: Server, written: str) -> None:
     message = f'{{"jsonrpc":"2.0","id":{written},"method":"ping"}}'.encode()
     with server.udp() as udp:
         udp.send(message)
-        assert udp.recv(2000).startswith(b'{"jsonrpc":"2.0","id":%b,' % written.encode())
+        assert udp.receive_raw().startswith(b'{"jsonrpc":"2.0","id":%b,' % written.encode())
     with server.tcp() as tcp:
-        tcp.sendall(message)
-        assert lines(tcp, 1)[0].startswith(b'{"jsonrpc":"2.0","id":%b,' % written.encode())
+        tcp.send(message)
+        assert tcp.receive_raw().startswith(b'{"jsonrpc":"2.0","id":%b,' % written.encode())
 
 
 @pytest.mark.parametrize(
@@ -91,10 +89,10 @@ def test_a_notification_is_not_answered(server: Server) -> None:
     with server.udp() as udp:
         udp.send(request(message_id=..., **GOOD))
         udp.send(request("ping", "next"))
-        assert json.loads(udp.recv(2000))["id"] == "next"
+        assert udp.receive()["id"] == "next"
     with server.tcp() as tcp:
-        tcp.sendall(request(message_id=..., **GOOD) + request("ping", "next"))
-        assert json.loads(lines(tcp, 1)[0])["id"] == "next"
+        tcp.send(request(message_id=..., **GOOD) + request("ping", "next"))
+        assert tcp.answers(1)[0]["id"] == "next"
 
 
 def test_a_batch(ask: Callable[[bytes], Any]) -> None:
@@ -111,7 +109,7 @@ def test_a_batch_that_needs_several_datagrams(server: Server) -> None:
         udp.send(b"[" + b",".join(request(message_id=n, **GOOD) for n in range(60)) + b"]")
         ids: list[int] = []
         while len(ids) < 60:
-            answer = udp.recv(65536)
+            answer = udp.receive_raw()
             assert len(answer) <= 1400
             ids += [one["id"] for one in json.loads(answer)]
     assert ids == list(range(60))
@@ -121,7 +119,7 @@ def test_an_explanation_over_udp_is_cut(server: Server) -> None:
     message = request("explain", src_ip="10.0.0.9", dst_number="44")
     with server.udp() as udp:
         udp.send(message)
-        answer = udp.recv(65536)
+        answer = udp.receive_raw()
     assert len(answer) <= 1400
     assert json.loads(answer)["result"]["cut"] is True
     whole = server.ask_tcp(message)["result"]
@@ -131,43 +129,43 @@ def test_an_explanation_over_udp_is_cut(server: Server) -> None:
 
 def test_what_comes_in_one_write_is_answered_in_one_write(server: Server) -> None:
     with server.tcp() as tcp:
-        tcp.sendall(b"\n".join(request(message_id=n, **GOOD) for n in range(20)) + b"\n")
-        first = tcp.recv(65536)
+        tcp.send(b"\n".join(request(message_id=n, **GOOD) for n in range(20)) + b"\n")
+        first = tcp.socket.recv(65536)
     assert first.count(b"\n") == 20
     assert [json.loads(line)["id"] for line in first.splitlines()] == list(range(20))
 
 
 def test_a_stream_byte_by_byte(server: Server) -> None:
     with server.tcp() as tcp:
-        tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        tcp.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for byte in b" " + request(**GOOD) + b"\r\n" + request("ping", 2):
-            tcp.sendall(bytes([byte]))
-        answers = [json.loads(line) for line in lines(tcp, 2)]
+            tcp.send(bytes([byte]))
+        answers = tcp.answers(2)
     assert [answer["id"] for answer in answers] == [1, 2]
 
 
 def test_a_stream_that_goes_wrong_is_answered_up_to_there_and_closed(server: Server) -> None:
     with server.tcp() as tcp:
-        tcp.sendall(request("ping", 1) + request("ping", 2) + b"nonsense" + request("ping", 3))
-        answers = [json.loads(line) for line in read_all(tcp).splitlines()]
+        tcp.send(request("ping", 1) + request("ping", 2) + b"nonsense" + request("ping", 3))
+        answers = tcp.rest()
     assert [answer["id"] for answer in answers] == [1, 2, None]
     assert answers[2]["error"]["code"] == -32700
 
 
 def test_a_message_cut_off_by_the_end_is_answered(server: Server) -> None:
     with server.tcp() as tcp:
-        tcp.sendall(request("ping", 1) + b'{"jsonrpc":"2.0",')
-        tcp.shutdown(socket.SHUT_WR)
-        answers = [json.loads(line) for line in read_all(tcp).splitlines()]
+        tcp.send(request("ping", 1) + b'{"jsonrpc":"2.0",')
+        tcp.end_sending()
+        answers = tcp.rest()
     assert [answer["id"] for answer in answers] == [1, None]
     assert answers[1]["error"]["code"] == -32700
 
 
 def test_half_closed_connections_get_their_answers(server: Server) -> None:
     with server.tcp() as tcp:
-        tcp.sendall(request("ping", 1) + request("ping", 2))
-        tcp.shutdown(socket.SHUT_WR)
-        assert [json.loads(line)["id"] for line in read_all(tcp).splitlines()] == [1, 2]
+        tcp.send(request("ping", 1) + request("ping", 2))
+        tcp.end_sending()
+        assert [answer["id"] for answer in tcp.rest()] == [1, 2]
 
 
 def test_who_may_ask(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -186,28 +184,21 @@ match_port = "never"
     with serving(folder, config) as server:
 
         def ask_from(source: str) -> Any:
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-                udp.bind((source, 0))
-                udp.settimeout(5)
-                udp.sendto(request(**GOOD), (HOST, server.ports["udp"]))
-                return json.loads(udp.recv(2000))["result"]["accepted"]
+            with server.switch(UDP, address=source) as udp:
+                return udp.ask("authorize", **GOOD)["accepted"]
 
         # The longest network decides which switch it is, and so which options hold.
         assert ask_from("127.0.0.1") is False
         assert ask_from("127.0.9.9") is True
 
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
-            stranger.bind(("127.1.0.1", 0))
-            stranger.settimeout(0.3)
-            stranger.sendto(request("ping"), (HOST, server.ports["udp"]))
-            with pytest.raises(TimeoutError):
-                stranger.recv(2000)
-        with socket.socket() as stranger:
-            stranger.bind(("127.1.0.1", 0))
-            stranger.settimeout(5)
-            stranger.connect((HOST, server.ports["tcp"]))
-            with contextlib.suppress(ConnectionResetError):
-                assert stranger.recv(100) == b""
+        with server.switch(UDP, address="127.1.0.1") as stranger:
+            stranger.send(request("ping"))
+            assert ask_from("127.0.9.9")  # asked later, and answered
+            stranger.socket.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                stranger.receive()
+        with server.switch(address="127.1.0.1") as stranger:
+            assert stranger.is_closed()
         server.logged("unknown peer from '127.1.0.1'")
 
 
@@ -222,13 +213,9 @@ def test_ipv6(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("ipv6")
     put_rows(folder / "store", [ip_account(1, "10.0.0.1")], [Client(id=1, name="one")])
     with serving(folder, '[listen]\nudp = ["[::1]:0"]\ntcp = ["[::1]:0"]\n') as server:
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as udp:
-            udp.settimeout(5)
-            udp.sendto(request(**GOOD), ("::1", server.ports["udp"]))
-            assert json.loads(udp.recv(2000))["result"]["account_id"] == 1
-        with socket.create_connection(("::1", server.ports["tcp"]), timeout=5) as tcp:
-            tcp.sendall(request(**GOOD))
-            assert json.loads(lines(tcp, 1)[0])["result"]["account_id"] == 1
+        for wire in (UDP, TCP):
+            with Switch.connect(server.ports[wire.transport], wire, to="::1") as switch:
+                assert switch.ask("authorize", **GOOD)["account_id"] == 1
 
 
 def test_no_password_is_ever_logged(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -11,7 +11,6 @@ import base64
 import json
 import os
 import signal
-import socket
 from collections.abc import Iterator
 from hashlib import md5, sha256
 from pathlib import Path
@@ -123,13 +122,13 @@ def ask(server: Server) -> str:
         for message in sent:
             udp.send(message)
         udp.send(request("ping", "last", token=TOKEN))
-        while b'"last"' not in (answer := udp.recv(65536)):
+        while b'"last"' not in (answer := udp.receive_raw()):
             answers.append(answer)
     for message in sent:
         with server.tcp() as tcp:
-            tcp.sendall(message)
-            tcp.shutdown(socket.SHUT_WR)
-            answers.append(read_all(tcp))
+            tcp.send(message)
+            tcp.end_sending()
+            answers.append(read_all(tcp.socket))
     return b"\n".join(answers).decode(errors="replace")
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from pathlib import Path
 
 import pytest
 from support.books import put_rows
 from support.server import serving
-from support.switch import request
+from support.switch import UDP, Switch, request
 
 from identengine.model.records import Client
 
@@ -36,10 +35,8 @@ def test_answers_come_from_the_address_that_was_asked(tmp_path: Path, every: str
     config += '[[switch]]\nname = "one"\naddresses = ["127.0.0.0/8", "::1"]\n'
     with serving(tmp_path, config) as server:
         for host in asked:
-            with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as client:
-                client.settimeout(5)
-                client.connect((host, server.ports["udp"]))  # it takes answers from nowhere else
+            with Switch.connect(server.ports["udp"], UDP, to=host) as client:  # it takes answers from nowhere else
                 for method in ("ping", "switch_down"):  # the second takes its time
                     client.send(request(method, method))
-                    assert json.loads(client.recv(65536))["id"] == method
+                    assert client.receive()["id"] == method
         assert "WARNING" not in server.log.upper()
