@@ -11,12 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import HOST
 from support.books import ip_account, put_rows
 from support.server import Server, serving
-from support.switch import CONNECTED, OVER_TCP, WIRES, Switch, Wire, call, is_closed
+from support.switch import CONNECTED, OVER_TCP, UDP, WIRES, Switch, Wire, call, is_closed, request
 from support.tls import TLS_FILES, Authority
 from support.waiting import wait_for
 
@@ -209,6 +210,40 @@ def test_other_tokens_and_switches_while_connections_are_open(tmp_path: Path) ->
             with server.switch(json, address="127.0.0.4") as known:
                 assert "result" in known.exchange("ping", {})
         assert "hush" not in server.log
+
+
+def test_the_longest_network_is_the_switch_and_others_are_strangers(tmp_path: Path) -> None:
+    folder = tmp_path
+    accounts = [ip_account(1, "10.0.0.1", term_port=5060)]
+    put_rows(folder / "store", accounts, [Client(id=1, name="one")])
+    config = """
+[[switch]]
+name = "whole"
+addresses = ["127.0.0.0/16"]
+[[switch]]
+name = "within"
+addresses = ["127.0.9.0/24"]
+match_port = "never"
+"""
+    with serving(folder, config) as server:
+
+        def ask_from(source: str) -> Any:
+            with server.switch(UDP, address=source) as udp:
+                return udp.ask("authorize", **GOOD)["accepted"]
+
+        # The longest network decides which switch it is, and so which options hold.
+        assert ask_from("127.0.0.1") is False
+        assert ask_from("127.0.9.9") is True
+
+        with server.switch(UDP, address="127.1.0.1") as stranger:
+            stranger.send(request("ping"))
+            assert ask_from("127.0.9.9")  # asked later, and answered
+            stranger.socket.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                stranger.receive()
+        with server.switch(address="127.1.0.1") as stranger:
+            assert stranger.is_closed()
+        server.logged("unknown peer from '127.1.0.1'")
 
 
 # ---- limits

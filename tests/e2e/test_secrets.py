@@ -18,12 +18,14 @@ from pathlib import Path
 import msgspec
 import pytest
 from support import HOST
+from support.books import ip_account, put_rows
 from support.cli import run
 from support.operator import asked
-from support.server import Server
+from support.server import Server, serving
 from support.switch import read_all, request
 from support.waiting import wait_for
 
+from identengine.model.records import Client
 from identengine.store.vault import default_key_file
 
 PASSWORD, SECOND = "Zeppelin-pass-71", "Second-pass-0815"
@@ -231,3 +233,19 @@ def test_nothing_that_is_written_has_a_secret(tmp_path: Path, monkeypatch: pytes
         secret: written[max(0, at - 200) : at + 60] for secret in unwanted if (at := written.find(secret)) >= 0
     }
     assert not found
+
+
+def test_no_password_is_ever_logged(tmp_path: Path) -> None:
+    folder = tmp_path
+    put_rows(folder / "store", [ip_account(1, "10.0.0.1")], [Client(id=1, name="one")])
+    with serving(folder, '[log]\nformat = "json"\nlevel = "debug"') as server:
+        for _ in range(3):
+            server.authorize(name="joe", password="hush-hush", src_ip="192.0.2.1\n{", dst_number="1")
+        server.ask_udp(request(password=["hush-hush"]))
+        server.logged("rejected invalid_request")
+        server.stop()
+        assert "hush" not in server.log
+        logged = [json.loads(line) for line in server.log.splitlines()]
+        rejects = [line["message"] for line in logged if "rejected" in line["message"]]
+    assert rejects
+    assert all("'192.0.2.1\\n{'" in line for line in rejects)

@@ -1,4 +1,4 @@
-"""UDP listeners on every address of a machine, served: answers come from the address that was asked."""
+"""Addresses that a server listens at: IPv6, and all of a machine."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import socket
 from pathlib import Path
 
 import pytest
-from support.books import put_rows
+from support.books import ip_account, put_rows
 from support.server import serving
-from support.switch import UDP, Switch, request
+from support.switch import TCP, UDP, Switch, request
 
 from identengine.model.records import Client
 
@@ -40,3 +40,12 @@ def test_answers_come_from_the_address_that_was_asked(tmp_path: Path, every: str
                     client.send(request(method, method))
                     assert client.receive()["id"] == method
         assert "WARNING" not in server.log.upper()
+
+
+@pytest.mark.skipif(not has_v6(), reason="no IPv6 here")
+def test_ipv6(tmp_path: Path) -> None:
+    put_rows(tmp_path / "store", [ip_account(1, "10.0.0.1")], [Client(id=1, name="one")])
+    with serving(tmp_path, '[listen]\nudp = ["[::1]:0"]\ntcp = ["[::1]:0"]\n') as server:
+        for wire in (UDP, TCP):
+            with Switch.connect(server.ports[wire.transport], wire, to="::1") as switch:
+                assert switch.authorize("c")["account_id"] == 1
