@@ -12,7 +12,7 @@ import pytest
 from support.books import ip_account, put_rows
 from support.disk import fill, mounted
 from support.server import Server, serving
-from support.switch import request, talker
+from support.switch import request
 
 from identengine.model.records import Client
 
@@ -39,7 +39,7 @@ def killed(folder: Path) -> Path:
 
 def hold_and_kill(folder: Path, config: str) -> None:
     server = Server(folder, config)
-    with talker(server) as switch:
+    with server.switch() as switch:
         known = {"src_ip": "10.0.0.1", "dst_number": "44"}
         asked = (request("authorize", n, call_id=call_id, **known) for n, call_id in enumerate(IDS))
         assert all(answer["accepted"] for answer in switch.burst(asked))
@@ -48,7 +48,7 @@ def hold_and_kill(folder: Path, config: str) -> None:
 
 
 def held(server: Server) -> int:
-    with talker(server) as switch:
+    with server.switch() as switch:
         stops = (request("stop", n, call_id=call_id) for n, call_id in enumerate(IDS))
         return sum(answer["freed"] for answer in switch.burst(stops))
 
@@ -81,7 +81,7 @@ def test_too_little_room_to_grow_leaves_the_set_as_it_is(folder: Path, tmp_path:
 def test_a_disk_that_fills_up_later_takes_no_room_from_the_set(folder: Path, tmp_path: Path) -> None:
     with mounted(tmp_path / "disk", 16) as disk:
         server = Server(folder, calls(3000, disk))
-        with talker(server) as switch:
+        with server.switch() as switch:
             fill(disk)
             asked = (
                 request("authorize", n, call_id=f"{n} {'x' * 200}", src_ip="10.0.0.1", dst_number="44")
@@ -97,7 +97,7 @@ def test_a_set_of_another_size(folder: Path, killed: Path, max_legs: int) -> Non
     """No call is lost; what is over the new size is kept, and nothing is let in until there are fewer."""
     for _ in range(2):
         server = Server(folder, calls(max_legs))
-        with talker(server) as switch:
+        with server.switch() as switch:
             answer = switch.authorize("more")
             assert answer["accepted"] is (max_legs > COUNT), answer
             switch.ask("stop", call_id="more")
@@ -105,7 +105,7 @@ def test_a_set_of_another_size(folder: Path, killed: Path, max_legs: int) -> Non
         assert "ALARM" not in server.log
     with serving(folder, calls(max_legs)) as server:
         assert held(server) == COUNT
-        with talker(server) as switch:
+        with server.switch() as switch:
             assert switch.authorize("more")["accepted"]
 
 

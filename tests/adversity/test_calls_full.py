@@ -10,7 +10,7 @@ import pytest
 from support.books import ip_account, put_rows
 from support.clocks import Clocks, clocks
 from support.server import Server, serving
-from support.switch import Talker, request, talker
+from support.switch import Switch, request
 from support.waiting import wait_for
 
 from identengine.model.records import Client
@@ -34,14 +34,14 @@ def server(folder: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def switch(server: Server) -> Iterator[Talker]:
-    with talker(server) as opened:
+def switch(server: Server) -> Iterator[Switch]:
+    with server.switch() as opened:
         for number in range(10):
             assert opened.authorize(f"c{number}")["accepted"]
         yield opened
 
 
-def test_a_full_set_lets_nothing_in_until_something_ends(switch: Talker) -> None:
+def test_a_full_set_lets_nothing_in_until_something_ends(switch: Switch) -> None:
     refused = switch.authorize("more")
     assert {name: refused[name] for name in OVERLOAD} == OVERLOAD
     assert switch.ask("identify", src_ip="10.0.0.1", dst_number="44")["accepted"], "which takes no slot"
@@ -56,19 +56,19 @@ def test_a_full_set_lets_nothing_in_until_something_ends(switch: Talker) -> None
     assert [switch.authorize(f"new {number}")["accepted"] for number in range(3)] == [True, True, False]
 
 
-def test_a_full_set_serves_lists_and_switches(switch: Talker) -> None:
-    assert switch.tell("1", *[f"c{number}" for number in range(10)]) == {"ok": True, "missing": 0, "freed": 0}
+def test_a_full_set_serves_lists_and_switches(switch: Switch) -> None:
+    assert switch.sync("1", *[f"c{number}" for number in range(10)]) == {"ok": True, "missing": 0, "freed": 0}
     assert switch.authorize("more")["reason"] == "overload"
     assert switch.ask("switch_down") == {"ok": True, "freed": 10}
     assert switch.authorize("more")["accepted"]
 
 
-def test_a_call_without_an_id_takes_no_room(switch: Talker) -> None:
+def test_a_call_without_an_id_takes_no_room(switch: Switch) -> None:
     assert switch.ask("authorize", src_ip="10.0.0.1", dst_number="44")["unreserved"] is True
 
 
 def test_a_full_set_is_emptied_by_leases(folder: Path, clocks: Clocks) -> None:
-    with serving(folder, FULL) as server, talker(server) as switch:
+    with serving(folder, FULL) as server, server.switch() as switch:
         for number in range(10):
             switch.authorize(f"c{number}")
         assert switch.authorize("more")["reason"] == "overload"
@@ -82,27 +82,27 @@ def test_a_full_set_is_emptied_by_leases(folder: Path, clocks: Clocks) -> None:
 
 def test_a_full_set_that_is_started_anew_is_full_still(folder: Path) -> None:
     server = Server(folder, FULL)
-    with talker(server) as switch:
+    with server.switch() as switch:
         for number in range(10):
-            switch.active(f"c{number}")
+            switch.activate(f"c{number}")
     server.kill()
-    with serving(folder, FULL) as again, talker(again) as switch:
+    with serving(folder, FULL) as again, again.switch() as switch:
         assert switch.authorize("more")["reason"] == "overload"
-        assert switch.held(*[f"c{number}" for number in range(10)]) == [f"c{number}" for number in range(10)]
+        assert switch.stop(*[f"c{number}" for number in range(10)]) == [f"c{number}" for number in range(10)]
         assert switch.authorize("more")["accepted"]
 
 
 def test_a_set_that_was_full_of_stops_still_takes_stops(folder: Path) -> None:
     """Stopped calls are remembered for a minute, and an attacker may stop what was never there."""
-    with serving(folder, FULL) as server, talker(server) as switch:
+    with serving(folder, FULL) as server, server.switch() as switch:
         stops = (request("stop", n, call_id=f"never {n} {'x' * 200}") for n in range(60_000))
         assert all(answer == {"ok": True, "unknown": True, "freed": 0} for answer in switch.burst(stops))
         for number in range(10):
-            switch.active(f"c{number}")
-        assert switch.held("c1", "c7") == ["c1", "c7"]
+            switch.activate(f"c{number}")
+        assert switch.stop("c1", "c7") == ["c1", "c7"]
 
 
-def test_the_operator_is_told_once_and_when_it_is_over(server: Server, switch: Talker) -> None:
+def test_the_operator_is_told_once_and_when_it_is_over(server: Server, switch: Switch) -> None:
     for number in range(100):
         assert switch.authorize(f"more {number}")["reason"] == "overload"
     wait_for(lambda: "max_legs" in server.log, 3)
@@ -117,7 +117,7 @@ def test_the_operator_is_told_once_and_when_it_is_over(server: Server, switch: T
 def test_what_lapsed_takes_no_room_from_those_that_are_held(folder: Path, clocks: Clocks) -> None:
     """At most ``lapsed_max`` are remembered, a million if nothing is said, and their ids may be long."""
     config = FULL.replace("max_legs = 10\n", "max_legs = 3000\n")
-    with serving(folder, config) as server, talker(server) as switch:
+    with serving(folder, config) as server, server.switch() as switch:
         for round_ in range(25):
             ids = [f"{round_} {number} {'x' * 220}" for number in range(3000)]
             asked = (

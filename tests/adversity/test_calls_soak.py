@@ -8,11 +8,9 @@ lapsed, the count is zero on every level. It takes seconds, a minute in CI, and 
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import random
 import signal
-import socket
 import threading
 import time
 from collections import Counter
@@ -23,7 +21,7 @@ from typing import Any
 import pytest
 from support.books import ip_account, put_rows
 from support.server import Server, serving
-from support.switch import request
+from support.switch import Switch, request
 from support.thorough import amounts, times
 from support.waiting import wait_for
 
@@ -139,7 +137,7 @@ class Soak:
             self.wrong.append(repr(error))
             raise
 
-    def act(self, peer: socket.socket, chance: random.Random, mine: list[Call]) -> None:
+    def act(self, peer: Switch, chance: random.Random, mine: list[Call]) -> None:
         what = chance.random()
         if not mine or what < 0.55:
             mine.append(Call(f"c{chance.randrange(10**12)}", chance.choice(list(KINDS))))
@@ -166,7 +164,7 @@ class Soak:
         else:
             mine.remove(some)  # its stop is lost
 
-    def authorize(self, peer: socket.socket, call: Call) -> bool:
+    def authorize(self, peer: Switch, call: Call) -> bool:
         began, before = self.begin(call)
         result = exchange(peer, "authorize", call_id=call.id, **call.fields)
         ended = time.monotonic()
@@ -224,7 +222,7 @@ class Soak:
         if held < LIMITS[level]:
             self.wrong.append(f"{call.id} was refused for {level} where at most {held} were held")
 
-    def progress(self, peer: socket.socket, call: Call, method: str, **more: object) -> None:
+    def progress(self, peer: Switch, call: Call, method: str, **more: object) -> None:
         began, before = self.begin(call)
         result = exchange(peer, method, call_id=call.id, **more)
         ended = time.monotonic()
@@ -242,7 +240,7 @@ class Soak:
                 call.sure_until = began + ACTIVE
             call.active = True
 
-    def stop(self, peer: socket.socket, call: Call) -> None:
+    def stop(self, peer: Switch, call: Call) -> None:
         with self.lock:
             call.sure_until = min(call.sure_until, time.monotonic())
         result = exchange(peer, "stop", call_id=call.id)
@@ -255,15 +253,15 @@ class Soak:
 _numbers = itertools.count(1)
 
 
-def exchange(peer: socket.socket, method: str, **params: object) -> Any:
+def exchange(peer: Switch, method: str, **params: object) -> Any:
     """Send a message until it is answered, as switches do; return the result."""
     number = next(_numbers)
     message = request(method, number, **params)
-    peer.settimeout(0.3)
+    peer.socket.settimeout(0.3)
     for _ in range(100):
         try:
             peer.send(message)
-            while (answer := json.loads(peer.recv(65536)))["id"] != number:
+            while (answer := peer.receive())["id"] != number:
                 pass  # of what was sent twice a second answer may come
         except (TimeoutError, ConnectionRefusedError):
             continue

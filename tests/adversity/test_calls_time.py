@@ -9,7 +9,7 @@ import pytest
 from support.books import ip_account, put_rows
 from support.clocks import Clocks, clocks
 from support.server import Server, serving
-from support.switch import Talker, talker
+from support.switch import Switch
 from support.waiting import wait_for
 
 from identengine.model.records import Client
@@ -34,7 +34,7 @@ def calls(**settings: int) -> str:
     return '[calls]\npath = "calls"\n' + "".join(f"{name} = {value}\n" for name, value in known.items())
 
 
-def lapsed(switch: Talker) -> bool:
+def lapsed(switch: Switch) -> bool:
     """Whether the one slot of account 2 is free; what tries it is stopped again."""
     accepted = switch.authorize("try", "10.0.0.2")["accepted"]
     if accepted:
@@ -42,7 +42,7 @@ def lapsed(switch: Talker) -> bool:
     return bool(accepted)
 
 
-def stays(switch: Talker) -> None:
+def stays(switch: Switch) -> None:
     """The one slot of account 2 is taken, and is so after the server has looked at what lapsed several times."""
     end = time.monotonic() + SEEN
     while time.monotonic() < end:
@@ -56,7 +56,7 @@ def stays(switch: Talker) -> None:
 @pytest.mark.parametrize("state", ["reserved", "active"])
 def test_a_lease_ends_within_a_second_and_never_too_soon(folder: Path, state: str) -> None:
     settings = {"reserved": 1, "active": 1000} if state == "reserved" else {"active": 1}
-    with serving(folder, calls(**settings)) as server, talker(server) as switch:
+    with serving(folder, calls(**settings)) as server, server.switch() as switch:
         for round_ in range(2):
             began = time.monotonic()
             assert switch.authorize(f"c{round_}", "10.0.0.2")["accepted"]
@@ -69,8 +69,8 @@ def test_a_lease_ends_within_a_second_and_never_too_soon(folder: Path, state: st
 
 
 def test_the_update_interval_that_was_announced_last_counts(folder: Path, clocks: Clocks) -> None:
-    with serving(folder, calls(active=7200)) as server, talker(server) as switch:
-        switch.active("a", source="10.0.0.2")
+    with serving(folder, calls(active=7200)) as server, server.switch() as switch:
+        switch.activate("a", source="10.0.0.2")
         switch.ask("update", call_id="a", interval=1000)
         switch.ask("update", call_id="a", interval="60")
         clocks.forward(175)
@@ -83,13 +83,13 @@ def test_the_update_interval_that_was_announced_last_counts(folder: Path, clocks
 
 
 def test_a_second_start_extends_nothing_and_an_update_does(folder: Path, clocks: Clocks) -> None:
-    with serving(folder, calls()) as server, talker(server) as switch:
-        switch.active("a", source="10.0.0.2")
+    with serving(folder, calls()) as server, server.switch() as switch:
+        switch.activate("a", source="10.0.0.2")
         clocks.forward(60)
         assert switch.ask("start", call_id="a") == {"ok": True}
         clocks.forward(42)
         wait_for(lambda: lapsed(switch))
-        switch.active("b", source="10.0.0.2")
+        switch.activate("b", source="10.0.0.2")
         clocks.forward(60)
         assert switch.ask("update", call_id="b") == {"ok": True}
         clocks.forward(42)
@@ -97,7 +97,7 @@ def test_a_second_start_extends_nothing_and_an_update_does(folder: Path, clocks:
 
 
 def test_a_retransmission_and_changed_content_renew_no_lease(folder: Path, clocks: Clocks) -> None:
-    with serving(folder, calls()) as server, talker(server) as switch:
+    with serving(folder, calls()) as server, server.switch() as switch:
         first = switch.authorize("a", "10.0.0.2")
         clocks.forward(60)
         assert switch.authorize("a", "10.0.0.2") == first
@@ -114,7 +114,7 @@ def test_a_retransmission_and_changed_content_renew_no_lease(folder: Path, clock
 @pytest.mark.parametrize("method", ["start", "update"])
 @pytest.mark.parametrize("state", ["reserved", "active"])
 def test_a_lapsed_leg_is_revived_over_the_limit(folder: Path, clocks: Clocks, state: str, method: str) -> None:
-    with serving(folder, calls(active=100)) as server, talker(server) as switch:
+    with serving(folder, calls(active=100)) as server, server.switch() as switch:
         switch.authorize("a", "10.0.0.2")
         if state == "active":
             switch.ask("start", call_id="a")
@@ -128,7 +128,7 @@ def test_a_lapsed_leg_is_revived_over_the_limit(folder: Path, clocks: Clocks, st
 
 
 def test_where_a_held_leg_matches_lapsed_ones_are_not_revived(folder: Path, clocks: Clocks) -> None:
-    with serving(folder, calls()) as server, talker(server) as switch:
+    with serving(folder, calls()) as server, server.switch() as switch:
         assert switch.authorize("a", "10.0.0.2", leg_id="1")["accepted"]
         clocks.forward(102)
         wait_for(lambda: switch.authorize("a", "10.0.0.2", leg_id="2")["accepted"])
@@ -137,7 +137,7 @@ def test_where_a_held_leg_matches_lapsed_ones_are_not_revived(folder: Path, cloc
 
 
 def test_what_lapsed_is_remembered_for_a_day(folder: Path, clocks: Clocks) -> None:
-    with serving(folder, calls()) as server, talker(server) as switch:
+    with serving(folder, calls()) as server, server.switch() as switch:
         for call_id in ("a", "b"):
             assert switch.authorize(call_id)["accepted"]
         clocks.forward(102)
@@ -153,7 +153,7 @@ def test_what_lapsed_is_remembered_for_a_day(folder: Path, clocks: Clocks) -> No
 
 def test_of_too_many_that_lapsed_the_oldest_are_forgotten(folder: Path, clocks: Clocks) -> None:
     config = calls(lapsed_max=2)
-    with serving(folder, config) as server, talker(server) as switch:
+    with serving(folder, config) as server, server.switch() as switch:
         for call_id in "abcd":
             switch.authorize(call_id)
             clocks.forward(10)
@@ -170,25 +170,25 @@ def test_of_too_many_that_lapsed_the_oldest_are_forgotten(folder: Path, clocks: 
 
 def test_lapses_survive_the_death_of_the_server(folder: Path, clocks: Clocks) -> None:
     server = Server(folder, calls())
-    with talker(server) as switch:
+    with server.switch() as switch:
         switch.authorize("lapsed", "10.0.0.2")
         clocks.forward(102)
         wait_for(lambda: switch.authorize("held", "10.0.0.2")["accepted"])
     server.kill()
     clocks.forward(50)
-    with serving(folder, calls()) as again, talker(again) as switch:
+    with serving(folder, calls()) as again, again.switch() as switch:
         stays(switch)
         assert switch.ask("start", call_id="lapsed") == {"ok": True, "overcommit": True}
-        assert switch.held("held", "lapsed") == ["held", "lapsed"]
+        assert switch.stop("held", "lapsed") == ["held", "lapsed"]
 
 
 def test_what_lapses_while_no_server_runs(folder: Path, clocks: Clocks) -> None:
     server = Server(folder, calls())
-    with talker(server) as switch:
+    with server.switch() as switch:
         switch.authorize("a", "10.0.0.2")
     server.kill()
     clocks.forward(102)
-    with serving(folder, calls()) as again, talker(again) as switch:
+    with serving(folder, calls()) as again, again.switch() as switch:
         wait_for(lambda: lapsed(switch))
         assert switch.ask("start", call_id="a") == {"ok": True}
 
@@ -199,8 +199,8 @@ def test_what_lapses_while_no_server_runs(folder: Path, clocks: Clocks) -> None:
 @pytest.mark.parametrize("days", [1, -400])
 def test_the_wall_clock_does_not_matter(folder: Path, clocks: Clocks, days: int) -> None:
     server = Server(folder, calls())
-    with talker(server) as switch:
-        switch.active("a", source="10.0.0.2")
+    with server.switch() as switch:
+        switch.activate("a", source="10.0.0.2")
         clocks.set_wall(days * DAY)
         stays(switch)
         clocks.forward(50)
@@ -208,7 +208,7 @@ def test_the_wall_clock_does_not_matter(folder: Path, clocks: Clocks, days: int)
         stays(switch)
     server.kill()
     clocks.set_wall(days * DAY)
-    with serving(folder, calls()) as again, talker(again) as switch:
+    with serving(folder, calls()) as again, again.switch() as switch:
         clocks.set_wall(days * DAY)
         clocks.forward(42)
         stays(switch)
@@ -225,22 +225,22 @@ def test_leases_over_a_boot(folder: Path, clocks: Clocks, off: float, left: floa
     """The set may be on a disk, or its tmpfs be kept. ``off``: how long the machine was, by its wall clock."""
     clocks.set_boot("0f0f0f0f-0000-4000-8000-000000000001", 2_000_000.0)
     server = Server(folder, calls())
-    with talker(server) as switch:
-        switch.active("a", source="10.0.0.2")
-        switch.active("b")
+    with server.switch() as switch:
+        switch.activate("a", source="10.0.0.2")
+        switch.activate("b")
         switch.ask("stop", call_id="b")
     time.sleep(1.3)  # the time is noted once a second
     server.kill()
     clocks.set_boot("0f0f0f0f-0000-4000-8000-000000000002", base)
     clocks.set_wall(off)
     server = Server(folder, calls())
-    with talker(server) as switch:
+    with server.switch() as switch:
         late = switch.ask("start", call_id="b", src_ip="10.0.0.1", dst_number="44")
         assert late.get("unknown", False) is (off < 50)
         switch.ask("stop", call_id="b")
     time.sleep(1.3)
     server.kill()  # in this boot: what was kept in the one before must not be taken for this one's
-    with serving(folder, calls()) as again, talker(again) as switch:
+    with serving(folder, calls()) as again, again.switch() as switch:
         if left < 0:
             wait_for(lambda: lapsed(switch))
             return

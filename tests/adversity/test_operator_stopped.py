@@ -37,7 +37,7 @@ def churn(server: Server, rounds: int = 300) -> float:
             for message in (call(f"churn{n}", "10.0.0.18"), request("stop", 1, call_id=f"churn{n}")):
                 began = time.monotonic()
                 udp.send(message)
-                result = json.loads(udp.recv(65536))["result"]
+                result = udp.receive()["result"]
                 longest = max(longest, time.monotonic() - began)
                 assert result.get("accepted") or result.get("freed") == 1
     return longest

@@ -16,7 +16,7 @@ import pytest
 from support import HOST
 from support.books import ip_account, put_rows
 from support.server import Server, serving
-from support.switch import CONNECTED, WAYS, Speaker, Way, call, speaking
+from support.switch import CONNECTED, WIRES, Switch, Wire, call
 from support.tls import TLS_FILES, Authority
 from support.waiting import wait_for
 
@@ -28,7 +28,7 @@ GOOD = {"src_ip": "10.0.0.1", "dst_number": "44171"}
 AGE = 400
 STOPPED = 1.0
 """Seconds for which nobody decides; what was sent before is older than AGE ms then."""
-OVER_UDP = tuple(way for way in WAYS if way.transport == "udp")
+OVER_UDP = tuple(wire for wire in WIRES if wire.transport == "udp")
 AUTHORITY = Authority()
 
 
@@ -58,13 +58,13 @@ def dropped(server: Server) -> int:
     return counters.read(server.folder / "calls").values["datagrams_dropped_too_old"]
 
 
-def fresh(speaker: Speaker, method: str, **params: object) -> dict[str, Any]:
+def fresh(switch: Switch, method: str, **params: object) -> dict[str, Any]:
     """Ask until it is answered: on a slow machine a datagram may be too old at any time."""
-    speaker.socket.settimeout(2)
+    switch.socket.settimeout(2)
 
     def ask() -> dict[str, Any] | None:
         with contextlib.suppress(TimeoutError):
-            answer: dict[str, Any] = speaker.ask(method, params, "fresh")["result"]
+            answer: dict[str, Any] = switch.exchange(method, params, "fresh")["result"]
             return answer if answer.get("reason") != "overload" else None
         return None
 
@@ -72,14 +72,14 @@ def fresh(speaker: Speaker, method: str, **params: object) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("way", OVER_UDP, ids=lambda way: way.name)
-def test_old_datagrams_are_dropped_and_counted_save_stops(server: Server, way: Way) -> None:
-    with speaking(server, way) as speaker:
-        assert fresh(speaker, "authorize", call_id="a", **GOOD)["accepted"]
-        assert fresh(speaker, "authorize", call_id="b", **GOOD)["accepted"]
+@pytest.mark.parametrize("wire", OVER_UDP, ids=lambda wire: wire.name)
+def test_old_datagrams_are_dropped_and_counted_save_stops(server: Server, wire: Wire) -> None:
+    with server.switch(wire) as switch:
+        assert fresh(switch, "authorize", call_id="a", **GOOD)["accepted"]
+        assert fresh(switch, "authorize", call_id="b", **GOOD)["accepted"]
         before = dropped(server)
         with nobody_decides(server):
-            speaker.tell(
+            switch.send(
                 call("authorize", 1, call_id="c", **GOOD),
                 call("stop", 2, call_id="a"),
                 call("identify", 3, **GOOD),
@@ -94,28 +94,28 @@ def test_old_datagrams_are_dropped_and_counted_save_stops(server: Server, way: W
                 call("switch_down", 9),
                 {"no": "message"},
             )
-        assert speaker.hear() == {"jsonrpc": "2.0", "id": 2, "result": {"ok": True, "freed": 1}}
-        assert speaker.hear() == [{"jsonrpc": "2.0", "id": 7, "result": {"ok": True, "freed": 1}}]
+        assert switch.receive() == {"jsonrpc": "2.0", "id": 2, "result": {"ok": True, "freed": 1}}
+        assert switch.receive() == [{"jsonrpc": "2.0", "id": 7, "result": {"ok": True, "freed": 1}}]
         for nothing in "cd":
-            assert fresh(speaker, "stop", call_id=nothing) == {"ok": True, "unknown": True, "freed": 0}
-        assert fresh(speaker, "authorize", **GOOD)["accepted"]
+            assert fresh(switch, "stop", call_id=nothing) == {"ok": True, "unknown": True, "freed": 0}
+        assert fresh(switch, "authorize", **GOOD)["accepted"]
         wait_for(lambda: dropped(server) - before >= 8)
 
 
 def test_what_comes_behind_old_datagrams_is_answered(server: Server) -> None:
-    with speaking(server, OVER_UDP[0]) as speaker:
+    with server.switch(OVER_UDP[0]) as switch:
         with nobody_decides(server):
-            speaker.tell(*[call("authorize", n, **GOOD) for n in range(300)])
-        assert fresh(speaker, "authorize", **GOOD)["accepted"]
+            switch.send(*[call("authorize", n, **GOOD) for n in range(300)])
+        assert fresh(switch, "authorize", **GOOD)["accepted"]
 
 
-@pytest.mark.parametrize("way", CONNECTED, ids=lambda way: way.name)
-def test_old_messages_of_a_connection_are_answered_as_overload_save_stops(server: Server, way: Way) -> None:
-    with speaking(server, way, AUTHORITY.client()) as speaker:
-        assert fresh(speaker, "authorize", call_id="a", **GOOD)["accepted"]
-        assert fresh(speaker, "authorize", call_id="b", **GOOD)["accepted"]
+@pytest.mark.parametrize("wire", CONNECTED, ids=lambda wire: wire.name)
+def test_old_messages_of_a_connection_are_answered_as_overload_save_stops(server: Server, wire: Wire) -> None:
+    with server.switch(wire, AUTHORITY.client()) as switch:
+        assert fresh(switch, "authorize", call_id="a", **GOOD)["accepted"]
+        assert fresh(switch, "authorize", call_id="b", **GOOD)["accepted"]
         with nobody_decides(server):
-            speaker.tell(
+            switch.send(
                 call("authorize", 1, call_id="c", **GOOD),
                 call("identify", 2, **GOOD),
                 call("stop", 3, call_id="a"),
@@ -128,7 +128,7 @@ def test_old_messages_of_a_connection_are_answered_as_overload_save_stops(server
             )
         answers = {}
         for _ in range(8):
-            answer = speaker.hear()
+            answer = switch.receive()
             for one in answer if isinstance(answer, list) else [answer]:
                 answers[one["id"]] = one.get("result") or one["error"]
         assert list(answers) == list(range(1, 10))
@@ -138,14 +138,14 @@ def test_old_messages_of_a_connection_are_answered_as_overload_save_stops(server
             assert answers[shed]["code"] == -32002
         for stop in (3, 8):
             assert answers[stop] == {"ok": True, "freed": 1}
-        assert fresh(speaker, "stop", call_id="c") == {"ok": True, "unknown": True, "freed": 0}
-        assert fresh(speaker, "authorize", **GOOD)["accepted"]
+        assert fresh(switch, "stop", call_id="c") == {"ok": True, "unknown": True, "freed": 0}
+        assert fresh(switch, "authorize", **GOOD)["accepted"]
 
 
 def test_a_flood_on_one_connection_beside_a_calm_one(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     """The calm one gets its decisions meanwhile, and the flood its answers."""
-    way = CONNECTED[0]
-    with speaking(server, way) as calm:
+    wire = CONNECTED[0]
+    with server.switch(wire) as calm:
         alone = sorted(_seconds(calm) for _ in range(100))
         flooder = subprocess.Popen(
             [sys.executable, "-c", _FLOOD, str(server.ports["tcp"]), calm.encoded(call("authorize", 1, **GOOD))],
@@ -193,26 +193,26 @@ print("all answered", flush=True)
 """
 
 
-def _seconds(speaker: Speaker) -> float:
+def _seconds(switch: Switch) -> float:
     began = time.perf_counter()
-    assert "result" in speaker.ask("authorize", GOOD)
+    assert "result" in switch.exchange("authorize", GOOD)
     return time.perf_counter() - began
 
 
 def test_the_age_is_a_setting_that_sighup_changes(tmp_path: Path) -> None:
     put_rows(tmp_path / "store", [ip_account(1, "10.0.0.1")], [Client(id=1, name="one")])
     with serving(tmp_path, "[limits]\ndatagram_age_ms = 60000\n") as server:  # noqa: SIM117 - it ends last
-        with speaking(server, OVER_UDP[0]) as udp, speaking(server, CONNECTED[0]) as tcp:
+        with server.switch(OVER_UDP[0]) as udp, server.switch(CONNECTED[0]) as tcp:
             with nobody_decides(server):
-                udp.tell(call("authorize", **GOOD))
-                tcp.tell(call("authorize", **GOOD))
-            assert udp.hear()["result"]["accepted"]
-            assert tcp.hear()["result"]["accepted"]
+                udp.send(call("authorize", **GOOD))
+                tcp.send(call("authorize", **GOOD))
+            assert udp.receive()["result"]["accepted"]
+            assert tcp.receive()["result"]["accepted"]
             server.write_config(f"[limits]\ndatagram_age_ms = {AGE}\n")
             server.signal(signal.SIGHUP)
             server.logged("SIGHUP: changed: [limits]")
             with nobody_decides(server):
-                udp.tell(call("authorize", **GOOD))
-                tcp.tell(call("authorize", **GOOD))
-            assert tcp.hear()["result"]["reason"] == "overload"
+                udp.send(call("authorize", **GOOD))
+                tcp.send(call("authorize", **GOOD))
+            assert tcp.receive()["result"]["reason"] == "overload"
             wait_for(lambda: dropped(server) == 1)

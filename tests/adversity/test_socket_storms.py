@@ -24,7 +24,7 @@ import pytest
 from support import HOST
 from support.books import ip_account, put_rows
 from support.server import Server, serving
-from support.switch import CONNECTED, OVER_TCP, WAYS, Speaker, Way, call, is_gone, speaking
+from support.switch import CONNECTED, OVER_TCP, WIRES, Switch, Wire, call
 from support.thorough import amounts
 from support.tls import TLS_FILES, Authority
 from support.waiting import wait_for
@@ -35,13 +35,13 @@ LISTEN = f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\ntls = ["{HOST}:0"]\
 GOOD: dict[str, object] = {"src_ip": "10.0.0.1", "dst_number": "44171"}
 GROWTH = 10 << 20
 """Bytes by which the process may have grown after each."""
-OVER_UDP = tuple(way for way in WAYS if way.transport == "udp")
+OVER_UDP = tuple(wire for wire in WIRES if wire.transport == "udp")
 AUTHORITY = Authority()
 _TLS = AUTHORITY.client()
 
 
-def by_name(way: Way) -> str:
-    return way.name
+def by_name(wire: Wire) -> str:
+    return wire.name
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +53,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     AUTHORITY.certify(folder)
     limits = "[limits]\nconnections = 1000\nconnections_per_switch = 1000\nunread_bytes = 65536\n"
     with serving(folder, LISTEN + TLS_FILES + limits) as running:
-        for way in WAYS:  # what it takes once is no growth
-            with speaking(running, way, _TLS) as speaker:
+        for wire in WIRES:  # what it takes once is no growth
+            with running.switch(wire, _TLS) as switch:
                 for _ in range(100):
-                    speaker.ask("authorize", GOOD)
+                    switch.exchange("authorize", GOOD)
         yield running
         assert "Traceback" not in running.log
 
@@ -66,9 +66,9 @@ def _as_it_was(server: Server) -> Iterator[None]:
     """See that afterwards everybody is answered, and that the process has not grown."""
     before, pid = resident(server), server.decider
     yield
-    for way in WAYS:
-        with speaking(server, way, _TLS) as speaker:
-            assert speaker.ask("authorize", GOOD)["result"]["account_id"] == 1
+    for wire in WIRES:
+        with server.switch(wire, _TLS) as switch:
+            assert switch.exchange("authorize", GOOD)["result"]["account_id"] == 1
     assert server.decider == pid
     wait_for(lambda: resident(server) - before < GROWTH)
 
@@ -80,10 +80,10 @@ def resident(server: Server) -> int:
 # ---- garbage
 
 
-def garbage(rng: random.Random, speaker: Speaker) -> bytes:
+def garbage(rng: random.Random, switch: Switch) -> bytes:
     """Return nonsense, or a good message with something broken."""
     kind = rng.randrange(6)
-    good = bytearray(speaker.encoded(call("authorize", rng.random(), **GOOD)))
+    good = bytearray(switch.encoded(call("authorize", rng.random(), **GOOD)))
     if kind == 0:
         return rng.randbytes(rng.randrange(1400))
     if kind == 1:
@@ -96,7 +96,7 @@ def garbage(rng: random.Random, speaker: Speaker) -> bytes:
         return bytes(good) * rng.randrange(2, 5)
     if kind == 4:
         return rng.choice((b"[", b"\x91", b"\x81", b"{")) * rng.randrange(1, 1200) + bytes(good)
-    return rng.choice(BOMBS[speaker.way.encoding])
+    return rng.choice(BOMBS[switch.wire.encoding])
 
 
 _HEADERS = [
@@ -151,68 +151,68 @@ BOMBS = {
 }
 
 
-@pytest.mark.parametrize("way", OVER_UDP, ids=by_name)
+@pytest.mark.parametrize("wire", OVER_UDP, ids=by_name)
 @pytest.mark.parametrize("datagrams", amounts(6_000, 1_000_000, seconds=3600))
-def test_datagrams_of_garbage(server: Server, way: Way, datagrams: int) -> None:
+def test_datagrams_of_garbage(server: Server, wire: Wire, datagrams: int) -> None:
     rng = random.Random(1)
-    with speaking(server, way) as speaker:
-        some = [garbage(rng, speaker) for _ in range(3000)]
+    with server.switch(wire) as switch:
+        some = [garbage(rng, switch) for _ in range(3000)]
         source = cycle(some)
         for turn in range(datagrams // 50):
             for _ in range(50):
-                speaker.socket.send(next(source)[:60_000])
+                switch.socket.send(next(source)[:60_000])
             # Wait until it is through with them, or the kernel would drop some.
-            _ping(speaker, f"turn {turn}")
+            _ping(switch, f"turn {turn}")
 
 
-def _ping(speaker: Speaker, message_id: str) -> None:
+def _ping(switch: Switch, message_id: str) -> None:
     """Be answered, whatever else is answered before."""
     wanted = message_id.encode()
-    speaker.tell(call("ping", message_id))
-    while wanted not in speaker.socket.recv(65536):
+    switch.send(call("ping", message_id))
+    while wanted not in switch.socket.recv(65536):
         pass
 
 
-@pytest.mark.parametrize("way", OVER_TCP, ids=by_name)
+@pytest.mark.parametrize("wire", OVER_TCP, ids=by_name)
 @pytest.mark.parametrize("streams", amounts(400, 50_000, seconds=3600))
-def test_streams_of_garbage(server: Server, way: Way, streams: int) -> None:
+def test_streams_of_garbage(server: Server, wire: Wire, streams: int) -> None:
     rng = random.Random(2)
     for turn in range(streams):
-        with speaking(server, way) as speaker, contextlib.suppress(ConnectionError):
+        with server.switch(wire) as switch, contextlib.suppress(ConnectionError):
             for _ in range(rng.randrange(1, 4)):
-                raw = garbage(rng, speaker)
-                speaker.socket.sendall(raw if turn % 2 else speaker.framed(raw))
-            speaker.socket.shutdown(socket.SHUT_WR)
-            while speaker.socket.recv(65536):
+                raw = garbage(rng, switch)
+                switch.socket.sendall(raw if turn % 2 else switch.framed(raw))
+            switch.socket.shutdown(socket.SHUT_WR)
+            while switch.socket.recv(65536):
                 pass
 
 
-@pytest.mark.parametrize("way", WAYS, ids=by_name)
-def test_bombs(server: Server, way: Way) -> None:
+@pytest.mark.parametrize("wire", WIRES, ids=by_name)
+def test_bombs(server: Server, wire: Wire) -> None:
     before = resident(server)
-    for bomb in BOMBS[way.encoding]:
-        with speaking(server, way, _TLS) as speaker:
-            speaker.socket.settimeout(20)
+    for bomb in BOMBS[wire.encoding]:
+        with server.switch(wire, _TLS) as switch:
+            switch.socket.settimeout(20)
             began = time.monotonic()
-            if way.transport == "udp":
-                speaker.socket.send(bomb[:60_000])
-                _ping(speaker, "after it")
+            if wire.transport == "udp":
+                switch.socket.send(bomb[:60_000])
+                _ping(switch, "after it")
             else:
                 with contextlib.suppress(ConnectionError, ssl.SSLError):
-                    speaker.socket.sendall(speaker.framed(bomb))
-                    speaker.tell(call("ping", "after it"))
-                    _ends_or_answers(speaker)
+                    switch.socket.sendall(switch.framed(bomb))
+                    switch.send(call("ping", "after it"))
+                    _ends_or_answers(switch)
             assert time.monotonic() - began < 10
     assert resident(server) - before < 3 * GROWTH
 
 
-def _ends_or_answers(speaker: Speaker) -> None:
+def _ends_or_answers(switch: Switch) -> None:
     """Read until the connection ends, or the ping behind the bomb is answered."""
     held = b""
-    if speaker.way.framing == "lines":  # half a message swallows what is behind it
-        speaker.socket.settimeout(0.3)
+    if switch.wire.framing == "lines":  # half a message swallows what is behind it
+        switch.socket.settimeout(0.3)
     with contextlib.suppress(TimeoutError):
-        while some := speaker.socket.recv(65536):
+        while some := switch.socket.recv(65536):
             held = held[-20:] + some
             if b"after it" in held:
                 return
@@ -221,25 +221,25 @@ def _ends_or_answers(speaker: Speaker) -> None:
 # ---- frames
 
 
-@pytest.mark.parametrize("way", CONNECTED, ids=by_name)
-def test_frames_that_are_cut_at_each_place(server: Server, way: Way) -> None:
+@pytest.mark.parametrize("wire", CONNECTED, ids=by_name)
+def test_frames_that_are_cut_at_each_place(server: Server, wire: Wire) -> None:
     """Ended, reset, or left alone there."""
-    with speaking(server, way, _TLS) as speaker:
-        frame = speaker.encoded(call("authorize", "é", **GOOD))
-    step = 1 if way.transport == "tcp" else 16  # each handshake takes its time
+    with server.switch(wire, _TLS) as switch:
+        frame = switch.encoded(call("authorize", "é", **GOOD))
+    step = 1 if wire.transport == "tcp" else 16  # each handshake takes its time
     left = []
     for place in range(1, len(frame), step):
         with contextlib.ExitStack() as opened:
-            speaker = opened.enter_context(speaking(server, way, _TLS))
-            speaker.tell(call("ping", 1))
-            speaker.socket.sendall(frame[:place])
+            switch = opened.enter_context(server.switch(wire, _TLS))
+            switch.send(call("ping", 1))
+            switch.socket.sendall(frame[:place])
             if place % 3 == 0:
                 left.append(opened.pop_all())
             elif place % 3 == 1:
-                speaker.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            elif way.transport == "tcp":
-                speaker.socket.shutdown(socket.SHUT_WR)
-                ping, error = speaker.rest()
+                switch.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            elif wire.transport == "tcp":
+                switch.socket.shutdown(socket.SHUT_WR)
+                ping, error = switch.rest()
                 assert ping["id"] == 1
                 assert (error["id"], error["error"]["code"]) == (None, -32700)
     for one in left:
@@ -253,55 +253,55 @@ _OVERSIZED = {
 }
 
 
-@pytest.mark.parametrize("way", CONNECTED, ids=by_name)
-def test_oversized_messages(server: Server, way: Way) -> None:
-    assert way.framing is not None
-    with speaking(server, way, _TLS) as speaker:
-        speaker.tell(call("ping", 1))
-        speaker.socket.sendall(_OVERSIZED[way.framing])
-        answers = speaker.rest()
+@pytest.mark.parametrize("wire", CONNECTED, ids=by_name)
+def test_oversized_messages(server: Server, wire: Wire) -> None:
+    assert wire.framing is not None
+    with server.switch(wire, _TLS) as switch:
+        switch.send(call("ping", 1))
+        switch.socket.sendall(_OVERSIZED[wire.framing])
+        answers = switch.rest()
     assert [answer["id"] for answer in answers] == [1, None]
     assert answers[1]["error"]["code"] == -32700
     assert "65536" in answers[1]["error"]["message"]
-    with speaking(server, way, _TLS) as speaker:
-        size = len(speaker.encoded(call("ping", x=""))) + 16
-        assert "result" in speaker.ask("ping", {"x": "x" * (65_536 - size)}), "the largest that is allowed"
+    with server.switch(wire, _TLS) as switch:
+        size = len(switch.encoded(call("ping", x=""))) + 16
+        assert "result" in switch.exchange("ping", {"x": "x" * (65_536 - size)}), "the largest that is allowed"
 
 
-@pytest.mark.parametrize("way", OVER_TCP, ids=by_name)
-def test_lengths_that_promise_too_much(server: Server, way: Way) -> None:
+@pytest.mark.parametrize("wire", OVER_TCP, ids=by_name)
+def test_lengths_that_promise_too_much(server: Server, wire: Wire) -> None:
     promises = {
         "lines": [],
         "netstrings": [b"99999999999999999999:", b"1" * 70_000, b"0000001:", b"65537", b"12345678"],
         "prefixed": [b"\0\xff\xff\xff", b"\0\1\0\1"],
     }
-    for promise in promises[way.framing or ""]:
+    for promise in promises[wire.framing or ""]:
         for _ in range(50):
-            with speaking(server, way) as speaker, contextlib.suppress(ConnectionError):
-                speaker.socket.sendall(promise)
-                speaker.socket.shutdown(socket.SHUT_WR)
-                assert [answer["error"]["code"] for answer in speaker.rest()] == [-32700]
+            with server.switch(wire) as switch, contextlib.suppress(ConnectionError):
+                switch.socket.sendall(promise)
+                switch.socket.shutdown(socket.SHUT_WR)
+                assert [answer["error"]["code"] for answer in switch.rest()] == [-32700]
 
 
-@pytest.mark.parametrize("way", CONNECTED, ids=by_name)
-def test_a_hundred_that_send_byte_by_byte(server: Server, way: Way) -> None:
-    count = 100 if way.transport == "tcp" else 20
+@pytest.mark.parametrize("wire", CONNECTED, ids=by_name)
+def test_a_hundred_that_send_byte_by_byte(server: Server, wire: Wire) -> None:
+    count = 100 if wire.transport == "tcp" else 20
     with contextlib.ExitStack() as opened:
-        slow = [opened.enter_context(speaking(server, way, _TLS)) for _ in range(count)]
+        slow = [opened.enter_context(server.switch(wire, _TLS)) for _ in range(count)]
         message = slow[0].encoded(call("authorize", "é", **GOOD))
         for place in range(0, len(message), 7):
-            for speaker in slow:
-                speaker.socket.sendall(message[place : place + 7])
-            with speaking(server, OVER_UDP[0]) as quick:
-                assert quick.ask("authorize", GOOD)["result"]["accepted"]
-        for speaker in slow:
-            assert speaker.hear()["result"]["account_id"] == 1
+            for switch in slow:
+                switch.socket.sendall(message[place : place + 7])
+            with server.switch(OVER_UDP[0]) as quick:
+                assert quick.exchange("authorize", GOOD)["result"]["accepted"]
+        for switch in slow:
+            assert switch.receive()["result"]["account_id"] == 1
 
 
-@pytest.mark.parametrize("way", OVER_TCP, ids=by_name)
-def test_who_does_not_read_is_not_read_from(server: Server, way: Way) -> None:
+@pytest.mark.parametrize("wire", OVER_TCP, ids=by_name)
+def test_who_does_not_read_is_not_read_from(server: Server, wire: Wire) -> None:
     before = resident(server)
-    with speaking(server, way) as deaf:
+    with server.switch(wire) as deaf:
         deaf.socket.setblocking(False)
         messages = deaf.encoded([call("identify", n, **GOOD) for n in range(100)]) * 20
         sent, quiet, end = 0, time.monotonic(), time.monotonic() + 30
@@ -312,8 +312,8 @@ def test_who_does_not_read_is_not_read_from(server: Server, way: Way) -> None:
                 quiet = time.monotonic()
             except BlockingIOError:
                 time.sleep(0.01)
-        with speaking(server, OVER_UDP[0]) as other:
-            assert other.ask("authorize", GOOD)["result"]["accepted"]
+        with server.switch(OVER_UDP[0]) as other:
+            assert other.exchange("authorize", GOOD)["result"]["accepted"]
         assert resident(server) - before < GROWTH
 
 
@@ -323,14 +323,14 @@ def test_who_is_silent_or_never_ends_a_message_is_closed(tmp_path: Path) -> None
     limits = "[limits]\nidle_seconds = 1\n"
     with serving(tmp_path, LISTEN + TLS_FILES + limits) as server, contextlib.ExitStack() as opened:
         every = []
-        for way in CONNECTED:
-            silent, half, begun = (opened.enter_context(speaking(server, way, _TLS)) for _ in range(3))
+        for wire in CONNECTED:
+            silent, half, begun = (opened.enter_context(server.switch(wire, _TLS)) for _ in range(3))
             frame = half.encoded(call("ping"))
             half.socket.sendall(frame[:-3])
             begun.socket.sendall(frame[:1])
             every += [silent, half, begun]
         for one in every:
-            assert is_gone(one.socket)
+            assert one.is_closed()
 
 
 # ---- crowds
@@ -339,45 +339,44 @@ def test_who_is_silent_or_never_ends_a_message_is_closed(tmp_path: Path) -> None
 @pytest.mark.parametrize("connects", amounts(2_000, 100_000, seconds=600))
 def test_connects_in_a_row(server: Server, connects: int) -> None:
     for number in range(connects):
-        with socket.create_connection((HOST, server.ports["tcp"]), 20) as tcp:
+        with server.tcp() as tcp:
             if number % 100 == 0:
-                tcp.sendall(b'{"jsonrpc":"2.0","id":1,"method":"ping"}')
-                assert b"result" in tcp.recv(1000)
+                assert tcp.ask("ping")
             elif number % 2:
-                tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                tcp.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def test_as_many_connections_at_once_as_are_allowed(server: Server) -> None:
     with contextlib.ExitStack() as opened:
-        way = next(way for way in OVER_TCP if way.framing == "prefixed")
+        wire = next(wire for wire in OVER_TCP if wire.framing == "prefixed")
 
         def settled() -> bool:
-            with speaking(server, way) as one:
-                one.tell(call("ping"))
-                return not is_gone(one.socket)
+            with server.switch(wire) as one:
+                one.send(call("ping"))
+                return not one.is_closed()
 
         wait_for(settled)  # the connections of other tests are closed
         time.sleep(0.2)
-        many = [opened.enter_context(speaking(server, way)) for _ in range(1000)]
-        for number, speaker in enumerate(many):
-            speaker.tell(call("authorize", number, **GOOD))
+        many = [opened.enter_context(server.switch(wire)) for _ in range(1000)]
+        for number, switch in enumerate(many):
+            switch.send(call("authorize", number, **GOOD))
         answered = 0
-        for number, speaker in enumerate(many):
+        for number, switch in enumerate(many):
             with contextlib.suppress(EOFError, ConnectionError):
-                assert speaker.hear()["id"] == number
+                assert switch.receive()["id"] == number
                 answered += 1
         assert answered > 990, "those of other tests may have counted still"
         for _ in range(20):
-            with speaking(server, way) as more:
+            with server.switch(wire) as more:
                 if is_gone_now(more):
                     break
         else:
             pytest.fail("there is no limit")
 
 
-def is_gone_now(speaker: Speaker) -> bool:
+def is_gone_now(switch: Switch) -> bool:
     try:
-        speaker.tell(call("ping"))
+        switch.send(call("ping"))
     except ConnectionError:
         return True
-    return is_gone(speaker.socket)
+    return switch.is_closed()

@@ -113,7 +113,7 @@ def test_sigterm_while_a_replacement_starts(folder: Path, standby: bool) -> None
             # Told before it saw the death, it replaces nobody.
             assert status in (0, 128 + signal.SIGKILL), server.log
             if status == 0:
-                assert udp.recv(2048)
+                assert udp.receive_raw()
         assert "Traceback" not in server.log
 
 
@@ -194,11 +194,11 @@ def callers(folder: Path) -> Iterator[tuple[Server, list[str]]]:
 
         def ask() -> None:
             with server.udp() as udp:
-                udp.settimeout(0.5)
+                udp.socket.settimeout(0.5)
                 while not stop.is_set():
                     udp.send(request("identify", 1, **GOOD))
                     with contextlib.suppress(TimeoutError):
-                        answer = udp.recv(2048)
+                        answer = udp.receive_raw()
                         if b'"account_id":1' not in answer:
                             wrong.append(answer.decode())
 

@@ -23,7 +23,7 @@ import pytest
 from support import HOST, ROOT
 from support.books import ip_account, put_rows
 from support.server import Server, serving
-from support.switch import Speaker, Way, call, is_gone, read_all, request, speaking
+from support.switch import Switch, Wire, call, is_closed, read_all, request
 from support.tls import CLIENT_CA, TLS_FILES, Authority, encrypt
 from support.waiting import wait_for
 
@@ -40,7 +40,7 @@ name = "plain"
 addresses = ["127.0.0.2"]
 """
 GOOD = {"src_ip": "10.0.0.1", "dst_number": "44171"}
-LINES = Way("tls", "lines", "json")
+LINES = Wire("tls", "lines", "json")
 
 
 @pytest.fixture(scope="module")
@@ -66,33 +66,33 @@ def made(folder: Path, authority: Authority) -> Path:
 def refused(server: Server, context: ssl.SSLContext, address: str = HOST) -> None:
     """See that such a client gets no answer."""
     try:
-        with speaking(server, LINES, context, address) as speaker:
-            speaker.tell(call("ping"))  # in TLS 1.3 a client has shaken hands before its certificate is looked at
-            assert is_gone(speaker.socket)
+        with server.switch(LINES, context, address) as switch:
+            switch.send(call("ping"))  # in TLS 1.3 a client has shaken hands before its certificate is looked at
+            assert switch.is_closed()
     except OSError:  # an SSLError too
         return
 
 
-def pings(speaker: Speaker) -> bool:
-    return "result" in speaker.ask("ping", {})
+def pings(switch: Switch) -> bool:
+    return "result" in switch.exchange("ping", {})
 
 
 # ---- who is let in
 
 
 def test_a_certificate_names_the_switch(server: Server, authority: Authority) -> None:
-    with speaking(server, LINES, authority.client("sbc1.EXAMPLE")) as speaker:
-        result = speaker.ask("authorize", GOOD)["result"]
+    with server.switch(LINES, authority.client("sbc1.EXAMPLE")) as switch:
+        result = switch.exchange("authorize", GOOD)["result"]
         assert result["account_id"] == 1
-        assert "reason" in speaker.ask("authorize", GOOD | {"src_ip": "192.0.2.77"})["result"]
+        assert "reason" in switch.exchange("authorize", GOOD | {"src_ip": "192.0.2.77"})["result"]
     server.logged("from '192.0.2.77' by certified")
 
 
 def test_a_switch_without_certificate_needs_one_of_the_ca_all_the_same(
     server: Server, authority: Authority
 ) -> None:
-    with speaking(server, LINES, authority.client("anybody.example"), "127.0.0.2") as speaker:
-        assert pings(speaker)
+    with server.switch(LINES, authority.client("anybody.example"), "127.0.0.2") as switch:
+        assert pings(switch)
     refused(server, authority.client(), "127.0.0.2")
 
 
@@ -111,18 +111,18 @@ def test_certificates_that_are_refused(server: Server, authority: Authority) -> 
     server.logged("unknown peer from '127.0.0.1'")
     # No certificate, one of another authority, one that expired: each has its own reason, in OpenSSL's words.
     wait_for(lambda: len(set(re.findall(r"TLS handshake: (.+) from '127\.0\.0\.1'", server.log))) >= 3)
-    with speaking(server, LINES, authority.client("sbc1.example")) as speaker:
-        assert pings(speaker)
+    with server.switch(LINES, authority.client("sbc1.example")) as switch:
+        assert pings(switch)
 
 
 def test_an_unknown_address_gets_no_handshake(server: Server, authority: Authority) -> None:
     with socket.create_connection((HOST, server.ports["tls"]), 10, ("127.0.0.3", 0)) as stranger:
-        assert is_gone(stranger)
+        assert is_closed(stranger)
     server.logged("unknown peer from '127.0.0.3'")
 
 
 def test_clients_trust_the_server_by_its_ca(server: Server) -> None:
-    with pytest.raises(ssl.SSLCertVerificationError), speaking(server, LINES, Authority().client("sbc1.example")):
+    with pytest.raises(ssl.SSLCertVerificationError), server.switch(LINES, Authority().client("sbc1.example")):
         pass
 
 
@@ -131,10 +131,10 @@ def test_older_versions_are_refused(server: Server, authority: Authority) -> Non
     with pytest.warns(DeprecationWarning, match="TLSv1_1"):
         context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_1
     context.set_ciphers("ALL:@SECLEVEL=0")
-    with pytest.raises(ssl.SSLError), speaking(server, LINES, context):
+    with pytest.raises(ssl.SSLError), server.switch(LINES, context):
         pass
-    with speaking(server, LINES, authority.client("sbc1.example")) as speaker:
-        assert pings(speaker)
+    with server.switch(LINES, authority.client("sbc1.example")) as switch:
+        assert pings(switch)
 
 
 # ---- what goes wrong
@@ -159,12 +159,12 @@ def test_handshakes_that_stall_hold_nobody_up(server: Server, authority: Authori
         one.sendall(hello)
         stalled.append(one)
     began = time.monotonic()
-    with speaking(server, LINES, authority.client("sbc1.example")) as speaker:
-        assert pings(speaker)
+    with server.switch(LINES, authority.client("sbc1.example")) as switch:
+        assert pings(switch)
     assert time.monotonic() - began < 4.5, "it waited for them"
     if cut == 5:  # they are closed at last
         for one in stalled:
-            assert is_gone(one)
+            assert is_closed(one)
         server.logged("TLS handshake: took too long from '127.0.0.1'")
     for one in stalled:
         one.close()
@@ -211,7 +211,7 @@ def test_garbage_after_the_handshake(server: Server, authority: Authority) -> No
         tls.sendall(request("ping"))
         assert b"result" in tls.recv(65536)
         os.write(tls.fileno(), b"\x17\x03\x03\x00\x20" + bytes(32))  # a record that no key of ours made
-        assert is_gone(tls)
+        assert is_closed(tls)
 
 
 @pytest.mark.parametrize("proper", [True, False])
@@ -245,7 +245,7 @@ def test_who_ends_its_side_gets_all_its_answers(server: Server, authority: Autho
 def test_a_peer_that_does_not_read(tmp_path: Path, authority: Authority) -> None:
     config = LISTEN + TLS_FILES + "[limits]\nunread_bytes = 65536\n"
     with serving(made(tmp_path, authority), config) as server:  # noqa: SIM117 - it ends last
-        with speaking(server, LINES, authority.client()) as greedy:
+        with server.switch(LINES, authority.client()) as greedy:
             assert pings(greedy)
             before = resident(server)
             deadline, quiet, sent = time.monotonic() + 20, time.monotonic(), 0
@@ -288,8 +288,8 @@ def test_more_connections_than_files_may_be_open(tmp_path: Path, authority: Auth
         server.logged("too many files")
         assert server.authorize(**GOOD)["accepted"]
         resource.prlimit(decider, resource.RLIMIT_NOFILE, limits)
-        with speaking(server, LINES, authority.client()) as speaker:
-            assert pings(speaker), "it has waited for its turn"
+        with server.switch(LINES, authority.client()) as switch:
+            assert pings(switch), "it has waited for its turn"
         for one in waiting:
             one.close()
 
@@ -299,23 +299,23 @@ def test_more_connections_than_files_may_be_open(tmp_path: Path, authority: Auth
 
 def test_certificates_renewed_while_connections_are_open(tmp_path: Path, authority: Authority) -> None:
     with serving(made(tmp_path, authority), LISTEN + TLS_FILES) as server:  # noqa: SIM117 - it ends last
-        with speaking(server, LINES, authority.client()) as old:
+        with server.switch(LINES, authority.client()) as old:
             assert pings(old)
             renewed = Authority()
             renewed.certify(tmp_path)
             server.signal(signal.SIGHUP)
             server.logged("SIGHUP: changed")
             assert pings(old)
-            with speaking(server, LINES, renewed.client()) as new:
+            with server.switch(LINES, renewed.client()) as new:
                 assert pings(new)
-            with pytest.raises(ssl.SSLCertVerificationError), speaking(server, LINES, authority.client()):
+            with pytest.raises(ssl.SSLCertVerificationError), server.switch(LINES, authority.client()):
                 pass
             # Files that are not as they must be: what is in use stays, and the alarm says what to do.
             (tmp_path / "server.key").write_text("half written")
             server.signal(signal.SIGHUP)
             server.logged("ALARM: [tls] key:")
             assert pings(old)
-            with speaking(server, LINES, renewed.client()) as new:
+            with server.switch(LINES, renewed.client()) as new:
                 assert pings(new)
             # A decider that has to start anew meanwhile serves everything else.
             os.kill(server.decider, signal.SIGKILL)
@@ -330,8 +330,8 @@ def test_certificates_renewed_while_connections_are_open(tmp_path: Path, authori
 
 def _gets_nothing(server: Server, authority: Authority) -> bool:
     try:
-        with speaking(server, LINES, authority.client()) as speaker:
-            return not pings(speaker)
+        with server.switch(LINES, authority.client()) as switch:
+            return not pings(switch)
     except OSError:
         return True
 
@@ -386,15 +386,15 @@ def test_files_are_checked_at_the_start(tmp_path: Path, authority: Authority) ->
 def test_a_drain_answers_what_came_and_ends_connections_in_order(tmp_path: Path, authority: Authority) -> None:
     with serving(made(tmp_path, authority), LISTEN + TLS_FILES) as server:  # noqa: SIM117 - it ends last
         with (
-            speaking(server, LINES, authority.client()) as busy,
-            speaking(server, LINES, authority.client()) as idle,
+            server.switch(LINES, authority.client()) as busy,
+            server.switch(LINES, authority.client()) as idle,
         ):
             assert pings(busy)
             assert pings(idle)
             shaking = socket.create_connection((HOST, server.ports["tls"]), 20)
             decider = server.decider
             os.kill(decider, signal.SIGSTOP)
-            busy.tell(*[call("authorize", n, **GOOD) for n in range(300)])
+            busy.send(*[call("authorize", n, **GOOD) for n in range(300)])
             server.signal(signal.SIGTERM)
             os.kill(decider, signal.SIGCONT)
             # The ends are TLS's own, or reading would raise.
@@ -459,7 +459,7 @@ def _waits(server: Server, seconds: float, until: int | None = None) -> list[flo
                 break
             asked = time.perf_counter()
             udp.send(message)
-            assert b"account_id" in udp.recv(65536)
+            assert b"account_id" in udp.receive_raw()
             waits.append((time.perf_counter() - asked) * 1000)
             count += 1
             time.sleep(max(0.0, begin + count / 500 - time.perf_counter()))

@@ -1,21 +1,25 @@
-"""The worked examples of engine.md 3, asked of a real server over UDP and TCP."""
+"""The worked examples of engine.md 3, asked of a real server over every wire."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from conformance.examples import ACCOUNTS, CLIENTS, EXAMPLES, Example
+from support import HOST
 from support.books import put_rows
 from support.server import Server, serving
-from support.switch import lines, request
+from support.switch import WIRES, Wire, call
+from support.tls import TLS_FILES, Authority
 
 from identengine.model.records import Account, Client
 from identengine.store.vault import Vault, default_key_file
+
+AUTHORITY = Authority()
+LISTEN = f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\ntls = ["{HOST}:0"]\n'
 
 
 def _setting(example: Example) -> str:
@@ -41,7 +45,8 @@ def served(
     ]
     put_rows(folder / "store", sealed, clients)
     options = "".join(f"{name} = {json.dumps(value)}\n" for name, value in example.options.items())
-    with serving(Path(folder), f"[identify]\n{options}") as server:
+    AUTHORITY.certify(folder)
+    with serving(folder, f"{LISTEN}{TLS_FILES}[identify]\n{options}") as server:
         yield _setting(example), server
 
 
@@ -50,18 +55,13 @@ def test_worked_examples(served: tuple[str, Server], method: str) -> None:
     setting, server = served
     examples = [example for example in EXAMPLES if _setting(example) == setting]
     assert examples
-    messages = [request(method, number, **example.request) for number, example in enumerate(examples)]
-    with server.udp() as udp:
-        for message in messages:
-            udp.send(message)
-        over_udp = [json.loads(udp.recv(2000)) for _ in messages]
-    with server.tcp() as tcp:
-        tcp.sendall(b"".join(messages))
-        over_tcp = [json.loads(line) for line in lines(tcp, len(messages))]
-    for answers in (over_udp, over_tcp):
-        results: dict[int, dict[str, Any]] = {answer["id"]: answer["result"] for answer in answers}
-        for number, example in enumerate(examples):
-            result = results[number]
-            assert {name: result.get(name) for name in example.answer} == example.answer, example.title
-            assert result["version"] == 1
-    assert over_udp == over_tcp
+    answers = [_ask(server, wire, method, examples) for wire in WIRES]
+    for example, result in zip(examples, answers[0], strict=True):
+        assert {name: result.get(name) for name in example.answer} == example.answer, example.title
+        assert result["version"] == 1
+    assert all(found == answers[0] for found in answers)
+
+
+def _ask(server: Server, wire: Wire, method: str, examples: list[Example]) -> list[dict[str, Any]]:
+    with server.switch(wire, AUTHORITY.client()) as switch:
+        return switch.burst(call(method, number, **example.request) for number, example in enumerate(examples))

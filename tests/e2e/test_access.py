@@ -11,12 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import HOST
 from support.books import ip_account, put_rows
 from support.server import Server, serving
-from support.switch import CONNECTED, OVER_TCP, WAYS, Way, call, is_gone, speaking
+from support.switch import CONNECTED, OVER_TCP, UDP, WIRES, Switch, Wire, call, is_closed, request
 from support.tls import TLS_FILES, Authority
 from support.waiting import wait_for
 
@@ -39,13 +40,13 @@ name = "plain"
 addresses = ["127.0.0.2"]
 """
 GOOD = {"src_ip": "10.0.0.1", "dst_number": "44171"}
-OVER_UDP = tuple(way for way in WAYS if way.transport == "udp")
+OVER_UDP = tuple(wire for wire in WIRES if wire.transport == "udp")
 STRANGER = "127.0.0.3"
 AUTHORITY = Authority()
 
 
-def by_name(way: Way) -> str:
-    return way.name
+def by_name(wire: Wire) -> str:
+    return wire.name
 
 
 def config(token: str = TOKEN, one: str = "one", more: str = "") -> str:
@@ -78,101 +79,101 @@ def grows(server: Server, name: str, before: int, by: int) -> None:
 # ---- strangers
 
 
-@pytest.mark.parametrize("way", OVER_UDP, ids=by_name)
-def test_strangers_get_nothing_over_udp(server: Server, way: Way) -> None:
+@pytest.mark.parametrize("wire", OVER_UDP, ids=by_name)
+def test_strangers_get_nothing_over_udp(server: Server, wire: Wire) -> None:
     before = count(server, "datagrams_dropped_unknown_peer")
-    with speaking(server, way, address=STRANGER, seconds=0.2) as stranger:
-        stranger.tell(call("ping"), call("authorize", **GOOD, token=TOKEN), [call("stop", call_id="x")])
+    with server.switch(wire, address=STRANGER, seconds=0.2) as stranger:
+        stranger.send(call("ping"), call("authorize", **GOOD, token=TOKEN), [call("stop", call_id="x")])
         stranger.socket.send(b"{nonsense")
         stranger.socket.send(b"")
         with pytest.raises(TimeoutError):
-            stranger.hear()
+            stranger.receive()
     grows(server, "datagrams_dropped_unknown_peer", before, 5)
     server.logged(f"unknown peer from '{STRANGER}'")
 
 
-@pytest.mark.parametrize("way", OVER_TCP, ids=by_name)
-def test_strangers_are_closed_over_tcp(server: Server, way: Way) -> None:
+@pytest.mark.parametrize("wire", OVER_TCP, ids=by_name)
+def test_strangers_are_closed_over_tcp(server: Server, wire: Wire) -> None:
     before = count(server, "connections_refused_unknown_peer")
-    with speaking(server, way, address=STRANGER) as stranger:
-        assert is_gone(stranger.socket)
+    with server.switch(wire, address=STRANGER) as stranger:
+        assert stranger.is_closed()
     grows(server, "connections_refused_unknown_peer", before, 1)
 
 
 def test_strangers_are_closed_over_tls(server: Server) -> None:
     before = count(server, "connections_refused_unknown_peer")
     with socket.create_connection((HOST, server.ports["tls"]), 20, (STRANGER, 0)) as stranger:
-        assert is_gone(stranger), "not even a handshake"
+        assert is_closed(stranger), "not even a handshake"
     grows(server, "connections_refused_unknown_peer", before, 1)
 
 
 # ---- tokens
 
 
-@pytest.mark.parametrize("way", OVER_UDP, ids=by_name)
-def test_each_datagram_brings_its_token(server: Server, way: Way) -> None:
+@pytest.mark.parametrize("wire", OVER_UDP, ids=by_name)
+def test_each_datagram_brings_its_token(server: Server, wire: Wire) -> None:
     wrong = count(server, "wrong_tokens")
-    with speaking(server, way) as speaker:
+    with server.switch(wire) as switch:
         for token in (TOKEN, OTHER):
-            assert speaker.ask("authorize", {**GOOD, "token": token})["result"]["accepted"]
+            assert switch.exchange("authorize", {**GOOD, "token": token})["result"]["accepted"]
         for method in ("authorize", "identify", "explain", "ping", "start", "stop", "sync", "switch_up"):
             for wrong_one in (None, WRONG, TOKEN[:-1], "", 5):
-                answer = speaker.ask(method, {**GOOD, "call_id": "x", "token": wrong_one})
+                answer = switch.exchange(method, {**GOOD, "call_id": "x", "token": wrong_one})
                 assert (answer["error"]["code"], answer["error"]["data"]) == (-32602, {"field": "token"})
                 assert "hush" not in str(answer)
-        assert speaker.ask("auth", {"token": TOKEN})["error"]["code"] == -32601
-        speaker.tell(call("stop", ..., token=WRONG), call("authorize", ..., token=TOKEN, call_id="note", **GOOD))
-        assert speaker.ask("stop", {"call_id": "note", "token": TOKEN})["result"]["freed"] == 1
+        assert switch.exchange("auth", {"token": TOKEN})["error"]["code"] == -32601
+        switch.send(call("stop", ..., token=WRONG), call("authorize", ..., token=TOKEN, call_id="note", **GOOD))
+        assert switch.exchange("stop", {"call_id": "note", "token": TOKEN})["result"]["freed"] == 1
         # Calls of one switch are not another's.
-        assert speaker.ask("authorize", {**GOOD, "call_id": "c", "token": TOKEN})["result"]["accepted"]
-        assert speaker.ask("stop", {"call_id": "c", "token": OTHER})["result"]["freed"] == 0
-        assert speaker.ask("stop", {"call_id": "c", "token": TOKEN})["result"]["freed"] == 1
+        assert switch.exchange("authorize", {**GOOD, "call_id": "c", "token": TOKEN})["result"]["accepted"]
+        assert switch.exchange("stop", {"call_id": "c", "token": OTHER})["result"]["freed"] == 0
+        assert switch.exchange("stop", {"call_id": "c", "token": TOKEN})["result"]["freed"] == 1
     grows(server, "wrong_tokens", wrong, 8 * 3 + 1)
     server.logged("wrong token from '127.0.0.1'")
 
 
-@pytest.mark.parametrize("way", CONNECTED, ids=by_name)
-def test_a_connection_shows_its_token_once(server: Server, way: Way) -> None:
+@pytest.mark.parametrize("wire", CONNECTED, ids=by_name)
+def test_a_connection_shows_its_token_once(server: Server, wire: Wire) -> None:
     wrong = count(server, "wrong_tokens")
-    with speaking(server, way, AUTHORITY.client()) as speaker:
-        assert speaker.ask("ping", {})["error"]["data"] == {"field": "token"}
+    with server.switch(wire, AUTHORITY.client()) as switch:
+        assert switch.exchange("ping", {})["error"]["data"] == {"field": "token"}
         for params in ({}, {"token": 5}, {"token": WRONG}, {"switch": "one"}):
-            answer = speaker.ask("auth", params)
+            answer = switch.exchange("auth", params)
             assert (answer["error"]["code"], answer["error"]["data"]) == (-32602, {"field": "token"})
             assert "hush" not in str(answer)
-        assert speaker.ask("authorize", GOOD)["error"]["data"] == {"field": "token"}
+        assert switch.exchange("authorize", GOOD)["error"]["data"] == {"field": "token"}
         # With what comes behind it in one write.
-        speaker.tell(call("auth", 1, token=TOKEN), call("authorize", 2, call_id="a", **GOOD))
-        assert speaker.hear()["result"] == {"ok": True}
-        assert speaker.hear()["result"]["accepted"]
-        assert speaker.ask("auth", {"token": WRONG})["error"]["data"] == {"field": "token"}
-        assert speaker.ask("stop", {"call_id": "a"})["result"]["freed"] == 1, "it still is who it was"
-    with speaking(server, way, AUTHORITY.client()) as speaker:
-        assert speaker.ask("authorize", {**GOOD, "token": TOKEN})["result"]["accepted"], "or with each message"
-        assert "error" in speaker.ask("authorize", GOOD)
+        switch.send(call("auth", 1, token=TOKEN), call("authorize", 2, call_id="a", **GOOD))
+        assert switch.receive()["result"] == {"ok": True}
+        assert switch.receive()["result"]["accepted"]
+        assert switch.exchange("auth", {"token": WRONG})["error"]["data"] == {"field": "token"}
+        assert switch.exchange("stop", {"call_id": "a"})["result"]["freed"] == 1, "it still is who it was"
+    with server.switch(wire, AUTHORITY.client()) as switch:
+        assert switch.exchange("authorize", {**GOOD, "token": TOKEN})["result"]["accepted"], "or with each message"
+        assert "error" in switch.exchange("authorize", GOOD)
     grows(server, "wrong_tokens", wrong, 2)
 
 
 def test_who_needs_no_token_may_send_anything_as_one(server: Server) -> None:
-    for way in WAYS:
-        with speaking(server, way, AUTHORITY.client(), "127.0.0.2") as speaker:
+    for wire in WIRES:
+        with server.switch(wire, AUTHORITY.client(), "127.0.0.2") as switch:
             for token in (WRONG, 5, None, [TOKEN]):
-                answer = speaker.ask("authorize", {**GOOD, "token": token})
-                assert answer["result"]["accepted"], way
+                answer = switch.exchange("authorize", {**GOOD, "token": token})
+                assert answer["result"]["accepted"], wire
                 assert "hush" not in str(answer)
 
 
 def test_a_token_in_what_cannot_be_read_is_in_no_answer(server: Server) -> None:
-    for way in WAYS:
-        with speaking(server, way, AUTHORITY.client(), seconds=20) as speaker:
+    for wire in WIRES:
+        with server.switch(wire, AUTHORITY.client(), seconds=20) as switch:
             for message in (
                 call("authorize", src_ip=5, token=TOKEN),
                 call("auth", token=[TOKEN]),
                 call("auth", token={"x": TOKEN}),
                 call("authorize", token=TOKEN, digest=5),
             ):
-                speaker.tell(message)
-                assert "hush" not in str(speaker.hear())
+                switch.send(message)
+                assert "hush" not in str(switch.receive())
 
 
 # ---- what changes by SIGHUP
@@ -180,33 +181,69 @@ def test_a_token_in_what_cannot_be_read_is_in_no_answer(server: Server) -> None:
 
 def test_other_tokens_and_switches_while_connections_are_open(tmp_path: Path) -> None:
     with serving(made(tmp_path), config()) as server:
-        json, tls = CONNECTED[0], next(way for way in CONNECTED if way.transport == "tls")
+        json, tls = CONNECTED[0], next(wire for wire in CONNECTED if wire.transport == "tls")
         with (
-            speaking(server, json) as one,
-            speaking(server, json) as two,
-            speaking(server, tls, AUTHORITY.client()) as over_tls,
-            speaking(server, json) as nobody,
-            speaking(server, json, address="127.0.0.2") as plain,
-            speaking(server, OVER_UDP[0]) as udp,
+            server.switch(json) as one,
+            server.switch(json) as two,
+            server.switch(tls, AUTHORITY.client()) as over_tls,
+            server.switch(json) as nobody,
+            server.switch(json, address="127.0.0.2") as plain,
+            server.switch(OVER_UDP[0]) as udp,
         ):
-            assert one.ask("auth", {"token": TOKEN})["result"] == {"ok": True}
-            assert two.ask("auth", {"token": OTHER})["result"] == {"ok": True}
-            assert over_tls.ask("auth", {"token": TOKEN})["result"] == {"ok": True}
-            assert two.ask("authorize", {**GOOD, "call_id": "of two"})["result"]["accepted"]
+            assert one.exchange("auth", {"token": TOKEN})["result"] == {"ok": True}
+            assert two.exchange("auth", {"token": OTHER})["result"] == {"ok": True}
+            assert over_tls.exchange("auth", {"token": TOKEN})["result"] == {"ok": True}
+            assert two.exchange("authorize", {**GOOD, "call_id": "of two"})["result"]["accepted"]
             server.write_config(config("token-anew-hush").replace("127.0.0.2", "127.0.0.4"))
             server.signal(signal.SIGHUP)
             server.logged("SIGHUP: changed: [[switch]]")
-            assert is_gone(one.socket), "its token is none any more"
-            assert is_gone(over_tls.socket)
-            assert is_gone(plain.socket), "its address is nobody's any more"
-            assert two.ask("stop", {"call_id": "of two"})["result"]["freed"] == 1, "nothing changed for this one"
-            assert nobody.ask("auth", {"token": TOKEN})["error"]["data"] == {"field": "token"}
-            assert nobody.ask("auth", {"token": "token-anew-hush"})["result"] == {"ok": True}
-            assert "error" in udp.ask("ping", {"token": TOKEN})
-            assert "result" in udp.ask("ping", {"token": "token-anew-hush"})
-            with speaking(server, json, address="127.0.0.4") as known:
-                assert "result" in known.ask("ping", {})
+            assert one.is_closed(), "its token is none any more"
+            assert over_tls.is_closed()
+            assert plain.is_closed(), "its address is nobody's any more"
+            assert two.exchange("stop", {"call_id": "of two"})["result"]["freed"] == 1, (
+                "nothing changed for this one"
+            )
+            assert nobody.exchange("auth", {"token": TOKEN})["error"]["data"] == {"field": "token"}
+            assert nobody.exchange("auth", {"token": "token-anew-hush"})["result"] == {"ok": True}
+            assert "error" in udp.exchange("ping", {"token": TOKEN})
+            assert "result" in udp.exchange("ping", {"token": "token-anew-hush"})
+            with server.switch(json, address="127.0.0.4") as known:
+                assert "result" in known.exchange("ping", {})
         assert "hush" not in server.log
+
+
+def test_the_longest_network_is_the_switch_and_others_are_strangers(tmp_path: Path) -> None:
+    folder = tmp_path
+    accounts = [ip_account(1, "10.0.0.1", term_port=5060)]
+    put_rows(folder / "store", accounts, [Client(id=1, name="one")])
+    config = """
+[[switch]]
+name = "whole"
+addresses = ["127.0.0.0/16"]
+[[switch]]
+name = "within"
+addresses = ["127.0.9.0/24"]
+match_port = "never"
+"""
+    with serving(folder, config) as server:
+
+        def ask_from(source: str) -> Any:
+            with server.switch(UDP, address=source) as udp:
+                return udp.ask("authorize", **GOOD)["accepted"]
+
+        # The longest network decides which switch it is, and so which options hold.
+        assert ask_from("127.0.0.1") is False
+        assert ask_from("127.0.9.9") is True
+
+        with server.switch(UDP, address="127.1.0.1") as stranger:
+            stranger.send(request("ping"))
+            assert ask_from("127.0.9.9")  # asked later, and answered
+            stranger.socket.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                stranger.receive()
+        with server.switch(address="127.1.0.1") as stranger:
+            assert stranger.is_closed()
+        server.logged("unknown peer from '127.1.0.1'")
 
 
 # ---- limits
@@ -215,27 +252,18 @@ def test_other_tokens_and_switches_while_connections_are_open(tmp_path: Path) ->
 def test_connections_of_a_switch_count_once_its_token_is_shown(tmp_path: Path) -> None:
     limits = "[limits]\nconnections_per_switch = 3\nconnections = 8\n"
     with serving(made(tmp_path), config(more=limits)) as server:
-        json = CONNECTED[0]
 
-        def opened(address: str = HOST) -> socket.socket:
-            return socket.create_connection((HOST, server.ports["tcp"]), 20, (address, 0))
+        def opened(address: str = HOST) -> Switch:
+            return server.switch(address=address)
 
-        def auth(tcp: socket.socket, token: str) -> bool:
-            line = json.encoding == "json" and b'{"jsonrpc":"2.0","id":1,"method":"auth","params":{"token":"%b"}}'
-            assert line
-            tcp.sendall(line % token.encode())
-            return b'"ok":true' in tcp.recv(1000) and not _ends(tcp)
-
-        def _ends(tcp: socket.socket) -> bool:
-            tcp.settimeout(0.2)
-            try:
-                return tcp.recv(1) == b""
-            except TimeoutError:
+        def auth(tcp: Switch, token: str) -> bool:
+            try:  # a connection that is refused ends behind the answer, so that no ping is answered
+                shown = tcp.exchange("auth", {"token": token})
+                return shown.get("result") == {"ok": True} and "result" in tcp.exchange("ping", {})
+            except (EOFError, ConnectionError):
                 return False
-            finally:
-                tcp.settimeout(20)
 
-        held: list[socket.socket] = []
+        held: list[Switch] = []
         try:
             for _ in range(3):
                 held.append(opened())
@@ -247,11 +275,11 @@ def test_connections_of_a_switch_count_once_its_token_is_shown(tmp_path: Path) -
             assert auth(held[-1], OTHER), "another switch at the same address"
             held += [opened("127.0.0.2") for _ in range(3)]
             with opened("127.0.0.2") as fourth:
-                assert is_gone(fourth)
+                assert fourth.is_closed()
             held.append(opened())
             assert auth(held[-1], OTHER)
             with opened() as ninth:
-                assert is_gone(ninth)
+                assert ninth.is_closed()
             assert count(server, "connections_refused_too_many_of_switch") >= 2
             held.pop(0).close()
             wait_for(lambda: _let_in(opened, auth))
@@ -260,7 +288,7 @@ def test_connections_of_a_switch_count_once_its_token_is_shown(tmp_path: Path) -
                 one.close()
 
 
-def _let_in(opened: Callable[[], socket.socket], auth: Callable[[socket.socket, str], bool]) -> bool:
+def _let_in(opened: Callable[[], Switch], auth: Callable[[Switch, str], bool]) -> bool:
     with opened() as tcp:
         try:
             return auth(tcp, TOKEN)
@@ -273,27 +301,27 @@ def _let_in(opened: Callable[[], socket.socket], auth: Callable[[socket.socket, 
 
 def test_who_shows_no_token_makes_room_for_who_does(tmp_path: Path) -> None:
     limits = "[limits]\nconnections = 3\nconnections_per_switch = 3\n"
-    way = CONNECTED[0]
+    wire = CONNECTED[0]
     with serving(made(tmp_path), config(more=limits)) as server, contextlib.ExitStack() as opened:
-        idle = [opened.enter_context(speaking(server, way)) for _ in range(3)]
+        idle = [opened.enter_context(server.switch(wire)) for _ in range(3)]
         for one in idle:
-            assert "error" in one.ask("ping", {})
+            assert "error" in one.exchange("ping", {})
         for _ in range(3):
-            right = opened.enter_context(speaking(server, way))
-            assert right.ask("auth", {"token": TOKEN})["result"] == {"ok": True}
-        assert all(is_gone(one.socket) for one in idle)
-        with speaking(server, way) as late:
-            assert is_gone(late.socket), "those who have shown themselves stay"
-        assert right.ask("ping", {})["result"]
+            right = opened.enter_context(server.switch(wire))
+            assert right.exchange("auth", {"token": TOKEN})["result"] == {"ok": True}
+        assert all(one.is_closed() for one in idle)
+        with server.switch(wire) as late:
+            assert late.is_closed(), "those who have shown themselves stay"
+        assert right.exchange("ping", {})["result"]
 
 
 def test_who_shows_no_token_is_not_here_for_long(tmp_path: Path) -> None:
     limits = "[limits]\nidle_seconds = 2\n"
-    with serving(made(tmp_path), config(more=limits)) as server, speaking(server, CONNECTED[0]) as stranger:
+    with serving(made(tmp_path), config(more=limits)) as server, server.switch(CONNECTED[0]) as stranger:
 
         def ended() -> bool:
             try:
-                stranger.ask("ping", {})
+                stranger.exchange("ping", {})
             except (OSError, EOFError):
                 return True
             return False
@@ -303,13 +331,13 @@ def test_who_shows_no_token_is_not_here_for_long(tmp_path: Path) -> None:
 
 def test_wrong_tokens_do_not_slow_a_right_one(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     """Each is looked up once, as a right one is; nobody at the address is shut out for another's wrong token."""
-    with speaking(server, OVER_UDP[0]) as right, speaking(server, OVER_UDP[0]) as wrong:
+    with server.switch(OVER_UDP[0]) as right, server.switch(OVER_UDP[0]) as wrong:
 
         def waits() -> list[float]:
             found = []
             for _ in range(200):
                 began = time.perf_counter()
-                assert right.ask("authorize", {**GOOD, "token": TOKEN})["result"]["accepted"]
+                assert right.exchange("authorize", {**GOOD, "token": TOKEN})["result"]["accepted"]
                 found.append((time.perf_counter() - began) * 1000)
             return sorted(found)
 

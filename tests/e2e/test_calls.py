@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import HOST
 from support.books import ip_account, put_rows
 from support.server import Server, serving
-from support.switch import lines, request
+from support.switch import request
 
 from identengine.model.records import Client
 
@@ -41,8 +38,8 @@ def server(folder: Path) -> Iterator[Server]:
 def told(server: Server, method: str, **params: object) -> dict[str, Any]:
     """Return the result of a method over TCP."""
     with server.tcp() as tcp:
-        tcp.sendall(request(method, 1, **params))
-        answer: dict[str, Any] = json.loads(lines(tcp, 1)[0])
+        tcp.send(request(method, 1, **params))
+        answer: dict[str, Any] = tcp.answers(1)[0]
     result: dict[str, Any] = answer["result"]
     return result
 
@@ -109,8 +106,8 @@ def test_what_comes_together_is_decided_as_if_one_by_one(server: Server) -> None
         request("authorize", 3, call_id="b", src_ip="10.0.0.1", dst_number="44"),
     ]
     with server.tcp() as tcp:
-        tcp.sendall(b"".join(messages))
-        results = [json.loads(line)["result"] for line in lines(tcp, 4)]
+        tcp.send(*messages)
+        results = [answer["result"] for answer in tcp.answers(4)]
     assert [result.get("accepted", result.get("freed")) for result in results] == [True, False, 1, True]
 
 
@@ -123,14 +120,12 @@ def test_of_many_at_once_exactly_one_gets_the_last_slot(server: Server) -> None:
             worker: int, round_: int = round_, barrier: threading.Barrier = barrier, accepted: list[str] = accepted
         ) -> None:
             calls = [f"{round_}-{worker}-{n}" for n in range(20)]
-            with socket.create_connection((HOST, server.ports["tcp"])) as tcp:
+            with server.tcp() as tcp:
                 burst = [request("authorize", c, call_id=c, src_ip="10.0.0.1", dst_number="44") for c in calls]
                 barrier.wait()
-                tcp.sendall(b"".join(burst))
-                for line in lines(tcp, len(calls)):
-                    answer = json.loads(line)
-                    if answer["result"]["accepted"]:
-                        accepted.append(answer["id"])
+                tcp.send(*burst)
+                answers = tcp.answers(len(calls))
+                accepted += [answer["id"] for answer in answers if answer["result"]["accepted"]]
 
         workers = [threading.Thread(target=ask, args=(worker,)) for worker in range(50)]
         for worker in workers:
@@ -151,8 +146,8 @@ def test_calls_outlive_a_server_that_is_killed(folder: Path) -> None:
                 request("authorize", n, call_id=f"c{n}", src_ip="10.0.0.3", dst_number="44")
                 for n in range(start, start + 100)
             ]
-            tcp.sendall(b"".join(some))
-            assert all(json.loads(line)["result"]["accepted"] for line in lines(tcp, 100))
+            tcp.send(*some)
+            assert all(answer["result"]["accepted"] for answer in tcp.answers(100))
     first = asked(server, "c0", "10.0.0.3")
     assert asked(server, "more", "10.0.0.3")["reason"] == "client_capacity"
     server.kill()

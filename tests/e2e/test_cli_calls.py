@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -163,12 +162,10 @@ def test_one_call_id_in_two_scopes(tmp_path: Path) -> None:
         '[[switch]]\nname = "sbc2"\nscope = "b"\naddresses = ["127.0.0.2"]\n'
     )
     with serving(book(tmp_path), CALLS + switches) as server:
-        import socket
-
         for source in ("127.0.0.1", "127.0.0.2"):
-            with socket.create_connection(("127.0.0.1", server.ports["tcp"]), 5, (source, 0)) as tcp:
-                tcp.sendall(call("same"))
-                assert json.loads(tcp.recv(65536))["result"]["accepted"]
+            with server.switch(address=source) as switch:
+                switch.send(call("same"))
+                assert switch.result()["accepted"]
         which = calls(server, "end", "same")
         assert which.status == 1
         assert "2 calls are called 'same', of the scopes a, b; say which: --scope NAME" in which.err

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support import HOST
 from support.http import BOSS, CONFIG, GOOD, NOC, SWITCH, asking, make_book, url, web_serving
 from support.server import Server
-from support.switch import lines, read_all, request
+from support.switch import read_all, request
 from support.waiting import wait_for
 
 from identengine.stats.metrics import CONTENT_TYPE
@@ -33,40 +33,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def switch(server: Server) -> Iterator[httpx.Client]:
     with asking(server) as client:
         yield client
-
-
-REQUESTS: list[dict[str, Any]] = [
-    {},
-    GOOD,
-    GOOD | {"src_port": "5060", "protocol": "SIP", "gateway": "g"},
-    GOOD | {"src_port": 99999},
-    GOOD | {"src_ip": "10.0.0.99"},
-    GOOD | {"src_ip": "nowhere"},
-    GOOD | {"dst_number": "not a number"},
-    GOOD | {"direction": "sideways"},
-    GOOD
-    | {"name": "é\ud800".encode("utf-8", "replace").decode(), "unknown": [{"deep": [[[]]]}], "password": None},
-    {"direction": "termination", "account_id": "3", "dst_number": "44171", "src_number": "+44 20 7000"},
-    {"direction": "termination", "account_id": 77, "dst_number": "44171"},
-    {"digest": {"username": "acme", "nonce": "x"}, "dst_number": "1"},
-]
-
-
-@pytest.mark.parametrize("method", ["authorize", "identify", "explain"])
-def test_decisions_are_those_of_tcp_to_the_last_field(server: Server, switch: httpx.Client, method: str) -> None:
-    with server.tcp() as tcp:
-        for number, params in enumerate(REQUESTS):
-            tcp.sendall(request(method, number, **params))
-        over_tcp = [json.loads(line) for line in sorted_lines(tcp, len(REQUESTS))]
-    for params, expected in zip(REQUESTS, over_tcp, strict=True):
-        answer = switch.post(f"/v1/{method}", json=params)
-        assert answer.status_code == 200, params
-        assert answer.headers["content-type"] == "application/json"
-        assert answer.json() == expected["result"], params
-
-
-def sorted_lines(tcp: socket.socket, count: int) -> list[bytes]:
-    return sorted(lines(tcp, count), key=lambda line: json.loads(line)["id"])
 
 
 def test_the_life_of_a_call(switch: httpx.Client) -> None:

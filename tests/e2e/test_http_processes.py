@@ -21,7 +21,7 @@ from support import HOST
 from support.http import CONFIG, GOOD, NOC, SWITCH, asking, make_book, wait_for_front, web_serving
 from support.processes import runs
 from support.server import Server
-from support.switch import read_all, request
+from support.switch import Switch, read_all, request
 from support.waiting import wait_for
 
 from identengine.stats import file as counters
@@ -178,12 +178,12 @@ def test_http_delays_no_decision(server: Server) -> None:
                 done += client.post("/v1/authorize", json=GOOD).status_code == 200
         return done
 
-    def figure(udp: socket.socket) -> tuple[float, float]:
+    def figure(udp: Switch) -> tuple[float, float]:
         times = []
         for _ in range(300):
             began = time.perf_counter()
             udp.send(request("authorize", **GOOD))
-            udp.recv(2048)
+            udp.receive()
             times.append(time.perf_counter() - began)
         return median(times) * 1e6, max(times) * 1e6
 

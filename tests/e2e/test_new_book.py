@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +14,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from support import HOST
 from support.books import ip_account, put_rows
 from support.server import Server, serving
 from support.switch import request
@@ -59,9 +56,7 @@ class Caller:
         self._thread.join()
 
     def _run(self) -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-            udp.connect((HOST, self._server.ports["udp"]))
-            udp.settimeout(5)
+        with self._server.udp() as udp:
             while not self._stop.is_set():
                 began = time.perf_counter()
                 for _ in range(8):
@@ -70,7 +65,7 @@ class Caller:
                     source = f"10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}"
                     udp.send(request("authorize", n, src_ip=source, dst_number="44"))
                 for _ in range(8):
-                    self.answers.append(json.loads(udp.recv(2000)))
+                    self.answers.append(udp.receive())
                 self.slowest = max(self.slowest, time.perf_counter() - began)
                 time.sleep(0.002)  # leaves the server some of its core; it has to share the machine with us
 

@@ -11,7 +11,6 @@ import base64
 import json
 import os
 import signal
-import socket
 from collections.abc import Iterator
 from hashlib import md5, sha256
 from pathlib import Path
@@ -19,12 +18,14 @@ from pathlib import Path
 import msgspec
 import pytest
 from support import HOST
+from support.books import ip_account, put_rows
 from support.cli import run
 from support.operator import asked
-from support.server import Server
+from support.server import Server, serving
 from support.switch import read_all, request
 from support.waiting import wait_for
 
+from identengine.model.records import Client
 from identengine.store.vault import default_key_file
 
 PASSWORD, SECOND = "Zeppelin-pass-71", "Second-pass-0815"
@@ -123,13 +124,13 @@ def ask(server: Server) -> str:
         for message in sent:
             udp.send(message)
         udp.send(request("ping", "last", token=TOKEN))
-        while b'"last"' not in (answer := udp.recv(65536)):
+        while b'"last"' not in (answer := udp.receive_raw()):
             answers.append(answer)
     for message in sent:
         with server.tcp() as tcp:
-            tcp.sendall(message)
-            tcp.shutdown(socket.SHUT_WR)
-            answers.append(read_all(tcp))
+            tcp.send(message)
+            tcp.end_sending()
+            answers.append(read_all(tcp.socket))
     return b"\n".join(answers).decode(errors="replace")
 
 
@@ -232,3 +233,19 @@ def test_nothing_that_is_written_has_a_secret(tmp_path: Path, monkeypatch: pytes
         secret: written[max(0, at - 200) : at + 60] for secret in unwanted if (at := written.find(secret)) >= 0
     }
     assert not found
+
+
+def test_no_password_is_ever_logged(tmp_path: Path) -> None:
+    folder = tmp_path
+    put_rows(folder / "store", [ip_account(1, "10.0.0.1")], [Client(id=1, name="one")])
+    with serving(folder, '[log]\nformat = "json"\nlevel = "debug"') as server:
+        for _ in range(3):
+            server.authorize(name="joe", password="hush-hush", src_ip="192.0.2.1\n{", dst_number="1")
+        server.ask_udp(request(password=["hush-hush"]))
+        server.logged("rejected invalid_request")
+        server.stop()
+        assert "hush" not in server.log
+        logged = [json.loads(line) for line in server.log.splitlines()]
+        rejects = [line["message"] for line in logged if "rejected" in line["message"]]
+    assert rejects
+    assert all("'192.0.2.1\\n{'" in line for line in rejects)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import signal
 import socket
@@ -18,7 +17,7 @@ import pytest
 from support import HOST
 from support.books import ip_account, put_rows
 from support.server import Server, serving
-from support.switch import lines, read_all, request
+from support.switch import UDP, Switch, request
 from support.waiting import wait_for
 
 from identengine.model.records import Account, Client, IdentBy
@@ -84,11 +83,11 @@ def test_warnings_are_logged(folder: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_idle_server_ends_at_once(server: Server, number: signal.Signals) -> None:
     with server.tcp() as tcp:
-        tcp.sendall(request("ping"))
-        lines(tcp, 1)
+        tcp.send(request("ping"))
+        tcp.answers(1)
         began = time.monotonic()
         server.signal(number)
-        assert tcp.recv(100) == b""
+        assert tcp.is_closed()
     assert server.ended() == 0
     assert time.monotonic() - began < 5
     assert "stopped" in server.log
@@ -96,12 +95,10 @@ def test_an_idle_server_ends_at_once(server: Server, number: signal.Signals) -> 
 
 def test_sigterm_answers_all_that_was_received(folder: Path) -> None:
     server = Server(folder)
-    udps = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(4)]
-    tcps = [socket.create_connection((HOST, server.ports["tcp"]), timeout=10) for _ in range(4)]
+    udps = [server.udp() for _ in range(4)]
+    tcps = [server.tcp() for _ in range(4)]
     for udp in udps:
-        udp.settimeout(5)
-        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        udp.connect((HOST, server.ports["udp"]))
+        udp.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     try:
         # Stopped, it can answer nothing: all of this waits in the kernel when the signal comes.
         decider = server.decider
@@ -109,15 +106,15 @@ def test_sigterm_answers_all_that_was_received(folder: Path) -> None:
         for n in range(200):
             for opened in (*udps, *tcps):
                 opened.send(request(message_id=n, **GOOD))
-        late = socket.create_connection((HOST, server.ports["tcp"]), timeout=10)
-        late.sendall(request("ping", "late"))
+        late = server.tcp()
+        late.send(request("ping", "late"))
         server.signal(signal.SIGTERM)
         os.kill(decider, signal.SIGCONT)
         for udp in udps:
-            assert sorted(json.loads(udp.recv(2000))["id"] for _ in range(200)) == list(range(200))
+            assert sorted(udp.receive()["id"] for _ in range(200)) == list(range(200))
         for tcp in tcps:
-            assert [json.loads(line)["id"] for line in read_all(tcp).splitlines()] == list(range(200))
-        assert [json.loads(line)["id"] for line in read_all(late).splitlines()] == ["late"]
+            assert [answer["id"] for answer in tcp.rest()] == list(range(200))
+        assert [answer["id"] for answer in late.rest()] == ["late"]
         late.close()
     finally:
         for opened in (*udps, *tcps):
@@ -128,7 +125,7 @@ def test_sigterm_answers_all_that_was_received(folder: Path) -> None:
 def test_sigterm_does_not_wait_for_a_peer_that_does_not_read(folder: Path) -> None:
     server = Server(folder)
     with server.tcp() as tcp:
-        tcp.setblocking(False)
+        tcp.socket.setblocking(False)
         batch = b"[" + b",".join([request(message_id=1, **GOOD)] * 200) + b"]"
         with contextlib.suppress(BlockingIOError):
             while True:
@@ -142,15 +139,15 @@ def test_sigterm_ends_though_peers_go_on_sending(folder: Path) -> None:
     stop = threading.Event()
     with serving(folder) as server, server.tcp() as first, server.tcp() as second:
 
-        def ask_on(tcp: socket.socket) -> None:
+        def ask_on(tcp: Switch) -> None:
             message = b"".join(request(message_id=n, src_ip="10.0.0.1", dst_number="44") for n in range(50))
             with contextlib.suppress(OSError):
                 while not stop.is_set():
-                    tcp.sendall(message)
+                    tcp.send(message)
 
-        def read_on(tcp: socket.socket) -> None:
+        def read_on(tcp: Switch) -> None:
             with contextlib.suppress(OSError):
-                while tcp.recv(1 << 16):
+                while tcp.socket.recv(1 << 16):
                     pass
 
         peers = [threading.Thread(target=run, args=(tcp,)) for tcp in (first, second) for run in (ask_on, read_on)]
@@ -211,23 +208,19 @@ def test_sighup_says_what_cannot_change(server: Server) -> None:
 
 def test_sighup_replaces_the_switches(server: Server) -> None:
     with server.tcp() as tcp, server.udp() as udp:
-        tcp.sendall(request("ping"))
-        lines(tcp, 1)
+        tcp.send(request("ping"))
+        tcp.answers(1)
         server.write_config('[[switch]]\nname = "other"\naddresses = ["127.0.0.2"]\n')
         server.signal(signal.SIGHUP)
         server.logged("SIGHUP: changed: [[switch]]")
         # Who is no switch any more is cut off, and a new one is let in.
-        with contextlib.suppress(ConnectionResetError):
-            assert tcp.recv(100) == b""
-        udp.settimeout(0.3)
+        assert tcp.is_closed()
+        udp.socket.settimeout(0.3)
         udp.send(request("ping"))
         with pytest.raises(TimeoutError):
-            udp.recv(2000)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        udp.bind(("127.0.0.2", 0))
-        udp.settimeout(5)
-        udp.sendto(request("ping"), (HOST, server.ports["udp"]))
-        assert json.loads(udp.recv(2000))["id"] == 1
+            udp.receive_raw()
+    with server.switch(UDP, address="127.0.0.2") as other:
+        assert other.exchange("ping", {})["id"] == 1
 
 
 def test_who_may_ask_counts_at_once_and_options_only_with_their_book(server: Server) -> None:
@@ -251,26 +244,27 @@ def test_who_may_ask_counts_at_once_and_options_only_with_their_book(server: Ser
 def test_the_other_half_of_a_message_is_waited_for_while_draining(folder: Path) -> None:
     with serving(folder) as server, server.tcp() as tcp, server.tcp() as never:
         message = request("ping", 5)
-        tcp.sendall(message[:20])
-        never.sendall(message[:20])
+        tcp.send(message[:20])
+        never.send(message[:20])
         server.process.terminate()
         server.logged("draining")
-        tcp.sendall(message[20:])
-        assert json.loads(lines(tcp, 1)[0])["id"] == 5
-        assert json.loads(read_all(never))["error"]["code"] == -32700
+        tcp.send(message[20:])
+        assert tcp.answers(1)[0]["id"] == 5
+        (cut_off,) = never.rest()
+        assert cut_off["error"]["code"] == -32700
         assert server.process.wait(5) == 0
 
 
 def test_a_second_signal_does_not_wait_for_the_drain(folder: Path) -> None:
     with serving(folder) as server, server.tcp() as tcp:
-        tcp.sendall(request(message_id=1, **GOOD))
-        lines(tcp, 1)
+        tcp.send(request(message_id=1, **GOOD))
+        tcp.answers(1)
         burst = b"".join(request(message_id=n, **GOOD) for n in range(20000))
-        tcp.setblocking(False)
+        tcp.socket.setblocking(False)
         sent = stuck = 0
         while stuck < 30:  # and nothing is read: the drain would wait for it
             try:
-                sent += tcp.send(burst[sent % len(burst) :])
+                sent += tcp.socket.send(burst[sent % len(burst) :])
                 stuck = 0
             except BlockingIOError:
                 stuck += 1
@@ -305,10 +299,10 @@ def test_options_that_change_and_change_back_leave_nothing_waiting(server: Serve
 
 def _is_a_stranger(server: Server) -> bool:
     with server.udp() as udp:
-        udp.settimeout(0.2)
+        udp.socket.settimeout(0.2)
         udp.send(request("ping"))
         try:
-            udp.recv(2048)
+            udp.receive_raw()
         except TimeoutError:
             return True
     return False

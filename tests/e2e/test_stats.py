@@ -127,8 +127,8 @@ def test_retransmissions_strangers_and_what_is_wrong(folder: Path) -> None:
         wait_for(lambda: counted(server, "retransmissions") == 2)
         assert counted(server, "accepted") == 3
         with server.tcp() as tcp:
-            tcp.sendall(request("start", 1) + request("stop", 2, call_id="c", direction="up"))
-            tcp.recv(65536)
+            tcp.send(request("start", 1) + request("stop", 2, call_id="c", direction="up"))
+            tcp.receive_raw()
         wait_for(lambda: counted(server, "wrong_parameters") == 2)
         server.write_config(CALLS + switch)
         server.signal(signal.SIGHUP)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -17,7 +16,7 @@ from support import HOST
 from support.books import ip_account, put_rows
 from support.processes import children, runs
 from support.server import Server, serving
-from support.switch import lines, request
+from support.switch import request
 from support.waiting import wait_for
 
 from identengine.model.records import Client
@@ -85,22 +84,22 @@ def test_a_decider_that_is_killed_is_replaced_with_its_calls(server: Server) -> 
 def test_what_comes_meanwhile_waits_and_is_answered_by_the_book(server: Server) -> None:
     count = 3000
     with server.udp() as udp:
-        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        udp.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         decider = server.decider
         os.kill(decider, signal.SIGSTOP)  # so that no batch is in its hands
         half = count // 2
         for number in range(half):
             udp.send(request("authorize", number, **GOOD))
-        early = socket.create_connection((HOST, server.ports["tcp"]), timeout=5)
-        early.sendall(request("ping", "early"))
+        early = server.tcp()
+        early.send(request("ping", "early"))
         os.kill(decider, signal.SIGKILL)
         for number in range(half, count):
             udp.send(request("authorize", number, **GOOD))
         with server.tcp() as late, early:
-            late.sendall(request("ping", "late"))
-            assert json.loads(lines(late, 1)[0])["id"] == "late"
-            assert json.loads(lines(early, 1)[0])["id"] == "early"
-        answers = [json.loads(udp.recv(2048)) for _ in range(count)]
+            late.send(request("ping", "late"))
+            assert late.answers(1)[0]["id"] == "late"
+            assert early.answers(1)[0]["id"] == "early"
+        answers = [udp.receive() for _ in range(count)]
     assert sorted(answer["id"] for answer in answers) == list(range(count))
     assert all(answer["result"]["accepted"] for answer in answers), "none was answered before the book was there"
 
@@ -109,7 +108,7 @@ def test_each_request_is_counted_once_while_deciders_die(server: Server) -> None
     calls = [f"c{number}" for number in range(120)]
     deaths = 0
     with server.udp() as udp:
-        udp.settimeout(0.3)
+        udp.socket.settimeout(0.3)
         for place, call in enumerate(calls):
             if place % 40 == 20:
                 killed(server)
@@ -118,7 +117,7 @@ def test_each_request_is_counted_once_while_deciders_die(server: Server) -> None
             while not accepted:  # a switch asks again until it is answered, or by a server that is ready
                 udp.send(request("authorize", call, call_id=call, **GOOD))
                 with contextlib.suppress(TimeoutError):
-                    while (answer := json.loads(udp.recv(2048)))["id"] != call:
+                    while (answer := udp.receive())["id"] != call:
                         pass
                     accepted = answer["result"]["accepted"]
     assert deaths == 3
@@ -134,9 +133,9 @@ def test_a_decider_that_hangs_is_killed_and_replaced(server: Server) -> None:
     began = time.monotonic()
     os.kill(old, signal.SIGSTOP)
     with server.udp() as udp:
-        udp.settimeout(15)
+        udp.socket.settimeout(15)
         udp.send(request("authorize", 1, call_id="b", src_ip="10.0.0.1", dst_number="44"))
-        assert json.loads(udp.recv(2048))["result"]["reason"] == "account_capacity"
+        assert udp.receive()["result"]["reason"] == "account_capacity"
     assert 4.5 < time.monotonic() - began < 8
     assert not runs(old)
     assert f"ALARM: the decider, process {old}, gave no sign of life for 5 s and is killed" in server.log
@@ -221,9 +220,9 @@ def test_a_standby_that_hangs_is_no_loss(folder: Path) -> None:
         os.kill(standby, signal.SIGSTOP)
         os.kill(server.decider, signal.SIGKILL)
         with server.udp() as udp:
-            udp.settimeout(30)
+            udp.socket.settimeout(30)
             udp.send(request("ping"))
-            assert json.loads(udp.recv(2048))["result"]["pid"] != standby
+            assert udp.receive()["result"]["pid"] != standby
 
 
 def test_a_replacement_has_the_config_of_the_last_sighup(server: Server) -> None:
@@ -247,7 +246,7 @@ def test_a_replacement_has_the_config_of_the_last_sighup(server: Server) -> None
 def test_the_listening_sockets_close_when_a_drain_begins(folder: Path) -> None:
     with serving(folder, STANDBY) as server, server.tcp() as tcp:
         server.standby  # noqa: B018 - it is waited for
-        tcp.sendall(request("ping")[:10])  # half a message: the drain waits for the other half
+        tcp.send(request("ping")[:10])  # half a message: the drain waits for the other half
         server.signal(signal.SIGTERM)
 
         def refused() -> bool:
@@ -259,8 +258,8 @@ def test_the_listening_sockets_close_when_a_drain_begins(folder: Path) -> None:
 
         wait_for(refused)
         assert server.process.poll() is None
-        tcp.sendall(request("ping")[10:])
-        assert json.loads(lines(tcp, 1)[0])["id"] == 1
+        tcp.send(request("ping")[10:])
+        assert tcp.answers(1)[0]["id"] == 1
     assert "ALARM" not in server.log
 
 
@@ -274,7 +273,7 @@ def test_a_supervisor_that_is_killed_leaves_nobody(folder: Path) -> None:
         listen = f'[listen]\nudp = ["{HOST}:{server.ports["udp"]}"]\ntcp = ["{HOST}:{server.ports["tcp"]}"]\n'
         with serving(folder, listen) as again:
             udp.send(request("authorize", 1, call_id="b", src_ip="10.0.0.1", dst_number="44"))
-            assert json.loads(udp.recv(2048))["result"]["reason"] == "account_capacity"
+            assert udp.receive()["result"]["reason"] == "account_capacity"
             assert again.ports == server.ports
             assert not any(map(runs, pids))
     assert server.ended() == -signal.SIGKILL

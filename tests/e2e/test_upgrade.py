@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import signal
@@ -23,7 +22,7 @@ from support import HOST
 from support.books import ip_account, put_rows
 from support.processes import runs
 from support.server import Server, serving
-from support.switch import request
+from support.switch import UDP, Switch, request
 from support.waiting import PATIENCE, wait_for
 
 from identengine.model.records import Client
@@ -65,12 +64,10 @@ class Datagrams:
     """Asks by UDP all the time, and notes when each answer came."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._switch = Switch.connect(port, UDP)
         # What is answered after a gap comes all at once; 33: SO_RCVBUFFORCE.
         with contextlib.suppress(PermissionError):
-            self._socket.setsockopt(socket.SOL_SOCKET, 33, 4 << 20)
-        self._socket.connect((HOST, port))
-        self._socket.settimeout(PATIENCE)
+            self._switch.socket.setsockopt(socket.SOL_SOCKET, 33, 4 << 20)
         self.sent = 0
         self.answered: dict[int, float] = {}
         self._stop = threading.Event()
@@ -81,21 +78,21 @@ class Datagrams:
     def _send(self) -> None:
         began = time.monotonic()
         while not self._stop.is_set():
-            self._socket.send(request("identify", self.sent, **GOOD))
+            self._switch.send(request("identify", self.sent, **GOOD))
             self.sent += 1
             time.sleep(max(0.0, began + self.sent / RATE - time.monotonic()))
 
     def _receive(self) -> None:
         with contextlib.suppress(TimeoutError):
             while not self._stop.is_set() or len(self.answered) < self.sent:
-                self.answered[json.loads(self._socket.recv(4096))["id"]] = time.monotonic()
+                self.answered[self._switch.receive()["id"]] = time.monotonic()
 
     def finish(self) -> float:
         """Stop, and return the longest time without an answer; every one of them must have come."""
         self._stop.set()
         for thread in self._threads:
             thread.join()
-        self._socket.close()
+        self._switch.close()
         assert sorted(self.answered) == list(range(self.sent))
         return max(after - before for before, after in pairwise(sorted(self.answered.values())))
 
@@ -114,22 +111,18 @@ class Stream:
     def _ask(self) -> None:
         number = 0
         while not self._stop.is_set():
-            with (
-                socket.create_connection((HOST, self._port), timeout=PATIENCE) as tcp,
-                tcp.makefile("rb") as lines,
-            ):
+            with Switch.connect(self._port) as tcp:
                 while not self._stop.is_set():
                     try:
-                        tcp.sendall(request("identify", number, **GOOD) + b"\n")
-                        line = lines.readline()
-                    except ConnectionError:
-                        line = b""
-                    if not line:
+                        tcp.send(request("identify", number, **GOOD) + b"\n")
+                        answer = tcp.receive()
+                    except (ConnectionError, EOFError):
                         self.sent_again += 1
                         break
-                    if not line.endswith(b"\n"):
+                    except AssertionError:  # the connection ended within an answer
                         self.cut += 1
-                    self.answered.append(json.loads(line)["id"])
+                        break
+                    self.answered.append(answer["id"])
                     number += 1
 
     def finish(self) -> None:
@@ -190,16 +183,16 @@ def test_one_after_the_other_with_standbys(folder: Path) -> None:
 def test_what_half_open_and_unread_connections_cost(folder: Path) -> None:
     old = Server(folder)
     with old.tcp() as half, old.tcp() as unread, old.tcp() as waiting:
-        half.sendall(request("ping")[:10])
-        unread.setblocking(False)
+        half.send(request("ping")[:10])
+        unread.socket.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             while True:  # it never reads
                 unread.send(request("identify", 1, **GOOD) * 50)
-        waiting.sendall(request("ping", "w"))
+        waiting.send(request("ping", "w"))
         new = Server(folder, options=TAKE_OVER)
-        assert b'"id":"w"' in waiting.recv(4096)
-        assert waiting.recv(4096) == b"", "answered, then closed"
-        assert b"-32700" in half.recv(4096)
+        assert b'"id":"w"' in waiting.receive_raw()
+        assert waiting.is_closed(), "answered, then closed"
+        assert b"-32700" in half.receive_raw()
         assert old.ended() == 0
     assert answering(new)
     assert new.stop() == 0
@@ -374,9 +367,9 @@ def test_one_that_hangs_when_all_was_given_to_it_is_killed(server: Server) -> No
     with subprocess.Popen([sys.executable, "-c", _HANGS, str(server.folder / "calls")]) as hangs:
         with server.udp() as udp:
             server.logged(f"handing over to process {hangs.pid}")
-            udp.settimeout(PATIENCE)
+            udp.socket.settimeout(PATIENCE)
             udp.send(request("ping"))  # waits in the kernel meanwhile
-            assert json.loads(udp.recv(2048))["id"] == 1
+            assert udp.receive()["id"] == 1
         assert hangs.wait(PATIENCE) == -signal.SIGKILL
     assert f"ALARM: process {hangs.pid} gave no sign of life while it took over, and was killed" in server.log
     wait_for(lambda: still_held(server))
@@ -407,9 +400,9 @@ def test_whoever_is_killed_one_of_them_serves(folder: Path, side: str, moment: s
 
     def serves() -> Any:
         with contextlib.suppress(OSError, KeyError), old.udp() as udp:
-            udp.settimeout(1)
+            udp.socket.settimeout(1)
             udp.send(request("authorize", call_id="another", src_ip="10.0.0.1", dst_number="44"))
-            return json.loads(udp.recv(4096))["result"].get("reason") == "account_capacity"
+            return udp.receive()["result"].get("reason") == "account_capacity"
 
     wait_for(serves)
     # Had the new one all by then, its death is that of a server alone: what was held is there for the next one.

@@ -15,7 +15,7 @@ from identengine.model.records import Client
 from identengine.stats.file import read
 from support.books import ip_account, put_rows
 from support.server import Server
-from support.switch import lines, request
+from support.switch import request
 
 CALLS = '[calls]\npath = "calls"\nmax_legs = 20000\n'
 CLIENTS = [
@@ -36,14 +36,9 @@ def book(folder: Path) -> Path:
 
 
 def burst(server: Server, messages: Iterable[bytes]) -> list[Any]:
-    """Send messages over one connection, 100 at a time; return the results in the order of the messages."""
-    waiting, results = list(messages), []
-    with server.tcp() as tcp:
-        for start in range(0, len(waiting), 100):
-            some = waiting[start : start + 100]
-            tcp.sendall(b"".join(some))
-            results += [json.loads(line)["result"] for line in lines(tcp, len(some))]
-    return results
+    """Send messages over one connection; return the results in the order of the messages."""
+    with server.tcp() as switch:
+        return switch.burst(messages)
 
 
 def call(call_id: str, source: str = "10.0.0.17", **more: object) -> bytes:

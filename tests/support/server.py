@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import queue
 import signal
-import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -17,7 +16,7 @@ from typing import Any
 
 from support import HOST
 from support.processes import children, name_of, runs
-from support.switch import lines, request
+from support.switch import TCP, UDP, Switch, Wire, request
 from support.waiting import PATIENCE, wait_for
 
 
@@ -157,31 +156,32 @@ class Server:
         self.process.stdout.close()
         return status
 
-    @contextlib.contextmanager
-    def udp(self) -> Iterator[socket.socket]:
-        """Open a UDP socket that talks to it."""
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
-            opened.connect((HOST, self.ports["udp"]))
-            opened.settimeout(5)
-            yield opened
+    def switch(
+        self, wire: Wire = TCP, tls: ssl.SSLContext | None = None, address: str = HOST, seconds: float = PATIENCE
+    ) -> Switch:
+        """Return a new switch that is connected from ``address``."""
+        return Switch.connect(self.ports[wire.transport], wire, tls, address, seconds=seconds)
 
-    @contextlib.contextmanager
-    def tcp(self) -> Iterator[socket.socket]:
-        """Open a TCP connection to it."""
-        with socket.create_connection((HOST, self.ports["tcp"]), timeout=5) as opened:
-            yield opened
+    def udp(self) -> Switch:
+        """Return a new switch that sends datagrams of JSON."""
+        return self.switch(UDP)
+
+    def tcp(self) -> Switch:
+        """Return a new switch that sends JSON over a TCP connection."""
+        return self.switch(TCP)
 
     def ask_udp(self, message: bytes) -> Any:
         """Send one datagram; return its one answer, decoded."""
-        with self.udp() as opened:
-            opened.send(message)
-            return json.loads(opened.recv(65536))
+        return self._ask(UDP, message)
 
     def ask_tcp(self, message: bytes) -> Any:
         """Send one message over a connection of its own; return its one answer, decoded."""
-        with self.tcp() as opened:
-            opened.sendall(message)
-            return json.loads(lines(opened, 1)[0])
+        return self._ask(TCP, message)
+
+    def _ask(self, wire: Wire, message: bytes) -> Any:
+        with self.switch(wire) as switch:
+            switch.send(message)
+            return switch.answers(1)[0]
 
     def authorize(self, **params: object) -> Any:
         """Return the result of ``authorize``, asked by UDP."""

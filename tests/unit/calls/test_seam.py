@@ -26,11 +26,11 @@ from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, call_key
 from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters
 from identengine.calls.memory import Calls
 from identengine.engine.core import Engine
-from identengine.model.reasons import ReasonTable
 from identengine.model.records import Decision, Direction
 from identengine.server.decider.operator import LEGS, Desk
 from identengine.server.decider.reporter import Reporter
-from identengine.stats.registry import PLACE, CounterFile
+from identengine.stats.file import CounterFile
+from identengine.stats.registry import PLACE
 from identengine.wire import operator as wire
 
 ORIG = Direction.ORIGINATION
@@ -101,9 +101,7 @@ def desk(calls: Elsewhere) -> Desk:
     def status() -> wire.Status:
         raise AssertionError
 
-    return Desk(
-        Engine(ReasonTable(), None), calls, lambda: ["scope"], status, lambda legs, freed: None, lambda *_: None
-    )
+    return Desk(Engine(), calls, lambda: ["scope"], status, lambda legs, freed: None, lambda *_: None)
 
 
 def test_an_operator_sees_calls_that_are_kept_elsewhere() -> None:
@@ -143,7 +141,7 @@ def test_an_operator_sees_use_that_is_counted_elsewhere() -> None:
 def test_a_reporter_reads_gauges(tmp_path: Path) -> None:
     calls = Elsewhere()
     with CounterFile(tmp_path, pytest.fail) as counters:
-        reporter = Reporter(calls, File(), counters, Engine(ReasonTable(), None), NoBook())
+        reporter = Reporter(calls, File(), counters, Engine(), NoBook())
         reporter.note(1.0, 0, {}, last=True)
         names = ("held", "reserved", "active", "remembered", "max_legs", "mirror_used_bytes", "mirror_bytes")
         assert [counters.cells[PLACE[name]] for name in names] == [9, 2, 7, 5, 10, 1024, 4096]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 import pytest
-from backends import BACKENDS, Set
+from support.backends import BACKENDS, Set
 
 from identengine.calls import STATES, TRANSITIONS
 from identengine.calls.backend import (

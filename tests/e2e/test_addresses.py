@@ -1,15 +1,14 @@
-"""UDP listeners on every address of a machine, served: answers come from the address that was asked."""
+"""Addresses that a server listens at: IPv6, and all of a machine."""
 
 from __future__ import annotations
 
-import json
 import socket
 from pathlib import Path
 
 import pytest
-from support.books import put_rows
+from support.books import ip_account, put_rows
 from support.server import serving
-from support.switch import request
+from support.switch import TCP, UDP, Switch, request
 
 from identengine.model.records import Client
 from identengine.server.interpreter import is_plain_build
@@ -37,11 +36,18 @@ def test_answers_come_from_the_address_that_was_asked(tmp_path: Path, every: str
     config += '[[switch]]\nname = "one"\naddresses = ["127.0.0.0/8", "::1"]\n'
     with serving(tmp_path, config) as server:
         for host in asked:
-            with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as client:
-                client.settimeout(5)
-                client.connect((host, server.ports["udp"]))  # it takes answers from nowhere else
+            with Switch.connect(server.ports["udp"], UDP, to=host) as client:  # it takes answers from nowhere else
                 for method in ("ping", "switch_down"):  # the second takes its time
                     client.send(request(method, method))
-                    assert json.loads(client.recv(65536))["id"] == method
+                    assert client.receive()["id"] == method
         warnings = [line for line in server.log.splitlines() if "WARNING" in line.upper()]
         assert len(warnings) == int(is_plain_build()), "only of a slow Python"
+
+
+@pytest.mark.skipif(not has_v6(), reason="no IPv6 here")
+def test_ipv6(tmp_path: Path) -> None:
+    put_rows(tmp_path / "store", [ip_account(1, "10.0.0.1")], [Client(id=1, name="one")])
+    with serving(tmp_path, '[listen]\nudp = ["[::1]:0"]\ntcp = ["[::1]:0"]\n') as server:
+        for wire in (UDP, TCP):
+            with Switch.connect(server.ports[wire.transport], wire, to="::1") as switch:
+                assert switch.authorize("c")["account_id"] == 1
