@@ -15,7 +15,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks import books
-from identengine.engine.core import Ask, Engine
+from identengine.engine.core import Engine, EngineRequest
 from identengine.identify import builder, matching, policy, query
 from identengine.identify.dids import DidTable, pack
 from identengine.identify.index import Book
@@ -76,7 +76,7 @@ def test_identify(benchmark: BenchmarkFixture, accounts: int, kind: str) -> None
 
     for request, expected in made.requests[kind]:
         found = one(request)
-        assert (found.bearer.account.id if isinstance(found, Match) else None) == expected, request
+        assert (found.entry.account.id if isinstance(found, Match) else None) == expected, request
 
     def run() -> None:
         for request in requests:
@@ -91,7 +91,7 @@ def test_decide(benchmark: BenchmarkFixture, accounts: int, kind: str) -> None:
     made, built = _made(accounts)
     engine = Engine()
     engine.take_up(built)
-    asks = [Ask("authorize", request, OPTIONS) for request, _ in made.requests[kind]]
+    asks = [EngineRequest("authorize", request, OPTIONS) for request, _ in made.requests[kind]]
     batches = [asks[start : start + BATCH] for start in range(0, len(asks), BATCH)]
     answers = [answer for batch in batches for answer in engine.decide(batch)]
     for answer, (request, expected) in zip(answers, made.requests[kind], strict=True):

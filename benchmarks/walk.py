@@ -31,7 +31,7 @@ from identengine.calls.backend import Settings
 from identengine.calls.journal import Journal
 from identengine.calls.memory import Calls
 from identengine.config.schema import Limits, Switch
-from identengine.engine.core import Answer, Ask, Engine
+from identengine.engine.core import Engine, EngineAnswer, EngineRequest
 from identengine.identify import builder
 from identengine.model.addresses import parse_network
 from identengine.model.options import IdentifyOptions
@@ -91,7 +91,7 @@ class Subject:
         peers = Peers((switch,), OPTIONS, "udp")
         self._listener = UdpListener(bound, peers, responder.datagrams, Limits(), _unexpected)
 
-    def decide(self, batch: Sequence[Ask]) -> list[Answer]:
+    def decide(self, batch: Sequence[EngineRequest]) -> list[EngineAnswer]:
         """Decide a batch as :mod:`identengine.server.decider.process` does."""
         began = time.perf_counter()
         answers = self._engine.decide(batch, self._clock())

@@ -37,7 +37,7 @@ _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
-class Row(NamedTuple):
+class FileRow(NamedTuple):
     """One row as it stands in a file."""
 
     line: int
@@ -60,7 +60,7 @@ class Source(Protocol):
     columns: set[str]
     """The columns that were met so far: of a header, or of any row."""
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[FileRow]:
         """Yield the rows from the first on, each time anew. Raises LoadError where it cannot be read on."""
         ...
 
@@ -121,7 +121,7 @@ class TableFile:
         if not regular:
             raise self._unreadable("a file is wanted, this is a folder or a device")
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[FileRow]:
         """Yield the rows from the first on; blank lines are none. Raises LoadError where it cannot be read on."""
         self.position = 0
         read = self._json_rows if ".jsonl" in self._path.name else self._csv_rows
@@ -166,7 +166,7 @@ class TableFile:
 
     # -- CSV
 
-    def _csv_rows(self, blocks: Iterator[bytes]) -> Iterator[Row]:
+    def _csv_rows(self, blocks: Iterator[bytes]) -> Iterator[FileRow]:
         odd: list[bool] = []
         ended: list[bool] = []
         reader = csv.reader(_lines(blocks, odd, ended), strict=True)
@@ -186,7 +186,7 @@ class TableFile:
                 complaint = self._csv_complaint(start, reader.line_num, bool(ended))
                 if reader.line_num > start or ended:
                     raise self._unreadable(complaint, start) from None
-                yield Row(start, {}, (Mistake(None, None, complaint),))
+                yield FileRow(start, {}, (Mistake(None, None, complaint),))
                 continue
             row: dict[str, object] = {name: cell for name, cell in zip(names, cells, strict=False) if cell}
             mistakes = _odd_cells(row) if odd else ()
@@ -195,7 +195,7 @@ class TableFile:
                     continue
                 mistakes += (Mistake(None, None, _wrong_width(len(cells), width)),)
             if row:
-                yield Row(start, row, mistakes)
+                yield FileRow(start, row, mistakes)
 
     def _csv_complaint(self, start: int, last: int, ended: bool) -> str:
         """Return what is wrong with the row from line ``start`` to ``last``, at whose end the file ended or not.
@@ -244,7 +244,7 @@ class TableFile:
 
     # -- JSON lines
 
-    def _json_rows(self, blocks: Iterator[bytes]) -> Iterator[Row]:
+    def _json_rows(self, blocks: Iterator[bytes]) -> Iterator[FileRow]:
         decode = msgspec.json.Decoder().decode
         columns = frozenset(self._table.columns)
         lines = chain.from_iterable(map(io.BytesIO, blocks))
@@ -253,7 +253,7 @@ class TableFile:
                 found = decode(text)
             except (msgspec.DecodeError, RecursionError, ValueError) as error:
                 if not text.isspace():
-                    yield Row(number, {}, (Mistake(None, None, _json_complaint(error, text)),))
+                    yield FileRow(number, {}, (Mistake(None, None, _json_complaint(error, text)),))
                 continue
             if isinstance(found, dict):
                 if not self.columns.issuperset(found):
@@ -261,7 +261,7 @@ class TableFile:
                 yield _json_row(number, found, text, columns)
             else:
                 said = f'one object a line is wanted, such as {{"{self._table.key}": …}}; here is something else'
-                yield Row(number, {}, (Mistake(None, None, said),))
+                yield FileRow(number, {}, (Mistake(None, None, said),))
 
     def _unreadable(self, expected: str, line: int | None = None) -> LoadError:
         return LoadError([Problem(self.label, line, None, None, expected)])
@@ -324,7 +324,7 @@ def _divided(name: str) -> str | None:
     return None
 
 
-def _json_row(number: int, found: dict[str, object], text: bytes, columns: frozenset[str]) -> Row:
+def _json_row(number: int, found: dict[str, object], text: bytes, columns: frozenset[str]) -> FileRow:
     mistakes: tuple[Mistake, ...] = ()
     if not columns.issuperset(found):
         unknown = [name for name in found if name not in columns]
@@ -334,7 +334,7 @@ def _json_row(number: int, found: dict[str, object], text: bytes, columns: froze
     if text.count(b":") != len(found) + len(mistakes):
         twice = "this key stands here twice; once is wanted"
         mistakes += tuple(Mistake(shown(name), None, twice) for name in _repeated_keys(text))
-    return Row(number, found, mistakes)
+    return FileRow(number, found, mistakes)
 
 
 def _repeated_keys(text: bytes) -> list[str]:

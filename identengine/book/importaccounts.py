@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import msgspec
 
 from identengine.book.columns import ACCOUNTS, CLIENTS, DIDS, id_in, number_in
-from identengine.book.files import Row, Source
+from identengine.book.files import FileRow, Source
 from identengine.book.importrun import ImportRun, join_mistakes, not_there, readable, row_mark
 from identengine.book.mistakes import Mistake, RowError
 from identengine.book.records import account_from, did_from
@@ -75,7 +75,7 @@ class AccountsImport:
             self._absent_accounts(tally)
             run.tell_kept(source, ACCOUNTS, tally)
 
-    def _check_client(self, row: Row, account: Account | None, mistakes: list[Mistake]) -> None:
+    def _check_client(self, row: FileRow, account: Account | None, mistakes: list[Mistake]) -> None:
         """Add a mistake where the account's client is neither in the new table nor in the store."""
         run = self._run
         client_id = account.client_id if account else id_in(row.cells.get("client_id"))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Literal, TypeVar
 
 from identengine.book.columns import ACCOUNTS, CLIENTS, DIDS, TABLES, Table
-from identengine.book.files import Row, Source
+from identengine.book.files import FileRow, Source
 from identengine.book.mistakes import Mistake, RowError
 from identengine.book.report import Listing, Problems, Tally
 from identengine.errors import Problem
@@ -67,7 +67,7 @@ class ImportRun:
         self.bad_clients: dict[int, int] = {}
         """Id of each client with a mistake to its line."""
 
-    def read(self, source: Source, table: Table) -> Iterator[Row]:
+    def read(self, source: Source, table: Table) -> Iterator[FileRow]:
         """Yield the rows of a source and tell the progress."""
         tally = self.tallies[table.name]
         total = sum(each.size for each in self.sources.values())
@@ -143,7 +143,7 @@ class ImportRun:
         return tuple(sorted(self.problems.first, key=lambda found: (order.index(found.file), found.line or 0)))
 
 
-def readable(row: Row) -> bool:
+def readable(row: FileRow) -> bool:
     """Whether the cells of a row stand in the columns where they belong, so that it is worth reading on."""
     return not row.mistakes or all(mistake.column is not None for mistake in row.mistakes)
 

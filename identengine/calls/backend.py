@@ -32,7 +32,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @final
-class Grant(msgspec.Struct, frozen=True, gc=False):
+class EncodedDecision(msgspec.Struct, frozen=True, gc=False):
     """A call that may pass: its Decision, encoded once, for the mirror and for who asked."""
 
     packed: bytes
@@ -43,9 +43,9 @@ class Grant(msgspec.Struct, frozen=True, gc=False):
         return unpacked(self.packed)
 
 
-def in_parts(decision: Decision | Grant) -> Decision:
+def in_parts(decision: Decision | EncodedDecision) -> Decision:
     """Return a decision in its parts, however it came."""
-    return decision.decision() if isinstance(decision, Grant) else decision
+    return decision.decision() if isinstance(decision, EncodedDecision) else decision
 
 
 packed: Callable[[Decision], bytes] = msgspec.msgpack.Encoder().encode
@@ -63,12 +63,12 @@ class Admit(msgspec.Struct, frozen=True, gc=False):
     switch: str
     content: bytes
     """What makes a request the same as another; a call that is held already has the answer that it had."""
-    decision: Decision | Grant
+    decision: Decision | EncodedDecision
     levels: Levels | None
     """Where the call is to be counted; None where it was rejected."""
 
 
-class Named(msgspec.Struct, frozen=True, gc=False, array_like=True):
+class LegSelector(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """Legs of a call: a direction or leg id that is None matches all (engine.md 5.1)."""
 
     call: str
@@ -87,11 +87,11 @@ LimitsNow: TypeAlias = Callable[[int, tuple[int, ...]], Levels]
 It is called with the account's counter and those of the clients (:mod:`identengine.calls.levels`)."""
 
 
-class Progress(msgspec.Struct, frozen=True):
+class Refresh(msgspec.Struct, frozen=True):
     """``start`` and ``update`` (engine.md 5.4)."""
 
     method: Literal["start", "update"]
-    named: Named
+    named: LegSelector
     switch: str
     interval: float | None
     """Seconds between updates, where they were announced."""
@@ -103,10 +103,10 @@ class Progress(msgspec.Struct, frozen=True):
 class Stop(msgspec.Struct, frozen=True, gc=False):
     """``stop``: free what is named (engine.md 5.4)."""
 
-    named: Named
+    named: LegSelector
 
 
-class Listed(msgspec.Struct, frozen=True):
+class SyncPart(msgspec.Struct, frozen=True):
     """``sync``: a part of a switch's complete list of its calls (engine.md 5.6)."""
 
     switch: str
@@ -114,17 +114,17 @@ class Listed(msgspec.Struct, frozen=True):
     part: int
     """From 1."""
     parts: int
-    calls: tuple[Named, ...]
+    calls: tuple[LegSelector, ...]
     confirm_empty: bool
 
 
-class Switched(msgspec.Struct, frozen=True):
+class SwitchReset(msgspec.Struct, frozen=True):
     """``switch_up`` and ``switch_down``: the switch has none of its older calls any more (engine.md 5.6)."""
 
     switch: str
 
 
-Message: TypeAlias = Admit | Progress | Stop | Listed | Switched
+CallsMessage: TypeAlias = Admit | Refresh | Stop | SyncPart | SwitchReset
 
 
 @final
@@ -136,7 +136,7 @@ class Refused(msgspec.Struct, frozen=True):
     """What is wrong with an ``invalid_request``."""
 
 
-class Done(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+class LegResult(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The result of what is not a decision (interfaces.md 3, "Result of the life-cycle methods")."""
 
     ok: Literal[True]
@@ -146,22 +146,22 @@ class Done(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     freed: int | None = None
 
 
-class Later:
+class Deferred:
     """An answer that takes steps between which other batches are decided (engine.md 5.8)."""
 
     def __init__(self) -> None:
-        self.done: Done | None = None
+        self.done: LegResult | None = None
         """The answer, once it is there."""
-        self._waiting: list[Callable[[Done], None]] = []
+        self._waiting: list[Callable[[LegResult], None]] = []
 
-    def then(self, call: Callable[[Done], None]) -> None:
+    def then(self, call: Callable[[LegResult], None]) -> None:
         """Call back with the answer once it is there."""
         if self.done is not None:
             call(self.done)
         else:
             self._waiting.append(call)
 
-    def finish(self, done: Done) -> None:
+    def finish(self, done: LegResult) -> None:
         """Give the answer."""
         self.done = done
         for call in self._waiting:
@@ -169,13 +169,13 @@ class Later:
         self._waiting.clear()
 
 
-Answer: TypeAlias = Decision | Grant | Refused | Done | Later
+CallsAnswer: TypeAlias = Decision | EncodedDecision | Refused | LegResult | Deferred
 
 
 class Backend(Protocol):
     """A set of calls."""
 
-    def apply(self, batch: Sequence[Message], now: float) -> list[Answer]:
+    def apply(self, batch: Sequence[CallsMessage], now: float) -> list[CallsAnswer]:
         """Answer a batch; ``now`` is the time of the set's clock in seconds."""
 
     def work(self, now: float) -> bool:
@@ -269,8 +269,8 @@ class Overview(Protocol):
     def usage(self, of: Of, first: int, count: int) -> list[tuple[int, int]] | None:
         """Return those of ``count`` counters from the ``first`` on that are not zero; None behind the last."""
 
-    def matching(self, named: Named, wanted: LegFilter) -> list[LegView]:
+    def matching(self, named: LegSelector, wanted: LegFilter) -> list[LegView]:
         """Return the legs that are named and fit."""
 
-    def apply(self, batch: Sequence[Message], now: float) -> list[Answer]:
+    def apply(self, batch: Sequence[CallsMessage], now: float) -> list[CallsAnswer]:
         """As :meth:`Backend.apply`."""

@@ -21,7 +21,7 @@ from identengine.calls.journalfile import RESERVE, CallsFile, DamagedError, envi
 from identengine.calls.legtable import Leg
 from identengine.calls.mirror import Changes, MirrorFullError, RoomLeft
 from identengine.calls.sync import Note
-from identengine.calls.tombstones import Row
+from identengine.calls.tombstones import TombstoneRow
 from identengine.calls.tombstones import unpacked as unpacked_row
 from identengine.errors import StoreError
 
@@ -52,7 +52,7 @@ class Kept(msgspec.Struct):
     """What a mirror holds."""
 
     legs: list[Leg] = []
-    stops: list[tuple[int, Row]] = []
+    stops: list[tuple[int, TombstoneRow]] = []
     """By ascending serial number."""
     notes: dict[str, Note] = {}
     beat: Beat | None = None
@@ -176,7 +176,7 @@ class Journal:
         except lmdb.MapFullError:
             self.room_left = RoomLeft.RESERVE
 
-    def read(self) -> tuple[list[Leg], list[tuple[int, Row]], dict[str, Note]]:
+    def read(self) -> tuple[list[Leg], list[tuple[int, TombstoneRow]], dict[str, Note]]:
         """Return what was kept: legs, rows of stops by ascending serial, notes. The clock goes on from there."""
         try:
             kept = _read(self._env)

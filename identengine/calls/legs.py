@@ -40,7 +40,7 @@ def direction_of(leg: str) -> Direction:
     return _ORIGINATION if leg[0] == "o" else _TERMINATION
 
 
-def content_of(request: Request, key: bytes) -> bytes:
+def request_fingerprint(request: Request, key: bytes) -> bytes:
     """Return what makes a request the same as another (engine.md 5.3).
 
     Values alone, since it is kept with the leg, and without the ids, by which that is found: credentials as a hash

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from identengine.calls.backend import LegFilter, LegView, Named
+from identengine.calls.backend import LegFilter, LegSelector, LegView
 from identengine.calls.counts import Cells, Counts
 from identengine.calls.legs import LAPSED, State, direction_of, leg_key, scope_of
 from identengine.calls.levels import clients_of
@@ -96,7 +96,7 @@ class LegTable:
             return there.get(key)
         return there if there is not None and there.leg == key else None
 
-    def matching(self, named: Named) -> list[Leg]:
+    def matching(self, named: LegSelector) -> list[Leg]:
         """Return the legs that are named, held or lapsed."""
         there = self.calls.get(named.call)
         if there is None:

@@ -14,21 +14,21 @@ import msgspec
 
 from identengine.calls.backend import (
     Admit,
-    Answer,
-    Done,
+    CallsAnswer,
+    CallsMessage,
+    EncodedDecision,
     Gauges,
-    Grant,
     LegFilter,
+    LegResult,
+    LegSelector,
     LegView,
-    Listed,
-    Message,
-    Named,
     Of,
-    Progress,
+    Refresh,
     Refused,
     Settings,
     Stop,
-    Switched,
+    SwitchReset,
+    SyncPart,
     in_parts,
     packed,
     unpacked,
@@ -40,7 +40,7 @@ from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, leg_key
 from identengine.calls.legtable import Leg, LegTable, fitting
 from identengine.calls.mirror import Changes, Mirror, MirrorFullError, RoomLeft
 from identengine.calls.sync import Lists, Note, Sweep
-from identengine.calls.tombstones import Row, Stops
+from identengine.calls.tombstones import Stops, TombstoneRow
 from identengine.model.reasons import Reason
 from identengine.model.records import Decision, Direction
 
@@ -76,16 +76,16 @@ class Calls:
         self._lists = Lists(self, 2 * settings.max_legs)
         self._changes = Changes(self._small, self._large)
         self._floor = 0.0
-        self._handlers: dict[type, Callable[[Any, float], Answer]] = {
+        self._handlers: dict[type, Callable[[Any, float], CallsAnswer]] = {
             Admit: self._admit,
-            Progress: self._progress,
+            Refresh: self._progress,
             Stop: self._stop,
-            Listed: self._lists.take,
-            Switched: self._lists.switched,
+            SyncPart: self._lists.take,
+            SwitchReset: self._lists.switched,
         }
 
     def restore(
-        self, legs: Iterable[Leg], stops: Iterable[tuple[int, Row]], notes: Mapping[str, Note], now: float
+        self, legs: Iterable[Leg], stops: Iterable[tuple[int, TombstoneRow]], notes: Mapping[str, Note], now: float
     ) -> None:
         """Take up what a mirror kept: the set is then as it was (engine.md 5.8)."""
         there = {leg.slot: leg for leg in legs}
@@ -99,17 +99,17 @@ class Calls:
 
     # ---- what arrives
 
-    def apply(self, batch: Sequence[Message], now: float) -> list[Answer]:
+    def apply(self, batch: Sequence[CallsMessage], now: float) -> list[CallsAnswer]:
         """Answer a batch as if one by one; what it changed is in the mirror when this returns."""
         now = max(now, self._floor)
         self._reserved_until, self._active_until = now + self._reserved, now + self._active
-        answers: list[Answer] = []
+        answers: list[CallsAnswer] = []
         handlers = self._handlers
         try:
             for message in batch:
                 kind = type(message)
                 answers.append(handlers[kind](message, now))
-                if kind is Switched:
+                if kind is SwitchReset:
                     now = self._floor = now + _INSTANT  # what comes after it in this batch is younger
                     self._reserved_until, self._active_until = now + self._reserved, now + self._active
         finally:  # a slot has a lease, whatever went wrong after it
@@ -123,7 +123,7 @@ class Calls:
             self._take_back(batch, answers, now)
         return answers
 
-    def _admit(self, ask: Admit, now: float) -> Answer:
+    def _admit(self, ask: Admit, now: float) -> CallsAnswer:
         call, key = ask.call, ask.leg
         old = None
         if call is not None and call in self._calls:
@@ -150,7 +150,7 @@ class Calls:
             self._table.free(old)
         due, active = self._reserved_until, self._active
         # All of them by their places: by their names it takes a quarter longer.
-        answer = decision.packed if type(decision) is Grant else packed(decision)
+        answer = decision.packed if type(decision) is EncodedDecision else packed(decision)
         leg = Leg(0, call, key, ask.switch, RESERVED, taken, now, due, active, None, ask.content, answer)
         leg.slot = slot = ~self._large.add(leg)
         self._fresh.append(slot)
@@ -158,7 +158,7 @@ class Calls:
             self._table.add_beside(leg)
         return decision
 
-    def _admit_again(self, leg: Leg, ask: Admit, now: float) -> Answer:
+    def _admit_again(self, leg: Leg, ask: Admit, now: float) -> CallsAnswer:
         """Answer for a leg that is held already (engine.md 5.3)."""
         if leg.state == ACTIVE:
             return Refused(Reason.INVALID_REQUEST, field="call_id")
@@ -185,7 +185,7 @@ class Calls:
         self._table.slots.note(leg.slot)
         return changed
 
-    def _progress(self, ask: Progress, now: float) -> Done:
+    def _progress(self, ask: Refresh, now: float) -> LegResult:
         legs = self._table.matching(ask.named)
         lease = 3 * ask.interval if ask.interval is not None else None
         held = False
@@ -194,7 +194,7 @@ class Calls:
                 held = True
                 self._advance(leg, ask, lease, now)
         if held:
-            return Done(True)
+            return LegResult(True)
         if legs:
             overcommit = False
             for leg in legs:
@@ -202,15 +202,15 @@ class Calls:
                 levels_now = ask.levels(leg.cells[0].number, leg.counters)
                 self._expiry.revive(leg, ask.switch, now)
                 overcommit |= self._counts.over(leg.cells, levels_now)
-            return Done(True, overcommit=overcommit)
+            return LegResult(True, overcommit=overcommit)
         if ask.identify is None or self._stops.forbid(ask.named, now):
-            return Done(True, unknown=True)
+            return LegResult(True, unknown=True)
         levels = ask.identify()
         if levels is None or not self._table.has_room_beside(ask.named.call):
-            return Done(True, unknown=True)
+            return LegResult(True, unknown=True)
         if self._counts.held >= self._counts.room:
             self._turned_away += 1
-            return Done(True, unknown=True)
+            return LegResult(True, unknown=True)
         key = leg_key(ask.named.direction or Direction.ORIGINATION, ask.named.leg_id)
         lease = lease or self._active
         cells = self._counts.cells(levels)
@@ -220,9 +220,9 @@ class Calls:
             self._table.add_beside(leg)
         self._expiry.renew(leg, leg.due)
         self._counts.add(cells)
-        return Done(True, overcommit=self._counts.over(cells, levels))
+        return LegResult(True, overcommit=self._counts.over(cells, levels))
 
-    def _advance(self, leg: Leg, ask: Progress, lease: float | None, now: float) -> None:
+    def _advance(self, leg: Leg, ask: Refresh, lease: float | None, now: float) -> None:
         """Make a held leg active; only an update extends one that is."""
         leg.missed = None
         leg.switch = ask.switch
@@ -236,7 +236,7 @@ class Calls:
             self._expiry.renew(leg, now + leg.lease)
         self._table.slots.note(leg.slot)
 
-    def _stop(self, ask: Stop, now: float) -> Done:
+    def _stop(self, ask: Stop, now: float) -> LegResult:
         named = ask.named
         self._stops.add(named, now)
         if named.direction is None and named.leg_id is None:
@@ -255,7 +255,7 @@ class Calls:
         for leg in legs:
             freed += leg.state != LAPSED
             self._table.free(leg)
-        return Done(True, unknown=not legs, freed=freed)
+        return LegResult(True, unknown=not legs, freed=freed)
 
     # ---- what time brings
 
@@ -272,11 +272,11 @@ class Calls:
 
     # ---- for lists and switches (identengine.calls.sync.Set)
 
-    def knows(self, named: Named) -> bool:
+    def knows(self, named: LegSelector) -> bool:
         """See :class:`identengine.calls.sync.Set`."""
         return bool(self._table.matching(named))
 
-    def confirm(self, named: Named, switch: str, now: float) -> list[Leg]:
+    def confirm(self, named: LegSelector, switch: str, now: float) -> list[Leg]:
         """See :class:`identengine.calls.sync.Set`."""
         legs = self._table.matching(named)
         held = [leg for leg in legs if leg.state != LAPSED]
@@ -346,7 +346,7 @@ class Calls:
         legs = self._table.slots.run(first, count)
         return None if legs is None else list(fitting(legs, wanted))
 
-    def matching(self, named: Named, wanted: LegFilter) -> list[LegView]:
+    def matching(self, named: LegSelector, wanted: LegFilter) -> list[LegView]:
         """See :class:`identengine.calls.backend.Overview`."""
         return list(fitting(self._table.matching(named), wanted))
 
@@ -373,7 +373,7 @@ class Calls:
             self._overfull, self._counts.room = overfull, 0 if overfull else self._settings.max_legs
         return taken
 
-    def _take_back(self, batch: Sequence[Message], answers: list[Answer], now: float) -> None:
+    def _take_back(self, batch: Sequence[CallsMessage], answers: list[CallsAnswer], now: float) -> None:
         """Refuse what was let in but could not be mirrored; the rest stays, and goes to the mirror later."""
         asked = [
             (place, (message.call, message.leg))
@@ -393,9 +393,9 @@ class Calls:
         self._mirror_changes()
 
 
-def _may_pass(answer: Answer) -> bool:
-    return isinstance(answer, Grant) or (isinstance(answer, Decision) and answer.accepted)
+def _may_pass(answer: CallsAnswer) -> bool:
+    return isinstance(answer, EncodedDecision) or (isinstance(answer, Decision) and answer.accepted)
 
 
-_FREED_ONE = Done(True, freed=1)
+_FREED_ONE = LegResult(True, freed=1)
 """What most stops are answered."""

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from identengine.calls.backend import Done, Later, Listed, Named, Refused, Switched
+from identengine.calls.backend import Deferred, LegResult, LegSelector, Refused, SwitchReset, SyncPart
 from identengine.model.reasons import Reason
 
 PARTS_SECONDS = 60.0
@@ -46,10 +46,10 @@ class Sweep(msgspec.Struct, gc=False):
 class Set(Protocol):
     """What lists and switches do with the set of calls. How the set keeps a leg is not known here."""
 
-    def knows(self, named: Named) -> bool:
+    def knows(self, named: LegSelector) -> bool:
         """Return whether a leg that is named is held or lapsed."""
 
-    def confirm(self, named: Named, switch: str, now: float) -> Iterable[object]:
+    def confirm(self, named: LegSelector, switch: str, now: float) -> Iterable[object]:
         """Renew the leases of the named legs that are held; if none is, revive the lapsed ones.
 
         Return the legs that were renewed or revived.
@@ -77,11 +77,11 @@ class _Pending(msgspec.Struct):
     parts: int
     began: float
     confirm_empty: bool = False
-    received: dict[int, tuple[Named, ...]] = {}
+    received: dict[int, tuple[LegSelector, ...]] = {}
     size: int = 0
     """How many calls wait here."""
 
-    def put(self, part: int, calls: tuple[Named, ...]) -> None:
+    def put(self, part: int, calls: tuple[LegSelector, ...]) -> None:
         """Keep a part, in the place of an earlier one of its number."""
         self.size += len(calls) - len(self.received.get(part, ()))
         self.received[part] = calls
@@ -93,14 +93,14 @@ class _Job(msgspec.Struct):
     key: tuple[str, str]
     """The switch, and the list id; ``""`` of a switch that went up or down."""
     missing: int | None
-    later: Later
+    later: Deferred
     began: float
     """When the switch said it."""
     freed: int = 0
 
-    def result(self) -> Done:
+    def result(self) -> LegResult:
         """Return what the switch is answered."""
-        return Done(True, missing=self.missing, freed=self.freed)
+        return LegResult(True, missing=self.missing, freed=self.freed)
 
 
 class Lists:
@@ -127,10 +127,10 @@ class Lists:
         elif kind == "switched" and isinstance(value, float):
             self._switched[switch] = value
         elif kind == "freeing" and isinstance(value, float):
-            job = _Job((switch, ""), None, Later(), value)
+            job = _Job((switch, ""), None, Deferred(), value)
             self._begin(job, self._free_older(job), now)
 
-    def take(self, listed: Listed, now: float) -> Done | Later | Refused:
+    def take(self, listed: SyncPart, now: float) -> LegResult | Deferred | Refused:
         """Take a part of a list; the last one that was missing sets the list to work."""
         switch, list_id = listed.switch, listed.list_id
         if (running := self._running(switch, list_id)) is not None:
@@ -139,17 +139,17 @@ class Lists:
             return Refused(Reason.OVERLOAD)
         missing = sum(not self._set.knows(named) for named in listed.calls)
         if list_id in self._known.get(switch, ()):
-            return Done(True, missing=missing, freed=0)
+            return LegResult(True, missing=missing, freed=0)
         pending = self._gather(listed, now)
         if len(pending.received) < pending.parts:
-            return Done(True, missing=missing)
+            return LegResult(True, missing=missing)
         self._pending[switch].pop(list_id, None)
         if not pending.confirm_empty and not pending.size:
-            return Done(True, missing=0, freed=0)
-        job = _Job((switch, list_id), missing, Later(), now)
+            return LegResult(True, missing=0, freed=0)
+        job = _Job((switch, list_id), missing, Deferred(), now)
         return self._begin(job, self._compare(job, pending), now)
 
-    def _gather(self, listed: Listed, now: float) -> _Pending:
+    def _gather(self, listed: SyncPart, now: float) -> _Pending:
         """Put a part to those that came before; lists whose time is over, and the oldest of too many, go."""
         lists = self._pending.setdefault(listed.switch, {})
         for list_id in [list_id for list_id, old in lists.items() if now - old.began > PARTS_SECONDS]:
@@ -163,18 +163,18 @@ class Lists:
             del lists[min(lists, key=lambda list_id: lists[list_id].began)]
         return pending
 
-    def switched(self, message: Switched, now: float) -> Done | Later:
+    def switched(self, message: SwitchReset, now: float) -> LegResult | Deferred:
         """Free the legs that the switch has by now."""
         switch = message.switch
         if (running := self._running(switch, "")) is not None:
             return running
         last = self._switched.get(switch)
         if last is not None and now - last < REPEAT_SECONDS:
-            return Done(True, freed=0)
+            return LegResult(True, freed=0)
         self._switched[switch] = now
         self._set.note(f"switched:{switch}", now)
         self._set.note(f"freeing:{switch}", now)
-        job = _Job((switch, ""), None, Later(), now)
+        job = _Job((switch, ""), None, Deferred(), now)
         return self._begin(job, self._free_older(job), now)
 
     def step(self, now: float) -> bool:
@@ -193,11 +193,11 @@ class Lists:
                 self._finished.append(job)
         return bool(self._jobs or self._finished)
 
-    def _running(self, switch: str, list_id: str) -> Later | None:
+    def _running(self, switch: str, list_id: str) -> Deferred | None:
         jobs = chain((job for job, _ in self._jobs), self._finished)
         return next((job.later for job in jobs if job.key == (switch, list_id)), None)
 
-    def _begin(self, job: _Job, steps: Iterator[None], now: float) -> Done | Later:
+    def _begin(self, job: _Job, steps: Iterator[None], now: float) -> LegResult | Deferred:
         """Do the first step at once, where nothing is under way: for most sets that is all."""
         if not self._jobs:
             self._now = now

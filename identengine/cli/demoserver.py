@@ -25,7 +25,7 @@ import msgspec
 
 from identengine.book.importer import import_book
 from identengine.book.report import ImportReport
-from identengine.calls.backend import Done
+from identengine.calls.backend import LegResult
 from identengine.errors import IdentengineError
 from identengine.model.records import Decision
 from identengine.store.vault import Vault, default_key_file
@@ -76,7 +76,7 @@ class Outcome(msgspec.Struct, frozen=True):
     """What a request was answered; ``wrong`` says where that is not what was expected."""
 
     sample: Sample
-    decision: Decision | Done
+    decision: Decision | LegResult
     """Done of ``start`` and ``stop``."""
     wrong: tuple[str, ...]
 
@@ -228,11 +228,11 @@ def _outcome(sample: Sample, answer: bytes) -> Outcome:
     if not reply.result:
         raise DemoError(f"{sample.title}: the server answered {answer.decode(errors='replace').strip()}")
     decision = msgspec.json.decode(reply.result, type=METHODS[sample.method].result)
-    assert isinstance(decision, Decision | Done)  # noqa: S101 - a sample has one of four methods
+    assert isinstance(decision, Decision | LegResult)  # noqa: S101 - a sample has one of four methods
     return Outcome(sample, decision, tuple(differences(sample, decision)))
 
 
-def differences(sample: Sample, decision: Decision | Done) -> Iterator[str]:
+def differences(sample: Sample, decision: Decision | LegResult) -> Iterator[str]:
     """Yield where a decision is not what the sample expects; what it does not name may be anything."""
     expected: dict[str, object] = msgspec.json.decode(sample.expect)
     for name, value in expected.items():

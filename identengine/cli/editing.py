@@ -10,7 +10,7 @@ import typer
 
 from identengine.book.mistakes import Mistake, RowError, unknown_column
 from identengine.cli.output import emit, hint, say
-from identengine.cli.workspace import Place, author
+from identengine.cli.workspace import Workspace, author
 from identengine.errors import LoadError, Problem
 from identengine.model.records import Account, Client, Did
 from identengine.provisioning.changes import change_object, told, verb
@@ -59,7 +59,7 @@ def mistakes_located() -> Iterator[None]:
         raise LoadError(_located(error.mistakes)) from error
 
 
-def change(here: Place, who: str | None, what: str, edit: Edit, *, dry_run: bool = False) -> Applied:
+def change(here: Workspace, who: str | None, what: str, edit: Edit, *, dry_run: bool = False) -> Applied:
     """Apply ``edit`` as one version. Any error leaves the book as it was; RowError becomes LoadError."""
     from identengine.provisioning.edits import apply
 

@@ -10,7 +10,7 @@ import typer
 from identengine.cli.editing import change, report
 from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, Who
 from identengine.cli.output import emit, say
-from identengine.cli.workspace import Place, author, place
+from identengine.cli.workspace import Workspace, author, place
 from identengine.errors import IdentengineError, LoadError
 from identengine.provisioning.listing import find_account
 
@@ -123,13 +123,13 @@ def clear(
     _change(place(store, config), account, None, "accounts password clear", who=who, as_json=as_json)
 
 
-def _check_account(here: Place, account: str) -> None:
+def _check_account(here: Workspace, account: str) -> None:
     with here.open(readonly=True) as opened, opened.read() as book:
         find_account(book, account)
 
 
 def _change(
-    here: Place,
+    here: Workspace,
     account: str,
     plain: str | None,
     what: str,

@@ -79,11 +79,11 @@ def add_to(app: typer.Typer) -> None:
 
 def server_status(folder: Path) -> tuple[Status | None, str | None]:
     """Return how the server is, or why nothing is known of it."""
-    from identengine.wire.operator import AskStatus, Status
+    from identengine.wire.operator import Status, StatusRequest
 
     try:
         with Asking(folder, PATIENCE) as server:
-            return server.ask(AskStatus(), Status), None
+            return server.ask(StatusRequest(), Status), None
     except NoServerError as error:
         return None, str(error)
     except IdentengineError as error:  # it is there, and of another version

@@ -20,14 +20,14 @@ from identengine.cli.editing import cells_in, change, mistakes_located, report, 
 from identengine.cli.options import AsJson, ConfigFile, Limit, Offset, StoreDir, Who, Yes
 from identengine.cli.output import Column, emit, emit_many, facts, none_shown, progress, screenful
 from identengine.cli.workspace import place
-from identengine.provisioning.changes import Row
+from identengine.provisioning.changes import BookRow
 
 if TYPE_CHECKING:
     from identengine.provisioning.rows import Rows
     from identengine.store.snapshot import Snapshot
     from identengine.store.versions import Store
 
-R = TypeVar("R", bound=Row)
+R = TypeVar("R", bound=BookRow)
 
 Facts = Iterable[tuple[str, str | None]]
 """Name and value of each fact, one a line; a value that is None is not shown."""

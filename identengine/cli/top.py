@@ -29,7 +29,7 @@ from identengine.cli.stats import PATIENCE, server_facts
 from identengine.errors import IdentengineError, StoreError
 from identengine.stats.file import Snapshot, read
 from identengine.stats.registry import REGISTRY
-from identengine.wire.operator import AskStatus, Status, Use
+from identengine.wire.operator import Status, StatusRequest, Use
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -94,7 +94,7 @@ class _Watch:
         status, accounts, clients = None, [], []
         try:
             with Asking(self._folder, PATIENCE) as server:
-                status = server.ask(AskStatus(), Status)
+                status = server.ask(StatusRequest(), Status)
                 accounts, clients = (fullest(server, of, ROWS) for of in ("accounts", "clients"))
         except IdentengineError as error:
             troubles.append(str(error))

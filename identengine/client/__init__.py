@@ -5,7 +5,7 @@ Both run the same coroutines: methods and retries (:mod:`~identengine.client.met
 classes that wait differ: on an event loop they suspend, on a blocking socket they block.
 """
 
-from identengine.calls.backend import Done
+from identengine.calls.backend import LegResult
 from identengine.client.aio import Client
 from identengine.client.blocking import BlockingClient
 from identengine.client.errors import AskError, ClientError, LateError, LostError, UnansweredError
@@ -21,10 +21,10 @@ __all__ = [
     "ClientError",
     "Decision",
     "Digest",
-    "Done",
     "Explanation",
     "IdentengineError",
     "LateError",
+    "LegResult",
     "LostError",
     "Pong",
     "UnansweredError",

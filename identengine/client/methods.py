@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar, Unpack
 
-from identengine.calls.backend import Done
+from identengine.calls.backend import LegResult
 from identengine.client.errors import UnansweredError
 from identengine.client.params import Bare, CallParams, Deciding, Listing, ListParams, Params, Telling, TellParams
 from identengine.errors import WireError
@@ -51,29 +51,29 @@ class Methods:
         """Decide as ``identify``, and say how each candidate fared."""
         return await self._ask("explain", Deciding(**params), Explanation)
 
-    async def start(self, **params: Unpack[TellParams]) -> Done:
+    async def start(self, **params: Unpack[TellParams]) -> LegResult:
         """Tell that a call was answered (engine.md 5.4)."""
-        return await self._ask("start", Telling(**params), Done)
+        return await self._ask("start", Telling(**params), LegResult)
 
-    async def update(self, **params: Unpack[TellParams]) -> Done:
+    async def update(self, **params: Unpack[TellParams]) -> LegResult:
         """Tell that a call goes on; ``interval``: seconds until the next time."""
-        return await self._ask("update", Telling(**params), Done)
+        return await self._ask("update", Telling(**params), LegResult)
 
-    async def stop(self, **params: Unpack[TellParams]) -> Done:
+    async def stop(self, **params: Unpack[TellParams]) -> LegResult:
         """Tell that a call has ended; its slot is free."""
-        return await self._ask("stop", Telling(**params), Done)
+        return await self._ask("stop", Telling(**params), LegResult)
 
-    async def sync(self, **params: Unpack[ListParams]) -> Done:
+    async def sync(self, **params: Unpack[ListParams]) -> LegResult:
         """Tell which calls there are: a complete list, or a part of one (engine.md 5.6)."""
-        return await self._ask("sync", Listing(**params), Done)
+        return await self._ask("sync", Listing(**params), LegResult)
 
-    async def switch_up(self) -> Done:
+    async def switch_up(self) -> LegResult:
         """Tell that the switch has started: it has none of its older calls."""
-        return await self._ask("switch_up", Bare(), Done)
+        return await self._ask("switch_up", Bare(), LegResult)
 
-    async def switch_down(self) -> Done:
+    async def switch_down(self) -> LegResult:
         """Tell that the switch ends: it has no calls any more."""
-        return await self._ask("switch_down", Bare(), Done)
+        return await self._ask("switch_down", Bare(), LegResult)
 
     async def ping(self) -> Pong:
         """Ask how the server is."""

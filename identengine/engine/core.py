@@ -16,27 +16,27 @@ import msgspec
 from identengine.calls.backend import (
     Admit,
     Backend,
-    Done,
-    Grant,
-    Later,
-    Listed,
-    Message,
-    Progress,
+    CallsMessage,
+    Deferred,
+    EncodedDecision,
+    LegResult,
+    Refresh,
     Refused,
     Stop,
-    Switched,
+    SwitchReset,
+    SyncPart,
     in_parts,
 )
-from identengine.calls.backend import Answer as Outcome
-from identengine.calls.legs import call_key, content_of, leg_key
+from identengine.calls.backend import CallsAnswer as Outcome
+from identengine.calls.legs import call_key, leg_key, request_fingerprint
 from identengine.calls.levels import Levels
 from identengine.engine import lifecycle
 from identengine.engine.decisions import refused, reject, terminate, unusable
-from identengine.engine.lifecycle import Asker, Wrong, levels_of
+from identengine.engine.lifecycle import Asker, BadParameter, levels_of
 from identengine.engine.settings import EngineSettings
 from identengine.identify import explain, matching, policy, query
 from identengine.identify.explain import Explanation
-from identengine.identify.index import Bearer, Book
+from identengine.identify.index import AccountEntry, Book
 from identengine.identify.matching import Match
 from identengine.identify.query import Query, Unusable
 from identengine.identify.template import CallHalf, encode
@@ -46,11 +46,11 @@ from identengine.model.records import CallList, CallRequest, Decision, Direction
 
 Method = Literal["authorize", "identify", "explain", "start", "update", "stop", "sync", "switch_up", "switch_down"]
 
-Answer: TypeAlias = Decision | Grant | Explanation | Done | Later | Wrong
+EngineAnswer: TypeAlias = Decision | EncodedDecision | Explanation | LegResult | Deferred | BadParameter
 """A decision or explanation; of a life-cycle method its result, now or later, or which parameter is wrong."""
 
 
-class Ask(msgspec.Struct, frozen=True, gc=False):
+class EngineRequest(msgspec.Struct, frozen=True, gc=False):
     """One thing that a switch asks or says, with the options that hold for that switch."""
 
     method: Method
@@ -63,10 +63,10 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
 class Tally(Protocol):
     """Who counts what was asked and answered, for all interfaces alike (:mod:`identengine.stats.tally`)."""
 
-    def count(self, batch: Sequence[Ask], answers: Sequence[Answer]) -> None:
+    def count(self, batch: Sequence[EngineRequest], answers: Sequence[EngineAnswer]) -> None:
         """Count a batch; an answer that takes its time is counted when it is there."""
 
-    def shed(self, ask: Ask, answer: Answer) -> None:
+    def shed(self, ask: EngineRequest, answer: EngineAnswer) -> None:
         """Count what was answered without being decided."""
 
 
@@ -116,17 +116,17 @@ class Engine:
         """Hold calls in this set from the next batch on, and count what is decided."""
         self._calls, self._tally = calls, tally
 
-    def decide(self, batch: Sequence[Ask], now: float = 0.0) -> list[Answer]:
+    def decide(self, batch: Sequence[EngineRequest], now: float = 0.0) -> list[EngineAnswer]:
         """Decide what arrived together, as if one by one in the order in which it came (engine.md 5.3).
 
         ``now`` is the time by the clock of the set of calls.
         """
         book, settings = self._book, self.settings
-        answers: list[Answer] = []
+        answers: list[EngineAnswer] = []
         places: list[int] = []
-        messages: list[Message] = []
+        messages: list[CallsMessage] = []
         for ask in batch:
-            begun: Answer | Message
+            begun: EngineAnswer | CallsMessage
             try:
                 method = ask.method
                 if method == "authorize":
@@ -144,7 +144,7 @@ class Engine:
             else:
                 answers.append(begun)  # type: ignore[arg-type]
         if messages:
-            outcomes: Sequence[Outcome | Answer]
+            outcomes: Sequence[Outcome | EngineAnswer]
             try:
                 outcomes = (self._calls or _NO_CALLS).apply(messages, now)
             except Exception as fault:  # its own faults accept no call either
@@ -163,7 +163,9 @@ class Engine:
                 self.faults.append(fault)
         return answers
 
-    def _authorize(self, ask: Ask, book: Book | None, settings: EngineSettings) -> Decision | Grant | Admit:
+    def _authorize(
+        self, ask: EngineRequest, book: Book | None, settings: EngineSettings
+    ) -> Decision | EncodedDecision | Admit:
         """Decide one call in the order of engine.md 6; the comments name its steps.
 
         Return the answer, or the message by which the set of calls takes its own steps. Methods other than
@@ -190,31 +192,33 @@ class Engine:
             # identify; credentials: verified within, since they choose between candidates of equal rank (3.6)
             found = matching.identify(book, asked, ask.options, settings.reveal)
             if type(found) is not Match:
-                decision: Decision | Grant = reject(reasons, found, book, direction)
+                decision: Decision | EncodedDecision = reject(reasons, found, book, direction)
             # client status
-            elif (bearer := found.bearer).blocked:
-                decision = reject(reasons, Reason.CLIENT_BLOCKED, book, direction, bearer)
+            elif (entry := found.entry).blocked:
+                decision = reject(reasons, Reason.CLIENT_BLOCKED, book, direction, entry)
             # strip
-            elif not (dst := dst[len(bearer.tech_prefix) :] if bearer.tech_prefix and not outward else dst):
-                decision = reject(reasons, Reason.INVALID_DESTINATION, book, direction, bearer)
+            elif not (dst := dst[len(entry.tech_prefix) :] if entry.tech_prefix and not outward else dst):
+                decision = reject(reasons, Reason.INVALID_DESTINATION, book, direction, entry)
             elif outward:  # Src Policy is of origination alone (4)
-                decision, levels = terminate(asked, found, book, lease, unreserved), levels_of(bearer, direction)
+                decision, levels = terminate(asked, found, book, lease, unreserved), levels_of(entry, direction)
             # Src Policy
-            elif not bearer.shows_any and isinstance(shown := _show(bearer, asked, book), Reason):
-                decision = reject(reasons, shown, book, direction, bearer)
+            elif not entry.shows_any and isinstance(shown := _show(entry, asked, book), Reason):
+                decision = reject(reasons, shown, book, direction, entry)
             # CPS; capacity: the set of calls checks all levels before it takes any (5.2, 5.9); see `_admission`
             # answer
             else:
                 (src, rewritten), by, matched = shown, found.matched_by, found.matched
                 half = CallHalf(book.version, by, found.ambiguous, rewritten, dst, matched, src, lease, unreserved)
-                grant, levels = Grant(bearer.template.fill(encode(half))), bearer.levels
+                grant, levels = EncodedDecision(entry.template.fill(encode(half))), entry.levels
                 decision = in_parts(grant) if unreserved else grant  # the tally looks for what has no slot
         except Exception as fault:  # as in `decide`; a leg that is held keeps its answer
             decision, levels = reject(reasons, Reason.INTERNAL_ERROR, book, None), None
             self._thrown.append((decision, fault))
         return _admission(ask, asked, book, decision, levels) if admits else decision
 
-    def _begin(self, ask: Ask, book: Book | None, settings: EngineSettings) -> Answer | Message:
+    def _begin(
+        self, ask: EngineRequest, book: Book | None, settings: EngineSettings
+    ) -> EngineAnswer | CallsMessage:
         """Return the answer to what is asked less often, or what the set of calls is to answer."""
         request = ask.request
         if isinstance(request, CallList):
@@ -224,17 +228,19 @@ class Engine:
         if ask.method == "explain":
             return self._explain(request, ask, book, settings)
         if not isinstance(request, CallRequest):
-            return Switched(ask.asker.switch)
+            return SwitchReset(ask.asker.switch)
         identify = None
         if book is not None and lifecycle.carries_identity(request):
             asked = query.read(request, book)
             if isinstance(asked, Unusable):
                 field = asked.field or "dst_number"
-                return Wrong(field, asked.value or request.dst_number, "a value that can be used")
+                return BadParameter(field, asked.value or request.dst_number, "a value that can be used")
             identify = partial(self._identified, asked, ask.options, book)
         return lifecycle.progress(ask.method, request, ask.asker, identify, self._levels_then)
 
-    def _explain(self, request: Request, ask: Ask, book: Book | None, settings: EngineSettings) -> Explanation:
+    def _explain(
+        self, request: Request, ask: EngineRequest, book: Book | None, settings: EngineSettings
+    ) -> Explanation:
         decided = self._authorize(ask, book, settings)
         assert not isinstance(decided, Admit)  # noqa: S101 - tells mypy that explaining admits no call
         decision = in_parts(decided)
@@ -248,11 +254,11 @@ class Engine:
         """Return where a call counts that is there already: neither credentials nor Src Policy matter (5.4)."""
         try:
             if asked.account_id is not None:
-                bearer = book.bearers.get(asked.account_id)
+                entry = book.accounts.get(asked.account_id)
             else:
                 found = matching.identify(book, asked, options, None)
-                bearer = found.bearer if isinstance(found, Match) else None
-            return None if bearer is None else levels_of(bearer, asked.direction)
+                entry = found.entry if isinstance(found, Match) else None
+            return None if entry is None else levels_of(entry, asked.direction)
         except Exception as fault:  # as in `decide`
             self.faults.append(fault)
             return None
@@ -260,7 +266,7 @@ class Engine:
     def _levels_then(self, account: int, counters: tuple[int, ...]) -> Levels:
         return lifecycle.levels_then(account, counters, self._book)
 
-    def _refused(self, refusal: Refused, message: Message, ask: Ask) -> Answer:
+    def _refused(self, refusal: Refused, message: CallsMessage, ask: EngineRequest) -> EngineAnswer:
         """Answer a call, or a list, for which the set of calls has no room."""
         if isinstance(ask.request, Request):
             return refused(self.settings.reasons, refusal, message, ask.request, self._book)
@@ -268,21 +274,21 @@ class Engine:
             decision=reject(self.settings.reasons, refusal.reason, self._book, None)
         )  # as in `_fault`
 
-    def _fault(self, ask: Ask, fault: Exception) -> Answer:
+    def _fault(self, ask: EngineRequest, fault: Exception) -> EngineAnswer:
         self.faults.append(fault)
         rejected = reject(self.settings.reasons, Reason.INTERNAL_ERROR, self._book, None)
         if ask.method in ("authorize", "identify"):
             return rejected
         return Explanation(decision=rejected)  # which an interface tells as its error
 
-    def _note_thrown(self, answers: list[Answer]) -> None:
+    def _note_thrown(self, answers: list[EngineAnswer]) -> None:
         """Note the faults that anybody was answered with."""
         for rejected, fault in self._thrown:
             if any(answer is rejected for answer in answers):
                 self.faults.append(fault)
         self._thrown.clear()
 
-    def shed(self, ask: Ask) -> Answer:
+    def shed(self, ask: EngineRequest) -> EngineAnswer:
         """Answer what there is no time to decide; an authorization is rejected as ``overload``."""
         request = ask.request
         direction = query.DIRECTIONS.get(request.direction) if isinstance(request, Request) else None
@@ -294,29 +300,31 @@ class Engine:
 
     def authorize(self, request: Request, options: IdentifyOptions) -> Decision:
         """Decide one call. A reject is an answer like any other; no exception comes out."""
-        (answer,) = self.decide([Ask("authorize", request, options)])
-        assert isinstance(answer, Decision | Grant)  # noqa: S101 - tells mypy which method was asked
+        (answer,) = self.decide([EngineRequest("authorize", request, options)])
+        assert isinstance(answer, Decision | EncodedDecision)  # noqa: S101 - tells mypy which method was asked
         return in_parts(answer)
 
     def identify(self, request: Request, options: IdentifyOptions) -> Decision:
         """Decide one call without side effects or capacity."""
-        (answer,) = self.decide([Ask("identify", request, options)])
-        assert isinstance(answer, Decision | Grant)  # noqa: S101 - tells mypy which method was asked
+        (answer,) = self.decide([EngineRequest("identify", request, options)])
+        assert isinstance(answer, Decision | EncodedDecision)  # noqa: S101 - tells mypy which method was asked
         return in_parts(answer)
 
     def explain(self, request: Request, options: IdentifyOptions) -> Explanation:
         """Decide one call like :meth:`identify` and show every candidate."""
-        (answer,) = self.decide([Ask("explain", request, options)])
+        (answer,) = self.decide([EngineRequest("explain", request, options)])
         assert isinstance(answer, Explanation)  # noqa: S101 - tells mypy which method was asked
         return answer
 
 
-def _show(bearer: Bearer, asked: Query, book: Book) -> tuple[str | None, bool] | Reason:
+def _show(entry: AccountEntry, asked: Query, book: Book) -> tuple[str | None, bool] | Reason:
     """Apply Src Policy (engine.md 4); see :func:`identengine.identify.policy.shown_number`."""
-    return policy.shown_number(bearer.account, asked.src_number, asked.call_id, book.dids, book.hash_key)
+    return policy.shown_number(entry.account, asked.src_number, asked.call_id, book.dids, book.hash_key)
 
 
-def _admission(ask: Ask, asked: Query, book: Book, decision: Decision | Grant, levels: Levels | None) -> Admit:
+def _admission(
+    ask: EngineRequest, asked: Query, book: Book, decision: Decision | EncodedDecision, levels: Levels | None
+) -> Admit:
     """Return a decision as the message by which the set of calls admits the call.
 
     The set of calls takes three steps of engine.md 6. It answers a *retransmission*, known by key and content,
@@ -324,19 +332,19 @@ def _admission(ask: Ask, asked: Query, book: Book, decision: Decision | Grant, l
     """
     asker, call_id = ask.asker, asked.call_id
     call = None if call_id is None else call_key(asker.scope, call_id)
-    content = content_of(ask.request, book.hash_key)  # type: ignore[arg-type]  # see Ask
+    content = request_fingerprint(ask.request, book.hash_key)  # type: ignore[arg-type]  # see Ask
     return Admit(call, leg_key(asked.direction, asked.leg_id), asker.switch, content, decision, levels)
 
 
 _TERMINATION = Direction.TERMINATION  # a look at a member of an enum is dear
-_MESSAGES = frozenset((Admit, Progress, Stop, Listed, Switched))
-_PENDING = Done(True)
+_MESSAGES = frozenset((Admit, Refresh, Stop, SyncPart, SwitchReset))
+_PENDING = LegResult(True)
 
 
 class _NoCalls:
     """Where an engine has no set of calls, nobody may speak of calls that are held."""
 
-    def apply(self, batch: Sequence[Message], now: float) -> list[Done]:
+    def apply(self, batch: Sequence[CallsMessage], now: float) -> list[LegResult]:
         raise RuntimeError(f"this engine holds no calls: {len(batch)} messages at {now}")
 
 

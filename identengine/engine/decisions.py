@@ -6,8 +6,8 @@ An accepted call of origination is not among them: its answer is the account's
 
 from __future__ import annotations
 
-from identengine.calls.backend import Admit, Message, Refused
-from identengine.identify.index import Bearer, Book
+from identengine.calls.backend import Admit, CallsMessage, Refused
+from identengine.identify.index import AccountEntry, Book
 from identengine.identify.matching import Match
 from identengine.identify.query import DIRECTIONS, Query, Unusable
 from identengine.model.reasons import Reason, ReasonTable
@@ -19,19 +19,19 @@ def reject(
     reason: Reason,
     book: Book | None,
     direction: Direction | None,
-    bearer: Bearer | None = None,
+    entry: AccountEntry | None = None,
     field: str | None = None,
     value: str | None = None,
 ) -> Decision:
-    """Return a reject. ``bearer`` is the account to name, None if none was found (engine.md 3.7)."""
-    account = bearer.account if bearer else None
+    """Return a reject. ``entry`` is the account to name, None if none was found (engine.md 3.7)."""
+    account = entry.account if entry else None
     codes = reasons.codes(reason, account.id if account else None)
     return Decision(
         accepted=False,
         account_id=account.id if account else None,
         account_name=account.name if account else None,
         client_id=account.client_id if account else None,
-        client_name=bearer.owner.client.name if bearer else None,
+        client_name=entry.owner.client.name if entry else None,
         direction=direction,
         version=book.version if book else None,
         reason=reason,
@@ -48,7 +48,7 @@ def unusable(reasons: ReasonTable, asked: Unusable, book: Book) -> Decision:
 
 
 def refused(
-    reasons: ReasonTable, refusal: Refused, message: Message, request: Request, book: Book | None
+    reasons: ReasonTable, refusal: Refused, message: CallsMessage, request: Request, book: Book | None
 ) -> Decision:
     """Return the reject of a call that the set of calls refused (engine.md 5.2, 5.3, 5.9)."""
     field = refusal.field
@@ -58,8 +58,8 @@ def refused(
     levels = message.levels if isinstance(message, Admit) else None
     if levels is None:
         return reject(reasons, refusal.reason, book, None)
-    bearer = book.bearers.get(levels.account_id) if book else None
-    return reject(reasons, refusal.reason, book, levels.direction, bearer)
+    entry = book.accounts.get(levels.account_id) if book else None
+    return reject(reasons, refusal.reason, book, levels.direction, entry)
 
 
 def terminate(asked: Query, found: Match, book: Book, lease: int | None, unreserved: bool | None) -> Decision:
@@ -67,8 +67,8 @@ def terminate(asked: Query, found: Match, book: Book, lease: int | None, unreser
 
     ``lease`` is in seconds; None if no slot is reserved. ``unreserved``: True if the answer has to say so.
     """
-    bearer, dst_number = found.bearer, asked.dst_number
-    account, owner = bearer.account, bearer.owner
+    entry, dst_number = found.entry, asked.dst_number
+    account, owner = entry.account, entry.owner
     return Decision(
         accepted=True,
         account_id=account.id,
@@ -83,12 +83,12 @@ def terminate(asked: Query, found: Match, book: Book, lease: int | None, unreser
         tech_prefix=account.tech_prefix,
         src_number=asked.src_number,
         src_rewritten=False,
-        dst_number=bearer.tech_prefix + dst_number if found.matched_by == "account_id" else dst_number,
+        dst_number=entry.tech_prefix + dst_number if found.matched_by == "account_id" else dst_number,
         rate_table=account.term_rate_table or owner.term_rate_table,
         tag=account.term_tag,
         lease=lease,
         unreserved=unreserved,
-        host=bearer.host,
+        host=entry.host,
         port=account.term_port,
         protocol=account.term_protocol,
         proxy=account.term_proxy,

@@ -13,7 +13,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The part of the configuration that decisions depend on, and the key of the book's passwords.
 
     The options of identification are not here: each switch has its own, so they come with each request
-    (:attr:`identengine.engine.core.Ask.options`).
+    (:attr:`identengine.engine.core.EngineRequest.options`).
     """
 
     reasons: ReasonTable = msgspec.field(default_factory=ReasonTable)

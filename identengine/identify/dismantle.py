@@ -33,8 +33,8 @@ def dismantled(book: Book) -> Iterator[None]:
                     del trie[network]
                 del networks[-_NETWORKS:]
                 yield
-    yield from emptied(book.bearers)
-    yield from emptied(book.owners)
+    yield from emptied(book.accounts)
+    yield from emptied(book.clients)
     yield from book.dids.dismantle(_NETWORKS)
 
 

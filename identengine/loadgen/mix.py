@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from identengine.calls.backend import Done
+from identengine.calls.backend import LegResult
 from identengine.errors import IdentengineError
 from identengine.identify.explain import Explanation
 from identengine.model.records import Decision
@@ -150,5 +150,5 @@ def _outcome(result: Result) -> str:
         return "accepted" if result.accepted else result.reason or "rejected"
     if isinstance(result, Pong):
         return "pong"
-    assert isinstance(result, Done)  # noqa: S101 - there is no fourth
+    assert isinstance(result, LegResult)  # noqa: S101 - there is no fourth
     return "unknown" if result.unknown else "overcommit" if result.overcommit else "done"

@@ -14,7 +14,7 @@ from identengine.book.records import Cells, account_from, client_from, did_from
 from identengine.errors import IdentengineError
 from identengine.model.records import Account, Client, Did
 from identengine.model.resellers import DEEPEST, SHOWN, chain_told, deepened, loops
-from identengine.provisioning.changes import Row, changed
+from identengine.provisioning.changes import BookRow, changed
 from identengine.provisioning.listing import (
     accounts_of,
     clients_below,
@@ -27,7 +27,7 @@ from identengine.store.draft import Draft
 from identengine.store.format import Change
 from identengine.store.snapshot import View
 
-R = TypeVar("R", bound=Row)
+R = TypeVar("R", bound=BookRow)
 
 
 class Rows(ABC, Generic[R]):

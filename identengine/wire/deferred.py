@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from identengine.calls.backend import Done, Later
-from identengine.engine.core import Answer
+from identengine.calls.backend import Deferred, LegResult
+from identengine.engine.core import EngineAnswer
 
 
 class DeferredCount:
@@ -21,22 +21,25 @@ class DeferredCount:
 
 
 def postpone(
-    places: Iterable[int], answers: Sequence[Answer], owed: DeferredCount, give: Callable[[list[Answer]], None]
+    places: Iterable[int],
+    answers: Sequence[EngineAnswer],
+    owed: DeferredCount,
+    give: Callable[[list[EngineAnswer]], None],
 ) -> bool:
     """Return True if an answer to a message is deferred: one of ``answers`` at the message's ``places``.
 
     Then ``give`` is called once, with all ``answers``, when the last deferred one of the message is there. Until
     that call the message counts in ``owed``.
     """
-    deferred = [answer for place in places if isinstance(answer := answers[place], Later)]
+    deferred = [answer for place in places if isinstance(answer := answers[place], Deferred)]
     left = len(deferred)
 
-    def one_less(_: Done) -> None:
+    def one_less(_: LegResult) -> None:
         nonlocal left
         left -= 1
         if not left:
             owed.count -= 1
-            give([answer.done or answer if isinstance(answer, Later) else answer for answer in answers])
+            give([answer.done or answer if isinstance(answer, Deferred) else answer for answer in answers])
 
     owed.count += bool(deferred)
     for each in deferred:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from identengine.wire.deferred import DeferredCount
-from identengine.wire.session import Visitor
+from identengine.wire.session import Session
 
 
 class Senders(Protocol):
@@ -29,7 +29,7 @@ class DatagramResponder(Protocol):
     def __call__(
         self,
         received: Sequence[bytes],
-        visitors: Sequence[Visitor],
+        sessions: Sequence[Session],
         senders: Senders,
         owed: DeferredCount,
         too_old: Sequence[bool] | None,
@@ -37,7 +37,7 @@ class DatagramResponder(Protocol):
     ) -> tuple[list[bytes], list[int] | None]:
         """Return the answers, and for each answer the place of its datagram.
 
-        The places are None if each datagram has exactly one answer, in order. ``visitors`` are the senders.
+        The places are None if each datagram has exactly one answer, in order. ``sessions`` are the senders.
         ``too_old`` says which datagrams waited longer than ``datagram_age_ms`` (interfaces.md 3, "Overload"); None
         means none did. Deferred answers count in ``owed`` until they are given to ``senders``.
         """
@@ -56,7 +56,7 @@ class MessageResponder(Protocol):
     def __call__(
         self,
         messages: Sequence[bytes],
-        visitor: Visitor,
+        session: Session,
         broken: str | None,
         late: LateAnswer,
         owed: DeferredCount,
@@ -65,7 +65,7 @@ class MessageResponder(Protocol):
     ) -> tuple[list[bytes], bool]:
         """Return the answers, each without its framing, and whether the connection must be closed.
 
-        ``visitor`` is the peer; the responder authenticates it if the protocol does. ``broken`` is the error of
+        ``session`` is the peer; the responder authenticates it if the protocol does. ``broken`` is the error of
         the stream after these messages, or None. ``too_old`` is true if the messages waited longer than
         ``datagram_age_ms``. Deferred answers count in ``owed`` until they are given to ``late``.
         """

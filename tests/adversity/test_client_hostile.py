@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from identengine import BlockingClient, Client, Done, IdentengineError, LateError, LostError, WireError
+from identengine import BlockingClient, Client, IdentengineError, LateError, LegResult, LostError, WireError
 from identengine.client.exchange import MAX_ANSWER, Encoding, Exchange
 from identengine.client.params import Bare
 
@@ -78,7 +78,7 @@ def test_answers_cut_at_each_byte() -> None:
     async def main() -> None:
         async with acting(behave) as port, Client(HOST, port, timeout=SOON) as client:
             for _ in range(len(done(b'{"id":99}', freed=7))):
-                assert await client.stop(call_id="x") == Done(True, freed=7)
+                assert await client.stop(call_id="x") == LegResult(True, freed=7)
 
     asyncio.run(main())
 

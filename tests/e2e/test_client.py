@@ -29,9 +29,9 @@ from identengine import (
     Client,
     ClientError,
     Decision,
-    Done,
     Explanation,
     LateError,
+    LegResult,
     LostError,
     Pong,
 )
@@ -111,9 +111,9 @@ def test_each_method_has_its_result(server: Server, transport: str, encoding: En
             decision = await client.authorize(call_id=call, **GOOD)
             assert isinstance(decision, Decision)
             assert (decision.accepted, decision.account_id, decision.lease) == (True, 1, 200)
-            assert await client.start(call_id=call) == Done(True)
-            assert await client.update(call_id=call, interval=60) == Done(True)
-            assert await client.stop(call_id=call) == Done(True, freed=1)
+            assert await client.start(call_id=call) == LegResult(True)
+            assert await client.update(call_id=call, interval=60) == LegResult(True)
+            assert await client.stop(call_id=call) == LegResult(True, freed=1)
             rejected = await client.identify(src_ip="10.9.9.9", dst_number="44171")
             assert (rejected.accepted, rejected.reason, rejected.sip_code) == (False, "unknown_source", 403)
             explanation = await client.explain(**GOOD)
@@ -323,8 +323,8 @@ def test_scripts_ask_one_after_another(server: Server, encoding: Encoding, tls: 
     with BlockingClient(HOST, port, tls=trusting() if tls else None, encoding=encoding, timeout=20) as client:
         call = f"script-{encoding}-{tls}"
         assert client.authorize(call_id=call, **GOOD).accepted
-        assert client.start(call_id=call) == Done(True)
-        assert client.update(call_id=call) == Done(True)
+        assert client.start(call_id=call) == LegResult(True)
+        assert client.update(call_id=call) == LegResult(True)
         assert client.stop(call_id=call).freed == 1
         assert not client.identify(src_ip="10.9.9.9").accepted
         assert client.explain(**GOOD).decision.account_id == 1

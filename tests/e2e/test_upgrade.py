@@ -26,9 +26,9 @@ from support.switch import UDP, Switch, request
 from support.waiting import PATIENCE, wait_for
 
 from identengine.model.records import Client
-from identengine.net.sockets import Named
+from identengine.net.sockets import NamedSocket
 from identengine.server.supervisor import handover
-from identengine.server.supervisor.handover import HandoverError, Peer
+from identengine.server.supervisor.handover import HandoverError, OtherServer
 
 GOOD = {"src_ip": "10.0.0.3", "dst_number": "44171"}
 TAKE_OVER = ("--take-over",)
@@ -272,7 +272,7 @@ def no_signals_of_sockets() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def asking(server: Server) -> Iterator[Peer]:
+def asking(server: Server) -> Iterator[OtherServer]:
     """Ask a server to hand over; whoever asks is this process."""
     asked = handover.ask(server.folder / "calls")
     assert asked is not None
@@ -287,12 +287,12 @@ def asking(server: Server) -> Iterator[Peer]:
         peer.close()
 
 
-def close(sockets: list[Named]) -> None:
+def close(sockets: list[NamedSocket]) -> None:
     for one in sockets:
         one.bound.close()
 
 
-def heard(peer: Peer) -> handover.Message:
+def heard(peer: OtherServer) -> handover.Message:
     found = wait_for(peer.hear)
     for descriptor in found[1]:
         os.close(descriptor)
@@ -335,7 +335,7 @@ def test_one_that_does_not_want_any_more(server: Server) -> None:
 
 def test_another_version_of_the_hand_over(server: Server) -> None:
     with asking(server) as peer:
-        peer.say(handover.Ask(2))
+        peer.say(handover.TakeoverRequest(2))
         answer = heard(peer)
         assert isinstance(answer, handover.No)
         assert "version 2 of the hand-over" in answer.why

@@ -32,7 +32,7 @@ def sealed(account: Account) -> Account:
 
 
 def engine_of(
-    case: Case, rows: Rows | None = None, hash_key: bytes = HASH_KEY, crowded: int = builder.CROWDED
+    case: Case, rows: Rows | None = None, hash_key: bytes = HASH_KEY, crowded: int = builder.INDEXED_FROM
 ) -> Engine:
     """An engine that serves the case; ``rows`` stand in for the case's own (in another order).
 

@@ -42,7 +42,7 @@ from identengine.model.records import Request
 
 REQUESTS = 40
 """Requests to each book."""
-CROWDED = (1, builder.CROWDED)
+INDEXED_FROM = (1, builder.INDEXED_FROM)
 """Every other book is found through as if each address were shared by thousands."""
 
 
@@ -63,7 +63,7 @@ def test_every_answer_is_that_of_the_linear_reading(books: int) -> None:
         source = Seeded(number)
         case = random_case(source)
         assert_sound(case.rows)
-        engine = engine_of(case, crowded=CROWDED[number % 2])
+        engine = engine_of(case, crowded=INDEXED_FROM[number % 2])
         for _ in range(REQUESTS):
             request, options = random_request(source, case), case.options_for(random_switch(source))
             expected = compare(engine, case, request, options, source.pick(("authorize", "identify")))
@@ -109,7 +109,7 @@ def test_explain_decides_as_identify_and_shows_every_account_that_the_request_hi
     for number in range(60):
         source = Seeded(f"explain {number}")
         case = random_case(source)
-        engine = engine_of(case, crowded=CROWDED[number % 2])
+        engine = engine_of(case, crowded=INDEXED_FROM[number % 2])
         for _ in range(REQUESTS):
             request, options = random_request(source, case), case.options_for(random_switch(source))
             if request.call_id is None:

@@ -7,7 +7,7 @@ from collections import Counter
 from identengine.config.schema import Limits
 
 
-class Room:
+class ConnectionQuota:
     """How many connections there are, of all listeners together, and how many there may be."""
 
     def __init__(self, limits: Limits) -> None:

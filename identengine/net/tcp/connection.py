@@ -20,11 +20,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from identengine.net.tcp.admission import Room
+from identengine.net.tcp.admission import ConnectionQuota
 from identengine.wire.deferred import DeferredCount
 from identengine.wire.framing import Framer, Framings
 from identengine.wire.responder import MessageResponder
-from identengine.wire.session import Visitor
+from identengine.wire.session import Session
 
 READ = 65536
 """Most bytes taken in one read."""
@@ -52,7 +52,7 @@ _view = memoryview(_buffer)
 class ConnectionHost(Protocol):
     """The holder of a connection, usually a listener: who is admitted, and what all its connections share."""
 
-    room: Room
+    quota: ConnectionQuota
     """The limits, and how many connections of each switch there are."""
     framings: Framings
     """The framings that a connection may begin with, each with its responder."""
@@ -61,7 +61,7 @@ class ConnectionHost(Protocol):
     on_refused: Callable[[str, str], None]
     """Called for each connection that is rejected: the peer's address, and why."""
 
-    def meet(self, transport: asyncio.Transport) -> Visitor | None:
+    def meet(self, transport: asyncio.Transport) -> Session | None:
         """Return who is at the other end of a connection, or None for an unknown peer."""
 
     def make_room(self) -> bool:
@@ -79,7 +79,7 @@ class Connection(asyncio.BufferedProtocol):
     """One peer's connection."""
 
     _transport: asyncio.Transport
-    _visitor: Visitor
+    _session: Session
     _respond: MessageResponder
     _framer: Framer | None = None
     """None: its first byte, which decides, did not come yet."""
@@ -109,19 +109,19 @@ class Connection(asyncio.BufferedProtocol):
         """Let a peer of the config in, as long as there is room."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
         host = self._host
-        visitor = host.meet(self._transport)
-        refusal = "unknown peer" if visitor is None else host.room.refusal(_counted_as(visitor))
-        if visitor is not None and refusal is not None and host.make_room():
-            refusal = host.room.refusal(_counted_as(visitor))
-        if visitor is None or refusal is not None:
+        session = host.meet(self._transport)
+        refusal = "unknown peer" if session is None else host.quota.refusal(_counted_as(session))
+        if session is not None and refusal is not None and host.make_room():
+            refusal = host.quota.refusal(_counted_as(session))
+        if session is None or refusal is not None:
             address = host_of(self._transport)
             if address:  # else the peer is gone already
                 host.on_refused(address, refusal or "")
             self._transport.abort()
             return
-        self._visitor = visitor
+        self._session = session
         self._since = asyncio.get_running_loop().time()
-        self._transport.set_write_buffer_limits(high=host.room.limits.unread_bytes)
+        self._transport.set_write_buffer_limits(high=host.quota.limits.unread_bytes)
         host.connections.add(self)
         self._count()
 
@@ -129,7 +129,7 @@ class Connection(asyncio.BufferedProtocol):
         """Forget the connection."""
         if self._counted is not None:
             self._host.connections.discard(self)
-            self._host.room.leave(self._counted)
+            self._host.quota.leave(self._counted)
             self._counted = None
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -142,7 +142,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         if self._framer is None:
             framing = self._host.framings.chosen_by(_view[0])
-            self._framer = framing.framer(self._host.room.limits.message_bytes)
+            self._framer = framing.framer(self._host.quota.limits.message_bytes)
             self._respond = framing.responder
         if not self._queue:
             self._arrived = self._host.looked()
@@ -205,15 +205,15 @@ class Connection(asyncio.BufferedProtocol):
 
     def _answer(self, messages: list[bytes], framer: Framer, error: str | None) -> bool:
         """Answer messages, and what is wrong after them; returns whether the connection goes on."""
-        host, visitor = self._host, self._visitor
-        if visitor.introduced:  # who has not shown himself is not here for long, whatever he says
+        host, session = self._host, self._session
+        if session.authenticated:  # who has not shown himself is not here for long, whatever he says
             self._since = asyncio.get_running_loop().time()
-        too_old = (time.monotonic() - self._arrived) * 1000 > host.room.limits.datagram_age_ms
-        before = visitor.peer
-        answers, broken = self._respond(messages, visitor, error, self._answer_late, self._owed, too_old)
+        too_old = (time.monotonic() - self._arrived) * 1000 > host.quota.limits.datagram_age_ms
+        before = session.peer
+        answers, broken = self._respond(messages, session, error, self._answer_late, self._owed, too_old)
         if answers:
             self._transport.write(b"".join(map(framer.frame, answers)))
-        if visitor.peer is not before and not self._count():
+        if session.peer is not before and not self._count():
             return False
         if broken:
             self._end()
@@ -228,32 +228,32 @@ class Connection(asyncio.BufferedProtocol):
         if not self._scheduled:
             self._turn()  # it may have been the last
 
-    def meet_again(self) -> None:
+    def reauthenticate(self) -> None:
         """Find out anew who this is, since the switches have changed; what it has shown counts still."""
         if self._counted is None:
             return
-        visitor = self._host.meet(self._transport)
-        if visitor is None:
+        session = self._host.meet(self._transport)
+        if session is None:
             self._transport.abort()
             return
-        known = self._visitor.peer is not None
-        self._visitor = self._visitor.met_again(visitor)
-        if known and self._visitor.peer is None:  # its token is none any more
+        known = self._session.peer is not None
+        self._session = self._session.reauthenticate(session)
+        if known and self._session.peer is None:  # its token is none any more
             self._transport.abort()
             return
         self._count(always=True)
 
     def _count(self, *, always: bool = False) -> bool:
         """Count the connection as that of who it is by now; returns whether it may stay, as it may ``always``."""
-        room = self._host.room
-        switch = _counted_as(self._visitor)
+        quota = self._host.quota
+        switch = _counted_as(self._session)
         if self._counted is not None:
-            room.leave(self._counted)
-        refusal = None if always else room.refusal(switch)
-        room.enter(switch)
+            quota.leave(self._counted)
+        refusal = None if always else quota.refusal(switch)
+        quota.enter(switch)
         self._counted = switch
         if refusal is not None:
-            self._host.on_refused(self._visitor.host, refusal)
+            self._host.on_refused(self._session.host, refusal)
             self._end()
         return refusal is None
 
@@ -270,13 +270,13 @@ class Connection(asyncio.BufferedProtocol):
 
     def _patience(self) -> float:
         """Return how many seconds may pass without a message; it is short for who has not shown himself."""
-        idle = self._host.room.limits.idle_seconds
-        return idle if self._visitor.introduced else min(idle, _INTRODUCTION)
+        idle = self._host.quota.limits.idle_seconds
+        return idle if self._session.authenticated else min(idle, _INTRODUCTION)
 
     @property
     def unknown(self) -> bool:
         """Whether nobody has shown himself on it."""
-        return self._counted is not None and not self._visitor.introduced
+        return self._counted is not None and not self._session.authenticated
 
     @property
     def since(self) -> float:
@@ -287,7 +287,7 @@ class Connection(asyncio.BufferedProtocol):
         """End if nobody has shown himself on this connection; returns whether there is room for another now."""
         if self._counted is None or not self.unknown:
             return False
-        self._host.room.leave(self._counted)
+        self._host.quota.leave(self._counted)
         self._host.connections.discard(self)
         self._counted = None
         self._transport.abort()
@@ -344,8 +344,8 @@ def host_of(transport: asyncio.Transport) -> str:
     return name[0] if name else ""
 
 
-def _counted_as(visitor: Visitor) -> str:
-    return visitor.peer.name if visitor.peer is not None else visitor.host
+def _counted_as(session: Session) -> str:
+    return session.peer.name if session.peer is not None else session.host
 
 
 def _waiting(transport: asyncio.Transport) -> int:

@@ -16,10 +16,10 @@ from identengine.config.readers import Endpoint
 from identengine.config.schema import Limits
 from identengine.net.access import Peers
 from identengine.net.sockets import BACKLOG, endpoint_of
-from identengine.net.tcp.admission import Room
+from identengine.net.tcp.admission import ConnectionQuota
 from identengine.net.tcp.connection import PARTING, Connection, host_of
 from identengine.wire.framing import Framings
-from identengine.wire.session import Visitor
+from identengine.wire.session import Session
 
 _CATCHING_UP = 1.0
 """Seconds in which what waited in the kernel while nobody read is read."""
@@ -27,7 +27,7 @@ _SETTLING = 0.1
 """How long a moment in which nothing more has come, or the other half of a message, is waited for while the set of
 calls is handed over."""
 
-Meet: TypeAlias = Callable[[Peers, asyncio.Transport], Visitor | None]
+Meet: TypeAlias = Callable[[Peers, asyncio.Transport], Session | None]
 """Returns who is at the other end of a connection; None for an unknown peer."""
 
 
@@ -39,7 +39,7 @@ class StreamListener:
         bound: socket.socket,
         peers: Peers,
         framings: Framings,
-        room: Room,
+        quota: ConnectionQuota,
         on_refused: Callable[[str, str], None],
         meet: Meet | None = None,
     ) -> None:
@@ -49,7 +49,7 @@ class StreamListener:
         one finds out who comes; by default by the address.
         """
         self.peers = peers
-        self.room = room
+        self.quota = quota
         self.framings = framings
         self.on_refused = on_refused
         self.connections: set[Connection] = set()
@@ -76,16 +76,16 @@ class StreamListener:
         make = loop.create_unix_server if self._socket.family == socket.AF_UNIX else loop.create_server
         self._server = await make(lambda: Connection(self), sock=self._socket, backlog=BACKLOG)
 
-    def meet(self, transport: asyncio.Transport) -> Visitor | None:
+    def meet(self, transport: asyncio.Transport) -> Session | None:
         """Return who is at the other end; None for an unknown peer."""
         return self._meet(self.peers, transport)
 
     def reconfigure(self, peers: Peers, limits: Limits) -> None:
         """Go by these from now on; connections of switches that are no longer among them are closed."""
         self.peers = peers
-        self.room.limits = limits
+        self.quota.limits = limits
         for connection in list(self.connections):
-            connection.meet_again()
+            connection.reauthenticate()
 
     def make_room(self) -> bool:
         """End the connection on which nobody has shown himself for longest; returns whether there was one."""
@@ -97,7 +97,7 @@ class StreamListener:
         if self._look is None:
             loop = asyncio.get_running_loop()
             now = loop.time()
-            if (now - self._last_look) * 1000 > self.room.limits.datagram_age_ms:
+            if (now - self._last_look) * 1000 > self.quota.limits.datagram_age_ms:
                 self._late_until = now + _CATCHING_UP
             self._look = self._last_look = now
             loop.call_soon(self._look_again)
@@ -174,12 +174,12 @@ class StreamListener:
         self._sweep = loop.call_later(1.0, self._close_idle)
 
 
-def by_address(peers: Peers, transport: asyncio.Transport) -> Visitor | None:
+def by_address(peers: Peers, transport: asyncio.Transport) -> Session | None:
     """Return who is at the other end, by its address alone."""
     host = host_of(transport)
     return peers.meet(host) if host else None
 
 
-def trusted(peers: Peers, _: asyncio.Transport) -> Visitor:
+def trusted(peers: Peers, _: asyncio.Transport) -> Session:
     """Return one who may speak for any switch: only our own may connect there."""
     return peers.host("the front")

@@ -21,10 +21,10 @@ from identengine.config.schema import Limits
 from identengine.net.access import Peers
 from identengine.net.sockets import endpoint_of
 from identengine.net.udp.mmsg import batched
-from identengine.net.udp.socket import WayBack
+from identengine.net.udp.socket import ReplyRoute
 from identengine.wire.deferred import DeferredCount
 from identengine.wire.responder import DatagramResponder
-from identengine.wire.session import Visitor
+from identengine.wire.session import Session
 
 TURN_BYTES = 16384
 """A part of a batch takes no more datagrams once it holds so much: what is in them keeps others waiting."""
@@ -59,7 +59,7 @@ class UdpListener:
     def reconfigure(self, peers: Peers, limits: Limits) -> None:
         """Go by these from now on. A datagram that is too long is cut off here, and what is left not parsable."""
         self._peers = peers
-        self._known: dict[Hashable, Visitor] = {}
+        self._known: dict[Hashable, Session] = {}
         self._oldest = limits.datagram_age_ms / 1000
         if limits.message_bytes != self._message_bytes:
             self._message_bytes = limits.message_bytes
@@ -130,38 +130,38 @@ class UdpListener:
         too_old = self._batched.too_old(self._oldest)
         keys = self._batched.keys()
         try:
-            visitors = list(map(self._known.__getitem__, keys))
+            sessions = list(map(self._known.__getitem__, keys))
         except KeyError:
             return self._met_first(received, keys, too_old)
-        return _Part(self, received, visitors, too_old, None, self._batched.way_back())
+        return _Part(self, received, sessions, too_old, None, self._batched.reply_route())
 
     def _met_first(self, received: list[bytes], keys: Sequence[Hashable], too_old: list[bool] | None) -> _Part:
         """Do the same where some were not met before."""
         places: list[int] = []
-        visitors: list[Visitor] = []
+        sessions: list[Session] = []
         for place, key in enumerate(keys):
-            visitor = self._known.get(key) or self._meet(key, self._batched.host(place))
-            if visitor is not None:
+            session = self._known.get(key) or self._meet(key, self._batched.host(place))
+            if session is not None:
                 places.append(place)
-                visitors.append(visitor)
+                sessions.append(session)
         known = [received[place] for place in places]
         old = too_old and [too_old[place] for place in places]
-        return _Part(self, known, visitors, old, places, self._batched.way_back())
+        return _Part(self, known, sessions, old, places, self._batched.reply_route())
 
-    def _meet(self, key: Hashable, host: str) -> Visitor | None:
-        visitor = self._peers.find(host)
-        if visitor is None:
+    def _meet(self, key: Hashable, host: str) -> Session | None:
+        session = self._peers.find(host)
+        if session is None:
             self._on_refused(host, "unknown peer")
         elif len(self._known) < _REMEMBERED:  # strangers are not remembered: they cannot fill this
-            self._known[key] = visitor
-        return visitor
+            self._known[key] = session
+        return session
 
     def port(self, place: int) -> int:
         """Return the source port of the datagram at a place of the batch that was received last."""
         return self._batched.port(place)
 
     def _answer(self, part: _Part) -> None:
-        answers, answered = self._respond(part.received, part.visitors, part, self._owed, part.too_old)
+        answers, answered = self._respond(part.received, part.sessions, part, self._owed, part.too_old)
         if not answers:
             return
         places = part.places
@@ -173,21 +173,21 @@ class UdpListener:
 class _Part:
     """Datagrams of a batch that are decided together, and their senders (:class:`Senders`)."""
 
-    __slots__ = ("_back", "_listener", "places", "received", "too_old", "visitors")
+    __slots__ = ("_back", "_listener", "places", "received", "sessions", "too_old")
 
     def __init__(
         self,
         listener: UdpListener,
         received: Sequence[bytes],
-        visitors: Sequence[Visitor],
+        sessions: Sequence[Session],
         too_old: Sequence[bool] | None,
         places: Sequence[int] | None,
-        back: WayBack,
+        back: ReplyRoute,
     ) -> None:
         """``places``: those in the batch, None if it is the whole batch; ``back``: the way to its senders."""
         self._listener = listener
         self.received = received
-        self.visitors = visitors
+        self.sessions = sessions
         self.too_old = too_old
         self.places = places
         self._back = back
@@ -212,7 +212,7 @@ class _Part:
             if held >= TURN_BYTES or end == len(self.received):
                 cut = slice(start, end)
                 old = too_old and too_old[cut]
-                yield _Part(self._listener, self.received[cut], self.visitors[cut], old, places[cut], self._back)
+                yield _Part(self._listener, self.received[cut], self.sessions[cut], old, places[cut], self._back)
                 start, held = end, 0
 
     def _in_batch(self, place: int) -> int:

@@ -24,8 +24,8 @@ from functools import partial
 from itertools import accumulate
 
 from identengine.net.udp.cmsg import LINK_LOCAL, MULTICAST, STAMP_SPACE, PacketInfo, enable_control
-from identengine.net.udp.recvmsg import OneACall
-from identengine.net.udp.socket import BATCH, LARGEST, PASSING, TRIES, Batched, WayBack
+from identengine.net.udp.recvmsg import RecvmsgSocket
+from identengine.net.udp.socket import BATCH, LARGEST, PASSING, TRIES, Batched, ReplyRoute
 
 
 def batched(bound: socket.socket, size: int) -> Batched:
@@ -34,7 +34,7 @@ def batched(bound: socket.socket, size: int) -> Batched:
     Datagrams are cut off after ``size`` bytes. The socket's options are set here; it stays the caller's, to be
     closed, after which nothing is received or sent.
     """
-    return ManyACall(bound, size) if _may_call(bound) else OneACall(bound, size)
+    return MmsgSocket(bound, size) if _may_call(bound) else RecvmsgSocket(bound, size)
 
 
 class _Calls:
@@ -82,7 +82,7 @@ _ANSWER = 1500
 """Bytes of an answer for which there is room to begin with."""
 
 
-class ManyACall:
+class MmsgSocket:
     """A batch by one call to receive it, and one to send the answers."""
 
     def __init__(self, bound: socket.socket, size: int) -> None:
@@ -276,7 +276,7 @@ class ManyACall:
                 unsent += 1
         return unsent
 
-    def way_back(self) -> WayBack:
+    def reply_route(self) -> ReplyRoute:
         """Return the way to the senders of this batch, for answers that are sent later."""
         count = self._count
         names = bytes(self._names[: count * _NAME_SPACE])

@@ -8,10 +8,10 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from identengine.net.udp.cmsg import STAMP_SPACE, Control, arrival, enable_control, reply_control
-from identengine.net.udp.socket import BATCH, LARGEST, PASSING, TRIES, WayBack
+from identengine.net.udp.socket import BATCH, LARGEST, PASSING, TRIES, ReplyRoute
 
 
-class OneACall:
+class RecvmsgSocket:
     """A batch by one call for each datagram and each answer."""
 
     def __init__(self, bound: socket.socket, size: int) -> None:
@@ -69,7 +69,7 @@ class OneACall:
         """Send each answer to the sender at its place, without ``places`` to the first ones in their order."""
         return self._send(self._sources, self._control, range(len(answers)) if places is None else places, answers)
 
-    def way_back(self) -> WayBack:
+    def reply_route(self) -> ReplyRoute:
         """Return the way to the senders of this batch, for answers that are sent later."""
         sources, control = self._sources, self._control
         return lambda place, answers: self._send(sources, control, [place] * len(answers), answers)

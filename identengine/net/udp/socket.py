@@ -14,7 +14,7 @@ BATCH = 64
 LARGEST = 65535
 """No datagram has more bytes."""
 
-WayBack: TypeAlias = Callable[[int, Sequence[bytes]], int]
+ReplyRoute: TypeAlias = Callable[[int, Sequence[bytes]], int]
 """Sends answers to who sent the datagram at a place of its batch; returns how many could not be sent."""
 TRIES = 8
 """How often in a batch a call is made again that failed for what may be over with that."""
@@ -56,5 +56,5 @@ class Batched(Protocol):
         Returns how many could not be sent.
         """
 
-    def way_back(self) -> WayBack:
+    def reply_route(self) -> ReplyRoute:
         """Return the way to the senders of this batch, for answers that are sent after the next was received."""

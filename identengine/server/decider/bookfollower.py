@@ -68,7 +68,7 @@ class Origin(msgspec.Struct):
     """Ids of the keys under which its passwords are encrypted."""
 
 
-class TakeUp:
+class BookFollower:
     """Follows one store. ``options`` are those that the next book is made with."""
 
     def __init__(self, engine: Engine, store: StoreConfig, options: IdentifyOptions) -> None:
@@ -145,7 +145,7 @@ class TakeUp:
             self.load_seconds, self.load_pause = time.perf_counter() - began, self.longest_step
             BOOK_IN_USE.tell(
                 version=book.version,
-                accounts=len(book.bearers),
+                accounts=len(book.accounts),
                 dids=len(book.dids),
                 seconds=round(self.load_seconds, 3),
                 pause_ms=round(self.load_pause * 1000, 3),

@@ -15,7 +15,7 @@ from identengine.model.options import IdentifyOptions
 from identengine.model.records import Interface
 from identengine.net.access import Peers
 from identengine.net.sockets import Sockets, endpoint_of
-from identengine.net.tcp.admission import Room
+from identengine.net.tcp.admission import ConnectionQuota
 from identengine.net.tcp.listener import StreamListener, trusted
 from identengine.net.tcp.tls import TlsListener, context_of
 from identengine.net.udp.listener import UdpListener
@@ -61,8 +61,8 @@ class Listeners:
     async def start(self, sockets: Sockets, tally: Tally, announce: Callable[[str], None]) -> None:
         """Read the sockets from now on. ``announce`` prints each address; ``tally`` counts refused peers."""
         self._tally = tally
-        room = Room(self._config.limits)
-        common = self._framings, room, self._on_refused
+        quota = ConnectionQuota(self._config.limits)
+        common = self._framings, quota, self._on_refused
         for bound in sockets.udp:
             udp = UdpListener(
                 bound, self._peers("udp"), self._responder.datagrams, self._config.limits, self._on_dropped
@@ -85,7 +85,12 @@ class Listeners:
             announce(f"listening http {endpoint_of(sockets.http)}")
             sockets.close_http()
         ask = StreamListener(
-            sockets.ask, self._peers("http"), self._framings, Room(self._config.limits), self._on_refused, trusted
+            sockets.ask,
+            self._peers("http"),
+            self._framings,
+            ConnectionQuota(self._config.limits),
+            self._on_refused,
+            trusted,
         )
         self._streams["http"].append(ask)
         await ask.start()

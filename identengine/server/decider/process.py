@@ -24,7 +24,7 @@ from identengine.calls.clock import Clock
 from identengine.calls.journal import Journal
 from identengine.calls.memory import Calls
 from identengine.config.schema import Config
-from identengine.engine.core import Answer, Ask, Engine
+from identengine.engine.core import Engine, EngineAnswer, EngineRequest
 from identengine.engine.lifecycle import Asker
 from identengine.engine.settings import EngineSettings
 from identengine.errors import StoreError
@@ -44,9 +44,9 @@ from identengine.log.events import (
 from identengine.log.rejects import RejectLog
 from identengine.model.records import Decision, Request
 from identengine.net.operator import ControlListener
-from identengine.server.decider.bookfollower import TakeUp
+from identengine.server.decider.bookfollower import BookFollower
 from identengine.server.decider.listeners import Listeners
-from identengine.server.decider.operator import Desk
+from identengine.server.decider.operator import OperatorService
 from identengine.server.decider.reporter import Reporter
 from identengine.server.decider.restore import open_journal, restored
 from identengine.server.link import (
@@ -124,14 +124,14 @@ class _Decider:
             lambda: self._reporter.tally.add("datagrams_dropped_too_old"),
         )
         self._rejects, self._refused = RejectLog(_in_a_second), RejectLog(_in_a_second)
-        self._take_up = TakeUp(self._engine, config.store, config.identify)
+        self._follower = BookFollower(self._engine, config.store, config.identify)
         self._listeners = Listeners(config, self._responder, self._refused)
         self._stop, self._hurry, self._promoted = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._hands_over = False
         self._told_to_end = 0.0
 
     async def serve(self) -> int:
-        background = [asyncio.create_task(self._link.beat()), asyncio.create_task(self._take_up.follow())]
+        background = [asyncio.create_task(self._link.beat()), asyncio.create_task(self._follower.follow())]
         with self._link.attend(
             end=self._end,
             orphaned=self._on_orphaned,
@@ -154,8 +154,8 @@ class _Decider:
     async def _tell_of_book(self) -> None:
         """Tell the supervisor, while we stand by, whether there is a book that calls can be decided by."""
         while not self._promoted.is_set():
-            if self._take_up.tried.is_set():
-                well = self._engine.book is not None and self._take_up.alarm is None
+            if self._follower.tried.is_set():
+                well = self._engine.book is not None and self._follower.alarm is None
                 if self._link.state != (state := LOADED if well else BOOKLESS):
                     self._link.tell(state)
             await asyncio.sleep(WORK_SECONDS / 4)
@@ -165,8 +165,8 @@ class _Decider:
         await self._take_over()
         work = asyncio.create_task(self._work())
         background += [asyncio.create_task(self._log_faults()), work]
-        await _first_of(self._stop.wait(), self._take_up.tried.wait())
-        if self._take_up.tried.is_set():
+        await _first_of(self._stop.wait(), self._follower.tried.wait())
+        if self._follower.tried.is_set():
             self._announce(self._book())
             self._announce("READY")
             self._link.tell(READY)
@@ -191,7 +191,7 @@ class _Decider:
         self._restore()
         if self._duty.replaces or self._duty.standby:
             with contextlib.suppress(TimeoutError):
-                known = _first_of(self._take_up.tried.wait(), self._stop.wait())
+                known = _first_of(self._follower.tried.wait(), self._stop.wait())
                 await asyncio.wait_for(known, REPLACEMENT_WAIT)
         await self._listeners.start(self._duty.sockets, self._reporter.tally, self._announce)
         await self._serve_operators()
@@ -203,14 +203,18 @@ class _Decider:
         self._calls = restored(self._journal, self._config.calls)
         self._clock = self._journal.clock
         counters = self._opened.enter_context(CounterFile(self._config.calls.path, _counters_anew))
-        self._reporter = Reporter(self._calls, self._journal, counters, self._engine, self._take_up)
+        self._reporter = Reporter(self._calls, self._journal, counters, self._engine, self._follower)
         self._engine.hold(self._calls, self._reporter.tally)
 
     async def _serve_operators(self) -> None:
         """Answer the commands of operators from now on."""
         reporter = self._reporter
-        desk = Desk(self._engine, self._calls, self._scopes, reporter.status, reporter.ended, reporter.tally.add)
-        self._control = ControlListener(self._duty.sockets.control, lambda ask: desk.answer(ask, self._clock()))
+        operators = OperatorService(
+            self._engine, self._calls, self._scopes, reporter.status, reporter.ended, reporter.tally.add
+        )
+        self._control = ControlListener(
+            self._duty.sockets.control, lambda ask: operators.answer(ask, self._clock())
+        )
         await self._control.start()
 
     def _scopes(self) -> set[str]:
@@ -220,11 +224,11 @@ class _Decider:
         book = self._engine.book
         if book is None:
             return "no book yet: calls are rejected as not_ready"
-        return f"book version {book.version}: {len(book.bearers)} accounts, {len(book.dids)} active DIDs"
+        return f"book version {book.version}: {len(book.accounts)} accounts, {len(book.dids)} active DIDs"
 
     # ---- deciding
 
-    def _decide_batch(self, batch: Sequence[Ask]) -> list[Answer]:
+    def _decide_batch(self, batch: Sequence[EngineRequest]) -> list[EngineAnswer]:
         began = time.perf_counter()
         answers = self._engine.decide(batch, self._clock())
         self._reporter.tally.decided(time.perf_counter() - began, len(batch))
@@ -274,7 +278,7 @@ class _Decider:
         self._listeners.reconfigure(config)
         if config.identify != old.identify:
             # The index and the options have to fit each other: both change when the new book is there.
-            self._take_up.use_options(config.identify, lambda: self._listeners.use_options(self._config.identify))
+            self._follower.use_options(config.identify, lambda: self._listeners.use_options(self._config.identify))
 
     def _on_take_over(self) -> None:
         self._link.tell(TAKING_OVER)

@@ -134,7 +134,7 @@ class Reporter:
             pid=os.getpid(),
             uptime=round(time.monotonic() - self._began, 1),
             version=book.version if book else None,
-            accounts=len(book.bearers) if book else 0,
+            accounts=len(book.accounts) if book else 0,
             held=calls.held,
             lapsed=calls.lapsed,
             max_legs=calls.max_legs,

@@ -64,7 +64,7 @@ class Body(AbstractDTO[T]):
 
 def read(body: bytes, method: str, kind: type[T]) -> T:
     """Return the parameters of a method. Raises ProblemError with what is wrong."""
-    for text in (body, JSON.mended(body)):
+    for text in (body, JSON.repaired(body)):
         try:
             return _READERS[kind].decode(text)  # type: ignore[return-value]  # a dict of types says no more
         except UNDECODED:

@@ -39,7 +39,7 @@ Connect = Callable[
 """Makes a connection for a protocol; raises OSError."""
 
 
-class Links:
+class DeciderClient:
     """The connections to the decider, made when they are needed.
 
     ``most_bytes``: of one question; longer ones are refused here, since there they would end the connection.
@@ -48,7 +48,7 @@ class Links:
     def __init__(self, connect: Connect, most_bytes: int) -> None:
         self.most_bytes = most_bytes
         self._connect = connect
-        self._open: dict[str, asyncio.Task[_Link]] = {}
+        self._open: dict[str, asyncio.Task[_DeciderConnection]] = {}
 
     async def ask(self, switch: str, method: str, params: msgspec.Struct | None) -> msgspec.Raw:
         """Return the result as JSON. Raises ProblemError."""
@@ -73,7 +73,7 @@ class Links:
                     raise
         raise AssertionError  # one of the two has returned or raised
 
-    async def _link(self, switch: str) -> _Link:
+    async def _link(self, switch: str) -> _DeciderConnection:
         """Return the connection of a switch; whoever comes while it is being made waits for the same one."""
         making = self._open.get(switch)
         if making is None or (making.done() and (making.exception() or making.result().ended)):
@@ -81,10 +81,10 @@ class Links:
             making.add_done_callback(_seen)
         return await asyncio.shield(making)
 
-    async def _made(self, switch: str) -> _Link:
+    async def _made(self, switch: str) -> _DeciderConnection:
         async with asyncio.timeout(PATIENCE):
-            _, made = await self._connect(_Link)
-        link = cast("_Link", made)
+            _, made = await self._connect(_DeciderConnection)
+        link = cast("_DeciderConnection", made)
         link.introduce(switch)
         return link
 
@@ -97,7 +97,7 @@ class Links:
         self._open.clear()
 
 
-class _Link(asyncio.Protocol):
+class _DeciderConnection(asyncio.Protocol):
     """One connection."""
 
     _transport: asyncio.Transport
@@ -175,7 +175,7 @@ class _Link(asyncio.Protocol):
         self._transport.abort()
 
 
-def _seen(task: asyncio.Task[_Link]) -> None:
+def _seen(task: asyncio.Task[_DeciderConnection]) -> None:
     """Take note of what went wrong, though everybody who waited for it may be gone."""
     if not task.cancelled():
         task.exception()

@@ -29,11 +29,11 @@ from identengine.log.rejects import RejectLog
 from identengine.net.sockets import ASK
 from identengine.net.tcp.tls import context_of
 from identengine.net.unix import at_folder
-from identengine.server.http.acceptor import Door, Refusal
-from identengine.server.http.deciderclient import Links
+from identengine.server.http.acceptor import Acceptor, Refusal
+from identengine.server.http.deciderclient import DeciderClient
 from identengine.server.http.roles import Roles, is_loopback
 from identengine.server.http.routes import Services, application
-from identengine.server.http.statuscache import Watch
+from identengine.server.http.statuscache import StatusCache
 from identengine.server.link import READY, ChildEnd, Duty, name_process
 from identengine.wire.operator import Counted
 
@@ -72,7 +72,7 @@ def front(config: Config, duty: Duty) -> int:
 class _Front:
     """One run of the process."""
 
-    _door: Door
+    _acceptor: Acceptor
 
     def __init__(self, config: Config, duty: Duty) -> None:
         self._config = config
@@ -80,8 +80,8 @@ class _Front:
         self._socket = duty.sockets.http
         self._link = ChildEnd(duty, READY)
         self._stop = asyncio.Event()
-        self._links = Links(self._connect, config.limits.message_bytes)
-        self._watch = Watch(config.calls.path)
+        self._decider = DeciderClient(self._connect, config.limits.message_bytes)
+        self._status_cache = StatusCache(config.calls.path)
         self._uncounted: Counter[Counted] = Counter()
         """What the decider was not told yet."""
 
@@ -111,21 +111,21 @@ class _Front:
             server_header=False,
         )
         self._settings.load()
-        self._door = Door(self._socket, self._settings, self._config.limits, self._context(self._config))
-        self._door.on_refused = self._on_refused
+        self._acceptor = Acceptor(self._socket, self._settings, self._config.limits, self._context(self._config))
+        self._acceptor.on_refused = self._on_refused
         self._apply(self._config)
-        self._door.open()
+        self._acceptor.open()
 
     async def _end(self, background: list[asyncio.Task[None]]) -> None:
         """Answer what is asked by now, and tell the decider what there is to count."""
-        self._watch.draining = True
-        await self._door.close(END_SECONDS)
+        self._status_cache.draining = True
+        await self._acceptor.close(END_SECONDS)
         for task in background:
             task.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_COUNT_SECONDS):
                 await self._tell_counts()
-        self._links.close()
+        self._decider.close()
         self._refused.write()
 
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -137,16 +137,16 @@ class _Front:
         self._config = config
         limits = config.limits
         roles = Roles(config, self._on_wrong_token)
-        self._links.most_bytes = limits.message_bytes
-        services = Services(roles, self._links, self._watch, config.calls.path)
+        self._decider.most_bytes = limits.message_bytes
+        services = Services(roles, self._decider, self._status_cache, config.calls.path)
         self._application = application(services, limits.message_bytes)
-        door = self._door
-        door.limits = limits
+        acceptor = self._acceptor
+        acceptor.limits = limits
         self._settings.timeout_keep_alive = limits.idle_seconds
-        door.shares = roles.is_proxy
+        acceptor.shares = roles.is_proxy
         endpoint = config.listen.http
-        clear = door.context is None and endpoint is not None and not is_loopback(endpoint.host)
-        door.admits = (lambda host: roles.is_proxy(host) or is_loopback(host)) if clear else (lambda _: True)
+        clear = acceptor.context is None and endpoint is not None and not is_loopback(endpoint.host)
+        acceptor.admits = (lambda host: roles.is_proxy(host) or is_loopback(host)) if clear else (lambda _: True)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = min(limits.connections + _FILES, hard)
         if soft < wanted:
@@ -156,7 +156,7 @@ class _Front:
         """Go by another config from now on, and read the certificate again."""
         logsetup.set_up(config.log)
         try:
-            self._door.context = self._context(config)
+            self._acceptor.context = self._context(config)
         except ConfigError as error:
             CERTIFICATES_UNUSABLE.tell(what=str(error))
         self._apply(config)
@@ -190,7 +190,7 @@ class _Front:
 
     async def _tell_counts(self) -> None:
         told = self._uncounted.copy()
-        if told and await self._watch.count(told):
+        if told and await self._status_cache.count(told):
             self._uncounted -= told
 
     def _on_orphaned(self) -> None:
@@ -201,5 +201,5 @@ class _Front:
     async def _keep_date(self) -> None:
         """Tell connections what time it is."""
         while True:
-            self._door.state.default_headers = [(b"date", formatdate(time.time(), usegmt=True).encode())]
+            self._acceptor.state.default_headers = [(b"date", formatdate(time.time(), usegmt=True).encode())]
             await asyncio.sleep(DATE_SECONDS)

@@ -30,10 +30,10 @@ from litestar.types import (
 
 from identengine.log.events import HTTP_FAULT
 from identengine.server.http.bodies import NO_BODY, Body, describe
-from identengine.server.http.deciderclient import Links
+from identengine.server.http.deciderclient import DeciderClient
 from identengine.server.http.problems import Problem, ProblemError
 from identengine.server.http.roles import Role, Roles
-from identengine.server.http.statuscache import Readiness, Watch
+from identengine.server.http.statuscache import Readiness, StatusCache
 from identengine.stats.metrics import CONTENT_TYPE, exposition
 from identengine.wire.jsonrpc.messages import NoParams
 from identengine.wire.jsonrpc.methods import METHODS, MethodSpec
@@ -48,8 +48,8 @@ class Services(NamedTuple):
     """What answers need."""
 
     roles: Roles
-    links: Links
-    watch: Watch
+    decider: DeciderClient
+    status_cache: StatusCache
     calls: Path
     """The folder of the set of calls."""
 
@@ -88,7 +88,7 @@ _WITH_BODY = _DECISIONS | {400: _problem("The body cannot be used; field and mes
 async def _ask(request: Http, params: msgspec.Struct | None) -> Response[Any]:
     services: Services = request.app.state.services
     method = request.route_handler.name or ""
-    result = await services.links.ask(request.state.caller.name, method, params)
+    result = await services.decider.ask(request.state.caller.name, method, params)
     return Response(result, media_type="application/json")
 
 
@@ -137,7 +137,7 @@ async def healthz() -> Health:
 async def readyz(request: Http) -> Response[Readiness]:
     """Whether calls should be sent here: a book is loaded, calls are open, the store is well, nothing ends."""
     services: Services = request.app.state.services
-    readiness = await services.watch.readiness()
+    readiness = await services.status_cache.readiness()
     return Response(readiness, status_code=200 if readiness.ready else 503)
 
 
@@ -152,7 +152,7 @@ async def readyz(request: Http) -> Response[Readiness]:
 async def metrics(request: Http) -> Response[str]:
     """Return the metrics in the text format of Prometheus."""
     services: Services = request.app.state.services
-    status, accounts, clients = await services.watch.everything()
+    status, accounts, clients = await services.status_cache.everything()
     text = exposition(services.calls, status, accounts, clients)
     return Response(text.decode(), media_type="text/plain", headers={"Content-Type": CONTENT_TYPE})
 

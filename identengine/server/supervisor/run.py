@@ -37,10 +37,10 @@ from identengine.net import sockets as listening
 from identengine.net.sockets import Sockets
 from identengine.server.link import DRAIN_SECONDS, IDLE, LISTENING, READY, TAKING_OVER, Duty, Entries
 from identengine.server.supervisor.children import HANG_SECONDS, START_SECONDS, Child, Children, Role, how
-from identengine.server.supervisor.incoming import Taker
-from identengine.server.supervisor.lock import Claim
+from identengine.server.supervisor.incoming import IncomingTakeover
+from identengine.server.supervisor.lock import ServerLock
 from identengine.server.supervisor.manager import ServiceManager
-from identengine.server.supervisor.outgoing import Giver
+from identengine.server.supervisor.outgoing import OutgoingTakeover
 from identengine.server.supervisor.reload import Reload
 from identengine.server.supervisor.systemd import Notifier
 from identengine.server.supervisor.takeover import Outcome, Takeover
@@ -66,20 +66,23 @@ class Supervisor:
         mask: frozenset[int],
         entries: Entries,
         *,
-        claim: Claim | None = None,
-        giver: Giver | None = None,
-        taker: Taker | None = None,
+        lock: ServerLock | None = None,
+        outgoing: OutgoingTakeover | None = None,
+        incoming: IncomingTakeover | None = None,
     ) -> None:
         """Serve with these sockets; ``mask``: the signals that were blocked before ours were.
 
-        ``claim`` and ``giver``, the lock and who lets others take over, come later where there is a ``taker``.
+        ``lock`` and ``outgoing``, the lock and who lets others take over, come later where there is a
+        ``incoming``.
         """
         self._config = config
         self._sockets = sockets
         self._mask = mask
         self._entries = entries
         self._children = Children(self._private)
-        self._takeover = Takeover(config.calls.path, self._children, claim=claim, giver=giver, taker=taker)
+        self._takeover = Takeover(
+            config.calls.path, self._children, lock=lock, outgoing=outgoing, incoming=incoming
+        )
         self._reload = Reload(self._children)
         self._manager = ServiceManager(Notifier(os.environ))
         self._cycle = min(CYCLE_SECONDS, (self._manager.watchdog or 60.0) / 8)
@@ -267,7 +270,7 @@ class Supervisor:
             self._status = code if code >= 0 else 128 - code
             if (self._ending or child.role is Role.LEAVING) and code < 0 and not child.killed:
                 PROCESS_CUT_OFF.tell(child=str(child), how=how(code))
-        if self._ending or child.role is Role.LEAVING or self._takeover.claim is None:
+        if self._ending or child.role is Role.LEAVING or self._takeover.lock is None:
             return
         if child.role is Role.DECIDER and not self._started and code > 0:
             self._end(signal.SIGTERM)  # it has said what is wrong, and would only say it again

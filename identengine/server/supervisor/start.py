@@ -23,15 +23,15 @@ from identengine.log.events import (
     TAKING_OVER_FROM,
 )
 from identengine.net import sockets as listening
-from identengine.net.sockets import CannotListenError, Named, Sockets
+from identengine.net.sockets import CannotListenError, NamedSocket, Sockets
 from identengine.server import interpreter
 from identengine.server.link import ORPHAN_SECONDS, Entries
 from identengine.server.supervisor import filelimit as descriptors
 from identengine.server.supervisor import handover
-from identengine.server.supervisor.handover import HandoverError, Peer
-from identengine.server.supervisor.incoming import Taker
-from identengine.server.supervisor.lock import Claim
-from identengine.server.supervisor.outgoing import Giver
+from identengine.server.supervisor.handover import HandoverError, OtherServer
+from identengine.server.supervisor.incoming import IncomingTakeover
+from identengine.server.supervisor.lock import ServerLock
+from identengine.server.supervisor.outgoing import OutgoingTakeover
 from identengine.server.supervisor.run import SIGNALS, Supervisor
 
 _DYING_SECONDS = 2.0
@@ -77,38 +77,38 @@ def _start(config: Config, mask: frozenset[int], entries: Entries, patience: flo
     end = time.monotonic() + patience
     while True:
         try:
-            claim = Claim.take(config.calls.path)
+            lock = ServerLock.take(config.calls.path)
             break
         except InUseError:
             if time.monotonic() >= end:
                 raise
         time.sleep(0.02)
     try:
-        sockets = _bind(config, patience=ORPHAN_SECONDS if claim.orphans else 0.0)
-        giver = Giver(config.calls.path)
+        sockets = _bind(config, patience=ORPHAN_SECONDS if lock.orphans else 0.0)
+        outgoing = OutgoingTakeover(config.calls.path)
     except (CannotListenError, StoreError):
-        claim.release()  # nobody was forked
+        lock.release()  # nobody was forked
         raise
     if sockets is None:
-        claim.release()
+        lock.release()
         return None
     _tell_start(config, sockets)
-    return Supervisor(config, sockets, mask, entries, claim=claim, giver=giver)
+    return Supervisor(config, sockets, mask, entries, lock=lock, outgoing=outgoing)
 
 
 def _take_over(
-    config: Config, mask: frozenset[int], entries: Entries, old: Peer, there: list[Named]
+    config: Config, mask: frozenset[int], entries: Entries, old: OtherServer, there: list[NamedSocket]
 ) -> Supervisor:
     """Take the sockets that another server has; it serves on."""
-    taker = Taker(old, config.calls.path)
+    incoming = IncomingTakeover(old, config.calls.path)
     try:
         sockets = listening.bind(config.listen, config.calls.path, there)
     except CannotListenError as error:
-        taker.give_up(str(error))
+        incoming.give_up(str(error))
         raise
     TAKING_OVER_FROM.tell(pid=old.pid)
     _tell_start(config, sockets)
-    return Supervisor(config, sockets, mask, entries, taker=taker)
+    return Supervisor(config, sockets, mask, entries, incoming=incoming)
 
 
 def _tell_start(config: Config, sockets: Sockets) -> None:

@@ -25,13 +25,13 @@ from identengine.log.events import (
     TAKEN_OVER,
     TOOK_OVER,
 )
-from identengine.net.sockets import Named
+from identengine.net.sockets import NamedSocket
 from identengine.server.link import HAND_OVER
 from identengine.server.supervisor.children import Children, Role
 from identengine.server.supervisor.handover import HandoverError
-from identengine.server.supervisor.incoming import Stage, Taker
-from identengine.server.supervisor.lock import Claim
-from identengine.server.supervisor.outgoing import Giver, Step
+from identengine.server.supervisor.incoming import IncomingTakeover, Stage
+from identengine.server.supervisor.lock import ServerLock
+from identengine.server.supervisor.outgoing import OutgoingTakeover, Step
 from identengine.server.supervisor.processes import start_successor
 
 
@@ -52,80 +52,80 @@ class Takeover:
         folder: Path,
         children: Children,
         *,
-        claim: Claim | None = None,
-        giver: Giver | None = None,
-        taker: Taker | None = None,
+        lock: ServerLock | None = None,
+        outgoing: OutgoingTakeover | None = None,
+        incoming: IncomingTakeover | None = None,
     ) -> None:
-        """``folder``: of the set of calls. ``claim`` and ``giver`` come later where there is a ``taker``."""
-        self.claim = claim
+        """``folder``: of the set of calls. ``lock`` and ``outgoing`` come later where there is a ``incoming``."""
+        self.lock = lock
         """The lock; None before it is ours."""
         self.gone_to: int | None = None
         """The process that has taken over."""
         self._folder = folder
         self._children = children
-        self._giver = giver
-        self._taker = taker
+        self._outgoing = outgoing
+        self._incoming = incoming
 
     @property
     def loads(self) -> bool:
         """Whether another server serves on while our standby loads its book."""
-        return self._taker is not None and self._taker.stage is Stage.LOADING
+        return self._incoming is not None and self._incoming.stage is Stage.LOADING
 
     @property
     def decides(self) -> bool:
         """Whether the decider is to be ours: we have the lock, and gave it to nobody."""
-        return self.claim is not None and self.heir is None
+        return self.lock is not None and self.heir is None
 
     @property
     def heir(self) -> int | None:
         """The process that has our lock and is about to decide, if one is."""
-        return self._giver.pid if self._giver is not None and self._giver.committed else None
+        return self._outgoing.pid if self._outgoing is not None and self._outgoing.committed else None
 
     @property
     def leads(self) -> bool:
         """Whether we are the server that a service manager hears of."""
-        return self._taker is None and self.gone_to is None
+        return self._incoming is None and self.gone_to is None
 
     def descriptors(self) -> Iterator[int]:
         """Yield what no child may keep: what is to end with this process."""
-        if self.claim is not None:
-            yield self.claim.fileno()
-        for one in (self._giver, self._taker):
+        if self.lock is not None:
+            yield self.lock.fileno()
+        for one in (self._outgoing, self._incoming):
             if one is not None:
                 yield from one.descriptors()
 
-    def look(self, passed: float, sockets: list[Named], *, started: bool) -> Outcome | None:
+    def look(self, passed: float, sockets: list[NamedSocket], *, started: bool) -> Outcome | None:
         """Go on with a take-over, of another server or by another one; return what ends this server.
 
         ``passed``: seconds since the last look; ``sockets``: what another one gets; ``started``: whether a decider
         of ours has listened.
         """
-        if self._taker is not None:
-            return self._take(self._taker, passed)
-        if self._giver is None:
+        if self._incoming is not None:
+            return self._take(self._incoming, passed)
+        if self._outgoing is None:
             return None
         refusal = None if started else "it is still starting; try again when it is READY"
-        if self._children.get(Role.LEAVING) is not None and not self._giver.committed:
+        if self._children.get(Role.LEAVING) is not None and not self._outgoing.committed:
             refusal = "the last take-over is not over yet; try again in a moment"
-        step = self._giver.look(passed, sockets, refusal)
+        step = self._outgoing.look(passed, sockets, refusal)
         if step is Step.COMMIT:
-            self._hand_over(self._giver)
+            self._hand_over(self._outgoing)
         elif step is Step.DONE:
-            return self._go(self._giver)
+            return self._go(self._outgoing)
         elif step is Step.FAILED:
-            self.go_on(self._giver.why)
+            self.go_on(self._outgoing.why)
         return None
 
     def refuse(self, why: str) -> None:
         """Let nobody take over, and take over from nobody: this server is to end."""
-        if self._giver is not None:
-            self._giver.refuse(why)
-        if self._taker is not None and self.claim is None:
-            self._taker.give_up(why)
+        if self._outgoing is not None:
+            self._outgoing.refuse(why)
+        if self._incoming is not None and self.lock is None:
+            self._incoming.give_up(why)
 
     def start_successor(self, mask: Iterable[int], *, started: bool) -> None:
         """Start the program as it is installed now, to take over from us. ``mask``: the signals that it blocks."""
-        if self._giver is None or self._taker is not None or self._giver.awaited or not started:
+        if self._outgoing is None or self._incoming is not None or self._outgoing.awaited or not started:
             SUCCESSOR_IGNORED.tell()
             return
         if os.getpid() == 1:
@@ -133,7 +133,7 @@ class Takeover:
             return
         try:
             pid = start_successor(mask)
-            self._giver.expect(pid)
+            self._outgoing.expect(pid)
         except OSError as error:
             NO_SUCCESSOR.tell(why=error.strerror)
             return
@@ -141,54 +141,54 @@ class Takeover:
 
     def go_on(self, why: str) -> None:
         """Stay the server."""
-        if self.claim is not None:
+        if self.lock is not None:
             with contextlib.suppress(OSError):  # no room; the lock is ours all the same, whoever it names
-                self.claim.name_us()
+                self.lock.name_us()
         HAND_OVER_FAILED.tell(why=why)
 
     def close(self) -> None:
         """Let the other server know that it is alone from now on."""
-        if self._giver is not None:
-            self._giver.close()
+        if self._outgoing is not None:
+            self._outgoing.close()
 
     def release(self) -> None:
         """Say that all ended in order, where the lock is ours."""
-        if self.claim is not None:
-            self.claim.release()
+        if self.lock is not None:
+            self.lock.release()
 
-    def _take(self, taker: Taker, passed: float) -> Outcome | None:
+    def _take(self, incoming: IncomingTakeover, passed: float) -> Outcome | None:
         try:
-            taker.look(passed, self._children.get(Role.STANDBY), self._children.get(Role.DECIDER))
-            if self.claim is None and taker.claim is not None:
-                self.claim = taker.claim
+            incoming.look(passed, self._children.get(Role.STANDBY), self._children.get(Role.DECIDER))
+            if self.lock is None and incoming.lock is not None:
+                self.lock = incoming.lock
                 self._children.take_over()  # at once: nobody decides now
-            if taker.stage is Stage.OVER:
-                self._taker = None
-                self._giver = Giver(self._folder)
-                TOOK_OVER.tell(pid=taker.pid)
+            if incoming.stage is Stage.OVER:
+                self._incoming = None
+                self._outgoing = OutgoingTakeover(self._folder)
+                TOOK_OVER.tell(pid=incoming.pid)
         except (HandoverError, StoreError) as error:
-            if self.claim is not None:
+            if self.lock is not None:
                 NO_DOOR.tell(why=str(error))
                 return None
             TAKE_OVER_FAILED.tell(why=str(error))
-            taker.give_up(str(error))
+            incoming.give_up(str(error))
             return Outcome.FAILED
         return None
 
-    def _hand_over(self, giver: Giver) -> None:
+    def _hand_over(self, outgoing: OutgoingTakeover) -> None:
         """Let go of lock and calls for another server. What we need to go on stays until it decides."""
-        if self.claim is None or not giver.give(self.claim.fileno()):
+        if self.lock is None or not outgoing.give(self.lock.fileno()):
             return  # its end is heard with the next look
-        HANDING_OVER.tell(pid=giver.pid)
+        HANDING_OVER.tell(pid=outgoing.pid)
         decider = self._children.get(Role.DECIDER)
         if decider is not None:
             decider.tell(HAND_OVER)
             decider.leaving = 0.0
             self._children.promote(Role.DECIDER, Role.LEAVING)
 
-    def _go(self, giver: Giver) -> Outcome:
+    def _go(self, outgoing: OutgoingTakeover) -> Outcome:
         """Note that another one is the server now; it waits for :meth:`close`."""
-        assert giver.pid is not None  # noqa: S101 - it has just said that it decides
-        TAKEN_OVER.tell(pid=giver.pid)
-        self.gone_to = giver.pid
+        assert outgoing.pid is not None  # noqa: S101 - it has just said that it decides
+        TAKEN_OVER.tell(pid=outgoing.pid)
+        self.gone_to = outgoing.pid
         return Outcome.TAKEN_OVER

@@ -9,13 +9,13 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from identengine.calls.backend import Done
+from identengine.calls.backend import LegResult
 from identengine.identify.explain import Explanation
 from identengine.model.records import CallList, CallRequest, Decision, Request
 from identengine.wire.jsonrpc.messages import Credentials, NoParams, Pong
 
-Result: TypeAlias = Decision | Explanation | Done | Pong
-ResultType: TypeAlias = type[Decision] | type[Explanation] | type[Done] | type[Pong]
+Result: TypeAlias = Decision | Explanation | LegResult | Pong
+ResultType: TypeAlias = type[Decision] | type[Explanation] | type[LegResult] | type[Pong]
 
 
 class MethodSpec(msgspec.Struct, frozen=True):
@@ -54,20 +54,20 @@ _ALL = (
         Explanation,
         "Decide the same without side effects, and show every account that the request touches.",
     ),
-    MethodSpec("start", CallRequest, Done, "Say that a call was answered."),
-    MethodSpec("update", CallRequest, Done, "Say that a call goes on."),
-    MethodSpec("stop", CallRequest, Done, "Say that a call, or a leg of it, has ended or failed."),
+    MethodSpec("start", CallRequest, LegResult, "Say that a call was answered."),
+    MethodSpec("update", CallRequest, LegResult, "Say that a call goes on."),
+    MethodSpec("stop", CallRequest, LegResult, "Say that a call, or a leg of it, has ended or failed."),
     MethodSpec(
         "sync",
         CallList,
-        Done,
+        LegResult,
         "Give a part of the complete list of the calls of the switch.",
         in_steps=True,
     ),
     MethodSpec(
         "switch_up",
         NoParams,
-        Done,
+        LegResult,
         "Say that the switch has started and has no calls.",
         in_steps=True,
         repeatable=False,
@@ -75,13 +75,13 @@ _ALL = (
     MethodSpec(
         "switch_down",
         NoParams,
-        Done,
+        LegResult,
         "Say that the switch ends, and its calls with it.",
         in_steps=True,
         repeatable=False,
     ),
     MethodSpec("ping", NoParams, Pong, "Ask whether the server decides, and by which version of the book."),
-    MethodSpec("auth", Credentials, Done, "Say who asks on this connection.", connection_only=True),
+    MethodSpec("auth", Credentials, LegResult, "Say who asks on this connection.", connection_only=True),
 )
 
 METHODS = {spec.name: spec for spec in _ALL}

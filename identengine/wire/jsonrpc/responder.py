@@ -16,20 +16,29 @@ from typing import get_args
 
 import msgspec
 
-from identengine.calls.backend import Later
-from identengine.engine.core import Answer, Ask, Engine, Method
+from identengine.calls.backend import Deferred
+from identengine.engine.core import Engine, EngineAnswer, EngineRequest, Method
 from identengine.engine.lifecycle import Asker
 from identengine.model.reasons import ReasonTable
 from identengine.model.records import CallList, Decision, Request
 from identengine.wire.deferred import DeferredCount, postpone
-from identengine.wire.jsonrpc.answers import DATAGRAM, Decided, Item, Read, datagrams, result, usual, whole
+from identengine.wire.jsonrpc.answers import (
+    DATAGRAM,
+    Decided,
+    Item,
+    Read,
+    datagrams,
+    encode_answer,
+    fast_answer,
+    result,
+)
 from identengine.wire.jsonrpc.auth import Authenticator
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, NO_TEXT, UNDECODED, Bytes, Codec
 from identengine.wire.jsonrpc.errors import complaint
 from identengine.wire.jsonrpc.messages import INTERNAL, INVALID_REQUEST, OVERLOADED, PARSE_ERROR, NoParams, Pong
 from identengine.wire.jsonrpc.methods import CALLS, METHODS, Call
 from identengine.wire.responder import LateAnswer, Senders
-from identengine.wire.session import Visitor
+from identengine.wire.session import Session
 
 MAX_BATCH = 1000
 """Most messages in one array. As many real requests do not fit into a message; as many empty ones do."""
@@ -62,7 +71,7 @@ class Responder:
         engine: Engine,
         uptime: Callable[[], float],
         on_reject: Callable[[Asker, Request, Decision], None],
-        decide: Callable[[Sequence[Ask]], list[Answer]] | None = None,
+        decide: Callable[[Sequence[EngineRequest]], list[EngineAnswer]] | None = None,
         on_wrong_token: Callable[[str], None] = _nobody,
         on_too_old: Callable[[], None] = _nobody,
     ) -> None:
@@ -76,14 +85,14 @@ class Responder:
     def datagrams(
         self,
         received: Sequence[bytes],
-        visitors: Sequence[Visitor],
+        sessions: Sequence[Session],
         senders: Senders | None = None,
         owed: DeferredCount | None = None,
         too_old: Sequence[bool] | None = None,
     ) -> tuple[list[bytes], list[int] | None]:
         """Return the answers to datagrams, each of at most :data:`DATAGRAM` bytes, and which of them each answers.
 
-        Instead of those places there is None where each has one answer, in order. ``visitors`` are who sent them;
+        Instead of those places there is None where each has one answer, in order. ``sessions`` are who sent them;
         ``too_old`` tells which have waited so long that their senders have asked again or given up: of those
         nothing but a stop counts. ``senders`` are given the answers that are deferred; without them those are
         dropped. A deferred answer counts in ``owed`` until it is there.
@@ -92,13 +101,13 @@ class Responder:
         read: list[Item | list[Item]] = []
         codecs: list[Codec] = []
         old = repeat(False) if too_old is None else too_old
-        for raw, visitor, is_old in zip(received, visitors, old, strict=False):
+        for raw, session, is_old in zip(received, sessions, old, strict=False):
             codec = _SINGLE[raw[0]] if raw else None
             if codec is not None:
-                read.append(self._read_call(raw, codec, visitor, is_old, batch))
+                read.append(self._read_call(raw, codec, session, is_old, batch))
             else:
                 codec = codec_of(raw)
-                read.append(self._read(raw, codec, visitor, is_old, batch))
+                read.append(self._read(raw, codec, session, is_old, batch))
             codecs.append(codec)
         decided = self._decide(batch)
         if batch.slow:
@@ -107,7 +116,7 @@ class Responder:
         answers: list[bytes] = []
         places: list[int] | None = None
         for place, (item, codec) in enumerate(zip(read, codecs, strict=True)):
-            answer = usual(item, codec, decided)
+            answer = fast_answer(item, codec, decided)
             if answer is not None and len(answer) <= DATAGRAM:
                 answers.append(answer)
                 if places is not None:
@@ -125,7 +134,7 @@ class Responder:
         self,
         codec: Codec,
         messages: Sequence[bytes],
-        visitor: Visitor,
+        session: Session,
         broken: str | None = None,
         late: LateAnswer = _nobody,
         owed: DeferredCount | None = None,
@@ -142,9 +151,9 @@ class Responder:
         read: list[Item | list[Item]] = []
         for raw in messages:
             if raw and _SINGLE[raw[0]] is codec:
-                item: Item | list[Item] = self._read_call(raw, codec, visitor, too_old, batch)
+                item: Item | list[Item] = self._read_call(raw, codec, session, too_old, batch)
             else:
-                item = self._read(raw, codec, visitor, too_old, batch)
+                item = self._read(raw, codec, session, too_old, batch)
             read.append(item)
             if item is codec.not_parsable:
                 broken = ""
@@ -154,7 +163,7 @@ class Responder:
             _postpone(read, repeat(codec), decided, owed or DeferredCount(), partial(_give_whole, late))
         answers: list[bytes] = []
         for item in read:
-            answer = usual(item, codec, decided) or whole(Read(item, codec), decided)
+            answer = fast_answer(item, codec, decided) or encode_answer(Read(item, codec), decided)
             if answer:
                 answers.append(answer)
         if broken:
@@ -170,35 +179,35 @@ class Responder:
                     ask = asks[place]
                     if ask.method == "authorize" and isinstance(ask.request, Request):
                         self._on_reject(ask.asker, ask.request, decision)
-            elif type(decision) is Later:
+            elif type(decision) is Deferred:
                 batch.slow = True
         return Decided(batch.ids, answers)
 
-    def _read(self, raw: bytes, codec: Codec, visitor: Visitor, too_old: bool, batch: _Batch) -> Item | list[Item]:
+    def _read(self, raw: bytes, codec: Codec, session: Session, too_old: bool, batch: _Batch) -> Item | list[Item]:
         """Read one message; what is to be decided goes to the end of the batch."""
         if not codec.is_array(raw):
-            return self._read_call(raw, codec, visitor, too_old, batch)
+            return self._read_call(raw, codec, session, too_old, batch)
         try:
             items = codec.items(raw) if codec.is_well_formed(raw) else None
         except UNDECODED:
             items = None
         if items is None:
-            mended = codec.mended(raw)
-            return codec.not_parsable if mended == raw else self._read(mended, codec, visitor, too_old, batch)
+            repaired = codec.repaired(raw)
+            return codec.not_parsable if repaired == raw else self._read(repaired, codec, session, too_old, batch)
         if not items:
             return codec.error(b"", INVALID_REQUEST, "an empty batch")
         if len(items) > MAX_BATCH:
             return codec.error(b"", INVALID_REQUEST, f"more than {MAX_BATCH} messages in a batch")
-        return self._read_items(items, codec, visitor, too_old, batch)
+        return self._read_items(items, codec, session, too_old, batch)
 
     def _read_items(
-        self, items: list[msgspec.Raw], codec: Codec, visitor: Visitor, too_old: bool, batch: _Batch
+        self, items: list[msgspec.Raw], codec: Codec, session: Session, too_old: bool, batch: _Batch
     ) -> list[Item]:
         read: list[Item] = []
         wrong = 0
         for item in items:
             before = batch.wrong
-            read.append(self._read_call(item, codec, visitor, too_old, batch))
+            read.append(self._read_call(item, codec, session, too_old, batch))
             wrong += batch.wrong - before
             if wrong > MAX_WRONG:
                 what = f"more than {MAX_WRONG} wrong messages in a batch; what is behind them was not looked at"
@@ -206,12 +215,12 @@ class Responder:
                 break
         return read
 
-    def _read_call(self, raw: Bytes, codec: Codec, visitor: Visitor, too_old: bool, batch: _Batch) -> Item:
+    def _read_call(self, raw: Bytes, codec: Codec, session: Session, too_old: bool, batch: _Batch) -> Item:
         """Read one message: its form, its id, its sender, its age, and what it asks for."""
         try:
             call = codec.call(raw)
         except UNDECODED:
-            return self._undecoded(bytes(raw), codec, visitor, too_old, batch)
+            return self._undecoded(bytes(raw), codec, session, too_old, batch)
         kind = type(call)  # compared below: isinstance costs as much as all the rest
         message_id = bytes(call.id)
         if message_id and not (
@@ -219,12 +228,12 @@ class Responder:
         ):
             return self._complaint(bytes(raw), codec, batch)
         if kind is _AUTH:
-            answer = self._auth.authenticate(call.params, message_id, codec, visitor, connected=batch.connected)  # type: ignore[arg-type]  # of the kind
+            answer = self._auth.authenticate(call.params, message_id, codec, session, connected=batch.connected)  # type: ignore[arg-type]  # of the kind
             return answer if message_id else None
-        peer = self._auth.peer_of(raw, codec, visitor) if visitor.wants_token else visitor.peer
+        peer = self._auth.peer_of(raw, codec, session) if session.wants_token else session.peer
         if peer is None:
             batch.wrong += 1
-            return self._auth.unknown(message_id, codec, visitor) if message_id else None
+            return self._auth.unknown(message_id, codec, session) if message_id else None
         if too_old and kind is not _STOP and not batch.connected:
             self._on_too_old()
             return None
@@ -237,7 +246,7 @@ class Responder:
                 return codec.error(message_id, OVERLOADED, what) if message_id else None
         method, nothing, takes_params = _ASKED[kind]
         params = call.params if takes_params and call.params is not None else nothing
-        ask = Ask(method, params, peer.options, peer.asker)  # type: ignore[arg-type]  # those of the method
+        ask = EngineRequest(method, params, peer.options, peer.asker)  # type: ignore[arg-type]  # those of the method
         if too_old and kind is not _STOP:
             shed = self._engine.shed(ask)
             return result(codec, message_id, shed) if message_id else None
@@ -245,17 +254,17 @@ class Responder:
         batch.asks.append(ask)
         return len(batch.asks) - 1
 
-    def _undecoded(self, raw: bytes, codec: Codec, visitor: Visitor, too_old: bool, batch: _Batch) -> Item:
+    def _undecoded(self, raw: bytes, codec: Codec, session: Session, too_old: bool, batch: _Batch) -> Item:
         """Read what is not of the expected shape."""
-        mended = codec.mended(raw)
-        if mended == raw:
+        repaired = codec.repaired(raw)
+        if repaired == raw:
             if too_old and not batch.connected:
                 self._on_too_old()
                 return None
             return self._complaint(raw, codec, batch)
-        if _id_of(mended, codec).count(NO_TEXT) > raw.count(NO_TEXT):
+        if _id_of(repaired, codec).count(NO_TEXT) > raw.count(NO_TEXT):
             return codec.error(b"", INVALID_REQUEST, "an id that is a string is text")
-        return self._read_call(mended, codec, visitor, too_old, batch)
+        return self._read_call(repaired, codec, session, too_old, batch)
 
     def _complaint(self, raw: bytes, codec: Codec, batch: _Batch) -> bytes | None:
         """Return what is wrong with a message; whatever it holds, those beside it are answered."""
@@ -297,7 +306,7 @@ class _Batch:
     def __init__(self, *, connected: bool) -> None:
         self.connected = connected
         """Whether it came over a connection."""
-        self.asks: list[Ask] = []
+        self.asks: list[EngineRequest] = []
         self.ids: list[bytes] = []
         """Of each message that is asked; empty: no answer is wanted."""
         self.explains = self.wrong = 0
@@ -336,7 +345,7 @@ def _postpone(
     for place, (items, codec) in enumerate(zip(read, codecs, strict=False)):
         message = Read(items, codec)
 
-        def give_this(answers: list[Answer], place: int = place, message: Read = message) -> None:
+        def give_this(answers: list[EngineAnswer], place: int = place, message: Read = message) -> None:
             give(place, message, Decided(decided.ids, answers))
 
         places = [item for item in (items if isinstance(items, list) else [items]) if isinstance(item, int)]
@@ -352,6 +361,6 @@ def _give_datagrams(
 
 
 def _give_whole(late: LateAnswer, _: int, message: Read, decided: Decided) -> None:
-    answer = whole(message, decided)
+    answer = encode_answer(message, decided)
     if answer is not None:
         late(answer)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from identengine.book import files as tables
 from identengine.book.columns import ACCOUNTS, CLIENTS, Table
-from identengine.book.files import Row, TableFile, find_tables
+from identengine.book.files import FileRow, TableFile, find_tables
 from identengine.book.mistakes import RowError
 from identengine.book.records import account_from
 from identengine.errors import LoadError
@@ -24,7 +24,7 @@ from identengine.store.vault import Vault
 VAULT = Vault.from_text("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
 
 
-def read(path: Path, table: Table = CLIENTS) -> list[Row]:
+def read(path: Path, table: Table = CLIENTS) -> list[FileRow]:
     return list(TableFile(path, table).rows())
 
 

@@ -9,14 +9,14 @@ import msgspec
 import pytest
 
 from identengine.calls import clock
-from identengine.calls.backend import Named
+from identengine.calls.backend import LegSelector
 from identengine.calls.counts import Counter
 from identengine.calls.journal import Journal
 from identengine.calls.legs import RESERVED
 from identengine.calls.legtable import Leg
 from identengine.calls.mirror import Changes, MirrorFullError, RoomLeft
 from identengine.calls.slots import Slots
-from identengine.calls.tombstones import Row
+from identengine.calls.tombstones import TombstoneRow
 
 HOUR = 3600.0
 
@@ -51,7 +51,7 @@ def keep(mirror: Journal, call: str) -> None:
     now, slots = mirror.clock(), Slots[Leg]()
     leg = Leg(0, call, "o", "sbc1", RESERVED, (Counter(2),), now, now + HOUR, 60.0)
     leg.slot = ~slots.large.add(leg)
-    row = msgspec.msgpack.encode(Row(now + 60, [Named("\0b", None, None)]))
+    row = msgspec.msgpack.encode(TombstoneRow(now + 60, [LegSelector("\0b", None, None)]))
     mirror.write(Changes(slots.small, slots.large, {1: row}, {"switched:sbc1": now}))
 
 

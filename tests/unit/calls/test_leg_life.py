@@ -11,17 +11,17 @@ from support.backends import BACKENDS, Set
 from identengine.calls import STATES, TRANSITIONS
 from identengine.calls.backend import (
     Admit,
-    Answer,
-    Done,
+    CallsAnswer,
     LegFilter,
+    LegResult,
+    LegSelector,
     LegView,
-    Listed,
-    Named,
-    Progress,
+    Refresh,
     Refused,
     Settings,
     Stop,
-    Switched,
+    SwitchReset,
+    SyncPart,
 )
 from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, call_key
 from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters
@@ -33,7 +33,7 @@ BEFORE, SPEAKS = "s1", "s2"
 LENGTH = {"reserved": 2.0, "active": 4.0, "lapsed": 24 * 3600.0}
 NAMES = {RESERVED: "reserved", ACTIVE: "active", LAPSED: "lapsed"}
 CALL = call_key("scope", "call")
-WHOLE = Named(CALL, None, None)
+WHOLE = LegSelector(CALL, None, None)
 CLIENT = ClientLevels(client_counters(1, ORIG))
 OPEN, FULL = (Levels(account_counter(7, ORIG), most, None, CLIENT) for most in (None, 0))
 CELLS = [
@@ -59,11 +59,11 @@ class Life:
         if "late" in event:
             self.say(Stop(WHOLE))
         if "again" in event:
-            self.say(Switched(BEFORE))
+            self.say(SwitchReset(BEFORE))
         if state != "none":
             self.say(Admit(CALL, "o", BEFORE, b"content", Decision(accepted=True), OPEN))
         if state == "active":
-            self.say(Progress("start", WHOLE, BEFORE, None, None, lambda *_: OPEN))
+            self.say(Refresh("start", WHOLE, BEFORE, None, None, lambda *_: OPEN))
         if state == "lapsed":
             self.now += LENGTH["reserved"] + 0.5
             self.work()
@@ -73,7 +73,7 @@ class Life:
     def calls(self) -> Set:
         return self.running.calls
 
-    def say(self, message: Admit | Progress | Stop | Listed | Switched) -> Answer:
+    def say(self, message: Admit | Refresh | Stop | SyncPart | SwitchReset) -> CallsAnswer:
         (answer,) = self.calls.apply([message], self.now)
         return answer
 
@@ -95,7 +95,7 @@ class Life:
         assert clients == (dict.fromkeys(CLIENT.counters, held) if held else {})
         return held
 
-    def happen(self) -> Answer | None:
+    def happen(self) -> CallsAnswer | None:
         """Let the event come; return the answer to it, if it has one."""
         event = self.event
         levels = FULL if "full" in event else OPEN
@@ -105,22 +105,22 @@ class Life:
         if event.startswith(("start", "update")):
             identify = (lambda: levels) if "fields" in event else None
             method: Literal["start", "update"] = "start" if event.startswith("start") else "update"
-            return self.say(Progress(method, WHOLE, SPEAKS, None, identify, lambda *_: levels))
+            return self.say(Refresh(method, WHOLE, SPEAKS, None, identify, lambda *_: levels))
         if event == "stop":
             return self.say(Stop(WHOLE))
         if event == "sync lists":
-            return self.say(Listed(SPEAKS, "list", 1, 1, (WHOLE,), False))
+            return self.say(SyncPart(SPEAKS, "list", 1, 1, (WHOLE,), False))
         if event.startswith("sync lacks"):
-            answer = self.say(Listed(BEFORE, "list", 1, 1, (), True))
+            answer = self.say(SyncPart(BEFORE, "list", 1, 1, (), True))
             if event != "sync lacks":
-                assert answer == Done(True, missing=0, freed=0)
+                assert answer == LegResult(True, missing=0, freed=0)
                 self.now += 1.0
                 if "update" in event:
-                    self.say(Progress("update", WHOLE, BEFORE, None, None, lambda *_: levels))
-                answer = self.say(Listed(BEFORE, "next list", 1, 1, (), True))
+                    self.say(Refresh("update", WHOLE, BEFORE, None, None, lambda *_: levels))
+                answer = self.say(SyncPart(BEFORE, "next list", 1, 1, (), True))
             return answer
         if event.startswith("switch_up"):
-            return self.say(Switched(BEFORE))
+            return self.say(SwitchReset(BEFORE))
         assert event.startswith("time ends")
         leg = self.leg()
         assert leg is not None
@@ -160,7 +160,7 @@ def test_a_cell_of_the_table(life: Life, event: str, state: str, cell: str) -> N
         assert found.switch == (SPEAKS if speaks else BEFORE)
     assert isinstance(answer, Refused) == ("refused" in words)
     if event.startswith(("start", "update", "stop", "sync", "switch")):
-        assert isinstance(answer, Done)
+        assert isinstance(answer, LegResult)
         assert answer.unknown == ("unknown" in words)
         assert answer.overcommit == ("full" in event and "+1" in words)
         assert bool(answer.missing) == ("missing" in words)

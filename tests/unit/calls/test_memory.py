@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from identengine.calls.backend import Admit, Message, Named, Progress, Refused, Settings
+from identengine.calls.backend import Admit, CallsMessage, LegSelector, Refresh, Refused, Settings
 from identengine.calls.legs import call_key
 from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters
 from identengine.calls.memory import Calls
@@ -30,7 +30,7 @@ class Narrow:
             raise MirrorFullError
 
 
-def admit(call_id: str, content: bytes = b"") -> Message:
+def admit(call_id: str, content: bytes = b"") -> CallsMessage:
     return Admit(call_key("s", call_id), "o", "s", content, ACCEPTED, LEVELS)
 
 
@@ -54,9 +54,9 @@ def test_a_call_of_a_batch_that_broke_off_has_a_lease() -> None:
     calls = Calls(Settings(), Narrow())
     calls.apply([admit("lapses")], 0.0)
     calls.work(300.0)
-    lapsed = Named(call_key("s", "lapses"), None, None)
+    lapsed = LegSelector(call_key("s", "lapses"), None, None)
     with pytest.raises(ArithmeticError):
-        calls.apply([admit("c"), Progress("update", lapsed, "s", None, None, breaks)], 301.0)
+        calls.apply([admit("c"), Refresh("update", lapsed, "s", None, None, breaks)], 301.0)
     assert calls.gauges().held == 1
     calls.work(600.0)
     assert calls.gauges().held == 0

@@ -10,13 +10,13 @@ import pytest
 
 from identengine.calls.backend import (
     Admit,
-    Answer,
-    Done,
+    CallsAnswer,
+    CallsMessage,
     Gauges,
     LegFilter,
+    LegResult,
+    LegSelector,
     LegView,
-    Message,
-    Named,
     Of,
     Settings,
     Stop,
@@ -27,7 +27,7 @@ from identengine.calls.levels import ClientLevels, Levels, account_counter, clie
 from identengine.calls.memory import Calls
 from identengine.engine.core import Engine
 from identengine.model.records import Decision, Direction
-from identengine.server.decider.operator import LEGS, Desk
+from identengine.server.decider.operator import LEGS, OperatorService
 from identengine.server.decider.reporter import Reporter
 from identengine.stats.file import CounterFile
 from identengine.stats.registry import PLACE
@@ -55,7 +55,7 @@ class Elsewhere:
     def __init__(self) -> None:
         self.now = GAUGES
         self.asked: list[LegFilter] = []
-        self.applied: list[Message] = []
+        self.applied: list[CallsMessage] = []
 
     def gauges(self) -> Gauges:
         return self.now
@@ -69,13 +69,13 @@ class Elsewhere:
             return None
         return [(7 << 1, 1)] if of == "accounts" else [(3 << 1, 1), (-3, 1)]
 
-    def matching(self, named: Named, wanted: LegFilter) -> list[LegView]:
+    def matching(self, named: LegSelector, wanted: LegFilter) -> list[LegView]:
         self.asked.append(wanted)
         return [LEG] if named.call == LEG.call else []
 
-    def apply(self, batch: Sequence[Message], now: float) -> list[Answer]:
+    def apply(self, batch: Sequence[CallsMessage], now: float) -> list[CallsAnswer]:
         self.applied += batch
-        return [Done(True, freed=1) for _ in batch]
+        return [LegResult(True, freed=1) for _ in batch]
 
 
 class File:
@@ -97,19 +97,19 @@ class NoBook:
     unusable = False
 
 
-def desk(calls: Elsewhere) -> Desk:
+def desk(calls: Elsewhere) -> OperatorService:
     def status() -> wire.Status:
         raise AssertionError
 
-    return Desk(Engine(), calls, lambda: ["scope"], status, lambda legs, freed: None, lambda *_: None)
+    return OperatorService(Engine(), calls, lambda: ["scope"], status, lambda legs, freed: None, lambda *_: None)
 
 
 def test_an_operator_sees_calls_that_are_kept_elsewhere() -> None:
     calls = Elsewhere()
     answer = desk(calls).answer(
-        wire.AskCalls(wire.Filter(account_id=7, older=30.0, direction="origination")), 150.0
+        wire.LegsRequest(wire.Filter(account_id=7, older=30.0, direction="origination")), 150.0
     )
-    assert isinstance(answer, wire.Calls)
+    assert isinstance(answer, wire.LegPage)
     assert answer.cursor is None
     (row,) = answer.rows
     assert (row.scope, row.call_id, row.leg_id, row.direction) == ("scope", "c1", "1", ORIG)
@@ -123,12 +123,12 @@ def test_an_operator_ends_calls_that_are_kept_elsewhere() -> None:
     calls = Elsewhere()
     gone = wire.Ending("scope", "c1", "origination", "1", 99.0)
     there = wire.Ending("scope", "c1", "origination", "1", 100.0)
-    assert desk(calls).answer(wire.AskEnd((gone, there)), 150.0) == wire.Ended(1, 1)
-    assert calls.applied == [Stop(Named(LEG.call, ORIG, "1"))]
+    assert desk(calls).answer(wire.EndRequest((gone, there)), 150.0) == wire.Ended(1, 1)
+    assert calls.applied == [Stop(LegSelector(LEG.call, ORIG, "1"))]
 
 
 def test_an_operator_sees_use_that_is_counted_elsewhere() -> None:
-    answers = [desk(Elsewhere()).answer(wire.AskUsage(of), 150.0) for of in ("accounts", "clients")]
+    answers = [desk(Elsewhere()).answer(wire.UsageRequest(of), 150.0) for of in ("accounts", "clients")]
     rows = [
         (one.id, one.direction, one.held)
         for answer in answers
@@ -188,7 +188,7 @@ def test_the_set_in_memory_shows_the_legs_that_fit(tmp_path: Path, wanted: LegFi
         calls.apply([Admit(LEG.call, LEG.leg, LEG.switch, b"", Decision(accepted=True), levels)], 100.0)
         expected = [msgspec.structs.replace(LEG, state=RESERVED, due=300.0)] if fits else []
         assert calls.page(0, LEGS, wanted) == expected
-        assert calls.matching(Named(LEG.call, None, None), wanted) == expected
+        assert calls.matching(LegSelector(LEG.call, None, None), wanted) == expected
 
 
 def test_a_set_leaves_the_levels_of_a_book_as_they_are(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ import tracemalloc
 import msgspec
 import pytest
 
-from identengine.calls.backend import Grant, Settings, in_parts
+from identengine.calls.backend import EncodedDecision, Settings, in_parts
 from identengine.calls.memory import Calls
 from identengine.calls.mirror import Changes, RoomLeft
-from identengine.engine.core import Ask, Engine
+from identengine.engine.core import Engine, EngineRequest
 from identengine.engine.lifecycle import Asker
 from identengine.engine.settings import EngineSettings
 from identengine.errors import StoreError
@@ -41,8 +41,8 @@ def test_before_the_first_book_every_answer_is_not_ready() -> None:
 def test_a_fault_accepts_nobody_and_is_kept_for_the_log() -> None:
     named = Account(id=1, client_id=1, name="A", ident_by=IdentBy.NAME, ident=("bob",), password="enc:no key")
     engine = engine_of(named, ACCOUNT)
-    asks = [Ask("authorize", Request(name="bob", password="x", dst_number="44"), OPTIONS)]
-    asks.append(Ask("authorize", REQUEST, OPTIONS))
+    asks = [EngineRequest("authorize", Request(name="bob", password="x", dst_number="44"), OPTIONS)]
+    asks.append(EngineRequest("authorize", REQUEST, OPTIONS))
     faulty, good = engine.decide(asks)
     assert isinstance(faulty, Decision)
     assert (faulty.accepted, faulty.reason, faulty.sip_code, faulty.version) == (False, "internal_error", 500, 7)
@@ -96,7 +96,7 @@ def test_a_chain_of_resellers_that_is_just_short_enough() -> None:
     other = Account(id=8, client_id=5, name="b", ident_by=IdentBy.IP, ident=("10.0.0.8",))
     for accounts in ([ACCOUNT, other], [other, ACCOUNT]):
         book = builder.build(OPTIONS, 1, bytes(32), clients, accounts, [])
-        assert [most for _, most, _ in book.owners[1].originating.limits] == [*range(1, 33)]
+        assert [most for _, most, _ in book.clients[1].originating.limits] == [*range(1, 33)]
         too_deep = Client(id=40, name="c", parent_id=1)
         below = msgspec.structs.replace(other, id=9, client_id=40)
         with pytest.raises(StoreError, match=r"account 9: .* more than 32"):
@@ -143,9 +143,9 @@ def test_a_fault_counts_only_where_somebody_is_answered_with_it() -> None:
 
     def authorize(call_id: str, now: float) -> Decision:
         request = Request(call_id=call_id, src_ip="10.0.0.5", dst_number="44", password="p")
-        (answer,) = engine.decide([Ask("authorize", request, options, Asker("s", "s"))], now)
-        assert isinstance(answer, Decision | Grant)
-        return answer.decision() if isinstance(answer, Grant) else answer
+        (answer,) = engine.decide([EngineRequest("authorize", request, options, Asker("s", "s"))], now)
+        assert isinstance(answer, Decision | EncodedDecision)
+        return answer.decision() if isinstance(answer, EncodedDecision) else answer
 
     engine.take_up(builder.build(options, 1, bytes(32), clients, [account], []))
     first = authorize("held", 1.0)
@@ -179,8 +179,8 @@ def test_a_reject_is_of_the_first_step_that_fails_in_the_order_of_the_specificat
         nonlocal request
         request = msgspec.structs.replace(request, **changed)
         engine.take_up(builder.build(options, 1, bytes(32), [client], [account], []))
-        (answer,) = engine.decide([Ask("authorize", request, options, Asker("s", "s"))], 1.0)
-        assert isinstance(answer, Decision | Grant)
+        (answer,) = engine.decide([EngineRequest("authorize", request, options, Asker("s", "s"))], 1.0)
+        assert isinstance(answer, Decision | EncodedDecision)
         return in_parts(answer).reason
 
     assert reason(dst_number="\t") == "invalid_destination"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from identengine.engine.core import Engine
-from identengine.identify.builder import CROWDED, BookBuilder, build
+from identengine.identify.builder import INDEXED_FROM, BookBuilder, build
 from identengine.identify.index import Book
 from identengine.model.options import IdentifyOptions
 from identengine.model.records import Account, Client, Digest, IdentBy, Request
@@ -69,7 +69,7 @@ def test_ipv4_never_matches_an_ipv6_network_nor_the_other_way() -> None:
 @pytest.mark.parametrize("dst_number", ["44", "4", "", "445", "44" + "9" * 60])
 def test_a_crowded_address_finds_the_same_prefix_as_a_sparse_one(dst_number: str) -> None:
     prefixes = ["", "4", "44", "445", "4459", "9", "99", "449", "4499", "5", "55"]
-    assert len(prefixes) > CROWDED
+    assert len(prefixes) > INDEXED_FROM
     crowd = [account(n, "10.0.0.5", tech_prefix=p or None) for n, p in enumerate(prefixes, 1)]
     wanted = max((p for p in prefixes if dst_number.startswith(p)), key=len)
     sparse = [row for row in crowd if (row.tech_prefix or "") == wanted]

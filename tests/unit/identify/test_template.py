@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from identengine.calls.backend import Grant
-from identengine.engine.core import Ask, Engine
+from identengine.calls.backend import EncodedDecision
+from identengine.engine.core import Engine, EngineRequest
 from identengine.identify.builder import build
 from identengine.identify.template import AnswerTemplate, CallHalf, encode, header_of
 from identengine.model.options import IdentifyOptions
@@ -106,7 +106,7 @@ def test_each_field_of_an_answer_is_of_one_half() -> None:
         orig_tag="t",
     )
     book = build(IdentifyOptions(), 1, bytes(32), [Client(id=4, name="C")], [account], [])
-    half = msgspec.msgpack.decode(map16(book.bearers[17].template.count) + book.bearers[17].template.members)
+    half = msgspec.msgpack.decode(map16(book.accounts[17].template.count) + book.accounts[17].template.members)
     assert not set(half) & set(CALL_FIELDS)
     of_termination, of_rejects = (
         {"host", "port", "protocol", "proxy"},
@@ -151,8 +151,8 @@ def test_a_call_that_is_accepted_has_a_filled_template_as_answer() -> None:
     engine = Engine()
     engine.take_up(build(IdentifyOptions(), 1, bytes(32), [Client(id=4, name="C")], [account], []))
     request = Request(src_ip="10.0.0.5", dst_number="44", src_number="33")
-    (answer,) = engine.decide([Ask("identify", request, IdentifyOptions())])
-    assert isinstance(answer, Grant)
+    (answer,) = engine.decide([EngineRequest("identify", request, IdentifyOptions())])
+    assert isinstance(answer, EncodedDecision)
     assert answer.decision() == Decision(
         accepted=True,
         account_id=17,

@@ -12,15 +12,15 @@ from identengine.config.schema import Limits, Switch
 from identengine.model.addresses import parse_network
 from identengine.model.options import IdentifyOptions
 from identengine.net.access import Peers
-from identengine.net.tcp.admission import Room
+from identengine.net.tcp.admission import ConnectionQuota
 from identengine.net.tcp.listener import StreamListener
 from identengine.net.udp import listener as udp
-from identengine.net.udp.mmsg import ManyACall
-from identengine.net.udp.recvmsg import OneACall
+from identengine.net.udp.mmsg import MmsgSocket
+from identengine.net.udp.recvmsg import RecvmsgSocket
 from identengine.wire.deferred import DeferredCount
 from identengine.wire.framing import Framing, Framings
 from identengine.wire.responder import LateAnswer, Senders
-from identengine.wire.session import Visitor
+from identengine.wire.session import Session
 
 HOST = "127.0.0.1"
 PATIENCE = 20
@@ -59,19 +59,19 @@ class Toy:
     def datagrams(
         self,
         received: Sequence[bytes],
-        visitors: Sequence[Visitor],
+        sessions: Sequence[Session],
         senders: Senders,
         owed: DeferredCount,
         too_old: Sequence[bool] | None,
     ) -> tuple[list[bytes], list[int] | None]:
         answers, places = [], []
-        for place, (raw, visitor) in enumerate(zip(received, visitors, strict=True)):
+        for place, (raw, session) in enumerate(zip(received, sessions, strict=True)):
             if raw == b"late":
                 owed.count += 1
                 self.late.append((owed, senders, place))
             elif raw != b"silence":
-                assert visitor.peer is not None
-                answers.append(b"%b from %b:%d" % (raw, visitor.peer.name.encode(), senders.port(place)))
+                assert session.peer is not None
+                answers.append(b"%b from %b:%d" % (raw, session.peer.name.encode(), senders.port(place)))
                 places.append(place)
         assert too_old is None
         return answers, places
@@ -79,7 +79,7 @@ class Toy:
     def messages(
         self,
         messages: Sequence[bytes],
-        visitor: Visitor,
+        session: Session,
         broken: str | None,
         late: LateAnswer,
         owed: DeferredCount,
@@ -92,8 +92,8 @@ class Toy:
                 owed.count += 1
                 self.late.append((owed, late, 0))
             else:
-                assert visitor.peer is not None
-                answers.append(b"%b: %b from %b" % (self.name.encode(), raw, visitor.peer.name.encode()))
+                assert session.peer is not None
+                answers.append(b"%b: %b from %b" % (self.name.encode(), raw, session.peer.name.encode()))
         return [*answers, *([broken.encode()] if broken else [])], broken is not None or b"quit" in messages
 
     def answer_late(self, place: int, answer: bytes) -> None:
@@ -110,7 +110,7 @@ def peers() -> Peers:
     return Peers([switch], IdentifyOptions())
 
 
-@pytest.mark.parametrize("way", [ManyACall, OneACall])
+@pytest.mark.parametrize("way", [MmsgSocket, RecvmsgSocket])
 def test_datagrams(way: type, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(udp, "batched", way)
 
@@ -153,7 +153,7 @@ def test_messages() -> None:
         framings = Framings(Framing(Lines, lines.messages), {ord("*"): Framing(Lines, other.messages)})
         server = socket.create_server((HOST, 0))
         server.setblocking(False)
-        listener = StreamListener(server, peers(), framings, Room(LIMITS), print)
+        listener = StreamListener(server, peers(), framings, ConnectionQuota(LIMITS), print)
         await listener.start()
         reader, writer = await asyncio.open_connection(HOST, listener.endpoint.port)
         writer.write(b"one\ntwo\nth")

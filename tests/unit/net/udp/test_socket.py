@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from identengine.net.udp.mmsg import ManyACall, batched
-from identengine.net.udp.recvmsg import OneACall
+from identengine.net.udp.mmsg import MmsgSocket, batched
+from identengine.net.udp.recvmsg import RecvmsgSocket
 from identengine.net.udp.socket import BATCH, LARGEST, Batched
 
 HOST = "127.0.0.1"
@@ -24,7 +24,7 @@ IP_RECVERR = 11  # Linux
 Way = Callable[[socket.socket, int], Batched]
 
 
-@pytest.fixture(params=[ManyACall, OneACall])
+@pytest.fixture(params=[MmsgSocket, RecvmsgSocket])
 def way(request: pytest.FixtureRequest) -> Way:
     made: Way = request.param
     return made
@@ -103,7 +103,7 @@ def test_answers_come_from_the_address_that_was_asked(way: Way, host: str, asked
         client.send(b"later")
         readable(server)
         assert box.receive() == [b"now", b"later"]
-        back = box.way_back()
+        back = box.reply_route()
         assert box.send([b"1"]) == 0
         assert box.send([b"2", b"3"], [1, 0]) == 0
         with asking(server, "::1" if asked == "::1" else HOST) as other:
@@ -173,7 +173,7 @@ def test_link_local_senders_keep_their_scope(way: Way, host: str) -> None:
         assert box.receive() == [b"who"]
         assert box.host(0) == address
         assert box.send([b"you"]) == 0
-        assert box.way_back()(0, [b"again"]) == 0
+        assert box.reply_route()(0, [b"again"]) == 0
         assert [client.recv(100), client.recv(100)] == [b"you", b"again"]
 
 
@@ -229,7 +229,7 @@ def test_what_cannot_be_sent_is_counted_and_holds_up_nothing_behind_it(way: Way)
         right = [answer for answer in answers if answer is not too_large]
         assert [client.recv(LARGEST) for _ in right] == right
         assert box.send([too_large] * 20, [0] * 20) == 20
-        back = box.way_back()
+        back = box.reply_route()
         assert back(0, [too_large, b"late"]) == 1
         assert client.recv(LARGEST) == b"late"
 
@@ -293,7 +293,7 @@ def test_a_closed_socket_is_left_alone_whatever_has_its_number(way: Way) -> None
         box = way(server, LARGEST)
         client.send(b"late")
         assert box.receive() == [b"late"]
-        back = box.way_back()
+        back = box.reply_route()
         number = server.fileno()
         server.close()
         with bound(HOST) as another:
@@ -309,7 +309,7 @@ def test_a_closed_socket_is_left_alone_whatever_has_its_number(way: Way) -> None
 
 def test_one_call_a_batch_where_the_system_has_it() -> None:
     with bound(HOST) as server:
-        assert isinstance(batched(server, LARGEST), ManyACall)
+        assert isinstance(batched(server, LARGEST), MmsgSocket)
 
 
 FORBIDDEN = """

@@ -18,7 +18,7 @@ from identengine.wire.framing.prefixed import Prefixed
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec
 from identengine.wire.jsonrpc.framings import framings
 from identengine.wire.jsonrpc.responder import Responder
-from identengine.wire.session import Visitor
+from identengine.wire.session import Session
 
 LIMIT = 4096
 
@@ -132,8 +132,8 @@ def test_the_first_byte_decides() -> None:
 
     def spoken(first: int) -> Codec:
         """Return the encoding in which the responder of a framing reports an empty message."""
-        visitor, owed = Visitor("127.0.0.1", None), DeferredCount()
-        (answer,), broken = chosen_by(first).responder([b""], visitor, None, print, owed, False)
+        session, owed = Session("127.0.0.1", None), DeferredCount()
+        (answer,), broken = chosen_by(first).responder([b""], session, None, print, owed, False)
         assert broken
         return {JSON.not_parsable: JSON, MESSAGEPACK.not_parsable: MESSAGEPACK}[answer]
 

@@ -8,7 +8,7 @@ from typing import get_args, get_type_hints
 import msgspec
 import pytest
 
-from identengine.calls.backend import Done
+from identengine.calls.backend import LegResult
 from identengine.client import BlockingClient, Client
 from identengine.engine.core import Method
 from identengine.server.http.routes import document
@@ -58,7 +58,7 @@ def test_a_request_is_read_as_the_call_of_its_method(codec: Codec, name: str) ->
 
 @BOTH
 def test_answers_are_read_as_they_are_written(codec: Codec) -> None:
-    message_id, done = codec.encode(7), Done(True, freed=2)
+    message_id, done = codec.encode(7), LegResult(True, freed=2)
     answer = decoded(codec, codec.answered(message_id, done))
     assert (answer.id, answer.error) == (7, None)
     assert bytes(answer.result) == codec.encode(done)

@@ -25,11 +25,11 @@ from identengine.wire.jsonrpc.answers import DATAGRAM
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK
 from identengine.wire.jsonrpc.messages import PARSE_ERROR
 from identengine.wire.jsonrpc.responder import MAX_EXPLAINS, Responder, codec_of
-from identengine.wire.session import Peer, Visitor
+from identengine.wire.session import Peer, Session
 
 OPTIONS = IdentifyOptions()
 PEER = Peer("sbc1", OPTIONS, Asker("sbc1", "sbc1"))
-VISITOR = Visitor("127.0.0.1", PEER)
+VISITOR = Session("127.0.0.1", PEER)
 CLIENT = Client(id=1, name="Client One")
 SHARED = [
     Account(id=n, client_id=1, name=f"shared {n}", ident_by=IdentBy.IP, ident=("10.0.0.9",), tech_prefix=f"{n}#")
@@ -504,7 +504,7 @@ def test_a_stream_that_went_wrong_between_messages() -> None:
 
 
 def test_many_peers_in_one_read() -> None:
-    never = Visitor("127.0.0.2", Peer("sbc2", IdentifyOptions(match_port="never")))
+    never = Session("127.0.0.2", Peer("sbc2", IdentifyOptions(match_port="never")))
     message = json.dumps(call(params=GOOD)).encode()
     answers, places = responder().datagrams([message, b"{", message], [VISITOR, never, never])
     assert (len(answers), places) == (3, None)
