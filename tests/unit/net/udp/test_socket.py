@@ -340,4 +340,4 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
 def test_one_call_a_datagram_where_the_others_are_forbidden(call: str, fault: int) -> None:
     program = FORBIDDEN.replace("CALL", call).replace("ERRNO", str(fault))
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
-    assert (run.stdout, run.stderr) == ("OneACall [b'x'] 0 b'y'\n", "")
+    assert (run.stdout, run.stderr) == ("RecvmsgSocket [b'x'] 0 b'y'\n", "")
