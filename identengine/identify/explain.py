@@ -21,6 +21,7 @@ from identengine.identify.matching import (
     check_credentials,
     disabled_buckets,
     most_specific,
+    refusal,
     specificity,
     unmet,
 )
@@ -118,12 +119,9 @@ def _verdicts(
     equal = most_specific(group, options)
     verified = check_credentials(kind, equal, query, options, reveal)
     verdicts: dict[int, str | None] = {bearer.account.id: "rank" for bearer in group}
-    refused = verified if isinstance(verified, Reason) else Reason.BAD_PASSWORD
-    if not isinstance(verified, Reason) and not query.brings_credentials:
-        refused = Reason.AUTH_REQUIRED
     for bearer in equal:
-        verdicts[bearer.account.id] = refused.value
-    for bearer in verified if not isinstance(verified, Reason) else ():
+        verdicts[bearer.account.id] = refusal(query).value
+    for bearer in verified:
         verdicts[bearer.account.id] = "ambiguous" if outcome is Reason.AMBIGUOUS else "account_id"
     if isinstance(outcome, Match):
         verdicts[outcome.bearer.account.id] = None
