@@ -6,7 +6,7 @@ Wrong use is no reject: it comes back as :class:`BadParameter`, which an interfa
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 import msgspec
 
@@ -34,6 +34,7 @@ _ORIGINATION = Direction.ORIGINATION
 _IDENTITY = ("account_id", "src_ip", "src_port", "protocol", "gateway", "name", "src_number", "dst_number")
 
 
+@final
 class BadParameter(msgspec.Struct, frozen=True):
     """A parameter that cannot be used."""
 
@@ -88,7 +89,7 @@ def carries_identity(request: CallRequest) -> bool:
 def stop(request: CallRequest, asker: Asker) -> Stop | BadParameter:
     """Return ``stop`` as the set of calls takes it."""
     named = _named(request.call_id, request.leg_id, request.direction, asker)
-    return named if isinstance(named, BadParameter) else Stop(named)
+    return named if type(named) is BadParameter else Stop(named)
 
 
 def progress(

@@ -21,6 +21,7 @@ from identengine.identify.matching import (
     check_credentials,
     disabled_buckets,
     most_specific,
+    refusal,
     specificity,
     unmet,
 )
@@ -118,12 +119,9 @@ def _verdicts(
     equal = most_specific(group, options)
     verified = check_credentials(kind, equal, query, options, reveal)
     verdicts: dict[int, str | None] = {entry.account.id: "rank" for entry in group}
-    refused = verified if isinstance(verified, Reason) else Reason.BAD_PASSWORD
-    if not isinstance(verified, Reason) and not query.brings_credentials:
-        refused = Reason.AUTH_REQUIRED
     for entry in equal:
-        verdicts[entry.account.id] = refused.value
-    for entry in verified if not isinstance(verified, Reason) else ():
+        verdicts[entry.account.id] = refusal(query).value
+    for entry in verified:
         verdicts[entry.account.id] = "ambiguous" if outcome is Reason.AMBIGUOUS else "account_id"
     if isinstance(outcome, Match):
         verdicts[outcome.entry.account.id] = None

@@ -67,10 +67,10 @@ def identify(book: Book, query: Query, options: IdentifyOptions, reveal: Reveal 
             if len(candidates) > 1:
                 candidates = most_specific(candidates, options)
             verified = check_credentials(kind, candidates, query, options, reveal) if reveal else candidates
-            if isinstance(verified, Reason):
-                return verified
             if len(verified) == 1:
                 return Match(verified[0], MATCHED_BY[kind], bucket.matched, False)
+            if not verified:
+                return refusal(query)
             if options.strict_ambiguity and not _one_client(verified):
                 return Reason.AMBIGUOUS
             return Match(verified[0], MATCHED_BY[kind], bucket.matched, True)
@@ -179,21 +179,25 @@ def most_specific(candidates: Sequence[AccountEntry], options: IdentifyOptions) 
 
 def check_credentials(
     kind: IndexClass, candidates: Sequence[AccountEntry], query: Query, options: IdentifyOptions, reveal: Reveal
-) -> Sequence[AccountEntry] | Reason:
-    """Return those of equal rank whose credentials hold (3.6), or the reason why none is left."""
+) -> Sequence[AccountEntry]:
+    """Return those of equal rank whose credentials hold (3.6); if there are none, :func:`refusal` is why."""
     if query.direction is not _ORIGINATION:
         return candidates
     if query.brings_credentials:
-        kept = [
+        return [
             entry
             for entry in candidates
             if (token := entry.account.password) is None
             or verifies(reveal(token), query.password, query.digest, query.name)
         ]
-        return kept or Reason.BAD_PASSWORD
     if kind == "name" or options.require_password:
-        return [entry for entry in candidates if entry.account.password is None] or Reason.AUTH_REQUIRED
+        return [entry for entry in candidates if entry.account.password is None]
     return candidates
+
+
+def refusal(query: Query) -> Reason:
+    """Return why no candidate is left whose credentials hold (3.6)."""
+    return Reason.BAD_PASSWORD if query.brings_credentials else Reason.AUTH_REQUIRED
 
 
 def _by_id(book: Book, account_id: int) -> Match | Reason:

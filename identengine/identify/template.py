@@ -16,8 +16,8 @@ from identengine.model.records import Decision
 class CallHalf(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The members of a :class:`Decision` that differ between calls of one account, in the order of the answer.
 
-    The fields have the meaning and the defaults that they have in :class:`Decision`. A field without a default is
-    part of each answer. Pass the fields by position: by name they cost a fifth of the whole encoding.
+    The fields have the meaning and the defaults that they have in :class:`Decision`. A field without a default
+    here is part of each answer.
     """
 
     version: int
