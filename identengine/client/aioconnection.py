@@ -59,7 +59,7 @@ class LoopConnection(Connection[LoopStream]):
         if stream is not None:
             stream.close()
             await asyncio.wait([stream.end], timeout=PARTING)
-            if not stream.ended:
+            if not stream.end.done():
                 stream.abort("closed")
                 await stream.end
 

@@ -29,7 +29,7 @@ class LoopStream(Stream, asyncio.Protocol):
 
     def abort(self, why: str) -> None:
         """End the stream at once (Stream)."""
-        self.why = self.why or why
+        self._mark_ended(why)  # at once, not in the loop's next turn: no request is sent on it any more
         self._transport.abort()
 
     def close(self) -> None:
