@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -265,28 +264,29 @@ def test_an_account_of_a_hundred_thousand_addresses_arrives_beside_others(tmp_pa
     assert len(some) == 2  # the large one ends its frame
 
 
-def test_steps_grow_with_what_is_decided_between_them(store: Path) -> None:
+def test_steps_grow_with_what_is_decided_between_them(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.perf_counter", lambda: now)
     following = BookFollower(Engine(), StoreConfig(path=store), IdentifyOptions())
 
     async def run() -> tuple[int, int]:
-        """Return how often a second of work made way for others, idle and under load."""
+        """Return how often 0.2 s of work made way for others, idle and under load."""
+        nonlocal now
         counts = []
         for load in (0.0, 0.02):
             made_way = 0
 
             async def others(load: float = load) -> None:
-                nonlocal made_way
+                nonlocal made_way, now
                 while True:
                     made_way += 1
-                    time.sleep(load)  # noqa: ASYNC251 - it stands for decisions, which take the loop's time
+                    now += load  # decisions, which take the loop's time
                     await asyncio.sleep(0)
 
             task = asyncio.create_task(others())
-            following._step_began = time.perf_counter()
-            worked = 0.0
-            while worked < 0.2:
-                time.sleep(0.0005)  # noqa: ASYNC251 - it stands for work on the book
-                worked += 0.0005
+            following._step_began = now
+            for _ in range(400):
+                now += 0.0005  # work on the book
                 await following._breathe()
             counts.append(made_way)
             task.cancel()

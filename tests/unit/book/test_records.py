@@ -1,0 +1,86 @@
+"""Rows that change a part of a record, and what is warned of."""
+
+from __future__ import annotations
+
+import pytest
+from unit.book.row import CLIENT, DID, account, mistakes
+
+from identengine.book import columns as rows
+from identengine.book.mistakes import RowError
+from identengine.book.records import account_from, account_warnings, client_from, did_from
+from identengine.model.records import DidStatus
+from identengine.store.vault import Vault
+
+
+def test_with_partial_the_other_columns_stay(vault: Vault) -> None:
+    before = account(tech_prefix="77", gateways="g1", orig_capacity="5", password="x", notes="n")
+    after = account_from({"orig_capacity": "6", "notes": ""}, before, vault, partial=True)
+    assert (after.orig_capacity, after.notes) == (6, None)
+    assert (after.tech_prefix, after.gateways, after.password, after.ident) == (
+        before.tech_prefix,
+        before.gateways,
+        before.password,
+        before.ident,
+    )
+
+
+def test_with_partial_a_new_kind_looks_at_the_old_ident(vault: Vault) -> None:
+    before = account(ident_by="name", ident="10.0.0.1;acme")
+    with pytest.raises(RowError, match="ident 'acme'"):
+        account_from({"ident_by": "ip"}, before, vault, partial=True)
+    assert account_from({"ident_by": "ip", "ident": "::1"}, before, vault, partial=True).ident == ("::1",)
+
+
+def test_with_partial_a_kept_number_loses_no_plus(vault: Vault) -> None:
+    before = account(ident_by="ani", ident="++44")
+    assert before.ident == ("+44",)
+    assert account_from({"name": "new"}, before, vault, partial=True).ident == ("+44",)
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"), [({"id": "8"}, "the id cannot be changed"), ({"name": ""}, "is wanted here")]
+)
+def test_with_partial_the_key_and_what_is_required_stay(cells: dict[str, str], said: str, vault: Vault) -> None:
+    with pytest.raises(RowError, match=said):
+        account_from(cells, account(), vault, partial=True)
+
+
+def test_with_partial_a_client_and_a_did() -> None:
+    client = client_from(CLIENT | {"parent_id": "2", "capacity": "5"})
+    assert client_from({"parent_id": ""}, client, partial=True) == client_from(CLIENT | {"capacity": "5"})
+    did = did_from(DID)
+    assert did_from({"status": "on_hold"}, did, partial=True).status is DidStatus.ON_HOLD
+    with pytest.raises(RowError, match="the number cannot be changed"):
+        did_from({"number": "1"}, did, partial=True)
+
+
+@pytest.mark.parametrize(
+    ("cells", "columns"),
+    [
+        ({"term_enabled": "yes", "term_port": "5060", "term_protocol": "sip"}, ["term_port", "term_protocol"]),
+        ({"term_enabled": "yes", "term_tag": "x"}, []),
+        ({"term_enabled": "no", "term_port": "5060"}, []),
+        ({"orig_enabled": "no", "term_enabled": "yes", "term_port": "5060"}, []),
+        ({"ident_by": "name", "ident": "acme"}, ["password"]),
+        ({"ident_by": "name", "ident": "acme", "password": "x"}, []),
+        ({"ident_by": "name", "ident": "acme", "orig_enabled": "no"}, []),
+    ],
+)
+def test_what_is_allowed_and_bites(cells: dict[str, object], columns: list[str]) -> None:
+    assert [mistake.column for mistake in account_warnings(account(**cells))] == columns
+
+
+def test_the_key_of_a_row_that_is_wrong_elsewhere() -> None:
+    assert [rows.id_in(value) for value in (" 7 ", 7, "x", None, "", "0")] == [7, 7, None, None, None, None]
+    assert [rows.number_in(value) for value in ("+44 (20)", "é", None, "-")] == ["4420", None, None, None]
+
+
+@pytest.mark.parametrize("gateways", [";", " ; ;", [""], ["", " "]], ids=repr)
+def test_a_list_without_an_item_never_means_any(gateways: object) -> None:
+    ((column, _, expected),) = mistakes(gateways=gateways)
+    assert column == "gateways"
+    assert "at least one item" in expected
+
+
+def test_a_list_that_is_not_set() -> None:
+    assert account(gateways=[]).gateways == account(gateways=None).gateways == ()
