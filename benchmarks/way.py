@@ -43,7 +43,7 @@ from identengine.net.udp.socket import BATCH
 from identengine.stats.file import CounterFile
 from identengine.stats.heavyhitters import Frequent
 from identengine.stats.tally import KEEP, Tally
-from identengine.wire.jsonrpc.answers import Decided, fast_answer
+from identengine.wire.jsonrpc.answers import Decided
 from identengine.wire.jsonrpc.codec import MESSAGEPACK
 from identengine.wire.jsonrpc.methods import Call
 from identengine.wire.jsonrpc.responder import Responder
@@ -218,7 +218,7 @@ class Way:
             decided = Decided([bytes(call.id) for call in calls], [self._answer(call) for call in calls])
             with times.of("encode"):
                 for place in range(len(calls)):
-                    fast_answer(place, MESSAGEPACK, decided)
+                    MESSAGEPACK.fast_answer(decided.ids[place], decided.answers[place])
 
     def _answer(self, call: Call) -> EngineAnswer:
         """Return an answer as that to a message is, made without the set of calls."""

@@ -5,7 +5,7 @@ Each look is one step of about a millisecond, and costs by what lapses, whatever
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from identengine.calls.backend import Settings
 from identengine.calls.legs import ACTIVE, LAPSED, RESERVED
@@ -27,6 +27,8 @@ class Expiry:
         self._table = table
         self._lapsed_max = settings.lapsed_max
         self._leases = Wheel()
+        self.lease: Callable[[Sequence[int], float], None] = self._leases.add_all
+        """Note that the leases of these slots end together, at a time of the set's clock."""
         self._memories = Wheel()
 
     def restore(self, legs: Iterable[Leg]) -> None:
@@ -39,10 +41,6 @@ class Expiry:
         for noted, slots_due in ((self._leases, leases), (self._memories, memories)):
             for tick, slots in slots_due.items():
                 noted.add_all(slots, (tick - 1) / TICKS)
-
-    def lease(self, slots: Sequence[int], due: float) -> None:
-        """Note that the leases of these slots end together."""
-        self._leases.add_all(slots, due)
 
     def renew(self, leg: Leg, due: float) -> None:
         """Let the lease of a leg end at ``due``; the leg is held."""

@@ -116,9 +116,10 @@ class Calls:
             if self._fresh:
                 self._expiry.lease(self._fresh, self._reserved_until)
                 self._fresh.clear()
-        stopped = self._stops.row()
-        if not self._overfull:  # else they are remembered here alone: what frees calls needs the room
-            self._changes.stops.update(stopped)
+        if self._stops.pending:
+            stopped = self._stops.row()
+            if not self._overfull:  # else they are remembered here alone: what frees calls needs the room
+                self._changes.stops.update(stopped)
         if not self._mirror_changes():
             self._take_back(batch, answers, now)
         return answers
@@ -361,7 +362,7 @@ class Calls:
     def _mirror_changes(self) -> bool:
         """Give the mirror what changed; returns whether it took it, else it stays to be given again."""
         changes, taken = self._changes, True
-        if changes:
+        if self._large.changed or self._small.changed or changes.stops or changes.notes:
             try:
                 self._mirror.write(changes)
                 changes.clear()
@@ -378,7 +379,8 @@ class Calls:
         asked = [
             (place, (message.call, message.leg))
             for place, (message, answer) in enumerate(zip(batch, answers, strict=True))
-            if isinstance(message, Admit) and message.call is not None and _may_pass(answer)
+            if isinstance(message, Admit) and message.call is not None
+            if isinstance(answer, EncodedDecision) or (isinstance(answer, Decision) and answer.accepted)
         ]
         taken_back: set[tuple[str, str]] = set()
         for _, key in asked:
@@ -391,10 +393,6 @@ class Calls:
                 answers[place] = Refused(Reason.OVERLOAD)
                 self._turned_away += 1
         self._mirror_changes()
-
-
-def _may_pass(answer: CallsAnswer) -> bool:
-    return isinstance(answer, EncodedDecision) or (isinstance(answer, Decision) and answer.accepted)
 
 
 _FREED_ONE = LegResult(True, freed=1)

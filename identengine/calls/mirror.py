@@ -33,9 +33,6 @@ class Changes(msgspec.Struct):
     """By serial number, packed."""
     notes: dict[str, Note] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self.large.changed or self.small.changed or self.stops or self.notes)
-
     def condense(self) -> None:
         """Name each place once, since they may have to wait."""
         for space in (self.small, self.large):

@@ -103,7 +103,8 @@ class Stops:
         """Serial numbers of rows that are forgotten here, and are to be dropped from the mirror."""
         self._serial = 0
         self._now, self._until = -inf, 0.0
-        self._batch: list[LegSelector] = []
+        self.pending: list[LegSelector] = []
+        """What was stopped since the last row."""
 
     def __len__(self) -> int:
         return sum(len(each.calls) for each in self._generations)
@@ -112,7 +113,7 @@ class Stops:
         """Remember what is stopped; a row of it goes to the mirror with the batch (:meth:`row`)."""
         if now != self._now:  # one number for all of a batch
             self._now, self._until = now, now + REMEMBERED
-        self._batch.append(named)
+        self.pending.append(named)
         last = self._generations[-1]
         if named.direction is None and named.leg_id is None:  # as most are; what `note` does
             last.calls[named.call] = self._until
@@ -120,12 +121,10 @@ class Stops:
             last.note(named, self._until)
 
     def row(self) -> dict[int, bytes]:
-        """Return what was stopped since the last row, packed, by its serial number; nothing where nothing was."""
-        if not self._batch:
-            return {}
-        row = TombstoneRow(self._until, self._batch)
+        """Return what was stopped since the last row, packed, by its serial number; see :attr:`pending`."""
+        row = TombstoneRow(self._until, self.pending)
         self._file(self._serial + 1, row)
-        self._batch = []
+        self.pending = []
         return {self._serial: _encode(row)}
 
     def restore(self, serial: int, row: TombstoneRow) -> None:

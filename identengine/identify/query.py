@@ -9,7 +9,7 @@ import msgspec
 
 from identengine.identify.index import Book, Bucket
 from identengine.model.addresses import parse_address
-from identengine.model.numbers import national, normal_number
+from identengine.model.numbers import is_normal, national, normal_number
 from identengine.model.reasons import Reason
 from identengine.model.records import Digest, Direction, Request
 
@@ -73,7 +73,9 @@ def read(request: Request, book: Book) -> Query | Unusable:
     outward = direction is _TERMINATION
     source, src_ip = None, request.src_ip or None
     try:
-        dst_number = "" if request.dst_number is None else normal_number(request.dst_number)
+        dst_number = request.dst_number or ""
+        if not is_normal(dst_number):
+            dst_number = normal_number(dst_number)
         account_id = decimal(request.account_id, _MAX_ID) if outward and request.account_id is not None else None
         if src_ip is not None and (source := (lookup := book.enabled[direction]).singles.get(src_ip)) is None:
             if src_ip.isspace():
@@ -83,12 +85,13 @@ def read(request: Request, book: Book) -> Query | Unusable:
         src_port = None if request.src_port is None else decimal(request.src_port, _MAX_PORT)
     except ValueError:
         return _unusable(request, direction)
-    src_number = None
-    if request.src_number:
-        try:
-            src_number = normal_number(request.src_number) or None
-        except ValueError:
-            src_number = None
+    src_number = request.src_number or None
+    if src_number is not None:
+        if not is_normal(src_number):
+            try:
+                src_number = normal_number(src_number) or None
+            except ValueError:
+                src_number = None
         if book.prefixes and src_number:
             src_number = national(src_number, book.prefixes) or None
     query = Query(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 MAX_LENGTH = 64
 """Longest number in normal form, in characters (engine.md 2.1)."""
 
 _DROPPED = dict.fromkeys(map(ord, " -.()"))
-_USUAL = bytes(ord("0" if chr(code).isalnum() or code in b"*#" else " ") for code in range(128)).ljust(256)
-"""For each byte a digit where a number may have it as it stands, as most do; else a blank."""
+is_normal = re.compile(rf"[0-9A-Za-z*#]{{1,{MAX_LENGTH}}}", re.ASCII).fullmatch
+"""Match a text that is in normal form as it stands, as most are; other texts may be as well."""
 
 
 def normal_number(text: str) -> str:
@@ -18,8 +19,7 @@ def normal_number(text: str) -> str:
     Spaces, ``-``, ``.``, ``(``, ``)`` and then one leading ``+`` go. Raises ValueError, saying what is wrong,
     where something else than printable ASCII is left or more than 64 characters are.
     """
-    # As most are. Of bytes this takes a tenth of the time that the rest takes of text.
-    if text.isascii() and text.encode().translate(_USUAL).isalnum() and len(text) <= MAX_LENGTH:
+    if is_normal(text):
         return text
     number = text.translate(_DROPPED).removeprefix("+")
     if len(number) > MAX_LENGTH:

@@ -47,7 +47,7 @@ def engine_of(
         codes[reason] = Codes(sip_code, q850, STANDARD[reason].h323)
     engine = Engine(EngineSettings(reasons=ReasonTable(for_all, for_account), vault=VAULT))
     accounts = [sealed(account) for account in rows.accounts]
-    with mock.patch.object(builder, "CROWDED", crowded):
+    with mock.patch.object(builder, "INDEXED_FROM", crowded):
         engine.take_up(builder.build(case.options, rows.version, hash_key, rows.clients, accounts, rows.dids))
     return engine
 

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from identengine.calls.backend import EncodedDecision, LegResult
+from identengine.calls.backend import EncodedDecision
 from identengine.engine.core import EngineAnswer
 from identengine.engine.lifecycle import BadParameter
 from identengine.identify.explain import Explanation
@@ -60,18 +60,6 @@ def result(codec: Codec, message_id: bytes, answer: EngineAnswer | Pong) -> byte
     if isinstance(answer, EncodedDecision):
         return codec.granted(message_id, answer)
     return codec.answered(message_id, answer)
-
-
-def fast_answer(item: Item | list[Item], codec: Codec, decided: Decided) -> bytes | None:
-    """Return the answer to a message where it is a plain result, as most are; None: see the other functions."""
-    if type(item) is not int:
-        return None
-    answer, message_id = decided.answers[item], decided.ids[item]
-    if not message_id:
-        return None
-    if type(answer) is EncodedDecision:
-        return codec.granted(message_id, answer)
-    return codec.answered(message_id, answer) if type(answer) is LegResult or type(answer) is Decision else None
 
 
 def encode_answer(read: Read, decided: Decided) -> bytes | None:

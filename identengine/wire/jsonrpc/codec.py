@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar, Union, get_type_
 
 import msgspec
 
-from identengine.calls.backend import EncodedDecision
-from identengine.model.records import Digest
+from identengine.calls.backend import EncodedDecision, LegResult, unpacked
+from identengine.model.records import Decision, Digest
 from identengine.wire.jsonrpc.messages import MAX_ID, PARSE_ERROR, Credited, Field, Loose, Trouble
 from identengine.wire.jsonrpc.methods import CALLS, METHODS, Call
 
@@ -114,7 +114,14 @@ class Codec:
 
     def granted(self, message_id: bytes, grant: EncodedDecision) -> bytes:
         """Return an answer that says that a call may pass."""
-        return self.answered(message_id, grant.decision())
+        return self.answered(message_id, unpacked(grant.packed))
+
+    def fast_answer(self, message_id: bytes, answer: object) -> bytes | None:
+        """Return an answer if it is a plain result, as most are, or None if it needs more (:mod:`.answers`)."""
+        kind = type(answer)
+        if kind is EncodedDecision:
+            return self.granted(message_id, answer)  # type: ignore[arg-type]  # as the line before says
+        return self.answered(message_id, answer) if kind is LegResult or kind is Decision else None
 
     def failed(self, message_id: bytes, error: bytes) -> bytes:
         """Return an answer that is an encoded error."""

@@ -29,7 +29,6 @@ from identengine.wire.jsonrpc.answers import (
     Read,
     datagrams,
     encode_answer,
-    fast_answer,
     result,
 )
 from identengine.wire.jsonrpc.auth import Authenticator
@@ -116,7 +115,9 @@ class Responder:
         answers: list[bytes] = []
         places: list[int] | None = None
         for place, (item, codec) in enumerate(zip(read, codecs, strict=True)):
-            answer = fast_answer(item, codec, decided)
+            answer = None
+            if type(item) is int and (message_id := decided.ids[item]):
+                answer = codec.fast_answer(message_id, decided.answers[item])
             if answer is not None and len(answer) <= DATAGRAM:
                 answers.append(answer)
                 if places is not None:
@@ -163,7 +164,10 @@ class Responder:
             _postpone(read, repeat(codec), decided, owed or DeferredCount(), partial(_give_whole, late))
         answers: list[bytes] = []
         for item in read:
-            answer = fast_answer(item, codec, decided) or encode_answer(Read(item, codec), decided)
+            answer = None
+            if type(item) is int and (message_id := decided.ids[item]):
+                answer = codec.fast_answer(message_id, decided.answers[item])
+            answer = answer or encode_answer(Read(item, codec), decided)
             if answer:
                 answers.append(answer)
         if broken:
