@@ -7,14 +7,12 @@ from pathlib import Path
 
 import pytest
 from support.books import ip_account, put_rows
-from support.clocks import Clocks, clocks
+from support.clocks import Clocks
 from support.server import Server, serving
 from support.switch import Switch
 from support.waiting import wait_for
 
 from identengine.model.records import Client
-
-__all__ = ["clocks"]
 
 DAY = 24 * 3600.0
 SEEN = 0.6
