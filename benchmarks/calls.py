@@ -22,12 +22,11 @@ from typing import NamedTuple
 import lmdb
 from msgspec.structs import replace
 
-from identengine.calls.backend import Admit, Done, Named, Progress, Stop
+from identengine.calls.backend import Admit, LegResult, LegSelector, Refresh, Settings, Stop
 from identengine.calls.journal import Journal
-from identengine.calls.legs import call_key
+from identengine.calls.legs import call_key, request_fingerprint
 from identengine.calls.levels import ClientLevels, Levels
-from identengine.calls.memory import Calls, Settings
-from identengine.engine.core import content_of
+from identengine.calls.memory import Calls
 from identengine.model.reasons import Reason
 from identengine.model.records import Decision, Direction, Request
 
@@ -157,7 +156,7 @@ def _call(number: int) -> str:
 
 def _admit(number: int, levels: list[Levels], decisions: list[Decision]) -> Admit:
     place = number * 7919 % ACCOUNTS
-    content = content_of(
+    content = request_fingerprint(
         Request(
             call_id=_call(number), src_ip="192.0.2.5", src_number="442079460123", dst_number="77#493012345678"
         ),
@@ -173,28 +172,28 @@ def _fill(calls: Calls, legs: int, levels: list[Levels], decisions: list[Decisio
         some = range(first, min(first + 64, legs))
         calls.apply([_admit(number, levels, decisions) for number in some], now)
         started = [
-            Progress("start", Named(_call(number), None, None), "sbc1", None, None, lambda _: levels[0])
+            Refresh("start", LegSelector(_call(number), None, None), "sbc1", None, None, lambda *_: levels[0])
             for number in some
         ]
-        assert all(answer == Done(True) for answer in calls.apply(started, now))
-    assert calls.counts.held == legs
+        assert all(answer == LegResult(True) for answer in calls.apply(started, now))
+    assert calls.gauges().held == legs
     return now
 
 
 def _ours(calls: Calls, number: int, levels: list[Levels], decisions: list[Decision], now: float) -> float:
     first = 10**9 + number * BATCHES * BATCH
-    held = calls.counts.held
+    held = calls.gauges().held
     taken = 0.0
     for batch in range(BATCHES):
         admits = [_admit(first + batch * BATCH + place, levels, decisions) for place in range(BATCH)]
-        stops = [Stop(Named(admit.call or "", None, None)) for admit in admits]
+        stops = [Stop(LegSelector(admit.call or "", None, None)) for admit in admits]
         began = time.perf_counter()
         accepted = calls.apply(admits, now)
         freed = calls.apply(stops, now)
         taken += time.perf_counter() - began
         assert all(isinstance(answer, Decision) and answer.accepted for answer in accepted)
-        assert freed == [Done(True, freed=1)] * BATCH
-    assert calls.counts.held == held
+        assert freed == [LegResult(True, freed=1)] * BATCH
+    assert calls.gauges().held == held
     return taken / (BATCHES * BATCH)
 
 

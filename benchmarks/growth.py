@@ -144,7 +144,7 @@ def _subject(
     for request, account_id, _ in asked:
         found = _identify(book, request)
         assert isinstance(found, Match), request
-        assert found.bearer.account.id == account_id, request
+        assert found.entry.account.id == account_id, request
     params = [
         {name: value for name, value in msgspec.structs.asdict(request).items() if value is not None}
         for request, _, _ in asked

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import msgspec
 
+from identengine.server.interpreter import is_plain_build
+
 GENERATOR_CORE, SERVER_CORE = 0, 1
 PACKAGES = ("msgspec", "uvloop", "lmdb", "pytricia")
 _NANOSECONDS = 1e9
@@ -27,6 +29,7 @@ class Machine(msgspec.Struct, frozen=True):
     memory_gib: float
     system: str
     python: str
+    """Its version, and how it was built if that costs speed."""
     packages: dict[str, str]
     """Versions by name; peers may be among them."""
 
@@ -42,12 +45,13 @@ class Memory(msgspec.Struct, frozen=True):
 def describe(**others: str) -> Machine:
     """Return what this machine is; ``others`` are versions of programs besides our packages."""
     found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    build = ", built without profile-guided optimization" if is_plain_build() else ""
     return Machine(
         processor=found[1] if found else platform.machine(),
         cores=os.cpu_count() or 1,
         memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         system=f"{platform.system()} {platform.release()}",
-        python=f"{platform.python_implementation()} {platform.python_version()}",
+        python=f"{platform.python_implementation()} {platform.python_version()}{build}",
         packages={name: _version(name) for name in PACKAGES} | others,
     )
 

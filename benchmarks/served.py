@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import books, machine
-from identengine.store.snapshot import Draft
+from identengine.store.draft import Draft
 from identengine.store.versions import Store
 
 _CONFIG = """\

@@ -23,7 +23,7 @@ import msgspec
 
 from benchmarks import books, served
 from identengine.model.records import Account, Request
-from identengine.store.snapshot import Draft
+from identengine.store.draft import Draft
 from identengine.store.versions import Store
 
 SIZES = (10_000, 100_000, 1_000_000)

@@ -15,14 +15,13 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks import books
-from identengine.engine.core import Ask, Engine
+from identengine.engine.core import Engine, EngineRequest
 from identengine.identify import builder, matching, policy, query
 from identengine.identify.dids import DidTable, pack
 from identengine.identify.index import Book
 from identengine.identify.matching import Match
 from identengine.identify.query import Query
 from identengine.model.options import IdentifyOptions
-from identengine.model.reasons import ReasonTable
 from identengine.model.records import Account, Decision, IdentBy, Request, SrcPolicy
 
 OPTIONS = IdentifyOptions(passwordless_name="normal")
@@ -77,7 +76,7 @@ def test_identify(benchmark: BenchmarkFixture, accounts: int, kind: str) -> None
 
     for request, expected in made.requests[kind]:
         found = one(request)
-        assert (found.bearer.account.id if isinstance(found, Match) else None) == expected, request
+        assert (found.entry.account.id if isinstance(found, Match) else None) == expected, request
 
     def run() -> None:
         for request in requests:
@@ -90,9 +89,9 @@ def test_identify(benchmark: BenchmarkFixture, accounts: int, kind: str) -> None
 def test_decide(benchmark: BenchmarkFixture, accounts: int, kind: str) -> None:
     """Whole decisions in batches of 16: identification, client, strip, Src Policy, answer."""
     made, built = _made(accounts)
-    engine = Engine(ReasonTable(), None)
+    engine = Engine()
     engine.take_up(built)
-    asks = [Ask("authorize", request, OPTIONS) for request, _ in made.requests[kind]]
+    asks = [EngineRequest("authorize", request, OPTIONS) for request, _ in made.requests[kind]]
     batches = [asks[start : start + BATCH] for start in range(0, len(asks), BATCH)]
     answers = [answer for batch in batches for answer in engine.decide(batch)]
     for answer, (request, expected) in zip(answers, made.requests[kind], strict=True):
@@ -152,7 +151,7 @@ def test_decode(benchmark: BenchmarkFixture, form: str) -> None:
 def test_encode(benchmark: BenchmarkFixture, form: str) -> None:
     """A Decision to bytes in a reused buffer."""
     made, built = _made(1_000)
-    engine = Engine(ReasonTable(), None)
+    engine = Engine()
     engine.take_up(built)
     decisions = [engine.authorize(request, OPTIONS) for request, _ in made.requests["single"]]
     encoder = msgspec.json.Encoder() if form == "json" else msgspec.msgpack.Encoder()

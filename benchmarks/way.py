@@ -24,27 +24,30 @@ from typing import NamedTuple
 
 from benchmarks import machine, messages, served, workload
 from benchmarks.results import Column, Results, Row, arguments, publish, today
-from identengine.calls.backend import Answer as Outcome
-from identengine.calls.backend import Done, Message
+from identengine.calls.backend import CallsAnswer as Outcome
+from identengine.calls.backend import CallsMessage, LegResult, Settings
 from identengine.calls.journal import Journal
-from identengine.calls.memory import Calls, Changes, Settings
-from identengine.engine.core import Answer, Ask, Engine, content_of
+from identengine.calls.legs import request_fingerprint
+from identengine.calls.memory import Calls
+from identengine.calls.mirror import Changes, RoomLeft
+from identengine.engine.core import Engine, EngineAnswer, EngineRequest
 from identengine.engine.lifecycle import Asker
 from identengine.identify import builder, matching, policy, query
 from identengine.identify.index import Book
 from identengine.identify.matching import Match
 from identengine.identify.query import Query
 from identengine.model.options import IdentifyOptions
-from identengine.model.reasons import ReasonTable
-from identengine.net.udp.mmsg import BATCH, batched
+from identengine.model.records import Request
+from identengine.net.udp.mmsg import batched
+from identengine.net.udp.socket import BATCH
+from identengine.stats.file import CounterFile
 from identengine.stats.heavyhitters import Frequent
-from identengine.stats.registry import CounterFile
 from identengine.stats.tally import KEEP, Tally
-from identengine.wire.jsonrpc.answers import Decided, usual
+from identengine.wire.jsonrpc.answers import Decided, fast_answer
 from identengine.wire.jsonrpc.codec import MESSAGEPACK
-from identengine.wire.jsonrpc.messages import Authorize, Call
+from identengine.wire.jsonrpc.methods import Call
 from identengine.wire.jsonrpc.responder import Responder
-from identengine.wire.session import Peer, Visitor
+from identengine.wire.session import Peer, Session
 
 SIZES = (1_000, 100_000)
 QUICK = (500,)
@@ -94,12 +97,8 @@ class _TimedMirror:
         self._journal, self._times = journal, times
 
     @property
-    def crowded(self) -> bool:
-        return self._journal.crowded
-
-    @property
-    def tight(self) -> bool:
-        return self._journal.tight
+    def room_left(self) -> RoomLeft:
+        return self._journal.room_left
 
     def write(self, changes: Changes) -> None:
         with self._times.of("mirror"):
@@ -112,7 +111,7 @@ class _TimedCalls:
     def __init__(self, calls: Calls, times: Times) -> None:
         self._calls, self._times = calls, times
 
-    def apply(self, batch: Sequence[Message], now: float) -> list[Outcome]:
+    def apply(self, batch: Sequence[CallsMessage], now: float) -> list[Outcome]:
         with self._times.of("calls and mirror"):
             return self._calls.apply(batch, now)
 
@@ -126,11 +125,11 @@ class _TimedTally:
     def __init__(self, tally: Tally, times: Times) -> None:
         self._tally, self._times = tally, times
 
-    def count(self, batch: Sequence[Ask], answers: Sequence[Answer]) -> None:
+    def count(self, batch: Sequence[EngineRequest], answers: Sequence[EngineAnswer]) -> None:
         with self._times.of("count"):
             self._tally.count(batch, answers)
 
-    def shed(self, ask: Ask, answer: Answer) -> None:
+    def shed(self, ask: EngineRequest, answer: EngineAnswer) -> None:
         self._tally.shed(ask, answer)
 
 
@@ -151,11 +150,11 @@ class Way:
         counters = stack.enter_context(CounterFile(place, _unexpected))
         self._calls = Calls(Settings(max_legs=served.LEGS), _TimedMirror(journal, times))
         tally = Tally(counters.cells, Frequent(KEEP))
-        self._engine = Engine(ReasonTable(), None)
+        self._engine = Engine()
         self._engine.take_up(book)
         self._engine.hold(_TimedCalls(self._calls, times), _TimedTally(tally, times))
         self._responder = Responder(self._engine, time.monotonic, _nobody, self._decide)
-        self._visitor = Visitor("127.0.0.1", Peer("sbc1", OPTIONS, Asker("sbc1", "", "udp")))
+        self._visitor = Session("127.0.0.1", Peer("sbc1", OPTIONS, Asker("sbc1", "", "udp")))
         asked, self._asks = (stack.enter_context(socket.socket(type=socket.SOCK_DGRAM)) for _ in range(2))
         for each in (asked, self._asks):
             each.bind(("127.0.0.1", 0))
@@ -164,7 +163,7 @@ class Way:
         self._batched = batched(asked, 65535)
         self._now = 0.0
 
-    def _decide(self, asks: Sequence[Ask]) -> list[Answer]:
+    def _decide(self, asks: Sequence[EngineRequest]) -> list[EngineAnswer]:
         return self._engine.decide(asks, self._now)
 
     def whole(self, batches: Sequence[Batch]) -> None:
@@ -173,9 +172,9 @@ class Way:
         for number, batch in enumerate(batches):
             self._now += PACE
             received = self._receive(batch)
-            visitors = [self._visitor] * len(received)
+            sessions = [self._visitor] * len(received)
             with times.of("datagrams"):
-                answers, places = self._responder.datagrams(received, visitors)
+                answers, places = self._responder.datagrams(received, sessions)
             with times.of("send"):
                 unsent = self._batched.send(answers, places)
             if unsent or len(answers) < len(batch.requests):
@@ -200,7 +199,7 @@ class Way:
             received = self._receive(batch)
             with times.of("decode"):
                 calls = [MESSAGEPACK.call(raw) for raw in received]
-            requests = [call.params for call in calls if isinstance(call, Authorize) and call.params is not None]
+            requests = [call.params for call in calls if type(call.params) is Request]
             with times.of("read"):
                 asked = [query.read(request, book) for request in requests]
             usable = [each for each in asked if isinstance(each, Query)]
@@ -209,24 +208,26 @@ class Way:
             matches = [each for each in found if isinstance(each, Match)]
             if len(matches) < len(requests):
                 raise AssertionError("an account was not found")
-            chosen = [(match.bearer.account, each) for match, each in zip(matches, usable, strict=True)]
+            chosen = [(match.entry.account, each) for match, each in zip(matches, usable, strict=True)]
             with times.of("policy"):
                 for account, each in chosen:
                     policy.shown_number(account, each.src_number, each.call_id, book.dids, book.hash_key)
             with times.of("alike"):
                 for request in requests:
-                    content_of(request, book.hash_key)
+                    request_fingerprint(request, book.hash_key)
             decided = Decided([bytes(call.id) for call in calls], [self._answer(call) for call in calls])
             with times.of("encode"):
                 for place in range(len(calls)):
-                    usual(place, MESSAGEPACK, decided)
+                    fast_answer(place, MESSAGEPACK, decided)
 
-    def _answer(self, call: Call) -> Answer:
+    def _answer(self, call: Call) -> EngineAnswer:
         """Return an answer as that to a message is, made without the set of calls."""
-        if isinstance(call, Authorize) and call.params is not None:
-            (granted,) = self._engine.decide([Ask("identify", call.params, OPTIONS, Asker("", "", "udp"))])
+        if type(call.params) is Request:  # of authorize
+            (granted,) = self._engine.decide(
+                [EngineRequest("identify", call.params, OPTIONS, Asker("", "", "udp"))]
+            )
             return granted
-        return Done(True, freed=1)
+        return LegResult(True, freed=1)
 
     def _receive(self, batch: Batch) -> list[bytes]:
         for request in batch.requests:

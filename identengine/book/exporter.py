@@ -20,7 +20,7 @@ from identengine.model.records import Account, Client, Did, IdentBy
 from identengine.store.snapshot import Snapshot
 
 Format = Literal["csv", "jsonl"]
-Row = Client | Account | Did
+BookRow = Client | Account | Did
 
 _BUFFER = 1 << 20
 
@@ -48,7 +48,7 @@ def export_book(
         folder.mkdir(parents=True, exist_ok=True)
         _make_way(folder, suffix, overwrite)
         write = _write_csv if fmt == "csv" else _write_json
-        rows: dict[Table, Callable[[], Iterator[Row]]]
+        rows: dict[Table, Callable[[], Iterator[BookRow]]]
         rows = {CLIENTS: snapshot.clients, ACCOUNTS: snapshot.accounts, DIDS: snapshot.dids}
         temporary = {table: folder / f".{table.name}{suffix}.{os.getpid()}" for table in TABLES}
         try:
@@ -87,7 +87,7 @@ def _durable(path: Path, gz: bool) -> Iterator[BinaryIO]:
         os.fsync(file.fileno())
 
 
-def _write_json(stream: BinaryIO, table: Table, rows: Iterable[Row]) -> None:
+def _write_json(stream: BinaryIO, table: Table, rows: Iterable[BookRow]) -> None:
     encode = msgspec.json.Encoder().encode
     for row in rows:
         line = encode(_written(row))
@@ -96,7 +96,7 @@ def _write_json(stream: BinaryIO, table: Table, rows: Iterable[Row]) -> None:
         stream.write(line + b"\n")
 
 
-def _write_csv(stream: BinaryIO, table: Table, rows: Iterable[Row]) -> None:
+def _write_csv(stream: BinaryIO, table: Table, rows: Iterable[BookRow]) -> None:
     text = TextIOWrapper(stream, encoding="utf-8", newline="", write_through=False)
     plain = csv.writer(text, lineterminator="\n")
     careful = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)  # the plain one leaves CR bare
@@ -110,7 +110,7 @@ def _write_csv(stream: BinaryIO, table: Table, rows: Iterable[Row]) -> None:
     text.detach()
 
 
-def _written(row: Row) -> Row:
+def _written(row: BookRow) -> BookRow:
     """Return the row with its numbers such that reading them takes nothing away.
 
     A number in normal form may begin with a plus (``++44`` was brought), and reading takes one off.

@@ -14,13 +14,14 @@ import json
 import zlib
 from collections.abc import Iterator
 from difflib import get_close_matches
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import msgspec
 
-from identengine.book.columns import TABLES, Mistake, Table, shown, unknown_column
+from identengine.book.columns import TABLES, Table
+from identengine.book.mistakes import Mistake, shown, unknown_column
 from identengine.errors import LoadError, Problem
 
 MAX_ROW = 16 * 1024 * 1024
@@ -36,7 +37,7 @@ _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
-class Row(NamedTuple):
+class FileRow(NamedTuple):
     """One row as it stands in a file."""
 
     line: int
@@ -59,7 +60,7 @@ class Source(Protocol):
     columns: set[str]
     """The columns that were met so far: of a header, or of any row."""
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[FileRow]:
         """Yield the rows from the first on, each time anew. Raises LoadError where it cannot be read on."""
         ...
 
@@ -120,7 +121,7 @@ class TableFile:
         if not regular:
             raise self._unreadable("a file is wanted, this is a folder or a device")
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[FileRow]:
         """Yield the rows from the first on; blank lines are none. Raises LoadError where it cannot be read on."""
         self.position = 0
         read = self._json_rows if ".jsonl" in self._path.name else self._csv_rows
@@ -165,13 +166,14 @@ class TableFile:
 
     # -- CSV
 
-    def _csv_rows(self, blocks: Iterator[bytes]) -> Iterator[Row]:
+    def _csv_rows(self, blocks: Iterator[bytes]) -> Iterator[FileRow]:
         odd: list[bool] = []
-        reader = csv.reader(_lines(blocks, odd), strict=True)
+        ended: list[bool] = []
+        reader = csv.reader(_lines(blocks, odd, ended), strict=True)
         try:
             names = self._header(next(reader, []))
-        except csv.Error as error:
-            raise self._unreadable(_csv_complaint(error), 1) from None
+        except csv.Error:
+            raise self._unreadable(self._csv_complaint(1, reader.line_num, bool(ended)), 1) from None
         self.columns.update(names)
         width = len(names)
         while True:
@@ -180,10 +182,11 @@ class TableFile:
                 cells = next(reader)
             except StopIteration:
                 return
-            except csv.Error as error:
-                if reader.line_num > start or "end of data" in str(error):
-                    raise self._unreadable(_csv_complaint(error), start) from None
-                yield Row(start, {}, (Mistake(None, None, _csv_complaint(error)),))
+            except csv.Error:
+                complaint = self._csv_complaint(start, reader.line_num, bool(ended))
+                if reader.line_num > start or ended:
+                    raise self._unreadable(complaint, start) from None
+                yield FileRow(start, {}, (Mistake(None, None, complaint),))
                 continue
             row: dict[str, object] = {name: cell for name, cell in zip(names, cells, strict=False) if cell}
             mistakes = _odd_cells(row) if odd else ()
@@ -192,7 +195,30 @@ class TableFile:
                     continue
                 mistakes += (Mistake(None, None, _wrong_width(len(cells), width)),)
             if row:
-                yield Row(start, row, mistakes)
+                yield FileRow(start, row, mistakes)
+
+    def _csv_complaint(self, start: int, last: int, ended: bool) -> str:
+        """Return what is wrong with the row from line ``start`` to ``last``, at whose end the file ended or not.
+
+        The csv module has one exception for all mistakes, and its wording is its own.
+        """
+        if ended:
+            return "a quote that opens in this row is never closed"
+        # One line is never longer than a cell may be.
+        if last > start and self._has_endless_cell(start, last):
+            return f"a cell of at most {MAX_ROW} characters is wanted; is a quote not closed?"
+        return 'after a closing quote a comma is wanted; a quote within a cell is written twice ("")'
+
+    def _has_endless_cell(self, start: int, last: int) -> bool:
+        """Read the row again, without minding quotes: only the size of a cell is a mistake then."""
+        with self._path.open("rb", buffering=0) as raw:
+            lines = islice(_lines(self._blocks(raw), [], []), start - 1, last)
+            try:
+                for _ in csv.reader(lines, strict=False):
+                    pass
+            except csv.Error:
+                return True
+        return False
 
     def _header(self, cells: list[str]) -> list[str]:
         """Return the names of the columns. Raises LoadError with everything that is wrong with them."""
@@ -218,7 +244,7 @@ class TableFile:
 
     # -- JSON lines
 
-    def _json_rows(self, blocks: Iterator[bytes]) -> Iterator[Row]:
+    def _json_rows(self, blocks: Iterator[bytes]) -> Iterator[FileRow]:
         decode = msgspec.json.Decoder().decode
         columns = frozenset(self._table.columns)
         lines = chain.from_iterable(map(io.BytesIO, blocks))
@@ -227,7 +253,7 @@ class TableFile:
                 found = decode(text)
             except (msgspec.DecodeError, RecursionError, ValueError) as error:
                 if not text.isspace():
-                    yield Row(number, {}, (Mistake(None, None, _json_complaint(error, text)),))
+                    yield FileRow(number, {}, (Mistake(None, None, _json_complaint(error, text)),))
                 continue
             if isinstance(found, dict):
                 if not self.columns.issuperset(found):
@@ -235,17 +261,17 @@ class TableFile:
                 yield _json_row(number, found, text, columns)
             else:
                 said = f'one object a line is wanted, such as {{"{self._table.key}": …}}; here is something else'
-                yield Row(number, {}, (Mistake(None, None, said),))
+                yield FileRow(number, {}, (Mistake(None, None, said),))
 
     def _unreadable(self, expected: str, line: int | None = None) -> LoadError:
         return LoadError([Problem(self.label, line, None, None, expected)])
 
 
-def _lines(blocks: Iterator[bytes], odd: list[bool]) -> Iterator[str]:
+def _lines(blocks: Iterator[bytes], odd: list[bool], ended: list[bool]) -> Iterator[str]:
     """Return the lines of the blocks as text, with their ends.
 
     Bytes that are no UTF-8 become lone surrogates; ``odd`` gets an entry as soon as there are such, or NUL, so
-    that the rows of a clean file need not be looked through.
+    that the rows of a clean file need not be looked through. ``ended`` gets an entry when no line is left.
     """
 
     def texts() -> Iterator[io.StringIO]:
@@ -258,6 +284,7 @@ def _lines(blocks: Iterator[bytes], odd: list[bool]) -> Iterator[str]:
             if "\0" in text:
                 odd.append(True)
             yield io.StringIO(text, newline="")
+        ended.append(True)
 
     return chain.from_iterable(texts())
 
@@ -279,17 +306,6 @@ def _odd_cells(row: dict[str, object]) -> tuple[Mistake, ...]:
     return tuple(found)
 
 
-def _csv_complaint(error: csv.Error) -> str:
-    text = str(error)
-    if "end of data" in text:
-        return "a quote that opens in this row is never closed"
-    if "expected after" in text:
-        return 'after a closing quote a comma is wanted; a quote within a cell is written twice ("")'
-    if "field limit" in text:
-        return f"a cell of at most {MAX_ROW} characters is wanted; is a quote not closed?"
-    return f"a row of comma-separated cells is wanted ({text})"
-
-
 def _wrong_width(cells: int, width: int) -> str:
     said = f"{width} cells are wanted, as in the header; here are {cells}"
     return said + ("; is a cell with a comma not in quotes?" if cells > width else "")
@@ -308,7 +324,7 @@ def _divided(name: str) -> str | None:
     return None
 
 
-def _json_row(number: int, found: dict[str, object], text: bytes, columns: frozenset[str]) -> Row:
+def _json_row(number: int, found: dict[str, object], text: bytes, columns: frozenset[str]) -> FileRow:
     mistakes: tuple[Mistake, ...] = ()
     if not columns.issuperset(found):
         unknown = [name for name in found if name not in columns]
@@ -318,7 +334,7 @@ def _json_row(number: int, found: dict[str, object], text: bytes, columns: froze
     if text.count(b":") != len(found) + len(mistakes):
         twice = "this key stands here twice; once is wanted"
         mistakes += tuple(Mistake(shown(name), None, twice) for name in _repeated_keys(text))
-    return Row(number, found, mistakes)
+    return FileRow(number, found, mistakes)
 
 
 def _repeated_keys(text: bytes) -> list[str]:
@@ -336,14 +352,25 @@ def _repeated_keys(text: bytes) -> list[str]:
     return repeated
 
 
-def _json_complaint(error: Exception, text: bytes) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return "UTF-8 is wanted; this line holds other bytes"
+def _json_complaint(error: Exception, line: bytes) -> str:
+    """Return what is wrong with a line that could not be decoded, whatever the decoder says of it."""
     if isinstance(error, RecursionError):
         return "one object a line is wanted, without objects in it"
-    if b"\0" in text:
+    try:
+        text = line.decode().rstrip()
+    except UnicodeDecodeError:
+        return "UTF-8 is wanted; this line holds other bytes"
+    if "\0" in text:
         return "a JSON object is wanted; a NUL byte stands in this line"
-    return f"a JSON object is wanted, whole on one line ({error})"
+    wanted = "a JSON object is wanted, whole on one line"
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as place:
+        breaks_off = place.pos >= len(text)
+        return f"{wanted}; this one {'breaks off' if breaks_off else f'is wrong at character {place.pos + 1}'}"
+    except (ValueError, RecursionError):
+        pass
+    return f"{wanted}; this one is wrong"  # NaN, say, which the json module takes for a number
 
 
 def _stray(folder: Path, name: str) -> Problem | None:

@@ -3,6 +3,8 @@
 A backend is a :class:`Backend`: it is given a batch and answers it as if one by one in the order in which it came
 (engine.md 5.3); before it returns, what the batch changed outlives the process. What only the engine knows of
 calls that are there already, where they count say, is asked back through the callables of a message.
+
+All that passes here is plain values, so that nobody above knows how a backend keeps its legs.
 """
 
 from __future__ import annotations
@@ -12,14 +14,25 @@ from typing import Literal, Protocol, TypeAlias, final
 
 import msgspec
 
-from identengine.calls.legs import Leg
+from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, State, direction_of
 from identengine.calls.levels import Levels
 from identengine.model.reasons import Reason
 from identengine.model.records import Decision, Direction
 
 
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Of ``[calls]`` (interfaces.md 7); times in seconds."""
+
+    max_legs: int = 100_000
+    lapsed_max: int = 1_000_000
+    reserved: float = 200.0
+    active: float = 7200.0
+    grace: float = 60.0
+    global_capacity: int | None = None
+
+
 @final
-class Grant(msgspec.Struct, frozen=True, gc=False):
+class EncodedDecision(msgspec.Struct, frozen=True, gc=False):
     """A call that may pass: its Decision, encoded once, for the mirror and for who asked."""
 
     packed: bytes
@@ -30,9 +43,9 @@ class Grant(msgspec.Struct, frozen=True, gc=False):
         return unpacked(self.packed)
 
 
-def in_parts(decision: Decision | Grant) -> Decision:
+def in_parts(decision: Decision | EncodedDecision) -> Decision:
     """Return a decision in its parts, however it came."""
-    return decision.decision() if isinstance(decision, Grant) else decision
+    return decision.decision() if isinstance(decision, EncodedDecision) else decision
 
 
 packed: Callable[[Decision], bytes] = msgspec.msgpack.Encoder().encode
@@ -50,12 +63,12 @@ class Admit(msgspec.Struct, frozen=True, gc=False):
     switch: str
     content: bytes
     """What makes a request the same as another; a call that is held already has the answer that it had."""
-    decision: Decision | Grant
+    decision: Decision | EncodedDecision
     levels: Levels | None
     """Where the call is to be counted; None where it was rejected."""
 
 
-class Named(msgspec.Struct, frozen=True, gc=False, array_like=True):
+class LegSelector(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """Legs of a call: a direction or leg id that is None matches all (engine.md 5.1)."""
 
     call: str
@@ -68,27 +81,32 @@ class Named(msgspec.Struct, frozen=True, gc=False, array_like=True):
         return self.direction is None and self.leg_id is None
 
 
-class Progress(msgspec.Struct, frozen=True):
+LimitsNow: TypeAlias = Callable[[int, tuple[int, ...]], Levels]
+"""Returns the levels at which a leg was taken, with their limits as they are now (engine.md 5.2).
+
+It is called with the account's counter and those of the clients (:mod:`identengine.calls.levels`)."""
+
+
+class Refresh(msgspec.Struct, frozen=True):
     """``start`` and ``update`` (engine.md 5.4)."""
 
     method: Literal["start", "update"]
-    named: Named
+    named: LegSelector
     switch: str
     interval: float | None
     """Seconds between updates, where they were announced."""
     identify: Callable[[], Levels | None] | None
     """Where an unknown call is to be counted; None where the message does not carry who it is."""
-    levels: Callable[[Leg], Levels]
-    """The limits, as they are now, of the levels at which a leg was taken."""
+    levels: LimitsNow
 
 
 class Stop(msgspec.Struct, frozen=True, gc=False):
     """``stop``: free what is named (engine.md 5.4)."""
 
-    named: Named
+    named: LegSelector
 
 
-class Listed(msgspec.Struct, frozen=True):
+class SyncPart(msgspec.Struct, frozen=True):
     """``sync``: a part of a switch's complete list of its calls (engine.md 5.6)."""
 
     switch: str
@@ -96,18 +114,17 @@ class Listed(msgspec.Struct, frozen=True):
     part: int
     """From 1."""
     parts: int
-    calls: tuple[Named, ...]
+    calls: tuple[LegSelector, ...]
     confirm_empty: bool
-    levels: Callable[[Leg], Levels]
 
 
-class Switched(msgspec.Struct, frozen=True):
+class SwitchReset(msgspec.Struct, frozen=True):
     """``switch_up`` and ``switch_down``: the switch has none of its older calls any more (engine.md 5.6)."""
 
     switch: str
 
 
-Message: TypeAlias = Admit | Progress | Stop | Listed | Switched
+CallsMessage: TypeAlias = Admit | Refresh | Stop | SyncPart | SwitchReset
 
 
 @final
@@ -119,7 +136,7 @@ class Refused(msgspec.Struct, frozen=True):
     """What is wrong with an ``invalid_request``."""
 
 
-class Done(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+class LegResult(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The result of what is not a decision (interfaces.md 3, "Result of the life-cycle methods")."""
 
     ok: Literal[True]
@@ -129,22 +146,22 @@ class Done(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     freed: int | None = None
 
 
-class Later:
+class Deferred:
     """An answer that takes steps between which other batches are decided (engine.md 5.8)."""
 
     def __init__(self) -> None:
-        self.done: Done | None = None
+        self.done: LegResult | None = None
         """The answer, once it is there."""
-        self._waiting: list[Callable[[Done], None]] = []
+        self._waiting: list[Callable[[LegResult], None]] = []
 
-    def then(self, call: Callable[[Done], None]) -> None:
+    def then(self, call: Callable[[LegResult], None]) -> None:
         """Call back with the answer once it is there."""
         if self.done is not None:
             call(self.done)
         else:
             self._waiting.append(call)
 
-    def finish(self, done: Done) -> None:
+    def finish(self, done: LegResult) -> None:
         """Give the answer."""
         self.done = done
         for call in self._waiting:
@@ -152,13 +169,13 @@ class Later:
         self._waiting.clear()
 
 
-Answer: TypeAlias = Decision | Grant | Refused | Done | Later
+CallsAnswer: TypeAlias = Decision | EncodedDecision | Refused | LegResult | Deferred
 
 
 class Backend(Protocol):
     """A set of calls."""
 
-    def apply(self, batch: Sequence[Message], now: float) -> list[Answer]:
+    def apply(self, batch: Sequence[CallsMessage], now: float) -> list[CallsAnswer]:
         """Answer a batch; ``now`` is the time of the set's clock in seconds."""
 
     def work(self, now: float) -> bool:
@@ -170,6 +187,72 @@ Of: TypeAlias = Literal["accounts", "clients"]
 as in :mod:`identengine.calls.levels`."""
 
 
+class LegView(msgspec.Struct, frozen=True, gc=False):
+    """One leg as an operator sees it. Times are seconds of the set's clock (:mod:`identengine.calls.clock`)."""
+
+    call: str
+    """:func:`~identengine.calls.legs.call_key`."""
+    leg: str
+    """:func:`~identengine.calls.legs.leg_key`."""
+    switch: str
+    """Name of the switch that last authorized, started, updated or listed the leg (engine.md 5.6)."""
+    state: State
+    account_id: int
+    client_ids: tuple[int, ...]
+    """The clients on whom the leg counts: the account's own client first, then the resellers above it."""
+    since: float
+    """When the leg was taken."""
+    due: float
+    """When the leg's lease ends; of a lapsed leg, when it is forgotten."""
+
+    @property
+    def direction(self) -> Direction:
+        """Return the direction of the leg."""
+        return direction_of(self.leg)
+
+
+class LegFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which legs are asked for. A condition that is None lets all legs through."""
+
+    states: frozenset[State] = frozenset((RESERVED, ACTIVE, LAPSED))
+    account_id: int | None = None
+    client_id: int | None = None
+    """Any of the clients on whom the leg counts."""
+    switch: str | None = None
+    scope: str | None = None
+    """The scope of the call's key."""
+    direction: Direction | None = None
+    leg_id: str | None = None
+    """``""``: the leg without an id."""
+    taken_by: float | None = None
+    """The leg was taken at this time of the set's clock or before."""
+
+
+class Gauges(msgspec.Struct, frozen=True, gc=False):
+    """How full the set is, and what happened to its legs since the process began."""
+
+    held: int
+    """Legs that hold slots."""
+    reserved: int
+    """Legs of ``held`` that are reserved; the others are active."""
+    lapsed: int
+    """Legs that are remembered."""
+    max_legs: int
+    """Legs that the set has room for (``[calls] max_legs``)."""
+    global_capacity: int | None
+    """The limit on all legs together; None if there is none."""
+    overfull: bool
+    """True if no leg is admitted, since the mirror has no room."""
+    lapsed_reserved: int
+    """Reserved legs whose leases ended."""
+    lapsed_active: int
+    """Active legs whose leases ended."""
+    retransmitted: int
+    """Authorizations that were answered as before (engine.md 5.3)."""
+    turned_away: int
+    """Legs that the set had no room for."""
+
+
 class Overview(Protocol):
     """What a backend shows to an operator, in short steps between which nothing stays open.
 
@@ -177,26 +260,17 @@ class Overview(Protocol):
     may come twice or not at all.
     """
 
-    @property
-    def held(self) -> int:
-        """Legs that hold slots."""
+    def gauges(self) -> Gauges:
+        """Return how full the set is."""
 
-    @property
-    def lapsed(self) -> int:
-        """Legs that are remembered."""
-
-    @property
-    def overfull(self) -> bool:
-        """Whether nothing is let in, since what changed last could not be kept."""
-
-    def page(self, first: int, count: int) -> list[Leg] | None:
-        """Return the legs at ``count`` places from ``first`` on; None behind the last one."""
+    def page(self, first: int, count: int, wanted: LegFilter) -> list[LegView] | None:
+        """Return the legs at ``count`` places from ``first`` on that fit; None behind the last place."""
 
     def usage(self, of: Of, first: int, count: int) -> list[tuple[int, int]] | None:
         """Return those of ``count`` counters from the ``first`` on that are not zero; None behind the last."""
 
-    def matching(self, named: Named) -> list[Leg]:
-        """Return the legs that are named, held or lapsed."""
+    def matching(self, named: LegSelector, wanted: LegFilter) -> list[LegView]:
+        """Return the legs that are named and fit."""
 
-    def apply(self, batch: Sequence[Message], now: float) -> list[Answer]:
+    def apply(self, batch: Sequence[CallsMessage], now: float) -> list[CallsAnswer]:
         """As :meth:`Backend.apply`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from identengine.calls.levels import Levels
+
 _ONE = 1 - 1e-9
 """A token, less what adding fractions of seconds may lose."""
 
@@ -28,3 +30,26 @@ class Buckets:
             return most
         tokens, at = there
         return min(most, tokens + (now - at) * rate)
+
+
+class LevelBuckets:
+    """The buckets of the levels that have a rate: the account, and its own client."""
+
+    def __init__(self) -> None:
+        self._accounts = Buckets()
+        self._clients = Buckets()
+
+    def empty(self, levels: Levels, now: float) -> bool:
+        """Whether one of them has no token."""
+        client = levels.client
+        return (levels.cps is not None and self._accounts.empty(levels.account, levels.cps, now)) or (
+            client.cps is not None and self._clients.empty(client.counters[0], client.cps, now)
+        )
+
+    def take(self, levels: Levels, now: float) -> None:
+        """Take a token from each."""
+        client = levels.client
+        if levels.cps is not None:
+            self._accounts.take(levels.account, levels.cps, now)
+        if client.cps is not None:
+            self._clients.take(client.counters[0], client.cps, now)

@@ -1,22 +1,44 @@
 """How many legs are held on each level (engine.md 5.2): counted leg by leg, so that it is the set in numbers.
 
-A leg has its counters, and so have the levels of the book, once a leg was counted there: to count costs an
-addition a level, and no look-up.
+A leg holds its counters, so that counting it again costs an addition a level and no look-up. The levels of the
+book hold plain keys: their counters are looked up here, by the account.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from math import inf
+from typing import TypeAlias
 
-from identengine.calls.legs import Leg
-from identengine.calls.levels import Cells, Counter, Levels
+import msgspec
+
+from identengine.calls.levels import Levels
 from identengine.model.reasons import Reason
 
 IDLE_ACCOUNTS = 100_000
 """Accounts whose counters stay although no leg is held: most will have one again soon."""
 _GONE = -1
 """What a counter holds that was given up."""
+
+
+class Counter(msgspec.Struct, array_like=True, gc=False):
+    """One counter of legs that are held. It goes with them to the mirror, where only its number matters."""
+
+    number: int
+    held: int = 0
+
+
+Cells: TypeAlias = tuple[Counter, ...]
+"""Where a leg counts: the account's counter, then those of the clients."""
+
+
+class _Account(msgspec.Struct, frozen=True, gc=False):
+    """Where the legs of an account count in one direction: those that came last."""
+
+    counters: tuple[int, ...]
+    """The numbers of the clients' counters. They are one object for each client of a book, so that comparing them
+    by identity is enough as a rule."""
+    cells: Cells
 
 
 class Counts:
@@ -27,9 +49,9 @@ class Counts:
         self.held = 0
         """All legs that are held."""
         self.room = room
-        self.accounts: dict[int, Cells] = {}
-        """By the account's counter: where its legs count, those that came last."""
-        self.clients: dict[int, Counter] = {}
+        self._accounts: dict[int, _Account] = {}
+        """By the account's counter."""
+        self._clients: dict[int, Counter] = {}
         self._most = inf if most is None else most
 
     def take(self, levels: Levels) -> Cells | Reason:
@@ -37,12 +59,12 @@ class Counts:
 
         This is :meth:`full` and :meth:`add` in one, since every call pays for it.
         """
-        cells, capacity, held = levels.cells, levels.capacity, self.held
-        if levels.counts is not self or cells[0].held < 0:
-            cells = self.cells(levels)
+        client, capacity, held = levels.client, levels.capacity, self.held
+        there = self._accounts.get(levels.account)
+        cells = there.cells if there is not None and there.counters is client.counters else self.cells(levels)
         if capacity is not None and cells[0].held >= capacity:
             return Reason.ACCOUNT_CAPACITY
-        for place, most, reason in levels.client.limits:
+        for place, most, reason in client.limits:
             if cells[place].held >= most:
                 return reason
         if held >= self._most:
@@ -54,22 +76,22 @@ class Counts:
             cell.held += 1
         return cells
 
-    def add(self, leg: Leg) -> None:
-        """Count a leg that is there, over a limit too."""
-        if leg.cells[0].held < 0:
-            leg.cells = self.restore(leg.cells)  # they went while none of the account's legs was held
+    def add(self, cells: Cells) -> Cells:
+        """Count a leg that is there, over a limit too; returns its counters, as they are now."""
+        if cells[0].held < 0:
+            cells = self.restore(cells)  # they went while none of the account's legs was held
         self.held += 1
-        for cell in leg.cells:
+        for cell in cells:
             cell.held += 1
+        return cells
 
-    def remove(self, leg: Leg) -> None:
+    def remove(self, cells: Cells) -> None:
         """Count a leg no more where it was counted."""
         self.held -= 1
-        cells = leg.cells
         for cell in cells:
             cell.held -= 1
-        if len(self.accounts) > IDLE_ACCOUNTS and not cells[0].held:
-            self.accounts.pop(cells[0].number, None)
+        if len(self._accounts) > IDLE_ACCOUNTS and not cells[0].held:
+            self._accounts.pop(cells[0].number, None)
             cells[0].held = _GONE
 
     def full(self, levels: Levels) -> Reason | None:
@@ -92,10 +114,7 @@ class Counts:
 
     def cells(self, levels: Levels) -> Cells:
         """Return where legs of an account count from now on; those that are there count where they did."""
-        if levels.counts is not self or levels.cells[0].held < 0:
-            levels.cells = self._cells(levels.account, levels.client.counters)
-            levels.counts = self
-        return levels.cells
+        return self._cells(levels.account, levels.client.counters)
 
     def restore(self, cells: Cells) -> Cells:
         """Return counters that were kept, as they are now."""
@@ -104,15 +123,16 @@ class Counts:
     def use(self, *, of_accounts: bool) -> Iterator[tuple[int, int]]:
         """Yield how many legs each counter holds, of accounts or of clients."""
         if of_accounts:
-            return ((account, cells[0].held) for account, cells in self.accounts.items())
-        return ((counter, cell.held) for counter, cell in self.clients.items())
+            return ((counter, account.cells[0].held) for counter, account in self._accounts.items())
+        return ((counter, cell.held) for counter, cell in self._clients.items())
 
     def _cells(self, account: int, counters: tuple[int, ...]) -> Cells:
-        there = self.accounts.get(account)
-        if there is not None and tuple(cell.number for cell in there[1:]) == counters:
-            return there
-        own = Counter(account) if there is None else there[0]
-        clients = self.clients
-        cells = (own, *[clients.get(each) or clients.setdefault(each, Counter(each)) for each in counters])
-        self.accounts[account] = cells
+        there = self._accounts.get(account)
+        if there is not None and there.counters == counters:
+            cells = there.cells
+        else:
+            own = Counter(account) if there is None else there.cells[0]
+            clients = self._clients
+            cells = (own, *[clients.get(each) or clients.setdefault(each, Counter(each)) for each in counters])
+        self._accounts[account] = _Account(counters, cells)
         return cells

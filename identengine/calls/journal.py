@@ -18,10 +18,10 @@ import msgspec
 
 from identengine.calls.clock import Beat, Clock
 from identengine.calls.journalfile import RESERVE, CallsFile, DamagedError, environment, survives
-from identengine.calls.legs import Leg
-from identengine.calls.memory import Changes, MirrorFullError
+from identengine.calls.legtable import Leg
+from identengine.calls.mirror import Changes, MirrorFullError, RoomLeft
 from identengine.calls.sync import Note
-from identengine.calls.tombstones import Row
+from identengine.calls.tombstones import TombstoneRow
 from identengine.calls.tombstones import unpacked as unpacked_row
 from identengine.errors import StoreError
 
@@ -52,7 +52,7 @@ class Kept(msgspec.Struct):
     """What a mirror holds."""
 
     legs: list[Leg] = []
-    stops: list[tuple[int, Row]] = []
+    stops: list[tuple[int, TombstoneRow]] = []
     """By ascending serial number."""
     notes: dict[str, Note] = {}
     beat: Beat | None = None
@@ -67,10 +67,7 @@ class Journal:
         Raises InUseError where another process has it, StoreError where there is no room for ``max_legs`` legs or
         it cannot be made. A file that is damaged or of another format is set aside, and ``alarm`` is told.
         """
-        self.crowded = False
-        """Whether what is remembered had better be forgotten."""
-        self.tight = False
-        """Whether there is no more room than what frees calls may need."""
+        self.room_left = RoomLeft.AMPLE
         self.clock = Clock()
         """The set's clock; right only after :meth:`read`."""
         self._alarm = alarm
@@ -114,7 +111,7 @@ class Journal:
                 break
             except lmdb.MapFullError as error:
                 if not self._file.grow():
-                    self.crowded = self.tight = True
+                    self.room_left = RoomLeft.RESERVE
                     raise MirrorFullError from error
         self._written += len(changes.large.changed) + len(changes.small.changed)
         if self._written >= _LOOK_EVERY:
@@ -131,7 +128,7 @@ class Journal:
                 # What is gone is written as nothing: its place is used again soon.
                 values = map(_encode, map(legs.__getitem__, changed))
                 txn.cursor(db).putmulti(zip(map(_place.pack, changed), values, strict=True))
-                if self.crowded:  # it gives back its room
+                if self.room_left is not RoomLeft.AMPLE:  # it gives back its room
                     for place in changed:
                         if legs[place] is None:
                             txn.delete(_place.pack(place), db=db)
@@ -152,7 +149,10 @@ class Journal:
         left = self._file.size - self.used()
         if left < 2 * RESERVE and self._file.grow():
             left = self._file.size - self.used()
-        self.crowded, self.tight = left < 2 * RESERVE, left < RESERVE
+        if left >= 2 * RESERVE:
+            self.room_left = RoomLeft.AMPLE
+        else:
+            self.room_left = RoomLeft.RESERVE if left < RESERVE else RoomLeft.SCARCE
 
     def used(self) -> int:
         """Return how many bytes are in use; what was freed is not among them."""
@@ -174,9 +174,9 @@ class Journal:
             with self._env.begin(write=True) as txn:
                 txn.put(b"beat", _encode(self.clock.beat(FORMAT)), db=self._meta)
         except lmdb.MapFullError:
-            self.crowded = self.tight = True
+            self.room_left = RoomLeft.RESERVE
 
-    def read(self) -> tuple[list[Leg], list[tuple[int, Row]], dict[str, Note]]:
+    def read(self) -> tuple[list[Leg], list[tuple[int, TombstoneRow]], dict[str, Note]]:
         """Return what was kept: legs, rows of stops by ascending serial, notes. The clock goes on from there."""
         try:
             kept = _read(self._env)

@@ -1,4 +1,4 @@
-"""What is known of a leg of a call, and how it is named (engine.md 5.1)."""
+"""How a leg of a call is named, and its states (engine.md 5.1, 5.4)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from identengine.calls.levels import Cells
-from identengine.model.records import Direction
+from identengine.model.records import Direction, Request
 
 LONGEST_ID = 256
 """Of a call or leg id, in bytes; of a longer one the beginning and a hash are kept: room is bounded."""
 
-_ORIGINATION = Direction.ORIGINATION  # a look at a member of an enum is dear
+_ORIGINATION, _TERMINATION = Direction  # a look at a member of an enum is dear
 
 State: TypeAlias = Literal[1, 2, 3]
 """Where a leg stands. No enum: to encode one takes longer than all the rest of a leg."""
@@ -21,49 +20,6 @@ RESERVED: Final = 1
 ACTIVE: Final = 2
 LAPSED: Final = 3
 """Remembered (engine.md 5.4); the others are held."""
-
-
-class Leg(msgspec.Struct, gc=False, array_like=True):
-    """One leg. Times are seconds of the set's clock (:mod:`identengine.calls.clock`)."""
-
-    slot: int
-    """Its place in the set, and its key in the mirror; used again once the leg is gone."""
-    call: str
-    """:func:`call_key`."""
-    leg: str
-    """:func:`leg_key`."""
-    switch: str
-    """Name of the switch that last authorized, started, updated or listed it (engine.md 5.6)."""
-    state: State
-    cells: Cells
-    """Where it counts: where it did when it was taken."""
-    since: float
-    """When it was taken."""
-    due: float
-    """When its lease, or, lapsed, its memory ends."""
-    lease: float
-    """What a start or update gives it, in seconds."""
-    missed: str | None = None
-    """The last complete list of its switch, where that lacked it (engine.md 5.6)."""
-    content: bytes | None = None
-    """While it is reserved: what a request has to be like to be its retransmission (engine.md 5.3)."""
-    answer: bytes | None = None
-    """While it is reserved: what a retransmission is answered, a Decision in MessagePack."""
-
-    @property
-    def account_id(self) -> int:
-        """Whose it is."""
-        return self.cells[0].number >> 1
-
-    @property
-    def counters(self) -> tuple[int, ...]:
-        """The numbers of the clients' counters that it is in."""
-        return tuple(cell.number for cell in self.cells[1:])
-
-    @property
-    def direction(self) -> Direction:
-        """Which way the call goes."""
-        return Direction.ORIGINATION if self.leg[0] == "o" else Direction.TERMINATION
 
 
 def call_key(scope: str, call_id: str) -> str:
@@ -77,6 +33,30 @@ def leg_key(direction: Direction, leg_id: str | None) -> str:
     """Return the key of a leg within its call; an absent leg id is one value (engine.md 5.1)."""
     way = "o" if direction is _ORIGINATION else "t"
     return way + shortened(leg_id) if leg_id else way
+
+
+def direction_of(leg: str) -> Direction:
+    """Return the direction that a leg's key was made of."""
+    return _ORIGINATION if leg[0] == "o" else _TERMINATION
+
+
+def request_fingerprint(request: Request, key: bytes) -> bytes:
+    """Return what makes a request the same as another (engine.md 5.3).
+
+    Values alone, since it is kept with the leg, and without the ids, by which that is found: credentials as a hash
+    only, and so what is long.
+    """
+    content = _encode(msgspec.structs.astuple(request)[_IDS:])
+    if request.password is None and request.digest is None and len(content) <= _LONGEST_CONTENT:
+        return content
+    return blake2b(content, digest_size=16, key=key).digest()
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_IDS = 2
+"""Of the fields of a request the first are the ids of call and leg."""
+_LONGEST_CONTENT = 256
+"""Bytes of a request that are kept as they are."""
 
 
 def call_id_of(call: str) -> str:

@@ -13,23 +13,17 @@ import msgspec
 from identengine.model.reasons import Reason
 from identengine.model.records import Client, Direction
 
-
-class Counter(msgspec.Struct, array_like=True, gc=False):
-    """One counter of legs that are held. It goes with them to the mirror, where only its number matters."""
-
-    number: int
-    held: int = 0
-
-
-Cells: TypeAlias = tuple[Counter, ...]
-"""Where a leg counts: the account's counter, then those of the clients."""
-
 _PLACE = {Direction.ORIGINATION: 0, Direction.TERMINATION: 1}
 
 
 def account_counter(account_id: int, direction: Direction) -> int:
     """Return the number of an account's counter for a direction; halved it is the account's id."""
     return account_id << 1 | _PLACE[direction]
+
+
+def account_of(counter: int) -> tuple[int, Direction]:
+    """Return the account that a counter is of, and the direction."""
+    return counter >> 1, Direction.TERMINATION if counter & 1 else Direction.ORIGINATION
 
 
 def client_counters(client_id: int, direction: Direction) -> tuple[int, int]:
@@ -76,8 +70,11 @@ class ClientLevels(msgspec.Struct, frozen=True, gc=False):
     """Calls a second of the account's own client; origination only (engine.md 5.9)."""
 
 
-class Levels(msgspec.Struct, gc=False):
-    """All levels of one leg."""
+class Levels(msgspec.Struct, frozen=True, gc=False):
+    """All levels of one leg: keys and limits, as the book has them.
+
+    What a backend counts there is its own: nothing of it is kept here.
+    """
 
     account: int
     """The account's counter (:func:`account_counter`)."""
@@ -85,17 +82,13 @@ class Levels(msgspec.Struct, gc=False):
     cps: float | None
     """Calls a second of the account; origination only."""
     client: ClientLevels
-    counts: object = None
-    """The counts that ``cells`` are of."""
-    cells: Cells = ()
-    """Where legs at these levels count. Found once: each look-up reaches into memory that is in no cache."""
 
     @property
     def account_id(self) -> int:
         """Whose leg it is."""
-        return self.account >> 1
+        return account_of(self.account)[0]
 
     @property
     def direction(self) -> Direction:
         """Which way its call goes."""
-        return Direction.TERMINATION if self.account & 1 else Direction.ORIGINATION
+        return account_of(self.account)[1]

@@ -8,171 +8,89 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from identengine.calls.backend import (
     Admit,
-    Answer,
-    Done,
-    Grant,
-    Listed,
-    Message,
-    Named,
+    CallsAnswer,
+    CallsMessage,
+    EncodedDecision,
+    Gauges,
+    LegFilter,
+    LegResult,
+    LegSelector,
+    LegView,
     Of,
-    Progress,
+    Refresh,
     Refused,
+    Settings,
     Stop,
-    Switched,
+    SwitchReset,
+    SyncPart,
     in_parts,
     packed,
     unpacked,
 )
-from identengine.calls.buckets import Buckets
+from identengine.calls.buckets import LevelBuckets
 from identengine.calls.counts import Counts
-from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, Leg, leg_key
-from identengine.calls.levels import Levels
-from identengine.calls.slots import Slots, Space
-from identengine.calls.sync import Lists, Note
-from identengine.calls.tombstones import Row, Stops
-from identengine.calls.wheel import TICKS, Wheel, tick_after
+from identengine.calls.expiry import Expiry
+from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, leg_key
+from identengine.calls.legtable import Leg, LegTable, fitting
+from identengine.calls.mirror import Changes, Mirror, MirrorFullError, RoomLeft
+from identengine.calls.sync import Lists, Note, Sweep
+from identengine.calls.tombstones import Stops, TombstoneRow
 from identengine.model.reasons import Reason
 from identengine.model.records import Decision, Direction
 
-REMEMBERED = 24 * 3600.0
-"""How long a lapsed leg can be revived, in seconds (engine.md 5.4)."""
 STEP = 256
-"""How many legs, or rows of stops, one step of :meth:`Calls.work` takes: about a millisecond."""
+"""How many rows of stops one step of :meth:`Calls.work` forgets."""
 STOPS_ROOM, STOPS_LEG_ROOM = 1024 * 1024, 256
 """Bytes of the mirror that stops may take: so many, and so many more a leg that may be held."""
-LEGS_OF_A_CALL = 256
-"""Legs that one call may have: what names a call is answered in one step, however many they are."""
 _INSTANT = 1e-6
-
-
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Of ``[calls]`` (interfaces.md 7); times in seconds."""
-
-    max_legs: int = 100_000
-    lapsed_max: int = 1_000_000
-    reserved: float = 200.0
-    active: float = 7200.0
-    grace: float = 60.0
-    global_capacity: int | None = None
-
-
-class Changes(msgspec.Struct):
-    """What has to go to the mirror: the places that changed, and rows and notes, of which None is gone."""
-
-    small: Space[Leg]
-    large: Space[Leg]
-    stops: dict[int, bytes | None] = {}
-    """By serial number, packed."""
-    notes: dict[str, Note] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self.large.changed or self.small.changed or self.stops or self.notes)
-
-    def condense(self) -> None:
-        """Name each place once, since they may have to wait."""
-        for space in (self.small, self.large):
-            space.changed[:] = set(space.changed)
-
-    def clear(self) -> None:
-        """Begin anew, once the mirror has them."""
-        self.small.changed.clear()
-        self.large.changed.clear()
-        self.stops.clear()
-        self.notes.clear()
-
-
-class MirrorFullError(Exception):
-    """The mirror has no room for what changed."""
-
-
-class Mirror(Protocol):
-    """What keeps a copy of the set that outlives the process."""
-
-    @property
-    def crowded(self) -> bool:
-        """Whether what is remembered had better be forgotten."""
-
-    @property
-    def tight(self) -> bool:
-        """Whether there is no more room than what frees calls may need."""
-
-    def write(self, changes: Changes) -> None:
-        """Keep it, all or nothing. Raises MirrorFullError."""
+_RESERVE, _AMPLE = RoomLeft.RESERVE, RoomLeft.AMPLE  # a look at a member of an enum is dear
 
 
 class Calls:
     """A set of calls; see :class:`identengine.calls.backend.Backend`."""
 
     def __init__(self, settings: Settings, mirror: Mirror) -> None:
-        self.settings = settings
-        self.lapsed = 0
-        """Legs that are remembered."""
-        self.lapsed_reserved = self.lapsed_active = self.retransmitted = self.turned_away = 0
-        """For statistics: since this process began."""
-        self.overfull = False
+        self._settings = settings
+        self._retransmitted = self._turned_away = 0
+        self._overfull = False
         """Whether the mirror has no room: nothing is let in until it has."""
         self._mirror = mirror
-        self._slots = Slots[Leg]()
-        self._small, self._large = self._slots.small, self._slots.large
-        self._calls: dict[str, Leg | dict[str, Leg]] = {}
-        """By call key: its leg, or its legs by leg key where it has several."""
-        self.counts = Counts(settings.global_capacity, settings.max_legs)
+        self._counts = Counts(settings.global_capacity, settings.max_legs)
+        self._table = table = LegTable(self._counts)
+        self._small, self._large = table.slots.small, table.slots.large
+        self._calls = table.calls
+        self._expiry = Expiry(table, settings)
+        self._reserved_until = self._active_until = 0.0
+        """When the lease ends of a leg that is reserved or started now: one object for all legs of a batch."""
         self._fresh: list[int] = []
         """Slots that the batch in hand reserved; their leases are noted together."""
-        self._leases = Wheel()
-        self._memories = Wheel()
         self._stops = Stops(STOPS_ROOM + STOPS_LEG_ROOM * settings.max_legs)
-        self._account_buckets = Buckets()
-        self._client_buckets = Buckets()
+        self._buckets = LevelBuckets()
         self._reserved, self._active = settings.reserved, settings.active
-        self._lists = Lists(self, settings.grace, 2 * settings.max_legs)
-        self._changes = Changes(self._slots.small, self._slots.large)
+        self._lists = Lists(self, 2 * settings.max_legs)
+        self._changes = Changes(self._small, self._large)
         self._floor = 0.0
-        self._handlers: dict[type, Callable[[Any, float], Answer]] = {
+        self._handlers: dict[type, Callable[[Any, float], CallsAnswer]] = {
             Admit: self._admit,
-            Progress: self._progress,
+            Refresh: self._progress,
             Stop: self._stop,
-            Listed: self._lists.take,
-            Switched: self._lists.switched,
+            SyncPart: self._lists.take,
+            SwitchReset: self._lists.switched,
         }
 
-    @property
-    def held(self) -> int:
-        """Legs that hold slots."""
-        return self.counts.held
-
-    @property
-    def reserved(self) -> int:
-        """Those of them that are reserved."""
-        return self._large.taken
-
     def restore(
-        self, legs: Iterable[Leg], stops: Iterable[tuple[int, Row]], notes: Mapping[str, Note], now: float
+        self, legs: Iterable[Leg], stops: Iterable[tuple[int, TombstoneRow]], notes: Mapping[str, Note], now: float
     ) -> None:
         """Take up what a mirror kept: the set is then as it was (engine.md 5.8)."""
         there = {leg.slot: leg for leg in legs}
-        self._slots.restore(there)
-        leases: dict[int, list[int]] = {}
-        memories: dict[int, list[int]] = {}
-        for slot, leg in there.items():
-            leg.cells = self.counts.restore(leg.cells)
-            if self._calls.setdefault(leg.call, leg) is not leg:
-                self._beside(leg)
-            if leg.state == LAPSED:
-                self.lapsed += 1
-                memories.setdefault(tick_after(leg.due), []).append(slot)
-            else:
-                self.counts.add(leg)
-                leases.setdefault(tick_after(leg.due), []).append(slot)
-        for wheel, slots_due in ((self._leases, leases), (self._memories, memories)):
-            for tick, slots in slots_due.items():
-                wheel.add_all(slots, (tick - 1) / TICKS)
+        self._table.restore(there)
+        self._expiry.restore(there.values())
         for serial, row in stops:
             self._stops.restore(serial, row)
         for name, value in notes.items():
@@ -181,33 +99,36 @@ class Calls:
 
     # ---- what arrives
 
-    def apply(self, batch: Sequence[Message], now: float) -> list[Answer]:
+    def apply(self, batch: Sequence[CallsMessage], now: float) -> list[CallsAnswer]:
         """Answer a batch as if one by one; what it changed is in the mirror when this returns."""
         now = max(now, self._floor)
-        answers: list[Answer] = []
+        self._reserved_until, self._active_until = now + self._reserved, now + self._active
+        answers: list[CallsAnswer] = []
+        handlers = self._handlers
         try:
             for message in batch:
                 kind = type(message)
-                answers.append(self._handlers[kind](message, now))
-                if kind is Switched:
+                answers.append(handlers[kind](message, now))
+                if kind is SwitchReset:
                     now = self._floor = now + _INSTANT  # what comes after it in this batch is younger
+                    self._reserved_until, self._active_until = now + self._reserved, now + self._active
         finally:  # a slot has a lease, whatever went wrong after it
             if self._fresh:
-                self._leases.add_all(self._fresh, now + self._reserved)
+                self._expiry.lease(self._fresh, self._reserved_until)
                 self._fresh.clear()
         stopped = self._stops.row()
-        if not self.overfull:  # else they are remembered here alone: what frees calls needs the room
+        if not self._overfull:  # else they are remembered here alone: what frees calls needs the room
             self._changes.stops.update(stopped)
         if not self._mirror_changes():
             self._take_back(batch, answers, now)
         return answers
 
-    def _admit(self, ask: Admit, now: float) -> Answer:
+    def _admit(self, ask: Admit, now: float) -> CallsAnswer:
         call, key = ask.call, ask.leg
         old = None
         if call is not None and call in self._calls:
-            old = self._leg(call, key)
-            if old is None and self._crowded(call):
+            old = self._table.find(call, key)
+            if old is None and not self._table.has_room_beside(call):
                 return Refused(Reason.INVALID_REQUEST, field="leg_id")
             if old is not None and old.state != LAPSED:
                 return self._admit_again(old, ask, now)
@@ -215,56 +136,57 @@ class Calls:
         if levels is None:
             return decision
         paced = levels.cps is not None or levels.client.cps is not None
-        if paced and self._no_token(levels, now):
+        if paced and self._buckets.empty(levels, now):
             return Refused(Reason.CPS_EXCEEDED)
-        taken = self.counts.take(levels) if call is not None else self.counts.full(levels)
-        if isinstance(taken, Reason):
-            self.turned_away += taken is Reason.OVERLOAD
+        taken = self._counts.take(levels) if call is not None else self._counts.full(levels)
+        if type(taken) is Reason:
+            self._turned_away += taken is Reason.OVERLOAD
             return Refused(taken)
         if paced:
-            self._take_tokens(levels, now)
-        if call is None or taken is None:
+            self._buckets.take(levels, now)
+        if call is None or type(taken) is not tuple:
             return decision
         if old is not None:
-            self.free(old)
-        due, active = now + self._reserved, self._active
+            self._table.free(old)
+        due, active = self._reserved_until, self._active
         # All of them by their places: by their names it takes a quarter longer.
-        answer = decision.packed if type(decision) is Grant else packed(decision)
+        answer = decision.packed if type(decision) is EncodedDecision else packed(decision)
         leg = Leg(0, call, key, ask.switch, RESERVED, taken, now, due, active, None, ask.content, answer)
         leg.slot = slot = ~self._large.add(leg)
         self._fresh.append(slot)
         if self._calls.setdefault(call, leg) is not leg:
-            self._beside(leg)
+            self._table.add_beside(leg)
         return decision
 
-    def _admit_again(self, leg: Leg, ask: Admit, now: float) -> Answer:
+    def _admit_again(self, leg: Leg, ask: Admit, now: float) -> CallsAnswer:
         """Answer for a leg that is held already (engine.md 5.3)."""
         if leg.state == ACTIVE:
             return Refused(Reason.INVALID_REQUEST, field="call_id")
         if leg.content == ask.content and leg.answer is not None:
-            self._belong(leg, ask.switch)
-            self.retransmitted += 1
+            if leg.switch != ask.switch:
+                leg.switch = ask.switch
+                self._table.slots.note(leg.slot)
+            self._retransmitted += 1
             return unpacked(leg.answer)
         decision, levels = ask.decision, ask.levels
         if levels is None:
             return decision
-        self.counts.remove(leg)  # decided as if its slot were free
-        refusal = Reason.CPS_EXCEEDED if self._no_token(levels, now) else self.counts.full(levels)
+        self._counts.remove(leg.cells)  # decided as if its slot were free
+        refusal = Reason.CPS_EXCEEDED if self._buckets.empty(levels, now) else self._counts.full(levels)
         if refusal is not None:
-            self.counts.add(leg)
+            leg.cells = self._counts.add(leg.cells)
             return Refused(refusal)
-        self._take_tokens(levels, now)
-        leg.cells = self.counts.cells(levels)
+        self._buckets.take(levels, now)
+        leg.cells = self._counts.add(self._counts.cells(levels))
         leg.content, leg.switch = ask.content, ask.switch
         # It renews no lease, so what is left of it is what the answer says.
         changed = msgspec.structs.replace(in_parts(decision), lease=max(1, int(leg.due - now)))
         leg.answer = packed(changed)
-        self.counts.add(leg)
-        self._slots.note(leg.slot)
+        self._table.slots.note(leg.slot)
         return changed
 
-    def _progress(self, ask: Progress, now: float) -> Done:
-        legs = self.matching(ask.named)
+    def _progress(self, ask: Refresh, now: float) -> LegResult:
+        legs = self._table.matching(ask.named)
         lease = 3 * ask.interval if ask.interval is not None else None
         held = False
         for leg in legs:
@@ -272,249 +194,167 @@ class Calls:
                 held = True
                 self._advance(leg, ask, lease, now)
         if held:
-            return Done(True)
+            return LegResult(True)
         if legs:
             overcommit = False
             for leg in legs:
                 leg.lease = lease or leg.lease
-                overcommit |= self.revive(leg, ask.switch, ask.levels(leg), now)
-            return Done(True, overcommit=overcommit)
+                levels_now = ask.levels(leg.cells[0].number, leg.counters)
+                self._expiry.revive(leg, ask.switch, now)
+                overcommit |= self._counts.over(leg.cells, levels_now)
+            return LegResult(True, overcommit=overcommit)
         if ask.identify is None or self._stops.forbid(ask.named, now):
-            return Done(True, unknown=True)
+            return LegResult(True, unknown=True)
         levels = ask.identify()
-        if levels is None or self._crowded(ask.named.call):
-            return Done(True, unknown=True)
-        if self.counts.held >= self.counts.room:
-            self.turned_away += 1
-            return Done(True, unknown=True)
+        if levels is None or not self._table.has_room_beside(ask.named.call):
+            return LegResult(True, unknown=True)
+        if self._counts.held >= self._counts.room:
+            self._turned_away += 1
+            return LegResult(True, unknown=True)
         key = leg_key(ask.named.direction or Direction.ORIGINATION, ask.named.leg_id)
-        lease = lease or self.settings.active
-        cells = self.counts.cells(levels)
+        lease = lease or self._active
+        cells = self._counts.cells(levels)
         leg = Leg(0, ask.named.call, key, ask.switch, ACTIVE, cells, now, now + lease, lease)
         leg.slot = self._small.add(leg)
         if self._calls.setdefault(leg.call, leg) is not leg:
-            self._beside(leg)
-        self._leases.add(leg.slot, leg.due)
-        self.counts.add(leg)
-        return Done(True, overcommit=self.counts.over(cells, levels))
+            self._table.add_beside(leg)
+        self._expiry.renew(leg, leg.due)
+        self._counts.add(cells)
+        return LegResult(True, overcommit=self._counts.over(cells, levels))
 
-    def _advance(self, leg: Leg, ask: Progress, lease: float | None, now: float) -> None:
+    def _advance(self, leg: Leg, ask: Refresh, lease: float | None, now: float) -> None:
         """Make a held leg active; only an update extends one that is."""
         leg.missed = None
         leg.switch = ask.switch
         leg.lease = lease or leg.lease
         if leg.state == RESERVED:
-            leg.state, leg.due = ACTIVE, now + leg.lease
-            self._shrink(leg)
-            self._leases.add(leg.slot, leg.due)
+            leg.state = ACTIVE
+            self._table.shrink(leg)
+            due = self._active_until if leg.lease is self._active else now + leg.lease
+            self._expiry.renew(leg, due)
         elif ask.method == "update":
-            self._renew(leg, now + leg.lease)
-        self._slots.note(leg.slot)
+            self._expiry.renew(leg, now + leg.lease)
+        self._table.slots.note(leg.slot)
 
-    def _stop(self, ask: Stop, now: float) -> Done:
+    def _stop(self, ask: Stop, now: float) -> LegResult:
         named = ask.named
         self._stops.add(named, now)
         if named.direction is None and named.leg_id is None:
             leg = self._calls.get(named.call)
             if type(leg) is Leg and leg.state != LAPSED:  # as most are; what `free` does
                 del self._calls[named.call]
-                self.counts.remove(leg)
+                self._counts.remove(leg.cells)
                 slot = leg.slot
                 if slot < 0:
                     self._large.remove(~slot)
                 else:
                     self._small.remove(slot)
                 return _FREED_ONE
-        legs = self.matching(named)
+        legs = self._table.matching(named)
         freed = 0
         for leg in legs:
             freed += leg.state != LAPSED
-            self.free(leg)
-        return Done(True, unknown=not legs, freed=freed)
+            self._table.free(leg)
+        return LegResult(True, unknown=not legs, freed=freed)
 
     # ---- what time brings
 
     def work(self, now: float) -> bool:
         """Do a step of what is due: lapses, what is to be forgotten, jobs; returns whether more is due."""
         now = max(now, self._floor)
-        more = self._lapse(now)
-        more |= self._forget(now)
+        more = self._expiry.lapse(now)
+        more |= self._expiry.forget(now, early=self._mirror.room_left is not _AMPLE)
+        self._changes.stops.update(dict.fromkeys(self._stops.forget(now, STEP)))
+        more |= self._stops.due(now)
         more |= self._lists.step(now)
         self._mirror_changes()
         return more
 
-    def _lapse(self, now: float) -> bool:
-        slots = self._leases.take(now, STEP)
-        for slot in slots:
-            leg = self._slots.get(slot)
-            if leg is None or leg.state == LAPSED:
-                continue  # it was freed since it was noted
-            if tick_after(leg.due) > now * TICKS:
-                self._leases.add(slot, leg.due)  # it was renewed, or the place is another one's now
-                continue
-            self.lapsed_reserved += leg.state == RESERVED
-            self.lapsed_active += leg.state == ACTIVE
-            if self.settings.lapsed_max == 0:
-                self.free(leg)
-                continue
-            self.counts.remove(leg)
-            if leg.state == RESERVED:
-                self._shrink(leg)
-            leg.state, leg.due = LAPSED, now + REMEMBERED
-            self._memories.add(leg.slot, leg.due)
-            self.lapsed += 1
-            self._slots.note(leg.slot)
-        return len(slots) == STEP
+    # ---- for lists and switches (identengine.calls.sync.Set)
 
-    def _forget(self, now: float) -> bool:
-        slots = self._memories.take(now, STEP)
-        too_many = self.lapsed - self.settings.lapsed_max
-        until = now
-        crowded = self._mirror.crowded
-        if not slots and self.lapsed and (too_many > 0 or crowded):
-            at, slots = self._memories.take_earliest(STEP if crowded else min(too_many, STEP))
-            until = max(now, at)
-        for slot in slots:
-            leg = self._slots.get(slot)
-            if leg is None or leg.state != LAPSED:
-                continue
-            if tick_after(leg.due) <= until * TICKS:
-                self.free(leg)
-            else:
-                self._memories.add(slot, leg.due)
-        rows = self._stops.forget(now, STEP)
-        self._changes.stops.update(dict.fromkeys(rows))
-        return len(slots) == STEP or self._stops.due(now) or self.lapsed > self.settings.lapsed_max
+    def knows(self, named: LegSelector) -> bool:
+        """See :class:`identengine.calls.sync.Set`."""
+        return bool(self._table.matching(named))
 
-    # ---- the set, for what is asked and for lists
-
-    def matching(self, named: Named) -> list[Leg]:
-        """Return the legs that are named, held or lapsed."""
-        there = self._calls.get(named.call)
-        if there is None:
-            return []
-        direction, leg_id = named.direction, named.leg_id
-        if direction is None and leg_id is None and isinstance(there, Leg):
-            return [there]
-        if direction is not None and leg_id is not None:
-            leg = self._leg(named.call, leg_key(direction, leg_id))
-            return [] if leg is None else [leg]
-        legs = list(there.values()) if isinstance(there, dict) else [there]
-        if direction is not None:
-            initial = leg_key(direction, None)
-            legs = [leg for leg in legs if leg.leg[0] == initial]
-        if leg_id is not None:
-            ends = {leg_key(each, leg_id) for each in Direction}
-            legs = [leg for leg in legs if leg.leg in ends]
+    def confirm(self, named: LegSelector, switch: str, now: float) -> list[Leg]:
+        """See :class:`identengine.calls.sync.Set`."""
+        legs = self._table.matching(named)
+        held = [leg for leg in legs if leg.state != LAPSED]
+        for leg in held:
+            leg.missed = None
+            leg.switch = switch
+            self._expiry.renew(leg, now + (leg.lease if leg.state == ACTIVE else self._reserved))
+            self._table.slots.note(leg.slot)
+        if held:
+            return held
+        for leg in legs:
+            self._expiry.revive(leg, switch, now)
         return legs
 
-    def page(self, first: int, count: int) -> list[Leg] | None:
+    def reaches(self, place: int) -> bool:
+        """See :class:`identengine.calls.sync.Set`."""
+        return place < max(len(self._small), len(self._large))
+
+    def miss(self, first: int, count: int, sweep: Sweep, now: float) -> int:
+        """See :class:`identengine.calls.sync.Set`."""
+        freed = 0
+        for leg in self._table.slots.run(first, count) or ():
+            if leg.switch != sweep.switch or leg.state != ACTIVE or id(leg) in sweep.seen:
+                continue
+            if leg.due - leg.lease > sweep.began:
+                continue  # a start or update came since
+            if leg.missed is None:
+                leg.missed = sweep.list_id
+                self._table.slots.note(leg.slot)
+            elif leg.missed != sweep.list_id and now - leg.since > self._settings.grace:
+                self._table.free(leg)
+                freed += 1
+        return freed
+
+    def free_older(self, first: int, count: int, switch: str, began: float) -> int:
+        """See :class:`identengine.calls.sync.Set`."""
+        freed = 0
+        for leg in self._table.slots.run(first, count) or ():
+            if leg.switch == switch and leg.since <= began:
+                self._table.free(leg)
+                freed += leg.state != LAPSED
+        return freed
+
+    def note(self, name: str, value: Note) -> None:
+        """See :class:`identengine.calls.sync.Set`."""
+        self._changes.notes[name] = value
+
+    # ---- for an operator (identengine.calls.backend.Overview)
+
+    def gauges(self) -> Gauges:
         """See :class:`identengine.calls.backend.Overview`."""
-        return self._slots.run(first, count)
+        return Gauges(
+            held=self._counts.held,
+            reserved=self._large.taken,
+            lapsed=self._table.lapsed,
+            max_legs=self._settings.max_legs,
+            global_capacity=self._settings.global_capacity,
+            overfull=self._overfull,
+            lapsed_reserved=self._expiry.lapsed_reserved,
+            lapsed_active=self._expiry.lapsed_active,
+            retransmitted=self._retransmitted,
+            turned_away=self._turned_away,
+        )
+
+    def page(self, first: int, count: int, wanted: LegFilter) -> list[LegView] | None:
+        """See :class:`identengine.calls.backend.Overview`."""
+        legs = self._table.slots.run(first, count)
+        return None if legs is None else list(fitting(legs, wanted))
+
+    def matching(self, named: LegSelector, wanted: LegFilter) -> list[LegView]:
+        """See :class:`identengine.calls.backend.Overview`."""
+        return list(fitting(self._table.matching(named), wanted))
 
     def usage(self, of: Of, first: int, count: int) -> list[tuple[int, int]] | None:
         """See :class:`identengine.calls.backend.Overview`."""
         # Passing over what is before `first` costs some 50 ns each.
-        page = list(islice(self.counts.use(of_accounts=of == "accounts"), first, first + count))
+        page = list(islice(self._counts.use(of_accounts=of == "accounts"), first, first + count))
         return [(counter, held) for counter, held in page if held] if page else None
-
-    def confirm(self, leg: Leg, switch: str, now: float) -> None:
-        """Renew the lease of a held leg that a switch lists (engine.md 5.6)."""
-        leg.missed = None
-        leg.switch = switch
-        self._renew(leg, now + (leg.lease if leg.state == ACTIVE else self.settings.reserved))
-        self._slots.note(leg.slot)
-
-    def revive(self, leg: Leg, switch: str, levels: Levels, now: float) -> bool:
-        """Count a lapsed leg again, as active; returns whether a limit is exceeded by it (engine.md 5.4)."""
-        self.lapsed -= 1
-        leg.state, leg.due, leg.switch, leg.missed = ACTIVE, now + leg.lease, switch, None
-        self._leases.add(leg.slot, leg.due)
-        self.counts.add(leg)
-        self._slots.note(leg.slot)
-        return self.counts.over(leg.cells, levels)
-
-    def miss(self, leg: Leg, list_id: str) -> None:
-        """Note that a list lacks the leg."""
-        leg.missed = list_id
-        self._slots.note(leg.slot)
-
-    def note(self, name: str, value: Note) -> None:
-        """Keep a note in the mirror; None drops it."""
-        self._changes.notes[name] = value
-
-    def _leg(self, call: str, key: str) -> Leg | None:
-        there = self._calls.get(call)
-        if isinstance(there, dict):
-            return there.get(key)
-        return there if there is not None and there.leg == key else None
-
-    def _belong(self, leg: Leg, switch: str) -> None:
-        if leg.switch != switch:
-            leg.switch = switch
-            self._slots.note(leg.slot)
-
-    def _crowded(self, call: str) -> bool:
-        """Whether a call has as many legs as it may; those that are only remembered make room."""
-        there = self._calls.get(call)
-        if not isinstance(there, dict) or len(there) < LEGS_OF_A_CALL:
-            return False
-        for leg in [leg for leg in there.values() if leg.state == LAPSED]:
-            self.free(leg)
-        return len(there) >= LEGS_OF_A_CALL
-
-    def _beside(self, leg: Leg) -> None:
-        """Keep a further leg of a call."""
-        there = self._calls[leg.call]
-        if isinstance(there, dict):
-            there[leg.leg] = leg
-        else:
-            self._calls[leg.call] = {there.leg: there, leg.leg: leg}
-
-    def _renew(self, leg: Leg, due: float) -> None:
-        leg.due = due
-        self._leases.add(leg.slot, due)
-
-    def free(self, leg: Leg) -> None:
-        """Forget a leg altogether, and so give up its slot."""
-        if leg.state == LAPSED:
-            self.lapsed -= 1
-        else:
-            self.counts.remove(leg)
-        there = self._calls.pop(leg.call)
-        if there is not leg:
-            self._leave(there, leg)
-        self._slots.remove(leg.slot)
-
-    def _leave(self, there: Leg | dict[str, Leg], leg: Leg) -> None:
-        """Keep the other legs of a call."""
-        assert isinstance(there, dict)  # noqa: S101 - tells mypy that the call has several
-        del there[leg.leg]
-        if len(there) == 1:
-            (self._calls[leg.call],) = there.values()
-        else:
-            self._calls[leg.call] = there
-
-    def _shrink(self, leg: Leg) -> None:
-        """Move a leg that is reserved no more to where the small ones are, without what is for retransmissions."""
-        self._slots.remove(leg.slot)
-        leg.content = leg.answer = None
-        leg.slot = self._small.add(leg)
-
-    # ---- levels
-
-    def _no_token(self, levels: Levels, now: float) -> bool:
-        client = levels.client
-        return (levels.cps is not None and self._account_buckets.empty(levels.account, levels.cps, now)) or (
-            client.cps is not None and self._client_buckets.empty(client.counters[0], client.cps, now)
-        )
-
-    def _take_tokens(self, levels: Levels, now: float) -> None:
-        client = levels.client
-        if levels.cps is not None:
-            self._account_buckets.take(levels.account, levels.cps, now)
-        if client.cps is not None:
-            self._client_buckets.take(client.counters[0], client.cps, now)
 
     # ---- the mirror
 
@@ -528,12 +368,12 @@ class Calls:
             except MirrorFullError:
                 taken = False
                 changes.condense()
-        overfull = self._mirror.tight or not taken
-        if overfull is not self.overfull:
-            self.overfull, self.counts.room = overfull, 0 if overfull else self.settings.max_legs
+        overfull = self._mirror.room_left is _RESERVE or not taken
+        if overfull is not self._overfull:
+            self._overfull, self._counts.room = overfull, 0 if overfull else self._settings.max_legs
         return taken
 
-    def _take_back(self, batch: Sequence[Message], answers: list[Answer], now: float) -> None:
+    def _take_back(self, batch: Sequence[CallsMessage], answers: list[CallsAnswer], now: float) -> None:
         """Refuse what was let in but could not be mirrored; the rest stays, and goes to the mirror later."""
         asked = [
             (place, (message.call, message.leg))
@@ -542,20 +382,20 @@ class Calls:
         ]
         taken_back: set[tuple[str, str]] = set()
         for _, key in asked:
-            leg = self._leg(*key)
+            leg = self._table.find(*key)
             if leg is not None and leg.state == RESERVED and leg.since >= now - _INSTANT * len(batch):
-                self.free(leg)
+                self._table.free(leg)
                 taken_back.add(key)
         for place, key in asked:
             if key in taken_back:  # it may have come several times, and changed
                 answers[place] = Refused(Reason.OVERLOAD)
-                self.turned_away += 1
+                self._turned_away += 1
         self._mirror_changes()
 
 
-def _may_pass(answer: Answer) -> bool:
-    return isinstance(answer, Grant) or (isinstance(answer, Decision) and answer.accepted)
+def _may_pass(answer: CallsAnswer) -> bool:
+    return isinstance(answer, EncodedDecision) or (isinstance(answer, Decision) and answer.accepted)
 
 
-_FREED_ONE = Done(True, freed=1)
+_FREED_ONE = LegResult(True, freed=1)
 """What most stops are answered."""

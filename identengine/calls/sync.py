@@ -7,15 +7,13 @@ done at once.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Protocol
 
 import msgspec
 
-from identengine.calls.backend import Done, Later, Listed, Named, Refused, Switched
-from identengine.calls.legs import ACTIVE, LAPSED, Leg
-from identengine.calls.levels import Levels
+from identengine.calls.backend import Deferred, LegResult, LegSelector, Refused, SwitchReset, SyncPart
 from identengine.model.reasons import Reason
 
 PARTS_SECONDS = 60.0
@@ -34,26 +32,40 @@ LISTS_KNOWN = 16
 Note = float | tuple[str, ...] | None
 
 
+class Sweep(msgspec.Struct, gc=False):
+    """One look of a switch's complete list at all legs, in steps."""
+
+    switch: str
+    list_id: str
+    began: float
+    """When the list was complete."""
+    seen: dict[int, object] = {}
+    """The legs that the list names, by identity: a ``start`` moves a leg to another place."""
+
+
 class Set(Protocol):
-    """What jobs do with the set of calls."""
+    """What lists and switches do with the set of calls. How the set keeps a leg is not known here."""
 
-    def matching(self, named: Named) -> list[Leg]:
-        """Return the legs that are named, held or lapsed."""
+    def knows(self, named: LegSelector) -> bool:
+        """Return whether a leg that is named is held or lapsed."""
 
-    def page(self, first: int, count: int) -> list[Leg] | None:
-        """Return the legs in these slots; None behind the last slot."""
+    def confirm(self, named: LegSelector, switch: str, now: float) -> Iterable[object]:
+        """Renew the leases of the named legs that are held; if none is, revive the lapsed ones.
 
-    def confirm(self, leg: Leg, switch: str, now: float) -> None:
-        """Renew the lease of a held leg that a switch lists."""
+        Return the legs that were renewed or revived.
+        """
 
-    def revive(self, leg: Leg, switch: str, levels: Levels, now: float) -> bool:
-        """Count a lapsed leg again; returns whether a limit is exceeded by it."""
+    def reaches(self, place: int) -> bool:
+        """Return whether the set has this place; the first is 0. Places become more, never less."""
 
-    def miss(self, leg: Leg, list_id: str) -> None:
-        """Note that a list lacks the leg."""
+    def miss(self, first: int, count: int, sweep: Sweep, now: float) -> int:
+        """Look for legs that a list lacks at ``count`` places from ``first`` on (engine.md 5.6).
 
-    def free(self, leg: Leg) -> None:
-        """Give up the leg's slot."""
+        A leg that an earlier list lacked too is freed if it is old enough. Return how many were freed.
+        """
+
+    def free_older(self, first: int, count: int, switch: str, began: float) -> int:
+        """Free the switch's legs at these places that were taken by ``began``; return how many held slots."""
 
     def note(self, name: str, value: Note) -> None:
         """Keep a note in the mirror; None drops it."""
@@ -65,11 +77,11 @@ class _Pending(msgspec.Struct):
     parts: int
     began: float
     confirm_empty: bool = False
-    received: dict[int, tuple[Named, ...]] = {}
+    received: dict[int, tuple[LegSelector, ...]] = {}
     size: int = 0
     """How many calls wait here."""
 
-    def put(self, part: int, calls: tuple[Named, ...]) -> None:
+    def put(self, part: int, calls: tuple[LegSelector, ...]) -> None:
         """Keep a part, in the place of an earlier one of its number."""
         self.size += len(calls) - len(self.received.get(part, ()))
         self.received[part] = calls
@@ -81,23 +93,22 @@ class _Job(msgspec.Struct):
     key: tuple[str, str]
     """The switch, and the list id; ``""`` of a switch that went up or down."""
     missing: int | None
-    later: Later
+    later: Deferred
     began: float
     """When the switch said it."""
     freed: int = 0
 
-    def result(self) -> Done:
+    def result(self) -> LegResult:
         """Return what the switch is answered."""
-        return Done(True, missing=self.missing, freed=self.freed)
+        return LegResult(True, missing=self.missing, freed=self.freed)
 
 
 class Lists:
     """Lists in parts, and the jobs that came of complete ones and of switches that went up or down."""
 
-    def __init__(self, of: Set, grace: float, most: int) -> None:
+    def __init__(self, of: Set, most: int) -> None:
         """``most``: calls that a list may hold, since its parts wait in memory."""
         self._set = of
-        self._grace = grace
         self._most = most
         self._pending: dict[str, dict[str, _Pending]] = {}
         """By switch and list id: parts of two lists may come by turns, and one that broke off may be late."""
@@ -116,29 +127,29 @@ class Lists:
         elif kind == "switched" and isinstance(value, float):
             self._switched[switch] = value
         elif kind == "freeing" and isinstance(value, float):
-            job = _Job((switch, ""), None, Later(), value)
+            job = _Job((switch, ""), None, Deferred(), value)
             self._begin(job, self._free_older(job), now)
 
-    def take(self, listed: Listed, now: float) -> Done | Later | Refused:
+    def take(self, listed: SyncPart, now: float) -> LegResult | Deferred | Refused:
         """Take a part of a list; the last one that was missing sets the list to work."""
         switch, list_id = listed.switch, listed.list_id
         if (running := self._running(switch, list_id)) is not None:
             return running
         if sum(job.key[0] == switch for job, _ in self._jobs) >= LISTS_WAITING:
             return Refused(Reason.OVERLOAD)
-        missing = sum(not self._set.matching(named) for named in listed.calls)
+        missing = sum(not self._set.knows(named) for named in listed.calls)
         if list_id in self._known.get(switch, ()):
-            return Done(True, missing=missing, freed=0)
+            return LegResult(True, missing=missing, freed=0)
         pending = self._gather(listed, now)
         if len(pending.received) < pending.parts:
-            return Done(True, missing=missing)
+            return LegResult(True, missing=missing)
         self._pending[switch].pop(list_id, None)
         if not pending.confirm_empty and not pending.size:
-            return Done(True, missing=0, freed=0)
-        job = _Job((switch, list_id), missing, Later(), now)
-        return self._begin(job, self._compare(job, pending, listed.levels), now)
+            return LegResult(True, missing=0, freed=0)
+        job = _Job((switch, list_id), missing, Deferred(), now)
+        return self._begin(job, self._compare(job, pending), now)
 
-    def _gather(self, listed: Listed, now: float) -> _Pending:
+    def _gather(self, listed: SyncPart, now: float) -> _Pending:
         """Put a part to those that came before; lists whose time is over, and the oldest of too many, go."""
         lists = self._pending.setdefault(listed.switch, {})
         for list_id in [list_id for list_id, old in lists.items() if now - old.began > PARTS_SECONDS]:
@@ -152,18 +163,18 @@ class Lists:
             del lists[min(lists, key=lambda list_id: lists[list_id].began)]
         return pending
 
-    def switched(self, message: Switched, now: float) -> Done | Later:
+    def switched(self, message: SwitchReset, now: float) -> LegResult | Deferred:
         """Free the legs that the switch has by now."""
         switch = message.switch
         if (running := self._running(switch, "")) is not None:
             return running
         last = self._switched.get(switch)
         if last is not None and now - last < REPEAT_SECONDS:
-            return Done(True, freed=0)
+            return LegResult(True, freed=0)
         self._switched[switch] = now
         self._set.note(f"switched:{switch}", now)
         self._set.note(f"freeing:{switch}", now)
-        job = _Job((switch, ""), None, Later(), now)
+        job = _Job((switch, ""), None, Deferred(), now)
         return self._begin(job, self._free_older(job), now)
 
     def step(self, now: float) -> bool:
@@ -182,11 +193,11 @@ class Lists:
                 self._finished.append(job)
         return bool(self._jobs or self._finished)
 
-    def _running(self, switch: str, list_id: str) -> Later | None:
+    def _running(self, switch: str, list_id: str) -> Deferred | None:
         jobs = chain((job for job, _ in self._jobs), self._finished)
         return next((job.later for job in jobs if job.key == (switch, list_id)), None)
 
-    def _begin(self, job: _Job, steps: Iterator[None], now: float) -> Done | Later:
+    def _begin(self, job: _Job, steps: Iterator[None], now: float) -> LegResult | Deferred:
         """Do the first step at once, where nothing is under way: for most sets that is all."""
         if not self._jobs:
             self._now = now
@@ -195,61 +206,36 @@ class Lists:
         self._jobs.append((job, steps))
         return job.later
 
-    def _compare(self, job: _Job, pending: _Pending, levels: Callable[[Leg], Levels]) -> Iterator[None]:
+    def _compare(self, job: _Job, pending: _Pending) -> Iterator[None]:
         """Hold the set against a complete list."""
         switch, list_id = job.key
-        seen: dict[int, Leg] = {}  # by identity: a start moves a leg to another place
+        sweep = Sweep(switch, list_id, job.began)
         done = 0
         for part in range(1, pending.parts + 1):
             for named in pending.received[part]:
-                seen.update((id(leg), leg) for leg in self._confirm(named, switch, levels))
+                confirmed = self._set.confirm(named, switch, self._now)
+                sweep.seen.update((id(leg), leg) for leg in confirmed)
                 if (done := done + 1) % STEP == 0:
                     yield
             if part % STEP == 0:  # they may be empty
                 yield
         first = 0
-        while (legs := self._set.page(first, STEP)) is not None:
+        while self._set.reaches(first):
             if first or done >= STEP:
                 yield
-                legs = self._set.page(first, STEP) or []  # some may have been freed meanwhile
-            for leg in legs:
-                if leg.switch != switch or leg.state != ACTIVE or id(leg) in seen:
-                    continue
-                if leg.due - leg.lease > job.began:
-                    continue  # a start or update came since
-                if leg.missed is None:
-                    self._set.miss(leg, list_id)
-                elif leg.missed != list_id and self._now - leg.since > self._grace:
-                    self._set.free(leg)
-                    job.freed += 1
+            job.freed += self._set.miss(first, STEP, sweep, self._now)
             first += STEP
         known = (*self._known.get(switch, ()), list_id)[-LISTS_KNOWN:]
         self._known[switch] = known
         self._set.note(f"lists:{switch}", known)
 
-    def _confirm(self, named: Named, switch: str, levels: Callable[[Leg], Levels]) -> Iterator[Leg]:
-        """Renew what a switch lists, or revive it; yields its legs."""
-        legs = self._set.matching(named)
-        held = [leg for leg in legs if leg.state != LAPSED]
-        for leg in held:
-            self._set.confirm(leg, switch, self._now)
-            yield leg
-        if not held:
-            for leg in legs:
-                self._set.revive(leg, switch, levels(leg), self._now)
-                yield leg
-
     def _free_older(self, job: _Job) -> Iterator[None]:
         """Free a switch's legs that were taken by the time it said so."""
         switch, _ = job.key
         first = 0
-        while (legs := self._set.page(first, STEP)) is not None:
+        while self._set.reaches(first):
             if first:
                 yield
-                legs = self._set.page(first, STEP) or []  # some may have been freed meanwhile
-            for leg in legs:
-                if leg.switch == switch and leg.since <= job.began:
-                    self._set.free(leg)
-                    job.freed += leg.state != LAPSED
+            job.freed += self._set.free_older(first, STEP, switch, job.began)
             first += STEP
         self._set.note(f"freeing:{switch}", None)

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from identengine.calls.backend import Named
+from identengine.calls.backend import LegSelector
 from identengine.model.records import Direction
 
 REMEMBERED = 60.0
@@ -30,16 +30,16 @@ _WHOLE: Pattern = (None, None)
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class Row(msgspec.Struct, frozen=True, gc=False, array_like=True):
+class TombstoneRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """What was stopped together, as it is in the mirror."""
 
     until: float
     """Until when it counts."""
-    stopped: list[Named]
+    stopped: list[LegSelector]
     """The calls, with what was named of each."""
 
 
-unpacked = msgspec.msgpack.Decoder(Row).decode
+unpacked = msgspec.msgpack.Decoder(TombstoneRow).decode
 """Return a row as it was before it was packed."""
 
 
@@ -56,14 +56,14 @@ class _Generation:
         self.first = self.last = 0.0
         """Until when the first and the last of its rows count."""
 
-    def note(self, named: Named, until: float) -> None:
+    def note(self, named: LegSelector, until: float) -> None:
         """Remember what is stopped."""
         if named.direction is None and named.leg_id is None:
             self.calls[named.call] = until  # later than all that was stopped of it before
         else:
             self._note_part(named, until)
 
-    def _note_part(self, named: Named, until: float) -> None:
+    def _note_part(self, named: LegSelector, until: float) -> None:
         """Remember some legs of a call."""
         pattern = (named.direction, named.leg_id)
         stopped = self.calls.get(named.call)
@@ -76,7 +76,7 @@ class _Generation:
         else:
             self.calls[named.call] = until
 
-    def forbids(self, named: Named, now: float) -> bool:
+    def forbids(self, named: LegSelector, now: float) -> bool:
         """Whether a message of these legs comes too late."""
         stopped = self.calls.get(named.call)
         if stopped is None:
@@ -103,34 +103,38 @@ class Stops:
         """Serial numbers of rows that are forgotten here, and are to be dropped from the mirror."""
         self._serial = 0
         self._now, self._until = -inf, 0.0
-        self._batch: list[Named] = []
+        self._batch: list[LegSelector] = []
 
     def __len__(self) -> int:
         return sum(len(each.calls) for each in self._generations)
 
-    def add(self, named: Named, now: float) -> None:
+    def add(self, named: LegSelector, now: float) -> None:
         """Remember what is stopped; a row of it goes to the mirror with the batch (:meth:`row`)."""
         if now != self._now:  # one number for all of a batch
             self._now, self._until = now, now + REMEMBERED
         self._batch.append(named)
-        self._generations[-1].note(named, self._until)
+        last = self._generations[-1]
+        if named.direction is None and named.leg_id is None:  # as most are; what `note` does
+            last.calls[named.call] = self._until
+        else:
+            last.note(named, self._until)
 
     def row(self) -> dict[int, bytes]:
         """Return what was stopped since the last row, packed, by its serial number; nothing where nothing was."""
         if not self._batch:
             return {}
-        row = Row(self._until, self._batch)
+        row = TombstoneRow(self._until, self._batch)
         self._file(self._serial + 1, row)
         self._batch = []
         return {self._serial: _encode(row)}
 
-    def restore(self, serial: int, row: Row) -> None:
+    def restore(self, serial: int, row: TombstoneRow) -> None:
         """Take up a row from the mirror; the rows come by ascending serial number."""
         for named in row.stopped:
             self._generations[-1].note(named, row.until)
         self._file(serial, row)
 
-    def forbid(self, named: Named, now: float) -> bool:
+    def forbid(self, named: LegSelector, now: float) -> bool:
         """Whether a message of these legs comes too late. It is asked of calls alone that nobody knows."""
         return any(each.forbids(named, now) for each in reversed(self._generations))
 
@@ -149,7 +153,7 @@ class Stops:
             self._gone.extend(oldest.serials)
         return [self._gone.popleft() for _ in range(min(most, len(self._gone)))]
 
-    def _file(self, serial: int, row: Row) -> None:
+    def _file(self, serial: int, row: TombstoneRow) -> None:
         """Count a row, whose stops the last generation has noted, and begin another one where that is full."""
         size = sum(len(named.call) + len(named.leg_id or "") + _OVERHEAD for named in row.stopped)
         self._serial = serial
@@ -169,7 +173,7 @@ class Stops:
             self._generations.append(_Generation())
 
 
-def _meet(pattern: Pattern, named: Named) -> bool:
+def _meet(pattern: Pattern, named: LegSelector) -> bool:
     """Whether some leg may be meant by both."""
     direction, leg_id = pattern
     if direction is not None and named.direction is not None and direction is not named.direction:

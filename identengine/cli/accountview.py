@@ -1,66 +1,131 @@
-"""An account as the list shows it, and the filters of the list."""
+"""How an account looks: the columns of a list, and all that is known of one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from identengine.cli.fields import as_object, shown
-from identengine.cli.lookup import Clients, Inherited
-from identengine.cli.output import Column
-from identengine.model.addresses import Network, parse_network
-from identengine.model.numbers import normal_number
-from identengine.model.records import Account, Client, ClientStatus, IdentBy
-
-COLUMNS = (
-    Column("ID", right=True),
-    Column("Client"),
-    Column("Account"),
-    Column("Name/ANI/IP", firm=True),
-    Column("Tech Prefix", firm=True),
-    Column("Orig Details"),
-    Column("Term Details"),
-    Column("Rate Table"),
-    Column("Routing Plan"),
+from identengine.cli.output import Column, when
+from identengine.cli.tables import Display, Facts, watched
+from identengine.model.records import Account
+from identengine.provisioning.changes import as_object, shown
+from identengine.provisioning.listing import (
+    Clients,
+    Inherited,
+    account_object,
+    has_words,
+    last_change_of_account,
+    listed,
+    owned_dids,
 )
 
-Status = Literal["enabled", "disabled", "orig", "term", "blocked"]
-Keep = Callable[[Account], bool]
+if TYPE_CHECKING:
+    from identengine.store.snapshot import Snapshot
+    from identengine.store.versions import Store
 
 _IDENTS = 4
+_STEP = 10_000
 
 
-def row(account: Account, clients: Clients) -> tuple[str, ...]:
-    """Return the cells of :data:`COLUMNS`."""
+class AccountDisplay(Display[Account]):
+    """Accounts with the names of their clients, and with what they inherit."""
+
+    columns = (
+        Column("ID", right=True),
+        Column("Client"),
+        Column("Account"),
+        Column("Name/ANI/IP", firm=True),
+        Column("Tech Prefix", firm=True),
+        Column("Orig Details"),
+        Column("Term Details"),
+        Column("Rate Table"),
+        Column("Routing Plan"),
+    )
+
+    def __init__(self, book: Snapshot) -> None:
+        super().__init__(book)
+        self.clients = Clients(book)
+
+    def every(self) -> Iterator[Account]:
+        """Yield all accounts, by id."""
+        return watched(self.book.accounts(), "accounts", self.book.counts.accounts, _STEP)
+
+    def line(self, row: Account) -> Sequence[str]:
+        """Return the account as one line of the list."""
+        return (
+            str(row.id),
+            _client_label(row.client_id, self.clients),
+            row.name,
+            _idents(row),
+            row.tech_prefix or "",
+            _orig_details(row),
+            _term_details(row),
+            _rate_tables(row, self.clients),
+            _inherited(self.clients.routing_plan(row)) if row.orig_enabled else "",
+        )
+
+    def as_object(self, row: Account) -> dict[str, object]:
+        """Return the account for JSON, with what it inherits."""
+        return account_object(row, self.clients)
+
+    def has_words(self, words: Sequence[str]) -> Callable[[Account], bool]:
+        """Return a test whether every word occurs in an account or in its client's name."""
+        return has_words(words, self.clients)
+
+    def details(self, opened: Store, row: Account) -> tuple[dict[str, object], Facts]:
+        """Return the resellers, the first DIDs and the last change, and all of it as facts."""
+        first, count = owned_dids(self.book, row.id)
+        last = last_change_of_account(opened, row.id)
+        told = listed(f"{did.number} ({did.status})" for did in first)
+        more = f" and {count - len(first)} more" if count > len(first) else ""
+        return {
+            "resellers": [as_object(client) for client in self.clients.chain(row.client_id)[1:]],
+            "dids": {"count": count, "first": [as_object(did) for did in first]},
+            "last_change": None if last is None else {"at": last.at, "who": last.who, "what": last.what},
+        }, [
+            *_facts(row, self.clients),
+            ("DIDs", f"{count}: {told}{more}" if count else "none"),
+            ("last changed", f"{when(last.at)} by {last.who}: {last.what}" if last else None),
+        ]
+
+
+def _facts(account: Account, clients: Clients) -> Iterator[tuple[str, str | None]]:
+    chain = clients.chain(account.client_id)
+    blocker = clients.blocked_by(account.client_id)
+    for name in Account.__struct_fields__:
+        if name == "client_id":
+            yield "client", _client_label(account.client_id, clients)
+            if len(chain) > 1:
+                yield "resellers", " < ".join(f"{client.id} {client.name}" for client in chain[1:])
+        elif name == "password":
+            yield "password", "set" if account.password else "not set"
+        elif name == "notes":
+            yield "notes", account.notes
+        elif name == "orig_rate_table":
+            yield name, _told(clients.rate_table(account))
+        elif name == "orig_routing_plan":
+            yield name, _told(clients.routing_plan(account))
+        elif name == "term_rate_table":
+            yield name, _told(clients.term_rate_table(account))
+        else:
+            yield name, shown(getattr(account, name)) or None
+    if account.disabled:
+        yield "state", "disabled: both parts are off"
+    elif blocker is not None:
+        yield "state", f"blocked: client {blocker.id} {blocker.name} is"
+
+
+def _told(found: Inherited | None) -> str | None:
+    if found is None:
+        return None
     return (
-        str(account.id),
-        client_label(account.client_id, clients),
-        account.name,
-        idents(account),
-        account.tech_prefix or "",
-        _orig_details(account),
-        _term_details(account),
-        _rate_tables(account, clients),
-        _inherited(clients.routing_plan(account)) if account.orig_enabled else "",
+        found.value
+        if found.client is None
+        else f"{found.value} (from client {found.client.id} {found.client.name})"
     )
 
 
-def as_json(account: Account, clients: Clients) -> dict[str, object]:
-    """Return the account for JSON: its columns, its client's name, whether it is blocked, what it inherits."""
-    client = clients.get(account.client_id)
-    return as_object(account) | {
-        "client_name": client.name if client else None,
-        "blocked": clients.blocked_by(account.client_id) is not None,
-        "inherited": {
-            "rate_table": _source(clients.rate_table(account)),
-            "routing_plan": _source(clients.routing_plan(account)),
-            "term_rate_table": _source(clients.term_rate_table(account)),
-        },
-    }
-
-
-def client_label(client_id: int, clients: Clients) -> str:
+def _client_label(client_id: int, clients: Clients) -> str:
     """Return id and name of a client, and that it is blocked."""
     client = clients.get(client_id)
     blocker = clients.blocked_by(client_id)
@@ -70,104 +135,11 @@ def client_label(client_id: int, clients: Clients) -> str:
     return f"{client_id} {client.name if client else '?'}{state}"
 
 
-def idents(account: Account) -> str:
+def _idents(account: Account) -> str:
     """Return what the account is known by; of many values the first few."""
     more = len(account.ident) - _IDENTS
     first = "; ".join(account.ident[:_IDENTS])
     return f"{account.ident_by}: {first}" + (f"; and {more} more" if more > 0 else "")
-
-
-def has_status(status: Status, clients: Clients) -> Keep:
-    """Keep accounts that are enabled (a part is on), disabled (both off), on in one part, or blocked."""
-    tests: dict[Status, Keep] = {
-        "enabled": lambda account: not account.disabled,
-        "disabled": lambda account: account.disabled,
-        "orig": lambda account: account.orig_enabled,
-        "term": lambda account: account.term_enabled,
-        "blocked": lambda account: clients.blocked_by(account.client_id) is not None,
-    }
-    return tests[status]
-
-
-def covers(wanted: Network) -> Keep:
-    """Keep accounts of which a network holds the whole of ``wanted``."""
-    bits = len(wanted.address) * 8
-    number = int.from_bytes(wanted.address, "big")
-
-    def keep(account: Account) -> bool:
-        if account.ident_by is not IdentBy.IP:
-            return False
-        for item in account.ident:
-            network, _ = parse_network(item)
-            free = bits - network.length
-            if (
-                len(network.address) * 8 == bits
-                and network.length <= wanted.length
-                and int.from_bytes(network.address, "big") >> free == number >> free
-            ):
-                return True
-        return False
-
-    return keep
-
-
-def fits_number(number: str, did_owner: int | None) -> Keep:
-    """Keep accounts that the number fits: as ANI, as a DID of theirs, or as one that their tech prefix begins."""
-    return lambda account: (
-        account.id == did_owner
-        or (account.ident_by is IdentBy.ANI and number in account.ident)
-        or (account.tech_prefix is not None and number.startswith(account.tech_prefix))
-    )
-
-
-def has_tag(tag: str) -> Keep:
-    """Keep accounts that bear the tag in either part."""
-    folded = tag.casefold()
-    return lambda account: folded in ((account.orig_tag or "").casefold(), (account.term_tag or "").casefold())
-
-
-def has_words(words: list[str], clients: Clients) -> Keep:
-    """Keep accounts in which every word stands somewhere: any column but the password, or the client's name."""
-    wanted = [_spellings(word) for word in words]
-
-    def keep(account: Account) -> bool:
-        client = clients.get(account.client_id)
-        text = "\n".join((*searchable(account), client.name if client else "")).casefold()
-        return all(any(spelling in text for spelling in spellings) for spellings in wanted)
-
-    return keep
-
-
-def searchable(row: Account | Client) -> Iterator[str]:
-    """Yield the text of each column; never the password."""
-    for name in row.__struct_fields__:
-        if name != "password" and (value := shown(getattr(row, name))):
-            yield value
-
-
-def client_has_words(words: list[str]) -> Callable[[Client], bool]:
-    """Keep clients in which every word stands somewhere."""
-    wanted = [_spellings(word) for word in words]
-
-    def keep(client: Client) -> bool:
-        text = "\n".join(searchable(client)).casefold()
-        return all(any(spelling in text for spelling in spellings) for spellings in wanted)
-
-    return keep
-
-
-def client_is(status: ClientStatus) -> Callable[[Client], bool]:
-    """Keep clients that have this status themselves."""
-    return lambda client: client.status is status
-
-
-def _spellings(word: str) -> set[str]:
-    """Return the word as typed and, where it may be a number, as the book keeps it (engine.md 2.1)."""
-    found = {word.casefold()}
-    if any(char.isdigit() for char in word):
-        with suppress(ValueError):
-            found.add(normal_number(word).casefold())
-    return found - {""}
 
 
 def _orig_details(account: Account) -> str:
@@ -216,9 +188,3 @@ def _inherited(found: Inherited | None) -> str:
     if found is None:
         return "not set"
     return found.value if found.client is None else f"{found.value} (inherited)"
-
-
-def _source(found: Inherited | None) -> dict[str, object] | None:
-    if found is None:
-        return None
-    return {"value": found.value, "client_id": found.client.id if found.client else None}

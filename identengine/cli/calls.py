@@ -17,7 +17,7 @@ from identengine.cli.output import SCREEN, Column, emit, emit_many, hint, printa
 from identengine.errors import IdentengineError
 
 if TYPE_CHECKING:
-    from identengine.wire.operator import Filter, Row
+    from identengine.wire.operator import Filter, LegRow
 
 SHOWN = 10
 """Calls that are named before `--yes`."""
@@ -78,7 +78,7 @@ def calls(
                     f"--{name} stands before `{context.invoked_subcommand}`; put it after", param_hint=f"--{name}"
                 )
         return
-    from identengine.wire.operator import AskStatus, Filter, Status
+    from identengine.wire.operator import Filter, Status, StatusRequest
 
     wanted = Filter(
         account_id=account, client_id=client, switch=switch, older=seconds(older) if older else None, state=state
@@ -95,7 +95,7 @@ def calls(
             hint("no call fits" if wanted != Filter() else "no call is held")
         elif next(found, None) is not None:
             # To count what fits a filter would mean to look at every call.
-            more = "" if wanted != Filter() else f" {max(1, server.ask(AskStatus(), Status).held - count):,}"
+            more = "" if wanted != Filter() else f" {max(1, server.ask(StatusRequest(), Status).held - count):,}"
             hint(f"there are{more} more; --limit 0 shows all")
 
 
@@ -150,7 +150,7 @@ def end(
         _end(server, found, as_json=as_json)
 
 
-def _of_call(server: Asking, wanted: Filter) -> list[Row]:
+def _of_call(server: Asking, wanted: Filter) -> list[LegRow]:
     """Return the legs of one call. Raises IdentengineError where there are none, or of which call is not clear."""
     import msgspec
 
@@ -170,7 +170,7 @@ def _of_call(server: Asking, wanted: Filter) -> list[Row]:
     return found
 
 
-def _preview(found: Iterator[Row], *, as_json: bool) -> None:
+def _preview(found: Iterator[LegRow], *, as_json: bool) -> None:
     """Say what would be ended."""
     first = list(islice(found, SHOWN))
     count = len(first) + sum(1 for _ in found)
@@ -184,15 +184,15 @@ def _preview(found: Iterator[Row], *, as_json: bool) -> None:
         say(f"{_legs(count)} would be ended{more}; --yes ends them")
 
 
-def _end(server: Asking, found: Iterator[Row], *, as_json: bool) -> None:
+def _end(server: Asking, found: Iterator[LegRow], *, as_json: bool) -> None:
     """End legs as they come, and say how many there were."""
-    from identengine.wire.operator import MOST_ENDED, AskEnd, Ended
+    from identengine.wire.operator import MOST_ENDED, Ended, EndRequest
 
     freed = gone = 0
     try:
         with progress("ending calls") as tell:
             while some := tuple(row.ending() for row in islice(found, MOST_ENDED)):
-                ended = server.ask(AskEnd(some), Ended)
+                ended = server.ask(EndRequest(some), Ended)
                 freed, gone = freed + ended.freed, gone + ended.gone
                 tell(freed, None)
     except KeyboardInterrupt:
@@ -207,7 +207,7 @@ def _legs(count: int) -> str:
     return f"{count} leg{'s' * (count != 1)}"
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: LegRow) -> tuple[str, ...]:
     return (
         printable(row.call_id),
         printable(row.leg_id),

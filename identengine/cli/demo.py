@@ -20,7 +20,7 @@ from identengine.cli.options import AsJson
 from identengine.cli.output import Column, emit, hint, say, table
 
 if TYPE_CHECKING:
-    from identengine.calls.backend import Done
+    from identengine.calls.backend import LegResult
     from identengine.cli.demoserver import Outcome, Sample
     from identengine.model.records import Decision
 
@@ -130,10 +130,10 @@ def _request(sample: Sample) -> str:
     return " ".join([kind] * bool(kind) + shown)
 
 
-def _decision(decision: Decision | Done) -> str:
-    from identengine.calls.backend import Done
+def _decision(decision: Decision | LegResult) -> str:
+    from identengine.calls.backend import LegResult
 
-    if isinstance(decision, Done):
+    if isinstance(decision, LegResult):
         return "done" if decision.freed is None else f"done: {decision.freed} slot freed"
     if not decision.accepted:
         where = ""

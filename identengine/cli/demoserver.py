@@ -25,11 +25,13 @@ import msgspec
 
 from identengine.book.importer import import_book
 from identengine.book.report import ImportReport
-from identengine.calls.backend import Done
+from identengine.calls.backend import LegResult
 from identengine.errors import IdentengineError
 from identengine.model.records import Decision
 from identengine.store.vault import Vault, default_key_file
 from identengine.store.versions import Store
+from identengine.wire.jsonrpc.messages import Pong, RequestMessage, ResponseMessage
+from identengine.wire.jsonrpc.methods import METHODS
 
 HOST = "127.0.0.1"
 PORT = 4870
@@ -74,25 +76,12 @@ class Outcome(msgspec.Struct, frozen=True):
     """What a request was answered; ``wrong`` says where that is not what was expected."""
 
     sample: Sample
-    decision: Decision | Done
+    decision: Decision | LegResult
     """Done of ``start`` and ``stop``."""
     wrong: tuple[str, ...]
 
 
-_NOTHING = msgspec.Raw(b"null")
-
-
-class _Reply(msgspec.Struct):
-    """An answer of the server; an error has no result."""
-
-    id: int
-    result: msgspec.Raw = _NOTHING
-
-
-class _Ping(msgspec.Struct):
-    """The answer to a ping."""
-
-    version: int | None = None
+_decode = msgspec.json.Decoder(ResponseMessage).decode
 
 
 def data_folder() -> Path:
@@ -206,7 +195,7 @@ def ask_udp(port: int, asked: Sequence[Sample]) -> list[Outcome]:
 
 def ask_tcp(port: int, asked: Sequence[Sample]) -> list[Outcome]:
     """Ask all requests on one connection at once; answers may come in any order."""
-    answers: dict[int, bytes] = {}
+    answers: dict[int | str | None, bytes] = {}
     with socket.create_connection((HOST, port), timeout=ANSWER_SECONDS) as peer:
         peer.sendall(b"\n".join(_message(number, sample) for number, sample in enumerate(asked)) + b"\n")
         with peer.makefile("rb") as lines:
@@ -217,7 +206,7 @@ def ask_tcp(port: int, asked: Sequence[Sample]) -> list[Outcome]:
                     line = b""
                 if not line:
                     raise DemoError(f"{len(asked) - len(answers)} of {len(asked)} requests over TCP got no answer")
-                answers[msgspec.json.decode(line, type=_Reply).id] = line
+                answers[_decode(line).id] = line
     return [_outcome(sample, answers[number]) for number, sample in enumerate(asked)]
 
 
@@ -231,22 +220,19 @@ def _message(number: int, sample: Sample) -> bytes:
     # The call id is the same over UDP and TCP, so that both choose the same number where Src Policy replaces it.
     call_id = msgspec.Raw(msgspec.json.encode(f"demo-{number}"))
     params = {"call_id": call_id} | sample.params
-    return msgspec.json.encode({"jsonrpc": "2.0", "id": number, "method": sample.method, "params": params})
+    return msgspec.json.encode(RequestMessage(sample.method, number, params))
 
 
 def _outcome(sample: Sample, answer: bytes) -> Outcome:
-    reply = msgspec.json.decode(answer, type=_Reply)
-    if reply.result == _NOTHING:
+    reply = _decode(answer)
+    if not reply.result:
         raise DemoError(f"{sample.title}: the server answered {answer.decode(errors='replace').strip()}")
-    decision: Decision | Done
-    if sample.method in ("start", "stop"):
-        decision = msgspec.json.decode(reply.result, type=Done)
-    else:
-        decision = msgspec.json.decode(reply.result, type=Decision)
+    decision = msgspec.json.decode(reply.result, type=METHODS[sample.method].result)
+    assert isinstance(decision, Decision | LegResult)  # noqa: S101 - a sample has one of four methods
     return Outcome(sample, decision, tuple(differences(sample, decision)))
 
 
-def differences(sample: Sample, decision: Decision | Done) -> Iterator[str]:
+def differences(sample: Sample, decision: Decision | LegResult) -> Iterator[str]:
     """Yield where a decision is not what the sample expects; what it does not name may be anything."""
     expected: dict[str, object] = msgspec.json.decode(sample.expect)
     for name, value in expected.items():
@@ -256,13 +242,13 @@ def differences(sample: Sample, decision: Decision | Done) -> Iterator[str]:
 
 
 def _pinged(line: bytes) -> int | None:
-    return msgspec.json.decode(msgspec.json.decode(line, type=_Reply).result, type=_Ping).version
+    return msgspec.json.decode(_decode(line).result, type=Pong).version
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, version: int, log: Path) -> None:
     """Wait until the server answers a ping with ``version``."""
     until = time.monotonic() + START_SECONDS
-    ping = b'{"jsonrpc":"2.0","id":0,"method":"ping"}\n'
+    ping = msgspec.json.encode(RequestMessage("ping", 0)) + b"\n"
     while time.monotonic() < until:
         if process.poll() is not None:
             break

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from identengine.cli.fields import change_object, change_rows, shown
 from identengine.cli.options import AsJson, ConfigFile, Limit, StoreDir, Who
 from identengine.cli.output import SCREEN, Column, emit, emit_many, hint, say, screenful, table, when
 from identengine.cli.workspace import author, place
+from identengine.provisioning.changes import change_object, change_rows, shown
 from identengine.store.format import Changes, VersionInfo, field_changes
 
 if TYPE_CHECKING:

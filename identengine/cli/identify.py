@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from identengine.cli.fields import shown
 from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir
 from identengine.cli.output import Column, emit, facts, progress, say, table
-from identengine.cli.workspace import Place, place
+from identengine.cli.workspace import Workspace, place
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Reason, ReasonTable
 from identengine.model.records import Decision, Digest, Request
+from identengine.provisioning.changes import shown
 
 if TYPE_CHECKING:
     from identengine.engine.core import Engine
@@ -133,15 +133,17 @@ def _request(fields: Sequence[str], *, ask_password: bool) -> Request:
     return Request(**plain, digest=Digest(**digest) if digest else None)
 
 
-def _options(here: Place) -> IdentifyOptions:
+def _options(here: Workspace) -> IdentifyOptions:
     return here.config.identify if here.config else IdentifyOptions()
 
 
-def _engine(here: Place, version: int | None) -> Engine:
+def _engine(here: Workspace, version: int | None) -> Engine:
     """Return an engine with a version of the store; its passwords are readable where the key is at hand."""
     from identengine.engine.core import Engine
+    from identengine.engine.settings import EngineSettings
 
-    engine = Engine(here.config.reasons if here.config else ReasonTable(), here.vault_if_any())
+    reasons = here.config.reasons if here.config else ReasonTable()
+    engine = Engine(EngineSettings(reasons=reasons, vault=here.vault_if_any()))
     with here.open(readonly=True) as opened, opened.read(version) as book:
         if book.version:
             engine.take_up(_build(book, _options(here)))

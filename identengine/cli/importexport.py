@@ -14,7 +14,7 @@ import typer
 from identengine.cli.interrupts import stoppable
 from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, Who
 from identengine.cli.output import emit, hint, progress, say
-from identengine.cli.workspace import Place, author, place
+from identengine.cli.workspace import Workspace, author, place
 
 if TYPE_CHECKING:
     from identengine.book.report import ImportReport, Listed, TableReport
@@ -146,7 +146,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 @contextmanager
-def _target(here: Place, *, dry_run: bool) -> Iterator[Place]:
+def _target(here: Workspace, *, dry_run: bool) -> Iterator[Workspace]:
     """Yield where to import to; for a dry run without a store one that is gone afterwards."""
     if not dry_run or here.there():
         yield here

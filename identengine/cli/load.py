@@ -8,102 +8,79 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
+from identengine.cli.loadoptions import (
+    Ca,
+    Certificate,
+    Connections,
+    Duration,
+    Encoding,
+    Key,
+    MaxLoss,
+    Mix,
+    OffLoopback,
+    Rate,
+    Requests,
+    Seed,
+    Timeout,
+    TokenEnv,
+    Url,
+    Window,
+)
 from identengine.cli.options import AsJson
 from identengine.cli.output import Column, emit, facts, hint, progress, say, table
 
 if TYPE_CHECKING:
     import ssl
 
-    from identengine.loadgen.run import Run
+    from identengine.loadgen.run import Plan, Run
     from identengine.loadgen.scores import Report, Scores
+    from identengine.loadgen.target import Target
 
-_TLS = "TLS"
 _DEFAULT_WINDOW = 32
 _DEFAULT_SECONDS = 10.0
 _OUTCOMES = (Column("Method"), Column("Answer"), Column("Count", right=True), Column("Share", right=True))
 
 
+class TlsFiles(NamedTuple):
+    """The files (PEM) that TLS is spoken with; each may be missing."""
+
+    ca: Path | None
+    certificate: Path | None
+    key: Path | None
+
+    def context(self) -> ssl.SSLContext | None:
+        """Return a context of these files, or None if there is neither a CA nor a certificate."""
+        if self.ca is None and self.certificate is None:
+            return None
+        import ssl
+
+        context = ssl.create_default_context(cafile=self.ca)
+        if self.certificate is not None:
+            context.load_cert_chain(self.certificate, self.key)
+        return context
+
+
 def load(
-    url: Annotated[
-        str,
-        typer.Argument(metavar="URL", help="Whom to ask: udp://HOST:PORT, tcp://, tls:// or http://."),
-    ] = "udp://127.0.0.1:4870",
-    mix: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="MIX",
-            help="What to ask: JSONL, a request a line and what is expected; default: calls for the demo's book.",
-        ),
-    ] = None,
-    rate: Annotated[
-        float | None,
-        typer.Option(
-            "--rate",
-            metavar="R",
-            min=0.001,
-            help="Send R requests a second when they are due, whatever becomes of the others (open loop).",
-        ),
-    ] = None,
-    window: Annotated[
-        int | None,
-        typer.Option(
-            "--window", metavar="N", min=1, help="Keep N requests waiting for answers (closed loop); default: 32."
-        ),
-    ] = None,
-    connections: Annotated[
-        int, typer.Option("--connections", metavar="N", min=1, max=10_000, help="Connections, or UDP sockets.")
-    ] = 1,
-    duration: Annotated[
-        float | None, typer.Option("--duration", metavar="SECONDS", min=0.001, help="How long; default: 10 s.")
-    ] = None,
-    requests: Annotated[
-        int | None,
-        typer.Option("--requests", metavar="N", min=1, help="How many, rounded up to whole passes through MIX."),
-    ] = None,
-    timeout: Annotated[
-        float,
-        typer.Option("--timeout", metavar="SECONDS", min=0.001, max=3600, help="After that a request is lost."),
-    ] = 2.0,
-    max_loss: Annotated[
-        float,
-        typer.Option(
-            "--max-loss", metavar="PERCENT", min=0, max=100, help="So much may be lost; more ends with 1."
-        ),
-    ] = 0.0,
-    seed: Annotated[
-        int, typer.Option("--seed", metavar="N", min=0, help="Of what MIX leaves to chance, and of its call ids.")
-    ] = 0,
-    encoding: Annotated[
-        Literal["json", "msgpack"], typer.Option("--encoding", help="Of the messages, but for HTTP.")
-    ] = "json",
-    token_env: Annotated[
-        str | None,
-        typer.Option(
-            "--token-env", metavar="NAME", help="The environment variable that holds the switch's token."
-        ),
-    ] = None,
-    ca: Annotated[
-        Path | None,
-        typer.Option("--ca", metavar="FILE", help="Whose certificate to trust (PEM).", rich_help_panel=_TLS),
-    ] = None,
-    certificate: Annotated[
-        Path | None,
-        typer.Option("--certificate", metavar="FILE", help="Our own certificate (PEM).", rich_help_panel=_TLS),
-    ] = None,
-    key: Annotated[
-        Path | None, typer.Option("--key", metavar="FILE", help="Its key (PEM).", rich_help_panel=_TLS)
-    ] = None,
-    off_loopback: Annotated[
-        bool,
-        typer.Option(
-            "--off-loopback",
-            help="Ask a server that is not on this machine's loopback: one that is yours, and not in service.",
-        ),
-    ] = False,
+    url: Url = "udp://127.0.0.1:4870",
+    mix: Mix = None,
+    rate: Rate = None,
+    window: Window = None,
+    connections: Connections = 1,
+    duration: Duration = None,
+    requests: Requests = None,
+    timeout: Timeout = 2.0,
+    max_loss: MaxLoss = 0.0,
+    seed: Seed = 0,
+    encoding: Encoding = "json",
+    token_env: TokenEnv = None,
+    ca: Ca = None,
+    certificate: Certificate = None,
+    key: Key = None,
+    off_loopback: OffLoopback = False,
     as_json: AsJson = False,
 ) -> None:
     """Ask a server as many switches would; check each answer and measure how long it took.
@@ -115,39 +92,14 @@ def load(
     Example: identengine load tcp://127.0.0.1:4870 --rate 1000 --duration 5
     """
     from identengine.loadgen.mix import read
-    from identengine.loadgen.run import Plan, Run
-    from identengine.loadgen.target import TargetError, target
+    from identengine.loadgen.run import Run
 
     if rate is not None and window is not None:
         raise typer.BadParameter("either a rate or a window is wanted, not both", param_hint="--rate, --window")
-    whom = target(url, encoding, _token(token_env), timeout, _context(ca, certificate, key))
-    if not off_loopback and not whom.on_loopback():
-        raise TargetError(
-            f"{whom.host} is not on this machine's loopback, and so much load takes a server out of service;"
-            " --off-loopback asks it nevertheless"
-        )
-    if duration is None and requests is None:
-        duration = _DEFAULT_SECONDS
-    plan = Plan(
-        rate=rate,
-        window=None if rate is not None else window or _DEFAULT_WINDOW,
-        connections=connections,
-        duration=duration,
-        requests=requests,
-        timeout=timeout,
-        seed=seed,
-    )
-    run = Run(whom, read(mix or _shipped()), plan)
-    with _stops(run), progress(f"asking {whom.url}") as tell:
-
-        def told(scores: Scores, seconds: float) -> None:
-            what = f"{scores.answered:,} answers, {scores.lost + scores.unsent:,} lost, {scores.wrong:,} wrong"
-            if duration is not None:
-                tell(int(seconds * 10), int(duration * 10), what)
-            else:
-                tell(scores.sent, requests, what)
-
-        report = run.go(told)
+    tls = TlsFiles(ca, certificate, key)
+    whom = _target(url, encoding, token_env, timeout, tls, off_loopback=off_loopback)
+    plan = _plan(rate, window, connections, duration, requests, timeout, seed)
+    report = _measured(Run(whom, read(mix or _shipped()), plan), whom, plan)
     if as_json:
         emit({"url": whom.url, "encoding": encoding, "plan": plan, "report": report, "loss": report.loss})
     else:
@@ -176,15 +128,58 @@ def _token(name: str | None) -> str | None:
     return token
 
 
-def _context(ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
-    if ca is None and certificate is None:
-        return None
-    import ssl
+def _target(
+    url: str, encoding: Encoding, token_env: str | None, timeout: float, tls: TlsFiles, *, off_loopback: bool
+) -> Target:
+    """Return the server to ask. Raise TargetError if it is on another machine and ``off_loopback`` is not set."""
+    from identengine.loadgen.target import TargetError, target
 
-    context = ssl.create_default_context(cafile=ca)
-    if certificate is not None:
-        context.load_cert_chain(certificate, key)
-    return context
+    whom = target(url, encoding, _token(token_env), timeout, tls.context())
+    if not off_loopback and not whom.on_loopback():
+        raise TargetError(
+            f"{whom.host} is not on this machine's loopback, and so much load takes a server out of service;"
+            " --off-loopback asks it nevertheless"
+        )
+    return whom
+
+
+def _plan(
+    rate: float | None,
+    window: int | None,
+    connections: int,
+    duration: float | None,
+    requests: int | None,
+    timeout: float,
+    seed: int,
+) -> Plan:
+    """Return the plan of the options, with the defaults of those that exclude each other."""
+    from identengine.loadgen.run import Plan
+
+    if duration is None and requests is None:
+        duration = _DEFAULT_SECONDS
+    return Plan(
+        rate=rate,
+        window=None if rate is not None else window or _DEFAULT_WINDOW,
+        connections=connections,
+        duration=duration,
+        requests=requests,
+        timeout=timeout,
+        seed=seed,
+    )
+
+
+def _measured(run: Run, whom: Target, plan: Plan) -> Report:
+    """Run to the end, or until a signal, with a progress bar; return what was measured."""
+    with _stops(run), progress(f"asking {whom.url}") as tell:
+
+        def told(scores: Scores, seconds: float) -> None:
+            what = f"{scores.answered:,} answers, {scores.lost + scores.unsent:,} lost, {scores.wrong:,} wrong"
+            if plan.duration is not None:
+                tell(int(seconds * 10), int(plan.duration * 10), what)
+            else:
+                tell(scores.sent, plan.requests, what)
+
+        return run.go(told)
 
 
 @contextmanager

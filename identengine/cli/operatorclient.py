@@ -21,7 +21,7 @@ from identengine.errors import IdentengineError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from identengine.wire.operator import Ask, Filter, Row, Use
+    from identengine.wire.operator import Filter, LegRow, OperatorRequest, Use
 
 PATIENCE = 10.0
 """Seconds that a command waits for a server: while a decider is replaced, what is asked waits."""
@@ -57,7 +57,7 @@ def calls_folder(calls: Path | None, config: Path | None) -> Path:
             "say where the set of calls is: --calls DIR, --config FILE or $IDENTENGINE_CONFIG",
             param_hint="--calls",
         )
-    from identengine.config.schema import load
+    from identengine.config.load import load
 
     return load(config).calls.path
 
@@ -96,9 +96,9 @@ class Asking:
         self._answers.close()
         self._socket.close()
 
-    def ask(self, message: Ask, wanted: type[T]) -> T:
+    def ask(self, message: OperatorRequest, wanted: type[T]) -> T:
         """Return the answer. Raises NoServerError, or IdentengineError with what the server says is wrong."""
-        from identengine.wire.operator import Trouble, line, read_reply
+        from identengine.wire.operator import OperatorFailure, line, read_reply
 
         try:
             with contextlib.suppress(BrokenPipeError):  # it was closed, and why may stand there to be read
@@ -114,7 +114,7 @@ class Asking:
             raise IdentengineError(
                 f"the answer at {self.path} is not understood ({error}); is the server of another version?"
             ) from error
-        if isinstance(reply, Trouble):
+        if isinstance(reply, OperatorFailure):
             raise IdentengineError(f"the server at {self.path} says: {reply.message}")
         if not isinstance(reply, wanted):
             raise IdentengineError(f"the server at {self.path} answers something else")
@@ -144,14 +144,14 @@ def _connect(unix: socket.socket, name: str, deadline: float) -> None:
             return
 
 
-def rows(server: Asking, wanted: Filter) -> Iterator[Row]:
+def rows(server: Asking, wanted: Filter) -> Iterator[LegRow]:
     """Yield the calls that fit, page by page; no picture of one moment."""
-    from identengine.wire.operator import AskCalls, Calls
+    from identengine.wire.operator import LegPage, LegsRequest
 
     reserved: set[tuple[str, str, str, str]] = set()
     cursor: int | None = 0
     while cursor is not None:
-        page = server.ask(AskCalls(wanted, cursor), Calls)
+        page = server.ask(LegsRequest(wanted, cursor), LegPage)
         for row in page.rows:
             key = (row.scope, row.call_id, row.direction, row.leg_id)
             if row.state == "reserved":
@@ -164,12 +164,12 @@ def rows(server: Asking, wanted: Filter) -> Iterator[Row]:
 
 def fullest(server: Asking, of: Literal["accounts", "clients"], most: int) -> list[Use]:
     """Return the counters that are fullest, measured by their limits."""
-    from identengine.wire.operator import AskUsage, Usage
+    from identengine.wire.operator import Usage, UsageRequest
 
     found: list[Use] = []
     cursor: int | None = 0
     while cursor is not None:
-        page = server.ask(AskUsage(of, cursor, most), Usage)
+        page = server.ask(UsageRequest(of, cursor, most), Usage)
         found = heapq.nsmallest(most, [*found, *page.rows], key=attrgetter("rank"))
         cursor = page.cursor
     return found

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-import msgspec
 import typer
 
-from identengine.cli import cells
-from identengine.cli.editing import Edited, change, report
-from identengine.cli.fields import changed
-from identengine.cli.lookup import find_account
+from identengine.cli.editing import change, report
 from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, Who
 from identengine.cli.output import emit, say
-from identengine.cli.workspace import Place, author, place
+from identengine.cli.workspace import Workspace, author, place
 from identengine.errors import IdentengineError, LoadError
-
-if TYPE_CHECKING:
-    from identengine.store.snapshot import Draft
+from identengine.provisioning.listing import find_account
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -129,13 +123,13 @@ def clear(
     _change(place(store, config), account, None, "accounts password clear", who=who, as_json=as_json)
 
 
-def _check_account(here: Place, account: str) -> None:
+def _check_account(here: Workspace, account: str) -> None:
     with here.open(readonly=True) as opened, opened.read() as book:
         find_account(book, account)
 
 
 def _change(
-    here: Place,
+    here: Workspace,
     account: str,
     plain: str | None,
     what: str,
@@ -145,19 +139,12 @@ def _change(
     quiet: bool = False,
 ) -> int | None:
     """Keep ``plain`` as the account's password, None clears it; return the version that this made."""
-    vault = here.vault_to_write() if plain is not None else None
+    from identengine.provisioning import edits
 
-    def edit(draft: Draft) -> Edited:
-        before = find_account(draft, account)
-        if plain is None or vault is None:
-            after = msgspec.structs.replace(before, password=None)
-        else:
-            after = cells.account_with_password(plain, before, vault)
-        draft.put_account(after)
-        if vault is not None:
-            vault.keep()
-        return Edited((changed(before, after),))
-
+    if plain is None:
+        edit = edits.clear_password(account)
+    else:
+        edit = edits.set_password(account, plain, here.vault_to_write())
     try:
         done = change(here, who, f"{what} {account}", edit)
     except LoadError as error:

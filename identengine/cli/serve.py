@@ -36,7 +36,7 @@ def serve(
 
     Example: identengine serve --config identengine.toml --check
     """
-    from identengine.config.schema import load
+    from identengine.config.load import load
 
     loaded = load(config)
     from identengine.server.preflight import certificates, missing, problems
@@ -57,9 +57,9 @@ def serve(
             hint(f"warning: {warning}")
         say(f"{config} is right")
         return
-    from identengine.server.supervisor import serve as supervise
+    from identengine.server.serve import serve as run
 
-    raise typer.Exit(supervise(loaded, take_over=take_over))
+    raise typer.Exit(run(loaded, take_over=take_over))
 
 
 def add_to(app: typer.Typer) -> None:

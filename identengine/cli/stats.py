@@ -14,7 +14,7 @@ from identengine.errors import IdentengineError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from identengine.stats.registry import Snapshot
+    from identengine.stats.file import Snapshot
     from identengine.wire.operator import Status
 
 ADDRESSES = 20
@@ -34,7 +34,8 @@ def stats(limit: Limit = None, config: ConfigFile = None, calls: CallsDir = None
 
     Example: identengine stats --config identengine.toml --json
     """
-    from identengine.stats.registry import REGISTRY, SUMS, read
+    from identengine.stats.file import read
+    from identengine.stats.registry import REGISTRY, SUMS
 
     folder = calls_folder(calls, config)
     snapshot = read(folder)
@@ -78,11 +79,11 @@ def add_to(app: typer.Typer) -> None:
 
 def server_status(folder: Path) -> tuple[Status | None, str | None]:
     """Return how the server is, or why nothing is known of it."""
-    from identengine.wire.operator import AskStatus, Status
+    from identengine.wire.operator import Status, StatusRequest
 
     try:
         with Asking(folder, PATIENCE) as server:
-            return server.ask(AskStatus(), Status), None
+            return server.ask(StatusRequest(), Status), None
     except NoServerError as error:
         return None, str(error)
     except IdentengineError as error:  # it is there, and of another version

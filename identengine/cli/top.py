@@ -27,8 +27,9 @@ from identengine.cli.options import AsJson, ConfigFile
 from identengine.cli.output import emit, printable
 from identengine.cli.stats import PATIENCE, server_facts
 from identengine.errors import IdentengineError, StoreError
-from identengine.stats.registry import REGISTRY, Snapshot, read
-from identengine.wire.operator import AskStatus, Status, Use
+from identengine.stats.file import Snapshot, read
+from identengine.stats.registry import REGISTRY
+from identengine.wire.operator import Status, StatusRequest, Use
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -93,7 +94,7 @@ class _Watch:
         status, accounts, clients = None, [], []
         try:
             with Asking(self._folder, PATIENCE) as server:
-                status = server.ask(AskStatus(), Status)
+                status = server.ask(StatusRequest(), Status)
                 accounts, clients = (fullest(server, of, ROWS) for of in ("accounts", "clients"))
         except IdentengineError as error:
             troubles.append(str(error))

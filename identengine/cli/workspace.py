@@ -25,7 +25,7 @@ _NO_MATTER = (_LOCK, "lost+found")
 _NAMED = 3
 
 
-class Place(NamedTuple):
+class Workspace(NamedTuple):
     """A store, and what was said about its key and its server."""
 
     store: Path
@@ -117,11 +117,11 @@ class Place(NamedTuple):
         return default_key_file(self.store)
 
 
-def place(store: Path | None, config: Path | None, key_file: Path | None = None) -> Place:
+def place(store: Path | None, config: Path | None, key_file: Path | None = None) -> Workspace:
     """Return the place that the options name; wrong usage where they name no store. Raises ConfigError."""
     loaded = None
     if config is not None:
-        from identengine.config.schema import load
+        from identengine.config.load import load
 
         loaded = load(config)
     if store is None:
@@ -130,7 +130,7 @@ def place(store: Path | None, config: Path | None, key_file: Path | None = None)
                 "say where the store is: --store DIR, --config FILE or $IDENTENGINE_STORE", param_hint="--store"
             )
         store = loaded.store.path
-    return Place(store, key_file, loaded)
+    return Workspace(store, key_file, loaded)
 
 
 def author(who: str | None) -> str:

@@ -1,9 +1,11 @@
 """A client for programs that ask the engine: :class:`Client` for asyncio, :class:`BlockingClient` for scripts.
 
-Both are thin: ids, encoding and results are :mod:`identengine.client.exchange`, which knows of no socket.
+Both run the same coroutines: methods and retries (:mod:`~identengine.client.methods`), connecting and asking
+(:mod:`~identengine.client.connection`), matching answers to requests (:mod:`~identengine.client.stream`). Only the
+classes that wait differ: on an event loop they suspend, on a blocking socket they block.
 """
 
-from identengine.calls.backend import Done
+from identengine.calls.backend import LegResult
 from identengine.client.aio import Client
 from identengine.client.blocking import BlockingClient
 from identengine.client.errors import AskError, ClientError, LateError, LostError, UnansweredError
@@ -19,10 +21,10 @@ __all__ = [
     "ClientError",
     "Decision",
     "Digest",
-    "Done",
     "Explanation",
     "IdentengineError",
     "LateError",
+    "LegResult",
     "LostError",
     "Pong",
     "UnansweredError",

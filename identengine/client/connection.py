@@ -1,31 +1,34 @@
-"""Keeps one connection to a server: makes it, makes it again when it is lost, and bounds what is in flight."""
+"""Asking over TCP or TLS: connect, authenticate, send, receive, in one body for both forms of the client.
+
+The coroutines here suspend only in the abstract methods of :class:`Connection` and of its streams. On the event
+loop those wait. On a blocking socket they block, so a coroutine finishes in its first step.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import random
+import abc
 import ssl
+from contextlib import AbstractAsyncContextManager
+from typing import Generic, TypeVar
 
-from identengine.client.errors import AskError, ClientError, LateError, LostError, UnansweredError
-from identengine.client.exchange import Encoding, Exchange, Result
+from identengine.client.errors import AskError, LateError, LostError
+from identengine.client.exchange import Encoding
 from identengine.client.params import Params
-from identengine.client.stream import Link
-from identengine.errors import WireError
+from identengine.client.stream import Stream
+from identengine.wire.jsonrpc.methods import Result
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
-"""Seconds before a lost connection is made again: the first time, and at most, doubling. By chance up to half
-less, so that many clients do not come back at once."""
-PARTING = 1.0
-"""Seconds that a connection has for its own end."""
 UNREACHABLE = (OSError, ValueError, OverflowError)
 """What dialling can end with. TimeoutError and ssl.SSLError are OSErrors; a host that can be none is a ValueError
 (UnicodeError), a port that can be none an OverflowError."""
-HOPELESS = (ssl.SSLError, ValueError, OverflowError)
-"""Those of them that stay as they are, however often it is tried."""
+
+S = TypeVar("S", bound=Stream)
 
 
-class Connection:
-    """One connection over TCP or TLS, pipelined."""
+class Connection(abc.ABC, Generic[S]):
+    """Asks one server over one stream at a time. Subclasses dial, keep time and decide when to reconnect."""
+
+    _slots: AbstractAsyncContextManager[object]
+    """Held by each request in flight."""
 
     def __init__(
         self,
@@ -38,7 +41,7 @@ class Connection:
         in_flight: int,
         patience: float,
     ) -> None:
-        """As :class:`identengine.client.Client` says; ``patience`` is its time-out."""
+        """As :class:`identengine.client.Client` says; ``patience`` is its time-out in seconds."""
         self.where = f"{host}:{port}"
         self._address = (host, port)
         self._tls = tls
@@ -46,118 +49,73 @@ class Connection:
         self._encoding = encoding
         self._in_flight = in_flight
         self._patience = patience
-        self._places = asyncio.Semaphore(in_flight)
-        self._link: asyncio.Future[Link] | None = None
-        """The connection; not done while there is none. None: it was never wanted."""
-        self._keeper: asyncio.Task[None] | None = None
-        self._trouble = ""
+        self._trouble = f"there is no connection to {self.where}"
         """Why there is no connection."""
 
     async def ask(self, method: str, params: Params, seconds: float) -> Result:
-        """Return the answer. Raises AskError, WireError, and an UnansweredError after ``seconds``."""
-        link: Link | None = None
+        """Return the answer. Raise AskError, WireError, LostError, or LateError after ``seconds``."""
+        stream: S | None = None
         asked = 0.0
-        stage = f"{self._in_flight} other requests wait for their answers"
-        loop = asyncio.get_running_loop()
+        crowded = True
         try:
-            async with asyncio.timeout(seconds), self._places:
-                stage = ""
+            async with self._timeout(seconds), self._slots:
+                crowded = False
                 while True:
-                    link = await self._linked()
-                    asked = loop.time()
+                    stream = await self._connected()
+                    asked = self._time()
                     try:
-                        return await link.ask(method, params)
+                        return await stream.ask(method, params)
                     except LostError as lost:
                         if lost.sent:
                             raise
         except TimeoutError:
-            if link is None:
-                why = stage or self._trouble or f"there is no connection to {self.where}"
-                raise LateError(f"{self._slow(method, seconds)}: {why}", sent=False) from None
-            if link.heard < asked and loop.time() - asked >= self._patience:
+            late = f"no answer to {method} within {seconds:g} s"
+            if stream is None:
+                why = f"{self._in_flight} other requests wait for their answers" if crowded else self._trouble
+                raise LateError(f"{late}: {why}", sent=False) from None
+            if stream.heard < asked and self._time() - asked >= self._patience:
                 # Nothing at all came meanwhile: the other side is gone without a word, or stands still.
-                link.abort(f"no answer within {seconds:g} s")
-            raise LateError(f"{self._slow(method, seconds)}", sent=True) from None
+                stream.abort(f"no answer within {seconds:g} s")
+            raise LateError(late, sent=True) from None
 
+    @abc.abstractmethod
     async def close(self) -> None:
-        """End the connection; what still waits on it fails."""
-        keeper, self._keeper = self._keeper, None
-        if keeper is None:
-            return
-        keeper.cancel()
-        await asyncio.wait([keeper])
-        await asyncio.sleep(0)  # an attempt that was under way is closed in the loop's next turn
-        link = self._link.result() if self._link and self._link.done() and not self._link.exception() else None
-        if link is not None:
-            link.close()
-            await asyncio.wait([link.ended], timeout=PARTING)
-            if not link.ended.done():
-                link.abort("closed")
-                await link.ended
+        """End the connection; requests that still wait on it fail."""
 
-    async def _linked(self) -> Link:
-        """Return the connection, as soon as there is one.
+    @abc.abstractmethod
+    def _time(self) -> float:
+        """Return the clock's seconds."""
 
-        Raises AskError where the server refuses the token, LostError where it is not trusted, or we are not.
+    @abc.abstractmethod
+    def _timeout(self, seconds: float) -> AbstractAsyncContextManager[object]:
+        """Return a block that ends with TimeoutError after ``seconds``."""
+
+    @abc.abstractmethod
+    async def _connected(self) -> S:
+        """Return the stream, connecting if there is none. Raise AskError, WireError or LostError if that fails."""
+
+    @abc.abstractmethod
+    async def _dial(self) -> S:
+        """Return a new stream. Raise one of :data:`UNREACHABLE`."""
+
+    async def _connect(self) -> S:
+        """Return a new stream that has authenticated. Raise AskError if the server refuses the token.
+
+        Raise WireError if its answer to the token is not understood, LostError if there is no connection.
         """
-        if self._keeper is None:
-            self._link = asyncio.get_running_loop().create_future()
-            self._keeper = asyncio.create_task(self._keep(), name=f"identengine client of {self.where}")
-        while True:
-            waited = self._link
-            assert waited is not None  # noqa: S101 - it was made with the keeper
-            link = await asyncio.shield(waited)
-            if not link.ended.done():
-                return link
-            await asyncio.sleep(0)  # the keeper has yet to see its end
-
-    async def _keep(self) -> None:
-        """Connect, wait for the end, connect again."""
-        pause = FIRST_PAUSE
-        while True:
-            waited = self._link
-            assert waited is not None  # noqa: S101 - it was made with the keeper
-            try:
-                link = await self._connect()
-            except (ClientError, WireError) as error:
-                self._trouble = str(error)
-                if not isinstance(error, UnansweredError) or isinstance(error.__cause__, HOPELESS):
-                    # The server will not have us, or we not it, or there is no such: whoever waits is told.
-                    self._link = asyncio.get_running_loop().create_future()
-                    waited.set_exception(error)
-                    waited.exception()  # nobody may be waiting, and that is no fault
-            else:
-                waited.set_result(link)
-                begun = asyncio.get_running_loop().time()
-                await asyncio.shield(link.ended)  # close() waits for it too, after it has cancelled this
-                self._link = asyncio.get_running_loop().create_future()
-                self._trouble = link.why
-                if asyncio.get_running_loop().time() - begun > LONGEST_PAUSE:  # it was a good one
-                    pause = FIRST_PAUSE
-            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - no secret
-            pause = min(pause * 2, LONGEST_PAUSE)
-
-    async def _connect(self) -> Link:
-        loop = asyncio.get_running_loop()
-        link: Link | None = None
+        stream: S | None = None
         try:
-            async with asyncio.timeout(self._patience):
-                _, link = await loop.create_connection(
-                    lambda: Link(Exchange(self._encoding), self.where), *self._address, ssl=self._tls
-                )
-                if self._token is not None:
-                    await link.authenticate(self._token)
+            stream = await self._dial()
+            if self._token is not None:
+                await stream.authenticate(self._token)
         except BaseException as error:
-            if link is not None:
-                link.abort("not let in")
+            if stream is not None:
+                stream.abort("not let in")
             if isinstance(error, AskError):
                 raise AskError(error.code, f"{self.where} does not let us in: {error.message}") from None
+            if isinstance(error, LostError):
+                raise LostError(str(error), sent=False) from error  # the token was sent, the request was not
             if isinstance(error, UNREACHABLE):
-                why = str(error) or f"it took more than {self._patience:g} s"
-                raise LostError(f"no connection to {self.where}: {why}", sent=False) from error
+                raise LostError(f"no connection to {self.where}: {error}", sent=False) from error
             raise
-        return link
-
-    @staticmethod
-    def _slow(method: str, seconds: float) -> str:
-        return f"no answer to {method} within {seconds:g} s"
+        return stream

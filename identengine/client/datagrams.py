@@ -6,9 +6,10 @@ import asyncio
 
 from identengine.client.connection import UNREACHABLE
 from identengine.client.errors import AskError, LateError, LostError
-from identengine.client.exchange import Encoding, Exchange, Result
+from identengine.client.exchange import Encoding, Exchange
 from identengine.client.params import Params
 from identengine.errors import WireError
+from identengine.wire.jsonrpc.methods import Result
 
 LARGEST = 65507
 """Bytes that a datagram holds at most; what the server takes is its own affair (``message_bytes``)."""

@@ -11,39 +11,19 @@ from typing import ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
-from identengine.calls.backend import Done
 from identengine.client.errors import AskError
 from identengine.client.params import Bare, Params
 from identengine.errors import WireError
-from identengine.identify.explain import Explanation
-from identengine.model.records import Decision
 from identengine.wire.framing import Framer
 from identengine.wire.framing.jsonstream import JsonStream
 from identengine.wire.framing.prefixed import Prefixed
-from identengine.wire.jsonrpc.messages import Pong
+from identengine.wire.jsonrpc.messages import Field, RequestMessage, ResponseMessage, Trouble
+from identengine.wire.jsonrpc.methods import METHODS, Result
 
 MAX_ANSWER = 1 << 20
 """Bytes of the largest answer that is taken; that of ``explain`` at a crowded address has some 100 KiB."""
 
 Encoding: TypeAlias = Literal["json", "msgpack"]
-Result: TypeAlias = Decision | Explanation | Done | Pong
-Kind: TypeAlias = type[Decision] | type[Explanation] | type[Done] | type[Pong]
-
-RESULTS: dict[str, Kind] = {
-    "authorize": Decision,
-    "identify": Decision,
-    "explain": Explanation,
-    "start": Done,
-    "update": Done,
-    "stop": Done,
-    "sync": Done,
-    "switch_up": Done,
-    "switch_down": Done,
-    "ping": Pong,
-    "auth": Done,
-}
-"""What each method is answered."""
-
 # The last two are bad UTF-8 or an integer of thousands of digits, and too deep nesting.
 _UNDECODED = (msgspec.MsgspecError, ValueError, RecursionError)
 
@@ -53,30 +33,6 @@ class Answer(NamedTuple):
 
     id: int
     result: Result | AskError | WireError
-
-
-class _Message(msgspec.Struct, gc=False):
-    method: str
-    id: int
-    params: Params
-    jsonrpc: Literal["2.0"] = "2.0"
-
-
-class _Details(msgspec.Struct, gc=False):
-    field: str | None = None
-    value: object = None
-
-
-class _Trouble(msgspec.Struct, gc=False):
-    code: int = 0
-    message: str = "an error without a message"
-    data: _Details | None = None
-
-
-class _Reply(msgspec.Struct, gc=False):
-    id: int | str | None = None
-    result: msgspec.Raw = msgspec.Raw()
-    error: _Trouble | None = None
 
 
 class _Decoder(Protocol):
@@ -108,7 +64,7 @@ class Exchange:
             params = msgspec.structs.replace(params, token=self._token)
         self._last += 1
         self._waiting[self._last] = method
-        return self._last, self._codec.encode(_Message(method, self._last, params))
+        return self._last, self._codec.encode(RequestMessage(method, self._last, params))
 
     def authenticate(self, token: str) -> tuple[int, bytes]:
         """Return the request that a connection begins with, where the switch has a token."""
@@ -149,13 +105,9 @@ class Exchange:
     def _answer(self, message: bytes) -> Answer | None:
         try:
             reply = self._codec.reply(message)
+            found = None if reply.error is None else self._error(reply.error)
         except _UNDECODED as error:
             raise WireError(f"the server sends what is no answer: {error}") from None
-        trouble = reply.error
-        found = None
-        if trouble is not None:
-            details = trouble.data or _Details()
-            found = AskError(trouble.code, trouble.message, details.field, details.value)
         if not isinstance(reply.id, int) or (method := self._waiting.pop(reply.id, None)) is None:
             if reply.id is None and found is not None:
                 self.said = found
@@ -170,22 +122,31 @@ class Exchange:
         except _UNDECODED as error:
             return Answer(reply.id, WireError(f"the answer to {method} is not understood: {error}"))
 
+    def _error(self, trouble: Trouble) -> AskError:
+        details = trouble.data or Field()
+        value = None if details.value is msgspec.UNSET else self._codec.value(details.value)
+        return AskError(trouble.code, trouble.message, details.field, value)
+
 
 class _Json:
     """JSON, as it is in messages."""
 
     encode = msgspec.json.Encoder().encode
-    reply = msgspec.json.Decoder(_Reply).decode
-    results: ClassVar[dict[str, _Decoder]] = {name: msgspec.json.Decoder(kind) for name, kind in RESULTS.items()}
+    reply = msgspec.json.Decoder(ResponseMessage).decode
+    value = msgspec.json.Decoder().decode
+    results: ClassVar[dict[str, _Decoder]] = {
+        name: msgspec.json.Decoder(spec.result) for name, spec in METHODS.items()
+    }
 
 
 class _MessagePack:
     """MessagePack, the same objects."""
 
     encode = msgspec.msgpack.Encoder().encode
-    reply = msgspec.msgpack.Decoder(_Reply).decode
+    reply = msgspec.msgpack.Decoder(ResponseMessage).decode
+    value = msgspec.msgpack.Decoder().decode
     results: ClassVar[dict[str, _Decoder]] = {
-        name: msgspec.msgpack.Decoder(kind) for name, kind in RESULTS.items()
+        name: msgspec.msgpack.Decoder(spec.result) for name, spec in METHODS.items()
     }
 
 

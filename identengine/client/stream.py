@@ -1,111 +1,86 @@
-"""One connection of the asyncio client: what is asked in one turn of the loop is one write."""
+"""One stream to the server: requests out, answers in. What carries the bytes is a subclass's affair.
+
+A stream ends once; it is never opened again.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from typing import cast
+import abc
+from collections.abc import Awaitable
 
-from identengine.client.errors import AskError, LostError
-from identengine.client.exchange import Exchange, Result
+from identengine.client.errors import LostError
+from identengine.client.exchange import Answer, Exchange
 from identengine.client.params import Params
-from identengine.errors import WireError
+from identengine.wire.jsonrpc.methods import Result
 
 
-class Link(asyncio.Protocol):
-    """A connection. It ends once, by itself or by :meth:`abort`; then all that waits on it fails."""
+class Stream(abc.ABC):
+    """An open stream that matches answers to requests. Subclasses send and receive its bytes."""
 
     def __init__(self, exchange: Exchange, where: str) -> None:
-        """Speak by ``exchange`` with the server at ``where``."""
+        """Encode and decode by ``exchange``; ``where`` names the server in errors (host:port)."""
         self.heard = 0.0
-        """When something came last, by the loop's clock; 0: nothing did."""
+        """When the last byte arrived, by the clock of the connection; 0 before the first."""
+        self.ended = False
+        """True once nothing can be sent or received."""
+        self.why = ""
+        """Why the stream ended."""
         self._exchange = exchange
         self._where = where
-        self._loop = asyncio.get_running_loop()
-        self.ended: asyncio.Future[None] = self._loop.create_future()
-        self.why = ""
-        """Why it ended."""
-        self._waiting: dict[int, asyncio.Future[Result]] = {}
-        self._out: list[bytes] = []
-        self._writable = asyncio.Event()
-        self._writable.set()
-        self._transport: asyncio.Transport
+        self._paused = False
+        """True while the stream takes no more bytes."""
 
     async def ask(self, method: str, params: Params) -> Result:
-        """Send a request and wait for its answer, however long. Raises AskError, WireError and LostError."""
-        while not self._writable.is_set():
-            await self._writable.wait()
-        if self.ended.done():
-            raise LostError(self._lost(), sent=False)
-        message_id, message = self._exchange.ask(method, params)
-        return await self._send(message_id, message)
+        """Send a request and return its answer. Raise AskError, WireError or LostError. There is no time-out."""
+        while self._paused:
+            await self._resumed()
+        if self.ended:
+            raise self._lost(sent=False)
+        return await self._exchanged(*self._exchange.ask(method, params))
 
     async def authenticate(self, token: str) -> None:
-        """Say who asks."""
-        await self._send(*self._exchange.authenticate(token))
+        """Send the switch's token. Raise AskError if the server refuses it (interfaces.md 3)."""
+        await self._exchanged(*self._exchange.authenticate(token))
 
-    async def _send(self, message_id: int, message: bytes) -> Result:
-        if not self._out:
-            self._loop.call_soon(self._flush)
-        self._out.append(self._exchange.framed(message))
-        future: asyncio.Future[Result] = self._loop.create_future()
-        self._waiting[message_id] = future
-        try:
-            return await future
-        finally:
-            self._waiting.pop(message_id, None)
-            self._exchange.forget(message_id)
-
+    @abc.abstractmethod
     def abort(self, why: str) -> None:
-        """End it now."""
-        self.why = self.why or why
-        self._transport.abort()
+        """End the stream at once; requests that wait for answers fail."""
 
-    def close(self) -> None:
-        """End it once what was written has gone out."""
-        self._transport.close()
+    @abc.abstractmethod
+    async def _resumed(self) -> None:
+        """Wait until the stream may take more bytes."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Be connected (asyncio.Protocol)."""
-        self._transport = cast(asyncio.Transport, transport)
+    @abc.abstractmethod
+    def _answer(self, message_id: int, data: bytes) -> Awaitable[Result]:
+        """Send ``data`` and return the answer to ``message_id``, or raise the error that it is."""
 
-    def data_received(self, data: bytes) -> None:
-        """Take what came (asyncio.Protocol)."""
-        self.heard = self._loop.time()
+    @abc.abstractmethod
+    def _deliver(self, answer: Answer) -> None:
+        """Pass an answer to the request that waits for it."""
+
+    def _forget(self, message_id: int) -> None:
+        """Wait no more for an answer; one that comes nevertheless is dropped."""
+        self._exchange.forget(message_id)
+
+    def _received(self, data: bytes) -> None:
+        """Deliver the answers that ``data`` completes. Abort if the stream cannot be decoded any further."""
         for answer in self._exchange.receive(data):
-            future = self._waiting.get(answer.id)
-            if future is None or future.done():
-                continue  # whoever asked was cancelled in this very turn
-            if isinstance(answer.result, AskError | WireError):
-                future.set_exception(answer.result)
-            else:
-                future.set_result(answer.result)
+            self._deliver(answer)
         if self._exchange.error is not None:
             self.abort(self._exchange.error)
 
-    def pause_writing(self) -> None:
-        """Hold what is asked back: the server does not read (asyncio.Protocol)."""
-        self._writable.clear()
+    def _mark_ended(self, why: str) -> None:
+        """Record the end; the first reason stays."""
+        self.ended = True
+        self.why = self.why or why or "closed by the server"
 
-    def resume_writing(self) -> None:
-        """Go on (asyncio.Protocol)."""
-        self._writable.set()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Fail all that waits (asyncio.Protocol)."""
-        self.why = self.why or (str(exc) if exc else "closed by the server")
-        for future in self._waiting.values():
-            if not future.done():
-                future.set_exception(LostError(self._lost(), sent=True))
-        self._out.clear()
-        self._writable.set()
-        if not self.ended.done():
-            self.ended.set_result(None)
-
-    def _flush(self) -> None:
-        if self._out and not self.ended.done():
-            self._transport.write(b"".join(self._out))
-        self._out.clear()
-
-    def _lost(self) -> str:
+    def _lost(self, *, sent: bool) -> LostError:
+        """Return the error of a request that this stream did not answer."""
         said = f"; it had said: {self._exchange.said}" if self._exchange.said else ""
-        return f"the connection to {self._where} was lost: {self.why}{said}"
+        return LostError(f"the connection to {self._where} was lost: {self.why}{said}", sent=sent)
+
+    async def _exchanged(self, message_id: int, message: bytes) -> Result:
+        try:
+            return await self._answer(message_id, self._exchange.framed(message))
+        finally:
+            self._forget(message_id)

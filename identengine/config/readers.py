@@ -1,14 +1,14 @@
 """What one value of the config may be: a reader for each kind, and a table that names every mistake with its key.
 
 A reader takes what TOML gave and returns what the program uses, or raises ValueError with what would be right.
-Nothing here knows a key of the config; :mod:`identengine.config.schema` does.
+Nothing here knows a key of the config; :mod:`identengine.config.sections` does.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
@@ -120,6 +120,14 @@ class Table:
     def complain(self, key: str, text: str) -> None:
         """Note a mistake of one key."""
         self.problems.append(f"{self.label} {bare(key)}: {text}")
+
+    def not_served(self, keys: Iterable[str], warnings: list[str]) -> None:
+        """Warn of each key that the operator set and that this version does not serve; what turns off is fine."""
+        warnings.extend(
+            f"{self.label} {key}: not yet served by this version"
+            for key in keys
+            if self.has(key) and self.values[key] is not False and self.values[key] != []
+        )
 
     def close(self) -> None:
         """Complain of each key that nobody took, with the name that it is nearest to, or all that there are."""

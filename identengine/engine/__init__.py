@@ -1,4 +1,4 @@
 """One authorization from start to end (engine.md 6).
 
-:mod:`~identengine.engine.core` has the order of its steps.
+:meth:`identengine.engine.core.Engine._authorize` holds the order of its steps.
 """

@@ -1,19 +1,27 @@
 """What a switch says of its calls after it asked: read, checked, put as the set of calls takes it (engine.md 5).
 
-Wrong use is no reject: it comes back as :class:`Wrong`, which an interface tells in its own way (-32602).
+Wrong use is no reject: it comes back as :class:`BadParameter`, which an interface tells in its own way (-32602).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 import msgspec
 
-from identengine.calls.backend import Listed, Named, Progress, Stop
-from identengine.calls.legs import Leg, call_key, shortened
-from identengine.calls.levels import ClientLevels, Levels, Limit, account_counter, clients_of, limits_of
-from identengine.identify.index import Bearer, Book
+from identengine.calls.backend import LegSelector, LimitsNow, Refresh, Stop, SyncPart
+from identengine.calls.legs import call_key, shortened
+from identengine.calls.levels import (
+    ClientLevels,
+    Levels,
+    Limit,
+    account_counter,
+    account_of,
+    clients_of,
+    limits_of,
+)
+from identengine.identify.index import AccountEntry, Book
 from identengine.identify.query import DIRECTIONS, decimal
 from identengine.model.records import CallList, CallRequest, Direction, Interface
 
@@ -26,7 +34,8 @@ _ORIGINATION = Direction.ORIGINATION
 _IDENTITY = ("account_id", "src_ip", "src_port", "protocol", "gateway", "name", "src_number", "dst_number")
 
 
-class Wrong(msgspec.Struct, frozen=True):
+@final
+class BadParameter(msgspec.Struct, frozen=True):
     """A parameter that cannot be used."""
 
     field: str
@@ -43,30 +52,32 @@ class Asker(NamedTuple):
     """What it asked through."""
 
 
-def levels_of(bearer: Bearer, direction: Direction) -> Levels:
+def levels_of(entry: AccountEntry, direction: Direction) -> Levels:
     """Return where a leg of an account counts, and the limits there."""
     if direction is _ORIGINATION:
-        return bearer.levels
-    account = bearer.account
-    return Levels(account_counter(account.id, direction), account.term_capacity, None, bearer.owner.terminating)
+        return entry.levels
+    account = entry.account
+    return Levels(account_counter(account.id, direction), account.term_capacity, None, entry.owner.terminating)
 
 
-def levels_then(leg: Leg, book: Book | None) -> Levels:
-    """Return the levels at which a leg was taken, with the limits as they are now (engine.md 5.2)."""
-    direction = leg.direction
-    bearer = book.bearers.get(leg.account_id) if book else None
-    counters = leg.counters
-    if bearer is not None and bearer.owner.levels(direction).counters == counters:
-        return levels_of(bearer, direction)
+def levels_then(account: int, counters: tuple[int, ...], book: Book | None) -> Levels:
+    """Return the levels at which a leg was taken, with the limits as they are now (engine.md 5.2).
+
+    ``account`` and ``counters`` are the numbers of the account's counter and of its clients'.
+    """
+    account_id, direction = account_of(account)
+    entry = book.accounts.get(account_id) if book else None
+    if entry is not None and entry.owner.levels(direction).counters == counters:
+        return levels_of(entry, direction)
     limits: list[Limit] = []
     for above, client_id in enumerate(clients_of(counters)):
-        owner = book.owners.get(client_id) if book else None
+        owner = book.clients.get(client_id) if book else None
         if owner is not None:
             limits += limits_of(owner.client, direction, above)
     client = ClientLevels(counters, tuple(limits))
-    if bearer is None:
-        return Levels(leg.cells[0].number, None, None, client)
-    levels = levels_of(bearer, direction)
+    if entry is None:
+        return Levels(account, None, None, client)
+    levels = levels_of(entry, direction)
     return Levels(levels.account, levels.capacity, levels.cps, client)
 
 
@@ -75,10 +86,10 @@ def carries_identity(request: CallRequest) -> bool:
     return any(getattr(request, field) not in (None, "") for field in _IDENTITY)
 
 
-def stop(request: CallRequest, asker: Asker) -> Stop | Wrong:
+def stop(request: CallRequest, asker: Asker) -> Stop | BadParameter:
     """Return ``stop`` as the set of calls takes it."""
     named = _named(request.call_id, request.leg_id, request.direction, asker)
-    return named if isinstance(named, Wrong) else Stop(named)
+    return named if type(named) is BadParameter else Stop(named)
 
 
 def progress(
@@ -86,59 +97,61 @@ def progress(
     request: CallRequest,
     asker: Asker,
     identify: Callable[[], Levels | None] | None,
-    levels: Callable[[Leg], Levels],
-) -> Progress | Wrong:
+    levels: LimitsNow,
+) -> Refresh | BadParameter:
     """Return ``start`` or ``update`` as the set of calls takes it."""
     named = _named(request.call_id, request.leg_id, request.direction, asker)
-    if isinstance(named, Wrong):
+    if isinstance(named, BadParameter):
         return named
     try:
         interval = None if request.interval is None else decimal(request.interval, LONGEST_INTERVAL)
     except ValueError:
-        return Wrong("interval", str(request.interval), f"seconds from 1 to {LONGEST_INTERVAL}")
-    return Progress("update" if method == "update" else "start", named, asker.switch, interval, identify, levels)
+        return BadParameter("interval", str(request.interval), f"seconds from 1 to {LONGEST_INTERVAL}")
+    return Refresh("update" if method == "update" else "start", named, asker.switch, interval, identify, levels)
 
 
-def listed(request: CallList, asker: Asker, levels: Callable[[Leg], Levels]) -> Listed | Wrong:
+def listed(request: CallList, asker: Asker) -> SyncPart | BadParameter:
     """Return ``sync`` as the set of calls takes it."""
     list_id = (request.list_id or "").strip()
     if not list_id:
-        return Wrong("list_id", request.list_id, "a name for this list, another one for the next,")
+        return BadParameter("list_id", request.list_id, "a name for this list, another one for the next,")
     counts = []
     for field, value in (("part", request.part), ("parts", request.parts)):
         try:
             counts.append(1 if value is None else decimal(value, MOST_PARTS) or 1)
         except ValueError:
-            return Wrong(field, str(value), f"a whole number from 1 to {MOST_PARTS}")
+            return BadParameter(field, str(value), f"a whole number from 1 to {MOST_PARTS}")
     part, parts = counts
     if part > parts:
-        return Wrong("part", str(request.part), f"a whole number from 1 to parts, which is {parts}")
-    calls: list[Named] = []
+        return BadParameter("part", str(request.part), f"a whole number from 1 to parts, which is {parts}")
+    calls: list[LegSelector] = []
     for entry in request.calls or ():
         named = _entry(entry, asker)
-        if isinstance(named, Wrong):
+        if isinstance(named, BadParameter):
             return named
         calls.append(named)
-    return Listed(asker.switch, shortened(list_id), part, parts, tuple(calls), bool(request.confirm_empty), levels)
+    return SyncPart(asker.switch, shortened(list_id), part, parts, tuple(calls), bool(request.confirm_empty))
 
 
-def _entry(entry: Sequence[str | None], asker: Asker) -> Named | Wrong:
+def _entry(entry: Sequence[str | None], asker: Asker) -> LegSelector | BadParameter:
     call_id, leg_id, direction = (*entry, None, None, None)[:3]
     named = _named(call_id, leg_id, direction, asker)
-    if isinstance(named, Wrong) or len(entry) > 3:
-        return Wrong(
+    if isinstance(named, BadParameter) or len(entry) > 3:
+        return BadParameter(
             "calls", msgspec.json.encode(entry).decode("utf-8", "replace"), "[call_id, leg_id, direction] each"
         )
     return named
 
 
-def _named(call_id: str | None, leg_id: str | None, direction: str | None, asker: Asker) -> Named | Wrong:
+def _named(
+    call_id: str | None, leg_id: str | None, direction: str | None, asker: Asker
+) -> LegSelector | BadParameter:
     if not call_id or call_id.isspace():
-        return Wrong("call_id", call_id, "the id of a call")
+        return BadParameter("call_id", call_id, "the id of a call")
     way = None
     if direction is not None and direction.strip():
         way = DIRECTIONS.get(direction.strip())
         if way is None:
-            return Wrong("direction", direction, "origination or termination")
+            return BadParameter("direction", direction, "origination or termination")
     leg = shortened(leg_id) if leg_id and not leg_id.isspace() else None
-    return Named(call_key(asker.scope, call_id), way, leg)
+    return LegSelector(call_key(asker.scope, call_id), way, leg)

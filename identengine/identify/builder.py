@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
-from typing import Any, Literal, TypeVar
+from collections.abc import Generator, Iterable
+from typing import Literal, TypeVar
 
-from identengine.calls.backend import packed
 from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters, limits_of
 from identengine.errors import StoreError
 from identengine.identify.dids import Packed, pack
+from identengine.identify.dismantle import emptied
 from identengine.identify.index import (
-    Bearer,
+    AccountEntry,
     Book,
     Bucket,
+    BucketIndex,
+    ClientEntry,
     Constraints,
-    Crowd,
     Group,
     Lookup,
-    Owner,
     Shape,
 )
+from identengine.identify.template import UNANSWERED, AnswerTemplate, encode
 from identengine.model.addresses import Network, format_network, parse_address, parse_network
 from identengine.model.numbers import longest_first, national
 from identengine.model.options import IdentifyOptions
@@ -37,7 +38,7 @@ from identengine.model.records import (
 )
 from identengine.model.resellers import DEEPEST, SHOWN
 
-CROWDED = 8
+INDEXED_FROM = 8
 """More accounts than this on one ident value are looked up by their constraints, not tried one after another."""
 
 STEP = 128
@@ -60,7 +61,7 @@ class BookBuilder:
         self._clients: dict[int, Client] = {}
         self._enabled = {direction: _LookupBuilder(lookup) for direction, lookup in book.enabled.items()}
         self._disabled = {direction: _LookupBuilder(lookup) for direction, lookup in book.disabled.items()}
-        self._large: list[Bearer] = []
+        self._large: list[AccountEntry] = []
         self._shared: dict[str, str] = {}
         """Tech prefixes: the same text is one object, which stays in the processor's cache."""
 
@@ -72,14 +73,12 @@ class BookBuilder:
         """Take up an account whose client was added; StoreError where it was not."""
         owner, direction = self._owner(account), Direction.ORIGINATION
         counter = account_counter(account.id, direction)
-        members, answer = _answer(account, owner) if account.orig_enabled else (0, b"")
-        bearer = Bearer(
+        entry = AccountEntry(
             owner.blocked,
             account.src_policy is SrcPolicy.ALLOW_ANY,
             self._shared.setdefault(account.tech_prefix or "", account.tech_prefix or ""),
             Levels(counter, account.orig_capacity, account.orig_cps, owner.originating),
-            answer,
-            members,
+            _template(account, owner) if account.orig_enabled else UNANSWERED,
             account,
             owner,
             frozenset(gateway.casefold() for gateway in account.gateways) or None,
@@ -88,11 +87,11 @@ class BookBuilder:
             bool(account.gateways or account.term_protocol or account.term_port),
             _host(account) if account.term_enabled else None,
         )
-        self._book.bearers[account.id] = bearer
+        self._book.accounts[account.id] = entry
         if len(account.ident) > STEP:
-            self._large.append(bearer)
+            self._large.append(entry)
             return
-        for _ in self._place(bearer):
+        for _ in self._place(entry):
             pass
 
     def add_dids(self, account_id: int, packed: Packed) -> None:
@@ -109,12 +108,12 @@ class BookBuilder:
         yield from emptied(self._clients)
         return self._book
 
-    def _owner(self, account: Account) -> Owner:
+    def _owner(self, account: Account) -> ClientEntry:
         """Return the owner of an account, making those of the resellers above where they are not made yet."""
         missing: dict[int, Client] = {}
-        above: Owner | None = None
+        above: ClientEntry | None = None
         client_id: int | None = account.client_id
-        owners = self._book.owners
+        owners = self._book.clients
         while client_id is not None and (above := owners.get(client_id)) is None and len(missing) <= DEEPEST:
             client = self._clients.get(client_id)
             if client is None or client_id in missing:
@@ -134,9 +133,9 @@ class BookBuilder:
             above = owners[client.id] = _owner(client, above)
         return owners[account.client_id]
 
-    def _place(self, bearer: Bearer) -> Generator[None, None, None]:
+    def _place(self, entry: AccountEntry) -> Generator[None, None, None]:
         """Put an account under each of its idents, in the lookups of the directions that it is in."""
-        account = bearer.account
+        account = entry.account
         for direction in Direction:
             if account.disabled:
                 lookup = self._disabled[direction]
@@ -147,12 +146,12 @@ class BookBuilder:
             open_to_all = account.password is None and direction is Direction.ORIGINATION
             for done, item in enumerate(account.ident, 1):
                 if account.ident_by is IdentBy.IP:
-                    lookup.add_network(parse_network(item)[0], bearer)
+                    lookup.add_network(parse_network(item)[0], entry)
                 elif account.ident_by is IdentBy.NAME:
-                    lookup.add_name(item, bearer, self._passwordless if open_to_all else "normal")
+                    lookup.add_name(item, entry, self._passwordless if open_to_all else "normal")
                 # What is nothing but an international prefix is an absent number, which no caller has.
                 elif number := national(item, self._book.prefixes):
-                    lookup.add_number(number, bearer)
+                    lookup.add_number(number, entry)
                 if done % STEP == 0:
                     yield
 
@@ -163,41 +162,41 @@ class _LookupBuilder:
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
         self._networks: dict[int, dict[int, dict[bytes, Bucket]]] = {4: {}, 16: {}}
-        self._shared: dict[int, tuple[Bucket, list[Bearer]]] = {}
+        self._shared: dict[int, tuple[Bucket, list[AccountEntry]]] = {}
 
-    def add_network(self, network: Network, bearer: Bearer) -> None:
+    def add_network(self, network: Network, entry: AccountEntry) -> None:
         if network.single:
             text = format_network(network)
-            self._add(self._lookup.singles, text, bearer, text, network.length)
+            self._add(self._lookup.singles, text, entry, text, network.length)
         else:
             networks = self._networks[len(network.address)].setdefault(network.length, {})
-            self._add(networks, network.address, bearer, format_network(network), network.length)
+            self._add(networks, network.address, entry, format_network(network), network.length)
 
-    def add_name(self, name: str, bearer: Bearer, how: Literal["deny", "after_ip", "normal"]) -> None:
+    def add_name(self, name: str, entry: AccountEntry, how: Literal["deny", "after_ip", "normal"]) -> None:
         lookup = self._lookup
         table = {"deny": lookup.denied, "after_ip": lookup.passwordless, "normal": lookup.names}[how]
-        self._add(table, name, bearer, name, 0)
+        self._add(table, name, entry, name, 0)
 
-    def add_number(self, number: str, bearer: Bearer) -> None:
-        self._add(self._lookup.anis, number, bearer, number, 0)
+    def add_number(self, number: str, entry: AccountEntry) -> None:
+        self._add(self._lookup.anis, number, entry, number, 0)
 
-    def _add(self, table: dict[Key, Bucket], key: Key, bearer: Bearer, matched: str, mask: int) -> None:
+    def _add(self, table: dict[Key, Bucket], key: Key, entry: AccountEntry, matched: str, mask: int) -> None:
         bucket = table.get(key)
         if bucket is None:
-            table[key] = Bucket(matched, mask, (Group(bearer.tech_prefix, (bearer,), bearer.constrained),))
+            table[key] = Bucket(matched, mask, (Group(entry.tech_prefix, (entry,), entry.constrained),))
         else:
             # Grouped once at the end: thousands may share an address.
-            shared = self._shared.setdefault(id(bucket), (bucket, [*bucket.bearers()]))
+            shared = self._shared.setdefault(id(bucket), (bucket, [*bucket.entries()]))
             # Two idents of an account may fall together, by an international prefix say: it is no tie with itself.
-            if shared[1][-1] is not bearer:
-                shared[1].append(bearer)
+            if shared[1][-1] is not entry:
+                shared[1].append(entry)
 
     def finish(self) -> Generator[None, None, None]:
         done = 0
         while self._shared:  # taken apart on the way: to drop it whole would be a long step
-            _, (bucket, bearers) = self._shared.popitem()
-            yield from _group(bucket, bearers)
-            if (done := done + len(bearers)) >= STEP:
+            _, (bucket, entries) = self._shared.popitem()
+            yield from _group(bucket, entries)
+            if (done := done + len(entries)) >= STEP:
                 done = 0
                 yield
         for size, by_length in self._networks.items():
@@ -247,9 +246,9 @@ def build(
             return book
 
 
-def _owner(client: Client, reseller: Owner | None) -> Owner:
+def _owner(client: Client, reseller: ClientEntry | None) -> ClientEntry:
     inherited = reseller or _NOBODY
-    return Owner(
+    return ClientEntry(
         client,
         client.status is ClientStatus.BLOCKED or inherited.blocked,
         client.rate_table or inherited.rate_table,
@@ -259,7 +258,7 @@ def _owner(client: Client, reseller: Owner | None) -> Owner:
     )
 
 
-def _levels(client: Client, reseller: Owner | None, direction: Direction) -> ClientLevels:
+def _levels(client: Client, reseller: ClientEntry | None, direction: Direction) -> ClientLevels:
     """Return where legs of a client's accounts count: on it and on all above it (engine.md 5.2)."""
     above = reseller.levels(direction) if reseller else ClientLevels(())
     counters = client_counters(client.id, direction)
@@ -269,47 +268,47 @@ def _levels(client: Client, reseller: Owner | None, direction: Direction) -> Cli
     return ClientLevels((*counters, *above.counters), (*own, *inherited), client.orig_cps if orig else None)
 
 
-_NOBODY = Owner(Client(id=0, name=""), False, None, None, None, ClientLevels(()), ClientLevels(()))
+_NOBODY = ClientEntry(Client(id=0, name=""), False, None, None, None, ClientLevels(()), ClientLevels(()))
 
 
-def _group(bucket: Bucket, bearers: list[Bearer]) -> Generator[None, None, None]:
+def _group(bucket: Bucket, entries: list[AccountEntry]) -> Generator[None, None, None]:
     """Group the accounts that share an ident value by their tech prefix."""
-    by_prefix: dict[str, list[Bearer]] = {}
+    by_prefix: dict[str, list[AccountEntry]] = {}
     by_length: dict[int, list[str]] = {}
-    for done, bearer in enumerate(bearers, 1):
-        prefix = bearer.tech_prefix
+    for done, entry in enumerate(entries, 1):
+        prefix = entry.tech_prefix
         if prefix not in by_prefix:
             by_prefix[prefix] = []
             by_length.setdefault(len(prefix), []).append(prefix)
-        by_prefix[prefix].append(bearer)
+        by_prefix[prefix].append(entry)
         if done % STEP == 0:
             yield
     groups: dict[str, Group] = {}
     lengths = tuple(sorted(by_length, reverse=True))
     for length in lengths:
         for prefix in by_length[length]:
-            same = sorted(by_prefix.pop(prefix), key=lambda bearer: bearer.account.id)
+            same = sorted(by_prefix.pop(prefix), key=lambda entry: entry.account.id)
             indexed = yield from _by_constraints(same)
-            groups[prefix] = Group(prefix, tuple(same), any(bearer.constrained for bearer in same), indexed)
+            groups[prefix] = Group(prefix, tuple(same), any(entry.constrained for entry in same), indexed)
             if len(groups) % STEP == 0:
                 yield
     bucket.groups = tuple(groups.values())
-    if len(bearers) > CROWDED:
-        bucket.crowd = yield from _crowd(bearers, groups, lengths)
+    if len(entries) > INDEXED_FROM:
+        bucket.index = yield from _bucket_index(entries, groups, lengths)
 
 
 def _by_constraints(
-    bearers: list[Bearer],
-) -> Generator[None, None, tuple[tuple[Shape, dict[Constraints, tuple[Bearer, ...]]], ...]]:
+    entries: list[AccountEntry],
+) -> Generator[None, None, tuple[tuple[Shape, dict[Constraints, tuple[AccountEntry, ...]]], ...]]:
     """Return :attr:`Group.by_constraints` of accounts that share a tech prefix."""
-    if len(bearers) <= CROWDED:
+    if len(entries) <= INDEXED_FROM:
         return ()
-    shapes: dict[Shape, dict[Constraints, tuple[Bearer, ...]]] = {}
-    gathered: dict[Shape, dict[Constraints, list[Bearer]]] = {}
-    for done, bearer in enumerate(bearers, 1):
-        table = gathered.setdefault(bearer.shape, {})
-        for gateway in bearer.gateways or (None,):
-            table.setdefault((gateway, bearer.port, bearer.protocol), []).append(bearer)
+    shapes: dict[Shape, dict[Constraints, tuple[AccountEntry, ...]]] = {}
+    gathered: dict[Shape, dict[Constraints, list[AccountEntry]]] = {}
+    for done, entry in enumerate(entries, 1):
+        table = gathered.setdefault(entry.shape, {})
+        for gateway in entry.gateways or (None,):
+            table.setdefault((gateway, entry.port, entry.protocol), []).append(entry)
         if done % STEP == 0:
             yield
     for shape, lists in gathered.items():
@@ -322,25 +321,25 @@ def _by_constraints(
     return tuple((shape, shapes[shape]) for shape in sorted(shapes, reverse=True))
 
 
-def _crowd(
-    bearers: list[Bearer], groups: dict[str, Group], lengths: tuple[int, ...]
-) -> Generator[None, None, Crowd]:
+def _bucket_index(
+    entries: list[AccountEntry], groups: dict[str, Group], lengths: tuple[int, ...]
+) -> Generator[None, None, BucketIndex]:
     gateways: set[str | None] = set()
     protocols: set[tuple[str | None, str | None]] = set()
     ports: set[Constraints] = set()
-    for done, bearer in enumerate(bearers, 1):
-        for gateway in bearer.gateways or (None,):
+    for done, entry in enumerate(entries, 1):
+        for gateway in entry.gateways or (None,):
             gateways.add(gateway)
-            protocols.add((gateway, bearer.protocol))
-            ports.add((gateway, bearer.port, bearer.protocol))
+            protocols.add((gateway, entry.protocol))
+            ports.add((gateway, entry.port, entry.protocol))
         if done % STEP == 0:
             yield
-    return Crowd(groups, lengths, frozenset(gateways), frozenset(protocols), frozenset(ports))
+    return BucketIndex(groups, lengths, frozenset(gateways), frozenset(protocols), frozenset(ports))
 
 
-def _answer(account: Account, owner: Owner) -> tuple[int, bytes]:
-    """Return what is the same in each answer to calls that come from an account: how many members, and these."""
-    answer = packed(
+def _template(account: Account, owner: ClientEntry) -> AnswerTemplate:
+    """Return the template of the answers to calls that originate from an account (interfaces.md 3)."""
+    half = encode(
         Decision(
             accepted=True,
             account_id=account.id,
@@ -354,9 +353,7 @@ def _answer(account: Account, owner: Owner) -> tuple[int, bytes]:
             tag=account.orig_tag,
         )
     )
-    if answer[0] == 0xDE:  # so msgspec begins the map of a Struct that may have 16 members, however few they are
-        return int.from_bytes(answer[1:3], "big"), answer[3:]
-    return answer[0] & 0x0F, answer[1:]
+    return AnswerTemplate.of(half)
 
 
 def _host(account: Account) -> str | None:
@@ -369,11 +366,3 @@ def _host(account: Account) -> str | None:
             if length in ("", "128" if ":" in address else "32"):
                 return address
     return None
-
-
-def emptied(table: dict[Any, Any]) -> Iterator[None]:
-    """Take a dict apart in steps: to drop it whole would be a long one."""
-    while table:
-        for _ in range(min(STEP, len(table))):
-            table.popitem()
-        yield

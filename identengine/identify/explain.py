@@ -10,7 +10,7 @@ from itertools import islice
 
 import msgspec
 
-from identengine.identify.index import Bearer, Book, Bucket, IndexClass
+from identengine.identify.index import AccountEntry, Book, Bucket, IndexClass
 from identengine.identify.matching import (
     MATCHED_BY,
     Match,
@@ -21,6 +21,7 @@ from identengine.identify.matching import (
     check_credentials,
     disabled_buckets,
     most_specific,
+    refusal,
     specificity,
     unmet,
 )
@@ -91,24 +92,24 @@ def _candidates(
         verdicts = _verdicts(kind, found[1], query, options, reveal, outcome) if found else {}
         if found is not None:
             # Those that matter first, however crowded the address is.
-            for bearer in sorted(found[1], key=lambda bearer: _ORDER.get(verdicts[bearer.account.id] or "", 1)):
-                yield _candidate(kind, found[0], bearer, options, verdicts[bearer.account.id])
+            for entry in sorted(found[1], key=lambda entry: _ORDER.get(verdicts[entry.account.id] or "", 1)):
+                yield _candidate(kind, found[0], entry, options, verdicts[entry.account.id])
         seen = set(verdicts)
         for bucket in outwards(innermost):
-            for bearer in bucket.bearers():
-                if bearer.account.id in seen:  # of several networks of an account the longest counts
+            for entry in bucket.entries():
+                if entry.account.id in seen:  # of several networks of an account the longest counts
                     continue
-                seen.add(bearer.account.id)
-                ruled_out = unmet(bearer, query, options)
+                seen.add(entry.account.id)
+                ruled_out = unmet(entry, query, options)
                 why = ruled_out.value if ruled_out else "class" if decided else "rank"
-                yield _candidate(kind, bucket, bearer, options, why)
+                yield _candidate(kind, bucket, entry, options, why)
         decided = decided or found is not None
     yield from _absent(book, query, options)
 
 
 def _verdicts(
     kind: IndexClass,
-    group: Sequence[Bearer],
+    group: Sequence[AccountEntry],
     query: Query,
     options: IdentifyOptions,
     reveal: Reveal,
@@ -117,16 +118,13 @@ def _verdicts(
     """Say of each candidate of the best group, by account id, what ruled it out."""
     equal = most_specific(group, options)
     verified = check_credentials(kind, equal, query, options, reveal)
-    verdicts: dict[int, str | None] = {bearer.account.id: "rank" for bearer in group}
-    refused = verified if isinstance(verified, Reason) else Reason.BAD_PASSWORD
-    if not isinstance(verified, Reason) and not query.brings_credentials:
-        refused = Reason.AUTH_REQUIRED
-    for bearer in equal:
-        verdicts[bearer.account.id] = refused.value
-    for bearer in verified if not isinstance(verified, Reason) else ():
-        verdicts[bearer.account.id] = "ambiguous" if outcome is Reason.AMBIGUOUS else "account_id"
+    verdicts: dict[int, str | None] = {entry.account.id: "rank" for entry in group}
+    for entry in equal:
+        verdicts[entry.account.id] = refusal(query).value
+    for entry in verified:
+        verdicts[entry.account.id] = "ambiguous" if outcome is Reason.AMBIGUOUS else "account_id"
     if isinstance(outcome, Match):
-        verdicts[outcome.bearer.account.id] = None
+        verdicts[outcome.entry.account.id] = None
     return verdicts
 
 
@@ -135,26 +133,26 @@ def _absent(book: Book, query: Query, options: IdentifyOptions) -> Iterator[Cand
     seen: set[int] = set()
     for kind, innermost in disabled_buckets(book, query):
         for bucket in outwards(innermost):
-            for bearer in bucket.bearers():
-                if bearer.account.id in seen:
+            for entry in bucket.entries():
+                if entry.account.id in seen:
                     continue
-                seen.add(bearer.account.id)
-                why = unmet(bearer, query, options) or Reason.ACCOUNT_DISABLED
-                yield _candidate(kind, bucket, bearer, options, why.value)
+                seen.add(entry.account.id)
+                why = unmet(entry, query, options) or Reason.ACCOUNT_DISABLED
+                yield _candidate(kind, bucket, entry, options, why.value)
     denied = book.enabled[Direction.ORIGINATION].denied.get(query.name or "")
     if denied is not None and "name" in book.classes and query.direction is Direction.ORIGINATION:
-        for bearer in denied.bearers():
-            yield _candidate("name", denied, bearer, options, "passwordless_name")
+        for entry in denied.entries():
+            yield _candidate("name", denied, entry, options, "passwordless_name")
     other = Direction.TERMINATION if query.direction is Direction.ORIGINATION else Direction.ORIGINATION
     lookup = book.enabled[other]
     source = lookup.source(query.src_ip) if query.src_ip is not None else None
     for kind in book.classes:
         for bucket in outwards(bucket_of(kind, lookup, msgspec.structs.replace(query, source=source))):
-            for bearer in bucket.bearers():
-                account = bearer.account
+            for entry in bucket.entries():
+                account = entry.account
                 if not (account.orig_enabled and account.term_enabled) and account.id not in seen:
                     seen.add(account.id)
-                    yield _candidate(kind, bucket, bearer, options, "direction")
+                    yield _candidate(kind, bucket, entry, options, "direction")
 
 
 def outwards(bucket: Bucket | None) -> Iterator[Bucket]:
@@ -165,16 +163,16 @@ def outwards(bucket: Bucket | None) -> Iterator[Bucket]:
 
 
 def _candidate(
-    kind: IndexClass, bucket: Bucket, bearer: Bearer, options: IdentifyOptions, ruled_out_by: str | None
+    kind: IndexClass, bucket: Bucket, entry: AccountEntry, options: IdentifyOptions, ruled_out_by: str | None
 ) -> Candidate:
-    account = bearer.account
+    account = entry.account
     return Candidate(
         account_id=account.id,
         account_name=account.name,
         client_id=account.client_id,
-        client_name=bearer.owner.client.name,
+        client_name=entry.owner.client.name,
         matched_by=MATCHED_BY[kind],
         matched=bucket.matched,
-        rank=Rank(bucket.mask, len(bearer.tech_prefix), *specificity(bearer, options)),
+        rank=Rank(bucket.mask, len(entry.tech_prefix), *specificity(entry, options)),
         ruled_out_by=ruled_out_by,
     )

@@ -21,6 +21,7 @@ from pytricia import PyTricia
 
 from identengine.calls.levels import ClientLevels, Levels, clients_of
 from identengine.identify.dids import DidTable
+from identengine.identify.template import AnswerTemplate
 from identengine.model.addresses import format_address, parse_address
 from identengine.model.numbers import longest_first
 from identengine.model.options import IdentifyOptions
@@ -36,7 +37,7 @@ Constraints = tuple[str | None, int | None, str | None]
 """Gateway, port and protocol, None where any will do."""
 
 
-class Owner(msgspec.Struct, frozen=True, gc=False):
+class ClientEntry(msgspec.Struct, frozen=True, gc=False):
     """A client with what it inherits from the resellers above it (engine.md 1.6, 3.5)."""
 
     client: Client
@@ -58,7 +59,7 @@ class Owner(msgspec.Struct, frozen=True, gc=False):
         return self.originating if direction is Direction.ORIGINATION else self.terminating
 
 
-class Bearer(msgspec.Struct, frozen=True, gc=False):
+class AccountEntry(msgspec.Struct, frozen=True, gc=False):
     """An account as matching sees it: its constraints in the form in which they are compared."""
 
     blocked: bool
@@ -69,15 +70,10 @@ class Bearer(msgspec.Struct, frozen=True, gc=False):
     """``""`` where the account has none."""
     levels: Levels
     """Where the calls that come from it count."""
-    answer: bytes
-    """What is the same in the answer to each call that comes from it: members of a map in MessagePack.
-
-    Empty where no call may come from it.
-    """
-    members: int
-    """How many members these are."""
+    template: AnswerTemplate
+    """The answer to calls that originate from it; ``UNANSWERED`` if none may."""
     account: Account
-    owner: Owner
+    owner: ClientEntry
     gateways: frozenset[str] | None
     protocol: str | None
     port: int | None
@@ -96,15 +92,15 @@ class Group(msgspec.Struct, frozen=True, gc=False):
     """The accounts of one ident value and one tech prefix, by ascending id."""
 
     tech_prefix: str
-    bearers: tuple[Bearer, ...]
+    entries: tuple[AccountEntry, ...]
     constrained: bool
     """Whether any of them is."""
-    by_constraints: tuple[tuple[Shape, dict[Constraints, tuple[Bearer, ...]]], ...] = ()
-    """Of more than :data:`~identengine.identify.builder.CROWDED` accounts: by shape, best first, who has what."""
+    by_constraints: tuple[tuple[Shape, dict[Constraints, tuple[AccountEntry, ...]]], ...] = ()
+    """Set for more than :data:`~identengine.identify.builder.INDEXED_FROM` accounts: by shape, best first."""
 
 
-class Crowd(msgspec.Struct, frozen=True, gc=False):
-    """What finds its way through a bucket of more than :data:`~identengine.identify.builder.CROWDED` accounts.
+class BucketIndex(msgspec.Struct, frozen=True, gc=False):
+    """A way through a bucket of more than :data:`~identengine.identify.builder.INDEXED_FROM` accounts.
 
     Say 10,000 customers come by one address, some told apart by tech prefix, some by gateway: ``by_prefix`` has
     their groups (``lengths``: of the prefixes, longest first), :attr:`Group.by_constraints` finds those of one
@@ -128,22 +124,22 @@ class Bucket(msgspec.Struct, gc=False):
     """Length of the network in bits; 0 for names and numbers."""
     groups: tuple[Group, ...]
     """By tech prefix, longest first."""
-    crowd: Crowd | None = None
+    index: BucketIndex | None = None
     wider: Bucket | None = None
     """The bucket of the next wider network that covers this one."""
 
     def beginning(self, dst_number: str) -> tuple[Group, ...]:
         """Return the groups that may begin ``dst_number``, longest prefix first; test each still."""
-        crowd = self.crowd
-        if crowd is None:
+        index = self.index
+        if index is None:
             return self.groups
-        fitting = (dst_number[:length] for length in crowd.lengths if length <= len(dst_number))
-        return tuple(crowd.by_prefix[prefix] for prefix in fitting if prefix in crowd.by_prefix)
+        fitting = (dst_number[:length] for length in index.lengths if length <= len(dst_number))
+        return tuple(index.by_prefix[prefix] for prefix in fitting if prefix in index.by_prefix)
 
-    def bearers(self) -> Iterator[Bearer]:
+    def entries(self) -> Iterator[AccountEntry]:
         """Yield every account of the bucket."""
         for group in self.groups:
-            yield from group.bearers
+            yield from group.entries
 
 
 class Lookup:
@@ -167,30 +163,32 @@ class Lookup:
         that is a key already is an address, so the usual case costs one look-up.
         """
         single = self.singles.get(text)
-        if single is not None:
-            return single
+        return self.covering(text) if single is None else single
+
+    def covering(self, text: str) -> Bucket | None:
+        """Return what :meth:`source` does, for a text that is no key of ``singles``."""
         address = parse_address(text)
         usual = format_address(address)
         if usual != text and (single := self.singles.get(usual)) is not None:
             return single
-        covering: Bucket | None = self.tries[len(address)].get(address)
-        return covering
+        network: Bucket | None = self.tries[len(address)].get(address)
+        return network
 
 
 class Book:
-    """One version, ready to decide; never changed after :meth:`~identengine.identify.builder.BookBuilder.finish`.
+    """One version, ready to decide.
 
-    Only its levels learn where their counters are (:class:`identengine.calls.levels.Levels`).
+    It is never changed after :meth:`~identengine.identify.builder.BookBuilder.finish`.
     """
 
     __slots__ = (
-        "bearers",
+        "accounts",
         "classes",
+        "clients",
         "dids",
         "disabled",
         "enabled",
         "hash_key",
-        "owners",
         "prefixes",
         "version",
     )
@@ -200,8 +198,8 @@ class Book:
         self.hash_key = hash_key
         self.classes = _classes(options)
         self.prefixes = longest_first(options.international_prefixes)
-        self.bearers: dict[int, Bearer] = {}
-        self.owners: dict[int, Owner] = {}
+        self.accounts: dict[int, AccountEntry] = {}
+        self.clients: dict[int, ClientEntry] = {}
         """Clients that have accounts, and the resellers above them."""
         self.enabled = {direction: Lookup() for direction in Direction}
         self.disabled = {direction: Lookup() for direction in Direction}

@@ -13,7 +13,7 @@ from typing import Literal, final
 import msgspec
 
 from identengine.identify.credentials import verifies
-from identengine.identify.index import Bearer, Book, Bucket, Group, IndexClass, Lookup, Shape
+from identengine.identify.index import AccountEntry, Book, Bucket, Group, IndexClass, Lookup, Shape
 from identengine.identify.query import Query
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Reason
@@ -42,7 +42,7 @@ _ORIGINATION = Direction.ORIGINATION  # each look at a member of an enum costs a
 class Match(msgspec.Struct, frozen=True, gc=False):
     """The account that a request was found to be of."""
 
-    bearer: Bearer
+    entry: AccountEntry
     matched_by: MatchedBy
     matched: str | None
     """The network, name or number; None by ``account_id``."""
@@ -54,6 +54,8 @@ def identify(book: Book, query: Query, options: IdentifyOptions, reveal: Reveal 
 
     Without ``reveal`` credentials are not asked for: the call is there already (engine.md 5.4).
     """
+    if query.account_id is not None:
+        return _by_id(book, query.account_id)
     lookup = book.enabled[query.direction]
     for kind in book.classes:
         innermost = bucket_of(kind, lookup, query)
@@ -65,10 +67,10 @@ def identify(book: Book, query: Query, options: IdentifyOptions, reveal: Reveal 
             if len(candidates) > 1:
                 candidates = most_specific(candidates, options)
             verified = check_credentials(kind, candidates, query, options, reveal) if reveal else candidates
-            if isinstance(verified, Reason):
-                return verified
             if len(verified) == 1:
                 return Match(verified[0], MATCHED_BY[kind], bucket.matched, False)
+            if not verified:
+                return refusal(query)
             if options.strict_ambiguity and not _one_client(verified):
                 return Reason.AMBIGUOUS
             return Match(verified[0], MATCHED_BY[kind], bucket.matched, True)
@@ -88,7 +90,7 @@ def bucket_of(kind: IndexClass, lookup: Lookup, query: Query) -> Bucket | None:
 
 def best_group(
     innermost: Bucket, query: Query, options: IdentifyOptions
-) -> tuple[Bucket, Sequence[Bearer]] | None:
+) -> tuple[Bucket, Sequence[AccountEntry]] | None:
     """Return the best bucket and tech prefix that hold a candidate, with their candidates (3.3).
 
     All of them, or of a large group at least those that rank best.
@@ -96,14 +98,14 @@ def best_group(
     Mask first: the first one on the way outwards. Tech prefix first: the longest prefix, and of equal ones the
     first on that way.
     """
-    best: tuple[Bucket, Sequence[Bearer]] | None = None
-    candidates: Sequence[Bearer]
+    best: tuple[Bucket, Sequence[AccountEntry]] | None = None
+    candidates: Sequence[AccountEntry]
     length = -1
     dst_number = query.dst_number
     prefix_first = options.rank == "tech_prefix_first"
     bucket: Bucket | None = innermost
     while bucket is not None:
-        groups = bucket.groups if bucket.crowd is None else bucket.beginning(dst_number)
+        groups = bucket.groups if bucket.index is None else bucket.beginning(dst_number)
         for group in groups:
             tech_prefix = group.tech_prefix
             if tech_prefix and not dst_number.startswith(tech_prefix):
@@ -111,14 +113,14 @@ def best_group(
             if prefix_first and len(tech_prefix) <= length:
                 break
             if not group.constrained:
-                candidates = group.bearers
+                candidates = group.entries
             elif group.by_constraints and matches_all(options):
                 candidates = by_constraints(group, query)
             else:
                 candidates = [
-                    bearer
-                    for bearer in group.bearers
-                    if not bearer.constrained or unmet(bearer, query, options) is None
+                    entry
+                    for entry in group.entries
+                    if not entry.constrained or unmet(entry, query, options) is None
                 ]
             if candidates:
                 if not prefix_first:
@@ -129,18 +131,18 @@ def best_group(
     return best
 
 
-def unmet(bearer: Bearer, query: Query, options: IdentifyOptions) -> Reason | None:
+def unmet(entry: AccountEntry, query: Query, options: IdentifyOptions) -> Reason | None:
     """Return the first constraint that does not hold, in the order of :data:`FURTHEST`; None for a candidate.
 
     A field that the request lacks never satisfies a constraint (3.1).
     """
-    if bearer.gateways is not None and query.gateway not in bearer.gateways:
+    if entry.gateways is not None and query.gateway not in entry.gateways:
         return Reason.GATEWAY_MISMATCH
-    if bearer.protocol is not None and options.match_protocol == "always" and query.protocol != bearer.protocol:
+    if entry.protocol is not None and options.match_protocol == "always" and query.protocol != entry.protocol:
         return Reason.PROTOCOL_MISMATCH
-    if bearer.port is not None and options.match_port == "always" and query.src_port != bearer.port:
+    if entry.port is not None and options.match_port == "always" and query.src_port != entry.port:
         return Reason.PORT_MISMATCH
-    if not query.dst_number.startswith(bearer.tech_prefix):
+    if not query.dst_number.startswith(entry.tech_prefix):
         return Reason.TECH_PREFIX_MISMATCH
     return None
 
@@ -150,52 +152,66 @@ def matches_all(options: IdentifyOptions) -> bool:
     return options.match_port == "always" and options.match_protocol == "always"
 
 
-def by_constraints(group: Group, query: Query) -> list[Bearer]:
+def by_constraints(group: Group, query: Query) -> list[AccountEntry]:
     """Return the candidates of a large group that rank best, found by what the request brings."""
-    for (gateway, port, protocol), bearers in group.by_constraints:
+    for (gateway, port, protocol), entries in group.by_constraints:
         wanted = (
             query.gateway if gateway else None,
             query.src_port if port else None,
             query.protocol if protocol else None,
         )
-        if found := bearers.get(wanted):
+        if found := entries.get(wanted):
             return list(found)
     return []
 
 
-def specificity(bearer: Bearer, options: IdentifyOptions) -> Shape:
+def specificity(entry: AccountEntry, options: IdentifyOptions) -> Shape:
     """Rank candidates of one mask and tech prefix, the greatest first (3.3): gateway, port, protocol set."""
-    gateway, port, protocol = bearer.shape
+    gateway, port, protocol = entry.shape
     return gateway, port and options.match_port == "always", protocol and options.match_protocol == "always"
 
 
-def most_specific(candidates: Sequence[Bearer], options: IdentifyOptions) -> list[Bearer]:
+def most_specific(candidates: Sequence[AccountEntry], options: IdentifyOptions) -> list[AccountEntry]:
     """Return the candidates that are equal on all but the id, lowest id first."""
-    best = max(specificity(bearer, options) for bearer in candidates)
-    return [bearer for bearer in candidates if specificity(bearer, options) == best]
+    best = max(specificity(entry, options) for entry in candidates)
+    return [entry for entry in candidates if specificity(entry, options) == best]
 
 
 def check_credentials(
-    kind: IndexClass, candidates: Sequence[Bearer], query: Query, options: IdentifyOptions, reveal: Reveal
-) -> Sequence[Bearer] | Reason:
-    """Return those of equal rank whose credentials hold (3.6), or the reason why none is left."""
+    kind: IndexClass, candidates: Sequence[AccountEntry], query: Query, options: IdentifyOptions, reveal: Reveal
+) -> Sequence[AccountEntry]:
+    """Return those of equal rank whose credentials hold (3.6); if there are none, :func:`refusal` is why."""
     if query.direction is not _ORIGINATION:
         return candidates
     if query.brings_credentials:
-        kept = [
-            bearer
-            for bearer in candidates
-            if (token := bearer.account.password) is None
+        return [
+            entry
+            for entry in candidates
+            if (token := entry.account.password) is None
             or verifies(reveal(token), query.password, query.digest, query.name)
         ]
-        return kept or Reason.BAD_PASSWORD
     if kind == "name" or options.require_password:
-        return [bearer for bearer in candidates if bearer.account.password is None] or Reason.AUTH_REQUIRED
+        return [entry for entry in candidates if entry.account.password is None]
     return candidates
 
 
-def _one_client(bearers: Sequence[Bearer]) -> bool:
-    return len({bearer.account.client_id for bearer in bearers}) == 1
+def refusal(query: Query) -> Reason:
+    """Return why no candidate is left whose credentials hold (3.6)."""
+    return Reason.BAD_PASSWORD if query.brings_credentials else Reason.AUTH_REQUIRED
+
+
+def _by_id(book: Book, account_id: int) -> Match | Reason:
+    """Return the account that termination names by its id (engine.md 3.9)."""
+    entry = book.accounts.get(account_id)
+    if entry is None:
+        return Reason.UNKNOWN_SOURCE
+    if not entry.account.term_enabled:
+        return Reason.ACCOUNT_DISABLED
+    return Match(entry, "account_id", None, ambiguous=False)
+
+
+def _one_client(entries: Sequence[AccountEntry]) -> bool:
+    return len({entry.account.client_id for entry in entries}) == 1
 
 
 def _why_none(book: Book, query: Query, options: IdentifyOptions) -> Reason:
@@ -215,17 +231,17 @@ def _why_none(book: Book, query: Query, options: IdentifyOptions) -> Reason:
 
 def nearest_miss(bucket: Bucket, query: Query, options: IdentifyOptions) -> int:
     """Return how far in :data:`FURTHEST` the nearest account of a bucket got that holds no candidate."""
-    crowd = bucket.crowd
-    if crowd is None or not matches_all(options):
-        reasons = (unmet(bearer, query, options) for bearer in bucket.bearers())
+    index = bucket.index
+    if index is None or not matches_all(options):
+        reasons = (unmet(entry, query, options) for entry in bucket.entries())
         return max(FURTHEST.index(reason) for reason in reasons if reason is not None)
-    gateways = [gateway for gateway in (None, query.gateway) if gateway in crowd.gateways]
+    gateways = [gateway for gateway in (None, query.gateway) if gateway in index.gateways]
     if not gateways:
         return FURTHEST.index(Reason.GATEWAY_MISMATCH)
-    protocols = [(g, p) for g in gateways for p in (None, query.protocol) if (g, p) in crowd.protocols]
+    protocols = [(g, p) for g in gateways for p in (None, query.protocol) if (g, p) in index.protocols]
     if not protocols:
         return FURTHEST.index(Reason.PROTOCOL_MISMATCH)
-    if not any((g, port, p) in crowd.ports for g, p in protocols for port in (None, query.src_port)):
+    if not any((g, port, p) in index.ports for g, p in protocols for port in (None, query.src_port)):
         return FURTHEST.index(Reason.PORT_MISMATCH)
     return FURTHEST.index(Reason.TECH_PREFIX_MISMATCH)
 

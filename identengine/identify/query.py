@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import final
 
 import msgspec
 
 from identengine.identify.index import Book, Bucket
+from identengine.model.addresses import parse_address
 from identengine.model.numbers import national, normal_number
 from identengine.model.reasons import Reason
 from identengine.model.records import Digest, Direction, Request
@@ -34,11 +36,8 @@ class Query(msgspec.Struct, frozen=True, gc=False):
     digest: Digest | None
     call_id: str | None
     leg_id: str | None
-
-    @property
-    def brings_credentials(self) -> bool:
-        """Whether anything is there to verify; an empty password is brought, and wrong (engine.md 2.3)."""
-        return self.password is not None or self.digest is not None
+    brings_credentials: bool
+    """True if there is a password or a digest to verify; an empty password is one, and wrong (engine.md 2.3)."""
 
 
 @final
@@ -65,65 +64,37 @@ _MAX_PORT = 65535
 def read(request: Request, book: Book) -> Query | Unusable:
     """Return the request in normal form, or the first thing that makes it unusable.
 
-    An invalid ``dst_number`` comes before anything else; an invalid ``src_number`` counts as absent
-    (engine.md 2.1). ``account_id`` is looked at on termination only.
+    An invalid ``src_number`` counts as absent (engine.md 2.1). ``account_id`` is read on termination only.
     """
     asked = request.direction
     direction = _ORIGINATION if asked is None else DIRECTIONS.get(asked) or DIRECTIONS.get(asked.strip())
-    dst_number = ""
-    if request.dst_number is not None:
-        try:
-            dst_number = normal_number(request.dst_number)
-        except ValueError:
-            return Unusable(Reason.INVALID_DESTINATION, direction)
     if direction is None:
-        return Unusable(Reason.INVALID_REQUEST, None, "direction", request.direction)
-
-    account_id = None
+        return _unusable(request, None)
     outward = direction is _TERMINATION
-    if outward and request.account_id is not None:
-        try:
-            account_id = decimal(request.account_id, _MAX_ID)
-        except ValueError:
-            return Unusable(Reason.INVALID_REQUEST, direction, "account_id", str(request.account_id))
-    source = None
-    src_ip = request.src_ip or None
-    if src_ip is not None:
-        try:
-            source = book.enabled[direction].source(src_ip)
-        except ValueError:
-            # Blank is absent, not wrong; it is rare enough to be found out here.
-            if src_ip.strip():
-                return Unusable(Reason.INVALID_REQUEST, direction, "src_ip", src_ip)
-            src_ip = None
-    src_port = None
-    if request.src_port is not None:
-        try:
-            src_port = decimal(request.src_port, _MAX_PORT)
-        except ValueError:
-            return Unusable(Reason.INVALID_REQUEST, direction, "src_port", str(request.src_port))
-
+    source, src_ip = None, request.src_ip or None
+    try:
+        dst_number = "" if request.dst_number is None else normal_number(request.dst_number)
+        account_id = decimal(request.account_id, _MAX_ID) if outward and request.account_id is not None else None
+        if src_ip is not None and (source := (lookup := book.enabled[direction]).singles.get(src_ip)) is None:
+            if src_ip.isspace():
+                src_ip = None
+            else:
+                source = lookup.covering(src_ip)
+        src_port = None if request.src_port is None else decimal(request.src_port, _MAX_PORT)
+    except ValueError:
+        return _unusable(request, direction)
     src_number = None
     if request.src_number:
         try:
-            src_number = national(normal_number(request.src_number), book.prefixes) or None
+            src_number = normal_number(request.src_number) or None
         except ValueError:
             src_number = None
-    name = request.name
-    if name is not None:
-        name = name.strip() or None
-    digest = request.digest
-    if digest is not None and not any(field and not field.isspace() for field in msgspec.structs.astuple(digest)):
-        digest = None  # every field is absent: nothing was brought (2.3)
-    if name is None and digest is not None and digest.username is not None:
-        name = digest.username.strip() or None
-    ani = src_number
-    if outward:
-        ani = national(dst_number, book.prefixes) or None
-    return Query(
+        if book.prefixes and src_number:
+            src_number = national(src_number, book.prefixes) or None
+    query = Query(
         direction,
         account_id,
-        name,
+        request.name.strip() or None if request.name else None,
         source,
         src_ip,
         src_port,
@@ -131,12 +102,44 @@ def read(request: Request, book: Book) -> Query | Unusable:
         request.gateway.strip().casefold() or None if request.gateway else None,
         src_number,
         dst_number,
-        ani,
+        national(dst_number, book.prefixes) or None if outward else src_number,
         request.password,
-        digest,
+        None,
         request.call_id if request.call_id and not request.call_id.isspace() else None,
         request.leg_id if request.leg_id and not request.leg_id.isspace() else None,
+        request.password is not None,
     )
+    return query if request.digest is None else _with_digest(query, request.digest)
+
+
+def _unusable(request: Request, direction: Direction | None) -> Unusable:
+    """Return the first thing that makes a request unusable; an invalid ``dst_number`` comes before all others."""
+    try:
+        normal_number(request.dst_number or "")
+    except ValueError:
+        return Unusable(Reason.INVALID_DESTINATION, direction)
+    if direction is None:
+        return Unusable(Reason.INVALID_REQUEST, None, "direction", request.direction)
+    field = "account_id"
+    with suppress(ValueError):
+        if direction is _TERMINATION and request.account_id is not None:
+            decimal(request.account_id, _MAX_ID)
+        field = "src_ip"
+        if request.src_ip and not request.src_ip.isspace():
+            parse_address(request.src_ip)
+        field = "src_port"
+    return Unusable(Reason.INVALID_REQUEST, direction, field, str(getattr(request, field)))
+
+
+def _with_digest(query: Query, digest: Digest) -> Query:
+    """Return the query of a request with a digest, whose user name stands in for an absent name.
+
+    A digest with blank fields only is absent (engine.md 2.3).
+    """
+    if not any(field and not field.isspace() for field in msgspec.structs.astuple(digest)):
+        return query
+    name = query.name or (digest.username or "").strip() or None
+    return msgspec.structs.replace(query, name=name, digest=digest, brings_credentials=True)
 
 
 def decimal(value: int | str, most: int) -> int | None:

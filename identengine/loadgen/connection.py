@@ -55,7 +55,7 @@ class Source:
             self._at += 1
 
 
-class Peer:
+class LoadConnection:
     """A connection and its bookkeeping. Times are nanoseconds of the monotonic clock."""
 
     def __init__(

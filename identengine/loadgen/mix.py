@@ -13,12 +13,12 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from identengine.calls.backend import Done
-from identengine.client.exchange import RESULTS, Result
+from identengine.calls.backend import LegResult
 from identengine.errors import IdentengineError
 from identengine.identify.explain import Explanation
 from identengine.model.records import Decision
 from identengine.wire.jsonrpc.messages import Pong
+from identengine.wire.jsonrpc.methods import METHODS, Result
 
 Decoder: TypeAlias = msgspec.json.Decoder[Result] | msgspec.msgpack.Decoder[Result]
 
@@ -27,11 +27,19 @@ _KNOWN = 1000
 _UNDECODED = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
+_FIELDS = (
+    ("method", str, "a text"),
+    ("params", dict, "an object"),
+    ("expect", dict, "an object"),
+    ("title", str, "a text"),
+)
+
+
 class MixError(IdentengineError):
     """The file of requests cannot be used."""
 
 
-class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Line(msgspec.Struct, frozen=True):
     """One request of a mix."""
 
     method: str
@@ -49,15 +57,14 @@ class Verdict(NamedTuple):
 
 def read(path: Path) -> list[Line]:
     """Return the lines of a file. Raises MixError, naming file and line, and OSError."""
-    decode = msgspec.json.Decoder(Line).decode
     lines = []
     for number, text in enumerate(path.read_bytes().splitlines(), 1):
         if not text.strip():
             continue
         try:
-            line = decode(text)
+            line = _line(text)
             _check(line)
-        except _UNDECODED as error:
+        except ValueError as error:
             raise MixError(f"{path}:{number}: {error}") from None
         lines.append(line)
     if not lines:
@@ -65,12 +72,27 @@ def read(path: Path) -> list[Line]:
     return lines
 
 
+def _line(text: bytes) -> Line:
+    """Return the request in a line. Raise ValueError, in words of our own, if it is none."""
+    try:
+        found = msgspec.json.decode(text, type=dict[str, object])
+    except _UNDECODED:
+        raise ValueError("this line is not one JSON object") from None
+    for name in found:
+        if name not in Line.__struct_fields__:
+            raise ValueError(f"there is no field {name!r}; there are {', '.join(Line.__struct_fields__)}")
+    for name, kind, called in _FIELDS:
+        if not isinstance(found.get(name, kind()), kind) or (name == "method" and name not in found):
+            raise ValueError(f"{name}: {called} is wanted")
+    return msgspec.convert(found, Line)
+
+
 def _check(line: Line) -> None:
-    kind = RESULTS.get(line.method)
-    if kind is None or line.method == "auth":
-        methods = ", ".join(name for name in RESULTS if name != "auth")
+    spec = METHODS.get(line.method)
+    if spec is None or spec.connection_only:
+        methods = ", ".join(name for name, each in METHODS.items() if not each.connection_only)
         raise ValueError(f"{line.method!r} is no method; there are {methods}")
-    unknown = line.expect.keys() - {*kind.__struct_fields__, "error"}
+    unknown = line.expect.keys() - {*spec.result.__struct_fields__, "error"}
     if unknown:
         raise ValueError(f"expect: the answer to {line.method} has no {', '.join(sorted(unknown))}")
 
@@ -128,5 +150,5 @@ def _outcome(result: Result) -> str:
         return "accepted" if result.accepted else result.reason or "rejected"
     if isinstance(result, Pong):
         return "pong"
-    assert isinstance(result, Done)  # noqa: S101 - there is no fourth
+    assert isinstance(result, LegResult)  # noqa: S101 - there is no fourth
     return "unknown" if result.unknown else "overcommit" if result.overcommit else "done"

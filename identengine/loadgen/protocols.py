@@ -5,35 +5,46 @@ Another interface is another :class:`Tongue` here, and a line in :data:`identeng
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
-from identengine.client.exchange import MAX_ANSWER, RESULTS, Encoding
+from identengine.client.exchange import MAX_ANSWER, Encoding
 from identengine.errors import WireError
 from identengine.loadgen.mix import Decoder
 from identengine.wire.framing.prefixed import Prefixed
+from identengine.wire.jsonrpc.messages import RequestMessage, ResponseMessage
+from identengine.wire.jsonrpc.methods import METHODS
 
 _UNDECODED = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
-class _Trouble(msgspec.Struct, gc=False):
-    code: int | str = 0
-    message: str = ""
+class HttpError(NamedTuple):
+    """An answer of HTTP whose status is not 200."""
+
+    code: str
+    """``HTTP`` and the status."""
+    message: str
+    """The beginning of the body."""
 
 
-class Reply(msgspec.Struct, gc=False):
-    """An answer: the number of its request (None: that of the oldest one that waits), and a result or an error."""
+class HttpReply(NamedTuple):
+    """An answer of HTTP."""
 
-    id: str | int | None = None
     result: msgspec.Raw = msgspec.Raw()
-    error: _Trouble | None = None
+    error: HttpError | None = None
+    id: None = None
+
+
+Reply: TypeAlias = ResponseMessage | HttpReply
+"""An answer: the number of its request (None: that of the oldest one that waits), and a result or an error."""
 
 
 class Reader(Protocol):
     """What one connection, or socket, sends."""
 
-    def feed(self, data: bytes) -> list[Reply]:
+    def feed(self, data: bytes) -> Sequence[Reply]:
         """Return the answers that these bytes complete. Raises WireError where they are none."""
 
 
@@ -70,7 +81,7 @@ class JsonRpc:
         """Return one message; a datagram carries the token."""
         if self._token is not None and not self._stream:
             params = params | {"token": self._token}
-        message = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+        message = RequestMessage(method, number, params)
         if self._json:
             return msgspec.json.encode(message) + b"\n" * self._stream
         body = msgspec.msgpack.encode(message)
@@ -90,7 +101,7 @@ class JsonRpc:
 
     def decoder(self, method: str) -> Decoder:
         """Return one for this encoding."""
-        kind = RESULTS[method]
+        kind = METHODS[method].result
         return msgspec.json.Decoder(kind) if self._json else msgspec.msgpack.Decoder(kind)
 
 
@@ -120,16 +131,16 @@ class Http:
 
     def decoder(self, method: str) -> Decoder:
         """Return one for JSON."""
-        return msgspec.json.Decoder(RESULTS[method])
+        return msgspec.json.Decoder(METHODS[method].result)
 
 
 class _Datagrams:
     """A datagram is a message."""
 
     def __init__(self, json: bool) -> None:
-        self._decode = (msgspec.json.Decoder(Reply) if json else msgspec.msgpack.Decoder(Reply)).decode
+        self._decode = (msgspec.json if json else msgspec.msgpack).Decoder(ResponseMessage).decode
 
-    def feed(self, data: bytes) -> list[Reply]:
+    def feed(self, data: bytes) -> list[ResponseMessage]:
         try:
             return [self._decode(data)]
         except _UNDECODED as error:
@@ -139,12 +150,12 @@ class _Datagrams:
 class _JsonLines:
     """A line is a message: so the server ends each."""
 
-    _decode = msgspec.json.Decoder(Reply).decode_lines
+    _decode = msgspec.json.Decoder(ResponseMessage).decode_lines
 
     def __init__(self) -> None:
         self._begun = b""
 
-    def feed(self, data: bytes) -> list[Reply]:
+    def feed(self, data: bytes) -> list[ResponseMessage]:
         end = data.rfind(b"\n") + 1
         whole, self._begun = (self._begun + data[:end], data[end:]) if end else (b"", self._begun + data)
         if len(self._begun) > MAX_ANSWER:
@@ -158,12 +169,12 @@ class _JsonLines:
 class _MessagePacks:
     """Each message behind its length."""
 
-    _decode = msgspec.msgpack.Decoder(Reply).decode
+    _decode = msgspec.msgpack.Decoder(ResponseMessage).decode
 
     def __init__(self) -> None:
         self._framer = Prefixed(MAX_ANSWER)
 
-    def feed(self, data: bytes) -> list[Reply]:
+    def feed(self, data: bytes) -> list[ResponseMessage]:
         try:
             replies = [self._decode(message) for message in self._framer.feed(data)]
         except _UNDECODED as error:
@@ -179,7 +190,7 @@ class _HttpAnswers:
     def __init__(self) -> None:
         self._begun = b""
 
-    def feed(self, data: bytes) -> list[Reply]:
+    def feed(self, data: bytes) -> list[HttpReply]:
         self._begun += data
         replies = []
         while (end := self._begun.find(b"\r\n\r\n")) >= 0:
@@ -189,9 +200,10 @@ class _HttpAnswers:
                 break
             self._begun = self._begun[end + 4 + length :]
             if status == 200:
-                replies.append(Reply(result=msgspec.Raw(body)))
+                replies.append(HttpReply(msgspec.Raw(body)))
             else:
-                replies.append(Reply(error=_Trouble(f"HTTP {status}", body[:200].decode(errors="replace"))))
+                error = HttpError(f"HTTP {status}", body[:200].decode(errors="replace"))
+                replies.append(HttpReply(error=error))
         if len(self._begun) > MAX_ANSWER:
             raise WireError(f"an answer of more than {MAX_ANSWER} bytes")
         return replies

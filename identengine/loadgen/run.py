@@ -13,7 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from identengine.loadgen.connection import TURN, Peer, Source
+from identengine.loadgen.connection import TURN, LoadConnection, Source
 from identengine.loadgen.mix import Judge, Line, MixError
 from identengine.loadgen.pattern import Pattern, seeded
 from identengine.loadgen.scores import Report, Scores
@@ -54,7 +54,7 @@ class Run:
         passes = None if plan.requests is None else max(1, -(-plan.requests // len(lines)))
         step = plan.connections
         self._peers = [
-            Peer(
+            LoadConnection(
                 target,
                 Source(patterns, first, step, None if passes is None else len(range(first, passes, step))),
                 patterns,
@@ -147,7 +147,7 @@ class Run:
 class _Clock(Protocol):
     """When a connection sends."""
 
-    def send(self, peer: Peer, now: int) -> float:
+    def send(self, peer: LoadConnection, now: int) -> float:
         """Send what is to be sent now; return the nanoseconds until more may be, but for what comes meanwhile."""
 
 
@@ -161,7 +161,7 @@ class _Schedule:
         self._piped = piped
         self._done = 0
 
-    def send(self, peer: Peer, now: int) -> float:
+    def send(self, peer: LoadConnection, now: int) -> float:
         """Send what is due; return the nanoseconds until more is."""
         first, interval = self._first, self._interval
         # Rounded down, also before the first is due: rounded towards 0 it would count as due.
@@ -189,7 +189,7 @@ class _Window:
     def __init__(self, size: int) -> None:
         self._size = size
 
-    def send(self, peer: Peer, now: int) -> float:
+    def send(self, peer: LoadConnection, now: int) -> float:
         """Fill the window; return the nanoseconds until there is more to do, but for what comes."""
         if peer.connected(now):
             room = min(self._size - peer.in_flight, TURN)
@@ -205,8 +205,8 @@ class _Poll:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._known: dict[Peer, tuple[socket.socket, int]] = {}
-        self._peers: dict[int, Peer] = {}
+        self._known: dict[LoadConnection, tuple[socket.socket, int]] = {}
+        self._peers: dict[int, LoadConnection] = {}
 
     def __enter__(self) -> _Poll:
         return self
@@ -214,7 +214,7 @@ class _Poll:
     def __exit__(self, *_: object) -> None:
         self._epoll.close()
 
-    def ready(self, peers: Sequence[Peer], seconds: float) -> list[Peer]:
+    def ready(self, peers: Sequence[LoadConnection], seconds: float) -> list[LoadConnection]:
         """Return the connections at which something can be done."""
         for peer in peers:
             if peer.socket is not None:
@@ -223,7 +223,7 @@ class _Poll:
             return []
         return [self._peers[number] for number, _ in self._epoll.poll(0)]
 
-    def _watch(self, peer: Peer, opened: socket.socket, events: int) -> None:
+    def _watch(self, peer: LoadConnection, opened: socket.socket, events: int) -> None:
         known = self._known.get(peer)
         if known is not None and known[0] is opened:
             if known[1] == events:

@@ -155,6 +155,7 @@ CONFIG_FIXED = Event(
     "warning",
     "SIGHUP: %(sections)s cannot change while running; restart the server for that",
 )
+CONFIG_LATE = Event("config_late", "warning", "SIGHUP: %(child)s does not go by the new config yet")
 
 CERTIFICATES_UNUSABLE = Event(
     "certificates_unusable",
@@ -171,7 +172,6 @@ HTTP_FAULT = Event(
     "a request of HTTP could not be answered",
     "keep these lines and report them; other interfaces are not concerned",
 )
-HTTP_REREAD = Event("http_reread", "info", "SIGHUP: HTTP goes by the config as it is now")
 HTTP_UNANSWERED = Event(
     "http_unanswered", "warning", "the process that decides does not take what HTTP asks for %(switch)s: %(why)s"
 )
@@ -242,6 +242,12 @@ PROCESS_FAULT = Event(
 )
 
 FEW_FILES = Event("few_files", "warning", "%(what)s")
+PLAIN_PYTHON = Event(
+    "plain_python",
+    "warning",
+    "Python %(version)s was built without profile-guided optimization: each message costs about %(percent)d %% "
+    "more processor time; see docs/service.md, Python",
+)
 SUPERVISOR_FAULT = Event(
     "supervisor_fault",
     "alarm",

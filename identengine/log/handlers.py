@@ -5,22 +5,25 @@ asyncio does, is written too. A line of text is for people. A line of JSON is fo
 ``level``, ``logger``, ``event`` (its name), the event's fields, ``message`` (the text), ``do`` (what to do, of
 errors and alarms) and ``traceback``.
 
-Lines are written by a thread: where nobody reads the log (a pipe that is full, a terminal that was stopped) the
-thread waits and not the decisions. What it cannot write meanwhile is dropped and counted. A process that forks has
-no thread (:func:`set_up_direct`): it writes a line where there is room for it at once, else the line is dropped.
+Lines are written by a thread, through the standard library's ``QueueHandler``: where nobody reads the log (a pipe
+that is full, a terminal that was stopped) the thread waits and not the decisions. What it cannot write meanwhile
+is dropped and counted. A process that forks has no thread (:func:`set_up_direct`): it writes a line where there is
+room for it at once, else the line is dropped.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import logging
 import os
 import queue
 import select
 import sys
-import threading
 import time
 from collections.abc import Mapping
+from logging.handlers import QueueHandler, QueueListener
+from typing import Any
 
 import msgspec
 
@@ -60,46 +63,43 @@ class _JsonFormatter(logging.Formatter):
         return _encode(line).decode()
 
 
-class _Writer(logging.Handler):
-    """Hands lines to the thread that writes them to standard error."""
+class _Queueing(QueueHandler):
+    """Puts lines into a queue of :data:`LINES`; a line for which there is no room is dropped and counted."""
+
+    queue: queue.Queue[str]
 
     def __init__(self) -> None:
-        super().__init__()
-        self._lines: queue.Queue[str] = queue.Queue(LINES)
+        super().__init__(queue.Queue(LINES))
         self.dropped = 0
         """Lines that were dropped since the process began."""
-        self._told = 0
-        self._counting = threading.Lock()
-        threading.Thread(target=self._write, name="log", daemon=True).start()
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def prepare(self, record: logging.LogRecord) -> str:
+        return self.format(record)
+
+    def enqueue(self, record: Any) -> None:  # what `prepare` returned: a line
         try:
-            self._lines.put_nowait(self.format(record))
+            self.queue.put_nowait(record)
         except queue.Full:
-            with self._counting:
-                self.dropped += 1
-        except Exception:  # a record that cannot be written must not end what wrote it
-            self.handleError(record)
+            self.dropped += 1
 
-    def finish(self) -> None:
-        """Wait until everything is written, but not for ever."""
-        end = time.monotonic() + _PARTING
-        while self._lines.unfinished_tasks and time.monotonic() < end:
-            time.sleep(0.001)
 
-    def _write(self) -> None:
-        while True:
-            line = self._lines.get()
-            with self._counting:
-                dropped, self._told = self.dropped - self._told, self.dropped
-            if dropped:
-                line += f"\n{self.format(_record_of(dropped))}"
-            try:
-                sys.stderr.write(f"{line}\n")
-                sys.stderr.flush()
-            except (OSError, ValueError):
-                pass  # it is closed: there is nowhere to say so
-            self._lines.task_done()
+class _Writer(QueueListener):
+    """Writes lines of the queue to standard error, in a thread, and says how many were dropped in between."""
+
+    def __init__(self, lines: _Queueing) -> None:
+        super().__init__(lines.queue)
+        self._lines = lines
+        self._told = 0
+
+    def handle(self, record: Any) -> None:  # a line, as above
+        line = record
+        dropped = self._lines.dropped - self._told
+        if dropped:
+            self._told += dropped
+            line += f"\n{self._lines.format(_record_of(dropped))}"
+        with contextlib.suppress(OSError, ValueError):  # it is closed: there is nowhere to say so
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
 
 
 class _Direct(logging.Handler):
@@ -126,18 +126,20 @@ class _Direct(logging.Handler):
                 self._dropped += 1
         except (OSError, ValueError):  # it is closed: there is nowhere to say so
             self._dropped += 1
-        except Exception:  # as in _Writer
+        except Exception:  # a record that cannot be written must not end what wrote it
             self.handleError(record)
 
 
-_writer: _Writer | None = None
+_queueing: _Queueing | None = None
 
 
 def set_up(config: LogConfig) -> None:
     """Let the program's log go to standard error as the config says; may be called again."""
-    global _writer  # noqa: PLW0603 - as there is one standard error
-    _writer = _writer or _Writer()
-    _use(_writer, config)
+    global _queueing  # noqa: PLW0603 - as there is one standard error
+    if _queueing is None:
+        _queueing = _Queueing()
+        _Writer(_queueing).start()
+    _use(_queueing, config)
 
 
 def set_up_direct(config: LogConfig) -> None:
@@ -156,14 +158,19 @@ def _use(handler: logging.Handler, config: LogConfig) -> None:
 
 
 def finish() -> None:
-    """Wait a moment for what is still to be written; to be called at the end."""
-    if _writer is not None:
-        _writer.finish()
+    """Wait until everything is written, but not for ever; to be called at the end.
+
+    The listener's own ``stop`` waits for a thread that may wait for a reader of the log in turn.
+    """
+    if _queueing is not None:
+        end = time.monotonic() + _PARTING
+        while _queueing.queue.unfinished_tasks and time.monotonic() < end:
+            time.sleep(0.001)
 
 
 def dropped() -> int:
     """Return how many lines of this process nobody read in time."""
-    return _writer.dropped if _writer is not None else 0
+    return _queueing.dropped if _queueing is not None else 0
 
 
 def _record_of(count: int) -> logging.LogRecord:

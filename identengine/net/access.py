@@ -10,7 +10,7 @@ from identengine.engine.lifecycle import Asker
 from identengine.model.addresses import parse_address
 from identengine.model.options import IdentifyOptions
 from identengine.model.records import Interface
-from identengine.wire.session import Peer, Visitor, digest_of
+from identengine.wire.session import Peer, Session, digest_of
 
 _REMEMBERED = 65536
 
@@ -46,19 +46,19 @@ class Peers:
                 if switch.token is None and switch.certificate is None:
                     place.plain.append(peer)
         self._tables = [(size, shift, tables[size, shift]) for size, shift in sorted(tables)]
-        self._found: dict[str, Visitor] = {}
+        self._found: dict[str, Session] = {}
 
-    def find(self, host: str) -> Visitor | None:
+    def find(self, host: str) -> Session | None:
         """Return who may be at an address, as a socket gives it; None for an unknown peer."""
         # Only known peers are remembered, so that forged sources can neither fill this nor push a peer out.
-        visitor = self._found.get(host)
-        if visitor is None:
-            visitor = self.meet(host)
-            if visitor is not None and len(self._found) < _REMEMBERED:
-                self._found[host] = visitor
-        return visitor
+        session = self._found.get(host)
+        if session is None:
+            session = self.meet(host)
+            if session is not None and len(self._found) < _REMEMBERED:
+                self._found[host] = session
+        return session
 
-    def meet(self, host: str, certified: Collection[str] = ()) -> Visitor | None:
+    def meet(self, host: str, certified: Collection[str] = ()) -> Session | None:
         """Return who may be at the other end of a new connection; None for an unknown peer.
 
         ``certified``: the names in its client certificate, in lower case.
@@ -70,17 +70,17 @@ class Peers:
             if name in place.by_certificate:
                 peer = place.by_certificate[name]
                 its_own = {digest: one for digest, one in place.by_token.items() if one is peer}
-                return Visitor(host, peer, its_own, shown=name)
+                return Session(host, peer, its_own, shown=name)
         plain = place.plain[0] if place.plain else None
-        return Visitor(host, plain, place.by_token) if plain or place.by_token else None
+        return Session(host, plain, place.by_token) if plain or place.by_token else None
 
     def knows(self, host: str) -> bool:
         """Whether a switch may be at an address, once it has shown itself."""
         return self._search(host) is not None
 
-    def host(self, host: str) -> Visitor:
+    def host(self, host: str) -> Session:
         """Return one who is trusted and may speak for any switch."""
-        return Visitor(host, None, by_name=self._by_name)
+        return Session(host, None, by_name=self._by_name)
 
     def _search(self, host: str) -> _Place | None:
         address = parse_address(host.partition("%")[0])  # a link-local source comes with its zone

@@ -30,15 +30,17 @@ _REST = 0.0005
 _SILENT = 1.0
 """Seconds after which a connection may be closed for another one."""
 
-_TOO_MANY = control.line(control.Trouble("too many commands at once; try again in a second"))
-_FAULT = control.line(control.Trouble("the server made a mistake; its log has more"))
-_TOO_LONG = control.line(control.Trouble(f"a line of at most {control.LONGEST_LINE} bytes is wanted"))
+_TOO_MANY = control.line(control.OperatorFailure("too many commands at once; try again in a second"))
+_FAULT = control.line(control.OperatorFailure("the server made a mistake; its log has more"))
+_TOO_LONG = control.line(control.OperatorFailure(f"a line of at most {control.LONGEST_LINE} bytes is wanted"))
 
 
 class ControlListener:
     """Serves commands on a socket that :func:`identengine.net.unix.bind_unix` made."""
 
-    def __init__(self, bound: socket.socket, answer: Callable[[control.Ask], control.Reply]) -> None:
+    def __init__(
+        self, bound: socket.socket, answer: Callable[[control.OperatorRequest], control.OperatorReply]
+    ) -> None:
         self.connections: set[_Connection] = set()
         self.waiting: deque[_Connection] = deque()
         """Those whose next line is to be answered."""
@@ -101,7 +103,7 @@ class ControlListener:
 
     def _reply(self, line: bytes) -> bytes:
         asked = control.read_ask(line)
-        if isinstance(asked, control.Trouble):
+        if isinstance(asked, control.OperatorFailure):
             return control.line(asked)
         try:
             return control.line(self._answer(asked))

@@ -63,7 +63,7 @@ class Sockets(NamedTuple):
             one.close()
 
 
-class Named(NamedTuple):
+class NamedSocket(NamedTuple):
     """One of the sockets of a server, as another one may ask for it."""
 
     kind: str
@@ -72,7 +72,7 @@ class Named(NamedTuple):
     bound: socket.socket
 
 
-def named(listen: Listen, sockets: Sockets) -> list[Named]:
+def named(listen: Listen, sockets: Sockets) -> list[NamedSocket]:
     """Return what was bound for ``listen``, for the server that takes over."""
     lists = (
         ("udp", listen.udp, sockets.udp),
@@ -82,16 +82,16 @@ def named(listen: Listen, sockets: Sockets) -> list[Named]:
     )
     return [
         *(
-            Named(kind, str(at), bound)
+            NamedSocket(kind, str(at), bound)
             for kind, asked, those in lists
             for at, bound in zip(asked, those, strict=True)
         ),
-        Named(control.FILE, "", sockets.control),
-        Named(ASK, "", sockets.ask),
+        NamedSocket(control.FILE, "", sockets.control),
+        NamedSocket(ASK, "", sockets.ask),
     ]
 
 
-def bind(listen: Listen, calls: Path, there: Iterable[Named] = ()) -> Sockets:
+def bind(listen: Listen, calls: Path, there: Iterable[NamedSocket] = ()) -> Sockets:
     """Bind everything or nothing; raises CannotListenError, which names the address, or StoreError.
 
     ``calls`` is the folder of the set of calls, where the control socket is; its lock has to be held by whoever
@@ -115,13 +115,13 @@ def bind(listen: Listen, calls: Path, there: Iterable[Named] = ()) -> Sockets:
     return bound
 
 
-def _have(left: list[Named], undo: contextlib.ExitStack, kind: str, endpoint: Endpoint) -> socket.socket:
+def _have(left: list[NamedSocket], undo: contextlib.ExitStack, kind: str, endpoint: Endpoint) -> socket.socket:
     """Return the socket that is there already, or bind it."""
     of = socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM
     return _taken(left, kind, str(endpoint)) or undo.enter_context(_bound(kind, of, endpoint))
 
 
-def _taken(left: list[Named], kind: str, asked: str) -> socket.socket | None:
+def _taken(left: list[NamedSocket], kind: str, asked: str) -> socket.socket | None:
     """Take one of what is there: the one that was asked for by this address, or is bound to it."""
     of_kind = [one for one in left if one.kind == kind]
     for one in (

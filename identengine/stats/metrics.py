@@ -18,8 +18,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from identengine.errors import StoreError
-from identengine.stats import registry as counters
-from identengine.stats.registry import FAMILIES, HISTOGRAMS, PLACE, REGISTRY, Family, Snapshot
+from identengine.stats import file as counters
+from identengine.stats.file import Snapshot
+from identengine.stats.registry import FAMILIES, HISTOGRAMS, PLACE, REGISTRY, Family
 from identengine.wire.operator import Status, Use
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST

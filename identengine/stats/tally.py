@@ -10,9 +10,9 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Protocol
 
-from identengine.calls.backend import Done, Grant, Later
-from identengine.engine.core import Answer, Ask
-from identengine.engine.lifecycle import Wrong
+from identengine.calls.backend import Deferred, EncodedDecision, LegResult
+from identengine.engine.core import EngineAnswer, EngineRequest
+from identengine.engine.lifecycle import BadParameter
 from identengine.identify.query import DIRECTIONS
 from identengine.model.addresses import format_address, parse_address
 from identengine.model.reasons import Reason
@@ -78,11 +78,11 @@ class Tally:
     def __init__(self, cells: Cells, addresses: Frequent) -> None:
         self.addresses = addresses
         self._cells = cells
-        self._waiting: list[Later] = []
+        self._waiting: list[Deferred] = []
         """Answers that will be counted once they are there; repeats of one message share an answer."""
         self._totals: dict[str, int] = {}
 
-    def count(self, batch: Sequence[Ask], answers: Sequence[Answer]) -> None:
+    def count(self, batch: Sequence[EngineRequest], answers: Sequence[EngineAnswer]) -> None:
         """Count a batch and what it was answered."""
         if not batch:
             return
@@ -102,23 +102,24 @@ class Tally:
             method = ask.method
             if method == "authorize":
                 asked += 1
-                if type(answer) is Grant:
+                if type(answer) is EncodedDecision:
                     accepted += 1
                 elif isinstance(answer, Decision):
                     if answer.accepted and answer.unreserved is None:
                         accepted += 1
-                        if answer.direction is _OUT:
-                            terminated += 1
+                        terminated += answer.direction is _OUT
                     else:
                         self._decided(of, ask, answer)
-            elif isinstance(answer, Done) and not answer.unknown and not answer.overcommit:
-                if method == "start":
-                    started += 1
-                elif method == "stop":
-                    stopped += 1
-                    freed += answer.freed or 0
-                else:
-                    self._others(of, method, answer)
+            elif method == "stop" and isinstance(answer, LegResult) and not answer.unknown:
+                stopped += 1
+                freed += answer.freed or 0
+            elif (
+                method == "start"
+                and isinstance(answer, LegResult)
+                and not answer.unknown
+                and not answer.overcommit
+            ):
+                started += 1
             else:
                 self._others(of, method, answer)
         cells = self._cells
@@ -132,10 +133,9 @@ class Tally:
             cells[of.start] += started
         if stopped:
             cells[of.stop] += stopped
-        if freed:
             cells[_FREED["stop"]] += freed
 
-    def shed(self, ask: Ask, answer: Answer) -> None:
+    def shed(self, ask: EngineRequest, answer: EngineAnswer) -> None:
         """Count what was answered without being decided."""
         self.count((ask,), (answer,))
         self.add(f"messages_shed_{ask.asker.interface}")
@@ -163,7 +163,7 @@ class Tally:
         """Count something that is no request."""
         self._cells[PLACE[name]] += more
 
-    def _decided(self, of: _Of, ask: Ask, decision: Decision) -> None:
+    def _decided(self, of: _Of, ask: EngineRequest, decision: Decision) -> None:
         cells = self._cells
         way = decision.direction
         if decision.accepted:
@@ -185,17 +185,17 @@ class Tally:
         except ValueError:
             return
 
-    def _others(self, of: _Of, method: str, answer: Answer) -> None:
+    def _others(self, of: _Of, method: str, answer: EngineAnswer) -> None:
         """Count what is seldom: a request, and what it was answered."""
         self._cells[of.requests[method]] += 1
-        if isinstance(answer, Done):
+        if isinstance(answer, LegResult):
             self._done(method, answer)
-        elif isinstance(answer, Later):
+        elif isinstance(answer, Deferred):
             self._later(method, answer)
-        elif isinstance(answer, Wrong):
+        elif isinstance(answer, BadParameter):
             self._cells[_WRONG] += 1
 
-    def _done(self, method: str, done: Done) -> None:
+    def _done(self, method: str, done: LegResult) -> None:
         cells = self._cells
         if done.freed:
             cells[_FREED[method]] += done.freed
@@ -206,12 +206,12 @@ class Tally:
         if done.missing:
             cells[_MISSING] += done.missing
 
-    def _later(self, method: str, later: Later) -> None:
+    def _later(self, method: str, later: Deferred) -> None:
         if any(later is one for one in self._waiting):
             return
         self._waiting.append(later)
 
-        def finished(done: Done) -> None:
+        def finished(done: LegResult) -> None:
             self._waiting[:] = [one for one in self._waiting if one is not later]
             self._done(method, done)
 

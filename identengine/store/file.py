@@ -1,6 +1,6 @@
 """The store's file: opened, shared within a process, grown.
 
-LMDB is met in the ``store*`` modules alone. What it wants of a process is kept here:
+Only this package and the mirror of the calls use LMDB. What it wants of a process is kept here:
 
 - A file is open at most once in a process (its locks belong to the process), so :func:`open_file` hands out
   one shared, counted :class:`StoreFile`. It does not outlive a fork.

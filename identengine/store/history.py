@@ -36,7 +36,7 @@ from identengine.store.format import (
     stamp_of,
     version_of,
 )
-from identengine.store.snapshot import LISTED, rows_under, value_at
+from identengine.store.keys import LISTED, rows_under, value_at
 
 RawChange = tuple[bytes, bytes, bytes]
 """Row key, value before, value after; an empty value is no row."""

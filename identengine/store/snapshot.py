@@ -1,137 +1,31 @@
-"""How the store's rows are seen: a version as it stands (Snapshot), and the next one as it is made (Draft).
-
-All reading walks a cursor: nothing here holds more than a thousand rows at a time, and values are compared as
-the bytes that they are stored as.
-"""
+"""One version of the book as it stands (:class:`Snapshot`), read row by row; nothing is held in memory."""
 
 from __future__ import annotations
 
-import contextlib
-import glob
-import shutil
-import tempfile
 from collections.abc import Iterator
-from itertools import islice
-from pathlib import Path
-from typing import NamedTuple
 
-import lmdb
-
-from identengine.errors import StoreError
 from identengine.model.records import Account, Client, Did
 from identengine.store.file import Txn
 from identengine.store.format import (
     ACCOUNTS,
-    BOOK,
-    CHANGES,
     CLIENTS,
     DIDS,
-    EMPTY,
-    META_RETIRED,
-    NEWEST,
     OWNED,
     STAMP_BYTES,
-    VERSIONS,
-    Changes,
     VersionInfo,
     account_row,
     client_row,
     did_key,
     did_row,
-    did_value,
-    encode,
     id_key,
-    info_row,
     is_active,
-    number_bytes,
-    owned_key,
     owned_row,
     stamp_of,
 )
-from identengine.store.vault import key_id
-
-LISTED = 65_536
-"""Most row keys of a table that a version lists as changed; with more, the table's rows themselves are walked."""
-_BATCH = 1000
-_SCRATCH_MAP = 1 << 36
-_SCRATCH_COMMIT = 200_000
+from identengine.store.keys import Counts, rows_under, value_at
 
 
-class Counts(NamedTuple):
-    """How many rows there are."""
-
-    clients: int
-    accounts: int
-    dids: int
-
-
-def head_of(txn: Txn) -> VersionInfo:
-    """Return the newest version; version 0 of an empty store."""
-    key = last_key(txn, VERSIONS)
-    return EMPTY if key is None else info_row(txn.get(key, b""))
-
-
-def info_of(txn: Txn, version: int) -> VersionInfo:
-    """Return what is known of ``version``; StoreError where there is none."""
-    if version == 0:
-        return EMPTY
-    value = txn.get(VERSIONS + number_bytes(version)) if 0 < version < 1 << 63 else None
-    if value is None:
-        newest = head_of(txn).version
-        raise StoreError(
-            f"there is no version {version}; "
-            + (f"the newest is {newest}" if newest else "the store is empty yet")
-        )
-    return info_row(value)
-
-
-def rows_under(txn: Txn, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield keys (with stamps) and values of the rows of all versions whose key begins with ``prefix``."""
-    cursor = txn.cursor()
-    if cursor.set_range(prefix):
-        for key, value in cursor.iternext():
-            if not key.startswith(prefix):
-                return
-            yield key, value
-
-
-def rows_while_writing(txn: Txn, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield what :func:`rows_under` does, where rows are put meanwhile.
-
-    In batches, each with a cursor of its own; of what is put into the batch that is being gone through nothing
-    shows.
-    """
-    position = prefix
-    while True:
-        cursor = txn.cursor()
-        batch = list(islice(cursor.iternext(), _BATCH)) if cursor.set_range(position) else []
-        for key, value in batch:
-            if not key.startswith(prefix):
-                return
-            yield key, value
-        if len(batch) < _BATCH:
-            return
-        position = batch[-1][0] + b"\0"
-
-
-def value_at(cursor: lmdb.Cursor[bytes], key: bytes, stamp: bytes) -> bytes:
-    """Return the value of the row ``key`` in the version with ``stamp``; empty where it has none."""
-    if cursor.set_range(key + stamp):
-        found, value = cursor.item()
-        if found.startswith(key) and len(found) == len(key) + STAMP_BYTES:
-            return value
-    return b""
-
-
-def last_key(txn: Txn, table: bytes) -> bytes | None:
-    """Return the last key of a table, with its stamp if it has one; None where the table is empty."""
-    cursor = txn.cursor()
-    there = cursor.prev() if cursor.set_range(bytes([table[0] + 1])) else cursor.last()
-    key = cursor.key() if there else b""
-    return key if key.startswith(table) else None
-
-
-class _View:
+class View:
     """The state of the book at one version. Rows come in the order of their key."""
 
     def __init__(self, txn: Txn, stamp: bytes, version: int, hash_key: bytes) -> None:
@@ -143,12 +37,12 @@ class _View:
 
     def client(self, client_id: int) -> Client | None:
         """Return the client with this id, or None."""
-        value = self._get(id_key(CLIENTS, client_id)) if _is_id(client_id) else b""
+        value = self._get(id_key(CLIENTS, client_id)) if is_id(client_id) else b""
         return client_row(value) if value else None
 
     def account(self, account_id: int) -> Account | None:
         """Return the account with this id, or None."""
-        value = self._get(id_key(ACCOUNTS, account_id)) if _is_id(account_id) else b""
+        value = self._get(id_key(ACCOUNTS, account_id)) if is_id(account_id) else b""
         return account_row(value) if value else None
 
     def did(self, number: str) -> Did | None:
@@ -174,7 +68,7 @@ class _View:
 
     def account_dids(self, account_id: int) -> Iterator[Did]:
         """Yield the DIDs of one account, by number, at a cost for these alone."""
-        if not _is_id(account_id):
+        if not is_id(account_id):
             return iter(())
         return (owned_row(key, value) for key, value in self._walk(id_key(OWNED, account_id)))
 
@@ -203,11 +97,12 @@ class _View:
                 yield row_key, value
 
 
-def _is_id(value: int) -> bool:
+def is_id(value: int) -> bool:
+    """Return True if ``value`` can be the id of a row: 8 bytes, not 0."""
     return 0 < value < 1 << 64
 
 
-class Snapshot(_View):
+class Snapshot(View):
     """One version of the book, held still; used while its reading lasts (:meth:`Store.read`), by one thread.
 
     ``info`` is its VersionInfo, ``version`` its number, ``hash_key`` the store's (engine.md 4.3).
@@ -221,233 +116,3 @@ class Snapshot(_View):
     def counts(self) -> Counts:
         """How many clients, accounts and DIDs there are."""
         return Counts(self.info.clients, self.info.accounts, self.info.dids)
-
-
-class Scratch:
-    """A temporary set of keys with values, bytes both, that needs no memory to speak of; gone with the edit.
-
-    It is a file in the store's directory that has no name, so that nothing is left of it whatever happens.
-    """
-
-    def __init__(self, data: Path) -> None:
-        """Make it beside the data file ``data``, by whose name it is known, since other things may stand there."""
-        folder, prefix = data.parent, f".scratch-{data.name}-"
-        try:
-            for left in folder.glob(f"{glob.escape(prefix)}*"):  # of a writer that was killed
-                shutil.rmtree(left, ignore_errors=True)
-            with tempfile.TemporaryDirectory(prefix=prefix, dir=folder) as made:
-                self._env = lmdb.open(made, map_size=_SCRATCH_MAP, sync=False, lock=False)
-        except OSError as error:
-            raise StoreError(f"no temporary file can be made in {folder}: {error.strerror}") from error
-        self._txn = self._env.begin(write=True)
-        self._puts = 0
-
-    def add(self, key: bytes, value: bytes = b"") -> bool:
-        """Put ``key`` where it is not there yet; returns whether it was not."""
-        try:
-            self._puts += 1
-            if self._puts % _SCRATCH_COMMIT == 0:  # pages of a transaction are held in memory until it commits
-                self._txn.commit()
-                self._txn = self._env.begin(write=True)
-            return self._txn.put(key, value, overwrite=False)
-        except lmdb.Error as error:
-            # Said here: at the end of the edit the file is gone, and its room is there again.
-            raise StoreError(
-                "a temporary file could not be written beside the store; most likely there is no room left on the "
-                f"disk ({error}). Nothing was changed; make room there and try again"
-            ) from error
-
-    def get(self, key: bytes) -> bytes | None:
-        """Return the value at ``key``, or None."""
-        return self._txn.get(key)
-
-    def __contains__(self, key: bytes) -> bool:
-        return self._txn.get(key) is not None
-
-    def close(self) -> None:
-        """Drop it."""
-        self._txn.abort()
-        self._env.close()
-
-
-class _Tally:
-    """Counts of one table while a draft is made, and the keys that it wrote."""
-
-    def __init__(self, rows: int) -> None:
-        self.rows = rows
-        self.added = self.changed = self.removed = 0
-        self.keys: list[bytes] | None = []
-
-    def note(self, key: bytes) -> None:
-        if self.keys is not None:
-            self.keys.append(key)
-            if len(self.keys) > LISTED:
-                self.keys = None
-
-    def move(self, was: bytes, now: bytes, value: bytes) -> None:
-        """Take in that a row which was ``was`` in the version before goes from ``now`` to ``value``."""
-        self._count(was, now, -1)
-        self._count(was, value, 1)
-        self.rows += bool(value) - bool(now)
-
-    def _count(self, was: bytes, now: bytes, by: int) -> None:
-        if was == now:
-            return
-        if not was:
-            self.added += by
-        elif not now:
-            self.removed += by
-        else:
-            self.changed += by
-
-    @property
-    def changes(self) -> Changes:
-        return Changes(self.added, self.changed, self.removed)
-
-
-class Draft(_View):
-    """The next version while an edit makes it (:meth:`Store.change`): sees what the edit has written so far.
-
-    The store keeps rows; that they fit each other (an account's client is there) is the editor's business.
-    A walk (``accounts()`` …) may go on while rows are put or deleted; of those ahead of it, it may show either
-    state. ``version`` is the number that the version will have.
-    """
-
-    def __init__(self, txn: Txn, before: VersionInfo, hash_key: bytes, data: Path) -> None:
-        super().__init__(txn, NEWEST, before.version + 1, hash_key)
-        self._own = stamp_of(self.version)
-        # A cursor of its own, as one that stays about the same page need not seek it from the root.
-        self._owned = txn.cursor()
-        self._before = before
-        self._data = data
-        self._tallies = {
-            CLIENTS: _Tally(before.clients),
-            ACCOUNTS: _Tally(before.accounts),
-            DIDS: _Tally(before.dids),
-        }
-        self._retired = frozenset(txn.get(META_RETIRED, b"").decode().split())
-        self._scratch: Scratch | None = None
-
-    @property
-    def counts(self) -> Counts:
-        """How many clients, accounts and DIDs there are by now."""
-        tallies = self._tallies
-        return Counts(tallies[CLIENTS].rows, tallies[ACCOUNTS].rows, tallies[DIDS].rows)
-
-    @property
-    def scratch(self) -> Scratch:
-        """A temporary area, made at its first use and dropped at the end of the edit."""
-        if self._scratch is None:
-            self._scratch = Scratch(self._data)
-        return self._scratch
-
-    def put_client(self, client: Client) -> bool:
-        """Add or replace a client; returns whether that changed anything."""
-        return self.put_row(id_key(CLIENTS, client.id), encode(client))
-
-    def put_account(self, account: Account) -> bool:
-        """Add or replace an account; returns whether that changed anything.
-
-        Raises StoreError where its password was encrypted under a key that a rotation has retired meanwhile.
-        """
-        key = id_key(ACCOUNTS, account.id)
-        value = encode(account)
-        if account.password is not None and self._retired and key_id(account.password) in self._retired:
-            raise StoreError(
-                f"the password of account {account.id} was encrypted under the key {key_id(account.password)}, "
-                "which was rotated away meanwhile. Nothing was changed; start again, with the key file as it is"
-            )
-        return self.put_row(key, value)
-
-    def put_did(self, did: Did) -> bool:
-        """Add or replace a DID; returns whether that changed anything. ValueError where it is no number."""
-        return self.put_row(did_key(did.number), did_value(did))
-
-    def delete_client(self, client_id: int) -> bool:
-        """Remove a client; returns whether it was there."""
-        return _is_id(client_id) and self.put_row(id_key(CLIENTS, client_id), b"")
-
-    def delete_account(self, account_id: int) -> bool:
-        """Remove an account; returns whether it was there. Its DIDs are rows of their own and stay."""
-        return _is_id(account_id) and self.put_row(id_key(ACCOUNTS, account_id), b"")
-
-    def delete_did(self, number: str) -> bool:
-        """Remove a DID; returns whether it was there."""
-        with contextlib.suppress(ValueError):
-            return self.put_row(did_key(number), b"")
-        return False
-
-    def next_client_id(self) -> int:
-        """Return an id that no client has or ever had, since statistics hang on ids (engine.md 1.5)."""
-        return self._next_id(CLIENTS)
-
-    def next_account_id(self) -> int:
-        """Return an id that no account has or ever had."""
-        return self._next_id(ACCOUNTS)
-
-    def _next_id(self, table: bytes) -> int:
-        key = last_key(self._txn, table)
-        return 1 if key is None else int.from_bytes(key[1:9], "big") + 1
-
-    def put_row(self, key: bytes, value: bytes) -> bool:
-        """Make ``value`` that of the row ``key`` (none where empty); returns whether it was another before."""
-        was = now = b""
-        written = False
-        cursor = self._cursor
-        if cursor.set_range(key):
-            found, now = cursor.item()
-            if not found.startswith(key) or len(found) != len(key) + STAMP_BYTES:
-                now = b""
-            elif found.endswith(self._own):
-                written = True
-                was = value_at(cursor, key, stamp_of(self.version - 1))
-            else:
-                was = now
-        if value == now:
-            return False
-        # A row that comes back to what it was stays written: it is in the list of keys already, and once.
-        cursor.put(key + self._own, value)
-        tally = self._tallies[key[:1]]
-        if not written:
-            tally.note(key)
-        tally.move(was, now, value)
-        if key.startswith(DIDS):
-            if now and now[:8] != value[:8]:
-                self._owned.put(owned_key(now[:8], key) + self._own, b"")
-            if value:
-                self._owned.put(owned_key(value[:8], key) + self._own, value[8:])
-        return True
-
-    def finish(self, who: str, what: str, at: float) -> VersionInfo:
-        """Write down what this version is; returns the version before where nothing was changed."""
-        clients, accounts, dids = (self._tallies[table] for table in BOOK)
-        info = VersionInfo(
-            version=self.version,
-            at=at,
-            who=who,
-            what=what,
-            clients=clients.rows,
-            accounts=accounts.rows,
-            dids=dids.rows,
-            client_changes=clients.changes,
-            account_changes=accounts.changes,
-            did_changes=dids.changes,
-        )
-        if not info.changes:
-            return self._before
-        version = number_bytes(self.version)
-        self._txn.put(VERSIONS + version, encode(info))
-        for table in BOOK:
-            keys = self._tallies[table].keys
-            if keys is None or keys:
-                self._txn.put(CHANGES + version + table, encode(None if keys is None else sorted(keys)))
-        return info
-
-    def drop(self) -> None:
-        """Let go of what the edit used."""
-        if self._scratch is not None:
-            self._scratch.close()
-            self._scratch = None
-
-    def _rows(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        return rows_while_writing(self._txn, prefix)

@@ -24,6 +24,7 @@ import lmdb
 import msgspec
 
 from identengine.errors import KeyFileError, StoreError
+from identengine.store.draft import Draft
 from identengine.store.file import DATA, StoreFile, Txn, Writer, close_file, made_folder, open_file
 from identengine.store.format import (
     ACCOUNTS,
@@ -40,7 +41,8 @@ from identengine.store.format import (
     number_bytes,
 )
 from identengine.store.history import audit_log, changes_between, versions_of
-from identengine.store.snapshot import Draft, Snapshot, head_of, info_of, last_key, rows_while_writing
+from identengine.store.keys import head_of, info_of, last_key, rows_while_writing
+from identengine.store.snapshot import Snapshot
 from identengine.store.vault import Vault, drop_old_keys, key_id
 
 _NAMED = 10

@@ -40,18 +40,18 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """``""``: the leg without an id."""
 
 
-class AskStatus(msgspec.Struct, frozen=True, tag_field="ask", tag="status"):
+class StatusRequest(msgspec.Struct, frozen=True, tag_field="ask", tag="status"):
     """Asks how the server is."""
 
 
-class AskCalls(msgspec.Struct, frozen=True, tag_field="ask", tag="calls", omit_defaults=True):
+class LegsRequest(msgspec.Struct, frozen=True, tag_field="ask", tag="calls", omit_defaults=True):
     """Asks which calls are held. A few hundred legs are looked at, from ``cursor`` on."""
 
     filter: Filter = Filter()
     cursor: int = 0
 
 
-class AskUsage(msgspec.Struct, frozen=True, tag_field="ask", tag="usage", omit_defaults=True):
+class UsageRequest(msgspec.Struct, frozen=True, tag_field="ask", tag="usage", omit_defaults=True):
     """Asks who uses most of his limits. A few thousand counters are looked at, from ``cursor`` on."""
 
     of: Literal["accounts", "clients"]
@@ -61,7 +61,7 @@ class AskUsage(msgspec.Struct, frozen=True, tag_field="ask", tag="usage", omit_d
 
 
 class Ending(msgspec.Struct, frozen=True):
-    """One leg that is to be ended, exactly as a :class:`Row` named it."""
+    """One leg that is to be ended, exactly as a :class:`LegRow` named it."""
 
     scope: str
     call_id: str
@@ -71,7 +71,7 @@ class Ending(msgspec.Struct, frozen=True):
     """When it was taken: a call that has the same key by now is another one and stays."""
 
 
-class AskEnd(msgspec.Struct, frozen=True, tag_field="ask", tag="end"):
+class EndRequest(msgspec.Struct, frozen=True, tag_field="ask", tag="end"):
     """End these legs, at most :data:`MOST_ENDED`, as if the switch had sent a stop for each."""
 
     legs: tuple[Ending, ...]
@@ -87,13 +87,13 @@ Counted = Literal[
 them."""
 
 
-class AskNote(msgspec.Struct, frozen=True, tag_field="ask", tag="note"):
+class CountRequest(msgspec.Struct, frozen=True, tag_field="ask", tag="note"):
     """Count this: what the process that serves HTTP has refused since it said so last."""
 
     counts: dict[Counted, Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]]
 
 
-Ask: TypeAlias = AskStatus | AskCalls | AskUsage | AskEnd | AskNote
+OperatorRequest: TypeAlias = StatusRequest | LegsRequest | UsageRequest | EndRequest | CountRequest
 
 
 Unready = Literal["no book", "the set of calls is full", "the store cannot be read"]
@@ -119,7 +119,7 @@ class Status(msgspec.Struct, frozen=True, tag_field="answer", tag="status"):
     """Those of it for which calls should not be sent here."""
 
 
-class Row(msgspec.Struct, frozen=True):
+class LegRow(msgspec.Struct, frozen=True):
     """One leg."""
 
     scope: str
@@ -146,10 +146,10 @@ class Row(msgspec.Struct, frozen=True):
         return Ending(self.scope, self.call_id, self.direction.value, self.leg_id, self.since)
 
 
-class Calls(msgspec.Struct, frozen=True, tag_field="answer", tag="calls"):
+class LegPage(msgspec.Struct, frozen=True, tag_field="answer", tag="calls"):
     """A page of calls. Pages are no picture of one moment: a leg that is started between two may come twice."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[LegRow, ...]
     cursor: int | None
     """Where to go on; None: this was all."""
 
@@ -189,28 +189,28 @@ class Noted(msgspec.Struct, frozen=True, tag_field="answer", tag="noted"):
     """It is counted."""
 
 
-class Trouble(msgspec.Struct, frozen=True, tag_field="answer", tag="error"):
+class OperatorFailure(msgspec.Struct, frozen=True, tag_field="answer", tag="error"):
     """The request cannot be answered."""
 
     message: str
 
 
-Reply: TypeAlias = Status | Calls | Usage | Ended | Noted | Trouble
+OperatorReply: TypeAlias = Status | LegPage | Usage | Ended | Noted | OperatorFailure
 
-_asks: msgspec.json.Decoder[Ask] = msgspec.json.Decoder(Ask)
-_replies: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
+_asks: msgspec.json.Decoder[OperatorRequest] = msgspec.json.Decoder(OperatorRequest)
+_replies: msgspec.json.Decoder[OperatorReply] = msgspec.json.Decoder(OperatorReply)
 _encode = msgspec.json.Encoder().encode
 
 
-def read_ask(line: bytes) -> Ask | Trouble:
+def read_ask(line: bytes) -> OperatorRequest | OperatorFailure:
     """Return the request in a line, or what is wrong with it."""
     try:
         return _asks.decode(line)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        return Trouble(f"not understood: {error}")
+        return OperatorFailure(f"not understood: {error}")
 
 
-def read_reply(line: bytes) -> Reply:
+def read_reply(line: bytes) -> OperatorReply:
     """Return the answer in a line. Raises ValueError where it is none, of another version of this program, say."""
     try:
         return _replies.decode(line)
@@ -218,6 +218,6 @@ def read_reply(line: bytes) -> Reply:
         raise ValueError(str(error)) from error
 
 
-def line(message: Ask | Reply) -> bytes:
+def line(message: OperatorRequest | OperatorReply) -> bytes:
     """Return a message as its line."""
     return _encode(message) + b"\n"

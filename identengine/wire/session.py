@@ -20,10 +20,10 @@ class Peer(msgspec.Struct, frozen=True):
     """Its name, the scope of its call ids, and the interface."""
 
 
-class Visitor:
+class Session:
     """Somebody at an address, or on a connection: which switches it may be, and which of them it is by now."""
 
-    __slots__ = ("_by_name", "_by_token", "_shown", "host", "introduced", "peer", "wants_token")
+    __slots__ = ("_by_name", "_by_token", "_shown", "authenticated", "host", "peer", "wants_token")
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Visitor:
         self.host = host
         self.peer = peer
         """Who it is by now; None: nobody may ask so far."""
-        self.introduced = peer is not None
+        self.authenticated = peer is not None
         """Whether a switch has ever shown itself there, be it with one message alone."""
         self._by_token: Mapping[bytes, Peer] = by_token or {}
         self._by_name: Mapping[str, Peer] = by_name or {}
@@ -66,7 +66,7 @@ class Visitor:
         """Be the switch of this name from now on; returns whether there is one."""
         return self._become(self._by_name.get(name), name)
 
-    def met_again(self, other: Visitor) -> Visitor:
+    def reauthenticate(self, other: Session) -> Session:
         """Return what this one is by new switches, as which ``other`` was met: what it has shown counts still."""
         shown = self._shown
         if isinstance(shown, bytes):
@@ -78,7 +78,7 @@ class Visitor:
     def _become(self, peer: Peer | None, shown: bytes | str) -> bool:
         if peer is None:
             return False
-        self.peer, self._shown, self.introduced, self.wants_token = peer, shown, True, False
+        self.peer, self._shown, self.authenticated, self.wants_token = peer, shown, True, False
         return True
 
 

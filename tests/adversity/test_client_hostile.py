@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -15,8 +17,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from support.clients import FORMS, Form, client_of
 
-from identengine import BlockingClient, Client, Done, IdentengineError, LateError, LostError, WireError
+from identengine import BlockingClient, Client, IdentengineError, LateError, LegResult, LostError, WireError
 from identengine.client.exchange import MAX_ANSWER, Encoding, Exchange
 from identengine.client.params import Bare
 
@@ -64,7 +67,8 @@ def packed(message: object) -> bytes:
     return len(body).to_bytes(4) + body
 
 
-def test_answers_cut_at_each_byte() -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_answers_cut_at_each_byte(form: Form) -> None:
     async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         cut = 0
         while line := await reader.readline():
@@ -76,9 +80,9 @@ def test_answers_cut_at_each_byte() -> None:
             cut += 1
 
     async def main() -> None:
-        async with acting(behave) as port, Client(HOST, port, timeout=SOON) as client:
+        async with acting(behave) as port, client_of(form, HOST, port, timeout=SOON) as client:
             for _ in range(len(done(b'{"id":99}', freed=7))):
-                assert await client.stop(call_id="x") == Done(True, freed=7)
+                assert await client.stop(call_id="x") == LegResult(True, freed=7)
 
     asyncio.run(main())
 
@@ -118,7 +122,8 @@ def test_answers_come_in_any_order() -> None:
 @pytest.mark.parametrize(("host", "port"), [("a..b", 4870), (HOST, 70_000), ("a\0b", 4870)])
 def test_an_address_that_can_be_none_is_said_at_once(host: str, port: int) -> None:
     async def main() -> None:
-        for client in (Client(host, port, timeout=SOON), Client.udp(host, port, again=SOON)):
+        over_tcp = [client_of(form, host, port, timeout=SOON) for form in FORMS]
+        for client in (*over_tcp, Client.udp(host, port, again=SOON)):
             async with client:
                 for _ in range(2):
                     with pytest.raises(LostError) as raised:
@@ -127,9 +132,6 @@ def test_an_address_that_can_be_none_is_said_at_once(host: str, port: int) -> No
                     assert f"{host}:{port}" in str(raised.value)
 
     asyncio.run(main())
-    with BlockingClient(host, port, timeout=SOON) as script, pytest.raises(LostError) as raised:
-        script.ping()
-    assert not raised.value.sent
 
 
 def test_a_script_with_many_open_files() -> None:
@@ -173,8 +175,9 @@ MAD: dict[str, tuple[bytes, type[IdentengineError]]] = {
 }
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("what", MAD)
-def test_a_mad_answer_ends_the_request_and_not_the_client(what: str) -> None:
+def test_a_mad_answer_ends_the_request_and_not_the_client(what: str, form: Form) -> None:
     said, kind = MAD[what]
     mad = 1
 
@@ -189,42 +192,34 @@ def test_a_mad_answer_ends_the_request_and_not_the_client(what: str) -> None:
             else:
                 writer.write(done(line))
 
-    def script(port: int) -> None:
-        with BlockingClient(HOST, port, timeout=SOON) as client:
-            with pytest.raises(kind):
-                client.stop(call_id="x")
-            assert client.stop(call_id="x").ok
-
     async def main() -> None:
-        nonlocal mad
-        async with acting(behave) as port:
-            async with Client(HOST, port, timeout=SOON) as client:
-                with pytest.raises(kind) as raised:
-                    await client.stop(call_id="x")
-                assert what != "an error of nobody" or "no (-32700)" in str(raised.value)
-                assert (await client.stop(call_id="x")).ok
-            mad = 1
-            await asyncio.to_thread(script, port)
+        async with acting(behave) as port, client_of(form, HOST, port, timeout=SOON) as client:
+            with pytest.raises(kind) as raised:
+                await client.stop(call_id="x")
+            assert what != "an error of nobody" or "no (-32700)" in str(raised.value)
+            assert (await client.stop(call_id="x")).ok
 
     asyncio.run(main())
 
 
 @pytest.mark.parametrize("said", [b"\xff\xff\xff\xff", b"\x00\xff\xff\xff", b"\x00\x00\x00\x02\xc1\xc1", b"{}"])
-def test_mad_lengths_and_messages_of_messagepack(said: bytes) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_mad_lengths_and_messages_of_messagepack(form: Form, said: bytes) -> None:
     async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         writer.write(said + b"\x00\x00\x00\x00" * 2)
         await reader.read()
 
     async def main() -> None:
-        async with acting(behave) as port, Client(HOST, port, timeout=SOON, encoding="msgpack") as client:
+        async with acting(behave) as port, client_of(form, HOST, port, timeout=SOON, encoding="msgpack") as client:
             with pytest.raises(LostError):
                 await client.stop(call_id="x")
 
     asyncio.run(main())
 
 
-def test_answers_to_nothing_take_no_room() -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_answers_to_nothing_take_no_room(form: Form) -> None:
     """25 MB of them; the ids are those of no request, or of one that had its answer."""
     stray = b"".join(
         b'{"jsonrpc":"2.0","id":%d,"result":{"ok":true}}\n' % number for number in range(1000, 21_000)
@@ -240,7 +235,7 @@ def test_answers_to_nothing_take_no_room() -> None:
         await reader.read()
 
     async def main() -> None:
-        async with acting(behave) as port, Client(HOST, port, timeout=55) as client:
+        async with acting(behave) as port, client_of(form, HOST, port, timeout=55) as client:
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             assert (await client.stop(call_id="x")).ok
             grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
@@ -288,7 +283,8 @@ def test_a_server_that_never_reads_does_not_make_the_client_grow() -> None:
     asyncio.run(main())
 
 
-def test_a_server_that_hangs_up_at_once_is_not_hammered() -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_a_server_that_hangs_up_at_once_is_not_hammered(form: Form) -> None:
     count = 0
 
     async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -296,13 +292,76 @@ def test_a_server_that_hangs_up_at_once_is_not_hammered() -> None:
         count += 1
 
     async def main() -> None:
-        async with acting(behave) as port, Client(HOST, port, timeout=1) as client:
+        async with acting(behave) as port, client_of(form, HOST, port, timeout=1) as client:
             for _ in range(5):
                 with pytest.raises((LateError, LostError)):
                     await client.ping()
             assert count < 20
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_request_was_not_sent_when_the_server_hung_up_on_the_token(form: Form) -> None:
+    """The token alone went out: the request may be asked anywhere else."""
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+
+    async def main() -> None:
+        async with acting(behave) as port, client_of(form, HOST, port, token="t", timeout=1) as client:
+            with pytest.raises((LateError, LostError), match="closed by the server") as raised:
+                await client.ping()
+            assert not raised.value.sent
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_answer_that_came_too_late_belongs_to_nothing(form: Form) -> None:
+    late = asyncio.Event()
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            if not late.is_set():
+                await late.wait()
+                writer.write(done(line, freed=1))
+            else:
+                writer.write(done(line, freed=2))
+
+    async def main() -> None:
+        async with acting(behave) as port, client_of(form, HOST, port, timeout=1) as client:
+            with pytest.raises(LateError):
+                await client.stop(call_id="x")
+            late.set()
+            assert (await client.stop(call_id="x")).freed == 2
+
+    asyncio.run(main())
+
+
+def test_an_interrupted_request_leaves_nothing_behind() -> None:
+    """Ctrl-C while the script waits; the answer that comes later is not that of the next request."""
+    me = threading.get_ident()
+
+    def serve(listening: socket.socket) -> None:
+        first, _ = listening.accept()
+        with first:
+            line = first.recv(65536)
+            signal.pthread_kill(me, signal.SIGINT)
+            second, _ = listening.accept()
+            with second:
+                with contextlib.suppress(ConnectionError):
+                    first.sendall(done(line, freed=1))
+                second.sendall(done(second.recv(65536), freed=2))
+
+    with socket.create_server((HOST, 0)) as listening:
+        thread = threading.Thread(target=serve, args=(listening,))
+        thread.start()
+        with BlockingClient(HOST, listening.getsockname()[1], timeout=SOON) as script:
+            with pytest.raises(KeyboardInterrupt):
+                script.stop(call_id="x")
+            assert script.stop(call_id="x").freed == 2
+        thread.join()
 
 
 @contextmanager

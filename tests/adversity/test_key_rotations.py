@@ -11,7 +11,7 @@ from pathlib import Path
 from support.books import ip_account
 
 from identengine.model.records import Client
-from identengine.store.snapshot import Draft
+from identengine.store.draft import Draft
 from identengine.store.vault import Vault, default_key_file
 from identengine.store.versions import Store
 

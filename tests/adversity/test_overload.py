@@ -21,7 +21,7 @@ from support.tls import TLS_FILES, Authority
 from support.waiting import wait_for
 
 from identengine.model.records import Client
-from identengine.stats import registry as counters
+from identengine.stats import file as counters
 
 LISTEN = f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\ntls = ["{HOST}:0"]\n'
 GOOD = {"src_ip": "10.0.0.1", "dst_number": "44171"}

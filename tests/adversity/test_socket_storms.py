@@ -2,7 +2,7 @@
 
 Every time the next good request is answered, and the memory of the decider is soon what it was.
 
-IDENTENGINE_DATAGRAMS, IDENTENGINE_STREAMS and IDENTENGINE_CONNECTS say how many; the defaults are for CI.
+``-m long`` sends many more of them.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from support import HOST
 from support.books import ip_account, put_rows
 from support.server import Server, serving
 from support.switch import CONNECTED, OVER_TCP, WIRES, Switch, Wire, call
+from support.thorough import amounts
 from support.tls import TLS_FILES, Authority
 from support.waiting import wait_for
 
@@ -32,9 +33,6 @@ from identengine.model.records import Client
 
 LISTEN = f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\ntls = ["{HOST}:0"]\n'
 GOOD: dict[str, object] = {"src_ip": "10.0.0.1", "dst_number": "44171"}
-DATAGRAMS = int(os.environ.get("IDENTENGINE_DATAGRAMS", "6000"))
-STREAMS = int(os.environ.get("IDENTENGINE_STREAMS", "400"))
-CONNECTS = int(os.environ.get("IDENTENGINE_CONNECTS", "2000"))
 GROWTH = 10 << 20
 """Bytes by which the process may have grown after each."""
 OVER_UDP = tuple(wire for wire in WIRES if wire.transport == "udp")
@@ -154,13 +152,13 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("wire", OVER_UDP, ids=by_name)
-@pytest.mark.timeout(3600 if DATAGRAMS > 100_000 else 60)
-def test_datagrams_of_garbage(server: Server, wire: Wire) -> None:
+@pytest.mark.parametrize("datagrams", amounts(6_000, 1_000_000, seconds=3600))
+def test_datagrams_of_garbage(server: Server, wire: Wire, datagrams: int) -> None:
     rng = random.Random(1)
     with server.switch(wire) as switch:
         some = [garbage(rng, switch) for _ in range(3000)]
         source = cycle(some)
-        for turn in range(DATAGRAMS // 50):
+        for turn in range(datagrams // 50):
             for _ in range(50):
                 switch.socket.send(next(source)[:60_000])
             # Wait until it is through with them, or the kernel would drop some.
@@ -176,10 +174,10 @@ def _ping(switch: Switch, message_id: str) -> None:
 
 
 @pytest.mark.parametrize("wire", OVER_TCP, ids=by_name)
-@pytest.mark.timeout(3600 if STREAMS > 10_000 else 60)
-def test_streams_of_garbage(server: Server, wire: Wire) -> None:
+@pytest.mark.parametrize("streams", amounts(400, 50_000, seconds=3600))
+def test_streams_of_garbage(server: Server, wire: Wire, streams: int) -> None:
     rng = random.Random(2)
-    for turn in range(STREAMS):
+    for turn in range(streams):
         with server.switch(wire) as switch, contextlib.suppress(ConnectionError):
             for _ in range(rng.randrange(1, 4)):
                 raw = garbage(rng, switch)
@@ -338,9 +336,9 @@ def test_who_is_silent_or_never_ends_a_message_is_closed(tmp_path: Path) -> None
 # ---- crowds
 
 
-@pytest.mark.timeout(600 if CONNECTS > 5000 else 60)
-def test_connects_in_a_row(server: Server) -> None:
-    for number in range(CONNECTS):
+@pytest.mark.parametrize("connects", amounts(2_000, 100_000, seconds=600))
+def test_connects_in_a_row(server: Server, connects: int) -> None:
+    for number in range(connects):
         with server.tcp() as tcp:
             if number % 100 == 0:
                 assert tcp.ask("ping")

@@ -14,7 +14,7 @@ import pytest
 from support.thorough import times
 
 from identengine.model.records import Account, Client, Did, IdentBy
-from identengine.store.snapshot import Draft
+from identengine.store.draft import Draft
 from identengine.store.vault import Vault, key_id
 from identengine.store.versions import Store, rotate_key_file
 

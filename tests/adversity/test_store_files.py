@@ -15,7 +15,7 @@ import pytest
 from identengine.errors import StoreError
 from identengine.model.records import Account, Did, IdentBy
 from identengine.store import check as storecheck
-from identengine.store.snapshot import Draft
+from identengine.store.draft import Draft
 from identengine.store.versions import Store
 
 

@@ -9,9 +9,9 @@ import pytest
 from conformance.examples import ACCOUNTS, CLIENTS, EXAMPLES, Example
 
 from identengine.engine.core import Engine
+from identengine.engine.settings import EngineSettings
 from identengine.identify import builder
 from identengine.model.options import IdentifyOptions
-from identengine.model.reasons import ReasonTable
 from identengine.model.records import Account, Client, Request
 from identengine.store.vault import Vault
 
@@ -27,7 +27,7 @@ def test_worked_example(example: Example, method: str) -> None:
         for account in accounts
     ]
     options = IdentifyOptions(**example.options)
-    engine = Engine(ReasonTable(), vault)
+    engine = Engine(EngineSettings(vault=vault))
     engine.take_up(builder.build(options, 3, bytes(32), clients, sealed, []))
 
     answer = msgspec.to_builtins(getattr(engine, method)(Request(**example.request), options))

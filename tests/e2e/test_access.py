@@ -22,7 +22,7 @@ from support.tls import TLS_FILES, Authority
 from support.waiting import wait_for
 
 from identengine.model.records import Client
-from identengine.stats import registry as counters
+from identengine.stats import file as counters
 
 LISTEN = f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\ntls = ["{HOST}:0"]\n'
 TOKEN, OTHER, WRONG = "token-of-one-hush", "token-of-two-hush", "token-of-nobody-hush"

@@ -11,6 +11,7 @@ from support.server import serving
 from support.switch import TCP, UDP, Switch, request
 
 from identengine.model.records import Client
+from identengine.server.interpreter import is_plain_build
 
 
 def has_v6() -> bool:
@@ -39,7 +40,8 @@ def test_answers_come_from_the_address_that_was_asked(tmp_path: Path, every: str
                 for method in ("ping", "switch_down"):  # the second takes its time
                     client.send(request(method, method))
                     assert client.receive()["id"] == method
-        assert "WARNING" not in server.log.upper()
+        warnings = [line for line in server.log.splitlines() if "WARNING" in line.upper()]
+        assert len(warnings) == int(is_plain_build()), "only of a slow Python"
 
 
 @pytest.mark.skipif(not has_v6(), reason="no IPv6 here")

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from support.cli import config_with, demo_store, done, run
 
-from identengine.store.snapshot import Draft
+from identengine.store.draft import Draft
 from identengine.store.versions import Store
 
 

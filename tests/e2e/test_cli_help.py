@@ -85,7 +85,7 @@ def test_wrong_usage_ends_with_2_and_hints() -> None:
         (("accounts", "lst"), "list"),
         (("versions", "--jsn"), "--json"),
         (("rollback",), "N"),
-        (("rollback", "one"), "valid int"),
+        (("rollback", "one"), "'one'"),
     ):
         result = run(*words)
         assert result.status == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import pty
@@ -132,7 +133,7 @@ def test_what_cannot_be_written_is_named(store: Path) -> None:
                 check=False,
             )
         assert said.returncode == 1
-        assert "standard output: No space left on device" in said.stderr
+        assert f"standard output: {os.strerror(errno.ENOSPC)}" in said.stderr
         assert "Traceback" not in said.stderr
 
 

@@ -1,8 +1,9 @@
-"""The client for Python programs, against a real server: asyncio over TCP, TLS and UDP, and the blocking one."""
+"""The client for Python programs, against a real server: both forms over TCP and TLS, asyncio over UDP too."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any, TypedDict, get_type_hints
 
@@ -18,9 +20,9 @@ import pytest
 import trustme
 from support import HOST
 from support.books import ip_account, put_rows
+from support.clients import FORMS, Form, client_of
 from support.relay import Relay
 from support.server import Server, serving
-from support.waiting import wait_for
 
 from identengine import (
     AskError,
@@ -28,9 +30,9 @@ from identengine import (
     Client,
     ClientError,
     Decision,
-    Done,
     Explanation,
     LateError,
+    LegResult,
     LostError,
     Pong,
 )
@@ -94,30 +96,34 @@ def trusting() -> ssl.SSLContext:
     return context
 
 
-def made(server: Server, transport: str, encoding: Encoding, **more: Any) -> Client:
+def made(server: Server, transport: str, encoding: Encoding, form: Form = "asyncio", **more: Any) -> Client:
     if transport == "udp":
         return Client.udp(HOST, server.ports["udp"], encoding=encoding, **more)
     tls = trusting() if transport == "tls" else None
-    return Client(HOST, server.ports[transport], encoding=encoding, tls=tls, **({"timeout": 20.0} | more))
+    options = {"timeout": 20.0} | more
+    return client_of(form, HOST, server.ports[transport], encoding=encoding, tls=tls, **options)
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-@pytest.mark.parametrize("transport", ["tcp", "tls", "udp"])
-def test_each_method_has_its_result(server: Server, transport: str, encoding: Encoding) -> None:
+@pytest.mark.parametrize(("form", "transport"), [*product(FORMS, ["tcp", "tls"]), ("asyncio", "udp")])
+def test_each_method_has_its_result(server: Server, form: Form, transport: str, encoding: Encoding) -> None:
     async def main() -> None:
-        async with made(server, transport, encoding) as client:
-            call = f"{transport}-{encoding}"
+        async with made(server, transport, encoding, form) as client:
+            call = f"{form}-{transport}-{encoding}"
             decision = await client.authorize(call_id=call, **GOOD)
             assert isinstance(decision, Decision)
             assert (decision.accepted, decision.account_id, decision.lease) == (True, 1, 200)
-            assert await client.start(call_id=call) == Done(True)
-            assert await client.update(call_id=call, interval=60) == Done(True)
-            assert await client.stop(call_id=call) == Done(True, freed=1)
+            assert await client.start(call_id=call) == LegResult(True)
+            assert await client.update(call_id=call) == LegResult(True)
+            assert await client.update(call_id=call, interval=60) == LegResult(True)
+            assert await client.stop(call_id=call) == LegResult(True, freed=1)
             rejected = await client.identify(src_ip="10.9.9.9", dst_number="44171")
             assert (rejected.accepted, rejected.reason, rejected.sip_code) == (False, "unknown_source", 403)
             explanation = await client.explain(**GOOD)
             assert isinstance(explanation, Explanation)
             assert [one.account_id for one in explanation.candidates] == [1]
+            assert explanation.decision.account_id == 1
+            assert not (await client.identify(src_ip="10.9.9.9")).accepted
             assert (await client.sync(list_id=call, calls=[("gone",)])).missing == 1
             assert (await client.switch_up()).ok
             assert (await client.switch_down()).ok
@@ -129,9 +135,10 @@ def test_each_method_has_its_result(server: Server, transport: str, encoding: En
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_what_is_wrong_with_a_request_is_named(server: Server, encoding: Encoding) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_wrong_with_a_request_is_named(server: Server, form: Form, encoding: Encoding) -> None:
     async def main() -> None:
-        async with made(server, "tcp", encoding) as client:
+        async with made(server, "tcp", encoding, form) as client:
             with pytest.raises(AskError) as raised:
                 await client.authorize(src_ip=5)  # type: ignore[arg-type]
             assert (raised.value.code, raised.value.field, raised.value.value) == (-32602, "src_ip", 5)
@@ -153,36 +160,34 @@ def test_a_thousand_wait_at_once_and_each_gets_its_own(server: Server) -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("transport", ["tcp", "udp"])
-def test_a_token_says_which_switch_asks(server: Server, transport: str) -> None:
+@pytest.mark.parametrize(("form", "transport"), [*product(FORMS, ["tcp"]), ("asyncio", "udp")])
+def test_a_token_says_which_switch_asks(server: Server, form: Form, transport: str) -> None:
     async def main() -> None:
         async with (
-            made(server, transport, "json", token=TOKEN) as closed,
-            made(server, transport, "json") as opened,
+            made(server, transport, "json", form, token=TOKEN) as closed,
+            made(server, transport, "json", form) as opened,
         ):
             assert (await closed.authorize(call_id="of closed", **GOOD)).accepted
             assert (await opened.stop(call_id="of closed")).unknown
             assert (await closed.stop(call_id="of closed")).freed == 1
-        async with made(server, transport, "json", token="wrong") as wrong:
-            with pytest.raises(AskError, match="token") as raised:
-                await wrong.authorize(**GOOD)
-            assert "wrong" not in str(raised.value)
+            assert (await closed.ping()).version == 1
+        async with made(server, transport, "json", form, token="wrong") as wrong:
+            for _ in range(2):
+                with pytest.raises(AskError, match="token") as raised:
+                    await wrong.authorize(**GOOD)
+                assert "wrong" not in str(raised.value)
 
     asyncio.run(main())
-    with (
-        BlockingClient(HOST, server.ports["tcp"], token="wrong") as client,
-        pytest.raises(AskError, match="token"),
-    ):
-        client.ping()
-    with BlockingClient(HOST, server.ports["tcp"], token=TOKEN, timeout=20) as client:
-        assert client.ping().version == 1
 
 
-def test_a_server_that_is_not_trusted_is_not_asked(server: Server) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_a_server_that_is_not_trusted_is_not_asked(server: Server, form: Form) -> None:
     async def main() -> None:
-        async with Client(HOST, server.ports["tls"], tls=ssl.create_default_context(), timeout=20) as client:
-            with pytest.raises(LostError, match="CERTIFICATE_VERIFY_FAILED") as raised:
+        tls = ssl.create_default_context()
+        async with client_of(form, HOST, server.ports["tls"], tls=tls, timeout=20) as client:
+            with pytest.raises(LostError) as raised:
                 await client.ping()
+            assert isinstance(raised.value.__cause__, ssl.SSLCertVerificationError)
             assert not raised.value.sent
 
     asyncio.run(main())
@@ -216,23 +221,25 @@ def test_close_waits_for_what_is_under_way(server: Server) -> None:
     asyncio.run(main())
 
 
-def test_the_decider_dies_and_the_client_goes_on(server: Server) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_the_decider_dies_and_the_client_goes_on(server: Server, form: Form) -> None:
     async def main() -> None:
-        async with made(server, "tcp", "json", retries=10) as client:
+        async with made(server, "tcp", "json", form, retries=10) as client:
             before = (await client.ping()).pid
             os.kill(before, signal.SIGKILL)
-            answers = await asyncio.gather(*(client.authorize(call_id=f"k{n}", **GOOD) for n in range(100)))
+            answers = await asyncio.gather(*(client.authorize(call_id=f"{form}{n}", **GOOD) for n in range(100)))
             assert all(answer.accepted for answer in answers)
             assert (await client.ping()).pid != before
-            freed = [(await client.stop(call_id=f"k{n}")).freed for n in range(100)]
+            freed = [(await client.stop(call_id=f"{form}{n}")).freed for n in range(100)]
             assert freed == [1] * 100, "asked twice, a call has one slot"
 
     asyncio.run(main())
 
 
-def test_what_was_under_way_when_the_connection_was_lost_fails_and_says_so(server: Server) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_what_was_under_way_when_the_connection_was_lost_fails_and_says_so(server: Server, form: Form) -> None:
     async def main() -> None:
-        async with made(server, "tcp", "json") as client:
+        async with made(server, "tcp", "json", form) as client:
             pid = (await client.ping()).pid
             os.kill(pid, signal.SIGSTOP)
             asked = asyncio.create_task(client.identify(**GOOD))
@@ -301,56 +308,49 @@ def test_nobody_listens_at_all() -> None:
 
     async def main() -> None:
         async with Client(HOST, port, timeout=0.2) as client:
-            with pytest.raises(
-                LateError, match=r"0\.2 s: no connection to .*refused|Connect call failed"
-            ) as raised:
+            with pytest.raises(LateError, match=r"0\.2 s: no connection to ") as raised:
                 await client.ping()
             assert not raised.value.sent
         async with Client.udp(HOST, port, again=0.02, resends=1) as client:
-            with pytest.raises(LateError, match="refused"):
+            with pytest.raises(LateError, match=os.strerror(errno.ECONNREFUSED)):
                 await client.ping()
 
     asyncio.run(main())
-    with BlockingClient(HOST, port) as client, pytest.raises(LostError, match="refused") as raised:
+    with BlockingClient(HOST, port) as client, pytest.raises(LostError, match="no connection to ") as raised:
         client.ping()
     assert not raised.value.sent
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
-@pytest.mark.parametrize("tls", [False, True])
-def test_scripts_ask_one_after_another(server: Server, encoding: Encoding, tls: bool) -> None:
-    port = server.ports["tls" if tls else "tcp"]
-    with BlockingClient(HOST, port, tls=trusting() if tls else None, encoding=encoding, timeout=20) as client:
-        call = f"script-{encoding}-{tls}"
-        assert client.authorize(call_id=call, **GOOD).accepted
-        assert client.start(call_id=call) == Done(True)
-        assert client.update(call_id=call) == Done(True)
-        assert client.stop(call_id=call).freed == 1
-        assert not client.identify(src_ip="10.9.9.9").accepted
-        assert client.explain(**GOOD).decision.account_id == 1
-        assert client.sync(list_id=call, calls=[("gone",)]).missing == 1
-        assert client.switch_up().ok
-        assert client.switch_down().ok
-        with pytest.raises(AskError, match="src_ip"):
-            client.identify(src_ip=5)  # type: ignore[arg-type]
-        assert client.ping().version == 1
+def test_a_script_may_ask_where_an_event_loop_runs(server: Server) -> None:
+    async def main() -> None:
+        async with made(server, "tcp", "json") as client:
+            with BlockingClient(HOST, server.ports["tcp"], timeout=20) as script:
+                asked = asyncio.create_task(client.identify(**GOOD))
+                await asyncio.sleep(0)
+                assert script.identify(**GOOD) == script.identify(**GOOD) == await asked
+
+    asyncio.run(main())
 
 
-def test_a_script_goes_on_after_the_decider_died(server: Server) -> None:
-    with BlockingClient(HOST, server.ports["tcp"], timeout=20, retries=10) as client:
-        before = client.ping().pid
-        os.kill(before, signal.SIGKILL)
-        assert wait_for(lambda: client.ping().pid != before)
+def test_a_script_may_ask_after_it_closed(server: Server) -> None:
+    with BlockingClient(HOST, server.ports["tcp"], timeout=20) as script:
+        for _ in range(2):
+            assert script.ping().version == 1
+            script.close()
 
 
-def test_a_script_waits_no_longer_than_it_says() -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_a_client_waits_no_longer_than_it_says(form: Form) -> None:
+    async def main(port: int) -> None:
+        async with client_of(form, HOST, port, timeout=0.2) as client:
+            begun = time.monotonic()
+            with pytest.raises(LateError, match=r"no answer to ping within 0\.2 s") as raised:
+                await client.ping()
+            assert time.monotonic() - begun >= 0.2
+            assert raised.value.sent
+
     with socket.create_server((HOST, 0)) as silent:
-        client = BlockingClient(HOST, silent.getsockname()[1], timeout=0.2)
-        begun = time.monotonic()
-        with client, pytest.raises(LateError, match=r"no answer to ping within 0\.2 s") as raised:
-            client.ping()
-        assert time.monotonic() - begun >= 0.2
-        assert raised.value.sent
+        asyncio.run(main(silent.getsockname()[1]))
 
 
 def test_the_names_of_the_parameters_are_those_of_the_spec() -> None:

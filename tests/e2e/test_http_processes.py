@@ -24,7 +24,7 @@ from support.server import Server
 from support.switch import Switch, read_all, request
 from support.waiting import wait_for
 
-from identengine.stats import registry as counters
+from identengine.stats import file as counters
 
 FEW = "connections = 40\nconnections_per_switch = 20\n"
 BODY = json.dumps(GOOD).encode()

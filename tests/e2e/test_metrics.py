@@ -17,7 +17,7 @@ from support.waiting import wait_for
 
 from identengine.cli.operatorclient import Asking, NoServerError, fullest
 from identengine.stats.metrics import MOST_ROWS, exposition
-from identengine.wire.operator import AskStatus, Status
+from identengine.wire.operator import Status, StatusRequest
 
 LISTEN = f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\nstandby = true\n'
 PATIENT = "[limits]\ndatagram_age_ms = 60000\n"
@@ -31,7 +31,7 @@ class Scrape:
         folder = server.folder / "calls"
         try:
             with Asking(folder, 5.0) as asking:
-                status = asking.ask(AskStatus(), Status)
+                status = asking.ask(StatusRequest(), Status)
                 uses = [fullest(asking, of, MOST_ROWS) for of in ("accounts", "clients")]
         except NoServerError:
             status, uses = None, [[], []]

@@ -16,11 +16,12 @@ from support import ROOT
 from typer.main import get_command
 
 from identengine.cli import app
-from identengine.config.schema import CallsConfig, from_values
+from identengine.config.schema import CallsConfig
+from identengine.config.sections import from_values
 from identengine.stats.registry import PLACE
 
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
 
 
 def block(mark: str) -> str:

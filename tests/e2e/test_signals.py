@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -59,7 +60,7 @@ def test_a_port_that_is_taken(folder: Path, server: Server, kind: str) -> None:
     listen = "".join(f'{name} = ["{HOST}:{port}"]\n' for name, port in free.items())
     second = Server(other, f"[listen]\n{listen}", ready=False)
     assert second.ended() == 1
-    assert f"cannot listen on {kind} {HOST}:{server.ports[kind]}: Address already in use" in second.log
+    assert f"cannot listen on {kind} {HOST}:{server.ports[kind]}: {os.strerror(errno.EADDRINUSE)}" in second.log
     assert "Traceback" not in second.log
     assert second.lines == []
     assert (other / "calls" / "serve.lock").read_text() == "", "the next start need not wait for orphans"

@@ -20,6 +20,7 @@ from support.switch import request
 from support.waiting import wait_for
 
 from identengine.model.records import Client
+from identengine.server.interpreter import is_plain_build
 
 ACCOUNTS = [
     ip_account(1, "10.0.0.1", orig_capacity=1),
@@ -198,7 +199,7 @@ def test_a_standby_follows_book_and_config(folder: Path) -> None:
         wait_for(lambda: server.log.count("book version 2 is in use") == 2)
         server.write_config(STANDBY + "[reasons.unknown_source]\nsip_code = 604\n")
         server.signal(signal.SIGHUP)
-        wait_for(lambda: server.log.count("SIGHUP: changed: [reasons]") == 2)
+        server.logged("SIGHUP: changed: [reasons]")
         os.kill(server.decider, signal.SIGKILL)
         assert asked(server, "a", "10.0.0.9")["account_id"] == 9
         assert asked(server, "b", "10.9.9.9")["sip_code"] == 604
@@ -294,3 +295,7 @@ def test_two_supervisors_do_not_share_a_set(folder: Path, server: Server) -> Non
 def test_it_says_how_much_can_wait(server: Server) -> None:
     assert "datagrams of 300 bytes wait there while nobody reads" in server.log
     assert server.log.count("has a receive buffer of") == 1
+
+
+def test_a_slow_python_is_told_once(server: Server) -> None:
+    assert server.log.count("without profile-guided optimization") == int(is_plain_build())

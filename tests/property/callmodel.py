@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from identengine.calls.backend import Named
+from identengine.calls.backend import LegSelector, Settings
 from identengine.calls.levels import Levels, client_of, clients_of
-from identengine.calls.memory import Settings
 
 RESERVED, ACTIVE, LAPSED = "reserved", "active", "lapsed"
 
@@ -120,7 +119,7 @@ class Model:
             self.legs[call, leg] = Held(RESERVED, levels, switch, since, due, lease, content, number)
         return number
 
-    def named(self, named: Named) -> dict[str, Held]:
+    def named(self, named: LegSelector) -> dict[str, Held]:
         return {
             leg: held
             for (call, leg), held in self.legs.items()
@@ -130,7 +129,13 @@ class Model:
         }
 
     def progress(
-        self, method: str, named: Named, switch: str, interval: float | None, levels: Levels | None, now: float
+        self,
+        method: str,
+        named: LegSelector,
+        switch: str,
+        interval: float | None,
+        levels: Levels | None,
+        now: float,
     ) -> tuple[bool, bool]:
         """Return whether the call is unknown, and whether there are too many."""
         there = self.named(named)
@@ -157,7 +162,7 @@ class Model:
         self.legs[named.call, key] = Held(ACTIVE, levels, switch, now, now + lease, lease)
         return False, self.excess(levels, key[0], 1) is not None
 
-    def stop(self, named: Named, now: float) -> tuple[bool, int]:
+    def stop(self, named: LegSelector, now: float) -> tuple[bool, int]:
         """Return whether the call is unknown, and how many slots were freed."""
         there = self.named(named)
         for key in there:
@@ -176,7 +181,7 @@ class Model:
             del self.legs[key]
         return freed
 
-    def list_came(self, switch: str, list_id: str, calls: list[Named], now: float) -> tuple[int, int]:
+    def list_came(self, switch: str, list_id: str, calls: list[LegSelector], now: float) -> tuple[int, int]:
         """Return how many of the listed calls are missing, and how many slots a complete list freed."""
         missing = sum(not self.named(named) for named in calls)
         if list_id in self.missed_by.setdefault(switch, set()):

@@ -11,6 +11,7 @@ from property.books import Case
 from property.oracle import CODES, Rows
 
 from identengine.engine.core import Engine
+from identengine.engine.settings import EngineSettings
 from identengine.identify import builder
 from identengine.model.reasons import STANDARD, Codes, Reason, ReasonTable
 from identengine.model.records import Account
@@ -31,7 +32,7 @@ def sealed(account: Account) -> Account:
 
 
 def engine_of(
-    case: Case, rows: Rows | None = None, hash_key: bytes = HASH_KEY, crowded: int = builder.CROWDED
+    case: Case, rows: Rows | None = None, hash_key: bytes = HASH_KEY, crowded: int = builder.INDEXED_FROM
 ) -> Engine:
     """An engine that serves the case; ``rows`` stand in for the case's own (in another order).
 
@@ -44,7 +45,7 @@ def engine_of(
         reason = Reason(name)
         codes = for_all if account_id is None else for_account.setdefault(account_id, {})
         codes[reason] = Codes(sip_code, q850, STANDARD[reason].h323)
-    engine = Engine(ReasonTable(for_all, for_account), VAULT)
+    engine = Engine(EngineSettings(reasons=ReasonTable(for_all, for_account), vault=VAULT))
     accounts = [sealed(account) for account in rows.accounts]
     with mock.patch.object(builder, "CROWDED", crowded):
         engine.take_up(builder.build(case.options, rows.version, hash_key, rows.clients, accounts, rows.dids))

@@ -14,18 +14,18 @@ from support.thorough import times
 
 from identengine.calls.backend import (
     Admit,
-    Answer,
-    Done,
-    Listed,
-    Message,
-    Named,
-    Progress,
+    CallsAnswer,
+    CallsMessage,
+    LegResult,
+    LegSelector,
+    Refresh,
     Refused,
+    Settings,
     Stop,
-    Switched,
+    SwitchReset,
+    SyncPart,
 )
-from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters, limits_of
-from identengine.calls.memory import Settings
+from identengine.calls.levels import ClientLevels, Levels, account_counter, account_of, client_counters, limits_of
 from identengine.model.records import Client, Decision, Direction
 
 ORIG, TERM = Direction.ORIGINATION, Direction.TERMINATION
@@ -55,7 +55,7 @@ LEG_IDS = st.sampled_from([None, None, "1", "2"])
 WAYS = st.sampled_from([ORIG, ORIG, TERM])
 SWITCHES = st.sampled_from(["s1", "s2"])
 ASKED = st.sampled_from(sorted(ACCOUNTS))
-NAMED = st.builds(Named, CALLS, st.sampled_from([None, ORIG, TERM]), LEG_IDS)
+NAMED = st.builds(LegSelector, CALLS, st.sampled_from([None, ORIG, TERM]), LEG_IDS)
 SPOKEN: st.SearchStrategy[tuple[Any, ...]] = st.one_of(
     st.tuples(
         st.just("admit"),
@@ -109,7 +109,7 @@ class CallsMachine(RuleBasedStateMachine):
         self.now += later
         self.lapse()
         numbers = {}
-        messages: list[Message] = []
+        messages: list[CallsMessage] = []
         for place, each in enumerate(spoken):
             self.numbers += 1
             numbers[place] = self.numbers
@@ -166,8 +166,8 @@ class CallsMachine(RuleBasedStateMachine):
         if not hasattr(self, "running"):
             return
         held = self.model.held()
-        assert self.calls.held == len(held)
-        assert self.calls.lapsed == len(self.model.legs) - len(held)
+        assert self.calls.gauges().held == len(held)
+        assert self.calls.gauges().lapsed == len(self.model.legs) - len(held)
         accounts = {
             account << 1 | place: count
             for account in ACCOUNTS
@@ -184,7 +184,7 @@ class CallsMachine(RuleBasedStateMachine):
         assert dict(self.calls.usage("clients", 0, 100) or ()) == clients
 
 
-def message_of(each: tuple[Any, ...], number: int) -> Message:
+def message_of(each: tuple[Any, ...], number: int) -> CallsMessage:
     kind = each[0]
     if kind == "admit":
         _, call, way, leg_id, switch, account, content = each
@@ -194,26 +194,24 @@ def message_of(each: tuple[Any, ...], number: int) -> Message:
     if kind in ("start", "update"):
         _, named, switch, interval, account = each
         identify = None if account is None else lambda: levels_of(account, named.direction or ORIG)
-        return Progress(
-            kind, named, switch, interval, identify, lambda leg: levels_of(leg.account_id, leg.direction)
+        return Refresh(
+            kind, named, switch, interval, identify, lambda account, counters: levels_of(*account_of(account))
         )
     if kind == "stop":
         return Stop(each[1])
     if kind == "list":
         _, switch, list_id, calls = each
-        return Listed(
-            switch, list_id, 1, 1, tuple(calls), True, lambda leg: levels_of(leg.account_id, leg.direction)
-        )
-    return Switched(each[1])
+        return SyncPart(switch, list_id, 1, 1, tuple(calls), True)
+    return SwitchReset(each[1])
 
 
-def said(kind: str, answer: Answer) -> object:
+def said(kind: str, answer: CallsAnswer) -> object:
     """Return an answer as the model gives it."""
     if isinstance(answer, Decision):
         return answer.version
     if isinstance(answer, Refused):
         return str(answer.reason)
-    assert isinstance(answer, Done)
+    assert isinstance(answer, LegResult)
     if answer.missing is not None:
         return answer.missing, answer.freed
     if kind == "switch":

@@ -1,12 +1,11 @@
 """The index against a linear reading of the spec (oracle.py), over dense random books and all options.
 
-All fields of the answer are compared. ``IDENTENGINE_LONG=1`` compares 200,000 decisions instead of 20,000; with
+All fields of the answer are compared. ``-m long`` compares 200,000 decisions instead of 20,000; with
 ``-s`` the run shows how often each reason and each rule of rank decided.
 """
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 
 import pytest
@@ -16,17 +15,16 @@ from property.oracle import CODES, RANK_RULES, Candidate, Expected, decide, fail
 from property.oracle_forms import Rejected, trimmed, validated
 from property.requests import asked_cases, random_request, random_switch
 from property.subject import engine_of, fields
+from support.thorough import amounts
 
 from identengine.engine.core import Engine
 from identengine.identify import builder
 from identengine.model.options import IdentifyOptions
 from identengine.model.records import Request
 
-LONG = os.environ.get("IDENTENGINE_LONG") == "1"
 REQUESTS = 40
 """Requests to each book."""
-BOOKS = 5_200 if LONG else 500
-CROWDED = (1, builder.CROWDED)
+INDEXED_FROM = (1, builder.INDEXED_FROM)
 """Every other book is found through as if each address were shared by thousands."""
 
 
@@ -40,21 +38,21 @@ def compare(engine: Engine, case: Case, request: Request, options: IdentifyOptio
     return expected
 
 
-@pytest.mark.timeout(900 if LONG else 60)
-def test_every_answer_is_that_of_the_linear_reading() -> None:
+@pytest.mark.parametrize("books", amounts(500, 5_200, seconds=900))
+def test_every_answer_is_that_of_the_linear_reading(books: int) -> None:
     decided: Counter[str] = Counter()
-    for number in range(BOOKS):
+    for number in range(books):
         source = Seeded(number)
         case = random_case(source)
         assert_sound(case.rows)
-        engine = engine_of(case, crowded=CROWDED[number % 2])
+        engine = engine_of(case, crowded=INDEXED_FROM[number % 2])
         for _ in range(REQUESTS):
             request, options = random_request(source, case), case.options_for(random_switch(source))
             expected = compare(engine, case, request, options, source.pick(("authorize", "identify")))
             decided.update(expected.rules)
             decided[expected.fields.get("reason") or "accepted"] += 1
 
-    total = BOOKS * REQUESTS
+    total = books * REQUESTS
     print(f"\n{total} decisions compared")
     for name, count in decided.most_common():
         print(f"{name:26} {count:8} {count / total:8.2%}")
@@ -62,17 +60,18 @@ def test_every_answer_is_that_of_the_linear_reading() -> None:
     assert not rare, "each reason and each rule of rank decides at least one case in a hundred"
 
 
-@pytest.mark.timeout(900 if LONG else 60)
-@settings(max_examples=5_000 if LONG else 150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(asked_cases())
-def test_small_books_that_shrink(
-    drawn: tuple[Case, list[tuple[Request, tuple[str | None, str | None]]]],
-) -> None:
-    case, asked = drawn
-    engine, crowded = engine_of(case), engine_of(case, crowded=1)
-    for request, switch in asked:
-        compare(engine, case, request, case.options_for(switch), "authorize")
-        compare(crowded, case, request, case.options_for(switch), "authorize")
+@pytest.mark.parametrize("examples", amounts(150, 5_000, seconds=900))
+def test_small_books_that_shrink(examples: int) -> None:
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(asked_cases())
+    def compare_all(drawn: tuple[Case, list[tuple[Request, tuple[str | None, str | None]]]]) -> None:
+        case, asked = drawn
+        engine, crowded = engine_of(case), engine_of(case, crowded=1)
+        for request, switch in asked:
+            compare(engine, case, request, case.options_for(switch), "authorize")
+            compare(crowded, case, request, case.options_for(switch), "authorize")
+
+    compare_all()
 
 
 def test_the_order_of_import_changes_no_field() -> None:
@@ -92,7 +91,7 @@ def test_explain_decides_as_identify_and_shows_every_account_that_the_request_hi
     for number in range(60):
         source = Seeded(f"explain {number}")
         case = random_case(source)
-        engine = engine_of(case, crowded=CROWDED[number % 2])
+        engine = engine_of(case, crowded=INDEXED_FROM[number % 2])
         for _ in range(REQUESTS):
             request, options = random_request(source, case), case.options_for(random_switch(source))
             if request.call_id is None:

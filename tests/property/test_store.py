@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from identengine.model.records import Account, Client, Did, DidStatus, IdentBy
+from identengine.store import draft as storedraft
 from identengine.store import file as storefile
 from identengine.store import history as storehistory
-from identengine.store import snapshot as storeviews
+from identengine.store import keys as storekeys
+from identengine.store.draft import Draft
 from identengine.store.format import Change, Changes
-from identengine.store.snapshot import Draft
+from identengine.store.snapshot import Snapshot
 from identengine.store.vault import Vault
 from identengine.store.versions import Store
 
@@ -91,9 +93,9 @@ class StoreAgainstDicts(RuleBasedStateMachine):
     @initialize(target=versions, listed=st.sampled_from([0, 3, 1000]), tiny=st.booleans())
     def start(self, listed: int, tiny: bool) -> int:
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(storeviews, "LISTED", listed)
+        self.patch.setattr(storedraft, "LISTED", listed)
         self.patch.setattr(storehistory, "LISTED", listed)
-        self.patch.setattr(storeviews, "_BATCH", 3)
+        self.patch.setattr(storekeys, "_BATCH", 3)
         if tiny:
             self.patch.setattr(storefile, "INITIAL_MAP", 32 << 10)
         memory = Path("/dev/shm")
@@ -233,7 +235,7 @@ class StoreAgainstDicts(RuleBasedStateMachine):
             return msgspec.structs.replace(row, password=self.vault.decrypt(row.password))
         return row
 
-    def everything(self, view: storeviews.Snapshot | Draft) -> list[Row]:
+    def everything(self, view: Snapshot | Draft) -> list[Row]:
         found: list[Row | None] = [*view.clients(), *map(self.opened, view.accounts()), *view.dids()]
         return [row for row in found if row is not None]
 

@@ -1,4 +1,4 @@
-"""The backends of the set of calls, for tests that hold for each (identengine/calls/messages.py)."""
+"""The backends of the set of calls, for tests that hold for each (identengine/calls/backend.py)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import tempfile
 from pathlib import Path
 from typing import Protocol
 
-from identengine.calls.backend import Backend, Overview
+from identengine.calls.backend import Backend, Overview, Settings
 from identengine.calls.journal import Journal
-from identengine.calls.memory import Calls, Settings
+from identengine.calls.memory import Calls
 
 
 class Set(Backend, Overview, Protocol):

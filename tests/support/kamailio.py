@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,17 +14,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
-
 from support import ROOT
+from support.programs import missing, program
 from support.waiting import PATIENCE, wait_for
 
 CONFIG = ROOT / "docs" / "kamailio" / "kamailio.cfg"
 ENGINE, SWITCH, VENDOR = "127.0.0.4", "127.0.0.5", "127.0.0.6"
 """Where each of them listens."""
 _SCENARIOS = Path(__file__).parent / "sipp"
-_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
-_PACKAGES = "apt-get install kamailio kamailio-extra-modules sip-tester"
+_PACKAGES = "kamailio kamailio-extra-modules sip-tester"
 _MESSAGE = """\
 {method} sip:{user}@{host} SIP/2.0
 Via: SIP/2.0/UDP {own};branch=z9hG4bK-{name}
@@ -41,16 +38,10 @@ Content-Length: 0
 
 
 def _program(name: str) -> str:
-    """Return the path of a program; without it the test is skipped, or fails where all have to be there."""
-    found = shutil.which(name, path=_PATH)
+    """Return the path of a program of the packages that these tests need."""
     if name == "kamailio" and not list(Path("/usr/lib").glob("*/kamailio/modules/janssonrpcc.so")):
-        found = None
-    if found is None:
-        text = f"{name} is not installed: {_PACKAGES}"
-        if os.environ.get("CI"):
-            pytest.fail(text)
-        pytest.skip(text)
-    return found
+        missing("kamailio's module janssonrpcc", _PACKAGES)
+    return program(name, _PACKAGES)
 
 
 def free_port(address: str, kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from identengine.model.records import Client
-from identengine.stats.registry import read
+from identengine.stats.file import read
 from support.books import ip_account, put_rows
 from support.server import Server
 from support.switch import request

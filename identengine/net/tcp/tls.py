@@ -1,8 +1,8 @@
 """TLS on a port of its own (interfaces.md 3): the same connections, after a handshake.
 
-Handshakes are paced (:class:`identengine.net.tcp.tlstransport.Pace`), one step after the other: a thousand
-connections that come back at once delay each other, and no decision. The certificate files are read again on
-SIGHUP; connections that are there go on with what they began with.
+Handshakes are paced (:class:`identengine.net.tcp.tlstransport.HandshakePacer`), one step after the other: a
+thousand connections that come back at once delay each other, and no decision. The certificate files are read again
+on SIGHUP; connections that are there go on with what they began with.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from collections.abc import Callable, Iterator
 from identengine.config.schema import Tls
 from identengine.errors import ConfigError
 from identengine.net.access import Peers
-from identengine.net.tcp.connection import Connection, Room, StreamListener, host_of
-from identengine.net.tcp.tlstransport import Pace, Secured
-from identengine.wire.jsonrpc.responder import Responder
-from identengine.wire.session import Visitor
+from identengine.net.tcp.admission import ConnectionQuota
+from identengine.net.tcp.connection import Connection, host_of
+from identengine.net.tcp.listener import StreamListener
+from identengine.net.tcp.tlstransport import HandshakePacer, TlsTransport
+from identengine.wire.framing import Framings
+from identengine.wire.session import Session
 
 _AT_ONCE = 4
 """Connections taken in one turn of the loop: each costs some 0.1 ms."""
@@ -57,7 +59,7 @@ def names_of(transport: asyncio.Transport) -> list[str]:
     return [name.lower() for name in names]
 
 
-def by_certificate(peers: Peers, transport: asyncio.Transport) -> Visitor | None:
+def by_certificate(peers: Peers, transport: asyncio.Transport) -> Session | None:
     """Return who is at the other end, by its address and certificate."""
     host = host_of(transport)
     return peers.meet(host, names_of(transport)) if host else None
@@ -70,21 +72,21 @@ class TlsListener(StreamListener):
         self,
         bound: socket.socket,
         peers: Peers,
-        responder: Responder,
-        room: Room,
+        framings: Framings,
+        quota: ConnectionQuota,
         on_refused: Callable[[str, str], None],
         context: ssl.SSLContext | None,
     ) -> None:
         """Take connections of ``bound``; ``context`` may be replaced; None: nobody is let in so far."""
-        super().__init__(bound, peers, responder, room, on_refused, by_certificate)
+        super().__init__(bound, peers, framings, quota, on_refused, by_certificate)
         self.context = context
-        self._shaking: dict[Secured, str] = {}
+        self._shaking: dict[TlsTransport, str] = {}
         """Connections whose handshake has not ended, and the address of the peer."""
         self._visits: set[asyncio.Task[None]] = set()
         self._settled = False
         """Whether another process decides."""
         self._pause: asyncio.TimerHandle | None = None
-        self._pace = Pace()
+        self._pace = HandshakePacer()
 
     async def _accept(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.add_reader(self._socket, self._take)
@@ -125,7 +127,7 @@ class TlsListener(StreamListener):
         if not host or self._settled:  # the peer is gone already, or nothing is decided here any more
             transport.abort()
             return
-        refusal = self.room.full(len(self._shaking))
+        refusal = self.quota.full(len(self._shaking))
         if not self.peers.knows(host):
             refusal = "unknown peer"
         elif self.context is None:
@@ -134,12 +136,12 @@ class TlsListener(StreamListener):
             self.on_refused(host, refusal or "")
             transport.abort()
             return
-        secured = Secured(self.context, Connection(self), self._pace, self._shaken)
+        secured = TlsTransport(self.context, Connection(self), self._pace, self._shaken)
         self._shaking[secured] = host
         transport.set_protocol(secured)
         secured.connection_made(transport)
 
-    def _shaken(self, secured: Secured, error: Exception | None) -> None:
+    def _shaken(self, secured: TlsTransport, error: Exception | None) -> None:
         host = self._shaking.pop(secured)
         if error is not None:
             self.on_refused(host, f"TLS handshake: {_why(error)}")

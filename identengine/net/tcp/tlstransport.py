@@ -2,8 +2,8 @@
 
 The loop's own TLS does a handshake step when its bytes come, and a step costs 1 to 2 ms (a signature of ours, the
 check of the peer's certificate): a thousand peers that come back at once would delay every decision meanwhile. So
-the steps stand in one queue, and go out of it at a :class:`Pace`. A peer may also end its side and still get its
-answers, as over TCP.
+the steps stand in one queue, and go out of it at a :class:`HandshakePacer`. A peer may also end its side and still
+get its answers, as over TCP.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _raw = bytearray(READ)
 _raw_view = memoryview(_raw)
 
 
-class Pace:
+class HandshakePacer:
     """When the steps of handshakes are made: one at a time, and between two as long for all else as one took.
 
     A step costs 0.5 to 2 ms, and that is how long it delays a decision. (Beside the decisions, in a thread, they
@@ -62,7 +62,7 @@ class Pace:
         self._go_on()
 
 
-class Secured(asyncio.Transport, asyncio.BufferedProtocol):
+class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     """One connection; ``application`` gets a transport once the handshake is made, and bytes from then on."""
 
     _below: asyncio.Transport
@@ -71,8 +71,8 @@ class Secured(asyncio.Transport, asyncio.BufferedProtocol):
         self,
         context: ssl.SSLContext,
         application: asyncio.BufferedProtocol,
-        pace: Pace,
-        on_shaken: Callable[[Secured, Exception | None], None],
+        pace: HandshakePacer,
+        on_shaken: Callable[[TlsTransport, Exception | None], None],
     ) -> None:
         """Let ``pace`` say when a step of the handshake is made; tell ``on_shaken`` of its end."""
         super().__init__()
@@ -216,6 +216,8 @@ class Secured(asyncio.Transport, asyncio.BufferedProtocol):
                     self._cut_off = True
                     break
                 size += more
+                if not (self._incoming.pending or self._tls.pending()):
+                    break  # another read would raise SSLWantReadError, which costs more than this one
         except ssl.SSLWantReadError:
             pass
         except (ssl.SSLError, OSError):  # a record that its key does not fit: nothing behind it counts

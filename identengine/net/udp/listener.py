@@ -1,4 +1,4 @@
-"""JSON-RPC over UDP: the socket is drained in batches of up to 64 datagrams, each decided together.
+"""Datagrams over UDP: the socket is drained in batches of up to 64 datagrams, each decided together.
 
 What waited in the socket for longer than ``datagram_age_ms``, by the kernel's time stamp, is too old: the switch
 has asked again or given up, and of such datagrams only stops are served (interfaces.md 3, "Overload").
@@ -15,31 +15,21 @@ import asyncio
 import socket
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import NamedTuple
 
 from identengine.config.readers import Endpoint
 from identengine.config.schema import Limits
 from identengine.net.access import Peers
 from identengine.net.sockets import endpoint_of
-from identengine.net.udp.mmsg import WayBack, batched
-from identengine.wire.jsonrpc.responder import Owed, Responder
-from identengine.wire.session import Visitor
+from identengine.net.udp.mmsg import batched
+from identengine.net.udp.socket import ReplyRoute
+from identengine.wire.deferred import DeferredCount
+from identengine.wire.responder import DatagramResponder
+from identengine.wire.session import Session
 
 TURN_BYTES = 16384
 """A part of a batch takes no more datagrams once it holds so much: what is in them keeps others waiting."""
 _REMEMBERED = 65536
 """Most senders that are known by the address as the kernel writes it."""
-
-
-class _Part(NamedTuple):
-    """Datagrams that are decided together."""
-
-    received: Sequence[bytes]
-    visitors: Sequence[Visitor]
-    too_old: Sequence[bool] | None
-    places: Sequence[int] | None
-    """Those in the batch; None: it is the whole batch."""
-    back: WayBack
 
 
 class UdpListener:
@@ -49,37 +39,31 @@ class UdpListener:
         self,
         bound: socket.socket,
         peers: Peers,
-        responder: Responder,
+        responder: DatagramResponder,
         limits: Limits,
         on_refused: Callable[[str, str], None],
     ) -> None:
         """Read ``bound``, a socket that does not block. ``on_refused`` is told of strangers: address and why."""
-        self.peers = peers
         self.unsent = 0
         """Answers that the system did not take."""
-        self._owed = Owed()
-        self._responder = responder
+        self._owed = DeferredCount()
+        self._respond = responder
         self._on_refused = on_refused
         self._socket = bound
         self._batched = batched(bound, limits.message_bytes)
         self._parts: deque[_Part] = deque()
         """Those of the last batch that are not decided yet."""
-        self.limit(limits)
+        self._message_bytes = limits.message_bytes
+        self.reconfigure(peers, limits)
 
-    @property
-    def peers(self) -> Peers:
-        """Who may ask; may be replaced at any time."""
-        return self._peers
-
-    @peers.setter
-    def peers(self, peers: Peers) -> None:
-        self._peers = peers
-        self._known: dict[Hashable, Visitor] = {}
-
-    def limit(self, limits: Limits) -> None:
+    def reconfigure(self, peers: Peers, limits: Limits) -> None:
         """Go by these from now on. A datagram that is too long is cut off here, and what is left not parsable."""
-        self._batched.limit(limits.message_bytes)
+        self._peers = peers
+        self._known: dict[Hashable, Session] = {}
         self._oldest = limits.datagram_age_ms / 1000
+        if limits.message_bytes != self._message_bytes:
+            self._message_bytes = limits.message_bytes
+            self._batched.limit(limits.message_bytes)
 
     @property
     def endpoint(self) -> Endpoint:
@@ -133,7 +117,7 @@ class UdpListener:
                 return False
             part = self._met(received)
             if sum(map(len, received)) > TURN_BYTES:
-                self._parts.extend(_in_turns(part))
+                self._parts.extend(part.in_turns())
                 part = self._parts.popleft()
         if self._parts:  # whatever becomes of this one
             asyncio.get_running_loop().call_soon(self._on_parts)
@@ -146,57 +130,90 @@ class UdpListener:
         too_old = self._batched.too_old(self._oldest)
         keys = self._batched.keys()
         try:
-            visitors = list(map(self._known.__getitem__, keys))
+            sessions = list(map(self._known.__getitem__, keys))
         except KeyError:
             return self._met_first(received, keys, too_old)
-        return _Part(received, visitors, too_old, None, self._batched.way_back())
+        return _Part(self, received, sessions, too_old, None, self._batched.reply_route())
 
     def _met_first(self, received: list[bytes], keys: Sequence[Hashable], too_old: list[bool] | None) -> _Part:
         """Do the same where some were not met before."""
         places: list[int] = []
-        visitors: list[Visitor] = []
+        sessions: list[Session] = []
         for place, key in enumerate(keys):
-            visitor = self._known.get(key) or self._meet(key, self._batched.host(place))
-            if visitor is not None:
+            session = self._known.get(key) or self._meet(key, self._batched.host(place))
+            if session is not None:
                 places.append(place)
-                visitors.append(visitor)
+                sessions.append(session)
         known = [received[place] for place in places]
         old = too_old and [too_old[place] for place in places]
-        return _Part(known, visitors, old, places, self._batched.way_back())
+        return _Part(self, known, sessions, old, places, self._batched.reply_route())
 
-    def _meet(self, key: Hashable, host: str) -> Visitor | None:
-        visitor = self._peers.find(host)
-        if visitor is None:
+    def _meet(self, key: Hashable, host: str) -> Session | None:
+        session = self._peers.find(host)
+        if session is None:
             self._on_refused(host, "unknown peer")
         elif len(self._known) < _REMEMBERED:  # strangers are not remembered: they cannot fill this
-            self._known[key] = visitor
-        return visitor
+            self._known[key] = session
+        return session
+
+    def port(self, place: int) -> int:
+        """Return the source port of the datagram at a place of the batch that was received last."""
+        return self._batched.port(place)
 
     def _answer(self, part: _Part) -> None:
-        received, visitors, too_old, places, back = part
-
-        def late(place: int, answers: list[bytes]) -> None:
-            self.unsent += back(place if places is None else places[place], answers)
-
-        answers, answered = self._responder.datagrams(received, visitors, late, self._owed, too_old)
+        answers, answered = self._respond(part.received, part.sessions, part, self._owed, part.too_old)
         if not answers:
             return
+        places = part.places
         if places is not None and answered is not None:
             answered = [places[place] for place in answered]
         self.unsent += self._batched.send(answers, places if answered is None else answered)
 
 
-def _in_turns(whole: _Part) -> Iterator[_Part]:
-    """Cut what holds much into what is decided in one turn each; at least one part."""
-    received, visitors, too_old, places, back = whole
-    if places is None:
-        places = range(len(received))
-    if not received:  # strangers' all of it
-        yield whole
-    start = held = 0
-    for end, datagram in enumerate(received, 1):
-        held += len(datagram)
-        if held >= TURN_BYTES or end == len(received):
-            cut = slice(start, end)
-            yield _Part(received[cut], visitors[cut], too_old and too_old[cut], places[cut], back)
-            start, held = end, 0
+class _Part:
+    """Datagrams of a batch that are decided together, and their senders (:class:`Senders`)."""
+
+    __slots__ = ("_back", "_listener", "places", "received", "sessions", "too_old")
+
+    def __init__(
+        self,
+        listener: UdpListener,
+        received: Sequence[bytes],
+        sessions: Sequence[Session],
+        too_old: Sequence[bool] | None,
+        places: Sequence[int] | None,
+        back: ReplyRoute,
+    ) -> None:
+        """``places``: those in the batch, None if it is the whole batch; ``back``: the way to its senders."""
+        self._listener = listener
+        self.received = received
+        self.sessions = sessions
+        self.too_old = too_old
+        self.places = places
+        self._back = back
+
+    def port(self, place: int) -> int:
+        """Return the source port of a datagram, until the next batch is received."""
+        return self._listener.port(self._in_batch(place))
+
+    def answer_later(self, place: int, answers: Sequence[bytes]) -> None:
+        """Send answers that were deferred."""
+        self._listener.unsent += self._back(self._in_batch(place), answers)
+
+    def in_turns(self) -> Iterator[_Part]:
+        """Cut what holds much into what is decided in one turn each; at least one part."""
+        if not self.received:  # strangers' all of it
+            yield self
+        too_old = self.too_old
+        places = range(len(self.received)) if self.places is None else self.places
+        start = held = 0
+        for end, datagram in enumerate(self.received, 1):
+            held += len(datagram)
+            if held >= TURN_BYTES or end == len(self.received):
+                cut = slice(start, end)
+                old = too_old and too_old[cut]
+                yield _Part(self._listener, self.received[cut], self.sessions[cut], old, places[cut], self._back)
+                start, held = end, 0
+
+    def _in_batch(self, place: int) -> int:
+        return place if self.places is None else self.places[place]

@@ -7,9 +7,6 @@ header of an answer points to the name that came with what it answers.
 
 Where the system has no such calls, or forbids them, the same is done with one call a datagram. Which of the two it
 is turns out once, when a socket is opened (:func:`batched`).
-
-A socket that is bound to every address (a wildcard) is told which one each datagram came to, and the answer leaves
-from there: a peer takes answers from the address alone that it asked.
 """
 
 from __future__ import annotations
@@ -22,53 +19,13 @@ import struct
 import sys
 import time
 from array import array
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from functools import partial
 from itertools import accumulate
-from typing import Any, NamedTuple, Protocol, TypeAlias
 
-BATCH = 64
-"""Most datagrams of one batch."""
-LARGEST = 65535
-"""No datagram has more bytes."""
-
-WayBack: TypeAlias = Callable[[int, Sequence[bytes]], int]
-"""Sends answers to who sent the datagram at a place of its batch; returns how many could not be sent."""
-
-
-class Batched(Protocol):
-    """A socket that is read and answered by the batch. Places are those in the batch that was received last.
-
-    What fails raises nothing: what cannot be read is not there, and what cannot be sent is counted.
-    """
-
-    def limit(self, size: int) -> None:
-        """Cut datagrams off after ``size`` bytes from now on."""
-
-    def receive(self) -> list[bytes]:
-        """Take what waits, up to 64 datagrams, without waiting for any; an empty list where there are none."""
-
-    def keys(self) -> Sequence[Hashable]:
-        """Return for each datagram of the batch by what its sender's address, without port, may be looked up."""
-
-    def host(self, place: int) -> str:
-        """Return the address of the sender at a place as text, without a scope, as Python's sockets give it."""
-
-    def too_old(self, oldest: float) -> list[bool] | None:
-        """Return of each datagram whether it waited for more than ``oldest`` seconds; None where none did.
-
-        By the kernel's time stamps. As datagrams stand in a queue, that of the first tells whether the others'
-        need be looked at.
-        """
-
-    def send(self, answers: Sequence[bytes], places: Sequence[int] | None = None) -> int:
-        """Send each answer to the sender at its place, without ``places`` to the first ones in their order.
-
-        Returns how many could not be sent.
-        """
-
-    def way_back(self) -> WayBack:
-        """Return the way to the senders of this batch, for answers that are sent after the next was received."""
+from identengine.net.udp.cmsg import LINK_LOCAL, MULTICAST, STAMP_SPACE, PacketInfo, enable_control
+from identengine.net.udp.recvmsg import RecvmsgSocket
+from identengine.net.udp.socket import BATCH, LARGEST, PASSING, TRIES, Batched, ReplyRoute
 
 
 def batched(bound: socket.socket, size: int) -> Batched:
@@ -77,55 +34,7 @@ def batched(bound: socket.socket, size: int) -> Batched:
     Datagrams are cut off after ``size`` bytes. The socket's options are set here; it stays the caller's, to be
     closed, after which nothing is received or sent.
     """
-    return ManyACall(bound, size) if _may_call(bound) else OneACall(bound, size)
-
-
-# What the kernel says beside each datagram ("control"): when it came, and at a wildcard the address it came to.
-_SO_TIMESTAMPNS = 35  # Linux, with the time as it was before the year 2038 mattered: that of 64-bit machines
-_STAMP = struct.Struct("@qq")
-"""Seconds and nanoseconds of the wall clock."""
-_STAMP_SPACE = socket.CMSG_SPACE(_STAMP.size)
-_IP_PKTINFO = 8  # Linux
-_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - nothing is bound here
-_TRIES = 8
-"""How often in a batch a call is made again that failed for what may be over with that."""
-_PASSING = frozenset({errno.EINTR, errno.EAGAIN, errno.ENOBUFS, errno.ECONNREFUSED})
-"""A full buffer, a signal, or the fate of what was sent earlier, which the kernel tells with what comes next."""
-
-
-class _Came(NamedTuple):
-    """How the kernel says which address a datagram came to: as ``struct in_pktinfo`` or ``in6_pktinfo``."""
-
-    level: int
-    option: int
-    kind: int
-    size: int
-    interface: int
-    """Where in it the interface stands. An answer must not be bound to it: its way may be another one."""
-    link_local: bool
-    """Whether there are addresses that mean nothing without their interface."""
-
-
-_CAME = {
-    socket.AF_INET: _Came(socket.IPPROTO_IP, _IP_PKTINFO, _IP_PKTINFO, 12, 0, link_local=False),
-    socket.AF_INET6: _Came(
-        socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, socket.IPV6_PKTINFO, 20, 16, link_local=True
-    ),
-}
-_LINK_LOCAL = b"\xfe\x80"
-"""How the address, which is the beginning of ``in6_pktinfo``, then begins."""
-_MULTICAST = 0xFF
-"""First byte of IPv6 addresses of many, from which nothing can be sent; with IPv4 the system names another."""
-
-
-def _ask_for_control(bound: socket.socket) -> _Came | None:
-    """Set the socket's options; returns how it says where datagrams came to, None where that is known."""
-    bound.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-    if bound.getsockname()[0] not in _WILDCARDS:
-        return None
-    came = _CAME[bound.family]
-    bound.setsockopt(came.level, came.option, 1)
-    return came
+    return MmsgSocket(bound, size) if _may_call(bound) else RecvmsgSocket(bound, size)
 
 
 class _Calls:
@@ -173,7 +82,7 @@ _ANSWER = 1500
 """Bytes of an answer for which there is room to begin with."""
 
 
-class ManyACall:
+class MmsgSocket:
     """A batch by one call to receive it, and one to send the answers."""
 
     def __init__(self, bound: socket.socket, size: int) -> None:
@@ -188,23 +97,23 @@ class ManyACall:
         self._name_size = _NAME_SIZES[bound.family]
         self._names = bytearray(_NAME_SPACE * (BATCH + 1))
         self._v4_keys = memoryview(self._names).cast("I")[1 :: _NAME_SPACE // 4]
-        self._set_control(_ask_for_control(bound))
+        self._set_control(enable_control(bound))
         self._set_headers()
         self.limit(size)
         self._make_room(BATCH * _ANSWER)
 
-    def _set_control(self, came: _Came | None) -> None:
+    def _set_control(self, came: PacketInfo | None) -> None:
         """Make room for what is said beside the datagrams, and views of what stands in each."""
         self._came = came
         self._came_space = socket.CMSG_SPACE(came.size) if came else 0
-        self._control_space = space = _STAMP_SPACE + self._came_space
+        self._control_space = space = STAMP_SPACE + self._came_space
         self._control = bytearray(space * (BATCH + 1))
         words = memoryview(self._control).cast("q")
         at = socket.CMSG_LEN(0)
         self._seconds = words[at // 8 :: space // 8]
         self._nanoseconds = words[at // 8 + 1 :: space // 8]
         if came is not None:
-            at += _STAMP_SPACE
+            at += STAMP_SPACE
             self._interfaces = memoryview(self._control).cast("I")[(at + came.interface) // 4 :: space // 4]
             self._beginnings = memoryview(self._control).cast("H")[at // 2 :: space // 2]
             self._first_bytes = memoryview(self._control)[at::space]
@@ -219,7 +128,7 @@ class ManyACall:
         names, control, space = _address(self._names), _address(self._control), self._control_space
         self._names_at = array("Q", [names + _NAME_SPACE * place for place in range(BATCH + 1)])
         self._control_at = array("Q", [control + space * place for place in range(BATCH + 1)])
-        self._came_at = array("Q", [at + _STAMP_SPACE if self._came else 0 for at in self._control_at])
+        self._came_at = array("Q", [at + STAMP_SPACE if self._came else 0 for at in self._control_at])
         self._buffers = bytearray(16 * BATCH)
         buffers = _address(self._buffers)
         self._answers = bytearray(
@@ -264,7 +173,7 @@ class ManyACall:
         return [slot[:length] for slot, length in zip(self._slots, lengths, strict=False)]
 
     def _receive_again(self, fileno: int) -> int:
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             if ctypes.get_errno() == errno.EAGAIN:
                 break
             count: int = self._calls.receive(fileno, self._headers_at, BATCH, socket.MSG_DONTWAIT, None)
@@ -272,10 +181,10 @@ class ManyACall:
                 return count
         return 0
 
-    def _forget_interfaces(self, came: _Came) -> None:
+    def _forget_interfaces(self, came: PacketInfo) -> None:
         """Let the system choose the interface for each answer, save from addresses that need theirs."""
         count = self._count
-        link_local = int.from_bytes(_LINK_LOCAL, sys.byteorder)
+        link_local = int.from_bytes(LINK_LOCAL, sys.byteorder)
         if came.link_local and link_local in (beginnings := self._beginnings[:count].tolist()):
             for place, beginning in enumerate(beginnings):
                 if beginning != link_local:
@@ -284,15 +193,15 @@ class ManyACall:
             self._interfaces[:count] = array("I", bytes(4 * count))
         said = self._control_sizes[:count].tolist()
         firsts = self._first_bytes[:count].tolist() if came.link_local else [0] * count
-        if said.count(self._control_space) != count or _MULTICAST in firsts:
+        if said.count(self._control_space) != count or MULTICAST in firsts:
             self._forget_unsaid(came, said, firsts)
 
-    def _forget_unsaid(self, came: _Came, said: list[int], firsts: list[int]) -> None:
+    def _forget_unsaid(self, came: PacketInfo, said: list[int], firsts: list[int]) -> None:
         """Let the system choose the address for answers to what did not say where it came to, or came to many."""
         header = struct.pack("@Nii", socket.CMSG_LEN(came.size), came.level, came.kind)
         for place, (size, first) in enumerate(zip(said, firsts, strict=True)):
-            if size != self._control_space or first == _MULTICAST:
-                at = place * self._control_space + _STAMP_SPACE
+            if size != self._control_space or first == MULTICAST:
+                at = place * self._control_space + STAMP_SPACE
                 self._control[at : at + self._came_space] = header.ljust(self._came_space, b"\0")
 
     def keys(self) -> Sequence[Hashable]:
@@ -308,10 +217,15 @@ class ManyACall:
             return socket.inet_ntop(socket.AF_INET, name[4:8])
         return socket.inet_ntop(socket.AF_INET6, name[8:24])
 
+    def port(self, place: int) -> int:
+        """Return the source port of a datagram."""
+        at = place * _NAME_SPACE + 2  # behind the family, in both kinds of names
+        return int.from_bytes(self._names[at : at + 2], "big")
+
     def too_old(self, oldest: float) -> list[bool] | None:
         """Return of each datagram whether it waited for more than ``oldest`` seconds; None where none did."""
         since = time.time() - oldest
-        if self._seconds[0] + self._nanoseconds[0] / 1e9 >= since or self._control_sizes[0] < _STAMP_SPACE:
+        if self._seconds[0] + self._nanoseconds[0] / 1e9 >= since or self._control_sizes[0] < STAMP_SPACE:
             return None
         seconds, nanoseconds = self._seconds[: self._count].tolist(), self._nanoseconds[: self._count].tolist()
         return [one + part / 1e9 < since for one, part in zip(seconds, nanoseconds, strict=True)]
@@ -349,20 +263,20 @@ class ManyACall:
 
     def _send_rest(self, sent: int, count: int) -> int:
         """Send what is behind the ``sent`` ones. The system stops at an answer that it does not take."""
-        tries, unsent = _TRIES, 0
+        tries, unsent = TRIES, 0
         while sent < count:
             at = self._answers_at + _HEADER_SIZE * sent
             more = self._calls.send(self._socket.fileno(), at, count - sent, socket.MSG_DONTWAIT)
             if more > 0:
                 sent += more
-            elif tries and ctypes.get_errno() in _PASSING:
+            elif tries and ctypes.get_errno() in PASSING:
                 tries -= 1
             else:
                 sent += 1
                 unsent += 1
         return unsent
 
-    def way_back(self) -> WayBack:
+    def reply_route(self) -> ReplyRoute:
         """Return the way to the senders of this batch, for answers that are sent later."""
         count = self._count
         names = bytes(self._names[: count * _NAME_SPACE])
@@ -379,107 +293,3 @@ class ManyACall:
 def _address(buffer: bytearray | memoryview | mmap.mmap) -> int:
     """Return where a buffer is. It must not be resized from now on, and kept for as long as that is used."""
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
-
-
-_Control: TypeAlias = list[tuple[int, int, bytes]]
-
-
-class OneACall:
-    """The same by one call for each datagram and each answer."""
-
-    def __init__(self, bound: socket.socket, size: int) -> None:
-        self._socket = bound
-        self._came = came = _ask_for_control(bound)
-        self._space = _STAMP_SPACE + (socket.CMSG_SPACE(came.size) if came else 0)
-        self._control: list[_Control] = []
-        self._sources: list[tuple[Any, ...]] = []
-        self.limit(size)
-
-    def limit(self, size: int) -> None:
-        """Cut datagrams off after ``size`` bytes from now on."""
-        self._size = min(size, LARGEST)
-
-    def receive(self) -> list[bytes]:
-        """Take what waits, up to 64 datagrams."""
-        self._control, self._sources = [], []
-        received: list[bytes] = []
-        tries = _TRIES
-        while tries and len(received) < BATCH:
-            try:
-                raw, control, _, source = self._socket.recvmsg(self._size, self._space)
-            except BlockingIOError:
-                break
-            except OSError:  # as a rule the fate of what was sent earlier
-                tries -= 1
-            else:
-                received.append(raw)
-                self._control.append(control)
-                self._sources.append(source)
-        return received
-
-    def keys(self) -> Sequence[Hashable]:
-        """Return by what the address of each sender may be looked up."""
-        return [(source[0], *source[3:]) for source in self._sources]  # with the scope, where there is one
-
-    def host(self, place: int) -> str:
-        """Return the address of a sender as text."""
-        host: str = self._sources[place][0]
-        return host
-
-    def too_old(self, oldest: float) -> list[bool] | None:
-        """Return of each datagram whether it waited for more than ``oldest`` seconds; None where none did."""
-        since = time.time() - oldest
-        if _stamp(self._control[0], since) >= since:
-            return None
-        return [_stamp(control, since) < since for control in self._control]
-
-    def send(self, answers: Sequence[bytes], places: Sequence[int] | None = None) -> int:
-        """Send each answer to the sender at its place, without ``places`` to the first ones in their order."""
-        return self._send(self._sources, self._control, range(len(answers)) if places is None else places, answers)
-
-    def way_back(self) -> WayBack:
-        """Return the way to the senders of this batch, for answers that are sent later."""
-        sources, control = self._sources, self._control
-        return lambda place, answers: self._send(sources, control, [place] * len(answers), answers)
-
-    def _send(
-        self,
-        sources: list[tuple[Any, ...]],
-        control: list[_Control],
-        places: Sequence[int],
-        answers: Sequence[bytes],
-    ) -> int:
-        unsent, tries = 0, _TRIES
-        for answer, place in zip(answers, places, strict=True):
-            came = _answered_from(self._came, control[place]) if self._came else []
-            while True:
-                try:
-                    self._socket.sendmsg([answer], came, 0, sources[place])
-                except OSError as fault:
-                    if tries and fault.errno in _PASSING:
-                        tries -= 1
-                        continue
-                    unsent += 1
-                break
-        return unsent
-
-
-def _stamp(control: _Control, otherwise: float) -> float:
-    """Return when a datagram came."""
-    for level, kind, data in control:
-        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
-            seconds, nanoseconds = _STAMP.unpack_from(data)
-            return float(seconds + nanoseconds / 1e9)
-    return otherwise
-
-
-def _answered_from(came: _Came, control: _Control) -> _Control:
-    """Return what sends an answer from the address that a datagram came to."""
-    for level, kind, data in control:
-        if (level, kind) == (came.level, came.kind):
-            if came.link_local and data[0] == _MULTICAST:
-                return []
-            if came.link_local and data.startswith(_LINK_LOCAL):
-                return [(level, kind, data)]
-            return [(level, kind, data[: came.interface] + bytes(4) + data[came.interface + 4 :])]
-    return []

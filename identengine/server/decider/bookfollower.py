@@ -16,22 +16,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import itertools
-import os
-import signal
 import subprocess
-import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Generator
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias
 
 import msgspec
 
 from identengine.config.schema import StoreConfig
 from identengine.engine.core import Engine
 from identengine.errors import IdentengineError, KeyFileError, StoreError, WireError
-from identengine.identify.builder import BookBuilder, emptied
+from identengine.identify.builder import BookBuilder
+from identengine.identify.dismantle import dismantled
 from identengine.identify.index import Book
 from identengine.log.events import (
     BOOK_ALARM_OVER,
@@ -43,6 +40,7 @@ from identengine.log.events import (
 )
 from identengine.model.options import IdentifyOptions
 from identengine.server.decider import bookstream
+from identengine.server.decider.bookreader import chunks, ended, start_reader
 from identengine.server.decider.bookstream import Accounts, Clients, Dids, End, Header
 from identengine.store.file import data_file
 from identengine.store.vault import default_key_file, key_id
@@ -51,15 +49,11 @@ WATCH_SECONDS = 0.05
 STEP_SECONDS = 0.001
 LONGEST_STEP_SECONDS = 0.005
 """Under load a step takes half as long as what was decided since the last one, up to this: else it never ends."""
-READER_SECONDS = 30.0
-"""How long a reader may be silent. It is a matter of milliseconds, unless its disk or itself is stuck."""
 RETRY_SECONDS = 0.5, 30.0
 """The first pause before what failed is tried again, though nothing changed; it doubles up to the last."""
-_READ = 65536
 _LOOK = 16
 """Rows between two looks at the clock."""
 
-T = TypeVar("T")
 _Signature: TypeAlias = tuple[int, ...] | None
 
 
@@ -74,7 +68,7 @@ class Origin(msgspec.Struct):
     """Ids of the keys under which its passwords are encrypted."""
 
 
-class TakeUp:
+class BookFollower:
     """Follows one store. ``options`` are those that the next book is made with."""
 
     def __init__(self, engine: Engine, store: StoreConfig, options: IdentifyOptions) -> None:
@@ -151,7 +145,7 @@ class TakeUp:
             self.load_seconds, self.load_pause = time.perf_counter() - began, self.longest_step
             BOOK_IN_USE.tell(
                 version=book.version,
-                accounts=len(book.bearers),
+                accounts=len(book.accounts),
                 dids=len(book.dids),
                 seconds=round(self.load_seconds, 3),
                 pause_ms=round(self.load_pause * 1000, 3),
@@ -191,13 +185,14 @@ class TakeUp:
             vault = self._store.vault()
         except KeyFileError as error:
             problem = str(error)
-        known = self._engine.vault
+        settings = self._engine.settings
+        known = settings.vault
         if vault is not None and known is not None and not keys <= set(vault.key_ids):
             vault = vault.joined(known)  # the keys in memory serve on where the file is another
         vault = vault or known
         if vault is None:
             return problem
-        self._engine.vault = vault
+        self._engine.settings = msgspec.structs.replace(settings, vault=vault)
         missing = keys - set(vault.key_ids)
         return f"{problem} ({', '.join(sorted(missing))})" if missing else None
 
@@ -252,15 +247,15 @@ class TakeUp:
             )
         if self._hung is not None and self._hung.poll() is None:
             raise StoreError(f"the reader of the store, process {self._hung.pid}, hangs; is its disk stuck?")
-        process = _start_reader(self._store.path, self._options)
+        process = start_reader(self._store.path, self._options)
         try:
-            async with contextlib.aclosing(_chunks(process)) as chunks:
-                return await self._build(chunks)
+            async with contextlib.aclosing(chunks(process)) as read:
+                return await self._build(read)
         finally:
             process.kill()
             try:
                 async with asyncio.timeout(1.0):
-                    await _ended(process)
+                    await ended(process)
             except TimeoutError:  # it hangs in the system
                 self._hung = process
 
@@ -311,7 +306,10 @@ class TakeUp:
                 f"the book broke off while it was read from {self._store.path}; see whether the store is damaged "
                 "(`identengine versions`), and import the book again or put a copy in its place"
             )
-        steps = builder.finish()
+        return await self._finished(builder.finish())
+
+    async def _finished(self, steps: Generator[None, None, Book]) -> Book:
+        """Take the last steps of a builder; return its book."""
         while True:
             try:
                 next(steps)
@@ -348,7 +346,8 @@ class TakeUp:
 
     def _key_is_back(self, keys: set[str]) -> bool:
         """Whether the key file opens a password that was closed till now, of those under ``keys``."""
-        known = set(self._engine.vault.key_ids) if self._engine.vault else set()
+        vault = self._engine.settings.vault
+        known = set(vault.key_ids) if vault else set()
         try:
             return bool((keys - known) & set(self._store.vault().key_ids))
         except KeyFileError:
@@ -357,7 +356,7 @@ class TakeUp:
     async def _dismantle(self, book: Book) -> None:
         """Free a book that nobody uses any more, bit by bit."""
         self._step_began = time.perf_counter()
-        for _ in _dismantled(book):
+        for _ in dismantled(book):
             await self._breathe()
 
     async def _breathe(self, *, always: bool = False) -> None:
@@ -374,99 +373,9 @@ class TakeUp:
         self._step_seconds = min(max(STEP_SECONDS, others / 2), LONGEST_STEP_SECONDS)
 
 
-def _start_reader(store: Path, options: IdentifyOptions) -> subprocess.Popen[bytes]:
-    # Popen starts by vfork, which does not copy the page tables of a large book as a fork would.
-    root = str(Path(__file__).resolve().parents[3])
-    inherited = os.environ.get("PYTHONPATH")
-    return subprocess.Popen(  # noqa: S603 - our own module, no shell
-        [
-            sys.executable,
-            "-P",  # nothing that lies in the working folder is imported
-            "-m",
-            "identengine.server.decider.bookstream",
-            str(store.absolute()),
-            "head",
-            *options.international_prefixes,
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{inherited}" if inherited else root},
-    )
-
-
-async def _chunks(process: subprocess.Popen[bytes]) -> AsyncGenerator[bytes, None]:
-    """Yield what a reader writes; StoreError where it did not end well."""
-    assert process.stdout is not None  # noqa: S101 - they are pipes
-    assert process.stderr is not None  # noqa: S101
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=2 * _READ)
-    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), process.stdout)
-    try:
-        while chunk := await _within(reader.read(_READ)):
-            yield chunk
-        status = await _within(_ended(process))
-    finally:
-        transport.close()
-        with contextlib.suppress(OSError):
-            os.set_blocking(process.stderr.fileno(), False)
-        said = (process.stderr.read() or b"").decode(errors="replace").strip()
-        process.stderr.close()
-    if status:
-        lines = said.splitlines()
-        what = lines[-1] if lines else f"its reader ended with status {status}"
-        if status < 0:
-            what = f"its reader was ended by signal {-status}"
-            if -status in (signal.SIGBUS, signal.SIGSEGV):
-                what += ", as one is by a file cut short; put a copy in its place"
-            else:
-                what += "; was there too little memory?"
-        raise StoreError(f"the book cannot be read from the store: {what}")
-
-
-async def _within(awaited: Coroutine[Any, Any, T]) -> T:
-    try:
-        async with asyncio.timeout(READER_SECONDS):
-            return await awaited
-    except TimeoutError:
-        raise StoreError(
-            f"the book cannot be read from the store: its reader got nowhere for {READER_SECONDS:.0f} s; is the "
-            "disk or another process stuck?"
-        ) from None
-
-
-async def _ended(process: subprocess.Popen[bytes]) -> int:
-    while True:
-        status = process.poll()
-        if status is not None:
-            return status
-        await asyncio.sleep(0.001)
-
-
 def _signature(file: Path) -> _Signature:
     try:
         status = file.stat()
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev
-
-
-def _dismantled(book: Book) -> Iterator[None]:
-    """Take a book to pieces; yields often. To let go of it at once would free millions of objects in one go."""
-    for lookup in (*book.enabled.values(), *book.disabled.values()):
-        for table in (lookup.singles, lookup.names, lookup.passwordless, lookup.denied, lookup.anis):
-            yield from emptied(table)
-        for trie in lookup.tries.values():
-            networks: list[str] = []
-            walk = iter(trie)  # ends before the trie changes
-            while some := list(itertools.islice(walk, _LOOK)):
-                networks += some
-                yield
-            while networks:
-                for network in networks[-_LOOK:]:
-                    del trie[network]
-                del networks[-_LOOK:]
-                yield
-    yield from emptied(book.bearers)
-    yield from emptied(book.owners)
-    yield from book.dids.dismantle(_LOOK)

@@ -8,45 +8,34 @@ have sent.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import Literal
 
-from identengine.calls.backend import Done, Named, Overview, Stop
-from identengine.calls.legs import (
-    ACTIVE,
-    LAPSED,
-    RESERVED,
-    Leg,
-    State,
-    call_id_of,
-    call_key,
-    leg_key,
-    scope_of,
-    shortened,
-)
-from identengine.calls.levels import client_of, clients_of
+from identengine.calls.backend import LegFilter, LegResult, LegSelector, LegView, Overview, Stop
+from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, State, call_id_of, call_key, scope_of, shortened
+from identengine.calls.levels import account_of, client_of
 from identengine.engine.core import Engine
 from identengine.identify.index import Book
 from identengine.model.records import Direction
 from identengine.wire.operator import (
     MOST_ENDED,
-    Ask,
-    AskCalls,
-    AskEnd,
-    AskNote,
-    AskStatus,
-    AskUsage,
-    Calls,
+    CountRequest,
     Ended,
     Ending,
+    EndRequest,
     Filter,
+    LegPage,
+    LegRow,
+    LegsRequest,
     Noted,
-    Reply,
-    Row,
+    OperatorFailure,
+    OperatorReply,
+    OperatorRequest,
     Status,
-    Trouble,
+    StatusRequest,
     Usage,
+    UsageRequest,
     Use,
 )
 
@@ -73,7 +62,7 @@ _WANTED: dict[str, frozenset[State]] = {
 }
 
 
-class Desk:
+class OperatorService:
     """Where an operator's requests are answered."""
 
     def __init__(
@@ -97,46 +86,47 @@ class Desk:
         self._on_ended = on_ended
         self._count = count
 
-    def answer(self, ask: Ask, now: float) -> Reply:
+    def answer(self, ask: OperatorRequest, now: float) -> OperatorReply:
         """Answer one request; ``now`` is the time of the set's clock."""
-        if isinstance(ask, AskStatus):
+        if isinstance(ask, StatusRequest):
             return self._status()
-        if isinstance(ask, AskCalls):
+        if isinstance(ask, LegsRequest):
             return self._page(ask, now)
-        if isinstance(ask, AskUsage):
+        if isinstance(ask, UsageRequest):
             return self._usage(ask)
-        if isinstance(ask, AskNote):
+        if isinstance(ask, CountRequest):
             for name, more in ask.counts.items():
                 self._count(name, more)
             return Noted()
         return self._end(ask, now)
 
-    def _page(self, ask: AskCalls, now: float) -> Reply:
+    def _page(self, ask: LegsRequest, now: float) -> OperatorReply:
         if ask.cursor < 0:
-            return Trouble("cursor: 0 or that of the answer before is wanted")
-        wanted, book = ask.filter, self._engine.book
-        if wanted.call_id is not None:
-            legs = self._named(wanted.call_id, wanted.scope)
-            return Calls(tuple(_row(leg, book, now) for leg in _fitting(legs, wanted, now)), None)
-        rows: list[Row] = []
+            return OperatorFailure("cursor: 0 or that of the answer before is wanted")
+        wanted, book = _leg_filter(ask.filter, now), self._engine.book
+        if ask.filter.call_id is not None:
+            legs = self._named(ask.filter.call_id, wanted)
+            return LegPage(tuple(_row(leg, book, now) for leg in legs), None)
+        rows: list[LegRow] = []
         cursor = ask.cursor
         for _ in range(PAGES):
-            page = self._calls.page(cursor, LEGS)
+            page = self._calls.page(cursor, LEGS, wanted)
             if page is None:
-                return Calls(tuple(rows), None)
-            rows += [_row(leg, book, now) for leg in _fitting(page, wanted, now)]
+                return LegPage(tuple(rows), None)
+            rows += [_row(leg, book, now) for leg in page]
             cursor += LEGS
             if len(rows) >= LEGS:
                 break
-        return Calls(tuple(rows), cursor)
+        return LegPage(tuple(rows), cursor)
 
-    def _named(self, call_id: str, scope: str | None) -> list[Leg]:
-        scopes = sorted(set(self._scopes())) if scope is None else [scope]
-        return [leg for one in scopes for leg in self._calls.matching(Named(call_key(one, call_id), None, None))]
+    def _named(self, call_id: str, wanted: LegFilter) -> list[LegView]:
+        scopes = sorted(set(self._scopes())) if wanted.scope is None else [wanted.scope]
+        calls = [LegSelector(call_key(one, call_id), None, None) for one in scopes]
+        return [leg for call in calls for leg in self._calls.matching(call, wanted)]
 
-    def _usage(self, ask: AskUsage) -> Reply:
+    def _usage(self, ask: UsageRequest) -> OperatorReply:
         if ask.cursor < 0 or not 0 < ask.most <= MOST_ROWS:
-            return Trouble(f"cursor, most: 0 or more, and 1 to {MOST_ROWS} are wanted")
+            return OperatorFailure(f"cursor, most: 0 or more, and 1 to {MOST_ROWS} are wanted")
         counters = self._calls.usage(ask.of, ask.cursor, COUNTERS)
         if counters is None:
             return Usage((), None)
@@ -145,59 +135,50 @@ class Desk:
         rows = heapq.nsmallest(ask.most, (use(key, held, book) for key, held in counters), key=attrgetter("rank"))
         return Usage(tuple(rows), ask.cursor + COUNTERS)
 
-    def _end(self, ask: AskEnd, now: float) -> Reply:
+    def _end(self, ask: EndRequest, now: float) -> OperatorReply:
         if len(ask.legs) > MOST_ENDED:
-            return Trouble(f"legs: at most {MOST_ENDED} are wanted")
+            return OperatorFailure(f"legs: at most {MOST_ENDED} are wanted")
         there = [one for one in dict.fromkeys(ask.legs) if self._is_there(one)]
         answers = self._calls.apply([Stop(_exactly(one)) for one in there], now)
-        freed = sum(answer.freed or 0 for answer in answers if isinstance(answer, Done))
+        freed = sum(answer.freed or 0 for answer in answers if isinstance(answer, LegResult))
         if there:
             self._on_ended(there, freed)
         return Ended(freed, len(ask.legs) - len(there))
 
     def _is_there(self, one: Ending) -> bool:
-        return any(leg.since == one.since for leg in self._calls.matching(_exactly(one)))
+        return any(leg.since == one.since for leg in self._calls.matching(_exactly(one), LegFilter()))
 
 
-def _exactly(one: Ending) -> Named:
+def _exactly(one: Ending) -> LegSelector:
     """Name one leg and no other: an empty leg id is the leg without one, where None would be all of the call's."""
-    return Named(call_key(one.scope, one.call_id), Direction(one.direction), shortened(one.leg_id))
+    return LegSelector(call_key(one.scope, one.call_id), Direction(one.direction), shortened(one.leg_id))
 
 
-def _fitting(legs: Iterable[Leg], wanted: Filter, now: float) -> Iterator[Leg]:
-    """Yield the legs that a filter lets through; one by one, since most are none as a rule."""
-    states, account_id, client_id = _WANTED[wanted.state], wanted.account_id, wanted.client_id
-    before = None if wanted.older is None else now - wanted.older
-    ends = None if wanted.leg_id is None else {leg_key(each, wanted.leg_id) for each in Direction}
-    for leg in legs:
-        if leg.state not in states or (account_id is not None and leg.account_id != account_id):
-            continue
-        if before is not None and leg.since > before:
-            continue
-        if wanted.switch is not None and leg.switch != wanted.switch:
-            continue
-        if client_id is not None and client_id not in clients_of(leg.counters):
-            continue
-        if wanted.scope is not None and scope_of(leg.call) != wanted.scope:
-            continue
-        if wanted.direction is not None and leg.direction.value != wanted.direction:
-            continue
-        if ends is not None and leg.leg not in ends:
-            continue
-        yield leg
+def _leg_filter(wanted: Filter, now: float) -> LegFilter:
+    """Return an operator's filter as the set of calls takes it; the call id is not part of it."""
+    return LegFilter(
+        states=_WANTED[wanted.state],
+        account_id=wanted.account_id,
+        client_id=wanted.client_id,
+        switch=wanted.switch,
+        scope=wanted.scope,
+        direction=None if wanted.direction is None else Direction(wanted.direction),
+        leg_id=wanted.leg_id,
+        taken_by=None if wanted.older is None else now - wanted.older,
+    )
 
 
-def _row(leg: Leg, book: Book | None, now: float) -> Row:
-    bearer = book.bearers.get(leg.account_id) if book else None
-    client_id = clients_of(leg.counters)[0]
-    owner = book.owners.get(client_id) if book else None
-    return Row(
+def _row(leg: LegView, book: Book | None, now: float) -> LegRow:
+    entry = book.accounts.get(leg.account_id) if book else None
+    client_id = leg.client_ids[0]
+    owner = book.clients.get(client_id) if book else None
+    return LegRow(
         scope=scope_of(leg.call),
         call_id=call_id_of(leg.call),
         leg_id=leg.leg[1:],
         direction=leg.direction,
         account_id=leg.account_id,
-        account_name=bearer.account.name if bearer else None,
+        account_name=entry.account.name if entry else None,
         client_id=client_id,
         client_name=owner.client.name if owner else None,
         switch=leg.switch,
@@ -209,18 +190,20 @@ def _row(leg: Leg, book: Book | None, now: float) -> Row:
 
 
 def _account_use(counter: int, held: int, book: Book | None) -> Use:
-    account_id, way = counter >> 1, counter & 1
-    bearer = book.bearers.get(account_id) if book else None
-    if bearer is None:
-        return Use(account_id, None, _WAYS[way], held, None)
-    account = bearer.account
-    return Use(account_id, account.name, _WAYS[way], held, account.term_capacity if way else account.orig_capacity)
+    account_id, direction = account_of(counter)
+    way = _WAYS[direction is Direction.TERMINATION]
+    entry = book.accounts.get(account_id) if book else None
+    if entry is None:
+        return Use(account_id, None, way, held, None)
+    account = entry.account
+    limit = account.orig_capacity if direction is Direction.ORIGINATION else account.term_capacity
+    return Use(account_id, account.name, way, held, limit)
 
 
 def _client_use(counter: int, held: int, book: Book | None) -> Use:
     client_id, direction = client_of(counter)
     way = "both" if direction is None else _WAYS[direction is Direction.TERMINATION]
-    owner = book.owners.get(client_id) if book else None
+    owner = book.clients.get(client_id) if book else None
     if owner is None:
         return Use(client_id, None, way, held, None)
     client = owner.client

@@ -1,6 +1,6 @@
 """How the process that decides stands: its counters and gauges, and what an operator has to be told.
 
-Counters are in a file that outlives it (:mod:`identengine.stats.registry`); :meth:`Reporter.note` writes what is
+Counters are in a file that outlives it (:mod:`identengine.stats.file`); :meth:`Reporter.note` writes what is
 counted elsewhere, a few times a second.
 """
 
@@ -12,14 +12,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from identengine.calls.journal import Journal
-from identengine.calls.memory import Calls
+from identengine.calls.backend import Gauges, Overview
+from identengine.calls.mirror import MirrorFile
 from identengine.engine.core import Engine
 from identengine.log import handlers as logsetup
 from identengine.log.events import CALLS_ENDED, CALLS_FILE_FULL, CALLS_FULL, CALLS_ROOM_AGAIN, Event
 from identengine.model.records import Interface
+from identengine.stats.file import WRITE_SECONDS, CounterFile
 from identengine.stats.heavyhitters import Frequent
-from identengine.stats.registry import CONNECTED, WRITE_SECONDS, CounterFile
+from identengine.stats.registry import CONNECTED
 from identengine.stats.tally import KEEP, Tally
 from identengine.wire.jsonrpc.responder import PROGRAM
 from identengine.wire.operator import Ending, Status, Unready
@@ -54,7 +55,7 @@ class Reporter:
     """Reports on one decider."""
 
     def __init__(
-        self, calls: Calls, journal: Journal, counters: CounterFile, engine: Engine, book: TakenUp
+        self, calls: Overview, journal: MirrorFile, counters: CounterFile, engine: Engine, book: TakenUp
     ) -> None:
         self.tally = Tally(counters.cells, Frequent(KEEP, counters.addresses()))
         self._calls = calls
@@ -69,7 +70,7 @@ class Reporter:
         self.tally.add("deciders_started")
         self.tally.gauge("started", int(time.time()))
         self.tally.gauge("pid", os.getpid())
-        self.tally.gauge("max_legs", calls.settings.max_legs)
+        self.tally.gauge("max_legs", calls.gauges().max_legs)
         for interface in CONNECTED:  # those of the process before have ended with it
             self.tally.gauge(f"connections_{interface}", 0)
 
@@ -79,7 +80,7 @@ class Reporter:
         ``unsent``: answers that the system did not take, since the process began; ``connections``: those that are
         open, by interface.
         """
-        tally, calls, book = self.tally, self._calls, self._engine.book
+        tally, calls, book = self.tally, self._calls.gauges(), self._engine.book
         tally.total("lapsed_reserved", calls.lapsed_reserved)
         tally.total("lapsed_active", calls.lapsed_active)
         tally.total("retransmissions", calls.retransmitted)
@@ -101,7 +102,7 @@ class Reporter:
             tally.gauge("resident_bytes", _resident())
             tally.total("cpu_microseconds", int(time.process_time() * 1e6))
             tally.total("log_lines_dropped", logsetup.dropped())
-        self._tell_of_room()
+        self._tell_of_room(calls)
 
     def _note_book(self, version: int) -> None:
         tally, taken_up = self.tally, self._book
@@ -114,12 +115,12 @@ class Reporter:
 
     def status(self) -> Status:
         """Answer how the server is."""
-        book, calls, settings = self._engine.book, self._calls, self._calls.settings
+        book, calls = self._engine.book, self._calls.gauges()
         alarms: list[str] = []
         unready: list[Unready] = []
         if self._full:
             unready.append("the set of calls is full")
-            alarm, fields = self._why_full()
+            alarm, fields = self._why_full(calls)
             alarms.append(alarm.said(**fields))
         if book is None:
             unready.append("no book")
@@ -133,11 +134,11 @@ class Reporter:
             pid=os.getpid(),
             uptime=round(time.monotonic() - self._began, 1),
             version=book.version if book else None,
-            accounts=len(book.bearers) if book else 0,
+            accounts=len(book.accounts) if book else 0,
             held=calls.held,
             lapsed=calls.lapsed,
-            max_legs=settings.max_legs,
-            global_capacity=settings.global_capacity,
+            max_legs=calls.max_legs,
+            global_capacity=calls.global_capacity,
             alarms=tuple(alarms),
             unready=tuple(unready),
         )
@@ -148,22 +149,21 @@ class Reporter:
         more = f" and {len(legs) - 3} more" if len(legs) > 3 else ""
         CALLS_ENDED.tell(calls=", ".join(repr(leg.call_id) for leg in legs[:3]) + more, freed=freed)
 
-    def _tell_of_room(self) -> None:
+    def _tell_of_room(self, calls: Gauges) -> None:
         """Say once that calls are turned away for want of room, and once that it is over (engine.md 5.8)."""
-        calls = self._calls
         turned_away, self._turned_away = calls.turned_away - self._turned_away, calls.turned_away
         if not self._full and (turned_away or calls.overfull):
             self._full = True
-            alarm, fields = self._why_full()
+            alarm, fields = self._why_full(calls)
             alarm.tell(**fields)
-        elif self._full and not calls.overfull and calls.held <= RELIEVED * calls.settings.max_legs:
+        elif self._full and not calls.overfull and calls.held <= RELIEVED * calls.max_legs:
             self._full = False
             CALLS_ROOM_AGAIN.tell()
 
-    def _why_full(self) -> tuple[Event, dict[str, str | int]]:
-        if self._calls.overfull:
+    def _why_full(self, calls: Gauges) -> tuple[Event, dict[str, str | int]]:
+        if calls.overfull:
             return CALLS_FILE_FULL, {"path": str(self._journal.path)}
-        return CALLS_FULL, {"max_legs": self._calls.settings.max_legs}
+        return CALLS_FULL, {"max_legs": calls.max_legs}
 
 
 def _resident() -> int:

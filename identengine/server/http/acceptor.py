@@ -49,7 +49,7 @@ _FULL_HOUSE = Refusal("too_many", "too many connections")
 _CROWD = Refusal("too_many_of_switch", "too many connections from one address")
 
 
-class Door:
+class Acceptor:
     """The listening socket and its connections. What is public may be replaced at any time."""
 
     def __init__(

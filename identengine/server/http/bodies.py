@@ -20,19 +20,14 @@ from identengine.engine.lifecycle import LONGEST_INTERVAL, MOST_PARTS
 from identengine.server.http.problems import Problem, ProblemError, of_trouble
 from identengine.wire.jsonrpc.codec import JSON, UNDECODED
 from identengine.wire.jsonrpc.errors import complaint
-from identengine.wire.jsonrpc.messages import PARAMS, PARSE_ERROR, Trouble
+from identengine.wire.jsonrpc.messages import PARSE_ERROR, RequestMessage, ResponseMessage
+from identengine.wire.jsonrpc.methods import METHODS
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 NO_BODY = "the parameters are wanted as a JSON object, {} where there are none"
-_READERS = {kind: msgspec.json.Decoder(kind) for kind in PARAMS.values()}
-
-
-class _Complaint(msgspec.Struct):
-    error: Trouble
-
-
-_read_complaint = msgspec.json.Decoder(_Complaint).decode
+_READERS = {spec.params: msgspec.json.Decoder(spec.params) for spec in METHODS.values()}
+_read_response = msgspec.json.Decoder(ResponseMessage).decode
 
 
 class Body(AbstractDTO[T]):
@@ -69,7 +64,7 @@ class Body(AbstractDTO[T]):
 
 def read(body: bytes, method: str, kind: type[T]) -> T:
     """Return the parameters of a method. Raises ProblemError with what is wrong."""
-    for text in (body, JSON.mended(body)):
+    for text in (body, JSON.repaired(body)):
         try:
             return _READERS[kind].decode(text)  # type: ignore[return-value]  # a dict of types says no more
         except UNDECODED:
@@ -85,12 +80,12 @@ def _problem(body: bytes, method: str) -> ProblemError:
         return ProblemError(Problem(400, NO_BODY))
     except UNDECODED:
         well_formed = False
-    found = None
-    if well_formed:
-        found = complaint(b'{"jsonrpc":"2.0","id":0,"method":"%b","params":%b}' % (method.encode(), body), JSON)
-    if found is None:
+    error = None
+    if well_formed and (found := complaint(JSON.encode(RequestMessage(method, 0, msgspec.Raw(body))), JSON)):
+        error = _read_response(found).error
+    if error is None:
         return ProblemError(Problem(400, f"not parsable as JSON in UTF-8; {NO_BODY}", PARSE_ERROR))
-    return of_trouble(_read_complaint(found).error)
+    return of_trouble(error)
 
 
 def describe(document: OpenAPI) -> None:

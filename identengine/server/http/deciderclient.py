@@ -15,7 +15,8 @@ import msgspec
 
 from identengine.log.events import HTTP_UNANSWERED
 from identengine.server.http.problems import Problem, ProblemError, of_trouble, unavailable
-from identengine.wire.jsonrpc.messages import Credentials, Trouble
+from identengine.wire.jsonrpc.messages import Credentials, RequestMessage, ResponseMessage
+from identengine.wire.jsonrpc.methods import METHODS
 
 PATIENCE = 3.0
 """Seconds that a question may take."""
@@ -23,27 +24,13 @@ LONG_PATIENCE = 15.0
 """The same of what is answered in steps: a long list of calls, all calls of a switch."""
 MOST_UNSENT = 1 << 20
 """Bytes of one switch's questions that the decider may leave unread."""
-_SLOW = frozenset({"sync", "switch_up", "switch_down"})
-
-
-class _Answer(msgspec.Struct):
-    id: int | None = None
-    result: msgspec.Raw = msgspec.Raw()
-    error: Trouble | None = None
-
-
-class _Question(msgspec.Struct):
-    id: int
-    method: str
-    params: msgspec.Struct | None
-    jsonrpc: str = "2.0"
 
 
 class _BrokenError(Exception):
     """The connection ended before the answer came."""
 
 
-_decode = msgspec.json.Decoder(_Answer).decode
+_decode = msgspec.json.Decoder(ResponseMessage).decode
 _encode = msgspec.json.Encoder().encode
 
 Connect = Callable[
@@ -52,7 +39,7 @@ Connect = Callable[
 """Makes a connection for a protocol; raises OSError."""
 
 
-class Links:
+class DeciderClient:
     """The connections to the decider, made when they are needed.
 
     ``most_bytes``: of one question; longer ones are refused here, since there they would end the connection.
@@ -61,11 +48,11 @@ class Links:
     def __init__(self, connect: Connect, most_bytes: int) -> None:
         self.most_bytes = most_bytes
         self._connect = connect
-        self._open: dict[str, asyncio.Task[_Link]] = {}
+        self._open: dict[str, asyncio.Task[_DeciderConnection]] = {}
 
     async def ask(self, switch: str, method: str, params: msgspec.Struct | None) -> msgspec.Raw:
         """Return the result as JSON. Raises ProblemError."""
-        patience = LONG_PATIENCE if method in _SLOW else PATIENCE
+        patience = LONG_PATIENCE if METHODS[method].in_steps else PATIENCE
         try:
             async with asyncio.timeout(patience):
                 return await self._ask(switch, method, params)
@@ -86,7 +73,7 @@ class Links:
                     raise
         raise AssertionError  # one of the two has returned or raised
 
-    async def _link(self, switch: str) -> _Link:
+    async def _link(self, switch: str) -> _DeciderConnection:
         """Return the connection of a switch; whoever comes while it is being made waits for the same one."""
         making = self._open.get(switch)
         if making is None or (making.done() and (making.exception() or making.result().ended)):
@@ -94,10 +81,10 @@ class Links:
             making.add_done_callback(_seen)
         return await asyncio.shield(making)
 
-    async def _made(self, switch: str) -> _Link:
+    async def _made(self, switch: str) -> _DeciderConnection:
         async with asyncio.timeout(PATIENCE):
-            _, made = await self._connect(_Link)
-        link = cast("_Link", made)
+            _, made = await self._connect(_DeciderConnection)
+        link = cast("_DeciderConnection", made)
         link.introduce(switch)
         return link
 
@@ -110,7 +97,7 @@ class Links:
         self._open.clear()
 
 
-class _Link(asyncio.Protocol):
+class _DeciderConnection(asyncio.Protocol):
     """One connection."""
 
     _transport: asyncio.Transport
@@ -118,7 +105,7 @@ class _Link(asyncio.Protocol):
     def __init__(self) -> None:
         self.ended = False
         self._received = bytearray()
-        self._waiting: dict[int, asyncio.Future[_Answer]] = {}
+        self._waiting: dict[int, asyncio.Future[ResponseMessage]] = {}
         self._last = 0
         self._switch = ""
 
@@ -149,7 +136,7 @@ class _Link(asyncio.Protocol):
                 HTTP_UNANSWERED.tell(switch=self._switch, why=answer.error.message)
                 self.close()
                 return
-            if answer.id is None:  # it could not be read there, which ends the connection
+            if not isinstance(answer.id, int):  # it could not be read there, which ends the connection
                 self.close()
                 return
             waiting = self._waiting.get(answer.id)
@@ -159,7 +146,7 @@ class _Link(asyncio.Protocol):
     def introduce(self, switch: str) -> None:
         """Say for which switch this connection speaks."""
         self._switch = switch
-        self._transport.write(_encode(_Question(0, "auth", Credentials(switch=switch))) + b"\n")
+        self._transport.write(_encode(RequestMessage("auth", 0, Credentials(switch=switch))) + b"\n")
 
     async def ask(self, method: str, params: msgspec.Struct | None, most_bytes: int) -> msgspec.Raw:
         """Ask and wait. Raises ProblemError or _BrokenError."""
@@ -169,13 +156,13 @@ class _Link(asyncio.Protocol):
             raise unavailable("the process that decides does not keep up; ask again in a moment", -32002)
         self._last += 1
         number = self._last
-        question = _encode(_Question(number, method, params))
+        question = _encode(RequestMessage(method, number, params))
         if len(question) > most_bytes:
             raise ProblemError(Problem(413, f"a request of more than {most_bytes} bytes ([limits] message_bytes)"))
         waiting = self._waiting[number] = asyncio.get_running_loop().create_future()
         try:
             self._transport.write(question + b"\n")
-            answer: _Answer = await waiting
+            answer: ResponseMessage = await waiting
         finally:
             del self._waiting[number]
         if answer.error is not None:
@@ -188,7 +175,7 @@ class _Link(asyncio.Protocol):
         self._transport.abort()
 
 
-def _seen(task: asyncio.Task[_Link]) -> None:
+def _seen(task: asyncio.Task[_DeciderConnection]) -> None:
     """Take note of what went wrong, though everybody who waited for it may be gone."""
     if not task.cancelled():
         task.exception()

@@ -12,7 +12,8 @@ from typing import Literal
 import msgspec
 
 from identengine.config.schema import Config
-from identengine.model.addresses import parse_address, parse_network
+from identengine.config.switches import LOOPBACK
+from identengine.model.addresses import parse_address
 from identengine.net.access import Peers
 from identengine.server.http.problems import Problem, ProblemError
 from identengine.wire.session import digest_of
@@ -25,7 +26,6 @@ _MAY: dict[Role, frozenset[Role]] = {
     "operator": frozenset({"operator"}),
 }
 """What is needed, and who has it."""
-_LOOPBACK = (parse_network("127.0.0.0/8")[0], parse_network("::1")[0])
 _MISSING = {"WWW-Authenticate": 'Bearer realm="identengine"'}
 _WRONG = {"WWW-Authenticate": 'Bearer realm="identengine", error="invalid_token"'}
 MOST_FORWARDED = 64
@@ -113,7 +113,7 @@ class Roles:
 def is_loopback(host: str) -> bool:
     """Whether an address is this machine's own, that nobody else reaches."""
     packed = _packed(host)
-    return packed is not None and any(one.covers(packed) for one in _LOOPBACK)
+    return packed is not None and any(one.covers(packed) for one in LOOPBACK)
 
 
 def _packed(host: str) -> bytes | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -27,17 +28,15 @@ from litestar.types import (
     WebSocketReceiveMessage,
 )
 
-from identengine.calls.backend import Done
-from identengine.identify.explain import Explanation
 from identengine.log.events import HTTP_FAULT
-from identengine.model.records import CallList, CallRequest, Decision, Request
 from identengine.server.http.bodies import NO_BODY, Body, describe
-from identengine.server.http.deciderclient import Links
+from identengine.server.http.deciderclient import DeciderClient
 from identengine.server.http.problems import Problem, ProblemError
 from identengine.server.http.roles import Role, Roles
-from identengine.server.http.statuscache import Readiness, Watch
+from identengine.server.http.statuscache import Readiness, StatusCache
 from identengine.stats.metrics import CONTENT_TYPE, exposition
-from identengine.wire.jsonrpc.messages import Pong
+from identengine.wire.jsonrpc.messages import NoParams
+from identengine.wire.jsonrpc.methods import METHODS, MethodSpec
 from identengine.wire.jsonrpc.responder import PROGRAM
 
 Http: TypeAlias = litestar.Request[Any, Any, State]
@@ -49,8 +48,8 @@ class Services(NamedTuple):
     """What answers need."""
 
     roles: Roles
-    links: Links
-    watch: Watch
+    decider: DeciderClient
+    status_cache: StatusCache
     calls: Path
     """The folder of the set of calls."""
 
@@ -89,71 +88,33 @@ _WITH_BODY = _DECISIONS | {400: _problem("The body cannot be used; field and mes
 async def _ask(request: Http, params: msgspec.Struct | None) -> Response[Any]:
     services: Services = request.app.state.services
     method = request.route_handler.name or ""
-    result = await services.links.ask(request.state.caller.name, method, params)
+    result = await services.decider.ask(request.state.caller.name, method, params)
     return Response(result, media_type="application/json")
 
 
-@post("/authorize", name="authorize", dto=Body[Request], return_dto=None, status_code=200, responses=_WITH_BODY)
-async def authorize(request: Http, data: JSONBody[Request]) -> Response[Decision]:
-    """Decide whose call this is and whether it may pass, and hold a slot for it.
-
-    200 also where it may not: `accepted` says so, `reason`, `sip_code` and `q850` say why.
-    """
-    return await _ask(request, data)
+_of: Any = {"answer": Response, "data": JSONBody, "dto": Body}
+"""What is generic over a method's types, which are known at run time only."""
 
 
-@post("/identify", name="identify", dto=Body[Request], return_dto=None, status_code=200, responses=_WITH_BODY)
-async def identify(request: Http, data: JSONBody[Request]) -> Response[Decision]:
-    """Decide the same without side effects: nothing is held, no limit counts."""
-    return await _ask(request, data)
+def _route(spec: MethodSpec) -> ControllerRouterHandler:
+    """Return the route of a method: its parameters are the body, its result is the answer."""
 
+    async def ask(request: Http) -> Any:
+        return await _ask(request, None)
 
-@post("/explain", name="explain", dto=Body[Request], return_dto=None, status_code=200, responses=_WITH_BODY)
-async def explain(request: Http, data: JSONBody[Request]) -> Response[Explanation]:
-    """Decide the same without side effects, and show every account that the request touches."""
-    return await _ask(request, data)
+    async def ask_with(request: Http, data: Any) -> Any:
+        return await _ask(request, data)
 
-
-@post("/start", name="start", dto=Body[CallRequest], return_dto=None, status_code=200, responses=_WITH_BODY)
-async def start(request: Http, data: JSONBody[CallRequest]) -> Response[Done]:
-    """Say that a call was answered."""
-    return await _ask(request, data)
-
-
-@post("/update", name="update", dto=Body[CallRequest], return_dto=None, status_code=200, responses=_WITH_BODY)
-async def update(request: Http, data: JSONBody[CallRequest]) -> Response[Done]:
-    """Say that a call goes on."""
-    return await _ask(request, data)
-
-
-@post("/stop", name="stop", dto=Body[CallRequest], return_dto=None, status_code=200, responses=_WITH_BODY)
-async def stop(request: Http, data: JSONBody[CallRequest]) -> Response[Done]:
-    """Say that a call, or a leg of it, has ended or failed."""
-    return await _ask(request, data)
-
-
-@post("/sync", name="sync", dto=Body[CallList], return_dto=None, status_code=200, responses=_WITH_BODY)
-async def sync(request: Http, data: JSONBody[CallList]) -> Response[Done]:
-    """Give a part of the complete list of the calls of the switch."""
-    return await _ask(request, data)
-
-
-@post("/switch_up", name="switch_up", status_code=200, responses=_DECISIONS)
-async def switch_up(request: Http) -> Response[Done]:
-    """Say that the switch has started and has no calls."""
-    return await _ask(request, None)
-
-
-@post("/switch_down", name="switch_down", status_code=200, responses=_DECISIONS)
-async def switch_down(request: Http) -> Response[Done]:
-    """Say that the switch ends, and its calls with it."""
-    return await _ask(request, None)
-
-
-@post("/ping", name="ping", status_code=200, responses=_DECISIONS)
-async def ping(request: Http) -> Response[Pong]:
-    """Ask whether the server decides, and by which version of the book."""
-    return await _ask(request, None)
+    bare = spec.params is NoParams
+    handler: Callable[..., Any] = ask if bare else ask_with
+    handler.__name__, handler.__doc__ = spec.name, spec.summary  # both are in the description of the API
+    handler.__annotations__ = {"request": Http, "return": _of["answer"][spec.result]}
+    if bare:
+        return post(f"/{spec.name}", name=spec.name, status_code=200, responses=_DECISIONS)(handler)
+    handler.__annotations__["data"] = _of["data"][spec.params]
+    dto = _of["dto"][spec.params]
+    path = f"/{spec.name}"
+    return post(path, name=spec.name, dto=dto, return_dto=None, status_code=200, responses=_WITH_BODY)(handler)
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -176,7 +137,7 @@ async def healthz() -> Health:
 async def readyz(request: Http) -> Response[Readiness]:
     """Whether calls should be sent here: a book is loaded, calls are open, the store is well, nothing ends."""
     services: Services = request.app.state.services
-    readiness = await services.watch.readiness()
+    readiness = await services.status_cache.readiness()
     return Response(readiness, status_code=200 if readiness.ready else 503)
 
 
@@ -191,14 +152,14 @@ async def readyz(request: Http) -> Response[Readiness]:
 async def metrics(request: Http) -> Response[str]:
     """Return the metrics in the text format of Prometheus."""
     services: Services = request.app.state.services
-    status, accounts, clients = await services.watch.everything()
+    status, accounts, clients = await services.status_cache.everything()
     text = exposition(services.calls, status, accounts, clients)
     return Response(text.decode(), media_type="text/plain", headers={"Content-Type": CONTENT_TYPE})
 
 
 _DECIDING = Router(
     "/v1",
-    route_handlers=[authorize, identify, explain, start, update, stop, sync, switch_up, switch_down, ping],
+    route_handlers=[_route(spec) for spec in METHODS.values() if not spec.connection_only],
     guards=[_needs("switch")],
     security=[{"bearer": []}],
     tags=["switch"],

@@ -47,7 +47,7 @@ class Everything(NamedTuple):
     clients: tuple[Use, ...] = ()
 
 
-class Watch:
+class StatusCache:
     """Asks at the control socket in a folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -78,21 +78,21 @@ class Watch:
         """Have this counted; returns whether it was. What was not answered in time may be, though."""
         with contextlib.suppress(OSError, TimeoutError, ValueError):
             async with asyncio.timeout(PATIENCE), self._connected() as desk:
-                await desk.ask(control.AskNote(dict(counts)), Noted)
+                await desk.ask(control.CountRequest(dict(counts)), Noted)
                 return True
         return False
 
     async def _ask_status(self) -> Status | None:
         with contextlib.suppress(OSError, TimeoutError, ValueError):
             async with asyncio.timeout(PATIENCE), self._connected() as desk:
-                return await desk.ask(control.AskStatus(), Status)
+                return await desk.ask(control.StatusRequest(), Status)
         return None
 
     async def _ask_everything(self) -> Everything:
         found = Everything()
         with contextlib.suppress(OSError, TimeoutError, ValueError):
             async with asyncio.timeout(PATIENCE), self._connected() as desk:
-                found = Everything(await desk.ask(control.AskStatus(), Status))
+                found = Everything(await desk.ask(control.StatusRequest(), Status))
                 async for accounts in desk.fullest("accounts"):
                     found = found._replace(accounts=accounts)
                 async for clients in desk.fullest("clients"):
@@ -115,7 +115,7 @@ class _Desk(NamedTuple):
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
-    async def ask(self, ask: control.Ask, wanted: type[R]) -> R:
+    async def ask(self, ask: control.OperatorRequest, wanted: type[R]) -> R:
         """Return the answer. Raises OSError, or ValueError where it is another one."""
         self.writer.write(control.line(ask))
         reply = control.read_reply(await self.reader.readline())
@@ -128,7 +128,7 @@ class _Desk(NamedTuple):
         cursor: int | None = 0
         rows: list[Use] = []
         while cursor is not None:
-            page = await self.ask(control.AskUsage(of, cursor, MOST_ROWS), Usage)
+            page = await self.ask(control.UsageRequest(of, cursor, MOST_ROWS), Usage)
             rows = heapq.nsmallest(MOST_ROWS, [*rows, *page.rows], key=attrgetter("rank"))
             cursor = page.cursor
             yield tuple(rows)

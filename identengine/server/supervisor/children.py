@@ -1,6 +1,6 @@
 """The processes that the supervisor forks: one of each role, each with a link to tell its state by.
 
-Forked without exec: a child inherits what was checked and bound, and imports nothing. A role is one entry of
+Forked without exec: a child inherits what was checked and bound, and its code is there. A role is one entry of
 :class:`Role`; who it is and when it is wanted is the business of :mod:`identengine.server.supervisor.run`.
 """
 
@@ -13,11 +13,12 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 from enum import Enum
+from functools import partial
 from typing import NoReturn
 
 from identengine.log import handlers as logsetup
 from identengine.log.events import NO_PROCESS, PROCESS_FAULT
-from identengine.server.decider.process import IDLE, REREAD, TAKING_OVER
+from identengine.server.link import IDLE, TAKE_OVER, TAKING_OVER, SupervisorEnd
 from identengine.server.supervisor.sigio import wake_by
 
 HANG_SECONDS = 5.0
@@ -47,25 +48,30 @@ class Role(Enum):
 class Child:
     """One process that was forked."""
 
-    def __init__(self, role: Role, pid: int, link: socket.socket, state: bytes) -> None:
+    def __init__(self, role: Role, pid: int, link: SupervisorEnd) -> None:
         self.role = role
         self.pid = pid
         self.link = link
-        """Ours of two connected sockets; the other end is the child's."""
-        self.state = state
-        """What it told last; at first, what it is about to do."""
         self.since = time.monotonic()
         """When it began to be what it is."""
         self.silent = 0.0
         """Seconds without a sign of life in which we looked."""
         self.leaving: float | None = None
         """Seconds since it was told to end; None: it was not told."""
-        self.reread = False
-        """Whether it has obeyed the last SIGHUP."""
         self.killed = False
 
     def __str__(self) -> str:
         return f"the {self.role.value}, process {self.pid},"
+
+    @property
+    def state(self) -> bytes:
+        """What it told last; at first, what it is about to do."""
+        return self.link.state
+
+    @property
+    def late(self) -> bool:
+        """Whether the newest config is not in force there, and is to be: not at one that is about to end."""
+        return self.link.behind and not self.killed and self.role is not Role.LEAVING
 
     @property
     def patience(self) -> float:
@@ -78,19 +84,25 @@ class Child:
         return not self.killed and self.silent <= self.patience
 
     def hear(self) -> None:
-        """Take its signs of life."""
-        with contextlib.suppress(OSError):  # nothing there, or it is dead
-            while said := self.link.recv(4096):
-                self.silent = 0.0
-                self.state = said[-1:]
-                self.reread = self.reread or REREAD in said
+        """Take its signs of life, and send it what it had no room for."""
+        if self.link.hear():
+            self.silent = 0.0
+        with contextlib.suppress(OSError):  # it is dead
+            self.link.flush()
 
     def tell(self, word: bytes) -> bool:
         """Say something to it; returns whether it can hear."""
+        return self._reach(partial(self.link.tell, word))
+
+    def hand(self, config: bytes) -> bool:
+        """Send it a config; returns whether it can hear."""
+        return self._reach(partial(self.link.hand, config))
+
+    def _reach(self, send: Callable[[], None]) -> bool:
         if self.killed:
             return False
         try:
-            self.link.send(word)
+            send()
         except OSError:  # it is dying
             self.kill()
             return False
@@ -177,8 +189,16 @@ class Children:
             self._be(run, theirs, ours)
         theirs.close()
         wake_by(ours)
-        child = self._of[role] = Child(role, pid, ours, state)
+        child = self._of[role] = Child(role, pid, SupervisorEnd(ours, state))
         return child
+
+    def take_over(self) -> bool:
+        """Let the standby decide; returns whether there is one that can hear."""
+        standby = self.get(Role.STANDBY)
+        if standby is None or not standby.tell(TAKE_OVER):
+            return False
+        self.promote(Role.STANDBY, Role.DECIDER)
+        return True
 
     def promote(self, role: Role, to: Role) -> None:
         """Make the child of one role that of another, which has none. Its state stays what it tells."""
@@ -206,8 +226,9 @@ class Children:
             # The locks and links of the supervisor end with the supervisor, so nobody else may hold them.
             for descriptor in self._private():
                 os.close(descriptor)
-            for end in (other_end, *(child.link for child in self.all())):
-                end.close()
+            other_end.close()
+            for child in self.all():
+                child.link.close()
             status = run(link)
         except BaseException as fault:  # nothing may get out into the supervisor's code
             PROCESS_FAULT.tell(fault, pid=os.getpid())

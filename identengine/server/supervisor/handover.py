@@ -9,11 +9,11 @@ that makes it start a decider again.
 ========================  =======================================================
 the new one says          the old one answers
 ========================  =======================================================
-:class:`Ask`              :class:`Offer`, several where there are many sockets
+:class:`TakeoverRequest`              :class:`Offer`, several where there are many sockets
 :class:`Alive`, meanwhile
 :class:`Commit`           :class:`Yours`, with the lock; its decider lets go
 :class:`Alive`, meanwhile
-:class:`Done`             the end of the connection; it ends when its decider has
+:class:`TakeoverDone`             the end of the connection; it ends when its decider has
 ========================  =======================================================
 
 :class:`No` of either ends it. A packet is a message; messages of another version of this are answered by No.
@@ -31,7 +31,7 @@ from typing import TypeAlias
 import msgspec
 
 from identengine.errors import IdentengineError, StoreError
-from identengine.net.sockets import Named
+from identengine.net.sockets import NamedSocket
 from identengine.net.unix import at_folder
 from identengine.server.supervisor.sigio import wake_by
 
@@ -50,7 +50,7 @@ class HandoverError(IdentengineError):
     """The server that runs does not hand over."""
 
 
-class Ask(msgspec.Struct, tag=True):
+class TakeoverRequest(msgspec.Struct, tag=True):
     """Whether it may take over."""
 
     protocol: int
@@ -75,7 +75,7 @@ class Alive(msgspec.Struct, tag=True):
     """A sign of life."""
 
 
-class Done(msgspec.Struct, tag=True):
+class TakeoverDone(msgspec.Struct, tag=True):
     """My decider decides."""
 
 
@@ -85,12 +85,12 @@ class No(msgspec.Struct, tag=True):
     why: str
 
 
-Message: TypeAlias = Ask | Offer | Commit | Yours | Alive | Done | No
+Message: TypeAlias = TakeoverRequest | Offer | Commit | Yours | Alive | TakeoverDone | No
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Message).decode
 
 
-class Peer:
+class OtherServer:
     """The other supervisor: a connection that never blocks. SIGIO tells that something came."""
 
     def __init__(self, link: socket.socket) -> None:
@@ -159,7 +159,7 @@ class Peer:
         self._link.close()
 
 
-class Door:
+class HandoverSocket:
     """Where a server that serves is asked to hand over."""
 
     def __init__(self, folder: Path) -> None:
@@ -183,14 +183,14 @@ class Door:
         """Return the descriptor."""
         return self._socket.fileno()
 
-    def knock(self) -> Peer | None:
+    def knock(self) -> OtherServer | None:
         """Return who has come, if anybody has who may."""
         try:
             link, _ = self._socket.accept()
         except OSError:
             return None
         try:
-            peer = Peer(link)
+            peer = OtherServer(link)
         except OSError:
             link.close()
             return None
@@ -205,7 +205,7 @@ class Door:
         self._socket.close()
 
 
-def offer(peer: Peer, sockets: list[Named]) -> bool:
+def offer(peer: OtherServer, sockets: list[NamedSocket]) -> bool:
     """Send copies of all sockets; returns whether there is somebody to get them."""
     for begin in range(0, len(sockets), _FDS):
         some = sockets[begin : begin + _FDS]
@@ -215,7 +215,7 @@ def offer(peer: Peer, sockets: list[Named]) -> bool:
     return True
 
 
-def ask(folder: Path) -> tuple[Peer, list[Named]] | None:
+def ask(folder: Path) -> tuple[OtherServer, list[NamedSocket]] | None:
     """Ask the server of a set of calls for its sockets; None where none listens, or it ends while it is asked.
 
     Raises HandoverError, with its process, where it refuses or does not answer.
@@ -225,7 +225,7 @@ def ask(folder: Path) -> tuple[Peer, list[Named]] | None:
         link.settimeout(ANSWER_SECONDS)
         with at_folder(folder, FILE) as name:
             link.connect(name)
-        peer = Peer(link)
+        peer = OtherServer(link)
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
         link.close()
         return None
@@ -235,9 +235,9 @@ def ask(folder: Path) -> tuple[Peer, list[Named]] | None:
     if not peer.trusted:
         peer.close()
         raise HandoverError(f"{folder / FILE} is another user's: who holds that folder?")
-    sockets: list[Named] = []
+    sockets: list[NamedSocket] = []
     try:
-        peer.say(Ask(PROTOCOL))
+        peer.say(TakeoverRequest(PROTOCOL))
         _receive(peer, sockets)
     except BaseException as error:
         peer.close()
@@ -249,7 +249,7 @@ def ask(folder: Path) -> tuple[Peer, list[Named]] | None:
     return peer, sockets
 
 
-def _receive(peer: Peer, sockets: list[Named]) -> None:
+def _receive(peer: OtherServer, sockets: list[NamedSocket]) -> None:
     """Take the offers; EOFError where the other one ends."""
     end = time.monotonic() + ANSWER_SECONDS
     while True:
@@ -272,6 +272,6 @@ def _receive(peer: Peer, sockets: list[Named]) -> None:
         for (kind, asked), descriptor in zip(message.names, descriptors, strict=True):
             bound = socket.socket(fileno=descriptor)
             bound.setblocking(False)
-            sockets.append(Named(kind, asked, bound))
+            sockets.append(NamedSocket(kind, asked, bound))
         if not message.more:
             return

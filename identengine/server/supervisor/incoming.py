@@ -8,11 +8,11 @@ from enum import Enum, auto
 from pathlib import Path
 
 from identengine.calls.journalfile import InUseError
-from identengine.server.decider.process import BOOKLESS, LISTENING, LOADED, READY
+from identengine.server.link import BOOKLESS, LISTENING, LOADED, READY
 from identengine.server.supervisor import handover
 from identengine.server.supervisor.children import HANG_SECONDS, Child
-from identengine.server.supervisor.handover import HandoverError, Peer
-from identengine.server.supervisor.lock import Claim
+from identengine.server.supervisor.handover import HandoverError, OtherServer
+from identengine.server.supervisor.lock import ServerLock
 
 WIDOW_SECONDS = 3.0
 """How long the lock of an old server that died is waited for."""
@@ -37,15 +37,15 @@ class Stage(Enum):
     """We are the server."""
 
 
-class Taker:
+class IncomingTakeover:
     """One take-over."""
 
-    def __init__(self, peer: Peer, folder: Path) -> None:
+    def __init__(self, peer: OtherServer, folder: Path) -> None:
         """``peer``: the old server; ``folder``: of the set of calls."""
         self.pid = peer.pid
         """The old server's process."""
         self.stage = Stage.LOADING
-        self.claim: Claim | None = None
+        self.lock: ServerLock | None = None
         """The lock, as soon as it is ours."""
         self._peer = peer
         self._folder = folder
@@ -70,7 +70,7 @@ class Taker:
             self._inherit()
         elif self.stage is Stage.OURS and decider is not None and decider.state in (LISTENING, READY):
             self._enter(Stage.PARTING)
-            self._peer.say(handover.Done())
+            self._peer.say(handover.TakeoverDone())
         elif self.stage is Stage.PARTING and time.monotonic() - self._since > FAREWELL_SECONDS:
             self._end()
 
@@ -97,7 +97,7 @@ class Taker:
             if isinstance(message, handover.No):
                 raise HandoverError(f"process {self.pid} does not hand over: {message.why}")
             if isinstance(message, handover.Yours) and len(descriptors) == 1 and self.stage is Stage.COMMITTED:
-                self.claim = Claim.given(self._folder, descriptors[0])
+                self.lock = ServerLock.given(self._folder, descriptors[0])
                 self._enter(Stage.OURS)
 
     def _look_at_book(self, standby: Child | None) -> None:
@@ -113,7 +113,7 @@ class Taker:
     def _inherit(self) -> None:
         """Take the lock of an old server that is gone; if another has it, that one serves."""
         try:
-            self.claim = Claim.take(self._folder)
+            self.lock = ServerLock.take(self._folder)
         except InUseError as error:
             if time.monotonic() - self._since > WIDOW_SECONDS:
                 raise HandoverError(f"process {self.pid} broke off, and {error}") from error

@@ -17,7 +17,7 @@ from identengine.errors import StoreError
 FILE = "serve.lock"
 
 
-class Claim:
+class ServerLock:
     """The lock, held."""
 
     def __init__(self, file: IO[str], folder: Path) -> None:

@@ -10,10 +10,10 @@ from enum import Enum, auto
 from pathlib import Path
 
 from identengine.log.events import NEWCOMER
-from identengine.net.sockets import Named
+from identengine.net.sockets import NamedSocket
 from identengine.server.supervisor import handover
 from identengine.server.supervisor.children import HANG_SECONDS
-from identengine.server.supervisor.handover import Door, Peer
+from identengine.server.supervisor.handover import HandoverSocket, OtherServer
 from identengine.server.supervisor.processes import Watched
 
 LOAD_SECONDS = 900.0
@@ -30,16 +30,16 @@ class Step(Enum):
     DONE = auto()
     """It decides."""
     FAILED = auto()
-    """It does not take over; :attr:`Giver.why`."""
+    """It does not take over; :attr:`OutgoingTakeover.why`."""
 
 
-class Giver:
+class OutgoingTakeover:
     """Lets one server at a time take over."""
 
     def __init__(self, folder: Path) -> None:
         """Listen in the folder of the set of calls, whose lock we hold; raises StoreError."""
-        self._door = Door(folder)
-        self._peer: Peer | None = None
+        self._door = HandoverSocket(folder)
+        self._peer: OtherServer | None = None
         self._process: Watched | None = None
         """Whoever is at the other end of the connection."""
         self._successor: Watched | None = None
@@ -69,7 +69,7 @@ class Giver:
         """Watch a process that we started to take over."""
         self._successor = Watched(pid)
 
-    def look(self, passed: float, sockets: list[Named], refusal: str | None) -> Step | None:
+    def look(self, passed: float, sockets: list[NamedSocket], refusal: str | None) -> Step | None:
         """Hear what there is; ``passed``: seconds since the last look; ``refusal``: why nobody may come."""
         self._receive(refusal)
         if self._peer is not None:
@@ -123,7 +123,7 @@ class Giver:
         self._peer = newcomer
         NEWCOMER.tell(pid=newcomer.pid)
 
-    def _attend(self, peer: Peer, passed: float, sockets: list[Named]) -> Step | None:
+    def _attend(self, peer: OtherServer, passed: float, sockets: list[NamedSocket]) -> Step | None:
         peer.silent += passed
         while True:
             try:
@@ -148,8 +148,8 @@ class Giver:
                 return self._failed(f"process {peer.pid} was going to take over and does not get on")
         return None
 
-    def _obey(self, peer: Peer, message: handover.Message, sockets: list[Named]) -> Step | None:
-        if isinstance(message, handover.Ask):
+    def _obey(self, peer: OtherServer, message: handover.Message, sockets: list[NamedSocket]) -> Step | None:
+        if isinstance(message, handover.TakeoverRequest):
             if message.protocol != handover.PROTOCOL:
                 why = f"it is asked by version {message.protocol} of the hand-over, and speaks {handover.PROTOCOL}"
                 peer.say(handover.No(f"{why}: end it, and start the new one"))
@@ -158,7 +158,7 @@ class Giver:
                 return self._failed(f"process {peer.pid}, which was going to take over, ended")
         elif isinstance(message, handover.Commit) and not self.committed:
             return Step.COMMIT
-        elif isinstance(message, handover.Done) and self.committed:
+        elif isinstance(message, handover.TakeoverDone) and self.committed:
             return Step.DONE
         elif isinstance(message, handover.No):
             return self._failed(f"process {peer.pid} does not take over: {message.why}")

@@ -3,7 +3,8 @@
 Synchronous, one thread, no loop, no book, no set of calls: what does little dies of little. It keeps the sockets
 and forks the decider, which inherits them; as the supervisor has them open, datagrams and new connections wait
 in the kernel while a decider is replaced, and the next one answers them. It forks without exec: the config that
-was checked is what every decider runs with, and a replacement imports nothing.
+was checked is what every decider runs with, and a replacement imports nothing. It knows that code only as the
+:class:`Entries` that it was given.
 
 A decider that dies is replaced at once, or by the standby where there is one; one that dies again and again soon
 after its start, after growing pauses. One that gives no sign of life is killed, and reaped before the next begins,
@@ -16,59 +17,34 @@ or another supervisor has said something.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import signal
 import socket
 import time
 from collections.abc import Iterator
-from functools import partial
 
-from identengine.config import schema as configuration
 from identengine.config.schema import Config
-from identengine.errors import ConfigError, StoreError
-from identengine.log import handlers as logsetup
 from identengine.log.events import (
     DECIDER_DIED,
-    HAND_OVER_FAILED,
-    HANDING_OVER,
-    NO_DOOR,
-    NO_SUCCESSOR,
     PROCESS_CUT_OFF,
     PROCESS_DIED,
     PROCESS_LATE,
     PROCESS_SILENT,
     PROCESS_STUCK,
-    SUCCESSOR_IGNORED,
-    SUCCESSOR_IMPOSSIBLE,
-    SUCCESSOR_STARTED,
-    TAKE_OVER_FAILED,
-    TAKEN_OVER,
-    TOOK_OVER,
 )
 from identengine.net import sockets as listening
 from identengine.net.sockets import Sockets
-from identengine.server.decider.process import (
-    DRAIN_SECONDS,
-    HAND_OVER,
-    IDLE,
-    LISTENING,
-    READY,
-    TAKE_OVER,
-    TAKING_OVER,
-    Duty,
-    decide,
-)
+from identengine.server.link import DRAIN_SECONDS, IDLE, LISTENING, READY, TAKING_OVER, Duty, Entries
 from identengine.server.supervisor.children import HANG_SECONDS, START_SECONDS, Child, Children, Role, how
-from identengine.server.supervisor.handover import HandoverError
-from identengine.server.supervisor.incoming import Stage, Taker
-from identengine.server.supervisor.lock import Claim
+from identengine.server.supervisor.incoming import IncomingTakeover
+from identengine.server.supervisor.lock import ServerLock
 from identengine.server.supervisor.manager import ServiceManager
-from identengine.server.supervisor.outgoing import Giver, Step
-from identengine.server.supervisor.processes import start_successor
+from identengine.server.supervisor.outgoing import OutgoingTakeover
+from identengine.server.supervisor.reload import Reload
 from identengine.server.supervisor.systemd import Notifier
-from identengine.stats import registry as counters
+from identengine.server.supervisor.takeover import Outcome, Takeover
+from identengine.stats import file as counters
 
 CYCLE_SECONDS = 0.25
 """Between two looks at the children, where no signal comes."""
@@ -88,22 +64,26 @@ class Supervisor:
         config: Config,
         sockets: Sockets,
         mask: frozenset[int],
+        entries: Entries,
         *,
-        claim: Claim | None = None,
-        giver: Giver | None = None,
-        taker: Taker | None = None,
+        lock: ServerLock | None = None,
+        outgoing: OutgoingTakeover | None = None,
+        incoming: IncomingTakeover | None = None,
     ) -> None:
         """Serve with these sockets; ``mask``: the signals that were blocked before ours were.
 
-        ``claim`` and ``giver``, the lock and who lets others take over, come later where there is a ``taker``.
+        ``lock`` and ``outgoing``, the lock and who lets others take over, come later where there is a
+        ``incoming``.
         """
         self._config = config
         self._sockets = sockets
         self._mask = mask
-        self._claim = claim
-        self._giver = giver
-        self._taker = taker
+        self._entries = entries
         self._children = Children(self._private)
+        self._takeover = Takeover(
+            config.calls.path, self._children, lock=lock, outgoing=outgoing, incoming=incoming
+        )
+        self._reload = Reload(self._children)
         self._manager = ServiceManager(Notifier(os.environ))
         self._cycle = min(CYCLE_SECONDS, (self._manager.watchdog or 60.0) / 8)
         self._started = False
@@ -114,8 +94,6 @@ class Supervisor:
         """Seconds since we were told to end."""
         self._end_signal: int | None = None
         """What the decider is still to be told, once the front has ended or had its time."""
-        self._gone_to: int | None = None
-        """The process that has taken over."""
         self._status: int | None = None
         """Of the last decider."""
 
@@ -124,13 +102,8 @@ class Supervisor:
         return self._children.get(Role.DECIDER)
 
     def _private(self) -> Iterator[int]:
-        """Yield the descriptors that no child may keep: what is to end with us."""
-        if self._claim is not None:
-            yield self._claim.fileno()
-        if self._giver is not None:
-            yield from self._giver.descriptors()
-        if self._taker is not None:
-            yield from self._taker.descriptors()
+        """Yield the descriptors that no child may keep."""
+        return self._takeover.descriptors()
 
     def run(self) -> int:
         """Keep one decider deciding, until told to end or another server has taken over; returns the status."""
@@ -152,14 +125,14 @@ class Supervisor:
             passed = min(now - looked, 2 * self._cycle)
             if not self._ending:
                 self._look_at_other(passed)
+            self._reload.look()
             self._watch(passed)
             self._end_decider()
             self._tell_manager()
             looked = now
-        if self._gone_to is not None:
+        if self._takeover.gone_to is not None:
             return 0
-        if self._claim is not None:
-            self._claim.release()
+        self._takeover.release()
         if self._decider is not None:
             return 128 + signal.SIGKILL
         return 0 if self._status is None else self._status
@@ -167,54 +140,37 @@ class Supervisor:
     # ---- starting
 
     def _start_missing(self) -> None:
-        if self._taker is not None and self._claim is None:
-            if self._taker.stage is Stage.LOADING and self._children.get(Role.STANDBY) is None:
+        if not self._takeover.decides:  # the other server's decider is to decide
+            if self._takeover.loads and self._children.get(Role.STANDBY) is None:
                 self._fork(Role.STANDBY)  # once: where it dies, the take-over has failed
             return
-        if self._giver is not None and self._giver.committed:
-            return  # the other one's decider is to decide
         decider = self._decider
         if decider is None:
-            if self._children.deaths[Role.DECIDER].over() and not self._promote():
+            if self._children.deaths[Role.DECIDER].over() and not self._children.take_over():
                 self._fork(Role.DECIDER)
         elif decider.state == READY:  # till then it loads the book, and should do so alone
             for role in self._wanted_beside():
                 if self._children.get(role) is None and self._children.deaths[role].over():
                     self._fork(role)
-        http, front = self._sockets.http, self._children.get(Role.FRONT)
+        wanted = self._sockets.http is not None and self._children.get(Role.FRONT) is None
         # Once a decider has listened; whatever becomes of it then, the front says so.
-        if http is not None and front is None and self._started and self._children.deaths[Role.FRONT].over():
-            self._children.fork(Role.FRONT, partial(self._serve_http, http), TAKING_OVER)
+        if wanted and self._started and self._children.deaths[Role.FRONT].over():
+            self._fork(Role.FRONT)
 
     def _wanted_beside(self) -> Iterator[Role]:
         """Yield the roles that are wanted besides the decider."""
         if self._config.listen.standby:
             yield Role.STANDBY
 
-    def _promote(self) -> bool:
-        """Let the standby decide, if there is one that can hear."""
-        standby = self._children.get(Role.STANDBY)
-        if standby is None or not standby.tell(TAKE_OVER):
-            return False
-        self._children.promote(Role.STANDBY, Role.DECIDER)
-        return True
-
     def _fork(self, role: Role) -> None:
         standby = role is Role.STANDBY
 
         def run(link: socket.socket) -> int:
             duty = Duty(self._sockets, link, self._mask, standby, self._started, not self._announced)
-            return decide(self._config, duty)
+            entry = self._entries.serve_http if role is Role.FRONT else self._entries.decide
+            return entry(self._config, duty)
 
         self._children.fork(role, run, IDLE if standby else TAKING_OVER)
-
-    def _serve_http(self, http: socket.socket, link: socket.socket) -> int:
-        """Be the front; in the child."""
-        self._sockets.close_deciders()
-        # Only here, since nobody else needs the framework, and it takes more memory than a whole supervisor.
-        from identengine.server.http import process  # noqa: PLC0415
-
-        return process.front(self._config, process.Duty(http, link, self._mask))
 
     # ---- signals
 
@@ -222,19 +178,17 @@ class Supervisor:
         if number in (signal.SIGTERM, signal.SIGINT):
             self._end(number)
         elif number == signal.SIGHUP:
-            self._reread()
+            self._manager.begin_reload()
+            self._config = self._reload.begin(self._config)
         elif number == signal.SIGUSR2 and not self._ending:
-            self._start_successor()
+            self._takeover.start_successor(self._mask, started=self._started)
 
     def _end(self, number: int) -> None:
         again = self._ending
         if not again:
             self._ending = True
             self._sockets.close()  # now the children's are the last ones
-            if self._giver is not None:
-                self._giver.refuse("it was told to end")
-            if self._taker is not None and self._claim is None:
-                self._taker.give_up("it was told to end")
+            self._takeover.refuse("it was told to end")
         for child in self._children.all():
             if child.role is Role.STANDBY:
                 if not child.killed:
@@ -252,102 +206,20 @@ class Supervisor:
         if self._decider is not None:
             self._decider.signal(number)
 
-    def _reread(self) -> None:
-        """Read the config again for those who are still to be forked; those who are there do it themselves.
-
-        They also say what is wrong with it. Ours comes first, so that whoever sees theirs done finds ours done.
-        """
-        self._manager.begin_reload()
-        if self._config.source is not None:
-            try:
-                self._config = configuration.reread(self._config)[0]
-                logsetup.set_up_direct(self._config.log)
-                self._manager.mistaken = False
-            except ConfigError:
-                self._manager.mistaken = True
-        for child in self._children.all():
-            child.reread = False
-            child.signal(signal.SIGHUP)
-
-    def _start_successor(self) -> None:
-        """Start the program as it is installed now, to take over from us."""
-        if self._giver is None or self._taker is not None or self._giver.awaited or not self._started:
-            SUCCESSOR_IGNORED.tell()
-            return
-        if os.getpid() == 1:
-            SUCCESSOR_IMPOSSIBLE.tell()
-            return
-        try:
-            pid = start_successor(self._mask)
-            self._giver.expect(pid)
-        except OSError as error:
-            NO_SUCCESSOR.tell(why=error.strerror)
-            return
-        SUCCESSOR_STARTED.tell(pid=pid)
-
     # ---- take-overs
 
     def _look_at_other(self, passed: float) -> None:
-        """Go on with a take-over, of another server or by another one."""
-        if self._taker is not None:
-            self._take(self._taker, passed)
-        elif self._giver is not None:
-            refusal = None if self._started else "it is still starting; try again when it is READY"
-            if self._children.get(Role.LEAVING) is not None and not self._giver.committed:
-                refusal = "the last take-over is not over yet; try again in a moment"
-            step = self._giver.look(passed, listening.named(self._config.listen, self._sockets), refusal)
-            if step is Step.COMMIT:
-                self._hand_over(self._giver)
-            elif step is Step.DONE:
-                self._go(self._giver)
-            elif step is Step.FAILED:
-                self._go_on(self._giver.why)
-
-    def _take(self, taker: Taker, passed: float) -> None:
-        try:
-            taker.look(passed, self._children.get(Role.STANDBY), self._decider)
-            if self._claim is None and taker.claim is not None:
-                self._claim = taker.claim
-                self._promote()  # at once: nobody decides now
-            if taker.stage is Stage.OVER:
-                self._taker = None
-                self._giver = Giver(self._config.calls.path)
-                TOOK_OVER.tell(pid=taker.pid)
-        except (HandoverError, StoreError) as error:
-            if self._claim is not None:
-                NO_DOOR.tell(why=str(error))
-                return
-            TAKE_OVER_FAILED.tell(why=str(error))
-            taker.give_up(str(error))
-            self._end(signal.SIGTERM)
-            self._status = 1
-
-    def _hand_over(self, giver: Giver) -> None:
-        """Let go of lock and calls for another server. What we need to go on stays until it decides."""
-        if self._claim is None or not giver.give(self._claim.fileno()):
-            return  # its end is heard with the next look
-        HANDING_OVER.tell(pid=giver.pid)
-        decider = self._decider
-        if decider is not None:
-            decider.tell(HAND_OVER)
-            decider.leaving = 0.0
-            self._children.promote(Role.DECIDER, Role.LEAVING)
-
-    def _go_on(self, why: str) -> None:
-        """Stay the server."""
-        if self._claim is not None:
-            with contextlib.suppress(OSError):  # no room; the lock is ours all the same, whoever it names
-                self._claim.name_us()
-        HAND_OVER_FAILED.tell(why=why)
-
-    def _go(self, giver: Giver) -> None:
-        """End, as another one is the server now."""
-        assert giver.pid is not None  # noqa: S101 - it has just said that it decides
-        TAKEN_OVER.tell(pid=giver.pid)
-        self._gone_to = giver.pid
-        self._manager.leave_to(giver.pid)
-        giver.close()
+        """Go on with a take-over, and end where that is what came of it."""
+        offered = listening.named(self._config.listen, self._sockets)
+        outcome = self._takeover.look(passed, offered, started=self._started)
+        if outcome is None:
+            return
+        if self._takeover.gone_to is not None:
+            self._manager.leave_to(self._takeover.gone_to)
+            self._takeover.close()
         self._end(signal.SIGTERM)
+        if outcome is Outcome.FAILED:
+            self._status = 1
 
     # ---- life and death
 
@@ -398,7 +270,7 @@ class Supervisor:
             self._status = code if code >= 0 else 128 - code
             if (self._ending or child.role is Role.LEAVING) and code < 0 and not child.killed:
                 PROCESS_CUT_OFF.tell(child=str(child), how=how(code))
-        if self._ending or child.role is Role.LEAVING or self._claim is None:
+        if self._ending or child.role is Role.LEAVING or self._takeover.lock is None:
             return
         if child.role is Role.DECIDER and not self._started and code > 0:
             self._end(signal.SIGTERM)  # it has said what is wrong, and would only say it again
@@ -416,23 +288,24 @@ class Supervisor:
     # ---- the service manager
 
     def _tell_manager(self) -> None:
-        if self._taker is not None or self._gone_to is not None:
+        if not self._takeover.leads:
             return  # it deals with the other one
         decider = self._decider
         well = decider is not None and decider.well
         if self._ending:
             self._manager.tell_end(well=well)
             return
+        wrong = "; the last SIGHUP found a wrong config and changed nothing" if self._reload.refused else ""
         self._manager.tell(
             ready=self._announced,
-            reread=decider is None or decider.reread,
+            reread=self._reload.over,
             well=well,
-            status=self._how_it_is(decider),
+            status=f"{self._how_it_is(decider)}{wrong}",
         )
 
     def _how_it_is(self, decider: Child | None) -> str:
-        if self._giver is not None and self._giver.committed:
-            return f"process {self._giver.pid} is taking over"
+        if self._takeover.heir is not None:
+            return f"process {self._takeover.heir} is taking over"
         if decider is None:
             return "no process decides: the next one is still to start"
         if decider.state not in (LISTENING, READY):

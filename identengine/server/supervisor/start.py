@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import signal
 import socket
 import sys
@@ -15,30 +16,31 @@ from identengine.log.events import (
     CONFIG_WARNING,
     FEW_FILES,
     NOBODY_TO_TAKE_OVER,
+    PLAIN_PYTHON,
     RECEIVE_BUFFER,
     RECEIVE_BUFFER_SMALL,
     SUPERVISOR_FAULT,
     TAKING_OVER_FROM,
 )
 from identengine.net import sockets as listening
-from identengine.net.sockets import CannotListenError, Named, Sockets
+from identengine.net.sockets import CannotListenError, NamedSocket, Sockets
+from identengine.server import interpreter
+from identengine.server.link import ORPHAN_SECONDS, Entries
 from identengine.server.supervisor import filelimit as descriptors
 from identengine.server.supervisor import handover
-from identengine.server.supervisor.handover import HandoverError, Peer
-from identengine.server.supervisor.incoming import Taker
-from identengine.server.supervisor.lock import Claim
-from identengine.server.supervisor.outgoing import Giver
+from identengine.server.supervisor.handover import HandoverError, OtherServer
+from identengine.server.supervisor.incoming import IncomingTakeover
+from identengine.server.supervisor.lock import ServerLock
+from identengine.server.supervisor.outgoing import OutgoingTakeover
 from identengine.server.supervisor.run import SIGNALS, Supervisor
 
-ORPHAN_SECONDS = 6.0
-"""How long addresses are waited for that the orphans of a supervisor that was killed still have."""
 _DYING_SECONDS = 2.0
 """How long the lock is waited for of a server that was to hand over and is not there: it may be dying just now."""
 FAILED = 70
 """Exit status where the supervisor itself failed: EX_SOFTWARE of sysexits.h."""
 
 
-def serve(config: Config, *, take_over: bool = False) -> int:
+def supervise(config: Config, entries: Entries, *, take_over: bool = False) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status: the decider's, 128 + n where signal n ended it.
 
     1, with the reason on standard error, where an address cannot be bound, another server has this set of calls,
@@ -54,9 +56,9 @@ def serve(config: Config, *, take_over: bool = False) -> int:
         if take_over and asked is None:
             NOBODY_TO_TAKE_OVER.tell(path=str(config.calls.path))
         server = (
-            _start(config, mask, patience=_DYING_SECONDS * take_over)
+            _start(config, mask, entries, patience=_DYING_SECONDS * take_over)
             if asked is None
-            else _take_over(config, mask, *asked)
+            else _take_over(config, mask, entries, *asked)
         )
     except (CannotListenError, HandoverError, StoreError) as error:
         sys.stderr.write(f"{error}\n")
@@ -70,41 +72,43 @@ def serve(config: Config, *, take_over: bool = False) -> int:
         return FAILED
 
 
-def _start(config: Config, mask: frozenset[int], patience: float) -> Supervisor | None:
+def _start(config: Config, mask: frozenset[int], entries: Entries, patience: float) -> Supervisor | None:
     """Take lock and addresses; None where we are told to end meanwhile. ``patience``: seconds for the lock."""
     end = time.monotonic() + patience
     while True:
         try:
-            claim = Claim.take(config.calls.path)
+            lock = ServerLock.take(config.calls.path)
             break
         except InUseError:
             if time.monotonic() >= end:
                 raise
         time.sleep(0.02)
     try:
-        sockets = _bind(config, patience=ORPHAN_SECONDS if claim.orphans else 0.0)
-        giver = Giver(config.calls.path)
+        sockets = _bind(config, patience=ORPHAN_SECONDS if lock.orphans else 0.0)
+        outgoing = OutgoingTakeover(config.calls.path)
     except (CannotListenError, StoreError):
-        claim.release()  # nobody was forked
+        lock.release()  # nobody was forked
         raise
     if sockets is None:
-        claim.release()
+        lock.release()
         return None
     _tell_start(config, sockets)
-    return Supervisor(config, sockets, mask, claim=claim, giver=giver)
+    return Supervisor(config, sockets, mask, entries, lock=lock, outgoing=outgoing)
 
 
-def _take_over(config: Config, mask: frozenset[int], old: Peer, there: list[Named]) -> Supervisor:
+def _take_over(
+    config: Config, mask: frozenset[int], entries: Entries, old: OtherServer, there: list[NamedSocket]
+) -> Supervisor:
     """Take the sockets that another server has; it serves on."""
-    taker = Taker(old, config.calls.path)
+    incoming = IncomingTakeover(old, config.calls.path)
     try:
         sockets = listening.bind(config.listen, config.calls.path, there)
     except CannotListenError as error:
-        taker.give_up(str(error))
+        incoming.give_up(str(error))
         raise
     TAKING_OVER_FROM.tell(pid=old.pid)
     _tell_start(config, sockets)
-    return Supervisor(config, sockets, mask, taker=taker)
+    return Supervisor(config, sockets, mask, entries, incoming=incoming)
 
 
 def _tell_start(config: Config, sockets: Sockets) -> None:
@@ -113,6 +117,8 @@ def _tell_start(config: Config, sockets: Sockets) -> None:
         CONFIG_WARNING.tell(what=warning)
     if (shortage := descriptors.shortage(config)) is not None:
         FEW_FILES.tell(what=shortage)
+    if interpreter.is_plain_build():
+        PLAIN_PYTHON.tell(version=platform.python_version(), percent=interpreter.COST_PERCENT)
     for udp in sockets.udp:
         _tell_room(udp)
 

@@ -1,25 +1,20 @@
 """How messages follow each other on a connection; its first byte decides (interfaces.md 3). No I/O.
 
 A framer is fed what was read and gives whole messages out; whatever the cuts, the same bytes give the same ones.
-One framing is one file, and one entry here.
+One framing is one file here. A protocol names its framings, each with the responder that answers in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
 
-from identengine.wire.framing.jsonstream import JsonStream
-from identengine.wire.framing.netstring import Netstrings
-from identengine.wire.framing.prefixed import Prefixed
-from identengine.wire.jsonrpc.codec import Codec
+from identengine.wire.responder import MessageResponder
 
 
 class Framer(Protocol):
     """The framing of one connection."""
 
-    codec: Codec
-    """What its messages are encoded in."""
     error: str | None
     """What is wrong with the stream; then nothing more is given out: where a next message begins is not known."""
 
@@ -34,12 +29,21 @@ class Framer(Protocol):
         """Return an answer as it goes out."""
 
 
-_BY_FIRST_BYTE: dict[int, Callable[[int], Framer]] = {0: Prefixed} | dict.fromkeys(b"0123456789", Netstrings)
+class Framing(NamedTuple):
+    """A framing and the protocol that is spoken in it."""
+
+    framer: Callable[[int], Framer]
+    """Makes the framer of a connection from the maximum size of a message, in bytes."""
+    responder: MessageResponder
 
 
-def framer_of(first: int, max_bytes: int) -> Framer:
-    """Return the framer of a connection whose first byte is ``first``; its messages have ``max_bytes`` at most.
+class Framings(NamedTuple):
+    """The framings that a listener accepts."""
 
-    A first byte that no framing begins with is for the JSON stream to complain of.
-    """
-    return _BY_FIRST_BYTE.get(first, JsonStream)(max_bytes)
+    default: Framing
+    """For a first byte that no framing begins with; its responder reports the error."""
+    by_first_byte: Mapping[int, Framing]
+
+    def chosen_by(self, first: int) -> Framing:
+        """Return the framing of a connection whose first byte is ``first``."""
+        return self.by_first_byte.get(first, self.default)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import re
 
 from identengine.wire.framing.counted import too_large
-from identengine.wire.jsonrpc.codec import JSON
 
 MAX_DEPTH = 64
 """Brackets within brackets; a request has three. Bounds what a hostile message costs to walk and to decode."""
@@ -40,8 +39,6 @@ _QUOTE, _OPENING = ord('"'), frozenset(b"{[")
 
 class JsonStream:
     """The framer of one connection: bytes in, whole messages out."""
-
-    codec = JSON
 
     def __init__(self, max_bytes: int) -> None:
         self.error: str | None = None

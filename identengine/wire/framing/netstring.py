@@ -6,15 +6,12 @@ So speak Kamailio's janssonrpcc and jsonrpcc (interfaces.md 3; D. J. Bernstein, 
 from __future__ import annotations
 
 from identengine.wire.framing.counted import Body, Counted, too_large
-from identengine.wire.jsonrpc.codec import JSON
 
 _ZERO, _COMMA = ord("0"), ord(",")
 
 
 class Netstrings(Counted):
     """The framer of one connection: bytes in, whole messages out."""
-
-    codec = JSON
 
     def __init__(self, max_bytes: int) -> None:
         super().__init__(max_bytes)

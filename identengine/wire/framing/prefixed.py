@@ -1,4 +1,4 @@
-"""MessagePack with its length before it: four bytes, the most significant first (interfaces.md 3). No I/O.
+"""Messages with their length before them: four bytes, the most significant first (interfaces.md 3). No I/O.
 
 The first byte tells this framing from the others, so it is 0: a message has less than 16 MiB.
 """
@@ -6,15 +6,12 @@ The first byte tells this framing from the others, so it is 0: a message has les
 from __future__ import annotations
 
 from identengine.wire.framing.counted import Body, Counted, too_large
-from identengine.wire.jsonrpc.codec import MESSAGEPACK
 
 _PREFIX = 4
 
 
 class Prefixed(Counted):
     """The framer of one connection: bytes in, whole messages out."""
-
-    codec = MESSAGEPACK
 
     def frame(self, answer: bytes) -> bytes:
         """Return an answer as it goes out."""

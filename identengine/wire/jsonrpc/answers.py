@@ -7,9 +7,9 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from identengine.calls.backend import Done, Grant
-from identengine.engine.core import Answer
-from identengine.engine.lifecycle import Wrong
+from identengine.calls.backend import EncodedDecision, LegResult
+from identengine.engine.core import EngineAnswer
+from identengine.engine.lifecycle import BadParameter
 from identengine.identify.explain import Explanation
 from identengine.model.reasons import Reason, ReasonTable
 from identengine.model.records import Decision
@@ -45,36 +45,36 @@ class Decided(NamedTuple):
     """A batch that was decided: the id of each message (empty: no answer is wanted), and what it is answered."""
 
     ids: Sequence[bytes]
-    answers: Sequence[Answer]
+    answers: Sequence[EngineAnswer]
 
 
-def result(codec: Codec, message_id: bytes, answer: Answer | Pong) -> bytes:
+def result(codec: Codec, message_id: bytes, answer: EngineAnswer | Pong) -> bytes:
     """Return an answer of the engine's as the answer to a message."""
     if isinstance(answer, Explanation) and (code := _NO_EXPLANATION.get(answer.decision.reason or "")):
         return codec.error(message_id, code, f"there is no answer: {answer.decision.reason}")
-    if isinstance(answer, Wrong):
+    if isinstance(answer, BadParameter):
         known = answer.value is not None and len(answer.value) <= LONGEST_VALUE
         value = msgspec.Raw(codec.encode(answer.value)) if known else msgspec.UNSET
         what = f"{answer.field}: {answer.expected} is wanted"
         return codec.error(message_id, BAD_PARAMS, what, Field(answer.field, value))
-    if isinstance(answer, Grant):
+    if isinstance(answer, EncodedDecision):
         return codec.granted(message_id, answer)
     return codec.answered(message_id, answer)
 
 
-def usual(item: Item | list[Item], codec: Codec, decided: Decided) -> bytes | None:
+def fast_answer(item: Item | list[Item], codec: Codec, decided: Decided) -> bytes | None:
     """Return the answer to a message where it is a plain result, as most are; None: see the other functions."""
     if type(item) is not int:
         return None
     answer, message_id = decided.answers[item], decided.ids[item]
     if not message_id:
         return None
-    if type(answer) is Grant:
+    if type(answer) is EncodedDecision:
         return codec.granted(message_id, answer)
-    return codec.answered(message_id, answer) if type(answer) is Done or type(answer) is Decision else None
+    return codec.answered(message_id, answer) if type(answer) is LegResult or type(answer) is Decision else None
 
 
-def whole(read: Read, decided: Decided) -> bytes | None:
+def encode_answer(read: Read, decided: Decided) -> bytes | None:
     """Return the answer to a message, whatever its size; None where none is due."""
     items, codec = read
     if not isinstance(items, list):
@@ -128,7 +128,7 @@ def _fitted(item: Item, codec: Codec, decided: Decided, reasons: ReasonTable, ro
     message_id, decision = decided.ids[item], decided.answers[item]
     if isinstance(decision, Explanation):
         return _cut(codec, message_id, decision, room)
-    if isinstance(decision, Grant):
+    if isinstance(decision, EncodedDecision):
         decision = decision.decision()
     if not isinstance(decision, Decision):
         return codec.error(message_id, INTERNAL, "the answer does not fit into a datagram; ask over TCP")

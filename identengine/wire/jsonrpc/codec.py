@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Protocol, TypeAlias, TypeVar, get_type_hints
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar, Union, get_type_hints
 
 import msgspec
 
-from identengine.calls.backend import Grant
+from identengine.calls.backend import EncodedDecision
 from identengine.model.records import Digest
-from identengine.wire.jsonrpc.messages import MAX_ID, PARAMS, PARSE_ERROR, Call, Credited, Field, Loose, Trouble
+from identengine.wire.jsonrpc.messages import MAX_ID, PARSE_ERROR, Credited, Field, Loose, Trouble
+from identengine.wire.jsonrpc.methods import CALLS, METHODS, Call
 
 UNDECODED = (msgspec.MsgspecError, ValueError, RecursionError)
 """What decoding raises: ValueError is bad UTF-8, or an integer of thousands of digits."""
@@ -42,7 +43,7 @@ class Codec:
     """What both encodings have in common."""
 
     name: ClassVar[str]
-    nobody: ClassVar[bytes]
+    null_id: ClassVar[bytes]
     """The id of an answer to who knows what."""
     item_bytes: ClassVar[int]
     """What an answer in an array takes beside itself, in bytes."""
@@ -55,7 +56,8 @@ class Codec:
         """Take what msgspec has for the encoding."""
         self.encode = encode
         """Return an object encoded."""
-        self.call: Callable[[Bytes], Call] = decoder(Call).decode  # type: ignore[arg-type]  # a union is no type
+        any_call: Any = Union[tuple(CALLS.values())]  # noqa: UP007 - its members are known at run time only
+        self.call: Callable[[Bytes], Call] = decoder(any_call).decode
         """Return a message of the expected shape."""
         self.loose = decoder(Loose).decode
         """Return a message in its parts."""
@@ -66,7 +68,7 @@ class Codec:
         """Return what is in an array."""
         self.members = decoder(dict[str, msgspec.Raw]).decode
         """Return what is in an object."""
-        kinds: list[type[msgspec.Struct]] = [*PARAMS.values(), Digest]
+        kinds: list[type[msgspec.Struct]] = [*(spec.params for spec in METHODS.values()), Digest]
         self.fields: dict[type[msgspec.Struct], dict[str, Decoder[object]]] = {
             kind: {name: decoder(wanted) for name, wanted in get_type_hints(kind).items()} for kind in kinds
         }
@@ -78,7 +80,7 @@ class Codec:
         self, message_id: bytes, code: int, message: str, data: Field | msgspec.UnsetType = msgspec.UNSET
     ) -> bytes:
         """Return an answer that is an error."""
-        return self.failed(message_id or self.nobody, self.encode(Trouble(code, message, data)))
+        return self.failed(message_id or self.null_id, self.encode(Trouble(code, message, data)))
 
     # ---- what differs
 
@@ -94,7 +96,7 @@ class Codec:
         """Whether an id is a string, a number or null, and short enough to be echoed."""
         raise NotImplementedError
 
-    def mended(self, raw: bytes) -> bytes:
+    def repaired(self, raw: bytes) -> bytes:
         """Return a message that cannot be decoded as it is to be read all the same, if there is a way."""
         raise NotImplementedError
 
@@ -110,7 +112,7 @@ class Codec:
         """Return an answer that is a result."""
         raise NotImplementedError
 
-    def granted(self, message_id: bytes, grant: Grant) -> bytes:
+    def granted(self, message_id: bytes, grant: EncodedDecision) -> bytes:
         """Return an answer that says that a call may pass."""
         return self.answered(message_id, grant.decision())
 
@@ -135,7 +137,7 @@ NO_TEXT = rb"\ufffd"
 class _Json(Codec):
     name = "JSON in UTF-8"
     number_begins = bytes(ord("0") <= first <= ord("9") for first in range(256))
-    nobody = b"null"
+    null_id = b"null"
     item_bytes = 1
     array_bytes = 2
 
@@ -154,7 +156,7 @@ class _Json(Codec):
             return False
         return message_id.isascii() or self.is_well_formed(message_id)
 
-    def mended(self, raw: bytes) -> bytes:
+    def repaired(self, raw: bytes) -> bytes:
         """Return it with U+FFFD for what is half of a surrogate pair.
 
         That is JSON in form, though no text (RFC 8259, 8.2): programs write it for bytes of a caller's that were
@@ -181,7 +183,7 @@ class _Json(Codec):
 class _MessagePack(Codec):
     name = "MessagePack"
     number_begins = bytes(first < 0x80 or 0xCC <= first < 0xD4 or first >= 0xE0 for first in range(256))
-    nobody = b"\xc0"
+    null_id = b"\xc0"
     item_bytes = 0
     array_bytes = 5
 
@@ -205,7 +207,7 @@ class _MessagePack(Codec):
             return False
         return True
 
-    def mended(self, raw: bytes) -> bytes:
+    def repaired(self, raw: bytes) -> bytes:
         return raw
 
     def shown(self, value: bytes) -> str:
@@ -221,7 +223,7 @@ class _MessagePack(Codec):
     def answered(self, message_id: bytes, result: object) -> bytes:
         return b"".join((self._HEAD, message_id, b"\xa6result", self.encode(result)))
 
-    def granted(self, message_id: bytes, grant: Grant) -> bytes:
+    def granted(self, message_id: bytes, grant: EncodedDecision) -> bytes:
         return b"".join((self._HEAD, message_id, b"\xa6result", grant.packed))
 
     def failed(self, message_id: bytes, error: bytes) -> bytes:

@@ -8,7 +8,8 @@ import msgspec
 
 from identengine.model.records import Digest
 from identengine.wire.jsonrpc.codec import UNDECODED, Codec, Decoder
-from identengine.wire.jsonrpc.messages import BAD_PARAMS, INVALID_REQUEST, MAX_ID, NO_SUCH_METHOD, PARAMS, Field
+from identengine.wire.jsonrpc.messages import BAD_PARAMS, INVALID_REQUEST, MAX_ID, NO_SUCH_METHOD, Field
+from identengine.wire.jsonrpc.methods import METHODS
 
 LONGEST_VALUE = 100
 """Bytes of a wrong value that are shown."""
@@ -49,7 +50,7 @@ def complaint(raw: bytes, codec: Codec) -> bytes | None:
         return codec.error(message_id, INVALID_REQUEST, "method must be a string")
     if not message_id:
         return None
-    if method not in PARAMS:
+    if method not in METHODS:
         return codec.error(message_id, NO_SUCH_METHOD, f"no such method: {shortened(method)}")
     try:
         params = codec.members(loose.params) if loose.params else {}
@@ -57,7 +58,7 @@ def complaint(raw: bytes, codec: Codec) -> bytes | None:
         return codec.error(message_id, BAD_PARAMS, "params go by name, in an object")
     except UNDECODED:
         return codec.not_parsable
-    return _bad_param(message_id, params, codec.fields[PARAMS[method]], "", codec)
+    return _bad_param(message_id, params, codec.fields[METHODS[method].params], "", codec)
 
 
 def shortened(text: str) -> str:

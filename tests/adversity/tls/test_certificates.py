@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import ssl
 import subprocess
@@ -57,9 +58,9 @@ def test_certificates_that_are_refused(server: Server, authority: Authority) -> 
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
             context.minimum_version = context.maximum_version = version
             refused(server, context)
-    for why in ("peer did not return a certificate", "certificate has expired", "unknown peer from '127.0.0.1'"):
-        server.logged(why)
-    wait_for(lambda: "unable to get" in server.log or "self-signed certificate" in server.log)
+    server.logged("unknown peer from '127.0.0.1'")
+    # No certificate, one of another authority, one that expired: each has its own reason, in OpenSSL's words.
+    wait_for(lambda: len(set(re.findall(r"TLS handshake: (.+) from '127\.0\.0\.1'", server.log))) >= 3)
     with server.switch(LINES, authority.client("sbc1.example")) as switch:
         assert pings(switch)
 

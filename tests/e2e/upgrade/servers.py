@@ -5,7 +5,7 @@ from __future__ import annotations
 from support.server import Server
 from support.switch import request
 
-from identengine.net.sockets import Named
+from identengine.net.sockets import NamedSocket
 
 GOOD = {"src_ip": "10.0.0.3", "dst_number": "44171"}
 
@@ -30,6 +30,6 @@ def still_held(server: Server) -> bool:
     return bool(answer.get("reason") == "account_capacity")
 
 
-def close(sockets: list[Named]) -> None:
+def close(sockets: list[NamedSocket]) -> None:
     for one in sockets:
         one.bound.close()

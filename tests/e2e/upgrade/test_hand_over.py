@@ -18,19 +18,19 @@ from support.switch import request
 from support.waiting import PATIENCE, wait_for
 
 from identengine.server.supervisor import handover
-from identengine.server.supervisor.handover import HandoverError, Peer
+from identengine.server.supervisor.handover import HandoverError, OtherServer
 
 
 @pytest.fixture(autouse=True)
 def no_signals_of_sockets() -> Iterator[None]:
-    """Live through SIGIO, as a supervisor does that blocks it: a handover.Peer has it sent to this process."""
+    """Ignore SIGIO, which a supervisor blocks: an OtherServer has it sent to this process."""
     before = signal.signal(signal.SIGIO, signal.SIG_IGN)
     yield
     signal.signal(signal.SIGIO, before)
 
 
 @contextlib.contextmanager
-def asking(server: Server) -> Iterator[Peer]:
+def asking(server: Server) -> Iterator[OtherServer]:
     """Ask a server to hand over; whoever asks is this process."""
     asked = handover.ask(server.folder / "calls")
     assert asked is not None
@@ -45,7 +45,7 @@ def asking(server: Server) -> Iterator[Peer]:
         peer.close()
 
 
-def heard(peer: Peer) -> handover.Message:
+def heard(peer: OtherServer) -> handover.Message:
     found = wait_for(peer.hear)
     for descriptor in found[1]:
         os.close(descriptor)
@@ -88,7 +88,7 @@ def test_one_that_does_not_want_any_more(server: Server) -> None:
 
 def test_another_version_of_the_hand_over(server: Server) -> None:
     with asking(server) as peer:
-        peer.say(handover.Ask(2))
+        peer.say(handover.TakeoverRequest(2))
         answer = heard(peer)
         assert isinstance(answer, handover.No)
         assert "version 2 of the hand-over" in answer.why

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from identengine.book.columns import RowError, account_from
+from identengine.book.mistakes import RowError
+from identengine.book.records import account_from
 from identengine.model.records import Account
 from identengine.store.vault import Vault
 

@@ -7,7 +7,8 @@ import pytest
 from unit.book.row import ACCOUNT, CLIENT, DID, account, mistakes, one_mistake
 
 from identengine.book import columns as rows
-from identengine.book.columns import Mistake, RowError, account_from, client_from, did_from
+from identengine.book.mistakes import Mistake, RowError
+from identengine.book.records import account_from, client_from, did_from
 from identengine.model.records import Account, Client, ClientStatus, Did, DidStatus, IdentBy, SrcPolicy
 from identengine.store.vault import Vault
 

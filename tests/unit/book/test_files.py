@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import os
 import tempfile
@@ -13,15 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from identengine.book import files as tables
-from identengine.book.columns import ACCOUNTS, CLIENTS, RowError, Table, account_from
-from identengine.book.files import Row, TableFile, find_tables
+from identengine.book.columns import ACCOUNTS, CLIENTS, Table
+from identengine.book.files import FileRow, TableFile, find_tables
+from identengine.book.mistakes import RowError
+from identengine.book.records import account_from
 from identengine.errors import LoadError
 from identengine.store.vault import Vault
 
 VAULT = Vault.from_text("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
 
 
-def read(path: Path, table: Table = CLIENTS) -> list[Row]:
+def read(path: Path, table: Table = CLIENTS) -> list[FileRow]:
     return list(TableFile(path, table).rows())
 
 
@@ -91,7 +94,7 @@ def test_a_file_that_goes_away(tmp_path: Path) -> None:
     path = clients(tmp_path, b"id,name\n")
     table = TableFile(path, CLIENTS)
     path.unlink()
-    with pytest.raises(LoadError, match="it cannot be read: No such file or directory"):
+    with pytest.raises(LoadError, match=f"it cannot be read: {os.strerror(errno.ENOENT)}"):
         list(table.rows())
 
 
@@ -99,7 +102,7 @@ def test_a_file_that_goes_away(tmp_path: Path) -> None:
 def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
     path = clients(tmp_path, b"id,name\n")
     path.chmod(0)
-    assert refused(path) == ["clients.csv: it cannot be read: Permission denied"]
+    assert refused(path) == [f"clients.csv: it cannot be read: {os.strerror(errno.EACCES)}"]
 
 
 def test_a_file_that_looks_like_a_table_is_warned_of(tmp_path: Path) -> None:
@@ -254,7 +257,7 @@ def test_gzip_that_is_none_or_damaged(tmp_path: Path) -> None:
     packed = bytearray(gzip.compress(b"id,name\n1,A\n"))
     packed[-5] ^= 0xFF
     [said] = refused(clients(tmp_path, bytes(packed), "clients.csv.gz"))
-    assert "the gzip file is damaged here (CRC check failed" in said
+    assert "the gzip file is damaged here (" in said
     assert refused(clients(tmp_path, b"", "clients.csv.gz")) == [
         "clients.csv.gz:1: a header line is wanted first, such as id,name"
     ]
@@ -266,18 +269,14 @@ def test_gzip_that_is_none_or_damaged(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "column", "expected"),
     [
-        (b'{"id": 1', None, "a JSON object is wanted, whole on one line (Input data was truncated)"),
-        (
-            b'{"id": 1,}',
-            None,
-            "a JSON object is wanted, whole on one line (JSON is malformed: trailing comma in object",
-        ),
-        (b"{'id': 1}", None, "a JSON object is wanted, whole on one line (JSON is malformed"),
-        (b'{"id": NaN}', None, "a JSON object is wanted, whole on one line (JSON is malformed"),
+        (b'{"id": 1', None, "a JSON object is wanted, whole on one line; this one breaks off"),
+        (b'{"id": 1,}', None, "a JSON object is wanted, whole on one line; this one is wrong at character "),
+        (b"{'id': 1}", None, "a JSON object is wanted, whole on one line; this one is wrong at character 2"),
+        (b'{"id": NaN}', None, "a JSON object is wanted, whole on one line; this one is wrong"),
         (
             b'{"id": 1} {"id": 2}',
             None,
-            "a JSON object is wanted, whole on one line (JSON is malformed: trailing char",
+            "a JSON object is wanted, whole on one line; this one is wrong at character 11",
         ),
         (b'{"name": "\xff"}', None, "UTF-8 is wanted; this line holds other bytes"),
         (b'{"name": "\0"}', None, "a JSON object is wanted; a NUL byte stands in this line"),

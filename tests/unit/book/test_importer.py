@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from unit.book.importing import ACCOUNTS, DIDS, VAULT, Import, accounts_of, book, dids_of, said, whole
 
-from identengine.book import importer as loader
+from identengine.book import importrun
 from identengine.book.importer import import_book
 from identengine.errors import LoadError
 from identengine.model.records import Did, DidStatus
@@ -211,7 +211,7 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(load: Import, stor
 def test_progress_is_told_from_the_first_byte_to_the_last(
     load: Import, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loader, "_PROGRESS_ROWS", 3)
+    monkeypatch.setattr(importrun, "_PROGRESS_ROWS", 3)
     told: list[tuple[int, int, str]] = []
     load(whole(), progress=lambda *now: told.append(now))
     assert {table for _, _, table in told} == {"clients", "accounts", "dids"}

@@ -10,7 +10,7 @@ from unit.book.importing import Import, said
 from identengine.book import importer as loader
 from identengine.errors import LoadError
 from identengine.model.records import Client, ClientStatus
-from identengine.store.snapshot import Draft
+from identengine.store.draft import Draft
 from identengine.store.vault import Vault
 from identengine.store.versions import Store
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from unit.book.row import ACCOUNT, KEY, mistakes, one_mistake
 
-from identengine.book.columns import RowError, account_from
+from identengine.book.mistakes import RowError
+from identengine.book.records import account_from
 from identengine.store.vault import Vault
 
 OTHER_KEY = "MTExMTExMTExMTExMTExMTExMTExMTExMTExMTExMTE="

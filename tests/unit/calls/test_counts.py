@@ -8,11 +8,20 @@ from pathlib import Path
 import pytest
 
 from identengine.calls import counts
-from identengine.calls.backend import Admit, Answer, Message, Named, Progress, Refused, Stop
+from identengine.calls.backend import (
+    Admit,
+    CallsAnswer,
+    CallsMessage,
+    LegSelector,
+    Refresh,
+    Refused,
+    Settings,
+    Stop,
+)
 from identengine.calls.journal import Journal
 from identengine.calls.legs import call_key
 from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters
-from identengine.calls.memory import Calls, Settings
+from identengine.calls.memory import Calls
 from identengine.model.reasons import Reason
 from identengine.model.records import Decision, Direction
 
@@ -29,23 +38,23 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
         yield Calls(Settings(max_legs=10), journal)
 
 
-def admit(call_id: str, levels: Levels = ONE, content: bytes = b"") -> Message:
+def admit(call_id: str, levels: Levels = ONE, content: bytes = b"") -> CallsMessage:
     return Admit(call_key("s", call_id), "o", "s", content, ACCEPTED, levels)
 
 
-def refused(answer: Answer) -> Reason | None:
+def refused(answer: CallsAnswer) -> Reason | None:
     return answer.reason if isinstance(answer, Refused) else None
 
 
 def test_a_call_revived_counts_with_the_calls_of_its_account(calls: Calls) -> None:
     calls.apply([admit("lapses")], 0.0)
     calls.work(300.0)
-    assert (calls.held, calls.lapsed) == (0, 1)
-    named = Named(call_key("s", "lapses"), None, None)
-    calls.apply([admit("other"), Stop(Named(call_key("s", "other"), None, None)), admit("held")], 301.0)
-    calls.apply([Progress("update", named, "s", None, None, lambda leg: ONE)], 302.0)
+    assert (calls.gauges().held, calls.gauges().lapsed) == (0, 1)
+    named = LegSelector(call_key("s", "lapses"), None, None)
+    calls.apply([admit("other"), Stop(LegSelector(call_key("s", "other"), None, None)), admit("held")], 301.0)
+    calls.apply([Refresh("update", named, "s", None, None, lambda account, counters: ONE)], 302.0)
     assert calls.usage("accounts", 0, 10) == [(ONE.account, 2)]
-    calls.apply([Stop(Named(call_key("s", "held"), None, None))], 303.0)
+    calls.apply([Stop(LegSelector(call_key("s", "held"), None, None))], 303.0)
     assert refused(calls.apply([admit("more")], 303.0)[0]) is Reason.ACCOUNT_CAPACITY
 
 

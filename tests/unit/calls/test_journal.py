@@ -9,13 +9,14 @@ import msgspec
 import pytest
 
 from identengine.calls import clock
-from identengine.calls.backend import Named
+from identengine.calls.backend import LegSelector
+from identengine.calls.counts import Counter
 from identengine.calls.journal import Journal
-from identengine.calls.legs import RESERVED, Leg
-from identengine.calls.levels import Counter
-from identengine.calls.memory import Changes
+from identengine.calls.legs import RESERVED
+from identengine.calls.legtable import Leg
+from identengine.calls.mirror import Changes, MirrorFullError, RoomLeft
 from identengine.calls.slots import Slots
-from identengine.calls.tombstones import Row
+from identengine.calls.tombstones import TombstoneRow
 
 HOUR = 3600.0
 
@@ -50,7 +51,7 @@ def keep(mirror: Journal, call: str) -> None:
     now, slots = mirror.clock(), Slots[Leg]()
     leg = Leg(0, call, "o", "sbc1", RESERVED, (Counter(2),), now, now + HOUR, 60.0)
     leg.slot = ~slots.large.add(leg)
-    row = msgspec.msgpack.encode(Row(now + 60, [Named("\0b", None, None)]))
+    row = msgspec.msgpack.encode(TombstoneRow(now + 60, [LegSelector("\0b", None, None)]))
     mirror.write(Changes(slots.small, slots.large, {1: row}, {"switched:sbc1": now}))
 
 
@@ -127,3 +128,23 @@ def test_a_wall_clock_that_is_set_matters_only_over_a_boot(tmp_path: Path, machi
     assert left(tmp_path) == (HOUR, 60, 0)
     machine.start_anew("two", 100.0, off=-500 * HOUR)
     assert left(tmp_path) == (HOUR, 60, 0)
+
+
+def test_a_mirror_says_how_much_room_is_left(tmp_path: Path, machine: Machine) -> None:
+    slots = Slots[Leg]()
+
+    def write(**notes: tuple[str, ...] | None) -> RoomLeft:
+        mirror.write(Changes(slots.small, slots.large, {}, dict(notes)))
+        machine.pass_time(2)
+        mirror.beat()
+        return mirror.room_left
+
+    large = ("x" * 10_000,) * 100
+    with Journal(tmp_path, 1, 0, pytest.fail) as mirror:
+        assert write() is RoomLeft.AMPLE
+        seen = [write(**{str(number): large}) for number in range(7)]
+        assert seen == [RoomLeft.AMPLE] * 4 + [RoomLeft.SCARCE] * 2 + [RoomLeft.RESERVE]
+        with pytest.raises(MirrorFullError):
+            write(more=large, again=large)
+        assert mirror.room_left is RoomLeft.RESERVE
+        assert write(**dict.fromkeys(map(str, range(7)))) is RoomLeft.AMPLE

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from identengine.calls.backend import Admit, Message, Named, Progress, Refused
-from identengine.calls.legs import Leg, call_key
+from identengine.calls.backend import Admit, CallsMessage, LegSelector, Refresh, Refused, Settings
+from identengine.calls.legs import call_key
 from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters
-from identengine.calls.memory import Calls, Changes, MirrorFullError, Settings
+from identengine.calls.memory import Calls
+from identengine.calls.mirror import Changes, MirrorFullError, RoomLeft
 from identengine.model.reasons import Reason
 from identengine.model.records import Decision, Direction
 
@@ -19,7 +20,7 @@ LEVELS = Levels(account_counter(1, ORIG), None, None, ClientLevels(client_counte
 class Narrow:
     """A mirror that has room or not."""
 
-    crowded = tight = False
+    room_left = RoomLeft.AMPLE
     room = True
 
     def write(self, changes: Changes) -> None:
@@ -29,7 +30,7 @@ class Narrow:
             raise MirrorFullError
 
 
-def admit(call_id: str, content: bytes = b"") -> Message:
+def admit(call_id: str, content: bytes = b"") -> CallsMessage:
     return Admit(call_key("s", call_id), "o", "s", content, ACCEPTED, LEVELS)
 
 
@@ -40,22 +41,22 @@ def test_no_answer_to_a_call_that_is_taken_back_says_that_it_may_pass() -> None:
     batch = [admit("again"), admit("again"), admit("changed"), admit("changed", b"other")]
     answers = calls.apply(batch, 1.0)
     assert [answer.reason if isinstance(answer, Refused) else None for answer in answers] == [Reason.OVERLOAD] * 4
-    assert calls.held == 0
+    assert calls.gauges().held == 0
     mirror.room = True
     calls.work(2.0)
     assert isinstance(calls.apply([admit("again")], 2.0)[0], Decision)
 
 
 def test_a_call_of_a_batch_that_broke_off_has_a_lease() -> None:
-    def breaks(_: Leg) -> Levels:
+    def breaks(account: int, counters: tuple[int, ...]) -> Levels:
         raise ArithmeticError
 
     calls = Calls(Settings(), Narrow())
     calls.apply([admit("lapses")], 0.0)
     calls.work(300.0)
-    lapsed = Named(call_key("s", "lapses"), None, None)
+    lapsed = LegSelector(call_key("s", "lapses"), None, None)
     with pytest.raises(ArithmeticError):
-        calls.apply([admit("c"), Progress("update", lapsed, "s", None, None, breaks)], 301.0)
-    assert calls.held == 1
+        calls.apply([admit("c"), Refresh("update", lapsed, "s", None, None, breaks)], 301.0)
+    assert calls.gauges().held == 1
     calls.work(600.0)
-    assert calls.held == 0
+    assert calls.gauges().held == 0

@@ -9,26 +9,27 @@ import pytest
 
 from identengine.calls.backend import (
     Admit,
-    Done,
-    Later,
-    Listed,
-    Message,
-    Named,
-    Progress,
+    CallsMessage,
+    Deferred,
+    LegResult,
+    LegSelector,
+    Refresh,
     Refused,
+    Settings,
     Stop,
-    Switched,
+    SwitchReset,
+    SyncPart,
 )
 from identengine.calls.journal import Journal
 from identengine.calls.legs import call_key
 from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters
-from identengine.calls.memory import Calls, Settings
+from identengine.calls.memory import Calls
 from identengine.calls.sync import LISTS_WAITING, STEP
-from identengine.engine.core import Ask, Engine
+from identengine.engine.core import Engine, EngineRequest
 from identengine.engine.lifecycle import Asker
 from identengine.identify.explain import Explanation
 from identengine.model.options import IdentifyOptions
-from identengine.model.reasons import Reason, ReasonTable
+from identengine.model.reasons import Reason
 from identengine.model.records import CallList, Decision, Direction
 
 ORIG = Direction.ORIGINATION
@@ -48,16 +49,16 @@ def calls(journal: Journal) -> Calls:
     return Calls(Settings(max_legs=10 * STEP, grace=0), journal)
 
 
-def named(call_id: str) -> Named:
-    return Named(call_key("s", call_id), None, None)
+def named(call_id: str) -> LegSelector:
+    return LegSelector(call_key("s", call_id), None, None)
 
 
-def start(call_id: str) -> Message:
-    return Progress("start", named(call_id), "s", None, lambda: LEVELS, lambda leg: LEVELS)
+def start(call_id: str) -> CallsMessage:
+    return Refresh("start", named(call_id), "s", None, lambda: LEVELS, lambda account, counters: LEVELS)
 
 
-def sync(list_id: str, *call_ids: str) -> Message:
-    return Listed("s", list_id, 1, 1, tuple(map(named, call_ids)), True, lambda leg: LEVELS)
+def sync(list_id: str, *call_ids: str) -> CallsMessage:
+    return SyncPart("s", list_id, 1, 1, tuple(map(named, call_ids)), True)
 
 
 def hold(calls: Calls) -> None:
@@ -74,32 +75,32 @@ def test_a_call_started_while_a_list_is_compared_is_not_missed_by_it(calls: Call
     hold(calls)
     for call_id in ("listed", "unlisted"):
         calls.apply([Admit(call_key("s", call_id), "o", "s", b"", decision, LEVELS)], 1.0)
-    assert isinstance(calls.apply([sync("1", "listed")], 2.0)[0], Later)
+    assert isinstance(calls.apply([sync("1", "listed")], 2.0)[0], Deferred)
     calls.apply([start("listed"), start("unlisted")], 3.0)
     finish(calls, 3.0)
-    assert calls.held == MANY + 2
+    assert calls.gauges().held == MANY + 2
     calls.apply([sync("2")], 4.0)
     finish(calls, 4.0)
     # Two lists lacked all the others; these two only one, since they were spoken of in between.
-    assert calls.held == 2
+    assert calls.gauges().held == 2
 
 
 def test_a_switch_cannot_make_lists_pile_up(calls: Calls) -> None:
     hold(calls)
     for number in range(LISTS_WAITING):
-        assert isinstance(calls.apply([sync(f"{number}")], 2.0)[0], Later)
+        assert isinstance(calls.apply([sync(f"{number}")], 2.0)[0], Deferred)
     assert calls.apply([sync("further")], 2.0) == [Refused(Reason.OVERLOAD)]
-    assert isinstance(calls.apply([sync("0")], 2.0)[0], Later)
+    assert isinstance(calls.apply([sync("0")], 2.0)[0], Deferred)
     finish(calls, 2.0)
-    assert isinstance(calls.apply([sync("further")], 2.0)[0], Later)
+    assert isinstance(calls.apply([sync("further")], 2.0)[0], Deferred)
 
 
 def test_a_list_that_is_not_taken_is_no_decision(calls: Calls) -> None:
     hold(calls)
-    engine = Engine(ReasonTable(), None, calls)
+    engine = Engine(calls=calls)
     asker = Asker("s", "s")
     lists = [CallList(list_id=str(number), confirm_empty=True) for number in range(LISTS_WAITING + 1)]
-    answers = engine.decide([Ask("sync", one, IdentifyOptions(), asker) for one in lists], 2.0)
+    answers = engine.decide([EngineRequest("sync", one, IdentifyOptions(), asker) for one in lists], 2.0)
     assert isinstance(answers[-1], Explanation)
     assert answers[-1].decision.reason == "overload"
 
@@ -109,24 +110,24 @@ def test_an_answer_leaves_when_the_mirror_has_what_it_tells(calls: Calls, journa
     calls.apply([sync("1")], 2.0)
     finish(calls, 2.0)
     (later,) = calls.apply([sync("2")], 3.0)
-    assert isinstance(later, Later)
-    left: list[tuple[Done, int]] = []
+    assert isinstance(later, Deferred)
+    left: list[tuple[LegResult, int]] = []
     later.then(lambda done: left.append((done, len(journal.read()[0]))))
     finish(calls, 3.0)
-    assert left == [(Done(True, missing=0, freed=MANY), 0)]
+    assert left == [(LegResult(True, missing=0, freed=MANY), 0)]
 
 
 def test_a_call_stopped_between_the_steps_of_a_list_is_freed_once(calls: Calls) -> None:
     hold(calls)
     calls.apply([sync("1")], 2.0)
     finish(calls, 2.0)
-    assert isinstance(calls.apply([sync("2")], 3.0)[0], Later)
+    assert isinstance(calls.apply([sync("2")], 3.0)[0], Deferred)
     stop_between_steps(calls)
 
 
 def test_a_call_stopped_between_the_steps_of_a_switch_that_went_down_is_freed_once(calls: Calls) -> None:
     hold(calls)
-    assert isinstance(calls.apply([Switched("s")], 3.0)[0], Later)
+    assert isinstance(calls.apply([SwitchReset("s")], 3.0)[0], Deferred)
     stop_between_steps(calls)
 
 
@@ -139,5 +140,5 @@ def stop_between_steps(calls: Calls) -> None:
         calls.apply([Stop(named(f"c{number - 1 - back}")) for back in range(STEP // 2)], 4.0)
         number -= STEP // 2
         more = calls.work(4.0)
-    assert calls.held == 1
+    assert calls.gauges().held == 1
     assert calls.usage("accounts", 0, 10) == [(LEVELS.account, 1)]

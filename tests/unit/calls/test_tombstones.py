@@ -5,17 +5,17 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from identengine.calls.backend import Named
+from identengine.calls.backend import LegSelector
 from identengine.calls.tombstones import GENERATION, GENERATION_SECONDS, PARTS, REMEMBERED, Stops, unpacked
 from identengine.model.records import Direction
 
 CALLS = st.sampled_from(["a", "b"])
 WAYS = st.sampled_from([None, *Direction])
 LEGS = st.sampled_from([None, "1", "2"])
-NAMED = st.builds(Named, CALLS, WAYS, LEGS)
+NAMED = st.builds(LegSelector, CALLS, WAYS, LEGS)
 
 
-def meet(one: Named, other: Named) -> bool:
+def meet(one: LegSelector, other: LegSelector) -> bool:
     """Whether some leg may be meant by both."""
     return (
         one.call == other.call
@@ -26,7 +26,7 @@ def meet(one: Named, other: Named) -> bool:
 
 @given(st.lists(st.tuples(NAMED, st.integers(0, 40)), max_size=12), NAMED, st.booleans())
 def test_what_is_forbidden_is_what_was_stopped_within_a_minute(
-    stopped: list[tuple[Named, int]], asked: Named, again: bool
+    stopped: list[tuple[LegSelector, int]], asked: LegSelector, again: bool
 ) -> None:
     stops, now = Stops(1 << 20), 0
     rows: dict[int, bytes] = {}
@@ -53,31 +53,31 @@ def test_what_is_forbidden_is_what_was_stopped_within_a_minute(
 def test_room_is_bounded_and_the_oldest_go_first() -> None:
     stops = Stops(10_000)
     for number in range(1000):
-        stops.add(Named(f"call {number}", None, None), 1.0)
+        stops.add(LegSelector(f"call {number}", None, None), 1.0)
         stops.row()
         stops.forget(1.0, 10)
     assert 50 < len(stops) < 200
-    assert stops.forbid(Named("call 999", None, None), 1.0)
-    assert not stops.forbid(Named("call 0", None, None), 1.0)
+    assert stops.forbid(LegSelector("call 999", None, None), 1.0)
+    assert not stops.forbid(LegSelector("call 0", None, None), 1.0)
 
 
 def test_of_too_many_parts_the_whole_call_is_stopped() -> None:
     stops = Stops(1 << 30)
     for number in range(100_000):  # it takes minutes where each is dropped by a look at all of them
-        stops.add(Named("a", None, str(number)), 1.0)
+        stops.add(LegSelector("a", None, str(number)), 1.0)
         if number == PARTS - 1:
-            assert not stops.forbid(Named("a", None, "other"), 2.0)
+            assert not stops.forbid(LegSelector("a", None, "other"), 2.0)
     stops.row()
-    assert stops.forbid(Named("a", None, "other"), 2.0)
+    assert stops.forbid(LegSelector("a", None, "other"), 2.0)
     stops.forget(1.0 + REMEMBERED, 100)
-    assert not stops.forbid(Named("a", None, "other"), 2.0)
+    assert not stops.forbid(LegSelector("a", None, "other"), 2.0)
 
 
 def test_what_is_forgotten_at_once_is_bounded() -> None:
     stops = Stops(1 << 30)
     for row in range(1000):
         for number in range(10):
-            stops.add(Named(f"call {row} {number}", None, None), 1.0)
+            stops.add(LegSelector(f"call {row} {number}", None, None), 1.0)
         stops.row()
     left, gone = len(stops), []
     assert left == 10_000
@@ -94,9 +94,9 @@ def test_what_is_forgotten_at_once_is_bounded() -> None:
 def test_what_is_stopped_slowly_is_forgotten_soon_after_its_time() -> None:
     stops = Stops(1 << 30)
     for second in range(1000):
-        stops.add(Named(f"call {second}", None, None), float(second))
+        stops.add(LegSelector(f"call {second}", None, None), float(second))
         stops.row()
         assert len(stops.forget(float(second), 100)) <= GENERATION_SECONDS + 1
         assert len(stops) <= REMEMBERED + GENERATION_SECONDS + 1
-        assert stops.forbid(Named(f"call {second - 59}", None, None), float(second)) is (second >= 59)
-        assert not stops.forbid(Named(f"call {second - 60}", None, None), float(second))
+        assert stops.forbid(LegSelector(f"call {second - 59}", None, None), float(second)) is (second >= 59)
+        assert not stops.forbid(LegSelector(f"call {second - 60}", None, None), float(second))

@@ -14,10 +14,11 @@ from identengine.book.importer import import_book
 from identengine.book.report import ImportReport
 from identengine.cli import demoserver as demo
 from identengine.engine.core import Engine
+from identengine.engine.settings import EngineSettings
 from identengine.identify.builder import build
 from identengine.model.addresses import format_network, parse_network
 from identengine.model.options import IdentifyOptions
-from identengine.model.reasons import Reason, ReasonTable
+from identengine.model.reasons import Reason
 from identengine.model.records import (
     Account,
     Client,
@@ -62,7 +63,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
         report = import_book(store, vault, demo.data_folder() / "book", who="test")
         with store.read() as book:
             clients, accounts, dids = list(book.clients()), list(book.accounts()), list(book.dids())
-            engine = Engine(ReasonTable(), vault)
+            engine = Engine(EngineSettings(vault=vault))
             engine.take_up(build(OPTIONS, book.version, book.hash_key, clients, accounts, dids))
     return Loaded(report, clients, accounts, dids, engine)
 

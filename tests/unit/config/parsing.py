@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from identengine.config import schema as configuration
 from identengine.config.schema import Config
+from identengine.config.sections import from_values
 from identengine.errors import ConfigError
 
 
 def parsed(text: str) -> Config:
-    return configuration.from_values(tomllib.loads(text), Path("/etc/identengine/identengine.toml"))
+    return from_values(tomllib.loads(text), Path("/etc/identengine/identengine.toml"))
 
 
 def problems(text: str) -> list[str]:

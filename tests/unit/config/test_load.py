@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from pathlib import Path
 
 import pytest
 from unit.config.parsing import KEY, SWITCH, parsed, problems
 
-from identengine.config import schema as configuration
+from identengine.config.load import load
 from identengine.errors import ConfigError, KeyFileError
 from identengine.store.vault import Vault, default_key_file
 
@@ -16,8 +18,8 @@ from identengine.store.vault import Vault, default_key_file
 def test_relative_paths_are_the_configs_own(tmp_path: Path) -> None:
     file = tmp_path / "x.toml"
     file.write_text('[store]\npath = "store"\nkey_file = "/keys/k"')
-    assert configuration.load(file).store.path == tmp_path / "store"
-    assert configuration.load(file).store.key_file == Path("/keys/k")
+    assert load(file).store.path == tmp_path / "store"
+    assert load(file).store.key_file == Path("/keys/k")
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
@@ -25,30 +27,32 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         file = tmp_path / "c.toml"
         file.write_bytes(content)
         with pytest.raises(ConfigError) as caught:
-            configuration.load(file)
+            load(file)
         return str(caught.value)
 
     assert "is not TOML" in said(b"[store\n")
     assert "is not UTF-8: line 3 is in another encoding" in said(b"[store]\n# fine\npath = '/b\xfccher'\n")
     assert "is not UTF-8: line 2" in said(b"\xef\xbb\xbf\na = \xff")
-    assert "not TOML: Cannot declare [store] twice (at line 3" in said(b"[store]\npath = 'x'\n[store]\n")
-    assert "Cannot mutate immutable namespace [store]" in said(b"store = {}\nstore.a = 1\n")
+    twice, changed = said(b"[store]\npath = 'x'\n[store]\n"), said(b"store = {}\nstore.a = 1\n")
+    for text in (twice, changed):
+        assert "is not TOML" in text
+        assert "('store'" not in text, "a table is named as it is written"
     assert "line 2: an integer of too many digits" in said(b"[limits]\nconnections = 1" + b"0" * 5000)
     assert "line 2: an integer of too many digits" in said(b"[limits]\nconnections = 1" + b"_0" * 5000)
     assert "too deep (line 2)" in said(b"\na = " + b"[" * 3000 + b"]" * 3000)
     assert "too deep (line 52)" in said(b"\na = " + b"[\n" * 3000 + b"]" * 3000)
     assert "too deep (line 1)" in said(b"a = " + b"{a=" * 3000 + b"1" + b"}" * 3000)
     assert "larger than 16 MiB" in said(b"# x\n" * (5 << 20))
-    with pytest.raises(ConfigError, match="cannot be read: No such file"):
-        configuration.load(tmp_path / "missing.toml")
+    with pytest.raises(ConfigError, match=f"cannot be read: {os.strerror(errno.ENOENT)}"):
+        load(tmp_path / "missing.toml")
     with pytest.raises(ConfigError, match="cannot be read"):
-        configuration.load(tmp_path)
+        load(tmp_path)
 
 
 def test_the_mark_of_utf_8_before_the_text_is_no_mistake(tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
     file.write_bytes(b"\xef\xbb\xbf[log]\nlevel = 'debug'\n")
-    assert configuration.load(file).log.level == "debug"
+    assert load(file).log.level == "debug"
 
 
 def test_where_the_keys_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from unit.config.parsing import KEY, parsed, problems
 
-from identengine.config import schema as configuration
+from identengine.config.changes import changes
+from identengine.config.load import load
 from identengine.config.readers import Endpoint, Secret
 from identengine.errors import ConfigError
 from identengine.model.addresses import Network, parse_network
@@ -16,7 +17,7 @@ from identengine.model.reasons import Codes, Reason
 
 
 def test_the_default_config_lists_loopback_only() -> None:
-    config = configuration.load(None)
+    config = load(None)
     assert config.listen.udp == config.listen.tcp == (Endpoint("127.0.0.1", 4870),)
     assert config.listen.tls == config.listen.radius_auth == ()
     (switch,) = config.switches
@@ -31,7 +32,7 @@ def test_the_default_config_lists_loopback_only() -> None:
 def test_an_empty_file_is_the_default_config(tmp_path: Path) -> None:
     file = tmp_path / "empty.toml"
     file.write_text("")
-    loaded, default = configuration.load(file), configuration.load(None)
+    loaded, default = load(file), load(None)
     assert (loaded.listen, loaded.switches, loaded.identify) == (
         default.listen,
         default.switches,
@@ -133,10 +134,10 @@ def test_http_off_loopback_is_tls_or_behind_a_proxy() -> None:
 def test_whether_http_is_tls_does_not_change_while_it_is_served(tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
     file.write_text("[listen]\nhttp = '127.0.0.1:80'\n[tls]\ncertificate = 'c'\nkey = 'k'\n")
-    old = configuration.load(file)
+    old = load(file)
     file.write_text(file.read_text() + "[http]\ntls = true\ntrusted_proxies = ['10.0.0.1']\n")
-    new, fixed = configuration.reread(old)
-    assert (new.http.tls, fixed) == (False, ["http"])
+    new, changed, fixed = changes(old, load(file))
+    assert (new.http.tls, changed, fixed) == (False, ("[http]",), ("[http] tls",))
     assert new.http.trusted_proxies, "the others do"
 
 

@@ -7,15 +7,17 @@ import tracemalloc
 import msgspec
 import pytest
 
-from identengine.calls.backend import Grant
-from identengine.calls.memory import Calls, Changes, Settings
-from identengine.engine.core import Ask, Engine
+from identengine.calls.backend import EncodedDecision, Settings, in_parts
+from identengine.calls.memory import Calls
+from identengine.calls.mirror import Changes, RoomLeft
+from identengine.engine.core import Engine, EngineRequest
 from identengine.engine.lifecycle import Asker
+from identengine.engine.settings import EngineSettings
 from identengine.errors import StoreError
 from identengine.identify import builder
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Codes, Reason, ReasonTable
-from identengine.model.records import Account, Client, Decision, IdentBy, Request
+from identengine.model.records import Account, Client, ClientStatus, Decision, IdentBy, Request, SrcPolicy
 
 OPTIONS = IdentifyOptions()
 CLIENT = Client(id=1, name="one")
@@ -24,13 +26,13 @@ REQUEST = Request(src_ip="10.0.0.5", dst_number="44")
 
 
 def engine_of(*accounts: Account, reasons: ReasonTable | None = None) -> Engine:
-    engine = Engine(reasons or ReasonTable(), None)
+    engine = Engine(EngineSettings(reasons=reasons or ReasonTable()))
     engine.take_up(builder.build(OPTIONS, 7, bytes(32), [CLIENT], accounts, []))
     return engine
 
 
 def test_before_the_first_book_every_answer_is_not_ready() -> None:
-    engine = Engine(ReasonTable(), None)
+    engine = Engine()
     expected = Decision(accepted=False, reason="not_ready", sip_code=503, q850=42)
     assert engine.authorize(REQUEST, OPTIONS) == expected
     assert engine.explain(REQUEST, OPTIONS).decision.reason == "not_ready"
@@ -39,8 +41,8 @@ def test_before_the_first_book_every_answer_is_not_ready() -> None:
 def test_a_fault_accepts_nobody_and_is_kept_for_the_log() -> None:
     named = Account(id=1, client_id=1, name="A", ident_by=IdentBy.NAME, ident=("bob",), password="enc:no key")
     engine = engine_of(named, ACCOUNT)
-    asks = [Ask("authorize", Request(name="bob", password="x", dst_number="44"), OPTIONS)]
-    asks.append(Ask("authorize", REQUEST, OPTIONS))
+    asks = [EngineRequest("authorize", Request(name="bob", password="x", dst_number="44"), OPTIONS)]
+    asks.append(EngineRequest("authorize", REQUEST, OPTIONS))
     faulty, good = engine.decide(asks)
     assert isinstance(faulty, Decision)
     assert (faulty.accepted, faulty.reason, faulty.sip_code, faulty.version) == (False, "internal_error", 500, 7)
@@ -94,7 +96,7 @@ def test_a_chain_of_resellers_that_is_just_short_enough() -> None:
     other = Account(id=8, client_id=5, name="b", ident_by=IdentBy.IP, ident=("10.0.0.8",))
     for accounts in ([ACCOUNT, other], [other, ACCOUNT]):
         book = builder.build(OPTIONS, 1, bytes(32), clients, accounts, [])
-        assert [most for _, most, _ in book.owners[1].originating.limits] == [*range(1, 33)]
+        assert [most for _, most, _ in book.clients[1].originating.limits] == [*range(1, 33)]
         too_deep = Client(id=40, name="c", parent_id=1)
         below = msgspec.structs.replace(other, id=9, client_id=40)
         with pytest.raises(StoreError, match=r"account 9: .* more than 32"):
@@ -127,7 +129,7 @@ def test_clients_in_a_long_chain_cost_no_more_than_others() -> None:
 class _Mirror:
     """A mirror that keeps nothing."""
 
-    crowded = tight = False
+    room_left = RoomLeft.AMPLE
 
     def write(self, changes: Changes) -> None:
         pass
@@ -137,13 +139,13 @@ def test_a_fault_counts_only_where_somebody_is_answered_with_it() -> None:
     account = Account(id=1, client_id=1, name="a", ident_by=IdentBy.IP, ident=("10.0.0.5",))
     sealed = msgspec.structs.replace(account, password="enc:no such key")
     clients, options = [Client(id=1, name="c")], IdentifyOptions()
-    engine = Engine(ReasonTable(), None, Calls(Settings(), _Mirror()))
+    engine = Engine(calls=Calls(Settings(), _Mirror()))
 
     def authorize(call_id: str, now: float) -> Decision:
         request = Request(call_id=call_id, src_ip="10.0.0.5", dst_number="44", password="p")
-        (answer,) = engine.decide([Ask("authorize", request, options, Asker("s", "s"))], now)
-        assert isinstance(answer, Decision | Grant)
-        return answer.decision() if isinstance(answer, Grant) else answer
+        (answer,) = engine.decide([EngineRequest("authorize", request, options, Asker("s", "s"))], now)
+        assert isinstance(answer, Decision | EncodedDecision)
+        return answer.decision() if isinstance(answer, EncodedDecision) else answer
 
     engine.take_up(builder.build(options, 1, bytes(32), clients, [account], []))
     first = authorize("held", 1.0)
@@ -152,3 +154,65 @@ def test_a_fault_counts_only_where_somebody_is_answered_with_it() -> None:
     assert engine.faults.total == 0
     assert authorize("new", 3.0).reason == "internal_error"
     assert engine.faults.total == 1
+
+
+def test_a_reject_is_of_the_first_step_that_fails_in_the_order_of_the_specification() -> None:
+    """Everything is wrong at first; each step that is put right lets the next one speak (engine.md 6)."""
+    account = Account(
+        id=1,
+        client_id=1,
+        name="a",
+        ident_by=IdentBy.IP,
+        ident=("10.0.0.5",),
+        password="enc:no such key",
+        tech_prefix="77",
+        src_policy=SrcPolicy.REJECT,
+        orig_cps=0.0,
+        orig_capacity=0,
+    )
+    client = Client(id=1, name="c", status=ClientStatus.BLOCKED)
+    options = IdentifyOptions(require_password=True)
+    engine = Engine(EngineSettings(require_call_id=True), Calls(Settings(), _Mirror()))
+    request = Request(src_ip="10.0.0.6:1", dst_number="77")
+
+    def reason(**changed: object) -> str | None:
+        nonlocal request
+        request = msgspec.structs.replace(request, **changed)
+        engine.take_up(builder.build(options, 1, bytes(32), [client], [account], []))
+        (answer,) = engine.decide([EngineRequest("authorize", request, options, Asker("s", "s"))], 1.0)
+        assert isinstance(answer, Decision | EncodedDecision)
+        return in_parts(answer).reason
+
+    assert reason(dst_number="\t") == "invalid_destination"
+    assert reason(dst_number="77") == "invalid_request", "the address"
+    assert reason(src_ip="10.0.0.6") == "invalid_request", "the call id"
+    assert reason(call_id="c") == "unknown_source"
+    assert reason(src_ip="10.0.0.5") == "auth_required"
+    account = msgspec.structs.replace(account, password=None)
+    assert reason() == "client_blocked"
+    client = Client(id=1, name="c")
+    assert reason() == "invalid_destination", "nothing is left behind the tech prefix"
+    assert reason(dst_number="7744") == "src_not_allowed"
+    account = msgspec.structs.replace(account, src_policy=SrcPolicy.ALLOW_ANY)
+    assert reason() == "cps_exceeded"
+    account = msgspec.structs.replace(account, orig_cps=None)
+    assert reason() == "account_capacity"
+    account = msgspec.structs.replace(account, orig_capacity=1)
+    assert reason() is None
+    account = msgspec.structs.replace(account, orig_enabled=False)
+    assert reason() is None, "a retransmission has the answer that it had, whatever is decided now"
+    assert reason(src_number="3") == "account_disabled"
+
+
+def test_settings_hold_from_the_next_batch_on() -> None:
+    engine = engine_of(ACCOUNT)
+    unknown = Request(src_ip="10.0.0.6", dst_number="44")
+    old = engine.settings
+    assert engine.authorize(unknown, OPTIONS).sip_code == 403
+    reasons = ReasonTable({Reason.UNKNOWN_SOURCE: Codes(404, 1, 1)})
+    engine.settings = msgspec.structs.replace(old, reasons=reasons, require_call_id=True)
+    assert engine.authorize(msgspec.structs.replace(unknown, call_id="c"), OPTIONS).sip_code == 404
+    assert engine.authorize(REQUEST, OPTIONS).field == "call_id"
+    assert engine.identify(REQUEST, OPTIONS).accepted, "what takes no slot needs no call id"
+    engine.settings = old
+    assert engine.authorize(REQUEST, OPTIONS).accepted

@@ -8,7 +8,6 @@ import pytest
 from identengine.engine.core import Engine
 from identengine.identify import builder, explain
 from identengine.model.options import IdentifyOptions
-from identengine.model.reasons import ReasonTable
 from identengine.model.records import Account, Client, ClientStatus, IdentBy, Request
 
 OPTIONS = IdentifyOptions()
@@ -21,7 +20,7 @@ def account(number: int, **fields: object) -> Account:
 
 def engine_of(*accounts: Account, options: IdentifyOptions = OPTIONS) -> Engine:
     clients = [Client(id=1, name="one"), Client(id=2, name="two", status=ClientStatus.BLOCKED)]
-    engine = Engine(ReasonTable(), None)
+    engine = Engine()
     engine.take_up(builder.build(options, 7, bytes(32), clients, accounts, []))
     return engine
 

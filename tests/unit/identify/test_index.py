@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from identengine.engine.core import Engine
-from identengine.identify.builder import CROWDED, BookBuilder, build
+from identengine.identify.builder import INDEXED_FROM, BookBuilder, build
 from identengine.identify.index import Book
 from identengine.model.options import IdentifyOptions
-from identengine.model.reasons import ReasonTable
 from identengine.model.records import Account, Client, Digest, IdentBy, Request
 
 OPTIONS = IdentifyOptions()
@@ -22,7 +21,7 @@ def account(number: int, ident: str, **fields: object) -> Account:
 
 
 def found(accounts: list[Account], src_ip: str, dst_number: str = "44", **fields: Any) -> int | str | None:
-    engine = Engine(ReasonTable(), None)
+    engine = Engine()
     engine.take_up(build(OPTIONS, 1, bytes(32), [CLIENT], accounts, []))
     decision = engine.identify(Request(src_ip=src_ip, dst_number=dst_number, **fields), OPTIONS)
     return decision.account_id if decision.accepted else decision.reason
@@ -70,7 +69,7 @@ def test_ipv4_never_matches_an_ipv6_network_nor_the_other_way() -> None:
 @pytest.mark.parametrize("dst_number", ["44", "4", "", "445", "44" + "9" * 60])
 def test_a_crowded_address_finds_the_same_prefix_as_a_sparse_one(dst_number: str) -> None:
     prefixes = ["", "4", "44", "445", "4459", "9", "99", "449", "4499", "5", "55"]
-    assert len(prefixes) > CROWDED
+    assert len(prefixes) > INDEXED_FROM
     crowd = [account(n, "10.0.0.5", tech_prefix=p or None) for n, p in enumerate(prefixes, 1)]
     wanted = max((p for p in prefixes if dst_number.startswith(p)), key=len)
     sparse = [row for row in crowd if (row.tech_prefix or "") == wanted]
@@ -89,7 +88,7 @@ def test_thousands_at_one_address_told_apart_by_their_constraints_are_found_at_o
     crowd = [account(n, "10.0.0.5", term_port=n) for n in range(1, 3000)]
     crowd += [account(n, "10.0.0.5", gateways=(f"g{n}", "g")) for n in range(3000, 6000)]
     crowd.append(account(6001, "10.0.0.5", gateways=("g7",), term_port=7, term_protocol="sip"))
-    engine = Engine(ReasonTable(), None)
+    engine = Engine()
     large = build(OPTIONS, 1, bytes(32), [CLIENT], crowd, [])
     engine.take_up(large)
 
@@ -123,7 +122,7 @@ def test_thousands_at_one_address_told_apart_by_their_constraints_are_found_at_o
 
 def test_an_empty_digest_brings_nothing() -> None:
     named = Account(id=1, client_id=1, name="A", ident_by=IdentBy.NAME, ident=("bob",), password="enc:secret")
-    engine = Engine(ReasonTable(), None)
+    engine = Engine()
     engine.take_up(build(OPTIONS, 1, bytes(32), [CLIENT], [named], []))
     asked = Request(name="bob", digest=Digest(username=" ", response=""), dst_number="44")
     assert engine.identify(asked, OPTIONS).reason == "auth_required"
@@ -142,7 +141,7 @@ def test_a_vendor_is_reached_at_its_first_single_address_as_written(ident: tuple
     vendor = Account(
         id=1, client_id=1, name="V", ident_by=IdentBy.IP, ident=ident, orig_enabled=False, term_enabled=True
     )
-    engine = Engine(ReasonTable(), None)
+    engine = Engine()
     engine.take_up(build(OPTIONS, 1, bytes(32), [CLIENT], [vendor], []))
     decision = engine.authorize(Request(direction="termination", account_id=1, dst_number="44"), OPTIONS)
     assert decision.accepted

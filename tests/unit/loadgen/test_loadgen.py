@@ -17,9 +17,10 @@ from identengine.loadgen.connection import Source
 from identengine.loadgen.latency import Histogram
 from identengine.loadgen.mix import Judge, Line, MixError, read
 from identengine.loadgen.pattern import Pattern, seeded
-from identengine.loadgen.protocols import Http, JsonRpc, Reply
+from identengine.loadgen.protocols import Http, HttpReply, JsonRpc
 from identengine.loadgen.target import TargetError, target
 from identengine.wire.framing.prefixed import Prefixed
+from identengine.wire.jsonrpc.messages import ResponseMessage
 
 
 def test_percentiles_are_right_to_the_128th() -> None:
@@ -134,12 +135,15 @@ def test_a_mix_that_is_wrong_says_where(tmp_path: Path) -> None:
     path = tmp_path / "mix.jsonl"
     good = '{"method": "ping"}\n'
     for bad, said in (
-        ("{", "truncated"),
+        ("{", "not one JSON object"),
         ('{"method": "auth"}', "'auth' is no method"),
         ('{"method": "ask"}', "there are authorize, identify"),
         ('{"method": "stop", "expect": {"accepted": true}}', "the answer to stop has no accepted"),
-        ('{"method": "stop", "parms": {}}', "parms"),
-        ('{"params": {}}', "method"),
+        ('{"method": "stop", "parms": {}}', "no field 'parms'; there are method, params, expect, title"),
+        ('{"params": {}}', "method: a text is wanted"),
+        ('{"method": "stop", "params": []}', "params: an object is wanted"),
+        ('{"method": "stop", "title": 1}', "title: a text is wanted"),
+        ("[]", "not one JSON object"),
     ):
         path.write_text(good + "\n" + bad)
         with pytest.raises(MixError, match=f"mix.jsonl:3: .*{said}"):
@@ -175,7 +179,7 @@ HTTP += b"HTTP/1.1 503 Service Unavailable\r\nContent-Length:  4\r\n\r\naway"
 def test_http_answers_however_they_are_cut() -> None:
     for cut in range(len(HTTP)):
         reader = Http("h", None).reader()
-        replies = reader.feed(HTTP[:cut]) + reader.feed(HTTP[cut:])
+        replies = [*reader.feed(HTTP[:cut]), *reader.feed(HTTP[cut:])]
         assert [bytes(reply.result) for reply in replies] == [b'{"ok":true}', b""]
         error = replies[1].error
         assert error is not None
@@ -188,7 +192,7 @@ def test_stream_answers_however_they_are_cut(encoding: Encoding) -> None:
     stream = b"".join(tongue.render("ping", {}, f"{number:012}") for number in range(3))
     for cut in range(len(stream)):
         reader = tongue.reader()
-        replies = reader.feed(stream[:cut]) + reader.feed(stream[cut:])
+        replies = [*reader.feed(stream[:cut]), *reader.feed(stream[cut:])]
         assert [int(reply.id or -1) for reply in replies] == [0, 1, 2]
 
 
@@ -210,7 +214,8 @@ def test_stream_answers_however_they_are_cut(encoding: Encoding) -> None:
 def test_what_is_no_answer(tongue: JsonRpc | Http, said: bytes) -> None:
     with pytest.raises(WireError):
         tongue.reader().feed(said)
-    assert Reply().error is None
+    assert HttpReply().error is None
+    assert ResponseMessage().error is None
 
 
 def test_targets() -> None:

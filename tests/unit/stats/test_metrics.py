@@ -18,9 +18,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from support import ROOT
 from support.programs import program
 
+from identengine.stats.file import CounterFile, bump, read
 from identengine.stats.heavyhitters import Frequent
 from identengine.stats.metrics import CONTENT_TYPE, MOST_ROWS, exposition, names
-from identengine.stats.registry import CELLS, FAMILIES, HISTOGRAMS, PLACE, REGISTRY, CounterFile, bump, read
+from identengine.stats.registry import CELLS, FAMILIES, HISTOGRAMS, PLACE, REGISTRY
 from identengine.stats.tally import KEEP, Tally
 from identengine.wire.operator import Status, Use
 

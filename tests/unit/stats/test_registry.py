@@ -10,16 +10,17 @@ import msgspec
 import pytest
 from support.thorough import times
 
-from identengine.calls.backend import Done, Later
-from identengine.engine.core import Answer, Ask, Engine
-from identengine.engine.lifecycle import Asker, Wrong
+from identengine.calls.backend import Deferred, LegResult
+from identengine.engine.core import Engine, EngineAnswer, EngineRequest
+from identengine.engine.lifecycle import Asker, BadParameter
 from identengine.errors import StoreError
 from identengine.identify.explain import Explanation
 from identengine.model.options import IdentifyOptions
-from identengine.model.reasons import Reason, ReasonTable
+from identengine.model.reasons import Reason
 from identengine.model.records import CallList, CallRequest, Decision, Direction, Interface, Request
+from identengine.stats.file import SIZE, CounterFile, read
 from identengine.stats.heavyhitters import Counts, Frequent
-from identengine.stats.registry import CELLS, PLACE, REGISTRY, SIZE, CounterFile, read
+from identengine.stats.registry import CELLS, PLACE, REGISTRY
 from identengine.stats.tally import KEEP, Tally
 
 OPTIONS = IdentifyOptions()
@@ -142,33 +143,33 @@ def tallied() -> tuple[Tally, dict[str, int]]:
     return Tally(cells, Frequent(KEEP)), Named()
 
 
-def ask(method: str = "authorize", **fields: object) -> Ask:
+def ask(method: str = "authorize", **fields: object) -> EngineRequest:
     request = CallList() if method == "sync" else CallRequest(**fields)  # type: ignore[arg-type]  # of a test
-    return Ask(method, request, OPTIONS, Asker("sw", "sw"))  # type: ignore[arg-type]  # the same
+    return EngineRequest(method, request, OPTIONS, Asker("sw", "sw"))  # type: ignore[arg-type]  # the same
 
 
-def of(one: Ask, interface: Interface) -> Ask:
+def of(one: EngineRequest, interface: Interface) -> EngineRequest:
     return msgspec.structs.replace(one, asker=Asker("sw", "sw", interface))
 
 
 def test_each_kind_of_answer_is_counted() -> None:
     tally, counted = tallied()
     rejected = Decision(accepted=False, reason=Reason.UNKNOWN_SOURCE)
-    said: list[tuple[Ask, Answer]] = [
+    said: list[tuple[EngineRequest, EngineAnswer]] = [
         (ask(), Decision(accepted=True)),
         (ask(), Decision(accepted=True, unreserved=True)),
         (ask(src_ip="10.0.0.9"), rejected),
         (ask("identify", src_ip="10.0.0.9"), rejected),
         (ask("explain"), Explanation(decision=rejected)),
-        (ask("start"), Done(True)),
-        (ask("start"), Done(True, unknown=True)),
-        (ask("update"), Done(True, overcommit=True)),
-        (ask("update"), Done(True, unknown=True)),
-        (ask("stop"), Done(True, freed=2)),
-        (ask("stop"), Done(True, unknown=True, freed=0)),
-        (ask("stop"), Wrong("call_id", None, "the id of a call")),
-        (ask("sync"), Done(True, missing=3, freed=4)),
-        (ask("switch_up"), Done(True, freed=5)),
+        (ask("start"), LegResult(True)),
+        (ask("start"), LegResult(True, unknown=True)),
+        (ask("update"), LegResult(True, overcommit=True)),
+        (ask("update"), LegResult(True, unknown=True)),
+        (ask("stop"), LegResult(True, freed=2)),
+        (ask("stop"), LegResult(True, unknown=True, freed=0)),
+        (ask("stop"), BadParameter("call_id", None, "the id of a call")),
+        (ask("sync"), LegResult(True, missing=3, freed=4)),
+        (ask("switch_up"), LegResult(True, freed=5)),
     ]
     tally.count([one for one, _ in said], [answer for _, answer in said])
     wanted = {
@@ -199,11 +200,11 @@ def test_each_kind_of_answer_is_counted() -> None:
 
 def test_an_answer_that_takes_its_time_is_counted_once_and_when_it_is_there() -> None:
     tally, counted = tallied()
-    later = Later()
+    later = Deferred()
     tally.count([ask("switch_down"), ask("switch_down")], [later, later])
     tally.count([ask("switch_down")], [later])
     assert (counted["requests_switch_down"], counted["freed_by_switch"]) == (3, 0)
-    later.finish(Done(True, freed=7))
+    later.finish(LegResult(True, freed=7))
     assert counted["freed_by_switch"] == 7
 
 
@@ -245,7 +246,7 @@ def test_counted_by_interface_direction_and_reason() -> None:
             Decision(accepted=True, direction=Direction.ORIGINATION),
             Decision(accepted=True, direction=out),
             Decision(accepted=True, direction=out, unreserved=True),
-            Done(True, freed=1),
+            LegResult(True, freed=1),
         ],
     )
     over_http = [of(one, "http") for one in (ask(), ask(direction="termination"), ask(direction="up"))]
@@ -306,7 +307,7 @@ def test_a_fault_in_counting_is_no_fault_of_the_decision() -> None:
 
         shed = count
 
-    engine = Engine(ReasonTable(), None, tally=Broken())
+    engine = Engine(tally=Broken())
     assert engine.authorize(Request(), OPTIONS).reason == Reason.NOT_READY
     assert len(engine.faults) == 1
 

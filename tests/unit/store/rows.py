@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from identengine.model.records import Account, Client, Did, IdentBy
-from identengine.store.snapshot import Draft
+from identengine.store.draft import Draft
 from identengine.store.versions import Store
 
 

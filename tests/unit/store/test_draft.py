@@ -6,9 +6,9 @@ import pytest
 from unit.store.rows import account, client, put
 
 from identengine.model.records import Did
-from identengine.store import snapshot as storeviews
+from identengine.store import draft as storedraft
+from identengine.store.draft import Draft
 from identengine.store.format import Changes
-from identengine.store.snapshot import Draft
 from identengine.store.versions import Store
 
 
@@ -124,7 +124,7 @@ def test_the_scratch_area_lives_as_long_as_the_edit(store: Store) -> None:
 
 
 def test_the_scratch_area_holds_much(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storeviews, "_SCRATCH_COMMIT", 100)
+    monkeypatch.setattr(storedraft, "_SCRATCH_COMMIT", 100)
 
     def edit(draft: Draft) -> int:
         added = sum(draft.scratch.add(b"%08d" % (n * 7919 % 5000), b"%d" % n) for n in range(10_000))

@@ -11,7 +11,7 @@ from unit.store.rows import account, client, history, put
 
 from identengine.errors import StoreError
 from identengine.store import file as storefile
-from identengine.store.snapshot import Draft
+from identengine.store.draft import Draft
 from identengine.store.versions import Store
 
 

@@ -10,10 +10,10 @@ from unit.store.rows import account, client, history, lines, put
 
 from identengine.errors import StoreError
 from identengine.model.records import Did, DidStatus
+from identengine.store import draft as storedraft
 from identengine.store import history as storehistory
-from identengine.store import snapshot as storeviews
+from identengine.store.draft import Draft
 from identengine.store.format import Change, Changes, field_changes
-from identengine.store.snapshot import Draft
 from identengine.store.versions import Store
 
 
@@ -78,7 +78,7 @@ def test_a_version_of_an_empty_store_is_named(store: Store) -> None:
 def test_history_is_the_same_however_the_changes_are_found(
     store: Store, monkeypatch: pytest.MonkeyPatch, listed: int
 ) -> None:
-    monkeypatch.setattr(storeviews, "LISTED", listed)
+    monkeypatch.setattr(storedraft, "LISTED", listed)
     monkeypatch.setattr(storehistory, "LISTED", listed)
     store.change("ann", "1", put(*map(account, range(1, 50))))
     store.change("ann", "2", put(*(account(n, name="x") for n in range(20, 60))))

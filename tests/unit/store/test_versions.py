@@ -9,8 +9,9 @@ import pytest
 from unit.store.rows import account, client, put
 
 from identengine.model.records import Account, Client, ClientStatus, Did, DidStatus
+from identengine.store.draft import Draft
 from identengine.store.format import Changes, VersionInfo
-from identengine.store.snapshot import Counts, Draft
+from identengine.store.keys import Counts
 from identengine.store.versions import Store
 
 

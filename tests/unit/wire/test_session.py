@@ -14,12 +14,11 @@ from identengine.engine.lifecycle import Asker
 from identengine.identify.builder import build
 from identengine.model.addresses import parse_network
 from identengine.model.options import IdentifyOptions
-from identengine.model.reasons import ReasonTable
 from identengine.model.records import Account, Client, Decision, IdentBy, Request
 from identengine.net.access import Peers
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec
 from identengine.wire.jsonrpc.responder import MAX_WRONG, Responder
-from identengine.wire.session import Visitor
+from identengine.wire.session import Session
 
 OPTIONS = IdentifyOptions()
 GOOD = {"src_ip": "10.0.0.5", "dst_number": "44171"}
@@ -55,7 +54,7 @@ class Run:
         self.wrong: list[str] = []
         self.rejected: list[str] = []
         self.too_old = 0
-        engine = Engine(ReasonTable(), None)
+        engine = Engine()
         account = Account(id=1, client_id=1, name="one", ident_by=IdentBy.IP, ident=("10.0.0.5",))
         engine.take_up(build(OPTIONS, 7, bytes(32), [Client(id=1, name="c")], [account], []))
         self.responder = Responder(engine, lambda: 1.0, self._reject, None, self.wrong.append, self._old)
@@ -72,26 +71,26 @@ def call(method: str = "authorize", message_id: object = 1, **params: object) ->
 
 
 def over_udp(run: Run, host: str, *messages: object, too_old: bool = False) -> list[Any]:
-    visitor = Peers(SWITCHES, OPTIONS).find(host)
-    assert visitor is not None
+    session = Peers(SWITCHES, OPTIONS).find(host)
+    assert session is not None
     raws = [msgspec.msgpack.encode(message) for message in messages]
-    answers, _ = run.responder.datagrams(raws, [visitor] * len(raws), too_old=[too_old] * len(raws))
+    answers, _ = run.responder.datagrams(raws, [session] * len(raws), too_old=[too_old] * len(raws))
     return [msgspec.msgpack.decode(one) for one in answers]
 
 
 def on_connection(
-    run: Run, visitor: Visitor, *messages: object, codec: Codec = JSON, too_old: bool = False
+    run: Run, session: Session, *messages: object, codec: Codec = JSON, too_old: bool = False
 ) -> list[Any]:
     decode = msgspec.json.decode if codec is JSON else msgspec.msgpack.decode
     raws = [codec.encode(message) for message in messages]
-    answers, _ = run.responder.stream(raws, codec, visitor, too_old=too_old)
+    answers, _ = run.responder.stream(codec, raws, session, too_old=too_old)
     return [decode(one) for one in answers]
 
 
-def meet(host: str, interface: Any = "tcp", *names: str) -> Visitor:
-    visitor = Peers(SWITCHES, OPTIONS, interface).meet(host, names)
-    assert visitor is not None
-    return visitor
+def meet(host: str, interface: Any = "tcp", *names: str) -> Session:
+    session = Peers(SWITCHES, OPTIONS, interface).meet(host, names)
+    assert session is not None
+    return session
 
 
 @pytest.mark.parametrize(
@@ -155,10 +154,10 @@ def test_each_message_of_an_array_has_its_token() -> None:
 
 @pytest.mark.parametrize("codec", [JSON, MESSAGEPACK])
 def test_auth_once_a_connection(codec: Codec) -> None:
-    run, visitor = Run(), meet("10.2.0.1")
+    run, session = Run(), meet("10.2.0.1")
     answers = on_connection(
         run,
-        visitor,
+        session,
         call("ping", 1),
         call("auth", 2, token="token of nobody"),
         call("ping", 3),
@@ -170,31 +169,31 @@ def test_auth_once_a_connection(codec: Codec) -> None:
     assert ["error" in answer for answer in answers] == [True, True, True, False, False]
     assert answers[3]["result"] == {"ok": True}
     assert run.wrong == ["10.2.0.1"]
-    (answer,) = on_connection(run, visitor, call("authorize", 6, **NEVER), codec=codec)
+    (answer,) = on_connection(run, session, call("authorize", 6, **NEVER), codec=codec)
     assert answer["result"]["reason"] == "unknown_source"
     assert run.rejected == ["two", "two"]
 
 
 def test_a_right_token_in_a_message_counts_for_it_alone() -> None:
-    run, visitor = Run(), meet("10.2.0.1")
-    assert not visitor.introduced
-    on_connection(run, visitor, call("authorize", 1, token="token of two", **NEVER), call("authorize", 2, **NEVER))
+    run, session = Run(), meet("10.2.0.1")
+    assert not session.authenticated
+    on_connection(run, session, call("authorize", 1, token="token of two", **NEVER), call("authorize", 2, **NEVER))
     assert run.rejected == ["two"]
-    assert visitor.introduced, "though the connection is not one of a stranger's any more"
+    assert session.authenticated, "though the connection is not one of a stranger's any more"
 
 
 def test_who_is_known_by_a_certificate_may_show_its_own_token_and_no_other() -> None:
     switches = [*SWITCHES, switch("third", "10.5.0.0/16", "token of third")]
-    visitor = Peers(switches, OPTIONS, "tls").meet("10.5.0.1", ["both.example"])
-    assert visitor is not None
+    session = Peers(switches, OPTIONS, "tls").meet("10.5.0.1", ["both.example"])
+    assert session is not None
     run = Run()
     right, wrong = on_connection(
-        run, visitor, call("auth", token="token of both"), call("auth", token="token of third")
+        run, session, call("auth", token="token of both"), call("auth", token="token of third")
     )
     assert right["result"] == {"ok": True}
     assert wrong["error"]["data"]["field"] == "token"
     assert run.wrong == ["10.5.0.1"]
-    on_connection(run, visitor, call(**NEVER))
+    on_connection(run, session, call(**NEVER))
     assert run.rejected == ["both"]
 
 
@@ -226,26 +225,26 @@ def test_a_value_as_deep_as_the_stack_costs_no_other_message(depth: int, field: 
         + b"1"
         + b"}" * depth
     )
-    visitor = Peers(SWITCHES, OPTIONS).find("10.1.0.1")
-    assert visitor is not None
+    session = Peers(SWITCHES, OPTIONS).find("10.1.0.1")
+    assert session is not None
     good = msgspec.json.encode(call("ping", 2))
-    answers, places = run.responder.datagrams([deep + b"}}", good], [visitor] * 2)
+    answers, places = run.responder.datagrams([deep + b"}}", good], [session] * 2)
     assert (len(answers), places) == (2, None)
     assert "result" in msgspec.json.decode(answers[1])
 
 
 def test_a_wrong_auth_changes_nothing() -> None:
-    run, visitor = Run(), meet("10.2.0.1")
-    on_connection(run, visitor, call("auth", token="token of two"), call("auth", token="x"), call(**NEVER))
+    run, session = Run(), meet("10.2.0.1")
+    on_connection(run, session, call("auth", token="token of two"), call("auth", token="x"), call(**NEVER))
     assert run.rejected == ["two"]
 
 
 @pytest.mark.parametrize("params", [{}, {"token": None}, {"token": 5}, {"switch": "one"}])
 def test_auth_without_a_token(params: dict[str, object]) -> None:
-    visitor = meet("10.2.0.1")
-    (answer,) = on_connection(Run(), visitor, call("auth", **params))
+    session = meet("10.2.0.1")
+    (answer,) = on_connection(Run(), session, call("auth", **params))
     assert (answer["error"]["code"], answer["error"]["data"]["field"]) == (-32602, "token")
-    assert visitor.peer is None
+    assert session.peer is None
 
 
 def test_auth_is_for_connections() -> None:
@@ -255,14 +254,14 @@ def test_auth_is_for_connections() -> None:
 
 def test_the_front_speaks_for_any_switch() -> None:
     run = Run()
-    visitor = Peers(SWITCHES, OPTIONS, "http").host("the front")
+    session = Peers(SWITCHES, OPTIONS, "http").host("the front")
     answers = on_connection(
-        run, visitor, call(**GOOD), call("auth", switch="nobody"), call("auth", switch="one"), call(**NEVER)
+        run, session, call(**GOOD), call("auth", switch="nobody"), call("auth", switch="one"), call(**NEVER)
     )
     assert ["error" in answer for answer in answers] == [True, True, False, False]
     assert run.rejected == ["one"]
-    assert visitor.peer is not None
-    assert visitor.peer.asker.interface == "http"
+    assert session.peer is not None
+    assert session.peer.asker.interface == "http"
 
 
 def test_certificates_count_over_tls_alone() -> None:
@@ -281,14 +280,14 @@ def test_certificates_count_over_tls_alone() -> None:
 
 
 def test_who_has_shown_itself_stays_that_switch_when_switches_change() -> None:
-    visitor = meet("10.2.0.1")
-    assert visitor.show("token of two")
-    again = visitor.met_again(meet("10.2.0.1"))
+    session = meet("10.2.0.1")
+    assert session.show("token of two")
+    again = session.reauthenticate(meet("10.2.0.1"))
     assert again.peer is not None
     assert again.peer.name == "two"
     renewed = Peers([switch("two", "10.2.0.0/16", "another token")], OPTIONS, "tcp").meet("10.2.0.1")
     assert renewed is not None
-    assert visitor.met_again(renewed).peer is None
+    assert session.reauthenticate(renewed).peer is None
 
 
 def test_of_old_datagrams_only_stops_are_served() -> None:

@@ -9,15 +9,16 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from identengine.calls.backend import Done, Later
+from identengine.calls.backend import Deferred, LegResult
 from identengine.config.schema import Limits, Switch
-from identengine.engine.core import Answer, Ask, Engine
+from identengine.engine.core import Engine, EngineAnswer, EngineRequest
 from identengine.model.addresses import parse_network
 from identengine.model.options import IdentifyOptions
-from identengine.model.reasons import ReasonTable
 from identengine.net.access import Peers
 from identengine.net.udp import listener as udp
-from identengine.net.udp.mmsg import BATCH, ManyACall, OneACall
+from identengine.net.udp.mmsg import MmsgSocket
+from identengine.net.udp.recvmsg import RecvmsgSocket
+from identengine.net.udp.socket import BATCH
 from identengine.wire.jsonrpc.responder import Responder
 
 HOST = "127.0.0.1"
@@ -40,11 +41,11 @@ class Run:
         self.decided: list[int] = []
         self.refused: list[str] = []
         self.old = 0
-        self.slow: list[Later] = []
-        self.answer: Callable[[], Answer] = lambda: Done(True)
-        responder = Responder(Engine(ReasonTable(), None), lambda: 1.0, print, self._decide, print, self._too_old)
+        self.slow: list[Deferred] = []
+        self.answer: Callable[[], EngineAnswer] = lambda: LegResult(True)
+        responder = Responder(Engine(), lambda: 1.0, print, self._decide, print, self._too_old)
         self.listener = udp.UdpListener(
-            self.server, peers(HOST), responder, limits or Limits(datagram_age_ms=60_000), self._refuse
+            self.server, peers(HOST), responder.datagrams, limits or Limits(datagram_age_ms=60_000), self._refuse
         )
 
     def _refuse(self, host: str, why: str) -> None:
@@ -54,10 +55,10 @@ class Run:
     def _too_old(self) -> None:
         self.old += 1
 
-    def _decide(self, asks: Sequence[Ask]) -> list[Answer]:
+    def _decide(self, asks: Sequence[EngineRequest]) -> list[EngineAnswer]:
         self.decided.append(len(asks))
         answers = [self.answer() for _ in asks]
-        self.slow += [answer for answer in answers if isinstance(answer, Later)]
+        self.slow += [answer for answer in answers if isinstance(answer, Deferred)]
         return answers
 
     def client(self, source: str = HOST) -> socket.socket:
@@ -78,7 +79,7 @@ def heard(client: socket.socket, count: int) -> list[object]:
     return [json.loads(client.recv(65536))["id"] for _ in range(count)]
 
 
-@pytest.fixture(params=[ManyACall, OneACall], autouse=True)
+@pytest.fixture(params=[MmsgSocket, RecvmsgSocket], autouse=True)
 def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(udp, "batched", request.param)
 
@@ -161,7 +162,7 @@ def test_strangers_among_others_are_refused_until_they_are_known() -> None:
                     client.send(stop(number, 9000 * turn))
                 assert await asyncio.to_thread(heard, client, 5) == list(range(5))
                 assert run.refused == ["127.0.0.2"] * 5 * (turn + 1)
-            run.listener.peers = peers("127.0.0.2")
+            run.listener.reconfigure(peers("127.0.0.2"), Limits(datagram_age_ms=60_000))
             client.send(stop("of a stranger now"))
             other.send(stop("known"))
             assert await asyncio.to_thread(heard, other, 1) == ["known"]
@@ -174,16 +175,16 @@ def test_answers_that_take_their_time_reach_who_asked() -> None:
     async def test(run: Run) -> None:
         with run.client() as client, run.client() as other:
             run.listener.start()
-            run.answer = Later
+            run.answer = Deferred
             client.send(stop("first"))
             other.send(stop("second"))
             await until(lambda: len(run.slow) == 2)
-            run.answer = lambda: Done(True)
+            run.answer = lambda: LegResult(True)
             for number in range(BATCH):
                 other.send(stop(number))
             assert await asyncio.to_thread(heard, other, BATCH) == list(range(BATCH))
             for later in run.slow:
-                later.finish(Done(True))
+                later.finish(LegResult(True))
             assert heard(client, 1) == ["first"]
             assert heard(other, 1) == ["second"]
 
@@ -201,7 +202,7 @@ def test_of_what_is_too_old_only_stops_count() -> None:
             run.listener.start()
             assert await asyncio.to_thread(heard, client, 3) == [0, 1, 2]
             assert run.old == 3
-            run.listener.limit(Limits(datagram_age_ms=60_000))
+            run.listener.reconfigure(peers(HOST), Limits(datagram_age_ms=60_000))
             client.send(ping)
             assert await asyncio.to_thread(heard, client, 1) == ["ping"]
 

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from identengine.net.udp.mmsg import BATCH, LARGEST, Batched, ManyACall, OneACall, batched
+from identengine.net.udp.mmsg import MmsgSocket, batched
+from identengine.net.udp.recvmsg import RecvmsgSocket
+from identengine.net.udp.socket import BATCH, LARGEST, Batched
 
 HOST = "127.0.0.1"
 PATIENCE = 20
@@ -22,7 +24,7 @@ IP_RECVERR = 11  # Linux
 Way = Callable[[socket.socket, int], Batched]
 
 
-@pytest.fixture(params=[ManyACall, OneACall])
+@pytest.fixture(params=[MmsgSocket, RecvmsgSocket])
 def way(request: pytest.FixtureRequest) -> Way:
     made: Way = request.param
     return made
@@ -101,7 +103,7 @@ def test_answers_come_from_the_address_that_was_asked(way: Way, host: str, asked
         client.send(b"later")
         readable(server)
         assert box.receive() == [b"now", b"later"]
-        back = box.way_back()
+        back = box.reply_route()
         assert box.send([b"1"]) == 0
         assert box.send([b"2", b"3"], [1, 0]) == 0
         with asking(server, "::1" if asked == "::1" else HOST) as other:
@@ -171,7 +173,7 @@ def test_link_local_senders_keep_their_scope(way: Way, host: str) -> None:
         assert box.receive() == [b"who"]
         assert box.host(0) == address
         assert box.send([b"you"]) == 0
-        assert box.way_back()(0, [b"again"]) == 0
+        assert box.reply_route()(0, [b"again"]) == 0
         assert [client.recv(100), client.recv(100)] == [b"you", b"again"]
 
 
@@ -189,6 +191,7 @@ def test_keys_tell_addresses_apart_and_not_ports(way: Way, host: str) -> None:
             client.send(b"")
         assert box.receive() == [b""] * len(clients)
         assert [box.host(place) for place in range(len(clients))] == sources
+        assert [box.port(place) for place in range(len(clients))] == [one.getsockname()[1] for one in clients]
         keys = list(box.keys())
         assert [[one == other for other in keys] for one in keys] == [
             [one == other for other in sources] for one in sources
@@ -226,7 +229,7 @@ def test_what_cannot_be_sent_is_counted_and_holds_up_nothing_behind_it(way: Way)
         right = [answer for answer in answers if answer is not too_large]
         assert [client.recv(LARGEST) for _ in right] == right
         assert box.send([too_large] * 20, [0] * 20) == 20
-        back = box.way_back()
+        back = box.reply_route()
         assert back(0, [too_large, b"late"]) == 1
         assert client.recv(LARGEST) == b"late"
 
@@ -290,7 +293,7 @@ def test_a_closed_socket_is_left_alone_whatever_has_its_number(way: Way) -> None
         box = way(server, LARGEST)
         client.send(b"late")
         assert box.receive() == [b"late"]
-        back = box.way_back()
+        back = box.reply_route()
         number = server.fileno()
         server.close()
         with bound(HOST) as another:
@@ -306,7 +309,7 @@ def test_a_closed_socket_is_left_alone_whatever_has_its_number(way: Way) -> None
 
 def test_one_call_a_batch_where_the_system_has_it() -> None:
     with bound(HOST) as server:
-        assert isinstance(batched(server, LARGEST), ManyACall)
+        assert isinstance(batched(server, LARGEST), MmsgSocket)
 
 
 FORBIDDEN = """
@@ -337,4 +340,4 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
 def test_one_call_a_datagram_where_the_others_are_forbidden(call: str, fault: int) -> None:
     program = FORBIDDEN.replace("CALL", call).replace("ERRNO", str(fault))
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
-    assert (run.stdout, run.stderr) == ("OneACall [b'x'] 0 b'y'\n", "")
+    assert (run.stdout, run.stderr) == ("RecvmsgSocket [b'x'] 0 b'y'\n", "")

@@ -18,11 +18,10 @@ from identengine.errors import IdentengineError, StoreError, WireError
 from identengine.identify.dids import Packed, pack
 from identengine.identify.index import Book
 from identengine.model.options import IdentifyOptions
-from identengine.model.reasons import ReasonTable
 from identengine.model.records import Client, Did, DidStatus
 from identengine.server.decider import bookfollower as takeup
-from identengine.server.decider import bookstream
-from identengine.server.decider.bookfollower import Origin, TakeUp
+from identengine.server.decider import bookreader, bookstream
+from identengine.server.decider.bookfollower import BookFollower, Origin
 from identengine.server.decider.bookstream import Accounts, Clients, Dids, End, FrameReader, Header
 from identengine.store.versions import Store
 
@@ -166,8 +165,8 @@ def built(*pieces: bytes, serving: Header | None = None) -> Book | None:
         for piece in pieces:
             yield piece
 
-    engine = Engine(ReasonTable(), None)
-    take_up = TakeUp(engine, StoreConfig(path=Path("store")), IdentifyOptions())
+    engine = Engine()
+    take_up = BookFollower(engine, StoreConfig(path=Path("store")), IdentifyOptions())
     if serving is not None:
         take_up._in_use = Origin(serving, IdentifyOptions(), None, set())
     return asyncio.run(take_up._build(chunks()))
@@ -188,7 +187,7 @@ def test_a_book_is_built_however_the_stream_is_cut(store: Path, size: int) -> No
     data = streamed(store)
     book = built(*(data[at : at + size] for at in range(0, len(data), size)))
     assert book is not None
-    assert (book.version, len(book.bearers), len(book.dids)) == (2, 500, 9002)
+    assert (book.version, len(book.accounts), len(book.dids)) == (2, 500, 9002)
     assert book.dids.of(7).has("00331")
     assert not book.dids.of(7).has("00332")
 
@@ -237,12 +236,12 @@ def test_the_version_in_use_is_not_built_again() -> None:
 
 
 def test_a_reader_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(takeup, "READER_SECONDS", 0.2)
+    monkeypatch.setattr(bookreader, "READER_SECONDS", 0.2)
     hanging = [sys.executable, "-c", "import time; time.sleep(60)"]
     with subprocess.Popen(hanging, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        monkeypatch.setattr(takeup, "_start_reader", lambda *_: process)
+        monkeypatch.setattr(takeup, "start_reader", lambda *_: process)
         put_rows(tmp_path / "store", ACCOUNTS[:1], CLIENTS[:1])
-        following = TakeUp(Engine(ReasonTable(), None), StoreConfig(path=tmp_path / "store"), IdentifyOptions())
+        following = BookFollower(Engine(), StoreConfig(path=tmp_path / "store"), IdentifyOptions())
         following._seen = following._look()
         with pytest.raises(StoreError, match="its reader got nowhere"):
             asyncio.run(following._read())
@@ -268,7 +267,7 @@ def test_an_account_of_a_hundred_thousand_addresses_arrives_beside_others(tmp_pa
 def test_steps_grow_with_what_is_decided_between_them(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("time.perf_counter", lambda: now)
-    following = TakeUp(Engine(ReasonTable(), None), StoreConfig(path=store), IdentifyOptions())
+    following = BookFollower(Engine(), StoreConfig(path=store), IdentifyOptions())
 
     async def run() -> tuple[int, int]:
         """Return how often 0.2 s of work made way for others, idle and under load."""

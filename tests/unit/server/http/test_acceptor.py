@@ -16,7 +16,7 @@ from uvicorn.config import Config
 from identengine.config.schema import Limits
 from identengine.server.http import acceptor as door
 from identengine.server.http import connection
-from identengine.server.http.acceptor import Door
+from identengine.server.http.acceptor import Acceptor
 
 MOST = 8 << 20
 
@@ -29,7 +29,7 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": bytes(size)})
 
 
-def served(client: Callable[[int, Door], Awaitable[Any]], tls: bool = False, **limits: int) -> Any:
+def served(client: Callable[[int, Acceptor], Awaitable[Any]], tls: bool = False, **limits: int) -> Any:
     async def run() -> Any:
         bound = socket.create_server(("127.0.0.1", 0))
         bound.setblocking(False)
@@ -37,7 +37,7 @@ def served(client: Callable[[int, Door], Awaitable[Any]], tls: bool = False, **l
         settings.timeout_keep_alive = 600  # what closes a connection here is never its idleness
         settings.load()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if tls else None
-        made = Door(bound, settings, Limits(**limits), context)
+        made = Acceptor(bound, settings, Limits(**limits), context)
         made.open()
         try:
             return await asyncio.wait_for(client(bound.getsockname()[1], made), 20)
@@ -65,7 +65,7 @@ async def forward(seconds: float) -> None:
 
 @pytest.mark.parametrize("begun", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n"])
 def test_a_request_that_does_not_come(begun: bytes) -> None:
-    async def client(port: int, _: Door) -> bytes:
+    async def client(port: int, _: Acceptor) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(begun)
         said = await reader.read()
@@ -79,7 +79,7 @@ def test_a_request_that_does_not_come(begun: bytes) -> None:
     "begun", [b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n1234", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"]
 )
 def test_a_body_that_does_not_come_and_an_answer_that_is_not_read(begun: bytes) -> None:
-    async def client(port: int, made: Door) -> None:
+    async def client(port: int, made: Acceptor) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
         writer.write(begun)
         while not made.state.connections:  # noqa: ASYNC110 - a test may look again and again
@@ -97,7 +97,7 @@ def test_a_body_that_does_not_come_and_an_answer_that_is_not_read(begun: bytes) 
     "begun", [b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n1", b"POST / HTTP/1.1\r\nHost: x\r\n"]
 )
 def test_a_second_request_that_came_with_the_first_has_its_time_too(begun: bytes) -> None:
-    async def client(port: int, _: Door) -> bytes:
+    async def client(port: int, _: Acceptor) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /small HTTP/1.1\r\nHost: x\r\n\r\n" + begun)
         said = await reader.readuntil(b"\r\n\r\n\0\0")
@@ -110,7 +110,7 @@ def test_a_second_request_that_came_with_the_first_has_its_time_too(begun: bytes
 
 
 def test_handshakes_that_never_come_count_and_end() -> None:
-    async def client(port: int, made: Door) -> None:
+    async def client(port: int, made: Acceptor) -> None:
         opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
         for reader, writer in opened:
             assert await reader.read() == b""
@@ -123,7 +123,7 @@ def test_handshakes_that_never_come_count_and_end() -> None:
 
 
 def test_between_two_requests_a_connection_may_be_silent_for_longer() -> None:
-    async def client(port: int, _: Door) -> bytes:
+    async def client(port: int, _: Acceptor) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=MOST * 2)
         for _turn in range(2):
             writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")

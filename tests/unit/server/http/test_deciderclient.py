@@ -13,13 +13,15 @@ import pytest
 
 from identengine.model.records import CallList, Request
 from identengine.server.http import deciderclient as link
-from identengine.server.http.deciderclient import Links
+from identengine.server.http.deciderclient import DeciderClient
 from identengine.server.http.problems import ProblemError
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-def talk(folder: Path, script: Script, ask: Callable[[Links], Awaitable[Any]], most_bytes: int = 65536) -> Any:
+def talk(
+    folder: Path, script: Script, ask: Callable[[DeciderClient], Awaitable[Any]], most_bytes: int = 65536
+) -> Any:
     """Return what ``ask`` returns while ``script`` is the decider."""
 
     async def run() -> Any:
@@ -36,7 +38,9 @@ def talk(folder: Path, script: Script, ask: Callable[[Links], Awaitable[Any]], m
 
         path = str(folder / "ask")
         server = await asyncio.start_unix_server(serve, path)
-        links = Links(lambda made: asyncio.get_running_loop().create_unix_connection(made, path), most_bytes)
+        links = DeciderClient(
+            lambda made: asyncio.get_running_loop().create_unix_connection(made, path), most_bytes
+        )
         try:
             return await asyncio.wait_for(ask(links), 20)
         finally:
@@ -85,7 +89,7 @@ def test_one_connection_is_shared_and_answers_come_in_any_order(tmp_path: Path) 
             writer.write(answer[7:])
         await reader.read()
 
-    async def ask(links: Links) -> list[msgspec.Raw]:
+    async def ask(links: DeciderClient) -> list[msgspec.Raw]:
         requests = [Request(name=f"n{number}") for number in range(10)]
         return await asyncio.gather(*[links.ask("sbc1", "identify", one) for one in requests])
 
@@ -95,7 +99,7 @@ def test_one_connection_is_shared_and_answers_come_in_any_order(tmp_path: Path) 
 
 
 def refusal(folder: Path, script: Script, method: str = "identify", params: Any = None, most: int = 65536) -> Any:
-    async def ask(links: Links) -> None:
+    async def ask(links: DeciderClient) -> None:
         await links.ask("sbc1", method, params or Request())
 
     with pytest.raises(ProblemError) as caught:
@@ -174,7 +178,7 @@ def test_one_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_nobody_there(tmp_path: Path) -> None:
-    links = Links(
+    links = DeciderClient(
         lambda made: asyncio.get_running_loop().create_unix_connection(made, str(tmp_path / "no")), 65536
     )
 
@@ -198,7 +202,7 @@ def test_a_decider_that_does_not_read_does_not_make_us_hold_all(tmp_path: Path) 
         writer.transport.pause_reading()  # type: ignore[attr-defined]  # what reads here is a transport too
         await asyncio.Event().wait()
 
-    async def ask(links: Links) -> str:
+    async def ask(links: DeciderClient) -> str:
         asks = [links.ask("sbc1", "identify", Request(name="x" * 60_000)) for _ in range(100)]
         answers = await asyncio.gather(*asks, return_exceptions=True)
         return "\n".join(str(answer) for answer in answers)

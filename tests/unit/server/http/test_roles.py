@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from identengine.config import schema as configuration
+from identengine.config.sections import from_values
 from identengine.server.http.problems import ProblemError
 from identengine.server.http.roles import Caller, Role, Roles
 
@@ -31,7 +31,7 @@ TOKEN = "[[token]]\nname = 'noc'\nrole = 'read'\ntoken = 'look'\n"
 
 def roles(more: str = "") -> tuple[Roles, list[tuple[str, str]]]:
     refused: list[tuple[str, str]] = []
-    config = configuration.from_values(tomllib.loads(CONFIG + more), None)
+    config = from_values(tomllib.loads(CONFIG + more), None)
     return Roles(config, lambda host, why: refused.append((host, why))), refused
 
 

@@ -11,12 +11,12 @@ from support.server import serving
 from support.waiting import wait_for
 
 from identengine.model.records import Client
-from identengine.server.http.statuscache import Everything, Readiness, Watch
+from identengine.server.http.statuscache import Everything, Readiness, StatusCache
 
 
 def test_nobody_there(tmp_path: Path) -> None:
     async def look() -> tuple[Readiness, Everything]:
-        watch = Watch(tmp_path)
+        watch = StatusCache(tmp_path)
         return await watch.readiness(), await watch.everything()
 
     readiness, everything = asyncio.run(look())
@@ -27,7 +27,7 @@ def test_nobody_there(tmp_path: Path) -> None:
 
 def test_a_server_without_book_and_one_that_ends_are_not_ready(tmp_path: Path) -> None:
     async def look() -> tuple[Readiness, Readiness]:
-        watch = Watch(tmp_path / "calls")
+        watch = StatusCache(tmp_path / "calls")
         first = await watch.readiness()
         watch.draining = True
         return first, await watch.readiness()
@@ -43,7 +43,7 @@ def test_a_store_that_cannot_be_read_is_told_in_few_words(tmp_path: Path) -> Non
     put_rows(tmp_path / "store", [ip_account(1, "10.0.0.1")], [Client(id=1, name="one")])
 
     def reasons() -> tuple[str, ...]:
-        return asyncio.run(Watch(tmp_path / "calls").readiness()).reasons
+        return asyncio.run(StatusCache(tmp_path / "calls").readiness()).reasons
 
     with serving(tmp_path):
         assert reasons() == ()
@@ -57,7 +57,7 @@ def test_the_fullest_are_shown_and_asked_for_once_a_second(tmp_path: Path) -> No
     put_rows(tmp_path / "store", accounts, [Client(id=1, name="one", capacity=100)])
 
     async def look() -> list[Everything]:
-        watch = Watch(tmp_path / "calls")
+        watch = StatusCache(tmp_path / "calls")
         return await asyncio.gather(*[watch.everything() for _ in range(20)])
 
     with serving(tmp_path) as server:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import resource
@@ -11,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from identengine.config.schema import LogConfig, from_values
+from identengine.config.schema import LogConfig
+from identengine.config.sections import from_values
 from identengine.log import handlers as logsetup
 from identengine.net import sockets as listening
-from identengine.server.supervisor.children import Deaths
-from identengine.server.supervisor.lock import FILE, Claim
-from identengine.server.supervisor.run import Supervisor
+from identengine.server.supervisor.children import Children, Deaths
+from identengine.server.supervisor.lock import FILE, ServerLock
 from identengine.server.supervisor.start import _tell_room
+from identengine.server.supervisor.takeover import Takeover
 
 
 def test_pauses_grow_and_are_forgotten() -> None:
@@ -33,19 +35,19 @@ def test_pauses_grow_and_are_forgotten() -> None:
 
 def test_a_server_goes_on_where_there_is_no_room_to_write_down_who_it_is(tmp_path: Path) -> None:
     config = from_values({"calls": {"path": str(tmp_path)}, "listen": {"udp": ["127.0.0.1:0"]}}, None)
-    claim = Claim.take(tmp_path)
+    lock = ServerLock.take(tmp_path)
     sockets = listening.bind(config.listen, tmp_path)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
     try:
-        with pytest.raises(OSError, match="File too large"):
-            claim.name_us()
-        Supervisor(config, sockets, frozenset(), claim=claim)._go_on("the other one died")
+        with pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
+            lock.name_us()
+        Takeover(tmp_path, Children(list), lock=lock).go_on("the other one died")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         sockets.close()
-    claim.release()
-    claim.close()
+    lock.release()
+    lock.close()
     assert (tmp_path / FILE).read_text() == "", "as after any end in order"
 
 

@@ -9,11 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from identengine.wire.framing import framer_of
+from identengine.engine.core import Engine
+from identengine.wire.deferred import DeferredCount
+from identengine.wire.framing import Framer
 from identengine.wire.framing.jsonstream import JsonStream
 from identengine.wire.framing.netstring import Netstrings
 from identengine.wire.framing.prefixed import Prefixed
-from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK
+from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec
+from identengine.wire.jsonrpc.framings import framings
+from identengine.wire.jsonrpc.responder import Responder
+from identengine.wire.session import Session
 
 LIMIT = 4096
 
@@ -121,11 +126,23 @@ def test_cost_is_linear_in_the_bytes(kind: type[Netstrings | Prefixed]) -> None:
 
 
 def test_the_first_byte_decides() -> None:
-    assert type(framer_of(0, LIMIT)) is Prefixed
-    assert framer_of(0, LIMIT).codec is MESSAGEPACK
+    chosen_by = framings(Responder(Engine(), lambda: 1.0, print)).chosen_by
+
+    def framed(first: int) -> type[Framer]:
+        return type(chosen_by(first).framer(LIMIT))
+
+    def spoken(first: int) -> Codec:
+        """Return the encoding in which the responder of a framing reports an empty message."""
+        session, owed = Session("127.0.0.1", None), DeferredCount()
+        (answer,), broken = chosen_by(first).responder([b""], session, None, print, owed, False)
+        assert broken
+        return {JSON.not_parsable: JSON, MESSAGEPACK.not_parsable: MESSAGEPACK}[answer]
+
+    assert framed(0) is Prefixed
+    assert spoken(0) is MESSAGEPACK
     for digit in b"0123456789":
-        assert type(framer_of(digit, LIMIT)) is Netstrings
+        assert framed(digit) is Netstrings
+        assert spoken(digit) is JSON
     for byte in b"{[ \n*A\xff\x80":
-        framer = framer_of(byte, LIMIT)
-        assert type(framer) is JsonStream
-        assert framer.codec is JSON
+        assert framed(byte) is JsonStream
+        assert spoken(byte) is JSON

@@ -7,18 +7,19 @@ from typing import Any
 
 import msgspec
 
-from identengine.calls.memory import Calls, Changes, Settings
+from identengine.calls.backend import Settings
+from identengine.calls.memory import Calls
+from identengine.calls.mirror import Changes, RoomLeft
 from identengine.engine.core import Engine
 from identengine.engine.lifecycle import Asker
 from identengine.identify.builder import build
 from identengine.model.options import IdentifyOptions
-from identengine.model.reasons import ReasonTable
 from identengine.model.records import Account, Client, Decision, IdentBy, Request
 from identengine.wire.jsonrpc.answers import DATAGRAM
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK
 from identengine.wire.jsonrpc.messages import PARSE_ERROR
 from identengine.wire.jsonrpc.responder import Responder, codec_of
-from identengine.wire.session import Peer, Visitor
+from identengine.wire.session import Peer, Session
 
 OPTIONS = IdentifyOptions()
 
@@ -26,7 +27,7 @@ OPTIONS = IdentifyOptions()
 PEER = Peer("sbc1", OPTIONS, Asker("sbc1", "sbc1"))
 
 
-VISITOR = Visitor("127.0.0.1", PEER)
+VISITOR = Session("127.0.0.1", PEER)
 
 
 CLIENT = Client(id=1, name="Client One")
@@ -58,14 +59,14 @@ ACCOUNTS = [
 class Forgetful:
     """A mirror that keeps nothing."""
 
-    crowded = tight = False
+    room_left = RoomLeft.AMPLE
 
     def write(self, changes: Changes) -> None:
         pass
 
 
 def responder(rejected: list[tuple[str, str | None]] | None = None, *, ready: bool = True) -> Responder:
-    engine = Engine(ReasonTable(), None, Calls(Settings(max_legs=100), Forgetful()))
+    engine = Engine(calls=Calls(Settings(max_legs=100), Forgetful()))
     if ready:
         engine.take_up(build(OPTIONS, 7, bytes(32), [CLIENT], ACCOUNTS, []))
 
@@ -88,7 +89,7 @@ def packed(message: object, **how: Any) -> list[Any]:
     raw = msgspec.msgpack.encode(message)
     answers, _ = responder(**how).datagrams([raw], [VISITOR])
     assert all(len(answer) <= DATAGRAM for answer in answers)
-    over_stream, _ = responder(**how).stream([raw], MESSAGEPACK, VISITOR)
+    over_stream, _ = responder(**how).stream(MESSAGEPACK, [raw], VISITOR)
     assert len(answers) != 1 or over_stream == answers
     return [msgspec.msgpack.decode(answer) for answer in answers]
 
@@ -96,7 +97,7 @@ def packed(message: object, **how: Any) -> list[Any]:
 def ask(message: object, **how: Any) -> Any:
     """Return the one answer to one message, which must be the same over a stream."""
     raw = message if isinstance(message, bytes) else json.dumps(message).encode()
-    (line,), broken = responder(**how).stream([raw], JSON, VISITOR)
+    (line,), broken = responder(**how).stream(JSON, [raw], VISITOR)
     answer = json.loads(line)
     (over_udp,) = datagram(raw, **how)
     if codec_of(raw) is JSON:

@@ -7,6 +7,7 @@ import json
 import pytest
 from unit.wire.jsonrpc.harness import GOOD, INVALID, PARAMS, SHARED, VISITOR, ask, call, datagram, responder
 
+from identengine.engine.settings import EngineSettings
 from identengine.model.reasons import Codes, Reason, ReasonTable
 from identengine.wire.jsonrpc.codec import JSON
 
@@ -21,7 +22,7 @@ def test_a_batch_over_udp_comes_as_several_arrays() -> None:
 def test_an_explanation_over_udp_is_cut_and_says_so() -> None:
     message = json.dumps(call("explain", {"src_ip": "10.0.0.9", "dst_number": "10#44"})).encode()
     (answer,) = datagram(message)
-    (line,), _ = responder().stream([message], JSON, VISITOR)
+    (line,), _ = responder().stream(JSON, [message], VISITOR)
     whole = json.loads(line)["result"]
     assert whole["cut"] is False
     assert len(whole["candidates"]) == len(SHARED)
@@ -50,7 +51,8 @@ def test_a_decision_that_does_not_fit_without_names_is_a_reject_and_no_error() -
     assert (answer["result"]["accepted"], answer["result"]["reason"]) == (False, "internal_error")
     assert answer["result"]["sip_code"] == 500
     other = responder()
-    other._engine.reasons = ReasonTable({Reason.INTERNAL_ERROR: Codes(580, 41, 8)})
+    reasons = ReasonTable({Reason.INTERNAL_ERROR: Codes(580, 41, 8)})
+    other._engine.settings = EngineSettings(reasons=reasons)
     (changed,), _ = other.datagrams([json.dumps(call(params=params)).encode()], [VISITOR])
     assert json.loads(changed)["result"]["sip_code"] == 580  # the config's codes hold here too
     (answer,) = datagram(json.dumps(call("explain", params)).encode())

@@ -26,13 +26,13 @@ from unit.wire.jsonrpc.harness import (
 from identengine.model.options import IdentifyOptions
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK
 from identengine.wire.jsonrpc.responder import MAX_EXPLAINS, codec_of
-from identengine.wire.session import Peer, Visitor
+from identengine.wire.session import Peer, Session
 
 
 def silent(message: object) -> None:
     raw = message if isinstance(message, bytes) else json.dumps(message).encode()
     assert datagram(raw) == []
-    assert responder().stream([raw], JSON, VISITOR) == ([], False)
+    assert responder().stream(JSON, [raw], VISITOR) == ([], False)
     if not isinstance(message, bytes):
         assert packed(message) == []
 
@@ -158,7 +158,7 @@ def test_a_batch_of_too_many() -> None:
 
 def test_explanations_are_few_at_once() -> None:
     many = [call("explain", GOOD, id=n) for n in range(MAX_EXPLAINS + 3)]
-    (line,), _ = responder().stream([json.dumps(many).encode()], JSON, VISITOR)
+    (line,), _ = responder().stream(JSON, [json.dumps(many).encode()], VISITOR)
     answers = json.loads(line)
     assert [answer["id"] for answer in answers] == list(range(len(many)))
     assert all("result" in answer for answer in answers[:MAX_EXPLAINS])
@@ -167,7 +167,7 @@ def test_explanations_are_few_at_once() -> None:
 
 def test_a_stream_ends_with_the_message_that_cannot_be_parsed() -> None:
     ping = json.dumps(call("ping")).encode()
-    answers, broken = responder().stream([ping, b"{]", ping], JSON, VISITOR)
+    answers, broken = responder().stream(JSON, [ping, b"{]", ping], VISITOR)
     assert broken
     lines = [json.loads(line) for line in answers]
     assert [line.get("error", {}).get("code") for line in lines] == [None, PARSE]
@@ -175,7 +175,7 @@ def test_a_stream_ends_with_the_message_that_cannot_be_parsed() -> None:
 
 def test_a_stream_that_went_wrong_between_messages() -> None:
     ping = json.dumps(call("ping")).encode()
-    answers, broken = responder().stream([ping], JSON, VISITOR, "a message of more than 9 bytes")
+    answers, broken = responder().stream(JSON, [ping], VISITOR, "a message of more than 9 bytes")
     assert broken
     assert [json.loads(line).get("error") for line in answers] == [
         None,
@@ -184,7 +184,7 @@ def test_a_stream_that_went_wrong_between_messages() -> None:
 
 
 def test_many_peers_in_one_read() -> None:
-    never = Visitor("127.0.0.2", Peer("sbc2", IdentifyOptions(match_port="never")))
+    never = Session("127.0.0.2", Peer("sbc2", IdentifyOptions(match_port="never")))
     message = json.dumps(call(params=GOOD)).encode()
     answers, places = responder().datagrams([message, b"{", message], [VISITOR, never, never])
     assert (len(answers), places) == (3, None)
@@ -247,7 +247,7 @@ def test_anything_is_answered_in_form_and_alike_in_both_encodings(message: objec
     # What JSON writes as a number MessagePack may not take, of 64 bits as its are.
     with contextlib.suppress(OverflowError):
         (over_stream, _), (packed_stream, _) = (
-            responder().stream([raw], codec, VISITOR)
+            responder().stream(codec, [raw], VISITOR)
             for raw, codec in ((written, JSON), (msgspec.msgpack.encode(message), MESSAGEPACK))
         )
         assert [json.loads(one) for one in over_stream] == [msgspec.msgpack.decode(one) for one in packed_stream]

@@ -1,4 +1,7 @@
-"""Rows and changes as people and programs see them, field by field; a password only as set or not."""
+"""Rows and changes as text for people and as objects for JSON, field by field.
+
+A password shows only as set or not set.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import msgspec
 from identengine.model.records import Account, Client, Did
 from identengine.store.format import Change, field_changes
 
-Row = Client | Account | Did
+BookRow = Client | Account | Did
 
 
 def shown(value: object) -> str:
@@ -25,7 +28,7 @@ def shown(value: object) -> str:
     return str(value)
 
 
-def as_object(row: Row) -> dict[str, object]:
+def as_object(row: BookRow) -> dict[str, object]:
     """Return a row for JSON: its columns as interfaces.md 1 names them, and ``password`` as true or false."""
     found: dict[str, object] = msgspec.structs.asdict(row)
     if "password" in found:
@@ -33,7 +36,7 @@ def as_object(row: Row) -> dict[str, object]:
     return found
 
 
-def changed(before: Row | None, after: Row | None) -> Change:
+def changed(before: BookRow | None, after: BookRow | None) -> Change:
     """Return the change from one state of a row to another; None is no row, at one side at most."""
     row = after if before is None else before
     if isinstance(row, Did):

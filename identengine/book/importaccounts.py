@@ -1,0 +1,194 @@
+"""The tables of accounts and DIDs: their rows are written to the draft as they are read.
+
+Accounts that the table lacks are disabled, kept or removed as ``missing`` says; DIDs that it lacks are removed
+(engine.md 1.5).
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+
+import msgspec
+
+from identengine.book.columns import ACCOUNTS, CLIENTS, DIDS, id_in, number_in
+from identengine.book.files import FileRow, Source
+from identengine.book.importrun import ImportRun, join_mistakes, not_there, readable, row_mark
+from identengine.book.mistakes import Mistake, RowError
+from identengine.book.records import account_from, did_from
+from identengine.book.report import Tally
+from identengine.errors import Problem
+from identengine.model.records import Account
+
+_REMEMBERED = 100_000
+"""How many ids of clients and accounts are remembered to be there, so that rows need not ask the store again."""
+
+
+class AccountsImport:
+    """Writes the table of accounts to the draft of a run."""
+
+    def __init__(self, run: ImportRun) -> None:
+        self._run = run
+        self._clients_there: dict[int, bool] = {}
+        self.enabled_before = 0
+        """Accounts that were enabled before the import."""
+        self.no_longer_enabled = 0
+        """Those of them that the import disables or removes."""
+        self.removed = array("q")
+        """Ids of the accounts that the import removes."""
+
+    def load(self, source: Source) -> None:
+        """Write the rows of ``source``, then deal with the accounts that it lacks. Raise LoadError."""
+        run = self._run
+        draft, tally, vault = run.draft, run.tallies[ACCOUNTS.name], run.vault
+        warnings: list[Mistake] = []
+        old_total, old_seen = draft.counts.accounts, 0
+        for row in run.read(source, ACCOUNTS):
+            account_id = id_in(row.cells.get("id"))
+            before = draft.account(account_id) if account_id is not None and old_total else None
+            mistakes = list(row.mistakes)
+            account = None
+            if readable(row):
+                try:
+                    account = account_from(row.cells, before, vault, warnings=warnings)
+                except RowError as error:
+                    join_mistakes(mistakes, error)
+                self._check_client(row, account, mistakes)
+            first = run.mark(ACCOUNTS, account_id, row.line, mistakes)
+            if before is not None and first:
+                old_seen += 1
+                self.enabled_before += not before.disabled
+            if account is None or mistakes:
+                run.bad_row(source, ACCOUNTS, row.line, account_id, mistakes)
+                warnings.clear()
+                continue
+            for warning in warnings:
+                run.warnings.add(Problem(source.label, row.line, *warning))
+            warnings.clear()
+            if before is not None and account.disabled and not before.disabled:
+                tally.switched_off.add(account.id)
+                self.no_longer_enabled += 1
+            if run.differs(source, ACCOUNTS, before, account):
+                draft.put_account(account)
+        run.tell_reset(source, ACCOUNTS)
+        if old_seen < old_total:
+            self._absent_accounts(tally)
+            run.tell_kept(source, ACCOUNTS, tally)
+
+    def _check_client(self, row: FileRow, account: Account | None, mistakes: list[Mistake]) -> None:
+        """Add a mistake where the account's client is neither in the new table nor in the store."""
+        run = self._run
+        client_id = account.client_id if account else id_in(row.cells.get("client_id"))
+        if client_id is None or CLIENTS.name in run.broken:
+            return
+        there = self._clients_there.get(client_id)
+        if there is None:
+            there = run.draft.client(client_id) is not None
+            _remember(self._clients_there, client_id, there)
+        if not there and (run.skip_bad or client_id not in run.bad_clients):
+            expected = not_there("client", client_id, run.bad_clients)
+            mistakes.append(Mistake("client_id", str(client_id), expected))
+
+    def _absent_accounts(self, tally: Tally) -> None:
+        """Do with the accounts that the table lacks as ``missing`` says."""
+        run = self._run
+        kept = run.missing == "keep" or ACCOUNTS.name in run.nameless
+        for account in run.draft.accounts():
+            if row_mark(ACCOUNTS, account.id) in run.draft.scratch:
+                continue
+            self.enabled_before += not account.disabled
+            if kept or (account.disabled and run.missing == "disable"):
+                tally.kept.add(account.id)
+                continue
+            self.no_longer_enabled += not account.disabled
+            if run.missing == "remove":
+                run.draft.delete_account(account.id)
+                self.removed.append(account.id)
+                tally.removed.add(account.id)
+            else:
+                off = msgspec.structs.replace(account, orig_enabled=False, term_enabled=False)
+                run.draft.put_account(off)
+                tally.disabled.add(account.id)
+
+
+class DidsImport:
+    """Writes the table of DIDs to the draft of a run."""
+
+    def __init__(self, run: ImportRun) -> None:
+        self._run = run
+        self._accounts_there: dict[int, bool] = {}
+        self.old_total = run.draft.counts.dids
+        """DIDs that were there before the import."""
+
+    def load(self, source: Source) -> None:
+        """Write the rows of ``source``, then remove the DIDs that it lacks. Raise LoadError."""
+        run = self._run
+        draft, tally = run.draft, run.tallies[DIDS.name]
+        old_seen = 0
+        for row in run.read(source, DIDS):
+            number = number_in(row.cells.get("number"))
+            before = draft.did(number) if number is not None and self.old_total else None
+            mistakes = list(row.mistakes)
+            did = None
+            if readable(row):
+                try:
+                    did = did_from(row.cells)
+                except RowError as error:
+                    join_mistakes(mistakes, error)
+                account_id = did.account_id if did else id_in(row.cells.get("account_id"))
+                self._check_account(account_id, mistakes)
+            first = run.mark(DIDS, number, row.line, mistakes)
+            old_seen += before is not None and first
+            if did is None or mistakes:
+                run.bad_row(source, DIDS, row.line, number, mistakes)
+                continue
+            if run.differs(source, DIDS, before, did):
+                draft.put_did(did)
+        run.tell_reset(source, DIDS)
+        if old_seen < self.old_total:
+            self._absent_dids(tally)
+            run.tell_kept(source, DIDS, tally)
+
+    def _check_account(self, account_id: int | None, mistakes: list[Mistake]) -> None:
+        """Add a mistake where the DID's account is neither in the new table nor in the store."""
+        run = self._run
+        if account_id is None or ACCOUNTS.name in run.broken:
+            return
+        there = self._accounts_there.get(account_id)
+        if there is None:
+            there = run.draft.account(account_id) is not None
+            _remember(self._accounts_there, account_id, there)
+        if not there:
+            line = run.line_of(ACCOUNTS, account_id)
+            if line is None or run.skip_bad:
+                expected = not_there("account", account_id, {account_id: line} if line else {})
+                mistakes.append(Mistake("account_id", str(account_id), expected))
+
+    def _absent_dids(self, tally: Tally) -> None:
+        """Remove the DIDs that the table lacks."""
+        run = self._run
+        kept = DIDS.name in run.nameless
+        for did in run.draft.dids():
+            if row_mark(DIDS, did.number) in run.draft.scratch:
+                continue
+            if kept:
+                tally.kept.add(did.number)
+            else:
+                self._remove_did(tally, did.number)
+
+    def remove_orphans(self, removed: Iterable[int]) -> None:
+        """Remove the DIDs of the accounts whose ids are ``removed``."""
+        tally = self._run.tallies.setdefault(DIDS.name, Tally())
+        for account_id in removed:
+            for did in self._run.draft.account_dids(account_id):
+                self._remove_did(tally, did.number)
+
+    def _remove_did(self, tally: Tally, number: str) -> None:
+        self._run.draft.delete_did(number)
+        tally.removed.add(number)
+
+
+def _remember(there: dict[int, bool], key: int, value: bool) -> None:
+    if len(there) >= _REMEMBERED:
+        there.clear()
+    there[key] = value

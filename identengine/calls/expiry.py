@@ -1,0 +1,110 @@
+"""What time does to legs: leases lapse, lapsed legs are remembered and forgotten (engine.md 5.4, 5.5).
+
+Each look is one step of about a millisecond, and costs by what lapses, whatever is held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from identengine.calls.backend import Settings
+from identengine.calls.legs import ACTIVE, LAPSED, RESERVED
+from identengine.calls.legtable import Leg, LegTable
+from identengine.calls.wheel import TICKS, Wheel, tick_after
+
+REMEMBERED = 24 * 3600.0
+"""How long a lapsed leg can be revived, in seconds (engine.md 5.4)."""
+STEP = 256
+"""How many legs one step takes: about a millisecond."""
+
+
+class Expiry:
+    """The leases of the legs that are held, and the memories of those that lapsed."""
+
+    def __init__(self, table: LegTable, settings: Settings) -> None:
+        self.lapsed_reserved = self.lapsed_active = 0
+        """Legs that lapsed while they were reserved or active, since this process began."""
+        self._table = table
+        self._lapsed_max = settings.lapsed_max
+        self._leases = Wheel()
+        self._memories = Wheel()
+
+    def restore(self, legs: Iterable[Leg]) -> None:
+        """Note when the legs that a mirror kept are due."""
+        leases: dict[int, list[int]] = {}
+        memories: dict[int, list[int]] = {}
+        for leg in legs:
+            wheel = memories if leg.state == LAPSED else leases
+            wheel.setdefault(tick_after(leg.due), []).append(leg.slot)
+        for noted, slots_due in ((self._leases, leases), (self._memories, memories)):
+            for tick, slots in slots_due.items():
+                noted.add_all(slots, (tick - 1) / TICKS)
+
+    def lease(self, slots: Sequence[int], due: float) -> None:
+        """Note that the leases of these slots end together."""
+        self._leases.add_all(slots, due)
+
+    def renew(self, leg: Leg, due: float) -> None:
+        """Let the lease of a leg end at ``due``; the leg is held."""
+        leg.due = due
+        self._leases.add(leg.slot, due)
+
+    def lapse(self, now: float) -> bool:
+        """Free the slots of the legs whose leases have ended; returns whether more may be due."""
+        table = self._table
+        slots = self._leases.take(now, STEP)
+        for slot in slots:
+            leg = table.slots.get(slot)
+            if leg is None or leg.state == LAPSED:
+                continue  # it was freed since it was noted
+            if tick_after(leg.due) > now * TICKS:
+                self._leases.add(slot, leg.due)  # it was renewed, or the place is another one's now
+                continue
+            self.lapsed_reserved += leg.state == RESERVED
+            self.lapsed_active += leg.state == ACTIVE
+            if self._lapsed_max == 0:
+                table.free(leg)
+            else:
+                self._remember(leg, now)
+        return len(slots) == STEP
+
+    def _remember(self, leg: Leg, now: float) -> None:
+        table = self._table
+        table.counts.remove(leg.cells)
+        if leg.state == RESERVED:
+            table.shrink(leg)
+        leg.state, leg.due = LAPSED, now + REMEMBERED
+        self._memories.add(leg.slot, leg.due)
+        table.lapsed += 1
+        table.slots.note(leg.slot)
+
+    def revive(self, leg: Leg, switch: str, now: float) -> None:
+        """Count a lapsed leg again, as active, over a limit too (engine.md 5.4)."""
+        table = self._table
+        table.lapsed -= 1
+        leg.state, leg.switch, leg.missed = ACTIVE, switch, None
+        self.renew(leg, now + leg.lease)
+        leg.cells = table.counts.add(leg.cells)
+        table.slots.note(leg.slot)
+
+    def forget(self, now: float, *, early: bool) -> bool:
+        """Forget the legs that were remembered long enough, and the oldest of too many.
+
+        ``early``: forget the oldest before their time, however few there are. Return whether more may be due.
+        """
+        table = self._table
+        slots = self._memories.take(now, STEP)
+        too_many = table.lapsed - self._lapsed_max
+        until = now
+        if not slots and table.lapsed and (too_many > 0 or early):
+            at, slots = self._memories.take_earliest(STEP if early else min(too_many, STEP))
+            until = max(now, at)
+        for slot in slots:
+            leg = table.slots.get(slot)
+            if leg is None or leg.state != LAPSED:
+                continue
+            if tick_after(leg.due) <= until * TICKS:
+                table.free(leg)
+            else:
+                self._memories.add(slot, leg.due)
+        return len(slots) == STEP or table.lapsed > self._lapsed_max

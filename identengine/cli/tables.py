@@ -1,0 +1,248 @@
+"""The commands that accounts, clients and DIDs share: list, search, show, add, set and remove.
+
+A family of commands describes its table by a :class:`Table` and shows its rows by a :class:`Display`;
+:func:`add_commands` makes the commands. What only one family has (filters, ``enable``, ``block``) stays there.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple, TypeVar
+
+import typer
+
+from identengine.cli import output
+from identengine.cli.editing import cells_in, change, mistakes_located, report, would
+from identengine.cli.options import AsJson, ConfigFile, Limit, Offset, StoreDir, Who, Yes
+from identengine.cli.output import Column, emit, emit_many, facts, none_shown, progress, screenful
+from identengine.cli.workspace import place
+from identengine.provisioning.changes import BookRow
+
+if TYPE_CHECKING:
+    from identengine.provisioning.rows import Rows
+    from identengine.store.snapshot import Snapshot
+    from identengine.store.versions import Store
+
+R = TypeVar("R", bound=BookRow)
+
+Facts = Iterable[tuple[str, str | None]]
+"""Name and value of each fact, one a line; a value that is None is not shown."""
+
+
+class Display(ABC, Generic[R]):
+    """How the rows of one table look, for one version of the book."""
+
+    columns: ClassVar[tuple[Column, ...]]
+
+    def __init__(self, book: Snapshot) -> None:
+        self.book = book
+
+    @abstractmethod
+    def every(self) -> Iterator[R]:
+        """Yield all rows of the table, with a progress bar if they are many."""
+
+    @abstractmethod
+    def line(self, row: R) -> Sequence[str]:
+        """Return the cells of :attr:`columns`."""
+
+    @abstractmethod
+    def as_object(self, row: R) -> dict[str, object]:
+        """Return a row for JSON."""
+
+    @abstractmethod
+    def details(self, opened: Store, row: R) -> tuple[dict[str, object], Facts]:
+        """Return what else is known of a row: as an object for JSON, beyond :meth:`as_object`, and as facts."""
+
+    @abstractmethod
+    def has_words(self, words: Sequence[str]) -> Callable[[R], bool]:
+        """Return a test whether every word occurs in a row."""
+
+
+class Table(NamedTuple, Generic[R]):
+    """One table as its family of commands describes it."""
+
+    family: str
+    """Name of the family of commands: ``accounts``."""
+    noun: str
+    """What one row is called."""
+    metavar: str
+    """What a row is called in the usage of a command."""
+    key_help: str
+    columns_help: str
+    display: Callable[[Snapshot], Display[R]]
+    rows: Callable[[], Rows[R]]
+    """Import and return the rows for edits; a function, since their modules bring heavy libraries."""
+    show_help: str
+    add_help: str
+    set_help: str
+    remove_help: str
+    search_help: str = ""
+
+
+@contextmanager
+def reading(store: Path | None, config: Path | None) -> Iterator[tuple[Store, Snapshot]]:
+    """Yield the store that the options name, open for reading, and its newest version."""
+    with mistakes_located(), place(store, config).open(readonly=True) as opened, opened.read() as book:
+        yield opened, book
+
+
+def watched(rows: Iterator[R], what: str, total: int, step: int) -> Iterator[R]:
+    """Yield the rows; tell a progress bar every ``step`` of them."""
+    with progress(what) as tell:
+        for done, row in enumerate(rows, 1):
+            if done % step == 0:
+                tell(done, total)
+            yield row
+
+
+def show_rows(
+    table: Table[R],
+    display: Display[R],
+    rows: Iterator[R],
+    limit: int | None,
+    offset: int,
+    *,
+    filtered: bool,
+    as_json: bool,
+) -> None:
+    """Print rows as a table or as JSON; ``filtered`` says why there may be none."""
+    if as_json:
+        emit_many(display.as_object(row) for row in islice(rows, offset, offset + limit if limit else None))
+    elif not output.table(display.columns, (display.line(row) for row in screenful(rows, limit, offset))):
+        none_shown(table.noun, "fits" if filtered else f"in version {display.book.version}", offset)
+
+
+def add_commands(
+    app: typer.Typer,
+    table: Table[R],
+    *,
+    listing: Callable[..., None],
+    search: Callable[..., None] | None = None,
+    own: Sequence[Callable[..., None]] = (),
+) -> None:
+    """Add the commands of a family in the order of its help.
+
+    ``listing`` has the filters of the family; ``search`` replaces the search for words; ``own`` are commands of
+    the family alone.
+    """
+    app.command("list")(listing)
+    if search is not None:
+        app.command("search")(search)
+    else:
+        _add_search(app, table)
+    _add_show(app, table)
+    _add_add(app, table)
+    _add_set(app, table)
+    for command in own:
+        app.command()(command)
+    _add_remove(app, table)
+
+
+def _add_search(app: typer.Typer, table: Table[R]) -> None:
+    words_argument = typer.Argument(metavar="TEXT", help="Words that all have to be in it.")
+
+    @app.command(help=table.search_help)
+    def search(
+        text: list[str] = words_argument,
+        limit: Limit = None,
+        offset: Offset = 0,
+        store: StoreDir = None,
+        config: ConfigFile = None,
+        as_json: AsJson = False,
+    ) -> None:
+        with reading(store, config) as (_, book):
+            display = table.display(book)
+            fits = display.has_words([word for part in text for word in part.split()])
+            show_rows(table, display, filter(fits, display.every()), limit, offset, filtered=True, as_json=as_json)
+
+
+def _add_show(app: typer.Typer, table: Table[R]) -> None:
+    key_argument = _key_argument(table)
+
+    @app.command(help=table.show_help)
+    def show(
+        key: str = key_argument,
+        store: StoreDir = None,
+        config: ConfigFile = None,
+        as_json: AsJson = False,
+    ) -> None:
+        with reading(store, config) as (opened, book):
+            found = table.rows().find(book, key)
+            display = table.display(book)
+            more, known = display.details(opened, found)
+            if as_json:
+                emit(display.as_object(found) | more)
+            else:
+                facts(known)
+
+
+def _add_add(app: typer.Typer, table: Table[R]) -> None:
+    columns_argument = _columns_argument(table)
+
+    @app.command(help=table.add_help)
+    def add(
+        columns: list[str] = columns_argument,
+        store: StoreDir = None,
+        config: ConfigFile = None,
+        who: Who = None,
+        as_json: AsJson = False,
+    ) -> None:
+        from identengine.provisioning import edits
+
+        rows = table.rows()
+        edit = edits.add(rows, cells_in(columns, rows.record))
+        report(change(place(store, config), who, f"{table.family} add", edit), as_json=as_json)
+
+
+def _add_set(app: typer.Typer, table: Table[R]) -> None:
+    key_argument, columns_argument = _key_argument(table), _columns_argument(table)
+
+    @app.command("set", help=table.set_help)
+    def set_columns(
+        key: str = key_argument,
+        columns: list[str] = columns_argument,
+        store: StoreDir = None,
+        config: ConfigFile = None,
+        who: Who = None,
+        as_json: AsJson = False,
+    ) -> None:
+        from identengine.provisioning import edits
+
+        rows = table.rows()
+        edit = edits.set_columns(rows, key, cells_in(columns, rows.record))
+        report(change(place(store, config), who, f"{table.family} set {key}", edit), as_json=as_json)
+
+
+def _add_remove(app: typer.Typer, table: Table[R]) -> None:
+    key_argument = _key_argument(table)
+
+    @app.command(help=table.remove_help)
+    def remove(
+        key: str = key_argument,
+        yes: Yes = False,
+        store: StoreDir = None,
+        config: ConfigFile = None,
+        who: Who = None,
+        as_json: AsJson = False,
+    ) -> None:
+        from identengine.provisioning import edits
+
+        edit = edits.remove(table.rows(), key)
+        done = change(place(store, config), who, f"{table.family} remove {key}", edit, dry_run=not yes)
+        if not yes:
+            would(done, as_json=as_json)
+        report(done, as_json=as_json)
+
+
+def _key_argument(table: Table[R]) -> str:
+    argument: str = typer.Argument(metavar=table.metavar, help=table.key_help)
+    return argument
+
+
+def _columns_argument(table: Table[R]) -> list[str]:
+    argument: list[str] = typer.Argument(metavar="COLUMN=VALUE", help=table.columns_help)
+    return argument

@@ -1,0 +1,47 @@
+"""Encodes a checked config as bytes, for the processes that a supervisor hands it to.
+
+The bytes hold every secret in clear: they are for a socket between processes of one server, never for a file.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from identengine.config.readers import Secret
+from identengine.config.schema import Config
+
+
+def encode(config: Config) -> bytes:
+    """Return a config as MessagePack."""
+    return _encode(config)
+
+
+def decode(encoded: bytes) -> Config:
+    """Return the config that :func:`encode` was given. Raise msgspec.MsgspecError for any other bytes."""
+    return _decode(encoded)
+
+
+def _to_plain(value: object) -> object:
+    """Return a value that MessagePack has no type for as one that it has."""
+    if isinstance(value, Path):
+        return os.fsencode(value)  # a name of a file may hold bytes that are no text
+    if isinstance(value, Secret):  # so may an environment variable
+        return value.reveal().encode(errors="surrogateescape"), value.variable
+    raise NotImplementedError(type(value).__name__)
+
+
+def _from_plain(wanted: type, value: Any) -> object:
+    if wanted is Path:
+        return Path(os.fsdecode(value))
+    if wanted is Secret:
+        text, variable = value
+        return Secret(text.decode(errors="surrogateescape"), variable)
+    raise NotImplementedError(wanted.__name__)
+
+
+_encode = msgspec.msgpack.Encoder(enc_hook=_to_plain).encode
+_decode = msgspec.msgpack.Decoder(Config, dec_hook=_from_plain).decode

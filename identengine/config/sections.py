@@ -1,0 +1,283 @@
+"""Reads the sections of the config: parsed TOML in, a checked :class:`Config` out (interfaces.md 7).
+
+The whole schema is checked, also what this version does not serve yet: such keys are named in
+:attr:`Config.warnings`, so that nobody believes in a listener that is not there. A key that would keep somebody
+out is an error instead, since ignoring it would let him in.
+Relative paths are relative to the folder of the config file.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+
+from identengine.config.readers import (
+    Endpoint,
+    Reader,
+    Secret,
+    Table,
+    bare,
+    boolean,
+    choice,
+    endpoint,
+    integer,
+    items,
+    network,
+    number_prefix,
+    path_below,
+    secret,
+    text,
+)
+from identengine.config.schema import (
+    DEFAULT_STORE,
+    CallsConfig,
+    Config,
+    Http,
+    Limits,
+    Listen,
+    LogConfig,
+    StoreConfig,
+    Tls,
+)
+from identengine.config.switches import is_loopback, read_switches, read_tokens, same_tokens
+from identengine.errors import ConfigError, KeyFileError
+from identengine.model.numbers import longest_first
+from identengine.model.options import IdentifyOptions, When
+from identengine.model.reasons import STANDARD, Codes, Reason
+
+_BILLION = 1_000_000_000
+_ACCOUNT = re.compile(r"[1-9][0-9]{0,18}")
+
+
+def from_values(values: dict[str, object], source: Path | None) -> Config:
+    """Return the config that the parsed TOML ``values`` says; raises ConfigError with every mistake."""
+    problems: list[str] = []
+    warnings: list[str] = []
+    folder = source.parent if source else Path()
+    root = Table("config", values, problems)
+    for_all, for_account = _reasons(root.table("reasons"))
+    config = Config(
+        source=source,
+        store=_store(root.table("store"), folder),
+        calls=_calls(root.table("calls"), folder, warnings),
+        identify=_identify(root.table("identify")),
+        codes={0: for_all} | for_account,
+        listen=_listen(root.table("listen"), warnings),
+        http=Http(),
+        tls=_tls(root.table("tls"), folder),
+        limits=_limits(root.table("limits")),
+        log=_log(root.table("log")),
+        postgresql=_postgresql(root.table("postgresql"), warnings),
+        switches=read_switches(root.tables("switch"), warnings, problems),
+        tokens=read_tokens(root.tables("token"), problems),
+        warnings=(),
+    )
+    config = msgspec.structs.replace(config, http=_http(root.table("http"), config, warnings))
+    root.close()
+    problems += same_tokens(config)
+    if config.listen.tls and not (config.tls.certificate and config.tls.key):
+        problems.append("[listen] tls: needs certificate and key under [tls]")
+    if not (config.listen.tls and config.tls.client_ca):
+        problems += [
+            f"[[switch]] {switch.name!r} certificate: needs [listen] tls and [tls] client_ca"
+            for switch in config.switches
+            if switch.certificate
+        ]
+    if problems:
+        raise ConfigError(problems)
+    return msgspec.structs.replace(config, warnings=tuple(warnings))
+
+
+def _store(table: Table, folder: Path) -> StoreConfig:
+    found = StoreConfig(
+        path=table.take("path", path_below(folder), DEFAULT_STORE),
+        key_file=table.take("key_file", path_below(folder), None),
+        key=table.take("key", secret, None),
+    )
+    if found.key_file and found.key:
+        table.complain("key", "stands beside key_file; one of the two is enough")
+    elif found.key:
+        try:
+            found.vault()
+        except KeyFileError as error:
+            table.complain("key", str(error))
+    table.close()
+    return found
+
+
+def _calls(table: Table, folder: Path, warnings: list[str]) -> CallsConfig:
+    count = integer(1, _BILLION)
+    found = CallsConfig(
+        path=table.take("path", path_below(folder), CallsConfig().path),
+        url=table.take("url", _redis_url, None),
+        on_outage=table.take("on_outage", choice("local", "reject", "allow"), "local"),
+        max_legs=table.take("max_legs", count, 100_000),
+        lapsed_max=table.take("lapsed_max", integer(0, _BILLION), 1_000_000),
+        reserved=table.take("reserved", integer(1, 86_400), 200),
+        active=table.take("active", integer(1, 604_800), 7200),
+        grace=table.take("grace", integer(0, 86_400), 60),
+        global_capacity=table.take("global_capacity", integer(0, _BILLION), None),
+        require_call_id=table.take("require_call_id", boolean, False),
+    )
+    if table.has("path") and table.has("url"):
+        table.complain("url", "stands beside path; one of the two is enough")
+    table.not_served(("url", "on_outage"), warnings)
+    table.close()
+    return found
+
+
+def _redis_url(value: object) -> Secret:
+    if not text(value).startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("a URL that begins with redis://, rediss:// or unix:// is wanted")
+    return Secret(text(value))
+
+
+def _identify(table: Table) -> IdentifyOptions:
+    standard = IdentifyOptions()
+    when: Reader[When] = choice("always", "never")
+    found = IdentifyOptions(
+        classes=table.take("classes", items(choice("name", "ip", "ani")), standard.classes),
+        rank=table.take("rank", choice("mask_first", "tech_prefix_first"), "mask_first"),
+        match_port=table.take("match_port", when, "always"),
+        match_protocol=table.take("match_protocol", when, "always"),
+        strict_ambiguity=table.take("strict_ambiguity", boolean, False),
+        require_password=table.take("require_password", boolean, False),
+        passwordless_name=table.take("passwordless_name", choice("deny", "after_ip", "normal"), "deny"),
+        international_prefixes=longest_first(table.take("international_prefixes", items(number_prefix), ())),
+    )
+    if not found.classes:
+        table.complain("classes", "at least one of name, ip and ani is wanted")
+    table.close()
+    return found
+
+
+def _reasons(table: Table) -> tuple[dict[Reason, Codes], dict[int, dict[Reason, Codes]]]:
+    accounts = table.table("account", "[reasons.account]")
+    for_all = _codes(table, "reasons", STANDARD)
+    for_account = {}
+    for key in accounts.values:
+        label = f"reasons.account.{bare(key)}"
+        one = accounts.table(key, f"[{label}]")
+        if not _ACCOUNT.fullmatch(key):  # nor 017 beside 17
+            one.problems.append(f"[{label}]: the id of an account is wanted, an integer above 0")
+            continue
+        for_account[int(key)] = _codes(one, label, STANDARD | for_all)
+    return for_all, for_account
+
+
+def _codes(table: Table, label: str, standard: dict[Reason, Codes]) -> dict[Reason, Codes]:
+    """Return the codes of each reason below ``table``; a code that is left out is that of ``standard``."""
+    found = {}
+    for reason in Reason:
+        if not table.has(reason):
+            table.table(reason)
+            continue
+        one = table.table(reason, f"[{label}.{reason}]")
+        found[reason] = Codes(
+            sip_code=one.take("sip_code", integer(300, 699), standard[reason].sip_code),
+            q850=one.take("q850", integer(1, 127), standard[reason].q850),
+            h323=one.take("h323", integer(0, 255), standard[reason].h323),
+        )
+        one.close()
+    table.close()
+    return found
+
+
+def _listen(table: Table, warnings: list[str]) -> Listen:
+    endpoints = items(endpoint)
+    found = Listen(
+        udp=table.take("udp", endpoints, Listen().udp),
+        tcp=table.take("tcp", endpoints, Listen().tcp),
+        tls=table.take("tls", endpoints, ()),
+        radius_auth=table.take("radius_auth", endpoints, ()),
+        radius_acct=table.take("radius_acct", endpoints, ()),
+        http=table.take("http", endpoint, None),
+        standby=table.take("standby", boolean, False),
+    )
+    _clashes(table, {"tcp": found.tcp, "tls": found.tls, "http": (found.http,) if found.http else ()})
+    _clashes(table, {"udp": found.udp, "radius_auth": found.radius_auth, "radius_acct": found.radius_acct})
+    if not (found.udp or found.tcp or found.tls or found.http):
+        table.complain("udp", "is empty and so are tcp, tls and http: nothing would be served")
+    table.not_served(("radius_auth", "radius_acct"), warnings)
+    table.close()
+    return found
+
+
+def _clashes(table: Table, lists: dict[str, tuple[Endpoint, ...]]) -> None:
+    """Complain where two kinds of listeners of one transport want the same address and port."""
+    seen: dict[Endpoint, str] = {}
+    for key, endpoints in lists.items():
+        for one in endpoints:
+            if one.port and seen.setdefault(one, key) != key:
+                table.complain(key, f"{str(one)!r} is already taken by {seen[one]}")
+
+
+def _tls(table: Table, folder: Path) -> Tls:
+    found = Tls(
+        certificate=table.take("certificate", path_below(folder), None),
+        key=table.take("key", path_below(folder), None),
+        client_ca=table.take("client_ca", path_below(folder), None),
+    )
+    table.close()
+    return found
+
+
+def _http(table: Table, config: Config, warnings: list[str]) -> Http:
+    """Read ``[http]``; off loopback a token must not go in clear over a network (interfaces.md 6)."""
+    proxies = table.take("trusted_proxies", items(network), Http().trusted_proxies)
+    where = config.listen.http
+    away = where is not None and not is_loopback(where.host)
+    tls = table.take("tls", boolean, away and not proxies)
+    table.close()
+    if where is None:
+        return Http(trusted_proxies=proxies, tls=tls)
+    if tls and not (config.tls.certificate and config.tls.key):
+        table.problems.append(
+            f"[listen] http: {str(where)!r} is not loopback, so that tokens would go over a network in clear: it "
+            "needs certificate and key under [tls], or a proxy that has them, named in [http] trusted_proxies"
+            if away and not table.has("tls")
+            else "[http] tls: needs certificate and key under [tls]"
+        )
+    elif away and not tls and not proxies:
+        table.complain("tls", f"is false, and {str(where)!r} is not loopback: name the proxy in trusted_proxies")
+    if not any(switch.token for switch in config.switches):
+        warnings.append(
+            "[listen] http: no [[switch]] has a token, so that nobody may ask for decisions there; "
+            'give those that shall one: token = { env = "NAME" }'
+        )
+    return Http(trusted_proxies=proxies, tls=tls)
+
+
+def _limits(table: Table) -> Limits:
+    standard = Limits()
+    found = Limits(
+        message_bytes=table.take("message_bytes", integer(1024, 16_777_215), standard.message_bytes),
+        connections=table.take("connections", integer(1, 1_000_000), standard.connections),
+        connections_per_switch=table.take(
+            "connections_per_switch", integer(1, 1_000_000), standard.connections_per_switch
+        ),
+        idle_seconds=table.take("idle_seconds", integer(1, 86_400), standard.idle_seconds),
+        unread_bytes=table.take("unread_bytes", integer(4096, 1_073_741_824), standard.unread_bytes),
+        datagram_age_ms=table.take("datagram_age_ms", integer(1, 60_000), standard.datagram_age_ms),
+    )
+    table.close()
+    return found
+
+
+def _log(table: Table) -> LogConfig:
+    found = LogConfig(
+        format=table.take("format", choice("text", "json"), "text"),
+        level=table.take("level", choice("debug", "info", "warning", "error"), "info"),
+    )
+    table.close()
+    return found
+
+
+def _postgresql(table: Table, warnings: list[str]) -> dict[str, str]:
+    tables = ("clients", "accounts", "dids")
+    found = {name: query for name in tables if (query := table.take(name, text, ""))}
+    table.not_served(tables, warnings)
+    table.close()
+    return found

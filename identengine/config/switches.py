@@ -1,0 +1,154 @@
+"""Reads who may ask: the tables ``[[switch]]`` and ``[[token]]`` of the config (interfaces.md 3 and 6)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Literal
+
+from identengine.config.readers import (
+    Reader,
+    Secret,
+    Table,
+    bearer,
+    boolean,
+    choice,
+    items,
+    network,
+    secret,
+    text,
+    word,
+)
+from identengine.config.schema import Config, HttpToken, Switch
+from identengine.model.addresses import Network, format_network, parse_address, parse_network
+from identengine.model.options import When
+
+LOOPBACK = (parse_network("127.0.0.0/8")[0], parse_network("::1")[0])
+"""This machine itself."""
+
+
+def read_switches(tables: list[Table] | None, warnings: list[str], problems: list[str]) -> tuple[Switch, ...]:
+    """Return the switches of ``[[switch]]``, this machine alone where the config has none.
+
+    Mistakes are added to ``problems``, doubts to ``warnings``.
+    """
+    if tables is None:
+        return (Switch(name="local", scope="local", networks=LOOPBACK),)
+    found = [_switch(table, warnings) for table in tables]
+    if not found:
+        warnings.append("[[switch]] is an empty list: nobody may ask")
+    _repeated_names("switch", [switch.name for switch in found], problems)
+    _undistinguished(found, problems)
+    return tuple(found)
+
+
+def _undistinguished(switches: list[Switch], problems: list[str]) -> None:
+    """Complain of switches at one address that nothing tells apart."""
+    seen: dict[tuple[Network, str | None], str] = {}
+    for switch in switches:
+        token = switch.token.reveal() if switch.token else None
+        shown: list[str | None] = [one for one in (token, switch.certificate) if one is not None]
+        for one in dict.fromkeys((at, what) for at in switch.networks for what in shown or [None]):
+            other = seen.setdefault(one, switch.name)
+            if other != switch.name:
+                problems.append(
+                    f"[[switch]] {switch.name!r} addresses: {format_network(one[0])} is also one of {other!r}; "
+                    "where two switches share an address, each needs a token or certificate of its own"
+                )
+
+
+def _subject(value: object) -> str:
+    return text(value).strip().lower()
+
+
+def _switch(table: Table, warnings: list[str]) -> Switch:
+    when: Reader[When | None] = choice("always", "never")
+    auto: Reader[Literal["auto"] | bool] = choice("auto", True, False)
+    name = table.take("name", word, "")
+    for key in ("name", "addresses"):
+        if not table.has(key):
+            table.complain(key, "is wanted for each switch")
+    found = Switch(
+        name=name,
+        scope=table.take("scope", word, name),
+        networks=table.take("addresses", items(network), ()),
+        match_port=table.take("match_port", when, None),
+        match_protocol=table.take("match_protocol", when, None),
+        secret=table.take("secret", secret, None),
+        token=table.take("token", secret, None),
+        certificate=table.take("certificate", _subject, None),
+        trusted_network=table.take("trusted_network", boolean, False),
+        ignore_password=table.take("ignore_password", secret, None),
+        require_message_authenticator=table.take("require_message_authenticator", auto, "auto"),
+        limit_proxy_state=table.take("limit_proxy_state", auto, "auto"),
+    )
+    if table.has("addresses") and not found.networks and table.values["addresses"] == []:
+        table.complain("addresses", "at least one address or network is wanted")
+    away = [one for one in found.networks if not _on_loopback(one)]
+    if away and not (found.trusted_network or found.token or found.certificate):
+        table.complain(
+            "addresses",
+            f"{format_network(away[0])} is not loopback, and a datagram's source can be forged: "
+            "give the switch a token or a certificate, or say trusted_network = true if that network lets no "
+            "foreign packet in",
+        )
+    table.not_served(
+        ("secret", "ignore_password", "require_message_authenticator", "limit_proxy_state"),
+        warnings,
+    )
+    table.close()
+    return found
+
+
+def _on_loopback(one: Network) -> bool:
+    if len(one.address) == 4:
+        return one.address[0] == 127 and one.length >= 8
+    return one == LOOPBACK[1]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address, which is one, is this machine's own. Raises ValueError for anything else."""
+    return any(one.covers(parse_address(host)) for one in LOOPBACK)
+
+
+def read_tokens(tables: list[Table] | None, problems: list[str]) -> tuple[HttpToken, ...]:
+    """Return the bearer tokens of ``[[token]]``; mistakes are added to ``problems``."""
+    found = []
+    for table in tables or ():
+        for key in ("name", "role", "token"):
+            if not table.has(key):
+                table.complain(key, "is wanted for each token")
+        found.append(
+            HttpToken(
+                name=table.take("name", word, ""),
+                role=table.take("role", choice("read", "operator"), "read"),
+                token=table.take("token", bearer, Secret("")),
+            )
+        )
+        table.close()
+    _repeated_names("token", [token.name for token in found], problems)
+    return tuple(found)
+
+
+def same_tokens(config: Config) -> list[str]:
+    """Return a problem for each ``[[token]]`` whose token is another's too: its role would be left to chance."""
+    problems = []
+    owners: dict[Secret, str] = {}
+    for switch in config.switches:
+        if switch.token is not None:
+            owners.setdefault(switch.token, f"[[switch]] {switch.name!r}")
+    for token in config.tokens:
+        if not token.token.reveal():  # it was complained of already
+            continue
+        label = f"[[token]] {token.name!r}"
+        owner = owners.setdefault(token.token, label)
+        if owner != label:
+            problems.append(f"{label} token: is the same as that of {owner}; each needs its own")
+    return problems
+
+
+def _repeated_names(kind: str, names: list[str], problems: list[str]) -> None:
+    problems.extend(
+        f"[[{kind}]] {name!r} name: stands there {count} times; each needs its own"
+        for name, count in sorted(Counter(names).items())
+        if name and count > 1
+    )

@@ -1,0 +1,146 @@
+"""Edits of the book: each is one transaction and one new version (engine.md 8.1).
+
+An edit is a function of a :class:`~identengine.store.draft.Draft`; :func:`apply` runs it. What a row may hold and
+which others it needs is checked by the :class:`~identengine.provisioning.rows.Rows` of its table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from identengine.book.mistakes import Mistake, RowError
+from identengine.book.records import Cells, account_from
+from identengine.model.records import Account, ClientStatus
+from identengine.provisioning.changes import changed
+from identengine.provisioning.rows import ACCOUNTS, CLIENTS, R, Rows
+from identengine.store.draft import Draft
+from identengine.store.format import Change
+from identengine.store.vault import Vault
+from identengine.store.versions import Store
+
+
+class Edited(NamedTuple):
+    """What an edit did to the draft."""
+
+    changes: tuple[Change, ...]
+    warnings: tuple[Mistake, ...] = ()
+    """What is allowed and will bite (engine.md 8.5)."""
+
+
+class Applied(NamedTuple):
+    """An edit and the version that it made."""
+
+    version: int | None
+    """None if the edit changed nothing, or was a dry run."""
+    changes: tuple[Change, ...]
+    warnings: tuple[Mistake, ...]
+
+
+Edit = Callable[[Draft], Edited]
+"""Change the draft. Raise RowError, NotFoundError or IdentengineError to leave the book as it was."""
+
+
+def apply(store: Store, who: str, what: str, edit: Edit, *, dry_run: bool = False) -> Applied:
+    """Apply ``edit`` as one version, or with ``dry_run`` only try it. An error in ``edit`` changes nothing.
+
+    ``who`` and ``what`` go into the audit log (engine.md 8.4). Raise StoreError, or any error of ``edit``.
+    """
+    info, edited = store.change(who, what, edit, dry_run=dry_run)
+    real = tuple(change for change in edited.changes if change.before != change.after)
+    return Applied(info.version if real and not dry_run else None, real, edited.warnings)
+
+
+def add(rows: Rows[R], cells: Cells) -> Edit:
+    """Return the edit that adds a row; it raises RowError if there is a row with its key."""
+
+    def edit(draft: Draft) -> Edited:
+        made, warnings = rows.read(rows.with_key(draft, cells), None)
+        if (there := rows.same(draft, made)) is not None:
+            raise RowError([rows.taken(there)])
+        rows.check(draft, made)
+        rows.put(draft, made)
+        return Edited((changed(None, made),), tuple(warnings))
+
+    return edit
+
+
+def set_columns(rows: Rows[R], wanted: str, cells: Cells) -> Edit:
+    """Return the edit that changes the columns of ``cells`` in a row; the other columns stay."""
+
+    def edit(draft: Draft) -> Edited:
+        before = rows.find(draft, wanted)
+        after, warnings = rows.read(cells, before)
+        rows.check(draft, after)
+        rows.put(draft, after)
+        return Edited((changed(before, after),), tuple(warnings))
+
+    return edit
+
+
+def remove(rows: Rows[R], wanted: str) -> Edit:
+    """Return the edit that removes a row."""
+
+    def edit(draft: Draft) -> Edited:
+        return Edited(tuple(rows.delete(draft, rows.find(draft, wanted))))
+
+    return edit
+
+
+def switch_parts(wanted: str, *, orig: bool, term: bool, on: bool) -> Edit:
+    """Return the edit that switches the named parts of an account on or off (engine.md 1.2)."""
+
+    def make(before: Account) -> Account:
+        return msgspec.structs.replace(
+            before,
+            orig_enabled=on if orig else before.orig_enabled,
+            term_enabled=on if term else before.term_enabled,
+        )
+
+    return _alter(ACCOUNTS, wanted, make)
+
+
+def parts_before(store: Store, account: Account) -> tuple[bool, bool]:
+    """Return which parts were on when the account was last on, as (orig, term); orig if it never was."""
+    if not account.disabled:
+        return (account.orig_enabled, account.term_enabled)
+    found = (True, False)
+    for entry in store.audit(account=account.id):
+        for state in (entry.change.before, entry.change.after) if entry.change else ():
+            if isinstance(state, Account) and state.id == account.id and not state.disabled:
+                found = (state.orig_enabled, state.term_enabled)
+    return found
+
+
+def set_status(wanted: str, status: ClientStatus) -> Edit:
+    """Return the edit that blocks or unblocks a client (engine.md 3.5)."""
+    return _alter(CLIENTS, wanted, lambda before: msgspec.structs.replace(before, status=status))
+
+
+def set_password(wanted: str, plain: str, vault: Vault) -> Edit:
+    """Return the edit that gives an account a password (engine.md 1.7); a new key is kept with it."""
+
+    def make(before: Account) -> Account:
+        return account_from({"password": plain}, before, vault, partial=True)
+
+    return _alter(ACCOUNTS, wanted, make, vault.keep)
+
+
+def clear_password(wanted: str) -> Edit:
+    """Return the edit that takes the password of an account away."""
+    return _alter(ACCOUNTS, wanted, lambda before: msgspec.structs.replace(before, password=None))
+
+
+def _alter(rows: Rows[R], wanted: str, make: Callable[[R], R], finish: Callable[[], None] = lambda: None) -> Edit:
+    """Return the edit that replaces a row by what ``make`` returns; ``finish`` runs last in the transaction."""
+
+    def edit(draft: Draft) -> Edited:
+        before = rows.find(draft, wanted)
+        after = make(before)
+        rows.put(draft, after)
+        finish()
+        return Edited((changed(before, after),))
+
+    return edit

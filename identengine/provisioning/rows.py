@@ -1,0 +1,222 @@
+"""The rows of each table as an edit works on them: found, made of cells, checked against other tables, written.
+
+Every error of a value is a RowError, which names the column, its value and what would be right, as an import does.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, Generic, TypeVar
+
+from identengine.book.mistakes import Mistake, RowError
+from identengine.book.records import Cells, account_from, client_from, did_from
+from identengine.errors import IdentengineError
+from identengine.model.records import Account, Client, Did
+from identengine.model.resellers import DEEPEST, SHOWN, chain_told, deepened, loops
+from identengine.provisioning.changes import BookRow, changed
+from identengine.provisioning.listing import (
+    accounts_of,
+    clients_below,
+    find_account,
+    find_client,
+    find_did,
+    listed,
+)
+from identengine.store.draft import Draft
+from identengine.store.format import Change
+from identengine.store.snapshot import View
+
+R = TypeVar("R", bound=BookRow)
+
+
+class Rows(ABC, Generic[R]):
+    """The rows of one table: how each is found, made of cells, checked against the other tables, and written."""
+
+    record: ClassVar[type[Client | Account | Did]]
+
+    @abstractmethod
+    def find(self, book: View, wanted: str) -> R:
+        """Return the row that an operator names. Raise NotFoundError, or RowError if no row can have this name."""
+
+    @abstractmethod
+    def same(self, book: View, row: R) -> R | None:
+        """Return the row of the book with the key of ``row``, or None."""
+
+    @abstractmethod
+    def taken(self, there: R) -> Mistake:
+        """Return the mistake of a new row whose key ``there`` has already."""
+
+    @abstractmethod
+    def read(self, cells: Cells, before: R | None) -> tuple[R, Sequence[Mistake]]:
+        """Return a new row of ``cells``, or ``before`` changed by them, and warnings. Raise RowError."""
+
+    def with_key(self, draft: Draft, cells: Cells) -> Cells:
+        """Return the cells of a new row, with the next free id if they have no key."""
+        return cells
+
+    @abstractmethod
+    def check(self, draft: Draft, row: R) -> None:
+        """Raise RowError if ``row`` names a row of the book that does not exist or does not fit."""
+
+    @abstractmethod
+    def put(self, draft: Draft, row: R) -> None:
+        """Add or replace a row."""
+
+    @abstractmethod
+    def delete(self, draft: Draft, row: R) -> list[Change]:
+        """Remove a row and what cannot be without it; return the changes, the row's own first."""
+
+
+class _AccountRows(Rows[Account]):
+    record = Account
+
+    def find(self, book: View, wanted: str) -> Account:
+        return find_account(book, wanted)
+
+    def same(self, book: View, row: Account) -> Account | None:
+        return book.account(row.id)
+
+    def taken(self, there: Account) -> Mistake:
+        expected = f"there is an account {there.id}; `identengine accounts set {there.id} …` changes it"
+        return Mistake("id", str(there.id), expected)
+
+    def read(self, cells: Cells, before: Account | None) -> tuple[Account, Sequence[Mistake]]:
+        warnings: list[Mistake] = []
+        return account_from(cells, before, None, partial=True, warnings=warnings), warnings
+
+    def with_key(self, draft: Draft, cells: Cells) -> Cells:
+        return cells if cells.get("id") else {**cells, "id": str(draft.next_account_id())}
+
+    def check(self, draft: Draft, row: Account) -> None:
+        if draft.client(row.client_id) is None:
+            raise _missing("client_id", row.client_id, "client")
+
+    def put(self, draft: Draft, row: Account) -> None:
+        draft.put_account(row)
+
+    def delete(self, draft: Draft, row: Account) -> list[Change]:
+        numbers = list(draft.account_dids(row.id))
+        for did in numbers:
+            draft.delete_did(did.number)
+        draft.delete_account(row.id)
+        return [changed(row, None), *(changed(did, None) for did in numbers)]
+
+
+class _ClientRows(Rows[Client]):
+    record = Client
+
+    def find(self, book: View, wanted: str) -> Client:
+        return find_client(book, wanted)
+
+    def same(self, book: View, row: Client) -> Client | None:
+        return book.client(row.id)
+
+    def taken(self, there: Client) -> Mistake:
+        expected = f"there is a client {there.id}; `identengine clients set {there.id} …` changes it"
+        return Mistake("id", str(there.id), expected)
+
+    def read(self, cells: Cells, before: Client | None) -> tuple[Client, Sequence[Mistake]]:
+        return client_from(cells, before, partial=True), ()
+
+    def with_key(self, draft: Draft, cells: Cells) -> Cells:
+        return cells if cells.get("id") else {**cells, "id": str(draft.next_client_id())}
+
+    def check(self, draft: Draft, row: Client) -> None:
+        """Refuse a reseller that does not exist, is below the client itself, or too deep (engine.md 1.1)."""
+        if row.parent_id is None:
+            return
+        if draft.client(row.parent_id) is None:
+            raise _missing("parent_id", row.parent_id, "client")
+
+        def parent_of(client_id: int) -> int | None:
+            one = row if client_id == row.id else draft.client(client_id)
+            return one.parent_id if one else None
+
+        if loop := loops([row.id], parent_of).get(row.id):
+            path = " -> ".join(map(str, (*loop, loop[0] if len(loop) < SHOWN else "…")))
+            raise _mistake("parent_id", row.parent_id, f"a client cannot stand above itself: {path}")
+        old = draft.client(row.id)
+        if old is not None and old.parent_id == row.parent_id:
+            return
+        before = {one.id: one.parent_id for one in draft.clients()}
+        after = before | {row.id: row.parent_id}
+        # Those below it come deeper too.
+        if too_deep := deepened(after, after.get, before.get):
+            deep, depth = next(iter(too_deep.items()))
+            whose = "its" if deep == row.id else f"client {deep}'s"
+            expected = (
+                f"a client and the resellers above it may be {DEEPEST} at most; {whose} chain would be {depth}: "
+                f"{chain_told(deep, after.get)}"
+            )
+            raise _mistake("parent_id", row.parent_id, expected)
+
+    def put(self, draft: Draft, row: Client) -> None:
+        draft.put_client(row)
+
+    def delete(self, draft: Draft, row: Client) -> list[Change]:
+        """Remove a client; raise IdentengineError if it has accounts or clients below it."""
+        if accounts := accounts_of(draft, row.id):
+            named = listed(f"{number} {name}" for number, name in accounts)
+            raise IdentengineError(
+                f"client {row.id} {row.name} still has {_count(len(accounts), 'account')}: {named};"
+                " remove them first, or block the client"
+            )
+        if below := clients_below(draft, row.id):
+            named = listed(f"{one.id} {one.name}" for one in below)
+            raise IdentengineError(
+                f"client {row.id} {row.name} is the reseller of {_count(len(below), 'client')}:"
+                f" {named}; give them another parent_id first"
+            )
+        draft.delete_client(row.id)
+        return [changed(row, None)]
+
+
+class _DidRows(Rows[Did]):
+    record = Did
+
+    def find(self, book: View, wanted: str) -> Did:
+        return find_did(book, wanted)
+
+    def same(self, book: View, row: Did) -> Did | None:
+        return book.did(row.number)
+
+    def taken(self, there: Did) -> Mistake:
+        expected = (
+            f"account {there.account_id} has this number; `identengine dids set {there.number} …` changes it"
+        )
+        return Mistake("number", there.number, expected)
+
+    def read(self, cells: Cells, before: Did | None) -> tuple[Did, Sequence[Mistake]]:
+        return did_from(cells, before, partial=True), ()
+
+    def check(self, draft: Draft, row: Did) -> None:
+        if draft.account(row.account_id) is None:
+            raise _missing("account_id", row.account_id, "account")
+
+    def put(self, draft: Draft, row: Did) -> None:
+        draft.put_did(row)
+
+    def delete(self, draft: Draft, row: Did) -> list[Change]:
+        draft.delete_did(row.number)
+        return [changed(row, None)]
+
+
+ACCOUNTS: Rows[Account] = _AccountRows()
+"""Accounts; their DIDs are removed with them."""
+CLIENTS: Rows[Client] = _ClientRows()
+"""Clients; one with accounts or clients below it cannot be removed."""
+DIDS: Rows[Did] = _DidRows()
+"""DIDs, found by their number however it is written."""
+
+
+def _mistake(column: str, value: int, expected: str) -> RowError:
+    return RowError([Mistake(column, str(value), expected)])
+
+
+def _missing(column: str, value: int, what: str) -> RowError:
+    return _mistake(column, value, f"there is no such {what}; add it first")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"

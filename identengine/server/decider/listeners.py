@@ -1,0 +1,166 @@
+"""The listeners of a decider: the sockets that switches ask on, who may, and within which limits."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from itertools import chain
+
+from identengine.config.schema import Config
+from identengine.errors import ConfigError
+from identengine.log.events import CERTIFICATES_UNUSABLE
+from identengine.log.rejects import RejectLog
+from identengine.model.options import IdentifyOptions
+from identengine.model.records import Interface
+from identengine.net.access import Peers
+from identengine.net.sockets import Sockets, endpoint_of
+from identengine.net.tcp.admission import ConnectionQuota
+from identengine.net.tcp.listener import StreamListener, trusted
+from identengine.net.tcp.tls import TlsListener, context_of
+from identengine.net.udp.listener import UdpListener
+from identengine.stats.tally import Tally
+from identengine.wire.jsonrpc.framings import framings
+from identengine.wire.jsonrpc.responder import Responder
+
+_REFUSED = (
+    ("too many connections of", "too_many_of_switch"),
+    ("too many", "too_many"),
+    ("TLS handshake", "tls_handshake"),
+)
+"""How the reason begins for which a connection is refused, and its counter; all else: an unknown peer."""
+
+
+class Listeners:
+    """All listeners of one decider; none before :meth:`start`."""
+
+    _tally: Tally
+
+    def __init__(self, config: Config, responder: Responder, refused: RejectLog) -> None:
+        """``refused``: the log of those who may not ask."""
+        self._config = config
+        self._identify = config.identify
+        """The options in force: those that the book in use was made with."""
+        self._responder = responder
+        self._framings = framings(responder)
+        self._refused = refused
+        self._udp: list[UdpListener] = []
+        self._tls: list[TlsListener] = []
+        self._streams: dict[Interface, list[StreamListener]] = {"tcp": [], "tls": [], "http": []}
+
+    @property
+    def unsent(self) -> int:
+        """Answers over UDP that the system did not take, since the process began."""
+        return sum(udp.unsent for udp in self._udp)
+
+    @property
+    def connections(self) -> dict[Interface, int]:
+        """Open connections by interface; those of HTTP are the HTTP process's."""
+        return {one: sum(len(each.connections) for each in these) for one, these in self._streams.items()}
+
+    async def start(self, sockets: Sockets, tally: Tally, announce: Callable[[str], None]) -> None:
+        """Read the sockets from now on. ``announce`` prints each address; ``tally`` counts refused peers."""
+        self._tally = tally
+        quota = ConnectionQuota(self._config.limits)
+        common = self._framings, quota, self._on_refused
+        for bound in sockets.udp:
+            udp = UdpListener(
+                bound, self._peers("udp"), self._responder.datagrams, self._config.limits, self._on_dropped
+            )
+            self._udp.append(udp)
+            udp.start()
+            announce(f"listening udp {udp.endpoint}")
+        for bound in sockets.tcp:
+            tcp = StreamListener(bound, self._peers("tcp"), *common)
+            self._streams["tcp"].append(tcp)
+            await tcp.start()
+            announce(f"listening tcp {tcp.endpoint}")
+        for bound in sockets.tls:
+            tls = TlsListener(bound, self._peers("tls"), *common, self._certificates())
+            self._tls.append(tls)
+            self._streams["tls"].append(tls)
+            await tls.start()
+            announce(f"listening tls {tls.endpoint}")
+        if sockets.http is not None:  # the front serves it, and who connects before it does waits in the kernel
+            announce(f"listening http {endpoint_of(sockets.http)}")
+            sockets.close_http()
+        ask = StreamListener(
+            sockets.ask,
+            self._peers("http"),
+            self._framings,
+            ConnectionQuota(self._config.limits),
+            self._on_refused,
+            trusted,
+        )
+        self._streams["http"].append(ask)
+        await ask.start()
+
+    def reconfigure(self, config: Config) -> None:
+        """Go by the switches, limits and certificate files of a config from now on; not by its ``[identify]``."""
+        self._config = config
+        self._apply()
+        if self._tls and (context := self._certificates()) is not None:
+            for tls in self._tls:
+                tls.context = context
+
+    def use_options(self, identify: IdentifyOptions) -> None:
+        """Go by other options of identification: those that a new book in use was made with."""
+        self._identify = identify
+        self._apply()
+
+    async def drain(self, deadline: float) -> None:
+        """Accept nothing new, answer all that was received, until ``deadline`` (the loop's time) at most."""
+        await asyncio.gather(
+            *[udp.drain(deadline) for udp in self._udp],
+            *[stream.drain(deadline) for stream in self._all_streams()],
+        )
+
+    async def leave(self, deadline: float) -> None:
+        """Read no more, answer what was read, until ``deadline`` at most; :meth:`part` comes next.
+
+        What waits in the sockets is left to another decider, which reads them then.
+        """
+        await asyncio.gather(
+            *[udp.leave(deadline) for udp in self._udp],
+            *[stream.settle(deadline) for stream in self._all_streams()],
+        )
+
+    async def part(self, deadline: float) -> None:
+        """Close the connections that are left, once their peers have read, until ``deadline`` at most."""
+        await asyncio.gather(*[stream.part(deadline) for stream in self._all_streams()])
+
+    def _apply(self) -> None:
+        """Bring the listeners up to date, their certificates excepted."""
+        limits = self._config.limits
+        for udp in self._udp:
+            udp.reconfigure(self._peers("udp"), limits)
+        for interface, streams in self._streams.items():
+            for stream in streams:
+                stream.reconfigure(self._peers(interface), limits)
+
+    def _peers(self, interface: Interface) -> Peers:
+        return Peers(self._config.switches, self._identify, interface)
+
+    def _certificates(self) -> ssl.SSLContext | None:
+        """Return what TLS connections are made with; None, and an alarm, where the files are not as they must be.
+
+        They were as they must be when the server started: all else goes on.
+        """
+        try:
+            return context_of(self._config.tls)
+        except ConfigError as error:
+            for problem in error.problems:
+                CERTIFICATES_UNUSABLE.tell(what=problem)
+            return None
+
+    def _all_streams(self) -> list[StreamListener]:
+        return list(chain.from_iterable(self._streams.values()))
+
+    def _on_dropped(self, source: str, why: str) -> None:
+        self._tally.add("datagrams_dropped_unknown_peer")
+        self._refused.note(source, why)
+
+    def _on_refused(self, source: str, why: str) -> None:
+        label = next((label for begin, label in _REFUSED if why.startswith(begin)), "unknown_peer")
+        self._tally.add(f"connections_refused_{label}")
+        self._refused.note(source, why)

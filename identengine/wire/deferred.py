@@ -1,0 +1,47 @@
+"""Answers that take several steps of the loop (engine.md 5.8), in any protocol. No I/O.
+
+A message waits for its deferred answers; the messages that came with it do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from identengine.calls.backend import Deferred, LegResult
+from identengine.engine.core import EngineAnswer
+
+
+class DeferredCount:
+    """The number of messages of a connection or socket whose answers are deferred. A drain waits for them."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+def postpone(
+    places: Iterable[int],
+    answers: Sequence[EngineAnswer],
+    owed: DeferredCount,
+    give: Callable[[list[EngineAnswer]], None],
+) -> bool:
+    """Return True if an answer to a message is deferred: one of ``answers`` at the message's ``places``.
+
+    Then ``give`` is called once, with all ``answers``, when the last deferred one of the message is there. Until
+    that call the message counts in ``owed``.
+    """
+    deferred = [answer for place in places if isinstance(answer := answers[place], Deferred)]
+    left = len(deferred)
+
+    def one_less(_: LegResult) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            owed.count -= 1
+            give([answer.done or answer if isinstance(answer, Deferred) else answer for answer in answers])
+
+    owed.count += bool(deferred)
+    for each in deferred:
+        each.then(one_less)
+    return bool(deferred)

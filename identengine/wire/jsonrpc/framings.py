@@ -1,0 +1,22 @@
+"""The framings that JSON-RPC is spoken in (interfaces.md 3): JSON streams, netstrings, prefixed MessagePack."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from identengine.wire.framing import Framing, Framings
+from identengine.wire.framing.jsonstream import JsonStream
+from identengine.wire.framing.netstring import Netstrings
+from identengine.wire.framing.prefixed import Prefixed
+from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK
+from identengine.wire.jsonrpc.responder import Responder
+
+
+def framings(responder: Responder) -> Framings:
+    """Return the framings by their first byte: 0, a digit, and anything else."""
+    json, messagepack = (partial(responder.stream, codec) for codec in (JSON, MESSAGEPACK))
+    netstrings = Framing(Netstrings, json)
+    return Framings(
+        default=Framing(JsonStream, json),
+        by_first_byte={0: Framing(Prefixed, messagepack)} | dict.fromkeys(b"0123456789", netstrings),
+    )

@@ -1,0 +1,110 @@
+"""One word a habit: `nox -s setup`, then test, lint, types, docs, bench, …; `nox -l` lists them.
+
+All sessions but ``setup`` run what is installed in ``.venv``. The commands of the README need nothing of this.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+BIN = ROOT / ".venv" / "bin"
+CONSTRAINTS = {"PIP_CONSTRAINT": "constraints.txt", "PIP_BUILD_CONSTRAINT": "constraints.txt"}
+"""The second one is for the build environments of newer pip, which take no other constraints."""
+
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["lint", "types", "test"]
+
+
+def run(session: nox.Session, program: str, *arguments: str, **environment: str) -> None:
+    """Run a program of ``.venv``."""
+    session.run(str(BIN / program), *arguments, env=environment or None, external=True)
+
+
+@nox.session
+def setup(session: nox.Session) -> None:
+    """Make .venv, with everything that development needs, in the pinned versions, and the hooks of git."""
+    session.run(sys.executable, "-m", "venv", ".venv", external=True)
+    run(session, "pip", "install", "--quiet", "-e", ".[test,bench,dev]", **CONSTRAINTS)
+    run(session, "pre-commit", "install")
+
+
+@nox.session
+def test(session: nox.Session) -> None:
+    """Run the tests; arguments go to pytest (`nox -s test -- -k name`)."""
+    run(session, "python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def long(session: nox.Session) -> None:
+    """Run the tests that take minutes each."""
+    run(session, "python", "-m", "pytest", "-m", "long", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Run every check of .pre-commit-config.yaml on all files."""
+    run(session, "pre-commit", "run", "--all-files", *session.posargs)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types."""
+    run(session, "mypy", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Run what the README and docs/ show, and check that they agree with the code."""
+    run(session, "python", "-m", "pytest", "-k", "readme or docs", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Run each benchmark briefly; `nox -s bench -- --full` runs them at full length."""
+    full = "--full" in session.posargs
+    quick = () if full else ("--quick",)
+    for name in ("all", "takeup", "calls"):
+        run(session, "python", "-m", f"benchmarks.{name}", *quick)
+    small = () if full else ("--accounts", "2000", "--legs", "1000", "--rounds", "1")
+    run(session, "python", "-m", "benchmarks.failover", *small)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Measure what the unit, conformance and property tests cover; fail below the floor in pyproject.toml.
+
+    The others run at real speed only: under coverage all tests take twice the processor time.
+    """
+    parts = ("tests/unit", "tests/conformance", "tests/property")
+    # One test compares times, which tracing changes.
+    untimed = ("-k", "not test_steps_grow_with_what_is_decided")
+    run(session, "coverage", "erase")
+    run(session, "coverage", "run", "-m", "pytest", *parts, *untimed, *session.posargs, CI="")
+    run(session, "coverage", "combine", "--quiet")
+    run(session, "coverage", "report", "--skip-covered", "--sort=-miss")
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build the sdist and the wheel in dist/."""
+    run(session, "python", "-m", "build", **CONSTRAINTS)
+
+
+@nox.session
+def pin(session: nox.Session) -> None:
+    """Write constraints.txt anew: the newest versions that pyproject.toml and constraints.in allow."""
+    inputs = ("pyproject.toml", "constraints.in", "--all-extras", "--universal", "--python-version", "3.11")
+    header = ("--custom-compile-command", "nox -s pin")
+    output = (
+        "--quiet",
+        "--upgrade",
+        "--no-emit-index-url",
+        "--no-emit-find-links",
+        "--output-file",
+        "constraints.txt",
+    )
+    run(session, "uv", "pip", "compile", *inputs, *header, *output, *session.posargs)

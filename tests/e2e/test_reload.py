@@ -1,0 +1,146 @@
+"""SIGHUP as a whole: one process reads the file, all go by it, and one line says what changed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+from pathlib import Path
+
+from support import HOST
+from support.http import CONFIG, NOC, SWITCH, asking, make_book, wait_for_front, web_serving
+from support.server import Server, serving
+from support.switch import request
+from support.waiting import wait_for
+
+STANDBY = CONFIG.replace("[listen]\n", "[listen]\nstandby = true\n")
+REASON = "[reasons.unknown_source]\nsip_code = 604\n"
+
+
+def reload(server: Server, config: str, changed: str) -> None:
+    """Write a config and send SIGHUP; returns when the server has said, once, that this changed."""
+    told = len(server.log)
+    server.write_config(config)
+    server.signal(signal.SIGHUP)
+    wait_for(lambda: f"SIGHUP: changed: {changed}\n" in server.log[told:])
+    assert server.log[told:].count("SIGHUP") == 1
+
+
+def sip_code(server: Server) -> object:
+    return server.authorize(src_ip="10.9.9.9", dst_number="44171")["sip_code"]
+
+
+def test_what_concerns_http_alone_is_said(tmp_path: Path) -> None:
+    make_book(tmp_path)
+    with web_serving(tmp_path) as server:
+        tokens = CONFIG.replace(NOC, "new-token-of-noc")
+        reload(server, tokens, "[[token]]")
+        with asking(server, "new-token-of-noc") as client:
+            assert client.get("/metrics").status_code == 200, "at once, as the line says so"
+        with asking(server, NOC) as client:
+            assert client.get("/metrics").status_code == 401
+        reload(server, tokens.replace("127.0.0.9", "127.0.0.8"), "[http]")
+        reload(server, CONFIG.replace(SWITCH, "new-token-of-sbc1"), "[http], [[switch]], [[token]]")
+        with asking(server, "new-token-of-sbc1") as client:
+            assert client.post("/v1/ping").status_code == 200
+
+
+def test_a_secret_of_the_environment(tmp_path: Path) -> None:
+    make_book(tmp_path)
+    server = Server(tmp_path, CONFIG, env={"NOC_TOKEN": "token-of-the-environment"})
+    try:
+        wait_for_front(server)
+        reload(server, CONFIG.replace(f'"{NOC}"', '{ env = "NOC_TOKEN" }'), "[[token]]")
+        with asking(server, "token-of-the-environment") as client:
+            assert client.get("/metrics").status_code == 200
+    finally:
+        assert server.stop() == 0
+    assert "token-of-the-environment" not in server.log
+
+
+def test_one_process_reads_the_file(tmp_path: Path) -> None:
+    """A file that can be read once alone: who read it as well would find it empty, or wait for ever."""
+    make_book(tmp_path)
+    with serving(tmp_path, STANDBY) as server:
+        wait_for_front(server)
+        server.standby  # noqa: B018 - it is waited for
+        server.write_config(STANDBY + REASON)
+        content = server.config.read_bytes()
+        server.config.unlink()
+        os.mkfifo(server.config)
+        server.signal(signal.SIGHUP)
+
+        def opened() -> int | None:
+            with contextlib.suppress(OSError):  # nobody reads it yet
+                return os.open(server.config, os.O_WRONLY | os.O_NONBLOCK)
+            return None
+
+        with os.fdopen(wait_for(opened), "wb") as file:
+            file.write(content)
+        server.logged("SIGHUP: changed: [reasons]\n")
+        assert server.log.count("SIGHUP") == 1
+        assert sip_code(server) == 604
+        os.kill(server.decider, signal.SIGKILL)
+        assert sip_code(server) == 604, "the standby has heard of it too"
+        with asking(server) as client:
+            answer = client.post("/v1/authorize", json={"src_ip": "10.9.9.9", "dst_number": "44"})
+            assert answer.json()["sip_code"] == 604
+
+
+def test_a_wrong_config_is_refused_once(tmp_path: Path) -> None:
+    make_book(tmp_path)
+    with serving(tmp_path, STANDBY) as server:
+        wait_for_front(server)
+        server.standby  # noqa: B018 - it is waited for
+        server.write_config(STANDBY.replace(NOC, "another") + "[identify]\nrank = 'x'\n[log]\nlevl = 'info'\n")
+        server.signal(signal.SIGHUP)
+        server.logged("SIGHUP: the config is wrong and nothing was changed")
+        reload(server, STANDBY + REASON, "[reasons]")
+        assert server.log.count("the config is wrong and nothing was changed") == 1
+        assert server.log.count("config: [identify] rank: ") == 1
+        assert server.log.count("config: [log] levl: ") == 1
+        with asking(server, NOC) as client:
+            assert client.get("/metrics").status_code == 200
+
+
+def test_a_config_that_is_longer_than_what_a_socket_takes(tmp_path: Path) -> None:
+    make_book(tmp_path)
+    with serving(tmp_path) as server:
+        switches = "".join(
+            f'[[switch]]\nname = "{number} of {"x" * 80}"\naddresses = ["127.9.{number // 250}.{number % 250}"]\n'
+            for number in range(5000)
+        )
+        for _ in range(2):
+            reload(server, switches, "[[switch]]")
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+                udp.settimeout(20)
+                udp.bind(("127.9.19.249", 0))
+                udp.sendto(request("ping"), (HOST, server.ports["udp"]))
+                assert json.loads(udp.recv(2000))["id"] == 1
+            reload(server, "", "[[switch]]")
+
+
+def test_a_child_that_hangs_keeps_no_other_from_the_new_config(tmp_path: Path) -> None:
+    make_book(tmp_path)
+    with serving(tmp_path, STANDBY) as server:
+        standby = server.standby
+        os.kill(standby, signal.SIGSTOP)
+        server.write_config(STANDBY + REASON)
+        server.signal(signal.SIGHUP)
+        wait_for(lambda: sip_code(server) == 604)
+        wait_for(lambda: server.standby != standby)
+        server.logged("SIGHUP: changed: [reasons]\n")
+        os.kill(server.decider, signal.SIGKILL)
+        assert sip_code(server) == 604, "the next standby began with it"
+
+
+def test_sighup_to_a_child_is_nothing(tmp_path: Path) -> None:
+    make_book(tmp_path)
+    with serving(tmp_path) as server:
+        decider = server.decider
+        os.kill(decider, signal.SIGHUP)
+        reload(server, REASON, "[reasons]")
+        assert server.decider == decider
+        assert sip_code(server) == 604

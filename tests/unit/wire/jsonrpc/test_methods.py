@@ -1,0 +1,71 @@
+"""The table of methods: everybody who lists them lists the same ones, and answers are read as they are written."""
+
+from __future__ import annotations
+
+import json
+from typing import get_args, get_type_hints
+
+import msgspec
+import pytest
+
+from identengine.calls.backend import LegResult
+from identengine.client import BlockingClient, Client
+from identengine.engine.core import Method
+from identengine.server.http.routes import document
+from identengine.stats import registry
+from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec
+from identengine.wire.jsonrpc.messages import BAD_PARAMS, Field, RequestMessage, ResponseMessage, Trouble
+from identengine.wire.jsonrpc.methods import CALLS, METHODS, MethodSpec
+
+BOTH = pytest.mark.parametrize("codec", [JSON, MESSAGEPACK])
+
+
+def decoded(codec: Codec, answer: bytes) -> ResponseMessage:
+    decode = msgspec.json.decode if codec is JSON else msgspec.msgpack.decode
+    return decode(answer, type=ResponseMessage)
+
+
+def test_engine_and_counters_have_the_methods_of_the_table() -> None:
+    assert set(METHODS) - set(get_args(Method)) == {"ping", "auth"}
+    assert get_args(Method) == registry.METHODS
+
+
+@pytest.mark.parametrize("spec", METHODS.values(), ids=METHODS)
+def test_http_and_clients_have_the_methods_of_the_table(spec: MethodSpec) -> None:
+    described = json.loads(document())["paths"].get(f"/v1/{spec.name}")
+    assert (described is None) == spec.connection_only
+    if described is not None:
+        assert described["post"]["operationId"] == spec.name
+        assert " ".join(described["post"]["description"].split()) == " ".join(spec.summary.split())
+        assert ("requestBody" in described["post"]) == bool(spec.params.__struct_fields__)
+        for client in (Client, BlockingClient):
+            assert get_type_hints(getattr(client, spec.name))["return"] is spec.result
+
+
+@BOTH
+@pytest.mark.parametrize("name", METHODS)
+def test_a_request_is_read_as_the_call_of_its_method(codec: Codec, name: str) -> None:
+    params = METHODS[name].params()
+    call = codec.call(codec.encode(RequestMessage(name, 7, params)))
+    assert type(call) is CALLS[name]
+    assert type(call.params) is METHODS[name].params
+    assert bytes(call.id) == codec.encode(7)
+    assert codec.call(codec.encode(RequestMessage(name, 7))).params is None
+    wrong = codec.encode(RequestMessage(name, 7, ["by place"]))
+    with pytest.raises(msgspec.ValidationError):
+        codec.call(wrong)
+
+
+@BOTH
+def test_answers_are_read_as_they_are_written(codec: Codec) -> None:
+    message_id, done = codec.encode(7), LegResult(True, freed=2)
+    answer = decoded(codec, codec.answered(message_id, done))
+    assert (answer.id, answer.error) == (7, None)
+    assert bytes(answer.result) == codec.encode(done)
+    shown = msgspec.Raw(codec.encode("wrong"))
+    answer = decoded(codec, codec.error(message_id, BAD_PARAMS, "a message", Field("src_ip", shown)))
+    assert (answer.id, bytes(answer.result)) == (7, b"")
+    assert answer.error == Trouble(BAD_PARAMS, "a message", Field("src_ip", shown))
+    assert decoded(codec, codec.error(b"", BAD_PARAMS, "no id")) == ResponseMessage(
+        None, msgspec.Raw(), Trouble(BAD_PARAMS, "no id")
+    )
