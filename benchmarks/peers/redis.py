@@ -57,10 +57,7 @@ def _serve(folder: Path, workload: Workload) -> Iterator[Served]:
         _Client(port) as client,
     ):
         client.all(_told(entries(workload)))
-        take = client.one("SCRIPT", "LOAD", _FIND_AND_TAKE.replace("GIVE_BACK", ""))
-        both = client.one(
-            "SCRIPT", "LOAD", _FIND_AND_TAKE.replace("GIVE_BACK", "redis.call('HINCRBY', KEYS[2], account, -1)")
-        )
+        take, both = _load_scripts(client)
         pairs = _pairs(workload, take)
         single = _asks(workload, both)
 
@@ -163,6 +160,13 @@ def _told(known: list[Entry]) -> Iterator[bytes]:
         yield resp(
             "HSET", _BOOK, key, "|".join(f"{one.tech_prefix}={one.account_id},{one.capacity}" for one in some)
         )
+
+
+def _load_scripts(client: _Client) -> tuple[str, str]:
+    """Return the script that takes a slot, and the one that also gives it back."""
+    take = client.one("SCRIPT", "LOAD", _FIND_AND_TAKE.replace("GIVE_BACK", ""))
+    give_back = "redis.call('HINCRBY', KEYS[2], account, -1)"
+    return take, client.one("SCRIPT", "LOAD", _FIND_AND_TAKE.replace("GIVE_BACK", give_back))
 
 
 def _asks(workload: Workload, script: str) -> list[Ask]:

@@ -231,8 +231,7 @@ class Calls:
         if leg.state == RESERVED:
             leg.state = ACTIVE
             self._table.shrink(leg)
-            due = self._active_until if leg.lease is self._active else now + leg.lease
-            self._expiry.renew(leg, due)
+            self._expiry.renew(leg, self._active_until if leg.lease is self._active else now + leg.lease)
         elif ask.method == "update":
             self._expiry.renew(leg, now + leg.lease)
         self._table.slots.note(leg.slot)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +32,8 @@ def _tint(decision: str) -> str:
 _COLUMNS = (Column("#", right=True), Column("Request"), Column("Decision", tint=_tint))
 _TERM = "termination"
 _REJECTED = "rejected"
+WAIT_SECONDS = 1.0
+"""The longest that one wait for the server lasts."""
 
 
 def demo(
@@ -206,8 +208,12 @@ def _invite(folder: Path, config: Path, port: int) -> None:
 
 
 def _serve_on(process: subprocess.Popen[bytes]) -> None:
+    status: int | None = None
     try:
-        status = process.wait()
+        while status is None:
+            # A signal that arrives just before a wait without a limit does not interrupt it.
+            with suppress(subprocess.TimeoutExpired):
+                status = process.wait(WAIT_SECONDS)
     except KeyboardInterrupt:
         say("")
         return

@@ -166,10 +166,9 @@ class Engine:
     def _authorize(
         self, ask: EngineRequest, book: Book | None, settings: EngineSettings
     ) -> Decision | EncodedDecision | Admit:
-        """Decide one call in the order of engine.md 6; the comments name its steps.
+        """Decide one call in the order of engine.md 6: the comments name its steps.
 
-        Return the answer, or the message by which the set of calls takes its own steps. Methods other than
-        ``authorize`` have no such steps.
+        Return the answer, or for ``authorize`` the message by which the set of calls takes its own steps.
         """
         authorizes, request, reasons = ask.method == "authorize", ask.request, settings.reasons
         if book is None:
@@ -205,8 +204,7 @@ class Engine:
             elif not entry.shows_any and isinstance(shown := _show(entry, asked, book), Reason):
                 decision = reject(reasons, shown, book, direction, entry)
             # CPS; capacity: the set of calls checks all levels before it takes any (5.2, 5.9); see `_admission`
-            # answer
-            else:
+            else:  # answer
                 (src, rewritten), by, matched = shown, found.matched_by, found.matched
                 half = CallHalf(book.version, by, found.ambiguous, rewritten, dst, matched, src, lease, unreserved)
                 grant, levels = EncodedDecision(entry.template.fill(encode(half))), entry.levels

@@ -113,12 +113,7 @@ class Tally:
             elif method == "stop" and isinstance(answer, LegResult) and not answer.unknown:
                 stopped += 1
                 freed += answer.freed or 0
-            elif (
-                method == "start"
-                and isinstance(answer, LegResult)
-                and not answer.unknown
-                and not answer.overcommit
-            ):
+            elif method == "start" and isinstance(answer, LegResult) and not (answer.unknown or answer.overcommit):
                 started += 1
             else:
                 self._others(of, method, answer)

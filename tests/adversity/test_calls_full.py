@@ -8,14 +8,12 @@ from pathlib import Path
 
 import pytest
 from support.books import ip_account, put_rows
-from support.clocks import Clocks, clocks
+from support.clocks import Clocks
 from support.server import Server, serving
 from support.switch import Switch, request
 from support.waiting import wait_for
 
 from identengine.model.records import Client
-
-__all__ = ["clocks"]
 
 FULL = '[calls]\npath = "calls"\nmax_legs = 10\nreserved = 100\nactive = 1000\n'
 OVERLOAD = {"accepted": False, "reason": "overload", "sip_code": 503, "q850": 42}

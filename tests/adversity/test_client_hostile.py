@@ -40,9 +40,8 @@ async def acting(behave: Behaviour) -> Any:
         assert task is not None
         tasks.add(task)
         try:
-            await behave(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                await behave(reader, writer)
         finally:
             writer.close()
 
@@ -384,8 +383,7 @@ def answering(answers: list[bytes]) -> Iterator[int]:
         try:
             yield opened.getsockname()[1]
         finally:
-            with socket.socket(type=socket.SOCK_DGRAM) as ends:
-                ends.sendto(b"end", opened.getsockname())
+            opened.sendto(b"end", opened.getsockname())
             thread.join()
 
 

@@ -82,13 +82,12 @@ def grows(server: Server, name: str, before: int, by: int) -> None:
 @pytest.mark.parametrize("wire", OVER_UDP, ids=by_name)
 def test_strangers_get_nothing_over_udp(server: Server, wire: Wire) -> None:
     before = count(server, "datagrams_dropped_unknown_peer")
-    with server.switch(wire, address=STRANGER, seconds=0.2) as stranger:
+    with server.switch(wire, address=STRANGER) as stranger:
         stranger.send(call("ping"), call("authorize", **GOOD, token=TOKEN), [call("stop", call_id="x")])
         stranger.socket.send(b"{nonsense")
         stranger.socket.send(b"")
-        with pytest.raises(TimeoutError):
-            stranger.receive()
-    grows(server, "datagrams_dropped_unknown_peer", before, 5)
+        grows(server, "datagrams_dropped_unknown_peer", before, 5)
+        assert stranger.has_nothing()
     server.logged(f"unknown peer from '{STRANGER}'")
 
 
@@ -238,9 +237,7 @@ match_port = "never"
         with server.switch(UDP, address="127.1.0.1") as stranger:
             stranger.send(request("ping"))
             assert ask_from("127.0.9.9")  # asked later, and answered
-            stranger.socket.setblocking(False)
-            with pytest.raises(BlockingIOError):
-                stranger.receive()
+            assert stranger.has_nothing()
         with server.switch(address="127.1.0.1") as stranger:
             assert stranger.is_closed()
         server.logged("unknown peer from '127.1.0.1'")

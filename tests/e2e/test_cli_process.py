@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from support.cli import BOOK, config_with, demo_store, done
+from support.waiting import PATIENCE
 
 from identengine.cli.demoserver import free_port
 
@@ -74,7 +75,7 @@ def test_ctrl_c_ends_quietly(store: Path) -> None:
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out, err) == (130, b"", b"")
 
 
@@ -102,7 +103,7 @@ def test_an_import_that_is_stopped_says_so(
             assert process.poll() is None
             time.sleep(0.005)
         process.send_signal(number)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out, err) == (status, b"", b"stopped; nothing was changed\n")
     if store_there:
         assert len(done("versions", "--json", store=store).json) == 1
@@ -223,7 +224,7 @@ def test_a_server_starts_without_standard_streams_and_outlives_a_sighup(
                 time.sleep(0.02)
         finally:
             process.terminate()
-            _, err = process.communicate(timeout=10)
+            _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from support.cli import run
-from support.waiting import wait_for
+from support.waiting import PATIENCE, wait_for
 
 import identengine
 from identengine.cli import demoserver as demo
@@ -84,7 +84,7 @@ def test_it_goes_on_serving_as_it_says_and_leaves_nothing() -> None:
         explained = subprocess.run([*PROGRAM, *explain.split()], capture_output=True, text=True, check=False)
         assert explained.returncode == 0, explained.stderr
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE) == 0
         assert not Path(folder).exists()
         with pytest.raises(ProcessLookupError):
             os.kill(int(server), 0)
@@ -95,7 +95,7 @@ def test_sigterm_and_a_closed_terminal_take_the_server_along() -> None:
         with demo_process() as (process, said):
             (server,) = re.findall(r"process (\d+)", said)
             process.send_signal(name)
-            process.wait(10)
+            process.wait(PATIENCE)
             with pytest.raises(ProcessLookupError):
                 os.kill(int(server), 0)
 
@@ -127,7 +127,7 @@ def test_a_demo_that_is_killed_takes_the_server_along() -> None:
         (folder,) = re.findall(r"of a store in (\S+)", said)
         (server,) = re.findall(r"process (\d+)", said)
         process.kill()
-        process.wait(10)
+        process.wait(PATIENCE)
         try:
             wait_for(lambda: not Path(f"/proc/{server}").exists())
         finally:

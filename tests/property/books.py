@@ -6,7 +6,6 @@ a failing case shall shrink. All values come from small pools, so that accounts 
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,8 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 from hypothesis import strategies as st
-from property.oracle import CODES, Overrides, Rows, address, network, normal_form
+from property.oracle import CODES, Overrides, Rows
+from property.oracle_forms import address, network, normal_form
 
 from identengine.model.options import IdentifyOptions
 from identengine.model.records import (
@@ -23,9 +23,7 @@ from identengine.model.records import (
     ClientStatus,
     Did,
     DidStatus,
-    Digest,
     IdentBy,
-    Request,
     SrcPolicy,
 )
 
@@ -317,186 +315,12 @@ def shuffled(source: Source, items: Sequence[T]) -> list[T]:
 # --- Requests ---------------------------------------------------------------------------------------------
 
 
-def hash_of(algorithm: str, *parts: str | None) -> str:
-    name = {"SHA-256": "sha256", "SHA-512-256": "sha512_256"}.get(algorithm, "md5")
-    return hashlib.new(name, ":".join(part or "" for part in parts).encode()).hexdigest()
-
-
-def digest_of(
-    username: str | None,
-    password: str,
-    /,
-    *,
-    algorithm: str | None = None,
-    qop: str | None = None,
-    **other: str | None,
-) -> Digest:
-    """The digest that a caller with this password makes; ``other`` replaces fields after the hashing."""
-    realm, nonce, uri, method, nc, cnonce = (
-        "sip.example",
-        "abc",
-        "sip:44171@sip.example",
-        "INVITE",
-        "00000001",
-        "xyz",
-    )
-    used = (algorithm or "MD5").upper().removesuffix("-SESS")
-    ha1, ha2 = hash_of(used, username, realm, password), hash_of(used, method, uri)
-    middle = (nonce, nc, cnonce, qop) if qop else (nonce,)
-    values: dict[str, str | None] = {
-        "username": username,
-        "realm": realm,
-        "nonce": nonce,
-        "uri": uri,
-        "method": method,
-        "qop": qop,
-        "nc": nc if qop else None,
-        "cnonce": cnonce if qop else None,
-        "response": hash_of(used, ha1, *middle, ha2),
-        "algorithm": algorithm,
-    }
-    return Digest(**(values | other))
-
-
-def random_digest(source: Source, username: str | None, password: str) -> Digest:
-    other: dict[str, str | None] = {}
-    if source.chance(15):
-        lacking = source.pick(("realm", "nonce", "uri", "method", "response", "nc", "cnonce", "username"))
-        other[lacking] = source.pick((None, "other", "\N{LATIN SMALL LETTER E WITH ACUTE}"))
-    return digest_of(
-        username,
-        password,
-        algorithm=source.pick((None, "MD5", "SHA-256", "SHA-256", "md5", "", "MD5-sess", "SHA-512-256"))
-        if source.chance(70)
-        else None,
-        qop=source.pick(("auth", "auth", "auth", "AUTH", "", "auth-int")) if source.chance(60) else None,
-        **other,
-    )
-
-
-def random_request(source: Source, case: Case) -> Request:
-    """A request that comes near one account of the book: most of what that one asks for is there."""
-    account = source.pick(case.rows.accounts)
-    if account.ident_by not in case.options.classes and source.chance(60):  # else far too many hit nothing
-        account = source.pick(case.rows.accounts)
-    near = source.chance
-    values: dict[str, Any] = {"call_id": source.pick(("call-1", "call-2", "call-3")) if near(90) else None}
-
-    terminates = (
-        source.chance(85) if not account.orig_enabled else source.chance(35 if account.term_enabled else 12)
-    )
-    values["direction"] = "termination" if terminates else source.pick((None, "origination"))
-    if source.chance(2):
-        values["direction"] = source.pick(("Origination", "both", " ", "", " termination "))
-    if source.chance(20 if terminates else 8):
-        values["account_id"] = source.pick(
-            (account.id, str(account.id)) * 4 + (f" {account.id} ", f"0{account.id}", 99, "", 0, -1, "1.0", "x1")
-        )
-
-    values["src_ip"] = source.pick(ADDRESSES) if near(80) else None
-    values["src_number"] = source.pick(NUMBERS) if near(60) else None
-    dst = (source.pick(LONGER[account.tech_prefix or ""]) if near(90) else "7") + source.pick(NUMBERS)
-    values["name"] = source.pick(("nobody", "442079999", *NAMES)) if near(12) else None
-    own = source.pick(account.ident)
-    if account.ident_by is IdentBy.IP:
-        values["src_ip"] = source.pick(INSIDE[own])
-    elif account.ident_by is IdentBy.NAME:
-        values["name"] = own
-    elif terminates:
-        dst = own
-    else:
-        values["src_number"] = own
-    values["src_ip"] = source.pick(ADDRESS_TEXTS.get(values["src_ip"], (values["src_ip"],)))
-    if account.src_policy is not SrcPolicy.ALLOW_ANY and near(60):
-        own_dids = [did.number for did in case.rows.dids if did.account_id == account.id]
-        values["src_number"] = source.pick(own_dids or DIDS) if account.ident_by is not IdentBy.ANI else own
-
-    values["gateway"] = (
-        encased(source, source.pick(account.gateways or GATEWAYS))
-        if near(85 if account.gateways else 60)
-        else None
-    )
-    values["src_port"] = account.term_port if account.term_port and near(85) else maybe(source, 65, PORTS)
-    values["protocol"] = (
-        account.term_protocol if account.term_protocol and near(85) else maybe(source, 65, PROTOCOLS)
-    )
-    if values["src_port"] is not None:
-        values["src_port"] = source.pick((values["src_port"], str(values["src_port"])))
-    if values["protocol"] is not None:
-        values["protocol"] = encased(source, values["protocol"])
-
-    _credentials(source, account, values)
-    values["dst_number"] = (
-        written(source, dst) if near(95) else source.pick((None, "", "+", "-", account.tech_prefix))
-    )
-    if values["src_number"] is not None:
-        values["src_number"] = written(source, values["src_number"])
-    _spoil(source, values)
-    return Request(**values)
-
-
-def _credentials(source: Source, account: Account, values: dict[str, Any]) -> None:
-    if not source.chance(75 if account.password else 20):
-        return
-    password = account.password if account.password and source.chance(75) else source.pick(("", *PASSWORDS))
-    kind = source.count(0, 9)
-    if kind < 6:
-        values["password"] = password
-    if kind > 4:  # at 5 both are brought
-        digest = random_digest(source, values["name"] or source.pick(NAMES), password)
-        if source.chance(5):
-            digest = Digest(username=" ", realm="")  # a switch that always sends the object
-        values["digest"] = digest
-        if source.chance(50):
-            values["name"] = None  # then the digest names its username
-        elif source.chance(15):
-            values["name"] = source.pick(NAMES)
-
-
-def _spoil(source: Source, values: dict[str, Any]) -> None:
-    """Spaces that do not count, and now and then a value that cannot be used."""
-    if values["name"] is not None and source.chance(20):
-        values["name"] = f"  {values['name']}\t"
-    if source.chance(2):
-        values["src_ip"] = source.pick(BAD_ADDRESSES)
-    if source.chance(2):
-        values["src_port"] = source.pick(
-            (0, -5060, 65536, 70000, "70000", "0", "sip", "5060.0", "5_060", "0x13c4")
-        )
-    if source.chance(1):
-        values["src_port"] = source.pick((65535, 1, "05060", " 5060 ", "", " "))
-    if source.chance(2):
-        values["dst_number"] = source.pick(BAD_NUMBERS)
-    if source.chance(4):
-        values["src_number"] = source.pick((*BAD_NUMBERS, "anonymous", "", " ", "-", "00", "011"))
-    if source.chance(3):
-        values[source.pick(("name", "gateway", "protocol", "src_ip"))] = source.pick(("", " ", "\t"))
-
-
-def random_switch(source: Source) -> tuple[str | None, str | None]:
-    """A switch's own match_port and match_protocol; most have none."""
-    if not source.chance(20):
-        return None, None
-    return source.pick((None, "always", "never")), source.pick((None, "always", "never"))
-
-
 # --- hypothesis -------------------------------------------------------------------------------------------
 
 
 @st.composite
 def cases(draw: Callable[[st.SearchStrategy[Any]], Any], most_accounts: int = 8) -> Case:
     return random_case(Drawn(draw), most_accounts)
-
-
-@st.composite
-def asked_cases(
-    draw: Callable[[st.SearchStrategy[Any]], Any], most_accounts: int = 8, most_requests: int = 5
-) -> tuple[Case, list[tuple[Request, tuple[str | None, str | None]]]]:
-    """A case and requests to it, each with its switch's own options."""
-    source = Drawn(draw)
-    case = random_case(source, most_accounts)
-    count = source.count(1, most_requests)
-    return case, [(random_request(source, case), random_switch(source)) for _ in range(count)]
 
 
 def shuffled_rows(rows: Rows, seed: int) -> Rows:

@@ -10,28 +10,10 @@ from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from property.books import (
-    Case,
-    Seeded,
-    asked_cases,
-    assert_sound,
-    random_case,
-    random_request,
-    random_switch,
-    shuffled_rows,
-)
-from property.oracle import (
-    CODES,
-    RANK_RULES,
-    Candidate,
-    Expected,
-    Rejected,
-    decide,
-    failed_constraint,
-    hit_of,
-    trimmed,
-    validated,
-)
+from property.books import Case, Seeded, assert_sound, random_case, shuffled_rows
+from property.oracle import CODES, RANK_RULES, Candidate, Expected, decide, failed_constraint, hit_of
+from property.oracle_forms import Rejected, trimmed, validated
+from property.requests import asked_cases, random_request, random_switch
 from property.subject import engine_of, fields
 from support.thorough import amounts
 

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from property import oracle
-from property.books import Seeded, random_case, random_request
+from property import oracle_forms
+from property.books import Seeded, random_case
+from property.requests import random_request
 from property.subject import engine_of, fields
 
 from identengine.model.addresses import format_address, format_network, parse_address, parse_network
@@ -50,12 +51,12 @@ def outcome(read: Callable[[str], str], text: str) -> str | None:
 
 @given(number_texts)
 def test_numbers(text: str) -> None:
-    assert outcome(normal_number, text) == outcome(oracle.normal_form, text)
+    assert outcome(normal_number, text) == outcome(oracle_forms.normal_form, text)
 
 
 @given(st.text("0123+", max_size=8), st.lists(st.text("0123", min_size=1, max_size=3), max_size=4))
 def test_the_longest_fitting_international_prefix_goes(number: str, prefixes: list[str]) -> None:
-    expected = oracle.without_international(number, prefixes)
+    expected = oracle_forms.without_international(number, prefixes)
     assert national(number, longest_first(prefixes)) == expected
     assert national(number, longest_first(reversed(prefixes))) == expected
 
@@ -63,7 +64,7 @@ def test_the_longest_fitting_international_prefix_goes(number: str, prefixes: li
 @given(address_texts)
 def test_addresses(text: str) -> None:
     ours = outcome(lambda text: format_address(parse_address(text)), text)
-    assert ours == outcome(lambda text: str(oracle.address(text)), text)
+    assert ours == outcome(lambda text: str(oracle_forms.address(text)), text)
     if ours is not None:
         packed = parse_address(text)
         assert packed == ipaddress.ip_address(ours).packed
@@ -74,9 +75,9 @@ def test_addresses(text: str) -> None:
 def test_networks(parts: tuple[str, int]) -> None:
     text, length = parts
     network, cleared = parse_network(f"{text}/{length}")
-    expected = oracle.network(f"{text}/{length}")
+    expected = oracle_forms.network(f"{text}/{length}")
     assert (network.address, network.length) == (expected.network_address.packed, expected.prefixlen)
-    assert format_network(network) == oracle.network_text(expected)
+    assert format_network(network) == oracle_forms.network_text(expected)
     assert parse_network(format_network(network)) == (network, False), (
         "the answer's text is read as the same network"
     )
@@ -95,7 +96,7 @@ def test_a_network_holds_what_the_standard_library_says(
         int.from_bytes(packed, "big") >> (bits - network.length)
         == int.from_bytes(network.address, "big") >> (bits - network.length)
     )
-    assert inside == (oracle.address(str(address)) in oracle.network(f"{parts[0]}/{parts[1]}"))
+    assert inside == (oracle_forms.address(str(address)) in oracle_forms.network(f"{parts[0]}/{parts[1]}"))
 
 
 def test_how_a_value_is_written_changes_no_decision() -> None:
@@ -122,7 +123,7 @@ def otherwise(request: Request) -> Request:
 
     def dressed(text: str | None) -> str | None:
         try:
-            address = oracle.address(text or "")
+            address = oracle_forms.address(text or "")
         except ValueError:  # absent, or a reject comes before it is looked at
             return text
         return f" ::FFFF:{address}" if address.version == 4 else f"{address.exploded.upper()}\t"

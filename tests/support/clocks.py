@@ -75,9 +75,3 @@ class Clocks:
         self._boot_id = boot_id.encode()
         self._boot += base
         self._set()
-
-
-@pytest.fixture
-def clocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clocks:
-    """Clocks for the servers of a test."""
-    return Clocks(tmp_path, monkeypatch)

@@ -159,6 +159,16 @@ class Switch:
         answer = self.receive()
         return isinstance(answer, dict) and answer["id"] == "is that all?"
 
+    def has_nothing(self) -> bool:
+        """True if nothing has arrived that was not read; does not wait."""
+        self.socket.setblocking(False)
+        try:
+            return not self._held and not self.socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        finally:
+            self.socket.settimeout(PATIENCE)
+
     def is_closed(self) -> bool:
         """True if the server closed the connection; waits for that, or for an answer."""
         return is_closed(self.socket)

@@ -23,3 +23,23 @@ def test_each_folder_of_unit_tests_is_a_room() -> None:
 
 def test_only_tests_of_the_repository_belong_to_no_room() -> None:
     assert {path.name for path in UNIT.glob("*.py")} <= OF_THE_REPOSITORY
+
+
+def test_modules_are_tested_by_name() -> None:
+    """``test_x.py`` or ``test_x_subject.py`` is of the module ``x``, or of the room itself where that is ``x``."""
+    strays = [
+        str(path.relative_to(UNIT))
+        for path in UNIT.rglob("*/test_*.py")
+        if not any(_is_module(path.parent.relative_to(UNIT).as_posix(), name) for name in _names(path.stem))
+    ]
+    assert strays == []
+
+
+def _names(stem: str) -> list[str]:
+    words = stem.removeprefix("test_").split("_")
+    return ["_".join(words[:count]) for count in range(1, len(words) + 1)]
+
+
+def _is_module(room: str, name: str) -> bool:
+    folder = PACKAGE / room
+    return name == folder.name or (folder / f"{name}.py").is_file() or (folder / name).is_dir()

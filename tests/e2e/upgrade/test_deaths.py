@@ -1,0 +1,91 @@
+"""Whoever is killed in an upgrade, one server serves; and SIGUSR2 starts the next program."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from e2e.upgrade.servers import TAKE_OVER, answering, hold, still_held
+from support import HOST
+from support.processes import runs
+from support.server import Server
+from support.switch import request
+from support.waiting import PATIENCE, wait_for
+
+
+@pytest.mark.parametrize("moment", ["is going to take over", "handing over to process"])
+@pytest.mark.parametrize("side", ["old", "new"])
+def test_whoever_is_killed_one_of_them_serves(folder: Path, side: str, moment: str) -> None:
+    # Addresses of their own, since a new one that was given nothing yet binds what the config names.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
+        addresses = []
+        for one in (udp, tcp):
+            one.bind((HOST, 0))
+            addresses.append(f'["{HOST}:{one.getsockname()[1]}"]')
+    config = "[listen]\nudp = {}\ntcp = {}\n".format(*addresses)
+    old = Server(folder, config)
+    hold(old)
+    new = Server(folder, config, ready=False, options=TAKE_OVER)
+    victim, other = (old, new) if side == "old" else (new, old)
+    while moment not in old.log:
+        assert new.process.poll() is None, old.log
+    victim.process.kill()
+    assert victim.ended() == -signal.SIGKILL
+    new.ports = old.ports
+
+    def serves() -> Any:
+        with contextlib.suppress(OSError, KeyError), old.udp() as udp:
+            udp.socket.settimeout(1)
+            udp.send(request("authorize", call_id="another", src_ip="10.0.0.1", dst_number="44"))
+            return udp.receive()["result"].get("reason") == "account_capacity"
+
+    wait_for(serves)
+    # Had the new one all by then, its death is that of a server alone: what was held is there for the next one.
+    if other.process.poll() is None:
+        other.signal(signal.SIGTERM)
+        assert other.ended() == 0, old.log
+
+
+def successor(server: Server) -> int:
+    """Tell a server to start the next program; return its process."""
+    before = len(server.log)
+    server.signal(signal.SIGUSR2)
+    found = wait_for(lambda: re.search(r"SIGUSR2: process (\d+) is to take over", server.log[before:]))
+    return int(found[1])
+
+
+def test_sigusr2_starts_the_next_program(server: Server) -> None:
+    pid = successor(server)
+    try:
+        assert server.process.wait(PATIENCE) == 0
+        assert f"process {pid} has taken over; this server ends" in server.log
+        assert still_held(server)
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        assert command[1:-1] == [
+            b"-m", b"identengine", b"serve", b"--config", str(server.config).encode(), b"--take-over"
+        ]  # fmt: skip
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        wait_for(lambda: not runs(pid))
+    assert "ALARM" not in server.log
+
+
+def test_sigusr2_with_a_wrong_config_leaves_it_as_it_was(server: Server) -> None:
+    before = answering(server)
+    server.write_config("[identify]\nrank = 'x'\n")
+    pid = successor(server)
+    server.logged(f"ALARM: the new program, process {pid}, ended before it asked")
+    assert not runs(pid)
+    assert answering(server) == before
+    assert still_held(server)
+    server.write_config("")
+    successor_again = successor(server)
+    assert server.process.wait(PATIENCE) == 0
+    os.kill(successor_again, signal.SIGTERM)
+    wait_for(lambda: not runs(successor_again))

@@ -1,0 +1,157 @@
+"""Normal forms, validation and digests, read slowly from the clauses (engine.md 2.1, 2.2, 4, 6)."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import NamedTuple
+
+from identengine.model.options import IdentifyOptions
+from identengine.model.records import Account, Digest, Request
+
+
+class Rejected(Exception):  # noqa: N818 - a reject is an answer, not an error (engine.md 7)
+    def __init__(
+        self, reason: str, account: Account | None = None, field: str | None = None, value: object = None
+    ) -> None:
+        self.reason, self.account, self.field = reason, account, field
+        self.value = None if value is None else str(value)
+
+
+class Asked(NamedTuple):
+    """A request whose fields are all usable, in normal form; None is absent."""
+
+    src_ip: ipaddress.IPv4Address | ipaddress.IPv6Address | None
+    src_port: int | None
+    protocol: str | None
+    gateway: str | None
+    name: str | None
+    password: str | None
+    digest: Digest | None
+    src_number: str | None
+    dst_number: str | None
+
+
+def trimmed(text: str | None) -> str | None:
+    """2.3: a field that is empty after trimming is absent."""
+    return (text.strip() or None) if text is not None else None
+
+
+def normal_form(text: str) -> str:
+    """2.1, without ``international_prefixes``; ValueError where what is left is no number."""
+    left = "".join(c for c in text if c not in " -.()")
+    left = left[1:] if left[:1] == "+" else left
+    if len(left) > 64 or not all("!" <= c <= "~" for c in left):
+        raise ValueError(text)
+    return left
+
+
+def without_international(number: str, prefixes: Iterable[str]) -> str:
+    """2.1: the longest fitting one is dropped."""
+    fitting = [prefix for prefix in prefixes if number.startswith(prefix)]
+    return number[len(max(fitting, key=len)) :] if fitting else number
+
+
+def address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """2.2: one address; a mapped one is IPv4; ValueError for all else."""
+    if "%" in text:
+        raise ValueError(text)
+    found = ipaddress.ip_address(text.strip())
+    return getattr(found, "ipv4_mapped", None) or found
+
+
+@lru_cache(maxsize=10_000)
+def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """2.2: host bits cleared; a mapped one with a mask of 96 or more is IPv4."""
+    found = ipaddress.ip_network(text, strict=False)
+    if isinstance(found, ipaddress.IPv6Network) and found.prefixlen >= 96:
+        mapped = found.network_address.ipv4_mapped
+        if mapped is not None:
+            return ipaddress.IPv4Network((mapped, found.prefixlen - 96))
+    return found
+
+
+def network_text(net: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:
+    """Interfaces.md 3: a matched network has its length, a single address none."""
+    return str(net.network_address) if net.prefixlen == net.max_prefixlen else str(net)
+
+
+def validated(request: Request, direction: str, options: IdentifyOptions) -> tuple[Asked, int | None]:
+    # 2.1: an invalid dst_number before anything else; an absent one is not invalid
+    try:
+        written = request.dst_number or ""
+        dst = normal_form(written) if trimmed(written) else ""
+    except ValueError:
+        raise Rejected("invalid_destination") from None
+
+    # 2.5: never taken for absent; the answer names field and value
+    if direction not in ("origination", "termination"):
+        raise Rejected("invalid_request", field="direction", value=request.direction)
+    account_id = None
+    if direction == "termination":  # 3.9: on origination account_id is ignored
+        account_id = _integer("account_id", request.account_id)
+    src_ip = None
+    if trimmed(request.src_ip):
+        try:
+            src_ip = address(request.src_ip or "")
+        except ValueError:
+            raise Rejected("invalid_request", field="src_ip", value=request.src_ip) from None
+    src_port = _integer("src_port", request.src_port, highest=65535)
+
+    # 2.1: an invalid src_number counts as absent; nothing left is an absent number
+    try:
+        src = without_international(normal_form(request.src_number or ""), options.international_prefixes)
+    except ValueError:
+        src = ""
+
+    digest = request.digest
+    if digest is not None and not any(trimmed(getattr(digest, field)) for field in digest.__struct_fields__):
+        digest = None  # 2.3: empty fields are absent ones, so nothing was brought
+    name = trimmed(request.name)
+    if name is None and digest is not None:  # interfaces.md 3: a digest without name names its username
+        name = trimmed(digest.username)
+    asked = Asked(
+        src_ip=src_ip,
+        src_port=src_port,
+        protocol=trimmed(request.protocol),
+        gateway=trimmed(request.gateway),
+        name=name,
+        password=request.password,  # 2.3: not trimmed, an empty one was brought
+        digest=digest,
+        src_number=src or None,
+        dst_number=dst or None,
+    )
+    return asked, account_id
+
+
+def _integer(name: str, value: int | str | None, highest: int | None = None) -> int | None:
+    """Interfaces.md 3: integers or decimal strings; 1 and up (engine.md 1.2, 2.3)."""
+    text = trimmed(str(value)) if value is not None else None
+    if text is None:
+        return None
+    usable = all(c in "0123456789" for c in text) and int(text) >= 1 and (highest is None or int(text) <= highest)
+    if not usable:
+        raise Rejected("invalid_request", field=name, value=value)
+    return int(text)
+
+
+def digest_verifies(digest: Digest, name: str | None, password: str) -> bool:
+    """RFC 7616 3.4 with MD5 (the default) or SHA-256, qop auth or none; all else does not verify."""
+    if trimmed(digest.username) is None or trimmed(digest.username) != name:  # interfaces.md 3
+        return False
+    algorithm = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}.get((trimmed(digest.algorithm) or "MD5").upper())
+    qop = (trimmed(digest.qop) or "").lower()
+    needed = [digest.realm, digest.nonce, digest.uri, digest.method, digest.response]
+    needed += [digest.nc, digest.cnonce] if qop else []
+    if algorithm is None or qop not in ("", "auth") or any(part is None for part in needed):
+        return False
+
+    def h(*parts: str | None) -> str:
+        return algorithm(":".join(part or "" for part in parts).encode()).hexdigest()
+
+    ha1 = h(digest.username, digest.realm, password)
+    ha2 = h(digest.method, digest.uri)
+    middle = [digest.nonce, digest.nc, digest.cnonce, digest.qop] if qop else [digest.nonce]
+    return digest.response == h(ha1, *middle, ha2)
