@@ -6,6 +6,7 @@ from support import ROOT
 
 UNIT, PACKAGE = ROOT / "tests" / "unit", ROOT / "identengine"
 OF_THE_REPOSITORY = {
+    "test_architecture.py",
     "test_imports.py",
     "test_layout.py",
     "test_lengths.py",
