@@ -86,14 +86,8 @@ def read(request: Request, book: Book) -> Query | Unusable:
     except ValueError:
         return _unusable(request, direction)
     src_number = request.src_number or None
-    if src_number is not None:
-        if not is_normal(src_number):
-            try:
-                src_number = normal_number(src_number) or None
-            except ValueError:
-                src_number = None
-        if book.prefixes and src_number:
-            src_number = national(src_number, book.prefixes) or None
+    if src_number is not None and (book.prefixes or not is_normal(src_number)):
+        src_number = _calling_number(src_number, book.prefixes)
     query = Query(
         direction,
         account_id,
@@ -113,6 +107,14 @@ def read(request: Request, book: Book) -> Query | Unusable:
         request.password is not None,
     )
     return query if request.digest is None else _with_digest(query, request.digest)
+
+
+def _calling_number(text: str, international_prefixes: tuple[str, ...]) -> str | None:
+    """Return a calling number in normal form, without its prefix; None for an invalid or absent one."""
+    try:
+        return national(normal_number(text), international_prefixes) or None
+    except ValueError:
+        return None
 
 
 def _unusable(request: Request, direction: Direction | None) -> Unusable:
