@@ -67,4 +67,4 @@ TRANSITIONS: Final = {
     "time ends, max 0":   ("-",               "none -1",          "none -1",        "-",               "5.4"),
 }
 # fmt: on
-"""The life of a leg; tests/unit/test_leg_life.py holds each cell against each backend."""
+"""The life of a leg; tests/unit/calls/test_leg_life.py holds each cell against each backend."""
