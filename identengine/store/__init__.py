@@ -1,6 +1,7 @@
-"""The store: the versions of the book on LMDB, which nothing outside of this package knows of.
+"""The store: the versions of the book in LMDB, and the vault of the passwords.
 
-``format`` says what stands where, ``check`` looks at a file before it is mapped, ``file`` opens and grows it,
-``keys`` walks rows, ``snapshot`` reads one version, ``draft`` writes the next, ``history`` compares versions;
-``versions`` is the store.
+:mod:`format` defines keys and rows, :mod:`check` looks at a file before it is mapped, and :mod:`file` opens and
+grows it. :mod:`keys` walks rows, :mod:`snapshot` reads one version, :mod:`draft` writes the next, and
+:mod:`history` compares versions. :mod:`versions` is the store, and :mod:`vault` encrypts passwords. Rule: no other
+room knows the format of the file.
 """

@@ -1,1 +1,4 @@
-"""Sans-IO codecs and framers: bytes to messages and back; no socket, no clock."""
+"""Protocols and framings: bytes to requests, answers to bytes.
+
+A protocol is a room or module here. Rule: no I/O, no clock.
+"""

@@ -9,11 +9,11 @@ that makes it start a decider again.
 ========================  =======================================================
 the new one says          the old one answers
 ========================  =======================================================
-:class:`TakeoverRequest`              :class:`Offer`, several where there are many sockets
+:class:`TakeoverRequest`  :class:`Offer`, several where there are many sockets
 :class:`Alive`, meanwhile
 :class:`Commit`           :class:`Yours`, with the lock; its decider lets go
 :class:`Alive`, meanwhile
-:class:`TakeoverDone`             the end of the connection; it ends when its decider has
+:class:`TakeoverDone`     the end of the connection; it ends when its decider has
 ========================  =======================================================
 
 :class:`No` of either ends it. A packet is a message; messages of another version of this are answered by No.
