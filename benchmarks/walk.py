@@ -42,7 +42,7 @@ from identengine.model.records import Account, Client, IdentBy
 from identengine.net.access import Peers
 from identengine.net.udp.listener import UdpListener
 from identengine.stats.file import CounterFile
-from identengine.stats.heavyhitters import Frequent
+from identengine.stats.heavyhitters import HeavyHitters
 from identengine.stats.tally import KEEP, Tally
 from identengine.wire.jsonrpc.responder import Responder
 
@@ -94,7 +94,7 @@ class Subject:
         counters = stack.enter_context(CounterFile(folder, _unexpected))
         journal.read()
         self._clock = journal.clock
-        self._tally = Tally(counters.cells, Frequent(KEEP))
+        self._tally = Tally(counters.cells, HeavyHitters(KEEP))
         self._engine = Engine()
         self._engine.take_up(builder.build(OPTIONS, 1, bytes(32), [CLIENT], [ACCOUNT], []))
         self._engine.hold(Calls(Settings(max_legs=1_000), journal), self._tally)

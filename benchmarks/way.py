@@ -41,7 +41,7 @@ from identengine.model.records import Request
 from identengine.net.udp.mmsg import batched
 from identengine.net.udp.socket import BATCH
 from identengine.stats.file import CounterFile
-from identengine.stats.heavyhitters import Frequent
+from identengine.stats.heavyhitters import HeavyHitters
 from identengine.stats.tally import KEEP, Tally
 from identengine.wire.jsonrpc.answers import Decided
 from identengine.wire.jsonrpc.codec import MESSAGEPACK
@@ -149,7 +149,7 @@ class Way:
         journal = stack.enter_context(Journal(place, served.LEGS, 0, _unexpected))
         counters = stack.enter_context(CounterFile(place, _unexpected))
         self._calls = Calls(Settings(max_legs=served.LEGS), _TimedMirror(journal, times))
-        tally = Tally(counters.cells, Frequent(KEEP))
+        tally = Tally(counters.cells, HeavyHitters(KEEP))
         self._engine = Engine()
         self._engine.take_up(book)
         self._engine.hold(_TimedCalls(self._calls, times), _TimedTally(tally, times))

@@ -40,7 +40,7 @@ from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, leg_key
 from identengine.calls.legtable import Leg, LegTable, fitting
 from identengine.calls.mirror import Changes, Mirror, MirrorFullError, RoomLeft
 from identengine.calls.sync import Lists, Note, Sweep
-from identengine.calls.tombstones import Stops, TombstoneRow
+from identengine.calls.tombstones import TombstoneRow, Tombstones
 from identengine.model.reasons import Reason
 from identengine.model.records import Decision, Direction
 
@@ -70,7 +70,7 @@ class Calls:
         """When the lease ends of a leg that is reserved or started now: one object for all legs of a batch."""
         self._fresh: list[int] = []
         """Slots that the batch in hand reserved; their leases are noted together."""
-        self._stops = Stops(STOPS_ROOM + STOPS_LEG_ROOM * settings.max_legs)
+        self._stops = Tombstones(STOPS_ROOM + STOPS_LEG_ROOM * settings.max_legs)
         self._buckets = LevelBuckets()
         self._reserved, self._active = settings.reserved, settings.active
         self._lists = Lists(self, 2 * settings.max_legs)

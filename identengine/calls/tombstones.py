@@ -86,7 +86,7 @@ class _Generation:
         return any(until > now and _meet(pattern, named) for pattern, until in stopped.items())
 
 
-class Stops:
+class Tombstones:
     """Stopped calls; those of one batch are one row in the mirror, written and dropped as a whole.
 
     They are kept by generations: a stop costs a key in a small dict that is at hand, to forget it next to nothing.

@@ -15,9 +15,20 @@ import msgspec
 import typer
 from typer.core import TyperGroup
 
-from identengine.cli import accounts, calls, clients, demo, dids, history, keys, load, stats, top
-from identengine.cli import identify as deciding
-from identengine.cli import importexport as books
+from identengine.cli import (
+    accounts,
+    calls,
+    clients,
+    demo,
+    dids,
+    history,
+    identify,
+    importexport,
+    keys,
+    load,
+    stats,
+    top,
+)
 from identengine.cli import serve as serving
 from identengine.cli.interrupts import StoppedError
 from identengine.cli.output import JSON_WANTED, printable
@@ -77,12 +88,12 @@ def _root(
 
 demo.add_to(app)
 serving.add_to(app)
-books.add_to(app)
+importexport.add_to(app)
 history.add_to(app)
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(clients.app, name="clients")
 app.add_typer(dids.app, name="dids")
-deciding.add_to(app)
+identify.add_to(app)
 app.add_typer(calls.app, name="calls")
 stats.add_to(app)
 top.add_to(app)

@@ -1,7 +1,7 @@
 """Which values occur most in an endless stream, in bounded memory (the sketch of Misra and Gries).
 
 At most ``2 * keep`` values are counted. When a new one finds no room, the count of the ``keep + 1``-th largest is
-taken off all of them, what is not above zero goes, and :attr:`Frequent.floor` grows by it. So, after ``n``
+taken off all of them, what is not above zero goes, and :attr:`HeavyHitters.floor` grows by it. So, after ``n``
 occurrences of anything whatever:
 
 - a value that occurred more than ``floor`` times is there;
@@ -29,7 +29,7 @@ class Counts(msgspec.Struct, frozen=True):
         return sorted(self.counts.items(), key=lambda one: (-one[1], one[0]))[:most]
 
 
-class Frequent:
+class HeavyHitters:
     """Counts values; see the module."""
 
     def __init__(self, keep: int, before: Counts | None = None) -> None:

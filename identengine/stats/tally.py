@@ -17,7 +17,7 @@ from identengine.identify.query import DIRECTIONS
 from identengine.model.addresses import format_address, parse_address
 from identengine.model.reasons import Reason
 from identengine.model.records import INTERFACES, Decision, Direction, Interface, Request
-from identengine.stats.heavyhitters import Frequent
+from identengine.stats.heavyhitters import HeavyHitters
 from identengine.stats.registry import HISTOGRAMS, METHODS, PLACE, REGISTRY, WAYS
 
 KEEP = 1000
@@ -75,7 +75,7 @@ class Cells(Protocol):
 class Tally:
     """Counts into cells, and the addresses of what is rejected into ``addresses``."""
 
-    def __init__(self, cells: Cells, addresses: Frequent) -> None:
+    def __init__(self, cells: Cells, addresses: HeavyHitters) -> None:
         self.addresses = addresses
         self._cells = cells
         self._waiting: list[Deferred] = []

@@ -20,7 +20,7 @@ from support.cli import run
 from support.waiting import PATIENCE, wait_for
 
 import identengine
-from identengine.cli import demoserver as demo
+from identengine.cli import demoserver
 
 PROGRAM = [sys.executable, "-m", "identengine"]
 
@@ -30,7 +30,7 @@ def test_once_shows_every_request_and_decision() -> None:
     assert said.returncode == 0, said.stderr
     lines = said.stdout.splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith(" 1  "))
-    for sample, row in zip(demo.samples(), lines[first:], strict=False):
+    for sample, row in zip(demoserver.samples(), lines[first:], strict=False):
         expect = json.loads(bytes(sample.expect))
         assert sample.title in row
         assert (
@@ -40,7 +40,7 @@ def test_once_shows_every_request_and_decision() -> None:
         )
     assert "kettle-Orchard-41" not in said.stdout
     calls = lines[lines.index("Calls at a limit, one message after another:") + 2 :]
-    assert len(calls) == len(demo.calls())
+    assert len(calls) == len(demoserver.calls())
     decided = [re.split("  +", line)[-1].partition(" (")[0].partition(",")[0] for line in calls]
     accepted = "accepted: 199 Ironbridge gatehouse"
     assert decided == [
@@ -62,7 +62,7 @@ def test_a_port_that_is_taken_is_no_obstacle() -> None:
     assert said.status == 0
     assert re.match(rf"port {port} is taken; the demo serves on \d+\n", said.err)
     shown = said.json
-    assert len(shown) == len(demo.samples()) + len(demo.calls())
+    assert len(shown) == len(demoserver.samples()) + len(demoserver.calls())
     assert [one["udp"].get("reason") or one["udp"].get("freed") for one in shown[-6:-2]] == [
         "account_capacity",
         None,
@@ -101,10 +101,10 @@ def test_sigterm_and_a_closed_terminal_take_the_server_along() -> None:
 
 
 def test_an_answer_that_is_not_the_expected_one_ends_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
-    first, *_ = demo.samples()
+    first, *_ = demoserver.samples()
     other = msgspec.structs.replace(first, expect=msgspec.Raw(b'{"account_id":999}'))
-    monkeypatch.setattr(demo, "samples", lambda: [other])
-    said = run("demo", "--once", "--port", demo.free_port(0))
+    monkeypatch.setattr(demoserver, "samples", lambda: [other])
+    said = run("demo", "--once", "--port", demoserver.free_port(0))
     assert said.status == 1
     for transport in ("UDP", "TCP"):
         assert f"not as expected over {transport}: {first.title}: account_id is 101, expected was 999" in said.err
@@ -112,10 +112,10 @@ def test_an_answer_that_is_not_the_expected_one_ends_with_1(monkeypatch: pytest.
 
 def test_a_limit_that_is_not_kept_ends_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the stop had freed nothing."""
-    calls = [call for call in demo.calls() if call.title != "And ends: its slot is free"]
-    monkeypatch.setattr(demo, "samples", list)
-    monkeypatch.setattr(demo, "calls", lambda: calls)
-    said = run("demo", "--once", "--port", demo.free_port(0))
+    calls = [call for call in demoserver.calls() if call.title != "And ends: its slot is free"]
+    monkeypatch.setattr(demoserver, "samples", list)
+    monkeypatch.setattr(demoserver, "calls", lambda: calls)
+    said = run("demo", "--once", "--port", demoserver.free_port(0))
     assert said.status == 1
     for transport in ("UDP", "TCP"):
         title = "The third one again: there is room now"
@@ -135,9 +135,9 @@ def test_a_demo_that_is_killed_takes_the_server_along() -> None:
 
 
 def test_a_server_that_does_not_come_up_is_told_with_its_log(tmp_path: Path) -> None:
-    config, _ = demo.prepare(tmp_path, 1)
+    config, _ = demoserver.prepare(tmp_path, 1)
     config.write_text("[store]\nnonsense = 1\n")
-    with pytest.raises(demo.DemoError, match="nonsense"), demo.serving(config, 1, 1):
+    with pytest.raises(demoserver.DemoError, match="nonsense"), demoserver.serving(config, 1, 1):
         pass
 
 
@@ -153,7 +153,7 @@ def test_without_the_data_it_says_where_to_get_it(tmp_path: Path) -> None:
 def demo_process() -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run ``demo``; yield it and what it said, once it only serves."""
     with subprocess.Popen(
-        [*PROGRAM, "demo", "--port", str(demo.free_port(0))],
+        [*PROGRAM, "demo", "--port", str(demoserver.free_port(0))],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

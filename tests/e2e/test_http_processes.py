@@ -18,7 +18,7 @@ from statistics import median
 import httpx
 import pytest
 from support import HOST
-from support.http import CONFIG, GOOD, NOC, SWITCH, asking, make_book, wait_for_front, web_serving
+from support.http import CONFIG, GOOD, NOC, SWITCH, asking, make_book, wait_for_http, web_serving
 from support.processes import runs
 from support.server import Server
 from support.switch import Switch, read_all, request
@@ -237,7 +237,7 @@ def test_a_supervisor_that_is_killed_leaves_no_front(tmp_path: Path) -> None:
     make_book(tmp_path)
     server = Server(tmp_path, CONFIG)
     try:
-        wait_for_front(server)
+        wait_for_http(server)
         processes = [server.front, server.decider]
         server.process.kill()
         server.ended()

@@ -12,7 +12,7 @@ import httpx
 import pytest
 import trustme
 from support import HOST
-from support.http import PROXIES, SWITCH, SWITCHES, make_book, wait_for_front
+from support.http import PROXIES, SWITCH, SWITCHES, make_book, wait_for_http
 from support.server import Server, serving
 from support.switch import read_all
 from support.waiting import wait_for
@@ -81,7 +81,7 @@ def test_off_loopback_in_clear_only_a_trusted_proxy_may_connect(tmp_path: Path) 
     make_book(tmp_path)
     listen = f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\nhttp = "0.0.0.0:0"\n'
     with serving(tmp_path, listen + PROXIES + SWITCHES) as server:
-        wait_for_front(server)  # this machine itself may
+        wait_for_http(server)  # this machine itself may
         stranger = socket.create_connection((address, server.ports["http"]), 20)
         with stranger, contextlib.suppress(ConnectionError):
             stranger.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -10,7 +10,7 @@ import socket
 from pathlib import Path
 
 from support import HOST
-from support.http import CONFIG, NOC, SWITCH, asking, make_book, wait_for_front, web_serving
+from support.http import CONFIG, NOC, SWITCH, asking, make_book, wait_for_http, web_serving
 from support.server import Server, serving
 from support.switch import request
 from support.waiting import wait_for
@@ -51,7 +51,7 @@ def test_a_secret_of_the_environment(tmp_path: Path) -> None:
     make_book(tmp_path)
     server = Server(tmp_path, CONFIG, env={"NOC_TOKEN": "token-of-the-environment"})
     try:
-        wait_for_front(server)
+        wait_for_http(server)
         reload(server, CONFIG.replace(f'"{NOC}"', '{ env = "NOC_TOKEN" }'), "[[token]]")
         with asking(server, "token-of-the-environment") as client:
             assert client.get("/metrics").status_code == 200
@@ -64,7 +64,7 @@ def test_one_process_reads_the_file(tmp_path: Path) -> None:
     """A file that can be read once alone: who read it as well would find it empty, or wait for ever."""
     make_book(tmp_path)
     with serving(tmp_path, STANDBY) as server:
-        wait_for_front(server)
+        wait_for_http(server)
         server.standby  # noqa: B018 - it is waited for
         server.write_config(STANDBY + REASON)
         content = server.config.read_bytes()
@@ -92,7 +92,7 @@ def test_one_process_reads_the_file(tmp_path: Path) -> None:
 def test_a_wrong_config_is_refused_once(tmp_path: Path) -> None:
     make_book(tmp_path)
     with serving(tmp_path, STANDBY) as server:
-        wait_for_front(server)
+        wait_for_http(server)
         server.standby  # noqa: B018 - it is waited for
         server.write_config(STANDBY.replace(NOC, "another") + "[identify]\nrank = 'x'\n[log]\nlevl = 'info'\n")
         server.signal(signal.SIGHUP)

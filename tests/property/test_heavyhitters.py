@@ -7,17 +7,17 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from identengine.stats.heavyhitters import Counts, Frequent
+from identengine.stats.heavyhitters import Counts, HeavyHitters
 
 STREAMS = st.lists(st.integers(0, 30).map(lambda n: f"10.0.0.{n * n // 30}"), max_size=300)
 
 
 @given(STREAMS, st.integers(1, 8), st.integers(0, 300))
 def test_counts_are_within_the_bound(stream: list[str], keep: int, restart: int) -> None:
-    sketch = Frequent(keep)
+    sketch = HeavyHitters(keep)
     for place, value in enumerate(stream):
         if place == restart:  # another process goes on with what was kept
-            sketch = Frequent(keep, sketch.counts())
+            sketch = HeavyHitters(keep, sketch.counts())
         sketch.add(value)
     known = sketch.counts()
     assert len(known.counts) <= 2 * keep
@@ -33,10 +33,10 @@ def test_counts_are_within_the_bound(stream: list[str], keep: int, restart: int)
 
 @given(STREAMS, st.integers(1, 4))
 def test_what_a_larger_sketch_knew_is_cut_within_the_bound(stream: list[str], keep: int) -> None:
-    large = Frequent(40)
+    large = HeavyHitters(40)
     for value in stream:
         large.add(value)
-    known = Frequent(keep, large.counts()).counts()
+    known = HeavyHitters(keep, large.counts()).counts()
     assert len(known.counts) <= 2 * keep
     for value, count in Counter(stream).items():
         assert known.counts.get(value, 0) <= count <= known.counts.get(value, 0) + known.floor

@@ -77,11 +77,11 @@ def asking(server: Server, token: str | None = SWITCH, **more: Any) -> Iterator[
 def web_serving(folder: Path, config: str = CONFIG) -> Iterator[Server]:
     """Serve ``folder/store`` with HTTP."""
     with serving(folder, config) as server:
-        wait_for_front(server)
+        wait_for_http(server)
         yield server
 
 
-def wait_for_front(server: Server) -> None:
+def wait_for_http(server: Server) -> None:
     """Wait until HTTP is served."""
 
     def alive() -> bool:

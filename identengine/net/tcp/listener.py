@@ -182,4 +182,4 @@ def by_address(peers: Peers, transport: asyncio.Transport) -> Session | None:
 
 def trusted(peers: Peers, _: asyncio.Transport) -> Session:
     """Return one who may speak for any switch: only our own may connect there."""
-    return peers.host("the front")
+    return peers.host("the HTTP process")

@@ -81,7 +81,9 @@ class Listeners:
             self._streams["tls"].append(tls)
             await tls.start()
             announce(f"listening tls {tls.endpoint}")
-        if sockets.http is not None:  # the front serves it, and who connects before it does waits in the kernel
+        if (
+            sockets.http is not None
+        ):  # the HTTP process serves it, and who connects before it does waits in the kernel
             announce(f"listening http {endpoint_of(sockets.http)}")
             sockets.close_http()
         ask = StreamListener(

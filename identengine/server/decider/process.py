@@ -28,7 +28,7 @@ from identengine.engine.core import Engine, EngineAnswer, EngineRequest
 from identengine.engine.lifecycle import Asker
 from identengine.engine.settings import EngineSettings
 from identengine.errors import StoreError
-from identengine.log import handlers as logsetup
+from identengine.log import handlers
 from identengine.log.events import (
     ANNOUNCED,
     COUNTERS_ANEW,
@@ -43,7 +43,7 @@ from identengine.log.events import (
 )
 from identengine.log.rejects import RejectLog
 from identengine.model.records import Decision, Request
-from identengine.net.operator import ControlListener
+from identengine.net.operator import OperatorListener
 from identengine.server.decider.bookfollower import BookFollower
 from identengine.server.decider.listeners import Listeners
 from identengine.server.decider.operator import OperatorService
@@ -82,7 +82,7 @@ def decide(config: Config, duty: Duty) -> int:
 
     0 after a drain, 1 where the set of calls cannot be had; the reason is on standard error then.
     """
-    logsetup.set_up(config.log)
+    handlers.set_up(config.log)
     name_process("ident-standby" if duty.standby else "ident-decider")
     try:
         with contextlib.ExitStack() as opened:
@@ -91,7 +91,7 @@ def decide(config: Config, duty: Duty) -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     finally:
-        logsetup.finish()
+        handlers.finish()
 
 
 class _Decider:
@@ -101,7 +101,7 @@ class _Decider:
     _clock: Clock
     _calls: Calls
     _reporter: Reporter
-    _control: ControlListener
+    _control: OperatorListener
 
     def __init__(self, config: Config, duty: Duty, opened: contextlib.ExitStack) -> None:
         """Make it; what it opens and needs up to its end it puts into ``opened``."""
@@ -212,7 +212,7 @@ class _Decider:
         operators = OperatorService(
             self._engine, self._calls, self._scopes, reporter.status, reporter.ended, reporter.tally.add
         )
-        self._control = ControlListener(
+        self._control = OperatorListener(
             self._duty.sockets.control, lambda ask: operators.answer(ask, self._clock())
         )
         await self._control.start()
@@ -273,7 +273,7 @@ class _Decider:
     def _reconfigure(self, config: Config) -> None:
         """Go by another config from now on, as far as it may change; the supervisor has seen to the rest."""
         old, self._config = self._config, config
-        logsetup.set_up(config.log)
+        handlers.set_up(config.log)
         self._engine.settings = msgspec.structs.replace(self._engine.settings, reasons=config.reasons)
         self._listeners.reconfigure(config)
         if config.identify != old.identify:

@@ -15,11 +15,11 @@ from typing import Protocol
 from identengine.calls.backend import Gauges, Overview
 from identengine.calls.mirror import MirrorFile
 from identengine.engine.core import Engine
-from identengine.log import handlers as logsetup
+from identengine.log import handlers
 from identengine.log.events import CALLS_ENDED, CALLS_FILE_FULL, CALLS_FULL, CALLS_ROOM_AGAIN, Event
 from identengine.model.records import Interface
 from identengine.stats.file import WRITE_SECONDS, CounterFile
-from identengine.stats.heavyhitters import Frequent
+from identengine.stats.heavyhitters import HeavyHitters
 from identengine.stats.registry import CONNECTED
 from identengine.stats.tally import KEEP, Tally
 from identengine.wire.jsonrpc.responder import PROGRAM
@@ -57,7 +57,7 @@ class Reporter:
     def __init__(
         self, calls: Overview, journal: MirrorFile, counters: CounterFile, engine: Engine, book: TakenUp
     ) -> None:
-        self.tally = Tally(counters.cells, Frequent(KEEP, counters.addresses()))
+        self.tally = Tally(counters.cells, HeavyHitters(KEEP, counters.addresses()))
         self._calls = calls
         self._journal = journal
         self._counters = counters
@@ -101,7 +101,7 @@ class Reporter:
             tally.gauge("mirror_bytes", self._journal.size)
             tally.gauge("resident_bytes", _resident())
             tally.total("cpu_microseconds", int(time.process_time() * 1e6))
-            tally.total("log_lines_dropped", logsetup.dropped())
+            tally.total("log_lines_dropped", handlers.dropped())
         self._tell_of_room(calls)
 
     def _note_book(self, version: int) -> None:

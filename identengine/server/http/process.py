@@ -23,8 +23,8 @@ from uvicorn.config import Config as UvicornConfig
 
 from identengine.config.schema import Config
 from identengine.errors import ConfigError
-from identengine.log import handlers as logsetup
-from identengine.log.events import CERTIFICATES_UNUSABLE, CONFIG_PROBLEM, FRONT_ENDS
+from identengine.log import handlers
+from identengine.log.events import CERTIFICATES_UNUSABLE, CONFIG_PROBLEM, HTTP_ENDS
 from identengine.log.rejects import RejectLog
 from identengine.net.sockets import ASK
 from identengine.net.tcp.tls import context_of
@@ -54,22 +54,22 @@ _FILES = 256
 """Files that a process has open besides its connections, at most."""
 
 
-def front(config: Config, duty: Duty) -> int:
+def serve_http(config: Config, duty: Duty) -> int:
     """Serve HTTP until SIGTERM or SIGINT; returns the exit status. 1: the certificate cannot be used."""
     duty.sockets.close_deciders()
-    logsetup.set_up(config.log)
+    handlers.set_up(config.log)
     name_process("ident-front")
     try:
-        return uvloop.run(_Front(config, duty).serve())
+        return uvloop.run(_HttpProcess(config, duty).serve())
     except ConfigError as error:
         for problem in error.problems:
             CONFIG_PROBLEM.tell(what=problem)
         return 1
     finally:
-        logsetup.finish()
+        handlers.finish()
 
 
-class _Front:
+class _HttpProcess:
     """One run of the process."""
 
     _acceptor: Acceptor
@@ -87,14 +87,14 @@ class _Front:
 
     async def serve(self) -> int:
         with self._link.attend(end=self._stop.set, orphaned=self._on_orphaned, reconfigure=self._reconfigure):
-            self._open_door()
+            self._open_acceptor()
             works = self._link.beat(), self._keep_date(), self._count()
             background = [asyncio.create_task(work) for work in works]
             await self._stop.wait()
             await self._end(background)
         return 0
 
-    def _open_door(self) -> None:
+    def _open_acceptor(self) -> None:
         """Let connections in from now on."""
         loop = asyncio.get_running_loop()
         self._refused = RejectLog(lambda write: loop.call_later(1.0, write))
@@ -154,7 +154,7 @@ class _Front:
 
     def _reconfigure(self, config: Config) -> None:
         """Go by another config from now on, and read the certificate again."""
-        logsetup.set_up(config.log)
+        handlers.set_up(config.log)
         try:
             self._acceptor.context = self._context(config)
         except ConfigError as error:
@@ -195,7 +195,7 @@ class _Front:
 
     def _on_orphaned(self) -> None:
         """End, as the supervisor is there no more, so that another can start."""
-        FRONT_ENDS.tell()
+        HTTP_ENDS.tell()
         self._stop.set()
 
     async def _keep_date(self) -> None:

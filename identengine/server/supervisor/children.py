@@ -16,7 +16,7 @@ from enum import Enum
 from functools import partial
 from typing import NoReturn
 
-from identengine.log import handlers as logsetup
+from identengine.log import handlers
 from identengine.log.events import NO_PROCESS, PROCESS_FAULT
 from identengine.server.link import IDLE, TAKE_OVER, TAKING_OVER, SupervisorEnd
 from identengine.server.supervisor.sigio import wake_by
@@ -39,7 +39,7 @@ class Role(Enum):
     DECIDER = "decider"
     STANDBY = "standby"
     """Becomes the decider when that dies."""
-    FRONT = "front"
+    HTTP = "front"
     """Serves HTTP, and asks the decider."""
     LEAVING = "former decider"
     """Has let go of the calls, or is about to, for another server's decider; it still parts from TCP peers."""
@@ -232,7 +232,7 @@ class Children:
             status = run(link)
         except BaseException as fault:  # nothing may get out into the supervisor's code
             PROCESS_FAULT.tell(fault, pid=os.getpid())
-            logsetup.finish()
+            handlers.finish()
         finally:
             os._exit(status)  # every line was flushed when it was written; to flush here might wait for a reader
 

@@ -13,7 +13,7 @@ from identengine.config.changes import changes
 from identengine.config.load import load
 from identengine.config.schema import Config
 from identengine.errors import ConfigError
-from identengine.log import handlers as logsetup
+from identengine.log import handlers
 from identengine.log.events import (
     CONFIG_FIXED,
     CONFIG_LATE,
@@ -60,7 +60,7 @@ class Reload:
             CONFIG_REFUSED.tell()
             return config
         self.refused = False
-        logsetup.set_up_direct(new.log)
+        handlers.set_up_direct(new.log)
         for warning in new.warnings:
             CONFIG_WARNING.tell(what=warning)
         if fixed:

@@ -50,7 +50,7 @@ CYCLE_SECONDS = 0.25
 """Between two looks at the children, where no signal comes."""
 END_SECONDS = DRAIN_SECONDS + 1.0
 """How long a child has from the first signal to its end."""
-FRONT_FIRST = 0.5
+HTTP_FIRST = 0.5
 """Seconds for which the decider is not told to end yet: what HTTP clients have asked by now it still answers."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD, signal.SIGIO)
 """What is blocked and taken one by one."""
@@ -93,7 +93,7 @@ class Supervisor:
         self._ending_for = 0.0
         """Seconds since we were told to end."""
         self._end_signal: int | None = None
-        """What the decider is still to be told, once the front has ended or had its time."""
+        """What the decider is still to be told, once the HTTP process has ended or had its time."""
         self._status: int | None = None
         """Of the last decider."""
 
@@ -152,10 +152,10 @@ class Supervisor:
             for role in self._wanted_beside():
                 if self._children.get(role) is None and self._children.deaths[role].over():
                     self._fork(role)
-        wanted = self._sockets.http is not None and self._children.get(Role.FRONT) is None
-        # Once a decider has listened; whatever becomes of it then, the front says so.
-        if wanted and self._started and self._children.deaths[Role.FRONT].over():
-            self._fork(Role.FRONT)
+        wanted = self._sockets.http is not None and self._children.get(Role.HTTP) is None
+        # Once a decider has listened; whatever becomes of it then, the HTTP process says so.
+        if wanted and self._started and self._children.deaths[Role.HTTP].over():
+            self._fork(Role.HTTP)
 
     def _wanted_beside(self) -> Iterator[Role]:
         """Yield the roles that are wanted besides the decider."""
@@ -167,7 +167,7 @@ class Supervisor:
 
         def run(link: socket.socket) -> int:
             duty = Duty(self._sockets, link, self._mask, standby, self._started, not self._announced)
-            entry = self._entries.serve_http if role is Role.FRONT else self._entries.decide
+            entry = self._entries.serve_http if role is Role.HTTP else self._entries.decide
             return entry(self._config, duty)
 
         self._children.fork(role, run, IDLE if standby else TAKING_OVER)
@@ -193,14 +193,14 @@ class Supervisor:
             if child.role is Role.STANDBY:
                 if not child.killed:
                     child.kill()
-            elif child.role is Role.FRONT or (again and child.role is Role.LEAVING):
+            elif child.role is Role.HTTP or (again and child.role is Role.LEAVING):
                 child.signal(number)  # who leaves was told; twice would mean not to wait
         self._end_signal = number
         self._end_decider()
 
     def _end_decider(self) -> None:
-        """Tell the decider to end, unless the front needs it for a moment still."""
-        if self._end_signal is None or (self._children.get(Role.FRONT) and self._ending_for < FRONT_FIRST):
+        """Tell the decider to end, unless the HTTP process needs it for a moment still."""
+        if self._end_signal is None or (self._children.get(Role.HTTP) and self._ending_for < HTTP_FIRST):
             return
         number, self._end_signal = self._end_signal, None
         if self._decider is not None:

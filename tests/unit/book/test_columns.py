@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from unit.book.row import ACCOUNT, CLIENT, DID, account, mistakes, one_mistake
 
-from identengine.book import columns as rows
+from identengine.book import columns
 from identengine.book.mistakes import Mistake, RowError
 from identengine.book.records import account_from, client_from, did_from
 from identengine.model.records import Account, Client, ClientStatus, Did, DidStatus, IdentBy, SrcPolicy
@@ -14,9 +14,9 @@ from identengine.store.vault import Vault
 
 
 def test_columns_are_those_of_the_interface_in_its_order() -> None:
-    assert Client.__struct_fields__ == rows.CLIENT_COLUMNS
-    assert Account.__struct_fields__ == rows.ACCOUNT_COLUMNS
-    assert Did.__struct_fields__ == rows.DID_COLUMNS
+    assert Client.__struct_fields__ == columns.CLIENT_COLUMNS
+    assert Account.__struct_fields__ == columns.ACCOUNT_COLUMNS
+    assert Did.__struct_fields__ == columns.DID_COLUMNS
 
 
 def test_what_is_not_set_has_the_defaults_of_the_interface() -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from identengine.book import files as tables
+from identengine.book import files
 from identengine.book.columns import ACCOUNTS, CLIENTS, Table
 from identengine.book.files import FileRow, TableFile, find_tables
 from identengine.book.mistakes import RowError
@@ -215,15 +215,15 @@ def test_bytes_that_are_no_text_are_told_with_their_cell(tmp_path: Path) -> None
 def test_a_cell_and_a_line_have_their_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     long = clients(tmp_path, b"id,name\n1," + b"x" * 200_000 + b"\n")
     assert len(str(read(long)[0].cells["name"])) == 200_000
-    monkeypatch.setattr(tables, "MAX_ROW", 100_000)
-    monkeypatch.setattr(tables, "_BLOCK", 10_000)
+    monkeypatch.setattr(files, "MAX_ROW", 100_000)
+    monkeypatch.setattr(files, "_BLOCK", 10_000)
     assert refused(long) == ["clients.csv:2: a line of at most 100000 bytes is wanted"]
 
 
 def test_an_endless_cell(tmp_path: Path) -> None:
-    path = clients(tmp_path, b'id,name\n1,"' + b"xxxxxxx\n" * (tables.MAX_ROW // 8 + 1))
+    path = clients(tmp_path, b'id,name\n1,"' + b"xxxxxxx\n" * (files.MAX_ROW // 8 + 1))
     assert refused(path) == [
-        f"clients.csv:2: a cell of at most {tables.MAX_ROW} characters is wanted; is a quote not closed?"
+        f"clients.csv:2: a cell of at most {files.MAX_ROW} characters is wanted; is a quote not closed?"
     ]
 
 
@@ -233,7 +233,7 @@ def test_blocks_of_any_size_give_the_same_rows(
 ) -> None:
     path = clients(tmp_path, 'id,name,notes\r\n1,Zoë,"a\r\n\nb"\r\n\r\n2,B,\r\n'.encode())
     expected = read(path)
-    monkeypatch.setattr(tables, "_BLOCK", block)
+    monkeypatch.setattr(files, "_BLOCK", block)
     assert read(path) == expected
 
 
@@ -319,7 +319,7 @@ _pieces = st.sampled_from(
 @settings(max_examples=300, deadline=None)
 @given(
     content=st.lists(_pieces, max_size=40).map(b"".join) | st.binary(max_size=200),
-    ending=st.sampled_from(tables.SUFFIXES),
+    ending=st.sampled_from(files.SUFFIXES),
     packed=st.booleans(),
     cut=st.integers(0, 20),
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from unit.book.importing import ACCOUNTS, DIDS, Import, accounts_of, dids_of, said, ten_accounts, whole
 
-from identengine.book import importer as loader
+from identengine.book import importer
 from identengine.errors import LoadError
 from identengine.store.vault import Vault
 from identengine.store.versions import Store
@@ -159,9 +159,9 @@ def test_removing_many_disabled_accounts_wants_yes(tmp_path: Path) -> None:
     every = [f"{n},1,a,ip,10.0.0.{n},{'true' if n <= 10 else 'false'}\n" for n in range(1, 21)]
     (book / "accounts.csv").write_text(header + "".join(every))
     with Store.open(tmp_path / "store", create=True) as store:
-        loader.import_book(store, Vault.from_text("A" * 43 + "="), book, who="test")
+        importer.import_book(store, Vault.from_text("A" * 43 + "="), book, who="test")
         (book / "accounts.csv").write_text(header + "".join(every[:10]))
-        report = loader.import_book(store, Vault.from_text("A" * 43 + "="), book, who="test", missing="remove")
+        report = importer.import_book(store, Vault.from_text("A" * 43 + "="), book, who="test", missing="remove")
         assert report.needs_yes is not None
         assert "remove 10 of 20 accounts" in report.needs_yes
         assert store.head() == 1

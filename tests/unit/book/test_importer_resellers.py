@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from unit.book.importing import Import, said
 
-from identengine.book import importer as loader
+from identengine.book import importer
 from identengine.errors import LoadError
 from identengine.model.records import Client, ClientStatus
 from identengine.store.draft import Draft
@@ -124,6 +124,6 @@ def test_a_loop_of_thousands_is_told_in_few_words_each(tmp_path: Path) -> None:
     book.mkdir()
     (book / "clients.csv").write_text("id,name,parent_id\n" + rows)
     with Store.open(tmp_path / "store", create=True) as store, pytest.raises(LoadError) as caught:
-        loader.import_book(store, Vault.from_text("A" * 43 + "="), book, who="test")
+        importer.import_book(store, Vault.from_text("A" * 43 + "="), book, who="test")
     assert caught.value.total == count
     assert str(caught.value.problems[0]).endswith("here 1 below 2 below 3 below 4 below 5 below 6 below …")

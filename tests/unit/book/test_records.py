@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from unit.book.row import CLIENT, DID, account, mistakes
 
-from identengine.book import columns as rows
+from identengine.book import columns
 from identengine.book.mistakes import RowError
 from identengine.book.records import account_from, account_warnings, client_from, did_from
 from identengine.model.records import DidStatus
@@ -71,8 +71,8 @@ def test_what_is_allowed_and_bites(cells: dict[str, object], columns: list[str])
 
 
 def test_the_key_of_a_row_that_is_wrong_elsewhere() -> None:
-    assert [rows.id_in(value) for value in (" 7 ", 7, "x", None, "", "0")] == [7, 7, None, None, None, None]
-    assert [rows.number_in(value) for value in ("+44 (20)", "é", None, "-")] == ["4420", None, None, None]
+    assert [columns.id_in(value) for value in (" 7 ", 7, "x", None, "", "0")] == [7, 7, None, None, None, None]
+    assert [columns.number_in(value) for value in ("+44 (20)", "é", None, "-")] == ["4420", None, None, None]
 
 
 @pytest.mark.parametrize("gateways", [";", " ; ;", [""], ["", " "]], ids=repr)

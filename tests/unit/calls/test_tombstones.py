@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from identengine.calls.backend import LegSelector
-from identengine.calls.tombstones import GENERATION, GENERATION_SECONDS, PARTS, REMEMBERED, Stops, unpacked
+from identengine.calls.tombstones import GENERATION, GENERATION_SECONDS, PARTS, REMEMBERED, Tombstones, unpacked
 from identengine.model.records import Direction
 
 CALLS = st.sampled_from(["a", "b"])
@@ -28,7 +28,7 @@ def meet(one: LegSelector, other: LegSelector) -> bool:
 def test_what_is_forbidden_is_what_was_stopped_within_a_minute(
     stopped: list[tuple[LegSelector, int]], asked: LegSelector, again: bool
 ) -> None:
-    stops, now = Stops(1 << 20), 0
+    stops, now = Tombstones(1 << 20), 0
     rows: dict[int, bytes] = {}
     for named, later in stopped:
         now += later
@@ -37,7 +37,7 @@ def test_what_is_forbidden_is_what_was_stopped_within_a_minute(
         for serial in stops.forget(now, 100):
             del rows[serial]
     if again:  # after a restart
-        stops = Stops(1 << 20)
+        stops = Tombstones(1 << 20)
         for serial, row in rows.items():
             stops.restore(serial, unpacked(row))
     since, late = now, False
@@ -51,7 +51,7 @@ def test_what_is_forbidden_is_what_was_stopped_within_a_minute(
 
 
 def test_room_is_bounded_and_the_oldest_go_first() -> None:
-    stops = Stops(10_000)
+    stops = Tombstones(10_000)
     for number in range(1000):
         stops.add(LegSelector(f"call {number}", None, None), 1.0)
         stops.row()
@@ -62,7 +62,7 @@ def test_room_is_bounded_and_the_oldest_go_first() -> None:
 
 
 def test_of_too_many_parts_the_whole_call_is_stopped() -> None:
-    stops = Stops(1 << 30)
+    stops = Tombstones(1 << 30)
     for number in range(100_000):  # it takes minutes where each is dropped by a look at all of them
         stops.add(LegSelector("a", None, str(number)), 1.0)
         if number == PARTS - 1:
@@ -74,7 +74,7 @@ def test_of_too_many_parts_the_whole_call_is_stopped() -> None:
 
 
 def test_what_is_forgotten_at_once_is_bounded() -> None:
-    stops = Stops(1 << 30)
+    stops = Tombstones(1 << 30)
     for row in range(1000):
         for number in range(10):
             stops.add(LegSelector(f"call {row} {number}", None, None), 1.0)
@@ -92,7 +92,7 @@ def test_what_is_forgotten_at_once_is_bounded() -> None:
 
 
 def test_what_is_stopped_slowly_is_forgotten_soon_after_its_time() -> None:
-    stops = Stops(1 << 30)
+    stops = Tombstones(1 << 30)
     for second in range(1000):
         stops.add(LegSelector(f"call {second}", None, None), float(second))
         stops.row()

@@ -12,7 +12,7 @@ import pytest
 
 from identengine.book.importer import import_book
 from identengine.book.report import ImportReport
-from identengine.cli import demoserver as demo
+from identengine.cli import demoserver
 from identengine.engine.core import Engine
 from identengine.engine.settings import EngineSettings
 from identengine.identify.builder import build
@@ -60,7 +60,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     folder: Path = tmp_path_factory.mktemp("demo")
     vault = Vault.from_file(folder / "key", create=True)
     with Store.open(folder / "store", create=True) as store:
-        report = import_book(store, vault, demo.data_folder() / "book", who="test")
+        report = import_book(store, vault, demoserver.data_folder() / "book", who="test")
         with store.read() as book:
             clients, accounts, dids = list(book.clients()), list(book.accounts()), list(book.dids())
             engine = Engine(EngineSettings(vault=vault))
@@ -68,7 +68,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     return Loaded(report, clients, accounts, dids, engine)
 
 
-def decide(loaded: Loaded, sample: demo.Sample) -> Decision:
+def decide(loaded: Loaded, sample: demoserver.Sample) -> Decision:
     params = {name: msgspec.json.decode(value) for name, value in sample.params.items()}
     request = msgspec.convert(params, Request)
     return loaded.engine.authorize(request, OPTIONS)
@@ -83,13 +83,13 @@ def test_it_imports_with_the_three_warnings_that_are_meant(loaded: Loaded) -> No
     assert (loaded.report.problem_count, loaded.report.version) == (0, 1)
 
 
-@pytest.mark.parametrize("sample", demo.samples(), ids=lambda sample: sample.title)
-def test_each_request_is_decided_as_it_says(loaded: Loaded, sample: demo.Sample) -> None:
-    assert list(demo.differences(sample, decide(loaded, sample))) == []
+@pytest.mark.parametrize("sample", demoserver.samples(), ids=lambda sample: sample.title)
+def test_each_request_is_decided_as_it_says(loaded: Loaded, sample: demoserver.Sample) -> None:
+    assert list(demoserver.differences(sample, decide(loaded, sample))) == []
 
 
 def test_the_requests_show_every_reason_and_both_directions(loaded: Loaded) -> None:
-    decisions = [decide(loaded, sample) for sample in demo.samples()]
+    decisions = [decide(loaded, sample) for sample in demoserver.samples()]
     assert {one.reason for one in decisions if one.reason} == set(Reason) - LATER
     assert {one.direction for one in decisions if one.accepted} == {"origination", "termination"}
     assert {one.matched_by for one in decisions if one.accepted} == {"ip", "name", "ani", "account_id"}
@@ -98,7 +98,7 @@ def test_the_requests_show_every_reason_and_both_directions(loaded: Loaded) -> N
     # A request that names nothing to check would pass whatever it is answered.
     assert all(
         "account_id" in json.loads(bytes(one.expect)) or "reason" in json.loads(bytes(one.expect))
-        for one in demo.samples()
+        for one in demoserver.samples()
     )
 
 

@@ -82,7 +82,7 @@ def test_what_is_logged_is_an_event_of_the_one_place() -> None:
 
 
 PROGRAM = """
-from identengine.log import handlers as logsetup
+from identengine.log import handlers
 from identengine.config.schema import LogConfig
 from identengine.log.events import *
 

@@ -7,7 +7,7 @@ import sys
 
 PROGRAM = """
 import logging, sys
-from identengine.log import handlers as logsetup
+from identengine.log import handlers
 from identengine.config.schema import LogConfig
 
 logsetup.set_up(LogConfig())
@@ -23,7 +23,7 @@ logsetup.finish()
 
 BROKEN = """
 import logging
-from identengine.log import handlers as logsetup
+from identengine.log import handlers
 from identengine.config.schema import LogConfig
 
 log = logging.getLogger("identengine.test")

@@ -14,7 +14,8 @@ from identengine.model.options import IdentifyOptions
 from identengine.net.access import Peers
 from identengine.net.tcp.admission import ConnectionQuota
 from identengine.net.tcp.listener import StreamListener
-from identengine.net.udp import listener as udp
+from identengine.net.udp import listener
+from identengine.net.udp.listener import UdpListener
 from identengine.net.udp.mmsg import MmsgSocket
 from identengine.net.udp.recvmsg import RecvmsgSocket
 from identengine.wire.deferred import DeferredCount
@@ -112,13 +113,13 @@ def peers() -> Peers:
 
 @pytest.mark.parametrize("way", [MmsgSocket, RecvmsgSocket])
 def test_datagrams(way: type, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(udp, "batched", way)
+    monkeypatch.setattr(listener, "batched", way)
 
     async def run() -> None:
         server, toy = socket.socket(type=socket.SOCK_DGRAM), Toy()
         server.setblocking(False)
         server.bind((HOST, 0))
-        listener = udp.UdpListener(server, peers(), toy.datagrams, LIMITS, print)
+        served = UdpListener(server, peers(), toy.datagrams, LIMITS, print)
         with socket.socket(type=socket.SOCK_DGRAM) as first, socket.socket(type=socket.SOCK_DGRAM) as second:
             for client in (first, second):
                 client.bind((HOST, 0))
@@ -130,11 +131,11 @@ def test_datagrams(way: type, monkeypatch: pytest.MonkeyPatch) -> None:
             second.send(b"b" * 20_000)  # so that the batch is decided in parts
             second.send(b"late")
             second.send(b"c")
-            listener.start()
+            served.start()
             assert await asyncio.to_thread(first.recv, 99) == b"a from one:%d" % first.getsockname()[1]
             assert (await asyncio.to_thread(second.recv, 65535)).startswith(b"bbb")
             assert await asyncio.to_thread(second.recv, 99) == b"c from one:%d" % second.getsockname()[1]
-            drained = asyncio.create_task(listener.drain(asyncio.get_running_loop().time() + PATIENCE))
+            drained = asyncio.create_task(served.drain(asyncio.get_running_loop().time() + PATIENCE))
             toy.answer_late(1, b"late to the second")
             await asyncio.sleep(0)
             assert not drained.done(), "an answer is still owed"
@@ -142,7 +143,7 @@ def test_datagrams(way: type, monkeypatch: pytest.MonkeyPatch) -> None:
             await drained
             assert first.recv(99) == b"late to the first"
             assert second.recv(99) == b"late to the second"
-            assert listener.unsent == 0
+            assert served.unsent == 0
 
     asyncio.run(run())
 

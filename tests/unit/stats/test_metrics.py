@@ -19,7 +19,7 @@ from support import ROOT
 from support.programs import program
 
 from identengine.stats.file import CounterFile, bump, read
-from identengine.stats.heavyhitters import Frequent
+from identengine.stats.heavyhitters import HeavyHitters
 from identengine.stats.metrics import CONTENT_TYPE, MOST_ROWS, exposition, names
 from identengine.stats.registry import CELLS, FAMILIES, HISTOGRAMS, PLACE, REGISTRY
 from identengine.stats.tally import KEEP, Tally
@@ -107,7 +107,7 @@ def test_places_do_not_overlap() -> None:
 
 
 def test_histograms(tmp_path: Path, counters: CounterFile) -> None:
-    tally = Tally(counters.cells, Frequent(KEEP))
+    tally = Tally(counters.cells, HeavyHitters(KEEP))
     for seconds, requests in ((0.000004, 1), (0.00001, 2), (0.0003, 64), (0.7, 1), (3.0, 2000)):
         tally.decided(seconds, requests)
     raw = shown(tmp_path)

@@ -19,7 +19,7 @@ from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Reason
 from identengine.model.records import CallList, CallRequest, Decision, Direction, Interface, Request
 from identengine.stats.file import SIZE, CounterFile, read
-from identengine.stats.heavyhitters import Counts, Frequent
+from identengine.stats.heavyhitters import Counts, HeavyHitters
 from identengine.stats.registry import CELLS, PLACE, REGISTRY
 from identengine.stats.tally import KEEP, Tally
 
@@ -140,7 +140,7 @@ def tallied() -> tuple[Tally, dict[str, int]]:
             return sum(cells[place : place + len(SERIES[name])])
 
     cells = array("Q", bytes(8 * CELLS))
-    return Tally(cells, Frequent(KEEP)), Named()
+    return Tally(cells, HeavyHitters(KEEP)), Named()
 
 
 def ask(method: str = "authorize", **fields: object) -> EngineRequest:

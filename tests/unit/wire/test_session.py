@@ -1,4 +1,4 @@
-"""Who asks: tokens in each message, by `auth` once a connection, or the name that our own front gives."""
+"""Who asks: tokens in each message, by `auth` once a connection, or the name that our own HTTP process gives."""
 
 from __future__ import annotations
 
@@ -254,7 +254,7 @@ def test_auth_is_for_connections() -> None:
 
 def test_the_front_speaks_for_any_switch() -> None:
     run = Run()
-    session = Peers(SWITCHES, OPTIONS, "http").host("the front")
+    session = Peers(SWITCHES, OPTIONS, "http").host("the HTTP process")
     answers = on_connection(
         run, session, call(**GOOD), call("auth", switch="nobody"), call("auth", switch="one"), call(**NEVER)
     )

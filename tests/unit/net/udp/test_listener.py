@@ -15,7 +15,7 @@ from identengine.engine.core import Engine, EngineAnswer, EngineRequest
 from identengine.model.addresses import parse_network
 from identengine.model.options import IdentifyOptions
 from identengine.net.access import Peers
-from identengine.net.udp import listener as udp
+from identengine.net.udp import listener
 from identengine.net.udp.mmsg import MmsgSocket
 from identengine.net.udp.recvmsg import RecvmsgSocket
 from identengine.net.udp.socket import BATCH
@@ -44,7 +44,7 @@ class Run:
         self.slow: list[Deferred] = []
         self.answer: Callable[[], EngineAnswer] = lambda: LegResult(True)
         responder = Responder(Engine(), lambda: 1.0, print, self._decide, print, self._too_old)
-        self.listener = udp.UdpListener(
+        self.listener = listener.UdpListener(
             self.server, peers(HOST), responder.datagrams, limits or Limits(datagram_age_ms=60_000), self._refuse
         )
 
@@ -81,7 +81,7 @@ def heard(client: socket.socket, count: int) -> list[object]:
 
 @pytest.fixture(params=[MmsgSocket, RecvmsgSocket], autouse=True)
 def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(udp, "batched", request.param)
+    monkeypatch.setattr(listener, "batched", request.param)
 
 
 def running(test: Callable[[Run], Awaitable[None]], limits: Limits | None = None) -> Run:

@@ -19,8 +19,7 @@ from identengine.identify.dids import Packed, pack
 from identengine.identify.index import Book
 from identengine.model.options import IdentifyOptions
 from identengine.model.records import Client, Did, DidStatus
-from identengine.server.decider import bookfollower as takeup
-from identengine.server.decider import bookreader, bookstream
+from identengine.server.decider import bookfollower, bookreader, bookstream
 from identengine.server.decider.bookfollower import BookFollower, Origin
 from identengine.server.decider.bookstream import Accounts, Clients, Dids, End, FrameReader, Header
 from identengine.store.versions import Store
@@ -239,7 +238,7 @@ def test_a_reader_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(bookreader, "READER_SECONDS", 0.2)
     hanging = [sys.executable, "-c", "import time; time.sleep(60)"]
     with subprocess.Popen(hanging, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        monkeypatch.setattr(takeup, "start_reader", lambda *_: process)
+        monkeypatch.setattr(bookfollower, "start_reader", lambda *_: process)
         put_rows(tmp_path / "store", ACCOUNTS[:1], CLIENTS[:1])
         following = BookFollower(Engine(), StoreConfig(path=tmp_path / "store"), IdentifyOptions())
         following._seen = following._look()

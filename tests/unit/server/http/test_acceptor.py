@@ -14,8 +14,7 @@ import pytest
 from uvicorn.config import Config
 
 from identengine.config.schema import Limits
-from identengine.server.http import acceptor as door
-from identengine.server.http import connection
+from identengine.server.http import acceptor, connection
 from identengine.server.http.acceptor import Acceptor
 
 MOST = 8 << 20
@@ -50,7 +49,7 @@ def served(client: Callable[[int, Acceptor], Awaitable[Any]], tls: bool = False,
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "REQUEST_SECONDS", 0.2)
-    monkeypatch.setattr(door, "HANDSHAKE_SECONDS", 0.2)
+    monkeypatch.setattr(acceptor, "HANDSHAKE_SECONDS", 0.2)
 
 
 async def forward(seconds: float) -> None:

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from identengine.model.records import CallList, Request
-from identengine.server.http import deciderclient as link
+from identengine.server.http import deciderclient
 from identengine.server.http.deciderclient import DeciderClient
 from identengine.server.http.problems import ProblemError
 
@@ -171,7 +171,7 @@ def test_one_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     async def script(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
 
-    monkeypatch.setattr(link, "PATIENCE", 0.1)
+    monkeypatch.setattr(deciderclient, "PATIENCE", 0.1)
     error = refusal(tmp_path, script)
     assert error.problem.status == 503
     assert "gave no answer" in error.problem.message
@@ -208,5 +208,5 @@ def test_a_decider_that_does_not_read_does_not_make_us_hold_all(tmp_path: Path) 
         return "\n".join(str(answer) for answer in answers)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(link, "PATIENCE", 0.5)
+        patch.setattr(deciderclient, "PATIENCE", 0.5)
         assert "does not keep up" in talk(tmp_path, script, ask)

@@ -14,7 +14,7 @@ import pytest
 
 from identengine.config.schema import LogConfig
 from identengine.config.sections import from_values
-from identengine.log import handlers as logsetup
+from identengine.log import handlers
 from identengine.net import sockets as listening
 from identengine.server.supervisor.children import Children, Deaths
 from identengine.server.supervisor.lock import FILE, ServerLock
@@ -89,9 +89,9 @@ def test_a_direct_log_drops_what_nobody_reads_and_says_so(monkeypatch: pytest.Mo
     stream = os.fdopen(writer, "w")
     monkeypatch.setattr("sys.stderr", stream)
     logger = logging.getLogger("identengine")
-    handlers, level, propagates = logger.handlers, logger.level, logger.propagate
+    kept, level, propagates = logger.handlers, logger.level, logger.propagate
     try:
-        logsetup.set_up_direct(LogConfig())
+        handlers.set_up_direct(LogConfig())
         for number in range(1000):
             logger.info("line %d %s", number, "é" * 300)
         logger.info("long %s", "é" * 5000)
@@ -103,7 +103,7 @@ def test_a_direct_log_drops_what_nobody_reads_and_says_so(monkeypatch: pytest.Mo
         logger.info("the last one %s", "x" * 5000)
         read += os.read(reader, 65536)
     finally:
-        logger.handlers, logger.propagate = handlers, propagates
+        logger.handlers, logger.propagate = kept, propagates
         logger.setLevel(level)
         stream.close()
         os.close(reader)
