@@ -97,12 +97,12 @@ try:
 except ZeroDivisionError as fault:
     BOOK_UNUSABLE.tell(fault, why="50 % of it", serving="version 3 goes on serving")
 logging.getLogger("asyncio").warning("slow: %s", "callback")
-logsetup.finish()
+handlers.finish()
 """
 
 
 def written(set_up: str, form: str, level: str = "info") -> list[str]:
-    program = PROGRAM.format(set_up=f"logsetup.{set_up}", form=form, level=level)
+    program = PROGRAM.format(set_up=f"handlers.{set_up}", form=form, level=level)
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return result.stderr.splitlines()
 

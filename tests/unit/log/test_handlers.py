@@ -10,14 +10,14 @@ import logging, sys
 from identengine.log import handlers
 from identengine.config.schema import LogConfig
 
-logsetup.set_up(LogConfig())
+handlers.set_up(LogConfig())
 log = logging.getLogger("identengine.test")
 for number in range(30_000):
     log.info("line %d %s", number, "x" * 100)
 print("all is logged", flush=True)
 sys.stdin.readline()
 log.info("the last one")
-logsetup.finish()
+handlers.finish()
 """
 
 
@@ -28,11 +28,11 @@ from identengine.config.schema import LogConfig
 
 log = logging.getLogger("identengine.test")
 for form in ("text", "json"):
-    logsetup.set_up(LogConfig(format=form))
+    handlers.set_up(LogConfig(format=form))
     log.error("a name of other bytes: %s", "caf\\udce9")
     log.error("%d is none", "this")
     log.error("and on in %s", form)
-    logsetup.finish()
+    handlers.finish()
 """
 
 

@@ -34,7 +34,9 @@ def test_pauses_grow_and_are_forgotten() -> None:
 
 
 def test_a_server_goes_on_where_there_is_no_room_to_write_down_who_it_is(tmp_path: Path) -> None:
-    config = from_values({"calls": {"path": str(tmp_path)}, "listen": {"udp": ["127.0.0.1:0"]}}, None)
+    config = from_values(
+        {"calls": {"path": str(tmp_path)}, "listen": {"udp": ["127.0.0.1:0"], "tcp": ["127.0.0.1:0"]}}, None
+    )
     lock = ServerLock.take(tmp_path)
     sockets = listening.bind(config.listen, tmp_path)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
