@@ -273,7 +273,9 @@ def test_the_whole_server_dies_and_another_one_starts(tmp_path: Path) -> None:
                 await asyncio.to_thread(first.kill)
                 asked = asyncio.create_task(client.identify(**GOOD))
                 await asyncio.sleep(0)
-                second = await asyncio.to_thread(Server, tmp_path, f'[listen]\ntcp = ["{HOST}:{port}"]\n')
+                second = await asyncio.to_thread(
+                    Server, tmp_path, f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:{port}"]\n'
+                )
                 try:
                     early = await asked  # as soon as there is a server: perhaps before it has read its book
                     assert early.accepted or early.reason == "not_ready"

@@ -113,7 +113,9 @@ def test_an_alarm_shows(tmp_path: Path) -> None:
 
 
 def test_a_death_of_the_front_is_counted(tmp_path: Path) -> None:
-    with serving(book(tmp_path), CALLS + f'[listen]\ntcp = ["{HOST}:0"]\nhttp = "{HOST}:0"\n') as server:
+    with serving(
+        book(tmp_path), CALLS + f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\nhttp = "{HOST}:0"\n'
+    ) as server:
         os.kill(server.front, signal.SIGKILL)
         wait_for(lambda: scrape(server)("restarts_total", {"process": "front"}) == 1)
         assert scrape(server)("restarts_total", {"process": "decider"}) == 0
