@@ -70,11 +70,9 @@ def read(request: Request, book: Book) -> Query | Unusable:
     direction = _ORIGINATION if asked is None else DIRECTIONS.get(asked) or DIRECTIONS.get(asked.strip())
     if direction is None:
         return _unusable(request, None)
-    outward = direction is _TERMINATION
-    source, src_ip = None, request.src_ip or None
+    outward, source, src_ip = direction is _TERMINATION, None, request.src_ip or None
     try:
-        dst_number = request.dst_number or ""
-        if not is_normal(dst_number):
+        if not is_normal(dst_number := request.dst_number or ""):
             dst_number = normal_number(dst_number)
         account_id = decimal(request.account_id, _MAX_ID) if outward and request.account_id is not None else None
         if src_ip is not None and (source := (lookup := book.enabled[direction]).singles.get(src_ip)) is None:
