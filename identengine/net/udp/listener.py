@@ -112,12 +112,12 @@ class UdpListener:
         if self._parts:
             part = self._parts.popleft()
         else:
-            received = self._batched.receive()
-            if not received:
+            batch = self._receive()
+            if batch is None:
                 return False
-            part = self._met(received)
-            if sum(map(len, received)) > TURN_BYTES:
-                self._parts.extend(part.in_turns())
+            part = batch
+            if sum(map(len, batch.received)) > TURN_BYTES:
+                self._parts.extend(batch.in_turns())
                 part = self._parts.popleft()
         if self._parts:  # whatever becomes of this one
             asyncio.get_running_loop().call_soon(self._on_parts)
@@ -125,18 +125,23 @@ class UdpListener:
             self._answer(part)
         return True
 
-    def _met(self, received: list[bytes]) -> _Part:
-        """Return those datagrams of a batch that somebody known sent."""
+    def _receive(self) -> _Part | None:
+        """Receive a batch. Return its datagrams that known peers sent, or None if no datagram waits."""
+        received = self._batched.receive()
+        if not received:
+            return None
         too_old = self._batched.too_old(self._oldest)
         keys = self._batched.keys()
         try:
             sessions = list(map(self._known.__getitem__, keys))
         except KeyError:
-            return self._met_first(received, keys, too_old)
+            return self._received_first(received, keys, too_old)
         return _Part(self, received, sessions, too_old, None, self._batched.reply_route())
 
-    def _met_first(self, received: list[bytes], keys: Sequence[Hashable], too_old: list[bool] | None) -> _Part:
-        """Do the same where some were not met before."""
+    def _received_first(
+        self, received: list[bytes], keys: Sequence[Hashable], too_old: list[bool] | None
+    ) -> _Part:
+        """Return the same if some senders are not known yet, or are strangers."""
         places: list[int] = []
         sessions: list[Session] = []
         for place, key in enumerate(keys):
@@ -202,8 +207,6 @@ class _Part:
 
     def in_turns(self) -> Iterator[_Part]:
         """Cut what holds much into what is decided in one turn each; at least one part."""
-        if not self.received:  # strangers' all of it
-            yield self
         too_old = self.too_old
         places = range(len(self.received)) if self.places is None else self.places
         start = held = 0
