@@ -282,7 +282,10 @@ class Engine:
     def _note_thrown(self, answers: list[EngineAnswer]) -> None:
         """Note the faults that anybody was answered with."""
         for rejected, fault in self._thrown:
-            if any(answer is rejected for answer in answers):
+            if any(
+                answer is rejected or (type(answer) is Explanation and answer.decision is rejected)
+                for answer in answers
+            ):
                 self.faults.append(fault)
         self._thrown.clear()
 

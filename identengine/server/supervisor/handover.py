@@ -17,6 +17,8 @@ the new one says          the old one answers
 ========================  =======================================================
 
 :class:`No` of either ends it. A packet is a message; messages of another version of this are answered by No.
+
+The tag of a message is part of :data:`PROTOCOL`: the program that runs may be older than the one that takes over.
 """
 
 from __future__ import annotations
@@ -50,36 +52,36 @@ class HandoverError(IdentengineError):
     """The server that runs does not hand over."""
 
 
-class TakeoverRequest(msgspec.Struct, tag=True):
+class TakeoverRequest(msgspec.Struct, tag="Ask"):
     """Whether it may take over."""
 
     protocol: int
 
 
-class Offer(msgspec.Struct, tag=True):
+class Offer(msgspec.Struct, tag="Offer"):
     """Some of the sockets, kind and address of each, in the order of the descriptors that come with them."""
 
     names: list[tuple[str, str]]
     more: bool
 
 
-class Commit(msgspec.Struct, tag=True):
+class Commit(msgspec.Struct, tag="Commit"):
     """The book is loaded: hand over."""
 
 
-class Yours(msgspec.Struct, tag=True):
+class Yours(msgspec.Struct, tag="Yours"):
     """The lock comes with this."""
 
 
-class Alive(msgspec.Struct, tag=True):
+class Alive(msgspec.Struct, tag="Alive"):
     """A sign of life."""
 
 
-class TakeoverDone(msgspec.Struct, tag=True):
+class TakeoverDone(msgspec.Struct, tag="Done"):
     """My decider decides."""
 
 
-class No(msgspec.Struct, tag=True):
+class No(msgspec.Struct, tag="No"):
     """It ends here."""
 
     why: str

@@ -10,11 +10,12 @@ import pytest
 from identengine.calls.backend import EncodedDecision, Settings, in_parts
 from identengine.calls.memory import Calls
 from identengine.calls.mirror import Changes, RoomLeft
-from identengine.engine.core import Engine, EngineRequest
+from identengine.engine.core import Engine, EngineRequest, Method
 from identengine.engine.lifecycle import Asker
 from identengine.engine.settings import EngineSettings
 from identengine.errors import StoreError
 from identengine.identify import builder
+from identengine.identify.explain import Explanation
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Codes, Reason, ReasonTable
 from identengine.model.records import Account, Client, ClientStatus, Decision, IdentBy, Request, SrcPolicy
@@ -49,6 +50,28 @@ def test_a_fault_accepts_nobody_and_is_kept_for_the_log() -> None:
     assert isinstance(good, Decision)
     assert good.accepted
     assert "no key" in str(engine.faults.pop())
+
+
+@pytest.mark.parametrize(
+    "broken", ["identengine.identify.policy.shown_number", "identengine.identify.matching.identify"]
+)
+@pytest.mark.parametrize("method", ["authorize", "identify", "explain"])
+def test_each_request_that_met_a_fault_has_it_logged_once(
+    method: Method, broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policed = msgspec.structs.replace(ACCOUNT, src_policy=SrcPolicy.REJECT)
+    engine = engine_of(policed)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(broken, fail)
+    (answer,) = engine.decide([EngineRequest(method, REQUEST, OPTIONS)])
+    decision = answer.decision if isinstance(answer, Explanation) else answer
+    assert isinstance(decision, Decision)
+    assert decision.reason == "internal_error"
+    assert engine.faults.total == 1
+    assert str(engine.faults.pop()) == "a fault"
 
 
 def test_codes_can_be_changed_for_all_and_for_one_account() -> None:
