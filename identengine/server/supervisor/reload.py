@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from identengine.config import codec
-from identengine.config.changes import changes
+from identengine.config.changes import RELOADABLE, changes
 from identengine.config.load import load
 from identengine.config.schema import Config
 from identengine.errors import ConfigError
@@ -30,14 +30,14 @@ RELOAD_SECONDS = 5.0
 
 
 class Reload:
-    """The last SIGHUP."""
+    """The last SIGHUP, and those before it that the children are still waited for."""
 
     def __init__(self, children: Children) -> None:
         self.refused = False
         """Whether it found a wrong config."""
         self._children = children
-        self._changed: str | None = None
-        """Labels of the sections that change, while the children are waited for."""
+        self._changed: tuple[str, ...] | None = None
+        """Sections that change, while the children are waited for; of several SIGHUPs together."""
         self._until = 0.0
 
     @property
@@ -47,7 +47,6 @@ class Reload:
 
     def begin(self, config: Config) -> Config:
         """Read the file of a config again and hand it out; return the config in force from now on."""
-        self._finish()  # a SIGHUP that came meanwhile
         if config.source is None:
             CONFIG_NOWHERE.tell()
             return config
@@ -65,8 +64,10 @@ class Reload:
             CONFIG_WARNING.tell(what=warning)
         if fixed:
             CONFIG_FIXED.tell(sections=", ".join(fixed))
-        self._changed = ", ".join(changed) or "nothing"
-        self._until = time.monotonic() + RELOAD_SECONDS
+        if self._changed is None:
+            self._changed, self._until = changed, time.monotonic() + RELOAD_SECONDS
+        else:  # a SIGHUP before the last one is in force: one line names what changes by both
+            self._changed = tuple(label for label in RELOADABLE.values() if label in {*self._changed, *changed})
         encoded = codec.encode(new)
         for child in self._children.all():
             child.hand(encoded)
@@ -78,9 +79,7 @@ class Reload:
             self._finish()
 
     def _finish(self) -> None:
-        if self._changed is None:
-            return
-        CONFIG_REREAD.tell(changed=self._changed)
+        CONFIG_REREAD.tell(changed=", ".join(self._changed or ()) or "nothing")
         self._changed = None
         for child in self._late():
             CONFIG_LATE.tell(child=child)
