@@ -10,7 +10,7 @@ import time
 
 from identengine.config import codec
 from identengine.config.changes import RELOADABLE, changes
-from identengine.config.load import load
+from identengine.config.load import reload
 from identengine.config.schema import Config
 from identengine.errors import ConfigError
 from identengine.log import handlers as logsetup
@@ -51,7 +51,7 @@ class Reload:
             CONFIG_NOWHERE.tell()
             return config
         try:
-            new, changed, fixed = changes(config, load(config.source))
+            new, changed, fixed = changes(config, reload(config.source))
         except ConfigError as error:
             self.refused = True
             for problem in error.problems:
