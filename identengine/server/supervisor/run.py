@@ -177,7 +177,7 @@ class Supervisor:
     def _obey(self, number: int) -> None:
         if number in (signal.SIGTERM, signal.SIGINT):
             self._end(number)
-        elif number == signal.SIGHUP:
+        elif number == signal.SIGHUP and not self._ending:
             self._manager.begin_reload()
             self._config = self._reload.begin(self._config)
         elif number == signal.SIGUSR2 and not self._ending:
