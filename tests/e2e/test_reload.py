@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import json
 import os
+import resource
 import signal
 import socket
 from pathlib import Path
@@ -111,6 +112,24 @@ def test_what_is_no_file_keeps_the_supervisor_from_nothing(tmp_path: Path) -> No
         server.signal(signal.SIGHUP)
         wait_for(lambda: server.log.count("the config is wrong and nothing was changed") == 2)
         assert sip_code(server) == 604
+
+
+def test_more_connections_may_need_more_files(tmp_path: Path) -> None:
+    def limits(*processes: int) -> list[int]:
+        return [resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] for pid in processes]
+
+    make_book(tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (300, before[1]))
+    try:
+        server = Server(tmp_path, "[listen]\nstandby = true\n[limits]\nconnections = 100\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    processes = server.process.pid, server.decider, server.standby
+    assert limits(*processes) == [300, 300, 300]
+    reload(server, "[listen]\nstandby = true\n[limits]\nconnections = 400\n", "[limits]")
+    assert min(limits(*processes)) > 400
+    assert server.stop() == 0
 
 
 def test_a_wrong_config_is_refused_once(tmp_path: Path) -> None:

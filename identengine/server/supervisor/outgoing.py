@@ -89,7 +89,7 @@ class OutgoingTakeover:
         return self.committed
 
     def pass_on(self, number: int) -> None:
-        """Send a signal that concerns both servers to the one that takes over, which takes signals since it asked."""
+        """Send a signal that concerns both servers to the one that takes over; it blocked them before it asked."""
         if self._process is not None:
             self._process.send(number)
 

@@ -6,6 +6,7 @@ what changed in all of them. A wrong config is refused once, and no child hears 
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from identengine.config import codec
@@ -22,7 +23,9 @@ from identengine.log.events import (
     CONFIG_REFUSED,
     CONFIG_REREAD,
     CONFIG_WARNING,
+    FEW_FILES,
 )
+from identengine.server.supervisor import filelimit
 from identengine.server.supervisor.children import Children
 
 RELOAD_SECONDS = 5.0
@@ -68,10 +71,21 @@ class Reload:
             self._changed, self._until = changed, time.monotonic() + RELOAD_SECONDS
         else:  # a SIGHUP before the last one is in force: one line names what changes by both
             self._changed = tuple(label for label in RELOADABLE.values() if label in {*self._changed, *changed})
+        if "[limits]" in changed:
+            self._allow_files(new)
         encoded = codec.encode(new)
         for child in self._children.all():
             child.hand(encoded)
         return new
+
+    def _allow_files(self, config: Config) -> None:
+        """Let us and the children open as many files as the config needs."""
+        filelimit.allow(config)
+        for child in self._children.all():
+            with contextlib.suppress(OSError):  # it is dying
+                filelimit.allow(config, child.pid)
+        if (shortage := filelimit.shortage(config)) is not None:
+            FEW_FILES.tell(what=shortage)
 
     def look(self) -> None:
         """Say what changed, once all children go by it."""
