@@ -174,6 +174,10 @@ def test_a_fault_loses_no_word_and_shows_no_secret(pair: Pair, caplog: pytest.Lo
         await until(pair, lambda: len(pair.told) == 2)
         assert pair.told == ["a 0", "take over"]
         assert pair.supervisor.behind
+        pair.fault = None
+        pair.supervisor.hand(codec.encode(config("b")))
+        await until(pair, lambda: not pair.supervisor.behind)
+        assert pair.told[2:] == ["b 0"], "the newest config is in force, whatever became of the last one"
 
     try:
         running(pair, test)
