@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import stat
 import tomllib
 from pathlib import Path
+from typing import IO
 
 from identengine.config.schema import Config
 from identengine.config.sections import from_values
@@ -27,12 +30,39 @@ def load(path: Path | None) -> Config:
         return from_values({}, None)
     try:
         with path.open("rb") as file:
-            content = file.read(_LARGEST + 1)
+            return _checked(file, path)
     except OSError as error:
-        raise ConfigError([f"{path} cannot be read: {error.strerror}"]) from error
+        raise _unreadable(path, error) from error
+
+
+def reload(path: Path) -> Config:
+    """Return the config in a file, for a server that runs with an earlier one. Raise ConfigError as :func:`load`.
+
+    A pipe or device is an error, although a server can start with one: a pipe that was read is empty, which would
+    be the default config, or blocks its reader for ever.
+    """
+    try:
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ConfigError([f"{path} is not a regular file, so that it cannot be read again"])
+            return _checked(file, path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a pipe without a writer blocks else
+
+
+def _checked(file: IO[bytes], path: Path) -> Config:
+    content = file.read(_LARGEST + 1)
     if len(content) > _LARGEST:
         raise ConfigError([f"{path} is larger than {_LARGEST >> 20} MiB; no config is"])
     return from_values(_parsed(content, path), path)
+
+
+def _unreadable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError([f"{path} cannot be read: {error.strerror}"])
 
 
 def _parsed(content: bytes, path: Path) -> dict[str, object]:

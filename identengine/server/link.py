@@ -140,8 +140,10 @@ class ChildEnd:
         self._mask = duty.mask
         self._received = bytearray()
         self._frames: deque[tuple[bytes, bytes]] = deque()
+        self._failed = 0
+        """Configs that were not put in force, by a fault; a later one that is takes their place."""
         self._obeyed = 0
-        """Configs in force of which the supervisor was not told."""
+        """Configs that are in force, or were replaced, of which the supervisor was not told."""
 
     @contextlib.contextmanager
     def attend(
@@ -204,8 +206,9 @@ class ChildEnd:
     def _obey(self) -> None:
         word, content = self._frames.popleft()
         if word == CONFIG:
+            self._failed += 1
             self._reconfigure(codec.decode(content))
-            self._obeyed += 1
+            self._obeyed, self._failed = self._obeyed + self._failed, 0
             self.tell(self.state)
         elif word in self._words:
             self._words[word]()

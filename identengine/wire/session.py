@@ -23,7 +23,7 @@ class Peer(msgspec.Struct, frozen=True):
 class Session:
     """Somebody at an address, or on a connection: which switches it may be, and which of them it is by now."""
 
-    __slots__ = ("_by_name", "_by_token", "_shown", "authenticated", "host", "peer", "wants_token")
+    __slots__ = ("_by_name", "_by_token", "_proved", "_shown", "authenticated", "host", "peer", "wants_token")
 
     def __init__(
         self,
@@ -46,6 +46,8 @@ class Session:
         self._by_token: Mapping[bytes, Peer] = by_token or {}
         self._by_name: Mapping[str, Peer] = by_name or {}
         self._shown: bytes | str | None = shown
+        self._proved: bytes | None = None
+        """The last right token that came with one message alone."""
         self.wants_token = bool(self._by_token) and shown is None
         """Whether who it is depends on the token that comes with each message."""
 
@@ -58,9 +60,18 @@ class Session:
         """Return the switch whose token this is, None where it is none's that may be here."""
         return self._by_token.get(digest_of(token))
 
+    def sender_of(self, token: str) -> Peer | None:
+        """Return the switch whose token came with one message; None where it is none's that may be here."""
+        digest = digest_of(token)
+        peer = self._by_token.get(digest)
+        if peer is not None:
+            self.authenticated, self._proved = True, digest
+        return peer
+
     def show(self, token: str) -> bool:
         """Be the switch of this token from now on; returns whether there is one."""
-        return self._become(self.switch_of(token), digest_of(token))
+        digest = digest_of(token)
+        return self._become(self._by_token.get(digest), digest)
 
     def speak_for(self, name: str) -> bool:
         """Be the switch of this name from now on; returns whether there is one."""
@@ -73,6 +84,8 @@ class Session:
             other._become(other._by_token.get(shown), shown)
         elif shown is not None:
             other._become(other._by_name.get(shown), shown)
+        if self._proved in other._by_token:
+            other.authenticated, other._proved = True, self._proved
         return other
 
     def _become(self, peer: Peer | None, shown: bytes | str) -> bool:

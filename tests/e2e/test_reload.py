@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
+import resource
 import signal
 import socket
 from pathlib import Path
@@ -60,33 +62,74 @@ def test_a_secret_of_the_environment(tmp_path: Path) -> None:
     assert "token-of-the-environment" not in server.log
 
 
+class Opens:
+    """Counts how often files of a folder are opened, by inotify(7)."""
+
+    def __init__(self, folder: Path) -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        self._events = libc.inotify_init1(os.O_NONBLOCK)
+        assert self._events >= 0
+        assert libc.inotify_add_watch(self._events, os.fsencode(folder), 0x20) >= 0  # IN_OPEN
+
+    def of(self, name: str) -> int:
+        """Return how often a file was opened since the last call, and close."""
+        seen = b""
+        with os.fdopen(self._events, "rb", buffering=0) as events, contextlib.suppress(BlockingIOError):
+            while more := events.read(65536):
+                seen += more
+        return seen.count(name.encode() + b"\0")
+
+
 def test_one_process_reads_the_file(tmp_path: Path) -> None:
-    """A file that can be read once alone: who read it as well would find it empty, or wait for ever."""
     make_book(tmp_path)
     with serving(tmp_path, STANDBY) as server:
         wait_for_http(server)
         server.standby  # noqa: B018 - it is waited for
         server.write_config(STANDBY + REASON)
-        content = server.config.read_bytes()
-        server.config.unlink()
-        os.mkfifo(server.config)
+        opens = Opens(server.config.parent)
         server.signal(signal.SIGHUP)
-
-        def opened() -> int | None:
-            with contextlib.suppress(OSError):  # nobody reads it yet
-                return os.open(server.config, os.O_WRONLY | os.O_NONBLOCK)
-            return None
-
-        with os.fdopen(wait_for(opened), "wb") as file:
-            file.write(content)
         server.logged("SIGHUP: changed: [reasons]\n")
-        assert server.log.count("SIGHUP") == 1
         assert sip_code(server) == 604
         os.kill(server.decider, signal.SIGKILL)
         assert sip_code(server) == 604, "the standby has heard of it too"
         with asking(server) as client:
             answer = client.post("/v1/authorize", json={"src_ip": "10.9.9.9", "dst_number": "44"})
             assert answer.json()["sip_code"] == 604
+        assert opens.of(server.config.name) == 1
+        assert server.log.count("SIGHUP") == 1
+
+
+def test_what_is_no_file_keeps_the_supervisor_from_nothing(tmp_path: Path) -> None:
+    """A pipe that nobody writes to would block it for ever, and an empty device would be the default config."""
+    make_book(tmp_path)
+    with serving(tmp_path, REASON) as server:
+        server.config.unlink()
+        os.mkfifo(server.config)
+        server.signal(signal.SIGHUP)
+        server.logged(f"config: {server.config} is not a regular file")
+        server.config.unlink()
+        server.config.symlink_to("/dev/null")
+        server.signal(signal.SIGHUP)
+        wait_for(lambda: server.log.count("the config is wrong and nothing was changed") == 2)
+        assert sip_code(server) == 604
+
+
+def test_more_connections_may_need_more_files(tmp_path: Path) -> None:
+    def limits(*processes: int) -> list[int]:
+        return [resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] for pid in processes]
+
+    make_book(tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (300, before[1]))
+    try:
+        server = Server(tmp_path, "[listen]\nstandby = true\n[limits]\nconnections = 100\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    processes = server.process.pid, server.decider, server.standby
+    assert limits(*processes) == [300, 300, 300]
+    reload(server, "[listen]\nstandby = true\n[limits]\nconnections = 400\n", "[limits]")
+    assert min(limits(*processes)) > 400
+    assert server.stop() == 0
 
 
 def test_a_wrong_config_is_refused_once(tmp_path: Path) -> None:

@@ -97,6 +97,21 @@ def test_a_whole_run(folder: Path, manager: Manager) -> None:
     assert not any("WATCHDOG" in message for message in said)
 
 
+def test_a_reload_that_nobody_would_end(folder: Path) -> None:
+    """A server that ends reads no config: who waits for the end of a reload would wait in vain."""
+    manager = Manager(str(folder / "notify"))
+    server = Server(folder, env=manager.environment)
+    with server.tcp() as switch:
+        switch.send(b'{"half a')  # a drain waits for the other half
+        server.signal(signal.SIGTERM)
+        manager.wait_for_line("STOPPING=1")
+        server.signal(signal.SIGHUP)
+        assert server.ended() == 0
+    assert not any("RELOADING=1" in message for message in manager.drained())
+    assert "SIGHUP" not in server.log
+    manager.close()
+
+
 def test_signs_of_life_while_the_decider_beats(folder: Path) -> None:
     manager = Manager(str(folder / "notify"))
     server = Server(folder, env=manager.environment | {"WATCHDOG_USEC": "1000000"})

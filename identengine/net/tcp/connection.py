@@ -143,7 +143,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._framer is None:
             framing = self._host.framings.chosen_by(_view[0])
             self._framer = framing.framer(self._host.quota.limits.message_bytes)
-            self._respond = framing.responder
+            self._respond = framing.responder()
         if not self._queue:
             self._arrived = self._host.looked()
             if self._host.late:  # asking costs as much as a decision

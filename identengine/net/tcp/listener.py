@@ -82,10 +82,11 @@ class StreamListener:
 
     def reconfigure(self, peers: Peers, limits: Limits) -> None:
         """Go by these from now on; connections of switches that are no longer among them are closed."""
-        self.peers = peers
         self.quota.limits = limits
-        for connection in list(self.connections):
-            connection.reauthenticate()
+        if peers is not self.peers:
+            self.peers = peers
+            for connection in list(self.connections):
+                connection.reauthenticate()
 
     def make_room(self) -> bool:
         """End the connection on which nobody has shown himself for longest; returns whether there was one."""

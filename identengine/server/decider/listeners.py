@@ -44,6 +44,8 @@ class Listeners:
         self._responder = responder
         self._framings = framings(responder)
         self._refused = refused
+        self._known: dict[Interface, Peers] = {}
+        """The switches and options in force, by interface; with many switches each takes long to make."""
         self._udp: list[UdpListener] = []
         self._tls: list[TlsListener] = []
         self._streams: dict[Interface, list[StreamListener]] = {"tcp": [], "tls": [], "http": []}
@@ -99,6 +101,8 @@ class Listeners:
 
     def reconfigure(self, config: Config) -> None:
         """Go by the switches, limits and certificate files of a config from now on; not by its ``[identify]``."""
+        if config.switches != self._config.switches:
+            self._known.clear()
         self._config = config
         self._apply()
         if self._tls and (context := self._certificates()) is not None:
@@ -108,6 +112,7 @@ class Listeners:
     def use_options(self, identify: IdentifyOptions) -> None:
         """Go by other options of identification: those that a new book in use was made with."""
         self._identify = identify
+        self._known.clear()
         self._apply()
 
     async def drain(self, deadline: float) -> None:
@@ -141,7 +146,9 @@ class Listeners:
                 stream.reconfigure(self._peers(interface), limits)
 
     def _peers(self, interface: Interface) -> Peers:
-        return Peers(self._config.switches, self._identify, interface)
+        if interface not in self._known:
+            self._known[interface] = Peers(self._config.switches, self._identify, interface)
+        return self._known[interface]
 
     def _certificates(self) -> ssl.SSLContext | None:
         """Return what TLS connections are made with; None, and an alarm, where the files are not as they must be.

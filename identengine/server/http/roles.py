@@ -99,10 +99,10 @@ class Roles:
     def _switch(self, token: str, name: str, source: Source) -> Caller:
         """Return the switch of a token; it counts only from the switch's addresses (interfaces.md 3)."""
         try:
-            visitor = self._peers.meet(source.host)
+            session = self._peers.meet(source.host)
         except ValueError:  # what a proxy tells is no address
-            visitor = None
-        peer = visitor.switch_of(token) if visitor else None
+            session = None
+        peer = session.switch_of(token) if session else None
         if peer is None:
             self._on_refused(source.host, "HTTP token of a switch from another address")
             what = f"the token of {name!r} counts only from its addresses, and {source.host!r} is none of them"

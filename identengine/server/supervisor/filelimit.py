@@ -17,13 +17,16 @@ def needed(config: Config) -> int:
     return config.limits.connections + listeners + MARGIN
 
 
-def allow(config: Config) -> None:
-    """Raise our own limit, which children inherit, as far as is needed and the hard limit lets us."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+def allow(config: Config, process: int = 0) -> None:
+    """Raise the limit of a process as far as is needed and its hard limit allows; 0 is our own, for children too.
+
+    Raise OSError if there is no such process.
+    """
+    soft, hard = resource.prlimit(process, resource.RLIMIT_NOFILE)
     wanted = needed(config)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        resource.prlimit(process, resource.RLIMIT_NOFILE, (most, hard))
 
 
 def shortage(config: Config) -> str | None:

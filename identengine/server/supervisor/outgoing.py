@@ -88,6 +88,11 @@ class OutgoingTakeover:
         self.committed = self._peer.say(handover.Yours(), lock)
         return self.committed
 
+    def pass_on(self, number: int) -> None:
+        """Send a signal that concerns both servers to the one that takes over; it blocked them before it asked."""
+        if self._process is not None:
+            self._process.send(number)
+
     def refuse(self, why: str) -> None:
         """Let nobody take over: we are to end. Who has our lock by now is told to end as well."""
         if self._peer is not None:

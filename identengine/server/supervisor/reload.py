@@ -6,11 +6,12 @@ what changed in all of them. A wrong config is refused once, and no child hears 
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from identengine.config import codec
-from identengine.config.changes import changes
-from identengine.config.load import load
+from identengine.config.changes import RELOADABLE, changes
+from identengine.config.load import reload
 from identengine.config.schema import Config
 from identengine.errors import ConfigError
 from identengine.log import handlers
@@ -22,7 +23,9 @@ from identengine.log.events import (
     CONFIG_REFUSED,
     CONFIG_REREAD,
     CONFIG_WARNING,
+    FEW_FILES,
 )
+from identengine.server.supervisor import filelimit
 from identengine.server.supervisor.children import Children
 
 RELOAD_SECONDS = 5.0
@@ -30,14 +33,14 @@ RELOAD_SECONDS = 5.0
 
 
 class Reload:
-    """The last SIGHUP."""
+    """The last SIGHUP, and those before it that the children are still waited for."""
 
     def __init__(self, children: Children) -> None:
         self.refused = False
         """Whether it found a wrong config."""
         self._children = children
-        self._changed: str | None = None
-        """Labels of the sections that change, while the children are waited for."""
+        self._changed: tuple[str, ...] | None = None
+        """Sections that change, while the children are waited for; of several SIGHUPs together."""
         self._until = 0.0
 
     @property
@@ -47,12 +50,11 @@ class Reload:
 
     def begin(self, config: Config) -> Config:
         """Read the file of a config again and hand it out; return the config in force from now on."""
-        self._finish()  # a SIGHUP that came meanwhile
         if config.source is None:
             CONFIG_NOWHERE.tell()
             return config
         try:
-            new, changed, fixed = changes(config, load(config.source))
+            new, changed, fixed = changes(config, reload(config.source))
         except ConfigError as error:
             self.refused = True
             for problem in error.problems:
@@ -65,12 +67,25 @@ class Reload:
             CONFIG_WARNING.tell(what=warning)
         if fixed:
             CONFIG_FIXED.tell(sections=", ".join(fixed))
-        self._changed = ", ".join(changed) or "nothing"
-        self._until = time.monotonic() + RELOAD_SECONDS
+        if self._changed is None:
+            self._changed, self._until = changed, time.monotonic() + RELOAD_SECONDS
+        else:  # a SIGHUP before the last one is in force: one line names what changes by both
+            self._changed = tuple(label for label in RELOADABLE.values() if label in {*self._changed, *changed})
+        if "[limits]" in changed:
+            self._allow_files(new)
         encoded = codec.encode(new)
         for child in self._children.all():
             child.hand(encoded)
         return new
+
+    def _allow_files(self, config: Config) -> None:
+        """Let us and the children open as many files as the config needs."""
+        filelimit.allow(config)
+        for child in self._children.all():
+            with contextlib.suppress(OSError):  # it is dying
+                filelimit.allow(config, child.pid)
+        if (shortage := filelimit.shortage(config)) is not None:
+            FEW_FILES.tell(what=shortage)
 
     def look(self) -> None:
         """Say what changed, once all children go by it."""
@@ -78,9 +93,7 @@ class Reload:
             self._finish()
 
     def _finish(self) -> None:
-        if self._changed is None:
-            return
-        CONFIG_REREAD.tell(changed=self._changed)
+        CONFIG_REREAD.tell(changed=", ".join(self._changed or ()) or "nothing")
         self._changed = None
         for child in self._late():
             CONFIG_LATE.tell(child=child)

@@ -177,9 +177,10 @@ class Supervisor:
     def _obey(self, number: int) -> None:
         if number in (signal.SIGTERM, signal.SIGINT):
             self._end(number)
-        elif number == signal.SIGHUP:
+        elif number == signal.SIGHUP and not self._ending:
             self._manager.begin_reload()
             self._config = self._reload.begin(self._config)
+            self._takeover.pass_on(number)  # it read the file before it asked
         elif number == signal.SIGUSR2 and not self._ending:
             self._takeover.start_successor(self._mask, started=self._started)
 

@@ -123,6 +123,11 @@ class Takeover:
         if self._incoming is not None and self.lock is None:
             self._incoming.give_up(why)
 
+    def pass_on(self, number: int) -> None:
+        """Send a signal that we obeyed to the process that takes over from us, if one does."""
+        if self._outgoing is not None:
+            self._outgoing.pass_on(number)
+
     def start_successor(self, mask: Iterable[int], *, started: bool) -> None:
         """Start the program as it is installed now, to take over from us. ``mask``: the signals that it blocks."""
         if self._outgoing is None or self._incoming is not None or self._outgoing.awaited or not started:

@@ -34,7 +34,8 @@ class Framing(NamedTuple):
 
     framer: Callable[[int], Framer]
     """Makes the framer of a connection from the maximum size of a message, in bytes."""
-    responder: MessageResponder
+    responder: Callable[[], MessageResponder]
+    """Returns the responder of a connection, which may keep what one connection has said."""
 
 
 class Framings(NamedTuple):

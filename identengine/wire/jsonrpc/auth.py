@@ -26,11 +26,9 @@ class Authenticator:
             return None
         if params is None or params.token is None:
             return session.peer
-        peer = session.switch_of(params.token)
+        peer = session.sender_of(params.token)
         if peer is None:
             self._on_wrong_token(session.host)
-        else:
-            session.authenticated = True
         return peer
 
     def unknown(self, message_id: bytes, codec: Codec, session: Session) -> bytes:

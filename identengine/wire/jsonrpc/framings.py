@@ -13,10 +13,10 @@ from identengine.wire.jsonrpc.responder import Responder
 
 
 def framings(responder: Responder) -> Framings:
-    """Return the framings by their first byte: 0, a digit, and anything else."""
+    """Return the framings by their first byte: 0, a digit, anything else. Connections share one responder."""
     json, messagepack = (partial(responder.stream, codec) for codec in (JSON, MESSAGEPACK))
-    netstrings = Framing(Netstrings, json)
+    netstrings = Framing(Netstrings, lambda: json)
     return Framings(
-        default=Framing(JsonStream, json),
-        by_first_byte={0: Framing(Prefixed, messagepack)} | dict.fromkeys(b"0123456789", netstrings),
+        default=Framing(JsonStream, lambda: json),
+        by_first_byte={0: Framing(Prefixed, lambda: messagepack)} | dict.fromkeys(b"0123456789", netstrings),
     )

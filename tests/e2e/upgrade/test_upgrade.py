@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import threading
@@ -213,3 +214,22 @@ def test_an_old_one_that_hangs_is_named(folder: Path) -> None:
         old.signal(signal.SIGCONT)
         assert f"the server of process {old.process.pid} does not answer: it hangs or is stopped" in new.log
         assert answering(old)
+
+
+def test_a_config_that_changes_meanwhile_is_the_new_servers_too(folder: Path) -> None:
+    """The new server read the file before; a switch that was taken out meanwhile must not come back with it."""
+    old = Server(folder)
+    new = Server(folder, ready=False, options=TAKE_OVER)
+    try:
+        standby = new.standby
+        os.kill(standby, signal.SIGSTOP)  # it loads its book for as long as this lasts
+        old.logged(f"process {new.process.pid} is going to take over")
+        old.write_config("[reasons.unknown_source]\nsip_code = 604\n")
+        old.signal(signal.SIGHUP)
+        old.logged("SIGHUP: changed: [reasons]")
+        os.kill(standby, signal.SIGCONT)
+        assert old.ended() == 0
+        assert old.authorize(src_ip="10.9.9.9", dst_number="44171")["sip_code"] == 604
+    finally:
+        new.stop()
+        old.stop()

@@ -20,7 +20,7 @@ from identengine.net.udp.mmsg import MmsgSocket
 from identengine.net.udp.recvmsg import RecvmsgSocket
 from identengine.wire.deferred import DeferredCount
 from identengine.wire.framing import Framing, Framings
-from identengine.wire.responder import LateAnswer, Senders
+from identengine.wire.responder import LateAnswer, MessageResponder, Senders
 from identengine.wire.session import Session
 
 HOST = "127.0.0.1"
@@ -151,7 +151,9 @@ def test_datagrams(way: type, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_messages() -> None:
     async def run() -> None:
         lines, other = Toy("lines"), Toy("other")
-        framings = Framings(Framing(Lines, lines.messages), {ord("*"): Framing(Lines, other.messages)})
+        framings = Framings(
+            Framing(Lines, lambda: lines.messages), {ord("*"): Framing(Lines, lambda: other.messages)}
+        )
         server = socket.create_server((HOST, 0))
         server.setblocking(False)
         listener = StreamListener(server, peers(), framings, ConnectionQuota(LIMITS), print)
@@ -178,6 +180,32 @@ def test_messages() -> None:
         assert await reader.read() == b""
         for each in (writer, starrer):
             each.close()
+        await listener.drain(asyncio.get_running_loop().time() + PATIENCE)
+
+    asyncio.run(run())
+
+
+def test_a_connection_has_a_responder_of_its_own() -> None:
+    """As a protocol needs that keeps a name of each connection, or the order of its answers."""
+
+    async def run() -> None:
+        toys: list[Toy] = []
+
+        def responder() -> MessageResponder:
+            toys.append(Toy(f"connection {len(toys)}"))
+            return toys[-1].messages
+
+        server = socket.create_server((HOST, 0))
+        server.setblocking(False)
+        framings = Framings(Framing(Lines, responder), {})
+        listener = StreamListener(server, peers(), framings, ConnectionQuota(LIMITS), print)
+        await listener.start()
+        for name in ("connection 0", "connection 1"):
+            reader, writer = await asyncio.open_connection(HOST, listener.endpoint.port)
+            for text in ("a", "b"):
+                writer.write(f"{text}\n".encode())
+                assert await reader.readline() == f"{name}: {text} from one\n".encode()
+            writer.close()
         await listener.drain(asyncio.get_running_loop().time() + PATIENCE)
 
     asyncio.run(run())

@@ -290,6 +290,19 @@ def test_who_has_shown_itself_stays_that_switch_when_switches_change() -> None:
     assert session.reauthenticate(renewed).peer is None
 
 
+def test_a_token_of_a_message_counts_while_it_is_one_of_the_switches() -> None:
+    """A connection that shows one with each message is not one of a stranger because the switches change."""
+    session = meet("10.2.0.1")
+    on_connection(Run(), session, call("ping", token="token of two"))
+    assert (session.authenticated, session.peer) == (True, None)
+    again = session.reauthenticate(meet("10.2.0.1"))
+    assert (again.authenticated, again.peer) == (True, None)
+    assert again.reauthenticate(meet("10.2.0.1")).authenticated
+    renewed = Peers([switch("two", "10.2.0.0/16", "another token")], OPTIONS, "tcp").meet("10.2.0.1")
+    assert renewed is not None
+    assert not again.reauthenticate(renewed).authenticated
+
+
 def test_of_old_datagrams_only_stops_are_served() -> None:
     run = Run()
     messages = [call("authorize", 1, **GOOD), call("stop", 2, call_id="c"), call("ping", 3), b"garbage", [5]]

@@ -134,7 +134,7 @@ def test_the_first_byte_decides() -> None:
     def spoken(first: int) -> Codec:
         """Return the encoding in which the responder of a framing reports an empty message."""
         session, owed = Session("127.0.0.1", None), DeferredCount()
-        (answer,), broken = chosen_by(first).responder([b""], session, None, print, owed, False)
+        (answer,), broken = chosen_by(first).responder()([b""], session, None, print, owed, False)
         assert broken
         return {JSON.not_parsable: JSON, MESSAGEPACK.not_parsable: MESSAGEPACK}[answer]
 
