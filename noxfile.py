@@ -12,8 +12,11 @@ import nox
 
 ROOT = Path(__file__).parent
 BIN = ROOT / ".venv" / "bin"
-CONSTRAINTS = {"PIP_CONSTRAINT": "constraints.txt", "PIP_BUILD_CONSTRAINT": "constraints.txt"}
-"""The second one is for the build environments of newer pip, which take no other constraints."""
+CONSTRAINTS = {
+    "PIP_CONSTRAINT": "constraints.txt",
+    "PIP_BUILD_CONSTRAINT": "constraints.txt",  # newer pip takes no other constraints into build environments
+    "PIP_USE_PEP517": "1",  # older pip builds pytricia outside a build environment, where no constraint holds
+}
 
 nox.options.default_venv_backend = "none"
 nox.options.sessions = ["lint", "types", "test"]
