@@ -118,5 +118,5 @@ def pin(session: nox.Session) -> None:
         "--output-file",
         "constraints.txt",
     )
-    # By the certificates of the system, as pip: a company's registry may have one of its own.
+    # A company's registry may have a certificate that only the system knows.
     run(session, "uv", "pip", "compile", *inputs, *header, *output, *session.posargs, UV_SYSTEM_CERTS="1")
