@@ -22,6 +22,7 @@ from typing import NamedTuple
 import lmdb
 from msgspec.structs import replace
 
+from benchmarks import machine
 from identengine.calls.backend import Admit, LegResult, LegSelector, Refresh, Settings, Stop
 from identengine.calls.journal import Journal
 from identengine.calls.legs import call_key, request_fingerprint
@@ -64,6 +65,7 @@ def main() -> None:
     parser.add_argument("--legs", type=int, nargs="*", default=None)
     parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
+    print(machine.interpreter())
     print("                admit+stop    LMDB   ratio  ratio, LMDB   sweep, %  active leg, B  reserved leg, B")
     print("     legs held          us      us           else empty  of a core    memory+tmpfs      memory+tmpfs")
     for legs in given.legs or (QUICK if given.quick else SIZES):

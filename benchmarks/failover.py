@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from benchmarks import books, served
+from benchmarks import books, machine, served
 from identengine.model.records import Account, Client, IdentBy
 
 ACCOUNTS = 10_000
@@ -62,6 +62,7 @@ def main() -> None:
         served.store(store, _with_caller(made))
         del made
         message = {name: value for name, value in msgspec.structs.asdict(request).items() if value is not None}
+        print(machine.interpreter())
         print(f"{'accounts':>10}{'legs':>9}{'standby':>9}{'next answer s':>22}{'next decision s':>22}{'lost':>12}")
         for standby in (False, True) if given.standby is None else (given.standby,):
             for legs in given.legs:

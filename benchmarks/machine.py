@@ -45,15 +45,20 @@ class Memory(msgspec.Struct, frozen=True):
 def describe(**others: str) -> Machine:
     """Return what this machine is; ``others`` are versions of programs besides our packages."""
     found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
-    build = ", built without profile-guided optimization" if is_plain_build() else ""
     return Machine(
         processor=found[1] if found else platform.machine(),
         cores=os.cpu_count() or 1,
         memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         system=f"{platform.system()} {platform.release()}",
-        python=f"{platform.python_implementation()} {platform.python_version()}{build}",
+        python=interpreter(),
         packages={name: _version(name) for name in PACKAGES} | others,
     )
+
+
+def interpreter() -> str:
+    """Return the version of this Python, and how it was built if that costs speed; every benchmark prints it."""
+    build = ", built without profile-guided optimization" if is_plain_build() else ""
+    return f"{platform.python_implementation()} {platform.python_version()}{build}"
 
 
 def cores() -> tuple[int, int]:

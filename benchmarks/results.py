@@ -98,7 +98,7 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
 
 def publish(results: Results, path: Path | None) -> None:
     """Print results as a table, and write them where a path is given."""
-    print(f"\n{markdown(results)}", flush=True)
+    print(f"\n{markdown(results)}\n{results.machine.python}", flush=True)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1))

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from benchmarks import books, served
+from benchmarks import books, machine, served
 from identengine.model.records import Account, Request
 from identengine.store.draft import Draft
 from identengine.store.versions import Store
@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--accounts", type=int, nargs="*", default=None)
     parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
+    print(machine.interpreter())
     print(f"{'accounts':>10}{'start s':>10}{'served after s':>16}", end="")
     print(f"{'worst answer ms, idle':>23}{'while taken up':>16}{'longest step':>14}{'RSS MiB':>9}")
     for accounts in given.accounts or (QUICK if given.quick else SIZES):

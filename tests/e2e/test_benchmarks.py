@@ -14,9 +14,10 @@ from support.books import put_rows
 from support.programs import program
 from support.server import serving
 
-from benchmarks import generator, messages, workload
+from benchmarks import generator, machine, messages, workload
 from benchmarks.generator import Options, Record, WrongAnswersError
 from benchmarks.messages import Form
+from benchmarks.results import Results, publish
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -202,3 +203,26 @@ def test_the_workload_is_what_it_says(made: workload.Workload) -> None:
     assert all((call.request.src_ip or "").startswith("127.") for call in made.calls)
     keys = {(call.account_id, call.key, call.tech_prefix) for call in made.calls}
     assert len(keys) == len({account for account, _, _ in keys})
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_figures_are_printed_with_the_build_of_the_interpreter(
+    plain: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(machine, "is_plain_build", lambda: plain)
+    publish(
+        Results(
+            name="walk",
+            title="A walk",
+            method="On foot.",
+            quick=True,
+            date="2026-01-01",
+            machine=machine.describe(),
+            first="case",
+            columns=[],
+            rows=[],
+        ),
+        None,
+    )
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("CPython 3."))
+    assert line.endswith("built without profile-guided optimization") == plain

@@ -68,8 +68,8 @@ def test_the_sdist_has_the_docs_the_tests_and_the_pinned_versions(built: Built) 
         "noxfile.py",
         "stubs/pytricia.pyi",
     } <= found
-    assert {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", ".ci/run", ".pre-commit-config.yaml"} <= found
-    for folder in ("data", "docs", "tests", "stubs"):
+    assert {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", ".pre-commit-config.yaml"} <= found
+    for folder in (".ci", "data", "docs", "tests", "stubs"):
         assert below(folder) <= found
     assert not [name for name in found if name.endswith((".pyc", ".so", ".whl"))]
 
