@@ -202,7 +202,7 @@ def test_a_replacement_without_a_book_serves_stops_after_a_second(folder: Path) 
 
 
 def test_a_standby_takes_over(folder: Path) -> None:
-    with serving(folder, STANDBY) as server:
+    with serving(folder, STANDBY, patient=True) as server:
         assert asked(server, "a", "10.0.0.1")["accepted"]
         for _ in range(2):
             standby = server.standby
@@ -218,7 +218,7 @@ def test_a_standby_takes_over(folder: Path) -> None:
 
 
 def test_a_standby_follows_book_and_config(folder: Path) -> None:
-    with serving(folder, STANDBY) as server:
+    with serving(folder, STANDBY, patient=True) as server:
         server.standby  # noqa: B018 - it is waited for
         put_rows(folder / "store", [ip_account(9, "10.0.0.9")])
         wait_for(lambda: server.log.count("book version 2 is in use") == 2)

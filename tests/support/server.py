@@ -19,7 +19,6 @@ from support.processes import children, name_of, runs
 from support.switch import TCP, UDP, Switch, Wire, request
 from support.waiting import PATIENCE, wait_for
 
-
 PATIENT = """\
 import identengine.server.decider.process as decider
 from identengine.__main__ import main
