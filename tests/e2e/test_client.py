@@ -21,8 +21,10 @@ import trustme
 from support import HOST
 from support.books import ip_account, put_rows
 from support.clients import FORMS, Form, client_of
+from support.connections import unread
 from support.relay import Relay
 from support.server import Server, serving
+from support.waiting import wait_for
 
 from identengine import (
     AskError,
@@ -245,17 +247,20 @@ def test_the_decider_dies_and_the_client_goes_on(server: Server, form: Form) -> 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_what_was_under_way_when_the_connection_was_lost_fails_and_says_so(server: Server, form: Form) -> None:
+    def is_under_way() -> bool:
+        return unread(server.ports["tcp"]) > 0
+
     async def main() -> None:
         async with made(server, "tcp", "json", form) as client:
             pid = (await client.ping()).pid
             os.kill(pid, signal.SIGSTOP)
             asked = asyncio.create_task(client.identify(**GOOD))
-            await asyncio.sleep(0.05)
+            await asyncio.to_thread(wait_for, is_under_way)
             os.kill(pid, signal.SIGKILL)
             with pytest.raises(LostError, match="lost") as raised:
                 await asked
             assert raised.value.sent
-            assert (await client.identify(**GOOD)).accepted
+            assert (await decided(client, f"after the death, {form}")).accepted
 
     asyncio.run(main())
 

@@ -19,7 +19,7 @@ import httpx
 import pytest
 from support import HOST
 from support.http import CONFIG, GOOD, NOC, SWITCH, asking, make_book, wait_for_http, web_serving
-from support.processes import runs
+from support.processes import naps, runs
 from support.server import Server
 from support.switch import Switch, read_all, request
 from support.waiting import wait_for
@@ -76,8 +76,10 @@ def test_what_is_asked_while_a_decider_dies_is_asked_again_of_the_next(server: S
         client.post("/v1/ping")
         old = server.decider
         os.kill(old, signal.SIGSTOP)
+        before = naps(server.front)
         asked = beside.submit(client.post, "/v1/identify", json=GOOD)
-        time.sleep(0.1)  # it may be asked before or after the death: both are well
+        # The front has done something and waits: it may be asked before or after the death, both are well.
+        wait_for(lambda: naps(server.front) > before)
         os.kill(old, signal.SIGKILL)
         answer = asked.result(20)
         if answer.status_code == 503:  # a machine that needs seconds to start a process

@@ -22,6 +22,8 @@ import trustme
 from support import HOST
 from support.books import ip_account, put_rows
 from support.cli import run
+from support.connections import unread
+from support.operator import counted
 from support.relay import Relay
 from support.server import Server, serving
 from support.waiting import wait_for
@@ -234,19 +236,19 @@ def test_times_are_counted_from_the_schedule(server: Server, tmp_path: Path) -> 
     """A server that stands still: with an open loop, what was due meanwhile shows how long that was."""
     stood = 0.3
 
-    def hold(pid: int) -> None:
+    def hold(pid: int, asked: int) -> None:
+        wait_for(lambda: counted(server, "requests_authorize") > asked + 100)
         os.kill(pid, signal.SIGSTOP)
         time.sleep(stood)
         os.kill(pid, signal.SIGCONT)
 
-    decider = server.decider
-    timer = threading.Timer(0.5, hold, [decider])
-    timer.start()
+    holder = threading.Thread(target=hold, args=(server.decider, counted(server, "requests_authorize")))
+    holder.start()
     try:
         words = ("--rate", 500, "--duration", 1.5)
         report = load(f"tcp://{HOST}:{server.ports['tcp']}", mix(tmp_path, MIX[2]), *words)
     finally:
-        timer.join()
+        holder.join()
     # A fifth of the run's requests were due while it stood; had it been asked one by one, it would be one.
     assert report["answered"] >= 740
     assert report["latency"]["max"] >= 1000 * stood * 0.9
@@ -263,10 +265,16 @@ def test_no_connection_sends_before_its_first_request_is_due(server: Server, tmp
 
 
 def test_a_connection_that_is_lost_is_made_again(server: Server, tmp_path: Path) -> None:
-    killer = threading.Timer(0.4, lambda pid: os.kill(pid, signal.SIGKILL), [server.decider])
+    def kill(pid: int, asked: int) -> None:
+        wait_for(lambda: counted(server, "requests_authorize") > asked + 100)
+        os.kill(pid, signal.SIGSTOP)
+        wait_for(lambda: unread(server.ports["tcp"]))
+        os.kill(pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill, args=(server.decider, counted(server, "requests_authorize")))
     killer.start()
     try:
-        words = ("--window", 16, "--duration", 2, "--connections", 4, "--max-loss", 100, "--json")
+        words = ("--window", 16, "--duration", 2, "--connections", 4, "--timeout", 20, "--max-loss", 100, "--json")
         said = run("load", f"tcp://{HOST}:{server.ports['tcp']}", mix(tmp_path, MIX[2] | {"expect": {}}), *words)
     finally:
         killer.join()

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from support import HOST
 from support.books import ip_account, put_rows
+from support.processes import pending
 from support.server import Server, serving
 from support.switch import UDP, Switch, request
 from support.waiting import wait_for
@@ -254,7 +255,7 @@ def test_the_other_half_of_a_message_is_waited_for_while_draining(folder: Path) 
 
 
 def test_a_second_signal_does_not_wait_for_the_drain(folder: Path) -> None:
-    with serving(folder) as server, server.tcp() as tcp:
+    with serving(folder) as server, server.tcp() as tcp, server.tcp() as other:
         tcp.send(request(message_id=1, **GOOD))
         tcp.answers(1)
         burst = b"".join(request(message_id=n, **GOOD) for n in range(20000))
@@ -267,15 +268,30 @@ def test_a_second_signal_does_not_wait_for_the_drain(folder: Path) -> None:
             except BlockingIOError:
                 stuck += 1
                 time.sleep(0.01)
-        began = time.monotonic()
-        server.process.terminate()
+        other.send(request("ping", "half")[:10])
+        decider = server.decider
+        os.kill(decider, signal.SIGSTOP)
+        for number in (signal.SIGTERM, signal.SIGINT):  # at once: they are meant as one
+            server.signal(number)
+            wait_for(partial(waits_for, decider, number))
+        os.kill(decider, signal.SIGCONT)
         server.logged("draining")
-        server.process.terminate()  # meant with the first: it changes nothing
-        time.sleep(1.2)
-        assert server.process.poll() is None
-        server.process.terminate()
-        assert server.process.wait(10) == 0
-        assert time.monotonic() - began < 3
+        other.send(request("ping", "half")[10:])
+        assert other.answers(1)[0]["id"] == "half", "it still drains"
+        assert "told to end again" not in server.log
+
+        def is_over() -> bool:
+            server.process.terminate()
+            return server.process.poll() is not None
+
+        wait_for(is_over)
+        assert server.process.returncode == 0
+        assert "told to end again" in server.log
+
+
+def waits_for(process: int, number: int) -> bool:
+    """Whether a signal was sent to a process that is stopped."""
+    return number in pending(process)
 
 
 def test_sighup_changes_the_log(server: Server) -> None:

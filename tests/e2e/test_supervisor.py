@@ -8,13 +8,15 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import HOST
 from support.books import ip_account, put_rows
-from support.processes import children, runs
+from support.clocks import Clocks
+from support.processes import children, is_stopped, naps, runs
 from support.server import Server, serving
 from support.switch import request
 from support.waiting import wait_for
@@ -41,6 +43,19 @@ def folder(tmp_path: Path) -> Path:
 def server(folder: Path) -> Iterator[Server]:
     with serving(folder) as running:
         yield running
+
+
+@pytest.fixture
+def patient(folder: Path) -> Iterator[Server]:
+    """A server whose replacement for a decider answers by the book, on a slow machine too."""
+    with serving(folder, patient=True) as running:
+        yield running
+
+
+def looks_at_its_children(server: Server) -> None:
+    """Wait until the supervisor has looked at its children again, all of them and from the beginning."""
+    before = naps(server.process.pid)
+    wait_for(lambda: naps(server.process.pid) >= before + 3)
 
 
 def asked(server: Server, call_id: str, source: str = "10.0.0.3") -> dict[str, Any]:
@@ -88,8 +103,8 @@ def test_a_decider_that_is_killed_is_replaced_with_its_calls(server: Server) -> 
     assert server.lines.count("READY") == 1
 
 
-def test_what_comes_meanwhile_waits_and_is_answered_by_the_book(server: Server) -> None:
-    count = 3000
+def test_what_comes_meanwhile_waits_and_is_answered_by_the_book(patient: Server) -> None:
+    count, server = 3000, patient
     with server.udp() as udp:
         udp.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         decider = server.decider
@@ -134,32 +149,35 @@ def test_each_request_is_counted_once_while_deciders_die(server: Server) -> None
     assert asked(server, "one too many")["reason"] == "client_capacity"
 
 
-def test_a_decider_that_hangs_is_killed_and_replaced(server: Server) -> None:
+def test_a_decider_that_hangs_is_killed_and_replaced(patient: Server) -> None:
+    server = patient
     assert asked(server, "a", "10.0.0.1")["accepted"]
     old = server.decider
     began = time.monotonic()
     os.kill(old, signal.SIGSTOP)
     with server.udp() as udp:
-        udp.socket.settimeout(15)
+        udp.socket.settimeout(30)
         udp.send(request("authorize", 1, call_id="b", src_ip="10.0.0.1", dst_number="44"))
         assert udp.receive()["result"]["reason"] == "account_capacity"
-    assert 4.5 < time.monotonic() - began < 8
+    assert time.monotonic() - began > 4.5
     assert not runs(old)
     assert f"ALARM: the decider, process {old}, gave no sign of life for 5 s and is killed" in server.log
 
 
-def test_a_supervisor_that_was_stopped_takes_nobody_for_hanging(server: Server) -> None:
-    old = server.decider
-    for pid in (server.process.pid, old):
-        os.kill(pid, signal.SIGSTOP)
-    time.sleep(5.5)  # as a machine that is suspended, or Ctrl-Z
-    server.signal(signal.SIGCONT)
-    time.sleep(0.6)
-    os.kill(old, signal.SIGCONT)
-    assert answering(server) == old
-    time.sleep(0.3)
-    assert answering(server) == old
-    assert "ALARM" not in server.log
+def test_a_supervisor_that_was_stopped_takes_nobody_for_hanging(folder: Path, clocks: Clocks) -> None:
+    with serving(folder) as server:
+        old = server.decider
+        for pid in (server.process.pid, old):
+            os.kill(pid, signal.SIGSTOP)
+            wait_for(partial(is_stopped, pid))
+        clocks.stand_still(3600)  # as a machine that is suspended, or Ctrl-Z
+        server.signal(signal.SIGCONT)
+        looks_at_its_children(server)
+        os.kill(old, signal.SIGCONT)
+        assert answering(server) == old
+        looks_at_its_children(server)
+        assert answering(server) == old
+        assert "ALARM" not in server.log
 
 
 def test_a_decider_that_was_told_to_end_is_replaced_too(server: Server) -> None:
@@ -184,7 +202,7 @@ def test_a_replacement_without_a_book_serves_stops_after_a_second(folder: Path) 
 
 
 def test_a_standby_takes_over(folder: Path) -> None:
-    with serving(folder, STANDBY) as server:
+    with serving(folder, STANDBY, patient=True) as server:
         assert asked(server, "a", "10.0.0.1")["accepted"]
         for _ in range(2):
             standby = server.standby
@@ -200,7 +218,7 @@ def test_a_standby_takes_over(folder: Path) -> None:
 
 
 def test_a_standby_follows_book_and_config(folder: Path) -> None:
-    with serving(folder, STANDBY) as server:
+    with serving(folder, STANDBY, patient=True) as server:
         server.standby  # noqa: B018 - it is waited for
         put_rows(folder / "store", [ip_account(9, "10.0.0.9")])
         wait_for(lambda: server.log.count("book version 2 is in use") == 2)

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-_CLOCKS = struct.Struct("=dd36s")
+_CLOCKS = struct.Struct("=ddd36s")
 _SITE = """\
 # Written by tests/support/clocks.py: the clocks of this process stand where a test says.
 import builtins, io, mmap, struct, time
 
 with builtins.open({path!r}, "rb") as _file:
     _map = mmap.mmap(_file.fileno(), 0, access=mmap.ACCESS_READ)
-_clocks = struct.Struct("=dd36s")
-_gettime, _time, _open = time.clock_gettime, time.time, io.open
+_clocks = struct.Struct("=ddd36s")
+_gettime, _monotonic, _time, _open = time.clock_gettime, time.monotonic, time.time, io.open
 
 
 def _clock_gettime(which):
@@ -28,13 +28,14 @@ def _clock_gettime(which):
 
 def _opened(file, *args, **more):
     if str(file) == "/proc/sys/kernel/random/boot_id":
-        boot = _clocks.unpack(_map[:])[2].decode()
+        boot = _clocks.unpack(_map[:])[3].decode()
         if boot.strip(chr(0)):
             return io.StringIO(boot)
     return _open(file, *args, **more)
 
 
 time.clock_gettime = _clock_gettime
+time.monotonic = lambda: _monotonic() + _clocks.unpack(_map[:])[2]
 time.time = lambda: _time() + _clocks.unpack(_map[:])[1]
 builtins.open = io.open = _opened
 """
@@ -54,13 +55,18 @@ class Clocks:
         with path.open("r+b") as file:
             self._map = mmap.mmap(file.fileno(), 0)
         self._boot_id = b""
-        self._boot = self._wall = 0.0
+        self._boot = self._wall = self._monotonic = 0.0
 
     def _set(self) -> None:
-        self._map[:] = _CLOCKS.pack(self._boot, self._wall, self._boot_id)
+        self._map[:] = _CLOCKS.pack(self._boot, self._wall, self._monotonic, self._boot_id)
+
+    def stand_still(self, seconds: float) -> None:
+        """Let so much time pass by ``time.monotonic`` alone, as for processes that were stopped meanwhile."""
+        self._monotonic += seconds
+        self._set()
 
     def forward(self, seconds: float) -> None:
-        """Let so much time pass: by every clock."""
+        """Let so much time pass: by every clock that calls go by."""
         self._boot += seconds
         self._wall += seconds
         self._set()

@@ -19,6 +19,15 @@ from support.processes import children, name_of, runs
 from support.switch import TCP, UDP, Switch, Wire, request
 from support.waiting import PATIENCE, wait_for
 
+PATIENT = """\
+import identengine.server.decider.process as decider
+from identengine.__main__ import main
+
+decider.REPLACEMENT_WAIT = 60.0
+main()
+"""
+"""The program of a server whose deciders wait for their book, however slow the machine is."""
+
 
 class Server:
     """A running ``identengine serve``."""
@@ -31,20 +40,23 @@ class Server:
         ready: bool = True,
         options: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
+        patient: bool = False,
     ) -> None:
         """Start one that serves ``folder/store``; ``config`` is put after the [store] and [listen] sections.
 
         Where ``config`` has a [listen] section of its own, that stands. ``options`` are those of ``serve``,
-        ``env`` what its environment has besides ours.
+        ``env`` what its environment has besides ours. ``patient``: a replacement for a decider reads its sockets
+        when it has a book, and not after a second without one; for tests of what is answered by the book then.
         """
         self.folder = folder
         self.store = folder / "store"
         self.config = folder / "identengine.toml"
         self.write_config(config)
         self._log = folder / "server.log"
+        program = ["-c", PATIENT] if patient else ["-m", "identengine"]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "identengine", "serve", "--config", str(self.config), *options],
+                [sys.executable, *program, "serve", "--config", str(self.config), *options],
                 env=os.environ | (env or {}),
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -195,9 +207,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, config: str = "") -> Iterator[Server]:
+def serving(folder: Path, config: str = "", *, patient: bool = False) -> Iterator[Server]:
     """Serve ``folder/store`` and end it at the end of the block; it must end well."""
-    server = Server(folder, config)
+    server = Server(folder, config, patient=patient)
     try:
         yield server
     finally:

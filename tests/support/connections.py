@@ -1,0 +1,31 @@
+"""The TCP connections of a server, as the kernel shows them: also those of a server that is stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+_CLOSED = {"06", "07", "0A"}
+"""States of what is no connection: TIME_WAIT, CLOSE, LISTEN."""
+
+
+class Connection(NamedTuple):
+    """The server's end of a connection over IPv4."""
+
+    unread: int
+    """Bytes that arrived and were not read."""
+
+
+def connections(port: int) -> list[Connection]:
+    """Return the connections to a port of this machine that the server has not closed."""
+    found = []
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, _, state, queues, *_ = line.split()
+        if int(local.rpartition(":")[2], 16) == port and state not in _CLOSED:
+            found.append(Connection(int(queues.rpartition(":")[2], 16)))
+    return found
+
+
+def unread(port: int) -> int:
+    """Return how many bytes wait in connections to a port."""
+    return sum(connection.unread for connection in connections(port))
