@@ -17,7 +17,7 @@ from typing import cast
 
 from identengine.log.events import COMMAND_FAULT
 from identengine.net.unix import BACKLOG
-from identengine.wire import operator as control
+from identengine.wire import operator
 
 FILE = "control"
 """Of the socket, in the folder of the set of calls."""
@@ -30,16 +30,16 @@ _REST = 0.0005
 _SILENT = 1.0
 """Seconds after which a connection may be closed for another one."""
 
-_TOO_MANY = control.line(control.OperatorFailure("too many commands at once; try again in a second"))
-_FAULT = control.line(control.OperatorFailure("the server made a mistake; its log has more"))
-_TOO_LONG = control.line(control.OperatorFailure(f"a line of at most {control.LONGEST_LINE} bytes is wanted"))
+_TOO_MANY = operator.line(operator.OperatorFailure("too many commands at once; try again in a second"))
+_FAULT = operator.line(operator.OperatorFailure("the server made a mistake; its log has more"))
+_TOO_LONG = operator.line(operator.OperatorFailure(f"a line of at most {operator.LONGEST_LINE} bytes is wanted"))
 
 
 class ControlListener:
     """Serves commands on a socket that :func:`identengine.net.unix.bind_unix` made."""
 
     def __init__(
-        self, bound: socket.socket, answer: Callable[[control.OperatorRequest], control.OperatorReply]
+        self, bound: socket.socket, answer: Callable[[operator.OperatorRequest], operator.OperatorReply]
     ) -> None:
         self.connections: set[_Connection] = set()
         self.waiting: deque[_Connection] = deque()
@@ -102,11 +102,11 @@ class ControlListener:
         self._schedule()
 
     def _reply(self, line: bytes) -> bytes:
-        asked = control.read_ask(line)
-        if isinstance(asked, control.OperatorFailure):
-            return control.line(asked)
+        asked = operator.read_ask(line)
+        if isinstance(asked, operator.OperatorFailure):
+            return operator.line(asked)
         try:
-            return control.line(self._answer(asked))
+            return operator.line(self._answer(asked))
         except Exception as fault:  # whatever it is, it ends nothing but this request
             COMMAND_FAULT.tell(fault)
             return _FAULT
@@ -189,12 +189,12 @@ class _Connection(asyncio.Protocol):
         """Ask for a turn if a whole line is there, else read on."""
         if self._queued or self._unread or self._transport.is_closing():
             return
-        end = self._received.find(b"\n", 0, control.LONGEST_LINE + 1)
+        end = self._received.find(b"\n", 0, operator.LONGEST_LINE + 1)
         if end >= 0:
             self._queued = True
             self._transport.pause_reading()
             self._listener.wait(self)
-        elif len(self._received) > control.LONGEST_LINE:
+        elif len(self._received) > operator.LONGEST_LINE:
             self._transport.write(_TOO_LONG)
             self._transport.close()
         elif self._at_eof:

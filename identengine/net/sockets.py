@@ -16,7 +16,7 @@ from typing import NamedTuple
 from identengine.config.readers import Endpoint
 from identengine.config.schema import Listen
 from identengine.errors import IdentengineError
-from identengine.net import operator as control
+from identengine.net import operator
 from identengine.net.unix import bind_unix
 
 ASK = "ask"
@@ -86,7 +86,7 @@ def named(listen: Listen, sockets: Sockets) -> list[NamedSocket]:
             for kind, asked, those in lists
             for at, bound in zip(asked, those, strict=True)
         ),
-        NamedSocket(control.FILE, "", sockets.control),
+        NamedSocket(operator.FILE, "", sockets.control),
         NamedSocket(ASK, "", sockets.ask),
     ]
 
@@ -106,7 +106,7 @@ def bind(listen: Listen, calls: Path, there: Iterable[NamedSocket] = ()) -> Sock
         tcp = [have("tcp", endpoint) for endpoint in listen.tcp]
         tls = [have("tls", endpoint) for endpoint in listen.tls]
         http = have("http", listen.http) if listen.http else None
-        operators = _taken(left, control.FILE, "") or undo.enter_context(bind_unix(calls, control.FILE))
+        operators = _taken(left, operator.FILE, "") or undo.enter_context(bind_unix(calls, operator.FILE))
         ask = _taken(left, ASK, "") or undo.enter_context(bind_unix(calls, ASK))
         bound = Sockets(udp, tcp, tls, operators, ask, http)
         undo.pop_all()

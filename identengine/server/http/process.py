@@ -87,14 +87,14 @@ class _Front:
 
     async def serve(self) -> int:
         with self._link.attend(end=self._stop.set, orphaned=self._on_orphaned, reconfigure=self._reconfigure):
-            self._open_door()
+            self._open()
             works = self._link.beat(), self._keep_date(), self._count()
             background = [asyncio.create_task(work) for work in works]
             await self._stop.wait()
             await self._end(background)
         return 0
 
-    def _open_door(self) -> None:
+    def _open(self) -> None:
         """Let connections in from now on."""
         loop = asyncio.get_running_loop()
         self._refused = RejectLog(lambda write: loop.call_later(1.0, write))

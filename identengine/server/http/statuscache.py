@@ -18,7 +18,7 @@ import msgspec
 from identengine.net.operator import FILE
 from identengine.net.unix import at_folder
 from identengine.stats.metrics import MOST_ROWS
-from identengine.wire import operator as control
+from identengine.wire import operator
 from identengine.wire.operator import Counted, Noted, Status, Usage, Use
 
 FRESH = 1.0
@@ -77,48 +77,48 @@ class StatusCache:
     async def count(self, counts: Mapping[Counted, int]) -> bool:
         """Have this counted; returns whether it was. What was not answered in time may be, though."""
         with contextlib.suppress(OSError, TimeoutError, ValueError):
-            async with asyncio.timeout(PATIENCE), self._connected() as desk:
-                await desk.ask(control.CountRequest(dict(counts)), Noted)
+            async with asyncio.timeout(PATIENCE), self._connected() as connection:
+                await connection.ask(operator.CountRequest(dict(counts)), Noted)
                 return True
         return False
 
     async def _ask_status(self) -> Status | None:
         with contextlib.suppress(OSError, TimeoutError, ValueError):
-            async with asyncio.timeout(PATIENCE), self._connected() as desk:
-                return await desk.ask(control.StatusRequest(), Status)
+            async with asyncio.timeout(PATIENCE), self._connected() as connection:
+                return await connection.ask(operator.StatusRequest(), Status)
         return None
 
     async def _ask_everything(self) -> Everything:
         found = Everything()
         with contextlib.suppress(OSError, TimeoutError, ValueError):
-            async with asyncio.timeout(PATIENCE), self._connected() as desk:
-                found = Everything(await desk.ask(control.StatusRequest(), Status))
-                async for accounts in desk.fullest("accounts"):
+            async with asyncio.timeout(PATIENCE), self._connected() as connection:
+                found = Everything(await connection.ask(operator.StatusRequest(), Status))
+                async for accounts in connection.fullest("accounts"):
                     found = found._replace(accounts=accounts)
-                async for clients in desk.fullest("clients"):
+                async for clients in connection.fullest("clients"):
                     found = found._replace(clients=clients)
         return found
 
     @contextlib.asynccontextmanager
-    async def _connected(self) -> AsyncIterator[_Desk]:
+    async def _connected(self) -> AsyncIterator[_ControlConnection]:
         with at_folder(self._folder, FILE) as name:
             reader, writer = await asyncio.open_unix_connection(name, limit=_MOST_BYTES)
         try:
-            yield _Desk(reader, writer)
+            yield _ControlConnection(reader, writer)
         finally:
             writer.close()
 
 
-class _Desk(NamedTuple):
+class _ControlConnection(NamedTuple):
     """A connection to the control socket."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
-    async def ask(self, ask: control.OperatorRequest, wanted: type[R]) -> R:
+    async def ask(self, ask: operator.OperatorRequest, wanted: type[R]) -> R:
         """Return the answer. Raises OSError, or ValueError where it is another one."""
-        self.writer.write(control.line(ask))
-        reply = control.read_reply(await self.reader.readline())
+        self.writer.write(operator.line(ask))
+        reply = operator.read_reply(await self.reader.readline())
         if not isinstance(reply, wanted):
             raise ValueError(f"{type(reply).__name__} is no answer")  # noqa: TRY004 - what a peer says is no type
         return reply
@@ -128,7 +128,7 @@ class _Desk(NamedTuple):
         cursor: int | None = 0
         rows: list[Use] = []
         while cursor is not None:
-            page = await self.ask(control.UsageRequest(of, cursor, MOST_ROWS), Usage)
+            page = await self.ask(operator.UsageRequest(of, cursor, MOST_ROWS), Usage)
             rows = heapq.nsmallest(MOST_ROWS, [*rows, *page.rows], key=attrgetter("rank"))
             cursor = page.cursor
             yield tuple(rows)

@@ -26,8 +26,7 @@ from identengine.net import sockets as listening
 from identengine.net.sockets import CannotListenError, NamedSocket, Sockets
 from identengine.server import interpreter
 from identengine.server.link import ORPHAN_SECONDS, Entries
-from identengine.server.supervisor import filelimit as descriptors
-from identengine.server.supervisor import handover
+from identengine.server.supervisor import filelimit, handover
 from identengine.server.supervisor.handover import HandoverError, OtherServer
 from identengine.server.supervisor.incoming import IncomingTakeover
 from identengine.server.supervisor.lock import ServerLock
@@ -50,7 +49,7 @@ def supervise(config: Config, entries: Entries, *, take_over: bool = False) -> i
     logsetup.set_up_direct(config.log)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started us may have ignored it: then nobody is reaped
     mask = frozenset[int](signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS))
-    descriptors.allow(config)
+    filelimit.allow(config)
     try:
         asked = handover.ask(config.calls.path) if take_over else None
         if take_over and asked is None:
@@ -115,7 +114,7 @@ def _tell_start(config: Config, sockets: Sockets) -> None:
     """Say what an operator has to know from the start."""
     for warning in config.warnings:
         CONFIG_WARNING.tell(what=warning)
-    if (shortage := descriptors.shortage(config)) is not None:
+    if (shortage := filelimit.shortage(config)) is not None:
         FEW_FILES.tell(what=shortage)
     if interpreter.is_plain_build():
         PLAIN_PYTHON.tell(version=platform.python_version(), percent=interpreter.COST_PERCENT)
