@@ -32,6 +32,8 @@ from identengine.log.events import LINES_DROPPED, Event
 
 LINES = 10_000
 """Lines that wait to be written at most."""
+_FIELD_LENGTHS = 1000, 200, 50
+"""Characters that are left of a text in a line that is too long; the first one that is enough."""
 _PARTING = 1.0
 """Seconds that :func:`finish` waits."""
 
@@ -111,11 +113,9 @@ class _Direct(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            line = self.format(record)
-            if self._dropped:
-                line = f"{self.format(_record_of(self._dropped))}\n{line}"
+            before = f"{self.format(_record_of(self._dropped))}\n".encode() if self._dropped else b""
             # A pipe in which there is room at all has room for PIPE_BUF bytes.
-            written = line.encode(errors="backslashreplace")[: select.PIPE_BUF - 1] + b"\n"
+            written = before + self._line(record, select.PIPE_BUF - len(before) - 1) + b"\n"
             number = sys.stderr.fileno()
             room = select.poll()
             room.register(number, select.POLLOUT)
@@ -128,6 +128,17 @@ class _Direct(logging.Handler):
             self._dropped += 1
         except Exception:  # a record that cannot be written must not end what wrote it
             self.handleError(record)
+
+    def _line(self, record: logging.LogRecord, size: int) -> bytes:
+        """Return a line of at most ``size`` bytes. Long fields are cut first, so that JSON stays JSON."""
+        line = self.format(record).encode(errors="backslashreplace")
+        fields = record.args
+        for length in _FIELD_LENGTHS:
+            if len(line) <= size or not isinstance(fields, Mapping):
+                break
+            record.args = {name: _cut(value, length) for name, value in fields.items()}
+            line = self.format(record).encode(errors="backslashreplace")
+        return line[:size]
 
 
 _queueing: _Queueing | None = None
@@ -180,6 +191,10 @@ def _record_of(count: int) -> logging.LogRecord:
     )
     record.event = LINES_DROPPED
     return record
+
+
+def _cut(value: object, length: int) -> object:
+    return f"{value[:length]}…" if isinstance(value, str) and len(value) > length else value
 
 
 def _text(value: object) -> object:

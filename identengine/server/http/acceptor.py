@@ -44,9 +44,9 @@ class Refusal(NamedTuple):
     said: str
 
 
-_STRANGER = Refusal("unknown_peer", "neither this machine nor a trusted proxy")
-_FULL_HOUSE = Refusal("too_many", "too many connections")
-_CROWD = Refusal("too_many_of_switch", "too many connections from one address")
+_UNKNOWN_PEER = Refusal("unknown_peer", "neither this machine nor a trusted proxy")
+_TOO_MANY = Refusal("too_many", "too many connections")
+_TOO_MANY_OF_ADDRESS = Refusal("too_many_of_switch", "too many connections from one address")
 
 
 class Acceptor:
@@ -98,7 +98,7 @@ class Acceptor:
         if refusal is not None:
             self.on_refused(host, refusal)
             with taken:
-                if self.context is None and refusal != _STRANGER:
+                if self.context is None and refusal != _UNKNOWN_PEER:
                     with contextlib.suppress(OSError):
                         taken.send(_NO_ROOM)
             return
@@ -111,11 +111,11 @@ class Acceptor:
     def _refusal(self, host: str) -> Refusal | None:
         """Return why a connection is not let in; None where it may come."""
         if not self.admits(host):
-            return _STRANGER
+            return _UNKNOWN_PEER
         if self._open.total() >= self.limits.connections:
-            return _FULL_HOUSE
+            return _TOO_MANY
         if self._open[host] >= self.limits.connections_per_switch and not self.shares(host):
-            return _CROWD
+            return _TOO_MANY_OF_ADDRESS
         return None
 
     async def _arrive(self, taken: socket.socket, host: str) -> None:

@@ -38,7 +38,7 @@ class OutgoingTakeover:
 
     def __init__(self, folder: Path) -> None:
         """Listen in the folder of the set of calls, whose lock we hold; raises StoreError."""
-        self._door = HandoverSocket(folder)
+        self._handover_socket = HandoverSocket(folder)
         self._peer: OtherServer | None = None
         self._process: Watched | None = None
         """Whoever is at the other end of the connection."""
@@ -60,7 +60,7 @@ class OutgoingTakeover:
 
     def descriptors(self) -> Iterator[int]:
         """Yield what no child may keep."""
-        yield self._door.fileno()
+        yield self._handover_socket.fileno()
         for one in (self._peer, self._process, self._successor):
             if one is not None:
                 yield one.fileno()
@@ -105,11 +105,11 @@ class OutgoingTakeover:
     def close(self) -> None:
         """Leave: another one has taken over. Its next message comes to nobody."""
         self._forget()
-        self._door.close()
+        self._handover_socket.close()
 
     def _receive(self, refusal: str | None) -> None:
         """Let in who comes, if it is the only one."""
-        newcomer = self._door.knock()
+        newcomer = self._handover_socket.knock()
         if newcomer is None:
             return
         if self._peer is not None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import select
 import subprocess
 import sys
+
+import msgspec
+import pytest
 
 PROGRAM = """
 import logging, sys
@@ -64,3 +68,28 @@ def test_a_log_that_nobody_reads_is_cut_and_says_so() -> None:
     assert dropped > 0
     assert dropped + written == 30_001
     assert process.returncode == 0
+
+
+LONG = """
+from identengine.log import handlers as logsetup
+from identengine.config.schema import LogConfig
+from identengine.log.events import *
+
+logsetup.set_up_direct(LogConfig(format="{form}"))
+CONFIG_PROBLEM.tell(what="{character}" * 20_000)
+CONFIG_REFUSED.tell()
+"""
+
+
+@pytest.mark.parametrize("character", ["x", "é", "😀", '\\"', "\\udce9"])
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_line_that_is_too_long_is_cut_and_stays_json(form: str, character: str) -> None:
+    """A supervisor writes it by itself: of a config, say, with many mistakes in one key."""
+    program = LONG.format(form=form, character=character)
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    first, second = result.stderr.splitlines()
+    assert len(first) < select.PIPE_BUF
+    assert b"config: " in first
+    assert b"SIGHUP: the config is wrong" in second
+    if form == "json":
+        assert msgspec.json.decode(first)["event"] == "config_problem"
