@@ -22,7 +22,8 @@ UNIT = SERVICE / "identengine.service"
 
 def analyze() -> str:
     """Return systemd-analyze."""
-    return program("systemd-analyze", "systemd")
+    program("kill", "procps")  # of ExecReload
+    return program("systemd-analyze", "systemd procps")
 
 
 def values(key: str) -> list[str]:
