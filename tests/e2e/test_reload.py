@@ -63,7 +63,7 @@ def test_a_secret_of_the_environment(tmp_path: Path) -> None:
 def test_one_process_reads_the_file(tmp_path: Path) -> None:
     """A file that can be read once alone: who read it as well would find it empty, or wait for ever."""
     make_book(tmp_path)
-    with serving(tmp_path, STANDBY) as server:
+    with serving(tmp_path, STANDBY, patient=True) as server:
         wait_for_http(server)
         server.standby  # noqa: B018 - it is waited for
         server.write_config(STANDBY + REASON)
@@ -124,7 +124,7 @@ def test_a_config_that_is_longer_than_what_a_socket_takes(tmp_path: Path) -> Non
 
 def test_a_child_that_hangs_keeps_no_other_from_the_new_config(tmp_path: Path) -> None:
     make_book(tmp_path)
-    with serving(tmp_path, STANDBY) as server:
+    with serving(tmp_path, STANDBY, patient=True) as server:
         standby = server.standby
         os.kill(standby, signal.SIGSTOP)
         server.write_config(STANDBY + REASON)
