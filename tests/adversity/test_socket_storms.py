@@ -23,8 +23,9 @@ import msgspec
 import pytest
 from support import HOST
 from support.books import ip_account, put_rows
+from support.connections import connections
 from support.server import Server, serving
-from support.switch import CONNECTED, OVER_TCP, WIRES, Switch, Wire, call
+from support.switch import CONNECTED, OVER_TCP, WIRES, Switch, Wire, call, send_until_stuck
 from support.thorough import amounts
 from support.tls import TLS_FILES, Authority
 from support.waiting import wait_for
@@ -302,16 +303,8 @@ def test_a_hundred_that_send_byte_by_byte(server: Server, wire: Wire) -> None:
 def test_who_does_not_read_is_not_read_from(server: Server, wire: Wire) -> None:
     before = resident(server)
     with server.switch(wire) as deaf:
-        deaf.socket.setblocking(False)
         messages = deaf.encoded([call("identify", n, **GOOD) for n in range(100)]) * 20
-        sent, quiet, end = 0, time.monotonic(), time.monotonic() + 30
-        while time.monotonic() - quiet < 0.5:
-            assert time.monotonic() < end, "it reads on and on"
-            try:
-                sent += deaf.socket.send(messages[sent % len(messages) :])
-                quiet = time.monotonic()
-            except BlockingIOError:
-                time.sleep(0.01)
+        send_until_stuck(deaf.socket, messages, lambda: server.authorize(**GOOD))
         with server.switch(OVER_UDP[0]) as other:
             assert other.exchange("authorize", GOOD)["result"]["accepted"]
         assert resident(server) - before < GROWTH
@@ -355,8 +348,9 @@ def test_as_many_connections_at_once_as_are_allowed(server: Server) -> None:
                 one.send(call("ping"))
                 return not one.is_closed()
 
-        wait_for(settled)  # the connections of other tests are closed
-        time.sleep(0.2)
+        wait_for(settled)
+        for kind in ("tcp", "tls"):  # those of other tests are closed too
+            wait_for(lambda kind=kind: not connections(server.ports[kind]))  # type: ignore[misc]
         many = [opened.enter_context(server.switch(wire)) for _ in range(1000)]
         for number, switch in enumerate(many):
             switch.send(call("authorize", number, **GOOD))

@@ -53,7 +53,7 @@ def scrape(server: Server) -> Scrape:
 def test_counters_go_on_over_deaths_and_a_restart(tmp_path: Path) -> None:
     folder = book(tmp_path)
     began = time.time()
-    with serving(folder, CALLS + LISTEN + PATIENT) as server:
+    with serving(folder, CALLS + LISTEN + PATIENT, patient=True) as server:
         hold(server, 10)
         burst(server, [call("stranger", "10.9.9.9"), request("start", 1, call_id="c1")])
         assert not server.authorize(src_ip="10.9.9.9", dst_number="44", direction="termination")["accepted"]

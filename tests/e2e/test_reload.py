@@ -82,7 +82,7 @@ class Opens:
 
 def test_one_process_reads_the_file(tmp_path: Path) -> None:
     make_book(tmp_path)
-    with serving(tmp_path, STANDBY) as server:
+    with serving(tmp_path, STANDBY, patient=True) as server:
         wait_for_http(server)
         server.standby  # noqa: B018 - it is waited for
         server.write_config(STANDBY + REASON)
@@ -167,7 +167,7 @@ def test_a_config_that_is_longer_than_what_a_socket_takes(tmp_path: Path) -> Non
 
 def test_a_child_that_hangs_keeps_no_other_from_the_new_config(tmp_path: Path) -> None:
     make_book(tmp_path)
-    with serving(tmp_path, STANDBY) as server:
+    with serving(tmp_path, STANDBY, patient=True) as server:
         standby = server.standby
         os.kill(standby, signal.SIGSTOP)
         server.write_config(STANDBY + REASON)

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from support import HOST
 from support.books import ip_account, put_rows
-from support.processes import pending
+from support.processes import is_stopped, pending
 from support.server import Server, serving
-from support.switch import UDP, Switch, request
+from support.switch import UDP, Switch, request, send_until_stuck
 from support.waiting import wait_for
 
 from identengine.model.records import Account, Client, IdentBy
@@ -259,18 +259,12 @@ def test_a_second_signal_does_not_wait_for_the_drain(folder: Path) -> None:
         tcp.send(request(message_id=1, **GOOD))
         tcp.answers(1)
         burst = b"".join(request(message_id=n, **GOOD) for n in range(20000))
-        tcp.socket.setblocking(False)
-        sent = stuck = 0
-        while stuck < 30:  # and nothing is read: the drain would wait for it
-            try:
-                sent += tcp.socket.send(burst[sent % len(burst) :])
-                stuck = 0
-            except BlockingIOError:
-                stuck += 1
-                time.sleep(0.01)
+        # Nothing is read: the drain would wait for it.
+        send_until_stuck(tcp.socket, burst, lambda: server.authorize(**GOOD))
         other.send(request("ping", "half")[:10])
         decider = server.decider
         os.kill(decider, signal.SIGSTOP)
+        wait_for(partial(is_stopped, decider))
         for number in (signal.SIGTERM, signal.SIGINT):  # at once: they are meant as one
             server.signal(number)
             wait_for(partial(waits_for, decider, number))

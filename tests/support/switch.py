@@ -6,7 +6,7 @@ import contextlib
 import json
 import socket
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
@@ -17,6 +17,8 @@ from support.waiting import PATIENCE
 
 Framing: TypeAlias = Literal["lines", "netstrings", "prefixed"]
 Encoding: TypeAlias = Literal["json", "msgpack"]
+MOST_UNREAD = 128 << 20
+"""Bytes that fit into no buffers of sockets and a server."""
 BURST = 500
 """Messages that are sent before their answers are read."""
 
@@ -275,6 +277,24 @@ def is_closed(opened: socket.socket) -> bool:
         return opened.recv(65536) == b""
     except (ConnectionError, ssl.SSLError):
         return True
+
+
+def send_until_stuck(opened: socket.socket, stream: bytes, others: Callable[[], object]) -> int:
+    """Send ``stream`` again and again, reading nothing, until no more of it is taken; return how many bytes were.
+
+    ``others`` asks the server something else, so that it has had its turns; AssertionError if it reads on and on.
+    """
+    opened.setblocking(False)
+    sent = stuck = 0
+    while stuck < 30:
+        assert sent < MOST_UNREAD, "it reads on and on"
+        try:
+            sent += opened.send(stream[sent % len(stream) :])
+            stuck = 0
+        except BlockingIOError:
+            others()
+            stuck += 1
+    return sent
 
 
 def read_all(opened: socket.socket) -> bytes:
