@@ -39,12 +39,16 @@ def reload(path: Path) -> Config:
     """Return the config in a file, for a server that runs with an earlier one. Raise ConfigError as :func:`load`.
 
     A pipe or device is an error, although a server can start with one: a pipe that was read is empty, which would
-    be the default config, or blocks its reader for ever.
+    be the default config, or blocks its reader for ever. An empty file is an error too: some editors empty a file
+    before they write it, and the default config would drop all switches.
     """
     try:
         with open(path, "rb", opener=_open_at_once) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ConfigError([f"{path} is not a regular file, so that it cannot be read again"])
+            if not file.read(_LARGEST).strip():
+                raise ConfigError([f"{path} is empty; send SIGHUP again when it is written"])
+            file.seek(0)
             return _checked(file, path)
     except OSError as error:
         raise _unreadable(path, error) from error

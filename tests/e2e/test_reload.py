@@ -114,6 +114,15 @@ def test_what_is_no_file_keeps_the_supervisor_from_nothing(tmp_path: Path) -> No
         assert sip_code(server) == 604
 
 
+def test_an_emptied_file_drops_no_switch(tmp_path: Path) -> None:
+    make_book(tmp_path)
+    with serving(tmp_path, REASON) as server:
+        server.config.write_text(" \n\n")
+        server.signal(signal.SIGHUP)
+        server.logged("is empty; send SIGHUP again when it is written")
+        assert sip_code(server) == 604, "the config in force stays"
+
+
 def test_more_connections_may_need_more_files(tmp_path: Path) -> None:
     def limits(*processes: int) -> list[int]:
         return [resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] for pid in processes]
