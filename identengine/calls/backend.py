@@ -91,7 +91,7 @@ class Refresh(msgspec.Struct, frozen=True):
     """``start`` and ``update`` (engine.md 5.4)."""
 
     method: Literal["start", "update"]
-    named: LegSelector
+    selector: LegSelector
     switch: str
     interval: float | None
     """Seconds between updates, where they were announced."""
@@ -101,9 +101,9 @@ class Refresh(msgspec.Struct, frozen=True):
 
 
 class Stop(msgspec.Struct, frozen=True, gc=False):
-    """``stop``: free what is named (engine.md 5.4)."""
+    """``stop``: free the legs that it names (engine.md 5.4)."""
 
-    named: LegSelector
+    selector: LegSelector
 
 
 class SyncPart(msgspec.Struct, frozen=True):
@@ -150,22 +150,22 @@ class Deferred:
     """An answer that takes steps between which other batches are decided (engine.md 5.8)."""
 
     def __init__(self) -> None:
-        self.done: LegResult | None = None
+        self.result: LegResult | None = None
         """The answer, once it is there."""
         self._waiting: list[Callable[[LegResult], None]] = []
 
     def then(self, call: Callable[[LegResult], None]) -> None:
         """Call back with the answer once it is there."""
-        if self.done is not None:
-            call(self.done)
+        if self.result is not None:
+            call(self.result)
         else:
             self._waiting.append(call)
 
-    def finish(self, done: LegResult) -> None:
+    def finish(self, result: LegResult) -> None:
         """Give the answer."""
-        self.done = done
+        self.result = result
         for call in self._waiting:
-            call(done)
+            call(result)
         self._waiting.clear()
 
 
@@ -269,8 +269,8 @@ class Overview(Protocol):
     def usage(self, of: Of, first: int, count: int) -> list[tuple[int, int]] | None:
         """Return those of ``count`` counters from the ``first`` on that are not zero; None behind the last."""
 
-    def matching(self, named: LegSelector, wanted: LegFilter) -> list[LegView]:
-        """Return the legs that are named and fit."""
+    def matching(self, selector: LegSelector, wanted: LegFilter) -> list[LegView]:
+        """Return the legs that ``selector`` names and ``wanted`` lets through."""
 
     def apply(self, batch: Sequence[CallsMessage], now: float) -> list[CallsAnswer]:
         """As :meth:`Backend.apply`."""

@@ -132,7 +132,7 @@ class Engine:
                 if method == "authorize":
                     begun = self._authorize(ask, book, settings)
                 elif method == "stop":
-                    begun = lifecycle.stop(ask.request, ask.asker)  # type: ignore[arg-type]  # see Ask
+                    begun = lifecycle.stop(ask.request, ask.asker)  # type: ignore[arg-type]  # see EngineRequest.request
                 else:
                     begun = self._begin(ask, book, settings)
             except Exception as fault:  # whatever it is, the call is answered and not accepted
@@ -174,7 +174,7 @@ class Engine:
         if book is None:
             return reject(reasons, Reason.NOT_READY, None, None)
         # validate
-        asked = query.read(request, book)  # type: ignore[arg-type]  # see Ask
+        asked = query.read(request, book)  # type: ignore[arg-type]  # see EngineRequest.request
         if type(asked) is Unusable:
             return unusable(reasons, asked, book)
         direction, dst, outward = asked.direction, asked.dst_number, asked.direction is _TERMINATION
@@ -207,8 +207,8 @@ class Engine:
             else:  # answer
                 (src, rewritten), by, matched = shown, found.matched_by, found.matched
                 half = CallHalf(book.version, by, found.ambiguous, rewritten, dst, matched, src, lease, unreserved)
-                grant, levels = EncodedDecision(entry.template.fill(encode(half))), entry.levels
-                decision = in_parts(grant) if unreserved else grant  # the tally looks for what has no slot
+                encoded, levels = EncodedDecision(entry.template.fill(encode(half))), entry.levels
+                decision = in_parts(encoded) if unreserved else encoded  # the tally looks for what has no slot
         except Exception as fault:  # as in `decide`; a leg that is held keeps its answer
             decision, levels = reject(reasons, Reason.INTERNAL_ERROR, book, None), None
             self._thrown.append((decision, fault))
@@ -220,7 +220,7 @@ class Engine:
         """Return the answer to what is asked less often, or what the set of calls is to answer."""
         request = ask.request
         if isinstance(request, CallList):
-            return lifecycle.listed(request, ask.asker)
+            return lifecycle.sync_part(request, ask.asker)
         if ask.method == "identify":
             return self._authorize(ask, book, settings)
         if ask.method == "explain":
@@ -234,7 +234,7 @@ class Engine:
                 field = asked.field or "dst_number"
                 return BadParameter(field, asked.value or request.dst_number, "a value that can be used")
             identify = partial(self._identified, asked, ask.options, book)
-        return lifecycle.progress(ask.method, request, ask.asker, identify, self._levels_then)
+        return lifecycle.refresh(ask.method, request, ask.asker, identify, self._levels_then)
 
     def _explain(
         self, request: Request, ask: EngineRequest, book: Book | None, settings: EngineSettings
@@ -333,7 +333,7 @@ def _admission(
     """
     asker, call_id = ask.asker, asked.call_id
     call = None if call_id is None else call_key(asker.scope, call_id)
-    content = request_fingerprint(ask.request, book.hash_key)  # type: ignore[arg-type]  # see Ask
+    content = request_fingerprint(ask.request, book.hash_key)  # type: ignore[arg-type]  # see EngineRequest.request
     return Admit(call, leg_key(asked.direction, asked.leg_id), asker.switch, content, decision, levels)
 
 

@@ -88,11 +88,11 @@ def carries_identity(request: CallRequest) -> bool:
 
 def stop(request: CallRequest, asker: Asker) -> Stop | BadParameter:
     """Return ``stop`` as the set of calls takes it."""
-    named = _named(request.call_id, request.leg_id, request.direction, asker)
-    return named if type(named) is BadParameter else Stop(named)
+    selector = _selector(request.call_id, request.leg_id, request.direction, asker)
+    return selector if type(selector) is BadParameter else Stop(selector)
 
 
-def progress(
+def refresh(
     method: str,
     request: CallRequest,
     asker: Asker,
@@ -100,17 +100,17 @@ def progress(
     levels: LimitsNow,
 ) -> Refresh | BadParameter:
     """Return ``start`` or ``update`` as the set of calls takes it."""
-    named = _named(request.call_id, request.leg_id, request.direction, asker)
-    if isinstance(named, BadParameter):
-        return named
+    selector = _selector(request.call_id, request.leg_id, request.direction, asker)
+    if isinstance(selector, BadParameter):
+        return selector
     try:
         interval = None if request.interval is None else decimal(request.interval, LONGEST_INTERVAL)
     except ValueError:
         return BadParameter("interval", str(request.interval), f"seconds from 1 to {LONGEST_INTERVAL}")
-    return Refresh("update" if method == "update" else "start", named, asker.switch, interval, identify, levels)
+    return Refresh("update" if method == "update" else "start", selector, asker.switch, interval, identify, levels)
 
 
-def listed(request: CallList, asker: Asker) -> SyncPart | BadParameter:
+def sync_part(request: CallList, asker: Asker) -> SyncPart | BadParameter:
     """Return ``sync`` as the set of calls takes it."""
     list_id = (request.list_id or "").strip()
     if not list_id:
@@ -126,24 +126,24 @@ def listed(request: CallList, asker: Asker) -> SyncPart | BadParameter:
         return BadParameter("part", str(request.part), f"a whole number from 1 to parts, which is {parts}")
     calls: list[LegSelector] = []
     for entry in request.calls or ():
-        named = _entry(entry, asker)
-        if isinstance(named, BadParameter):
-            return named
-        calls.append(named)
+        selector = _entry(entry, asker)
+        if isinstance(selector, BadParameter):
+            return selector
+        calls.append(selector)
     return SyncPart(asker.switch, shortened(list_id), part, parts, tuple(calls), bool(request.confirm_empty))
 
 
 def _entry(entry: Sequence[str | None], asker: Asker) -> LegSelector | BadParameter:
     call_id, leg_id, direction = (*entry, None, None, None)[:3]
-    named = _named(call_id, leg_id, direction, asker)
-    if isinstance(named, BadParameter) or len(entry) > 3:
+    selector = _selector(call_id, leg_id, direction, asker)
+    if isinstance(selector, BadParameter) or len(entry) > 3:
         return BadParameter(
             "calls", msgspec.json.encode(entry).decode("utf-8", "replace"), "[call_id, leg_id, direction] each"
         )
-    return named
+    return selector
 
 
-def _named(
+def _selector(
     call_id: str | None, leg_id: str | None, direction: str | None, asker: Asker
 ) -> LegSelector | BadParameter:
     if not call_id or call_id.isspace():
