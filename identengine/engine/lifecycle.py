@@ -57,7 +57,9 @@ def levels_of(entry: AccountEntry, direction: Direction) -> Levels:
     if direction is _ORIGINATION:
         return entry.levels
     account = entry.account
-    return Levels(account_counter(account.id, direction), account.term_capacity, None, entry.owner.terminating)
+    return Levels(
+        account_counter(account.id, direction), account.term_capacity, None, entry.client_entry.terminating
+    )
 
 
 def levels_then(account: int, counters: tuple[int, ...], book: Book | None) -> Levels:
@@ -67,13 +69,13 @@ def levels_then(account: int, counters: tuple[int, ...], book: Book | None) -> L
     """
     account_id, direction = account_of(account)
     entry = book.accounts.get(account_id) if book else None
-    if entry is not None and entry.owner.levels(direction).counters == counters:
+    if entry is not None and entry.client_entry.levels(direction).counters == counters:
         return levels_of(entry, direction)
     limits: list[Limit] = []
     for above, client_id in enumerate(clients_of(counters)):
-        owner = book.clients.get(client_id) if book else None
-        if owner is not None:
-            limits += limits_of(owner.client, direction, above)
+        client_entry = book.clients.get(client_id) if book else None
+        if client_entry is not None:
+            limits += limits_of(client_entry.client, direction, above)
     client = ClientLevels(counters, tuple(limits))
     if entry is None:
         return Levels(account, None, None, client)

@@ -170,7 +170,7 @@ def _candidate(
         account_id=account.id,
         account_name=account.name,
         client_id=account.client_id,
-        client_name=entry.owner.client.name,
+        client_name=entry.client_entry.client.name,
         matched_by=MATCHED_BY[kind],
         matched=bucket.matched,
         rank=Rank(bucket.mask, len(entry.tech_prefix), *specificity(entry, options)),
