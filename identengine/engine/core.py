@@ -188,7 +188,7 @@ class Engine:
         shown: tuple[str | None, bool] | Reason
         shown = asked.src_number, False
         try:
-            # identify; credentials: verified within, since they choose between candidates of equal rank (3.6)
+            # identify; credentials: verified within, since they choose between equal candidates (engine.md 3.6)
             found = matching.identify(book, asked, ask.options, settings.reveal)
             if type(found) is not Match:
                 decision: Decision | EncodedDecision = reject(reasons, found, book, direction)
@@ -198,12 +198,12 @@ class Engine:
             # strip
             elif not (dst := dst[len(entry.tech_prefix) :] if entry.tech_prefix and not outward else dst):
                 decision = reject(reasons, Reason.INVALID_DESTINATION, book, direction, entry)
-            elif outward:  # Src Policy is of origination alone (4)
+            elif outward:  # Src Policy is of origination alone (engine.md 4)
                 decision, levels = terminate(asked, found, book, lease, unreserved), levels_of(entry, direction)
             # Src Policy
             elif not entry.shows_any and isinstance(shown := _show(entry, asked, book), Reason):
                 decision = reject(reasons, shown, book, direction, entry)
-            # CPS; capacity: the set of calls checks all levels before it takes any (5.2, 5.9); see `_admission`
+            # CPS; capacity: the set of calls checks all, then takes all (engine.md 5.2, 5.9); see `_admission`
             else:  # answer
                 (src, rewritten), by, matched = shown, found.matched_by, found.matched
                 half = CallHalf(book.version, by, found.ambiguous, rewritten, dst, matched, src, lease, unreserved)
@@ -249,7 +249,7 @@ class Engine:
         return Explanation(decision=decision, candidates=shown, cut=cut)
 
     def _identified(self, asked: Query, options: IdentifyOptions, book: Book) -> Levels | None:
-        """Return where a call counts that is there already: neither credentials nor Src Policy matter (5.4)."""
+        """Return where a call counts that is there already: no credentials, no Src Policy (engine.md 5.4)."""
         try:
             if asked.account_id is not None:
                 entry = book.accounts.get(asked.account_id)
