@@ -6,7 +6,7 @@ import typer
 
 from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, Who
 from identengine.cli.output import emit, hint, say
-from identengine.cli.workspace import author, place
+from identengine.cli.workspace import author, find_workspace
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -37,7 +37,7 @@ def rotate(
     """
     from identengine.store.versions import rotate_key_file
 
-    here = place(store, config, key_file)
+    here = find_workspace(store, config, key_file)
     path = here.key_path()
     with here.open() as opened:
         if path is None:

@@ -120,6 +120,10 @@ class Did(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
     status: DidStatus = DidStatus.ACTIVE
 
 
+BookRow: TypeAlias = Client | Account | Did
+"""A row of one of the three tables of the book."""
+
+
 class Digest(msgspec.Struct, frozen=True, gc=False):
     """The digest fields that the caller sent to the switch (RFC 7616), as the switch passes them on."""
 

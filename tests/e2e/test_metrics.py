@@ -15,7 +15,7 @@ from support.server import Server, serving
 from support.switch import request
 from support.waiting import wait_for
 
-from identengine.cli.operatorclient import Asking, NoServerError, fullest
+from identengine.cli.operatorclient import NoServerError, OperatorClient, fullest
 from identengine.stats.metrics import MOST_ROWS, exposition
 from identengine.wire.operator import Status, StatusRequest
 
@@ -30,7 +30,7 @@ class Scrape:
     def __init__(self, server: Server) -> None:
         folder = server.folder / "calls"
         try:
-            with Asking(folder, 5.0) as asking:
+            with OperatorClient(folder, 5.0) as asking:
                 status = asking.ask(StatusRequest(), Status)
                 uses = [fullest(asking, of, MOST_ROWS) for of in ("accounts", "clients")]
         except NoServerError:
