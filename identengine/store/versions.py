@@ -25,7 +25,8 @@ import msgspec
 
 from identengine.errors import KeyFileError, StoreError
 from identengine.store.draft import Draft
-from identengine.store.file import DATA, StoreFile, Txn, Writer, close_file, made_folder, open_file
+from identengine.store.file import DATA, StoreFile, Txn, Writer, close_file, open_file
+from identengine.store.folders import made_folder
 from identengine.store.format import (
     ACCOUNTS,
     EVENTS,
