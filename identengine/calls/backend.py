@@ -4,7 +4,7 @@ A backend is a :class:`Backend`: it is given a batch and answers it as if one by
 (engine.md 5.3); before it returns, what the batch changed outlives the process. What only the engine knows of
 calls that are there already, where they count say, is asked back through the callables of a message.
 
-All that passes here is plain values, so that nobody above knows how a backend keeps its legs.
+Everything in this interface is plain values, so that no layer above knows how a backend keeps its legs.
 """
 
 from __future__ import annotations
@@ -256,8 +256,8 @@ class Gauges(msgspec.Struct, frozen=True, gc=False):
 class Overview(Protocol):
     """What a backend shows to an operator, in short steps between which nothing stays open.
 
-    Who goes through the set sees each leg that is there all the while; one that is started meanwhile moves, and
-    may come twice or not at all.
+    A walk of all pages shows each leg that is there from its start to its end. A leg that is started meanwhile
+    moves, and may be shown twice or not at all.
     """
 
     def gauges(self) -> Gauges:

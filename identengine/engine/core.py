@@ -61,22 +61,22 @@ class EngineRequest(msgspec.Struct, frozen=True, gc=False):
 
 
 class Tally(Protocol):
-    """Who counts what was asked and answered, for all interfaces alike (:mod:`identengine.stats.tally`)."""
+    """A counter of requests and answers, the same for all interfaces (:mod:`identengine.stats.tally`)."""
 
     def count(self, batch: Sequence[EngineRequest], answers: Sequence[EngineAnswer]) -> None:
-        """Count a batch; an answer that takes its time is counted when it is there."""
+        """Count a batch of requests and their answers. A deferred answer is counted when it is complete."""
 
     def shed(self, ask: EngineRequest, answer: EngineAnswer) -> None:
-        """Count what was answered without being decided."""
+        """Count a request that was answered without a decision."""
 
 
 class Faults(deque[Exception]):
-    """The last exceptions that became ``internal_error``, or came up beside requests; and how many there were."""
+    """The last 16 faults: exceptions that became ``internal_error``, or arose outside of a request."""
 
     def __init__(self) -> None:
         super().__init__(maxlen=16)
         self.total = 0
-        """Of all times: it outlives what is taken out."""
+        """All faults since the start; taking a fault out does not lower it."""
 
     def append(self, fault: Exception) -> None:
         """Keep one more."""
@@ -142,7 +142,7 @@ class Engine:
                 messages.append(begun)  # type: ignore[arg-type]  # as the line before says
                 answers.append(_PENDING)
             else:
-                answers.append(begun)  # type: ignore[arg-type]
+                answers.append(begun)  # type: ignore[arg-type]  # no message, by the same line
         if messages:
             outcomes: Sequence[Outcome | EngineAnswer]
             try:
@@ -280,7 +280,7 @@ class Engine:
         return Explanation(decision=rejected)  # which an interface tells as its error
 
     def _note_thrown(self, answers: list[EngineAnswer]) -> None:
-        """Note the faults that anybody was answered with."""
+        """Add the faults whose reject is among the answers; a leg that is held was answered as before."""
         for rejected, fault in self._thrown:
             if any(
                 answer is rejected or (type(answer) is Explanation and answer.decision is rejected)
@@ -343,7 +343,7 @@ _PENDING = LegResult(True)
 
 
 class _NoCalls:
-    """Where an engine has no set of calls, nobody may speak of calls that are held."""
+    """The set of calls of an engine that has none: each message to it is a fault."""
 
     def apply(self, batch: Sequence[CallsMessage], now: float) -> list[LegResult]:
         raise RuntimeError(f"this engine holds no calls: {len(batch)} messages at {now}")
