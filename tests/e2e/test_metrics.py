@@ -112,7 +112,7 @@ def test_an_alarm_shows(tmp_path: Path) -> None:
         server.logged("see who holds them by `identengine calls`")
 
 
-def test_a_death_of_the_front_is_counted(tmp_path: Path) -> None:
+def test_a_death_of_the_http_process_is_counted(tmp_path: Path) -> None:
     with serving(
         book(tmp_path), CALLS + f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\nhttp = "{HOST}:0"\n'
     ) as server:
