@@ -114,8 +114,8 @@ def best_group(
                 break
             if not group.constrained:
                 candidates = group.entries
-            elif group.by_constraints and matches_all(options):
-                candidates = by_constraints(group, query)
+            elif group.by_constraints and _matches_all(options):
+                candidates = _best_by_constraints(group, query)
             else:
                 candidates = [
                     entry
@@ -147,12 +147,12 @@ def unmet(entry: AccountEntry, query: Query, options: IdentifyOptions) -> Reason
     return None
 
 
-def matches_all(options: IdentifyOptions) -> bool:
+def _matches_all(options: IdentifyOptions) -> bool:
     """Whether every constraint counts; where ``match_*`` is ``never`` the look-ups by constraint do not hold."""
     return options.match_port == "always" and options.match_protocol == "always"
 
 
-def by_constraints(group: Group, query: Query) -> list[AccountEntry]:
+def _best_by_constraints(group: Group, query: Query) -> list[AccountEntry]:
     """Return the candidates of a large group that rank best, found by what the request brings."""
     for (gateway, port, protocol), entries in group.by_constraints:
         wanted = (
@@ -230,15 +230,15 @@ def _why_none(book: Book, query: Query, options: IdentifyOptions) -> Reason:
     for kind in book.classes:
         bucket = bucket_of(kind, lookup, query)
         while bucket is not None:
-            furthest = max(furthest, nearest_miss(bucket, query, options))
+            furthest = max(furthest, _nearest_miss(bucket, query, options))
             bucket = bucket.wider
     return FURTHEST[furthest] if furthest >= 0 else Reason.UNKNOWN_SOURCE
 
 
-def nearest_miss(bucket: Bucket, query: Query, options: IdentifyOptions) -> int:
+def _nearest_miss(bucket: Bucket, query: Query, options: IdentifyOptions) -> int:
     """Return how far in :data:`FURTHEST` the nearest account of a bucket got that holds no candidate."""
     index = bucket.index
-    if index is None or not matches_all(options):
+    if index is None or not _matches_all(options):
         reasons = (unmet(entry, query, options) for entry in bucket.entries())
         return max(FURTHEST.index(reason) for reason in reasons if reason is not None)
     gateways = [gateway for gateway in (None, query.gateway) if gateway in index.gateways]
