@@ -141,9 +141,13 @@ class LegResult(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
     ok: Literal[True]
     unknown: bool = False
+    """True if no leg matched and none was counted (engine.md 5.4)."""
     overcommit: bool = False
+    """True if a leg was counted although a limit is exceeded (engine.md 5.4)."""
     missing: int | None = None
+    """Listed legs that the set does not know (engine.md 5.6)."""
     freed: int | None = None
+    """Slots that were freed."""
 
 
 class Deferred:

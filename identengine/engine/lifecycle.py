@@ -36,11 +36,14 @@ _IDENTITY = ("account_id", "src_ip", "src_port", "protocol", "gateway", "name", 
 
 @final
 class BadParameter(msgspec.Struct, frozen=True):
-    """A parameter that cannot be used."""
+    """A parameter that cannot be used; the message has no effect."""
 
     field: str
+    """Name of the parameter (interfaces.md 3)."""
     value: str | None
+    """Its value as text; None if it is missing."""
     expected: str
+    """What a value has to be."""
 
 
 class Asker(NamedTuple):
