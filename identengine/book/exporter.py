@@ -16,11 +16,10 @@ import msgspec
 from identengine.book.columns import ACCOUNTS, CLIENTS, DIDS, TABLES, Table
 from identengine.book.files import SUFFIXES
 from identengine.errors import IdentengineError
-from identengine.model.records import Account, Client, Did, IdentBy
+from identengine.model.records import Account, BookRow, Did, IdentBy
 from identengine.store.snapshot import Snapshot
 
 Format = Literal["csv", "jsonl"]
-BookRow = Client | Account | Did
 
 _BUFFER = 1 << 20
 

@@ -16,7 +16,7 @@ from identengine.book.files import FileRow, Source
 from identengine.book.importrun import ImportRun, join_mistakes, not_there, readable, row_mark
 from identengine.book.mistakes import Mistake, RowError
 from identengine.book.records import account_from, did_from
-from identengine.book.report import Tally
+from identengine.book.report import TableCounts
 from identengine.errors import Problem
 from identengine.model.records import Account
 
@@ -89,7 +89,7 @@ class AccountsImport:
             expected = not_there("client", client_id, run.bad_clients)
             mistakes.append(Mistake("client_id", str(client_id), expected))
 
-    def _absent_accounts(self, tally: Tally) -> None:
+    def _absent_accounts(self, tally: TableCounts) -> None:
         """Do with the accounts that the table lacks as ``missing`` says."""
         run = self._run
         kept = run.missing == "keep" or ACCOUNTS.name in run.nameless
@@ -164,7 +164,7 @@ class DidsImport:
                 expected = not_there("account", account_id, {account_id: line} if line else {})
                 mistakes.append(Mistake("account_id", str(account_id), expected))
 
-    def _absent_dids(self, tally: Tally) -> None:
+    def _absent_dids(self, tally: TableCounts) -> None:
         """Remove the DIDs that the table lacks."""
         run = self._run
         kept = DIDS.name in run.nameless
@@ -178,12 +178,12 @@ class DidsImport:
 
     def remove_orphans(self, removed: Iterable[int]) -> None:
         """Remove the DIDs of the accounts whose ids are ``removed``."""
-        tally = self._run.tallies.setdefault(DIDS.name, Tally())
+        tally = self._run.tallies.setdefault(DIDS.name, TableCounts())
         for account_id in removed:
             for did in self._run.draft.account_dids(account_id):
                 self._remove_did(tally, did.number)
 
-    def _remove_did(self, tally: Tally, number: str) -> None:
+    def _remove_did(self, tally: TableCounts, number: str) -> None:
         self._run.draft.delete_did(number)
         tally.removed.add(number)
 

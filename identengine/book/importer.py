@@ -16,7 +16,7 @@ from identengine.book.files import find_tables
 from identengine.book.importaccounts import AccountsImport, DidsImport
 from identengine.book.importclients import ClientsImport
 from identengine.book.importrun import ImportRun, Missing, Progress, few_named
-from identengine.book.report import ImportReport, Tally
+from identengine.book.report import ImportReport, TableCounts
 from identengine.errors import LoadError
 from identengine.store.draft import Draft
 from identengine.store.vault import Vault
@@ -99,7 +99,7 @@ class _Import:
             source = run.sources.get(table.name)
             if source is None:
                 continue
-            run.tallies[table.name] = Tally()
+            run.tallies[table.name] = TableCounts()
             try:
                 part.load(source)
             except LoadError as error:

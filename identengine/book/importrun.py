@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 from identengine.book.columns import ACCOUNTS, CLIENTS, DIDS, TABLES, Table
 from identengine.book.files import FileRow, Source
 from identengine.book.mistakes import Mistake, RowError
-from identengine.book.report import Listing, Problems, Tally
+from identengine.book.report import Listing, Problems, TableCounts
 from identengine.errors import Problem
 from identengine.model.records import Account, Client, Did
 from identengine.store.draft import Draft
@@ -59,7 +59,7 @@ class ImportRun:
         """Bytes of the tables that were read before the current one."""
         self.warnings = Problems()
         self.problems = Problems()
-        self.tallies: dict[str, Tally] = {}
+        self.tallies: dict[str, TableCounts] = {}
         self.broken: set[str] = set()
         """Names of the tables that could not be read to the end."""
         self.nameless: dict[str, int] = {}
@@ -102,7 +102,7 @@ class ImportRun:
         for mistake in mistakes:
             self.problems.add(Problem(source.label, line, *mistake))
 
-    def tell_kept(self, source: Source, table: Table, tally: Tally) -> None:
+    def tell_kept(self, source: Source, table: Table, tally: TableCounts) -> None:
         """Warn that absent rows were kept, since a bad row whose key cannot be read may stand for any of them."""
         line = self.nameless.get(table.name)
         if line is not None and tally.kept.total and self.skip_bad:

@@ -104,7 +104,7 @@ class Problems:
         del self.first[FIRST:]
 
 
-class Tally:
+class TableCounts:
     """A :class:`TableReport` in the making."""
 
     def __init__(self) -> None:

@@ -9,8 +9,8 @@ of a cell is the state afterwards; ``none`` means that the leg is neither held n
 event does not exist in this state. The other words of a cell:
 
 - ``+1``, ``-1``: all levels of the leg count one leg more, or one less. Without, the counters stay.
-- ``new``: the time of the state begins: the reserved lease, the active lease, or the 24 h of a lapsed leg (5.5).
-  Without, a time that runs goes on.
+- ``new``: the time of the state begins: the reserved lease, the active lease, or the 24 h of a lapsed leg
+  (engine.md 5.4, 5.5). Without, a time that runs goes on.
 - ``refused``: the authorization is rejected.
 - ``unknown``: the answer says ``unknown: true``.
 - ``missing``: the answer counts the leg as ``missing``.
@@ -28,8 +28,8 @@ The words of an event:
 - ``again``: the switch said it less than 10 s ago too.
 - ``max 0``: ``lapsed_max`` is 0.
 
-A leg belongs to the switch that last authorized, started, updated or listed it (5.6). A refused authorization does
-not change that. Lists and ``switch_up`` or ``switch_down`` of another switch never free it.
+A leg belongs to the switch that last authorized, started, updated or listed it (engine.md 5.6). A refused
+authorization does not change that. Lists and ``switch_up`` or ``switch_down`` of another switch never free it.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A backend is a :class:`Backend`: it is given a batch and answers it as if one by
 (engine.md 5.3); before it returns, what the batch changed outlives the process. What only the engine knows of
 calls that are there already, where they count say, is asked back through the callables of a message.
 
-All that passes here is plain values, so that nobody above knows how a backend keeps its legs.
+Everything in this interface is plain values, so that no layer above knows how a backend keeps its legs.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Refresh(msgspec.Struct, frozen=True):
     """``start`` and ``update`` (engine.md 5.4)."""
 
     method: Literal["start", "update"]
-    named: LegSelector
+    selector: LegSelector
     switch: str
     interval: float | None
     """Seconds between updates, where they were announced."""
@@ -101,9 +101,9 @@ class Refresh(msgspec.Struct, frozen=True):
 
 
 class Stop(msgspec.Struct, frozen=True, gc=False):
-    """``stop``: free what is named (engine.md 5.4)."""
+    """``stop``: free the legs that it names (engine.md 5.4)."""
 
-    named: LegSelector
+    selector: LegSelector
 
 
 class SyncPart(msgspec.Struct, frozen=True):
@@ -141,31 +141,35 @@ class LegResult(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
     ok: Literal[True]
     unknown: bool = False
+    """True if no leg matched and none was counted (engine.md 5.4)."""
     overcommit: bool = False
+    """True if a leg was counted although a limit is exceeded (engine.md 5.4)."""
     missing: int | None = None
+    """Listed legs that the set does not know (engine.md 5.6)."""
     freed: int | None = None
+    """Slots that were freed."""
 
 
 class Deferred:
     """An answer that takes steps between which other batches are decided (engine.md 5.8)."""
 
     def __init__(self) -> None:
-        self.done: LegResult | None = None
+        self.result: LegResult | None = None
         """The answer, once it is there."""
         self._waiting: list[Callable[[LegResult], None]] = []
 
     def then(self, call: Callable[[LegResult], None]) -> None:
         """Call back with the answer once it is there."""
-        if self.done is not None:
-            call(self.done)
+        if self.result is not None:
+            call(self.result)
         else:
             self._waiting.append(call)
 
-    def finish(self, done: LegResult) -> None:
+    def finish(self, result: LegResult) -> None:
         """Give the answer."""
-        self.done = done
+        self.result = result
         for call in self._waiting:
-            call(done)
+            call(result)
         self._waiting.clear()
 
 
@@ -256,8 +260,8 @@ class Gauges(msgspec.Struct, frozen=True, gc=False):
 class Overview(Protocol):
     """What a backend shows to an operator, in short steps between which nothing stays open.
 
-    Who goes through the set sees each leg that is there all the while; one that is started meanwhile moves, and
-    may come twice or not at all.
+    A walk of all pages shows each leg that is there from its start to its end. A leg that is started meanwhile
+    moves, and may be shown twice or not at all.
     """
 
     def gauges(self) -> Gauges:
@@ -269,8 +273,8 @@ class Overview(Protocol):
     def usage(self, of: Of, first: int, count: int) -> list[tuple[int, int]] | None:
         """Return those of ``count`` counters from the ``first`` on that are not zero; None behind the last."""
 
-    def matching(self, named: LegSelector, wanted: LegFilter) -> list[LegView]:
-        """Return the legs that are named and fit."""
+    def matching(self, selector: LegSelector, wanted: LegFilter) -> list[LegView]:
+        """Return the legs that ``selector`` names and ``wanted`` lets through."""
 
     def apply(self, batch: Sequence[CallsMessage], now: float) -> list[CallsAnswer]:
         """As :meth:`Backend.apply`."""

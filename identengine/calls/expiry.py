@@ -12,7 +12,7 @@ from identengine.calls.legs import ACTIVE, LAPSED, RESERVED
 from identengine.calls.legtable import Leg, LegTable
 from identengine.calls.wheel import TICKS, Wheel, tick_after
 
-REMEMBERED = 24 * 3600.0
+LAPSED_SECONDS = 24 * 3600.0
 """How long a lapsed leg can be revived, in seconds (engine.md 5.4)."""
 STEP = 256
 """How many legs one step takes: about a millisecond."""
@@ -71,7 +71,7 @@ class Expiry:
         table.counts.remove(leg.cells)
         if leg.state == RESERVED:
             table.shrink(leg)
-        leg.state, leg.due = LAPSED, now + REMEMBERED
+        leg.state, leg.due = LAPSED, now + LAPSED_SECONDS
         self._memories.add(leg.slot, leg.due)
         table.lapsed += 1
         table.slots.note(leg.slot)

@@ -52,7 +52,7 @@ class Kept(msgspec.Struct):
     """What a mirror holds."""
 
     legs: list[Leg] = []
-    stops: list[tuple[int, TombstoneRow]] = []
+    tombstones: list[tuple[int, TombstoneRow]] = []
     """By ascending serial number."""
     notes: dict[str, Note] = {}
     beat: Beat | None = None
@@ -132,11 +132,11 @@ class Journal:
                     for place in changed:
                         if legs[place] is None:
                             txn.delete(_place.pack(place), db=db)
-            for serial, row in changes.stops.items():
+            for serial, row in changes.tombstones.items():
                 if row is None:
-                    txn.delete(_serial.pack(serial), db=self._stops)
+                    txn.delete(_serial.pack(serial), db=self._tombstones)
                 else:
-                    txn.put(_serial.pack(serial), row, db=self._stops)
+                    txn.put(_serial.pack(serial), row, db=self._tombstones)
             for name, note in changes.notes.items():
                 if note is None:
                     txn.delete(name.encode(), db=self._notes)
@@ -157,7 +157,7 @@ class Journal:
     def used(self) -> int:
         """Return how many bytes are in use; what was freed is not among them."""
         with self._env.begin() as txn:
-            counts = [txn.stat(db) for db in (self._small, self._large, self._stops, self._notes)]
+            counts = [txn.stat(db) for db in (self._small, self._large, self._tombstones, self._notes)]
         pages = sum(count["branch_pages"] + count["leaf_pages"] + count["overflow_pages"] for count in counts)
         return pages * int(counts[0]["psize"])
 
@@ -188,7 +188,7 @@ class Journal:
             self.clock.go_on(kept.beat, max((leg.since for leg in kept.legs), default=kept.beat.now))
         self._look()
         self._note_time()
-        return kept.legs, kept.stops, kept.notes
+        return kept.legs, kept.tombstones, kept.notes
 
     def _check(self) -> None:
         """Raise DamagedError where whoever reads the file dies of it: LMDB may abort on what is damaged."""
@@ -206,7 +206,7 @@ class Journal:
             dbs = {name: env.open_db(name.encode(), integerkey=name in _BY_PLACE) for name in _DATABASES}
         except lmdb.Error as error:
             raise DamagedError(str(error)) from error
-        self._small, self._large, self._stops, self._notes, self._meta = dbs.values()
+        self._small, self._large, self._tombstones, self._notes, self._meta = dbs.values()
 
     def _set_aside(self, why: DamagedError) -> None:
         """Put the file out of the way, say so, and begin with an empty one."""
@@ -241,11 +241,11 @@ def _read(env: lmdb.Environment) -> Kept:
             if beat is not None and (found := msgspec.msgpack.decode(beat, type=list[Any])[0]) not in READABLE:
                 raise DamagedError(f"it is of format {found}, and this program writes {FORMAT}")
             legs = _legs(txn, dbs["small"], large=False) + _legs(txn, dbs["large"], large=True)
-            stops = [(_serial.unpack(key)[0], unpacked_row(value)) for key, value in txn.cursor(dbs["stops"])]
-            if len(stops) != txn.stat(dbs["stops"])["entries"]:
+            tombstones = [(_serial.unpack(key)[0], unpacked_row(value)) for key, value in txn.cursor(dbs["stops"])]
+            if len(tombstones) != txn.stat(dbs["stops"])["entries"]:
                 raise DamagedError("some of it is missing")
             notes: dict[str, Note] = {key.decode(): _decode_note(value) for key, value in txn.cursor(dbs["notes"])}
-            return Kept(legs, stops, notes, None if beat is None else _decode_beat(beat))
+            return Kept(legs, tombstones, notes, None if beat is None else _decode_beat(beat))
     except (lmdb.Error, msgspec.MsgspecError, struct.error, ValueError, IndexError) as error:
         raise DamagedError(f"it is damaged ({error})") from error
 

@@ -96,16 +96,16 @@ class LegTable:
             return there.get(key)
         return there if there is not None and there.leg == key else None
 
-    def matching(self, named: LegSelector) -> list[Leg]:
-        """Return the legs that are named, held or lapsed."""
-        there = self.calls.get(named.call)
+    def matching(self, selector: LegSelector) -> list[Leg]:
+        """Return the legs that ``selector`` names, held or lapsed."""
+        there = self.calls.get(selector.call)
         if there is None:
             return []
-        direction, leg_id = named.direction, named.leg_id
+        direction, leg_id = selector.direction, selector.leg_id
         if direction is None and leg_id is None and isinstance(there, Leg):
             return [there]
         if direction is not None and leg_id is not None:
-            leg = self.find(named.call, leg_key(direction, leg_id))
+            leg = self.find(selector.call, leg_key(direction, leg_id))
             return [] if leg is None else [leg]
         legs = list(there.values()) if isinstance(there, dict) else [there]
         if direction is not None:

@@ -46,7 +46,7 @@ from identengine.model.records import Decision, Direction
 
 STEP = 256
 """How many rows of stops one step of :meth:`Calls.work` forgets."""
-STOPS_ROOM, STOPS_LEG_ROOM = 1024 * 1024, 256
+TOMBSTONES_ROOM, TOMBSTONES_LEG_ROOM = 1024 * 1024, 256
 """Bytes of the mirror that stops may take: so many, and so many more a leg that may be held."""
 _INSTANT = 1e-6
 _RESERVE, _AMPLE = RoomLeft.RESERVE, RoomLeft.AMPLE  # a look at a member of an enum is dear
@@ -70,7 +70,7 @@ class Calls:
         """When the lease ends of a leg that is reserved or started now: one object for all legs of a batch."""
         self._fresh: list[int] = []
         """Slots that the batch in hand reserved; their leases are noted together."""
-        self._stops = Tombstones(STOPS_ROOM + STOPS_LEG_ROOM * settings.max_legs)
+        self._tombstones = Tombstones(TOMBSTONES_ROOM + TOMBSTONES_LEG_ROOM * settings.max_legs)
         self._buckets = LevelBuckets()
         self._reserved, self._active = settings.reserved, settings.active
         self._lists = Lists(self, 2 * settings.max_legs)
@@ -78,21 +78,21 @@ class Calls:
         self._floor = 0.0
         self._handlers: dict[type, Callable[[Any, float], CallsAnswer]] = {
             Admit: self._admit,
-            Refresh: self._progress,
+            Refresh: self._refresh,
             Stop: self._stop,
             SyncPart: self._lists.take,
-            SwitchReset: self._lists.switched,
+            SwitchReset: self._lists.reset,
         }
 
     def restore(
-        self, legs: Iterable[Leg], stops: Iterable[tuple[int, TombstoneRow]], notes: Mapping[str, Note], now: float
+        self, legs: Iterable[Leg], rows: Iterable[tuple[int, TombstoneRow]], notes: Mapping[str, Note], now: float
     ) -> None:
         """Take up what a mirror kept: the set is then as it was (engine.md 5.8)."""
         there = {leg.slot: leg for leg in legs}
         self._table.restore(there)
         self._expiry.restore(there.values())
-        for serial, row in stops:
-            self._stops.restore(serial, row)
+        for serial, row in rows:
+            self._tombstones.restore(serial, row)
         for name, value in notes.items():
             self._lists.restore(name, value, now)
         self._mirror_changes()
@@ -116,24 +116,24 @@ class Calls:
             if self._fresh:
                 self._expiry.lease(self._fresh, self._reserved_until)
                 self._fresh.clear()
-        if self._stops.pending:
-            stopped = self._stops.row()
+        if self._tombstones.pending:
+            stopped = self._tombstones.row()
             if not self._overfull:  # else they are remembered here alone: what frees calls needs the room
-                self._changes.stops.update(stopped)
+                self._changes.tombstones.update(stopped)
         if not self._mirror_changes():
             self._take_back(batch, answers, now)
         return answers
 
-    def _admit(self, ask: Admit, now: float) -> CallsAnswer:
-        call, key = ask.call, ask.leg
+    def _admit(self, message: Admit, now: float) -> CallsAnswer:
+        call, key = message.call, message.leg
         old = None
         if call is not None and call in self._calls:
             old = self._table.find(call, key)
             if old is None and not self._table.has_room_beside(call):
                 return Refused(Reason.INVALID_REQUEST, field="leg_id")
             if old is not None and old.state != LAPSED:
-                return self._admit_again(old, ask, now)
-        decision, levels = ask.decision, ask.levels
+                return self._admit_again(old, message, now)
+        decision, levels = message.decision, message.levels
         if levels is None:
             return decision
         paced = levels.cps is not None or levels.client.cps is not None
@@ -152,24 +152,24 @@ class Calls:
         due, active = self._reserved_until, self._active
         # All of them by their places: by their names it takes a quarter longer.
         answer = decision.packed if type(decision) is EncodedDecision else packed(decision)
-        leg = Leg(0, call, key, ask.switch, RESERVED, taken, now, due, active, None, ask.content, answer)
+        leg = Leg(0, call, key, message.switch, RESERVED, taken, now, due, active, None, message.content, answer)
         leg.slot = slot = ~self._large.add(leg)
         self._fresh.append(slot)
         if self._calls.setdefault(call, leg) is not leg:
             self._table.add_beside(leg)
         return decision
 
-    def _admit_again(self, leg: Leg, ask: Admit, now: float) -> CallsAnswer:
+    def _admit_again(self, leg: Leg, message: Admit, now: float) -> CallsAnswer:
         """Answer for a leg that is held already (engine.md 5.3)."""
         if leg.state == ACTIVE:
             return Refused(Reason.INVALID_REQUEST, field="call_id")
-        if leg.content == ask.content and leg.answer is not None:
-            if leg.switch != ask.switch:
-                leg.switch = ask.switch
+        if leg.content == message.content and leg.answer is not None:
+            if leg.switch != message.switch:
+                leg.switch = message.switch
                 self._table.slots.note(leg.slot)
             self._retransmitted += 1
             return unpacked(leg.answer)
-        decision, levels = ask.decision, ask.levels
+        decision, levels = message.decision, message.levels
         if levels is None:
             return decision
         self._counts.remove(leg.cells)  # decided as if its slot were free
@@ -179,43 +179,43 @@ class Calls:
             return Refused(refusal)
         self._buckets.take(levels, now)
         leg.cells = self._counts.add(self._counts.cells(levels))
-        leg.content, leg.switch = ask.content, ask.switch
+        leg.content, leg.switch = message.content, message.switch
         # It renews no lease, so what is left of it is what the answer says.
         changed = msgspec.structs.replace(in_parts(decision), lease=max(1, int(leg.due - now)))
         leg.answer = packed(changed)
         self._table.slots.note(leg.slot)
         return changed
 
-    def _progress(self, ask: Refresh, now: float) -> LegResult:
-        legs = self._table.matching(ask.named)
-        lease = 3 * ask.interval if ask.interval is not None else None
+    def _refresh(self, message: Refresh, now: float) -> LegResult:
+        legs = self._table.matching(message.selector)
+        lease = 3 * message.interval if message.interval is not None else None
         held = False
         for leg in legs:
             if leg.state != LAPSED:
                 held = True
-                self._advance(leg, ask, lease, now)
+                self._advance(leg, message, lease, now)
         if held:
             return LegResult(True)
         if legs:
             overcommit = False
             for leg in legs:
                 leg.lease = lease or leg.lease
-                levels_now = ask.levels(leg.cells[0].number, leg.counters)
-                self._expiry.revive(leg, ask.switch, now)
+                levels_now = message.levels(leg.cells[0].number, leg.counters)
+                self._expiry.revive(leg, message.switch, now)
                 overcommit |= self._counts.over(leg.cells, levels_now)
             return LegResult(True, overcommit=overcommit)
-        if ask.identify is None or self._stops.forbid(ask.named, now):
+        if message.identify is None or self._tombstones.forbid(message.selector, now):
             return LegResult(True, unknown=True)
-        levels = ask.identify()
-        if levels is None or not self._table.has_room_beside(ask.named.call):
+        levels = message.identify()
+        if levels is None or not self._table.has_room_beside(message.selector.call):
             return LegResult(True, unknown=True)
         if self._counts.held >= self._counts.room:
             self._turned_away += 1
             return LegResult(True, unknown=True)
-        key = leg_key(ask.named.direction or Direction.ORIGINATION, ask.named.leg_id)
+        key = leg_key(message.selector.direction or Direction.ORIGINATION, message.selector.leg_id)
         lease = lease or self._active
         cells = self._counts.cells(levels)
-        leg = Leg(0, ask.named.call, key, ask.switch, ACTIVE, cells, now, now + lease, lease)
+        leg = Leg(0, message.selector.call, key, message.switch, ACTIVE, cells, now, now + lease, lease)
         leg.slot = self._small.add(leg)
         if self._calls.setdefault(leg.call, leg) is not leg:
             self._table.add_beside(leg)
@@ -223,26 +223,26 @@ class Calls:
         self._counts.add(cells)
         return LegResult(True, overcommit=self._counts.over(cells, levels))
 
-    def _advance(self, leg: Leg, ask: Refresh, lease: float | None, now: float) -> None:
+    def _advance(self, leg: Leg, message: Refresh, lease: float | None, now: float) -> None:
         """Make a held leg active; only an update extends one that is."""
         leg.missed = None
-        leg.switch = ask.switch
+        leg.switch = message.switch
         leg.lease = lease or leg.lease
         if leg.state == RESERVED:
             leg.state = ACTIVE
             self._table.shrink(leg)
             self._expiry.renew(leg, self._active_until if leg.lease is self._active else now + leg.lease)
-        elif ask.method == "update":
+        elif message.method == "update":
             self._expiry.renew(leg, now + leg.lease)
         self._table.slots.note(leg.slot)
 
-    def _stop(self, ask: Stop, now: float) -> LegResult:
-        named = ask.named
-        self._stops.add(named, now)
-        if named.direction is None and named.leg_id is None:
-            leg = self._calls.get(named.call)
+    def _stop(self, message: Stop, now: float) -> LegResult:
+        selector = message.selector
+        self._tombstones.add(selector, now)
+        if selector.direction is None and selector.leg_id is None:
+            leg = self._calls.get(selector.call)
             if type(leg) is Leg and leg.state != LAPSED:  # as most are; what `free` does
-                del self._calls[named.call]
+                del self._calls[selector.call]
                 self._counts.remove(leg.cells)
                 slot = leg.slot
                 if slot < 0:
@@ -250,7 +250,7 @@ class Calls:
                 else:
                     self._small.remove(slot)
                 return _FREED_ONE
-        legs = self._table.matching(named)
+        legs = self._table.matching(selector)
         freed = 0
         for leg in legs:
             freed += leg.state != LAPSED
@@ -264,21 +264,21 @@ class Calls:
         now = max(now, self._floor)
         more = self._expiry.lapse(now)
         more |= self._expiry.forget(now, early=self._mirror.room_left is not _AMPLE)
-        self._changes.stops.update(dict.fromkeys(self._stops.forget(now, STEP)))
-        more |= self._stops.due(now)
+        self._changes.tombstones.update(dict.fromkeys(self._tombstones.forget(now, STEP)))
+        more |= self._tombstones.due(now)
         more |= self._lists.step(now)
         self._mirror_changes()
         return more
 
     # ---- for lists and switches (identengine.calls.sync.Set)
 
-    def knows(self, named: LegSelector) -> bool:
+    def knows(self, selector: LegSelector) -> bool:
         """See :class:`identengine.calls.sync.Set`."""
-        return bool(self._table.matching(named))
+        return bool(self._table.matching(selector))
 
-    def confirm(self, named: LegSelector, switch: str, now: float) -> list[Leg]:
+    def confirm(self, selector: LegSelector, switch: str, now: float) -> list[Leg]:
         """See :class:`identengine.calls.sync.Set`."""
-        legs = self._table.matching(named)
+        legs = self._table.matching(selector)
         held = [leg for leg in legs if leg.state != LAPSED]
         for leg in held:
             leg.missed = None
@@ -346,9 +346,9 @@ class Calls:
         legs = self._table.slots.run(first, count)
         return None if legs is None else list(fitting(legs, wanted))
 
-    def matching(self, named: LegSelector, wanted: LegFilter) -> list[LegView]:
+    def matching(self, selector: LegSelector, wanted: LegFilter) -> list[LegView]:
         """See :class:`identengine.calls.backend.Overview`."""
-        return list(fitting(self._table.matching(named), wanted))
+        return list(fitting(self._table.matching(selector), wanted))
 
     def usage(self, of: Of, first: int, count: int) -> list[tuple[int, int]] | None:
         """See :class:`identengine.calls.backend.Overview`."""
@@ -361,7 +361,7 @@ class Calls:
     def _mirror_changes(self) -> bool:
         """Give the mirror what changed; returns whether it took it, else it stays to be given again."""
         changes, taken = self._changes, True
-        if self._large.changed or self._small.changed or changes.stops or changes.notes:
+        if self._large.changed or self._small.changed or changes.tombstones or changes.notes:
             try:
                 self._mirror.write(changes)
                 changes.clear()

@@ -29,7 +29,7 @@ class Changes(msgspec.Struct):
 
     small: Space[Leg]
     large: Space[Leg]
-    stops: dict[int, bytes | None] = {}
+    tombstones: dict[int, bytes | None] = {}
     """By serial number, packed."""
     notes: dict[str, Note] = {}
 
@@ -42,7 +42,7 @@ class Changes(msgspec.Struct):
         """Begin anew, once the mirror has them."""
         self.small.changed.clear()
         self.large.changed.clear()
-        self.stops.clear()
+        self.tombstones.clear()
         self.notes.clear()
 
 

@@ -46,11 +46,11 @@ class Sweep(msgspec.Struct, gc=False):
 class Set(Protocol):
     """What lists and switches do with the set of calls. How the set keeps a leg is not known here."""
 
-    def knows(self, named: LegSelector) -> bool:
-        """Return whether a leg that is named is held or lapsed."""
+    def knows(self, selector: LegSelector) -> bool:
+        """Return whether a leg that ``selector`` names is held or lapsed."""
 
-    def confirm(self, named: LegSelector, switch: str, now: float) -> Iterable[object]:
-        """Renew the leases of the named legs that are held; if none is, revive the lapsed ones.
+    def confirm(self, selector: LegSelector, switch: str, now: float) -> Iterable[object]:
+        """Renew the leases of the held legs that ``selector`` names. If none is held, revive the lapsed ones.
 
         Return the legs that were renewed or revived.
         """
@@ -93,7 +93,7 @@ class _Job(msgspec.Struct):
     key: tuple[str, str]
     """The switch, and the list id; ``""`` of a switch that went up or down."""
     missing: int | None
-    later: Deferred
+    deferred: Deferred
     began: float
     """When the switch said it."""
     freed: int = 0
@@ -113,7 +113,7 @@ class Lists:
         self._pending: dict[str, dict[str, _Pending]] = {}
         """By switch and list id: parts of two lists may come by turns, and one that broke off may be late."""
         self._known: dict[str, tuple[str, ...]] = {}
-        self._switched: dict[str, float] = {}
+        self._resets: dict[str, float] = {}
         self._jobs: deque[tuple[_Job, Iterator[None]]] = deque()
         self._finished: list[_Job] = []
         """Jobs of which the mirror is yet to have the last step; they are answered then."""
@@ -125,22 +125,22 @@ class Lists:
         if kind == "lists" and isinstance(value, tuple):
             self._known[switch] = value
         elif kind == "switched" and isinstance(value, float):
-            self._switched[switch] = value
+            self._resets[switch] = value
         elif kind == "freeing" and isinstance(value, float):
             job = _Job((switch, ""), None, Deferred(), value)
             self._begin(job, self._free_older(job), now)
 
-    def take(self, listed: SyncPart, now: float) -> LegResult | Deferred | Refused:
+    def take(self, message: SyncPart, now: float) -> LegResult | Deferred | Refused:
         """Take a part of a list; the last one that was missing sets the list to work."""
-        switch, list_id = listed.switch, listed.list_id
+        switch, list_id = message.switch, message.list_id
         if (running := self._running(switch, list_id)) is not None:
             return running
         if sum(job.key[0] == switch for job, _ in self._jobs) >= LISTS_WAITING:
             return Refused(Reason.OVERLOAD)
-        missing = sum(not self._set.knows(named) for named in listed.calls)
+        missing = sum(not self._set.knows(selector) for selector in message.calls)
         if list_id in self._known.get(switch, ()):
             return LegResult(True, missing=missing, freed=0)
-        pending = self._gather(listed, now)
+        pending = self._gather(message, now)
         if len(pending.received) < pending.parts:
             return LegResult(True, missing=missing)
         self._pending[switch].pop(list_id, None)
@@ -149,29 +149,29 @@ class Lists:
         job = _Job((switch, list_id), missing, Deferred(), now)
         return self._begin(job, self._compare(job, pending), now)
 
-    def _gather(self, listed: SyncPart, now: float) -> _Pending:
+    def _gather(self, message: SyncPart, now: float) -> _Pending:
         """Put a part to those that came before; lists whose time is over, and the oldest of too many, go."""
-        lists = self._pending.setdefault(listed.switch, {})
+        lists = self._pending.setdefault(message.switch, {})
         for list_id in [list_id for list_id, old in lists.items() if now - old.began > PARTS_SECONDS]:
             del lists[list_id]
-        pending = lists.get(listed.list_id)
-        if pending is None or pending.parts != listed.parts:
-            pending = lists[listed.list_id] = _Pending(listed.parts, now)
-        pending.put(listed.part, listed.calls)
-        pending.confirm_empty |= listed.confirm_empty
+        pending = lists.get(message.list_id)
+        if pending is None or pending.parts != message.parts:
+            pending = lists[message.list_id] = _Pending(message.parts, now)
+        pending.put(message.part, message.calls)
+        pending.confirm_empty |= message.confirm_empty
         while lists and (len(lists) > LISTS_GATHERED or sum(one.size for one in lists.values()) > self._most):
             del lists[min(lists, key=lambda list_id: lists[list_id].began)]
         return pending
 
-    def switched(self, message: SwitchReset, now: float) -> LegResult | Deferred:
-        """Free the legs that the switch has by now."""
+    def reset(self, message: SwitchReset, now: float) -> LegResult | Deferred:
+        """Free the legs of the switch that were taken before this message."""
         switch = message.switch
         if (running := self._running(switch, "")) is not None:
             return running
-        last = self._switched.get(switch)
+        last = self._resets.get(switch)
         if last is not None and now - last < REPEAT_SECONDS:
             return LegResult(True, freed=0)
-        self._switched[switch] = now
+        self._resets[switch] = now
         self._set.note(f"switched:{switch}", now)
         self._set.note(f"freeing:{switch}", now)
         job = _Job((switch, ""), None, Deferred(), now)
@@ -184,7 +184,7 @@ class Lists:
         """
         finished, self._finished = self._finished, []
         for job in finished:
-            job.later.finish(job.result())
+            job.deferred.finish(job.result())
         self._now = now
         if self._jobs:
             job, steps = self._jobs[0]
@@ -195,7 +195,7 @@ class Lists:
 
     def _running(self, switch: str, list_id: str) -> Deferred | None:
         jobs = chain((job for job, _ in self._jobs), self._finished)
-        return next((job.later for job in jobs if job.key == (switch, list_id)), None)
+        return next((job.deferred for job in jobs if job.key == (switch, list_id)), None)
 
     def _begin(self, job: _Job, steps: Iterator[None], now: float) -> LegResult | Deferred:
         """Do the first step at once, where nothing is under way: for most sets that is all."""
@@ -204,7 +204,7 @@ class Lists:
             if next(steps, self) is self:
                 return job.result()
         self._jobs.append((job, steps))
-        return job.later
+        return job.deferred
 
     def _compare(self, job: _Job, pending: _Pending) -> Iterator[None]:
         """Hold the set against a complete list."""
@@ -212,8 +212,8 @@ class Lists:
         sweep = Sweep(switch, list_id, job.began)
         done = 0
         for part in range(1, pending.parts + 1):
-            for named in pending.received[part]:
-                confirmed = self._set.confirm(named, switch, self._now)
+            for selector in pending.received[part]:
+                confirmed = self._set.confirm(selector, switch, self._now)
                 sweep.seen.update((id(leg), leg) for leg in confirmed)
                 if (done := done + 1) % STEP == 0:
                     yield

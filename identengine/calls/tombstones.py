@@ -11,8 +11,8 @@ import msgspec
 from identengine.calls.backend import LegSelector
 from identengine.model.records import Direction
 
-REMEMBERED = 60.0
-"""How long, in seconds."""
+STOPPED_SECONDS = 60.0
+"""How long a stop forbids a late ``start`` or ``update``, in seconds (engine.md 5.4)."""
 
 Pattern: TypeAlias = tuple[Direction | None, str | None]
 
@@ -56,41 +56,41 @@ class _Generation:
         self.first = self.last = 0.0
         """Until when the first and the last of its rows count."""
 
-    def note(self, named: LegSelector, until: float) -> None:
+    def note(self, selector: LegSelector, until: float) -> None:
         """Remember what is stopped."""
-        if named.direction is None and named.leg_id is None:
-            self.calls[named.call] = until  # later than all that was stopped of it before
+        if selector.direction is None and selector.leg_id is None:
+            self.calls[selector.call] = until  # later than all that was stopped of it before
         else:
-            self._note_part(named, until)
+            self._note_part(selector, until)
 
-    def _note_part(self, named: LegSelector, until: float) -> None:
+    def _note_part(self, selector: LegSelector, until: float) -> None:
         """Remember some legs of a call."""
-        pattern = (named.direction, named.leg_id)
-        stopped = self.calls.get(named.call)
+        pattern = (selector.direction, selector.leg_id)
+        stopped = self.calls.get(selector.call)
         if stopped is None:
-            self.calls[named.call] = {pattern: until}
+            self.calls[selector.call] = {pattern: until}
         elif isinstance(stopped, float):
-            self.calls[named.call] = {_WHOLE: stopped, pattern: until}
+            self.calls[selector.call] = {_WHOLE: stopped, pattern: until}
         elif len(stopped) < PARTS or pattern in stopped:
             stopped[pattern] = until
         else:
-            self.calls[named.call] = until
+            self.calls[selector.call] = until
 
-    def forbids(self, named: LegSelector, now: float) -> bool:
+    def forbids(self, selector: LegSelector, now: float) -> bool:
         """Whether a message of these legs comes too late."""
-        stopped = self.calls.get(named.call)
+        stopped = self.calls.get(selector.call)
         if stopped is None:
             return False
         if isinstance(stopped, float):
             return stopped > now
-        return any(until > now and _meet(pattern, named) for pattern, until in stopped.items())
+        return any(until > now and _meet(pattern, selector) for pattern, until in stopped.items())
 
 
 class Tombstones:
     """Stopped calls; those of one batch are one row in the mirror, written and dropped as a whole.
 
-    They are kept by generations: a stop costs a key in a small dict that is at hand, to forget it next to nothing.
-    One large dict would be somewhere else in memory for each, twice, and made anew every so many of them.
+    Stops are grouped into generations. Adding one writes to a small dict; expiring a generation drops it whole.
+    One large dict would cost two cache misses for each stop, and would be rehashed as it grows.
     """
 
     def __init__(self, room: int) -> None:
@@ -109,16 +109,16 @@ class Tombstones:
     def __len__(self) -> int:
         return sum(len(each.calls) for each in self._generations)
 
-    def add(self, named: LegSelector, now: float) -> None:
+    def add(self, selector: LegSelector, now: float) -> None:
         """Remember what is stopped; a row of it goes to the mirror with the batch (:meth:`row`)."""
         if now != self._now:  # one number for all of a batch
-            self._now, self._until = now, now + REMEMBERED
-        self.pending.append(named)
+            self._now, self._until = now, now + STOPPED_SECONDS
+        self.pending.append(selector)
         last = self._generations[-1]
-        if named.direction is None and named.leg_id is None:  # as most are; what `note` does
-            last.calls[named.call] = self._until
+        if selector.direction is None and selector.leg_id is None:  # as most are; what `note` does
+            last.calls[selector.call] = self._until
         else:
-            last.note(named, self._until)
+            last.note(selector, self._until)
 
     def row(self) -> dict[int, bytes]:
         """Return what was stopped since the last row, packed, by its serial number; see :attr:`pending`."""
@@ -129,13 +129,13 @@ class Tombstones:
 
     def restore(self, serial: int, row: TombstoneRow) -> None:
         """Take up a row from the mirror; the rows come by ascending serial number."""
-        for named in row.stopped:
-            self._generations[-1].note(named, row.until)
+        for selector in row.stopped:
+            self._generations[-1].note(selector, row.until)
         self._file(serial, row)
 
-    def forbid(self, named: LegSelector, now: float) -> bool:
+    def forbid(self, selector: LegSelector, now: float) -> bool:
         """Whether a message of these legs comes too late. It is asked of calls alone that nobody knows."""
-        return any(each.forbids(named, now) for each in reversed(self._generations))
+        return any(each.forbids(selector, now) for each in reversed(self._generations))
 
     def due(self, now: float) -> bool:
         """Whether there is anything to forget: its time is over, or there is no room for it."""
@@ -154,7 +154,7 @@ class Tombstones:
 
     def _file(self, serial: int, row: TombstoneRow) -> None:
         """Count a row, whose stops the last generation has noted, and begin another one where that is full."""
-        size = sum(len(named.call) + len(named.leg_id or "") + _OVERHEAD for named in row.stopped)
+        size = sum(len(selector.call) + len(selector.leg_id or "") + _OVERHEAD for selector in row.stopped)
         self._serial = serial
         self._taken += size
         last = self._generations[-1]
@@ -172,9 +172,9 @@ class Tombstones:
             self._generations.append(_Generation())
 
 
-def _meet(pattern: Pattern, named: LegSelector) -> bool:
+def _meet(pattern: Pattern, selector: LegSelector) -> bool:
     """Whether some leg may be meant by both."""
     direction, leg_id = pattern
-    if direction is not None and named.direction is not None and direction is not named.direction:
+    if direction is not None and selector.direction is not None and direction is not selector.direction:
         return False
-    return leg_id is None or named.leg_id is None or leg_id == named.leg_id
+    return leg_id is None or selector.leg_id is None or leg_id == selector.leg_id

@@ -11,9 +11,9 @@ import typer
 from identengine.cli import passwords
 from identengine.cli.accountview import AccountDisplay
 from identengine.cli.editing import change, report
-from identengine.cli.options import AsJson, ConfigFile, Limit, Offset, StoreDir, Who
+from identengine.cli.options import AccountName, AsJson, ConfigFile, Limit, Offset, StoreDir, Who
 from identengine.cli.tables import Table, add_commands, reading, show_rows
-from identengine.cli.workspace import place
+from identengine.cli.workspace import find_workspace
 from identengine.model.addresses import parse_network
 from identengine.model.numbers import normal_number
 from identengine.model.records import Account
@@ -30,7 +30,6 @@ app = typer.Typer(
 )
 app.add_typer(passwords.app, name="password")
 
-AccountName = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Its id, or its name.")]
 Orig = Annotated[bool, typer.Option("--orig", help="The originator: calls from it.")]
 Term = Annotated[bool, typer.Option("--term", help="The terminator: calls to it.")]
 
@@ -133,7 +132,7 @@ def enable(
     """
     from identengine.provisioning.edits import parts_before, switch_parts
 
-    here = place(store, config)
+    here = find_workspace(store, config)
     if not (orig or term):
         with here.open(readonly=True) as opened, opened.read() as book:
             orig, term = parts_before(opened, listing.find_account(book, account))
@@ -158,7 +157,7 @@ def disable(
 
     both = not (orig or term)
     edit = switch_parts(account, orig=orig or both, term=term or both, on=False)
-    report(change(place(store, config), who, f"accounts disable {account}", edit), as_json=as_json)
+    report(change(find_workspace(store, config), who, f"accounts disable {account}", edit), as_json=as_json)
 
 
 add_commands(app, _TABLE, listing=list_accounts, own=(enable, disable))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from identengine.cli.interrupts import StoppedError
-from identengine.cli.operatorclient import Asking, CallsDir, calls_folder, rows, seconds
+from identengine.cli.operatorclient import CallsDir, OperatorClient, calls_folder, leg_rows, seconds
 from identengine.cli.options import AsJson, ConfigFile, Limit, Yes
 from identengine.cli.output import SCREEN, Column, emit, emit_many, hint, printable, progress, say, table
 from identengine.errors import IdentengineError
@@ -83,8 +83,8 @@ def calls(
     wanted = Filter(
         account_id=account, client_id=client, switch=switch, older=seconds(older) if older else None, state=state
     )
-    with Asking(calls_folder(calls, config)) as server:
-        found = rows(server, wanted)
+    with OperatorClient(calls_folder(calls, config)) as server:
+        found = leg_rows(server, wanted)
         if as_json:
             emit_many(islice(found, limit) if limit else found)
             return
@@ -142,23 +142,23 @@ def end(
     )
     if wanted == Filter(state=state):
         raise typer.BadParameter("say which: CALL_ID, or --account, --client, --switch, --older …")
-    with Asking(calls_folder(calls, config)) as server:
-        found = rows(server, wanted) if call_id is None else iter(_of_call(server, wanted))
+    with OperatorClient(calls_folder(calls, config)) as server:
+        found = leg_rows(server, wanted) if call_id is None else iter(_of_call(server, wanted))
         if call_id is None and not yes:
             _preview(found, as_json=as_json)
             raise typer.Exit(1)
         _end(server, found, as_json=as_json)
 
 
-def _of_call(server: Asking, wanted: Filter) -> list[LegRow]:
+def _of_call(server: OperatorClient, wanted: Filter) -> list[LegRow]:
     """Return the legs of one call. Raises IdentengineError where there are none, or of which call is not clear."""
     import msgspec
 
     call_id = wanted.call_id or ""
-    found = list(rows(server, wanted))
+    found = list(leg_rows(server, wanted))
     if not found and _ESCAPE.search(call_id):  # copied from where control characters are spelled out
         plain = _ESCAPE.sub(lambda escape: escape[0].encode().decode("unicode_escape"), call_id)
-        found = list(rows(server, msgspec.structs.replace(wanted, call_id=plain)))
+        found = list(leg_rows(server, msgspec.structs.replace(wanted, call_id=plain)))
     if not found:
         raise IdentengineError(f"no call {call_id!r} that fits is held; `identengine calls` shows those that are")
     scopes = sorted({row.scope for row in found})
@@ -184,7 +184,7 @@ def _preview(found: Iterator[LegRow], *, as_json: bool) -> None:
         say(f"{_legs(count)} would be ended{more}; --yes ends them")
 
 
-def _end(server: Asking, found: Iterator[LegRow], *, as_json: bool) -> None:
+def _end(server: OperatorClient, found: Iterator[LegRow], *, as_json: bool) -> None:
     """End legs as they come, and say how many there were."""
     from identengine.wire.operator import MOST_ENDED, Ended, EndRequest
 

@@ -12,7 +12,7 @@ from identengine.cli.editing import change, report
 from identengine.cli.options import AsJson, ConfigFile, Limit, Offset, StoreDir, Who
 from identengine.cli.output import Column, when
 from identengine.cli.tables import Display, Facts, Table, add_commands, reading, show_rows, watched
-from identengine.cli.workspace import place
+from identengine.cli.workspace import find_workspace
 from identengine.model.records import Client, ClientStatus
 from identengine.provisioning.changes import as_object, shown
 from identengine.provisioning.listing import (
@@ -190,7 +190,7 @@ def block(
     from identengine.provisioning.edits import set_status
 
     edit = set_status(client, ClientStatus.BLOCKED)
-    report(change(place(store, config), who, f"clients block {client}", edit), as_json=as_json)
+    report(change(find_workspace(store, config), who, f"clients block {client}", edit), as_json=as_json)
 
 
 def unblock(
@@ -207,7 +207,7 @@ def unblock(
     from identengine.provisioning.edits import set_status
 
     edit = set_status(client, ClientStatus.ACTIVE)
-    report(change(place(store, config), who, f"clients unblock {client}", edit), as_json=as_json)
+    report(change(find_workspace(store, config), who, f"clients unblock {client}", edit), as_json=as_json)
 
 
 add_commands(app, _TABLE, listing=list_clients, own=(block, unblock))

@@ -122,7 +122,7 @@ def _request(sample: Sample) -> str:
         if name == "password":
             value = "…"  # noqa: PLW2901 - a password is shown nowhere, not even a made-up one
         elif name == "digest":
-            value = f"{value['username']}, {value.get('algorithm', 'MD5')}"  # noqa: PLW2901
+            value = f"{value['username']}, {value.get('algorithm', 'MD5')}"  # noqa: PLW2901 - as above
         elif name == "direction":
             continue
         shown.append(f"{name}={value}")

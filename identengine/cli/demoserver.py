@@ -34,7 +34,6 @@ from identengine.wire.jsonrpc.messages import Pong, RequestMessage, ResponseMess
 from identengine.wire.jsonrpc.methods import METHODS
 
 HOST = "127.0.0.1"
-PORT = 4870
 START_SECONDS = 20.0
 ANSWER_SECONDS = 5.0
 STOP_SECONDS = 10.0
@@ -77,7 +76,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
     sample: Sample
     decision: Decision | LegResult
-    """Done of ``start`` and ``stop``."""
+    """A LegResult for ``start`` and ``stop``."""
     wrong: tuple[str, ...]
 
 

@@ -12,7 +12,7 @@ import typer
 
 from identengine.cli.options import AsJson, ConfigFile, Limit, StoreDir, Who
 from identengine.cli.output import SCREEN, Column, emit, emit_many, hint, say, screenful, table, when
-from identengine.cli.workspace import author, place
+from identengine.cli.workspace import author, find_workspace
 from identengine.provisioning.changes import change_object, change_rows, shown
 from identengine.store.format import Changes, VersionInfo, field_changes
 
@@ -49,7 +49,7 @@ def versions(
 
     Example: identengine versions --store STORE
     """
-    with place(store, config).open(readonly=True) as opened:
+    with find_workspace(store, config).open(readonly=True) as opened:
         newest_first = opened.versions()[::-1]
     if as_json:
         emit_many(newest_first[:limit] if limit else newest_first)
@@ -69,7 +69,7 @@ def diff(
 
     Example: identengine diff 3 4 --store STORE
     """
-    with place(store, config).open(readonly=True) as opened:
+    with find_workspace(store, config).open(readonly=True) as opened:
         changes = opened.diff(a, b)
         if as_json:
             emit_many(change_object(change) for change in islice(changes, limit or None))
@@ -88,7 +88,7 @@ def rollback(
 
     Example: identengine rollback 3 --store STORE
     """
-    with place(store, config).open() as opened:
+    with find_workspace(store, config).open() as opened:
         before = opened.head()
         info = opened.rollback(version, author(who))
     if as_json:
@@ -118,7 +118,7 @@ def audit(
 
     Example: identengine audit --store STORE --account 101
     """
-    with place(store, config).open(readonly=True) as opened:
+    with find_workspace(store, config).open(readonly=True) as opened:
         if last is None and sys.stdout.isatty() and not as_json:
             last = SCREEN
         log = opened.audit(client=client, account=account)

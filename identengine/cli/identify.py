@@ -11,7 +11,7 @@ import typer
 
 from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir
 from identengine.cli.output import Column, emit, facts, progress, say, table
-from identengine.cli.workspace import Workspace, place
+from identengine.cli.workspace import Workspace, find_workspace
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Reason, ReasonTable
 from identengine.model.records import Decision, Digest, Request
@@ -64,7 +64,7 @@ def identify(
 
     Example: identengine identify --store STORE src_ip=192.0.2.10 dst_number=77#442079460123
     """
-    here = place(store, config, key_file)
+    here = find_workspace(store, config, key_file)
     request = _request(fields, ask_password=ask_password)
     engine = _engine(here, version)
     decision = engine.identify(request, _options(here))
@@ -89,7 +89,7 @@ def explain(
 
     Example: identengine explain --store STORE src_ip=192.0.2.10 dst_number=99#442079460123
     """
-    here = place(store, config, key_file)
+    here = find_workspace(store, config, key_file)
     request = _request(fields, ask_password=ask_password)
     engine = _engine(here, version)
     explanation = engine.explain(request, _options(here))

@@ -14,7 +14,7 @@ import typer
 from identengine.cli.interrupts import stoppable
 from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, Who
 from identengine.cli.output import emit, hint, progress, say
-from identengine.cli.workspace import Workspace, author, place
+from identengine.cli.workspace import Workspace, author, find_workspace
 
 if TYPE_CHECKING:
     from identengine.book.report import ImportReport, Listed, TableReport
@@ -62,7 +62,7 @@ def import_(
     Example: identengine import BOOK --store STORE --dry-run
     """
     name = author(who)
-    with _target(place(store, config, key_file), dry_run=dry_run) as here, stoppable(here.head):
+    with _target(find_workspace(store, config, key_file), dry_run=dry_run) as here, stoppable(here.head):
         from identengine.book.files import find_tables
         from identengine.book.importer import import_book
 
@@ -106,7 +106,7 @@ def export(
     """
     from identengine.book.exporter import export_book
 
-    with place(store, config).open(readonly=True) as opened, opened.read(version) as book:
+    with find_workspace(store, config).open(readonly=True) as opened, opened.read(version) as book:
         paths = export_book(book, folder, fmt.value, gz, overwrite=overwrite)
         counts = book.counts
         if as_json:
@@ -129,7 +129,7 @@ def copy(
 
     Example: identengine copy identengine.mdb --store STORE
     """
-    with place(store, config).open(readonly=True) as opened:
+    with find_workspace(store, config).open(readonly=True) as opened:
         opened.copy(target)
         head = opened.head()
     if as_json:

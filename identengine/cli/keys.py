@@ -6,7 +6,7 @@ import typer
 
 from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, Who
 from identengine.cli.output import emit, hint, say
-from identengine.cli.workspace import author, place
+from identengine.cli.workspace import author, find_workspace
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -35,15 +35,10 @@ def rotate(
 
     Example: identengine key rotate --store STORE
     """
-    from identengine.store.versions import rotate_key_file
-
-    here = place(store, config, key_file)
+    here = find_workspace(store, config, key_file)
     path = here.key_path()
     with here.open() as opened:
-        if path is None:
-            count = opened.rekey(here.vault(), author(who))
-        else:
-            count = rotate_key_file(path, opened, author(who))
+        count = opened.rekey(here.vault(), author(who)) if path is None else opened.rotate(path, author(who))
     if as_json:
         emit({"passwords": count, "key_file": str(path) if path else None})
         return

@@ -70,8 +70,8 @@ def seconds(text: str) -> float:
     return float(found[1]) * _SECONDS[found[2]]
 
 
-class Asking:
-    """A connection to the server; a context manager."""
+class OperatorClient:
+    """A connection of a command to the decider (:mod:`identengine.wire.operator`); a context manager."""
 
     def __init__(self, folder: Path, patience: float = PATIENCE) -> None:
         """Connect. Raises NoServerError, which says where and how to start one."""
@@ -144,7 +144,7 @@ def _connect(unix: socket.socket, name: str, deadline: float) -> None:
             return
 
 
-def rows(server: Asking, wanted: Filter) -> Iterator[LegRow]:
+def leg_rows(server: OperatorClient, wanted: Filter) -> Iterator[LegRow]:
     """Yield the calls that fit, page by page; no picture of one moment."""
     from identengine.wire.operator import LegPage, LegsRequest
 
@@ -162,7 +162,7 @@ def rows(server: Asking, wanted: Filter) -> Iterator[LegRow]:
         cursor = page.cursor
 
 
-def fullest(server: Asking, of: Literal["accounts", "clients"], most: int) -> list[Use]:
+def fullest(server: OperatorClient, of: Literal["accounts", "clients"], most: int) -> list[Use]:
     """Return the counters that are fullest, measured by their limits."""
     from identengine.wire.operator import Usage, UsageRequest
 

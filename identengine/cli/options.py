@@ -60,6 +60,7 @@ Who = Annotated[
         "--who", metavar="NAME", help="Who makes this change, for the audit log; default: the login name."
     ),
 ]
+AccountName = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Its id, or its name.")]
 AsJson = Annotated[
     bool,
     typer.Option("--json", help="One JSON document for programs.", is_eager=True, callback=_json_wanted),

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
 
 import typer
 
 from identengine.cli.editing import change, report
-from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, Who
+from identengine.cli.options import AccountName, AsJson, ConfigFile, KeyFile, StoreDir, Who
 from identengine.cli.output import emit, say
-from identengine.cli.workspace import Workspace, author, place
+from identengine.cli.workspace import Workspace, author, find_workspace
 from identengine.errors import IdentengineError, LoadError
 from identengine.provisioning.listing import find_account
 
@@ -19,8 +18,6 @@ app = typer.Typer(
     help="The password of an account; kept encrypted, shown only when asked for.",
     epilog="Example: identengine accounts password generate --store STORE 161",
 )
-
-AccountName = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Its id, or its name.")]
 
 
 @app.command()
@@ -36,7 +33,7 @@ def show(
 
     Example: identengine accounts password show --store STORE 161
     """
-    here = place(store, config, key_file)
+    here = find_workspace(store, config, key_file)
     with here.open() as opened:
         with opened.read() as book:
             found = find_account(book, account)
@@ -67,7 +64,7 @@ def set_password(
 
     Example: identengine accounts password set --store STORE 161 < password.txt
     """
-    here = place(store, config, key_file)
+    here = find_workspace(store, config, key_file)
     _check_account(here, account)  # nobody types a password in vain
     if sys.stdin.isatty():
         plain = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
@@ -98,7 +95,7 @@ def generate(
     """
     from identengine.store.vault import generate_password
 
-    here = place(store, config, key_file)
+    here = find_workspace(store, config, key_file)
     _check_account(here, account)  # no key is made in vain
     plain = generate_password()
     version = _change(here, account, plain, "accounts password generate", who=who, as_json=as_json, quiet=True)
@@ -120,7 +117,7 @@ def clear(
 
     Example: identengine accounts password clear --store STORE 161
     """
-    _change(place(store, config), account, None, "accounts password clear", who=who, as_json=as_json)
+    _change(find_workspace(store, config), account, None, "accounts password clear", who=who, as_json=as_json)
 
 
 def _check_account(here: Workspace, account: str) -> None:

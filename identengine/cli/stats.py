@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from identengine.cli.operatorclient import Asking, CallsDir, NoServerError, calls_folder
+from identengine.cli.operatorclient import CallsDir, NoServerError, OperatorClient, calls_folder
 from identengine.cli.options import AsJson, ConfigFile, Limit
 from identengine.cli.output import Column, emit, facts, hint, say, table, when
 from identengine.errors import IdentengineError
@@ -82,7 +82,7 @@ def server_status(folder: Path) -> tuple[Status | None, str | None]:
     from identengine.wire.operator import Status, StatusRequest
 
     try:
-        with Asking(folder, PATIENCE) as server:
+        with OperatorClient(folder, PATIENCE) as server:
             return server.ask(StatusRequest(), Status), None
     except NoServerError as error:
         return None, str(error)

@@ -19,8 +19,8 @@ from identengine.cli import output
 from identengine.cli.editing import cells_in, change, mistakes_located, report, would
 from identengine.cli.options import AsJson, ConfigFile, Limit, Offset, StoreDir, Who, Yes
 from identengine.cli.output import Column, emit, emit_many, facts, none_shown, progress, screenful
-from identengine.cli.workspace import place
-from identengine.provisioning.changes import BookRow
+from identengine.cli.workspace import find_workspace
+from identengine.model.records import BookRow
 
 if TYPE_CHECKING:
     from identengine.provisioning.rows import Rows
@@ -86,7 +86,7 @@ class Table(NamedTuple, Generic[R]):
 @contextmanager
 def reading(store: Path | None, config: Path | None) -> Iterator[tuple[Store, Snapshot]]:
     """Yield the store that the options name, open for reading, and its newest version."""
-    with mistakes_located(), place(store, config).open(readonly=True) as opened, opened.read() as book:
+    with mistakes_located(), find_workspace(store, config).open(readonly=True) as opened, opened.read() as book:
         yield opened, book
 
 
@@ -195,7 +195,7 @@ def _add_add(app: typer.Typer, table: Table[R]) -> None:
 
         rows = table.rows()
         edit = edits.add(rows, cells_in(columns, rows.record))
-        report(change(place(store, config), who, f"{table.family} add", edit), as_json=as_json)
+        report(change(find_workspace(store, config), who, f"{table.family} add", edit), as_json=as_json)
 
 
 def _add_set(app: typer.Typer, table: Table[R]) -> None:
@@ -214,7 +214,7 @@ def _add_set(app: typer.Typer, table: Table[R]) -> None:
 
         rows = table.rows()
         edit = edits.set_columns(rows, key, cells_in(columns, rows.record))
-        report(change(place(store, config), who, f"{table.family} set {key}", edit), as_json=as_json)
+        report(change(find_workspace(store, config), who, f"{table.family} set {key}", edit), as_json=as_json)
 
 
 def _add_remove(app: typer.Typer, table: Table[R]) -> None:
@@ -232,7 +232,7 @@ def _add_remove(app: typer.Typer, table: Table[R]) -> None:
         from identengine.provisioning import edits
 
         edit = edits.remove(table.rows(), key)
-        done = change(place(store, config), who, f"{table.family} remove {key}", edit, dry_run=not yes)
+        done = change(find_workspace(store, config), who, f"{table.family} remove {key}", edit, dry_run=not yes)
         if not yes:
             would(done, as_json=as_json)
         report(done, as_json=as_json)

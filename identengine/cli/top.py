@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from identengine.cli.operatorclient import Asking, CallsDir, calls_folder, fullest
+from identengine.cli.operatorclient import CallsDir, OperatorClient, calls_folder, fullest
 from identengine.cli.options import AsJson, ConfigFile
 from identengine.cli.output import emit, printable
 from identengine.cli.stats import PATIENCE, server_facts
@@ -93,7 +93,7 @@ class _Watch:
         troubles: list[str] = []
         status, accounts, clients = None, [], []
         try:
-            with Asking(self._folder, PATIENCE) as server:
+            with OperatorClient(self._folder, PATIENCE) as server:
                 status = server.ask(StatusRequest(), Status)
                 accounts, clients = (fullest(server, of, ROWS) for of in ("accounts", "clients"))
         except IdentengineError as error:

@@ -117,8 +117,8 @@ class Workspace(NamedTuple):
         return default_key_file(self.store)
 
 
-def place(store: Path | None, config: Path | None, key_file: Path | None = None) -> Workspace:
-    """Return the place that the options name; wrong usage where they name no store. Raises ConfigError."""
+def find_workspace(store: Path | None, config: Path | None, key_file: Path | None = None) -> Workspace:
+    """Return the workspace that the options name. Raise ConfigError, or BadParameter if they name no store."""
     loaded = None
     if config is not None:
         from identengine.config.load import load

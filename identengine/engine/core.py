@@ -61,22 +61,22 @@ class EngineRequest(msgspec.Struct, frozen=True, gc=False):
 
 
 class Tally(Protocol):
-    """Who counts what was asked and answered, for all interfaces alike (:mod:`identengine.stats.tally`)."""
+    """A counter of requests and answers, the same for all interfaces (:mod:`identengine.stats.tally`)."""
 
     def count(self, batch: Sequence[EngineRequest], answers: Sequence[EngineAnswer]) -> None:
-        """Count a batch; an answer that takes its time is counted when it is there."""
+        """Count a batch of requests and their answers. A deferred answer is counted when it is complete."""
 
     def shed(self, ask: EngineRequest, answer: EngineAnswer) -> None:
-        """Count what was answered without being decided."""
+        """Count a request that was answered without a decision."""
 
 
 class Faults(deque[Exception]):
-    """The last exceptions that became ``internal_error``, or came up beside requests; and how many there were."""
+    """The last 16 faults: exceptions that became ``internal_error``, or arose outside of a request."""
 
     def __init__(self) -> None:
         super().__init__(maxlen=16)
         self.total = 0
-        """Of all times: it outlives what is taken out."""
+        """All faults since the start; taking a fault out does not lower it."""
 
     def append(self, fault: Exception) -> None:
         """Keep one more."""
@@ -132,7 +132,7 @@ class Engine:
                 if method == "authorize":
                     begun = self._authorize(ask, book, settings)
                 elif method == "stop":
-                    begun = lifecycle.stop(ask.request, ask.asker)  # type: ignore[arg-type]  # see Ask
+                    begun = lifecycle.stop(ask.request, ask.asker)  # type: ignore[arg-type]  # see EngineRequest.request
                 else:
                     begun = self._begin(ask, book, settings)
             except Exception as fault:  # whatever it is, the call is answered and not accepted
@@ -142,7 +142,7 @@ class Engine:
                 messages.append(begun)  # type: ignore[arg-type]  # as the line before says
                 answers.append(_PENDING)
             else:
-                answers.append(begun)  # type: ignore[arg-type]
+                answers.append(begun)  # type: ignore[arg-type]  # no message, by the same line
         if messages:
             outcomes: Sequence[Outcome | EngineAnswer]
             try:
@@ -174,7 +174,7 @@ class Engine:
         if book is None:
             return reject(reasons, Reason.NOT_READY, None, None)
         # validate
-        asked = query.read(request, book)  # type: ignore[arg-type]  # see Ask
+        asked = query.read(request, book)  # type: ignore[arg-type]  # see EngineRequest.request
         if type(asked) is Unusable:
             return unusable(reasons, asked, book)
         direction, dst, outward = asked.direction, asked.dst_number, asked.direction is _TERMINATION
@@ -188,7 +188,7 @@ class Engine:
         shown: tuple[str | None, bool] | Reason
         shown = asked.src_number, False
         try:
-            # identify; credentials: verified within, since they choose between candidates of equal rank (3.6)
+            # identify; credentials: verified within, since they choose between equal candidates (engine.md 3.6)
             found = matching.identify(book, asked, ask.options, settings.reveal)
             if type(found) is not Match:
                 decision: Decision | EncodedDecision = reject(reasons, found, book, direction)
@@ -198,17 +198,17 @@ class Engine:
             # strip
             elif not (dst := dst[len(entry.tech_prefix) :] if entry.tech_prefix and not outward else dst):
                 decision = reject(reasons, Reason.INVALID_DESTINATION, book, direction, entry)
-            elif outward:  # Src Policy is of origination alone (4)
+            elif outward:  # Src Policy is of origination alone (engine.md 4)
                 decision, levels = terminate(asked, found, book, lease, unreserved), levels_of(entry, direction)
             # Src Policy
             elif not entry.shows_any and isinstance(shown := _show(entry, asked, book), Reason):
                 decision = reject(reasons, shown, book, direction, entry)
-            # CPS; capacity: the set of calls checks all levels before it takes any (5.2, 5.9); see `_admission`
+            # CPS; capacity: the set of calls checks all, then takes all (engine.md 5.2, 5.9); see `_admission`
             else:  # answer
                 (src, rewritten), by, matched = shown, found.matched_by, found.matched
                 half = CallHalf(book.version, by, found.ambiguous, rewritten, dst, matched, src, lease, unreserved)
-                grant, levels = EncodedDecision(entry.template.fill(encode(half))), entry.levels
-                decision = in_parts(grant) if unreserved else grant  # the tally looks for what has no slot
+                encoded, levels = EncodedDecision(entry.template.fill(encode(half))), entry.levels
+                decision = in_parts(encoded) if unreserved else encoded  # the tally looks for what has no slot
         except Exception as fault:  # as in `decide`; a leg that is held keeps its answer
             decision, levels = reject(reasons, Reason.INTERNAL_ERROR, book, None), None
             self._thrown.append((decision, fault))
@@ -220,7 +220,7 @@ class Engine:
         """Return the answer to what is asked less often, or what the set of calls is to answer."""
         request = ask.request
         if isinstance(request, CallList):
-            return lifecycle.listed(request, ask.asker)
+            return lifecycle.sync_part(request, ask.asker)
         if ask.method == "identify":
             return self._authorize(ask, book, settings)
         if ask.method == "explain":
@@ -234,7 +234,7 @@ class Engine:
                 field = asked.field or "dst_number"
                 return BadParameter(field, asked.value or request.dst_number, "a value that can be used")
             identify = partial(self._identified, asked, ask.options, book)
-        return lifecycle.progress(ask.method, request, ask.asker, identify, self._levels_then)
+        return lifecycle.refresh(ask.method, request, ask.asker, identify, self._levels_then)
 
     def _explain(
         self, request: Request, ask: EngineRequest, book: Book | None, settings: EngineSettings
@@ -249,7 +249,7 @@ class Engine:
         return Explanation(decision=decision, candidates=shown, cut=cut)
 
     def _identified(self, asked: Query, options: IdentifyOptions, book: Book) -> Levels | None:
-        """Return where a call counts that is there already: neither credentials nor Src Policy matter (5.4)."""
+        """Return where a call counts that is there already: no credentials, no Src Policy (engine.md 5.4)."""
         try:
             if asked.account_id is not None:
                 entry = book.accounts.get(asked.account_id)
@@ -280,7 +280,7 @@ class Engine:
         return Explanation(decision=rejected)  # which an interface tells as its error
 
     def _note_thrown(self, answers: list[EngineAnswer]) -> None:
-        """Note the faults that anybody was answered with."""
+        """Add the faults whose reject is among the answers; a leg that is held was answered as before."""
         for rejected, fault in self._thrown:
             if any(
                 answer is rejected or (type(answer) is Explanation and answer.decision is rejected)
@@ -333,7 +333,7 @@ def _admission(
     """
     asker, call_id = ask.asker, asked.call_id
     call = None if call_id is None else call_key(asker.scope, call_id)
-    content = request_fingerprint(ask.request, book.hash_key)  # type: ignore[arg-type]  # see Ask
+    content = request_fingerprint(ask.request, book.hash_key)  # type: ignore[arg-type]  # see EngineRequest.request
     return Admit(call, leg_key(asked.direction, asked.leg_id), asker.switch, content, decision, levels)
 
 
@@ -343,7 +343,7 @@ _PENDING = LegResult(True)
 
 
 class _NoCalls:
-    """Where an engine has no set of calls, nobody may speak of calls that are held."""
+    """The set of calls of an engine that has none: each message to it is a fault."""
 
     def apply(self, batch: Sequence[CallsMessage], now: float) -> list[LegResult]:
         raise RuntimeError(f"this engine holds no calls: {len(batch)} messages at {now}")

@@ -31,7 +31,7 @@ def reject(
         account_id=account.id if account else None,
         account_name=account.name if account else None,
         client_id=account.client_id if account else None,
-        client_name=entry.owner.client.name if entry else None,
+        client_name=entry.client_entry.client.name if entry else None,
         direction=direction,
         version=book.version if book else None,
         reason=reason,
@@ -68,13 +68,13 @@ def terminate(asked: Query, found: Match, book: Book, lease: int | None, unreser
     ``lease`` is in seconds; None if no slot is reserved. ``unreserved``: True if the answer has to say so.
     """
     entry, dst_number = found.entry, asked.dst_number
-    account, owner = entry.account, entry.owner
+    account, client_entry = entry.account, entry.client_entry
     return Decision(
         accepted=True,
         account_id=account.id,
         account_name=account.name,
         client_id=account.client_id,
-        client_name=owner.client.name,
+        client_name=client_entry.client.name,
         direction=asked.direction,
         version=book.version,
         matched_by=found.matched_by,
@@ -84,7 +84,7 @@ def terminate(asked: Query, found: Match, book: Book, lease: int | None, unreser
         src_number=asked.src_number,
         src_rewritten=False,
         dst_number=entry.tech_prefix + dst_number if found.matched_by == "account_id" else dst_number,
-        rate_table=account.term_rate_table or owner.term_rate_table,
+        rate_table=account.term_rate_table or client_entry.term_rate_table,
         tag=account.term_tag,
         lease=lease,
         unreserved=unreserved,

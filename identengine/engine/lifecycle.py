@@ -36,11 +36,14 @@ _IDENTITY = ("account_id", "src_ip", "src_port", "protocol", "gateway", "name", 
 
 @final
 class BadParameter(msgspec.Struct, frozen=True):
-    """A parameter that cannot be used."""
+    """A parameter that cannot be used; the message has no effect."""
 
     field: str
+    """Name of the parameter (interfaces.md 3)."""
     value: str | None
+    """Its value as text; None if it is missing."""
     expected: str
+    """What a value has to be."""
 
 
 class Asker(NamedTuple):
@@ -57,7 +60,9 @@ def levels_of(entry: AccountEntry, direction: Direction) -> Levels:
     if direction is _ORIGINATION:
         return entry.levels
     account = entry.account
-    return Levels(account_counter(account.id, direction), account.term_capacity, None, entry.owner.terminating)
+    return Levels(
+        account_counter(account.id, direction), account.term_capacity, None, entry.client_entry.terminating
+    )
 
 
 def levels_then(account: int, counters: tuple[int, ...], book: Book | None) -> Levels:
@@ -67,13 +72,13 @@ def levels_then(account: int, counters: tuple[int, ...], book: Book | None) -> L
     """
     account_id, direction = account_of(account)
     entry = book.accounts.get(account_id) if book else None
-    if entry is not None and entry.owner.levels(direction).counters == counters:
+    if entry is not None and entry.client_entry.levels(direction).counters == counters:
         return levels_of(entry, direction)
     limits: list[Limit] = []
     for above, client_id in enumerate(clients_of(counters)):
-        owner = book.clients.get(client_id) if book else None
-        if owner is not None:
-            limits += limits_of(owner.client, direction, above)
+        client_entry = book.clients.get(client_id) if book else None
+        if client_entry is not None:
+            limits += limits_of(client_entry.client, direction, above)
     client = ClientLevels(counters, tuple(limits))
     if entry is None:
         return Levels(account, None, None, client)
@@ -88,11 +93,11 @@ def carries_identity(request: CallRequest) -> bool:
 
 def stop(request: CallRequest, asker: Asker) -> Stop | BadParameter:
     """Return ``stop`` as the set of calls takes it."""
-    named = _named(request.call_id, request.leg_id, request.direction, asker)
-    return named if type(named) is BadParameter else Stop(named)
+    selector = _selector(request.call_id, request.leg_id, request.direction, asker)
+    return selector if type(selector) is BadParameter else Stop(selector)
 
 
-def progress(
+def refresh(
     method: str,
     request: CallRequest,
     asker: Asker,
@@ -100,17 +105,17 @@ def progress(
     levels: LimitsNow,
 ) -> Refresh | BadParameter:
     """Return ``start`` or ``update`` as the set of calls takes it."""
-    named = _named(request.call_id, request.leg_id, request.direction, asker)
-    if isinstance(named, BadParameter):
-        return named
+    selector = _selector(request.call_id, request.leg_id, request.direction, asker)
+    if isinstance(selector, BadParameter):
+        return selector
     try:
         interval = None if request.interval is None else decimal(request.interval, LONGEST_INTERVAL)
     except ValueError:
         return BadParameter("interval", str(request.interval), f"seconds from 1 to {LONGEST_INTERVAL}")
-    return Refresh("update" if method == "update" else "start", named, asker.switch, interval, identify, levels)
+    return Refresh("update" if method == "update" else "start", selector, asker.switch, interval, identify, levels)
 
 
-def listed(request: CallList, asker: Asker) -> SyncPart | BadParameter:
+def sync_part(request: CallList, asker: Asker) -> SyncPart | BadParameter:
     """Return ``sync`` as the set of calls takes it."""
     list_id = (request.list_id or "").strip()
     if not list_id:
@@ -126,24 +131,24 @@ def listed(request: CallList, asker: Asker) -> SyncPart | BadParameter:
         return BadParameter("part", str(request.part), f"a whole number from 1 to parts, which is {parts}")
     calls: list[LegSelector] = []
     for entry in request.calls or ():
-        named = _entry(entry, asker)
-        if isinstance(named, BadParameter):
-            return named
-        calls.append(named)
+        selector = _entry(entry, asker)
+        if isinstance(selector, BadParameter):
+            return selector
+        calls.append(selector)
     return SyncPart(asker.switch, shortened(list_id), part, parts, tuple(calls), bool(request.confirm_empty))
 
 
 def _entry(entry: Sequence[str | None], asker: Asker) -> LegSelector | BadParameter:
     call_id, leg_id, direction = (*entry, None, None, None)[:3]
-    named = _named(call_id, leg_id, direction, asker)
-    if isinstance(named, BadParameter) or len(entry) > 3:
+    selector = _selector(call_id, leg_id, direction, asker)
+    if isinstance(selector, BadParameter) or len(entry) > 3:
         return BadParameter(
             "calls", msgspec.json.encode(entry).decode("utf-8", "replace"), "[call_id, leg_id, direction] each"
         )
-    return named
+    return selector
 
 
-def _named(
+def _selector(
     call_id: str | None, leg_id: str | None, direction: str | None, asker: Asker
 ) -> LegSelector | BadParameter:
     if not call_id or call_id.isspace():

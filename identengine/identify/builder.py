@@ -71,16 +71,16 @@ class BookBuilder:
 
     def add_account(self, account: Account) -> None:
         """Take up an account whose client was added; StoreError where it was not."""
-        owner, direction = self._owner(account), Direction.ORIGINATION
+        client_entry, direction = self._client_entry(account), Direction.ORIGINATION
         counter = account_counter(account.id, direction)
         entry = AccountEntry(
-            owner.blocked,
+            client_entry.blocked,
             account.src_policy is SrcPolicy.ALLOW_ANY,
             self._shared.setdefault(account.tech_prefix or "", account.tech_prefix or ""),
-            Levels(counter, account.orig_capacity, account.orig_cps, owner.originating),
-            _template(account, owner) if account.orig_enabled else UNANSWERED,
+            Levels(counter, account.orig_capacity, account.orig_cps, client_entry.originating),
+            _template(account, client_entry) if account.orig_enabled else UNANSWERED,
             account,
-            owner,
+            client_entry,
             frozenset(gateway.casefold() for gateway in account.gateways) or None,
             account.term_protocol.casefold() if account.term_protocol else None,
             account.term_port,
@@ -108,13 +108,13 @@ class BookBuilder:
         yield from emptied(self._clients)
         return self._book
 
-    def _owner(self, account: Account) -> ClientEntry:
-        """Return the owner of an account, making those of the resellers above where they are not made yet."""
+    def _client_entry(self, account: Account) -> ClientEntry:
+        """Return the entry of an account's client; make it, and those of the resellers above, if missing."""
         missing: dict[int, Client] = {}
         above: ClientEntry | None = None
         client_id: int | None = account.client_id
-        owners = self._book.clients
-        while client_id is not None and (above := owners.get(client_id)) is None and len(missing) <= DEEPEST:
+        known = self._book.clients
+        while client_id is not None and (above := known.get(client_id)) is None and len(missing) <= DEEPEST:
             client = self._clients.get(client_id)
             if client is None or client_id in missing:
                 what = "does not exist" if client is None else "is its own reseller"
@@ -130,8 +130,8 @@ class BookBuilder:
                 "give one of them another parent_id (`identengine clients set`), or import a book with fewer"
             )
         for client in reversed(missing.values()):
-            above = owners[client.id] = _owner(client, above)
-        return owners[account.client_id]
+            above = known[client.id] = _entry_of(client, above)
+        return known[account.client_id]
 
     def _place(self, entry: AccountEntry) -> Generator[None, None, None]:
         """Put an account under each of its idents, in the lookups of the directions that it is in."""
@@ -246,7 +246,8 @@ def build(
             return book
 
 
-def _owner(client: Client, reseller: ClientEntry | None) -> ClientEntry:
+def _entry_of(client: Client, reseller: ClientEntry | None) -> ClientEntry:
+    """Return a client with what it inherits from its reseller (engine.md 1.6, 3.5)."""
     inherited = reseller or _NOBODY
     return ClientEntry(
         client,
@@ -337,7 +338,7 @@ def _bucket_index(
     return BucketIndex(groups, lengths, frozenset(gateways), frozenset(protocols), frozenset(ports))
 
 
-def _template(account: Account, owner: ClientEntry) -> AnswerTemplate:
+def _template(account: Account, client_entry: ClientEntry) -> AnswerTemplate:
     """Return the template of the answers to calls that originate from an account (interfaces.md 3)."""
     half = encode(
         Decision(
@@ -345,11 +346,11 @@ def _template(account: Account, owner: ClientEntry) -> AnswerTemplate:
             account_id=account.id,
             account_name=account.name,
             client_id=account.client_id,
-            client_name=owner.client.name,
+            client_name=client_entry.client.name,
             direction=Direction.ORIGINATION,
             tech_prefix=account.tech_prefix,
-            rate_table=account.orig_rate_table or owner.rate_table,
-            routing_plan=account.orig_routing_plan or owner.routing_plan,
+            rate_table=account.orig_rate_table or client_entry.rate_table,
+            routing_plan=account.orig_routing_plan or client_entry.routing_plan,
             tag=account.orig_tag,
         )
     )

@@ -95,7 +95,7 @@ def _candidates(
             for entry in sorted(found[1], key=lambda entry: _ORDER.get(verdicts[entry.account.id] or "", 1)):
                 yield _candidate(kind, found[0], entry, options, verdicts[entry.account.id])
         seen = set(verdicts)
-        for bucket in outwards(innermost):
+        for bucket in _outwards(innermost):
             for entry in bucket.entries():
                 if entry.account.id in seen:  # of several networks of an account the longest counts
                     continue
@@ -132,7 +132,7 @@ def _absent(book: Book, query: Query, options: IdentifyOptions) -> Iterator[Cand
     """Yield the accounts that bear the ident but do not exist for this request."""
     seen: set[int] = set()
     for kind, innermost in disabled_buckets(book, query):
-        for bucket in outwards(innermost):
+        for bucket in _outwards(innermost):
             for entry in bucket.entries():
                 if entry.account.id in seen:
                     continue
@@ -147,7 +147,7 @@ def _absent(book: Book, query: Query, options: IdentifyOptions) -> Iterator[Cand
     lookup = book.enabled[other]
     source = lookup.source(query.src_ip) if query.src_ip is not None else None
     for kind in book.classes:
-        for bucket in outwards(bucket_of(kind, lookup, msgspec.structs.replace(query, source=source))):
+        for bucket in _outwards(bucket_of(kind, lookup, msgspec.structs.replace(query, source=source))):
             for entry in bucket.entries():
                 account = entry.account
                 if not (account.orig_enabled and account.term_enabled) and account.id not in seen:
@@ -155,7 +155,7 @@ def _absent(book: Book, query: Query, options: IdentifyOptions) -> Iterator[Cand
                     yield _candidate(kind, bucket, entry, options, "direction")
 
 
-def outwards(bucket: Bucket | None) -> Iterator[Bucket]:
+def _outwards(bucket: Bucket | None) -> Iterator[Bucket]:
     """Yield a bucket and those of the wider networks around it."""
     while bucket is not None:
         yield bucket
@@ -170,7 +170,7 @@ def _candidate(
         account_id=account.id,
         account_name=account.name,
         client_id=account.client_id,
-        client_name=entry.owner.client.name,
+        client_name=entry.client_entry.client.name,
         matched_by=MATCHED_BY[kind],
         matched=bucket.matched,
         rank=Rank(bucket.mask, len(entry.tech_prefix), *specificity(entry, options)),

@@ -73,7 +73,7 @@ class AccountEntry(msgspec.Struct, frozen=True, gc=False):
     template: AnswerTemplate
     """The answer to calls that originate from it; ``UNANSWERED`` if none may."""
     account: Account
-    owner: ClientEntry
+    client_entry: ClientEntry
     gateways: frozenset[str] | None
     protocol: str | None
     port: int | None

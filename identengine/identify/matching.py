@@ -33,7 +33,7 @@ FURTHEST = (
     Reason.PORT_MISMATCH,
     Reason.TECH_PREFIX_MISMATCH,
 )
-"""The order in which constraints are tested; of several near misses the one that got furthest counts (3.7)."""
+"""The order in which constraints are tested. Of several near misses the furthest one counts (engine.md 3.7)."""
 
 _ORIGINATION = Direction.ORIGINATION  # each look at a member of an enum costs as much as a look-up
 
@@ -91,7 +91,7 @@ def bucket_of(kind: IndexClass, lookup: Lookup, query: Query) -> Bucket | None:
 def best_group(
     innermost: Bucket, query: Query, options: IdentifyOptions
 ) -> tuple[Bucket, Sequence[AccountEntry]] | None:
-    """Return the best bucket and tech prefix that hold a candidate, with their candidates (3.3).
+    """Return the best bucket and tech prefix that hold a candidate, with their candidates (engine.md 3.3).
 
     All of them, or of a large group at least those that rank best.
 
@@ -114,8 +114,8 @@ def best_group(
                 break
             if not group.constrained:
                 candidates = group.entries
-            elif group.by_constraints and matches_all(options):
-                candidates = by_constraints(group, query)
+            elif group.by_constraints and _matches_all(options):
+                candidates = _best_by_constraints(group, query)
             else:
                 candidates = [
                     entry
@@ -134,7 +134,7 @@ def best_group(
 def unmet(entry: AccountEntry, query: Query, options: IdentifyOptions) -> Reason | None:
     """Return the first constraint that does not hold, in the order of :data:`FURTHEST`; None for a candidate.
 
-    A field that the request lacks never satisfies a constraint (3.1).
+    A field that the request lacks never satisfies a constraint (engine.md 3.1).
     """
     if entry.gateways is not None and query.gateway not in entry.gateways:
         return Reason.GATEWAY_MISMATCH
@@ -147,12 +147,12 @@ def unmet(entry: AccountEntry, query: Query, options: IdentifyOptions) -> Reason
     return None
 
 
-def matches_all(options: IdentifyOptions) -> bool:
+def _matches_all(options: IdentifyOptions) -> bool:
     """Whether every constraint counts; where ``match_*`` is ``never`` the look-ups by constraint do not hold."""
     return options.match_port == "always" and options.match_protocol == "always"
 
 
-def by_constraints(group: Group, query: Query) -> list[AccountEntry]:
+def _best_by_constraints(group: Group, query: Query) -> list[AccountEntry]:
     """Return the candidates of a large group that rank best, found by what the request brings."""
     for (gateway, port, protocol), entries in group.by_constraints:
         wanted = (
@@ -166,7 +166,7 @@ def by_constraints(group: Group, query: Query) -> list[AccountEntry]:
 
 
 def specificity(entry: AccountEntry, options: IdentifyOptions) -> Shape:
-    """Rank candidates of one mask and tech prefix, the greatest first (3.3): gateway, port, protocol set."""
+    """Return the rank of a candidate of one mask and tech prefix; the greatest wins (engine.md 3.3)."""
     gateway, port, protocol = entry.shape
     return gateway, port and options.match_port == "always", protocol and options.match_protocol == "always"
 
@@ -180,7 +180,10 @@ def most_specific(candidates: Sequence[AccountEntry], options: IdentifyOptions) 
 def check_credentials(
     kind: IndexClass, candidates: Sequence[AccountEntry], query: Query, options: IdentifyOptions, reveal: Reveal
 ) -> Sequence[AccountEntry]:
-    """Return those of equal rank whose credentials hold (3.6); if there are none, :func:`refusal` is why."""
+    """Return the candidates of equal rank whose credentials hold (engine.md 3.6).
+
+    If there are none, :func:`refusal` returns the reason.
+    """
     if query.direction is not _ORIGINATION:
         return candidates
     if query.brings_credentials:
@@ -196,7 +199,7 @@ def check_credentials(
 
 
 def refusal(query: Query) -> Reason:
-    """Return why no candidate is left whose credentials hold (3.6)."""
+    """Return why no candidate is left whose credentials hold (engine.md 3.6)."""
     return Reason.BAD_PASSWORD if query.brings_credentials else Reason.AUTH_REQUIRED
 
 
@@ -215,7 +218,10 @@ def _one_client(entries: Sequence[AccountEntry]) -> bool:
 
 
 def _why_none(book: Book, query: Query, options: IdentifyOptions) -> Reason:
-    """Say why no enabled account is a candidate: a disabled one would be (3.5), a near miss (3.7), or nothing."""
+    """Return why no enabled account is a candidate (engine.md 3.5, 3.7).
+
+    A disabled account would be one, an enabled account failed a constraint, or no ident value hit.
+    """
     disabled = disabled_buckets(book, query)
     if any(best_group(bucket, query, options) is not None for _, bucket in disabled):
         return Reason.ACCOUNT_DISABLED
@@ -224,15 +230,15 @@ def _why_none(book: Book, query: Query, options: IdentifyOptions) -> Reason:
     for kind in book.classes:
         bucket = bucket_of(kind, lookup, query)
         while bucket is not None:
-            furthest = max(furthest, nearest_miss(bucket, query, options))
+            furthest = max(furthest, _nearest_miss(bucket, query, options))
             bucket = bucket.wider
     return FURTHEST[furthest] if furthest >= 0 else Reason.UNKNOWN_SOURCE
 
 
-def nearest_miss(bucket: Bucket, query: Query, options: IdentifyOptions) -> int:
+def _nearest_miss(bucket: Bucket, query: Query, options: IdentifyOptions) -> int:
     """Return how far in :data:`FURTHEST` the nearest account of a bucket got that holds no candidate."""
     index = bucket.index
-    if index is None or not matches_all(options):
+    if index is None or not _matches_all(options):
         reasons = (unmet(entry, query, options) for entry in bucket.entries())
         return max(FURTHEST.index(reason) for reason in reasons if reason is not None)
     gateways = [gateway for gateway in (None, query.gateway) if gateway in index.gateways]

@@ -17,31 +17,42 @@ class IdentBy(StrEnum):
     """What an account is known by (engine.md 1.2)."""
 
     IP = "ip"
+    """Known by the networks that contain ``src_ip``."""
     NAME = "name"
+    """Known by the name that the request carries."""
     ANI = "ani"
+    """Known by the calling number; on termination by the dialled number."""
 
 
 class SrcPolicy(StrEnum):
     """Which calling numbers an account may show (engine.md 4)."""
 
     ALLOW_ANY = "allow_any"
+    """Every calling number passes."""
     REJECT = "reject"
+    """A calling number that is not an active DID of the account is rejected."""
     OVERWRITE = "overwrite"
+    """Such a number is replaced by one of the active DIDs of the account."""
 
 
 class ClientStatus(StrEnum):
     """A blocked client, or one below a blocked reseller, passes nothing (engine.md 3.5)."""
 
     ACTIVE = "active"
+    """Calls of the client pass, unless a reseller above it is blocked."""
     BLOCKED = "blocked"
+    """Calls of the client and of all clients below it are rejected."""
 
 
 class DidStatus(StrEnum):
     """Only active DIDs count for Src Policy (engine.md 1.3)."""
 
     ACTIVE = "active"
+    """The account may show the number."""
     BLOCKED = "blocked"
+    """The account owns the number and may not show it."""
     ON_HOLD = "on_hold"
+    """As for ``blocked``: the operator alone tells the two apart."""
 
 
 Interface: TypeAlias = Literal["udp", "tcp", "tls", "http", "resp", "radius"]
@@ -53,7 +64,9 @@ class Direction(StrEnum):
     """Origination: a customer's call comes in. Termination: a call goes out to a vendor."""
 
     ORIGINATION = "origination"
+    """A call comes in from a customer."""
     TERMINATION = "termination"
+    """A call goes out to a vendor."""
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -118,6 +131,10 @@ class Did(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
     number: str
     account_id: int
     status: DidStatus = DidStatus.ACTIVE
+
+
+BookRow: TypeAlias = Client | Account | Did
+"""A row of one of the three tables of the book."""
 
 
 class Digest(msgspec.Struct, frozen=True, gc=False):

@@ -9,10 +9,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from identengine.model.records import Account, Client, Did
+from identengine.model.records import Account, BookRow, Client, Did
 from identengine.store.format import Change, field_changes
-
-BookRow = Client | Account | Did
 
 
 def shown(value: object) -> str:

@@ -196,22 +196,12 @@ def has_status(status: Status, clients: Clients) -> Keep:
 
 def covers(wanted: Network) -> Keep:
     """Keep accounts of which a network holds the whole of ``wanted``."""
-    bits = len(wanted.address) * 8
-    number = int.from_bytes(wanted.address, "big")
 
     def keep(account: Account) -> bool:
         if account.ident_by is not IdentBy.IP:
             return False
-        for item in account.ident:
-            network, _ = parse_network(item)
-            free = bits - network.length
-            if (
-                len(network.address) * 8 == bits
-                and network.length <= wanted.length
-                and int.from_bytes(network.address, "big") >> free == number >> free
-            ):
-                return True
-        return False
+        networks = (parse_network(item)[0] for item in account.ident)
+        return any(network.length <= wanted.length and network.covers(wanted.address) for network in networks)
 
     return keep
 

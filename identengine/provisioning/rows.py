@@ -12,9 +12,9 @@ from typing import ClassVar, Generic, TypeVar
 from identengine.book.mistakes import Mistake, RowError
 from identengine.book.records import Cells, account_from, client_from, did_from
 from identengine.errors import IdentengineError
-from identengine.model.records import Account, Client, Did
+from identengine.model.records import Account, BookRow, Client, Did
 from identengine.model.resellers import DEEPEST, SHOWN, chain_told, deepened, loops
-from identengine.provisioning.changes import BookRow, changed
+from identengine.provisioning.changes import changed
 from identengine.provisioning.listing import (
     accounts_of,
     clients_below,

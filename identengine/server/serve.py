@@ -15,6 +15,6 @@ def serve(config: Config, *, take_over: bool = False) -> int:
 
 def _serve_http(config: Config, duty: Duty) -> int:
     # In the child alone: the framework takes more memory than a whole supervisor, and nobody else needs it.
-    from identengine.server.http.process import serve_http  # noqa: PLC0415
+    from identengine.server.http.process import serve_http  # noqa: PLC0415 - as above
 
     return serve_http(config, duty)

@@ -2,6 +2,6 @@
 
 :mod:`format` defines keys and rows, :mod:`check` looks at a file before it is mapped, and :mod:`file` opens and
 grows it. :mod:`keys` walks rows, :mod:`snapshot` reads one version, :mod:`draft` writes the next, and
-:mod:`history` compares versions. :mod:`versions` is the store, and :mod:`vault` encrypts passwords. Rule: no other
-room knows the format of the file.
+:mod:`history` compares versions. :mod:`versions` is the store, :mod:`vault` encrypts passwords, and :mod:`folders`
+makes and syncs folders. Rule: no other room knows the format of the file.
 """

@@ -89,7 +89,7 @@ class Scratch:
         self._env.close()
 
 
-class _Tally:
+class _RowCounts:
     """Counts of one table while a draft is made, and the keys that it wrote."""
 
     def __init__(self, rows: int) -> None:
@@ -140,9 +140,9 @@ class Draft(View):
         self._before = before
         self._data = data
         self._tallies = {
-            CLIENTS: _Tally(before.clients),
-            ACCOUNTS: _Tally(before.accounts),
-            DIDS: _Tally(before.dids),
+            CLIENTS: _RowCounts(before.clients),
+            ACCOUNTS: _RowCounts(before.accounts),
+            DIDS: _RowCounts(before.dids),
         }
         self._retired = frozenset(txn.get(META_RETIRED, b"").decode().split())
         self._scratch: Scratch | None = None

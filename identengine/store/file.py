@@ -24,6 +24,7 @@ import lmdb
 
 from identengine.errors import StoreError
 from identengine.store.check import MAX_READERS, MODE, check_file, in_words, lengthen, reserve_lock
+from identengine.store.folders import made_folder, sync_folder
 from identengine.store.format import FORMAT, META_FORMAT, META_HASH_KEY
 
 DATA = "data.mdb"
@@ -282,34 +283,12 @@ def _create(path: Path, data: Path) -> None:
                 txn.put(META_HASH_KEY, os.urandom(_HASH_KEY_BYTES))
             with contextlib.suppress(FileExistsError):  # somebody else made one at the same time: use theirs
                 os.link(Path(made, DATA), data)
-        _sync_folder(path)
-        _sync_folder(path.parent)
+        sync_folder(path)
+        sync_folder(path.parent)
     except OSError as error:
         raise StoreError(f"no store can be made at {path}: {error.strerror}") from error
     except lmdb.Error as error:
         raise StoreError(f"no store can be made at {path}: {error}; is there room on the disk?") from error
-
-
-@contextlib.contextmanager
-def made_folder(path: Path) -> Iterator[None]:
-    """Make the folder ``path``, and those above it, where they are missing; an exception within undoes that."""
-    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        yield
-    except BaseException:
-        for folder in missing:
-            with contextlib.suppress(OSError):  # somebody else put something there meanwhile
-                folder.rmdir()
-        raise
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _checked(txn: Txn, path: Path) -> bytes:

@@ -30,6 +30,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from identengine.errors import StoreError
+from identengine.model.numbers import MAX_LENGTH
 from identengine.model.records import Account, Client, Did, DidStatus
 
 FORMAT = b"1"
@@ -190,7 +191,7 @@ def did_key(number: str) -> bytes:
 
     Raises ValueError for what is no number in normal form (engine.md 2.1).
     """
-    if not number or len(number) > 64 or not (number.isascii() and number.isprintable()):
+    if not number or len(number) > MAX_LENGTH or not (number.isascii() and number.isprintable()):
         raise ValueError(f"no number in normal form: {number!r}")
     return DIDS + number.encode() + b"\0"
 

@@ -26,6 +26,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from identengine.errors import KeyFileError
+from identengine.store.folders import sync_folder
 
 KEY_BYTES = 32
 _NONCE_BYTES = 12
@@ -277,17 +278,9 @@ def _place_file(path: Path, content: bytes, *, replace: bool) -> bool:
                     os.link(temporary, path)
                 except FileExistsError:
                     return False
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
             return True
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise KeyFileError(f"the key file {path} cannot be written: {error.strerror}") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -25,7 +25,8 @@ import msgspec
 
 from identengine.errors import KeyFileError, StoreError
 from identengine.store.draft import Draft
-from identengine.store.file import DATA, StoreFile, Txn, Writer, close_file, made_folder, open_file
+from identengine.store.file import DATA, StoreFile, Txn, Writer, close_file, open_file
+from identengine.store.folders import made_folder
 from identengine.store.format import (
     ACCOUNTS,
     EVENTS,
@@ -213,8 +214,14 @@ class Store:
         with self._writable().writing() as writer:
             return _rekey_by(writer, vault, who)
 
-    def rotate(self, key_file: Path, who: str) -> int:
-        """Do the work of :func:`rotate_key_file`; rotations take turns, or one would drop the other's key."""
+    def rotate(self, key_file: Path, who: str = "identengine") -> int:
+        """Encrypt all passwords under a new key of ``key_file`` (engine.md 1.7); return how many there were.
+
+        The file opens every password at each moment. After a crash, rotate again. The steps: all passwords are
+        encrypted, the new key joins the old one in the file, the transaction is committed, the old key is dropped.
+        Rotations take turns, or one would drop the other's key. Copies of the store and exports from before need
+        the old key. Raise KeyFileError as :meth:`rekey` does, or StoreError.
+        """
         with self._writable().writing() as writer:
             vault = Vault.from_file(key_file).with_new_key()
             count = _rekey_by(writer, vault, who, vault.save)
@@ -251,17 +258,6 @@ class Store:
                     Path(name).unlink()
         except OSError as error:
             raise StoreError(f"the store could not be copied to {target}: {error.strerror}") from error
-
-
-def rotate_key_file(path: Path, store: Store, who: str = "identengine") -> int:
-    """Give the passwords of ``store`` a new key (engine.md 1.7), kept in the key file ``path``; returns how many.
-
-    When all is encrypted anew the new key joins the old in the file, then the store's transaction is made to last,
-    then the old key leaves the file: at each moment the file opens every password, and after a crash it is just
-    run again. Copies of the store and exports from before need the old key. KeyFileError (:meth:`Store.rekey`),
-    StoreError.
-    """
-    return store.rotate(path, who)
 
 
 def _rekey_by(writer: Writer, vault: Vault, who: str, prepare: Callable[[], None] = lambda: None) -> int:

@@ -39,7 +39,7 @@ def postpone(
         left -= 1
         if not left:
             owed.count -= 1
-            give([answer.done or answer if isinstance(answer, Deferred) else answer for answer in answers])
+            give([answer.result or answer if isinstance(answer, Deferred) else answer for answer in answers])
 
     owed.count += bool(deferred)
     for each in deferred:

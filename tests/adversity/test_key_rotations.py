@@ -18,9 +18,9 @@ from identengine.store.versions import Store
 ROTATE = """
 import sys
 from pathlib import Path
-from identengine.store.versions import Store, rotate_key_file
+from identengine.store.versions import Store
 with Store.open(Path(sys.argv[1])) as store:
-    rotate_key_file(Path(sys.argv[2]), store)
+    store.rotate(Path(sys.argv[2]))
 """
 COUNT = 2000
 

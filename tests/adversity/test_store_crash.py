@@ -16,7 +16,7 @@ from support.thorough import times
 from identengine.model.records import Account, Client, Did, IdentBy
 from identengine.store.draft import Draft
 from identengine.store.vault import Vault, key_id
-from identengine.store.versions import Store, rotate_key_file
+from identengine.store.versions import Store
 
 ROWS = 200
 MOMENTS = times(50, 12)
@@ -142,7 +142,7 @@ def test_killed_while_it_rotates_the_key_no_password_is_ever_lost(tmp_path: Path
         with Store.open(path) as store:
             os.write(report, b".")
             while True:
-                rotate_key_file(key, store)
+                store.rotate(key)
                 os.write(report, b"!")
 
     for _ in range(20):
@@ -155,7 +155,7 @@ def test_killed_while_it_rotates_the_key_no_password_is_ever_lost(tmp_path: Path
                 assert [row.name for row in rows] == [f"v{version}"] * ROWS
                 assert [vault.decrypt(row.password or "") for row in rows] == [f"p{n}" for n in range(1, ROWS + 1)]
     with Store.open(path) as store:
-        rotate_key_file(key, store)
+        store.rotate(key)
         vault = Vault.from_file(key)
         assert len(vault.key_ids) == 1, "what a crash left behind is gone with the next rotation"
         with store.read(1) as snapshot:
@@ -200,5 +200,5 @@ def test_a_rotation_that_stopped_half_way_leaves_a_key_for_everything(tmp_path: 
             assert found is not None
             assert Vault.from_file(key).decrypt(found.password or "") == "geheim"
             if not again:
-                rotate_key_file(key, store)
+                store.rotate(key)
                 assert len(Vault.from_file(key).key_ids) == 1

@@ -88,7 +88,7 @@ def test_what_is_asked_while_a_decider_dies_is_asked_again_of_the_next(server: S
         assert answer.json().get("reason") in (None, "not_ready"), "its book may not be there yet"
 
 
-def test_a_front_that_dies_is_replaced_and_decisions_go_on(server: Server) -> None:
+def test_an_http_process_that_dies_is_replaced_and_decisions_go_on(server: Server) -> None:
     decider = server.decider
     for _ in range(2):
         old = server.front
@@ -235,7 +235,7 @@ def test_sigterm_ends_with_all_that_was_asked_answered(tmp_path: Path) -> None:
         assert "ALARM" not in server.log
 
 
-def test_a_supervisor_that_is_killed_leaves_no_front(tmp_path: Path) -> None:
+def test_a_supervisor_that_is_killed_leaves_no_http_process(tmp_path: Path) -> None:
     make_book(tmp_path)
     server = Server(tmp_path, CONFIG)
     try:

@@ -81,19 +81,21 @@ def import_in_child(path: Path, book: Path, kill_after: float | None) -> tuple[f
     return took, True
 
 
+def print_and_life(path: Path, book: Path) -> tuple[str, float]:
+    """Import a book to its end; return the print of the new version, and the seconds that the import took."""
+    life, _ = import_in_child(path, book, None)
+    with Store.open(path) as store, store.read() as snapshot:
+        return print_of(snapshot), life
+
+
 def test_many_moments(tmp_path: Path) -> None:
     path = tmp_path / "store"
     books = [write_book(tmp_path / "a", "a"), write_book(tmp_path / "bb", "bb")]
     small = tmp_path / "small"
     small.mkdir()
 
-    prints: list[str] = []
-    lives: list[float] = []
     Store.open(path, create=True).close()
-    for book in (*books, *books):
-        lives.append(import_in_child(path, book, None)[0])
-        with Store.open(path) as store, store.read() as snapshot:
-            prints.append(print_of(snapshot))
+    prints, lives = zip(*(print_and_life(path, book) for book in (*books, *books)), strict=True)
     assert prints[:2] == prints[2:]
     assert prints[0] != prints[1]
     life = statistics.median(lives[1:])

@@ -15,7 +15,7 @@ from support.server import Server, serving
 from support.switch import request
 from support.waiting import wait_for
 
-from identengine.cli.operatorclient import Asking, NoServerError, fullest
+from identengine.cli.operatorclient import NoServerError, OperatorClient, fullest
 from identengine.stats.metrics import MOST_ROWS, exposition
 from identengine.wire.operator import Status, StatusRequest
 
@@ -30,7 +30,7 @@ class Scrape:
     def __init__(self, server: Server) -> None:
         folder = server.folder / "calls"
         try:
-            with Asking(folder, 5.0) as asking:
+            with OperatorClient(folder, 5.0) as asking:
                 status = asking.ask(StatusRequest(), Status)
                 uses = [fullest(asking, of, MOST_ROWS) for of in ("accounts", "clients")]
         except NoServerError:
@@ -112,7 +112,7 @@ def test_an_alarm_shows(tmp_path: Path) -> None:
         server.logged("see who holds them by `identengine calls`")
 
 
-def test_a_death_of_the_front_is_counted(tmp_path: Path) -> None:
+def test_a_death_of_the_http_process_is_counted(tmp_path: Path) -> None:
     with serving(
         book(tmp_path), CALLS + f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\nhttp = "{HOST}:0"\n'
     ) as server:

@@ -22,7 +22,7 @@ from support.waiting import wait_for
 
 from identengine.model.records import Account, Client, Did, IdentBy, SrcPolicy
 from identengine.store.vault import Vault, default_key_file
-from identengine.store.versions import Store, rotate_key_file
+from identengine.store.versions import Store
 
 CLIENT = Client(id=1, name="one")
 GOOD = {"src_ip": "10.0.0.1", "dst_number": "44171"}
@@ -320,7 +320,7 @@ def test_passwords_and_their_keys(tmp_path: Path) -> None:
 
         # A rotation: the same version, then a new one under the new key.
         with Store.open(tmp_path / "store") as store:
-            rotate_key_file(key_file, store)
+            store.rotate(key_file)
         assert reason("first") is None
         put_rows(tmp_path / "store", [named(Vault.from_file(key_file), "second")])
         wait_for(lambda: server.version() == 2)

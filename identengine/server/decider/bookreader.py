@@ -51,7 +51,7 @@ def start_reader(store: Path, options: IdentifyOptions) -> subprocess.Popen[byte
 async def chunks(process: subprocess.Popen[bytes]) -> AsyncGenerator[bytes, None]:
     """Yield what a reader writes; StoreError where it did not end well."""
     assert process.stdout is not None  # noqa: S101 - they are pipes
-    assert process.stderr is not None  # noqa: S101
+    assert process.stderr is not None  # noqa: S101 - as above
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=2 * _READ)
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), process.stdout)

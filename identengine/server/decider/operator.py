@@ -171,7 +171,7 @@ def _leg_filter(wanted: Filter, now: float) -> LegFilter:
 def _row(leg: LegView, book: Book | None, now: float) -> LegRow:
     entry = book.accounts.get(leg.account_id) if book else None
     client_id = leg.client_ids[0]
-    owner = book.clients.get(client_id) if book else None
+    client_entry = book.clients.get(client_id) if book else None
     return LegRow(
         scope=scope_of(leg.call),
         call_id=call_id_of(leg.call),
@@ -180,7 +180,7 @@ def _row(leg: LegView, book: Book | None, now: float) -> LegRow:
         account_id=leg.account_id,
         account_name=entry.account.name if entry else None,
         client_id=client_id,
-        client_name=owner.client.name if owner else None,
+        client_name=client_entry.client.name if client_entry else None,
         switch=leg.switch,
         state=_STATES[leg.state],
         since=leg.since,
@@ -203,10 +203,10 @@ def _account_use(counter: int, held: int, book: Book | None) -> Use:
 def _client_use(counter: int, held: int, book: Book | None) -> Use:
     client_id, direction = client_of(counter)
     way = "both" if direction is None else _WAYS[direction is Direction.TERMINATION]
-    owner = book.clients.get(client_id) if book else None
-    if owner is None:
+    client_entry = book.clients.get(client_id) if book else None
+    if client_entry is None:
         return Use(client_id, None, way, held, None)
-    client = owner.client
+    client = client_entry.client
     limits = {
         None: client.capacity,
         Direction.ORIGINATION: client.orig_capacity,

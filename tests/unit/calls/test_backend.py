@@ -97,7 +97,7 @@ class NoBook:
     unusable = False
 
 
-def desk(calls: Elsewhere) -> OperatorService:
+def service(calls: Elsewhere) -> OperatorService:
     def status() -> wire.Status:
         raise AssertionError
 
@@ -106,7 +106,7 @@ def desk(calls: Elsewhere) -> OperatorService:
 
 def test_an_operator_sees_calls_that_are_kept_elsewhere() -> None:
     calls = Elsewhere()
-    answer = desk(calls).answer(
+    answer = service(calls).answer(
         wire.LegsRequest(wire.Filter(account_id=7, older=30.0, direction="origination")), 150.0
     )
     assert isinstance(answer, wire.LegPage)
@@ -123,12 +123,12 @@ def test_an_operator_ends_calls_that_are_kept_elsewhere() -> None:
     calls = Elsewhere()
     gone = wire.Ending("scope", "c1", "origination", "1", 99.0)
     there = wire.Ending("scope", "c1", "origination", "1", 100.0)
-    assert desk(calls).answer(wire.EndRequest((gone, there)), 150.0) == wire.Ended(1, 1)
+    assert service(calls).answer(wire.EndRequest((gone, there)), 150.0) == wire.Ended(1, 1)
     assert calls.applied == [Stop(LegSelector(LEG.call, ORIG, "1"))]
 
 
 def test_an_operator_sees_use_that_is_counted_elsewhere() -> None:
-    answers = [desk(Elsewhere()).answer(wire.UsageRequest(of), 150.0) for of in ("accounts", "clients")]
+    answers = [service(Elsewhere()).answer(wire.UsageRequest(of), 150.0) for of in ("accounts", "clients")]
     rows = [
         (one.id, one.direction, one.held)
         for answer in answers

@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from identengine.calls.backend import LegSelector
-from identengine.calls.tombstones import GENERATION, GENERATION_SECONDS, PARTS, REMEMBERED, Tombstones, unpacked
+from identengine.calls.tombstones import (
+    GENERATION,
+    GENERATION_SECONDS,
+    PARTS,
+    STOPPED_SECONDS,
+    Tombstones,
+    unpacked,
+)
 from identengine.model.records import Direction
 
 CALLS = st.sampled_from(["a", "b"])
@@ -42,11 +49,11 @@ def test_what_is_forbidden_is_what_was_stopped_within_a_minute(
             stops.restore(serial, unpacked(row))
     since, late = now, False
     for named, later in reversed(stopped):
-        late |= now - since < REMEMBERED and meet(named, asked)
+        late |= now - since < STOPPED_SECONDS and meet(named, asked)
         since -= later
     assert stops.forbid(asked, now) is late
-    while stops.due(now + REMEMBERED):
-        stops.forget(now + REMEMBERED, 100)
+    while stops.due(now + STOPPED_SECONDS):
+        stops.forget(now + STOPPED_SECONDS, 100)
     assert not len(stops)
 
 
@@ -69,7 +76,7 @@ def test_of_too_many_parts_the_whole_call_is_stopped() -> None:
             assert not stops.forbid(LegSelector("a", None, "other"), 2.0)
     stops.row()
     assert stops.forbid(LegSelector("a", None, "other"), 2.0)
-    stops.forget(1.0 + REMEMBERED, 100)
+    stops.forget(1.0 + STOPPED_SECONDS, 100)
     assert not stops.forbid(LegSelector("a", None, "other"), 2.0)
 
 
@@ -81,8 +88,8 @@ def test_what_is_forgotten_at_once_is_bounded() -> None:
         stops.row()
     left, gone = len(stops), []
     assert left == 10_000
-    while stops.due(1.0 + REMEMBERED):
-        serials = stops.forget(1.0 + REMEMBERED, 100)
+    while stops.due(1.0 + STOPPED_SECONDS):
+        serials = stops.forget(1.0 + STOPPED_SECONDS, 100)
         assert 0 < len(serials) <= 100
         gone += serials
         assert left - len(stops) <= GENERATION + 10
@@ -97,6 +104,6 @@ def test_what_is_stopped_slowly_is_forgotten_soon_after_its_time() -> None:
         stops.add(LegSelector(f"call {second}", None, None), float(second))
         stops.row()
         assert len(stops.forget(float(second), 100)) <= GENERATION_SECONDS + 1
-        assert len(stops) <= REMEMBERED + GENERATION_SECONDS + 1
+        assert len(stops) <= STOPPED_SECONDS + GENERATION_SECONDS + 1
         assert stops.forbid(LegSelector(f"call {second - 59}", None, None), float(second)) is (second >= 59)
         assert not stops.forbid(LegSelector(f"call {second - 60}", None, None), float(second))

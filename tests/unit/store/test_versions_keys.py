@@ -11,7 +11,7 @@ from unit.store.rows import account, lines, put
 from identengine.errors import KeyFileError, StoreError
 from identengine.store.format import field_changes
 from identengine.store.vault import Vault, key_id
-from identengine.store.versions import Store, rotate_key_file
+from identengine.store.versions import Store
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_rotation_leaves_one_new_key_that_opens_everything(store: Store, vault: 
     assert vault.path is not None
     token = vault.encrypt("one")
     store.change("ann", "1", put(account(1, password=token)))
-    assert rotate_key_file(vault.path, store) == 1
+    assert store.rotate(vault.path) == 1
     new = Vault.from_file(vault.path)
     assert len(new.key_ids) == 1
     assert new.key_ids != vault.key_ids
@@ -71,12 +71,12 @@ def test_a_rotation_names_the_accounts_whose_password_no_key_opens(store: Store,
     with pytest.raises(
         KeyFileError, match=r"not at hand: 13 \(of the accounts 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, …\).*set ID"
     ):
-        rotate_key_file(vault.path, store)
+        store.rotate(vault.path)
     assert vault.path.read_bytes() == before, "a rotation that failed leaves no key behind"
     # The way out that it names is one: what earlier versions hold is beyond help and in nobody's way.
     again = [account(n, password=vault.encrypt("again")) for n in (*range(1, 13), 21)]
     store.change("ann", "2", put(*again))
-    assert rotate_key_file(vault.path, store) == 14
+    assert store.rotate(vault.path) == 14
     new = Vault.from_file(vault.path)
     with store.read() as snapshot:
         assert {new.decrypt(row.password or "") for row in snapshot.accounts()} == {"again", "known"}
@@ -94,18 +94,18 @@ def test_a_rotation_that_finds_no_room_for_the_key_changes_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(Vault, "save", no_room)
         with pytest.raises(KeyFileError, match="no room"):
-            rotate_key_file(vault.path, store)
+            store.rotate(vault.path)
     with store.read() as snapshot:
         row = snapshot.account(1)
     assert row is not None
     assert vault.decrypt(row.password or "") == "one"
-    assert rotate_key_file(vault.path, store) == 1
+    assert store.rotate(vault.path) == 1
 
 
 def test_a_password_under_a_key_that_was_rotated_away_is_refused(store: Store, vault: Vault) -> None:
     # An import that read the key file before a rotation and writes after it would lose its passwords.
     assert vault.path is not None
-    rotate_key_file(vault.path, store)
+    store.rotate(vault.path)
     with pytest.raises(StoreError, match=r"password of account 1 .* rotated away"):
         store.change("ann", "1", put(account(1, password=vault.encrypt("x"))))
     assert store.head() == 0
@@ -116,7 +116,7 @@ def test_rollback_works_after_a_rotation(store: Store, vault: Vault) -> None:
     assert vault.path is not None
     store.change("ann", "1", put(account(1, password=vault.encrypt("one"))))
     store.change("ann", "2", lambda draft: draft.delete_account(1))
-    rotate_key_file(vault.path, store)
+    store.rotate(vault.path)
     store.rollback(1, "ann")
     with store.read() as snapshot:
         row = snapshot.account(1)

@@ -252,7 +252,7 @@ def test_auth_is_for_connections() -> None:
     assert answer["error"]["code"] == -32601
 
 
-def test_the_front_speaks_for_any_switch() -> None:
+def test_the_http_process_speaks_for_any_switch() -> None:
     run = Run()
     session = Peers(SWITCHES, OPTIONS, "http").host("the HTTP process")
     answers = on_connection(
