@@ -47,7 +47,7 @@ def reload(path: Path) -> Config:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ConfigError([f"{path} is not a regular file, so that it cannot be read again"])
             if not file.read(_LARGEST).strip():
-                raise ConfigError([f"{path} is empty; send SIGHUP again when it is written"])
+                raise ConfigError([f"{path} is empty; is an editor about to write it?"])
             file.seek(0)
             return _checked(file, path)
     except OSError as error:

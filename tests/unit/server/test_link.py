@@ -251,7 +251,7 @@ def test_one_that_does_not_get_to_it_is_named(
     tmp_path: Path, child: Child, said: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "c.toml"
-    file.write_text("")
+    file.write_text("[log]\n")
     reload = Reload(Family(child))
     monkeypatch.setattr("identengine.server.supervisor.reload.RELOAD_SECONDS", 0.0)
     reload.begin(from_values({}, file))
@@ -290,7 +290,7 @@ def test_many_at_once_are_one_line(
 
 def test_nobody_waits_for_one_that_leaves(tmp_path: Path, child: Child, said: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "c.toml"
-    file.write_text("")
+    file.write_text("[log]\n")
     child.role = Role.LEAVING
     reload = Reload(Family(child))
     reload.begin(from_values({}, file))
