@@ -18,9 +18,8 @@ from pathlib import Path
 
 import pytest
 from support.cli import BOOK, config_with, demo_store, done
+from support.ports import free_port
 from support.waiting import PATIENCE
-
-from identengine.cli.demoserver import free_port
 
 PROGRAM = [sys.executable, "-m", "identengine"]
 
@@ -207,7 +206,7 @@ def test_a_closed_standard_stream_is_none_to_stumble_over(store: Path, tmp_path:
 def test_a_server_starts_without_standard_streams_and_outlives_a_sighup(
     store: Path, tmp_path: Path, closed: str
 ) -> None:
-    port = free_port(0)
+    port = free_port()
     config = config_with(tmp_path, f'[listen]\nudp = []\ntcp = ["127.0.0.1:{port}"]\n')
     words = f"exec {shlex.join(PROGRAM)} serve --config {shlex.quote(str(config))} {closed}"
     with subprocess.Popen(["bash", "-c", words], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

@@ -22,6 +22,7 @@ from support import HOST
 from support.books import ip_account, put_rows
 from support.clients import FORMS, Form, client_of
 from support.connections import unread
+from support.ports import free_port
 from support.relay import Relay
 from support.server import Server, serving
 from support.waiting import wait_for
@@ -317,8 +318,7 @@ def test_datagrams_that_are_lost_are_sent_again(server: Server) -> None:
 
 
 def test_nobody_listens_at_all() -> None:
-    with socket.create_server((HOST, 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
 
     async def main() -> None:
         async with Client(HOST, port, timeout=0.2) as client:

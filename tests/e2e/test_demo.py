@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from support.cli import run
+from support.ports import free_port
 from support.waiting import PATIENCE, wait_for
 
 import identengine
@@ -104,7 +105,7 @@ def test_an_answer_that_is_not_the_expected_one_ends_with_1(monkeypatch: pytest.
     first, *_ = demoserver.samples()
     other = msgspec.structs.replace(first, expect=msgspec.Raw(b'{"account_id":999}'))
     monkeypatch.setattr(demoserver, "samples", lambda: [other])
-    said = run("demo", "--once", "--port", demoserver.free_port(0))
+    said = run("demo", "--once", "--port", free_port())
     assert said.status == 1
     for transport in ("UDP", "TCP"):
         assert f"not as expected over {transport}: {first.title}: account_id is 101, expected was 999" in said.err
@@ -115,7 +116,7 @@ def test_a_limit_that_is_not_kept_ends_with_1(monkeypatch: pytest.MonkeyPatch) -
     calls = [call for call in demoserver.calls() if call.title != "And ends: its slot is free"]
     monkeypatch.setattr(demoserver, "samples", list)
     monkeypatch.setattr(demoserver, "calls", lambda: calls)
-    said = run("demo", "--once", "--port", demoserver.free_port(0))
+    said = run("demo", "--once", "--port", free_port())
     assert said.status == 1
     for transport in ("UDP", "TCP"):
         title = "The third one again: there is room now"
@@ -153,7 +154,7 @@ def test_without_the_data_it_says_where_to_get_it(tmp_path: Path) -> None:
 def demo_process() -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run ``demo``; yield it and what it said, once it only serves."""
     with subprocess.Popen(
-        [*PROGRAM, "demo", "--port", str(demoserver.free_port(0))],
+        [*PROGRAM, "demo", "--port", str(free_port())],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

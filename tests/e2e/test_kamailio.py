@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,8 +11,9 @@ from pathlib import Path
 
 import pytest
 from support.books import ip_account, put_rows
-from support.kamailio import ENGINE, VENDOR, Callers, Kamailio, Seen, callee, free_port, switching
+from support.kamailio import ENGINE, VENDOR, Callers, Kamailio, Seen, callee, switching
 from support.operator import counted, held
+from support.ports import free_port
 from support.server import Server
 from support.waiting import wait_for
 
@@ -33,7 +33,7 @@ class Site:
         self._folder = folder
         self._stack = stack
         self.vendor = stack.enter_context(callee(folder))
-        port = free_port(ENGINE, socket.SOCK_STREAM)
+        port = free_port(ENGINE)
         self._port = port
         self._config = f"""
             [listen]

@@ -24,6 +24,7 @@ from support.books import ip_account, put_rows
 from support.cli import run
 from support.connections import unread
 from support.operator import counted
+from support.ports import free_port
 from support.relay import Relay
 from support.server import Server, serving
 from support.waiting import wait_for
@@ -300,8 +301,7 @@ def test_a_server_that_does_not_read(tmp_path: Path, how: str) -> None:
 
 
 def test_no_server(tmp_path: Path) -> None:
-    with socket.create_server((HOST, 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     asked = mix(tmp_path, MIX[2])
     said = run("load", f"tcp://{HOST}:{port}", asked)
     assert (said.status, said.out) == (1, "")

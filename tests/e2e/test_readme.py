@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import sysconfig
 import tomllib
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support import ROOT
+from support.ports import free_port
 from typer.main import get_command
 
 from identengine.cli import app
@@ -40,8 +40,7 @@ def test_the_two_commands_are_on_the_first_screen() -> None:
 
 def test_the_first_book_runs_as_it_stands(tmp_path: Path) -> None:
     scripts = sysconfig.get_path("scripts")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     example = "".join(block(f"example: {name}") for name in ("first book", "serve", "calls", "change"))
     assert example.count("4870") == 4
     # What ends the server where the example breaks off.

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from support import ROOT
+from support.ports import free_port
 from support.programs import missing, program
 from support.waiting import PATIENCE, wait_for
 
@@ -42,14 +43,6 @@ def _program(name: str) -> str:
     if name == "kamailio" and not list(Path("/usr/lib").glob("*/kamailio/modules/janssonrpcc.so")):
         missing("kamailio's module janssonrpcc", _PACKAGES)
     return program(name, _PACKAGES)
-
-
-def free_port(address: str, kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
-    """Return a port of an address that nobody has."""
-    with socket.socket(socket.AF_INET, kind) as taken:
-        taken.bind((address, 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 class Kamailio:

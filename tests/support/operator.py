@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -16,6 +17,7 @@ from identengine.stats.file import read
 from support.books import ip_account, put_rows
 from support.server import Server
 from support.switch import request
+from support.waiting import wait_for
 
 CALLS = '[calls]\npath = "calls"\nmax_legs = 20000\n'
 CLIENTS = [
@@ -61,13 +63,20 @@ def command(server: Server, *words: object, **how: Any) -> subprocess.Popen[byte
 
 
 def connect(server: Server) -> socket.socket:
-    """Connect to the control socket, however long its path."""
+    """Connect to the control socket, however long its path; wait while its queue is full, as commands do."""
     opened = socket.socket(socket.AF_UNIX)
     opened.settimeout(10)
     folder = os.open(server.folder / "calls", os.O_PATH)
+
+    def connected() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            opened.connect(f"/proc/self/fd/{folder}/control")
+            return True
+        return False
+
     try:
-        opened.connect(f"/proc/self/fd/{folder}/control")
-    except OSError:
+        wait_for(connected)
+    except BaseException:
         opened.close()
         raise
     finally:

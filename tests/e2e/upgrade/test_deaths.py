@@ -6,13 +6,13 @@ import contextlib
 import os
 import re
 import signal
-import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 from e2e.upgrade.servers import TAKE_OVER, answering, hold, still_held
 from support import HOST
+from support.ports import free_port
 from support.processes import runs
 from support.server import Server
 from support.switch import request
@@ -23,12 +23,8 @@ from support.waiting import PATIENCE, wait_for
 @pytest.mark.parametrize("side", ["old", "new"])
 def test_whoever_is_killed_one_of_them_serves(folder: Path, side: str, moment: str) -> None:
     # Addresses of their own, since a new one that was given nothing yet binds what the config names.
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
-        addresses = []
-        for one in (udp, tcp):
-            one.bind((HOST, 0))
-            addresses.append(f'["{HOST}:{one.getsockname()[1]}"]')
-    config = "[listen]\nudp = {}\ntcp = {}\n".format(*addresses)
+    address = f'["{HOST}:{free_port()}"]'
+    config = f"[listen]\nudp = {address}\ntcp = {address}\n"
     old = Server(folder, config)
     hold(old)
     new = Server(folder, config, ready=False, options=TAKE_OVER)
