@@ -30,9 +30,10 @@ def load(path: Path | None) -> Config:
         return from_values({}, None)
     try:
         with path.open("rb") as file:
-            return _checked(file, path)
+            content = _read(file, path)
     except OSError as error:
         raise _unreadable(path, error) from error
+    return from_values(_parsed(content, path), path)
 
 
 def reload(path: Path) -> Config:
@@ -46,23 +47,24 @@ def reload(path: Path) -> Config:
         with open(path, "rb", opener=_open_at_once) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ConfigError([f"{path} is not a regular file, so that it cannot be read again"])
-            if not file.read(_LARGEST).strip():
-                raise ConfigError([f"{path} is empty; is an editor about to write it?"])
-            file.seek(0)
-            return _checked(file, path)
+            content = _read(file, path)
     except OSError as error:
         raise _unreadable(path, error) from error
+    if not content.strip():
+        raise ConfigError([f"{path} is empty; is an editor about to write it?"])
+    return from_values(_parsed(content, path), path)
 
 
 def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)  # a pipe without a writer blocks else
 
 
-def _checked(file: IO[bytes], path: Path) -> Config:
+def _read(file: IO[bytes], path: Path) -> bytes:
+    """Return the content of a config file. Raise ConfigError if it is too large to be one."""
     content = file.read(_LARGEST + 1)
     if len(content) > _LARGEST:
         raise ConfigError([f"{path} is larger than {_LARGEST >> 20} MiB; no config is"])
-    return from_values(_parsed(content, path), path)
+    return content
 
 
 def _unreadable(path: Path, error: OSError) -> ConfigError:

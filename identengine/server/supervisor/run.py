@@ -72,8 +72,7 @@ class Supervisor:
     ) -> None:
         """Serve with these sockets; ``mask``: the signals that were blocked before ours were.
 
-        ``lock`` and ``outgoing``, the lock and who lets others take over, come later where there is a
-        ``incoming``.
+        With ``incoming``, ``lock`` and ``outgoing`` come later (:class:`Takeover`).
         """
         self._config = config
         self._sockets = sockets

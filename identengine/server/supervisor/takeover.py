@@ -56,7 +56,7 @@ class Takeover:
         outgoing: OutgoingTakeover | None = None,
         incoming: IncomingTakeover | None = None,
     ) -> None:
-        """``folder``: of the set of calls. ``lock`` and ``outgoing`` come later where there is a ``incoming``."""
+        """``folder`` is that of the set of calls. With ``incoming``, ``lock`` and ``outgoing`` come later."""
         self.lock = lock
         """The lock; None before it is ours."""
         self.gone_to: int | None = None
