@@ -1,13 +1,20 @@
-"""Every error that identengine raises on purpose: one root, so that a caller may catch all of them.
+"""Every error that identengine raises on purpose, and the words in which a message names a mistake.
 
-A rejected call is *not* an error: it is an answer, a :class:`~identengine.model.records.Decision`.
+All errors have one root, so that a caller can catch all of them. A rejected call is *not* an error. It is an answer,
+a :class:`~identengine.model.records.Decision`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 import msgspec
+
+LONGEST_QUOTE = 80
+"""Longest value that a message shows, in characters. Longer values are cut."""
+_ABSENT = object()
 
 
 class IdentengineError(Exception):
@@ -66,3 +73,32 @@ class KeyFileError(IdentengineError):
 
 class WireError(IdentengineError):
     """Bytes from a peer that are not a message of the protocol."""
+
+
+def expected(what: str, got: object = _ABSENT, *, meant: str | None = None) -> str:
+    """Return ``expected X``, ``expected X, got Y`` or ``expected X, got Y; did you mean Z?``.
+
+    ``what`` and ``meant`` are shown as they are, ``got`` as :func:`quoted` shows it. Omit ``got`` for a secret.
+    """
+    text = f"expected {what}"
+    if got is not _ABSENT:
+        text += f", got {quoted(got)}"
+    return text if meant is None else f"{text}; did you mean {meant}?"
+
+
+def quoted(value: object) -> str:
+    """Return ``value`` as a message shows it: as JSON, a text in double quotes, cut to LONGEST_QUOTE characters."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 1] + "…"
+
+
+def one_of(choices: Iterable[object]) -> str:
+    """Return the choices as a message lists them: ``"active" or "blocked"``."""
+    *first, last = [quoted(choice) for choice in choices]
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def nearest(value: str, choices: Iterable[str]) -> str | None:
+    """Return the quoted choice that looks most like ``value``, or None if none does."""
+    found = get_close_matches(value, list(choices), n=1)
+    return quoted(found[0]) if found else None

@@ -12,6 +12,7 @@ OF_THE_REPOSITORY = {
     "test_lengths.py",
     "test_repository.py",
     "test_spec_citations.py",
+    "test_words.py",
 }
 """Tests of the repository as a whole, which belong to no room."""
 
