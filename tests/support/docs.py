@@ -27,7 +27,10 @@ import yaml
 from support import ROOT
 from support.ports import free_port
 
-KINDS = frozenset("csv diagram ini json jsonl layers log mermaid python sh text toml yaml".split())
+KINDS = {
+    *("sh", "python", "text", "toml", "json", "jsonl", "csv", "ini", "yaml"),
+    *("log", "layers", "mermaid", "diagram"),
+}
 """Languages of blocks. Unit tests compare ``log`` and ``layers``; ``mermaid`` and ``diagram`` are pictures."""
 SHIMS = Path(__file__).with_name("docs_bin")
 """Programs that stand in for those that a page may not run as they are."""
