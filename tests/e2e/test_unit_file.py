@@ -69,7 +69,7 @@ def test_what_the_unit_relies_on() -> None:
 
 
 def test_what_is_named_is_put_there_by_the_install_steps() -> None:
-    steps = (SERVICE.parent / "service.md").read_text().partition("```\n")[2].partition("```\n")[0]
+    steps = (SERVICE.parent / "operate" / "install.md").read_text().partition("```\n")[2].partition("```\n")[0]
     assert "cp -r docs /opt/identengine/ " in steps
     for named in values("Documentation"):
         assert (SERVICE.parents[1] / named.removeprefix("file:/opt/identengine/")).is_file()
