@@ -98,12 +98,25 @@ def blocks(page: Path) -> list[Block]:
 
 def needs_namespace(page: Path) -> bool:
     """True if the page asks to run as root in namespaces of its own."""
-    return page.read_text().startswith("<!-- run: namespace -->")
+    return "run: namespace" in _directives(page)
+
+
+def _directives(page: Path) -> list[str]:
+    """Return the comments that a page begins with: ``run: namespace``, or ``after: PAGE``."""
+    comments = re.match(r"(?:<!-- .* -->\n)*", page.read_text())
+    return re.findall(r"<!-- (.*) -->", comments[0] if comments else "")
 
 
 def steps(page: Path) -> list[Step]:
-    """Return what runs on a page. Raise ValueError if a block shows output and nothing before it was run."""
+    """Return what runs on a page, after the steps of the pages that it names.
+
+    Raise ValueError if a block shows output and nothing before it was run.
+    """
     found: list[Step] = []
+    for directive in _directives(page):
+        if directive.startswith("after: "):
+            before = steps(page.parent / directive.removeprefix("after: "))
+            found += [step._replace(expected=None) for step in before]
     waiting = False
     """True if the last step has no output yet."""
     rest = iter([*blocks(page), Block("end", "", 0)])
