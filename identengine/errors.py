@@ -93,7 +93,10 @@ def quoted(value: object) -> str:
     """
     if isinstance(value, str):
         value = value[:LONGEST_QUOTE]  # the quotes count too, so that a longer text is still cut below
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except ValueError:
+        return "an integer of thousands of digits"  # Python refuses to format one of over 4300
     if not text.isprintable():
         text = "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
     return text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 1] + "…"
