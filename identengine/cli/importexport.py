@@ -184,9 +184,9 @@ def _tell(report: ImportReport) -> None:
     if report.dry_run:
         say("dry run: nothing was changed")
         if report.needs_yes is not None:
-            hint(f"{report.needs_yes}; that wants --yes")
+            hint(f"{report.needs_yes} This needs --yes.")
     elif report.needs_yes is not None:
-        hint(f"{report.needs_yes}; nothing was changed, --yes does it")
+        hint(f"{report.needs_yes} Nothing was changed. Repeat with --yes to apply.")
     elif report.version is None:
         say("nothing to change")
     else:
