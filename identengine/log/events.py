@@ -105,6 +105,12 @@ CALLS_IN_USE = Event(
     "calls_in_use", "warning", "another process decides on the set of calls in %(path)s still; waiting for it"
 )
 CALLS_ENDED = Event("calls_ended", "info", "an operator ended %(calls)s: %(freed)d freed")
+SWITCHES_GONE = Event(
+    "switches_gone",
+    "warning",
+    "held legs without a switch in the config: %(legs)d (%(switches)s); they are freed when their leases end, or by "
+    "`identengine calls end --switch NAME`",
+)
 COUNTERS_ANEW = Event("counters_anew", "warning", "%(why)s")
 
 # The process that decides -----------------------------------------------------------------------------------
