@@ -181,7 +181,7 @@ HTTP_FAULT = Event(
 HTTP_UNANSWERED = Event(
     "http_unanswered", "warning", "the process that decides does not take what HTTP asks for %(switch)s: %(why)s"
 )
-HTTP_ENDS = Event("front_ends", "info", "the supervisor is gone, and so goes the process for HTTP")
+HTTP_ENDS = Event("http_ends", "info", "the supervisor is gone, and so goes the HTTP process")
 
 # The supervisor ---------------------------------------------------------------------------------------------
 
