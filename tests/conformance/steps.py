@@ -60,6 +60,10 @@ _DECISIONS: list[tuple[dict[str, object], dict[str, object]]] = [
     ({"name": "acmé", "password": PASSWORD} | TO, {"account_id": 3, "matched_by": "name", "matched": "acmé"}),
     ({"name": "acmé", "digest": _digest("MD5")} | TO, {"account_id": 3}),
     ({"digest": _digest("SHA-256")} | TO, {"account_id": 3}),
+    ({"digest": _digest("MD5") | {"algorithm": " "}} | TO, {"account_id": 3}),
+    ({"digest": _digest("MD5") | {"response": " "}} | TO, _no("bad_password")),
+    ({"digest": _digest("MD5") | {"username": " "}} | TO, _no("unknown_source")),
+    (from_ip("1", digest={"username": " ", "realm": ""}), {"account_id": 1}),
     ({"digest": {"username": "acme", "nonce": "x"}} | TO, {"accepted": False}),
     ({"name": "acmé", "digest": _digest("MD5", "wrong")} | TO, _no("bad_password", account_id=None)),
     ({"name": "acmé", "password": "wrong"} | TO, _no("bad_password")),
@@ -130,6 +134,10 @@ _LIVES: list[Step] = [
     ("stop", {"call_id": "a ~ 电话"}, {"ok": True, "freed": 1}),
     ("stop", {"call_id": "a ~ 电话"}, {"ok": True, "unknown": True, "freed": 0}),
     ("start", {"call_id": "a ~ 电话"}, {"ok": True, "unknown": True}),
+    # the user name of a digest names an account, as a name does
+    ("start", {"call_id": "d", "digest": {"username": "acmé"}}, {"ok": True, "unknown": None}),
+    ("stop", {"call_id": "d"}, {"ok": True, "freed": 1}),
+    ("start", {"call_id": "d2", "digest": {"username": " ", "realm": "r"}}, {"ok": True, "unknown": True}),
     # a call without an id holds nothing
     ("authorize", from_ip("1"), {"accepted": True, "unreserved": True}),
     ("identify", from_ip("1"), {"accepted": True, "unreserved": None}),
