@@ -14,8 +14,8 @@ from identengine.model.records import Digest
 def verifies(password: str, given: str | None, digest: Digest | None, name: str | None) -> bool:
     """Return True if all credentials of the request verify against ``password`` (in clear).
 
-    ``given`` is the password that the caller sent. ``digest`` holds its digest fields, none of them blank. ``name``
-    is the name of the request in normal form. A request has a password, a digest or both; both must verify.
+    ``given`` is the password that the caller sent. ``digest`` holds its digest fields, none of them blank.
+    ``name`` is the name of the request in normal form. If both password and digest are there, both must verify.
     """
     if given is not None and not compare_digest(_bytes(given), _bytes(password)):
         return False

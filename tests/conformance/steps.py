@@ -158,6 +158,7 @@ _LIVES: list[Step] = [
     # lists
     ("sync", {"list_id": "1", "part": 1, "parts": 2, "calls": [["l", "1", "origination"]]}, {"ok": True}),
     ("sync", {"list_id": "1", "part": "2", "parts": "2", "calls": [["l"], ["nobody's", None]]}, {"missing": 1}),
+    ("sync", {"list_id": "1", "calls": [["l"]]}, {"ok": True, "missing": 0, "freed": 0, "repeated": True}),
     ("sync", {"list_id": "2", "calls": []}, {"ok": True}),
     ("sync", {"list_id": "3", "calls": [], "confirm_empty": True}, {"ok": True}),
     ("sync", {"list_id": "4", "calls": [["l", 5]]}, _wrong("calls", value=[["l", 5]])),
@@ -181,6 +182,7 @@ _LIVES: list[Step] = [
     ("ping", {}, {"version": 1}),
     ("ping", {"anything": 1}, {"version": 1}),
     ("switch_down", {}, {"ok": True, "freed": 2}),
+    ("sync", {"list_id": "1", "calls": [["l"]]}, {"ok": True, "missing": 1, "freed": 0, "repeated": None}),
     ("switch_up", {}, {"ok": True, "freed": 0}),
 ]
 STEPS = [*_SAME, *_LIVES]

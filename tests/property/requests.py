@@ -53,7 +53,10 @@ def digest_of(
     qop: str | None = None,
     **other: str | None,
 ) -> Digest:
-    """The digest of a caller with this password. ``other`` replaces fields after hashing, a blank one before it."""
+    """Return the digest of a caller with this password.
+
+    ``other`` replaces fields after the hashing, but a blank field before it.
+    """
     sent = {
         "realm": "sip.example",
         "nonce": "abc",
