@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import msgspec
 
+from identengine.errors import expected
 from identengine.model.addresses import Network, format_address, parse_address, parse_network
 from identengine.model.numbers import normal_number
 
@@ -24,7 +25,7 @@ _SHOWN = 100
 _LISTED = 20
 """Wrong items of one list that a message names."""
 
-_BEARER = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+_BEARER = re.compile(r"[ -~]+")
 
 T = TypeVar("T")
 Reader = Callable[[object], T]
@@ -239,21 +240,34 @@ def secret(value: object) -> Secret:
     if isinstance(value, Mapping):
         name = value.get("env")
         if set(value) != {"env"} or not isinstance(name, str) or not name:
-            raise ValueError('a text or { env = "NAME" } is wanted')
-        found = os.environ.get(name, "")
+            raise ValueError(expected('a text or { env = "NAME" }'))
+        found = os.environ.get(name)
         if not found:
-            raise ValueError(f"the environment variable {bare(name)} is not set")
+            what = "not set" if found is None else "empty"
+            raise ValueError(f"the environment variable {bare(name)} is {what}; set it to the secret")
         return Secret(found, name)
     if not isinstance(value, str) or not value:
-        raise ValueError('a text or { env = "NAME" } is wanted')
+        raise ValueError(expected('a text or { env = "NAME" }'))
     return Secret(value)
 
 
-def bearer(value: object) -> Secret:
-    """Read a secret that a program can send as a bearer token."""
+def switch_token(value: object) -> Secret:
+    """Read the token of a switch. Raise ValueError if it has blanks or line ends around it.
+
+    A switch has no reason to send them: they are left over from a file or a copied line.
+    """
     found = secret(value)
+    if found.reveal() != found.reveal().strip():
+        place = "here" if found.variable is None else f"from the environment variable {bare(found.variable)}"
+        raise ValueError(f"{expected('a token without blanks or line ends around it')}; remove them {place}")
+    return found
+
+
+def bearer(value: object) -> Secret:
+    """Read a token that a program can send in a header of HTTP."""
+    found = switch_token(value)
     if not _BEARER.fullmatch(found.reveal()):
-        raise ValueError("ASCII without blanks at its ends is wanted, since it is sent in a header of HTTP")
+        raise ValueError(f"{expected('printable ASCII')}, since HTTP sends the token in a header")
     return found
 
 

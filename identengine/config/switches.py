@@ -15,6 +15,7 @@ from identengine.config.readers import (
     items,
     network,
     secret,
+    switch_token,
     text,
     word,
 )
@@ -74,7 +75,7 @@ def _switch(table: Table, warnings: list[str]) -> Switch:
         match_port=table.take("match_port", when, None),
         match_protocol=table.take("match_protocol", when, None),
         secret=table.take("secret", secret, None),
-        token=table.take("token", secret, None),
+        token=table.take("token", switch_token, None),
         certificate=table.take("certificate", _subject, None),
         trusted_network=table.take("trusted_network", boolean, False),
         ignore_password=table.take("ignore_password", secret, None),

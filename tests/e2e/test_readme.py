@@ -111,7 +111,7 @@ def test_the_calls_section_of_the_docs_names_every_default() -> None:
 
 
 def test_the_counters_of_the_docs_are_there() -> None:
-    table = (ROOT / "docs" / "running.md").read_text().partition("| in `stats` |")[2]
+    table = (ROOT / "docs" / "operate" / "processes.md").read_text().partition("| in `stats` |")[2]
     named = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
     assert named
     assert set(named) <= PLACE.keys()

@@ -14,10 +14,12 @@ from functools import cache
 
 _CITATION = re.compile(r"\s*\((?:engine|interfaces)\.md [^()]*(?:\([^()]*\)[^()]*)*\)")
 
+_SENTENCE = re.compile(r"See (?:engine|interfaces)\.md [\d., ]*\d\.\s*")
+
 
 def plain(text: str) -> str:
     """Return a docstring as Markdown, without citations of the specification."""
-    text = _CITATION.sub("", inspect.cleandoc(text))
+    text = _SENTENCE.sub("", _CITATION.sub("", inspect.cleandoc(text)))
     text = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", text).replace("``", "`")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 

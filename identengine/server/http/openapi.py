@@ -214,7 +214,7 @@ def _enum(kind: type[StrEnum], meaning: str) -> Json:
 
 def _listed(kind: type[StrEnum]) -> str:
     meanings = member_docs(kind)
-    return "\n".join(f"- `{member.value}`: {meanings[member.name]}" for member in kind)
+    return "\n".join(f"- `{member.value}`: {' '.join(meanings[member.name].split())}" for member in kind)
 
 
 def _number(most: int) -> Json:

@@ -30,14 +30,14 @@ TOKEN = "[[token]]\nname = 'noc'\nrole = 'read'\n"
         ("[store]\npath = ' '", "[store] path: a text in quotes is wanted, not ' '"),
         ("[store]\nkey_file = 'k'\nkey = 'x'", "[store] key: stands beside key_file; one of the two is enough"),
         ("[store]\nkey = {env = 'NOT_SET_HERE'}", "[store] key: the environment variable NOT_SET_HERE is not set"),
-        ("[store]\nkey = {environment = 'X'}", '[store] key: a text or { env = "NAME" } is wanted'),
+        ("[store]\nkey = {environment = 'X'}", '[store] key: expected a text or { env = "NAME" }'),
         ("[store]\nkey = 'abc'", "[store] key: key 1 of store.key is no key; wanted are 32 bytes in base64"),
         ("[store]\nkey = ' '", "[store] key: store.key holds no key"),
         ("[store]\nkey = {env = 'PATH'}", "[store] key: key 1 of $PATH is no key"),
         ("[store]\npath = '~nosuchuser/x'", "[store] path: '~nosuchuser/x': ~ stands for the home of a user"),
         ('[store]\npath = "a\\u0000b"', r"[store] path: a text without the character NUL is wanted, not 'a\x00b'"),
         ("[store]\npath = 2026-01-01", "[store] path: a text in quotes is wanted, not 2026-01-01"),
-        ("[store]\nkey = 5", '[store] key: a text or { env = "NAME" } is wanted'),
+        ("[store]\nkey = 5", '[store] key: expected a text or { env = "NAME" }'),
         ("[calls]\nmax_legs = 0", "[calls] max_legs: an integer from 1 to 1000000000 is wanted, not 0"),
         ("[calls]\non_outage = 'ignore'", "one of 'local', 'reject', 'allow' is wanted, not 'ignore'"),
         ("[calls]\nurl = 'http://x'", "[calls] url: a URL that begins with redis://"),
@@ -103,16 +103,21 @@ TOKEN = "[[token]]\nname = 'noc'\nrole = 'read'\n"
         ('[[switch]]\nname = "a\\nb"\naddresses = ["::1"]', r"'a\nb' name: printable characters alone are wanted"),
         (SWITCH + SWITCH, "[[switch]] 'a' name: stands there 2 times; each needs its own"),
         (SWITCH + SWITCH.replace('"a"', '"b"'), "[[switch]] 'b' addresses: 127.0.0.1 is also one of 'a'"),
-        (SWITCH + "token = ''", "[[switch]] 'a' token: a text or"),
+        (SWITCH + "token = ''", "[[switch]] 'a' token: expected a text or"),
         (SWITCH + "certificate = 'x'", "[[switch]] 'a' certificate: needs [listen] tls and [tls] client_ca"),
         (SWITCH + "certificate = ' '", "[[switch]] 'a' certificate: a text in quotes is wanted"),
         (
             SWITCH + "token = 'x'\n" + SWITCH.replace('"a"', '"b"') + "token = 'x'",
             "where two switches share an address, each needs a token or certificate of its own",
         ),
+        (
+            SWITCH + r'token = "x\n"',
+            "[[switch]] 'a' token: expected a token without blanks or line ends around it; remove them here",
+        ),
+        (SWITCH + "token = ' '", "[[switch]] 'a' token: expected a token without blanks"),
         (SWITCH + "colour = 'x'", "[[switch]] 'a' colour: no such key"),
         (SWITCH + "match_port = 'x'", "[[switch]] 'a' match_port: one of 'always', 'never' is wanted"),
-        (SWITCH + "secret = ''", "[[switch]] 'a' secret: a text or"),
+        (SWITCH + "secret = ''", "[[switch]] 'a' secret: expected a text or"),
         (
             SWITCH + "limit_proxy_state = 1",
             "[[switch]] 'a' limit_proxy_state: one of 'auto', true, false is wanted",
@@ -127,8 +132,8 @@ TOKEN = "[[token]]\nname = 'noc'\nrole = 'read'\n"
         (SWITCH.replace("127.0.0.1", "::/0"), "'a' addresses: ::/0 is not loopback"),
         ("[[token]]\nname = 'noc'\nrole = 'read'", "[[token]] 'noc' token: is wanted for each token"),
         ("[[token]]\nname = 'noc'\nrole = 'root'\ntoken = 'x'", "[[token]] 'noc' role: one of 'read', 'operator'"),
-        (TOKEN + "token = 'x '", "[[token]] 'noc' token: ASCII without blanks at its ends is wanted"),
-        (TOKEN + "token = 'é'", "[[token]] 'noc' token: ASCII without blanks at its ends is wanted"),
+        (TOKEN + "token = 'x '", "[[token]] 'noc' token: expected a token without blanks or line ends around it"),
+        (TOKEN + "token = 'é'", "[[token]] 'noc' token: expected printable ASCII"),
         (
             TOKEN + "token = 'x'\n" + SWITCH + "token = 'x'",
             "[[token]] 'noc' token: is the same as that of [[switch]] 'a'; each needs its own",
@@ -177,6 +182,25 @@ def test_switches_at_one_address_are_told_apart_by_token_or_certificate() -> Non
     one, two = SWITCH + "token = 'x'\n", SWITCH.replace('"a"', '"b"')
     assert len(parsed(one + two).switches) == 2
     assert len(parsed(one + two + "token = 'y'").switches) == 2
+
+
+@pytest.mark.parametrize("table", [SWITCH, TOKEN])
+@pytest.mark.parametrize("value", ["x\n", " x", "x\r\n", "\tx"])
+def test_a_token_from_the_environment_without_blanks_around_it(
+    table: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THE_TOKEN", value)
+    (problem,) = problems(table + 'token = { env = "THE_TOKEN" }')
+    assert problem.endswith(
+        " token: expected a token without blanks or line ends around it; "
+        "remove them from the environment variable THE_TOKEN"
+    )
+
+
+def test_an_empty_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THE_TOKEN", "")
+    (problem,) = problems(SWITCH + 'token = { env = "THE_TOKEN" }')
+    assert problem.endswith(" token: the environment variable THE_TOKEN is empty; set it to the secret")
 
 
 def test_off_loopback_with_a_token() -> None:
