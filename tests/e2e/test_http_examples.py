@@ -1,10 +1,12 @@
-"""The examples of ``/openapi.json`` and of docs/methods.md: a real server answers them as they say."""
+"""The description of the API is complete, and a real server answers its examples as they say.
+
+docs/methods.md shows the same examples; ``test_docs.py`` sends those.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,16 +15,15 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from support import ROOT
+from support import ROOT, docs
 from support.http import CONFIG as BASE
 from support.http import NOC, SWITCH, asking, wait_for_http
 from support.server import Server, serving
-from support.switch import Switch
 
 from identengine.model.reasons import Reason
 from identengine.server.http.openapi import document
 
-PAGE = (ROOT / "docs" / "methods.md").read_text()
+PAGE = ROOT / "docs" / "methods.md"
 CONFIG = BASE.replace(SWITCH, "change-this-token")
 DOCUMENT: dict[str, Any] = json.loads(document())
 OPERATIONS = [(path, way, one) for path, item in DOCUMENT["paths"].items() for way, one in item.items()]
@@ -34,34 +35,13 @@ EVERY_OPERATION = pytest.mark.parametrize(
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     """Serve the book that docs/methods.md shows."""
-    (book,) = [block for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) if "import book" in block]
+    (book,) = [block.text for block in docs.blocks(PAGE) if "import book" in block.text]
     programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     made = subprocess.run(["bash", "-euc", book], cwd=tmp_path, env=os.environ | {"PATH": programs}, check=False)
     assert made.returncode == 0
     with serving(tmp_path, CONFIG) as running:
         wait_for_http(running)
         yield running
-
-
-def same(answer: Any, example: Any) -> bool:
-    """Return True if an answer is the example, in which ``…`` stands for anything."""
-    if isinstance(example, dict) and isinstance(answer, dict):
-        return answer.keys() == example.keys() and all(same(answer[name], example[name]) for name in example)
-    if isinstance(example, list) and isinstance(answer, list):
-        return len(answer) == len(example) and all(map(same, answer, example))
-    if isinstance(example, str) and "…" in example:
-        return re.fullmatch(re.escape(example).replace("…", ".*"), str(answer)) is not None
-    return bool(answer == example)
-
-
-def test_exchanges_of_the_page(server: Server) -> None:
-    blocks = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]
-    assert len(blocks) % 2 == 0
-    for request, expected in zip(blocks[::2], blocks[1::2], strict=True):
-        with Switch.connect(server.ports["tcp"]) as switch:
-            switch.send(request)
-            (answer,) = switch.answers(1)
-        assert same(answer, expected), f"{request}: {answer}"
 
 
 def test_examples_of_the_description(server: Server) -> None:
@@ -76,7 +56,7 @@ def test_examples_of_the_description(server: Server) -> None:
                 assert example["value"] in answer.text
                 continue
             volatile = {"uptime": "…", "pid": "…"} if path == "/v1/ping" else {}
-            assert same(answer.json(), example["value"] | volatile), f"{path} {name}: {answer.text}"
+            assert docs.matches(example["value"] | volatile, answer.json()), f"{path} {name}: {answer.text}"
 
 
 @EVERY_OPERATION

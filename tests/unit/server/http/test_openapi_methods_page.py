@@ -110,7 +110,7 @@ def exchange(method: str, place: int) -> str:
     if method == "ping":
         result = result | SERVER_ONLY
     answer = {"jsonrpc": "2.0", "id": number, "result": result}
-    return f"{one.title}\n\n```json\n{pretty(request)}\n```\n\n```json\n{pretty(answer)}\n```"
+    return f"{one.title}\n\n```json\n{pretty(request)}\n```\n\n```json\n{pretty(answer)}\n```".replace('"…"', "…")
 
 
 def pretty(value: object) -> str:
