@@ -92,10 +92,14 @@ def test_roles(server: Server, path: str, needed: str) -> None:
 def test_a_switchs_token_counts_from_its_addresses_alone(server: Server) -> None:
     with asking(server, "token-of-far") as client:
         answer = client.post("/v1/ping", headers={"X-Forwarded-For": "192.0.2.7"})
-    assert answer.status_code == 403, "whoever is no trusted proxy may write what he likes"
+    assert answer.status_code == 403, "X-Forwarded-For counts only from a trusted proxy"
     assert answer.json()["message"] == (
-        "the token of 'far' counts only from its addresses, and '127.0.0.1' is none of them"
+        'the token of "far" is not accepted from "127.0.0.1": its addresses do not contain this one'
     )
+    with asking(server, "token-of-wide") as client:
+        answer = client.post("/v1/ping")
+    assert answer.status_code == 403
+    assert answer.json()["message"].endswith(": a smaller network of another switch contains this address")
 
 
 def test_what_needs_no_token(server: Server) -> None:
@@ -117,9 +121,9 @@ def test_head_is_get_without_the_body(server: Server) -> None:
 @pytest.mark.parametrize(
     ("body", "field", "part"),
     [
-        (b"", None, "the parameters are wanted as a JSON object"),
-        (b"[]", None, "the parameters are wanted as a JSON object"),
-        (b'"text"', None, "the parameters are wanted as a JSON object"),
+        (b"", None, "expected the parameters as a JSON object"),
+        (b"[]", None, "expected the parameters as a JSON object"),
+        (b'"text"', None, "expected the parameters as a JSON object"),
         (b"{", None, "not parsable as JSON"),
         (b'{"src_ip": "\xff"}', None, "not parsable as JSON"),
         (b'{"src_ip": "x"} {}', None, "not parsable as JSON"),

@@ -59,7 +59,7 @@ def test_a_decider_that_does_not_answer_is_503_and_one_that_is_replaced_answers(
             answer = client.post("/v1/authorize", json=GOOD)
             assert answer.status_code == answer.json()["status"] == 503
             assert answer.headers["retry-after"] == "1"
-            assert "no answer within 3 s" in answer.json()["message"]
+            assert "did not answer within 3 s" in answer.json()["message"]
             ready = client.get("/readyz")
             assert (ready.status_code, ready.json()["ready"]) == (503, False)
             assert client.get("/healthz").status_code == 200

@@ -29,6 +29,10 @@ token = "{SWITCH}"
 name = "far"
 addresses = ["192.0.2.0/24"]
 token = "token-of-far"
+[[switch]]
+name = "wide"
+addresses = ["127.0.0.0/8"]
+token = "token-of-wide"
 """
 TOKENS = f"""
 [[token]]

@@ -148,7 +148,7 @@ def test_a_decider_that_breaks_off_is_asked_once_more(tmp_path: Path, said: byte
 
     error = refusal(tmp_path, script)
     assert (error.problem.status, asked) == (503, 2)
-    assert "is away" in error.problem.message
+    assert "is not available" in error.problem.message
 
 
 def test_the_second_time_may_be_well(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_one_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(deciderclient, "PATIENCE", 0.1)
     error = refusal(tmp_path, script)
     assert error.problem.status == 503
-    assert "gave no answer" in error.problem.message
+    assert "did not answer" in error.problem.message
 
 
 def test_nobody_there(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_nobody_there(tmp_path: Path) -> None:
     async def ask() -> None:
         await links.ask("sbc1", "ping", None)
 
-    with pytest.raises(ProblemError, match="is away"):
+    with pytest.raises(ProblemError, match="is not available"):
         asyncio.run(ask())
 
 
@@ -209,4 +209,4 @@ def test_a_decider_that_does_not_read_does_not_make_us_hold_all(tmp_path: Path) 
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(deciderclient, "PATIENCE", 0.5)
-        assert "does not keep up" in talk(tmp_path, script, ask)
+        assert "is overloaded" in talk(tmp_path, script, ask)
