@@ -148,7 +148,7 @@ def add_to(app: typer.Typer) -> None:
 @contextmanager
 def _target(here: Workspace, *, dry_run: bool) -> Iterator[Workspace]:
     """Yield where to import to; for a dry run without a store one that is gone afterwards."""
-    if not dry_run or here.there():
+    if not dry_run or here.exists():
         yield here
         return
     with tempfile.TemporaryDirectory(prefix="identengine-") as folder:

@@ -191,10 +191,10 @@ def test_no_store_says_how_to_make_one(tmp_path: Path) -> None:
     ):
         said = run(*command, store=store)
         assert said.status == 1
-        assert f"`identengine import BOOK --store {store}` makes one" in said.err
+        assert f"there is no store at {store}. `identengine init` with the same options" in said.err
         as_json = run(*command, "--json", store=store)
         assert (as_json.status, as_json.out) == (1, "")
-        assert "identengine import" in json.loads(as_json.err)["error"]["message"]
+        assert "identengine init" in json.loads(as_json.err)["error"]["message"]
     assert not store.exists()
 
 
@@ -252,7 +252,7 @@ def test_a_folder_of_other_files_is_no_place_for_a_store(tmp_path: Path) -> None
         assert said.status == 1
         files = "accounts.csv, clients.csv, dids.csv"
         assert said.err == (
-            f"{folder} is no store: the folder holds other files ({files}); an empty or new folder is wanted\n"
+            f"{folder} is not a store: the folder holds other files ({files}). Choose an empty or new folder\n"
         )
     assert (sorted(folder.iterdir()), list(tmp_path.glob("*.key"))) == (before, [])
     (tmp_path / "mounted" / "lost+found").mkdir(parents=True)

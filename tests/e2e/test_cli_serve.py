@@ -26,7 +26,7 @@ def test_all_is_there(tmp_path: Path) -> None:
 
 def test_neither_store_nor_key_is_there(tmp_path: Path) -> None:
     no_store, no_key = warned(config_with(tmp_path, ""))
-    assert no_store.startswith(f"warning: there is no store at {tmp_path}/store; `identengine import")
+    assert no_store.startswith(f"warning: there is no store at {tmp_path}/store. `identengine init` with")
     assert no_key.startswith(f"warning: the key file {tmp_path}/store.key is not there; ")
     assert [found.name for found in tmp_path.iterdir()] == ["identengine.toml"], "a check makes nothing"
 
