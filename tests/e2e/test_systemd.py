@@ -86,10 +86,10 @@ def test_a_whole_run(folder: Path, manager: Manager) -> None:
     server.logged("SIGHUP: changed: [reasons]")  # a thread writes it, possibly a moment later
     server.write_config("[identify]\nrank = 'x'\n")
     server.signal(signal.SIGHUP)
-    manager.wait_for_both("the last SIGHUP found a wrong config", "READY=1")
+    manager.wait_for_both("the config of the last SIGHUP is invalid", "READY=1")
     old = server.decider
     os.kill(old, signal.SIGKILL)
-    manager.wait_for(lambda message: "decides" in message and f"process {old} " not in message)
+    manager.wait_for(lambda message: "decides" in message and f"(pid {old})" not in message)
     assert server.stop() == 0
     said = manager.drained()
     assert said.count("STOPPING=1") == 1

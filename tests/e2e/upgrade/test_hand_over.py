@@ -124,5 +124,5 @@ def test_a_new_server_that_hangs_with_the_lock_is_killed(server: Server) -> None
             udp.send(request("ping"))  # the request waits in the kernel meanwhile
             assert udp.receive()["id"] == 1
         assert hangs.wait(PATIENCE) == -signal.SIGKILL
-    assert f"ALARM: process {hangs.pid} gave no sign of life while it took over, and was killed" in server.log
+    assert f"ALARM: process {hangs.pid} sent no sign of life during the take-over and was killed" in server.log
     wait_for(lambda: still_held(server))
