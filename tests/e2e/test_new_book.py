@@ -1,4 +1,4 @@
-"""New versions of the book while requests keep coming; stores that are missing, damaged, replaced."""
+"""New versions of the book under load, and stores that are missing, damaged or replaced."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GOOD = {"src_ip": "10.0.0.1", "dst_number": "44171"}
 
 
 def accounts_of(version: int, count: int) -> list[Account]:
-    """Return accounts whose tag says the version, so that an answer shows what it was decided by."""
+    """Return accounts whose tag names the version, so that an answer shows the version of its decision."""
     return [
         ip_account(n, f"10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}", orig_tag=f"v{version}")
         for n in range(1, count + 1)
@@ -37,7 +37,7 @@ def accounts_of(version: int, count: int) -> list[Account]:
 
 
 class Caller:
-    """Asks over UDP some thousand times a second and keeps what was answered."""
+    """Sends some thousand requests a second over UDP and keeps the answers."""
 
     def __init__(self, server: Server, count: int) -> None:
         self.asked = 0
@@ -72,10 +72,10 @@ class Caller:
                 for _ in range(8):
                     self.answers.append(udp.receive())
                 self.slowest = max(self.slowest, time.perf_counter() - began)
-                time.sleep(0.002)  # leaves the server some of its core; it has to share the machine with us
+                time.sleep(0.002)  # leaves time for the server, which shares the machine with the tests
 
 
-def has_taken_up(server: Server, version: int) -> bool:
+def serves_version(server: Server, version: int) -> bool:
     return server.version() == version
 
 
@@ -85,14 +85,14 @@ def test_a_new_version_is_served_within_a_second_and_nothing_is_lost_or_misanswe
     with serving(tmp_path) as server:
         taken: list[float] = []
         with Caller(server, count) as caller:
-            # Within a second, that is; the machine may be busy with other tests: one of a few has to be in time.
+            # The limit is a second. The machine may be busy with other tests, so one load of a few must meet it.
             while not taken or (min(taken) > 1.0 and len(taken) < 5):
                 version = put_rows(tmp_path / "store", accounts_of(len(taken) + 2, count))
                 committed = time.monotonic()
-                wait_for(partial(has_taken_up, server, version))
+                wait_for(partial(serves_version, server, version))
                 taken.append(time.monotonic() - committed)
                 wait_for(partial(caller.has_met, version))
-        print(f"taken up after {taken} s, slowest answer {caller.slowest * 1000:.1f} ms, {caller.asked} requests")
+        print(f"loaded after {taken} s, slowest answer {caller.slowest * 1000:.1f} ms, {caller.asked} requests")
         assert len(caller.answers) == caller.asked
         seen = []
         for answer in caller.answers:
@@ -122,9 +122,9 @@ def data_of(server: Server) -> Path:
 
 
 def looks_again(server: Server, times: int = 2) -> None:
-    """Wait until a server that has an alarm has read its store so many times more.
+    """Wait until a server with an alarm has read its store this many times more.
 
-    The first read may have begun before. What came of a read is done when the next one has ended.
+    The first read may have begun before. The effect of a read is complete when the next one has ended.
     """
     for _ in range(times):
         before = reaped(server.decider)
@@ -137,7 +137,7 @@ def test_a_store_that_is_cut_off(served: Server, size: int) -> None:
     os.truncate(data_of(served), size)
     served.logged("ALARM")
     still_serves(served)
-    # Put right again, it goes on from there.
+    # After the repair, the server follows the store again.
     data_of(served).write_bytes(kept)
     served.logged("the alarm is over")
     assert put_rows(served.store, accounts_of(2, 50)) == 2
@@ -159,7 +159,7 @@ def test_pages_overwritten_by_garbage(served: Server) -> None:
     still_serves(served)
 
 
-def test_a_store_that_is_gone_and_comes_back(served: Server) -> None:
+def test_a_store_that_disappears_and_returns(served: Server) -> None:
     moved = served.folder / "moved"
     served.store.rename(moved)
     served.logged("there is no store")
@@ -176,7 +176,7 @@ def test_an_empty_store_does_not_replace_a_book(served: Server) -> None:
 
 
 def put_back(served: Server) -> None:
-    """Let it take up version 2, then put the store as it was at version 1 in its place."""
+    """Wait for version 2, then put the store as it was at version 1 in its place."""
     older = served.folder / "older"
     shutil.copytree(served.store, older)
     put_rows(served.store, accounts_of(2, 50))
@@ -208,7 +208,7 @@ def test_a_restored_store_stays_refused_after_any_number_of_edits(served: Server
     assert served.authorize(**GOOD)["tag"] == "v2"
     assert "alarm is over" not in served.log
 
-    # The store itself is still followed once it is put back, edits that were made meanwhile included.
+    # The original store is followed when it is put back, with the edits that were made meanwhile.
     put_rows(original, accounts_of(3, 50))
     served.store.rename(served.folder / "restored")
     original.rename(served.store)
@@ -273,7 +273,7 @@ def test_rows_that_are_damaged_raise_an_alarm(served: Server) -> None:
     damaged = served.folder / "damaged"
     damaged.write_bytes(content.replace(b"10.0.0.1", b"10.0.0.x"))
     damaged.replace(data_of(served))
-    put_rows(served.store, [ip_account(51, "10.0.9.1")])  # a version to take up, among whose rows is a damaged one
+    put_rows(served.store, [ip_account(51, "10.0.9.1")])  # the new version has a damaged row
     served.logged("cannot be used (ValueError")
     assert served.log.count("ALARM") == 1
     still_serves(served)
@@ -283,7 +283,7 @@ def test_rows_that_are_damaged_raise_an_alarm(served: Server) -> None:
 
 
 def test_a_chain_of_resellers_that_is_too_deep_raises_an_alarm(served: Server) -> None:
-    """As an older program let it in."""
+    """An older program has accepted it."""
     version = served.version()
     clients = [Client(id=n, name="c", parent_id=n + 1 if n < 133 else None) for n in range(101, 134)]
     put_rows(served.store, [ip_account(77, "10.9.9.9", client_id=101)], clients)
@@ -327,9 +327,9 @@ def test_audit_notes_make_no_new_book(served: Server) -> None:
     before = reaped(served.decider)
     with Store.open(served.store) as store:
         store.note("test", "looked")
-    wait_for(lambda: reaped(served.decider) > before)  # it has read the store
+    wait_for(lambda: reaped(served.decider) > before)  # the server has read the store
     still_serves(served)
-    # What would have come of that is in the log before the next version.
+    # An effect of the notes would be in the log before the next version.
     put_rows(served.store, accounts_of(2, 50))
     served.logged("book version 2 is in use")
     assert served.log.count("is in use") == 2
@@ -383,7 +383,7 @@ def test_passwords_and_their_keys(tmp_path: Path) -> None:
         assert reason("wrong") == "bad_password"
         server.logged("the alarm is over")
 
-        # A rotation: the same version, then a new one under the new key.
+        # A rotation: first the same version, then a new one under the new key.
         with Store.open(tmp_path / "store") as store:
             store.rotate(key_file)
         assert reason("first") is None
@@ -393,7 +393,7 @@ def test_passwords_and_their_keys(tmp_path: Path) -> None:
         assert reason("first") == "bad_password"
 
 
-def test_a_wrong_key_is_told_and_the_book_is_not_made_again_and_again(tmp_path: Path) -> None:
+def test_a_wrong_key_raises_an_alarm_and_the_book_is_not_loaded_repeatedly(tmp_path: Path) -> None:
     key_file = default_key_file(tmp_path / "store")
     put_rows(tmp_path / "store", [named(Vault.from_file(key_file, create=True), "first")], [CLIENT])
     right = key_file.read_bytes()
@@ -408,11 +408,11 @@ def test_a_wrong_key_is_told_and_the_book_is_not_made_again_and_again(tmp_path: 
         assert reason() == "internal_error"
         looks_again(server, 3)
         assert server.log.count("is in use: ") == 1
-        # Another account's password under the new key, and then the right key beside it.
+        # The password of another account is under the new key. Then the right key joins it in the file.
         wrong = key_file.read_bytes()
         key_file.write_bytes(right)
         wait_for(lambda: reason() is None, 30)
-        # The file lost again: the key in memory serves on, and a book that needs both keys has both.
+        # The key is lost again: the key in memory stays in use, and a book that needs both keys has both.
         key_file.write_bytes(wrong)
         other = msgspec.structs.replace(named(Vault.from_file(key_file), "second"), id=77, ident=("bert",))
         put_rows(tmp_path / "store", [other])
