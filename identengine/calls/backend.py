@@ -149,6 +149,8 @@ class LegResult(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Listed legs that the set does not know (engine.md 5.6)."""
     freed: int | None = None
     """Slots that were freed."""
+    repeated: bool = False
+    """True if a list with this ``list_id`` was counted before; this list changed nothing (engine.md 5.6)."""
 
 
 class Deferred:

@@ -38,7 +38,7 @@ def test_import_makes_store_and_key_and_tells_what_it_did(tmp_path: Path) -> Non
     store = tmp_path / "new"
     said = done("import", BOOK, store=store)
     assert said.out.splitlines() == ["clients: 28 added", "accounts: 68 added", "dids: 63 added", "version 1"]
-    assert len(said.err.splitlines()) == 3  # the warnings that the book is meant to give
+    assert len(said.err.splitlines()) == 3  # the warnings of the demo book
     key = tmp_path / "new.key"
     assert key.stat().st_mode & 0o777 == 0o600
     again = done("import", BOOK, store=store)
@@ -81,7 +81,10 @@ def test_mistakes_are_all_located_and_nothing_changes(tmp_path: Path, store: Pat
     said = run("import", broken, store=store)
     assert said.status == 1
     lines = said.err.splitlines()
-    assert any(line.startswith(f'{broken}/clients.csv:2: status: expected "active" or "blocked", got "aktiv"') for line in lines)
+    assert any(
+        line.startswith(f'{broken}/clients.csv:2: status: expected "active" or "blocked", got "aktiv"')
+        for line in lines
+    )
     assert any(line.startswith(f"{broken}/clients.csv:3: id: ") for line in lines)
     assert any(line.startswith(f"{broken}/dids.csv:2: account_id: no account 4711 ") for line in lines)
     assert lines[-1] == f"{len(lines) - 1} mistakes; nothing was changed"

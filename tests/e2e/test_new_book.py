@@ -183,7 +183,7 @@ def put_back(served: Server) -> None:
     wait_for(lambda: served.version() == 2)
     shutil.rmtree(served.store)
     older.rename(served.store)
-    served.logged("was replaced by one whose newest version is 1")
+    served.logged("was replaced: its newest version is 1")
 
 
 def test_an_older_store_does_not_replace_a_book(served: Server) -> None:
@@ -191,15 +191,80 @@ def test_an_older_store_does_not_replace_a_book(served: Server) -> None:
     still_serves(served, 2)
 
 
-def test_a_restored_store_that_was_edited_since_is_not_taken_for_the_one_in_use(served: Server) -> None:
-    put_back(served)
-    put_rows(served.store, accounts_of(7, 50))  # a version 2 again, of other content
-    served.logged("newest version is 2, but another")
-    assert "alarm is over" not in served.log
+def test_a_restored_store_stays_refused_after_any_number_of_edits(served: Server) -> None:
+    original = served.folder / "original"
+    shutil.copytree(served.store, served.folder / "backup")
+    put_rows(served.store, accounts_of(2, 50))
+    wait_for(lambda: served.version() == 2)
+    served.store.rename(original)
+    (served.folder / "backup").rename(served.store)
+    served.logged("was replaced: its newest version is 1")
+    for version in (2, 3, 4):
+        assert put_rows(served.store, accounts_of(version + 10, 50)) == version
+        served.logged(f"was replaced: its newest version is {version}")
+    with Store.open(served.store) as store:
+        store.rollback(1, "ann")
+    served.logged("was replaced: its newest version is 5")
     assert served.authorize(**GOOD)["tag"] == "v2"
-    put_rows(served.store, accounts_of(3, 50))
+    assert "alarm is over" not in served.log
+
+    # The store itself is still followed once it is put back, edits that were made meanwhile included.
+    put_rows(original, accounts_of(3, 50))
+    served.store.rename(served.folder / "restored")
+    original.rename(served.store)
     wait_for(lambda: served.version() == 3)
     assert served.authorize(**GOOD)["tag"] == "v3"
+    served.logged("the alarm is over")
+
+
+@pytest.mark.parametrize("edits", [1, 2, 5])
+def test_another_store_is_refused_until_a_restart(served: Server, edits: int) -> None:
+    put_rows(served.store, accounts_of(2, 50))
+    wait_for(lambda: served.version() == 2)
+    other = served.folder / "other"
+    for version in range(edits):
+        put_rows(other, accounts_of(version + 10, 50), [CLIENT])
+    shutil.rmtree(served.store)
+    other.rename(served.store)
+    served.logged(f"was replaced: its newest version is {edits}")
+    put_rows(served.store, accounts_of(20, 50))
+    put_rows(served.store, accounts_of(21, 50))
+    served.logged(f"was replaced: its newest version is {edits + 2}")
+    served.signal(signal.SIGHUP)
+    looks_again(served)
+    assert served.authorize(**GOOD)["tag"] == "v2"
+    served.stop()
+    with serving(served.folder) as again:
+        assert again.authorize(**GOOD)["tag"] == "v21"
+
+
+def test_an_empty_store_stays_refused_after_an_import(served: Server) -> None:
+    shutil.rmtree(served.store)
+    for version in (1, 2):
+        assert put_rows(served.store, accounts_of(version + 10, 50), [CLIENT]) == version
+    served.logged("was replaced: its newest version is 2")
+    still_serves(served)
+
+
+def test_a_rollback_in_the_served_store_is_a_new_version(served: Server) -> None:
+    put_rows(served.store, accounts_of(2, 50))
+    with Store.open(served.store) as store:
+        assert store.rollback(1, "ann").version == 3
+    wait_for(lambda: served.version() == 3)
+    assert served.authorize(**GOOD)["tag"] == "v1"
+
+
+def test_a_copy_put_back_is_the_served_store(served: Server) -> None:
+    """A restore onto another disk: the copy has the version that is served, and later ones are edits of it."""
+    with Store.open(served.store, readonly=True) as store:
+        store.copy(served.folder / "copy")
+    shutil.rmtree(served.store)
+    served.logged("there is no store")
+    (served.folder / "copy").rename(served.store)
+    served.logged("the alarm is over")
+    assert put_rows(served.store, accounts_of(2, 50)) == 2
+    wait_for(lambda: served.version() == 2)
+    assert served.authorize(**GOOD)["tag"] == "v2"
 
 
 def test_rows_that_are_damaged_raise_an_alarm(served: Server) -> None:
@@ -339,7 +404,7 @@ def test_a_wrong_key_is_told_and_the_book_is_not_made_again_and_again(tmp_path: 
         def reason() -> object:
             return server.authorize(name="acme", password="first", dst_number="1").get("reason")
 
-        server.logged("key that is not at hand")
+        server.logged("under a key that is missing")
         assert reason() == "internal_error"
         looks_again(server, 3)
         assert server.log.count("is in use: ") == 1
@@ -373,7 +438,7 @@ def test_a_reader_that_is_killed(served: Server) -> None:
     killer.start()
     try:
         put_rows(served.store, accounts_of(2, 50))
-        served.logged("ended by signal 9")
+        served.logged("signal 9 killed its reader")
         still_serves(served)
     finally:
         stop.set()

@@ -11,7 +11,9 @@ import signal
 import socket
 from pathlib import Path
 
+import pytest
 from support import HOST
+from support.cli import run
 from support.http import CONFIG, NOC, SWITCH, asking, make_book, wait_for_http, web_serving
 from support.server import Server, serving
 from support.switch import request
@@ -106,7 +108,7 @@ def test_what_is_no_file_keeps_the_supervisor_from_nothing(tmp_path: Path) -> No
         server.config.unlink()
         os.mkfifo(server.config)
         server.signal(signal.SIGHUP)
-        server.logged(f"config: {server.config} is not a regular file")
+        server.logged(f"config: {server.config}: expected a regular file for a reload")
         server.config.unlink()
         server.config.symlink_to("/dev/null")
         server.signal(signal.SIGHUP)
@@ -119,7 +121,7 @@ def test_an_emptied_file_drops_no_switch(tmp_path: Path) -> None:
     with serving(tmp_path, REASON) as server:
         server.config.write_text(" \n\n")
         server.signal(signal.SIGHUP)
-        server.logged("is empty; is an editor about to write it?")
+        server.logged("expected a config, got an empty file")
         assert sip_code(server) == 604, "the config in force stays"
 
 
@@ -196,3 +198,84 @@ def test_sighup_to_a_child_is_nothing(tmp_path: Path) -> None:
         reload(server, REASON, "[reasons]")
         assert server.decider == decider
         assert sip_code(server) == 604
+
+
+def of_switches(*switches: tuple[str, str, str]) -> str:
+    """Return a config with switches: name, scope and address of each."""
+    return "".join(
+        f'[[switch]]\nname = "{name}"\nscope = "{scope}"\naddresses = ["{address}"]\n'
+        for name, scope, address in switches
+    )
+
+
+OLD = ("old", "old", "127.0.0.2")
+STAYS = ("stays", "stays", "127.0.0.3")
+CHANGES = {
+    "removed": of_switches(STAYS),
+    "renamed": of_switches(("new", "new", "127.0.0.2"), STAYS),
+    "renamed, same scope": of_switches(("new", "old", "127.0.0.2"), STAYS),
+    "of another scope": of_switches(("old", "another", "127.0.0.2"), STAYS),
+}
+WAYS = {
+    "id": ["c0"],
+    "id and switch": ["c0", "--switch", "old"],
+    "id and scope": ["c0", "--scope", "old"],
+    "id, leg and direction": ["c0", "--leg", "", "--direction", "origination"],
+    "switch": ["--switch", "old", "--yes"],
+    "scope": ["--scope", "old", "--yes"],
+    "account": ["--account", "1", "--yes"],
+    "age": ["--older", "0s", "--scope", "old", "--yes"],
+    "state": ["--state", "reserved", "--switch", "old", "--yes"],
+}
+
+
+def listed(server: Server) -> list[tuple[str, str]]:
+    """Return switch and call id of each call that ``calls`` lists."""
+    rows = run("calls", "--json", "--config", server.config).json
+    return sorted((row["switch"], row["call_id"]) for row in rows)
+
+
+def hold_calls(server: Server) -> None:
+    """Hold a call of each of the two switches."""
+    for name, _, address in (OLD, STAYS):
+        with server.switch(address=address) as switch:
+            call_id = "c0" if name == "old" else "c1"
+            switch.send(request("authorize", 1, call_id=call_id, src_ip="10.0.0.1", dst_number="44171"))
+            assert switch.result()["accepted"]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_calls_of_a_switch_that_is_gone_are_named_and_ended(tmp_path: Path, change: str) -> None:
+    make_book(tmp_path)
+    with serving(tmp_path, of_switches(OLD, STAYS)) as server:
+        hold_calls(server)
+        reload(server, CHANGES[change], "[[switch]]")
+        server.logged('held legs without a switch in the config: 1 (1 of "old")')
+        assert listed(server) == [("old", "c0"), ("stays", "c1")]
+        ended = run("calls", "end", "c0", "--config", server.config)
+        assert (ended.status, ended.out) == (0, "1 leg ended\n")
+        assert listed(server) == [("stays", "c1")]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_filter_ends_calls_of_a_switch_that_is_gone(tmp_path: Path, way: str) -> None:
+    make_book(tmp_path)
+    with serving(tmp_path, of_switches(OLD, STAYS)) as server:
+        hold_calls(server)
+        reload(server, CHANGES["removed"], "[[switch]]")
+        ended = run("calls", "end", *WAYS[way], "--config", server.config)
+        assert ended.status == 0, ended
+        assert ("old", "c0") not in listed(server)
+
+
+def test_calls_of_a_switch_that_is_gone_outlive_restarts(tmp_path: Path) -> None:
+    make_book(tmp_path)
+    with serving(tmp_path, of_switches(OLD, STAYS)) as server:
+        hold_calls(server)
+        assert server.stop() == 0
+    with serving(tmp_path, CHANGES["removed"], patient=True) as again:
+        again.logged('held legs without a switch in the config: 1 (1 of "old")')
+        os.kill(again.decider, signal.SIGKILL)
+        ended = run("calls", "end", "c0", "--config", again.config)
+        assert (ended.status, ended.out) == (0, "1 leg ended\n")
+        assert listed(again) == [("stays", "c1")]

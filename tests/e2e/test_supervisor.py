@@ -96,9 +96,7 @@ def test_a_decider_that_is_killed_is_replaced_with_its_calls(server: Server) -> 
     for number in range(150, 200):
         assert asked(server, f"c{number}")["accepted"]
     assert asked(server, "more")["reason"] == "client_capacity"
-    assert (
-        f"ALARM: the decider, process {old}, was ended by SIGKILL; another takes its place at once" in server.log
-    )
+    assert f"ALARM: the decider (pid {old}) was killed by SIGKILL; another takes its place at once" in server.log
     server.logged("READY")
     assert server.lines.count("READY") == 1
 
@@ -161,7 +159,7 @@ def test_a_decider_that_hangs_is_killed_and_replaced(patient: Server) -> None:
         assert udp.receive()["result"]["reason"] == "account_capacity"
     assert time.monotonic() - began > 4.5
     assert not runs(old)
-    assert f"ALARM: the decider, process {old}, gave no sign of life for 5 s and is killed" in server.log
+    assert f"ALARM: the decider (pid {old}) gave no sign of life for 5 s and is killed" in server.log
 
 
 def test_a_supervisor_that_was_stopped_takes_nobody_for_hanging(folder: Path, clocks: Clocks) -> None:
@@ -184,7 +182,7 @@ def test_a_decider_that_was_told_to_end_is_replaced_too(server: Server) -> None:
     old = server.decider
     os.kill(old, signal.SIGTERM)
     wait_for(lambda: answering(server) != old)
-    server.logged("ended though the supervisor was not told to")
+    server.logged("exited although the server was not asked to stop")
 
 
 def test_a_replacement_without_a_book_serves_stops_after_a_second(folder: Path) -> None:
@@ -211,7 +209,7 @@ def test_a_standby_takes_over(folder: Path) -> None:
             assert asked(server, "b", "10.0.0.1")["reason"] == "account_capacity"
             assert answering(server) == standby == server.decider
             assert not runs(old)
-            assert f"process {old}, was ended by SIGKILL; the standby takes its place" in server.log
+            assert f"(pid {old}) was killed by SIGKILL; the standby takes its place" in server.log
             assert server.standby != standby
         put_rows(folder / "store", [ip_account(9, "10.0.0.9")])
         wait_for(lambda: server.version() == 2)
@@ -234,7 +232,7 @@ def test_a_standby_that_dies_is_replaced(folder: Path) -> None:
     with serving(folder, STANDBY) as server:
         standby, decider = server.standby, server.decider
         os.kill(standby, signal.SIGKILL)
-        server.logged(f"ALARM: the standby, process {standby}, was ended by SIGKILL; another is started at once")
+        server.logged(f"ALARM: the standby (pid {standby}) was killed by SIGKILL; another is started at once")
         wait_for(lambda: server.standby != standby)
         assert answering(server) == decider
 
@@ -308,7 +306,8 @@ def test_a_supervisor_that_is_killed_leaves_nobody(folder: Path) -> None:
 def test_two_supervisors_do_not_share_a_set(folder: Path, server: Server) -> None:
     second = Server(folder, ready=False)
     assert second.ended() == 1
-    assert f"another process decides on the set of calls in {folder}/calls: the server of process " in second.log
+    assert "the server of process " in second.log
+    assert f" uses the set of calls in {folder}/calls. Stop it first" in second.log
     assert f"the server of process {server.process.pid};" in second.log
     # Nor while the decider is being replaced.
     killed(server)

@@ -77,7 +77,7 @@ def manager(request: pytest.FixtureRequest, folder: Path) -> Iterator[Manager]:
 
 def test_a_whole_run(folder: Path, manager: Manager) -> None:
     server = Server(folder, env=manager.environment)
-    manager.wait_for_both("READY=1", f"STATUS=process {server.decider} decides")
+    manager.wait_for_both("READY=1", f"STATUS=the decider (pid {server.decider}) decides")
     server.write_config("[reasons.unknown_source]\nsip_code = 604\n")
     server.signal(signal.SIGHUP)
     reloading = manager.wait_for_line("RELOADING=1")
@@ -174,7 +174,7 @@ def test_what_cannot_be_said_now_is_said_later(tmp_path: Path) -> None:
     notifier.ready()
     notifier.status("one")
     manager = Manager(str(tmp_path / "notify"))
-    notifier.beat(well=True)
+    notifier.beat(healthy=True)
     assert manager.drained() == ["READY=1", "STATUS=one"]
     manager.close()
     for strange in ("", "relative", "@", "/" + "x" * 200):

@@ -92,12 +92,12 @@ def test_system_calls_that_are_needed_are_allowed() -> None:
             {"listen": {"udp": ["192.0.2.1:4870"]}},
             f"[listen] udp: 192.0.2.1:4870: {os.strerror(errno.EADDRNOTAVAIL)}",
         ),
-        ({"calls": {"path": "/proc/version/calls"}}, "[calls] path: /proc/version is no folder"),
+        ({"calls": {"path": "/proc/version/calls"}}, "[calls] path: /proc/version is not a folder"),
         (
             {"calls": {"path": "{tmp}/" + 300 * "x"}},
-            f"xxx: {os.strerror(errno.ENAMETOOLONG)}; another path is wanted",
+            f"xxx: {os.strerror(errno.ENAMETOOLONG)}. Choose another path.",
         ),
-        ({"calls": {"path": "{tmp}", "max_legs": 1_000_000_000}}, "[calls] max_legs: 1000000000 of them take"),
+        ({"calls": {"path": "{tmp}", "max_legs": 1_000_000_000}}, "[calls] max_legs: 1000000000 legs need"),
         (
             {"listen": {"tls": ["127.0.0.1:0"]}, "tls": {"certificate": "{tmp}/no.pem", "key": "{tmp}/no.key"}},
             f"no.pem: {os.strerror(errno.ENOENT)}",
@@ -141,5 +141,7 @@ def test_too_few_open_files_are_named(tmp_path: Path) -> None:
     command = f"ulimit -n 300; exec {sys.executable} -m identengine serve --check --config {config}"
     run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=50)
     assert run.returncode == 0
-    assert "[limits] connections: 1000 of them need 1130 open files, and this process may have 300" in run.stderr
+    assert (
+        "[limits] connections: 1000 connections need 1130 open files, and this process may open 300" in run.stderr
+    )
     assert "LimitNOFILE=1130" in run.stderr

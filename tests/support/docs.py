@@ -132,7 +132,7 @@ def steps(page: Path) -> list[Step]:
             if following.kind == "text":  # output of what is not run
                 following = next(rest)
         elif block.kind in ("sh", "setup"):
-            found.append(Step(block, block.text, None))
+            found.append(Step(block, _until(block) or block.text, None))
             waiting = True
         elif block.kind == "python":
             found.append(Step(block, f"python3 - <<'END_OF_BLOCK'\n{block.text}END_OF_BLOCK\n", None))
@@ -147,6 +147,18 @@ def steps(page: Path) -> list[Step]:
             waiting = False
         block = following
     return found
+
+
+def _until(block: Block) -> str | None:
+    """Return the script of commands that get Ctrl-C when they have printed the text of ``<!-- until: … -->``.
+
+    Return None if the block has no such mark.
+    """
+    for mark in block.marks:
+        if mark.startswith("until: "):
+            text = shlex.quote(mark.removeprefix("until: "))
+            return f"interrupt_page {text} <<'END_OF_BLOCK'\n{block.text}END_OF_BLOCK\n"
+    return None
 
 
 def _is_request(text: str) -> bool:

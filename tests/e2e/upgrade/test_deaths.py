@@ -76,7 +76,7 @@ def test_sigusr2_with_a_wrong_config_leaves_it_as_it_was(server: Server) -> None
     before = answering(server)
     server.write_config("[identify]\nrank = 'x'\n")
     pid = successor(server)
-    server.logged(f"ALARM: the new program, process {pid}, ended before it asked")
+    server.logged(f"ALARM: the new program, process {pid}, exited before it asked to take over")
     assert not runs(pid)
     assert answering(server) == before
     assert still_held(server)

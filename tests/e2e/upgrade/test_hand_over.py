@@ -46,7 +46,7 @@ def asking(server: Server) -> Iterator[OtherServer]:
 
 
 def heard(peer: OtherServer) -> handover.Message:
-    found = wait_for(peer.hear)
+    found = wait_for(peer.receive)
     for descriptor in found[1]:
         os.close(descriptor)
     message: handover.Message = found[0]
@@ -60,7 +60,7 @@ def test_one_at_a_time(server: Server) -> None:
         second = Server(server.folder, ready=False, options=TAKE_OVER)
         assert second.ended() == 1
         assert f"process {os.getpid()} is taking over already" in second.log
-    server.logged(f"ALARM: process {os.getpid()}, which was going to take over, ended; this server goes on")
+    server.logged(f"ALARM: process {os.getpid()} ended before it had taken over; this server goes on")
     with asking(server):
         pass
 
@@ -68,7 +68,7 @@ def test_one_at_a_time(server: Server) -> None:
 def test_one_that_ends_when_all_was_given_to_it(server: Server) -> None:
     before = answering(server)
     with asking(server) as peer:
-        peer.say(handover.Commit())
+        peer.send(handover.Commit())
         assert isinstance(heard(peer), handover.Yours)
         wait_for(lambda: not runs(before))
     assert answering(server) != before
@@ -82,19 +82,19 @@ def test_one_that_ends_when_all_was_given_to_it(server: Server) -> None:
 
 def test_one_that_does_not_want_any_more(server: Server) -> None:
     with asking(server) as peer:
-        peer.say(handover.No("of a whim"))
-        server.logged(f"ALARM: process {os.getpid()} does not take over: of a whim; this server goes on")
+        peer.send(handover.No("of a whim"))
+        server.logged(f"ALARM: process {os.getpid()} cancelled the take-over: of a whim; this server goes on")
 
 
 def test_another_version_of_the_hand_over(server: Server) -> None:
     with asking(server) as peer:
-        peer.say(handover.TakeoverRequest(2))
+        peer.send(handover.TakeoverRequest(2))
         answer = heard(peer)
         assert isinstance(answer, handover.No)
-        assert "version 2 of the hand-over" in answer.why
+        assert "expected version 1 of the hand-over protocol, got 2" in answer.why
     with asking(server) as peer:
         os.write(peer.fileno(), b"\xff\xffgarbage")
-        server.logged("it speaks another version of the hand-over; this server goes on")
+        server.logged("it uses another version of the hand-over protocol; this server goes on")
     assert answering(server)
 
 
@@ -102,7 +102,7 @@ def test_a_server_that_ends_says_so(folder: Path) -> None:
     server = Server(folder)
     with asking(server) as peer:
         assert server.stop() == 0
-        assert heard(peer) == handover.No("it was told to end")
+        assert heard(peer) == handover.No("the server is stopping")
 
 
 _HANGS = """
@@ -111,7 +111,7 @@ from pathlib import Path
 from identengine.server.supervisor import handover
 signal.signal(signal.SIGIO, signal.SIG_IGN)
 peer, sockets = handover.ask(Path(sys.argv[1]))
-peer.say(handover.Commit())
+peer.send(handover.Commit())
 time.sleep(60)
 """
 

@@ -257,7 +257,7 @@ def test_one_that_does_not_get_to_it_is_named(
     reload.begin(from_values({}, file))
     reload.look()
     assert reload.over
-    late = "SIGHUP: the decider, process 1, does not go by the new config yet"
+    late = "SIGHUP: the decider (pid 1) does not go by the new config yet"
     assert said.messages == ["SIGHUP: changed: nothing", late]
 
 

@@ -18,14 +18,14 @@ from identengine.log import handlers
 from identengine.net import sockets as listening
 from identengine.server.supervisor.children import Children, Deaths
 from identengine.server.supervisor.lock import FILE, ServerLock
-from identengine.server.supervisor.start import _tell_room
+from identengine.server.supervisor.start import _log_receive_buffer
 from identengine.server.supervisor.takeover import Takeover
 
 
 def test_pauses_grow_and_are_forgotten() -> None:
     deaths = Deaths()
     assert [deaths.note(1.0) for _ in range(9)] == [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
-    assert deaths.when(30.0) == " in 30 s, as 9 died within 10 s of their start"
+    assert deaths.when(30.0) == " in 30 s, since 9 died within 10 s of their start"
     assert deaths.note(30.0) == 0.0, "it lived for a while"
     assert deaths.note(9.9) == 30.0, "but not long enough to forget the others"
     assert [deaths.note(60.0), deaths.note(1.0), deaths.note(1.0)] == [0.0, 0.0, 0.5]
@@ -43,8 +43,8 @@ def test_a_server_goes_on_where_there_is_no_room_to_write_down_who_it_is(tmp_pat
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
     try:
         with pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
-            lock.name_us()
-        Takeover(tmp_path, Children(list), lock=lock).go_on("the other one died")
+            lock.write_pid()
+        Takeover(tmp_path, Children(list), lock=lock).continue_serving("the other one died")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         sockets.close()
@@ -66,7 +66,7 @@ def test_what_waits_at_a_socket(asked: int, warned: bool, caplog: pytest.LogCapt
         logger.addHandler(caplog.handler)
         logger.setLevel("INFO")
         try:
-            _tell_room(udp)
+            _log_receive_buffer(udp)
         finally:
             logger.removeHandler(caplog.handler)
         text = caplog.text
