@@ -217,6 +217,22 @@ def test_a_restored_store_stays_refused_after_any_number_of_edits(served: Server
     served.logged("the alarm is over")
 
 
+def test_a_standby_keeps_the_version_that_it_has_loaded(tmp_path: Path) -> None:
+    put_rows(tmp_path / "store", accounts_of(1, 50), [CLIENT])
+    with serving(tmp_path, '[listen]\nstandby = true\nudp = ["127.0.0.1:0"]\n', patient=True) as server:
+        assert server.standby != server.decider
+        server.logged("book version 1 is in use")
+        wait_for(lambda: server.log.count("book version 1 is in use") == 2)
+        other = tmp_path / "other"
+        for version in (1, 2):
+            put_rows(other, accounts_of(version + 10, 50), [CLIENT])
+        shutil.rmtree(server.store)
+        other.rename(server.store)
+        wait_for(lambda: server.log.count("was replaced: its newest version is 2") == 2)
+        os.kill(server.decider, signal.SIGKILL)
+        assert server.ask_udp(request("authorize", 1, **GOOD))["result"]["tag"] == "v1"
+
+
 @pytest.mark.parametrize("edits", [1, 2, 5])
 def test_another_store_is_refused_until_a_restart(served: Server, edits: int) -> None:
     put_rows(served.store, accounts_of(2, 50))
