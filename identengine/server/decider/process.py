@@ -71,7 +71,7 @@ from identengine.wire.jsonrpc.responder import Responder
 WORK_SECONDS = 0.2
 """Time between two looks at leases that have ended, in seconds."""
 HURRY_SECONDS = 1.0
-"""Time after the first signal in which a second one is ignored, in seconds. Later, a second one stops the drain."""
+"""Time after the first signal in which further ones are ignored, in seconds. A later one stops the drain."""
 REPLACEMENT_WAIT = 1.0
 """Longest time that a replacement waits for its book before it reads its sockets, in seconds. Meanwhile requests
 wait in the kernel. Afterwards the answer ``not_ready`` makes switches try another server."""
