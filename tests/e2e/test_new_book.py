@@ -1,9 +1,8 @@
-"""New versions of the book under load, and stores that are missing, damaged or replaced."""
+"""New versions of the book under load, and stores that are missing or damaged."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import threading
 import time
@@ -18,22 +17,12 @@ from support.books import ip_account, put_rows
 from support.processes import reaped
 from support.server import Server, serving
 from support.switch import request
+from support.versions import CLIENT, GOOD, accounts_of, looks_again, still_serves
 from support.waiting import wait_for
 
 from identengine.model.records import Account, Client, Did, IdentBy, SrcPolicy
 from identengine.store.vault import Vault, default_key_file
 from identengine.store.versions import Store
-
-CLIENT = Client(id=1, name="one")
-GOOD = {"src_ip": "10.0.0.1", "dst_number": "44171"}
-
-
-def accounts_of(version: int, count: int) -> list[Account]:
-    """Return accounts whose tag names the version, so that an answer shows the version of its decision."""
-    return [
-        ip_account(n, f"10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}", orig_tag=f"v{version}")
-        for n in range(1, count + 1)
-    ]
 
 
 class Caller:
@@ -112,23 +101,8 @@ def served(tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
-def still_serves(server: Server, version: int = 1) -> None:
-    assert server.version() == version
-    assert server.authorize(**GOOD)["account_id"] == 1
-
-
 def data_of(server: Server) -> Path:
     return server.store / "data.mdb"
-
-
-def looks_again(server: Server, times: int = 2) -> None:
-    """Wait until a server with an alarm has read its store this many times more.
-
-    The first read may have begun before. The effect of a read is complete when the next one has ended.
-    """
-    for _ in range(times):
-        before = reaped(server.decider)
-        wait_for(lambda before=before: reaped(server.decider) > before)  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("size", [0, 100, 4096, 12288])
@@ -168,105 +142,6 @@ def test_a_store_that_disappears_and_returns(served: Server) -> None:
     served.logged("the alarm is over")
 
 
-def test_an_empty_store_does_not_replace_a_book(served: Server) -> None:
-    shutil.rmtree(served.store)
-    Store.open(served.store, create=True).close()
-    served.logged("became empty")
-    still_serves(served)
-
-
-def put_back(served: Server) -> None:
-    """Wait for version 2, then put the store as it was at version 1 in its place."""
-    older = served.folder / "older"
-    shutil.copytree(served.store, older)
-    put_rows(served.store, accounts_of(2, 50))
-    wait_for(lambda: served.version() == 2)
-    shutil.rmtree(served.store)
-    older.rename(served.store)
-    served.logged("was replaced: its newest version is 1")
-
-
-def test_an_older_store_does_not_replace_a_book(served: Server) -> None:
-    put_back(served)
-    still_serves(served, 2)
-
-
-def test_a_restored_store_stays_refused_after_any_number_of_edits(served: Server) -> None:
-    original = served.folder / "original"
-    shutil.copytree(served.store, served.folder / "backup")
-    put_rows(served.store, accounts_of(2, 50))
-    wait_for(lambda: served.version() == 2)
-    served.store.rename(original)
-    (served.folder / "backup").rename(served.store)
-    served.logged("was replaced: its newest version is 1")
-    for version in (2, 3, 4):
-        assert put_rows(served.store, accounts_of(version + 10, 50)) == version
-        served.logged(f"was replaced: its newest version is {version}")
-    with Store.open(served.store) as store:
-        store.rollback(1, "ann")
-    served.logged("was replaced: its newest version is 5")
-    assert served.authorize(**GOOD)["tag"] == "v2"
-    assert "alarm is over" not in served.log
-
-    # The original store is followed when it is put back, with the edits that were made meanwhile.
-    put_rows(original, accounts_of(3, 50))
-    served.store.rename(served.folder / "restored")
-    original.rename(served.store)
-    wait_for(lambda: served.version() == 3)
-    assert served.authorize(**GOOD)["tag"] == "v3"
-    served.logged("the alarm is over")
-
-
-@pytest.mark.parametrize("edits", [1, 2, 5])
-def test_another_store_is_refused_until_a_restart(served: Server, edits: int) -> None:
-    put_rows(served.store, accounts_of(2, 50))
-    wait_for(lambda: served.version() == 2)
-    other = served.folder / "other"
-    for version in range(edits):
-        put_rows(other, accounts_of(version + 10, 50), [CLIENT])
-    shutil.rmtree(served.store)
-    other.rename(served.store)
-    served.logged(f"was replaced: its newest version is {edits}")
-    put_rows(served.store, accounts_of(20, 50))
-    put_rows(served.store, accounts_of(21, 50))
-    served.logged(f"was replaced: its newest version is {edits + 2}")
-    served.signal(signal.SIGHUP)
-    looks_again(served)
-    assert served.authorize(**GOOD)["tag"] == "v2"
-    served.stop()
-    with serving(served.folder) as again:
-        assert again.authorize(**GOOD)["tag"] == "v21"
-
-
-def test_an_empty_store_stays_refused_after_an_import(served: Server) -> None:
-    shutil.rmtree(served.store)
-    for version in (1, 2):
-        assert put_rows(served.store, accounts_of(version + 10, 50), [CLIENT]) == version
-    served.logged("was replaced: its newest version is 2")
-    still_serves(served)
-
-
-def test_a_rollback_in_the_served_store_is_a_new_version(served: Server) -> None:
-    put_rows(served.store, accounts_of(2, 50))
-    with Store.open(served.store) as store:
-        assert store.rollback(1, "ann").version == 3
-    wait_for(lambda: served.version() == 3)
-    assert served.authorize(**GOOD)["tag"] == "v1"
-
-
-def test_a_copy_put_back_is_the_served_store(served: Server) -> None:
-    """A restore onto another disk: the copy has the version that is served, and later ones are edits of it."""
-    with Store.open(served.store, readonly=True) as store:
-        store.copy(served.folder / "copy")
-    shutil.rmtree(served.store)
-    served.logged("there is no store")
-    (served.folder / "copy").rename(served.store)
-    served.logged("the alarm is over")
-    assert put_rows(served.store, accounts_of(2, 50)) == 2
-    wait_for(lambda: served.version() == 2)
-    assert served.authorize(**GOOD)["tag"] == "v2"
-
-
 def test_rows_that_are_damaged_raise_an_alarm(served: Server) -> None:
     content = data_of(served).read_bytes()
     assert b"10.0.0.1" in content
@@ -300,16 +175,6 @@ def test_an_alarm_is_logged_once(served: Server) -> None:
         served.logged("ALARM")
         looks_again(served, 3)
     assert served.log.count("ALARM") == 1
-
-
-def test_a_copy_in_place_of_the_store(served: Server, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    shutil.copytree(served.store, other)
-    put_rows(other, accounts_of(2, 50))
-    with Store.open(other, readonly=True) as store:
-        store.copy(tmp_path / "copy.mdb")
-    (tmp_path / "copy.mdb").replace(data_of(served))
-    wait_for(lambda: served.version() == 2)
 
 
 def test_no_store_yet(tmp_path: Path) -> None:

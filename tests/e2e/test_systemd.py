@@ -98,7 +98,7 @@ def test_a_whole_run(folder: Path, manager: Manager) -> None:
 
 
 def test_a_reload_during_the_end(folder: Path) -> None:
-    """A server that is stopping reads no config, so it must not report the begin of a reload."""
+    """A server that is stopping reads no config, so it must not report the start of a reload."""
     manager = Manager(str(folder / "notify"))
     server = Server(folder, env=manager.environment)
     with server.tcp() as switch:

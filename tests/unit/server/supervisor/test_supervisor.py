@@ -102,7 +102,7 @@ def test_a_direct_log_drops_lines_without_a_reader_and_counts_them(monkeypatch: 
         with contextlib.suppress(BlockingIOError):
             while True:
                 read += os.read(reader, 65536)
-        logger.info("the last line %s", "x" * 5000)
+        logger.info("the last one %s", "x" * 5000)
         read += os.read(reader, 65536)
     finally:
         logger.handlers, logger.propagate = kept, propagates
