@@ -1,4 +1,4 @@
-"""The unit of docs/service: systemd takes it, and what it relies on is so."""
+"""The unit of docs/service: systemd accepts it, and its assumptions about the program hold."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def values(key: str) -> list[str]:
 
 
 def verify(folder: Path, unit: str) -> list[str]:
-    """Return what systemd has to say of a unit."""
+    """Return the complaints of systemd about a unit."""
     copy = folder / "identengine.service"
     copy.write_text(unit)
     run = subprocess.run(
