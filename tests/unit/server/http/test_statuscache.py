@@ -21,7 +21,7 @@ def test_no_decider(tmp_path: Path) -> None:
 
     readiness, everything = asyncio.run(look())
     assert not readiness.ready
-    assert readiness.reasons == ("the process that decides does not answer",)
+    assert readiness.reasons == ("the decider does not answer",)
     assert everything == Everything()
 
 
@@ -36,7 +36,7 @@ def test_a_server_that_stops_or_has_no_book_is_not_ready(tmp_path: Path) -> None
         first, second = asyncio.run(look())
     assert not first.ready
     assert first.reasons == ("no book",), "without the path of the store"
-    assert second.reasons == ("the server is ending", "no book")
+    assert second.reasons == ("the server is stopping", "no book")
 
 
 def test_an_unreadable_store_is_reported_in_fixed_words(tmp_path: Path) -> None:
