@@ -12,27 +12,46 @@ from identengine.cli.output import emit, hint, say
 from identengine.errors import ConfigError
 
 
+def _print_sample(wanted: bool) -> None:
+    """Print the sample before ``--config`` is required."""
+    if wanted:
+        from identengine.config.load import sample
+
+        for line in sample().splitlines():
+            say(line)
+        raise typer.Exit
+
+
 def serve(
     config: Annotated[
-        Path, typer.Option("--config", envvar="IDENTENGINE_CONFIG", metavar="FILE", help="The config, TOML.")
+        Path, typer.Option("--config", envvar="IDENTENGINE_CONFIG", metavar="FILE", help="Config file (TOML).")
     ],
     check: Annotated[
         bool,
         typer.Option(
             "--check",
-            help="Only check config, addresses, room and certificates, and warn of what else is missing.",
+            help=(
+                "Check config, addresses, disk space and certificates, then exit."
+                " A missing store or key and a low limit of open files are only warnings."
+            ),
         ),
     ] = False,
     take_over: Annotated[
         bool,
         typer.Option(
             "--take-over",
-            help="Take sockets and calls of the server that runs on the same config, without an outage.",
+            help="Take over sockets and calls from the running server of the same config, without an outage.",
+        ),
+    ] = False,
+    sample: Annotated[
+        bool,
+        typer.Option(
+            "--sample", callback=_print_sample, is_eager=True, help="Print a config with every key, and exit."
         ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Answer switches until SIGTERM; SIGHUP reads the config again.
+    """Run the server until SIGTERM. SIGHUP makes it read the config again.
 
     Example: identengine serve --config identengine.toml --check
     """
@@ -55,7 +74,7 @@ def serve(
             return
         for warning in warnings:
             hint(f"warning: {warning}")
-        say(f"{config} is right")
+        say(f"{config}: no mistakes found")
         return
     from identengine.server.serve import serve as run
 

@@ -37,6 +37,11 @@ def load(path: Path | None) -> Config:
     return from_values(_parsed(content, path), path)
 
 
+def sample() -> str:
+    """Return the TOML of a config with every key and its default, with comments for operators."""
+    return Path(__file__).with_name("sample.toml").read_text(encoding="utf-8")
+
+
 def reload(path: Path) -> Config:
     """Return the config in a file, for a server that runs already. Raise ConfigError as :func:`load`.
 

@@ -87,8 +87,7 @@ class BookFollower:
         self.loads = 0
         """Number of versions that were loaded."""
         self.loaded_at = self.load_seconds = self.load_pause = 0.0
-        """Of the last load: its end in Unix seconds, its duration, and its longest step; the last two in
-        seconds."""
+        """End of the last load in Unix seconds, its duration, and its longest step, both in seconds."""
         self.tried = asyncio.Event()
         """Set when the first load has ended, with or without a book."""
         self._engine = engine
@@ -210,7 +209,7 @@ class BookFollower:
         return f"{problem} ({', '.join(sorted(missing))})" if missing else None
 
     def _look_at_key(self) -> None:
-        """Report a key file that has become unusable: after the next start, the passwords would be lost."""
+        """Log a key file that has become unusable, since the next start could not decrypt the passwords."""
         if self._in_use is not None and self._in_use.keys and self._keyless is None:
             try:
                 self._store.vault()

@@ -71,12 +71,10 @@ from identengine.wire.jsonrpc.responder import Responder
 WORK_SECONDS = 0.2
 """Time between two looks at leases that have ended, in seconds."""
 HURRY_SECONDS = 1.0
-"""Time after the first signal at which a second one stops the drain, in seconds. Two signals at once count as
-one."""
+"""Time after the first signal in which further ones are ignored, in seconds. A later one stops the drain."""
 REPLACEMENT_WAIT = 1.0
 """Longest time that a replacement waits for its book before it reads its sockets, in seconds. Meanwhile requests
-wait in the kernel. After a longer wait, switches are served better by the answer ``not_ready``, and try another
-server."""
+wait in the kernel. Afterwards the answer ``not_ready`` makes switches try another server."""
 SETTLE_SECONDS = 1.0
 """Longest time that a hand-over waits for peers that do not read, in seconds. No process decides meanwhile."""
 
@@ -108,7 +106,7 @@ class _Decider:
     _control: OperatorListener
 
     def __init__(self, config: Config, duty: Duty, opened: contextlib.ExitStack) -> None:
-        """Prepare the run. The files that it opens until its end are entered in ``opened``."""
+        """Prepare the run. ``opened`` gets the files that stay open until its end."""
         self._config = config
         self._opened = opened
         self._duty = duty
@@ -286,7 +284,7 @@ class _Decider:
     # ---- messages of the supervisor, and signals
 
     def _reconfigure(self, config: Config) -> None:
-        """Apply the sections of a new config that may change. The supervisor has rejected other changes."""
+        """Apply the sections of a new config that may change. The supervisor handles all other changes."""
         old, self._config = self._config, config
         handlers.set_up(config.log)
         self._engine.settings = msgspec.structs.replace(self._engine.settings, reasons=config.reasons)
@@ -320,7 +318,7 @@ class _Decider:
         if not self._stop.is_set():
             self._first_signal_at = now
             self._stop.set()
-        elif now - self._first_signal_at > HURRY_SECONDS:  # a shell and a supervisor may both send one
+        elif now - self._first_signal_at > HURRY_SECONDS:  # a shell and the supervisor may both send the first one
             HURRIED.tell()
             self._hurry.set()
 

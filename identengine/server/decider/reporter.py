@@ -31,7 +31,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class BookStatus(Protocol):
-    """The state of the book, of which :mod:`identengine.server.decider.bookfollower` informs a reporter."""
+    """The state of the book as its follower reports it."""
 
     loads: int
     loaded_at: float

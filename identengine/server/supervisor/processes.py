@@ -12,7 +12,7 @@ from typing import NoReturn
 
 
 class Watched:
-    """A process that is not a child of this one. Its pid cannot be reused while it is watched."""
+    """A process that is not a child of this one. Signals never reach another process that reuses its pid."""
 
     def __init__(self, pid: int) -> None:
         """Watch a process. Raise OSError if there is no such process."""

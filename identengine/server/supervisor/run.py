@@ -13,9 +13,8 @@ Rules:
 - A decider without a sign of life is killed, and reaped before the next one starts. So two never decide at a time.
 - When the supervisor itself dies, the decider drains and exits, and a standby exits.
 - All handled signals are blocked and received one by one (``sigtimedwait``), without a handler. So no signal is
-lost:
-  a signal that arrives while a child starts stays pending in that child. The kernel sends SIGIO when a child or
-  another supervisor has sent a message.
+  lost: a signal that arrives while a child starts stays pending in that child. The kernel sends SIGIO when a child
+  or another supervisor has sent a message.
 """
 
 from __future__ import annotations
@@ -54,8 +53,7 @@ CYCLE_SECONDS = 0.25
 END_SECONDS = DRAIN_SECONDS + 1.0
 """Longest time from the first signal to the end of a child, in seconds."""
 HTTP_FIRST = 0.5
-"""Longest time that the decider ends after the HTTP process, in seconds. It still answers requests of HTTP
-clients."""
+"""Longest wait of the decider for the end of the HTTP process, in seconds. It answers HTTP clients meanwhile."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD, signal.SIGIO)
 """The signals that are blocked and received one by one."""
 
@@ -200,7 +198,7 @@ class Supervisor:
                 if not child.killed:
                     child.kill()
             elif child.role is Role.HTTP or (again and child.role is Role.LEAVING):
-                child.signal(number)  # a leaving decider drains already; a second signal would stop its drain
+                child.signal(number)  # a leaving decider drains already: only a repeated signal stops that
         self._end_signal = number
         self._end_decider()
 

@@ -45,7 +45,7 @@ class Notifier:
         self._post("READY=1")
 
     def reloading(self) -> None:
-        """Report the begin of a reload. :meth:`ready` reports its end."""
+        """Report the start of a reload. :meth:`ready` reports its end."""
         self._post("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:

@@ -197,7 +197,9 @@ def test_bump_leaves_what_is_no_file_of_counters(tmp_path: Path, raw: bytes | No
 
 
 def documented() -> dict[str, tuple[str, tuple[str, ...]]]:
-    rows = re.findall(r"^\| `(identengine_\w+)` \| (\w+) \| ([\w, ]*)\|", (DOCS / "operate" / "metrics.md").read_text(), re.M)
+    rows = re.findall(
+        r"^\| `(identengine_\w+)` \| (\w+) \| ([\w, ]*)\|", (DOCS / "operate" / "metrics.md").read_text(), re.M
+    )
     assert len(rows) == len({name for name, _, _ in rows})
     return {name: (kind, tuple(re.findall(r"\w+", labels))) for name, kind, labels in rows}
 

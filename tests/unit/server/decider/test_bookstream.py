@@ -1,4 +1,4 @@
-"""The stream of a book between store and decider: whole, in order, and refused where it is not."""
+"""The stream of a book from the store to the decider: complete, in order, or refused."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_active_dids_by_account(store: Path) -> None:
         mine = [packed for owner, packed in runs if owner == account_id]
         assert b"".join(packed.codes for packed in mine) == wanted.codes
         assert tuple(text for packed in mine for text in packed.texts) == wanted.texts
-    assert len(runs) > 4  # an account's many numbers come in several runs
+    assert len(runs) > 4  # the numbers of one account are split into several runs
 
 
 def test_international_prefixes_are_taken_off(store: Path) -> None:
@@ -116,7 +116,7 @@ def test_frames_byte_by_byte(store: Path) -> None:
     assert reader.pending
 
 
-def test_a_frame_that_is_none() -> None:
+def test_a_frame_that_is_too_long() -> None:
     with pytest.raises(WireError, match="bytes"):
         list(FrameReader().feed(b"\xff\xff\xff\xff"))
 
@@ -134,7 +134,7 @@ def test_the_process(store: Path) -> None:
     assert run_reader(str(store), "1", "2", "00").stdout == streamed(store, 1, ("00",), 2)
 
 
-def test_the_process_says_what_is_wrong(tmp_path: Path, store: Path) -> None:
+def test_the_process_reports_errors(tmp_path: Path, store: Path) -> None:
     missing = run_reader(str(tmp_path / "nowhere"), "head", "0")
     assert missing.returncode == 1
     assert b"there is no store" in missing.stderr
@@ -142,7 +142,7 @@ def test_the_process_says_what_is_wrong(tmp_path: Path, store: Path) -> None:
     assert b"no version 99" in run_reader(str(store), "99", "0").stderr
 
 
-def test_the_process_ends_quietly_when_nobody_listens(store: Path) -> None:
+def test_the_process_ends_quietly_if_its_reader_closes(store: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "identengine.server.decider.bookstream", str(store), "head", "0"],
         stdout=subprocess.PIPE,
@@ -156,7 +156,7 @@ def test_the_process_ends_quietly_when_nobody_listens(store: Path) -> None:
         assert process.stderr.read() == b""
 
 
-# What the decider makes of a stream ------------------------------------------------------------------------
+# The book that the decider builds of a stream ----------------------------------------------------------------
 
 
 def built(*pieces: bytes, serving: Header | None = None) -> Book | None:
@@ -165,10 +165,10 @@ def built(*pieces: bytes, serving: Header | None = None) -> Book | None:
             yield piece
 
     engine = Engine()
-    take_up = BookFollower(engine, StoreConfig(path=Path("store")), IdentifyOptions())
+    follower = BookFollower(engine, StoreConfig(path=Path("store")), IdentifyOptions())
     if serving is not None:
-        take_up._in_use = Origin(serving, IdentifyOptions(), None, set())
-    return asyncio.run(take_up._build(chunks()))
+        follower._in_use = Origin(serving, IdentifyOptions(), None, set())
+    return asyncio.run(follower._build(chunks()))
 
 
 def framed(*frames: Any) -> bytes:
@@ -236,7 +236,7 @@ def test_only_a_newer_version_of_the_served_store_is_built() -> None:
     ],
     ids=["older", "other store", "newer of another", "restored, edited", "restored, edited twice", "all differs"],
 )
-def test_another_store_is_refused_whatever_its_number(other: Header) -> None:
+def test_another_store_is_refused_with_any_version(other: Header) -> None:
     with pytest.raises(
         StoreError, match=f"was replaced: its newest version is {other.version}, and it does not hold"
     ):
@@ -277,7 +277,7 @@ def test_a_reader_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.Mon
         assert process.returncode == -9
 
 
-def test_an_account_of_a_hundred_thousand_addresses_arrives_beside_others(tmp_path: Path) -> None:
+def test_an_account_of_a_hundred_thousand_addresses(tmp_path: Path) -> None:
     addresses = tuple(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(100_000))
     rows = [ip_account(1, "192.0.2.1"), ip_account(2, "", ident=addresses), ip_account(3, "192.0.2.3")]
     put_rows(tmp_path / "store", rows)
@@ -290,7 +290,7 @@ def test_an_account_of_a_hundred_thousand_addresses_arrives_beside_others(tmp_pa
     ]
     some = [frame.rows for frame in frames if isinstance(frame, Accounts)]
     assert [row for each in some for row in each] == rows
-    assert len(some) == 2  # the large one ends its frame
+    assert len(some) == 2  # the large account fills its frame
 
 
 def test_steps_grow_with_what_is_decided_between_them(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,17 +299,17 @@ def test_steps_grow_with_what_is_decided_between_them(store: Path, monkeypatch: 
     following = BookFollower(Engine(), StoreConfig(path=store), IdentifyOptions())
 
     async def run() -> tuple[int, int]:
-        """Return how often 0.2 s of work made way for others, idle and under load."""
+        """Return how often 0.2 s of work yielded to other tasks, idle and under load."""
         nonlocal now
         counts = []
         for load in (0.0, 0.02):
-            made_way = 0
+            yields = 0
 
             async def others(load: float = load) -> None:
-                nonlocal made_way, now
+                nonlocal yields, now
                 while True:
-                    made_way += 1
-                    now += load  # decisions, which take the loop's time
+                    yields += 1
+                    now += load  # the time of decisions in the loop
                     await asyncio.sleep(0)
 
             task = asyncio.create_task(others())
@@ -317,7 +317,7 @@ def test_steps_grow_with_what_is_decided_between_them(store: Path, monkeypatch: 
             for _ in range(400):
                 now += 0.0005  # work on the book
                 await following._breathe()
-            counts.append(made_way)
+            counts.append(yields)
             task.cancel()
         return counts[0], counts[1]
 
