@@ -25,14 +25,14 @@ from identengine.server.http.connection import Connection, whole_answer
 
 HANDSHAKE_SECONDS = 5.0
 _ACCEPT = 16
-"""The most connections that are accepted in one turn of the loop."""
+"""The maximum number of connections that are accepted in one turn of the loop."""
 _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _PAUSE = 0.2
 """The delay before the next attempt if the system has no room for a connection, in seconds."""
 _QUIET = 0.02
 """The time to read the bytes that clients have already sent, during a drain, in seconds."""
 _CATCHING_UP = 1.0
-"""The longest time for this if more bytes are waiting, in seconds."""
+"""The time limit for this if further bytes keep arriving, in seconds."""
 _NO_ROOM = whole_answer(503, "Service Unavailable", "too many connections; repeat the request")
 
 
@@ -141,7 +141,7 @@ class Acceptor:
             self._empty.set()
 
     async def close(self, seconds: float) -> None:
-        """Stop accepting, answer the requests that have arrived, and close all connections after ``seconds``."""
+        """Stop accepting, answer the requests that have arrived within ``seconds``, and close all connections."""
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         queue = select.poll()

@@ -23,7 +23,7 @@ PATIENCE = 3.0
 LONG_PATIENCE = 15.0
 """The time limit of a method that is answered in steps, such as ``sync``, in seconds."""
 MOST_UNSENT = 1 << 20
-"""The most bytes of one switch's requests that the decider may leave unread."""
+"""The limit on requests of one switch that the decider has not read, in bytes."""
 
 
 class _BrokenError(Exception):

@@ -27,7 +27,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ProblemError(IdentengineError):
-    """A request is answered with a :class:`Problem`."""
+    """An exception that answers a request with a :class:`Problem`."""
 
     def __init__(self, problem: Problem, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(problem.message)

@@ -51,7 +51,7 @@ _COUNTED: dict[str, Counted] = {
     "too_many_of_switch": "connections_refused_too_many_of_switch",
 }
 _FILES = 256
-"""The most open files of the process, without its connections."""
+"""The maximum number of open files of the process, without its connections."""
 
 
 def serve_http(config: Config, duty: Duty) -> int:

@@ -30,7 +30,7 @@ _MAY: dict[Role, frozenset[Role]] = {
 _MISSING = {"WWW-Authenticate": 'Bearer realm="identengine"'}
 _WRONG = {"WWW-Authenticate": 'Bearer realm="identengine", error="invalid_token"'}
 MOST_FORWARDED = 64
-"""The most addresses of X-Forwarded-For that are read. Chains of real proxies are shorter."""
+"""The maximum number of X-Forwarded-For addresses that are read. Real chains of proxies are shorter."""
 _SHOWN = 64
 
 
@@ -45,7 +45,7 @@ class Source(msgspec.Struct, frozen=True):
     """The origin of a request, as far as the server can trust it."""
 
     host: str
-    """Address of the client. It is the text that a trusted proxy sent, which may be no address."""
+    """Address of the client. A trusted proxy may have sent any text instead."""
     is_local: bool
     """True if the request comes from this machine, without a sign of a proxy in between."""
 

@@ -78,10 +78,10 @@ class StatusCache:
         Clients need no token for this, so the reasons are fixed words. The alarms, with paths and commands, are in
         the log.
         """
-        reasons: list[str] = ["the server is ending"] if self.draining else []
+        reasons: list[str] = ["the server is stopping"] if self.draining else []
         status = await self._status.get()
         if status is None:
-            reasons.append("the process that decides does not answer")
+            reasons.append("the decider does not answer")
         else:
             reasons += status.unready
         return Readiness(not reasons, tuple(reasons))
