@@ -11,7 +11,7 @@ from support.cli import config_with, demo_store, done, run
 def warned(config: Path) -> list[str]:
     """Return the lines on standard error; they are the warnings of ``--json`` too."""
     said = done("serve", "--config", config, "--check")
-    assert said.out == f"{config} is right\n"
+    assert said.out == f"{config}: no mistakes found\n"
     found = said.err.splitlines()
     assert found == [
         f"warning: {line}" for line in done("serve", "--config", config, "--check", "--json").json["warnings"]

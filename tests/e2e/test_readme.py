@@ -67,7 +67,7 @@ def test_the_first_book_runs_as_it_stands(tmp_path: Path) -> None:
     assert "reserved" in done.stdout
     assert "rejected_account_capacity" in done.stdout
     assert "1 leg ended" in done.stdout
-    assert "version 3 holds what version 1 held" in done.stdout
+    assert "version 3 restores version 1" in done.stdout
     made = {path.name for path in tmp_path.iterdir()}
     ignored = (ROOT / ".gitignore").read_text().splitlines()
     assert made <= {line.strip("/") for line in ignored}, "one `git add .` would commit what the first book makes"
