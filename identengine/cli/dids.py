@@ -89,7 +89,8 @@ _TABLE = Table(
     display=_DidDisplay,
     rows=_rows,
     show_help=(
-        'Show a DID with its account and client.\n\nExample: identengine dids show --store STORE "+44 20 7946 0201"'
+        "Show a DID with its account and client.\n\n"
+        'Example: identengine dids show --store STORE "+44 20 7946 0201"'
     ),
     add_help=(
         "Add a DID to an account.\n\n"
