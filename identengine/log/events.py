@@ -2,8 +2,8 @@
 
 A line is a sentence for a person (``[log] format = "text"``) and a name with fields for a program (``"json"``,
 :mod:`identengine.log.handlers`). What is no field of an event cannot get into a line: no password, token or digest
-is one of any. An error, and an alarm above all, says what to do; docs/operate/alarms.md has more about each, and a test
-holds the two together.
+is one of any. An error, and an alarm above all, says what to do; docs/operate/alarms.md has more about each, and a
+test holds the two together.
 """
 
 from __future__ import annotations
