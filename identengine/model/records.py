@@ -189,15 +189,15 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     src_port: int | str | None = None
     """Port of that equipment, 1 to 65535."""
     protocol: str | None = None
-    """Signalling protocol of the call, for example ``SIP``. Case does not count."""
+    """Signalling protocol of the call, for example ``SIP``. Case is ignored."""
     gateway: str | None = None
-    """Name of the equipment through which the call came. Case does not count."""
+    """Name of the equipment through which the call came. Case is ignored."""
     name: str | None = None
-    """Name that the caller brings, for example the user name of its registration. Case counts."""
+    """Name that the caller sends, for example the user name of its registration. It is case-sensitive."""
     password: str | None = None
-    """Password that the caller brings, in clear. It is never quoted in an answer or a log."""
+    """Password that the caller sends, in clear. It is never quoted in an answer or a log."""
     digest: Digest | None = None
-    """Digest fields that the caller brings, instead of a password."""
+    """Digest fields that the caller sends instead of a password."""
     src_number: str | None = None
     """Calling number. An invalid number counts as absent."""
     dst_number: str | None = None
