@@ -65,9 +65,9 @@ def test_deaths_soon_after_the_start_are_followed_by_growing_pauses(folder: Path
         )
         assert found == [
             "at once",
-            "in 0.5 s, as 2 died within 10 s of their start",
-            "in 1 s, as 3 died within 10 s of their start",
-            "in 2 s, as 4 died within 10 s of their start",
+            "in 0.5 s, since 2 died within 10 s of their start",
+            "in 1 s, since 3 died within 10 s of their start",
+            "in 2 s, since 4 died within 10 s of their start",
         ]
         assert server.authorize(**GOOD)["accepted"]
 
@@ -97,7 +97,7 @@ def test_sigterm_in_a_pause_ends_it(folder: Path) -> None:
     for _ in range(5):
         kill_child(server)
     began = time.monotonic()
-    server.logged("in 4 s, as 5 died")
+    server.logged("in 4 s, since 5 died")
     assert server.stop() == 128 + signal.SIGKILL
     assert time.monotonic() - began < 4, "the server did not wait for the pause"
 

@@ -126,6 +126,8 @@ def test_an_emptied_file_drops_no_switch(tmp_path: Path) -> None:
 
 
 def test_more_connections_may_need_more_files(tmp_path: Path) -> None:
+    listen = f'[listen]\nstandby = true\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\n'
+
     def limits(*processes: int) -> list[int]:
         return [resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] for pid in processes]
 
@@ -133,12 +135,12 @@ def test_more_connections_may_need_more_files(tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (300, before[1]))
     try:
-        server = Server(tmp_path, "[listen]\nstandby = true\n[limits]\nconnections = 100\n")
+        server = Server(tmp_path, f"{listen}[limits]\nconnections = 100\n")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     processes = server.process.pid, server.decider, server.standby
     assert limits(*processes) == [300, 300, 300]
-    reload(server, "[listen]\nstandby = true\n[limits]\nconnections = 400\n", "[limits]")
+    reload(server, f"{listen}[limits]\nconnections = 400\n", "[limits]")
     assert min(limits(*processes)) > 400
     assert server.stop() == 0
 

@@ -17,6 +17,8 @@ from support.waiting import wait_for
 
 from identengine.store.versions import Store
 
+STANDBY = '[listen]\nstandby = true\nudp = ["127.0.0.1:0"]\ntcp = ["127.0.0.1:0"]\n'
+
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Server]:
@@ -76,7 +78,7 @@ def test_a_restored_store_stays_refused_after_any_number_of_edits(served: Server
 
 def test_a_standby_keeps_the_version_that_it_has_loaded(tmp_path: Path) -> None:
     put_rows(tmp_path / "store", accounts_of(1, 50), [CLIENT])
-    with serving(tmp_path, '[listen]\nstandby = true\nudp = ["127.0.0.1:0"]\n', patient=True) as server:
+    with serving(tmp_path, STANDBY, patient=True) as server:
         assert server.standby != server.decider
         server.logged("book version 1 is in use")
         wait_for(lambda: server.log.count("book version 1 is in use") == 2)
