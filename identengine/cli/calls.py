@@ -62,6 +62,20 @@ State = Annotated[
         ),
     ),
 ]
+Scope = Annotated[
+    str | None,
+    typer.Option(
+        "--scope", metavar="NAME", help="Only calls whose ids belong to this scope. Default: all scopes."
+    ),
+]
+LegDirection = Annotated[
+    Literal["origination", "termination"] | None,
+    typer.Option("--direction", help="Only legs of this direction."),
+]
+LegId = Annotated[
+    str | None,
+    typer.Option("--leg", metavar="LEG_ID", help="Only this leg. An empty value selects the leg without an id."),
+]
 
 app = typer.Typer(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 
@@ -137,22 +151,9 @@ def end(
     switch: SwitchName = None,
     older: Older = None,
     state: State = "held",
-    scope: Annotated[
-        str | None,
-        typer.Option(
-            "--scope", metavar="NAME", help="Only calls whose ids belong to this scope. Default: all scopes."
-        ),
-    ] = None,
-    direction: Annotated[
-        Literal["origination", "termination"] | None,
-        typer.Option("--direction", help="Only legs of this direction."),
-    ] = None,
-    leg: Annotated[
-        str | None,
-        typer.Option(
-            "--leg", metavar="LEG_ID", help="Only this leg. An empty value selects the leg without an id."
-        ),
-    ] = None,
+    scope: Scope = None,
+    direction: LegDirection = None,
+    leg: LegId = None,
     yes: Yes = False,
     config: ConfigFile = None,
     calls: CallsDir = None,
