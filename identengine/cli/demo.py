@@ -97,7 +97,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _ask(port: int, samples: Sequence[Sample]) -> Iterator[_Asked]:
-    """Send all samples over UDP, then over TCP. The calls among them free their slots, so that TCP gets the same."""
+    """Send all samples over UDP, then over TCP. Calls free their slots, so that TCP gets the same answers."""
     from identengine.cli.demoserver import ask_tcp, ask_udp
 
     over_udp = ask_udp(port, samples)
