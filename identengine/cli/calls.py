@@ -1,6 +1,6 @@
 """``calls`` and ``calls end``: list the calls that a server holds, and free their slots.
 
-Rule: only the server touches its set of calls, so that these commands ask it.
+Rule: only the server touches its set of calls, so these commands ask the server.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def end(
     calls: CallsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """End calls in the engine and free their slots, as a stop of their switch does. The switch is not told.
+    """End calls in the engine and free their slots, as a stop of their switch does. The switch is not notified.
 
     A call that is named by its id is ended at once. Calls that options select are only shown without --yes.
 
