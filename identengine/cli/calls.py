@@ -1,6 +1,6 @@
 """``calls`` and ``calls end``: list the calls that a server holds, and free their slots.
 
-Rule: only the server touches its set of calls, so that these commands ask it.
+Rule: only the server touches its set of calls, so these commands ask the server.
 """
 
 from __future__ import annotations
@@ -61,6 +61,20 @@ State = Annotated[
             " but the call can be revived."
         ),
     ),
+]
+Scope = Annotated[
+    str | None,
+    typer.Option(
+        "--scope", metavar="NAME", help="Only calls whose ids belong to this scope. Default: all scopes."
+    ),
+]
+LegDirection = Annotated[
+    Literal["origination", "termination"] | None,
+    typer.Option("--direction", help="Only legs of this direction."),
+]
+LegId = Annotated[
+    str | None,
+    typer.Option("--leg", metavar="LEG_ID", help="Only this leg. An empty value selects the leg without an id."),
 ]
 
 app = typer.Typer(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -137,28 +151,15 @@ def end(
     switch: SwitchName = None,
     older: Older = None,
     state: State = "held",
-    scope: Annotated[
-        str | None,
-        typer.Option(
-            "--scope", metavar="NAME", help="Only calls whose ids belong to this scope. Default: all scopes."
-        ),
-    ] = None,
-    direction: Annotated[
-        Literal["origination", "termination"] | None,
-        typer.Option("--direction", help="Only legs of this direction."),
-    ] = None,
-    leg: Annotated[
-        str | None,
-        typer.Option(
-            "--leg", metavar="LEG_ID", help="Only this leg. An empty value selects the leg without an id."
-        ),
-    ] = None,
+    scope: Scope = None,
+    direction: LegDirection = None,
+    leg: LegId = None,
     yes: Yes = False,
     config: ConfigFile = None,
     calls: CallsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """End calls in the engine and free their slots, as a stop of their switch does. The switch is not told.
+    """End calls in the engine and free their slots, as a stop of their switch does. The switch is not notified.
 
     A call that is named by its id is ended at once. Calls that options select are only shown without --yes.
 

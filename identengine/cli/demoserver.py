@@ -28,7 +28,7 @@ import msgspec
 from identengine.book.importer import import_book
 from identengine.book.report import ImportReport
 from identengine.calls.backend import LegResult
-from identengine.errors import IdentengineError
+from identengine.errors import IdentengineError, quoted
 from identengine.errors import expected as expected_text
 from identengine.model.records import Decision
 from identengine.store.vault import Vault, default_key_file
@@ -246,7 +246,7 @@ def differences(sample: Sample, decision: Decision | LegResult) -> Iterator[str]
     for name, value in expected.items():
         found = getattr(decision, name)
         if found != value:
-            yield f"{name}: {expected_text(str(value), found)}"
+            yield f"{name}: {expected_text(quoted(value), found)}"
 
 
 def _pinged(line: bytes) -> int | None:

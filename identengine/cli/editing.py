@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from identengine.provisioning.edits import Applied, Edit
 
 PLACE = "command line"
-"""Location of a mistake in an argument, in the place of a file."""
+"""Location of a mistake in an argument, in place of the name of a file."""
 LISTED = 100
 """Most changes that a report lists."""
 _FAMILIES: dict[TableName, str] = {"account": "accounts", "client": "clients", "DID": "dids"}

@@ -65,7 +65,7 @@ def identify(
     key_file: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the account of a call, and if the call may pass. Exit with 1 if it is rejected.
+    """Show which account a call belongs to and whether it may pass. Exit with 1 if it is rejected.
 
     Example: identengine identify --store STORE src_ip=192.0.2.10 dst_number=77#442079460123
     """
@@ -90,7 +90,7 @@ def explain(
     key_file: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show all candidates for a call, their ranks, and why they were ruled out. Exit with 1 on a reject.
+    """Show all candidates for a call, with their ranks and why they were ruled out. Exit with 1 on a reject.
 
     Example: identengine explain --store STORE src_ip=192.0.2.10 dst_number=99#442079460123
     """

@@ -35,30 +35,32 @@ class Format(StrEnum):
     JSONL = "jsonl"
 
 
+Book = Annotated[
+    Path,
+    typer.Argument(
+        metavar="BOOK",
+        help="Folder with the tables clients, accounts and dids, each as .csv or .jsonl (also .gz).",
+    ),
+]
+MissingAccounts = Annotated[
+    Missing, typer.Option("--missing", help="Disable, keep or remove accounts that are not in the new table.")
+]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Import the good rows and report the others.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing, but show what would change.")]
+ImportYes = Annotated[
+    bool, typer.Option("--yes", help="Apply the import even if it disables or removes many rows.")
+]
+
 _SHOWN = 10
 """Most rows of each kind that the report names."""
 
 
 def import_(
-    book: Annotated[
-        Path,
-        typer.Argument(
-            metavar="BOOK",
-            help="Folder with the tables clients, accounts and dids, each as .csv or .jsonl (also .gz).",
-        ),
-    ],
-    missing: Annotated[
-        Missing, typer.Option(help="Disable, keep or remove accounts that are not in the new table.")
-    ] = Missing.DISABLE,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Import the good rows and report the others.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Change nothing, but show what would change.")
-    ] = False,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Apply the import even if it disables or removes many rows.")
-    ] = False,
+    book: Book,
+    missing: MissingAccounts = Missing.DISABLE,
+    skip_bad: SkipBad = False,
+    dry_run: DryRun = False,
+    yes: ImportYes = False,
     store: StoreDir = None,
     config: ConfigFile = None,
     key_file: KeyFile = None,

@@ -1,6 +1,6 @@
 """``identengine init``: an empty store and the key of its passwords (interfaces.md 2).
 
-Rule: init creates what is missing and replaces nothing. A key that stored passwords need is never created anew.
+Rule: init creates what is missing and replaces nothing. If stored passwords need a missing key, init fails.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def add_to(app: typer.Typer) -> None:
 def _owner_for_root(store: Path) -> _Owner | None:
     """Return the owner of the store's folder, or of the nearest existing one above it.
 
-    Return None if this process is not root, or if the folder is root's: nothing has to change hands.
+    Return None if this process is not root, or if the folder is root's.
     """
     if os.geteuid() != 0:
         return None
@@ -111,8 +111,8 @@ def _warnings(store: Path, key: Path, *, is_new: bool) -> list[str]:
         ]
     if owner == 0 and is_new:
         return [
-            "the store and its key belong to root. A server of another user cannot read them: for one,"
-            " run init as that user"
+            "the store and its key belong to root. If the server runs as another user, that user cannot read"
+            " them. Run init as that user instead"
         ]
     return []
 

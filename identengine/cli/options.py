@@ -32,6 +32,7 @@ def integer(least: int, most: int | None = None) -> Callable[[str], int]:
             raise typer.BadParameter(expected(f"an integer {limits}", text))
         return value
 
+    parse.__name__ = "integer"  # the type that help texts show
     return parse
 
 
@@ -48,6 +49,7 @@ def decimal(least: float, most: float | None = None) -> Callable[[str], float]:
             raise typer.BadParameter(expected(f"a number {limits}", text))
         return value
 
+    parse.__name__ = "number"
     return parse
 
 
@@ -80,7 +82,7 @@ ConfigFile = Annotated[
         "--config",
         envvar="IDENTENGINE_CONFIG",
         metavar="FILE",
-        help="Config file of the server. The command uses its store, key and options.",
+        help="Config file of the server. It names the store, its key, the set of calls and more.",
         rich_help_panel=LOCATIONS,
     ),
 ]

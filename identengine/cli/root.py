@@ -1,6 +1,6 @@
 """The command ``identengine``: its families of commands, its help texts, and the output of every error.
 
-Exit status (interfaces.md 2): 0 for success, 1 if the data or the answer is negative, 2 for wrong usage.
+Exit status (interfaces.md 2): 0 for success, 1 for wrong data or a negative answer, 2 for wrong usage.
 """
 
 from __future__ import annotations

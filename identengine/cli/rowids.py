@@ -1,6 +1,6 @@
 """Options that name an account or a client, by its id or its name.
 
-An id needs no book, so that it also names a row that was removed. A name is looked up in the newest version.
+An id needs no book, so it can also name a row that was removed. A name is looked up in the newest version.
 """
 
 from __future__ import annotations

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from identengine.cli.options import AsJson
 from identengine.cli.output import emit, hint, say
 from identengine.errors import ConfigError
+
+if TYPE_CHECKING:
+    from identengine.config.schema import Config
 
 
 def _print_sample(wanted: bool) -> None:
@@ -58,27 +61,33 @@ def serve(
     from identengine.config.load import load
 
     loaded = load(config)
-    from identengine.server.preflight import certificates, missing, problems
+    from identengine.server.preflight import certificates
 
     if wrong := certificates(loaded):
         raise ConfigError(wrong)
     if check:
-        from identengine.server.supervisor.filelimit import shortage
-
-        if wrong := problems(loaded):
-            raise ConfigError(wrong)
-        few = shortage(loaded)
-        warnings = [*loaded.warnings, *missing(loaded), *([few] if few else [])]
-        if as_json:
-            emit({"config": str(config), "warnings": warnings})
-            return
-        for warning in warnings:
-            hint(f"warning: {warning}")
-        say(f"{config}: no mistakes found")
+        _check(config, loaded, as_json=as_json)
         return
     from identengine.server.serve import serve as run
 
     raise typer.Exit(run(loaded, take_over=take_over))
+
+
+def _check(path: Path, config: Config, *, as_json: bool) -> None:
+    """Print the warnings of a check. Raise ConfigError if the server could not start."""
+    from identengine.server.preflight import missing, problems
+    from identengine.server.supervisor.filelimit import shortage
+
+    if wrong := problems(config):
+        raise ConfigError(wrong)
+    few = shortage(config)
+    warnings = [*config.warnings, *missing(config), *([few] if few else [])]
+    if as_json:
+        emit({"config": str(path), "warnings": warnings})
+        return
+    for warning in warnings:
+        hint(f"warning: {warning}")
+    say(f"{path}: no mistakes found")
 
 
 def add_to(app: typer.Typer) -> None:

@@ -67,9 +67,7 @@ def stats(limit: Limit = None, config: ConfigFile = None, calls: CallsDir = None
         say("")
         table(_ADDRESSES, ((one, f"{count:,}") for one, count in largest))
         if snapshot.addresses.floor:
-            say(
-                f"Each count may be up to {snapshot.addresses.floor:,} too low, since the addresses were too many."
-            )
+            say(f"Each count may be up to {snapshot.addresses.floor:,} too low: there were too many addresses.")
         if (more := len(snapshot.addresses.counts) - len(largest)) > 0:
             hint(f"there are {more} more addresses; --limit 0 shows all")
 

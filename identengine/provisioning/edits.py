@@ -27,7 +27,7 @@ class Edited(NamedTuple):
 
     changes: tuple[Change, ...]
     warnings: tuple[Mistake, ...] = ()
-    """Values that are allowed and likely a mistake (engine.md 8.5)."""
+    """Values that are valid but probably a mistake (engine.md 8.5)."""
 
 
 class Applied(NamedTuple):

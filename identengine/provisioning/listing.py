@@ -43,7 +43,7 @@ Keep = Callable[[Account], bool]
 
 
 class NotFoundError(IdentengineError):
-    """No row of the book matches a key or name, or several rows match the name.
+    """A key or name matches no row of the book, or a name matches several rows.
 
     ``table`` is the table that was searched, and ``wanted`` the key or name. ``resolved`` is True if the message
     itself shows the rows to choose from, or that the table is empty.

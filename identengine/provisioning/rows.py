@@ -204,7 +204,7 @@ class _DidRows(Rows[Did]):
 
 
 ACCOUNTS: Rows[Account] = _AccountRows()
-"""Accounts. To delete an account removes its DIDs as well."""
+"""Accounts. Deleting an account also deletes its DIDs."""
 CLIENTS: Rows[Client] = _ClientRows()
 """Clients. A client that has accounts or clients below it cannot be deleted."""
 DIDS: Rows[Did] = _DidRows()

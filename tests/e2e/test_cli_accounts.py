@@ -1,4 +1,4 @@
-"""``identengine accounts …`` over the demo's book."""
+"""``identengine accounts …`` with the demo's book."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ def test_an_unusable_filter_is_wrong_usage(store: Path, option: str, value: str,
         (("northwind", "PREMIUM"), [102]),
         (("registrar.larkspur",), [208]),
         (("Ironbridge Freight",), [123, 124, 196, 199]),  # the client's name
-        (("+44-7700-900123",), [172]),  # as the book keeps the number
-        (("pennyfield", "orig_tag"), []),  # a column's name is no content
+        (("+44-7700-900123",), [172]),  # in the normal form of the book
+        (("pennyfield", "orig_tag"), []),  # names of columns are not searched
     ],
 )
 def test_search(store: Path, words: tuple[str, ...], wanted: list[int]) -> None:
@@ -251,7 +251,7 @@ def test_disable_and_enable_parts(store: Path) -> None:
     done("accounts", "disable", 209, store=store)
     done("accounts", "disable", 201, store=store)
     assert ids(store, "--status", "disabled") == [107, 201, 209, 211]
-    # What was on before is on again: both parts of one, the terminator alone of the other.
+    # Each account gets back the parts that were on before: both of the first, the terminator of the second.
     done("accounts", "enable", 209, store=store)
     done("accounts", "enable", 201, store=store)
     both = done("accounts", "show", 209, "--json", store=store).json

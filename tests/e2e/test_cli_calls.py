@@ -1,4 +1,4 @@
-"""`calls` and `calls end` against a real server: filters, pages, ids of any shape, and what ending means."""
+"""`calls` and `calls end` with a real server: filters, pages, ids of any characters, and freed slots."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_what_is_held_and_by_whom(server: Server) -> None:
     assert ids(server, "--account", "Trunk") == {"c0", "c1"}, "with the config, a name is looked up in the book"
     assert ids(server, "--client", "shop") == ids(server, "--client", 2)
     assert 'no account "trank" in the book; did you mean 17 trunk?' in calls(server, "--account", "trank").err
-    assert ids(server, "--client", 1) == {"c0", "c1"}, "a reseller has the calls of those below"
+    assert ids(server, "--client", 1) == {"c0", "c1"}, "the calls of clients below a reseller count on it"
     assert ids(server, "--client", 3) == {"c1", "x"}
     assert ids(server, "--state", "active") == {"c1"}
     assert ids(server, "--state", "reserved", "--account", 17) == {"c0"}
@@ -97,7 +97,7 @@ def test_ids_of_any_shape_are_shown_and_ended(server: Server) -> None:
     assert all(letter.isprintable() or letter == "\n" for letter in shown)
     assert len(shown.splitlines()) == 5
     assert steering in ids(server)
-    # As it is shown it can be copied; as the switch sent it it is found too.
+    # Both the escaped id of the output and the id that the switch sent are found.
     assert calls(server, "end", "a\\x1b[31m\\n\\u202e\\x00z").out == "1 leg ended\n"
     assert calls(server, "end", twins[0]).out == "1 leg ended\n"
     (left,) = (one for one in ids(server) if one.startswith("long"))
@@ -145,12 +145,12 @@ def test_ending_by_filter_is_shown_first(server: Server) -> None:
     assert calls(server, "end", "--account", 17, "--yes").out == "500 legs ended\n"
     assert ids(server) == {"other0", "other1", "other2"}
     assert calls(server, "end", "--client", 1, "--yes").out == "0 legs ended\n"
-    # Room was made: account 18 has 4.
+    # A slot is free: the limit of account 18 is 4.
     assert calls(server, "end", "--switch", "local", "--yes", "--json").json == {"freed": 3, "gone": 0}
     hold(server, 4, "10.0.0.18", "more")
 
 
-def test_lapsed_ones_are_seen_and_not_held(tmp_path: Path) -> None:
+def test_lapsed_calls_are_shown_and_not_held(tmp_path: Path) -> None:
     with serving(book(tmp_path), CALLS + "reserved = 1\n") as server:
         hold(server, 3)
         wait_for(lambda: ids(server, "--state", "lapsed") == {"c0", "c1", "c2"})
@@ -198,7 +198,7 @@ def test_wrong_usage_ends_no_call(tmp_path: Path, words: tuple[str, ...], said: 
     assert said in result.err
 
 
-def test_without_a_server_it_says_where_it_looked(tmp_path: Path) -> None:
+def test_without_a_server_the_message_names_the_socket(tmp_path: Path) -> None:
     for words in (("calls",), ("calls", "end", "c"), ("top",)):
         result = run(*words, "--calls", tmp_path / "nowhere")
         assert result.status == 1

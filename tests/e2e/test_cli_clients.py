@@ -1,4 +1,4 @@
-"""``identengine clients …`` and ``identengine dids …`` over the demo's book."""
+"""``identengine clients …`` and ``identengine dids …`` with the demo's book."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_what_clients_refuse(store: Path, command: tuple[object, ...], said: str
     assert len(done("versions", "--json", store=store).json) == 1
 
 
-def test_a_chain_of_resellers_has_an_end(store: Path) -> None:
+def test_a_chain_of_resellers_has_a_longest_length(store: Path) -> None:
     most = "parent_id: expected a chain of at most 32 clients, got 33"
     for number in range(101, 133):
         done("clients", "add", f"id={number}", "name=x", *[f"parent_id={number - 1}"][: number > 101], store=store)
@@ -107,12 +107,14 @@ def test_a_chain_of_resellers_has_an_end(store: Path) -> None:
     assert run("clients", "set", 101, "parent_id=1", store=store).status == 1
 
 
-def test_a_chain_that_an_older_program_let_in_can_be_mended(store: Path) -> None:
+def test_a_chain_from_an_older_program_can_be_shortened(store: Path) -> None:
     put_rows(
         store, clients=[Client(id=n, name="x", parent_id=n - 1 if n > 101 else None) for n in range(101, 161)]
     )
     done("clients", "set", 160, "capacity=3", store=store)
-    assert run("clients", "set", 160, "parent_id=158", store=store).status == 0, "less deep, though too deep yet"
+    assert run("clients", "set", 160, "parent_id=158", store=store).status == 0, (
+        "the chain is shorter than before, although still too long"
+    )
     assert run("clients", "set", 160, "parent_id=159", store=store).status == 1
     done("clients", "set", 140, "parent_id=", store=store)
 

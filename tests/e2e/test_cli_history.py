@@ -83,7 +83,7 @@ def test_audit(store: Path) -> None:
     assert done("audit", "--client", "northwind telecom", "--json", store=store).json == (
         done("audit", "--client", 1, "--json", store=store).json
     )
-    assert 'no account "nobody" in the book' in run("audit", "--account", "nobody", store=store).err
+    assert 'no account "nowhere" in the book' in run("audit", "--account", "nowhere", store=store).err
     newest = done("audit", "--last", 1, "--json", store=store).json
     assert [entry["version"] for entry in newest] == [4]
     done("accounts", "remove", 101, "--yes", store=store)

@@ -1,4 +1,4 @@
-"""``identengine identify`` and ``explain``: decided in process, like the server decides."""
+"""``identengine identify`` and ``explain``: decisions in process, equal to those of the server."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_passwords_and_digests(store: Path) -> None:
     assert run("identify", *digest, "dst_number=44", "--json", store=store).json["reason"] == "bad_password"
 
 
-def test_a_missing_key_is_told_and_no_internal_error(store: Path) -> None:
+def test_a_missing_key_is_reported_instead_of_an_internal_error(store: Path) -> None:
     store.with_name("store.key").unlink()
     said = run("identify", "name=silverpine", "password=x", "dst_number=44", store=store)
     assert said.status == 1

@@ -20,7 +20,7 @@ def store(tmp_path: Path) -> Path:
 
 
 def book(folder: Path, *, drop: int = 0, **tables: str) -> Path:
-    """Return a copy of the demo's book without its last ``drop`` accounts and their DIDs, and with these files."""
+    """Return a copy of the demo's book without the last ``drop`` accounts and their DIDs, and with ``files``."""
     target = folder / "book"
     shutil.copytree(BOOK, target)
     if drop:
@@ -34,7 +34,7 @@ def book(folder: Path, *, drop: int = 0, **tables: str) -> Path:
     return target
 
 
-def test_import_makes_store_and_key_and_tells_what_it_did(tmp_path: Path) -> None:
+def test_import_creates_store_and_key_and_reports_its_changes(tmp_path: Path) -> None:
     store = tmp_path / "new"
     said = done("import", BOOK, store=store)
     assert said.out.splitlines() == ["clients: 28 added", "accounts: 68 added", "dids: 63 added", "version 1"]
@@ -62,7 +62,7 @@ def test_dry_run_changes_nothing_and_makes_no_store(tmp_path: Path, store: Path)
     assert len(done("versions", "--json", store=store).json) == 1
 
 
-def test_import_says_which_rows_it_changes_and_what_an_absent_column_clears(tmp_path: Path, store: Path) -> None:
+def test_import_names_changed_rows_and_columns_that_it_clears(tmp_path: Path, store: Path) -> None:
     bare = book(tmp_path, clients="id,name\n5,Five\n6,Six\n")
     said = done("import", bare, "--dry-run", store=store)
     assert "  changed: 2 (5, 6)" in said.out.splitlines()
@@ -133,7 +133,7 @@ def test_export_imports_again_to_the_same_book(tmp_path: Path, store: Path, opti
     done("export", tmp_path / "out", *options, "--overwrite", store=store)
 
 
-def test_times_are_told_with_their_offset(store: Path) -> None:
+def test_times_have_an_offset(store: Path) -> None:
     done("accounts", "set", 101, "notes=x", store=store)
     for command in (("versions",), ("audit",), ("accounts", "show", 101)):
         said = run(*command, store=store, env={"TZ": "UTC"}).out
@@ -272,7 +272,7 @@ def test_who_is_of_at_most_255_characters(store: Path) -> None:
     done(*change, "x" * 255, store=store)
 
 
-def test_a_store_that_is_none_or_damaged(tmp_path: Path, store: Path) -> None:
+def test_a_file_that_is_not_a_store_or_damaged(tmp_path: Path, store: Path) -> None:
     text = tmp_path / "text"
     text.mkdir()
     (text / "data.mdb").write_text("this is no store\n" * 1000)
@@ -324,7 +324,7 @@ NO_TEXT = os.fsdecode(b"\xff")
         (("import", f"nowhere/{NO_TEXT}"), b""),
     ],
 )
-def test_what_is_no_text_is_told_in_a_sentence(store: Path, words: tuple[object, ...], stdin: bytes) -> None:
+def test_input_that_is_not_utf_8_is_reported(store: Path, words: tuple[object, ...], stdin: bytes) -> None:
     said = run(*words, store=store, stdin=stdin)
     assert said.status == 1
     assert said.err or said.out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 from pathlib import Path
 
@@ -139,5 +140,6 @@ def test_root_creates_both_for_the_owner_of_the_folder(tmp_path: Path) -> None:
 def test_root_is_warned_of_files_that_a_server_cannot_read(tmp_path: Path) -> None:
     assert "belong to root" in run("init", store=tmp_path / "store").err
     os.chown(tmp_path / "store.key", NOT_ROOT, NOT_ROOT)
+    name = pwd.getpwuid(NOT_ROOT).pw_name
     (warning,) = done("init", "--json", store=tmp_path / "store").json["warnings"]
-    assert warning.startswith("the store belongs to root, its key file to nobody.")
+    assert warning.startswith(f"the store belongs to root, its key file to {name}.")

@@ -1,4 +1,4 @@
-"""``identengine key rotate`` where the key is lost: what it says leads out."""
+"""``identengine key rotate`` after the loss of the key: its messages name every step of the way out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from support.cli import demo_store, done, run
 
 
-def test_the_way_out_where_the_key_file_is_lost(tmp_path: Path) -> None:
+def test_the_way_out_after_the_key_file_is_lost(tmp_path: Path) -> None:
     store, key = demo_store(tmp_path), tmp_path / "store.key"
     key.unlink()
     said = run("key", "rotate", store=store)
@@ -17,7 +17,7 @@ def test_the_way_out_where_the_key_file_is_lost(tmp_path: Path) -> None:
     subprocess.run(["/bin/sh", "-c", said.err.split("`")[1]], check=True)
     made = key.read_text()
     named: list[str] = []
-    while (said := run("key", "rotate", store=store)).status:  # each time it names the next ten
+    while (said := run("key", "rotate", store=store)).status:  # each run names the next ten accounts
         assert "identengine accounts password set ID" in said.err
         assert key.read_text() == made
         accounts = [one for one in said.err.split("of the accounts ")[1].split(")")[0].split(", ") if one != "…"]

@@ -1,4 +1,4 @@
-"""The command line as a process of its own: what only shows there."""
+"""The command line as a process: streams, signals, terminals and exit statuses."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_exit_status_and_streams(store: Path) -> None:
     assert (wrong.returncode, wrong.stdout) == (2, "")
 
 
-def test_a_reader_that_goes_away_is_no_error(store: Path, tmp_path: Path) -> None:
+def test_a_closed_pipe_is_not_an_error(store: Path, tmp_path: Path) -> None:
     many = "".join(f"+1 202-555-01{number:06}\n" for number in range(20_000)).splitlines()
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "dids.csv").write_text("number,account_id\n" + "".join(f"{one},182\n" for one in many))
@@ -62,7 +62,7 @@ def test_a_reader_that_goes_away_is_no_error(store: Path, tmp_path: Path) -> Non
             assert process.stderr.read() == b""
 
 
-def test_ctrl_c_ends_quietly(store: Path) -> None:
+def test_ctrl_c_exits_silently(store: Path) -> None:
     command = [*PROGRAM, "accounts", "password", "set", "142", "--store", str(store)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -79,7 +79,7 @@ def test_ctrl_c_ends_quietly(store: Path) -> None:
 
 
 def _unread(pipe: int) -> int:
-    """Return how many bytes in a pipe its reader has not taken yet."""
+    """Return the number of unread bytes in a pipe."""
     count = bytearray(4)
     fcntl.ioctl(pipe, termios.FIONREAD, count)
     return int.from_bytes(count, sys.byteorder)
@@ -87,7 +87,7 @@ def _unread(pipe: int) -> int:
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("store_there", [True, False])
-def test_an_import_that_is_stopped_says_so(
+def test_an_interrupted_import_is_reported(
     store: Path, tmp_path: Path, number: int, status: int, store_there: bool
 ) -> None:
     target = store if store_there else tmp_path / "new"
@@ -112,16 +112,16 @@ def test_an_import_that_is_stopped_says_so(
 
 
 def _reads(process: int, path: Path) -> bool:
-    """Whether a process has a file open."""
+    """Return True if a process has a file open."""
     links = Path(f"/proc/{process}/fd")
     try:
         return any(link.readlink() == path for link in links.iterdir())
-    except FileNotFoundError:  # one was closed meanwhile
+    except FileNotFoundError:  # a file was closed meanwhile
         return False
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no disk that is always full")
-def test_what_cannot_be_written_is_named(store: Path) -> None:
+def test_an_error_of_writing_names_standard_output(store: Path) -> None:
     for command in (["versions"], ["accounts", "list", "--json"], ["dids", "list"], ["--help"], ["--version"]):
         with Path("/dev/full").open("wb") as full:
             said = subprocess.run(
@@ -202,7 +202,7 @@ def test_a_terminal_gets_one_screenful_of_a_long_list(store: Path, tmp_path: Pat
 
 
 def on_terminal(words: list[str], columns: int, status: int = 0) -> str:
-    """Run a command on a terminal of its own and return what it shows, without colours."""
+    """Run a command on a terminal of its own and return the output without colours."""
     leader, follower = pty.openpty()
     environment = {"PATH": os.environ["PATH"], "COLUMNS": str(columns), "TERM": "xterm", "LANG": "C.UTF-8"}
     with subprocess.Popen([*PROGRAM, *words], stdout=follower, stderr=follower, env=environment) as process:
@@ -211,7 +211,7 @@ def on_terminal(words: list[str], columns: int, status: int = 0) -> str:
         while True:
             try:
                 some = os.read(leader, 65536)
-            except OSError:  # how a terminal says that its other side was closed
+            except OSError:  # the other side of the terminal is closed
                 break
             if not some:
                 break
@@ -222,7 +222,7 @@ def on_terminal(words: list[str], columns: int, status: int = 0) -> str:
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_a_closed_standard_stream_is_none_to_stumble_over(store: Path, tmp_path: Path, closed: str) -> None:
+def test_a_closed_standard_stream_does_no_harm(store: Path, tmp_path: Path, closed: str) -> None:
     target = tmp_path / "new"
     for command in (f"versions --store {store}", f"import {BOOK} --store {target}", "versions --store nowhere"):
         words = f"exec {shlex.join(PROGRAM)} {command} {closed}"
@@ -258,7 +258,7 @@ def test_a_server_starts_without_standard_streams_and_outlives_a_sighup(
 
 
 def _ignores(process: int, number: int) -> bool:
-    """Whether a process ignores a signal, or has a handler for it already."""
+    """Return True if a process ignores a signal or handles it."""
     status = Path(f"/proc/{process}/status").read_text()
     masks = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("SigIgn:", "SigCgt:"))]
     return any(mask >> (number - 1) & 1 for mask in masks)

@@ -103,7 +103,7 @@ def test_everything_fits_a_screen_of_80_by_40(terminal: bool) -> None:
     assert max(map(len, lines)) <= 80
 
 
-def test_a_port_that_is_taken_is_no_obstacle() -> None:
+def test_a_taken_port_is_replaced() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         said = run("demo", "--once", "--json", "--port", port)
@@ -148,7 +148,7 @@ def asked_account(ask: str, cwd: Path, path: str | None) -> int:
 
 
 def hints(shown: str) -> list[str]:
-    """Return the commands that are printed after the cases, as printed."""
+    """Return the commands after the cases, as printed."""
     _, _, after = shown.partition("Ask the server yourself:\n")
     return re.findall(r"(?:^  .*\n)+", after, re.MULTILINE)
 
@@ -183,7 +183,7 @@ def child_of(process: subprocess.Popen[str]) -> int:
     return int(child)
 
 
-def test_sigterm_and_a_closed_terminal_take_the_server_along() -> None:
+def test_sigterm_and_a_closed_terminal_stop_the_server() -> None:
     for name in (signal.SIGTERM, signal.SIGHUP):
         with demo_process() as (process, _):
             server = child_of(process)
@@ -193,20 +193,18 @@ def test_sigterm_and_a_closed_terminal_take_the_server_along() -> None:
                 os.kill(server, 0)
 
 
-def test_an_answer_that_is_not_the_expected_one_ends_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_answer_exits_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
     first, *_ = demoserver.samples()
     other = msgspec.structs.replace(first, expect=msgspec.Raw(b'{"account_id":999}'))
     monkeypatch.setattr(demoserver, "samples", lambda: [other])
     said = run("demo", "--once", "--port", free_port())
     assert said.status == 1
     for transport in ("UDP", "TCP"):
-        assert (
-            f"unexpected answer over {transport}: {first.title}: account_id is 101, expected was 999" in said.err
-        )
+        assert f"unexpected answer over {transport}: {first.title}: account_id: expected 999, got 101" in said.err
 
 
-def test_a_limit_that_is_not_kept_ends_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if the stop had freed nothing."""
+def test_a_limit_that_is_not_kept_exits_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the stop, no slot is free."""
     calls = [call for call in demoserver.calls() if call.title != "And ends: its slot is free"]
     monkeypatch.setattr(demoserver, "samples", list)
     monkeypatch.setattr(demoserver, "calls", lambda: calls)
@@ -214,10 +212,10 @@ def test_a_limit_that_is_not_kept_ends_with_1(monkeypatch: pytest.MonkeyPatch) -
     assert said.status == 1
     for transport in ("UDP", "TCP"):
         title = "The third one again: there is room now"
-        assert f"unexpected answer over {transport}: {title}: accepted is False, expected was True" in said.err
+        assert f"unexpected answer over {transport}: {title}: accepted: expected true, got false" in said.err
 
 
-def test_a_demo_that_is_killed_takes_the_server_along() -> None:
+def test_a_killed_demo_stops_its_server() -> None:
     with demo_process() as (process, said):
         (folder,) = re.findall(r"--store \\?\s*(\S+)/store", said)
         server = child_of(process)
@@ -229,18 +227,18 @@ def test_a_demo_that_is_killed_takes_the_server_along() -> None:
             shutil.rmtree(folder)
 
 
-def test_a_server_that_does_not_come_up_is_told_with_its_log(tmp_path: Path) -> None:
+def test_a_server_that_does_not_start_is_reported_with_its_log(tmp_path: Path) -> None:
     config, _ = demoserver.prepare(tmp_path, 1)
     config.write_text("[store]\nnonsense = 1\n")
     with pytest.raises(demoserver.DemoError, match="nonsense"), demoserver.serving(config, 1, 1):
         pass
 
 
-def test_without_the_data_it_says_where_to_get_it(tmp_path: Path) -> None:
+def test_without_the_data_the_message_names_the_source(tmp_path: Path) -> None:
     shutil.copytree(Path(identengine.__file__).parent, tmp_path / "identengine")
     said = subprocess.run([*PROGRAM, "demo", "--once"], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert said.returncode == 1
-    assert said.stderr.startswith(f"the demo's book is not there ({tmp_path}/data)")
+    assert said.stderr.startswith(f"the demo's book is missing ({tmp_path}/data)")
     assert "Traceback" not in said.stderr
 
 
@@ -248,7 +246,7 @@ def test_without_the_data_it_says_where_to_get_it(tmp_path: Path) -> None:
 def demo_process(
     program: Sequence[str] = PROGRAM, *, cwd: Path | None = None, path: str | None = None, terminal: bool = False
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run ``demo``; yield the process and what it printed, as soon as it only serves."""
+    """Run ``demo``. Yield the process and its output as soon as it has printed everything."""
     environment = {name: text for name, text in os.environ.items() if name != "COLUMNS"}
     environment |= {"TERM": "xterm"} | ({} if path is None else {"PATH": path})
     leader, follower = pty.openpty()

@@ -1,8 +1,8 @@
-"""No password, token or digest gets into anything that is written: the whole program at work, then a search.
+"""No password, token or digest appears in any output: the test runs the whole program, then searches its output.
 
-The server runs at level debug, in both forms of its log; it is asked rightly, wrongly and in broken messages, its
-config gets mistakes, its processes die, its key goes. The commands run beside it. What only shows a secret because
-it was asked to (`accounts password show`) is left out.
+The server runs at level debug, with both formats of its log. It gets valid, wrong and broken messages. Its config
+gets mistakes, its processes die, and its key disappears. The commands run at the same time. Only the command that
+shows a secret on request (`accounts password show`) is not part of the test.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PASSWORD, SECOND = "Zeppelin-pass-71", "Second-pass-0815"
 TOKEN, NOC_TOKEN, RADIUS = "Switch-token-4711", "Noc-token-2222", "Radius-secret-99"
 WRONG_PASSWORD, WRONG_TOKEN, TYPED = "Guessed-pass-33", "Guessed-token-55", "Typed-pass-77"
 NUMBER = 9182736455463728
-"""A secret where somebody forgot the quotes."""
+"""A secret whose quotes were forgotten."""
 CLIENTS = "id;name\n1;shop\n".replace(";", ",")
 ACCOUNTS = (
     "id,client_id,name,ident_by,ident,password\n"
@@ -82,7 +82,7 @@ RIGHT, WRONG = digest(PASSWORD), digest(WRONG_PASSWORD)
 
 
 def secrets(key: str) -> set[str]:
-    """Return everything that must not be found, also as other programs would write it."""
+    """Return all texts that must not appear: each secret, also hashed and encoded."""
     plain = {PASSWORD, SECOND, TOKEN, NOC_TOKEN, RADIUS, WRONG_PASSWORD, WRONG_TOKEN, TYPED, str(NUMBER)}
     plain |= {RIGHT["response"], WRONG["response"], *(line for line in key.split() if len(line) > 16)}
     hashed = {hash_of(one.encode()).hexdigest() for one in plain for hash_of in (md5, sha256)}
@@ -91,7 +91,7 @@ def secrets(key: str) -> set[str]:
 
 
 def messages() -> Iterator[bytes]:
-    """Yield what a switch may send: right, wrong and broken."""
+    """Yield valid, wrong and broken messages of a switch."""
     fields = {"dst_number": "44", "src_ip": "10.0.0.9", "token": TOKEN}
     for password in (PASSWORD, WRONG_PASSWORD, [PASSWORD], {"password": PASSWORD}, NUMBER):
         yield request("authorize", name="phone", password=password, **fields)
@@ -117,7 +117,7 @@ def messages() -> Iterator[bytes]:
 
 
 def ask(server: Server) -> str:
-    """Send everything over UDP, and over a connection each; return what was answered."""
+    """Send every message over UDP and over a TCP connection of its own. Return the answers."""
     answers: list[bytes] = []
     sent = list(messages())
     with server.udp() as udp:
@@ -135,7 +135,7 @@ def ask(server: Server) -> str:
 
 
 def commands(server: Server, folder: Path) -> Iterator[str]:
-    """Run what an operator would, and yield what it says; errors too."""
+    """Run the commands of an operator, and yield their output and errors."""
     config = ("--config", server.config)
     book = folder / "wrong"
     book.mkdir(exist_ok=True)
@@ -173,19 +173,19 @@ def commands(server: Server, folder: Path) -> Iterator[str]:
         yield name.read_text()
 
 
-def hup(server: Server, config: str, wanted: str) -> None:
-    """Let it read another config, and wait until it has said what is wanted from there on."""
-    told = len(server.log)
+def hup(server: Server, config: str, text: str) -> None:
+    """Make the server read another config, and wait until ``text`` appears in its log afterwards."""
+    length = len(server.log)
     server.write_config(config)
     server.signal(signal.SIGHUP)
-    wait_for(lambda: wanted in server.log[told:])
+    wait_for(lambda: text in server.log[length:])
 
 
 WRITTEN = ("decider_died", "wrong token", "internal_error", "bad_password", "[[switch]]", "invalid_request")
-"""What the log tells of what the test does."""
+"""Texts in the log that show that the test did its work."""
 
 
-def test_nothing_that_is_written_has_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_output_contains_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SBC_TOKEN", TOKEN)
     monkeypatch.setenv("NOC_TOKEN", NOC_TOKEN)
     book, store = tmp_path / "book", tmp_path / "store"
@@ -201,7 +201,7 @@ def test_nothing_that_is_written_has_a_secret(tmp_path: Path, monkeypatch: pytes
     try:
         seen.append(ask(server))
         accepted = server.authorize(name="phone", password=PASSWORD, dst_number="44", token=TOKEN)
-        assert accepted["accepted"], "the secrets are the right ones"
+        assert accepted["accepted"], "the secrets of the test are valid"
         by_digest = server.authorize(name="phone", digest=RIGHT, dst_number="44", token=TOKEN)
         assert by_digest["accepted"]
         for config in (text + MISTAKES, f"[log\n{TOKEN} = {PASSWORD}", f"token = {TOKEN}"):
@@ -215,7 +215,7 @@ def test_nothing_that_is_written_has_a_secret(tmp_path: Path, monkeypatch: pytes
         os.kill(server.decider, signal.SIGKILL)
         server.logged('"event":"book_key_missing"')
         status = asked(server, ask="status")
-        assert (len(status["alarms"]), status["unready"]) == (1, []), "calls without passwords go on"
+        assert (len(status["alarms"]), status["unready"]) == (1, []), "calls without passwords are still decided"
         seen.append(ask(server))
         hidden.rename(key_file)
         server.logged('"event":"book_alarm_over"')
@@ -224,7 +224,7 @@ def test_nothing_that_is_written_has_a_secret(tmp_path: Path, monkeypatch: pytes
         status = server.stop()
     assert status == 0
     written = "\n".join([*seen, *server.lines, server.log])
-    assert [wanted for wanted in WRITTEN if wanted not in written] == [], "the test did what it is to do"
+    assert [wanted for wanted in WRITTEN if wanted not in written] == [], "the test did its work"
     assert [written[max(0, at - 200) : at + 60] for secret in unwanted if (at := written.find(secret)) >= 0] == []
 
 

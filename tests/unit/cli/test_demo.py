@@ -1,4 +1,4 @@
-"""The demo serves on until it is told to stop."""
+"""The demo keeps serving until a signal or the end of its server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from identengine.cli import demo
 
 
 class Served:
-    """A process that runs for some waits, and then ends, or is interrupted."""
+    """A process whose waits end as the arguments say: by a timeout, an exit status or an interrupt."""
 
     def __init__(self, *ends: BaseException | int) -> None:
         self._ends = list(ends)
@@ -35,7 +35,7 @@ def test_each_wait_has_a_limit_so_that_no_signal_is_lost(capsys: pytest.CaptureF
     assert capsys.readouterr().out.endswith("removes the store.\n\n")
 
 
-def test_a_server_that_ends_by_itself_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unexpected_exit_of_the_server_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit):
         serve_on(subprocess.TimeoutExpired("serve", demo.WAIT_SECONDS), 3)
     assert "the server exited unexpectedly with status 3" in capsys.readouterr().err

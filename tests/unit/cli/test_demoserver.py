@@ -1,4 +1,4 @@
-"""The demo's book and requests: they show every feature, and are decided as they say."""
+"""The demo's book and requests show every feature, and each request gets its expected decision."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ LATER = {
     Reason.OVERLOAD,
     Reason.INTERNAL_ERROR,
 }
-"""Reasons that no request to this book can have: faults, and those of limits, which are not kept yet."""
+"""Reasons that no request to this book can have: faults, and limits, which only calls reach."""
 
 
 class Loaded(msgspec.Struct):
@@ -74,7 +74,7 @@ def decide(loaded: Loaded, sample: demoserver.Sample) -> Decision:
     return loaded.engine.authorize(request, OPTIONS)
 
 
-def test_it_imports_with_the_three_warnings_that_are_meant(loaded: Loaded) -> None:
+def test_it_imports_with_its_three_deliberate_mistakes(loaded: Loaded) -> None:
     assert [(warning.column, warning.line) for warning in loaded.report.warnings] == [
         ("password", 36),
         ("term_port", 65),
@@ -84,7 +84,7 @@ def test_it_imports_with_the_three_warnings_that_are_meant(loaded: Loaded) -> No
 
 
 @pytest.mark.parametrize("sample", demoserver.samples(), ids=lambda sample: sample.title)
-def test_each_request_is_decided_as_it_says(loaded: Loaded, sample: demoserver.Sample) -> None:
+def test_each_request_gets_its_expected_decision(loaded: Loaded, sample: demoserver.Sample) -> None:
     assert list(demoserver.differences(sample, decide(loaded, sample))) == []
 
 
@@ -95,7 +95,7 @@ def test_the_requests_show_every_reason_and_both_directions(loaded: Loaded) -> N
     assert {one.matched_by for one in decisions if one.accepted} == {"ip", "name", "ani", "account_id"}
     assert any(one.src_rewritten for one in decisions)
     assert any(one.ambiguous for one in decisions)
-    # A request that names nothing to check would pass whatever it is answered.
+    # A request without expectations would pass with any answer.
     assert all(
         "account_id" in json.loads(bytes(one.expect)) or "reason" in json.loads(bytes(one.expect))
         for one in demoserver.samples()
@@ -126,7 +126,7 @@ def test_the_book_shows_every_feature(loaded: Loaded) -> None:
     assert len({network.length for network in networks if len(network.address) == 4}) > 3
 
 
-def test_addresses_and_numbers_are_nobodys(loaded: Loaded) -> None:
+def test_addresses_and_numbers_are_reserved_for_documentation(loaded: Loaded) -> None:
     documentation = [
         ip_network(text) for text in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
     ]

@@ -1,4 +1,4 @@
-"""A command that is stopped says so, whatever its being stopped made fail on the way."""
+"""An interrupted command reports the interrupt, even if its cleanup raises another error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from identengine.errors import StoreError
 
 
 def _stopped_while_closing() -> None:
-    """Fail as shutil.rmtree does where a signal comes while it closes a file: it is closed twice."""
+    """Fail like shutil.rmtree if a signal arrives while it closes a file, which is then closed twice."""
     try:
         os.kill(os.getpid(), signal.SIGTERM)
     finally:
@@ -26,12 +26,12 @@ def _make_scratch_file() -> None:
         raise StoreError("no temporary file can be made") from error
 
 
-def test_an_error_that_came_of_the_signal_is_a_stop() -> None:
+def test_an_error_that_a_signal_caused_is_an_interrupt() -> None:
     with pytest.raises(StoppedError, match="interrupted; nothing was changed") as raised, stoppable(lambda: 1):
         _make_scratch_file()
     assert raised.value.status == 143
 
 
-def test_another_error_stays_what_it_is() -> None:
+def test_another_error_is_raised_unchanged() -> None:
     with pytest.raises(StoreError, match="no room"), stoppable(lambda: 1):
         raise StoreError("no room")

@@ -1,4 +1,4 @@
-"""Edits and listings of the book without a command line: one version an edit, mistakes as an import tells them."""
+"""Edits and lists without a command line: one version for each edit, and mistakes like those of an import."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_an_edit_that_changes_nothing_makes_no_version(store: Store) -> None:
     assert store.head() == 4
 
 
-def test_a_dry_run_tells_the_changes_and_makes_no_version(store: Store) -> None:
+def test_a_dry_run_returns_the_changes_and_makes_no_version(store: Store) -> None:
     done = apply(store, edits.remove(ACCOUNTS, "1"), dry_run=True)
     assert done.version is None
     assert [(change.table, change.after) for change in done.changes] == [("account", None), ("did", None)]
@@ -72,7 +72,9 @@ def test_a_row_without_a_key_gets_the_next_free_one(store: Store) -> None:
     done = apply(store, edits.add(ACCOUNTS, {**TRUNK, "id": ""}))
     assert [change.key for change in done.changes] == [2]
     apply(store, edits.remove(ACCOUNTS, "2"))
-    assert [change.key for change in apply(store, edits.add(ACCOUNTS, TRUNK)).changes] == [3]  # never one again
+    assert [change.key for change in apply(store, edits.add(ACCOUNTS, TRUNK)).changes] == [
+        3
+    ]  # an id is never reused
 
 
 def test_warnings_come_with_the_edit(store: Store) -> None:
@@ -124,10 +126,10 @@ def test_parts_come_back_as_they_were_before_the_account_was_disabled(store: Sto
     assert edits.parts_before(store, account) == (False, True)
 
 
-def test_a_password_is_kept_encrypted_and_taken_away(store: Store, tmp_path: Path) -> None:
+def test_a_password_is_stored_encrypted_and_cleared(store: Store, tmp_path: Path) -> None:
     vault = Vault.new(tmp_path / "key")
     apply(store, edits.set_password("1", "secret", vault))
-    assert (tmp_path / "key").exists()  # a new key is kept with the first password
+    assert (tmp_path / "key").exists()  # a new key is stored with the first password
     with store.read() as book:
         token = listing.find_account(book, "1").password
     assert token is not None
@@ -160,6 +162,6 @@ def test_lists_show_what_is_inherited_and_who_is_blocked(store: Store) -> None:
 
 
 def test_the_last_change_of_a_row_is_its_own(store: Store) -> None:
-    assert getattr(listing.last_change_of_account(store, 1), "version", None) == 4  # its DID
+    assert getattr(listing.last_change_of_account(store, 1), "version", None) == 4  # a change of its DID
     assert getattr(listing.last_change_of_client(store, 2), "version", None) == 2
     assert listing.last_change_of_client(store, 9) is None
