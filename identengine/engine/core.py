@@ -231,8 +231,7 @@ class Engine:
         if book is not None and lifecycle.carries_identity(request):
             asked = query.read(request, book)
             if isinstance(asked, Unusable):
-                field = asked.field or "dst_number"
-                return BadParameter(field, asked.value or request.dst_number, "a value that can be used")
+                return lifecycle.unusable(asked.field or "dst_number", request)
             identify = partial(self._identified, asked, ask.options, book)
         return lifecycle.refresh(ask.method, request, ask.asker, identify, self._levels_then)
 

@@ -40,14 +40,16 @@ def cut(kind: type[Netstrings | Prefixed], *pieces: bytes) -> tuple[list[bytes],
         (b"2:{},3", [b"{}"], None, True),
         (b"2:{};", [], "comma", False),
         (b"2:{}}", [], "comma", False),
-        (b"02:{},", [], "digits", False),
+        (b"02:{},", [], 'a length in digits and a colon before a netstring, got "0"', False),
+        (b":{},", [], 'got ":"', False),
+        (b"2:{},\x16", [b"{}"], "got byte 0x16", False),
         (b"2 :{},", [], "digits", False),
         (b"-2:{},", [], "digits", False),
         (b"2:{},x", [b"{}"], "digits", False),
         (b"2:{},\n", [b"{}"], "digits", False),
         (b"4096:" + b"x" * 4096 + b",", [b"x" * 4096], None, False),
-        (b"4097:", [], "more than 4096 bytes", False),
-        (b"99999999999999999999999999", [], "more than 4096 bytes", False),
+        (b"4097:", [], "at most 4096 bytes", False),
+        (b"99999999999999999999999999", [], "at most 4096 bytes", False),
         ("٣:abc,".encode(), [], "digits", False),
     ],
 )
@@ -57,9 +59,9 @@ def test_netstrings(data: bytes, messages: list[bytes], error: str | None, pendi
     assert (found[1] is None) == (error is None)
     assert error is None or error in (found[1] or "")
     assert found[2] == pending
-    assert cut(Netstrings, *(data[at : at + 1] for at in range(len(data))))[0] == messages
+    assert cut(Netstrings, *(data[at : at + 1] for at in range(len(data))))[:2] == found[:2]
     for place in range(0, len(data), max(1, len(data) // 50)):
-        assert cut(Netstrings, data[:place], data[place:])[0] == messages
+        assert cut(Netstrings, data[:place], data[place:])[:2] == found[:2]
 
 
 @pytest.mark.parametrize(
@@ -70,8 +72,8 @@ def test_netstrings(data: bytes, messages: list[bytes], error: str | None, pendi
         (b"\0\0\0\1", [], None, True),
         (b"\0\0", [], None, True),
         (b"\0\0\x10\0" + b"x" * 4096, [b"x" * 4096], None, False),
-        (b"\0\0\x10\1", [], "more than 4096 bytes", False),
-        (b"\0\0\0\1\x80\xff\xff\xff\xff", [b"\x80"], "more than 4096 bytes", False),
+        (b"\0\0\x10\1", [], "at most 4096 bytes", False),
+        (b"\0\0\0\1\x80\xff\xff\xff\xff", [b"\x80"], "at most 4096 bytes", False),
     ],
 )
 def test_prefixed(data: bytes, messages: list[bytes], error: str | None, pending: bool) -> None:
@@ -136,7 +138,7 @@ def test_the_first_byte_decides() -> None:
         session, owed = Session("127.0.0.1", None), DeferredCount()
         (answer,), broken = chosen_by(first).responder()([b""], session, None, print, owed, False)
         assert broken
-        return {JSON.not_parsable: JSON, MESSAGEPACK.not_parsable: MESSAGEPACK}[answer]
+        return JSON if b"not parsable as JSON" in answer else MESSAGEPACK
 
     assert framed(0) is Prefixed
     assert spoken(0) is MESSAGEPACK

@@ -73,7 +73,7 @@ def test_brackets_and_escapes_in_strings_do_not_count() -> None:
 def test_what_came_before_the_bad_spot_is_given_out() -> None:
     messages, error, _ = cut(b'{"a":1}{"b":2}nonsense{"c":3}')
     assert messages == [b'{"a":1}', b'{"b":2}']
-    assert error == "neither { nor [ where a message should begin"
+    assert error == 'expected { or [ at the beginning of a message, got "n"'
 
 
 def test_nothing_after_the_bad_spot() -> None:
@@ -84,17 +84,19 @@ def test_nothing_after_the_bad_spot() -> None:
 def test_message_size_limit_counts_the_message_alone(pad: int) -> None:
     message = b'["' + b"x" * (pad - 4) + b'"]'
     messages, error, _ = cut(b"  " + message + b"  ", limit=98)
-    assert (messages, error) == (([message], None) if pad <= 98 else ([], "a message of more than 98 bytes"))
+    assert (messages, error) == (
+        ([message], None) if pad <= 98 else ([], "expected a message of at most 98 bytes, got a larger one")
+    )
 
 
 def test_too_large_is_seen_before_the_end() -> None:
-    assert cut(b"[" + b"1," * 60, limit=100)[1] == "a message of more than 100 bytes"
+    assert cut(b"[" + b"1," * 60, limit=100)[1] == "expected a message of at most 100 bytes, got a larger one"
 
 
 def test_depth_limit() -> None:
     fits = b"[" * MAX_DEPTH + b"]" * MAX_DEPTH
     assert cut(fits)[0] == [fits]
-    assert cut(b"[" + fits + b"]")[1] == f"a message nested more than {MAX_DEPTH} levels deep"
+    assert cut(b"[" + fits + b"]")[1] == f"expected at most {MAX_DEPTH} levels of brackets, got more"
 
 
 def test_pending() -> None:

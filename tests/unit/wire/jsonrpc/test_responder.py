@@ -175,11 +175,11 @@ def test_a_stream_ends_with_the_message_that_cannot_be_parsed() -> None:
 
 def test_a_stream_that_went_wrong_between_messages() -> None:
     ping = json.dumps(call("ping")).encode()
-    answers, broken = responder().stream(JSON, [ping], VISITOR, "a message of more than 9 bytes")
+    answers, broken = responder().stream(JSON, [ping], VISITOR, "expected a message of at most 9 bytes, got a larger one")
     assert broken
     assert [json.loads(line).get("error") for line in answers] == [
         None,
-        {"code": PARSE, "message": "not parsable: a message of more than 9 bytes"},
+        {"code": PARSE, "message": "not parsable: expected a message of at most 9 bytes, got a larger one"},
     ]
 
 
