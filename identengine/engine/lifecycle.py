@@ -122,7 +122,7 @@ def refresh(
 ) -> Refresh | BadParameter:
     """Return ``start`` or ``update`` as a message to the set of calls.
 
-    ``identify`` returns the levels of an unknown call; it is None if the message has no fields for that.
+    ``identify`` returns the levels of an unknown call. It is ``None`` if the message has no fields for that.
     """
     selector = _selector(request.call_id, request.leg_id, request.direction, asker)
     if isinstance(selector, BadParameter):

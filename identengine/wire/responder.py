@@ -39,7 +39,8 @@ class DatagramResponder(Protocol):
 
         None instead of places means that each datagram has exactly one answer, in order. ``sessions`` are the
         senders. ``too_old`` marks the datagrams that waited longer than ``datagram_age_ms`` (interfaces.md 3,
-        "Overload"), or is None if no datagram did. A deferred answer counts in ``owed`` until ``senders`` has it.
+        "Overload"), or is ``None`` if no datagram did. A deferred answer counts in ``owed`` until ``senders`` has
+        it.
         """
 
 

@@ -24,7 +24,7 @@ class Framer(Protocol):
         """True if a message has begun and is not complete."""
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Add the bytes of a read and return the messages that they complete. After an error there are none."""
+        """Add the bytes of a read and return the messages that they complete. After an error return nothing."""
 
     def frame(self, answer: bytes) -> bytes:
         """Return an answer with its framing."""
