@@ -149,7 +149,7 @@ def test_what_the_engine_finds_wrong_is_named_too(switch: httpx.Client) -> None:
     assert answer.json() == {
         "status": 400,
         "code": -32602,
-        "message": "interval: expected a number of seconds from 1 to 604800, got \"soon\"",
+        "message": 'interval: expected a number of seconds from 1 to 604800, got "soon"',
         "field": "interval",
         "value": "soon",
     }

@@ -1,4 +1,4 @@
-"""Netstrings and length-prefixed messages: the same messages however the bytes are cut; what is wrong is said."""
+"""Netstrings and length-prefixed messages: the same messages and errors wherever the reads cut the bytes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LIMIT = 4096
 
 
 def cut(kind: type[Netstrings | Prefixed], *pieces: bytes) -> tuple[list[bytes], str | None, bool]:
-    """Return the messages, the error and whether one is pending after these pieces."""
+    """Return the messages, the error, and True if a message is pending after these pieces."""
     framer = kind(LIMIT)
     messages = [message for piece in pieces for message in framer.feed(piece)]
     return messages, framer.error, framer.error is None and framer.pending
@@ -123,7 +123,7 @@ def test_cost_is_linear_in_the_bytes(kind: type[Netstrings | Prefixed]) -> None:
         assert count == 1
         return time.thread_time() - began
 
-    # Eight times the bytes: 8 times the processor time if it is linear, 64 times if it is quadratic.
+    # Eight times the bytes take 8 times the processor time if it is linear, and 64 times if it is quadratic.
     assert min(cost(800_000) for _ in range(3)) < 30 * min(cost(100_000) for _ in range(3))
 
 

@@ -1,4 +1,4 @@
-"""The JSON stream framer: the same messages however the bytes are cut, and an end where it goes wrong."""
+"""The framer of JSON streams: the same messages wherever the reads cut the bytes, up to the first error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LIMIT = 4096
 
 
 def cut(*pieces: bytes, limit: int = LIMIT) -> tuple[list[bytes], str | None, bool]:
-    """Return the messages, the error and whether one is pending after these pieces."""
+    """Return the messages, the error, and True if a message is pending after these pieces."""
     stream = JsonStream(limit)
     messages = [message for piece in pieces for message in stream.feed(piece)]
     return messages, stream.error, stream.error is None and stream.pending
@@ -161,5 +161,5 @@ def test_cost_is_linear(message: Callable[[int], bytes], step: int) -> None:
         return time.thread_time() - began
 
     few, many = message(100_000), message(800_000)
-    # Eight times the bytes: 8 times the processor time if it is linear, 64 times if it is quadratic.
+    # Eight times the bytes take 8 times the processor time if it is linear, and 64 times if it is quadratic.
     assert min(cost(many) for _ in range(3)) < 30 * min(cost(few) for _ in range(3))

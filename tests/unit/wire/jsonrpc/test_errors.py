@@ -1,4 +1,4 @@
-"""Messages that are wrong (interfaces.md 3): each error with its code, its id, and what it shows."""
+"""Wrong messages (interfaces.md 3): the code, the id, the text and the data of each error."""
 
 from __future__ import annotations
 
