@@ -1,7 +1,7 @@
-"""One authorization from start to end (engine.md 6): :meth:`Engine._authorize` holds the order of its steps.
+"""One authorization from start to end (engine.md 6). :meth:`Engine._authorize` holds the order of its steps.
 
-No I/O, no clock, no logging here. Requests that arrive together are decided together by :meth:`Engine.decide`. A
-new version of the book, and new settings, replace the old ones by one assignment between two batches.
+:meth:`Engine.decide` decides requests that arrive together as one batch. One assignment between two batches
+replaces the version of the book, or the settings. Rule: no I/O, no clock, no logging.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ from identengine.model.records import CallList, CallRequest, Decision, Direction
 Method = Literal["authorize", "identify", "explain", "start", "update", "stop", "sync", "switch_up", "switch_down"]
 
 EngineAnswer: TypeAlias = Decision | EncodedDecision | Explanation | LegResult | Deferred | BadParameter
-"""A decision or explanation; of a life-cycle method its result, now or later, or which parameter is wrong."""
+"""A decision or an explanation. For a life-cycle method: its result, now or later, or the wrong parameter."""
 
 
 class EngineRequest(msgspec.Struct, frozen=True, gc=False):
-    """One thing that a switch asks or says, with the options that hold for that switch."""
+    """A request of a switch, with the options of that switch."""
 
     method: Method
     request: Request | CallList
-    """A Request; of ``start``, ``update`` and ``stop`` a CallRequest, of ``sync`` a CallList."""
+    """The parameters: a CallRequest for ``start``, ``update`` and ``stop``, a CallList for ``sync``."""
     options: IdentifyOptions
     asker: Asker = Asker("", "")
 
@@ -71,24 +71,24 @@ class Tally(Protocol):
 
 
 class Faults(deque[Exception]):
-    """The last 16 faults: exceptions that became ``internal_error``, or arose outside of a request."""
+    """The last 16 faults: exceptions that became ``internal_error``, or were raised outside of a request."""
 
     def __init__(self) -> None:
         super().__init__(maxlen=16)
         self.total = 0
-        """All faults since the start; taking a fault out does not lower it."""
+        """Number of faults since the start. It does not fall as faults are removed."""
 
     def append(self, fault: Exception) -> None:
-        """Keep one more."""
+        """Add a fault; the oldest one is dropped if there are 16."""
         self.total += 1
         super().append(fault)
 
 
 class Engine:
-    """Decides requests by the book in use, and holds them to the limits by the set of calls.
+    """The engine: decides requests by the book in use, within the limits that the set of calls enforces.
 
-    Without ``calls`` no call is held: every decision is ``unreserved``. ``faults`` keeps the last exceptions that
-    became ``internal_error``, for the caller to log; an engine fault never accepts a call (engine.md 7).
+    Without ``calls`` no call is held, and each decision is ``unreserved``. ``faults`` keeps the last exceptions
+    that became ``internal_error``, for the caller to log. An engine fault never accepts a call (engine.md 7).
     """
 
     def __init__(
@@ -101,23 +101,23 @@ class Engine:
         self._tally = tally
         self._book: Book | None = None
         self._thrown: list[tuple[Decision, Exception]] = []
-        """What was thrown while a batch was decided, and what that became, unless the call had its answer."""
+        """Exceptions of the current batch with the rejects that they became. Some rejects are not sent."""
 
     @property
     def book(self) -> Book | None:
-        """The version in use; None before the first one."""
+        """The version of the book in use; None before the first version."""
         return self._book
 
     def take_up(self, book: Book | None) -> None:
-        """Decide by this version from the next batch on."""
+        """Use this version of the book from the next batch on."""
         self._book = book
 
     def hold(self, calls: Backend, tally: Tally | None = None) -> None:
-        """Hold calls in this set from the next batch on, and count what is decided."""
+        """Hold calls in this set, and count answers in this tally, from the next batch on."""
         self._calls, self._tally = calls, tally
 
     def decide(self, batch: Sequence[EngineRequest], now: float = 0.0) -> list[EngineAnswer]:
-        """Decide what arrived together, as if one by one in the order in which it came (engine.md 5.3).
+        """Decide requests that arrived together, as if one by one in their order (engine.md 5.3).
 
         ``now`` is the time by the clock of the set of calls.
         """
@@ -135,19 +135,19 @@ class Engine:
                     begun = lifecycle.stop(ask.request, ask.asker)  # type: ignore[arg-type]  # see EngineRequest.request
                 else:
                     begun = self._begin(ask, book, settings)
-            except Exception as fault:  # whatever it is, the call is answered and not accepted
+            except Exception as fault:  # any fault rejects the call, and the batch is still answered
                 begun = self._fault(ask, fault)
             if type(begun) in _MESSAGES:
                 places.append(len(answers))
-                messages.append(begun)  # type: ignore[arg-type]  # as the line before says
+                messages.append(begun)  # type: ignore[arg-type]  # the `if` checks the type
                 answers.append(_PENDING)
             else:
-                answers.append(begun)  # type: ignore[arg-type]  # no message, by the same line
+                answers.append(begun)  # type: ignore[arg-type]  # the `if` checks the type
         if messages:
             outcomes: Sequence[Outcome | EngineAnswer]
             try:
                 outcomes = (self._calls or _NO_CALLS).apply(messages, now)
-            except Exception as fault:  # its own faults accept no call either
+            except Exception as fault:  # a fault of the set of calls accepts no call either
                 outcomes = [self._fault(batch[place], fault) for place in places]
             for place, message, outcome in zip(places, messages, outcomes, strict=True):
                 if type(outcome) is Refused:
@@ -159,16 +159,16 @@ class Engine:
         if self._tally is not None:
             try:
                 self._tally.count(batch, answers)
-            except Exception as fault:  # what was decided stands, counted or not
+            except Exception as fault:  # a decision is valid even if it is not counted
                 self.faults.append(fault)
         return answers
 
     def _authorize(
         self, ask: EngineRequest, book: Book | None, settings: EngineSettings
     ) -> Decision | EncodedDecision | Admit:
-        """Decide one call in the order of engine.md 6: the comments name its steps.
+        """Decide one call in the order of engine.md 6. The comments name its steps.
 
-        Return the answer, or for ``authorize`` the message by which the set of calls takes its own steps.
+        Return the answer, or for ``authorize`` the message with which the set of calls does the remaining steps.
         """
         authorizes, request, reasons = ask.method == "authorize", ask.request, settings.reasons
         if book is None:
@@ -180,7 +180,7 @@ class Engine:
         direction, dst, outward = asked.direction, asked.dst_number, asked.direction is _TERMINATION
         if authorizes and asked.call_id is None and settings.require_call_id:
             return reject(reasons, Reason.INVALID_REQUEST, book, direction, field="call_id")
-        # retransmission: the set of calls compares, since it alone knows the legs that are held; see `_admission`
+        # retransmission: the set of calls compares, since only it knows the legs that are held; see `_admission`
         admits = authorizes and self._calls is not None
         lease = settings.lease if admits and asked.call_id is not None else None
         unreserved = True if authorizes and lease is None else None
@@ -188,7 +188,7 @@ class Engine:
         shown: tuple[str | None, bool] | Reason
         shown = asked.src_number, False
         try:
-            # identify; credentials: verified within, since they choose between equal candidates (engine.md 3.6)
+            # identify; credentials: verified in it, since they choose between equal candidates (engine.md 3.6)
             found = matching.identify(book, asked, ask.options, settings.reveal)
             if type(found) is not Match:
                 decision: Decision | EncodedDecision = reject(reasons, found, book, direction)
@@ -198,7 +198,7 @@ class Engine:
             # strip
             elif not (dst := dst[len(entry.tech_prefix) :] if entry.tech_prefix and not outward else dst):
                 decision = reject(reasons, Reason.INVALID_DESTINATION, book, direction, entry)
-            elif outward:  # Src Policy is of origination alone (engine.md 4)
+            elif outward:  # Src Policy only applies to origination (engine.md 4)
                 decision, levels = terminate(asked, found, book, lease, unreserved), levels_of(entry, direction)
             # Src Policy
             elif not entry.shows_any and isinstance(shown := _show(entry, asked, book), Reason):
@@ -208,8 +208,8 @@ class Engine:
                 (src, rewritten), by, matched = shown, found.matched_by, found.matched
                 half = CallHalf(book.version, by, found.ambiguous, rewritten, dst, matched, src, lease, unreserved)
                 encoded, levels = EncodedDecision(entry.template.fill(encode(half))), entry.levels
-                decision = in_parts(encoded) if unreserved else encoded  # the tally looks for what has no slot
-        except Exception as fault:  # as in `decide`; a leg that is held keeps its answer
+                decision = in_parts(encoded) if unreserved else encoded  # the tally counts calls without a slot
+        except Exception as fault:  # as in `decide`; a retransmission still gets its first answer
             decision, levels = reject(reasons, Reason.INTERNAL_ERROR, book, None), None
             self._thrown.append((decision, fault))
         return _admission(ask, asked, book, decision, levels) if admits else decision
@@ -217,7 +217,7 @@ class Engine:
     def _begin(
         self, ask: EngineRequest, book: Book | None, settings: EngineSettings
     ) -> EngineAnswer | CallsMessage:
-        """Return the answer to what is asked less often, or what the set of calls is to answer."""
+        """Return the answer to one of the rarer methods, or the message that the set of calls must answer."""
         request = ask.request
         if isinstance(request, CallList):
             return lifecycle.sync_part(request, ask.asker)
@@ -231,8 +231,7 @@ class Engine:
         if book is not None and lifecycle.carries_identity(request):
             asked = query.read(request, book)
             if isinstance(asked, Unusable):
-                field = asked.field or "dst_number"
-                return BadParameter(field, asked.value or request.dst_number, "a value that can be used")
+                return lifecycle.unusable(asked.field or "dst_number", request)
             identify = partial(self._identified, asked, ask.options, book)
         return lifecycle.refresh(ask.method, request, ask.asker, identify, self._levels_then)
 
@@ -249,7 +248,10 @@ class Engine:
         return Explanation(decision=decision, candidates=shown, cut=cut)
 
     def _identified(self, asked: Query, options: IdentifyOptions, book: Book) -> Levels | None:
-        """Return where a call counts that is there already: no credentials, no Src Policy (engine.md 5.4)."""
+        """Return the levels of a call that exists already, or None if it is unidentified (engine.md 5.4).
+
+        Credentials and Src Policy are not checked.
+        """
         try:
             if asked.account_id is not None:
                 entry = book.accounts.get(asked.account_id)
@@ -265,7 +267,7 @@ class Engine:
         return lifecycle.levels_then(account, counters, self._book)
 
     def _refused(self, refusal: Refused, message: CallsMessage, ask: EngineRequest) -> EngineAnswer:
-        """Answer a call, or a list, for which the set of calls has no room."""
+        """Return the answer to a call or a list that the set of calls refused."""
         if isinstance(ask.request, Request):
             return refused(self.settings.reasons, refusal, message, ask.request, self._book)
         return Explanation(
@@ -277,10 +279,10 @@ class Engine:
         rejected = reject(self.settings.reasons, Reason.INTERNAL_ERROR, self._book, None)
         if ask.method in ("authorize", "identify"):
             return rejected
-        return Explanation(decision=rejected)  # which an interface tells as its error
+        return Explanation(decision=rejected)  # an interface reports it as an error
 
     def _note_thrown(self, answers: list[EngineAnswer]) -> None:
-        """Add the faults whose reject is among the answers; a leg that is held was answered as before."""
+        """Keep the faults whose reject is among the answers. The others were retransmissions with an answer."""
         for rejected, fault in self._thrown:
             if any(
                 answer is rejected or (type(answer) is Explanation and answer.decision is rejected)
@@ -290,7 +292,7 @@ class Engine:
         self._thrown.clear()
 
     def shed(self, ask: EngineRequest) -> EngineAnswer:
-        """Answer what there is no time to decide; an authorization is rejected as ``overload``."""
+        """Return the answer to a request that waited too long to be decided: ``overload``."""
         request = ask.request
         direction = query.DIRECTIONS.get(request.direction) if isinstance(request, Request) else None
         rejected = reject(self.settings.reasons, Reason.OVERLOAD, self._book, direction)
@@ -300,7 +302,7 @@ class Engine:
         return answer
 
     def authorize(self, request: Request, options: IdentifyOptions) -> Decision:
-        """Decide one call. A reject is an answer like any other; no exception comes out."""
+        """Decide one call. A reject is an answer like any other; no exception is raised."""
         (answer,) = self.decide([EngineRequest("authorize", request, options)])
         assert isinstance(answer, Decision | EncodedDecision)  # noqa: S101 - tells mypy which method was asked
         return in_parts(answer)
@@ -312,7 +314,7 @@ class Engine:
         return in_parts(answer)
 
     def explain(self, request: Request, options: IdentifyOptions) -> Explanation:
-        """Decide one call like :meth:`identify` and show every candidate."""
+        """Decide one call like :meth:`identify`, and return all candidates with the decision."""
         (answer,) = self.decide([EngineRequest("explain", request, options)])
         assert isinstance(answer, Explanation)  # noqa: S101 - tells mypy which method was asked
         return answer
@@ -326,10 +328,10 @@ def _show(entry: AccountEntry, asked: Query, book: Book) -> tuple[str | None, bo
 def _admission(
     ask: EngineRequest, asked: Query, book: Book, decision: Decision | EncodedDecision, levels: Levels | None
 ) -> Admit:
-    """Return a decision as the message by which the set of calls admits the call.
+    """Return a decision as the message that asks the set of calls to admit the call.
 
-    The set of calls takes three steps of engine.md 6. It answers a *retransmission*, known by key and content,
-    with the answer that it kept. It checks *CPS* and *capacity* at ``levels``, which is None for a rejected call.
+    The set of calls does three steps of engine.md 6. It recognizes a *retransmission* by key and content, and
+    answers it as before. It checks *CPS* and *capacity* at ``levels``, which are ``None`` for a rejected call.
     """
     asker, call_id = ask.asker, asked.call_id
     call = None if call_id is None else call_key(asker.scope, call_id)
@@ -337,16 +339,16 @@ def _admission(
     return Admit(call, leg_key(asked.direction, asked.leg_id), asker.switch, content, decision, levels)
 
 
-_TERMINATION = Direction.TERMINATION  # a look at a member of an enum is dear
+_TERMINATION = Direction.TERMINATION  # access to a member of an enum is slow
 _MESSAGES = frozenset((Admit, Refresh, Stop, SyncPart, SwitchReset))
 _PENDING = LegResult(True)
 
 
 class _NoCalls:
-    """The set of calls of an engine that has none: each message to it is a fault."""
+    """The set of calls of an engine without calls: each message to it is a fault."""
 
     def apply(self, batch: Sequence[CallsMessage], now: float) -> list[LegResult]:
-        raise RuntimeError(f"this engine holds no calls: {len(batch)} messages at {now}")
+        raise RuntimeError(f"this engine has no set of calls: {len(batch)} messages at {now}")
 
 
 _NO_CALLS = _NoCalls()

@@ -65,7 +65,7 @@ def refused(
 def terminate(asked: Query, found: Match, book: Book, lease: int | None, unreserved: bool | None) -> Decision:
     """Return the answer to an accepted call of termination: where to send it (engine.md 3.9).
 
-    ``lease`` is in seconds; None if no slot is reserved. ``unreserved``: True if the answer has to say so.
+    ``lease`` is in seconds; None if no slot is reserved. ``unreserved`` is True if the answer must be marked so.
     """
     entry, dst_number = found.entry, asked.dst_number
     account, client_entry = entry.account, entry.client_entry

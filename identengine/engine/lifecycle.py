@@ -1,6 +1,6 @@
-"""What a switch says of its calls after it asked: read, checked, put as the set of calls takes it (engine.md 5).
+"""The methods of a call's life: parameters in, checked messages to the set of calls out (engine.md 5).
 
-Wrong use is no reject: it comes back as :class:`BadParameter`, which an interface tells in its own way (-32602).
+Rule: wrong use is no reject. It is a :class:`BadParameter`, which each interface reports in its own form (-32602).
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from identengine.calls.levels import (
     clients_of,
     limits_of,
 )
+from identengine.errors import expected, one_of
 from identengine.identify.index import AccountEntry, Book
 from identengine.identify.query import DIRECTIONS, decimal
 from identengine.model.records import CallList, CallRequest, Direction, Interface
 
 MOST_PARTS = 100_000
-"""Parts that one list may have."""
+"""Largest number of parts of a list."""
 LONGEST_INTERVAL = 7 * 24 * 3600
-"""Between two updates of a call, in seconds."""
+"""Longest time between two updates of a call, in seconds."""
 
 _ORIGINATION = Direction.ORIGINATION
 _IDENTITY = (
@@ -46,27 +47,27 @@ _IDENTITY = (
 
 @final
 class BadParameter(msgspec.Struct, frozen=True):
-    """A parameter that cannot be used; the message has no effect."""
+    """A parameter that cannot be used. Its message has no effect."""
 
     field: str
     """Name of the parameter (interfaces.md 3)."""
     value: str | None
-    """Its value as text; None if it is missing."""
-    expected: str
-    """What a value has to be."""
+    """Value of the parameter as text; None if it is missing."""
+    message: str
+    """The parameter, the expected value and the value that came."""
 
 
 class Asker(NamedTuple):
-    """Who says it: the switch, and the scope that its call ids are of (engine.md 5.1)."""
+    """The sender of a request: a switch, and the scope of its call ids (engine.md 5.1)."""
 
     switch: str
     scope: str
     interface: Interface = "udp"
-    """What it asked through."""
+    """The interface that the request came through."""
 
 
 def levels_of(entry: AccountEntry, direction: Direction) -> Levels:
-    """Return where a leg of an account counts, and the limits there."""
+    """Return the levels at which a leg of an account counts, with their limits."""
     if direction is _ORIGINATION:
         return entry.levels
     account = entry.account
@@ -76,9 +77,9 @@ def levels_of(entry: AccountEntry, direction: Direction) -> Levels:
 
 
 def levels_then(account: int, counters: tuple[int, ...], book: Book | None) -> Levels:
-    """Return the levels at which a leg was taken, with the limits as they are now (engine.md 5.2).
+    """Return the levels at which a leg was taken, with their current limits (engine.md 5.2).
 
-    ``account`` and ``counters`` are the numbers of the account's counter and of its clients'.
+    ``account`` is the number of the account's counter, ``counters`` are the numbers of its clients' counters.
     """
     account_id, direction = account_of(account)
     entry = book.accounts.get(account_id) if book else None
@@ -97,12 +98,17 @@ def levels_then(account: int, counters: tuple[int, ...], book: Book | None) -> L
 
 
 def carries_identity(request: CallRequest) -> bool:
-    """Whether a message says whose call it is, should that not be known (engine.md 5.4)."""
+    """Return True if a message has fields that can identify an unknown call (engine.md 5.4)."""
     return any(getattr(request, field) not in (None, "") for field in _IDENTITY)
 
 
+def unusable(field: str, request: CallRequest) -> BadParameter:
+    """Return the error of a field of ``authorize`` that cannot be used (engine.md 2.5)."""
+    return _bad(field, getattr(request, field), _USABLE[field])
+
+
 def stop(request: CallRequest, asker: Asker) -> Stop | BadParameter:
-    """Return ``stop`` as the set of calls takes it."""
+    """Return ``stop`` as a message to the set of calls."""
     selector = _selector(request.call_id, request.leg_id, request.direction, asker)
     return selector if type(selector) is BadParameter else Stop(selector)
 
@@ -114,31 +120,34 @@ def refresh(
     identify: Callable[[], Levels | None] | None,
     levels: LimitsNow,
 ) -> Refresh | BadParameter:
-    """Return ``start`` or ``update`` as the set of calls takes it."""
+    """Return ``start`` or ``update`` as a message to the set of calls.
+
+    ``identify`` returns the levels of an unknown call. It is ``None`` if the message has no fields for that.
+    """
     selector = _selector(request.call_id, request.leg_id, request.direction, asker)
     if isinstance(selector, BadParameter):
         return selector
     try:
         interval = None if request.interval is None else decimal(request.interval, LONGEST_INTERVAL)
     except ValueError:
-        return BadParameter("interval", str(request.interval), f"seconds from 1 to {LONGEST_INTERVAL}")
+        return _bad("interval", request.interval, f"a number of seconds from 1 to {LONGEST_INTERVAL}")
     return Refresh("update" if method == "update" else "start", selector, asker.switch, interval, identify, levels)
 
 
 def sync_part(request: CallList, asker: Asker) -> SyncPart | BadParameter:
-    """Return ``sync`` as the set of calls takes it."""
+    """Return ``sync`` as a message to the set of calls."""
     list_id = (request.list_id or "").strip()
     if not list_id:
-        return BadParameter("list_id", request.list_id, "a name for this list, another one for the next,")
+        return _bad("list_id", request.list_id, "an id that no other list has")
     counts = []
     for field, value in (("part", request.part), ("parts", request.parts)):
         try:
             counts.append(1 if value is None else decimal(value, MOST_PARTS) or 1)
         except ValueError:
-            return BadParameter(field, str(value), f"a whole number from 1 to {MOST_PARTS}")
+            return _bad(field, value, f"an integer from 1 to {MOST_PARTS}")
     part, parts = counts
     if part > parts:
-        return BadParameter("part", str(request.part), f"a whole number from 1 to parts, which is {parts}")
+        return _bad("part", request.part, f"an integer from 1 to the value of parts ({parts})")
     calls: list[LegSelector] = []
     for entry in request.calls or ():
         selector = _entry(entry, asker)
@@ -152,9 +161,8 @@ def _entry(entry: Sequence[str | None], asker: Asker) -> LegSelector | BadParame
     call_id, leg_id, direction = (*entry, None, None, None)[:3]
     selector = _selector(call_id, leg_id, direction, asker)
     if isinstance(selector, BadParameter) or len(entry) > 3:
-        return BadParameter(
-            "calls", msgspec.json.encode(entry).decode("utf-8", "replace"), "[call_id, leg_id, direction] each"
-        )
+        text = msgspec.json.encode(entry).decode("utf-8", "replace")
+        return _bad("calls", list(entry), "entries [call_id, leg_id, direction]", text)
     return selector
 
 
@@ -162,11 +170,28 @@ def _selector(
     call_id: str | None, leg_id: str | None, direction: str | None, asker: Asker
 ) -> LegSelector | BadParameter:
     if not call_id or call_id.isspace():
-        return BadParameter("call_id", call_id, "the id of a call")
+        return _bad("call_id", call_id, "the id of a call")
     way = None
     if direction is not None and direction.strip():
         way = DIRECTIONS.get(direction.strip())
         if way is None:
-            return BadParameter("direction", direction, "origination or termination")
+            return _bad("direction", direction, _USABLE["direction"])
     leg = shortened(leg_id) if leg_id and not leg_id.isspace() else None
     return LegSelector(call_key(asker.scope, call_id), way, leg)
+
+
+_USABLE = {
+    "direction": one_of(Direction),
+    "account_id": "a positive integer",
+    "src_ip": "an IPv4 or IPv6 address without a port",
+    "src_port": "an integer from 1 to 65535",
+    "dst_number": "a telephone number",
+}
+"""The usable values of each field that can make a request unusable."""
+
+
+def _bad(field: str, value: object, usable: str, text: str | None = None) -> BadParameter:
+    """Return the error of a parameter. ``text`` is its value as text if that is not ``str(value)``."""
+    if value is None:
+        return BadParameter(field, None, f"{field}: {expected(usable)}")
+    return BadParameter(field, str(value) if text is None else text, f"{field}: {expected(usable, value)}")

@@ -1,4 +1,4 @@
-"""Whose call is it: the index of one version of the book, and the matching (engine.md 3, 4).
+"""Identification: the index of one version of the book, and the matching of requests (engine.md 3, 4).
 
-No I/O, no clock. pytricia is used in :mod:`~identengine.identify.index` and nowhere else.
+Rule: no I/O, no clock. Only :mod:`~identengine.identify.index` uses pytricia.
 """

@@ -1,4 +1,4 @@
-"""Makes a version of the book ready to decide, in steps so short that requests are decided in between."""
+"""Builds the index of a version of the book, in steps so short that requests are decided in between."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ from identengine.model.records import (
 from identengine.model.resellers import DEEPEST, SHOWN
 
 INDEXED_FROM = 8
-"""More accounts than this on one ident value are looked up by their constraints, not tried one after another."""
+"""Number of accounts on one ident value above which they are looked up by constraints, not tried one by one."""
 
 STEP = 128
-"""How many keys one step takes: well below a millisecond."""
+"""Number of keys that one step handles, in well below a millisecond."""
 
 Key = TypeVar("Key", bound="str | bytes")
 
 
 class BookBuilder:
-    """Makes a :class:`Book` in short steps, so that requests are decided in between.
+    """A builder that makes a :class:`Book` in short steps, so that requests are decided in between.
 
-    First all clients, then the accounts, then the DIDs, each call a step of microseconds, then the steps of
-    :meth:`finish`. What a step cannot be spared is the growing of a dict: some 5 ms at 100,000 accounts, 50 ms
-    once at 1,000,000.
+    Add all clients, then all accounts, then all DIDs, then take the steps of :meth:`finish`. Each call is a step
+    of microseconds, except when a dict grows: that takes about 5 ms at 100,000 accounts, and 50 ms once at
+    1,000,000.
     """
 
     def __init__(self, options: IdentifyOptions, version: int, hash_key: bytes) -> None:
@@ -63,14 +63,14 @@ class BookBuilder:
         self._disabled = {direction: _LookupBuilder(lookup) for direction, lookup in book.disabled.items()}
         self._large: list[AccountEntry] = []
         self._shared: dict[str, str] = {}
-        """Tech prefixes: the same text is one object, which stays in the processor's cache."""
+        """One object for each tech prefix, so that it stays in the processor's cache."""
 
     def add_client(self, client: Client) -> None:
-        """Take up a client."""
+        """Add a client."""
         self._clients[client.id] = client
 
     def add_account(self, account: Account) -> None:
-        """Take up an account whose client was added; StoreError where it was not."""
+        """Add an account. Raise StoreError if its client was not added."""
         client_entry, direction = self._client_entry(account), Direction.ORIGINATION
         counter = account_counter(account.id, direction)
         entry = AccountEntry(
@@ -95,11 +95,11 @@ class BookBuilder:
             pass
 
     def add_dids(self, account_id: int, packed: Packed) -> None:
-        """Take up active DIDs of an account, as :func:`identengine.identify.dids.pack` made them, run by run."""
+        """Add active DIDs of an account, or a run of them, as :func:`identengine.identify.dids.pack` made them."""
         self._book.dids.add(account_id, packed)
 
     def finish(self) -> Generator[None, None, Book]:
-        """End the making in steps; the generator's value is the book."""
+        """Complete the book in steps. The value of the generator is the book."""
         while self._large:
             yield from self._place(self._large.pop())
         for lookup in (*self._enabled.values(), *self._disabled.values()):
@@ -109,7 +109,7 @@ class BookBuilder:
         return self._book
 
     def _client_entry(self, account: Account) -> ClientEntry:
-        """Return the entry of an account's client; make it, and those of the resellers above, if missing."""
+        """Return the entry of an account's client. Make it and those of its resellers if they are missing."""
         missing: dict[int, Client] = {}
         above: ClientEntry | None = None
         client_id: int | None = account.client_id
@@ -119,22 +119,22 @@ class BookBuilder:
             if client is None or client_id in missing:
                 what = "does not exist" if client is None else "is its own reseller"
                 raise StoreError(
-                    f"account {account.id}: client {client_id} {what}; the store is damaged, import the book again"
+                    f"account {account.id}: client {client_id} {what}; the store is damaged; import the book again"
                 )
             missing[client_id] = client
             client_id = client.parent_id
         if len(missing) + (above.depth if above else 0) > DEEPEST:
-            chain = " below ".join(map(str, (*list(missing)[:SHOWN], "…")))
+            chain = " → ".join(map(str, (*list(missing)[:SHOWN], "…")))
             raise StoreError(
                 f"account {account.id}: its client and the resellers above it are more than {DEEPEST} ({chain}); "
-                "give one of them another parent_id (`identengine clients set`), or import a book with fewer"
+                "change a parent_id with `identengine clients set`, or import a book with a shorter chain"
             )
         for client in reversed(missing.values()):
             above = known[client.id] = _entry_of(client, above)
         return known[account.client_id]
 
     def _place(self, entry: AccountEntry) -> Generator[None, None, None]:
-        """Put an account under each of its idents, in the lookups of the directions that it is in."""
+        """Put an account under each of its idents, in the lookups of its directions."""
         account = entry.account
         for direction in Direction:
             if account.disabled:
@@ -149,7 +149,7 @@ class BookBuilder:
                     lookup.add_network(parse_network(item)[0], entry)
                 elif account.ident_by is IdentBy.NAME:
                     lookup.add_name(item, entry, self._passwordless if open_to_all else "normal")
-                # What is nothing but an international prefix is an absent number, which no caller has.
+                # A number that is only an international prefix is absent: no caller has it.
                 elif number := national(item, self._book.prefixes):
                     lookup.add_number(number, entry)
                 if done % STEP == 0:
@@ -157,7 +157,7 @@ class BookBuilder:
 
 
 class _LookupBuilder:
-    """Fills one :class:`Lookup`."""
+    """A builder of one :class:`Lookup`."""
 
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
@@ -185,15 +185,15 @@ class _LookupBuilder:
         if bucket is None:
             table[key] = Bucket(matched, mask, (Group(entry.tech_prefix, (entry,), entry.constrained),))
         else:
-            # Grouped once at the end: thousands may share an address.
+            # The accounts are grouped once, at the end: thousands can share an address.
             shared = self._shared.setdefault(id(bucket), (bucket, [*bucket.entries()]))
-            # Two idents of an account may fall together, by an international prefix say: it is no tie with itself.
+            # An international prefix can make two idents of an account equal: that is no tie with itself.
             if shared[1][-1] is not entry:
                 shared[1].append(entry)
 
     def finish(self) -> Generator[None, None, None]:
         done = 0
-        while self._shared:  # taken apart on the way: to drop it whole would be a long step
+        while self._shared:  # emptied item by item: to drop the whole dict would be a long step
             _, (bucket, entries) = self._shared.popitem()
             yield from _group(bucket, entries)
             if (done := done + len(entries)) >= STEP:
@@ -205,7 +205,7 @@ class _LookupBuilder:
                 networks = by_length[length]
                 while networks:
                     address, network = networks.popitem()
-                    # Ascending lengths: all that covers this network is in the trie by now, and nothing longer.
+                    # Lengths ascend: the trie holds all networks that cover this network, and no longer ones.
                     network.wider = trie.get(address)
                     trie.insert((address, length), network)
                     if (done := done + 1) % STEP == 0:
@@ -225,7 +225,7 @@ def build(
     accounts: Iterable[Account],
     numbers: Iterable[Did],
 ) -> Book:
-    """Make a book at once: for commands and tests."""
+    """Build a book in one call, for commands and tests."""
     builder = BookBuilder(options, version, hash_key)
     for client in clients:
         builder.add_client(client)
@@ -247,8 +247,8 @@ def build(
 
 
 def _entry_of(client: Client, reseller: ClientEntry | None) -> ClientEntry:
-    """Return a client with what it inherits from its reseller (engine.md 1.6, 3.5)."""
-    inherited = reseller or _NOBODY
+    """Return a client with the values that it inherits from its reseller (engine.md 1.6, 3.5)."""
+    inherited = reseller or _NO_RESELLER
     return ClientEntry(
         client,
         client.status is ClientStatus.BLOCKED or inherited.blocked,
@@ -260,7 +260,7 @@ def _entry_of(client: Client, reseller: ClientEntry | None) -> ClientEntry:
 
 
 def _levels(client: Client, reseller: ClientEntry | None, direction: Direction) -> ClientLevels:
-    """Return where legs of a client's accounts count: on it and on all above it (engine.md 5.2)."""
+    """Return the levels of a client's legs: the client and all resellers above it (engine.md 5.2)."""
     above = reseller.levels(direction) if reseller else ClientLevels(())
     counters = client_counters(client.id, direction)
     orig = direction is Direction.ORIGINATION
@@ -269,7 +269,7 @@ def _levels(client: Client, reseller: ClientEntry | None, direction: Direction) 
     return ClientLevels((*counters, *above.counters), (*own, *inherited), client.orig_cps if orig else None)
 
 
-_NOBODY = ClientEntry(Client(id=0, name=""), False, None, None, None, ClientLevels(()), ClientLevels(()))
+_NO_RESELLER = ClientEntry(Client(id=0, name=""), False, None, None, None, ClientLevels(()), ClientLevels(()))
 
 
 def _group(bucket: Bucket, entries: list[AccountEntry]) -> Generator[None, None, None]:
@@ -358,7 +358,7 @@ def _template(account: Account, client_entry: ClientEntry) -> AnswerTemplate:
 
 
 def _host(account: Account) -> str | None:
-    """Say where to send a call: ``routing_ip``, or the first single address as written (engine.md 3.9)."""
+    """Return the host of a call: ``routing_ip``, or the first single address as written (engine.md 3.9)."""
     if account.ident_by is IdentBy.ANI:
         return account.term_routing_ip
     if account.ident_by is IdentBy.IP:

@@ -1,6 +1,6 @@
-"""Whether what a caller brought proves that it knows an account's password (engine.md 3.6): PAP and digest.
+"""Credentials: the proof that a caller knows the password of an account (engine.md 3.6), by PAP or digest.
 
-Comparisons take the same time wherever two values differ. CHAP comes with RADIUS: one more function here.
+Rule: the time of a comparison does not depend on the position of a difference.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ def verifies(password: str, given: str | None, digest: Digest | None, name: str 
 
 
 def _digest_verifies(password: str, digest: Digest, name: str | None) -> bool:
-    """RFC 7616 with MD5 (the default) or SHA-256 (RFC 8760), qop ``auth`` or none; all else does not verify.
+    """Return True if a digest verifies by RFC 7616 with MD5 (the default) or SHA-256 (RFC 8760).
 
-    The switch made the nonce and knows whether it is its own and fresh; here it is only text.
+    The qop is ``auth`` or absent. All else does not verify. The switch made the nonce, and checks that it is its
+    own and fresh. Here the nonce is only text.
     """
     needed = (digest.username, digest.realm, digest.nonce, digest.method, digest.uri, digest.response)
     if None in needed or (digest.username or "").strip() != name:
@@ -50,7 +51,7 @@ def _digest_verifies(password: str, digest: Digest, name: str | None) -> bool:
 
 
 def _md5(text: str) -> str:
-    # The switch chose the algorithm; MD5 is what RFC 3261 phones speak.
+    # The switch chose the algorithm; phones by RFC 3261 only know MD5.
     return hashlib.md5(_bytes(text), usedforsecurity=False).hexdigest()
 
 
@@ -59,5 +60,5 @@ def _sha256(text: str) -> str:
 
 
 def _bytes(text: str) -> bytes:
-    # compare_digest takes no non-ASCII str, and a lone surrogate must not be an error.
+    # compare_digest rejects a str that is not ASCII, and half of a surrogate pair must not be an error.
     return text.encode("utf-8", "surrogatepass")

@@ -1,9 +1,9 @@
-"""The active DIDs of one version: one immutable sorted table, no Python object a number (engine.md 4.5).
+"""The active DIDs of one version: one immutable sorted table without an object for each number (engine.md 4.5).
 
-A number of at most 18 digits is the integer that its digits make behind a leading 1 (so that ``044`` and
-``44`` differ), 8 bytes in the table; the few others (letters, ``*``, ``#``, longer ones) are kept as text
-beside it. An account's numbers stand together, ascending, the others behind them: an order that their set
-alone determines, on every node and after every import (engine.md 4.3).
+A number of at most 18 digits is an integer of 8 bytes: its digits behind a leading 1, so that ``044`` and ``44``
+differ. The few other numbers (letters, ``*``, ``#``, more digits) are kept as text. The integers of an account are
+adjacent and ascend; its texts follow them. Only the set of numbers determines this order, so it is the same on
+every node and after every import (engine.md 4.3).
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ _DIGITS = 18
 
 
 class Packed(msgspec.Struct, frozen=True):
-    """Active DIDs of one account, or a run of them, ready for the table.
+    """Active DIDs of one account, or a run of them, in the form of the table.
 
-    ``codes``: the integers, ascending, 8 bytes each in the machine's byte order; ``texts``: the other numbers.
+    ``codes`` are the integers, ascending, 8 bytes each in the machine's byte order. ``texts`` are the other
+    numbers.
     """
 
     codes: bytes
     texts: tuple[str, ...] = ()
 
     def runs(self, size: int = 2048) -> Iterable[Packed]:
-        """Cut into runs of at most ``size`` numbers, so that taking one up is a short step."""
+        """Yield runs of at most ``size`` numbers, so that adding one is a short step."""
         step = size * 8
         for start in range(0, len(self.codes), step):
             yield Packed(self.codes[start : start + step])
@@ -40,7 +41,7 @@ class Packed(msgspec.Struct, frozen=True):
 def pack(numbers: Iterable[str], international_prefixes: tuple[str, ...] = ()) -> Packed:
     """Return an account's active DIDs, sorted, without repeats and without international prefix (engine.md 2.1).
 
-    ``numbers`` are in normal form. Sorting takes its time: the process that reads the store does it.
+    ``numbers`` are in normal form. Sorting is slow, so the process that reads the store does it.
     """
     codes = set()
     texts = set()
@@ -55,7 +56,7 @@ def pack(numbers: Iterable[str], international_prefixes: tuple[str, ...] = ()) -
 
 
 class Owned(msgspec.Struct, frozen=True, gc=False):
-    """The numbers of one account: a part of the table, and its texts."""
+    """The numbers of one account: a slice of the table, and its texts."""
 
     codes: array[int]
     start: int
@@ -66,7 +67,7 @@ class Owned(msgspec.Struct, frozen=True, gc=False):
         return self.end - self.start + len(self.texts)
 
     def has(self, number: str) -> bool:
-        """Return whether ``number`` (normal form, no international prefix) is among them."""
+        """Return True if the account owns ``number`` (normal form, no international prefix)."""
         code = _code(number)
         if code is None:
             place = bisect_left(self.texts, number)
@@ -75,7 +76,7 @@ class Owned(msgspec.Struct, frozen=True, gc=False):
         return place < self.end and self.codes[place] == code
 
     def nth(self, place: int) -> str:
-        """Return the one at ``place``, from 0 on."""
+        """Return the number at ``place``; the first place is 0."""
         in_table = self.end - self.start
         if place < in_table:
             return str(self.codes[self.start + place])[1:]
@@ -83,7 +84,7 @@ class Owned(msgspec.Struct, frozen=True, gc=False):
 
 
 class DidTable:
-    """Which numbers an account may show. Filled by :meth:`add`, then :meth:`seal` ends its making."""
+    """The numbers that each account may show. Fill it with :meth:`add`, then call :meth:`seal`."""
 
     def __init__(self) -> None:
         self._codes = array("Q")
@@ -95,7 +96,7 @@ class DidTable:
         self._size = 0
 
     def add(self, account_id: int, packed: Packed) -> None:
-        """Take up an account's numbers; the runs of one account come one after another, ascending."""
+        """Add numbers of an account. The runs of one account must follow each other in ascending order."""
         if not self._accounts or self._accounts[-1] != account_id:
             self._ascending &= not self._accounts or self._accounts[-1] < account_id
             self._accounts.append(account_id)
@@ -108,7 +109,7 @@ class DidTable:
             self._texts.setdefault(account_id, []).extend(packed.texts)
 
     def seal(self) -> None:
-        """End the making: afterwards the table never changes. At once where accounts came in ascending order."""
+        """Complete the table, which never changes afterwards. Fast if accounts were added in ascending order."""
         accounts = self._accounts
         if not self._ascending:
             order = sorted(range(len(accounts)), key=accounts.__getitem__)
@@ -120,14 +121,14 @@ class DidTable:
         return self._size
 
     def of(self, account_id: int) -> Owned:
-        """Return an account's numbers."""
+        """Return the numbers of an account."""
         place = bisect_left(self._accounts, account_id)
         if place == len(self._accounts) or self._accounts[place] != account_id:
             return Owned(self._codes, 0, 0, [])
         return Owned(self._codes, self._starts[place], self._ends[place], self._texts.get(account_id, []))
 
     def dismantle(self, step: int) -> Iterator[None]:
-        """Take a table that nobody uses any more to pieces, ``step`` texts at a time."""
+        """Empty a table that is no longer in use, ``step`` texts at a time. Yield after each step."""
         while self._texts:
             _, texts = self._texts.popitem()
             while texts:
@@ -136,5 +137,5 @@ class DidTable:
 
 
 def _code(number: str) -> int | None:
-    # isdecimal would take digits of other scripts, but normal form is ASCII already.
+    # isdecimal accepts digits of other scripts, but the normal form is ASCII.
     return int("1" + number) if number.isdecimal() and len(number) <= _DIGITS else None

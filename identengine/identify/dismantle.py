@@ -1,6 +1,6 @@
-"""Takes a book apart that is no longer in use, in steps so short that requests are decided in between.
+"""Dismantles a book that is no longer in use, in steps so short that requests are decided in between.
 
-Dropping the book whole would free millions of objects at once, and hold up the requests of that time.
+To drop the whole book would free millions of objects at once, and delay the requests of that time.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import Any
 from identengine.identify.index import Book
 
 _KEYS = 128
-"""Keys of a dict that one step drops: well below a millisecond."""
+"""Number of keys of a dict that one step drops, in well below a millisecond."""
 _NETWORKS = 16
-"""Networks of a trie, or numbers of a table, that one step drops."""
+"""Number of networks of a trie, or of texts of a DID table, that one step drops."""
 
 
 def dismantled(book: Book) -> Iterator[None]:
-    """Take a book apart that nothing else refers to; yield after each step."""
+    """Dismantle a book that nothing else refers to. Yield after each step."""
     for lookup in (*book.enabled.values(), *book.disabled.values()):
         for table in (lookup.singles, lookup.names, lookup.passwordless, lookup.denied, lookup.anis):
             yield from emptied(table)
         for trie in lookup.tries.values():
             networks: list[str] = []
-            walk = iter(trie)  # ends before the trie changes
+            walk = iter(trie)  # it is exhausted before the trie changes
             while some := list(islice(walk, _NETWORKS)):
                 networks += some
                 yield
@@ -39,7 +39,7 @@ def dismantled(book: Book) -> Iterator[None]:
 
 
 def emptied(table: dict[Any, Any]) -> Iterator[None]:
-    """Empty a dict; yield after each step."""
+    """Empty a dict. Yield after each step."""
     while table:
         for _ in range(min(_KEYS, len(table))):
             table.popitem()

@@ -1,6 +1,6 @@
-"""Explain: every account that a request touches, its rank and the first thing that ruled it out (engine.md 8.7).
+"""Explain: each account that a request touches, its rank, and the first check that ruled it out (engine.md 8.7).
 
-It walks the buckets with the functions of :mod:`identengine.identify.matching`; it decides nothing itself.
+It walks the buckets with the functions of :mod:`identengine.identify.matching`. Rule: it decides nothing itself.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from identengine.model.reasons import Reason
 from identengine.model.records import Decision, Direction
 
 _ORDER = {"": 0, "rank": 2}
-"""How the best group is shown: the one that was found, those equal to it, the others."""
+"""Sort key of the best group: the account that was found, the accounts equal to it, the others."""
 
 MOST = 250
-"""Candidates shown at most, so that explaining a crowded address holds nobody up."""
+"""Largest number of candidates, so that an address of many accounts does not delay other requests."""
 
 
 class Rank(msgspec.Struct, frozen=True):
-    """What decides between candidates, best first with ``mask_first`` (engine.md 3.3)."""
+    """The criteria that order candidates, the first one first with ``mask_first`` (engine.md 3.3)."""
 
     mask: int
     """Length of the network mask that matched; 0 for a name or number."""
@@ -53,12 +53,19 @@ class Rank(msgspec.Struct, frozen=True):
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """An account whose ident the request hit. ``ruled_out_by`` is None for the one that was found.
+    """An account whose ident the request hit. ``ruled_out_by`` names the first check that ruled it out.
 
-    It is a constraint's reason (``port_mismatch``, …); ``account_disabled``; ``direction`` (the part for this
-    direction is off); ``passwordless_name`` (denied by that option); ``class`` (an earlier class decided);
-    ``rank`` (another candidate is more specific); ``bad_password`` or ``auth_required``; ``account_id`` (equal
-    to the winner but for its higher id); ``ambiguous`` (rejected by ``strict_ambiguity``).
+    ``ruled_out_by`` is ``None`` for the account that was found. The other values are:
+
+    - the reason of a constraint, as ``port_mismatch``;
+    - ``account_disabled``: both parts of the account are off;
+    - ``direction``: the part for this direction is off;
+    - ``passwordless_name``: this option denies a name account without a password;
+    - ``class``: an earlier class has a candidate;
+    - ``rank``: another candidate is more specific;
+    - ``bad_password`` or ``auth_required``: its credentials do not hold;
+    - ``account_id``: it is equal to the account that was found, but its id is higher;
+    - ``ambiguous``: ``strict_ambiguity`` rejected the tie.
     """
 
     account_id: int
@@ -80,7 +87,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """A decision and how it came about; ``cut`` says that not all candidates are shown."""
+    """A decision with its candidates. ``cut`` is True if some candidates are left out."""
 
     decision: Decision
     """Decision, as ``identify`` returns it."""
@@ -93,7 +100,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 def candidates(
     book: Book, query: Query, options: IdentifyOptions, reveal: Reveal, outcome: Match | Reason
 ) -> tuple[tuple[Candidate, ...], bool]:
-    """Return the candidates in the order in which they are tried, and whether there are more than :data:`MOST`."""
+    """Return the candidates in the order in which they are tried, and True if there are more than :data:`MOST`."""
     shown = tuple(islice(_candidates(book, query, options, reveal, outcome), MOST + 1))
     return shown[:MOST], len(shown) > MOST
 
@@ -107,13 +114,13 @@ def _candidates(
         found = best_group(innermost, query, options) if innermost is not None and not decided else None
         verdicts = _verdicts(kind, found[1], query, options, reveal, outcome) if found else {}
         if found is not None:
-            # Those that matter first, however crowded the address is.
+            # The accounts that matter come first, so that a cut keeps them.
             for entry in sorted(found[1], key=lambda entry: _ORDER.get(verdicts[entry.account.id] or "", 1)):
                 yield _candidate(kind, found[0], entry, options, verdicts[entry.account.id])
         seen = set(verdicts)
         for bucket in _outwards(innermost):
             for entry in bucket.entries():
-                if entry.account.id in seen:  # of several networks of an account the longest counts
+                if entry.account.id in seen:  # only the longest network of an account counts
                     continue
                 seen.add(entry.account.id)
                 ruled_out = unmet(entry, query, options)
@@ -131,7 +138,7 @@ def _verdicts(
     reveal: Reveal,
     outcome: Match | Reason,
 ) -> dict[int, str | None]:
-    """Say of each candidate of the best group, by account id, what ruled it out."""
+    """Return the check that ruled out each candidate of the best group, by account id."""
     equal = most_specific(group, options)
     verified = check_credentials(kind, equal, query, options, reveal)
     verdicts: dict[int, str | None] = {entry.account.id: "rank" for entry in group}
@@ -145,7 +152,7 @@ def _verdicts(
 
 
 def _absent(book: Book, query: Query, options: IdentifyOptions) -> Iterator[Candidate]:
-    """Yield the accounts that bear the ident but do not exist for this request."""
+    """Yield the accounts that have the ident but do not exist for this request."""
     seen: set[int] = set()
     for kind, innermost in disabled_buckets(book, query):
         for bucket in _outwards(innermost):
@@ -172,7 +179,7 @@ def _absent(book: Book, query: Query, options: IdentifyOptions) -> Iterator[Cand
 
 
 def _outwards(bucket: Bucket | None) -> Iterator[Bucket]:
-    """Yield a bucket and those of the wider networks around it."""
+    """Yield a bucket, then the buckets of the wider networks that cover it."""
     while bucket is not None:
         yield bucket
         bucket = bucket.wider

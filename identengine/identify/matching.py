@@ -1,8 +1,8 @@
-"""Identification: whose call is this? (engine.md 3.1-3.8). The precedence is written here and nowhere else.
+"""Matching: the account of a request (engine.md 3.1-3.8). Only this module knows the precedence.
 
-Classes are tried in order; within a class the buckets from the longest network outwards, in a bucket the
-tech prefixes from the longest down; the first group with a candidate is the best on mask and prefix, and
-:func:`specificity` ranks what is in it. :mod:`identengine.identify.explain` shows the same steps one by one.
+Classes are tried in order. In a class, buckets are tried from the longest network outwards. In a bucket, tech
+prefixes are tried from the longest down. The first group with a candidate is the best by mask and prefix, and
+:func:`specificity` ranks its accounts. :mod:`identengine.identify.explain` shows the same steps one by one.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from identengine.model.reasons import Reason
 from identengine.model.records import Direction
 
 Reveal = Callable[[str], str]
-"""Gives the password that an ``enc:…`` token keeps (:meth:`identengine.store.vault.Vault.reveal`)."""
+"""A function that decrypts the password of an ``enc:…`` token (:meth:`identengine.store.vault.Vault.reveal`)."""
 
 MatchedBy = Literal["ip", "name", "ani", "account_id"]
 
 MATCHED_BY: dict[IndexClass, MatchedBy] = {"ip": "ip", "name": "name", "ani": "ani", "passwordless": "name"}
-"""What an answer calls each class."""
+"""The name of each class in answers."""
 
 FURTHEST = (
     Reason.GATEWAY_MISMATCH,
@@ -33,26 +33,26 @@ FURTHEST = (
     Reason.PORT_MISMATCH,
     Reason.TECH_PREFIX_MISMATCH,
 )
-"""The order in which constraints are tested. Of several near misses the furthest one counts (engine.md 3.7)."""
+"""The order in which constraints are tested. The near miss that got furthest counts (engine.md 3.7)."""
 
-_ORIGINATION = Direction.ORIGINATION  # each look at a member of an enum costs as much as a look-up
+_ORIGINATION = Direction.ORIGINATION  # access to a member of an enum is slow
 
 
 @final
 class Match(msgspec.Struct, frozen=True, gc=False):
-    """The account that a request was found to be of."""
+    """The account that was identified."""
 
     entry: AccountEntry
     matched_by: MatchedBy
     matched: str | None
-    """The network, name or number; None by ``account_id``."""
+    """The network, name or number that matched; None if the request named the account by ``account_id``."""
     ambiguous: bool
 
 
 def identify(book: Book, query: Query, options: IdentifyOptions, reveal: Reveal | None) -> Match | Reason:
-    """Return the account of a request, or the reason why none is found or its credentials do not hold.
+    """Return the account of a request, or the reason if no account is found or its credentials do not hold.
 
-    Without ``reveal`` credentials are not asked for: the call is there already (engine.md 5.4).
+    Without ``reveal`` credentials are not checked, since the call exists already (engine.md 5.4).
     """
     if query.account_id is not None:
         return _by_id(book, query.account_id)
@@ -78,7 +78,7 @@ def identify(book: Book, query: Query, options: IdentifyOptions, reveal: Reveal 
 
 
 def bucket_of(kind: IndexClass, lookup: Lookup, query: Query) -> Bucket | None:
-    """Return the bucket of the request's ident value in a class; of several networks the longest."""
+    """Return the bucket of the request's ident value in a class, or None. For networks it is the longest one."""
     if kind == "ip":
         return query.source
     if kind == "ani":
@@ -91,12 +91,12 @@ def bucket_of(kind: IndexClass, lookup: Lookup, query: Query) -> Bucket | None:
 def best_group(
     innermost: Bucket, query: Query, options: IdentifyOptions
 ) -> tuple[Bucket, Sequence[AccountEntry]] | None:
-    """Return the best bucket and tech prefix that hold a candidate, with their candidates (engine.md 3.3).
+    """Return the best bucket with a candidate, and its candidates of the best tech prefix (engine.md 3.3).
 
-    All of them, or of a large group at least those that rank best.
+    Return None if there is no candidate. From a large group, only the best candidates may be returned.
 
-    Mask first: the first one on the way outwards. Tech prefix first: the longest prefix, and of equal ones the
-    first on that way.
+    With ``mask_first`` the best bucket is the first one on the way outwards. With ``tech_prefix_first`` it has the
+    longest prefix, and of equal prefixes it is the first one on the way outwards.
     """
     best: tuple[Bucket, Sequence[AccountEntry]] | None = None
     candidates: Sequence[AccountEntry]
@@ -132,9 +132,9 @@ def best_group(
 
 
 def unmet(entry: AccountEntry, query: Query, options: IdentifyOptions) -> Reason | None:
-    """Return the first constraint that does not hold, in the order of :data:`FURTHEST`; None for a candidate.
+    """Return the first constraint that fails, in the order of :data:`FURTHEST`, or None for a candidate.
 
-    A field that the request lacks never satisfies a constraint (engine.md 3.1).
+    An absent field of the request never satisfies a constraint (engine.md 3.1).
     """
     if entry.gateways is not None and query.gateway not in entry.gateways:
         return Reason.GATEWAY_MISMATCH
@@ -148,12 +148,12 @@ def unmet(entry: AccountEntry, query: Query, options: IdentifyOptions) -> Reason
 
 
 def _matches_all(options: IdentifyOptions) -> bool:
-    """Whether every constraint counts; where ``match_*`` is ``never`` the look-ups by constraint do not hold."""
+    """Return True if every constraint counts. With a ``match_*`` of ``never`` no index by constraints fits."""
     return options.match_port == "always" and options.match_protocol == "always"
 
 
 def _best_by_constraints(group: Group, query: Query) -> list[AccountEntry]:
-    """Return the candidates of a large group that rank best, found by what the request brings."""
+    """Return the best candidates of a large group, by a look-up of the constraints that the request satisfies."""
     for (gateway, port, protocol), entries in group.by_constraints:
         wanted = (
             query.gateway if gateway else None,
@@ -166,13 +166,13 @@ def _best_by_constraints(group: Group, query: Query) -> list[AccountEntry]:
 
 
 def specificity(entry: AccountEntry, options: IdentifyOptions) -> Shape:
-    """Return the rank of a candidate of one mask and tech prefix; the greatest wins (engine.md 3.3)."""
+    """Return the rank of a candidate among equal masks and tech prefixes. The greatest wins (engine.md 3.3)."""
     gateway, port, protocol = entry.shape
     return gateway, port and options.match_port == "always", protocol and options.match_protocol == "always"
 
 
 def most_specific(candidates: Sequence[AccountEntry], options: IdentifyOptions) -> list[AccountEntry]:
-    """Return the candidates that are equal on all but the id, lowest id first."""
+    """Return the best candidates, which differ only in their ids, lowest id first."""
     best = max(specificity(entry, options) for entry in candidates)
     return [entry for entry in candidates if specificity(entry, options) == best]
 
@@ -182,7 +182,7 @@ def check_credentials(
 ) -> Sequence[AccountEntry]:
     """Return the candidates of equal rank whose credentials hold (engine.md 3.6).
 
-    If there are none, :func:`refusal` returns the reason.
+    If there is no such candidate, :func:`refusal` returns the reason.
     """
     if query.direction is not _ORIGINATION:
         return candidates
@@ -199,12 +199,12 @@ def check_credentials(
 
 
 def refusal(query: Query) -> Reason:
-    """Return why no candidate is left whose credentials hold (engine.md 3.6)."""
+    """Return the reason of a reject if the credentials of no candidate hold (engine.md 3.6)."""
     return Reason.BAD_PASSWORD if query.brings_credentials else Reason.AUTH_REQUIRED
 
 
 def _by_id(book: Book, account_id: int) -> Match | Reason:
-    """Return the account that termination names by its id (engine.md 3.9)."""
+    """Return the account with the id that a request of termination names (engine.md 3.9)."""
     entry = book.accounts.get(account_id)
     if entry is None:
         return Reason.UNKNOWN_SOURCE
@@ -218,9 +218,10 @@ def _one_client(entries: Sequence[AccountEntry]) -> bool:
 
 
 def _why_none(book: Book, query: Query, options: IdentifyOptions) -> Reason:
-    """Return why no enabled account is a candidate (engine.md 3.5, 3.7).
+    """Return the reason of a reject if no enabled account is a candidate (engine.md 3.5, 3.7).
 
-    A disabled account would be one, an enabled account failed a constraint, or no ident value hit.
+    Either a disabled account would be a candidate, or an enabled account failed a constraint, or no ident value
+    hit.
     """
     disabled = disabled_buckets(book, query)
     if any(best_group(bucket, query, options) is not None for _, bucket in disabled):
@@ -236,7 +237,7 @@ def _why_none(book: Book, query: Query, options: IdentifyOptions) -> Reason:
 
 
 def _nearest_miss(bucket: Bucket, query: Query, options: IdentifyOptions) -> int:
-    """Return how far in :data:`FURTHEST` the nearest account of a bucket got that holds no candidate."""
+    """Return the place in :data:`FURTHEST` of the nearest miss in a bucket without a candidate."""
     index = bucket.index
     if index is None or not _matches_all(options):
         reasons = (unmet(entry, query, options) for entry in bucket.entries())

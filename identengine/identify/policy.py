@@ -1,4 +1,4 @@
-"""Src Policy: which calling number an account may show (engine.md 4)."""
+"""Src Policy: the calling numbers that an account may show (engine.md 4)."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from identengine.identify.dids import DidTable
 from identengine.model.reasons import Reason
 from identengine.model.records import Account, SrcPolicy
 
-_ALLOW_ANY, _REJECT = SrcPolicy.ALLOW_ANY, SrcPolicy.REJECT  # a look at a member of an enum is dear
+_ALLOW_ANY, _REJECT = SrcPolicy.ALLOW_ANY, SrcPolicy.REJECT  # access to a member of an enum is slow
 
 
 def shown_number(
     account: Account, src_number: str | None, call_id: str | None, dids: DidTable, hash_key: bytes
 ) -> tuple[str | None, bool] | Reason:
-    """Return the number to show and whether it replaces the caller's, or the reason of a reject.
+    """Return the number to show, and True if it replaces the caller's number. For a reject return the reason.
 
-    ``src_number`` is in normal form without international prefix; None (absent, anonymous, invalid) matches
-    no DID. ``hash_key`` is the store's (32 bytes): with it a call id chooses the same DID on every node.
+    ``src_number`` is in normal form without international prefix. None (absent, anonymous or invalid) matches no
+    DID. ``hash_key`` is the key of the store (32 bytes), with which a call id chooses the same DID on every node.
     """
     if account.src_policy is _ALLOW_ANY:
         return src_number, False
@@ -33,8 +33,8 @@ def shown_number(
 
 
 def _choice(call_id: str | None, count: int, hash_key: bytes) -> int:
-    """Choose one of ``count`` evenly: by the keyed hash of the call id, at random without one (engine.md 4.3)."""
+    """Return one of ``count`` places, evenly: by a keyed hash of the call id, or at random (engine.md 4.3)."""
     if call_id is None:
-        return randrange(count)  # noqa: S311 - an even spread is wanted, not a secret
+        return randrange(count)  # noqa: S311 - an even spread, no secret
     digest = blake2b(call_id.encode("utf-8", "surrogatepass"), digest_size=8, key=hash_key).digest()
     return int.from_bytes(digest, "big") % count

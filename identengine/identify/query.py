@@ -1,4 +1,4 @@
-"""A request in normal form: what the switch sent, read and checked once (engine.md 2, 2.5)."""
+"""Requests in normal form, read and checked once (engine.md 2, 2.5)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from identengine.model.records import Digest, Direction, Request
 
 
 class Query(msgspec.Struct, frozen=True, gc=False):
-    """What identification looks at; None (``""`` for the dialled number) is a field that the request lacks."""
+    """The fields that identification uses. None, or ``""`` for the dialled number, is an absent field."""
 
     direction: Direction
     account_id: int | None
-    """Only of termination (engine.md 3.9)."""
+    """The account that routing has picked. Only used on termination (engine.md 3.9)."""
     name: str | None
     source: Bucket | None
     """The longest network of an enabled account that contains ``src_ip``."""
@@ -28,21 +28,21 @@ class Query(msgspec.Struct, frozen=True, gc=False):
     protocol: str | None
     gateway: str | None
     src_number: str | None
-    """Without international prefix, like every calling number and DID (engine.md 2.1)."""
+    """The calling number without international prefix, as in DIDs (engine.md 2.1)."""
     dst_number: str
     ani: str | None
-    """What ani accounts are compared with: the caller's number, on termination the callee's."""
+    """The number that ani accounts are compared with: the caller's, on termination the callee's."""
     password: str | None
     digest: Digest | None
     call_id: str | None
     leg_id: str | None
     brings_credentials: bool
-    """True if there is a password or a digest to verify; an empty password is one, and wrong (engine.md 2.3)."""
+    """True if there is a password or a digest. An empty password counts, and is wrong (engine.md 2.3)."""
 
 
 @final
 class Unusable(msgspec.Struct, frozen=True):
-    """Why a request cannot be decided at all; ``field`` and ``value`` with ``invalid_request`` (engine.md 2.5)."""
+    """A request that cannot be decided. With ``invalid_request`` it names field and value (engine.md 2.5)."""
 
     reason: Reason
     direction: Direction | None
@@ -55,15 +55,15 @@ DIRECTIONS: dict[str | None, Direction] = {
     "": Direction.ORIGINATION,
     **{direction.value: direction for direction in Direction},
 }
-"""What a request may call a direction."""
-_ORIGINATION, _TERMINATION = Direction  # each look at a member of an enum costs as much as a look-up
-_MAX_ID = 2**64  # beyond any id of a book: such an account is not unusable but unknown (engine.md 3.9)
+"""The direction of each text that a request may have for it."""
+_ORIGINATION, _TERMINATION = Direction  # access to a member of an enum is slow
+_MAX_ID = 2**64  # no id of a book is as large: up to here an account is unknown, not unusable (engine.md 3.9)
 _MAX_PORT = 65535
 _EMPTY = Digest()
 
 
 def read(request: Request, book: Book) -> Query | Unusable:
-    """Return the request in normal form, or the first thing that makes it unusable.
+    """Return the request in normal form, or the first field that makes it unusable.
 
     An invalid ``src_number`` counts as absent (engine.md 2.1). ``account_id`` is read on termination only.
     """
@@ -109,7 +109,7 @@ def read(request: Request, book: Book) -> Query | Unusable:
 
 
 def _calling_number(text: str, international_prefixes: tuple[str, ...]) -> str | None:
-    """Return a calling number in normal form, without its prefix; None for an invalid or absent one."""
+    """Return a calling number in normal form without its prefix, or None if it is invalid or absent."""
     try:
         return national(normal_number(text), international_prefixes) or None
     except ValueError:
@@ -117,7 +117,7 @@ def _calling_number(text: str, international_prefixes: tuple[str, ...]) -> str |
 
 
 def _unusable(request: Request, direction: Direction | None) -> Unusable:
-    """Return the first thing that makes a request unusable; an invalid ``dst_number`` comes before all others."""
+    """Return the first field that makes a request unusable. An invalid ``dst_number`` comes before all others."""
     try:
         normal_number(request.dst_number or "")
     except ValueError:
@@ -149,12 +149,12 @@ def _with_digest(query: Query, digest: Digest) -> Query:
 
 
 def decimal(value: int | str, most: int) -> int | None:
-    """Return an integer from 1 to ``most``, or None for a blank text; ValueError for anything else."""
+    """Return an integer from 1 to ``most``, or None for a blank text. Raise ValueError for all else."""
     if isinstance(value, str):
         text = value.strip()
         if not text:
             return None
-        # int() would take signs, underscores and digits of other scripts.
+        # int() accepts signs, underscores and digits of other scripts.
         if not (text.isascii() and text.isdigit() and len(text) <= 20):
             raise ValueError
         value = int(text)

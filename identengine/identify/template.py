@@ -53,7 +53,7 @@ class AnswerTemplate(msgspec.Struct, frozen=True, gc=False):
                   |       |        as encoded by `of`,        as passed to `fill`,
                   |       |        without their header       without their header
                   |       sum of the members of both halves, big-endian
-                  written here, whatever header the halves have
+                  written here, for any header of the halves
 
     The two halves have no key in common.
     """

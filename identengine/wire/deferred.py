@@ -1,6 +1,6 @@
-"""Answers that take several steps of the loop (engine.md 5.8), in any protocol. No I/O.
+"""Deferred answers, which take several steps of the event loop (engine.md 5.8), in any protocol. No I/O.
 
-A message waits for its deferred answers; the messages that came with it do not.
+Rule: a message waits for its own deferred answers. Other messages of the same read do not.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def postpone(
     owed: DeferredCount,
     give: Callable[[list[EngineAnswer]], None],
 ) -> bool:
-    """Return True if an answer to a message is deferred: one of ``answers`` at the message's ``places``.
+    """Return True if a message has a deferred answer. The ``places`` of its requests are indexes of ``answers``.
 
-    Then ``give`` is called once, with all ``answers``, when the last deferred one of the message is there. Until
-    that call the message counts in ``owed``.
+    In that case ``give`` is called once, with all ``answers``, when the last deferred answer of the message is
+    complete. The message counts in ``owed`` until then.
     """
     deferred = [answer for place in places if isinstance(answer := answers[place], Deferred)]
     left = len(deferred)

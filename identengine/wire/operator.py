@@ -1,7 +1,7 @@
-"""What an operator's commands and the server say to each other: JSON objects, one a line. No I/O.
+"""The protocol between an operator's commands and the server: JSON objects, one on each line. No I/O.
 
-Every request is small and answered in one short step; who wants all calls asks page by page. So nothing stays open
-in the server for a command, however slow or dead that is.
+Rule: each request is small and answered in one short step. A command that lists all calls asks for one page after
+another. So a slow or dead command keeps nothing open in the server.
 """
 
 from __future__ import annotations
@@ -13,66 +13,66 @@ import msgspec
 from identengine.model.records import Direction
 
 LONGEST_LINE = 65536
-"""Of a request, in bytes."""
+"""Longest line of a request, in bytes."""
 MOST_ENDED = 64
-"""Legs that one request may end."""
+"""Largest number of legs that one request can end."""
 
 Way = Literal["origination", "termination"]
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Which legs are meant: what is None does not matter."""
+    """A selection of legs: a leg fits if it agrees with each field that is set."""
 
     account_id: int | None = None
     client_id: int | None = None
-    """Any of the clients that the leg counts on: the account's own, or a reseller above."""
+    """A client on which the leg counts: the client of its account, or a reseller above it."""
     switch: str | None = None
     older: float | None = None
-    """Seconds since it was taken, at least."""
+    """Minimum age of the leg, in seconds."""
     state: Literal["held", "reserved", "active", "lapsed"] = "held"
-    """``held``: reserved or active."""
+    """State of the leg. ``held`` is reserved or active."""
     call_id: str | None = None
-    """Looked for by its key, so it costs the same whatever is held."""
+    """Call id of the leg. It is looked up by its key, so the cost does not depend on the number of legs."""
     scope: str | None = None
-    """Of the call's key; with ``call_id`` None means all scopes of the config."""
+    """Scope of the call's key. If it is not set, a ``call_id`` is looked up in all scopes of the config."""
     direction: Way | None = None
     leg_id: str | None = None
-    """``""``: the leg without an id."""
+    """Id of the leg; ``""`` selects the leg without an id."""
 
 
 class StatusRequest(msgspec.Struct, frozen=True, tag_field="ask", tag="status"):
-    """Asks how the server is."""
+    """A request for the state of the server."""
 
 
 class LegsRequest(msgspec.Struct, frozen=True, tag_field="ask", tag="calls", omit_defaults=True):
-    """Asks which calls are held. A few hundred legs are looked at, from ``cursor`` on."""
+    """A request for a page of calls. It examines a few hundred legs from ``cursor`` on."""
 
     filter: Filter = Filter()
     cursor: int = 0
 
 
 class UsageRequest(msgspec.Struct, frozen=True, tag_field="ask", tag="usage", omit_defaults=True):
-    """Asks who uses most of his limits. A few thousand counters are looked at, from ``cursor`` on."""
+    """A request for the fullest limits. It examines a few thousand counters from ``cursor`` on."""
 
     of: Literal["accounts", "clients"]
     cursor: int = 0
     most: int = 50
-    """Rows that are wanted: those fullest of what is looked at."""
+    """Largest number of rows in the answer: the fullest of the counters that were examined."""
 
 
 class Ending(msgspec.Struct, frozen=True):
-    """One leg that is to be ended, exactly as a :class:`LegRow` named it."""
+    """A leg to end, with the values of its :class:`LegRow`."""
 
     scope: str
     call_id: str
     direction: Way
     leg_id: str
     since: float
-    """When it was taken: a call that has the same key by now is another one and stays."""
+    """Time at which the leg was taken. A later leg with the same key is another call, and is not ended."""
 
 
 class EndRequest(msgspec.Struct, frozen=True, tag_field="ask", tag="end"):
-    """End these legs, at most :data:`MOST_ENDED`, as if the switch had sent a stop for each."""
+    """A request to end at most :data:`MOST_ENDED` legs, as if the switch had sent a stop for each."""
 
     legs: tuple[Ending, ...]
 
@@ -83,12 +83,11 @@ Counted = Literal[
     "connections_refused_too_many",
     "connections_refused_too_many_of_switch",
 ]
-"""Counters (:data:`identengine.stats.registry.REGISTRY`) of what another process sees than the one that writes
-them."""
+"""Counters (:data:`identengine.stats.registry.REGISTRY`) of events in a process that does not write counters."""
 
 
 class CountRequest(msgspec.Struct, frozen=True, tag_field="ask", tag="note"):
-    """Count this: what the process that serves HTTP has refused since it said so last."""
+    """A request to count events: the refusals of the HTTP process since its last request."""
 
     counts: dict[Counted, Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]]
 
@@ -97,65 +96,65 @@ OperatorRequest: TypeAlias = StatusRequest | LegsRequest | UsageRequest | EndReq
 
 
 Unready = Literal["no book", "the set of calls is full", "the store cannot be read"]
-"""Why calls should not be sent to a server: fixed words, for those who may not know more of it."""
+"""Reasons not to send calls to a server: fixed words, for readers who must not learn more."""
 
 
 class Status(msgspec.Struct, frozen=True, tag_field="answer", tag="status"):
-    """The server, the book, and the set of calls."""
+    """The state of the server, of the book and of the set of calls."""
 
     program: str
     pid: int
     uptime: float
     version: int | None
-    """Of the book; None: there is none yet."""
+    """Version of the book; None before the first book is loaded."""
     accounts: int
     held: int
     lapsed: int
     max_legs: int
     global_capacity: int | None
     alarms: tuple[str, ...]
-    """What is wrong now, and what to do; empty is well."""
+    """Text of each alarm that is raised, with its remedy."""
     unready: tuple[Unready, ...] = ()
-    """Those of it for which calls should not be sent here."""
+    """Reasons not to send calls to this server."""
 
 
 class LegRow(msgspec.Struct, frozen=True):
-    """One leg."""
+    """A leg in a list of calls."""
 
     scope: str
     call_id: str
     leg_id: str
-    """``""``: it has none."""
+    """Id of the leg; ``""`` if it has no id."""
     direction: Direction
     account_id: int
     account_name: str | None
-    """None: the book in use does not have the account any more."""
+    """Name of the account; None if the book in use does not have the account."""
     client_id: int
     client_name: str | None
     switch: str
     state: Literal["reserved", "active", "lapsed"]
     since: float
-    """By the clock of the set of calls."""
+    """Time at which the leg was taken, by the clock of the set of calls."""
     age: float
-    """Seconds since it was taken."""
+    """Seconds since the leg was taken."""
     left: float
-    """Seconds until its lease ends; of a lapsed one, until it is forgotten."""
+    """Seconds until the lease expires; for a lapsed leg, until it is forgotten."""
 
     def ending(self) -> Ending:
-        """Return what ends it."""
+        """Return the entry of an :class:`EndRequest` that ends this leg."""
         return Ending(self.scope, self.call_id, self.direction.value, self.leg_id, self.since)
 
 
 class LegPage(msgspec.Struct, frozen=True, tag_field="answer", tag="calls"):
-    """A page of calls. Pages are no picture of one moment: a leg that is started between two may come twice."""
+    """A page of calls. Pages are not one snapshot: a leg that changes between two pages can be on both."""
 
     rows: tuple[LegRow, ...]
     cursor: int | None
-    """Where to go on; None: this was all."""
+    """Cursor of the next page; None on the last page."""
 
 
 class Use(msgspec.Struct, frozen=True):
-    """How much of a limit is used."""
+    """The use of one limit."""
 
     id: int
     name: str | None
@@ -165,32 +164,32 @@ class Use(msgspec.Struct, frozen=True):
 
     @property
     def rank(self) -> tuple[float, int, int]:
-        """What it is ordered by, the fullest first; without limit at the end, by what is held."""
+        """The sort key: the fullest limit first, then counters without a limit by their legs."""
         share = -1.0 if self.limit is None else self.held / self.limit if self.limit else float("inf")
         return (-share, -self.held, self.id)
 
 
 class Usage(msgspec.Struct, frozen=True, tag_field="answer", tag="usage"):
-    """The fullest of the counters that were looked at."""
+    """The fullest of the counters that were examined."""
 
     rows: tuple[Use, ...]
     cursor: int | None
-    """Where to go on; None: this was all."""
+    """Cursor of the next page; None on the last page."""
 
 
 class Ended(msgspec.Struct, frozen=True, tag_field="answer", tag="ended"):
-    """How many legs were freed, and how many were there no more."""
+    """The number of legs that were freed, and the number that no longer existed."""
 
     freed: int
     gone: int
 
 
 class Noted(msgspec.Struct, frozen=True, tag_field="answer", tag="noted"):
-    """It is counted."""
+    """The confirmation that events were counted."""
 
 
 class OperatorFailure(msgspec.Struct, frozen=True, tag_field="answer", tag="error"):
-    """The request cannot be answered."""
+    """The reason why a request cannot be answered."""
 
     message: str
 
@@ -203,15 +202,15 @@ _encode = msgspec.json.Encoder().encode
 
 
 def read_ask(line: bytes) -> OperatorRequest | OperatorFailure:
-    """Return the request in a line, or what is wrong with it."""
+    """Return the request in a line, or the failure that answers a line without a request."""
     try:
         return _asks.decode(line)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        return OperatorFailure(f"not understood: {error}")
+        return OperatorFailure(f"the request cannot be read: {error}")
 
 
 def read_reply(line: bytes) -> OperatorReply:
-    """Return the answer in a line. Raises ValueError where it is none, of another version of this program, say."""
+    """Return the answer in a line. Raise ValueError if another version of this program wrote it."""
     try:
         return _replies.decode(line)
     except (msgspec.MsgspecError, RecursionError) as error:
@@ -219,5 +218,5 @@ def read_reply(line: bytes) -> OperatorReply:
 
 
 def line(message: OperatorRequest | OperatorReply) -> bytes:
-    """Return a message as its line."""
+    """Return a message as a line."""
     return _encode(message) + b"\n"

@@ -1,7 +1,7 @@
-"""Responders: what a listener knows of a protocol. Datagrams or messages in, answers out. No I/O.
+"""Responders: the interface between listeners and protocols. Datagrams or messages in, answers out. No I/O.
 
-Each protocol is a room of its own in :mod:`identengine.wire`, with a responder for datagrams, for messages, or for
-both. No listener changes when a protocol is added.
+Each protocol is a package of its own in :mod:`identengine.wire`, with a responder for datagrams, for messages, or
+for both. Rule: adding a protocol changes no listener.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from identengine.wire.session import Session
 
 
 class Senders(Protocol):
-    """The senders of datagrams that are answered together. A place is an index into these datagrams."""
+    """The senders of datagrams that are answered together. A place is an index of these datagrams."""
 
     def port(self, place: int) -> int:
-        """Return the source port of a datagram. It is known until the responder returns."""
+        """Return the source port of a datagram. Valid only until the responder returns."""
 
     def answer_later(self, place: int, answers: Sequence[bytes]) -> None:
         """Send answers to the sender of a datagram, at any time after the responder has returned."""
 
 
 class DatagramResponder(Protocol):
-    """Answers datagrams that were received together, at most 64."""
+    """A responder that answers datagrams which were received together, at most 64."""
 
     def __call__(
         self,
@@ -37,21 +37,22 @@ class DatagramResponder(Protocol):
     ) -> tuple[list[bytes], list[int] | None]:
         """Return the answers, and for each answer the place of its datagram.
 
-        The places are None if each datagram has exactly one answer, in order. ``sessions`` are the senders.
-        ``too_old`` says which datagrams waited longer than ``datagram_age_ms`` (interfaces.md 3, "Overload"); None
-        means none did. Deferred answers count in ``owed`` until they are given to ``senders``.
+        None instead of places means that each datagram has exactly one answer, in order. ``sessions`` are the
+        senders. ``too_old`` marks the datagrams that waited longer than ``datagram_age_ms`` (interfaces.md 3,
+        "Overload"), or is ``None`` if no datagram did. A deferred answer counts in ``owed`` until ``senders`` has
+        it.
         """
 
 
 class LateAnswer(Protocol):
-    """Sends an answer on a connection after the responder has returned."""
+    """A function that sends an answer on a connection after the responder has returned."""
 
     def __call__(self, answer: bytes, /) -> None:
-        """Send it, if the connection is still open."""
+        """Send the answer if the connection is still open."""
 
 
 class MessageResponder(Protocol):
-    """Answers messages that one read of a connection completed."""
+    """A responder that answers the messages which one read of a connection completed."""
 
     def __call__(
         self,
@@ -63,9 +64,9 @@ class MessageResponder(Protocol):
         too_old: bool,
         /,
     ) -> tuple[list[bytes], bool]:
-        """Return the answers, each without its framing, and whether the connection must be closed.
+        """Return the answers without their framing, and True if the connection must be closed.
 
-        ``session`` is the peer; the responder authenticates it if the protocol does. ``broken`` is the error of
-        the stream after these messages, or None. ``too_old`` is true if the messages waited longer than
-        ``datagram_age_ms``. Deferred answers count in ``owed`` until they are given to ``late``.
+        ``session`` is the peer. The responder authenticates it if the protocol has a method for that. ``broken``
+        is the error of the stream after these messages, or None. ``too_old`` is True if the messages waited longer
+        than ``datagram_age_ms``. A deferred answer counts in ``owed`` until ``late`` has sent it.
         """

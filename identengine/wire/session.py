@@ -42,11 +42,11 @@ class Session:
         by_name: Mapping[str, Peer] | None = None,
         certificate: str | None = None,
     ) -> None:
-        """Make a session of ``host`` that is ``peer`` without a token, or no switch yet if ``peer`` is None.
+        """Make a session of ``host`` that is ``peer`` without a token, or no switch yet if ``peer`` is ``None``.
 
-        ``by_token`` holds the tokens of all switches at this address by their :func:`digest_of`. Its value is None
-        for a switch that this session cannot become. ``by_name`` holds the switches that the session may speak for
-        without a token. ``certificate`` is the name in the client certificate that identified ``peer``.
+        ``by_token`` holds the tokens of all switches at this address by their :func:`digest_of`. Its value is
+        ``None`` for a switch that this session cannot become. ``by_name`` holds the switches that the session may
+        speak for without a token. ``certificate`` is the name in the client certificate that identified ``peer``.
         """
         self.host = host
         self.peer = peer

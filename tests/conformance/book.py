@@ -1,4 +1,4 @@
-"""The book that the conformance suite asks, and the switches that ask it."""
+"""The book of the conformance suite, and the switches that ask."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ HTTP_ADDRESS = "127.0.1.99"
 
 
 def address_of(number: int) -> str:
-    """Return the address of the switch that uses one of WIRES: each has call ids of its own."""
+    """Return the address of the switch of one of WIRES. Each switch has call ids of its own."""
     return f"127.0.1.{number + 1}"
 
 
 def switches() -> str:
-    """Return the switches as sections of a config: one for each wire, and one that asks by HTTP."""
+    """Return the switches as sections of a config: one for each wire, and one for HTTP."""
     sections = [f'[[switch]]\nname = "switch {n}"\naddresses = ["{address_of(n)}"]\n' for n in range(len(WIRES))]
     sections.append(f'[[switch]]\nname = "http"\naddresses = ["{HTTP_ADDRESS}"]\ntoken = "{HTTP_TOKEN}"\n')
     return "".join(sections)

@@ -1,4 +1,4 @@
-"""One server for the conformance suite, and the switches that ask it: one for each wire."""
+"""The server of the conformance suite, and a switch for each wire."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The worked examples of engine.md 3 as one table: rows of a book, requests, and what each must be answered.
+"""The worked examples of engine.md 3 as one table: rows of a book, requests, and their answers.
 
 Plain data, so that the same table can be asked in process and over every transport.
 """
@@ -11,7 +11,7 @@ from typing import Any
 PASSWORD = "right horse"
 
 CLIENTS: tuple[dict[str, Any], ...] = tuple({"id": number, "name": f"client {number}"} for number in range(1, 8))
-"""Columns of interfaces.md 1; account A1 is of client 1, A2 of client 2 and so on."""
+"""Accounts by the columns of interfaces.md 1. Account A1 belongs to client 1, A2 to client 2, and so on."""
 
 ACCOUNTS: tuple[dict[str, Any], ...] = (
     {"id": 1, "client_id": 1, "name": "A1", "ident_by": "ip", "ident": ["10.0.0.5"]},
@@ -27,13 +27,13 @@ ACCOUNTS: tuple[dict[str, Any], ...] = (
 
 @dataclass(frozen=True)
 class Example:
-    """One line of the table: what is asked, and the fields that the answer must have (others it may have)."""
+    """A row of the table: a request, and fields that its answer must have."""
 
     title: str
     request: dict[str, Any]
     answer: dict[str, Any]
     options: dict[str, Any] = field(default_factory=dict)
-    """What of ``[identify]`` differs from the defaults."""
+    """Keys of ``[identify]`` that differ from the defaults."""
     accounts: dict[int, dict[str, Any]] = field(default_factory=dict)
     """Columns that differ from ACCOUNTS, by account id."""
     clients: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -94,7 +94,7 @@ EXAMPLES = (
         _found(6, "44") | {"matched_by": "ani", "matched": "442070001", "src_number": "442070001"},
     ),
     Example(
-        "a disabled account hides nobody",
+        "a disabled account hides no other account",
         {"src_ip": "10.0.0.5", "dst_number": "77#44"},
         _found(1, "77#44"),
         accounts=_A2_DISABLED,

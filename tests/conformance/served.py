@@ -1,4 +1,4 @@
-"""The server that the conformance suite asks, and how its answers are read."""
+"""The server of the conformance suite, and functions that read its answers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.switch import WIRES, Switch, Wire
 
 
 class Served(msgspec.Struct):
-    """A server, and how its switches connect."""
+    """A server, and the connections of its switches."""
 
     server: Server
     tls: ssl.SSLContext
@@ -23,7 +23,7 @@ class Served(msgspec.Struct):
 
 
 def outcome(answer: dict[str, Any]) -> dict[str, Any]:
-    """Return what an answer says, without what differs from one moment to the next."""
+    """Return the result or the error of an answer, without fields that change with time."""
     assert set(answer) in ({"jsonrpc", "id", "result"}, {"jsonrpc", "id", "error"})
     assert answer["jsonrpc"] == "2.0"
     found: dict[str, Any] = answer.get("result") or answer["error"]

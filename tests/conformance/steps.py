@@ -1,4 +1,4 @@
-"""What the conformance suite asks over each wire, and some of what each must answer."""
+"""The requests of the conformance suite over each wire, and fields that their answers must have."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _digest(algorithm: str, password: str = PASSWORD) -> dict[str, object]:
 
 
 Step = tuple[str, dict[str, object], dict[str, object]]
-"""A method, its parameters, and some of what it must be answered: of the result, or of the error."""
+"""A method, its parameters, and fields that its result or its error must have."""
 TO: dict[str, object] = {"dst_number": "44171"}
 
 
@@ -120,7 +120,7 @@ _DECISIONS: list[tuple[dict[str, object], dict[str, object]]] = [
 _SAME: list[Step] = [(method, *one) for method in ("authorize", "identify") for one in _DECISIONS]
 
 _LIVES: list[Step] = [
-    # a call's life, on an account that has one place
+    # the life of a call, on an account with one slot
     ("authorize", from_ip("8", call_id="a ~ 电话"), {"accepted": True, "lease": 200}),
     ("authorize", from_ip("8", call_id="a ~ 电话"), {"accepted": True, "lease": 200}),
     ("authorize", from_ip("8", call_id="b"), _no("account_capacity")),
@@ -134,11 +134,11 @@ _LIVES: list[Step] = [
     ("stop", {"call_id": "a ~ 电话"}, {"ok": True, "freed": 1}),
     ("stop", {"call_id": "a ~ 电话"}, {"ok": True, "unknown": True, "freed": 0}),
     ("start", {"call_id": "a ~ 电话"}, {"ok": True, "unknown": True}),
-    # the user name of a digest names an account, as a name does
+    # the user name of a digest identifies an unknown call, as a name does
     ("start", {"call_id": "d", "digest": {"username": "acmé"}}, {"ok": True, "unknown": None}),
     ("stop", {"call_id": "d"}, {"ok": True, "freed": 1}),
     ("start", {"call_id": "d2", "digest": {"username": " ", "realm": "r"}}, {"ok": True, "unknown": True}),
-    # a call without an id holds nothing
+    # a call without an id holds no slot
     ("authorize", from_ip("1"), {"accepted": True, "unreserved": True}),
     ("identify", from_ip("1"), {"accepted": True, "unreserved": None}),
     # rejects by limits
@@ -167,7 +167,7 @@ _LIVES: list[Step] = [
     ("sync", {"list_id": "4", "calls": [], "confirm_empty": "yes"}, _wrong("confirm_empty", value="yes")),
     ("sync", {"calls": []}, {"code": -32602}),
     ("sync", {}, {"code": -32602}),
-    # what is wrong in the other methods
+    # errors of the other methods
     ("start", {}, {"code": -32602}),
     ("stop", {"call_id": None}, {"code": -32602}),
     ("stop", {"call_id": 5}, _wrong("call_id", value=5)),

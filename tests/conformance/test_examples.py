@@ -1,4 +1,4 @@
-"""The worked examples of engine.md 3, asked of the engine in process."""
+"""The worked examples of engine.md 3, answered by the engine in process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The worked examples of engine.md 3, asked of a real server over every wire."""
+"""The worked examples of engine.md 3, answered by a real server over every wire."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LISTEN = f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\ntls = ["{HOST}:0"]\
 
 
 def _setting(example: Example) -> str:
-    """Return what has to be equal for examples to share a server."""
+    """Return the parts of an example that must be equal for two examples to share a server."""
     return json.dumps([example.options, example.accounts, example.clients], sort_keys=True)
 
 

@@ -20,7 +20,7 @@ def _has(outcome: dict[str, Any], wanted: dict[str, object]) -> bool:
 
 @pytest.fixture(scope="module")
 def told(served: Served) -> Callable[[Wire], list[dict[str, Any]]]:
-    """Return what each step is answered in one way; asked once."""
+    """Return a function that returns the answers to all steps over one wire. Each wire is asked once."""
     found: dict[Wire, list[dict[str, Any]]] = {}
 
     def of(wire: Wire) -> list[dict[str, Any]]:
@@ -41,7 +41,7 @@ def test_the_same_answers_in_every_way(wire: Wire, told: Callable[[Wire], list[d
 
 
 def test_the_same_answers_by_http(served: Served, told: Callable[[Wire], list[dict[str, Any]]]) -> None:
-    """Errors are those of HTTP, with the code and the parameter that JSON-RPC names."""
+    """An error is one of HTTP, with the code and the parameter of the error in JSON-RPC."""
     base = f"http://{HOST}:{served.server.ports['http']}/v1"
     there = httpx.HTTPTransport(local_address="127.0.1.99")
     with httpx.Client(headers={"Authorization": f"Bearer {HTTP_TOKEN}"}, timeout=20, transport=there) as client:

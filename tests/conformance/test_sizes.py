@@ -1,4 +1,4 @@
-"""Answers that are too large for a datagram (interfaces.md 3): split, cut or shortened over UDP alone."""
+"""Answers that are too large for a datagram (interfaces.md 3): split, cut or shortened, but only over UDP."""
 
 from __future__ import annotations
 

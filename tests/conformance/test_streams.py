@@ -1,4 +1,4 @@
-"""Messages on a connection, however their bytes arrive, and connections that go wrong (interfaces.md 3)."""
+"""Messages on a connection, wherever the reads cut them, and errors of connections (interfaces.md 3)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_large_pipelines_both_ways(connected: Switch) -> None:
     sent = b"".join(map(connected.encoded, messages))
     heard: list[int] = []
     place = 0
-    while len(heard) < count:  # as much again as was answered: neither side has to hold all
+    while len(heard) < count:  # send as much as was answered, so that neither side has to hold all messages
         while place < len(sent) and place - len(sent) * len(heard) // count < 200_000:
             connected.socket.sendall(sent[place : place + 10_000])
             place += 10_000
@@ -52,7 +52,7 @@ def test_large_pipelines_both_ways(connected: Switch) -> None:
 
 def test_a_stream_that_goes_wrong_is_answered_up_to_there_and_closed(connected: Switch) -> None:
     connected.send(call("ping", 1), call("ping", 2))
-    # A length beyond what is allowed, or what no message begins with; in a good frame where that is possible.
+    # A length above the limit, or a byte that begins no message, in a good frame if the framing has one.
     connected.socket.sendall(
         {"lines": b"nonsense", "netstrings": b"99999:{", "prefixed": b"\xff" * 9}[_framing(connected)]
     )
@@ -70,7 +70,7 @@ _GARBAGE = {
 @pytest.mark.parametrize("place", range(6))
 def test_a_framed_message_that_cannot_be_parsed(connected: Switch, place: int) -> None:
     if _framing(connected) == "lines" or place >= len(_GARBAGE[connected.wire.encoding]):
-        return  # nothing frames it
+        return  # this framing has no frame around a message
     garbage = _GARBAGE[connected.wire.encoding][place]
     connected.send(call("ping", 1))
     connected.socket.sendall(connected.framed(garbage) + connected.encoded(call("ping", 2)))

@@ -129,11 +129,11 @@ def test_head_is_get_without_the_body(server: Server) -> None:
         (b'{"src_ip": "x"} {}', None, "not parsable as JSON"),
         (b'{"src_ip":"x"},"method":"stop","y":{}', None, "not parsable as JSON"),
         (b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}", None, "not parsable as JSON"),
-        (b'{"src_ip": 1}', "src_ip", "src_ip: a string is wanted, not 1"),
-        (b'{"src_port": 1.5}', "src_port", "src_port: an integer or a string of digits is wanted, not 1.5"),
-        (b'{"digest": []}', "digest", "digest: an object is wanted"),
-        (b'{"digest": {"nonce": 5}}', "digest.nonce", "digest.nonce: a string is wanted"),
-        (b'{"password": 5}', "password", "password: a string is wanted"),
+        (b'{"src_ip": 1}', "src_ip", "src_ip: expected a string, got 1"),
+        (b'{"src_port": 1.5}', "src_port", "src_port: expected an integer or a string of digits, got 1.5"),
+        (b'{"digest": []}', "digest", "digest: expected an object"),
+        (b'{"digest": {"nonce": 5}}', "digest.nonce", "digest.nonce: expected a string"),
+        (b'{"password": 5}', "password", "password: expected a string"),
     ],
 )
 def test_wrong_bodies(switch: httpx.Client, body: bytes, field: str | None, part: str) -> None:
@@ -153,7 +153,7 @@ def test_an_error_of_the_engine_names_the_field(switch: httpx.Client) -> None:
     assert answer.json() == {
         "status": 400,
         "code": -32602,
-        "message": "interval: seconds from 1 to 604800 is wanted",
+        "message": 'interval: expected a number of seconds from 1 to 604800, got "soon"',
         "field": "interval",
         "value": "soon",
     }

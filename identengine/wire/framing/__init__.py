@@ -1,7 +1,8 @@
-"""How messages follow each other on a connection; its first byte decides (interfaces.md 3). No I/O.
+"""Framings: the ways in which messages follow each other on a connection (interfaces.md 3). No I/O.
 
-A framer is fed what was read and gives whole messages out; whatever the cuts, the same bytes give the same ones.
-One framing is one file here. A protocol names its framings, each with the responder that answers in it.
+The first byte of a connection selects its framing. A framer takes the bytes of a read and returns whole messages.
+Rule: the same bytes give the same messages, wherever the reads cut them. Each framing has a module here. A
+protocol names its framings, and the responder of each.
 """
 
 from __future__ import annotations
@@ -13,36 +14,36 @@ from identengine.wire.responder import MessageResponder
 
 
 class Framer(Protocol):
-    """The framing of one connection."""
+    """The framer of one connection: bytes in, whole messages out."""
 
     error: str | None
-    """What is wrong with the stream; then nothing more is given out: where a next message begins is not known."""
+    """The error of the stream, or None. After an error the beginning of the next message is not known."""
 
     @property
     def pending(self) -> bool:
-        """Whether a message began and did not end yet."""
+        """True if a message has begun and is not complete."""
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take what was read and return the messages that it completed."""
+        """Add the bytes of a read and return the messages that they complete. After an error return nothing."""
 
     def frame(self, answer: bytes) -> bytes:
-        """Return an answer as it goes out."""
+        """Return an answer with its framing."""
 
 
 class Framing(NamedTuple):
-    """A framing and the protocol that is spoken in it."""
+    """A framing and the protocol of its messages."""
 
     framer: Callable[[int], Framer]
-    """Makes the framer of a connection from the maximum size of a message, in bytes."""
+    """Factory of the framer of a connection, from the maximum size of a message in bytes."""
     responder: Callable[[], MessageResponder]
-    """Returns the responder of a connection, which may keep what one connection has said."""
+    """Factory of the responder of a connection, which may keep state of that connection."""
 
 
 class Framings(NamedTuple):
     """The framings that a listener accepts."""
 
     default: Framing
-    """For a first byte that no framing begins with; its responder reports the error."""
+    """The framing for any other first byte. Its responder reports a byte that no framing begins with."""
     by_first_byte: Mapping[int, Framing]
 
     def chosen_by(self, first: int) -> Framing:

@@ -1,30 +1,31 @@
-"""Cuts a stream of bytes into JSON messages, without reading what is in them (interfaces.md 3). No I/O.
+"""Streams of JSON messages, cut without decoding them (interfaces.md 3). No I/O.
 
-A message is an object or an array; white space may stand between messages. The framer only counts brackets
-outside of strings: whether a message is JSON, its decoder says. Where a stream goes wrong (something else than a
-bracket where a message should begin, a message too large or nested too deep), the messages before that spot are
-still given out, and :attr:`JsonStream.error` says what was wrong: where a next message would begin is not known.
+A message is an object or an array. White space may separate messages. The framer only counts brackets outside of
+strings; the decoder checks the JSON. A stream breaks if a message begins with another byte than a bracket, is too
+large, or is nested too deeply. The messages before that place are still returned. :attr:`JsonStream.error` names
+the fault; the beginning of the next message is not known.
 
-Cost is linear in the bytes, however they are cut. A message that came whole, of usual depth, is found by one match
-of a regular expression whose parts never give back what they took; one that did not is walked token by token from
-where the last walk ended. The same bytes give the same messages either way.
+The cost is linear in the number of bytes, wherever the reads cut them. One match of a regular expression without
+backtracking finds a message of usual depth that came whole. Any other message is walked token by token, from the
+end of the last walk. Both ways find the same messages.
 """
 
 from __future__ import annotations
 
 import re
 
-from identengine.wire.framing.counted import too_large
+from identengine.errors import expected
+from identengine.wire.framing.counted import byte_shown, too_large
 
 MAX_DEPTH = 64
-"""Brackets within brackets; a request has three. Bounds what a hostile message costs to walk and to decode."""
+"""Largest number of nested brackets. A request has three. It bounds the cost of a hostile message."""
 
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _PLAIN = rb'[^"{}\[\]]*+'
 
 
 def _nested(levels: int) -> bytes:
-    """Return the expression of a bracketed value with up to ``levels`` levels of brackets in all."""
+    """Return the expression of a bracketed value with at most ``levels`` levels of brackets."""
     inner = rb"|" + _nested(levels - 1) if levels > 1 else b""
     return rb"[{\[]" + _PLAIN + rb"(?:(?:" + _STRING + inner + rb")" + _PLAIN + rb")*+[}\]]"
 
@@ -38,23 +39,22 @@ _QUOTE, _OPENING = ord('"'), frozenset(b"{[")
 
 
 class JsonStream:
-    """The framer of one connection: bytes in, whole messages out."""
+    """The framer of JSON messages. It returns each message without the space around it."""
 
     def __init__(self, max_bytes: int) -> None:
         self.error: str | None = None
-        """What is wrong with the stream; then nothing more is given out."""
         self._max_bytes = max_bytes
         self._begun = bytearray()
-        """The message that began and did not end yet."""
+        """The beginning of the incomplete message."""
         self._walker = _Walker()
 
     @property
     def pending(self) -> bool:
-        """Whether a message began and did not end yet."""
+        """See :class:`identengine.wire.framing.Framer`."""
         return bool(self._begun)
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take what was read and return the messages that it completed, without the space around them."""
+        """See :class:`identengine.wire.framing.Framer`."""
         messages: list[bytes] = []
         if self.error is not None:
             return messages
@@ -70,11 +70,11 @@ class JsonStream:
         return messages
 
     def frame(self, answer: bytes) -> bytes:
-        """Return an answer as it goes out: a line."""
+        """See :class:`identengine.wire.framing.Framer`."""
         return answer + b"\n"
 
     def _cut(self, data: bytes, messages: list[bytes]) -> None:
-        """Cut whole messages off ``data``, which begins between two messages, and keep what is left."""
+        """Cut whole messages off ``data``, which begins between two messages, and keep the rest."""
         at, size, whole, max_bytes = 0, len(data), _WHOLE.match, self._max_bytes
         while at < size:
             found = whole(data, at)
@@ -89,7 +89,8 @@ class JsonStream:
                 if start == size:
                     return
                 if data[start] not in _OPENING:
-                    self.error = "neither { nor [ where a message should begin"
+                    got = byte_shown(data[start])
+                    self.error = f"{expected('{ or [ at the beginning of a message')}, got {got}"
                     return
                 end = self._walk(data, start)
                 if end < 0:
@@ -99,11 +100,11 @@ class JsonStream:
             at = end
 
     def _walk(self, data: bytes | bytearray, start: int) -> int:
-        """Go on through the message at ``start``; return where it ends, -1 where it does not, or must not."""
+        """Walk on through the message at ``start``. Return its end, or -1 if it is incomplete or wrong."""
         walker = self._walker
         end = walker.walk(data, start)
         if walker.depth > MAX_DEPTH:
-            self.error = f"a message nested more than {MAX_DEPTH} levels deep"
+            self.error = f"{expected(f'at most {MAX_DEPTH} levels of brackets')}, got more"
         elif (end if end >= 0 else len(data)) - start > self._max_bytes:
             self.error = too_large(self._max_bytes)
         else:
@@ -112,7 +113,7 @@ class JsonStream:
 
 
 class _Walker:
-    """Where in a message, and in how many brackets, the last look at it ended."""
+    """The state of a walk through an incomplete message: the offset, the depth, and if it is inside a string."""
 
     def __init__(self) -> None:
         self.depth = 0
@@ -120,13 +121,13 @@ class _Walker:
         self._in_string = False
 
     def walk(self, data: bytes | bytearray, start: int) -> int:
-        """Go on through the message that begins at ``start``; return its end, or -1 where it did not end yet."""
+        """Continue the walk through the message at ``start``. Return its end, or -1 if it is incomplete."""
         at, depth, size = start + self._walked, self.depth, len(data)
         while at < size:
             if self._in_string:
                 at = _end(_INSIDE.match(data, at))
                 if at == size or data[at] != _QUOTE:
-                    break  # within the string, or before an escape whose second half did not come yet
+                    break  # inside the string, or at an escape whose second half is not there yet
                 self._in_string = False
                 at += 1
             at = _end(_OUTSIDE.match(data, at))
@@ -150,6 +151,6 @@ class _Walker:
 
 
 def _end(found: re.Match[bytes] | None) -> int:
-    """Return where a match of an expression that fits everywhere ended."""
-    assert found is not None  # noqa: S101 - it may be empty, so it fits
+    """Return the end of a match of an expression that matches everywhere."""
+    assert found is not None  # noqa: S101 - the expression also matches nothing
     return found.end()

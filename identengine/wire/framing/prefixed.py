@@ -1,6 +1,6 @@
-"""Messages with their length before them: four bytes, the most significant first (interfaces.md 3). No I/O.
+"""Messages behind their length: four bytes, the most significant first (interfaces.md 3). No I/O.
 
-The first byte tells this framing from the others, so it is 0: a message has less than 16 MiB.
+The first byte selects this framing. It is always 0, since a message has less than 16 MiB.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ _PREFIX = 4
 
 
 class Prefixed(Counted):
-    """The framer of one connection: bytes in, whole messages out."""
+    """The framer of messages behind their length."""
 
     def frame(self, answer: bytes) -> bytes:
-        """Return an answer as it goes out."""
+        """See :class:`identengine.wire.framing.Framer`."""
         return len(answer).to_bytes(_PREFIX, "big") + answer
 
     def _body(self, held: bytearray, at: int) -> Body | None:
@@ -23,6 +23,6 @@ class Prefixed(Counted):
             return None
         end = start + int.from_bytes(held[at:start], "big")
         if end - start > self._max_bytes:
-            self.error = too_large(self._max_bytes)
+            self.error = too_large(self._max_bytes, end - start)
             return None
         return Body(start, end, end) if end <= len(held) else None

@@ -1,4 +1,4 @@
-"""What goes out as the answer to a message: whole, or made to fit into datagrams (interfaces.md 3). No I/O."""
+"""Answers to messages, whole or fitted into datagrams (interfaces.md 3). No I/O."""
 
 from __future__ import annotations
 
@@ -14,56 +14,58 @@ from identengine.identify.explain import Explanation
 from identengine.model.reasons import Reason, ReasonTable
 from identengine.model.records import Decision
 from identengine.wire.jsonrpc.codec import Codec
-from identengine.wire.jsonrpc.errors import LONGEST_VALUE, shortened
+from identengine.wire.jsonrpc.errors import LONGEST_VALUE
 from identengine.wire.jsonrpc.messages import BAD_PARAMS, INTERNAL, NOT_READY, OVERLOADED, Field, Pong
 
 DATAGRAM = 1400
-"""Largest answer over UDP, in bytes: it fits one packet on every usual path."""
+"""Largest answer over UDP, in bytes. It fits into one packet on every usual path."""
 _HEADERS = 4
-"""Bytes by which the header of an array may grow with its items, in MessagePack."""
+"""Growth of the header of an array in MessagePack as items are added, in bytes at most."""
+_LONGEST_VALUE = 60
+"""Longest value of a reject without names, in characters."""
 
-_NO_EXPLANATION: dict[str, int] = {
-    Reason.NOT_READY: NOT_READY,
-    Reason.INTERNAL_ERROR: INTERNAL,
-    Reason.OVERLOAD: OVERLOADED,
+_NO_ANSWER: dict[str, tuple[int, str]] = {
+    Reason.NOT_READY: (NOT_READY, "no book is loaded yet; ask again later"),
+    Reason.INTERNAL_ERROR: (INTERNAL, "internal error; the server logs it"),
+    Reason.OVERLOAD: (OVERLOADED, "the server is overloaded; ask again later"),
 }
-"""These three are answers of ``authorize`` and ``identify`` only (interfaces.md 3)."""
+"""The reasons that only ``authorize`` and ``identify`` answer as a reject. Other methods answer an error."""
+_TOO_LARGE = "the answer does not fit into a datagram; ask over TCP"
 
 
 Item: TypeAlias = int | bytes | None
-"""A message, or one of an array: its place in the batch that is to be decided, its answer, or None for none."""
+"""A message: its place in the batch to decide, or its answer, or None if it gets no answer."""
 
 
 class Read(NamedTuple):
-    """What a message, or an array of them, is, and in which encoding it is answered."""
+    """A message, or an array of messages, that was read, and its encoding."""
 
     items: Item | list[Item]
     codec: Codec
 
 
 class Decided(NamedTuple):
-    """A batch that was decided: the id of each message (empty: no answer is wanted), and what it is answered."""
+    """A batch that was decided: the id of each message (empty for a notification), and its answer."""
 
     ids: Sequence[bytes]
     answers: Sequence[EngineAnswer]
 
 
 def result(codec: Codec, message_id: bytes, answer: EngineAnswer | Pong) -> bytes:
-    """Return an answer of the engine's as the answer to a message."""
-    if isinstance(answer, Explanation) and (code := _NO_EXPLANATION.get(answer.decision.reason or "")):
-        return codec.error(message_id, code, f"there is no answer: {answer.decision.reason}")
+    """Return the answer to a message, from the answer of the engine."""
+    if isinstance(answer, Explanation) and (error := _NO_ANSWER.get(answer.decision.reason or "")):
+        return codec.error(message_id, *error)
     if isinstance(answer, BadParameter):
         known = answer.value is not None and len(answer.value) <= LONGEST_VALUE
         value = msgspec.Raw(codec.encode(answer.value)) if known else msgspec.UNSET
-        what = f"{answer.field}: {answer.expected} is wanted"
-        return codec.error(message_id, BAD_PARAMS, what, Field(answer.field, value))
+        return codec.error(message_id, BAD_PARAMS, answer.message, Field(answer.field, value))
     if isinstance(answer, EncodedDecision):
         return codec.granted(message_id, answer)
     return codec.answered(message_id, answer)
 
 
 def encode_answer(read: Read, decided: Decided) -> bytes | None:
-    """Return the answer to a message, whatever its size; None where none is due."""
+    """Return the answer to a message in one piece of any size, or None if the message gets no answer."""
     items, codec = read
     if not isinstance(items, list):
         return _answer(items, codec, decided)
@@ -72,7 +74,7 @@ def encode_answer(read: Read, decided: Decided) -> bytes | None:
 
 
 def datagrams(read: Read, decided: Decided, reasons: ReasonTable) -> list[bytes]:
-    """Return the answer to a message as datagrams; that to a batch as several arrays where one does not do."""
+    """Return the answer to a message as datagrams. The answer to an array may be several arrays."""
     items, codec = read
     if not isinstance(items, list):
         answer = _fitted(items, codec, decided, reasons, DATAGRAM)
@@ -102,40 +104,40 @@ def _answer(item: Item, codec: Codec, decided: Decided) -> bytes | None:
 
 
 def _fitted(item: Item, codec: Codec, decided: Decided, reasons: ReasonTable, room: int) -> bytes | None:
-    """Return the answer to one message in at most ``room`` bytes.
+    """Return the answer to one message in at most ``room`` bytes, or None if the message gets no answer.
 
-    An explanation loses candidates from its end and says so. A decision loses the names that go with its ids
-    (long texts of the book, or a value given back as it came, can make it so large); one that is too large
-    without them is a reject, since the switch would not get the rate table or plan that it must go by.
+    An explanation loses its last candidates and is marked as cut. Long texts of
+    the book, or a value that it returns, can make a decision too large. It loses the names of its ids. If it is
+    still too large, it becomes a reject, since the switch must not miss the rate table or the routing plan.
     """
     answer = _answer(item, codec, decided)
     if answer is None or len(answer) <= room:
         return answer
     if not isinstance(item, int):
-        return codec.error(b"", INTERNAL, "the answer does not fit into a datagram; ask over TCP")
+        return codec.error(b"", INTERNAL, _TOO_LARGE)
     message_id, decision = decided.ids[item], decided.answers[item]
     if isinstance(decision, Explanation):
         return _cut(codec, message_id, decision, room)
     if isinstance(decision, EncodedDecision):
         decision = decision.decision()
     if not isinstance(decision, Decision):
-        return codec.error(message_id, INTERNAL, "the answer does not fit into a datagram; ask over TCP")
+        return codec.error(message_id, INTERNAL, _TOO_LARGE)
     answer = result(codec, message_id, _without_names(decision))
     return answer if len(answer) <= room else result(codec, message_id, _too_large(decision, reasons))
 
 
 def _cut(codec: Codec, message_id: bytes, explanation: Explanation, room: int) -> bytes:
-    """Return as much of an explanation as fits."""
+    """Return an explanation with as many candidates as fit into ``room`` bytes."""
 
-    def left_beside(decision: Decision) -> int:
+    def room_left(decision: Decision) -> int:
         return room - _HEADERS - len(result(codec, message_id, Explanation(decision=decision, cut=True)))
 
     decision = explanation.decision
-    left = left_beside(decision)
+    left = room_left(decision)
     if left < 0:
         decision = _without_names(decision)
         decision = msgspec.structs.replace(decision, rate_table=None, routing_plan=None, tag=None)
-        left = left_beside(decision)
+        left = room_left(decision)
     shown = []
     for candidate in explanation.candidates:
         left -= len(codec.encode(candidate)) + codec.item_bytes
@@ -161,7 +163,8 @@ def _too_large(decision: Decision, reasons: ReasonTable) -> Decision:
 
 
 def _without_names(decision: Decision) -> Decision:
+    """Return a decision without the names of its ids, and with the beginning of a long value."""
     value = decision.value
-    if value is not None and len(value) > 60:
-        value = shortened(value)
+    if value is not None and len(value) > _LONGEST_VALUE:
+        value = value[:_LONGEST_VALUE] + "…"
     return msgspec.structs.replace(decision, account_name=None, client_name=None, matched=None, value=value)

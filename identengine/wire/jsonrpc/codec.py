@@ -1,6 +1,6 @@
 """The two encodings of JSON-RPC: JSON, and MessagePack of the same objects (interfaces.md 3). No I/O.
 
-Ids are never read: they are echoed as the very bytes that came. What is not well formed raises one of
+Rule: an id is never decoded. It is echoed byte for byte. Bytes that are not well formed raise one of
 :data:`UNDECODED`.
 """
 
@@ -18,7 +18,7 @@ from identengine.wire.jsonrpc.messages import MAX_ID, PARSE_ERROR, Credited, Fie
 from identengine.wire.jsonrpc.methods import CALLS, METHODS, Call
 
 UNDECODED = (msgspec.MsgspecError, ValueError, RecursionError)
-"""What decoding raises: ValueError is bad UTF-8, or an integer of thousands of digits."""
+"""Exceptions of decoding. ValueError is bad UTF-8, or an integer of thousands of digits."""
 
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
@@ -26,55 +26,57 @@ Bytes: TypeAlias = bytes | msgspec.Raw
 
 
 class Decoder(Protocol[T_co]):
-    """What decodes one type."""
+    """A decoder of one type."""
 
     def decode(self, raw: Bytes, /) -> T_co:
-        """Return what stands there; raises one of :data:`UNDECODED`."""
+        """Return the decoded value. Raise one of :data:`UNDECODED` if ``raw`` is no value of the type."""
 
 
 class DecoderOf(Protocol):
-    """What makes the decoder of a type."""
+    """A factory of decoders."""
 
     def __call__(self, kind: type[T], /) -> Decoder[T]:
-        """Return a decoder, to be kept."""
+        """Return a decoder of ``kind``. To make one is slow, so keep it."""
+
+
+class NotParsable(bytes):
+    """An error that answers bytes which are not a message. A stream cannot continue behind them."""
 
 
 class Codec:
-    """What both encodings have in common."""
+    """An encoding of JSON-RPC. JSON and MessagePack are its subclasses."""
 
     name: ClassVar[str]
     null_id: ClassVar[bytes]
-    """The id of an answer to who knows what."""
+    """The id of an answer if the id of the request is unknown."""
     item_bytes: ClassVar[int]
-    """What an answer in an array takes beside itself, in bytes."""
+    """Overhead of each answer in an array, in bytes."""
     array_bytes: ClassVar[int]
-    """What an array takes beside its items, at most."""
+    """Overhead of an array, without that of its answers, in bytes at most."""
     number_begins: ClassVar[bytes]
-    """Of each first byte of an id, 1 where it is a whole number. Most are; of short ones no more need be known."""
+    """A table of all first bytes of an id: 1 if the id is an integer. A short integer needs no other check."""
 
     def __init__(self, decoder: DecoderOf, encode: Callable[[object], bytes]) -> None:
-        """Take what msgspec has for the encoding."""
+        """Make the decoders and the encoder from those of msgspec."""
         self.encode = encode
-        """Return an object encoded."""
+        """Return an object in this encoding."""
         any_call: Any = Union[tuple(CALLS.values())]  # noqa: UP007 - its members are known at run time only
         self.call: Callable[[Bytes], Call] = decoder(any_call).decode
-        """Return a message of the expected shape."""
+        """Return a message of the expected shape as the struct of its method."""
         self.loose = decoder(Loose).decode
-        """Return a message in its parts."""
+        """Return the encoded members of any message."""
         self.credited = decoder(Credited).decode
-        """Return the token that comes with a message."""
+        """Return the token of a message."""
         self.text = decoder(str).decode
         self.items = decoder(list[msgspec.Raw]).decode
-        """Return what is in an array."""
+        """Return the encoded items of an array."""
         self.members = decoder(dict[str, msgspec.Raw]).decode
-        """Return what is in an object."""
+        """Return the encoded members of an object."""
         kinds: list[type[msgspec.Struct]] = [*(spec.params for spec in METHODS.values()), Digest]
         self.fields: dict[type[msgspec.Struct], dict[str, Decoder[object]]] = {
             kind: {name: decoder(wanted) for name, wanted in get_type_hints(kind).items()} for kind in kinds
         }
-        """What decodes each field of a kind of parameters."""
-        self.not_parsable = self.error(b"", PARSE_ERROR, f"not parsable as {self.name}")
-        """The answer to what is no message at all."""
+        """The decoder of each field, by the type of the parameters."""
 
     def error(
         self, message_id: bytes, code: int, message: str, data: Field | msgspec.UnsetType = msgspec.UNSET
@@ -82,18 +84,26 @@ class Codec:
         """Return an answer that is an error."""
         return self.failed(message_id or self.null_id, self.encode(Trouble(code, message, data)))
 
-    # ---- what differs
-
-    def is_array(self, raw: bytes) -> bool:
-        """Whether a message is an array of messages, if it is well formed."""
-        raise NotImplementedError
+    def not_parsable(self, fault: Exception) -> NotParsable:
+        """Return the answer to bytes that are not a message. ``fault`` is one of :data:`UNDECODED`."""
+        return NotParsable(self.error(b"", PARSE_ERROR, f"not parsable as {self.name}: {_reason(fault)}"))
 
     def is_well_formed(self, raw: bytes) -> bool:
-        """Whether what decoding passes over is text as it must be."""
+        """Return True if all texts in a message are valid, also those that decoding skips."""
+        return self.text_fault(raw) is None
+
+    # ---- differs between the encodings
+
+    def is_array(self, raw: bytes) -> bool:
+        """Return True if a message that is well formed is an array of messages."""
+        raise NotImplementedError
+
+    def text_fault(self, raw: bytes) -> UnicodeDecodeError | None:
+        """Return the first fault in a text that decoding skips, or None if there is no fault."""
         raise NotImplementedError
 
     def is_usable_id(self, message_id: bytes) -> bool:
-        """Whether an id is a string, a number or null, and short enough to be echoed."""
+        """Return True if an id is a string, a number or null, and short enough to be echoed."""
         raise NotImplementedError
 
     def may_hold_token(self, raw: Bytes) -> bool:
@@ -101,11 +111,14 @@ class Codec:
         raise NotImplementedError
 
     def repaired(self, raw: bytes) -> bytes:
-        """Return a message that cannot be decoded as it is to be read all the same, if there is a way."""
+        """Return a message that cannot be decoded in a repaired form, or as it is if no repair is known."""
         raise NotImplementedError
 
     def shown(self, value: bytes) -> str:
-        """Return a value as JSON on one line, for people."""
+        """Return a value as JSON on one line, for an error message.
+
+        Raise TypeError or one of :data:`UNDECODED` if JSON has no form for the value.
+        """
         raise NotImplementedError
 
     def one_line(self, value: bytes) -> bytes:
@@ -117,11 +130,11 @@ class Codec:
         raise NotImplementedError
 
     def granted(self, message_id: bytes, grant: EncodedDecision) -> bytes:
-        """Return an answer that says that a call may pass."""
+        """Return an answer that accepts a call."""
         return self.answered(message_id, unpacked(grant.packed))
 
     def fast_answer(self, message_id: bytes, answer: object) -> bytes | None:
-        """Return an answer if it is a plain result, as most are, or None if it needs more (:mod:`.answers`)."""
+        """Return an answer if it is a plain result, as most are. None leaves it to :mod:`.answers`."""
         kind = type(answer)
         if kind is EncodedDecision:
             return self.granted(message_id, answer)  # type: ignore[arg-type]  # as the line before says
@@ -140,13 +153,13 @@ _ID_BEGINS = frozenset(b'"-0123456789n')
 _ESCAPES = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )
-"""Each escape in a text; the group is half of a surrogate pair that stands alone."""
+"""Each escape in a text. The group is a surrogate without its other half."""
 NO_TEXT = rb"\ufffd"
-"""What is put for a half pair."""
+"""The escape that replaces half of a surrogate pair."""
 
 
 class _Json(Codec):
-    name = "JSON in UTF-8"
+    name = "JSON"
     number_begins = bytes(ord("0") <= first <= ord("9") for first in range(256))
     null_id = b"null"
     item_bytes = 1
@@ -155,12 +168,12 @@ class _Json(Codec):
     def is_array(self, raw: bytes) -> bool:
         return raw.lstrip(b" \t\r\n")[:1] == b"["
 
-    def is_well_formed(self, raw: bytes) -> bool:
+    def text_fault(self, raw: bytes) -> UnicodeDecodeError | None:
         try:
             raw.decode()
-        except UnicodeDecodeError:
-            return False
-        return True
+        except UnicodeDecodeError as fault:
+            return fault
+        return None
 
     def is_usable_id(self, message_id: bytes) -> bool:
         if message_id[0] not in _ID_BEGINS or len(message_id) > MAX_ID:
@@ -172,15 +185,15 @@ class _Json(Codec):
         return b"token" in text or b"\\u" in text  # an escape can hide a letter of the name
 
     def repaired(self, raw: bytes) -> bytes:
-        """Return it with U+FFFD for what is half of a surrogate pair.
+        """Return the message with U+FFFD in place of each half of a surrogate pair.
 
-        That is JSON in form, though no text (RFC 8259, 8.2): programs write it for bytes of a caller's that were
-        no UTF-8. The caller must not cost the switch its connection, nor the messages beside this one.
+        Half a pair is valid JSON but no text (RFC 8259, 8.2). Programs write it if a caller sent bytes that are
+        not UTF-8. A caller must not cost the switch its connection, or the other messages of an array.
         """
         return _ESCAPES.sub(lambda escape: NO_TEXT if escape[1] else escape[0], raw)
 
     def shown(self, value: bytes) -> str:
-        return self.one_line(value).decode()
+        return self.one_line(value).decode(errors="replace")
 
     def one_line(self, value: bytes) -> bytes:
         return msgspec.json.format(value, indent=-1)
@@ -205,13 +218,13 @@ class _MessagePack(Codec):
     _read_id = msgspec.msgpack.Decoder(int | float | str | None).decode
     _read = msgspec.msgpack.Decoder().decode
     _HEAD = b"\x83\xa7jsonrpc\xa32.0\xa2id"
-    """Of an object with three members, up to the value of the second."""
+    """The beginning of an object with three members, up to the value of its second member."""
 
     def is_array(self, raw: bytes) -> bool:
         return b"\x90" <= raw[:1] <= b"\x9f" or raw[:1] in (b"\xdc", b"\xdd")
 
-    def is_well_formed(self, raw: bytes) -> bool:
-        return True
+    def text_fault(self, raw: bytes) -> UnicodeDecodeError | None:
+        return None
 
     def is_usable_id(self, message_id: bytes) -> bool:
         if len(message_id) > MAX_ID:
@@ -229,11 +242,10 @@ class _MessagePack(Codec):
         return raw
 
     def shown(self, value: bytes) -> str:
-        """Return it; what JSON has no form for is shown by its kind."""
-        try:
-            return msgspec.json.encode(self._read(value)).decode()
-        except (*UNDECODED, TypeError):
-            return "what JSON has no form for"
+        read = self._read(value)
+        if isinstance(read, bytes):  # msgspec would encode them in base64, which the peer did not send
+            raise TypeError
+        return msgspec.json.encode(read).decode()
 
     def one_line(self, value: bytes) -> bytes:
         return value
@@ -255,3 +267,13 @@ class _MessagePack(Codec):
 
 JSON: Codec = _Json(msgspec.json.Decoder, msgspec.json.Encoder().encode)
 MESSAGEPACK: Codec = _MessagePack(msgspec.msgpack.Decoder, msgspec.msgpack.Encoder().encode)
+
+
+def _reason(fault: Exception) -> str:
+    """Return why decoding failed, as far as the fault shows it."""
+    if isinstance(fault, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(fault, UnicodeDecodeError):
+        return f"invalid UTF-8 (byte {fault.start})"
+    text = str(fault)  # of msgspec: "JSON is malformed: invalid character (byte 6)"
+    return "it ends too early" if "truncated" in text else text.partition("malformed: ")[2] or text

@@ -1,4 +1,7 @@
-"""Finds out what is wrong with a message that did not decode, and how bad that is (interfaces.md 3). No I/O."""
+"""The error that answers a message which could not be decoded (interfaces.md 3). No I/O.
+
+Rule: an error names the field, what was expected, and what came instead, unless the value is long or secret.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,19 @@ from collections.abc import Mapping
 
 import msgspec
 
+from identengine.errors import LONGEST_QUOTE, expected, nearest, quoted
 from identengine.model.records import Digest
 from identengine.wire.jsonrpc.codec import UNDECODED, Codec, Decoder
 from identengine.wire.jsonrpc.messages import BAD_PARAMS, INVALID_REQUEST, MAX_ID, NO_SUCH_METHOD, Field
 from identengine.wire.jsonrpc.methods import METHODS
 
 LONGEST_VALUE = 100
-"""Bytes of a wrong value that are shown."""
+"""Longest wrong value that an error shows, in bytes."""
+_LONGEST_NAME = 32
+"""Longest name that is compared with the methods, in characters: a comparison costs time."""
 
 _INTEGER = "an integer or a string of digits"
-_WANTED = dict.fromkeys(("account_id", "src_port", "interval", "part", "parts"), _INTEGER) | {
+_EXPECTED = dict.fromkeys(("account_id", "src_port", "interval", "part", "parts"), _INTEGER) | {
     "digest": "an object",
     "calls": "an array of arrays [call_id, leg_id, direction]",
     "confirm_empty": "true or false",
@@ -24,46 +30,44 @@ _SECRET = frozenset({"password", "token", "digest", "digest.response"})
 
 
 def complaint(raw: bytes, codec: Codec) -> bytes | None:
-    """Return the error that answers a message which is not as it should be; None where none is due.
+    """Return the error that answers a wrong message, or None if the message must not be answered.
 
-    A notification with a wrong method or params gets none (JSON-RPC 2.0, 4.1), nor does an answer of somebody
-    else's, or two servers could send each other errors for ever.
+    A notification with a wrong method or wrong params gets no answer (JSON-RPC 2.0, 4.1). Neither does a message
+    that is itself an answer: otherwise two servers could send each other errors forever.
     """
-    if not codec.is_well_formed(raw):
-        return codec.not_parsable
+    if (fault := codec.text_fault(raw)) is not None:
+        return codec.not_parsable(fault)
     try:
         loose = codec.loose(raw)
     except msgspec.ValidationError:
-        return codec.error(b"", INVALID_REQUEST, "a request is an object")
-    except UNDECODED:
-        return codec.not_parsable
+        return codec.error(b"", INVALID_REQUEST, _expected("an object", raw, codec))
+    except UNDECODED as error:
+        return codec.not_parsable(error)
     message_id = bytes(loose.id)
     method = _string(loose.method, codec)
     if not loose.method and (loose.result or loose.error):
         return None
     if message_id and not codec.is_usable_id(message_id):
-        what = f"an id is a string, a number or null, of at most {MAX_ID} bytes"
-        return codec.error(b"", INVALID_REQUEST, what)
+        what = _expected(f"a string, a number or null, of at most {MAX_ID} bytes", message_id, codec)
+        return codec.error(b"", INVALID_REQUEST, f"id: {what}")
     if _string(loose.jsonrpc, codec) != "2.0":
-        return codec.error(message_id, INVALID_REQUEST, 'jsonrpc must be "2.0"')
+        return codec.error(
+            message_id, INVALID_REQUEST, f"jsonrpc: {_expected(quoted('2.0'), loose.jsonrpc, codec)}"
+        )
     if method is None:
-        return codec.error(message_id, INVALID_REQUEST, "method must be a string")
+        return codec.error(message_id, INVALID_REQUEST, f"method: {_expected('a string', loose.method, codec)}")
     if not message_id:
         return None
     if method not in METHODS:
-        return codec.error(message_id, NO_SUCH_METHOD, f"no such method: {shortened(method)}")
+        return codec.error(message_id, NO_SUCH_METHOD, _no_such_method(method))
     try:
         params = codec.members(loose.params) if loose.params else {}
     except msgspec.ValidationError:
-        return codec.error(message_id, BAD_PARAMS, "params go by name, in an object")
-    except UNDECODED:
-        return codec.not_parsable
+        what = _expected("an object, since parameters have names", loose.params, codec)
+        return codec.error(message_id, BAD_PARAMS, f"params: {what}")
+    except UNDECODED as error:
+        return codec.not_parsable(error)
     return _bad_param(message_id, params, codec.fields[METHODS[method].params], "", codec)
-
-
-def shortened(text: str) -> str:
-    """Return a text of somebody else's for an answer."""
-    return text if len(text) <= 60 else text[:60] + "…"
 
 
 def _bad_param(
@@ -84,21 +88,37 @@ def _bad_param(
                 try:
                     inner = codec.members(value)
                 except UNDECODED:
-                    pass  # it is no object, as is said below
+                    pass  # the digest is no object: the error below names the digest itself
                 else:
                     return _bad_param(message_id, inner, codec.fields[Digest], "digest.", codec)
             where = above + name
-            message = f"{where}: {_WANTED.get(name, 'a string')} is wanted"
+            what = _EXPECTED.get(name, "a string")
             if where in _SECRET or len(bytes(value)) > LONGEST_VALUE:
-                return codec.error(message_id, BAD_PARAMS, message, Field(where))
-            line = codec.one_line(bytes(value))  # as every answer of JSON is
-            return codec.error(
-                message_id, BAD_PARAMS, f"{message}, not {codec.shown(line)}", Field(where, msgspec.Raw(line))
-            )
-        except UNDECODED:
-            return codec.not_parsable
-    # Every part is right by itself: of a member that stands there twice the other one was wrong.
-    return codec.error(message_id, INVALID_REQUEST, "the request cannot be read; does a member stand there twice?")
+                return codec.error(message_id, BAD_PARAMS, f"{where}: {expected(what)}", Field(where))
+            line = codec.one_line(bytes(value))  # the answer in JSON is one line, so its parts are
+            message = f"{where}: {_expected(what, line, codec)}"
+            return codec.error(message_id, BAD_PARAMS, message, Field(where, msgspec.Raw(line)))
+        except UNDECODED as error:
+            return codec.not_parsable(error)
+    # Each member is right, but the message was not: a member is there twice, and the first one was overwritten.
+    return codec.error(
+        message_id, INVALID_REQUEST, "a member of the request is there twice, once with a wrong value"
+    )
+
+
+def _no_such_method(method: str) -> str:
+    meant = nearest(method, METHODS) if len(method) <= _LONGEST_NAME else None
+    return f"no such method {quoted(method)}" + (f"; did you mean {meant}?" if meant else "")
+
+
+def _expected(what: str, raw: bytes | msgspec.Raw, codec: Codec) -> str:
+    """Return ``expected X, got Y`` as :func:`identengine.errors.expected` does, for an encoded value."""
+    encoded = bytes(raw)
+    try:
+        got = codec.shown(encoded) if encoded else "nothing"
+    except (*UNDECODED, TypeError):
+        got = f"bytes that begin with 0x{encoded[0]:02x}"
+    return f"{expected(what)}, got {got if len(got) <= LONGEST_QUOTE else got[: LONGEST_QUOTE - 1] + '…'}"
 
 
 def _string(raw: msgspec.Raw, codec: Codec) -> str | None:

@@ -1,4 +1,4 @@
-"""The framings that JSON-RPC is spoken in (interfaces.md 3): JSON streams, netstrings, prefixed MessagePack."""
+"""The framings of JSON-RPC (interfaces.md 3): JSON streams, netstrings, and MessagePack behind its length."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from identengine.wire.jsonrpc.responder import Responder
 
 
 def framings(responder: Responder) -> Framings:
-    """Return the framings by their first byte: 0, a digit, anything else. Connections share one responder."""
+    """Return the framings by their first byte: 0, a digit, or any other. All connections share one responder."""
     json, messagepack = (partial(responder.stream, codec) for codec in (JSON, MESSAGEPACK))
     netstrings = Framing(Netstrings, lambda: json)
     return Framings(

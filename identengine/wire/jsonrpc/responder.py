@@ -1,8 +1,8 @@
-"""JSON-RPC 2.0 (interfaces.md 3): messages in, decisions asked for in one batch, answers out. No I/O.
+"""The responder of JSON-RPC 2.0 (interfaces.md 3): messages in, one batch to the engine, answers out. No I/O.
 
-One :class:`Responder` serves all transports and both encodings. What came in one read is decoded message by
-message, handed to the engine as *one* batch, and answered in order. A message of the expected shape costs one
-typed decoding; all others go to :mod:`identengine.wire.jsonrpc.errors`.
+One :class:`Responder` serves all transports and both encodings. It decodes each message of a read, lets the engine
+decide all of them as *one* batch, and answers them in order. A message of the expected shape costs one typed
+decoding. All others are left to :mod:`identengine.wire.jsonrpc.errors`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import msgspec
 from identengine.calls.backend import Deferred
 from identengine.engine.core import Engine, EngineAnswer, EngineRequest, Method
 from identengine.engine.lifecycle import Asker
+from identengine.errors import expected
 from identengine.model.reasons import ReasonTable
 from identengine.model.records import CallList, Decision, Request
 from identengine.wire.deferred import DeferredCount, postpone
@@ -32,7 +33,7 @@ from identengine.wire.jsonrpc.answers import (
     result,
 )
 from identengine.wire.jsonrpc.auth import Authenticator
-from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, NO_TEXT, UNDECODED, Bytes, Codec
+from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, NO_TEXT, UNDECODED, Bytes, Codec, NotParsable
 from identengine.wire.jsonrpc.errors import complaint
 from identengine.wire.jsonrpc.messages import INTERNAL, INVALID_REQUEST, OVERLOADED, PARSE_ERROR, NoParams, Pong
 from identengine.wire.jsonrpc.methods import CALLS, METHODS, Call
@@ -40,12 +41,12 @@ from identengine.wire.responder import LateAnswer, Senders
 from identengine.wire.session import Session
 
 MAX_BATCH = 1000
-"""Most messages in one array. As many real requests do not fit into a message; as many empty ones do."""
+"""Largest number of messages in an array. Real requests fill a message earlier; empty ones do not."""
 MAX_EXPLAINS = 16
-"""Most explanations given at once: each may cost as much as a hundred decisions, which wait meanwhile."""
+"""Largest number of explanations in a batch. Each can cost as much as a hundred decisions, and the others wait."""
 
 MAX_WRONG = 16
-"""Most messages of one array that are complained of: wrong ones cost as much as right ones, and need no token."""
+"""Number of wrong messages after which the rest of an array is skipped: they cost time, and need no token."""
 
 try:
     PROGRAM = f"identengine {version('identengine')}"
@@ -53,16 +54,16 @@ except PackageNotFoundError:  # run from a checkout that was never installed
     PROGRAM = "identengine"
 
 
-def _nobody(*_: object) -> None:
-    """Take what nobody waits for."""
+def _ignore(*_: object) -> None:
+    """Do nothing: the default of callbacks."""
 
 
 class Responder:
-    """Answers messages with what the engine decides.
+    """A responder that answers messages with the decisions of an engine.
 
-    ``uptime`` gives the seconds since the process began to serve; ``decide`` is what decides a batch, by default
-    the engine as it is. ``on_reject`` is told of each rejected ``authorize``, for the log, ``on_wrong_token`` of
-    the address that showed one, ``on_too_old`` of each message of a datagram that was dropped as too old.
+    ``uptime`` returns the seconds since the process began to serve. ``decide`` decides a batch; the default is
+    the method of ``engine``. ``on_reject`` is called for each rejected ``authorize``. ``on_wrong_token`` is called
+    with the address of each wrong token. ``on_too_old`` is called for each message that is dropped as too old.
     """
 
     def __init__(
@@ -71,8 +72,8 @@ class Responder:
         uptime: Callable[[], float],
         on_reject: Callable[[Asker, Request, Decision], None],
         decide: Callable[[Sequence[EngineRequest]], list[EngineAnswer]] | None = None,
-        on_wrong_token: Callable[[str], None] = _nobody,
-        on_too_old: Callable[[], None] = _nobody,
+        on_wrong_token: Callable[[str], None] = _ignore,
+        on_too_old: Callable[[], None] = _ignore,
     ) -> None:
         self._engine = engine
         self._uptime = uptime
@@ -89,12 +90,13 @@ class Responder:
         owed: DeferredCount | None = None,
         too_old: Sequence[bool] | None = None,
     ) -> tuple[list[bytes], list[int] | None]:
-        """Return the answers to datagrams, each of at most :data:`DATAGRAM` bytes, and which of them each answers.
+        """Return the answers to datagrams, and for each answer the place of its datagram.
 
-        Instead of those places there is None where each has one answer, in order. ``sessions`` are who sent them;
-        ``too_old`` tells which have waited so long that their senders have asked again or given up: of those
-        nothing but a stop counts. ``senders`` are given the answers that are deferred; without them those are
-        dropped. A deferred answer counts in ``owed`` until it is there.
+        An answer has at most :data:`DATAGRAM` bytes. Without places each datagram has one answer, in order.
+        ``sessions`` are the senders. ``too_old`` marks datagrams whose senders have asked again or given up: only
+        a stop in them is decided.
+        ``senders`` receive deferred answers; without ``senders`` these are dropped. A deferred answer counts in
+        ``owed`` until it is there.
         """
         batch = _Batch(connected=False)
         read: list[Item | list[Item]] = []
@@ -137,16 +139,16 @@ class Responder:
         messages: Sequence[bytes],
         session: Session,
         broken: str | None = None,
-        late: LateAnswer = _nobody,
+        late: LateAnswer = _ignore,
         owed: DeferredCount | None = None,
         too_old: bool = False,
     ) -> tuple[list[bytes], bool]:
-        """Return the answers to messages of one connection, and whether it must be closed.
+        """Return the answers to messages of one connection, and True if the connection must be closed.
 
-        ``broken`` says what is wrong with the stream after these messages, if anything is; so is a message that
-        cannot be parsed. Nothing behind it counts, since where a next message begins is not known. ``late`` is
-        given an answer that is deferred, which counts in ``owed`` until then. Messages that are ``too_old``
-        are answered without being decided, save stops.
+        ``broken`` is the error of the stream after these messages, or None. A message that cannot be parsed breaks
+        the stream as well: the beginning of the next message is not known. ``late`` receives each deferred answer,
+        which counts in ``owed`` until then. Messages that are ``too_old`` are answered without a decision, except
+        stops.
         """
         batch = _Batch(connected=True)
         read: list[Item | list[Item]] = []
@@ -156,7 +158,7 @@ class Responder:
             else:
                 item = self._read(raw, codec, session, too_old, batch)
             read.append(item)
-            if item is codec.not_parsable:
+            if type(item) is NotParsable:
                 broken = ""
                 break
         decided = self._decide(batch)
@@ -188,20 +190,24 @@ class Responder:
         return Decided(batch.ids, answers)
 
     def _read(self, raw: bytes, codec: Codec, session: Session, too_old: bool, batch: _Batch) -> Item | list[Item]:
-        """Read one message; what is to be decided goes to the end of the batch."""
+        """Read a message or an array; add the requests that need a decision to the batch."""
         if not codec.is_array(raw):
             return self._read_call(raw, codec, session, too_old, batch)
-        try:
-            items = codec.items(raw) if codec.is_well_formed(raw) else None
-        except UNDECODED:
-            items = None
-        if items is None:
+        items: list[msgspec.Raw] = []
+        fault: Exception | None = codec.text_fault(raw)
+        if fault is None:
+            try:
+                items = codec.items(raw)
+            except UNDECODED as error:
+                fault = error
+        if fault is not None:
             repaired = codec.repaired(raw)
-            return codec.not_parsable if repaired == raw else self._read(repaired, codec, session, too_old, batch)
-        if not items:
-            return codec.error(b"", INVALID_REQUEST, "an empty batch")
-        if len(items) > MAX_BATCH:
-            return codec.error(b"", INVALID_REQUEST, f"more than {MAX_BATCH} messages in a batch")
+            if repaired == raw:
+                return codec.not_parsable(fault)
+            return self._read(repaired, codec, session, too_old, batch)
+        if not 1 <= len(items) <= MAX_BATCH:
+            what = expected(f"an array of 1 to {MAX_BATCH} messages")
+            return codec.error(b"", INVALID_REQUEST, f"{what}, got {len(items)}")
         return self._read_items(items, codec, session, too_old, batch)
 
     def _read_items(
@@ -214,25 +220,25 @@ class Responder:
             read.append(self._read_call(item, codec, session, too_old, batch))
             wrong += batch.wrong - before
             if wrong > MAX_WRONG:
-                what = f"more than {MAX_WRONG} wrong messages in a batch; what is behind them was not looked at"
+                what = f"the array has more than {MAX_WRONG} wrong messages; the messages after them were skipped"
                 read.append(codec.error(b"", INVALID_REQUEST, what))
                 break
         return read
 
     def _read_call(self, raw: Bytes, codec: Codec, session: Session, too_old: bool, batch: _Batch) -> Item:
-        """Read one message: its form, its id, its sender, its age, and what it asks for."""
+        """Read one message: its form, its id, its sender, its age and its request."""
         try:
             call = codec.call(raw)
         except UNDECODED:
             return self._undecoded(bytes(raw), codec, session, too_old, batch)
-        kind = type(call)  # compared below: isinstance costs as much as all the rest
+        kind = type(call)  # compared by identity below: isinstance is too slow here
         message_id = bytes(call.id)
         if message_id and not (
             (codec.number_begins[message_id[0]] and len(message_id) <= _SHORT) or codec.is_usable_id(message_id)
         ):
             return self._complaint(bytes(raw), codec, batch)
         if kind is _AUTH:
-            answer = self._auth.authenticate(call.params, message_id, codec, session, connected=batch.connected)  # type: ignore[arg-type]  # of the kind
+            answer = self._auth.authenticate(call.params, message_id, codec, session, connected=batch.connected)  # type: ignore[arg-type]  # _AUTH has Credentials
             return answer if message_id else None
         peer = session.peer
         if session.checks_tokens and (peer is None or codec.may_hold_token(raw)):
@@ -248,11 +254,11 @@ class Responder:
         if kind is _EXPLAIN:
             batch.explains += 1
             if batch.explains > MAX_EXPLAINS:
-                what = f"more than {MAX_EXPLAINS} explanations at once; ask again"
+                what = f"more than {MAX_EXPLAINS} requests for explain at once; ask again later"
                 return codec.error(message_id, OVERLOADED, what) if message_id else None
         method, nothing, takes_params = _ASKED[kind]
         params = call.params if takes_params and call.params is not None else nothing
-        ask = EngineRequest(method, params, peer.options, peer.asker)  # type: ignore[arg-type]  # those of the method
+        ask = EngineRequest(method, params, peer.options, peer.asker)  # type: ignore[arg-type]  # the type fits the method
         if too_old and kind is not _STOP:
             shed = self._engine.shed(ask)
             return result(codec, message_id, shed) if message_id else None
@@ -261,7 +267,7 @@ class Responder:
         return len(batch.asks) - 1
 
     def _undecoded(self, raw: bytes, codec: Codec, session: Session, too_old: bool, batch: _Batch) -> Item:
-        """Read what is not of the expected shape."""
+        """Read a message that is not of the expected shape."""
         repaired = codec.repaired(raw)
         if repaired == raw:
             if too_old and not batch.connected:
@@ -269,17 +275,18 @@ class Responder:
                 return None
             return self._complaint(raw, codec, batch)
         if _id_of(repaired, codec).count(NO_TEXT) > raw.count(NO_TEXT):
-            return codec.error(b"", INVALID_REQUEST, "an id that is a string is text")
+            what = expected("a string of whole characters")
+            return codec.error(b"", INVALID_REQUEST, f"id: {what}, got half of a surrogate pair")
         return self._read_call(repaired, codec, session, too_old, batch)
 
     def _complaint(self, raw: bytes, codec: Codec, batch: _Batch) -> bytes | None:
-        """Return what is wrong with a message; whatever it holds, those beside it are answered."""
+        """Return the error that answers a wrong message, so that the other messages of the batch are answered."""
         batch.wrong += 1
         try:
             return complaint(raw, codec)
-        except Exception as fault:  # a value nested as deep as the stack still lets it be read, say
+        except Exception as fault:  # for example a value nested almost as deep as the stack
             self._engine.faults.append(fault)
-            return codec.error(b"", INTERNAL, "the message cannot be read")
+            return codec.error(b"", INTERNAL, "internal error; the server logs it")
 
     def _pong(self) -> Pong:
         book = self._engine.book
@@ -299,29 +306,29 @@ def _asked(method: Method) -> tuple[Method, Request | CallList, bool]:
 _ASKED: dict[type[Call], tuple[Method, Request | CallList, bool]] = {
     CALLS[method]: _asked(method) for method in get_args(Method)
 }
-"""What the engine is asked: its method, what no parameters are, and whether the method takes any."""
+"""The method of each type of message, its parameters if a message has none, and True if it takes any."""
 _SHORT = 20
-"""Bytes of an id of which nothing need be known but that it begins as a number."""
+"""Longest id, in bytes, of which only the first byte is checked if it is an integer."""
 
 
 class _Batch:
-    """What the engine is to decide at once, and for whom."""
+    """The requests of one read that the engine decides together."""
 
     __slots__ = ("asks", "connected", "explains", "ids", "slow", "wrong")
 
     def __init__(self, *, connected: bool) -> None:
         self.connected = connected
-        """Whether it came over a connection."""
+        """True if the read was from a connection, False if it was datagrams."""
         self.asks: list[EngineRequest] = []
         self.ids: list[bytes] = []
-        """Of each message that is asked; empty: no answer is wanted."""
+        """The id of each request; empty for a notification."""
         self.explains = self.wrong = 0
         self.slow = False
-        """Whether an answer takes its time."""
+        """True if an answer is deferred."""
 
 
 _SINGLE: list[Codec | None] = [None] * 256
-"""The encoding of a message that is no array, by its first byte."""
+"""The encoding of a message by its first byte; None if the message can be an array."""
 _SINGLE[ord("{")] = JSON
 for _first in (*range(0x80, 0x90), 0xDE, 0xDF):
     _SINGLE[_first] = MESSAGEPACK
@@ -333,7 +340,7 @@ def codec_of(datagram: bytes) -> Codec:
 
 
 def _id_of(raw: bytes, codec: Codec) -> bytes:
-    """Return the id of a message as it stands there; empty where there is none."""
+    """Return the encoded id of a message; empty if the message has none."""
     try:
         return bytes(codec.loose(raw).id)
     except UNDECODED:
@@ -347,7 +354,7 @@ def _postpone(
     owed: DeferredCount,
     give: Callable[[int, Read, Decided], None],
 ) -> None:
-    """Take out the messages whose answers are deferred; ``give`` each, with its place, once these are there."""
+    """Remove the messages whose answers are deferred; ``give`` each with its place when its answers are there."""
     for place, (items, codec) in enumerate(zip(read, codecs, strict=False)):
         message = Read(items, codec)
 

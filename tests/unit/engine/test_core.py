@@ -1,4 +1,4 @@
-"""What only the engine knows: not ready, faults, codes, batches. Decisions are held to the spec by properties."""
+"""The engine: not ready, faults, codes, batches. The property tests check its decisions against the spec."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_codes_can_be_changed_for_all_and_for_one_account() -> None:
     engine = engine_of(ACCOUNT, reasons=reasons)
     assert engine.authorize(Request(src_ip="10.0.0.6", dst_number="44"), OPTIONS).sip_code == 404
     assert engine.authorize(Request(src_ip="10.0.0.5"), OPTIONS).sip_code == 604
-    # An invalid number is refused before any account was found.
+    # An invalid number is rejected before any account is found.
     assert engine.authorize(Request(src_ip="10.0.0.5", dst_number="\t"), OPTIONS).sip_code == 484
 
 
@@ -103,9 +103,9 @@ def test_authorize_says_that_nothing_was_reserved_and_identify_says_nothing() ->
         ([Client(id=1, name="a", parent_id=2), Client(id=2, name="b", parent_id=1)], "is its own reseller"),
         (
             [Client(id=n, name="c", parent_id=n + 1) for n in range(1, 33)] + [Client(id=33, name="c")],
-            r"account 17: its client and the resellers above it are more than 32 \(1 below 2 below .* below …\)",
+            r"account 17: its client and the resellers above it are more than 32 \(1 → 2 → .* → …\)",
         ),
-        # All above it exist, in no order.
+        # All its resellers exist, in no order.
         ([Client(id=n, name="c", parent_id=n % 100_000 + 1) for n in range(100_000, 0, -1)], "more than 32"),
     ],
 )
@@ -127,7 +127,7 @@ def test_a_chain_of_resellers_that_is_just_short_enough() -> None:
 
 
 def test_clients_in_a_long_chain_cost_no_more_than_others() -> None:
-    """A chain that an older program let in: tuples of all above each would take 3 GB, 80 GB at 100,000."""
+    """An older program accepted such a chain. A tuple of all resellers for each client would take 3 GB."""
     count = 20_000
     clients = [Client(id=n, name="c", parent_id=n - 1 or None) for n in range(1, count + 1)]
     accounts = [
@@ -180,7 +180,7 @@ def test_a_fault_counts_only_where_somebody_is_answered_with_it() -> None:
 
 
 def test_a_reject_is_of_the_first_step_that_fails_in_the_order_of_the_specification() -> None:
-    """Everything is wrong at first; each step that is put right lets the next one speak (engine.md 6)."""
+    """At first each step rejects. Each step that is repaired reveals the reject of the next step (engine.md 6)."""
     account = Account(
         id=1,
         client_id=1,
@@ -214,7 +214,7 @@ def test_a_reject_is_of_the_first_step_that_fails_in_the_order_of_the_specificat
     account = msgspec.structs.replace(account, password=None)
     assert reason() == "client_blocked"
     client = Client(id=1, name="c")
-    assert reason() == "invalid_destination", "nothing is left behind the tech prefix"
+    assert reason() == "invalid_destination", "nothing is left after the tech prefix"
     assert reason(dst_number="7744") == "src_not_allowed"
     account = msgspec.structs.replace(account, src_policy=SrcPolicy.ALLOW_ANY)
     assert reason() == "cps_exceeded"
@@ -223,7 +223,7 @@ def test_a_reject_is_of_the_first_step_that_fails_in_the_order_of_the_specificat
     account = msgspec.structs.replace(account, orig_capacity=1)
     assert reason() is None
     account = msgspec.structs.replace(account, orig_enabled=False)
-    assert reason() is None, "a retransmission has the answer that it had, whatever is decided now"
+    assert reason() is None, "a retransmission has its first answer, although the decision would differ now"
     assert reason(src_number="3") == "account_disabled"
 
 

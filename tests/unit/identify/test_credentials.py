@@ -6,7 +6,7 @@ import pytest
 from identengine.identify.credentials import verifies
 from identengine.model.records import Digest
 
-# RFC 7616, section 3.9.1: the example's own figures.
+# The figures of the example in RFC 7616, section 3.9.1.
 PASSWORD = "Circle of Life"
 NAME = "Mufasa"
 MD5 = Digest(
@@ -26,7 +26,7 @@ SHA256 = msgspec.structs.replace(
     algorithm="SHA-256",
     response="753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1",
 )
-# RFC 2617, section 3.5, computed without qop as in RFC 2069.
+# The example of RFC 2617, section 3.5, computed without qop as in RFC 2069.
 NO_QOP = Digest(
     username=NAME,
     realm="testrealm@host.com",

@@ -71,7 +71,7 @@ def test_many_numbers_that_are_not_digits_alone_are_found() -> None:
 
 
 def test_a_million_numbers_on_one_account_among_others() -> None:
-    # engine.md 4.5; what it costs is in benchmarks/test_engine.py
+    # engine.md 4.5; benchmarks/test_engine.py measures the cost
     table = DidTable()
     table.add(1, pack(["44201"]))
     for run in pack(str(442_000_000 + 3 * number) for number in range(1_000_000)).runs():

@@ -62,7 +62,7 @@ def test_every_text_of_an_address_finds_the_longest_network(src_ip: str, expecte
 def test_ipv4_never_matches_an_ipv6_network_nor_the_other_way() -> None:
     assert found([account(1, "::/0")], "10.0.0.5") == "unknown_source"
     assert found([account(1, "0.0.0.0/0")], "2001:db8::1") == "unknown_source"
-    # A mask shorter than /96 leaves a mapped network IPv6, which no IPv4 address is in.
+    # With a mask shorter than /96 a mapped network stays IPv6, so no IPv4 address is in it.
     assert found([account(1, "::ffff:10.0.0.0/95")], "10.0.0.5") == "unknown_source"
 
 
@@ -116,7 +116,7 @@ def test_thousands_at_one_address_told_apart_by_their_constraints_are_found_at_o
         return min(taken)
 
     lonely = build(OPTIONS, 1, bytes(32), [CLIENT], [account(2998, "10.0.0.5", term_port=2998)], [])
-    # One after another would be a thousand times what it costs to find the only one.
+    # To try the accounts one by one would take a thousand times as long as the look-up.
     assert cost(large) < 20 * cost(lonely)
 
 
@@ -157,7 +157,7 @@ def test_each_step_of_the_making_is_short() -> None:
         builder.add_account(account(number, ident, tech_prefix=f"{number}" if shared else None))
     longest = 0.0
     steps = 0
-    gc.disable()  # it would look through whatever other tests have left
+    gc.disable()  # it would also scan objects that other tests have left
     try:
         before = began = time.thread_time()
         for _ in builder.finish():
@@ -167,5 +167,5 @@ def test_each_step_of_the_making_is_short() -> None:
         gc.enable()
     assert steps > 50
     print(f"{steps} steps, longest {longest * 1e3:.2f} ms of CPU")
-    # The share of the whole that one step takes, not a time: the machine may be slow.
+    # This checks the share of the longest step, not its time, since the machine may be slow.
     assert longest < (before - began) / 10

@@ -1,4 +1,4 @@
-"""A request in normal form: blank fields are absent (engine.md 2.3), those of a digest too."""
+"""Requests in normal form: a blank field is absent (engine.md 2.3), also a field of a digest."""
 
 from __future__ import annotations
 

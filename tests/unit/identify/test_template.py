@@ -18,7 +18,7 @@ from identengine.model.records import Account, Client, Decision, Direction, Iden
 
 CALL_FIELDS = CallHalf.__struct_fields__
 TEXTS = st.text(max_size=300)
-"""Longer ones than a header of one byte can have."""
+"""Numbers of members that need a header longer than one byte."""
 OPTIONAL = st.none() | TEXTS
 IDS = st.integers(1, 2**63 - 1)
 DECISIONS = st.builds(
@@ -61,14 +61,14 @@ FORMS = {"fixmap": fixmap, "map16": map16, "map32": map32}
 
 
 def halves(decision: Decision) -> tuple[bytes, bytes]:
-    """A decision as the builder and the engine encode it: what is the account's, and what is the call's."""
+    """Return a decision as two encoded halves, as the builder and the engine encode them."""
     account = msgspec.structs.replace(decision, **dict.fromkeys(CALL_FIELDS))
     call = CallHalf(*(getattr(decision, field) for field in CALL_FIELDS))
     return encode(account), encode(call)
 
 
 def in_form(form: str, half: bytes, order: Any = None) -> bytes:
-    """The same map with another header, and its members in another order."""
+    """Return the same map with another header, and with its members in another order."""
     members = list(msgspec.msgpack.decode(half).items())
     if order is not None:
         order.shuffle(members)
@@ -116,7 +116,7 @@ def test_each_field_of_an_answer_is_of_one_half() -> None:
 
 
 def test_a_half_has_the_defaults_of_the_answer() -> None:
-    """What the whole would leave out, a half leaves out; what has no default here is never None."""
+    """A half omits the same members as the whole answer. Members without a default are never None."""
     defaults = dict(
         zip(
             Decision.__struct_fields__[-len(Decision.__struct_defaults__) :],

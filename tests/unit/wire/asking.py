@@ -47,7 +47,7 @@ SWITCHES = [
 
 
 class Run:
-    """A responder, with what it was told to tell."""
+    """A responder that records what it reports."""
 
     def __init__(self) -> None:
         self.wrong: list[str] = []

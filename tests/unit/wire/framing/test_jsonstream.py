@@ -1,4 +1,4 @@
-"""The JSON stream framer: the same messages however the bytes are cut, and an end where it goes wrong."""
+"""The framer of JSON streams: the same messages wherever the reads cut the bytes, up to the first error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LIMIT = 4096
 
 
 def cut(*pieces: bytes, limit: int = LIMIT) -> tuple[list[bytes], str | None, bool]:
-    """Return the messages, the error and whether one is pending after these pieces."""
+    """Return the messages, the error, and True if a message is pending after these pieces."""
     stream = JsonStream(limit)
     messages = [message for piece in pieces for message in stream.feed(piece)]
     return messages, stream.error, stream.error is None and stream.pending
@@ -73,7 +73,7 @@ def test_brackets_and_escapes_in_strings_do_not_count() -> None:
 def test_what_came_before_the_bad_spot_is_given_out() -> None:
     messages, error, _ = cut(b'{"a":1}{"b":2}nonsense{"c":3}')
     assert messages == [b'{"a":1}', b'{"b":2}']
-    assert error == "neither { nor [ where a message should begin"
+    assert error == 'expected { or [ at the beginning of a message, got "n"'
 
 
 def test_nothing_after_the_bad_spot() -> None:
@@ -84,17 +84,19 @@ def test_nothing_after_the_bad_spot() -> None:
 def test_message_size_limit_counts_the_message_alone(pad: int) -> None:
     message = b'["' + b"x" * (pad - 4) + b'"]'
     messages, error, _ = cut(b"  " + message + b"  ", limit=98)
-    assert (messages, error) == (([message], None) if pad <= 98 else ([], "a message of more than 98 bytes"))
+    assert (messages, error) == (
+        ([message], None) if pad <= 98 else ([], "expected a message of at most 98 bytes, got a larger one")
+    )
 
 
 def test_too_large_is_seen_before_the_end() -> None:
-    assert cut(b"[" + b"1," * 60, limit=100)[1] == "a message of more than 100 bytes"
+    assert cut(b"[" + b"1," * 60, limit=100)[1] == "expected a message of at most 100 bytes, got a larger one"
 
 
 def test_depth_limit() -> None:
     fits = b"[" * MAX_DEPTH + b"]" * MAX_DEPTH
     assert cut(fits)[0] == [fits]
-    assert cut(b"[" + fits + b"]")[1] == f"a message nested more than {MAX_DEPTH} levels deep"
+    assert cut(b"[" + fits + b"]")[1] == f"expected at most {MAX_DEPTH} levels of brackets, got more"
 
 
 def test_pending() -> None:
@@ -159,5 +161,5 @@ def test_cost_is_linear(message: Callable[[int], bytes], step: int) -> None:
         return time.thread_time() - began
 
     few, many = message(100_000), message(800_000)
-    # Eight times the bytes: 8 times the processor time if it is linear, 64 times if it is quadratic.
+    # Eight times the bytes take 8 times the processor time if it is linear, and 64 times if it is quadratic.
     assert min(cost(many) for _ in range(3)) < 30 * min(cost(few) for _ in range(3))

@@ -1,4 +1,4 @@
-"""A responder over a small book, and how tests ask it."""
+"""A responder over a small book, and functions that ask it."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def datagram(message: bytes, **how: Any) -> list[Any]:
 
 
 def packed(message: object, **how: Any) -> list[Any]:
-    """Return the answers to the same object in MessagePack, which must be the same over a stream."""
+    """Return the answers to an object in MessagePack, and check that a stream gives the same answers."""
     raw = msgspec.msgpack.encode(message)
     answers, _ = responder(**how).datagrams([raw], [VISITOR])
     assert all(len(answer) <= DATAGRAM for answer in answers)
@@ -95,14 +95,14 @@ def packed(message: object, **how: Any) -> list[Any]:
 
 
 def ask(message: object, **how: Any) -> Any:
-    """Return the one answer to one message, which must be the same over a stream."""
+    """Return the answer to one message, and check that datagrams and MessagePack give the same answer."""
     raw = message if isinstance(message, bytes) else json.dumps(message).encode()
     (line,), broken = responder(**how).stream(JSON, [raw], VISITOR)
     answer = json.loads(line)
     (over_udp,) = datagram(raw, **how)
     if codec_of(raw) is JSON:
         assert over_udp == answer
-    else:  # in a datagram that is MessagePack
+    else:  # a datagram with this first byte is MessagePack
         assert over_udp["error"]["code"] in (-32600, -32700)
     assert line.count(b"\n") == 0
     if not isinstance(message, bytes):

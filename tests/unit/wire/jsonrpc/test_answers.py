@@ -1,4 +1,4 @@
-"""How answers are encoded: sizes of datagrams, surrogates, ids."""
+"""The encoding of answers: sizes of datagrams, surrogates, ids."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_decision_that_does_not_fit_without_names_is_a_reject_and_no_error() -
     reasons = ReasonTable({Reason.INTERNAL_ERROR: Codes(580, 41, 8)})
     other._engine.settings = EngineSettings(reasons=reasons)
     (changed,), _ = other.datagrams([json.dumps(call(params=params)).encode()], [VISITOR])
-    assert json.loads(changed)["result"]["sip_code"] == 580  # the config's codes hold here too
+    assert json.loads(changed)["result"]["sip_code"] == 580  # the codes of the config apply here too
     (answer,) = datagram(json.dumps(call("explain", params)).encode())
     assert answer["result"]["cut"] is True
     assert answer["result"]["candidates"][0]["account_id"] == 3

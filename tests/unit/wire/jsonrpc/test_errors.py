@@ -1,9 +1,10 @@
-"""Messages that are wrong (interfaces.md 3): each error with its code, its id, and what it shows."""
+"""Wrong messages (interfaces.md 3): the code, the id, the text and the data of each error."""
 
 from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 from unit.wire.jsonrpc.harness import GOOD, INVALID, NO_METHOD, PARAMS, PARSE, VISITOR, ask, call, responder
 
@@ -34,7 +35,7 @@ from unit.wire.jsonrpc.harness import GOOD, INVALID, NO_METHOD, PARAMS, PARSE, V
         (b"5", INVALID, None, "object"),
         (b'"text"', INVALID, None, "object"),
         (b"null", INVALID, None, "object"),
-        (b"[]", INVALID, None, "empty batch"),
+        (b"[]", INVALID, None, "1 to 1000"),
         (call(jsonrpc="1.0"), INVALID, 1, '"2.0"'),
         (call(jsonrpc=2.0), INVALID, 1, '"2.0"'),
         (call(jsonrpc=...), INVALID, 1, '"2.0"'),
@@ -43,13 +44,13 @@ from unit.wire.jsonrpc.harness import GOOD, INVALID, NO_METHOD, PARAMS, PARSE, V
         (call(method=5), INVALID, 1, "method"),
         (call(method=None), INVALID, 1, "method"),
         (call(method=["ping"]), INVALID, 1, "method"),
-        (call("ping", id=[1]), INVALID, None, "an id is"),
-        (call("ping", id={}), INVALID, None, "an id is"),
-        (call("ping", id=True), INVALID, None, "an id is"),
-        (call("nothing", id=False), INVALID, None, "an id is"),
-        (call("ping", id="x" * 300), INVALID, None, "an id is"),
+        (call("ping", id=[1]), INVALID, None, "id: expected"),
+        (call("ping", id={}), INVALID, None, "id: expected"),
+        (call("ping", id=True), INVALID, None, "id: expected"),
+        (call("nothing", id=False), INVALID, None, "id: expected"),
+        (call("ping", id="x" * 300), INVALID, None, "id: expected"),
         (b'{"jsonrpc":"2.0","id":"\xff","method":"ping"}', PARSE, None, "UTF-8"),
-        (call("Stop"), NO_METHOD, 1, "no such method: Stop"),
+        (call("Stop"), NO_METHOD, 1, 'no such method "Stop"; did you mean "stop"?'),
         (call("stop"), PARAMS, 1, "call_id"),
         (call("start", GOOD), PARAMS, 1, "call_id"),
         (call("update", {"call_id": " "}), PARAMS, 1, "call_id"),
@@ -69,15 +70,15 @@ from unit.wire.jsonrpc.harness import GOOD, INVALID, NO_METHOD, PARAMS, PARSE, V
         (call("sync", {"list_id": "l", "calls": [["a", "b", "origination", "x"]]}), PARAMS, 1, "calls"),
         (call("sync", {"list_id": "l", "calls": "a"}), PARAMS, 1, "calls"),
         (call("sync", {"list_id": "l", "confirm_empty": 1}), PARAMS, 1, "confirm_empty"),
-        (call("switch_up", []), PARAMS, 1, "by name"),
+        (call("switch_up", []), PARAMS, 1, "params: expected an object"),
         (call("Authorize", GOOD), NO_METHOD, 1, "Authorize"),
         (call(""), NO_METHOD, 1, ""),
         (call("x" * 5000), NO_METHOD, 1, "x…"),
         (call("nothing", ["not looked at"]), NO_METHOD, 1, "nothing"),
-        (call(params=[]), PARAMS, 1, "by name"),
-        (call(params=["10.0.0.5"]), PARAMS, 1, "by name"),
-        (call(params="10.0.0.5"), PARAMS, 1, "by name"),
-        (call("ping", [1]), PARAMS, 1, "by name"),
+        (call(params=[]), PARAMS, 1, "params: expected an object"),
+        (call(params=["10.0.0.5"]), PARAMS, 1, "params: expected an object"),
+        (call(params="10.0.0.5"), PARAMS, 1, "params: expected an object"),
+        (call("ping", [1]), PARAMS, 1, "params: expected an object"),
     ],
 )
 def test_wrong_messages(message: object, code: int, message_id: object, says: str) -> None:
@@ -86,6 +87,79 @@ def test_wrong_messages(message: object, code: int, message_id: object, says: st
     assert says in answer["error"]["message"]
     assert answer["id"] == message_id
     assert "result" not in answer
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        (b'{"jsonrpc":"2.0","id":1', "not parsable as JSON: it ends too early"),
+        (b'{"jsonrpc":"2.0","id":1,}', "not parsable as JSON: trailing comma in object (byte 24)"),
+        (b'{"a":"\xff"}', "not parsable as JSON: invalid UTF-8 (byte 6)"),
+        (b'[{"a":"\xff"}]', "not parsable as JSON: invalid UTF-8 (byte 7)"),
+        (b"[1,", "not parsable as JSON: it ends too early"),
+        (b'{"a":' + b"[" * 9999, "not parsable as JSON: it is nested too deeply"),
+        (b"[]", "expected an array of 1 to 1000 messages, got 0"),
+        (b"[" + b"1," * 1000 + b"1]", "expected an array of 1 to 1000 messages, got 1001"),
+        (b" 5", "expected an object, got 5"),
+        (b"{}", 'jsonrpc: expected "2.0", got nothing'),
+        (call(jsonrpc=2), 'jsonrpc: expected "2.0", got 2'),
+        (call(method=...), "method: expected a string, got nothing"),
+        (call(method=None), "method: expected a string, got null"),
+        (call(id={"a": [1]}), 'id: expected a string, a number or null, of at most 256 bytes, got {"a":[1]}'),
+        (call("finish"), 'no such method "finish"'),
+        (call("autorize"), 'no such method "autorize"; did you mean "authorize"?'),
+        (call("x" * 100), f'no such method "{"x" * 78}…'),
+        (call(params=["a"]), 'params: expected an object, since parameters have names, got ["a"]'),
+        (call(params={"src_port": []}), "src_port: expected an integer or a string of digits, got []"),
+        (call(params={"src_ip": {"a": None}}), 'src_ip: expected a string, got {"a":null}'),
+        (call(params={"src_ip": ["x" * 90]}), f'src_ip: expected a string, got ["{"x" * 77}…'),
+        (call(params={"password": 5}), "password: expected a string"),
+        (call("stop"), "call_id: expected the id of a call"),
+        (call("stop", {"call_id": " "}), 'call_id: expected the id of a call, got " "'),
+        (
+            call("stop", {"call_id": "1", "direction": "up"}),
+            'direction: expected "origination" or "termination", got "up"',
+        ),
+        (
+            call("update", {"call_id": "1", "src_port": 70000}),
+            "src_port: expected an integer from 1 to 65535, got 70000",
+        ),
+        (
+            call("update", {"call_id": "1", "interval": 0}),
+            "interval: expected a number of seconds from 1 to 604800, got 0",
+        ),
+        (call("sync", {"list_id": ""}), 'list_id: expected an id that no other list has, got ""'),
+        (
+            call("sync", {"list_id": "l", "part": 3, "parts": "2"}),
+            "part: expected an integer from 1 to the value of parts (2), got 3",
+        ),
+        (
+            call("sync", {"list_id": "l", "calls": [["a", None, "up"]]}),
+            'calls: expected entries [call_id, leg_id, direction], got ["a", null, "up"]',
+        ),
+    ],
+)
+def test_an_error_names_what_was_expected_and_what_came(message: object, text: str) -> None:
+    assert ask(message)["error"]["message"] == text
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        (b"", "not parsable as MessagePack: it ends too early"),
+        (b"\xc1", "not parsable as MessagePack: invalid opcode '\\xc1' (byte 0)"),
+        (b"hello", "expected an object, got bytes that begin with 0x68"),
+        (b"\x81\xa2id\x01", 'jsonrpc: expected "2.0", got nothing'),
+        (b"\x81\xa7jsonrpc\xc4\x032.0", 'jsonrpc: expected "2.0", got bytes that begin with 0xc4'),
+        (
+            b"\x82\xa7jsonrpc\xa32.0\xa2id\xd4\x01\x01",
+            "id: expected a string, a number or null, of at most 256 bytes, got bytes that begin with 0xd4",
+        ),
+    ],
+)
+def test_an_error_of_messagepack(raw: bytes, text: str) -> None:
+    (answer,), _ = responder().datagrams([raw], [VISITOR])
+    assert msgspec.msgpack.decode(answer)["error"]["message"] == text
 
 
 @pytest.mark.parametrize("method", ["authorize", "identify", "explain"])

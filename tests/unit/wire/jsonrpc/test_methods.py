@@ -1,4 +1,4 @@
-"""The table of methods: everybody who lists them lists the same ones, and answers are read as they are written."""
+"""The table of methods: all lists of methods agree with it, and answers are decoded as they were encoded."""
 
 from __future__ import annotations
 

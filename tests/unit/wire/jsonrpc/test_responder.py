@@ -175,11 +175,13 @@ def test_a_stream_ends_with_the_message_that_cannot_be_parsed() -> None:
 
 def test_a_stream_that_went_wrong_between_messages() -> None:
     ping = json.dumps(call("ping")).encode()
-    answers, broken = responder().stream(JSON, [ping], VISITOR, "a message of more than 9 bytes")
+    answers, broken = responder().stream(
+        JSON, [ping], VISITOR, "expected a message of at most 9 bytes, got a larger one"
+    )
     assert broken
     assert [json.loads(line).get("error") for line in answers] == [
         None,
-        {"code": PARSE, "message": "not parsable: a message of more than 9 bytes"},
+        {"code": PARSE, "message": "not parsable: expected a message of at most 9 bytes, got a larger one"},
     ]
 
 
@@ -244,11 +246,11 @@ odd_calls = st.fixed_dictionaries(
 @given(odd_calls | st.lists(odd_calls | json_values, max_size=5) | json_values)
 def test_anything_is_answered_in_form_and_alike_in_both_encodings(message: object) -> None:
     written = json.dumps(message).encode()
-    # What JSON writes as a number MessagePack may not take, of 64 bits as its are.
+    # MessagePack has integers of 64 bits at most; JSON has longer ones.
     with contextlib.suppress(OverflowError):
         (over_stream, _), (packed_stream, _) = (
             responder().stream(codec, [raw], VISITOR)
-            # A value is shown as it came: the same encoder for both, since others escape what this one does not.
+            # An error shows a value as it came, so both encodings use one encoder: others escape more characters.
             for raw, codec in (
                 (msgspec.json.encode(message), JSON),
                 (msgspec.msgpack.encode(message), MESSAGEPACK),
@@ -264,7 +266,7 @@ def test_anything_is_answered_in_form_and_alike_in_both_encodings(message: objec
 
 @given(st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
 def test_any_bytes_are_answered_in_form(message: bytes) -> None:
-    # hypothesis may well find a message that is one: it knows the texts of this file.
+    # Hypothesis can find a valid message, since it knows the texts of this file.
     for answer in datagram(message):
         for one in answer if isinstance(answer, list) else [answer]:
             assert one["jsonrpc"] == "2.0"

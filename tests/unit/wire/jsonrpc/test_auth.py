@@ -15,7 +15,7 @@ from identengine.wire.jsonrpc.responder import MAX_WRONG
     ("host", "token", "who"),
     [
         ("10.1.0.1", None, "plain"),
-        ("10.1.0.1", "whatever", "plain"),  # an unknown parameter of a switch that needs none
+        ("10.1.0.1", "whatever", "plain"),  # no switch at this address has a token, so it is an unknown parameter
         ("10.2.0.1", "token of one", "one"),
         ("10.2.0.1", "token of two", "two"),
         ("10.2.0.1", "token of near", None),
@@ -86,7 +86,7 @@ def test_a_right_token_in_a_message_counts_for_it_alone() -> None:
     assert not session.authenticated
     on_connection(run, session, call("authorize", 1, token="token of two", **NEVER), call("authorize", 2, **NEVER))
     assert run.rejected == ["two"]
-    assert session.authenticated, "though the connection is not one of a stranger's any more"
+    assert session.authenticated, "the connection counts as authenticated all the same"
 
 
 @pytest.mark.parametrize("codec", [JSON, MESSAGEPACK])
@@ -151,7 +151,7 @@ def test_a_wrong_token_in_an_old_message_is_wrong() -> None:
     ],
 )
 def test_a_token_beside_a_certificate(token: str | None, who: str | None) -> None:
-    """Only the switch of the certificate may show a token: a token of another switch is wrong."""
+    """Only the token of the certificate's own switch is right; the token of any other switch is wrong."""
     switches = [
         switch("both", "10.5.0.0/16", "token of both", "both.example"),
         switch("certified", "10.5.0.0/16", None, "certified.example"),
@@ -203,7 +203,7 @@ def test_after_a_change_of_switches_the_token_of_a_message_decides_by_the_new_on
 
 
 def test_a_token_of_a_message_counts_while_it_is_one_of_the_switches() -> None:
-    """A connection that shows one with each message is not one of a stranger because the switches change."""
+    """A connection with a token in each message stays authenticated when the switches change."""
     session = meet("10.2.0.1")
     on_connection(Run(), session, call("ping", token="token of two"))
     assert (session.authenticated, session.peer) == (True, None)
