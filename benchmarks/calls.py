@@ -3,8 +3,8 @@
 ``python -m benchmarks.calls [--legs N …] [--quick]``. Each run admits and stops calls in batches of 16.
 The calls count on three levels (account, client, client in both directions). N active legs are held meanwhile, and
 the mirror is on tmpfs. Rounds of the set of calls and of bare LMDB alternate, so that both see the same machine.
-LMDB holds the same number of other keys, or none. Each answer is checked. Memory is what the held legs added to the
-process and to the mirror.
+LMDB holds the same number of other keys, or none. Each answer is checked. Memory is what the held legs added to
+the process and to the mirror.
 """
 
 from __future__ import annotations

@@ -82,8 +82,8 @@ def main() -> None:
         title="Identification alone, by the size of the book",
         method=f"Decoded request to match, normal forms included. {requests:,} requests to accounts in "
         f"random order, decoded {BATCH} at a time right before. {rounds} alternating rounds, processor time, "
-        "medians. The dict holds the same addresses, networks, names and numbers as text, and is asked for the exact key. Every "
-        "text is a new object.",
+        "medians. The dict holds the same addresses, networks, names and numbers as text. It is asked for the "
+        "exact key. Every text is a new object.",
         quick=given.quick,
         date=today(),
         machine=machine.describe(),

@@ -1,4 +1,4 @@
-"""A server with HTTP for tests, and those who ask it."""
+"""A server with HTTP for tests, and its clients."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ PROXIES = """
 trusted_proxies = ["127.0.0.9"]
 """
 LIMITS = "[limits]\ndatagram_age_ms = 60000\n"
-"""A machine that is slow for a moment sheds nothing."""
+"""Datagrams may wait long, so that a busy machine sheds none."""
 CONFIG = LISTEN + PROXIES + SWITCHES + TOKENS + LIMITS
 GOOD = {"src_ip": "10.0.0.1", "dst_number": "44171"}
 
@@ -61,13 +61,13 @@ def make_book(folder: Path) -> None:
 
 
 def url(server: Server, path: str = "") -> str:
-    """Return where it is."""
+    """Return the URL of a path on the server."""
     return f"http://{HOST}:{server.ports['http']}{path}"
 
 
 @contextlib.contextmanager
 def asking(server: Server, token: str | None = SWITCH, **more: Any) -> Iterator[httpx.Client]:
-    """Ask it, with a bearer token."""
+    """Yield an HTTP client with a bearer token."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     with httpx.Client(base_url=url(server), headers=headers, timeout=20, trust_env=False, **more) as client:
         yield client

@@ -1,4 +1,4 @@
-"""The parts of load: its histogram, its patterns, the order of its messages, and how it reads."""
+"""The parts of the load generator: histogram, patterns, order of messages, and readers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_percentiles_are_right_to_the_128th() -> None:
     assert histogram.largest == histogram.at(1) == times[-1]
     assert (histogram.count, histogram.total) == (len(times), sum(times))
     assert Histogram().at(0.5) == 0
-    histogram.add(2**40 * 1000 - 1)  # the longest that there is room for
+    histogram.add(2**40 * 1000 - 1)  # the longest time that fits
 
 
 def pattern(params: dict[str, object], interface: JsonRpc | Http, seed: int = 1) -> Pattern:
@@ -168,7 +168,7 @@ def test_answers_are_judged_by_what_is_expected() -> None:
     assert judge.result(b'{"accepted":true,"account_id":5}').outcome == "accepted"
     assert judge.result(b"17").outcome == "not understood"
     assert judge.error(-32602, "src_ip").wrong == "a title: error -32602: src_ip"
-    for number in range(2500):  # what is remembered is bounded
+    for number in range(2500):  # the memory of verdicts is bounded
         assert judge.result(b'{"accepted":true,"account_id":%d}' % number).wrong
     expecting = Judge(Line("stop", {}, {"error": -32602}), JsonRpc("json", None, stream=True).decoder("stop"))
     assert expecting.error(-32602, "call_id") == ("error -32602", None)
