@@ -54,7 +54,7 @@ def main() -> None:
         method="A real server. *start* is the time from its first process to READY, with the book loaded. "
         f"Memory is that of the decider after {calls:,} calls were authorized and stopped. *proportional* counts "
         "a page shared by N processes as 1/N. *bytes an account* is the growth since the smallest book. The "
-        "largest was asked over TCP with 64 requests in flight. Every garbage collection in the decider was timed.",
+        "largest was asked over TCP with 64 requests in flight. Every collection in the decider was timed.",
         quick=given.quick,
         date=today(),
         machine=machine.describe(),
