@@ -1,6 +1,6 @@
-"""One word a habit: `nox -s setup`, then test, lint, types, docs, bench, …; `nox -l` lists them.
+"""Development tasks as nox sessions: `nox -s setup`, then test, lint, types, docs, bench; `nox -l` lists them.
 
-All sessions but ``setup`` run what is installed in ``.venv``. The commands of the README need nothing of this.
+All sessions except ``setup`` use the tools in ``.venv``. The commands of the README do not need nox.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ ROOT = Path(__file__).parent
 BIN = ROOT / ".venv" / "bin"
 CONSTRAINTS = {
     "PIP_CONSTRAINT": "constraints.txt",
-    "PIP_BUILD_CONSTRAINT": "constraints.txt",  # newer pip takes no other constraints into build environments
-    "PIP_USE_PEP517": "1",  # older pip builds pytricia outside a build environment, where no constraint holds
+    "PIP_BUILD_CONSTRAINT": "constraints.txt",  # newer pip ignores other constraints in build environments
+    "PIP_USE_PEP517": "1",  # older pip builds pytricia without a build environment, where no constraint applies
 }
 
 nox.options.default_venv_backend = "none"
@@ -29,7 +29,7 @@ def run(session: nox.Session, program: str, *arguments: str, **environment: str)
 
 @nox.session
 def setup(session: nox.Session) -> None:
-    """Make .venv, with everything that development needs, in the pinned versions, and the hooks of git."""
+    """Make .venv with everything that development needs, in the pinned versions, and install the git hooks."""
     session.run(sys.executable, "-m", "venv", ".venv", external=True)
     run(session, "pip", "install", "--quiet", "-e", ".[test,bench,dev]", **CONSTRAINTS)
     run(session, "pre-commit", "install")
@@ -37,7 +37,7 @@ def setup(session: nox.Session) -> None:
 
 @nox.session
 def test(session: nox.Session) -> None:
-    """Run the tests; arguments go to pytest (`nox -s test -- -k name`)."""
+    """Run the tests. Arguments go to pytest (`nox -s test -- -k name`)."""
     run(session, "python", "-m", "pytest", *session.posargs)
 
 
@@ -61,7 +61,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Run what the README and docs/ show, and check that they agree with the code."""
+    """Run the examples of the README and docs/, and check that they agree with the code."""
     run(
         session,
         "python",
@@ -81,7 +81,7 @@ def reference(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Run each benchmark briefly; `nox -s bench -- --full` runs them at full length."""
+    """Run each benchmark briefly. `nox -s bench -- --full` runs them at full length."""
     full = "--full" in session.posargs
     quick = () if full else ("--quick",)
     for name in ("all", "takeup", "calls"):
@@ -92,9 +92,9 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Measure what the unit, conformance and property tests cover; fail below the floor in pyproject.toml.
+    """Measure the coverage of the unit, conformance and property tests. Fail below the floor in pyproject.toml.
 
-    The others run at real speed only: under coverage all tests take twice the processor time.
+    The other tests run without coverage, under which all tests take twice the processor time.
     """
     parts = ("tests/unit", "tests/conformance", "tests/property")
     # One test compares times, which tracing changes.
@@ -113,7 +113,7 @@ def package(session: nox.Session) -> None:
 
 @nox.session
 def pin(session: nox.Session) -> None:
-    """Write constraints.txt anew: the newest versions that pyproject.toml and constraints.in allow."""
+    """Rewrite constraints.txt with the newest versions that pyproject.toml and constraints.in allow."""
     inputs = ("pyproject.toml", "constraints.in", "--all-extras", "--universal", "--python-version", "3.11")
     header = ("--custom-compile-command", "nox -s pin")
     output = (

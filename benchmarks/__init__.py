@@ -1,1 +1,1 @@
-"""Benchmarks: seeded books, requests with known answers, ratios measured in one run."""
+"""Benchmarks: seeded books, requests with known answers, and ratios measured in one run."""

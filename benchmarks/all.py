@@ -1,8 +1,8 @@
-"""All benchmarks, one after the other, and the text and plots of what they found.
+"""All benchmarks, one after the other, and the text and plots of their results.
 
-``python -m benchmarks.all [--quick] [--into FOLDER] [NAME …]``. Full results go to ``benchmarks/results``, where
-they are kept; those of ``--quick`` to a folder in it that git ignores. With names, only those are run; the text
-has what is there of the others.
+``python -m benchmarks.all [--quick] [--into FOLDER] [NAME …]``. Full results are kept in ``benchmarks/results``.
+Results of ``--quick`` go to a folder in it that git ignores. With names, only those benchmarks run, and the text
+uses the stored results of the others.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from benchmarks import report
 from benchmarks.results import KEPT
 
 PROGRAMS = ("steps", "way", "growth", "sockets", "paced", "memory", "side_by_side")
-"""Each is run by itself, so that none has what another left in memory."""
+"""Each program runs in its own process, so that it does not inherit the memory of another."""
 
 
 def main() -> None:
-    """Run them; the first that fails, since an answer was wrong, say, ends it with its status."""
+    """Run the programs. If one fails, for example on a wrong answer, exit with its status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small and short: shows that it works, for CI")
+    parser.add_argument("--quick", action="store_true", help="a small, short trial run, for CI")
     parser.add_argument("--into", type=Path, metavar="FOLDER")
     there = [name for name in PROGRAMS if find_spec(f"benchmarks.{name}")]
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(there))

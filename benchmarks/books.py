@@ -1,8 +1,8 @@
-"""Large, realistic books, the same for the same seed and size, with requests whose answers are known.
+"""Large, realistic books, equal for the same seed and size, with requests whose answers are known.
 
-The mix is that of a wholesale carrier: 60 % single addresses, 25 % networks (/29 to /24, a few wide ones),
-15 % names and ANIs; half of the addresses are shared by accounts that a tech prefix tells apart. Numbers are
-of real numbering plans (``phonenumbers``), with made-up ends.
+The mix is that of a wholesale carrier: 60 % single addresses, 25 % networks (mostly /24 to /29), 15 % names and
+ANIs. Half of the addresses are shared by accounts that differ by tech prefix. Numbers come from real numbering
+plans (``phonenumbers``), with made-up last digits.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ ACCOUNTS_PER_CLIENT = 4
 TECH_PREFIXES = ("", "1001#", "1002#", "2#", "77", "7701", "99#", "990")
 KINDS_OF_IDENT = ("single", "network", "name", "ani")
 SHARES = (0.60, 0.25, 0.12, 0.03)
-"""Of the accounts, by kind."""
+"""Share of the accounts by kind."""
 SHARED = 0.27
-"""Part of the addresses that 2 to 4 accounts share: these are half of the accounts that have one."""
+"""Share of addresses that 2 to 4 accounts use. Half of the accounts with an address have a shared one."""
 _ACCOUNTS_AN_ADDRESS = 1 + 2 * SHARED
 
 
 class Space(NamedTuple):
-    """Where the addresses of a book lie, both ends included, and its wide networks: lengths and how many."""
+    """A range of addresses, both ends included, and its wide networks as pairs of length and count."""
 
     first: int
     last: int
@@ -37,14 +37,17 @@ class Space(NamedTuple):
 
 
 WORLD = Space(0x0B000000, 0xC5FFFFFF, ((8, 1), (12, 2), (16, 5), (20, 12)))
-"""Most of the space of hosting and carriers."""
+"""Most of the space of hosting providers and carriers."""
 LOOPBACK = Space(0x7F100000, 0x7FEFFFFF, ((12, 2), (16, 5), (20, 12)))
-"""127.16.0.0 to 127.239.255.255: a server on loopback can be asked from such an address in truth. What is above
-is left for callers that no network covers."""
+"""127.16.0.0 to 127.239.255.255.
+
+A client on loopback can really send from these addresses. The addresses above are left for callers that no network
+covers.
+"""
 
 
 class Book(NamedTuple):
-    """Rows of a book, and requests of each kind with the account that they are of (None: of none)."""
+    """The rows of a book, and requests of each kind with the expected account, or None if no account matches."""
 
     clients: list[Client]
     accounts: list[Account]
@@ -53,16 +56,16 @@ class Book(NamedTuple):
 
 
 def make(accounts: int, seed: int = 1, requests: int = 2000, space: Space = WORLD) -> Book:
-    """Return a book of that many accounts and ``requests`` requests of each kind.
+    """Return a book of ``accounts`` accounts and ``requests`` requests of each kind.
 
-    Kinds: ``single``, ``network``, ``name``, ``ani`` hit an account of that kind; ``miss`` hits none.
+    The kinds ``single``, ``network``, ``name`` and ``ani`` match an account of that kind; ``miss`` matches none.
     """
     random = Random(seed)
     clients = [
         Client(
             id=number,
             name=f"Carrier {number}",
-            # One in ten is a customer of a reseller among the first of the book.
+            # One in ten is a customer of one of the first clients of the book, which are resellers.
             parent_id=random.randint(1, number // 2) if number > 10 and random.random() < 0.1 else None,
             rate_table=f"rates-{number % 50}",
             routing_plan=f"plan-{number % 20}",
@@ -89,7 +92,7 @@ def make(accounts: int, seed: int = 1, requests: int = 2000, space: Space = WORL
                 call_id=f"miss-{number}",
                 src_ip=f"198.18.{number >> 8 & 255}.{number & 255}",
                 name=f"nobody-{number}",
-                src_number="0" + number_of(random),  # no number of a plan begins so, hence no ANI
+                src_number="0" + number_of(random),  # no number of a plan begins like this, so no ANI does
                 dst_number=number_of(random),
             ),
             None,
@@ -123,7 +126,7 @@ def _accounts(count: int, random: Random, clients: int, space: Space) -> Iterato
     singles, networks = _addresses(random, space), _networks(random, space)
     names = 0
     anis: set[str] = set()
-    # An address comes once for all that share it.
+    # An address appears once for all accounts that share it.
     weights = [share / _ACCOUNTS_AN_ADDRESS if place < 2 else share for place, share in enumerate(SHARES)]
     while number < count:
         (kind,) = random.choices(KINDS_OF_IDENT, weights)
@@ -158,7 +161,7 @@ def _accounts(count: int, random: Random, clients: int, space: Space) -> Iterato
 
 
 def _addresses(random: Random, space: Space) -> Iterator[str]:
-    """Yield distinct single addresses, scattered."""
+    """Yield distinct single addresses, scattered over the space."""
     seen = set()
     while True:
         address = random.randint(space.first, space.last)
@@ -168,7 +171,7 @@ def _addresses(random: Random, space: Space) -> Iterator[str]:
 
 
 def _networks(random: Random, space: Space) -> Iterator[str]:
-    """Yield distinct networks; they nest where chance has it."""
+    """Yield distinct networks. Some of them nest by chance."""
     seen = set()
     wide = [length for length, count in space.wide for _ in range(count)]
     while True:
@@ -188,7 +191,7 @@ _KINDS: dict[str, Callable[[Account], bool]] = {
 
 
 def _requests(kind: str, accounts: list[Account], random: Random, count: int) -> Iterator[Request]:
-    """Yield requests of fresh strings, so that no look-up finds the very object that is the key."""
+    """Yield requests with new string objects, so that no look-up meets the very object that is its key."""
     chosen = [account for account in accounts if _KINDS[kind](account)]
     for place in range(count):
         account = random.choice(chosen)
@@ -208,15 +211,15 @@ def _requests(kind: str, accounts: list[Account], random: Random, count: int) ->
 
 
 class Plain:
-    """Finds the account of a request by the plainest walk over dicts: what benchmarks check answers against.
+    """Finds the account of a request with plain dicts. Benchmarks check answers against it.
 
-    Only for these books: no constraint but tech prefixes, one ident an account, everybody enabled.
+    It supports only these books: no constraint except tech prefixes, one ident per account, all accounts enabled.
     """
 
     def __init__(self, accounts: list[Account]) -> None:
         self._texts: dict[tuple[IdentBy, str], list[Account]] = {}
         self._networks: dict[int, dict[int, list[Account]]] = {}
-        """By length, then by what is left of the address when the rest is shifted out."""
+        """Networks by length, then by the address bits that remain after the host bits are shifted out."""
         for account in accounts:
             ident = account.ident[0]
             if account.ident_by is IdentBy.IP:
@@ -229,7 +232,7 @@ class Plain:
         self._lengths = sorted(self._networks, reverse=True)
 
     def account(self, request: Request) -> int | None:
-        """Return the id of the account that a request is of."""
+        """Return the id of the account that matches a request, or None."""
         dialled = request.dst_number or ""
         for group in self._groups(request):
             fitting = [account for account in group if dialled.startswith(account.tech_prefix or "")]

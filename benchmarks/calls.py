@@ -1,9 +1,10 @@
-"""The set of calls: what a slot costs, against a bare LMDB put and delete of the same batches.
+"""The set of calls: the cost of a slot, compared with a bare LMDB put and delete of the same batches.
 
-``python -m benchmarks.calls [--legs N …] [--quick]``. Admissions and stops in batches of 16, on three levels
-(account, client, client in both directions), with N active legs held, the mirror on tmpfs. Rounds of ours and of
-bare LMDB alternate, so that both see the same machine; LMDB holds as many keys beside, or none. Each answer is
-checked. Memory is what the held legs added to the process, and what they take in the mirror.
+``python -m benchmarks.calls [--legs N …] [--quick]``. Each run admits and stops calls in batches of 16.
+The calls count on three levels (account, client, client in both directions). N active legs are held meanwhile, and
+the mirror is on tmpfs. Rounds of the set of calls and of bare LMDB alternate, so that both see the same machine.
+LMDB holds the same number of other keys, or none. Each answer is checked. Memory is what the held legs added to
+the process and to the mirror.
 """
 
 from __future__ import annotations
@@ -35,27 +36,30 @@ BATCH = 16
 BATCHES = 200
 ROUNDS = 15
 RESERVED = 50_000
-"""Legs that are reserved to see what one takes."""
+"""Number of reserved legs whose memory is measured."""
 ACCOUNTS = 1_000
 SIZES = (1_000, 100_000, 1_000_000)
 QUICK = (1_000, 20_000)
 VALUE = b"x" * 400
-"""What bare LMDB puts: as long as a reserved leg is."""
+"""The value that bare LMDB stores. It is as long as a reserved leg."""
 
 
 class Figures(NamedTuple):
-    """Seconds for one admission and stop, or put and delete; ratios are medians of the rounds; bytes a leg."""
+    """Time of one admission and stop, or of one put and delete, in seconds. Ratios are medians of the rounds.
+
+    Memory is in bytes per leg.
+    """
 
     ours: float
     bare: float
     ratio: float
-    """To bare LMDB that holds as many keys as we hold legs."""
+    """Ratio to bare LMDB that holds as many keys as the set holds legs."""
     empty: float
-    """To bare LMDB that holds nothing else."""
+    """Ratio to bare LMDB that holds no other key."""
     sweep: float
-    """Part of a core that holding the legs takes, when nothing comes: looks at leases, and beats."""
+    """Share of a core that held legs cost while no message arrives: expiry checks and heartbeats."""
     active: tuple[float, float]
-    """Of memory, and of the mirror."""
+    """Bytes of memory and of the mirror for each active leg."""
     reserved: tuple[float, float]
 
 
@@ -80,7 +84,7 @@ def main() -> None:
 
 def measure(legs: int) -> Figures:
     """Fill a set with active legs, then measure."""
-    shm = Path("/dev/shm")  # noqa: S108 - a folder of our own in it, on the memory that the set is meant for
+    shm = Path("/dev/shm")  # noqa: S108 - a folder of our own in it, on the memory that the set is made for
     folder = Path(tempfile.mkdtemp(prefix="identengine-bench-", dir=shm if shm.is_dir() else None))
     levels = _levels()
     decisions = [_decision(each) for each in levels]
@@ -98,7 +102,7 @@ def measure(legs: int) -> Figures:
             times = []
             as_many, empty = _bare(folder / "as many", legs), _bare(folder / "empty", 0)
             for number in range(ROUNDS):
-                now += 100.0  # stops of the last round are forgotten
+                now += 100.0  # forget the stops of the last round
                 while calls.work(now):
                     pass
                 times.append((_ours(calls, number, levels, decisions, now), as_many(), empty()))
@@ -200,7 +204,7 @@ def _ours(calls: Calls, number: int, levels: list[Levels], decisions: list[Decis
 
 
 def _sweep(calls: Calls, journal: Journal, now: float) -> float:
-    """Return the part of a core that a minute's looks take, five a second as the decider has them."""
+    """Return the share of a core that expiry takes, five times a second for a minute, as in the decider."""
     began = time.process_time()
     for step in range(5 * 60):
         assert not calls.work(now + step / 5)
@@ -211,13 +215,13 @@ def _sweep(calls: Calls, journal: Journal, now: float) -> float:
 def _reserve(
     calls: Calls, journal: Journal, levels: list[Levels], decisions: list[Decision], now: float
 ) -> tuple[float, float]:
-    """Return how many bytes of memory and of the mirror a reserved leg takes, answer and content included."""
+    """Return the bytes of memory and of the mirror that a reserved leg takes, answer and content included."""
     gc.collect()
     memory, mirror = _resident(), journal.used()
     for first in range(0, RESERVED, 64):
         batch = []
         for number in range(first, min(first + 64, RESERVED)):
-            # Its numbers are its own; names are the book's.
+            # The numbers are new objects for each call. The names are shared with the book.
             src_number, dst_number = f"4420{number:08}", f"4930{number:08}"
             answer = replace(decisions[number % ACCOUNTS], src_number=src_number, dst_number=dst_number)
             ask = _admit(2 * 10**9 + number, levels, decisions)
@@ -228,7 +232,7 @@ def _reserve(
 
 
 def _bare(path: Path, held: int) -> Callable[[], float]:
-    """Return what puts and deletes as many values under random keys, beside so many others."""
+    """Return a function that puts and deletes values under random keys, among ``held`` other keys."""
     env = lmdb.open(
         str(path), map_size=1 << 32, writemap=True, sync=False, metasync=False, lock=False, subdir=False
     )
@@ -255,7 +259,7 @@ def _bare(path: Path, held: int) -> Callable[[], float]:
 
 
 def _resident() -> int:
-    """Return the bytes of memory that are the process's own: the mirror is counted apart."""
+    """Return the private memory of the process, in bytes. The mirror is counted separately."""
     resident, shared = Path("/proc/self/statm").read_text(encoding="ascii").split()[1:3]
     return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
 

@@ -1,4 +1,4 @@
-"""Options and the table of the benchmarks that pytest-benchmark runs."""
+"""Options and the result table of the benchmarks that pytest-benchmark runs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ QUICK = (1_000, 10_000)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add ``--quick``."""
-    parser.addoption("--quick", action="store_true", help="small books only: for CI")
+    parser.addoption("--quick", action="store_true", help="only small books, for CI")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what takes ``accounts`` for each size of book."""
+    """Run tests with the parameter ``accounts`` for each size of book."""
     if "accounts" in metafunc.fixturenames:
         sizes = QUICK if metafunc.config.getoption("--quick") else FULL
         metafunc.parametrize("accounts", sizes, scope="session")
@@ -24,7 +24,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Print microseconds a request and the ratio to the plain dict look-up of the same run and size."""
+    """Print microseconds per request, and the ratio to the plain dict look-up of the same run and size."""
     session = getattr(config, "_benchmarksession", None)
     rows = [bench for bench in session.benchmarks if "requests" in bench.extra_info] if session else []
     floors = {bench.extra_info["accounts"]: _each(bench) for bench in rows if bench.name.startswith("test_floor")}

@@ -1,7 +1,7 @@
-"""Servers that send back what they get: the limits of the machine, and of Python on it.
+"""Servers that send back what they receive: the limits of the machine, and of Python on it.
 
-``python -m benchmarks.echoes uvloop|batched|uvloop-tcp`` serves on a free port of 127.0.0.1, prints it, and ends
-with its standard input. A fourth, ``c``, is the small program beside the generator.
+``python -m benchmarks.echoes uvloop|batched|uvloop-tcp`` serves on a free port of 127.0.0.1, prints the port, and
+stops when its standard input closes. A fourth one, ``c``, is a small program next to the generator.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LABELS = {
 
 
 class Echo(NamedTuple):
-    """A running one."""
+    """A running echo server."""
 
     pid: int
     port: int
@@ -37,7 +37,7 @@ class Echo(NamedTuple):
 
 @contextmanager
 def echoing(kind: str) -> Iterator[Echo]:
-    """Run one on the server's core for the time of the block."""
+    """Run an echo server on the server's core during the block."""
     command = [sys.executable, "-m", "benchmarks.echoes", kind]
     if kind == "c":
         command = [str(generator.program("echo"))]
@@ -55,7 +55,9 @@ def echoing(kind: str) -> Iterator[Echo]:
 
 class _Datagrams(asyncio.DatagramProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._send = cast(asyncio.DatagramTransport, transport).sendto  # uvloop's are of no such class
+        self._send = cast(
+            asyncio.DatagramTransport, transport
+        ).sendto  # transports of uvloop do not derive from this class
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         self._send(data, addr)
@@ -74,7 +76,7 @@ async def _serve(kind: str) -> None:
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "uvloop-tcp" else socket.SOCK_DGRAM)
     bound.bind((HOST, 0))
     bound.setblocking(False)
-    port = bound.getsockname()[1]  # uvloop takes the socket over
+    port = bound.getsockname()[1]  # uvloop takes ownership of the socket
     if kind == "uvloop":
         await loop.create_datagram_endpoint(_Datagrams, sock=bound)
     elif kind == "uvloop-tcp":

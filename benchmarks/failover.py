@@ -1,10 +1,11 @@
-"""How long nobody answers when the decider is killed (kill -9), with and without a standby.
+"""The time without answers after the decider is killed (kill -9), with and without a standby.
 
-``python -m benchmarks.failover [--accounts N] [--legs N …] [--standby | --no-standby] [--rounds N]``. A real
-server with a book of N accounts holds calls and is asked over UDP, a datagram a millisecond, whether it answers or
-not. Its decider is killed; the time is taken until the next answer of whatever kind, and until the next one by the
-book (``not_ready`` is none). A datagram is lost that gets no answer at all. The calls are counted after each
-death, by a limit of which one place is left.
+``python -m benchmarks.failover [--accounts N] [--legs N …] [--standby
+
+--no-standby] [--rounds N]``. A real server with a book of N accounts holds calls. It is asked over UDP, one
+datagram a millisecond, whether it answers or not. Then its decider is killed. The program measures the time until
+the next answer of any kind, and until the next decision by the book (``not_ready`` is not one). A datagram without
+any answer is lost. After each kill, a limit with one free slot proves that the calls are still counted.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ ACCOUNTS = 10_000
 LEGS = (1_000, 100_000)
 ROUNDS = 3
 SOUND = 10.5
-"""Seconds that a decider has lived when it is killed: one that dies sooner is replaced after a pause."""
+"""Age of a decider when it is killed, in seconds. A younger one is replaced only after a pause."""
 _PATIENCE = 300.0
 _CALLER = "198.51.100.77"
 
 
 class Figures(NamedTuple):
-    """Of one round: seconds to the next answer and to the next decision by the book, datagrams sent and lost."""
+    """Result of one round: seconds to the next answer and to the next decision, datagrams sent and lost."""
 
     answer: float
     decision: float
@@ -74,7 +75,7 @@ def main() -> None:
 
 
 def _with_caller(made: books.Book) -> books.Book:
-    """Add the account that has the calls, without a limit of its own."""
+    """Return the book with an account without a limit of its own, which makes the calls."""
     client = Client(id=9_000_000, name="caller")
     account = Account(id=client.id, client_id=client.id, name="caller", ident_by=IdentBy.IP, ident=(_CALLER,))
     return made._replace(clients=[*made.clients, client], accounts=[*made.accounts, account])
@@ -98,7 +99,7 @@ def _measure(store: Path, legs: int, params: dict[str, object], rounds: int, *, 
                 _hold(port, legs)
                 figures = []
                 for number in range(rounds):
-                    # Each decider and each standby says once that it has the book.
+                    # Each decider and each standby logs once that it has loaded the book.
                     _wait_until_said(calls / "log", "is in use", number + (2 if standby else 1))
                     figures.append(_round(server.pid, port, params))
                     _check_count(port, legs)
@@ -111,14 +112,16 @@ def _measure(store: Path, legs: int, params: dict[str, object], rounds: int, *, 
 
 
 def _round(supervisor: int, port: int, params: dict[str, object]) -> Figures:
-    """Kill the decider once, and ask on until the book answers again."""
+    """Kill the decider once, and keep asking until the book answers again."""
     decider = _decider(supervisor)
     time.sleep(SOUND)
     sent: dict[int, float] = {}
     answered: set[int] = set()
     answer = decision = killed = 0.0
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)  # what waited is answered in one go
+        udp.setsockopt(
+            socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20
+        )  # requests that waited are answered all at once
         udp.connect(("127.0.0.1", port))
         end = time.perf_counter() + _PATIENCE
         quiet = 0.0
@@ -126,7 +129,7 @@ def _round(supervisor: int, port: int, params: dict[str, object]) -> Figures:
         while not quiet or time.perf_counter() < quiet:
             now = time.perf_counter()
             if now > end:
-                raise AssertionError("the server did not come back")
+                raise AssertionError("the server did not recover")
             if number == 100:
                 os.kill(decider, signal.SIGKILL)
                 killed = time.perf_counter()
@@ -152,7 +155,7 @@ def _free_port() -> int:
 
 
 def _hold(port: int, legs: int) -> None:
-    """Let the server hold so many active calls."""
+    """Make the server hold ``legs`` active calls."""
     with socket.create_connection(("127.0.0.1", port)) as tcp:
         said = tcp.makefile("rb")
         for first in range(0, legs, 100):
@@ -165,7 +168,7 @@ def _hold(port: int, legs: int) -> None:
 
 
 def _check_count(port: int, legs: int) -> None:
-    """See that just one more call has room."""
+    """Check that exactly one more call is accepted."""
     with socket.create_connection(("127.0.0.1", port)) as tcp:
         said = tcp.makefile("rb")
         call = {"src_ip": _CALLER, "dst_number": "44"}
@@ -183,18 +186,18 @@ def _message(method: str, number: int, params: dict[str, object]) -> bytes:
 
 
 def _decider(supervisor: int) -> int:
-    """Return the process that decides."""
+    """Return the pid of the decider."""
     for child in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split():
         if Path(f"/proc/{child}/comm").read_text().strip() == "ident-decider":
             return int(child)
-    raise AssertionError("nobody decides")
+    raise AssertionError("no process decides")
 
 
 def _wait_until_said(log: Path, what: str, times: int) -> None:
     end = time.perf_counter() + _PATIENCE
     while log.read_text().count(what) < times:
         if time.perf_counter() > end:
-            raise AssertionError(f"{what!r} was not said {times} times:\n{log.read_text()}")
+            raise AssertionError(f"{what!r} was not logged {times} times:\n{log.read_text()}")
         time.sleep(0.05)
 
 

@@ -1,10 +1,10 @@
-"""Identification alone by the size of the book, against a plain dict of the same keys.
+"""Identification alone by the size of the book, compared with a plain dict of the same keys.
 
-``python -m benchmarks.growth [--quick] [--requests N] [--rounds N] [--json FILE]``. From the decoded request to
-the match, normal forms included, in this process. Every round decodes its requests anew, a batch at a time right
-before they are looked up, as the server does: no text has its hash already, and none is the object that is a key.
-The dict is asked with such texts too. Sizes, and engine and dict, take turns. Answers are checked before a clock
-starts.
+``python -m benchmarks.growth [--quick] [--requests N] [--rounds N] [--json FILE]``. It measures the way from the
+decoded request to the match, normal forms included, in this process. Every round decodes its requests anew, one
+batch right before its look-up, as the server does. So no text has a cached hash, and none is the key object
+itself. The dict is asked with such texts too. Sizes alternate, and so do engine and dict. Answers are checked
+before the clock starts.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ COLUMNS = [
 
 
 class Subject(NamedTuple):
-    """One book as the engine has it, and as a dict, with requests to it."""
+    """One book as the engine's index and as a dict, with requests for both."""
 
     case: str
     book: Book
     plain: dict[str, int]
     requests: list[bytes]
-    """Batches of them, each encoded."""
+    """Encoded batches of requests."""
     keys: list[bytes]
-    """What each of them is looked up by in the dict, in such batches."""
+    """Encoded batches of the keys under which the dict holds the same accounts."""
 
 
 def main() -> None:
-    """Measure, print a table, and write what was found."""
+    """Measure, print a table, and write the results."""
     parser = arguments(__doc__)
     parser.add_argument("--requests", type=int)
     parser.add_argument("--rounds", type=int)
@@ -80,10 +80,10 @@ def main() -> None:
     results = Results(
         name="growth",
         title="Identification alone, by the size of the book",
-        method=f"Decoded request to match, normal forms included; {requests:,} requests to accounts in random "
-        f"order, decoded {BATCH} at a time right before; {rounds} rounds in turns, processor time, medians. The "
-        "dict has the same addresses, networks, names and numbers as text, and is asked for the exact one; every "
-        "text is a fresh object.",
+        method=f"Decoded request to match, normal forms included. {requests:,} requests to accounts in "
+        f"random order, decoded {BATCH} at a time right before. {rounds} alternating rounds, processor time, "
+        "medians. The dict holds the same addresses, networks, names and numbers as text. It is asked for the "
+        "exact key. Every text is a new object.",
         quick=given.quick,
         date=today(),
         machine=machine.describe(),
@@ -91,8 +91,8 @@ def main() -> None:
         columns=COLUMNS,
         rows=rows,
         caveats=[
-            f"Others took {others.cores():.2f} cores meanwhile.",
-            "The dict of 1,000 keys stays in the processor's cache from batch to batch, our code does not.",
+            f"Other processes used {others.cores():.2f} cores meanwhile.",
+            "The dict of 1,000 keys stays in the processor's cache between batches; the engine's code does not.",
         ],
     )
     publish(results, given.json)
@@ -103,7 +103,7 @@ def _ratio(figures: dict[str, float]) -> float:
 
 
 def mixed(accounts: int, requests: int) -> Subject:
-    """Return the book of the side-by-side measurements in one size."""
+    """Return the book of the side-by-side benchmark in one size."""
     made = workload.make(accounts, requests)
     idents = {account.id: account.ident[0] for account in made.book.accounts}
     asked = [(call.request, call.account_id, idents[call.account_id]) for call in made.calls]
@@ -111,7 +111,7 @@ def mixed(accounts: int, requests: int) -> Subject:
 
 
 def shared(accounts: int, requests: int) -> Subject:
-    """Return single addresses, each of which four accounts share by tech prefix."""
+    """Return single addresses, each shared by four accounts that differ by tech prefix."""
     random = Random(1)
     span = range(0x0B000000, 0xC5FFFFFF)
     addresses = [str(IPv4Address(address)) for address in random.sample(span, accounts // len(TECH_PREFIXES))]
@@ -129,7 +129,7 @@ def shared(accounts: int, requests: int) -> Subject:
     ]
     asked = []
     for account in random.sample(rows, min(requests, accounts)):
-        # No number of a plan begins with 1 and another # behind: it is the account's own prefix that is found.
+        # No number of a plan begins with 1 and contains a #, so only the account's own prefix matches.
         dst_number = (account.tech_prefix or "") + books.number_of(random)
         request = Request(src_ip=account.ident[0], src_number=books.number_of(random), dst_number=dst_number)
         asked.append((request, account.id, account.ident[0]))
@@ -170,7 +170,7 @@ def _reveal(_: str) -> str:
 
 
 def measure(subjects: list[Subject], rounds: int) -> dict[str, dict[str, float]]:
-    """Return microseconds a request, of each subject the medians; of the ratios the median of the rounds."""
+    """Return the median microseconds per request of each subject, and the median of the rounds' ratios."""
     steps: dict[str, Callable[[Subject], float]] = {"identify": _time_identify, "dict": _time_dict}
     taken: dict[str, dict[str, list[float]]] = {subject.case: {"identify": [], "dict": []} for subject in subjects}
     for _ in range(rounds):
@@ -197,7 +197,7 @@ def _time_dict(subject: Subject) -> float:
 
 
 def _time(batches: list[bytes], decode: Callable[[bytes], list[T]], look_up: Callable[[T], object]) -> float:
-    """Return the seconds of one look-up; a batch is decoded, by no clock, right before it is looked up."""
+    """Return the seconds of one look-up. A batch is decoded right before its look-up, outside of the timing."""
     taken = count = 0
     for batch in batches:
         items = decode(batch)

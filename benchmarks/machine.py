@@ -1,4 +1,4 @@
-"""The machine that figures are of, and what its processors did during a measurement."""
+"""The machine of a measurement, and the load of its processors meanwhile."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ _NANOSECONDS = 1e9
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """What figures cannot be compared without."""
+    """The facts without which figures cannot be compared."""
 
     processor: str
     cores: int
     memory_gib: float
     system: str
     python: str
-    """Its version, and how it was built if that costs speed."""
+    """Version of Python, and its build if that costs speed."""
     packages: dict[str, str]
-    """Versions by name; peers may be among them."""
+    """Versions by name, those of peers included."""
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """Of a process, in MiB."""
+    """Memory of a process, in MiB."""
 
     resident: float
     proportional: float
-    """Pages that several processes share count by the part of each."""
+    """Memory in which a page shared by N processes counts as 1/N."""
 
 
 def describe(**others: str) -> Machine:
-    """Return what this machine is; ``others`` are versions of programs besides our packages."""
+    """Return a description of this machine. ``others`` holds versions of further programs."""
     found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     return Machine(
         processor=found[1] if found else platform.machine(),
@@ -56,20 +56,20 @@ def describe(**others: str) -> Machine:
 
 
 def interpreter() -> str:
-    """Return the version of this Python, and how it was built if that costs speed; every benchmark prints it."""
+    """Return the version of this Python, and its build if that costs speed. Every benchmark prints it."""
     build = ", built without profile-guided optimization" if is_plain_build() else ""
     return f"{platform.python_implementation()} {platform.python_version()}{build}"
 
 
 def cores() -> tuple[int, int]:
-    """Return the cores of the generator and of the server; where there is but one, both are that one."""
+    """Return the cores of the generator and of the server. On a single core both are the same."""
     usable = sorted(os.sched_getaffinity(0))
     return usable[GENERATOR_CORE], usable[min(SERVER_CORE, len(usable) - 1)]
 
 
 @contextmanager
 def on_core(core: int) -> Iterator[None]:
-    """Let what is started in the block run on one core only; so do all its children."""
+    """Run the processes that the block starts, and their children, on one core only."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:
@@ -79,7 +79,7 @@ def on_core(core: int) -> Iterator[None]:
 
 
 def family(pid: int) -> list[int]:
-    """Return a process and all that descend from it."""
+    """Return the pids of a process and all of its descendants."""
     found, parents = [pid], [pid]
     while parents:
         parent = parents.pop()
@@ -91,31 +91,31 @@ def family(pid: int) -> list[int]:
 
 
 def processor_seconds(pids: list[int]) -> float:
-    """Return how long processes have run in all, by the scheduler's own count."""
+    """Return the total processor time of processes in seconds, as the scheduler counts it."""
     tasks = (task for pid in pids for task in Path(f"/proc/{pid}/task").glob("*/schedstat"))
     return sum(int(task.read_text(encoding="ascii").split()[0]) for task in tasks) / _NANOSECONDS
 
 
 def memory(pid: int) -> Memory:
-    """Return what a process takes."""
+    """Return the memory of a process."""
     text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
     resident, proportional = (re.findall(rf"^{name}:\s+(\d+) kB", text, re.MULTILINE) for name in ("Rss", "Pss"))
     return Memory(int(resident[0]) / 1024, int(proportional[0]) / 1024)
 
 
 class Others:
-    """How much of the processors others take while something is measured; where it is much, figures say little."""
+    """The processor use of other processes during a measurement. If it is high, the figures mean little."""
 
     ALLOWED = 0.15
-    """Cores that others may take."""
+    """Processor use of others that is acceptable, in cores."""
 
     def __init__(self, pids: list[int]) -> None:
-        """``pids``: those that are measured. Our own time and that of our ended children is not others' either."""
+        """Measure for the processes ``pids``. Neither they nor this process and its children count as others."""
         self._pids = pids
         self._began, self._ours, self._busy = time.monotonic(), self._known(), _busy()
 
     def cores(self) -> float:
-        """Return how many cores others took, in the mean since the beginning."""
+        """Return the mean processor use of others since the beginning, in cores."""
         taken = _busy() - self._busy - (self._known() - self._ours)
         return max(0.0, taken / (time.monotonic() - self._began))
 
@@ -125,7 +125,7 @@ class Others:
 
 
 def _busy() -> float:
-    """Return the seconds that all processors have worked."""
+    """Return the busy time of all processors, in seconds."""
     first = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0]
     user, nice, kernel, _, _, interrupts, soft, *_ = map(int, first.split()[1:])
     return (user + nice + kernel + interrupts + soft) / os.sysconf("SC_CLK_TCK")

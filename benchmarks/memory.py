@@ -1,9 +1,9 @@
-"""Memory, start and the garbage collector's pauses, by the size of the book.
+"""Memory, start time and garbage collector pauses by the size of the book.
 
 ``python -m benchmarks.memory [--quick] [--accounts N …] [--requests N] [--json FILE]``. A real server of each size
-is asked every call of the workload once; then what its decider takes is read from the system. The largest is asked
-``--requests`` in all while each collection of its garbage collector is timed: inside of the process, since from
-outside one could not tell a pause from a neighbour.
+is asked every call of the workload once. Then the memory of its decider is read from the system. The largest one
+is asked ``--requests`` times in all while each garbage collection is timed. That happens inside of the process,
+since an observer cannot distinguish a pause from the load of another process.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SIZES = (1_000, 10_000, 100_000, 1_000_000)
 QUICK = (1_000, 5_000)
 REQUESTS = 10_000_000
 LONGEST_RUN = 590.0
-"""Seconds that one run of the generator may take."""
+"""Longest time of one run of the generator, in seconds."""
 COLUMNS = [
     Column("start", "start, s", 2),
     Column("resident", "resident, MiB"),
@@ -38,7 +38,7 @@ COLUMNS = [
 
 
 def main() -> None:
-    """Measure, print a table, and write what was found."""
+    """Measure, print a table, and write the results."""
     parser = arguments(__doc__)
     parser.add_argument("--accounts", type=int, nargs="*")
     parser.add_argument("--requests", type=int)
@@ -51,10 +51,10 @@ def main() -> None:
     results = Results(
         name="memory",
         title="Memory, start and the collector",
-        method="A real server; *start* is from its process to READY, with the book taken up. Memory of the "
-        f"process that decides, after {calls:,} calls were authorized and stopped; *proportional* counts pages "
-        "that several processes share by the part of each; *bytes an account* is what was added to the smallest "
-        "book. The largest was asked by TCP, 64 in flight; every collection in the deciding process was timed.",
+        method="A real server. *start* is the time from its first process to READY, with the book loaded. "
+        f"Memory is that of the decider after {calls:,} calls were authorized and stopped. *proportional* counts "
+        "a page shared by N processes as 1/N. *bytes an account* is the growth since the smallest book. The "
+        "largest was asked over TCP with 64 requests in flight. Every collection in the decider was timed.",
         quick=given.quick,
         date=today(),
         machine=machine.describe(),
@@ -62,15 +62,15 @@ def main() -> None:
         columns=COLUMNS,
         rows=rows,
         caveats=[
-            "The watch itself costs some microseconds a collection, which are not in its figures.",
-            "The longest answer has all in it: also what the machine does beside.",
+            "The watch itself costs a few microseconds per collection, which its figures do not include.",
+            "The longest answer includes every delay, those of other programs on the machine too.",
         ],
     )
     publish(results, given.json)
 
 
 def measure(sizes: Sequence[int], calls: int, wanted: int) -> list[Row]:
-    """Return a row for each size; only the last has the collector's figures."""
+    """Return a row for each size. Only the last one has the collector's figures."""
     rows: list[Row] = []
     for accounts in sizes:
         figures = _one(accounts, calls, wanted if accounts == sizes[-1] else 0)
@@ -106,7 +106,7 @@ def _one(accounts: int, calls: int, wanted: int) -> dict[str, float]:
                 asked = messages.options("msgpack", count=max(count, most), tcp=True)
                 result = generator.run(target, contender.requests, replace(asked, seconds=LONGEST_RUN))
                 if result.answered < max(count, most):
-                    raise AssertionError(f"only {result.answered} of {max(count, most)} were answered")
+                    raise AssertionError(f"only {result.answered} of {max(count, most)} requests were answered")
                 sent += result.answered
                 longest = max(longest, result.latency.max)
             figures |= _pauses([*watched.read(notes)][before:], engine.decider)

@@ -1,4 +1,4 @@
-"""The workload as messages to our engine: files for the generator, and how it knows the answers."""
+"""The workload as messages to the engine: files for the generator, and options to match the answers."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from benchmarks.workload import Call, Step
 
 Form = Literal["msgpack", "json"]
 _ANY_ID = 0xFFFFFFFF
-"""A number that MessagePack writes in the five bytes that the generator then writes over."""
+"""A number that MessagePack encodes in five bytes, which the generator overwrites."""
 _ID_AT = len(b"\x84\xa2id\xce")
 _ANSWER_ID_AT = len(b"\x83\xa7jsonrpc\xa32.0\xa2id\xce")
 TCP_CHANNELS = 1
-"""What is under way is of one connection, as of one switch."""
+"""Number of TCP connections. All requests in flight share one, as those of one switch do."""
 _TIMEOUT = 5.0
-"""Seconds: as long as a datagram may wait in the server (:data:`benchmarks.served.AGE_MS`)."""
+"""Time-out of the generator in seconds, as long as a datagram may wait (:data:`benchmarks.served.AGE_MS`)."""
 _JSON_MARKER = '"id":"'
 
 
 def write(path: Path, form: Form, calls: list[Call], lag: int = workload.LAG) -> int:
-    """Write the requests of all calls in their order; returns how many."""
+    """Write the requests of all calls in order. Return their number."""
     return generator.write(path, _records(form, calls, lag))
 
 
@@ -36,9 +36,10 @@ def _records(form: Form, calls: list[Call], lag: int) -> Iterator[Record]:
 
 
 def message(form: Form, step: Step) -> tuple[bytes, bytes]:
-    """Return a request, and the bytes that a right answer holds.
+    """Return a request, and the bytes that a right answer contains.
 
-    An authorized call names its account right behind ``accepted``; a stop has freed one leg.
+    The answer to an authorized call names its account right after ``accepted``. The answer to a stop reports one
+    freed leg.
     """
     if step.stop:
         asked = {"call_id": step.call.request.call_id}
@@ -57,7 +58,7 @@ def message(form: Form, step: Step) -> tuple[bytes, bytes]:
 
 
 def options(form: Form, *, count: int, echo: bool = False, tcp: bool = False) -> Options:
-    """Return how the generator asks so; of an echo the answer is the request."""
+    """Return the options of the generator for one form of messages. An echo returns the request itself."""
     given = Options(
         count=count, timeout=_TIMEOUT, cpu=machine.cores()[0], unchecked=echo, framing="prefix" if tcp else None
     )

@@ -1,8 +1,8 @@
-"""Latency at a paced rate: open loop, each request counted from the time at which it was due.
+"""Latency at a paced rate: open loop, each request timed from the moment at which it was due.
 
-``python -m benchmarks.paced [--quick] [--accounts N] [--calls N] [--pairs N] [--seconds S] [--json FILE]``. First
-the top rate of the engine is measured with 64 requests under way; then the engine and a bare uvloop echo are asked
-in turns at half of that rate, and at fixed ones below it. What counts is the median of the ratios of the pairs.
+``python -m benchmarks.paced [--quick] [--accounts N] [--calls N] [--pairs N] [--seconds S] [--json FILE]``. First,
+the top rate of the engine is measured with 64 requests in flight. Then the engine and a bare uvloop echo alternate
+at half of that rate, and at lower fixed rates. The result is the median of the pairs' ratios.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks.workload import Call
 PAIRS = 5
 SECONDS = 8.0
 RATES = (5_000, 10_000, 20_000, 50_000)
-"""Fixed ones; those above three quarters of the top rate are left out."""
+"""Fixed rates in requests per second. Rates above three quarters of the top rate are skipped."""
 COLUMNS = [
     Column("offered", "offered/s"),
     Column("p50", "p50 µs"),
@@ -40,7 +40,7 @@ COLUMNS = [
 
 
 def main() -> None:
-    """Measure, print a table, and write what was found."""
+    """Measure, print a table, and write the results."""
     parser = arguments(__doc__)
     workload.add_sizes(parser)
     parser.add_argument("--pairs", type=int)
@@ -54,9 +54,9 @@ def main() -> None:
     results = Results(
         name="paced",
         title="Latency at a paced rate",
-        method=f"{accounts:,} accounts, UDP MessagePack, open loop: each request is sent at its time, and its "
-        f"latency counts from there. {pairs} pairs of the engine and a bare uvloop echo, {seconds:g} s each, in "
-        "turns; medians, and of the ratios the median of those of each pair. The first rate is half of the top "
+        method=f"{accounts:,} accounts, UDP MessagePack, open loop: each request is sent when it is due, and its "
+        f"latency counts from then. {pairs} alternating pairs of the engine and a bare uvloop echo, {seconds:g} s "
+        "each. Figures are medians; a ratio is the median of the pairs' ratios. The first rate is half of the top "
         "rate of the engine.",
         quick=given.quick,
         date=today(),
@@ -72,7 +72,7 @@ def main() -> None:
 def measure(
     accounts: int, calls: int, pairs: int, seconds: float, rates: tuple[int, ...], retakes: int
 ) -> Iterator[Row]:
-    """Yield two rows for each rate: the engine, and the echo beside it."""
+    """Yield two rows for each rate: the engine and the echo server."""
     with served.folder() as place:
         made = workload.make(accounts, calls)
         served.store(place / "store", made.book)
@@ -100,7 +100,7 @@ def _contender(case: str, pid: int, port: int, requests: Path, count: int, rate:
 
 
 def _top(engine: Served, place: Path, calls: list[Call]) -> float:
-    """Return the rate with 64 requests under way; of three runs, after one that checks, the median."""
+    """Return the median rate of three runs with 64 requests in flight, after one run that checks the answers."""
     requests = place / "top"
     count = messages.write(requests, "msgpack", calls)
     options = messages.options("msgpack", count=count)

@@ -1,6 +1,7 @@
 """All results in one text, with plots: ``python -m benchmarks.report [FOLDER]``.
 
-Reads every ``*.json`` of the folder (by default the kept results) and writes ``RESULTS.md`` and the plots there.
+It reads every ``*.json`` of the folder (by default the kept results) and writes ``RESULTS.md`` and the plots
+there.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from matplotlib.figure import Figure
 from benchmarks.results import KEPT, Results, load, markdown
 
 ORDER = ("side_by_side", "sockets", "paced", "way", "growth", "steps", "memory")
-"""What a reader asks for first; what is not named comes behind."""
+"""Results in the order of a reader's interest. Others follow them."""
 _SIZE = (9.0, 5.0)
 
 
 def write(folder: Path) -> Path:
-    """Write text and plots of what a folder holds; returns the path of the text."""
+    """Write the text and plots of a folder. Return the path of the text."""
     found = {results.name: results for results in map(load, sorted(folder.glob("*.json")))}
     if not found:
         raise SystemExit(f"{folder} holds no results")
-    mpl.use("Agg")  # no screen is needed
+    mpl.use("Agg")  # a backend without a screen
     plots = {
         "throughput.png": _throughput(found, folder / "throughput.png"),
         "growth.png": _growth(found, folder / "growth.png"),
@@ -50,7 +51,7 @@ def _section(results: Results) -> str:
 
 
 def _throughput(found: dict[str, Results], path: Path) -> str:
-    """Draw requests a second by who answers."""
+    """Draw the requests per second of each server."""
     points = [
         (row.case, row.figures["rate"])
         for name in ("sockets", "side_by_side")
@@ -62,7 +63,7 @@ def _throughput(found: dict[str, Results], path: Path) -> str:
         return ""
     points.sort(key=lambda point: point[1])
     figure, axes = pyplot.subplots(figsize=(_SIZE[0], 1.0 + 0.3 * len(points)))
-    # Points and no bars: the length of a bar says nothing where the scale is logarithmic.
+    # Points instead of bars: on a logarithmic scale the length of a bar has no meaning.
     for place, (case, rate) in enumerate(points):
         axes.plot(rate, place, "o", color="tab:orange" if "engine" in case else "tab:grey")
         axes.annotate(f"{rate:,.0f}", (rate, place), (7, -3), textcoords="offset points", fontsize=8)
@@ -95,7 +96,7 @@ def _growth(found: dict[str, Results], path: Path) -> str:
 
 
 def _latency(found: dict[str, Results], path: Path) -> str:
-    """Draw which part of the answers took longer than so long, at half of the top rate."""
+    """Draw the share of answers that took longer than a given time, at half of the top rate."""
     rows = [row for row in found["paced"].rows if row.histogram][:2] if "paced" in found else []
     if not rows:
         return ""
@@ -119,7 +120,7 @@ def _latency(found: dict[str, Results], path: Path) -> str:
 
 def _save(figure: Figure, path: Path) -> None:
     figure.tight_layout()
-    # Without a date and a version in it, the same figures give the same file.
+    # Without date and version in it, the same figures give the same file.
     figure.savefig(path, dpi=110, metadata={"Software": None})
     pyplot.close(figure)
 

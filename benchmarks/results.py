@@ -1,4 +1,4 @@
-"""What a benchmark found: one form for all of them, as JSON to keep and as a Markdown table to read."""
+"""Results of a benchmark: one form for all of them, stored as JSON and printed as a Markdown table."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import msgspec
 from benchmarks.machine import Machine
 
 KEPT = Path(__file__).parent / "results"
-"""Where full results are kept; those of ``--quick`` are not."""
+"""Folder of full results. Those of ``--quick`` are not kept."""
 
 
 class Column(msgspec.Struct, frozen=True):
-    """A column of the table: which figure, its heading with the unit, and how many decimals it has."""
+    """A column of the table: its figure, its heading with the unit, and its decimals."""
 
     figure: str
     heading: str
@@ -25,23 +25,23 @@ class Column(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One case: its figures by name; of what was not measured there is none."""
+    """One case with its figures by name. Figures that were not measured are absent."""
 
     case: str
     figures: dict[str, float]
     histogram: list[tuple[float, int]] = []
-    """Latencies, for plots: upper end in microseconds, and how many."""
+    """Latencies for plots, as pairs of upper end in microseconds and count."""
 
 
 class Results(msgspec.Struct, frozen=True, kw_only=True):
-    """All that one program found."""
+    """All results of one program."""
 
     name: str
     title: str
     method: str
-    """What was measured and how, in sentences."""
+    """The subject and method of the measurement, in sentences."""
     quick: bool
-    """Whether it was only tried out: figures of small runs say little."""
+    """True for a short trial run, whose figures mean little."""
     date: str
     machine: Machine
     first: str
@@ -51,12 +51,12 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     caveats: list[str] = []
 
     def row(self, case: str) -> Row | None:
-        """Return a row by its case."""
+        """Return the row of a case, or None."""
         return next((row for row in self.rows if row.case == case), None)
 
 
 def today() -> str:
-    """Return the date that results are of."""
+    """Return today's date for the results."""
     return datetime.now(UTC).date().isoformat()
 
 
@@ -80,24 +80,24 @@ def _cell(row: Row, column: Column) -> str:
 
 
 def load(path: Path) -> Results:
-    """Read what :func:`publish` wrote."""
+    """Read results that :func:`publish` wrote."""
     return msgspec.json.decode(path.read_bytes(), type=Results)
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
-    """Return what the command lines of all benchmarks have in common.
+    """Return the options that all benchmarks share.
 
-    From now on SIGTERM ends the program as an exception, so that it ends its servers and removes its folders.
+    Afterwards, SIGTERM ends the program as an exception, so that it stops its servers and removes its folders.
     """
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--quick", action="store_true", help="small and short: shows that it works, for CI")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results there")
+    parser.add_argument("--quick", action="store_true", help="a small, short trial run, for CI")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results to this file")
     return parser
 
 
 def publish(results: Results, path: Path | None) -> None:
-    """Print results as a table, and write them where a path is given."""
+    """Print results as a table, and write them if a path is given."""
     print(f"\n{markdown(results)}\n{results.machine.python}", flush=True)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)

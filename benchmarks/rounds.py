@@ -1,4 +1,4 @@
-"""Contenders that are measured in turn, so that each sees the same machine: what counts are ratios of rounds."""
+"""Contenders that are measured in turn, so that each sees the same machine. The results are ratios of rounds."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from benchmarks import generator, machine
 from benchmarks.generator import Options, Result
 
 RETAKES = 3
-"""How often a round is taken again in which others used the processors."""
+"""Number of times that a round is repeated if others used the processors."""
 
 BUSY = 0.9
-"""Part of the time above which the generator has no more to give."""
+"""Share of busy time above which the generator is the bottleneck."""
 
 
 class Contender(NamedTuple):
-    """Something that answers, and how it is asked."""
+    """A server and the way to ask it."""
 
     case: str
     pid: int
@@ -35,17 +35,17 @@ class Taken(NamedTuple):
 
     result: Result
     processor: float
-    """Microseconds of the server's processes, for each answer."""
+    """Processor time of the server's processes for each answer, in microseconds."""
     others: float
-    """Cores that others took."""
+    """Processor use of other processes, in cores."""
 
 
 Rounds = list[dict[str, Taken]]
-"""Of each round what each case gave."""
+"""The measurements of each round by case."""
 
 
 def check(contenders: Sequence[Contender]) -> None:
-    """Ask each without haste first: every answer must come, and be right. Raises where one is not."""
+    """Check that each contender answers every request rightly, without time pressure. Raise if one does not."""
     for each in contenders:
         slow = replace(each.options, rate=None, outstanding=8)
         result = generator.run(each.target, each.requests, slow)
@@ -54,22 +54,22 @@ def check(contenders: Sequence[Contender]) -> None:
 
 
 def alternate(contenders: Sequence[Contender], rounds: int, retakes: int = RETAKES) -> Rounds:
-    """Measure all of them in turn, so many times; a wrong answer raises."""
+    """Measure all contenders in turn, ``rounds`` times. Raise if an answer is wrong."""
     return in_turn({each.case: partial(_undisturbed, each, retakes) for each in contenders}, rounds)
 
 
 def in_turn(cases: Mapping[str, Callable[[], Taken]], rounds: int) -> Rounds:
-    """Measure each case once in a round, by what is called for it."""
+    """Measure each case once in a round."""
     taken: Rounds = []
     names = list(cases)
     for number in range(rounds):
-        turn = names if number % 2 == 0 else names[::-1]  # what comes first has a cooler machine
+        turn = names if number % 2 == 0 else names[::-1]  # the first contender finds a cooler machine
         taken.append({name: cases[name]() for name in turn})
     return taken
 
 
 def _undisturbed(contender: Contender, retakes: int) -> Taken:
-    """Return the measurement in which others took the least, of a few where they took much."""
+    """Return a measurement. Repeat it if others took much processor time, and choose the least disturbed one."""
     best = take(contender)
     for _ in range(retakes):
         if best.others <= machine.Others.ALLOWED:
@@ -79,7 +79,7 @@ def _undisturbed(contender: Contender, retakes: int) -> Taken:
 
 
 def take(contender: Contender) -> Taken:
-    """Measure one once."""
+    """Measure one contender once."""
     pids = machine.family(contender.pid)
     others, before = machine.Others(pids), machine.processor_seconds(pids)
     result = generator.run(contender.target, contender.requests, contender.options)
@@ -88,12 +88,12 @@ def take(contender: Contender) -> Taken:
 
 
 def ratio(rounds: Rounds, of: str, to: str) -> float:
-    """Return the median of the ratios of throughput, round by round."""
+    """Return the median over the rounds of the ratio of throughputs."""
     return median(each[of].result.rate / each[to].result.rate for each in rounds)
 
 
 def figures(rounds: Rounds, case: str) -> dict[str, float]:
-    """Return medians over the rounds; of losses and of what others took, the most."""
+    """Return medians over the rounds, and the maximum of losses and of the load of others."""
     taken = [each[case] for each in rounds]
     results = [each.result for each in taken]
     latency = [result.latency for result in results]
@@ -124,7 +124,7 @@ def histogram(rounds: Rounds, case: str) -> list[tuple[float, int]]:
 
 
 def caveats(rows: Iterable[dict[str, float]]) -> list[str]:
-    """Say which figures are not to be trusted."""
+    """Return a warning for each figure that is not reliable."""
     every = list(rows)
     said = []
     others = max((row.get("others", 0.0) for row in every), default=0.0)

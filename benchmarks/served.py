@@ -1,4 +1,4 @@
-"""The engine as it is served: a real ``identengine serve`` of a made-up book, on one core, its calls on tmpfs."""
+"""A real ``identengine serve`` with a made-up book, on one core, with its calls on tmpfs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ tcp = ["127.0.0.1:0"]
 datagram_age_ms = {age}
 """
 AGE_MS = 5_000
-"""That the machine is busy for a while must not cost a datagram: the stop of a call that was lost is wrong."""
+"""Longest age of a datagram in the server, in milliseconds.
+
+A busy machine must not cost a datagram, since the stop of a lost call would be a wrong answer.
+"""
 LEGS = 100_000
 
 
@@ -40,18 +43,18 @@ class Served(NamedTuple):
     """A running engine."""
 
     pid: int
-    """Of all its processes the first."""
+    """Pid of its first process."""
     decider: int
     udp: int
-    """Ports."""
+    """Ports of the listeners."""
     tcp: int
     start: float
-    """Seconds from the start of the process until it was ready, with the book taken up."""
+    """Time from the start of the process until the book was loaded, in seconds."""
 
 
 @contextmanager
 def folder() -> Iterator[Path]:
-    """Make a folder for the time of the block, on memory where that can be: so is the mirror of the calls."""
+    """Make a folder for the block, in memory if possible, where the mirror of the calls is too."""
     shm = Path("/dev/shm")  # noqa: S108 - a folder of our own in it
     made = Path(tempfile.mkdtemp(prefix="identengine-bench-", dir=shm if shm.is_dir() else None))
     try:
@@ -77,9 +80,9 @@ def store(path: Path, made: books.Book) -> None:
 
 @contextmanager
 def serving(place: Path, module: tuple[str, ...] = ("identengine",)) -> Iterator[Served]:
-    """Serve ``place/store`` for the time of the block; all processes are on the server's core.
+    """Serve ``place/store`` during the block, with all processes on the server's core.
 
-    ``module`` is what is run, with words that come before ``serve``: the engine, or what watches it.
+    ``module`` is the module to run with arguments before ``serve``: the engine itself, or its watcher.
     """
     config = place / "identengine.toml"
     config.write_text(_CONFIG.format(folder=place, legs=LEGS, age=AGE_MS))
@@ -100,7 +103,7 @@ def serving(place: Path, module: tuple[str, ...] = ("identengine",)) -> Iterator
 
 
 def ready(server: subprocess.Popen[str]) -> dict[str, int]:
-    """Wait until a server is ready; returns its port of each kind (``udp``, ``tcp``)."""
+    """Wait until a server is ready. Return its ports by kind (``udp``, ``tcp``)."""
     ports = {}
     for line in server.stdout or ():
         if line.startswith("listening "):

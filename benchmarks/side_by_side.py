@@ -1,9 +1,9 @@
-"""The engine beside servers that others use for its work: the same accounts, the same calls, in one run.
+"""The engine next to servers that others use for its work: the same accounts and the same calls, in one run.
 
-``python -m benchmarks.side_by_side [--quick] [--peers NAME,NAME] [--accounts N] [--calls N] [--rounds N]
-[--json FILE]``. Peers are FreeRADIUS, Kamailio, Redis and PostgreSQL (:mod:`benchmarks.peers`), as far as the
-machine has them. Of each the answers are read first; then it, the engine and a bare uvloop echo take turns, and
-what counts are the ratios of rounds. One wrong answer ends the run.
+``python -m benchmarks.side_by_side [--quick] [--peers NAME,NAME] [--accounts N] [--calls N] [--rounds N] [--json
+FILE]``. Peers are those of FreeRADIUS, Kamailio, Redis and PostgreSQL that are installed
+(:mod:`benchmarks.peers`). First, the answers of each peer are checked. Then the peer, the engine and a bare uvloop
+echo alternate, and the results are ratios of rounds. One wrong answer ends the run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from benchmarks.workload import Workload
 PEERS = (freeradius.PEER, kamailio.PEER, redis.PEER, postgresql.PEER)
 ROUNDS = 5
 _STREAMS = (redis.PEER.name,)
-"""Peers that are asked by TCP, and so compared with the engine by TCP."""
+"""Peers that are asked over TCP. They are compared with the engine over TCP."""
 COLUMNS = [
     Column("rate", "requests/s"),
     Column("ratio", "engine to it, requests", 2),
@@ -40,16 +40,16 @@ COLUMNS = [
 
 
 class Ours(NamedTuple):
-    """The engine, and the requests that it and the echo beside it are asked."""
+    """The engine, and the file of requests for it and for the echo server."""
 
     engine: served.Served
     requests: Path
     number: int
-    """How many they are."""
+    """Number of requests."""
 
 
 class Beside(NamedTuple):
-    """What one peer gave."""
+    """The results of one peer."""
 
     rows: list[Row]
     version: str
@@ -57,7 +57,7 @@ class Beside(NamedTuple):
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Measure, print a table, and write what was found."""
+    """Measure, print a table, and write the results."""
     parser = arguments(__doc__)
     parser.add_argument("--peers", default=",".join(peer.name for peer in PEERS), metavar="NAME,NAME")
     workload.add_sizes(parser)
@@ -85,12 +85,12 @@ def main(words: Sequence[str] | None = None) -> None:
             caveats += found.caveats
     results = Results(
         name="side_by_side",
-        title="Beside the servers that others use",
-        method=f"{accounts:,} accounts, {calls:,} calls; {count} rounds, in which a peer, the engine and a bare "
-        "uvloop echo take turns; medians, and of the ratios the median of those of each round. One core for the "
-        "server, one for the generator, 64 requests under way where nothing else is said. A peer knows of each "
-        "account the one key that its calls come by, which spares it networks and the choice of a class; the "
-        "engine has the whole book. Of peers with one request a call, the ratio of calls counts both of the "
+        title="Compared with the servers that others use",
+        method=f"{accounts:,} accounts, {calls:,} calls. In each of {count} rounds, a peer, the engine and a bare "
+        "uvloop echo take turns. Figures are medians; a ratio is the median of the rounds' ratios. The server has "
+        "one core, the generator another, with 64 requests in flight unless noted. A peer knows each account by "
+        "the one key of its calls, which spares it networks and the choice of a class. The engine has the whole "
+        "book. Of peers with one request a call, the ratio of calls counts both of the "
         "engine's, `authorize` and `stop`. Memory is that of all processes of a server, with shared pages once.",
         quick=given.quick,
         date=today(),
@@ -104,9 +104,10 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def measure(peer: Peer, made: Workload, ours: Ours, count: int, retakes: int) -> Beside:
-    """Return what a peer gave, and the engine and an echo in turn with it.
+    """Return the results of a peer, measured in turn with the engine and an echo server.
 
-    Raises MissingError where it is not installed, WrongAnswerError or WrongAnswersError where one is wrong.
+    Raise MissingError if the peer is not installed, and WrongAnswerError or WrongAnswersError if an answer is
+    wrong.
     """
     tcp = peer.name in _STREAMS
     with (
@@ -115,7 +116,7 @@ def measure(peer: Peer, made: Workload, ours: Ours, count: int, retakes: int) ->
         echoes.echoing("uvloop-tcp" if tcp else "uvloop") as echo,
     ):
         for case in running.cases:
-            print(f"{case.name}: {case.check():,} answers read, all right", flush=True)
+            print(f"{case.name}: {case.check():,} answers checked, all right", flush=True)
         engine = _engine(peer, ours, tcp=tcp)
         limit = _echo(peer, ours, echo, tcp=tcp)
         rounds.check([engine])
@@ -140,19 +141,19 @@ def _row(case: Case, taken: rounds.Rounds, engine: str, pid: int) -> Row:
 def _engine(peer: Peer, ours: Ours, *, tcp: bool) -> Contender:
     way, port = ("tcp", ours.engine.tcp) if tcp else ("udp", ours.engine.udp)
     options = messages.options("msgpack", count=ours.number, tcp=tcp)
-    name = f"identengine, {way.upper()} MessagePack, beside {peer.name}"
+    name = f"identengine, {way.upper()} MessagePack, next to {peer.name}"
     return Contender(name, ours.engine.pid, f"{way}:{echoes.HOST}:{port}", ours.requests, options)
 
 
 def _echo(peer: Peer, ours: Ours, echo: echoes.Echo, *, tcp: bool) -> Contender:
     way = "tcp" if tcp else "udp"
     options = messages.options("msgpack", count=ours.number, echo=True, tcp=tcp)
-    name = f"bare uvloop {way.upper()} echo, beside {peer.name}"
+    name = f"bare uvloop {way.upper()} echo, next to {peer.name}"
     return Contender(name, echo.pid, f"{way}:{echoes.HOST}:{echo.port}", ours.requests, options)
 
 
 def _case(contender: Contender) -> Case:
-    """Return a contender whose answers are compared by the generator."""
+    """Return a contender whose answers the generator compares."""
 
     def take(retakes: int) -> Taken:
         return rounds.alternate([contender], 1, retakes)[0][contender.case]
@@ -173,7 +174,7 @@ def _serving(made: Workload) -> Iterator[Ours]:
 
 @contextmanager
 def _own_folder() -> Iterator[Path]:
-    """Make a folder that a server finds which does not run as we do."""
+    """Make a folder that a server of another user can enter."""
     with tempfile.TemporaryDirectory(prefix="identengine-peer-") as name:
         Path(name).chmod(0o755)
         yield Path(name)

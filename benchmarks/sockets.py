@@ -1,8 +1,8 @@
-"""The engine through its sockets, against servers that only send back what they get.
+"""The engine through its sockets, compared with servers that only send back what they receive.
 
 ``python -m benchmarks.sockets [--quick] [--accounts N] [--calls N] [--rounds N] [--json FILE]``. The workload is
-that of :mod:`benchmarks.workload`: in each round every call is authorized once and stopped once, 64 requests under
-way. The server has one core, the generator another. Every answer is checked; contenders take turns.
+that of :mod:`benchmarks.workload`. In each round every call is authorized once and stopped once, with 64 requests
+in flight. The server has one core, the generator another. Every answer is checked, and contenders alternate.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ROUNDS = 5
 
 
 class Case(NamedTuple):
-    """One way to ask the engine, and the echoes beside it."""
+    """One way to ask the engine, and the echo servers to compare it with."""
 
     name: str
     form: Form
@@ -52,7 +52,7 @@ COLUMNS = [
 
 
 def main() -> None:
-    """Measure, print a table, and write what was found."""
+    """Measure, print a table, and write the results."""
     parser = arguments(__doc__)
     workload.add_sizes(parser)
     parser.add_argument("--rounds", type=int)
@@ -63,10 +63,10 @@ def main() -> None:
     results = Results(
         name="sockets",
         title="Through the sockets, against the limits",
-        method=f"{accounts:,} accounts, {calls:,} calls, each authorized and stopped in each of {count} rounds, "
-        "in which all take turns; medians, and of the ratios the median of those of each round. 64 requests under "
-        "way; one core for the server, one for the generator. The echoes get the same messages and send back as "
-        "many bytes as they got; the engine's answers are longer.",
+        method=f"{accounts:,} accounts, {calls:,} calls, each authorized and stopped in each of {count} rounds. "
+        "Contenders take turns. Figures are medians; a ratio is the median of the rounds' ratios. 64 requests are "
+        "in flight. The server has one core, the generator another. The echo servers receive the same messages "
+        "and return the same bytes; the engine's answers are longer.",
         quick=given.quick,
         date=today(),
         machine=machine.describe(),
@@ -116,7 +116,7 @@ def _rows(case: Case, engine: Served, requests: Path, each: int, count: int, ret
 
 
 def engine_of(case: Case, engine: Served, requests: Path, each: int) -> Contender:
-    """Return the engine as it is asked in a case."""
+    """Return the engine as a contender of one case."""
     target = f"tcp:{echoes.HOST}:{engine.tcp}" if case.tcp else f"udp:{echoes.HOST}:{engine.udp}"
     options = messages.options(case.form, count=each, tcp=case.tcp)
     return Contender(f"{case.name}: engine", engine.pid, target, requests, options)

@@ -1,4 +1,4 @@
-"""The steps of the engine in process, as results: runs ``test_engine.py`` by pytest-benchmark.
+"""The steps of the engine in process, as results of ``test_engine.py`` under pytest-benchmark.
 
 ``python -m benchmarks.steps [--quick] [--json FILE]``.
 """
@@ -21,9 +21,9 @@ _TESTS = Path(__file__).parent / "test_engine.py"
 class _About(msgspec.Struct, frozen=True):
     step: str
     accounts: int
-    """0: the book does not matter."""
+    """Number of accounts, or 0 if the step does not depend on the book."""
     requests: int
-    """Of one round."""
+    """Number of requests in one round."""
 
 
 class _Stats(msgspec.Struct, frozen=True):
@@ -36,13 +36,13 @@ class _Benchmark(msgspec.Struct, frozen=True):
 
 
 class _Run(msgspec.Struct, frozen=True):
-    """What is of interest in the file that pytest-benchmark writes."""
+    """The fields that are used of the file that pytest-benchmark writes."""
 
     benchmarks: list[_Benchmark]
 
 
 def main() -> None:
-    """Run them, print a table, and write what was found."""
+    """Run the steps, print a table, and write the results."""
     given = arguments(__doc__).parse_args()
     run = _measure(quick=given.quick)
     sizes = sorted({each.extra_info.accounts for each in run.benchmarks if each.extra_info.accounts})
@@ -54,8 +54,8 @@ def main() -> None:
     results = Results(
         name="steps",
         title="The engine in process, step by step",
-        method="Microseconds a request, medians of the rounds; all requests of a round are to accounts in random "
-        "order. *identify* is from the decoded request to the match, *decide* the whole way to the answer.",
+        method="Microseconds per request, medians of the rounds. The accounts of a round are in random order. "
+        "*identify* is the way from the decoded request to the match, *decide* the way to the answer.",
         quick=given.quick,
         date=today(),
         machine=machine.describe(),

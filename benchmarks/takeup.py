@@ -1,8 +1,8 @@
-"""How a running server takes up a new version: time from commit to service, and what callers notice meanwhile.
+"""The switch of a running server to a new version: the time from commit to service, and the effect on callers.
 
-``python -m benchmarks.takeup [--accounts N …] [--quick]``. A real server with a book of N accounts is asked
-without pause over UDP by one caller; an edit of one account is committed; the time until an answer names the new
-version is taken, and the longest time that an answer took before, during and after. Each answer is checked.
+``python -m benchmarks.takeup [--accounts N …] [--quick]``. One caller asks a real server with a book of N accounts
+over UDP without pause. An edit of one account is committed. The program measures the time until an answer names
+the new version, and the longest time of an answer before, during and after. Each answer is checked.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _PATIENCE = 300.0
 
 
 class Figures(NamedTuple):
-    """What one size gave; seconds, of the edits the median, of the answers the worst."""
+    """Results of one size in seconds: medians of the edits, maxima of the answers."""
 
     accounts: int
     start: float
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def measure(accounts: int) -> Figures:
-    """Return the figures of one size of book."""
+    """Return the results of one size of book."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         made = books.make(accounts)
@@ -94,7 +94,7 @@ def measure(accounts: int) -> Figures:
 
 
 class _Caller:
-    """Asks one thing at a time, checks the answer, and keeps the longest time that one took."""
+    """A caller that asks one request at a time, checks the answer, and keeps the longest time."""
 
     def __init__(self, port: int, request: Request, expected: int | None) -> None:
         self.worst = 0.0
@@ -106,7 +106,7 @@ class _Caller:
         self._expected = expected
 
     def ask(self) -> int:
-        """Ask once; returns the version that answered."""
+        """Ask once. Return the version that answered."""
         began = time.perf_counter()
         self._socket.send(self._message)
         if not select.select([self._socket], [], [], 5.0)[0]:
@@ -118,13 +118,13 @@ class _Caller:
         return int(result["version"])
 
     def ask_until(self, end: float) -> None:
-        """Ask until a time has come."""
+        """Ask until ``end``."""
         while time.perf_counter() < end:
             self.ask()
 
 
 def _edit(store: Path, account: Account, number: int, caller: _Caller) -> float:
-    """Commit one changed account; returns the seconds until the server answers by it."""
+    """Commit a change of one account. Return the seconds until the server uses it."""
 
     def edit(draft: Draft) -> None:
         draft.put_account(msgspec.structs.replace(account, notes=f"edit {number}"))

@@ -1,7 +1,7 @@
 """The engine in process, step by step: decode, read, identify, decide, encode; 1,000 to 1,000,000 accounts.
 
-``pytest benchmarks/test_engine.py [--quick]``. Each round takes all requests of a kind once, in an order in
-which no account comes twice in a row; every answer was checked before the clock starts.
+``pytest benchmarks/test_engine.py [--quick]``. Each round takes all requests of a kind once, in an order in which
+no account appears twice in a row. Every answer is checked before the clock starts.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _measure(
     benchmark: BenchmarkFixture, step: str, accounts: int, requests: int, run: Callable[[], object]
 ) -> None:
     benchmark.extra_info.update(step=step, accounts=accounts, requests=requests)
-    benchmark.pedantic(run, rounds=20, warmup_rounds=2)  # type: ignore[no-untyped-call]  # theirs has no types
+    benchmark.pedantic(run, rounds=20, warmup_rounds=2)  # type: ignore[no-untyped-call]  # the function of the library has no types
 
 
 def _reveal(_: str) -> str:
@@ -50,7 +50,7 @@ def _reveal(_: str) -> str:
 
 
 def test_floor_dict(benchmark: BenchmarkFixture, accounts: int) -> None:
-    """The floor: one look-up of a fresh address text in a plain dict of the same addresses."""
+    """The floor: one look-up of a new address text in a plain dict of the same addresses."""
     made, _ = _made(accounts)
     plain = {account.ident[0]: account for account in made.accounts}
     keys = [request.src_ip or "" for request, _ in made.requests["single"]]
@@ -107,7 +107,7 @@ def test_decide(benchmark: BenchmarkFixture, accounts: int, kind: str) -> None:
 
 @pytest.mark.parametrize("owned", [10, 1_000, 1_000_000])
 def test_src_policy(benchmark: BenchmarkFixture, owned: int) -> None:
-    """Src Policy ``overwrite``: another's number is replaced by one of ``owned`` (engine.md 4.5)."""
+    """Src Policy ``overwrite``: a foreign number is replaced by one of ``owned`` (engine.md 4.5)."""
     table = DidTable()
     for account_id in (1, 2, 3):
         for run in pack(str(442_000_000 + 3 * number) for number in range(owned)).runs():

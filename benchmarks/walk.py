@@ -182,7 +182,7 @@ def main() -> None:
         print(f"{'  ' * call.depth + call.name:56} {call.file:28} {STEPS.get(call.name, '')}".rstrip())
     missing = sorted(STEPS.keys() - {call.name for call in calls})
     if missing:
-        raise AssertionError(f"no such call, was it renamed? {', '.join(missing)}")
+        raise AssertionError(f"no call of a step; was its function renamed? {', '.join(missing)}")
     print(f"{len(calls)} calls, {len(files(calls))} files, {changes(calls)} changes of file")
 
 

@@ -1,7 +1,7 @@
 """The engine with its garbage collector watched: ``python -m benchmarks.watched FILE serve --config …``.
 
-Each collection of any of its processes adds a line to FILE: process, generation, nanoseconds. The processes are
-forked and have the watch from their parent; the line is written when the collection is over, and not counted.
+Each collection in any of its processes adds a line to FILE: process, generation, nanoseconds. Processes inherit
+the watch when they are forked. The line is written after the collection and not counted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Pause(NamedTuple):
 
 
 def read(path: Path) -> Iterator[Pause]:
-    """Yield what was noted."""
+    """Yield the recorded collections."""
     for line in path.read_text(encoding="ascii").splitlines():
         yield Pause(*map(int, line.split()))
 
@@ -34,7 +34,7 @@ def read(path: Path) -> Iterator[Pause]:
 def _watch(path: Path) -> None:
     began = 0
 
-    def note(phase: str, about: dict[str, Any]) -> None:  # the interpreter's own signature
+    def note(phase: str, about: dict[str, Any]) -> None:  # the signature that the interpreter requires
         nonlocal began
         if phase == "start":
             began = time.perf_counter_ns()

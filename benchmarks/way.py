@@ -1,13 +1,12 @@
-"""The way of a request, step by step: where the time of a datagram goes, from the socket back to the socket.
+"""The way of a request, step by step: the time of a datagram from the socket back to the socket.
 
-``python -m benchmarks.way [--quick] [--accounts N …] [--calls N] [--json FILE]``. The workload of the figures
-through the sockets, in this process, by what the server is made of: a UDP socket that is read and answered by
-the batch, the engine, the set of calls with its mirror on tmpfs, the counters. What is not in it: the event
-loop, and who the senders are. A batch of 64 is sent to the socket outside of all times. Steps are timed a batch
-at a time, where one part hands it to the next; those that are taken request by request are timed by themselves,
-in rounds between, and the time between the steps is what is left. For the set of calls time passes some ten
-times as fast as it does, so that stops are forgotten while it lasts; a tenth as many are remembered as at full
-load. Every answer is checked.
+``python -m benchmarks.way [--quick] [--accounts N …] [--calls N] [--json FILE]``. It runs the workload of the
+socket benchmark in this process, through the parts of the server: a UDP socket read and answered in batches, the
+engine, the set of calls with its mirror on tmpfs, and the counters. The event loop and the look-up of the sender
+are left out. Batches of 64 are sent to the socket outside of all timings. Steps are timed a batch at a time,
+between one part and the next. Steps within a part are timed alone, in rounds between, and the rest is the
+remainder. The clock of the set of calls runs about ten times faster, so that stops are forgotten meanwhile. A
+tenth as many are remembered as at full load. Every answer is checked.
 """
 
 from __future__ import annotations
@@ -55,13 +54,13 @@ CALLS = 50_000
 ROUNDS = 7
 OPTIONS = IdentifyOptions(passwordless_name="normal")
 ALONE = ("decode", "read", "identify", "policy", "alike", "encode")
-"""Steps that are timed by themselves."""
+"""Steps that are timed alone."""
 WARM_UP = 3
-"""Rounds before the times count."""
+"""Number of rounds before the timing."""
 PACE = 0.02
-"""Seconds of the set's clock from one batch to the next: of 50,000 calls, stops are forgotten two rounds later."""
+"""Step of the set's clock for each batch, in seconds. Of 50,000 calls, stops are forgotten two rounds later."""
 WORK_EVERY = 10
-"""Batches between two looks at what is due: 0.2 seconds of that clock, as the server has it."""
+"""Number of batches between two expiry checks: 0.2 seconds of that clock, as in the server."""
 STEPS = {
     "receive": "receive (recvmmsg)",
     "decode": "decode",
@@ -134,14 +133,14 @@ class _TimedTally:
 
 
 class Batch(NamedTuple):
-    """Requests that wait in the socket together, and the bytes that each right answer holds."""
+    """Requests that wait in the socket together, and the bytes that each right answer contains."""
 
     requests: list[bytes]
     expected: list[bytes]
 
 
 class Way:
-    """What a datagram passes through, with a socket that asks."""
+    """The parts that a datagram passes through, with a socket that asks."""
 
     def __init__(self, book: Book, place: Path, stack: ExitStack) -> None:
         self.times = times = Times()
@@ -167,7 +166,7 @@ class Way:
         return self._engine.decide(asks, self._now)
 
     def whole(self, batches: Sequence[Batch]) -> None:
-        """Answer all batches; raises where an answer is wrong or missing."""
+        """Answer all batches. Raise if an answer is wrong or missing."""
         times = self.times
         for number, batch in enumerate(batches):
             self._now += PACE
@@ -184,16 +183,16 @@ class Way:
             for expected in batch.expected:
                 answer = self._asks.recv(2000)
                 if expected not in answer:
-                    raise AssertionError(f"a wrong answer: {answer!r} lacks {expected!r}")
+                    raise AssertionError(f"a wrong answer: {answer!r} without {expected!r}")
             if number % WORK_EVERY == 0:
                 mirrored = times["mirror"]
                 with times.of("due"):
                     while self._calls.work(self._now):
                         pass
-                times["mirror"] = mirrored  # what it wrote is of what was due
+                times["mirror"] = mirrored  # the expiry wrote to the mirror
 
     def alone(self, batches: Sequence[Batch]) -> None:
-        """Take the steps that are taken request by request, each for a batch."""
+        """Time the steps within a part alone, each for a batch."""
         times, book = self.times, self._book
         for batch in batches:
             received = self._receive(batch)
@@ -221,7 +220,7 @@ class Way:
                     MESSAGEPACK.fast_answer(decided.ids[place], decided.answers[place])
 
     def _answer(self, call: Call) -> EngineAnswer:
-        """Return an answer as that to a message is, made without the set of calls."""
+        """Return the answer to a call, made without the set of calls."""
         if type(call.params) is Request:  # of authorize
             (granted,) = self._engine.decide(
                 [EngineRequest("identify", call.params, OPTIONS, Asker("", "", "udp"))]
@@ -240,7 +239,7 @@ class Way:
 
 
 def main() -> None:
-    """Measure, print a table, and write what was found."""
+    """Measure, print a table, and write the results."""
     parser = arguments(__doc__)
     parser.add_argument("--accounts", type=int, nargs="*")
     parser.add_argument("--calls", type=int)
@@ -258,9 +257,9 @@ def main() -> None:
     results = Results(
         name="way",
         title="The way of a request, step by step",
-        method="Microseconds a request, half of them `authorize` and half `stop`, from the socket back to the "
-        f"socket in one process; batches of {BATCH}, {calls:,} calls, medians of {rounds} rounds. Steps that a "
-        "`stop` does not take are spread over both; *all* is the sum of the medians.",
+        method="Microseconds per request from the socket back to the socket, in one process. Half of the requests "
+        f"are `authorize`, half `stop`; batches of {BATCH}, {calls:,} calls, medians of {rounds} rounds. Steps "
+        "that a `stop` skips are spread over both. *all* is the sum of the medians.",
         quick=given.quick,
         date=today(),
         machine=machine.describe(),
@@ -270,13 +269,13 @@ def main() -> None:
             Column("share", f"part at {sizes[-1]:,}, %", 0),
         ],
         rows=rows,
-        caveats=[f"Others took {others.cores():.2f} cores meanwhile."],
+        caveats=[f"Other processes used {others.cores():.2f} cores meanwhile."],
     )
     publish(results, given.json)
 
 
 def measure(accounts: int, calls: int, rounds: int) -> dict[str, float]:
-    """Return microseconds a request by step."""
+    """Return microseconds per request by step."""
     made = workload.make(accounts, calls)
     steps = workload.order(made.calls, min(workload.LAG, accounts))  # of a small book none is full then
     told = [messages.message("msgpack", step) for step in steps]
@@ -303,7 +302,7 @@ def measure(accounts: int, calls: int, rounds: int) -> dict[str, float]:
 
 
 def _steps(times: Times) -> dict[str, int]:
-    """Return the time of each step, without those within it."""
+    """Return the time of each step without the steps inside it."""
     steps = {step: times[step] for step in STEPS}
     steps["calls"] = times["calls and mirror"] - times["mirror"]
     within = (*ALONE, "calls", "mirror", "count")
@@ -316,7 +315,7 @@ def _unexpected(alarm: str) -> None:
 
 
 def _nobody(*_: object) -> None:
-    """Take what nobody waits for."""
+    """Ignore the arguments."""
 
 
 if __name__ == "__main__":

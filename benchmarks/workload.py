@@ -1,11 +1,11 @@
-"""The calls that all servers are asked about, ours and the peers: each is authorized once and stopped once.
+"""The calls that all servers are asked about, the engine and its peers: each is authorized and stopped once.
 
-The book is that of :mod:`benchmarks.books` with every address in 127.0.0.0/8 (and none in 127.0.0.x), so that a
-server which looks at the source of a packet can be asked from the true one. Every account has a capacity. Calls
-are spread evenly over the accounts, and which account each is of was found by a plain walk over dicts.
+The book is that of :mod:`benchmarks.books` with every address in 127.0.0.0/8, but none in 127.0.0.x. So a server
+that looks at the source of a packet can be asked from the real address. Every account has a capacity. Calls are
+spread evenly over the accounts. A plain walk over dicts found the account of each call.
 
-A call says where it comes from as a switch would: the address always; a name or a calling number that is known
-only where it is of such an account.
+A call carries the fields that a switch would send. It always has the address. It has a name or a calling number
+only if its account is known by that.
 """
 
 from __future__ import annotations
@@ -22,22 +22,25 @@ from identengine.model.records import Account, IdentBy, Request
 ACCOUNTS = 100_000
 CALLS = 200_000
 LAG = 1_000
-"""A call is stopped so many calls after it was authorized."""
+"""Number of calls between the authorization of a call and its stop."""
 _TRIES = 200
 _ELSEWHERE = 0x7FF00000, 0x7FFEFFFF
-"""127.240.0.0 to 127.254.255.255, in no network of the book: where those come from that a name or number tells."""
+"""127.240.0.0 to 127.254.255.255, outside of all networks of the book.
+
+Calls that are identified by name or number come from here.
+"""
 
 
 class Call(NamedTuple):
-    """One call, the account that it is of, and what a peer that knows only exact keys finds that one by."""
+    """One call, its account, and the exact key under which a peer finds that account."""
 
     request: Request
-    """Of ``authorize``; each of its texts is an object of its own."""
+    """Parameters of ``authorize``. Each text is an object of its own."""
     account_id: int
     key: str
-    """The address that the call comes from, or the name, or the calling number; of an account always the same."""
+    """The address, name or calling number of the call, always the same for one account."""
     tech_prefix: str
-    """What stands before the dialled number; empty where the account has none."""
+    """Digits before the dialled number, empty if the account has none."""
 
 
 class Workload(NamedTuple):
@@ -48,30 +51,30 @@ class Workload(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One request of the order in which they are sent."""
+    """One request, in the order of sending."""
 
     place: int
-    """Of the call, in ``Workload.calls``; what is the same for both of its steps goes by the same lane."""
+    """Index of the call in ``Workload.calls``. Both steps of a call use the same lane."""
     call: Call
     stop: bool
 
 
 def add_sizes(parser: ArgumentParser) -> None:
-    """Let a command line say how large the workload is; :func:`sizes` reads it."""
+    """Add the options for the size of the workload. :func:`sizes` reads them."""
     parser.add_argument("--accounts", type=int)
     parser.add_argument("--calls", type=int)
 
 
 def sizes(given: Namespace, accounts: int, calls: int) -> tuple[int, int]:
-    """Return how many accounts and calls are wanted; with ``--quick``, by default, so many."""
+    """Return the number of accounts and calls. ``accounts`` and ``calls`` are the defaults with ``--quick``."""
     wanted = (accounts, calls) if given.quick else (ACCOUNTS, CALLS)
     return given.accounts or wanted[0], given.calls or wanted[1]
 
 
 def make(accounts: int = ACCOUNTS, calls: int = CALLS, seed: int = 1) -> Workload:
-    """Return a book of so many accounts, and so many distinct calls spread evenly over them, in random order.
+    """Return a book and distinct calls spread evenly over its accounts, in random order.
 
-    An account that nested networks hide wholly from the outside gets none (a handful in 100,000).
+    An account that nested networks hide completely gets no calls (a handful in 100,000).
     """
     random = Random(seed)
     book = books.make(accounts, seed, requests=0, space=books.LOOPBACK)
@@ -91,9 +94,9 @@ def make(accounts: int = ACCOUNTS, calls: int = CALLS, seed: int = 1) -> Workloa
 
 
 def order(calls: list[Call], lag: int = LAG) -> Iterator[Step]:
-    """Yield two steps for each call: it is authorized, and ``lag`` calls later stopped.
+    """Yield two steps for each call: its authorization and, ``lag`` calls later, its stop.
 
-    All calls have ended with the last step, so that one may begin again from the first.
+    After the last step all calls have ended, so the order can be repeated.
     """
     for place, call in enumerate(calls):
         yield Step(place, call, stop=False)
@@ -104,7 +107,7 @@ def order(calls: list[Call], lag: int = LAG) -> Iterator[Step]:
 
 
 def _key(account: Account, plain: books.Plain, random: Random) -> str | None:
-    """Return what calls of an account come by; None where every address of its network is another's."""
+    """Return the key of an account's calls, or None if other accounts own every address of its network."""
     ident = account.ident[0]
     if account.ident_by is not IdentBy.IP:
         return ident
@@ -112,7 +115,7 @@ def _key(account: Account, plain: books.Plain, random: Random) -> str | None:
     for _ in range(_TRIES):
         host = random.randrange(1 << (32 - int(length or 32)))
         key = str(IPv4Address(int(IPv4Address(first)) + host))
-        # A number that no tech prefix begins but its own.
+        # A number that begins with no tech prefix except the account's own.
         request = Request(src_ip=key, dst_number=(account.tech_prefix or "") + "44")
         if plain.account(request) == account.id:
             return key
@@ -133,5 +136,7 @@ def _call(account: Account, key: str, place: int, plain: books.Plain, random: Ra
             src_number=key[:1] + key[1:] if by is IdentBy.ANI else books.number_of(random),
             dst_number=tech_prefix + books.number_of(random),
         )
-        if plain.account(request) == account.id:  # else the number begins like another's tech prefix, by chance
+        if (
+            plain.account(request) == account.id
+        ):  # or the number begins with another account's tech prefix by chance
             return Call(request, account.id, key, tech_prefix)

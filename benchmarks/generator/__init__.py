@@ -1,11 +1,20 @@
 """The load generator: a small C program that spins on a core of its own, so that it is not the bottleneck.
 
-:func:`write` writes a file of requests, :func:`run` sends them and returns what became of them. Only addresses of
-127.0.0.0/8 and ::1 are asked, and each run is bounded in count and in time.
+:func:`write` writes a file of requests, :func:`run` sends them and returns the result. Only addresses of
+127.0.0.0/8 and ::1 are allowed, and each run is bounded in count and in time.
 
-A record of the file, big endian: ``u16 lane | u16 length of payload | u32 source IPv4 (0: any) | u16 length of
-expected | expected | payload``. Requests are sent in the order of the file, and from its begin again; those of one
-lane go by the same socket or connection. An answer that lacks the bytes of ``expected`` is wrong.
+A record of the file is big endian: ``u16 lane
+
+u16 length of payload
+
+u32 source IPv4 (0: any)
+
+u16 length of expected
+
+expected
+
+payload``. Requests are sent in the order of the file, then from its beginning again. Requests of one lane use the
+same socket or connection. An answer is wrong if it does not contain the bytes of ``expected``.
 """
 
 from __future__ import annotations
@@ -32,50 +41,50 @@ _WRONG = 2
 
 
 class Record(NamedTuple):
-    """One request, and what its answer must hold (empty: any answer is right)."""
+    """One request, and the bytes that its answer must contain. Without bytes any answer is right."""
 
     payload: bytes
     expected: bytes = b""
     source: str | None = None
-    """An address of 127.0.0.0/8 that the datagram comes from."""
+    """Source address of the datagram, within 127.0.0.0/8."""
     lane: int = 0
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """How to ask. One of ``id_at``, ``marker`` and ``in_order`` tells which request an answer is to."""
+    """Options of a run. One of ``id_at``, ``marker`` and ``in_order`` matches answers to requests."""
 
     count: int
-    """Most requests that are sent."""
+    """Largest number of requests."""
     seconds: float = 60.0
-    """For so long at most they are sent."""
+    """Longest time of sending, in seconds."""
     timeout: float = 1.0
-    """Seconds after which an answer is lost."""
+    """Time after which an answer is lost, in seconds."""
     channels: int = 4
-    """Sockets, or connections."""
+    """Number of sockets or connections."""
     outstanding: int = 64
-    """So many are under way at once, over all channels; where a rate is given, any number."""
+    """Number of requests in flight over all channels. It is unlimited if a rate is given."""
     rate: float | None = None
-    """Open loop: so many a second, and latency counts from when a request was due."""
+    """Requests per second (open loop). Latency then counts from the time a request was due."""
     cpu: int | None = None
     id_at: int | None = None
-    """Where the generator writes a number into the request, big endian."""
+    """Offset in the request at which the generator writes its number, big endian."""
     id_bytes: int = 4
     answer_id_at: int | None = None
-    """Where that is in the answer, if elsewhere."""
+    """Offset of that number in the answer, if it differs."""
     marker: str | None = None
-    """8 hex digits behind this text are the number, in request and answer."""
+    """Text before the 8 hexadecimal digits that number the request, in request and answer."""
     in_order: bool = False
     framing: str | None = None
-    """Of TCP: ``prefix`` (u32 length) or ``resp``."""
+    """Framing over TCP: ``prefix`` (u32 length) or ``resp``."""
     random_at: int | None = None
     random_bytes: int = 16
-    """Bytes that are fresh in each request."""
+    """Number of bytes that are random in each request."""
     unchecked: bool = False
-    """Whether any answer is right: of a server that only sends back what it got."""
+    """True if any answer is right, as that of an echo server."""
 
 
 class Percentiles(msgspec.Struct, frozen=True):
-    """Microseconds."""
+    """Percentiles in microseconds."""
 
     p50: float
     p90: float
@@ -85,7 +94,7 @@ class Percentiles(msgspec.Struct, frozen=True):
 
 
 class Wrong(msgspec.Struct, frozen=True):
-    """A wrong answer: the place of the request in the file, and bytes as Latin-1 text."""
+    """A wrong answer: the index of its request in the file, and its bytes as Latin-1 text."""
 
     request: int
     expected: str
@@ -93,33 +102,33 @@ class Wrong(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What became of a run."""
+    """The result of a run."""
 
     rate: float
-    """Answers a second, from the first request to the last answer."""
+    """Answers per second, from the first request to the last answer."""
     seconds: float
     sent: int
     answered: int
     lost: int
-    """No answer came in time."""
+    """Requests without an answer in time."""
     late: int
-    """Of the lost ones, those that were answered after all."""
+    """Lost requests that were answered later."""
     unexpected: int
     wrong: int
     latency: Percentiles
     lateness: Percentiles
-    """How late the generator itself was against its schedule; only where a rate was given."""
+    """Delay of the generator against its own schedule, if a rate was given."""
     busy: float
-    """Part of the time in which the generator had something to send or to read; above 0.9 it is the bottleneck."""
+    """Share of the time in which the generator sent or received. Above 0.9 it is the bottleneck."""
     preempted: int
-    """How often something else took its core."""
+    """Number of times that another process took its core."""
     histogram: list[tuple[float, int]]
-    """Latency: upper end in microseconds, and how many."""
+    """Latencies as pairs of upper end in microseconds and count."""
     first_wrong: list[Wrong]
 
 
 class WrongAnswersError(Exception):
-    """At least one answer was wrong; ``result`` has the first of them."""
+    """At least one answer was wrong. ``result`` holds the first wrong ones."""
 
     def __init__(self, result: Result) -> None:
         lines = (
@@ -130,7 +139,7 @@ class WrongAnswersError(Exception):
 
 
 def write(path: Path, records: Iterable[Record]) -> int:
-    """Write a file of requests; returns how many."""
+    """Write a file of requests. Return their number."""
     count = 0
     with path.open("wb") as file:
         for payload, expected, source, lane in records:
@@ -143,9 +152,9 @@ def write(path: Path, records: Iterable[Record]) -> int:
 
 
 def run(target: str, requests: Path, options: Options) -> Result:
-    """Send a file of requests to ``udp:127.0.0.1:4870`` or ``tcp:[::1]:4870``, say.
+    """Send a file of requests to a target such as ``udp:127.0.0.1:4870`` or ``tcp:[::1]:4870``.
 
-    Raises WrongAnswersError where an answer was wrong, OSError with the generator's own words where it cannot run.
+    Raise WrongAnswersError if an answer was wrong, and OSError with the generator's message if it cannot run.
     """
     command = [str(program("generate")), "--target", target, "--requests", str(requests), *_words(options)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)  # noqa: S603 - our own program
@@ -158,11 +167,11 @@ def run(target: str, requests: Path, options: Options) -> Result:
 
 
 def program(name: str) -> Path:
-    """Return the path of ``generate`` or ``echo``; it is compiled where its source is newer."""
+    """Return the path of ``generate`` or ``echo``. Compile it if its source is newer."""
     built = _BUILT / name
     _BUILT.mkdir(exist_ok=True)
     with (_BUILT / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run side by side
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in parallel
         newest = max(path.stat().st_mtime for path in _HERE.glob("*.[ch]"))
         if not built.exists() or built.stat().st_mtime < newest:
             sources = [str(_HERE / source) for source in _SOURCES[name]]
@@ -171,7 +180,7 @@ def program(name: str) -> Path:
 
 
 def _words(options: Options) -> list[str]:
-    """Return the options as words of the command line, which has the same names."""
+    """Return the options as arguments of the command line, which has the same names."""
     words = []
     for name, value in msgspec.structs.asdict(options).items():
         if name == "framing":

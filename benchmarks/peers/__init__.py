@@ -1,8 +1,8 @@
 """Servers that others use to find the account of a call, set up from the same workload and asked the same calls.
 
-What an exact key finds is all that most of them know, so each gets for an account the one key that its calls come
-by, which is less than our server has to do with networks, names and numbers; the tech prefix they have to find
-themselves. Each is started in a folder of its own with a configuration made for it, at its best as far as we know.
+Most of them know only exact keys, so each gets the one key that an account's calls come with. That is less work
+than the engine has with networks, names and numbers. They still have to find the tech prefix themselves. Each peer
+is started in a folder of its own with a generated configuration, as fast as we know how to make it.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from benchmarks.workload import Workload
 
 
 class WrongAnswerError(Exception):
-    """A server named another account than the call is of: nothing that it does is worth timing."""
+    """A server named another account than the call's, so its speed is not worth measuring."""
 
 
 class MissingError(Exception):
-    """A peer's program is not on this machine; the text says what to install."""
+    """The program of a peer is not installed. The message names the package."""
 
 
 class Entry(NamedTuple):
-    """What a peer knows of an account."""
+    """An account as a peer knows it."""
 
     key: str
     tech_prefix: str
@@ -38,13 +38,12 @@ class Case(NamedTuple):
 
     name: str
     requests_a_call: int
-    """2 where a call is authorized and stopped, 1 where one request takes and gives back its slot, or has none."""
+    """2 if a call is authorized and then stopped; 1 if a single request takes and frees its slot, or has none."""
     caveats: tuple[str, ...]
     check: Callable[[], int]
-    """Ask several thousand requests, read whose each call is said to be; returns how many, or raises
-    WrongAnswerError."""
+    """Ask several thousand requests and check their accounts. Return the number, or raise WrongAnswerError."""
     take: Callable[[int], Taken]
-    """Ask about all calls of the workload, against time; where others used the processors, again so many times."""
+    """Ask about all calls of the workload and time them. Repeat if other processes used the processors."""
 
 
 class Served(NamedTuple):
@@ -52,7 +51,7 @@ class Served(NamedTuple):
 
     version: str
     pid: int
-    """Of all its processes the first."""
+    """Pid of its first process."""
     cases: tuple[Case, ...]
 
 
@@ -61,13 +60,13 @@ class Peer(NamedTuple):
 
     name: str
     packages: str
-    """What ``apt-get install --no-install-recommends`` is to be told."""
+    """Packages for ``apt-get install --no-install-recommends``."""
     serve: Callable[[Path, Workload], AbstractContextManager[Served]]
-    """Start it in an empty folder, with the accounts and calls of a workload; raises MissingError."""
+    """Start the server in an empty folder, with the accounts and calls of a workload. Raise MissingError."""
 
 
 def entries(workload: Workload) -> list[Entry]:
-    """Return what peers are told: each account that has calls once, of a key the longest tech prefix first."""
+    """Return the entries for peers: each account that has calls, for each key the longest tech prefix first."""
     capacities = {account.id: account.orig_capacity or 0 for account in workload.book.accounts}
     known = {(call.key, call.tech_prefix): call.account_id for call in workload.calls}
     found = [Entry(key, prefix, account, capacities[account]) for (key, prefix), account in known.items()]

@@ -1,4 +1,4 @@
-"""How a server is asked: one request after another, each answer read; then by the generator, against time."""
+"""Asking a server: first one request at a time, to read each answer, then by the generator, against time."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from benchmarks.peers import Case, WrongAnswerError
 from benchmarks.rounds import Contender, alternate
 
 CHECKED = 5_000
-"""Requests whose answers are read before anything is timed."""
+"""Number of requests whose answers are checked before the timing."""
 _PATIENCE = 5.0
-"""Seconds for one answer."""
+"""Time limit of one answer, in seconds."""
 
 
 class Ask(NamedTuple):
-    """A request as a server gets it, and what its answer has to be."""
+    """A request in the server's format, and its expected answer."""
 
     payload: bytes
     account_id: int | None
-    """What the answer has to name; None where it names none."""
+    """The account that the answer must name, or None if it must name none."""
     expected: bytes
-    """What has to be in the answer, for the generator to find."""
+    """Bytes that the answer must contain, for the generator."""
     lane: int
-    """What has the same lane goes by the same socket, in its order."""
+    """Requests of one lane use the same socket, in order."""
     source: str | None = None
-    """The address that it comes from."""
+    """Source address of the request."""
 
 
 def datagram(ask: Ask, port: int, options: Options) -> bytes:
-    """Send one datagram as the generator would, and return its answer; OSError where none comes."""
+    """Send one datagram as the generator would, and return its answer. Raise OSError if none arrives."""
     payload = bytearray(ask.payload)
     if (at := options.random_at) is not None:
         payload[at : at + options.random_bytes] = os.urandom(options.random_bytes)
@@ -50,14 +50,12 @@ def datagram(ask: Ask, port: int, options: Options) -> bytes:
 
 
 def compare(asks: Sequence[Ask], answer: Callable[[Ask], bytes], account: Callable[[bytes], int | None]) -> int:
-    """Ask the first few thousand, one after another; returns how many, or raises WrongAnswerError for one."""
+    """Ask the first few thousand requests one by one. Return their number, or raise WrongAnswerError."""
     for ask in islice(asks, CHECKED):
         said = answer(ask)
         found = account(said)
         if found != ask.account_id or ask.expected not in said:
-            raise WrongAnswerError(
-                f"{ask.payload!r} is of account {ask.account_id}, answered is {found}: {said!r}"
-            )
+            raise WrongAnswerError(f"{ask.payload!r}: expected account {ask.account_id}, got {found}: {said!r}")
     return min(CHECKED, len(asks))
 
 
@@ -101,8 +99,8 @@ def by_generator(
 ) -> Case:
     """Return the case of a server that is asked each of ``asks`` in a round.
 
-    ``target`` and ``options`` are the generator's, the latter but for count and core; ``answer`` asks one request,
-    and ``account`` reads which account an answer names.
+    ``target`` and ``options`` are the generator's, except for count and core. ``answer`` asks one request, and
+    ``account`` returns the account that an answer names.
     """
     requests = folder / f"{name.replace(' ', '-').replace('/', '-')}.requests"
     count = generator.write(

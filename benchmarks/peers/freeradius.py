@@ -1,8 +1,8 @@
 """FreeRADIUS 3, module ``files``: the account by the exact key of the call, tech prefixes by regular expressions.
 
-Its quickest set-up that knows tech prefixes: one thread (``-s``; more threads are slower with so little to do), no
-proxying, no accounting, no session, and no answer kept for who asks again. Each request has an authenticator of
-its own, as from a real client. It does not count calls.
+This is its fastest set-up that knows tech prefixes: one thread (``-s``; more threads are slower with so little
+work), no proxying, accounting or sessions, and no cached answers. Each request has its own authenticator, as from
+a real client. The set-up counts no calls.
 """
 
 from __future__ import annotations
@@ -92,9 +92,9 @@ server default {{
 """
 _ACCEPT, _VENDOR_SPECIFIC = 2, 26
 _HEAD = 20
-"""Octets before the attributes: code, id, length, authenticator."""
+"""Size of the header before the attributes (code, id, length, authenticator), in bytes."""
 _OPTIONS = Options(count=1, channels=16, id_at=1, id_bytes=1, random_at=4, random_bytes=16)
-"""An id is an octet: with 64 requests outstanding, 16 sockets have room to spare."""
+"""An id has one byte, so 64 requests in flight over 16 sockets never repeat one."""
 _CAVEATS = ("exact keys only", "does not count calls", "RADIUS packets of its own")
 
 
@@ -107,7 +107,7 @@ def _serve(folder: Path, workload: Workload) -> Iterator[Served]:
     (folder / "dictionary").write_text(_DICTIONARY)
     (folder / "users").write_text("".join(map(_user, entries(workload))))
     (folder / "radiusd.conf").write_text(_CONFIG.format(folder=folder, port=port, secret=_SECRET))
-    # The first calls of a workload are one of each account; it is slow beside the others.
+    # FreeRADIUS is slow compared with the others. The first calls of a workload include one of each account.
     calls = workload.calls[: len(workload.book.accounts)]
     asks = [_ask(call, place) for place, call in enumerate(calls)]
     command: list[str | Path] = [program, "-f", "-s", "-d", folder]
@@ -124,7 +124,7 @@ def _user(entry: Entry) -> str:
 
 
 def _ask(call: Call, place: int) -> Ask:
-    """Return an Access-Request (RFC 2865) as a gateway sends it, with the key for the user's name."""
+    """Return an Access-Request (RFC 2865) as a gateway sends it, with the key as User-Name."""
     request = call.request
     attributes = (
         _attribute(1, call.key.encode())
@@ -141,12 +141,12 @@ def _attribute(kind: int, value: bytes) -> bytes:
 
 
 def _answered(account_id: int) -> bytes:
-    """Return the attribute that has the account."""
+    """Return the attribute that names the account."""
     return _attribute(_VENDOR_SPECIFIC, struct.pack(">IBBI", _VENDOR, _ACCOUNT, 6, account_id))
 
 
 def _account(answer: bytes) -> int | None:
-    """Return the account that an answer names; None where it accepts nobody."""
+    """Return the account that an answer names, or None if it accepts no call."""
     if answer[0] != _ACCEPT:
         return None
     place = _HEAD

@@ -1,9 +1,9 @@
-"""PostgreSQL: the account by one query over networks and tech prefixes, much as the switch Yeti asks; no limit.
+"""PostgreSQL: the account by one query over networks and tech prefixes, similar to the switch Yeti; no limit.
 
-The extension ``prefix`` finds the tech prefixes; all is in memory, and nothing is synced. Of Yeti is the form of
-the query and its index over several columns; an index over the networks alone is quicker, and where exact keys are
-enough, a B-tree. Asked by pgbench, with prepared statements: each transaction takes one call of a table by its
-number, finds its account, and fails where that is another than the table says.
+The extension ``prefix`` finds the tech prefixes. All data is in memory, and nothing is synced. The form of the
+query and its index over several columns follow Yeti. An index over the networks alone is faster, and a B-tree is
+if exact keys suffice. pgbench asks with prepared statements. Each transaction takes one call of a table by its
+number, finds its account, and fails if the table names another one.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from identengine.model.records import Account, IdentBy
 
 _CLIENTS = 4
 _OWNER = "postgres"
-"""PostgreSQL does not run as root; its package makes this user."""
+"""The user that the package creates, since PostgreSQL refuses to run as root."""
 _PGBENCH = ("-n", "-M", "prepared", "-c", str(_CLIENTS), "-j", "1")
 _PATIENCE = 20.0
-"""Seconds in which the processes of clients that have gone must end."""
+"""Time limit for the end of the processes of disconnected clients, in seconds."""
 _MOST = 40_000
-"""Requests of one round: it is slow beside the others."""
+"""Number of requests in a round. PostgreSQL is slow compared with the others."""
 _SETTINGS = {
     "listen_addresses": "",
     "shared_buffers": "1GB",
@@ -46,7 +46,7 @@ _SETTINGS = {
     "autovacuum": "off",
     "jit": "off",
     "max_parallel_workers_per_gather": "0",
-    "random_page_cost": "1.1",  # it is in memory
+    "random_page_cost": "1.1",  # the data is in memory
 }
 _SCHEMA = """\
 CREATE EXTENSION prefix;
@@ -85,8 +85,8 @@ _SCRIPT = """\
 \\set number random(1, {count})
 SELECT a.id, a.capacity, 1 / (a.id = c.account)::int FROM {asked} c, LATERAL ({find}) a WHERE c.number = :number;
 """
-"""Divides by zero where the account is another than the call is of; then pgbench fails."""
-_DRIVEN = ("driven by pgbench", "each request reads its call from a table besides", "does not count calls")
+"""The query divides by zero if the account is not the call's. Then pgbench fails."""
+_DRIVEN = ("driven by pgbench", "each request also reads its call from a table", "does not count calls")
 
 
 class _Query(NamedTuple):
@@ -96,7 +96,7 @@ class _Query(NamedTuple):
     table: str
     text: str
     calls: str
-    """The condition of those that it can find."""
+    """SQL condition of the calls that this query can find."""
     caveats: tuple[str, ...]
 
 
@@ -110,7 +110,7 @@ _QUERIES = (
 
 
 class _Database:
-    """The programs of PostgreSQL, and where they find the server."""
+    """The programs of PostgreSQL and the address of the server."""
 
     def __init__(self, programs: Path, folder: Path, port: int) -> None:
         self.programs = programs
@@ -123,7 +123,7 @@ class _Database:
         }
 
     def run(self, program: str, *words: str, given: str | None = None) -> str:
-        """Run a program to its end; returns what it says. RuntimeError with its complaint where it fails."""
+        """Run a program and return its output. Raise RuntimeError with its error output if it fails."""
         command = [str(self.programs / program), *words]
         done = subprocess.run(  # noqa: S603 - PostgreSQL's own programs
             command, env=self._env, user=self.user, input=given, capture_output=True, text=True, check=False
@@ -133,7 +133,7 @@ class _Database:
         return done.stdout
 
     def sql(self, text: str) -> str:
-        """Return what some statements give, unaligned."""
+        """Return the unaligned output of SQL statements."""
         return self.run("psql", "-qAtX", "-v", "ON_ERROR_STOP=1", given=text).strip()
 
     def copy(self, table: str, rows: Iterable[tuple[object, ...]]) -> None:
@@ -142,7 +142,7 @@ class _Database:
         self.sql(f"COPY {table} FROM STDIN;\n{''.join(lines)}\\.\n")
 
     def serves(self) -> bool:
-        """Whether it answers."""
+        """Return True if the server answers."""
         try:
             return self.sql("SELECT 1") == "1"
         except RuntimeError:
@@ -162,7 +162,7 @@ def _serve(folder: Path, workload: Workload) -> Iterator[Served]:
     database.run("initdb", "-D", str(data), "-A", "trust", "-U", _OWNER, "-E", "UTF8", "--locale=C", "--no-sync")
     settings = _SETTINGS | {"port": str(port), "unix_socket_directories": str(folder)}
     words = [f"--{name}={value}" for name, value in settings.items()]
-    # Fast shutdown: it does not wait for clients.
+    # Fast shutdown does not wait for clients.
     with running(
         [programs / "postgres", "-D", data, *words],
         folder / "log",
@@ -219,7 +219,7 @@ def _case(query: _Query, database: _Database, pid: int, folder: Path) -> Case:
             raise WrongAnswerError(f"PostgreSQL, {query.name}: key, number, account, found: {wrong}")
         return min(CHECKED, count)
 
-    def take(_retakes: int) -> Taken:  # once: what others took is in the table
+    def take(_retakes: int) -> Taken:  # once: the table reports the load of others
         with tempfile.TemporaryDirectory(dir=folder) as logs:
             if database.user:
                 shutil.chown(logs, database.user)
@@ -233,14 +233,14 @@ def _case(query: _Query, database: _Database, pid: int, folder: Path) -> Case:
             result = _result(
                 [float(line[2]) for line in lines], [float(f"{line[4]}.{line[5]:>06}") for line in lines]
             )
-            # The backends that asked have ended, and are no children of ours: they are not among those known.
+            # The backends that served the queries have ended and are not our children, so they are not counted.
             return Taken(result, spent / len(lines) * 1e6, max(0.0, others.cores() - spent / seconds))
 
     return Case(f"PostgreSQL, {query.name}, {_CLIENTS} clients", 1, query.caveats, check, take)
 
 
 def _result(took: list[float], ended: list[float]) -> generator.Result:
-    """Return what pgbench's log tells: microseconds that each transaction took, and when it ended, in seconds."""
+    """Return the result of pgbench's log: the time of each transaction in microseconds, and its end in seconds."""
     seconds = max(ended) - (min(ended) - took[ended.index(min(ended))] / 1e6)
     per_mille = quantiles(took, n=1000)
     latency = generator.Percentiles(
@@ -266,30 +266,30 @@ def _result(took: list[float], ended: list[float]) -> generator.Result:
 
 
 def _coarse(value: float) -> float:
-    """Return a figure rounded up to two digits: the upper end of its place in a histogram."""
+    """Return a figure rounded up to two digits, the upper end of its bucket in a histogram."""
     step = 10 ** max(0, floor(log10(max(value, 1))) - 1)
     return float(ceil(value / step) * step)
 
 
 def _spent(pid: int) -> float:
-    """Return the seconds of processor that the server took, in hundredths: of its processes that have ended.
+    """Return the processor seconds of the server's ended processes, to a hundredth.
 
-    Waits for those that serve a client; what the others do besides is next to nothing.
+    Wait for the processes that serve a client. The others take next to nothing.
     """
     end = monotonic() + _PATIENCE
     while _is_asked(pid):
         if monotonic() > end:
-            raise RuntimeError("PostgreSQL still serves a client that has gone")
+            raise RuntimeError("PostgreSQL still serves a client that disconnected")
         sleep(0.005)
     ended = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[13:15]
     return sum(map(int, ended)) / os.sysconf("SC_CLK_TCK")
 
 
 def _is_asked(pid: int) -> bool:
-    """Whether one of the server's processes has a client; they say so in their title."""
+    """Return True if this process of the server has a client, which its title shows."""
     try:
         return any(b"[local]" in Path(f"/proc/{one}/cmdline").read_bytes() for one in machine.family(pid))
-    except OSError:  # one has ended right now
+    except OSError:  # the process has just ended
         return True
 
 

@@ -1,10 +1,10 @@
-"""Redis 7: a Lua script finds the account and takes a slot of its limit; the end of the call gives it back.
+"""Redis 7: a Lua script finds the account and takes a slot of its limit; the end of the call frees it.
 
-As its users do it: what an exact key finds is one field of a hash (all tech prefixes of the key in it, the longest
-first: a third faster than to try a field for each length), the calls of an account are a number in another hash.
-``authorize`` is one EVALSHA, a ``stop`` is one HINCRBY -1 by the caller, who keeps the account. There is no call
-id: nobody notices a call that is authorized or stopped twice, and no slot is freed whose caller has died. The
-second form takes the slot and gives it back in one script. Nothing is written to disk.
+The set-up follows common practice. A field of a hash holds all tech prefixes of an exact key, the longest first.
+That is a third faster than a field for each length. The calls of an account are a number in another hash.
+``authorize`` is one EVALSHA. A ``stop`` is one HINCRBY -1 by the caller, who remembers the account. There is no
+call id: a call that is authorized or stopped twice goes unnoticed, and the slot of a caller that died is never
+freed. The second form takes and frees the slot in one script. Nothing is written to disk.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ return false
 """
 _BOOK, _LIVE = "book", "live"
 _PATIENCE = 20.0
-"""Seconds for a reply; by TCP none is lost."""
+"""Time limit of a reply, in seconds. TCP loses none."""
 _CAVEATS = ("exact keys only", "counts calls without knowing them: no call ids, no leases")
 
 
@@ -71,7 +71,7 @@ def _serve(folder: Path, workload: Workload) -> Iterator[Served]:
                 f"tcp:127.0.0.1:{port}",
                 options,
                 folder,
-                # As a client with pipelines does: so many in one write.
+                # Many commands in one write, as a pipelining client sends them.
                 [ask._replace(lane=ask.lane // flying) for ask in asks],
                 answer=client.answer,
                 account=_account,
@@ -104,7 +104,7 @@ def resp(*words: str | bytes) -> bytes:
 
 
 class _Client:
-    """One connection, one command after another, or many at once."""
+    """A connection that sends one command at a time, or many at once."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE)
@@ -118,7 +118,7 @@ class _Client:
         self._socket.close()
 
     def one(self, *words: str) -> str:
-        """Return the reply to one command; RuntimeError where it is an error."""
+        """Return the reply to one command. Raise RuntimeError if it is an error."""
         self._socket.sendall(resp(*words))
         said = self._reply()
         if said.startswith(b"-"):
@@ -126,15 +126,15 @@ class _Client:
         return said.rpartition(b"\r\n")[0].rpartition(b"\r\n")[2].decode()
 
     def all(self, commands: Iterable[bytes]) -> None:
-        """Send many commands, whose replies are integers."""
+        """Send many commands whose replies are integers."""
         for some in _chunks(commands):
             self._socket.sendall(b"".join(some))
             for _ in some:
                 if not self._said.readline().startswith(b":"):
-                    raise RuntimeError("Redis refused a part of the book")
+                    raise RuntimeError("Redis rejected a part of the book")
 
     def answer(self, ask: Ask) -> bytes:
-        """Return the reply to one request, whole."""
+        """Return the whole reply to one request."""
         self._socket.sendall(ask.payload)
         return self._reply()
 
@@ -163,7 +163,7 @@ def _told(known: list[Entry]) -> Iterator[bytes]:
 
 
 def _load_scripts(client: _Client) -> tuple[str, str]:
-    """Return the script that takes a slot, and the one that also gives it back."""
+    """Load the script that takes a slot and the one that also frees it. Return their hashes."""
     take = client.one("SCRIPT", "LOAD", _FIND_AND_TAKE.replace("GIVE_BACK", ""))
     give_back = "redis.call('HINCRBY', KEYS[2], account, -1)"
     return take, client.one("SCRIPT", "LOAD", _FIND_AND_TAKE.replace("GIVE_BACK", give_back))
@@ -183,7 +183,7 @@ def _asks(workload: Workload, script: str) -> list[Ask]:
 
 
 def _pairs(workload: Workload, script: str) -> list[Ask]:
-    """Return two requests for each call, in the order of the workload; both by the same connection."""
+    """Return two requests for each call in the order of the workload, both on the same connection."""
     begins = _asks(workload, script)
     return [
         Ask(resp("HINCRBY", _LIVE, str(step.call.account_id), "-1"), None, b":", step.place)
@@ -194,7 +194,7 @@ def _pairs(workload: Workload, script: str) -> list[Ask]:
 
 
 def _account(answer: bytes) -> int | None:
-    """Return the account that a reply names; None where it names none, as that to a stop."""
+    """Return the account that a reply names, or None as for a stop."""
     found = re.fullmatch(rb"\$\d+\r\n(\d+)\r\n", answer)
     return int(found[1]) if found else None
 

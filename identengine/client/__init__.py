@@ -1,14 +1,21 @@
 """A client for programs that ask the engine: :class:`Client` for asyncio, :class:`BlockingClient` for scripts.
 
-Both run the same coroutines: methods and retries (:mod:`~identengine.client.methods`), connecting and asking
-(:mod:`~identengine.client.connection`), matching answers to requests (:mod:`~identengine.client.stream`). Only the
-classes that wait differ: on an event loop they suspend, on a blocking socket they block.
+Both run the same coroutines. :mod:`~identengine.client.methods` has the methods and their retries,
+:mod:`~identengine.client.connection` connects and asks, :mod:`~identengine.client.stream` matches answers to
+requests. Only the classes that wait differ: on an event loop they suspend, on a blocking socket they block.
 """
 
 from identengine.calls.backend import LegResult
 from identengine.client.aio import Client
 from identengine.client.blocking import BlockingClient
-from identengine.client.errors import AskError, ClientError, LateError, LostError, UnansweredError
+from identengine.client.errors import (
+    AskError,
+    ClientError,
+    EncodingError,
+    LateError,
+    LostError,
+    UnansweredError,
+)
 from identengine.errors import IdentengineError, WireError
 from identengine.identify.explain import Explanation
 from identengine.model.records import Decision, Digest
@@ -21,6 +28,7 @@ __all__ = [
     "ClientError",
     "Decision",
     "Digest",
+    "EncodingError",
     "Explanation",
     "IdentengineError",
     "LateError",

@@ -15,26 +15,27 @@ from identengine.client.params import Params
 from identengine.wire.jsonrpc.methods import Result
 
 IN_FLIGHT = 10_000
-"""Requests that wait for answers at once; more wait before they are sent."""
+"""Largest number of requests in flight. Further requests wait before they are sent."""
 
 R = TypeVar("R", bound=Result)
 
 
 class Client(Methods):
-    """Asks one server; many requests may wait for their answers at once. An ``async with`` closes it.
+    """A client that keeps many requests in flight. An ``async with`` block closes it.
 
-    It connects when it is first asked, and again by itself whenever the connection is lost; a request waits for
-    that as long as its time-out allows. What a request can end with:
+    It connects on the first request and reconnects automatically whenever the connection is lost. A request waits
+    for the connection until its time-out. It ends in one of these ways:
 
-    - its result: a reject is one (``accepted`` is false);
-    - :class:`AskError`: the server says what is wrong with the request;
-    - :class:`LateError`, :class:`LostError`: no answer; ``sent`` tells whether it may have been carried out;
-    - WireError: the server answered something that is not understood.
+    - with a result. A rejected call is a result whose ``accepted`` is false.
+    - :class:`AskError`: the server reports that the request is wrong.
+    - :class:`LateError` or :class:`LostError`: no answer. If ``sent`` is true, it may have been carried out.
+    - :class:`EncodingError` or TypeError: a parameter cannot be encoded. The request was not sent.
+    - WireError: the answer cannot be decoded.
 
-    After no answer a request may be asked again, by ``retries`` or by the caller. That is safe: ``authorize`` with
-    the same call_id and content gets the same answer and the same slot as long as the call was not started
-    (engine.md 5.3); ``start``, ``update``, ``stop`` and a ``sync`` of the same list_id change nothing the second
-    time. ``switch_up`` and ``switch_down`` are never asked again by the client.
+    A request without an answer can be sent again, by ``retries`` or by the caller. That is safe. ``authorize``
+    with the same call_id and content returns the same answer and the same slot until the call is started
+    (engine.md 5.3). A second ``start``, ``update``, ``stop``, or ``sync`` of the same list_id changes nothing. The
+    client never retries ``switch_up`` and ``switch_down``.
     """
 
     def __init__(
@@ -49,10 +50,11 @@ class Client(Methods):
         retries: int = 0,
         in_flight: int = IN_FLIGHT,
     ) -> None:
-        """Ask over TCP, or over TLS as the context ``tls`` says.
+        """Ask over TCP, or over TLS if ``tls`` is given.
 
-        ``token``: the switch's, where it has one; ``timeout``: seconds a request (and an attempt to connect) may
-        take; ``retries``: how often a request without answer is asked again, each with a time-out of its own.
+        ``token`` is the token of the switch, or None if it has none. ``timeout`` is the longest time of a request,
+        and of an attempt to connect, in seconds. ``retries`` is how often a request without an answer is sent
+        again, each time with a new time-out. ``in_flight`` is the largest number of requests in flight.
         """
         connection = LoopConnection(
             host, port, tls=tls, token=token, encoding=encoding, in_flight=in_flight, patience=timeout
@@ -75,10 +77,10 @@ class Client(Methods):
         resends: int = 3,
         in_flight: int = IN_FLIGHT,
     ) -> Self:
-        """Return a client that asks over UDP: the same datagram again after ``again`` seconds.
+        """Return a client that asks over UDP and resends the same datagram after ``again`` seconds.
 
-        That is done ``resends`` times, so a request takes ``again * (resends + 1)`` seconds at most. An answer
-        that does not fit into a datagram is an AskError that says so.
+        It resends up to ``resends`` times, so a request takes at most ``again * (resends + 1)`` seconds. An answer
+        that does not fit into a datagram is an AskError.
         """
         client = cls(host, port, timeout=again * (resends + 1))
         client._carrier = Datagrams(
@@ -93,7 +95,7 @@ class Client(Methods):
         await self.close()
 
     async def close(self) -> None:
-        """Wait for the answers that are still to come (each has its time-out), then close the connection."""
+        """Wait until every request in flight is answered or times out, then close the connection."""
         self._closed = True
         await self._idle.wait()
         await self._carrier.close()

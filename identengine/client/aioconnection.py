@@ -1,4 +1,4 @@
-"""Keeps one connection on the event loop: reconnects in the background, and bounds the requests in flight."""
+"""One connection on the event loop. It reconnects in the background and bounds the requests in flight."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from identengine.client.exchange import Encoding, Exchange
 from identengine.errors import WireError
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
-"""Seconds before a lost connection is made again: the first time, and at most, doubling. By chance up to half
-less, so that many clients do not come back at once."""
-PARTING = 1.0
-"""Seconds that a connection has for its own end."""
+"""First and longest pause before a reconnect, in seconds.
+
+The pause doubles after each failure. Each one is shortened by up to half at random, so that many clients do not
+reconnect at the same moment.
+"""
+CLOSE_TIMEOUT = 1.0
+"""Time that a connection has to close cleanly, in seconds."""
 HOPELESS = (ssl.SSLError, ValueError, OverflowError)
-"""Those of UNREACHABLE that stay as they are, however often it is tried."""
+"""The errors of UNREACHABLE that a retry does not cure."""
 
 
 class LoopConnection(Connection[LoopStream]):
@@ -37,28 +40,28 @@ class LoopConnection(Connection[LoopStream]):
         in_flight: int,
         patience: float,
     ) -> None:
-        """As :class:`Connection`; ``patience`` bounds each attempt to connect."""
+        """Take the arguments of :class:`Connection`. ``patience`` also bounds each attempt to connect."""
         super().__init__(
             host, port, tls=tls, token=token, encoding=encoding, in_flight=in_flight, patience=patience
         )
         self._slots = asyncio.Semaphore(in_flight)
         self._stream: asyncio.Future[LoopStream] | None = None
-        """The stream; not done while there is none. None: it was never wanted."""
+        """The stream, pending while there is none. None before the first request."""
         self._keeper: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
-        """End the connection; what still waits on it fails."""
+        """Close the connection. Requests that wait on it fail."""
         keeper, self._keeper = self._keeper, None
         if keeper is None:
             return
         keeper.cancel()
         await asyncio.wait([keeper])
-        await asyncio.sleep(0)  # an attempt that was under way is closed in the loop's next turn
+        await asyncio.sleep(0)  # a pending attempt to connect is closed in the loop's next iteration
         made = self._stream
         stream = made.result() if made and made.done() and not made.exception() else None
         if stream is not None:
             stream.close()
-            await asyncio.wait([stream.end], timeout=PARTING)
+            await asyncio.wait([stream.end], timeout=CLOSE_TIMEOUT)
             if not stream.end.done():
                 stream.abort("closed")
                 await stream.end
@@ -79,7 +82,7 @@ class LoopConnection(Connection[LoopStream]):
             stream = await asyncio.shield(waited)
             if not stream.ended:
                 return stream
-            await asyncio.sleep(0)  # the keeper has yet to see its end
+            await asyncio.sleep(0)  # the keeper has not noticed yet that the stream ended
 
     async def _dial(self) -> LoopStream:
         _, stream = await asyncio.get_running_loop().create_connection(
@@ -88,7 +91,7 @@ class LoopConnection(Connection[LoopStream]):
         return stream
 
     async def _keep(self) -> None:
-        """Connect, wait for the end, connect again."""
+        """Connect, wait until the stream ends, and reconnect."""
         pause = FIRST_PAUSE
         while True:
             waited = self._stream
@@ -98,23 +101,24 @@ class LoopConnection(Connection[LoopStream]):
             except (ClientError, WireError) as error:
                 self._trouble = str(error)
                 if not isinstance(error, UnansweredError) or isinstance(error.__cause__, HOPELESS):
-                    # The server will not have us, or we not it, or there is no such: whoever waits is told.
+                    # The server rejected the token or its certificate is invalid: retrying does not help, so the
+                    # waiting requests fail at once.
                     self._stream = asyncio.get_running_loop().create_future()
                     waited.set_exception(error)
-                    waited.exception()  # nobody may be waiting, and that is no fault
+                    waited.exception()  # retrieved here, or asyncio would warn if no request waits
             else:
                 waited.set_result(stream)
                 begun = self._time()
-                await asyncio.shield(stream.end)  # close() waits for it too, after it has cancelled this
+                await asyncio.shield(stream.end)  # close() cancels this task and then waits for the same future
                 self._stream = asyncio.get_running_loop().create_future()
                 self._trouble = stream.why
-                if self._time() - begun > LONGEST_PAUSE:  # it was a good one
+                if self._time() - begun > LONGEST_PAUSE:  # the connection worked
                     pause = FIRST_PAUSE
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - no secret
             pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _attempt(self) -> LoopStream:
-        """Connect within the client's time-out, whoever waits for it."""
+        """Return a new stream. Raise LostError if connecting takes longer than the client's time-out."""
         try:
             async with asyncio.timeout(self._patience):
                 return await self._connect()

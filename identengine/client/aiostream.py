@@ -1,4 +1,4 @@
-"""A stream on the event loop: requests of one turn of the loop go out in one write."""
+"""A stream on the event loop. Requests of one iteration of the loop leave in one write."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from identengine.wire.jsonrpc.methods import Result
 
 
 class LoopStream(Stream, asyncio.Protocol):
-    """A stream over an asyncio transport; many requests may wait for their answers at once."""
+    """A stream over an asyncio transport. Many requests can wait for their answers at once."""
 
     def __init__(self, exchange: Exchange, where: str) -> None:
-        """As :class:`Stream`; the event loop must run."""
+        """Take the arguments of :class:`Stream`. An event loop must be running."""
         super().__init__(exchange, where)
         self._loop = asyncio.get_running_loop()
         self.end: asyncio.Future[None] = self._loop.create_future()
@@ -29,11 +29,11 @@ class LoopStream(Stream, asyncio.Protocol):
 
     def abort(self, why: str) -> None:
         """End the stream at once (Stream)."""
-        self._mark_ended(why)  # at once, not in the loop's next turn: no request is sent on it any more
+        self._mark_ended(why)  # not in the loop's next iteration, so that no further request is sent on it
         self._transport.abort()
 
     def close(self) -> None:
-        """End it once what was written has gone out."""
+        """End the stream once all written bytes have left."""
         self._transport.close()
 
     async def _resumed(self) -> None:
@@ -54,7 +54,7 @@ class LoopStream(Stream, asyncio.Protocol):
     def _deliver(self, answer: Answer) -> None:
         future = self._waiting.get(answer.id)
         if future is None or future.done():
-            return  # whoever asked was cancelled in this very turn
+            return  # the caller was cancelled in this iteration of the loop
         if isinstance(answer.result, AskError | WireError):
             future.set_exception(answer.result)
         else:
@@ -70,26 +70,26 @@ class LoopStream(Stream, asyncio.Protocol):
         self._received(data)
 
     def pause_writing(self) -> None:
-        """Hold requests back: the server does not read (asyncio.Protocol)."""
+        """Hold requests back while the server does not read (asyncio.Protocol)."""
         self._paused = True
         self._may_write.clear()
 
     def resume_writing(self) -> None:
-        """Let requests out again (asyncio.Protocol)."""
-        self._let_out()
+        """Release the requests that were held back (asyncio.Protocol)."""
+        self._release()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fail all requests that wait (asyncio.Protocol)."""
+        """Fail all waiting requests (asyncio.Protocol)."""
         self._mark_ended(str(exc) if exc else "")
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(self._lost(sent=True))
         self._out.clear()
-        self._let_out()
+        self._release()
         if not self.end.done():
             self.end.set_result(None)
 
-    def _let_out(self) -> None:
+    def _release(self) -> None:
         self._paused = False
         self._may_write.set()
 

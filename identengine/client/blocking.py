@@ -1,4 +1,4 @@
-"""The client for scripts: the same coroutines over a blocking socket, so that each finishes in one step."""
+"""The client for scripts: the same coroutines over a blocking socket, where each finishes in one step."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def _blocking(
 
 
 class BlockingClient:
-    """Asks one server and waits for each answer; a ``with`` closes it. Not for several threads at once.
+    """A client that waits for each answer. A ``with`` block closes it. Threads must not share one.
 
-    Methods, results, errors and what may be asked again are those of :class:`identengine.client.Client`. It
-    connects when it is asked, and anew where the connection was lost, or a request timed out. It needs no event
-    loop, and may be used where one runs: the loop then stands still until the answer is there.
+    Methods, results, errors and the rules for retries are those of :class:`identengine.client.Client`. It connects
+    on the first request, and reconnects if the connection was lost or a request timed out. It needs no event loop.
+    Within a running loop it works too, but blocks the loop until the answer arrives.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class BlockingClient:
         timeout: float = TIMEOUT,
         retries: int = 0,
     ) -> None:
-        """As :class:`identengine.client.Client`."""
+        """Take the arguments of :class:`identengine.client.Client`."""
         self._connection = SocketConnection(host, port, tls=tls, token=token, encoding=encoding, patience=timeout)
         self._methods = Methods(self._connection, timeout, retries)
         self.where = self._connection.where
@@ -69,7 +69,7 @@ class BlockingClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; the next request would make another."""
+        """Close the connection. The next request opens a new one."""
         _finished(self._connection.close())
 
     authorize = _blocking(Methods.authorize)

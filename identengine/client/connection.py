@@ -1,7 +1,7 @@
-"""Asking over TCP or TLS: connect, authenticate, send, receive, in one body for both forms of the client.
+"""Asking over TCP or TLS: connect, authenticate, send and receive, in one body for both forms of the client.
 
 The coroutines here suspend only in the abstract methods of :class:`Connection` and of its streams. On the event
-loop those wait. On a blocking socket they block, so a coroutine finishes in its first step.
+loop those methods wait. On a blocking socket they block, so a coroutine finishes in its first step.
 """
 
 from __future__ import annotations
@@ -18,14 +18,17 @@ from identengine.client.stream import Stream
 from identengine.wire.jsonrpc.methods import Result
 
 UNREACHABLE = (OSError, ValueError, OverflowError)
-"""What dialling can end with. TimeoutError and ssl.SSLError are OSErrors; a host that can be none is a ValueError
-(UnicodeError), a port that can be none an OverflowError."""
+"""The errors of an attempt to connect.
+
+TimeoutError and ssl.SSLError are OSErrors. An impossible host is a ValueError (UnicodeError), an impossible port
+is an OverflowError.
+"""
 
 S = TypeVar("S", bound=Stream)
 
 
 class Connection(abc.ABC, Generic[S]):
-    """Asks one server over one stream at a time. Subclasses dial, keep time and decide when to reconnect."""
+    """A connection to one server, over one stream at a time. Subclasses dial, keep time and reconnect."""
 
     _slots: AbstractAsyncContextManager[object]
     """Held by each request in flight."""
@@ -41,7 +44,7 @@ class Connection(abc.ABC, Generic[S]):
         in_flight: int,
         patience: float,
     ) -> None:
-        """As :class:`identengine.client.Client` says; ``patience`` is its time-out in seconds."""
+        """Take the arguments of :class:`identengine.client.Client`. ``patience`` is the time-out in seconds."""
         self.where = f"{host}:{port}"
         self._address = (host, port)
         self._tls = tls
@@ -50,10 +53,13 @@ class Connection(abc.ABC, Generic[S]):
         self._in_flight = in_flight
         self._patience = patience
         self._trouble = f"there is no connection to {self.where}"
-        """Why there is no connection."""
+        """Reason why there is no connection."""
 
     async def ask(self, method: str, params: Params, seconds: float) -> Result:
-        """Return the answer. Raise AskError, WireError, LostError, or LateError after ``seconds``."""
+        """Return the answer.
+
+        Raise AskError, EncodingError, WireError, LostError, or LateError after ``seconds``.
+        """
         stream: S | None = None
         asked = 0.0
         crowded = True
@@ -71,37 +77,38 @@ class Connection(abc.ABC, Generic[S]):
         except TimeoutError:
             late = f"no answer to {method} within {seconds:g} s"
             if stream is None:
-                why = f"{self._in_flight} other requests wait for their answers" if crowded else self._trouble
+                why = f"{self._in_flight} other requests are in flight" if crowded else self._trouble
                 raise LateError(f"{late}: {why}", sent=False) from None
             if stream.heard < asked and self._time() - asked >= self._patience:
-                # Nothing at all came meanwhile: the other side is gone without a word, or stands still.
+                # Not one byte arrived meanwhile: the server vanished without closing the connection, or hangs.
                 stream.abort(f"no answer within {seconds:g} s")
             raise LateError(late, sent=True) from None
 
     @abc.abstractmethod
     async def close(self) -> None:
-        """End the connection; requests that still wait on it fail."""
+        """Close the connection. Requests that wait on it fail."""
 
     @abc.abstractmethod
     def _time(self) -> float:
-        """Return the clock's seconds."""
+        """Return the time of the connection's clock, in seconds."""
 
     @abc.abstractmethod
     def _timeout(self, seconds: float) -> AbstractAsyncContextManager[object]:
-        """Return a block that ends with TimeoutError after ``seconds``."""
+        """Return a context that raises TimeoutError after ``seconds``."""
 
     @abc.abstractmethod
     async def _connected(self) -> S:
-        """Return the stream, connecting if there is none. Raise AskError, WireError or LostError if that fails."""
+        """Return the stream. Connect if there is none. Raise AskError, WireError or LostError if that fails."""
 
     @abc.abstractmethod
     async def _dial(self) -> S:
         """Return a new stream. Raise one of :data:`UNREACHABLE`."""
 
     async def _connect(self) -> S:
-        """Return a new stream that has authenticated. Raise AskError if the server refuses the token.
+        """Return a new stream that has authenticated.
 
-        Raise WireError if its answer to the token is not understood, LostError if there is no connection.
+        Raise AskError if the server rejects the token, WireError if its answer to the token cannot be decoded,
+        and LostError if there is no connection.
         """
         stream: S | None = None
         try:
@@ -110,9 +117,9 @@ class Connection(abc.ABC, Generic[S]):
                 await stream.authenticate(self._token)
         except BaseException as error:
             if stream is not None:
-                stream.abort("not let in")
+                stream.abort("authentication failed")
             if isinstance(error, AskError):
-                raise AskError(error.code, f"{self.where} does not let us in: {error.message}") from None
+                raise AskError(error.code, f"{self.where} rejected the token: {error.message}") from None
             if isinstance(error, LostError):
                 raise LostError(str(error), sent=False) from error  # the token was sent, the request was not
             if isinstance(error, UNREACHABLE):

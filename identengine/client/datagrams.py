@@ -1,4 +1,4 @@
-"""The UDP side of the asyncio client: the same bytes again until an answer comes (interfaces.md 3)."""
+"""The UDP side of the asyncio client. It resends the same bytes until an answer arrives (interfaces.md 3)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from identengine.errors import WireError
 from identengine.wire.jsonrpc.methods import Result
 
 LARGEST = 65507
-"""Bytes that a datagram holds at most; what the server takes is its own affair (``message_bytes``)."""
+"""Size of the largest datagram, in bytes. The server has a limit of its own (``message_bytes``)."""
 
 
 class Datagrams(asyncio.DatagramProtocol):
-    """One socket; each request is a datagram, sent again after ``again`` seconds, ``resends`` times at most."""
+    """A socket that sends each request as a datagram and resends it every ``again`` seconds."""
 
     def __init__(
         self,
@@ -29,13 +29,13 @@ class Datagrams(asyncio.DatagramProtocol):
         again: float,
         resends: int,
     ) -> None:
-        """As :meth:`identengine.client.Client.udp` says."""
+        """Take the arguments of :meth:`identengine.client.Client.udp`."""
         self.where = f"{host}:{port}"
         self._address = (host, port)
         self._exchange = Exchange(encoding, token)
         self._again = again
         self._resends = resends
-        self._places = asyncio.Semaphore(in_flight)
+        self._slots = asyncio.Semaphore(in_flight)
         self._waiting: dict[int, asyncio.Future[Result]] = {}
         self._opening = asyncio.Lock()
         self._transport: asyncio.DatagramTransport | None = None
@@ -43,15 +43,20 @@ class Datagrams(asyncio.DatagramProtocol):
         self._trouble = ""
 
     async def ask(self, method: str, params: Params, seconds: float) -> Result:
-        """Return the answer. Raises AskError, WireError, and LateError after ``seconds`` or all resends."""
+        """Return the answer.
+
+        Raise AskError, EncodingError, WireError, LostError, or LateError after ``seconds`` or the last resend.
+        """
         sent = 0
         message_id = 0
         try:
-            async with asyncio.timeout(seconds), self._places:
+            async with asyncio.timeout(seconds), self._slots:
                 transport = await self._open()
                 message_id, message = self._exchange.ask(method, params)
                 if len(message) > LARGEST:
-                    raise WireError(f"{method} is larger than a datagram ({LARGEST} bytes); use TCP")
+                    raise WireError(
+                        f"{method}: expected a request of at most {LARGEST} bytes, got {len(message)}. Use TCP."
+                    )
                 future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
                 self._waiting[message_id] = future
                 while sent <= self._resends:
@@ -70,7 +75,7 @@ class Datagrams(asyncio.DatagramProtocol):
         raise LateError(f"no answer to {method}, {tries}{why}", sent=bool(sent))
 
     async def close(self) -> None:
-        """Close the socket; what still waits fails."""
+        """Close the socket. Requests that wait for answers fail."""
         if self._transport is not None and self._closed is not None:
             self._transport.close()
             await self._closed
@@ -83,28 +88,28 @@ class Datagrams(asyncio.DatagramProtocol):
                 try:
                     transport, _ = await loop.create_datagram_endpoint(lambda: self, remote_addr=self._address)
                 except UNREACHABLE as error:
-                    raise LostError(f"{self.where} cannot be asked: {error}", sent=False) from error
+                    raise LostError(f"no socket for {self.where}: {error}", sent=False) from error
                 self._transport = transport
         return self._transport
 
     def datagram_received(self, data: bytes, addr: tuple[str | object, int]) -> None:
-        """Take what came (asyncio.DatagramProtocol)."""
+        """Deliver the answer in a datagram (asyncio.DatagramProtocol)."""
         self._trouble = ""
         for answer in self._exchange.receive_datagram(data):
             future = self._waiting.get(answer.id)
             if future is None or future.done():
-                continue  # whoever asked was cancelled in this very turn
+                continue  # the caller was cancelled in this iteration of the loop
             if isinstance(answer.result, AskError | WireError):
                 future.set_exception(answer.result)
             else:
                 future.set_result(answer.result)
 
     def error_received(self, exc: Exception) -> None:
-        """Remember what the kernel says; a resend may still reach a server that starts."""
+        """Keep the kernel's error for a LateError. A resend may still reach a server that is starting."""
         self._trouble = str(exc)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fail all that waits (asyncio.DatagramProtocol)."""
+        """Fail all waiting requests (asyncio.DatagramProtocol)."""
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(LostError("the client was closed", sent=True))

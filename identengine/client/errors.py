@@ -1,4 +1,4 @@
-"""What asking can end with, besides an answer. A rejected call is an answer: a Decision, never one of these."""
+"""The errors of a request. A rejected call is not an error: its answer is a Decision."""
 
 from __future__ import annotations
 
@@ -10,32 +10,36 @@ class ClientError(IdentengineError):
 
 
 class AskError(ClientError):
-    """The server answers that the request cannot be carried out (the errors of interfaces.md 3)."""
+    """The server answered with an error (interfaces.md 3, "Errors")."""
 
     def __init__(self, code: int, message: str, field: str | None = None, value: object = None) -> None:
         super().__init__(f"{message} ({code})")
         self.code = code
-        """-32602: bad params, -32001: not ready, -32002: overloaded, and so on."""
+        """The JSON-RPC error code, such as -32602 (bad params) or -32001 (not ready)."""
         self.message = message
-        """What the server says."""
+        """The server's message, without the code."""
         self.field = field
-        """Which parameter is wrong, where it is one."""
+        """Name of the wrong parameter, or None if the error concerns no single parameter."""
         self.value = value
-        """Its value, unless that is long or secret."""
+        """Value of that parameter, or None if it is long or secret."""
+
+
+class EncodingError(ClientError):
+    """The request was not sent, since it cannot be encoded. A text may hold half of a surrogate pair."""
 
 
 class UnansweredError(ClientError):
-    """No answer came. Whether the server carried it out is not known, but where ``sent`` is false."""
+    """No answer arrived. If ``sent`` is true, the server may have carried out the request."""
 
     def __init__(self, said: str, *, sent: bool) -> None:
         super().__init__(said)
         self.sent = sent
-        """Whether the request, or a part of it, may have reached the server."""
+        """True if the request, or a part of it, may have reached the server."""
 
 
 class LateError(UnansweredError):
-    """No answer came in time."""
+    """No answer arrived in time."""
 
 
 class LostError(UnansweredError):
-    """The connection was lost, or is closed."""
+    """The connection was lost or is closed."""

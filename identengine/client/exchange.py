@@ -1,8 +1,8 @@
 """The conversation of one connection or socket: requests to bytes, bytes to typed results. No I/O, no clock.
 
-An :class:`Exchange` gives out ids and knows which of them wait for what; answers may come in any order. What comes
-in is not trusted: an answer to nothing is counted and dropped, what is too large or no message ends the stream,
-and nothing that a peer sends makes it hold more than about :data:`MAX_ANSWER` bytes.
+An :class:`Exchange` numbers the requests and remembers the method of each one, so answers may arrive in any order.
+It does not trust the server. An answer to an unknown request is counted and dropped. Bytes that are no message, or
+an oversized one, end the stream. The exchange never buffers more than about :data:`MAX_ANSWER` bytes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
-from identengine.client.errors import AskError
+from identengine.client.errors import AskError, EncodingError
 from identengine.client.params import Bare, Params
 from identengine.errors import WireError
 from identengine.wire.framing import Framer
@@ -21,11 +21,13 @@ from identengine.wire.jsonrpc.messages import Field, RequestMessage, ResponseMes
 from identengine.wire.jsonrpc.methods import METHODS, Result
 
 MAX_ANSWER = 1 << 20
-"""Bytes of the largest answer that is taken; that of ``explain`` at a crowded address has some 100 KiB."""
+"""Size of the largest accepted answer, in bytes. The largest is that of ``explain``, about 100 KiB."""
 
 Encoding: TypeAlias = Literal["json", "msgpack"]
-# The last two are bad UTF-8 or an integer of thousands of digits, and too deep nesting.
+# ValueError: invalid UTF-8, or an integer of thousands of digits. RecursionError: nesting that is too deep.
 _UNDECODED = (msgspec.MsgspecError, ValueError, RecursionError)
+# ValueError: half of a surrogate pair. OverflowError: an integer over 64 bits in MessagePack.
+_UNENCODABLE = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError, TypeError)
 
 
 class Answer(NamedTuple):
@@ -40,18 +42,18 @@ class _Decoder(Protocol):
 
 
 class Exchange:
-    """Ids, encoding and results of one stream of bytes or of one socket for datagrams.
+    """Ids, encoding and results of one byte stream or one datagram socket.
 
-    ``token``: one that goes with every message, as it has to over UDP.
+    ``token`` is added to every message, as UDP requires.
     """
 
     def __init__(self, encoding: Encoding = "json", token: str | None = None) -> None:
         self.error: str | None = None
-        """Why the stream cannot be read on: where a next answer would begin is not known."""
+        """Reason why the stream cannot be decoded any further: the start of the next answer is unknown."""
         self.said: AskError | None = None
-        """The last error that belongs to no request: what a server says before it hangs up."""
+        """The last error that answers no request. A server sends one before it closes the connection."""
         self.strays = 0
-        """Answers to nothing that was asked, or that came too late, and unusable datagrams."""
+        """Number of unusable datagrams and of answers to unknown or expired requests."""
         self._codec = _CODECS[encoding]
         self._token = token
         self._framer: Framer = JsonStream(MAX_ANSWER) if encoding == "json" else Prefixed(MAX_ANSWER)
@@ -59,27 +61,32 @@ class Exchange:
         self._last = 0
 
     def ask(self, method: str, params: Params) -> tuple[int, bytes]:
-        """Return the id of a new request and its bytes: as they go into a stream, or a datagram."""
+        """Return the id of a new request and its bytes, unframed. Raise EncodingError if they cannot be made."""
         if self._token is not None:
             params = msgspec.structs.replace(params, token=self._token)
-        self._last += 1
-        self._waiting[self._last] = method
-        return self._last, self._codec.encode(RequestMessage(method, self._last, params))
+        message_id = self._last + 1
+        try:
+            message = self._codec.encode(RequestMessage(method, message_id, params))
+        except _UNENCODABLE as error:
+            raise EncodingError(f"{method}: the request cannot be encoded: {error}") from error
+        self._last = message_id
+        self._waiting[message_id] = method
+        return message_id, message
 
     def authenticate(self, token: str) -> tuple[int, bytes]:
-        """Return the request that a connection begins with, where the switch has a token."""
+        """Return the ``auth`` request that a connection of a switch with a token begins with."""
         return self.ask("auth", Bare(token=token))
 
     def framed(self, message: bytes) -> bytes:
-        """Return a request as it goes into a stream."""
+        """Return a request framed for a stream."""
         return self._framer.frame(message)
 
     def forget(self, message_id: int) -> None:
-        """Wait no more for an answer; one that comes nevertheless is a stray."""
+        """Stop waiting for an answer. If it arrives later, it is a stray."""
         self._waiting.pop(message_id, None)
 
     def receive(self, data: bytes) -> list[Answer]:
-        """Take bytes of a stream; return the answers that they completed. Then look at :attr:`error`."""
+        """Return the answers that these bytes of a stream complete. Check :attr:`error` afterwards."""
         answers: list[Answer] = []
         for message in self._framer.feed(data) if self.error is None else ():
             try:
@@ -90,11 +97,11 @@ class Exchange:
             if answer is not None:
                 answers.append(answer)
         if self._framer.error is not None:
-            self.error = f"the server sends {self._framer.error}"
+            self.error = f"the server sent {self._framer.error}"
         return answers
 
     def receive_datagram(self, data: bytes) -> list[Answer]:
-        """Take a datagram; return the answer in it, or nothing."""
+        """Return the answer in a datagram, or an empty list if there is none."""
         try:
             answer = self._answer(data)
         except WireError:
@@ -107,7 +114,7 @@ class Exchange:
             reply = self._codec.reply(message)
             found = None if reply.error is None else self._error(reply.error)
         except _UNDECODED as error:
-            raise WireError(f"the server sends what is no answer: {error}") from None
+            raise WireError(f"the server sent a message that is not an answer: {error}") from None
         if not isinstance(reply.id, int) or (method := self._waiting.pop(reply.id, None)) is None:
             if reply.id is None and found is not None:
                 self.said = found
@@ -116,11 +123,11 @@ class Exchange:
         if found is not None:
             return Answer(reply.id, found)
         if not reply.result:
-            return Answer(reply.id, WireError(f"{method} is answered with neither result nor error"))
+            return Answer(reply.id, WireError(f"the answer to {method} has neither result nor error"))
         try:
             return Answer(reply.id, self._codec.results[method].decode(reply.result))
         except _UNDECODED as error:
-            return Answer(reply.id, WireError(f"the answer to {method} is not understood: {error}"))
+            return Answer(reply.id, WireError(f"the answer to {method} cannot be decoded: {error}"))
 
     def _error(self, trouble: Trouble) -> AskError:
         details = trouble.data or Field()
@@ -129,7 +136,7 @@ class Exchange:
 
 
 class _Json:
-    """JSON, as it is in messages."""
+    """The encoders and decoders of JSON."""
 
     encode = msgspec.json.Encoder().encode
     reply = msgspec.json.Decoder(ResponseMessage).decode
@@ -140,7 +147,7 @@ class _Json:
 
 
 class _MessagePack:
-    """MessagePack, the same objects."""
+    """The same for MessagePack."""
 
     encode = msgspec.msgpack.Encoder().encode
     reply = msgspec.msgpack.Decoder(ResponseMessage).decode

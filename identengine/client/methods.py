@@ -1,4 +1,4 @@
-"""The methods of the JSON-RPC interface, one coroutine each, for both forms of the client (interfaces.md 3)."""
+"""The methods of JSON-RPC, one coroutine each, for both forms of the client (interfaces.md 3)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,17 @@ from typing import Protocol, TypeVar, Unpack
 
 from identengine.calls.backend import LegResult
 from identengine.client.errors import UnansweredError
-from identengine.client.params import Bare, CallParams, Deciding, Listing, ListParams, Params, Telling, TellParams
+from identengine.client.params import (
+    Bare,
+    CallParams,
+    Deciding,
+    Listing,
+    ListParams,
+    Params,
+    Telling,
+    TellParams,
+    check_types,
+)
 from identengine.errors import WireError
 from identengine.identify.explain import Explanation
 from identengine.model.records import Decision
@@ -15,26 +25,26 @@ from identengine.wire.jsonrpc.methods import METHODS, Result
 
 PORT = 4870
 TIMEOUT = 2.0
-"""Seconds that a request may take, waiting for a connection included."""
+"""Longest time of a request, including the wait for a connection, in seconds."""
 
 R = TypeVar("R", bound=Result)
 
 
 class Carrier(Protocol):
-    """Carries requests to one server and their answers back."""
+    """Sends requests to one server and returns their answers."""
 
     async def ask(self, method: str, params: Params, seconds: float) -> Result:
-        """Return the answer. Raise AskError, WireError, or an UnansweredError after ``seconds`` at most."""
+        """Return the answer. Raise AskError, EncodingError, WireError, or UnansweredError within ``seconds``."""
 
     async def close(self) -> None:
         """Close the connection or socket."""
 
 
 class Methods:
-    """Asks over a carrier; a request without answer is retried."""
+    """The methods over a carrier. A request without an answer is retried."""
 
     def __init__(self, carrier: Carrier, timeout: float, retries: int) -> None:
-        """Wait ``timeout`` seconds for each answer; ask again ``retries`` times if none comes."""
+        """Wait ``timeout`` seconds for each answer. Retry up to ``retries`` times if none arrives."""
         self._carrier = carrier
         self._timeout = timeout
         self._retries = retries
@@ -44,42 +54,43 @@ class Methods:
         return await self._ask("authorize", Deciding(**params), Decision)
 
     async def identify(self, **params: Unpack[CallParams]) -> Decision:
-        """Decide without side effects or capacity."""
+        """Decide without side effects, capacity ignored."""
         return await self._ask("identify", Deciding(**params), Decision)
 
     async def explain(self, **params: Unpack[CallParams]) -> Explanation:
-        """Decide as ``identify``, and say how each candidate fared."""
+        """Decide as ``identify`` does, and return every candidate with the reason that ruled it out."""
         return await self._ask("explain", Deciding(**params), Explanation)
 
     async def start(self, **params: Unpack[TellParams]) -> LegResult:
-        """Tell that a call was answered (engine.md 5.4)."""
+        """Report that a call was answered (engine.md 5.4)."""
         return await self._ask("start", Telling(**params), LegResult)
 
     async def update(self, **params: Unpack[TellParams]) -> LegResult:
-        """Tell that a call goes on; ``interval``: seconds until the next time."""
+        """Report that a call is still active. ``interval`` is the time until the next update, in seconds."""
         return await self._ask("update", Telling(**params), LegResult)
 
     async def stop(self, **params: Unpack[TellParams]) -> LegResult:
-        """Tell that a call has ended; its slot is free."""
+        """Report that a call has ended, which frees its slots."""
         return await self._ask("stop", Telling(**params), LegResult)
 
     async def sync(self, **params: Unpack[ListParams]) -> LegResult:
-        """Tell which calls there are: a complete list, or a part of one (engine.md 5.6)."""
+        """Report the complete list of the switch's calls, or a part of it (engine.md 5.6)."""
         return await self._ask("sync", Listing(**params), LegResult)
 
     async def switch_up(self) -> LegResult:
-        """Tell that the switch has started: it has none of its older calls."""
+        """Report that the switch has started. Its older calls are freed."""
         return await self._ask("switch_up", Bare(), LegResult)
 
     async def switch_down(self) -> LegResult:
-        """Tell that the switch ends: it has no calls any more."""
+        """Report that the switch is shutting down. All of its calls are freed."""
         return await self._ask("switch_down", Bare(), LegResult)
 
     async def ping(self) -> Pong:
-        """Ask how the server is."""
+        """Return the server's program, version of the book, uptime and process id."""
         return await self._ask("ping", Bare(), Pong)
 
     async def _ask(self, method: str, params: Params, kind: type[R]) -> R:
+        check_types(params)
         for _ in range(self._retries if METHODS[method].repeatable else 0):
             try:
                 return _checked(method, await self._carrier.ask(method, params, self._timeout), kind)
@@ -89,7 +100,7 @@ class Methods:
 
 
 def _checked(method: str, result: Result, kind: type[R]) -> R:
-    """Return a result as what it is."""
+    """Return ``result`` with its type. Raise WireError if the method has results of another type."""
     if not isinstance(result, kind):
-        raise WireError(f"{method} is answered with a {type(result).__name__}")
+        raise WireError(f"{method}: expected a {kind.__name__}, got a {type(result).__name__}")
     return result

@@ -1,4 +1,4 @@
-"""The blocking form's connection: a socket, one request at a time, no event loop and no thread.
+"""The connection of the blocking client: a socket, one request at a time, no event loop and no thread.
 
 Its coroutines block instead of suspending, so :class:`identengine.client.BlockingClient` runs each in one step.
 """
@@ -20,17 +20,17 @@ from identengine.wire.jsonrpc.methods import Result
 
 _READ = 65536
 _UNBOUNDED: contextlib.nullcontext[None] = contextlib.nullcontext()
-"""A block that bounds nothing: the deadline bounds each call of the socket instead."""
+"""A context without a time-out. The deadline bounds each call of the socket instead."""
 
 
 class Deadline:
-    """When the request under way is late, by the monotonic clock in seconds."""
+    """The time at which the current request times out, in seconds of the monotonic clock."""
 
     def __init__(self) -> None:
         self.at = 0.0
 
     def left(self) -> float:
-        """Return the seconds that are left. Raise TimeoutError if there are none."""
+        """Return the time that is left, in seconds. Raise TimeoutError if the deadline has passed."""
         left = self.at - time.monotonic()
         if left <= 0:
             raise TimeoutError("timed out")
@@ -38,10 +38,13 @@ class Deadline:
 
 
 class SocketStream(Stream):
-    """A stream over a blocking socket. A request that gets no answer ends it, since its answer may still come."""
+    """A stream over a blocking socket.
+
+    A request without an answer ends the stream. Otherwise its late answer could be taken for the next one.
+    """
 
     def __init__(self, exchange: Exchange, where: str, opened: socket.socket, deadline: Deadline) -> None:
-        """Send and receive on ``opened`` until ``deadline``; the stream closes it."""
+        """Send and receive on ``opened`` until ``deadline``. The stream closes the socket."""
         super().__init__(exchange, where)
         self._socket = opened
         self._deadline = deadline
@@ -53,13 +56,13 @@ class SocketStream(Stream):
         self._socket.close()
 
     def is_readable(self) -> bool:
-        """Return True if bytes, or the end, have arrived. select() takes no file numbers from 1,024 on."""
-        poll = select.poll()
+        """Return True if bytes, or the end of the stream, have arrived."""
+        poll = select.poll()  # select() accepts no file descriptor above 1,023
         poll.register(self._socket, select.POLLIN)
         return bool(poll.poll(0))
 
     async def _resumed(self) -> None:
-        """Return at once: this stream is never paused, its socket blocks."""
+        """Return at once. This stream is never paused, since its socket blocks."""
 
     async def _answer(self, message_id: int, data: bytes) -> Result:
         self._answered = answer = None
@@ -69,7 +72,7 @@ class SocketStream(Stream):
             while answer is None and not self.ended:
                 answer = self._read()
         except TimeoutError:
-            self.abort("a request was late")
+            self.abort("a request timed out")
             raise
         except OSError as error:
             self.abort(str(error))
@@ -87,7 +90,7 @@ class SocketStream(Stream):
         self._answered = answer
 
     def _read(self) -> Answer | None:
-        """Receive bytes, or the end; return the answer if they complete it."""
+        """Receive bytes. Return the answer if they complete it."""
         self._socket.settimeout(self._deadline.left())
         data = self._socket.recv(_READ)
         self.heard = time.monotonic()
@@ -99,7 +102,7 @@ class SocketStream(Stream):
 
 
 class SocketConnection(Connection[SocketStream]):
-    """A connection that is made when it is asked, and anew if it was lost. A failure to connect is an error."""
+    """A connection that is opened by a request, and reopened if it was lost. A failure to connect is an error."""
 
     def __init__(
         self,
@@ -111,14 +114,14 @@ class SocketConnection(Connection[SocketStream]):
         encoding: Encoding,
         patience: float,
     ) -> None:
-        """As :class:`Connection`, with one request in flight."""
+        """Take the arguments of :class:`Connection`. One request is in flight at a time."""
         super().__init__(host, port, tls=tls, token=token, encoding=encoding, in_flight=1, patience=patience)
         self._slots = _UNBOUNDED
         self._deadline = Deadline()
         self._stream: SocketStream | None = None
 
     async def close(self) -> None:
-        """Close the socket; the next request opens another."""
+        """Close the socket. The next request opens a new one."""
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.abort("closed")
@@ -133,7 +136,7 @@ class SocketConnection(Connection[SocketStream]):
     async def _connected(self) -> SocketStream:
         stream = self._stream
         if stream is not None and not stream.ended and stream.is_readable():
-            stream.abort("")  # no request waits, so nothing but the end is there to be read
+            stream.abort("")  # no request waits, so only the end of the stream can be readable
         if stream is None or stream.ended:
             self._stream = None
             self._stream = stream = await self._connect()

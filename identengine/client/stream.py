@@ -1,6 +1,6 @@
-"""One stream to the server: requests out, answers in. What carries the bytes is a subclass's affair.
+"""One stream to the server: requests out, answers in. A subclass carries the bytes.
 
-A stream ends once; it is never opened again.
+A stream ends once and is never reopened.
 """
 
 from __future__ import annotations
@@ -20,18 +20,21 @@ class Stream(abc.ABC):
     def __init__(self, exchange: Exchange, where: str) -> None:
         """Encode and decode by ``exchange``; ``where`` names the server in errors (host:port)."""
         self.heard = 0.0
-        """When the last byte arrived, by the clock of the connection; 0 before the first."""
+        """Time of the last byte that arrived, by the connection's clock. 0 before the first."""
         self.ended = False
-        """True once nothing can be sent or received."""
+        """True once the stream can neither send nor receive."""
         self.why = ""
-        """Why the stream ended."""
+        """Reason why the stream ended."""
         self._exchange = exchange
         self._where = where
         self._paused = False
-        """True while the stream takes no more bytes."""
+        """True while the stream accepts no bytes."""
 
     async def ask(self, method: str, params: Params) -> Result:
-        """Send a request and return its answer. Raise AskError, WireError or LostError. There is no time-out."""
+        """Send a request and return its answer, without a time-out.
+
+        Raise AskError, EncodingError, WireError or LostError.
+        """
         while self._paused:
             await self._resumed()
         if self.ended:
@@ -39,27 +42,27 @@ class Stream(abc.ABC):
         return await self._exchanged(*self._exchange.ask(method, params))
 
     async def authenticate(self, token: str) -> None:
-        """Send the switch's token. Raise AskError if the server refuses it (interfaces.md 3)."""
+        """Send the switch's token. Raise AskError if the server rejects it (interfaces.md 3, "Who may ask")."""
         await self._exchanged(*self._exchange.authenticate(token))
 
     @abc.abstractmethod
     def abort(self, why: str) -> None:
-        """End the stream at once; requests that wait for answers fail."""
+        """End the stream at once. Requests that wait for answers fail."""
 
     @abc.abstractmethod
     async def _resumed(self) -> None:
-        """Wait until the stream may take more bytes."""
+        """Wait until the stream accepts bytes again."""
 
     @abc.abstractmethod
     def _answer(self, message_id: int, data: bytes) -> Awaitable[Result]:
-        """Send ``data`` and return the answer to ``message_id``, or raise the error that it is."""
+        """Send ``data`` and return the answer to ``message_id``. Raise the error if the answer is one."""
 
     @abc.abstractmethod
     def _deliver(self, answer: Answer) -> None:
         """Pass an answer to the request that waits for it."""
 
     def _forget(self, message_id: int) -> None:
-        """Wait no more for an answer; one that comes nevertheless is dropped."""
+        """Stop waiting for an answer. If it arrives later, it is dropped."""
         self._exchange.forget(message_id)
 
     def _received(self, data: bytes) -> None:
@@ -70,13 +73,13 @@ class Stream(abc.ABC):
             self.abort(self._exchange.error)
 
     def _mark_ended(self, why: str) -> None:
-        """Record the end; the first reason stays."""
+        """Record that the stream ended. The first reason is kept."""
         self.ended = True
         self.why = self.why or why or "closed by the server"
 
     def _lost(self, *, sent: bool) -> LostError:
-        """Return the error of a request that this stream did not answer."""
-        said = f"; it had said: {self._exchange.said}" if self._exchange.said else ""
+        """Return the error of a request that this stream left unanswered."""
+        said = f"; the server reported: {self._exchange.said}" if self._exchange.said else ""
         return LostError(f"the connection to {self._where} was lost: {self.why}{said}", sent=sent)
 
     async def _exchanged(self, message_id: int, message: bytes) -> Result:

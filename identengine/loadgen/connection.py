@@ -1,4 +1,4 @@
-"""One connection, or one UDP socket: what it sends when, what waits for an answer, what was lost."""
+"""One connection or UDP socket: the requests that it sends, waits for and loses."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from identengine.loadgen.scores import Scores
 from identengine.loadgen.target import Target, TargetError
 
 TURN = 128
-"""Requests that are sent, and datagrams that are read, before another connection has its turn."""
+"""Number of requests sent, or datagrams read, before the next connection is served."""
 _READ = 1 << 18
 _AGAIN = 200_000_000
-"""Nanoseconds before a lost connection is made again."""
+"""Pause before a reconnect, in nanoseconds."""
 _GIVE_UP = 10_000_000_000
-"""Nanoseconds for which that is tried."""
+"""Time after which reconnecting is abandoned, in nanoseconds."""
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Source:
     """The messages of one connection, in order: passes ``first``, ``first + step``, … through the mix.
 
-    All messages of a call are of one source, so that their order is kept. A line that stands K passes behind is
-    left out of the first passes, and goes on in more passes at the end, until every call that was begun had it.
+    All messages of a call come from one source, which keeps their order. A line that is K passes late is left out
+    of the first K passes. Additional passes at the end send it for the calls that have begun.
     """
 
     def __init__(self, patterns: Sequence[Pattern], first: int, step: int, passes: int | None) -> None:
@@ -41,11 +41,11 @@ class Source:
         self._at = 0
 
     def finish(self) -> None:
-        """Begin no more passes."""
+        """Start no more passes."""
         self._passes = self._at + 1 if self._passes is None else min(self._passes, self._at + 1)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Yield the line and the pass of its call, of each message."""
+        """Yield the index of the line and the pass of the call, for each message."""
         most = max(behind for _, behind in self._lines)
         while self._passes is None or self._at < self._passes + most:
             for index, behind in self._lines:
@@ -56,7 +56,7 @@ class Source:
 
 
 class LoadConnection:
-    """A connection and its bookkeeping. Times are nanoseconds of the monotonic clock."""
+    """A connection and its bookkeeping. All times are nanoseconds of the monotonic clock."""
 
     def __init__(
         self,
@@ -67,12 +67,12 @@ class LoadConnection:
         scores: Scores,
         patience: int,
     ) -> None:
-        """``patience``: nanoseconds after which a request is lost."""
+        """``patience`` is the time after which a request is lost, in nanoseconds."""
         self.socket: socket.socket | None = None
         self.blocked = False
-        """Whether it waits for room in the socket."""
+        """True while the buffer of the socket is full."""
         self.finished = False
-        """Whether everything was sent that is to be."""
+        """True once all requests have been sent."""
         self._target = target
         self._source = source
         self._messages = iter(source)
@@ -81,29 +81,32 @@ class LoadConnection:
         self._scores = scores
         self._patience = patience
         self._numbered = all(pattern.numbered for pattern in patterns)
-        self._whole_read = target.scheme not in ("udp", "tls")  # there may be more within a TLS socket, unseen
+        self._whole_read = target.scheme not in (
+            "udp",
+            "tls",
+        )  # TLS may hold bytes that poll does not see
         self._send = self._send_datagrams if target.datagrams else self._send_stream
         self._waiting: dict[int, tuple[int, int, int]] = {}
-        """By number: when it was due, when it was sent, which line it is. In the order of sending."""
+        """Number of each request in flight to its due time, send time and line, in the order of sending."""
         self._number = 0
         self._unwritten: list[bytes] = []
         self._reader: Reader
         self._again = 0
         self._since = 0
-        """Since when there is no connection."""
+        """Time at which the connection was lost."""
         self._blocked_at = 0
 
     @property
     def in_flight(self) -> int:
-        """Requests that wait for an answer."""
+        """Number of requests that wait for an answer."""
         return len(self._waiting)
 
     def connect(self) -> None:
-        """Connect. Raises TargetError."""
+        """Connect. Raise TargetError if that fails."""
         self.socket, self._reader = self._target.dial()
 
     def connected(self, now: int) -> bool:
-        """Return whether there is a connection, after making one if it is time."""
+        """Return True if there is a connection. Reconnect first if the pause is over."""
         if self.socket is None and now >= self._again:
             try:
                 self.connect()
@@ -114,11 +117,11 @@ class LoadConnection:
         return self.socket is not None
 
     def finish(self) -> None:
-        """Begin nothing new; what is begun goes on to its end."""
+        """Start no new calls. Finish those that have begun."""
         self._source.finish()
 
     def stop(self) -> None:
-        """Send no more."""
+        """Send no more requests."""
         self.finished = True
 
     def close(self) -> None:
@@ -128,7 +131,7 @@ class LoadConnection:
             self.socket = None
 
     def send(self, dues: Sequence[int], now: int) -> None:
-        """Send so many requests, due at these times; of a connection that is there and not blocked."""
+        """Send a request for each due time. The connection must be open and not blocked."""
         messages, waiting, number, batch = self._messages, self._waiting, self._number, []
         for due in dues:
             message = next(messages, None)
@@ -145,7 +148,7 @@ class LoadConnection:
             self._send(batch)
 
     def skip(self, count: int) -> None:
-        """Leave so many requests out, since their time has passed."""
+        """Skip ``count`` requests whose time has passed, and count them as unsent."""
         for _ in range(count):
             if next(self._messages, None) is None:
                 self.finished = True
@@ -153,13 +156,13 @@ class LoadConnection:
             self._scores.unsent += 1
 
     def write(self) -> None:
-        """Go on with what did not go out."""
+        """Send the bytes that did not fit into the socket before."""
         self.blocked = False
         batch, self._unwritten = self._unwritten, []
         self._send(batch)
 
     def read(self) -> None:
-        """Take what came."""
+        """Receive and judge the answers that have arrived."""
         opened = self.socket
         if opened is None:
             return
@@ -169,7 +172,7 @@ class LoadConnection:
             except _WOULD_BLOCK:
                 return
             except OSError as error:
-                if self._target.datagrams:  # what an ICMP message says of a datagram before
+                if self._target.datagrams:  # an ICMP error that concerns an earlier datagram
                     self._scores.trouble(_words(error))
                     continue
                 self._drop(_words(error))
@@ -192,22 +195,22 @@ class LoadConnection:
                 return
 
     def sweep(self, now: int) -> None:
-        """Count what waited too long as lost."""
+        """Count the requests that waited too long as lost."""
         limit = now - self._patience
         lost = [number for number, _ in takewhile(lambda one: one[1][1] <= limit, self._waiting.items())]
-        if lost and not self._numbered:  # which answer belongs to which would not be known any more
+        if lost and not self._numbered:  # without numbers, later answers could not be matched any more
             self._drop("no answer in time")
             return
         for number in lost:
             del self._waiting[number]
         self._scores.lost += len(lost)
         if self.blocked and self._blocked_at <= limit:
-            self._drop("the server does not read")
+            self._drop("the server does not read its socket")
         if self.socket is None and now - self._since > _GIVE_UP:
             self.finished = True
 
     def _take(self, reply: Reply, now: int) -> None:
-        """Look at one answer."""
+        """Match one answer to its request and judge it."""
         scores = self._scores
         number = reply.id
         if number is None and not self._numbered and self._waiting:
@@ -222,7 +225,7 @@ class LoadConnection:
                 scores.late += 1
             else:
                 said = f": {reply.error.message}" if reply.error is not None else ""
-                scores.mistake(f"an answer that belongs to no request{said}")
+                scores.mistake(f"an answer to an unknown request{said}")
             return
         due, _, index = waited
         scores.answered += 1
@@ -238,7 +241,7 @@ class LoadConnection:
 
     def _send_datagrams(self, batch: list[bytes]) -> None:
         opened = self.socket
-        assert opened is not None  # noqa: S101 - whoever sends has looked
+        assert opened is not None  # noqa: S101 - checked by the caller
         send = opened.send
         for place, message in enumerate(batch):
             try:
@@ -246,12 +249,12 @@ class LoadConnection:
             except BlockingIOError:
                 self._block(batch[place:])
                 return
-            except OSError as error:  # what an ICMP message says of one before; this one is not sent
+            except OSError as error:  # an ICMP error of an earlier datagram; this one is not sent
                 self._scores.trouble(_words(error))
 
     def _send_stream(self, batch: list[bytes]) -> None:
         opened = self.socket
-        assert opened is not None  # noqa: S101 - whoever sends has looked
+        assert opened is not None  # noqa: S101 - checked by the caller
         data = b"".join(batch)
         try:
             sent = opened.send(data)
@@ -264,13 +267,13 @@ class LoadConnection:
             self._block([data[sent:]])
 
     def _block(self, unwritten: list[bytes]) -> None:
-        """Wait for room in the socket."""
+        """Keep the bytes until the socket accepts more."""
         self.blocked = True
         self._unwritten = unwritten
         self._blocked_at = monotonic_ns()
 
     def _drop(self, why: str | None) -> None:
-        """Be without a connection; None: the server ended it when nothing was to come, as HTTP allows."""
+        """Close the connection. ``why`` is None if the server closed it while idle, as HTTP allows."""
         if why is not None:
             self._scores.trouble(why)
         self._scores.lost += len(self._waiting)

@@ -1,22 +1,22 @@
-"""How long answers took, in bounded memory: counts in buckets that grow with the time (HdrHistogram)."""
+"""Response times in bounded memory: counts in buckets that grow with the time (as in HdrHistogram)."""
 
 from __future__ import annotations
 
 _BITS = 8
 _EXACT = 1 << _BITS
-"""Times below so many microseconds have a bucket each; the others share one with those up to 1/128 longer."""
+"""Times below this many microseconds have a bucket each. Longer ones share it with times up to 1/128 longer."""
 _HALF = _EXACT // 2
 
 
 class Histogram:
-    """Counts of times from 0 to 2**40 microseconds (12 days); at most 4,352 buckets."""
+    """Counts of times from 0 to 2**40 microseconds (12 days), in 4,352 buckets."""
 
     def __init__(self) -> None:
         self.count = 0
         self.total = 0
-        """Microseconds of all of them."""
+        """Sum of all times, in microseconds."""
         self.largest = 0
-        """Microseconds, exact."""
+        """Longest time, exact, in microseconds."""
         self._counts = [0] * (_EXACT + (40 - _BITS) * _HALF)
 
     def add(self, nanoseconds: int) -> None:
@@ -24,7 +24,7 @@ class Histogram:
         micro = nanoseconds // 1000
         if micro >= _EXACT:
             shift = micro.bit_length() - _BITS
-            # Within each doubling there are _HALF buckets.
+            # Each doubling of the time has _HALF buckets.
             self._counts[_HALF * shift + (micro >> shift)] += 1
         else:
             self._counts[micro] += 1
@@ -34,9 +34,9 @@ class Histogram:
             self.largest = micro
 
     def at(self, share: float) -> int:
-        """Return the microseconds within which ``share`` (0 to 1) of all answers came; 0 where there were none.
+        """Return the time within which ``share`` (0 to 1) of all answers arrived, in microseconds; 0 if none did.
 
-        It is the upper end of a bucket, so at most 1/128 more than the true time.
+        The result is the upper end of a bucket, so it exceeds the true time by at most 1/128.
         """
         wanted = max(1, -int(-self.count * share // 1))
         seen = 0
@@ -48,7 +48,7 @@ class Histogram:
 
 
 def _upper(bucket: int) -> int:
-    """Return the longest time of a bucket."""
+    """Return the longest time that a bucket counts, in microseconds."""
     if bucket < _EXACT:
         return bucket
     shift = bucket // _HALF - 1

@@ -1,8 +1,8 @@
-"""What is asked: a JSONL file, a request a line, and what each is to be answered.
+"""The requests of a run, read from JSON lines, and the judgement of their answers.
 
-``{"method": "authorize", "params": {"call_id": "load-{n}", …}, "expect": {"accepted": true}}``, as in
-``data/requests.jsonl``; placeholders are those of :mod:`identengine.loadgen.pattern`. ``expect`` names fields of
-the result and may be missing; ``{"error": -32602}`` expects an error. One that is not expected is wrong.
+A line looks like ``{"method": "authorize", "params": {"call_id": "load-{n}"}, "expect": {"accepted": true}}``,
+as in ``data/requests.jsonl``. Its placeholders are those of :mod:`identengine.loadgen.pattern`. ``expect`` is
+optional and names fields of the result. ``{"error": -32602}`` expects an error. Any other error is a wrong answer.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from identengine.calls.backend import LegResult
-from identengine.errors import IdentengineError
+from identengine.errors import IdentengineError, expected, nearest, one_of, quoted
 from identengine.identify.explain import Explanation
 from identengine.model.records import Decision
 from identengine.wire.jsonrpc.messages import Pong
@@ -23,10 +23,8 @@ from identengine.wire.jsonrpc.methods import METHODS, Result
 Decoder: TypeAlias = msgspec.json.Decoder[Result] | msgspec.msgpack.Decoder[Result]
 
 _KNOWN = 1000
-"""Different results of one line whose verdicts are remembered; almost always there is one."""
+"""Number of different results of one line whose verdicts are kept. Most lines have one result."""
 _UNDECODED = (msgspec.MsgspecError, ValueError, RecursionError)
-
-
 _FIELDS = (
     ("method", str, "a text"),
     ("params", dict, "an object"),
@@ -36,7 +34,7 @@ _FIELDS = (
 
 
 class MixError(IdentengineError):
-    """The file of requests cannot be used."""
+    """The file of requests has a mistake."""
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -49,14 +47,14 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Verdict(NamedTuple):
-    """What an answer was, in a word or two, and what is wrong with it."""
+    """The kind of an answer, and its difference from the expected one, or None."""
 
     outcome: str
     wrong: str | None = None
 
 
 def read(path: Path) -> list[Line]:
-    """Return the lines of a file. Raises MixError, naming file and line, and OSError."""
+    """Return the lines of a file. Raise MixError with file and line if one is wrong, and OSError."""
     lines = []
     for number, text in enumerate(path.read_bytes().splitlines(), 1):
         if not text.strip():
@@ -68,45 +66,46 @@ def read(path: Path) -> list[Line]:
             raise MixError(f"{path}:{number}: {error}") from None
         lines.append(line)
     if not lines:
-        raise MixError(f"{path}: there is no request in it")
+        raise MixError(f"{path}: the file holds no request")
     return lines
 
 
 def _line(text: bytes) -> Line:
-    """Return the request in a line. Raise ValueError, in words of our own, if it is none."""
+    """Return the request in a line. Raise ValueError if the line is not a request."""
     try:
         found = msgspec.json.decode(text, type=dict[str, object])
     except _UNDECODED:
-        raise ValueError("this line is not one JSON object") from None
+        raise ValueError("expected one JSON object on the line") from None
     for name in found:
         if name not in Line.__struct_fields__:
-            raise ValueError(f"there is no field {name!r}; there are {', '.join(Line.__struct_fields__)}")
+            fields = one_of(Line.__struct_fields__)
+            raise ValueError(expected(fields, name, meant=nearest(name, Line.__struct_fields__)))
     for name, kind, called in _FIELDS:
         if not isinstance(found.get(name, kind()), kind) or (name == "method" and name not in found):
-            raise ValueError(f"{name}: {called} is wanted")
+            raise ValueError(f"{name}: {expected(called, found.get(name))}")
     return msgspec.convert(found, Line)
 
 
 def _check(line: Line) -> None:
     spec = METHODS.get(line.method)
     if spec is None or spec.connection_only:
-        methods = ", ".join(name for name, each in METHODS.items() if not each.connection_only)
-        raise ValueError(f"{line.method!r} is no method; there are {methods}")
+        methods = [name for name, each in METHODS.items() if not each.connection_only]
+        raise ValueError(f"method: {expected(one_of(methods), line.method, meant=nearest(line.method, methods))}")
     unknown = line.expect.keys() - {*spec.result.__struct_fields__, "error"}
     if unknown:
         raise ValueError(f"expect: the answer to {line.method} has no {', '.join(sorted(unknown))}")
 
 
-def differences(expected: Mapping[str, object], result: Result) -> Iterator[str]:
-    """Yield where a result is not what is expected; what is not named may be anything, None is absent."""
-    for name, value in expected.items():
+def differences(fields: Mapping[str, object], result: Result) -> Iterator[str]:
+    """Yield each difference of a result from the expected fields. Other fields may have any value."""
+    for name, value in fields.items():
         found = getattr(result, name, None)
         if found != value:
-            yield f"{name} is {found}, expected was {value}"
+            yield f"{name}: {expected(quoted(value), found)}"
 
 
 class Judge:
-    """Looks at the answers to one line."""
+    """The judge of the answers to one line."""
 
     def __init__(self, line: Line, decoder: Decoder) -> None:
         self._line = line
@@ -114,7 +113,7 @@ class Judge:
         self._known: dict[bytes, Verdict] = {}
 
     def result(self, raw: bytes) -> Verdict:
-        """Return the verdict on a result, as it came."""
+        """Return the verdict on an encoded result."""
         verdict = self._known.get(raw)
         if verdict is None:
             if len(self._known) >= _KNOWN:
@@ -124,19 +123,19 @@ class Judge:
 
     def error(self, code: int | str, message: str) -> Verdict:
         """Return the verdict on an error."""
-        expected = self._line.expect.get("error")
         outcome = f"error {code}"
-        return Verdict(outcome, None if code == expected else self._wrong(f"{outcome}: {message}"))
+        right = code == self._line.expect.get("error")
+        return Verdict(outcome, None if right else self._wrong(f"{outcome}: {message}"))
 
     def _result(self, raw: bytes) -> Verdict:
         try:
             result = self._decoder.decode(raw)
         except _UNDECODED as error:
-            return Verdict("not understood", self._wrong(f"the result is not understood: {error}"))
-        expected = self._line.expect
-        if "error" in expected:
-            return Verdict(_outcome(result), self._wrong(f"expected was error {expected['error']}"))
-        wrong = "; ".join(differences(expected, result))
+            return Verdict("not understood", self._wrong(f"the result cannot be decoded: {error}"))
+        fields = self._line.expect
+        if "error" in fields:
+            return Verdict(_outcome(result), self._wrong(f"expected error {fields['error']}, got a result"))
+        wrong = "; ".join(differences(fields, result))
         return Verdict(_outcome(result), self._wrong(wrong) if wrong else None)
 
     def _wrong(self, what: str) -> str:
@@ -150,5 +149,5 @@ def _outcome(result: Result) -> str:
         return "accepted" if result.accepted else result.reason or "rejected"
     if isinstance(result, Pong):
         return "pong"
-    assert isinstance(result, LegResult)  # noqa: S101 - there is no fourth
+    assert isinstance(result, LegResult)  # noqa: S101 - the only other kind of result
     return "unknown" if result.unknown else "overcommit" if result.overcommit else "done"

@@ -1,10 +1,14 @@
-r"""Messages that differ in a few digits only, made at the cost of one ``%``.
+r"""Messages that differ only in a few digits, each made with one ``%`` operation.
 
-In any text of a mix may stand: ``{n}``, the number of the pass through the file, so that every pass has calls of
-its own; ``{n-1000}``, that of the pass so many before it, for what happens to a call later on; ``{random}``,
-digits by chance; ``{seed}``, that of the run, so that runs have calls of their own. ``{n:4}``, ``{random:7}``: so
-many digits, 12 where nothing is said. The width of a placeholder is fixed, so a message always has the same
-length, in every encoding, and so has all that frames it.
+Any text of a mix may hold these placeholders:
+
+- ``{n}``: the number of the pass through the file. It gives every pass its own calls.
+- ``{n-1000}``: the number of the pass 1,000 earlier, for a later event of a call.
+- ``{random}``: random digits.
+- ``{seed}``: the seed of the run. It gives every run its own calls.
+
+``{n:4}`` and ``{random:7}`` set the number of digits, 12 by default. The width of a placeholder is fixed, so a
+message and its framing have the same length on every pass, in every encoding.
 """
 
 from __future__ import annotations
@@ -13,51 +17,53 @@ import random
 import re
 from collections.abc import Callable, Iterator, Sequence
 
+from identengine.errors import expected
+
 WIDTH = 12
 MAX_WIDTH = 18
-"""Digits of a placeholder."""
+"""Default and largest width of a placeholder, in digits."""
 
 _PLACE = re.compile(r"\{(?P<what>n|random)(?:-(?P<behind>\d{1,7}))?(?::(?P<width>\d{1,2}))?\}")
 
 _SEED = re.compile(r"\{seed(?::(\d{1,2}))?\}")
 
 Render = Callable[[str, dict[str, object]], bytes]
-"""Makes a message of its number, as text, and its parameters."""
+"""Return the bytes of a message. The arguments are its method's number as text, and its parameters."""
 
 
 class Pattern:
-    """A line of a mix as bytes, but for its digits."""
+    """A line of a mix as bytes, except for its digits."""
 
     def __init__(self, render: Render, params: dict[str, object], chance: random.Random) -> None:
-        """Make it; ValueError says what is wrong with a placeholder."""
+        """Raise ValueError if a placeholder is wrong. ``chance`` makes the random digits."""
         places = list(_places(params))
         behind = {int(place["behind"] or 0) for place in places if place["what"] == "n"}
         if len(behind) > 1:
-            raise ValueError("{n} and {n-K} of one line have to be of the same pass")
+            raise ValueError("expected {n} and {n-K} of one line to name the same pass")
         if any(place["behind"] for place in places if place["what"] == "random"):
-            raise ValueError("{random} has nothing before it; {random} or {random:7} is wanted")
+            raise ValueError("expected {random} or {random:7}, without a number of passes")
         self.behind = behind.pop() if behind else 0
-        """How many passes lie between that of its call and the one it is sent in."""
+        """Number of passes between the first message of the call and this one."""
         widths = [WIDTH, *(int(place["width"] or WIDTH) for place in places)]
         if not all(1 <= width <= MAX_WIDTH for width in widths):
-            raise ValueError(f"a placeholder has 1 to {MAX_WIDTH} digits")
+            raise ValueError(f"expected a placeholder of 1 to {MAX_WIDTH} digits")
         self._template, order = _template(render, params, widths)
         self.numbered = 0 in order
-        """Whether the message carries its number; otherwise answers come in the order of the messages."""
+        """True if the message carries its number. Otherwise answers arrive in the order of the messages."""
         draws = [_draw(place["what"], width, chance) for place, width in zip(places, widths[1:], strict=True)]
         self._draws = [None if index == 0 else draws[index - 1] for index in order]
         self._plain = self.numbered and all(place["what"] == "n" and not place["width"] for place in places)
         self._repeats = len(order) - 1
 
     def fill(self, number: int, n: int) -> bytes:
-        """Return the message with this number, of the call of pass ``n``."""
-        if self._plain:  # almost always, and this is done for each message
+        """Return the message with this number, for the call of pass ``n``."""
+        if self._plain:  # the usual case, and this runs for each message
             return self._template % (number, *((n,) * self._repeats))
         return self._template % tuple([number if draw is None else draw(n) for draw in self._draws])
 
 
 def seeded(params: dict[str, object], seed: int) -> dict[str, object]:
-    """Return parameters in which ``{seed}`` is the seed."""
+    """Return the parameters with ``{seed}`` replaced by the seed."""
 
     def digits(found: re.Match[str]) -> str:
         width = int(found[1] or WIDTH)
@@ -67,13 +73,13 @@ def seeded(params: dict[str, object], seed: int) -> dict[str, object]:
 
 
 def _places(value: object) -> Iterator[re.Match[str]]:
-    """Yield the placeholders in all texts of a value; ValueError where there is something like one."""
+    """Yield the placeholders in all texts of a value. Raise ValueError at a brace that begins none."""
     if isinstance(value, str):
         at = 0
         while (at := value.find("{", at)) >= 0:
             found = _PLACE.match(value, at)
             if found is None:
-                raise ValueError(f"{value!r}: {{n}}, {{n-1000}}, {{n:4}}, {{random:7}} or {{seed}} is wanted")
+                raise ValueError(expected("{n}, {n-1000}, {n:4}, {random:7} or {seed}", value))
             yield found
             at = found.end()
     elif isinstance(value, dict):
@@ -85,7 +91,7 @@ def _places(value: object) -> Iterator[re.Match[str]]:
 
 
 def _mapped(params: dict[str, object], change: Callable[[str], str]) -> dict[str, object]:
-    """Return parameters with all their texts changed, in the order of :func:`_places`."""
+    """Return the parameters with ``change`` applied to all texts, in the order of :func:`_places`."""
 
     def mapped(value: object) -> object:
         if isinstance(value, str):
@@ -103,10 +109,10 @@ def _draw(what: str, width: int, chance: random.Random) -> Callable[[int], int]:
 
 
 def _template(render: Render, params: dict[str, object], widths: Sequence[int]) -> tuple[bytes, list[int]]:
-    """Return the bytes as a ``%`` template, and which placeholder stands at each of its places; 0 is the number.
+    """Return the message as a ``%`` template, and the index of the placeholder at each gap; 0 is the number.
 
-    Where a placeholder went is seen from what changes when it does: it may stand behind another in the message
-    than in the line.
+    A placeholder's position is found by changing its digits and comparing the bytes, since an encoder may reorder
+    the placeholders of a line.
     """
 
     def made(changed: int | None) -> bytes:

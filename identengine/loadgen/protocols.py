@@ -1,6 +1,6 @@
-"""How each interface is spoken: a request to bytes, bytes to replies. No I/O.
+"""The interfaces of a server: a request to bytes, bytes to replies. No I/O.
 
-Another interface is another :class:`Tongue` here, and a line in :data:`identengine.loadgen.target.SCHEMES`.
+A new interface is another :class:`Interface` here and a line in :data:`identengine.loadgen.target.SCHEMES`.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _UNDECODED = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 class HttpError(NamedTuple):
-    """An answer of HTTP whose status is not 200."""
+    """An HTTP response whose status is not 200."""
 
     code: str
-    """``HTTP`` and the status."""
+    """The word ``HTTP`` and the status."""
     message: str
     """The beginning of the body."""
 
 
 class HttpReply(NamedTuple):
-    """An answer of HTTP."""
+    """An HTTP response."""
 
     result: msgspec.Raw = msgspec.Raw()
     error: HttpError | None = None
@@ -38,37 +38,37 @@ class HttpReply(NamedTuple):
 
 
 Reply: TypeAlias = ResponseMessage | HttpReply
-"""An answer: the number of its request (None: that of the oldest one that waits), and a result or an error."""
+"""An answer: a result or an error, and the id of its request. Without an id it answers the oldest request."""
 
 
 class Reader(Protocol):
-    """What one connection, or socket, sends."""
+    """A decoder of the bytes that arrive on one connection or socket."""
 
     def feed(self, data: bytes) -> Sequence[Reply]:
-        """Return the answers that these bytes complete. Raises WireError where they are none."""
+        """Return the answers that these bytes complete. Raise WireError if they are not answers."""
 
 
-class Tongue(Protocol):
-    """An interface and an encoding."""
+class Interface(Protocol):
+    """An interface of the server in one encoding."""
 
     pipelined: bool
-    """Whether several requests may be in flight on one connection."""
+    """True if several requests can be in flight on one connection."""
 
     def render(self, method: str, params: dict[str, object], number: str) -> bytes:
-        """Return a request as it is sent; its length hangs on the lengths of the texts alone."""
+        """Return an encoded request. Its length depends only on the lengths of its texts."""
 
     def opening(self) -> bytes | None:
-        """Return what a connection begins with; one reply to it is waited for."""
+        """Return the first bytes of a connection, which get one reply, or None if there are none."""
 
     def reader(self) -> Reader:
-        """Return the reader of a new connection."""
+        """Return a reader for a new connection."""
 
     def decoder(self, method: str) -> Decoder:
-        """Return what decodes the result of a method."""
+        """Return the decoder of a method's results."""
 
 
 class JsonRpc:
-    """JSON-RPC, in a stream or in datagrams (interfaces.md 3)."""
+    """JSON-RPC over a stream or datagrams (interfaces.md 3)."""
 
     pipelined = True
 
@@ -78,7 +78,7 @@ class JsonRpc:
         self._stream = stream
 
     def render(self, method: str, params: dict[str, object], number: str) -> bytes:
-        """Return one message; a datagram carries the token."""
+        """Return one message. A datagram carries the token."""
         if self._token is not None and not self._stream:
             params = params | {"token": self._token}
         message = RequestMessage(method, number, params)
@@ -88,25 +88,25 @@ class JsonRpc:
         return len(body).to_bytes(4) + body if self._stream else body
 
     def opening(self) -> bytes | None:
-        """Return ``auth``, where there is a token."""
+        """Return an ``auth`` message if the stream has a token."""
         if self._token is None or not self._stream:
             return None
         return self.render("auth", {"token": self._token}, "auth")
 
     def reader(self) -> Reader:
-        """Return one for this encoding and framing."""
+        """Return a reader of this encoding and framing."""
         if not self._stream:
             return _Datagrams(self._json)
         return _JsonLines() if self._json else _MessagePacks()
 
     def decoder(self, method: str) -> Decoder:
-        """Return one for this encoding."""
+        """Return a decoder of this encoding."""
         kind = METHODS[method].result
         return msgspec.json.Decoder(kind) if self._json else msgspec.msgpack.Decoder(kind)
 
 
 class Http:
-    """HTTP/1.1 with connections that stay open (interfaces.md 6). One request at a time on each."""
+    """HTTP/1.1 over persistent connections, one request at a time on each (interfaces.md 6)."""
 
     pipelined = False
 
@@ -116,26 +116,26 @@ class Http:
             self._head += f"Authorization: Bearer {token}\r\n"
 
     def render(self, method: str, params: dict[str, object], number: str) -> bytes:
-        """Return a POST; HTTP has no numbers."""
+        """Return a POST. Messages of HTTP carry no number."""
         body = msgspec.json.encode(params)
         head = f"POST /v1/{method} HTTP/1.1\r\n{self._head}Content-Length: {len(body)}\r\n\r\n"
         return head.encode() + body
 
     def opening(self) -> bytes | None:
-        """Return nothing: each request has its token."""
+        """Return None, since each request carries the token."""
         return None
 
     def reader(self) -> Reader:
-        """Return one for a connection."""
+        """Return a reader of responses."""
         return _HttpAnswers()
 
     def decoder(self, method: str) -> Decoder:
-        """Return one for JSON."""
+        """Return a decoder of JSON."""
         return msgspec.json.Decoder(METHODS[method].result)
 
 
 class _Datagrams:
-    """A datagram is a message."""
+    """A reader for which each datagram is a message."""
 
     def __init__(self, json: bool) -> None:
         self._decode = (msgspec.json if json else msgspec.msgpack).Decoder(ResponseMessage).decode
@@ -144,11 +144,11 @@ class _Datagrams:
         try:
             return [self._decode(data)]
         except _UNDECODED as error:
-            raise WireError(f"an answer that is none: {error}") from None
+            raise WireError(f"expected an answer, got other bytes: {error}") from None
 
 
 class _JsonLines:
-    """A line is a message: so the server ends each."""
+    """A reader for which each line is a message, as this server sends them."""
 
     _decode = msgspec.json.Decoder(ResponseMessage).decode_lines
 
@@ -163,11 +163,11 @@ class _JsonLines:
         try:
             return self._decode(whole)
         except _UNDECODED as error:
-            raise WireError(f"an answer that is none: {error}") from None
+            raise WireError(f"expected an answer, got other bytes: {error}") from None
 
 
 class _MessagePacks:
-    """Each message behind its length."""
+    """A reader of messages with a length prefix."""
 
     _decode = msgspec.msgpack.Decoder(ResponseMessage).decode
 
@@ -178,14 +178,14 @@ class _MessagePacks:
         try:
             replies = [self._decode(message) for message in self._framer.feed(data)]
         except _UNDECODED as error:
-            raise WireError(f"an answer that is none: {error}") from None
+            raise WireError(f"expected an answer, got other bytes: {error}") from None
         if self._framer.error is not None:
             raise WireError(self._framer.error)
         return replies
 
 
 class _HttpAnswers:
-    """Answers with a Content-Length, as this program's server gives them."""
+    """A reader of responses with a Content-Length, as this server sends them."""
 
     def __init__(self) -> None:
         self._begun = b""
@@ -210,13 +210,13 @@ class _HttpAnswers:
 
 
 def _http_head(head: bytes) -> tuple[int, int]:
-    """Return status and length of the body."""
+    """Return the status and the length of the body. Raise WireError if the head has no such fields."""
     first, *rest = head.split(b"\r\n")
     fields = {name.strip().lower(): value.strip() for name, _, value in (line.partition(b":") for line in rest)}
     words = first.split()
     length = fields.get(b"content-length", b"")
     if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit() or not length.isdigit():
-        raise WireError("an answer that is not HTTP/1.1 with a Content-Length")
+        raise WireError("expected an HTTP/1.1 response with a Content-Length")
     if int(length) > MAX_ANSWER:
         raise WireError(f"an answer of more than {MAX_ANSWER} bytes")
     return int(words[1]), int(length)

@@ -1,4 +1,4 @@
-"""The schedule of a run: when each connection sends, how long all of it goes on. One thread, one loop."""
+"""The schedule of a run: when each connection sends, and when the run ends. One thread, one loop."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ from identengine.loadgen.target import Target
 
 _SECOND = 1_000_000_000
 _LONGEST_WAIT = 0.05
-"""Seconds; so often what was lost is looked for, and progress told."""
+"""Interval of the checks for lost requests and of the progress reports, in seconds."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """How a server is to be asked: ``rate`` or ``window``, for ``duration`` or ``requests``."""
+    """The plan of a run: a ``rate`` or a ``window``, for a ``duration`` or a number of ``requests``."""
 
     rate: float | None = None
-    """Requests a second, sent when they are due, whatever became of the others (open loop)."""
+    """Requests per second. Each is sent when it is due, independent of earlier answers (open loop)."""
     window: int | None = None
-    """Requests that wait for an answer at any time (closed loop)."""
+    """Number of requests kept in flight (closed loop)."""
     connections: int = 1
     duration: float | None = None
-    """Seconds."""
+    """Length of the run, in seconds."""
     requests: int | None = None
-    """About so many: whole passes through the mix."""
+    """Number of requests, rounded up to whole passes through the mix."""
     timeout: float = 2.0
-    """Seconds after which a request without an answer is lost."""
+    """Time after which a request without an answer is lost, in seconds."""
     seed: int = 0
 
 
 class Run:
-    """Asks a server by a plan."""
+    """A run of requests against a server."""
 
     def __init__(self, target: Target, lines: Sequence[Line], plan: Plan) -> None:
-        """Get ready. Raises MixError where a placeholder is wrong."""
+        """Prepare the messages. Raise MixError if a placeholder is wrong."""
         self._plan = plan
         self._target = target
         self._scores = Scores([line.method for line in lines])
         patterns = _patterns(target, lines, plan.seed)
-        judges = [Judge(line, target.tongue.decoder(line.method)) for line in lines]
+        judges = [Judge(line, target.interface.decoder(line.method)) for line in lines]
         passes = None if plan.requests is None else max(1, -(-plan.requests // len(lines)))
         step = plan.connections
         self._peers = [
@@ -67,18 +67,18 @@ class Run:
         self._stops = 0
 
     def stop(self) -> None:
-        """Begin no more calls, bring to their end those that are begun, and end; the second time: send no more.
+        """Finish the calls that have begun and start no more. On the second call stop sending at once.
 
-        May be called by the handler of a signal.
+        A signal handler may call this method.
         """
         self._stops += 1
 
     def go(self, tell: Callable[[Scores, float], None]) -> Report:
-        """Ask, and return what came of it. ``tell`` is told of the progress, and the seconds that have passed.
+        """Run and return the report. ``tell`` receives the counts and the elapsed seconds as the run progresses.
 
-        Raises TargetError where the server cannot be reached to begin with.
+        Raise TargetError if the first connection to the server fails.
         """
-        # Nothing here makes circles of objects, and a collection would be a pause in the midst of measuring.
+        # A run makes no cycles of objects, and a garbage collection would be a pause in the measurement.
         collecting = gc.isenabled()
         gc.collect()
         gc.disable()
@@ -134,7 +134,7 @@ class Run:
     def _clocks(self, start: int) -> Sequence[_Clock]:
         plan = self._plan
         count = len(self._peers)
-        piped = self._target.tongue.pipelined
+        piped = self._target.interface.pipelined
         if plan.rate is None:
             return [_Window(max(1, (plan.window or 1) // count) if piped else 1) for _ in self._peers]
         interval = _SECOND / plan.rate
@@ -145,14 +145,14 @@ class Run:
 
 
 class _Clock(Protocol):
-    """When a connection sends."""
+    """Decides when a connection sends."""
 
     def send(self, peer: LoadConnection, now: int) -> float:
-        """Send what is to be sent now; return the nanoseconds until more may be, but for what comes meanwhile."""
+        """Send the requests that are due. Return the time until the next one, in nanoseconds."""
 
 
 class _Schedule:
-    """Open loop: a request every so often, whatever becomes of the others."""
+    """Open loop: requests at a fixed interval, independent of earlier answers."""
 
     def __init__(self, first: float, interval: float, patience: int, *, piped: bool) -> None:
         self._first = first
@@ -162,9 +162,9 @@ class _Schedule:
         self._done = 0
 
     def send(self, peer: LoadConnection, now: int) -> float:
-        """Send what is due; return the nanoseconds until more is."""
+        """Send the requests that are due. Return the time until the next one, in nanoseconds."""
         first, interval = self._first, self._interval
-        # Rounded down, also before the first is due: rounded towards 0 it would count as due.
+        # Rounded down, not towards 0: otherwise the first request would be due one interval early.
         count = math.floor((now - first) / interval) + 1 - self._done
         if count > 0:
             overdue = min(count, math.floor((now - self._patience - first) / interval) + 1 - self._done)
@@ -176,7 +176,7 @@ class _Schedule:
                 return _LONGEST_WAIT * _SECOND
             count = min(count, TURN) if self._piped else min(count, 1 - peer.in_flight)
             if count <= 0:
-                return _LONGEST_WAIT * _SECOND  # its answer is waited for
+                return _LONGEST_WAIT * _SECOND  # until the answer arrives
             done = self._done
             peer.send([int(first + place * interval) for place in range(done, done + count)], now)
             self._done += count
@@ -184,13 +184,13 @@ class _Schedule:
 
 
 class _Window:
-    """Closed loop: so many requests wait for an answer."""
+    """Closed loop: a fixed number of requests in flight."""
 
     def __init__(self, size: int) -> None:
         self._size = size
 
     def send(self, peer: LoadConnection, now: int) -> float:
-        """Fill the window; return the nanoseconds until there is more to do, but for what comes."""
+        """Fill the window. Return the longest time to wait for answers, in nanoseconds."""
         if peer.connected(now):
             room = min(self._size - peer.in_flight, TURN)
             if room > 0:
@@ -201,7 +201,7 @@ class _Window:
 
 
 class _Poll:
-    """Waits for sockets, to the microsecond: epoll alone counts in milliseconds."""
+    """Waits for sockets with a time-out in microseconds. The time-out of epoll counts milliseconds."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -215,7 +215,7 @@ class _Poll:
         self._epoll.close()
 
     def ready(self, peers: Sequence[LoadConnection], seconds: float) -> list[LoadConnection]:
-        """Return the connections at which something can be done."""
+        """Return the connections that can be read or written, after at most ``seconds``."""
         for peer in peers:
             if peer.socket is not None:
                 self._watch(peer, peer.socket, select.EPOLLIN | (select.EPOLLOUT if peer.blocked else 0))
@@ -230,7 +230,7 @@ class _Poll:
                 return
             self._epoll.modify(opened, events)
         else:
-            self._epoll.register(opened, events)  # one that was closed is out of it already
+            self._epoll.register(opened, events)  # a closed socket has left the set already
             self._peers[opened.fileno()] = peer
         self._known[peer] = opened, events
 
@@ -242,7 +242,7 @@ def _patterns(target: Target, lines: Sequence[Line], seed: int) -> list[Pattern]
         method = line.method
 
         def render(number: str, params: dict[str, object], method: str = method) -> bytes:
-            return target.tongue.render(method, params, number)
+            return target.interface.render(method, params, number)
 
         try:
             patterns.append(Pattern(render, seeded(line.params, seed), chance))

@@ -1,4 +1,4 @@
-"""What is counted while a server is asked, and the report of it."""
+"""The counts of a run and its report."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from identengine.loadgen.latency import Histogram
 from identengine.loadgen.mix import Verdict
 
 MISTAKES = 10
-"""Wrong answers that are shown."""
+"""Largest number of wrong answers that a report shows."""
 
 
 class Latency(msgspec.Struct, frozen=True):
-    """Milliseconds in which that share of the answers came; see :meth:`Histogram.at` for how exact they are."""
+    """Percentiles of the response time, in milliseconds, as exact as :meth:`Histogram.at`."""
 
     mean: float
     p50: float
@@ -26,7 +26,7 @@ class Latency(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How often a method was answered so: accepted, a reject's reason, done, an error."""
+    """The number of answers of one kind to one method: accepted, the reason of a reject, done, or an error."""
 
     method: str
     outcome: str
@@ -34,36 +34,36 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of it."""
+    """The result of a run."""
 
     seconds: float
-    """From the first request to the last answer."""
+    """Time from the first request to the last answer."""
     sent: int
     answered: int
     per_second: float
-    """Answers."""
+    """Answers per second."""
     lost: int
-    """Requests that were sent and not answered in time, or before their connection ended."""
+    """Requests that were sent and not answered before the time-out or the end of their connection."""
     unsent: int
-    """Requests that were due and could not be sent in time: no connection, a full socket, a machine too slow."""
+    """Requests that were due and not sent in time: no connection, a full socket, or a slow machine."""
     late: int
-    """Answers to requests that had been counted as lost."""
+    """Answers to requests that were already counted as lost."""
     wrong: int
-    """Answers that are not what was expected, or belong to no request."""
+    """Answers that differ from the expected one or belong to no request."""
     reconnects: int
     latency: Latency | None
-    """From when a request was due to its answer; None where there were no answers."""
+    """Time from the moment a request was due to its answer. None if there were no answers."""
     outcomes: tuple[Outcome, ...]
     mistakes: tuple[str, ...]
-    """Some of what was wrong."""
+    """Descriptions of the first wrong answers."""
     troubles: dict[str, int]
-    """Why connections ended or could not be made, and what the network said."""
+    """Reasons why connections failed or ended, and errors of the network, with their counts."""
     stopped: bool
-    """Ended before its time."""
+    """True if the run was stopped early."""
 
     @property
     def loss(self) -> float:
-        """The share of all requests, in percent, that was not answered in time."""
+        """Share of all requests that were not answered in time, in percent."""
         return 100 * (self.lost + self.unsent) / max(1, self.sent + self.unsent)
 
 
@@ -71,27 +71,27 @@ class Scores:
     """The counts of all connections."""
 
     def __init__(self, methods: Sequence[str]) -> None:
-        """``methods``: those of the lines of the mix."""
+        """``methods`` are the methods of the lines of the mix, in order."""
         self.sent = self.answered = self.lost = self.unsent = self.late = self.wrong = self.reconnects = 0
         self.latency = Histogram()
         self.verdicts: list[Counter[Verdict]] = [Counter() for _ in methods]
-        """How each line was answered."""
+        """Counts of the answers to each line."""
         self.mistakes: list[str] = []
         self.troubles: Counter[str] = Counter()
         self._methods = methods
 
     def mistake(self, what: str) -> None:
-        """Count something wrong."""
+        """Count a wrong answer and keep its description."""
         self.wrong += 1
         if len(self.mistakes) < MISTAKES and what not in self.mistakes:
             self.mistakes.append(what)
 
     def trouble(self, what: str) -> None:
-        """Count an obstacle; there are few kinds, however long it goes on."""
+        """Count a failure. The number of kinds is bounded, however long the run is."""
         self.troubles[what if what in self.troubles or len(self.troubles) < MISTAKES else "others"] += 1
 
     def report(self, seconds: float, *, stopped: bool) -> Report:
-        """Return what was counted in so many seconds."""
+        """Return the report of a run of ``seconds``."""
         outcomes: Counter[tuple[str, str]] = Counter()
         for method, verdicts in zip(self._methods, self.verdicts, strict=True):
             for verdict, count in verdicts.items():

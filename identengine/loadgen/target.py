@@ -1,4 +1,4 @@
-"""What is asked: an address as a URL, and connections to it."""
+"""The server under load: its URL and connections to it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from identengine.client.exchange import Encoding
-from identengine.errors import IdentengineError
-from identengine.loadgen.protocols import Http, JsonRpc, Reader, Tongue
+from identengine.errors import IdentengineError, expected, quoted
+from identengine.loadgen.protocols import Http, Interface, JsonRpc, Reader
 
 SCHEMES = {"udp": 4870, "tcp": 4870, "tls": 4871, "http": 8470}
 """Interfaces and their default ports."""
@@ -18,37 +18,37 @@ _BUFFER = 1 << 20
 
 
 class TargetError(IdentengineError):
-    """A server cannot be asked."""
+    """The server cannot be reached, or its URL is wrong."""
 
 
 class Target(NamedTuple):
-    """A server and one of its interfaces."""
+    """A server and the interface over which it is asked."""
 
     scheme: str
     host: str
     port: int
-    tongue: Tongue
+    interface: Interface
     seconds: float
-    """For a connection to be made."""
+    """Time limit of an attempt to connect, in seconds."""
     tls: ssl.SSLContext | None = None
 
     @property
     def datagrams(self) -> bool:
-        """Whether it is asked over UDP."""
+        """True if the interface is UDP."""
         return self.scheme == "udp"
 
     @property
     def url(self) -> str:
-        """As it was given, the port named."""
+        """The URL, always with its port."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}"
 
     def on_loopback(self) -> bool:
-        """Whether every address of the host is this machine's loopback. Raises TargetError where it has none."""
+        """Return True if every address of the host is loopback. Raise TargetError if it has no address."""
         return all(ipaddress.ip_address(address[4][0]).is_loopback for address in self._addresses())
 
     def dial(self) -> tuple[socket.socket, Reader]:
-        """Return a connection that does not block, ready for requests, and its reader. Raises TargetError."""
+        """Return a non-blocking connection that is ready for requests, and its reader. Raise TargetError."""
         try:
             return self._dial()
         except IdentengineError as error:
@@ -64,7 +64,7 @@ class Target(NamedTuple):
             raise TargetError(f"{self.host}: {error}") from error
 
     def _dial(self) -> tuple[socket.socket, Reader]:
-        reader = self.tongue.reader()
+        reader = self.interface.reader()
         if self.datagrams:
             family, kind, protocol, _, address = self._addresses()[0]
             opened = socket.socket(family, kind, protocol)
@@ -78,7 +78,7 @@ class Target(NamedTuple):
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self.tls is not None:
                 opened = self.tls.wrap_socket(opened, server_hostname=self.host)
-            _open(opened, self.tongue.opening(), reader)
+            _open(opened, self.interface.opening(), reader)
             opened.setblocking(False)
         except BaseException:
             opened.close()
@@ -89,36 +89,34 @@ class Target(NamedTuple):
 def target(
     url: str, encoding: Encoding, token: str | None, seconds: float, tls: ssl.SSLContext | None = None
 ) -> Target:
-    """Return what a URL like ``udp://127.0.0.1:4870`` names. Raises TargetError, saying what would be right."""
+    """Return the server that a URL like ``udp://127.0.0.1:4870`` names. Raise TargetError if the URL is wrong."""
     try:
         parts = urlsplit(url)
         scheme, host, port = parts.scheme, parts.hostname, parts.port
     except ValueError as error:
-        raise TargetError(f"{url!r}: {error}") from None
+        raise TargetError(f"{quoted(url)}: {error}") from None
     if scheme not in SCHEMES or not host or parts.path not in ("", "/") or parts.query or parts.username:
-        raise TargetError(
-            f"{url!r}: {', '.join(f'{name}://HOST:{number}' for name, number in SCHEMES.items())} is wanted"
-        )
+        raise TargetError(expected(" or ".join(f"{name}://HOST:{port}" for name, port in SCHEMES.items()), url))
     port = port or SCHEMES[scheme]
     if scheme == "http":
         if encoding != "json":
-            raise TargetError(f"{url!r}: HTTP speaks JSON alone")
-        tongue: Tongue = Http(f"{host}:{port}", token)
+            raise TargetError(f"{quoted(url)}: HTTP carries only JSON; remove the option for MessagePack")
+        interface: Interface = Http(f"{host}:{port}", token)
     else:
-        tongue = JsonRpc(encoding, token, stream=scheme != "udp")
+        interface = JsonRpc(encoding, token, stream=scheme != "udp")
     return Target(
-        scheme, host, port, tongue, seconds, (tls or ssl.create_default_context()) if scheme == "tls" else None
+        scheme, host, port, interface, seconds, (tls or ssl.create_default_context()) if scheme == "tls" else None
     )
 
 
 def _open(opened: socket.socket, opening: bytes | None, reader: Reader) -> None:
-    """Say who asks, and wait for the answer."""
+    """Authenticate and wait for the answer. Raise TargetError if the server rejects the token."""
     if opening is None:
         return
     opened.sendall(opening)
     while data := opened.recv(4096):
         for reply in reader.feed(data):
             if reply.error is not None:
-                raise TargetError(f"the server refuses the token: {reply.error.message}")
+                raise TargetError(f"the server rejected the token: {reply.error.message}")
             return
-    raise TargetError("the server closed the connection when it was told the token")
+    raise TargetError("the server closed the connection after it received the token")

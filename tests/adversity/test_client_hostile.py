@@ -1,4 +1,4 @@
-"""A client whose server is slow, cut, mad or gone: a request ends in time, the client is as good as before."""
+"""The client against slow, cut, mad or dead servers: a request ends in time, and the client keeps working."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from identengine.client.params import Bare
 
 HOST = "127.0.0.1"
 SOON = 20.0
-"""Seconds of a time-out that must not be needed."""
+"""Time limit that no request may reach, in seconds."""
 
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
 async def acting(behave: Behaviour) -> Any:
-    """Serve each connection as ``behave`` does; yields the port."""
+    """Serve each connection with ``behave``. Yield the port."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -134,7 +134,7 @@ def test_an_address_that_can_be_none_is_said_at_once(host: str, port: int) -> No
 
 
 def test_a_script_with_many_open_files() -> None:
-    """More than 1,024; in a process of its own, which may have so many."""
+    """More than 1,024 files, in a process of its own with a higher limit."""
     program = f"""
 import os, resource, sys
 from identengine import BlockingClient
@@ -167,10 +167,10 @@ MAD: dict[str, tuple[bytes, type[IdentengineError]]] = {
     "deep": (b"[" * 100_000, LostError),
     "without end": (b'{"id": "' + b"x" * (MAX_ANSWER + 10), LostError),
     "a result of another kind": (b'{"jsonrpc":"2.0","id":1,"result":{"accepted":true}}\n', WireError),
-    "a result that is none": (b'{"jsonrpc":"2.0","id":1,"result":17}\n', WireError),
+    "a result that is a number": (b'{"jsonrpc":"2.0","id":1,"result":17}\n', WireError),
     "neither result nor error": (b'{"jsonrpc":"2.0","id":1}\n', WireError),
     "an error of another kind": (b'{"jsonrpc":"2.0","id":1,"error":"bad"}\n', LostError),
-    "an error of nobody": (b'{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"no"}}\n', LostError),
+    "an error without id": (b'{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"no"}}\n', LostError),
 }
 
 
@@ -186,7 +186,7 @@ def test_a_mad_answer_ends_the_request_and_not_the_client(what: str, form: Form)
             if mad:
                 mad -= 1
                 writer.write(said)
-                if what == "an error of nobody":
+                if what == "an error without id":
                     return
             else:
                 writer.write(done(line))
@@ -195,7 +195,7 @@ def test_a_mad_answer_ends_the_request_and_not_the_client(what: str, form: Form)
         async with acting(behave) as port, client_of(form, HOST, port, timeout=SOON) as client:
             with pytest.raises(kind) as raised:
                 await client.stop(call_id="x")
-            assert what != "an error of nobody" or "no (-32700)" in str(raised.value)
+            assert what != "an error without id" or "no (-32700)" in str(raised.value)
             assert (await client.stop(call_id="x")).ok
 
     asyncio.run(main())
@@ -219,7 +219,7 @@ def test_mad_lengths_and_messages_of_messagepack(form: Form, said: bytes) -> Non
 
 @pytest.mark.parametrize("form", FORMS)
 def test_answers_to_nothing_take_no_room(form: Form) -> None:
-    """25 MB of them; the ids are those of no request, or of one that had its answer."""
+    """25 MB of answers whose ids belong to no request, or to one that was answered."""
     stray = b"".join(
         b'{"jsonrpc":"2.0","id":%d,"result":{"ok":true}}\n' % number for number in range(1000, 21_000)
     )
@@ -255,16 +255,16 @@ def test_a_server_that_never_answers() -> None:
             sent = [one.sent for one in got if isinstance(one, LateError | LostError)]
             assert sent.count(True) >= 10
             waited = [str(one) for one in got if isinstance(one, LateError) and not one.sent]
-            assert all("10 other requests wait" in one or "connection" in one for one in waited)
+            assert all("10 other requests are in flight" in one or "connection" in one for one in waited)
 
     asyncio.run(main())
 
 
 def test_a_server_that_never_reads_does_not_make_the_client_grow() -> None:
-    """What the socket does not take waits with those who ask, not in a buffer."""
+    """Requests that the socket does not accept wait with their callers, not in a buffer."""
 
     async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.transport.pause_reading()  # type: ignore[attr-defined]  # it is one that can be read from
+        writer.transport.pause_reading()  # type: ignore[attr-defined]  # the transport has a read side
         await asyncio.sleep(60)
 
     async def main() -> None:
@@ -302,7 +302,7 @@ def test_a_server_that_hangs_up_at_once_is_not_hammered(form: Form) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_request_was_not_sent_when_the_server_hung_up_on_the_token(form: Form) -> None:
-    """The token alone went out: the request may be asked anywhere else."""
+    """Only the token was sent, so the request may be sent elsewhere."""
 
     async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
@@ -339,7 +339,7 @@ def test_an_answer_that_came_too_late_belongs_to_nothing(form: Form) -> None:
 
 
 def test_an_interrupted_request_leaves_nothing_behind() -> None:
-    """Ctrl-C while the script waits; the answer that comes later is not that of the next request."""
+    """Ctrl-C while the script waits. The late answer must not be taken for that of the next request."""
     me = threading.get_ident()
 
     def serve(listening: socket.socket) -> None:
@@ -365,7 +365,7 @@ def test_an_interrupted_request_leaves_nothing_behind() -> None:
 
 @contextmanager
 def answering(answers: list[bytes]) -> Iterator[int]:
-    """Answer datagrams with these, all to each; yields the port."""
+    """Answer each datagram with all of these. Yield the port."""
     with socket.socket(type=socket.SOCK_DGRAM) as opened:
         opened.bind((HOST, 0))
         opened.settimeout(10)
@@ -394,7 +394,7 @@ def test_mad_datagrams_are_passed_over() -> None:
         async def main() -> None:
             async with Client.udp(HOST, port, again=5) as client:
                 assert (await client.stop(call_id="x")).ok
-                with pytest.raises(WireError, match="larger than a datagram"):
+                with pytest.raises(WireError, match="at most 65507 bytes, got"):
                     await client.stop(call_id="x" * 70_000)
 
         asyncio.run(main())

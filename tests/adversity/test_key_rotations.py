@@ -1,4 +1,4 @@
-"""Rotations of the passwords' key that meet: whoever comes first, every password stays readable."""
+"""Concurrent rotations of the passwords' key: in any order, every password stays readable."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_rotations_that_meet_and_are_interrupted_lose_no_password(tmp_path: Path
         store.change("test", "fill", fill)
     for delay in (0.15, 0.2, 0.25, 0.3):
         running = [rotation(path, key_file) for _ in range(4)]
-        time.sleep(delay)  # some are waiting, one may be at work
+        time.sleep(delay)  # some wait, one may be running
         running[1].send_signal(signal.SIGINT)
         running[2].kill()
         for process in running:

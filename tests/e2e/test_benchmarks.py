@@ -1,4 +1,4 @@
-"""The benchmarks' own generator: answers are checked, losses are counted, and only loopback is loaded."""
+"""The generator of the benchmarks: it checks answers, counts losses, and loads only loopback."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from benchmarks.results import Results, publish
 
 @pytest.fixture(autouse=True, scope="module")
 def compiler() -> str:
-    """The generator is C."""
+    """Return the compiler, since the generator is written in C."""
     return program("cc", "gcc libc6-dev")
 
 
 @contextlib.contextmanager
 def unread() -> Iterator[int]:
-    """Give the port of a UDP socket that nobody reads."""
+    """Yield the port of a UDP socket that is never read."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
         bound.bind((HOST, 0))
         yield bound.getsockname()[1]
@@ -115,7 +115,7 @@ def test_no_datagram_comes_from_elsewhere(tmp_path: Path) -> None:
 
 
 def test_true_sources_lanes_and_fresh_bytes(tmp_path: Path) -> None:
-    """What a peer needs: each datagram from its own address, those of one lane from one port, random bytes."""
+    """The needs of a peer: each datagram from its own address, a lane's datagrams from one port, random bytes."""
     records = [Record(b"\0----" + bytes(4), source=f"127.9.0.{place}", lane=place % 3) for place in range(1, 7)]
     generator.write(tmp_path / "requests", records)
     options = Options(count=6, channels=3, timeout=0.01, id_at=0, id_bytes=1, random_at=1, random_bytes=4)
@@ -148,7 +148,7 @@ def test_replies_of_resp_are_known_by_their_order(tmp_path: Path) -> None:
 
 
 class _Answering:
-    """Gives one connection its answers, cut into single bytes."""
+    """A server that answers one connection, a byte at a time."""
 
     def __init__(self, listening: socket.socket, answers: bytes) -> None:
         self._listening, self._answers = listening, answers
@@ -165,7 +165,7 @@ class _Answering:
                 asked += len(connection.recv(100))
             for byte in self._answers:
                 connection.send(bytes((byte,)))
-            connection.recv(1)  # its end
+            connection.recv(1)  # the end of the stream
 
     def __exit__(self, *_: object) -> None:
         self._thread.join(20)

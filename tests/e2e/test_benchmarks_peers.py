@@ -1,4 +1,4 @@
-"""Servers of others beside ours: a peer that names another account than the call is of ends the run."""
+"""Peers of the benchmarks: one that names the wrong account ends the run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def programs() -> Iterator[None]:
 
 
 def swapped(made: workload.Workload) -> list[Entry]:
-    """Return what a peer is told, but for two accounts, each of which stands for the other."""
+    """Return the entries of a peer with two accounts swapped."""
     one, two, *rest = entries(made)
     return [one._replace(account_id=two.account_id), two._replace(account_id=one.account_id), *rest]
 
@@ -61,9 +61,9 @@ def test_a_peer_that_is_not_there_is_left_out_and_said(
     def serve(folder: Path, made: workload.Workload) -> object:
         raise MissingError
 
-    monkeypatch.setattr(side_by_side, "PEERS", (Peer("Other", "other-server", serve), redis.PEER))  # type: ignore[arg-type]  # it serves nobody
+    monkeypatch.setattr(side_by_side, "PEERS", (Peer("Other", "other-server", serve), redis.PEER))  # type: ignore[arg-type]  # the first argument is not used
     side_by_side.main([*QUICK, "other,redis"])
     said = capsys.readouterr().out
     assert "Other is left out: apt-get install --no-install-recommends other-server" in said
     assert "| Redis Lua, EVALSHA authorize and HINCRBY stop, 50 connections x 16 | " in said
-    assert "| identengine, TCP MessagePack, beside Redis | " in said
+    assert "| identengine, TCP MessagePack, next to Redis | " in said

@@ -1,4 +1,4 @@
-"""Calls that are held: limits, starts and stops, and what outlives a server that is killed (engine.md 5)."""
+"""Calls that are held: limits, starts and stops, and the state after a server was killed (engine.md 5)."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ CA = trustme.CA()
 
 
 class Caller(TypedDict):
-    """Who calls whom."""
+    """The fields of a call."""
 
     src_ip: str
     dst_number: str
@@ -147,7 +147,7 @@ def test_what_is_wrong_with_a_request_is_named(server: Server, form: Form, encod
             assert (raised.value.code, raised.value.field, raised.value.value) == (-32602, "src_ip", 5)
             with pytest.raises(TypeError, match="source_ip"):
                 await client.authorize(source_ip="10.0.0.1")  # type: ignore[call-arg]
-            assert (await client.identify(**GOOD)).accepted  # the connection is as good as before
+            assert (await client.identify(**GOOD)).accepted  # the connection still works
 
     asyncio.run(main())
 
@@ -225,7 +225,7 @@ def test_close_waits_for_what_is_under_way(server: Server) -> None:
 
 
 async def decided(client: Client, call_id: str) -> Decision:
-    """Return the first decision of a server that has read its book; a new decider answers before that."""
+    """Return the first decision of a server that has loaded its book. A new decider may answer earlier."""
     while (decision := await client.authorize(call_id=call_id, **GOOD)).reason == "not_ready":  # noqa: ASYNC110 - a process sets no event
         await asyncio.sleep(0.01)
     return decision
@@ -283,7 +283,7 @@ def test_the_whole_server_dies_and_another_one_starts(tmp_path: Path) -> None:
                     Server, tmp_path, f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:{port}"]\n'
                 )
                 try:
-                    early = await asked  # as soon as there is a server: perhaps before it has read its book
+                    early = await asked  # as soon as a server is there, maybe before it has loaded its book
                     assert early.accepted or early.reason == "not_ready"
                     assert (await client.identify(**GOOD)).accepted
                     assert blocking.identify(**GOOD).accepted

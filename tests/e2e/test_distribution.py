@@ -1,4 +1,4 @@
-"""The sdist and the wheel: built from a copy of the source, installed elsewhere, and asked for the demo."""
+"""The sdist and the wheel, built from a copy of the source, installed elsewhere, and running the demo."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.timeout(240)
 
 
 class Built(NamedTuple):
-    """What was built."""
+    """The built distributions."""
 
     sdist: Path
     wheel: Path
@@ -35,7 +35,7 @@ class Built(NamedTuple):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """Build both, the wheel from the sdist, with what is installed: nothing is downloaded."""
+    """Build the sdist, and the wheel from it, with the installed tools. Nothing is downloaded."""
     folder = tmp_path_factory.mktemp("distribution")
     source, output = folder / "source", folder / "dist"
     shutil.copytree(ROOT, source, ignore=NOT_COPIED)
@@ -47,7 +47,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 
 def below(folder: str) -> set[str]:
-    """Return the files of a folder of the source, by their paths from its root."""
+    """Return the files of a folder of the source, as paths from its root."""
     paths = (ROOT / folder).rglob("*")
     return {str(path.relative_to(ROOT)) for path in paths if path.is_file() and "__pycache__" not in path.parts}
 
@@ -95,7 +95,7 @@ def test_the_metadata_is_that_of_the_project(built: Built) -> None:
 
 
 def test_the_installed_command_shows_the_demo(built: Built, tmp_path: Path) -> None:
-    """It runs in a folder of its own, with nothing in its environment, and has nothing of the checkout."""
+    """The demo runs in a folder of its own with an empty environment and nothing of the checkout."""
     home, elsewhere = tmp_path / "installed", tmp_path / "elsewhere"
     elsewhere.mkdir()
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True)
@@ -112,8 +112,8 @@ def test_the_installed_command_shows_the_demo(built: Built, tmp_path: Path) -> N
         "--quiet",
     ]
     subprocess.run([*install, str(built.wheel)], check=True)
-    # Its dependencies are those installed beside us. A line of a .pth file adds a folder, but no .pth file in that
-    # folder: the checkout itself stays unknown.
+    # Its dependencies are those of this environment. A line of a .pth file adds a folder, but ignores the .pth
+    # files in that folder, so the checkout itself stays unknown.
     (site,) = home.glob("lib/python*/site-packages")
     (site / "dependencies.pth").write_text(
         "\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})

@@ -20,14 +20,14 @@ from support.waiting import wait_for
 from identengine.model.records import Client, Did, SrcPolicy
 
 PLAIN, FULL, PREFIXED, STRANGER = "127.0.0.11", "127.0.0.12", "127.0.0.13", "127.0.0.14"
-"""Where callers are: at an account as such, at one without room, at one with a prefix and one number, at none."""
+"""Addresses of callers: a plain account, one without free slots, one with a prefix and one number, and none."""
 OWN_NUMBER = "442079460201"
 OUT = 900
 """The account of the vendor."""
 
 
 class Site:
-    """An engine, a vendor that calls are sent to, and whatever switch a test wants between them."""
+    """An engine, a vendor that receives the calls, and the switch that a test puts between them."""
 
     def __init__(self, folder: Path, stack: ExitStack, config: str = "") -> None:
         self._folder = folder
@@ -54,11 +54,11 @@ class Site:
         stack.callback(self.close)
 
     def close(self) -> None:
-        """End the engine: the one that runs now."""
+        """Stop the engine."""
         self.engine.stop()
 
     def start(self) -> None:
-        """Start the engine, or start it again at its port."""
+        """Start the engine, or restart it on its port."""
         self.engine = Server(self._folder, self._config)
 
     def switch(self, **defines: object) -> Kamailio:
@@ -66,14 +66,14 @@ class Site:
         return self._stack.enter_context(switching(self._folder, self._port, OUT, **defines))
 
     def call(self, switch: Kamailio, kind: str, source: str, *dialled: str, **how: float) -> Callers:
-        """Have numbers called from an address, each by another caller."""
+        """Call numbers from an address, each by another caller."""
         numbers = [(caller(index), number) for index, number in enumerate(dialled)]
         callers = Callers(self._folder, switch, kind, source, numbers, **how)
         self._stack.callback(callers.kill)
         return callers
 
     def holds(self, legs: int) -> None:
-        """Wait until so many legs are held."""
+        """Wait until ``legs`` legs are held."""
         wait_for(lambda: held(self.engine) == legs)
 
 
@@ -83,7 +83,7 @@ def caller(index: int) -> str:
 
 
 def plain(*dialled: str) -> list[Seen]:
-    """What the vendor gets of calls of which nothing is rewritten."""
+    """Return the calls that the vendor receives if no number is rewritten."""
     return [Seen(number, caller(index), caller(index)) for index, number in enumerate(dialled)]
 
 
@@ -108,7 +108,7 @@ def test_each_way_that_a_call_can_go(site: Site) -> None:
         site.call(switch, "hung_up", PLAIN, *dropped),
         site.call(switch, "cancelled", PLAIN, *ringing),
         site.call(switch, "486", PLAIN, *busy),
-        site.call(switch, "500", PLAIN, *sick),  # RFC 3261 16.7: a proxy's 503 would be about itself
+        site.call(switch, "500", PLAIN, *sick),  # RFC 3261 16.7: a proxy's own 503 would concern only itself
         site.call(switch, "408", PLAIN, *silent),
         site.call(switch, "403", STRANGER, "44171"),
         site.call(switch, "480", FULL, "44171"),
@@ -173,13 +173,13 @@ def test_a_caller_who_hangs_up_while_the_engine_is_asked(site: Site) -> None:
     asking = site.call(switch, "impatient", PLAIN, "1")
     asking.ended()
     os.kill(site.engine.decider, signal.SIGCONT)
-    site.holds(1)  # the answer was for nobody
+    site.holds(1)  # the answer came after its call had gone
     site.holds(0)
     assert len(site.vendor.seen()) == 1
 
 
 def test_updates_keep_a_long_call_and_it_ends_by_itself(site: Site) -> None:
-    # The engine frees what had no update for 3 s; the switch ends after 6 s what nobody hangs up.
+    # The engine frees calls without an update for 3 s. The switch ends calls after 6 s.
     switch = site.switch(UPDATE=1, FIRST_UPDATE=1, LONGEST=6)
     site.call(switch, "answered", PLAIN, "1", length=60)
     site.holds(2)
@@ -206,14 +206,14 @@ def test_no_engine(site: Site) -> None:
     site.call(lenient, "answered", PLAIN, "13", length=60)
     wait_for(lambda: len(site.vendor.seen()) == 3)
     site.start()
-    site.holds(1)  # it exists, so it counts
+    site.holds(1)  # the call exists, so it counts
     assert site.vendor.seen()[-1] == Seen("13", caller(0), "")
 
 
 @pytest.mark.timeout(150)
 def test_many_calls_and_an_engine_that_dies(site: Site) -> None:
-    many = 10 if "CI" in os.environ else 2  # hundreds of calls: a thousand, where nobody waits for the tests
-    # No engine for some seconds: the calls wait for it.
+    many = 10 if "CI" in os.environ else 2  # hundreds of calls, or a thousand in CI
+    # Without an engine for some seconds, the calls wait for it.
     switch = site.switch(RETRIES=8, TIMEOUT=500, ASKED=120)
     answered, dropped, ringing, busy, sick = (
         numbers(begin, count * many) for begin, count in (("1", 35), ("2", 15), ("3", 15), ("486", 8), ("503", 7))

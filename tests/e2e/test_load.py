@@ -1,4 +1,4 @@
-"""``identengine load`` against real servers: it asks, checks, measures, and does not deceive itself."""
+"""``identengine load`` against real servers: it asks, checks, measures, and reports honestly."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from identengine.model.records import Client
 
 TOKEN = "the token of closed"
 HTTP = (Path(identengine.__file__).parent / "server" / "http" / "__init__.py").exists()
-"""Whether this version serves HTTP."""
+"""True if this version serves HTTP."""
 CONFIG = f"""
 [listen]
 udp = ["{HOST}:0"]
@@ -104,7 +104,7 @@ def mix(folder: Path, *lines: dict[str, object]) -> Path:
 
 
 def load(*words: object) -> Any:
-    """Return the report of a run that has to end well."""
+    """Return the report of a run that must succeed."""
     done = run("load", *words, "--timeout", 20, "--json")
     assert done.status == 0, done
     return done.json["report"]
@@ -139,7 +139,7 @@ def test_http_of_the_server(server: Server, tmp_path: Path, monkeypatch: pytest.
 
 
 class _Front(BaseHTTPRequestHandler):
-    """Answers as the server's HTTP does, as far as load needs it."""
+    """Answers HTTP as the server does, as far as load needs it."""
 
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # head and body in one segment
@@ -161,7 +161,7 @@ class _Front(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - so it is called
-        """Say nothing."""
+        """Log no requests, which the base class writes to stderr."""
 
 
 def test_http(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +210,7 @@ def test_an_answer_that_is_not_the_expected_one_fails_the_run(server: Server, tm
     said = run(*words, "--json")
     assert said.status == 1
     assert said.json["report"]["wrong"] == 100
-    assert said.json["report"]["mistakes"] == ["planted: reason is unknown_source, expected was no_did"]
+    assert said.json["report"]["mistakes"] == ['planted: reason: expected "no_did", got "unknown_source"']
     for_people = run(*words)
     assert for_people.status == 1
     assert "wrong: planted: reason is unknown_source" in for_people.err
@@ -234,7 +234,7 @@ def test_what_is_lost_is_counted(server: Server, tmp_path: Path) -> None:
 
 
 def test_times_are_counted_from_the_schedule(server: Server, tmp_path: Path) -> None:
-    """A server that stands still: with an open loop, what was due meanwhile shows how long that was."""
+    """While a server is stopped, an open loop shows the length of the stop in the requests that were due."""
     stood = 0.3
 
     def hold(pid: int, asked: int) -> None:
@@ -250,14 +250,14 @@ def test_times_are_counted_from_the_schedule(server: Server, tmp_path: Path) -> 
         report = load(f"tcp://{HOST}:{server.ports['tcp']}", mix(tmp_path, MIX[2]), *words)
     finally:
         holder.join()
-    # A fifth of the run's requests were due while it stood; had it been asked one by one, it would be one.
+    # A fifth of the run's requests were due during the stop. A closed loop would count only one.
     assert report["answered"] >= 740
     assert report["latency"]["max"] >= 1000 * stood * 0.9
     assert report["latency"]["p90"] >= 1000 * stood * 0.25
 
 
 def test_no_connection_sends_before_its_first_request_is_due(server: Server, tmp_path: Path) -> None:
-    """Of 4 connections and 20 requests a second the last is due after 150 ms."""
+    """Of 4 connections and 20 requests a second, the last is due after 150 ms."""
     words = ("--rate", 20, "--connections", 4, "--requests", 4)
     report = load(f"udp://{HOST}:{server.ports['udp']}", mix(tmp_path, MIX[2]), *words)
     assert report["answered"] == 4
@@ -284,12 +284,12 @@ def test_a_connection_that_is_lost_is_made_again(server: Server, tmp_path: Path)
     assert report["reconnects"] >= 4
     assert 1 <= report["lost"] <= 16
     assert report["sent"] == report["answered"] + report["lost"]
-    server.version()  # it is there again for the next test
+    server.version()  # a server for the next test
 
 
 @pytest.mark.parametrize("how", ["--rate", "--window"])
 def test_a_server_that_does_not_read(tmp_path: Path, how: str) -> None:
-    """More than the sockets take; the run ends all the same, and says what it met."""
+    """The sockets fill up. The run ends all the same, and reports why."""
     with socket.create_server((HOST, 0)) as deaf:
         asked = mix(tmp_path, {"method": "stop", "params": {"call_id": "x" * 50_000}})
         words = (how, 1000, "--duration", 0.5, "--timeout", 0.3, "--json")
@@ -297,7 +297,7 @@ def test_a_server_that_does_not_read(tmp_path: Path, how: str) -> None:
     assert said.status == 1
     assert said.json["report"]["answered"] == 0
     assert said.json["report"]["lost"] == said.json["report"]["sent"] > 0
-    assert "the server does not read" in said.json["report"]["troubles"]
+    assert "the server does not read its socket" in said.json["report"]["troubles"]
 
 
 def test_no_server(tmp_path: Path) -> None:
@@ -350,7 +350,7 @@ def test_it_is_stopped_and_shows_what_it_measured(server: Server, tmp_path: Path
 
 
 class _Echo(JsonRpc):
-    """Requests that are their own answers."""
+    """An interface whose requests are also their answers."""
 
     def __init__(self, encoding: Encoding, *, stream: bool) -> None:
         super().__init__(encoding, None, stream=stream)
@@ -375,7 +375,7 @@ _ECHOES = {
     ("scheme", "encoding"), [("udp", "json"), ("udp", "msgpack"), ("tcp", "json"), ("tcp", "msgpack")]
 )
 def test_its_own_top_rate(scheme: str, encoding: Encoding) -> None:
-    """Against a bare echo; the figure is to be read (``pytest -s``), the bound catches what is quite wrong."""
+    """Against a bare echo. The figure is for readers (``pytest -s``); the bound catches gross mistakes."""
     kind = socket.SOCK_DGRAM if scheme == "udp" else socket.SOCK_STREAM
     with socket.socket(type=kind) as bound:
         bound.bind((HOST, 0))

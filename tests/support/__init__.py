@@ -1,4 +1,4 @@
-"""What tests share: servers and who asks them, books, operators, certificates, programs, clocks."""
+"""Helpers that tests share: servers and their clients, books, operators, certificates, programs, clocks."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from pathlib import Path
 
 HOST = "127.0.0.1"
 ROOT = Path(__file__).parents[2]
-"""The repository."""
+"""Root folder of the repository."""

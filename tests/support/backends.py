@@ -13,26 +13,26 @@ from identengine.calls.memory import Calls
 
 
 class Set(Backend, Overview, Protocol):
-    """What a backend has to be."""
+    """The protocols that a backend implements."""
 
 
 class Running(Protocol):
-    """A set of calls that is in use, with all that keeps it."""
+    """A set of calls in use, together with everything that persists it."""
 
     calls: Set
 
     def restart(self, now: float) -> None:
-        """Close it and open it again."""
+        """Close the set and reopen it."""
 
     def die(self, now: float) -> None:
-        """Open it again as a process finds it whose forerunner was killed."""
+        """Reopen the set as a new process finds it after the previous one was killed."""
 
     def close(self) -> None:
-        """Drop it with all that it kept."""
+        """Close the set and delete everything that persists it."""
 
 
 class InMemory:
-    """In memory, with a mirror in LMDB."""
+    """A set in memory with a mirror in LMDB."""
 
     calls: Set
 
@@ -47,7 +47,7 @@ class InMemory:
         self._open(now)
 
     def die(self, now: float) -> None:
-        """Read a copy of the mirror that nobody has closed."""
+        """Read a copy of the mirror that was not closed."""
         before, journal = self._folder, self._journal
         self._folder = Path(tempfile.mkdtemp(prefix="calls"))
         shutil.copy(journal.path, self._folder)
@@ -72,4 +72,4 @@ def _no_alarm(text: str) -> None:
 
 
 BACKENDS = {"memory": InMemory}
-"""What opens each, by name."""
+"""Class of each backend by name."""

@@ -1,4 +1,4 @@
-"""Books for tests: rows put into a store."""
+"""Books for tests: rows written to a store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ def put_rows(
     dids: Iterable[Did] = (),
     who: str = "test",
 ) -> int:
-    """Make one new version of the store at ``path`` (made if missing) with these rows; return its number."""
+    """Make a new version of the store at ``path`` with these rows. Return its number.
+
+    The store is created if it does not exist.
+    """
 
     def edit(draft: Draft) -> None:
         for client in clients:
@@ -33,7 +36,7 @@ def put_rows(
 
 
 def ip_account(account_id: int, address: str, **fields: Any) -> Account:
-    """Return an account of client 1 that is known by one address."""
+    """Return an account of client 1 that is identified by one address."""
     known: dict[str, Any] = {
         "client_id": 1,
         "name": f"account {account_id}",

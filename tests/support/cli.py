@@ -9,20 +9,20 @@ import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest import mock  # for the environment alone
+from unittest import mock  # only the environment
 
 from typer.main import get_command
 
 from identengine.cli import app
 from support import ROOT
 
-_COMMAND = get_command(app)  # once: typer reads every signature for it
+_COMMAND = get_command(app)  # once, since typer reads every signature for it
 
 BOOK = ROOT / "data" / "book"
 
 
 class Run(NamedTuple):
-    """What a command said, and its exit status."""
+    """Output and exit status of a command."""
 
     status: int
     out: str
@@ -36,14 +36,14 @@ class Run(NamedTuple):
 def run(
     *arguments: object, store: Path | None = None, stdin: str | bytes = "", env: dict[str, str] | None = None
 ) -> Run:
-    """Run ``identengine ARGUMENTS`` as a pipe sees it; what it does not catch fails the test."""
+    """Run ``identengine ARGUMENTS`` with a pipe as output. An uncaught exception fails the test."""
     words = [str(argument) for argument in arguments]
     if store is not None:
         words += ["--store", str(store)]
     surroundings = {name: text for name, text in os.environ.items() if not name.startswith("IDENTENGINE_")}
     surroundings.pop("SUDO_USER", None)
     surroundings |= {"USER": "tester", "COLUMNS": "100"} | (env or {})
-    # Encoded as a process's streams are, so that what cannot be written fails here too.
+    # Encoded as the streams of a process are, so that text without an encoding fails here too.
     out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace")
     before = sys.stdin
     sys.stdin = io.TextIOWrapper(io.BytesIO(stdin.encode() if isinstance(stdin, str) else stdin), "utf-8")
@@ -63,7 +63,7 @@ def _written(stream: io.TextIOWrapper) -> str:
 
 
 def done(*arguments: object, store: Path | None = None, stdin: str | bytes = "") -> Run:
-    """Run a command that has to succeed."""
+    """Run a command that must succeed."""
     result = run(*arguments, store=store, stdin=stdin)
     assert result.status == 0, result
     return result
@@ -77,7 +77,7 @@ def demo_store(folder: Path) -> Path:
 
 
 def config_with(folder: Path, text: str) -> Path:
-    """Write a config beside the store."""
+    """Write a config next to the store."""
     path = folder / "identengine.toml"
     calls = "" if "[calls]" in text else '[calls]\npath = "calls"\nmax_legs = 1000\n'
     path.write_text(f'[store]\npath = "store"\n{text}\n{calls}')

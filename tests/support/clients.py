@@ -1,4 +1,4 @@
-"""Both forms of the client behind the face of the asyncio one, so that one test body runs over both."""
+"""Both forms of the client with the methods of the asyncio one, so that one test body runs over both."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ FORMS: list[Form] = ["asyncio", "blocking"]
 
 
 class Script:
-    """A BlockingClient that is awaited. It asks in threads, since a test's server may run in the caller's loop."""
+    """A BlockingClient with coroutines.
+
+    It asks in threads, since the server of a test may run in the caller's loop.
+    """
 
     def __init__(self, host: str, port: int, **options: Any) -> None:
-        """Make a BlockingClient; ``options`` are its own."""
+        """Make a BlockingClient with these options."""
         self._client = BlockingClient(host, port, **options)
         self._turn = asyncio.Lock()
 
@@ -27,7 +30,7 @@ class Script:
         await self.close()
 
     async def close(self) -> None:
-        """Close the client after the request under way."""
+        """Close the client after the current request."""
         async with self._turn:
             self._client.close()
 
@@ -42,7 +45,7 @@ class Script:
 
 
 def client_of(form: Form, host: str, port: int, **options: Any) -> Client:
-    """Return a client over TCP, or over TLS as ``options`` say."""
+    """Return a client over TCP, or over TLS if ``options`` contain it."""
     if form == "asyncio":
         return Client(host, port, **options)
     return cast(Client, Script(host, port, **options))

@@ -42,7 +42,7 @@ builtins.open = io.open = _opened
 
 
 class Clocks:
-    """The clocks of all servers that are started from now on, and the machine's boot id as they see it."""
+    """The clocks of all servers that are started afterwards, and the machine's boot id as they see it."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         site = folder / "site"
@@ -61,23 +61,23 @@ class Clocks:
         self._map[:] = _CLOCKS.pack(self._boot, self._wall, self._monotonic, self._boot_id)
 
     def stand_still(self, seconds: float) -> None:
-        """Let so much time pass by ``time.monotonic`` alone, as for processes that were stopped meanwhile."""
+        """Advance only ``time.monotonic``, as for processes that were stopped meanwhile."""
         self._monotonic += seconds
         self._set()
 
     def forward(self, seconds: float) -> None:
-        """Let so much time pass: by every clock that calls go by."""
+        """Advance every clock that calls depend on."""
         self._boot += seconds
         self._wall += seconds
         self._set()
 
     def set_wall(self, seconds: float) -> None:
-        """Set the wall clock alone so much before its time."""
+        """Set only the wall clock back by ``seconds``."""
         self._wall += seconds
         self._set()
 
     def set_boot(self, boot_id: str, base: float) -> None:
-        """Boot anew: the clock that begins with a boot begins at another place."""
+        """Simulate a reboot: the clock that counts from the boot starts at another value."""
         self._boot_id = boot_id.encode()
         self._boot += base
         self._set()

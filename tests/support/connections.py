@@ -1,4 +1,4 @@
-"""The TCP connections of a server, as the kernel shows them: also those of a server that is stopped."""
+"""The TCP connections of a server as the kernel shows them, those of a stopped process included."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 _CLOSED = {"06", "07", "0A"}
-"""States of what is no connection: TIME_WAIT, CLOSE, LISTEN."""
+"""States of sockets that are not connections: TIME_WAIT, CLOSE, LISTEN."""
 
 
 class Connection(NamedTuple):
     """The server's end of a connection over IPv4."""
 
     unread: int
-    """Bytes that arrived and were not read."""
+    """Number of bytes that arrived and were not read."""
 
 
 def connections(port: int) -> list[Connection]:
@@ -27,5 +27,5 @@ def connections(port: int) -> list[Connection]:
 
 
 def unread(port: int) -> int:
-    """Return how many bytes wait in connections to a port."""
+    """Return the number of bytes that wait in connections to a port."""
     return sum(connection.unread for connection in connections(port))

@@ -1,4 +1,4 @@
-"""Small disks for tests, and how to fill them."""
+"""Small disks for tests, and functions that fill them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A real Kamailio with the config that ships in docs/, and callers and a vendor (SIPp), all on loopback.
+"""A real Kamailio with the config that docs/ ships, and callers and a vendor (SIPp), all on loopback.
 
-Each has an address of its own there, so that the ports which are free stay so.
+Each program has its own loopback address, so that their ports cannot collide.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from support.waiting import PATIENCE, wait_for
 
 CONFIG = ROOT / "docs" / "kamailio" / "kamailio.cfg"
 ENGINE, SWITCH, VENDOR = "127.0.0.4", "127.0.0.5", "127.0.0.6"
-"""Where each of them listens."""
+"""Addresses of the engine, the switch and the vendor."""
 _SCENARIOS = Path(__file__).parent / "sipp"
 _PACKAGES = "kamailio kamailio-extra-modules sip-tester"
 _MESSAGE = """\
@@ -49,7 +49,10 @@ class Kamailio:
     """A running Kamailio."""
 
     def __init__(self, folder: Path, engine: int, vendor: int, **defines: object) -> None:
-        """Start one that asks at the TCP port ``engine``, has calls sent to the account ``vendor``, and so on."""
+        """Start a Kamailio that asks the TCP port ``engine`` and sends calls to the account ``vendor``.
+
+        ``defines`` set lines of its config.
+        """
         program = _program("kamailio")
         self.port = free_port(SWITCH)
         self._log = folder / "kamailio.log"
@@ -85,9 +88,9 @@ class Kamailio:
         return False
 
     def insist(self, source: str, dialled: str, code: int, mark: str = "") -> None:
-        """Call with an INVITE that comes again and again, as over a net that loses answers; ``code`` refuses it.
+        """Send an INVITE that is retransmitted as if the network lost the answers. Expect the reject ``code``.
 
-        ``mark`` is at the end of its Call-ID.
+        ``mark`` is appended to its Call-ID.
         """
         with self._talking(source) as talking:
             talking.settimeout(0.05)
@@ -128,16 +131,16 @@ class Kamailio:
 
     @property
     def log(self) -> str:
-        """All that it wrote."""
+        """Text of its log so far."""
         return self._log.read_text()
 
     def kill(self) -> None:
-        """Kill -9 all its processes."""
+        """Kill all its processes with SIGKILL."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(PATIENCE)
 
     def stop(self) -> None:
-        """End it."""
+        """Stop it."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -149,7 +152,7 @@ class Kamailio:
 
 @contextlib.contextmanager
 def switching(folder: Path, engine: int, vendor: int, **defines: object) -> Iterator[Kamailio]:
-    """Have a Kamailio in between, for the length of the block."""
+    """Run a Kamailio during the block."""
     running = Kamailio(folder, engine, vendor, **defines)
     try:
         yield running
@@ -158,7 +161,7 @@ def switching(folder: Path, engine: int, vendor: int, **defines: object) -> Iter
 
 
 class Seen(NamedTuple):
-    """A call as the vendor got it: the numbers in the request URI, From and P-Asserted-Identity."""
+    """A call as the vendor received it: the numbers in the request URI, From and P-Asserted-Identity."""
 
     dialled: str
     shown: str
@@ -166,10 +169,10 @@ class Seen(NamedTuple):
 
 
 class Callee:
-    """The vendor's side: tests/sipp/callee.xml."""
+    """The vendor: SIPp with tests/sipp/callee.xml."""
 
     def __init__(self, folder: Path) -> None:
-        """Start it."""
+        """Start the vendor."""
         self.port = free_port(VENDOR)
         self._log = folder / "callee.log"
         self._errors = folder / "callee.err"
@@ -178,11 +181,11 @@ class Callee:
         )
 
     def seen(self) -> list[Seen]:
-        """All calls that came."""
+        """All calls that arrived so far."""
         return [Seen(*line.split(" ")) for line in self._log.read_text().splitlines()]
 
     def stop(self) -> None:
-        """End it; nothing may have come that it did not expect."""
+        """Stop the vendor. Fail if an unexpected message arrived."""
         self.process.kill()
         self.process.wait(PATIENCE)
         told = self._errors.read_text() if self._errors.exists() else ""
@@ -191,7 +194,7 @@ class Callee:
 
 @contextlib.contextmanager
 def callee(folder: Path) -> Iterator[Callee]:
-    """Have somebody answer, for the length of the block."""
+    """Run a vendor that answers calls during the block."""
     running = Callee(folder)
     try:
         yield running
@@ -200,7 +203,7 @@ def callee(folder: Path) -> Iterator[Callee]:
 
 
 class Callers:
-    """Calls of one kind, from one address: one process of SIPp."""
+    """Calls of one kind from one address, made by one SIPp process."""
 
     def __init__(
         self,
@@ -213,9 +216,9 @@ class Callers:
         seconds: float = 0.1,
         length: float = 0.3,
     ) -> None:
-        """Place a call for each pair of (shown, dialled), all within some ``seconds``.
+        """Place a call for each pair of (shown, dialled), all within about ``seconds``.
 
-        ``kind`` is the name of a scenario, or the code that a refused call has to get.
+        ``kind`` is the name of a scenario, or the code with which the calls must be rejected.
         """
         rows = list(numbers)
         port = free_port(source)
@@ -235,7 +238,7 @@ class Callers:
         )
 
     def ended(self, seconds: float = 50) -> None:
-        """Wait for the end; each call must have gone as its scenario says."""
+        """Wait until SIPp ends. Fail if a call did not follow its scenario."""
         try:
             status = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -244,14 +247,14 @@ class Callers:
         assert status == 0, f"{self._name}: {status}: {told}"
 
     def kill(self) -> int:
-        """End it, where it has not ended; returns its exit status."""
+        """End SIPp if it still runs. Return its exit status."""
         self.process.kill()
         return self.process.wait(PATIENCE)
 
 
 def _sipp(scenario: str | Path, address: str, port: int, *words: object, errors: Path) -> subprocess.Popen[bytes]:
     own = ("-sf", _SCENARIOS / scenario, "-i", address, "-p", port, "-nostdin", "-trace_err")
-    calm = ("-watchdog_interval", 3_600_000)  # a machine that is slow for a moment is no reason to give up
+    calm = ("-watchdog_interval", 3_600_000)  # a busy machine must not make SIPp give up
     return subprocess.Popen(
         [_program("sipp"), *map(str, (*own, *calm, "-error_file", errors, *words))],
         stdin=subprocess.DEVNULL,

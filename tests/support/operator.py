@@ -1,4 +1,4 @@
-"""What tests of an operator's commands share: a server with many calls, and its control socket, raw."""
+"""Helpers for tests of operator commands: a server with many calls, and raw access to its control socket."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def book(folder: Path) -> Path:
 
 
 def burst(server: Server, messages: Iterable[bytes]) -> list[Any]:
-    """Send messages over one connection; return the results in the order of the messages."""
+    """Send messages over one connection. Return the results in the order of the messages."""
     with server.tcp() as switch:
         return switch.burst(messages)
 
@@ -48,12 +48,12 @@ def call(call_id: str, source: str = "10.0.0.17", **more: object) -> bytes:
 
 
 def hold(server: Server, count: int, source: str = "10.0.0.17", name: str = "c") -> None:
-    """Have calls reserved: ``c0``, ``c1`` …"""
+    """Reserve the calls ``c0``, ``c1`` and so on."""
     assert all(result["accepted"] for result in burst(server, [call(f"{name}{n}", source) for n in range(count)]))
 
 
 def command(server: Server, *words: object, **how: Any) -> subprocess.Popen[bytes]:
-    """Start a command of an operator against a server."""
+    """Start an operator's command against a server."""
     return subprocess.Popen(
         [sys.executable, "-m", "identengine", *map(str, words), "--config", str(server.config)],
         stdout=subprocess.PIPE,
@@ -63,7 +63,7 @@ def command(server: Server, *words: object, **how: Any) -> subprocess.Popen[byte
 
 
 def connect(server: Server) -> socket.socket:
-    """Connect to the control socket, however long its path; wait while its queue is full, as commands do."""
+    """Connect to the control socket, however long its path is. Wait while its queue is full, as commands do."""
     opened = socket.socket(socket.AF_UNIX)
     opened.settimeout(10)
     folder = os.open(server.folder / "calls", os.O_PATH)
@@ -85,14 +85,14 @@ def connect(server: Server) -> socket.socket:
 
 
 def asked(server: Server, **message: object) -> Any:
-    """Return the answer to one request over a connection of its own."""
+    """Return the answer to one request over a new connection."""
     with connect(server) as opened, opened.makefile("rb") as answers:
         opened.sendall(json.dumps(message).encode() + b"\n")
         return json.loads(answers.readline())
 
 
 def held(server: Server) -> int:
-    """Return how many legs are held."""
+    """Return the number of held legs."""
     found: int = asked(server, ask="status")["held"]
     return found
 

@@ -1,4 +1,4 @@
-"""Ports that a server of a test can bind later."""
+"""Ports that the server of a test can bind later."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import socket
 from support import HOST
 
 _RANGE = range(15_000, 32_000)
-"""Below the ports that Linux gives to sockets which ask for any: no other test gets one of these by chance."""
+"""Range below the ephemeral ports of Linux, so that no other test gets one of these by chance."""
 
 
 def free_port(address: str = HOST) -> int:
-    """Return a port of an address that neither UDP nor TCP has in use."""
+    """Return a port of an address that neither UDP nor TCP uses."""
     while True:
-        port = random.SystemRandom().choice(_RANGE)  # tests run side by side, and may seed the common generator
+        port = random.SystemRandom().choice(_RANGE)  # tests run in parallel, and may seed the common generator
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
             try:
                 udp.bind((address, port))

@@ -1,4 +1,4 @@
-"""The processes of a server, as the kernel shows them."""
+"""The processes of a server as the kernel shows them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from pathlib import Path
 
 
 def children(pid: int) -> list[int]:
-    """Return the child processes of one."""
+    """Return the child processes of a process."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def runs(pid: int) -> bool:
-    """Whether there is such a process, and it has not ended."""
+    """Return True if the process exists and has not ended."""
     try:
         return _stat(pid)[0] not in "ZX"
     except OSError:
@@ -26,29 +26,29 @@ def name_of(pid: int) -> str:
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether a process was stopped, as by SIGSTOP."""
+    """Return True if the process is stopped, for example by SIGSTOP."""
     return _stat(pid)[0] == "T"
 
 
 def reaped(pid: int) -> int:
-    """Return a number that is larger after each child that the process waited for: the page faults of those."""
+    """Return the page faults of ended children, a number that grows with each child that the process reaps."""
     return int(_stat(pid)[8])
 
 
 def naps(pid: int) -> int:
-    """Return how often a process went to sleep: a loop that waits once a turn has taken so many turns."""
+    """Return the number of times a process went to sleep. A loop that waits once a turn sleeps once a turn."""
     status = Path(f"/proc/{pid}/status").read_text()
     (count,) = (line.split()[1] for line in status.splitlines() if line.startswith("voluntary_ctxt_switches:"))
     return int(count)
 
 
 def pending(pid: int) -> set[int]:
-    """Return the signals that were sent to a process and not taken yet."""
+    """Return the pending signals of a process."""
     status = Path(f"/proc/{pid}/status").read_text()
     (mask,) = (int(line.split()[1], 16) for line in status.splitlines() if line.startswith("ShdPnd:"))
     return {number + 1 for number in range(64) if mask >> number & 1}
 
 
 def _stat(pid: int) -> list[str]:
-    """Return the fields of a process from its state on, as proc(5) has them."""
+    """Return the fields of a process from its state on, in the order of proc(5)."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

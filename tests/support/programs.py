@@ -12,7 +12,7 @@ _PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
 
 
 def program(name: str, packages: str) -> str:
-    """Return the path of a program. Without it the test is skipped; in CI, which installs all, it fails."""
+    """Return the path of a program. Without it, skip the test; in CI, which installs everything, fail it."""
     found = shutil.which(name, path=_PATH)
     if found is None:
         missing(name, packages)
@@ -20,7 +20,7 @@ def program(name: str, packages: str) -> str:
 
 
 def missing(name: str, packages: str) -> NoReturn:
-    """Skip the test, naming the command that installs what it needs; fail it in CI."""
+    """Skip the test with the command that installs the program. In CI, fail it."""
     text = f"{name} is not installed: apt-get install --no-install-recommends {packages}"
     if os.environ.get("CI"):
         pytest.fail(text)

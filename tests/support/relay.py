@@ -1,4 +1,4 @@
-"""A relay between a client and a server over UDP that drops what it is told to."""
+"""A relay between a client and a server over UDP that drops requests on demand."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ HOST = "127.0.0.1"
 
 
 class Relay:
-    """Passes datagrams on to a server, each client through a socket of its own; a context manager."""
+    """A context manager that forwards datagrams to a server, each client through its own socket."""
 
     def __init__(self, port: int, every: int = 0) -> None:
-        """Pass on to ``port`` of loopback; drop each ``every``-th request, where that is not 0."""
+        """Forward to ``port`` on loopback. Drop each ``every``-th request unless that is 0."""
         self.dropped: list[bytes] = []
         self._server = (HOST, port)
         self._every = every
         self.count = 0
-        """Requests that came."""
+        """Number of requests that arrived."""
         self._drop = 0
         self._front = socket.socket(type=socket.SOCK_DGRAM)
         self._front.bind((HOST, 0))
@@ -38,7 +38,7 @@ class Relay:
         self._woken.close()
 
     def drop(self, count: int) -> None:
-        """Drop the next so many requests."""
+        """Drop the next ``count`` requests."""
         self._drop = count
 
     def _run(self) -> None:

@@ -1,4 +1,4 @@
-"""A real server process for tests: on free loopback ports, with a store of its own, ended by its pid."""
+"""A real server process for tests: on free loopback ports, with its own store, ended by its pid."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from identengine.__main__ import main
 decider.REPLACEMENT_WAIT = 60.0
 main()
 """
-"""The program of a server whose deciders wait for their book, however slow the machine is."""
+"""Program of a server whose deciders wait for their book, however slow the machine is."""
 
 
 class Server:
@@ -42,11 +42,11 @@ class Server:
         env: Mapping[str, str] | None = None,
         patient: bool = False,
     ) -> None:
-        """Start one that serves ``folder/store``; ``config`` is put after the [store] and [listen] sections.
+        """Start a server of ``folder/store``. ``config`` follows the [store] and [listen] sections.
 
-        Where ``config`` has a [listen] section of its own, that stands. ``options`` are those of ``serve``,
-        ``env`` what its environment has besides ours. ``patient``: a replacement for a decider reads its sockets
-        when it has a book, and not after a second without one; for tests of what is answered by the book then.
+        A [listen] section in ``config`` replaces the default one. ``options`` are options of ``serve``, ``env``
+        adds to the environment. With ``patient``, a replacement decider reads its sockets only once it has a book,
+        not after a second without one. Tests of answers by the book need that.
         """
         self.folder = folder
         self.store = folder / "store"
@@ -82,7 +82,8 @@ class Server:
     def write_config(self, config: str) -> None:
         """Write the config, for a start or a SIGHUP.
 
-        Datagrams may wait for long, since the machine of a test may be slow; what tests their age says how long.
+        Datagrams may wait long, since the machine of a test may be slow. Tests of their age set a limit
+        themselves.
         """
         if "datagram_age_ms" not in config:
             before, limits, after = config.partition("[limits]\n")
@@ -99,7 +100,7 @@ class Server:
         self._queue.put("")
 
     def wait_for_line(self, wanted: str) -> None:
-        """Wait until the server says ``wanted`` on standard output."""
+        """Wait until the server prints ``wanted`` on standard output."""
         while wanted not in self.lines:
             line = self._queue.get(timeout=PATIENCE)
             assert line, f"the server ended: {self.log}"
@@ -107,28 +108,28 @@ class Server:
 
     @property
     def log(self) -> str:
-        """All that it wrote to standard error."""
+        """Everything that the server wrote to standard error."""
         return self._log.read_text()
 
     def logged(self, text: str) -> None:
-        """Wait until the log has ``text``."""
+        """Wait until the log contains ``text``."""
         try:
             wait_for(lambda: text in self.log)
         except AssertionError:
             raise AssertionError(f"{text!r} is not in the log:\n{self.log}") from None
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal: its supervisor."""
+        """Send a signal to the supervisor."""
         self.process.send_signal(number)
 
     @property
     def decider(self) -> int:
-        """The process that decides; waited for."""
+        """Pid of the decider. Wait for it."""
         return self._child("ident-decider")
 
     @property
     def standby(self) -> int:
-        """The process that is to decide when that one dies; waited for."""
+        """Pid of the standby. Wait for it."""
         return self._child("ident-standby")
 
     @property
@@ -145,23 +146,23 @@ class Server:
         return found
 
     def kill(self) -> None:
-        """Kill -9 all its processes; returns when none of them runs any more."""
-        self.process.send_signal(signal.SIGSTOP)  # it starts no others
+        """Kill all its processes with SIGKILL. Return once none of them runs."""
+        self.process.send_signal(signal.SIGSTOP)  # so that it starts no others
         orphans = children(self.process.pid)
-        for pid in orphans:  # first, so that none of them can tell of its end
+        for pid in orphans:  # the supervisor first, so that no process can report its end to it
             os.kill(pid, signal.SIGKILL)
         self.process.kill()
         assert self.ended() == -signal.SIGKILL
         wait_for(lambda: not any(map(runs, orphans)))
 
     def stop(self) -> int:
-        """Let it drain; return its exit status."""
+        """Drain the server and return its exit status."""
         if self.process.poll() is None:
             self.signal(signal.SIGTERM)
         return self.ended()
 
     def ended(self) -> int:
-        """Wait for its end; return its exit status."""
+        """Wait until the server ends. Return its exit status."""
         status = self.process.wait(PATIENCE)
         self._reader.join(PATIENCE)
         assert self.process.stdout is not None
@@ -175,7 +176,7 @@ class Server:
         return Switch.connect(self.ports[wire.transport], wire, tls, address, seconds=seconds)
 
     def udp(self) -> Switch:
-        """Return a new switch that sends datagrams of JSON."""
+        """Return a new switch that sends JSON datagrams."""
         return self.switch(UDP)
 
     def tcp(self) -> Switch:
@@ -183,11 +184,11 @@ class Server:
         return self.switch(TCP)
 
     def ask_udp(self, message: bytes) -> Any:
-        """Send one datagram; return its one answer, decoded."""
+        """Send one datagram. Return its answer, decoded."""
         return self._ask(UDP, message)
 
     def ask_tcp(self, message: bytes) -> Any:
-        """Send one message over a connection of its own; return its one answer, decoded."""
+        """Send one message over a new connection. Return its answer, decoded."""
         return self._ask(TCP, message)
 
     def _ask(self, wire: Wire, message: bytes) -> Any:
@@ -196,11 +197,11 @@ class Server:
             return switch.answers(1)[0]
 
     def authorize(self, **params: object) -> Any:
-        """Return the result of ``authorize``, asked by UDP."""
+        """Return the result of ``authorize`` over UDP."""
         return self.ask_udp(request("authorize", **params))["result"]
 
     def version(self) -> int | None:
-        """Return the version of the book that it serves."""
+        """Return the version of the book that the server uses."""
         found = self.ask_udp(request("ping"))["result"]["version"]
         assert found is None or isinstance(found, int)
         return found
@@ -208,7 +209,7 @@ class Server:
 
 @contextlib.contextmanager
 def serving(folder: Path, config: str = "", *, patient: bool = False) -> Iterator[Server]:
-    """Serve ``folder/store`` and end it at the end of the block; it must end well."""
+    """Serve ``folder/store`` during the block. Fail if the server does not end cleanly."""
     server = Server(folder, config, patient=patient)
     try:
         yield server

@@ -1,4 +1,4 @@
-"""A switch that asks a server: over every transport, in every framing and encoding, alike; and by raw bytes."""
+"""A switch that asks a server the same way over every transport, framing and encoding, or sends raw bytes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from support.waiting import PATIENCE
 Framing: TypeAlias = Literal["lines", "netstrings", "prefixed"]
 Encoding: TypeAlias = Literal["json", "msgpack"]
 MOST_UNREAD = 128 << 20
-"""Bytes that fit into no buffers of sockets and a server."""
+"""Number of bytes that exceeds the buffers of sockets and a server."""
 BURST = 500
-"""Messages that are sent before their answers are read."""
+"""Number of messages that are sent before their answers are read."""
 
 
 class Wire(NamedTuple):
-    """A transport, and how messages go over it."""
+    """A transport and the framing of its messages."""
 
     transport: Literal["tcp", "tls", "udp"]
     framing: Framing | None
@@ -32,7 +32,7 @@ class Wire(NamedTuple):
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Name for test ids."""
         return "-".join(filter(None, self))
 
 
@@ -54,7 +54,7 @@ OVER_TCP = tuple(wire for wire in WIRES if wire.transport == "tcp")
 
 
 def call(method: str, message_id: object = 1, **params: object) -> dict[str, object]:
-    """Return a JSON-RPC request; one with the id ``...`` is a notification."""
+    """Return a JSON-RPC request. One with the id ``...`` is a notification."""
     message: dict[str, object] = {"jsonrpc": "2.0", "method": method, "params": params}
     return message if message_id is ... else message | {"id": message_id}
 
@@ -65,14 +65,14 @@ def request(method: str = "authorize", message_id: object = 1, **params: object)
 
 
 class Switch:
-    """A switch: one connection to a server, or one socket that sends it datagrams. A context manager."""
+    """A switch with one connection, or one datagram socket, to a server. A context manager."""
 
     def __init__(self, wire: Wire, opened: socket.socket) -> None:
         self.wire = wire
         self.socket = opened
         self._held = b""
         self.answer_bytes: list[int] = []
-        """The size of each answer received."""
+        """Size of each answer received, in bytes."""
 
     @classmethod
     def connect(
@@ -85,7 +85,7 @@ class Switch:
         to: str = HOST,
         seconds: float = PATIENCE,
     ) -> Self:
-        """Connect from ``address`` to ``to``. ``tls`` says how, if the wire is TLS; ``seconds``: each wait."""
+        """Connect from ``address`` to ``to``, with ``tls`` if the wire is TLS. ``seconds`` limits each wait."""
         if wire.transport == "udp":
             family = socket.AF_INET6 if ":" in to else socket.AF_INET
             udp = socket.socket(family, socket.SOCK_DGRAM)
@@ -118,7 +118,7 @@ class Switch:
     # Messages and answers, whole.
 
     def send(self, *messages: object) -> None:
-        """Send messages: all at once over a connection, else a datagram each. Bytes are sent as they are."""
+        """Send messages, all at once over a connection, else one per datagram. Bytes are sent as they are."""
         raw = [message if isinstance(message, bytes) else self.encoded(message) for message in messages]
         if self.wire.framing is not None:
             self.socket.sendall(b"".join(raw))
@@ -127,7 +127,7 @@ class Switch:
             self.socket.send(datagram)
 
     def end_sending(self) -> None:
-        """Send no more over the connection; answers can still be received."""
+        """Close the sending side of the connection. Answers can still be received."""
         self.socket.shutdown(socket.SHUT_WR)
 
     def receive(self) -> Any:
@@ -142,7 +142,7 @@ class Switch:
         return raw
 
     def answers(self, count: int) -> list[Any]:
-        """Return the next ``count`` answers; no more may have arrived with them."""
+        """Return the next ``count`` answers. Fail if more have arrived with them."""
         found = [self.receive() for _ in range(count)]
         assert not self._held, f"more was answered: {self._held!r}"
         return found
@@ -156,13 +156,13 @@ class Switch:
         return answers
 
     def is_drained(self) -> bool:
-        """True if every answer has been read: the next is that to a further question, asked now."""
+        """Return True if every answer has been read: the next one answers a further request, sent now."""
         self.send(call("ping", "is that all?"))
         answer = self.receive()
         return isinstance(answer, dict) and answer["id"] == "is that all?"
 
     def has_nothing(self) -> bool:
-        """True if nothing has arrived that was not read; does not wait."""
+        """Return True if no unread bytes have arrived. Do not wait."""
         self.socket.setblocking(False)
         try:
             return not self._held and not self.socket.recv(1, socket.MSG_PEEK)
@@ -172,7 +172,7 @@ class Switch:
             self.socket.settimeout(PATIENCE)
 
     def is_closed(self) -> bool:
-        """True if the server closed the connection; waits for that, or for an answer."""
+        """Return True if the server closed the connection. Wait for that, or for an answer."""
         return is_closed(self.socket)
 
     def exchange(self, method: str, params: Mapping[str, object], message_id: object = 1) -> dict[str, Any]:
@@ -196,7 +196,7 @@ class Switch:
         return result
 
     def burst(self, messages: Iterable[object]) -> list[dict[str, Any]]:
-        """Send many requests, ``BURST`` at a time; return the results by ascending id."""
+        """Send many requests, ``BURST`` at a time. Return the results by ascending id."""
         source = iter(messages)
         answers: list[dict[str, Any]] = []
         while some := list(islice(source, BURST)):
@@ -207,27 +207,27 @@ class Switch:
         return [answer["result"] for answer in answers]
 
     def authorize(self, call_id: str, source: str = "10.0.0.1", **params: object) -> dict[str, Any]:
-        """Ask for a call from an address."""
+        """Authorize a call from an address."""
         return self.ask("authorize", call_id=call_id, src_ip=source, dst_number="44171", **params)
 
     def activate(self, *call_ids: str, source: str = "10.0.0.1") -> None:
-        """Have calls authorized, and start them."""
+        """Authorize calls and start them."""
         for call_id in call_ids:
             assert self.authorize(call_id, source)["accepted"]
             assert self.ask("start", call_id=call_id) == {"ok": True}
 
     def sync(self, list_id: str, *call_ids: str, **params: object) -> dict[str, Any]:
-        """Send the list of all calls, in one message."""
+        """Send the list of all calls in one message."""
         return self.ask("sync", list_id=list_id, calls=[[call_id] for call_id in call_ids], **params)
 
     def stop(self, *call_ids: str) -> list[str]:
-        """Stop calls; return those that held a slot."""
+        """Stop calls. Return those that held a slot."""
         return [call_id for call_id in call_ids if self.ask("stop", call_id=call_id).get("freed")]
 
     # Bytes.
 
     def encoded(self, message: object) -> bytes:
-        """Return a message as it is sent, in its frame."""
+        """Return a message in its frame."""
         raw = json.dumps(message, ensure_ascii=False).encode()
         return self.framed(raw if self.wire.encoding == "json" else msgspec.msgpack.encode(message))
 
@@ -272,7 +272,7 @@ class Switch:
 
 
 def is_closed(opened: socket.socket) -> bool:
-    """True if the server closed a connection; waits for that, or for something received."""
+    """Return True if the server closed a connection. Wait for that, or for an answer."""
     try:
         return opened.recv(65536) == b""
     except (ConnectionError, ssl.SSLError):
@@ -280,9 +280,10 @@ def is_closed(opened: socket.socket) -> bool:
 
 
 def send_until_stuck(opened: socket.socket, stream: bytes, others: Callable[[], object]) -> int:
-    """Send ``stream`` again and again, reading nothing, until no more of it is taken; return how many bytes were.
+    """Send ``stream`` repeatedly without reading until the server stops reading. Return the number of bytes sent.
 
-    ``others`` asks the server something else, so that it has had its turns; AssertionError if it reads on and on.
+    ``others`` asks the server something else, so that it has had its turns. Raise AssertionError if the server
+    never stops.
     """
     opened.setblocking(False)
     sent = stuck = 0

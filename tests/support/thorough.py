@@ -1,4 +1,4 @@
-"""How much a test does: more in CI, less elsewhere, and most of all behind the marker ``long``."""
+"""The amount of work of a test: more in CI, less elsewhere, and most of all behind the marker ``long``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ IN_CI = bool(os.environ.get("CI"))
 
 
 def times(in_ci: int, else_: int) -> int:
-    """Return how often something is done, or with how much."""
+    """Return the number of repetitions for this run."""
     return in_ci if IN_CI else else_
 
 
-def amounts(ordinary: int, long: int, seconds: int) -> list[Any]:  # pytest.param is of no public type
-    """Return what a test is parametrized by: an amount for each run, and one that takes up to ``seconds``."""
+def amounts(ordinary: int, long: int, seconds: int) -> list[Any]:  # pytest.param has no public type
+    """Return the values of a parametrized test: an amount for each run, and one that takes up to ``seconds``."""
     return [ordinary, pytest.param(long, marks=[pytest.mark.long, pytest.mark.timeout(seconds)])]

@@ -1,4 +1,4 @@
-"""Certificates for tests, made anew each time: a CA, a server's, and those of switches."""
+"""Certificates for tests, new in each run: a CA, a server's, and those of switches."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from trustme import KeyType
 from support import HOST
 
 TLS_FILES = '[tls]\ncertificate = "server.pem"\nkey = "server.key"\n'
-"""For a server in whose folder :meth:`Authority.certify` was."""
+"""Config of a server whose folder has the files of :meth:`Authority.certify`."""
 CLIENT_CA = 'client_ca = "ca.pem"\n'
-"""To be put right behind it."""
+"""Line to add to it, so that clients need a certificate."""
 
 
 class Authority:
-    """A CA, and what it has signed."""
+    """A CA and the certificates that it signs."""
 
     def __init__(self) -> None:
         self._ca = trustme.CA()
 
     def certify(self, folder: Path, key_type: KeyType = KeyType.ECDSA) -> None:
-        """Put the certificate and key of a server at this host into ``folder``, and the CA's own."""
+        """Write the certificate and key of a server at this host, and the CA's certificate, into ``folder``."""
         made = self._ca.issue_cert(HOST, key_type=key_type)
         (folder / "server.key").write_bytes(made.private_key_pem.bytes())
         (folder / "server.pem").write_bytes(b"".join(blob.bytes() for blob in made.cert_chain_pems))
@@ -39,7 +39,7 @@ class Authority:
     def client(
         self, name: str | None = None, *, signer: Authority | None = None, not_after: datetime | None = None
     ) -> ssl.SSLContext:
-        """Return how a client connects that trusts this CA, with a certificate of this name if there is one."""
+        """Return the context of a client that trusts this CA. With ``name`` it has a certificate of that name."""
         context = ssl.create_default_context()
         self._ca.configure_trust(context)
         if name is not None:

@@ -1,7 +1,7 @@
-"""A process of many TLS clients that come at once: each asks for a ping, then all end. Run by tests.
+"""A process of many TLS clients that connect at once: each sends a ping, then all disconnect. Run by tests.
 
-Usage: python tlsclients.py PORT COUNT CA [CERTIFICATE]; prints how many were answered, each round, until its
-standard input ends.
+Usage: python tlsclients.py PORT COUNT CA [CERTIFICATE]. It prints the number of answers after each round, until
+its standard input ends.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How long tests wait, and for what."""
+"""Waiting for a condition, with a time limit."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 PATIENCE = 20.0
-"""Seconds after which something that should have happened is taken for not happening."""
+"""Time after which an expected event counts as missing, in seconds."""
 
 
 def wait_for(what: Callable[[], Any], seconds: float = PATIENCE) -> Any:
-    """Return what ``what`` returns as soon as that is true; AssertionError where that takes too long."""
+    """Return the result of ``what`` as soon as it is true. Raise AssertionError after ``seconds``."""
     end = time.monotonic() + seconds
     while not (value := what()):
         assert time.monotonic() < end, f"waited in vain for {what}"

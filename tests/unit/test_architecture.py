@@ -1,4 +1,4 @@
-"""docs/architecture.md names modules, classes and functions that exist, and layers and steps as they are."""
+"""docs/architecture.md names modules, classes and functions that exist, and the real layers and steps."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _PATH = re.compile(r"[\w./-]+(?:/|\.(?:py|toml|md))")
 _FOLDER = re.compile(r"[a-z]+(?:/[a-z]+)+")
 _NAME = re.compile(r"[A-Za-z_]\w*(?:\.\w+)*")
 NO_CODE = {"authorize", "control", "ask", "identengine", "ps", "serve.sock"}
-"""Words in backticks that are names of the user's, not of the code: methods, commands, sockets."""
+"""Words in backticks that users meet and that are not code: methods, commands, sockets."""
 
 
 def paragraphs() -> Iterator[str]:
-    """Yield what belongs together: each row of a table, item of a list, or paragraph."""
+    """Yield each unit of the page: a row of a table, an item of a list, or a paragraph."""
     for block in _FENCE.sub("", TEXT).split("\n\n"):
         if block.lstrip().startswith("|"):
             yield from block.splitlines()
@@ -46,7 +46,7 @@ def file_of(path: str) -> Path | None:
 
 @cache
 def defined_in(file: Path) -> frozenset[str]:
-    """Return the names that a module defines: its own, and those of its classes with the class before them."""
+    """Return the names that a module defines: its own, and those of its classes prefixed with the class."""
 
     def names(body: list[ast.stmt], before: str) -> Iterator[str]:
         for each in body:
@@ -63,7 +63,7 @@ def is_room(name: str) -> bool:
 
 
 def named() -> list[tuple[str, str]]:
-    """Return each name of the page in backticks, with the paragraph that it stands in."""
+    """Return each name of the page in backticks, with its paragraph."""
     return [(token, block) for block in paragraphs() for token in _TICKED.findall(block)]
 
 
@@ -90,7 +90,7 @@ def test_paths_exist(path: str) -> None:
 
 @pytest.mark.parametrize("path", sorted(NOT_BUILT))
 def test_rooms_that_are_coming_are_not_there(path: str) -> None:
-    assert file_of(path) is None, "it is built: the page has to say so"
+    assert file_of(path) is None, "it exists; remove its mark from the page"
 
 
 @pytest.mark.parametrize(("name", "block"), NAMES, ids=[name for name, _ in NAMES])
@@ -99,7 +99,7 @@ def test_names_exist_in_a_file_that_is_named_beside_them(name: str, block: str) 
         return
     files = [file_of(path) for path in _TICKED.findall(block) if path.endswith(".py")]
     there = [defined_in(file) for file in files if file is not None]
-    assert there, f"no module stands beside {name}"
+    assert there, f"{name}: no module is named next to it"
     assert any(name in names for names in there)
 
 
@@ -130,7 +130,7 @@ def test_the_steps_are_those_of_the_specification() -> None:
 
 
 def test_the_walk_is_that_of_a_datagram() -> None:
-    """What the page names of the walk comes in the order and with the step that the benchmark prints."""
+    """The names of the walk are in the order, and with the steps, that the benchmark prints."""
     calls = walk.walk()
     first: dict[tuple[str, str], int] = {}
     for place, call in enumerate(calls):
@@ -140,7 +140,7 @@ def test_the_walk_is_that_of_a_datagram() -> None:
     steps: dict[str, str] = {}
     met: list[int] = []
     for step, file, name in told:
-        if (file, name) in first and name not in steps:  # else a condition that this datagram does not meet
+        if (file, name) in first and name not in steps:  # otherwise a condition that this datagram does not meet
             steps[name] = step
             met.append(first[file, name])
     assert len(met) > 15

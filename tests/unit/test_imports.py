@@ -8,7 +8,7 @@ from support import ROOT
 
 
 def test_imports_point_down() -> None:
-    """The layers and what only one module may import stand in pyproject.toml."""
+    """pyproject.toml holds the layers and the modules with exclusive imports."""
     linter = Path(sysconfig.get_path("scripts")) / "lint-imports"
     done = subprocess.run([linter, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

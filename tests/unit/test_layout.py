@@ -1,4 +1,4 @@
-"""The unit tests stand where their modules stand: a folder for each room of identengine."""
+"""Unit tests mirror their modules: each room of identengine has a folder of the same name."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_only_tests_of_the_repository_and_of_the_package_itself_belong_to_no_roo
 
 
 def test_modules_are_tested_by_name() -> None:
-    """``test_x.py`` or ``test_x_subject.py`` is of the module ``x``, or of the room itself where that is ``x``."""
+    """``test_x.py`` or ``test_x_subject.py`` tests the module ``x``, or the room itself if its name is ``x``."""
     strays = [
         str(path.relative_to(UNIT))
         for path in UNIT.rglob("*/test_*.py")

@@ -1,4 +1,4 @@
-"""No module is longer than 400 lines and no function longer than 50, in code, benchmarks and tests alike."""
+"""No module exceeds 400 lines and no function 50, in code, benchmarks and tests alike."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from support import ROOT
 
 MODULE_LINES = 400
 FUNCTION_LINES = 50
-"""From the line of its ``def`` to its last; decorators are not counted."""
+"""Longest function, from the line of its ``def`` to its last line, in lines. Decorators do not count."""
 
 
 def too_long(path: Path) -> Iterator[str]:
-    """Yield where a module, or a function of it, has too many lines, and how many."""
+    """Yield each module or function with too many lines, with their number."""
     text = path.read_text()
     if (lines := len(text.splitlines())) > MODULE_LINES:
         yield f"{path.name}: {lines} lines"

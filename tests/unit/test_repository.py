@@ -1,4 +1,4 @@
-"""The repository: no binaries, and versions that are pinned without the address of a registry."""
+"""The repository holds no binaries, and pins versions without the address of a registry."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WITH_NUL = ("benchmarks/results/*.png", "tests/unit/book/mistakes/clients.csv")
 
 @cache
 def tracked() -> list[Path]:
-    """Return the files that git knows; without git (in an sdist) the test is skipped."""
+    """Return the files that git tracks. Without git (in an sdist), skip the test."""
     done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip("not a checkout of git")

@@ -1,6 +1,6 @@
 """Every citation of the specification names a clause, title or phrase that exists.
 
-The specification is docs/spec. Its links, its decisions and the mark of what is not built yet are checked too.
+The specification is docs/spec. Its links, its decisions and the mark of unbuilt parts are checked too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ READ = ("identengine", "benchmarks", "tests", "docs", "README.md", "CHANGELOG.md
 """Files and folders whose citations are checked."""
 SKIPPED = {".png", ".pyc", ".gz", ".mdb", ".pem", ".so"}
 
-_GAP = r"(?:\s(?:\s|\#|//)*)"  # a citation may be broken over two lines of a comment
+_GAP = r"(?:\s(?:\s|\#|//)*)"  # a citation may span two lines of a comment
 _NUMBER = r"\d+(?:\.\d+)*"
 _CITATION = re.compile(
     rf"\b(?P<page>engine|interfaces)\.md{_GAP}"
@@ -69,7 +69,7 @@ class Page:
         return [_plain(heading) for heading in _HEADING.findall(_FENCE.sub("", self.clause(number)))]
 
     def resolves(self, fragment: str) -> bool:
-        """True if the page has this anchor."""
+        """Return True if the page has this anchor."""
         return fragment in self.anchors or fragment in self.slugs
 
 
@@ -99,7 +99,7 @@ def citations(text: str) -> Iterator[Citation]:
 
 
 def _range(first: str, last: str) -> list[str]:
-    """Return the clauses from one to another: 3.1-3.8, or 3 to 6. The ends alone if they are of two levels."""
+    """Return the clauses of a range such as 3.1-3.8 or 3 to 6, or only its ends if they differ in level."""
     head, _, begin = first.rpartition(".")
     other, _, end = last.rpartition(".")
     if head != other or int(begin) >= int(end):
@@ -108,7 +108,7 @@ def _range(first: str, last: str) -> list[str]:
 
 
 def wrong(citation: Citation, pages: dict[str, Page]) -> str | None:
-    """Return the reason why a citation names nothing, or None if it is right."""
+    """Return the reason why a citation is wrong, or None if it is right."""
     page = pages[citation.page]
     missing = [number for number in citation.clauses if number not in page.own]
     if missing:
@@ -161,7 +161,7 @@ def pages() -> dict[str, Page]:
             [("interfaces.md", ("3",)), ("engine.md", ("1.2",))],
         ),
         ("see engine.md 5.", [("engine.md", ("5",))]),
-        ("goes on (engine.md\n    8.2)", [("engine.md", ("8.2",))]),
+        ("continues (engine.md\n    8.2)", [("engine.md", ("8.2",))]),
         ("# as in engine.md\n# 8.2", [("engine.md", ("8.2",))]),
         ("engine.md 7, 250 ms", [("engine.md", ("7", "250"))]),
         ("[engine.md 5.4](engine.md#5.4)", [("engine.md", ("5.4",))]),
@@ -238,7 +238,7 @@ def test_clauses_that_engine_names_by_number_alone_exist(pages: dict[str, Page])
 
 
 def _broken(path: Path, text: str) -> Iterator[str]:
-    """Yield each relative link of a page that leads nowhere, with its line."""
+    """Yield each broken relative link of a page, with its line."""
     text = _FENCE.sub(lambda fence: "\n" * fence[0].count("\n"), text)
     for link in _LINK.finditer(text):
         if "://" in link[1]:

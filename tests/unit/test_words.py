@@ -24,7 +24,7 @@ LONGEST_SENTENCE = 25
 BANNED = {
     r"\b(is|are|was|were) wanted\b": "expected X, got Y",
     r"\b(is|are|was) meant\b": "did you mean X?",
-    r"\bis none\b|\bare none\b|\bhere is none\b": "not a X; no X",
+    r"(?<!there )\b(is|are) (?-i:none)\b|\bhere is none\b": "not a X; no X",
     r"\black(s|ed)?\b": "has no; is missing",
     r"\bby now\b": "already; so far",
     r"\bso many\b": "at most N; that number of",
@@ -65,6 +65,9 @@ OPENINGS = {
 }
 """Beginnings of a docstring to what is better. A question in a test is fine."""
 
+STRINGS = (tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", -1))
+"""From Python 3.12 on, the text of an f-string is a token of its own."""
+
 
 def texts(path: Path) -> Iterator[tuple[int, str, str]]:
     """Yield line, kind (docstring, comment, string, page) and text of all prose in one file."""
@@ -91,9 +94,8 @@ def texts(path: Path) -> Iterator[tuple[int, str, str]]:
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             yield token.start[0], "comment", token.string.lstrip("#: ")
-        elif token.type in (tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", -1)):
-            if token.start[0] not in docstrings and " " in token.string:
-                yield token.start[0], "string", token.string
+        elif token.type in STRINGS and token.start[0] not in docstrings and " " in token.string:
+            yield token.start[0], "string", token.string
 
 
 def faults(path: Path) -> list[str]:
@@ -107,12 +109,14 @@ def faults(path: Path) -> list[str]:
                 continue
             plain = re.sub(r"`+[^`]*`+", "``", line) if kind != "string" else line
             for pattern, better in BANNED.items():
-                for match in re.finditer(pattern, plain, re.IGNORECASE):
-                    found.append(f"{number}: {match[0]!r}: rather: {better}")
+                found += [
+                    f"{number}: {match[0]!r}: rather: {better}"
+                    for match in re.finditer(pattern, plain, re.IGNORECASE)
+                ]
         if kind == "docstring":
             for pattern, better in OPENINGS.items():
-                if match := re.match(pattern, text):
-                    found.append(f"{start}: docstring begins {match[0]!r}: rather: {better}")
+                if opening := re.match(pattern, text):
+                    found.append(f"{start}: docstring begins {opening[0]!r}: rather: {better}")
         if kind in ("docstring", "comment"):
             found += [f"{start}: {len(one.split())} words: {one[:70]}…" for one in _sentences(text)]
     if path.suffix == ".md":

@@ -1,4 +1,4 @@
-"""Both forms of the client have the same methods, and one body for them."""
+"""Both forms of the client have the same methods, with one body for both."""
 
 from __future__ import annotations
 
