@@ -165,8 +165,8 @@ def is_set_aside(folder: Path, killed: Path, damage: str) -> None:
     with serving(folder, calls()) as server:
         (aside,) = set(killed.iterdir()) - before
         assert aside.read_bytes() == content, "as it was, for whoever wants to look at it"
-        assert server.log.count("ALARM") == server.log.count("put aside as") == len([*killed.glob("calls.mdb.*")])
-        assert f"put aside as {aside.name}" in server.log
+        assert server.log.count("ALARM") == server.log.count("renamed to") == len([*killed.glob("calls.mdb.*")])
+        assert f"renamed to {aside.name}" in server.log
         assert held(server) == 0
         assert server.authorize(call_id="new", src_ip="10.0.0.1", dst_number="44")["accepted"]
 

@@ -110,9 +110,9 @@ class Life:
             return self.say(Stop(WHOLE))
         if event == "sync lists":
             return self.say(SyncPart(SPEAKS, "list", 1, 1, (WHOLE,), False))
-        if event.startswith("sync lacks"):
+        if event.startswith("sync omits"):
             answer = self.say(SyncPart(BEFORE, "list", 1, 1, (), True))
-            if event != "sync lacks":
+            if event != "sync omits":
                 assert answer == LegResult(True, missing=0, freed=0)
                 self.now += 1.0
                 if "update" in event:
@@ -169,6 +169,6 @@ def test_a_cell_of_the_table(life: Life, event: str, state: str, cell: str) -> N
 
 def test_the_table_names_every_message_and_no_state_twice() -> None:
     events = " ".join(TRANSITIONS)
-    methods = ("authorize", "start", "update", "stop", "sync lists", "sync lacks", "switch_up/down", "time ends")
+    methods = ("authorize", "start", "update", "stop", "sync lists", "sync omits", "switch_up/down", "time ends")
     assert all(method in events for method in methods)
     assert {cell.split()[0] for row in TRANSITIONS.values() for cell in row[:-1]} <= {*STATES, "-"}
