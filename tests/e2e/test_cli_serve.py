@@ -35,7 +35,7 @@ def test_a_key_file_that_others_can_read(tmp_path: Path) -> None:
     demo_store(tmp_path)
     (tmp_path / "store.key").chmod(0o644)
     (found,) = warned(config_with(tmp_path, ""))
-    assert "store.key is open to others (mode 0644); chmod 600" in found
+    assert "store.key is accessible to other users (mode 0644). Run `chmod 600" in found
 
 
 @pytest.mark.parametrize(

@@ -93,8 +93,8 @@ class StoreAgainstDicts(RuleBasedStateMachine):
     @initialize(target=versions, listed=st.sampled_from([0, 3, 1000]), tiny=st.booleans())
     def start(self, listed: int, tiny: bool) -> int:
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(storedraft, "LISTED", listed)
-        self.patch.setattr(storehistory, "LISTED", listed)
+        self.patch.setattr(storedraft, "MAX_LISTED_KEYS", listed)
+        self.patch.setattr(storehistory, "MAX_LISTED_KEYS", listed)
         self.patch.setattr(storekeys, "_BATCH", 3)
         if tiny:
             self.patch.setattr(storefile, "INITIAL_MAP", 32 << 10)

@@ -57,7 +57,7 @@ def test_diff_leaves_out_what_came_back(store: Store) -> None:
 @pytest.mark.parametrize("version", [3, -1, 1 << 63, 1 << 64])
 def test_a_version_that_is_not_there_is_named_at_once(store: Store, version: int) -> None:
     store.change("ann", "1", put(account(1)))
-    message = f"no version {version}; the newest is 1"
+    message = f"no version {version}. The newest is 1"
     with pytest.raises(StoreError, match=message):
         store.diff(1, version)
     with pytest.raises(StoreError, match=message):
@@ -68,9 +68,9 @@ def test_a_version_that_is_not_there_is_named_at_once(store: Store, version: int
 
 
 def test_a_version_of_an_empty_store_is_named(store: Store) -> None:
-    with pytest.raises(StoreError, match="no version 1; the store is empty yet"), store.read(1):
+    with pytest.raises(StoreError, match=r"no version 1. The store is empty"), store.read(1):
         pass
-    with pytest.raises(StoreError, match="no version 0 to go back to"):
+    with pytest.raises(StoreError, match="no version 0 to roll back to"):
         store.rollback(0, "ann")
 
 
@@ -78,8 +78,8 @@ def test_a_version_of_an_empty_store_is_named(store: Store) -> None:
 def test_history_is_the_same_however_the_changes_are_found(
     store: Store, monkeypatch: pytest.MonkeyPatch, listed: int
 ) -> None:
-    monkeypatch.setattr(storedraft, "LISTED", listed)
-    monkeypatch.setattr(storehistory, "LISTED", listed)
+    monkeypatch.setattr(storedraft, "MAX_LISTED_KEYS", listed)
+    monkeypatch.setattr(storehistory, "MAX_LISTED_KEYS", listed)
     store.change("ann", "1", put(*map(account, range(1, 50))))
     store.change("ann", "2", put(*(account(n, name="x") for n in range(20, 60))))
     store.change("ann", "3", put(account(1, name="y")))

@@ -41,7 +41,7 @@ def test_rekey_reaches_every_version_and_shows_in_no_diff(store: Store, vault: V
         tokens = [a.password for a in snapshot.accounts() if a.password]
     assert {key_id(t) for t in tokens} == {both.key_ids[0]}
     assert [both.decrypt(t) for t in tokens] == ["one", "two"]
-    assert "ann key rotated: 4 passwords encrypted anew" in lines(store.audit())
+    assert "ann key rotated: 4 passwords re-encrypted" in lines(store.audit())
 
 
 def test_rotation_leaves_one_new_key_that_opens_everything(store: Store, vault: Vault) -> None:
@@ -69,7 +69,8 @@ def test_a_rotation_names_the_accounts_whose_password_no_key_opens(store: Store,
     )
     before = vault.path.read_bytes()
     with pytest.raises(
-        KeyFileError, match=r"not at hand: 13 \(of the accounts 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, …\).*set ID"
+        KeyFileError,
+        match=r"their key is missing: 13 \(of the accounts 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, …\).*set ID",
     ):
         store.rotate(vault.path)
     assert vault.path.read_bytes() == before, "a rotation that failed leaves no key behind"
