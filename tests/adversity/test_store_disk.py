@@ -1,4 +1,4 @@
-"""Disks that are full, read-only, or not ours: the store says so and keeps what it has."""
+"""Disks that are full, read-only or of another user: the store reports the fault and keeps its content."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def put(count: int, size: int = 1000) -> Callable[[Draft], None]:
 
 
 def in_child(work: Callable[[], object]) -> str:
-    """Run ``work`` in a child process and return what its IdentengineError says; ``""`` where there was none."""
+    """Run ``work`` in a child process. Return the text of its IdentengineError, or ``""`` if it raised none."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -51,11 +51,11 @@ def in_child(work: Callable[[], object]) -> str:
     os.close(writing)
     with os.fdopen(reading) as pipe:
         said = pipe.read()
-    assert os.waitpid(child, 0)[1] == 0, "the child died of something else"
+    assert os.waitpid(child, 0)[1] == 0, "the child failed for another reason"
     return said
 
 
-def test_a_full_disk_says_so_and_keeps_the_version_in_use(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_and_keeps_the_current_version(tmp_path: Path) -> None:
     with mounted(tmp_path / "disk", 4) as disk, Store.open(disk / "store", create=True) as store:
         store.change("ann", "fits", put(50))
         with pytest.raises(StoreError, match=r"the disk is full\. Nothing was changed\. Free space"):
@@ -65,7 +65,7 @@ def test_a_full_disk_says_so_and_keeps_the_version_in_use(tmp_path: Path) -> Non
             assert {row.name[:2] for row in snapshot.accounts()} == {"1 "}
             assert snapshot.counts.accounts == 50 == sum(1 for _ in snapshot.accounts())
         assert store.change("ann", "fits again", put(60))[0].version == 2
-    # The mount is gone; nothing of it was left open.
+    # Unmounting succeeded, so no file on the mount was left open.
 
 
 def test_a_disk_that_fills_up_change_by_change(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_disk_that_fills_up_change_by_change(tmp_path: Path) -> None:
                 assert {row.name.split()[0] for row in snapshot.accounts()} == {str(head)}
 
 
-def test_a_full_disk_in_the_scratch_area_and_at_a_copy(tmp_path: Path) -> None:
+def test_a_full_disk_during_scratch_writes_and_copies(tmp_path: Path) -> None:
     with mounted(tmp_path / "disk", 4) as disk, Store.open(disk / "store", create=True) as store:
         store.change("ann", "1", put(50))
 
@@ -103,7 +103,7 @@ def test_a_full_disk_in_the_scratch_area_and_at_a_copy(tmp_path: Path) -> None:
         assert store.change("ann", "2", put(10))[0].version == 2
 
 
-def test_a_store_cannot_be_made_on_a_full_disk(tmp_path: Path) -> None:
+def test_a_store_cannot_be_created_on_a_full_disk(tmp_path: Path) -> None:
     with mounted(tmp_path / "disk", 1) as disk:
         fill(disk)
         with pytest.raises(StoreError, match="cannot create a store at"):
@@ -120,7 +120,7 @@ def test_a_store_cannot_be_made_on_a_full_disk(tmp_path: Path) -> None:
         assert Vault.from_file(disk / "key").key_ids == key.key_ids
 
 
-def test_a_limit_on_the_size_of_files_is_like_a_full_disk(tmp_path: Path) -> None:
+def test_a_limit_on_the_size_of_files_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "store"
     with Store.open(path, create=True) as store:
         store.change("ann", "1", put(50))
@@ -136,7 +136,7 @@ def test_a_limit_on_the_size_of_files_is_like_a_full_disk(tmp_path: Path) -> Non
         assert store.change("ann", "2", put(50))[0].version == 2
 
 
-def test_a_read_only_disk_can_be_read_and_says_why_not_written(tmp_path: Path) -> None:
+def test_a_store_on_a_read_only_disk_can_be_read(tmp_path: Path) -> None:
     with mounted(tmp_path / "disk", 4) as disk:
         with Store.open(disk / "store", create=True) as store:
             store.change("ann", "1", put(5))
@@ -153,7 +153,7 @@ def test_a_read_only_disk_can_be_read_and_says_why_not_written(tmp_path: Path) -
 
 @contextmanager
 def open_folder() -> Iterator[Path]:
-    """A folder that another user can get at; pytest's own are closed to others."""
+    """Yield a folder that other users can access, unlike the folders of pytest."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -161,7 +161,7 @@ def open_folder() -> Iterator[Path]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_another_user_without_permission_is_told(tmp_path: Path) -> None:
+def test_a_user_without_permission_gets_an_error(tmp_path: Path) -> None:
     with open_folder() as folder:
         with Store.open(folder / "store", create=True) as store:
             store.change("ann", "1", put(5))
