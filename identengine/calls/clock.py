@@ -14,7 +14,7 @@ import msgspec
 
 
 class Beat(msgspec.Struct, frozen=True, array_like=True):
-    """A time stamp of a mirror in use, written once a second. The next reader sets its clock by it."""
+    """A timestamp that is written into a mirror once a second. The next reader sets its clock by it."""
 
     format: int
     """Format of the mirror."""
@@ -42,7 +42,8 @@ class Clock:
     def resume(self, beat: Beat, newest: float) -> None:
         """Continue from the last beat, or from ``newest``, the latest stored time, if that is later.
 
-        If the wall clock was set back in the meantime, the set's clock assumes that no time passed.
+        After a reboot, the wall clock shows how long the machine was off. If that clock was set back, the set's
+        clock continues as if no time had passed.
         """
         if beat.boot == self._boot:
             self._ahead = beat.ahead

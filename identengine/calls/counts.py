@@ -17,7 +17,7 @@ from identengine.calls.levels import Levels
 from identengine.model.reasons import Reason
 
 IDLE_ACCOUNTS = 100_000
-"""Number of accounts above which counters without a held leg are dropped. Most of them are needed again soon."""
+"""Number of accounts up to which idle counters are kept, since most of them are soon used again."""
 _GONE = -1
 """Value of a counter that was dropped."""
 
@@ -56,7 +56,7 @@ class Counts:
         """Number of all held legs."""
         self.max_held = max_held
         self._accounts: dict[int, _Account] = {}
-        """By the number of the account's counter."""
+        """The latest counters of each account, by the number of the account's counter."""
         self._clients: dict[int, Counter] = {}
         self._most = inf if most is None else most
 

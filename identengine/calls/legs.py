@@ -43,8 +43,8 @@ def direction_of(leg: str) -> Direction:
 def request_fingerprint(request: Request, key: bytes) -> bytes:
     """Return a fingerprint that is equal for equal requests (engine.md 5.3).
 
-    The ids of call and leg are not part of it, since the leg is found by them. Because the fingerprint is kept
-    with the leg, it holds values without field names. Requests with credentials and long requests are hashed.
+    It leaves out the ids of call and leg, by which the leg is found. Because the fingerprint is kept with the leg,
+    it holds values without field names. Requests with credentials and long requests are hashed.
     """
     content = _encode(msgspec.structs.astuple(request)[_IDS:])
     if request.password is None and request.digest is None and len(content) <= _LONGEST_CONTENT:

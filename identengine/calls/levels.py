@@ -27,7 +27,7 @@ def account_of(counter: int) -> tuple[int, Direction]:
 
 
 def client_counters(client_id: int, direction: Direction) -> tuple[int, int]:
-    """Return the numbers of a client's counters for a leg: that of the direction and that of both directions."""
+    """Return the numbers of a client's counters for a leg: one for the direction and one for both directions."""
     return client_id << 1 | _DIRECTION_BIT[direction], -client_id
 
 
@@ -51,7 +51,7 @@ Index 0 is the account's own counter, and the clients' counters follow.
 
 
 def limits_of(client: Client, direction: Direction, above: int) -> tuple[Limit, ...]:
-    """Return a client's limits for legs of a direction: that of the direction, then that of both directions.
+    """Return a client's limits for legs of a direction: first for the direction, then for both directions.
 
     ``above`` is the number of resellers from the account's own client up to this client, 0 for that client itself.
     """
@@ -67,10 +67,10 @@ class ClientLevels(msgspec.Struct, frozen=True, gc=False):
     counters: tuple[int, ...]
     """Numbers of the counters, the account's own client first.
 
-    Each client has two: that of the direction, and that of both directions.
+    Each client has two: one for the direction, and one for both directions.
     """
     limits: tuple[Limit, ...] = ()
-    """The limits that exist, nearest the account first. That of the direction precedes the total."""
+    """The limits that are set, nearest the account first. A limit of the direction precedes the total."""
     cps: float | None = None
     """Limit of the account's own client in calls per second, for origination only (engine.md 5.9)."""
 

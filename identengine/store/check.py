@@ -138,7 +138,7 @@ def reserve_lock(path: Path, data: Path) -> None:
 
 
 def diagnosis(error: lmdb.Error, data: Path) -> str:
-    """Return the meaning of an LMDB error for the operator, and the remedy."""
+    """Return the meaning of an LMDB error and its remedy, for the operator."""
     if error.code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or (
         # LMDB reports an incomplete write, as a full disk causes it, as "input/output error".
         error.code == errno.EIO and _no_room(data)

@@ -58,7 +58,7 @@ def info_of(txn: Txn, version: int) -> VersionInfo:
 
 
 def rows_under(txn: Txn, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the rows whose keys begin with ``prefix``, with stamps, for all versions."""
+    """Yield stamped keys and values of the rows whose keys begin with ``prefix``, for all versions."""
     cursor = txn.cursor()
     if cursor.set_range(prefix):
         for key, value in cursor.iternext():

@@ -103,7 +103,7 @@ def is_id(value: int) -> bool:
 
 
 class Snapshot(View):
-    """A fixed version of the book. One thread may use it while its read lasts (:meth:`Store.read`).
+    """A version of the book that does not change. One thread may use it during its read (:meth:`Store.read`).
 
     ``info`` is its VersionInfo, ``version`` its number, and ``hash_key`` that of the store (engine.md 4.3).
     """

@@ -42,7 +42,7 @@ _PASSWORD_LETTERS = "".join(sorted(set(string.ascii_letters + string.digits) - s
 
 def default_key_file(store: Path) -> Path:
     """Return the default path of the key file of the store at ``store``, which is next to it."""
-    # "." and ".." do not contain the name.
+    # "." and ".." are not names of a folder.
     named = store if store.name not in ("", "..") else store.resolve()
     return named.parent / f"{named.name}.key"
 
@@ -106,7 +106,7 @@ class Vault:
             return
         if not _place_file(self.path, _key_text(self._keys), replace=False):
             raise KeyFileError(
-                f"{self._place} was made by somebody else meanwhile; nothing was changed, do it again"
+                f"{self._place} has been created by another process. Nothing was changed. Try again"
             )
         self._kept = True
 
@@ -258,7 +258,7 @@ def _make_key_file(path: Path) -> None:
 def _place_file(path: Path, content: bytes, *, replace: bool) -> bool:
     """Put ``content`` at ``path``, durably and whole or not at all, mode 0600; returns whether it is there.
 
-    It is not where ``replace`` is not asked for and there is a file already.
+    The file is not written if one exists already, unless ``replace`` is set.
     """
     try:
         path = path.resolve()  # a symbolic link to the key file is kept

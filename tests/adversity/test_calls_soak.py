@@ -73,7 +73,7 @@ KINDS = {
 
 
 class Call:
-    """The knowledge about one call. Times are of the monotonic clock."""
+    """One call, and the times at which it may hold a slot, by the monotonic clock."""
 
     def __init__(self, call_id: str, kind: str) -> None:
         self.id, self.kind = call_id, kind

@@ -1,4 +1,4 @@
-"""Kill -9 during any work of the store leaves the complete version before, or the complete next one."""
+"""After kill -9 at any moment, the store holds the complete previous version or the complete next one."""
 
 from __future__ import annotations
 

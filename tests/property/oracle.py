@@ -224,7 +224,7 @@ def _in_class(account: Account, cls: str, direction: str, options: IdentifyOptio
 
 
 def hit_of(account: Account, asked: Asked, direction: str, options: IdentifyOptions) -> Candidate | None:
-    """Return the hit of an ident value, that with the longest mask if several networks match (engine.md 3.1)."""
+    """Return the hit of an ident value, or None. Of several networks, the longest mask counts (engine.md 3.1)."""
     if account.ident_by == "ip":
         around = [net for net in map(network, account.ident) if asked.src_ip is not None and asked.src_ip in net]
         if not around:

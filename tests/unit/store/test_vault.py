@@ -228,7 +228,7 @@ def test_a_new_vault_creates_its_file_when_it_is_kept(tmp_path: Path) -> None:
     vault.keep()
     assert Vault.from_file(path).decrypt(token) == "x"
     late = Vault.new(path)
-    with pytest.raises(KeyFileError, match="made by somebody else meanwhile"):
+    with pytest.raises(KeyFileError, match="has been created by another process"):
         late.keep()
     assert Vault.from_file(path).key_ids == vault.key_ids
     Vault.from_file(path).keep()

@@ -104,7 +104,7 @@ def test_a_rotation_that_cannot_write_the_key_file_changes_nothing(
 
 
 def test_a_password_under_a_retired_key_is_rejected(store: Store, vault: Vault) -> None:
-    # The passwords of an import that read the key file before a rotation and writes after it would be lost.
+    # An import may read the key file before a rotation and write after it. No key would decrypt its passwords.
     assert vault.path is not None
     store.rotate(vault.path)
     with pytest.raises(StoreError, match=r"password of account 1 .* rotated away"):
