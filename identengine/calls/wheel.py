@@ -80,7 +80,7 @@ class Wheel:
         return tick / TICKS, taken
 
     def _cut(self, most: int, taken: list[int]) -> None:
-        """Remove slots of the earliest tick until ``most`` are taken. Skip slots whose entry is at another tick."""
+        """Remove slots of the earliest tick until ``most`` are taken. Skip slots entered at another tick."""
         tick = self._order[0]
         slots = self._ticks[tick]
         room = most - len(taken)
