@@ -61,7 +61,7 @@ def test_too_little_space_is_an_error_at_start_and_leaves_nothing(folder: Path, 
         server = Server(folder, calls(100_000, disk), ready=False)
         assert server.ended() == 1
         assert "105 MiB" in server.log
-        assert "make room, or set a smaller max_legs" in server.log
+        assert "Free space there, or set a smaller [calls] max_legs" in server.log
         assert "Traceback" not in server.log
         assert sum(file.stat().st_size for file in disk.rglob("*") if file.is_file()) == 0
         with serving(folder, calls(1000, disk)) as again:

@@ -102,7 +102,7 @@ def test_a_chain_of_resellers_has_an_end(store: Path) -> None:
     done("clients", "add", "id=201", "name=z", "parent_id=200", store=store)
     result = run("clients", "set", 200, "parent_id=131", store=store)
     assert result.status == 1
-    assert f"parent_id '131': {most}; client 201's chain would be 33: 201 → 200 → 131 → " in result.err
+    assert f"parent_id '131': {most}; client 201's chain would be 33: 201 below 200 below 131 below" in result.err
     done("clients", "set", 200, "parent_id=130", store=store)
     assert run("clients", "set", 101, "parent_id=1", store=store).status == 1
 
