@@ -40,10 +40,12 @@ def parse_address(text: str) -> bytes:
     Raise ValueError, with the expected form, if ``text`` is not a plain IPv4 or IPv6 address. Leading zeros, short
     forms, ports, zone ids and lengths are not accepted.
     """
-    packed = _packed(text.strip())
-    if packed is None:
-        raise ValueError(expected(_expected_address(text.strip()), text))
-    return packed
+    plain = text.strip()
+    try:
+        packed = inet_pton(AF_INET6 if ":" in plain else AF_INET, plain)
+    except (OSError, ValueError):
+        raise ValueError(expected(_expected_address(plain), text)) from None
+    return packed[12:] if packed.startswith(_MAPPED) and len(packed) == 16 else packed
 
 
 def parse_network(text: str) -> tuple[Network, bool]:
@@ -55,9 +57,10 @@ def parse_network(text: str) -> tuple[Network, bool]:
     head, slash, tail = text.strip().partition("/")
     if head != head.strip():
         raise ValueError(expected("a network without a space before the /", text))
-    packed = _packed(head)
-    if packed is None:
-        raise ValueError(expected(_expected_address(head), text))
+    try:
+        packed = parse_address(head)
+    except ValueError:
+        raise ValueError(expected(_expected_address(head), text)) from None
     if not slash:
         return Network(packed, len(packed) * 8), False
     bits = 128 if ":" in head else 32
@@ -83,14 +86,6 @@ def format_network(network: Network) -> str:
     """Return the text of a network, without the length if it is a single address."""
     text = format_address(network.address)
     return text if network.single else f"{text}/{network.length}"
-
-
-def _packed(text: str) -> bytes | None:
-    try:
-        packed = inet_pton(AF_INET6 if ":" in text else AF_INET, text)
-    except (OSError, ValueError):
-        return None
-    return packed[12:] if packed.startswith(_MAPPED) and len(packed) == 16 else packed
 
 
 def _length(text: str, bits: int) -> int | None:

@@ -25,8 +25,7 @@ def normal_number(text: str) -> str:
         return text
     number = text.translate(_DROPPED).removeprefix("+")
     if len(number) > MAX_LENGTH:
-        size = f"a number of at most {MAX_LENGTH} characters"
-        raise ValueError(f"{expected(size, text)} ({len(number)} characters)")
+        raise ValueError(expected(f"a number of at most {MAX_LENGTH} characters", len(number)))
     if not (number.isascii() and number.isprintable()):
         odd = next(c for c in number if not (c.isascii() and c.isprintable()))
         characters = "a number in printable ASCII (digits, letters, * and #)"
