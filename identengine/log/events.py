@@ -8,7 +8,9 @@ holds the two together.
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
 Field: TypeAlias = str | int | float | None
@@ -31,8 +33,8 @@ class Event(NamedTuple):
     """What to do; of errors and alarms."""
 
     def said(self, **fields: Field) -> str:
-        """Return the sentence, with what to do."""
-        text = self.text % fields if fields else self.text
+        """Return the sentence, and the remedy of an error or alarm."""
+        text = self.text % _shown(fields) if fields else self.text
         return f"{text}; {self.do}" if self.do else text
 
     def tell(self, fault: BaseException | None = None, /, **fields: Field) -> None:
@@ -40,14 +42,73 @@ class Event(NamedTuple):
         line = f"{'ALARM: ' if self.level == 'alarm' else ''}{self.text}"
         if self.do:
             line += f"; {self.do.replace('%', '%%') if fields else self.do}"
-        _log.log(_LEVELS[self.level], line, *([fields] if fields else []), exc_info=fault, extra={"event": self})
+        _log.log(
+            _LEVELS[self.level], line, *([_shown(fields)] if fields else []), exc_info=fault, extra={"event": self}
+        )
+
+
+class Shown(str):
+    """A text that stays on its line: characters that cannot be printed are escaped, as in JSON.
+
+    ``%(name)s`` shows the text alone, ``%(name)r`` in double quotes. A terminal obeys no text of a stranger.
+    """
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return str.__str__(self) if self.isprintable() else json.dumps(self)[1:-1]
+
+    def __repr__(self) -> str:
+        return json.dumps(self, ensure_ascii=not self.isprintable())
+
+
+def _shown(fields: Mapping[str, Field]) -> dict[str, Field]:
+    return {name: Shown(value) if isinstance(value, str) else value for name, value in fields.items()}
 
 
 # Rejected calls and refused peers, once a second for each source and reason ---------------------------------
 
 REJECTED = Event("rejected", "info", "rejected %(reason)s from %(source)r by %(switch)s: %(count)d")
+REJECTED_ACCOUNT = Event(
+    "rejected",
+    "info",
+    "rejected %(reason)s from %(source)r by %(switch)s: %(count)d; the first call was of account %(account_id)d "
+    "%(account_name)r",
+)
+REJECTED_FIELD = Event(
+    "rejected",
+    "info",
+    "rejected %(reason)s from %(source)r by %(switch)s: %(count)d; the first call had %(field)s %(value)r",
+)
+REJECTED_FIELD_ABSENT = Event(
+    "rejected",
+    "info",
+    "rejected %(reason)s from %(source)r by %(switch)s: %(count)d; the first call had no %(field)s",
+)
 REFUSED = Event("refused", "info", "rejected %(reason)s from %(source)r: %(count)d")
 REJECTED_OTHERS = Event("rejected_others", "info", "rejected %(reason)s from other sources: %(count)d")
+
+# Malformed messages, once a second for each switch, or for each host that no switch is known of ---------------
+
+MALFORMED = Event(
+    "malformed",
+    "warning",
+    "malformed messages from %(switch)s at %(source)s: %(count)d; the first has error %(code)d, %(problem)s",
+)
+MALFORMED_OF_SWITCH = Event(
+    "malformed",
+    "warning",
+    "malformed messages from %(switch)s: %(count)d; the first has error %(code)d, %(problem)s",
+)
+MALFORMED_STRANGER = Event(
+    "malformed",
+    "warning",
+    "malformed messages from %(source)s, a host without a proven switch: %(count)d; the first has error "
+    "%(code)d, %(problem)s",
+)
+MALFORMED_OTHERS = Event(
+    "malformed_others", "warning", "malformed messages with error %(code)d from other hosts: %(count)d"
+)
 
 # The book ---------------------------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ from typing import Any
 import msgspec
 
 from identengine.config.schema import LogConfig
-from identengine.log.events import LINES_DROPPED, Event
+from identengine.log.events import LINES_DROPPED, Event, Shown
 
 LINES = 10_000
 """Lines that wait to be written at most."""
@@ -194,7 +194,7 @@ def _record_of(count: int) -> logging.LogRecord:
 
 
 def _cut(value: object, length: int) -> object:
-    return f"{value[:length]}…" if isinstance(value, str) and len(value) > length else value
+    return Shown(f"{value[:length]}…") if isinstance(value, str) and len(value) > length else value
 
 
 def _text(value: object) -> object:

@@ -29,14 +29,15 @@ import msgspec
 
 from identengine.errors import StoreError
 from identengine.stats.heavyhitters import Counts
+from identengine.stats.malformed import CountsBySwitch
 from identengine.stats.registry import CELLS, HISTOGRAMS, PLACE, REGISTRY, SUMS
 
 FILE = "counters"
-FORMAT = 2
-AREA_BYTES = 160 * 1024
-"""Room for the addresses: 2,000 of them, of at most 39 characters, take 110 KiB."""
+FORMAT = 3
+AREA_BYTES = 240 * 1024
+"""Size of an area. 2,000 addresses of 39 characters take 110 KiB, 258 switches with the longest names 115 KiB."""
 WRITE_SECONDS = 1.0
-"""Between two copies of the addresses."""
+"""Time between two copies of the tables."""
 
 _MAGIC = b"identengine/cnt\n"
 _HEADER = struct.Struct("=16sI12s")
@@ -53,7 +54,18 @@ _NAMES = blake2b(
     digest_size=12,
 ).digest()
 _END = _FIRST_CELL + 8 * CELLS
-_decode = msgspec.msgpack.Decoder(Counts).decode
+
+
+class Tables(msgspec.Struct, frozen=True):
+    """The tables whose rows are not known in advance."""
+
+    addresses: Counts = Counts()
+    """Rejected authorizations by ``src_ip``."""
+    malformed: CountsBySwitch = {}
+    """Malformed messages by switch and error code."""
+
+
+_decode = msgspec.msgpack.Decoder(Tables).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -65,6 +77,8 @@ class Snapshot(NamedTuple):
     cells: tuple[int, ...]
     addresses: Counts
     """Rejected authorizations by ``src_ip``."""
+    malformed: CountsBySwitch
+    """Malformed messages by switch and error code."""
 
 
 class CounterFile:
@@ -107,15 +121,15 @@ class CounterFile:
         self._view.release()
         self._map.close()
 
-    def addresses(self) -> Counts:
-        """Return the addresses of the last whole copy."""
-        return _addresses(self._map)
+    def tables(self) -> Tables:
+        """Return the last complete copy of the tables."""
+        return _tables(self._map)
 
-    def write_addresses(self, addresses: Counts) -> None:
-        """Keep a copy of the addresses, over the older of the two."""
-        raw = _encode(addresses)
+    def write_tables(self, tables: Tables) -> None:
+        """Write a copy of the tables over the older of the two copies."""
+        raw = _encode(tables)
         if len(raw) > AREA_BYTES - _AREA.size:
-            return  # cannot be: 2,000 addresses in normal form; rather none than a torn one
+            return  # not possible, since both tables are bounded; no copy is better than a torn one
         self._copy += 1
         begin = _FIRST_AREA + self._copy % 2 * AREA_BYTES
         self._map[begin + _AREA.size : begin + _AREA.size + len(raw)] = raw
@@ -142,7 +156,8 @@ def read(folder: Path) -> Snapshot:
     }
     for name, (_, parts) in SUMS.items():
         values[name] = sum(values[part] for part in parts)
-    return Snapshot(values, cells, _addresses(raw))
+    tables = _tables(raw)
+    return Snapshot(values, cells, tables.addresses, tables.malformed)
 
 
 def bump(folder: Path, name: str) -> None:
@@ -213,15 +228,15 @@ def _area(raw: bytes | mmap.mmap, place: int) -> tuple[int, bytes | None]:
     return (number, body) if _checksum(number, body) == checksum else (0, None)
 
 
-def _addresses(raw: bytes | mmap.mmap) -> Counts:
-    """Return the newest whole copy; nothing where there is none."""
+def _tables(raw: bytes | mmap.mmap) -> Tables:
+    """Return the newest complete copy, or empty tables if there is none."""
     for _, body in sorted((_area(raw, place) for place in (0, 1)), key=lambda found: -found[0]):
         if body is not None:
             try:
                 return _decode(body)
             except msgspec.MsgspecError:
                 continue
-    return Counts()
+    return Tables()
 
 
 def _checksum(number: int, body: bytes) -> int:

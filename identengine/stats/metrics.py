@@ -41,8 +41,15 @@ ACCOUNT_LEGS = Family("account_legs", "gauge", "Legs of the fullest accounts.", 
 ACCOUNT_LIMIT = Family("account_limit_legs", "gauge", "Their limits; not there where unlimited.", _OF_ONE)
 CLIENT_LEGS = Family("client_legs", "gauge", "Legs of the fullest clients.", _OF_ONE)
 CLIENT_LIMIT = Family("client_limit_legs", "gauge", "Their limits; not there where unlimited.", _OF_ONE)
+MALFORMED_MESSAGES = Family(
+    "malformed_messages_total",
+    "counter",
+    "Messages with an error in their form or parameters, by the code of the error.",
+    ("code", "switch"),
+)
 
 _ASKED = (
+    MALFORMED_MESSAGES,
     UP,
     BUILD,
     ALARMS,
@@ -124,6 +131,11 @@ def _counted(snapshot: Snapshot) -> Iterator[_Metric]:
             value = snapshot.cells[cell]
             families[known.family].add_metric(labels, value if unit == 1 else value * unit)
     yield from families.values()
+    malformed = _family(MALFORMED_MESSAGES)
+    for switch, by_code in snapshot.malformed.items():
+        for code, count in by_code.items():
+            malformed.add_metric((str(code), switch), count)
+    yield malformed
     for histogram in HISTOGRAMS:
         first, bounds = PLACE[histogram.name], histogram.bounds
         cells = snapshot.cells[first : first + histogram.cells]

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 from identengine.model.reasons import Reason
 from identengine.model.records import INTERFACES, Direction, Interface
+from identengine.wire.jsonrpc.messages import BAD_PARAMS, INVALID_REQUEST, NO_SUCH_METHOD, PARSE_ERROR
 
 METHODS = ("authorize", "identify", "explain", "start", "update", "stop", "sync", "switch_up", "switch_down")
 UNKNOWN_WAY = "unknown"
@@ -19,6 +20,13 @@ WAYS = (*(way.value for way in Direction), UNKNOWN_WAY)
 """Of an authorization; of a reject it may be unknown."""
 CONNECTED: tuple[Interface, ...] = ("tcp", "tls", "http", "resp")
 """Interfaces with connections."""
+MALFORMED = {
+    PARSE_ERROR: "parse_error",
+    INVALID_REQUEST: "invalid_request",
+    NO_SUCH_METHOD: "unknown_method",
+    BAD_PARAMS: "bad_params",
+}
+"""Codes of the errors of malformed messages (interfaces.md 3, "Errors"), and their names in counters."""
 PROCESSES = ("decider", "standby", "front")
 DROPPED = ("unknown_peer", "too_old")
 """Why a datagram is dropped undecided."""
@@ -179,6 +187,10 @@ REGISTRY: tuple[Known, ...] = (
     *_each(DROPPED, "datagrams_dropped_{}", "datagrams dropped undecided: {}", "datagrams_dropped_total"),
     *_each(REFUSED, "connections_refused_{}", "connections that were not let in: {}", "connections_refused_total"),
     _counter("wrong_tokens", "requests and connections with a wrong token", "wrong_tokens_total"),
+    *(
+        Known(f"malformed_{name}", "counter", f"malformed messages with error {code}", None)
+        for code, name in MALFORMED.items()
+    ),
     *_each(INTERFACES, "messages_shed_{}", "messages by {} answered overload, undecided", "messages_shed_total"),
     _counter("answers_unsent", "answers that the system did not take over UDP", "answers_unsent_total"),
     _counter("faults", "faults of the program, of requests or beside them", "faults_total"),
@@ -231,6 +243,10 @@ SUMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "strangers_refused": (
         "datagrams and connections that were not let in",
         ("datagrams_dropped_unknown_peer", *(f"connections_refused_{why}" for why in REFUSED)),
+    ),
+    "malformed_messages": (
+        "messages with an error in their form or parameters",
+        tuple(f"malformed_{name}" for name in MALFORMED.values()),
     ),
     "messages_shed": (
         "messages over connections that had waited too long and were not decided",

@@ -14,16 +14,15 @@ from identengine.calls.backend import Deferred, EncodedDecision, LegResult
 from identengine.engine.core import EngineAnswer, EngineRequest
 from identengine.engine.lifecycle import BadParameter
 from identengine.identify.query import DIRECTIONS
-from identengine.model.addresses import format_address, parse_address
+from identengine.model.addresses import normal_address
 from identengine.model.reasons import Reason
 from identengine.model.records import INTERFACES, Decision, Direction, Interface, Request
 from identengine.stats.heavyhitters import HeavyHitters
-from identengine.stats.registry import HISTOGRAMS, METHODS, PLACE, REGISTRY, WAYS
+from identengine.stats.malformed import MalformedCounts
+from identengine.stats.registry import HISTOGRAMS, MALFORMED, METHODS, PLACE, REGISTRY, WAYS
 
 KEEP = 1000
 """Addresses that are surely known among those rejected (:mod:`identengine.stats.heavyhitters`)."""
-_LONGEST_ADDRESS = 64
-"""Characters of a ``src_ip`` that may be an address, blanks around it included."""
 
 _UNKNOWN = {method: PLACE[f"unknown_{method}s"] for method in ("start", "update", "stop")}
 _FREED = {
@@ -73,10 +72,14 @@ class Cells(Protocol):
 
 
 class Tally:
-    """Counts into cells, and the addresses of what is rejected into ``addresses``."""
+    """A counter of requests and answers: into cells, and into two tables.
 
-    def __init__(self, cells: Cells, addresses: HeavyHitters) -> None:
+    The tables are the rejected addresses and the malformed messages by switch.
+    """
+
+    def __init__(self, cells: Cells, addresses: HeavyHitters, malformed: MalformedCounts | None = None) -> None:
         self.addresses = addresses
+        self.malformed_counts = malformed or MalformedCounts()
         self._cells = cells
         self._waiting: list[Deferred] = []
         """Answers that will be counted once they are there; repeats of one message share an answer."""
@@ -130,6 +133,11 @@ class Tally:
             cells[of.stop] += stopped
             cells[_FREED["stop"]] += freed
 
+    def malformed(self, switch: str | None, code: int, more: int = 1) -> None:
+        """Count malformed messages. ``switch`` is None if no switch is known to have sent them."""
+        self.malformed_counts.add(switch, code, more)
+        self.add(f"malformed_{MALFORMED[code]}", more)
+
     def shed(self, ask: EngineRequest, answer: EngineAnswer) -> None:
         """Count what was answered without being decided."""
         self.count((ask,), (answer,))
@@ -172,13 +180,11 @@ class Tally:
             way = DIRECTIONS.get(request.direction)
         cells[of.rejected[decision.reason, _NO_WAY if way is None else way.value]] += 1
         source = request.src_ip
-        if source is None or self.addresses.known(source) or len(source) > _LONGEST_ADDRESS:
+        if source is None or self.addresses.known(source):
             return
-        try:
-            # Only in normal form, so that an address counts once, and nothing that is none takes room.
-            self.addresses.add(format_address(parse_address(source)))
-        except ValueError:
-            return
+        # Only the normal form is counted: an address counts once, and other texts take no room.
+        if (address := normal_address(source)) is not None:
+            self.addresses.add(address)
 
     def _others(self, of: _Of, method: str, answer: EngineAnswer) -> None:
         """Count what is seldom: a request, and what it was answered."""

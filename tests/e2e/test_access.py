@@ -88,7 +88,7 @@ def test_strangers_get_nothing_over_udp(server: Server, wire: Wire) -> None:
         stranger.socket.send(b"")
         grows(server, "datagrams_dropped_unknown_peer", before, 5)
         assert stranger.has_nothing()
-    server.logged(f"unknown peer from '{STRANGER}'")
+    server.logged(f'unknown peer from "{STRANGER}"')
 
 
 @pytest.mark.parametrize("wire", OVER_TCP, ids=by_name)
@@ -128,7 +128,7 @@ def test_each_datagram_brings_its_token(server: Server, wire: Wire) -> None:
         assert switch.exchange("stop", {"call_id": "c", "token": OTHER})["result"]["freed"] == 0
         assert switch.exchange("stop", {"call_id": "c", "token": TOKEN})["result"]["freed"] == 1
     grows(server, "wrong_tokens", wrong, 8 * 3 + 1)
-    server.logged("wrong token from '127.0.0.1'")
+    server.logged('wrong token from "127.0.0.1"')
 
 
 @pytest.mark.parametrize("wire", CONNECTED, ids=by_name)
@@ -240,7 +240,7 @@ match_port = "never"
             assert stranger.has_nothing()
         with server.switch(address="127.1.0.1") as stranger:
             assert stranger.is_closed()
-        server.logged("unknown peer from '127.1.0.1'")
+        server.logged('unknown peer from "127.1.0.1"')
 
 
 # ---- limits

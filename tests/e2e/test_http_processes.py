@@ -120,7 +120,7 @@ def test_connections_are_bounded_and_the_refused_are_told(server: Server) -> Non
             other.sendall(post("ping", b"{}").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
             assert read_all(other).startswith(b"HTTP/1.1 403 "), "another address has room of its own"
         assert server.authorize(**GOOD)["accepted"]
-        server.logged("rejected HTTP: too many connections from one address from '127.0.0.1'")
+        server.logged('rejected HTTP: too many connections from one address from "127.0.0.1"')
         wait_for(lambda: counters.read(server.folder / "calls").values["connections_refused_too_many_of_switch"])
     with asking(server) as client:
         wait_for(lambda: answered(client))

@@ -18,6 +18,7 @@ from identengine.calls.levels import account_of, client_of
 from identengine.engine.core import Engine
 from identengine.identify.index import Book
 from identengine.model.records import Direction
+from identengine.stats.tally import Tally
 from identengine.wire.operator import (
     MOST_ENDED,
     CountRequest,
@@ -72,19 +73,19 @@ class OperatorService:
         scopes: Callable[[], Iterable[str]],
         status: Callable[[], Status],
         on_ended: Callable[[list[Ending], int], None],
-        count: Callable[[str, int], None],
+        tally: Tally | None = None,
     ) -> None:
         """Answer for this engine and its calls.
 
-        ``scopes``: those of the switches in force; ``on_ended`` is told which legs an operator ended, ``count`` of
-        which counter there is more, and how much.
+        ``scopes``: those of the switches in force; ``on_ended`` is told which legs an operator ended. ``tally``
+        counts what the HTTP process reports.
         """
         self._engine = engine
         self._calls = calls
         self._scopes = scopes
         self._status = status
         self._on_ended = on_ended
-        self._count = count
+        self._tally = tally
 
     def answer(self, ask: OperatorRequest, now: float) -> OperatorReply:
         """Answer one request; ``now`` is the time of the set's clock."""
@@ -95,8 +96,11 @@ class OperatorService:
         if isinstance(ask, UsageRequest):
             return self._usage(ask)
         if isinstance(ask, CountRequest):
-            for name, more in ask.counts.items():
-                self._count(name, more)
+            if self._tally is not None:
+                for name, more in ask.counts.items():
+                    self._tally.add(name, more)
+                for row in ask.malformed:
+                    self._tally.malformed(row.switch, row.code, row.count)
             return Noted()
         return self._end(ask, now)
 

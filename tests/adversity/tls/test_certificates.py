@@ -35,7 +35,7 @@ def test_a_certificate_names_the_switch(server: Server, authority: Authority) ->
         result = switch.exchange("authorize", GOOD)["result"]
         assert result["account_id"] == 1
         assert "reason" in switch.exchange("authorize", GOOD | {"src_ip": "192.0.2.77"})["result"]
-    server.logged("from '192.0.2.77' by certified")
+    server.logged('from "192.0.2.77" by certified')
 
 
 def test_a_switch_without_certificate_needs_one_of_the_ca_all_the_same(
@@ -58,9 +58,9 @@ def test_certificates_that_are_refused(server: Server, authority: Authority) -> 
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
             context.minimum_version = context.maximum_version = version
             refused(server, context)
-    server.logged("unknown peer from '127.0.0.1'")
+    server.logged('unknown peer from "127.0.0.1"')
     # No certificate, one of another authority, one that expired: each has its own reason, in OpenSSL's words.
-    wait_for(lambda: len(set(re.findall(r"TLS handshake: (.+) from '127\.0\.0\.1'", server.log))) >= 3)
+    wait_for(lambda: len(set(re.findall(r'TLS handshake: (.+) from "127\.0\.0\.1"', server.log))) >= 3)
     with server.switch(LINES, authority.client("sbc1.example")) as switch:
         assert pings(switch)
 

@@ -23,7 +23,7 @@ from support.tls import TLS_FILES, Authority
 def test_an_unknown_address_gets_no_handshake(server: Server, authority: Authority) -> None:
     with socket.create_connection((HOST, server.ports["tls"]), 10, ("127.0.0.3", 0)) as stranger:
         assert is_closed(stranger)
-    server.logged("unknown peer from '127.0.0.3'")
+    server.logged('unknown peer from "127.0.0.3"')
 
 
 def test_plain_text_is_refused_and_counted(server: Server) -> None:
@@ -51,7 +51,7 @@ def test_handshakes_that_stall_hold_nobody_up(server: Server, authority: Authori
     if cut == 5:  # they are closed at last
         for one in stalled:
             assert is_closed(one)
-        server.logged("TLS handshake: took too long from '127.0.0.1'")
+        server.logged('TLS handshake: took too long from "127.0.0.1"')
     for one in stalled:
         one.close()
 

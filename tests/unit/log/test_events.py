@@ -139,7 +139,7 @@ def test_text(set_up: str) -> None:
     assert lines[0].endswith(
         "info    book version 3 is in use: 5 accounts, 7 active DIDs; it took 1.50 s, longest pause 0.2 ms"
     )
-    assert lines[1].endswith("info    rejected unknown_source from 'a\\nb\\x1b\\udce9' by sbc: 12")
+    assert lines[1].endswith(r'info    rejected unknown_source from "a\nb\u001b\udce9" by sbc: 12')
     assert lines[2].endswith(f"error   ALARM: {CALLS_FULL.said(max_legs=100)}")
     assert lines[4].endswith("error   ALARM: 50 % of it (version 3 goes on serving); " + BOOK_UNUSABLE.do)
     assert lines[-2].startswith("ZeroDivisionError")

@@ -18,17 +18,18 @@ from prometheus_client.parser import text_string_to_metric_families
 from support import ROOT
 from support.programs import program
 
-from identengine.stats.file import CounterFile, bump, read
+from identengine.stats.file import CounterFile, Tables, bump, read
 from identengine.stats.heavyhitters import HeavyHitters
+from identengine.stats.malformed import OTHER, UNKNOWN
 from identengine.stats.metrics import CONTENT_TYPE, MOST_ROWS, exposition, names
-from identengine.stats.registry import CELLS, FAMILIES, HISTOGRAMS, PLACE, REGISTRY
+from identengine.stats.registry import CELLS, FAMILIES, HISTOGRAMS, MALFORMED, PLACE, REGISTRY
 from identengine.stats.tally import KEEP, Tally
 from identengine.wire.operator import Status, Use
 
 DOCS = ROOT / "docs"
 STATUS = Status("identengine 1", 1, 2.0, 3, 4, 5, 6, 7, 8, ("there is no book yet",))
-BOUNDED = {"id", "name"}
-"""Labels with a value for each account that is shown; all others have few."""
+BOUNDED = {"id", "name", "switch"}
+"""Labels with a value for each account or switch that is shown; all others have few."""
 
 
 @pytest.fixture
@@ -104,6 +105,18 @@ def test_places_do_not_overlap() -> None:
     assert taken[-1][1] == CELLS
     assert all(before[1] == after[0] for before, after in itertools.pairwise(taken))
     assert all(len(set(known.series)) == len(known.series) for known in REGISTRY)
+
+
+def test_malformed_messages_by_code_and_switch(tmp_path: Path, counters: CounterFile) -> None:
+    counters.write_tables(Tables(malformed={"sbc1": {-32602: 5, -32700: 2}, "unknown": {-32600: 3}}))
+    raw = shown(tmp_path)
+    name = "identengine_malformed_messages_total"
+    assert value(raw, name, code="-32602", switch="sbc1") == 5
+    assert value(raw, name, code="-32700", switch="sbc1") == 2
+    assert value(raw, name, code="-32600", switch="unknown") == 3
+    documented = next(line for line in (DOCS / "metrics.md").read_text().splitlines() if f"`{name}`" in line)
+    for word in (*map(str, MALFORMED), UNKNOWN, OTHER):
+        assert f"`{word}`" in documented
 
 
 def test_histograms(tmp_path: Path, counters: CounterFile) -> None:
@@ -204,6 +217,7 @@ def documented() -> dict[str, tuple[str, tuple[str, ...]]]:
 
 def test_docs_and_metrics_are_the_same(tmp_path: Path, counters: CounterFile) -> None:
     counters.cells[PLACE["book_made"]] = 1
+    counters.write_tables(Tables(malformed={"sbc1": {-32602: 5}}))
     uses = Use(1, "a", "both", 2, 3)
     found: dict[str, tuple[str, set[str]]] = {}
     for name, family in parsed(shown(tmp_path, STATUS, uses)).items():
