@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -221,7 +220,7 @@ def test_bodies_of_http_are_counted(server: Server, grown: Callable[[dict[str, d
         assert client.post("/v1/stop", content=b"{]").status_code == 401
     with asking(server, READER) as client:
         assert client.post("/v1/stop", content=b"{]").status_code == 403
-    grown({"shown": {PARAMS: 4, PARSE: 4}})
+    grown({"shown": {PARAMS: 5, PARSE: 3}})
     server.logged("malformed messages from shown: ")
     wait_for(lambda: lines(server, '{"of":"http"}') or lines(server, '{"of": "http"}'))
 
@@ -263,7 +262,7 @@ def test_they_are_in_the_metrics_and_in_stats_and_survive_a_restart(tmp_path: Pa
             wait_for_http(server)
             with server.switch(TCP, address=PLAIN) as switch:
                 switch.exchange("stop", {"call_id": {"a": 1}})
-            wait_for(lambda: table(server) == {"plain": {PARAMS: round_}})
+            wait_for(lambda: total(table(server).get("plain", {})) == round_)  # noqa: B023 - called at once
             with asking(server, READER) as client:
                 families = text_string_to_metric_families(client.get("/metrics").text)
             samples = [
@@ -278,4 +277,3 @@ def test_they_are_in_the_metrics_and_in_stats_and_survive_a_restart(tmp_path: Pa
     assert shown["counters"]["malformed_bad_params"] == 2
     text = run("stats", "--config", tmp_path / "identengine.toml").out
     assert re.search(r"plain +-32602 +2\b", text), text
-    assert json.dumps(text)
