@@ -109,7 +109,7 @@ def test_an_alarm_shows(tmp_path: Path) -> None:
         assert answer["reason"] == "overload"
         wait_for(lambda: scrape(server)("alarms") == 1)
         assert asked(server, ask="status")["unready"] == ["the set of calls is full"]
-        server.logged("see who holds them by `identengine calls`")
+        server.logged("Run `identengine calls` to see which")
 
 
 def test_a_death_of_the_http_process_is_counted(tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_a_store_that_is_cut_off(served: Server, size: int) -> None:
     still_serves(served)
     # Put right again, it goes on from there.
     data_of(served).write_bytes(kept)
-    served.logged("the alarm is over")
+    served.logged("the alarm about the book is over")
     assert put_rows(served.store, accounts_of(2, 50)) == 2
     wait_for(lambda: served.version() == 2)
 
@@ -165,7 +165,7 @@ def test_a_store_that_is_gone_and_comes_back(served: Server) -> None:
     served.logged("there is no store")
     still_serves(served)
     moved.rename(served.store)
-    served.logged("the alarm is over")
+    served.logged("the alarm about the book is over")
 
 
 def test_an_empty_store_does_not_replace_a_book(served: Server) -> None:
@@ -195,7 +195,7 @@ def test_a_restored_store_that_was_edited_since_is_not_taken_for_the_one_in_use(
     put_back(served)
     put_rows(served.store, accounts_of(7, 50))  # a version 2 again, of other content
     served.logged("newest version is 2, but another")
-    assert "alarm is over" not in served.log
+    assert "alarm about the book is over" not in served.log
     assert served.authorize(**GOOD)["tag"] == "v2"
     put_rows(served.store, accounts_of(3, 50))
     wait_for(lambda: served.version() == 3)
@@ -214,7 +214,7 @@ def test_rows_that_are_damaged_raise_an_alarm(served: Server) -> None:
     still_serves(served)
     put_rows(served.store, accounts_of(3, 50))
     wait_for(lambda: served.version() == 3)
-    served.logged("the alarm is over")
+    served.logged("the alarm about the book is over")
 
 
 def test_a_chain_of_resellers_that_is_too_deep_raises_an_alarm(served: Server) -> None:
@@ -312,11 +312,11 @@ def test_passwords_and_their_keys(tmp_path: Path) -> None:
         assert reason("first") == "internal_error"
         assert server.authorize(**GOOD)["account_id"] == 1
         looks_again(server)
-        assert "alarm is over" not in server.log
+        assert "alarm about the book is over" not in server.log
         hidden.rename(key_file)
         wait_for(lambda: reason("first") is None, 30)
         assert reason("wrong") == "bad_password"
-        server.logged("the alarm is over")
+        server.logged("the alarm about the book is over")
 
         # A rotation: the same version, then a new one under the new key.
         with Store.open(tmp_path / "store") as store:
@@ -342,7 +342,7 @@ def test_a_wrong_key_is_told_and_the_book_is_not_made_again_and_again(tmp_path: 
         server.logged("key that is not at hand")
         assert reason() == "internal_error"
         looks_again(server, 3)
-        assert server.log.count("is in use: ") == 1
+        assert server.log.count("is in use with") == 1
         # Another account's password under the new key, and then the right key beside it.
         wrong = key_file.read_bytes()
         key_file.write_bytes(right)
@@ -355,7 +355,7 @@ def test_a_wrong_key_is_told_and_the_book_is_not_made_again_and_again(tmp_path: 
         assert reason() is None
         assert server.authorize(name="bert", password="second", dst_number="1")["account_id"] == 77
         key_file.unlink()
-        server.logged("until this server ends")
+        server.logged("with the key in its memory only")
         assert reason() is None
 
 

@@ -15,6 +15,7 @@ from typing import Protocol
 from identengine.calls.backend import Gauges, Overview
 from identengine.calls.mirror import MirrorFile
 from identengine.engine.core import Engine
+from identengine.errors import quoted
 from identengine.log import handlers
 from identengine.log.events import CALLS_ENDED, CALLS_FILE_FULL, CALLS_FULL, CALLS_ROOM_AGAIN, Event
 from identengine.model.records import Interface
@@ -150,7 +151,7 @@ class Reporter:
         """Write down what an operator ended."""
         self.tally.add("freed_by_operator", freed)
         more = f" and {len(legs) - 3} more" if len(legs) > 3 else ""
-        CALLS_ENDED.tell(calls=", ".join(repr(leg.call_id) for leg in legs[:3]) + more, freed=freed)
+        CALLS_ENDED.tell(calls=", ".join(quoted(leg.call_id) for leg in legs[:3]) + more, freed=freed)
 
     def _tell_of_room(self, calls: Gauges) -> None:
         """Say once that calls are turned away for want of room, and once that it is over (engine.md 5.8)."""

@@ -97,7 +97,7 @@ def test_certificates_renewed_while_connections_are_open(tmp_path: Path, authori
             # Files that are not as they must be: what is in use stays, and the alarm says what to do.
             (tmp_path / "server.key").write_text("half written")
             server.signal(signal.SIGHUP)
-            server.logged("ALARM: [tls] key:")
+            server.logged("earlier stay in use: [tls] key:")
             assert pings(old)
             with server.switch(LINES, renewed.client()) as new:
                 assert pings(new)

@@ -60,7 +60,7 @@ def test_one_at_a_time(server: Server) -> None:
         second = Server(server.folder, ready=False, options=TAKE_OVER)
         assert second.ended() == 1
         assert f"process {os.getpid()} is taking over already" in second.log
-    server.logged(f"ALARM: process {os.getpid()}, which was going to take over, ended; this server goes on")
+    server.logged(f"keeps serving: process {os.getpid()}, which was going to take over, ended")
     with asking(server):
         pass
 
@@ -83,7 +83,7 @@ def test_one_that_ends_when_all_was_given_to_it(server: Server) -> None:
 def test_one_that_does_not_want_any_more(server: Server) -> None:
     with asking(server) as peer:
         peer.say(handover.No("of a whim"))
-        server.logged(f"ALARM: process {os.getpid()} does not take over: of a whim; this server goes on")
+        server.logged(f"keeps serving: process {os.getpid()} does not take over: of a whim")
 
 
 def test_another_version_of_the_hand_over(server: Server) -> None:
@@ -94,7 +94,7 @@ def test_another_version_of_the_hand_over(server: Server) -> None:
         assert "version 2 of the hand-over" in answer.why
     with asking(server) as peer:
         os.write(peer.fileno(), b"\xff\xffgarbage")
-        server.logged("it speaks another version of the hand-over; this server goes on")
+        server.logged("it speaks another version of the hand-over")
     assert answering(server)
 
 
@@ -124,5 +124,7 @@ def test_one_that_hangs_when_all_was_given_to_it_is_killed(server: Server) -> No
             udp.send(request("ping"))  # waits in the kernel meanwhile
             assert udp.receive()["id"] == 1
         assert hangs.wait(PATIENCE) == -signal.SIGKILL
-    assert f"ALARM: process {hangs.pid} gave no sign of life while it took over, and was killed" in server.log
+    assert (
+        f"keeps serving: process {hangs.pid} gave no sign of life while it took over, and was killed" in server.log
+    )
     wait_for(lambda: still_held(server))

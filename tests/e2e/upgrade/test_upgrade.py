@@ -223,7 +223,7 @@ def test_a_config_that_changes_meanwhile_is_the_new_servers_too(folder: Path) ->
     try:
         standby = new.standby
         os.kill(standby, signal.SIGSTOP)  # it loads its book for as long as this lasts
-        old.logged(f"process {new.process.pid} is going to take over")
+        old.logged(f"process {new.process.pid} is about to take over")
         old.write_config("[reasons.unknown_source]\nsip_code = 604\n")
         old.signal(signal.SIGHUP)
         old.logged("SIGHUP: changed: [reasons]")

@@ -90,6 +90,6 @@ def test_a_line_that_is_too_long_is_cut_and_stays_json(form: str, character: str
     first, second = result.stderr.splitlines()
     assert len(first) < select.PIPE_BUF
     assert b"config: " in first
-    assert b"SIGHUP: the config is wrong" in second
+    assert b"SIGHUP: the config has mistakes" in second
     if form == "json":
         assert msgspec.json.decode(first)["event"] == "config_problem"

@@ -257,7 +257,7 @@ def test_one_that_does_not_get_to_it_is_named(
     reload.begin(from_values({}, file))
     reload.look()
     assert reload.over
-    late = "SIGHUP: the decider, process 1, does not go by the new config yet"
+    late = "SIGHUP: the decider, process 1, does not use the new config yet"
     assert said.messages == ["SIGHUP: changed: nothing", late]
 
 
@@ -285,7 +285,7 @@ def test_many_at_once_are_one_line(
 
     running(pair, test)
     assert said.messages[-1] == "SIGHUP: changed: [limits], [log]"
-    assert not any("does not go by" in message for message in said.messages)
+    assert not any("does not use the new config" in message for message in said.messages)
 
 
 def test_nobody_waits_for_one_that_leaves(tmp_path: Path, child: Child, said: pytest.LogCaptureFixture) -> None:
@@ -309,8 +309,8 @@ def test_a_wrong_config_and_none_at_all(tmp_path: Path, child: Child, said: pyte
     assert reload.refused
     assert reload.over
     assert "[limits] connections" in said.messages[0]
-    assert said.messages[1].startswith("SIGHUP: the config is wrong and nothing was changed")
+    assert said.messages[1].startswith("SIGHUP: the config has mistakes; nothing was changed")
     nowhere = from_values({}, None)
     assert reload.begin(nowhere) is nowhere
-    assert said.messages[2] == "SIGHUP: there is no config file to read again"
+    assert said.messages[2] == "SIGHUP: this server runs without a config file; nothing was read"
     assert not child.link.behind

@@ -70,7 +70,7 @@ def test_what_waits_at_a_socket(asked: int, warned: bool, caplog: pytest.LogCapt
         finally:
             logger.removeHandler(caplog.handler)
         text = caplog.text
-        told = int(text.partition(": some ")[2].split()[0])
+        told = int(text.partition("it holds about ")[2].split()[0])
         assert ("net.core.rmem_max=8388608" in text) is warned
         # As many fit as it says, and few more; a kernel counts as it likes, so with some room.
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
