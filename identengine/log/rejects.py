@@ -1,4 +1,4 @@
-"""The log of rejected calls, refused peers and malformed messages: a line a second for each source, with a count.
+"""The log of rejected calls, refused peers and malformed messages: one counted line a second for each source.
 
 Rule: lines and memory are bounded, even under forged sources (engine.md 7). Beyond :data:`SOURCES` lines in one
 second, all further sources share one line for each reason.
@@ -27,19 +27,19 @@ from identengine.model.numbers import normal_number
 from identengine.model.records import Decision, Request
 
 SOURCES = 100
-"""Most lines in one second that name a source. They are written at once, and requests wait meanwhile."""
+"""Most lines in one second that name a source. All are written in one step, and requests wait for it."""
 _LONGEST = 64
 """Longest text of a peer that a line shows, in characters."""
 _LONGEST_PROBLEM = 200
 """Longest message of an error that a line shows, in characters."""
 _REMEMBERED = 1000
-"""Most writings of addresses whose normal form is remembered until the next lines are written."""
+"""Size of the cache of normal forms of addresses, in entries. Each write of the lines empties it."""
 
 
 class RejectLog:
-    """A log that collects for a second, then writes.
+    """A log that counts for a second, then writes its lines.
 
-    ``in_a_second`` calls the function that it is given after a second.
+    ``in_a_second`` schedules a call of the given function in one second.
     """
 
     def __init__(self, in_a_second: Callable[[Callable[[], None]], object]) -> None:
@@ -57,8 +57,8 @@ class RejectLog:
     def reject(self, switch: str, request: Request, decision: Decision) -> None:
         """Count one rejected call. The line names the account, or the field and value, of the first such call.
 
-        A wrong password names no account here either (D3 in decisions.md). The decision holds none, and the log
-        adds no guess of its own: log lines are copied to people who may answer the caller.
+        For a wrong password the line names no account, as the answer does (D3 in decisions.md): the name alone
+        proves nothing, and what the log shows may be passed on to the caller.
         """
         source, reason = self._source(request), decision.reason or ""
         if self._repeats(source, reason, switch):
@@ -84,9 +84,9 @@ class RejectLog:
         field: str | None = None,
         value: str | None = None,
     ) -> None:
-        """Count one malformed message. Each switch has one line; so has each host that no switch is known of.
+        """Count one malformed message, in the line of its switch, or of its host if no switch is proven.
 
-        ``problem`` is the message of the error, without secrets. ``value`` is the field's value as JSON.
+        ``problem`` is the message of the error, without secrets. ``value`` is the value of ``field`` as JSON.
         """
         source = None if host is None else self._address(host)
         key = (switch,) if switch is not None else (None, source)
@@ -112,7 +112,7 @@ class RejectLog:
         self._addresses.clear()
 
     def _repeats(self, *key: str | None) -> bool:
-        """Count into the line of a key. Return False if there is none."""
+        """Count into the line of a key. Return False if the key has no line yet."""
         line = self._lines.get(key)
         if line is None:
             return False
@@ -122,7 +122,7 @@ class RejectLog:
     def _begin(
         self, key: tuple[str | None, ...], event: Event, fields: dict[str, Field], others: Event, kind: str
     ) -> None:
-        """Begin a line. Beyond SOURCES lines, count into the line of all others with the same ``fields[kind]``."""
+        """Begin a line, or count into the shared line of ``fields[kind]`` if there are SOURCES lines already."""
         if not self._lines:
             self._in_a_second(self.write)
         if len(self._lines) < SOURCES:
@@ -135,7 +135,7 @@ class RejectLog:
         line.count += 1
 
     def _source(self, request: Request) -> str:
-        """Return the source of a call. Whatever the engine reads as one source is one here (engine.md 2)."""
+        """Return the source of a call: all writings that the engine reads alike are one source (engine.md 2)."""
         if request.src_ip and not request.src_ip.isspace():
             return self._address(request.src_ip)
         name = (request.name or "").strip()
@@ -147,7 +147,7 @@ class RejectLog:
             return request.src_number[:_LONGEST]
 
     def _address(self, text: str) -> str:
-        """Return the normal form of an address, or the beginning of a text that is none."""
+        """Return the normal form of an address. Return the beginning of any other text."""
         found = self._addresses.get(text)
         if found is None:
             found = normal_address(text) or text[:_LONGEST]
@@ -157,7 +157,7 @@ class RejectLog:
 
 
 class _Line:
-    """A line that will be written: its event, the fields of the first occurrence, and the count."""
+    """A line to write: its event, the fields of the first occurrence, and the number of occurrences."""
 
     __slots__ = ("count", "event", "fields")
 

@@ -11,7 +11,7 @@ from typing import TypeAlias
 SWITCHES = 256
 """Most switches with a row of their own."""
 UNKNOWN = "unknown"
-"""The row of messages that no switch is known to have sent: a token is absent, wrong or unreadable."""
+"""The row of messages without a proven switch: their token is absent, wrong or unreadable."""
 OTHER = "other"
 """The row of all switches beyond :data:`SWITCHES`."""
 
@@ -20,14 +20,14 @@ CountsBySwitch: TypeAlias = dict[str, dict[int, int]]
 
 
 class MalformedCounts:
-    """A table of counts by switch and error code."""
+    """A table of messages by switch and error code."""
 
     def __init__(self, before: Mapping[str, Mapping[int, int]] | None = None) -> None:
         """Continue from ``before``, the counts of an earlier process."""
         self._counts: CountsBySwitch = {switch: dict(by_code) for switch, by_code in (before or {}).items()}
 
     def add(self, switch: str | None, code: int, more: int = 1) -> None:
-        """Count messages of a switch, or of :data:`UNKNOWN` if ``switch`` is None."""
+        """Count messages of a switch. They count as :data:`UNKNOWN` without a ``switch``."""
         name = UNKNOWN if switch is None else switch
         by_code = self._counts.get(name)
         if by_code is None:

@@ -80,7 +80,7 @@ def test_a_file_that_is_none_is_replaced(tmp_path: Path, warned: Warnings, raw: 
         other = tmp_path / "spoilt"
         other.write_bytes(path.read_bytes()[:1000] if raw is None else raw)
         other.replace(path)  # the old one stays mapped here
-        with pytest.raises(StoreError, match="cannot be read"):
+        with pytest.raises(StoreError, match="cannot read the counters"):
             read(tmp_path)
         with CounterFile(tmp_path, warned) as new:
             assert new.cells[PLACE["accepted"]] == 0
@@ -88,7 +88,7 @@ def test_a_file_that_is_none_is_replaced(tmp_path: Path, warned: Warnings, raw: 
         assert old.cells[PLACE["accepted"]] == 7
     assert read(tmp_path).values["accepted"] == 1
     (said,) = warned
-    assert "begin anew" in said
+    assert "the counters start again from zero" in said
     assert why in said
 
 
@@ -99,7 +99,7 @@ def test_no_file_is_a_message(tmp_path: Path) -> None:
 
 def test_where_no_file_can_be_is_an_error(tmp_path: Path, warned: Warnings) -> None:
     (tmp_path / "counters").mkdir()
-    with pytest.raises(StoreError, match="cannot be kept"):
+    with pytest.raises(StoreError, match="cannot create the counters"):
         CounterFile(tmp_path, warned)
 
 
