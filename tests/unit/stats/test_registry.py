@@ -69,7 +69,7 @@ def test_the_file_is_whole_and_private(tmp_path: Path, warned: Warnings) -> None
         (b"not counters" * 100, "damaged"),
         (b"\0" * SIZE, "damaged"),
         (b"x" * (SIZE + 1), "damaged"),
-        (None, "damaged (1000 bytes"),
+        (None, f"damaged: expected {SIZE} bytes, got 1000"),
         (b"identengine/cnt\n" + b"\2\0\0\0" + b"0" * (SIZE - 20), "another version"),
     ],
 )
