@@ -44,7 +44,7 @@ _PACKET_INFO = {
 LINK_LOCAL = b"\xfe\x80"
 """First bytes of a link-local address. ``in6_pktinfo`` begins with the address."""
 MULTICAST = 0xFF
-"""First byte of an IPv6 multicast address, which cannot be a source. With IPv4 the system reports a unicast one."""
+"""First byte of an IPv6 multicast address, which cannot be a source. IPv4 reports a unicast address."""
 
 
 def enable_control(bound: socket.socket) -> PacketInfo | None:

@@ -1,9 +1,9 @@
 """A UDP socket with one system call to receive up to 64 datagrams, and one to send their answers.
 
-``recvmmsg`` and ``sendmmsg`` are called through ctypes, with buffers that are allocated once and reused. (cffi would
-save 0.3 µs a call, which is next to nothing for one datagram.) Each datagram costs one slice, and each answer is
-joined to the others. All other work is done once for each batch, by strided views of the headers. Source addresses
-stay as the kernel wrote them: the header of an answer points to the name of the sender.
+``recvmmsg`` and ``sendmmsg`` are called through ctypes, with buffers that are allocated once and reused. cffi
+would save 0.3 µs for each call, which is next to nothing for a datagram. Each datagram costs one slice, and each
+answer is joined to the others. All other work is done once for each batch, by strided views of the headers. Source
+addresses stay as the kernel wrote them: the header of an answer points to the name of the sender.
 
 If the system does not have these calls, or forbids them, :func:`batched` chooses a socket with one call for each
 datagram. It does so once, when the socket is opened.
@@ -31,8 +31,8 @@ from identengine.net.udp.socket import BATCH, LARGEST, PASSING, TRIES, Batched, 
 def batched(bound: socket.socket, size: int) -> Batched:
     """Return a batched socket over ``bound``, a bound and non-blocking UDP socket, and set the options of that.
 
-    Datagrams are cut after ``size`` bytes. The caller still owns ``bound``, and closes it. After that, no datagram is
-    received or sent.
+    Datagrams are cut after ``size`` bytes. The caller still owns ``bound``, and closes it. After that, no datagram
+    is received or sent.
     """
     return MmsgSocket(bound, size) if _may_call(bound) else RecvmsgSocket(bound, size)
 
@@ -192,15 +192,15 @@ class MmsgSocket:
                     self._interfaces[place] = 0
         else:
             self._interfaces[:count] = array("I", bytes(4 * count))
-        said = self._control_sizes[:count].tolist()
+        sizes = self._control_sizes[:count].tolist()
         firsts = self._first_bytes[:count].tolist() if came.link_local else [0] * count
-        if said.count(self._control_space) != count or MULTICAST in firsts:
-            self._forget_unsaid(came, said, firsts)
+        if sizes.count(self._control_space) != count or MULTICAST in firsts:
+            self._clear_unusable(came, sizes, firsts)
 
-    def _forget_unsaid(self, came: PacketInfo, said: list[int], firsts: list[int]) -> None:
+    def _clear_unusable(self, came: PacketInfo, sizes: list[int], firsts: list[int]) -> None:
         """Let the system choose the source of answers to datagrams without a destination, or to a multicast."""
         header = struct.pack("@Nii", socket.CMSG_LEN(came.size), came.level, came.kind)
-        for place, (size, first) in enumerate(zip(said, firsts, strict=True)):
+        for place, (size, first) in enumerate(zip(sizes, firsts, strict=True)):
             if size != self._control_space or first == MULTICAST:
                 at = place * self._control_space + STAMP_SPACE
                 self._control[at : at + self._came_space] = header.ljust(self._came_space, b"\0")
