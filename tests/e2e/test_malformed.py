@@ -76,7 +76,7 @@ def total(by_code: dict[int, int]) -> int:
 
 
 class Grown:
-    """How much the counts have grown; waits until they have grown as much as is expected, and no more."""
+    """The growth of the counts since this object was made."""
 
     def __init__(self, server: Server) -> None:
         def is_written() -> bool:

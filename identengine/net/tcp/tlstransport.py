@@ -2,8 +2,8 @@
 
 A step of a handshake costs 1 to 2 ms, for our signature and the check of the peer's certificate. The loop's own
 TLS does each step as soon as its bytes arrive. So a thousand switches that reconnect at once would delay every
-decision. Here the steps wait in one queue, and a :class:`HandshakePacer` does one at a time. Also unlike the loop's
-own TLS, a peer can end its side of the stream and still get its answers, as over TCP.
+decision. Here the steps wait in one queue, and a :class:`HandshakePacer` does one at a time. A second difference
+from the loop's own TLS: a peer can end its side of the stream and still get its answers, as over TCP.
 """
 
 from __future__ import annotations

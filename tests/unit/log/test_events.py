@@ -1,4 +1,4 @@
-"""What the log says: each event in both forms, alarms in one place with what to do, and in the docs."""
+"""The events of the log: both formats, the remedies of errors and alarms, and their page in the docs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ERRORS = [event for event in EVENTS if event.level in ("error", "alarm")]
 
 
 def fields(event: Event) -> dict[str, str]:
-    """Return the fields of an event, and of each how it is written."""
+    """Return the fields of an event with their format characters."""
     return dict(re.findall(r"%\((\w+)\)[-.\d]*([a-z])", event.text))
 
 
@@ -87,13 +87,13 @@ def test_docs_have_every_error_and_no_other() -> None:
 
 
 def test_what_is_logged_is_an_event_of_the_one_place() -> None:
-    """No module but these two has a logger: else an alarm could be missing in the docs, or a secret get out."""
+    """Only two modules have a logger. So the docs have each alarm, and no other line can show a secret."""
     for path in (ROOT / "identengine").rglob("*.py"):
         if path.parent.name == "log" and path.name in ("events.py", "handlers.py"):
             continue
         source = path.read_text()
         foreign = re.search(r"^\s*(import|from) (logging|warnings|structlog)\b", source, re.M)
-        assert foreign is None, f"{path}: say it by identengine.log.events"
+        assert foreign is None, f"{path}: log an event of identengine.log.events"
         assert "ALARM:" not in source, path
 
 

@@ -1,4 +1,4 @@
-"""Rejects in the log: once a second for each source and reason, bounded under forged sources (engine.md 7)."""
+"""Rejects and malformed messages in the log: one line a second, bounded under forged sources (engine.md 7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/metrics as text: its form, what it shows of a moment, and that docs, dashboard and alerts speak of the same."""
+"""/metrics as text: its form and content, and its agreement with docs, dashboard and alerts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def counters(tmp_path: Path) -> Iterator[CounterFile]:
 
 
 def parsed(raw: bytes) -> dict[str, Metric]:
-    """Return the families of an exposition by the names that they are scraped under."""
+    """Return the families of an exposition by their scraped names."""
     families = list(text_string_to_metric_families(raw.decode()))
     found = {family.name + ("_total" if family.type == "counter" else ""): family for family in families}
     assert len(found) == len(families)
@@ -79,7 +79,7 @@ def test_conventions(tmp_path: Path, counters: CounterFile) -> None:
 
 
 def test_each_cell_is_one_sample_and_no_other(tmp_path: Path, counters: CounterFile) -> None:
-    """Every number has a value of its own, so that two that were mixed up would show."""
+    """Each cell has a unique value, so the test detects two swapped cells."""
     for place in range(CELLS):
         counters.cells[place] = 1000 + place
     found = parsed(shown(tmp_path))
@@ -224,7 +224,7 @@ def test_docs_and_metrics_are_the_same(tmp_path: Path, counters: CounterFile) ->
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}
         found[name] = family.type, labels
     assert {name: (kind, set(labels)) for name, (kind, labels) in documented().items()} == found
-    assert documented() == names(), "the order of the labels is that of the program"
+    assert documented() == names(), "the labels are in the order of the program"
 
 
 def test_docs_name_every_value_of_a_label() -> None:
@@ -255,7 +255,7 @@ def labels_in(expression: str) -> set[str]:
 
 
 def check(expression: str) -> None:
-    """Check that an expression speaks of metrics and labels that there are."""
+    """Check that all metrics and labels of an expression exist."""
     metrics = named(expression)
     assert metrics, expression
     assert metrics <= names().keys(), expression
@@ -291,7 +291,7 @@ def test_alert_rules() -> None:
 
 
 def all_labels(expression: str) -> set[str]:
-    """Return what labels an expression that groups by nothing keeps."""
+    """Return the labels of the result of an expression without ``by``."""
     if re.search(r"\bby\b", expression):
         return set()
     return {label for name in named(expression) for label in names()[name][1]}

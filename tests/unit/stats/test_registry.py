@@ -1,4 +1,4 @@
-"""The file of the counters, what goes into it, and what becomes of it when it is damaged."""
+"""The counter file: its content, and its replacement when it is damaged."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_numbers_outlive_the_process_that_wrote_them(tmp_path: Path, warned: War
     with CounterFile(tmp_path, warned) as first:
         first.cells[PLACE["accepted"]] += 3
         first.write_tables(Tables(Counts({"10.0.0.1": 4}, 2), {"sbc1": {-32602: 5}}))
-        # What another process sees, while it is mapped here.
+        # Another process reads the file while it is mapped here.
         assert read(tmp_path).values["accepted"] == 3
         began = first.cells[PLACE["began"]]
     with CounterFile(tmp_path, warned) as second:
@@ -79,7 +79,7 @@ def test_a_file_that_is_none_is_replaced(tmp_path: Path, warned: Warnings, raw: 
         old.cells[PLACE["accepted"]] = 7
         other = tmp_path / "spoilt"
         other.write_bytes(path.read_bytes()[:1000] if raw is None else raw)
-        other.replace(path)  # the old one stays mapped here
+        other.replace(path)  # the old file stays mapped here
         with pytest.raises(StoreError, match="cannot read the counters"):
             read(tmp_path)
         with CounterFile(tmp_path, warned) as new:
@@ -163,7 +163,7 @@ def test_malformed_messages_are_counted_by_switch_in_bounded_memory() -> None:
     assert sum(by_code.get(-32601, 0) for by_code in found.values()) == 2 * SWITCHES
 
 
-# ---- what is counted
+# ---- counting
 
 
 def tallied() -> tuple[Tally, dict[str, int]]:
@@ -263,7 +263,7 @@ def test_an_address_counts_once_however_it_is_written_and_what_is_none_takes_no_
 
 
 def series(tally: Tally) -> dict[tuple[str, ...], int]:
-    """Return what is not zero of requests, accepted and rejected calls, by family and labels."""
+    """Return all nonzero counts of requests, accepted calls and rejected calls, by family and labels."""
     return {
         (known.family or "", *labels): count
         for known in REGISTRY
