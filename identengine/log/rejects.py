@@ -27,7 +27,7 @@ from identengine.model.numbers import normal_number
 from identengine.model.records import Decision, Request
 
 SOURCES = 100
-"""Most lines in one second that name a source. All are written in one step, and requests wait for it."""
+"""Maximum number of lines in one second that name a source. Requests wait while they are written."""
 _LONGEST = 64
 """Longest text of a peer that a line shows, in characters."""
 _LONGEST_PROBLEM = 200
@@ -138,7 +138,8 @@ class RejectLog:
         """Return the source of a call: all writings that the engine reads alike are one source (engine.md 2)."""
         if request.src_ip and not request.src_ip.isspace():
             return self._address(request.src_ip)
-        name = (request.name or "").strip()
+        digest = request.digest
+        name = (request.name or "").strip() or ((digest and digest.username) or "").strip()
         if name or not request.src_number:
             return name[:_LONGEST]
         try:

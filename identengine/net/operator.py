@@ -22,13 +22,13 @@ from identengine.wire import operator
 FILE = "control"
 """Name of the socket in the folder of the set of calls."""
 CONNECTIONS = 16
-"""Most connections at a time. A further one replaces the connection that was silent longest."""
+"""Maximum number of connections. A further one replaces the connection that was silent longest."""
 IDLE_SECONDS = 30.0
 """Time after which a silent connection is closed."""
 UNREAD_SECONDS = 5.0
 """Time after which a connection with an unread answer is closed."""
 _REST = 0.0005
-"""Least time between two answers, in seconds."""
+"""Minimum time between two answers, in seconds."""
 _SILENT = 1.0
 """Silence after which a connection can be closed in favour of a new one, in seconds."""
 
@@ -59,13 +59,13 @@ class OperatorListener:
         """Earliest time of the next step, in the loop's time."""
 
     async def start(self) -> None:
-        """Start to serve."""
+        """Start serving."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(lambda: _Connection(self), sock=self._socket, backlog=BACKLOG)
         self._sweep = loop.call_later(1.0, self._close_idle)
 
     def close(self) -> None:
-        """Stop to serve, and close all connections."""
+        """Stop serving, and close all connections."""
         if self._sweep is not None:
             self._sweep.cancel()
         if self._server is not None:
@@ -169,7 +169,7 @@ class _Connection(asyncio.Protocol):
         return True
 
     def pause_writing(self) -> None:
-        """Stop to read from a command that does not read its answers."""
+        """Stop reading from a command that does not read its answers."""
         self._unread = True
         self._transport.pause_reading()
 

@@ -22,7 +22,7 @@ from identengine.net.unix import bind_unix
 ASK = "ask"
 """Name of the socket ``ask`` in the folder of the set of calls."""
 BACKLOG = 1024
-"""Most connections of a TCP socket that wait to be accepted."""
+"""Maximum number of TCP connections that wait to be accepted."""
 RECEIVE_BUFFER = 8 * 1024 * 1024
 """Requested size of a receive buffer, in bytes. The kernel doubles it for its overhead and reports the double."""
 DATAGRAM_BYTES = 1280

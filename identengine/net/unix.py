@@ -11,7 +11,7 @@ from pathlib import Path
 from identengine.errors import StoreError
 
 BACKLOG = 128
-"""Most connections that wait to be accepted, for example while a decider is replaced."""
+"""Maximum number of connections that wait to be accepted, for example while a decider is replaced."""
 
 
 def bind_unix(folder: Path, name: str) -> socket.socket:

@@ -36,9 +36,9 @@ from identengine.stats.registry import CELLS, HISTOGRAMS, PLACE, REGISTRY, SUMS
 FILE = "counters"
 FORMAT = 3
 AREA_BYTES = 240 * 1024
-"""Size of an area. 2,000 addresses of 39 characters take 110 KiB, 258 switches with the longest names 115 KiB."""
+"""Size of an area, in bytes. 2,000 long addresses take 110 KiB, 258 switches with the longest names 115 KiB."""
 WRITE_SECONDS = 1.0
-"""Time between two copies of the tables."""
+"""Time between two copies of the tables, in seconds."""
 
 _MAGIC = b"identengine/cnt\n"
 _HEADER = struct.Struct("=16sI12s")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 SWITCHES = 256
-"""Most switches with a row of their own."""
+"""Maximum number of switches with a row of their own."""
 UNKNOWN = "unknown"
 """The row of messages without a proven switch: their token is absent, wrong or unreadable."""
 OTHER = "other"

@@ -22,7 +22,7 @@ from identengine.stats.malformed import MalformedCounts
 from identengine.stats.registry import HISTOGRAMS, MALFORMED, METHODS, PLACE, REGISTRY, WAYS
 
 KEEP = 1000
-"""Guaranteed size of the table of rejected addresses (``keep`` of :mod:`identengine.stats.heavyhitters`)."""
+"""Size of the table of rejected addresses after a prune (``keep`` of :mod:`identengine.stats.heavyhitters`)."""
 
 _UNKNOWN = {method: PLACE[f"unknown_{method}s"] for method in ("start", "update", "stop")}
 _FREED = {
@@ -175,7 +175,7 @@ class Tally:
                 cells[_UNRESERVED] += 1
             return
         request = ask.request
-        assert isinstance(request, Request)  # noqa: S101 - an authorization has no CallList
+        assert isinstance(request, Request)  # noqa: S101 - an authorization holds a Request
         if way is None:  # the decision names no direction, but the request may
             way = DIRECTIONS.get(request.direction)
         cells[of.rejected[decision.reason, _NO_WAY if way is None else way.value]] += 1

@@ -28,10 +28,10 @@ from identengine.wire.responder import MessageResponder
 from identengine.wire.session import Session
 
 READ = 65536
-"""Most bytes of one read."""
+"""Maximum size of one read, in bytes."""
 TURN = 64
 TURN_BYTES = 16384
-"""Most messages of one connection in one turn of the loop, and most bytes after the first message.
+"""Maximum number of messages of one connection in one turn of the loop, and of bytes after the first message.
 
 The requests that a switch has in flight usually fit into one batch. A connection with more takes turns.
 """
@@ -58,13 +58,13 @@ class ConnectionHost(Protocol):
     """The holder of connections, usually a listener: it admits peers, and has what all connections share."""
 
     quota: ConnectionQuota
-    """The limits, and how many connections of each switch there are."""
+    """The limits, and the number of connections of each switch."""
     framings: Framings
     """The framings that a connection may begin with, each with its responder."""
     connections: set[Connection]
     """Admitted connections; each adds and removes itself."""
     on_refused: Callable[[str, str], None]
-    """Called for each connection that is rejected: the peer's address, and why."""
+    """Called for each refused connection with the address of the peer and the reason."""
 
     def meet(self, transport: asyncio.Transport) -> Session | None:
         """Return the session of a connection, or None for an unknown peer."""
@@ -168,7 +168,7 @@ class Connection(asyncio.BufferedProtocol):
         return self._scheduled or self._unread or self._owed.count > 0
 
     def pause_writing(self) -> None:
-        """Stop to read from a peer that does not read its answers, and stop to answer it."""
+        """Stop reading from a peer that does not read its answers, and stop answering it."""
         self._unread = True
         self._transport.pause_reading()
 

@@ -65,13 +65,13 @@ class StreamListener:
         return endpoint_of(self._socket)
 
     async def start(self) -> None:
-        """Start to serve."""
+        """Start serving."""
         loop = asyncio.get_running_loop()
         await self._accept(loop)
         self._sweep = loop.call_later(1.0, self._close_idle)
 
     async def _accept(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start to accept connections."""
+        """Start accepting connections."""
         make = loop.create_unix_server if self._socket.family == socket.AF_UNIX else loop.create_server
         self._server = await make(lambda: Connection(self), sock=self._socket, backlog=BACKLOG)
 

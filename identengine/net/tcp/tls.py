@@ -25,7 +25,7 @@ from identengine.wire.framing import Framings
 from identengine.wire.session import Session
 
 _AT_ONCE = 4
-"""Most connections accepted in one turn of the loop. Each costs about 0.1 ms."""
+"""Maximum number of connections accepted in one turn of the loop. Each costs about 0.1 ms."""
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """Errors that leave connections in the queue of the socket. Further attempts at once would fail, too."""
 _LAST_HANDSHAKES = 0.5
@@ -147,13 +147,13 @@ class TlsListener(StreamListener):
             self.on_refused(host, f"TLS handshake: {_why(error)}")
 
     async def settle(self, deadline: float) -> None:
-        """Do the same as for TCP. Abort unfinished handshakes, since their peers have asked nothing."""
+        """Settle as over TCP, and abort unfinished handshakes, since their peers have asked nothing."""
         self._settled = True
         self._cut()
         await super().settle(deadline)
 
     async def part(self, deadline: float) -> None:
-        """Do the same as for TCP, after a short wait for unfinished handshakes."""
+        """Close as over TCP, after a short wait for unfinished handshakes."""
         loop = asyncio.get_running_loop()
         until = min(deadline, loop.time() + _LAST_HANDSHAKES)
         while (self._shaking or self._visits) and loop.time() < until:  # noqa: ASYNC110 - for half a second, once in a run

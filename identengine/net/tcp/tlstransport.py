@@ -18,9 +18,9 @@ from typing import Any, cast
 HANDSHAKE_SECONDS = 5.0
 """Longest time that a handshake waits for its peer, in all its steps together."""
 READ = 65536
-"""Most bytes of one read."""
+"""Maximum size of one read, in bytes."""
 _LEAST_REST = 0.001
-"""Least time between two steps of handshakes, in seconds."""
+"""Minimum time between two steps of handshakes, in seconds."""
 
 _raw = bytearray(READ)
 _raw_view = memoryview(_raw)

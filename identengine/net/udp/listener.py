@@ -70,7 +70,7 @@ class UdpListener:
         return endpoint_of(self._socket)
 
     def start(self) -> None:
-        """Start to serve."""
+        """Start serving."""
         asyncio.get_running_loop().add_reader(self._socket, self._on_readable)
 
     async def drain(self, deadline: float) -> None:
@@ -140,7 +140,7 @@ class UdpListener:
     def _received_first(
         self, received: list[bytes], keys: Sequence[Hashable], too_old: list[bool] | None
     ) -> _Part:
-        """Do the same as ``_receive`` if some senders are not cached, or are strangers."""
+        """Return the part of a batch if some senders are not cached or are strangers."""
         places: list[int] = []
         sessions: list[Session] = []
         for place, key in enumerate(keys):

@@ -11,14 +11,14 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol, TypeAlias
 
 BATCH = 64
-"""Most datagrams in one batch."""
+"""Maximum size of a batch, in datagrams."""
 LARGEST = 65535
 """Largest possible datagram, in bytes."""
 
 ReplyRoute: TypeAlias = Callable[[int, Sequence[bytes]], int]
 """Sends answers to the sender of the datagram at an index of its batch. Returns the number of unsent answers."""
 TRIES = 8
-"""Most repetitions of failed calls in one batch, for errors that may pass."""
+"""Maximum number of repeated calls in one batch, after errors that may pass."""
 PASSING = frozenset({errno.EINTR, errno.EAGAIN, errno.ENOBUFS, errno.ECONNREFUSED})
 """Errors that may pass: a full buffer, a signal, or the failure of an earlier datagram, reported late."""
 

@@ -12,7 +12,7 @@ from identengine.identify.builder import build
 from identengine.log.rejects import SOURCES, RejectLog
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Reason
-from identengine.model.records import Account, Client, Decision, IdentBy, Request
+from identengine.model.records import Account, Client, Decision, Digest, IdentBy, Request
 
 
 def rejected(log: RejectLog, reason: str = "unknown_source", switch: str = "sbc1", /, **request: Any) -> None:
@@ -73,6 +73,9 @@ def test_a_source_is_one_however_it_is_written(log: RejectLog, caplog: pytest.Lo
         rejected(log, src_ip=src_ip)
     for name in ("alice", " alice\t"):
         rejected(log, name=name, src_ip="  ")
+    log.reject(
+        "sbc1", Request(digest=Digest(username="alice ")), Decision(accepted=False, reason="unknown_source")
+    )
     for number in ("+44 171 (5)", "441715"):
         rejected(log, src_number=number)
     log.write()
@@ -80,7 +83,7 @@ def test_a_source_is_one_however_it_is_written(log: RejectLog, caplog: pytest.Lo
         'rejected unknown_source from "203.0.113.9" by sbc1: 5',
         'rejected wrong HTTP token from "203.0.113.9": 5',
         'rejected unknown_source from "2001:db8::1" by sbc1: 3',
-        'rejected unknown_source from "alice" by sbc1: 2',
+        'rejected unknown_source from "alice" by sbc1: 3',
         'rejected unknown_source from "441715" by sbc1: 2',
     ]
 
