@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from identengine.engine.core import Engine
+from identengine.engine.settings import EngineSettings
 from identengine.identify.builder import build
 from identengine.log.rejects import SOURCES, RejectLog
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Reason
 from identengine.model.records import Account, Client, Decision, Digest, IdentBy, Request
+from identengine.store.vault import Vault
 
 
 def rejected(log: RejectLog, reason: str = "unknown_source", switch: str = "sbc1", /, **request: Any) -> None:
@@ -95,6 +98,23 @@ def test_sources_that_are_no_address_are_bounded(log: RejectLog, caplog: pytest.
     log.write()
     assert len(caplog.messages) == SOURCES + 1
     assert all(message.isprintable() and len(message) < 300 for message in caplog.messages)
+
+
+def test_a_wrong_password_names_no_account(log: RejectLog, caplog: pytest.LogCaptureFixture) -> None:
+    vault = Vault.from_text(base64.b64encode(bytes(32)).decode())
+    engine = Engine(EngineSettings(vault=vault))
+    alice = Account(
+        id=18, client_id=1, name="alice", ident_by=IdentBy.NAME, ident=("alice",), password=vault.encrypt("right")
+    )
+    engine.take_up(build(IdentifyOptions(), 1, bytes(32), [Client(id=1, name="one")], [alice], []))
+    for password in ("wrong", None):
+        asked = Request(src_ip="10.0.0.1", name="alice", password=password, dst_number="44")
+        log.reject("sbc1", asked, engine.authorize(asked, IdentifyOptions()))
+    log.write()
+    assert caplog.messages == [
+        'rejected bad_password from "10.0.0.1" by sbc1: 1',
+        'rejected auth_required from "10.0.0.1" by sbc1: 1',
+    ]
 
 
 def test_the_line_names_the_account_or_the_field_and_value(
