@@ -87,10 +87,23 @@ Counted = Literal[
 them."""
 
 
+MalformedCode = Literal[-32700, -32600, -32601, -32602]
+"""Codes of the errors of malformed messages (interfaces.md 3, "Errors")."""
+
+
+class MalformedCount(msgspec.Struct, frozen=True):
+    """Malformed messages of a switch with one error."""
+
+    switch: str
+    code: MalformedCode
+    count: Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
+
+
 class CountRequest(msgspec.Struct, frozen=True, tag_field="ask", tag="note"):
     """Count this: what the process that serves HTTP has refused since it said so last."""
 
     counts: dict[Counted, Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]]
+    malformed: tuple[MalformedCount, ...] = ()
 
 
 OperatorRequest: TypeAlias = StatusRequest | LegsRequest | UsageRequest | EndRequest | CountRequest

@@ -30,6 +30,10 @@ _READERS = {spec.params: msgspec.json.Decoder(spec.params) for spec in METHODS.v
 _read_response = msgspec.json.Decoder(ResponseMessage).decode
 
 
+class BodyError(ProblemError):
+    """The body of a request cannot be used as parameters."""
+
+
 class Body(AbstractDTO[T]):
     """Reads the body of a request as the parameters ``T``; raises ProblemError, which names what is wrong."""
 
@@ -72,20 +76,21 @@ def read(body: bytes, method: str, kind: type[T]) -> T:
     raise _problem(text, method)
 
 
-def _problem(body: bytes, method: str) -> ProblemError:
+def _problem(body: bytes, method: str) -> BodyError:
     """Return what is wrong with a body, as the same parameters would be answered over JSON-RPC."""
     try:
         well_formed = JSON.is_well_formed(body) and JSON.members(body) is not None
     except msgspec.ValidationError:
-        return ProblemError(Problem(400, NO_BODY))
+        return BodyError(Problem(400, NO_BODY))
     except UNDECODED:
         well_formed = False
     error = None
-    if well_formed and (found := complaint(JSON.encode(RequestMessage(method, 0, msgspec.Raw(body))), JSON)):
-        error = _read_response(found).error
+    if well_formed:
+        found = complaint(JSON.encode(RequestMessage(method, 0, msgspec.Raw(body))), JSON)
+        error = _read_response(found.error).error
     if error is None:
-        return ProblemError(Problem(400, f"not parsable as JSON in UTF-8; {NO_BODY}", PARSE_ERROR))
-    return of_trouble(error)
+        return BodyError(Problem(400, f"not parsable as JSON in UTF-8; {NO_BODY}", PARSE_ERROR))
+    return BodyError(of_trouble(error).problem)
 
 
 def describe(document: OpenAPI) -> None:

@@ -29,7 +29,7 @@ from litestar.types import (
 )
 
 from identengine.log.events import HTTP_FAULT
-from identengine.server.http.bodies import NO_BODY, Body, describe
+from identengine.server.http.bodies import NO_BODY, Body, BodyError, describe
 from identengine.server.http.deciderclient import DeciderClient
 from identengine.server.http.problems import Problem, ProblemError
 from identengine.server.http.roles import Role, Roles
@@ -52,6 +52,8 @@ class Services(NamedTuple):
     status_cache: StatusCache
     calls: Path
     """The folder of the set of calls."""
+    on_malformed: Callable[[str, Problem], None]
+    """Called for each request of a switch whose body is malformed: the switch, and the problem."""
 
 
 def _needs(role: Role) -> Guard:
@@ -218,7 +220,9 @@ def _answer(problem: Problem, headers: dict[str, str]) -> Response[Problem]:
     return Response(problem, status_code=problem.status, headers=headers, media_type="application/json")
 
 
-def _refuse(_: Http, error: ProblemError) -> Response[Problem]:
+def _refuse(request: Http, error: ProblemError) -> Response[Problem]:
+    if isinstance(error, BodyError):
+        _count_malformed(request, error.problem)
     return _answer(error.problem, error.headers)
 
 
@@ -232,7 +236,17 @@ def _misuse(request: Http, error: HTTPException) -> Response[Problem]:
         405: f"{request.method} is not for this path; /openapi.json says what is",
         413: "the request is too large: see [limits] message_bytes",
     }.get(error.status_code, error.detail)
-    return _answer(Problem(error.status_code, message), dict(error.headers or {}))
+    problem = Problem(error.status_code, message)
+    if error.status_code in (400, 413):
+        _count_malformed(request, problem)
+    return _answer(problem, dict(error.headers or {}))
+
+
+def _count_malformed(request: Http, problem: Problem) -> None:
+    caller = request.state.get("caller")
+    if caller is not None and caller.role == "switch":
+        services: Services = request.app.state.services
+        services.on_malformed(caller.name, problem)
 
 
 def _fault(request: Http, error: Exception) -> Response[Problem]:

@@ -31,6 +31,15 @@ class Authenticator:
             self._on_wrong_token(session.host)
         return peer
 
+    def supposed(self, raw: Bytes, codec: Codec, session: Session) -> Peer | None:
+        """Return the switch that sent a malformed message, as far as the message shows. Nothing is counted."""
+        try:
+            params = codec.credited(raw).params if session.wants_token else None
+        except UNDECODED:
+            params = None
+        peer = session.switch_of(params.token) if params and params.token else None
+        return peer or session.peer
+
     def unknown(self, message_id: bytes, codec: Codec, session: Session) -> bytes:
         """Return the error that answers a message of nobody known."""
         what = "say first for which switch you speak" if session.may_name else _WANTED_TOKEN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -23,14 +24,36 @@ _WANTED = dict.fromkeys(("account_id", "src_port", "interval", "part", "parts"),
 _SECRET = frozenset({"password", "token", "digest", "digest.response"})
 
 
-def complaint(raw: bytes, codec: Codec) -> bytes | None:
-    """Return the error that answers a message which is not as it should be; None where none is due.
+class Complaint(NamedTuple):
+    """An error, and whether the peer gets it."""
 
-    A notification with a wrong method or params gets none (JSON-RPC 2.0, 4.1), nor does an answer of somebody
-    else's, or two servers could send each other errors for ever.
+    error: bytes
+    """The encoded answer."""
+    due: bool
+    """False if the error is only counted and logged (see :func:`complaint`)."""
+
+
+def complaint(raw: bytes, codec: Codec) -> Complaint:
+    """Return the error of a message that did not decode.
+
+    It is not due for a notification with a wrong method or wrong params (JSON-RPC 2.0, 4.1). Nor is it due for a
+    message that is itself an answer, or two servers could answer each other's errors forever.
     """
     if not codec.is_well_formed(raw):
-        return codec.not_parsable
+        return Complaint(codec.not_parsable, due=True)
+    error = _error(raw, codec)
+    try:
+        loose = codec.loose(raw)
+    except UNDECODED:
+        return Complaint(error, due=True)
+    if not loose.method:
+        return Complaint(error, due=not (loose.result or loose.error))
+    well_formed = _string(loose.jsonrpc, codec) == "2.0" and _string(loose.method, codec) is not None
+    return Complaint(error, due=bool(loose.id) or not well_formed)
+
+
+def _error(raw: bytes, codec: Codec) -> bytes:
+    """Return the error, due or not."""
     try:
         loose = codec.loose(raw)
     except msgspec.ValidationError:
@@ -40,7 +63,7 @@ def complaint(raw: bytes, codec: Codec) -> bytes | None:
     message_id = bytes(loose.id)
     method = _string(loose.method, codec)
     if not loose.method and (loose.result or loose.error):
-        return None
+        return codec.error(b"", INVALID_REQUEST, "the message is an answer, not a request")
     if message_id and not codec.is_usable_id(message_id):
         what = f"an id is a string, a number or null, of at most {MAX_ID} bytes"
         return codec.error(b"", INVALID_REQUEST, what)
@@ -48,8 +71,6 @@ def complaint(raw: bytes, codec: Codec) -> bytes | None:
         return codec.error(message_id, INVALID_REQUEST, 'jsonrpc must be "2.0"')
     if method is None:
         return codec.error(message_id, INVALID_REQUEST, "method must be a string")
-    if not message_id:
-        return None
     if method not in METHODS:
         return codec.error(message_id, NO_SUCH_METHOD, f"no such method: {shortened(method)}")
     try:

@@ -16,9 +16,9 @@ from typing import get_args
 
 import msgspec
 
-from identengine.calls.backend import Deferred
+from identengine.calls.backend import Deferred, EncodedDecision, LegResult
 from identengine.engine.core import Engine, EngineAnswer, EngineRequest, Method
-from identengine.engine.lifecycle import Asker
+from identengine.engine.lifecycle import Asker, BadParameter
 from identengine.model.reasons import ReasonTable
 from identengine.model.records import CallList, Decision, Request
 from identengine.wire.deferred import DeferredCount, postpone
@@ -34,10 +34,11 @@ from identengine.wire.jsonrpc.answers import (
 from identengine.wire.jsonrpc.auth import Authenticator
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, NO_TEXT, UNDECODED, Bytes, Codec
 from identengine.wire.jsonrpc.errors import complaint
+from identengine.wire.jsonrpc.malformed import malformed
 from identengine.wire.jsonrpc.messages import INTERNAL, INVALID_REQUEST, OVERLOADED, PARSE_ERROR, NoParams, Pong
 from identengine.wire.jsonrpc.methods import CALLS, METHODS, Call
-from identengine.wire.responder import LateAnswer, Senders
-from identengine.wire.session import Session
+from identengine.wire.responder import LateAnswer, MalformedMessage, Senders
+from identengine.wire.session import Peer, Session
 
 MAX_BATCH = 1000
 """Most messages in one array. As many real requests do not fit into a message; as many empty ones do."""
@@ -63,6 +64,7 @@ class Responder:
     ``uptime`` gives the seconds since the process began to serve; ``decide`` is what decides a batch, by default
     the engine as it is. ``on_reject`` is told of each rejected ``authorize``, for the log, ``on_wrong_token`` of
     the address that showed one, ``on_too_old`` of each message of a datagram that was dropped as too old.
+    ``on_malformed`` is called for each message whose error has one of :data:`MALFORMED`, answered or not.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Responder:
         decide: Callable[[Sequence[EngineRequest]], list[EngineAnswer]] | None = None,
         on_wrong_token: Callable[[str], None] = _nobody,
         on_too_old: Callable[[], None] = _nobody,
+        on_malformed: Callable[[MalformedMessage], None] = _nobody,
     ) -> None:
         self._engine = engine
         self._uptime = uptime
@@ -80,6 +83,7 @@ class Responder:
         self._on_reject = on_reject
         self._auth = Authenticator(on_wrong_token)
         self._on_too_old = on_too_old
+        self._on_malformed = on_malformed
 
     def datagrams(
         self,
@@ -171,13 +175,16 @@ class Responder:
             if answer:
                 answers.append(answer)
         if broken:
-            answers.append(codec.error(b"", PARSE_ERROR, f"not parsable: {broken}"))
+            error = codec.error(b"", PARSE_ERROR, f"not parsable: {broken}")
+            answers.append(self._report(error, codec, session.peer, session.host))
         return answers, broken is not None
 
     def _decide(self, batch: _Batch) -> Decided:
         asks = batch.asks
         answers = self._by(asks) if asks else []
         for place, decision in enumerate(answers):
+            if type(decision) is EncodedDecision or type(decision) is LegResult:  # as most are
+                continue
             if type(decision) is Decision:
                 if not decision.accepted:
                     ask = asks[place]
@@ -185,6 +192,8 @@ class Responder:
                         self._on_reject(ask.asker, ask.request, decision)
             elif type(decision) is Deferred:
                 batch.slow = True
+            elif type(decision) is BadParameter:
+                self._report(result(JSON, b"", decision), JSON, asks[place].asker, None)
         return Decided(batch.ids, answers)
 
     def _read(self, raw: bytes, codec: Codec, session: Session, too_old: bool, batch: _Batch) -> Item | list[Item]:
@@ -195,14 +204,15 @@ class Responder:
             items = codec.items(raw) if codec.is_well_formed(raw) else None
         except UNDECODED:
             items = None
-        if items is None:
-            repaired = codec.repaired(raw)
-            return codec.not_parsable if repaired == raw else self._read(repaired, codec, session, too_old, batch)
-        if not items:
-            return codec.error(b"", INVALID_REQUEST, "an empty batch")
-        if len(items) > MAX_BATCH:
-            return codec.error(b"", INVALID_REQUEST, f"more than {MAX_BATCH} messages in a batch")
-        return self._read_items(items, codec, session, too_old, batch)
+        if items is None and (repaired := codec.repaired(raw)) != raw:
+            return self._read(repaired, codec, session, too_old, batch)
+        if items and len(items) <= MAX_BATCH:
+            return self._read_items(items, codec, session, too_old, batch)
+        error = codec.not_parsable
+        if items is not None:
+            what = f"more than {MAX_BATCH} messages in a batch" if items else "an empty batch"
+            error = codec.error(b"", INVALID_REQUEST, what)
+        return self._report(error, codec, session.peer, session.host)
 
     def _read_items(
         self, items: list[msgspec.Raw], codec: Codec, session: Session, too_old: bool, batch: _Batch
@@ -215,7 +225,8 @@ class Responder:
             wrong += batch.wrong - before
             if wrong > MAX_WRONG:
                 what = f"more than {MAX_WRONG} wrong messages in a batch; what is behind them was not looked at"
-                read.append(codec.error(b"", INVALID_REQUEST, what))
+                error = codec.error(b"", INVALID_REQUEST, what)
+                read.append(self._report(error, codec, session.peer, session.host))
                 break
         return read
 
@@ -230,14 +241,16 @@ class Responder:
         if message_id and not (
             (codec.number_begins[message_id[0]] and len(message_id) <= _SHORT) or codec.is_usable_id(message_id)
         ):
-            return self._complaint(bytes(raw), codec, batch)
+            return self._complaint(bytes(raw), codec, session, batch)
         if kind is _AUTH:
             answer = self._auth.authenticate(call.params, message_id, codec, session, connected=batch.connected)  # type: ignore[arg-type]  # of the kind
+            self._report(answer, codec, session.peer, session.host)
             return answer if message_id else None
         peer = self._auth.peer_of(raw, codec, session) if session.wants_token else session.peer
         if peer is None:
             batch.wrong += 1
-            return self._auth.unknown(message_id, codec, session) if message_id else None
+            error = self._report(self._auth.unknown(message_id, codec, session), codec, None, session.host)
+            return error if message_id else None
         if too_old and kind is not _STOP and not batch.connected:
             self._on_too_old()
             return None
@@ -265,19 +278,28 @@ class Responder:
             if too_old and not batch.connected:
                 self._on_too_old()
                 return None
-            return self._complaint(raw, codec, batch)
+            return self._complaint(raw, codec, session, batch)
         if _id_of(repaired, codec).count(NO_TEXT) > raw.count(NO_TEXT):
-            return codec.error(b"", INVALID_REQUEST, "an id that is a string is text")
+            error = codec.error(b"", INVALID_REQUEST, "an id that is a string is text")
+            return self._report(error, codec, session.peer, session.host)
         return self._read_call(repaired, codec, session, too_old, batch)
 
-    def _complaint(self, raw: bytes, codec: Codec, batch: _Batch) -> bytes | None:
+    def _complaint(self, raw: bytes, codec: Codec, session: Session, batch: _Batch) -> bytes | None:
         """Return what is wrong with a message; whatever it holds, those beside it are answered."""
         batch.wrong += 1
         try:
-            return complaint(raw, codec)
+            error, due = complaint(raw, codec)
         except Exception as fault:  # a value nested as deep as the stack still lets it be read, say
             self._engine.faults.append(fault)
             return codec.error(b"", INTERNAL, "the message cannot be read")
+        self._report(error, codec, self._auth.supposed(raw, codec, session), session.host)
+        return error if due else None
+
+    def _report(self, error: bytes, codec: Codec, sender: Peer | Asker | None, host: str | None) -> bytes:
+        """Report a malformed message by its error, an encoded answer. Return the error."""
+        if (found := malformed(error, codec, sender, host)) is not None:
+            self._on_malformed(found)
+        return error
 
     def _pong(self) -> Pong:
         book = self._engine.book
