@@ -52,7 +52,7 @@ def successor(server: Server) -> int:
     """Make a server start the next program, and return its pid."""
     before = len(server.log)
     server.signal(signal.SIGUSR2)
-    found = wait_for(lambda: re.search(r"SIGUSR2: process (\d+) is to take over", server.log[before:]))
+    found = wait_for(lambda: re.search(r"SIGUSR2: process (\d+) was started to take over", server.log[before:]))
     return int(found[1])
 
 
