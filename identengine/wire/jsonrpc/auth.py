@@ -34,6 +34,15 @@ class Authenticator:
             self._on_wrong_token(session.host)
         return peer
 
+    def supposed(self, raw: Bytes, codec: Codec, session: Session) -> Peer | None:
+        """Return the switch that sent a malformed message, as far as the message shows. Nothing is counted."""
+        try:
+            params = codec.credited(raw).params if session.checks_tokens else None
+        except UNDECODED:
+            params = None
+        token = _or_absent(params.token if params else None)
+        return (session.switch_of(token) if token else None) or session.peer
+
     def unknown(self, message_id: bytes, codec: Codec, session: Session) -> bytes:
         """Return the error that answers a message from no known switch."""
         what = "expected auth with the name of a switch first" if session.may_name else _EXPECTED_TOKEN

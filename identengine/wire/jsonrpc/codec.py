@@ -14,7 +14,7 @@ import msgspec
 
 from identengine.calls.backend import EncodedDecision, LegResult, unpacked
 from identengine.model.records import Decision, Digest
-from identengine.wire.jsonrpc.messages import MAX_ID, PARSE_ERROR, Credited, Field, Loose, Trouble
+from identengine.wire.jsonrpc.messages import MAX_ID, PARSE_ERROR, Credited, Failure, Field, Loose, Trouble
 from identengine.wire.jsonrpc.methods import CALLS, METHODS, Call
 
 UNDECODED = (msgspec.MsgspecError, ValueError, RecursionError)
@@ -67,6 +67,8 @@ class Codec:
         """Return the encoded members of any message."""
         self.credited = decoder(Credited).decode
         """Return the token of a message."""
+        self.failure = decoder(Failure).decode
+        """Return the error of an encoded answer, or None if the answer is a result."""
         self.text = decoder(str).decode
         self.items = decoder(list[msgspec.Raw]).decode
         """Return the encoded items of an array."""

@@ -41,8 +41,8 @@ TOKEN = "[[token]]\nname = 'noc'\nrole = 'read'\n"
         ),
         ("[store]\nkey = {environment = 'X'}", '[store] key: expected a string or { env = "NAME" }'),
         ("[store]\nkey = 'abc'", "[store] key: key 1 of store.key: expected a key of 32 bytes in base64"),
-        ("[store]\nkey = ' '", "[store] key: store.key holds no key; a line with 32 bytes in base64 is one"),
-        ("[store]\nkey = {env = 'PATH'}", "[store] key: key 1 of $PATH is no key; wanted are 32 bytes in base64"),
+        ("[store]\nkey = ' '", "[store] key: store.key holds no key: expected a line with 32 bytes in base64"),
+        ("[store]\nkey = {env = 'PATH'}", "[store] key: key 1 of $PATH: expected a key of 32 bytes in base64"),
         (
             "[store]\npath = '~nosuchuser/x'",
             '[store] path: expected ~ before the name of a user with a home folder, got "~nosuchuser/x"',
