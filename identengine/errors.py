@@ -108,7 +108,10 @@ def one_of(choices: Iterable[object]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
-def nearest(value: str, choices: Iterable[str]) -> str | None:
-    """Return the quoted choice that looks most like ``value``, or None if no choice is similar."""
-    found = get_close_matches(value, list(choices), n=1)
+def nearest(value: str, choices: Iterable[str], likeness: float = 0.6) -> str | None:
+    """Return the quoted choice that looks most like ``value``, or None if no choice is similar.
+
+    ``likeness`` is the least similarity, from 0 to 1 (equal).
+    """
+    found = get_close_matches(value, list(choices), n=1, cutoff=likeness)
     return quoted(found[0]) if found else None

@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from identengine.config.schema import Config
 
 
+def _print_sample(wanted: bool) -> None:
+    """Print the sample before ``--config`` is required."""
+    if wanted:
+        from identengine.config.load import sample
+
+        for line in sample().splitlines():
+            say(line)
+        raise typer.Exit
+
+
 def serve(
     config: Annotated[
         Path, typer.Option("--config", envvar="IDENTENGINE_CONFIG", metavar="FILE", help="Config file (TOML).")
@@ -34,6 +44,12 @@ def serve(
         typer.Option(
             "--take-over",
             help="Take over sockets and calls from the running server of the same config, without an outage.",
+        ),
+    ] = False,
+    sample: Annotated[
+        bool,
+        typer.Option(
+            "--sample", callback=_print_sample, is_eager=True, help="Print a config with every key, and exit."
         ),
     ] = False,
     as_json: AsJson = False,

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from support.cli import config_with, demo_store, done, run
 
+from identengine.config import load
+
 
 def warned(config: Path) -> list[str]:
     """Return the lines on standard error, after a check that ``--json`` has the same warnings."""
@@ -46,3 +48,11 @@ def test_an_invalid_key_is_a_mistake(tmp_path: Path, key: str, message: str) -> 
     said = run("serve", "--config", config_with(tmp_path, f"key = {key}\n"), "--check")
     assert (said.status, said.out) == (1, "")
     assert f"[store] key: {message}" in said.err
+
+
+def test_the_sample_needs_no_config_and_passes_the_check(tmp_path: Path) -> None:
+    sample = done("serve", "--sample").out
+    assert sample == load.sample()
+    config = tmp_path / "sample.toml"
+    config.write_text(sample.replace('#path = "/run/identengine"', 'path = "calls"'))
+    assert done("serve", "--config", config, "--check").out == f"{config} is right\n"
