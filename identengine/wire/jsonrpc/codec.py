@@ -108,10 +108,6 @@ class Codec:
         """Return True if an id is a string, a number or null, and short enough to be echoed."""
         raise NotImplementedError
 
-    def may_hold_token(self, raw: Bytes) -> bool:
-        """Return False if no parameter of a message can have the name ``token``, without decoding the message."""
-        raise NotImplementedError
-
     def repaired(self, raw: bytes) -> bytes:
         """Return a message that cannot be decoded in a repaired form, or as it is if no repair is known."""
         raise NotImplementedError
@@ -182,10 +178,6 @@ class _Json(Codec):
             return False
         return message_id.isascii() or self.is_well_formed(message_id)
 
-    def may_hold_token(self, raw: Bytes) -> bool:
-        text = bytes(raw)
-        return b"token" in text or b"\\u" in text  # an escape can hide a letter of the name
-
     def repaired(self, raw: bytes) -> bytes:
         """Return the message with U+FFFD in place of each half of a surrogate pair.
 
@@ -236,9 +228,6 @@ class _MessagePack(Codec):
         except UNDECODED:
             return False
         return True
-
-    def may_hold_token(self, raw: Bytes) -> bool:
-        return b"token" in bytes(raw)
 
     def repaired(self, raw: bytes) -> bytes:
         return raw

@@ -32,7 +32,7 @@ from identengine.wire.jsonrpc.answers import (
     encode_answer,
     result,
 )
-from identengine.wire.jsonrpc.auth import Authenticator
+from identengine.wire.jsonrpc.auth import Authenticator, may_hold_token
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, NO_TEXT, UNDECODED, Bytes, Codec, NotParsable
 from identengine.wire.jsonrpc.errors import complaint
 from identengine.wire.jsonrpc.malformed import malformed
@@ -252,7 +252,7 @@ class Responder:
             self._report(answer, codec, session.peer, session.host)
             return answer if message_id else None
         peer = session.peer
-        if session.checks_tokens and (peer is None or codec.may_hold_token(raw)):
+        if session.checks_tokens and (peer is None or may_hold_token(raw)):
             peer = self._auth.peer_of(raw, codec, session)
         if peer is None:
             batch.wrong += 1
