@@ -22,6 +22,14 @@ def _print_sample(wanted: bool) -> None:
         raise typer.Exit
 
 
+Sample = Annotated[
+    bool,
+    typer.Option(
+        "--sample", callback=_print_sample, is_eager=True, help="Print a config with every key, and exit."
+    ),
+]
+
+
 def serve(
     config: Annotated[
         Path, typer.Option("--config", envvar="IDENTENGINE_CONFIG", metavar="FILE", help="The config, TOML.")
@@ -40,12 +48,7 @@ def serve(
             help="Take sockets and calls of the server that runs on the same config, without an outage.",
         ),
     ] = False,
-    sample: Annotated[
-        bool,
-        typer.Option(
-            "--sample", callback=_print_sample, is_eager=True, help="Print a config with every key, and exit."
-        ),
-    ] = False,
+    sample: Sample = False,
     as_json: AsJson = False,
 ) -> None:
     """Answer switches until SIGTERM; SIGHUP reads the config again.
