@@ -1,4 +1,4 @@
-"""``identengine serve --check``: what it says of a config, and of what the config names."""
+"""``identengine serve --check``: mistakes and warnings about a config and the files that it names."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from identengine.config import load
 
 
 def warned(config: Path) -> list[str]:
-    """Return the lines on standard error; they are the warnings of ``--json`` too."""
+    """Return the lines on standard error, after a check that ``--json`` has the same warnings."""
     said = done("serve", "--config", config, "--check")
-    assert said.out == f"{config} is right\n"
+    assert said.out == f"{config}: no mistakes found\n"
     found = said.err.splitlines()
     assert found == [
         f"warning: {line}" for line in done("serve", "--config", config, "--check", "--json").json["warnings"]
@@ -21,16 +21,16 @@ def warned(config: Path) -> list[str]:
     return found
 
 
-def test_all_is_there(tmp_path: Path) -> None:
+def test_no_warnings_if_everything_exists(tmp_path: Path) -> None:
     demo_store(tmp_path)
     assert warned(config_with(tmp_path, "")) == []
 
 
-def test_neither_store_nor_key_is_there(tmp_path: Path) -> None:
+def test_a_missing_store_and_key_are_warnings(tmp_path: Path) -> None:
     no_store, no_key = warned(config_with(tmp_path, ""))
     assert no_store.startswith(f"warning: there is no store at {tmp_path}/store. `identengine init` with")
     assert no_key.startswith(f"warning: the key file {tmp_path}/store.key is not there; ")
-    assert [found.name for found in tmp_path.iterdir()] == ["identengine.toml"], "a check makes nothing"
+    assert [found.name for found in tmp_path.iterdir()] == ["identengine.toml"], "a check creates no files"
 
 
 def test_a_key_file_that_others_can_read(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_a_key_file_that_others_can_read(tmp_path: Path) -> None:
     ("key", "message"),
     [("'abc'", "key 1 of store.key is no key"), ("{ env = 'USER' }", "key 1 of $USER is no key")],
 )
-def test_a_key_that_is_none_is_a_mistake(tmp_path: Path, key: str, message: str) -> None:
+def test_an_invalid_key_is_a_mistake(tmp_path: Path, key: str, message: str) -> None:
     said = run("serve", "--config", config_with(tmp_path, f"key = {key}\n"), "--check")
     assert (said.status, said.out) == (1, "")
     assert f"[store] key: {message}" in said.err
@@ -55,4 +55,4 @@ def test_the_sample_needs_no_config_and_passes_the_check(tmp_path: Path) -> None
     assert sample == load.sample()
     config = tmp_path / "sample.toml"
     config.write_text(sample.replace('#path = "/run/identengine"', 'path = "calls"'))
-    assert done("serve", "--config", config, "--check").out == f"{config} is right\n"
+    assert done("serve", "--config", config, "--check").out == f"{config}: no mistakes found\n"
