@@ -74,6 +74,12 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def reference(session: nox.Session) -> None:
+    """Write docs/cli.md anew, from the help of every command."""
+    run(session, "python", "-m", "support.clipage", PYTHONPATH=str(ROOT / "tests"))
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Run each benchmark briefly; `nox -s bench -- --full` runs them at full length."""
     full = "--full" in session.posargs

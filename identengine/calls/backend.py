@@ -140,6 +140,7 @@ class LegResult(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The result of what is not a decision (interfaces.md 3, "Result of the life-cycle methods")."""
 
     ok: Literal[True]
+    """Always true. Wrong use of a method is answered with an error instead."""
     unknown: bool = False
     """True if no leg matched and none was counted (engine.md 5.4)."""
     overcommit: bool = False
@@ -148,6 +149,8 @@ class LegResult(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Listed legs that the set does not know (engine.md 5.6)."""
     freed: int | None = None
     """Slots that were freed."""
+    repeated: bool = False
+    """True if a list with this ``list_id`` was counted before; this list changed nothing (engine.md 5.6)."""
 
 
 class Deferred:

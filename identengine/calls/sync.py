@@ -97,6 +97,8 @@ class _Job(msgspec.Struct):
     began: float
     """When the switch said it."""
     freed: int = 0
+    forgotten: bool = False
+    """True if the switch went up or down after this list, and may give the list id to another list."""
 
     def result(self) -> LegResult:
         """Return what the switch is answered."""
@@ -139,7 +141,7 @@ class Lists:
             return Refused(Reason.OVERLOAD)
         missing = sum(not self._set.knows(selector) for selector in message.calls)
         if list_id in self._known.get(switch, ()):
-            return LegResult(True, missing=missing, freed=0)
+            return LegResult(True, missing=missing, freed=0, repeated=True)
         pending = self._gather(message, now)
         if len(pending.received) < pending.parts:
             return LegResult(True, missing=missing)
@@ -172,10 +174,20 @@ class Lists:
         if last is not None and now - last < REPEAT_SECONDS:
             return LegResult(True, freed=0)
         self._resets[switch] = now
+        self._forget_lists(switch)
         self._set.note(f"switched:{switch}", now)
         self._set.note(f"freeing:{switch}", now)
         job = _Job((switch, ""), None, Deferred(), now)
         return self._begin(job, self._free_older(job), now)
+
+    def _forget_lists(self, switch: str) -> None:
+        """Forget the lists of a switch that went up or down: it may number new lists from the start again."""
+        self._pending.pop(switch, None)
+        if self._known.pop(switch, None) is not None:
+            self._set.note(f"lists:{switch}", None)
+        for job in self._unanswered():
+            if job.key[0] == switch:
+                job.forgotten = True
 
     def step(self, now: float) -> bool:
         """Do a step of the first job; returns whether there is more to do.
@@ -194,8 +206,11 @@ class Lists:
         return bool(self._jobs or self._finished)
 
     def _running(self, switch: str, list_id: str) -> Deferred | None:
-        jobs = chain((job for job, _ in self._jobs), self._finished)
-        return next((job.deferred for job in jobs if job.key == (switch, list_id)), None)
+        jobs = (job for job in self._unanswered() if job.key == (switch, list_id) and not job.forgotten)
+        return next((job.deferred for job in jobs), None)
+
+    def _unanswered(self) -> Iterator[_Job]:
+        return chain((job for job, _ in self._jobs), self._finished)
 
     def _begin(self, job: _Job, steps: Iterator[None], now: float) -> LegResult | Deferred:
         """Do the first step at once, where nothing is under way: for most sets that is all."""
@@ -225,9 +240,10 @@ class Lists:
                 yield
             job.freed += self._set.miss(first, STEP, sweep, self._now)
             first += STEP
-        known = (*self._known.get(switch, ()), list_id)[-LISTS_KNOWN:]
-        self._known[switch] = known
-        self._set.note(f"lists:{switch}", known)
+        if not job.forgotten:
+            known = (*self._known.get(switch, ()), list_id)[-LISTS_KNOWN:]
+            self._known[switch] = known
+            self._set.note(f"lists:{switch}", known)
 
     def _free_older(self, job: _Job) -> Iterator[None]:
         """Free a switch's legs that were taken by the time it said so."""

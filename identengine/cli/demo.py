@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import msgspec
 import typer
 
-from identengine.cli.options import AsJson
+from identengine.cli.options import AsJson, integer
 from identengine.cli.output import GLUE, emit, hint, paragraph, say, shell_command
 
 if TYPE_CHECKING:
@@ -51,8 +51,7 @@ def demo(
         int,
         typer.Option(
             "--port",
-            min=1,
-            max=65535,
+            parser=integer(1, 65_535),
             metavar="N",
             help="Port to serve on. If it is taken, the demo serves on a free one.",
         ),

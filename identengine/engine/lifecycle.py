@@ -31,7 +31,17 @@ LONGEST_INTERVAL = 7 * 24 * 3600
 """Between two updates of a call, in seconds."""
 
 _ORIGINATION = Direction.ORIGINATION
-_IDENTITY = ("account_id", "src_ip", "src_port", "protocol", "gateway", "name", "src_number", "dst_number")
+_IDENTITY = (
+    "account_id",
+    "src_ip",
+    "src_port",
+    "protocol",
+    "gateway",
+    "name",
+    "digest",
+    "src_number",
+    "dst_number",
+)
 
 
 @final

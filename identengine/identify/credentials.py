@@ -12,10 +12,10 @@ from identengine.model.records import Digest
 
 
 def verifies(password: str, given: str | None, digest: Digest | None, name: str | None) -> bool:
-    """Return whether everything that was brought verifies against ``password`` (in clear).
+    """Return True if all credentials of the request verify against ``password`` (in clear).
 
-    ``given`` is the password that the caller sent, ``digest`` its digest fields, ``name`` the name in normal
-    form under which it asked. At least one of the two is there; where both are, both must verify.
+    ``given`` is the password that the caller sent. ``digest`` holds its digest fields, none of them blank.
+    ``name`` is the name of the request in normal form. If both password and digest are there, both must verify.
     """
     if given is not None and not compare_digest(_bytes(given), _bytes(password)):
         return False

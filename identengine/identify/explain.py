@@ -41,10 +41,15 @@ class Rank(msgspec.Struct, frozen=True):
     """What decides between candidates, best first with ``mask_first`` (engine.md 3.3)."""
 
     mask: int
+    """Length of the network mask that matched; 0 for a name or number."""
     tech_prefix: int
+    """Length of the account's tech prefix."""
     gateway: bool
+    """True if the account names gateways."""
     port: bool
+    """True if the account names a port, and ``match_port`` is on."""
     protocol: bool
+    """True if the account names a protocol, and ``match_protocol`` is on."""
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,21 +62,32 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     account_id: int
+    """Id of the account."""
     account_name: str
+    """Name of the account."""
     client_id: int
+    """Id of the account's client."""
     client_name: str
+    """Name of the account's client."""
     matched_by: MatchedBy
+    """Kind of the value that the request hit."""
     matched: str
+    """Network, name or number that the request hit."""
     rank: Rank
+    """Place among the candidates."""
     ruled_out_by: str | None
+    """First condition that ruled the account out; null for the account that was found."""
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """A decision and how it came about; ``cut`` says that not all candidates are shown."""
 
     decision: Decision
+    """Decision, as ``identify`` returns it."""
     candidates: tuple[Candidate, ...] = ()
+    """Accounts that the request touches, in the order in which they are tried."""
     cut: bool = False
+    """True if further candidates are not shown: at most 250, and over UDP what fits into 1,400 bytes."""
 
 
 def candidates(

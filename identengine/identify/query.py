@@ -59,6 +59,7 @@ DIRECTIONS: dict[str | None, Direction] = {
 _ORIGINATION, _TERMINATION = Direction  # each look at a member of an enum costs as much as a look-up
 _MAX_ID = 2**64  # beyond any id of a book: such an account is not unusable but unknown (engine.md 3.9)
 _MAX_PORT = 65535
+_EMPTY = Digest()
 
 
 def read(request: Request, book: Book) -> Query | Unusable:
@@ -135,11 +136,13 @@ def _unusable(request: Request, direction: Direction | None) -> Unusable:
 
 
 def _with_digest(query: Query, digest: Digest) -> Query:
-    """Return the query of a request with a digest, whose user name stands in for an absent name.
+    """Return the query of a request with a digest, whose user name replaces an absent name.
 
-    A digest with blank fields only is absent (engine.md 2.3).
+    A blank field of a digest is absent, and so is a digest that has blank fields only (engine.md 2.3).
     """
-    if not any(field and not field.isspace() for field in msgspec.structs.astuple(digest)):
+    fields = msgspec.structs.astuple(digest)
+    digest = Digest(*(field if field and not field.isspace() else None for field in fields))
+    if digest == _EMPTY:
         return query
     name = query.name or (digest.username or "").strip() or None
     return msgspec.structs.replace(query, name=name, digest=digest, brings_credentials=True)

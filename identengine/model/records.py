@@ -145,15 +145,26 @@ class Digest(msgspec.Struct, frozen=True, gc=False):
     """The digest fields (RFC 7616) that the switch received from the caller and forwards."""
 
     username: str | None = None
+    """User name of the digest. It stands in for an absent ``name``; if the two differ, the digest verifies for
+    no account."""
     realm: str | None = None
+    """Realm of the challenge."""
     nonce: str | None = None
+    """Nonce of the challenge. The switch checks whether it is fresh."""
     uri: str | None = None
+    """``digest-uri`` that the caller signed."""
     method: str | None = None
+    """Method of the signed request, for example ``INVITE``."""
     qop: str | None = None
+    """Quality of protection: absent or ``auth``. Every other value does not verify."""
     nc: str | None = None
+    """Nonce count, as the caller sent it."""
     cnonce: str | None = None
+    """Client nonce."""
     response: str | None = None
+    """Response that the caller computed. It is never quoted in an answer or a log."""
     algorithm: str | None = None
+    """``MD5`` (the default) or ``SHA-256``. Every other value does not verify."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -163,18 +174,35 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
 
     call_id: str | None = None
+    """Id of the call, made by the switch. A call without an id is checked, but holds no slot."""
     leg_id: str | None = None
+    """Id of one leg of the call. In ``start``, ``update`` and ``stop`` an absent id matches all legs."""
     direction: str | None = None
+    """Direction of the leg. If absent, ``authorize``, ``identify`` and ``explain`` take origination;
+    ``start``, ``update`` and ``stop`` match both directions."""
     account_id: int | str | None = None
+    """Account of the vendor that the switch has chosen. It is read on termination only; all other
+    identification is skipped."""
     src_ip: str | None = None
+    """Address of the customer's equipment, or on termination of the vendor's. IPv4 or IPv6, without port or
+    brackets."""
     src_port: int | str | None = None
+    """Port of that equipment, 1 to 65535."""
     protocol: str | None = None
+    """Signalling protocol of the call, for example ``SIP``. Case does not count."""
     gateway: str | None = None
+    """Name of the equipment through which the call came. Case does not count."""
     name: str | None = None
+    """Name that the caller brings, for example the user name of its registration. Case counts."""
     password: str | None = None
+    """Password that the caller brings, in clear. It is never quoted in an answer or a log."""
     digest: Digest | None = None
+    """Digest fields that the caller brings, instead of a password."""
     src_number: str | None = None
+    """Calling number. An invalid number counts as absent."""
     dst_number: str | None = None
+    """Dialled number, with the tech prefix if the caller dialled one. A call without a number is rejected as
+    ``invalid_destination``."""
 
 
 class CallRequest(Request, frozen=True, kw_only=True, gc=False):
@@ -184,51 +212,85 @@ class CallRequest(Request, frozen=True, kw_only=True, gc=False):
     """
 
     interval: int | str | None = None
-    """Time between two updates, in seconds."""
+    """Seconds between two updates, 1 to 604800. The leg is held for three times this long after each message."""
 
 
 class CallList(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The parameters of ``sync``: one part of the complete list of a switch's calls (engine.md 5.6)."""
 
     list_id: str | None = None
+    """Name of this list. The next list needs another name."""
     part: int | str | None = None
+    """Number of this part, from 1 to ``parts``. The default is 1."""
     parts: int | str | None = None
+    """Number of parts of the list, 1 to 100000. The default is 1."""
     calls: list[tuple[str | None, ...]] | None = None
-    """Call id, leg id and direction of each call. Trailing items may be missing."""
+    """Calls of this part. An entry is an array of call id, leg id and direction; the last two may be absent
+    and then match all."""
     confirm_empty: bool | None = None
+    """True if an empty list is deliberate. Without it an empty list has no effect."""
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The answer to one request (interfaces.md 3, "Result of `authorize`")."""
 
     accepted: bool
+    """True if the call may pass."""
     account_id: int | None = None
+    """Id of the account. A reject names the account only if one was found."""
     account_name: str | None = None
+    """Name of the account."""
     client_id: int | None = None
+    """Id of the account's client."""
     client_name: str | None = None
+    """Name of the account's client."""
     direction: Direction | None = None
+    """Direction of the leg."""
     version: int | None = None
+    """Version of the book that decided."""
 
     matched_by: Literal["ip", "name", "ani", "account_id"] | None = None
+    """Kind of the value that identified the account."""
     matched: str | None = None
+    """Network, name or number of the account that matched. Absent if the request named the account."""
     ambiguous: bool | None = None
+    """True if further accounts matched equally well. The account with the lowest id was chosen."""
     tech_prefix: str | None = None
+    """Tech prefix of the account. On origination it was removed from ``dst_number``; on termination by
+    ``account_id`` it was put in front."""
     src_number: str | None = None
+    """Calling number to send on, in normal form. Absent if the request has none that is valid."""
     src_rewritten: bool | None = None
+    """True if ``src_number`` is a DID of the account that replaces the caller's number."""
     dst_number: str | None = None
+    """Number to dial, in normal form."""
     rate_table: str | None = None
+    """Rate table of the account, or else of its client or the nearest reseller above."""
     routing_plan: str | None = None
+    """Routing plan of the account, or else of its client or the nearest reseller above. Origination only."""
     tag: str | None = None
+    """Tag of the account for this direction."""
     lease: int | None = None
+    """Seconds for which the slot is reserved, unless ``start`` or ``update`` extends it."""
     unreserved: bool | None = None
+    """True if the request has no ``call_id``, so that the limits were checked but no slot is held."""
 
     host: str | None = None
+    """Address of the vendor. Absent if the switch has to choose. Termination only."""
     port: int | None = None
+    """Port of the vendor. Termination only."""
     protocol: str | None = None
+    """Signalling protocol of the vendor, as written in the book. Termination only."""
     proxy: str | None = None
+    """Proxy in front of the vendor. Termination only."""
 
     reason: str | None = None
+    """Reason of the reject."""
     sip_code: int | None = None
+    """SIP status code for the caller."""
     q850: int | None = None
+    """Q.850 cause for the caller."""
     field: str | None = None
+    """Parameter that cannot be used, with ``invalid_request``."""
     value: str | None = None
+    """Value of that parameter, as text."""

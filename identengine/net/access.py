@@ -69,8 +69,8 @@ class Peers:
         for name in certified:
             if name in place.by_certificate:
                 peer = place.by_certificate[name]
-                its_own = {digest: one for digest, one in place.by_token.items() if one is peer}
-                return Session(host, peer, its_own, shown=name)
+                its_own = {digest: one if one is peer else None for digest, one in place.by_token.items()}
+                return Session(host, peer, its_own, certificate=name)
         plain = place.plain[0] if place.plain else None
         return Session(host, plain, place.by_token) if plain or place.by_token else None
 

@@ -1,4 +1,4 @@
-"""Who asks: a switch of the config, and how it shows that it is that one (interfaces.md 3). No I/O."""
+"""Sessions: the switch that a peer is, and the credentials that prove it (interfaces.md 3). No I/O."""
 
 from __future__ import annotations
 
@@ -17,84 +17,98 @@ class Peer(msgspec.Struct, frozen=True):
     name: str
     options: IdentifyOptions
     asker: Asker = Asker("", "")
-    """Its name, the scope of its call ids, and the interface."""
+    """The switch, the scope of its call ids, and the interface."""
 
 
 class Session:
-    """Somebody at an address, or on a connection: which switches it may be, and which of them it is by now."""
+    """A peer at an address or on a connection: the switches that it may be, and the switch that it is."""
 
-    __slots__ = ("_by_name", "_by_token", "_proved", "_shown", "authenticated", "host", "peer", "wants_token")
+    __slots__ = (
+        "_by_name",
+        "_by_token",
+        "_credential",
+        "_message_token",
+        "authenticated",
+        "checks_tokens",
+        "host",
+        "peer",
+    )
 
     def __init__(
         self,
         host: str,
         peer: Peer | None,
-        by_token: Mapping[bytes, Peer] | None = None,
+        by_token: Mapping[bytes, Peer | None] | None = None,
         by_name: Mapping[str, Peer] | None = None,
-        shown: str | None = None,
+        certificate: str | None = None,
     ) -> None:
-        """``peer``: the switch that it is without a word; ``by_token``: those that it becomes by theirs.
+        """Make a session of ``host`` that is ``peer`` without a token, or no switch yet if ``peer`` is None.
 
-        ``by_name``: where whoever comes may say for which switch it speaks; ``shown``: the name in the certificate
-        by which it is known already. Tokens go by their :func:`digest_of`.
+        ``by_token`` holds the tokens of all switches at this address by their :func:`digest_of`. Its value is None
+        for a switch that this session cannot become. ``by_name`` holds the switches that the session may speak for
+        without a token. ``certificate`` is the name in the client certificate that identified ``peer``.
         """
         self.host = host
         self.peer = peer
-        """Who it is by now; None: nobody may ask so far."""
+        """The switch of all messages without a token; None until the session is authenticated."""
         self.authenticated = peer is not None
-        """Whether a switch has ever shown itself there, be it with one message alone."""
-        self._by_token: Mapping[bytes, Peer] = by_token or {}
+        """True if the session was ever authenticated, even if only for one message."""
+        self._by_token: Mapping[bytes, Peer | None] = by_token or {}
         self._by_name: Mapping[str, Peer] = by_name or {}
-        self._shown: bytes | str | None = shown
-        self._proved: bytes | None = None
-        """The last right token that came with one message alone."""
-        self.wants_token = bool(self._by_token) and shown is None
-        """Whether who it is depends on the token that comes with each message."""
+        self._credential: bytes | str | None = certificate
+        """The credential that authenticated the session: the digest of a token, or a name."""
+        self._message_token: bytes | None = None
+        """The digest of the last right token that authenticated a single message."""
+        self.checks_tokens = bool(self._by_token)
+        """True if the token of a message decides which switch the message is from."""
 
     @property
     def may_name(self) -> bool:
-        """Whether it may say for which switch it speaks."""
+        """True if the session may name the switch that it speaks for."""
         return bool(self._by_name)
 
     def switch_of(self, token: str) -> Peer | None:
-        """Return the switch whose token this is, None where it is none's that may be here."""
+        """Return the switch with this token, or None if this session cannot be such a switch."""
         return self._by_token.get(digest_of(token))
 
     def sender_of(self, token: str) -> Peer | None:
-        """Return the switch whose token came with one message; None where it is none's that may be here."""
+        """Return the switch that one message is from by its token, or None if the token is wrong."""
         digest = digest_of(token)
         peer = self._by_token.get(digest)
         if peer is not None:
-            self.authenticated, self._proved = True, digest
+            self.authenticated, self._message_token = True, digest
         return peer
 
-    def show(self, token: str) -> bool:
-        """Be the switch of this token from now on; returns whether there is one."""
+    def authenticate(self, token: str) -> bool:
+        """Make all messages without a token those of the switch with this token. Return False if it is wrong."""
         digest = digest_of(token)
         return self._become(self._by_token.get(digest), digest)
 
     def speak_for(self, name: str) -> bool:
-        """Be the switch of this name from now on; returns whether there is one."""
+        """Make all messages those of the switch with this name. Return False if there is no such switch."""
         return self._become(self._by_name.get(name), name)
 
     def reauthenticate(self, other: Session) -> Session:
-        """Return what this one is by new switches, as which ``other`` was met: what it has shown counts still."""
-        shown = self._shown
-        if isinstance(shown, bytes):
-            other._become(other._by_token.get(shown), shown)
-        elif shown is not None:
-            other._become(other._by_name.get(shown), shown)
-        if self._proved in other._by_token:
-            other.authenticated, other._proved = True, self._proved
+        """Re-resolve this session against a new switch list and return ``other``; right credentials stay valid.
+
+        ``other`` is a fresh session of the same peer under the new list.
+        """
+        credential = self._credential
+        if isinstance(credential, bytes):
+            other._become(other._by_token.get(credential), credential)
+        elif credential is not None:
+            other._become(other._by_name.get(credential), credential)
+        if self._message_token is not None and other._by_token.get(self._message_token) is not None:
+            other.authenticated, other._message_token = True, self._message_token
         return other
 
-    def _become(self, peer: Peer | None, shown: bytes | str) -> bool:
+    def _become(self, peer: Peer | None, credential: bytes | str) -> bool:
         if peer is None:
             return False
-        self.peer, self._shown, self.authenticated, self.wants_token = peer, shown, True, False
+        self.peer, self._credential, self.authenticated = peer, credential, True
         return True
 
 
 def digest_of(token: str) -> bytes:
-    """Return what tokens are compared by: how long that takes tells nothing of them."""
+    """Return the hash by which tokens are compared, so that the time of a comparison reveals nothing."""
     return sha256(token.encode(errors="surrogatepass")).digest()

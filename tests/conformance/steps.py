@@ -60,6 +60,10 @@ _DECISIONS: list[tuple[dict[str, object], dict[str, object]]] = [
     ({"name": "acmé", "password": PASSWORD} | TO, {"account_id": 3, "matched_by": "name", "matched": "acmé"}),
     ({"name": "acmé", "digest": _digest("MD5")} | TO, {"account_id": 3}),
     ({"digest": _digest("SHA-256")} | TO, {"account_id": 3}),
+    ({"digest": _digest("MD5") | {"algorithm": " "}} | TO, {"account_id": 3}),
+    ({"digest": _digest("MD5") | {"response": " "}} | TO, _no("bad_password")),
+    ({"digest": _digest("MD5") | {"username": " "}} | TO, _no("unknown_source")),
+    (from_ip("1", digest={"username": " ", "realm": ""}), {"account_id": 1}),
     ({"digest": {"username": "acme", "nonce": "x"}} | TO, {"accepted": False}),
     ({"name": "acmé", "digest": _digest("MD5", "wrong")} | TO, _no("bad_password", account_id=None)),
     ({"name": "acmé", "password": "wrong"} | TO, _no("bad_password")),
@@ -130,6 +134,10 @@ _LIVES: list[Step] = [
     ("stop", {"call_id": "a ~ 电话"}, {"ok": True, "freed": 1}),
     ("stop", {"call_id": "a ~ 电话"}, {"ok": True, "unknown": True, "freed": 0}),
     ("start", {"call_id": "a ~ 电话"}, {"ok": True, "unknown": True}),
+    # the user name of a digest names an account, as a name does
+    ("start", {"call_id": "d", "digest": {"username": "acmé"}}, {"ok": True, "unknown": None}),
+    ("stop", {"call_id": "d"}, {"ok": True, "freed": 1}),
+    ("start", {"call_id": "d2", "digest": {"username": " ", "realm": "r"}}, {"ok": True, "unknown": True}),
     # a call without an id holds nothing
     ("authorize", from_ip("1"), {"accepted": True, "unreserved": True}),
     ("identify", from_ip("1"), {"accepted": True, "unreserved": None}),
@@ -150,6 +158,7 @@ _LIVES: list[Step] = [
     # lists
     ("sync", {"list_id": "1", "part": 1, "parts": 2, "calls": [["l", "1", "origination"]]}, {"ok": True}),
     ("sync", {"list_id": "1", "part": "2", "parts": "2", "calls": [["l"], ["nobody's", None]]}, {"missing": 1}),
+    ("sync", {"list_id": "1", "calls": [["l"]]}, {"ok": True, "missing": 0, "freed": 0, "repeated": True}),
     ("sync", {"list_id": "2", "calls": []}, {"ok": True}),
     ("sync", {"list_id": "3", "calls": [], "confirm_empty": True}, {"ok": True}),
     ("sync", {"list_id": "4", "calls": [["l", 5]]}, _wrong("calls", value=[["l", 5]])),
@@ -173,6 +182,7 @@ _LIVES: list[Step] = [
     ("ping", {}, {"version": 1}),
     ("ping", {"anything": 1}, {"version": 1}),
     ("switch_down", {}, {"ok": True, "freed": 2}),
+    ("sync", {"list_id": "1", "calls": [["l"]]}, {"ok": True, "missing": 1, "freed": 0, "repeated": None}),
     ("switch_up", {}, {"ok": True, "freed": 0}),
 ]
 STEPS = [*_SAME, *_LIVES]

@@ -88,7 +88,12 @@ def test_a_list_frees_what_it_lacks_twice(folder: Path) -> None:
         told(server, "start", call_id="a")
         told(server, "update", call_id="b", src_ip="10.0.0.3", dst_number="44")
         assert told(server, "sync", list_id="1", calls=[["b"], ["c"]]) == {"ok": True, "missing": 1, "freed": 0}
-        assert told(server, "sync", list_id="1", calls=[["b"]]) == {"ok": True, "missing": 0, "freed": 0}
+        assert told(server, "sync", list_id="1", calls=[["b"]]) == {
+            "ok": True,
+            "missing": 0,
+            "freed": 0,
+            "repeated": True,
+        }
         part = {"list_id": "2", "parts": 2, "confirm_empty": True}
         assert told(server, "sync", part=1, calls=[["b", None, "origination"]], **part) == {
             "ok": True,
@@ -162,7 +167,7 @@ def test_calls_outlive_a_server_that_is_killed(folder: Path) -> None:
 def test_two_servers_do_not_share_a_set(folder: Path, server: Server) -> None:
     second = Server(folder, '[calls]\npath = "calls"\n', ready=False)
     assert second.ended() == 1
-    second.logged("another process decides on the set of calls")
+    second.logged("uses the set of calls in")
 
 
 def test_no_room_for_the_set_is_told_and_leaves_nothing(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""HTTP (interfaces.md 6) of a real server: the same decisions, who may, what is wrong and how it is said."""
+"""HTTP (interfaces.md 6) of a real server: decisions, roles, and errors."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def test_the_life_of_a_call(switch: httpx.Client) -> None:
     assert switch.post("/v1/switch_down", json={"whatever": 1}).json()["ok"] is True
 
 
-def test_the_calls_of_http_are_those_of_the_switch_whose_token_it_is(server: Server, switch: httpx.Client) -> None:
+def test_a_call_over_http_belongs_to_the_switch_of_the_token(server: Server, switch: httpx.Client) -> None:
     call = {"call_id": "scoped", **GOOD}
     assert switch.post("/v1/authorize", json=call).json()["accepted"]
-    assert server.ask_tcp(request("stop", call_id="scoped"))["result"]["unknown"], "that is another switch's"
+    assert server.ask_tcp(request("stop", call_id="scoped"))["result"]["unknown"], "another switch"
     answer = server.ask_udp(request("stop", call_id="scoped", token=SWITCH))
-    assert answer["result"]["freed"] == 1, "and that is the same by its token"
+    assert answer["result"]["freed"] == 1, "the same switch, by its token"
 
 
 def test_ping_names_the_process_that_decides(server: Server, switch: httpx.Client) -> None:
@@ -81,24 +81,28 @@ def test_roles(server: Server, path: str, needed: str) -> None:
             answer = ask(f"Bearer {token}")
             assert answer.status_code == (200 if token in may else 403), token
             assert answer.status_code == 200 or answer.json()["status"] == 403
-        for nobody in (None, "Bearer wrong", "Bearer", "", f"Basic {needed}", needed, f"Bearer {needed}x"):
-            answer = ask(nobody)
-            assert answer.status_code == 401, nobody
+        for wrong in (None, "Bearer wrong", "Bearer", "", f"Basic {needed}", needed, f"Bearer {needed}x"):
+            answer = ask(wrong)
+            assert answer.status_code == 401, wrong
             assert answer.headers["www-authenticate"].startswith('Bearer realm="identengine"')
             assert answer.json()["status"] == 401
-        assert ask(f"bearer {needed}").status_code == 200, "the scheme is read as RFC 9110 has it"
+        assert ask(f"bearer {needed}").status_code == 200, "RFC 9110: the scheme is compared without case"
 
 
 def test_a_switchs_token_counts_from_its_addresses_alone(server: Server) -> None:
     with asking(server, "token-of-far") as client:
         answer = client.post("/v1/ping", headers={"X-Forwarded-For": "192.0.2.7"})
-    assert answer.status_code == 403, "whoever is no trusted proxy may write what he likes"
+    assert answer.status_code == 403, "X-Forwarded-For counts only from a trusted proxy"
     assert answer.json()["message"] == (
-        "the token of 'far' counts only from its addresses, and '127.0.0.1' is none of them"
+        'the token of "far" is not accepted from "127.0.0.1": its addresses do not contain this one'
     )
+    with asking(server, "token-of-wide") as client:
+        answer = client.post("/v1/ping")
+    assert answer.status_code == 403
+    assert answer.json()["message"].endswith(": a smaller network of another switch contains this address")
 
 
-def test_what_needs_no_token(server: Server) -> None:
+def test_paths_that_need_no_token(server: Server) -> None:
     with asking(server, None) as client:
         assert client.get("/healthz").json() == {"alive": True}
         assert client.get("/readyz").json() == {"ready": True, "reasons": []}
@@ -117,9 +121,9 @@ def test_head_is_get_without_the_body(server: Server) -> None:
 @pytest.mark.parametrize(
     ("body", "field", "part"),
     [
-        (b"", None, "the parameters are wanted as a JSON object"),
-        (b"[]", None, "the parameters are wanted as a JSON object"),
-        (b'"text"', None, "the parameters are wanted as a JSON object"),
+        (b"", None, "expected the parameters as a JSON object"),
+        (b"[]", None, "expected the parameters as a JSON object"),
+        (b'"text"', None, "expected the parameters as a JSON object"),
         (b"{", None, "not parsable as JSON"),
         (b'{"src_ip": "\xff"}', None, "not parsable as JSON"),
         (b'{"src_ip": "x"} {}', None, "not parsable as JSON"),
@@ -140,10 +144,10 @@ def test_wrong_bodies(switch: httpx.Client, body: bytes, field: str | None, part
     assert problem.get("field") == field
     if field == "password":
         assert "value" not in problem
-    assert switch.post("/v1/ping").status_code == 200, "and the same connection goes on"
+    assert switch.post("/v1/ping").status_code == 200, "the same connection stays open"
 
 
-def test_what_the_engine_finds_wrong_is_named_too(switch: httpx.Client) -> None:
+def test_an_error_of_the_engine_names_the_field(switch: httpx.Client) -> None:
     answer = switch.post("/v1/start", json={"call_id": "x", "interval": "soon"})
     assert answer.status_code == 400
     assert answer.json() == {
@@ -155,7 +159,7 @@ def test_what_the_engine_finds_wrong_is_named_too(switch: httpx.Client) -> None:
     }
 
 
-def test_half_of_a_surrogate_pair_costs_nobody_his_call(server: Server, switch: httpx.Client) -> None:
+def test_half_of_a_surrogate_pair_is_decided_as_over_tcp(server: Server, switch: httpx.Client) -> None:
     body = b'{"src_ip": "10.0.0.1", "dst_number": "44171", "name": "\\ud800"}'
     over_tcp = server.ask_tcp(b'{"jsonrpc":"2.0","id":1,"method":"identify","params":%b}' % body)["result"]
     assert switch.post("/v1/identify", content=body).json() == over_tcp
@@ -184,18 +188,18 @@ def test_no_such_path_or_method(switch: httpx.Client) -> None:
     assert "POST" in switch.get("/v1/authorize").headers["allow"]
 
 
-def test_what_is_not_http_is_told_so(server: Server) -> None:
+def test_bytes_that_are_not_http_are_answered_400(server: Server) -> None:
     for garbage in (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", b"GET\r\n\r\n", b"x" * 100_000):
         with socket.create_connection((HOST, server.ports["http"]), 20) as opened:
             try:
                 opened.sendall(garbage)
                 assert read_all(opened).startswith(b"HTTP/1.1 400 ")
-            except ConnectionError:  # it may close before it has read all that is too long
+            except ConnectionError:  # the server may close before it has read all
                 assert len(garbage) == 100_000
-    assert server.log.count("\n") < 100, "whatever comes, the log stays short"
+    assert server.log.count("\n") < 100, "the log stays short"
 
 
-def test_metrics_are_what_prometheus_reads(server: Server, switch: httpx.Client) -> None:
+def test_prometheus_can_read_the_metrics(server: Server, switch: httpx.Client) -> None:
     held = {"call_id": "metered", "src_ip": "10.0.0.1", "dst_number": "44171"}
     with asking(server, NOC) as client:
 
@@ -243,7 +247,7 @@ def test_a_trusted_proxy_names_the_client(server: Server) -> None:
     with asking(server, "token-of-far", transport=proxy) as client:
         answer = client.post("/v1/ping", headers={"X-Forwarded-For": "6.6.6.6, 192.0.2.7"})
         assert answer.status_code == 200
-        assert client.post("/v1/ping").status_code == 403, "the proxy itself is not there"
+        assert client.post("/v1/ping").status_code == 403, "the address of the proxy is not one of the switch"
 
 
 def test_url_of_the_listener_is_announced(server: Server) -> None:

@@ -1,4 +1,4 @@
-"""The process that serves HTTP beside the one that decides: deaths, ends, slow clients, and who delays whom."""
+"""The HTTP process next to the decider: deaths, drains, slow clients, and the delay that each causes."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def test_a_decider_that_does_not_answer_is_503_and_one_that_is_replaced_answers(
     with asking(server) as client:
         assert client.post("/v1/ping").status_code == 200
         old = server.decider
-        server.signal(signal.SIGSTOP)  # else it would replace a decider that hangs
+        server.signal(signal.SIGSTOP)  # so that it does not replace the decider that hangs
         os.kill(old, signal.SIGSTOP)
         try:
             answer = client.post("/v1/authorize", json=GOOD)
             assert answer.status_code == answer.json()["status"] == 503
             assert answer.headers["retry-after"] == "1"
-            assert "no answer within 3 s" in answer.json()["message"]
+            assert "did not answer within 3 s" in answer.json()["message"]
             ready = client.get("/readyz")
             assert (ready.status_code, ready.json()["ready"]) == (503, False)
             assert client.get("/healthz").status_code == 200
@@ -71,41 +71,41 @@ def test_a_decider_that_does_not_answer_is_503_and_one_that_is_replaced_answers(
         wait_for(lambda: client.get("/readyz").status_code == 200)
 
 
-def test_what_is_asked_while_a_decider_dies_is_asked_again_of_the_next(server: Server) -> None:
-    with asking(server) as client, concurrent.futures.ThreadPoolExecutor(1) as beside:
+def test_a_request_during_the_death_of_a_decider_is_repeated(server: Server) -> None:
+    with asking(server) as client, concurrent.futures.ThreadPoolExecutor(1) as thread:
         client.post("/v1/ping")
         old = server.decider
         os.kill(old, signal.SIGSTOP)
-        before = naps(server.front)
-        asked = beside.submit(client.post, "/v1/identify", json=GOOD)
-        # The front has done something and waits: it may be asked before or after the death, both are well.
-        wait_for(lambda: naps(server.front) > before)
+        before = naps(server.http)
+        asked = thread.submit(client.post, "/v1/identify", json=GOOD)
+        # The HTTP process is idle. The request may reach the decider before or after its death.
+        wait_for(lambda: naps(server.http) > before)
         os.kill(old, signal.SIGKILL)
         answer = asked.result(20)
-        if answer.status_code == 503:  # a machine that needs seconds to start a process
+        if answer.status_code == 503:  # a slow machine needs seconds to start a process
             pytest.skip("the next decider took too long on this machine")
         assert answer.status_code == 200
-        assert answer.json().get("reason") in (None, "not_ready"), "its book may not be there yet"
+        assert answer.json().get("reason") in (None, "not_ready"), "the next decider may have no book yet"
 
 
-def test_an_http_process_that_dies_is_replaced_and_decisions_go_on(server: Server) -> None:
+def test_an_http_process_that_dies_is_replaced_and_decisions_continue(server: Server) -> None:
     decider = server.decider
     for _ in range(2):
-        old = server.front
+        old = server.http
         os.kill(old, signal.SIGKILL)
         assert server.authorize(**GOOD)["accepted"]
         wait_for_another(server, old)
         with asking(server) as client:
             wait_for(partial(answered, client))
-        server.logged(f"ALARM: the front, process {old}, was ended by SIGKILL; another is started")
+        server.logged(f"ALARM: the HTTP process (pid {old}) was killed by SIGKILL; another is started")
     assert server.decider == decider
 
 
 def wait_for_another(server: Server, old: int) -> None:
-    wait_for(lambda: server.front != old)
+    wait_for(lambda: server.http != old)
 
 
-def test_connections_are_bounded_and_the_refused_are_told(server: Server) -> None:
+def test_connections_are_limited_and_refusals_are_logged(server: Server) -> None:
     with contextlib.ExitStack() as opened:
         for _ in range(20):
             opened.enter_context(connected(server, "127.0.0.1")).sendall(b"POST /v1/authorize HTTP/1.1\r\nHo")
@@ -118,7 +118,7 @@ def test_connections_are_bounded_and_the_refused_are_told(server: Server) -> Non
         wait_for(lambda: refused().startswith(b"HTTP/1.1 503 "))
         with connected(server, "127.0.0.9") as other:
             other.sendall(post("ping", b"{}").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
-            assert read_all(other).startswith(b"HTTP/1.1 403 "), "another address has room of its own"
+            assert read_all(other).startswith(b"HTTP/1.1 403 "), "another address has its own limit"
         assert server.authorize(**GOOD)["accepted"]
         server.logged("rejected HTTP: too many connections from one address from '127.0.0.1'")
         wait_for(lambda: counters.read(server.folder / "calls").values["connections_refused_too_many_of_switch"])
@@ -147,7 +147,7 @@ def answered(client: httpx.Client) -> bool:
         return False
 
 
-def test_a_body_that_comes_byte_by_byte_is_answered(server: Server) -> None:
+def test_a_body_that_arrives_byte_by_byte_is_answered(server: Server) -> None:
     whole = post("authorize", BODY)
     with connected(server) as slow:
         slow.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -156,7 +156,7 @@ def test_a_body_that_comes_byte_by_byte_is_answered(server: Server) -> None:
         assert slow.recv(65536).startswith(b"HTTP/1.1 200 OK")
 
 
-def test_clients_that_leave_are_nobodys_fault(server: Server) -> None:
+def test_clients_that_disconnect_are_no_fault(server: Server) -> None:
     before = server.log
     for said in (b"POST", post("authorize", BODY, 100), post("authorize", BODY), post("explain", BODY) * 20):
         for _ in range(5):
@@ -170,7 +170,7 @@ def test_clients_that_leave_are_nobodys_fault(server: Server) -> None:
 
 
 def test_http_delays_no_decision(server: Server) -> None:
-    """Print how long a decision over UDP takes while HTTP is busy, and while it is not."""
+    """Print the time of a decision over UDP while HTTP is idle and while it is busy."""
     stop = threading.Event()
 
     def busy() -> int:
@@ -193,19 +193,19 @@ def test_http_delays_no_decision(server: Server) -> None:
         alone = figure(udp)
         running = [clients.submit(busy) for _ in range(4)]
         try:
-            beside = figure(udp)
+            loaded = figure(udp)
         finally:
             stop.set()
         count = sum(one.result(20) for one in running)
-    print(f"a decision over UDP: {alone[0]:.0f} µs (most {alone[1]:.0f}); beside {count} of HTTP: "
-          f"{beside[0]:.0f} µs (most {beside[1]:.0f})")  # fmt: skip
+    print(f"a decision over UDP: {alone[0]:.0f} µs (most {alone[1]:.0f}); with {count} over HTTP: "
+          f"{loaded[0]:.0f} µs (most {loaded[1]:.0f})")  # fmt: skip
     assert count > 0
 
 
-def test_sigterm_ends_with_all_that_was_asked_answered(tmp_path: Path) -> None:
+def test_sigterm_answers_all_requests_that_arrived(tmp_path: Path) -> None:
     make_book(tmp_path)
     with web_serving(tmp_path) as server, contextlib.ExitStack() as opened:
-        front = server.front
+        http = server.http
         half = opened.enter_context(connected(server))
         half.sendall(post("authorize", BODY, len(BODY) + 5))
         idle = opened.enter_context(connected(server))
@@ -229,7 +229,7 @@ def test_sigterm_ends_with_all_that_was_asked_answered(tmp_path: Path) -> None:
         with contextlib.suppress(ConnectionError):
             assert read_all(half).startswith(b"HTTP/1.1 ")
         assert server.ended() == 0
-        wait_for(lambda: not runs(front))
+        wait_for(lambda: not runs(http))
         with pytest.raises(ConnectionRefusedError), connected(server):
             pass
         assert "ALARM" not in server.log
@@ -240,7 +240,7 @@ def test_a_supervisor_that_is_killed_leaves_no_http_process(tmp_path: Path) -> N
     server = Server(tmp_path, CONFIG)
     try:
         wait_for_http(server)
-        processes = [server.front, server.decider]
+        processes = [server.http, server.decider]
         server.process.kill()
         server.ended()
         wait_for(lambda: not any(map(runs, processes)))

@@ -1,4 +1,4 @@
-"""HTTP over TLS, and through a proxy in clear: who may connect, and a certificate that is renewed."""
+"""HTTP over TLS, and in clear through a proxy: access, and a renewed certificate."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_tls_and_a_certificate_that_is_renewed(tmp_path: Path) -> None:
                     return False
 
             wait_for(renewed)
-            assert client.post("/v1/ping").status_code == 200, "who was there stays"
+            assert client.post("/v1/ping").status_code == 200, "an open connection stays"
         with socket.create_connection((HOST, server.ports["http"]), 20) as plain:
             plain.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
             with contextlib.suppress(ConnectionError):
@@ -68,7 +68,7 @@ def test_tls_and_a_certificate_that_is_renewed(tmp_path: Path) -> None:
         wait_for(renewed)
 
 
-def test_a_certificate_that_cannot_be_used_is_said_at_the_start(tmp_path: Path) -> None:
+def test_an_unusable_certificate_is_reported_at_the_start(tmp_path: Path) -> None:
     make_book(tmp_path)
     server = Server(tmp_path, TLS, ready=False)
     assert server.ended() == 1
@@ -81,7 +81,7 @@ def test_off_loopback_in_clear_only_a_trusted_proxy_may_connect(tmp_path: Path) 
     make_book(tmp_path)
     listen = f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\nhttp = "0.0.0.0:0"\n'
     with serving(tmp_path, listen + PROXIES + SWITCHES) as server:
-        wait_for_http(server)  # this machine itself may
+        wait_for_http(server)  # this machine may connect
         stranger = socket.create_connection((address, server.ports["http"]), 20)
         with stranger, contextlib.suppress(ConnectionError):
             stranger.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -93,7 +93,7 @@ def own_address() -> str:
     """Return an address of this machine that is not loopback."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(("192.0.2.1", 9))  # nothing is sent
+            probe.connect(("192.0.2.1", 9))  # sends nothing
         except OSError:
             pytest.skip("this machine has no address but loopback")
         name = probe.getsockname()[0]

@@ -175,17 +175,18 @@ class Model:
         if last is not None and now - last < 10:
             return 0
         self.switched[switch] = now
+        self.missed_by.pop(switch, None)  # its next lists may have the same ids
         gone = [key for key, leg in self.legs.items() if leg.switch == switch]
         freed = sum(self.legs[key].state != LAPSED for key in gone)
         for key in gone:
             del self.legs[key]
         return freed
 
-    def list_came(self, switch: str, list_id: str, calls: list[LegSelector], now: float) -> tuple[int, int]:
-        """Return how many of the listed calls are missing, and how many slots a complete list freed."""
+    def list_came(self, switch: str, list_id: str, calls: list[LegSelector], now: float) -> tuple[int, int, bool]:
+        """Return the listed calls that are missing, the slots that were freed, and True for a repeated id."""
         missing = sum(not self.named(named) for named in calls)
         if list_id in self.missed_by.setdefault(switch, set()):
-            return missing, 0
+            return missing, 0, True
         self.missed_by[switch].add(list_id)
         seen = set()
         for named in calls:
@@ -207,4 +208,4 @@ class Model:
             elif leg.missed != list_id and now - leg.since > self.settings.grace:
                 del self.legs[place]
                 freed += 1
-        return missing, freed
+        return missing, freed, False

@@ -107,8 +107,10 @@ def validated(request: Request, direction: str, options: IdentifyOptions) -> tup
         src = ""
 
     digest = request.digest
-    if digest is not None and not any(trimmed(getattr(digest, field)) for field in digest.__struct_fields__):
-        digest = None  # 2.3: empty fields are absent ones, so nothing was brought
+    if digest is not None:  # 2.3: a blank field is absent; without any field nothing was brought
+        brought = {field: getattr(digest, field) for field in digest.__struct_fields__}
+        brought = {field: value for field, value in brought.items() if trimmed(value) is not None}
+        digest = Digest(**brought) if brought else None
     name = trimmed(request.name)
     if name is None and digest is not None:  # interfaces.md 3: a digest without name names its username
         name = trimmed(digest.username)

@@ -53,45 +53,43 @@ def digest_of(
     qop: str | None = None,
     **other: str | None,
 ) -> Digest:
-    """The digest that a caller with this password makes; ``other`` replaces fields after the hashing."""
-    realm, nonce, uri, method, nc, cnonce = (
-        "sip.example",
-        "abc",
-        "sip:44171@sip.example",
-        "INVITE",
-        "00000001",
-        "xyz",
-    )
-    used = (algorithm or "MD5").upper().removesuffix("-SESS")
-    ha1, ha2 = hash_of(used, username, realm, password), hash_of(used, method, uri)
-    middle = (nonce, nc, cnonce, qop) if qop else (nonce,)
-    values: dict[str, str | None] = {
-        "username": username,
-        "realm": realm,
-        "nonce": nonce,
-        "uri": uri,
-        "method": method,
-        "qop": qop,
-        "nc": nc if qop else None,
-        "cnonce": cnonce if qop else None,
-        "response": hash_of(used, ha1, *middle, ha2),
-        "algorithm": algorithm,
+    """Return the digest of a caller with this password.
+
+    ``other`` replaces fields after the hashing, but a blank field before it.
+    """
+    sent = {
+        "realm": "sip.example",
+        "nonce": "abc",
+        "uri": "sip:44171@sip.example",
+        "method": "INVITE",
+        "nc": "00000001",
+        "cnonce": "xyz",
     }
-    return Digest(**(values | other))
+    sent |= {field: value for field, value in other.items() if field in sent and value and not value.strip()}
+    used = (algorithm or "MD5").upper().removesuffix("-SESS")
+    quality = (qop or "").strip()
+    ha1 = hash_of(used, username, sent["realm"], password)
+    ha2 = hash_of(used, sent["method"], sent["uri"])
+    middle = (sent["nonce"], sent["nc"], sent["cnonce"], qop) if quality else (sent["nonce"],)
+    if not quality:
+        del sent["nc"], sent["cnonce"]
+    response = hash_of(used, ha1, *middle, ha2)
+    values = {"username": username, "qop": qop, "response": response, "algorithm": algorithm}
+    return Digest(**(values | sent | other))
 
 
 def random_digest(source: Source, username: str | None, password: str) -> Digest:
     other: dict[str, str | None] = {}
     if source.chance(15):
-        lacking = source.pick(("realm", "nonce", "uri", "method", "response", "nc", "cnonce", "username"))
-        other[lacking] = source.pick((None, "other", "\N{LATIN SMALL LETTER E WITH ACUTE}"))
+        field = source.pick(("realm", "nonce", "uri", "method", "response", "nc", "cnonce", "username"))
+        other[field] = source.pick((None, "", " ", "\t\n", "other", "\N{LATIN SMALL LETTER E WITH ACUTE}"))
     return digest_of(
         username,
         password,
-        algorithm=source.pick((None, "MD5", "SHA-256", "SHA-256", "md5", "", "MD5-sess", "SHA-512-256"))
+        algorithm=source.pick((None, "MD5", "SHA-256", "SHA-256", "md5", "", " ", "MD5-sess", "SHA-512-256"))
         if source.chance(70)
         else None,
-        qop=source.pick(("auth", "auth", "auth", "AUTH", "", "auth-int")) if source.chance(60) else None,
+        qop=source.pick(("auth", "auth", "auth", "AUTH", "", " ", "auth-int")) if source.chance(60) else None,
         **other,
     )
 

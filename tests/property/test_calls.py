@@ -213,7 +213,7 @@ def said(kind: str, answer: CallsAnswer) -> object:
         return str(answer.reason)
     assert isinstance(answer, LegResult)
     if answer.missing is not None:
-        return answer.missing, answer.freed
+        return answer.missing, answer.freed, answer.repeated
     if kind == "switch":
         return answer.freed
     return (answer.unknown, answer.freed) if kind == "stop" else (answer.unknown, answer.overcommit)

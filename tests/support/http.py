@@ -1,4 +1,4 @@
-"""A server with HTTP for tests, and those who ask it."""
+"""A server with HTTP for tests, and its clients."""
 
 from __future__ import annotations
 
@@ -29,6 +29,10 @@ token = "{SWITCH}"
 name = "far"
 addresses = ["192.0.2.0/24"]
 token = "token-of-far"
+[[switch]]
+name = "wide"
+addresses = ["127.0.0.0/8"]
+token = "token-of-wide"
 """
 TOKENS = f"""
 [[token]]
@@ -45,7 +49,7 @@ PROXIES = """
 trusted_proxies = ["127.0.0.9"]
 """
 LIMITS = "[limits]\ndatagram_age_ms = 60000\n"
-"""A machine that is slow for a moment sheds nothing."""
+"""A limit so high that a slow machine sheds no request."""
 CONFIG = LISTEN + PROXIES + SWITCHES + TOKENS + LIMITS
 GOOD = {"src_ip": "10.0.0.1", "dst_number": "44171"}
 
@@ -61,13 +65,13 @@ def make_book(folder: Path) -> None:
 
 
 def url(server: Server, path: str = "") -> str:
-    """Return where it is."""
+    """Return the URL of a path of the server."""
     return f"http://{HOST}:{server.ports['http']}{path}"
 
 
 @contextlib.contextmanager
 def asking(server: Server, token: str | None = SWITCH, **more: Any) -> Iterator[httpx.Client]:
-    """Ask it, with a bearer token."""
+    """Yield a client of the server that sends a bearer token."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     with httpx.Client(base_url=url(server), headers=headers, timeout=20, trust_env=False, **more) as client:
         yield client
@@ -75,7 +79,7 @@ def asking(server: Server, token: str | None = SWITCH, **more: Any) -> Iterator[
 
 @contextlib.contextmanager
 def web_serving(folder: Path, config: str = CONFIG) -> Iterator[Server]:
-    """Serve ``folder/store`` with HTTP."""
+    """Serve ``folder/store`` with HTTP, and yield the server."""
     with serving(folder, config) as server:
         wait_for_http(server)
         yield server

@@ -132,9 +132,9 @@ class Server:
         return self._child("ident-standby")
 
     @property
-    def front(self) -> int:
-        """The process that serves HTTP; waited for."""
-        return self._child("ident-front")
+    def http(self) -> int:
+        """The HTTP process, once it runs."""
+        return self._child("ident-http")
 
     def _child(self, name: str) -> int:
         def find() -> int:

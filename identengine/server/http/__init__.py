@@ -1,6 +1,10 @@
-"""HTTP in a process of its own (interfaces.md 6): a client of the decider, so that no page delays a call.
+"""HTTP in a process of its own (interfaces.md 6). It is a client of the decider, so no HTTP request delays a call.
 
-From the socket inwards: :mod:`acceptor` lets connections in, :mod:`connection` bounds what one may take,
-:mod:`routes` names what there is, :mod:`bodies` and :mod:`problems` what goes in and out, :mod:`roles` who may,
-:mod:`deciderclient` asks for decisions and :mod:`statuscache` how the server is; :mod:`process` is their life.
+The modules, from the socket inwards:
+
+- :mod:`acceptor` accepts connections, and :mod:`connection` limits the time of each request.
+- :mod:`routes` has the paths, :mod:`roles` the tokens that may use them.
+- :mod:`bodies` reads requests, :mod:`problems` has the errors, :mod:`openapi` describes the API.
+- :mod:`deciderclient` asks for decisions, :mod:`statuscache` for the state of the server.
+- :mod:`process` starts and stops all of them.
 """

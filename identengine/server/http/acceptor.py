@@ -1,7 +1,7 @@
-"""Takes connections from the listening socket, as many as there is room for, and ends them in good order.
+"""Accepts connections from the listening socket, up to the limits of the config, and drains them at the end.
 
-uvicorn's own way of listening has no bound on connections that do not ask, nor on handshakes of TLS: each of those
-holds a quarter of a megabyte. Here a connection counts from the moment it is taken.
+uvicorn's own listener limits neither idle connections nor TLS handshakes, and each handshake holds a quarter of a
+megabyte. Here a connection counts from the moment at which it is accepted.
 """
 
 from __future__ import annotations
@@ -25,23 +25,24 @@ from identengine.server.http.connection import Connection, whole_answer
 
 HANDSHAKE_SECONDS = 5.0
 _ACCEPT = 16
-"""Connections taken in one turn of the loop."""
+"""The maximum number of connections that are accepted in one turn of the loop."""
 _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _PAUSE = 0.2
-"""Seconds after which one looks again where the system has no room."""
+"""The delay before the next attempt if the system has no room for a connection, in seconds."""
 _QUIET = 0.02
-"""Seconds for what a client has sent by now to be read, while ending."""
+"""The time to read the bytes that clients have already sent, during a drain, in seconds."""
 _CATCHING_UP = 1.0
-"""Most seconds that are given for it where there is more than that to do."""
-_NO_ROOM = whole_answer(503, "Service Unavailable", "too many connections; try again in a moment")
+"""The time limit for this if further bytes keep arriving, in seconds."""
+_NO_ROOM = whole_answer(503, "Service Unavailable", "too many connections; repeat the request")
 
 
 class Refusal(NamedTuple):
-    """Why a connection is not let in."""
+    """The reason why a connection is refused."""
 
     counted: Literal["unknown_peer", "too_many", "too_many_of_switch"]
-    """One of :data:`identengine.stats.registry.REFUSED`."""
+    """Counter of the refusal: one of :data:`identengine.stats.registry.REFUSED`."""
     said: str
+    """Reason, as the log has it."""
 
 
 _UNKNOWN_PEER = Refusal("unknown_peer", "neither this machine nor a trusted proxy")
@@ -50,38 +51,38 @@ _TOO_MANY_OF_ADDRESS = Refusal("too_many_of_switch", "too many connections from 
 
 
 class Acceptor:
-    """The listening socket and its connections. What is public may be replaced at any time."""
+    """The listening socket and its connections. The public attributes may be replaced at any time."""
 
     def __init__(
         self, bound: socket.socket, config: Config, limits: Limits, context: ssl.SSLContext | None
     ) -> None:
         self.limits = limits
         self.context = context
-        """TLS is spoken where there is one."""
+        """Context of TLS; None for HTTP in clear."""
         self.admits: Callable[[str], bool] = lambda _: True
-        """Whether an address may connect at all."""
+        """Function that returns True for an address that may connect."""
         self.shares: Callable[[str], bool] = lambda _: False
-        """Whether many clients come from an address, as from a proxy: then it has no limit of its own."""
+        """Function that returns True for an address without a limit of its own, such as a proxy's."""
         self.on_refused: Callable[[str, Refusal], None] = lambda *_: None
         self.state = ServerState()
         self._socket = bound
         self._config = config
         self._open: Counter[str] = Counter()
         self._empty = asyncio.Event()
-        """Whether there are no connections."""
+        """Set while there are no connections."""
         self._empty.set()
         self._arriving: set[asyncio.Task[None]] = set()
 
     def open(self) -> None:
-        """Take connections from now on."""
+        """Begin to accept connections."""
         asyncio.get_running_loop().add_reader(self._socket, self._take)
 
     def _take(self) -> None:
         for _ in range(_ACCEPT):
             try:
                 taken, address = self._socket.accept()
-            except OSError as error:  # none is there, or it is gone by now
-                if error.errno in _FULL:  # it would be told again at once
+            except OSError as error:  # no connection is waiting, or it has been closed already
+                if error.errno in _FULL:  # the loop would call again at once, without end
                     loop = asyncio.get_running_loop()
                     loop.remove_reader(self._socket)
                     loop.call_later(_PAUSE, self._again)
@@ -109,7 +110,7 @@ class Acceptor:
         task.add_done_callback(self._arriving.discard)
 
     def _refusal(self, host: str) -> Refusal | None:
-        """Return why a connection is not let in; None where it may come."""
+        """Return the reason why a connection is refused, or None if it is accepted."""
         if not self.admits(host):
             return _UNKNOWN_PEER
         if self._open.total() >= self.limits.connections:
@@ -128,7 +129,7 @@ class Acceptor:
                 ssl_handshake_timeout=HANDSHAKE_SECONDS if self.context else None,
                 ssl_shutdown_timeout=HANDSHAKE_SECONDS if self.context else None,
             )
-        except (OSError, TimeoutError, asyncio.CancelledError):  # no handshake came of it
+        except (OSError, TimeoutError, asyncio.CancelledError):  # the handshake failed
             taken.close()
             leave()
 
@@ -140,7 +141,7 @@ class Acceptor:
             self._empty.set()
 
     async def close(self, seconds: float) -> None:
-        """Take no more connections; answer what is asked by now, within so many seconds, and close the others."""
+        """Stop accepting, answer the requests that have arrived within ``seconds``, and close all connections."""
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         queue = select.poll()
@@ -152,7 +153,7 @@ class Acceptor:
         self._socket.close()
         await asyncio.sleep(_QUIET)
         patience = min(end, loop.time() + _CATCHING_UP)
-        while self._unread() and loop.time() < patience:  # noqa: ASYNC110 - the loop is what is waited for
+        while self._unread() and loop.time() < patience:  # noqa: ASYNC110 - waits for the loop itself
             await asyncio.sleep(0)
         for task in self._arriving:
             task.cancel()
@@ -166,7 +167,7 @@ class Acceptor:
             connection.transport.abort()
 
     def _unread(self) -> bool:
-        """Whether somebody has asked what was not read yet: closed now, the connection would be reset."""
+        """Return True if a client has sent bytes that were not read yet. Closing would reset its connection."""
         queue = select.poll()
         for connection in self.state.connections:
             if isinstance(connection, Connection) and connection.idle:

@@ -1,8 +1,8 @@
-"""One client's connection: HTTP as uvicorn speaks it, and how long one may take for it.
+"""One client's connection: uvicorn's HTTP, with a time limit for each request.
 
-uvicorn waits for ever for a request that began, and for a client that does not read its answer. Here a request
-has so many seconds from its first byte to the last of its answer; between two it may be silent for
-``[limits] idle_seconds``.
+uvicorn waits without limit for the rest of a request, and for a client that does not read its answer. Here a
+request has REQUEST_SECONDS from its first byte to the last byte of its answer. Between two requests a connection
+may be idle for ``[limits] idle_seconds``.
 """
 
 from __future__ import annotations
@@ -16,60 +16,60 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from identengine.server.http.problems import Problem
+from identengine.server.http.problems import Problem, too_slow
 
 REQUEST_SECONDS = 20.0
-"""More than an answer takes at most, with time for a slow line."""
+"""The time limit of a request, in seconds: the longest answer, and time for a slow network."""
 _LINGER = 2.0
-"""Seconds that a client has to take the last bytes."""
+"""The time in which a client has to read the last bytes, in seconds."""
 
 
 def whole_answer(status: int, phrase: str, message: str) -> bytes:
-    """Return an answer after which the connection is closed, for a client that there is no request of."""
+    """Return an error for a connection without a usable request. The server closes the connection after it."""
     body = msgspec.json.encode(Problem(status, message))
     head = f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json\r\nConnection: close\r\n"
     retry = "Retry-After: 1\r\n" if status == 503 else ""
     return f"{head}{retry}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-_NOT_HTTP = whole_answer(400, "Bad Request", "this is not HTTP as RFC 9112 has it")
-_TOO_SLOW = whole_answer(408, "Request Timeout", f"a request has {REQUEST_SECONDS:.0f} s; this one took longer")
+_NOT_HTTP = whole_answer(400, "Bad Request", "expected HTTP/1.1 (RFC 9112)")
+_TOO_SLOW = whole_answer(408, "Request Timeout", too_slow(REQUEST_SECONDS))
 
 
 class Connection(H11Protocol):
-    """A connection that ends if a request takes too long. ``on_lost`` is called once, at its end."""
+    """A connection that closes if a request takes too long. It calls ``on_lost`` once, when it is closed."""
 
     def __init__(self, config: Config, state: ServerState, on_lost: Callable[[], None]) -> None:
         super().__init__(config=config, server_state=state, app_state={})
         self._on_lost = on_lost
         self._deadline: asyncio.TimerHandle | None = None
         self._answered = False
-        """Whether the deadline is for what is left of an answer to be read."""
+        """True if the deadline applies to the client's reading of an answer."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Expect a request: whoever connects has something to say."""
+        """Start the deadline of the first request, since a client connects in order to send one."""
         super().connection_made(transport)
         self._begin()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
+        """Cancel the deadline and report the end of the connection."""
         super().connection_lost(exc)
         self._done()
         self._on_lost()
 
     @property
     def idle(self) -> bool:
-        """Whether no request is being answered."""
+        """True if no request is being answered."""
         return self.cycle is None or self.cycle.response_complete
 
     def data_received(self, data: bytes) -> None:
-        """Take what came; the first of it begins a request."""
+        """Parse the bytes. The first byte after an answer starts the deadline of the next request."""
         if self._deadline is None or (self._answered and not self.transport.get_write_buffer_size()):
             self._begin()
         super().data_received(data)
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, once the client has read this answer."""
+        """Set a deadline for the client to read the answer, then wait for the next request."""
         self._done()
         if self.transport.get_write_buffer_size():
             self._begin()
@@ -79,11 +79,11 @@ class Connection(H11Protocol):
             self._begin()
 
     def _has_begun_next(self) -> bool:
-        """Whether bytes of a request are there that came with those of the one that is answered."""
+        """Return True if the first bytes of the next request arrived together with the previous request."""
         return self.conn.their_state is not h11.IDLE or bool(self.conn.trailing_data[0])
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no request in the form that all answers have."""
+        """Answer bytes that are not HTTP in the shape of all errors."""
         self._end(_NOT_HTTP)
 
     def _begin(self) -> None:

@@ -1,8 +1,8 @@
-"""Asks the process that decides, over a Unix socket: JSON-RPC, one connection a switch, pipelined.
+"""Asks the decider over a Unix socket: JSON-RPC, one connection per switch, pipelined.
 
-Whoever may connect there is trusted and says for which switch it speaks. The supervisor holds the socket, so that
-while a decider is replaced a new connection waits in the kernel. A question whose connection breaks is asked once
-more: switches ask again too, and the engine knows a call that it holds (engine.md 5.3).
+The decider trusts every peer of this socket, and each connection names the switch for which it speaks. The
+supervisor holds the socket, so a new connection waits in the kernel while a decider is replaced. If a connection
+breaks, its requests are repeated once. That is safe, since the engine recognizes a retransmission (engine.md 5.3).
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import Any, cast
 import msgspec
 
 from identengine.log.events import HTTP_UNANSWERED
-from identengine.server.http.problems import Problem, ProblemError, of_trouble, unavailable
-from identengine.wire.jsonrpc.messages import Credentials, RequestMessage, ResponseMessage
+from identengine.server.http.problems import AWAY, Problem, ProblemError, of_trouble, too_large, unavailable
+from identengine.wire.jsonrpc.messages import OVERLOADED, Credentials, RequestMessage, ResponseMessage
 from identengine.wire.jsonrpc.methods import METHODS
 
 PATIENCE = 3.0
-"""Seconds that a question may take."""
+"""The time limit of a request, in seconds."""
 LONG_PATIENCE = 15.0
-"""The same of what is answered in steps: a long list of calls, all calls of a switch."""
+"""The time limit of a method that is answered in steps, such as ``sync``, in seconds."""
 MOST_UNSENT = 1 << 20
-"""Bytes of one switch's questions that the decider may leave unread."""
+"""The limit on requests of one switch that the decider has not read, in bytes."""
 
 
 class _BrokenError(Exception):
-    """The connection ended before the answer came."""
+    """The connection was closed before the answer arrived."""
 
 
 _decode = msgspec.json.Decoder(ResponseMessage).decode
@@ -36,13 +36,13 @@ _encode = msgspec.json.Encoder().encode
 Connect = Callable[
     [Callable[[], asyncio.Protocol]], Coroutine[Any, Any, tuple[asyncio.BaseTransport, asyncio.BaseProtocol]]
 ]
-"""Makes a connection for a protocol; raises OSError."""
+"""A function that connects a protocol to the decider. It raises OSError if it fails."""
 
 
 class DeciderClient:
-    """The connections to the decider, made when they are needed.
+    """The connections to the decider, each made for the first request of its switch.
 
-    ``most_bytes``: of one question; longer ones are refused here, since there they would end the connection.
+    A request may have ``most_bytes``. Longer ones are refused here, since the decider would close the connection.
     """
 
     def __init__(self, connect: Connect, most_bytes: int) -> None:
@@ -51,17 +51,15 @@ class DeciderClient:
         self._open: dict[str, asyncio.Task[_DeciderConnection]] = {}
 
     async def ask(self, switch: str, method: str, params: msgspec.Struct | None) -> msgspec.Raw:
-        """Return the result as JSON. Raises ProblemError."""
+        """Return the result as JSON. Raise ProblemError if the decider answers with an error, or not at all."""
         patience = LONG_PATIENCE if METHODS[method].in_steps else PATIENCE
         try:
             async with asyncio.timeout(patience):
                 return await self._ask(switch, method, params)
         except TimeoutError:
-            raise unavailable(
-                f"the process that decides gave no answer within {patience:.0f} s; ask again"
-            ) from None
+            raise unavailable(f"the decider did not answer within {patience:.0f} s; repeat the request") from None
         except (OSError, _BrokenError):
-            raise unavailable("the process that decides is away; ask again in a moment") from None
+            raise unavailable(AWAY) from None
 
     async def _ask(self, switch: str, method: str, params: msgspec.Struct | None) -> msgspec.Raw:
         for last in (False, True):
@@ -71,10 +69,10 @@ class DeciderClient:
             except (ConnectionError, _BrokenError):
                 if last:
                     raise
-        raise AssertionError  # one of the two has returned or raised
+        raise AssertionError  # the second pass always returns or raises
 
     async def _link(self, switch: str) -> _DeciderConnection:
-        """Return the connection of a switch; whoever comes while it is being made waits for the same one."""
+        """Return the connection of a switch. Requests that arrive while it is being made share it."""
         making = self._open.get(switch)
         if making is None or (making.done() and (making.exception() or making.result().ended)):
             making = self._open[switch] = asyncio.create_task(self._made(switch))
@@ -89,7 +87,7 @@ class DeciderClient:
         return link
 
     def close(self) -> None:
-        """Close all connections; what was asked and not answered ends with an error."""
+        """Close all connections. Requests without an answer fail."""
         for making in self._open.values():
             if making.done() and not making.exception():
                 making.result().close()
@@ -98,7 +96,7 @@ class DeciderClient:
 
 
 class _DeciderConnection(asyncio.Protocol):
-    """One connection."""
+    """One connection to the decider, for one switch."""
 
     _transport: asyncio.Transport
 
@@ -110,7 +108,7 @@ class _DeciderConnection(asyncio.Protocol):
         self._switch = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's class does not inherit from it
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.ended = True
@@ -119,24 +117,26 @@ class _DeciderConnection(asyncio.Protocol):
                 future.set_exception(_BrokenError())
 
     def eof_received(self) -> None:
-        """Close, since nothing will be answered here any more."""
+        """Close the connection, since no further answer can arrive."""
 
     def data_received(self, data: bytes) -> None:
-        """Hand each answer, a line, to who waits for it."""
+        """Pass each answer, which is one line, to the request that waits for it."""
         *lines, rest = (self._received + data).split(b"\n") if self._received else data.split(b"\n")
         self._received = bytearray(rest)
         for line in lines:
             try:
                 answer = _decode(line)
             except msgspec.MsgspecError:
-                HTTP_UNANSWERED.tell(switch=self._switch, why="its answer is none")
+                HTTP_UNANSWERED.tell(switch=self._switch, why="not a JSON-RPC answer")
                 self.close()
                 return
             if answer.id == 0 and answer.error is not None:
                 HTTP_UNANSWERED.tell(switch=self._switch, why=answer.error.message)
                 self.close()
                 return
-            if not isinstance(answer.id, int):  # it could not be read there, which ends the connection
+            if not isinstance(
+                answer.id, int
+            ):  # the decider could not read the request, so it closes the connection
                 self.close()
                 return
             waiting = self._waiting.get(answer.id)
@@ -144,21 +144,24 @@ class _DeciderConnection(asyncio.Protocol):
                 waiting.set_result(answer)
 
     def introduce(self, switch: str) -> None:
-        """Say for which switch this connection speaks."""
+        """Name the switch for which this connection speaks."""
         self._switch = switch
         self._transport.write(_encode(RequestMessage("auth", 0, Credentials(switch=switch))) + b"\n")
 
     async def ask(self, method: str, params: msgspec.Struct | None, most_bytes: int) -> msgspec.Raw:
-        """Ask and wait. Raises ProblemError or _BrokenError."""
+        """Return the result of a request.
+
+        Raise ProblemError if the answer is an error, and _BrokenError if the connection breaks.
+        """
         if self.ended or self._transport.is_closing():
             raise _BrokenError
         if self._transport.get_write_buffer_size() > MOST_UNSENT:
-            raise unavailable("the process that decides does not keep up; ask again in a moment", -32002)
+            raise unavailable("the decider is overloaded; repeat the request", OVERLOADED)
         self._last += 1
         number = self._last
         question = _encode(RequestMessage(method, number, params))
         if len(question) > most_bytes:
-            raise ProblemError(Problem(413, f"a request of more than {most_bytes} bytes ([limits] message_bytes)"))
+            raise ProblemError(Problem(413, too_large(most_bytes)))
         waiting = self._waiting[number] = asyncio.get_running_loop().create_future()
         try:
             self._transport.write(question + b"\n")
@@ -170,12 +173,12 @@ class _DeciderConnection(asyncio.Protocol):
         return answer.result
 
     def close(self) -> None:
-        """Close at once."""
+        """Abort the connection."""
         self.ended = True
         self._transport.abort()
 
 
 def _seen(task: asyncio.Task[_DeciderConnection]) -> None:
-    """Take note of what went wrong, though everybody who waited for it may be gone."""
+    """Retrieve the exception, so that asyncio does not report it if no request waits for the task any more."""
     if not task.cancelled():
         task.exception()

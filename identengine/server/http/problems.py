@@ -1,32 +1,33 @@
-"""What HTTP answers where it does not answer what was asked: one shape of body for all of it (interfaces.md 6)."""
+"""The errors of HTTP: one shape of body for all of them, and the meaning of each status (interfaces.md 6)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from identengine.errors import IdentengineError
+from identengine.errors import IdentengineError, quoted
 from identengine.wire.jsonrpc.messages import Field, Trouble
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is wrong, and what would be right."""
+    """The body of an error: what is wrong with the request, and what is expected instead."""
 
     status: int
-    """The status of HTTP."""
+    """HTTP status of the answer."""
     message: str
+    """Text for people."""
     code: int | None = None
-    """The error of JSON-RPC that the same request would be answered with (interfaces.md 3), where there is one."""
+    """JSON-RPC error code of the same request, if it has one (interfaces.md 3)."""
     field: str | None = None
-    """Which parameter is wrong."""
-    value: Any = msgspec.UNSET  # JSON of any kind, as it came
-    """Its value, unless that is long or secret."""
+    """Name of the wrong parameter."""
+    value: Any = msgspec.UNSET  # JSON of any kind, as the client sent it
+    """Value of the wrong parameter. Absent if it is long or secret."""
 
 
 class ProblemError(IdentengineError):
-    """A request ends with a :class:`Problem`."""
+    """An exception that answers a request with a :class:`Problem`."""
 
     def __init__(self, problem: Problem, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(problem.message)
@@ -35,11 +36,36 @@ class ProblemError(IdentengineError):
 
 
 RETRY = {"Retry-After": "1"}
-"""Seconds; a decider is replaced sooner, as a rule."""
+"""The delay before the next try, in seconds. A decider is usually replaced within this time."""
+NO_TOKEN = "expected a bearer token (Authorization: Bearer …). The tokens are in the server's config"  # noqa: S105
+UNKNOWN_TOKEN = "unknown bearer token"  # noqa: S105
+NO_PATH = "no such path; /openapi.json lists all paths"
+NO_OBJECT = "expected the parameters as a JSON object; send {} for no parameters"
+FAULT = "internal error; the server's log has the details"
+
+
+def wrong_method(method: str) -> str:
+    """Return the message for a path that does not have this HTTP method."""
+    return f"this path has no method {method}; /openapi.json lists the methods of each path"
+
+
+def too_large(most_bytes: int) -> str:
+    """Return the message for a request that is larger than ``[limits] message_bytes``."""
+    return f"expected a request of at most {most_bytes} bytes ([limits] message_bytes)"
+
+
+def too_slow(seconds: float) -> str:
+    """Return the message for a request that did not arrive in time."""
+    return f"expected the whole request within {seconds:.0f} s"
+
+
+def wrong_role(name: str, role: str, needed: str) -> str:
+    """Return the message for a token of another role."""
+    return f"expected a token with the role {needed}, got the token of {quoted(name)}, whose role is {role}"
 
 
 def unavailable(message: str, code: int | None = None) -> ProblemError:
-    """Return what says that the same request may be answered in a moment."""
+    """Return the error for a request that the client should repeat after a moment."""
     return ProblemError(Problem(503, message, code), RETRY)
 
 
@@ -47,8 +73,54 @@ _STATUS = {-32700: 400, -32600: 400, -32602: 400, -32001: 503, -32002: 503}
 
 
 def of_trouble(trouble: Trouble) -> ProblemError:
-    """Return an error of JSON-RPC as HTTP says it; what is not the client's fault is 500 or 503."""
+    """Return a JSON-RPC error as an HTTP error: 400 if the client has to change the request, else 500 or 503."""
     status = _STATUS.get(trouble.code, 500)
     data = trouble.data if isinstance(trouble.data, Field) else Field("")
     problem = Problem(status, trouble.message, trouble.code, data.field or None, data.value)
     return ProblemError(problem, RETRY if status == 503 else None)
+
+
+class Status(NamedTuple):
+    """The meaning of one HTTP status, for the description of the API."""
+
+    meaning: str
+    example: Problem
+    headers: Mapping[str, str]
+    """The headers that come with the status, each with its meaning."""
+
+
+AWAY = "the decider is not available; repeat the request"
+STATUSES: dict[int, Status] = {
+    400: Status(
+        "The request is not HTTP, the body is not a JSON object, or a parameter cannot be used.",
+        Problem(400, NO_OBJECT),
+        {},
+    ),
+    401: Status(
+        "The request has no bearer token, or the server does not know the token.",
+        Problem(401, UNKNOWN_TOKEN),
+        {"WWW-Authenticate": "The scheme that the server expects (RFC 6750)."},
+    ),
+    403: Status(
+        "The token has another role, or does not count from this address.",
+        Problem(403, wrong_role("noc", "read", "switch")),
+        {},
+    ),
+    404: Status("The path does not exist.", Problem(404, NO_PATH), {}),
+    405: Status(
+        "The path does not have this HTTP method.",
+        Problem(405, wrong_method("DELETE")),
+        {"Allow": "The methods that the path has."},
+    ),
+    408: Status(
+        "The request did not arrive in time. The server closes the connection.", Problem(408, too_slow(20)), {}
+    ),
+    413: Status("The request is larger than `[limits] message_bytes`.", Problem(413, too_large(65536)), {}),
+    500: Status("The program failed. The server's log has the details.", Problem(500, FAULT), {}),
+    503: Status(
+        "The decider is being replaced or is overloaded, or there are too many connections. Repeat the request.",
+        Problem(503, AWAY),
+        {"Retry-After": "Seconds until the request should be repeated."},
+    ),
+}
+"""Each status of an error that a path can answer."""

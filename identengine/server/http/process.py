@@ -1,8 +1,8 @@
-"""The life of the process for HTTP: the supervisor forks it, hears that it lives, and replaces it when it dies.
+"""The HTTP process. The supervisor forks it, checks that it is alive, and replaces it if it dies.
 
-SIGTERM and SIGINT: what is asked by now is answered. The supervisor sends a new config: tokens, switches, limits
-and proxies count at once, and the files of the certificate are read again. Whatever happens here, the process that
-decides goes on.
+On SIGTERM or SIGINT it answers the requests that have arrived, then exits. When the supervisor sends a new config,
+its tokens, switches, limits and proxies apply at once, and the certificate is read again. A failure of this
+process does not affect the decider.
 """
 
 from __future__ import annotations
@@ -38,27 +38,27 @@ from identengine.server.link import READY, ChildEnd, Duty, name_process
 from identengine.wire.operator import Counted
 
 END_SECONDS = 4.0
-"""How long requests that are under way have to end."""
+"""The time in which pending requests are answered during a drain, in seconds."""
 COUNT_SECONDS = 1.0
-"""Between two times at which the decider, who writes the counters, is told what was refused here."""
+"""The interval between two reports of refused clients to the decider, which keeps the counters, in seconds."""
 LAST_COUNT_SECONDS = 0.5
-"""How long that may take at the end."""
+"""The time limit of the last report, in seconds."""
 DATE_SECONDS = 0.5
-"""Between two looks at the clock for the header that tells the date."""
+"""The interval between two updates of the Date header, in seconds."""
 _COUNTED: dict[str, Counted] = {
     "unknown_peer": "connections_refused_unknown_peer",
     "too_many": "connections_refused_too_many",
     "too_many_of_switch": "connections_refused_too_many_of_switch",
 }
 _FILES = 256
-"""Files that a process has open besides its connections, at most."""
+"""The maximum number of open files of the process, without its connections."""
 
 
 def serve_http(config: Config, duty: Duty) -> int:
-    """Serve HTTP until SIGTERM or SIGINT; returns the exit status. 1: the certificate cannot be used."""
+    """Serve HTTP until SIGTERM or SIGINT. Return the exit status: 1 if the certificate cannot be used."""
     duty.sockets.close_deciders()
     handlers.set_up(config.log)
-    name_process("ident-front")
+    name_process("ident-http")
     try:
         return uvloop.run(_HttpProcess(config, duty).serve())
     except ConfigError as error:
@@ -70,20 +70,20 @@ def serve_http(config: Config, duty: Duty) -> int:
 
 
 class _HttpProcess:
-    """One run of the process."""
+    """The state of the HTTP process."""
 
     _acceptor: Acceptor
 
     def __init__(self, config: Config, duty: Duty) -> None:
         self._config = config
-        assert duty.sockets.http is not None  # noqa: S101 - else there is no such process
+        assert duty.sockets.http is not None  # noqa: S101 - without it this process is not started
         self._socket = duty.sockets.http
         self._link = ChildEnd(duty, READY)
         self._stop = asyncio.Event()
         self._decider = DeciderClient(self._connect, config.limits.message_bytes)
         self._status_cache = StatusCache(config.calls.path)
         self._uncounted: Counter[Counted] = Counter()
-        """What the decider was not told yet."""
+        """Refusals that were not reported to the decider yet."""
 
     async def serve(self) -> int:
         with self._link.attend(end=self._stop.set, orphaned=self._on_orphaned, reconfigure=self._reconfigure):
@@ -95,7 +95,7 @@ class _HttpProcess:
         return 0
 
     def _open_acceptor(self) -> None:
-        """Let connections in from now on."""
+        """Begin to accept connections."""
         loop = asyncio.get_running_loop()
         self._refused = RejectLog(lambda write: loop.call_later(1.0, write))
         self._settings = UvicornConfig(
@@ -117,23 +117,23 @@ class _HttpProcess:
         self._acceptor.open()
 
     async def _end(self, background: list[asyncio.Task[None]]) -> None:
-        """Answer what is asked by now, and tell the decider what there is to count."""
+        """Answer the requests that have arrived, and report the last refusals to the decider."""
         self._status_cache.draining = True
         await self._acceptor.close(END_SECONDS)
         for task in background:
             task.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_COUNT_SECONDS):
-                await self._tell_counts()
+                await self._report_counts()
         self._decider.close()
         self._refused.write()
 
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request by the application that is in force."""
+        """Answer a request by the current application, which a new config replaces."""
         await self._application(scope, receive, send)
 
     def _apply(self, config: Config) -> None:
-        """Go by this config from now on."""
+        """Apply a config."""
         self._config = config
         limits = config.limits
         roles = Roles(config, self._on_wrong_token)
@@ -153,7 +153,7 @@ class _HttpProcess:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
     def _reconfigure(self, config: Config) -> None:
-        """Go by another config from now on, and read the certificate again."""
+        """Apply a new config, and read the certificate again."""
         handlers.set_up(config.log)
         try:
             self._acceptor.context = self._context(config)
@@ -162,7 +162,7 @@ class _HttpProcess:
         self._apply(config)
 
     def _context(self, config: Config) -> ssl.SSLContext | None:
-        """Return what TLS is spoken with, if it is. Tokens tell who comes, so that no certificate is asked for."""
+        """Return the TLS context, or None for HTTP in clear. No client needs a certificate: tokens suffice."""
         if not config.http.tls:
             return None
         return context_of(msgspec.structs.replace(config.tls, client_ca=None))
@@ -170,7 +170,7 @@ class _HttpProcess:
     async def _connect(
         self, protocol: Callable[[], asyncio.Protocol]
     ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
-        """Connect to the process that decides."""
+        """Connect to the decider."""
         with at_folder(self._config.calls.path, ASK) as name:
             return await asyncio.get_running_loop().create_unix_connection(protocol, name)
 
@@ -183,23 +183,23 @@ class _HttpProcess:
         self._uncounted["wrong_tokens"] += 1
 
     async def _count(self) -> None:
-        """Tell the decider now and then what there is to count."""
+        """Report refusals to the decider at intervals."""
         while True:
             await asyncio.sleep(COUNT_SECONDS)
-            await self._tell_counts()
+            await self._report_counts()
 
-    async def _tell_counts(self) -> None:
-        told = self._uncounted.copy()
-        if told and await self._status_cache.count(told):
-            self._uncounted -= told
+    async def _report_counts(self) -> None:
+        reported = self._uncounted.copy()
+        if reported and await self._status_cache.count(reported):
+            self._uncounted -= reported
 
     def _on_orphaned(self) -> None:
-        """End, as the supervisor is there no more, so that another can start."""
+        """Stop, since the supervisor has died, so that another one can start."""
         HTTP_ENDS.tell()
         self._stop.set()
 
     async def _keep_date(self) -> None:
-        """Tell connections what time it is."""
+        """Keep the Date header of answers current."""
         while True:
             self._acceptor.state.default_headers = [(b"date", formatdate(time.time(), usegmt=True).encode())]
             await asyncio.sleep(DATE_SECONDS)

@@ -1,7 +1,7 @@
-"""Who asks over HTTP, and what he may (interfaces.md 6): bearer tokens, addresses, trusted proxies. No I/O.
+"""Bearer tokens, their roles, and trusted proxies (interfaces.md 6). No I/O.
 
-Tokens are looked up by their digest, so that how long it takes tells nothing of them, and a wrong one costs what a
-right one does.
+Tokens are looked up by their digest, so the time of a look-up reveals nothing about a token. A wrong token costs
+as much as a valid one.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import msgspec
 
 from identengine.config.schema import Config
 from identengine.config.switches import LOOPBACK
+from identengine.errors import quoted
 from identengine.model.addresses import parse_address
 from identengine.net.access import Peers
-from identengine.server.http.problems import Problem, ProblemError
+from identengine.server.http.problems import NO_TOKEN, UNKNOWN_TOKEN, Problem, ProblemError, wrong_role
 from identengine.wire.session import digest_of
 
 Role = Literal["switch", "read", "operator"]
@@ -25,51 +26,52 @@ _MAY: dict[Role, frozenset[Role]] = {
     "read": frozenset({"read", "operator"}),
     "operator": frozenset({"operator"}),
 }
-"""What is needed, and who has it."""
+"""The roles that may use a path, by the role that the path needs."""
 _MISSING = {"WWW-Authenticate": 'Bearer realm="identengine"'}
 _WRONG = {"WWW-Authenticate": 'Bearer realm="identengine", error="invalid_token"'}
 MOST_FORWARDED = 64
-"""Addresses of X-Forwarded-For that are looked at; no chain of real proxies is so long."""
+"""The maximum number of X-Forwarded-For addresses that are read. Real chains of proxies are shorter."""
 _SHOWN = 64
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who asks: a switch, or a holder of a ``[[token]]``, by the name that the config has for it."""
+    """The caller of a request: a switch or the holder of a ``[[token]]``, with its name in the config."""
 
     role: Role
     name: str
 
 
 class Source(msgspec.Struct, frozen=True):
-    """Where a request comes from, as far as that can be believed."""
+    """The origin of a request, as far as the server can trust it."""
 
     host: str
-    """An address; of a proxy that tells something else, that."""
+    """Address of the client. A trusted proxy may have sent any text instead."""
     is_local: bool
-    """Whether it is this machine itself, and nothing says that anybody stands between."""
+    """True if the request comes from this machine, without a sign of a proxy in between."""
 
 
 class Roles:
-    """The tokens of a config. ``on_refused`` is told, for the log, of each that is refused: whence, and why."""
+    """The tokens of a config. ``on_refused`` is called with the address and the reason of each refused token."""
 
     def __init__(self, config: Config, on_refused: Callable[[str, str], None]) -> None:
         self._on_refused = on_refused
         self._proxies = config.http.trusted_proxies
         self._peers = Peers(config.switches, config.identify, "http")
         self._switches = {digest_of(one.token.reveal()): one.name for one in config.switches if one.token}
+        self._networks = {one.name: one.networks for one in config.switches}
         self._holders = {digest_of(one.token.reveal()): Caller(one.role, one.name) for one in config.tokens}
 
     def is_proxy(self, host: str) -> bool:
-        """Whether an address is a trusted proxy's."""
+        """Return True if an address belongs to a trusted proxy."""
         packed = _packed(host)
         return packed is not None and any(one.covers(packed) for one in self._proxies)
 
     def source(self, host: str, forwarded: Sequence[str]) -> Source:
-        """Return where a request comes from: the peer, or whom trusted proxies name.
+        """Return the origin of a request: the peer, or the client that trusted proxies name.
 
-        ``forwarded``: the values of X-Forwarded-For, in their order. Each proxy appends whom it has the request
-        from, so the last address that is no trusted proxy's is the client; what stands before it anybody may
-        write.
+        ``forwarded`` holds the values of X-Forwarded-For, in their order. Each proxy appends the address of its
+        own peer. So the last address that is not a trusted proxy's is the client. All addresses before it can be
+        forged.
         """
         chain = [one.strip() for one in ",".join(forwarded).split(",")[-MOST_FORWARDED:]] if forwarded else []
         is_local = not chain and is_loopback(host)
@@ -78,40 +80,49 @@ class Roles:
         return Source(host[:_SHOWN], is_local)
 
     def caller(self, authorization: str | None, source: Source, needed: Role) -> Caller:
-        """Return who asks for what needs a role. Raises ProblemError: 401 or 403."""
+        """Return the caller of a path that needs a role. Raise ProblemError (401, 403) if it is refused."""
         if authorization is None:
             if needed == "read" and not self._holders and source.is_local:
                 return Caller("read", "local")
-            what = "a bearer token is wanted (Authorization: Bearer …); the config of the server has them"
-            raise ProblemError(Problem(401, what), _MISSING)
+            raise ProblemError(Problem(401, NO_TOKEN), _MISSING)
         scheme, _, token = authorization.partition(" ")
         digest = digest_of(token.strip())
         switch = self._switches.get(digest)
         caller = Caller("switch", switch) if switch else self._holders.get(digest)
         if scheme.lower() != "bearer" or caller is None:
             self._on_refused(source.host, "wrong HTTP token")
-            raise ProblemError(Problem(401, "the bearer token is none that this server knows"), _WRONG)
+            raise ProblemError(Problem(401, UNKNOWN_TOKEN), _WRONG)
         if caller.role not in _MAY[needed]:
-            what = f"the token is that of {caller.name!r}, whose role is {caller.role}; this needs {needed}"
-            raise ProblemError(Problem(403, what))
+            raise ProblemError(Problem(403, wrong_role(caller.name, caller.role, needed)))
         return self._switch(token.strip(), caller.name, source) if switch else caller
 
     def _switch(self, token: str, name: str, source: Source) -> Caller:
-        """Return the switch of a token; it counts only from the switch's addresses (interfaces.md 3)."""
+        """Return the switch of a token. Raise ProblemError if the token comes from another address.
+
+        A token counts only from the addresses of its switch (interfaces.md 3).
+        """
         try:
             session = self._peers.meet(source.host)
-        except ValueError:  # what a proxy tells is no address
+        except ValueError:  # a proxy sent a text that is not an address
             session = None
         peer = session.switch_of(token) if session else None
         if peer is None:
             self._on_refused(source.host, "HTTP token of a switch from another address")
-            what = f"the token of {name!r} counts only from its addresses, and {source.host!r} is none of them"
-            raise ProblemError(Problem(403, what))
+            raise ProblemError(Problem(403, self._wrong_address(name, source.host)))
         return Caller("switch", peer.name)
+
+    def _wrong_address(self, name: str, host: str) -> str:
+        """Return the message for a token of a switch that comes from an address of another peer."""
+        packed = _packed(host)
+        if packed is not None and any(network.covers(packed) for network in self._networks[name]):
+            why = "a smaller network of another switch contains this address"
+        else:
+            why = "its addresses do not contain this one"
+        return f"the token of {quoted(name)} is not accepted from {quoted(host)}: {why}"
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is this machine's own, that nobody else reaches."""
+    """Return True if an address is a loopback address, which other machines cannot reach."""
     packed = _packed(host)
     return packed is not None and any(one.covers(packed) for one in LOOPBACK)
 

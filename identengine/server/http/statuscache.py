@@ -1,6 +1,7 @@
-"""How the server is, for readiness and metrics: asked at the decider's control socket, once a second at most.
+"""The state of the server, for readiness and metrics.
 
-So nobody who asks for it over HTTP, however often, makes the decider work more than that.
+It is read from the decider's control socket at most once a second, so frequent HTTP requests cost the decider
+nothing.
 """
 
 from __future__ import annotations
@@ -22,60 +23,71 @@ from identengine.wire import operator
 from identengine.wire.operator import Counted, Noted, Status, Usage, Use
 
 FRESH = 1.0
-"""Seconds that an answer is good for."""
+"""The time for which an answer is reused, in seconds."""
 PATIENCE = 2.0
-"""Seconds that all that is asked at once may take; what is known of the fullest by then is shown."""
+"""The time limit of one refresh, in seconds. Afterwards the rows that have arrived are shown."""
 _MOST_BYTES = 1 << 20
 
 R = TypeVar("R", Status, Usage, Noted)
 T = TypeVar("T")
 
 
+class Health(msgspec.Struct, frozen=True):
+    """The answer of the HTTP process itself."""
+
+    alive: bool = True
+    """Always true."""
+
+
 class Readiness(msgspec.Struct, frozen=True):
-    """Whether calls should be sent here; if not, why."""
+    """The readiness of the server for calls."""
 
     ready: bool
+    """True if calls may be sent to this server."""
     reasons: tuple[str, ...] = ()
+    """Reasons why the server is not ready; empty if it is."""
 
 
 class Everything(NamedTuple):
-    """How the server is; None and nothing where nobody answers."""
+    """The state of the server and its use. It is empty if the decider does not answer."""
 
     status: Status | None = None
     accounts: tuple[Use, ...] = ()
-    """The fullest."""
+    """Accounts that are nearest to their limits."""
     clients: tuple[Use, ...] = ()
+    """Clients that are nearest to their limits."""
 
 
 class StatusCache:
-    """Asks at the control socket in a folder."""
+    """A cache of the answers of the control socket in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.draining = False
-        """Whether the server was told to end."""
+        """True if the server is stopping."""
         self._folder = folder
         self._status = _Remembered(self._ask_status)
         self._everything = _Remembered(self._ask_everything)
 
     async def everything(self) -> Everything:
-        """Return how the server is, and whose limits are fullest."""
+        """Return the state of the server, with the accounts and clients that are nearest to their limits."""
         return await self._everything.get()
 
     async def readiness(self) -> Readiness:
-        """Return whether the book is loaded, calls are open and kept, the store is well and nothing ends.
+        """Return whether calls may be sent here, and the reasons if they may not.
 
-        Anybody may ask, so the reasons are fixed words; the alarms, with their paths and commands, are in the log.
+        Clients need no token for this, so the reasons are fixed words. The alarms, with paths and commands, are in
+        the log.
         """
-        reasons: list[str] = ["the server is ending"] if self.draining else []
+        reasons: list[str] = ["the server is stopping"] if self.draining else []
         status = await self._status.get()
         if status is None:
-            reasons.append("the process that decides does not answer")
+            reasons.append("the decider does not answer")
         else:
             reasons += status.unready
         return Readiness(not reasons, tuple(reasons))
 
     async def count(self, counts: Mapping[Counted, int]) -> bool:
-        """Have this counted; returns whether it was. What was not answered in time may be, though."""
+        """Add to the decider's counters. Return True if the decider confirmed it in time."""
         with contextlib.suppress(OSError, TimeoutError, ValueError):
             async with asyncio.timeout(PATIENCE), self._connected() as decider:
                 await decider.ask(operator.CountRequest(dict(counts)), Noted)
@@ -110,21 +122,24 @@ class StatusCache:
 
 
 class _OperatorConnection(NamedTuple):
-    """A connection to the control socket."""
+    """A connection to the decider's control socket."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
     async def ask(self, ask: operator.OperatorRequest, wanted: type[R]) -> R:
-        """Return the answer. Raises OSError, or ValueError where it is another one."""
+        """Return the answer.
+
+        Raise OSError if the connection fails, and ValueError if the answer is of another type.
+        """
         self.writer.write(operator.line(ask))
         reply = operator.read_reply(await self.reader.readline())
         if not isinstance(reply, wanted):
-            raise ValueError(f"{type(reply).__name__} is no answer")  # noqa: TRY004 - what a peer says is no type
+            raise ValueError(f"unexpected answer: {type(reply).__name__}")  # noqa: TRY004 - an answer, not an argument
         return reply
 
     async def fullest(self, of: Literal["accounts", "clients"]) -> AsyncIterator[tuple[Use, ...]]:
-        """Yield the fullest of what was looked at so far, page by page."""
+        """Yield, after each page, the rows so far that are nearest to their limits."""
         cursor: int | None = 0
         rows: list[Use] = []
         while cursor is not None:
@@ -135,7 +150,7 @@ class _OperatorConnection(NamedTuple):
 
 
 class _Remembered(Generic[T]):
-    """An answer that is asked for anew when it is older than :data:`FRESH`; once, however many want it."""
+    """An answer that is refreshed when it is older than :data:`FRESH`. Concurrent callers share one refresh."""
 
     def __init__(self, ask: Callable[[], Awaitable[T]]) -> None:
         self._ask = ask
@@ -144,7 +159,7 @@ class _Remembered(Generic[T]):
         self._asked = float("-inf")
 
     async def get(self) -> T:
-        """Return it."""
+        """Return the answer, refreshed if necessary."""
         loop = asyncio.get_running_loop()
         async with self._one:
             if loop.time() - self._asked >= FRESH:

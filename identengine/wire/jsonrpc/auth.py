@@ -5,51 +5,60 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from identengine.calls.backend import LegResult
+from identengine.errors import expected
 from identengine.wire.jsonrpc.codec import UNDECODED, Bytes, Codec
 from identengine.wire.jsonrpc.messages import BAD_PARAMS, NO_SUCH_METHOD, Credentials, Field
 from identengine.wire.session import Peer, Session
 
-_WANTED_TOKEN = "token: that of a switch at this address is wanted"  # noqa: S105 - says so, and is none
+_EXPECTED_TOKEN = f"token: {expected('the token of a switch at this address')}"
 
 
 class Authenticator:
-    """Finds out for which switch a message speaks; ``on_wrong_token`` is told of each address that showed one."""
+    """Finds the switch that a message is from. ``on_wrong_token`` gets the address of each wrong token."""
 
     def __init__(self, on_wrong_token: Callable[[str], None]) -> None:
         self._on_wrong_token = on_wrong_token
 
     def peer_of(self, raw: Bytes, codec: Codec, session: Session) -> Peer | None:
-        """Return which switch a message is of, by the token that comes with it."""
+        """Return the switch of a message's token, or the session's switch without a token. None: it is unknown."""
         try:
             params = codec.credited(raw).params
-        except UNDECODED:
-            return None
-        if params is None or params.token is None:
-            return session.peer
-        peer = session.sender_of(params.token)
+        except UNDECODED:  # the message itself was decoded, so the token is not a string
+            peer = None
+        else:
+            token = _or_absent(params.token if params else None)
+            if token is None:
+                return session.peer
+            peer = session.sender_of(token)
         if peer is None:
             self._on_wrong_token(session.host)
         return peer
 
     def unknown(self, message_id: bytes, codec: Codec, session: Session) -> bytes:
-        """Return the error that answers a message of nobody known."""
-        what = "say first for which switch you speak" if session.may_name else _WANTED_TOKEN
+        """Return the error that answers a message from no known switch."""
+        what = "expected auth with the name of a switch first" if session.may_name else _EXPECTED_TOKEN
         return codec.error(message_id, BAD_PARAMS, what, Field("token"))
 
     def authenticate(
         self, params: Credentials | None, message_id: bytes, codec: Codec, session: Session, *, connected: bool
     ) -> bytes:
-        """Return the answer to ``auth``: from now on its connection speaks for a switch."""
+        """Return the answer to ``auth``. If its token is right, the session is that switch afterwards."""
         if not connected:
-            what = "auth is for connections; each datagram brings its token as a parameter"
+            what = 'no such method over UDP: "auth"; send the parameter token with each message'
             return codec.error(message_id, NO_SUCH_METHOD, what)
-        token, switch = (params.token, params.switch) if params else (None, None)
+        token, switch = (_or_absent(params.token), params.switch) if params else (None, None)
         if session.may_name:
             if switch is None or not session.speak_for(switch):
-                return codec.error(message_id, BAD_PARAMS, "switch: the name of one is wanted", Field("switch"))
+                what = f"switch: {expected('the name of a switch', switch)}"
+                return codec.error(message_id, BAD_PARAMS, what, Field("switch"))
         elif token is None:
-            return codec.error(message_id, BAD_PARAMS, "token: a string is wanted", Field("token"))
-        elif not session.show(token):
+            return codec.error(message_id, BAD_PARAMS, _EXPECTED_TOKEN, Field("token"))
+        elif not session.authenticate(token):
             self._on_wrong_token(session.host)
-            return codec.error(message_id, BAD_PARAMS, _WANTED_TOKEN, Field("token"))
+            return codec.error(message_id, BAD_PARAMS, _EXPECTED_TOKEN, Field("token"))
         return codec.answered(message_id, LegResult(True))
+
+
+def _or_absent(token: str | None) -> str | None:
+    """Return the token, or None if it is blank: a blank parameter is absent (engine.md 2.3)."""
+    return token if token and not token.isspace() else None

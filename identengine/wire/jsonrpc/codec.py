@@ -96,6 +96,10 @@ class Codec:
         """Whether an id is a string, a number or null, and short enough to be echoed."""
         raise NotImplementedError
 
+    def may_hold_token(self, raw: Bytes) -> bool:
+        """Return False if no parameter of a message can have the name ``token``, without decoding the message."""
+        raise NotImplementedError
+
     def repaired(self, raw: bytes) -> bytes:
         """Return a message that cannot be decoded as it is to be read all the same, if there is a way."""
         raise NotImplementedError
@@ -163,6 +167,10 @@ class _Json(Codec):
             return False
         return message_id.isascii() or self.is_well_formed(message_id)
 
+    def may_hold_token(self, raw: Bytes) -> bool:
+        text = bytes(raw)
+        return b"token" in text or b"\\u" in text  # an escape can hide a letter of the name
+
     def repaired(self, raw: bytes) -> bytes:
         """Return it with U+FFFD for what is half of a surrogate pair.
 
@@ -213,6 +221,9 @@ class _MessagePack(Codec):
         except UNDECODED:
             return False
         return True
+
+    def may_hold_token(self, raw: Bytes) -> bool:
+        return b"token" in bytes(raw)
 
     def repaired(self, raw: bytes) -> bytes:
         return raw

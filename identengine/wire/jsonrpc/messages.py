@@ -1,6 +1,6 @@
-"""The messages of JSON-RPC 2.0, whatever the method and the encoding (interfaces.md 3). No I/O.
+"""The messages of JSON-RPC 2.0, independent of method and encoding (interfaces.md 3). No I/O.
 
-Server, client, HTTP process, load generator and demo share these. The methods are
+Server, client, HTTP process, load generator and demo share them. The methods are in
 :mod:`identengine.wire.jsonrpc.methods`.
 """
 
@@ -14,28 +14,28 @@ PARSE_ERROR, INVALID_REQUEST, NO_SUCH_METHOD, BAD_PARAMS, INTERNAL = -32700, -32
 NOT_READY, OVERLOADED = -32001, -32002
 
 MAX_ID = 256
-"""Longest id, in bytes: what is echoed has to fit into a datagram beside the answer."""
+"""Longest id, in bytes. The server echoes the id, so it has to fit into a datagram with the answer."""
 
 
 class RequestMessage(msgspec.Struct, gc=False):
-    """A request, as a client sends it. ``method`` goes first: that saves the server a tenth of the decoding."""
+    """A request as a client sends it. ``method`` comes first, which saves the server a tenth of the decoding."""
 
     method: str
     id: int | str
     params: object = None
-    """A struct or a dict; None if there are none."""
+    """Parameters as a struct or a dict; None if the method has none."""
     jsonrpc: Literal["2.0"] = "2.0"
 
 
 class Field(msgspec.Struct, frozen=True):
-    """Which parameter is wrong; its value unless that is long or secret."""
+    """The wrong parameter of a request. Its value is absent if it is long or secret."""
 
     field: str | None = None
     value: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class Trouble(msgspec.Struct, frozen=True):
-    """The ``error`` member of an answer. The defaults are for answers of a server that leaves members out."""
+    """The ``error`` member of an answer. The defaults apply to answers of a server that omits members."""
 
     code: int = 0
     message: str = "an error without a message"
@@ -43,17 +43,17 @@ class Trouble(msgspec.Struct, frozen=True):
 
 
 class ResponseMessage(msgspec.Struct, gc=False):
-    """An answer, as a client reads it; the server joins encoded parts instead."""
+    """An answer as a client reads it. The server does not use this type; it joins encoded parts."""
 
     id: int | str | None = None
-    """None if the server could not read the id of the request."""
+    """Id of the request; None if the server could not read it."""
     result: msgspec.Raw = msgspec.Raw()
-    """Encoded, as it came; empty in an error."""
+    """Result as received, still encoded; empty in an error."""
     error: Trouble | None = None
 
 
 class Loose(msgspec.Struct, gc=False):
-    """A message of which only the parts are known; an absent one is the empty Raw."""
+    """A message whose members are not decoded. An absent member is the empty Raw."""
 
     jsonrpc: msgspec.Raw = msgspec.Raw()
     method: msgspec.Raw = msgspec.Raw()
@@ -68,28 +68,32 @@ class _Shown(msgspec.Struct, gc=False):
 
 
 class Credited(msgspec.Struct, gc=False):
-    """A message of which only the token among its parameters matters."""
+    """A message of which only the token among its parameters is decoded."""
 
     params: _Shown | None = None
 
 
 class NoParams(msgspec.Struct, gc=False):
-    """Parameters of a method that takes none: whatever there is is ignored."""
+    """The parameters of a method that has none. All members are ignored."""
 
 
 class Credentials(msgspec.Struct, gc=False):
-    """Who a connection is from now on: the switch of a token, or, where that may be said, of a name."""
+    """The parameters of ``auth``: the switch for which a connection speaks."""
 
     token: str | None = None
+    """Token of the switch in the server's config."""
     switch: str | None = None
+    """Name of the switch. It is read only on the server's own Unix socket, whose peers need no token."""
 
 
 class Pong(msgspec.Struct, frozen=True):
     """The result of ``ping``."""
 
     program: str
+    """Name and version of the program."""
     version: int | None
-    """Of the book; None where none is loaded yet."""
+    """Version of the book; null if no book is loaded yet."""
     uptime: float
-    """Seconds since the deciding process began to serve."""
+    """Seconds since the decider began to serve."""
     pid: int
+    """Process id of the decider."""

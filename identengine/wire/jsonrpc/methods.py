@@ -1,6 +1,7 @@
 """The methods of JSON-RPC and HTTP (interfaces.md 3 and 6): one table. No I/O.
 
-The server's decoding, the routes of HTTP and their description, the client and the load generator derive from it.
+The decoding of the server, the routes of HTTP and their description, the client and the load generator use this
+table.
 """
 
 from __future__ import annotations
@@ -25,13 +26,18 @@ class MethodSpec(msgspec.Struct, frozen=True):
     params: type[msgspec.Struct]
     result: ResultType
     summary: str
-    """What the method does, for the description of the API: one sentence, or more paragraphs."""
+    """Description of the method for the API: one sentence, and further paragraphs if needed."""
     in_steps: bool = False
-    """True if the answer may take several steps of the loop (engine.md 5.8), so that clients wait longer."""
+    """True if the answer can take several steps of the loop (engine.md 5.8), so that clients wait longer."""
     repeatable: bool = True
-    """False if a request that is sent again a moment later would free the calls that began meanwhile."""
+    """False if a repeated request would free calls that began after the first one."""
     connection_only: bool = False
-    """True if the method belongs to a connection of JSON-RPC; HTTP has no route for it."""
+    """True if the method belongs to a JSON-RPC connection, so that HTTP has no route for it."""
+
+    @property
+    def has_params(self) -> bool:
+        """True if the method has parameters."""
+        return bool(self.params.__struct_fields__)
 
 
 _ALL = (
@@ -39,36 +45,36 @@ _ALL = (
         "authorize",
         Request,
         Decision,
-        "Decide whose call this is and whether it may pass, and hold a slot for it.\n\n"
-        "200 also where it may not: `accepted` says so, `reason`, `sip_code` and `q850` say why.",
+        "Decide whose call this is and whether it may pass, and reserve a slot for it.\n\n"
+        "A reject is an answer too: `accepted` is false, and `reason`, `sip_code` and `q850` explain it.",
     ),
     MethodSpec(
         "identify",
         Request,
         Decision,
-        "Decide the same without side effects: nothing is held, no limit counts.",
+        "Decide as `authorize` does, without side effects.\n\nNo slot is reserved, and no limit is checked.",
     ),
     MethodSpec(
         "explain",
         Request,
         Explanation,
-        "Decide the same without side effects, and show every account that the request touches.",
+        "Decide as `identify` does, and list every account that the request touches.",
     ),
-    MethodSpec("start", CallRequest, LegResult, "Say that a call was answered."),
-    MethodSpec("update", CallRequest, LegResult, "Say that a call goes on."),
-    MethodSpec("stop", CallRequest, LegResult, "Say that a call, or a leg of it, has ended or failed."),
+    MethodSpec("start", CallRequest, LegResult, "Report that a call was answered."),
+    MethodSpec("update", CallRequest, LegResult, "Report that a call continues."),
+    MethodSpec("stop", CallRequest, LegResult, "Report that a call, or a leg of it, has ended or failed."),
     MethodSpec(
         "sync",
         CallList,
         LegResult,
-        "Give a part of the complete list of the calls of the switch.",
+        "Send the complete list of the switch's calls, or a part of it.",
         in_steps=True,
     ),
     MethodSpec(
         "switch_up",
         NoParams,
         LegResult,
-        "Say that the switch has started and has no calls.",
+        "Report that the switch has started and has no calls.",
         in_steps=True,
         repeatable=False,
     ),
@@ -76,26 +82,26 @@ _ALL = (
         "switch_down",
         NoParams,
         LegResult,
-        "Say that the switch ends, and its calls with it.",
+        "Report that the switch stops and that all its calls have ended.",
         in_steps=True,
         repeatable=False,
     ),
     MethodSpec("ping", NoParams, Pong, "Ask whether the server decides, and by which version of the book."),
-    MethodSpec("auth", Credentials, LegResult, "Say who asks on this connection.", connection_only=True),
+    MethodSpec("auth", Credentials, LegResult, "Authenticate a connection as a switch.", connection_only=True),
 )
 
 METHODS = {spec.name: spec for spec in _ALL}
-"""All methods by name, in the order in which they are shown."""
+"""All methods by name, in the order in which they are listed."""
 
 
 class Call(msgspec.Struct, tag_field="method", gc=False):
-    """A message of the expected shape: the members that all methods have. Each method has a subclass."""
+    """A message of the expected shape, with the members that all methods have. Each method has a subclass."""
 
     jsonrpc: Literal["2.0"]
     id: msgspec.Raw = msgspec.Raw()
-    """The id as it came; empty in a notification."""
+    """Id as received; empty for a notification."""
     params: msgspec.Struct | None = None
-    """Of the method's type."""
+    """Parameters, of the method's type."""
 
 
 def _call(spec: MethodSpec) -> type[Call]:
@@ -108,4 +114,4 @@ def _call(spec: MethodSpec) -> type[Call]:
 
 
 CALLS = {name: _call(spec) for name, spec in METHODS.items()}
-"""The type that a message of each method is decoded as."""
+"""The type into which a message of each method is decoded."""

@@ -234,7 +234,9 @@ class Responder:
         if kind is _AUTH:
             answer = self._auth.authenticate(call.params, message_id, codec, session, connected=batch.connected)  # type: ignore[arg-type]  # of the kind
             return answer if message_id else None
-        peer = self._auth.peer_of(raw, codec, session) if session.wants_token else session.peer
+        peer = session.peer
+        if session.checks_tokens and (peer is None or codec.may_hold_token(raw)):
+            peer = self._auth.peer_of(raw, codec, session)
         if peer is None:
             batch.wrong += 1
             return self._auth.unknown(message_id, codec, session) if message_id else None

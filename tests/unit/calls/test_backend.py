@@ -89,10 +89,10 @@ class File:
 
 
 class NoBook:
-    """Nobody has a book yet."""
+    """The state of a server that has not loaded a book."""
 
     loads = 0
-    taken_up = load_seconds = load_pause = made = 0.0
+    loaded_at = load_seconds = load_pause = created_at = 0.0
     alarm = None
     unusable = False
 

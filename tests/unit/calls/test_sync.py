@@ -85,6 +85,69 @@ def test_a_call_started_while_a_list_is_compared_is_not_missed_by_it(calls: Call
     assert calls.gauges().held == 2
 
 
+def answered(calls: Calls, message: CallsMessage, now: float) -> LegResult:
+    """Return the answer to a message, after all steps that it takes."""
+    (answer,) = calls.apply([message], now)
+    finish(calls, now)
+    found = answer.result if isinstance(answer, Deferred) else answer
+    assert isinstance(found, LegResult)
+    return found
+
+
+def test_a_repeated_list_is_answered_as_repeated(calls: Calls) -> None:
+    hold(calls)
+    assert answered(calls, sync("1"), 2.0) == LegResult(True, missing=0, freed=0)
+    for _ in range(2):
+        assert answered(calls, sync("1"), 3.0) == LegResult(True, missing=0, freed=0, repeated=True)
+    assert answered(calls, sync("2"), 4.0) == LegResult(True, missing=0, freed=MANY)
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_switch_that_went_up_may_use_its_list_ids_again(journal: Journal, dies: bool) -> None:
+    settings = Settings(max_legs=10 * STEP, grace=0)
+    calls = Calls(settings, journal)
+    for message, now in ((sync("1"), 1.0), (sync("2"), 2.0)):
+        assert not answered(calls, message, now).repeated
+    answered(calls, SwitchReset("s"), 3.0)
+    hold(calls)
+    if dies:
+        calls = Calls(settings, journal)
+        calls.restore(*journal.read(), 4.0)
+    assert answered(calls, sync("1"), 4.0) == LegResult(True, missing=0, freed=0)
+    if dies:
+        calls = Calls(settings, journal)
+        calls.restore(*journal.read(), 5.0)
+    assert answered(calls, sync("1"), 5.0).repeated
+    assert answered(calls, sync("2"), 6.0) == LegResult(True, missing=0, freed=MANY)
+
+
+def test_a_repeat_of_switch_up_forgets_no_list(calls: Calls) -> None:
+    answered(calls, SwitchReset("s"), 1.0)
+    answered(calls, sync("1"), 2.0)
+    answered(calls, SwitchReset("s"), 3.0)
+    assert answered(calls, sync("1"), 4.0).repeated
+
+
+def test_a_list_of_before_a_restart_of_the_switch_is_not_a_later_one(calls: Calls) -> None:
+    """Neither a list that is still being compared nor a part of an incomplete list counts for a later list."""
+    hold(calls)
+    (compared,) = calls.apply([sync("1")], 2.0)
+    assert isinstance(compared, Deferred)
+    calls.apply([SyncPart("s", "2", 1, 2, (), True)], 2.0)
+    (freed,) = calls.apply([SwitchReset("s")], 3.0)
+    assert isinstance(freed, Deferred)
+    (later,) = calls.apply([sync("1")], 4.0)
+    assert isinstance(later, Deferred)
+    assert later is not compared
+    (second_part,) = calls.apply([SyncPart("s", "2", 2, 2, (), True)], 4.0)
+    assert second_part == LegResult(True, missing=0), "the first part is forgotten"
+    finish(calls, 4.0)
+    assert compared.result == LegResult(True, missing=0, freed=0)
+    assert freed.result == LegResult(True, freed=MANY)
+    assert later.result == LegResult(True, missing=0, freed=0)
+    assert answered(calls, sync("1"), 5.0).repeated
+
+
 def test_a_switch_cannot_make_lists_pile_up(calls: Calls) -> None:
     hold(calls)
     for number in range(LISTS_WAITING):

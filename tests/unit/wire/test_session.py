@@ -1,155 +1,14 @@
-"""Who asks: tokens in each message, by `auth` once a connection, or the name that our own HTTP process gives."""
+"""Sessions: a peer is a switch by its address, by `auth`, by a certificate, or by a name that it may speak for."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 import pytest
+from unit.wire.asking import GOOD, NEVER, OPTIONS, SWITCHES, Run, call, meet, on_connection, over_udp, switch
 
-from identengine.config.readers import Secret
-from identengine.config.schema import Switch
-from identengine.engine.core import Engine
-from identengine.engine.lifecycle import Asker
-from identengine.identify.builder import build
-from identengine.model.addresses import parse_network
-from identengine.model.options import IdentifyOptions
-from identengine.model.records import Account, Client, Decision, IdentBy, Request
 from identengine.net.access import Peers
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec
-from identengine.wire.jsonrpc.responder import MAX_WRONG, Responder
-from identengine.wire.session import Session
-
-OPTIONS = IdentifyOptions()
-GOOD = {"src_ip": "10.0.0.5", "dst_number": "44171"}
-NEVER = {"src_ip": "10.0.0.9", "dst_number": "44171"}
-
-
-def switch(name: str, network: str, token: str | None = None, certificate: str | None = None) -> Switch:
-    return Switch(
-        name=name,
-        scope=name,
-        networks=(parse_network(network)[0],),
-        token=Secret(token) if token else None,
-        certificate=certificate,
-    )
-
-
-SWITCHES = [
-    switch("plain", "10.1.0.0/16"),
-    switch("one", "10.2.0.0/16", "token of one"),
-    switch("two", "10.2.0.0/16", "token of two"),
-    switch("near", "10.2.2.0/24", "token of near"),
-    switch("open", "10.3.0.0/16"),
-    switch("closed", "10.3.0.0/16", "token of closed"),
-    switch("certified", "10.4.0.0/16", None, "sbc.example"),
-    switch("both", "10.5.0.0/16", "token of both", "both.example"),
-]
-
-
-class Run:
-    """A responder, with what it was told to tell."""
-
-    def __init__(self) -> None:
-        self.wrong: list[str] = []
-        self.rejected: list[str] = []
-        self.too_old = 0
-        engine = Engine()
-        account = Account(id=1, client_id=1, name="one", ident_by=IdentBy.IP, ident=("10.0.0.5",))
-        engine.take_up(build(OPTIONS, 7, bytes(32), [Client(id=1, name="c")], [account], []))
-        self.responder = Responder(engine, lambda: 1.0, self._reject, None, self.wrong.append, self._old)
-
-    def _reject(self, asker: Asker, request: Request, decision: Decision) -> None:
-        self.rejected.append(asker.switch)
-
-    def _old(self) -> None:
-        self.too_old += 1
-
-
-def call(method: str = "authorize", message_id: object = 1, **params: object) -> dict[str, object]:
-    return {"jsonrpc": "2.0", "id": message_id, "method": method, "params": params}
-
-
-def over_udp(run: Run, host: str, *messages: object, too_old: bool = False) -> list[Any]:
-    session = Peers(SWITCHES, OPTIONS).find(host)
-    assert session is not None
-    raws = [msgspec.msgpack.encode(message) for message in messages]
-    answers, _ = run.responder.datagrams(raws, [session] * len(raws), too_old=[too_old] * len(raws))
-    return [msgspec.msgpack.decode(one) for one in answers]
-
-
-def on_connection(
-    run: Run, session: Session, *messages: object, codec: Codec = JSON, too_old: bool = False
-) -> list[Any]:
-    decode = msgspec.json.decode if codec is JSON else msgspec.msgpack.decode
-    raws = [codec.encode(message) for message in messages]
-    answers, _ = run.responder.stream(codec, raws, session, too_old=too_old)
-    return [decode(one) for one in answers]
-
-
-def meet(host: str, interface: Any = "tcp", *names: str) -> Session:
-    session = Peers(SWITCHES, OPTIONS, interface).meet(host, names)
-    assert session is not None
-    return session
-
-
-@pytest.mark.parametrize(
-    ("host", "token", "who"),
-    [
-        ("10.1.0.1", None, "plain"),
-        ("10.1.0.1", "whatever", "plain"),  # an unknown parameter of a switch that needs none
-        ("10.2.0.1", "token of one", "one"),
-        ("10.2.0.1", "token of two", "two"),
-        ("10.2.0.1", "token of near", None),
-        ("10.2.2.1", "token of near", "near"),
-        ("10.2.2.1", "token of one", None),  # the longest network wins, then the token
-        ("10.2.0.1", "token of on", None),
-        ("10.2.0.1", "", None),
-        ("10.2.0.1", None, None),
-        ("10.3.0.1", None, "open"),
-        ("10.3.0.1", "token of closed", "closed"),
-        ("10.3.0.1", "token of one", None),
-        ("10.5.0.1", "token of both", "both"),
-    ],
-)
-def test_tokens_in_each_datagram(host: str, token: str | None, who: str | None) -> None:
-    run = Run()
-    params = NEVER | ({} if token is None else {"token": token})
-    (answer,) = over_udp(run, host, call(**params))
-    if who is None:
-        assert answer["error"]["code"] == -32602
-        assert answer["error"]["data"] == {"field": "token"}
-        assert not run.rejected
-        assert run.wrong == ([] if token is None else [host])
-    else:
-        assert answer["result"]["reason"] == "unknown_source"
-        assert run.rejected == [who]
-        assert not run.wrong
-
-
-@pytest.mark.parametrize(
-    "method", ["authorize", "identify", "explain", "start", "stop", "sync", "switch_up", "ping"]
-)
-def test_nothing_is_said_without_a_token(method: str) -> None:
-    run = Run()
-    (answer,) = over_udp(run, "10.2.0.1", call(method, call_id="c", **GOOD))
-    assert answer["error"]["data"]["field"] == "token"
-    assert over_udp(run, "10.2.0.1", {"jsonrpc": "2.0", "method": method}) == []
-
-
-@pytest.mark.parametrize("token", [5, None, ["token of one"], {"token": "token of one"}])
-def test_a_token_of_another_type(token: object) -> None:
-    (answer,) = over_udp(Run(), "10.2.0.1", call(token=token, **GOOD))
-    assert answer["error"]["data"] == {"field": "token"}
-    assert "token of one" not in str(answer)
-
-
-def test_each_message_of_an_array_has_its_token() -> None:
-    run = Run()
-    many = [call(message_id=n, token=f"token of {who}", **NEVER) for n, who in enumerate(["one", "two", "near"])]
-    ((*answers,),) = over_udp(run, "10.2.0.1", many)
-    assert ["result" in answer for answer in answers] == [True, True, False]
-    assert run.rejected == ["one", "two"]
+from identengine.wire.jsonrpc.responder import MAX_WRONG
 
 
 @pytest.mark.parametrize("codec", [JSON, MESSAGEPACK])
@@ -172,14 +31,6 @@ def test_auth_once_a_connection(codec: Codec) -> None:
     (answer,) = on_connection(run, session, call("authorize", 6, **NEVER), codec=codec)
     assert answer["result"]["reason"] == "unknown_source"
     assert run.rejected == ["two", "two"]
-
-
-def test_a_right_token_in_a_message_counts_for_it_alone() -> None:
-    run, session = Run(), meet("10.2.0.1")
-    assert not session.authenticated
-    on_connection(run, session, call("authorize", 1, token="token of two", **NEVER), call("authorize", 2, **NEVER))
-    assert run.rejected == ["two"]
-    assert session.authenticated, "though the connection is not one of a stranger's any more"
 
 
 def test_who_is_known_by_a_certificate_may_show_its_own_token_and_no_other() -> None:
@@ -205,14 +56,6 @@ def test_of_many_wrong_messages_in_an_array_few_are_complained_of(host: str) -> 
     assert answers[0]["result"]["reason"] == "unknown_source"
     assert [one["error"]["code"] for one in answers[1:]] == [-32600] * (MAX_WRONG + 2)
     assert "not looked at" in answers[-1]["error"]["message"]
-
-
-def test_many_messages_without_a_token_in_an_array_are_not_all_looked_at() -> None:
-    run = Run()
-    many = [call("authorize", n, token="wrong", **NEVER) for n in range(900)]
-    answers = [one for array in over_udp(run, "10.2.0.1", many) for one in array]
-    assert len(answers) == MAX_WRONG + 2
-    assert len(run.wrong) == MAX_WRONG + 1
 
 
 @pytest.mark.parametrize("depth", [10, 60, 500, 900, 940, 964, 975, 990, 1100])
@@ -281,26 +124,13 @@ def test_certificates_count_over_tls_alone() -> None:
 
 def test_who_has_shown_itself_stays_that_switch_when_switches_change() -> None:
     session = meet("10.2.0.1")
-    assert session.show("token of two")
+    assert session.authenticate("token of two")
     again = session.reauthenticate(meet("10.2.0.1"))
     assert again.peer is not None
     assert again.peer.name == "two"
     renewed = Peers([switch("two", "10.2.0.0/16", "another token")], OPTIONS, "tcp").meet("10.2.0.1")
     assert renewed is not None
     assert session.reauthenticate(renewed).peer is None
-
-
-def test_a_token_of_a_message_counts_while_it_is_one_of_the_switches() -> None:
-    """A connection that shows one with each message is not one of a stranger because the switches change."""
-    session = meet("10.2.0.1")
-    on_connection(Run(), session, call("ping", token="token of two"))
-    assert (session.authenticated, session.peer) == (True, None)
-    again = session.reauthenticate(meet("10.2.0.1"))
-    assert (again.authenticated, again.peer) == (True, None)
-    assert again.reauthenticate(meet("10.2.0.1")).authenticated
-    renewed = Peers([switch("two", "10.2.0.0/16", "another token")], OPTIONS, "tcp").meet("10.2.0.1")
-    assert renewed is not None
-    assert not again.reauthenticate(renewed).authenticated
 
 
 def test_of_old_datagrams_only_stops_are_served() -> None:

@@ -1,4 +1,4 @@
-"""Connections of HTTP: those that take too long, over real sockets and with short times."""
+"""Connections that take too long, over real sockets and with short times."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def served(client: Callable[[int, Acceptor], Awaitable[Any]], tls: bool = False,
         bound = socket.create_server(("127.0.0.1", 0))
         bound.setblocking(False)
         settings = Config(app, interface="asgi3", lifespan="off", ws="none", http="h11", log_config=None)
-        settings.timeout_keep_alive = 600  # what closes a connection here is never its idleness
+        settings.timeout_keep_alive = 600  # no connection is closed because it is idle
         settings.load()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if tls else None
         made = Acceptor(bound, settings, Limits(**limits), context)
@@ -53,7 +53,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def forward(seconds: float) -> None:
-    """Set the clock of the loop forward, and let it do what is due then."""
+    """Set the clock of the loop forward, and run the timers that are due."""
     loop, ahead = asyncio.get_running_loop(), asyncio.get_running_loop().time() + seconds
     before = loop.time() - time.monotonic()
     loop.time = lambda: time.monotonic() + before + seconds  # type: ignore[method-assign]
@@ -63,7 +63,7 @@ async def forward(seconds: float) -> None:
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n"])
-def test_a_request_that_does_not_come(begun: bytes) -> None:
+def test_a_request_that_does_not_arrive(begun: bytes) -> None:
     async def client(port: int, _: Acceptor) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(begun)
@@ -77,11 +77,11 @@ def test_a_request_that_does_not_come(begun: bytes) -> None:
 @pytest.mark.parametrize(
     "begun", [b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n1234", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"]
 )
-def test_a_body_that_does_not_come_and_an_answer_that_is_not_read(begun: bytes) -> None:
+def test_a_body_that_does_not_arrive_and_an_answer_that_is_not_read(begun: bytes) -> None:
     async def client(port: int, made: Acceptor) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
         writer.write(begun)
-        while not made.state.connections:  # noqa: ASYNC110 - a test may look again and again
+        while not made.state.connections:  # noqa: ASYNC110 - a test may poll
             await asyncio.sleep(0.01)
         while made.state.connections:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -95,7 +95,7 @@ def test_a_body_that_does_not_come_and_an_answer_that_is_not_read(begun: bytes) 
 @pytest.mark.parametrize(
     "begun", [b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n1", b"POST / HTTP/1.1\r\nHost: x\r\n"]
 )
-def test_a_second_request_that_came_with_the_first_has_its_time_too(begun: bytes) -> None:
+def test_a_second_request_in_the_same_bytes_has_a_deadline_too(begun: bytes) -> None:
     async def client(port: int, _: Acceptor) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /small HTTP/1.1\r\nHost: x\r\n\r\n" + begun)
@@ -108,7 +108,7 @@ def test_a_second_request_that_came_with_the_first_has_its_time_too(begun: bytes
     assert served(client).startswith(b"HTTP/1.1 200 ")
 
 
-def test_handshakes_that_never_come_count_and_end() -> None:
+def test_pending_handshakes_count_and_time_out() -> None:
     async def client(port: int, made: Acceptor) -> None:
         opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
         for reader, writer in opened:
@@ -121,7 +121,7 @@ def test_handshakes_that_never_come_count_and_end() -> None:
     served(client, tls=True, connections=4)
 
 
-def test_between_two_requests_a_connection_may_be_silent_for_longer() -> None:
+def test_between_two_requests_a_connection_may_be_idle_longer() -> None:
     async def client(port: int, _: Acceptor) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=MOST * 2)
         for _turn in range(2):

@@ -1,4 +1,4 @@
-"""The connections to the decider, against one that answers as a test says, over real sockets."""
+"""The connections to the decider, against a decider that a test scripts, over real sockets."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def introduced(reader: asyncio.StreamReader, writer: asyncio.StreamWriter,
     writer.write(line(id=0, result={"ok": True}))
 
 
-def test_one_connection_is_shared_and_answers_come_in_any_order(tmp_path: Path) -> None:
+def test_one_connection_is_shared_and_answers_arrive_in_any_order(tmp_path: Path) -> None:
     connections = 0
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -134,7 +134,7 @@ def test_errors(tmp_path: Path, answer: bytes, status: int) -> None:
 @pytest.mark.parametrize(
     "said", [b"", b"nonsense\n", line(id=0, error={"code": -32600, "message": "no such switch"}), line(id=None)]
 )
-def test_a_decider_that_breaks_off_is_asked_once_more(tmp_path: Path, said: bytes) -> None:
+def test_a_request_is_repeated_once_if_the_connection_breaks(tmp_path: Path, said: bytes) -> None:
     asked = 0
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -148,10 +148,10 @@ def test_a_decider_that_breaks_off_is_asked_once_more(tmp_path: Path, said: byte
 
     error = refusal(tmp_path, script)
     assert (error.problem.status, asked) == (503, 2)
-    assert "is away" in error.problem.message
+    assert "is not available" in error.problem.message
 
 
-def test_the_second_time_may_be_well(tmp_path: Path) -> None:
+def test_the_repeated_request_can_succeed(tmp_path: Path) -> None:
     times = 0
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -167,17 +167,17 @@ def test_the_second_time_may_be_well(tmp_path: Path) -> None:
     assert bytes(answer) == b'{"accepted": true}'
 
 
-def test_one_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decider_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def script(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
 
     monkeypatch.setattr(deciderclient, "PATIENCE", 0.1)
     error = refusal(tmp_path, script)
     assert error.problem.status == 503
-    assert "gave no answer" in error.problem.message
+    assert "did not answer" in error.problem.message
 
 
-def test_nobody_there(tmp_path: Path) -> None:
+def test_no_decider(tmp_path: Path) -> None:
     links = DeciderClient(
         lambda made: asyncio.get_running_loop().create_unix_connection(made, str(tmp_path / "no")), 65536
     )
@@ -185,11 +185,11 @@ def test_nobody_there(tmp_path: Path) -> None:
     async def ask() -> None:
         await links.ask("sbc1", "ping", None)
 
-    with pytest.raises(ProblemError, match="is away"):
+    with pytest.raises(ProblemError, match="is not available"):
         asyncio.run(ask())
 
 
-def test_what_would_end_the_connection_is_not_sent(tmp_path: Path) -> None:
+def test_a_request_that_is_too_large_is_not_sent(tmp_path: Path) -> None:
     async def script(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
 
@@ -197,9 +197,9 @@ def test_what_would_end_the_connection_is_not_sent(tmp_path: Path) -> None:
     assert refusal(tmp_path, script, "sync", long, 1024).problem.status == 413
 
 
-def test_a_decider_that_does_not_read_does_not_make_us_hold_all(tmp_path: Path) -> None:
+def test_requests_to_a_decider_that_does_not_read_are_limited(tmp_path: Path) -> None:
     async def script(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.transport.pause_reading()  # type: ignore[attr-defined]  # what reads here is a transport too
+        writer.transport.pause_reading()  # type: ignore[attr-defined]  # the transport of the writer also reads
         await asyncio.Event().wait()
 
     async def ask(links: DeciderClient) -> str:
@@ -209,4 +209,4 @@ def test_a_decider_that_does_not_read_does_not_make_us_hold_all(tmp_path: Path) 
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(deciderclient, "PATIENCE", 0.5)
-        assert "does not keep up" in talk(tmp_path, script, ask)
+        assert "is overloaded" in talk(tmp_path, script, ask)

@@ -1,4 +1,4 @@
-"""Who asks over HTTP, and what he may: without a socket."""
+"""Tokens and their roles, without a socket."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def roles(more: str = "") -> tuple[Roles, list[tuple[str, str]]]:
         ("10.5.1.1", ["10.5.1.1," * 100_000 + "192.0.2.1"], "192.0.2.1"),
     ],
 )
-def test_the_client_is_the_last_that_no_trusted_proxy_is(peer: str, forwarded: list[str], found: str) -> None:
+def test_the_client_is_the_last_address_that_is_no_trusted_proxy(
+    peer: str, forwarded: list[str], found: str
+) -> None:
     assert roles()[0].source(peer, forwarded).host == found
 
 
@@ -72,9 +74,9 @@ def called(
     ("token", "peer", "found"),
     [
         ("w", "192.0.2.1", "wide"),
-        ("w", "192.0.2.7", 403),  # of overlapping networks the longest wins
+        ("w", "192.0.2.7", 403),  # the longest of overlapping networks wins
         ("n", "192.0.2.7", "narrow"),
-        ("t", "192.0.2.7", "twin"),  # and then the token
+        ("t", "192.0.2.7", "twin"),  # among its switches the token decides
         ("n", "2001:db8:1::5", "narrow"),
         ("n", "192.0.2.1", 403),
         ("n", "nonsense", 403),
@@ -88,18 +90,18 @@ def test_a_switch_is_known_by_its_token_at_its_addresses(token: str | None, peer
     assert (caller.name if isinstance(caller, Caller) else caller) == found
 
 
-def test_where_no_token_looks_this_machine_may_look_without() -> None:
+def test_without_a_token_to_read_this_machine_may_read() -> None:
     local = Caller("read", "local")
     assert called(None, "127.0.0.1", "read") == called(None, "::1", "read") == local
     assert called(None, "192.0.2.1", "read") == 401
-    assert called(None, "127.0.0.1", "read", forwarded="127.0.0.1") == 401, "a proxy that nobody named"
+    assert called(None, "127.0.0.1", "read", forwarded="127.0.0.1") == 401, "a proxy that the config does not name"
     assert called(None, "127.0.0.1", "operator") == 401
     assert called(None, "127.0.0.1", "read", TOKEN) == 401
     assert called("look", "192.0.2.1", "read", TOKEN) == Caller("read", "noc")
     assert called("look", "192.0.2.1", "operator", TOKEN) == 403
 
 
-def test_what_is_refused_is_told_without_the_token() -> None:
+def test_a_refusal_is_reported_without_the_token() -> None:
     gate, refused = roles()
     for token in ("secret-one", "w"):
         with pytest.raises(ProblemError):

@@ -1,4 +1,4 @@
-"""How the server is, as HTTP tells it: against a real server's control socket."""
+"""The state of the server as HTTP reports it, from the control socket of a real server."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from identengine.model.records import Client
 from identengine.server.http.statuscache import Everything, Readiness, StatusCache
 
 
-def test_nobody_there(tmp_path: Path) -> None:
+def test_no_decider(tmp_path: Path) -> None:
     async def look() -> tuple[Readiness, Everything]:
         watch = StatusCache(tmp_path)
         return await watch.readiness(), await watch.everything()
 
     readiness, everything = asyncio.run(look())
     assert not readiness.ready
-    assert readiness.reasons == ("the process that decides does not answer",)
+    assert readiness.reasons == ("the decider does not answer",)
     assert everything == Everything()
 
 
-def test_a_server_without_book_and_one_that_ends_are_not_ready(tmp_path: Path) -> None:
+def test_a_server_that_stops_or_has_no_book_is_not_ready(tmp_path: Path) -> None:
     async def look() -> tuple[Readiness, Readiness]:
         watch = StatusCache(tmp_path / "calls")
         first = await watch.readiness()
@@ -35,11 +35,11 @@ def test_a_server_without_book_and_one_that_ends_are_not_ready(tmp_path: Path) -
     with serving(tmp_path):
         first, second = asyncio.run(look())
     assert not first.ready
-    assert first.reasons == ("no book",), "and not which store, and how one is made"
-    assert second.reasons == ("the server is ending", "no book")
+    assert first.reasons == ("no book",), "without the path of the store"
+    assert second.reasons == ("the server is stopping", "no book")
 
 
-def test_a_store_that_cannot_be_read_is_told_in_few_words(tmp_path: Path) -> None:
+def test_an_unreadable_store_is_reported_in_fixed_words(tmp_path: Path) -> None:
     put_rows(tmp_path / "store", [ip_account(1, "10.0.0.1")], [Client(id=1, name="one")])
 
     def reasons() -> tuple[str, ...]:
@@ -52,7 +52,7 @@ def test_a_store_that_cannot_be_read_is_told_in_few_words(tmp_path: Path) -> Non
         wait_for(lambda: reasons() == ("the store cannot be read",))
 
 
-def test_the_fullest_are_shown_and_asked_for_once_a_second(tmp_path: Path) -> None:
+def test_the_fullest_are_read_at_most_once_a_second(tmp_path: Path) -> None:
     accounts = [ip_account(number, f"10.0.0.{number}", orig_capacity=10) for number in range(1, 30)]
     put_rows(tmp_path / "store", accounts, [Client(id=1, name="one", capacity=100)])
 

@@ -11,7 +11,7 @@ import pytest
 from identengine.calls.backend import LegResult
 from identengine.client import BlockingClient, Client
 from identengine.engine.core import Method
-from identengine.server.http.routes import document
+from identengine.server.http.openapi import document
 from identengine.stats import registry
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec
 from identengine.wire.jsonrpc.messages import BAD_PARAMS, Field, RequestMessage, ResponseMessage, Trouble
