@@ -28,7 +28,7 @@ def _print_sample(wanted: bool) -> None:
 Sample = Annotated[
     bool,
     typer.Option(
-        "--sample", callback=_print_sample, is_eager=True, help="Print a config with every key, then exit."
+        "--sample", callback=_print_sample, is_eager=True, help="Print a config with every key, and exit."
     ),
 ]
 
