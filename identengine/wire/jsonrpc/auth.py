@@ -40,7 +40,7 @@ class Authenticator:
             params = codec.credited(raw).params if session.checks_tokens else None
         except UNDECODED:
             params = None
-        token = _or_absent(params.token if params else None)
+        token = params.token if params else None
         return (session.switch_of(token) if token else None) or session.peer
 
     def unknown(self, message_id: bytes, codec: Codec, session: Session) -> bytes:
