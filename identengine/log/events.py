@@ -2,8 +2,8 @@
 
 A line is a sentence for a person (``[log] format = "text"``), or a name with fields for a program (``"json"``, see
 :mod:`identengine.log.handlers`). A line shows only the fields of its event, and no field of any event is a
-password, a token or a digest. Each error and each alarm names its remedy. docs/operate/alarms.md explains them all,
-and a test compares the page with this list.
+password, a token or a digest. Each error and each alarm names its remedy. docs/operate/alarms.md explains them
+all, and a test compares the page with this list.
 """
 
 from __future__ import annotations
