@@ -35,7 +35,7 @@ def test_a_planted_wrong_answer_ends_the_run_before_anything_is_timed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(redis, "entries", swapped)
-    with pytest.raises(WrongAnswerError, match=r"is of account \d+, answered is \d+"):
+    with pytest.raises(WrongAnswerError, match=r"expected account \d+, got \d+"):
         side_by_side.main([*QUICK, "redis", "--json", str(tmp_path / "results.json")])
     assert "requests/s" not in capsys.readouterr().out
     assert not (tmp_path / "results.json").exists()

@@ -37,8 +37,15 @@ def server(tmp_path: Path) -> Iterator[Server]:
     """Serve the book that docs/methods.md shows."""
     (book,) = [block.text for block in docs.blocks(PAGE) if "import book" in block.text]
     programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    made = subprocess.run(["bash", "-euc", book], cwd=tmp_path, env=os.environ | {"PATH": programs}, check=False)
-    assert made.returncode == 0
+    made = subprocess.run(
+        ["bash", "-euc", book],
+        cwd=tmp_path,
+        env=os.environ | {"PATH": programs},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert made.returncode == 0, made.stdout + made.stderr
     with serving(tmp_path, CONFIG) as running:
         wait_for_http(running)
         yield running

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -97,7 +98,9 @@ class Grown:
         return grown
 
     def is_now(self, expected: dict[str, dict[int, int]]) -> None:
-        wait_for(lambda: self() == expected)
+        with contextlib.suppress(AssertionError):
+            wait_for(lambda: self() == expected)
+        assert self() == expected
         totals = counters.read(self._server.folder / "calls").values
         assert totals["malformed_messages"] - self._totals["malformed_messages"] == sum(
             map(total, expected.values())

@@ -162,7 +162,7 @@ def test_a_chain_of_resellers_that_is_too_deep_raises_an_alarm(served: Server) -
     version = served.version()
     clients = [Client(id=n, name="c", parent_id=n + 1 if n < 133 else None) for n in range(101, 134)]
     put_rows(served.store, [ip_account(77, "10.9.9.9", client_id=101)], clients)
-    served.logged("account 77: its client and the resellers above it are more than 32 (101 below 102 below")
+    served.logged("account 77: its client and the resellers above it are more than 32 (101 → 102 → ")
     assert served.version() == version
     assert served.authorize(src_ip="10.9.9.9", dst_number="44")["reason"] == "unknown_source"
     put_rows(served.store, clients=[Client(id=110, name="c")])
@@ -238,7 +238,7 @@ def test_passwords_and_their_keys(tmp_path: Path) -> None:
             found: str | None = result.get("reason")
             return found
 
-        server.logged("is not there")
+        server.logged("is missing")
         assert reason("first") == "internal_error"
         assert server.authorize(**GOOD)["account_id"] == 1
         looks_again(server)

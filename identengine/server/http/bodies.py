@@ -11,7 +11,7 @@ import msgspec
 from identengine.server.http.problems import NO_OBJECT, Problem, ProblemError, of_trouble
 from identengine.wire.jsonrpc.codec import JSON, UNDECODED
 from identengine.wire.jsonrpc.errors import complaint
-from identengine.wire.jsonrpc.messages import PARSE_ERROR, RequestMessage, ResponseMessage
+from identengine.wire.jsonrpc.messages import BAD_PARAMS, PARSE_ERROR, RequestMessage, ResponseMessage
 from identengine.wire.jsonrpc.methods import METHODS
 
 
@@ -38,7 +38,7 @@ def _problem(body: bytes, method: str) -> BodyError:
     try:
         well_formed = JSON.is_well_formed(body) and JSON.members(body) is not None
     except msgspec.ValidationError:
-        return BodyError(Problem(400, NO_OBJECT))
+        return BodyError(Problem(400, NO_OBJECT, BAD_PARAMS))
     except UNDECODED:
         well_formed = False
     error = None
