@@ -67,7 +67,9 @@ def markdown(results: Results) -> str:
     """Return a table with its title, method and caveats."""
     heads = [results.first, *(column.heading for column in results.columns)]
     lines = [f"### {results.title}", "", results.method, ""]
-    lines += [_line(heads), _line(["---", *("---:" for _ in results.columns)])]
+    texts = {name for row in results.rows for name in row.texts}
+    lines += [_line(heads)]
+    lines += [_line(["---", *("---" if column.figure in texts else "---:" for column in results.columns)])]
     lines += [_line([row.case, *(_cell(row, column) for column in results.columns)]) for row in results.rows]
     lines += ["", *(f"- {caveat}" for caveat in results.caveats)] if results.caveats else []
     return "\n".join(lines) + "\n"

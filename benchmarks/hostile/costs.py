@@ -60,8 +60,16 @@ class Worst(NamedTuple):
 
     @property
     def per_kilobyte(self) -> float:
-        """Return the microseconds for each kilobyte of the message."""
-        return self.cost.microseconds * 1024 / self.cost.sent
+        """Microseconds for each kilobyte of the message, in the size that is worst for its size.
+
+        Messages of a few hundred bytes do not count: their cost is that of any message.
+        """
+        return max(cost.microseconds * 1024 / cost.sent for cost in (self.cost, self.smaller[SMALLER[-1]]))
+
+    @property
+    def reflected(self) -> float:
+        """The largest ratio of the bytes answered to the bytes sent, over all sizes."""
+        return max(cost.answered / cost.sent for cost in (self.cost, *self.smaller.values()))
 
 
 KINDS = (
@@ -142,7 +150,7 @@ def rows(found: list[Worst]) -> list[Row]:
                 "bytes": each.cost.sent,
                 "cost": each.cost.microseconds,
                 "per_kilobyte": each.per_kilobyte,
-                "answered": each.cost.answered,
+                "reflected": each.reflected,
                 **{f"at_{size}": cost.microseconds for size, cost in each.smaller.items()},
             },
             texts={

@@ -35,7 +35,6 @@ UNKNOWN = "127.0.0.9"
 """Address of no switch."""
 OWNED = "127.0.0.4"
 """Address of a switch that the attacker controls, with its token."""
-HTTP_TOKEN = "the-token-of-the-monitoring"  # noqa: S105 - of a server on loopback
 _PATIENCE = 10.0
 _CONFIG = """\
 [store]
@@ -62,10 +61,6 @@ token = "{token}"
 name = "owned"
 addresses = ["{owned}"]
 token = "{token}-too"
-[[token]]
-name = "monitoring"
-role = "read"
-token = "{http_token}"
 """
 
 
@@ -90,7 +85,7 @@ def attacked(folder: Path, tied: int) -> Iterator[Target]:
     _fill(folder / "store", tied)
     _certify(folder)
     config = folder / "identengine.toml"
-    names = {"good": GOOD, "forged": FORGED, "owned": OWNED, "token": TOKEN, "http_token": HTTP_TOKEN}
+    names = {"good": GOOD, "forged": FORGED, "owned": OWNED, "token": TOKEN}
     config.write_text(_CONFIG.format(folder=folder, **names))
     command = [sys.executable, "-m", "identengine", "serve", "--config", str(config)]
     with (folder / "log").open("w") as log, machine.on_core(machine.cores()[1]):
