@@ -115,76 +115,78 @@ def _trickles(
 
 def attacks() -> list[Attack]:
     """Return all attacks."""
-    hello = _tls_hello()
+    return [*_floods(), *_forged_floods(), *_streams(), *_handshakes(), *_http()]
+
+
+def _floods() -> list[Attack]:
+    """Return floods of datagrams from unknown addresses, and from a switch with its token."""
     many = [f"127.1.{number}.7" for number in range(250)]
-    near = build(Genes("authorize", "unknown method", "unknown member", "letters", 16), "json", 1400, None)
-    http = [f"127.2.0.{number}" for number in range(1, 6)]
-    request = b"POST /v1/identify HTTP/1.1\r\nHost: a\r\n"
     return [
         _udp("UDP, unknown address: garbage", [UNKNOWN], _garbage(1400)),
         _udp("UDP, 250 unknown addresses: garbage", many, _garbage(200)),
         _udp("UDP, unknown address: 64 KB each", [UNKNOWN], [bytes(DATAGRAM_BYTES)]),
-        _udp("UDP, forged address: empty datagrams", [FORGED], [b""]),
-        _udp(
-            "UDP, forged address: right requests without token",
-            [FORGED],
-            [_message("gateway", "letters", size=150)],
-        ),
-        _udp("UDP, forged address: garbage", [FORGED], _garbage(1400)),
-        _udp(
-            "UDP, forged address: backslashes that do not decode",
-            [FORGED],
-            [_message("account_id", "backslashes")[:-1]],
-        ),
-        _udp("UDP, forged address: half of a surrogate pair and backslashes", [FORGED], [_surrogate()]),
-        _udp("UDP, forged address: methods that do not exist", [FORGED], [near]),
-        _udp("UDP, forged address: arrays of 1,000", [FORGED], [_message("gateway", "letters", array=1000)]),
-        _udp(
-            "UDP, forged address: deep nesting", [FORGED], [_message("calls", "levels of arrays"), b"[" * 65_000]
-        ),
-        _udp(
-            "UDP, forged address: huge ids", [FORGED], [_message("id", "letters"), _packed("id", "empty arrays")]
-        ),
-        _udp(
-            "UDP, forged address: lengths that promise 4 GB",
-            [FORGED],
-            [
-                _packed("calls", filler)
-                for filler in ("an array that promises 4 billion items", "a text that promises 4 GB")
-            ],
-        ),
         _udp("UDP, a switch with its token: explain, 16 at once", [OWNED], [_explains()]),
-        _connects("TCP, unknown address: connections", (_SWITCH, _CONNECT), "tcp", [UNKNOWN], b"", 5_000),
-        _connects("TCP, address of a switch: connections", (_SWITCH, _CONNECT), "tcp", [FORGED], b"", 5_000),
-        _holds(
-            "TCP, address of a switch: half messages",
-            (_SWITCH, _CONNECT),
-            "tcp",
-            [FORGED],
-            200,
-            b'{"a":"' + b"b" * 60_000,
-        ),
-        _trickles(
-            "TCP, address of a switch: messages {}", (_SWITCH, _CONNECT), "tcp", FORGED, 20, b"{}" * 8192, 200
-        ),
-        _trickles("TCP, address of a switch: nesting", (_SWITCH, _CONNECT), "tcp", FORGED, 20, _nested(), 80),
+    ]
+
+
+def _forged_floods() -> list[Attack]:
+    """Return floods of datagrams from the address of a switch, without its token."""
+    near = build(Genes("authorize", "unknown method", "unknown member", "letters", 16), "json", 1400, None)
+    promises = ("an array that promises 4 billion items", "a text that promises 4 GB")
+    auth = build(Genes("auth", "wrong token", "token", "numbers", 1000), "msgpack", 62_000, None)
+    messages = {
+        "empty datagrams": [b""],
+        "right requests without token": [_message("gateway", "letters", size=150)],
+        "garbage": _garbage(1400),
+        "backslashes that do not decode": [_message("account_id", "backslashes")[:-1]],
+        "half of a surrogate pair and backslashes": [_surrogate()],
+        "methods that do not exist": [near],
+        "arrays of 1,000": [_message("gateway", "letters", array=1000)],
+        "arrays of 1,000 auth": [auth],
+        "deep nesting": [_message("calls", "levels of arrays"), b"[" * 65_000],
+        "huge ids": [_message("id", "letters"), _packed("id", "empty arrays")],
+        "lengths that promise 4 GB": [_packed("calls", filler) for filler in promises],
+    }
+    return [_udp(f"UDP, forged address: {name}", [FORGED], each) for name, each in messages.items()]
+
+
+def _streams() -> list[Attack]:
+    """Return attacks with connections to the TCP port."""
+    both, known = (_SWITCH, _CONNECT), [FORGED]
+    half = b'{"a":"' + b"b" * 60_000
+    return [
+        _connects("TCP, unknown address: connections", both, "tcp", [UNKNOWN], b"", 5_000),
+        _connects("TCP, address of a switch: connections", both, "tcp", known, b"", 5_000),
+        _holds("TCP, address of a switch: half messages", both, "tcp", known, 200, half),
+        _trickles("TCP, address of a switch: messages {}", both, "tcp", FORGED, 20, b"{}" * 8192, 200),
+        _trickles("TCP, address of a switch: nesting", both, "tcp", FORGED, 20, _nested(), 80),
+    ]
+
+
+def _handshakes() -> list[Attack]:
+    """Return attacks with TLS handshakes."""
+    hello = _tls_hello()
+    return [
         _holds("TLS, address of a switch: slow handshakes", (_SWITCH,), "tls", [FORGED], 200, hello[:200]),
         _connects("TLS, address of a switch: handshakes", (_SWITCH,), "tls", [FORGED], hello, 1_000),
-        _holds("HTTP, 5 addresses: idle connections", (_HTTP, _SWITCH), "http", http, 1_000, b""),
-        _holds("HTTP, 5 addresses: half requests", (_HTTP, _SWITCH), "http", http, 1_000, request),
-        _connects(
-            "HTTP: many tiny headers", (_HTTP, _SWITCH), "http", http, request + b"a:b\r\n" * 12_000 + b"\r\n", 50
-        ),
-        _connects(
-            "HTTP: chunks of 1 byte",
-            (_HTTP, _SWITCH),
-            "http",
-            http,
-            request + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 10_000,
-            50,
-        ),
-        _connects("HTTP: garbage", (_HTTP, _SWITCH), "http", http, _garbage(1400)[0] + b"\r\n\r\n", 1_000),
-        _connects("HTTP: requests without token", (_HTTP, _SWITCH), "http", http, request + b"\r\n", 1_000),
+    ]
+
+
+def _http() -> list[Attack]:
+    """Return attacks on the HTTP port."""
+    both = (_HTTP, _SWITCH)
+    sources = [f"127.2.0.{number}" for number in range(1, 6)]
+    post = b"POST /v1/identify HTTP/1.1\r\nHost: a\r\n"
+    headers = post + b"a:b\r\n" * 12_000 + b"\r\n"
+    chunks = post + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 10_000
+    garbage = _garbage(1400)[0] + b"\r\n\r\n"
+    return [
+        _holds("HTTP, 5 addresses: idle connections", both, "http", sources, 1_000, b""),
+        _holds("HTTP, 5 addresses: half requests", both, "http", sources, 1_000, post),
+        _connects("HTTP: many tiny headers", both, "http", sources, headers, 50),
+        _connects("HTTP: chunks of 1 byte", both, "http", sources, chunks, 50),
+        _connects("HTTP: garbage", both, "http", sources, garbage, 1_000),
+        _connects("HTTP: requests without token", both, "http", sources, post + b"\r\n", 1_000),
     ]
 
 

@@ -32,7 +32,7 @@ CAPS: dict[Transport, int] = {"UDP": DATAGRAM_BYTES, "TCP": MESSAGE_BYTES - 4}
 """Largest message that the search makes, in bytes."""
 SMALLER = (200, 1400)
 """Smaller size classes, in bytes: the worst message of each kind is also built in these sizes."""
-SEARCHED, SEARCHED_QUICK = 120, 3
+SEARCHED, SEARCHED_QUICK = 80, 3
 """Messages that the search tries for each kind, transport, token and encoding."""
 ENCODINGS: tuple[Encoding, ...] = ("json", "msgpack")
 _CONFIRMED = 3
