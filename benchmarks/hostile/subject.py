@@ -81,18 +81,23 @@ class Subject:
         times: list[int] = []
         answered = 0
         while len(times) < most and (len(times) < 2 or sum(times) < least * 1e9):
-            self._serial += 1
-            self._now += 0.001
-            fresh = raw.replace(SERIAL, b"%08x" % self._serial)
-            measured = self._datagram if transport == "UDP" else self._message
-            session = Session("127.0.0.1", None, {digest_of(TOKEN): self._peer})
-            if shown and transport == "TCP":
-                session.authenticate(TOKEN)
-            answers, taken = measured(fresh, session)
+            answers, taken = self.answers(raw, transport, shown=shown)
             times.append(taken)
             answered = sum(map(len, answers))
             del answers
         return Cost(min(times) / 1e3, len(raw), answered)
+
+    def answers(self, raw: bytes, transport: Transport, *, shown: bool) -> tuple[list[bytes], int]:
+        """Return the answers to a message, and their time in nanoseconds. Each call gives the message another serial."""
+        self._serial += 1
+        self._now += 0.001
+        fresh = raw.replace(SERIAL, b"%08x" % self._serial)
+        session = Session("127.0.0.1", None, {digest_of(TOKEN): self._peer})
+        if transport == "UDP":
+            return self._datagram(fresh, session)
+        if shown:
+            session.authenticate(TOKEN)
+        return self._message(fresh, session)
 
     def _datagram(self, raw: bytes, session: Session) -> tuple[list[bytes], int]:
         owed = DeferredCount()
