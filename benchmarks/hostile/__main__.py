@@ -1,12 +1,13 @@
 """Attacks on a real server, and the cost of the worst message of each kind.
 
-``python -m benchmarks.hostile [--quick] [--only WORD] [--json FILE]``. Two tables:
+``python -m benchmarks.hostile [--quick] [--only WORD] [--json FILE] [--before FOLDER]``. Two tables:
 
 - The times that good peers wait, alone and during each attack. Both alternate in one run. The server has one core;
   the good peers and the attackers share the other one. Attackers have a low priority.
 - The processor time of one message of each kind, with and without the token of its switch. A seeded search finds
   the worst message. These results go to a second file next to FILE, ``hostile_messages.json``.
 
+``--before`` adds the figures of an earlier run, whose two files are in FOLDER.
 All traffic stays on loopback. A good answer that is wrong ends the run.
 """
 
@@ -14,8 +15,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
+
+import msgspec
 
 from benchmarks import machine, served
 from benchmarks.hostile import costs
@@ -23,7 +27,7 @@ from benchmarks.hostile.attacks import FLOOD_BYTES, FLOOD_DATAGRAMS, Attack, att
 from benchmarks.hostile.sending import Sent, attacker
 from benchmarks.hostile.server import Target, attacked
 from benchmarks.hostile.victims import CONNECT_RATE, PATIENCE, SWITCH_RATE, VICTIMS, Waits
-from benchmarks.results import Column, Results, Row, arguments, publish, today
+from benchmarks.results import Column, Results, Row, arguments, load, publish, today
 
 ROUNDS, ROUNDS_QUICK = 3, 1
 SECONDS, SECONDS_QUICK = 2.0, 0.3
@@ -42,12 +46,34 @@ def main() -> None:
     """Measure both, print two tables, and write the results."""
     parser = arguments(__doc__)
     parser.add_argument("--only", metavar="WORD", help="run only the attacks whose names contain WORD")
+    parser.add_argument("--before", type=Path, metavar="FOLDER", help="show the results of this folder, too")
     given = parser.parse_args()
     os.sched_setaffinity(0, {machine.cores()[0]})
     messages: Path | None = given.json and given.json.with_name("hostile_messages.json")
-    publish(_attack_results(given.only or "", quick=given.quick), given.json)
+    before: Path | None = given.before
+    attacked_peers = _attack_results(given.only or "", quick=given.quick)
+    publish(compared(attacked_peers, before, ("ratio_p50", "ratio_p99", "answered")), given.json)
     if not given.only:
-        publish(_message_results(quick=given.quick), messages)
+        publish(compared(_message_results(quick=given.quick), before, ("cost", "reflected")), messages)
+
+
+def compared(results: Results, before: Path | None, names: Sequence[str]) -> Results:
+    """Return results with some figures of an earlier run next to them."""
+    if before is None:
+        return results
+    earlier = {_key(row): row.figures for row in load(before / f"{results.name}.json").rows}
+    for row in results.rows:
+        old = earlier.get(_key(row), {})
+        row.figures.update({f"before_{name}": old[name] for name in names if name in old})
+    columns = {column.figure: column for column in results.columns}
+    added = [Column(f"before_{name}", f"before: {name}", columns[name].decimals) for name in names]
+    return msgspec.structs.replace(results, columns=[*results.columns, *added])
+
+
+def _key(row: Row) -> tuple[str, ...]:
+    """Return the texts by which a row is the same in another run."""
+    same = (text for name, text in sorted(row.texts.items()) if name != "input")
+    return (row.case.strip("*"), *same)
 
 
 def _attack_results(word: str, *, quick: bool) -> Results:

@@ -88,7 +88,7 @@ class Subject:
         return Cost(min(times) / 1e3, len(raw), answered)
 
     def answers(self, raw: bytes, transport: Transport, *, shown: bool) -> tuple[list[bytes], int]:
-        """Return the answers to a message, and their time in nanoseconds. Each call gives the message another serial."""
+        """Return the answers to a message, and their time in nanoseconds. Each call changes the serial."""
         self._serial += 1
         self._now += 0.001
         fresh = raw.replace(SERIAL, b"%08x" % self._serial)

@@ -11,12 +11,15 @@ from random import Random
 import msgspec
 import pytest
 
+from benchmarks import machine
 from benchmarks.hostile import server
+from benchmarks.hostile.__main__ import compared
 from benchmarks.hostile.attacks import attacks
 from benchmarks.hostile.costs import CAPS, ENCODINGS
 from benchmarks.hostile.inputs import METHODS, TOKEN, Encoding, Genes, build, mutated, random_genes
 from benchmarks.hostile.subject import Subject
 from benchmarks.hostile.victims import VICTIMS
+from benchmarks.results import Column, Results, Row, publish
 
 SMALL = 500
 
@@ -86,3 +89,28 @@ def test_good_peers_are_answered_by_the_server_of_the_benchmark(tmp_path: Path) 
     with server.attacked(tmp_path, tied=10) as target:
         for name, ask in VICTIMS.items():
             assert ask(target, 0.1).answered == 1, name
+
+
+def test_figures_of_an_earlier_run_are_shown_by_row(tmp_path: Path) -> None:
+    def results(cost: float, name: str) -> Results:
+        rows = [
+            Row(name, {"cost": cost}, texts={"token": "no", "input": f"an input of {cost}"}),
+            Row("new", {"cost": cost}, texts={"token": "no"}),
+        ]
+        return Results(
+            name="hostile_messages",
+            title="A title",
+            method="A method.",
+            quick=True,
+            date="2026-01-01",
+            machine=machine.describe(),
+            first="kind",
+            columns=[Column("cost", "µs", 1)],
+            rows=rows[: 1 if name == "ping" else 2],
+        )
+
+    publish(results(5.0, "ping"), tmp_path / "hostile_messages.json")
+    found = compared(results(3.0, "**ping**"), tmp_path, ["cost"])
+    assert [row.figures for row in found.rows] == [{"cost": 3.0, "before_cost": 5.0}, {"cost": 3.0}]
+    assert [column.figure for column in found.columns] == ["cost", "before_cost"]
+    assert compared(results(3.0, "ping"), None, ["cost"]).rows[0].figures == {"cost": 3.0}
