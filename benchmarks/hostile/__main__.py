@@ -22,7 +22,7 @@ from statistics import median
 import msgspec
 
 from benchmarks import machine, served
-from benchmarks.hostile import costs
+from benchmarks.hostile import costs, requests
 from benchmarks.hostile.attacks import FLOOD_BYTES, FLOOD_DATAGRAMS, Attack, attacks
 from benchmarks.hostile.sending import Sent, attacker
 from benchmarks.hostile.server import Target, attacked
@@ -175,13 +175,14 @@ def _message_results(*, quick: bool) -> Results:
         "decision, set of calls with its mirror on tmpfs, encoding. The switch has a token. Without it only the "
         "address fits. For each row a search with a fixed seed tried many messages of the largest size. The least "
         "of several times counts. Two columns have the same message in smaller sizes. *Reflected* is the largest "
-        "ratio of the bytes answered to the bytes sent, over the three sizes.",
+        "ratio of the bytes answered to the bytes sent, over the three sizes. The rows of HTTP and TLS are the time "
+        "of the whole process that serves them, socket included, for one connection each.",
         quick=quick,
         date=today(),
         machine=machine.describe(),
         first="kind",
         columns=_message_columns(),
-        rows=costs.rows(found),
+        rows=[*costs.rows(found), *requests.rows(quick=quick)],
         caveats=[
             f"Worst of all: {_named(worst)}, {worst.cost.microseconds:,.0f} µs.",
             f"Worst for its size: {_named(densest)}, {densest.per_kilobyte:,.0f} µs for a KB.",

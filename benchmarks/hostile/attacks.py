@@ -69,7 +69,7 @@ def _garbage(size: int) -> list[bytes]:
     return [random.randbytes(random.randrange(1, size)) for _ in range(500)]
 
 
-def _tls_hello() -> bytes:
+def tls_hello() -> bytes:
     """Return the first bytes that a TLS client sends."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -165,7 +165,7 @@ def _streams() -> list[Attack]:
 
 def _handshakes() -> list[Attack]:
     """Return attacks with TLS handshakes."""
-    hello = _tls_hello()
+    hello = tls_hello()
     return [
         _holds("TLS, address of a switch: slow handshakes", (_SWITCH,), "tls", [FORGED], 200, hello[:200]),
         _connects("TLS, address of a switch: handshakes", (_SWITCH,), "tls", [FORGED], hello, 1_000),
