@@ -51,10 +51,14 @@ def main() -> None:
     os.sched_setaffinity(0, {machine.cores()[0]})
     messages: Path | None = given.json and given.json.with_name("hostile_messages.json")
     before: Path | None = given.before
-    attacked_peers = _attack_results(given.only or "", quick=given.quick)
-    publish(compared(attacked_peers, before, ("ratio_p50", "ratio_p99", "answered")), given.json)
-    if not given.only:
-        publish(compared(_message_results(quick=given.quick), before, ("cost", "reflected")), messages)
+    word, quick = given.only or "", given.quick
+    with served.folder() as place, attacked(place, TIED_QUICK if quick else TIED) as target:
+        during = _attack_results(target, word, quick=quick)
+        publish(compared(during, before, ("ratio_p50", "ratio_p99", "answered")), given.json)
+        rows = [] if word else requests.rows(target, quick=quick)
+        _check_log(place / "log")
+    if not word:
+        publish(compared(_message_results(rows, quick=quick), before, ("cost", "reflected")), messages)
 
 
 def compared(results: Results, before: Path | None, names: Sequence[str]) -> Results:
@@ -76,16 +80,14 @@ def _key(row: Row) -> tuple[str, ...]:
     return (row.case.strip("*"), *same)
 
 
-def _attack_results(word: str, *, quick: bool) -> Results:
+def _attack_results(target: Target, word: str, *, quick: bool) -> Results:
     rounds, seconds = (ROUNDS_QUICK, SECONDS_QUICK) if quick else (ROUNDS, SECONDS)
-    chosen = [attack for attack in attacks() if word in attack.name]
-    with served.folder() as place, attacked(place, TIED_QUICK if quick else TIED) as target:
-        rows = [
-            _row(target, attack, victim, rounds, seconds, WARM_UP_QUICK if quick else WARM_UP)
-            for attack in chosen
-            for victim in (attack.victims[:1] if quick else attack.victims)
-        ]
-        _check_log(place / "log")
+    rows = [
+        _row(target, attack, victim, rounds, seconds, WARM_UP_QUICK if quick else WARM_UP)
+        for attack in attacks()
+        if word in attack.name
+        for victim in (attack.victims[:1] if quick else attack.victims)
+    ]
     return Results(
         name="hostile",
         title="Good peers during attacks",
@@ -161,7 +163,7 @@ def _check_log(log: Path) -> None:
         raise AssertionError(text[text.index("Traceback") :])
 
 
-def _message_results(*, quick: bool) -> Results:
+def _message_results(others: list[Row], *, quick: bool) -> Results:
     found = costs.search(quick=quick)
     worst = max(found, key=lambda each: each.cost.microseconds)
     densest = max(found, key=lambda each: each.per_kilobyte)
@@ -175,14 +177,14 @@ def _message_results(*, quick: bool) -> Results:
         "decision, set of calls with its mirror on tmpfs, encoding. The switch has a token. Without it only the "
         "address fits. For each row a search with a fixed seed tried many messages of the largest size. The least "
         "of several times counts. Two columns have the same message in smaller sizes. *Reflected* is the largest "
-        "ratio of the bytes answered to the bytes sent, over the three sizes. The rows of HTTP and TLS are the time "
-        "of the whole process that serves them, socket included, for one connection each.",
+        "ratio of the bytes answered to the bytes sent, over the three sizes. The rows of HTTP and TLS are the "
+        "time of the whole process that serves them, socket included, for one connection each.",
         quick=quick,
         date=today(),
         machine=machine.describe(),
         first="kind",
         columns=_message_columns(),
-        rows=[*costs.rows(found), *requests.rows(quick=quick)],
+        rows=[*costs.rows(found), *others],
         caveats=[
             f"Worst of all: {_named(worst)}, {worst.cost.microseconds:,.0f} µs.",
             f"Worst for its size: {_named(densest)}, {densest.per_kilobyte:,.0f} µs for a KB.",

@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from benchmarks import machine, served
+from benchmarks import machine
 from benchmarks.hostile.attacks import tls_hello
 from benchmarks.hostile.inputs import TOKEN
-from benchmarks.hostile.server import FORGED, HOST, Target, attacked
+from benchmarks.hostile.server import FORGED, HOST, Target
 from benchmarks.results import Row
 
 COUNT, COUNT_QUICK = 20, 2
@@ -69,11 +69,9 @@ HTTP = (
 )
 
 
-def rows(*, quick: bool) -> list[Row]:
+def rows(target: Target, *, quick: bool) -> list[Row]:
     """Return a row for each kind of request and handshake."""
-    count = COUNT_QUICK if quick else COUNT
-    with served.folder() as place, attacked(place, tied=10) as target:
-        return list(_rows(target, count))
+    return list(_rows(target, COUNT_QUICK if quick else COUNT))
 
 
 def _rows(target: Target, count: int) -> Iterator[Row]:
@@ -137,7 +135,7 @@ def _connected(port: int) -> socket.socket:
 
 
 def _exchange(port: int, raw: bytes) -> int:
-    """Send a request and return the size of its answer. The server may close the connection before the end of it."""
+    """Send a request and return the size of its answer. The server may close the connection early."""
     got = 0
     with _connected(port) as tcp, contextlib.suppress(ConnectionError):
         tcp.sendall(raw)
