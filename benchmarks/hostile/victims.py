@@ -59,7 +59,8 @@ def switch(target: Target, seconds: float) -> Waits:
             rest = (due[sent] if sent < count else due[-1] + PATIENCE) - time.perf_counter()
             if select.select([udp], [], [], max(0.0, rest))[0]:
                 number = _answered(udp.recv(2048))
-                waits[number] = min(time.perf_counter() - due[number], PATIENCE)
+                if number is not None:
+                    waits[number] = min(time.perf_counter() - due[number], PATIENCE)
     return _summary([waits.get(number) for number in range(count)])
 
 
@@ -70,7 +71,8 @@ def connecting_switch(target: Target, seconds: float) -> Waits:
         tcp.bind((GOOD, 0))
         tcp.connect((HOST, target.tcp))
         tcp.sendall(_identify(1))
-        _answered(_received(tcp, b"\n"))
+        if _answered(_received(tcp, b"\n")) is None:
+            raise ConnectionError
 
     return _one_by_one(ask, seconds)
 
@@ -133,10 +135,13 @@ def _identify(number: int) -> bytes:
     return msgspec.json.encode(message) + b"\n"
 
 
-def _answered(raw: bytes) -> int:
-    """Return the id of an answer. Raise AssertionError if it is wrong."""
+def _answered(raw: bytes) -> int | None:
+    """Return the id of an answer, or None if the server was overloaded. Raise AssertionError if it is wrong."""
     answer = msgspec.json.decode(raw)
-    if answer["result"].get("account_id") != 1:
+    result = answer["result"]
+    if result.get("reason") == "overload":
+        return None
+    if result.get("account_id") != 1:
         raise AssertionError(f"a wrong answer: {answer}")
     return int(answer["id"])
 
