@@ -22,6 +22,7 @@ class Column(msgspec.Struct, frozen=True):
     figure: str
     heading: str
     decimals: int = 0
+    """Ignored for a text."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -31,6 +32,8 @@ class Row(msgspec.Struct, frozen=True):
     figures: dict[str, float]
     histogram: list[tuple[float, int]] = []
     """Latencies for plots, as pairs of upper end in microseconds and count."""
+    texts: dict[str, str] = {}
+    """Texts of columns that hold no figures."""
 
 
 class Results(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +67,9 @@ def markdown(results: Results) -> str:
     """Return a table with its title, method and caveats."""
     heads = [results.first, *(column.heading for column in results.columns)]
     lines = [f"### {results.title}", "", results.method, ""]
-    lines += [_line(heads), _line(["---", *("---:" for _ in results.columns)])]
+    texts = {name for row in results.rows for name in row.texts}
+    lines += [_line(heads)]
+    lines += [_line(["---", *("---" if column.figure in texts else "---:" for column in results.columns)])]
     lines += [_line([row.case, *(_cell(row, column) for column in results.columns)]) for row in results.rows]
     lines += ["", *(f"- {caveat}" for caveat in results.caveats)] if results.caveats else []
     return "\n".join(lines) + "\n"
@@ -75,6 +80,8 @@ def _line(cells: list[str]) -> str:
 
 
 def _cell(row: Row, column: Column) -> str:
+    if column.figure in row.texts:
+        return row.texts[column.figure]
     value = row.figures.get(column.figure)
     return "–" if value is None else f"{value:,.{column.decimals}f}"  # noqa: RUF001 - a dash for what is not there
 
