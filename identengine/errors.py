@@ -1,7 +1,7 @@
-"""Every error that identengine raises on purpose, and the words in which a message names a mistake.
+"""The errors that identengine raises deliberately, and the wording of its messages about wrong values.
 
-All errors have one root, so that a caller can catch all of them. A rejected call is *not* an error. It is an answer,
-a :class:`~identengine.model.records.Decision`.
+All errors have one root, so that a caller can catch all of them. A rejected call is *not* an error. It is an
+answer, a :class:`~identengine.model.records.Decision`.
 """
 
 from __future__ import annotations
@@ -13,40 +13,37 @@ from difflib import get_close_matches
 import msgspec
 
 LONGEST_QUOTE = 80
-"""Longest value that a message shows, in characters. Longer values are cut."""
+"""Longest value that a message quotes, in characters. Longer values are cut."""
 _ABSENT = object()
 
 
 class IdentengineError(Exception):
-    """The root of all errors raised on purpose."""
+    """The root of all errors that identengine raises deliberately."""
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """One mistake in a book that is being loaded, with its place and what would be right."""
+    """One mistake in a book that is being loaded: its location, the value and the expectation."""
 
     file: str
-    """Path of the file as the operator named it, or what stands for it (``command line``)."""
+    """Path of the file as the operator named it, or another source of rows (``command line``)."""
     line: int | None
-    """Line of the file, counted from 1; None where the mistake is the file's as a whole."""
+    """Line of the file, counted from 1, or None if the mistake concerns the whole file."""
     column: str | None
-    """Name of the column; None where the mistake is the row's as a whole."""
+    """Name of the column, or None if the mistake concerns the whole row."""
     value: str | None
-    """The value as it stands there; None where there is none. Never a password."""
+    """The value as written, or None if no value is present. Never a password."""
     expected: str
-    """What is wrong and what would be right, as a clause that can follow a colon."""
+    """The mistake as a clause that can follow a colon. It quotes the value if that helps the reader."""
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
-        what = [self.column] if self.column else []
-        if self.value is not None:
-            what.append(repr(self.value))
-        return f"{place}: {' '.join(what)}: {self.expected}" if what else f"{place}: {self.expected}"
+        return f"{place}: {self.column}: {self.expected}" if self.column else f"{place}: {self.expected}"
 
 
 class LoadError(IdentengineError):
-    """A book could not be loaded; nothing was changed.
+    """A book could not be loaded, so nothing was changed.
 
-    ``problems`` holds the first of them (at most 100, interfaces.md 1), ``total`` how many there are.
+    ``problems`` holds the first mistakes (at most 100, interfaces.md 1). ``total`` counts all of them.
     """
 
     def __init__(self, problems: Sequence[Problem], total: int | None = None) -> None:
@@ -56,7 +53,7 @@ class LoadError(IdentengineError):
 
 
 class ConfigError(IdentengineError):
-    """The config cannot be used; ``problems`` names each mistake with its key."""
+    """The config cannot be used. ``problems`` names each mistake with its key."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
@@ -64,21 +61,24 @@ class ConfigError(IdentengineError):
 
 
 class StoreError(IdentengineError):
-    """The store cannot be read or written: missing, damaged, full, read-only, of another format."""
+    """The store cannot be read or written: it is missing, damaged, full, read-only or of another format."""
 
 
 class KeyFileError(IdentengineError):
-    """The key of the passwords is missing, unreadable, open to others, or not the one they were kept under."""
+    """The key file of the passwords cannot be used.
+
+    It is missing, unreadable, accessible to other users, or holds another key than the passwords need.
+    """
 
 
 class WireError(IdentengineError):
-    """Bytes from a peer that are not a message of the protocol."""
+    """A peer sent bytes that are not a message of the protocol."""
 
 
 def expected(what: str, got: object = _ABSENT, *, meant: str | None = None) -> str:
     """Return ``expected X``, ``expected X, got Y`` or ``expected X, got Y; did you mean Z?``.
 
-    ``what`` and ``meant`` are shown as they are, ``got`` as :func:`quoted` shows it. Omit ``got`` for a secret.
+    The message shows ``what`` and ``meant`` unchanged, and ``got`` as :func:`quoted`. Omit ``got`` for a secret.
     """
     text = f"expected {what}"
     if got is not _ABSENT:
@@ -87,8 +87,15 @@ def expected(what: str, got: object = _ABSENT, *, meant: str | None = None) -> s
 
 
 def quoted(value: object) -> str:
-    """Return ``value`` as a message shows it: as JSON, a text in double quotes, cut to LONGEST_QUOTE characters."""
+    """Return ``value`` as JSON for a message, cut to LONGEST_QUOTE characters.
+
+    Characters that cannot be printed are escaped, so that a value cannot steer the terminal.
+    """
+    if isinstance(value, str):
+        value = value[:LONGEST_QUOTE]  # the quotes count too, so that a longer text is still cut below
     text = json.dumps(value, ensure_ascii=False, default=str)
+    if not text.isprintable():
+        text = "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
     return text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 1] + "…"
 
 
@@ -99,6 +106,6 @@ def one_of(choices: Iterable[object]) -> str:
 
 
 def nearest(value: str, choices: Iterable[str]) -> str | None:
-    """Return the quoted choice that looks most like ``value``, or None if none does."""
+    """Return the quoted choice that looks most like ``value``, or None if no choice is similar."""
     found = get_close_matches(value, list(choices), n=1)
     return quoted(found[0]) if found else None

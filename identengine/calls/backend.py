@@ -1,10 +1,10 @@
-"""What is asked of the set of calls and what it answers: the whole interface between the engine and a backend.
+"""The messages to the set of calls and its answers: the complete interface between the engine and a backend.
 
-A backend is a :class:`Backend`: it is given a batch and answers it as if one by one in the order in which it came
-(engine.md 5.3); before it returns, what the batch changed outlives the process. What only the engine knows of
-calls that are there already, where they count say, is asked back through the callables of a message.
+A :class:`Backend` receives a batch and answers as if its messages arrived one by one, in order (engine.md 5.3).
+Before it returns, the changes of the batch are stored outside the process. Only the engine knows some facts about
+existing calls, such as the levels they count on. The backend asks for them through the callables of a message.
 
-Everything in this interface is plain values, so that no layer above knows how a backend keeps its legs.
+All other parts of this interface are plain values, so that no layer above knows how a backend keeps its legs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from identengine.model.records import Decision, Direction
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Of ``[calls]`` (interfaces.md 7); times in seconds."""
+    """The settings of ``[calls]`` (interfaces.md 7). Times are in seconds."""
 
     max_legs: int = 100_000
     lapsed_max: int = 1_000_000
@@ -33,43 +33,46 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 @final
 class EncodedDecision(msgspec.Struct, frozen=True, gc=False):
-    """A call that may pass: its Decision, encoded once, for the mirror and for who asked."""
+    """The decision of a call that may pass, encoded once for both the mirror and the switch."""
 
     packed: bytes
-    """In MessagePack."""
+    """The decision in MessagePack."""
 
     def decision(self) -> Decision:
-        """Return it in its parts."""
+        """Return the decoded decision."""
         return unpacked(self.packed)
 
 
 def in_parts(decision: Decision | EncodedDecision) -> Decision:
-    """Return a decision in its parts, however it came."""
+    """Return ``decision`` as a Decision, decoded if necessary."""
     return decision.decision() if isinstance(decision, EncodedDecision) else decision
 
 
 packed: Callable[[Decision], bytes] = msgspec.msgpack.Encoder().encode
-"""Return a decision in MessagePack, as it is kept."""
+"""Return a decision in MessagePack, the form in which legs keep it."""
 unpacked: Callable[[bytes], Decision] = msgspec.msgpack.Decoder(Decision).decode
-"""Return a decision that was kept."""
+"""Return the decision that :func:`packed` encoded."""
 
 
 class Admit(msgspec.Struct, frozen=True, gc=False):
-    """Reserve a slot for a call that was decided (engine.md 5.2, 5.3)."""
+    """A request to reserve a slot for a call that the engine has decided (engine.md 5.2, 5.3)."""
 
     call: str | None
-    """None: the request has no call id, so it is held to the limits but takes no slot (engine.md 5.10)."""
+    """Key of the call, or None if the request has no call id.
+
+    Such a request must pass the limits but takes no slot (engine.md 5.10).
+    """
     leg: str
     switch: str
     content: bytes
-    """What makes a request the same as another; a call that is held already has the answer that it had."""
+    """Fingerprint of the request. A repetition of a held call with the same content receives the same answer."""
     decision: Decision | EncodedDecision
     levels: Levels | None
-    """Where the call is to be counted; None where it was rejected."""
+    """The levels on which the call will count, or None if the engine rejected it."""
 
 
 class LegSelector(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """Legs of a call: a direction or leg id that is None matches all (engine.md 5.1)."""
+    """A selection of the legs of one call. A direction or leg id of None matches all legs (engine.md 5.1)."""
 
     call: str
     direction: Direction | None
@@ -77,49 +80,50 @@ class LegSelector(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
     @property
     def whole(self) -> bool:
-        """Whether all legs of the call are meant."""
+        """True if the selector names all legs of the call."""
         return self.direction is None and self.leg_id is None
 
 
 LimitsNow: TypeAlias = Callable[[int, tuple[int, ...]], Levels]
-"""Returns the levels at which a leg was taken, with their limits as they are now (engine.md 5.2).
+"""Return the levels on which a leg was counted, with their current limits (engine.md 5.2).
 
-It is called with the account's counter and those of the clients (:mod:`identengine.calls.levels`)."""
+The arguments are the account's counter and those of the clients (:mod:`identengine.calls.levels`).
+"""
 
 
 class Refresh(msgspec.Struct, frozen=True):
-    """``start`` and ``update`` (engine.md 5.4)."""
+    """A ``start`` or ``update`` (engine.md 5.4)."""
 
     method: Literal["start", "update"]
     selector: LegSelector
     switch: str
     interval: float | None
-    """Seconds between updates, where they were announced."""
+    """Announced time between updates, in seconds, or None if the switch did not announce it."""
     identify: Callable[[], Levels | None] | None
-    """Where an unknown call is to be counted; None where the message does not carry who it is."""
+    """Return the levels of an unknown call. None if the message carries no fields that identify it."""
     levels: LimitsNow
 
 
 class Stop(msgspec.Struct, frozen=True, gc=False):
-    """``stop``: free the legs that it names (engine.md 5.4)."""
+    """A ``stop``, which frees the selected legs (engine.md 5.4)."""
 
     selector: LegSelector
 
 
 class SyncPart(msgspec.Struct, frozen=True):
-    """``sync``: a part of a switch's complete list of its calls (engine.md 5.6)."""
+    """A part of ``sync``, the complete list of a switch's calls (engine.md 5.6)."""
 
     switch: str
     list_id: str
     part: int
-    """From 1."""
+    """Number of the part, counted from 1."""
     parts: int
     calls: tuple[LegSelector, ...]
     confirm_empty: bool
 
 
 class SwitchReset(msgspec.Struct, frozen=True):
-    """``switch_up`` and ``switch_down``: the switch has none of its older calls any more (engine.md 5.6)."""
+    """A ``switch_up`` or ``switch_down``: the older calls of the switch no longer exist (engine.md 5.6)."""
 
     switch: str
 
@@ -129,44 +133,44 @@ CallsMessage: TypeAlias = Admit | Refresh | Stop | SyncPart | SwitchReset
 
 @final
 class Refused(msgspec.Struct, frozen=True):
-    """There is no room for a call, or its leg cannot be; the answer that names the account is the engine's."""
+    """A reject by the set of calls: no capacity, or an unusable leg. The engine adds the account to the answer."""
 
     reason: Reason
     field: Literal["call_id", "leg_id"] | None = None
-    """What is wrong with an ``invalid_request``."""
+    """The field that makes the request invalid, if the reason is ``invalid_request``."""
 
 
 class LegResult(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """The result of what is not a decision (interfaces.md 3, "Result of the life-cycle methods")."""
+    """The answer to a message that needs no decision (interfaces.md 3, "Result of the life-cycle methods")."""
 
     ok: Literal[True]
     unknown: bool = False
-    """True if no leg matched and none was counted (engine.md 5.4)."""
+    """True if no leg matched, and the message counted none (engine.md 5.4)."""
     overcommit: bool = False
-    """True if a leg was counted although a limit is exceeded (engine.md 5.4)."""
+    """True if a leg was counted although that exceeds a limit (engine.md 5.4)."""
     missing: int | None = None
-    """Listed legs that the set does not know (engine.md 5.6)."""
+    """Number of listed legs that the set does not know (engine.md 5.6)."""
     freed: int | None = None
-    """Slots that were freed."""
+    """Number of slots that the message freed."""
 
 
 class Deferred:
-    """An answer that takes steps between which other batches are decided (engine.md 5.8)."""
+    """An answer that is computed in steps. Other batches are decided between the steps (engine.md 5.8)."""
 
     def __init__(self) -> None:
         self.result: LegResult | None = None
-        """The answer, once it is there."""
+        """The answer, or None until it is complete."""
         self._waiting: list[Callable[[LegResult], None]] = []
 
     def then(self, call: Callable[[LegResult], None]) -> None:
-        """Call back with the answer once it is there."""
+        """Call ``call`` with the answer, as soon as it is complete."""
         if self.result is not None:
             call(self.result)
         else:
             self._waiting.append(call)
 
     def finish(self, result: LegResult) -> None:
-        """Give the answer."""
+        """Set the answer and call all waiting callbacks."""
         self.result = result
         for call in self._waiting:
             call(result)
@@ -180,34 +184,36 @@ class Backend(Protocol):
     """A set of calls."""
 
     def apply(self, batch: Sequence[CallsMessage], now: float) -> list[CallsAnswer]:
-        """Answer a batch; ``now`` is the time of the set's clock in seconds."""
+        """Answer a batch. ``now`` is the time of the set's clock in seconds."""
 
     def work(self, now: float) -> bool:
-        """Do one short step of what is due: lapses, lists, switches; returns whether more is left."""
+        """Do one short step of pending work (leases, lists, resets). Return True if more work is left."""
 
 
 Of: TypeAlias = Literal["accounts", "clients"]
-"""Whose counters: keys of accounts are ``account_id << 1 | (the direction is termination)``, those of clients are
-as in :mod:`identengine.calls.levels`."""
+"""The counters that a question is about: those of accounts or of clients.
+
+Counters are numbered as :mod:`identengine.calls.levels` describes.
+"""
 
 
 class LegView(msgspec.Struct, frozen=True, gc=False):
-    """One leg as an operator sees it. Times are seconds of the set's clock (:mod:`identengine.calls.clock`)."""
+    """One leg as operators see it. Times are seconds of the set's clock (:mod:`identengine.calls.clock`)."""
 
     call: str
-    """:func:`~identengine.calls.legs.call_key`."""
+    """Key of the call, made by :func:`~identengine.calls.legs.call_key`."""
     leg: str
-    """:func:`~identengine.calls.legs.leg_key`."""
+    """Key of the leg, made by :func:`~identengine.calls.legs.leg_key`."""
     switch: str
     """Name of the switch that last authorized, started, updated or listed the leg (engine.md 5.6)."""
     state: State
     account_id: int
     client_ids: tuple[int, ...]
-    """The clients on whom the leg counts: the account's own client first, then the resellers above it."""
+    """The clients on which the leg counts: the account's own client first, then the resellers above it."""
     since: float
-    """When the leg was taken."""
+    """Time when the leg was counted first."""
     due: float
-    """When the leg's lease ends; of a lapsed leg, when it is forgotten."""
+    """Time when the lease ends, or when a lapsed leg will be forgotten."""
 
     @property
     def direction(self) -> Direction:
@@ -216,65 +222,68 @@ class LegView(msgspec.Struct, frozen=True, gc=False):
 
 
 class LegFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which legs are asked for. A condition that is None lets all legs through."""
+    """The conditions that legs of a listing must meet. A condition of None accepts all legs."""
 
     states: frozenset[State] = frozenset((RESERVED, ACTIVE, LAPSED))
     account_id: int | None = None
     client_id: int | None = None
-    """Any of the clients on whom the leg counts."""
+    """A client on which the leg counts, directly or as a reseller above the account's client."""
     switch: str | None = None
     scope: str | None = None
-    """The scope of the call's key."""
+    """Scope of the call's key."""
     direction: Direction | None = None
     leg_id: str | None = None
-    """``""``: the leg without an id."""
+    """Id of the leg. ``""`` selects legs without an id."""
     taken_by: float | None = None
-    """The leg was taken at this time of the set's clock or before."""
+    """Latest time of the set's clock at which the leg may have been counted first."""
 
 
 class Gauges(msgspec.Struct, frozen=True, gc=False):
-    """How full the set is, and what happened to its legs since the process began."""
+    """The current use of the set, and counters of events since the process began."""
 
     held: int
-    """Legs that hold slots."""
+    """Number of legs that hold slots."""
     reserved: int
-    """Legs of ``held`` that are reserved; the others are active."""
+    """Number of held legs that are reserved. All other held legs are active."""
     lapsed: int
-    """Legs that are remembered."""
+    """Number of lapsed legs that the set remembers."""
     max_legs: int
-    """Legs that the set has room for (``[calls] max_legs``)."""
+    """Number of legs that the set has room for (``[calls] max_legs``)."""
     global_capacity: int | None
-    """The limit on all legs together; None if there is none."""
+    """The limit on all legs together, or None without such a limit."""
     overfull: bool
-    """True if no leg is admitted, since the mirror has no room."""
+    """True if the set admits no leg because the mirror has no room."""
     lapsed_reserved: int
-    """Reserved legs whose leases ended."""
+    """Number of reserved legs whose leases expired."""
     lapsed_active: int
-    """Active legs whose leases ended."""
+    """Number of active legs whose leases expired."""
     retransmitted: int
-    """Authorizations that were answered as before (engine.md 5.3)."""
+    """Number of authorizations that were answered as retransmissions (engine.md 5.3)."""
     turned_away: int
-    """Legs that the set had no room for."""
+    """Number of legs that were rejected because the set had no room for them."""
 
 
 class Overview(Protocol):
-    """What a backend shows to an operator, in short steps between which nothing stays open.
+    """The operator's view of a backend. It works in short steps that hold no resource between them.
 
-    A walk of all pages shows each leg that is there from its start to its end. A leg that is started meanwhile
-    moves, and may be shown twice or not at all.
+    A walk over all pages returns each leg that exists during the whole walk. A leg that is started during the walk
+    changes its position, so the walk may return it twice or not at all.
     """
 
     def gauges(self) -> Gauges:
-        """Return how full the set is."""
+        """Return the current use of the set."""
 
-    def page(self, first: int, count: int, wanted: LegFilter) -> list[LegView] | None:
-        """Return the legs at ``count`` places from ``first`` on that fit; None behind the last place."""
+    def page(self, first: int, count: int, conditions: LegFilter) -> list[LegView] | None:
+        """Return the legs that pass the filter at ``count`` positions from ``first``.
+
+        None after the last position.
+        """
 
     def usage(self, of: Of, first: int, count: int) -> list[tuple[int, int]] | None:
-        """Return those of ``count`` counters from the ``first`` on that are not zero; None behind the last."""
+        """Return counters that are not zero, out of ``count`` counters from ``first``. None after the last one."""
 
-    def matching(self, selector: LegSelector, wanted: LegFilter) -> list[LegView]:
-        """Return the legs that ``selector`` names and ``wanted`` lets through."""
+    def matching(self, selector: LegSelector, conditions: LegFilter) -> list[LegView]:
+        """Return the legs that ``selector`` names and that pass the filter."""
 
     def apply(self, batch: Sequence[CallsMessage], now: float) -> list[CallsAnswer]:
-        """As :meth:`Backend.apply`."""
+        """Answer a batch, as :meth:`Backend.apply` does."""

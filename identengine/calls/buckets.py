@@ -1,26 +1,26 @@
-"""Calls a second, as token buckets (engine.md 5.9)."""
+"""Token buckets that limit calls per second (engine.md 5.9)."""
 
 from __future__ import annotations
 
 from identengine.calls.levels import Levels
 
 _ONE = 1 - 1e-9
-"""A token, less what adding fractions of seconds may lose."""
+"""One token, less the possible rounding loss of adding fractions."""
 
 
 class Buckets:
-    """Token buckets by key: filled at a rate up to ``max(1, rate)`` tokens, full at first."""
+    """Token buckets by key. A bucket starts full, holds ``max(1, rate)`` tokens and refills at its rate."""
 
     def __init__(self) -> None:
         self._tokens: dict[int, tuple[float, float]] = {}
-        """Tokens, and when there were so many."""
+        """By key: the number of tokens, and the time at which the bucket held that number."""
 
     def empty(self, key: int, rate: float, now: float) -> bool:
-        """Whether there is no token; a rate of 0 lets nothing pass, ever (engine.md 1.6)."""
+        """Return True if the bucket has no token. A rate of 0 rejects every call (engine.md 1.6)."""
         return rate <= 0 or self._level(key, rate, now) < _ONE
 
     def take(self, key: int, rate: float, now: float) -> None:
-        """Take a token."""
+        """Remove one token from the bucket."""
         self._tokens[key] = (self._level(key, rate, now) - 1.0, now)
 
     def _level(self, key: int, rate: float, now: float) -> float:
@@ -33,21 +33,21 @@ class Buckets:
 
 
 class LevelBuckets:
-    """The buckets of the levels that have a rate: the account, and its own client."""
+    """The buckets of the levels that have a rate: the account and its own client."""
 
     def __init__(self) -> None:
         self._accounts = Buckets()
         self._clients = Buckets()
 
     def empty(self, levels: Levels, now: float) -> bool:
-        """Whether one of them has no token."""
+        """Return True if a bucket of these levels has no token."""
         client = levels.client
         return (levels.cps is not None and self._accounts.empty(levels.account, levels.cps, now)) or (
             client.cps is not None and self._clients.empty(client.counters[0], client.cps, now)
         )
 
     def take(self, levels: Levels, now: float) -> None:
-        """Take a token from each."""
+        """Remove one token from each bucket of these levels."""
         client = levels.client
         if levels.cps is not None:
             self._accounts.take(levels.account, levels.cps, now)

@@ -1,7 +1,8 @@
-"""The clock of the set of calls, which goes on over boots of the machine (engine.md 5.5, 5.8).
+"""The clock of the set of calls, which continues across boots of the machine (engine.md 5.5, 5.8).
 
-It is the machine's own clock since its boot, sleep included, which nobody can set. That one begins anew with each
-boot, so ours is ahead of it by what had passed before: times that were kept mean the same for whoever reads them.
+It is based on the machine's clock since boot, which includes sleep and which no one can set. That clock restarts
+at 0 with each boot. The set's clock therefore adds the time that passed before the boot, so that stored times
+remain valid.
 """
 
 from __future__ import annotations
@@ -13,35 +14,36 @@ import msgspec
 
 
 class Beat(msgspec.Struct, frozen=True, array_like=True):
-    """When a mirror was known to be in use: it tells who reads it next what time it is. Written once a second."""
+    """A timestamp that is written into a mirror once a second. The next reader sets its clock by it."""
 
     format: int
-    """Of the mirror."""
+    """Format of the mirror."""
     boot: str
-    """Which boot of the machine it was."""
+    """Id of the boot during which the beat was written."""
     now: float
-    """By the set's clock (:class:`Clock`)."""
+    """Time of the set's clock (:class:`Clock`), in seconds."""
     wall: float
-    """Unix seconds: they tell how long the machine was off."""
+    """Unix time in seconds. The next reader computes from it how long the machine was off."""
     ahead: float = 0.0
-    """By how many seconds the clock was ahead of the machine's."""
+    """Lead of the set's clock over the machine's clock, in seconds."""
 
 
 class Clock:
-    """Tells the time in seconds. Until it goes on from a beat, it is the machine's own."""
+    """A clock in seconds. It equals the machine's clock since boot until :meth:`resume` sets it by a beat."""
 
     def __init__(self) -> None:
         self._boot = boot_id()
         self._ahead = 0.0
 
     def __call__(self) -> float:
-        """Return the time."""
+        """Return the current time."""
         return time.clock_gettime(time.CLOCK_BOOTTIME) + self._ahead
 
-    def go_on(self, beat: Beat, newest: float) -> None:
-        """Go on from the last beat, or from the ``newest`` that was kept since.
+    def resume(self, beat: Beat, newest: float) -> None:
+        """Continue from the last beat, or from ``newest``, the latest stored time, if that is later.
 
-        A wall clock that was set back since means that no time has passed.
+        After a reboot, the wall clock shows how long the machine was off. If that clock was set back, the set's
+        clock continues as if no time had passed.
         """
         if beat.boot == self._boot:
             self._ahead = beat.ahead
@@ -49,10 +51,10 @@ class Clock:
             self._ahead += max(newest, beat.now + time.time() - beat.wall, beat.now) - self()
 
     def beat(self, mirror_format: int) -> Beat:
-        """Return what tells the time to who reads the mirror next."""
+        """Return the beat to store now, from which the next reader continues."""
         return Beat(mirror_format, self._boot, self(), time.time(), self._ahead)
 
 
 def boot_id() -> str:
-    """Return what tells this run of the machine from others."""
+    """Return the id of the current boot of the machine."""
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

@@ -1,6 +1,6 @@
-"""What time does to legs: leases lapse, lapsed legs are remembered and forgotten (engine.md 5.4, 5.5).
+"""Expiry of legs: leases end, and lapsed legs are remembered and later forgotten (engine.md 5.4, 5.5).
 
-Each look is one step of about a millisecond, and costs by what lapses, whatever is held.
+All work is done in steps of about a millisecond. Its cost depends on the legs that expire, not on those held.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from identengine.calls.legtable import Leg, LegTable
 from identengine.calls.wheel import TICKS, Wheel, tick_after
 
 LAPSED_SECONDS = 24 * 3600.0
-"""How long a lapsed leg can be revived, in seconds (engine.md 5.4)."""
+"""Time during which a lapsed leg can be revived, in seconds (engine.md 5.4)."""
 STEP = 256
-"""How many legs one step takes: about a millisecond."""
+"""Legs that one step handles, in about a millisecond."""
 
 
 class Expiry:
-    """The leases of the legs that are held, and the memories of those that lapsed."""
+    """The leases of held legs, and the expiry of lapsed ones."""
 
     def __init__(self, table: LegTable, settings: Settings) -> None:
         self.lapsed_reserved = self.lapsed_active = 0
-        """Legs that lapsed while they were reserved or active, since this process began."""
+        """Number of legs that lapsed while reserved or active, since this process began."""
         self._table = table
         self._lapsed_max = settings.lapsed_max
         self._leases = Wheel()
         self.lease: Callable[[Sequence[int], float], None] = self._leases.add_all
-        """Note that the leases of these slots end together, at a time of the set's clock."""
+        """Schedule the end of the leases of these slots for a common time of the set's clock."""
         self._memories = Wheel()
 
     def restore(self, legs: Iterable[Leg]) -> None:
-        """Note when the legs that a mirror kept are due."""
+        """Schedule the expiry of all legs that a mirror stored."""
         leases: dict[int, list[int]] = {}
         memories: dict[int, list[int]] = {}
         for leg in legs:
@@ -43,20 +43,20 @@ class Expiry:
                 noted.add_all(slots, (tick - 1) / TICKS)
 
     def renew(self, leg: Leg, due: float) -> None:
-        """Let the lease of a leg end at ``due``; the leg is held."""
+        """Set the end of a held leg's lease to ``due``."""
         leg.due = due
         self._leases.add(leg.slot, due)
 
     def lapse(self, now: float) -> bool:
-        """Free the slots of the legs whose leases have ended; returns whether more may be due."""
+        """Free the slots of legs whose leases have ended. Return True if more may be due."""
         table = self._table
         slots = self._leases.take(now, STEP)
         for slot in slots:
             leg = table.slots.get(slot)
             if leg is None or leg.state == LAPSED:
-                continue  # it was freed since it was noted
+                continue  # it was freed after it was scheduled
             if tick_after(leg.due) > now * TICKS:
-                self._leases.add(slot, leg.due)  # it was renewed, or the place is another one's now
+                self._leases.add(slot, leg.due)  # its lease was renewed, or another leg uses the slot
                 continue
             self.lapsed_reserved += leg.state == RESERVED
             self.lapsed_active += leg.state == ACTIVE
@@ -77,7 +77,7 @@ class Expiry:
         table.slots.note(leg.slot)
 
     def revive(self, leg: Leg, switch: str, now: float) -> None:
-        """Count a lapsed leg again, as active, over a limit too (engine.md 5.4)."""
+        """Count a lapsed leg again as active, even above a limit (engine.md 5.4)."""
         table = self._table
         table.lapsed -= 1
         leg.state, leg.switch, leg.missed = ACTIVE, switch, None
@@ -86,9 +86,10 @@ class Expiry:
         table.slots.note(leg.slot)
 
     def forget(self, now: float, *, early: bool) -> bool:
-        """Forget the legs that were remembered long enough, and the oldest of too many.
+        """Forget legs whose memory has expired, and the oldest legs above ``lapsed_max``.
 
-        ``early``: forget the oldest before their time, however few there are. Return whether more may be due.
+        With ``early``, forget the oldest legs before their time, however few they are. Return True if more may be
+        due.
         """
         table = self._table
         slots = self._memories.take(now, STEP)

@@ -1,8 +1,8 @@
-"""The mirror of the set of calls, which outlives the process (engine.md 5.8): how it is written and read.
+"""The mirror of the set of calls in LMDB, which outlives the process (engine.md 5.8).
 
-A transaction per batch makes a batch whole or not there, whenever the process dies. Legs are keyed by their place.
-Places are used again, the last freed first, so that the pages that are written stay few however many legs there
-are.
+Each batch is one transaction, so that the mirror holds a batch completely or not at all, whenever the process
+dies. Legs are keyed by their position. Freed positions are reused, the latest first. The number of pages that are
+written therefore stays small, however many legs exist.
 """
 
 from __future__ import annotations
@@ -27,19 +27,26 @@ from identengine.errors import StoreError
 
 FORMAT = 3
 READABLE = (2, 3)
-"""The one before knew no time ahead of the machine's; else they are the same."""
+"""The formats that :meth:`Journal.read` accepts. Format 2 differs only in that a beat has no ``ahead``."""
 LEG_BYTES = 1024
-"""Room for one leg that is held: one reserved takes some 600 bytes, an active one 300, pages are never full."""
+"""Space for one held leg, in bytes.
+
+A reserved leg takes some 600 bytes and an active one 300, and pages are never full.
+"""
 LAPSED_BYTES = 512
-"""The same for one that is remembered."""
+"""Space for one lapsed leg, in bytes."""
 _BASE_BYTES = 8 * 1024 * 1024
 _BEAT_SECONDS = 1.0
 _LOOK_EVERY = 500
-"""Legs written between two looks at how much room there is."""
+"""Number of written legs after which the free space is checked again."""
 _READING = "reading"
-"""A file beside the mirror while it is read: who died of it shall not die of it again."""
+"""Name of a file that exists while the mirror is read.
 
-_place = struct.Struct("=I")
+If a process crashes while it reads a damaged mirror, the next process finds this file. It then reads the mirror in
+a child process first.
+"""
+
+_position = struct.Struct("=I")
 _serial = struct.Struct(">Q")
 _encode = msgspec.msgpack.Encoder().encode
 _NOTHING = _encode(None)
@@ -49,27 +56,28 @@ _decode_beat = msgspec.msgpack.Decoder(Beat).decode
 
 
 class Kept(msgspec.Struct):
-    """What a mirror holds."""
+    """The content of a mirror."""
 
     legs: list[Leg] = []
     tombstones: list[tuple[int, TombstoneRow]] = []
-    """By ascending serial number."""
+    """Rows of stops, by ascending serial number."""
     notes: dict[str, Note] = {}
     beat: Beat | None = None
 
 
 class Journal:
-    """One open mirror; a context manager."""
+    """An open mirror. It is a context manager."""
 
     def __init__(self, folder: Path, max_legs: int, lapsed_max: int, alarm: Callable[[str], None]) -> None:
-        """Open the mirror in ``folder``, which is made where it is missing.
+        """Open the mirror in ``folder``, and create the folder if it is missing.
 
-        Raises InUseError where another process has it, StoreError where there is no room for ``max_legs`` legs or
-        it cannot be made. A file that is damaged or of another format is set aside, and ``alarm`` is told.
+        Raise InUseError if another process uses the mirror. Raise StoreError if there is no space for ``max_legs``
+        legs, or if the file cannot be created. A file that is damaged or of another format is renamed, and
+        ``alarm`` is called.
         """
         self.room_left = RoomLeft.AMPLE
         self.clock = Clock()
-        """The set's clock; right only after :meth:`read`."""
+        """The set's clock. It is correct only after :meth:`read`."""
         self._alarm = alarm
         self._last_beat = -inf
         self._written = 0
@@ -82,7 +90,7 @@ class Journal:
                 self._check()
                 self._open()
             except DamagedError as error:
-                self._set_aside(error)
+                self._put_aside(error)
         except BaseException:
             self.close()
             raise
@@ -94,17 +102,17 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """Close the mirror; it stays."""
+        """Close the mirror. Its file is kept."""
         self._reading.unlink(missing_ok=True)
         self._file.close()
 
     @property
     def size(self) -> int:
-        """Bytes that are taken."""
+        """Size of the file, in bytes."""
         return self._file.size
 
     def write(self, changes: Changes) -> None:
-        """Keep what changed, all or nothing. Raises MirrorFullError."""
+        """Store all changes or none. Raise MirrorFullError if there is no space."""
         while True:
             try:
                 self._write(changes)
@@ -122,16 +130,16 @@ class Journal:
             for db, space in ((self._large, changes.large), (self._small, changes.small)):
                 if not space.changed:
                     continue
-                # Each place once: who stops frees the one that the next call takes. In their order, so that what
-                # is on one page is written together.
-                changed, legs = sorted(set(space.changed)), space.places
-                # What is gone is written as nothing: its place is used again soon.
+                # Each position is written once, since a call often reuses the position of a call that stopped in
+                # the same batch. Sorted positions write each page once.
+                changed, legs = sorted(set(space.changed)), space.items
+                # A freed position is overwritten with nil, not deleted, since it will be reused soon.
                 values = map(_encode, map(legs.__getitem__, changed))
-                txn.cursor(db).putmulti(zip(map(_place.pack, changed), values, strict=True))
-                if self.room_left is not RoomLeft.AMPLE:  # it gives back its room
-                    for place in changed:
-                        if legs[place] is None:
-                            txn.delete(_place.pack(place), db=db)
+                txn.cursor(db).putmulti(zip(map(_position.pack, changed), values, strict=True))
+                if self.room_left is not RoomLeft.AMPLE:  # deleting returns the space
+                    for position in changed:
+                        if legs[position] is None:
+                            txn.delete(_position.pack(position), db=db)
             for serial, row in changes.tombstones.items():
                 if row is None:
                     txn.delete(_serial.pack(serial), db=self._tombstones)
@@ -144,7 +152,7 @@ class Journal:
                     txn.put(name.encode(), _encode(note), db=self._notes)
 
     def _look(self) -> None:
-        """See how much room there is, and take more in time."""
+        """Check the free space, and grow the file in time."""
         self._written = 0
         left = self._file.size - self.used()
         if left < 2 * RESERVE and self._file.grow():
@@ -155,14 +163,14 @@ class Journal:
             self.room_left = RoomLeft.RESERVE if left < RESERVE else RoomLeft.SCARCE
 
     def used(self) -> int:
-        """Return how many bytes are in use; what was freed is not among them."""
+        """Return the number of bytes in use. Freed pages do not count."""
         with self._env.begin() as txn:
             counts = [txn.stat(db) for db in (self._small, self._large, self._tombstones, self._notes)]
         pages = sum(count["branch_pages"] + count["leaf_pages"] + count["overflow_pages"] for count in counts)
         return pages * int(counts[0]["psize"])
 
     def beat(self) -> None:
-        """Note the time, about once a second: for leases after the machine was started anew."""
+        """Store the time about once a second, so that leases remain valid after a reboot."""
         now = self.clock()
         if now - self._last_beat >= _BEAT_SECONDS:
             self._last_beat = now
@@ -177,23 +185,23 @@ class Journal:
             self.room_left = RoomLeft.RESERVE
 
     def read(self) -> tuple[list[Leg], list[tuple[int, TombstoneRow]], dict[str, Note]]:
-        """Return what was kept: legs, rows of stops by ascending serial, notes. The clock goes on from there."""
+        """Return the stored legs, the rows of stops by ascending serial number, and the notes. Set the clock."""
         try:
             kept = _read(self._env)
         except DamagedError as error:
-            self._set_aside(error)
+            self._put_aside(error)
             kept = Kept()
         self._reading.unlink(missing_ok=True)
         if kept.beat is not None:
-            self.clock.go_on(kept.beat, max((leg.since for leg in kept.legs), default=kept.beat.now))
+            self.clock.resume(kept.beat, max((leg.since for leg in kept.legs), default=kept.beat.now))
         self._look()
         self._note_time()
         return kept.legs, kept.tombstones, kept.notes
 
     def _check(self) -> None:
-        """Raise DamagedError where whoever reads the file dies of it: LMDB may abort on what is damaged."""
+        """Raise DamagedError if a process that reads the file crashes, as LMDB may abort on damaged files."""
         if self._reading.exists() and self.path.exists() and not survives(lambda: _read_alone(self.path)):
-            raise DamagedError("whoever reads it dies of it")
+            raise DamagedError("a process that reads it crashes")
         try:
             self._reading.touch()
         except OSError as error:
@@ -203,28 +211,28 @@ class Journal:
         self._file.open()
         env = self._env = self._file.env
         try:
-            dbs = {name: env.open_db(name.encode(), integerkey=name in _BY_PLACE) for name in _DATABASES}
+            dbs = {name: env.open_db(name.encode(), integerkey=name in _BY_POSITION) for name in _DATABASES}
         except lmdb.Error as error:
             raise DamagedError(str(error)) from error
         self._small, self._large, self._tombstones, self._notes, self._meta = dbs.values()
 
-    def _set_aside(self, why: DamagedError) -> None:
-        """Put the file out of the way, say so, and begin with an empty one."""
+    def _put_aside(self, why: DamagedError) -> None:
+        """Rename the file, report that to the operator, and begin with an empty file."""
         aside = self._file.put_aside()
         self._alarm(
-            f"the set of calls {self.path} cannot be used: {why}. It was put aside as {aside}, and the calls in "
-            "it are not counted until their switches name them (update, sync)"
+            f"the set of calls {self.path} cannot be used: {why}. It was renamed to {aside}. Its calls are not "
+            "counted until their switches report them (update, sync)"
         )
         self._open()
 
 
 def room(max_legs: int) -> int:
-    """Return how many bytes a set of so many legs takes at the start."""
+    """Return the initial size of a mirror for ``max_legs`` legs, in bytes."""
     return _BASE_BYTES + max_legs * LEG_BYTES
 
 
 _DATABASES = ("small", "large", "stops", "notes", "meta")
-_BY_PLACE = ("small", "large")
+_BY_POSITION = ("small", "large")
 
 
 def _read_alone(path: Path) -> None:
@@ -233,9 +241,11 @@ def _read_alone(path: Path) -> None:
 
 
 def _read(env: lmdb.Environment) -> Kept:
-    """Return all that a file holds; raises DamagedError where that is not all right."""
+    """Return the content of a file. Raise DamagedError if any part of it is invalid."""
     try:
-        dbs = {name: env.open_db(name.encode(), integerkey=name in _BY_PLACE, create=False) for name in _DATABASES}
+        dbs = {
+            name: env.open_db(name.encode(), integerkey=name in _BY_POSITION, create=False) for name in _DATABASES
+        }
         with env.begin() as txn:
             beat = txn.get(b"beat", db=dbs["meta"])
             if beat is not None and (found := msgspec.msgpack.decode(beat, type=list[Any])[0]) not in READABLE:
@@ -243,7 +253,7 @@ def _read(env: lmdb.Environment) -> Kept:
             legs = _legs(txn, dbs["small"], large=False) + _legs(txn, dbs["large"], large=True)
             tombstones = [(_serial.unpack(key)[0], unpacked_row(value)) for key, value in txn.cursor(dbs["stops"])]
             if len(tombstones) != txn.stat(dbs["stops"])["entries"]:
-                raise DamagedError("some of it is missing")
+                raise DamagedError("an entry is missing")
             notes: dict[str, Note] = {key.decode(): _decode_note(value) for key, value in txn.cursor(dbs["notes"])}
             return Kept(legs, tombstones, notes, None if beat is None else _decode_beat(beat))
     except (lmdb.Error, msgspec.MsgspecError, struct.error, ValueError, IndexError) as error:
@@ -251,20 +261,20 @@ def _read(env: lmdb.Environment) -> Kept:
 
 
 def _legs(txn: lmdb.Transaction, db: Any, *, large: bool) -> list[Leg]:
-    """Return the legs of one space; each has to stand where it says, and none may be missing."""
+    """Return the legs of one space. Raise DamagedError if a leg is missing or not at its position."""
     legs: list[Leg] = []
     before, entries = -1, 0
     for key, value in txn.cursor(db):
-        (place,) = _place.unpack(key)
-        if place <= before:
-            raise DamagedError("some of it is at the wrong place")
-        before = place
+        (position,) = _position.unpack(key)
+        if position <= before:
+            raise DamagedError("an entry is at the wrong position")
+        before = position
         entries += 1
         if value != _NOTHING:
             leg = _decode_leg(value)
-            if leg.slot != (~place if large else place):
-                raise DamagedError("some of it is at the wrong place")
+            if leg.slot != (~position if large else position):
+                raise DamagedError("an entry is at the wrong position")
             legs.append(leg)
     if entries != txn.stat(db)["entries"]:
-        raise DamagedError("some of it is missing")
+        raise DamagedError("an entry is missing")
     return legs

@@ -1,8 +1,9 @@
-"""The file of the mirror: LMDB on tmpfs, its room taken before it is needed (engine.md 5.8).
+"""The file of the mirror: LMDB on tmpfs, with its space allocated in advance (engine.md 5.8).
 
-With a writable map a tmpfs without room would kill the process (SIGBUS), so that the map is never larger than what
-``posix_fallocate`` has got: room for all legs that may be held at the start, more in pieces later, for legs that
-are remembered. One process writes, and nobody else opens the file, so that no reader can make it grow.
+LMDB writes through a memory map. If the tmpfs were full, such a write would kill the process (SIGBUS). The map is
+therefore never larger than the space that ``posix_fallocate`` has allocated. Space for ``max_legs`` held legs is
+allocated at the start. Space for lapsed legs follows in pieces. Only one process opens the file, so that no reader
+can make it grow.
 """
 
 from __future__ import annotations
@@ -21,37 +22,38 @@ from identengine.errors import StoreError
 
 NAME = "calls.mdb"
 RESERVE = 2 * 1024 * 1024
-"""Bytes that are left for what frees calls, when there is no room for more of them."""
+"""Space for messages that free legs, in bytes. It remains when there is no space for more legs."""
 PIECE = 16 * 1024 * 1024
-"""What is taken at a time later; an eighth of what there is, if that is more."""
+"""Smallest piece by which the file grows, in bytes. A large file grows by an eighth of its size."""
 LEFT_TO_OTHERS = 10
-"""The file system keeps one in so many bytes free, when more is taken later: it is not ours alone."""
+"""Fraction of the file system that growth leaves free: one byte in this number. Other users share it."""
 
 
 FOLDER_MODE = 0o700
-"""Of a folder of a set of calls that we make."""
+"""Mode of a folder that is created for a set of calls."""
 
 
 class InUseError(StoreError):
-    """Another process decides on this set of calls."""
+    """Another process uses this set of calls."""
 
 
 class DamagedError(Exception):
-    """What is in the file cannot be used."""
+    """The content of the file cannot be used."""
 
 
 class CallsFile:
-    """One open file, with its lock."""
+    """An open file of a mirror, with its lock."""
 
     def __init__(self, folder: Path, room: int, most: int) -> None:
-        """Lock the folder, which is made where it is missing; :meth:`open` comes next.
+        """Lock the folder, and create it if it is missing. Call :meth:`open` next.
 
-        ``room``: bytes that are taken when the file is opened; ``most``: bytes it may grow to.
-        Raises InUseError where another process has it, StoreError where it cannot be made.
+        ``room`` is the size that is allocated when the file is opened, in bytes. ``most`` is the size to which it
+        may grow. Raise InUseError if another process holds the lock, StoreError if the folder or the lock cannot
+        be created.
         """
         self.path = folder / NAME
         self.size = 0
-        """Bytes that are taken."""
+        """Allocated size of the file, in bytes."""
         self._room = room
         self._most = max(room, most)
         try:
@@ -61,10 +63,10 @@ class CallsFile:
             raise StoreError(f"the set of calls cannot be kept in {folder}: {error.strerror}") from error
 
     def open(self) -> None:
-        """Open it, or make it.
+        """Open the file, or create it.
 
-        Raises StoreError where there is no room for it, DamagedError where what is there is no such file or is cut
-        short.
+        Raise StoreError if there is no space for it, DamagedError if the existing file is not an LMDB file or is
+        truncated.
         """
         there = self.path.exists()
         if there:
@@ -86,17 +88,17 @@ class CallsFile:
             raise self._no_room(error.strerror or str(error)) from error
 
     def close(self) -> None:
-        """Close it; it stays."""
+        """Close the file and release the lock. The file is kept."""
         if hasattr(self, "env"):
             self.env.close()
         self._lock.close()
 
     def end(self) -> int:
-        """Return the bytes up to the last page that was ever written."""
+        """Return the offset after the last page that was ever written, in bytes."""
         return int(self.env.info()["last_pgno"] + 1) * int(self.env.stat()["psize"])
 
     def grow(self) -> bool:
-        """Take more; returns whether there was more to take."""
+        """Allocate more space. Return False if that is not possible."""
         size = min(self.size + max(PIECE, self.size // 8), self._most)
         if size - self.size < RESERVE:
             return False
@@ -113,9 +115,9 @@ class CallsFile:
         return True
 
     def put_aside(self) -> str:
-        """Close the file and give it another name, which is returned; :meth:`open` makes a new one then.
+        """Close and rename the file, and return its new name. A following :meth:`open` creates a new file.
 
-        Of those that were put aside before, the last one stays: each takes its whole room.
+        Of the files that were renamed earlier, only the latest is kept, since each keeps its full size.
         """
         if hasattr(self, "env"):
             self.env.close()
@@ -126,19 +128,19 @@ class CallsFile:
         return aside.name
 
     def _look(self) -> None:
-        """Raise DamagedError where the file cannot be opened, or is shorter than it says."""
+        """Raise DamagedError if the file cannot be opened, or is shorter than its header requires."""
         size = self.path.stat().st_size
         if not size:
             raise DamagedError("it is empty")
         try:
             with environment(self.path, max(size, self._room), readonly=True) as env:
                 if (env.info()["last_pgno"] + 1) * env.stat()["psize"] > size:
-                    raise DamagedError("it is cut short")
+                    raise DamagedError("it is truncated")
         except lmdb.Error as error:
             raise DamagedError(str(error)) from error
 
     def _take(self, size: int) -> None:
-        """Have so many bytes, and map them; OSError where they are not there."""
+        """Allocate ``size`` bytes and map them. Raise OSError if the space is not available."""
         with self.path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, size)
         self.env.set_mapsize(size)
@@ -146,18 +148,18 @@ class CallsFile:
 
     def _no_room(self, why: str) -> StoreError:
         return StoreError(
-            f"the set of calls needs {self._room >> 20} MiB in {self.path.parent}, and they are not there "
-            f"({why}); make room, or set a smaller max_legs"
+            f"the set of calls needs {self._room >> 20} MiB in {self.path.parent}, which are not available "
+            f"({why}). Free space there, or set a smaller [calls] max_legs"
         )
 
 
 def environment(path: Path, size: int, *, readonly: bool = False) -> lmdb.Environment:
-    """Open LMDB on a file; raises lmdb.Error."""
+    """Open a file with LMDB. Raise lmdb.Error if that fails."""
     return lmdb.open(
         str(path),
         map_size=size,
         subdir=False,
-        lock=False,  # the lock file beside it is ours; nobody else opens this one
+        lock=False,  # CallsFile has its own lock, and no other process opens this file
         readonly=readonly,
         writemap=not readonly,
         sync=False,
@@ -168,11 +170,11 @@ def environment(path: Path, size: int, *, readonly: bool = False) -> lmdb.Enviro
 
 
 def survives(work: Callable[[], object]) -> bool:
-    """Whether a process lives through it and nothing is raised: LMDB may abort on what is damaged."""
+    """Return True if ``work`` neither raises nor crashes in a child process. LMDB may abort on damaged files."""
     pid = os.fork()
     if pid == 0:
         status = 1
-        with contextlib.suppress(BaseException):  # it tells by its status alone
+        with contextlib.suppress(BaseException):  # the exit status is the only result
             work()
             status = 0
         os._exit(status)
@@ -180,25 +182,25 @@ def survives(work: Callable[[], object]) -> bool:
 
 
 def private(path: str, flags: int) -> int:
-    """Open or make a file that is for this user only, as an opener of :func:`open`.
+    """Open or create a file for the current user only. Use it as an opener of :func:`open`.
 
-    Who may open a lock may lock it, and so keep a server from its start.
+    Any user who can open a lock file can lock it, and so prevent a server from starting.
     """
     file = os.open(path, flags, 0o600)
-    with contextlib.suppress(OSError):  # it is another user's
-        os.fchmod(file, 0o600)  # one that an older version made
+    with contextlib.suppress(OSError):  # the file belongs to another user
+        os.fchmod(file, 0o600)  # an older version created the file with another mode
     return file
 
 
 def _locked(path: Path) -> IO[bytes]:
-    """Return the lock file, held until it is closed or the process ends, however it ends."""
-    file = open(path, "ab", opener=private)  # noqa: SIM115 - it stays open
+    """Return the lock file. It is locked until it is closed or the process ends for any reason."""
+    file = open(path, "ab", opener=private)  # noqa: SIM115 - the caller closes it
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
         raise InUseError(
-            f"another process decides on the set of calls in {path.parent}; end it first, or give this server a "
-            "path of its own ([calls] path)"
+            f"another process uses the set of calls in {path.parent}. Stop that process first, or give this "
+            "server its own [calls] path"
         ) from None
     return file

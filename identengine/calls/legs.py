@@ -1,4 +1,4 @@
-"""How a leg of a call is named, and its states (engine.md 5.1, 5.4)."""
+"""The keys of calls and legs, and the states of a leg (engine.md 5.1, 5.4)."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ import msgspec
 from identengine.model.records import Direction, Request
 
 LONGEST_ID = 256
-"""Of a call or leg id, in bytes; of a longer one the beginning and a hash are kept: room is bounded."""
+"""Longest stored call or leg id, in bytes. Of a longer id, the beginning and a hash are stored."""
 
-_ORIGINATION, _TERMINATION = Direction  # a look at a member of an enum is dear
+_ORIGINATION, _TERMINATION = Direction  # looking up an enum member is slow
 
 State: TypeAlias = Literal[1, 2, 3]
-"""Where a leg stands. No enum: to encode one takes longer than all the rest of a leg."""
+"""The state of a leg. It is not an enum, since encoding an enum takes longer than encoding the rest of a leg."""
 RESERVED: Final = 1
 ACTIVE: Final = 2
 LAPSED: Final = 3
-"""Remembered (engine.md 5.4); the others are held."""
+"""The leg's lease expired. It holds no slot, but can be revived (engine.md 5.4)."""
 
 
 def call_key(scope: str, call_id: str) -> str:
-    """Return the key of a call: ids of different scopes never meet."""
+    """Return the key of a call. Equal call ids of different scopes have different keys."""
     if len(call_id) > LONGEST_ID or not call_id.isascii():
         call_id = shortened(call_id)
     return f"{scope}\0{call_id}"
 
 
 def leg_key(direction: Direction, leg_id: str | None) -> str:
-    """Return the key of a leg within its call; an absent leg id is one value (engine.md 5.1)."""
+    """Return the key of a leg within its call. An absent leg id is a value of its own (engine.md 5.1)."""
     way = "o" if direction is _ORIGINATION else "t"
     return way + shortened(leg_id) if leg_id else way
 
 
 def direction_of(leg: str) -> Direction:
-    """Return the direction that a leg's key was made of."""
+    """Return the direction of a leg, by its key."""
     return _ORIGINATION if leg[0] == "o" else _TERMINATION
 
 
 def request_fingerprint(request: Request, key: bytes) -> bytes:
-    """Return what makes a request the same as another (engine.md 5.3).
+    """Return a fingerprint that is equal for equal requests (engine.md 5.3).
 
-    Values alone, since it is kept with the leg, and without the ids, by which that is found: credentials as a hash
-    only, and so what is long.
+    It leaves out the ids of call and leg, by which the leg is found. Because the fingerprint is kept with the leg,
+    it holds values without field names. Requests with credentials and long requests are hashed.
     """
     content = _encode(msgspec.structs.astuple(request)[_IDS:])
     if request.password is None and request.digest is None and len(content) <= _LONGEST_CONTENT:
@@ -54,23 +54,23 @@ def request_fingerprint(request: Request, key: bytes) -> bytes:
 
 _encode = msgspec.msgpack.Encoder().encode
 _IDS = 2
-"""Of the fields of a request the first are the ids of call and leg."""
+"""Number of leading request fields that are ids: call id and leg id."""
 _LONGEST_CONTENT = 256
-"""Bytes of a request that are kept as they are."""
+"""Longest encoded request that is stored without hashing, in bytes."""
 
 
 def call_id_of(call: str) -> str:
-    """Return the call id that a key was made of."""
+    """Return the call id that a call key contains."""
     return call.partition("\0")[2]
 
 
 def scope_of(call: str) -> str:
-    """Return the scope that a key was made of."""
+    """Return the scope that a call key contains."""
     return call.partition("\0")[0]
 
 
 def shortened(text: str) -> str:
-    """Return an id as it is kept: whole, or of a long one the beginning and a hash."""
+    """Return an id in its stored form: unchanged, or for a long id its beginning and a hash."""
     if len(text) <= LONGEST_ID and text.isascii():
         return text
     encoded = text.encode("utf-8", "surrogatepass")

@@ -1,7 +1,7 @@
-"""The table of legs in memory: a leg as it is kept, by its call and by its slot, counted while it is held.
+"""The table of all legs in memory, by call and by slot.
 
-What a leg may become and when is not decided here (:mod:`identengine.calls.memory`, the rules;
-:mod:`identengine.calls.expiry`, time). A leg is in the table exactly as long as it is held or remembered.
+It counts legs while they are held. A leg is in the table exactly as long as it is held or remembered. The rules of
+a leg's life are in :mod:`identengine.calls.memory`, and its expiry is in :mod:`identengine.calls.expiry`.
 """
 
 from __future__ import annotations
@@ -18,44 +18,44 @@ from identengine.calls.slots import Slots
 from identengine.model.records import Direction
 
 LEGS_OF_A_CALL = 256
-"""Legs that one call may have: what names a call is answered in one step, however many they are."""
+"""Maximum number of legs of one call. It bounds the work for a message that names a whole call."""
 
 
 class Leg(msgspec.Struct, gc=False, array_like=True):
     """One leg. Times are seconds of the set's clock (:mod:`identengine.calls.clock`)."""
 
     slot: int
-    """Its place in the set, and its key in the mirror; used again once the leg is gone."""
+    """Slot of the leg, which is also its key in the mirror. It is reused when the leg is gone."""
     call: str
-    """:func:`call_key`."""
+    """Key of the call, made by :func:`call_key`."""
     leg: str
-    """:func:`leg_key`."""
+    """Key of the leg within the call, made by :func:`leg_key`."""
     switch: str
-    """Name of the switch that last authorized, started, updated or listed it (engine.md 5.6)."""
+    """Name of the switch that last authorized, started, updated or listed the leg (engine.md 5.6)."""
     state: State
     cells: Cells
-    """Where it counts: where it did when it was taken."""
+    """The counters of the leg. They do not change while it is held."""
     since: float
-    """When it was taken."""
+    """Time when the leg was counted first."""
     due: float
-    """When its lease, or, lapsed, its memory ends."""
+    """Time when the lease of a held leg, or the memory of a lapsed leg, ends."""
     lease: float
-    """What a start or update gives it, in seconds."""
+    """Duration of the lease that a start or update grants, in seconds."""
     missed: str | None = None
-    """The last complete list of its switch, where that lacked it (engine.md 5.6)."""
+    """Id of the last complete list of the leg's switch, if that list omitted the leg (engine.md 5.6)."""
     content: bytes | None = None
-    """While it is reserved: what a request has to be like to be its retransmission (engine.md 5.3)."""
+    """While the leg is reserved: the fingerprint that a retransmission must match (engine.md 5.3)."""
     answer: bytes | None = None
-    """While it is reserved: what a retransmission is answered, a Decision in MessagePack."""
+    """While the leg is reserved: the answer to a retransmission, a Decision in MessagePack."""
 
     @property
     def account_id(self) -> int:
-        """Whose it is."""
+        """Id of the account on which the leg counts."""
         return self.cells[0].number >> 1
 
     @property
     def counters(self) -> tuple[int, ...]:
-        """The numbers of the clients' counters that it is in."""
+        """Numbers of the clients' counters on which the leg counts."""
         return tuple(cell.number for cell in self.cells[1:])
 
     def view(self) -> LegView:
@@ -67,37 +67,37 @@ class Leg(msgspec.Struct, gc=False, array_like=True):
 
 
 class LegTable:
-    """The legs that are held or remembered."""
+    """All legs that are held or remembered."""
 
     def __init__(self, counts: Counts) -> None:
         self.counts = counts
         self.calls: dict[str, Leg | dict[str, Leg]] = {}
-        """By call key: its leg, or its legs by leg key where it has several."""
+        """By call key: the leg of the call, or its legs by leg key if it has several."""
         self.slots = Slots[Leg]()
         self.lapsed = 0
-        """Legs that are remembered."""
+        """Number of lapsed legs."""
 
     def restore(self, legs: Mapping[int, Leg]) -> None:
-        """Take up the legs that a mirror kept, by their slots, and count those that are held."""
+        """Add the legs that a mirror stored, by their slots, and count the held legs."""
         self.slots.restore(legs)
         for leg in legs.values():
             leg.cells = self.counts.restore(leg.cells)
             if self.calls.setdefault(leg.call, leg) is not leg:
-                self.add_beside(leg)
+                self.add_further(leg)
             if leg.state == LAPSED:
                 self.lapsed += 1
             else:
                 leg.cells = self.counts.add(leg.cells)
 
     def find(self, call: str, key: str) -> Leg | None:
-        """Return the leg of these keys, held or lapsed; None if there is none."""
+        """Return the held or lapsed leg with these keys, or None if it does not exist."""
         there = self.calls.get(call)
         if isinstance(there, dict):
             return there.get(key)
         return there if there is not None and there.leg == key else None
 
     def matching(self, selector: LegSelector) -> list[Leg]:
-        """Return the legs that ``selector`` names, held or lapsed."""
+        """Return the held and lapsed legs that ``selector`` names."""
         there = self.calls.get(selector.call)
         if there is None:
             return []
@@ -116,8 +116,8 @@ class LegTable:
             legs = [leg for leg in legs if leg.leg in ends]
         return legs
 
-    def has_room_beside(self, call: str) -> bool:
-        """Return whether a call may have one leg more. Legs that are only remembered make room."""
+    def may_add_leg(self, call: str) -> bool:
+        """Return True if a call may have one more leg. Forget its lapsed legs if that is necessary."""
         there = self.calls.get(call)
         if not isinstance(there, dict) or len(there) < LEGS_OF_A_CALL:
             return True
@@ -125,8 +125,8 @@ class LegTable:
             self.free(leg)
         return len(there) < LEGS_OF_A_CALL
 
-    def add_beside(self, leg: Leg) -> None:
-        """Keep a further leg of a call."""
+    def add_further(self, leg: Leg) -> None:
+        """Add a further leg of a call that has legs already."""
         there = self.calls[leg.call]
         if isinstance(there, dict):
             there[leg.leg] = leg
@@ -134,18 +134,18 @@ class LegTable:
             self.calls[leg.call] = {there.leg: there, leg.leg: leg}
 
     def free(self, leg: Leg) -> None:
-        """Forget a leg altogether, and so give up its slot."""
+        """Remove a leg from the table, and free its slot."""
         if leg.state == LAPSED:
             self.lapsed -= 1
         else:
             self.counts.remove(leg.cells)
         there = self.calls.pop(leg.call)
         if isinstance(there, dict):
-            self._leave(there, leg)
+            self._keep_others(there, leg)
         self.slots.remove(leg.slot)
 
-    def _leave(self, there: dict[str, Leg], leg: Leg) -> None:
-        """Keep the other legs of a call."""
+    def _keep_others(self, there: dict[str, Leg], leg: Leg) -> None:
+        """Keep the other legs of a call when ``leg`` is removed."""
         del there[leg.leg]
         if len(there) == 1:
             (self.calls[leg.call],) = there.values()
@@ -153,28 +153,28 @@ class LegTable:
             self.calls[leg.call] = there
 
     def shrink(self, leg: Leg) -> None:
-        """Move a leg that is reserved no more to where the small ones are, without what is for retransmissions."""
+        """Move a leg that is no longer reserved to a small slot, without its data for retransmissions."""
         self.slots.remove(leg.slot)
         leg.content = leg.answer = None
         leg.slot = self.slots.small.add(leg)
 
 
-def fitting(legs: Iterable[Leg], wanted: LegFilter) -> Iterator[LegView]:
-    """Yield the legs that a filter lets through. Only these become views, since most legs do not fit."""
-    states, account_id, client_id = wanted.states, wanted.account_id, wanted.client_id
-    ends = None if wanted.leg_id is None else {leg_key(each, wanted.leg_id) for each in Direction}
+def filtered(legs: Iterable[Leg], conditions: LegFilter) -> Iterator[LegView]:
+    """Yield views of the legs that meet the conditions. Other legs are not converted, since most do not match."""
+    states, account_id, client_id = conditions.states, conditions.account_id, conditions.client_id
+    ends = None if conditions.leg_id is None else {leg_key(each, conditions.leg_id) for each in Direction}
     for leg in legs:
         if leg.state not in states or (account_id is not None and leg.account_id != account_id):
             continue
-        if wanted.taken_by is not None and leg.since > wanted.taken_by:
+        if conditions.taken_by is not None and leg.since > conditions.taken_by:
             continue
-        if wanted.switch is not None and leg.switch != wanted.switch:
+        if conditions.switch is not None and leg.switch != conditions.switch:
             continue
         if client_id is not None and client_id not in clients_of(leg.counters):
             continue
-        if wanted.scope is not None and scope_of(leg.call) != wanted.scope:
+        if conditions.scope is not None and scope_of(leg.call) != conditions.scope:
             continue
-        if wanted.direction is not None and direction_of(leg.leg) is not wanted.direction:
+        if conditions.direction is not None and direction_of(leg.leg) is not conditions.direction:
             continue
         if ends is not None and leg.leg not in ends:
             continue

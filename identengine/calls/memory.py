@@ -1,7 +1,7 @@
 """The set of calls in the memory of the decider (engine.md 5; docs/decisions/one-decider.md).
 
-Every rule is a plain operation on dicts: no lock, no race. The legs are the truth, counters are kept leg by leg
-beside them, and what a batch changed goes to the mirror in one piece before the batch is answered.
+Each rule is a plain operation on dicts, without locks or races. The legs are the truth, and counters follow them.
+The changes of a batch are written to the mirror together, before the batch is answered.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from identengine.calls.buckets import LevelBuckets
 from identengine.calls.counts import Counts
 from identengine.calls.expiry import Expiry
 from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, leg_key
-from identengine.calls.legtable import Leg, LegTable, fitting
+from identengine.calls.legtable import Leg, LegTable, filtered
 from identengine.calls.mirror import Changes, Mirror, MirrorFullError, RoomLeft
 from identengine.calls.sync import Lists, Note, Sweep
 from identengine.calls.tombstones import TombstoneRow, Tombstones
@@ -45,21 +45,21 @@ from identengine.model.reasons import Reason
 from identengine.model.records import Decision, Direction
 
 STEP = 256
-"""How many rows of stops one step of :meth:`Calls.work` forgets."""
+"""Rows of stops that one step of :meth:`Calls.work` forgets."""
 TOMBSTONES_ROOM, TOMBSTONES_LEG_ROOM = 1024 * 1024, 256
-"""Bytes of the mirror that stops may take: so many, and so many more a leg that may be held."""
+"""Space for stops in the mirror, in bytes: a fixed part, and a part for each leg of ``max_legs``."""
 _INSTANT = 1e-6
-_RESERVE, _AMPLE = RoomLeft.RESERVE, RoomLeft.AMPLE  # a look at a member of an enum is dear
+_RESERVE, _AMPLE = RoomLeft.RESERVE, RoomLeft.AMPLE  # looking up an enum member is slow
 
 
 class Calls:
-    """A set of calls; see :class:`identengine.calls.backend.Backend`."""
+    """A set of calls in memory. It implements the interfaces of :mod:`identengine.calls.backend`."""
 
     def __init__(self, settings: Settings, mirror: Mirror) -> None:
         self._settings = settings
         self._retransmitted = self._turned_away = 0
         self._overfull = False
-        """Whether the mirror has no room: nothing is let in until it has."""
+        """True while the mirror has no space. No leg is admitted until it has."""
         self._mirror = mirror
         self._counts = Counts(settings.global_capacity, settings.max_legs)
         self._table = table = LegTable(self._counts)
@@ -67,9 +67,9 @@ class Calls:
         self._calls = table.calls
         self._expiry = Expiry(table, settings)
         self._reserved_until = self._active_until = 0.0
-        """When the lease ends of a leg that is reserved or started now: one object for all legs of a batch."""
-        self._fresh: list[int] = []
-        """Slots that the batch in hand reserved; their leases are noted together."""
+        """End of the lease of a leg that is reserved or started now. All legs of a batch share the object."""
+        self._new_slots: list[int] = []
+        """Slots that the current batch reserved. Their leases are scheduled together."""
         self._tombstones = Tombstones(TOMBSTONES_ROOM + TOMBSTONES_LEG_ROOM * settings.max_legs)
         self._buckets = LevelBuckets()
         self._reserved, self._active = settings.reserved, settings.active
@@ -80,14 +80,14 @@ class Calls:
             Admit: self._admit,
             Refresh: self._refresh,
             Stop: self._stop,
-            SyncPart: self._lists.take,
+            SyncPart: self._lists.receive,
             SwitchReset: self._lists.reset,
         }
 
     def restore(
         self, legs: Iterable[Leg], rows: Iterable[tuple[int, TombstoneRow]], notes: Mapping[str, Note], now: float
     ) -> None:
-        """Take up what a mirror kept: the set is then as it was (engine.md 5.8)."""
+        """Restore the set that a mirror stored (engine.md 5.8)."""
         there = {leg.slot: leg for leg in legs}
         self._table.restore(there)
         self._expiry.restore(there.values())
@@ -97,10 +97,10 @@ class Calls:
             self._lists.restore(name, value, now)
         self._mirror_changes()
 
-    # ---- what arrives
+    # ---- messages
 
     def apply(self, batch: Sequence[CallsMessage], now: float) -> list[CallsAnswer]:
-        """Answer a batch as if one by one; what it changed is in the mirror when this returns."""
+        """Answer a batch as if its messages came one by one. Its changes are in the mirror on return."""
         now = max(now, self._floor)
         self._reserved_until, self._active_until = now + self._reserved, now + self._active
         answers: list[CallsAnswer] = []
@@ -110,18 +110,18 @@ class Calls:
                 kind = type(message)
                 answers.append(handlers[kind](message, now))
                 if kind is SwitchReset:
-                    now = self._floor = now + _INSTANT  # what comes after it in this batch is younger
+                    now = self._floor = now + _INSTANT  # later messages of the batch are younger than the reset
                     self._reserved_until, self._active_until = now + self._reserved, now + self._active
-        finally:  # a slot has a lease, whatever went wrong after it
-            if self._fresh:
-                self._expiry.lease(self._fresh, self._reserved_until)
-                self._fresh.clear()
+        finally:  # each slot needs a lease, even if a later message failed
+            if self._new_slots:
+                self._expiry.lease(self._new_slots, self._reserved_until)
+                self._new_slots.clear()
         if self._tombstones.pending:
             stopped = self._tombstones.row()
-            if not self._overfull:  # else they are remembered here alone: what frees calls needs the room
+            if not self._overfull:  # else only memory keeps them, as stops need the reserve
                 self._changes.tombstones.update(stopped)
         if not self._mirror_changes():
-            self._take_back(batch, answers, now)
+            self._roll_back(batch, answers, now)
         return answers
 
     def _admit(self, message: Admit, now: float) -> CallsAnswer:
@@ -129,7 +129,7 @@ class Calls:
         old = None
         if call is not None and call in self._calls:
             old = self._table.find(call, key)
-            if old is None and not self._table.has_room_beside(call):
+            if old is None and not self._table.may_add_leg(call):
                 return Refused(Reason.INVALID_REQUEST, field="leg_id")
             if old is not None and old.state != LAPSED:
                 return self._admit_again(old, message, now)
@@ -150,17 +150,17 @@ class Calls:
         if old is not None:
             self._table.free(old)
         due, active = self._reserved_until, self._active
-        # All of them by their places: by their names it takes a quarter longer.
+        # Arguments by position: keyword arguments make this call a quarter slower.
         answer = decision.packed if type(decision) is EncodedDecision else packed(decision)
         leg = Leg(0, call, key, message.switch, RESERVED, taken, now, due, active, None, message.content, answer)
         leg.slot = slot = ~self._large.add(leg)
-        self._fresh.append(slot)
+        self._new_slots.append(slot)
         if self._calls.setdefault(call, leg) is not leg:
-            self._table.add_beside(leg)
+            self._table.add_further(leg)
         return decision
 
     def _admit_again(self, leg: Leg, message: Admit, now: float) -> CallsAnswer:
-        """Answer for a leg that is held already (engine.md 5.3)."""
+        """Answer an authorization whose leg is already held (engine.md 5.3)."""
         if leg.state == ACTIVE:
             return Refused(Reason.INVALID_REQUEST, field="call_id")
         if leg.content == message.content and leg.answer is not None:
@@ -172,7 +172,7 @@ class Calls:
         decision, levels = message.decision, message.levels
         if levels is None:
             return decision
-        self._counts.remove(leg.cells)  # decided as if its slot were free
+        self._counts.remove(leg.cells)  # the leg is decided as if its slot were free
         refusal = Reason.CPS_EXCEEDED if self._buckets.empty(levels, now) else self._counts.full(levels)
         if refusal is not None:
             leg.cells = self._counts.add(leg.cells)
@@ -180,7 +180,7 @@ class Calls:
         self._buckets.take(levels, now)
         leg.cells = self._counts.add(self._counts.cells(levels))
         leg.content, leg.switch = message.content, message.switch
-        # It renews no lease, so what is left of it is what the answer says.
+        # An authorization renews no lease, so the answer names the time that remains.
         changed = msgspec.structs.replace(in_parts(decision), lease=max(1, int(leg.due - now)))
         leg.answer = packed(changed)
         self._table.slots.note(leg.slot)
@@ -207,9 +207,9 @@ class Calls:
         if message.identify is None or self._tombstones.forbid(message.selector, now):
             return LegResult(True, unknown=True)
         levels = message.identify()
-        if levels is None or not self._table.has_room_beside(message.selector.call):
+        if levels is None or not self._table.may_add_leg(message.selector.call):
             return LegResult(True, unknown=True)
-        if self._counts.held >= self._counts.room:
+        if self._counts.held >= self._counts.max_held:
             self._turned_away += 1
             return LegResult(True, unknown=True)
         key = leg_key(message.selector.direction or Direction.ORIGINATION, message.selector.leg_id)
@@ -218,13 +218,13 @@ class Calls:
         leg = Leg(0, message.selector.call, key, message.switch, ACTIVE, cells, now, now + lease, lease)
         leg.slot = self._small.add(leg)
         if self._calls.setdefault(leg.call, leg) is not leg:
-            self._table.add_beside(leg)
+            self._table.add_further(leg)
         self._expiry.renew(leg, leg.due)
         self._counts.add(cells)
         return LegResult(True, overcommit=self._counts.over(cells, levels))
 
     def _advance(self, leg: Leg, message: Refresh, lease: float | None, now: float) -> None:
-        """Make a held leg active; only an update extends one that is."""
+        """Activate a held leg. Only an update extends the lease of an active leg."""
         leg.missed = None
         leg.switch = message.switch
         leg.lease = lease or leg.lease
@@ -241,7 +241,7 @@ class Calls:
         self._tombstones.add(selector, now)
         if selector.direction is None and selector.leg_id is None:
             leg = self._calls.get(selector.call)
-            if type(leg) is Leg and leg.state != LAPSED:  # as most are; what `free` does
+            if type(leg) is Leg and leg.state != LAPSED:  # the usual case of `free`, inlined
                 del self._calls[selector.call]
                 self._counts.remove(leg.cells)
                 slot = leg.slot
@@ -257,10 +257,10 @@ class Calls:
             self._table.free(leg)
         return LegResult(True, unknown=not legs, freed=freed)
 
-    # ---- what time brings
+    # ---- pending work
 
     def work(self, now: float) -> bool:
-        """Do a step of what is due: lapses, what is to be forgotten, jobs; returns whether more is due."""
+        """Do one step of pending work: leases, memories, stops and jobs. Return True if more is due."""
         now = max(now, self._floor)
         more = self._expiry.lapse(now)
         more |= self._expiry.forget(now, early=self._mirror.room_left is not _AMPLE)
@@ -270,14 +270,14 @@ class Calls:
         self._mirror_changes()
         return more
 
-    # ---- for lists and switches (identengine.calls.sync.Set)
+    # ---- lists and resets (identengine.calls.sync.Set)
 
     def knows(self, selector: LegSelector) -> bool:
-        """See :class:`identengine.calls.sync.Set`."""
+        """Implement :meth:`identengine.calls.sync.Set.knows`."""
         return bool(self._table.matching(selector))
 
     def confirm(self, selector: LegSelector, switch: str, now: float) -> list[Leg]:
-        """See :class:`identengine.calls.sync.Set`."""
+        """Implement :meth:`identengine.calls.sync.Set.confirm`."""
         legs = self._table.matching(selector)
         held = [leg for leg in legs if leg.state != LAPSED]
         for leg in held:
@@ -291,18 +291,18 @@ class Calls:
             self._expiry.revive(leg, switch, now)
         return legs
 
-    def reaches(self, place: int) -> bool:
-        """See :class:`identengine.calls.sync.Set`."""
-        return place < max(len(self._small), len(self._large))
+    def reaches(self, position: int) -> bool:
+        """Implement :meth:`identengine.calls.sync.Set.reaches`."""
+        return position < max(len(self._small), len(self._large))
 
     def miss(self, first: int, count: int, sweep: Sweep, now: float) -> int:
-        """See :class:`identengine.calls.sync.Set`."""
+        """Implement :meth:`identengine.calls.sync.Set.miss`."""
         freed = 0
         for leg in self._table.slots.run(first, count) or ():
             if leg.switch != sweep.switch or leg.state != ACTIVE or id(leg) in sweep.seen:
                 continue
             if leg.due - leg.lease > sweep.began:
-                continue  # a start or update came since
+                continue  # a start or update arrived after the list
             if leg.missed is None:
                 leg.missed = sweep.list_id
                 self._table.slots.note(leg.slot)
@@ -312,7 +312,7 @@ class Calls:
         return freed
 
     def free_older(self, first: int, count: int, switch: str, began: float) -> int:
-        """See :class:`identengine.calls.sync.Set`."""
+        """Implement :meth:`identengine.calls.sync.Set.free_older`."""
         freed = 0
         for leg in self._table.slots.run(first, count) or ():
             if leg.switch == switch and leg.since <= began:
@@ -321,13 +321,13 @@ class Calls:
         return freed
 
     def note(self, name: str, value: Note) -> None:
-        """See :class:`identengine.calls.sync.Set`."""
+        """Implement :meth:`identengine.calls.sync.Set.note`."""
         self._changes.notes[name] = value
 
-    # ---- for an operator (identengine.calls.backend.Overview)
+    # ---- the operator's view (identengine.calls.backend.Overview)
 
     def gauges(self) -> Gauges:
-        """See :class:`identengine.calls.backend.Overview`."""
+        """Implement :meth:`identengine.calls.backend.Overview.gauges`."""
         return Gauges(
             held=self._counts.held,
             reserved=self._large.taken,
@@ -341,25 +341,25 @@ class Calls:
             turned_away=self._turned_away,
         )
 
-    def page(self, first: int, count: int, wanted: LegFilter) -> list[LegView] | None:
-        """See :class:`identengine.calls.backend.Overview`."""
+    def page(self, first: int, count: int, conditions: LegFilter) -> list[LegView] | None:
+        """Implement :meth:`identengine.calls.backend.Overview.page`."""
         legs = self._table.slots.run(first, count)
-        return None if legs is None else list(fitting(legs, wanted))
+        return None if legs is None else list(filtered(legs, conditions))
 
-    def matching(self, selector: LegSelector, wanted: LegFilter) -> list[LegView]:
-        """See :class:`identengine.calls.backend.Overview`."""
-        return list(fitting(self._table.matching(selector), wanted))
+    def matching(self, selector: LegSelector, conditions: LegFilter) -> list[LegView]:
+        """Implement :meth:`identengine.calls.backend.Overview.matching`."""
+        return list(filtered(self._table.matching(selector), conditions))
 
     def usage(self, of: Of, first: int, count: int) -> list[tuple[int, int]] | None:
-        """See :class:`identengine.calls.backend.Overview`."""
-        # Passing over what is before `first` costs some 50 ns each.
+        """Implement :meth:`identengine.calls.backend.Overview.usage`."""
+        # Skipping a counter before `first` costs some 50 ns.
         page = list(islice(self._counts.use(of_accounts=of == "accounts"), first, first + count))
         return [(counter, held) for counter, held in page if held] if page else None
 
     # ---- the mirror
 
     def _mirror_changes(self) -> bool:
-        """Give the mirror what changed; returns whether it took it, else it stays to be given again."""
+        """Write the changes to the mirror. Return False if it is full. They are then kept for the next attempt."""
         changes, taken = self._changes, True
         if self._large.changed or self._small.changed or changes.tombstones or changes.notes:
             try:
@@ -370,29 +370,29 @@ class Calls:
                 changes.condense()
         overfull = self._mirror.room_left is _RESERVE or not taken
         if overfull is not self._overfull:
-            self._overfull, self._counts.room = overfull, 0 if overfull else self._settings.max_legs
+            self._overfull, self._counts.max_held = overfull, 0 if overfull else self._settings.max_legs
         return taken
 
-    def _take_back(self, batch: Sequence[CallsMessage], answers: list[CallsAnswer], now: float) -> None:
-        """Refuse what was let in but could not be mirrored; the rest stays, and goes to the mirror later."""
+    def _roll_back(self, batch: Sequence[CallsMessage], answers: list[CallsAnswer], now: float) -> None:
+        """Reject the admissions of a batch that could not be mirrored. Keep its other changes for later."""
         asked = [
-            (place, (message.call, message.leg))
-            for place, (message, answer) in enumerate(zip(batch, answers, strict=True))
+            (position, (message.call, message.leg))
+            for position, (message, answer) in enumerate(zip(batch, answers, strict=True))
             if isinstance(message, Admit) and message.call is not None
             if isinstance(answer, EncodedDecision) or (isinstance(answer, Decision) and answer.accepted)
         ]
-        taken_back: set[tuple[str, str]] = set()
+        rolled_back: set[tuple[str, str]] = set()
         for _, key in asked:
             leg = self._table.find(*key)
             if leg is not None and leg.state == RESERVED and leg.since >= now - _INSTANT * len(batch):
                 self._table.free(leg)
-                taken_back.add(key)
-        for place, key in asked:
-            if key in taken_back:  # it may have come several times, and changed
-                answers[place] = Refused(Reason.OVERLOAD)
+                rolled_back.add(key)
+        for position, key in asked:
+            if key in rolled_back:  # the batch may hold several authorizations of one leg
+                answers[position] = Refused(Reason.OVERLOAD)
                 self._turned_away += 1
         self._mirror_changes()
 
 
 _FREED_ONE = LegResult(True, freed=1)
-"""What most stops are answered."""
+"""The answer to most stops."""

@@ -1,4 +1,4 @@
-"""What keeps a copy of the set of calls that outlives the process, as the set sees it (engine.md 5.8)."""
+"""The interface between the set of calls and its mirror, which outlives the process (engine.md 5.8)."""
 
 from __future__ import annotations
 
@@ -14,32 +14,35 @@ from identengine.calls.sync import Note
 
 
 class RoomLeft(Enum):
-    """How much room a mirror has left."""
+    """The space that a mirror has left."""
 
     AMPLE = "ample"
-    """There is room for legs and for what is remembered of them."""
+    """There is space for held and lapsed legs."""
     SCARCE = "scarce"
-    """Room runs out: lapsed legs are to be forgotten before their time."""
+    """Space is running out. Lapsed legs are forgotten before their time."""
     RESERVE = "reserve"
-    """Only the reserve is left, which is for messages that free legs: no leg is admitted."""
+    """Only the reserve is left, for messages that free legs. No leg is admitted."""
 
 
 class Changes(msgspec.Struct):
-    """What has to go to the mirror: the places that changed, and rows and notes, of which None is gone."""
+    """Changes that the mirror has not stored yet: changed positions, rows of stops, and notes.
+
+    A row or note of None is deleted.
+    """
 
     small: Space[Leg]
     large: Space[Leg]
     tombstones: dict[int, bytes | None] = {}
-    """By serial number, packed."""
+    """Encoded rows of stops, by serial number."""
     notes: dict[str, Note] = {}
 
     def condense(self) -> None:
-        """Name each place once, since they may have to wait."""
+        """Remove repeated positions, since the changes may have to wait for a long time."""
         for space in (self.small, self.large):
             space.changed[:] = set(space.changed)
 
     def clear(self) -> None:
-        """Begin anew, once the mirror has them."""
+        """Forget the changes after the mirror has stored them."""
         self.small.changed.clear()
         self.large.changed.clear()
         self.tombstones.clear()
@@ -47,30 +50,30 @@ class Changes(msgspec.Struct):
 
 
 class MirrorFullError(Exception):
-    """The mirror has no room for what changed."""
+    """The mirror has no space for the changes."""
 
 
 class Mirror(Protocol):
-    """What keeps a copy of the set that outlives the process."""
+    """A store that keeps a copy of the set of calls beyond the life of the process."""
 
     @property
     def room_left(self) -> RoomLeft:
-        """How much room is left for what changes."""
+        """Space that is left for further changes."""
 
     def write(self, changes: Changes) -> None:
-        """Keep it, all or nothing. Raises MirrorFullError."""
+        """Store all changes or none. Raise MirrorFullError if there is no space."""
 
 
 class MirrorFile(Protocol):
-    """The file of a mirror, as it is reported on."""
+    """The file of a mirror, for reports."""
 
     @property
     def path(self) -> Path:
-        """Where the file is."""
+        """Path of the file."""
 
     @property
     def size(self) -> int:
-        """Bytes that are taken for the file."""
+        """Allocated size of the file, in bytes."""
 
     def used(self) -> int:
-        """Return how many of them are in use."""
+        """Return the number of bytes in use."""

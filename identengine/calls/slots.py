@@ -1,8 +1,9 @@
-"""Places of legs: a number for each, used again when it is free (engine.md 5.8), and which of them changed.
+"""Slots of legs: a number for each leg, reused when the leg is gone (engine.md 5.8).
 
-There are two spaces. A reserved leg is kept with the answer that its retransmission gets, and is large; all
-others are small. Were they mixed, the pages of the mirror that large ones had filled would stay half empty. The
-number of a slot is its place among the small ones; of a large one it is the complement, so that it is negative.
+There are two spaces of slots. A reserved leg is large, since it keeps its answer for retransmissions. All other
+legs are small. If large and small legs shared pages of the mirror, freed large legs would leave the pages half
+empty. The number of a small slot is its position in the small space. That of a large slot is the complement of its
+position, which is negative.
 """
 
 from __future__ import annotations
@@ -13,76 +14,79 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 MORE = 256
-"""Places that are made at once."""
+"""Number of positions by which a space grows."""
 
 
 class Space(Generic[T]):
-    """What stands at which place."""
+    """Items by position, with a list of changed positions."""
 
     def __init__(self) -> None:
-        self.places: list[T | None] = []
-        """What stands there; None where nothing does."""
+        self.items: list[T | None] = []
+        """By position: the item, or None if the position is free."""
         self.changed: list[int] = []
-        """Places where something changed; one may be among them several times."""
+        """Positions that changed. A position may occur several times."""
         self._free: list[int] = []
-        """The one that was freed last is used next: its page of the mirror was written a moment ago."""
+        """Free positions.
+
+        The one that was freed last is used next, since its page of the mirror was written recently.
+        """
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.items)
 
     @property
     def taken(self) -> int:
-        """At how many places something stands."""
-        return len(self.places) - len(self._free)
+        """Number of positions in use."""
+        return len(self.items) - len(self._free)
 
-    def __getitem__(self, place: int) -> T | None:
-        return self.places[place]
+    def __getitem__(self, position: int) -> T | None:
+        return self.items[position]
 
     def add(self, item: T) -> int:
-        """Put something where there is room; returns the place."""
+        """Store an item at a free position. Return the position."""
         free = self._free
         if not free:
             self._grow()
-        place = free.pop()
-        self.places[place] = item
-        self.changed.append(place)
-        return place
+        position = free.pop()
+        self.items[position] = item
+        self.changed.append(position)
+        return position
 
-    def remove(self, place: int) -> None:
-        """Free a place."""
-        self.places[place] = None
-        self.changed.append(place)
-        self._free.append(place)
+    def remove(self, position: int) -> None:
+        """Free a position."""
+        self.items[position] = None
+        self.changed.append(position)
+        self._free.append(position)
 
     def restore(self, there: Mapping[int, T]) -> None:
-        """Put everything where it was."""
+        """Store all items at their former positions."""
         last = max(there, default=-1)
-        while len(self.places) <= last:
+        while len(self.items) <= last:
             self._grow()
-        for place, item in there.items():
-            self.places[place] = item
-        self._free[:] = [place for place in reversed(range(len(self.places))) if place not in there]
+        for position, item in there.items():
+            self.items[position] = item
+        self._free[:] = [position for position in reversed(range(len(self.items))) if position not in there]
 
     def run(self, first: int, count: int) -> list[T]:
-        """Return what stands at ``count`` places from ``first`` on."""
-        return [item for item in self.places[first : first + count] if item is not None]
+        """Return the items at ``count`` positions from ``first``."""
+        return [item for item in self.items[first : first + count] if item is not None]
 
     def _grow(self) -> None:
-        """Make places, the lowest of them to be used first."""
-        first = len(self.places)
-        self.places.extend([None] * MORE)
+        """Add positions. The lowest of them is used first."""
+        first = len(self.items)
+        self.items.extend([None] * MORE)
         self._free.extend(range(first + MORE - 1, first - 1, -1))
 
 
 class Slots(Generic[T]):
-    """The two spaces."""
+    """The two spaces: small and large."""
 
     def __init__(self) -> None:
         self.small = Space[T]()
         self.large = Space[T]()
 
     def get(self, slot: int) -> T | None:
-        """Return what stands there; None where nothing does."""
+        """Return the item of a slot, or None if the slot is free."""
         return self.small[slot] if slot >= 0 else self.large[~slot]
 
     def remove(self, slot: int) -> None:
@@ -93,19 +97,19 @@ class Slots(Generic[T]):
             self.small.remove(slot)
 
     def note(self, slot: int) -> None:
-        """Note that what stands there changed."""
+        """Record that the item of a slot changed."""
         if slot < 0:
             self.large.changed.append(~slot)
         else:
             self.small.changed.append(slot)
 
     def restore(self, items: Mapping[int, T]) -> None:
-        """Put everything where it was, by slots."""
+        """Store all items in their former slots."""
         self.small.restore({slot: item for slot, item in items.items() if slot >= 0})
         self.large.restore({~slot: item for slot, item in items.items() if slot < 0})
 
     def run(self, first: int, count: int) -> list[T] | None:
-        """Return what stands at ``count`` places from ``first`` on, of both spaces; None behind the last one."""
+        """Return the items of both spaces at ``count`` positions from ``first``. None after the last position."""
         if first >= max(len(self.small), len(self.large)):
             return None
         return self.small.run(first, count) + self.large.run(first, count)

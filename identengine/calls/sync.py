@@ -1,7 +1,7 @@
-"""What a switch says of all its calls at once: ``sync``, ``switch_up``, ``switch_down`` (engine.md 5.6).
+"""Messages about all calls of a switch: ``sync``, ``switch_up`` and ``switch_down`` (engine.md 5.6).
 
-Each becomes a job that goes through the set in steps, so that nothing is held up (engine.md 5.8). A small one is
-done at once.
+Each message becomes a job that walks through the set in steps, so that other batches do not wait (engine.md 5.8).
+A small job finishes at once.
 """
 
 from __future__ import annotations
@@ -17,110 +17,113 @@ from identengine.calls.backend import Deferred, LegResult, LegSelector, Refused,
 from identengine.model.reasons import Reason
 
 PARTS_SECONDS = 60.0
-"""Within which all parts of a list have to come."""
+"""Time within which all parts of a list must arrive, in seconds."""
 REPEAT_SECONDS = 10.0
-"""Within which a repeated ``switch_up`` or ``switch_down`` frees nothing."""
+"""Time within which a repeated ``switch_up`` or ``switch_down`` frees nothing, in seconds."""
 STEP = 256
-"""Legs looked at in one step."""
+"""Legs that one step visits."""
 LISTS_GATHERED = 4
-"""Lists of each switch whose parts may be under way at a time."""
+"""Incomplete lists that are kept for each switch."""
 LISTS_WAITING = 4
-"""Complete lists of each switch that may wait for their turn; a further one is not taken (``overload``)."""
+"""Complete lists of each switch that may wait for processing. A further one is rejected (``overload``)."""
 LISTS_KNOWN = 16
-"""Lists of each switch that are remembered, so that each counts once."""
+"""List ids that are remembered for each switch, so that each list counts once."""
 
 Note = float | tuple[str, ...] | None
 
 
 class Sweep(msgspec.Struct, gc=False):
-    """One look of a switch's complete list at all legs, in steps."""
+    """The comparison of one complete list with all legs, in steps."""
 
     switch: str
     list_id: str
     began: float
-    """When the list was complete."""
+    """Time when the list became complete."""
     seen: dict[int, object] = {}
-    """The legs that the list names, by identity: a ``start`` moves a leg to another place."""
+    """The legs that the list names, by identity, since a ``start`` moves a leg to another slot."""
 
 
 class Set(Protocol):
-    """What lists and switches do with the set of calls. How the set keeps a leg is not known here."""
+    """The operations of the set of calls that jobs need. They do not show how the set keeps a leg."""
 
     def knows(self, selector: LegSelector) -> bool:
-        """Return whether a leg that ``selector`` names is held or lapsed."""
+        """Return True if a leg that ``selector`` names is held or lapsed."""
 
     def confirm(self, selector: LegSelector, switch: str, now: float) -> Iterable[object]:
-        """Renew the leases of the held legs that ``selector`` names. If none is held, revive the lapsed ones.
+        """Renew the leases of the held legs that ``selector`` names, or else revive the lapsed legs.
 
         Return the legs that were renewed or revived.
         """
 
-    def reaches(self, place: int) -> bool:
-        """Return whether the set has this place; the first is 0. Places become more, never less."""
+    def reaches(self, position: int) -> bool:
+        """Return True if the set has this position. Positions start at 0, and their number never shrinks."""
 
     def miss(self, first: int, count: int, sweep: Sweep, now: float) -> int:
-        """Look for legs that a list lacks at ``count`` places from ``first`` on (engine.md 5.6).
+        """Mark the legs at ``count`` positions from ``first`` that the list omits (engine.md 5.6).
 
-        A leg that an earlier list lacked too is freed if it is old enough. Return how many were freed.
+        A leg that an earlier list omitted too is freed if it is old enough. Return the number of freed legs.
         """
 
     def free_older(self, first: int, count: int, switch: str, began: float) -> int:
-        """Free the switch's legs at these places that were taken by ``began``; return how many held slots."""
+        """Free the switch's legs at these positions that were counted by ``began``.
+
+        Return the number of freed slots.
+        """
 
     def note(self, name: str, value: Note) -> None:
-        """Keep a note in the mirror; None drops it."""
+        """Store a note in the mirror. None deletes the note."""
 
 
 class _Pending(msgspec.Struct):
-    """A list of which not all parts are there yet."""
+    """A list whose parts have not all arrived."""
 
     parts: int
     began: float
     confirm_empty: bool = False
     received: dict[int, tuple[LegSelector, ...]] = {}
     size: int = 0
-    """How many calls wait here."""
+    """Number of calls in the parts received so far."""
 
     def put(self, part: int, calls: tuple[LegSelector, ...]) -> None:
-        """Keep a part, in the place of an earlier one of its number."""
+        """Store a part. It replaces an earlier part of the same number."""
         self.size += len(calls) - len(self.received.get(part, ()))
         self.received[part] = calls
 
 
 class _Job(msgspec.Struct):
-    """Something under way."""
+    """A job that works through the set in steps."""
 
     key: tuple[str, str]
-    """The switch, and the list id; ``""`` of a switch that went up or down."""
+    """The switch and the list id. The list id is ``""`` for a reset of the switch."""
     missing: int | None
     deferred: Deferred
     began: float
-    """When the switch said it."""
+    """Time of the message that started the job."""
     freed: int = 0
 
     def result(self) -> LegResult:
-        """Return what the switch is answered."""
+        """Return the answer to the switch."""
         return LegResult(True, missing=self.missing, freed=self.freed)
 
 
 class Lists:
-    """Lists in parts, and the jobs that came of complete ones and of switches that went up or down."""
+    """Incomplete lists, and the jobs of complete lists and switch resets."""
 
     def __init__(self, of: Set, most: int) -> None:
-        """``most``: calls that a list may hold, since its parts wait in memory."""
+        """``most`` limits the calls in the incomplete lists of a switch, since they wait in memory."""
         self._set = of
         self._most = most
         self._pending: dict[str, dict[str, _Pending]] = {}
-        """By switch and list id: parts of two lists may come by turns, and one that broke off may be late."""
+        """By switch and list id. Parts of two lists may arrive interleaved, and the rest of a list may be late."""
         self._known: dict[str, tuple[str, ...]] = {}
         self._resets: dict[str, float] = {}
         self._jobs: deque[tuple[_Job, Iterator[None]]] = deque()
         self._finished: list[_Job] = []
-        """Jobs of which the mirror is yet to have the last step; they are answered then."""
+        """Finished jobs whose last step is not in the mirror yet. They are answered when it is."""
         self._now = 0.0
 
     def restore(self, name: str, value: Note, now: float) -> None:
-        """Take up a note from the mirror."""
+        """Restore a note from the mirror."""
         kind, _, switch = name.partition(":")
         if kind == "lists" and isinstance(value, tuple):
             self._known[switch] = value
@@ -130,8 +133,8 @@ class Lists:
             job = _Job((switch, ""), None, Deferred(), value)
             self._begin(job, self._free_older(job), now)
 
-    def take(self, message: SyncPart, now: float) -> LegResult | Deferred | Refused:
-        """Take a part of a list; the last one that was missing sets the list to work."""
+    def receive(self, message: SyncPart, now: float) -> LegResult | Deferred | Refused:
+        """Receive a part of a list. The last missing part starts the comparison."""
         switch, list_id = message.switch, message.list_id
         if (running := self._running(switch, list_id)) is not None:
             return running
@@ -150,7 +153,7 @@ class Lists:
         return self._begin(job, self._compare(job, pending), now)
 
     def _gather(self, message: SyncPart, now: float) -> _Pending:
-        """Put a part to those that came before; lists whose time is over, and the oldest of too many, go."""
+        """Add a part to its list. Drop lists that are too old, and the oldest of too many."""
         lists = self._pending.setdefault(message.switch, {})
         for list_id in [list_id for list_id, old in lists.items() if now - old.began > PARTS_SECONDS]:
             del lists[list_id]
@@ -164,7 +167,7 @@ class Lists:
         return pending
 
     def reset(self, message: SwitchReset, now: float) -> LegResult | Deferred:
-        """Free the legs of the switch that were taken before this message."""
+        """Free the switch's legs that were counted before this message."""
         switch = message.switch
         if (running := self._running(switch, "")) is not None:
             return running
@@ -178,9 +181,9 @@ class Lists:
         return self._begin(job, self._free_older(job), now)
 
     def step(self, now: float) -> bool:
-        """Do a step of the first job; returns whether there is more to do.
+        """Do one step of the first job. Return True if more work is left.
 
-        What a step changed is in the mirror when the next one begins.
+        The changes of a step are in the mirror before the next step begins.
         """
         finished, self._finished = self._finished, []
         for job in finished:
@@ -198,7 +201,7 @@ class Lists:
         return next((job.deferred for job in jobs if job.key == (switch, list_id)), None)
 
     def _begin(self, job: _Job, steps: Iterator[None], now: float) -> LegResult | Deferred:
-        """Do the first step at once, where nothing is under way: for most sets that is all."""
+        """Start a job. If no other job is running, do its first step at once, which completes most jobs."""
         if not self._jobs:
             self._now = now
             if next(steps, self) is self:
@@ -207,7 +210,7 @@ class Lists:
         return job.deferred
 
     def _compare(self, job: _Job, pending: _Pending) -> Iterator[None]:
-        """Hold the set against a complete list."""
+        """Compare the set with a complete list."""
         switch, list_id = job.key
         sweep = Sweep(switch, list_id, job.began)
         done = 0
@@ -217,7 +220,7 @@ class Lists:
                 sweep.seen.update((id(leg), leg) for leg in confirmed)
                 if (done := done + 1) % STEP == 0:
                     yield
-            if part % STEP == 0:  # they may be empty
+            if part % STEP == 0:  # parts without calls need a pause too
                 yield
         first = 0
         while self._set.reaches(first):
@@ -230,7 +233,7 @@ class Lists:
         self._set.note(f"lists:{switch}", known)
 
     def _free_older(self, job: _Job) -> Iterator[None]:
-        """Free a switch's legs that were taken by the time it said so."""
+        """Free the switch's legs that were counted by the time of its message."""
         switch, _ = job.key
         first = 0
         while self._set.reaches(first):

@@ -1,8 +1,8 @@
-"""Which slots are due when: what lapses costs by the lapse, whatever is held (engine.md 5.5).
+"""A timer wheel of slots (engine.md 5.5). Its cost depends on the slots that expire, not on all held slots.
 
-A slot has one note at a time, at its due or before it: who is renewed keeps the note, and a slot that is used
-again takes over that of the leg before. So notes are no more than slots, however many calls came and went. Who
-takes slots out of the wheel asks the leg, and notes the slot anew where that is due later.
+A slot has at most one entry, at or before its due time. A renewed leg keeps its entry, and a reused slot keeps
+that of the former leg. The number of entries therefore never exceeds the number of slots. The code that takes a
+slot out checks the due time of its leg, and enters the slot again if it is due later.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from heapq import heappop, heappush
 
 TICKS = 4
-"""In a second: what is due is noted at the next one."""
+"""Ticks per second. A slot is entered at the next tick after its due time."""
 _NOT_NOTED = 2**62
 
 
 def tick_after(due: float) -> int:
-    """Return the first tick that begins after a time, in ticks."""
+    """Return the first tick that begins after a time."""
     return int(due * TICKS) + 1
 
 
@@ -27,28 +27,31 @@ class Wheel:
     def __init__(self) -> None:
         self._ticks: dict[int, array[int]] = {}
         self._order: list[int] = []
-        """The ticks as a heap: the next may be weeks away, or before this boot, so that none is searched for."""
+        """The ticks as a heap.
+
+        The next tick may be weeks away or before this boot, so counting up would not do.
+        """
         self._small = array("q")
         self._large = array("q")
-        """The tick at which a slot is noted, by its place (:mod:`identengine.calls.slots`)."""
+        """By position (:mod:`identengine.calls.slots`): the tick at which a slot is entered."""
 
     def add(self, slot: int, due: float) -> None:
-        """Note a slot, where it is not noted before that time already."""
+        """Enter a slot, unless it has an entry for an earlier tick."""
         self.add_all((slot,), due)
 
     def add_all(self, slots: Sequence[int], due: float) -> None:
-        """Note slots that are due together."""
+        """Enter slots that are due together."""
         tick = tick_after(due)
         small, large = self._small, self._large
         fresh = []
         for slot in slots:
-            noted, place = (large, ~slot) if slot < 0 else (small, slot)
+            noted, position = (large, ~slot) if slot < 0 else (small, slot)
             try:
-                if noted[place] <= tick:
+                if noted[position] <= tick:
                     continue
             except IndexError:
-                noted.extend([_NOT_NOTED] * (place + 256))
-            noted[place] = tick
+                noted.extend([_NOT_NOTED] * (position + 256))
+            noted[position] = tick
             fresh.append(slot)
         if not fresh:
             return
@@ -60,7 +63,7 @@ class Wheel:
         heappush(self._order, tick)
 
     def take(self, now: float, most: int) -> list[int]:
-        """Take out slots that may be due at ``now``, at most so many, the longest due first."""
+        """Remove and return at most ``most`` slots that may be due at ``now``, the earliest first."""
         taken: list[int] = []
         until = now * TICKS
         while self._order and self._order[0] <= until and len(taken) < most:
@@ -68,7 +71,7 @@ class Wheel:
         return taken
 
     def take_earliest(self, most: int) -> tuple[float, list[int]]:
-        """Take out slots of the earliest tick, whether it has come or not; returns its time too."""
+        """Remove and return slots of the earliest tick and its time, even if it lies in the future."""
         taken: list[int] = []
         if not self._order:
             return 0.0, taken
@@ -77,14 +80,14 @@ class Wheel:
         return tick / TICKS, taken
 
     def _cut(self, most: int, taken: list[int]) -> None:
-        """Take slots of the earliest tick, until there are ``most``; not those that were noted anew since."""
+        """Remove slots of the earliest tick until ``most`` are taken. Skip slots entered at another tick."""
         tick = self._order[0]
         slots = self._ticks[tick]
         room = most - len(taken)
         for slot in slots[:room]:
-            noted, place = (self._large, ~slot) if slot < 0 else (self._small, slot)
-            if noted[place] == tick:
-                noted[place] = _NOT_NOTED
+            noted, position = (self._large, ~slot) if slot < 0 else (self._small, slot)
+            if noted[position] == tick:
+                noted[position] = _NOT_NOTED
                 taken.append(slot)
         del slots[:room]
         if not slots:

@@ -1,7 +1,7 @@
-"""IP addresses: text to packed bytes, strictly, and back (engine.md 2.2). The only place that reads address text.
+"""IP addresses: text to packed bytes, strictly, and back (engine.md 2.2). No other module parses addresses.
 
-A packed address is 4 or 16 bytes in network order; an IPv4-mapped IPv6 address is always its 4 bytes, so
-that each address has one form.
+A packed address is 4 or 16 bytes in network order. An IPv4-mapped IPv6 address is always its 4 bytes, so that each
+address has one form.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from ipaddress import IPv6Address
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import NamedTuple
+
+from identengine.errors import expected
 
 _MAPPED = bytes(10) + b"\xff\xff"
 
@@ -21,11 +23,11 @@ class Network(NamedTuple):
 
     @property
     def single(self) -> bool:
-        """Whether it is one address alone."""
+        """True if the network holds exactly one address."""
         return self.length == len(self.address) * 8
 
     def covers(self, packed: bytes) -> bool:
-        """Whether an address lies in it."""
+        """Return True if the network contains the packed address."""
         shift = len(self.address) * 8 - self.length
         return len(packed) == len(self.address) and (
             int.from_bytes(packed, "big") >> shift == int.from_bytes(self.address, "big") >> shift
@@ -33,34 +35,38 @@ class Network(NamedTuple):
 
 
 def parse_address(text: str) -> bytes:
-    """Return the packed form of one address (spaces around it are ignored).
+    """Return the packed form of one address. Spaces around it are ignored.
 
-    Raises ValueError, saying what would be right, for anything but a plain IPv4 or IPv6 address: leading
-    zeros, short forms, ports, zone ids, lengths.
+    Raise ValueError, with the expected form, if ``text`` is not a plain IPv4 or IPv6 address. Leading zeros, short
+    forms, ports, zone ids and lengths are not accepted.
     """
-    text = text.strip()
+    plain = text.strip()
     try:
-        packed = inet_pton(AF_INET6 if ":" in text else AF_INET, text)
+        packed = inet_pton(AF_INET6 if ":" in plain else AF_INET, plain)
     except (OSError, ValueError):
-        raise ValueError(_complaint(text)) from None
+        raise ValueError(expected(_expected_address(plain), text)) from None
     return packed[12:] if packed.startswith(_MAPPED) and len(packed) == 16 else packed
 
 
 def parse_network(text: str) -> tuple[Network, bool]:
-    """Return the network that ``text`` (an address, or an address/length) names, and whether host bits were set.
+    """Return the network that ``text`` (an address, or an address/length) names, and True if host bits were set.
 
-    Host bits are cleared. A mapped address with a length of 96 or more is an IPv4 network; with a shorter one
-    it stays IPv6. Raises ValueError, saying what would be right.
+    Host bits are cleared. A mapped address with a length of 96 or more is an IPv4 network. With a shorter length
+    it stays IPv6. Raise ValueError, with the expected form, if ``text`` is not a network.
     """
     head, slash, tail = text.strip().partition("/")
-    if not slash:
-        packed = parse_address(head)
-        return Network(packed, len(packed) * 8), False
     if head != head.strip():
-        raise ValueError("no space may stand before the / of a network")
-    packed = parse_address(head)
+        raise ValueError(expected("a network without a space before the /", text))
+    try:
+        packed = parse_address(head)
+    except ValueError:
+        raise ValueError(expected(_expected_address(head), text)) from None
+    if not slash:
+        return Network(packed, len(packed) * 8), False
     bits = 128 if ":" in head else 32
     length = _length(tail, bits)
+    if length is None:
+        raise ValueError(expected(_expected_length(tail, bits), text))
     if bits == 128 and len(packed) == 4:
         if length >= 96:
             length, bits = length - 96, 32
@@ -77,37 +83,40 @@ def format_address(packed: bytes) -> str:
 
 
 def format_network(network: Network) -> str:
-    """Return the text of a network: with its length, or without where it is a single address."""
+    """Return the text of a network, without the length if it is a single address."""
     text = format_address(network.address)
     return text if network.single else f"{text}/{network.length}"
 
 
-def _length(text: str, bits: int) -> int:
+def _length(text: str, bits: int) -> int | None:
     if text.isascii() and text.isdigit() and len(text) <= 3 and str(int(text)) == text and int(text) <= bits:
         return int(text)
+    return None
+
+
+def _expected_length(text: str, bits: int) -> str:
+    """Return what a message expects instead of this text after the slash."""
     if "." in text:
-        raise ValueError(f"a mask is a length from 0 to {bits} (10.0.0.0/24), not an address")
-    raise ValueError(f"the length after / must be a number from 0 to {bits}, without leading zeros")
+        return f"the mask as a length from 0 to {bits} (10.0.0.0/24), not as an address"
+    return f"a length from 0 to {bits} after the /, without leading zeros"
 
 
-def _complaint(text: str) -> str:
-    """Say what is wrong with a text that is no address."""
-    if not text:
-        return "an address is wanted, here is none"
+def _expected_address(text: str) -> str:
+    """Return what a message expects instead of a text that is not an address."""
     if "/" in text:
-        return "a single address is wanted, not a network"
+        return "a single address without a /length"
     if "%" in text:
-        return "an address without zone id (%...) is wanted"
+        return "an address without a zone id (%...)"
     host, _, port = text.rpartition(":")
     if port.isdigit() and (host.count(".") == 3 or host.endswith("]")):
-        return "an address without port is wanted"
+        return "an address without a port"
     if text.startswith("["):
-        return "an address without brackets is wanted"
+        return "an address without brackets"
     parts = text.split(".")
-    if ":" not in text and all(part.isascii() and part.isdigit() for part in parts):
+    if text and ":" not in text and all(part.isascii() and part.isdigit() for part in parts):
         if len(parts) != 4:
-            return "an IPv4 address has four parts (10.0.0.1)"
+            return "an IPv4 address of four parts (10.0.0.1)"
         if any(len(part) > 1 and part[0] == "0" for part in parts):
-            return "an IPv4 address has no leading zeros"
-        return "each part of an IPv4 address is at most 255"
-    return "an IPv4 or IPv6 address is wanted (10.0.0.1, 2001:db8::1)"
+            return "an IPv4 address without leading zeros"
+        return "an IPv4 address whose parts are at most 255"
+    return "an IPv4 or IPv6 address (10.0.0.1, 2001:db8::1)"

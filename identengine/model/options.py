@@ -1,4 +1,4 @@
-"""The options of identification (interfaces.md 7, ``[identify]``), as index and matching take them."""
+"""The options of identification (interfaces.md 7, ``[identify]``), in the form that index and matching use."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ When = Literal["always", "never"]
 
 
 class IdentifyOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How requests are identified (engine.md 3); defaults are those of interfaces.md 7.
+    """The options that control how requests are identified (engine.md 3). Defaults are those of interfaces.md 7.
 
-    A switch may have its own ``match_port`` and ``match_protocol``: see :meth:`for_switch`. What concerns the
-    making of the index (``classes``, ``passwordless_name``, ``international_prefixes``) is the same for all.
+    A switch may have its own ``match_port`` and ``match_protocol`` (see :meth:`for_switch`). Options that shape
+    the index (``classes``, ``passwordless_name``, ``international_prefixes``) are the same for all switches.
     """
 
     classes: tuple[IdentClass, ...] = ("name", "ip", "ani")
@@ -27,7 +27,7 @@ class IdentifyOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     international_prefixes: tuple[str, ...] = ()
 
     def for_switch(self, match_port: When | None, match_protocol: When | None) -> IdentifyOptions:
-        """Return these options with a switch's own ``match_port`` and ``match_protocol``, where it has them."""
+        """Return these options with ``match_port`` and ``match_protocol`` of one switch. None keeps a value."""
         return msgspec.structs.replace(
             self,
             match_port=match_port or self.match_port,

@@ -1,4 +1,4 @@
-"""Why a call is rejected, and the codes that go with it (engine.md 7)."""
+"""The reasons for rejecting a call, and the codes of each reason (engine.md 7)."""
 
 from __future__ import annotations
 
@@ -8,56 +8,59 @@ import msgspec
 
 
 class Reason(StrEnum):
-    """The reasons of engine.md 7; their text is what switches see."""
+    """A reason for a reject, as switches receive it (engine.md 7)."""
 
     INVALID_REQUEST = "invalid_request"
-    """A field of the request is missing or unusable, or its leg is active already (engine.md 2.5, 5.3, 5.10)."""
+    """A field is missing or unusable, the leg is already active, or its call has too many legs.
+
+    See engine.md 2.5, 5.3, 5.10. The answer names the field.
+    """
     UNKNOWN_SOURCE = "unknown_source"
-    """No ident value of an enabled account matches, or no account has that id (engine.md 3.7, 3.9)."""
+    """No ident value of an enabled account matches, or no account has the requested id (engine.md 3.7, 3.9)."""
     GATEWAY_MISMATCH = "gateway_mismatch"
-    """An ident value matches, but the gateway does not (engine.md 3.7)."""
+    """An account matches by its ident value, but not by gateway (engine.md 3.7)."""
     PROTOCOL_MISMATCH = "protocol_mismatch"
-    """Ident value and gateway match, but the protocol does not (engine.md 3.7)."""
+    """An account matches by ident value and gateway, but not by protocol (engine.md 3.7)."""
     PORT_MISMATCH = "port_mismatch"
-    """Ident value, gateway and protocol match, but the port does not (engine.md 3.7)."""
+    """An account matches by ident value, gateway and protocol, but not by port (engine.md 3.7)."""
     TECH_PREFIX_MISMATCH = "tech_prefix_mismatch"
-    """All but the tech prefix matches (engine.md 3.7)."""
+    """An account matches otherwise, but the dialled number does not begin with its tech prefix (engine.md 3.7)."""
     AMBIGUOUS = "ambiguous"
-    """Accounts of different clients match alike, and ``strict_ambiguity`` is on (engine.md 3.4)."""
+    """Accounts of different clients match equally well, and ``strict_ambiguity`` is on (engine.md 3.4)."""
     AUTH_REQUIRED = "auth_required"
-    """The account has a password, and the request brings no credentials (engine.md 3.6)."""
+    """The account requires a password, and the request carries no credentials (engine.md 3.6)."""
     BAD_PASSWORD = "bad_password"  # noqa: S105 - the name of a reason, not a secret
-    """The password or the digest does not verify (engine.md 3.6)."""
+    """The password or the digest of the request does not verify (engine.md 3.6)."""
     ACCOUNT_DISABLED = "account_disabled"
-    """Only disabled accounts match, or the terminator of the named account is off (engine.md 3.5, 3.9)."""
+    """Only disabled accounts match, or the terminator of the requested account is off (engine.md 3.5, 3.9)."""
     CLIENT_BLOCKED = "client_blocked"
-    """The client, or a reseller above it, is blocked (engine.md 3.5)."""
+    """The client of the account, or a reseller above that client, is blocked (engine.md 3.5)."""
     SRC_NOT_ALLOWED = "src_not_allowed"
-    """The calling number is not an active DID of the account (engine.md 4.2)."""
+    """The Src Policy is ``reject``, and the calling number is not an active DID of the account (engine.md 4.2)."""
     NO_DID = "no_did"
-    """The calling number must be overwritten, and the account has no active DID (engine.md 4.4)."""
+    """The Src Policy is ``overwrite``, and the account has no active DID to use (engine.md 4.4)."""
     INVALID_DESTINATION = "invalid_destination"
-    """The dialled number is missing, invalid or only a tech prefix (engine.md 2.1, 3.9)."""
+    """The dialled number is missing or invalid, or only the tech prefix was dialled (engine.md 2.1, 3.9)."""
     ACCOUNT_CAPACITY = "account_capacity"
-    """The account has reached its capacity (engine.md 5.2)."""
+    """The account holds as many legs in this direction as its capacity allows (engine.md 5.2)."""
     CLIENT_CAPACITY = "client_capacity"
-    """The account's own client has reached a capacity (engine.md 5.2)."""
+    """The account's client holds as many legs as a capacity of that client allows (engine.md 5.2)."""
     RESELLER_CAPACITY = "reseller_capacity"
-    """A reseller above the client has reached a capacity (engine.md 5.2)."""
+    """A reseller above the client holds as many legs as a capacity of that reseller allows (engine.md 5.2)."""
     GLOBAL_CAPACITY = "global_capacity"
-    """The engine has reached its global capacity (engine.md 5.2)."""
+    """The engine holds as many legs as ``global_capacity`` allows (engine.md 5.2)."""
     CPS_EXCEEDED = "cps_exceeded"
-    """The account or its client has reached its calls per second (engine.md 5.9)."""
+    """The account or its client has used up its calls per second (engine.md 5.9)."""
     NOT_READY = "not_ready"
-    """No version of the book is loaded yet."""
+    """The engine has not loaded a version of the book yet (engine.md 7)."""
     OVERLOAD = "overload"
-    """The request waited too long, or the set of calls is full (engine.md 5.8)."""
+    """The request waited too long for its answer, or the set of calls is full (engine.md 5.8)."""
     INTERNAL_ERROR = "internal_error"
-    """The engine failed; it never accepts such a call (engine.md 7)."""
+    """The engine failed while it decided the call. It never accepts such a call (engine.md 7)."""
 
 
 class Codes(msgspec.Struct, frozen=True):
-    """The codes of one reason: SIP status, Q.850 cause, h323-return-code."""
+    """The codes of one reason: SIP status, Q.850 cause and h323-return-code."""
 
     sip_code: int
     q850: int
@@ -96,10 +99,10 @@ STANDARD: dict[Reason, Codes] = {
 
 
 class ReasonTable:
-    """The codes in force: the standard ones, changed for all accounts or for one (engine.md 7).
+    """The codes in use: the standard ones, as the config changes them for all accounts or for one (engine.md 7).
 
-    ``for_all`` and ``for_account`` (account id, then reason) hold whole :class:`Codes`; the config fills what an
-    operator left out from :data:`STANDARD`.
+    ``for_all`` and ``for_account`` (account id, then reason) hold complete :class:`Codes`. The config takes codes
+    that the operator did not set from :data:`STANDARD`.
     """
 
     def __init__(
@@ -111,7 +114,7 @@ class ReasonTable:
         self._for_account = for_account or {}
 
     def codes(self, reason: Reason, account_id: int | None = None) -> Codes:
-        """Return the codes of ``reason``, for the account that was found if one was."""
+        """Return the codes of ``reason`` for the account, or for all accounts if no account was found."""
         if account_id in self._for_account:
             return self._for_account[account_id].get(reason) or self._for_all[reason]
         return self._for_all[reason]

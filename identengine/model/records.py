@@ -1,8 +1,8 @@
-"""The words of the book and of a request: what a client, an account, a DID, a request and a decision are.
+"""The records of the book (clients, accounts, DIDs), and of requests and decisions.
 
-Plain frozen data, no behaviour but what follows from one object alone. Field names are the column names of
-interfaces.md 1 and the parameter and result names of interfaces.md 3, so that no layer renames anything.
-None always means *not set*; a limit of 0 means that nothing passes (engine.md 1.6).
+All of them are plain frozen data. Behaviour is limited to properties of one object. Field names are the column
+names of interfaces.md 1 and the parameter and result names of interfaces.md 3, so that no layer renames anything.
+None always means *not set*. A limit of 0 rejects every call (engine.md 1.6).
 """
 
 from __future__ import annotations
@@ -14,59 +14,59 @@ import msgspec
 
 
 class IdentBy(StrEnum):
-    """What an account is known by (engine.md 1.2)."""
+    """The kind of value that identifies an account (engine.md 1.2)."""
 
     IP = "ip"
-    """Known by the networks that contain ``src_ip``."""
+    """The account is identified by the networks that contain ``src_ip``."""
     NAME = "name"
-    """Known by the name that the request carries."""
+    """The account is identified by the name in the request."""
     ANI = "ani"
-    """Known by the calling number; on termination by the dialled number."""
+    """The account is identified by the calling number, or on termination by the dialled number."""
 
 
 class SrcPolicy(StrEnum):
-    """Which calling numbers an account may show (engine.md 4)."""
+    """The rule for the calling numbers of an account (engine.md 4)."""
 
     ALLOW_ANY = "allow_any"
-    """Every calling number passes."""
+    """The account may use any calling number."""
     REJECT = "reject"
-    """A calling number that is not an active DID of the account is rejected."""
+    """A call is rejected if its calling number is not an active DID of the account."""
     OVERWRITE = "overwrite"
-    """Such a number is replaced by one of the active DIDs of the account."""
+    """A calling number that is not an active DID of the account is replaced by one that is."""
 
 
 class ClientStatus(StrEnum):
-    """A blocked client, or one below a blocked reseller, passes nothing (engine.md 3.5)."""
+    """The status of a client. Blocking a client also blocks all clients below it (engine.md 3.5)."""
 
     ACTIVE = "active"
-    """Calls of the client pass, unless a reseller above it is blocked."""
+    """Calls of the client may pass, unless a reseller above it is blocked."""
     BLOCKED = "blocked"
     """Calls of the client and of all clients below it are rejected."""
 
 
 class DidStatus(StrEnum):
-    """Only active DIDs count for Src Policy (engine.md 1.3)."""
+    """The status of a DID. Src Policy considers active DIDs only (engine.md 1.3)."""
 
     ACTIVE = "active"
-    """The account may show the number."""
+    """The account may use the number as calling number."""
     BLOCKED = "blocked"
-    """The account owns the number and may not show it."""
+    """The account owns the number but may not use it as calling number."""
     ON_HOLD = "on_hold"
-    """As for ``blocked``: the operator alone tells the two apart."""
+    """The engine treats the number as ``blocked``. The difference matters to the operator only."""
 
 
 Interface: TypeAlias = Literal["udp", "tcp", "tls", "http", "resp", "radius"]
-"""What a switch asks through."""
+"""The interface through which a switch sends its requests."""
 INTERFACES: tuple[Interface, ...] = get_args(Interface)
 
 
 class Direction(StrEnum):
-    """Origination: a customer's call comes in. Termination: a call goes out to a vendor."""
+    """The direction of a call, seen from the operator's network."""
 
     ORIGINATION = "origination"
-    """A call comes in from a customer."""
+    """The call comes in from a customer."""
     TERMINATION = "termination"
-    """A call goes out to a vendor."""
+    """The call is sent out to a vendor."""
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -87,10 +87,11 @@ class Client(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """One way in or out of a client (engine.md 1.2); ``orig_*`` is the originator, ``term_*`` the terminator.
+    """A way in or out of a client (engine.md 1.2).
 
-    Values are in normal form (engine.md 2), except what is answered *as written*: ``ident`` addresses,
-    ``gateways``, ``term_protocol``, ``term_proxy``, ``term_routing_ip``.
+    ``orig_*`` fields describe the originator, ``term_*`` fields the terminator. Values are in normal form
+    (engine.md 2). Addresses of ``ident``, ``gateways``, ``term_protocol``, ``term_proxy`` and ``term_routing_ip``
+    are kept and answered *as written*.
     """
 
     id: int
@@ -100,7 +101,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     ident: tuple[str, ...]
     tech_prefix: str | None = None
     password: str | None = None
-    """``enc:…``, as :mod:`identengine.store.vault` made it; never in clear."""
+    """A token ``enc:…`` of :mod:`identengine.store.vault`, never the plain password."""
     gateways: tuple[str, ...] = ()
     notes: str | None = None
     orig_enabled: bool = True
@@ -121,7 +122,10 @@ class Account(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
 
     @property
     def disabled(self) -> bool:
-        """Both parts off: kept for its statistics, no candidate (engine.md 1.5, 3.5)."""
+        """True if both parts are off.
+
+        Such an account is kept for its statistics but never matches (engine.md 1.5, 3.5).
+        """
         return not (self.orig_enabled or self.term_enabled)
 
 
@@ -138,7 +142,7 @@ BookRow: TypeAlias = Client | Account | Did
 
 
 class Digest(msgspec.Struct, frozen=True, gc=False):
-    """The digest fields that the caller sent to the switch (RFC 7616), as the switch passes them on."""
+    """The digest fields (RFC 7616) that the switch received from the caller and forwards."""
 
     username: str | None = None
     realm: str | None = None
@@ -153,9 +157,9 @@ class Digest(msgspec.Struct, frozen=True, gc=False):
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What a switch asks (engine.md 3), as it came: no field is in normal form yet, none is checked.
+    """A switch's question (engine.md 3) as received: no field is checked or in normal form yet.
 
-    The parameters of ``authorize``, ``identify`` and ``explain`` (interfaces.md 3).
+    It holds the parameters of ``authorize``, ``identify`` and ``explain`` (interfaces.md 3).
     """
 
     call_id: str | None = None
@@ -174,20 +178,23 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class CallRequest(Request, frozen=True, kw_only=True, gc=False):
-    """The parameters of ``start``, ``update`` and ``stop``: a call, and perhaps who it is (engine.md 5.4)."""
+    """The parameters of ``start``, ``update`` and ``stop`` (engine.md 5.4).
+
+    They name a call, and may also carry the fields that identify it.
+    """
 
     interval: int | str | None = None
-    """Seconds between two updates."""
+    """Time between two updates, in seconds."""
 
 
 class CallList(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The parameters of ``sync``: a part of the complete list of a switch's calls (engine.md 5.6)."""
+    """The parameters of ``sync``: one part of the complete list of a switch's calls (engine.md 5.6)."""
 
     list_id: str | None = None
     part: int | str | None = None
     parts: int | str | None = None
     calls: list[tuple[str | None, ...]] | None = None
-    """Call id, leg id and direction of each; what is behind may be missing."""
+    """Call id, leg id and direction of each call. Trailing items may be missing."""
     confirm_empty: bool | None = None
 
 

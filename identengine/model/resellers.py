@@ -1,24 +1,26 @@
-"""Chains of resellers: whether a client would stand above itself, and how long a chain is (engine.md 1.1)."""
+"""Chains of resellers: how to find loops, and how long a chain is (engine.md 1.1)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
 DEEPEST = 32
-"""Clients that one chain may have: a client and the resellers above it.
+"""Longest chain of a client and the resellers above it, in clients.
 
-A call counts on each of them (engine.md 5.2), so each admission costs by the length of the chain, and so does what
-is kept of each client. Resellers of resellers are a handful; a chain of thousands is an attack, or a mistake.
+A call counts on each client of its chain (engine.md 5.2). The cost of an admission and the memory for each client
+therefore grow with the length of the chain. Resellers of resellers are few. A chain of thousands is an attack or a
+mistake.
 """
 SHOWN = 6
-"""Clients of a loop or a chain that are told at most: it may be of thousands."""
+"""Longest part of a loop or chain that a message shows, in clients. A chain in an import may have thousands."""
 
 
 def loops(client_ids: Iterable[int], parent_of: Callable[[int], int | None]) -> dict[int, tuple[int, ...]]:
-    """Return each client that stands on a loop, with the loop beginning at it, :data:`SHOWN` clients at most.
+    """Return each client on a loop with the clients of that loop, beginning with itself.
 
-    ``client_ids`` are those to begin at, ``parent_of`` gives a client's reseller or None. Each client is looked
-    at once, however long the chains are.
+    At most :data:`SHOWN` clients of a loop are returned. The search begins at each of ``client_ids``.
+    ``parent_of`` returns the reseller of a client, or None. Each client is visited once, however long the chains
+    are.
     """
     found: dict[int, tuple[int, ...]] = {}
     seen: set[int] = set()
@@ -39,10 +41,10 @@ def loops(client_ids: Iterable[int], parent_of: Callable[[int], int | None]) -> 
 
 
 def depths(client_ids: Iterable[int], parent_of: Callable[[int], int | None]) -> dict[int, int]:
-    """Return how many clients stand in a client's chain: itself and the resellers above it.
+    """Return the number of clients in each client's chain: the client itself and the resellers above it.
 
-    So for ``client_ids`` and all above them; 0 for those on a loop or below one, whose chain has no end
-    (:func:`loops` tells of them). Each client is looked at once, however long the chains are.
+    The result covers ``client_ids`` and all clients above them. The number is 0 for a client on or below a loop,
+    whose chain is endless (see :func:`loops`). Each client is visited once, however long the chains are.
     """
     found: dict[int, int] = {}
     for start in client_ids:
@@ -61,10 +63,10 @@ def depths(client_ids: Iterable[int], parent_of: Callable[[int], int | None]) ->
 def deepened(
     client_ids: Iterable[int], parent_of: Callable[[int], int | None], before: Callable[[int], int | None]
 ) -> dict[int, int]:
-    """Return the clients that a change brings more than :data:`DEEPEST` deep, or deeper yet, and how deep.
+    """Return the clients whose chain a change makes longer than :data:`DEEPEST`, or longer still, with its length.
 
-    ``parent_of`` and ``before`` give a client's reseller after the change and before it. What an older program
-    let stand too deep is none of it, so that a store of such can still be mended step by step.
+    ``parent_of`` and ``before`` return the reseller of a client after the change and before it. Chains that were
+    too long before the change are accepted unless they grow, so that an old store can be repaired step by step.
     """
     deep = {client_id: depth for client_id, depth in depths(client_ids, parent_of).items() if depth > DEEPEST}
     was = depths(deep, before)
@@ -72,10 +74,10 @@ def deepened(
 
 
 def chain_told(client_id: int, parent_of: Callable[[int], int | None]) -> str:
-    """Return the first of a chain that is longer than can be shown, for an error."""
+    """Return the beginning of a chain that is too long for a message: ``1 → 2 → 3 → …``."""
     chain: list[int] = []
     at: int | None = client_id
     while at is not None and len(chain) < SHOWN:
         chain.append(at)
         at = parent_of(at)
-    return " below ".join(map(str, (*chain, "…")))
+    return " → ".join(map(str, (*chain, "…")))

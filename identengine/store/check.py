@@ -1,9 +1,10 @@
-"""The store's file before it is mapped, and what LMDB says of it in an operator's words.
+"""Checks of the store's file before it is mapped, and explanations of LMDB's errors for the operator.
 
-- A file shorter than its own account of itself would kill the process that reads the missing part (SIGBUS).
-  Pages that were never needed again may be missing from a sound file, though. So a short file is first read
-  whole by a child process: ``python -m identengine.store.check STORE``.
-- The lock file is written through a map, where a full disk kills likewise. So its room is taken beforehand.
+- If the file is shorter than its header declares, reading the missing part kills the process (SIGBUS). An intact
+  file may be short too, if the missing pages are unused. A child process therefore reads a short file completely
+  first: ``python -m identengine.store.check STORE``.
+- LMDB writes its lock file through a map, where a full disk kills the process too. The space of the lock file is
+  therefore allocated in advance.
 """
 
 from __future__ import annotations
@@ -24,60 +25,62 @@ import lmdb
 from identengine.errors import StoreError
 
 MODE = 0o660
-"""Mode of the files, less the umask: whoever may read the book has to write into the table of readers."""
+"""Mode of the files before the umask. Every user who reads the book must be able to write the reader table."""
 MAX_READERS = 510
 _LOCK_BYTES = 40 << 10
 
-# The head of an LMDB 0.9 data file: two pages, each 16 bytes of page header and a description of the file.
+# The first two pages of an LMDB 0.9 data file each hold a page header of 16 bytes and a description of the file.
 _META = struct.Struct("<16x II QQ I44x 48x QQ")
 _MAGIC = 0xBEEFC0DE
 _LMDB_FORMAT = 1
-# The first page's header: its number 0, that it describes the file, and no more; then the magic number.
+# The header of the first page: page number 0 and the flag of a description. The magic number follows.
 _BEGIN = struct.pack("<QHHII", 0, 0, 8, 0, _MAGIC)
 
 
 def check_file(path: Path, data: Path, *, readonly: bool) -> None:
-    """Raise StoreError where the data file is empty, foreign, or lacks parts that it speaks of."""
+    """Raise StoreError if the data file is empty, foreign, or shorter than its header declares."""
     try:
-        if not stat.S_ISREG(data.stat().st_mode):  # before it is opened, where a pipe would wait for ever
-            raise StoreError(f"{data} is no store: it is no regular file")
+        if not stat.S_ISREG(data.stat().st_mode):  # checked before opening, since opening a pipe would block
+            raise StoreError(f"{data} is not a store: it is not a regular file")
         with data.open("rb") as file:
             head = file.read(_META.size)
             damaged = f"the store {path} is damaged: {data.name} "
-            advice = "put a copy in its place, or import the book into a new store"
+            advice = "Replace it with a copy, or import the book into a new store"
             if not head:
-                raise StoreError(f"{damaged}is empty; {advice}")
+                raise StoreError(f"{damaged}is empty. {advice}")
             if not _BEGIN.startswith(head[: len(_BEGIN)]):
-                raise StoreError(f"{data} is no store: it is not an LMDB file")
+                raise StoreError(f"{data} is not a store: it is not an LMDB file")
             if len(head) < _META.size:
-                raise StoreError(f"{damaged}is cut short; {advice}")
+                raise StoreError(f"{damaged}is truncated. {advice}")
             _magic, version, _address, _mapsize, page, last, txnid = _META.unpack(head)
             if version != _LMDB_FORMAT:
-                raise StoreError(f"{data} is in LMDB's format {version}, and this program knows {_LMDB_FORMAT}")
+                raise StoreError(
+                    f"{data} has version {version} of LMDB's format; this program reads {_LMDB_FORMAT}"
+                )
             if page not in (512 << shift for shift in range(8)):
-                raise StoreError(f"{damaged}begins with garbage; {advice}")
+                raise StoreError(f"{damaged}has an invalid header. {advice}")
             file.seek(page)
             second = file.read(_META.size)
             if len(second) < _META.size:
-                raise StoreError(f"{damaged}is cut short; {advice}")
+                raise StoreError(f"{damaged}is truncated. {advice}")
             other = _META.unpack(second)
             if other[0] == _MAGIC and other[6] > txnid:
                 last = other[5]
-            size = os.fstat(file.fileno()).st_size  # after the rest, as it may be growing
+            size = os.fstat(file.fileno()).st_size  # read last, since the file may be growing
     except OSError as error:
         raise StoreError(f"the store {path} cannot be read: {error.strerror}") from error
     wanted = (last + 1) * page
     if size < wanted:
         reserve_lock(path, data)
         if not readable(path):
-            raise StoreError(f"{damaged}is cut short ({size:,} bytes of {wanted:,}); {advice}")
+            raise StoreError(f"{damaged}is truncated ({size:,} bytes of {wanted:,}). {advice}")
         if not readonly:
             lengthen(data, wanted)
 
 
 def readable(path: Path) -> bool:
-    """Whether every page that is in use can be read; tried by a process of its own, as it may die of it."""
-    done = subprocess.run(  # noqa: S603 - this very module
+    """Return True if every used page can be read. A child process tries, since a missing page would kill it."""
+    done = subprocess.run(  # noqa: S603 - it runs this module
         [sys.executable, "-m", __name__, str(path)],
         check=False,
         stdout=subprocess.DEVNULL,
@@ -97,19 +100,20 @@ def _read_all(path: Path) -> None:
 
 
 def lengthen(data: Path, size: int) -> None:
-    """Make the file at least ``size`` bytes long; never shorter, whatever others write meanwhile."""
+    """Make the file at least ``size`` bytes long. Never shorten it, even if another process writes to it."""
     if data.stat().st_size < size:
-        # No room or no such call on this file system: it stays short, and each opening tries to read it first.
+        # The disk may be full, or the file system may not support the call. Each opening then reads the file
+        # first.
         with contextlib.suppress(OSError), data.open("rb+") as file:
             os.posix_fallocate(file.fileno(), size - 1, 1)
 
 
 def reserve_lock(path: Path, data: Path) -> None:
-    """Take the room for LMDB's lock file beforehand: it is written through a map, where a full disk kills."""
+    """Allocate LMDB's lock file in advance. LMDB writes it through a map, where a full disk kills the process."""
     lock = data.with_name("lock.mdb") if path != data else Path(f"{data}-lock")
     try:
         if not lock.exists():
-            # Linked in when it is whole, since LMDB reads its size as the number of readers that it has room for.
+            # Linked when complete, since LMDB derives the maximum number of readers from its size.
             made = lock.with_name(f".lock-{secrets.token_hex(8)}")
             handle = os.open(made, os.O_CREAT | os.O_EXCL | os.O_RDWR, MODE)
             try:
@@ -127,50 +131,50 @@ def reserve_lock(path: Path, data: Path) -> None:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StoreError(
-                f"the store {path} could not be opened: there is no room left on the disk, not even for its lock "
-                "file. Nothing was changed; make room there and try again"
+                f"the store {path} could not be opened: the disk is full and has no space even for its lock file. "
+                "Nothing was changed. Free space on it and try again"
             ) from error
-        # No such call, or no permission: LMDB says what is wrong where it minds.
+        # The file system does not support the call, or permission is denied. LMDB reports the error if it matters.
 
 
-def in_words(error: lmdb.Error, data: Path) -> str:
-    """Say what an error of LMDB means to the operator, and what to do."""
+def diagnosis(error: lmdb.Error, data: Path) -> str:
+    """Return the meaning of an LMDB error and its remedy, for the operator."""
     if error.code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or (
-        # LMDB makes "input/output error" of a write that was cut short, which is what a full disk does.
+        # LMDB reports an incomplete write, as a full disk causes it, as "input/output error".
         error.code == errno.EIO and _no_room(data)
     ):
-        return "there is no room left on the disk. Nothing was changed; make room there and try again"
+        return "the disk is full. Nothing was changed. Free space on it and try again"
     if isinstance(error, lmdb.DiskError) or error.code == errno.EIO:
         return (
-            "the disk failed, is full, or a limit on the size of files was met. Nothing was changed; see the "
-            "system's log, make room, and try again"
+            "the disk failed or is full, or the file reached a size limit. Nothing was changed. Check the system "
+            "log, free space and try again"
         )
     if error.code == errno.EROFS:
         return (
-            "it stands on a read-only file system, and would be written (showing a password too is noted in the "
-            "audit log). Nothing was changed"
+            "it is on a read-only file system, and must be writable (the audit log also records when a password "
+            "is shown). Nothing was changed"
         )
     if isinstance(error, lmdb.ReadonlyError) or error.code in (errno.EACCES, errno.EPERM):
         return (
-            f"permission denied. Nothing was changed; {data} and its lock file have to be readable and "
-            "writable (for reading too, since readers enter themselves in the lock file)"
+            f"permission denied. Nothing was changed. Make {data} and its lock file readable and writable, since "
+            "readers are recorded in the lock file too"
         )
     if isinstance(error, lmdb.VersionMismatchError):
-        return "its LMDB format is of another version than this program's. Nothing was changed"
+        return "its LMDB format has another version than this program reads. Nothing was changed"
     if isinstance(error, lmdb.InvalidError | lmdb.CorruptedError | lmdb.PageNotFoundError):
         return (
-            f"it is damaged, or no store ({error}). Nothing was changed; put a copy of it in its place "
-            "(`identengine copy` makes them), or import the book into a new store"
+            f"it is damaged or not a store ({error}). Nothing was changed. Replace it with a copy (`identengine "
+            "copy` creates copies), or import the book into a new store"
         )
     if isinstance(error, lmdb.ReadersFullError):
-        return f"{MAX_READERS} processes are reading it already. Try again when some of them have ended"
+        return f"{MAX_READERS} processes are reading it already. Try again when some of them have finished"
     if isinstance(error, lmdb.MemoryError) or error.code == errno.ENOMEM:
         return (
-            "there is no address space for it; a limit on virtual memory (ulimit -v) below a few times its "
-            "size is in the way. Nothing was changed"
+            "its address space cannot be allocated. Nothing was changed. Raise the limit on virtual memory "
+            "(`ulimit -v`) to several times its size"
         )
     if isinstance(error, lmdb.PanicError):
-        return "an earlier write failed half way; close it and open it again, what was there is whole"
+        return "an earlier write failed halfway. Close it and open it again; its content is intact"
     return f"{str(error).rstrip('.')}. Nothing was changed"
 
 

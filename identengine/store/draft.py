@@ -1,4 +1,4 @@
-"""The next version of the book as an edit makes it (:class:`Draft`), with a scratch file beside the store."""
+"""The next version of the book while an edit creates it (:class:`Draft`), and its scratch file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from identengine.store.format import (
     owned_key,
     stamp_of,
 )
-from identengine.store.keys import LISTED, Counts, last_key, rows_while_writing, value_at
+from identengine.store.keys import MAX_LISTED_KEYS, Counts, last_key, rows_while_writing, value_at
 from identengine.store.snapshot import View, is_id
 from identengine.store.vault import key_id
 
@@ -43,54 +43,54 @@ _SCRATCH_COMMIT = 200_000
 
 
 class Scratch:
-    """A temporary set of keys with values, bytes both, that needs no memory to speak of; gone with the edit.
+    """A temporary mapping from keys to values, both bytes, that needs hardly any memory.
 
-    It is a file in the store's directory that has no name, so that nothing is left of it whatever happens.
+    It is a nameless file in the store's folder, so that nothing remains of it if the process is killed.
     """
 
     def __init__(self, data: Path) -> None:
-        """Make it beside the data file ``data``, by whose name it is known, since other things may stand there."""
+        """Create it in the folder of the data file ``data``. Its name includes that of the data file."""
         folder, prefix = data.parent, f".scratch-{data.name}-"
         try:
-            for left in folder.glob(f"{glob.escape(prefix)}*"):  # of a writer that was killed
+            for left in folder.glob(f"{glob.escape(prefix)}*"):  # a killed writer may have left one
                 shutil.rmtree(left, ignore_errors=True)
             with tempfile.TemporaryDirectory(prefix=prefix, dir=folder) as made:
                 self._env = lmdb.open(made, map_size=_SCRATCH_MAP, sync=False, lock=False)
         except OSError as error:
-            raise StoreError(f"no temporary file can be made in {folder}: {error.strerror}") from error
+            raise StoreError(f"cannot create a temporary file in {folder}: {error.strerror}") from error
         self._txn = self._env.begin(write=True)
         self._puts = 0
 
     def add(self, key: bytes, value: bytes = b"") -> bool:
-        """Put ``key`` where it is not there yet; returns whether it was not."""
+        """Store ``value`` under ``key`` if the key is new. Return True if it was."""
         try:
             self._puts += 1
-            if self._puts % _SCRATCH_COMMIT == 0:  # pages of a transaction are held in memory until it commits
+            if self._puts % _SCRATCH_COMMIT == 0:  # an open transaction holds its pages in memory
                 self._txn.commit()
                 self._txn = self._env.begin(write=True)
             return self._txn.put(key, value, overwrite=False)
         except lmdb.Error as error:
-            # Said here: at the end of the edit the file is gone, and its room is there again.
+            # The message names the cause, since the space is free again when the operator looks.
             raise StoreError(
-                "a temporary file could not be written beside the store; most likely there is no room left on the "
-                f"disk ({error}). Nothing was changed; make room there and try again"
+                "a temporary file next to the store could not be written, most likely because the disk is full "
+                f"({error}). Nothing was changed. Free space on it and try again"
             ) from error
 
     def get(self, key: bytes) -> bytes | None:
-        """Return the value at ``key``, or None."""
+        """Return the value of ``key``, or None."""
         return self._txn.get(key)
 
     def __contains__(self, key: bytes) -> bool:
         return self._txn.get(key) is not None
 
     def close(self) -> None:
-        """Drop it."""
+        """Close the file, which removes it."""
         self._txn.abort()
         self._env.close()
 
 
 class _RowCounts:
-    """Counts of one table while a draft is made, and the keys that it wrote."""
+    """Counts of one table while a draft is edited, and the keys that the edit wrote."""
 
     def __init__(self, rows: int) -> None:
         self.rows = rows
@@ -100,11 +100,11 @@ class _RowCounts:
     def note(self, key: bytes) -> None:
         if self.keys is not None:
             self.keys.append(key)
-            if len(self.keys) > LISTED:
+            if len(self.keys) > MAX_LISTED_KEYS:
                 self.keys = None
 
     def move(self, was: bytes, now: bytes, value: bytes) -> None:
-        """Take in that a row which was ``was`` in the version before goes from ``now`` to ``value``."""
+        """Count that a row with the value ``was`` in the version before changes from ``now`` to ``value``."""
         self._count(was, now, -1)
         self._count(was, value, 1)
         self.rows += bool(value) - bool(now)
@@ -125,17 +125,17 @@ class _RowCounts:
 
 
 class Draft(View):
-    """The next version while an edit makes it (:meth:`Store.change`): sees what the edit has written so far.
+    """The next version while an edit creates it (:meth:`Store.change`). It shows what the edit has written so far.
 
-    The store keeps rows; that they fit each other (an account's client is there) is the editor's business.
-    A walk (``accounts()`` …) may go on while rows are put or deleted; of those ahead of it, it may show either
-    state. ``version`` is the number that the version will have.
+    The store keeps rows. Their consistency (such as an account's client) is the responsibility of the editor. Rows
+    may be put or deleted during a walk (``accounts()`` …). For rows that it has not reached, the walk may show
+    either state. ``version`` is the number of the version to be created.
     """
 
     def __init__(self, txn: Txn, before: VersionInfo, hash_key: bytes, data: Path) -> None:
         super().__init__(txn, NEWEST, before.version + 1, hash_key)
         self._own = stamp_of(self.version)
-        # A cursor of its own, as one that stays about the same page need not seek it from the root.
+        # A second cursor, since a cursor that stays near one page need not start from the root.
         self._owned = txn.cursor()
         self._before = before
         self._data = data
@@ -149,55 +149,58 @@ class Draft(View):
 
     @property
     def counts(self) -> Counts:
-        """How many clients, accounts and DIDs there are by now."""
+        """Current numbers of clients, accounts and DIDs."""
         tallies = self._tallies
         return Counts(tallies[CLIENTS].rows, tallies[ACCOUNTS].rows, tallies[DIDS].rows)
 
     @property
     def scratch(self) -> Scratch:
-        """A temporary area, made at its first use and dropped at the end of the edit."""
+        """A temporary area, created on first use and removed at the end of the edit."""
         if self._scratch is None:
             self._scratch = Scratch(self._data)
         return self._scratch
 
     def put_client(self, client: Client) -> bool:
-        """Add or replace a client; returns whether that changed anything."""
+        """Add or replace a client. Return True if that changed the book."""
         return self.put_row(id_key(CLIENTS, client.id), encode(client))
 
     def put_account(self, account: Account) -> bool:
-        """Add or replace an account; returns whether that changed anything.
+        """Add or replace an account. Return True if that changed the book.
 
-        Raises StoreError where its password was encrypted under a key that a rotation has retired meanwhile.
+        Raise StoreError if its password was encrypted under a key that a rotation has retired.
         """
         key = id_key(ACCOUNTS, account.id)
         value = encode(account)
         if account.password is not None and self._retired and key_id(account.password) in self._retired:
             raise StoreError(
                 f"the password of account {account.id} was encrypted under the key {key_id(account.password)}, "
-                "which was rotated away meanwhile. Nothing was changed; start again, with the key file as it is"
+                "which has been rotated away. Nothing was changed. Repeat the edit with the current key file"
             )
         return self.put_row(key, value)
 
     def put_did(self, did: Did) -> bool:
-        """Add or replace a DID; returns whether that changed anything. ValueError where it is no number."""
+        """Add or replace a DID.
+
+        Return True if that changed the book. Raise ValueError if its number is invalid.
+        """
         return self.put_row(did_key(did.number), did_value(did))
 
     def delete_client(self, client_id: int) -> bool:
-        """Remove a client; returns whether it was there."""
+        """Remove a client. Return True if it existed."""
         return is_id(client_id) and self.put_row(id_key(CLIENTS, client_id), b"")
 
     def delete_account(self, account_id: int) -> bool:
-        """Remove an account; returns whether it was there. Its DIDs are rows of their own and stay."""
+        """Remove an account. Return True if it existed. Its DIDs are rows of their own and are kept."""
         return is_id(account_id) and self.put_row(id_key(ACCOUNTS, account_id), b"")
 
     def delete_did(self, number: str) -> bool:
-        """Remove a DID; returns whether it was there."""
+        """Remove a DID. Return True if it existed."""
         with contextlib.suppress(ValueError):
             return self.put_row(did_key(number), b"")
         return False
 
     def next_client_id(self) -> int:
-        """Return an id that no client has or ever had, since statistics hang on ids (engine.md 1.5)."""
+        """Return an id that no client has or ever had, since statistics refer to ids (engine.md 1.5)."""
         return self._next_id(CLIENTS)
 
     def next_account_id(self) -> int:
@@ -209,7 +212,7 @@ class Draft(View):
         return 1 if key is None else int.from_bytes(key[1:9], "big") + 1
 
     def put_row(self, key: bytes, value: bytes) -> bool:
-        """Make ``value`` that of the row ``key`` (none where empty); returns whether it was another before."""
+        """Set the value of the row ``key``, or delete it if ``value`` is empty. Return True if the row changed."""
         was = now = b""
         written = False
         cursor = self._cursor
@@ -224,7 +227,7 @@ class Draft(View):
                 was = now
         if value == now:
             return False
-        # A row that comes back to what it was stays written: it is in the list of keys already, and once.
+        # A row that returns to its former value is still written, since the list of keys names it once already.
         cursor.put(key + self._own, value)
         tally = self._tallies[key[:1]]
         if not written:
@@ -238,7 +241,7 @@ class Draft(View):
         return True
 
     def finish(self, who: str, what: str, at: float) -> VersionInfo:
-        """Write down what this version is; returns the version before where nothing was changed."""
+        """Record the new version and return it. Return the version before if nothing changed."""
         clients, accounts, dids = (self._tallies[table] for table in BOOK)
         info = VersionInfo(
             version=self.version,
@@ -263,7 +266,7 @@ class Draft(View):
         return info
 
     def drop(self) -> None:
-        """Let go of what the edit used."""
+        """Release the resources of the edit."""
         if self._scratch is not None:
             self._scratch.close()
             self._scratch = None

@@ -1,12 +1,13 @@
-"""The store's file: opened, shared within a process, grown.
+"""The store's file: opened, shared within a process, and grown.
 
-Only this package and the mirror of the calls use LMDB. What it wants of a process is kept here:
+Only this package and the mirror of the calls use LMDB. LMDB's requirements on a process are met here:
 
-- A file is open at most once in a process (its locks belong to the process), so :func:`open_file` hands out
-  one shared, counted :class:`StoreFile`. It does not outlive a fork.
-- A map that is full grows by itself, which ends all readings of the process; so it waits for none to be open.
-- Writers of all processes take turns by a lock of our own around LMDB's, since a wait for LMDB's cannot be
-  interrupted by Ctrl-C.
+- A process may open a file only once, since the locks belong to the process. :func:`open_file` therefore returns
+  one shared, counted :class:`StoreFile`. It cannot be used after a fork.
+- A full map is enlarged, which would invalidate all reads of the process. It is therefore an error while a read
+  is open.
+- Writers of all processes take turns by a separate lock around LMDB's. Ctrl-C interrupts waiting for this lock,
+  but not waiting for LMDB's.
 """
 
 from __future__ import annotations
@@ -23,22 +24,22 @@ from typing import TypeAlias
 import lmdb
 
 from identengine.errors import StoreError
-from identengine.store.check import MAX_READERS, MODE, check_file, in_words, lengthen, reserve_lock
+from identengine.store.check import MAX_READERS, MODE, check_file, diagnosis, lengthen, reserve_lock
 from identengine.store.folders import made_folder, sync_folder
 from identengine.store.format import FORMAT, META_FORMAT, META_HASH_KEY
 
 DATA = "data.mdb"
 INITIAL_MAP = 4 << 30
-"""Address space (not memory, not disk) that a new store's map takes, in bytes."""
+"""Address space that the map of a new store takes, in bytes. It is neither memory nor disk space."""
 GROWTH = 4
-"""By how much a full map grows. Address space is cheap, and the edit that filled the map is run again."""
+"""Factor by which a full map grows. Address space is cheap, and each growth repeats the edit."""
 _HASH_KEY_BYTES = 32
 
 Txn: TypeAlias = "lmdb.Transaction[bytes]"
 
 
 class StoreFile:
-    """One data file, open in this process; ``path`` is the store as the user named it."""
+    """A data file that is open in this process. ``path`` is the store as the user named it."""
 
     def __init__(self, path: Path, data: Path, *, readonly: bool) -> None:
         self.path = path
@@ -62,7 +63,7 @@ class StoreFile:
             return lmdb.open(
                 str(self.data if self.path == self.data else self.path),
                 subdir=self.path != self.data,
-                map_size=0,  # as the file says
+                map_size=0,  # LMDB uses the size in the file
                 readonly=readonly,
                 create=False,
                 mode=MODE,
@@ -71,25 +72,25 @@ class StoreFile:
 
     @contextlib.contextmanager
     def trouble(self, doing: str) -> Iterator[None]:
-        """Turn what LMDB says within into a StoreError that says what happened, and what to do."""
+        """Convert errors of LMDB to StoreErrors that name the cause and the remedy."""
         try:
             yield
         except lmdb.MapFullError:
-            raise  # the editor's business: it grows the map and starts again
+            raise  # the editor grows the map and starts again
         except lmdb.Error as error:
             raise StoreError(
-                f"the store {self.path} could not be {doing}: {in_words(error, self.data)}"
+                f"the store {self.path} could not be {doing}: {diagnosis(error, self.data)}"
             ) from error
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Txn]:
-        """Hold one state of the store still; it sees nothing of what is written meanwhile."""
+        """Yield a transaction that sees one state of the store. It does not see later writes."""
         with self.trouble("read"):
             txn = self._begin_reading()
             try:
                 yield txn
             finally:
-                # In a forked child the place in the table of readers is the parent's: leave it alone.
+                # In a forked child, the entry in the reader table belongs to the parent.
                 if os.getpid() == self._pid:
                     txn.abort()
                     with self._lock:
@@ -101,7 +102,7 @@ class StoreFile:
             try:
                 txn = self._env.begin()
             except lmdb.MapResizedError:
-                self._resize(0)  # another process made it grow: adopt its size
+                self._resize(0)  # another process enlarged the map: adopt its size
                 txn = self._env.begin()
             except lmdb.ReadersFullError:
                 self._env.reader_check()
@@ -111,10 +112,10 @@ class StoreFile:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Writer]:
-        """Be the only writer, of all processes and threads. Waits for others; Ctrl-C ends the wait."""
+        """Be the only writer of all processes and threads. Wait for other writers. Ctrl-C interrupts the wait."""
         self._same_process()
         if self._writer == threading.get_ident():
-            raise StoreError("an edit of the store cannot start another one")
+            raise StoreError("an edit of the store cannot start another edit")
         try:
             turn = self.data.open("rb")
         except OSError as error:
@@ -123,7 +124,7 @@ class StoreFile:
             fcntl.flock(turn, fcntl.LOCK_EX)
             self._writer = threading.get_ident()
             try:
-                self._env.reader_check()  # processes that were killed while they read would keep old pages alive
+                self._env.reader_check()  # readers that were killed would keep old pages in use
                 yield Writer(self)
             finally:
                 self._writer = None
@@ -138,20 +139,20 @@ class StoreFile:
                 return self._env.begin(write=True)
 
     def grow(self) -> None:
-        """Make the map larger; no transaction may be open."""
+        """Enlarge the map. No transaction may be open."""
         with self._lock:
             self._resize(self._env.info()["map_size"] * GROWTH)
 
     def _resize(self, size: int) -> None:
         if self._readings:
             raise StoreError(
-                f"the store {self.path} has to grow and is being read in this process, which cannot be at "
-                "once. Nothing was changed; end the readings and try again"
+                f"the store {self.path} has to grow, but this process is still reading it. Nothing was changed. "
+                "Finish all reads and try again"
             )
         self._env.set_mapsize(size)
 
     def fill_up(self) -> None:
-        """Give the file the length that it speaks of, so that :func:`check_file` has no reason to wonder."""
+        """Extend the file to the length that its header declares, so that :func:`check_file` need not read it."""
         wanted = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
         lengthen(self.data, wanted)
 
@@ -164,14 +165,14 @@ class StoreFile:
     def _same_process(self) -> None:
         if os.getpid() != self._pid:
             raise StoreError(
-                f"the store {self.path} was opened before a fork; open it in the process that uses it"
+                f"the store {self.path} was opened before a fork. Open it in the process that uses it"
             )
 
     def upgrade(self) -> None:
-        """Make a file that was opened for reading only one that can be written."""
+        """Reopen a file for writing that was opened for reading only."""
         with self._lock:
             if self._readings:
-                raise StoreError(f"the store {self.path} is open for reading only and being read in this process")
+                raise StoreError(f"the store {self.path} is open for reading only, and this process is reading it")
             self._env.close()
             try:
                 self._env = self._open(readonly=False)
@@ -181,33 +182,36 @@ class StoreFile:
             self.readonly = False
 
     def close(self) -> None:
-        """Close the file for good."""
-        if os.getpid() == self._pid:  # a forked child would strike the parent from the table of readers
+        """Close the file permanently."""
+        if os.getpid() == self._pid:  # a forked child would delete the parent's entries in the reader table
             self._env.close()
 
 
 class Writer:
-    """The turn to write: transactions one after another, as when the map grew and the edit runs again."""
+    """The right to write. It allows several transactions, since an edit runs again after the map has grown."""
 
     def __init__(self, file: StoreFile) -> None:
         self._file = file
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Txn]:
-        """One transaction: aborted by an exception, else by the caller's ``abort`` or ``commit``."""
+        """Yield a transaction.
+
+        An exception or the caller's ``abort`` aborts it, the caller's ``commit`` commits it.
+        """
         txn = self._file.begin_writing()
         try:
             yield txn
         finally:
-            txn.abort()  # does nothing after a commit
+            txn.abort()  # no effect after a commit
 
     def commit(self, txn: Txn) -> None:
-        """Make the transaction last; when this returns it is on disk."""
+        """Commit the transaction. It is on disk on return."""
         txn.commit()
         self._file.fill_up()
 
     def grow(self) -> None:
-        """Make the map larger, between two transactions."""
+        """Enlarge the map between two transactions."""
         self._file.grow()
 
 
@@ -216,9 +220,9 @@ _files_lock = threading.Lock()
 
 
 def open_file(path: Path, *, create: bool, readonly: bool) -> StoreFile:
-    """Return the store's file, opened and checked, or the one that this process has open already.
+    """Return the store's file, opened and checked. Share it if this process has it open already.
 
-    ``path`` is a store's directory, or a data file by itself (a copy). Raises StoreError.
+    ``path`` is the folder of a store, or a single data file (a copy). Raise StoreError if it cannot be opened.
     """
     path = path.absolute()
     try:
@@ -242,15 +246,15 @@ def open_file(path: Path, *, create: bool, readonly: bool) -> StoreFile:
 
 
 def data_file(path: Path) -> Path:
-    """Return where the data of the store at ``path`` is, whether it is there or not."""
+    """Return the path of the data file of the store at ``path``. The file need not exist."""
     try:
         return path if path.is_file() else path / DATA
-    except OSError:  # of a folder that is closed to us; reading says so
+    except OSError:  # the folder is not accessible, which reading will report
         return path / DATA
 
 
 def require(path: Path) -> None:
-    """Raise StoreError where there is no store at ``path``; it is not opened, and nothing is made."""
+    """Raise StoreError if no store exists at ``path``. Neither open nor create one."""
     try:
         data_file(path).stat()
     except OSError as error:
@@ -258,7 +262,7 @@ def require(path: Path) -> None:
 
 
 def close_file(file: StoreFile) -> None:
-    """Give back what :func:`open_file` gave; the last one closes the file."""
+    """Release a file that :func:`open_file` returned. The last user closes it."""
     with _files_lock:
         file.users -= 1
         if not file.users:
@@ -274,32 +278,33 @@ def _no_store(path: Path, error: OSError) -> str:
 
 
 def _create(path: Path, data: Path) -> None:
-    """Make an empty store where there is none. It appears whole, so that an empty data file is always damage."""
+    """Create an empty store if none exists. It appears complete, so that an empty data file is always damage."""
     try:
         with made_folder(path), tempfile.TemporaryDirectory(prefix=".new-", dir=path) as made:
             new = lmdb.open(made, map_size=INITIAL_MAP, mode=MODE, lock=False)
             with new as env, env.begin(write=True) as txn:
                 txn.put(META_FORMAT, FORMAT)
                 txn.put(META_HASH_KEY, os.urandom(_HASH_KEY_BYTES))
-            with contextlib.suppress(FileExistsError):  # somebody else made one at the same time: use theirs
+            with contextlib.suppress(FileExistsError):  # another process created one at the same time: use it
                 os.link(Path(made, DATA), data)
         sync_folder(path)
         sync_folder(path.parent)
     except OSError as error:
-        raise StoreError(f"no store can be made at {path}: {error.strerror}") from error
+        raise StoreError(f"cannot create a store at {path}: {error.strerror}") from error
     except lmdb.Error as error:
-        raise StoreError(f"no store can be made at {path}: {error}; is there room on the disk?") from error
+        raise StoreError(f"cannot create a store at {path}: {error}. Check that the disk has space") from error
 
 
 def _checked(txn: Txn, path: Path) -> bytes:
-    """Return the store's hash key, when it is a store and its format is the one that this program knows."""
+    """Return the store's hash key. Raise StoreError if this is not a store or has another format."""
     found = txn.get(META_FORMAT)
     if found is None:
-        raise StoreError(f"{path} is an LMDB file, but no store of identengine")
+        raise StoreError(f"{path} is an LMDB file, but not an identengine store")
     if found != FORMAT:
         raise StoreError(
-            f"the store {path} has format {found.decode(errors='replace')}, and this program knows format "
-            f"{FORMAT.decode()}; use the program that wrote it, or export the book with that and import it here"
+            f"the store {path} has format {found.decode(errors='replace')}; this program reads format "
+            f"{FORMAT.decode()}. Use the program that wrote it, or export the book with that program and import "
+            "it here"
         )
     hash_key = txn.get(META_HASH_KEY)
     if hash_key is None or len(hash_key) != _HASH_KEY_BYTES:

@@ -1,25 +1,23 @@
-"""What stands in the store: keys and rows as bytes, and the records of its history.
+"""The content of the store: keys and rows as bytes, and the records of its history.
 
-All tables share one tree, told apart by the first byte of the key. (Named LMDB databases would need a handle
-each, which py-lmdb opens in a write transaction: a list of accounts would wait for an import to end.)
+All tables share one tree, distinguished by the first byte of the key. Named LMDB databases would need a handle
+each. py-lmdb opens a handle in a write transaction, so that a list of accounts would wait for an import.
 
-Every row of the book carries the version that wrote it in its key: ``row key + stamp``, where the stamp is
-8 bytes that *fall* as versions grow. So the newest row of a key comes first, and the state at version N is one
-seek: the first row of the key at or after the stamp of N. A row with an empty value says that the key is gone
-from this version on. Rows are never taken away, so every version stays readable.
+Every row of the book carries the version that wrote it in its key: ``row key + stamp``. The stamp is 8 bytes that
+*decrease* as versions increase, so that the newest row of a key comes first. The state at version N is one seek:
+the first row of the key at or after the stamp of N. A row with an empty value means that the key is deleted from
+this version on. Rows are never deleted, so that every version stays readable.
 
-========  ================================================  ===============================================
-table     key                                               value
-========  ================================================  ===============================================
-meta      ``m`` name                                        format, hash key, retired key ids
-clients   ``c`` id (8 bytes), stamp                         Client in MessagePack
-accounts  ``a`` id (8 bytes), stamp                         Account in MessagePack
-dids      ``d`` number, NUL, stamp                          account id (8 bytes), status (1 byte)
-owned     ``o`` account id (8 bytes), number, NUL, stamp    status (1 byte): the DIDs again, by account
-versions  ``v`` version (8 bytes)                           VersionInfo in MessagePack
-changes   ``h`` version (8 bytes), table (1 byte)           sorted row keys that it wrote, or nil: too many
-events    ``e`` number (8 bytes)                            Event in MessagePack
-========  ================================================  ===============================================
+The tables, each with its key and value. Ids, versions and numbers of events take 8 bytes:
+
+- meta: ``m`` name. The format, the hash key and the ids of retired keys.
+- clients: ``c`` id, stamp. A Client in MessagePack.
+- accounts: ``a`` id, stamp. An Account in MessagePack.
+- dids: ``d`` number, NUL, stamp. The account id, and the status (1 byte).
+- owned: ``o`` account id, number, NUL, stamp. The status (1 byte). It holds the DIDs again, by account.
+- versions: ``v`` version. A VersionInfo in MessagePack.
+- changes: ``h`` version, table (1 byte). The sorted row keys that the version wrote, or nil if they are too many.
+- events: ``e`` number. An Event in MessagePack.
 """
 
 from __future__ import annotations
@@ -29,12 +27,12 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from identengine.errors import StoreError
+from identengine.errors import StoreError, expected
 from identengine.model.numbers import MAX_LENGTH
 from identengine.model.records import Account, Client, Did, DidStatus
 
 FORMAT = b"1"
-"""Format of everything named above; another one is refused on opening."""
+"""Format of the tables above. Stores of other formats are rejected."""
 
 META, CLIENTS, ACCOUNTS, DIDS, OWNED = b"m", b"c", b"a", b"d", b"o"
 VERSIONS, CHANGES, EVENTS = b"v", b"h", b"e"
@@ -44,14 +42,14 @@ META_HASH_KEY = META + b"hash_key"
 META_RETIRED = META + b"retired"
 
 BOOK = (CLIENTS, ACCOUNTS, DIDS)
-"""The three tables of the book, in the order in which changes are told."""
+"""The three tables of the book, in the order in which changes are listed."""
 
 STAMP_BYTES = 8
 NEWEST = bytes(STAMP_BYTES)
-"""The stamp that no version outdates: a seek with it finds the newest row."""
+"""The stamp that sorts before those of all versions. A seek with it finds the newest row."""
 
 _TOP = (1 << 64) - 1
-_STATUS_BYTES = {status: bytes([place]) for place, status in enumerate(DidStatus)}
+_STATUS_BYTES = {status: bytes([index]) for index, status in enumerate(DidStatus)}
 _STATUS_OF = {byte: status for status, byte in _STATUS_BYTES.items()}
 _ACTIVE = _STATUS_BYTES[DidStatus.ACTIVE]
 
@@ -60,7 +58,7 @@ TABLE_NAMES: dict[bytes, TableName] = {CLIENTS: "client", ACCOUNTS: "account", D
 
 
 class Changes(msgspec.Struct, frozen=True, gc=False):
-    """How many rows of one table a version added, changed and removed, against the version before it."""
+    """The numbers of rows of one table that a version added, changed and removed, compared with the one before."""
 
     added: int = 0
     changed: int = 0
@@ -68,21 +66,21 @@ class Changes(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def total(self) -> int:
-        """All of them together."""
+        """Sum of the three numbers."""
         return self.added + self.changed + self.removed
 
 
 class VersionInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One version of the book (engine.md 8.1): who made it when and how, what it holds and what it changed."""
+    """A version of the book (engine.md 8.1): its author, time and origin, its size and its changes."""
 
     version: int
-    """Grows by one with each version, from 1; 0 stands for the empty book that a new store holds."""
+    """Number of the version, counted from 1. Version 0 is the empty book of a new store."""
     at: float
-    """When, in seconds of Unix time."""
+    """Time of creation, in seconds of Unix time."""
     who: str
     what: str
     clients: int = 0
-    """Clients that the version holds."""
+    """Number of clients in the version."""
     accounts: int = 0
     dids: int = 0
     client_changes: Changes = Changes()
@@ -91,7 +89,7 @@ class VersionInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def changes(self) -> int:
-        """Rows added, changed and removed, in all tables together."""
+        """Number of rows added, changed and removed in all tables."""
         return self.client_changes.total + self.account_changes.total + self.did_changes.total
 
 
@@ -99,10 +97,10 @@ EMPTY = VersionInfo(version=0, at=0.0, who="", what="")
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
-    """What became of one row: ``before`` is None where it was added, ``after`` where it was removed.
+    """A change of one row. An added row has no ``before``, and a removed row has no ``after``.
 
-    ``key`` is the id of a client or account, the number of a DID. An account's ``password`` in it is a token of
-    the vault, never a password; for people see :func:`field_changes`.
+    ``key`` is the id of a client or account, or the number of a DID. The ``password`` of an account is a token of
+    the vault, never the plain password. Use :func:`field_changes` to show a change to users.
     """
 
     table: TableName
@@ -112,20 +110,20 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Something to remember that changed no row (engine.md 1.7: a password was shown)."""
+    """An event that changed no row (engine.md 1.7: a password was shown)."""
 
     at: float
     who: str
     what: str
     account: int | None
     version: int
-    """The newest version when it happened."""
+    """Newest version at the time of the event."""
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One line of the audit log (engine.md 8.4): a change that a version made, or an event.
+    """An entry of the audit log (engine.md 8.4): a change by a version, or an event.
 
-    ``version`` and ``change`` are None for an event; ``account`` is set where the entry is about one account.
+    An event has neither ``version`` nor ``change``. ``account`` is set if the entry concerns one account.
     """
 
     at: float
@@ -139,14 +137,14 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 def field_changes(change: Change) -> list[tuple[str, object, object]]:
     """Return the fields that differ, as (name, before, after) in the order of the model (engine.md 8.3, 8.4).
 
-    A row added or removed gives its fields that are set, with None on the other side. Of a password it only
-    says ``set``, ``not set`` or ``changed``.
+    For a row that was added or removed, these are the fields with a value. The other side holds None. A password
+    appears only as ``set``, ``not set`` or ``changed``.
     """
     row = change.after if change.before is None else change.before
     if row is None:
         return []
     fields = []
-    for name in row.__struct_fields__:  # msgspec.structs.fields() takes 0.3 ms, and a diff may be millions of rows
+    for name in row.__struct_fields__:  # msgspec.structs.fields() takes 0.3 ms, and a diff may be long
         before = getattr(change.before, name, None)
         after = getattr(change.after, name, None)
         if before == after or not (_set(before) or _set(after)):
@@ -167,7 +165,7 @@ def _password(token: object) -> str:
 
 
 def number_bytes(value: int) -> bytes:
-    """Return an id, a version or an event's number as it stands in keys: 8 bytes, so that keys sort by it."""
+    """Return an id, a version or the number of an event as used in keys: 8 bytes, so that keys sort by it."""
     return value.to_bytes(8, "big")
 
 
@@ -187,55 +185,55 @@ def id_key(table: bytes, row_id: int) -> bytes:
 
 
 def did_key(number: str) -> bytes:
-    """Return the row key of a DID; the NUL keeps numbers in their order, whatever the stamp begins with.
+    """Return the row key of a DID. The NUL sorts numbers correctly, however the stamp begins.
 
-    Raises ValueError for what is no number in normal form (engine.md 2.1).
+    Raise ValueError if ``number`` is not in normal form (engine.md 2.1).
     """
     if not number or len(number) > MAX_LENGTH or not (number.isascii() and number.isprintable()):
-        raise ValueError(f"no number in normal form: {number!r}")
+        raise ValueError(expected("a number in normal form", number))
     return DIDS + number.encode() + b"\0"
 
 
 def owned_key(account: bytes, key: bytes) -> bytes:
-    """Return the row key in ``owned`` of the DID with the row key ``key``; ``account`` is its id as 8 bytes."""
+    """Return the row key in ``owned`` of the DID with the row key ``key``. ``account`` is the id as 8 bytes."""
     return OWNED + account + key[1:]
 
 
 _Row = TypeVar("_Row")
 
 encode = msgspec.msgpack.Encoder().encode
-"""MessagePack of a client, an account or one of the records above."""
+"""Return a client, an account or a record of this module in MessagePack."""
 
 
-def _reader(kind: type[_Row]) -> Callable[[bytes], _Row]:
-    """Return a function that reads a ``kind`` from a value; StoreError where it is none."""
+def _reader(kind: type[_Row], name: str) -> Callable[[bytes], _Row]:
+    """Return a function that decodes a ``kind``. It raises StoreError with ``name`` if the value is invalid."""
     decode = msgspec.msgpack.Decoder(kind).decode
 
     def read(value: bytes) -> _Row:
         try:
             return decode(value)
         except msgspec.DecodeError as error:
-            raise _damaged(f"{kind.__name__.lower()}: {error}") from error
+            raise _damaged(f"{name}: {error}") from error
 
     return read
 
 
 def _damaged(what: str) -> StoreError:
     return StoreError(
-        f"the store is damaged: it holds what is no {what}. Nothing was changed; put a copy of it in its place "
-        "(`identengine copy` makes them), or import the book into a new store"
+        f"the store is damaged: it contains an invalid {what}. Nothing was changed. Replace it with a copy "
+        "(`identengine copy` creates copies), or import the book into a new store"
     )
 
 
-client_row = _reader(Client)
-account_row = _reader(Account)
-info_row = _reader(VersionInfo)
-event_row = _reader(Event)
-_keys_row = _reader(list[bytes])
+client_row = _reader(Client, "client")
+account_row = _reader(Account, "account")
+info_row = _reader(VersionInfo, "version record")
+event_row = _reader(Event, "event")
+_keys_row = _reader(list[bytes], "list of changed keys")
 
 
 def keys_row(value: bytes) -> list[bytes] | None:
-    """Return the list of keys in a row of ``changes``; None where it says that they were too many."""
+    """Return the list of keys in a row of ``changes``, or None if there were too many to list."""
     return None if value == b"\xc0" else _keys_row(value)
 
 
@@ -264,12 +262,12 @@ def _did(number: bytes, account: bytes, status: bytes) -> Did:
 
 
 def is_active(owned_value: bytes) -> bool:
-    """Whether a row of the table ``owned`` is that of an active DID."""
+    """Return True if a value in ``owned`` is that of an active DID."""
     return owned_value == _ACTIVE
 
 
 def change_of(key: bytes, before: bytes, after: bytes) -> Change:
-    """Return the change of a row from value to value; an empty value is no row."""
+    """Return the change of a row between two values. An empty value means that the row does not exist."""
     table = key[:1]
     if table == DIDS:
         return Change(

@@ -1,6 +1,6 @@
-"""What became of the book's rows from version to version: comparison (engine.md 8.3) and audit log (8.4).
+"""Changes of the book's rows between versions: comparison (engine.md 8.3) and audit log (engine.md 8.4).
 
-Before and after are always read from the rows themselves; the lists of changed keys only say where to look.
+The values before and after are always read from the rows. The lists of changed keys only name the rows to read.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ from identengine.store.format import (
     stamp_of,
     version_of,
 )
-from identengine.store.keys import LISTED, rows_under, value_at
+from identengine.store.keys import MAX_LISTED_KEYS, rows_under, value_at
 
 RawChange = tuple[bytes, bytes, bytes]
-"""Row key, value before, value after; an empty value is no row."""
+"""Row key, value before, value after. An empty value means that the row does not exist."""
 
 
 def changes_between(txn: Txn, a: int, b: int) -> Iterator[RawChange]:
-    """Yield what differs between two versions, by table and in the order of keys."""
+    """Yield the differences between two versions, by table and key."""
     for table in BOOK:
         for key, older, newer in _table_changes(txn, table, min(a, b), max(a, b)):
             yield (key, older, newer) if a <= b else (key, newer, older)
 
 
 def _table_changes(txn: Txn, table: bytes, a: int, b: int) -> Iterator[RawChange]:
-    keys = _listed(txn, table, a, b)
+    keys = _changed_keys(txn, table, a, b)
     if keys is None:
         yield from _walked_changes(txn, table, a, b)
         return
@@ -62,32 +62,32 @@ def _table_changes(txn: Txn, table: bytes, a: int, b: int) -> Iterator[RawChange
             yield key, before, after
 
 
-def _listed(txn: Txn, table: bytes, a: int, b: int) -> list[bytes] | None:
-    """Return the row keys that versions a+1 … b wrote, sorted; None where they are too many to hold."""
+def _changed_keys(txn: Txn, table: bytes, a: int, b: int) -> list[bytes] | None:
+    """Return the sorted row keys that versions a+1 … b wrote, or None if they are too many to hold."""
     keys: set[bytes] = set()
     cursor = txn.cursor()
     if cursor.set_range(CHANGES + number_bytes(a + 1)):
         end = CHANGES + number_bytes(b + 1)
-        for place, value in cursor.iternext():
-            if place >= end or not place.startswith(CHANGES):
+        for key, value in cursor.iternext():
+            if key >= end or not key.startswith(CHANGES):
                 break
-            if place.endswith(table) and len(place) == 10:
+            if key.endswith(table) and len(key) == 10:
                 some = keys_row(value)
-                if some is None or len(keys) > LISTED:
+                if some is None or len(keys) > MAX_LISTED_KEYS:
                     return None
                 keys.update(some)
     return sorted(keys)
 
 
 def _walked_changes(txn: Txn, table: bytes, a: int, b: int) -> Iterator[RawChange]:
-    """As above, by one walk through all rows of the table, where so much changed that this is the shorter way."""
+    """Yield the differences of a table by walking through all its rows, which is faster for many changes."""
     stamp_a, stamp_b = stamp_of(a), stamp_of(b)
     key = before = after = b""
     settled = False
     for full, value in rows_under(txn, table):
         stamp = full[-STAMP_BYTES:]
         if stamp < stamp_b:
-            continue  # younger than b
+            continue  # newer than b
         row_key = full[:-STAMP_BYTES]
         if row_key != key:
             if before != after:
@@ -107,28 +107,28 @@ def versions_of(txn: Txn) -> Iterator[VersionInfo]:
 def audit_log(txn: Txn, client: int | None, account: int | None) -> Iterator[AuditEntry]:
     """Yield the audit log, the oldest entry first.
 
-    With ``client`` only what concerns it: its own row, its accounts', their DIDs'; with ``account`` what
-    concerns that; with both, what concerns the account while it was the client's.
+    ``client`` restricts it to the client's row, its accounts and their DIDs. ``account`` restricts it to the
+    account and its DIDs. With both, only the time during which the account belonged to the client counts.
     """
     if client is None and account is None:
         yield from _merged(txn, None, lambda _event: True)
         return
-    found = _Found(txn, client)
+    search = _Search(txn, client)
     if account is not None:
-        found.look_at_account(account)
+        search.add_account(account)
     elif client is not None:
-        found.look_at_client(client)
-    yield from _merged(txn, found.in_order(), lambda event: found.concerns(event, account))
+        search.add_client(client)
+    yield from _merged(txn, search.in_order(), lambda event: search.concerns(event, account))
 
 
-def _merged(txn: Txn, places: list[bytes] | None, concerns: Callable[[Event], bool]) -> Iterator[AuditEntry]:
-    """Put the changes at ``places`` (version and row key; None: all) and the events into one order of time.
+def _merged(txn: Txn, entries: list[bytes] | None, concerns: Callable[[Event], bool]) -> Iterator[AuditEntry]:
+    """Merge the changes of ``entries`` (version and row key, None for all) and the events in order of time.
 
-    Events know the version that they came after, so a clock that was set back mixes nothing up.
+    An event records the version that preceded it, so that the order is right even if the clock was set back.
     """
     events = filter(concerns, (event_row(value) for _key, value in rows_under(txn, EVENTS)))
     event = next(events, None)
-    for info, changes in _all_changes(txn) if places is None else _chosen_changes(txn, places):
+    for info, changes in _all_changes(txn) if entries is None else _chosen_changes(txn, entries):
         while event is not None and event.version < info.version:
             yield _event_entry(event)
             event = next(events, None)
@@ -156,12 +156,12 @@ def _all_changes(txn: Txn) -> Iterator[tuple[VersionInfo, Iterator[Change]]]:
         yield info, (change_of(*raw) for raw in changes_between(txn, info.version - 1, info.version))
 
 
-def _chosen_changes(txn: Txn, places: list[bytes]) -> Iterator[tuple[VersionInfo, Iterator[Change]]]:
+def _chosen_changes(txn: Txn, entries: list[bytes]) -> Iterator[tuple[VersionInfo, Iterator[Change]]]:
     cursor = txn.cursor()
-    for number, group in groupby(places, key=lambda place: place[:8]):
+    for number, group in groupby(entries, key=lambda entry: entry[:8]):
         version = int.from_bytes(number, "big")
         info = info_row(txn.get(VERSIONS + number, b""))
-        yield info, _changes_at(cursor, version, [place[8:] for place in group])
+        yield info, _changes_at(cursor, version, [entry[8:] for entry in group])
 
 
 def _changes_at(cursor: lmdb.Cursor[bytes], version: int, keys: list[bytes]) -> Iterator[Change]:
@@ -172,21 +172,21 @@ def _changes_at(cursor: lmdb.Cursor[bytes], version: int, keys: list[bytes]) -> 
             yield change_of(key, before, after)
 
 
-class _Found:
-    """The places (version, 8 bytes, and row key) that a question is about."""
+class _Search:
+    """A search for the entries (version as 8 bytes, and row key) that concern a client or an account."""
 
     def __init__(self, txn: Txn, client: int | None) -> None:
-        self.places: set[bytes] = set()
+        self.entries: set[bytes] = set()
         self._txn = txn
         self._cursor = txn.cursor()
         self._client = client
 
     def in_order(self) -> list[bytes]:
-        """Return the places by version, and within it as :func:`changes_between` has them."""
-        return sorted(self.places, key=lambda place: (place[:8], BOOK.index(place[8:9]), place))
+        """Return the entries by version, and within a version in the order of :func:`changes_between`."""
+        return sorted(self.entries, key=lambda entry: (entry[:8], BOOK.index(entry[8:9]), entry))
 
-    def look_at_client(self, client: int) -> None:
-        """Add the client's own row, and whatever of accounts was ever its."""
+    def add_client(self, client: int) -> None:
+        """Add the client's own row, and the accounts for the time during which they belonged to it."""
         self._add_row(id_key(CLIENTS, client))
         accounts = {
             key[1:9]
@@ -194,38 +194,38 @@ class _Found:
             if value and account_row(value).client_id == client
         }
         for account in sorted(accounts):
-            self.look_at_account(int.from_bytes(account, "big"))
+            self.add_account(int.from_bytes(account, "big"))
 
-    def look_at_account(self, account: int) -> None:
-        """Add the account's row and its DIDs'."""
+    def add_account(self, account: int) -> None:
+        """Add the rows of the account and its DIDs."""
         key = id_key(ACCOUNTS, account)
         for full, _value in rows_under(self._txn, key):
             version = version_of(full[-STAMP_BYTES:])
             if self._client in (None, self._owner(account, version), self._owner(account, version - 1)):
-                self.places.add(number_bytes(version) + key)
+                self.entries.add(number_bytes(version) + key)
         owned = id_key(OWNED, account)
         for full, _value in rows_under(self._txn, owned):
             version = version_of(full[-STAMP_BYTES:])
             if self._client is None or self._had(account, full, version) or self._had(account, full, version - 1):
-                self.places.add(number_bytes(version) + DIDS + full[9:-STAMP_BYTES])
+                self.entries.add(number_bytes(version) + DIDS + full[9:-STAMP_BYTES])
 
     def concerns(self, event: Event, account: int | None) -> bool:
-        """Whether an event is about the account, or about one that was the client's."""
+        """Return True if an event concerns the account, or an account that belonged to the client."""
         if event.account is None or account not in (None, event.account):
             return False
         return self._client in (None, self._owner(event.account, event.version))
 
     def _add_row(self, key: bytes) -> None:
         for full, _value in rows_under(self._txn, key):
-            self.places.add(number_bytes(version_of(full[-STAMP_BYTES:])) + key)
+            self.entries.add(number_bytes(version_of(full[-STAMP_BYTES:])) + key)
 
     def _owner(self, account: int, version: int) -> int | None:
-        """Return whose the account was in ``version``; 0 where it was not there."""
+        """Return the client id of the account in ``version``, or 0 if the account did not exist."""
         value = value_at(self._cursor, id_key(ACCOUNTS, account), stamp_of(version))
         return account_row(value).client_id if value else 0
 
     def _had(self, account: int, owned: bytes, version: int) -> bool:
-        """Whether in ``version`` the DID was the account's and the account the client's."""
+        """Return True if in ``version`` the DID belonged to the account, and the account to the client."""
         key = DIDS + owned[9:-STAMP_BYTES]
         value = value_at(self._cursor, key, stamp_of(version))
         return (

@@ -1,6 +1,6 @@
-"""Rows by their keys: how the store's tables are walked and searched in one transaction.
+"""Access to rows by their keys: walks and searches in the store's tables within one transaction.
 
-All reading walks a cursor. At most a thousand rows are held at a time.
+All reads walk a cursor. At most a thousand rows are held at a time.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ from identengine.store.format import (
     number_bytes,
 )
 
-LISTED = 65_536
-"""Most row keys of a table that a version lists as changed; with more, the table's rows themselves are walked."""
+MAX_LISTED_KEYS = 65_536
+"""Maximum number of changed row keys that a version lists for a table.
+
+With more, the rows themselves are walked.
+"""
 _BATCH = 1000
 
 
 class Counts(NamedTuple):
-    """How many rows there are."""
+    """The numbers of rows in the three tables."""
 
     clients: int
     accounts: int
@@ -36,27 +39,26 @@ class Counts(NamedTuple):
 
 
 def head_of(txn: Txn) -> VersionInfo:
-    """Return the newest version; version 0 of an empty store."""
+    """Return the newest version, or version 0 if the store is empty."""
     key = last_key(txn, VERSIONS)
     return EMPTY if key is None else info_row(txn.get(key, b""))
 
 
 def info_of(txn: Txn, version: int) -> VersionInfo:
-    """Return what is known of ``version``; StoreError where there is none."""
+    """Return the record of ``version``. Raise StoreError if it does not exist."""
     if version == 0:
         return EMPTY
     value = txn.get(VERSIONS + number_bytes(version)) if 0 < version < 1 << 63 else None
     if value is None:
         newest = head_of(txn).version
         raise StoreError(
-            f"there is no version {version}; "
-            + (f"the newest is {newest}" if newest else "the store is empty yet")
+            f"there is no version {version}. " + (f"The newest is {newest}" if newest else "The store is empty")
         )
     return info_row(value)
 
 
 def rows_under(txn: Txn, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield keys (with stamps) and values of the rows of all versions whose key begins with ``prefix``."""
+    """Yield stamped keys and values of the rows whose keys begin with ``prefix``, for all versions."""
     cursor = txn.cursor()
     if cursor.set_range(prefix):
         for key, value in cursor.iternext():
@@ -66,10 +68,9 @@ def rows_under(txn: Txn, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def rows_while_writing(txn: Txn, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield what :func:`rows_under` does, where rows are put meanwhile.
+    """Yield the rows of :func:`rows_under`, while other rows may be written.
 
-    In batches, each with a cursor of its own; of what is put into the batch that is being gone through nothing
-    shows.
+    Rows are read in batches, each with its own cursor. A row that is written into the current batch is not shown.
     """
     position = prefix
     while True:
@@ -85,7 +86,7 @@ def rows_while_writing(txn: Txn, prefix: bytes) -> Iterator[tuple[bytes, bytes]]
 
 
 def value_at(cursor: lmdb.Cursor[bytes], key: bytes, stamp: bytes) -> bytes:
-    """Return the value of the row ``key`` in the version with ``stamp``; empty where it has none."""
+    """Return the value of the row ``key`` in the version with ``stamp``, or an empty value if it has none."""
     if cursor.set_range(key + stamp):
         found, value = cursor.item()
         if found.startswith(key) and len(found) == len(key) + STAMP_BYTES:
@@ -94,7 +95,7 @@ def value_at(cursor: lmdb.Cursor[bytes], key: bytes, stamp: bytes) -> bytes:
 
 
 def last_key(txn: Txn, table: bytes) -> bytes | None:
-    """Return the last key of a table, with its stamp if it has one; None where the table is empty."""
+    """Return the last key of a table, with its stamp if it has one. Return None if the table is empty."""
     cursor = txn.cursor()
     there = cursor.prev() if cursor.set_range(bytes([table[0] + 1])) else cursor.last()
     key = cursor.key() if there else b""

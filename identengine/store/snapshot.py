@@ -1,4 +1,4 @@
-"""One version of the book as it stands (:class:`Snapshot`), read row by row; nothing is held in memory."""
+"""A version of the book (:class:`Snapshot`), read row by row without holding it in memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from identengine.store.keys import Counts, rows_under, value_at
 
 
 class View:
-    """The state of the book at one version. Rows come in the order of their key."""
+    """The state of the book at one version. Rows are ordered by key."""
 
     def __init__(self, txn: Txn, stamp: bytes, version: int, hash_key: bytes) -> None:
         self.version = version
@@ -55,25 +55,25 @@ class View:
         return did_row(key, value) if value else None
 
     def clients(self) -> Iterator[Client]:
-        """Yield all clients, by id."""
+        """Yield all clients by id."""
         return (client_row(value) for _key, value in self._walk(CLIENTS))
 
     def accounts(self) -> Iterator[Account]:
-        """Yield all accounts, by id."""
+        """Yield all accounts by id."""
         return (account_row(value) for _key, value in self._walk(ACCOUNTS))
 
     def dids(self) -> Iterator[Did]:
-        """Yield all DIDs, by number."""
+        """Yield all DIDs by number."""
         return (did_row(key, value) for key, value in self._walk(DIDS))
 
     def account_dids(self, account_id: int) -> Iterator[Did]:
-        """Yield the DIDs of one account, by number, at a cost for these alone."""
+        """Yield the DIDs of one account by number, without reading other DIDs."""
         if not is_id(account_id):
             return iter(())
         return (owned_row(key, value) for key, value in self._walk(id_key(OWNED, account_id)))
 
     def active_numbers(self) -> Iterator[tuple[int, str]]:
-        """Yield account id and number of each active DID, by account and then by number."""
+        """Yield account id and number of each active DID, by account and number."""
         for key, value in self._walk(OWNED):
             if is_active(value):
                 yield int.from_bytes(key[1:9], "big"), key[9:-1].decode()
@@ -85,27 +85,27 @@ class View:
         return rows_under(self._txn, prefix)
 
     def _walk(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield row key and value of what is there in this version."""
+        """Yield row key and value of the rows that exist in this version."""
         stamp = self._stamp
         last = b""
         for key, value in self._rows(prefix):
             row_key = key[:-STAMP_BYTES]
             if row_key == last or key[-STAMP_BYTES:] < stamp:
-                continue  # outdated in this version, or not yet there
+                continue  # outdated in this version, or written later
             last = row_key
             if value:
                 yield row_key, value
 
 
 def is_id(value: int) -> bool:
-    """Return True if ``value`` can be the id of a row: 8 bytes, not 0."""
+    """Return True if ``value`` can be the id of a row: at most 8 bytes, and not 0."""
     return 0 < value < 1 << 64
 
 
 class Snapshot(View):
-    """One version of the book, held still; used while its reading lasts (:meth:`Store.read`), by one thread.
+    """A version of the book that does not change. One thread may use it during its read (:meth:`Store.read`).
 
-    ``info`` is its VersionInfo, ``version`` its number, ``hash_key`` the store's (engine.md 4.3).
+    ``info`` is its VersionInfo, ``version`` its number, and ``hash_key`` that of the store (engine.md 4.3).
     """
 
     def __init__(self, txn: Txn, info: VersionInfo, hash_key: bytes) -> None:
@@ -114,5 +114,5 @@ class Snapshot(View):
 
     @property
     def counts(self) -> Counts:
-        """How many clients, accounts and DIDs there are."""
+        """Numbers of clients, accounts and DIDs."""
         return Counts(self.info.clients, self.info.accounts, self.info.dids)

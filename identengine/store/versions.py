@@ -1,12 +1,12 @@
-"""The store: the versions of the book, durable and atomic, on LMDB (engine.md 8.1, 8.3, 8.4).
+"""The store: the versions of the book, durable and atomic, in LMDB (engine.md 8.1, 8.3, 8.4).
 
-Every edit is one write transaction and one new version: whole on disk when :meth:`Store.change` returns, not
-there at all when it did not, whatever kills the process. Versions that were stay readable row by row; see
-:mod:`identengine.store.format` for how.
+Every edit is one write transaction and creates one version. When :meth:`Store.change` returns, the version is
+completely on disk. If the process is killed earlier, the version does not exist. Old versions stay readable row by
+row, as :mod:`identengine.store.format` describes.
 
-What serves calls does not read from here: a truncated file kills its reader by SIGBUS, so a server reads a
-version through a process of its own, once. One process opens a store once (a second ``open`` shares it); after
-a fork, open it in the child only where the parent does not have it open.
+Processes that serve calls do not read the store themselves, since a truncated file kills its reader (SIGBUS). They
+read a version once, through a child process. A process opens a store once, and a second ``open`` shares it. After
+a fork, the child may open a store only if the parent does not have it open.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ from identengine.store.snapshot import Snapshot
 from identengine.store.vault import Vault, drop_old_keys, key_id
 
 _NAMED = 10
-"""Accounts that a message names, of however many it speaks."""
+"""Maximum number of accounts that a message names."""
 
 T = TypeVar("T")
 
 
 class Store:
-    """An open store; made by :meth:`open`, closed by ``with`` or :meth:`close`.
+    """An open store, created by :meth:`open` and closed by ``with`` or :meth:`close`.
 
-    ``hash_key`` are the 32 bytes made with the store that key the choice of numbers (engine.md 4.3);
-    ``path`` is where it is. Every method raises StoreError where the store cannot be read or written.
+    ``path`` is its location. ``hash_key`` is a key of 32 bytes for the choice of numbers (engine.md 4.3), created
+    with the store. Every method raises StoreError if the store cannot be read or written.
     """
 
     def __init__(self, file: StoreFile, *, readonly: bool) -> None:
@@ -67,10 +67,10 @@ class Store:
 
     @classmethod
     def open(cls, path: Path, *, create: bool = False, readonly: bool = False) -> Store:
-        """Open the store in the directory ``path`` (or a copy, which is one file); with ``create`` make it.
+        """Open the store in the folder ``path``, or a copy in a single file. With ``create``, create it.
 
-        Raises StoreError, saying what to do, where it is missing, damaged, foreign, of another format, or not
-        to be read; and where it is not to be written, unless ``readonly``.
+        Raise StoreError with the remedy if the store is missing, damaged, foreign, unreadable or of another
+        format. Raise it also if the store is not writable, unless ``readonly`` is set.
         """
         return cls(open_file(path, create=create, readonly=readonly), readonly=readonly)
 
@@ -83,7 +83,7 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Close the store; twice does no harm."""
+        """Close the store. Closing it again has no effect."""
         if self._file is not None:
             close_file(self._file)
             self._file = None
@@ -95,11 +95,11 @@ class Store:
 
     def _writable(self) -> StoreFile:
         if self._readonly:
-            raise StoreError(f"the store {self.path} was opened for reading only; nothing was changed")
+            raise StoreError(f"the store {self.path} was opened for reading only. Nothing was changed")
         return self._opened()
 
     def head(self) -> int:
-        """Return the number of the newest version, 0 where the store is empty."""
+        """Return the number of the newest version, or 0 if the store is empty."""
         with self._opened().reading() as txn:
             return head_of(txn).version
 
@@ -110,9 +110,9 @@ class Store:
 
     @contextlib.contextmanager
     def read(self, version: int | None = None) -> Iterator[Snapshot]:
-        """Hold one version still (the newest by default) while the ``with`` block reads it.
+        """Yield a snapshot of one version, by default the newest.
 
-        Pages that a reading can see are not used again: one held for hours makes the file grow.
+        Pages that a read can see are not reused. A read that lasts for hours therefore makes the file grow.
         """
         with self._opened().reading() as txn:
             info = head_of(txn) if version is None else info_of(txn, version)
@@ -121,11 +121,11 @@ class Store:
     def change(
         self, who: str, what: str, edit: Callable[[Draft], T], *, dry_run: bool = False
     ) -> tuple[VersionInfo, T]:
-        """Make one new version by ``edit`` and return what is known of it, with what ``edit`` returned.
+        """Create a version by calling ``edit``. Return its record and the result of ``edit``.
 
-        One transaction: an exception of ``edit`` leaves everything as it was. ``edit`` may be called again (the
-        map was full and grew), so it starts from nothing each time. Where it changed nothing no version is made,
-        and the newest is returned. With ``dry_run`` all is done but kept.
+        The edit is one transaction, and an exception in it leaves the store unchanged. ``edit`` may be called
+        again after the map has grown, so it must not keep state between calls. If it changes nothing, no version
+        is created and the newest is returned. With ``dry_run``, everything is done but not committed.
         """
         file = self._writable()
         with file.writing() as writer:
@@ -151,9 +151,9 @@ class Store:
             return info, result
 
     def diff(self, a: int, b: int) -> Iterator[Change]:
-        """Yield what differs from version ``a`` to version ``b``: clients, accounts, DIDs, each by key.
+        """Yield the changes from version ``a`` to version ``b``: clients, accounts, DIDs, each by key.
 
-        Either may be the older one; 0 is the empty book before the first version.
+        Either version may be the older one. Version 0 is the empty book before the first version.
         """
         with self._opened().reading() as txn:
             for version in (a, b):
@@ -166,16 +166,18 @@ class Store:
                 yield change_of(key, before, after)
 
     def rollback(self, version: int, who: str) -> VersionInfo:
-        """Make a new version that holds exactly what ``version`` held, and return it (engine.md 8.3).
+        """Create a new version with exactly the content of ``version``, and return it (engine.md 8.3).
 
-        What was added since is taken out: it stays in the versions between, and in the audit log.
+        Rows that were added since are removed. They remain in the versions between and in the audit log.
         """
         file = self._opened()
 
         def put_back(draft: Draft) -> None:
-            with file.reading() as txn:  # sees the newest version and nothing of the draft
+            with file.reading() as txn:  # sees the newest version, but not the draft
                 if not version:
-                    raise StoreError("there is no version 0 to go back to: it is the empty book before the first")
+                    raise StoreError(
+                        "there is no version 0 to roll back to: it is the empty book before the first"
+                    )
                 info_of(txn, version)
                 for key, then, _now in changes_between(txn, version, draft.version - 1):
                     draft.put_row(key, then)
@@ -185,14 +187,14 @@ class Store:
     def audit(self, client: int | None = None, account: int | None = None) -> Iterator[AuditEntry]:
         """Yield the audit log, the newest entry last (engine.md 8.4).
 
-        ``client``: only its own row, its accounts and their DIDs; ``account``: only that and its DIDs; before or
-        after the change.
+        ``client`` restricts it to the client's row, its accounts and their DIDs. ``account`` restricts it to the
+        account and its DIDs. Entries that concern them only before or only after a change are included.
         """
         with self._opened().reading() as txn:
             yield from audit_log(txn, client, account)
 
     def note(self, who: str, what: str, account: int | None = None) -> None:
-        """Write an event that changes no row into the audit log (engine.md 1.7: a password was shown)."""
+        """Record an event that changes no row in the audit log (engine.md 1.7: a password was shown)."""
         with self._writable().writing() as writer:
             while True:
                 try:
@@ -204,23 +206,25 @@ class Store:
                     writer.grow()
 
     def rekey(self, vault: Vault, who: str = "identengine") -> int:
-        """Encrypt every password of every version anew under the vault's first key; returns how many.
+        """Encrypt every password of every version again, under the vault's first key. Return their number.
 
-        One transaction, and version numbers stay. From then on passwords under the other keys are refused
-        (:meth:`Draft.put_account`): an import that began before would bring back what no key opens any more.
-        Raises KeyFileError, naming the accounts, where one that an account has now is under a key that the vault
-        lacks; then nothing was changed. Those of earlier versions under such a key stay as they are.
+        This is one transaction that keeps all version numbers. Afterwards passwords under other keys are rejected
+        (:meth:`Draft.put_account`). Otherwise an import that began earlier could store passwords that no key
+        decrypts.
+
+        Raise KeyFileError, naming the accounts, if the vault does not have the key of a current password. Nothing
+        is changed in this case. Passwords of earlier versions whose key is missing are kept unchanged.
         """
         with self._writable().writing() as writer:
             return _rekey_by(writer, vault, who)
 
     def rotate(self, key_file: Path, who: str = "identengine") -> int:
-        """Encrypt all passwords under a new key of ``key_file`` (engine.md 1.7); return how many there were.
+        """Encrypt all passwords under a new key of ``key_file`` (engine.md 1.7). Return their number.
 
-        The file opens every password at each moment. After a crash, rotate again. The steps: all passwords are
-        encrypted, the new key joins the old one in the file, the transaction is committed, the old key is dropped.
-        Rotations take turns, or one would drop the other's key. Copies of the store and exports from before need
-        the old key. Raise KeyFileError as :meth:`rekey` does, or StoreError.
+        The key file decrypts every password at each moment. First all passwords are encrypted. Then the new key
+        joins the old one in the file, the transaction is committed, and the old key is removed. After a crash,
+        rotate again. Rotations take turns, since one could otherwise remove the other's key. Older exports and
+        copies of the store need the old key. Raise KeyFileError as :meth:`rekey` does, or StoreError.
         """
         with self._writable().writing() as writer:
             vault = Vault.from_file(key_file).with_new_key()
@@ -229,30 +233,30 @@ class Store:
                 drop_old_keys(key_file)
             except KeyFileError as error:
                 raise KeyFileError(
-                    "all passwords are encrypted under the new key, but the old one is still in its file, since "
-                    f"{error}; rotate again to drop it"
+                    "all passwords are encrypted under the new key, but the key file still holds the old one: "
+                    f"{error}. Rotate again to remove it"
                 ) from error
             return count
 
     def copy(self, target: Path) -> None:
-        """Write a compact copy of the store, all versions, to ``target``: not there yet, or an empty folder.
+        """Write a compact copy of the store with all versions to ``target``, a new path or an empty folder.
 
-        A name that ends in ``.mdb`` is made one file, any other a directory with that file in it; either opens
-        as a store. The key of the passwords is not in it. It appears whole or not at all.
+        A target whose name ends in ``.mdb`` becomes a single file, any other a folder with that file. Both can be
+        opened as a store. The copy does not contain the key of the passwords. It appears completely or not at all.
         """
         file = self._opened()
-        place = target if target.suffix == ".mdb" else target / DATA
+        data = target if target.suffix == ".mdb" else target / DATA
         try:
-            if place.exists():
-                raise StoreError(f"{target} is there already; nothing was changed")
+            if data.exists():
+                raise StoreError(f"{target} exists already. Nothing was changed")
             if target.is_dir() and (there := next(target.iterdir(), None)):
-                raise StoreError(f"{target} holds something already ({there.name}); nothing was changed")
-            with made_folder(place.parent):
-                handle, name = tempfile.mkstemp(prefix=".copy-", dir=place.parent)
+                raise StoreError(f"{target} is not empty (it holds {there.name}). Nothing was changed")
+            with made_folder(data.parent):
+                handle, name = tempfile.mkstemp(prefix=".copy-", dir=data.parent)
                 try:
                     file.copy(handle)
                     os.fsync(handle)
-                    os.link(name, place)
+                    os.link(name, data)
                 finally:
                     os.close(handle)
                     Path(name).unlink()
@@ -261,12 +265,12 @@ class Store:
 
 
 def _rekey_by(writer: Writer, vault: Vault, who: str, prepare: Callable[[], None] = lambda: None) -> int:
-    """Do the work of :meth:`Store.rekey`; ``prepare`` is called when it succeeded, before it is made to last."""
+    """Do the work of :meth:`Store.rekey`. Call ``prepare`` after it succeeded, before the commit."""
     while True:
         try:
             with writer.transaction() as txn:
                 count = _rekey(txn, vault)
-                _add_event(txn, who, f"key rotated: {count} passwords encrypted anew", None)
+                _add_event(txn, who, f"key rotated: {count} passwords re-encrypted", None)
                 prepare()
                 writer.commit(txn)
                 return count
@@ -282,12 +286,12 @@ def _add_event(txn: Txn, who: str, what: str, account: int | None) -> None:
 
 
 def _rekey(txn: Txn, vault: Vault) -> int:
-    """Do the work of :meth:`Store.rekey` in a transaction."""
+    """Do the work of :meth:`Store.rekey` within a transaction."""
     retired = {*txn.get(META_RETIRED, b"").decode().split(), *vault.key_ids}
     count = 0
     lost: list[int] = []
     owner = b""
-    renewed: dict[str, str | None] = {}  # of one account: a token that stayed must not look changed afterwards
+    renewed: dict[str, str | None] = {}  # per account, so that an unchanged token does not look changed
     for key, value in rows_while_writing(txn, ACCOUNTS):
         newest = key[:-STAMP_BYTES] != owner
         if newest:
@@ -312,7 +316,7 @@ def _rekey(txn: Txn, vault: Vault) -> int:
 
 
 def _renewed(token: str, vault: Vault) -> str | None:
-    """Return a token of the same password under the vault's first key; None where no key opens it."""
+    """Return a token of the same password under the vault's first key, or None if no key decrypts it."""
     try:
         return token if key_id(token) == vault.key_ids[0] else vault.encrypt(vault.decrypt(token))
     except (KeyFileError, ValueError):
@@ -322,7 +326,7 @@ def _renewed(token: str, vault: Vault) -> str | None:
 def _lost(accounts: list[int]) -> str:
     named = ", ".join(map(str, accounts[:_NAMED])) + (", …" if len(accounts) > _NAMED else "")
     return (
-        f"passwords that cannot be read, as they are under a key that is not at hand: {len(accounts)} (of the "
-        f"accounts {named}). Nothing was changed; put that key beside the others (a line of its own in the key "
-        "file), or set these passwords again (`identengine accounts password set ID`), and start again"
+        f"passwords that cannot be decrypted, since their key is missing: {len(accounts)} (of the accounts "
+        f"{named}). Nothing was changed. Add that key to the key file on a line of its own, or set these "
+        "passwords again (`identengine accounts password set ID`), and repeat"
     )

@@ -1,4 +1,4 @@
-"""The file of the set of calls: too little room, other sizes, damage; no call is lost silently (engine.md 5.8)."""
+"""Faults of the file of the set of calls: too little space, another size, damage (engine.md 5.8)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def killed(folder: Path) -> Path:
-    """The set of a server that was killed: 200 calls, half of them active. Returns its folder."""
+    """Return the folder of a set whose server was killed, with 200 calls, half of them active."""
     hold_and_kill(folder, calls())
     return folder / "calls"
 
@@ -53,22 +53,22 @@ def held(server: Server) -> int:
         return sum(answer["freed"] for answer in switch.burst(stops))
 
 
-# ---- room --------------------------------------------------------------------------------------------------
+# ---- space -------------------------------------------------------------------------------------------------
 
 
-def test_too_little_room_is_told_at_start_and_leaves_nothing(folder: Path, tmp_path: Path) -> None:
+def test_too_little_space_is_an_error_at_start_and_leaves_nothing(folder: Path, tmp_path: Path) -> None:
     with mounted(tmp_path / "disk", 16) as disk:
         server = Server(folder, calls(100_000, disk), ready=False)
         assert server.ended() == 1
         assert "105 MiB" in server.log
-        assert "make room, or set a smaller max_legs" in server.log
+        assert "Free space there, or set a smaller [calls] max_legs" in server.log
         assert "Traceback" not in server.log
         assert sum(file.stat().st_size for file in disk.rglob("*") if file.is_file()) == 0
         with serving(folder, calls(1000, disk)) as again:
             assert held(again) == 0
 
 
-def test_too_little_room_to_grow_leaves_the_set_as_it_is(folder: Path, tmp_path: Path) -> None:
+def test_too_little_space_to_grow_leaves_the_set_unchanged(folder: Path, tmp_path: Path) -> None:
     with mounted(tmp_path / "disk", 16) as disk:
         hold_and_kill(folder, calls(1000, disk))
         server = Server(folder, calls(100_000, disk), ready=False)
@@ -78,7 +78,7 @@ def test_too_little_room_to_grow_leaves_the_set_as_it_is(folder: Path, tmp_path:
             assert held(again) == COUNT
 
 
-def test_a_disk_that_fills_up_later_takes_no_room_from_the_set(folder: Path, tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_later_takes_no_space_from_the_set(folder: Path, tmp_path: Path) -> None:
     with mounted(tmp_path / "disk", 16) as disk:
         server = Server(folder, calls(3000, disk))
         with server.switch() as switch:
@@ -94,7 +94,7 @@ def test_a_disk_that_fills_up_later_takes_no_room_from_the_set(folder: Path, tmp
 
 @pytest.mark.parametrize("max_legs", [100_000, 250, 200, 100, 1])
 def test_a_set_of_another_size(folder: Path, killed: Path, max_legs: int) -> None:
-    """No call is lost; what is over the new size is kept, and nothing is let in until there are fewer."""
+    """No call is lost. Calls above the new size are kept, and no call is admitted until there are fewer."""
     for _ in range(2):
         server = Server(folder, calls(max_legs))
         with server.switch() as switch:
@@ -126,7 +126,7 @@ def overwrite(file: Path, first: int, pages: int, filler: Callable[[int], bytes]
 
 
 def other_format(file: Path) -> None:
-    """Write another number of the format where this program keeps its own."""
+    """Change the format number where this program stores its own."""
     with lmdb.open(str(file), map_size=file.stat().st_size, subdir=False, lock=False, max_dbs=5) as env:
         meta = env.open_db(b"meta")
         with env.begin(write=True) as txn:
@@ -148,30 +148,30 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("damage", [*DAMAGE])
-def test_a_damaged_set_is_set_aside(folder: Path, killed: Path, damage: str) -> None:
-    is_set_aside(folder, killed, damage)
+def test_a_damaged_set_is_renamed(folder: Path, killed: Path, damage: str) -> None:
+    is_renamed(folder, killed, damage)
 
 
-def test_a_second_damaged_set_is_set_aside_beside_the_first(folder: Path, killed: Path) -> None:
-    is_set_aside(folder, killed, "a header of zeros")
+def test_a_second_damaged_set_is_renamed_next_to_the_first(folder: Path, killed: Path) -> None:
+    is_renamed(folder, killed, "a header of zeros")
     hold_and_kill(folder, calls())
-    is_set_aside(folder, killed, "a header of zeros")
+    is_renamed(folder, killed, "a header of zeros")
 
 
-def is_set_aside(folder: Path, killed: Path, damage: str) -> None:
+def is_renamed(folder: Path, killed: Path, damage: str) -> None:
     DAMAGE[damage](killed / "calls.mdb")
     content = (killed / "calls.mdb").read_bytes()
     before = set(killed.iterdir())
     with serving(folder, calls()) as server:
         (aside,) = set(killed.iterdir()) - before
-        assert aside.read_bytes() == content, "as it was, for whoever wants to look at it"
-        assert server.log.count("ALARM") == server.log.count("put aside as") == len([*killed.glob("calls.mdb.*")])
-        assert f"put aside as {aside.name}" in server.log
+        assert aside.read_bytes() == content, "the renamed file is unchanged"
+        assert server.log.count("ALARM") == server.log.count("renamed to") == len([*killed.glob("calls.mdb.*")])
+        assert f"renamed to {aside.name}" in server.log
         assert held(server) == 0
         assert server.authorize(call_id="new", src_ip="10.0.0.1", dst_number="44")["accepted"]
 
 
-def test_a_set_of_no_bytes_is_told_too(folder: Path, killed: Path) -> None:
+def test_an_empty_file_is_reported_too(folder: Path, killed: Path) -> None:
     cut(killed / "calls.mdb", 0)
     with serving(folder, calls()) as server:
         assert held(server) == 0
@@ -186,7 +186,7 @@ FILLERS: dict[str, Callable[[int], bytes]] = {
 
 
 def pages_of_legs(file: Path, first: int, last: int) -> list[int]:
-    """Return the pages that hold some of these legs, none of the first hundred, and nothing else."""
+    """Return the pages that hold some of these legs, none of the first hundred, and no other data."""
     content = file.read_bytes()
     pages = {page: content[page * PAGE : (page + 1) * PAGE] for page in range(2, 100)}
     others = (b"small", b"beat", *(f"call {number}".encode() for number in range(90, 110)))
@@ -207,8 +207,8 @@ def pages_of_legs(file: Path, first: int, last: int) -> list[int]:
         pytest.param("zeros", "later pages of legs"),
     ],
 )
-def test_garbage_behind_a_good_header(folder: Path, killed: Path, filler: str, which: str) -> None:
-    """Then the calls are all there, or the file is set aside; the server never dies of it."""
+def test_garbage_after_a_valid_header(folder: Path, killed: Path, filler: str, which: str) -> None:
+    """All calls survive or the file is renamed, but the server never crashes."""
     file = killed / "calls.mdb"
     later = pages_of_legs(file, 110, COUNT)
     assert later
@@ -220,8 +220,8 @@ def test_garbage_behind_a_good_header(folder: Path, killed: Path, filler: str, w
         assert server.authorize(call_id="new", src_ip="10.0.0.1", dst_number="44")["accepted"]
 
 
-def test_pages_that_are_whole_but_at_the_wrong_place(folder: Path, killed: Path) -> None:
-    """As a write that went astray leaves them: each page is good, calls are missing all the same."""
+def test_valid_pages_at_the_wrong_position(folder: Path, killed: Path) -> None:
+    """A misdirected write leaves valid pages, but calls are missing."""
     file = killed / "calls.mdb"
     content = file.read_bytes()
     source, *_ = pages_of_legs(file, 130, 140)

@@ -1,4 +1,4 @@
-"""A set of calls that is full: nothing is let in, what ends a call is served, the operator is told (5.8)."""
+"""A full set of calls admits no call, serves messages that free calls, and alarms the operator (engine.md 5.8)."""
 
 from __future__ import annotations
 
@@ -39,12 +39,14 @@ def switch(server: Server) -> Iterator[Switch]:
         yield opened
 
 
-def test_a_full_set_lets_nothing_in_until_something_ends(switch: Switch) -> None:
+def test_a_full_set_admits_no_call_until_one_ends(switch: Switch) -> None:
     refused = switch.authorize("more")
     assert {name: refused[name] for name in OVERLOAD} == OVERLOAD
-    assert switch.ask("identify", src_ip="10.0.0.1", dst_number="44")["accepted"], "which takes no slot"
-    assert switch.authorize("c3")["accepted"], "a retransmission takes no slot either"
-    assert switch.ask("authorize", call_id="c3", src_ip="10.0.0.1", dst_number="45")["accepted"], "nor its change"
+    assert switch.ask("identify", src_ip="10.0.0.1", dst_number="44")["accepted"], "identify takes no slot"
+    assert switch.authorize("c3")["accepted"], "a retransmission takes no further slot"
+    assert switch.ask("authorize", call_id="c3", src_ip="10.0.0.1", dst_number="45")["accepted"], (
+        "changed content takes no further slot"
+    )
     assert switch.ask("start", call_id="c1") == {"ok": True}
     assert switch.ask("update", call_id="c2", interval=60) == {"ok": True}
     assert switch.authorize("more")["reason"] == "overload"
@@ -54,14 +56,14 @@ def test_a_full_set_lets_nothing_in_until_something_ends(switch: Switch) -> None
     assert [switch.authorize(f"new {number}")["accepted"] for number in range(3)] == [True, True, False]
 
 
-def test_a_full_set_serves_lists_and_switches(switch: Switch) -> None:
+def test_a_full_set_serves_lists_and_resets(switch: Switch) -> None:
     assert switch.sync("1", *[f"c{number}" for number in range(10)]) == {"ok": True, "missing": 0, "freed": 0}
     assert switch.authorize("more")["reason"] == "overload"
     assert switch.ask("switch_down") == {"ok": True, "freed": 10}
     assert switch.authorize("more")["accepted"]
 
 
-def test_a_call_without_an_id_takes_no_room(switch: Switch) -> None:
+def test_a_call_without_an_id_takes_no_slot(switch: Switch) -> None:
     assert switch.ask("authorize", src_ip="10.0.0.1", dst_number="44")["unreserved"] is True
 
 
@@ -74,11 +76,13 @@ def test_a_full_set_is_emptied_by_leases(folder: Path, clocks: Clocks) -> None:
         wait_for(lambda: switch.authorize("more")["accepted"])
         for number in range(1, 10):
             assert switch.authorize(f"more {number}")["accepted"]
-        assert switch.ask("start", call_id="c3")["ok"] is True, "a call that exists after all is no error"
+        assert switch.ask("start", call_id="c3")["ok"] is True, (
+            "a start of a call that was rejected is not an error"
+        )
         assert switch.authorize("one more")["reason"] == "overload"
 
 
-def test_a_full_set_that_is_started_anew_is_full_still(folder: Path) -> None:
+def test_a_full_set_is_still_full_after_a_restart(folder: Path) -> None:
     server = Server(folder, FULL)
     with server.switch() as switch:
         for number in range(10):
@@ -90,8 +94,8 @@ def test_a_full_set_that_is_started_anew_is_full_still(folder: Path) -> None:
         assert switch.authorize("more")["accepted"]
 
 
-def test_a_set_that_was_full_of_stops_still_takes_stops(folder: Path) -> None:
-    """Stopped calls are remembered for a minute, and an attacker may stop what was never there."""
+def test_a_set_full_of_stops_still_accepts_stops(folder: Path) -> None:
+    """Stops are remembered for a minute, and an attacker may stop calls that never existed."""
     with serving(folder, FULL) as server, server.switch() as switch:
         stops = (request("stop", n, call_id=f"never {n} {'x' * 200}") for n in range(60_000))
         assert all(answer == {"ok": True, "unknown": True, "freed": 0} for answer in switch.burst(stops))
@@ -100,20 +104,20 @@ def test_a_set_that_was_full_of_stops_still_takes_stops(folder: Path) -> None:
         assert switch.stop("c1", "c7") == ["c1", "c7"]
 
 
-def test_the_operator_is_told_once_and_when_it_is_over(server: Server, switch: Switch) -> None:
+def test_the_operator_gets_one_alarm_and_one_end_of_alarm(server: Server, switch: Switch) -> None:
     for number in range(100):
         assert switch.authorize(f"more {number}")["reason"] == "overload"
     wait_for(lambda: "max_legs" in server.log, 3)
     assert server.log.count("ALARM") == 1
-    assert "10" in server.log.partition("ALARM")[2].partition("\n")[0], "how many there are"
+    assert "10" in server.log.partition("ALARM")[2].partition("\n")[0], "the alarm names the number of legs"
     switch.ask("switch_down")
     assert switch.authorize("more")["accepted"]
     server.logged("over")
     assert server.log.count("ALARM") == 1
 
 
-def test_what_lapsed_takes_no_room_from_those_that_are_held(folder: Path, clocks: Clocks) -> None:
-    """At most ``lapsed_max`` are remembered, a million if nothing is said, and their ids may be long."""
+def test_lapsed_legs_take_no_space_from_held_legs(folder: Path, clocks: Clocks) -> None:
+    """At most ``lapsed_max`` legs are remembered, by default a million, and their ids may be long."""
     config = FULL.replace("max_legs = 10\n", "max_legs = 3000\n")
     with serving(folder, config) as server, server.switch() as switch:
         for round_ in range(25):
@@ -133,7 +137,7 @@ def test_what_lapsed_takes_no_room_from_those_that_are_held(folder: Path, clocks
             wait_for(lambda ids=ids: switch.ask("stop", call_id=ids.pop())["freed"] == 0, 5)  # type: ignore[misc]
 
 
-def test_a_limit_on_the_size_of_files_is_told_like_a_full_disk(folder: Path) -> None:
+def test_a_limit_on_the_size_of_files_is_reported_like_a_full_disk(folder: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, before[1]))
     try:

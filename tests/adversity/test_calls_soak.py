@@ -1,8 +1,8 @@
-"""Calls under random faults: deaths of the decider, lost stops, duplicate and late messages (engine.md 5).
+"""Calls under random faults: crashes of the decider, lost stops, duplicate and late messages (engine.md 5).
 
-Several threads ask a real server while it dies again and again. Of each call they know since when and until when
-it surely, or possibly, holds a slot: bounds that every answer has to keep. Once all is over and the leases have
-lapsed, the count is zero on every level. It takes seconds, a minute in CI, and ten with ``-m long``.
+Several threads use a real server while its decider is killed again and again. For each call they record when it
+certainly or possibly holds a slot. Every answer must respect these bounds. After all leases have expired, the
+count is zero on every level. The test takes seconds, a minute in CI, and ten minutes with ``-m long``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LEASE = max(RESERVED, ACTIVE, 3 * INTERVAL)
 SOUND = 11.0
 """Seconds after which a decider that dies is replaced at once."""
 SLACK = 4.0
-"""Seconds by which a lapse may come later than the lease ends: a second, and while the decider is away."""
+"""Delay of a lapse after the end of its lease, in seconds: one second, and the absence of the decider."""
 
 CLIENTS = [
     Client(id=1, name="reseller", capacity=50),
@@ -56,7 +56,7 @@ LIMITS = {
     ("reseller_capacity", 1): 50,
     ("global_capacity", 0): GLOBAL,
 }
-"""By the reason of the reject, and whose limit it is."""
+"""By reason of the reject, and by the owner of the limit."""
 KINDS = {
     "1": (("account_capacity", 1), ("client_capacity", 2), ("reseller_capacity", 1), ("global_capacity", 0)),
     "2": (("client_capacity", 2), ("reseller_capacity", 1), ("global_capacity", 0)),
@@ -69,18 +69,18 @@ KINDS = {
     ),
     "4": (("global_capacity", 0),),
 }
-"""Where a call of each kind counts."""
+"""By kind of call: the limits that apply to it."""
 
 
 class Call:
-    """What is known of one call; times are of the monotonic clock."""
+    """One call, and the times at which it may hold a slot, by the monotonic clock."""
 
     def __init__(self, call_id: str, kind: str) -> None:
         self.id, self.kind = call_id, kind
         self.sure_from, self.sure_until = inf, -inf
-        """It holds a slot all this time at least."""
+        """It certainly holds a slot during this time."""
         self.maybe_from, self.maybe_until = inf, -inf
-        """It holds none outside of this time."""
+        """It certainly holds no slot outside this time."""
         self.active = False
         self.fields: dict[str, object] = {"dst_number": f"44{random.randrange(10**8)}"}
         if kind == "3 term":
@@ -90,7 +90,7 @@ class Call:
 
 
 class Soak:
-    """All calls, and what happened."""
+    """All calls and the observed answers."""
 
     def __init__(self, server: Server, seconds: int) -> None:
         self.server = server
@@ -116,7 +116,7 @@ class Soak:
         assert not self.wrong, self.wrong[:5]
 
     def kill(self) -> None:
-        """Kill the process that decides."""
+        """Kill the decider process."""
         with self.server.udp() as peer:
             pid = exchange(peer, "ping")["pid"]
         assert pid != self.server.process.pid, "the decider is a process of its own"
@@ -124,7 +124,7 @@ class Soak:
         self.seen["killed"] += 1
 
     def work(self, number: int) -> None:
-        """Speak of calls that no other thread speaks of."""
+        """Send messages about calls that no other thread uses."""
         try:
             chance = random.Random(number)
             mine: list[Call] = []
@@ -145,13 +145,13 @@ class Soak:
                 now = time.monotonic()
                 self.calls = [call for call in self.calls if call.maybe_until > now - 10]
             if not self.authorize(peer, mine[-1]) and chance.random() < 0.9:
-                mine.pop()  # as a rule nobody speaks of a call that was rejected
+                mine.pop()  # usually no message follows for a call that was rejected
             return
         some = chance.choice(mine)
         if what < 0.60:
-            self.authorize(peer, some)  # a duplicate, or one that comes much too late
+            self.authorize(peer, some)  # a duplicate, or a much delayed message
         elif what < 0.62:
-            some.fields = Call("", some.kind).fields  # another content under the same id
+            some.fields = Call("", some.kind).fields  # other content under the same id
             self.authorize(peer, some)
         elif what < 0.75:
             self.progress(peer, some, "start")
@@ -173,7 +173,7 @@ class Soak:
             self.seen[reason or "accepted"] += 1
             call.maybe_until = ended + LEASE + SLACK
             if reason is None:
-                if before < began:  # else it may be a retransmission, which takes no room and renews no lease
+                if before < began:  # else it may be a retransmission, which takes no slot and renews no lease
                     self.check_room(call, began, ended)
                     call.sure_from, call.sure_until = ended, began + RESERVED
                     call.active = False
@@ -185,11 +185,11 @@ class Soak:
         return reason is None
 
     def begin(self, call: Call) -> tuple[float, float]:
-        """From now on it may hold a slot; returns the time, and until when it did so far."""
+        """Begin a time in which the call may hold a slot. Return the start, and the end of the time before."""
         with self.lock:
             began = time.monotonic()
             before = call.maybe_until
-            if all(call is not each for each in self.calls):  # it was over for long, and comes back
+            if all(call is not each for each in self.calls):  # the call had ended, and returns
                 self.calls.append(call)
             if before < began:
                 call.maybe_from = began
@@ -197,7 +197,7 @@ class Soak:
             return began, before
 
     def check_room(self, call: Call, began: float, ended: float) -> None:
-        """Hold that no level of the call had reached its limit by others all the time."""
+        """Check that no level of the call was certainly full the whole time."""
         for level in KINDS[call.kind]:
             held = sum(
                 each is not call
@@ -210,7 +210,7 @@ class Soak:
                 self.wrong.append(f"{call.id} was let in where {level} held {held}")
 
     def check_full(self, call: Call, reason: str, began: float, ended: float) -> None:
-        """Hold that the level that is named may have been full."""
+        """Check that the level that the reason names may have been full."""
         (level,) = [level for level in KINDS[call.kind] if level[0] == reason]
         held = sum(
             each is not call
@@ -254,7 +254,7 @@ _numbers = itertools.count(1)
 
 
 def exchange(peer: Switch, method: str, **params: object) -> Any:
-    """Send a message until it is answered, as switches do; return the result."""
+    """Repeat a message until it is answered, as switches do. Return the result."""
     number = next(_numbers)
     message = request(method, number, **params)
     peer.socket.settimeout(0.3)
@@ -262,7 +262,7 @@ def exchange(peer: Switch, method: str, **params: object) -> Any:
         try:
             peer.send(message)
             while (answer := peer.receive())["id"] != number:
-                pass  # of what was sent twice a second answer may come
+                pass  # a repeated message may be answered twice
         except (TimeoutError, ConnectionRefusedError):
             continue
         return answer["result"]
@@ -270,7 +270,7 @@ def exchange(peer: Switch, method: str, **params: object) -> Any:
 
 
 @pytest.mark.parametrize("seconds", amounts(times(60, 5), 600, seconds=660))
-def test_no_slot_leaks_whatever_happens(tmp_path: Path, seconds: int) -> None:
+def test_no_slot_leaks_under_random_faults(tmp_path: Path, seconds: int) -> None:
     put_rows(tmp_path / "store", ACCOUNTS, CLIENTS)
     config = (
         f"[calls]\npath = 'calls'\nmax_legs = 1000\nreserved = {RESERVED}\nactive = {ACTIVE}\n"
@@ -285,7 +285,7 @@ def test_no_slot_leaks_whatever_happens(tmp_path: Path, seconds: int) -> None:
 
 
 def nothing_is_held(server: Server) -> bool:
-    """Fill every level, and take it all back: exactly so many calls as its limit allows fit an empty set."""
+    """Fill every level and free it again. An empty set takes exactly as many calls as each limit allows."""
     asked = [("4", 10), ("1", 10), ("2", 15), ("3", 25)]
     refused = {"1": "account_capacity", "2": "client_capacity", "3": "reseller_capacity", "4": "global_capacity"}
     let_in: list[str] = []

@@ -1,4 +1,4 @@
-"""Leases and clocks: what lapses and is remembered, whatever the wall clock does, and over a boot (5.4, 5.5)."""
+"""Leases and clocks: expiry and memory of legs, wall clocks that jump, and boots (engine.md 5.4, 5.5)."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def calls(**settings: int) -> str:
-    """Return the section of the config; leases of 100 s unless others are named."""
+    """Return the section of the config, with leases of 100 s unless ``settings`` names others."""
     known = {"max_legs": 1000, "reserved": 100, "active": 100} | settings
     return '[calls]\npath = "calls"\n' + "".join(f"{name} = {value}\n" for name, value in known.items())
 
 
 def lapsed(switch: Switch) -> bool:
-    """Whether the one slot of account 2 is free; what tries it is stopped again."""
+    """Return True if the one slot of account 2 is free. Stop the call that tried it."""
     accepted = switch.authorize("try", "10.0.0.2")["accepted"]
     if accepted:
         switch.ask("stop", call_id="try")
@@ -44,9 +44,10 @@ def lapsed(switch: Switch) -> bool:
 
 
 def stays(switch: Switch, clocks: Clocks, seconds: float = 4.0) -> None:
-    """Let time pass; the one slot of account 2 is taken when the server has looked at what lapsed meanwhile.
+    """Advance the clocks. Check that the slot of account 2 is still taken after the server expired leases.
 
-    The lease of a call of account 3 ends meanwhile: when its slot is free, the server has looked.
+    The lease of a marker call of account 3 ends in this time. When its slot is free, the server has expired
+    leases.
     """
     assert seconds >= 4
     switch.activate("marker", source="10.0.0.3")
@@ -60,8 +61,8 @@ def stays(switch: Switch, clocks: Clocks, seconds: float = 4.0) -> None:
 
 
 def notes_the_time(server: Server, clocks: Clocks) -> None:
-    """Let 4 s pass in which the server has noted the time, as it does once a second of its clock."""
-    for _ in range(2):  # the first time that it reports, it may have noted the time just before it was later
+    """Advance the clocks by 4 s, in which the server stores the time, as it does once a second."""
+    for _ in range(2):  # the first report may precede the jump of the clock
         before = counted(server, "noted")
         clocks.forward(2)
         wait_for(lambda before=before: counted(server, "noted") >= before + 2)  # type: ignore[misc]
@@ -71,11 +72,11 @@ def notes_the_time(server: Server, clocks: Clocks) -> None:
 
 
 @pytest.mark.parametrize("state", ["reserved", "active"])
-def test_a_lease_ends_within_a_second_and_never_too_soon(folder: Path, state: str) -> None:
+def test_a_lease_ends_within_a_second_and_never_early(folder: Path, state: str) -> None:
     settings = {"reserved": 1, "active": 1000} if state == "reserved" else {"active": 1}
     with serving(folder, calls(**settings)) as server, server.switch() as switch:
         noticed: list[float] = []
-        # In time, that is; the machine may be busy with other tests: one of a few has to be.
+        # One of several tries must be in time, since other tests may keep the machine busy.
         while len(noticed) < 2 or (min(noticed) >= 2.5 and len(noticed) < 5):
             call_id = f"c{len(noticed)}"
             began = time.monotonic()
@@ -86,10 +87,10 @@ def test_a_lease_ends_within_a_second_and_never_too_soon(folder: Path, state: st
             wait_for(lambda: lapsed(switch))
             assert time.monotonic() - began >= 1.0
             noticed.append(time.monotonic() - sent)
-        assert min(noticed) < 2.5  # one second, one to notice it, and a slow machine
+        assert min(noticed) < 2.5  # one second for the lapse, one to notice it, and the rest for a slow machine
 
 
-def test_the_update_interval_that_was_announced_last_counts(folder: Path, clocks: Clocks) -> None:
+def test_the_last_announced_update_interval_counts(folder: Path, clocks: Clocks) -> None:
     with serving(folder, calls(active=7200)) as server, server.switch() as switch:
         switch.activate("a", source="10.0.0.2")
         switch.ask("update", call_id="a", interval=1000)
@@ -121,12 +122,12 @@ def test_a_retransmission_and_changed_content_renew_no_lease(folder: Path, clock
         assert switch.authorize("a", "10.0.0.2") == first
         changed = switch.ask("authorize", call_id="a", src_ip="10.0.0.2", dst_number="45")
         assert changed["accepted"]
-        assert changed["lease"] <= 40, "what is left"
+        assert changed["lease"] <= 40, "the remaining time"
         clocks.forward(42)
         wait_for(lambda: lapsed(switch))
 
 
-# ---- what lapsed -------------------------------------------------------------------------------------------
+# ---- lapsed legs -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["start", "update"])
@@ -140,12 +141,12 @@ def test_a_lapsed_leg_is_revived_over_the_limit(folder: Path, clocks: Clocks, st
         wait_for(lambda: switch.authorize("b", "10.0.0.2")["accepted"])
         assert switch.ask(method, call_id="a") == {"ok": True, "overcommit": True}
         switch.ask("stop", call_id="b")
-        assert switch.authorize("c", "10.0.0.2")["reason"] == "account_capacity", "a counts"
+        assert switch.authorize("c", "10.0.0.2")["reason"] == "account_capacity", "the revived leg counts"
         assert switch.ask("stop", call_id="a") == {"ok": True, "freed": 1}
         assert switch.authorize("c", "10.0.0.2")["accepted"]
 
 
-def test_where_a_held_leg_matches_lapsed_ones_are_not_revived(folder: Path, clocks: Clocks) -> None:
+def test_if_a_held_leg_matches_lapsed_ones_are_not_revived(folder: Path, clocks: Clocks) -> None:
     with serving(folder, calls()) as server, server.switch() as switch:
         assert switch.authorize("a", "10.0.0.2", leg_id="1")["accepted"]
         clocks.forward(102)
@@ -154,23 +155,23 @@ def test_where_a_held_leg_matches_lapsed_ones_are_not_revived(folder: Path, cloc
         assert switch.ask("stop", call_id="a") == {"ok": True, "freed": 1}
 
 
-def test_what_lapsed_is_remembered_for_a_day(folder: Path, clocks: Clocks) -> None:
+def test_a_lapsed_leg_is_remembered_for_a_day(folder: Path, clocks: Clocks) -> None:
     with serving(folder, calls()) as server, server.switch() as switch:
         for call_id in ("a", "b"):
             assert switch.authorize(call_id)["accepted"]
         clocks.forward(102)
         switch.authorize("x", "10.0.0.2")
         clocks.forward(102)
-        wait_for(lambda: lapsed(switch))  # by then the two above have lapsed too
+        wait_for(lambda: lapsed(switch))  # the two legs above have lapsed then, too
         clocks.forward(DAY - 300)
         assert switch.ask("start", call_id="a") == {"ok": True}
         assert switch.authorize("until then", "10.0.0.2")["accepted"]
         clocks.forward(310)
-        wait_for(lambda: lapsed(switch))  # by then the server has looked at what is due
+        wait_for(lambda: lapsed(switch))  # the server has expired leases then
         assert switch.ask("start", call_id="b") == {"ok": True, "unknown": True}
 
 
-def test_of_too_many_that_lapsed_the_oldest_are_forgotten(folder: Path, clocks: Clocks) -> None:
+def test_the_oldest_of_too_many_lapsed_legs_are_forgotten(folder: Path, clocks: Clocks) -> None:
     config = calls(lapsed_max=2)
     with serving(folder, config) as server, server.switch() as switch:
         for call_id in "abcd":
@@ -186,7 +187,7 @@ def test_of_too_many_that_lapsed_the_oldest_are_forgotten(folder: Path, clocks: 
         assert switch.ask("start", call_id="d") == {"ok": True}
 
 
-def test_lapses_survive_the_death_of_the_server(folder: Path, clocks: Clocks) -> None:
+def test_lapses_survive_a_crash_of_the_server(folder: Path, clocks: Clocks) -> None:
     server = Server(folder, calls())
     with server.switch() as switch:
         switch.authorize("lapsed", "10.0.0.2")
@@ -200,7 +201,7 @@ def test_lapses_survive_the_death_of_the_server(folder: Path, clocks: Clocks) ->
         assert switch.stop("held", "lapsed") == ["held", "lapsed"]
 
 
-def test_what_lapses_while_no_server_runs(folder: Path, clocks: Clocks) -> None:
+def test_leases_that_end_while_no_server_runs(folder: Path, clocks: Clocks) -> None:
     server = Server(folder, calls())
     with server.switch() as switch:
         switch.authorize("a", "10.0.0.2")
@@ -238,8 +239,8 @@ def test_the_wall_clock_does_not_matter(folder: Path, clocks: Clocks, days: int)
     [(0.0, 100.0, -1e6), (60.0, 40.0, 1e6), (60.0, 40.0, -1e6), (-400 * DAY, 100.0, -1e6), (30 * DAY, -1.0, 1e6)],
     ids=["at once", "a minute later", "a minute later, as is usual", "clock back", "a month later"],
 )
-def test_leases_over_a_boot(folder: Path, clocks: Clocks, off: float, left: float, base: float) -> None:
-    """The set may be on a disk, or its tmpfs be kept. ``off``: how long the machine was, by its wall clock."""
+def test_leases_across_a_boot(folder: Path, clocks: Clocks, off: float, left: float, base: float) -> None:
+    """The set may be on a disk, or its tmpfs may be kept. ``off`` is the downtime by the wall clock."""
     clocks.set_boot("0f0f0f0f-0000-4000-8000-000000000001", 2_000_000.0)
     server = Server(folder, calls())
     with server.switch() as switch:
@@ -256,12 +257,12 @@ def test_leases_over_a_boot(folder: Path, clocks: Clocks, off: float, left: floa
         assert late.get("unknown", False) is (off < 50)
         switch.ask("stop", call_id="b")
     notes_the_time(server, clocks)
-    server.kill()  # in this boot: what was kept in the one before must not be taken for this one's
+    server.kill()  # in the same boot: the next server must not use the beat of the boot before
     with serving(folder, calls()) as again, again.switch() as switch:
         if left < 0:
             wait_for(lambda: lapsed(switch))
             return
         stays(switch, clocks)
-        stays(switch, clocks, left - 32)  # 12 s passed before; a slow machine has 20 s left
+        stays(switch, clocks, left - 32)  # 12 s have passed, and 20 s are left for a slow machine
         clocks.forward(21)
         wait_for(lambda: lapsed(switch))

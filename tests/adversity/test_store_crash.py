@@ -1,4 +1,4 @@
-"""kill -9 in the middle of whatever the store does: a whole version before, or the whole next one."""
+"""After kill -9 at any moment, the store holds the complete previous version or the complete next one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOMENTS = times(50, 12)
 
 
 def write_version(draft: Draft) -> None:
-    """Make every row say which version it belongs to, so that a mixture cannot hide."""
+    """Write the version into every row, so that a mixture of versions is visible."""
     version = draft.version
     draft.put_client(Client(id=1, name=f"v{version}"))
     for n in range(1, ROWS + 1):
@@ -47,9 +47,9 @@ def assert_whole(store: Store, version: int) -> None:
 
 
 def killed(work: Callable[[int], None], seconds: float) -> bytes:
-    """Run ``work`` in a child, which gets a pipe to report on; kill -9 it ``seconds`` after its first word.
+    """Run ``work`` in a child with a pipe for reports. Kill it ``seconds`` after its first report.
 
-    Returns what it reported. Where it ended by itself before, it must have ended well.
+    Return the reports. If the child ended earlier, it must have succeeded.
     """
     reading, writing = os.pipe()
     child = os.fork()
@@ -64,7 +64,7 @@ def killed(work: Callable[[int], None], seconds: float) -> bytes:
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         report = pipe.read(1)
-        time.sleep(seconds)  # the random moment itself
+        time.sleep(seconds)  # the random moment
         os.kill(child, signal.SIGKILL)
         report += pipe.read()
     _, status = os.waitpid(child, 0)
@@ -92,7 +92,7 @@ def test_killed_while_it_changes(tmp_path: Path) -> None:
         done = killed(change_without_end, dice.uniform(0, 0.012)).count(b"!")
         with Store.open(path) as store:
             head = store.head()
-            assert head in (before + done, before + done + 1), "what was reported as done is there"
+            assert head in (before + done, before + done + 1), "reported versions exist"
             torn += head == before + done
             assert_whole(store, head)
             assert_whole(store, max(1, head - 1))
@@ -101,10 +101,10 @@ def test_killed_while_it_changes(tmp_path: Path) -> None:
             assert info.version == head + 1
             assert_whole(store, head + 1)
             assert len(list(store.diff(head, head + 1))) == 1 + 2 * ROWS
-    assert torn > MOMENTS // 2, "most of the moments have to lie within a change"
+    assert torn > MOMENTS // 2, "most moments must lie within a change"
 
 
-def test_killed_while_it_makes_a_store(tmp_path: Path) -> None:
+def test_killed_while_it_creates_a_store(tmp_path: Path) -> None:
     dice = random.Random(9)
     for n in range(MOMENTS):
         path = tmp_path / f"store{n}"
@@ -157,14 +157,14 @@ def test_killed_while_it_rotates_the_key_no_password_is_ever_lost(tmp_path: Path
     with Store.open(path) as store:
         store.rotate(key)
         vault = Vault.from_file(key)
-        assert len(vault.key_ids) == 1, "what a crash left behind is gone with the next rotation"
+        assert len(vault.key_ids) == 1, "the next rotation removes the keys that a crash left"
         with store.read(1) as snapshot:
             assert {key_id(row.password or "") for row in snapshot.accounts()} == set(vault.key_ids)
     leftovers = [found for found in tmp_path.iterdir() if found.name.startswith(".store.key-")]
     assert all(found.stat().st_mode & 0o077 == 0 for found in leftovers)
 
 
-def test_a_reader_that_was_killed_does_not_make_the_file_grow(tmp_path: Path) -> None:
+def test_a_killed_reader_does_not_make_the_file_grow(tmp_path: Path) -> None:
     path = tmp_path / "store"
     with Store.open(path, create=True) as store:
         store.change("parent", "x", write_version)
@@ -182,7 +182,7 @@ def test_a_reader_that_was_killed_does_not_make_the_file_grow(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("moment", ["before the rekey", "after the rekey"])
-def test_a_rotation_that_stopped_half_way_leaves_a_key_for_everything(tmp_path: Path, moment: str) -> None:
+def test_an_interrupted_rotation_leaves_a_key_for_every_password(tmp_path: Path, moment: str) -> None:
     key = tmp_path / "key"
     vault = Vault.from_file(key, create=True)
     with Store.open(tmp_path / "store", create=True) as store:

@@ -1,4 +1,4 @@
-"""Disks that are full, read-only, or not ours: the store says so and keeps what it has."""
+"""Disks that are full, read-only or of another user: the store reports the fault and keeps its content."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def put(count: int, size: int = 1000) -> Callable[[Draft], None]:
 
 
 def in_child(work: Callable[[], object]) -> str:
-    """Run ``work`` in a child process and return what its IdentengineError says; ``""`` where there was none."""
+    """Run ``work`` in a child process. Return the text of its IdentengineError, or ``""`` if it raised none."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -51,21 +51,21 @@ def in_child(work: Callable[[], object]) -> str:
     os.close(writing)
     with os.fdopen(reading) as pipe:
         said = pipe.read()
-    assert os.waitpid(child, 0)[1] == 0, "the child died of something else"
+    assert os.waitpid(child, 0)[1] == 0, "the child failed for another reason"
     return said
 
 
-def test_a_full_disk_says_so_and_keeps_the_version_in_use(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_and_keeps_the_current_version(tmp_path: Path) -> None:
     with mounted(tmp_path / "disk", 4) as disk, Store.open(disk / "store", create=True) as store:
         store.change("ann", "fits", put(50))
-        with pytest.raises(StoreError, match=r"no room left on the disk\. Nothing was changed; make room"):
+        with pytest.raises(StoreError, match=r"the disk is full\. Nothing was changed\. Free space"):
             store.change("ann", "too much", put(5000))
         assert store.head() == 1
         with store.read() as snapshot:
             assert {row.name[:2] for row in snapshot.accounts()} == {"1 "}
             assert snapshot.counts.accounts == 50 == sum(1 for _ in snapshot.accounts())
         assert store.change("ann", "fits again", put(60))[0].version == 2
-    # The mount is gone; nothing of it was left open.
+    # Unmounting succeeded, so no file on the mount was left open.
 
 
 def test_a_disk_that_fills_up_change_by_change(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_disk_that_fills_up_change_by_change(tmp_path: Path) -> None:
                 while head < 10_000:
                     head = store.change("ann", "more", put(20))[0].version
             for _ in range(3):
-                with pytest.raises(StoreError, match="no room"):
+                with pytest.raises(StoreError, match="disk is full"):
                     store.change("ann", "more", put(20))
             assert store.head() == head
         with Store.open(disk / "store") as store:
@@ -85,7 +85,7 @@ def test_a_disk_that_fills_up_change_by_change(tmp_path: Path) -> None:
                 assert {row.name.split()[0] for row in snapshot.accounts()} == {str(head)}
 
 
-def test_a_full_disk_in_the_scratch_area_and_at_a_copy(tmp_path: Path) -> None:
+def test_a_full_disk_during_scratch_writes_and_copies(tmp_path: Path) -> None:
     with mounted(tmp_path / "disk", 4) as disk, Store.open(disk / "store", create=True) as store:
         store.change("ann", "1", put(50))
 
@@ -93,20 +93,20 @@ def test_a_full_disk_in_the_scratch_area_and_at_a_copy(tmp_path: Path) -> None:
             for n in range(1_000_000):
                 draft.scratch.add(b"%d" % n, bytes(500))
 
-        with pytest.raises(StoreError, match="no room"):
+        with pytest.raises(StoreError, match="disk is full"):
             store.change("ann", "2", edit)
         fill(disk)
-        with pytest.raises(StoreError, match=f"no room|{os.strerror(errno.ENOSPC)}"):
+        with pytest.raises(StoreError, match=f"disk is full|{os.strerror(errno.ENOSPC)}"):
             store.copy(disk / "deep" / "copy")
         assert not (disk / "deep").exists(), "a copy that failed leaves no folder"
         (disk / "ballast").unlink()
         assert store.change("ann", "2", put(10))[0].version == 2
 
 
-def test_a_store_cannot_be_made_on_a_full_disk(tmp_path: Path) -> None:
+def test_a_store_cannot_be_created_on_a_full_disk(tmp_path: Path) -> None:
     with mounted(tmp_path / "disk", 1) as disk:
         fill(disk)
-        with pytest.raises(StoreError, match="no store can be made at"):
+        with pytest.raises(StoreError, match="cannot create a store at"):
             Store.open(disk / "store", create=True)
         assert not (disk / "store").exists()
         with pytest.raises(KeyFileError, match=f"cannot be written: {os.strerror(errno.ENOSPC)}"):
@@ -120,7 +120,7 @@ def test_a_store_cannot_be_made_on_a_full_disk(tmp_path: Path) -> None:
         assert Vault.from_file(disk / "key").key_ids == key.key_ids
 
 
-def test_a_limit_on_the_size_of_files_is_like_a_full_disk(tmp_path: Path) -> None:
+def test_a_limit_on_the_size_of_files_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "store"
     with Store.open(path, create=True) as store:
         store.change("ann", "1", put(50))
@@ -130,13 +130,13 @@ def test_a_limit_on_the_size_of_files_is_like_a_full_disk(tmp_path: Path) -> Non
         with Store.open(path) as store:
             store.change("ann", "2", put(5000))
 
-    assert "limit on the size of files was met. Nothing was changed" in in_child(too_much)
+    assert "the file reached a size limit. Nothing was changed" in in_child(too_much)
     with Store.open(path) as store:
         assert store.head() == 1
         assert store.change("ann", "2", put(50))[0].version == 2
 
 
-def test_a_read_only_disk_can_be_read_and_says_why_not_written(tmp_path: Path) -> None:
+def test_a_store_on_a_read_only_disk_can_be_read(tmp_path: Path) -> None:
     with mounted(tmp_path / "disk", 4) as disk:
         with Store.open(disk / "store", create=True) as store:
             store.change("ann", "1", put(5))
@@ -145,17 +145,15 @@ def test_a_read_only_disk_can_be_read_and_says_why_not_written(tmp_path: Path) -
             assert store.head() == 1
             with store.read() as snapshot:
                 assert sum(1 for _ in snapshot.accounts()) == 5
-        with pytest.raises(
-            StoreError, match=r"read-only file system, and would be written .*audit log\). Nothing was"
-        ):
+        with pytest.raises(StoreError, match=r"read-only file system, and must be writable .*\). Nothing was"):
             Store.open(disk / "store")
-        with pytest.raises(StoreError, match=f"no store can be made at .*{os.strerror(errno.EROFS)}"):
+        with pytest.raises(StoreError, match=f"cannot create a store at .*{os.strerror(errno.EROFS)}"):
             Store.open(disk / "other", create=True)
 
 
 @contextmanager
 def open_folder() -> Iterator[Path]:
-    """A folder that another user can get at; pytest's own are closed to others."""
+    """Yield a folder that other users can access, unlike the folders of pytest."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -163,7 +161,7 @@ def open_folder() -> Iterator[Path]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_another_user_without_permission_is_told(tmp_path: Path) -> None:
+def test_a_user_without_permission_gets_an_error(tmp_path: Path) -> None:
     with open_folder() as folder:
         with Store.open(folder / "store", create=True) as store:
             store.change("ann", "1", put(5))

@@ -1,4 +1,4 @@
-"""Files that are no store, or no longer one."""
+"""Files that are not a store, or are damaged."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def put_in_place(path: Path, content: bytes) -> None:
     (path / "data.mdb").write_bytes(content)
 
 
-def test_a_missing_store_says_how_to_make_one(tmp_path: Path) -> None:
+def test_a_missing_store_is_an_error_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(
         StoreError, match=r"no store at .*nope; `identengine import BOOK --store .*nope` makes one"
     ):
@@ -55,12 +55,12 @@ def test_a_missing_store_says_how_to_make_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "data.mdb is empty; put a copy in its place"),
-        (b"\0", "cut short"),
+        (b"", "data.mdb is empty. Replace it with a copy"),
+        (b"\0", "is truncated"),
         (bytes(18) + b"\x08\0", "not an LMDB file"),
-        (bytes(10) + b"\x08\0", "cut short"),
-        (b"x", "data.mdb is no store: it is not an LMDB file"),
-        (b"hello, here is no store\n", "data.mdb is no store: it is not an LMDB file"),
+        (bytes(10) + b"\x08\0", "is truncated"),
+        (b"x", "data.mdb is not a store: it is not an LMDB file"),
+        (b"hello, here is no store\n", "data.mdb is not a store: it is not an LMDB file"),
         (b"id,name,status\n" * 1000, "not an LMDB file"),
         (bytes(100_000), "not an LMDB file"),
         (random.Random(1).randbytes(100_000), "not an LMDB file"),
@@ -68,38 +68,38 @@ def test_a_missing_store_says_how_to_make_one(tmp_path: Path) -> None:
     ids=["empty", "one byte", "20 bytes", "12 bytes", "a letter", "a line", "csv", "zeros", "noise"],
 )
 @pytest.mark.parametrize("create", [False, True])
-def test_what_is_no_store_is_refused_and_left_alone(
+def test_a_file_that_is_not_a_store_is_rejected_and_kept(
     made: Path, content: bytes, message: str, create: bool
 ) -> None:
     put_in_place(made, content)
     with pytest.raises(StoreError, match=message):
         Store.open(made, create=create)
-    assert (made / "data.mdb").read_bytes() == content, "nothing makes an empty store of a damaged one"
+    assert (made / "data.mdb").read_bytes() == content, "a damaged store is not replaced by an empty one"
 
 
-def test_garbage_in_the_head_is_refused(made: Path) -> None:
+def test_an_invalid_header_is_rejected(made: Path) -> None:
     good = (made / "data.mdb").read_bytes()
     for bad in (
-        good[:40] + struct.pack("<I", 12345) + good[44:],  # the size of a page
+        good[:40] + struct.pack("<I", 12345) + good[44:],  # the page size
         good[:16] + bytes(4) + good[20:],  # the magic number
         good[:20] + struct.pack("<I", 77) + good[24:4096] + good[:20] + struct.pack("<I", 77) + good[4120:],
     ):
         put_in_place(made, bad)
-        with pytest.raises(StoreError, match=r"damaged|no store|LMDB's format 77"):
+        with pytest.raises(StoreError, match=r"damaged|not a store|version 77 of LMDB's format"):
             Store.open(made)
 
 
-def test_another_lmdb_file_is_no_store(tmp_path: Path) -> None:
+def test_another_lmdb_file_is_not_a_store(tmp_path: Path) -> None:
     with lmdb.open(str(tmp_path / "x"), max_dbs=2) as env, env.begin(write=True) as txn:
         txn.put(b"k", b"v", db=env.open_db(b"named", txn=txn))
-    with pytest.raises(StoreError, match="an LMDB file, but no store of identengine"):
+    with pytest.raises(StoreError, match="an LMDB file, but not an identengine store"):
         Store.open(tmp_path / "x", create=True)
 
 
-def test_another_format_is_named(made: Path) -> None:
+def test_another_format_is_rejected(made: Path) -> None:
     with lmdb.open(str(made)) as env, env.begin(write=True) as txn:
         txn.put(b"mformat", b"7")
-    with pytest.raises(StoreError, match="has format 7, and this program knows format 1; use the program that"):
+    with pytest.raises(StoreError, match=r"has format 7; this program reads format 1. Use the program that"):
         Store.open(made)
     with lmdb.open(str(made)) as env, env.begin(write=True) as txn:
         txn.put(b"mformat", b"1")
@@ -108,30 +108,30 @@ def test_another_format_is_named(made: Path) -> None:
         Store.open(made)
 
 
-def test_a_folder_or_a_text_in_its_place(made: Path, tmp_path: Path) -> None:
+def test_a_folder_or_text_file_at_the_path_of_a_store(made: Path, tmp_path: Path) -> None:
     (tmp_path / "text").write_text("hello " * 1000)
     with pytest.raises(StoreError, match="not an LMDB file"):
         Store.open(tmp_path / "text", create=True)
-    with pytest.raises(StoreError, match="no store"):
+    with pytest.raises(StoreError, match="cannot create a store"):
         Store.open(tmp_path / "text" / "deeper", create=True)
     (made / "data.mdb").unlink()
     (made / "data.mdb").mkdir()
-    with pytest.raises(StoreError, match=r"data.mdb is no store: it is no regular file"):
+    with pytest.raises(StoreError, match=r"data.mdb is not a store: it is not a regular file"):
         Store.open(made)
 
 
-def test_a_pipe_in_its_place_keeps_nobody_waiting(made: Path) -> None:
+def test_a_pipe_at_the_path_of_a_store_does_not_block(made: Path) -> None:
     (made / "data.mdb").unlink()
     os.mkfifo(made / "data.mdb")
     for readonly in (True, False):
-        with pytest.raises(StoreError, match=r"data.mdb is no store: it is no regular file"):
+        with pytest.raises(StoreError, match=r"data.mdb is not a store: it is not a regular file"):
             Store.open(made, readonly=readonly)
-    with pytest.raises(StoreError, match="no store"):
+    with pytest.raises(StoreError, match="there is no store at"):
         Store.open(made / "data.mdb")
 
 
 def status_of(work: Callable[[], None]) -> int:
-    """Run ``work`` in a child and return its exit status; minus the signal that it died of."""
+    """Run ``work`` in a child. Return its exit status, or the negative number of the signal that killed it."""
     child = os.fork()
     if child == 0:
         status = 99
@@ -154,7 +154,7 @@ def read_everything(path: Path) -> None:
         assert len(list(store.audit())) == 998 + 499
 
 
-def test_a_file_cut_short_anywhere_is_an_error_or_whole_never_a_dead_process(made: Path) -> None:
+def test_a_truncated_file_is_an_error_or_intact_but_never_a_crash(made: Path) -> None:
     good = (made / "data.mdb").read_bytes()
     dice = random.Random(3)
     lengths = {
@@ -169,14 +169,16 @@ def test_a_file_cut_short_anywhere_is_an_error_or_whole_never_a_dead_process(mad
         put_in_place(made, good[:length])
         assert status_of(lambda: read_everything(made)) in (0, 7), length
     put_in_place(made, good[: len(good) // 2])
-    with pytest.raises(StoreError, match=r"damaged: data.mdb is cut short \([\d,]+ bytes of [\d,]+\); put a copy"):
+    with pytest.raises(
+        StoreError, match=r"damaged: data.mdb is truncated \([\d,]+ bytes of [\d,]+\)\. Replace it with a copy"
+    ):
         Store.open(made)
     put_in_place(made, good)
     assert status_of(lambda: read_everything(made)) == 0
 
 
-def test_a_sound_file_that_ends_before_pages_it_no_longer_needs_is_taken(tmp_path: Path) -> None:
-    # LMDB does not write pages that were given up within the transaction that took them, and counts them.
+def test_an_intact_file_without_its_unused_last_pages_is_accepted(tmp_path: Path) -> None:
+    # LMDB does not write pages that the same transaction allocated and freed, but counts them.
     path = tmp_path / "store"
     Store.open(path, create=True).close()
     dice = random.Random(5)
@@ -198,11 +200,11 @@ def test_a_sound_file_that_ends_before_pages_it_no_longer_needs_is_taken(tmp_pat
         assert store.head() == 0
     assert data.stat().st_size < wanted
     with Store.open(path) as store:
-        assert data.stat().st_size == wanted, "so that the next opening need not look"
+        assert data.stat().st_size == wanted, "the next opening need not read the file"
         store.change("ann", "1", fill)
 
 
-def test_after_every_change_the_file_is_as_long_as_it_says(made: Path) -> None:
+def test_after_every_change_the_file_has_its_declared_length(made: Path) -> None:
     dice = random.Random(6)
     with Store.open(made) as store:
         for version in range(60):
@@ -218,8 +220,8 @@ def test_after_every_change_the_file_is_as_long_as_it_says(made: Path) -> None:
             assert (made / "data.mdb").stat().st_size >= (info["last_pgno"] + 1) * 4096
 
 
-def test_noise_in_the_pages_does_not_reach_the_process_that_only_opens(made: Path) -> None:
-    """The pages hold no checksums: noise may pass for rows, or end the reader. A server has one to spare."""
+def test_noise_in_the_pages_does_not_harm_a_process_that_only_opens(made: Path) -> None:
+    """Pages have no checksums, so noise may look like rows or crash a reader. A server uses a child as reader."""
     good = (made / "data.mdb").read_bytes()
     dice = random.Random(4)
     outcomes = set()
@@ -243,14 +245,14 @@ def test_the_probe_runs_as_a_module_of_its_own(made: Path) -> None:
 @pytest.mark.parametrize(
     "row", [b"a" + bytes(7) + b"\1", b"c" + bytes(7) + b"\1", b"d1\0", b"v" + bytes(7) + b"\1"]
 )
-def test_a_row_that_is_none_is_damage(tmp_path: Path, row: bytes) -> None:
+def test_an_invalid_row_is_damage(tmp_path: Path, row: bytes) -> None:
     path = tmp_path / "store"
     with Store.open(path, create=True) as store:
         store.change("ann", "1", lambda draft: draft.put_did(Did(number="2", account_id=1)))
     with lmdb.open(str(path), map_size=1 << 30) as env, env.begin(write=True) as txn:
         txn.put(row if row.startswith(b"v") else row + b"\xff" * 7 + b"\xfe", b"\xc1 no row at all")
     with pytest.raises(
-        StoreError, match=r"the store is damaged: it holds what is (?i:no (account|client|did|versioninfo))"
+        StoreError, match=r"the store is damaged: it contains an invalid (account|client|DID|version record)"
     ):
         read_all(path)
 

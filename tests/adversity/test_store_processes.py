@@ -1,4 +1,4 @@
-"""Several processes at one store, and forks."""
+"""Several processes that use one store, and forks."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def add_one(draft: Draft) -> None:
     draft.put_client(msgspec.structs.replace(row, capacity=(row.capacity or 0) + 1))
 
 
-def test_processes_that_write_and_read_at_once_lose_nothing(tmp_path: Path) -> None:
+def test_concurrent_writers_and_readers_lose_nothing(tmp_path: Path) -> None:
     path = tmp_path / "store"
     with Store.open(path, create=True) as store:
         store.change("parent", "0", lambda draft: draft.put_client(Client(id=1, name="x", capacity=0)))
@@ -66,7 +66,7 @@ def test_processes_that_write_and_read_at_once_lose_nothing(tmp_path: Path) -> N
         assert [c.after.capacity for c in store.diff(0, 121) if isinstance(c.after, Client)] == [120]
 
 
-def test_a_map_that_another_process_made_grow_is_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_map_that_another_process_enlarged_is_adopted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storefile, "INITIAL_MAP", 64 << 10)
     path = tmp_path / "store"
 
@@ -85,7 +85,7 @@ def test_a_map_that_another_process_made_grow_is_taken_up(tmp_path: Path, monkey
             assert sum(1 for _ in snapshot.accounts()) == 2000
 
     def in_another() -> None:
-        # A fork of this process cannot open what this process has open.
+        # A fork of this process cannot open a file that this process has open.
         os.execv(sys.executable, [sys.executable, "-c", FILL, str(path)])
 
     with Store.open(path, create=True) as store:
@@ -115,7 +115,7 @@ with Store.open(Path(sys.argv[1])) as store:
 """
 
 
-def test_a_fork_leaves_the_parents_readings_alone_and_is_told_to_open_its_own(tmp_path: Path) -> None:
+def test_a_fork_keeps_the_reads_of_its_parent_and_must_open_its_own_store(tmp_path: Path) -> None:
     path = tmp_path / "store"
     with Store.open(path, create=True) as store:
         store.change("parent", "1", lambda draft: draft.put_client(Client(id=1, name="x")))
@@ -131,7 +131,7 @@ def test_a_fork_leaves_the_parents_readings_alone_and_is_told_to_open_its_own(tm
 
             def unwind() -> None:
                 with store, store.read():
-                    raise AssertionError("not reached: the store says no")
+                    raise AssertionError("not reached, since the store raises an error")
 
             assert ended_well(forked(use))
             assert not ended_well(forked(unwind))
@@ -141,7 +141,7 @@ def test_a_fork_leaves_the_parents_readings_alone_and_is_told_to_open_its_own(tm
         assert store.change("parent", "2", add_one)[0].version == 2
 
 
-def test_a_child_may_open_what_the_parent_has_closed(tmp_path: Path) -> None:
+def test_a_child_may_open_a_store_that_its_parent_closed(tmp_path: Path) -> None:
     path = tmp_path / "store"
     with Store.open(path, create=True) as store:
         store.change("parent", "1", lambda draft: draft.put_client(Client(id=1, name="x")))
@@ -185,7 +185,7 @@ def test_a_wait_for_another_writer_can_be_interrupted(tmp_path: Path) -> None:
         with Store.open(path) as store:
             with pytest.raises(InterruptedByTestError):
                 store.change("parent", "x", lambda draft: draft.put_client(Client(id=2, name="x")))
-            assert store.head() == 0, "readers do not wait at all"
+            assert store.head() == 0, "readers do not wait"
         signal.signal(signal.SIGUSR1, previous)
         assert ended_well(killer)
     finally:

@@ -170,7 +170,7 @@ def test_no_room_for_the_set_is_told_and_leaves_nothing(folder: Path) -> None:
     server = Server(folder, f'[calls]\npath = "{place}"\nmax_legs = 1000000000\n', ready=False)
     try:
         assert server.ended() == 1
-        server.logged("set a smaller max_legs")
+        server.logged("set a smaller [calls] max_legs")
         assert not list(place.glob("calls.mdb*"))
     finally:
         shutil.rmtree(place)

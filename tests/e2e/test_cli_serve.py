@@ -27,7 +27,7 @@ def test_all_is_there(tmp_path: Path) -> None:
 def test_neither_store_nor_key_is_there(tmp_path: Path) -> None:
     no_store, no_key = warned(config_with(tmp_path, ""))
     assert no_store.startswith(f"warning: there is no store at {tmp_path}/store; `identengine import")
-    assert no_key.startswith(f"warning: the key file {tmp_path}/store.key is not there; ")
+    assert no_key.startswith(f"warning: the key file {tmp_path}/store.key is missing. ")
     assert [found.name for found in tmp_path.iterdir()] == ["identengine.toml"], "a check makes nothing"
 
 
@@ -35,12 +35,12 @@ def test_a_key_file_that_others_can_read(tmp_path: Path) -> None:
     demo_store(tmp_path)
     (tmp_path / "store.key").chmod(0o644)
     (found,) = warned(config_with(tmp_path, ""))
-    assert "store.key is open to others (mode 0644); chmod 600" in found
+    assert "store.key is accessible to other users (mode 0644). Run `chmod 600" in found
 
 
 @pytest.mark.parametrize(
     ("key", "message"),
-    [("'abc'", "key 1 of store.key is no key"), ("{ env = 'USER' }", "key 1 of $USER is no key")],
+    [("'abc'", "key 1 of store.key: expected a key"), ("{ env = 'USER' }", "key 1 of $USER: expected a key")],
 )
 def test_a_key_that_is_none_is_a_mistake(tmp_path: Path, key: str, message: str) -> None:
     said = run("serve", "--config", config_with(tmp_path, f"key = {key}\n"), "--check")

@@ -1,7 +1,7 @@
-"""Dense made-up books and requests that come near them, for the comparison with :mod:`oracle`.
+"""Dense random books and requests that nearly match them, for the comparison with :mod:`oracle`.
 
-One generator, two sources of choice: a seeded ``random.Random`` where many cases are wanted fast, hypothesis where
-a failing case shall shrink. All values come from small pools, so that accounts overlap in everything they can.
+One generator serves two sources of choices. A seeded ``random.Random`` produces many cases fast, and hypothesis
+shrinks a failing case. All values come from small pools, so that accounts overlap in everything they can.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ T = TypeVar("T")
 
 
 class Source(Protocol):
-    """Where choices come from. The first of a sequence, False and the least number are the simplest."""
+    """A source of choices.
+
+    The first item of a sequence, False and the smallest number are the simplest choices.
+    """
 
     def pick(self, items: Sequence[T]) -> T: ...
     def chance(self, percent: int) -> bool: ...
@@ -39,7 +42,7 @@ class Source(Protocol):
 
 
 class Seeded:
-    """Fast: choices of a seeded generator."""
+    """Fast choices by a seeded generator."""
 
     def __init__(self, seed: int | str) -> None:
         self._random = random.Random(seed).random
@@ -55,7 +58,7 @@ class Seeded:
 
 
 class Drawn:
-    """Shrinks: choices of hypothesis."""
+    """Choices by hypothesis, which can shrink them."""
 
     def __init__(self, draw: Callable[[st.SearchStrategy[Any]], Any]) -> None:
         self._draw = draw
@@ -73,14 +76,14 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Case:
-    """A book with the config it is served under."""
+    """A book with the config that serves it."""
 
     rows: Rows
     options: IdentifyOptions
     overrides: Overrides = field(default_factory=dict)
 
     def options_for(self, switch: tuple[str | None, str | None]) -> IdentifyOptions:
-        """The options as a switch with its own match_port and match_protocol has them."""
+        """Return the options for a switch with its own match_port and match_protocol."""
         port, protocol = switch
         return msgspec.structs.replace(
             self.options,
@@ -123,7 +126,7 @@ NAMES = ("acme", "Acme", "beta", "trunk 1", "10.0.0.5", "442070001", "b\N{LATIN 
 ANIS = ("442070001", "442070002", "00442070001", "0044207", "44207", "*77#", "00", "011442070001")
 PREFIXES = ("77#", "7", "77", "77#9", "99#", "9", "00", "0044", "5*")
 CROWD = (*PREFIXES, "4", "44", "441", "00442", "77#4", "77#44", "7#", "99#0", "99#9", "442070001", "9" * 64)
-"""Tech prefixes of the accounts of one crowded address."""
+"""Tech prefixes of the accounts that share one address."""
 GATEWAYS = ("G1", "g2", "Stra\N{LATIN SMALL LETTER SHARP S}e")
 PROTOCOLS = ("sip", "H323", "iax2")
 PORTS = (5060, 5080)
@@ -144,22 +147,22 @@ INSIDE = {
 """The addresses of the pool that lie in a network of the pool."""
 
 LONGER = {p: tuple(longer for longer in ("", *CROWD) if longer.startswith(p)) for p in ("", *CROWD)}
-"""A tech prefix and those that begin with it: several accounts then compete for a number."""
+"""By tech prefix: the prefixes that begin with it. Several accounts then compete for a number."""
 
 AROUND = {
     text: tuple(other for other in NETWORKS if set(INSIDE[text]) <= set(INSIDE[other])) or (text,)
     for text in INSIDE
 }
-"""The networks of the pool around one of its networks."""
+"""By network of the pool: the networks of the pool that contain it."""
 
 
 def encased(source: Source, text: str) -> str:
-    """The same word in other letters and with spaces around it, where case and spaces do not count."""
+    """Return the same word in another case and with spaces around it, which do not count."""
     return source.pick((text, text.upper(), text.lower(), f" {text}\t", text.swapcase()))
 
 
 def written(source: Source, number: str) -> str:
-    """The same number as people write it."""
+    """Return the same number in a common notation."""
     styles = (number, "+" + number, f" {number[:3]} {number[3:]}", f"({number[:2]}){number[2:4]}-{number[4:]}.")
     return source.pick(styles) if source.chance(40) else number
 
@@ -177,7 +180,7 @@ def maybe(source: Source, percent: int, items: Sequence[T]) -> T | None:
 
 def ident(source: Source, ident_by: IdentBy) -> tuple[str, ...]:
     if ident_by is IdentBy.IP:
-        # a narrow one mostly: where all are wide, everything matches and nothing is missed
+        # Mostly narrow networks: if all were wide, every request would match.
         return some(source, NETWORKS if source.chance(50) else ADDRESSES, 3)
     return some(source, NAMES if ident_by is IdentBy.NAME else ANIS, 2)
 
@@ -197,7 +200,10 @@ PARTS: dict[str, Callable[[Source], dict[str, Any]]] = {
     ),
     "src_policy": lambda s: {"src_policy": s.pick((SrcPolicy.ALLOW_ANY, *SrcPolicy))},
 }
-"""What a copy of an account may have otherwise than its model: those that differ in one thing are ranked by it."""
+"""Parts in which a copy of an account may differ from its model.
+
+Accounts that differ in one part compete by it.
+"""
 
 
 def random_client(source: Source, client_id: int, above: Sequence[int]) -> Client:
@@ -223,7 +229,7 @@ def random_account(
             changes["client_id"] = source.pick(clients).id
         model = source.pick(earlier)
         if model.ident_by is IdentBy.IP and source.chance(55):
-            # a network around it, a prefix that begins with its own: now mask and prefix contend
+            # A wider network, or a longer prefix that begins with its own, makes mask and prefix compete.
             changes["ident"] = (source.pick(AROUND[model.ident[0]]),)
             changes["tech_prefix"] = source.pick(LONGER[model.tech_prefix or ""][1:] or PREFIXES)
         elif source.chance(25):
@@ -265,7 +271,7 @@ def random_dids(source: Source, accounts: Sequence[Account]) -> tuple[Did, ...]:
 
 def random_options(source: Source) -> IdentifyOptions:
     return IdentifyOptions(
-        classes=source.pick(CLASSES),  # type: ignore[arg-type]  # the pool is of plain strings
+        classes=source.pick(CLASSES),  # type: ignore[arg-type]  # the pool holds plain strings
         rank=source.pick(("mask_first", "tech_prefix_first", "tech_prefix_first")),
         match_port=source.pick(("always", "always", "always", "always", "never")),
         match_protocol=source.pick(("always", "always", "always", "always", "never")),
@@ -277,7 +283,7 @@ def random_options(source: Source) -> IdentifyOptions:
 
 
 def random_case(source: Source, most_accounts: int = 20) -> Case:
-    # half the books are small: in a full one nearly every request finds somebody
+    # Half of the books are small, since nearly every request matches in a full one.
     clients: list[Client] = []
     for client_id in shuffled(source, range(1, source.count(1, 4) + 1)):
         clients.append(random_client(source, client_id, [client.id for client in clients]))
@@ -286,7 +292,7 @@ def random_case(source: Source, most_accounts: int = 20) -> Case:
     for account_id in shuffled(source, range(1, size + 1)):
         accounts.append(random_account(source, account_id, clients, accounts))
     if source.chance(8):
-        # one address, name or number that many share, told apart by tech prefix
+        # One address, name or number is shared by many accounts that differ in their tech prefix.
         first = accounts[0]
         accounts = [
             msgspec.structs.replace(
@@ -324,7 +330,7 @@ def cases(draw: Callable[[st.SearchStrategy[Any]], Any], most_accounts: int = 8)
 
 
 def shuffled_rows(rows: Rows, seed: int) -> Rows:
-    """The same book, its rows in another order."""
+    """Return the same book with its rows in another order."""
     mixer = random.Random(seed)
 
     def mixed(table: tuple[T, ...]) -> tuple[T, ...]:
@@ -334,7 +340,7 @@ def shuffled_rows(rows: Rows, seed: int) -> Rows:
 
 
 def assert_sound(rows: Rows) -> None:
-    """What the loader guarantees: the generator must not make books that could not be imported."""
+    """Check that the generated book could be imported."""
     assert len({client.id for client in rows.clients}) == len(rows.clients)
     assert len({account.id for account in rows.accounts}) == len(rows.accounts)
     assert len({normal_form(did.number) for did in rows.dids}) == len(rows.dids)

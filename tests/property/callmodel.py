@@ -1,4 +1,4 @@
-"""The rules of engine.md 5 read slowly: a dict of legs, counted anew each time."""
+"""A slow model of engine.md 5: a dict of legs that is counted again for each question."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Held:
     lease: float
     content: bytes | None = None
     number: int = 0
-    """Of the authorization that it was decided by."""
+    """Number of the authorization that decided the leg."""
     missed: str | None = None
 
 
@@ -45,7 +45,7 @@ class Model:
         )
 
     def excess(self, levels: Levels, initial: str, most_over: int) -> str | None:
-        """Return the nearest level that holds at least ``most_over`` more than its limit."""
+        """Return the nearest level that exceeds its limit by at least ``most_over``."""
         if (
             levels.capacity is not None
             and self.count(None, levels.account_id, initial) >= levels.capacity + most_over
@@ -85,7 +85,7 @@ class Model:
     def admit(
         self, call: str | None, leg: str, switch: str, content: bytes, levels: Levels, number: int, now: float
     ) -> str | int:
-        """Return the number of the authorization whose answer is given, or the reason of a reject."""
+        """Return the number of the authorization whose answer is repeated, or the reason of a reject."""
         old = self.legs.get((call, leg)) if call is not None else None
         if old is not None and old.state == ACTIVE:
             return "invalid_request"
@@ -137,7 +137,7 @@ class Model:
         levels: Levels | None,
         now: float,
     ) -> tuple[bool, bool]:
-        """Return whether the call is unknown, and whether there are too many."""
+        """Return whether the call is unknown, and whether a limit is exceeded."""
         there = self.named(named)
         held = [leg for leg in there.values() if leg.state != LAPSED]
         for leg in held or there.values():
@@ -182,7 +182,7 @@ class Model:
         return freed
 
     def list_came(self, switch: str, list_id: str, calls: list[LegSelector], now: float) -> tuple[int, int]:
-        """Return how many of the listed calls are missing, and how many slots a complete list freed."""
+        """Return the number of missing calls, and the number of slots that a complete list freed."""
         missing = sum(not self.named(named) for named in calls)
         if list_id in self.missed_by.setdefault(switch, set()):
             return missing, 0

@@ -1,8 +1,8 @@
-"""A slow, linear reading of the spec: what one request must be answered (engine.md 2, 3, 4, 6, 7).
+"""A slow, linear reading of the spec that computes the right answer to a request (engine.md 2, 3, 4, 6, 7).
 
-It is written to be checked against the text with a finger on the line, and shares no code with the engine: one
-loop over all accounts for each request, own normal forms, addresses by the standard library. Only the words of
-:mod:`identengine.model.records` are used, as plain data. Passwords in ``Rows`` are in clear.
+It is written so that a reader can check it against the text line by line, and shares no code with the engine. Each
+request takes one loop over all accounts. Normal forms are its own, and addresses are those of the standard
+library. It uses only the plain data of :mod:`identengine.model.records`. Passwords in ``Rows`` are not encrypted.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ CODES = {  # engine.md 7: SIP, Q.850
     "no_did": (403, 21),
     "invalid_destination": (484, 28),
 }
-"""The reasons that this oracle can answer; capacity, CPS and overload are not its business."""
+"""The reasons that this oracle can return. Capacity, CPS and overload are outside its scope."""
 
 
 RANK_RULES = (
@@ -55,16 +55,16 @@ RANK_RULES = (
     "tech_prefix_first swaps",
     "credentials decide a tie",
 )
-"""What can put one candidate before another (engine.md 3.3, 3.4, 3.6)."""
+"""The rules that can rank one candidate before another (engine.md 3.3, 3.4, 3.6)."""
 
 
 Overrides = Mapping[tuple[str, int | None], tuple[int, int]]
-"""Other codes from the config: (reason, account id or None for all) to SIP and Q.850."""
+"""Codes from the config: from (reason, account id or None for all) to SIP and Q.850 codes."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """One version of the book, passwords in clear."""
+    """One version of the book, with plain passwords."""
 
     clients: tuple[Client, ...]
     accounts: tuple[Account, ...]
@@ -75,7 +75,7 @@ class Rows:
         return next(client for client in self.clients if client.id == client_id)
 
     def chain(self, client_id: int) -> list[Client]:
-        """The client, its reseller, that one's reseller ..."""
+        """Return the client and the resellers above it, in order."""
         chain = [self.client(client_id)]
         while chain[-1].parent_id is not None:
             chain.append(self.client(chain[-1].parent_id))
@@ -84,12 +84,12 @@ class Rows:
 
 @dataclass
 class Expected:
-    """The right answer, and what decided it (for the table of how often each rule did)."""
+    """The right answer, and the rules that decided it, for the statistics of the rules."""
 
     fields: dict[str, Any]
-    """As ``msgspec.to_builtins`` of the Decision: fields without value are not there."""
+    """The fields of the Decision as ``msgspec.to_builtins`` returns them, without fields that have no value."""
     src_choice: frozenset[str] | None = None
-    """Where ``overwrite`` replaced the number: what ``src_number`` may be (then not in ``fields``)."""
+    """The allowed values of ``src_number`` if ``overwrite`` replaced the number. It is then not in ``fields``."""
     rules: list[str] = field(default_factory=list)
 
     def agrees(self, answer: Mapping[str, Any]) -> bool:
@@ -106,7 +106,7 @@ class Candidate(NamedTuple):
 
 
 def decide(rows: Rows, options: IdentifyOptions, overrides: Overrides, request: Request, mode: str) -> Expected:
-    """Return the right answer to ``request``; ``mode`` is ``authorize`` or ``identify``."""
+    """Return the right answer to ``request``. ``mode`` is ``authorize`` or ``identify``."""
     expected = Expected({"accepted": False, "version": rows.version})  # 8.1: each answer names its version
     direction = trimmed(request.direction) or "origination"  # interfaces.md 3: the default
     if direction in ("origination", "termination"):
@@ -115,7 +115,7 @@ def decide(rows: Rows, options: IdentifyOptions, overrides: Overrides, request: 
         answer = _answer(rows, options, request, direction, expected)
         answer["accepted"] = True
         if mode == "authorize":
-            answer["unreserved"] = True  # issue 3: there is no set of calls yet
+            answer["unreserved"] = True  # there is no set of calls
     except Rejected as no:
         named = no.account.id if no.account else None
         codes = overrides.get((no.reason, named)) or overrides.get((no.reason, None)) or CODES[no.reason]
@@ -126,7 +126,7 @@ def decide(rows: Rows, options: IdentifyOptions, overrides: Overrides, request: 
             "field": no.field,
             "value": no.value,
         }
-        if no.account:  # 3.7: a reject names the account only where one was found
+        if no.account:  # 3.7: a reject names the account only if one was found
             answer |= _who(rows, no.account)
     expected.fields |= {name: value for name, value in answer.items() if value is not None}
     return expected
@@ -135,9 +135,9 @@ def decide(rows: Rows, options: IdentifyOptions, overrides: Overrides, request: 
 def _answer(
     rows: Rows, options: IdentifyOptions, request: Request, direction: str, expected: Expected
 ) -> dict[str, Any]:
-    """Engine.md 6: validate, identify, credentials, client status, strip, Src Policy, answer."""
+    """Follow engine.md 6: validate, identify, credentials, client status, strip, Src Policy, answer."""
     asked, account_id = validated(request, direction, options)
-    if direction == "termination" and account_id is not None:  # 3.9: routing has picked the vendor
+    if direction == "termination" and account_id is not None:  # 3.9: routing has chosen the vendor
         account = next((account for account in rows.accounts if account.id == account_id), None)
         if account is None:
             raise Rejected("unknown_source")
@@ -178,7 +178,7 @@ def _answer(
 def _identified(
     rows: Rows, options: IdentifyOptions, asked: Asked, direction: str, rules: list[str]
 ) -> tuple[Candidate, bool]:
-    """3.1 to 3.8: the account whose call it is, and whether that was ambiguous."""
+    """Return the account of the call, and True if the match was ambiguous (engine.md 3.1-3.8)."""
     classes: list[str] = list(options.classes)  # 3.2
     if direction == "origination" and options.passwordless_name == "after_ip" and "name" in classes:
         # 3.6: a class of its own, tried right after ip
@@ -195,7 +195,7 @@ def _identified(
             if hit is None:
                 continue
             failed = failed_constraint(account, asked, options)
-            if not account.orig_enabled and not account.term_enabled:  # 3.5: disabled, hides nobody
+            if not account.orig_enabled and not account.term_enabled:  # 3.5: a disabled account hides no other
                 disabled_would_match |= failed is None
             elif not (account.orig_enabled if direction == "origination" else account.term_enabled):
                 pass  # 3.5, 3.8: for this direction it does not exist
@@ -209,22 +209,22 @@ def _identified(
             return _best(candidates[cls], cls, options, asked, direction, rules)
     if disabled_would_match:  # 3.5: before any near miss
         raise Rejected("account_disabled")
-    for failed in ("tech_prefix", "port", "protocol", "gateway"):  # 3.7: that of the account that got furthest
+    for failed in ("tech_prefix", "port", "protocol", "gateway"):  # 3.7: the account that got furthest
         if failed in near_misses:
             raise Rejected(f"{failed}_mismatch")
     raise Rejected("unknown_source")
 
 
 def _in_class(account: Account, cls: str, direction: str, options: IdentifyOptions) -> bool:
-    """3.2, 3.6: whether the account is tried in this class."""
+    """Return True if the account is tried in this class (engine.md 3.2, 3.6)."""
     if account.ident_by == "name" and account.password is None and direction == "origination":
-        # "deny": as if the account were not there
+        # With "deny", the account counts as missing.
         return cls == {"deny": None, "after_ip": "passwordless name", "normal": "name"}[options.passwordless_name]
     return account.ident_by == cls
 
 
 def hit_of(account: Account, asked: Asked, direction: str, options: IdentifyOptions) -> Candidate | None:
-    """3.1: whether one of ``ident`` matches; of several networks the longest counts."""
+    """Return the hit of an ident value, or None. Of several networks, the longest mask counts (engine.md 3.1)."""
     if account.ident_by == "ip":
         around = [net for net in map(network, account.ident) if asked.src_ip is not None and asked.src_ip in net]
         if not around:
@@ -234,14 +234,17 @@ def hit_of(account: Account, asked: Asked, direction: str, options: IdentifyOpti
     if account.ident_by == "name":
         return Candidate(account, 0, asked.name) if asked.name in account.ident and asked.name else None
     number = asked.src_number  # the caller's
-    if direction == "termination":  # the callee's; 2.1: compared without the international prefix
+    if direction == "termination":  # the callee's number, compared without the international prefix (2.1)
         number = without_international(asked.dst_number or "", options.international_prefixes)
     anis = [without_international(normal_form(ani), options.international_prefixes) for ani in account.ident]
     return Candidate(account, 0, number) if number and number in anis else None
 
 
 def failed_constraint(account: Account, asked: Asked, options: IdentifyOptions) -> str | None:
-    """3.1, in the order of 3.7: the first constraint that fails. A lacking field satisfies none."""
+    """Return the first constraint that fails, in the order of engine.md 3.7.
+
+    A missing field satisfies none (3.1).
+    """
     if account.gateways and not any(_same_word(gateway, asked.gateway) for gateway in account.gateways):
         return "gateway"
     if _tells_protocol(account, options) and not _same_word(account.term_protocol, asked.protocol):
@@ -254,7 +257,7 @@ def failed_constraint(account: Account, asked: Asked, options: IdentifyOptions) 
 
 
 def _same_word(ours: str | None, theirs: str | None) -> bool:
-    """2.3: protocol and gateway are trimmed and case-insensitive."""
+    """Compare protocols or gateways, which are trimmed and case-insensitive (engine.md 2.3)."""
     return ours is not None and theirs is not None and ours.strip().casefold() == theirs.strip().casefold()
 
 
@@ -269,7 +272,7 @@ def _tells_port(account: Account, options: IdentifyOptions) -> bool:
 def _best(
     candidates: list[Candidate], cls: str, options: IdentifyOptions, asked: Asked, direction: str, rules: list[str]
 ) -> tuple[Candidate, bool]:
-    """3.3, 3.4, 3.6: rank, credentials, tie."""
+    """Apply rank, credentials and ties (engine.md 3.3, 3.4, 3.6)."""
 
     def rank(candidate: Candidate, swap: bool) -> tuple[tuple[str, int], ...]:
         account = candidate.account
@@ -308,7 +311,7 @@ def _best(
 
 
 def _verified(account: Account, cls: str, asked: Asked, brought: bool, options: IdentifyOptions) -> bool:
-    """3.6: an account without a password, where it is a candidate at all, counts as verified."""
+    """Return True if the account verifies. One without a password counts as verified (engine.md 3.6)."""
     if account.password is None:
         return True
     if not brought:
@@ -328,12 +331,12 @@ def _who(rows: Rows, account: Account) -> dict[str, Any]:
 
 
 def _first(own: str | None, above: Iterable[str | None]) -> str | None:
-    """1.6: an account's wins over its client's, and that over its reseller's, up the chain."""
+    """Return the account's value, or else its client's or the nearest reseller's (engine.md 1.6)."""
     return next((value for value in (own, *above) if value is not None), None)
 
 
 def _where_to_send(rows: Rows, account: Account) -> dict[str, Any]:
-    """3.9, termination."""
+    """Return the fields of a termination answer that name the destination (engine.md 3.9)."""
     host = None
     if account.ident_by == "ani":
         host = account.term_routing_ip
@@ -352,7 +355,7 @@ def _where_to_send(rows: Rows, account: Account) -> dict[str, Any]:
 
 
 def active_dids(rows: Rows, account: Account, options: IdentifyOptions) -> frozenset[str]:
-    """1.3, 2.1: the account's own active DIDs without international prefix; nothing left is no number."""
+    """Return the account's active DIDs without international prefix, omitting empty ones (engine.md 1.3, 2.1)."""
     own = [did.number for did in rows.dids if did.account_id == account.id and did.status == "active"]
     numbers = (without_international(normal_form(number), options.international_prefixes) for number in own)
     return frozenset(number for number in numbers if number)
@@ -366,7 +369,7 @@ def _src_policy(
     answer: dict[str, Any],
     expected: Expected,
 ) -> None:
-    """Engine.md 4."""
+    """Apply the Src Policy (engine.md 4)."""
     if account.src_policy == "allow_any":
         return
     dids = active_dids(rows, account, options)

@@ -1,4 +1,4 @@
-"""Normal forms, validation and digests, read slowly from the clauses (engine.md 2.1, 2.2, 4, 6)."""
+"""Normal forms, validation and digests in a slow, literal form (engine.md 2.1, 2.2, 4, 6)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Rejected(Exception):  # noqa: N818 - a reject is an answer, not an error (
 
 
 class Asked(NamedTuple):
-    """A request whose fields are all usable, in normal form; None is absent."""
+    """A request whose fields are all usable and in normal form. None means absent."""
 
     src_ip: ipaddress.IPv4Address | ipaddress.IPv6Address | None
     src_port: int | None
@@ -35,12 +35,15 @@ class Asked(NamedTuple):
 
 
 def trimmed(text: str | None) -> str | None:
-    """2.3: a field that is empty after trimming is absent."""
+    """Return the trimmed field, or None if it is empty (engine.md 2.3)."""
     return (text.strip() or None) if text is not None else None
 
 
 def normal_form(text: str) -> str:
-    """2.1, without ``international_prefixes``; ValueError where what is left is no number."""
+    """Return the normal form without ``international_prefixes``.
+
+    Raise ValueError if it is invalid (engine.md 2.1).
+    """
     left = "".join(c for c in text if c not in " -.()")
     left = left[1:] if left[:1] == "+" else left
     if len(left) > 64 or not all("!" <= c <= "~" for c in left):
@@ -49,13 +52,13 @@ def normal_form(text: str) -> str:
 
 
 def without_international(number: str, prefixes: Iterable[str]) -> str:
-    """2.1: the longest fitting one is dropped."""
+    """Return the number without the longest matching prefix (engine.md 2.1)."""
     fitting = [prefix for prefix in prefixes if number.startswith(prefix)]
     return number[len(max(fitting, key=len)) :] if fitting else number
 
 
 def address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """2.2: one address; a mapped one is IPv4; ValueError for all else."""
+    """Return one address, as IPv4 if it is mapped. Raise ValueError for other texts (engine.md 2.2)."""
     if "%" in text:
         raise ValueError(text)
     found = ipaddress.ip_address(text.strip())
@@ -64,7 +67,7 @@ def address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
 @lru_cache(maxsize=10_000)
 def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    """2.2: host bits cleared; a mapped one with a mask of 96 or more is IPv4."""
+    """Return the network without host bits, as IPv4 if it is mapped with a mask of 96 or more (engine.md 2.2)."""
     found = ipaddress.ip_network(text, strict=False)
     if isinstance(found, ipaddress.IPv6Network) and found.prefixlen >= 96:
         mapped = found.network_address.ipv4_mapped
@@ -74,19 +77,19 @@ def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
 
 
 def network_text(net: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:
-    """Interfaces.md 3: a matched network has its length, a single address none."""
+    """Return the text of a matched network: with its length, or none for a single address (interfaces.md 3)."""
     return str(net.network_address) if net.prefixlen == net.max_prefixlen else str(net)
 
 
 def validated(request: Request, direction: str, options: IdentifyOptions) -> tuple[Asked, int | None]:
-    # 2.1: an invalid dst_number before anything else; an absent one is not invalid
+    # 2.1: an invalid dst_number is rejected before anything else; an absent one is not invalid
     try:
         written = request.dst_number or ""
         dst = normal_form(written) if trimmed(written) else ""
     except ValueError:
         raise Rejected("invalid_destination") from None
 
-    # 2.5: never taken for absent; the answer names field and value
+    # 2.5: an invalid field never counts as absent; the answer names field and value
     if direction not in ("origination", "termination"):
         raise Rejected("invalid_request", field="direction", value=request.direction)
     account_id = None
@@ -100,7 +103,7 @@ def validated(request: Request, direction: str, options: IdentifyOptions) -> tup
             raise Rejected("invalid_request", field="src_ip", value=request.src_ip) from None
     src_port = _integer("src_port", request.src_port, highest=65535)
 
-    # 2.1: an invalid src_number counts as absent; nothing left is an absent number
+    # 2.1: an invalid src_number counts as absent, and so does an empty one
     try:
         src = without_international(normal_form(request.src_number or ""), options.international_prefixes)
     except ValueError:
@@ -108,9 +111,9 @@ def validated(request: Request, direction: str, options: IdentifyOptions) -> tup
 
     digest = request.digest
     if digest is not None and not any(trimmed(getattr(digest, field)) for field in digest.__struct_fields__):
-        digest = None  # 2.3: empty fields are absent ones, so nothing was brought
+        digest = None  # 2.3: empty fields are absent, so the digest is
     name = trimmed(request.name)
-    if name is None and digest is not None:  # interfaces.md 3: a digest without name names its username
+    if name is None and digest is not None:  # interfaces.md 3: the user name of a digest stands in for the name
         name = trimmed(digest.username)
     asked = Asked(
         src_ip=src_ip,
@@ -118,7 +121,7 @@ def validated(request: Request, direction: str, options: IdentifyOptions) -> tup
         protocol=trimmed(request.protocol),
         gateway=trimmed(request.gateway),
         name=name,
-        password=request.password,  # 2.3: not trimmed, an empty one was brought
+        password=request.password,  # 2.3: not trimmed, and an empty one counts
         digest=digest,
         src_number=src or None,
         dst_number=dst or None,
@@ -127,7 +130,7 @@ def validated(request: Request, direction: str, options: IdentifyOptions) -> tup
 
 
 def _integer(name: str, value: int | str | None, highest: int | None = None) -> int | None:
-    """Interfaces.md 3: integers or decimal strings; 1 and up (engine.md 1.2, 2.3)."""
+    """Return an integer from 1, also from a decimal string (interfaces.md 3, engine.md 1.2, 2.3)."""
     text = trimmed(str(value)) if value is not None else None
     if text is None:
         return None
@@ -138,7 +141,7 @@ def _integer(name: str, value: int | str | None, highest: int | None = None) -> 
 
 
 def digest_verifies(digest: Digest, name: str | None, password: str) -> bool:
-    """RFC 7616 3.4 with MD5 (the default) or SHA-256, qop auth or none; all else does not verify."""
+    """Return True for a right digest with MD5 (the default) or SHA-256, and qop auth or none (RFC 7616 3.4)."""
     if trimmed(digest.username) is None or trimmed(digest.username) != name:  # interfaces.md 3
         return False
     algorithm = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}.get((trimmed(digest.algorithm) or "MD5").upper())

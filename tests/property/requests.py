@@ -1,4 +1,4 @@
-"""Random requests that come near an account of a random book."""
+"""Random requests that nearly match an account of a random book."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def digest_of(
     qop: str | None = None,
     **other: str | None,
 ) -> Digest:
-    """The digest that a caller with this password makes; ``other`` replaces fields after the hashing."""
+    """Return the digest of a caller with this password. ``other`` replaces fields after the hashing."""
     realm, nonce, uri, method, nc, cnonce = (
         "sip.example",
         "abc",
@@ -97,9 +97,9 @@ def random_digest(source: Source, username: str | None, password: str) -> Digest
 
 
 def random_request(source: Source, case: Case) -> Request:
-    """A request that comes near one account of the book: most of what that one asks for is there."""
+    """Return a request that carries most of what one account of the book requires."""
     account = source.pick(case.rows.accounts)
-    if account.ident_by not in case.options.classes and source.chance(60):  # else far too many hit nothing
+    if account.ident_by not in case.options.classes and source.chance(60):  # else too many requests hit nothing
         account = source.pick(case.rows.accounts)
     near = source.chance
     values: dict[str, Any] = {"call_id": source.pick(("call-1", "call-2", "call-3")) if near(90) else None}
@@ -148,7 +148,7 @@ def random_request(source: Source, case: Case) -> Request:
 
 
 def _directed(source: Source, account: Account, values: dict[str, Any]) -> bool:
-    """Choose the direction, and the account id that goes with it; return whether the call terminates."""
+    """Choose the direction and its account id. Return True if the call terminates."""
     terminates = (
         source.chance(85) if not account.orig_enabled else source.chance(35 if account.term_enabled else 12)
     )
@@ -169,19 +169,19 @@ def _credentials(source: Source, account: Account, values: dict[str, Any]) -> No
     kind = source.count(0, 9)
     if kind < 6:
         values["password"] = password
-    if kind > 4:  # at 5 both are brought
+    if kind > 4:  # 5 stands for both
         digest = random_digest(source, values["name"] or source.pick(NAMES), password)
         if source.chance(5):
-            digest = Digest(username=" ", realm="")  # a switch that always sends the object
+            digest = Digest(username=" ", realm="")  # some switches always send the object
         values["digest"] = digest
         if source.chance(50):
-            values["name"] = None  # then the digest names its username
+            values["name"] = None  # the user name of the digest stands in for it
         elif source.chance(15):
             values["name"] = source.pick(NAMES)
 
 
 def _spoil(source: Source, values: dict[str, Any]) -> None:
-    """Spaces that do not count, and now and then a value that cannot be used."""
+    """Add spaces that do not count, and occasionally a value that cannot be used."""
     if values["name"] is not None and source.chance(20):
         values["name"] = f"  {values['name']}\t"
     if source.chance(2):
@@ -201,7 +201,7 @@ def _spoil(source: Source, values: dict[str, Any]) -> None:
 
 
 def random_switch(source: Source) -> tuple[str | None, str | None]:
-    """A switch's own match_port and match_protocol; most have none."""
+    """Return the match_port and match_protocol of a switch. Most switches have none."""
     if not source.chance(20):
         return None, None
     return source.pick((None, "always", "never")), source.pick((None, "always", "never"))
@@ -211,7 +211,7 @@ def random_switch(source: Source) -> tuple[str | None, str | None]:
 def asked_cases(
     draw: Callable[[st.SearchStrategy[Any]], Any], most_accounts: int = 8, most_requests: int = 5
 ) -> tuple[Case, list[tuple[Request, tuple[str | None, str | None]]]]:
-    """A case and requests to it, each with its switch's own options."""
+    """Draw a case and requests to it, each with the options of its switch."""
     source = Drawn(draw)
     case = random_case(source, most_accounts)
     count = source.count(1, most_requests)

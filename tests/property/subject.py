@@ -1,4 +1,4 @@
-"""The engine that is tested: a made-up case with its passwords encrypted, in a real index and engine."""
+"""The engine under test: a random case with encrypted passwords, in a real index and engine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _tokens: dict[str, str] = {}
 
 
 def sealed(account: Account) -> Account:
-    """The account as the store keeps it."""
+    """Return the account as the store keeps it."""
     if account.password is None:
         return account
     if account.password not in _tokens:
@@ -34,9 +34,9 @@ def sealed(account: Account) -> Account:
 def engine_of(
     case: Case, rows: Rows | None = None, hash_key: bytes = HASH_KEY, crowded: int = builder.INDEXED_FROM
 ) -> Engine:
-    """An engine that serves the case; ``rows`` stand in for the case's own (in another order).
+    """Return an engine that serves the case. ``rows`` replaces the rows of the case, for example in another order.
 
-    With a small ``crowded`` a few accounts on one ident value are found as thousands would be.
+    With a small ``crowded``, a few accounts on one ident value are indexed like thousands of accounts.
     """
     rows = rows or case.rows
     for_all: dict[Reason, Codes] = {}
@@ -53,9 +53,9 @@ def engine_of(
 
 
 def fields(answer: object) -> dict[str, Any]:
-    """All fields of an answer, as they go out."""
+    """Return all fields of an answer, as the engine sends them."""
     plain: dict[str, Any] = msgspec.to_builtins(answer)
     return plain
 
 
-assert set(CODES) <= set(Reason), "the oracle's reasons are the engine's"
+assert set(CODES) <= set(Reason), "the oracle uses only reasons of the engine"

@@ -1,4 +1,4 @@
-"""The set of calls against the rules read slowly (engine.md 5), through batches, lapses and restarts."""
+"""The set of calls compared with the model of engine.md 5, through batches, lapses and restarts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CLIENTS = {
     3: Client(id=3, name="three"),
 }
 ACCOUNTS = {11: (1, 1, None), 12: (1, None, 1.0), 21: (2, 2, 2.0), 31: (3, None, None), 32: (3, 0, None)}
-"""Client, capacity and calls a second."""
+"""By account: client, capacity and calls per second."""
 
 
 def levels_of(account: int, direction: Direction) -> Levels:
@@ -153,7 +153,7 @@ class CallsMachine(RuleBasedStateMachine):
             self.running.die(self.now)
         else:
             self.running.restart(self.now)
-        # Buckets are full at start (engine.md 5.9).
+        # Buckets are full at the start (engine.md 5.9).
         self.model.tokens.clear()
 
     def lapse(self) -> None:
@@ -206,7 +206,7 @@ def message_of(each: tuple[Any, ...], number: int) -> CallsMessage:
 
 
 def said(kind: str, answer: CallsAnswer) -> object:
-    """Return an answer as the model gives it."""
+    """Return an answer in the form of the model."""
     if isinstance(answer, Decision):
         return answer.version
     if isinstance(answer, Refused):
@@ -220,7 +220,7 @@ def said(kind: str, answer: CallsAnswer) -> object:
 
 
 def machine(name: str) -> type[CallsMachine]:
-    """Return the machine that holds a backend against the model."""
+    """Return the state machine that compares a backend with the model."""
     made = type(f"CallsIn{name.title()}", (CallsMachine,), {"backend": staticmethod(BACKENDS[name])})
     made.TestCase.settings = settings(max_examples=times(200, 50), stateful_step_count=40, deadline=None)  # type: ignore[attr-defined]  # hypothesis makes it
     return made
@@ -229,5 +229,5 @@ def machine(name: str) -> type[CallsMachine]:
 TestCallsInMemory = machine("memory").TestCase
 
 
-def test_each_backend_is_tried() -> None:
+def test_each_backend_is_tested() -> None:
     assert {f"TestCallsIn{name.title()}" for name in BACKENDS} <= set(globals())

@@ -1,4 +1,4 @@
-"""What the sketch of the most frequent values promises holds for every stream."""
+"""The guarantees of the sketch of most frequent values hold for every stream."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STREAMS = st.lists(st.integers(0, 30).map(lambda n: f"10.0.0.{n * n // 30}"), ma
 def test_counts_are_within_the_bound(stream: list[str], keep: int, restart: int) -> None:
     sketch = HeavyHitters(keep)
     for place, value in enumerate(stream):
-        if place == restart:  # another process goes on with what was kept
+        if place == restart:  # another process continues with the stored counts
             sketch = HeavyHitters(keep, sketch.counts())
         sketch.add(value)
     known = sketch.counts()
@@ -32,7 +32,7 @@ def test_counts_are_within_the_bound(stream: list[str], keep: int, restart: int)
 
 
 @given(STREAMS, st.integers(1, 4))
-def test_what_a_larger_sketch_knew_is_cut_within_the_bound(stream: list[str], keep: int) -> None:
+def test_a_larger_sketch_is_cut_within_the_bound(stream: list[str], keep: int) -> None:
     large = HeavyHitters(40)
     for value in stream:
         large.add(value)

@@ -1,7 +1,7 @@
-"""The index against a linear reading of the spec (oracle.py), over dense random books and all options.
+"""The index compared with a linear reading of the spec (oracle.py), over dense random books and all options.
 
-All fields of the answer are compared. ``-m long`` compares 200,000 decisions instead of 20,000; with
-``-s`` the run shows how often each reason and each rule of rank decided.
+All fields of the answer are compared. ``-m long`` compares 200,000 decisions instead of 20,000. With ``-s``, the
+run shows how often each reason and each ranking rule decided.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from identengine.model.options import IdentifyOptions
 from identengine.model.records import Request
 
 REQUESTS = 40
-"""Requests to each book."""
+"""Number of requests to each book."""
 INDEXED_FROM = (1, builder.INDEXED_FROM)
-"""Every other book is found through as if each address were shared by thousands."""
+"""Thresholds of indexing. Every other book is searched as if thousands of accounts shared each address."""
 
 
 def compare(engine: Engine, case: Case, request: Request, options: IdentifyOptions, mode: str) -> Expected:
@@ -39,7 +39,7 @@ def compare(engine: Engine, case: Case, request: Request, options: IdentifyOptio
 
 
 @pytest.mark.parametrize("books", amounts(500, 5_200, seconds=900))
-def test_every_answer_is_that_of_the_linear_reading(books: int) -> None:
+def test_every_answer_equals_that_of_the_oracle(books: int) -> None:
     decided: Counter[str] = Counter()
     for number in range(books):
         source = Seeded(number)
@@ -57,11 +57,11 @@ def test_every_answer_is_that_of_the_linear_reading(books: int) -> None:
     for name, count in decided.most_common():
         print(f"{name:26} {count:8} {count / total:8.2%}")
     rare = [name for name in ("accepted", *CODES, *RANK_RULES) if decided[name] < total / 100]
-    assert not rare, "each reason and each rule of rank decides at least one case in a hundred"
+    assert not rare, "each reason and each ranking rule decides at least one case in a hundred"
 
 
 @pytest.mark.parametrize("examples", amounts(150, 5_000, seconds=900))
-def test_small_books_that_shrink(examples: int) -> None:
+def test_small_books_that_can_shrink(examples: int) -> None:
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
     @given(asked_cases())
     def compare_all(drawn: tuple[Case, list[tuple[Request, tuple[str | None, str | None]]]]) -> None:
@@ -82,12 +82,12 @@ def test_the_order_of_import_changes_no_field() -> None:
         for _ in range(REQUESTS):
             request, options = random_request(source, case), case.options_for(random_switch(source))
             if request.call_id is None:
-                continue  # 4.3: then the choice of a number is random
+                continue  # 4.3: the choice of a number is then random
             first, *others = (fields(engine.authorize(request, options)) for engine in engines)
             assert others == [first] * len(others)
 
 
-def test_explain_decides_as_identify_and_shows_every_account_that_the_request_hits() -> None:
+def test_explain_decides_like_identify_and_lists_every_account_with_a_hit() -> None:
     for number in range(60):
         source = Seeded(f"explain {number}")
         case = random_case(source)
@@ -109,7 +109,7 @@ def test_explain_decides_as_identify_and_shows_every_account_that_the_request_hi
                 if options.passwordless_name == "deny" and account.ident_by == "name" and account.password is None
             }
             shown = {c.account_id: (c.matched, c.rank.mask, c.rank.tech_prefix) for c in explanation.candidates}
-            assert len(shown) == len(explanation.candidates), "each account once"
+            assert len(shown) == len(explanation.candidates), "each account is listed once"
             assert {key: shown[key] for key in shown.keys() - denied} == {
                 account.id: (matched, mask, len(account.tech_prefix or ""))
                 for account, mask, matched in expected or ()
@@ -120,7 +120,7 @@ def test_explain_decides_as_identify_and_shows_every_account_that_the_request_hi
 
 
 def hits(case: Case, request: Request, options: IdentifyOptions) -> list[Candidate] | None:
-    """Every account whose ident the request hits in a configured class; None where nobody is looked for."""
+    """Return every account whose ident value matches in a configured class, or None if no search takes place."""
     direction = trimmed(request.direction) or "origination"
     try:
         asked, account_id = validated(request, direction, options)
@@ -133,7 +133,7 @@ def hits(case: Case, request: Request, options: IdentifyOptions) -> list[Candida
 
 
 def failures(request: Request, options: IdentifyOptions, found: list[Candidate]) -> dict[int, str | None]:
-    """The constraint that rules out each enabled account of those that were hit, where one does."""
+    """Return the constraint that rules out each enabled account with a hit, or None if it is a candidate."""
     direction = trimmed(request.direction) or "origination"
     failed: dict[int, str | None] = {}
     for account, _, _ in found:
@@ -145,8 +145,8 @@ def failures(request: Request, options: IdentifyOptions, found: list[Candidate])
     return failed
 
 
-def test_the_same_request_is_answered_alike_whatever_was_asked_before() -> None:
-    """Engine.md 3.10."""
+def test_an_answer_does_not_depend_on_earlier_requests() -> None:
+    """Test engine.md 3.10."""
     for number in range(20):
         source = Seeded(f"again {number}")
         case = random_case(source)

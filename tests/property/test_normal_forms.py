@@ -1,6 +1,6 @@
-"""Normal forms (engine.md 2): the engine's reading of numbers and addresses against the oracle's own.
+"""Normal forms (engine.md 2) of numbers and addresses, compared with those of the oracle.
 
-The oracle reads addresses with the standard library and numbers one character at a time.
+The oracle reads addresses with the standard library, and numbers one character at a time.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def test_numbers(text: str) -> None:
 
 
 @given(st.text("0123+", max_size=8), st.lists(st.text("0123", min_size=1, max_size=3), max_size=4))
-def test_the_longest_fitting_international_prefix_goes(number: str, prefixes: list[str]) -> None:
+def test_the_longest_matching_international_prefix_is_removed(number: str, prefixes: list[str]) -> None:
     expected = oracle_forms.without_international(number, prefixes)
     assert national(number, longest_first(prefixes)) == expected
     assert national(number, longest_first(reversed(prefixes))) == expected
@@ -86,7 +86,7 @@ def test_networks(parts: tuple[str, int]) -> None:
 
 
 @given(networks, st.ip_addresses())
-def test_a_network_holds_what_the_standard_library_says(
+def test_a_network_contains_the_addresses_of_the_standard_library(
     parts: tuple[str, int], address: ipaddress.IPv4Address
 ) -> None:
     network, _ = parse_network(f"{parts[0]}/{parts[1]}")
@@ -99,8 +99,8 @@ def test_a_network_holds_what_the_standard_library_says(
     assert inside == (oracle_forms.address(str(address)) in oracle_forms.network(f"{parts[0]}/{parts[1]}"))
 
 
-def test_how_a_value_is_written_changes_no_decision() -> None:
-    """2.1 to 2.3: separators, spaces and case where they do not count, mapped and exploded addresses."""
+def test_the_notation_of_a_value_changes_no_decision() -> None:
+    """Test engine.md 2.1, 2.2, 2.3: separators, spaces, case, and mapped or exploded addresses do not matter."""
     for number in range(80):
         source = Seeded(f"written {number}")
         case = random_case(source)
@@ -113,7 +113,7 @@ def test_how_a_value_is_written_changes_no_decision() -> None:
 
 
 def otherwise(request: Request) -> Request:
-    """The same request in other clothes."""
+    """Return the same request in another notation."""
 
     def spaced(number: str | None) -> str | None:
         return None if number is None else "-".join(f"({number})") + " "
@@ -124,7 +124,7 @@ def otherwise(request: Request) -> Request:
     def dressed(text: str | None) -> str | None:
         try:
             address = oracle_forms.address(text or "")
-        except ValueError:  # absent, or a reject comes before it is looked at
+        except ValueError:  # the field is absent, or an earlier reject decides
             return text
         return f" ::FFFF:{address}" if address.version == 4 else f"{address.exploded.upper()}\t"
 

@@ -1,6 +1,6 @@
-"""Src Policy (engine.md 4): which DID replaces a number, always the same one for a call, and evenly chosen.
+"""Src Policy (engine.md 4): the choice of a DID is constant for a call, and even over many calls.
 
-That the right numbers pass is compared in test_identification.py; here are the properties of the choice.
+test_identification.py compares which numbers pass. This module tests the properties of the choice.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def reason(engine: Engine, src_number: str | None) -> str | None:
 
 
 def assert_even(chosen: Counter[str | None], numbers: Iterable[str]) -> None:
-    """Chi-square against an even spread; the bound is passed by chance once in some ten million runs."""
+    """Check an even spread by chi-square. Chance alone exceeds the bound once in some ten million runs."""
     numbers = list(numbers)
     assert set(chosen) <= set(numbers)
     expected = chosen.total() / len(numbers)
@@ -65,20 +65,20 @@ def assert_even(chosen: Counter[str | None], numbers: Iterable[str]) -> None:
     assert chi_square < freedom + 5.5 * (2 * freedom) ** 0.5 + 20
 
 
-def test_a_call_id_chooses_alike_on_every_node_and_in_every_order_of_import() -> None:
+def test_a_call_id_chooses_the_same_did_on_every_node_and_after_every_import_order() -> None:
     dids = owned(OWNED) + owned(["1", "22", "333"], account_id=2) + owned(["4", "5"], 1, DidStatus.ON_HOLD)
     whole = case(dids)
     engines = [engine_of(whole), *(engine_of(whole, shuffled_rows(whole.rows, seed)) for seed in range(4))]
-    # what other accounts own, and numbers that do not count, have no say in it
+    # DIDs of other accounts, and numbers that do not count, must not influence the choice.
     engines.append(engine_of(case(owned(reversed(OWNED)) + owned(["7", "8"], account_id=3))))
     for number in range(300):
         assert len({shown(engine, f"call {number}@host") for engine in engines}) == 1
 
 
-def test_the_choice_hangs_on_the_stores_key() -> None:
+def test_the_choice_depends_on_the_key_of_the_store() -> None:
     one, other = engine_of(case(owned(OWNED))), engine_of(case(owned(OWNED)), hash_key=HASH_KEY[::-1])
     differing = sum(shown(one, f"call {number}") != shown(other, f"call {number}") for number in range(500))
-    assert 350 < differing < 500  # six sevenths of them
+    assert 350 < differing < 500  # six sevenths of them on average
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 100])
@@ -114,12 +114,12 @@ def test_an_international_prefix_makes_one_number_count_for_two_accounts() -> No
         assert engine.authorize(request, options).src_number == "441"
 
 
-def test_a_did_that_is_nothing_but_an_international_prefix_is_no_number() -> None:
+def test_a_did_that_is_only_an_international_prefix_does_not_count() -> None:
     options = IdentifyOptions(international_prefixes=("00",))
     assert reason(engine_of(case(owned(["00"]), options=options)), "00") == "no_did"
 
 
-def test_a_number_is_compared_whole_and_with_the_accounts_own_active_dids_alone() -> None:
+def test_a_number_is_compared_completely_and_only_with_active_dids_of_the_account() -> None:
     dids = owned(["442070001"]) + owned(["442070002"], 2) + owned(["442070003"], 1, DidStatus.BLOCKED)
     engine = engine_of(case(dids, SrcPolicy.REJECT))
     assert reason(engine, "+44 (20) 70-001") is None

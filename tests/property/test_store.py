@@ -1,4 +1,4 @@
-"""The store against a dict for each version: random edits, and every question that can be asked of them."""
+"""The store compared with a dict for each version: random edits, and every possible question about them."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def differences(a: State, b: State) -> list[tuple[Key, Row | None, Row | None]]:
 
 
 def concerns(row: Row | None, state: State, client: int | None, account: int | None) -> bool:
-    """Engine.md 8.4, read plainly: is a row that was so in ``state`` the client's, and the account's?"""
+    """Return True if a row of this state concerns the client and the account (engine.md 8.4)."""
     match row:
         case None:
             return False
@@ -93,8 +93,8 @@ class StoreAgainstDicts(RuleBasedStateMachine):
     @initialize(target=versions, listed=st.sampled_from([0, 3, 1000]), tiny=st.booleans())
     def start(self, listed: int, tiny: bool) -> int:
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(storedraft, "LISTED", listed)
-        self.patch.setattr(storehistory, "LISTED", listed)
+        self.patch.setattr(storedraft, "MAX_LISTED_KEYS", listed)
+        self.patch.setattr(storehistory, "MAX_LISTED_KEYS", listed)
         self.patch.setattr(storekeys, "_BATCH", 3)
         if tiny:
             self.patch.setattr(storefile, "INITIAL_MAP", 32 << 10)
@@ -222,7 +222,7 @@ class StoreAgainstDicts(RuleBasedStateMachine):
                 )
 
     def sealed(self, row: Account) -> Account:
-        """As the loader does: a password that stays the same keeps its token."""
+        """Encrypt a password as the loader does: an unchanged password keeps its token."""
         if row.password is None:
             return row
         key = row.id, row.password

@@ -23,8 +23,9 @@ def test_each_folder_of_unit_tests_is_a_room() -> None:
     assert [str(room) for room in sorted(rooms) if not (PACKAGE / room / "__init__.py").is_file()] == []
 
 
-def test_only_tests_of_the_repository_belong_to_no_room() -> None:
-    assert {path.name for path in UNIT.glob("*.py")} <= OF_THE_REPOSITORY
+def test_only_tests_of_the_repository_and_of_the_package_itself_belong_to_no_room() -> None:
+    names = {path.name for path in UNIT.glob("*.py")} - OF_THE_REPOSITORY
+    assert [name for name in sorted(names) if not (PACKAGE / name.removeprefix("test_")).is_file()] == []
 
 
 def test_modules_are_tested_by_name() -> None:

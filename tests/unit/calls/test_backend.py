@@ -1,4 +1,4 @@
-"""Operator, reporter and book know a set of calls by its interface alone (identengine/calls/backend.py)."""
+"""Operator, reporter and book use only the interface of a set of calls (identengine/calls/backend.py)."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class File:
 
 
 class NoBook:
-    """Nobody has a book yet."""
+    """A process that has not loaded a book."""
 
     loads = 0
     taken_up = load_seconds = load_pause = made = 0.0
@@ -104,7 +104,7 @@ def service(calls: Elsewhere) -> OperatorService:
     return OperatorService(Engine(), calls, lambda: ["scope"], status, lambda legs, freed: None, lambda *_: None)
 
 
-def test_an_operator_sees_calls_that_are_kept_elsewhere() -> None:
+def test_an_operator_lists_calls_of_another_backend() -> None:
     calls = Elsewhere()
     answer = service(calls).answer(
         wire.LegsRequest(wire.Filter(account_id=7, older=30.0, direction="origination")), 150.0
@@ -119,7 +119,7 @@ def test_an_operator_sees_calls_that_are_kept_elsewhere() -> None:
     assert calls.asked == [expected, expected]
 
 
-def test_an_operator_ends_calls_that_are_kept_elsewhere() -> None:
+def test_an_operator_ends_calls_of_another_backend() -> None:
     calls = Elsewhere()
     gone = wire.Ending("scope", "c1", "origination", "1", 99.0)
     there = wire.Ending("scope", "c1", "origination", "1", 100.0)
@@ -127,7 +127,7 @@ def test_an_operator_ends_calls_that_are_kept_elsewhere() -> None:
     assert calls.applied == [Stop(LegSelector(LEG.call, ORIG, "1"))]
 
 
-def test_an_operator_sees_use_that_is_counted_elsewhere() -> None:
+def test_an_operator_lists_usage_of_another_backend() -> None:
     answers = [service(Elsewhere()).answer(wire.UsageRequest(of), 150.0) for of in ("accounts", "clients")]
     rows = [
         (one.id, one.direction, one.held)
@@ -180,7 +180,7 @@ def test_a_reporter_reads_gauges(tmp_path: Path) -> None:
         (LegFilter(taken_by=99.9), False),
     ],
 )
-def test_the_set_in_memory_shows_the_legs_that_fit(tmp_path: Path, wanted: LegFilter, fits: bool) -> None:
+def test_the_set_in_memory_filters_legs(tmp_path: Path, wanted: LegFilter, fits: bool) -> None:
     client = ClientLevels((*client_counters(3, ORIG), *client_counters(4, ORIG)))
     levels = Levels(account_counter(7, ORIG), None, None, client)
     with Journal(tmp_path, 10, 10, pytest.fail) as journal:
@@ -191,7 +191,7 @@ def test_the_set_in_memory_shows_the_legs_that_fit(tmp_path: Path, wanted: LegFi
         assert calls.matching(LegSelector(LEG.call, None, None), wanted) == expected
 
 
-def test_a_set_leaves_the_levels_of_a_book_as_they_are(tmp_path: Path) -> None:
+def test_a_set_does_not_change_the_levels_of_a_book(tmp_path: Path) -> None:
     client = ClientLevels(client_counters(3, ORIG), ())
     levels = Levels(account_counter(7, ORIG), 1, None, client)
     assert Levels.__struct_fields__ == ("account", "capacity", "cps", "client")
@@ -199,7 +199,7 @@ def test_a_set_leaves_the_levels_of_a_book_as_they_are(tmp_path: Path) -> None:
         levels.capacity = 2  # type: ignore[misc]  # the book is never changed
     ask = Admit(LEG.call, LEG.leg, LEG.switch, b"", Decision(accepted=True), levels)
     held = []
-    for name in ("one", "two"):  # sets that share a book share no counter
+    for name in ("one", "two"):  # sets that share a book must not share counters
         with Journal(tmp_path / name, 10, 10, pytest.fail) as journal:
             calls = Calls(Settings(max_legs=10), journal)
             calls.apply([ask], 100.0)

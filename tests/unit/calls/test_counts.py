@@ -1,4 +1,4 @@
-"""Counters are the set in numbers, also where idle ones were given up (engine.md 5.1, 5.2)."""
+"""Counters always match the set of calls, even after idle counters were dropped (engine.md 5.1, 5.2)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def refused(answer: CallsAnswer) -> Reason | None:
     return answer.reason if isinstance(answer, Refused) else None
 
 
-def test_a_call_revived_counts_with_the_calls_of_its_account(calls: Calls) -> None:
+def test_a_revived_call_counts_with_the_calls_of_its_account(calls: Calls) -> None:
     calls.apply([admit("lapses")], 0.0)
     calls.work(300.0)
     assert (calls.gauges().held, calls.gauges().lapsed) == (0, 1)

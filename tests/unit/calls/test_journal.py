@@ -1,4 +1,4 @@
-"""The mirror of the set of calls over boots: with each the machine's clock begins anew (engine.md 5.8)."""
+"""The mirror of the set of calls across boots, each of which restarts the machine's clock (engine.md 5.8)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HOUR = 3600.0
 
 
 class Machine:
-    """The clocks and the boots of a machine."""
+    """A machine with simulated clocks and boots."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.boot, self.up, self.wall = "one", 5_000_000.0, 1e9
@@ -31,12 +31,12 @@ class Machine:
         monkeypatch.setattr(time, "time", lambda: self.wall)
 
     def pass_time(self, seconds: float) -> None:
-        """Let it pass while the machine is on."""
+        """Advance both clocks while the machine is on."""
         self.up += seconds
         self.wall += seconds
 
     def start_anew(self, boot: str, up: float, off: float) -> None:
-        """Switch it off for a while; ``up``: what its clock says then."""
+        """Reboot after ``off`` seconds. ``up`` is the time of its own clock after the boot."""
         self.boot, self.up = boot, up
         self.wall += off
 
@@ -47,7 +47,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 
 def keep(mirror: Journal, call: str) -> None:
-    """Keep a leg that lasts an hour, a stop and a note of now."""
+    """Store a leg with a lease of an hour, a stop and a note of the current time."""
     now, slots = mirror.clock(), Slots[Leg]()
     leg = Leg(0, call, "o", "sbc1", RESERVED, (Counter(2),), now, now + HOUR, 60.0)
     leg.slot = ~slots.large.add(leg)
@@ -56,7 +56,7 @@ def keep(mirror: Journal, call: str) -> None:
 
 
 def left(folder: Path) -> tuple[float, float, float]:
-    """Return for how long the leg and the stop are to last, and how long ago the note is of."""
+    """Return the remaining times of the leg and the stop, and the age of the note."""
     with Journal(folder, 10, 0, pytest.fail) as mirror:
         (leg,), ((_, row),), notes = mirror.read()
         noted = notes["switched:sbc1"]
@@ -65,14 +65,14 @@ def left(folder: Path) -> tuple[float, float, float]:
         return round(leg.due - now, 3), round(row.until - now, 3), round(now - noted, 3)
 
 
-def test_what_is_left_of_a_lease_is_what_it_was_less_what_has_passed(tmp_path: Path, machine: Machine) -> None:
+def test_a_lease_loses_exactly_the_time_that_passed(tmp_path: Path, machine: Machine) -> None:
     with Journal(tmp_path, 10, 0, pytest.fail) as mirror:
         mirror.read()
         keep(mirror, "\0a")
     machine.pass_time(10)
     assert left(tmp_path) == (HOUR - 10, 50, 10)
     machine.start_anew("two", 100.0, off=20)
-    for _ in range(2):  # the same to who reads it next
+    for _ in range(2):  # the next reader sees the same
         assert left(tmp_path) == (HOUR - 30, 30, 30)
     machine.pass_time(5)
     assert left(tmp_path) == (HOUR - 35, 25, 35)
@@ -82,7 +82,7 @@ def test_what_is_left_of_a_lease_is_what_it_was_less_what_has_passed(tmp_path: P
     assert left(tmp_path) == (HOUR - 45, 15, 45)
 
 
-def test_a_death_before_the_first_beat_of_a_boot(tmp_path: Path, machine: Machine) -> None:
+def test_a_crash_before_the_first_beat_of_a_boot(tmp_path: Path, machine: Machine) -> None:
     with Journal(tmp_path, 10, 0, pytest.fail) as mirror:
         mirror.read()
     machine.start_anew("two", 100.0, off=20)
@@ -95,7 +95,7 @@ def test_a_death_before_the_first_beat_of_a_boot(tmp_path: Path, machine: Machin
 
 
 @pytest.mark.parametrize("boot", ["one", "two"])
-def test_a_mirror_of_the_build_before(tmp_path: Path, machine: Machine, boot: str) -> None:
+def test_a_mirror_of_the_previous_format(tmp_path: Path, machine: Machine, boot: str) -> None:
     with Journal(tmp_path, 10, 0, pytest.fail) as mirror:
         mirror.read()
         keep(mirror, "\0a")
@@ -111,7 +111,7 @@ def test_a_mirror_of_the_build_before(tmp_path: Path, machine: Machine, boot: st
         assert left(tmp_path) == (HOUR - 10, 50, 10)
 
 
-def test_the_clock_never_begins_before_what_was_kept(tmp_path: Path, machine: Machine) -> None:
+def test_the_clock_never_starts_before_stored_times(tmp_path: Path, machine: Machine) -> None:
     with Journal(tmp_path, 10, 0, pytest.fail) as mirror:
         mirror.read()
         machine.pass_time(0.9)
@@ -120,7 +120,7 @@ def test_the_clock_never_begins_before_what_was_kept(tmp_path: Path, machine: Ma
     assert left(tmp_path) == (HOUR, 60, 0)
 
 
-def test_a_wall_clock_that_is_set_matters_only_over_a_boot(tmp_path: Path, machine: Machine) -> None:
+def test_setting_the_wall_clock_matters_only_across_a_boot(tmp_path: Path, machine: Machine) -> None:
     with Journal(tmp_path, 10, 0, pytest.fail) as mirror:
         mirror.read()
         keep(mirror, "\0a")
@@ -130,7 +130,7 @@ def test_a_wall_clock_that_is_set_matters_only_over_a_boot(tmp_path: Path, machi
     assert left(tmp_path) == (HOUR, 60, 0)
 
 
-def test_a_mirror_says_how_much_room_is_left(tmp_path: Path, machine: Machine) -> None:
+def test_a_mirror_reports_the_space_that_is_left(tmp_path: Path, machine: Machine) -> None:
     slots = Slots[Leg]()
 
     def write(**notes: tuple[str, ...] | None) -> RoomLeft:

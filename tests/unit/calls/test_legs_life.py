@@ -1,4 +1,4 @@
-"""The table of a leg's life at the head of identengine.calls, cell by cell, in each backend (engine.md 5)."""
+"""The table of a leg's life in identengine.calls, tested cell by cell with each backend (engine.md 5)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from identengine.model.records import Decision, Direction
 
 ORIG = Direction.ORIGINATION
 BEFORE, SPEAKS = "s1", "s2"
-"""The switch that brought the leg into its state; the one that speaks of it then."""
+"""The switch that brought the leg into its state, and the switch that sends the event."""
 LENGTH = {"reserved": 2.0, "active": 4.0, "lapsed": 24 * 3600.0}
 NAMES = {RESERVED: "reserved", ACTIVE: "active", LAPSED: "lapsed"}
 CALL = call_key("scope", "call")
@@ -45,7 +45,7 @@ CELLS = [
 
 
 class Life:
-    """A leg in one state, and what is said of it."""
+    """A leg in one state, and the event that it meets."""
 
     def __init__(self, backend: str, event: str, state: str) -> None:
         self.now = 1000.0
@@ -87,7 +87,7 @@ class Life:
         return found[0] if found else None
 
     def counted(self) -> int:
-        """Return how often the leg is counted, the same on each level."""
+        """Return how often the leg is counted, which must be the same on each level."""
         held = self.calls.gauges().held
         expected = [(OPEN.account, held)] if held else []
         assert (self.calls.usage("accounts", 0, 100) or []) == expected
@@ -96,7 +96,7 @@ class Life:
         return held
 
     def happen(self) -> CallsAnswer | None:
-        """Let the event come; return the answer to it, if it has one."""
+        """Send the event. Return the answer, or None if the event has none."""
         event = self.event
         levels = FULL if "full" in event else OPEN
         if event.startswith("authorize"):
@@ -110,9 +110,9 @@ class Life:
             return self.say(Stop(WHOLE))
         if event == "sync lists":
             return self.say(SyncPart(SPEAKS, "list", 1, 1, (WHOLE,), False))
-        if event.startswith("sync lacks"):
+        if event.startswith("sync omits"):
             answer = self.say(SyncPart(BEFORE, "list", 1, 1, (), True))
-            if event != "sync lacks":
+            if event != "sync omits":
                 assert answer == LegResult(True, missing=0, freed=0)
                 self.now += 1.0
                 if "update" in event:
@@ -169,6 +169,6 @@ def test_a_cell_of_the_table(life: Life, event: str, state: str, cell: str) -> N
 
 def test_the_table_names_every_message_and_no_state_twice() -> None:
     events = " ".join(TRANSITIONS)
-    methods = ("authorize", "start", "update", "stop", "sync lists", "sync lacks", "switch_up/down", "time ends")
+    methods = ("authorize", "start", "update", "stop", "sync lists", "sync omits", "switch_up/down", "time ends")
     assert all(method in events for method in methods)
     assert {cell.split()[0] for row in TRANSITIONS.values() for cell in row[:-1]} <= {*STATES, "-"}

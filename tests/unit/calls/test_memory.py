@@ -1,4 +1,4 @@
-"""What a batch leaves behind where its mirror has no room, or where it broke off (engine.md 5.2, 5.5, 5.8)."""
+"""Batches that fail, or whose changes do not fit the mirror (engine.md 5.2, 5.5, 5.8)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LEVELS = Levels(account_counter(1, ORIG), None, None, ClientLevels(client_counte
 
 
 class Narrow:
-    """A mirror that has room or not."""
+    """A mirror that can be full."""
 
     room_left = RoomLeft.AMPLE
     room = True
@@ -34,7 +34,7 @@ def admit(call_id: str, content: bytes = b"") -> CallsMessage:
     return Admit(call_key("s", call_id), "o", "s", content, ACCEPTED, LEVELS)
 
 
-def test_no_answer_to_a_call_that_is_taken_back_says_that_it_may_pass() -> None:
+def test_no_answer_accepts_a_call_that_was_rolled_back() -> None:
     mirror = Narrow()
     calls = Calls(Settings(), mirror)
     mirror.room = False
@@ -47,7 +47,7 @@ def test_no_answer_to_a_call_that_is_taken_back_says_that_it_may_pass() -> None:
     assert isinstance(calls.apply([admit("again")], 2.0)[0], Decision)
 
 
-def test_a_call_of_a_batch_that_broke_off_has_a_lease() -> None:
+def test_a_call_of_a_failed_batch_has_a_lease() -> None:
     def breaks(account: int, counters: tuple[int, ...]) -> Levels:
         raise ArithmeticError
 

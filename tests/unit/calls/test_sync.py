@@ -1,4 +1,4 @@
-"""Lists that take several steps, and what comes between these (engine.md 5.6, 5.8)."""
+"""Lists that take several steps, and messages that arrive between the steps (engine.md 5.6, 5.8)."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def finish(calls: Calls, now: float) -> None:
         pass
 
 
-def test_a_call_started_while_a_list_is_compared_is_not_missed_by_it(calls: Calls) -> None:
+def test_a_call_started_during_a_comparison_is_not_omitted_by_the_list(calls: Calls) -> None:
     decision = Decision(accepted=True)
     hold(calls)
     for call_id in ("listed", "unlisted"):
@@ -81,11 +81,11 @@ def test_a_call_started_while_a_list_is_compared_is_not_missed_by_it(calls: Call
     assert calls.gauges().held == MANY + 2
     calls.apply([sync("2")], 4.0)
     finish(calls, 4.0)
-    # Two lists lacked all the others; these two only one, since they were spoken of in between.
+    # Two lists omitted all other calls. Messages about these two arrived between the lists.
     assert calls.gauges().held == 2
 
 
-def test_a_switch_cannot_make_lists_pile_up(calls: Calls) -> None:
+def test_the_waiting_lists_of_a_switch_are_bounded(calls: Calls) -> None:
     hold(calls)
     for number in range(LISTS_WAITING):
         assert isinstance(calls.apply([sync(f"{number}")], 2.0)[0], Deferred)
@@ -95,7 +95,7 @@ def test_a_switch_cannot_make_lists_pile_up(calls: Calls) -> None:
     assert isinstance(calls.apply([sync("further")], 2.0)[0], Deferred)
 
 
-def test_a_list_that_is_not_taken_is_no_decision(calls: Calls) -> None:
+def test_a_rejected_list_is_not_a_decision(calls: Calls) -> None:
     hold(calls)
     engine = Engine(calls=calls)
     asker = Asker("s", "s")
@@ -105,7 +105,7 @@ def test_a_list_that_is_not_taken_is_no_decision(calls: Calls) -> None:
     assert answers[-1].decision.reason == "overload"
 
 
-def test_an_answer_leaves_when_the_mirror_has_what_it_tells(calls: Calls, journal: Journal) -> None:
+def test_an_answer_is_sent_after_its_changes_are_in_the_mirror(calls: Calls, journal: Journal) -> None:
     hold(calls)
     calls.apply([sync("1")], 2.0)
     finish(calls, 2.0)
@@ -132,7 +132,7 @@ def test_a_call_stopped_between_the_steps_of_a_switch_that_went_down_is_freed_on
 
 
 def stop_between_steps(calls: Calls) -> None:
-    """Stop half of the calls that are left before each step."""
+    """Stop half of the remaining calls before each step."""
     kept = Admit(call_key("other", "c"), "o", "other", b"", ACCEPTED, LEVELS)
     calls.apply([kept], 4.0)
     more, number = True, MANY

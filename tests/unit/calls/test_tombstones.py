@@ -1,4 +1,4 @@
-"""What was stopped a moment ago (engine.md 5.4): exactly that, and bounded whatever is said to be stopped."""
+"""Recent stops block exactly the stopped legs, and take bounded space (engine.md 5.4)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAMED = st.builds(LegSelector, CALLS, WAYS, LEGS)
 
 
 def meet(one: LegSelector, other: LegSelector) -> bool:
-    """Whether some leg may be meant by both."""
+    """Return True if a leg can match both selectors."""
     return (
         one.call == other.call
         and (one.direction is None or other.direction is None or one.direction is other.direction)
@@ -32,7 +32,7 @@ def meet(one: LegSelector, other: LegSelector) -> bool:
 
 
 @given(st.lists(st.tuples(NAMED, st.integers(0, 40)), max_size=12), NAMED, st.booleans())
-def test_what_is_forbidden_is_what_was_stopped_within_a_minute(
+def test_exactly_the_stops_of_the_last_minute_block(
     stopped: list[tuple[LegSelector, int]], asked: LegSelector, again: bool
 ) -> None:
     stops, now = Tombstones(1 << 20), 0
@@ -57,7 +57,7 @@ def test_what_is_forbidden_is_what_was_stopped_within_a_minute(
     assert not len(stops)
 
 
-def test_room_is_bounded_and_the_oldest_go_first() -> None:
+def test_space_is_bounded_and_the_oldest_are_forgotten_first() -> None:
     stops = Tombstones(10_000)
     for number in range(1000):
         stops.add(LegSelector(f"call {number}", None, None), 1.0)
@@ -68,9 +68,9 @@ def test_room_is_bounded_and_the_oldest_go_first() -> None:
     assert not stops.forbid(LegSelector("call 0", None, None), 1.0)
 
 
-def test_of_too_many_parts_the_whole_call_is_stopped() -> None:
+def test_with_too_many_parts_the_whole_call_is_stopped() -> None:
     stops = Tombstones(1 << 30)
-    for number in range(100_000):  # it takes minutes where each is dropped by a look at all of them
+    for number in range(100_000):  # takes minutes if each part is dropped by a search through all of them
         stops.add(LegSelector("a", None, str(number)), 1.0)
         if number == PARTS - 1:
             assert not stops.forbid(LegSelector("a", None, "other"), 2.0)
@@ -80,7 +80,7 @@ def test_of_too_many_parts_the_whole_call_is_stopped() -> None:
     assert not stops.forbid(LegSelector("a", None, "other"), 2.0)
 
 
-def test_what_is_forgotten_at_once_is_bounded() -> None:
+def test_the_stops_forgotten_at_once_are_bounded() -> None:
     stops = Tombstones(1 << 30)
     for row in range(1000):
         for number in range(10):
@@ -98,7 +98,7 @@ def test_what_is_forgotten_at_once_is_bounded() -> None:
     assert gone == [*range(1, 1001)]
 
 
-def test_what_is_stopped_slowly_is_forgotten_soon_after_its_time() -> None:
+def test_slow_stops_are_forgotten_soon_after_they_expire() -> None:
     stops = Tombstones(1 << 30)
     for second in range(1000):
         stops.add(LegSelector(f"call {second}", None, None), float(second))

@@ -1,4 +1,4 @@
-"""Slots by the tick at which they are due (engine.md 5.5): in order, and with one note a slot."""
+"""The timer wheel returns slots in order, and holds at most one entry per slot (engine.md 5.5)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STEP = st.tuples(st.sampled_from(["add", "take"]), SLOT, DUE)
 
 
 @given(st.lists(STEP, max_size=30))
-def test_what_is_due_comes_out_once_and_the_earliest_first(steps: list[tuple[str, int, int]]) -> None:
+def test_due_slots_come_out_once_and_the_earliest_first(steps: list[tuple[str, int, int]]) -> None:
     wheel, noted = Wheel(), dict[int, int]()
     for step, slot, second in steps:
         if step == "add":
@@ -35,7 +35,7 @@ def test_what_is_due_comes_out_once_and_the_earliest_first(steps: list[tuple[str
     assert not noted
 
 
-def test_notes_are_no_more_than_slots() -> None:
+def test_there_are_no_more_entries_than_slots() -> None:
     wheel = Wheel()
     for second in range(10_000):
         wheel.add(second % 10, second + 100)  # short calls, one after another
@@ -43,10 +43,10 @@ def test_notes_are_no_more_than_slots() -> None:
     assert sum(map(len, wheel._ticks.values())) == 20
 
 
-def test_a_far_second_is_not_searched_for() -> None:
-    # It hangs for minutes otherwise, which the time limit of tests tells.
+def test_a_distant_tick_is_found_at_once() -> None:
+    # A wheel that counts up to a far tick would exceed the time limit of the tests.
     wheel = Wheel()
-    wheel.add(1, -(10**10))  # of another boot, by a wall clock that was wrong then
+    wheel.add(1, -(10**10))  # from another boot, with a wrong wall clock
     wheel.add(2, 10**10)
     assert wheel.take(0, 1) == [1]
     assert wheel.take(WEEKS, 1) == []

@@ -40,7 +40,10 @@ def put(*rows: Client | Account | Did) -> Callable[[Draft], None]:
 
 
 def history(store: Store) -> None:
-    """Four versions and two events: account 1 goes from client 1 to 2, DID 7 from account 1 to 2."""
+    """Make four versions and two events.
+
+    Account 1 moves from client 1 to client 2, and DID 7 from account 1 to account 2.
+    """
     store.change(
         "ann", "1", put(client(1), client(2), account(1, 1), account(2, 2), Did(number="7", account_id=1))
     )

@@ -1,4 +1,4 @@
-"""What an edit sees of its draft, and the scratch area beside it."""
+"""The view of a draft during its edit, and the scratch area."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_draft_may_be_walked_while_it_is_written(store: Store) -> None:
         assert sum(1 for _ in snapshot.account_dids(2)) == 2500 == snapshot.counts.dids
 
 
-def test_ids_are_never_given_twice(store: Store) -> None:
+def test_ids_are_never_reused(store: Store) -> None:
     def add(draft: Draft) -> tuple[int, int]:
         ids = draft.next_client_id(), draft.next_account_id()
         draft.put_client(client(ids[0]))
@@ -96,7 +96,7 @@ def test_odd_keys_are_absent_not_errors(store: Store) -> None:
     assert store.change("ann", "x", edit)[0].version == 1
 
 
-def test_dids_come_by_number_where_one_begins_another(store: Store) -> None:
+def test_dids_are_ordered_by_number_even_if_one_begins_another(store: Store) -> None:
     numbers = ["4", "44", "440", "441", "#4", "*4", "~", "4*"]
     store.change("ann", "x", put(*(Did(number=number, account_id=1) for number in numbers)))
     store.change("ann", "x", put(*(Did(number=number, account_id=2) for number in numbers[:4])))
@@ -123,7 +123,7 @@ def test_the_scratch_area_lives_as_long_as_the_edit(store: Store) -> None:
     store.change("ann", "x", edit)
 
 
-def test_the_scratch_area_holds_much(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_scratch_area_holds_many_keys(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storedraft, "_SCRATCH_COMMIT", 100)
 
     def edit(draft: Draft) -> int:

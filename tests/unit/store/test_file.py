@@ -1,4 +1,4 @@
-"""The file of a store: copies, its size, readings and threads."""
+"""The file of a store: copies, its size, reads and threads."""
 
 from __future__ import annotations
 
@@ -30,26 +30,24 @@ def test_a_copy_is_a_store_of_its_own(store: Store, tmp_path: Path, name: str) -
         with copy.read() as snapshot:
             assert snapshot.account(10) == account(10)
             assert snapshot.account(9) is None
-    with pytest.raises(StoreError, match="there already"):
+    with pytest.raises(StoreError, match="exists already"):
         store.copy(target)
     assert not list((tmp_path / "elsewhere").glob(".copy*"))
 
 
-def test_a_copy_joins_nothing_that_is_there(store: Store, tmp_path: Path) -> None:
+def test_a_copy_does_not_overwrite(store: Store, tmp_path: Path) -> None:
     history(store)
     (tmp_path / "empty").mkdir()
     store.copy(tmp_path / "empty")
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "letter.txt").write_text("")
-    with pytest.raises(StoreError, match=r"used holds something already \(letter.txt\); nothing was changed"):
+    with pytest.raises(StoreError, match=r"used is not empty \(it holds letter.txt\)\. Nothing was changed"):
         store.copy(tmp_path / "used")
     assert [found.name for found in (tmp_path / "used").iterdir()] == ["letter.txt"]
     store.copy(tmp_path / "used" / "one.mdb")
 
 
-def test_a_full_map_grows_by_itself_and_the_edit_runs_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_map_grows_and_the_edit_runs_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storefile, "INITIAL_MAP", 64 << 10)
     runs = 0
 
@@ -75,18 +73,18 @@ def test_a_full_map_grows_by_itself_and_the_edit_runs_again(
         assert store.head() == 3
 
 
-def test_a_map_that_would_grow_under_a_reading_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_map_cannot_grow_during_a_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storefile, "INITIAL_MAP", 64 << 10)
     many = put(*(account(n, name="x" * 200) for n in range(1, 1000)))
     with Store.open(tmp_path / "s", create=True) as store:
         with store.read() as snapshot:
-            with pytest.raises(StoreError, match="has to grow and is being read in this process"):
+            with pytest.raises(StoreError, match="has to grow, but this process is still reading it"):
                 store.change("ann", "x", many)
             assert list(snapshot.accounts()) == []
         assert store.change("ann", "x", many)[0].accounts == 999
 
 
-def test_a_reading_sees_nothing_of_later_changes(store: Store) -> None:
+def test_a_read_sees_no_later_changes(store: Store) -> None:
     store.change("ann", "1", put(account(1)))
     with store.read() as snapshot:
         store.change("ann", "2", put(account(1, name="new"), account(2)))
@@ -95,7 +93,7 @@ def test_a_reading_sees_nothing_of_later_changes(store: Store) -> None:
     assert store.head() == 2
 
 
-def test_what_is_used_after_its_time_says_so(tmp_path: Path) -> None:
+def test_a_closed_store_cannot_be_used(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "s", create=True)
     store.change("ann", "1", put(account(1)))
     store.close()
@@ -118,15 +116,15 @@ def test_a_readonly_store_cannot_be_written(tmp_path: Path) -> None:
     Store.open(tmp_path / "s", create=True).close()
     with Store.open(tmp_path / "s", readonly=True) as store:
         for write in (lambda: store.change("ann", "x", put(account(1))), lambda: store.note("ann", "x")):
-            with pytest.raises(StoreError, match="opened for reading only; nothing was changed"):
+            with pytest.raises(StoreError, match=r"opened for reading only. Nothing was changed"):
                 write()
         assert store.head() == 0
 
 
-def test_a_store_open_for_reading_can_be_opened_for_writing_beside(tmp_path: Path) -> None:
+def test_a_store_open_for_reading_can_also_be_opened_for_writing(tmp_path: Path) -> None:
     Store.open(tmp_path / "s", create=True).close()
     with Store.open(tmp_path / "s", readonly=True) as reader:
-        with reader.read(), pytest.raises(StoreError, match="being read in this process"):
+        with reader.read(), pytest.raises(StoreError, match="this process is reading it"):
             Store.open(tmp_path / "s")
         with Store.open(tmp_path / "s") as writer:
             writer.change("ann", "1", put(account(1)))

@@ -1,4 +1,4 @@
-"""What changed between versions: differences, field changes and the audit log."""
+"""Changes between versions: differences, field changes and the audit log."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_diff_is_by_table_and_key_and_runs_both_ways(store: Store) -> None:
     assert len(list(store.diff(0, 2))) == 1 + 3 + 2
 
 
-def test_diff_leaves_out_what_came_back(store: Store) -> None:
+def test_diff_omits_rows_that_returned_to_their_value(store: Store) -> None:
     store.change("ann", "1", put(account(1)))
     store.change("ann", "2", put(account(1, name="x"), account(2)))
     store.change("ann", "3", put(account(1)))
@@ -55,9 +55,9 @@ def test_diff_leaves_out_what_came_back(store: Store) -> None:
 
 
 @pytest.mark.parametrize("version", [3, -1, 1 << 63, 1 << 64])
-def test_a_version_that_is_not_there_is_named_at_once(store: Store, version: int) -> None:
+def test_a_missing_version_is_an_error_at_once(store: Store, version: int) -> None:
     store.change("ann", "1", put(account(1)))
-    message = f"no version {version}; the newest is 1"
+    message = f"no version {version}. The newest is 1"
     with pytest.raises(StoreError, match=message):
         store.diff(1, version)
     with pytest.raises(StoreError, match=message):
@@ -67,19 +67,19 @@ def test_a_version_that_is_not_there_is_named_at_once(store: Store, version: int
     assert store.head() == 1
 
 
-def test_a_version_of_an_empty_store_is_named(store: Store) -> None:
-    with pytest.raises(StoreError, match="no version 1; the store is empty yet"), store.read(1):
+def test_an_empty_store_has_no_version(store: Store) -> None:
+    with pytest.raises(StoreError, match=r"no version 1. The store is empty"), store.read(1):
         pass
-    with pytest.raises(StoreError, match="no version 0 to go back to"):
+    with pytest.raises(StoreError, match="no version 0 to roll back to"):
         store.rollback(0, "ann")
 
 
 @pytest.mark.parametrize("listed", [0, 2, 10_000])
-def test_history_is_the_same_however_the_changes_are_found(
+def test_history_does_not_depend_on_how_changes_are_found(
     store: Store, monkeypatch: pytest.MonkeyPatch, listed: int
 ) -> None:
-    monkeypatch.setattr(storedraft, "LISTED", listed)
-    monkeypatch.setattr(storehistory, "LISTED", listed)
+    monkeypatch.setattr(storedraft, "MAX_LISTED_KEYS", listed)
+    monkeypatch.setattr(storehistory, "MAX_LISTED_KEYS", listed)
     store.change("ann", "1", put(*map(account, range(1, 50))))
     store.change("ann", "2", put(*(account(n, name="x") for n in range(20, 60))))
     store.change("ann", "3", put(account(1, name="y")))
@@ -118,7 +118,7 @@ def test_field_changes_never_show_a_token(before: str | None, after: str | None,
     assert field_changes(change) == [("password", *shown)]
 
 
-def test_field_changes_of_rows_that_came_and_went() -> None:
+def test_field_changes_of_added_and_removed_rows() -> None:
     did = Did(number="44", account_id=1)
     assert field_changes(Change("did", "44", None, did)) == [
         ("number", None, "44"),
@@ -132,7 +132,7 @@ def test_field_changes_of_rows_that_came_and_went() -> None:
     assert field_changes(Change("did", "44", None, None)) == []
 
 
-def test_the_audit_log_tells_everything_in_order(store: Store) -> None:
+def test_the_audit_log_lists_everything_in_order(store: Store) -> None:
     history(store)
     assert lines(store.audit()) == [
         "ann 1 client 1", "ann 1 client 2", "ann 1 account 1", "ann 1 account 2", "ann 1 did 7",
@@ -144,7 +144,7 @@ def test_the_audit_log_tells_everything_in_order(store: Store) -> None:
     assert entry.account == 1
 
 
-def test_the_audit_log_of_a_client_is_what_was_its_before_or_after(store: Store) -> None:
+def test_the_audit_log_of_a_client_covers_its_rows_before_or_after_a_change(store: Store) -> None:
     history(store)
     assert lines(store.audit(client=1)) == [
         "ann 1 client 1", "ann 1 account 1", "ann 1 did 7", "ann password shown", "bob 2 account 1",
@@ -168,7 +168,7 @@ def test_the_audit_log_of_an_account_has_its_dids(store: Store) -> None:
     assert lines(store.audit(client=1, account=2)) == []
 
 
-def test_events_keep_their_place_when_the_clock_is_set_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_keep_their_order_when_the_clock_is_set_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.change("ann", "1", put(account(1)))
     monkeypatch.setattr("time.time", lambda: 5.0)
     store.note("ann", "note")

@@ -1,4 +1,4 @@
-"""Versions of a store: changes, rollback, and who may open it."""
+"""Versions of a store: changes, rollback, and access to the store."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_two_stores_have_two_hash_keys_and_a_store_keeps_its_own(tmp_path: Path)
     assert keys[0] == keys[2] != keys[1]
 
 
-def test_a_change_is_a_version_that_says_who_what_and_how_much(store: Store) -> None:
+def test_a_change_is_a_version_with_author_origin_and_counts(store: Store) -> None:
     info, result = store.change("ann", "first", lambda draft: put(client(1), account(1), account(2))(draft) or "x")
     assert result == "x"
     assert (info.version, info.who, info.what) == (1, "ann", "first")
@@ -70,7 +70,7 @@ def test_every_version_stays_readable(store: Store) -> None:
             assert snapshot.info == store.versions()[version - 1]
 
 
-def test_all_fields_come_back(store: Store) -> None:
+def test_all_fields_are_stored(store: Store) -> None:
     full_client = Client(
         id=7, name="ünïcode", status=ClientStatus.BLOCKED, parent_id=1, rate_table="r", routing_plan="p",
         term_rate_table="t", capacity=0, orig_capacity=1, term_capacity=2, orig_cps=0.5, notes="n\nm",
@@ -96,7 +96,7 @@ def test_all_fields_come_back(store: Store) -> None:
         assert list(snapshot.active_numbers()) == [(9, "40")]
 
 
-def test_an_edit_that_changes_nothing_makes_no_version(store: Store) -> None:
+def test_an_edit_that_changes_nothing_creates_no_version(store: Store) -> None:
     info, _ = store.change("ann", "first", put(client(1), account(1)))
     assert store.change("ann", "again", put(client(1), account(1)))[0] == info
     assert store.change("ann", "nothing", lambda draft: None)[0] == info
@@ -113,7 +113,7 @@ def test_an_edit_that_changes_nothing_makes_no_version(store: Store) -> None:
     assert store.head() == 1
 
 
-def test_an_exception_of_the_edit_changes_nothing_and_comes_out(store: Store) -> None:
+def test_an_exception_of_the_edit_propagates_and_changes_nothing(store: Store) -> None:
     store.change("ann", "first", put(account(1)))
 
     def fail(draft: Draft) -> None:
@@ -129,7 +129,7 @@ def test_an_exception_of_the_edit_changes_nothing_and_comes_out(store: Store) ->
     assert store.change("ann", "next", put(account(2)))[0].version == 2
 
 
-def test_a_dry_run_tells_and_keeps_nothing(store: Store) -> None:
+def test_a_dry_run_reports_changes_and_commits_nothing(store: Store) -> None:
     info, _ = store.change("ann", "would", put(account(1)), dry_run=True)
     assert (info.version, info.account_changes.added) == (1, 1)
     assert store.head() == 0
@@ -155,7 +155,7 @@ def test_rollback_is_a_new_version_with_the_old_content(store: Store) -> None:
         assert [a.id for a in snapshot.accounts()] == [1, 2]
         assert [did.number for did in snapshot.account_dids(1)] == ["1"]
         assert list(snapshot.account_dids(3)) == []
-    assert store.rollback(3, "bob") == info, "nothing to do, no version"
+    assert store.rollback(3, "bob") == info, "an edit without changes creates no version"
     assert store.rollback(2, "bob").version == 4
     assert list(store.diff(2, 4)) == []
 

@@ -1,4 +1,4 @@
-"""A store whose passwords get a new key."""
+"""Rotation of the key under which a store's passwords are encrypted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def vault(tmp_path: Path) -> Vault:
     return Vault.from_file(tmp_path / "store.key", create=True)
 
 
-def test_rekey_reaches_every_version_and_shows_in_no_diff(store: Store, vault: Vault) -> None:
+def test_rekey_covers_every_version_and_appears_in_no_diff(store: Store, vault: Vault) -> None:
     token = vault.encrypt("one")
     store.change(
         "ann", "1", put(account(1, password=token), account(2, password=vault.encrypt("two")), account(3))
@@ -41,10 +41,10 @@ def test_rekey_reaches_every_version_and_shows_in_no_diff(store: Store, vault: V
         tokens = [a.password for a in snapshot.accounts() if a.password]
     assert {key_id(t) for t in tokens} == {both.key_ids[0]}
     assert [both.decrypt(t) for t in tokens] == ["one", "two"]
-    assert "ann key rotated: 4 passwords encrypted anew" in lines(store.audit())
+    assert "ann key rotated: 4 passwords re-encrypted" in lines(store.audit())
 
 
-def test_rotation_leaves_one_new_key_that_opens_everything(store: Store, vault: Vault) -> None:
+def test_rotation_leaves_one_new_key_that_decrypts_everything(store: Store, vault: Vault) -> None:
     assert vault.path is not None
     token = vault.encrypt("one")
     store.change("ann", "1", put(account(1, password=token)))
@@ -59,7 +59,7 @@ def test_rotation_leaves_one_new_key_that_opens_everything(store: Store, vault: 
     assert new.decrypt(row.password) == "one"
 
 
-def test_a_rotation_names_the_accounts_whose_password_no_key_opens(store: Store, vault: Vault) -> None:
+def test_a_rotation_names_the_accounts_whose_key_is_missing(store: Store, vault: Vault) -> None:
     assert vault.path is not None
     strange = Vault((os.urandom(32),))
     rows = [account(n, password=strange.encrypt("lost")) for n in range(1, 13)]
@@ -69,11 +69,12 @@ def test_a_rotation_names_the_accounts_whose_password_no_key_opens(store: Store,
     )
     before = vault.path.read_bytes()
     with pytest.raises(
-        KeyFileError, match=r"not at hand: 13 \(of the accounts 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, …\).*set ID"
+        KeyFileError,
+        match=r"their key is missing: 13 \(of the accounts 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, …\).*set ID",
     ):
         store.rotate(vault.path)
-    assert vault.path.read_bytes() == before, "a rotation that failed leaves no key behind"
-    # The way out that it names is one: what earlier versions hold is beyond help and in nobody's way.
+    assert vault.path.read_bytes() == before, "a failed rotation leaves no key behind"
+    # The remedy that the message names works. Passwords of earlier versions are lost, but do not matter.
     again = [account(n, password=vault.encrypt("again")) for n in (*range(1, 13), 21)]
     store.change("ann", "2", put(*again))
     assert store.rotate(vault.path) == 14
@@ -82,7 +83,7 @@ def test_a_rotation_names_the_accounts_whose_password_no_key_opens(store: Store,
         assert {new.decrypt(row.password or "") for row in snapshot.accounts()} == {"again", "known"}
 
 
-def test_a_rotation_that_finds_no_room_for_the_key_changes_nothing(
+def test_a_rotation_that_cannot_write_the_key_file_changes_nothing(
     store: Store, vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert vault.path is not None
@@ -102,8 +103,8 @@ def test_a_rotation_that_finds_no_room_for_the_key_changes_nothing(
     assert store.rotate(vault.path) == 1
 
 
-def test_a_password_under_a_key_that_was_rotated_away_is_refused(store: Store, vault: Vault) -> None:
-    # An import that read the key file before a rotation and writes after it would lose its passwords.
+def test_a_password_under_a_retired_key_is_rejected(store: Store, vault: Vault) -> None:
+    # An import may read the key file before a rotation and write after it. No key would decrypt its passwords.
     assert vault.path is not None
     store.rotate(vault.path)
     with pytest.raises(StoreError, match=r"password of account 1 .* rotated away"):
