@@ -93,7 +93,10 @@ def quoted(value: object) -> str:
     """
     if isinstance(value, str):
         value = value[:LONGEST_QUOTE]  # the quotes count too, so that a longer text is still cut below
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except ValueError:
+        return "an integer of thousands of digits"  # Python refuses to format one of over 4300
     if not text.isprintable():
         text = "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
     return text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 1] + "…"
@@ -105,7 +108,10 @@ def one_of(choices: Iterable[object]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
-def nearest(value: str, choices: Iterable[str]) -> str | None:
-    """Return the quoted choice that looks most like ``value``, or None if no choice is similar."""
-    found = get_close_matches(value, list(choices), n=1)
+def nearest(value: str, choices: Iterable[str], likeness: float = 0.6) -> str | None:
+    """Return the quoted choice that looks most like ``value``, or None if no choice is similar.
+
+    ``likeness`` is the least similarity, from 0 to 1 (equal).
+    """
+    found = get_close_matches(value, list(choices), n=1, cutoff=likeness)
     return quoted(found[0]) if found else None

@@ -1,7 +1,7 @@
-"""The columns of a book's three tables (interfaces.md 1): what each may hold, and how a cell is read.
+"""The columns of a book's three tables (interfaces.md 1): the values that each accepts, and how a cell is read.
 
-A converter takes a CSV cell (text) or a JSON value and returns the field's value. It raises ValueError, whose
-message says which value is expected. The converter of ``password`` returns nothing, since
+A converter takes a CSV cell (text) or a JSON value and returns the value of the field. It raises ValueError
+with the whole message, which quotes the value. The converter of ``password`` returns None, because
 :mod:`identengine.book.passwords` reads that column.
 """
 
@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from difflib import get_close_matches
 from enum import StrEnum
 
 import msgspec
 
+from identengine.errors import expected, nearest, one_of, quoted
 from identengine.model.addresses import parse_address
 from identengine.model.numbers import normal_number
 from identengine.model.records import ClientStatus, DidStatus, IdentBy, SrcPolicy
 
 MAX_TEXT = 255
-"""Longest text of a name, tag, table, plan, gateway or proxy, in characters: it has to fit into answers."""
+"""Longest text of a name, tag, table, plan, gateway or proxy, in characters.
+
+Answers repeat these texts, and an answer must fit into a datagram.
+"""
 MAX_NOTES = 65_536
 """Longest notes, in characters."""
 MAX_INTEGER = 2**63 - 1
@@ -27,45 +30,56 @@ MAX_INTEGER = 2**63 - 1
 
 
 Converter = Callable[[object], object]
-"""Return the value that a cell holds, or None if the cell is empty. Raise ValueError if the cell is wrong."""
+"""Return the value of a cell, or None if the cell is empty. Raise ValueError if the cell cannot be read."""
 
 
 def read_text(value: object) -> str | None:
-    """Return the trimmed text of a cell, or None if it is empty. Raise ValueError if it is not a short text."""
+    """Return the trimmed text of a cell, or None if it is empty.
+
+    Raise ValueError if the cell is not a string, is too long or holds a control character.
+    """
     text = read_string(value).strip()
     if len(text) > MAX_TEXT:
-        raise ValueError(f"at most {MAX_TEXT} characters are wanted, these are {len(text)}")
+        raise ValueError(expected(f"at most {MAX_TEXT} characters", len(text)))
     if not text.isprintable():
-        refuse_control(text)
+        reject_control(text)
     return text or None
 
 
 def _notes(value: object) -> str | None:
     text = read_string(value).strip()
     if len(text) > MAX_NOTES:
-        raise ValueError(f"at most {MAX_NOTES} characters are wanted, these are {len(text)}")
+        raise ValueError(expected(f"at most {MAX_NOTES} characters", len(text)))
     if not text.isprintable():
-        refuse_control(text, allowed="\t\r\n")
+        reject_control(text, allowed="\t\r\n")
     return text or None
 
 
 def read_string(value: object) -> str:
-    """Return a cell that is a string, as it is. Raise ValueError for any other JSON value."""
+    """Return a cell that is a string, unchanged. Raise ValueError for any other JSON value."""
     if isinstance(value, str):
         return value
-    raise ValueError("a text is wanted, in quotes")
+    number = isinstance(value, int) and not isinstance(value, bool)
+    raise ValueError(expected("a string", value, meant=quoted(str(value)) if number else None))
 
 
-def refuse_control(text: str, allowed: str = "") -> None:
-    """Raise ValueError where a control character or half a surrogate pair stands in ``text``."""
+def reject_control(text: str, allowed: str = "") -> None:
+    """Raise ValueError if ``text`` holds a control character or half a surrogate pair.
+
+    Bytes that are not UTF-8 arrive as halves of surrogate pairs (``surrogateescape``).
+    """
     for place, char in enumerate(text, 1):
+        code = ord(char)
         if (char < " " or "\x7f" <= char <= "\x9f" or char in "\u2028\u2029") and char not in allowed:
-            raise ValueError(f"no control characters (tab, line end) are wanted; character {place} is {char!r}")
-        if "\ud800" <= char <= "\udfff":
-            raise ValueError(f"characters are wanted; {char!r} at {place} is half of one")
+            message = expected("text without control characters", text)
+            raise ValueError(f"{message} (U+{code:04X} at character {place})")
+        if 0xDC80 <= code <= 0xDCFF:
+            raise ValueError(f"expected UTF-8, got the byte {code - 0xDC00:02X} at character {place}")
+        if 0xD800 <= code <= 0xDFFF:
+            raise ValueError(f"expected text, got half a surrogate pair (U+{code:04X}) at character {place}")
 
 
-def _integer(least: int, most: int, expected: str) -> Converter:
+def _integer(least: int, most: int, what: str) -> Converter:
     def convert(value: object) -> int | None:
         number = -1
         if isinstance(value, str):
@@ -78,18 +92,17 @@ def _integer(least: int, most: int, expected: str) -> Converter:
             number = value
         if least <= number <= most:
             return number
-        raise ValueError(expected)
+        raise ValueError(expected(what, value))
 
     return convert
 
 
-_identifier = _integer(1, MAX_INTEGER, f"a whole number from 1 to {MAX_INTEGER} is wanted")
-_capacity = _integer(0, MAX_INTEGER, "a whole number from 0 (nothing passes) is wanted, or nothing (unlimited)")
-_port = _integer(1, 65535, "a port from 1 to 65535 is wanted")
+_identifier = _integer(1, MAX_INTEGER, f"a whole number from 1 to {MAX_INTEGER}")
+_capacity = _integer(0, MAX_INTEGER, "a whole number from 0 (no calls) up or an empty cell (no limit)")
+_port = _integer(1, 65535, "a port from 1 to 65535")
 
 
 def _cps(value: object) -> float | None:
-    expected = "calls a second, a number from 0 (0.5, 30), are wanted, or nothing (unlimited)"
     number = math.nan
     try:
         if isinstance(value, str):
@@ -101,10 +114,10 @@ def _cps(value: object) -> float | None:
         elif isinstance(value, int | float) and not isinstance(value, bool):
             number = float(value)
     except (ValueError, OverflowError):
-        pass  # no number, or one beyond all bounds
+        pass  # not a number, or a JSON integer too large for a float
     if math.isfinite(number) and number >= 0:
-        return abs(number)  # of -0.0 too
-    raise ValueError(expected)
+        return abs(number)  # -0.0 becomes 0.0
+    raise ValueError(expected("calls per second from 0 (no calls) up or an empty cell (no limit)", value))
 
 
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -113,34 +126,31 @@ _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "
 def _boolean(value: object) -> bool | None:
     if isinstance(value, str) and value in _BOOLEANS:
         return _BOOLEANS[value]
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        value = str(value)
+    if isinstance(value, int) and value in (0, 1):  # True and False too
+        return bool(value)
     if isinstance(value, str):
         word = value.strip().lower()
         if word in _BOOLEANS:
             return _BOOLEANS[word]
         if not word:
             return None
-    raise ValueError("true, false, 1, 0, yes or no is wanted")
+    raise ValueError(expected("true, false, 1, 0, yes or no", value))
 
 
 def _choice(words: type[StrEnum]) -> Converter:
     known: dict[object, StrEnum] = {word.value: word for word in words}
-    *first, last = words
-    expected = f"{', '.join(first)} or {last} is wanted"
+    choices = one_of(words)
 
     def convert(value: object) -> StrEnum | None:
         if not isinstance(value, str):
-            raise ValueError(expected)  # noqa: TRY004 - one kind of error for all that a cell may hold
+            raise ValueError(expected(choices, value))  # noqa: TRY004 - converters raise ValueError alone
         if value in known:
             return known[value]
         word = value.strip()
         if word in known or not word:
             return known.get(word)
-        near = get_close_matches(word.lower().replace("-", "_").replace(" ", "_"), list(words), n=1)
-        raise ValueError(f"{expected}; {near[0]} is meant?" if near else expected)
+        near = nearest(word.lower().replace("-", "_").replace(" ", "_"), words)
+        raise ValueError(expected(choices, value, meant=near))
 
     return convert
 
@@ -148,12 +158,12 @@ def _choice(words: type[StrEnum]) -> Converter:
 def read_number(value: object) -> str | None:
     """Return the telephone number of a cell in normal form (engine.md 2.1), or None if the cell is empty.
 
-    Raise ValueError if the cell holds no number.
+    Raise ValueError if the cell is not a number.
     """
     text = read_string(value)
     number = normal_number(text)
     if not number and text.strip():
-        raise ValueError("a number is wanted; nothing is left of this one without its punctuation")
+        raise ValueError(expected("a number, not only separators", text))
     return number or None
 
 
@@ -166,33 +176,33 @@ def _single_address(value: object) -> str | None:
 
 
 def _list(value: object) -> tuple[str, ...] | None:
-    """Return the items of a list, trimmed, without empty ones (engine.md 2.4); what they are is checked later."""
+    """Return the items of a list, trimmed and without empty ones (engine.md 2.4). Items are checked later."""
     if isinstance(value, str):
         if ";" not in value:
             item = value.strip()
             return (item,) if item else None
-        return _some([item for part in value.split(";") if (item := part.strip())])
+        return _not_empty([item for part in value.split(";") if (item := part.strip())], value)
     if isinstance(value, list | tuple):
         items = []
         for part in value:
             item = read_string(part).strip()
             if ";" in item:
-                raise ValueError(f"no ; may stand within an item of a list, as in {item!r}")
+                raise ValueError(expected("items without ;", item))
             if item:
                 items.append(item)
-        return _some(items) if value else None
-    raise ValueError("a text with ; between the items is wanted, or an array of texts")
+        return _not_empty(items, value) if value else None
+    raise ValueError(expected("a string with ; between items, or an array of strings", value))
 
 
-def _some(items: list[str]) -> tuple[str, ...]:
-    """Return the items of a list that is set; were it taken for not set, it would mean "any" (engine.md 2.4)."""
+def _not_empty(items: list[str], value: object) -> tuple[str, ...]:
+    """Return the items of a list that is set. Raise ValueError without an item: "not set" would mean "any"."""
     if not items:
-        raise ValueError("at least one item is wanted; here are separators or blanks alone")
+        raise ValueError(expected("at least one item", value))  # engine.md 2.4
     return tuple(items)
 
 
-def _unchecked(value: object) -> None:
-    """Pass over the password here: it is the only column that depends on what was there before."""
+def _unread(value: object) -> None:
+    """Ignore a password: its column depends on the row's earlier password, so it is read elsewhere."""
 
 
 CLIENT_CONVERTERS: dict[str, Converter] = {
@@ -216,7 +226,7 @@ ACCOUNT_CONVERTERS: dict[str, Converter] = {
     "ident_by": _choice(IdentBy),
     "ident": _list,
     "tech_prefix": read_number,
-    "password": _unchecked,
+    "password": _unread,
     "gateways": _list,
     "notes": _notes,
     "orig_enabled": _boolean,
@@ -253,7 +263,7 @@ DID_COLUMNS = tuple(DID_CONVERTERS)
 
 
 class Table(msgspec.Struct, frozen=True):
-    """One of the three tables of a book: its name, columns, those that must be there, and the key of a row."""
+    """A table of a book: its name, the column that is its key, all columns, and the required columns."""
 
     name: str
     key: str
@@ -265,11 +275,11 @@ CLIENTS = Table("clients", "id", CLIENT_COLUMNS, _CLIENT_REQUIRED)
 ACCOUNTS = Table("accounts", "id", ACCOUNT_COLUMNS, _ACCOUNT_REQUIRED)
 DIDS = Table("dids", "number", DID_COLUMNS, _DID_REQUIRED)
 TABLES = (CLIENTS, ACCOUNTS, DIDS)
-"""The tables in the order in which they are loaded: each names rows of those before it."""
+"""The tables in the order in which they are loaded: rows refer only to rows of earlier tables or of their own."""
 
 
 def id_in(value: object) -> int | None:
-    """Return the id that stands in a cell; None where none can be read."""
+    """Return the id in a cell, or None if it cannot be read."""
     try:
         found = _identifier(value)
     except ValueError:
@@ -278,7 +288,7 @@ def id_in(value: object) -> int | None:
 
 
 def number_in(value: object) -> str | None:
-    """Return the number that stands in a cell, in normal form; None where none can be read."""
+    """Return the number in a cell in normal form, or None if it cannot be read."""
     try:
         return read_number(value)
     except ValueError:

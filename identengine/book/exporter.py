@@ -1,4 +1,7 @@
-"""Writing a book out as the three tables that an import takes (interfaces.md 1): the same book comes back."""
+"""Writes a book as the three tables of an import (interfaces.md 1).
+
+Rule: an import of the exported folder changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ _BUFFER = 1 << 20
 
 
 class ExportError(IdentengineError):
-    """A book could not be written out; files that were there are as they were."""
+    """A book could not be exported. Existing files are unchanged."""
 
 
 def export_book(
@@ -36,16 +39,16 @@ def export_book(
     *,
     overwrite: bool = False,
 ) -> dict[str, Path]:
-    """Write the three tables of ``snapshot`` to ``folder``, which is made where it is missing; return their paths.
+    """Write the three tables of ``snapshot`` to ``folder`` and return their paths. Create the folder if needed.
 
-    All three are written whole under other names before the first of them takes its place. Files that are there
-    are replaced with ``overwrite`` only, and one of another format never: with both, the folder could not be
-    imported. Passwords stay encrypted (``enc:…``). Raises ExportError.
+    All tables are complete under temporary names before the first of them is renamed. Existing files are replaced
+    only with ``overwrite``, and files of another format never: the folder could not be imported with both.
+    Passwords stay encrypted (``enc:…``). Raise ExportError.
     """
     suffix = f".{fmt}.gz" if gz else f".{fmt}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _make_way(folder, suffix, overwrite)
+        _check_folder(folder, suffix, overwrite)
         write = _write_csv if fmt == "csv" else _write_json
         rows: dict[Table, Callable[[], Iterator[BookRow]]]
         rows = {CLIENTS: snapshot.clients, ACCOUNTS: snapshot.accounts, DIDS: snapshot.dids}
@@ -60,26 +63,30 @@ def export_book(
             for path in temporary.values():
                 path.unlink(missing_ok=True)
     except OSError as error:
-        raise ExportError(f"{error.filename or folder}: it cannot be written: {error.strerror or error}") from None
+        raise ExportError(f"{error.filename or folder}: cannot be written: {error.strerror or error}") from None
 
 
-def _make_way(folder: Path, suffix: str, overwrite: bool) -> None:
+def _check_folder(folder: Path, suffix: str, overwrite: bool) -> None:
+    """Raise ExportError if the folder holds tables that the export must not replace."""
     present = [folder / (table.name + each) for table in TABLES for each in SUFFIXES]
     others = [path for path in present if path.exists() and not path.name.endswith("s" + suffix)]
     if others:
-        raise ExportError(f"{others[0]} is there already; with that table twice the folder could not be imported")
+        raise ExportError(
+            f"{others[0]} already exists, and a folder with two files of a table cannot be imported. "
+            "Choose another folder."
+        )
     same = [path for path in present if path.exists()]
     if same and not overwrite:
-        raise ExportError(f"{same[0]} is there already; another folder is wanted, or --overwrite")
+        raise ExportError(f"{same[0]} already exists. Choose another folder, or repeat with --overwrite.")
 
 
 @contextmanager
 def _durable(path: Path, gz: bool) -> Iterator[BinaryIO]:
-    """Open a new file that is on the disk, whole, once the block has ended."""
+    """Open a new file. When the block ends, the whole file is on the disk."""
     with path.open("xb", buffering=_BUFFER) as file:
         if gz:
             with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=6, mtime=0) as packed:
-                yield packed  # type: ignore[misc]  # a GzipFile is a binary stream in all but its name
+                yield packed  # type: ignore[misc]  # a GzipFile has the methods of a binary stream
         else:
             yield file
         file.flush()
@@ -98,7 +105,7 @@ def _write_json(stream: BinaryIO, table: Table, rows: Iterable[BookRow]) -> None
 def _write_csv(stream: BinaryIO, table: Table, rows: Iterable[BookRow]) -> None:
     text = TextIOWrapper(stream, encoding="utf-8", newline="", write_through=False)
     plain = csv.writer(text, lineterminator="\n")
-    careful = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)  # the plain one leaves CR bare
+    careful = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)  # the plain writer does not quote CR
     plain.writerow(table.columns)
     cells = _CELLS[table.name]
     for row in rows:
@@ -110,9 +117,9 @@ def _write_csv(stream: BinaryIO, table: Table, rows: Iterable[BookRow]) -> None:
 
 
 def _written(row: BookRow) -> BookRow:
-    """Return the row with its numbers such that reading them takes nothing away.
+    """Return the row with a plus before each number that begins with a plus.
 
-    A number in normal form may begin with a plus (``++44`` was brought), and reading takes one off.
+    An import drops one leading plus, and a number in normal form may begin with one (from ``++44``).
     """
     if isinstance(row, Did):
         return msgspec.structs.replace(row, number=f"+{row.number}") if row.number.startswith("+") else row
@@ -125,11 +132,11 @@ def _written(row: BookRow) -> BookRow:
     return row
 
 
-# ---- cells: how a field of each column stands in CSV -------------------------------------------------------
+# ---- the cell of each column in CSV -------------------------------------------------------
 
 
-def _as_it_is(value: object) -> object:
-    return value  # csv writes None as nothing, and text and whole numbers as they are
+def _unchanged(value: object) -> object:
+    return value  # csv writes None as an empty cell, and text and whole numbers unchanged
 
 
 def _boolean(value: object) -> str:
@@ -156,4 +163,4 @@ _SPECIAL: dict[str, Callable[[object], object]] = {
     "orig_cps": _cps,
     "password": _secret,
 }
-_CELLS = {table.name: tuple(_SPECIAL.get(column, _as_it_is) for column in table.columns) for table in TABLES}
+_CELLS = {table.name: tuple(_SPECIAL.get(column, _unchanged) for column in table.columns) for table in TABLES}

@@ -1,8 +1,8 @@
-"""The files of a book (interfaces.md 1), read to rows that know their line: CSV or JSON lines, plain or gzip.
+"""Reads the files of a book (interfaces.md 1) as rows with line numbers: CSV or JSON lines, plain or gzip.
 
-A file that cannot be read to its end raises :class:`LoadError` at once, since nobody can say which rows are
-missing; what is wrong within one row is told with the row, so that all mistakes of a file are found in one go.
-Memory is bounded: one row at a time, of at most :data:`MAX_ROW` bytes.
+A file that cannot be read to its end raises :class:`LoadError` at once, because the missing rows are unknown.
+A mistake within a row is returned with the row, so that one import reports all mistakes of a file. Memory is
+bounded: one row at a time, of at most :data:`MAX_ROW` bytes.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from identengine.book.columns import TABLES, Table
-from identengine.book.mistakes import Mistake, shown, unknown_column
-from identengine.errors import LoadError, Problem
+from identengine.book.columns import TABLES, Table, reject_control
+from identengine.book.mistakes import Mistake, cell_text, unknown_column
+from identengine.errors import LoadError, Problem, expected
 
 MAX_ROW = 16 * 1024 * 1024
 """Longest line and longest cell, in bytes and characters."""
 
-csv.field_size_limit(MAX_ROW)  # of the whole process: csv knows no other; its 128 KiB are few for a long ident
+csv.field_size_limit(MAX_ROW)  # csv has one limit per process; its default of 128 KiB is short for a long ident
 
 SUFFIXES = (".csv", ".jsonl", ".csv.gz", ".jsonl.gz")
-"""How the file of a table may end."""
+"""Suffixes that the file of a table may have."""
 
 _BLOCK = 1 << 18
 _BOM = b"\xef\xbb\xbf"
@@ -38,46 +38,44 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 class FileRow(NamedTuple):
-    """One row as it stands in a file."""
+    """One row of a file."""
 
     line: int
-    """Line of its beginning, counted from 1."""
+    """Line on which the row begins, counted from 1."""
     cells: dict[str, object]
-    """Column name to text or JSON value; of a bad row what could be read."""
+    """Column name to text or JSON value. A bad row has the cells that could be read."""
     mistakes: tuple[Mistake, ...] = ()
-    """What is wrong with the row before its values are looked at."""
+    """Mistakes in the form of the row. Its values are checked later."""
 
 
 class Source(Protocol):
-    """Where the rows of one table come from."""
+    """The rows of one table."""
 
     label: str
-    """What stands for the source in a message: the path of a file."""
+    """Name of the source in messages: the path of a file."""
     size: int
-    """Its length in bytes, for progress."""
+    """Length in bytes, for progress."""
     position: int
-    """How much of it has been read."""
+    """Bytes read so far."""
     columns: set[str]
-    """The columns that were met so far: of a header, or of any row."""
+    """Columns found so far: those of a header, or those of any row."""
 
     def rows(self) -> Iterator[FileRow]:
-        """Yield the rows from the first on, each time anew. Raises LoadError where it cannot be read on."""
+        """Yield the rows, from the first at each call. Raise LoadError if the source cannot be read to its end."""
         ...
 
 
 def find_tables(folder: Path) -> tuple[dict[str, TableFile], list[Problem]]:
-    """Return the tables of a book by name, and warnings of files that look like one and are none.
+    """Return the tables of a book by name, and a warning for each file whose name is nearly that of a table.
 
-    Raises LoadError where there is no folder, no table in it, or a table twice.
+    Raise LoadError if there is no folder, if it has no table, or if it has two files of one table.
     """
-    names = " or ".join((", ".join(table.name for table in TABLES[:-1]), TABLES[-1].name))
-    expected = f"a folder with {names} (each .csv or .jsonl, also .gz) is wanted"
     try:
         present = sorted(entry.name for entry in folder.iterdir())
     except FileNotFoundError:
-        raise LoadError([Problem(str(folder), None, None, None, f"{expected}, here is none")]) from None
+        raise LoadError([Problem(str(folder), None, None, None, "no such folder")]) from None
     except NotADirectoryError:
-        raise LoadError([Problem(str(folder), None, None, None, f"{expected}, this is a file")]) from None
+        raise LoadError([Problem(str(folder), None, None, None, "expected a folder, got a file")]) from None
     except OSError as error:
         raise LoadError([Problem(str(folder), None, None, None, _system(error))]) from None
     found: dict[str, TableFile] = {}
@@ -85,7 +83,7 @@ def find_tables(folder: Path) -> tuple[dict[str, TableFile], list[Problem]]:
     for table in TABLES:
         files = [table.name + suffix for suffix in SUFFIXES if table.name + suffix in present]
         if len(files) > 1:
-            text = f"only one of {' and '.join(files)} may be there, nobody knows which counts"
+            text = f"expected one file of {table.name}, got {' and '.join(files)}"
             problems.append(Problem(str(folder), None, None, None, text))
         elif files:
             try:
@@ -95,15 +93,17 @@ def find_tables(folder: Path) -> tuple[dict[str, TableFile], list[Problem]]:
     stray = [_stray(folder, name) for name in present]
     warnings = [problem for problem in stray if problem is not None]
     if not found and not problems:
-        here = f"; here are {', '.join(present[:5])}" if present else "; it is empty"
-        problems = [Problem(str(folder), None, None, None, expected + here)]
+        names = " or ".join((", ".join(table.name for table in TABLES[:-1]), TABLES[-1].name))
+        got = ", ".join(present[:5]) + (", …" if len(present) > 5 else "") if present else "an empty folder"
+        text = f"expected files of {names} ({', '.join(SUFFIXES)}), got {got}"
+        problems = [Problem(str(folder), None, None, None, text)]
     if problems:
         raise LoadError(problems)
     return found, warnings
 
 
 class TableFile:
-    """The file of one table; a :class:`Source`. Raises LoadError where there is nothing to read."""
+    """A file of one table; a :class:`Source`. Raise LoadError if the path is not a readable file."""
 
     def __init__(self, path: Path, table: Table) -> None:
         self.label = str(path)
@@ -115,14 +115,14 @@ class TableFile:
             regular = path.is_file()
             self.size = path.stat().st_size
         except FileNotFoundError:
-            raise self._unreadable("it is a link to nothing; a file is wanted") from None
+            raise self._unreadable("the link points to no file") from None
         except OSError as error:
             raise self._unreadable(_system(error)) from None
         if not regular:
-            raise self._unreadable("a file is wanted, this is a folder or a device")
+            raise self._unreadable("expected a regular file, got a folder or a device")
 
     def rows(self) -> Iterator[FileRow]:
-        """Yield the rows from the first on; blank lines are none. Raises LoadError where it cannot be read on."""
+        """Yield the rows, without blank lines. Raise LoadError if the file cannot be read to its end."""
         self.position = 0
         read = self._json_rows if ".jsonl" in self._path.name else self._csv_rows
         try:
@@ -132,7 +132,7 @@ class TableFile:
             raise self._unreadable(_system(error)) from None
 
     def _blocks(self, raw: io.FileIO) -> Iterator[bytes]:
-        """Yield the file in blocks of whole lines, unpacked, without byte order mark, and keep ``position``."""
+        """Yield the file in blocks of whole lines, unpacked and without byte order mark. Update ``position``."""
         read = gzip.GzipFile(fileobj=raw).read1 if self._path.name.endswith(".gz") else raw.read
         rest = b""
         line = 1
@@ -140,7 +140,7 @@ class TableFile:
             while block := read(_BLOCK):
                 if not self.position:
                     if block.startswith(_UTF16):
-                        raise self._unreadable("UTF-8 is wanted, this is UTF-16; save it as CSV UTF-8", 1)
+                        raise self._unreadable("expected UTF-8, got UTF-16. Save the file as CSV UTF-8.", 1)
                     block = block.removeprefix(_BOM)
                 self.position = raw.tell()
                 end = block.rfind(b"\n") + 1
@@ -151,15 +151,11 @@ class TableFile:
                 else:
                     rest += block
                 if len(rest) > MAX_ROW:
-                    raise self._unreadable(f"a line of at most {MAX_ROW} bytes is wanted", line)
+                    raise self._unreadable(f"expected a line of at most {MAX_ROW} bytes", line)
         except EOFError:
-            raise self._unreadable("the gzip file breaks off here; the whole is wanted", line) from None
+            raise self._unreadable("the gzip file is cut off here. Copy it again.", line) from None
         except (gzip.BadGzipFile, zlib.error) as error:
-            text = (
-                f"the gzip file is damaged here ({error})"
-                if self.position
-                else "a gzip file is wanted, this is none"
-            )
+            text = f"the gzip file is damaged here ({error})" if self.position else "not a gzip file"
             raise self._unreadable(text, line if self.position else None) from None
         if rest:
             yield rest
@@ -198,19 +194,20 @@ class TableFile:
                 yield FileRow(start, row, mistakes)
 
     def _csv_complaint(self, start: int, last: int, ended: bool) -> str:
-        """Return what is wrong with the row from line ``start`` to ``last``, at whose end the file ended or not.
+        """Return the message for a row that csv rejected; ``ended`` is True if the file ended within the row.
 
-        The csv module has one exception for all mistakes, and its wording is its own.
+        The row reaches from line ``start`` to ``last``. The csv module raises one exception for all mistakes,
+        whose text varies between versions.
         """
         if ended:
             return "a quote that opens in this row is never closed"
-        # One line is never longer than a cell may be.
+        # A line is no longer than a cell may be, so a row of one line cannot hold a cell that is too long.
         if last > start and self._has_endless_cell(start, last):
-            return f"a cell of at most {MAX_ROW} characters is wanted; is a quote not closed?"
-        return 'after a closing quote a comma is wanted; a quote within a cell is written twice ("")'
+            return f"expected a cell of at most {MAX_ROW} characters. Is a quote not closed?"
+        return 'expected a comma after a closing quote. Write a quote within a cell twice ("").'
 
     def _has_endless_cell(self, start: int, last: int) -> bool:
-        """Read the row again, without minding quotes: only the size of a cell is a mistake then."""
+        """Return True if a cell of the row is too long. A lenient reader finds no other mistake."""
         with self._path.open("rb", buffering=0) as raw:
             lines = islice(_lines(self._blocks(raw), [], []), start - 1, last)
             try:
@@ -221,23 +218,24 @@ class TableFile:
         return False
 
     def _header(self, cells: list[str]) -> list[str]:
-        """Return the names of the columns. Raises LoadError with everything that is wrong with them."""
+        """Return the names of the columns. Raise LoadError with every mistake in them."""
         names = [cell.strip() for cell in cells]
         table = self._table
-        meant = [_plain(name) for name in names]
-        if not any(plain in table.columns or _divided(plain) for plain in meant):  # shows none: it may be a row
-            raise self._unreadable(f"a header line is wanted first, such as {','.join(table.required)}", 1)
+        plain = [_plain(name) for name in names]
+        if not any(name in table.columns or _separator(name) for name in plain):
+            # The line is not quoted: without a header it is a row, which may hold a password.
+            raise self._unreadable(f"expected a header line such as {','.join(table.required)}", 1)
         wrong: list[Mistake] = []
         for place, name in enumerate(names, 1):
             if not name:
-                wrong.append(Mistake(None, None, f"column {place} of the header has no name; one is wanted"))
+                wrong.append(Mistake(None, None, f"column {place} of the header has no name"))
             elif name not in table.columns:
-                wrong.append(Mistake(name, None, _divided(name) or unknown_column(name, table.columns)))
+                wrong.append(Mistake(name, None, _separator(name) or unknown_column(name, table.columns)))
             elif name in names[: place - 1]:
-                wrong.append(Mistake(name, None, "this column stands here twice; once is wanted"))
-        if not any(_divided(name) for name in names):
-            missing = [name for name in table.required if name not in meant]
-            wrong += [Mistake(name, None, "this column must be there and is missing") for name in missing]
+                wrong.append(Mistake(name, None, "this column appears twice"))
+        if not any(_separator(name) for name in names):
+            missing = [name for name in table.required if name not in plain]
+            wrong += [Mistake(name, None, "this required column is missing") for name in missing]
         if wrong:
             raise LoadError([Problem(self.label, 1, *mistake) for mistake in wrong])
         return names
@@ -260,18 +258,18 @@ class TableFile:
                     self.columns.update(found)
                 yield _json_row(number, found, text, columns)
             else:
-                said = f'one object a line is wanted, such as {{"{self._table.key}": …}}; here is something else'
-                yield FileRow(number, {}, (Mistake(None, None, said),))
+                message = f'expected one JSON object per line, such as {{"{self._table.key}": …}}'
+                yield FileRow(number, {}, (Mistake(None, None, message),))
 
-    def _unreadable(self, expected: str, line: int | None = None) -> LoadError:
-        return LoadError([Problem(self.label, line, None, None, expected)])
+    def _unreadable(self, message: str, line: int | None = None) -> LoadError:
+        return LoadError([Problem(self.label, line, None, None, message)])
 
 
 def _lines(blocks: Iterator[bytes], odd: list[bool], ended: list[bool]) -> Iterator[str]:
-    """Return the lines of the blocks as text, with their ends.
+    """Return the lines of the blocks as text, with their line ends.
 
-    Bytes that are no UTF-8 become lone surrogates; ``odd`` gets an entry as soon as there are such, or NUL, so
-    that the rows of a clean file need not be looked through. ``ended`` gets an entry when no line is left.
+    Bytes that are not UTF-8 become halves of surrogate pairs. ``odd`` gets an entry at the first of them, or at
+    the first NUL, so that the cells of a clean file are not searched. ``ended`` gets an entry after the last line.
     """
 
     def texts() -> Iterator[io.StringIO]:
@@ -290,37 +288,39 @@ def _lines(blocks: Iterator[bytes], odd: list[bool], ended: list[bool]) -> Itera
 
 
 def _odd_cells(row: dict[str, object]) -> tuple[Mistake, ...]:
-    """Name the cells with bytes that are no text, and take them out of the row."""
+    """Remove the cells with NUL or with bytes that are not UTF-8 from the row, and return a mistake for each."""
     found = []
     for name, cell in list(row.items()):
         text = str(cell)
-        raw = text.encode("utf-8", "surrogateescape")
-        seen = None if name == "password" else shown(raw.decode("utf-8", "backslashreplace"))
-        if "\0" in text:
-            found.append(Mistake(name, seen, "a text is wanted; a NUL byte stands in this one"))
-        elif any("\ud800" <= char <= "\udfff" for char in text):
-            found.append(Mistake(name, seen, "UTF-8 is wanted; these bytes are something else"))
-        else:
+        if "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text):
             continue
         del row[name]
+        if name == "password":
+            found.append(Mistake(name, None, expected("UTF-8 without control characters")))
+            continue
+        seen = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        try:
+            reject_control(text, allowed="\t\r\n")
+        except ValueError as error:
+            found.append(Mistake(name, cell_text(seen), str(error)))
     return tuple(found)
 
 
 def _wrong_width(cells: int, width: int) -> str:
-    said = f"{width} cells are wanted, as in the header; here are {cells}"
-    return said + ("; is a cell with a comma not in quotes?" if cells > width else "")
+    message = f"expected {width} cells as in the header, got {cells}"
+    return message + (". Put a cell with a comma in quotes." if cells > width else "")
 
 
 def _plain(name: str) -> str:
-    """Return the name of a column as a book writes it: ``Client ID`` is meant for ``client_id``."""
+    """Return the likely column for a name in a header: ``client_id`` for ``Client ID``."""
     return name.lower().replace(" ", "_")
 
 
-def _divided(name: str) -> str | None:
-    """Say which divider is wanted where a whole header came as one name."""
-    for divider, called in ((";", ";"), ("\t", "tabs"), ("|", "|")):
-        if divider in name:
-            return f"columns are divided by commas, here by {called}"
+def _separator(name: str) -> str | None:
+    """Return the message for a header that is separated by something else than commas, or None."""
+    for separator, called in ((";", '";"'), ("\t", "tabs"), ("|", '"|"')):
+        if separator in name:
+            return f"expected commas between the columns, got {called}"
     return None
 
 
@@ -328,17 +328,17 @@ def _json_row(number: int, found: dict[str, object], text: bytes, columns: froze
     mistakes: tuple[Mistake, ...] = ()
     if not columns.issuperset(found):
         unknown = [name for name in found if name not in columns]
-        mistakes = tuple(Mistake(shown(name), None, unknown_column(name, sorted(columns))) for name in unknown)
+        mistakes = tuple(Mistake(cell_text(name), None, unknown_column(name, sorted(columns))) for name in unknown)
         found = {name: value for name, value in found.items() if name in columns}
-    # every key takes a colon: only where there are more of them a key may stand there twice
+    # Each key has a colon, so only a line with more colons than keys can repeat a key.
     if text.count(b":") != len(found) + len(mistakes):
-        twice = "this key stands here twice; once is wanted"
-        mistakes += tuple(Mistake(shown(name), None, twice) for name in _repeated_keys(text))
+        twice = "this key appears twice"
+        mistakes += tuple(Mistake(cell_text(name), None, twice) for name in _repeated_keys(text))
     return FileRow(number, found, mistakes)
 
 
 def _repeated_keys(text: bytes) -> list[str]:
-    """Return the keys of the outer object that stand there more than once."""
+    """Return the keys that the outer object has more than once."""
     repeated: list[str] = []
 
     def note(pairs: list[tuple[str, object]]) -> None:
@@ -346,44 +346,44 @@ def _repeated_keys(text: bytes) -> list[str]:
         repeated[:] = sorted({name for name in names if names.count(name) > 1})
 
     try:
-        json.loads(text, object_pairs_hook=note)  # inner objects come first, so the outer one has the last word
+        json.loads(text, object_pairs_hook=note)  # calls it for inner objects first, for the outer one last
     except (ValueError, RecursionError):
-        return []  # a number of thousands of digits, or objects in objects: its column complains
+        return []  # a number of thousands of digits, or deep nesting: the column reports it
     return repeated
 
 
 def _json_complaint(error: Exception, line: bytes) -> str:
-    """Return what is wrong with a line that could not be decoded, whatever the decoder says of it."""
+    """Return the message for a line that could not be decoded, without quoting the line or the decoder."""
     if isinstance(error, RecursionError):
-        return "one object a line is wanted, without objects in it"
+        return "expected one JSON object per line, without objects in it"
     try:
         text = line.decode().rstrip()
     except UnicodeDecodeError:
-        return "UTF-8 is wanted; this line holds other bytes"
+        return "expected UTF-8, got other bytes"
     if "\0" in text:
-        return "a JSON object is wanted; a NUL byte stands in this line"
-    wanted = "a JSON object is wanted, whole on one line"
+        return "expected a JSON object, got a NUL byte in the line"
+    whole = "expected a whole JSON object on one line"
     try:
         json.loads(text)
     except json.JSONDecodeError as place:
-        breaks_off = place.pos >= len(text)
-        return f"{wanted}; this one {'breaks off' if breaks_off else f'is wrong at character {place.pos + 1}'}"
+        at = place.pos + 1
+        return f"{whole}, got a line that is {'cut off' if place.pos >= len(text) else f'wrong at character {at}'}"
     except (ValueError, RecursionError):
         pass
-    return f"{wanted}; this one is wrong"  # NaN, say, which the json module takes for a number
+    return f"{whole}, got a line that is not JSON"  # the json module accepts NaN
 
 
 def _stray(folder: Path, name: str) -> Problem | None:
-    """Warn of a file that its name tells to be meant as a table, and that is not read."""
+    """Return a warning for a file that is not read although its name is nearly that of a table."""
     stem, _, rest = name.partition(".")
     known = [table.name for table in TABLES]
     if rest and stem + "." + rest not in {table + suffix for table in known for suffix in SUFFIXES}:
         near = get_close_matches(stem.lower(), known, n=1, cutoff=0.8)
         if near:
-            text = f"this file is not read; a table is called {near[0]}.csv, .jsonl, .csv.gz or .jsonl.gz"
+            text = f"this file is ignored. Rename it to {near[0]}.csv, .jsonl, .csv.gz or .jsonl.gz to import it."
             return Problem(str(folder / name), None, None, None, text)
     return None
 
 
 def _system(error: OSError) -> str:
-    return f"it cannot be read: {error.strerror or error}"
+    return f"cannot be read: {error.strerror or error}"

@@ -1,7 +1,7 @@
-"""The tables of accounts and DIDs: their rows are written to the draft as they are read.
+"""Imports the tables of accounts and DIDs, one row at a time.
 
-Accounts that the table lacks are disabled, kept or removed as ``missing`` says; DIDs that it lacks are removed
-(engine.md 1.5).
+Accounts that are not in the table are disabled, kept or removed, depending on ``missing``. DIDs that are not in
+the table are removed (engine.md 1.5).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 
 from identengine.book.columns import ACCOUNTS, CLIENTS, DIDS, id_in, number_in
 from identengine.book.files import FileRow, Source
-from identengine.book.importrun import ImportRun, join_mistakes, not_there, readable, row_mark
+from identengine.book.importrun import ImportRun, join_mistakes, readable, row_mark, unknown_key
 from identengine.book.mistakes import Mistake, RowError
 from identengine.book.records import account_from, did_from
 from identengine.book.report import TableCounts
@@ -21,7 +21,7 @@ from identengine.errors import Problem
 from identengine.model.records import Account
 
 _REMEMBERED = 100_000
-"""How many ids of clients and accounts are remembered to be there, so that rows need not ask the store again."""
+"""Largest cache of ids that exist, in ids. It saves a lookup in the store for each row."""
 
 
 class AccountsImport:
@@ -33,12 +33,12 @@ class AccountsImport:
         self.enabled_before = 0
         """Accounts that were enabled before the import."""
         self.no_longer_enabled = 0
-        """Those of them that the import disables or removes."""
+        """Accounts that were enabled before, and that the import disables or removes."""
         self.removed = array("q")
         """Ids of the accounts that the import removes."""
 
     def load(self, source: Source) -> None:
-        """Write the rows of ``source``, then deal with the accounts that it lacks. Raise LoadError."""
+        """Write the rows of ``source``, then treat the accounts that are absent from it. Raise LoadError."""
         run = self._run
         draft, tally, vault = run.draft, run.tallies[ACCOUNTS.name], run.vault
         warnings: list[Mistake] = []
@@ -70,13 +70,13 @@ class AccountsImport:
                 self.no_longer_enabled += 1
             if run.differs(source, ACCOUNTS, before, account):
                 draft.put_account(account)
-        run.tell_reset(source, ACCOUNTS)
+        run.warn_reset(source, ACCOUNTS)
         if old_seen < old_total:
             self._absent_accounts(tally)
-            run.tell_kept(source, ACCOUNTS, tally)
+            run.warn_kept(source, ACCOUNTS, tally)
 
     def _check_client(self, row: FileRow, account: Account | None, mistakes: list[Mistake]) -> None:
-        """Add a mistake where the account's client is neither in the new table nor in the store."""
+        """Add a mistake if the account's client is neither in the new table nor in the store."""
         run = self._run
         client_id = account.client_id if account else id_in(row.cells.get("client_id"))
         if client_id is None or CLIENTS.name in run.broken:
@@ -86,11 +86,11 @@ class AccountsImport:
             there = run.draft.client(client_id) is not None
             _remember(self._clients_there, client_id, there)
         if not there and (run.skip_bad or client_id not in run.bad_clients):
-            expected = not_there("client", client_id, run.bad_clients)
-            mistakes.append(Mistake("client_id", str(client_id), expected))
+            message = unknown_key("client", client_id, run.bad_clients)
+            mistakes.append(Mistake("client_id", str(client_id), message))
 
     def _absent_accounts(self, tally: TableCounts) -> None:
-        """Do with the accounts that the table lacks as ``missing`` says."""
+        """Disable, keep or remove the accounts that are not in the table, depending on ``missing``."""
         run = self._run
         kept = run.missing == "keep" or ACCOUNTS.name in run.nameless
         for account in run.draft.accounts():
@@ -118,10 +118,10 @@ class DidsImport:
         self._run = run
         self._accounts_there: dict[int, bool] = {}
         self.old_total = run.draft.counts.dids
-        """DIDs that were there before the import."""
+        """Number of DIDs before the import."""
 
     def load(self, source: Source) -> None:
-        """Write the rows of ``source``, then remove the DIDs that it lacks. Raise LoadError."""
+        """Write the rows of ``source``, then remove the DIDs that are not in it. Raise LoadError."""
         run = self._run
         draft, tally = run.draft, run.tallies[DIDS.name]
         old_seen = 0
@@ -144,13 +144,13 @@ class DidsImport:
                 continue
             if run.differs(source, DIDS, before, did):
                 draft.put_did(did)
-        run.tell_reset(source, DIDS)
+        run.warn_reset(source, DIDS)
         if old_seen < self.old_total:
             self._absent_dids(tally)
-            run.tell_kept(source, DIDS, tally)
+            run.warn_kept(source, DIDS, tally)
 
     def _check_account(self, account_id: int | None, mistakes: list[Mistake]) -> None:
-        """Add a mistake where the DID's account is neither in the new table nor in the store."""
+        """Add a mistake if the DID's account is neither in the new table nor in the store."""
         run = self._run
         if account_id is None or ACCOUNTS.name in run.broken:
             return
@@ -161,11 +161,11 @@ class DidsImport:
         if not there:
             line = run.line_of(ACCOUNTS, account_id)
             if line is None or run.skip_bad:
-                expected = not_there("account", account_id, {account_id: line} if line else {})
-                mistakes.append(Mistake("account_id", str(account_id), expected))
+                message = unknown_key("account", account_id, {account_id: line} if line else {})
+                mistakes.append(Mistake("account_id", str(account_id), message))
 
     def _absent_dids(self, tally: TableCounts) -> None:
-        """Remove the DIDs that the table lacks."""
+        """Remove the DIDs that are not in the table."""
         run = self._run
         kept = DIDS.name in run.nameless
         for did in run.draft.dids():

@@ -1,8 +1,8 @@
-"""Loading a book: a folder of tables becomes one new version of the store, whole or not at all (interfaces.md 1).
+"""Imports a book: a folder of tables becomes one new version of the store, or nothing changes (interfaces.md 1).
 
-Rows go into the transaction as they are read, so that a book of ten million DIDs never stands in memory; the
-clients alone are read whole first, since resellers may stand below their clients in the file. Mistakes are
-collected to the end, and if there are any the transaction is dropped.
+Rows are written to the transaction as they are read, so that a book of ten million DIDs is never in memory. Only
+the clients are read whole first, because a reseller may follow its clients in the file. All mistakes are
+collected. If there is a mistake, the transaction is rolled back.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from identengine.book.columns import ACCOUNTS, CLIENTS, DIDS, Table
 from identengine.book.files import find_tables
 from identengine.book.importaccounts import AccountsImport, DidsImport
 from identengine.book.importclients import ClientsImport
-from identengine.book.importrun import ImportRun, Missing, Progress, few_named
+from identengine.book.importrun import ImportRun, Missing, Progress, first_few
 from identengine.book.report import ImportReport, TableCounts
 from identengine.errors import LoadError
 from identengine.store.draft import Draft
@@ -35,13 +35,13 @@ def import_book(
     yes: bool = False,
     progress: Progress | None = None,
 ) -> ImportReport:
-    """Make one new version of the store out of the tables in ``folder``.
+    """Make one new version of the store from the tables in ``folder``.
 
-    ``missing`` says what becomes of accounts that the table of accounts lacks; ``skip_bad`` takes the good rows
-    and reports the others; ``dry_run`` changes nothing and reports what would change. What would disable more
-    than a tenth of the accounts or remove more than a tenth of the DIDs is not done without ``yes``: the report
-    then says so in ``needs_yes``. Raises LoadError with every mistake (the first hundred, and a count), in which
-    case nothing was changed, and StoreError where the store cannot be written.
+    ``missing`` chooses the treatment of accounts that are not in the table of accounts. ``skip_bad`` imports the
+    good rows and reports the others. ``dry_run`` changes nothing and reports what would change. An import that
+    disables more than a tenth of the accounts, or removes more than a tenth of the DIDs, needs ``yes``. Without it
+    nothing is changed, and the report has ``needs_yes``. Raise LoadError with the first hundred mistakes and their
+    number; nothing was changed then. Raise StoreError if the store cannot be written.
     """
     sources, warnings = find_tables(folder)
     parts = [f"import {folder}"]
@@ -58,7 +58,7 @@ def import_book(
         if report.needs_yes and not (yes or dry_run):
             raise _NeedsYesError(report)
         if not dry_run:
-            vault.keep()  # the last thing before the version is made to last
+            vault.keep()  # last, so that an import that fails leaves no new key file
         return report
 
     try:
@@ -71,14 +71,14 @@ def import_book(
 
 
 class _NeedsYesError(Exception):
-    """Drops the transaction of an import that changes more than it may without being told to."""
+    """Rolls back the transaction of an import that needs ``yes`` and did not get it."""
 
     def __init__(self, report: ImportReport) -> None:
         self.report = report
 
 
 class _Import:
-    """The tables of one run, one after the other."""
+    """The tables of one run, in their order."""
 
     def __init__(self, run: ImportRun) -> None:
         self._run = run
@@ -122,29 +122,32 @@ class _Import:
             warning_count=run.warnings.total,
             problems=run.problems_in_order(),
             problem_count=run.problems.total,
-            needs_yes=self._much(),
+            needs_yes=self._needs_yes(),
         )
 
-    def _much(self) -> str | None:
-        """Say what the import does, where that is more than a tenth of what is there (interfaces.md 1)."""
+    def _needs_yes(self) -> str | None:
+        """Return how much the import disables or removes, or None if it is at most a tenth (interfaces.md 1)."""
         tallies, accounts = self._run.tallies, self._accounts
         no_longer, removed = accounts.no_longer_enabled, len(accounts.removed)
-        said = []
+        parts = []
         if no_longer * 10 > accounts.enabled_before:
             table = tallies[ACCOUNTS.name]
             lists = (table.disabled, table.removed, table.switched_off)
             named = tuple(key for each in lists for key in each.done().first)
             verb = "remove" if self._run.missing == "remove" and not table.switched_off.total else "disable"
             verb = "disable or remove" if table.removed.total and table.switched_off.total else verb
-            said.append(_share(verb, no_longer, accounts.enabled_before, "enabled accounts", named))
-        elif removed * 10 > self._old.accounts:  # they were disabled already, and yet
+            parts.append(_share(verb, no_longer, accounts.enabled_before, "enabled accounts", named))
+        elif removed * 10 > self._old.accounts:  # accounts that were disabled already
             listed = tallies[ACCOUNTS.name].removed.done().first
-            said.append(_share("remove", removed, self._old.accounts, "accounts", listed))
+            parts.append(_share("remove", removed, self._old.accounts, "accounts", listed))
         dids = tallies.get(DIDS.name)
         if dids is not None and dids.removed.total * 10 > self._old.dids:
-            said.append(_share("remove", dids.removed.total, self._old.dids, "DIDs", dids.removed.done().first))
-        return f"it would {' and '.join(said)}" if said else None
+            parts.append(_share("remove", dids.removed.total, self._old.dids, "DIDs", dids.removed.done().first))
+        return f"This would {' and '.join(parts)}." if parts else None
 
 
 def _share(verb: str, some: int, total: int, what: str, named: tuple[int | str, ...]) -> str:
-    return f"{verb} {some:,} of {total:,} {what} ({some * 100 / total:.0f} %: {few_named(named, some)})"
+    few = first_few(named, some)
+    if some == total:
+        return f"{verb} all {total:,} {what} ({few})"
+    return f"{verb} {some:,} of {total:,} {what} ({some * 100 / total:.0f} %: {few})"

@@ -1,23 +1,21 @@
-"""Mistakes in a row: where each is, and what would be right instead."""
+"""Mistakes in a row: the column, the value, and a message that names what was expected."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from typing import NamedTuple
 
-from identengine.errors import IdentengineError
-
-_SHOWN = 80
+from identengine.errors import LONGEST_QUOTE, IdentengineError, nearest, quoted
 
 
 class Mistake(NamedTuple):
-    """What is wrong in one column of a row, or in the row as a whole (``column`` is None)."""
+    """A mistake in one column of a row or, without ``column``, in the whole row."""
 
     column: str | None
     value: str | None
+    """The value as :func:`cell_text` returns it; None if there is no value. Never a password."""
     expected: str
+    """The message, with the value where it helps. It can follow the column and a colon."""
 
 
 class RowError(IdentengineError):
@@ -25,22 +23,22 @@ class RowError(IdentengineError):
 
     def __init__(self, mistakes: Sequence[Mistake]) -> None:
         self.mistakes = tuple(mistakes)
-        super().__init__("; ".join(_said(mistake) for mistake in mistakes))
+        super().__init__(
+            "; ".join(f"{one.column}: {one.expected}" if one.column else one.expected for one in mistakes)
+        )
 
 
 def unknown_column(name: str, columns: Iterable[str]) -> str:
-    """Say what would be right instead of the column ``name``."""
+    """Return the message for the unknown column ``name``: the nearest column, or else all of them."""
     known = tuple(columns)
-    near = get_close_matches(name.strip().lower().replace(" ", "_"), known, n=1)
-    return f"no such column; {near[0]} is meant?" if near else f"no such column; there are {', '.join(known)}"
+    near = nearest(name.strip().lower().replace(" ", "_"), known)
+    return (
+        f"no such column; did you mean {near}?" if near else f"no such column; the columns are {', '.join(known)}"
+    )
 
 
-def shown(value: object) -> str:
-    """Return ``value`` as a message shows it: text as it is, a JSON value as JSON, cut where it is long."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
-
-
-def _said(mistake: Mistake) -> str:
-    parts = [part for part in (mistake.column, None if mistake.value is None else repr(mistake.value)) if part]
-    return f"{' '.join(parts)}: {mistake.expected}" if parts else mistake.expected
+def cell_text(value: object) -> str:
+    """Return a value for reports that programs read: text unchanged, other values as JSON, cut if long."""
+    if not isinstance(value, str):
+        return quoted(value)
+    return value if len(value) <= LONGEST_QUOTE else value[: LONGEST_QUOTE - 1] + "…"

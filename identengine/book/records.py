@@ -1,7 +1,7 @@
-"""Rows of a book become clients, accounts and DIDs (engine.md 1.1 to 1.3).
+"""Turns rows of a book into clients, accounts and DIDs (engine.md 1.1 to 1.3).
 
-An import (CSV cells, JSON values) and the command line (``accounts set column=value``) both come through here,
-so a value is right or wrong in both alike. Nothing here reads a file or a store.
+Imports (CSV cells, JSON values) and the command line (``accounts set column=value``) both use this module, so
+that both accept the same values. Nothing here reads a file or a store.
 """
 
 from __future__ import annotations
@@ -22,26 +22,28 @@ from identengine.book.columns import (
     read_number,
     read_text,
 )
-from identengine.book.mistakes import Mistake, RowError, shown, unknown_column
+from identengine.book.mistakes import Mistake, RowError, cell_text, unknown_column
 from identengine.book.passwords import password_token
+from identengine.errors import expected, quoted
 from identengine.model.addresses import Network, format_network, parse_network
 from identengine.model.records import Account, Client, Did, IdentBy
 from identengine.store.vault import Vault
 
 Cells = Mapping[str, object]
-"""Column name to what stands there: text, or a JSON value. None and ``""`` mean that nothing stands there."""
+"""Column name to text or JSON value. None and ``""`` are empty cells."""
 
 
 def client_from(cells: Cells, before: Client | None = None, *, partial: bool = False) -> Client:
     """Return the client that ``cells`` describe (engine.md 1.1).
 
-    With ``partial`` the columns that are not in ``cells`` stay as in ``before``. Raises RowError.
+    With ``partial`` the columns that are not in ``cells`` stay as in ``before``. Raise RowError with all mistakes.
     """
     mistakes: list[Mistake] = []
     fields = _fields(cells, CLIENT_CONVERTERS, mistakes)
     fields = _completed(fields, cells, before, partial, CLIENTS.required, mistakes)
     if fields.get("parent_id") is not None and fields["parent_id"] == fields.get("id"):
-        mistakes.append(Mistake("parent_id", str(fields["id"]), "a client cannot be its own reseller"))
+        own = str(fields["id"])
+        mistakes.append(Mistake("parent_id", own, f"reseller loop: {own} → {own}"))
     if mistakes:
         raise RowError(mistakes)
     return Client(**fields)
@@ -57,9 +59,9 @@ def account_from(
 ) -> Account:
     """Return the account that ``cells`` describe (engine.md 1.2).
 
-    The password of ``before`` is kept where none is given; all other columns only with ``partial``. ``warnings``
-    receives what is no mistake but should be known: host bits that were cleared, and what
-    :func:`account_warnings` finds. ``vault`` may be None where no password is given. Raises RowError.
+    An empty or absent password keeps that of ``before``. The other columns that are not in ``cells`` stay as in
+    ``before`` only with ``partial``. ``warnings`` receives a warning for host bits that were cleared, and those of
+    :func:`account_warnings`. ``vault`` may be None if ``cells`` has no password. Raise RowError with all mistakes.
     """
     mistakes: list[Mistake] = []
     fields = _fields(cells, ACCOUNT_CONVERTERS, mistakes)
@@ -71,11 +73,9 @@ def account_from(
     if "gateways" in fields:
         fields["gateways"] = _gateways(fields["gateways"], mistakes)
     if fields.get("term_routing_ip") is not None and fields.get("ident_by", IdentBy.ANI) is not IdentBy.ANI:
-        mistakes.append(
-            Mistake(
-                "term_routing_ip", fields["term_routing_ip"], "only where ident_by is ani a value is wanted here"
-            )
-        )
+        given = fields["term_routing_ip"]
+        message = expected('an empty cell unless ident_by is "ani"', given)
+        mistakes.append(Mistake("term_routing_ip", given, message))
     password = password_token(cells.get("password"), before.password if before else None, vault, mistakes)
     if mistakes:
         raise RowError(mistakes)
@@ -87,7 +87,7 @@ def account_from(
 
 
 def did_from(cells: Cells, before: Did | None = None, *, partial: bool = False) -> Did:
-    """Return the DID that ``cells`` describe (engine.md 1.3). Raises RowError."""
+    """Return the DID that ``cells`` describe (engine.md 1.3). Raise RowError with all mistakes."""
     mistakes: list[Mistake] = []
     fields = _fields(cells, DID_CONVERTERS, mistakes)
     fields = _completed(fields, cells, before, partial, DIDS.required, mistakes)
@@ -97,29 +97,23 @@ def did_from(cells: Cells, before: Did | None = None, *, partial: bool = False) 
 
 
 def account_warnings(account: Account) -> list[Mistake]:
-    """Return what is allowed in an account and will bite (engine.md 8.5, 3.6)."""
+    """Return a warning for each setting that is allowed and rejects calls unexpectedly (engine.md 8.5, 3.6)."""
     found = []
     if account.orig_enabled and account.term_enabled:
         for column, value in (("term_port", account.term_port), ("term_protocol", account.term_protocol)):
             if value is not None:
                 what = column.removeprefix("term_")
-                found.append(
-                    Mistake(
-                        column,
-                        str(value),
-                        f"both parts are on, so a call from this account is rejected unless its request"
-                        f" carries this {what}; two accounts, one for each direction, would be right",
-                    )
+                text = (
+                    f"both parts are enabled, so calls from this account that do not carry the {what} "
+                    f"{quoted(value)} are rejected too. Use one account for each direction."
                 )
+                found.append(Mistake(column, str(value), text))
     if account.ident_by is IdentBy.NAME and account.orig_enabled and account.password is None:
-        found.append(
-            Mistake(
-                "password",
-                None,
-                "an account known by name without a password sends no calls as long as passwordless_name is"
-                " deny (the default); set one",
-            )
+        text = (
+            'an account with ident_by "name" and no password sends no calls while [identify] passwordless_name is '
+            '"deny" (the default). Set a password.'
         )
+        found.append(Mistake("password", None, text))
     return found
 
 
@@ -132,7 +126,7 @@ def _fields(cells: Cells, columns: dict[str, Converter], mistakes: list[Mistake]
         try:
             found = columns[name](value)
         except ValueError as error:
-            mistakes.append(Mistake(name, shown(value), str(error)))
+            mistakes.append(Mistake(name, cell_text(value), str(error)))
         except KeyError:
             mistakes.append(Mistake(name, None, unknown_column(name, columns)))
         else:
@@ -149,26 +143,27 @@ def _completed(
     required: tuple[str, ...],
     mistakes: list[Mistake],
 ) -> dict[str, Any]:
-    """Return ``fields`` with those of ``before`` that ``cells`` do not name, and miss what is required."""
+    """Return ``fields``, with ``partial`` completed from ``before``. Add a mistake for each required column."""
     if before is not None and partial:
         key = required[0]
         old = msgspec.structs.asdict(before)
         if key in fields and fields[key] != old[key]:
-            mistakes.append(Mistake(key, shown(cells[key]), f"the {key} cannot be changed, it is {old[key]}"))
+            text = f"the {key} cannot be changed from {quoted(old[key])} to {quoted(fields[key])}"
+            mistakes.append(Mistake(key, cell_text(cells[key]), text))
         fields = {name: value for name, value in old.items() if name not in cells} | fields
     if fields.keys() >= set(required):
         return fields
     for name in required:
         if name not in fields and not any(mistake.column == name for mistake in mistakes):
             value = cells.get(name)
-            mistakes.append(Mistake(name, None if value is None else shown(value), "a value is wanted here"))
+            mistakes.append(Mistake(name, None if value is None else cell_text(value), "a value is required"))
     return fields
 
 
 def _ident(
     items: tuple[str, ...], ident_by: IdentBy, mistakes: list[Mistake], warnings: list[Mistake] | None
 ) -> tuple[str, ...]:
-    """Return the items in the form in which they are kept, each once (engine.md 2.4)."""
+    """Return the items in the form in which the store keeps them, each once (engine.md 2.4)."""
     kept: dict[Network | str, str] = {}
     for item in items:
         try:
@@ -177,24 +172,25 @@ def _ident(
                 text = format_network(network) if cleared else item
                 kept.setdefault(network, text)
                 if cleared and warnings is not None:
-                    warnings.append(Mistake("ident", item, f"bits after the mask were set; taken as {text}"))
+                    message = f"{quoted(item)} has bits set after the mask; stored as {quoted(text)}"
+                    warnings.append(Mistake("ident", item, message))
             else:
                 name = read_text(item) if ident_by is IdentBy.NAME else read_number(item)
                 if name is not None:
                     kept.setdefault(name, name)
         except ValueError as error:
-            mistakes.append(Mistake("ident", shown(item), str(error)))
+            mistakes.append(Mistake("ident", cell_text(item), str(error)))
     return tuple(kept.values())
 
 
 def _gateways(items: tuple[str, ...], mistakes: list[Mistake]) -> tuple[str, ...]:
-    """Return the gateways as written, each once whatever its case (engine.md 2.3)."""
+    """Return the gateways as written, each once without regard to case (engine.md 2.3)."""
     kept: dict[str, str] = {}
     for item in items:
         try:
             read_text(item)
         except ValueError as error:
-            mistakes.append(Mistake("gateways", shown(item), str(error)))
+            mistakes.append(Mistake("gateways", cell_text(item), str(error)))
         else:
             kept.setdefault(item.casefold(), item)
     return tuple(kept.values())

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -62,10 +64,12 @@ class DemoError(IdentengineError):
     """The demo cannot be shown."""
 
 
-class Sample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Sample(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One request of the demo and what it is to be answered."""
 
     title: str
+    short: str | None = None
+    """Title on the first screen. Empty: the request continues the case above. None: only ``--all`` shows it."""
     method: Literal["authorize", "identify", "start", "stop"]
     params: dict[str, msgspec.Raw]
     expect: msgspec.Raw
@@ -209,10 +213,14 @@ def ask_tcp(port: int, asked: Sequence[Sample]) -> list[Outcome]:
     return [_outcome(sample, answers[number]) for number, sample in enumerate(asked)]
 
 
-def example() -> str:
-    """Return a request to try by hand, as JSON that a shell can take in single quotes."""
-    params = {"src_ip": "192.0.2.10", "dst_number": "77#442079460123"}
-    return msgspec.json.encode({"jsonrpc": "2.0", "id": 1, "method": "authorize", "params": params}).decode()
+def ask_by_hand(port: int) -> str:
+    """Return a shell command, in lines of under 80 columns, that sends one request and prints its answer."""
+    python = "python3" if shutil.which("python3") else shlex.quote(sys.executable)
+    return f"""\
+  echo '{{"jsonrpc": "2.0", "id": 1, "method": "authorize", "params":
+    {{"src_ip": "192.0.2.10", "dst_number": "77#442079460123"}}}}' |
+    {python} -c 'import socket, sys; s = socket.create_connection(("{HOST}",
+    {port})); s.sendall(sys.stdin.buffer.read()); print(s.makefile().readline())'"""
 
 
 def _message(number: int, sample: Sample) -> bytes:

@@ -148,7 +148,7 @@ def add_to(app: typer.Typer) -> None:
 @contextmanager
 def _target(here: Workspace, *, dry_run: bool) -> Iterator[Workspace]:
     """Yield where to import to; for a dry run without a store one that is gone afterwards."""
-    if not dry_run or here.there():
+    if not dry_run or here.exists():
         yield here
         return
     with tempfile.TemporaryDirectory(prefix="identengine-") as folder:
@@ -184,9 +184,9 @@ def _tell(report: ImportReport) -> None:
     if report.dry_run:
         say("dry run: nothing was changed")
         if report.needs_yes is not None:
-            hint(f"{report.needs_yes}; that wants --yes")
+            hint(f"{report.needs_yes} This needs --yes.")
     elif report.needs_yes is not None:
-        hint(f"{report.needs_yes}; nothing was changed, --yes does it")
+        hint(f"{report.needs_yes} Nothing was changed. Repeat with --yes to apply.")
     elif report.version is None:
         say("nothing to change")
     else:

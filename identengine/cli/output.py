@@ -6,7 +6,10 @@ columns, never cut, one row a line. Rows are streamed in blocks, so that a milli
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,6 +17,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import msgspec
+import typer
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -22,6 +26,10 @@ JSON_WANTED = "identengine.json"
 """Where the run's context keeps that ``--json`` was given."""
 SCREEN = 100
 """Rows that a terminal gets where no limit is named."""
+NARROW = 80
+"""Width of text that is folded if there is no terminal, in columns."""
+GLUE = "\N{NO-BREAK SPACE}"
+"""Stands for a blank that :func:`paragraph` keeps within one line."""
 
 _BLOCK = 500
 
@@ -54,6 +62,36 @@ def say(text: str) -> None:
 def hint(text: str) -> None:
     """Print a line beside the output: to standard error, so that a pipe gets the data alone."""
     sys.stderr.write(printable(text) + "\n")
+
+
+def paragraph(text: str, indent: str = "", tint: str | None = None) -> None:
+    """Print text for a person, folded to the terminal (80 columns or $COLUMNS without one).
+
+    ``indent`` precedes the first line. Further lines have two more blanks. ``tint`` is the colour on a terminal.
+    A :data:`GLUE` in the text becomes a blank at which no line is broken.
+    """
+    width = shutil.get_terminal_size((NARROW, 0)).columns
+    lines = textwrap.fill(
+        GLUE.join(map(printable, text.split(GLUE))),
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent + "  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    ).replace(GLUE, " ")
+    sys.stdout.write((typer.style(lines, fg=tint) if tint and sys.stdout.isatty() else lines) + "\n")
+
+
+def shell_command(*words: str) -> None:
+    """Print a command that a shell takes as printed, continued on a second line if it is too wide for one."""
+    width = shutil.get_terminal_size((NARROW, 0)).columns
+    lines = ["  " + shlex.quote(words[0])]
+    for word in map(shlex.quote, words[1:]):
+        if len(lines[-1]) + 1 + len(word) + len(" \\") <= width:
+            lines[-1] += " " + word
+        else:
+            lines.append("    " + word)
+    sys.stdout.write(" \\\n".join(lines) + "\n")
 
 
 def emit(document: object) -> None:

@@ -24,6 +24,7 @@ from identengine.cli import (
     history,
     identify,
     importexport,
+    init,
     keys,
     load,
     stats,
@@ -88,6 +89,7 @@ def _root(
 
 demo.add_to(app)
 serving.add_to(app)
+init.add_to(app)
 importexport.add_to(app)
 history.add_to(app)
 app.add_typer(accounts.app, name="accounts")

@@ -12,6 +12,16 @@ from identengine.cli.output import emit, hint, say
 from identengine.errors import ConfigError
 
 
+def _print_sample(wanted: bool) -> None:
+    """Print the sample before ``--config`` is required."""
+    if wanted:
+        from identengine.config.load import sample
+
+        for line in sample().splitlines():
+            say(line)
+        raise typer.Exit
+
+
 def serve(
     config: Annotated[
         Path, typer.Option("--config", envvar="IDENTENGINE_CONFIG", metavar="FILE", help="The config, TOML.")
@@ -28,6 +38,12 @@ def serve(
         typer.Option(
             "--take-over",
             help="Take sockets and calls of the server that runs on the same config, without an outage.",
+        ),
+    ] = False,
+    sample: Annotated[
+        bool,
+        typer.Option(
+            "--sample", callback=_print_sample, is_eager=True, help="Print a config with every key, and exit."
         ),
     ] = False,
     as_json: AsJson = False,

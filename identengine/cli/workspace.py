@@ -21,7 +21,7 @@ MAX_WHO = 255
 """Longest name in the audit log that a command takes, in characters."""
 _DATA, _LOCK = "data.mdb", "lock.mdb"
 """The files of a store, named here too since the store's modules bring heavy libraries."""
-_NO_MATTER = (_LOCK, "lost+found")
+_HARMLESS = (_LOCK, "lost+found")
 _NAMED = 3
 
 
@@ -33,38 +33,38 @@ class Workspace(NamedTuple):
     config: Config | None
 
     def open(self, *, create: bool = False, readonly: bool = False) -> Store:
-        """Open the store; says how to make one where none is. Raises StoreError."""
+        """Open the store. Raise StoreError if it is missing, or if it has to be created among other files."""
         from identengine.store.versions import Store
 
-        if not self.there():
-            if others := self._other_files():
-                raise StoreError(
-                    f"{self.store} is no store: the folder holds other files ({others}); an empty or new folder is"
-                    " wanted"
-                )
-            if not create:
-                raise StoreError(
-                    f"there is no store at {self.store}; `identengine import BOOK --store {self.store}` makes one"
-                )
+        self.check_folder()
         return Store.open(self.store, create=create, readonly=readonly)
 
-    def there(self) -> bool:
-        """Whether a store is there, be it a damaged one."""
+    def check_folder(self) -> None:
+        """Raise StoreError if the folder is not a store and holds other files, so that it cannot become one."""
+        if not self.exists() and (others := self._other_files()):
+            raise StoreError(
+                f"{self.store} is not a store: the folder holds other files ({others})."
+                " Choose an empty or new folder"
+            )
+
+    def exists(self) -> bool:
+        """Return True if there is a store, even a damaged one."""
         return self.store.is_file() or (self.store / _DATA).exists()
 
     def head(self) -> int:
-        """Return the newest version; 0 where there is none, or no store. Raises StoreError."""
-        if not self.there():
+        """Return the newest version, or 0 if there is no version or no store. Raise StoreError."""
+        if not self.exists():
             return 0
         with self.open(readonly=True) as opened:
             return opened.head()
 
     def _other_files(self) -> str:
-        """Name the first files that stand where a store is to be made, and that are nobody's leftovers."""
+        """Return the names of the first files that keep the folder from becoming a store, or an empty text."""
         if not self.store.is_dir():
             return ""
-        names = sorted(path.name for path in self.store.iterdir())
-        found = [name for name in names if not name.startswith(".") and name not in _NO_MATTER]
+        key = self.key_path()
+        paths = sorted(path for path in self.store.iterdir() if key is None or path.absolute() != key.absolute())
+        found = [path.name for path in paths if not path.name.startswith(".") and path.name not in _HARMLESS]
         return ", ".join(found[:_NAMED]) + (", …" if len(found) > _NAMED else "")
 
     def vault(self) -> Vault:
@@ -80,9 +80,10 @@ class Workspace(NamedTuple):
         return self.config.store.vault()
 
     def vault_to_write(self) -> Vault:
-        """Return the keys; where there is no key file and no password was kept yet, a new one, still to be kept.
+        """Return the keys, or a new one to keep if there is neither a key file nor a password.
 
-        A new key where passwords are kept would leave them unreadable, so there the missing file is an error.
+        Stored passwords would be unreadable under a new key. So if there are any, a missing key file is an error.
+        Raise KeyFileError.
         """
         from identengine.store.vault import Vault
 
@@ -90,7 +91,7 @@ class Workspace(NamedTuple):
         if path is None or path.exists():
             return self.vault()
         unused = True
-        if self.there():
+        if self.exists():
             with self.open(readonly=True) as opened, opened.read() as book:
                 unused = all(account.password is None for account in book.accounts())
         return Vault.new(path) if unused else self.vault()
@@ -101,7 +102,7 @@ class Workspace(NamedTuple):
         return None if path is not None and not path.exists() else self.vault()
 
     def key_path(self) -> Path | None:
-        """Return the key file to use; None where the environment or the config hold the keys themselves."""
+        """Return the key file to use, or None if the environment or the config holds the keys themselves."""
         from identengine.store.vault import default_key_file
 
         if self.key_file is not None:
@@ -115,6 +116,10 @@ class Workspace(NamedTuple):
         if self.config is not None and self.config.store.key_file is not None:
             return self.config.store.key_file
         return default_key_file(self.store)
+
+    def key_source(self) -> str:
+        """Return the name of the place that holds the keys if they are in no key file."""
+        return "$IDENTENGINE_KEY" if os.environ.get("IDENTENGINE_KEY") else "the config ([store] key)"
 
 
 def find_workspace(store: Path | None, config: Path | None, key_file: Path | None = None) -> Workspace:

@@ -1,4 +1,4 @@
-"""Compares two configs: what a running server changes, and what it cannot change without a restart."""
+"""Compares two configs: which sections a running server can change, and which need a restart."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ RELOADABLE: Final = {
     "switches": "[[switch]]",
     "tokens": "[[token]]",
 }
-"""Fields of :class:`Config` that change while a server runs, and their sections."""
+"""Fields of :class:`Config` that can change while a server runs, and their sections."""
 FIXED: Final = {"store": "[store]", "calls": "[calls]", "listen": "[listen]", "tls": "[tls]"}
-"""Fields that are read at start alone. The certificate files that ``[tls]`` names are read again."""
+"""Fields that are read only at start. The certificate files that ``[tls]`` names are read again on SIGHUP."""
 FIXED_KEY: Final = "[http] tls"
-"""The one key of a reloadable section that is read at start alone: clients of the bound socket rely on it."""
+"""A key of a reloadable section that is read only at start, because clients of the bound socket rely on it."""
 
 
 class Changes(NamedTuple):
-    """The difference between a config in force and a new one."""
+    """The difference between the config of a running server and a new config."""
 
     config: Config
-    """The config in force from now on: the new one, with the old values of everything in ``fixed``."""
+    """The config to use: the new one, with the old values of the sections and keys in ``fixed``."""
     changed: tuple[str, ...]
-    """Sections that change, as in the file: ``[limits]``, ``[[switch]]``."""
+    """Sections that change, written as in the file: ``[limits]``, ``[[switch]]``."""
     fixed: tuple[str, ...]
-    """Sections, or one key with its section, that differ and need a restart."""
+    """Sections that differ and need a restart, or a single key with its section."""
 
 
 def changes(old: Config, new: Config) -> Changes:
-    """Return what a server that runs with ``old`` does with ``new``."""
+    """Return the config that a server running with ``old`` uses after it read ``new``, and the differences."""
     fixed = [name for name in FIXED if getattr(new, name) != getattr(old, name)]
     labels = [FIXED[name] for name in fixed]
     config = msgspec.structs.replace(new, **{name: getattr(old, name) for name in fixed})
     if new.http.tls != old.http.tls:
         config = msgspec.structs.replace(config, http=msgspec.structs.replace(new.http, tls=old.http.tls))
-        if "listen" not in fixed:  # else the default of the key may follow from [listen], which is named already
+        if "listen" not in fixed:  # the default of the key depends on [listen], which is in the list already
             labels.append(FIXED_KEY)
     changed = [label for name, label in RELOADABLE.items() if getattr(config, name) != getattr(old, name)]
     return Changes(config, tuple(changed), tuple(labels))

@@ -1,6 +1,6 @@
-"""Encodes a checked config as bytes, for the processes that a supervisor hands it to.
+"""Encodes a checked config as bytes, for the processes of a supervisor.
 
-The bytes hold every secret in clear: they are for a socket between processes of one server, never for a file.
+The bytes hold every secret in clear. They are for a socket between processes of one server, never for a file.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ def encode(config: Config) -> bytes:
 
 
 def decode(encoded: bytes) -> Config:
-    """Return the config that :func:`encode` was given. Raise msgspec.MsgspecError for any other bytes."""
+    """Return the config from the bytes of :func:`encode`. Raise msgspec.MsgspecError for other bytes."""
     return _decode(encoded)
 
 
 def _to_plain(value: object) -> object:
-    """Return a value that MessagePack has no type for as one that it has."""
+    """Return a value of a type that MessagePack has for a Path or a Secret."""
     if isinstance(value, Path):
-        return os.fsencode(value)  # a name of a file may hold bytes that are no text
-    if isinstance(value, Secret):  # so may an environment variable
+        return os.fsencode(value)  # the name of a file can hold bytes that are not UTF-8
+    if isinstance(value, Secret):  # so can an environment variable
         return value.reveal().encode(errors="surrogateescape"), value.variable
     raise NotImplementedError(type(value).__name__)
 

@@ -1,4 +1,4 @@
-"""Reads the config from its file: TOML in, a checked :class:`Config` out (interfaces.md 7)."""
+"""Reads the config from a TOML file as a checked :class:`Config` (interfaces.md 7)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from identengine.config.sections import from_values
 from identengine.errors import ConfigError
 
 _LARGEST = 16 << 20
-"""Bytes of a config file; only what is none has more."""
+"""Largest config file, in bytes. A larger file is certainly not a config."""
 _DEEP = 50
+"""Nesting of brackets that a message reports as too deep, in levels."""
 _DIGITS = re.compile(r"[0-9](?:_?[0-9]){1000,}")
 _TUPLE = re.compile(r"\((?:'[^']*',? ?)+\)")
 
 
 def load(path: Path | None) -> Config:
-    """Return the config in the file ``path``; the default one where it is None.
+    """Return the config in the file ``path``, or the default config for None.
 
-    Raises ConfigError with every mistake, each named with its key.
+    Raise ConfigError with every mistake. Each names its key.
     """
     if path is None:
         return from_values({}, None)
@@ -36,69 +37,76 @@ def load(path: Path | None) -> Config:
     return from_values(_parsed(content, path), path)
 
 
-def reload(path: Path) -> Config:
-    """Return the config in a file, for a server that runs with an earlier one. Raise ConfigError as :func:`load`.
+def sample() -> str:
+    """Return the TOML of a config with every key and its default, with comments for operators."""
+    return Path(__file__).with_name("sample.toml").read_text(encoding="utf-8")
 
-    A pipe or device is an error, although a server can start with one: a pipe that was read is empty, which would
-    be the default config, or blocks its reader for ever. An empty file is an error too: some editors empty a file
-    before they write it, and the default config would drop all switches.
+
+def reload(path: Path) -> Config:
+    """Return the config in a file, for a server that runs already. Raise ConfigError as :func:`load`.
+
+    A pipe or device is an error, although a server can start with one. A pipe that was read before blocks its
+    reader, or it is empty, and an empty config would be the default. An empty file is also an error: some editors
+    empty a file before they write it, and the default config has none of the operator's switches.
     """
     try:
         with open(path, "rb", opener=_open_at_once) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ConfigError([f"{path} is not a regular file, so that it cannot be read again"])
+                raise ConfigError([f"{path}: expected a regular file for a reload, got a pipe or device"])
             content = _read(file, path)
     except OSError as error:
         raise _unreadable(path, error) from error
     if not content.strip():
-        raise ConfigError([f"{path} is empty; is an editor about to write it?"])
+        raise ConfigError(
+            [f"{path}: expected a config, got an empty file. Save it again if an editor emptied it."]
+        )
     return from_values(_parsed(content, path), path)
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a pipe without a writer blocks else
+    return os.open(path, flags | os.O_NONBLOCK)  # otherwise opening a pipe without a writer blocks
 
 
 def _read(file: IO[bytes], path: Path) -> bytes:
-    """Return the content of a config file. Raise ConfigError if it is too large to be one."""
+    """Return the content of a config file. Raise ConfigError if it is too large."""
     content = file.read(_LARGEST + 1)
     if len(content) > _LARGEST:
-        raise ConfigError([f"{path} is larger than {_LARGEST >> 20} MiB; no config is"])
+        raise ConfigError([f"{path}: expected a config of at most {_LARGEST >> 20} MiB"])
     return content
 
 
 def _unreadable(path: Path, error: OSError) -> ConfigError:
-    return ConfigError([f"{path} cannot be read: {error.strerror}"])
+    return ConfigError([f"{path}: cannot be read: {error.strerror}"])
 
 
 def _parsed(content: bytes, path: Path) -> dict[str, object]:
-    """Return the values of a file of TOML; ConfigError, with the line, where it is none."""
+    """Return the values of a TOML file. Raise ConfigError, with the line, if it is not TOML in UTF-8."""
     try:
-        written = content.decode("utf-8-sig")  # some editors put the mark of UTF-8 before a text
+        written = content.decode("utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise ConfigError([f"{path} is not UTF-8: line {line} is in another encoding"]) from error
+        raise ConfigError([f"{path}: expected UTF-8, got another encoding in line {line}"]) from error
     try:
         return tomllib.loads(written)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError([f"{path} is not TOML: {_TUPLE.sub(_table_name, str(error))}"]) from error
+        raise ConfigError([f"{path}: not valid TOML: {_TUPLE.sub(_table_name, str(error))}"]) from error
     except RecursionError:
-        raise ConfigError([f"{path}: lists or tables within each other, too deep{_deepest(written)}"]) from None
-    except ValueError as error:  # of int(), which takes so many digits and no more; tomllib lets it through
+        raise ConfigError([f"{path}: lists or tables are nested too deeply{_deepest(written)}"]) from None
+    except ValueError as error:  # from int(), which limits the digits; tomllib passes it on
         long = _DIGITS.search(written)
         line = written.count("\n", 0, long.start()) + 1 if long else 0
         raise ConfigError(
-            [f"{path}: {f'line {line}: an integer of too many digits' if line else error}"]
+            [f"{path}: {f'line {line}: the integer has too many digits' if line else error}"]
         ) from None
 
 
 def _table_name(names: re.Match[str]) -> str:
-    """Return the heading of a table that tomllib names as a tuple."""
+    """Return the heading of a table that a message of tomllib names as a tuple."""
     return f"[{'.'.join(ast.literal_eval(names[0]))}]"
 
 
 def _deepest(written: str) -> str:
-    """Return in which line brackets begin to be deep, as a clause; those in texts count too."""
+    """Return the line in which brackets nest too deeply, as a clause. Brackets in strings count too."""
     depth = 0
     for number, line in enumerate(written.splitlines(), 1):
         for character in line:

@@ -1,7 +1,7 @@
-"""What one value of the config may be: a reader for each kind, and a table that names every mistake with its key.
+"""Readers for the kinds of values in the config, and the table that names every mistake with its key.
 
-A reader takes what TOML gave and returns what the program uses, or raises ValueError with what would be right.
-Nothing here knows a key of the config; :mod:`identengine.config.sections` does.
+A reader takes a value of TOML and returns the value that the program uses. It raises ValueError with the whole
+message. Keys are defined in :mod:`identengine.config.sections`, not here.
 """
 
 from __future__ import annotations
@@ -9,31 +9,31 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
+from identengine.errors import expected, nearest, one_of, quoted
 from identengine.model.addresses import Network, format_address, parse_address, parse_network
 from identengine.model.numbers import normal_number
 
-_SHOWN = 100
-"""Characters of a wrong value that a message shows."""
+_LONGEST_KEY = 100
+"""Longest key that a message shows unquoted, in characters."""
 
 _LISTED = 20
-"""Wrong items of one list that a message names."""
+"""Largest number of wrong items of one list that a message names."""
 
-_BEARER = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+_BEARER = re.compile(r"[ -~]+")
 
 T = TypeVar("T")
 Reader = Callable[[object], T]
 
 
 class Secret:
-    """A text that no log, list or traceback may show: only :meth:`reveal` gives it.
+    """A text that no log, list or traceback shows. Only :meth:`reveal` returns it.
 
-    ``variable`` is the environment variable that it came from, None where it stands in the config itself.
+    ``variable`` is the environment variable that holds the text, or None if the config itself holds it.
     """
 
     __slots__ = ("_text", "variable")
@@ -43,7 +43,7 @@ class Secret:
         self.variable = variable
 
     def reveal(self) -> str:
-        """Return the text itself."""
+        """Return the text."""
         return self._text
 
     def __eq__(self, other: object) -> bool:
@@ -57,7 +57,7 @@ class Secret:
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """An address and port to listen on; port 0 lets the system choose one."""
+    """An address and port to listen on. With port 0 the system chooses a free port."""
 
     host: str
     port: int
@@ -67,9 +67,9 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 class Table:
-    """One table of the config: gives each key to its reader once and collects what is wrong.
+    """One table of the config. It reads each key once and collects the mistakes.
 
-    ``label`` is how messages name the table (``[listen]``); ``problems`` is shared by all tables of a config.
+    ``label`` names the table in messages (``[listen]``). All tables of a config share ``problems``.
     """
 
     def __init__(self, label: str, values: Mapping[str, object], problems: list[str]) -> None:
@@ -79,7 +79,7 @@ class Table:
         self._known: list[str] = []
 
     def take(self, key: str, reader: Reader[T], default: T) -> T:
-        """Return the value of ``key`` as its reader gives it; ``default`` where it is not set or wrong."""
+        """Return the value of ``key`` from its reader, or ``default`` if the key is not set or wrong."""
         self._known.append(key)
         if key not in self.values:
             return default
@@ -91,82 +91,87 @@ class Table:
             return default
 
     def has(self, key: str) -> bool:
-        """Whether the operator set this key."""
+        """Return True if the config sets this key."""
         return key in self.values
 
     def table(self, key: str, label: str | None = None) -> Table:
-        """Return the table below ``key``; an empty one where it is not set or no table."""
+        """Return the table ``key``, or an empty one if it is not set or not a table."""
         self._known.append(key)
         label = label or f"[{key}]"
         value = self.values.get(key, {})
         if not isinstance(value, Mapping):
-            self.problems.append(f"{label}: a table is wanted, {_shown(value)} is none")
+            self.problems.append(f"{label}: {mistake('a table', value)}")
             value = {}
         return Table(label, value, self.problems)
 
     def tables(self, key: str) -> list[Table] | None:
-        """Return the tables ``[[key]]``, None where there is not even the key; labels count from 1."""
+        """Return the tables ``[[key]]``, or None if the key is not set. Tables without a name are numbered."""
         self._known.append(key)
         if key not in self.values:
             return None
         value = self.values[key]
         if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
-            self.problems.append(
-                f"[[{key}]]: tables under the heading [[{key}]] are wanted, with two brackets each"
-            )
+            self.problems.append(f"[[{key}]]: expected tables with a heading of double brackets, [[{key}]]")
             return []
         return [Table(_item_label(key, number, item), item, self.problems) for number, item in enumerate(value, 1)]
 
     def complain(self, key: str, text: str) -> None:
-        """Note a mistake of one key."""
+        """Add a mistake of one key."""
         self.problems.append(f"{self.label} {bare(key)}: {text}")
 
     def not_served(self, keys: Iterable[str], warnings: list[str]) -> None:
-        """Warn of each key that the operator set and that this version does not serve; what turns off is fine."""
+        """Warn of each key that is set but not served by this version. False and an empty list need no warning."""
         warnings.extend(
-            f"{self.label} {key}: not yet served by this version"
+            f"{self.label} {key}: not served by this version yet, so it has no effect"
             for key in keys
             if self.has(key) and self.values[key] is not False and self.values[key] != []
         )
 
     def close(self) -> None:
-        """Complain of each key that nobody took, with the name that it is nearest to, or all that there are."""
+        """Add a mistake for each key that was not read, with the nearest key or else all keys."""
         for key in self.values:
             if key not in self._known:
-                near = get_close_matches(key, self._known, n=1, cutoff=0.5)
-                right = f"{near[0]} is the nearest name" if near else f"there are {', '.join(self._known)}"
-                self.complain(key, f"no such key; {right}")
+                near = nearest(key, self._known, likeness=0.5)
+                hint = f"did you mean {near}?" if near else f"the keys are {', '.join(self._known)}"
+                self.complain(key, f"no such key; {hint}")
+
+
+def mistake(what: str, value: object) -> str:
+    """Return the message for a wrong value. A list or table is not quoted: it is long, and can hold a secret."""
+    if isinstance(value, list):
+        return f"expected {what}, got {'a list' if value else 'an empty list'}"
+    return f"expected {what}, got a table" if isinstance(value, Mapping) else expected(what, value)
 
 
 def text(value: object) -> str:
-    """Read a text that is not empty; no system call takes one with a NUL in it."""
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"a text in quotes is wanted, not {_shown(value)}")
+    """Read a string that is not blank and has no NUL, which system calls do not accept."""
+    if not isinstance(value, str):
+        raise ValueError(mistake("a string in quotes", value))  # noqa: TRY004 - readers raise ValueError alone
+    if not value.strip():
+        raise ValueError(mistake("a string that is not blank", value))
     if "\0" in value:
-        raise ValueError(f"a text without the character NUL is wanted, not {_shown(value)}")
+        raise ValueError(mistake("a string without NUL characters", value))
     return value.strip()
 
 
 LONGEST_WORD = 100
-"""Characters; LMDB takes keys of 511 bytes."""
+"""Longest name or scope of a switch, in characters. LMDB accepts keys of at most 511 bytes."""
 
 
 def word(value: object) -> str:
-    """Read a text that can stand in a line of the log and in a key of LMDB: printable, not long."""
+    """Read a string for a line of the log and a key of LMDB: printable, and at most LONGEST_WORD long."""
     written = text(value)
     if len(written) > LONGEST_WORD:
-        raise ValueError(f"at most {LONGEST_WORD} characters are wanted, not {len(written)}")
+        raise ValueError(expected(f"at most {LONGEST_WORD} characters", len(written)))
     if not written.isprintable():
-        raise ValueError(f"printable characters alone are wanted, not {_shown(value)}")
+        raise ValueError(mistake("printable characters", value))
     return written
 
 
 def boolean(value: object) -> bool:
     """Read ``true`` or ``false``."""
     if not isinstance(value, bool):
-        raise ValueError(  # noqa: TRY004 - readers complain by ValueError alone
-            f"true or false is wanted, without quotes, not {_shown(value)}"
-        )
+        raise ValueError(mistake("true or false without quotes", value))  # noqa: TRY004 - as above
     return value
 
 
@@ -175,7 +180,7 @@ def integer(low: int, high: int) -> Reader[int]:
 
     def read(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise ValueError(f"an integer from {low} to {high} is wanted, not {_shown(value)}")
+            raise ValueError(mistake(f"an integer from {low} to {high}", value))
         return value
 
     return read
@@ -188,10 +193,9 @@ def choice(*allowed: T) -> Reader[T]:
         for one in allowed:
             if value == one and type(value) is type(one):
                 return one
-        # All of them, and no guess: some decide who gets in, and the likest word may be the opposite of what was
-        # meant ("no" is likest to "normal").
-        names = ", ".join(_shown(one) for one in allowed)
-        raise ValueError(f"one of {names} is wanted, not {_shown(value)}")
+        # The message lists all values without a guess. Some of them decide which calls pass, and the most similar
+        # word can be the opposite of the intended one ("no" is most similar to "normal").
+        raise ValueError(mistake(one_of(allowed), value))
 
     return read
 
@@ -201,7 +205,7 @@ def items(reader: Reader[T]) -> Reader[tuple[T, ...]]:
 
     def read(value: object) -> tuple[T, ...]:
         if not isinstance(value, list):
-            raise ValueError(f"a list in [ ] is wanted, not {_shown(value)}")  # noqa: TRY004 - as above
+            raise ValueError(mistake("a list in [ ]", value))  # noqa: TRY004 - as above
         found: dict[T, None] = {}
         wrong: list[str] = []
         for item in value:
@@ -211,7 +215,7 @@ def items(reader: Reader[T]) -> Reader[tuple[T, ...]]:
                 wrong.append(str(error))
                 continue
             if one in found:
-                wrong.append(f"{_shown(item)} stands there twice")
+                wrong.append(f"{quoted(item)} is in the list twice")
             found[one] = None
         if wrong:
             more = f"; and {len(wrong) - _LISTED} more" if len(wrong) > _LISTED else ""
@@ -229,40 +233,50 @@ def path_below(folder: Path) -> Reader[Path]:
         try:
             return folder / Path(written).expanduser()
         except RuntimeError:
-            raise ValueError(f"{_shown(written)}: ~ stands for the home of a user, and none is known") from None
+            raise ValueError(expected("~ before the name of a user with a home folder", written)) from None
 
     return read
 
 
 def secret(value: object) -> Secret:
-    """Read a secret: a text, or ``{ env = "NAME" }``, the value of an environment variable."""
+    """Read a secret: a string, or ``{ env = "NAME" }`` for the value of an environment variable."""
     if isinstance(value, Mapping):
         name = value.get("env")
         if set(value) != {"env"} or not isinstance(name, str) or not name:
-            raise ValueError('a text or { env = "NAME" } is wanted')
-        found = os.environ.get(name, "")
+            raise ValueError(expected('a string or { env = "NAME" }'))
+        found = os.environ.get(name)
         if not found:
-            raise ValueError(f"the environment variable {bare(name)} is not set")
+            what = "not set" if found is None else "empty"
+            raise ValueError(f"the environment variable {bare(name)} is {what}. Set it to the secret.")
         return Secret(found, name)
     if not isinstance(value, str) or not value:
-        raise ValueError('a text or { env = "NAME" } is wanted')
+        raise ValueError(expected('a string or { env = "NAME" }'))
     return Secret(value)
 
 
-def bearer(value: object) -> Secret:
-    """Read a secret that a program can send as a bearer token."""
+def switch_token(value: object) -> Secret:
+    """Read the token of a switch. Raise ValueError if blanks or line ends surround it.
+
+    They are remains of a file or a copied line. A switch would not send them.
+    """
     found = secret(value)
+    if found.reveal() != found.reveal().strip():
+        place = "here" if found.variable is None else f"from the environment variable {bare(found.variable)}"
+        raise ValueError(f"{expected('a token without blanks or line ends around it')}. Remove them {place}.")
+    return found
+
+
+def bearer(value: object) -> Secret:
+    """Read a token that a program can send in an HTTP header."""
+    found = switch_token(value)
     if not _BEARER.fullmatch(found.reveal()):
-        raise ValueError("ASCII without blanks at its ends is wanted, since it is sent in a header of HTTP")
+        raise ValueError(expected("printable ASCII, because HTTP sends the token in a header"))
     return found
 
 
 def network(value: object) -> Network:
-    """Read an address or a network (engine.md 2.2); host bits under a mask are cleared."""
-    try:
-        return parse_network(text(value))[0]
-    except ValueError as error:
-        raise ValueError(f"{_shown(value)}: {error}") from None
+    """Read an address or a network (engine.md 2.2). Host bits under the mask are cleared."""
+    return parse_network(text(value))[0]
 
 
 def endpoint(value: object) -> Endpoint:
@@ -271,48 +285,25 @@ def endpoint(value: object) -> Endpoint:
     host, colon, port = written.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     if not colon or (":" in host) != bracketed:
-        raise ValueError(f'{_shown(written)}: an address with its port is wanted ("127.0.0.1:4870", "[::1]:4870")')
+        raise ValueError(expected("an address with a port (127.0.0.1:4870, [::1]:4870)", written))
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
-        raise ValueError(f"{_shown(written)}: the port is a number from 1 to 65535, or 0 for a free one")
-    try:
-        packed = parse_address(host.strip("[]"))
-    except ValueError as error:
-        raise ValueError(f"{_shown(written)}: {error}") from None
-    return Endpoint(format_address(packed), int(port))
+        raise ValueError(expected("a port from 1 to 65535, or 0 for any free port", written))
+    return Endpoint(format_address(parse_address(host.strip("[]"))), int(port))
 
 
 def number_prefix(value: object) -> str:
     """Read a prefix of telephone numbers, in normal form (engine.md 2.1)."""
-    written = text(value)
-    try:
-        prefix = normal_number(written)
-    except ValueError as error:
-        raise ValueError(f"{_shown(written)}: {error}") from None
+    prefix = normal_number(text(value))
     if not prefix:
-        raise ValueError(
-            f"{_shown(written)}: nothing is left of it in normal form (a leading + is always dropped)"
-        )
+        raise ValueError(expected("a prefix of a number in normal form, which has no leading +", value))
     return prefix
 
 
-def _shown(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return "a list"
-    if isinstance(value, Mapping):
-        return "a table"
-    if isinstance(value, int) and value.bit_length() > 128:
-        return "an integer of very many digits"  # Python refuses to print one
-    written = repr(value) if isinstance(value, str) else str(value)
-    return written if len(written) <= _SHOWN else f"{written[:_SHOWN]}…"
-
-
 def bare(key: str) -> str:
-    """Return a key as messages name it: as it stands, unless that would break the line or fill the screen."""
-    return key if key.isprintable() and len(key) <= _SHOWN else _shown(key)
+    """Return a key as messages name it: unquoted if it is short and printable."""
+    return key if key.isprintable() and len(key) <= _LONGEST_KEY else quoted(key)
 
 
 def _item_label(key: str, number: int, item: Mapping[str, object]) -> str:
     name = item.get("name")
-    return f"[[{key}]] {_shown(name)}" if isinstance(name, str) and name else f"[[{key}]] number {number}"
+    return f"[[{key}]] {quoted(name)}" if isinstance(name, str) and name else f"[[{key}]] number {number}"

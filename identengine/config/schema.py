@@ -1,4 +1,4 @@
-"""The shape of a checked config: one frozen Struct a section (interfaces.md 7)."""
+"""The shape of a checked config: one frozen Struct per section (interfaces.md 7)."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from identengine.model.reasons import Codes, Reason, ReasonTable
 from identengine.store.vault import Vault, default_key_file
 
 DEFAULT_ENDPOINT = Endpoint("127.0.0.1", 4870)
+"""Default address for UDP and TCP."""
 DEFAULT_STORE = Path("/var/lib/identengine")
+"""Default folder of the store."""
 
 
 class StoreConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the book is and what opens its passwords; at most one of ``key_file`` and ``key`` is set."""
+    """The store of the book, and the key of its passwords. At most one of ``key_file`` and ``key`` is set."""
 
     path: Path = DEFAULT_STORE
     key_file: Path | None = None
-    """None: the one beside the store (:func:`identengine.store.vault.default_key_file`)."""
+    """None for the file next to the store (:func:`identengine.store.vault.default_key_file`)."""
     key: Secret | None = None
 
     def vault(self) -> Vault:
-        """Return the keys that open the passwords; KeyFileError where they cannot be had."""
+        """Return the keys that decrypt the passwords. Raise KeyFileError if they cannot be read."""
         if self.key is None:
             return Vault.from_file(self.key_file or default_key_file(self.path))
         variable = self.key.variable
@@ -34,7 +36,7 @@ class StoreConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CallsConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """The set of calls (engine.md 5); times in seconds. ``url`` and ``on_outage`` are not served yet."""
+    """The set of calls (engine.md 5). Times are in seconds. ``url`` and ``on_outage`` are not served yet."""
 
     path: Path = Path("/run/identengine")
     url: Secret | None = None
@@ -49,7 +51,7 @@ class CallsConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Listen(msgspec.Struct, frozen=True, kw_only=True):
-    """What the server listens on."""
+    """The addresses that the server listens on, and the standby process."""
 
     udp: tuple[Endpoint, ...] = (DEFAULT_ENDPOINT,)
     tcp: tuple[Endpoint, ...] = (DEFAULT_ENDPOINT,)
@@ -57,13 +59,13 @@ class Listen(msgspec.Struct, frozen=True, kw_only=True):
     radius_auth: tuple[Endpoint, ...] = ()
     radius_acct: tuple[Endpoint, ...] = ()
     http: Endpoint | None = None
-    """HTTP (interfaces.md 6), served by a process of its own; None: there is none."""
+    """Address for HTTP (interfaces.md 6), which a process of its own serves. None for no HTTP."""
     standby: bool = False
-    """Whether a second process has the book loaded and takes over when the decider dies."""
+    """True for a second process that has the book loaded and takes over if the decider dies."""
 
 
 class Tls(msgspec.Struct, frozen=True, kw_only=True):
-    """Certificate and key of the TLS port, and who signs client certificates; None: none is asked for."""
+    """Certificate and key for TLS, and the CA of client certificates. Without a CA no certificate is requested."""
 
     certificate: Path | None = None
     key: Path | None = None
@@ -71,16 +73,16 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Http(msgspec.Struct, frozen=True, kw_only=True):
-    """How HTTP is served, and who may speak for others (interfaces.md 6)."""
+    """TLS for HTTP, and the proxies that may name the address of a client (interfaces.md 6)."""
 
     trusted_proxies: tuple[Network, ...] = ()
-    """Whose X-Forwarded-For tells the client's address; off loopback without TLS only they may connect."""
+    """Proxies whose X-Forwarded-For is trusted. Off loopback without TLS only they may connect."""
     tls: bool = False
-    """Whether it speaks TLS, with the certificate of ``[tls]``; by default off loopback without a proxy."""
+    """True for TLS with the certificate of ``[tls]``. The default is True off loopback without a proxy."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one peer may take; bytes, seconds or a count, as the name says."""
+    """The limits of peers, in the unit that each name ends with. Names without a unit are counts."""
 
     message_bytes: int = 65536
     connections: int = 1000
@@ -91,38 +93,38 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LogConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """How the log is written."""
+    """The format and the least level of the log."""
 
     format: Literal["text", "json"] = "text"
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 class Switch(msgspec.Struct, frozen=True, kw_only=True):
-    """A peer that may ask (interfaces.md 3, "Who may ask")."""
+    """A peer that may send requests (interfaces.md 3, "Who may ask")."""
 
     name: str
     scope: str
     networks: tuple[Network, ...]
     match_port: When | None = None
-    """Its own instead of that of ``[identify]``; None: as there."""
+    """The value for this switch. None for the value of ``[identify]``."""
     match_protocol: When | None = None
     secret: Secret | None = None
     token: Secret | None = None
-    """What it shows itself by, over everything but RADIUS."""
+    """The token that authenticates the switch over every protocol except RADIUS."""
     certificate: str | None = None
-    """A name in its client certificate, in lower case; it may show itself by that or by its token."""
+    """A name in the client certificate, in lower case. Either certificate or token authenticates the switch."""
     trusted_network: bool = False
     ignore_password: Secret | None = None
     require_message_authenticator: Literal["auto"] | bool = "auto"
     limit_proxy_state: Literal["auto"] | bool = "auto"
 
     def options(self, identify: IdentifyOptions) -> IdentifyOptions:
-        """Return how its requests are identified, where ``[identify]`` says ``identify``."""
+        """Return the options for requests of this switch, with ``identify`` from ``[identify]``."""
         return identify.for_switch(self.match_port, self.match_protocol)
 
 
 class HttpToken(msgspec.Struct, frozen=True, kw_only=True):
-    """A bearer token of HTTP and its role: ``read`` looks, ``operator`` edits too (interfaces.md 6)."""
+    """A bearer token of HTTP and its role: ``read``, or ``operator`` for edits too (interfaces.md 6)."""
 
     name: str
     role: Literal["read", "operator"]
@@ -130,15 +132,15 @@ class HttpToken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """A config that was checked whole."""
+    """A config without mistakes."""
 
     source: Path | None
-    """The file it came from, None for the default config; SIGHUP reads it again."""
+    """The file of the config, which SIGHUP reads again. None for the default config."""
     store: StoreConfig
     calls: CallsConfig
     identify: IdentifyOptions
     codes: dict[int, dict[Reason, Codes]]
-    """The codes of ``[reasons]``, by account id; 0 for all accounts."""
+    """The codes of ``[reasons]`` by account id. The id 0 stands for all accounts."""
     listen: Listen
     http: Http
     tls: Tls
@@ -151,6 +153,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def reasons(self) -> ReasonTable:
-        """The codes as a table, made anew at each call."""
+        """The codes as a table. Each call builds a new one."""
         for_account = self.codes.copy()
         return ReasonTable(for_account.pop(0), for_account)

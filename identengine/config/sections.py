@@ -1,9 +1,7 @@
 """Reads the sections of the config: parsed TOML in, a checked :class:`Config` out (interfaces.md 7).
 
-The whole schema is checked, also what this version does not serve yet: such keys are named in
-:attr:`Config.warnings`, so that nobody believes in a listener that is not there. A key that would keep somebody
-out is an error instead, since ignoring it would let him in.
-Relative paths are relative to the folder of the config file.
+The whole schema is checked, including keys that this version does not serve yet. :attr:`Config.warnings` names
+those, so that no operator relies on them. Relative paths are relative to the folder of the config file.
 """
 
 from __future__ import annotations
@@ -24,6 +22,7 @@ from identengine.config.readers import (
     endpoint,
     integer,
     items,
+    mistake,
     network,
     number_prefix,
     path_below,
@@ -42,7 +41,7 @@ from identengine.config.schema import (
     Tls,
 )
 from identengine.config.switches import is_loopback, read_switches, read_tokens, same_tokens
-from identengine.errors import ConfigError, KeyFileError
+from identengine.errors import ConfigError, KeyFileError, expected, quoted
 from identengine.model.numbers import longest_first
 from identengine.model.options import IdentifyOptions, When
 from identengine.model.reasons import STANDARD, Codes, Reason
@@ -52,7 +51,7 @@ _ACCOUNT = re.compile(r"[1-9][0-9]{0,18}")
 
 
 def from_values(values: dict[str, object], source: Path | None) -> Config:
-    """Return the config that the parsed TOML ``values`` says; raises ConfigError with every mistake."""
+    """Return the config in the parsed TOML ``values``. Raise ConfigError with every mistake."""
     problems: list[str] = []
     warnings: list[str] = []
     folder = source.parent if source else Path()
@@ -78,10 +77,10 @@ def from_values(values: dict[str, object], source: Path | None) -> Config:
     root.close()
     problems += same_tokens(config)
     if config.listen.tls and not (config.tls.certificate and config.tls.key):
-        problems.append("[listen] tls: needs certificate and key under [tls]")
+        problems.append("[listen] tls: expected certificate and key in [tls] too")
     if not (config.listen.tls and config.tls.client_ca):
         problems += [
-            f"[[switch]] {switch.name!r} certificate: needs [listen] tls and [tls] client_ca"
+            f"[[switch]] {quoted(switch.name)} certificate: expected [listen] tls and [tls] client_ca too"
             for switch in config.switches
             if switch.certificate
         ]
@@ -97,7 +96,7 @@ def _store(table: Table, folder: Path) -> StoreConfig:
         key=table.take("key", secret, None),
     )
     if found.key_file and found.key:
-        table.complain("key", "stands beside key_file; one of the two is enough")
+        table.complain("key", "expected either key or key_file, got both")
     elif found.key:
         try:
             found.vault()
@@ -122,7 +121,7 @@ def _calls(table: Table, folder: Path, warnings: list[str]) -> CallsConfig:
         require_call_id=table.take("require_call_id", boolean, False),
     )
     if table.has("path") and table.has("url"):
-        table.complain("url", "stands beside path; one of the two is enough")
+        table.complain("url", "expected either path or url, got both")
     table.not_served(("url", "on_outage"), warnings)
     table.close()
     return found
@@ -130,7 +129,9 @@ def _calls(table: Table, folder: Path, warnings: list[str]) -> CallsConfig:
 
 def _redis_url(value: object) -> Secret:
     if not text(value).startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("a URL that begins with redis://, rediss:// or unix:// is wanted")
+        raise ValueError(
+            expected("a URL that begins with redis://, rediss:// or unix://")
+        )  # it can hold a password
     return Secret(text(value))
 
 
@@ -148,7 +149,7 @@ def _identify(table: Table) -> IdentifyOptions:
         international_prefixes=longest_first(table.take("international_prefixes", items(number_prefix), ())),
     )
     if not found.classes:
-        table.complain("classes", "at least one of name, ip and ani is wanted")
+        table.complain("classes", mistake('at least one of "name", "ip" and "ani"', []))
     table.close()
     return found
 
@@ -160,15 +161,17 @@ def _reasons(table: Table) -> tuple[dict[Reason, Codes], dict[int, dict[Reason, 
     for key in accounts.values:
         label = f"reasons.account.{bare(key)}"
         one = accounts.table(key, f"[{label}]")
-        if not _ACCOUNT.fullmatch(key):  # nor 017 beside 17
-            one.problems.append(f"[{label}]: the id of an account is wanted, an integer above 0")
+        if not _ACCOUNT.fullmatch(key):  # 017 would be a second key for account 17
+            one.problems.append(
+                f"[{label}]: expected the id of an account, an integer above 0 without leading zeros"
+            )
             continue
         for_account[int(key)] = _codes(one, label, STANDARD | for_all)
     return for_all, for_account
 
 
 def _codes(table: Table, label: str, standard: dict[Reason, Codes]) -> dict[Reason, Codes]:
-    """Return the codes of each reason below ``table``; a code that is left out is that of ``standard``."""
+    """Return the codes of each reason in ``table``. A code that is not set is that of ``standard``."""
     found = {}
     for reason in Reason:
         if not table.has(reason):
@@ -199,19 +202,19 @@ def _listen(table: Table, warnings: list[str]) -> Listen:
     _clashes(table, {"tcp": found.tcp, "tls": found.tls, "http": (found.http,) if found.http else ()})
     _clashes(table, {"udp": found.udp, "radius_auth": found.radius_auth, "radius_acct": found.radius_acct})
     if not (found.udp or found.tcp or found.tls or found.http):
-        table.complain("udp", "is empty and so are tcp, tls and http: nothing would be served")
+        table.complain("udp", "expected an address in at least one of udp, tcp, tls and http")
     table.not_served(("radius_auth", "radius_acct"), warnings)
     table.close()
     return found
 
 
 def _clashes(table: Table, lists: dict[str, tuple[Endpoint, ...]]) -> None:
-    """Complain where two kinds of listeners of one transport want the same address and port."""
+    """Add a mistake for each address and port that two listeners of one transport share."""
     seen: dict[Endpoint, str] = {}
     for key, endpoints in lists.items():
         for one in endpoints:
             if one.port and seen.setdefault(one, key) != key:
-                table.complain(key, f"{str(one)!r} is already taken by {seen[one]}")
+                table.complain(key, f"{quoted(str(one))} is also an address of {seen[one]}. Use another port.")
 
 
 def _tls(table: Table, folder: Path) -> Tls:
@@ -225,7 +228,7 @@ def _tls(table: Table, folder: Path) -> Tls:
 
 
 def _http(table: Table, config: Config, warnings: list[str]) -> Http:
-    """Read ``[http]``; off loopback a token must not go in clear over a network (interfaces.md 6)."""
+    """Read ``[http]``. Off loopback a token must not cross a network in clear (interfaces.md 6)."""
     proxies = table.take("trusted_proxies", items(network), Http().trusted_proxies)
     where = config.listen.http
     away = where is not None and not is_loopback(where.host)
@@ -235,17 +238,21 @@ def _http(table: Table, config: Config, warnings: list[str]) -> Http:
         return Http(trusted_proxies=proxies, tls=tls)
     if tls and not (config.tls.certificate and config.tls.key):
         table.problems.append(
-            f"[listen] http: {str(where)!r} is not loopback, so that tokens would go over a network in clear: it "
-            "needs certificate and key under [tls], or a proxy that has them, named in [http] trusted_proxies"
+            f"[listen] http: {quoted(str(where))} is not loopback, so tokens would cross a network in clear. Set "
+            "certificate and key in [tls], or the addresses of a TLS proxy in [http] trusted_proxies."
             if away and not table.has("tls")
-            else "[http] tls: needs certificate and key under [tls]"
+            else "[http] tls: expected certificate and key in [tls] too"
         )
     elif away and not tls and not proxies:
-        table.complain("tls", f"is false, and {str(where)!r} is not loopback: name the proxy in trusted_proxies")
+        table.complain(
+            "tls",
+            f"false, but {quoted(str(where))} is not loopback, so tokens would cross a network in clear. "
+            "Use TLS, or set the addresses of a TLS proxy in trusted_proxies.",
+        )
     if not any(switch.token for switch in config.switches):
         warnings.append(
-            "[listen] http: no [[switch]] has a token, so that nobody may ask for decisions there; "
-            'give those that shall one: token = { env = "NAME" }'
+            "[listen] http: no [[switch]] has a token, so HTTP rejects every request for a decision. "
+            'Set token = { env = "NAME" } for each switch that uses HTTP.'
         )
     return Http(trusted_proxies=proxies, tls=tls)
 

@@ -1,4 +1,4 @@
-"""Reads who may ask: the tables ``[[switch]]`` and ``[[token]]`` of the config (interfaces.md 3 and 6)."""
+"""Reads the peers that may send requests: ``[[switch]]`` and ``[[token]]`` (interfaces.md 3 and 6)."""
 
 from __future__ import annotations
 
@@ -13,36 +13,39 @@ from identengine.config.readers import (
     boolean,
     choice,
     items,
+    mistake,
     network,
     secret,
+    switch_token,
     text,
     word,
 )
 from identengine.config.schema import Config, HttpToken, Switch
+from identengine.errors import quoted
 from identengine.model.addresses import Network, format_network, parse_address, parse_network
 from identengine.model.options import When
 
 LOOPBACK = (parse_network("127.0.0.0/8")[0], parse_network("::1")[0])
-"""This machine itself."""
+"""The loopback networks of this machine."""
 
 
 def read_switches(tables: list[Table] | None, warnings: list[str], problems: list[str]) -> tuple[Switch, ...]:
-    """Return the switches of ``[[switch]]``, this machine alone where the config has none.
+    """Return the switches of ``[[switch]]``, or a switch for loopback if the config has no such table.
 
-    Mistakes are added to ``problems``, doubts to ``warnings``.
+    Mistakes are added to ``problems`` and ``warnings``.
     """
     if tables is None:
         return (Switch(name="local", scope="local", networks=LOOPBACK),)
     found = [_switch(table, warnings) for table in tables]
     if not found:
-        warnings.append("[[switch]] is an empty list: nobody may ask")
+        warnings.append("[[switch]] is an empty list, so every request is rejected")
     _repeated_names("switch", [switch.name for switch in found], problems)
-    _undistinguished(found, problems)
+    _ambiguous_switches(found, problems)
     return tuple(found)
 
 
-def _undistinguished(switches: list[Switch], problems: list[str]) -> None:
-    """Complain of switches at one address that nothing tells apart."""
+def _ambiguous_switches(switches: list[Switch], problems: list[str]) -> None:
+    """Add a mistake for switches that share an address and have no different tokens or certificates."""
     seen: dict[tuple[Network, str | None], str] = {}
     for switch in switches:
         token = switch.token.reveal() if switch.token else None
@@ -51,8 +54,8 @@ def _undistinguished(switches: list[Switch], problems: list[str]) -> None:
             other = seen.setdefault(one, switch.name)
             if other != switch.name:
                 problems.append(
-                    f"[[switch]] {switch.name!r} addresses: {format_network(one[0])} is also one of {other!r}; "
-                    "where two switches share an address, each needs a token or certificate of its own"
+                    f"[[switch]] {quoted(switch.name)} addresses: {format_network(one[0])} is also an address of "
+                    f"{quoted(other)}. Give each of the two its own token or certificate, or another address."
                 )
 
 
@@ -66,7 +69,7 @@ def _switch(table: Table, warnings: list[str]) -> Switch:
     name = table.take("name", word, "")
     for key in ("name", "addresses"):
         if not table.has(key):
-            table.complain(key, "is wanted for each switch")
+            table.complain(key, "this key is required")
     found = Switch(
         name=name,
         scope=table.take("scope", word, name),
@@ -74,7 +77,7 @@ def _switch(table: Table, warnings: list[str]) -> Switch:
         match_port=table.take("match_port", when, None),
         match_protocol=table.take("match_protocol", when, None),
         secret=table.take("secret", secret, None),
-        token=table.take("token", secret, None),
+        token=table.take("token", switch_token, None),
         certificate=table.take("certificate", _subject, None),
         trusted_network=table.take("trusted_network", boolean, False),
         ignore_password=table.take("ignore_password", secret, None),
@@ -82,14 +85,14 @@ def _switch(table: Table, warnings: list[str]) -> Switch:
         limit_proxy_state=table.take("limit_proxy_state", auto, "auto"),
     )
     if table.has("addresses") and not found.networks and table.values["addresses"] == []:
-        table.complain("addresses", "at least one address or network is wanted")
+        table.complain("addresses", mistake("at least one address or network", []))
     away = [one for one in found.networks if not _on_loopback(one)]
     if away and not (found.trusted_network or found.token or found.certificate):
         table.complain(
             "addresses",
-            f"{format_network(away[0])} is not loopback, and a datagram's source can be forged: "
-            "give the switch a token or a certificate, or say trusted_network = true if that network lets no "
-            "foreign packet in",
+            f"{format_network(away[0])} is not loopback, and the source of a datagram can be forged. "
+            "Set a token or a certificate for the switch, or trusted_network = true if forged packets cannot "
+            "enter that network.",
         )
     table.not_served(
         ("secret", "ignore_password", "require_message_authenticator", "limit_proxy_state"),
@@ -106,17 +109,17 @@ def _on_loopback(one: Network) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address, which is one, is this machine's own. Raises ValueError for anything else."""
+    """Return True if an address is a loopback address. Raise ValueError if it is not an address."""
     return any(one.covers(parse_address(host)) for one in LOOPBACK)
 
 
 def read_tokens(tables: list[Table] | None, problems: list[str]) -> tuple[HttpToken, ...]:
-    """Return the bearer tokens of ``[[token]]``; mistakes are added to ``problems``."""
+    """Return the bearer tokens of ``[[token]]``. Mistakes are added to ``problems``."""
     found = []
     for table in tables or ():
         for key in ("name", "role", "token"):
             if not table.has(key):
-                table.complain(key, "is wanted for each token")
+                table.complain(key, "this key is required")
         found.append(
             HttpToken(
                 name=table.take("name", word, ""),
@@ -130,25 +133,25 @@ def read_tokens(tables: list[Table] | None, problems: list[str]) -> tuple[HttpTo
 
 
 def same_tokens(config: Config) -> list[str]:
-    """Return a problem for each ``[[token]]`` whose token is another's too: its role would be left to chance."""
+    """Return a mistake for each ``[[token]]`` whose token another table has too: its role would be unclear."""
     problems = []
     owners: dict[Secret, str] = {}
     for switch in config.switches:
         if switch.token is not None:
-            owners.setdefault(switch.token, f"[[switch]] {switch.name!r}")
+            owners.setdefault(switch.token, f"[[switch]] {quoted(switch.name)}")
     for token in config.tokens:
-        if not token.token.reveal():  # it was complained of already
+        if not token.token.reveal():  # reported already
             continue
-        label = f"[[token]] {token.name!r}"
+        label = f"[[token]] {quoted(token.name)}"
         owner = owners.setdefault(token.token, label)
         if owner != label:
-            problems.append(f"{label} token: is the same as that of {owner}; each needs its own")
+            problems.append(f"{label} token: the same token as that of {owner}. Use a different one.")
     return problems
 
 
 def _repeated_names(kind: str, names: list[str], problems: list[str]) -> None:
     problems.extend(
-        f"[[{kind}]] {name!r} name: stands there {count} times; each needs its own"
+        f"[[{kind}]] {quoted(name)} name: {count} tables have this name. Use each name once."
         for name, count in sorted(Counter(names).items())
         if name and count > 1
     )

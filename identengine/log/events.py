@@ -2,7 +2,7 @@
 
 A line is a sentence for a person (``[log] format = "text"``) and a name with fields for a program (``"json"``,
 :mod:`identengine.log.handlers`). What is no field of an event cannot get into a line: no password, token or digest
-is one of any. An error, and an alarm above all, says what to do; docs/alarms.md has more about each, and a test
+is one of any. An error, and an alarm above all, says what to do; docs/operate/alarms.md has more about each, and a test
 holds the two together.
 """
 
@@ -246,7 +246,7 @@ PLAIN_PYTHON = Event(
     "plain_python",
     "warning",
     "Python %(version)s was built without profile-guided optimization: each message costs about %(percent)d %% "
-    "more processor time; see docs/service.md, Python",
+    "more processor time; see docs/operate/install.md, Python",
 )
 SUPERVISOR_FAULT = Event(
     "supervisor_fault",

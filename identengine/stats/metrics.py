@@ -2,7 +2,7 @@
 
 Nearly all of it is the file of the counters, which outlives the process that counts; so a scrape costs the decider
 nothing, and the counters are there while it is being replaced. What the decider is asked for comes as arguments.
-What each metric means, and what to do about it: docs/metrics.md.
+What each metric means, and what to do about it: docs/operate/metrics.md.
 """
 
 from __future__ import annotations

@@ -273,7 +273,7 @@ def close_file(file: StoreFile) -> None:
 
 def _no_store(path: Path, error: OSError) -> str:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return f"there is no store at {path}; `identengine import BOOK --store {path}` makes one"
+        return f"there is no store at {path}. `identengine init` with the same options creates an empty one"
     return f"the store {path} cannot be opened: {error.strerror}"
 
 

@@ -97,14 +97,15 @@ class Vault:
         vault._kept = False
         return vault
 
-    def keep(self) -> None:
-        """Make the key file of a :meth:`new` vault; its keys open nothing before that. KeyFileError.
+    def keep(self, owner: tuple[int, int] | None = None) -> None:
+        """Write the key file of a :meth:`new` vault; do nothing for a vault that was read.
 
-        Where somebody else made the file meanwhile, that is an error: other passwords depend on it.
+        ``owner`` is the user and group that the file shall belong to, by default this process's. Raise
+        KeyFileError if the file exists already, since other passwords may depend on it.
         """
         if self._kept or self.path is None:
             return
-        if not _place_file(self.path, _key_text(self._keys), replace=False):
+        if not _place_file(self.path, _key_text(self._keys), replace=False, owner=owner):
             raise KeyFileError(
                 f"{self._place} has been created by another process. Nothing was changed. Try again"
             )
@@ -255,7 +256,7 @@ def _make_key_file(path: Path) -> None:
     _place_file(path, _key_text([secrets.token_bytes(KEY_BYTES)]), replace=False)
 
 
-def _place_file(path: Path, content: bytes, *, replace: bool) -> bool:
+def _place_file(path: Path, content: bytes, *, replace: bool, owner: tuple[int, int] | None = None) -> bool:
     """Put ``content`` at ``path``, durably and whole or not at all, mode 0600; returns whether it is there.
 
     The file is not written if one exists already, unless ``replace`` is set.
@@ -267,13 +268,15 @@ def _place_file(path: Path, content: bytes, *, replace: bool) -> bool:
         temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
+                if owner is not None:
+                    os.fchown(file.fileno(), *owner)
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             if replace:
-                owner = path.stat()
-                if owner.st_uid != os.geteuid():
-                    os.chown(temporary, owner.st_uid, owner.st_gid)  # root rotates; the engine must go on reading
+                old = path.stat()
+                if old.st_uid != os.geteuid():
+                    os.chown(temporary, old.st_uid, old.st_gid)  # root rotates; the engine must go on reading
                 temporary.replace(path)
             else:
                 try:

@@ -41,9 +41,7 @@ def put_in_place(path: Path, content: bytes) -> None:
 
 
 def test_a_missing_store_is_an_error_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(
-        StoreError, match=r"no store at .*nope; `identengine import BOOK --store .*nope` makes one"
-    ):
+    with pytest.raises(StoreError, match=r"no store at .*nope\. `identengine init` with the same options creates"):
         Store.open(tmp_path / "nope")
     with pytest.raises(StoreError, match="no store at"):
         Store.open(tmp_path)

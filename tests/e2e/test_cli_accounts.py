@@ -83,7 +83,7 @@ def test_a_filter_that_fits_nothing_is_an_empty_answer(store: Path) -> None:
     ("option", "value", "why"),
     [
         ("--address", "10.1", "four parts"),
-        ("--address", "192.0.2.1:5060", "without port"),
+        ("--address", "192.0.2.1:5060", "without a port"),
         ("--status", "on", "enabled"),
         ("--limit", "-1", "limit"),
     ],
@@ -168,7 +168,7 @@ def test_add_warns_as_an_import_does(store: Path) -> None:
     added = done(
         "accounts", "add", "id=900", "client_id=1", "name=Lab", "ident_by=ip", "ident=192.0.2.77/30", store=store
     )
-    assert "warning: command line: ident '192.0.2.77/30': " in added.err
+    assert "warning: command line: ident: " in added.err
 
 
 @pytest.mark.parametrize(
@@ -177,9 +177,9 @@ def test_add_warns_as_an_import_does(store: Path) -> None:
         (("name=x", "ident_by=ip", "ident=192.0.2.1"), "command line: client_id: "),
         (
             ("client_id=1", "name=x", "ident_by=ip", "ident=10.1"),
-            "command line: ident '10.1': ",
+            "command line: ident: ",
         ),
-        (("client_id=1", "name=x", "ident_by=upi", "ident=x"), "command line: ident_by 'upi': "),
+        (("client_id=1", "name=x", "ident_by=upi", "ident=x"), "command line: ident_by: "),
         (("client_id=77", "name=x", "ident_by=name", "ident=x"), "client_id '77': there is no such client"),
         (("id=101", "client_id=1", "name=x", "ident_by=name", "ident=x"), "id '101': there is an account 101"),
     ],
@@ -196,7 +196,7 @@ def test_mistakes_are_located_on_the_command_line(store: Path, columns: tuple[st
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
-        (("client=1",), "client: no such column; client_id is meant?"),
+        (("client=1",), 'client: no such column; did you mean "client_id"?'),
         (("name=x", "name=y"), "name 'y': each column may be given once"),
         (("frobnicate", "a=1"), "'frobnicate': COLUMN=VALUE is wanted"),
         (("password=secret",), "password: is not taken here"),

@@ -16,6 +16,7 @@ from identengine.cli import app
 COMMANDS = {
     "demo",
     "serve",
+    "init",
     "import",
     "export",
     "copy",

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from support.cli import config_with, demo_store, done, run
 
+from identengine.config import load
+
 
 def warned(config: Path) -> list[str]:
     """Return the lines on standard error; they are the warnings of ``--json`` too."""
@@ -26,7 +28,7 @@ def test_all_is_there(tmp_path: Path) -> None:
 
 def test_neither_store_nor_key_is_there(tmp_path: Path) -> None:
     no_store, no_key = warned(config_with(tmp_path, ""))
-    assert no_store.startswith(f"warning: there is no store at {tmp_path}/store; `identengine import")
+    assert no_store.startswith(f"warning: there is no store at {tmp_path}/store. `identengine init` with")
     assert no_key.startswith(f"warning: the key file {tmp_path}/store.key is missing. ")
     assert [found.name for found in tmp_path.iterdir()] == ["identengine.toml"], "a check makes nothing"
 
@@ -46,3 +48,11 @@ def test_a_key_that_is_none_is_a_mistake(tmp_path: Path, key: str, message: str)
     said = run("serve", "--config", config_with(tmp_path, f"key = {key}\n"), "--check")
     assert (said.status, said.out) == (1, "")
     assert f"[store] key: {message}" in said.err
+
+
+def test_the_sample_needs_no_config_and_passes_the_check(tmp_path: Path) -> None:
+    sample = done("serve", "--sample").out
+    assert sample == load.sample()
+    config = tmp_path / "sample.toml"
+    config.write_text(sample.replace('#path = "/run/identengine"', 'path = "calls"'))
+    assert done("serve", "--config", config, "--check").out == f"{config} is right\n"

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+import termios
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import pytest
+from support import ROOT
 from support.cli import run
 from support.ports import free_port
 from support.waiting import PATIENCE, wait_for
@@ -26,34 +32,75 @@ from identengine.cli import demoserver
 PROGRAM = [sys.executable, "-m", "identengine"]
 
 
-def test_once_shows_every_request_and_decision() -> None:
-    said = subprocess.run([*PROGRAM, "demo", "--once"], capture_output=True, text=True, check=False)
-    assert said.returncode == 0, said.stderr
-    lines = said.stdout.splitlines()
-    first = next(number for number, line in enumerate(lines) if line.startswith(" 1  "))
-    for sample, row in zip(demoserver.samples(), lines[first:], strict=False):
+def test_once_shows_eight_cases() -> None:
+    shown = subprocess.run(
+        [*PROGRAM, "demo", "--once", "--port", str(free_port())], capture_output=True, text=True, check=False
+    )
+    assert (shown.returncode, shown.stderr) == (0, "")
+    lines = shown.stdout.splitlines()
+    mistakes = "The demo book has three deliberate mistakes: accounts.csv, lines 36, 65, 68."
+    assert (lines[0], shown.stdout.count("mistake")) == (mistakes, 1)
+    assert [line[0] for line in lines if re.match(r"\d+\. ", line)] == list("12345678")
+    assert len(re.findall("accepted:", shown.stdout)) == 7
+    assert len(re.findall("rejected:", shown.stdout)) == 2
+    for word in (
+        "account_capacity",
+        "slot freed",
+        " 203.0.113.10 port 5060",
+        "tech prefix",
+        "mask",
+        "password=…",
+        "Src Policy",
+    ):
+        assert word in shown.stdout
+    everything = len(demoserver.samples()) + len(demoserver.calls())
+    assert f"All {everything} requests got the expected answer. `demo --all` shows them." in lines
+    assert "kettle-Orchard-41" not in shown.stdout
+
+
+def test_all_shows_every_request_and_decision() -> None:
+    shown = run("demo", "--once", "--all", "--port", free_port(), env={"COLUMNS": "1000"})
+    assert (shown.status, shown.err) == (0, "")
+    lines = shown.out.splitlines()
+    assert lines[0] == "The demo book has three deliberate mistakes:"
+    assert [line.split(": ")[0] for line in lines[1:4]] == [f"  accounts.csv:{number}" for number in (36, 65, 68)]
+    asked = [*demoserver.samples(), *demoserver.calls()]
+    titles = [number for number, line in enumerate(lines) if re.match(r"\d+\. ", line)]
+    assert len(titles) == len(asked)
+    for sample, number in zip(asked, titles, strict=True):
         expect = json.loads(bytes(sample.expect))
-        assert sample.title in row
-        assert (
-            f"rejected: {expect['reason']}" in row
+        assert sample.title in lines[number]
+        decision = (
+            f"  rejected: {expect['reason']}"
             if "reason" in expect
-            else f"accepted: {expect['account_id']} " in row
+            else f"  accepted: {expect['account_id']} "
+            if "account_id" in expect
+            else "  done, 1 slot freed"
+            if "freed" in expect
+            else "  done"
         )
-    assert "kettle-Orchard-41" not in said.stdout
-    calls = lines[lines.index("Calls at a limit, one message after another:") + 2 :]
-    assert len(calls) == len(demoserver.calls())
-    decided = [re.split("  +", line)[-1].partition(" (")[0].partition(",")[0] for line in calls]
-    accepted = "accepted: 199 Ironbridge gatehouse"
-    assert decided == [
-        accepted,
-        accepted,
-        "rejected: account_capacity",
-        "done",
-        "done: 1 slot freed",
-        accepted,
-        "done: 1 slot freed",
-        "done: 1 slot freed",
-    ]
+        assert lines[number + 1].startswith(decision)
+    assert "kettle-Orchard-41" not in shown.out
+
+
+@pytest.mark.parametrize("columns", [None, 60, 100])
+@pytest.mark.parametrize("more", [(), ("--all",)])
+def test_a_pipe_gets_folded_lines(columns: int | None, more: tuple[str, ...]) -> None:
+    environment = {name: text for name, text in os.environ.items() if name != "COLUMNS"}
+    if columns:
+        environment["COLUMNS"] = str(columns)
+    command = [*PROGRAM, "demo", "--once", "--port", str(free_port()), *more]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    longest = max(map(len, shown.stdout.splitlines()))
+    assert (columns or 80) - 20 < longest <= (columns or 80)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_everything_fits_a_screen_of_80_by_40(terminal: bool) -> None:
+    with demo_process(terminal=terminal) as (_, shown):
+        lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+    assert len(lines) < 40, "the last line is the cursor's"
+    assert max(map(len, lines)) <= 80
 
 
 def test_a_port_that_is_taken_is_no_obstacle() -> None:
@@ -74,31 +121,76 @@ def test_a_port_that_is_taken_is_no_obstacle() -> None:
     assert all("password" not in one["params"] for one in shown)
 
 
-def test_it_goes_on_serving_as_it_says_and_leaves_nothing() -> None:
-    with demo_process() as (process, said):
-        (folder,) = re.findall(r"of a store in (\S+)", said)
-        (server,) = re.findall(r"process (\d+)", said)
-        (python,) = re.findall(r"^  (python3 -c .*)$", said, re.MULTILINE)
-        asked = subprocess.run(["/bin/bash", "-c", python], capture_output=True, text=True, check=True)
-        assert json.loads(asked.stdout)["result"]["account_id"] == 102
-        (explain,) = re.findall(r"identengine (explain .*)$", said, re.MULTILINE)
-        explained = subprocess.run([*PROGRAM, *explain.split()], capture_output=True, text=True, check=False)
-        assert explained.returncode == 0, explained.stderr
+def test_every_hint_works_as_printed_where_the_demo_was_started(tmp_path: Path) -> None:
+    bin_folder = Path(sys.executable).parent
+    on_path = f"{bin_folder}:{os.environ['PATH']}"
+    for program, cwd, path in (
+        (PROGRAM, ROOT, None),
+        ([str(bin_folder / "identengine")], tmp_path, None),
+        (["identengine"], tmp_path, on_path),
+    ):
+        with demo_process(program, cwd=cwd, path=path) as (_, shown):
+            ask, disable = hints(shown)
+            assert (path is None) == ("/identengine accounts" in disable)
+            asked = partial(asked_account, ask, cwd, path)
+            assert asked() == 102
+            assert "account 102 disabled" in shell(disable, cwd, path)
+            wait_for(partial(is_101, asked))
+
+
+def is_101(asked: Callable[[], int]) -> bool:
+    return asked() == 101
+
+
+def asked_account(ask: str, cwd: Path, path: str | None) -> int:
+    account: int = json.loads(shell(ask, cwd, path))["result"]["account_id"]
+    return account
+
+
+def hints(shown: str) -> list[str]:
+    """Return the commands that are printed after the cases, as printed."""
+    _, _, after = shown.partition("Ask the server yourself:\n")
+    return re.findall(r"(?:^  .*\n)+", after, re.MULTILINE)
+
+
+def shell(command: str, cwd: Path, path: str | None) -> str:
+    done = subprocess.run(
+        ["/bin/sh", "-c", command],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env=os.environ | ({} if path is None else {"PATH": path}),
+    )
+    assert done.returncode == 0, done
+    return done.stdout
+
+
+def test_it_serves_until_ctrl_c_and_leaves_nothing() -> None:
+    with demo_process() as (process, shown):
+        (folder,) = re.findall(r"--store \\?\s*(\S+)/store", shown)
+        server = child_of(process)
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 0
         assert not Path(folder).exists()
         with pytest.raises(ProcessLookupError):
-            os.kill(int(server), 0)
+            os.kill(server, 0)
+
+
+def child_of(process: subprocess.Popen[str]) -> int:
+    """Return the process id of the demo's server."""
+    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return int(child)
 
 
 def test_sigterm_and_a_closed_terminal_take_the_server_along() -> None:
     for name in (signal.SIGTERM, signal.SIGHUP):
-        with demo_process() as (process, said):
-            (server,) = re.findall(r"process (\d+)", said)
+        with demo_process() as (process, _):
+            server = child_of(process)
             process.send_signal(name)
             process.wait(PATIENCE)
             with pytest.raises(ProcessLookupError):
-                os.kill(int(server), 0)
+                os.kill(server, 0)
 
 
 def test_an_answer_that_is_not_the_expected_one_ends_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +200,9 @@ def test_an_answer_that_is_not_the_expected_one_ends_with_1(monkeypatch: pytest.
     said = run("demo", "--once", "--port", free_port())
     assert said.status == 1
     for transport in ("UDP", "TCP"):
-        assert f"not as expected over {transport}: {first.title}: account_id is 101, expected was 999" in said.err
+        assert (
+            f"unexpected answer over {transport}: {first.title}: account_id is 101, expected was 999" in said.err
+        )
 
 
 def test_a_limit_that_is_not_kept_ends_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,13 +214,13 @@ def test_a_limit_that_is_not_kept_ends_with_1(monkeypatch: pytest.MonkeyPatch) -
     assert said.status == 1
     for transport in ("UDP", "TCP"):
         title = "The third one again: there is room now"
-        assert f"not as expected over {transport}: {title}: accepted is False, expected was True" in said.err
+        assert f"unexpected answer over {transport}: {title}: accepted is False, expected was True" in said.err
 
 
 def test_a_demo_that_is_killed_takes_the_server_along() -> None:
     with demo_process() as (process, said):
-        (folder,) = re.findall(r"of a store in (\S+)", said)
-        (server,) = re.findall(r"process (\d+)", said)
+        (folder,) = re.findall(r"--store \\?\s*(\S+)/store", said)
+        server = child_of(process)
         process.kill()
         process.wait(PATIENCE)
         try:
@@ -151,22 +245,32 @@ def test_without_the_data_it_says_where_to_get_it(tmp_path: Path) -> None:
 
 
 @contextmanager
-def demo_process() -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run ``demo``; yield it and what it said, once it only serves."""
-    with subprocess.Popen(
-        [*PROGRAM, "demo", "--port", str(free_port())],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        said = ""
+def demo_process(
+    program: Sequence[str] = PROGRAM, *, cwd: Path | None = None, path: str | None = None, terminal: bool = False
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run ``demo``; yield the process and what it printed, as soon as it only serves."""
+    environment = {name: text for name, text in os.environ.items() if name != "COLUMNS"}
+    environment |= {"TERM": "xterm"} | ({} if path is None else {"PATH": path})
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
+    output = follower if terminal else subprocess.PIPE
+    command = [*program, "demo", "--port", str(free_port())]
+    with (
+        os.fdopen(leader, "rb", 0) as screen,
+        os.fdopen(follower, "wb", 0),
+        subprocess.Popen(command, stdout=output, stderr=output, text=True, cwd=cwd, env=environment) as process,
+    ):
+        shown = ""
         try:
-            while "Serving until Ctrl-C" not in said:
-                line = process.stdout.readline()
-                assert line, process.communicate()
-                said += line
-            yield process, said
+            while "Serving until Ctrl-C" not in shown or not shown.endswith("\n"):
+                if terminal:
+                    text = screen.read(65536).decode().replace("\r\n", "\n")
+                else:
+                    assert process.stdout is not None
+                    text = process.stdout.readline()
+                assert text, process.communicate()
+                shown += text
+            yield process, shown
         finally:
             if process.poll() is None:
                 process.terminate()

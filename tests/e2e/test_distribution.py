@@ -77,7 +77,7 @@ def test_the_sdist_has_the_docs_the_tests_and_the_pinned_versions(built: Built) 
 def test_the_wheel_has_the_data_and_the_types(built: Built) -> None:
     with zipfile.ZipFile(built.wheel) as archive:
         found = set(archive.namelist())
-    assert "identengine/py.typed" in found
+    assert {"identengine/py.typed", "identengine/config/sample.toml"} <= found
     assert {name for name in below("identengine") if name.endswith(".py")} <= found
     data = {name.partition("/share/identengine/")[2] for name in found if "/share/identengine/" in name}
     assert {f"data/{name}" for name in data} == below("data")

@@ -1,4 +1,4 @@
-"""``kill -9`` of an import at many moments of its life: the old version or the new one, whole, and on it goes."""
+"""``kill -9`` of an import at many moments: the store has the old version or the whole new one, and works."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def print_of(snapshot: Snapshot) -> str:
 
 
 def import_in_child(path: Path, book: Path, kill_after: float | None) -> tuple[float, bool]:
-    """Import ``book`` in a process of its own; return the seconds that it ran and whether it came to its end.
+    """Import ``book`` in a child process. Return its running time in seconds, and True if it finished.
 
-    The time counts from its first step, the opening of the store. This process is warm and has no store open, so
-    that a fork costs milliseconds and shares nothing with LMDB.
+    The time begins when the child opens the store. The parent has its modules loaded and no store open, so that a
+    fork costs milliseconds and shares nothing with LMDB.
     """
     reading, writing = os.pipe()
     child = os.fork()
@@ -82,7 +82,7 @@ def import_in_child(path: Path, book: Path, kill_after: float | None) -> tuple[f
 
 
 def print_and_life(path: Path, book: Path) -> tuple[str, float]:
-    """Import a book to its end; return the print of the new version, and the seconds that the import took."""
+    """Import a book. Return the fingerprint of the new version, and the seconds that the import took."""
     life, _ = import_in_child(path, book, None)
     with Store.open(path) as store, store.read() as snapshot:
         return print_of(snapshot), life
@@ -100,14 +100,14 @@ def test_many_moments(tmp_path: Path) -> None:
     assert prints[0] != prints[1]
     life = statistics.median(lives[1:])
 
-    now = 1  # which of the two books is in the store
+    now = 1  # index of the book that is in the store
     old = new = finished = 0
     for moment in range(MOMENTS):
         with Store.open(path) as store:
             head = store.head()
         other = 1 - now
         took, ended = import_in_child(path, books[other], life * (moment + 0.5) / MOMENTS)
-        if ended:  # the machine is less busy than before
+        if ended:  # the machine is faster than before
             life = took
         with Store.open(path) as store:
             with store.read() as snapshot:
@@ -122,16 +122,16 @@ def test_many_moments(tmp_path: Path) -> None:
             finished += ended
             if version > head:
                 now = other
-            # The next import finds no lock held and no half of anything.
+            # The next import finds no lock that is held, and no half of a version.
             (small / "clients.csv").write_text(f"id,name\n1,After moment {moment}\n")
             assert import_book(store, VAULT, small, who="test").version == version + 1
             with store.read() as snapshot:
                 assert print_of(snapshot) == prints[now]
-    print(f"an import lives {life * 1000:.0f} ms; old {old}, new {new}, of them ended before the kill {finished}")
+    print(f"an import takes {life * 1000:.0f} ms; old {old}, new {new}, of which {finished} ended before the kill")
     assert old >= MOMENTS // 3
 
     import_in_child(path, books[1 - now], None)
     with Store.open(path) as store, store.read() as snapshot:
         assert print_of(snapshot) == prints[1 - now]
     leftovers = [entry.name for entry in path.iterdir() if entry.name.startswith(".scratch")]
-    assert leftovers == [], "of a killed import something stays behind"
+    assert leftovers == [], "a killed import left files behind"

@@ -106,7 +106,7 @@ def test_what_is_no_file_keeps_the_supervisor_from_nothing(tmp_path: Path) -> No
         server.config.unlink()
         os.mkfifo(server.config)
         server.signal(signal.SIGHUP)
-        server.logged(f"config: {server.config} is not a regular file")
+        server.logged(f"config: {server.config}: expected a regular file for a reload")
         server.config.unlink()
         server.config.symlink_to("/dev/null")
         server.signal(signal.SIGHUP)
@@ -119,7 +119,7 @@ def test_an_emptied_file_drops_no_switch(tmp_path: Path) -> None:
     with serving(tmp_path, REASON) as server:
         server.config.write_text(" \n\n")
         server.signal(signal.SIGHUP)
-        server.logged("is empty; is an editor about to write it?")
+        server.logged("expected a config, got an empty file")
         assert sip_code(server) == 604, "the config in force stays"
 
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import ROOT
+from support import ROOT, docs
 from support.programs import program
 
 from identengine.config.sections import from_values
@@ -69,15 +69,15 @@ def test_what_the_unit_relies_on() -> None:
 
 
 def test_what_is_named_is_put_there_by_the_install_steps() -> None:
-    steps = (SERVICE.parent / "service.md").read_text().partition("```\n")[2].partition("```\n")[0]
+    page = SERVICE.parent / "operate" / "install.md"
+    steps = "".join(step.script for step in docs.steps(page))
     assert "cp -r docs /opt/identengine/ " in steps
     for named in values("Documentation"):
         assert (SERVICE.parents[1] / named.removeprefix("file:/opt/identengine/")).is_file()
     program = values("ExecStart")[0].split()[0]
-    assert f"runuser -u {values('User')[0]} -- {program} import" in steps
-    assert steps.index("systemctl enable --now") < steps.index(" import "), (
-        "the start makes the folder of the book"
-    )
+    assert f"ln -s {program} /usr/local/bin/identengine" in steps
+    assert f"runuser -u {values('User')[0]} -- identengine import" in steps
+    assert steps.index("identengine init") < steps.index(" import ") < steps.index("systemctl enable --now")
 
 
 def test_system_calls_that_are_needed_are_allowed() -> None:

@@ -1,4 +1,4 @@
-"""What the columns of interfaces.md 1 may hold, and what is said of what they may not."""
+"""The values that the columns of interfaces.md 1 accept, and the messages for other values."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from unit.book.row import ACCOUNT, CLIENT, DID, account, mistakes, one_mistake
 from identengine.book import columns
 from identengine.book.mistakes import Mistake, RowError
 from identengine.book.records import account_from, client_from, did_from
+from identengine.errors import expected, quoted
 from identengine.model.records import Account, Client, ClientStatus, Did, DidStatus, IdentBy, SrcPolicy
 from identengine.store.vault import Vault
 
@@ -19,7 +20,7 @@ def test_columns_are_those_of_the_interface_in_its_order() -> None:
     assert Did.__struct_fields__ == columns.DID_COLUMNS
 
 
-def test_what_is_not_set_has_the_defaults_of_the_interface() -> None:
+def test_columns_that_are_not_set_have_the_defaults_of_the_interface() -> None:
     found = account(tech_prefix="", gateways="  ", notes="  ", orig_capacity=None)
     assert found == Account(id=7, client_id=1, name="trunk", ident_by=IdentBy.IP, ident=("10.0.0.5",))
     assert (found.orig_enabled, found.term_enabled, found.src_policy) == (True, False, SrcPolicy.ALLOW_ANY)
@@ -82,7 +83,7 @@ WHOLE = Account(
     term_proxy="proxy.example:5070",
     term_port=65535,
 )
-"""The account of which every column is set, but for its password."""
+"""An account with every column set except the password."""
 
 
 def test_every_column_of_an_account(vault: Vault) -> None:
@@ -131,7 +132,7 @@ def test_host_bits_are_cleared_with_a_warning(written: str, kept: str, vault: Va
     warnings: list[Mistake] = []
     found = account_from(ACCOUNT | {"ident": f"192.0.2.1;{written}"}, None, vault, warnings=warnings)
     assert found.ident == ("192.0.2.1", kept)
-    assert warnings == [Mistake("ident", written, f"bits after the mask were set; taken as {kept}")]
+    assert warnings == [Mistake("ident", written, f'"{written}" has bits set after the mask; stored as "{kept}"')]
 
 
 def test_names_are_exact() -> None:
@@ -148,87 +149,121 @@ def test_false(word: object) -> None:
     assert account(orig_enabled=word).orig_enabled is False
 
 
+ID = "a whole number from 1 to 9223372036854775807"
+LIMIT = "a whole number from 0 (no calls) up or an empty cell (no limit)"
+CPS = "calls per second from 0 (no calls) up or an empty cell (no limit)"
+BOOLEAN = "true, false, 1, 0, yes or no"
+CONTROL = "text without control characters"
+ASCII = "a number in printable ASCII (digits, letters, * and #)"
+
+
 @pytest.mark.parametrize(
-    ("column", "value", "expected"),
+    ("column", "value", "what"),
     [
-        ("id", "0", "a whole number from 1 to 9223372036854775807 is wanted"),
-        ("id", "-3", "a whole number from 1 to 9223372036854775807 is wanted"),
-        ("id", "1.0", "a whole number from 1 to 9223372036854775807 is wanted"),
-        ("id", "\u0661", "a whole number from 1 to 9223372036854775807 is wanted"),
-        ("id", "1_000", "a whole number from 1 to 9223372036854775807 is wanted"),
-        ("id", "9223372036854775808", "a whole number from 1 to 9223372036854775807 is wanted"),
-        ("id", "9" * 10_000, "a whole number from 1 to 9223372036854775807 is wanted"),
-        ("id", True, "a whole number from 1 to 9223372036854775807 is wanted"),
-        ("id", 1.0, "a whole number from 1 to 9223372036854775807 is wanted"),
-        ("id", ["1"], "a whole number from 1 to 9223372036854775807 is wanted"),
-        ("client_id", "none", "a whole number from 1 to 9223372036854775807 is wanted"),
-        ("name", "a\tb", "no control characters (tab, line end) are wanted; character 2 is '\\t'"),
-        ("name", "a\x00b", "no control characters (tab, line end) are wanted; character 2 is '\\x00'"),
-        ("name", "a\u2028b", "no control characters (tab, line end) are wanted; character 2 is '\\u2028'"),
-        ("name", "ab\ud800", "characters are wanted; '\\ud800' at 3 is half of one"),
-        ("name", "n" * 256, "at most 255 characters are wanted, these are 256"),
-        ("name", 17, "a text is wanted, in quotes"),
-        ("name", {"a": 1}, "a text is wanted, in quotes"),
-        ("notes", "a\x00", "no control characters (tab, line end) are wanted; character 2 is '\\x00'"),
-        ("notes", "n" * 65_537, "at most 65536 characters are wanted, these are 65537"),
-        ("ident_by", "IP", "ip, name or ani is wanted; ip is meant?"),
-        ("ident_by", "dns", "ip, name or ani is wanted"),
-        ("ident_by", 4, "ip, name or ani is wanted"),
-        ("src_policy", "allow", "allow_any, reject or overwrite is wanted; allow_any is meant?"),
-        ("ident", "10.1", "an IPv4 address has four parts (10.0.0.1)"),
-        ("ident", "10.0.0.5:5060", "an address without port is wanted"),
-        ("ident", "010.0.0.5", "an IPv4 address has no leading zeros"),
-        ("ident", "fe80::1%eth0", "an address without zone id (%...) is wanted"),
-        ("ident", "10.0.0.0/255.255.255.0", "a mask is a length from 0 to 32 (10.0.0.0/24), not an address"),
-        ("ident", "10.0.0.0/33", "the length after / must be a number from 0 to 32, without leading zeros"),
-        ("ident", "pbx.example", "an IPv4 or IPv6 address is wanted (10.0.0.1, 2001:db8::1)"),
-        ("ident", 10, "a text with ; between the items is wanted, or an array of texts"),
-        ("ident", [10], "a text is wanted, in quotes"),
-        ("ident", ["10.0.0.1;10.0.0.2"], "no ; may stand within an item of a list, as in '10.0.0.1;10.0.0.2'"),
-        ("tech_prefix", "7\t7", "a number is digits, letters, * and # in plain ASCII; '\\t' has no place in it"),
-        ("tech_prefix", "5" * 65, "a number of at most 64 characters is wanted, this one has 65"),
-        ("tech_prefix", "+", "a number is wanted; nothing is left of this one without its punctuation"),
-        ("tech_prefix", 77, "a text is wanted, in quotes"),
-        ("gateways", "g1;g\x012", "no control characters (tab, line end) are wanted; character 2 is '\\x01'"),
-        ("gateways", ["g;1"], "no ; may stand within an item of a list, as in 'g;1'"),
-        ("orig_enabled", "on", "true, false, 1, 0, yes or no is wanted"),
-        ("orig_enabled", 2, "true, false, 1, 0, yes or no is wanted"),
-        ("orig_enabled", [], "true, false, 1, 0, yes or no is wanted"),
-        ("orig_capacity", "-1", "a whole number from 0 (nothing passes) is wanted, or nothing (unlimited)"),
-        ("orig_capacity", "ten", "a whole number from 0 (nothing passes) is wanted, or nothing (unlimited)"),
-        ("orig_capacity", -1, "a whole number from 0 (nothing passes) is wanted, or nothing (unlimited)"),
-        ("orig_cps", "-0.5", "calls a second, a number from 0 (0.5, 30), are wanted, or nothing (unlimited)"),
-        ("orig_cps", "nan", "calls a second, a number from 0 (0.5, 30), are wanted, or nothing (unlimited)"),
-        ("orig_cps", "inf", "calls a second, a number from 0 (0.5, 30), are wanted, or nothing (unlimited)"),
-        ("orig_cps", "1e999", "calls a second, a number from 0 (0.5, 30), are wanted, or nothing (unlimited)"),
-        ("orig_cps", "1_0", "calls a second, a number from 0 (0.5, 30), are wanted, or nothing (unlimited)"),
-        ("orig_cps", 10**400, "calls a second, a number from 0 (0.5, 30), are wanted, or nothing (unlimited)"),
-        ("orig_cps", False, "calls a second, a number from 0 (0.5, 30), are wanted, or nothing (unlimited)"),
-        ("term_port", "0", "a port from 1 to 65535 is wanted"),
-        ("term_port", "65536", "a port from 1 to 65535 is wanted"),
-        ("term_routing_ip", "192.0.2.1", "only where ident_by is ani a value is wanted here"),
-        ("orig_tagg", "x", "no such column; orig_tag is meant?"),
+        ("id", "0", ID),
+        ("id", "-3", ID),
+        ("id", "1.0", ID),
+        ("id", "\u0661", ID),
+        ("id", "1_000", ID),
+        ("id", "9223372036854775808", ID),
+        ("id", "9" * 10_000, ID),
+        ("id", True, ID),
+        ("id", 1.0, ID),
+        ("id", 10**5000, ID),
+        ("id", ["1"], ID),
+        ("client_id", "none", ID),
+        ("name", {"a": 1}, "a string"),
+        ("ident_by", "dns", '"ip", "name" or "ani"'),
+        ("ident_by", 4, '"ip", "name" or "ani"'),
+        ("ident", "10.1", "an IPv4 address of four parts (10.0.0.1)"),
+        ("ident", "10.0.0.5:5060", "an address without a port"),
+        ("ident", "010.0.0.5", "an IPv4 address without leading zeros"),
+        ("ident", "fe80::1%eth0", "an address without a zone id (%...)"),
+        (
+            "ident",
+            "10.0.0.0/255.255.255.0",
+            "the mask as a length from 0 to 32 (10.0.0.0/24), not as an address",
+        ),
+        ("ident", "10.0.0.0/33", "a length from 0 to 32 after the /, without leading zeros"),
+        ("ident", "pbx.example", "an IPv4 or IPv6 address (10.0.0.1, 2001:db8::1)"),
+        ("ident", 10, "a string with ; between items, or an array of strings"),
+        ("tech_prefix", "+", "a number, not only separators"),
+        ("orig_enabled", "on", BOOLEAN),
+        ("orig_enabled", 2, BOOLEAN),
+        ("orig_enabled", 10**5000, BOOLEAN),
+        ("orig_enabled", [], BOOLEAN),
+        ("orig_capacity", "-1", LIMIT),
+        ("orig_capacity", "ten", LIMIT),
+        ("orig_capacity", -1, LIMIT),
+        ("orig_cps", "-0.5", CPS),
+        ("orig_cps", "nan", CPS),
+        ("orig_cps", "inf", CPS),
+        ("orig_cps", "1e999", CPS),
+        ("orig_cps", "1_0", CPS),
+        ("orig_cps", 10**400, CPS),
+        ("orig_cps", False, CPS),
+        ("term_port", "0", "a port from 1 to 65535"),
+        ("term_port", "65536", "a port from 1 to 65535"),
+        ("term_routing_ip", "192.0.2.1", 'an empty cell unless ident_by is "ani"'),
+    ],
+    ids=lambda part: quoted(part)[:30],
+)
+def test_the_message_for_a_wrong_value_names_what_is_expected(column: str, value: object, what: str) -> None:
+    assert one_mistake(**{column: value}) == expected(what, value)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("name", "a\tb", f'expected {CONTROL}, got "a\\tb" (U+0009 at character 2)'),
+        ("name", "a\x00b", f'expected {CONTROL}, got "a\\u0000b" (U+0000 at character 2)'),
+        ("name", "a\u2028b", f'expected {CONTROL}, got "a\\u2028b" (U+2028 at character 2)'),
+        ("name", "ab\ud800", "expected text, got half a surrogate pair (U+D800) at character 3"),
+        ("name", "ab\udcff", "expected UTF-8, got the byte FF at character 3"),
+        ("name", "n" * 256, "expected at most 255 characters, got 256"),
+        ("name", 17, 'expected a string, got 17; did you mean "17"?'),
+        ("name", True, "expected a string, got true"),
+        ("notes", "a\x00", f'expected {CONTROL}, got "a\\u0000" (U+0000 at character 2)'),
+        ("notes", "n" * 65_537, "expected at most 65536 characters, got 65537"),
+        ("ident_by", "IP", 'expected "ip", "name" or "ani", got "IP"; did you mean "ip"?'),
+        (
+            "src_policy",
+            "allow",
+            'expected "allow_any", "reject" or "overwrite", got "allow"; did you mean "allow_any"?',
+        ),
+        ("ident", [10], 'expected a string, got 10; did you mean "10"?'),
+        ("ident", ["10.0.0.1;10.0.0.2"], 'expected items without ;, got "10.0.0.1;10.0.0.2"'),
+        ("tech_prefix", "7\t7", f'expected {ASCII}, got "7\\t7"; "\\t" is not allowed'),
+        (
+            "tech_prefix",
+            "5" * 65,
+            f'expected a number of at most 64 characters, got "{"5" * 65}" (65 characters)',
+        ),
+        ("tech_prefix", 77, 'expected a string, got 77; did you mean "77"?'),
+        ("gateways", "g1;g\x012", f'expected {CONTROL}, got "g\\u00012" (U+0001 at character 2)'),
+        ("gateways", ["g;1"], 'expected items without ;, got "g;1"'),
+        ("orig_tagg", "x", 'no such column; did you mean "orig_tag"?'),
     ],
 )
-def test_a_value_that_cannot_be_used_says_what_would_be_right(column: str, value: object, expected: str) -> None:
-    assert one_mistake(**{column: value}) == expected
+def test_the_whole_message_for_a_wrong_value(column: str, value: object, message: str) -> None:
+    assert one_mistake(**{column: value}) == message
 
 
 @pytest.mark.parametrize(
-    ("ident", "expected"),
+    ("ident", "message"),
     [
         ("44 20x,", None),
-        ("+", "a number is wanted; nothing is left of this one without its punctuation"),
-        ("44é", "a number is digits, letters, * and # in plain ASCII; 'é' has no place in it"),
-        (["44;5"], "no ; may stand within an item of a list, as in '44;5'"),
+        ("+", 'expected a number, not only separators, got "+"'),
+        ("44é", f'expected {ASCII}, got "44é"; "é" is not allowed'),
+        (["44;5"], 'expected items without ;, got "44;5"'),
     ],
 )
-def test_numbers_that_identify(ident: object, expected: str | None) -> None:
-    if expected is None:
+def test_numbers_that_identify(ident: object, message: str | None) -> None:
+    if message is None:
         assert account(ident_by="ani", ident=ident).ident == ("4420x,",)
     else:
-        [(column, _, said)] = mistakes(ident_by="ani", ident=ident)
-        assert (column, said) == ("ident", expected)
+        [(column, _, found)] = mistakes(ident_by="ani", ident=ident)
+        assert (column, found) == ("ident", message)
 
 
 @pytest.mark.parametrize("address", ["10.0.0.0/24", "10.0.0.1;10.0.0.2", "example.com", "::1%1"])
@@ -248,22 +283,22 @@ def test_each_bad_item_of_a_list_is_named_and_the_row_has_all_its_mistakes() -> 
 
 
 @pytest.mark.parametrize("ident", ["", " ", [], None], ids=repr)
-def test_an_account_is_never_known_by_nothing(ident: object) -> None:
-    assert one_mistake(ident=ident) == "a value is wanted here"
+def test_an_ident_is_required(ident: object) -> None:
+    assert one_mistake(ident=ident) == "a value is required"
 
 
 @pytest.mark.parametrize("ident", [";;", [" "]], ids=repr)
-def test_an_account_is_never_known_by_separators_alone(ident: object) -> None:
-    assert one_mistake(ident=ident) == "at least one item is wanted; here are separators or blanks alone"
+def test_an_ident_is_more_than_separators(ident: object) -> None:
+    assert one_mistake(ident=ident) == expected("at least one item", ident)
 
 
 def test_a_missing_column_and_a_long_value() -> None:
-    with pytest.raises(RowError, match="client_id: a value is wanted here"):
+    with pytest.raises(RowError, match="client_id: a value is required"):
         account_from({"id": "1", "name": "n", "ident_by": "ip", "ident": "::1"}, None, None)
     [(_, value, _)] = mistakes(name="n" * 1000)
     assert value == "n" * 79 + "…"
 
 
 def test_a_client_is_not_its_own_reseller() -> None:
-    with pytest.raises(RowError, match="parent_id '1': a client cannot be its own reseller"):
+    with pytest.raises(RowError, match="parent_id: reseller loop: 1 → 1"):
         client_from(CLIENT | {"parent_id": "1"})

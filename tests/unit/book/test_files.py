@@ -1,4 +1,4 @@
-"""Files that cannot be read: each says where and what would be right (interfaces.md 1)."""
+"""Files of a book that cannot be read, and their messages (interfaces.md 1)."""
 
 from __future__ import annotations
 
@@ -49,36 +49,34 @@ def folder_says(folder: Path) -> list[str]:
 
 # ---- folders -----------------------------------------------------------------------------------------------
 
-WANTED = "a folder with clients, accounts or dids (each .csv or .jsonl, also .gz) is wanted"
+EXPECTED = "expected files of clients, accounts or dids (.csv, .jsonl, .csv.gz, .jsonl.gz)"
 
 
-def test_a_folder_that_is_none(tmp_path: Path) -> None:
-    assert folder_says(tmp_path / "nowhere") == [f"BOOK: {WANTED}, here is none"]
+def test_a_path_that_is_not_a_folder_with_tables(tmp_path: Path) -> None:
+    assert folder_says(tmp_path / "nowhere") == ["BOOK: no such folder"]
     (tmp_path / "file").write_text("")
-    assert folder_says(tmp_path / "file") == [f"BOOK: {WANTED}, this is a file"]
+    assert folder_says(tmp_path / "file") == ["BOOK: expected a folder, got a file"]
     (tmp_path / "empty").mkdir()
-    assert folder_says(tmp_path / "empty") == [f"BOOK: {WANTED}; it is empty"]
+    assert folder_says(tmp_path / "empty") == [f"BOOK: {EXPECTED}, got an empty folder"]
     (tmp_path / "empty" / "client.csv").write_text("")
     (tmp_path / "empty" / "notes.txt").write_text("")
-    assert folder_says(tmp_path / "empty") == [f"BOOK: {WANTED}; here are client.csv, notes.txt"]
+    assert folder_says(tmp_path / "empty") == [f"BOOK: {EXPECTED}, got client.csv, notes.txt"]
 
 
 def test_a_table_twice(tmp_path: Path) -> None:
     for name in ("accounts.csv", "accounts.jsonl.gz", "clients.csv"):
         (tmp_path / name).write_text("")
-    assert folder_says(tmp_path) == [
-        "BOOK: only one of accounts.csv and accounts.jsonl.gz may be there, nobody knows which counts"
-    ]
+    assert folder_says(tmp_path) == ["BOOK: expected one file of accounts, got accounts.csv and accounts.jsonl.gz"]
 
 
-def test_what_is_no_file(tmp_path: Path) -> None:
+def test_a_table_that_is_not_a_file(tmp_path: Path) -> None:
     (tmp_path / "clients.csv").symlink_to(tmp_path / "nowhere")
     (tmp_path / "accounts.csv").mkdir()
     os.mkfifo(tmp_path / "dids.csv")
     assert folder_says(tmp_path) == [
-        "BOOK/clients.csv: it is a link to nothing; a file is wanted",
-        "BOOK/accounts.csv: a file is wanted, this is a folder or a device",
-        "BOOK/dids.csv: a file is wanted, this is a folder or a device",
+        "BOOK/clients.csv: the link points to no file",
+        "BOOK/accounts.csv: expected a regular file, got a folder or a device",
+        "BOOK/dids.csv: expected a regular file, got a folder or a device",
     ]
 
 
@@ -90,11 +88,11 @@ def test_a_link_to_a_file_is_as_good_as_the_file(tmp_path: Path) -> None:
     assert warnings == []
 
 
-def test_a_file_that_goes_away(tmp_path: Path) -> None:
+def test_a_file_that_disappears(tmp_path: Path) -> None:
     path = clients(tmp_path, b"id,name\n")
     table = TableFile(path, CLIENTS)
     path.unlink()
-    with pytest.raises(LoadError, match=f"it cannot be read: {os.strerror(errno.ENOENT)}"):
+    with pytest.raises(LoadError, match=f"cannot be read: {os.strerror(errno.ENOENT)}"):
         list(table.rows())
 
 
@@ -102,17 +100,23 @@ def test_a_file_that_goes_away(tmp_path: Path) -> None:
 def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
     path = clients(tmp_path, b"id,name\n")
     path.chmod(0)
-    assert refused(path) == [f"clients.csv: it cannot be read: {os.strerror(errno.EACCES)}"]
+    assert refused(path) == [f"clients.csv: cannot be read: {os.strerror(errno.EACCES)}"]
 
 
 def test_a_file_that_looks_like_a_table_is_warned_of(tmp_path: Path) -> None:
     for name in ("clients.csv", "Accounts.csv", "dids.xlsx", "account.jsonl", "readme.txt", "clients"):
         (tmp_path / name).write_text("")
     _, warnings = find_tables(tmp_path)
-    assert [(Path(warning.file).name, warning.expected.partition(";")[2]) for warning in warnings] == [
-        ("Accounts.csv", " a table is called accounts.csv, .jsonl, .csv.gz or .jsonl.gz"),
-        ("account.jsonl", " a table is called accounts.csv, .jsonl, .csv.gz or .jsonl.gz"),
-        ("dids.xlsx", " a table is called dids.csv, .jsonl, .csv.gz or .jsonl.gz"),
+    assert [(Path(warning.file).name, warning.expected) for warning in warnings] == [
+        (
+            "Accounts.csv",
+            "this file is ignored. Rename it to accounts.csv, .jsonl, .csv.gz or .jsonl.gz to import it.",
+        ),
+        (
+            "account.jsonl",
+            "this file is ignored. Rename it to accounts.csv, .jsonl, .csv.gz or .jsonl.gz to import it.",
+        ),
+        ("dids.xlsx", "this file is ignored. Rename it to dids.csv, .jsonl, .csv.gz or .jsonl.gz to import it."),
     ]
 
 
@@ -122,31 +126,31 @@ def test_a_file_that_looks_like_a_table_is_warned_of(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "expected"),
     [
-        (b"", ["clients.csv:1: a header line is wanted first, such as id,name"]),
-        (b"\n\nid,name\n", ["clients.csv:1: a header line is wanted first, such as id,name"]),
-        (b"1,s3cret\n", ["clients.csv:1: a header line is wanted first, such as id,name"]),
+        (b"", ["clients.csv:1: expected a header line such as id,name"]),
+        (b"\n\nid,name\n", ["clients.csv:1: expected a header line such as id,name"]),
+        (b"1,s3cret\n", ["clients.csv:1: expected a header line such as id,name"]),
         (
             b"ID, Name,Rate Table\n",
             [
-                "clients.csv:1: ID: no such column; id is meant?",
-                "clients.csv:1: Name: no such column; name is meant?",
-                "clients.csv:1: Rate Table: no such column; rate_table is meant?",
+                'clients.csv:1: ID: no such column; did you mean "id"?',
+                'clients.csv:1: Name: no such column; did you mean "name"?',
+                'clients.csv:1: Rate Table: no such column; did you mean "rate_table"?',
             ],
         ),
-        (b"id,nmae,name\n", ["clients.csv:1: nmae: no such column; name is meant?"]),
-        (b"id,name,Rate Table\n", ["clients.csv:1: Rate Table: no such column; rate_table is meant?"]),
-        (b"id,name,id\n", ["clients.csv:1: id: this column stands here twice; once is wanted"]),
-        (b"id,name,,\n", ["clients.csv:1: column 3 of the header has no name; one is wanted"] * 1),
+        (b"id,nmae,name\n", ['clients.csv:1: nmae: no such column; did you mean "name"?']),
+        (b"id,name,Rate Table\n", ['clients.csv:1: Rate Table: no such column; did you mean "rate_table"?']),
+        (b"id,name,id\n", ["clients.csv:1: id: this column appears twice"]),
+        (b"id,name,,\n", ["clients.csv:1: column 3 of the header has no name"] * 1),
         (
             b"status\n",
-            [f"clients.csv:1: {name}: this column must be there and is missing" for name in ("id", "name")],
+            [f"clients.csv:1: {name}: this required column is missing" for name in ("id", "name")],
         ),
-        (b"id;name\n", ["clients.csv:1: id;name: columns are divided by commas, here by ;"]),
-        (b"id\tname\n", ["clients.csv:1: id\tname: columns are divided by commas, here by tabs"]),
+        (b"id;name\n", ['clients.csv:1: id;name: expected commas between the columns, got ";"']),
+        (b"id\tname\n", ["clients.csv:1: id\tname: expected commas between the columns, got tabs"]),
         (b'id,"name\n1,A\n', ["clients.csv:1: a quote that opens in this row is never closed"]),
         (
             "id,name\n1,A\n".encode("utf-16"),
-            ["clients.csv:1: UTF-8 is wanted, this is UTF-16; save it as CSV UTF-8"],
+            ["clients.csv:1: expected UTF-8, got UTF-16. Save the file as CSV UTF-8."],
         ),
     ],
 )
@@ -157,7 +161,7 @@ def test_a_header_that_cannot_be_used(header: bytes, expected: list[str], tmp_pa
 
 def test_an_unknown_column_without_a_near_name_lists_all(tmp_path: Path) -> None:
     [said] = refused(clients(tmp_path, b"id,name,xyzzy\n"))
-    assert said.startswith("clients.csv:1: xyzzy: no such column; there are id, name, status, parent_id, ")
+    assert said.startswith("clients.csv:1: xyzzy: no such column; the columns are id, name, status, parent_id, ")
 
 
 # ---- rows of CSV -------------------------------------------------------------------------------------------
@@ -195,11 +199,11 @@ def test_a_quote_that_is_never_closed_ends_the_reading(tmp_path: Path) -> None:
         "clients.csv:3: a quote that opens in this row is never closed"
     ]
     assert refused(clients(tmp_path, b'id,name\n1,A\n2,"B\n3,"C"\n')) == [
-        'clients.csv:3: after a closing quote a comma is wanted; a quote within a cell is written twice ("")'
+        'clients.csv:3: expected a comma after a closing quote. Write a quote within a cell twice ("").'
     ]
 
 
-def test_bytes_that_are_no_text_are_told_with_their_cell(tmp_path: Path) -> None:
+def test_bytes_that_are_not_text_are_reported_with_their_cell(tmp_path: Path) -> None:
     content = (
         b"id,client_id,name,ident_by,ident,password\n1,1,a\xe9,ip,::1,\n2,1,b,ip,::1,s3cr\xe9t\n3,1,c,ip,\0,\n"
     )
@@ -217,13 +221,13 @@ def test_a_cell_and_a_line_have_their_bounds(tmp_path: Path, monkeypatch: pytest
     assert len(str(read(long)[0].cells["name"])) == 200_000
     monkeypatch.setattr(files, "MAX_ROW", 100_000)
     monkeypatch.setattr(files, "_BLOCK", 10_000)
-    assert refused(long) == ["clients.csv:2: a line of at most 100000 bytes is wanted"]
+    assert refused(long) == ["clients.csv:2: expected a line of at most 100000 bytes"]
 
 
 def test_an_endless_cell(tmp_path: Path) -> None:
     path = clients(tmp_path, b'id,name\n1,"' + b"xxxxxxx\n" * (files.MAX_ROW // 8 + 1))
     assert refused(path) == [
-        f"clients.csv:2: a cell of at most {files.MAX_ROW} characters is wanted; is a quote not closed?"
+        f"clients.csv:2: expected a cell of at most {files.MAX_ROW} characters. Is a quote not closed?"
     ]
 
 
@@ -240,26 +244,24 @@ def test_blocks_of_any_size_give_the_same_rows(
 # ---- gzip --------------------------------------------------------------------------------------------------
 
 
-def test_gzip_that_breaks_off(tmp_path: Path) -> None:
+def test_gzip_that_is_cut_off(tmp_path: Path) -> None:
     packed = gzip.compress(
         b"id,name\n" + b"".join(b"%d,%s\n" % (n, os.urandom(8).hex().encode()) for n in range(2000))
     )
     [said] = refused(clients(tmp_path, packed[: len(packed) // 2], "clients.csv.gz"))
     place, _, expected = said.partition(": ")
-    assert expected == "the gzip file breaks off here; the whole is wanted"
+    assert expected == "the gzip file is cut off here. Copy it again."
     assert int(place.rpartition(":")[2]) > 100
 
 
-def test_gzip_that_is_none_or_damaged(tmp_path: Path) -> None:
-    assert refused(clients(tmp_path, b"id,name\n1,A\n", "clients.csv.gz")) == [
-        "clients.csv.gz: a gzip file is wanted, this is none"
-    ]
+def test_gzip_that_is_damaged_or_not_gzip(tmp_path: Path) -> None:
+    assert refused(clients(tmp_path, b"id,name\n1,A\n", "clients.csv.gz")) == ["clients.csv.gz: not a gzip file"]
     packed = bytearray(gzip.compress(b"id,name\n1,A\n"))
     packed[-5] ^= 0xFF
     [said] = refused(clients(tmp_path, bytes(packed), "clients.csv.gz"))
     assert "the gzip file is damaged here (" in said
     assert refused(clients(tmp_path, b"", "clients.csv.gz")) == [
-        "clients.csv.gz:1: a header line is wanted first, such as id,name"
+        "clients.csv.gz:1: expected a header line such as id,name"
     ]
 
 
@@ -269,23 +271,23 @@ def test_gzip_that_is_none_or_damaged(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "column", "expected"),
     [
-        (b'{"id": 1', None, "a JSON object is wanted, whole on one line; this one breaks off"),
-        (b'{"id": 1,}', None, "a JSON object is wanted, whole on one line; this one is wrong at character "),
-        (b"{'id': 1}", None, "a JSON object is wanted, whole on one line; this one is wrong at character 2"),
-        (b'{"id": NaN}', None, "a JSON object is wanted, whole on one line; this one is wrong"),
+        (b'{"id": 1', None, "expected a whole JSON object on one line, got a line that is cut off"),
+        (b'{"id": 1,}', None, "expected a whole JSON object on one line, got a line that is wrong at character "),
+        (b"{'id': 1}", None, "expected a whole JSON object on one line, got a line that is wrong at character 2"),
+        (b'{"id": NaN}', None, "expected a whole JSON object on one line, got a line that is not JSON"),
         (
             b'{"id": 1} {"id": 2}',
             None,
-            "a JSON object is wanted, whole on one line; this one is wrong at character 11",
+            "expected a whole JSON object on one line, got a line that is wrong at character 11",
         ),
-        (b'{"name": "\xff"}', None, "UTF-8 is wanted; this line holds other bytes"),
-        (b'{"name": "\0"}', None, "a JSON object is wanted; a NUL byte stands in this line"),
-        (b"[" * 100_000, None, "one object a line is wanted, without objects in it"),
-        (b'[1, "s3cret"]', None, 'one object a line is wanted, such as {"id": …}; here is something else'),
-        (b"null", None, 'one object a line is wanted, such as {"id": …}; here is something else'),
-        (b'{"id": 1, "nam": "A"}', "nam", "no such column; name is meant?"),
-        (b'{"id": 1, "name": "A", "id": 2}', "id", "this key stands here twice; once is wanted"),
-        (b'{"id": 1, "name": "::", "\\u0069d": 2}', "id", "this key stands here twice; once is wanted"),
+        (b'{"name": "\xff"}', None, "expected UTF-8, got other bytes"),
+        (b'{"name": "\0"}', None, "expected a JSON object, got a NUL byte in the line"),
+        (b"[" * 100_000, None, "expected one JSON object per line, without objects in it"),
+        (b'[1, "s3cret"]', None, 'expected one JSON object per line, such as {"id": …}'),
+        (b"null", None, 'expected one JSON object per line, such as {"id": …}'),
+        (b'{"id": 1, "nam": "A"}', "nam", 'no such column; did you mean "name"?'),
+        (b'{"id": 1, "name": "A", "id": 2}', "id", "this key appears twice"),
+        (b'{"id": 1, "name": "::", "\\u0069d": 2}', "id", "this key appears twice"),
     ],
 )
 def test_a_json_line_that_cannot_be_used(line: bytes, column: str | None, expected: str, tmp_path: Path) -> None:

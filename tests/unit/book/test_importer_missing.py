@@ -1,4 +1,4 @@
-"""Rows that a book lacks: what is disabled or removed, and what wants a yes (engine.md 1.5)."""
+"""Rows that are not in a book: which are disabled or removed, and which imports need yes (engine.md 1.5)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from identengine.store.vault import Vault
 from identengine.store.versions import Store
 
 
-def test_an_account_that_the_book_lacks_is_disabled(load: Import, store: Store) -> None:
+def test_an_account_that_is_not_in_the_book_is_disabled(load: Import, store: Store) -> None:
     load(whole())
     report = load({"accounts": ten_accounts(4)})
     assert report.needs_yes is None  # one of ten is not more than a tenth
@@ -47,11 +47,11 @@ def test_a_did_of_a_removed_account_may_move_and_not_stay(load: Import, store: S
     with pytest.raises(LoadError) as caught:
         load({"accounts": ten_accounts(4), "dids": whole()["dids"]}, missing="remove")
     [problem] = said(caught.value)
-    assert problem.startswith("dids.csv:5: account_id '4': there is no such account, neither in the accounts")
+    assert problem == "dids.csv:5: account_id: no account 4 in this book or in the store"
     assert store.head() == 1
 
 
-def test_a_did_moves_freely_and_one_that_the_book_lacks_is_removed(load: Import, store: Store) -> None:
+def test_a_did_moves_freely_and_an_absent_did_is_removed(load: Import, store: Store) -> None:
     load(whole())
     report = load({"dids": [DIDS, "44200001,2", *(f"4420{n:04d},{n}" for n in range(2, 10))]})
     assert report.version == 2
@@ -60,10 +60,10 @@ def test_a_did_moves_freely_and_one_that_the_book_lacks_is_removed(load: Import,
     assert dids_of(store)[0].account_id == 2
 
 
-def test_disabling_more_than_a_tenth_wants_yes(load: Import, store: Store) -> None:
+def test_disabling_more_than_a_tenth_needs_yes(load: Import, store: Store) -> None:
     load(whole())
     report = load({"accounts": ten_accounts(4, 5)})
-    assert report.needs_yes == "it would disable 2 of 10 enabled accounts (20 %: 4, 5)"
+    assert report.needs_yes == "This would disable 2 of 10 enabled accounts (20 %: 4, 5)."
     assert (report.version, store.head()) == (None, 1)
     assert report.accounts is not None
     assert report.accounts.disabled.total == 2
@@ -82,7 +82,7 @@ def test_a_book_that_switches_accounts_off_itself_counts_too(load: Import, store
         *(f"{n},1,a{n},ip,10.0.0.{n},{'no' if n < 3 else ''}" for n in range(1, 11)),
     ]
     report = load({"accounts": off})
-    assert report.needs_yes == "it would disable 2 of 10 enabled accounts (20 %: 1, 2)"
+    assert report.needs_yes == "This would disable 2 of 10 enabled accounts (20 %: 1, 2)."
     assert report.accounts is not None
     assert report.accounts.switched_off.first == (1, 2)
     assert load({"accounts": off}, yes=True).version == 2
@@ -93,15 +93,15 @@ def test_only_accounts_that_were_on_count(load: Import) -> None:
     load(whole())
     load({"accounts": ten_accounts(1)})
     report = load({"accounts": ten_accounts(1, 2)})
-    assert report.needs_yes == "it would disable 1 of 9 enabled accounts (11 %: 2)"
+    assert report.needs_yes == "This would disable 1 of 9 enabled accounts (11 %: 2)."
 
 
-def test_removing_more_than_a_tenth_wants_yes(load: Import, store: Store) -> None:
+def test_removing_more_than_a_tenth_needs_yes(load: Import, store: Store) -> None:
     load(whole())
     report = load({"accounts": ten_accounts(4, 5), "dids": [DIDS]}, missing="remove")
     assert report.needs_yes == (
-        "it would remove 2 of 10 enabled accounts (20 %: 4, 5) and remove 10 of 10 DIDs"
-        " (100 %: 44200001, 44200002, 44200003, 44200004, 44200005, …)"
+        "This would remove 2 of 10 enabled accounts (20 %: 4, 5) and remove all 10 DIDs"
+        " (44200001, 44200002, 44200003, 44200004, 44200005, …)."
     )
     assert store.head() == 1
 
@@ -112,7 +112,7 @@ def test_the_dids_of_removed_accounts_count_as_removed(load: Import, store: Stor
     load(tables)
     report = load({"accounts": ten_accounts(4)}, missing="remove")
     assert report.needs_yes is not None
-    assert report.needs_yes.startswith("it would remove 10 of 10 DIDs")
+    assert report.needs_yes.startswith("This would remove all 10 DIDs (")
     assert store.head() == 1
 
 
@@ -129,7 +129,7 @@ def test_a_bad_row_protects_what_it_stands_for(load: Import, store: Store) -> No
     assert not any(account.disabled for account in accounts_of(store))
 
 
-def test_a_row_that_nobody_can_name_protects_all_that_are_absent(load: Import, store: Store) -> None:
+def test_a_row_with_an_unreadable_key_protects_all_absent_rows(load: Import, store: Store) -> None:
     load(whole())
     report = load({"accounts": [*ten_accounts(4), "x,1,a4,ip,10.0.0.4"]}, skip_bad=True)
     assert report.version is None
@@ -138,7 +138,8 @@ def test_a_row_that_nobody_can_name_protects_all_that_are_absent(load: Import, s
     [warning] = report.warnings
     assert (warning.line, warning.expected) == (
         11,
-        "this row may be any of the 1 accounts that the table lacks; they are kept",
+        "this id cannot be read. All 1 accounts that are not in the file are kept, "
+        "because the row may be any of them.",
     )
 
 
@@ -148,10 +149,10 @@ def test_of_two_rows_with_one_id_the_second_is_never_taken(load: Import, store: 
     tables = {"clients": ["id,name", "1,A"], "accounts": [ACCOUNTS, first, "1,1,second,ip,10.0.0.2"]}
     report = load(tables, skip_bad=True)
     assert [account.name for account in accounts_of(store)] == ([] if first_is_bad else ["first"])
-    assert "it stands on line 2 already; once is wanted" in [problem.expected for problem in report.problems]
+    assert "1 is already on line 2" in [problem.expected for problem in report.problems]
 
 
-def test_removing_many_disabled_accounts_wants_yes(tmp_path: Path) -> None:
+def test_removing_many_disabled_accounts_needs_yes(tmp_path: Path) -> None:
     book = tmp_path / "book"
     book.mkdir()
     (book / "clients.csv").write_text("id,name\n1,c\n")

@@ -1,4 +1,4 @@
-"""What a running server changes of its config, and what has to wait for a restart."""
+"""Sections of the config that a running server can change, and sections that need a restart."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_each_key(key: str) -> None:
     for one, other in ((old, new), (new, old)):
         found = changes(one, other)
         assert (found.changed, found.fixed) == (changed, fixed)
-        # What is in force is of the new config, or as it was.
+        # The config in use has the new value, or the old one if a restart is needed.
         assert found.config == msgspec.structs.replace(one if fixed else other, warnings=other.warnings)
         assert changes(one, found.config) == found._replace(fixed=())
 
@@ -127,8 +127,8 @@ def test_nothing_changes() -> None:
     assert changes(config, parsed(SWITCH + TOKEN)) == (config, (), ())
 
 
-def test_whether_http_is_tls_may_follow_from_where_it_listens() -> None:
-    """Then the section that was changed is named, and not a key that is not even in the file."""
+def test_the_default_of_tls_for_http_depends_on_its_address() -> None:
+    """The message then names the changed section, not a key that is absent from the file."""
     away = FILES.replace("127.0.0.1", "192.0.2.1")
     config, changed, fixed = changes(parsed(FILES), parsed(away))
     assert (changed, fixed) == ((), ("[listen]",))
@@ -147,9 +147,9 @@ def test_a_config_as_bytes(text: str) -> None:
     assert codec.decode(codec.encode(config)) == config
 
 
-def test_a_secret_keeps_where_it_is_from(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_keeps_the_name_of_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEY", KEY)
-    monkeypatch.setenv("TOKEN", "caf\udce9")  # an environment may hold any bytes
+    monkeypatch.setenv("TOKEN", "caf\udce9")  # an environment can hold any bytes
     config = parsed('[store]\nkey = { env = "KEY" }\n' + SWITCH + 'token = { env = "TOKEN" }')
     monkeypatch.delenv("KEY")
     monkeypatch.delenv("TOKEN")
@@ -166,6 +166,6 @@ def test_the_default_config_as_bytes() -> None:
     assert codec.decode(codec.encode(config)) == config
 
 
-def test_other_bytes_are_no_config() -> None:
+def test_other_bytes_are_not_a_config() -> None:
     with pytest.raises(msgspec.MsgspecError):
         codec.decode(b"nonsense")

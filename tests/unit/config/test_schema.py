@@ -1,4 +1,4 @@
-"""The config (interfaces.md 7): every mistake named with its key, all at once; secrets never shown."""
+"""The values of a config without mistakes (interfaces.md 7), and its warnings."""
 
 from __future__ import annotations
 
@@ -127,11 +127,11 @@ def test_http_off_loopback_is_tls_or_behind_a_proxy() -> None:
     )
     (warning,) = parsed(here).warnings
     assert warning.startswith(
-        "[listen] http: no [[switch]] has a token, so that nobody may ask for decisions there"
+        "[listen] http: no [[switch]] has a token, so HTTP rejects every request for a decision."
     )
 
 
-def test_whether_http_is_tls_does_not_change_while_it_is_served(tmp_path: Path) -> None:
+def test_tls_of_http_does_not_change_while_a_server_runs(tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
     file.write_text("[listen]\nhttp = '127.0.0.1:80'\n[tls]\ncertificate = 'c'\nkey = 'k'\n")
     old = load(file)
@@ -160,10 +160,10 @@ def test_the_whole_schema_of_the_spec(monkeypatch: pytest.MonkeyPatch) -> None:
         "[listen] radius_auth",
         "[listen] radius_acct",
         "[postgresql] accounts",
-        "[[switch]] 'sbc1' secret",
-        "[[switch]] 'sbc1' ignore_password",
+        '[[switch]] "sbc1" secret',
+        '[[switch]] "sbc1" ignore_password',
     ):
-        assert f"{key}: not yet served by this version" in warned
+        assert f"{key}: not served by this version yet" in warned
     for key in ("standby", "require_call_id", "trusted_network", "scope"):
         assert key not in warned
     assert "[calls] on_outage" in "".join(parsed("[calls]\non_outage = 'local'").warnings)
@@ -177,7 +177,7 @@ def test_names_of_switches_fit_the_keys_of_the_mirror() -> None:
         parsed(switch.format(longest + "é"))
 
 
-def test_codes_left_out_are_the_standard_ones() -> None:
+def test_codes_that_are_not_set_are_the_standard_ones() -> None:
     config = parsed(
         "[reasons.no_did]\nsip_code = 604\n"
         "[reasons.account.17.no_did]\nq850 = 1\n[reasons.account.17.overload]\nh323 = 9"

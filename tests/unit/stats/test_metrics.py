@@ -197,7 +197,9 @@ def test_bump_leaves_what_is_no_file_of_counters(tmp_path: Path, raw: bytes | No
 
 
 def documented() -> dict[str, tuple[str, tuple[str, ...]]]:
-    rows = re.findall(r"^\| `(identengine_\w+)` \| (\w+) \| ([\w, ]*)\|", (DOCS / "metrics.md").read_text(), re.M)
+    rows = re.findall(
+        r"^\| `(identengine_\w+)` \| (\w+) \| ([\w, ]*)\|", (DOCS / "operate" / "metrics.md").read_text(), re.M
+    )
     assert len(rows) == len({name for name, _, _ in rows})
     return {name: (kind, tuple(re.findall(r"\w+", labels))) for name, kind, labels in rows}
 
@@ -214,7 +216,7 @@ def test_docs_and_metrics_are_the_same(tmp_path: Path, counters: CounterFile) ->
 
 
 def test_docs_name_every_value_of_a_label() -> None:
-    text = (DOCS / "metrics.md").read_text()
+    text = (DOCS / "operate" / "metrics.md").read_text()
     for family in FAMILIES.values():
         for place, label in enumerate(family.labels):
             if label in ("reason", "method"):
