@@ -1,7 +1,7 @@
 """The engine that a telephone switch asks, for every call: whose call is this, and may it pass?
 
-What programs use of it is the client (docs/client.md); its names are here, and loaded when they are first used.
-"""  # noqa: D400 - it begins with a question
+This package exports the names of the client (docs/client.md). They are imported on first use.
+"""  # noqa: D400 - begins with a question
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ the table are removed (engine.md 1.5).
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterable
 
 import msgspec
@@ -34,8 +33,6 @@ class AccountsImport:
         """Accounts that were enabled before the import."""
         self.no_longer_enabled = 0
         """Accounts that were enabled before, and that the import disables or removes."""
-        self.removed = array("q")
-        """Ids of the accounts that the import removes."""
 
     def load(self, source: Source) -> None:
         """Write the rows of ``source``, then treat the accounts that are absent from it. Raise LoadError."""
@@ -103,7 +100,7 @@ class AccountsImport:
             self.no_longer_enabled += not account.disabled
             if run.missing == "remove":
                 run.draft.delete_account(account.id)
-                self.removed.append(account.id)
+                run.removed.append(account.id)
                 tally.removed.add(account.id)
             else:
                 off = msgspec.structs.replace(account, orig_enabled=False, term_enabled=False)
@@ -161,7 +158,10 @@ class DidsImport:
         if not there:
             line = run.line_of(ACCOUNTS, account_id)
             if line is None or run.skip_bad:
-                message = unknown_key("account", account_id, {account_id: line} if line else {})
+                if run.removes(account_id):
+                    message = f"account {account_id} is not in this book, so --missing remove removes it"
+                else:
+                    message = unknown_key("account", account_id, {account_id: line} if line else {})
                 mistakes.append(Mistake("account_id", str(account_id), message))
 
     def _absent_dids(self, tally: TableCounts) -> None:

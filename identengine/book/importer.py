@@ -109,8 +109,8 @@ class _Import:
             run.bytes_before += source.size
         if run.broken or (run.problems.total and not run.skip_bad):
             raise LoadError(run.problems_in_order(), run.problems.total)
-        if self._accounts.removed:
-            self._dids.remove_orphans(self._accounts.removed)
+        if run.removed:
+            self._dids.remove_orphans(run.removed)
         if run.progress is not None:
             run.progress(run.bytes_before, run.bytes_before, DIDS.name)
         done = {name: tally.done() for name, tally in run.tallies.items()}
@@ -128,7 +128,7 @@ class _Import:
     def _needs_yes(self) -> str | None:
         """Return how much the import disables or removes, or None if it is at most a tenth (interfaces.md 1)."""
         tallies, accounts = self._run.tallies, self._accounts
-        no_longer, removed = accounts.no_longer_enabled, len(accounts.removed)
+        no_longer, removed = accounts.no_longer_enabled, len(self._run.removed)
         parts = []
         if no_longer * 10 > accounts.enabled_before:
             table = tallies[ACCOUNTS.name]

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from typing import Literal, TypeVar
 
@@ -67,6 +69,8 @@ class ImportRun:
         """Name of a table to the line of its first bad row with an unreadable key."""
         self.bad_clients: dict[int, int] = {}
         """Id of each bad client to its line."""
+        self.removed = array("q")
+        """Ids of the accounts that the import removes, in ascending order."""
 
     def read(self, source: Source, table: Table) -> Iterator[FileRow]:
         """Yield the rows of a source, and report the progress."""
@@ -86,6 +90,11 @@ class ImportRun:
             return True
         mistakes.append(repeated(table.key, key, self.line_of(table, key) or 0))
         return False
+
+    def removes(self, account_id: int) -> bool:
+        """Return True if the import removes this account."""
+        place = bisect_left(self.removed, account_id)
+        return place < len(self.removed) and self.removed[place] == account_id
 
     def line_of(self, table: Table, key: int | str) -> int | None:
         """Return the line of a key in its table, or None if the table has no such key."""

@@ -1,7 +1,7 @@
-"""The command line: one file per family of commands, ``identengine COMMAND`` (interfaces.md 2).
+"""The command line ``identengine COMMAND`` (interfaces.md 2), one module for each family of commands.
 
-Commands import what they need when they run, not when this package is imported: `identengine --help` is to be
-there at once, and the engine, the store and the vault bring heavy libraries.
+Rule: commands import the engine, the store and the vault when they run, not when this package is imported. These
+rooms import heavy libraries, and `identengine --help` should respond immediately.
 """
 
 from identengine.cli.root import app, main

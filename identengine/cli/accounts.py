@@ -1,4 +1,4 @@
-"""``identengine accounts …``: look at accounts, make, change, switch and remove them."""
+"""``identengine accounts …``: show, add, change, enable, disable and remove accounts."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Accounts: the ways in and out of clients.",
+    help="Manage accounts, through which calls come from clients and go to them.",
     epilog="Example: identengine accounts list --store STORE --address 192.0.2.10",
 )
 app.add_typer(passwords.app, name="password")
 
-Orig = Annotated[bool, typer.Option("--orig", help="The originator: calls from it.")]
-Term = Annotated[bool, typer.Option("--term", help="The terminator: calls to it.")]
+Orig = Annotated[bool, typer.Option("--orig", help="Only the originator part: calls from the account.")]
+Term = Annotated[bool, typer.Option("--term", help="Only the terminator part: calls to the account.")]
 
 
 class Filters(NamedTuple):
-    """The options of ``accounts list``."""
+    """The filters of ``accounts list``."""
 
     client: str | None = None
     address: str | None = None
@@ -54,49 +54,58 @@ _TABLE = Table(
     family="accounts",
     noun="account",
     metavar="ACCOUNT",
-    key_help="Its id, or its name.",
-    columns_help="Columns as in a book's accounts file; lists with ; between the items; an empty value clears.",
+    key_help="Id or name of the account.",
+    columns_help="Columns as in the accounts file of a book. Lists have ; between items. An empty value clears.",
     display=AccountDisplay,
     rows=_rows,
     search_help=(
-        "Search accounts in all columns and in their client's name, never in passwords.\n\n"
+        "Search all columns of accounts and the names of their clients, but no passwords.\n\n"
         "Example: identengine accounts search --store STORE northwind premium"
     ),
     show_help=(
-        "Show all of one account: what it inherits, its resellers, its DIDs, who changed it last.\n\n"
+        "Show one account with inherited values, resellers, DIDs and the last change.\n\n"
         "Example: identengine accounts show --store STORE 101"
     ),
     add_help=(
-        "Make an account; without id it takes the next free one.\n\n"
+        "Add an account. Without an id, it gets the next free id.\n\n"
         "Example: identengine accounts add --store STORE client_id=1 name=Lab ident_by=ip ident=192.0.2.77"
     ),
     set_help=(
-        "Change columns of an account; all others stay.\n\n"
+        "Change columns of an account. All other columns keep their values.\n\n"
         "Example: identengine accounts set --store STORE 101 orig_tag=gold orig_capacity="
     ),
     remove_help=(
-        "Remove an account and its DIDs; `disable` keeps it for its statistics.\n\n"
+        "Remove an account and its DIDs. To keep the account for statistics, disable it instead.\n\n"
         "Example: identengine accounts remove --store STORE 107 --yes"
     ),
 )
 
 
 def list_accounts(
-    client: Annotated[str | None, typer.Option(metavar="CLIENT", help="Of this client: id or name.")] = None,
+    client: Annotated[
+        str | None, typer.Option(metavar="CLIENT", help="Only accounts of this client (id or name).")
+    ] = None,
     address: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="That cover this address or network.")
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Only accounts whose networks contain this address or network."),
     ] = None,
     number: Annotated[
         str | None,
         typer.Option(
-            metavar="NUMBER", help="That this number fits: their ANI, a DID of theirs, or their tech prefix."
+            metavar="NUMBER",
+            help="Only accounts that this number matches: as ANI, as one of their DIDs, or by their tech prefix.",
         ),
     ] = None,
-    tag: Annotated[str | None, typer.Option(metavar="TAG", help="With this tag in either part.")] = None,
+    tag: Annotated[
+        str | None, typer.Option(metavar="TAG", help="Only accounts with this tag in either part.")
+    ] = None,
     status: Annotated[
         Status | None,
         typer.Option(
-            help="enabled: a part is on; disabled: none is; orig, term: that part is; blocked: the client is."
+            help=(
+                "Only accounts with this status. enabled: a part is on. disabled: both parts are off."
+                " orig, term: this part is on. blocked: the client or a reseller is blocked."
+            )
         ),
     ] = None,
     limit: Limit = None,
@@ -126,7 +135,7 @@ def enable(
     who: Who = None,
     as_json: AsJson = False,
 ) -> None:
-    """Switch parts of an account on; without --orig or --term those that were on before it was disabled.
+    """Enable an account: its named parts, or by default the parts that were on before it was disabled.
 
     Example: identengine accounts enable --store STORE 107 --orig
     """
@@ -149,7 +158,7 @@ def disable(
     who: Who = None,
     as_json: AsJson = False,
 ) -> None:
-    """Switch parts of an account off, both without --orig or --term; it is kept for its statistics.
+    """Disable an account: its named part, or by default both. The account stays for statistics.
 
     Example: identengine accounts disable --store STORE 101
     """

@@ -1,4 +1,4 @@
-"""How an account looks: the columns of a list, and all that is known of one."""
+"""The display of accounts: the columns of a list, and all facts about one account."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _STEP = 10_000
 
 
 class AccountDisplay(Display[Account]):
-    """Accounts with the names of their clients, and with what they inherit."""
+    """Accounts with the names of their clients and with inherited values."""
 
     columns = (
         Column("ID", right=True),
@@ -47,7 +47,7 @@ class AccountDisplay(Display[Account]):
         self.clients = Clients(book)
 
     def every(self) -> Iterator[Account]:
-        """Yield all accounts, by id."""
+        """Yield all accounts, and show a progress bar if they are many."""
         return watched(self.book.accounts(), "accounts", self.book.counts.accounts, _STEP)
 
     def line(self, row: Account) -> Sequence[str]:
@@ -65,18 +65,18 @@ class AccountDisplay(Display[Account]):
         )
 
     def as_object(self, row: Account) -> dict[str, object]:
-        """Return the account for JSON, with what it inherits."""
+        """Return the account for JSON, with inherited values."""
         return account_object(row, self.clients)
 
     def has_words(self, words: Sequence[str]) -> Callable[[Account], bool]:
-        """Return a test whether every word occurs in an account or in its client's name."""
+        """Return a filter of accounts that contain every word, also in the client's name."""
         return has_words(words, self.clients)
 
     def details(self, opened: Store, row: Account) -> tuple[dict[str, object], Facts]:
-        """Return the resellers, the first DIDs and the last change, and all of it as facts."""
+        """Return resellers, first DIDs and last change for JSON, and all facts as text."""
         first, count = owned_dids(self.book, row.id)
         last = last_change_of_account(opened, row.id)
-        told = listed(f"{did.number} ({did.status})" for did in first)
+        numbers = listed(f"{did.number} ({did.status})" for did in first)
         more = f" and {count - len(first)} more" if count > len(first) else ""
         return {
             "resellers": [as_object(client) for client in self.clients.chain(row.client_id)[1:]],
@@ -84,7 +84,7 @@ class AccountDisplay(Display[Account]):
             "last_change": None if last is None else {"at": last.at, "who": last.who, "what": last.what},
         }, [
             *_facts(row, self.clients),
-            ("DIDs", f"{count}: {told}{more}" if count else "none"),
+            ("DIDs", f"{count}: {numbers}{more}" if count else "none"),
             ("last changed", f"{when(last.at)} by {last.who}: {last.what}" if last else None),
         ]
 
@@ -102,20 +102,20 @@ def _facts(account: Account, clients: Clients) -> Iterator[tuple[str, str | None
         elif name == "notes":
             yield "notes", account.notes
         elif name == "orig_rate_table":
-            yield name, _told(clients.rate_table(account))
+            yield name, _with_source(clients.rate_table(account))
         elif name == "orig_routing_plan":
-            yield name, _told(clients.routing_plan(account))
+            yield name, _with_source(clients.routing_plan(account))
         elif name == "term_rate_table":
-            yield name, _told(clients.term_rate_table(account))
+            yield name, _with_source(clients.term_rate_table(account))
         else:
             yield name, shown(getattr(account, name)) or None
     if account.disabled:
         yield "state", "disabled: both parts are off"
     elif blocker is not None:
-        yield "state", f"blocked: client {blocker.id} {blocker.name} is"
+        yield "state", f"blocked by client {blocker.id} {blocker.name}"
 
 
-def _told(found: Inherited | None) -> str | None:
+def _with_source(found: Inherited | None) -> str | None:
     if found is None:
         return None
     return (
@@ -126,7 +126,7 @@ def _told(found: Inherited | None) -> str | None:
 
 
 def _client_label(client_id: int, clients: Clients) -> str:
-    """Return id and name of a client, and that it is blocked."""
+    """Return id and name of a client, and a note if it is blocked."""
     client = clients.get(client_id)
     blocker = clients.blocked_by(client_id)
     state = (
@@ -136,7 +136,7 @@ def _client_label(client_id: int, clients: Clients) -> str:
 
 
 def _idents(account: Account) -> str:
-    """Return what the account is known by; of many values the first few."""
+    """Return the idents of an account. If they are many, return the first few and a count."""
     more = len(account.ident) - _IDENTS
     first = "; ".join(account.ident[:_IDENTS])
     return f"{account.ident_by}: {first}" + (f"; and {more} more" if more > 0 else "")
@@ -151,7 +151,7 @@ def _orig_details(account: Account) -> str:
         ("capacity", account.orig_capacity),
         ("cps", account.orig_cps),
         ("gateway", ";".join(account.gateways) or None),
-        # They stand in the terminator part and hold for origination too (engine.md 3.1).
+        # Columns of the terminator part that also apply to origination (engine.md 3.1).
         ("protocol", account.term_protocol),
         ("port", account.term_port),
     )

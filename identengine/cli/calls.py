@@ -1,10 +1,14 @@
-"""``calls``: which calls are held, and ending them. Everything is asked of the server, which alone may."""
+"""``calls`` and ``calls end``: list the calls that a server holds, and free their slots.
+
+Rule: only the server touches its set of calls, so that these commands ask it.
+"""
 
 from __future__ import annotations
 
 import re
 import sys
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,28 +18,63 @@ from identengine.cli.interrupts import StoppedError
 from identengine.cli.operatorclient import CallsDir, OperatorClient, calls_folder, leg_rows, seconds
 from identengine.cli.options import AsJson, ConfigFile, Limit, Yes
 from identengine.cli.output import SCREEN, Column, emit, emit_many, hint, printable, progress, say, table
-from identengine.errors import IdentengineError
+from identengine.cli.rowids import book_of, row_id
+from identengine.errors import IdentengineError, quoted
 
 if TYPE_CHECKING:
     from identengine.wire.operator import Filter, LegRow
 
 SHOWN = 10
-"""Calls that are named before `--yes`."""
+"""Most calls that are listed without ``--yes``."""
 _ESCAPE = re.compile(r"\\(?:x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|[nrt])")
 
-AccountId = Annotated[int | None, typer.Option("--account", metavar="ID", min=1, help="Of this account.")]
-ClientId = Annotated[
-    int | None, typer.Option("--client", metavar="ID", min=1, help="That count on this client, or reseller.")
+AccountOption = Annotated[
+    str | None,
+    typer.Option(
+        "--account", metavar="ACCOUNT", help="Only calls of this account (id; with --config also its name)."
+    ),
+]
+ClientOption = Annotated[
+    str | None,
+    typer.Option(
+        "--client",
+        metavar="CLIENT",
+        help="Only calls that count on this client or reseller (id; with --config also its name).",
+    ),
 ]
 SwitchName = Annotated[
-    str | None, typer.Option("--switch", metavar="NAME", help="Of this switch, by its name in the config.")
+    str | None,
+    typer.Option("--switch", metavar="NAME", help="Only calls of this switch (its name in the config)."),
 ]
 Older = Annotated[
-    str | None, typer.Option("--older", metavar="TIME", help="Taken so long ago at least: 90s, 10m, 2h, 1d.")
+    float | None,
+    typer.Option(
+        "--older", parser=seconds, metavar="TIME", help="Only calls of at least this age: 90s, 10m, 2h or 1d."
+    ),
 ]
 State = Annotated[
     Literal["held", "reserved", "active", "lapsed"],
-    typer.Option("--state", help="held: reserved or active; lapsed ones hold nothing and can be revived."),
+    typer.Option(
+        "--state",
+        help=(
+            "Only calls in this state. held: reserved or active. lapsed: the lease expired and the slot is free,"
+            " but the call can be revived."
+        ),
+    ),
+]
+Scope = Annotated[
+    str | None,
+    typer.Option(
+        "--scope", metavar="NAME", help="Only calls whose ids belong to this scope. Default: all scopes."
+    ),
+]
+LegDirection = Annotated[
+    Literal["origination", "termination"] | None,
+    typer.Option("--direction", help="Only legs of this direction."),
+]
+LegId = Annotated[
+    str | None,
+    typer.Option("--leg", metavar="LEG_ID", help="Only this leg. An empty value selects the leg without an id."),
 ]
 
 app = typer.Typer(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -56,8 +95,8 @@ _COLUMNS = (
 @app.callback()
 def calls(
     context: typer.Context,
-    account: AccountId = None,
-    client: ClientId = None,
+    account: AccountOption = None,
+    client: ClientOption = None,
     switch: SwitchName = None,
     older: Older = None,
     state: State = "held",
@@ -66,7 +105,7 @@ def calls(
     calls: CallsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the calls that are held now, or end some.
+    """Show the calls that the server holds, or end some of them.
 
     Example: identengine calls --config identengine.toml --account 17 --older 10m
     """
@@ -75,13 +114,18 @@ def calls(
             source = context.get_parameter_source(name)
             if source is not None and source.name == "COMMANDLINE":
                 raise typer.BadParameter(
-                    f"--{name} stands before `{context.invoked_subcommand}`; put it after", param_hint=f"--{name}"
+                    f"expected --{name} after `{context.invoked_subcommand}`, got it before",
+                    param_hint=f"--{name}",
                 )
         return
     from identengine.wire.operator import Filter, Status, StatusRequest
 
     wanted = Filter(
-        account_id=account, client_id=client, switch=switch, older=seconds(older) if older else None, state=state
+        account_id=row_id("account", account, partial(book_of, config)),
+        client_id=row_id("client", client, partial(book_of, config)),
+        switch=switch,
+        older=older,
+        state=state,
     )
     with OperatorClient(calls_folder(calls, config)) as server:
         found = leg_rows(server, wanted)
@@ -92,48 +136,42 @@ def calls(
             limit = SCREEN if sys.stdout.isatty() else 0
         count = table(_COLUMNS, map(_cells, islice(found, limit) if limit else found))
         if not count:
-            hint("no call fits" if wanted != Filter() else "no call is held")
+            hint("no call matches" if wanted != Filter() else "the server holds no calls")
         elif next(found, None) is not None:
-            # To count what fits a filter would mean to look at every call.
+            # To count the matches of a filter, the server would have to look at every call.
             more = "" if wanted != Filter() else f" {max(1, server.ask(StatusRequest(), Status).held - count):,}"
-            hint(f"there are{more} more; --limit 0 shows all")
+            hint(f"there are{more} more calls; --limit 0 shows all")
 
 
 @app.command()
 def end(
-    call_id: Annotated[str | None, typer.Argument(metavar="CALL_ID", help="All legs of this call.")] = None,
-    account: AccountId = None,
-    client: ClientId = None,
+    call_id: Annotated[str | None, typer.Argument(metavar="CALL_ID", help="End all legs of this call.")] = None,
+    account: AccountOption = None,
+    client: ClientOption = None,
     switch: SwitchName = None,
     older: Older = None,
     state: State = "held",
-    scope: Annotated[
-        str | None, typer.Option("--scope", metavar="NAME", help="Of call ids of this scope; default: of all.")
-    ] = None,
-    direction: Annotated[
-        Literal["origination", "termination"] | None, typer.Option("--direction", help="Of this direction.")
-    ] = None,
-    leg: Annotated[
-        str | None, typer.Option("--leg", metavar="LEG_ID", help="This leg; an empty one is the leg without id.")
-    ] = None,
+    scope: Scope = None,
+    direction: LegDirection = None,
+    leg: LegId = None,
     yes: Yes = False,
     config: ConfigFile = None,
     calls: CallsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """End calls, as if their switch had said stop; what the switch does with them is its own affair.
+    """End calls in the engine and free their slots, as a stop of their switch does. The switch is not told.
 
-    A call by its id is ended at once; what filters choose is only shown without --yes.
+    A call that is named by its id is ended at once. Calls that options select are only shown without --yes.
 
     Example: identengine calls end --config identengine.toml --account 17 --older 2h --yes
     """
     from identengine.wire.operator import Filter
 
     wanted = Filter(
-        account_id=account,
-        client_id=client,
+        account_id=row_id("account", account, partial(book_of, config)),
+        client_id=row_id("client", client, partial(book_of, config)),
         switch=switch,
-        older=seconds(older) if older else None,
+        older=older,
         state=state,
         call_id=call_id,
         scope=scope,
@@ -141,7 +179,9 @@ def end(
         leg_id=leg,
     )
     if wanted == Filter(state=state):
-        raise typer.BadParameter("say which: CALL_ID, or --account, --client, --switch, --older …")
+        raise typer.BadParameter(
+            "expected CALL_ID or an option that selects calls: --account, --client, --switch or --older"
+        )
     with OperatorClient(calls_folder(calls, config)) as server:
         found = leg_rows(server, wanted) if call_id is None else iter(_of_call(server, wanted))
         if call_id is None and not yes:
@@ -151,41 +191,43 @@ def end(
 
 
 def _of_call(server: OperatorClient, wanted: Filter) -> list[LegRow]:
-    """Return the legs of one call. Raises IdentengineError where there are none, or of which call is not clear."""
+    """Return the legs of one call. Raise IdentengineError if no leg matches, or if several scopes have the id."""
     import msgspec
 
     call_id = wanted.call_id or ""
     found = list(leg_rows(server, wanted))
-    if not found and _ESCAPE.search(call_id):  # copied from where control characters are spelled out
+    if not found and _ESCAPE.search(call_id):  # copied from output with escaped control characters
         plain = _ESCAPE.sub(lambda escape: escape[0].encode().decode("unicode_escape"), call_id)
         found = list(leg_rows(server, msgspec.structs.replace(wanted, call_id=plain)))
     if not found:
-        raise IdentengineError(f"no call {call_id!r} that fits is held; `identengine calls` shows those that are")
+        raise IdentengineError(
+            f"the server holds no matching call {quoted(call_id)}. Use `identengine calls` to show all calls"
+        )
     scopes = sorted({row.scope for row in found})
     if len(scopes) > 1:
         raise IdentengineError(
-            f"{len(scopes)} calls are called {call_id!r}, of the scopes {', '.join(scopes)}; "
-            "say which: --scope NAME"
+            f"{len(scopes)} calls have the id {quoted(call_id)}, in the scopes {', '.join(scopes)}."
+            " Select one with --scope NAME"
         )
     return found
 
 
 def _preview(found: Iterator[LegRow], *, as_json: bool) -> None:
-    """Say what would be ended."""
+    """Print the calls that would be ended."""
     first = list(islice(found, SHOWN))
     count = len(first) + sum(1 for _ in found)
     if as_json:
         emit({"would_end": count, "calls": first})
     elif not count:
-        say("no call fits; nothing would be ended")
+        say("no call matches")
     else:
         table(_COLUMNS, map(_cells, first))
         more = f" ({count - len(first)} more than these)" if count > len(first) else ""
-        say(f"{_legs(count)} would be ended{more}; --yes ends them")
+        say(f"{_legs(count)} would be ended{more}. Nothing was changed. Repeat with --yes to end them.")
 
 
 def _end(server: OperatorClient, found: Iterator[LegRow], *, as_json: bool) -> None:
-    """End legs as they come, and say how many there were."""
+    """End the legs in batches, and print their number."""
     from identengine.wire.operator import MOST_ENDED, Ended, EndRequest
 
     freed = gone = 0
@@ -196,11 +238,11 @@ def _end(server: OperatorClient, found: Iterator[LegRow], *, as_json: bool) -> N
                 freed, gone = freed + ended.freed, gone + ended.gone
                 tell(freed, None)
     except KeyboardInterrupt:
-        raise StoppedError(f"stopped; {_legs(freed)} were ended", 130) from None
+        raise StoppedError(f"interrupted; {_legs(freed)} ended", 130) from None
     if as_json:
         emit({"freed": freed, "gone": gone})
         return
-    say(f"{_legs(freed)} ended" + (f", {gone} had ended by then" if gone else ""))
+    say(f"{_legs(freed)} ended" + (f", {gone} had already ended" if gone else ""))
 
 
 def _legs(count: int) -> str:
@@ -222,7 +264,7 @@ def _cells(row: LegRow) -> tuple[str, ...]:
 
 
 def span(length: float) -> str:
-    """Return seconds as a person reads them: ``9 s``, ``2:05 min``, ``3:10 h``."""
+    """Return a time span for people: ``9 s``, ``2:05 min``, ``3:10 h``."""
     whole = max(0, int(length))
     if whole < 60:
         return f"{whole} s"

@@ -1,4 +1,4 @@
-"""``identengine clients …``: look at clients, make, change, block and remove them."""
+"""``identengine clients …``: show, add, change, block and remove clients."""
 
 from __future__ import annotations
 
@@ -36,26 +36,28 @@ _STEP = 10_000
 
 
 class _Clients(TyperGroup):
-    """Accounts are enabled and disabled, clients are blocked: the one word points to the other."""
+    """A group that answers the commands of accounts, ``enable`` and ``disable``, with those of clients."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # Any: typer does not name these types
         if meant := _MEANT.get(args[0]):
-            ctx.fail(f"No such command '{args[0]}': a client is blocked or unblocked, use '{meant}'.")
+            ctx.fail(
+                f"No such command '{args[0]}'. Did you mean '{meant}'? Accounts are {args[0]}d, clients {meant}ed."
+            )
         return super().resolve_command(ctx, args)
 
 
 app = typer.Typer(
     cls=_Clients,
     no_args_is_help=True,
-    help="Clients: customers, vendors and resellers.",
+    help="Manage clients: customers, vendors and resellers.",
     epilog="Example: identengine clients show --store STORE 5",
 )
 
-ClientName = Annotated[str, typer.Argument(metavar="CLIENT", help="Its id, or its name.")]
+ClientName = Annotated[str, typer.Argument(metavar="CLIENT", help="Id or name of the client.")]
 
 
 class _ClientDisplay(Display[Client]):
-    """Clients with their resellers, and with what they inherit."""
+    """Clients with their resellers and with inherited values."""
 
     columns = (
         Column("ID", right=True),
@@ -108,7 +110,7 @@ class _ClientDisplay(Display[Client]):
             "last_change": None if last is None else {"at": last.at, "who": last.who, "what": last.what},
         }, [
             *_facts(row, self.clients),
-            ("below it", listed(f"{one.id} {one.name}" for one in below) or "none"),
+            ("clients below", listed(f"{one.id} {one.name}" for one in below) or "none"),
             ("accounts", f"{len(accounts)}: {named}" if accounts else "none"),
             ("last changed", f"{when(last.at)} by {last.who}: {last.what}" if last else None),
         ]
@@ -124,35 +126,37 @@ _TABLE = Table(
     family="clients",
     noun="client",
     metavar="CLIENT",
-    key_help="Its id, or its name.",
-    columns_help="Columns as in a book's clients file; an empty value clears.",
+    key_help="Id or name of the client.",
+    columns_help="Columns as in the clients file of a book. An empty value clears the column.",
     display=_ClientDisplay,
     rows=_rows,
-    search_help=("Search clients in all columns.\n\nExample: identengine clients search --store STORE hosted"),
+    search_help=("Search all columns of clients.\n\nExample: identengine clients search --store STORE hosted"),
     show_help=(
-        "Show all of one client: what it inherits, its resellers, those below it, its accounts,"
-        " who changed it last.\n\n"
+        "Show one client with inherited values, resellers, clients below, accounts and the last change.\n\n"
         "Example: identengine clients show --store STORE 5"
     ),
     add_help=(
-        "Make a client; without id it takes the next free one.\n\n"
+        "Add a client. Without an id, it gets the next free id.\n\n"
         'Example: identengine clients add --store STORE name="Acme Voice" rate_table=Retail'
     ),
     set_help=(
-        "Change columns of a client; all others stay.\n\n"
+        "Change columns of a client. All other columns keep their values.\n\n"
         "Example: identengine clients set --store STORE 4 capacity=300 notes="
     ),
     remove_help=(
-        "Remove a client that has neither accounts nor clients below it.\n\n"
+        "Remove a client that has no accounts and no clients below it.\n\n"
         "Example: identengine clients remove --store STORE 7 --yes"
     ),
 )
 
 
 def list_clients(
-    status: Annotated[ClientStatus | None, typer.Option(help="With this status themselves.")] = None,
+    status: Annotated[
+        ClientStatus | None,
+        typer.Option(help="Only clients with this status of their own. The status of resellers does not count."),
+    ] = None,
     reseller: Annotated[
-        str | None, typer.Option(metavar="CLIENT", help="Directly below this reseller: id or name.")
+        str | None, typer.Option(metavar="CLIENT", help="Only clients directly below this reseller (id or name).")
     ] = None,
     limit: Limit = None,
     offset: Offset = 0,
@@ -183,7 +187,7 @@ def block(
     who: Who = None,
     as_json: AsJson = False,
 ) -> None:
-    """Block a client and all below it: their calls are rejected.
+    """Block a client and all clients below it, so that their calls are rejected.
 
     Example: identengine clients block --store STORE 6
     """
@@ -200,7 +204,7 @@ def unblock(
     who: Who = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let a blocked client's calls pass again.
+    """Unblock a client, so that its calls can pass again.
 
     Example: identengine clients unblock --store STORE 6
     """

@@ -1,8 +1,8 @@
-"""The demo behind ``identengine demo``: the book in ``data/``, a real server, and requests with known answers.
+"""The work behind ``identengine demo``: the book in ``data/``, a real server, and requests with known answers.
 
-Nothing here prints; :mod:`identengine.cli.demo` shows it. The requests of ``data/requests.jsonl`` name what
-each is to be answered, so that the demo notices when it is not. Those of ``data/calls.jsonl`` are the life of a
-few calls at a limit, one after another, and free all that they hold.
+Rule: nothing here prints; :mod:`identengine.cli.demo` does. Each request in ``data/requests.jsonl`` has its
+expected answer, so that the demo detects a wrong one. The messages in ``data/calls.jsonl`` are the life of a few
+calls at a limit, in order. They free all slots that they reserve.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ import msgspec
 from identengine.book.importer import import_book
 from identengine.book.report import ImportReport
 from identengine.calls.backend import LegResult
-from identengine.errors import IdentengineError
+from identengine.errors import IdentengineError, quoted
+from identengine.errors import expected as expected_text
 from identengine.model.records import Decision
 from identengine.store.vault import Vault, default_key_file
 from identengine.store.versions import Store
@@ -61,11 +62,11 @@ Transport = Literal["UDP", "TCP"]
 
 
 class DemoError(IdentengineError):
-    """The demo cannot be shown."""
+    """The demo cannot run."""
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One request of the demo and what it is to be answered."""
+    """One request of the demo and its expected answer."""
 
     title: str
     short: str | None = None
@@ -76,7 +77,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a request was answered; ``wrong`` says where that is not what was expected."""
+    """The answer to a request. ``wrong`` lists the differences from the expected answer."""
 
     sample: Sample
     decision: Decision | LegResult
@@ -88,27 +89,27 @@ _decode = msgspec.json.Decoder(ResponseMessage).decode
 
 
 def data_folder() -> Path:
-    """Return the folder with the demo's book and requests: the source's, or the one installed with the package.
+    """Return the folder with the demo's book and requests, from the source or from the installed package.
 
-    Raises DemoError, saying where to get it.
+    Raise DemoError if it is missing.
     """
     source = Path(__file__).resolve().parents[2] / "data"
     for folder in (source, Path(sysconfig.get_path("data")) / "share" / "identengine"):
         if (folder / "requests.jsonl").is_file():
             return folder
     raise DemoError(
-        f"the demo's book is not there ({source}); it comes with the source:"
-        " clone the repository and run `python -m identengine demo` in it"
+        f"the demo's book is missing ({source}). It is part of the source:"
+        " clone the repository and run `python -m identengine demo` there"
     )
 
 
 def samples() -> list[Sample]:
-    """Return the requests that the demo sends, each for itself."""
+    """Return the independent requests of the demo."""
     return _samples("requests.jsonl")
 
 
 def calls() -> list[Sample]:
-    """Return what the demo says of calls at a limit; the order matters."""
+    """Return the messages about calls at a limit. Their order matters."""
     return _samples("calls.jsonl")
 
 
@@ -118,7 +119,7 @@ def _samples(name: str) -> list[Sample]:
 
 
 def prepare(folder: Path, port: int) -> tuple[Path, ImportReport]:
-    """Make a store of the demo's book in ``folder``, and a config; return the config and how the import went."""
+    """Create a store with the demo's book, and a config. Return the config and the report of the import."""
     store = folder / "store"
     vault = Vault.from_file(default_key_file(store), create=True)
     with Store.open(store, create=True) as opened:
@@ -129,7 +130,7 @@ def prepare(folder: Path, port: int) -> tuple[Path, ImportReport]:
 
 
 def free_port(wanted: int) -> int:
-    """Return ``wanted`` if UDP and TCP are free there, else a port that is."""
+    """Return ``wanted`` if it is free for UDP and TCP, otherwise a port that is."""
     for _ in range(100):
         with (
             socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
@@ -144,12 +145,12 @@ def free_port(wanted: int) -> int:
             else:
                 port: int = tcp.getsockname()[1]
                 return port
-    raise DemoError("no port is free for the demo")
+    raise DemoError("the demo found no free port")
 
 
 @contextmanager
 def serving(config: Path, port: int, version: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the server as a process of its own, from when it has ``version`` of the book on; stop it at the end."""
+    """Run the server as a process. Yield it when it serves ``version`` of the book, and stop it at the end."""
     log = config.with_suffix(".log")
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - our own program and our own file
@@ -157,7 +158,7 @@ def serving(config: Path, port: int, version: int) -> Iterator[subprocess.Popen[
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for the demo, which then stops it in order
+            start_new_session=True,  # Ctrl-C reaches only the demo, which then stops the server cleanly
             preexec_fn=partial(_end_with, os.getpid()),  # noqa: PLW1509 - the demo has no threads
         )
     try:
@@ -174,14 +175,14 @@ def serving(config: Path, port: int, version: int) -> Iterator[subprocess.Popen[
 
 
 def _end_with(parent: int) -> None:
-    """Let this process drain and end when the demo is killed (Linux); its store stays behind then."""
+    """Let this process drain and exit if the demo is killed (Linux). The store is not removed then."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it was killed a moment ago
+    if os.getppid() != parent:  # the demo was killed a moment ago
         os.kill(os.getpid(), signal.SIGTERM)
 
 
 def ask_udp(port: int, asked: Sequence[Sample]) -> list[Outcome]:
-    """Ask one request a datagram, and wait for each answer."""
+    """Send one request a datagram, and wait for each answer."""
     outcomes = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
         peer.settimeout(ANSWER_SECONDS)
@@ -197,7 +198,7 @@ def ask_udp(port: int, asked: Sequence[Sample]) -> list[Outcome]:
 
 
 def ask_tcp(port: int, asked: Sequence[Sample]) -> list[Outcome]:
-    """Ask all requests on one connection at once; answers may come in any order."""
+    """Send all requests at once on one connection. Answers may arrive in any order."""
     answers: dict[int | str | None, bytes] = {}
     with socket.create_connection((HOST, port), timeout=ANSWER_SECONDS) as peer:
         peer.sendall(b"\n".join(_message(number, sample) for number, sample in enumerate(asked)) + b"\n")
@@ -224,7 +225,7 @@ def ask_by_hand(port: int) -> str:
 
 
 def _message(number: int, sample: Sample) -> bytes:
-    # The call id is the same over UDP and TCP, so that both choose the same number where Src Policy replaces it.
+    # Both transports use the same call id, so that Src Policy chooses the same number.
     call_id = msgspec.Raw(msgspec.json.encode(f"demo-{number}"))
     params = {"call_id": call_id} | sample.params
     return msgspec.json.encode(RequestMessage(sample.method, number, params))
@@ -233,19 +234,19 @@ def _message(number: int, sample: Sample) -> bytes:
 def _outcome(sample: Sample, answer: bytes) -> Outcome:
     reply = _decode(answer)
     if not reply.result:
-        raise DemoError(f"{sample.title}: the server answered {answer.decode(errors='replace').strip()}")
+        raise DemoError(f"{sample.title}: unexpected answer: {answer.decode(errors='replace').strip()}")
     decision = msgspec.json.decode(reply.result, type=METHODS[sample.method].result)
     assert isinstance(decision, Decision | LegResult)  # noqa: S101 - a sample has one of four methods
     return Outcome(sample, decision, tuple(differences(sample, decision)))
 
 
 def differences(sample: Sample, decision: Decision | LegResult) -> Iterator[str]:
-    """Yield where a decision is not what the sample expects; what it does not name may be anything."""
+    """Yield the differences between a decision and the sample's expectations. Other fields are not compared."""
     expected: dict[str, object] = msgspec.json.decode(sample.expect)
     for name, value in expected.items():
         found = getattr(decision, name)
         if found != value:
-            yield f"{name} is {found}, expected was {value}"
+            yield f"{name}: {expected_text(quoted(value), found)}"
 
 
 def _pinged(line: bytes) -> int | None:
@@ -253,7 +254,7 @@ def _pinged(line: bytes) -> int | None:
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, version: int, log: Path) -> None:
-    """Wait until the server answers a ping with ``version``."""
+    """Wait until the server answers a ping with ``version``. Raise DemoError if it does not."""
     until = time.monotonic() + START_SECONDS
     ping = msgspec.json.encode(RequestMessage("ping", 0)) + b"\n"
     while time.monotonic() < until:
@@ -266,9 +267,9 @@ def _wait(process: subprocess.Popen[bytes], port: int, version: int, log: Path) 
             if line and _pinged(line) == version:
                 return
         except OSError:
-            pass  # it does not listen yet
+            pass  # the server does not listen yet
         time.sleep(0.02)
     last = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
     raise DemoError(
-        "\n".join(["the server did not come up; its log ends:" if last else "the server did not come up", *last])
+        "\n".join(["the server did not start. End of its log:" if last else "the server did not start", *last])
     )

@@ -1,4 +1,4 @@
-"""``identengine dids …``: the numbers that accounts own."""
+"""``identengine dids …``: show, add, change and remove the numbers that accounts own."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STEP = 50_000
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="DIDs: the numbers that accounts own; the active ones are those that Src Policy lets them show.",
+    help="Manage DIDs, the numbers that accounts own. Src Policy lets accounts show their active DIDs.",
     epilog="Example: identengine dids list --store STORE --account 181",
 )
 
@@ -43,7 +43,7 @@ class _DidDisplay(Display[Did]):
         return self.watched(self.book.dids())
 
     def watched(self, dids: Iterator[Did]) -> Iterator[Did]:
-        """Yield some or all DIDs, with a progress bar if they are many."""
+        """Yield the DIDs, and show a progress bar if they are many."""
         return watched(dids, "DIDs", self.book.counts.dids, _STEP)
 
     def line(self, row: Did) -> Sequence[str]:
@@ -84,31 +84,39 @@ _TABLE = Table(
     family="dids",
     noun="DID",
     metavar="NUMBER",
-    key_help="The number, however it is written.",
-    columns_help="Columns as in a book's dids file: number, account_id, status.",
+    key_help="The number, in any spelling.",
+    columns_help="Columns as in the dids file of a book: number, account_id, status.",
     display=_DidDisplay,
     rows=_rows,
-    show_help=('Show one DID and whose it is.\n\nExample: identengine dids show --store STORE "+44 20 7946 0201"'),
+    show_help=(
+        "Show a DID with its account and client.\n\n"
+        'Example: identengine dids show --store STORE "+44 20 7946 0201"'
+    ),
     add_help=(
-        "Give an account a number.\n\n"
+        "Add a DID to an account.\n\n"
         'Example: identengine dids add --store STORE number="+44 20 7946 0950" account_id=181'
     ),
     set_help=(
-        "Change a DID's status, or give it to another account.\n\n"
+        "Change the status of a DID, or assign it to another account.\n\n"
         'Example: identengine dids set --store STORE "+44 20 7946 0205" status=active'
     ),
     remove_help=(
-        "Take a number away from its account.\n\n"
-        'Example: identengine dids remove --store STORE "+44 20 7946 0205" --yes'
+        'Remove a DID from its account.\n\nExample: identengine dids remove --store STORE "+44 20 7946 0205" --yes'
     ),
 )
 
 
 def list_dids(
-    client: Annotated[str | None, typer.Option(metavar="CLIENT", help="Of this client: id or name.")] = None,
-    account: Annotated[str | None, typer.Option(metavar="ACCOUNT", help="Of this account: id or name.")] = None,
-    status: Annotated[DidStatus | None, typer.Option(help="With this status.")] = None,
-    number: Annotated[str | None, typer.Option(metavar="NUMBER", help="That begin with this number.")] = None,
+    client: Annotated[
+        str | None, typer.Option(metavar="CLIENT", help="Only DIDs of this client (id or name).")
+    ] = None,
+    account: Annotated[
+        str | None, typer.Option(metavar="ACCOUNT", help="Only DIDs of this account (id or name).")
+    ] = None,
+    status: Annotated[DidStatus | None, typer.Option(help="Only DIDs with this status.")] = None,
+    number: Annotated[
+        str | None, typer.Option(metavar="NUMBER", help="Only DIDs that begin with these digits.")
+    ] = None,
     limit: Limit = None,
     offset: Offset = 0,
     store: StoreDir = None,
@@ -131,14 +139,14 @@ def list_dids(
 
 
 def search_dids(
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="Digits that have to be in the number.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="Digits that the number must contain.")],
     limit: Limit = None,
     offset: Offset = 0,
     store: StoreDir = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Search DIDs by any part of their number.
+    """Search DIDs by any part of the number.
 
     Example: identengine dids search --store STORE 7946
     """
@@ -154,7 +162,7 @@ add_commands(app, _TABLE, listing=list_dids, search=search_dids)
 
 
 def _of(book: Snapshot, client: str | None, account: str | None) -> Iterator[Did]:
-    """Return the DIDs of a client's accounts or of one account; all where neither is named."""
+    """Return the DIDs of one account, of a client's accounts, or without either all DIDs."""
     if client is None and account is None:
         return book.dids()
     owners: Iterable[Account] = book.accounts() if account is None else [find_account(book, account)]

@@ -1,4 +1,4 @@
-"""One edit of the book from the command line: its arguments, the version that it makes, and how it is told."""
+"""One edit of the book from the command line: its arguments, the version that it creates, and its report."""
 
 from __future__ import annotations
 
@@ -11,23 +11,26 @@ import typer
 from identengine.book.mistakes import Mistake, RowError, unknown_column
 from identengine.cli.output import emit, hint, say
 from identengine.cli.workspace import Workspace, author
-from identengine.errors import LoadError, Problem
+from identengine.errors import LoadError, Problem, expected, quoted
 from identengine.model.records import Account, Client, Did
-from identengine.provisioning.changes import change_object, told, verb
+from identengine.provisioning.changes import change_object, summary, verb
+from identengine.provisioning.listing import NotFoundError, TableName
 
 if TYPE_CHECKING:
     from identengine.provisioning.edits import Applied, Edit
 
 PLACE = "command line"
-"""What stands for the file in a located mistake."""
-TOLD = 100
-"""How many changes are told one by one."""
+"""Location of a mistake in an argument, in the place of a file."""
+LISTED = 100
+"""Most changes that a report lists."""
+_FAMILIES: dict[TableName, str] = {"account": "accounts", "client": "clients", "DID": "dids"}
+"""The family of commands of each table."""
 
 
 def cells_in(arguments: Sequence[str], record: type[Client | Account | Did]) -> dict[str, str]:
-    """Return the cells that ``COLUMN=VALUE`` arguments name; others are wrong usage, and all of it is told.
+    """Return the cells of ``COLUMN=VALUE`` arguments. Raise BadParameter, which names every mistake.
 
-    A password is refused: what stands on a command line can be read by everybody on the machine.
+    A password is refused, since every user of the machine can read command lines.
     """
     columns = record.__struct_fields__
     found: dict[str, str] = {}
@@ -36,13 +39,15 @@ def cells_in(arguments: Sequence[str], record: type[Client | Account | Did]) -> 
         name, equals, value = argument.partition("=")
         column = name.strip()
         if not equals:
-            wrong.append(f"{argument!r}: COLUMN=VALUE is wanted (name=Acme); an empty value clears")
+            wrong.append(expected("COLUMN=VALUE, for example name=Acme", argument))
         elif column not in columns:
             wrong.append(f"{name}: {unknown_column(name, columns)}")
         elif column in found:
-            wrong.append(f"{column} {value!r}: each column may be given once")
+            wrong.append(f"{column}: expected once, got a second value, {quoted(value)}")
         elif column == "password":
-            wrong.append("password: is not taken here, where others can read it; use `accounts password set`")
+            wrong.append(
+                "password: other users can read command lines. Use `identengine accounts password set` instead"
+            )
         else:
             found[column] = value
     if wrong:
@@ -52,15 +57,35 @@ def cells_in(arguments: Sequence[str], record: type[Client | Account | Did]) -> 
 
 @contextmanager
 def mistakes_located() -> Iterator[None]:
-    """Raise a RowError of the block as LoadError, so that it is told as an import tells its mistakes."""
+    """Raise a RowError of the block as LoadError, so that it is printed like the mistakes of an import."""
+    from identengine.provisioning.rows import ExistsError
+
     try:
         yield
+    except ExistsError as error:
+        command = f"identengine {_FAMILIES[error.table]} set {error.key}"
+        located = [
+            Problem(one.file, one.line, one.column, one.value, f"{one.expected}. Use `{command}` to change it")
+            for one in _located(error.mistakes)
+        ]
+        raise LoadError(located) from error
     except RowError as error:
         raise LoadError(_located(error.mistakes)) from error
 
 
+def advice(error: NotFoundError) -> str:
+    """Return the end of the message of ``error``: a command that shows rows to choose from."""
+    if error.resolved:
+        return ""
+    family = _FAMILIES[error.table]
+    if error.table == "DID":
+        # A typing error is most likely in the last digits.
+        return f". Use `identengine {family} search {error.wanted[:-2] or error.wanted}` to show similar numbers"
+    return f". Use `identengine {family} list` to show all"
+
+
 def change(here: Workspace, who: str | None, what: str, edit: Edit, *, dry_run: bool = False) -> Applied:
-    """Apply ``edit`` as one version. Any error leaves the book as it was; RowError becomes LoadError."""
+    """Apply ``edit`` as one version. Raise LoadError for a mistake. Any error leaves the book unchanged."""
     from identengine.provisioning.edits import apply
 
     with mistakes_located(), here.open() as opened:
@@ -68,7 +93,7 @@ def change(here: Workspace, who: str | None, what: str, edit: Edit, *, dry_run: 
 
 
 def report(done: Applied, *, as_json: bool) -> None:
-    """Say what was done and in which version; warnings go to standard error."""
+    """Print the version and the changes of an edit. Warnings go to standard error."""
     if as_json:
         emit(_document(done))
         return
@@ -78,16 +103,16 @@ def report(done: Applied, *, as_json: bool) -> None:
         say("nothing to change")
         return
     say(f"version {done.version}")
-    _tell(done)
+    _print_changes(done)
 
 
 def would(done: Applied, *, as_json: bool) -> NoReturn:
-    """Say what would be done, and end with 1 since it was not."""
+    """Print the changes that an edit would make, and exit with 1, since it was not applied."""
     if as_json:
         emit(_document(done) | {"dry_run": True, "needs_yes": True})
     else:
-        _tell(done, "would be ")
-        hint("nothing was changed; with --yes it is done")
+        _print_changes(done, "would be ")
+        hint("Nothing was changed. Repeat with --yes to apply.")
     raise typer.Exit(1)
 
 
@@ -99,15 +124,15 @@ def _document(done: Applied) -> dict[str, object]:
     }
 
 
-def _tell(done: Applied, would_be: str = "") -> None:
-    for change in done.changes[:TOLD]:
+def _print_changes(done: Applied, would_be: str = "") -> None:
+    for change in done.changes[:LISTED]:
         line = f"{change.table} {change.key} {would_be}{verb(change)}"
         if change.before is not None and change.after is not None:
-            line += f": {told(change)}"
+            line += f": {summary(change)}"
         elif name := getattr(change.after or change.before, "name", None):
             line += f": {name}"
         say(line)
-    if (more := len(done.changes) - TOLD) > 0:
+    if (more := len(done.changes) - LISTED) > 0:
         say(f"and {more} more")
 
 

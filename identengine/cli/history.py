@@ -1,4 +1,4 @@
-"""``versions``, ``diff``, ``rollback`` and ``audit``: what the book was, and who changed it (engine.md 8)."""
+"""``versions``, ``diff``, ``rollback`` and ``audit``: earlier versions and the audit log (engine.md 8)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from identengine.cli.options import AsJson, ConfigFile, Limit, StoreDir, Who
+from identengine.cli.options import AsJson, ConfigFile, Limit, StoreDir, Who, integer
 from identengine.cli.output import SCREEN, Column, emit, emit_many, hint, say, screenful, table, when
+from identengine.cli.rowids import row_id
 from identengine.cli.workspace import author, find_workspace
 from identengine.provisioning.changes import change_object, change_rows, shown
 from identengine.store.format import Changes, VersionInfo, field_changes
@@ -45,7 +46,7 @@ _AUDIT = (
 def versions(
     limit: Limit = None, store: StoreDir = None, config: ConfigFile = None, as_json: AsJson = False
 ) -> None:
-    """List the versions of the book, the newest first.
+    """List the versions of the book, newest first.
 
     Example: identengine versions --store STORE
     """
@@ -54,12 +55,14 @@ def versions(
     if as_json:
         emit_many(newest_first[:limit] if limit else newest_first)
     elif not table(_VERSIONS, (_version_row(info) for info in screenful(newest_first, limit))):
-        hint("the store holds no version yet; `identengine import` makes one")
+        hint("the store has no versions yet. Use `identengine import` to create the first")
 
 
 def diff(
-    a: Annotated[int, typer.Argument(metavar="A", min=0, help="The version before; 0: the empty book.")],
-    b: Annotated[int, typer.Argument(metavar="B", min=0, help="The version after.")],
+    a: Annotated[
+        int, typer.Argument(parser=integer(0), metavar="A", help="The older version; 0 is the empty book.")
+    ],
+    b: Annotated[int, typer.Argument(parser=integer(0), metavar="B", help="The newer version.")],
     limit: Limit = None,
     store: StoreDir = None,
     config: ConfigFile = None,
@@ -74,17 +77,17 @@ def diff(
         if as_json:
             emit_many(change_object(change) for change in islice(changes, limit or None))
         elif not table(_DIFF, (row for change in screenful(changes, limit) for row in change_rows(change))):
-            hint(f"versions {a} and {b} hold the same")
+            hint(f"versions {a} and {b} are equal")
 
 
 def rollback(
-    version: Annotated[int, typer.Argument(metavar="N", min=1, help="The version to go back to.")],
+    version: Annotated[int, typer.Argument(parser=integer(1), metavar="N", help="The version to restore.")],
     store: StoreDir = None,
     config: ConfigFile = None,
     who: Who = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a new version that holds what version N held.
+    """Restore version N as a new version.
 
     Example: identengine rollback 3 --store STORE
     """
@@ -94,39 +97,52 @@ def rollback(
     if as_json:
         emit(info)
     elif info.version == before:
-        say(f"nothing to change: version {before} holds the same as version {version}")
+        say(f"nothing to change: version {before} equals version {version}")
     else:
-        say(f"version {info.version} holds what version {version} held: {_changes(info)}")
+        say(f"version {info.version} restores version {version}: {_changes(info)}")
 
 
 def audit(
     client: Annotated[
-        int | None, typer.Option("--client", metavar="N", min=1, help="Of this client, its accounts and DIDs.")
+        str | None,
+        typer.Option(
+            "--client", metavar="CLIENT", help="Only changes of this client (id or name), its accounts and DIDs."
+        ),
     ] = None,
     account: Annotated[
-        int | None, typer.Option("--account", metavar="N", min=1, help="Of this account and its DIDs.")
+        str | None,
+        typer.Option(
+            "--account", metavar="ACCOUNT", help="Only changes of this account (id or name) and its DIDs."
+        ),
     ] = None,
     last: Annotated[
         int | None,
-        typer.Option("--last", min=1, metavar="N", help="The newest N; default: 100 on a terminal, else all."),
+        typer.Option(
+            "--last",
+            parser=integer(1),
+            metavar="N",
+            help="Show only the newest N entries. Default: 100 on a terminal, all entries otherwise.",
+        ),
     ] = None,
     store: StoreDir = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the audit log, the newest entry last: when, who, what, before and after.
+    """Show the audit log, newest entry last, with author, time, and values before and after.
 
     Example: identengine audit --store STORE --account 101
     """
     with find_workspace(store, config).open(readonly=True) as opened:
         if last is None and sys.stdout.isatty() and not as_json:
             last = SCREEN
-        log = opened.audit(client=client, account=account)
+        client_id = row_id("client", client, opened.read)
+        account_id = row_id("account", account, opened.read)
+        log = opened.audit(client=client_id, account=account_id)
         entries = log if last is None else iter(deque(log, maxlen=last))
         if as_json:
             emit_many(_audit_object(entry) for entry in entries)
         elif not table(_AUDIT, (row for entry in entries for row in _audit_rows(entry))):
-            hint("the audit log holds nothing" + (" of it" if client or account else ""))
+            hint("the audit log has no matching entries" if client or account else "the audit log is empty")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -171,7 +187,7 @@ def _audit_rows(entry: AuditEntry) -> Iterator[tuple[str, ...]]:
         return
     row = f"{entry.change.table} {entry.change.key}"
     for name, before, after in field_changes(entry.change):
-        # Each line is whole, so that grep may take lines out.
+        # Each line repeats all columns, so that grep can select lines.
         yield (*head, row, name, shown(before), shown(after))
 
 

@@ -1,17 +1,17 @@
-"""``identify`` and ``explain``: one request decided here and now, against a version of the store."""
+"""``identify`` and ``explain``: decide one request with a version of the store, without a server."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
-from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir
+from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, integer
 from identengine.cli.output import Column, emit, facts, progress, say, table
 from identengine.cli.workspace import Workspace, find_workspace
+from identengine.errors import expected, nearest, one_of, quoted
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Reason, ReasonTable
 from identengine.model.records import Decision, Digest, Request
@@ -31,19 +31,24 @@ Fields = Annotated[
     list[str],
     typer.Argument(
         metavar="FIELD=VALUE",
-        help=f"What the switch would ask: {', '.join(_FIELDS)}, and digest.username, digest.realm, …",
+        help=f"Fields of the request: {', '.join(_FIELDS)}, digest.username, digest.realm and so on.",
     ),
 ]
-AskPassword = Annotated[bool, typer.Option("--ask-password", help="Ask for the request's password, unseen.")]
+AskPassword = Annotated[
+    bool, typer.Option("--ask-password", help="Prompt for the password of the request, without echo.")
+]
 Version = Annotated[
-    int | None, typer.Option("--version", metavar="N", min=1, help="By this version; default: the newest.")
+    int | None,
+    typer.Option(
+        "--version", parser=integer(1), metavar="N", help="Decide by this version. Default: the newest version."
+    ),
 ]
 
 _CANDIDATES = (
     Column("ID", right=True),
     Column("Account"),
     Column("Client"),
-    Column("Hit by", firm=True),
+    Column("Matched by", firm=True),
     Column("Mask", right=True),
     Column("Prefix Length", right=True),
     Column("Constraints"),
@@ -60,7 +65,7 @@ def identify(
     key_file: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say whose call this is and whether it may pass; ends with 1 if not.
+    """Show the account of a call, and if the call may pass. Exit with 1 if it is rejected.
 
     Example: identengine identify --store STORE src_ip=192.0.2.10 dst_number=77#442079460123
     """
@@ -72,7 +77,7 @@ def identify(
     if as_json:
         emit(decision)
     else:
-        _tell(decision)
+        _print_decision(decision)
     raise typer.Exit(0 if decision.accepted else 1)
 
 
@@ -85,7 +90,7 @@ def explain(
     key_file: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show every account that a request touches, its rank and what ruled it out; ends with 1 on a reject.
+    """Show all candidates for a call, their ranks, and why they were ruled out. Exit with 1 on a reject.
 
     Example: identengine explain --store STORE src_ip=192.0.2.10 dst_number=99#442079460123
     """
@@ -97,8 +102,8 @@ def explain(
     if as_json:
         emit(explanation)
     else:
-        _tell(explanation.decision)
-        _tell_candidates(explanation)
+        _print_decision(explanation.decision)
+        _print_candidates(explanation)
     raise typer.Exit(0 if explanation.decision.accepted else 1)
 
 
@@ -109,24 +114,25 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _request(fields: Sequence[str], *, ask_password: bool) -> Request:
-    """Return the request that ``FIELD=VALUE`` arguments make; another field or one given twice is wrong usage."""
+    """Return the request of ``FIELD=VALUE`` arguments. Raise BadParameter for an unknown or repeated field."""
     plain: dict[str, str] = {}
     digest: dict[str, str] = {}
     for field in fields:
         name, equals, value = field.partition("=")
         if not equals:
-            raise typer.BadParameter(f"FIELD=VALUE is wanted, not {field!r}", param_hint="FIELD=VALUE")
+            raise typer.BadParameter(expected("FIELD=VALUE", field), param_hint="FIELD=VALUE")
         into, key, known = (
             (digest, name.removeprefix("digest."), _DIGEST)
             if name.startswith("digest.")
             else (plain, name, _FIELDS)
         )
         if key not in known:
-            near = get_close_matches(key, known, n=1)
-            meant = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
-            raise typer.BadParameter(f"there is no field {name!r}{meant}", param_hint="FIELD=VALUE")
+            names = [f"digest.{one}" for one in known] if into is digest else known
+            near = nearest(name, names)
+            what = "a field of the request" if near else one_of(names)
+            raise typer.BadParameter(expected(what, name, meant=near), param_hint="FIELD=VALUE")
         if key in into:
-            raise typer.BadParameter(f"{name} is given twice", param_hint="FIELD=VALUE")
+            raise typer.BadParameter(f"{name}: expected once, got a second value", param_hint="FIELD=VALUE")
         into[key] = value
     if ask_password:
         plain["password"] = typer.prompt("Password", hide_input=True, err=True)
@@ -138,7 +144,7 @@ def _options(here: Workspace) -> IdentifyOptions:
 
 
 def _engine(here: Workspace, version: int | None) -> Engine:
-    """Return an engine with a version of the store; its passwords are readable where the key is at hand."""
+    """Return an engine with a version of the store. It can read passwords if there is a key."""
     from identengine.engine.core import Engine
     from identengine.engine.settings import EngineSettings
 
@@ -151,13 +157,13 @@ def _engine(here: Workspace, version: int | None) -> Engine:
 
 
 def _raise_fault(engine: Engine) -> None:
-    """Raise what an ``internal_error`` comes from: here it is a missing key, say, and somebody can mend it."""
+    """Raise the cause of an ``internal_error``, for example a missing key, so that the user can fix it."""
     for fault in engine.faults:
         raise fault
 
 
 def _build(snapshot: Snapshot, options: IdentifyOptions) -> Book:
-    """Make the index of a version, with a progress bar where that takes long."""
+    """Return the index of a version, and show a progress bar if building it takes long."""
     from itertools import groupby
     from operator import itemgetter
 
@@ -178,7 +184,7 @@ def _build(snapshot: Snapshot, options: IdentifyOptions) -> Book:
             if done % _STEP == 0:
                 tell(done, total)
         for owner, numbers in groupby(snapshot.active_numbers(), itemgetter(0)):
-            if owner in restricted:  # nobody asks for the DIDs of the others
+            if owner in restricted:  # the DIDs of other accounts are never used
                 builder.add_dids(owner, pack((number for _, number in numbers), options.international_prefixes))
                 tell(done, total)
         steps = builder.finish()
@@ -191,7 +197,7 @@ def _build(snapshot: Snapshot, options: IdentifyOptions) -> Book:
             tell(total, None)
 
 
-def _tell(decision: Decision) -> None:
+def _print_decision(decision: Decision) -> None:
     say("accepted" if decision.accepted else f"rejected: {decision.reason}")
     facts(
         (name, shown(value))
@@ -200,29 +206,29 @@ def _tell(decision: Decision) -> None:
     )
 
 
-def _tell_candidates(explanation: Explanation) -> None:
+def _print_candidates(explanation: Explanation) -> None:
     say("")
     if not explanation.candidates:
         say(_why_none(explanation.decision))
         return
     table(_CANDIDATES, map(_candidate_row, explanation.candidates))
     if explanation.cut:
-        say("and more")
+        say("More candidates are not shown.")
 
 
 def _why_none(decision: Decision) -> str:
-    """Say why there is no candidate to show."""
+    """Return the reason why there are no candidates."""
     if decision.account_id is not None:
-        return f"account {decision.account_id} was found by its id; no other is looked at"
-    if decision.reason is Reason.ACCOUNT_DISABLED:  # else it would be a candidate
-        return "the account that account_id names has its terminator off; no other is looked at"
+        return f"Account {decision.account_id} was found by its id. No other account is a candidate."
+    if decision.reason is Reason.ACCOUNT_DISABLED:  # otherwise it would be a candidate
+        return "The terminator part of the account that account_id names is off. No other account is a candidate."
     if decision.reason is Reason.INVALID_REQUEST:
-        return f"the request cannot be used: {decision.field} {decision.value!r}; no account is looked at"
+        return f"The request is invalid: {decision.field} {quoted(decision.value)}. No account was looked up."
     if decision.reason is Reason.INVALID_DESTINATION:
-        return "the request cannot be used: dst_number is no number; no account is looked at"
+        return "The request is invalid: dst_number is not a number. No account was looked up."
     if decision.reason is Reason.NOT_READY:
-        return "the store holds no version of the book yet"
-    return "no account of the book is touched by it"
+        return "The store has no version of the book yet."
+    return "No account of the book matches this request."
 
 
 def _candidate_row(candidate: Candidate) -> tuple[str, ...]:

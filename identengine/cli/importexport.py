@@ -1,4 +1,4 @@
-"""``import``, ``export`` and ``copy``: books going in and out of a store."""
+"""``import``, ``export`` and ``copy``: load a book into a store, write it out, copy the store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from identengine.cli.interrupts import stoppable
-from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, Who
+from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, Who, integer
 from identengine.cli.output import emit, hint, progress, say
 from identengine.cli.workspace import Workspace, author, find_workspace
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Missing(StrEnum):
-    """What becomes of an account that the new table lacks."""
+    """The treatment of accounts that are not in the new table."""
 
     DISABLE = "disable"
     KEEP = "keep"
@@ -29,35 +29,47 @@ class Missing(StrEnum):
 
 
 class Format(StrEnum):
-    """How an export writes its tables."""
+    """The format of exported tables."""
 
     CSV = "csv"
     JSONL = "jsonl"
 
 
+Book = Annotated[
+    Path,
+    typer.Argument(
+        metavar="BOOK",
+        help="Folder with the tables clients, accounts and dids, each as .csv or .jsonl (also .gz).",
+    ),
+]
+MissingAccounts = Annotated[
+    Missing, typer.Option("--missing", help="Disable, keep or remove accounts that are not in the new table.")
+]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Import the good rows and report the others.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing, but show what would change.")]
+ImportYes = Annotated[
+    bool, typer.Option("--yes", help="Apply the import even if it disables or removes many rows.")
+]
+
 _SHOWN = 10
+"""Most rows of each kind that the report names."""
 
 
 def import_(
-    book: Annotated[
-        Path,
-        typer.Argument(metavar="BOOK", help="Folder with clients, accounts, dids, each .csv or .jsonl (or .gz)."),
-    ],
-    missing: Annotated[
-        Missing, typer.Option(help="What becomes of accounts that the new table lacks.")
-    ] = Missing.DISABLE,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Take the good rows and report the rest.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing, say what would change.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do it also where it disables or removes many.")] = False,
+    book: Book,
+    missing: MissingAccounts = Missing.DISABLE,
+    skip_bad: SkipBad = False,
+    dry_run: DryRun = False,
+    yes: ImportYes = False,
     store: StoreDir = None,
     config: ConfigFile = None,
     key_file: KeyFile = None,
     who: Who = None,
     as_json: AsJson = False,
 ) -> None:
-    """Load a book as one new version, whole or not at all; makes the store where none is.
+    """Import a book as one new version, completely or not at all. Create the store if it does not exist.
 
-    Disabling more than a tenth of the accounts or removing more than a tenth of the DIDs wants --yes.
+    An import needs --yes to disable more than a tenth of the accounts or to remove more than a tenth of the DIDs.
 
     Example: identengine import BOOK --store STORE --dry-run
     """
@@ -66,7 +78,7 @@ def import_(
         from identengine.book.files import find_tables
         from identengine.book.importer import import_book
 
-        find_tables(book)  # before a store is made for a book that is not there
+        find_tables(book)  # before a store is created for a book that does not exist
         vault = here.vault_to_write()
         with here.open(create=True) as opened, progress("import") as tell:
             report = import_book(
@@ -83,24 +95,29 @@ def import_(
         if as_json:
             emit(report)
         else:
-            _tell(report)
+            _print_report(report)
         if report.needs_yes is not None:
             raise typer.Exit(1)
 
 
 def export(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the three tables go; made if missing.")],
-    fmt: Annotated[Format, typer.Option("--format", help="The format of the tables.")] = Format.CSV,
-    gz: Annotated[bool, typer.Option("--gz", help="Pack them with gzip.")] = False,
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Folder for the three tables. It is created if necessary.")
+    ],
+    fmt: Annotated[Format, typer.Option("--format", help="Format of the tables.")] = Format.CSV,
+    gz: Annotated[bool, typer.Option("--gz", help="Compress the tables with gzip.")] = False,
     version: Annotated[
-        int | None, typer.Option("--version", metavar="N", min=1, help="This version; default: the newest.")
+        int | None,
+        typer.Option(
+            "--version", parser=integer(1), metavar="N", help="Export this version. Default: the newest version."
+        ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace tables that are there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing tables.")] = False,
     store: StoreDir = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a version out as a book that imports again; passwords stay encrypted.
+    """Export a version as a book that can be imported again. Passwords stay encrypted.
 
     Example: identengine export BOOK --store STORE --format jsonl --gz
     """
@@ -119,13 +136,16 @@ def export(
 
 def copy(
     target: Annotated[
-        Path, typer.Argument(metavar="TARGET", help="Not there yet; one file if it ends in .mdb, else a folder.")
+        Path,
+        typer.Argument(
+            metavar="TARGET", help="New file if the name ends in .mdb, otherwise a new folder. It must not exist."
+        ),
     ],
     store: StoreDir = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Copy the store, all versions and the audit log, for another node; the key of the passwords is not in it.
+    """Copy the store with all versions and the audit log, but without the key of the passwords.
 
     Example: identengine copy identengine.mdb --store STORE
     """
@@ -147,7 +167,7 @@ def add_to(app: typer.Typer) -> None:
 
 @contextmanager
 def _target(here: Workspace, *, dry_run: bool) -> Iterator[Workspace]:
-    """Yield where to import to; for a dry run without a store one that is gone afterwards."""
+    """Yield the target of an import. A dry run without a store gets a temporary one."""
     if not dry_run or here.exists():
         yield here
         return
@@ -157,15 +177,15 @@ def _target(here: Workspace, *, dry_run: bool) -> Iterator[Workspace]:
         yield here._replace(store=scratch, key_file=key_file if key_file and key_file.exists() else None)
 
 
-def _tell(report: ImportReport) -> None:
+def _print_report(report: ImportReport) -> None:
     for problem in report.problems:
-        hint(f"left out: {problem}")
+        hint(f"skipped: {problem}")
     if (more := report.problem_count - len(report.problems)) > 0:
-        hint(f"left out: {more} more")
+        hint(f"skipped: {more} more rows")
     for warning in report.warnings:
         hint(f"warning: {warning}")
     if (more := report.warning_count - len(report.warnings)) > 0:
-        hint(f"warning: {more} more")
+        hint(f"warning: {more} more warnings")
     for name, one in (("clients", report.clients), ("accounts", report.accounts), ("dids", report.dids)):
         say(f"{name}: {_table(one)}")
         for word, found in (
@@ -195,12 +215,12 @@ def _tell(report: ImportReport) -> None:
 
 def _table(one: TableReport | None) -> str:
     if one is None:
-        return "not in the book, left as they are"
+        return "not in the book, unchanged"
     counts = [
         ("added", one.added),
         ("changed", one.changed.total),
         ("unchanged", one.unchanged),
-        ("left out", one.skipped),
+        ("skipped", one.skipped),
     ]
     return ", ".join(f"{count} {word}" for word, count in counts if count) or "none"
 

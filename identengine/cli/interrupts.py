@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM in a command that writes: it says what became of the book, and ends as a shell expects."""
+"""Ctrl-C and SIGTERM in a command that writes: it reports the state of the book and exits as a shell expects."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from identengine.errors import IdentengineError
 
 
 class StoppedError(IdentengineError):
-    """A command was told to stop; ``status`` is what it ends with, 128 and the signal's number."""
+    """A signal interrupted a command. ``status`` is its exit status: 128 plus the number of the signal."""
 
-    def __init__(self, said: str, status: int) -> None:
+    def __init__(self, message: str, status: int) -> None:
         self.status = status
-        super().__init__(said)
+        super().__init__(message)
 
 
 class _TerminatedError(KeyboardInterrupt):
-    """SIGTERM; a KeyboardInterrupt, since nothing on the way may take it for an error of its own."""
+    """SIGTERM. It is a KeyboardInterrupt, so that no ``except Exception`` on the way catches it."""
 
 
 @contextmanager
 def stoppable(head: Callable[[], int]) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end what is within in order; both become :class:`StoppedError`.
+    """Turn Ctrl-C and SIGTERM in the block into :class:`StoppedError`, after its cleanup.
 
-    ``head`` returns the newest version of the book, so that what is said of it is true whenever the signal came.
+    ``head`` returns the newest version of the book. It is called before the block and after the signal.
     """
     head_before = head()
 
@@ -41,14 +41,17 @@ def stoppable(head: Callable[[], int]) -> Iterator[None]:
         if stop is None:
             raise
         number = signal.SIGTERM if isinstance(stop, _TerminatedError) else signal.SIGINT
-        changed = "nothing was changed" if head() == head_before else f"the newest version is {head()} now"
-        raise StoppedError(f"stopped; {changed}", 128 + number) from None
+        state = "nothing was changed" if head() == head_before else f"the newest version is now {head()}"
+        raise StoppedError(f"interrupted; {state}", 128 + number) from None
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
 def _stop_behind(error: BaseException | None) -> KeyboardInterrupt | None:
-    """Return the signal that an error came of: Python, stopped while it closes a file, may close it twice."""
+    """Return the interrupt that caused an error, or None.
+
+    An interrupt while Python closes a file can raise an error of a second close.
+    """
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__context__
     return error

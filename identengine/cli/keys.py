@@ -1,4 +1,4 @@
-"""``identengine key …``: the key under which passwords are kept (engine.md 1.7)."""
+"""``identengine key …``: the key that encrypts the passwords (engine.md 1.7)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from identengine.cli.workspace import author, find_workspace
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="The key under which passwords are kept.",
+    help="Manage the key that encrypts the passwords.",
     epilog="Example: identengine key rotate --store STORE",
 )
 
 
 @app.callback()
 def _key() -> None:
-    """Keep `key` a group of commands while there is but one."""
+    """Keep ``key`` a group, although it has only one command."""
 
 
 @app.command()
@@ -28,10 +28,10 @@ def rotate(
     who: Who = None,
     as_json: AsJson = False,
 ) -> None:
-    """Encrypt all passwords anew under a new key, which takes the old one's place in the key file.
+    """Encrypt all passwords with a new key, which replaces the old one in the key file.
 
-    With keys in the environment: put the new one first there, then run this. Copies and exports made before
-    need the old key, so keep it as long as you keep them.
+    If the keys are in the environment, put the new key first there, then run this command. Older copies and
+    exports need the old key, so keep it as long as you keep them.
 
     Example: identengine key rotate --store STORE
     """
@@ -42,9 +42,10 @@ def rotate(
     if as_json:
         emit({"passwords": count, "key_file": str(path) if path else None})
         return
-    say(f"{count} passwords encrypted anew (those of earlier versions too), key in {path or 'the environment'}")
+    place = "the environment" if path is None else str(path)
+    say(f"{count} passwords encrypted again, including earlier versions. The new key is in {place}")
     hint(
-        "a running server reads the key file again by itself"
+        "a running server reads the new key file automatically"
         if path
         else "restart running servers with the new key"
     )

@@ -1,4 +1,4 @@
-"""``load``: asks a server as many switches would, checks its answers, and measures."""
+"""``load``: send requests to a server like many switches, check the answers, and measure the times."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ _OUTCOMES = (Column("Method"), Column("Answer"), Column("Count", right=True), Co
 
 
 class TlsFiles(NamedTuple):
-    """The files (PEM) that TLS is spoken with; each may be missing."""
+    """The files (PEM) of a TLS connection. Each is optional."""
 
     ca: Path | None
     certificate: Path | None
     key: Path | None
 
     def context(self) -> ssl.SSLContext | None:
-        """Return a context of these files, or None if there is neither a CA nor a certificate."""
+        """Return a context with these files, or None without a CA and a certificate."""
         if self.ca is None and self.certificate is None:
             return None
         import ssl
@@ -83,11 +83,11 @@ def load(
     off_loopback: OffLoopback = False,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a server as many switches would; check each answer and measure how long it took.
+    """Send requests to a server like many switches, check each answer, and measure the response times.
 
-    With --rate, times are counted from when a request was due, so that a server that stands still shows. Ends with
-    1 if an answer was wrong or more was lost than may be. Ctrl-C brings the calls to their end and shows what was
-    measured; a second one ends at once.
+    With --rate, times are measured from the moment when a request was due, so that a stalled server is visible.
+    The exit status is 1 if an answer was wrong or the loss is above --max-loss. The first Ctrl-C ends the calls
+    and shows the results. A second Ctrl-C exits immediately.
 
     Example: identengine load tcp://127.0.0.1:4870 --rate 1000 --duration 5
     """
@@ -95,7 +95,7 @@ def load(
     from identengine.loadgen.run import Run
 
     if rate is not None and window is not None:
-        raise typer.BadParameter("either a rate or a window is wanted, not both", param_hint="--rate, --window")
+        raise typer.BadParameter("expected either a rate or a window, got both", param_hint="--rate, --window")
     tls = TlsFiles(ca, certificate, key)
     whom = _target(url, encoding, token_env, timeout, tls, off_loopback=off_loopback)
     plan = _plan(rate, window, connections, duration, requests, timeout, seed)
@@ -124,21 +124,21 @@ def _token(name: str | None) -> str | None:
         return None
     token = os.environ.get(name)
     if not token:
-        raise typer.BadParameter(f"${name} is not set", param_hint="--token-env")
+        raise typer.BadParameter(f"the environment variable {name} is not set or empty", param_hint="--token-env")
     return token
 
 
 def _target(
     url: str, encoding: Encoding, token_env: str | None, timeout: float, tls: TlsFiles, *, off_loopback: bool
 ) -> Target:
-    """Return the server to ask. Raise TargetError if it is on another machine and ``off_loopback`` is not set."""
+    """Return the server. Raise TargetError if it is on another machine and ``off_loopback`` is not set."""
     from identengine.loadgen.target import TargetError, target
 
     whom = target(url, encoding, _token(token_env), timeout, tls.context())
     if not off_loopback and not whom.on_loopback():
         raise TargetError(
-            f"{whom.host} is not on this machine's loopback, and so much load takes a server out of service;"
-            " --off-loopback asks it nevertheless"
+            f"{whom.host} is not on this machine's loopback, and this load can take a server out of service."
+            " Use --off-loopback to allow it"
         )
     return whom
 
@@ -152,7 +152,7 @@ def _plan(
     timeout: float,
     seed: int,
 ) -> Plan:
-    """Return the plan of the options, with the defaults of those that exclude each other."""
+    """Return the plan of the options, with defaults for options that exclude each other."""
     from identengine.loadgen.run import Plan
 
     if duration is None and requests is None:
@@ -169,22 +169,22 @@ def _plan(
 
 
 def _measured(run: Run, whom: Target, plan: Plan) -> Report:
-    """Run to the end, or until a signal, with a progress bar; return what was measured."""
+    """Run to the end or until a signal, with a progress bar. Return the results."""
     with _stops(run), progress(f"asking {whom.url}") as tell:
 
-        def told(scores: Scores, seconds: float) -> None:
+        def update(scores: Scores, seconds: float) -> None:
             what = f"{scores.answered:,} answers, {scores.lost + scores.unsent:,} lost, {scores.wrong:,} wrong"
             if plan.duration is not None:
                 tell(int(seconds * 10), int(plan.duration * 10), what)
             else:
                 tell(scores.sent, plan.requests, what)
 
-        return run.go(told)
+        return run.go(update)
 
 
 @contextmanager
 def _stops(run: Run) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end a run in order, so that what was measured is shown."""
+    """Let Ctrl-C and SIGTERM stop a run cleanly, so that its results are shown."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         run.stop()
@@ -200,10 +200,10 @@ def _stops(run: Run) -> Iterator[None]:
 def _show(report: Report) -> None:
     facts(
         [
-            ("requests", f"{report.sent:,} in {report.seconds:.1f} s{', stopped' if report.stopped else ''}"),
-            ("answers", f"{report.answered:,}, {report.per_second:,.0f} a second"),
+            ("requests", f"{report.sent:,} in {report.seconds:.1f} s{', interrupted' if report.stopped else ''}"),
+            ("answers", f"{report.answered:,}, {report.per_second:,.0f} per second"),
             ("lost", f"{report.lost + report.unsent:,} ({report.loss:.3g} %)"),
-            ("never sent", f"{report.unsent:,} of those" if report.unsent else None),
+            ("of them never sent", f"{report.unsent:,}" if report.unsent else None),
             ("too late", f"{report.late:,}" if report.late else None),
             ("wrong", f"{report.wrong:,}"),
             ("reconnected", f"{report.reconnects:,} times" if report.reconnects else None),
@@ -222,7 +222,7 @@ def _show(report: Report) -> None:
         say("")
         table(
             [Column("ms", right=True)] + [Column(name, right=True) for name, _ in shown],
-            [["time to answer", *(f"{value:.3f}" for _, value in shown)]],
+            [["response time", *(f"{value:.3f}" for _, value in shown)]],
         )
         say("")
         table(

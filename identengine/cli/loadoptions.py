@@ -1,4 +1,4 @@
-"""The options of ``load``, each as the type of its parameter."""
+"""The arguments and options of ``load``, each as the type of its parameter."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from typing import Annotated, Literal
 
 import typer
 
+from identengine.cli.options import decimal, integer
+
 _TLS = "TLS"
 
 Url = Annotated[
     str,
-    typer.Argument(metavar="URL", help="Whom to ask: udp://HOST:PORT, tcp://, tls:// or http://."),
+    typer.Argument(metavar="URL", help="The server: udp://HOST:PORT, tcp://HOST:PORT, or with tls:// or http://."),
 ]
 Mix = Annotated[
     Path | None,
     typer.Argument(
         metavar="MIX",
-        help="What to ask: JSONL, a request a line and what is expected; default: calls for the demo's book.",
+        help="JSONL file with one request and its expected answer a line. Default: calls for the demo's book.",
     ),
 ]
 Rate = Annotated[
@@ -25,55 +27,93 @@ Rate = Annotated[
     typer.Option(
         "--rate",
         metavar="R",
-        min=0.001,
-        help="Send R requests a second when they are due, whatever becomes of the others (open loop).",
+        parser=decimal(0.001),
+        help="Send R requests per second on schedule, without waiting for answers (open loop).",
     ),
 ]
 Window = Annotated[
     int | None,
     typer.Option(
-        "--window", metavar="N", min=1, help="Keep N requests waiting for answers (closed loop); default: 32."
+        "--window",
+        metavar="N",
+        parser=integer(1),
+        help="Keep N requests in flight (closed loop). Default: 32. Excludes --rate.",
     ),
 ]
 Connections = Annotated[
-    int, typer.Option("--connections", metavar="N", min=1, max=10_000, help="Connections, or UDP sockets.")
+    int,
+    typer.Option(
+        "--connections", metavar="N", parser=integer(1, 10_000), help="Number of connections or UDP sockets."
+    ),
 ]
 Duration = Annotated[
-    float | None, typer.Option("--duration", metavar="SECONDS", min=0.001, help="How long; default: 10 s.")
+    float | None,
+    typer.Option(
+        "--duration",
+        metavar="SECONDS",
+        parser=decimal(0.001),
+        help="Duration of the run. Default: 10 seconds, or no limit with --requests.",
+    ),
 ]
 Requests = Annotated[
     int | None,
-    typer.Option("--requests", metavar="N", min=1, help="How many, rounded up to whole passes through MIX."),
+    typer.Option(
+        "--requests",
+        metavar="N",
+        parser=integer(1),
+        help="Number of requests, rounded up to whole passes through MIX.",
+    ),
 ]
 Timeout = Annotated[
     float,
-    typer.Option("--timeout", metavar="SECONDS", min=0.001, max=3600, help="After that a request is lost."),
+    typer.Option(
+        "--timeout",
+        metavar="SECONDS",
+        parser=decimal(0.001, 3600),
+        help="Longest wait for an answer. After it, the request counts as lost.",
+    ),
 ]
 MaxLoss = Annotated[
     float,
-    typer.Option("--max-loss", metavar="PERCENT", min=0, max=100, help="So much may be lost; more ends with 1."),
+    typer.Option(
+        "--max-loss",
+        metavar="PERCENT",
+        parser=decimal(0, 100),
+        help="Allowed loss in percent; above it the exit status is 1.",
+    ),
 ]
 Seed = Annotated[
-    int, typer.Option("--seed", metavar="N", min=0, help="Of what MIX leaves to chance, and of its call ids.")
+    int,
+    typer.Option(
+        "--seed", metavar="N", parser=integer(0), help="Seed of the random choices in MIX and of the call ids."
+    ),
 ]
-Encoding = Annotated[Literal["json", "msgpack"], typer.Option("--encoding", help="Of the messages, but for HTTP.")]
+Encoding = Annotated[
+    Literal["json", "msgpack"],
+    typer.Option("--encoding", help="Encoding of the messages. HTTP always uses JSON."),
+]
 TokenEnv = Annotated[
     str | None,
-    typer.Option("--token-env", metavar="NAME", help="The environment variable that holds the switch's token."),
+    typer.Option("--token-env", metavar="NAME", help="Environment variable that holds the token of the switch."),
 ]
 Ca = Annotated[
     Path | None,
-    typer.Option("--ca", metavar="FILE", help="Whose certificate to trust (PEM).", rich_help_panel=_TLS),
+    typer.Option("--ca", metavar="FILE", help="Trusted CA certificates (PEM).", rich_help_panel=_TLS),
 ]
 Certificate = Annotated[
     Path | None,
-    typer.Option("--certificate", metavar="FILE", help="Our own certificate (PEM).", rich_help_panel=_TLS),
+    typer.Option("--certificate", metavar="FILE", help="Client certificate (PEM).", rich_help_panel=_TLS),
 ]
-Key = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Its key (PEM).", rich_help_panel=_TLS)]
+Key = Annotated[
+    Path | None,
+    typer.Option(
+        "--key", metavar="FILE", help="Private key of the client certificate (PEM).", rich_help_panel=_TLS
+    ),
+]
 OffLoopback = Annotated[
     bool,
     typer.Option(
         "--off-loopback",
-        help="Ask a server that is not on this machine's loopback: one that is yours, and not in service.",
+        help="Allow a server on another machine. Use it only for a server of your own that is not in service.",
     ),
 ]

@@ -1,6 +1,6 @@
-"""Asking a running server: where its set of calls is, and one line for one line over its socket there.
+"""Requests to a running server over the socket in the folder of its set of calls.
 
-Commands never open the set's own file: a reader that stays in it would make it grow.
+Rule: commands never open the set's own file, since a reader that stays in it would make it grow.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeVar
 
 import typer
 
-from identengine.errors import IdentengineError
+from identengine.cli.options import LOCATIONS
+from identengine.errors import IdentengineError, expected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
     from identengine.wire.operator import Filter, LegRow, OperatorRequest, Use
 
 PATIENCE = 10.0
-"""Seconds that a command waits for a server: while a decider is replaced, what is asked waits."""
+"""Longest wait of a command for a server, in seconds. Requests wait while a decider is replaced."""
 MOST_BYTES = 1 << 26
-"""Of one answer; only what is none has more."""
+"""Longest answer, in bytes. A longer one is not an answer of this protocol."""
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -38,8 +39,8 @@ CallsDir = Annotated[
         "--calls",
         metavar="DIR",
         envvar="IDENTENGINE_CALLS",
-        help="Folder of the set of calls; default: [calls] path of --config.",
-        rich_help_panel="Where things are",
+        help="Folder of the set of calls. Default: [calls] path in the config.",
+        rich_help_panel=LOCATIONS,
     ),
 ]
 
@@ -49,12 +50,12 @@ class NoServerError(IdentengineError):
 
 
 def calls_folder(calls: Path | None, config: Path | None) -> Path:
-    """Return the folder of the set of calls; wrong usage where none is named. Raises ConfigError."""
+    """Return the folder of the set of calls. Raise ConfigError, or BadParameter if no option names it."""
     if calls is not None:
         return calls
     if config is None:
         raise typer.BadParameter(
-            "say where the set of calls is: --calls DIR, --config FILE or $IDENTENGINE_CONFIG",
+            "name the folder of the set of calls with --calls DIR, --config FILE or $IDENTENGINE_CONFIG",
             param_hint="--calls",
         )
     from identengine.config.load import load
@@ -63,18 +64,18 @@ def calls_folder(calls: Path | None, config: Path | None) -> Path:
 
 
 def seconds(text: str) -> float:
-    """Return the seconds that ``90``, ``90s``, ``10m``, ``2h`` or ``1d`` are; else wrong usage."""
+    """Return the seconds of ``90``, ``90s``, ``10m``, ``2h`` or ``1d``. Raise BadParameter for other texts."""
     found = _DURATION.fullmatch(text.strip())
     if found is None:
-        raise typer.BadParameter(f"{text!r}: a time like 90s, 10m, 2h or 1d is wanted")
+        raise typer.BadParameter(expected("a time such as 90s, 10m, 2h or 1d", text))
     return float(found[1]) * _SECONDS[found[2]]
 
 
 class OperatorClient:
-    """A connection of a command to the decider (:mod:`identengine.wire.operator`); a context manager."""
+    """A connection of a command to the decider (:mod:`identengine.wire.operator`). A context manager."""
 
     def __init__(self, folder: Path, patience: float = PATIENCE) -> None:
-        """Connect. Raises NoServerError, which says where and how to start one."""
+        """Connect. Raise NoServerError, which names the socket and the way to start a server."""
         from identengine.net.operator import FILE
         from identengine.net.unix import at_folder
 
@@ -86,7 +87,7 @@ class OperatorClient:
                 _connect(self._socket, name, time.monotonic() + patience)
         except OSError as error:
             self._socket.close()
-            raise NoServerError(self._nobody(error)) from error
+            raise NoServerError(self._unreachable(error)) from error
         self._answers = self._socket.makefile("rb")
 
     def __enter__(self) -> Self:
@@ -97,46 +98,48 @@ class OperatorClient:
         self._socket.close()
 
     def ask(self, message: OperatorRequest, wanted: type[T]) -> T:
-        """Return the answer. Raises NoServerError, or IdentengineError with what the server says is wrong."""
+        """Return the answer. Raise NoServerError, or IdentengineError with the message of the server."""
         from identengine.wire.operator import OperatorFailure, line, read_reply
 
         try:
-            with contextlib.suppress(BrokenPipeError):  # it was closed, and why may stand there to be read
+            with contextlib.suppress(
+                BrokenPipeError
+            ):  # the server closed the connection, and its reason may be readable
                 self._socket.sendall(line(message))
             raw = self._answers.readline(MOST_BYTES)
         except OSError as error:
-            raise NoServerError(self._nobody(error)) from error
+            raise NoServerError(self._unreachable(error)) from error
         if not raw.endswith(b"\n"):
-            raise NoServerError(f"the server at {self.path} ended, or closed the connection; try again")
+            raise NoServerError(f"the server at {self.path} exited or closed the connection. Try again")
         try:
             reply = read_reply(raw)
         except ValueError as error:
             raise IdentengineError(
-                f"the answer at {self.path} is not understood ({error}); is the server of another version?"
+                f"the answer at {self.path} cannot be parsed ({error}). Is the server of another version?"
             ) from error
         if isinstance(reply, OperatorFailure):
-            raise IdentengineError(f"the server at {self.path} says: {reply.message}")
+            raise IdentengineError(f"error from the server at {self.path}: {reply.message}")
         if not isinstance(reply, wanted):
-            raise IdentengineError(f"the server at {self.path} answers something else")
+            raise IdentengineError(f"unexpected answer from the server at {self.path}. Is it of another version?")
         return reply
 
-    def _nobody(self, error: OSError) -> str:
+    def _unreachable(self, error: OSError) -> str:
         if isinstance(error, TimeoutError):
-            return f"the server at {self.path} does not answer; is it stopped, or being replaced? Its log may tell"
+            return f"the server at {self.path} does not answer. Is it stopped or being replaced? See its log"
         if isinstance(error, PermissionError):
-            return f"{self.path}: {error.strerror}; only the user that the server runs as, and root, may ask it"
+            return f"{self.path}: {error.strerror}. Only root and the user of the server may connect"
         return (
-            f"no server answers at {self.path} ({error.strerror}); `identengine serve --config FILE` starts one, "
-            "with this path under [calls]"
+            f"no server at {self.path} ({error.strerror}). Start one with `identengine serve --config FILE`,"
+            " with this folder as [calls] path"
         )
 
 
 def _connect(unix: socket.socket, name: str, deadline: float) -> None:
-    """Connect; where very many wait to be let in, try again until ``deadline``."""
+    """Connect. If the queue of connections is full, retry until ``deadline``."""
     while True:
         try:
             unix.connect(name)
-        except BlockingIOError:  # what a full queue is, where a time-out is set; others wait for it
+        except BlockingIOError:  # the queue is full; a socket with a time-out does not wait
             if time.monotonic() > deadline:
                 raise TimeoutError from None
             time.sleep(0.05)
@@ -145,7 +148,7 @@ def _connect(unix: socket.socket, name: str, deadline: float) -> None:
 
 
 def leg_rows(server: OperatorClient, wanted: Filter) -> Iterator[LegRow]:
-    """Yield the calls that fit, page by page; no picture of one moment."""
+    """Yield the matching calls, page by page. The pages are from different moments."""
     from identengine.wire.operator import LegPage, LegsRequest
 
     reserved: set[tuple[str, str, str, str]] = set()
@@ -157,13 +160,13 @@ def leg_rows(server: OperatorClient, wanted: Filter) -> Iterator[LegRow]:
             if row.state == "reserved":
                 reserved.add(key)
             elif key in reserved:
-                continue  # it was started while we looked, and moved
+                continue  # it was started, and hence moved, after an earlier page
             yield row
         cursor = page.cursor
 
 
 def fullest(server: OperatorClient, of: Literal["accounts", "clients"], most: int) -> list[Use]:
-    """Return the counters that are fullest, measured by their limits."""
+    """Return the fullest counters, by their use in relation to their limits."""
     from identengine.wire.operator import Usage, UsageRequest
 
     found: list[Use] = []

@@ -1,26 +1,65 @@
-"""Options that many commands share, so that each is named, explained and completed alike everywhere."""
+"""Options that several commands share, so that every command names, explains and parses them alike."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from identengine.cli.output import JSON_WANTED
+from identengine.errors import expected
 
-_PLACE = "Where things are"
+LOCATIONS = "Locations"
+"""Title of the panel of options that name files and folders."""
+
+_DIGITS = 19
+_LARGEST = 10 ** (_DIGITS - 1) - 1
+"""Largest integer that an option takes. It fits into the 64 bits of the store."""
+
+
+def integer(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Return a parser of integers from ``least`` to ``most`` that explains a wrong value."""
+
+    def parse(text: str) -> int:
+        digits = str(text).strip()  # typer passes defaults, too, which are integers already
+        value = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < _DIGITS else None
+        largest = _LARGEST if most is None else most
+        if value is None or not least <= value <= largest:
+            is_large = most is not None or len(digits) >= _DIGITS
+            limits = f"from {least:,} to {largest:,}" if is_large else f"of at least {least:,}"
+            raise typer.BadParameter(expected(f"an integer {limits}", text))
+        return value
+
+    return parse
+
+
+def decimal(least: float, most: float | None = None) -> Callable[[str], float]:
+    """Return a parser of decimal numbers from ``least`` to ``most`` that explains a wrong value."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not (least <= value < float("inf")) or (most is not None and value > most):
+            limits = f"of at least {least:g}" if most is None else f"from {least:g} to {most:g}"
+            raise typer.BadParameter(expected(f"a number {limits}", text))
+        return value
+
+    return parse
 
 
 def _json_wanted(context: typer.Context, wanted: bool) -> bool:
-    """Remember it for the whole run, so that a mistake is told in JSON too."""
+    """Remember ``--json`` for the whole run, so that an error is printed as JSON, too."""
     context.meta[JSON_WANTED] = wanted
     return wanted
 
 
 def _folder(text: str) -> Path:
-    if not text:  # an unset variable of a script, which as a path would be the folder that one stands in
-        raise typer.BadParameter("a folder is wanted, this is empty")
+    if not text:  # as a path, the unset variable of a script would be the current folder
+        raise typer.BadParameter(expected("a folder", text))
     return Path(text)
 
 
@@ -31,8 +70,8 @@ StoreDir = Annotated[
         parser=_folder,
         envvar="IDENTENGINE_STORE",
         metavar="DIR",
-        help="Folder of the store; default: that of --config.",
-        rich_help_panel=_PLACE,
+        help="Folder of the store. Default: the store that the config names.",
+        rich_help_panel=LOCATIONS,
     ),
 ]
 ConfigFile = Annotated[
@@ -41,8 +80,8 @@ ConfigFile = Annotated[
         "--config",
         envvar="IDENTENGINE_CONFIG",
         metavar="FILE",
-        help="Config of the server: its store, key and options hold here too.",
-        rich_help_panel=_PLACE,
+        help="Config file of the server. The command uses its store, key and options.",
+        rich_help_panel=LOCATIONS,
     ),
 ]
 KeyFile = Annotated[
@@ -50,26 +89,32 @@ KeyFile = Annotated[
     typer.Option(
         "--key-file",
         metavar="FILE",
-        help="Key of the passwords; else $IDENTENGINE_KEY (keys), $IDENTENGINE_KEY_FILE, the config's, DIR.key.",
-        rich_help_panel=_PLACE,
+        help=(
+            "Key file of the passwords. Default, in this order: the keys in $IDENTENGINE_KEY, the file that"
+            " $IDENTENGINE_KEY_FILE names, the key that the config names, the file DIR.key next to the store."
+        ),
+        rich_help_panel=LOCATIONS,
     ),
 ]
 Who = Annotated[
     str | None,
-    typer.Option(
-        "--who", metavar="NAME", help="Who makes this change, for the audit log; default: the login name."
-    ),
+    typer.Option("--who", metavar="NAME", help="Name of the author, for the audit log. Default: the login name."),
 ]
-AccountName = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Its id, or its name.")]
+AccountName = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Id or name of the account.")]
 AsJson = Annotated[
     bool,
-    typer.Option("--json", help="One JSON document for programs.", is_eager=True, callback=_json_wanted),
+    typer.Option("--json", help="Print one JSON document, for programs.", is_eager=True, callback=_json_wanted),
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="Do it; without this it is only said what would be done.")]
+Yes = Annotated[
+    bool, typer.Option("--yes", help="Apply the change. Without it, the command only shows the change.")
+]
 Limit = Annotated[
     int | None,
     typer.Option(
-        "--limit", min=0, metavar="N", help="Show at most N; 0: all. Default: 100 on a terminal, else all."
+        "--limit",
+        parser=integer(0),
+        metavar="N",
+        help="Show at most N rows; 0 shows all. Default: 100 on a terminal, all rows otherwise.",
     ),
 ]
-Offset = Annotated[int, typer.Option("--offset", min=0, metavar="N", help="Pass over the first N.")]
+Offset = Annotated[int, typer.Option("--offset", parser=integer(0), metavar="N", help="Skip the first N rows.")]

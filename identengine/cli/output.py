@@ -1,7 +1,7 @@
-"""What commands print: tables for people, one JSON document for programs, and nothing else on standard output.
+"""The output of commands: tables for people, one JSON document for programs, and nothing else on standard output.
 
-On a terminal tables have boxes and colours and fold in a narrow window; in a pipe they are plain aligned
-columns, never cut, one row a line. Rows are streamed in blocks, so that a million of them are never held.
+On a terminal, tables have boxes and colours, and fold in a narrow window. In a pipe they are plain aligned
+columns, one row a line, and never cut. Rows are printed in blocks, so that memory never holds a million of them.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 JSON_WANTED = "identengine.json"
-"""Where the run's context keeps that ``--json`` was given."""
+"""Key of ``--json`` in the context of the run."""
 SCREEN = 100
-"""Rows that a terminal gets where no limit is named."""
+"""Rows that a terminal gets without ``--limit``."""
 NARROW = 80
 """Width of text that is folded if there is no terminal, in columns."""
 GLUE = "\N{NO-BREAK SPACE}"
@@ -37,21 +37,21 @@ T = TypeVar("T")
 
 
 class Tell(Protocol):
-    """Takes the progress of some work."""
+    """A function that receives the progress of some work."""
 
     def __call__(self, done: int, total: int | None, what: str = "") -> None:
-        """Tell how much is done of how much (None: unknown), and what is at it."""
+        """Report that ``done`` of ``total`` (None if unknown) is complete. ``what`` describes the current step."""
 
 
 class Column(NamedTuple):
-    """A column of a table; numbers stand at the right."""
+    """A column of a table. Numbers are aligned to the right."""
 
     title: str
     right: bool = False
     tint: Callable[[str], str] | None = None
-    """Gives the colour of a cell on a terminal."""
+    """Function from a cell to its colour on a terminal."""
     firm: bool = False
-    """Idents, times: on a narrow terminal the free text of other columns is folded first. Numbers are firm too."""
+    """True for idents and times: on a narrow terminal, free text in other columns folds first. So do numbers."""
 
 
 def say(text: str) -> None:
@@ -60,7 +60,7 @@ def say(text: str) -> None:
 
 
 def hint(text: str) -> None:
-    """Print a line beside the output: to standard error, so that a pipe gets the data alone."""
+    """Print a line to standard error, so that a pipe gets only the data."""
     sys.stderr.write(printable(text) + "\n")
 
 
@@ -100,7 +100,7 @@ def emit(document: object) -> None:
 
 
 def emit_many(items: Iterable[object]) -> int:
-    """Print one JSON array, an item a line, as the items come; return how many there were."""
+    """Print one JSON array, an item a line, without holding all items. Return their number."""
     encode = msgspec.json.Encoder().encode
     count = 0
     sys.stdout.write("[")
@@ -110,15 +110,15 @@ def emit_many(items: Iterable[object]) -> int:
     return count
 
 
-def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, ruled: bool = False) -> int:
-    """Print rows as they come, in blocks; return how many there were. ``ruled`` draws lines between them."""
+def table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> int:
+    """Print rows in blocks, without holding all of them. Return their number."""
     boxed = sys.stdout.isatty()
     source = iter(rows)
     count = 0
     widths: list[int] = []
     while block := list(islice(source, _BLOCK)):
         if boxed:
-            _boxed(columns, block, ruled=ruled)
+            _boxed(columns, block)
         else:
             _aligned(columns, block, widths)
         count += len(block)
@@ -126,10 +126,10 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, ruled: bo
 
 
 def screenful(rows: Iterable[T], limit: int | None, offset: int | None = None) -> Iterator[T]:
-    """Yield the rows that ``--limit`` and ``--offset`` want, and hint at the rest.
+    """Yield the rows that ``--limit`` and ``--offset`` select, and hint at the rest.
 
-    Without a limit a terminal gets :data:`SCREEN` rows and a pipe all. ``offset`` is None where a command has no
-    such option.
+    Without a limit, a terminal gets :data:`SCREEN` rows and a pipe gets all. Commands without an
+    offset pass None.
     """
     if limit is None:
         limit = SCREEN if sys.stdout.isatty() else 0
@@ -139,12 +139,12 @@ def screenful(rows: Iterable[T], limit: int | None, offset: int | None = None) -
         return
     yield from islice(source, limit)
     if next(source, None) is not None:
-        onwards = f"--offset {offset + limit} shows the next ones, " if offset is not None else ""
-        hint(f"there are more; {onwards}--limit 0 shows all")
+        onwards = f"--offset {offset + limit} shows the next rows, " if offset is not None else ""
+        hint(f"there are more rows; {onwards}--limit 0 shows all")
 
 
 def facts(pairs: Iterable[tuple[str, str | None]]) -> None:
-    """Print what is known of one thing, a line each; what is None is left out."""
+    """Print name and value of each fact, a line each. Facts without a value (None) are omitted."""
     known = [(name, value) for name, value in pairs if value is not None]
     width = max((len(name) for name, _ in known), default=0)
     for name, value in known:
@@ -155,17 +155,17 @@ def facts(pairs: Iterable[tuple[str, str | None]]) -> None:
 
 
 def when(seconds: float) -> str:
-    """Return a time of the log as a person reads it: local, to the second, with its offset as in the log."""
+    """Return a time as the log shows it: local, to the second, with its offset from UTC."""
     return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")
 
 
 def none_shown(what: str, where: str, offset: int) -> None:
-    """Hint that a list is empty: nothing fits, or ``--offset`` passed over all that does."""
-    hint(f"--offset {offset} passes over every {what} that fits" if offset else f"no {what} {where}")
+    """Hint that a list is empty: no row matches, or ``--offset`` skipped all that do."""
+    hint(f"--offset {offset} skips every {what} that matches" if offset else f"no {what} {where}")
 
 
 def printable(text: str) -> str:
-    """Return ``text`` with control characters spelled out: a book must not steer the terminal."""
+    """Return ``text`` with control characters escaped, so that a book cannot steer the terminal."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
@@ -173,9 +173,9 @@ def printable(text: str) -> str:
 
 @contextmanager
 def progress(what: str) -> Iterator[Tell]:
-    """Show a progress bar on a terminal, once the work has taken a second.
+    """Show a progress bar on a terminal if the work takes more than a second.
 
-    Yields a function to call with how much is done, how much there is (None: unknown), and what is at it.
+    Yield the function that receives the progress.
     """
     if not sys.stderr.isatty():
         yield lambda done, total, what="": None
@@ -208,15 +208,23 @@ class _Bar:
             if self._clock() - self._begun < 1:
                 return
             from rich.console import Console
-            from rich.progress import Progress
+            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-            self._progress = Progress(console=Console(stderr=True), transient=True)
+            # Without markup, since a description may hold brackets of a user: http://[::1]:8470.
+            self._progress = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                TaskProgressColumn(),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
             self._progress.start()
             self._task = self._progress.add_task(self._what, total=None)
         self._progress.update(self._task, completed=done, total=total, description=what or self._what)
 
 
-def _boxed(columns: Sequence[Column], block: list[Sequence[str]], *, ruled: bool) -> None:
+def _boxed(columns: Sequence[Column], block: list[Sequence[str]]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -224,14 +232,14 @@ def _boxed(columns: Sequence[Column], block: list[Sequence[str]], *, ruled: bool
 
     console = Console(highlight=False)
     texts = [[_cell(value, "\n") for value in row] for row in block]
-    widths = _widths(columns, texts, console.width - 3 * len(columns) - 1)  # rules and blanks between the cells
+    widths = _widths(columns, texts, console.width - 3 * len(columns) - 1)  # lines and blanks between cells
     if widths is None:
         titles = [column.title for column in columns]
         for row in block:
             facts((title, value or None) for title, value in zip(titles, row, strict=True))
             say("")
         return
-    shown = Table(box=box.ROUNDED, header_style="bold", show_lines=ruled)
+    shown = Table(box=box.ROUNDED, header_style="bold")
     for column, width in zip(columns, widths, strict=True):
         shown.add_column(column.title, justify="right" if column.right else "left", width=width, overflow="fold")
     for row, cells in zip(block, texts, strict=True):
@@ -245,9 +253,10 @@ def _boxed(columns: Sequence[Column], block: list[Sequence[str]], *, ruled: bool
 
 
 def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]], room: int) -> list[int] | None:
-    """Return how wide each column is, so that lines are folded between words only and free text first.
+    """Return the width of each column, so that lines fold only between words, and free text first.
 
-    None where that does not go into ``room``: a row is a paragraph then, since half an address reads as another.
+    Return None if the words do not fit into ``room``. Each row is a paragraph then, since a cut address would read
+    as another one.
     """
     from rich.cells import cell_len
 
@@ -264,7 +273,7 @@ def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]], room: int)
 
 
 def _aligned(columns: Sequence[Column], block: list[Sequence[str]], widths: list[int]) -> None:
-    """Print a block; the first one sets the widths, a wider value later on pushes its line out."""
+    """Print a block. The first block sets the widths; a wider value in a later one makes its line longer."""
     lines = [tuple([_cell(value, "; ") for value in row]) for row in block]
     if not widths:
         titles = tuple(column.title for column in columns)

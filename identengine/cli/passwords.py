@@ -1,4 +1,4 @@
-"""``identengine accounts password …``: show (audited), set, generate and clear the password of an account."""
+"""``identengine accounts password …``: show, set, generate and clear the password of an account."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from identengine.provisioning.listing import find_account
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="The password of an account; kept encrypted, shown only when asked for.",
+    help="Manage the password of an account, which the store keeps encrypted.",
     epilog="Example: identengine accounts password generate --store STORE 161",
 )
 
@@ -29,7 +29,7 @@ def show(
     who: Who = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the password of an account; the audit log notes who asked.
+    """Show the password of an account. The audit log records who asked.
 
     Example: identengine accounts password show --store STORE 161
     """
@@ -42,8 +42,8 @@ def show(
         try:
             plain = here.vault().decrypt(found.password)
         except ValueError as error:
-            raise IdentengineError(f"the password of account {found.id} cannot be read: {error}") from error
-        # First the note, then the password: what cannot be noted is not shown.
+            raise IdentengineError(f"the password of account {found.id} cannot be decrypted: {error}") from error
+        # Record first, then show: a password is not shown if the audit log cannot be written.
         opened.note(author(who), "password shown", account=found.id)
     if as_json:
         emit({"account_id": found.id, "password": plain})
@@ -60,23 +60,24 @@ def set_password(
     who: Who = None,
     as_json: AsJson = False,
 ) -> None:
-    """Set a password: typed twice on a terminal, else the first line of standard input.
+    """Set a password. Type it twice on a terminal, or pass it as the first line of standard input.
 
     Example: identengine accounts password set --store STORE 161 < password.txt
     """
     here = find_workspace(store, config, key_file)
-    _check_account(here, account)  # nobody types a password in vain
+    _check_account(here, account)  # before a password is typed
     if sys.stdin.isatty():
         plain = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     else:
         plain = sys.stdin.readline().removesuffix("\n").removesuffix("\r")
     if not plain:
         raise IdentengineError(
-            "a password is wanted, here is none; `identengine accounts password clear` takes it away"
+            "expected a password, got an empty line."
+            " To remove a password, use `identengine accounts password clear`"
         )
     if plain == "-" or plain.startswith("enc:"):
-        # To a book's column these two mean something else.
-        raise IdentengineError("a password that is - or begins with enc: cannot be kept; choose another one")
+        # In the column of a book, both have a meaning of their own.
+        raise IdentengineError("a password cannot be - or begin with enc:. Choose another one")
     _change(here, account, plain, "accounts password set", who=who, as_json=as_json)
 
 
@@ -89,14 +90,14 @@ def generate(
     who: Who = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a new random password, keep it, and print it this once.
+    """Generate a random password, store it, and print it once.
 
     Example: identengine accounts password generate --store STORE 161
     """
     from identengine.store.vault import generate_password
 
     here = find_workspace(store, config, key_file)
-    _check_account(here, account)  # no key is made in vain
+    _check_account(here, account)  # before a key is created
     plain = generate_password()
     version = _change(here, account, plain, "accounts password generate", who=who, as_json=as_json, quiet=True)
     if as_json:
@@ -113,7 +114,7 @@ def clear(
     who: Who = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take the password of an account away.
+    """Clear the password of an account.
 
     Example: identengine accounts password clear --store STORE 161
     """
@@ -135,7 +136,7 @@ def _change(
     as_json: bool,
     quiet: bool = False,
 ) -> int | None:
-    """Keep ``plain`` as the account's password, None clears it; return the version that this made."""
+    """Store ``plain`` as the account's password, or clear it if None. Return the new version."""
     from identengine.provisioning import edits
 
     if plain is None:

@@ -1,6 +1,6 @@
-"""The command ``identengine``: its families of commands, and how every mistake is told.
+"""The command ``identengine``: its families of commands, its help texts, and the output of every error.
 
-Exit status: 0 done, 1 the data or the answer says no, 2 wrong usage (interfaces.md 2).
+Exit status (interfaces.md 2): 0 for success, 1 if the data or the answer is negative, 2 for wrong usage.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import sys
 from typing import Annotated, Any
 
@@ -31,32 +32,55 @@ from identengine.cli import (
     top,
 )
 from identengine.cli import serve as serving
+from identengine.cli.editing import advice
 from identengine.cli.interrupts import StoppedError
 from identengine.cli.output import JSON_WANTED, printable
 from identengine.errors import ConfigError, IdentengineError, LoadError
+from identengine.provisioning.listing import NotFoundError
 
+_MARKUP = re.compile(r"\[(?=[a-zA-Z#/@])")
+"""Beginning of what rich would read as a tag."""
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
 class _Root(TyperGroup):
-    """The outermost group: errors end here as sentences, never as a traceback."""
+    """The outermost group. It prints every error as a sentence, never as a traceback."""
 
-    def invoke(self, ctx: Any) -> Any:  # Any: typer does not name the type that it hands over
+    def __init__(self, **attributes: Any) -> None:  # Any: typer does not name the types that it passes
+        super().__init__(**attributes)
+        _escape_help(self)
+
+    def invoke(self, ctx: Any) -> Any:  # Any: as above
         try:
             result = super().invoke(ctx)
-            sys.stdout.flush()  # what cannot be written is said here, not when Python ends
+            sys.stdout.flush()  # an error of writing is printed here, not when Python exits
         except BrokenPipeError:
-            raise  # the reader has seen enough; typer ends quietly
+            raise  # the reader closed the pipe; typer exits silently
         except (IdentengineError, OSError) as error:
-            _tell(error, as_json=bool(ctx.meta.get(JSON_WANTED)))
+            _print_error(error, as_json=bool(ctx.meta.get(JSON_WANTED)))
             raise typer.Exit(error.status if isinstance(error, StoppedError) else 1) from error
         except UnicodeError as error:
-            # Bytes of a file's name or of standard input that are no text can get to many places; all end here.
-            _tell(
-                IdentengineError(f"what was given is not UTF-8: {error}"), as_json=bool(ctx.meta.get(JSON_WANTED))
+            # Names of files and standard input may hold any bytes, and many places fail on them.
+            _print_error(
+                IdentengineError(f"the input is not UTF-8: {error}"), as_json=bool(ctx.meta.get(JSON_WANTED))
             )
             raise typer.Exit(1) from error
         return result
+
+
+def _escape_help(command: Any) -> None:
+    """Escape brackets in all help texts below a command, since rich reads them as markup.
+
+    Without this, ``[calls] path`` in a help text would show as `` path``.
+    """
+    for text in ("help", "short_help", "epilog"):
+        if value := getattr(command, text, None):
+            setattr(command, text, _MARKUP.sub(r"\\[", value))
+    for param in command.params:
+        if value := getattr(param, "help", None):
+            param.help = _MARKUP.sub(r"\\[", value)
+    for below in getattr(command, "commands", {}).values():
+        _escape_help(below)
 
 
 app = typer.Typer(
@@ -64,7 +88,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    help="The engine that a telephone switch asks, for every call: whose call is this, and may it pass?",
+    help="The engine that a telephone switch asks for every call: whose call is this, and may it pass?",
     epilog="Example: identengine demo --once",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -81,7 +105,8 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _root(
     _: Annotated[
-        bool, typer.Option("--version", help="Show the version of the program.", is_eager=True, callback=_version)
+        bool,
+        typer.Option("--version", help="Show the program's version and exit.", is_eager=True, callback=_version),
     ] = False,
 ) -> None:
     pass
@@ -109,46 +134,46 @@ def main() -> None:
     try:
         app(prog_name="identengine")
         sys.stdout.flush()
-    except OSError as error:  # of --help and --version, which are written before a command begins
-        _tell(error, as_json=False)
+    except OSError as error:  # from --help or --version, which print before a command begins
+        _print_error(error, as_json=False)
         sys.exit(1)
     finally:
         _flush()
 
 
 def _ready_process() -> None:
-    """Fill closed standard streams.
+    """Open the null device for each closed standard stream.
 
-    A file that is opened later would take the number of a closed stream, and what is printed would go there;
-    uvloop even aborts.
+    Otherwise a file that is opened later gets the stream's number, and output goes into that file. uvloop even
+    aborts.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free: it is this one
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # gets the lowest free number, this one
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123 - it stays open as long as the process
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123 - stays open as long as the process
 
 
 def _flush() -> None:
-    """Write out what is left; what cannot be written was told, and is no reason to complain when Python ends."""
+    """Flush standard output. Drop output that cannot be written: its error was printed already."""
     try:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _tell(error: IdentengineError | OSError, *, as_json: bool) -> None:
-    """Say on standard error what went wrong: sentences, or one JSON object where ``--json`` was given."""
+def _print_error(error: IdentengineError | OSError, *, as_json: bool) -> None:
+    """Print an error to standard error: as sentences, or with ``--json`` as one JSON object."""
     if as_json:
-        said: dict[str, object] = {"message": _sentence(error)}
+        document: dict[str, object] = {"message": _sentence(error)}
         if isinstance(error, LoadError):
-            said |= {"problems": [msgspec.structs.asdict(one) for one in error.problems], "total": error.total}
+            document |= {"problems": [msgspec.structs.asdict(one) for one in error.problems], "total": error.total}
         elif isinstance(error, ConfigError):
-            said["problems"] = error.problems
-        # json, since msgspec refuses the halves of characters that stand for bytes which are no text.
-        sys.stderr.write(json.dumps({"error": said}) + "\n")
+            document["problems"] = error.problems
+        # json, since msgspec refuses lone surrogates, which stand for bytes that are not UTF-8.
+        sys.stderr.write(json.dumps({"error": document}) + "\n")
         return
     if isinstance(error, LoadError | ConfigError):
         for problem in error.problems:
@@ -163,8 +188,10 @@ def _sentence(error: IdentengineError | OSError) -> str:
         more = error.total - len(error.problems)
         unlisted = f", {more} of them not listed" if more else ""
         return f"{error.total} mistake{'s' * (error.total != 1)}{unlisted}; nothing was changed"
+    if isinstance(error, NotFoundError):
+        return f"{error}{advice(error)}"
     if isinstance(error, OSError) and error.strerror:
-        # What is written to the disk names its file; without a name it is what the command prints.
+        # Errors of files name the file. An error of writing without a name comes from standard output.
         where = "standard output" if error.errno in _CANNOT_WRITE else None
         return f"{error.filename or where}: {error.strerror}" if error.filename or where else error.strerror
     return str(error)

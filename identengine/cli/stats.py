@@ -1,4 +1,4 @@
-"""``stats``: everything that was counted, over all restarts; it needs no server."""
+"""``stats``: all counters, which survive restarts. It needs no running server."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from identengine.wire.operator import Status
 
 ADDRESSES = 20
-"""Addresses that are shown where no limit is named."""
+"""Most addresses that are shown without ``--limit``."""
 PATIENCE = 2.0
-"""Seconds that a server has to answer; the counters are there without it."""
+"""Longest wait for a server, in seconds. It is short, since the counters need no server."""
 _TIMES = ("began", "started", "noted", "book_made", "book_taken_up")
 
 _COUNTERS = (Column("Counter", firm=True), Column("Value", right=True), Column("What"))
@@ -28,9 +28,9 @@ _ADDRESSES = (Column("Address", firm=True), Column("Rejected", right=True))
 
 
 def stats(limit: Limit = None, config: ConfigFile = None, calls: CallsDir = None, as_json: AsJson = False) -> None:
-    """Show what was counted: requests, rejects by reason and by address, what lapsed, what was unknown.
+    """Show the counters: requests, rejects by reason and address, lapsed and unknown calls.
 
-    It goes on over restarts of the server, and is there while none runs. --limit is that of the addresses.
+    The counters survive restarts of the server and can be read while it is down. --limit applies to the addresses.
 
     Example: identengine stats --config identengine.toml --json
     """
@@ -53,7 +53,7 @@ def stats(limit: Limit = None, config: ConfigFile = None, calls: CallsDir = None
             }
         )
         return
-    _tell_server(status, why, snapshot)
+    _print_server(status, why, snapshot)
     say("")
     whats = {known.name: known.what for known in REGISTRY} | {name: what for name, (what, _) in SUMS.items()}
     shown = (
@@ -62,14 +62,16 @@ def stats(limit: Limit = None, config: ConfigFile = None, calls: CallsDir = None
         if value
     )
     table(_COUNTERS, shown)
-    say("what is not listed is zero")
+    say("Counters that are not listed are zero.")
     if largest:
         say("")
         table(_ADDRESSES, ((one, f"{count:,}") for one, count in largest))
         if snapshot.addresses.floor:
-            say(f"each may be up to {snapshot.addresses.floor:,} more: there were very many addresses")
+            say(
+                f"Each count may be up to {snapshot.addresses.floor:,} too low, since the addresses were too many."
+            )
         if (more := len(snapshot.addresses.counts) - len(largest)) > 0:
-            hint(f"{more} more; --limit 0 shows all that are known")
+            hint(f"there are {more} more addresses; --limit 0 shows all")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -78,7 +80,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def server_status(folder: Path) -> tuple[Status | None, str | None]:
-    """Return how the server is, or why nothing is known of it."""
+    """Return the status of the server, or the reason why it is unknown."""
     from identengine.wire.operator import Status, StatusRequest
 
     try:
@@ -86,26 +88,26 @@ def server_status(folder: Path) -> tuple[Status | None, str | None]:
             return server.ask(StatusRequest(), Status), None
     except NoServerError as error:
         return None, str(error)
-    except IdentengineError as error:  # it is there, and of another version
+    except IdentengineError as error:  # a server of another version
         return None, str(error)
 
 
-def _tell_server(status: Status | None, why: str | None, snapshot: Snapshot) -> None:
+def _print_server(status: Status | None, why: str | None, snapshot: Snapshot) -> None:
     if status is None:
         say(f"{why}")
-        say(f"what follows is as one left it, {when(snapshot.values['noted'])}")
+        say(f"The counters are from {when(snapshot.values['noted'])}.")
         return
     facts(server_facts(status))
 
 
 def server_facts(status: Status) -> list[tuple[str, str | None]]:
-    """Return what a person wants to know of a server."""
-    most = f" ({status.global_capacity:,} may pass)" if status.global_capacity is not None else ""
-    held = f"{status.held:,} {'leg' if status.held == 1 else 'legs'}"
+    """Return the facts about a server that operators need."""
+    most = f" (global_capacity {status.global_capacity:,})" if status.global_capacity is not None else ""
+    legs = f"{status.held:,} {'leg' if status.held == 1 else 'legs'}"
     return [
         ("server", f"{status.program}, process {status.pid}, up {_days(status.uptime)}"),
         ("book", f"version {status.version}, {status.accounts:,} accounts" if status.version else "none"),
-        ("calls", f"{held} held of {status.max_legs:,}{most}, {status.lapsed:,} lapsed remembered"),
+        ("calls", f"{legs} held of {status.max_legs:,}{most}, {status.lapsed:,} lapsed"),
         ("ALARM", "\n".join(status.alarms) or None),
     ]
 

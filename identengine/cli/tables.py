@@ -1,7 +1,7 @@
 """The commands that accounts, clients and DIDs share: list, search, show, add, set and remove.
 
-A family of commands describes its table by a :class:`Table` and shows its rows by a :class:`Display`;
-:func:`add_commands` makes the commands. What only one family has (filters, ``enable``, ``block``) stays there.
+A family of commands describes its table by a :class:`Table` and shows its rows by a :class:`Display`.
+:func:`add_commands` creates the commands. Commands and filters of one family alone are defined in its own module.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=BookRow)
 
 Facts = Iterable[tuple[str, str | None]]
-"""Name and value of each fact, one a line; a value that is None is not shown."""
+"""Name and value of each fact, one a line. Facts without a value (None) are omitted."""
 
 
 class Display(ABC, Generic[R]):
-    """How the rows of one table look, for one version of the book."""
+    """The display of the rows of one table, for one version of the book."""
 
     columns: ClassVar[tuple[Column, ...]]
 
@@ -43,39 +43,39 @@ class Display(ABC, Generic[R]):
 
     @abstractmethod
     def every(self) -> Iterator[R]:
-        """Yield all rows of the table, with a progress bar if they are many."""
+        """Yield all rows of the table in order of keys, and show a progress bar if they are many."""
 
     @abstractmethod
     def line(self, row: R) -> Sequence[str]:
-        """Return the cells of :attr:`columns`."""
+        """Return the cells of a row, one for each of :attr:`columns`."""
 
     @abstractmethod
     def as_object(self, row: R) -> dict[str, object]:
-        """Return a row for JSON."""
+        """Return a row for JSON, with inherited values."""
 
     @abstractmethod
     def details(self, opened: Store, row: R) -> tuple[dict[str, object], Facts]:
-        """Return what else is known of a row: as an object for JSON, beyond :meth:`as_object`, and as facts."""
+        """Return more facts about a row: an addition to :meth:`as_object` for JSON, and all facts as text."""
 
     @abstractmethod
     def has_words(self, words: Sequence[str]) -> Callable[[R], bool]:
-        """Return a test whether every word occurs in a row."""
+        """Return a function that returns True if every word occurs in a row."""
 
 
 class Table(NamedTuple, Generic[R]):
-    """One table as its family of commands describes it."""
+    """The description of one table by its family of commands."""
 
     family: str
     """Name of the family of commands: ``accounts``."""
     noun: str
-    """What one row is called."""
+    """Name of one row in messages."""
     metavar: str
-    """What a row is called in the usage of a command."""
+    """Name of one row in the usage of a command."""
     key_help: str
     columns_help: str
     display: Callable[[Snapshot], Display[R]]
     rows: Callable[[], Rows[R]]
-    """Import and return the rows for edits; a function, since their modules bring heavy libraries."""
+    """Function that imports the rows for edits, whose modules import heavy libraries, and returns them."""
     show_help: str
     add_help: str
     set_help: str
@@ -85,13 +85,13 @@ class Table(NamedTuple, Generic[R]):
 
 @contextmanager
 def reading(store: Path | None, config: Path | None) -> Iterator[tuple[Store, Snapshot]]:
-    """Yield the store that the options name, open for reading, and its newest version."""
+    """Yield the store that the options name, opened for reading, and its newest version."""
     with mistakes_located(), find_workspace(store, config).open(readonly=True) as opened, opened.read() as book:
         yield opened, book
 
 
 def watched(rows: Iterator[R], what: str, total: int, step: int) -> Iterator[R]:
-    """Yield the rows; tell a progress bar every ``step`` of them."""
+    """Yield the rows, and update a progress bar after each ``step`` rows."""
     with progress(what) as tell:
         for done, row in enumerate(rows, 1):
             if done % step == 0:
@@ -109,11 +109,11 @@ def show_rows(
     filtered: bool,
     as_json: bool,
 ) -> None:
-    """Print rows as a table or as JSON; ``filtered`` says why there may be none."""
+    """Print rows as a table or as JSON. ``filtered`` is True if a filter may have excluded all rows."""
     if as_json:
         emit_many(display.as_object(row) for row in islice(rows, offset, offset + limit if limit else None))
     elif not output.table(display.columns, (display.line(row) for row in screenful(rows, limit, offset))):
-        none_shown(table.noun, "fits" if filtered else f"in version {display.book.version}", offset)
+        none_shown(table.noun, "matches" if filtered else f"in version {display.book.version}", offset)
 
 
 def add_commands(
@@ -126,8 +126,8 @@ def add_commands(
 ) -> None:
     """Add the commands of a family in the order of its help.
 
-    ``listing`` has the filters of the family; ``search`` replaces the search for words; ``own`` are commands of
-    the family alone.
+    ``listing`` is the command ``list`` with the filters of the family. ``search`` replaces the search for words.
+    ``own`` holds further commands of the family.
     """
     app.command("list")(listing)
     if search is not None:
@@ -143,7 +143,7 @@ def add_commands(
 
 
 def _add_search(app: typer.Typer, table: Table[R]) -> None:
-    words_argument = typer.Argument(metavar="TEXT", help="Words that all have to be in it.")
+    words_argument = typer.Argument(metavar="TEXT", help="Words that the row must contain, all of them.")
 
     @app.command(help=table.search_help)
     def search(

@@ -1,7 +1,7 @@
-"""``top``: what a server does, live in a terminal. It holds nothing open between two looks.
+"""``top``: the live state of a server in a terminal.
 
-Each look is a copy of the counters and a few questions over a connection of its own; so a server that is replaced,
-or away, is shown as that, and the next look finds the new one.
+Each refresh copies the counters and asks the server over a new connection. So ``top`` reports a server that is
+down or being replaced, and the next refresh finds the new one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import msgspec
 import typer
 
 from identengine.cli.operatorclient import CallsDir, OperatorClient, calls_folder, fullest
-from identengine.cli.options import AsJson, ConfigFile
+from identengine.cli.options import AsJson, ConfigFile, decimal
 from identengine.cli.output import emit, printable
 from identengine.cli.stats import PATIENCE, server_facts
 from identengine.errors import IdentengineError, StoreError
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 ROWS = 10
-"""Of each table."""
+"""Most rows of each table."""
 _REQUESTS = ("requests_authorize", "requests_start", "requests_update", "requests_stop", "accepted")
 _WATCHED = (
     "overcommits",
@@ -54,7 +54,7 @@ _REASONS = tuple(known.name for known in REGISTRY if known.name.startswith("reje
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """A counter, and how fast it grew since the look before."""
+    """A counter and its growth since the previous refresh."""
 
     name: str
     total: int
@@ -62,18 +62,18 @@ class Rate(msgspec.Struct, frozen=True):
 
 
 class Address(msgspec.Struct, frozen=True):
-    """An address whose calls were rejected; the count may be too small by ``short_by`` of the picture."""
+    """An address whose calls were rejected. The count may be too low by ``short_by`` of the picture."""
 
     address: str
     rejected: int
 
 
 class Picture(msgspec.Struct, frozen=True):
-    """One look."""
+    """The state of a server at one refresh."""
 
     server: Status | None
     trouble: str | None
-    """Why the server or the counters could not be asked."""
+    """Errors of the server or the counters, or None."""
     rates: tuple[Rate, ...] = ()
     accounts: tuple[Use, ...] = ()
     clients: tuple[Use, ...] = ()
@@ -82,14 +82,14 @@ class Picture(msgspec.Struct, frozen=True):
 
 
 class _Watch:
-    """Looks again and again."""
+    """A source of pictures that keeps the previous counters, for rates."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._before: tuple[float, Snapshot] | None = None
 
     def look(self) -> Picture:
-        """Return what is so now; rates are over the time since the look before."""
+        """Return the current state. Rates cover the time since the previous call."""
         troubles: list[str] = []
         status, accounts, clients = None, [], []
         try:
@@ -108,7 +108,7 @@ class _Watch:
         passed = now - then
 
         def rate(name: str) -> Rate:
-            grown = max(0, snapshot.values[name] - before.values[name])  # less: another file stands there
+            grown = max(0, snapshot.values[name] - before.values[name])  # negative if the file was replaced
             return Rate(name, snapshot.values[name], round(grown / passed, 1) if passed else 0.0)
 
         reasons = sorted(map(rate, _REASONS), key=lambda one: (-one.per_second, -one.total))
@@ -126,16 +126,22 @@ class _Watch:
 
 def top(
     every: Annotated[
-        float, typer.Option("--every", metavar="SECONDS", min=0.2, max=60, help="Between two looks.")
+        float,
+        typer.Option(
+            "--every",
+            parser=decimal(0.2, 60),
+            metavar="SECONDS",
+            help="Time between refreshes, 0.2 to 60 seconds.",
+        ),
     ] = 1.0,
     once: Annotated[
-        bool, typer.Option("--once", help="One picture, then end; without a terminal always.")
+        bool, typer.Option("--once", help="Show one picture and exit. This is the default without a terminal.")
     ] = False,
     config: ConfigFile = None,
     calls: CallsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Watch the server: use of limits, requests and rejects a second, what lapses. q or Ctrl-C ends it.
+    """Watch the server live: use of limits, requests and rejects per second, lapses. Quit with q or Ctrl-C.
 
     Example: identengine top --config identengine.toml --every 2
     """
@@ -145,8 +151,8 @@ def top(
     live = not (once or as_json) and sys.stdout.isatty()
     if not live:
         if first.server is None and not first.rates:
-            raise IdentengineError(first.trouble or "there is nothing to see")
-        time.sleep(every)  # rates are over some time
+            raise IdentengineError(first.trouble or "neither a server nor counters were found")
+        time.sleep(every)  # rates need a period of time
         picture = watch.look()
         if as_json:
             emit(picture)
@@ -162,7 +168,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _live(watch: _Watch, first: Picture, every: float) -> None:
-    """Show pictures until q, Ctrl-C or SIGTERM; the terminal is then as it was."""
+    """Show pictures until q, Ctrl-C or SIGTERM, then restore the terminal."""
     from rich.live import Live
 
     with (
@@ -176,15 +182,15 @@ def _live(watch: _Watch, first: Picture, every: float) -> None:
 
 @contextmanager
 def _signals() -> Iterator[int]:
-    """Yield a descriptor that can be read once Ctrl-C or SIGTERM came.
+    """Yield a file descriptor that becomes readable on Ctrl-C or SIGTERM.
 
-    They raise nothing: an exception in the midst of a drawing would leave the terminal half changed.
+    The signals raise no exception, since one in the middle of a drawing would leave the terminal half changed.
     """
-    ending, told = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    ending, signalled = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def tell(_number: int, _frame: FrameType | None) -> None:
-        with suppress(BlockingIOError):  # it has been told very often
-            os.write(told, b"\0")
+        with suppress(BlockingIOError):  # the pipe is full of earlier signals
+            os.write(signalled, b"\0")
 
     before = [(number, signal.signal(number, tell)) for number in (signal.SIGINT, signal.SIGTERM)]
     try:
@@ -193,12 +199,12 @@ def _signals() -> Iterator[int]:
         for number, handler in before:
             signal.signal(number, handler)
         os.close(ending)
-        os.close(told)
+        os.close(signalled)
 
 
 @contextmanager
 def _keys() -> Iterator[None]:
-    """Get each key as it is pressed, where there is a keyboard."""
+    """Read each key as soon as it is pressed, if standard input is a terminal."""
     if not sys.stdin.isatty():
         yield
         return
@@ -211,7 +217,7 @@ def _keys() -> Iterator[None]:
 
 
 def _quits(wait: float, ending: int) -> bool:
-    """Wait for the next look; returns whether q was pressed or ``ending`` can be read."""
+    """Wait for the next refresh. Return True if q was pressed or ``ending`` is readable."""
     sources = [ending, *([sys.stdin.fileno()] if sys.stdin.isatty() else [])]
     end = time.monotonic() + wait
     while (left := end - time.monotonic()) > 0:
@@ -231,7 +237,7 @@ def _console() -> Console:
 
 
 def _shown(picture: Picture, every: float) -> RenderableType:
-    """Return the picture as a terminal shows it."""
+    """Return the picture for a terminal."""
     from rich.columns import Columns
     from rich.console import Group
     from rich.text import Text
@@ -242,22 +248,29 @@ def _shown(picture: Picture, every: float) -> RenderableType:
             if value is not None:
                 head.append(Text(f"{name:<7} {printable(value)}", style="bold red" if name == "ALARM" else ""))
     if picture.trouble is not None:
-        head.append(Text(f"{picture.trouble}", style="bold red"))
-        head.append(Text("what is shown is as it was left"))
+        trouble = "\n".join(map(printable, picture.trouble.splitlines()))
+        head.append(Text(trouble, style="bold red"))
+        head.append(Text("The last known counters are shown."))
     requests = [one for one in picture.rates if not one.name.startswith("rejected_")]
     reasons = [one for one in picture.rates if one.name.startswith("rejected_")]
     tables = [
-        _table("accounts, by use", ("ID", "Account", "Way", "Held", "Limit", "Use"), map(_use, picture.accounts)),
-        _table("clients, by use", ("ID", "Client", "Way", "Held", "Limit", "Use"), map(_use, picture.clients)),
-        _table("requests", ("What", "Total", "/s"), map(_rate, requests)),
+        _table(
+            "accounts, by use", ("ID", "Account", "Direction", "Held", "Limit", "Use"), map(_use, picture.accounts)
+        ),
+        _table(
+            "clients, by use", ("ID", "Client", "Direction", "Held", "Limit", "Use"), map(_use, picture.clients)
+        ),
+        _table("requests", ("Counter", "Total", "/s"), map(_rate, requests)),
         _table("rejects", ("Reason", "Total", "/s"), map(_rate, reasons)),
         _table(
-            f"rejected by address{f' (up to {picture.short_by:,} more each)' if picture.short_by else ''}",
+            f"rejects by address{f' (each up to {picture.short_by:,} too low)' if picture.short_by else ''}",
             ("Address", "Rejected"),
             ((one.address, f"{one.rejected:,}") for one in picture.addresses),
         ),
     ]
-    return Group(*head, Columns(tables, padding=(0, 2)), Text(f"every {every:g} s; q ends", style="dim"))
+    return Group(
+        *head, Columns(tables, padding=(0, 2)), Text(f"refreshed every {every:g} s; q quits", style="dim")
+    )
 
 
 def _table(title: str, columns: tuple[str, ...], cells: Iterator[tuple[str, ...]]) -> RenderableType:
@@ -266,7 +279,7 @@ def _table(title: str, columns: tuple[str, ...], cells: Iterator[tuple[str, ...]
     from rich.text import Text
 
     made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", header_style="")
-    left = ("ID", "Account", "Client", "Way", "What", "Reason", "Address")
+    left = ("ID", "Account", "Client", "Direction", "Counter", "Reason", "Address")
     for column in columns:
         made.add_column(column, justify="left" if column in left else "right", overflow="ellipsis", no_wrap=True)
     for row in cells:

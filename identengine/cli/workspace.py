@@ -1,4 +1,4 @@
-"""Where a command works: the store, the key of its passwords, the options, and in whose name it writes."""
+"""The store that a command works on, the keys of its passwords, and the author of a change."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 MAX_WHO = 255
-"""Longest name in the audit log that a command takes, in characters."""
+"""Longest name of an author in the audit log, in characters."""
 _DATA, _LOCK = "data.mdb", "lock.mdb"
-"""The files of a store, named here too since the store's modules bring heavy libraries."""
+"""The files of a store. The names are repeated here, since the store's modules import heavy libraries."""
 _HARMLESS = (_LOCK, "lost+found")
 _NAMED = 3
 
 
 class Workspace(NamedTuple):
-    """A store, and what was said about its key and its server."""
+    """A store, and what the options of the command specify about its key and its server."""
 
     store: Path
     key_file: Path | None
@@ -68,7 +68,7 @@ class Workspace(NamedTuple):
         return ", ".join(found[:_NAMED]) + (", …" if len(found) > _NAMED else "")
 
     def vault(self) -> Vault:
-        """Return the keys of the passwords. Raises KeyFileError."""
+        """Return the keys of the passwords. Raise KeyFileError."""
         from identengine.store.vault import Vault
 
         path = self.key_path()
@@ -76,11 +76,11 @@ class Workspace(NamedTuple):
             return Vault.from_file(path)
         if keys := os.environ.get("IDENTENGINE_KEY"):
             return Vault.from_text(keys, "$IDENTENGINE_KEY")
-        assert self.config is not None  # noqa: S101 - what is in no file nor the environment is there
+        assert self.config is not None  # noqa: S101 - keys that no file or variable holds are in the config
         return self.config.store.vault()
 
     def vault_to_write(self) -> Vault:
-        """Return the keys, or a new one to keep if there is neither a key file nor a password.
+        """Return the keys, or a new key to keep if there is neither a key file nor a password.
 
         Stored passwords would be unreadable under a new key. So if there are any, a missing key file is an error.
         Raise KeyFileError.
@@ -97,7 +97,7 @@ class Workspace(NamedTuple):
         return Vault.new(path) if unused else self.vault()
 
     def vault_if_any(self) -> Vault | None:
-        """Return the keys, None where no key file is: for what needs them only if there are passwords."""
+        """Return the keys, or None if the key file is missing. Only passwords make it necessary."""
         path = self.key_path()
         return None if path is not None and not path.exists() else self.vault()
 
@@ -132,17 +132,19 @@ def find_workspace(store: Path | None, config: Path | None, key_file: Path | Non
     if store is None:
         if loaded is None:
             raise typer.BadParameter(
-                "say where the store is: --store DIR, --config FILE or $IDENTENGINE_STORE", param_hint="--store"
+                "name the store with --store DIR, --config FILE or $IDENTENGINE_STORE", param_hint="--store"
             )
         store = loaded.store.path
     return Workspace(store, key_file, loaded)
 
 
 def author(who: str | None) -> str:
-    """Return in whose name a change is made, for the audit log."""
+    """Return the author of a change, for the audit log: ``who``, or else the login name."""
     if who is not None and who.strip():
         if len(who.strip()) > MAX_WHO:
-            raise typer.BadParameter(f"at most {MAX_WHO} characters are wanted", param_hint="--who")
+            raise typer.BadParameter(
+                f"expected a name of at most {MAX_WHO} characters, got {len(who.strip()):,}", param_hint="--who"
+            )
         return who.strip()
     for variable in ("SUDO_USER", "USER"):
         if name := os.environ.get(variable):

@@ -1,4 +1,5 @@
-"""The book as an operator works on it: editing, finding and listing clients, accounts and DIDs.
+"""Operations on the book for operators: find, list and edit clients, accounts and DIDs.
 
-The command line uses it, and HTTP will. Rule: it prints nothing and knows no protocol.
+The command line uses this package, and HTTP will. Rule: it prints nothing and knows no
+commands or protocols.
 """

@@ -1,6 +1,6 @@
 """Rows and changes as text for people and as objects for JSON, field by field.
 
-A password shows only as set or not set.
+Rule: a password appears only as set or not set.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from collections.abc import Iterator
 
 import msgspec
 
+from identengine.errors import quoted
 from identengine.model.records import Account, BookRow, Client, Did
 from identengine.store.format import Change, field_changes
 
 
 def shown(value: object) -> str:
-    """Return a field's value as text; empty where it is not set."""
+    """Return the value of a field as text. It is empty if the field is not set."""
     if value is None:
         return ""
     if isinstance(value, tuple | list):
@@ -27,7 +28,7 @@ def shown(value: object) -> str:
 
 
 def as_object(row: BookRow) -> dict[str, object]:
-    """Return a row for JSON: its columns as interfaces.md 1 names them, and ``password`` as true or false."""
+    """Return a row for JSON: the columns of interfaces.md 1, and ``password`` as true or false."""
     found: dict[str, object] = msgspec.structs.asdict(row)
     if "password" in found:
         found["password"] = found["password"] is not None
@@ -35,17 +36,20 @@ def as_object(row: BookRow) -> dict[str, object]:
 
 
 def changed(before: BookRow | None, after: BookRow | None) -> Change:
-    """Return the change from one state of a row to another; None is no row, at one side at most."""
+    """Return the change from one state of a row to another. None means that the row does not exist.
+
+    Raise ValueError without any state.
+    """
     row = after if before is None else before
     if isinstance(row, Did):
         return Change("did", row.number, before, after)
     if row is None:
-        raise ValueError("a row before or after is wanted")
+        raise ValueError("expected a row before or after the change, got none")
     return Change("client" if isinstance(row, Client) else "account", row.id, before, after)
 
 
-def told(change: Change) -> str:
-    """Say on one line how a row changed: ``name 'a' -> 'b', orig_tag 'x' -> not set``."""
+def summary(change: Change) -> str:
+    """Return the changed fields on one line: ``name "a" -> "b", orig_tag "x" -> not set``."""
     parts = []
     for name, before, after in field_changes(change):
         if name == "password":
@@ -56,7 +60,7 @@ def told(change: Change) -> str:
 
 
 def change_rows(change: Change) -> Iterator[tuple[str, str, str, str, str]]:
-    """Yield a change as table rows: what, key, field, before, after; what and key stand in the first one only."""
+    """Yield a change as table rows: change, key, field, before, after. Only the first row has change and key."""
     head = (f"{change.table} {verb(change)}", str(change.key))
     for name, before, after in field_changes(change):
         yield (*head, name, shown(before), shown(after))
@@ -64,13 +68,13 @@ def change_rows(change: Change) -> Iterator[tuple[str, str, str, str, str]]:
 
 
 def change_object(change: Change) -> dict[str, object]:
-    """Return a change for JSON: table, key, what happened, and before and after of each field that differs."""
+    """Return a change for JSON: table, key, kind of change, and before and after of each field that differs."""
     fields = {name: {"before": before, "after": after} for name, before, after in field_changes(change)}
     return {"table": change.table, "key": change.key, "change": verb(change), "fields": fields}
 
 
 def verb(change: Change) -> str:
-    """Return what happened to the row: added, changed, disabled (an account's last part went off) or removed."""
+    """Return the kind of change: added, changed, disabled (an account's last part went off) or removed."""
     before, after = change.before, change.after
     if before is None:
         return "added"
@@ -82,4 +86,4 @@ def verb(change: Change) -> str:
 
 
 def _quoted(value: object) -> str:
-    return "not set" if value in (None, ()) else repr(shown(value))
+    return "not set" if value in (None, ()) else quoted(shown(value))

@@ -1,7 +1,7 @@
 """Edits of the book: each is one transaction and one new version (engine.md 8.1).
 
-An edit is a function of a :class:`~identengine.store.draft.Draft`; :func:`apply` runs it. What a row may hold and
-which others it needs is checked by the :class:`~identengine.provisioning.rows.Rows` of its table.
+An edit is a function of a :class:`~identengine.store.draft.Draft`, which :func:`apply` runs. The
+:class:`~identengine.provisioning.rows.Rows` of a table check the values of a row and its references to other rows.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from identengine.book.mistakes import Mistake, RowError
+from identengine.book.mistakes import Mistake
 from identengine.book.records import Cells, account_from
 from identengine.model.records import Account, ClientStatus
 from identengine.provisioning.changes import changed
-from identengine.provisioning.rows import ACCOUNTS, CLIENTS, R, Rows
+from identengine.provisioning.rows import ACCOUNTS, CLIENTS, ExistsError, R, Rows
 from identengine.store.draft import Draft
 from identengine.store.format import Change
 from identengine.store.vault import Vault
@@ -23,15 +23,15 @@ from identengine.store.versions import Store
 
 
 class Edited(NamedTuple):
-    """What an edit did to the draft."""
+    """The result of an edit of the draft."""
 
     changes: tuple[Change, ...]
     warnings: tuple[Mistake, ...] = ()
-    """What is allowed and will bite (engine.md 8.5)."""
+    """Values that are allowed and likely a mistake (engine.md 8.5)."""
 
 
 class Applied(NamedTuple):
-    """An edit and the version that it made."""
+    """The result of an edit of the store, with the version that it created."""
 
     version: int | None
     """None if the edit changed nothing, or was a dry run."""
@@ -44,9 +44,9 @@ Edit = Callable[[Draft], Edited]
 
 
 def apply(store: Store, who: str, what: str, edit: Edit, *, dry_run: bool = False) -> Applied:
-    """Apply ``edit`` as one version, or with ``dry_run`` only try it. An error in ``edit`` changes nothing.
+    """Apply ``edit`` as one version, or only try it if ``dry_run`` is set. An error in ``edit`` changes nothing.
 
-    ``who`` and ``what`` go into the audit log (engine.md 8.4). Raise StoreError, or any error of ``edit``.
+    The audit log records ``who`` and ``what`` (engine.md 8.4). Raise StoreError, or any error of ``edit``.
     """
     info, edited = store.change(who, what, edit, dry_run=dry_run)
     real = tuple(change for change in edited.changes if change.before != change.after)
@@ -54,12 +54,12 @@ def apply(store: Store, who: str, what: str, edit: Edit, *, dry_run: bool = Fals
 
 
 def add(rows: Rows[R], cells: Cells) -> Edit:
-    """Return the edit that adds a row; it raises RowError if there is a row with its key."""
+    """Return the edit that adds a row. The edit raises ExistsError if a row has this key already."""
 
     def edit(draft: Draft) -> Edited:
         made, warnings = rows.read(rows.with_key(draft, cells), None)
         if (there := rows.same(draft, made)) is not None:
-            raise RowError([rows.taken(there)])
+            raise ExistsError(rows.name, there)
         rows.check(draft, made)
         rows.put(draft, made)
         return Edited((changed(None, made),), tuple(warnings))
@@ -68,7 +68,7 @@ def add(rows: Rows[R], cells: Cells) -> Edit:
 
 
 def set_columns(rows: Rows[R], wanted: str, cells: Cells) -> Edit:
-    """Return the edit that changes the columns of ``cells`` in a row; the other columns stay."""
+    """Return the edit that changes the columns of ``cells`` in a row. The other columns keep their values."""
 
     def edit(draft: Draft) -> Edited:
         before = rows.find(draft, wanted)
@@ -103,7 +103,10 @@ def switch_parts(wanted: str, *, orig: bool, term: bool, on: bool) -> Edit:
 
 
 def parts_before(store: Store, account: Account) -> tuple[bool, bool]:
-    """Return which parts were on when the account was last on, as (orig, term); orig if it never was."""
+    """Return the parts that were on when the account was last enabled, as (orig, term).
+
+    If it never was enabled, return the originator alone.
+    """
     if not account.disabled:
         return (account.orig_enabled, account.term_enabled)
     found = (True, False)
@@ -120,7 +123,7 @@ def set_status(wanted: str, status: ClientStatus) -> Edit:
 
 
 def set_password(wanted: str, plain: str, vault: Vault) -> Edit:
-    """Return the edit that gives an account a password (engine.md 1.7); a new key is kept with it."""
+    """Return the edit that sets the password of an account (engine.md 1.7) and keeps a new key."""
 
     def make(before: Account) -> Account:
         return account_from({"password": plain}, before, vault, partial=True)
@@ -129,12 +132,12 @@ def set_password(wanted: str, plain: str, vault: Vault) -> Edit:
 
 
 def clear_password(wanted: str) -> Edit:
-    """Return the edit that takes the password of an account away."""
+    """Return the edit that clears the password of an account."""
     return _alter(ACCOUNTS, wanted, lambda before: msgspec.structs.replace(before, password=None))
 
 
 def _alter(rows: Rows[R], wanted: str, make: Callable[[R], R], finish: Callable[[], None] = lambda: None) -> Edit:
-    """Return the edit that replaces a row by what ``make`` returns; ``finish`` runs last in the transaction."""
+    """Return the edit that replaces a row with the result of ``make``. ``finish`` runs last in the transaction."""
 
     def edit(draft: Draft) -> Edited:
         before = rows.find(draft, wanted)

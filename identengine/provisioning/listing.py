@@ -1,68 +1,83 @@
-"""The rows of the book as they are found and listed: by id or name, by filters, by words; and what they inherit.
+"""Look-ups and lists of rows: by id or name, by filters, by words, with the values that they inherit.
 
-Everything here works on one version of the book, a :class:`~identengine.store.snapshot.View` of it.
+Rule: everything here works on one version of the book, a :class:`~identengine.store.snapshot.View`.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from itertools import islice
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from identengine.book.mistakes import Mistake, RowError
-from identengine.errors import IdentengineError
+from identengine.errors import IdentengineError, expected, quoted
 from identengine.model.addresses import Network, parse_network
 from identengine.model.numbers import normal_number
 from identengine.model.records import Account, Client, ClientStatus, Did, IdentBy
 from identengine.provisioning.changes import as_object, shown
 
-if TYPE_CHECKING:  # at runtime the store brings heavy libraries, which `--help` must not wait for
+if TYPE_CHECKING:  # at runtime the store imports heavy libraries, which would delay `--help`
     from identengine.store.format import AuditEntry
     from identengine.store.snapshot import View
     from identengine.store.versions import Store
 
 NAMED = 10
-"""How many things a sentence lists before it says how many more there are."""
+"""Most items that a sentence lists. It counts the others."""
 NEAR = 100_000
-"""How many names are looked through for near ones; beyond that a hint is not worth the wait."""
+"""Most names that are searched for similar ones. A longer search would delay the message too much."""
 
+TableName = Literal["account", "client", "DID"]
+"""A table of the book in the singular, as messages name its rows."""
 Status = Literal["enabled", "disabled", "orig", "term", "blocked"]
-"""What an account may be by its parts and its client: a filter of the list."""
+"""The states of an account that a list can filter by. They depend on its parts and on its client."""
+
+_ID_DIGITS = 19
+"""Digits that no id has, since ids fit into 63 bits."""
 
 R = TypeVar("R", Client, Account)
 Keep = Callable[[Account], bool]
 
 
 class NotFoundError(IdentengineError):
-    """What a command names is not in the book."""
+    """No row of the book matches a key or name, or several rows match the name.
+
+    ``table`` is the table that was searched, and ``wanted`` the key or name. ``resolved`` is True if the message
+    itself shows the rows to choose from, or that the table is empty.
+    """
+
+    def __init__(self, message: str, table: TableName, wanted: str, *, resolved: bool = False) -> None:
+        self.table: TableName = table
+        self.wanted = wanted
+        self.resolved = resolved
+        super().__init__(message)
 
 
 class Inherited(NamedTuple):
-    """A table or plan and the client that it is set at; ``client`` is None where it is the account's own."""
+    """A table or plan, and the client that sets it (None for the account itself)."""
 
     value: str
     client: Client | None
 
 
 class Clients:
-    """The clients of a snapshot, read once each; knows who is above whom."""
+    """The clients of a snapshot and their resellers. Each client is read at most once."""
 
     def __init__(self, snapshot: View) -> None:
         self._snapshot = snapshot
         self._known: dict[int, Client | None] = {}
 
     def get(self, client_id: int) -> Client | None:
-        """Return a client, None where there is none."""
+        """Return a client, or None if it does not exist."""
         if client_id not in self._known:
             self._known[client_id] = self._snapshot.client(client_id)
         return self._known[client_id]
 
     def chain(self, client_id: int) -> list[Client]:
-        """Return the client and its resellers, nearest first; a loop ends it."""
+        """Return the client and its resellers, nearest first. Stop at a loop."""
         found: dict[int, Client] = {}
         at: int | None = client_id
         while at is not None and at not in found and (client := self.get(at)) is not None:
@@ -71,23 +86,23 @@ class Clients:
         return list(found.values())
 
     def blocked_by(self, client_id: int) -> Client | None:
-        """Return the nearest blocked client of the chain, itself or a reseller (engine.md 3.5)."""
+        """Return the nearest blocked client of the chain: the client itself or a reseller (engine.md 3.5)."""
         return next((client for client in self.chain(client_id) if client.status is ClientStatus.BLOCKED), None)
 
     def rate_table(self, account: Account) -> Inherited | None:
-        """Return the rate table of origination: the account's, its client's, its resellers' (engine.md 1.6)."""
+        """Return the rate table of origination: from the account, its client or a reseller (engine.md 1.6)."""
         return self._inherited(account.orig_rate_table, account.client_id, lambda client: client.rate_table)
 
     def routing_plan(self, account: Account) -> Inherited | None:
-        """Return the routing plan of origination, the same way."""
+        """Return the routing plan of origination, found in the same way."""
         return self._inherited(account.orig_routing_plan, account.client_id, lambda client: client.routing_plan)
 
     def term_rate_table(self, account: Account) -> Inherited | None:
-        """Return the rate table of termination, the same way."""
+        """Return the rate table of termination, found in the same way."""
         return self._inherited(account.term_rate_table, account.client_id, lambda client: client.term_rate_table)
 
     def tables(self, client_id: int) -> dict[str, Inherited | None]:
-        """Return the tables and the plan that hold for a client, by column: its own, or a reseller's."""
+        """Return the tables and the plan of a client by column: its own, or those of a reseller."""
         return {
             "rate_table": self._inherited(None, client_id, lambda client: client.rate_table),
             "routing_plan": self._inherited(None, client_id, lambda client: client.routing_plan),
@@ -106,41 +121,43 @@ class Clients:
 
 
 def find_account(book: View, wanted: str) -> Account:
-    """Return the account with this id or name. Raises NotFoundError with near ones."""
+    """Return the account with this id or name. Raise NotFoundError, which suggests similar accounts."""
     return _find("account", wanted, book.account, book.accounts)
 
 
 def find_client(book: View, wanted: str) -> Client:
-    """Return the client with this id or name. Raises NotFoundError with near ones."""
+    """Return the client with this id or name. Raise NotFoundError, which suggests similar clients."""
     return _find("client", wanted, book.client, book.clients)
 
 
 def find_did(book: View, number: str) -> Did:
-    """Return the DID with this number, however it is written. Raise RowError for no number, or NotFoundError."""
+    """Return the DID with this number in any spelling. Raise NotFoundError, or RowError if it is not a number."""
     normal = did_number(number)
     found = book.did(normal)
     if found is None:
-        # The numbers that share the most of its beginning are those that a slip of the finger would miss.
-        raise NotFoundError(
-            f"there is no DID {normal}; `identengine dids search {normal[:-2] or normal}` shows near ones"
-        )
+        raise NotFoundError(f"no DID {normal} in the book", "DID", normal)
     return found
 
 
 def did_number(text: str) -> str:
-    """Return the number of a DID in normal form (engine.md 2.1). Raise RowError if ``text`` is no number."""
+    """Return the number of a DID in normal form (engine.md 2.1). Raise RowError if ``text`` is not a number."""
     try:
         normal = normal_number(text)
     except ValueError as error:
         raise RowError([Mistake("number", text, str(error))]) from None
     if not normal:
-        raise RowError([Mistake("number", text, "a number is wanted; nothing is left of this one")])
+        raise RowError([Mistake("number", text, expected("a number", text))])
     return normal
 
 
-def _find(what: str, wanted: str, by_id: Callable[[int], R | None], every: Callable[[], Iterator[R]]) -> R:
-    text = wanted.strip()
-    number = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+def id_in(text: str) -> int | None:
+    """Return the id that a text holds, or None if it is no id, hence a name."""
+    text = text.strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < _ID_DIGITS else None
+
+
+def _find(what: TableName, wanted: str, by_id: Callable[[int], R | None], every: Callable[[], Iterator[R]]) -> R:
+    text, number = wanted.strip(), id_in(wanted)
     if number is not None and (found := by_id(number)) is not None:
         return found
     folded = text.casefold()
@@ -149,33 +166,37 @@ def _find(what: str, wanted: str, by_id: Callable[[int], R | None], every: Calla
     if len(exact) == 1:
         return exact[0]
     if exact:
-        raise NotFoundError(
-            f"{len(exact)} {what}s are called {text!r}: {listed(str(row.id) for row in exact)}; say which id"
-        )
-    raise NotFoundError(
-        f"there is no {what} {text if number is not None else repr(text)}{_near(what, text, number, every)}"
-    )
+        count = f"more than {NAMED}" if len(exact) > NAMED else str(len(exact))
+        ids = listed(str(row.id) for row in exact[:NAMED])
+        message = f"{count} {what}s have the name {quoted(text)}: {ids}. Use the id instead of the name"
+        raise NotFoundError(message, what, text, resolved=True)
+    message = f"no {what} {text if number is not None else quoted(text)} in the book"
+    if near := _near(text, number, every):
+        raise NotFoundError(f"{message}; did you mean {_alternatives(near)}?", what, text, resolved=True)
+    if next(every(), None) is None:
+        raise NotFoundError(f"{message}, which has no {what}s", what, text, resolved=True)
+    raise NotFoundError(message, what, text)
 
 
-def _near(what: str, text: str, number: int | None, every: Callable[[], Iterator[R]]) -> str:
-    """Say which ones are meant perhaps: those with near ids, or with names that look or begin alike."""
+def _alternatives(rows: Sequence[tuple[int, str]]) -> str:
+    """Return ids and names as a question lists them: ``1 Acme, 2 Bolt or 3 Core``."""
+    *first, last = [f"{row_id} {name}" for row_id, name in rows]
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def _near(text: str, number: int | None, every: Callable[[], Iterator[R]]) -> list[tuple[int, str]]:
+    """Return id and name of at most three rows with near ids, or with similar names."""
     if number is not None:
         rows = ((row.id, row.name) for row in every())
-        near = sorted(heapq.nsmallest(3, rows, key=lambda row: abs(row[0] - number)))
-    else:
-        names = {row.name.casefold(): (row.id, row.name) for row in islice(every(), NEAR)}
-        folded = text.casefold()
-        near = [names[name] for name in get_close_matches(folded, names, n=3)]
-        near = near or [row for name, row in names.items() if folded in name][:3]
-    if not near and next(every(), None) is None:
-        return f"; the book has no {what}s"
-    if not near:
-        return f"; `identengine {what}s list` shows them"
-    return f"; near: {listed(f'{row_id} {name}' for row_id, name in near)}"
+        return sorted(heapq.nsmallest(3, rows, key=lambda row: abs(row[0] - number)))
+    names = {row.name.casefold(): (row.id, row.name) for row in islice(every(), NEAR)}
+    folded = text.casefold()
+    near = [names[name] for name in get_close_matches(folded, names, n=3)]
+    return near or [row for name, row in names.items() if folded in name][:3]
 
 
 def listed(items: Iterable[str]) -> str:
-    """Return the first items as a sentence has them, and how many more there are."""
+    """Return the first items as a sentence lists them, and the number of the others."""
     source = iter(items)
     first = list(islice(source, NAMED))
     more = sum(1 for _ in source)
@@ -183,7 +204,7 @@ def listed(items: Iterable[str]) -> str:
 
 
 def has_status(status: Status, clients: Clients) -> Keep:
-    """Keep accounts that are enabled (a part is on), disabled (both off), on in one part, or blocked."""
+    """Return a filter of accounts by status: enabled or disabled, on in one part, or blocked."""
     tests: dict[Status, Keep] = {
         "enabled": lambda account: not account.disabled,
         "disabled": lambda account: account.disabled,
@@ -195,7 +216,7 @@ def has_status(status: Status, clients: Clients) -> Keep:
 
 
 def covers(wanted: Network) -> Keep:
-    """Keep accounts of which a network holds the whole of ``wanted``."""
+    """Return a filter of accounts that have a network which contains all of ``wanted``."""
 
     def keep(account: Account) -> bool:
         if account.ident_by is not IdentBy.IP:
@@ -207,7 +228,7 @@ def covers(wanted: Network) -> Keep:
 
 
 def fits_number(number: str, did_owner: int | None) -> Keep:
-    """Keep accounts that the number fits: as ANI, as a DID of theirs, or as one that their tech prefix begins."""
+    """Return a filter of accounts that a number matches: as ANI, as their DID, or by their tech prefix."""
     return lambda account: (
         account.id == did_owner
         or (account.ident_by is IdentBy.ANI and number in account.ident)
@@ -216,13 +237,16 @@ def fits_number(number: str, did_owner: int | None) -> Keep:
 
 
 def has_tag(tag: str) -> Keep:
-    """Keep accounts that bear the tag in either part."""
+    """Return a filter of accounts that have the tag in either part."""
     folded = tag.casefold()
     return lambda account: folded in ((account.orig_tag or "").casefold(), (account.term_tag or "").casefold())
 
 
 def has_words(words: Iterable[str], clients: Clients) -> Keep:
-    """Keep accounts in which every word stands somewhere: any column but the password, or the client's name."""
+    """Return a filter of accounts that contain every word in a column or in the client's name.
+
+    The password is never searched.
+    """
     in_text = _in_text(words)
 
     def keep(account: Account) -> bool:
@@ -233,13 +257,13 @@ def has_words(words: Iterable[str], clients: Clients) -> Keep:
 
 
 def client_has_words(words: Iterable[str]) -> Callable[[Client], bool]:
-    """Keep clients in which every word stands somewhere."""
+    """Return a filter of clients that contain every word in a column."""
     in_text = _in_text(words)
     return lambda client: in_text(_searchable(client))
 
 
 def _in_text(words: Iterable[str]) -> Callable[[Iterable[str]], bool]:
-    """Return a test whether every word stands in the text of a row's columns."""
+    """Return a function that returns True if the columns of a row contain every word."""
     wanted = [_spellings(word) for word in words]
 
     def test(columns: Iterable[str]) -> bool:
@@ -250,14 +274,14 @@ def _in_text(words: Iterable[str]) -> Callable[[Iterable[str]], bool]:
 
 
 def _searchable(row: Account | Client) -> Iterator[str]:
-    """Yield the text of each column; never the password."""
+    """Yield the text of each column except the password."""
     for name in row.__struct_fields__:
         if name != "password" and (value := shown(getattr(row, name))):
             yield value
 
 
 def _spellings(word: str) -> set[str]:
-    """Return the word as typed and, where it may be a number, as the book keeps it (engine.md 2.1)."""
+    """Return the word as typed and, if it may be a number, in normal form (engine.md 2.1)."""
     found = {word.casefold()}
     if any(char.isdigit() for char in word):
         with suppress(ValueError):
@@ -266,7 +290,7 @@ def _spellings(word: str) -> set[str]:
 
 
 def account_object(account: Account, clients: Clients) -> dict[str, object]:
-    """Return the account for JSON: its columns, its client's name, whether it is blocked, what it inherits."""
+    """Return the account for JSON: its columns, the client's name, ``blocked``, and the inherited values."""
     client = clients.get(account.client_id)
     return as_object(account) | {
         "client_name": client.name if client else None,
@@ -280,7 +304,7 @@ def account_object(account: Account, clients: Clients) -> dict[str, object]:
 
 
 def client_object(client: Client, clients: Clients) -> dict[str, object]:
-    """Return the client for JSON: its columns, whether it or a reseller is blocked, what it inherits."""
+    """Return the client for JSON: its columns, ``blocked`` (itself or a reseller), and the inherited values."""
     return as_object(client) | {
         "blocked": clients.blocked_by(client.id) is not None,
         "inherited": {name: _source(found) for name, found in clients.tables(client.id).items()},
@@ -288,29 +312,29 @@ def client_object(client: Client, clients: Clients) -> dict[str, object]:
 
 
 def owned_dids(book: View, account_id: int) -> tuple[list[Did], int]:
-    """Return the first :data:`NAMED` DIDs of an account, by number, and how many it has in all."""
+    """Return the first :data:`NAMED` DIDs of an account in order of numbers, and the number of all its DIDs."""
     numbers = book.account_dids(account_id)
     first = list(islice(numbers, NAMED))
     return first, len(first) + sum(1 for _ in numbers)
 
 
 def accounts_of(book: View, client_id: int) -> list[tuple[int, str]]:
-    """Return id and name of the client's own accounts, by id."""
+    """Return id and name of the client's own accounts, in order of ids."""
     return [(account.id, account.name) for account in book.accounts() if account.client_id == client_id]
 
 
 def clients_below(book: View, client_id: int) -> list[Client]:
-    """Return the clients whose direct reseller is this one, by id."""
+    """Return the clients directly below this client, in order of ids."""
     return [client for client in book.clients() if client.parent_id == client_id]
 
 
 def last_change_of_account(store: Store, account_id: int) -> AuditEntry | None:
-    """Return the newest entry of the audit log that changed the account or a DID of it; None if there is none."""
+    """Return the newest entry of the audit log that changed the account or one of its DIDs, or None."""
     return _last(entry for entry in store.audit(account=account_id) if _table(entry) in ("account", "did"))
 
 
 def last_change_of_client(store: Store, client_id: int) -> AuditEntry | None:
-    """Return the newest entry of the audit log that changed the client's own row; None if there is none."""
+    """Return the newest entry of the audit log that changed the client's own row, or None."""
     return _last(entry for entry in store.audit(client=client_id) if _table(entry) == "client")
 
 

@@ -1,6 +1,6 @@
-"""The rows of each table as an edit works on them: found, made of cells, checked against other tables, written.
+"""The operations of an edit on the rows of each table: find, create from cells, check, write and delete.
 
-Every error of a value is a RowError, which names the column, its value and what would be right, as an import does.
+Rule: a wrong value raises RowError, which names the column and the expectation, as an import does.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from typing import ClassVar, Generic, TypeVar
 
 from identengine.book.mistakes import Mistake, RowError
 from identengine.book.records import Cells, account_from, client_from, did_from
-from identengine.errors import IdentengineError
+from identengine.errors import IdentengineError, expected
 from identengine.model.records import Account, BookRow, Client, Did
 from identengine.model.resellers import DEEPEST, SHOWN, chain_told, deepened, loops
 from identengine.provisioning.changes import changed
 from identengine.provisioning.listing import (
+    TableName,
     accounts_of,
     clients_below,
     find_account,
@@ -30,34 +31,48 @@ from identengine.store.snapshot import View
 R = TypeVar("R", bound=BookRow)
 
 
+class ExistsError(RowError):
+    """A new row has the key of an existing row.
+
+    ``table`` is the name of the table in the singular, and ``key`` the key of the existing row.
+    """
+
+    def __init__(self, table: TableName, existing: BookRow) -> None:
+        self.table = table
+        if isinstance(existing, Did):
+            self.key, message = existing.number, f"DID {existing.number} exists, at account {existing.account_id}"
+            mistake = Mistake("number", self.key, message)
+        else:
+            self.key = str(existing.id)
+            mistake = Mistake("id", self.key, f"{table} {self.key} exists")
+        super().__init__([mistake])
+
+
 class Rows(ABC, Generic[R]):
-    """The rows of one table: how each is found, made of cells, checked against the other tables, and written."""
+    """The operations of an edit on the rows of one table."""
 
     record: ClassVar[type[Client | Account | Did]]
+    name: ClassVar[TableName]
 
     @abstractmethod
     def find(self, book: View, wanted: str) -> R:
-        """Return the row that an operator names. Raise NotFoundError, or RowError if no row can have this name."""
+        """Return the row that an operator names. Raise NotFoundError, or RowError if ``wanted`` is not a key."""
 
     @abstractmethod
     def same(self, book: View, row: R) -> R | None:
         """Return the row of the book with the key of ``row``, or None."""
 
     @abstractmethod
-    def taken(self, there: R) -> Mistake:
-        """Return the mistake of a new row whose key ``there`` has already."""
-
-    @abstractmethod
     def read(self, cells: Cells, before: R | None) -> tuple[R, Sequence[Mistake]]:
-        """Return a new row of ``cells``, or ``before`` changed by them, and warnings. Raise RowError."""
+        """Return the new row of ``cells``, or ``before`` with their changes, and warnings. Raise RowError."""
 
     def with_key(self, draft: Draft, cells: Cells) -> Cells:
-        """Return the cells of a new row, with the next free id if they have no key."""
+        """Return the cells of a new row. Add the next free id if they have no key."""
         return cells
 
     @abstractmethod
     def check(self, draft: Draft, row: R) -> None:
-        """Raise RowError if ``row`` names a row of the book that does not exist or does not fit."""
+        """Raise RowError if ``row`` refers to a row that does not exist or cannot be used."""
 
     @abstractmethod
     def put(self, draft: Draft, row: R) -> None:
@@ -65,21 +80,18 @@ class Rows(ABC, Generic[R]):
 
     @abstractmethod
     def delete(self, draft: Draft, row: R) -> list[Change]:
-        """Remove a row and what cannot be without it; return the changes, the row's own first."""
+        """Remove a row and all rows that depend on it. Return the changes, the row's own first."""
 
 
 class _AccountRows(Rows[Account]):
     record = Account
+    name = "account"
 
     def find(self, book: View, wanted: str) -> Account:
         return find_account(book, wanted)
 
     def same(self, book: View, row: Account) -> Account | None:
         return book.account(row.id)
-
-    def taken(self, there: Account) -> Mistake:
-        expected = f"there is an account {there.id}; `identengine accounts set {there.id} …` changes it"
-        return Mistake("id", str(there.id), expected)
 
     def read(self, cells: Cells, before: Account | None) -> tuple[Account, Sequence[Mistake]]:
         warnings: list[Mistake] = []
@@ -105,16 +117,13 @@ class _AccountRows(Rows[Account]):
 
 class _ClientRows(Rows[Client]):
     record = Client
+    name = "client"
 
     def find(self, book: View, wanted: str) -> Client:
         return find_client(book, wanted)
 
     def same(self, book: View, row: Client) -> Client | None:
         return book.client(row.id)
-
-    def taken(self, there: Client) -> Mistake:
-        expected = f"there is a client {there.id}; `identengine clients set {there.id} …` changes it"
-        return Mistake("id", str(there.id), expected)
 
     def read(self, cells: Cells, before: Client | None) -> tuple[Client, Sequence[Mistake]]:
         return client_from(cells, before, partial=True), ()
@@ -123,7 +132,7 @@ class _ClientRows(Rows[Client]):
         return cells if cells.get("id") else {**cells, "id": str(draft.next_client_id())}
 
     def check(self, draft: Draft, row: Client) -> None:
-        """Refuse a reseller that does not exist, is below the client itself, or too deep (engine.md 1.1)."""
+        """Raise RowError if the reseller does not exist, is below the client, or is too deep (engine.md 1.1)."""
         if row.parent_id is None:
             return
         if draft.client(row.parent_id) is None:
@@ -134,39 +143,36 @@ class _ClientRows(Rows[Client]):
             return one.parent_id if one else None
 
         if loop := loops([row.id], parent_of).get(row.id):
-            path = " -> ".join(map(str, (*loop, loop[0] if len(loop) < SHOWN else "…")))
-            raise _mistake("parent_id", row.parent_id, f"a client cannot stand above itself: {path}")
+            path = " → ".join(map(str, (*loop, loop[0] if len(loop) < SHOWN else "…")))
+            raise _mistake("parent_id", row.parent_id, f"reseller loop: {path}")
         old = draft.client(row.id)
         if old is not None and old.parent_id == row.parent_id:
             return
         before = {one.id: one.parent_id for one in draft.clients()}
         after = before | {row.id: row.parent_id}
-        # Those below it come deeper too.
+        # The chains of the clients below this one become longer, too.
         if too_deep := deepened(after, after.get, before.get):
             deep, depth = next(iter(too_deep.items()))
-            whose = "its" if deep == row.id else f"client {deep}'s"
-            expected = (
-                f"a client and the resellers above it may be {DEEPEST} at most; {whose} chain would be {depth}: "
-                f"{chain_told(deep, after.get)}"
-            )
-            raise _mistake("parent_id", row.parent_id, expected)
+            where = "" if deep == row.id else f" with client {deep}"
+            message = f"{expected(f'a chain of at most {DEEPEST} clients', depth)}{where}"
+            raise _mistake("parent_id", row.parent_id, f"{message}: {chain_told(deep, after.get)}")
 
     def put(self, draft: Draft, row: Client) -> None:
         draft.put_client(row)
 
     def delete(self, draft: Draft, row: Client) -> list[Change]:
-        """Remove a client; raise IdentengineError if it has accounts or clients below it."""
+        """Remove a client. Raise IdentengineError if it has accounts or clients below it."""
         if accounts := accounts_of(draft, row.id):
             named = listed(f"{number} {name}" for number, name in accounts)
             raise IdentengineError(
-                f"client {row.id} {row.name} still has {_count(len(accounts), 'account')}: {named};"
-                " remove them first, or block the client"
+                f"client {row.id} {row.name} still has {_count(len(accounts), 'account')}: {named}."
+                " Remove the accounts first, or block the client"
             )
         if below := clients_below(draft, row.id):
             named = listed(f"{one.id} {one.name}" for one in below)
             raise IdentengineError(
                 f"client {row.id} {row.name} is the reseller of {_count(len(below), 'client')}:"
-                f" {named}; give them another parent_id first"
+                f" {named}. Set another parent_id for them first"
             )
         draft.delete_client(row.id)
         return [changed(row, None)]
@@ -174,18 +180,13 @@ class _ClientRows(Rows[Client]):
 
 class _DidRows(Rows[Did]):
     record = Did
+    name = "DID"
 
     def find(self, book: View, wanted: str) -> Did:
         return find_did(book, wanted)
 
     def same(self, book: View, row: Did) -> Did | None:
         return book.did(row.number)
-
-    def taken(self, there: Did) -> Mistake:
-        expected = (
-            f"account {there.account_id} has this number; `identengine dids set {there.number} …` changes it"
-        )
-        return Mistake("number", there.number, expected)
 
     def read(self, cells: Cells, before: Did | None) -> tuple[Did, Sequence[Mistake]]:
         return did_from(cells, before, partial=True), ()
@@ -203,19 +204,19 @@ class _DidRows(Rows[Did]):
 
 
 ACCOUNTS: Rows[Account] = _AccountRows()
-"""Accounts; their DIDs are removed with them."""
+"""Accounts. To delete an account removes its DIDs as well."""
 CLIENTS: Rows[Client] = _ClientRows()
-"""Clients; one with accounts or clients below it cannot be removed."""
+"""Clients. A client that has accounts or clients below it cannot be deleted."""
 DIDS: Rows[Did] = _DidRows()
-"""DIDs, found by their number however it is written."""
+"""DIDs. Any spelling of a number finds its DID."""
 
 
-def _mistake(column: str, value: int, expected: str) -> RowError:
-    return RowError([Mistake(column, str(value), expected)])
+def _mistake(column: str, value: int, message: str) -> RowError:
+    return RowError([Mistake(column, str(value), message)])
 
 
 def _missing(column: str, value: int, what: str) -> RowError:
-    return _mistake(column, value, f"there is no such {what}; add it first")
+    return _mistake(column, value, f"no {what} {value} in the book; add it first")
 
 
 def _count(number: int, what: str) -> str:

@@ -55,6 +55,9 @@ def test_what_is_held_and_by_whom(server: Server) -> None:
     assert rows["c1", "termination"]["leg_id"] == "b"
 
     assert ids(server, "--account", 17) == {"c0", "c1"}
+    assert ids(server, "--account", "Trunk") == {"c0", "c1"}, "with the config, a name is looked up in the book"
+    assert ids(server, "--client", "shop") == ids(server, "--client", 2)
+    assert 'no account "trank" in the book; did you mean 17 trunk?' in calls(server, "--account", "trank").err
     assert ids(server, "--client", 1) == {"c0", "c1"}, "a reseller has the calls of those below"
     assert ids(server, "--client", 3) == {"c1", "x"}
     assert ids(server, "--state", "active") == {"c1"}
@@ -68,7 +71,7 @@ def test_what_is_held_and_by_whom(server: Server) -> None:
     assert shown[0].split()[:2] == ["Call", "ID"]
     assert len(shown) == 3
     assert any("17 trunk" in line and "2 shop" in line and (" 2:" in line or " 3:00" in line) for line in shown)
-    assert calls(server, "--account", 99).err == "no call fits\n"
+    assert calls(server, "--account", 99).err == "no call matches\n"
 
 
 def test_pages_hold_every_call_once(server: Server) -> None:
@@ -113,7 +116,7 @@ def test_an_ended_call_stays_ended(server: Server) -> None:
     assert ids(server) == {"c1"}
     again = calls(server, "end", "c0")
     assert (again.status, again.out) == (1, "")
-    assert "no call 'c0' that fits is held" in again.err
+    assert 'the server holds no matching call "c0"' in again.err
     server.logged("an operator ended 'c0': 1 freed")
     assert counted(server, "freed_by_operator") == 1
 
@@ -135,7 +138,7 @@ def test_ending_by_filter_is_shown_first(server: Server) -> None:
     hold(server, 3, "10.0.0.18", "other")
     shown = calls(server, "end", "--account", 17)
     assert shown.status == 1
-    assert "500 legs would be ended (490 more than these); --yes ends them" in shown.out
+    assert "500 legs would be ended (490 more than these). Nothing was changed." in shown.out
     said = calls(server, "end", "--account", 17, "--older", "1h", "--json")
     assert (said.status, said.json) == (1, {"would_end": 0, "calls": []})
     assert held(server) == 503
@@ -168,7 +171,7 @@ def test_one_call_id_in_two_scopes(tmp_path: Path) -> None:
                 assert switch.result()["accepted"]
         which = calls(server, "end", "same")
         assert which.status == 1
-        assert "2 calls are called 'same', of the scopes a, b; say which: --scope NAME" in which.err
+        assert '2 calls have the id "same", in the scopes a, b. Select one with --scope NAME' in which.err
         assert held(server) == 2
         assert "sbc2 (b)" in calls(server).out
         assert calls(server, "end", "same", "--switch", "sbc2").out == "1 leg ended\n"
@@ -179,15 +182,17 @@ def test_one_call_id_in_two_scopes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("end",), "say which: CALL_ID"),
-        (("end", "--yes"), "say which: CALL_ID"),
-        (("end", "--state", "active", "--yes"), "say which: CALL_ID"),
-        (("--older", "soon"), "a time like 90s"),
-        (("--account", "x"), "valid int"),
-        (("--account", "17", "end", "--yes"), "put it after"),
+        (("end",), "expected CALL_ID"),
+        (("end", "--yes"), "expected CALL_ID"),
+        (("end", "--state", "active", "--yes"), "expected CALL_ID"),
+        (("--older", "soon"), "a time such as 90s"),
+        (("--account", "trunk"), "expected an id. A name needs the book: use --config FILE"),
+        (("--client", "shop"), "expected an id. A name needs the book: use --config FILE"),
+        (("--limit", "all"), 'expected an integer of at least 0, got "all"'),
+        (("--account", "17", "end", "--yes"), "got it before"),
     ],
 )
-def test_wrong_usage_ends_nothing(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+def test_wrong_usage_ends_no_call(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
     result = run("calls", *words, env={"IDENTENGINE_CALLS": str(tmp_path), "COLUMNS": "200"})
     assert result.status == 2
     assert said in result.err
@@ -198,5 +203,5 @@ def test_without_a_server_it_says_where_it_looked(tmp_path: Path) -> None:
         result = run(*words, "--calls", tmp_path / "nowhere")
         assert result.status == 1
         assert str(tmp_path / "nowhere/control") in result.err
-        assert "`identengine serve --config FILE` starts one" in result.err
+        assert "Start one with `identengine serve --config FILE`" in result.err
     assert run("calls", env={"COLUMNS": "200"}).status == 2

@@ -1,4 +1,4 @@
-"""Every command explains itself, with an example that is one; the list of commands is that of the spec."""
+"""Every command has a help text with a valid example, and the list of commands is that of the spec."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ COMMANDS = {
     "key rotate",
     "load",
 }
-"""The commands of interfaces.md 2 that this program has so far."""
+"""The commands of interfaces.md 2 that are built."""
 
 
 def walk(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -62,18 +62,38 @@ def test_help_has_an_example(path: tuple[str, ...]) -> None:
     assert said.status == 0
     (example,) = re.findall(r"Example: identengine (.*)", said.out)
     words = shlex.split(example.split("<")[0].strip(" │"))
-    # The example is a call of this very command (or of one in this family), and its options exist.
+    # The example calls this command or one of its family, and its options exist.
     assert tuple(words[: len(path)]) == path
     leaf = next(leaf for leaf in sorted(LEAVES, key=len, reverse=True) if tuple(words[: len(leaf)]) == leaf)
     options = {option for param in EVERY[leaf].params for option in param.opts}
     assert {word for word in words if word.startswith("--")} <= options
 
 
+@pytest.mark.parametrize("path", [(), *EVERY], ids=" ".join)
+def test_help_shows_every_text_as_written(path: tuple[str, ...]) -> None:
+    """A text in brackets would be read as markup and vanish."""
+    command = EVERY[path] if path else get_command(app)
+    shown = words_of(run(*path, "--help", env={"COLUMNS": "300"}).out)
+    texts = [command.help, command.epilog, *(getattr(param, "help", None) for param in command.params)]
+    texts += [below.help.split("\n\n")[0] for below in getattr(command, "commands", {}).values()]
+    for text in filter(None, texts):
+        assert words_of(text.replace("\\[", "[")) in shown
+
+
+def test_help_keeps_brackets() -> None:
+    assert "Default: [calls] path in the config." in words_of(run("calls", "--help", env={"COLUMNS": "300"}).out)
+
+
+def words_of(text: str) -> str:
+    """Return the words of a text, without the frames of panels."""
+    return " ".join(re.sub("[│╭╮╰╯─]", " ", text).split())
+
+
 @pytest.mark.parametrize("path", LEAVES, ids=" ".join)
 def test_every_command_speaks_json_and_names_its_store(path: tuple[str, ...]) -> None:
     options = {option for param in EVERY[path].params for option in param.opts}
     assert "--json" in options
-    if path == ("load",):  # it knows a server's address and nothing else of it
+    if path == ("load",):  # needs only the address of the server
         return
     assert "--config" in options or path == ("demo",)
     where = "--calls" if path[0] in {"calls", "stats", "top"} else "--store"
@@ -86,7 +106,16 @@ def test_wrong_usage_ends_with_2_and_hints() -> None:
         (("accounts", "lst"), "list"),
         (("versions", "--jsn"), "--json"),
         (("rollback",), "N"),
-        (("rollback", "one"), "'one'"),
+        (("rollback", "one"), 'expected an integer of at least 1, got "one"'),
+        (("rollback", "0"), 'expected an integer of at least 1, got "0"'),
+        (("demo", "--port", "70000"), 'expected an integer from 1 to 65,535, got "70000"'),
+        (("accounts", "list", "--limit", "9" * 19), "expected an integer from 0 to 999,999,999,999,999,999, got"),
+        (("accounts", "list", "--offset", "1.0"), 'expected an integer of at least 0, got "1.0"'),
+        (("load", "--timeout", "nan"), 'expected a number from 0.001 to 3600, got "nan"'),
+        (("load", "--rate", "inf"), 'expected a number of at least 0.001, got "inf"'),
+        (("load", "--rate", "fast"), 'expected a number of at least 0.001, got "fast"'),
+        (("top", "--every", "0.1"), 'expected a number from 0.2 to 60, got "0.1"'),
+        (("calls", "--older", "soon"), 'expected a time such as 90s, 10m, 2h or 1d, got "soon"'),
     ):
         result = run(*words)
         assert result.status == 2

@@ -46,15 +46,15 @@ def test_diff_is_field_by_field(store: Path) -> None:
     }
     assert len(done("diff", 0, 1, "--json", store=store).json) == 28 + 68 + 63
     same = done("diff", 4, 4, store=store)
-    assert (same.out, same.err) == ("", "versions 4 and 4 hold the same\n")
+    assert (same.out, same.err) == ("", "versions 4 and 4 are equal\n")
     assert run("diff", 1, 99, store=store).status == 1
     assert run("diff", 1, store=store).status == 2
 
 
 def test_rollback(store: Path) -> None:
-    assert done("rollback", 1, store=store).out == "version 5 holds what version 1 held: accounts ~3\n"
+    assert done("rollback", 1, store=store).out == "version 5 restores version 1: accounts ~3\n"
     assert done("diff", 1, 5, "--json", store=store).json == []
-    assert done("rollback", 1, store=store).out == "nothing to change: version 5 holds the same as version 1\n"
+    assert done("rollback", 1, store=store).out == "nothing to change: version 5 equals version 1\n"
     assert done("rollback", 4, "--json", store=store).json["version"] == 6
     assert run("rollback", 99, store=store).status == 1
     assert run("rollback", 0, store=store).status == 2
@@ -80,7 +80,14 @@ def test_audit(store: Path) -> None:
         142,
         214,
     }
+    assert done("audit", "--client", "northwind telecom", "--json", store=store).json == (
+        done("audit", "--client", 1, "--json", store=store).json
+    )
+    assert 'no account "nobody" in the book' in run("audit", "--account", "nobody", store=store).err
     newest = done("audit", "--last", 1, "--json", store=store).json
     assert [entry["version"] for entry in newest] == [4]
+    done("accounts", "remove", 101, "--yes", store=store)
+    removed = done("audit", "--account", 101, "--json", store=store).json
+    assert removed[-1]["what"] == "accounts remove 101", "the id of a removed account still selects its entries"
     nothing = done("audit", "--account", 4711, store=store)
-    assert (nothing.out, nothing.err) == ("", "the audit log holds nothing of it\n")
+    assert (nothing.out, nothing.err) == ("", "the audit log has no matching entries\n")

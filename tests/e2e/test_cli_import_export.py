@@ -94,7 +94,7 @@ def test_mistakes_are_all_located_and_nothing_changes(tmp_path: Path, store: Pat
 def test_skip_bad_takes_the_good_rows(tmp_path: Path, store: Path) -> None:
     mixed = book(tmp_path, dids="number,account_id,status\n+44 20 7946 0201,181,gone\n+44 20 7946 0998,181,\n")
     said = done("import", mixed, "--skip-bad", "--yes", store=store)
-    assert f"left out: {mixed}/dids.csv:2: status: expected " in said.err
+    assert f"skipped: {mixed}/dids.csv:2: status: expected " in said.err
     assert done("dids", "show", "442079460998", "--json", store=store).json["account_id"] == 181
 
 
@@ -161,7 +161,7 @@ def test_rotating_the_key(store: Path, tmp_path: Path) -> None:
     key = tmp_path / "store.key"
     old = key.read_text()
     said = done("key", "rotate", store=store)
-    assert said.out.startswith("10 passwords encrypted anew") or "passwords encrypted anew" in said.out
+    assert said.out.startswith("10 passwords encrypted again") or "passwords encrypted again" in said.out
     assert key.read_text() != old
     assert done("accounts", "password", "show", 161, store=store).out == "resin&needles-3\n"
     new = f"{Vault.from_file(key).key_ids[0]}"
@@ -336,5 +336,5 @@ def test_what_is_no_text_is_told_in_a_sentence(store: Path, words: tuple[object,
 
 def test_serve_checks_a_config(tmp_path: Path) -> None:
     config = config_with(tmp_path, "")
-    assert done("serve", "--config", config, "--check").out == f"{config} is right\n"
+    assert done("serve", "--config", config, "--check").out == f"{config}: no mistakes found\n"
     assert run("serve", "--check").status == 2

@@ -103,7 +103,7 @@ def test_an_import_that_is_stopped_says_so(
             time.sleep(0.005)
         process.send_signal(number)
         out, err = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, out, err) == (status, b"", b"stopped; nothing was changed\n")
+    assert (process.returncode, out, err) == (status, b"", b"interrupted; nothing was changed\n")
     if store_there:
         assert len(done("versions", "--json", store=store).json) == 1
     else:
@@ -145,6 +145,36 @@ def test_a_terminal_gets_boxes_and_a_narrow_one_paragraphs(store: Path) -> None:
     assert "Name/ANI/IP   ip: 192.0.2.11; 192.0.2.12; 192.0.2.13" in narrow
 
 
+MARKUP = "[bold]Acme[/bold] [calls] :smile: [/] \\[x]"
+
+
+@pytest.mark.parametrize("columns", [60, 200])
+def test_a_terminal_shows_brackets_of_a_book_as_written(store: Path, columns: int) -> None:
+    done("clients", "set", 1, f"name={MARKUP}", "notes=[red]note", store=store)
+    done("accounts", "set", 101, f"name={MARKUP}", store=store)
+    for command in (
+        ("clients", "list", "--limit", "3"),
+        ("clients", "show", "1"),
+        ("accounts", "list", "--limit", "3"),
+        ("accounts", "show", "101"),
+        ("versions",),
+        ("diff", "1", "3"),
+        ("audit", "--last", "1"),
+        ("explain", "src_ip=192.0.2.10", "dst_number=44"),
+    ):
+        shown = on_terminal([*command, "--store", str(store)], columns=columns)
+        words = " ".join(re.sub("[│╭╮╰╯─├┤┼┬┴]", " ", shown).split())
+        if command != ("versions",):
+            assert {"[bold]Acme[/bold]", "[calls]", ":smile:"} <= set(words.split())
+
+
+def test_a_terminal_shows_brackets_of_a_wrong_argument_as_written(store: Path) -> None:
+    shown = on_terminal(["accounts", "set", "101", MARKUP, "--store", str(store)], columns=200, status=2)
+    assert MARKUP.replace("\\", "\\\\") in shown
+    shown = on_terminal(["accounts", "show", MARKUP, "--store", str(store)], columns=200, status=1)
+    assert MARKUP.replace("\\", "\\\\") in shown
+
+
 @pytest.mark.parametrize("columns", range(70, 150, 16))
 def test_no_terminal_breaks_an_address_in_two(store: Path, tmp_path: Path, columns: int) -> None:
     book = tmp_path / "more"
@@ -168,10 +198,10 @@ def test_a_terminal_gets_one_screenful_of_a_long_list(store: Path, tmp_path: Pat
     shown = on_terminal(["dids", "list", "--store", str(store)], columns=100)
     assert "12025560099" in shown
     assert "12025560100" not in shown
-    assert "--offset 100 shows the next ones, --limit 0 shows all" in shown
+    assert "--offset 100 shows the next rows, --limit 0 shows all" in shown
 
 
-def on_terminal(words: list[str], columns: int) -> str:
+def on_terminal(words: list[str], columns: int, status: int = 0) -> str:
     """Run a command on a terminal of its own and return what it shows, without colours."""
     leader, follower = pty.openpty()
     environment = {"PATH": os.environ["PATH"], "COLUMNS": str(columns), "TERM": "xterm", "LANG": "C.UTF-8"}
@@ -187,7 +217,7 @@ def on_terminal(words: list[str], columns: int) -> str:
                 break
             shown += some
         os.close(leader)
-    assert process.returncode == 0, shown
+    assert process.returncode == status, shown
     return re.sub(r"\x1b\[[0-9;]*m", "", shown.decode().replace("\r\n", "\n"))
 
 

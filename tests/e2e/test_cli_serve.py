@@ -13,7 +13,7 @@ from identengine.config import load
 def warned(config: Path) -> list[str]:
     """Return the lines on standard error; they are the warnings of ``--json`` too."""
     said = done("serve", "--config", config, "--check")
-    assert said.out == f"{config} is right\n"
+    assert said.out == f"{config}: no mistakes found\n"
     found = said.err.splitlines()
     assert found == [
         f"warning: {line}" for line in done("serve", "--config", config, "--check", "--json").json["warnings"]

@@ -200,9 +200,7 @@ def test_an_answer_that_is_not_the_expected_one_ends_with_1(monkeypatch: pytest.
     said = run("demo", "--once", "--port", free_port())
     assert said.status == 1
     for transport in ("UDP", "TCP"):
-        assert (
-            f"unexpected answer over {transport}: {first.title}: account_id is 101, expected was 999" in said.err
-        )
+        assert f"unexpected answer over {transport}: {first.title}: account_id: expected 999, got 101" in said.err
 
 
 def test_a_limit_that_is_not_kept_ends_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,7 +212,7 @@ def test_a_limit_that_is_not_kept_ends_with_1(monkeypatch: pytest.MonkeyPatch) -
     assert said.status == 1
     for transport in ("UDP", "TCP"):
         title = "The third one again: there is room now"
-        assert f"unexpected answer over {transport}: {title}: accepted is False, expected was True" in said.err
+        assert f"unexpected answer over {transport}: {title}: accepted: expected true, got false" in said.err
 
 
 def test_a_demo_that_is_killed_takes_the_server_along() -> None:
@@ -240,7 +238,7 @@ def test_without_the_data_it_says_where_to_get_it(tmp_path: Path) -> None:
     shutil.copytree(Path(identengine.__file__).parent, tmp_path / "identengine")
     said = subprocess.run([*PROGRAM, "demo", "--once"], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert said.returncode == 1
-    assert said.stderr.startswith(f"the demo's book is not there ({tmp_path}/data)")
+    assert said.stderr.startswith(f"the demo's book is missing ({tmp_path}/data)")
     assert "Traceback" not in said.stderr
 
 

@@ -47,8 +47,18 @@ def test_a_did_of_a_removed_account_may_move_and_not_stay(load: Import, store: S
     with pytest.raises(LoadError) as caught:
         load({"accounts": ten_accounts(4), "dids": whole()["dids"]}, missing="remove")
     [problem] = said(caught.value)
-    assert problem == "dids.csv:5: account_id: no account 4 in this book or in the store"
+    assert problem == "dids.csv:5: account_id: account 4 is not in this book, so --missing remove removes it"
     assert store.head() == 1
+
+
+def test_a_did_of_an_account_that_never_was_is_told_from_one_of_a_removed_account(load: Import) -> None:
+    load(whole())
+    dids = [DIDS, "44200004,4", "44200005,5", "44209999,99"]
+    report = load({"accounts": ten_accounts(4), "dids": dids}, missing="remove", skip_bad=True, dry_run=True)
+    assert [problem.expected for problem in report.problems] == [
+        "account 4 is not in this book, so --missing remove removes it",
+        "no account 99 in this book or in the store",
+    ]
 
 
 def test_a_did_moves_freely_and_an_absent_did_is_removed(load: Import, store: Store) -> None:

@@ -27,7 +27,7 @@ def _make_scratch_file() -> None:
 
 
 def test_an_error_that_came_of_the_signal_is_a_stop() -> None:
-    with pytest.raises(StoppedError, match="stopped; nothing was changed") as raised, stoppable(lambda: 1):
+    with pytest.raises(StoppedError, match="interrupted; nothing was changed") as raised, stoppable(lambda: 1):
         _make_scratch_file()
     assert raised.value.status == 143
 

@@ -83,20 +83,20 @@ def test_warnings_come_with_the_edit(store: Store) -> None:
 @pytest.mark.parametrize(
     ("edit", "column", "value", "expected"),
     [
-        (edits.add(ACCOUNTS, TRUNK | {"id": "1"}), "id", "1", "there is an account 1; "),
-        (edits.add(CLIENTS, {"id": "2", "name": "x"}), "id", "2", "there is a client 2; "),
+        (edits.add(ACCOUNTS, TRUNK | {"id": "1"}), "id", "1", "account 1 exists"),
+        (edits.add(CLIENTS, {"id": "2", "name": "x"}), "id", "2", "client 2 exists"),
         (
             edits.add(DIDS, {"number": "442079460001", "account_id": "1"}),
             "number",
             "442079460001",
-            "account 1 has",
+            "DID 442079460001 exists, at account 1",
         ),
-        (edits.add(ACCOUNTS, TRUNK | {"client_id": "9"}), "client_id", "9", "there is no such client"),
-        (edits.add(CLIENTS, {"name": "x", "parent_id": "9"}), "parent_id", "9", "there is no such client"),
-        (edits.add(DIDS, {"number": "1", "account_id": "9"}), "account_id", "9", "there is no such account"),
-        (edits.set_columns(CLIENTS, "1", {"parent_id": "2"}), "parent_id", "2", "a client cannot stand above"),
+        (edits.add(ACCOUNTS, TRUNK | {"client_id": "9"}), "client_id", "9", "no client 9 in the book"),
+        (edits.add(CLIENTS, {"name": "x", "parent_id": "9"}), "parent_id", "9", "no client 9 in the book"),
+        (edits.add(DIDS, {"number": "1", "account_id": "9"}), "account_id", "9", "no account 9 in the book"),
+        (edits.set_columns(CLIENTS, "1", {"parent_id": "2"}), "parent_id", "2", "reseller loop: 1 → 2 → 1"),
         (edits.set_columns(ACCOUNTS, "1", {"id": "5"}), "id", "5", "the id cannot be changed"),
-        (edits.remove(DIDS, "()"), "number", "()", "a number is wanted"),
+        (edits.remove(DIDS, "()"), "number", "()", 'expected a number, got "()"'),
     ],
 )
 def test_a_mistake_names_its_column_and_changes_nothing(
