@@ -105,6 +105,12 @@ CALLS_IN_USE = Event(
     "calls_in_use", "warning", "another process decides on the set of calls in %(path)s still; waiting for it"
 )
 CALLS_ENDED = Event("calls_ended", "info", "an operator ended %(calls)s: %(freed)d freed")
+SWITCHES_GONE = Event(
+    "switches_gone",
+    "warning",
+    "held legs without a switch in the config: %(legs)d (%(switches)s); they are freed when their leases end, or by "
+    "`identengine calls end --switch NAME`",
+)
 COUNTERS_ANEW = Event("counters_anew", "warning", "%(why)s")
 
 # The process that decides -----------------------------------------------------------------------------------
@@ -175,7 +181,7 @@ HTTP_FAULT = Event(
 HTTP_UNANSWERED = Event(
     "http_unanswered", "warning", "the process that decides does not take what HTTP asks for %(switch)s: %(why)s"
 )
-HTTP_ENDS = Event("front_ends", "info", "the supervisor is gone, and so goes the process for HTTP")
+HTTP_ENDS = Event("http_ends", "info", "the supervisor is gone, and so goes the HTTP process")
 
 # The supervisor ---------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
 """The processes of ``serve``: the supervisor, the decider and the HTTP process, and the link between them.
 
-None of the three imports another; :mod:`serve` puts them together.
+Rule: none of the three imports another. :mod:`identengine.server.serve` connects them.
 """

@@ -1,7 +1,6 @@
-"""Whether the Python that runs us was built for speed; ``serve`` says so at start if it was not.
+"""Detects a Python that was built without profile-guided optimization, of which ``serve`` warns at start.
 
-A build without profile-guided optimization decides as well, only slower. Nothing but the record of the build can
-show it, so an interpreter without a clear record counts as optimized.
+Such a build decides the same, only slower. Rule: an interpreter whose build record is unclear counts as optimized.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import sysconfig
 from collections.abc import Mapping
 
 COST_PERCENT = 12
-"""How much more processor time a message takes in such a build, from its bytes to its answer.
+"""Additional processor time of a message in such a build, in percent, from its bytes to its answer.
 
 Measured with CPython 3.11.7, built with no option of configure, against Debian's 3.11.2.
 """
@@ -23,9 +22,9 @@ def is_plain_build(variables: Mapping[str, object] | None = None) -> bool:
     """Return True if the interpreter was certainly built without profile-guided optimization.
 
     ``variables`` are those of :func:`sysconfig.get_config_vars`, by default this interpreter's. A plain build was
-    configured without ``--enable-optimizations``, compiled with no flag that uses a profile, and still has the
-    flags that configure prepared for one (``PGO_PROF_USE_FLAG``). Debian optimizes by rules of its own and leaves
-    these empty.
+    configured without ``--enable-optimizations`` and compiled without a flag that uses a profile. It still has the
+    flags that configure prepared for a profile (``PGO_PROF_USE_FLAG``). Debian optimizes by its own rules and
+    leaves these flags empty.
     """
     known = sysconfig.get_config_vars() if variables is None else variables
     arguments, prepared = known.get("CONFIG_ARGS"), known.get("PGO_PROF_USE_FLAG")

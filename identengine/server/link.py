@@ -1,9 +1,11 @@
-"""The link between the supervisor and each process that it forks: the words of both sides, and the two ends.
+"""The link between the supervisor and each process that it forks: its messages and its two ends.
 
-Both ends are stream sockets that never block. A child sends single bytes: its state, at each change and as its
-sign of life, and :data:`REREAD`. The supervisor sends frames: 4 bytes of length, big-endian, one byte that says
-what the frame is, and its content. A config may be longer than the socket's buffer, so the supervisor keeps the
-rest and sends it when the child has read. The end of the stream tells a child that the supervisor died.
+Both ends are stream sockets that never block. A child sends single bytes: its state, at each change and as a sign
+of life, and :data:`REREAD`. The supervisor sends frames: 4 bytes of length, big-endian, one byte for the kind of
+frame, and the content. A config may be longer than the buffer of the socket, so the supervisor keeps the rest and
+sends it when the child has read.
+
+Rule: the end of the stream means that the supervisor died.
 """
 
 from __future__ import annotations
@@ -22,81 +24,85 @@ from identengine.config.schema import Config
 from identengine.net.sockets import Sockets
 
 IDLE, LOADED, BOOKLESS, TAKING_OVER, LISTENING, READY = b"i", b"b", b"n", b"t", b"l", b"r"
-"""The states of a child. A standby is idle until it has tried to load the book; then it has one, or none that is
-all right. A decider that takes over restores the calls, which may take long; a ready one has tried to load the
-book. The HTTP process is ready when it serves."""
+"""The states of a child. A standby is IDLE until it has tried to load the book, then LOADED or BOOKLESS. A decider
+that restores the calls is TAKING_OVER, which may take long. It is LISTENING when it reads its sockets, and READY
+when it has tried to load the book. The HTTP process is READY when it serves."""
 REREAD = b"c"
-"""What a child sends before its state: the config that it was sent is in force there."""
+"""The byte that a child sends before its state when a config that it received is in force."""
 TAKE_OVER, HAND_OVER, CONFIG = b"!", b"/", b"="
-"""The frames: for a standby, for a decider that leaves everything to the decider of another supervisor, and for
-every child. The last one holds a config, as :mod:`identengine.config.codec` encodes it."""
+"""The kinds of frames. TAKE_OVER makes a standby the decider. HAND_OVER makes a decider leave its sockets and
+calls to the decider of another server. CONFIG has a config as content (:mod:`identengine.config.codec`)."""
 
 BEAT_SECONDS = 0.5
-"""Between two signs of life of a child."""
+"""Time between two signs of life of a child, in seconds."""
 DRAIN_SECONDS = 4.5
-"""How long a decider drains: within the 5 s of interfaces.md 7, the rest of its end included."""
+"""Longest drain of a decider, in seconds. With the rest of its end it fits in the 5 s of interfaces.md 7."""
 ORPHAN_SECONDS = 6.0
-"""How long a new server waits for addresses and calls that children of a killed supervisor have until they end."""
+"""Longest wait of a new server for addresses and calls that children of a killed supervisor still hold, in
+seconds."""
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 _LENGTH = 4
 _READ = 65536
 
 
 class Duty(NamedTuple):
-    """What a child gets from the supervisor that forks it."""
+    """The context that a child gets from the supervisor."""
 
     sockets: Sockets
-    """All of them; a child closes those that it does not read."""
+    """All sockets of the server. A child closes those that it does not read."""
     link: socket.socket
     """The child's end of the link."""
     mask: frozenset[int]
-    """The signals to block once the child handles them; until then all are blocked that it has to handle."""
+    """The signals that stay blocked. All signals that the child handles are blocked until its handlers are set."""
     standby: bool = False
-    """Whether a decider waits until it is told to take over."""
+    """True if the child is a standby, which waits for TAKE_OVER."""
     replaces: bool = False
-    """Whether switches were answered before: a decider waits for its book before it reads its sockets."""
+    """True if an earlier decider has answered switches.
+
+    Then a decider waits for its book before it reads its sockets.
+    """
     announces: bool = False
-    """Whether a decider prints what is printed once a run: listeners, the book, ``READY``."""
+    """True if a decider prints the lines that are printed once a run: listeners, the book, ``READY``."""
 
 
 Entry: TypeAlias = Callable[[Config, Duty], int]
-"""The life of a child: serves until it is told to end, and returns its exit status."""
+"""The main function of a child. It serves until a signal ends it, and returns the exit status."""
 
 
 class Entries(NamedTuple):
-    """The code of the children. The supervisor forks without exec, and imports none of it."""
+    """The main functions of the children. The supervisor forks without exec and imports none of their code."""
 
     decide: Entry
     serve_http: Entry
 
 
 class SupervisorEnd:
-    """The supervisor's end of one link. Nothing here waits."""
+    """The supervisor's end of one link. No method waits."""
 
     def __init__(self, end: socket.socket, state: bytes) -> None:
         self.state = state
-        """The last state that the child sent; at first, what it is about to do."""
+        """The state that the child sent last; at first, the state that it is about to enter."""
         self._end = end
         self._unsent = bytearray()
         self._config: bytes | None = None
-        """The newest config, while nothing of it is sent: a newer one replaces it."""
+        """The newest config until its first byte is sent, or None. A newer config replaces it."""
         self._unanswered = 0
-        """Configs that were sent, or are being sent, and are not in force at the child."""
+        """Number of configs that were sent, at least in part, and are not in force at the child."""
 
     @property
     def behind(self) -> bool:
-        """Whether the newest config is not in force at the child."""
+        """True if the newest config is not in force at the child."""
         return self._config is not None or self._unanswered > 0
 
     def hear(self) -> bool:
-        """Read what the child sent; return whether there was anything."""
-        heard = False
-        with contextlib.suppress(OSError):  # nothing there, or it is dead
-            while said := self._end.recv(_READ):
-                heard = True
-                self.state = said[-1:]
-                self._unanswered -= said.count(REREAD)
-        return heard
+        """Read the bytes that the child has sent. Return True if there were any."""
+        received = False
+        with contextlib.suppress(OSError):  # nothing to read, or the child is dead
+            while data := self._end.recv(_READ):
+                received = True
+                self.state = data[-1:]
+                self._unanswered -= data.count(REREAD)
+        return received
 
     def tell(self, word: bytes) -> None:
         """Send a frame without content. Raise OSError if the child cannot be reached."""
@@ -105,12 +111,15 @@ class SupervisorEnd:
         self.flush()
 
     def hand(self, config: bytes) -> None:
-        """Send a config as :func:`identengine.config.codec.encode` returns it. Raise OSError as above."""
+        """Send a config, encoded by :func:`identengine.config.codec.encode`.
+
+        Raise OSError as :meth:`tell` does.
+        """
         self._config = config
         self.flush()
 
     def flush(self) -> None:
-        """Send what the child has room for. Raise OSError as above."""
+        """Send as much as the socket accepts. Raise OSError as :meth:`tell` does."""
         while self._unsent or self._config is not None:
             if not self._unsent:
                 self._begin_config()
@@ -120,7 +129,7 @@ class SupervisorEnd:
                 return
 
     def close(self) -> None:
-        """Close this process's copy."""
+        """Close this process's copy of the socket."""
         self._end.close()
 
     def _begin_config(self) -> None:
@@ -131,19 +140,19 @@ class SupervisorEnd:
 
 
 class ChildEnd:
-    """A child's end: what the supervisor and signals say, and what the child tells in turn."""
+    """A child's end: it receives frames and signals, and sends states."""
 
     def __init__(self, duty: Duty, state: bytes) -> None:
         self.state = state
-        """What :meth:`tell` told last."""
+        """The state that :meth:`tell` sent last."""
         self._end = duty.link
         self._mask = duty.mask
         self._received = bytearray()
         self._frames: deque[tuple[bytes, bytes]] = deque()
         self._failed = 0
-        """Configs that were not put in force, by a fault; a later one that is takes their place."""
-        self._obeyed = 0
-        """Configs that are in force, or were replaced, of which the supervisor was not told."""
+        """Number of configs that a bug kept from being applied. A later config that is applied replaces them."""
+        self._applied = 0
+        """Number of configs that are in force, or were replaced, and were not reported to the supervisor."""
 
     @contextlib.contextmanager
     def attend(
@@ -154,18 +163,19 @@ class ChildEnd:
         reconfigure: Callable[[Config], None],
         words: Mapping[bytes, Callable[[], None]] | None = None,
     ) -> Iterator[None]:
-        """Handle signals and frames in the running loop: also those that came since the fork.
+        """Handle signals and frames in the running loop, including those that arrived since the fork.
 
-        ``end``: SIGTERM or SIGINT came; ``orphaned``: the supervisor died; ``reconfigure``: a config came, which
-        is in force once this returns; ``words``: what to do at other frames. SIGHUP is the supervisor's business
-        and ignored. Afterwards SIGTERM and SIGINT are blocked: without the loop they would change the exit status.
+        ``end`` is called at SIGTERM or SIGINT, and ``orphaned`` when the supervisor has died. ``reconfigure`` gets
+        each config, which is in force when it returns. ``words`` has the calls for other frames. SIGHUP is
+        ignored, since the supervisor handles it. On exit, SIGTERM and SIGINT are blocked, since without the loop
+        they would change the exit status.
         """
         loop = asyncio.get_running_loop()
         self._orphaned, self._reconfigure, self._words = orphaned, reconfigure, words or {}
         for number in _ENDING:
             loop.add_signal_handler(number, end)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        loop.add_reader(self._end, self._hear)
+        loop.add_reader(self._end, self._on_readable)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         try:
             yield
@@ -173,19 +183,19 @@ class ChildEnd:
             signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
 
     def tell(self, state: bytes) -> None:
-        """Send a state, now and with each sign of life from now on."""
+        """Send a state now, and with each later sign of life."""
         self.state = state
-        with contextlib.suppress(OSError):  # it is full or gone; the next one tells it again
-            self._end.send(REREAD * self._obeyed + state)
-            self._obeyed = 0
+        with contextlib.suppress(OSError):  # the socket is full or closed; the next sign of life repeats it
+            self._end.send(REREAD * self._applied + state)
+            self._applied = 0
 
     async def beat(self) -> None:
-        """Send the state as a sign of life, as long as the loop turns."""
+        """Send the state as a sign of life while the loop runs."""
         while True:
             self.tell(self.state)
             await asyncio.sleep(BEAT_SECONDS)
 
-    def _hear(self) -> None:
+    def _on_readable(self) -> None:
         loop = asyncio.get_running_loop()
         try:
             data = self._end.recv(_READ)
@@ -200,15 +210,16 @@ class ChildEnd:
         self._received += data
         for frame in _cut(self._received):
             self._frames.append(frame)
-            # Each by itself, so that a fault in one does not lose the next; and asyncio would log an argument.
-            loop.call_soon(self._obey)
+            # One call for each frame: an exception does not affect the next frame. No argument: asyncio would log
+            # it.
+            loop.call_soon(self._handle_frame)
 
-    def _obey(self) -> None:
+    def _handle_frame(self) -> None:
         word, content = self._frames.popleft()
         if word == CONFIG:
             self._failed += 1
             self._reconfigure(codec.decode(content))
-            self._obeyed, self._failed = self._obeyed + self._failed, 0
+            self._applied, self._failed = self._applied + self._failed, 0
             self.tell(self.state)
         elif word in self._words:
             self._words[word]()
@@ -225,7 +236,7 @@ def _frame(word: bytes, content: bytes = b"") -> bytes:
 
 
 def _cut(received: bytearray) -> Iterator[tuple[bytes, bytes]]:
-    """Take whole frames from the head of what was received; yield the word and content of each."""
+    """Remove complete frames from the head of ``received``. Yield kind and content of each."""
     while len(received) > _LENGTH:
         end = _LENGTH + int.from_bytes(received[:_LENGTH], "big")
         if len(received) < end:

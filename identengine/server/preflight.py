@@ -1,8 +1,8 @@
-"""What a start of the server would trip over, looked at without a start (``serve --check``).
+"""The checks of ``serve --check``: errors that would end a start of the server, found without a start.
 
-Nothing is bound that a running server may have, nothing is locked or written. What is wrong would end a start, or
-leave a listener that refuses everybody; what a server can begin without, as a store that is still to be imported,
-is a warning.
+Rule: nothing is bound that a running server may use, and nothing is locked or written. A *problem* would end a
+start, or leave a listener that refuses every peer. A *missing* file, such as a store that has not been imported
+yet, is a warning, since a server can start without it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from identengine.calls.journal import room
 from identengine.calls.journalfile import NAME
 from identengine.config.readers import Endpoint
 from identengine.config.schema import Config
-from identengine.errors import ConfigError, KeyFileError, StoreError
+from identengine.errors import ConfigError, KeyFileError, StoreError, expected
 from identengine.net.tcp.tls import context_of
 from identengine.store.file import require
 
@@ -24,12 +24,12 @@ _CAP_NET_BIND_SERVICE = 1 << 10
 
 
 def problems(config: Config) -> list[str]:
-    """Return what would keep a server with this config from serving, each with its key."""
+    """Return the problems that would keep a server with this config from serving, each with its key."""
     return [*_addresses(config), *_calls(config), *certificates(config)]
 
 
 def certificates(config: Config) -> list[str]:
-    """Return what is wrong with the files of ``[tls]``, where something is served with them."""
+    """Return the problems of the files of ``[tls]``, if a listener uses them."""
     if not (config.listen.tls or (config.listen.http and config.http.tls)):
         return []
     try:
@@ -40,7 +40,7 @@ def certificates(config: Config) -> list[str]:
 
 
 def missing(config: Config) -> list[str]:
-    """Return what a server would begin without."""
+    """Return a message for each missing file that a server can start without."""
     found = []
     for look in (lambda: require(config.store.path), config.store.vault):
         try:
@@ -51,7 +51,7 @@ def missing(config: Config) -> list[str]:
 
 
 def _addresses(config: Config) -> list[str]:
-    """Try each address with a port that the system chooses: whether it is this machine's."""
+    """Return the problems of the addresses. Each is tried with a port that the system chooses."""
     listen = config.listen
     lists: dict[str, tuple[Endpoint, ...]] = {
         "udp": listen.udp,
@@ -70,11 +70,12 @@ def _addresses(config: Config) -> list[str]:
                 ) as udp:
                     udp.bind((one.host, 0))
             except OSError as error:
-                found.append(f"[listen] {key}: {one}: {error.strerror}; the address of this machine is wanted")
+                wrong = expected("an address of this machine", str(one))
+                found.append(f"[listen] {key}: {wrong} ({error.strerror})")
                 continue
             if 0 < one.port < _first_free_port() and not _may_bind_low_ports():
                 found.append(
-                    f"[listen] {key}: {one}: a port below {_first_free_port()} is for root, or for a unit with "
+                    f"[listen] {key}: {one}: ports below {_first_free_port()} need root, or a unit with "
                     "AmbientCapabilities=CAP_NET_BIND_SERVICE"
                 )
     return found
@@ -94,7 +95,10 @@ def _may_bind_low_ports() -> bool:
 
 
 def _is_there(folder: Path) -> bool:
-    """Whether there is something. What stands below a folder that is closed to us is not: that folder is named."""
+    """Return True if a folder is visible.
+
+    A folder inside one without access is not, so that the outer one is named.
+    """
     try:
         return folder.exists()
     except PermissionError:
@@ -102,27 +106,27 @@ def _is_there(folder: Path) -> bool:
 
 
 def _calls(config: Config) -> list[str]:
-    """Look whether the folder of the set of calls can be had, and its room."""
+    """Return the problems of the folder of the set of calls: access and free space."""
     path = config.calls.path
     try:
         there = next(folder for folder in (path, *path.absolute().parents) if _is_there(folder))
     except OSError as error:
-        return [f"[calls] path: {path}: {error.strerror}; another path is wanted"]
+        return [f"[calls] path: {path}: {error.strerror}. Choose another path."]
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        what = "cannot be written to" if there.is_dir() else "is no folder"
+        problem = "is not writable" if there.is_dir() else "is not a folder"
         return [
-            f"[calls] path: {there} {what}, so that the set of calls cannot be kept in {path}; "
-            "RuntimeDirectory= of its unit makes the folder, or another path"
+            f"[calls] path: {there} {problem}, so the set of calls cannot be kept in {path}. Let "
+            "RuntimeDirectory= of the unit create the folder, or choose another path."
         ]
     disk = os.statvfs(there)
     try:
         taken = (path / NAME).stat().st_blocks * 512
     except OSError:
         taken = 0
-    wanted, free = room(config.calls.max_legs), disk.f_bavail * disk.f_frsize + taken
-    if wanted <= free:
+    needed, free = room(config.calls.max_legs), disk.f_bavail * disk.f_frsize + taken
+    if needed <= free:
         return []
     return [
-        f"[calls] max_legs: {config.calls.max_legs} of them take {wanted >> 20} MiB in {path}, and there are "
-        f"{free >> 20} MiB; make room there, or set fewer"
+        f"[calls] max_legs: {config.calls.max_legs} legs need {needed >> 20} MiB in {path}, and {free >> 20} MiB "
+        "are free. Free space there, or allow fewer legs."
     ]

@@ -30,6 +30,7 @@ import msgspec
 from identengine.errors import StoreError
 from identengine.stats.heavyhitters import Counts
 from identengine.stats.registry import CELLS, HISTOGRAMS, PLACE, REGISTRY, SUMS
+from identengine.stats.upgrade import earlier
 
 FILE = "counters"
 FORMAT = 2
@@ -77,8 +78,9 @@ class CounterFile:
         cannot be made.
         """
         self.path = folder / FILE
-        problem = _problem(self.path)
         try:
+            _convert(self.path)
+            problem = _problem(self.path)
             if problem is not None:
                 if problem:
                     warn(f"the counters {self.path} begin anew: {problem}")
@@ -126,7 +128,7 @@ def read(folder: Path) -> Snapshot:
     """Return a copy of the counters in ``folder``. Raises StoreError where there are none that can be read."""
     path = folder / FILE
     try:
-        raw = path.read_bytes()
+        raw = _current(path.read_bytes())
     except FileNotFoundError:
         raise StoreError(
             f"there are no counters at {path}: no server has run there yet; `identengine serve --config FILE` "
@@ -187,14 +189,42 @@ def _wrong(raw: bytes) -> str | None:
     return None
 
 
-def _make(path: Path) -> None:
+def _convert(path: Path) -> None:
+    """Replace a file of an earlier format by one of the current format with the same counts."""
+    try:
+        raw = path.read_bytes() if path.stat().st_size <= SIZE else b""
+    except OSError:
+        return
+    current = _current(raw)
+    if current is not raw:
+        _make(path, current)
+
+
+def _current(raw: bytes) -> bytes:
+    """Return the bytes of a file in the current format; ``raw`` itself if it is not of a known earlier format."""
+    found = earlier(raw)
+    if found is None:
+        return raw
+    image = bytearray(SIZE)
+    _HEADER.pack_into(image, 0, _MAGIC, FORMAT, _NAMES)
+    cells = {known.name: len(known.series) for known in REGISTRY} | {one.name: one.cells for one in HISTOGRAMS}
+    for name, values in found.cells.items():
+        if cells.get(name) == len(values):
+            struct.pack_into(f"={len(values)}Q", image, _FIRST_CELL + 8 * PLACE[name], *values)
+    body = _encode(found.addresses)
+    _AREA.pack_into(image, _FIRST_AREA, 1, len(body), _checksum(1, body))
+    image[_FIRST_AREA + _AREA.size : _FIRST_AREA + _AREA.size + len(body)] = body
+    return bytes(image)
+
+
+def _make(path: Path, content: bytes = b"") -> None:
     """Put a new file in place, whole: another process may still have the old one mapped."""
     new = path.with_name(f"{FILE}.new")
     new.unlink(missing_ok=True)
     file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         os.posix_fallocate(file, 0, SIZE)
-        os.pwrite(file, _HEADER.pack(_MAGIC, FORMAT, _NAMES), 0)
+        os.pwrite(file, content or _HEADER.pack(_MAGIC, FORMAT, _NAMES), 0)
     except OSError:
         new.unlink()
         raise

@@ -19,7 +19,7 @@ WAYS = (*(way.value for way in Direction), UNKNOWN_WAY)
 """Of an authorization; of a reject it may be unknown."""
 CONNECTED: tuple[Interface, ...] = ("tcp", "tls", "http", "resp")
 """Interfaces with connections."""
-PROCESSES = ("decider", "standby", "front")
+PROCESSES = ("decider", "standby", "http")
 DROPPED = ("unknown_peer", "too_old")
 """Why a datagram is dropped undecided."""
 REFUSED = ("unknown_peer", "too_many", "too_many_of_switch", "tls_handshake")
@@ -184,7 +184,7 @@ REGISTRY: tuple[Known, ...] = (
     _counter("faults", "faults of the program, of requests or beside them", "faults_total"),
     _counter("log_lines_dropped", "log lines of the decider that nobody read in time", "log_lines_dropped_total"),
     _counter("deciders_started", "times that a process began to decide", "decider_starts_total"),
-    *_each(PROCESSES, "restarts_{}", "times that a {} died and was replaced", "restarts_total"),
+    *_each(PROCESSES, "restarts_{}", "deaths of a process that was replaced: {}", "restarts_total"),
     _counter("book_loads", "versions of the book that were taken up", "book_loads_total"),
     _counter("cpu_microseconds", "CPU time of the processes that decided", "decider_cpu_seconds_total"),
     _gauge("began", "when these counters were begun, Unix seconds", "counters_began_timestamp_seconds"),

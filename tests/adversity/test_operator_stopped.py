@@ -1,4 +1,4 @@
-"""Commands of an operator that are stopped in the middle, do not read, or talk nonsense: decisions go on."""
+"""Commands of operators that are stopped, do not read or send garbage: decisions continue."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def churn(server: Server, rounds: int = 300) -> float:
-    """Have calls come and go, one by one; return the longest time that a decision took, in seconds."""
+    """Start and stop calls one by one. Return the longest time of a decision, in seconds."""
     longest = 0.0
     with server.udp() as udp:
         for n in range(rounds):
@@ -44,7 +44,7 @@ def churn(server: Server, rounds: int = 300) -> float:
 
 
 def room(server: Server) -> tuple[int, int]:
-    """Return the size of the set's file, and how much of it was ever written, noted after this was asked."""
+    """Return the size of the file of calls and its used bytes, as reported after this call."""
     size = (server.folder / "calls" / "calls.mdb").stat().st_size
     noted = counted(server, "noted")
     wait_for(lambda: counted(server, "noted") > noted + 1)
@@ -52,7 +52,7 @@ def room(server: Server) -> tuple[int, int]:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Stop a command; it must not have ended before."""
+    """Stop a command, which must still run."""
     process.send_signal(signal.SIGSTOP)
     wait_for(lambda: Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
 
@@ -69,7 +69,7 @@ def opened_a_socket(process: subprocess.Popen[bytes]) -> bool:
     return False
 
 
-def test_stopped_commands_stop_nobody_else(server: Server) -> None:
+def test_stopped_commands_delay_nothing(server: Server) -> None:
     hold(server, HELD)
     both = server.decider, server.process.pid
     commands = []
@@ -81,12 +81,12 @@ def test_stopped_commands_stop_nobody_else(server: Server) -> None:
     try:
         reading = start("calls", "--json")
         assert reading.stdout is not None
-        assert reading.stdout.read(1)  # the rest is not read, so it is in the middle of its pages
+        assert reading.stdout.read(1)  # the rest is not read, so the command is in the middle of its pages
         stop(reading)
         ending = start("calls", "end", "--account", 17, "--yes")
         wait_for(lambda: held(server) < HELD)
         stop(ending)
-        for pid in reversed(both):  # so that these wait for an answer when they are stopped themselves
+        for pid in reversed(both):  # so that the next commands wait for an answer when they are stopped
             os.kill(pid, signal.SIGSTOP)
         for words in (("top", "--json"), ("stats", "--json")):
             waiting = start(*words)
@@ -95,7 +95,7 @@ def test_stopped_commands_stop_nobody_else(server: Server) -> None:
         for pid in both:
             os.kill(pid, signal.SIGCONT)
 
-        churn(server)  # what is used again and again has its place by then
+        churn(server)  # afterwards all structures have their final size
         size, used = room(server)
         assert churn(server) < 0.5
         size_then, used_then = room(server)
@@ -105,7 +105,7 @@ def test_stopped_commands_stop_nobody_else(server: Server) -> None:
         # Other commands are answered.
         other = command(server, "stats")
         assert b"legs held" in other.communicate(timeout=20)[0]
-        # And these go on, where they were.
+        # The stopped commands continue.
         for one in commands:
             one.send_signal(signal.SIGCONT)
         assert ending.communicate(timeout=20)[0].endswith(b"legs ended\n")
@@ -118,7 +118,7 @@ def test_stopped_commands_stop_nobody_else(server: Server) -> None:
             one.communicate()
 
 
-def test_one_that_never_reads_pins_nothing(server: Server) -> None:
+def test_a_command_that_never_reads_holds_no_memory(server: Server) -> None:
     hold(server, HELD)
     before = resident(server)
     dead = [connect(server) for _ in range(10)]
@@ -138,7 +138,7 @@ def test_one_that_never_reads_pins_nothing(server: Server) -> None:
 
 
 def is_closed(opened: socket.socket) -> bool:
-    """Whether the other side has closed it; what it sent before is not read."""
+    """Return True if the other side has closed the connection. Earlier data stays unread."""
     try:
         opened.send(b" ")
     except BlockingIOError:
@@ -149,7 +149,7 @@ def is_closed(opened: socket.socket) -> bool:
 
 
 def answered(server: Server) -> bool:
-    """Whether a command is let in."""
+    """Return True if a command is accepted."""
     try:
         return bool(asked(server, ask="status").get("pid"))
     except (ValueError, OSError):
@@ -174,7 +174,7 @@ def test_garbage_is_answered_or_closed(server: Server) -> None:
         b'{"ask":"calls","filter":{"older":1e999}}\n',
         b'{"ask":"calls","filter":{"state":"asleep"}}\n',
         b'{"ask":"usage","of":"accounts","most":100000}\n',
-        b'{"ask":"usage","of":"everybody"}\n',
+        b'{"ask":"usage","of":"everyone"}\n',
         b'{"ask":"end","legs":[{"scope":"local"}]}\n',
         b'{"ask":"end","legs":' + b"[" * 5000 + b"\n",
         b'\xff\xfe{"ask":"status"}\n',
@@ -190,7 +190,10 @@ def test_garbage_is_answered_or_closed(server: Server) -> None:
         assert b"at most 65536 bytes" in answers.readline()
         assert answers.read() == b""
     for _ in range(200):
-        with connect(server) as opened, contextlib.suppress(OSError):  # one too many is closed at once
+        with (
+            connect(server) as opened,
+            contextlib.suppress(OSError),
+        ):  # a connection above the limit is closed at once
             opened.sendall(random.randbytes(random.randint(1, 3000)))
     many = [
         {"scope": "local", "call_id": f"c{n}", "direction": "origination", "leg_id": "", "since": 0}
@@ -198,7 +201,9 @@ def test_garbage_is_answered_or_closed(server: Server) -> None:
     ]
     wait_for(lambda: answered(server))
     assert "at most 64" in asked(server, ask="end", legs=many)["message"]
-    assert asked(server, ask="end", legs=many[:9]) == {"answer": "ended", "freed": 0, "gone": 9}, "not these calls"
+    assert asked(server, ask="end", legs=many[:9]) == {"answer": "ended", "freed": 0, "gone": 9}, (
+        "these are not the held calls"
+    )
     assert held(server) == 10
     assert "Traceback" not in server.log
 
@@ -211,7 +216,7 @@ def test_half_a_line_and_bytes_one_by_one(server: Server) -> None:
         opened.sendall(b'{"ask":"status"}\n{"ask":')
         opened.shutdown(socket.SHUT_WR)
         assert json.loads(answers.readline())["answer"] == "status"
-        assert answers.read() == b"", "half a line is nothing"
+        assert answers.read() == b"", "half a line is ignored"
 
 
 def test_a_hundred_connections_leave_room_for_one_more(server: Server) -> None:
@@ -225,7 +230,7 @@ def test_a_hundred_connections_leave_room_for_one_more(server: Server) -> None:
     assert asked(server, ask="status")["pid"] == server.decider
 
 
-def test_many_that_ask_all_the_time_take_half_the_time_at_most(server: Server) -> None:
+def test_busy_commands_take_at_most_half_the_time(server: Server) -> None:
     hold(server, HELD)
     quiet = churn(server)
     busy = [command(server, "calls", "--json", start_new_session=True) for _ in range(4)]
@@ -262,12 +267,12 @@ def test_a_long_path_and_a_left_over_socket(tmp_path: Path) -> None:
         shown = command(server, "calls", "--json").communicate(timeout=20)
         assert json.loads(shown[0]) == []
         server.kill()
-        nobody = command(server, "calls")
-        assert os.strerror(errno.ECONNREFUSED).encode() in nobody.communicate(timeout=20)[1]
-        assert nobody.returncode == 1
+        refused = command(server, "calls")
+        assert os.strerror(errno.ECONNREFUSED).encode() in refused.communicate(timeout=20)[1]
+        assert refused.returncode == 1
         with serving(folder, f'[calls]\npath = "{deep}/calls"\nmax_legs = 1000\n') as again:
             assert json.loads(command(again, "calls", "--json").communicate(timeout=20)[0]) == []
-        server.process.returncode = 0  # killed on purpose
+        server.process.returncode = 0  # killed by this test
 
 
 def test_the_folder_of_the_control_socket_must_be_usable(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A supervisor whose children will not live, and which is told many things at once."""
+"""A supervisor whose children die repeatedly, and storms of signals."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def gone(server: Server, pid: int) -> bool:
 
 
 def kill_child(server: Server) -> int:
-    """Kill a child as soon as there is one; return it."""
+    """Kill a child as soon as it exists, and return its pid."""
     (child, *_) = wait_for(lambda: children(server.process.pid))
     os.kill(child, signal.SIGKILL)
     wait_for(partial(gone, server, child))
@@ -61,7 +61,7 @@ def test_deaths_soon_after_the_start_are_followed_by_growing_pauses(folder: Path
         assert pauses[2] >= 0.9
         assert pauses[3] >= 1.9
         found = re.findall(
-            r"takes its place (at once|in [\d.]+ s, as \d+ died within 10 s of their start)", server.log
+            r"takes its place (at once|in [\d.]+ s, since \d+ died within 10 s of their start)", server.log
         )
         assert found == [
             "at once",
@@ -86,7 +86,7 @@ def test_many_deaths_make_few_processes(folder: Path) -> None:
         wait_for(lambda: killed_as_it_starts(1))
         began = time.monotonic()
         wait_for(lambda: killed_as_it_starts(4))
-        assert time.monotonic() - began >= 1.4, "the third and the fourth came after pauses of 0.5 and 1 s"
+        assert time.monotonic() - began >= 1.4, "the third and fourth start came after pauses of 0.5 s and 1 s"
         assert len(seen) == 4
         assert server.log.count("ALARM") <= 4
         assert server.authorize(**GOOD)["accepted"]
@@ -99,7 +99,7 @@ def test_sigterm_in_a_pause_ends_it(folder: Path) -> None:
     began = time.monotonic()
     server.logged("in 4 s, as 5 died")
     assert server.stop() == 128 + signal.SIGKILL
-    assert time.monotonic() - began < 4, "the pause was not waited for"
+    assert time.monotonic() - began < 4, "the server did not wait for the pause"
 
 
 @pytest.mark.parametrize("standby", [False, True])
@@ -108,14 +108,14 @@ def test_sigterm_while_a_replacement_starts(folder: Path, standby: bool) -> None
     for delay in (0.0, 0.002, 0.01, 0.05):
         server = Server(folder, listen)
         if standby:
-            server.standby  # noqa: B018 - it is waited for
+            server.standby  # noqa: B018 - the property waits for it
         with server.udp() as udp:
             os.kill(server.decider, signal.SIGKILL)
             time.sleep(delay)
             udp.send(request("ping"))
             server.signal(signal.SIGTERM)
             status = server.ended()
-            # Told before it saw the death, it replaces nobody.
+            # If the signal arrives before the death is noticed, no replacement starts.
             assert status in (0, 128 + signal.SIGKILL), server.log
             if status == 0:
                 assert udp.receive_raw()
@@ -162,14 +162,14 @@ def test_a_replacement_that_cannot_start_is_tried_again(folder: Path) -> None:
         lock.unlink()
         lock.mkdir()
         os.kill(server.decider, signal.SIGKILL)
-        server.logged("ended with status 1; another takes its place in 0.5 s")
+        server.logged("exited with status 1; another takes its place in 0.5 s")
         lock.rmdir()
         assert wait_for(lambda: children(server.process.pid))
         wait_for(lambda: server.authorize(**GOOD)["accepted"])
 
 
-def test_a_log_that_nobody_reads_holds_nobody_up(folder: Path) -> None:
-    quiet = Server(folder)  # only for its config
+def test_a_log_without_a_reader_delays_nothing(folder: Path) -> None:
+    quiet = Server(folder)  # for its config only
     assert quiet.stop() == 0
     command = [sys.executable, "-m", "identengine", "serve", "--config", str(folder / "identengine.toml")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -192,7 +192,7 @@ def test_a_log_that_nobody_reads_holds_nobody_up(folder: Path) -> None:
 
 @pytest.fixture
 def callers(folder: Path) -> Iterator[tuple[Server, list[bytes]]]:
-    """Ask without pause, one request after another, and note the answers."""
+    """Send one request after another without a pause, and note the answers."""
     stop = threading.Event()
     answers: list[bytes] = []
     with serving(folder, f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\nstandby = true\n') as server:
@@ -218,7 +218,7 @@ def is_right(answer: bytes) -> bool:
     return b'"account_id":1' in answer
 
 
-def test_deaths_of_anybody_while_asked(callers: tuple[Server, list[bytes]]) -> None:
+def test_deaths_of_any_process_under_load(callers: tuple[Server, list[bytes]]) -> None:
     server, answers = callers
     rng = random.Random(2)
     for _ in range(4):
@@ -227,9 +227,9 @@ def test_deaths_of_anybody_while_asked(callers: tuple[Server, list[bytes]]) -> N
             os.kill(pid, signal.SIGKILL)
             wait_for(partial(gone, server, pid))
         wait_for(lambda: server.authorize(**GOOD)["accepted"])
-    count = len(answers) + 1  # one may have been on its way
+    count = len(answers) + 1  # one message may have been in transit
     wait_for(lambda: len(answers) >= count + 20)
     assert all(map(is_right, answers[count:]))
-    # On a slow machine a replacement has no book after a second, and says so until it has.
+    # On a slow machine a replacement may have no book after a second, and answers not_ready until then.
     wrong = [answer for answer in answers if not is_right(answer) and b'"reason":"not_ready"' not in answer]
     assert wrong == []

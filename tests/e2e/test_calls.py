@@ -162,7 +162,7 @@ def test_calls_outlive_a_server_that_is_killed(folder: Path) -> None:
 def test_two_servers_do_not_share_a_set(folder: Path, server: Server) -> None:
     second = Server(folder, '[calls]\npath = "calls"\n', ready=False)
     assert second.ended() == 1
-    second.logged("another process decides on the set of calls")
+    second.logged("uses the set of calls in")
 
 
 def test_no_room_for_the_set_is_told_and_leaves_nothing(folder: Path) -> None:

@@ -76,10 +76,10 @@ def test_what_is_asked_while_a_decider_dies_is_asked_again_of_the_next(server: S
         client.post("/v1/ping")
         old = server.decider
         os.kill(old, signal.SIGSTOP)
-        before = naps(server.front)
+        before = naps(server.http)
         asked = beside.submit(client.post, "/v1/identify", json=GOOD)
-        # The front has done something and waits: it may be asked before or after the death, both are well.
-        wait_for(lambda: naps(server.front) > before)
+        # The HTTP process has done something and waits: it may be asked before or after the death, both are well.
+        wait_for(lambda: naps(server.http) > before)
         os.kill(old, signal.SIGKILL)
         answer = asked.result(20)
         if answer.status_code == 503:  # a machine that needs seconds to start a process
@@ -91,18 +91,18 @@ def test_what_is_asked_while_a_decider_dies_is_asked_again_of_the_next(server: S
 def test_an_http_process_that_dies_is_replaced_and_decisions_go_on(server: Server) -> None:
     decider = server.decider
     for _ in range(2):
-        old = server.front
+        old = server.http
         os.kill(old, signal.SIGKILL)
         assert server.authorize(**GOOD)["accepted"]
         wait_for_another(server, old)
         with asking(server) as client:
             wait_for(partial(answered, client))
-        server.logged(f"ALARM: the front, process {old}, was ended by SIGKILL; another is started")
+        server.logged(f"ALARM: the HTTP process (pid {old}) was killed by SIGKILL; another is started")
     assert server.decider == decider
 
 
 def wait_for_another(server: Server, old: int) -> None:
-    wait_for(lambda: server.front != old)
+    wait_for(lambda: server.http != old)
 
 
 def test_connections_are_bounded_and_the_refused_are_told(server: Server) -> None:
@@ -205,7 +205,7 @@ def test_http_delays_no_decision(server: Server) -> None:
 def test_sigterm_ends_with_all_that_was_asked_answered(tmp_path: Path) -> None:
     make_book(tmp_path)
     with web_serving(tmp_path) as server, contextlib.ExitStack() as opened:
-        front = server.front
+        http = server.http
         half = opened.enter_context(connected(server))
         half.sendall(post("authorize", BODY, len(BODY) + 5))
         idle = opened.enter_context(connected(server))
@@ -229,7 +229,7 @@ def test_sigterm_ends_with_all_that_was_asked_answered(tmp_path: Path) -> None:
         with contextlib.suppress(ConnectionError):
             assert read_all(half).startswith(b"HTTP/1.1 ")
         assert server.ended() == 0
-        wait_for(lambda: not runs(front))
+        wait_for(lambda: not runs(http))
         with pytest.raises(ConnectionRefusedError), connected(server):
             pass
         assert "ALARM" not in server.log
@@ -240,7 +240,7 @@ def test_a_supervisor_that_is_killed_leaves_no_http_process(tmp_path: Path) -> N
     server = Server(tmp_path, CONFIG)
     try:
         wait_for_http(server)
-        processes = [server.front, server.decider]
+        processes = [server.http, server.decider]
         server.process.kill()
         server.ended()
         wait_for(lambda: not any(map(runs, processes)))

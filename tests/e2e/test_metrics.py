@@ -116,6 +116,6 @@ def test_a_death_of_the_http_process_is_counted(tmp_path: Path) -> None:
     with serving(
         book(tmp_path), CALLS + f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\nhttp = "{HOST}:0"\n'
     ) as server:
-        os.kill(server.front, signal.SIGKILL)
-        wait_for(lambda: scrape(server)("restarts_total", {"process": "front"}) == 1)
+        os.kill(server.http, signal.SIGKILL)
+        wait_for(lambda: scrape(server)("restarts_total", {"process": "http"}) == 1)
         assert scrape(server)("restarts_total", {"process": "decider"}) == 0

@@ -44,7 +44,7 @@ def server(folder: Path) -> Iterator[Server]:
         yield running
 
 
-def test_it_says_what_it_does(server: Server) -> None:
+def test_lines_on_standard_output(server: Server) -> None:
     assert server.lines == [
         f"listening udp {HOST}:{server.ports['udp']}",
         f"listening tcp {HOST}:{server.ports['tcp']}",
@@ -64,7 +64,7 @@ def test_a_port_that_is_taken(folder: Path, server: Server, kind: str) -> None:
     assert f"cannot listen on {kind} {HOST}:{server.ports[kind]}: {os.strerror(errno.EADDRINUSE)}" in second.log
     assert "Traceback" not in second.log
     assert second.lines == []
-    assert (other / "calls" / "serve.lock").read_text() == "", "the next start need not wait for orphans"
+    assert (other / "calls" / "serve.lock").read_text() == "", "the next start does not have to wait for orphans"
 
 
 def test_a_wrong_config(folder: Path) -> None:
@@ -94,14 +94,14 @@ def test_an_idle_server_ends_at_once(server: Server, number: signal.Signals) -> 
     assert "stopped" in server.log
 
 
-def test_sigterm_answers_all_that_was_received(folder: Path) -> None:
+def test_sigterm_answers_all_received_messages(folder: Path) -> None:
     server = Server(folder)
     udps = [server.udp() for _ in range(4)]
     tcps = [server.tcp() for _ in range(4)]
     for udp in udps:
         udp.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     try:
-        # Stopped, it can answer nothing: all of this waits in the kernel when the signal comes.
+        # A stopped decider answers nothing, so all messages wait in the kernel when the signal arrives.
         decider = server.decider
         os.kill(decider, signal.SIGSTOP)
         for n in range(200):
@@ -136,7 +136,7 @@ def test_sigterm_does_not_wait_for_a_peer_that_does_not_read(folder: Path) -> No
         assert time.monotonic() - began < 6
 
 
-def test_sigterm_ends_though_peers_go_on_sending(folder: Path) -> None:
+def test_sigterm_ends_although_peers_continue_to_send(folder: Path) -> None:
     stop = threading.Event()
     with serving(folder) as server, server.tcp() as first, server.tcp() as second:
 
@@ -196,8 +196,8 @@ def logged_times(server: Server, line: str, times: int) -> bool:
     return server.log.count(line) == times
 
 
-def test_sighup_says_what_cannot_change(server: Server) -> None:
-    limits = "[limits]\ndatagram_age_ms = 60000\n"  # as they were
+def test_sighup_names_sections_that_cannot_change(server: Server) -> None:
+    limits = "[limits]\ndatagram_age_ms = 60000\n"  # unchanged
     listen = f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:1"]\n'
     server.config.write_text(f'[store]\npath = "elsewhere"\n{listen}{limits}')
     for times in (1, 2):
@@ -214,21 +214,21 @@ def test_sighup_replaces_the_switches(server: Server) -> None:
         server.write_config('[[switch]]\nname = "other"\naddresses = ["127.0.0.2"]\n')
         server.signal(signal.SIGHUP)
         server.logged("SIGHUP: changed: [[switch]]")
-        # Who is no switch any more is cut off, and a new one is let in.
+        # The connection of a removed switch is closed, and a new switch is accepted.
         assert tcp.is_closed()
         udp.send(request("ping"))
         with server.switch(UDP, address="127.0.0.2") as other:
-            assert other.exchange("ping", {})["id"] == 1  # asked later, and answered
+            assert other.exchange("ping", {})["id"] == 1  # sent later, and answered
         assert udp.has_nothing()
 
 
-def test_who_may_ask_counts_at_once_and_options_only_with_their_book(server: Server) -> None:
+def test_switches_apply_at_once_and_options_only_with_their_book(server: Server) -> None:
     away = server.folder / "away"
     server.store.rename(away)
     server.logged("there is no store at")
     changed = '[identify]\nmatch_port = "never"\n'
     server.write_config(f"{changed}[[switch]]\nname = 'other'\naddresses = ['127.0.0.2']\n")
-    for times in (1, 2):  # the second one must not put the new options over the old book either
+    for times in (1, 2):  # the second SIGHUP must not apply the new options to the old book either
         server.signal(signal.SIGHUP)
         wait_for(partial(logged_times, server, "SIGHUP: changed", times))
         assert _is_a_stranger(server, "127.0.0.2")
@@ -259,19 +259,19 @@ def test_a_second_signal_does_not_wait_for_the_drain(folder: Path) -> None:
         tcp.send(request(message_id=1, **GOOD))
         tcp.answers(1)
         burst = b"".join(request(message_id=n, **GOOD) for n in range(20000))
-        # Nothing is read: the drain would wait for it.
+        # The peer reads nothing, so the drain would wait for it.
         send_until_stuck(tcp.socket, burst, lambda: server.authorize(**GOOD))
         other.send(request("ping", "half")[:10])
         decider = server.decider
         os.kill(decider, signal.SIGSTOP)
         wait_for(partial(is_stopped, decider))
-        for number in (signal.SIGTERM, signal.SIGINT):  # at once: they are meant as one
+        for number in (signal.SIGTERM, signal.SIGINT):  # at once: both count as one
             server.signal(number)
             wait_for(partial(waits_for, decider, number))
         os.kill(decider, signal.SIGCONT)
         server.logged("draining")
         other.send(request("ping", "half")[10:])
-        assert other.answers(1)[0]["id"] == "half", "it still drains"
+        assert other.answers(1)[0]["id"] == "half", "the drain continues"
         assert "told to end again" not in server.log
 
         def is_over() -> bool:
@@ -284,7 +284,7 @@ def test_a_second_signal_does_not_wait_for_the_drain(folder: Path) -> None:
 
 
 def waits_for(process: int, number: int) -> bool:
-    """Whether a signal was sent to a process that is stopped."""
+    """Return True if a stopped process has a pending signal."""
     return number in pending(process)
 
 
@@ -302,11 +302,11 @@ def test_options_that_change_and_change_back_leave_nothing_waiting(server: Serve
     server.config.write_text(before + '[[switch]]\nname = "b"\naddresses = ["127.9.9.9"]\n')
     server.signal(signal.SIGHUP)
     server.logged("[[switch]]")
-    wait_for(partial(_is_a_stranger, server, "127.9.9.9"))  # the switches of the last config hold
+    wait_for(partial(_is_a_stranger, server, "127.9.9.9"))  # the switches of the last config are in force
 
 
 def _is_a_stranger(server: Server, known: str) -> bool:
-    """Whether we get no answer to what is asked before a switch, at the address ``known``, is answered."""
+    """Return True if a request gets no answer before a later request of the switch at ``known`` is answered."""
     with server.udp() as udp, server.switch(UDP, address=known) as other:
         udp.send(request("ping"))
         assert other.ask("ping")

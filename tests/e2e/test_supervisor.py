@@ -1,4 +1,4 @@
-"""The decider is replaced when it dies or hangs: nothing that is held or waits is lost (engine.md 5.8)."""
+"""The decider is replaced when it dies or hangs: no held call and no waiting request is lost (engine.md 5.8)."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def server(folder: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def patient(folder: Path) -> Iterator[Server]:
-    """A server whose replacement for a decider answers by the book, on a slow machine too."""
+    """A server whose replacement decider waits for its book, also on a slow machine."""
     with serving(folder, patient=True) as running:
         yield running
 
 
 def looks_at_its_children(server: Server) -> None:
-    """Wait until the supervisor has looked at its children again, all of them and from the beginning."""
+    """Wait until the supervisor has completed another look at all its children."""
     before = naps(server.process.pid)
     wait_for(lambda: naps(server.process.pid) >= before + 3)
 
@@ -65,21 +65,21 @@ def asked(server: Server, call_id: str, source: str = "10.0.0.3") -> dict[str, A
 
 
 def decided(server: Server, call_id: str, source: str) -> dict[str, Any]:
-    """Return the decision; on a slow machine the next decider may serve for a moment before its book is there."""
+    """Return the decision. On a slow machine the next decider may serve for a moment before its book is loaded."""
     found = wait_for(lambda: (seen := asked(server, call_id, source)).get("reason") != "not_ready" and seen)
     assert isinstance(found, dict)
     return found
 
 
 def killed(server: Server) -> int:
-    """Kill -9 the decider; return which one that was."""
+    """Kill the decider with SIGKILL and return its pid."""
     pid = server.decider
     os.kill(pid, signal.SIGKILL)
     return pid
 
 
 def answering(server: Server) -> int:
-    """Return the process that answers, as it says."""
+    """Return the pid in the answer to ``ping``."""
     pid = server.ask_udp(request("ping"))["result"]["pid"]
     assert isinstance(pid, int)
     return pid
@@ -91,24 +91,22 @@ def test_a_decider_that_is_killed_is_replaced_with_its_calls(server: Server) -> 
     first = asked(server, "c0")
     old = killed(server)
     assert answering(server) == server.decider != old
-    # A retransmission is one over a death too, once the book is there, which may take long on a slow machine.
+    # The next decider recognizes a retransmission once its book is loaded, which may take long.
     wait_for(lambda: asked(server, "c0") == first)
     for number in range(150, 200):
         assert asked(server, f"c{number}")["accepted"]
     assert asked(server, "more")["reason"] == "client_capacity"
-    assert (
-        f"ALARM: the decider, process {old}, was ended by SIGKILL; another takes its place at once" in server.log
-    )
+    assert f"ALARM: the decider (pid {old}) was killed by SIGKILL; another takes its place at once" in server.log
     server.logged("READY")
     assert server.lines.count("READY") == 1
 
 
-def test_what_comes_meanwhile_waits_and_is_answered_by_the_book(patient: Server) -> None:
+def test_requests_wait_for_the_next_decider_and_its_book(patient: Server) -> None:
     count, server = 3000, patient
     with server.udp() as udp:
         udp.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         decider = server.decider
-        os.kill(decider, signal.SIGSTOP)  # so that no batch is in its hands
+        os.kill(decider, signal.SIGSTOP)  # so that it is not in the middle of a batch
         half = count // 2
         for number in range(half):
             udp.send(request("authorize", number, **GOOD))
@@ -123,7 +121,9 @@ def test_what_comes_meanwhile_waits_and_is_answered_by_the_book(patient: Server)
             assert early.answers(1)[0]["id"] == "early"
         answers = [udp.receive() for _ in range(count)]
     assert sorted(answer["id"] for answer in answers) == list(range(count))
-    assert all(answer["result"]["accepted"] for answer in answers), "none was answered before the book was there"
+    assert all(answer["result"]["accepted"] for answer in answers), (
+        "no request was answered before the book was loaded"
+    )
 
 
 def test_each_request_is_counted_once_while_deciders_die(server: Server) -> None:
@@ -136,7 +136,7 @@ def test_each_request_is_counted_once_while_deciders_die(server: Server) -> None
                 killed(server)
                 deaths += 1
             accepted = False
-            while not accepted:  # a switch asks again until it is answered, or by a server that is ready
+            while not accepted:  # a switch repeats its request until a ready server answers
                 udp.send(request("authorize", call, call_id=call, **GOOD))
                 with contextlib.suppress(TimeoutError):
                     while (answer := udp.receive())["id"] != call:
@@ -161,16 +161,16 @@ def test_a_decider_that_hangs_is_killed_and_replaced(patient: Server) -> None:
         assert udp.receive()["result"]["reason"] == "account_capacity"
     assert time.monotonic() - began > 4.5
     assert not runs(old)
-    assert f"ALARM: the decider, process {old}, gave no sign of life for 5 s and is killed" in server.log
+    assert f"ALARM: the decider (pid {old}) gave no sign of life for 5 s and is killed" in server.log
 
 
-def test_a_supervisor_that_was_stopped_takes_nobody_for_hanging(folder: Path, clocks: Clocks) -> None:
+def test_a_supervisor_that_was_stopped_kills_no_child(folder: Path, clocks: Clocks) -> None:
     with serving(folder) as server:
         old = server.decider
         for pid in (server.process.pid, old):
             os.kill(pid, signal.SIGSTOP)
             wait_for(partial(is_stopped, pid))
-        clocks.stand_still(3600)  # as a machine that is suspended, or Ctrl-Z
+        clocks.stand_still(3600)  # like a suspended machine, or Ctrl-Z
         server.signal(signal.SIGCONT)
         looks_at_its_children(server)
         os.kill(old, signal.SIGCONT)
@@ -180,11 +180,11 @@ def test_a_supervisor_that_was_stopped_takes_nobody_for_hanging(folder: Path, cl
         assert "ALARM" not in server.log
 
 
-def test_a_decider_that_was_told_to_end_is_replaced_too(server: Server) -> None:
+def test_a_decider_that_gets_sigterm_is_replaced_too(server: Server) -> None:
     old = server.decider
     os.kill(old, signal.SIGTERM)
     wait_for(lambda: answering(server) != old)
-    server.logged("ended though the supervisor was not told to")
+    server.logged("exited although the server was not asked to stop")
 
 
 def test_a_replacement_without_a_book_serves_stops_after_a_second(folder: Path) -> None:
@@ -211,7 +211,7 @@ def test_a_standby_takes_over(folder: Path) -> None:
             assert asked(server, "b", "10.0.0.1")["reason"] == "account_capacity"
             assert answering(server) == standby == server.decider
             assert not runs(old)
-            assert f"process {old}, was ended by SIGKILL; the standby takes its place" in server.log
+            assert f"(pid {old}) was killed by SIGKILL; the standby takes its place" in server.log
             assert server.standby != standby
         put_rows(folder / "store", [ip_account(9, "10.0.0.9")])
         wait_for(lambda: server.version() == 2)
@@ -219,7 +219,7 @@ def test_a_standby_takes_over(folder: Path) -> None:
 
 def test_a_standby_follows_book_and_config(folder: Path) -> None:
     with serving(folder, STANDBY, patient=True) as server:
-        server.standby  # noqa: B018 - it is waited for
+        server.standby  # noqa: B018 - the property waits for it
         put_rows(folder / "store", [ip_account(9, "10.0.0.9")])
         wait_for(lambda: server.log.count("book version 2 is in use") == 2)
         server.write_config(STANDBY + "[reasons.unknown_source]\nsip_code = 604\n")
@@ -234,7 +234,7 @@ def test_a_standby_that_dies_is_replaced(folder: Path) -> None:
     with serving(folder, STANDBY) as server:
         standby, decider = server.standby, server.decider
         os.kill(standby, signal.SIGKILL)
-        server.logged(f"ALARM: the standby, process {standby}, was ended by SIGKILL; another is started at once")
+        server.logged(f"ALARM: the standby (pid {standby}) was killed by SIGKILL; another is started at once")
         wait_for(lambda: server.standby != standby)
         assert answering(server) == decider
 
@@ -254,7 +254,7 @@ def test_a_replacement_has_the_config_of_the_last_sighup(server: Server) -> None
     assert decided(server, "a", "10.9.9.9")["sip_code"] == 403
     server.write_config("[reasons.unknown_source]\nsip_code = 604\n")
     killed(server)
-    assert decided(server, "a", "10.9.9.9")["sip_code"] == 403, "what the file says counts with SIGHUP only"
+    assert decided(server, "a", "10.9.9.9")["sip_code"] == 403, "a change of the file takes effect at SIGHUP only"
     server.signal(signal.SIGHUP)
     server.logged("SIGHUP: changed: [reasons]")
     killed(server)
@@ -270,8 +270,8 @@ def test_a_replacement_has_the_config_of_the_last_sighup(server: Server) -> None
 
 def test_the_listening_sockets_close_when_a_drain_begins(folder: Path) -> None:
     with serving(folder, STANDBY) as server, server.tcp() as tcp:
-        server.standby  # noqa: B018 - it is waited for
-        tcp.send(request("ping")[:10])  # half a message: the drain waits for the other half
+        server.standby  # noqa: B018 - the property waits for it
+        tcp.send(request("ping")[:10])  # half a message: the drain waits for the rest
         server.signal(signal.SIGTERM)
 
         def refused() -> bool:
@@ -288,13 +288,13 @@ def test_the_listening_sockets_close_when_a_drain_begins(folder: Path) -> None:
     assert "ALARM" not in server.log
 
 
-def test_a_supervisor_that_is_killed_leaves_nobody(folder: Path) -> None:
+def test_a_supervisor_that_is_killed_leaves_no_process(folder: Path) -> None:
     server = Server(folder, STANDBY)
     assert asked(server, "a", "10.0.0.1")["accepted"]
     pids = [server.decider, server.standby]
     with server.udp() as udp:
         server.process.kill()
-        # A new one at once, with the same calls and addresses, though the old ones are still ending.
+        # A new server starts at once with the same calls and addresses, while the old children still drain.
         listen = f'[listen]\nudp = ["{HOST}:{server.ports["udp"]}"]\ntcp = ["{HOST}:{server.ports["tcp"]}"]\n'
         with serving(folder, listen) as again:
             udp.send(request("authorize", 1, call_id="b", src_ip="10.0.0.1", dst_number="44"))
@@ -308,19 +308,18 @@ def test_a_supervisor_that_is_killed_leaves_nobody(folder: Path) -> None:
 def test_two_supervisors_do_not_share_a_set(folder: Path, server: Server) -> None:
     second = Server(folder, ready=False)
     assert second.ended() == 1
-    assert f"another process decides on the set of calls in {folder}/calls: the server of process " in second.log
-    assert f"the server of process {server.process.pid};" in second.log
-    # Nor while the decider is being replaced.
+    assert f"the server of process {server.process.pid} uses the set of calls in {folder}/calls." in second.log
+    # Nor while the decider is replaced.
     killed(server)
     third = Server(folder, ready=False)
     assert third.ended() == 1
     assert len(children(server.process.pid)) <= 2
 
 
-def test_it_says_how_much_can_wait(server: Server) -> None:
+def test_the_receive_buffer_is_logged(server: Server) -> None:
     assert "datagrams of 300 bytes wait there while nobody reads" in server.log
     assert server.log.count("has a receive buffer of") == 1
 
 
-def test_a_slow_python_is_told_once(server: Server) -> None:
+def test_a_slow_python_is_logged_once(server: Server) -> None:
     assert server.log.count("without profile-guided optimization") == int(is_plain_build())

@@ -1,4 +1,4 @@
-"""What a service manager hears of a real server, by a real socket in NOTIFY_SOCKET."""
+"""Messages of a real server to a service manager, over a real socket in NOTIFY_SOCKET."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from identengine.server.supervisor.systemd import Notifier
 
 
 class Manager:
-    """The other end: takes what is said."""
+    """The service manager: it receives messages."""
 
     def __init__(self, address: str) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -31,7 +31,7 @@ class Manager:
         self.heard: list[str] = []
 
     def wait_for(self, wanted: Callable[[str], object]) -> str:
-        """Return the next message that is as wanted."""
+        """Return the next message that matches."""
         while not wanted(message := self._socket.recv(4096).decode()):
             self.heard.append(message)
         self.heard.append(message)
@@ -41,7 +41,7 @@ class Manager:
         return self.wait_for(lambda message: line in message.splitlines())
 
     def wait_for_both(self, one: str, other: str) -> None:
-        """Wait for two messages that these are parts of, in whichever order they come."""
+        """Wait for two messages that contain these texts, in any order."""
         first = self.wait_for(lambda message: one in message or other in message)
         if one not in first:
             self.wait_for(lambda message: one in message)
@@ -49,7 +49,7 @@ class Manager:
             self.wait_for(lambda message: other in message)
 
     def drained(self) -> list[str]:
-        """Return all that was said by now."""
+        """Return all messages that have arrived."""
         self._socket.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             while True:
@@ -77,19 +77,19 @@ def manager(request: pytest.FixtureRequest, folder: Path) -> Iterator[Manager]:
 
 def test_a_whole_run(folder: Path, manager: Manager) -> None:
     server = Server(folder, env=manager.environment)
-    manager.wait_for_both("READY=1", f"STATUS=process {server.decider} decides")
+    manager.wait_for_both("READY=1", f"STATUS=the decider (pid {server.decider}) decides")
     server.write_config("[reasons.unknown_source]\nsip_code = 604\n")
     server.signal(signal.SIGHUP)
     reloading = manager.wait_for_line("RELOADING=1")
     assert re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=\d+", reloading)
     manager.wait_for_line("READY=1")
-    server.logged("SIGHUP: changed: [reasons]")  # which a thread writes: perhaps a moment later
+    server.logged("SIGHUP: changed: [reasons]")  # a thread writes it, possibly a moment later
     server.write_config("[identify]\nrank = 'x'\n")
     server.signal(signal.SIGHUP)
-    manager.wait_for_both("the last SIGHUP found a wrong config", "READY=1")
+    manager.wait_for_both("the config of the last SIGHUP is invalid", "READY=1")
     old = server.decider
     os.kill(old, signal.SIGKILL)
-    manager.wait_for(lambda message: "decides" in message and f"process {old} " not in message)
+    manager.wait_for(lambda message: "decides" in message and f"(pid {old})" not in message)
     assert server.stop() == 0
     said = manager.drained()
     assert said.count("STOPPING=1") == 1
@@ -97,12 +97,12 @@ def test_a_whole_run(folder: Path, manager: Manager) -> None:
     assert not any("WATCHDOG" in message for message in said)
 
 
-def test_a_reload_that_nobody_would_end(folder: Path) -> None:
-    """A server that ends reads no config: who waits for the end of a reload would wait in vain."""
+def test_a_reload_during_the_end(folder: Path) -> None:
+    """A server that is stopping reads no config, so it must not report the start of a reload."""
     manager = Manager(str(folder / "notify"))
     server = Server(folder, env=manager.environment)
     with server.tcp() as switch:
-        switch.send(b'{"half a')  # a drain waits for the other half
+        switch.send(b'{"half a')  # the drain waits for the other half
         server.signal(signal.SIGTERM)
         manager.wait_for_line("STOPPING=1")
         server.signal(signal.SIGHUP)
@@ -112,12 +112,12 @@ def test_a_reload_that_nobody_would_end(folder: Path) -> None:
     manager.close()
 
 
-def test_signs_of_life_while_the_decider_beats(folder: Path) -> None:
+def test_signs_of_life_while_the_decider_is_healthy(folder: Path) -> None:
     manager = Manager(str(folder / "notify"))
     server = Server(folder, env=manager.environment | {"WATCHDOG_USEC": "1000000"})
     manager.wait_for_line("WATCHDOG=1")
     manager.wait_for_line("WATCHDOG=1")
-    # A supervisor whose decider hangs says nothing, once that has been silent for too long.
+    # The supervisor sends no sign of life when its decider has been silent for too long.
     server.signal(signal.SIGSTOP)
     manager.drained()
     server.signal(signal.SIGCONT)
@@ -144,7 +144,7 @@ def test_a_take_over_hands_the_main_process_over(folder: Path) -> None:
         os.kill(pid, signal.SIGTERM)
         wait_for(lambda: not runs(pid))
     manager.wait_for_line("STOPPING=1")
-    assert manager.heard.count("STOPPING=1") == 1, "the old one did not stop the service"
+    assert manager.heard.count("STOPPING=1") == 1, "the old server did not stop the service"
     assert server.ended() == 0
     manager.close()
 
@@ -160,7 +160,7 @@ def test_a_take_over_hands_the_main_process_over(folder: Path) -> None:
         ({"WATCHDOG_USEC": "soon"}, None),
     ],
 )
-def test_whom_the_watchdog_is_for(
+def test_the_watchdog_applies_to_one_process(
     tmp_path: Path, environment: dict[str, str], seconds: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "WATCHDOG_PID" in environment and environment["WATCHDOG_PID"] != "1":
@@ -169,12 +169,12 @@ def test_whom_the_watchdog_is_for(
     assert Notifier(environment).watchdog is None
 
 
-def test_what_cannot_be_said_now_is_said_later(tmp_path: Path) -> None:
+def test_a_message_that_cannot_be_sent_is_sent_later(tmp_path: Path) -> None:
     notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
     notifier.ready()
     notifier.status("one")
     manager = Manager(str(tmp_path / "notify"))
-    notifier.beat(well=True)
+    notifier.beat(healthy=True)
     assert manager.drained() == ["READY=1", "STATUS=one"]
     manager.close()
     for strange in ("", "relative", "@", "/" + "x" * 200):

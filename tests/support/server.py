@@ -133,9 +133,9 @@ class Server:
         return self._child("ident-standby")
 
     @property
-    def front(self) -> int:
+    def http(self) -> int:
         """Pid of the HTTP process. Wait for it."""
-        return self._child("ident-front")
+        return self._child("ident-http")
 
     def _child(self, name: str) -> int:
         def find() -> int:

@@ -1,4 +1,5 @@
-"""The process that decides: listeners, the book that it follows, the set of calls, reports.
+"""The decider: the process that has the book, the set of calls and the listeners, and that decides every request.
 
-Rule: one thread and one event loop. Long work is done in short steps, between which requests are decided.
+Rule: it has one thread and one event loop. Long work is done in short steps, and requests are decided between
+them.
 """

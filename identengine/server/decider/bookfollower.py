@@ -1,14 +1,17 @@
-"""Takes up new versions of the book while the server decides (engine.md 8.2).
+"""Loads new versions of the book while the server decides (engine.md 8.2).
 
-The store's file (and the key file) is watched by its time, size and inode. When it changed, a reader process
-(:mod:`identengine.server.decider.bookstream`) sends the newest version; the new book is built beside the one in
-use in steps of about a millisecond, between which requests are decided, and replaces it by one assignment.
-Whatever goes wrong before that leaves the book in use: one alarm says what happened and what to do, and it is
-tried again when the file changes, and every now and then.
+The follower watches the time, size and inode of the store's file and of the key file. When one changes, a reader
+process (:mod:`identengine.server.decider.bookstream`) sends the newest version. The follower builds the new book
+in steps of about a millisecond, and requests are decided between the steps. One assignment then replaces the old
+book.
 
-The collector must not walk over millions of objects that live for ever: after each step everything alive is put
-out of its sight (``gc.freeze``, a constant cost). Nothing in a book is part of a cycle, so a book that is replaced
-goes by its reference counts, in steps too.
+Rule: a failure before that assignment leaves the old book in use. One alarm reports the cause and the remedy. The
+follower retries when a file changes, and also periodically. It loads only versions of the store that it serves: a
+different store, or an older copy, stays refused until a restart (D20).
+
+The garbage collector must not traverse the millions of objects of a book. After each step, ``gc.freeze`` hides all
+live objects from it, at a constant cost. No object of a book is part of a cycle, so reference counts free a
+replaced book. That is done in steps, too.
 """
 
 from __future__ import annotations
@@ -40,46 +43,53 @@ from identengine.log.events import (
 )
 from identengine.model.options import IdentifyOptions
 from identengine.server.decider import bookstream
-from identengine.server.decider.bookreader import chunks, ended, start_reader
+from identengine.server.decider.bookreader import chunks, exit_status, start_reader
 from identengine.server.decider.bookstream import Accounts, Clients, Dids, End, Header
 from identengine.store.file import data_file
 from identengine.store.vault import default_key_file, key_id
 
 WATCH_SECONDS = 0.05
+"""Time between two looks at the files, in seconds."""
 STEP_SECONDS = 0.001
+"""Length of a step while few requests arrive, in seconds."""
 LONGEST_STEP_SECONDS = 0.005
-"""Under load a step takes half as long as what was decided since the last one, up to this: else it never ends."""
+"""Longest step, in seconds. Under load a step lasts half as long as the decisions since the last step took. With
+steps of constant length, the load of a book would never finish."""
 RETRY_SECONDS = 0.5, 30.0
-"""The first pause before what failed is tried again, though nothing changed; it doubles up to the last."""
+"""First and longest pause before a retry although no file changed, in seconds. The pause doubles each time."""
 _LOOK = 16
-"""Rows between two looks at the clock."""
+"""Rows that are added between two looks at the clock."""
 
 _Signature: TypeAlias = tuple[int, ...] | None
 
 
 class Origin(msgspec.Struct):
-    """What a book was made of."""
+    """The source of a book."""
 
     header: Header
     options: IdentifyOptions
     file: _Signature
-    """The store's file when the making began."""
+    """Signature of the store's file when the load began."""
     keys: set[str]
-    """Ids of the keys under which its passwords are encrypted."""
+    """Ids of the keys under which the book's passwords are encrypted."""
 
 
 class BookFollower:
-    """Follows one store. ``options`` are those that the next book is made with."""
+    """Keeps the engine's book at the newest version of one store.
+
+    ``options`` apply to the next book that is loaded. ``loads``, ``loaded_at``, ``load_seconds``, ``load_pause``,
+    :attr:`created_at`, :attr:`alarm` and :attr:`unusable` report the progress.
+    """
 
     def __init__(self, engine: Engine, store: StoreConfig, options: IdentifyOptions) -> None:
         self.longest_step = 0.0
-        """Longest time, in seconds, that the last take-up kept requests waiting."""
+        """Longest time that the last load kept requests waiting, in seconds."""
         self.loads = 0
-        """Versions that were taken up."""
-        self.taken_up = self.load_seconds = self.load_pause = 0.0
-        """Of the last one: when that was (Unix time), how long it took, how long requests waited; in seconds."""
+        """Number of versions that were loaded."""
+        self.loaded_at = self.load_seconds = self.load_pause = 0.0
+        """End of the last load in Unix seconds, its duration, and its longest step, both in seconds."""
         self.tried = asyncio.Event()
-        """Set when the first try is over, whether there was a book or not."""
+        """Set when the first load has ended, with or without a book."""
         self._engine = engine
         self._store = store
         self._key_file = store.key_file or default_key_file(store.path)
@@ -93,20 +103,20 @@ class BookFollower:
         self._step_began = 0.0
         self._step_seconds = STEP_SECONDS
         self._in_use: Origin | None = None
-        self._making: Origin | None = None
-        """Of the book in the making; left as it is when that is done or was given up."""
+        self._loading: Origin | None = None
+        """Source of the book that is being loaded. It stays set after the load."""
         self._keyless: str | None = None
-        """The alarm where the book in use has passwords that the key at hand does not open."""
+        """The alarm text if the book in use has passwords that no available key decrypts."""
         self._hung: subprocess.Popen[bytes] | None = None
-        """A reader that could not even be killed."""
+        """A reader that survived SIGKILL."""
 
     def use_options(self, options: IdentifyOptions, apply: Callable[[], None]) -> None:
-        """Make a book with other options; ``apply`` is called in the moment in which it replaces the old one."""
+        """Load a book with other options. ``apply`` is called at the moment when it replaces the old book."""
         self._options, self._apply = options, apply
         self._next_try = 0.0
 
     async def follow(self) -> None:
-        """Take up what there is, and each new version, until cancelled."""
+        """Load the newest version now, and each later version, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             seen = self._look()
@@ -118,7 +128,7 @@ class BookFollower:
                 await self._try()
                 if key_changed:
                     self._look_at_key()
-                if options == self._options:  # else SIGHUP came meanwhile, and there is no reason to wait
+                if options == self._options:  # otherwise SIGHUP changed them: retry at once
                     self._next_try = loop.time() + self._pause
                 self.tried.set()
             await asyncio.sleep(WATCH_SECONDS)
@@ -128,14 +138,14 @@ class BookFollower:
         try:
             old, options = self._engine.book, self._options
             book = await self._read()
-            origin = self._making
+            origin = self._loading
             if book is None or origin is None:
                 if self._keyless is None:
                     self._end_alarm()
                 else:
                     self._raise_alarm(BOOK_KEY_MISSING, self._keyless)
                 return
-            # SIGHUP came while it was made: what was built does not go with the options any more.
+            # SIGHUP changed the options during the load: the book does not fit them.
             if not options == origin.options == self._options:
                 await self._dismantle(book)
                 return
@@ -154,18 +164,20 @@ class BookFollower:
             self._raise_alarm(BOOK_UNUSABLE, str(error))
         except (msgspec.MsgspecError, OSError) as error:
             self._raise_alarm(BOOK_UNUSABLE, f"the book cannot be read from {self._store.path}: {error}")
-        except Exception as error:  # damage that made something else of a row, or a fault of ours: we go on
+        except Exception as error:  # a damaged row, or a bug: the server continues
             what = f"{type(error).__name__}: {error}"
             why = f"the book in {self._store.path} cannot be used ({what})"
-            self._raise_alarm(BOOK_UNUSABLE, f"{why}; import it again, or put a copy in its place", error)
+            self._raise_alarm(
+                BOOK_UNUSABLE, f"{why}. Import it again, or put a copy of the store in its place", error
+            )
 
     def _swap(self, book: Book, origin: Origin) -> None:
-        """Put the new book, its passwords' key and what goes with it in use: all in one step."""
+        """Replace the book, the keys of its passwords and its options, all in one step."""
         problem = self._find_key(origin.keys)
         self._engine.take_up(book)
         self._in_use = origin
         self.loads += 1
-        self.taken_up = time.time()
+        self.loaded_at = time.time()
         if self._apply is not None:
             self._apply()
             self._apply = None
@@ -177,10 +189,10 @@ class BookFollower:
             self._raise_alarm(BOOK_KEY_MISSING, problem)
 
     def _find_key(self, keys: set[str]) -> str | None:
-        """Give the engine the keys of the new book's passwords; return what is wrong if one is not there."""
+        """Add the keys of a book's passwords to the engine. Return the problem, or None if no key is missing."""
         if not keys:
             return None
-        vault, problem = None, "the passwords of the book were encrypted under a key that is not at hand"
+        vault, problem = None, "the passwords of the book are encrypted under a key that is missing"
         try:
             vault = self._store.vault()
         except KeyFileError as error:
@@ -188,7 +200,7 @@ class BookFollower:
         settings = self._engine.settings
         known = settings.vault
         if vault is not None and known is not None and not keys <= set(vault.key_ids):
-            vault = vault.joined(known)  # the keys in memory serve on where the file is another
+            vault = vault.joined(known)  # keep the keys in memory if the file has others
         vault = vault or known
         if vault is None:
             return problem
@@ -197,7 +209,7 @@ class BookFollower:
         return f"{problem} ({', '.join(sorted(missing))})" if missing else None
 
     def _look_at_key(self) -> None:
-        """Say it when the key file is of no use any more: the next start would find that out too late."""
+        """Log a key file that has become unusable, since the next start could not decrypt the passwords."""
         if self._in_use is not None and self._in_use.keys and self._keyless is None:
             try:
                 self._store.vault()
@@ -205,22 +217,22 @@ class BookFollower:
                 KEY_FILE_LOST.tell(why=str(error))
 
     def _look(self) -> tuple[_Signature, _Signature]:
-        """Return what tells the state of the store's file, and of the key file, from another; None: not there."""
+        """Return the signatures of the store's file and of the key file, each None if the file is missing."""
         return _signature(data_file(self._store.path)), _signature(self._key_file)
 
     @property
-    def made(self) -> float:
-        """When the version in use was made, in Unix seconds; 0 where there is none."""
+    def created_at(self) -> float:
+        """Creation time of the version in use, in Unix seconds; 0 if there is no book."""
         return self._in_use.header.at if self._in_use is not None else 0.0
 
     @property
     def alarm(self) -> str | None:
-        """What is wrong with the newest book, as long as it is."""
+        """Text of the current alarm about the newest version, or None."""
         return self._alarm
 
     @property
     def unusable(self) -> bool:
-        """Whether the newest book cannot be had; where its key alone is missing, most calls are decided."""
+        """True if the newest version cannot be loaded. A missing key alone leaves most calls decidable."""
         return self._unusable
 
     def _end_alarm(self) -> None:
@@ -229,25 +241,27 @@ class BookFollower:
             BOOK_ALARM_OVER.tell()
 
     def _raise_alarm(self, alarm: Event, why: str, fault: Exception | None = None) -> None:
-        """Say once what is wrong; of a fault of ours, also where."""
+        """Log an alarm once, with the traceback of ``fault`` if it is a bug."""
         book = self._engine.book
-        serving = f"version {book.version} goes on serving" if book else "calls are rejected as not_ready"
+        serving = f"version {book.version} stays in use" if book else "calls are rejected as not_ready"
+        why = why.rstrip(".")  # the event's text continues after it
         text = alarm.said(why=why, serving=serving)
         if text != self._alarm:
             self._alarm, self._unusable = text, alarm is BOOK_UNUSABLE
             alarm.tell(fault, why=why, serving=serving)
 
     async def _read(self) -> Book | None:
-        """Return the newest version; None where it is in use already, or there is none yet."""
+        """Return the newest version, or None if it is in use already. Raise StoreError if it cannot be loaded."""
         self.longest_step = 0.0
         if self._seen[0] is None:
             raise StoreError(
-                f"there is no store at {self._store.path}; `identengine import BOOK --store {self._store.path}` "
-                "makes one, or put the copy of one there"
+                f"there is no store at {self._store.path}. Create one with `identengine import BOOK --store "
+                f"{self._store.path}`, or put a copy of a store there"
             )
         if self._hung is not None and self._hung.poll() is None:
-            raise StoreError(f"the reader of the store, process {self._hung.pid}, hangs; is its disk stuck?")
-        process = start_reader(self._store.path, self._options)
+            raise StoreError(f"the reader of the store, process {self._hung.pid}, hangs. Check its disk")
+        served = self._in_use.header.version if self._in_use is not None else 0
+        process = start_reader(self._store.path, self._options, served)
         try:
             async with contextlib.aclosing(chunks(process)) as read:
                 return await self._build(read)
@@ -255,12 +269,12 @@ class BookFollower:
             process.kill()
             try:
                 async with asyncio.timeout(1.0):
-                    await ended(process)
-            except TimeoutError:  # it hangs in the system
+                    await exit_status(process)
+            except TimeoutError:  # it hangs in a system call
                 self._hung = process
 
     async def _build(self, chunks: AsyncIterator[bytes]) -> Book | None:
-        """Build a book of a reader's stream; None where there is nothing new."""
+        """Return the book that a reader streams, or None if it is in use already."""
         frames = bookstream.FrameReader()
         builder: BookBuilder | None = None
         clients = accounts = did_runs = 0
@@ -271,14 +285,14 @@ class BookFollower:
             for payload in frames.feed(chunk):
                 frame = bookstream.decode(payload)
                 if end is not None or isinstance(frame, Header) is not (builder is None):
-                    raise WireError("the frames of the book came in a wrong order")
+                    raise WireError("the frames of the book arrived in a wrong order")
                 if isinstance(frame, Header):
                     if not self._is_new(frame):
                         return None
-                    self._making = Origin(frame, self._options, self._seen[0], keys)
+                    self._loading = Origin(frame, self._options, self._seen[0], keys)
                     builder = BookBuilder(self._options, frame.version, frame.hash_key)
                     continue
-                assert builder is not None  # noqa: S101 - there was a header, see above
+                assert builder is not None  # noqa: S101 - the header came first, see above
                 if isinstance(frame, Clients):
                     for client in frame.rows:
                         builder.add_client(client)
@@ -298,18 +312,18 @@ class BookFollower:
                 else:
                     end = frame
                 await self._breathe()
-            # Always, since the next piece may be there already: then nothing else would let the loop go on.
+            # Always: if the next chunk has arrived already, no other statement yields to the loop.
             await self._breathe(always=True)
         self._step_began = time.perf_counter()
         if builder is None or end is None or end != End(clients, accounts, did_runs):
             raise StoreError(
-                f"the book broke off while it was read from {self._store.path}; see whether the store is damaged "
-                "(`identengine versions`), and import the book again or put a copy in its place"
+                f"the book from {self._store.path} is incomplete. Check with `identengine versions` whether the "
+                "store is damaged; import the book again, or put a copy of the store in its place"
             )
         return await self._finished(builder.finish())
 
     async def _finished(self, steps: Generator[None, None, Book]) -> Book:
-        """Take the last steps of a builder; return its book."""
+        """Run the last steps of a builder and return its book."""
         while True:
             try:
                 next(steps)
@@ -319,33 +333,34 @@ class BookFollower:
             await self._breathe()
 
     def _is_new(self, header: Header) -> bool:
-        in_use = self._in_use
+        """Return True if the version must be loaded. Raise StoreError if it is not of the store that is served."""
+        in_use, path = self._in_use, self._store.path
         if header.version == 0:
             if in_use is None:
                 raise StoreError(
-                    f"the store {self._store.path} is empty; `identengine import BOOK --store {self._store.path}` "
-                    "fills it"
+                    f"the store {path} is empty. Fill it with `identengine import BOOK --store {path}`"
                 )
             raise StoreError(
-                f"the store {self._store.path} became empty; import the book, or put a copy in its place"
+                f"the store {path} became empty. Import the book and restart the server, or put a copy of the "
+                "store in its place"
             )
         if in_use is None:
             return True
-        serving = in_use.header
-        if header.version < serving.version or (header.version == serving.version and header != serving):
-            newest = f"{header.version}, but another" if header.version == serving.version else f"{header.version}"
+        served = in_use.header
+        if not header.continues(served):
             raise StoreError(
-                f"the store {self._store.path} was replaced by one whose newest version is {newest}; restart the "
-                "server if that is what it should serve"
+                f"the store {path} was replaced: its newest version is {header.version}, and it does not hold "
+                f"version {served.version} as it is served. Put the store back, or restart the server to serve "
+                "the new one"
             )
-        # `apply` waits for a book even where the options came back to what the one in use was made with.
-        if header.version > serving.version or self._options != in_use.options or self._apply is not None:
+        # `apply` waits for a book even if the options changed back to those of the book in use.
+        if header.version > served.version or self._options != in_use.options or self._apply is not None:
             return True
-        # What is in the store may be under another key by now, though the version is the same: after a rotation.
-        return self._keyless is not None and (self._seen[0] != in_use.file or self._key_is_back(in_use.keys))
+        # A rotation of the key encrypts the passwords anew under the same version number.
+        return self._keyless is not None and (self._seen[0] != in_use.file or self._has_missing_key(in_use.keys))
 
-    def _key_is_back(self, keys: set[str]) -> bool:
-        """Whether the key file opens a password that was closed till now, of those under ``keys``."""
+    def _has_missing_key(self, keys: set[str]) -> bool:
+        """Return True if the key file now holds a key of ``keys`` that the engine does not have."""
         vault = self._engine.settings.vault
         known = set(vault.key_ids) if vault else set()
         try:
@@ -354,13 +369,13 @@ class BookFollower:
             return False
 
     async def _dismantle(self, book: Book) -> None:
-        """Free a book that nobody uses any more, bit by bit."""
+        """Free a book that is no longer used, in steps."""
         self._step_began = time.perf_counter()
         for _ in dismantled(book):
             await self._breathe()
 
     async def _breathe(self, *, always: bool = False) -> None:
-        """Let requests be decided, if this step has lasted long enough."""
+        """Yield to the loop, so that requests are decided, if this step has lasted long enough."""
         ended = time.perf_counter()
         step = ended - self._step_began
         if not always and step < self._step_seconds:

@@ -1,7 +1,7 @@
-"""The reader process of the book, as the decider sees it: it starts one and takes what that writes.
+"""The decider's side of the reader process of the book: starting it and reading its output.
 
-The process itself is :mod:`identengine.server.decider.bookstream`. Whatever becomes of it, or of the store's disk,
-ends in a StoreError here.
+The process itself is :mod:`identengine.server.decider.bookstream`. Rule: every failure of the process, or of the
+store's disk, becomes a StoreError here.
 """
 
 from __future__ import annotations
@@ -20,25 +20,30 @@ from identengine.errors import StoreError
 from identengine.model.options import IdentifyOptions
 
 READER_SECONDS = 30.0
-"""How long a reader may be silent. It is a matter of milliseconds, unless its disk or itself is stuck."""
+"""Longest silence of a reader, in seconds. Output is a matter of milliseconds, unless the disk or the reader
+hangs."""
 _READ = 65536
 
 T = TypeVar("T")
 
 
-def start_reader(store: Path, options: IdentifyOptions) -> subprocess.Popen[bytes]:
-    """Start a process that writes the newest version of the book to its standard output."""
+def start_reader(store: Path, options: IdentifyOptions, served: int) -> subprocess.Popen[bytes]:
+    """Start a process that writes the newest version of the book to its standard output.
+
+    ``served`` is the version that the decider serves, or 0.
+    """
     # Popen starts by vfork, which does not copy the page tables of a large book as a fork would.
     root = str(Path(__file__).resolve().parents[3])
     inherited = os.environ.get("PYTHONPATH")
     return subprocess.Popen(  # noqa: S603 - our own module, no shell
         [
             sys.executable,
-            "-P",  # nothing that lies in the working folder is imported
+            "-P",  # imports nothing from the working folder
             "-m",
             "identengine.server.decider.bookstream",
             str(store.absolute()),
             "head",
+            str(served),
             *options.international_prefixes,
         ],
         stdin=subprocess.DEVNULL,
@@ -49,8 +54,8 @@ def start_reader(store: Path, options: IdentifyOptions) -> subprocess.Popen[byte
 
 
 async def chunks(process: subprocess.Popen[bytes]) -> AsyncGenerator[bytes, None]:
-    """Yield what a reader writes; StoreError where it did not end well."""
-    assert process.stdout is not None  # noqa: S101 - they are pipes
+    """Yield the output of a reader. Raise StoreError if the reader fails or is silent for too long."""
+    assert process.stdout is not None  # noqa: S101 - both are pipes
     assert process.stderr is not None  # noqa: S101 - as above
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=2 * _READ)
@@ -58,23 +63,26 @@ async def chunks(process: subprocess.Popen[bytes]) -> AsyncGenerator[bytes, None
     try:
         while chunk := await _within(reader.read(_READ)):
             yield chunk
-        status = await _within(ended(process))
+        status = await _within(exit_status(process))
     finally:
         transport.close()
         with contextlib.suppress(OSError):
             os.set_blocking(process.stderr.fileno(), False)
-        said = (process.stderr.read() or b"").decode(errors="replace").strip()
+        errors = (process.stderr.read() or b"").decode(errors="replace").strip().splitlines()
         process.stderr.close()
     if status:
-        lines = said.splitlines()
-        what = lines[-1] if lines else f"its reader ended with status {status}"
-        if status < 0:
-            what = f"its reader was ended by signal {-status}"
-            if -status in (signal.SIGBUS, signal.SIGSEGV):
-                what += ", as one is by a file cut short; put a copy in its place"
-            else:
-                what += "; was there too little memory?"
-        raise StoreError(f"the book cannot be read from the store: {what}")
+        raise StoreError(f"the book cannot be read from the store: {_failure(status, errors)}")
+
+
+def _failure(status: int, errors: list[str]) -> str:
+    """Return the reason why a reader failed: the last line of its standard error, unless a signal killed it."""
+    if status > 0:
+        return errors[-1] if errors else f"its reader exited with status {status}"
+    if -status in (signal.SIGBUS, signal.SIGSEGV):
+        return (
+            f"signal {-status} killed its reader, as a truncated file does. Put a copy of the store in its place."
+        )
+    return f"signal {-status} killed its reader. Check whether memory was short."
 
 
 async def _within(awaited: Coroutine[Any, Any, T]) -> T:
@@ -83,13 +91,13 @@ async def _within(awaited: Coroutine[Any, Any, T]) -> T:
             return await awaited
     except TimeoutError:
         raise StoreError(
-            f"the book cannot be read from the store: its reader got nowhere for {READER_SECONDS:.0f} s; is the "
-            "disk or another process stuck?"
+            f"the book cannot be read from the store: its reader made no progress for {READER_SECONDS:.0f} s. "
+            "Check whether the disk or another process hangs."
         ) from None
 
 
-async def ended(process: subprocess.Popen[bytes]) -> int:
-    """Wait for the end of a process; return its exit status."""
+async def exit_status(process: subprocess.Popen[bytes]) -> int:
+    """Wait until a process has exited, and return its exit status."""
     while True:
         status = process.poll()
         if status is not None:

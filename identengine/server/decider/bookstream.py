@@ -1,14 +1,16 @@
-"""One version of the book on its way from the store to the process that decides, as a stream of frames.
+"""One version of the book as a stream of frames, from the store to the process that decides.
 
-``python -m identengine.server.decider.bookstream STORE VERSION|head [PREFIX…]`` opens the store for reading,
-writes the frames to standard output and ends. It is a process of its own because a store that is cut off or
-damaged while it is mapped kills who reads it (SIGBUS), and whatever happens to the reader, the version in use goes
-on serving (engine.md 8.2). It also sorts and packs the DIDs (by the international prefixes given), which would
-take the decider's time.
+``python -m identengine.server.decider.bookstream STORE VERSION|head SERVED [PREFIX…]`` opens the store for
+reading, writes the frames to standard output and exits. SERVED is the version that the decider serves, or 0. The
+PREFIXes are the international prefixes that are dropped from DIDs.
 
-A frame is 4 bytes of length, big-endian, and a MessagePack array whose first item says which frame it is: one
-:class:`Header`, all :class:`Clients`, all :class:`Accounts`, all :class:`Dids`, one :class:`End`. A stream without
-its End, or whose counts differ from it, is no book.
+The reader is a process of its own for two reasons. A store that is truncated while it is mapped kills its reader
+(SIGBUS), and the version in use must survive that (engine.md 8.2). The reader also sorts and packs the DIDs, which
+would otherwise take the decider's time.
+
+A frame is 4 bytes of length, big-endian, and a MessagePack array whose first item names the kind of frame. A
+stream holds one :class:`Header`, all :class:`Clients`, all :class:`Accounts`, all :class:`Dids` and one
+:class:`End`, in this order. Rule: a stream without its End, or with other counts than its End has, is not a book.
 """
 
 from __future__ import annotations
@@ -29,47 +31,54 @@ from identengine.model.records import Account, Client
 from identengine.store.versions import Store
 
 ROWS = 128
-"""Clients or accounts in a frame: some 30 KiB, decoded in a fraction of a millisecond."""
+"""Clients or accounts in a frame: about 30 KiB, decoded in a fraction of a millisecond."""
 IDENTS = 1024
-"""Idents of the accounts in a frame after which it ends, since an account may have a hundred thousand."""
+"""Idents of the accounts in a frame after which the frame is full. One account may have a hundred thousand."""
 _DID_BYTES = 16384
-_LARGEST_FRAME = 64 * 1024 * 1024  # 128 accounts of thousands of addresses each are not near it
+_LARGEST_FRAME = 64 * 1024 * 1024  # far more than 128 accounts with thousands of addresses each
 
 Row = TypeVar("Row", Client, Account)
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True, tag="header"):
-    """Which version this is.
-
-    A store that was put back from a copy and edited again has another version under the same number: ``at``, when
-    it was made (Unix time in seconds), tells the two apart.
-    """
+    """The identity of a version, and of the store that holds it."""
 
     version: int
     hash_key: bytes
+    """The store's key for the choice of numbers (engine.md 4.3). A copy of the store has the same key."""
     at: float
+    """Creation time of the version, in Unix seconds."""
+    served_at: float | None
+    """Creation time of the version SERVED as this store has it, or None if this store has no such version."""
+
+    def continues(self, served: Header) -> bool:
+        """Return True if this store holds the version ``served`` in its history (D20).
+
+        Version numbers cannot tell that: a restored backup that was edited has another version of the same number.
+        """
+        return self.hash_key == served.hash_key and self.served_at == served.at
 
 
 class Clients(msgspec.Struct, frozen=True, array_like=True, tag="clients"):
-    """Some clients, without their notes, which decide nothing."""
+    """Some of the clients. Their notes decide nothing and are left out."""
 
     rows: list[Client]
 
 
 class Accounts(msgspec.Struct, frozen=True, array_like=True, tag="accounts"):
-    """Some accounts, without their notes."""
+    """Some of the accounts, without their notes."""
 
     rows: list[Account]
 
 
 class Dids(msgspec.Struct, frozen=True, array_like=True, tag="dids"):
-    """Active DIDs: account ids, each with a run of its numbers; the runs of one account come in order."""
+    """Active DIDs: pairs of an account id and a run of the account's numbers. An account's runs are in order."""
 
     runs: list[tuple[int, Packed]]
 
 
 class End(msgspec.Struct, frozen=True, array_like=True, tag="end"):
-    """How many rows of each kind came; of DIDs, how many runs."""
+    """The number of clients, accounts and runs of DIDs that the stream holds."""
 
     clients: int
     accounts: int
@@ -82,24 +91,26 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class FrameReader:
-    """Cuts the stream into frames, however it arrives."""
+    """Cuts the stream into frames, independent of the sizes in which it arrives."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
 
     @property
     def pending(self) -> bool:
-        """Whether half a frame is there."""
+        """True if an incomplete frame is buffered."""
         return bool(self._rest)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Take what was read and yield each complete frame, undecoded; WireError where it is no such stream."""
+        """Yield each frame that ``data`` completes, undecoded. Raise WireError if a frame is too long."""
         self._rest += data
         at = 0
         while len(self._rest) - at >= 4:
             size = int.from_bytes(self._rest[at : at + 4], "big")
             if size > _LARGEST_FRAME:
-                raise WireError(f"a frame of {size} bytes")
+                raise WireError(
+                    f"book stream: expected frames of at most {_LARGEST_FRAME} bytes, got {size} bytes"
+                )
             if len(self._rest) - at - 4 < size:
                 break
             yield bytes(memoryview(self._rest)[at + 4 : at + 4 + size])
@@ -107,10 +118,13 @@ class FrameReader:
         del self._rest[:at]
 
 
-def stream(store: Path, version: int | None, prefixes: Iterable[str], write: Callable[[bytes], object]) -> None:
+def stream(
+    store: Path, version: int | None, prefixes: Iterable[str], write: Callable[[bytes], object], *, served: int = 0
+) -> None:
     """Write one version (None: the newest) as frames.
 
-    Raises StoreError where the store cannot be read or does not hold as many rows as it says.
+    ``served`` is the version that the decider serves, or 0. Raise StoreError if the store cannot be read, or if it
+    holds other numbers of rows than it has recorded.
     """
 
     def send(frame: Frame) -> None:
@@ -118,7 +132,7 @@ def stream(store: Path, version: int | None, prefixes: Iterable[str], write: Cal
         write(len(payload).to_bytes(4, "big") + payload)
 
     with Store.open(store, readonly=True) as opened, opened.read(version) as book:
-        send(Header(book.version, book.hash_key, book.info.at))
+        send(Header(book.version, book.hash_key, book.info.at, _created(opened, served)))
         clients = accounts = runs = 0
         for some_clients in _some(book.clients()):
             clients += len(some_clients)
@@ -128,8 +142,8 @@ def stream(store: Path, version: int | None, prefixes: Iterable[str], write: Cal
             send(Accounts(some_accounts))
         if (clients, accounts) != (book.counts.clients, book.counts.accounts):
             raise StoreError(
-                f"the store {store} is damaged: version {book.version} should have {book.counts.clients} clients "
-                f"and {book.counts.accounts} accounts, and {clients} and {accounts} are there; import it again"
+                f"the store {store} is damaged: version {book.version}: expected {book.counts.clients} clients "
+                f"and {book.counts.accounts} accounts, got {clients} and {accounts}. Import the book again."
             )
         for some_runs in _dids(book.active_numbers(), longest_first(prefixes)):
             runs += len(some_runs)
@@ -137,8 +151,16 @@ def stream(store: Path, version: int | None, prefixes: Iterable[str], write: Cal
         send(End(clients, accounts, runs))
 
 
+def _created(store: Store, version: int) -> float | None:
+    """Return the creation time of a version, or None if the store has no such version."""
+    if version > store.head():
+        return None
+    with store.read(version) as book:
+        return book.info.at
+
+
 def _some(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """Yield the rows by the frame."""
+    """Yield the rows in lists, one list for each frame."""
     some: list[Row] = []
     idents = 0
     for row in rows:
@@ -152,7 +174,7 @@ def _some(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 
 def _dids(numbers: Iterable[tuple[int, str]], prefixes: tuple[str, ...]) -> Iterator[list[tuple[int, Packed]]]:
-    """Yield runs of DIDs by the frame; ``numbers`` come by account."""
+    """Yield the runs of DIDs in lists, one list for each frame. ``numbers`` must be grouped by account."""
     runs: list[tuple[int, Packed]] = []
     size = 0
     for account_id, owned in itertools.groupby(numbers, key=lambda pair: pair[0]):
@@ -167,16 +189,17 @@ def _dids(numbers: Iterable[tuple[int, str]], prefixes: tuple[str, ...]) -> Iter
 
 
 def main(arguments: list[str]) -> int:
-    """Be the reader process; returns its exit status, 1 with a line on standard error where the store is bad."""
-    store, version, *prefixes = arguments
+    """Run the reader process and return its exit status: 1, with a line on standard error, if the store is bad."""
+    store, version, served, *prefixes = arguments
+    chosen = None if version == "head" else int(version)
     try:
-        stream(Path(store), None if version == "head" else int(version), prefixes, sys.stdout.buffer.write)
+        stream(Path(store), chosen, prefixes, sys.stdout.buffer.write, served=int(served))
         sys.stdout.flush()
     except StoreError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    except BrokenPipeError:  # the decider has seen enough: it serves this version already, or ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what the interpreter flushes at exit
+    except BrokenPipeError:  # the decider serves this version already, or it has exited
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes at exit
     return 0
 
 

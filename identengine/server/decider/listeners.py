@@ -1,4 +1,4 @@
-"""The listeners of a decider: the sockets that switches ask on, who may, and within which limits."""
+"""The listeners of a decider: the sockets for requests of switches, with access rules and limits."""
 
 from __future__ import annotations
 
@@ -28,40 +28,43 @@ _REFUSED = (
     ("too many", "too_many"),
     ("TLS handshake", "tls_handshake"),
 )
-"""How the reason begins for which a connection is refused, and its counter; all else: an unknown peer."""
+"""Beginning of the reason why a connection is refused, and its counter. Other reasons: an unknown peer."""
 
 
 class Listeners:
-    """All listeners of one decider; none before :meth:`start`."""
+    """All listeners of one decider. :meth:`start` opens them."""
 
     _tally: Tally
 
     def __init__(self, config: Config, responder: Responder, refused: RejectLog) -> None:
-        """``refused``: the log of those who may not ask."""
+        """``refused`` is the log of peers that have no access."""
         self._config = config
         self._identify = config.identify
-        """The options in force: those that the book in use was made with."""
+        """The options in force, with which the book in use was loaded."""
         self._responder = responder
         self._framings = framings(responder)
         self._refused = refused
         self._known: dict[Interface, Peers] = {}
-        """The switches and options in force, by interface; with many switches each takes long to make."""
+        """The peers of each interface. With many switches, each of them is slow to build."""
         self._udp: list[UdpListener] = []
         self._tls: list[TlsListener] = []
         self._streams: dict[Interface, list[StreamListener]] = {"tcp": [], "tls": [], "http": []}
 
     @property
     def unsent(self) -> int:
-        """Answers over UDP that the system did not take, since the process began."""
+        """Number of answers over UDP that the system has not accepted since the process started."""
         return sum(udp.unsent for udp in self._udp)
 
     @property
     def connections(self) -> dict[Interface, int]:
-        """Open connections by interface; those of HTTP are the HTTP process's."""
+        """Number of open connections of each interface.
+
+        For HTTP, these are the connections of the HTTP process.
+        """
         return {one: sum(len(each.connections) for each in these) for one, these in self._streams.items()}
 
     async def start(self, sockets: Sockets, tally: Tally, announce: Callable[[str], None]) -> None:
-        """Read the sockets from now on. ``announce`` prints each address; ``tally`` counts refused peers."""
+        """Start to read the sockets. ``announce`` prints each address, and ``tally`` counts refused peers."""
         self._tally = tally
         quota = ConnectionQuota(self._config.limits)
         common = self._framings, quota, self._on_refused
@@ -83,9 +86,8 @@ class Listeners:
             self._streams["tls"].append(tls)
             await tls.start()
             announce(f"listening tls {tls.endpoint}")
-        if (
-            sockets.http is not None
-        ):  # the HTTP process serves it, and who connects before it does waits in the kernel
+        if sockets.http is not None:
+            # The HTTP process serves this socket. Until it runs, new connections wait in the kernel.
             announce(f"listening http {endpoint_of(sockets.http)}")
             sockets.close_http()
         ask = StreamListener(
@@ -100,7 +102,7 @@ class Listeners:
         await ask.start()
 
     def reconfigure(self, config: Config) -> None:
-        """Go by the switches, limits and certificate files of a config from now on; not by its ``[identify]``."""
+        """Apply the switches, limits and certificate files of a config, but not its ``[identify]``."""
         if config.switches != self._config.switches:
             self._known.clear()
         self._config = config
@@ -110,22 +112,22 @@ class Listeners:
                 tls.context = context
 
     def use_options(self, identify: IdentifyOptions) -> None:
-        """Go by other options of identification: those that a new book in use was made with."""
+        """Apply the options of identification with which a new book was loaded."""
         self._identify = identify
         self._known.clear()
         self._apply()
 
     async def drain(self, deadline: float) -> None:
-        """Accept nothing new, answer all that was received, until ``deadline`` (the loop's time) at most."""
+        """Accept nothing new and answer all received messages, until ``deadline`` (by the loop's clock)."""
         await asyncio.gather(
             *[udp.drain(deadline) for udp in self._udp],
             *[stream.drain(deadline) for stream in self._all_streams()],
         )
 
     async def leave(self, deadline: float) -> None:
-        """Read no more, answer what was read, until ``deadline`` at most; :meth:`part` comes next.
+        """Stop reading and answer the messages that were read, until ``deadline`` at most. Then call :meth:`part`.
 
-        What waits in the sockets is left to another decider, which reads them then.
+        Messages that wait in the sockets are left to another decider, which reads the sockets next.
         """
         await asyncio.gather(
             *[udp.leave(deadline) for udp in self._udp],
@@ -133,11 +135,11 @@ class Listeners:
         )
 
     async def part(self, deadline: float) -> None:
-        """Close the connections that are left, once their peers have read, until ``deadline`` at most."""
+        """Close the remaining connections when their peers have read their answers, until ``deadline`` at most."""
         await asyncio.gather(*[stream.part(deadline) for stream in self._all_streams()])
 
     def _apply(self) -> None:
-        """Bring the listeners up to date, their certificates excepted."""
+        """Apply peers and limits to all listeners."""
         limits = self._config.limits
         for udp in self._udp:
             udp.reconfigure(self._peers("udp"), limits)
@@ -151,9 +153,9 @@ class Listeners:
         return self._known[interface]
 
     def _certificates(self) -> ssl.SSLContext | None:
-        """Return what TLS connections are made with; None, and an alarm, where the files are not as they must be.
+        """Return the context of TLS connections, or log an alarm and return None if the files are unusable.
 
-        They were as they must be when the server started: all else goes on.
+        They were usable at the start of the server. Everything else continues.
         """
         try:
             return context_of(self._config.tls)

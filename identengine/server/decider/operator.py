@@ -1,8 +1,8 @@
-"""Answers what an operator's commands ask of the set of calls (:mod:`identengine.wire.operator`).
+"""Answers the commands of operators about the set of calls (:mod:`identengine.wire.operator`).
 
-No I/O, no clock. Each answer is one step of about a millisecond, whatever is held: a page of legs, a page of
-counters, a few stops. No command ever touches the set itself, and ending a call is the message that a switch would
-have sent.
+It does no I/O and reads no clock. Rule: each answer is one step of about a millisecond, independent of the number
+of calls: a page of legs, a page of counters, or a few stops. No command touches the set itself. A call is ended by
+the same message that its switch would have sent.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from identengine.calls.backend import LegFilter, LegResult, LegSelector, LegView
 from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, State, call_id_of, call_key, scope_of, shortened
 from identengine.calls.levels import account_of, client_of
 from identengine.engine.core import Engine
+from identengine.errors import expected
 from identengine.identify.index import Book
 from identengine.model.records import Direction
 from identengine.wire.operator import (
@@ -40,21 +41,22 @@ from identengine.wire.operator import (
 )
 
 LEGS = 256
-"""Places that are looked at together; there are two spaces of them, so that it may be twice as many legs."""
+"""Places that one look covers. The set has two spaces of places, so one look finds up to twice this number of
+legs."""
 PAGES = 8
-"""How often one step does so, as long as less than so many rows were found."""
+"""Most looks in one step. A step ends earlier if it has found :data:`LEGS` rows."""
 COUNTERS = 1000
 """Counters that one step looks at."""
 MOST_ROWS = 200
-"""Rows of use in one answer."""
+"""Most rows of use in one answer."""
 
-_WAYS: tuple[Literal["origination"], Literal["termination"]] = ("origination", "termination")
+_DIRECTIONS: tuple[Literal["origination"], Literal["termination"]] = ("origination", "termination")
 _STATES: dict[State, Literal["reserved", "active", "lapsed"]] = {
     RESERVED: "reserved",
     ACTIVE: "active",
     LAPSED: "lapsed",
 }
-_WANTED: dict[str, frozenset[State]] = {
+_STATES_OF: dict[str, frozenset[State]] = {
     "held": frozenset((RESERVED, ACTIVE)),
     "reserved": frozenset((RESERVED,)),
     "active": frozenset((ACTIVE,)),
@@ -63,7 +65,7 @@ _WANTED: dict[str, frozenset[State]] = {
 
 
 class OperatorService:
-    """Where an operator's requests are answered."""
+    """Answers the requests of operators."""
 
     def __init__(
         self,
@@ -76,8 +78,9 @@ class OperatorService:
     ) -> None:
         """Answer for this engine and its calls.
 
-        ``scopes``: those of the switches in force; ``on_ended`` is told which legs an operator ended, ``count`` of
-        which counter there is more, and how much.
+        ``scopes`` returns every scope that the id of a held call may have. ``on_ended`` is called with the legs
+        that an operator ended and the number of freed slots. ``count`` is called with the name of a counter and
+        the amount to add to it.
         """
         self._engine = engine
         self._calls = calls
@@ -87,7 +90,7 @@ class OperatorService:
         self._count = count
 
     def answer(self, ask: OperatorRequest, now: float) -> OperatorReply:
-        """Answer one request; ``now`` is the time of the set's clock."""
+        """Return the answer to one request; ``now`` is the time of the set's clock."""
         if isinstance(ask, StatusRequest):
             return self._status()
         if isinstance(ask, LegsRequest):
@@ -102,7 +105,7 @@ class OperatorService:
 
     def _page(self, ask: LegsRequest, now: float) -> OperatorReply:
         if ask.cursor < 0:
-            return OperatorFailure("cursor: 0 or that of the answer before is wanted")
+            return OperatorFailure(f"cursor: {expected('0 or the cursor of the last answer', ask.cursor)}")
         wanted, book = _leg_filter(ask.filter, now), self._engine.book
         if ask.filter.call_id is not None:
             legs = self._named(ask.filter.call_id, wanted)
@@ -126,7 +129,8 @@ class OperatorService:
 
     def _usage(self, ask: UsageRequest) -> OperatorReply:
         if ask.cursor < 0 or not 0 < ask.most <= MOST_ROWS:
-            return OperatorFailure(f"cursor, most: 0 or more, and 1 to {MOST_ROWS} are wanted")
+            wrong = expected(f"a cursor of at least 0 and 1 to {MOST_ROWS} rows", (ask.cursor, ask.most))
+            return OperatorFailure(f"cursor, most: {wrong}")
         counters = self._calls.usage(ask.of, ask.cursor, COUNTERS)
         if counters is None:
             return Usage((), None)
@@ -137,7 +141,7 @@ class OperatorService:
 
     def _end(self, ask: EndRequest, now: float) -> OperatorReply:
         if len(ask.legs) > MOST_ENDED:
-            return OperatorFailure(f"legs: at most {MOST_ENDED} are wanted")
+            return OperatorFailure(f"legs: {expected(f'at most {MOST_ENDED} legs', len(ask.legs))}")
         there = [one for one in dict.fromkeys(ask.legs) if self._is_there(one)]
         answers = self._calls.apply([Stop(_exactly(one)) for one in there], now)
         freed = sum(answer.freed or 0 for answer in answers if isinstance(answer, LegResult))
@@ -150,14 +154,14 @@ class OperatorService:
 
 
 def _exactly(one: Ending) -> LegSelector:
-    """Name one leg and no other: an empty leg id is the leg without one, where None would be all of the call's."""
+    """Return the selector of one leg. An empty leg id selects the leg without an id; None would select all."""
     return LegSelector(call_key(one.scope, one.call_id), Direction(one.direction), shortened(one.leg_id))
 
 
 def _leg_filter(wanted: Filter, now: float) -> LegFilter:
-    """Return an operator's filter as the set of calls takes it; the call id is not part of it."""
+    """Return an operator's filter as the set of calls expects it, without the call id."""
     return LegFilter(
-        states=_WANTED[wanted.state],
+        states=_STATES_OF[wanted.state],
         account_id=wanted.account_id,
         client_id=wanted.client_id,
         switch=wanted.switch,
@@ -191,7 +195,7 @@ def _row(leg: LegView, book: Book | None, now: float) -> LegRow:
 
 def _account_use(counter: int, held: int, book: Book | None) -> Use:
     account_id, direction = account_of(counter)
-    way = _WAYS[direction is Direction.TERMINATION]
+    way = _DIRECTIONS[direction is Direction.TERMINATION]
     entry = book.accounts.get(account_id) if book else None
     if entry is None:
         return Use(account_id, None, way, held, None)
@@ -202,7 +206,7 @@ def _account_use(counter: int, held: int, book: Book | None) -> Use:
 
 def _client_use(counter: int, held: int, book: Book | None) -> Use:
     client_id, direction = client_of(counter)
-    way = "both" if direction is None else _WAYS[direction is Direction.TERMINATION]
+    way = "both" if direction is None else _DIRECTIONS[direction is Direction.TERMINATION]
     client_entry = book.clients.get(client_id) if book else None
     if client_entry is None:
         return Use(client_id, None, way, held, None)

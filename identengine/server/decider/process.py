@@ -1,11 +1,12 @@
-"""The process that decides: the set of calls, listeners, the book, signals, draining.
+"""The process that decides: the set of calls, the listeners, the book, signals and draining.
 
-One process, one thread, one loop (docs/decisions/one-decider.md). The supervisor forks it with the sockets bound.
-SIGTERM and SIGINT drain: everything that was received is answered, within :data:`DRAIN_SECONDS`. The supervisor
-sends a new config. A standby is the same process before it decides: it follows the book, and has neither opened
-the set of calls nor read a socket until the supervisor tells it to take over.
+It has one thread and one event loop (docs/decisions/one-decider.md). The supervisor forks it with bound sockets
+and sends it each new config. On SIGTERM or SIGINT it drains: it answers everything that it has received, within
+:data:`DRAIN_SECONDS`. A standby is the same process before it decides. It follows the book, but it opens neither
+the set of calls nor a socket until the supervisor tells it to take over.
 
-:class:`_Decider` reads as that life: standing by, taking over, deciding, then draining or handing over.
+:class:`_Decider` is in the order of that life: standing by, taking over, deciding, then draining or handing over.
+Rule: a request is never delayed by other work; long work is done in steps of about a millisecond.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ from identengine.server.decider.listeners import Listeners
 from identengine.server.decider.operator import OperatorService
 from identengine.server.decider.reporter import Reporter
 from identengine.server.decider.restore import open_journal, restored
+from identengine.server.decider.switchless import report_switchless
 from identengine.server.link import (
     BOOKLESS,
     DRAIN_SECONDS,
@@ -67,20 +69,20 @@ from identengine.stats.file import CounterFile
 from identengine.wire.jsonrpc.responder import Responder
 
 WORK_SECONDS = 0.2
-"""Between two looks at what lapsed."""
+"""Time between two looks at leases that have ended, in seconds."""
 HURRY_SECONDS = 1.0
-"""How long after the first signal a second one means not to wait for the drain."""
+"""Time after the first signal in which further ones are ignored, in seconds. A later one stops the drain."""
 REPLACEMENT_WAIT = 1.0
-"""How long a replacement waits for its book before it reads its sockets: what waits in the kernel is answered by
-the book then. Longer, and switches had better go elsewhere, as the answer ``not_ready`` tells them."""
+"""Longest time that a replacement waits for its book before it reads its sockets, in seconds. Meanwhile requests
+wait in the kernel. Afterwards the answer ``not_ready`` makes switches try another server."""
 SETTLE_SECONDS = 1.0
-"""How long who hands over waits for peers that do not read: nobody decides meanwhile."""
+"""Longest time that a hand-over waits for peers that do not read, in seconds. No process decides meanwhile."""
 
 
 def decide(config: Config, duty: Duty) -> int:
-    """Decide until SIGTERM or SIGINT; returns the exit status.
+    """Decide until SIGTERM or SIGINT, and return the exit status.
 
-    0 after a drain, 1 where the set of calls cannot be had; the reason is on standard error then.
+    It is 0 after a drain, and 1 if the set of calls cannot be opened. The reason is on standard error then.
     """
     handlers.set_up(config.log)
     name_process("ident-standby" if duty.standby else "ident-decider")
@@ -104,7 +106,7 @@ class _Decider:
     _control: OperatorListener
 
     def __init__(self, config: Config, duty: Duty, opened: contextlib.ExitStack) -> None:
-        """Make it; what it opens and needs up to its end it puts into ``opened``."""
+        """Prepare the run. ``opened`` gets the files that stay open until its end."""
         self._config = config
         self._opened = opened
         self._duty = duty
@@ -128,7 +130,13 @@ class _Decider:
         self._listeners = Listeners(config, self._responder, self._refused)
         self._stop, self._hurry, self._promoted = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._hands_over = False
-        self._told_to_end = 0.0
+        self._first_signal_at = 0.0
+        self._operators: OperatorService | None = None
+        """Set when this process has the set of calls and answers commands of operators."""
+        self._scopes = {switch.scope for switch in config.switches}
+        """Scopes of the call ids that the set of calls may hold. Earlier configs may have had other switches."""
+        self._search: asyncio.Task[None] | None = None
+        """The current search for legs without a switch."""
 
     async def serve(self) -> int:
         background = [asyncio.create_task(self._link.beat()), asyncio.create_task(self._follower.follow())]
@@ -140,7 +148,7 @@ class _Decider:
         ):
             try:
                 if self._duty.standby:
-                    background.append(asyncio.create_task(self._tell_of_book()))
+                    background.append(asyncio.create_task(self._report_book()))
                     await _first_of(self._stop.wait(), self._promoted.wait())
                 if self._promoted.is_set() or not self._duty.standby:
                     await self._decide(background)
@@ -151,30 +159,30 @@ class _Decider:
                         await task
         return 0
 
-    async def _tell_of_book(self) -> None:
-        """Tell the supervisor, while we stand by, whether there is a book that calls can be decided by."""
+    async def _report_book(self) -> None:
+        """Send the supervisor of a standby the state of the book: usable, or not."""
         while not self._promoted.is_set():
             if self._follower.tried.is_set():
-                well = self._engine.book is not None and self._follower.alarm is None
-                if self._link.state != (state := LOADED if well else BOOKLESS):
+                usable = self._engine.book is not None and self._follower.alarm is None
+                if self._link.state != (state := LOADED if usable else BOOKLESS):
                     self._link.tell(state)
             await asyncio.sleep(WORK_SECONDS / 4)
 
     async def _decide(self, background: list[asyncio.Task[None]]) -> None:
-        """Take over, decide until told to end, and drain."""
+        """Take over, decide until a signal or a hand-over, then drain or hand over."""
         await self._take_over()
         work = asyncio.create_task(self._work())
         background += [asyncio.create_task(self._log_faults()), work]
         await _first_of(self._stop.wait(), self._follower.tried.wait())
         if self._follower.tried.is_set():
-            self._announce(self._book())
+            self._announce(self._book_line())
             self._announce("READY")
             self._link.tell(READY)
         await self._stop.wait()
         await _first_of(self._hurry.wait(), self._hand_over(work) if self._hands_over else self._drain())
         self._rejects.write()
         self._refused.write()
-        self._let_go(work)
+        self._close(work)
         if unsent := self._listeners.unsent:
             STOPPED_UNSENT.tell(unsent=unsent)
         else:
@@ -183,10 +191,10 @@ class _Decider:
     # ---- taking over
 
     async def _take_over(self) -> None:
-        """Restore the calls, wait shortly for the book, and read the sockets."""
+        """Restore the calls, wait a short time for the book, and start to read the sockets."""
         name_process("ident-decider")
         self._link.tell(TAKING_OVER)
-        await asyncio.sleep(0)  # the reader of the book starts, and reads beside what follows
+        await asyncio.sleep(0)  # the reader of the book starts and runs in parallel
         self._journal = self._opened.enter_context(await open_journal(self._config.calls, self._stop))
         self._restore()
         if self._duty.replaces or self._duty.standby:
@@ -195,32 +203,37 @@ class _Decider:
                 await asyncio.wait_for(known, REPLACEMENT_WAIT)
         await self._listeners.start(self._duty.sockets, self._reporter.tally, self._announce)
         await self._serve_operators()
+        self._search_switchless()
         self._report()
         self._link.tell(LISTENING)
 
     def _restore(self) -> None:
-        """Take up the calls as they were left (engine.md 5.8), and the counters."""
-        self._calls = restored(self._journal, self._config.calls)
+        """Restore the calls (engine.md 5.8) and the counters as the last decider left them."""
+        self._calls, scopes = restored(self._journal, self._config.calls)
+        self._scopes |= scopes
         self._clock = self._journal.clock
         counters = self._opened.enter_context(CounterFile(self._config.calls.path, _counters_anew))
         self._reporter = Reporter(self._calls, self._journal, counters, self._engine, self._follower)
         self._engine.hold(self._calls, self._reporter.tally)
 
     async def _serve_operators(self) -> None:
-        """Answer the commands of operators from now on."""
+        """Start to answer the commands of operators."""
         reporter = self._reporter
-        operators = OperatorService(
-            self._engine, self._calls, self._scopes, reporter.status, reporter.ended, reporter.tally.add
+        operators = self._operators = OperatorService(
+            self._engine, self._calls, lambda: self._scopes, reporter.status, reporter.ended, reporter.tally.add
         )
         self._control = OperatorListener(
             self._duty.sockets.control, lambda ask: operators.answer(ask, self._clock())
         )
         await self._control.start()
 
-    def _scopes(self) -> set[str]:
-        return {switch.scope for switch in self._config.switches}
+    def _search_switchless(self) -> None:
+        """Start a search for legs whose switch is no longer in the config. An older search is cancelled."""
+        if self._search is not None:
+            self._search.cancel()
+        self._search = asyncio.create_task(report_switchless(self._calls, self._config.switches))
 
-    def _book(self) -> str:
+    def _book_line(self) -> str:
         book = self._engine.book
         if book is None:
             return "no book yet: calls are rejected as not_ready"
@@ -243,24 +256,24 @@ class _Decider:
         self._rejects.note(source, decision.reason or "", asker.switch)
 
     async def _work(self) -> None:
-        """Let leases lapse and long jobs go on, in short steps between batches."""
+        """Expire leases and continue long jobs, in short steps between batches."""
         while True:
             more = False
             try:
                 more = self._calls.work(self._clock())
-                self._journal.beat()  # also where there is more for a long time
+                self._journal.beat()  # also during long jobs
                 self._report()
-            except Exception as fault:  # leases have to lapse still; the next look may be better
+            except Exception as fault:  # later leases must still expire
                 self._engine.faults.append(fault)
             await asyncio.sleep(0 if more else WORK_SECONDS)
 
     async def _log_faults(self) -> None:
-        """Write down, once a second, what was answered with ``internal_error``, or went wrong beside requests."""
-        faults, told = self._engine.faults, 0
+        """Log, once a second, the exceptions behind ``internal_error`` and those of background work."""
+        faults, logged = self._engine.faults, 0
         while True:
             if faults:
-                FAULTS.tell(faults[-1], count=faults.total - told)
-                told = faults.total
+                FAULTS.tell(faults[-1], count=faults.total - logged)
+                logged = faults.total
                 faults.clear()
             await asyncio.sleep(1.0)
 
@@ -268,16 +281,19 @@ class _Decider:
         listeners = self._listeners
         self._reporter.note(self._clock(), listeners.unsent, listeners.connections, last=last)
 
-    # ---- what the supervisor and signals say
+    # ---- messages of the supervisor, and signals
 
     def _reconfigure(self, config: Config) -> None:
-        """Go by another config from now on, as far as it may change; the supervisor has seen to the rest."""
+        """Apply the sections of a new config that may change. The supervisor handles all other changes."""
         old, self._config = self._config, config
         handlers.set_up(config.log)
         self._engine.settings = msgspec.structs.replace(self._engine.settings, reasons=config.reasons)
         self._listeners.reconfigure(config)
+        self._scopes |= {switch.scope for switch in config.switches}
+        if self._operators is not None and config.switches != old.switches:
+            self._search_switchless()
         if config.identify != old.identify:
-            # The index and the options have to fit each other: both change when the new book is there.
+            # The index and the options must fit each other: both change when the new book is loaded.
             self._follower.use_options(config.identify, lambda: self._listeners.use_options(self._config.identify))
 
     def _on_take_over(self) -> None:
@@ -289,7 +305,7 @@ class _Decider:
         self._end()
 
     def _on_orphaned(self) -> None:
-        """End, as the supervisor is there no more, so that another can start."""
+        """Drain because the supervisor died, so that another server can start."""
         if self._duty.standby and not self._promoted.is_set():
             STANDBY_ENDS.tell()
         else:
@@ -297,36 +313,38 @@ class _Decider:
         self._end()
 
     def _end(self) -> None:
-        """Drain; told again after a while, do not wait for it."""
+        """Start to drain. At a second signal after :data:`HURRY_SECONDS`, exit without the rest of the drain."""
         now = asyncio.get_running_loop().time()
         if not self._stop.is_set():
-            self._told_to_end = now
+            self._first_signal_at = now
             self._stop.set()
-        elif now - self._told_to_end > HURRY_SECONDS:  # two at once are meant as one: of a shell, of a supervisor
+        elif now - self._first_signal_at > HURRY_SECONDS:  # a shell and the supervisor may both send the first one
             HURRIED.tell()
             self._hurry.set()
 
     # ---- the end
 
     async def _drain(self) -> None:
-        """Take nothing new, answer everything that was received."""
+        """Accept no new messages, and answer all that were received."""
         DRAINING.tell()
         await self._listeners.drain(asyncio.get_running_loop().time() + DRAIN_SECONDS)
 
     async def _hand_over(self, work: asyncio.Task[None]) -> None:
-        """Leave sockets and calls to another decider, which waits for them: what was not read is its to answer."""
+        """Leave sockets and calls to another decider, which waits for them and answers the unread messages."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         await self._listeners.leave(began + SETTLE_SECONDS)
-        self._let_go(work)
+        self._close(work)
         HANDED_OVER.tell(seconds=loop.time() - began)
         await self._listeners.part(began + DRAIN_SECONDS)
 
-    def _let_go(self, work: asyncio.Task[None]) -> None:
-        """Decide no more: close the set of calls and the counters, once they say how we left them."""
+    def _close(self, work: asyncio.Task[None]) -> None:
+        """Stop deciding. Write the final figures, then close the set of calls and the counters."""
         if work.cancelled() or work.cancelling():
             return
         work.cancel()
+        if self._search is not None:
+            self._search.cancel()
         self._control.close()
         self._report(last=True)
         self._opened.close()
@@ -337,7 +355,7 @@ def _in_a_second(write: Callable[[], None]) -> None:
 
 
 async def _first_of(*awaited: Coroutine[Any, Any, object]) -> None:
-    """Wait until one of these has ended, and cancel the others; raises what it raised."""
+    """Wait until one of the coroutines has ended, and cancel the others. Raise its exception, if it has one."""
     tasks = [asyncio.ensure_future(one) for one in awaited]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -358,6 +376,6 @@ def _counters_anew(why: str) -> None:
 
 
 def _print(line: str) -> None:
-    with contextlib.suppress(OSError):  # nobody reads: no reason to end
+    with contextlib.suppress(OSError):  # standard output has no reader: no reason to exit
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()

@@ -1,7 +1,7 @@
-"""How the process that decides stands: its counters and gauges, and what an operator has to be told.
+"""Reports on the process that decides: its counters and gauges, its alarms, and the answer to ``status``.
 
-Counters are in a file that outlives it (:mod:`identengine.stats.file`); :meth:`Reporter.note` writes what is
-counted elsewhere, a few times a second.
+The counters are in a file that outlives the process (:mod:`identengine.stats.file`). :meth:`Reporter.note` copies
+figures that other modules count into that file, a few times a second.
 """
 
 from __future__ import annotations
@@ -26,36 +26,36 @@ from identengine.wire.jsonrpc.responder import PROGRAM
 from identengine.wire.operator import Ending, Status, Unready
 
 RELIEVED = 0.9
-"""A set that was full is well again when it is no fuller than this."""
+"""Fill level, as a share of ``max_legs``, at which a set that was full counts as relieved."""
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-class TakenUp(Protocol):
-    """Who sees to it that the newest version of the book is in use; times in (Unix) seconds."""
+class BookStatus(Protocol):
+    """The state of the book as its follower reports it."""
 
     loads: int
-    taken_up: float
+    loaded_at: float
     load_seconds: float
     load_pause: float
 
     @property
     def alarm(self) -> str | None:
-        """What is wrong, as long as it is, and what to do."""
+        """Text of the current alarm about the newest version, or None."""
 
     @property
     def unusable(self) -> bool:
-        """Whether that is that the newest version cannot be had, and not a key alone."""
+        """True if the newest version cannot be loaded."""
 
     @property
-    def made(self) -> float:
-        """When the version in use was made."""
+    def created_at(self) -> float:
+        """Creation time of the version in use, in Unix seconds; 0 if there is no book."""
 
 
 class Reporter:
     """Reports on one decider."""
 
     def __init__(
-        self, calls: Overview, journal: MirrorFile, counters: CounterFile, engine: Engine, book: TakenUp
+        self, calls: Overview, journal: MirrorFile, counters: CounterFile, engine: Engine, book: BookStatus
     ) -> None:
         self.tally = Tally(counters.cells, HeavyHitters(KEEP, counters.addresses()))
         self._calls = calls
@@ -65,20 +65,20 @@ class Reporter:
         self._book = book
         self._began = time.monotonic()
         self._addresses_written = 0.0
-        self._turned_away = 0
+        self._refused = 0
         self._full = False
         self.tally.add("deciders_started")
         self.tally.gauge("started", int(time.time()))
         self.tally.gauge("pid", os.getpid())
         self.tally.gauge("max_legs", calls.gauges().max_legs)
-        for interface in CONNECTED:  # those of the process before have ended with it
+        for interface in CONNECTED:  # the connections of the last process closed with it
             self.tally.gauge(f"connections_{interface}", 0)
 
     def note(self, now: float, unsent: int, connections: Mapping[Interface, int], *, last: bool = False) -> None:
-        """Write down how things are.
+        """Write the current figures. With ``last``, also write those that are written only once in a while.
 
-        ``unsent``: answers that the system did not take, since the process began; ``connections``: those that are
-        open, by interface.
+        ``unsent`` counts the answers that the system has not accepted since the process started. ``connections``
+        counts the open connections of each interface.
         """
         tally, calls, book = self.tally, self._calls.gauges(), self._engine.book
         tally.total("lapsed_reserved", calls.lapsed_reserved)
@@ -102,19 +102,19 @@ class Reporter:
             tally.gauge("resident_bytes", _resident())
             tally.total("cpu_microseconds", int(time.process_time() * 1e6))
             tally.total("log_lines_dropped", handlers.dropped())
-        self._tell_of_room(calls)
+        self._report_room(calls)
 
     def _note_book(self, version: int) -> None:
-        tally, taken_up = self.tally, self._book
+        tally, book = self.tally, self._book
         tally.gauge("book_version", version)
-        tally.total("book_loads", taken_up.loads)
-        tally.gauge("book_made", int(taken_up.made))
-        tally.gauge("book_taken_up", int(taken_up.taken_up))
-        tally.gauge("book_load_microseconds", int(taken_up.load_seconds * 1e6))
-        tally.gauge("book_pause_microseconds", int(taken_up.load_pause * 1e6))
+        tally.total("book_loads", book.loads)
+        tally.gauge("book_made", int(book.created_at))
+        tally.gauge("book_taken_up", int(book.loaded_at))
+        tally.gauge("book_load_microseconds", int(book.load_seconds * 1e6))
+        tally.gauge("book_pause_microseconds", int(book.load_pause * 1e6))
 
     def status(self) -> Status:
-        """Answer how the server is."""
+        """Return the status of the server."""
         book, calls = self._engine.book, self._calls.gauges()
         alarms: list[str] = []
         unready: list[Unready] = []
@@ -124,7 +124,7 @@ class Reporter:
             alarms.append(alarm.said(**fields))
         if book is None:
             unready.append("no book")
-            alarms.append("there is no book yet: calls are rejected as not_ready; see the log")
+            alarms.append("no book is loaded: calls are rejected as not_ready. See the log for the cause.")
         elif (trouble := self._book.alarm) is not None:
             alarms.append(f"book version {book.version} stays in use: {trouble}")
             if self._book.unusable:
@@ -144,15 +144,15 @@ class Reporter:
         )
 
     def ended(self, legs: list[Ending], freed: int) -> None:
-        """Write down what an operator ended."""
+        """Count and log the legs that an operator ended, and the number of slots that were freed."""
         self.tally.add("freed_by_operator", freed)
         more = f" and {len(legs) - 3} more" if len(legs) > 3 else ""
         CALLS_ENDED.tell(calls=", ".join(repr(leg.call_id) for leg in legs[:3]) + more, freed=freed)
 
-    def _tell_of_room(self, calls: Gauges) -> None:
-        """Say once that calls are turned away for want of room, and once that it is over (engine.md 5.8)."""
-        turned_away, self._turned_away = calls.turned_away - self._turned_away, calls.turned_away
-        if not self._full and (turned_away or calls.overfull):
+    def _report_room(self, calls: Gauges) -> None:
+        """Log once that the set of calls is full, and once that it has room again (engine.md 5.8)."""
+        refused, self._refused = calls.turned_away - self._refused, calls.turned_away
+        if not self._full and (refused or calls.overfull):
             self._full = True
             alarm, fields = self._why_full(calls)
             alarm.tell(**fields)
@@ -167,5 +167,5 @@ class Reporter:
 
 
 def _resident() -> int:
-    """Return how many bytes of memory this process has."""
+    """Return the resident memory of this process in bytes."""
     return int(Path("/proc/self/statm").read_bytes().split()[1]) * _PAGE

@@ -1,4 +1,4 @@
-"""Takes up the set of calls as the last decider left it (engine.md 5.8)."""
+"""Restores the set of calls as the last decider left it (engine.md 5.8)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import gc
 from identengine.calls.backend import Settings
 from identengine.calls.journal import Journal
 from identengine.calls.journalfile import InUseError
+from identengine.calls.legs import scope_of
 from identengine.calls.memory import Calls
 from identengine.config.schema import CallsConfig
 from identengine.log.events import CALLS_DAMAGED, CALLS_IN_USE
@@ -15,10 +16,10 @@ from identengine.server.link import ORPHAN_SECONDS
 
 
 async def open_journal(calls: CallsConfig, stop: asyncio.Event) -> Journal:
-    """Open the mirror of the set of calls; raises StoreError.
+    """Open the mirror of the set of calls. Raise StoreError if it cannot be opened.
 
-    It is waited for, until ``stop``, where another decider has it still: one whose supervisor was killed and that
-    drains, or one that hands over and settles.
+    While another decider has the mirror open, wait for it, until ``stop`` is set. That decider may drain after its
+    supervisor was killed, or it may be handing over.
     """
     loop = asyncio.get_running_loop()
     patience, mention = loop.time() + ORPHAN_SECONDS, loop.time() + 1.0
@@ -34,8 +35,8 @@ async def open_journal(calls: CallsConfig, stop: asyncio.Event) -> Journal:
         await asyncio.sleep(0.005)
 
 
-def restored(journal: Journal, calls: CallsConfig) -> Calls:
-    """Return the calls that a mirror holds; it mirrors them from now on."""
+def restored(journal: Journal, calls: CallsConfig) -> tuple[Calls, set[str]]:
+    """Return the calls that a mirror holds, with the mirror attached, and the scopes of their ids."""
     made = Calls(
         Settings(
             max_legs=calls.max_legs,
@@ -47,12 +48,13 @@ def restored(journal: Journal, calls: CallsConfig) -> Calls:
         ),
         journal,
     )
-    gc.disable()  # it would look again and again through what is kept for long
-    kept = journal.read()
-    made.restore(*kept, journal.clock())
+    gc.disable()  # a collection would traverse the restored legs again and again
+    legs, tombstones, notes = journal.read()
+    made.restore(legs, tombstones, notes, journal.clock())
+    scopes = {scope_of(leg.call) for leg in legs}
     gc.freeze()
     gc.enable()
-    return made
+    return made, scopes
 
 
 def _damaged(why: str) -> None:

@@ -58,7 +58,7 @@ def serve_http(config: Config, duty: Duty) -> int:
     """Serve HTTP until SIGTERM or SIGINT; returns the exit status. 1: the certificate cannot be used."""
     duty.sockets.close_deciders()
     handlers.set_up(config.log)
-    name_process("ident-front")
+    name_process("ident-http")
     try:
         return uvloop.run(_HttpProcess(config, duty).serve())
     except ConfigError as error:

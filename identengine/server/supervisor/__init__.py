@@ -1,5 +1,5 @@
-"""The process that holds the sockets and keeps the others running.
+"""The supervisor: the process that holds the sockets and keeps the other processes running.
 
-Rule: no event loop, no book and no set of calls here. The code of the children comes as
-:class:`~identengine.server.link.Entries`, so that nothing here imports it.
+Rule: it has no event loop, no book and no set of calls. It imports no code of its children; that code comes as
+:class:`~identengine.server.link.Entries`.
 """

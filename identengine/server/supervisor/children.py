@@ -1,7 +1,7 @@
-"""The processes that the supervisor forks: one of each role, each with a link to tell its state by.
+"""The processes that the supervisor forks: at most one of each role, each with a link that reports its state.
 
-Forked without exec: a child inherits what was checked and bound, and its code is there. A role is one entry of
-:class:`Role`; who it is and when it is wanted is the business of :mod:`identengine.server.supervisor.run`.
+The supervisor forks without exec, so a child inherits the checked config, the bound sockets and its code. Rule:
+this module knows how to start, reach and end a child; :mod:`identengine.server.supervisor.run` decides when.
 """
 
 from __future__ import annotations
@@ -22,80 +22,91 @@ from identengine.server.link import IDLE, TAKE_OVER, TAKING_OVER, SupervisorEnd
 from identengine.server.supervisor.sigio import wake_by
 
 HANG_SECONDS = 5.0
-"""A child that is silent for so long hangs."""
+"""Silence after which a child counts as hanging, in seconds."""
 START_SECONDS = 60.0
-"""The same while it starts or restores the calls, when its loop does not turn."""
+"""The same for a child that starts or restores the calls, since its loop does not run meanwhile, in seconds."""
 SOON_SECONDS = 10.0
-"""Who dies within so long of its start, died soon."""
+"""Age below which the death of a child counts as early, in seconds."""
 SOUND_SECONDS = 60.0
-"""Who lived for so long makes earlier deaths forgotten."""
+"""Age at which the death of a child resets the count of early deaths, in seconds."""
 PAUSES = 0.5, 30.0
-"""Before the start after the second death that came soon, and at most; they double."""
+"""First and longest pause before the next start, from the second early death on, in seconds. The pause doubles."""
 
 
 class Role(Enum):
-    """What a child is for; the value is its name in messages."""
+    """The task of a child. The value is the label ``process`` of metrics."""
 
     DECIDER = "decider"
+    """Decides requests."""
     STANDBY = "standby"
-    """Becomes the decider when that dies."""
-    HTTP = "front"
-    """Serves HTTP, and asks the decider."""
-    LEAVING = "former decider"
-    """Has let go of the calls, or is about to, for another server's decider; it still parts from TCP peers."""
+    """Has the book loaded and replaces a decider that dies."""
+    HTTP = "http"
+    """Serves HTTP as a client of the decider."""
+    LEAVING = "leaving"
+    """Has handed the calls over to the decider of another server, or is about to; it still closes TCP
+    connections."""
+
+    @property
+    def title(self) -> str:
+        """The name of the role in messages."""
+        return _TITLES.get(self, self.value)
+
+
+_TITLES = {Role.HTTP: "HTTP process", Role.LEAVING: "former decider"}
 
 
 class Child:
-    """One process that was forked."""
+    """One forked process."""
 
     def __init__(self, role: Role, pid: int, link: SupervisorEnd) -> None:
         self.role = role
         self.pid = pid
         self.link = link
         self.since = time.monotonic()
-        """When it began to be what it is."""
+        """Start of the child in its current role, by the monotonic clock."""
         self.silent = 0.0
-        """Seconds without a sign of life in which we looked."""
+        """Time without a sign of life, in seconds. Times at which the supervisor did not run are not counted."""
         self.leaving: float | None = None
-        """Seconds since it was told to end; None: it was not told."""
+        """Time since the child was asked to end, in seconds, or None if it was not asked."""
         self.killed = False
+        """True if the supervisor has sent SIGKILL."""
 
     def __str__(self) -> str:
-        return f"the {self.role.value}, process {self.pid},"
+        return f"the {self.role.title} (pid {self.pid})"
 
     @property
     def state(self) -> bytes:
-        """What it told last; at first, what it is about to do."""
+        """The state that the child sent last; at first, the state that it is about to enter."""
         return self.link.state
 
     @property
     def late(self) -> bool:
-        """Whether the newest config is not in force there, and is to be: not at one that is about to end."""
+        """True if the child still has to apply the newest config, and is not about to end."""
         return self.link.behind and not self.killed and self.role is not Role.LEAVING
 
     @property
     def patience(self) -> float:
-        """How many seconds it may be silent."""
+        """Longest allowed silence, in seconds."""
         return START_SECONDS if self.state == TAKING_OVER else HANG_SECONDS
 
     @property
-    def well(self) -> bool:
-        """Whether it lives and beats, as far as we know."""
+    def healthy(self) -> bool:
+        """True if the child was not killed and has sent a sign of life in time."""
         return not self.killed and self.silent <= self.patience
 
     def hear(self) -> None:
-        """Take its signs of life, and send it what it had no room for."""
+        """Read the signs of life of the child, and send frames that its socket had no room for."""
         if self.link.hear():
             self.silent = 0.0
-        with contextlib.suppress(OSError):  # it is dead
+        with contextlib.suppress(OSError):  # the child is dead
             self.link.flush()
 
     def tell(self, word: bytes) -> bool:
-        """Say something to it; returns whether it can hear."""
+        """Send a frame without content. Return True if the child can receive it."""
         return self._reach(partial(self.link.tell, word))
 
     def hand(self, config: bytes) -> bool:
-        """Send it a config; returns whether it can hear."""
+        """Send an encoded config. Return True if the child can receive it."""
         return self._reach(partial(self.link.hand, config))
 
     def _reach(self, send: Callable[[], None]) -> bool:
@@ -103,30 +114,30 @@ class Child:
             return False
         try:
             send()
-        except OSError:  # it is dying
+        except OSError:  # the child is dying
             self.kill()
             return False
         return True
 
     def signal(self, number: int) -> None:
-        """Send it a signal; it was not reaped yet, so that its id is its own."""
+        """Send a signal to the child. Its pid cannot belong to another process, since it is not reaped yet."""
         os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill the child with SIGKILL."""
         self.killed, self.silent = True, 0.0
         self.signal(signal.SIGKILL)
 
 
 class Deaths:
-    """Of one role: how often one died soon after its start, and when the next may start."""
+    """The early deaths of one role, and the time of the next start."""
 
     def __init__(self) -> None:
         self.soon = 0
         self.due = 0.0
 
     def note(self, lived: float) -> float:
-        """Note that one died; returns the pause before the next, in seconds."""
+        """Count a death at the age ``lived``. Return the pause before the next start, in seconds."""
         if lived >= SOUND_SECONDS:
             self.soon = 0
         elif lived < SOON_SECONDS:
@@ -139,37 +150,38 @@ class Deaths:
         return pause
 
     def over(self) -> bool:
-        """Whether the pause is over."""
+        """Return True if the pause is over."""
         return time.monotonic() >= self.due
 
     def when(self, pause: float) -> str:
-        """Return when the next one starts, and why so late, as the end of a sentence."""
+        """Return the time of the next start, with the reason for a pause, as the end of a sentence."""
         if not pause:
             return " at once"
-        return f" in {pause:.3g} s, as {self.soon} died within {SOON_SECONDS:.0f} s of their start"
+        return f" in {pause:.3g} s, since {self.soon} died within {SOON_SECONDS:.0f} s of their start"
 
 
 class Children:
-    """Those there are, at most one of each role."""
+    """The children that exist, at most one of each role."""
 
     def __init__(self, private: Callable[[], Iterable[int]]) -> None:
-        """``private`` returns the descriptors that no child may keep: what is to end with the supervisor."""
+        """``private`` returns the descriptors that must close with the supervisor, so no child may keep them."""
         self._private = private
         self._of: dict[Role, Child] = {}
         self.deaths = {role: Deaths() for role in Role}
 
     def get(self, role: Role) -> Child | None:
-        """Return the child of a role, if there is one."""
+        """Return the child of a role, or None."""
         return self._of.get(role)
 
     def all(self) -> list[Child]:
-        """Return all there are."""
+        """Return all children."""
         return list(self._of.values())
 
     def fork(self, role: Role, run: Callable[[socket.socket], int], state: bytes = IDLE) -> Child | None:
-        """Start one, which calls ``run`` with its end of the link and ends with the status that returns.
+        """Start a child, or log an alarm and return None if the system provides no process.
 
-        ``state`` is what it is about to do. None, with an alarm, where no process can be had.
+        The child calls ``run`` with its end of the link, and exits with the returned status. ``state`` is the
+        state that it is about to enter.
         """
         try:
             ours, theirs = socket.socketpair()
@@ -186,14 +198,14 @@ class Children:
             self._cannot_fork(role, error)
             return None
         if pid == 0:
-            self._be(run, theirs, ours)
+            self._run_child(run, theirs, ours)
         theirs.close()
         wake_by(ours)
         child = self._of[role] = Child(role, pid, SupervisorEnd(ours, state))
         return child
 
     def take_over(self) -> bool:
-        """Let the standby decide; returns whether there is one that can hear."""
+        """Make the standby the decider. Return False if no standby can be reached."""
         standby = self.get(Role.STANDBY)
         if standby is None or not standby.tell(TAKE_OVER):
             return False
@@ -201,12 +213,12 @@ class Children:
         return True
 
     def promote(self, role: Role, to: Role) -> None:
-        """Make the child of one role that of another, which has none. Its state stays what it tells."""
+        """Move the child of one role to another role, which must be free. Its state does not change."""
         child = self._of[to] = self._of.pop(role)
         child.role, child.silent, child.since = to, 0.0, time.monotonic()
 
     def forget(self, pid: int) -> Child | None:
-        """Return the child that was this process and is reaped, with its last words heard; None: it was none."""
+        """Read the last messages of a reaped child, remove and return it. Return None if it is not a child."""
         for child in self.all():
             if child.pid == pid:
                 child.hear()
@@ -219,29 +231,31 @@ class Children:
         pause = self.deaths[role].note(0.0)
         NO_PROCESS.tell(why=error.strerror, pause=pause)
 
-    def _be(self, run: Callable[[socket.socket], int], link: socket.socket, other_end: socket.socket) -> NoReturn:
-        """Be the child, and end. It leaves by _exit: what a usual exit does is the supervisor's to do."""
+    def _run_child(
+        self, run: Callable[[socket.socket], int], link: socket.socket, other_end: socket.socket
+    ) -> NoReturn:
+        """Run as the child, then exit by _exit. Cleanup at exit is the supervisor's task."""
         status = 1
         try:
-            # The locks and links of the supervisor end with the supervisor, so nobody else may hold them.
+            # The locks and links of the supervisor must close when it dies, so no child may hold them.
             for descriptor in self._private():
                 os.close(descriptor)
             other_end.close()
             for child in self.all():
                 child.link.close()
             status = run(link)
-        except BaseException as fault:  # nothing may get out into the supervisor's code
+        except BaseException as fault:  # no exception may reach the supervisor's code
             PROCESS_FAULT.tell(fault, pid=os.getpid())
             handlers.finish()
         finally:
-            os._exit(status)  # every line was flushed when it was written; to flush here might wait for a reader
+            os._exit(status)  # each line was flushed when written; a flush here could block
 
 
 def how(code: int) -> str:
-    """Return how a process ended, as a clause; ``code`` as os.waitstatus_to_exitcode returns it."""
+    """Return the cause of a process's end, as a clause. ``code`` is of :func:`os.waitstatus_to_exitcode`."""
     if code < 0:
         try:
-            return f"was ended by {signal.Signals(-code).name}"
+            return f"was killed by {signal.Signals(-code).name}"
         except ValueError:
-            return f"was ended by signal {-code}"
-    return f"ended with status {code}" if code else "ended though the supervisor was not told to"
+            return f"was killed by signal {-code}"
+    return f"exited with status {code}" if code else "exited although the server was not asked to stop"

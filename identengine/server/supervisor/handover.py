@@ -1,24 +1,21 @@
-"""How one server hands sockets and calls over to the next: what two supervisors say to each other.
+"""The protocol of a hand-over: how a server gives its sockets and calls to the server that takes over.
 
-The one that serves listens on ``serve.sock`` beside its lock. The new one asks, gets copies of the listening
-sockets and loads its book beside the old one; nothing has changed by then, and whatever ends it leaves the old one
-as it was. Once it says that it can, it gets the lock itself, and the old decider lets go of the calls. The old
-supervisor keeps all that it needs to go on until the new one says that it decides; an end, or a silence, before
-that makes it start a decider again.
+The serving server (*old*) listens on ``serve.sock`` in the folder of the set of calls. The server that takes over
+(*new*) connects to it. The steps:
 
-========================  =======================================================
-the new one says          the old one answers
-========================  =======================================================
-:class:`TakeoverRequest`  :class:`Offer`, several where there are many sockets
-:class:`Alive`, meanwhile
-:class:`Commit`           :class:`Yours`, with the lock; its decider lets go
-:class:`Alive`, meanwhile
-:class:`TakeoverDone`     the end of the connection; it ends when its decider has
-========================  =======================================================
+1. New sends :class:`TakeoverRequest`. Old answers with copies of its listening sockets, in one or several
+   :class:`Offer` messages, and continues to serve.
+2. New loads its book and sends :class:`Alive` meanwhile. Until here, a failure of either side changes nothing.
+3. New sends :class:`Commit` when its book is loaded. Old answers with :class:`Yours` and the lock, and its decider
+   stops reading and closes the set of calls.
+4. The decider of new opens the set of calls, restores the calls and starts to read the sockets. New sends
+   :class:`Alive` meanwhile. If new dies or is silent now, old kills it and starts a decider again.
+5. New sends :class:`TakeoverDone` when its decider decides. Old reports new to the service manager, closes the
+   connection and exits when its former decider has exited.
 
-:class:`No` of either ends it. A packet is a message; messages of another version of this are answered by No.
-
-The tag of a message is part of :data:`PROTOCOL`: the program that runs may be older than the one that takes over.
+Either side sends :class:`No` to cancel. Each packet is one message. A message of another version of the protocol
+is answered by :class:`No`. The tags of the messages are part of :data:`PROTOCOL`, since old may be an older
+program.
 """
 
 from __future__ import annotations
@@ -40,49 +37,50 @@ from identengine.server.supervisor.sigio import wake_by
 FILE = "serve.sock"
 PROTOCOL = 1
 _FDS = 64
-"""Descriptors in one packet; the system takes 253."""
+"""Most descriptors in one packet. The system allows 253."""
 _BYTES = 65536
 _BACKLOG = 4
 _CREDENTIALS = struct.Struct("=iII")
 ANSWER_SECONDS = 3.0
-"""How long the old one may take for an offer."""
+"""Longest time in which old must send its offers, in seconds."""
 
 
 class HandoverError(IdentengineError):
-    """The server that runs does not hand over."""
+    """The running server does not hand over."""
 
 
 class TakeoverRequest(msgspec.Struct, tag="Ask"):
-    """Whether it may take over."""
+    """New asks to take over."""
 
     protocol: int
 
 
 class Offer(msgspec.Struct, tag="Offer"):
-    """Some of the sockets, kind and address of each, in the order of the descriptors that come with them."""
+    """Some of the sockets: kind and address of each, in the order of the descriptors in the packet."""
 
     names: list[tuple[str, str]]
     more: bool
+    """True if another offer follows."""
 
 
 class Commit(msgspec.Struct, tag="Commit"):
-    """The book is loaded: hand over."""
+    """New has loaded the book and can decide."""
 
 
 class Yours(msgspec.Struct, tag="Yours"):
-    """The lock comes with this."""
+    """Old gives up the lock, whose descriptor is in the packet."""
 
 
 class Alive(msgspec.Struct, tag="Alive"):
-    """A sign of life."""
+    """New is alive."""
 
 
 class TakeoverDone(msgspec.Struct, tag="Done"):
-    """My decider decides."""
+    """The decider of new decides."""
 
 
 class No(msgspec.Struct, tag="No"):
-    """It ends here."""
+    """The sender cancels the hand-over."""
 
     why: str
 
@@ -93,7 +91,7 @@ _decode = msgspec.msgpack.Decoder(Message).decode
 
 
 class OtherServer:
-    """The other supervisor: a connection that never blocks. SIGIO tells that something came."""
+    """A connection to the other supervisor. It never blocks; SIGIO reports new messages."""
 
     def __init__(self, link: socket.socket) -> None:
         self._link = link
@@ -101,11 +99,11 @@ class OtherServer:
             link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         )
         self.trusted = uid in (0, os.geteuid())
-        """Whether it may: it is of our user, or of root."""
+        """True if the peer runs as this process's user or as root."""
         self.since = time.monotonic()
         self.silent = 0.0
-        """Seconds without a sign of life in which we looked."""
-        self._said = 0.0
+        """Time without a message, in seconds. Times at which this process did not run are not counted."""
+        self._sent_at = 0.0
         link.setblocking(False)
         wake_by(link)
 
@@ -113,31 +111,31 @@ class OtherServer:
         """Return the connection's descriptor."""
         return self._link.fileno()
 
-    def say(self, message: Message, *descriptors: int) -> bool:
-        """Send a message; returns whether there is somebody to get it."""
+    def send(self, message: Message, *descriptors: int) -> bool:
+        """Send a message. Return False if the peer has closed the connection."""
         try:
             if descriptors:
                 socket.send_fds(self._link, [_encode(message)], descriptors, socket.MSG_NOSIGNAL)
             else:
                 self._link.send(_encode(message), socket.MSG_NOSIGNAL)
         except BlockingIOError:
-            return True  # it has much to read already
+            return True  # the peer has many unread messages
         except OSError:
             return False
         return True
 
     def alive(self) -> None:
-        """Give a sign of life, a few times a second."""
-        if time.monotonic() - self._said > 0.2:
-            self._said = time.monotonic()
-            self.say(Alive())
+        """Send a sign of life, at most five times a second."""
+        if time.monotonic() - self._sent_at > 0.2:
+            self._sent_at = time.monotonic()
+            self.send(Alive())
 
-    def hear(self) -> tuple[Message, list[int]] | None:
-        """Return the next message and its descriptors; None where there is none yet. EOFError at the end."""
+    def receive(self) -> tuple[Message, list[int]] | None:
+        """Return the next message with its descriptors, or None if none has arrived. Raise EOFError at the end."""
         try:
             try:
                 raw, descriptors = self._receive()
-            except ConnectionResetError:  # it left without reading all: its last words may stand there still
+            except ConnectionResetError:  # it closed with unread data; its last message may be left
                 raw, descriptors = self._receive()
         except BlockingIOError:
             return None
@@ -151,26 +149,29 @@ class OtherServer:
         except msgspec.MsgspecError:
             for descriptor in descriptors:
                 os.close(descriptor)
-            return No("it speaks another version of the hand-over"), []
+            return No("it uses another version of the hand-over protocol"), []
 
     def _receive(self) -> tuple[bytes, list[int]]:
         return socket.recv_fds(self._link, _BYTES, _FDS, socket.MSG_CMSG_CLOEXEC)[:2]
 
     def close(self) -> None:
-        """Say no more."""
+        """Close the connection."""
         self._link.close()
 
 
 class HandoverSocket:
-    """Where a server that serves is asked to hand over."""
+    """The socket on which a serving server accepts requests to hand over."""
 
     def __init__(self, folder: Path) -> None:
-        """Listen on ``folder/serve.sock``, open to this user only; the lock has to be held. Raises StoreError."""
+        """Listen on ``folder/serve.sock``, for this user only. Raise StoreError on failure.
+
+        The lock of the folder must be held.
+        """
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         path = folder / FILE
         try:
             path.unlink(missing_ok=True)
-            os.fchmod(self._socket.fileno(), 0o600)  # what the file gets that bind() makes
+            os.fchmod(self._socket.fileno(), 0o600)  # the mode of the file that bind() makes
             with at_folder(folder, FILE) as name:
                 self._socket.bind(name)
             path.chmod(0o600)
@@ -185,8 +186,8 @@ class HandoverSocket:
         """Return the descriptor."""
         return self._socket.fileno()
 
-    def knock(self) -> OtherServer | None:
-        """Return who has come, if anybody has who may."""
+    def accept(self) -> OtherServer | None:
+        """Return the peer of the next connection, or None if none is waiting or the peer is not trusted."""
         try:
             link, _ = self._socket.accept()
         except OSError:
@@ -197,30 +198,30 @@ class HandoverSocket:
             link.close()
             return None
         if not peer.trusted:
-            peer.say(No("only the server's user and root may take over"))
+            peer.send(No("only the user of this server and root may take over"))
             peer.close()
             return None
         return peer
 
     def close(self) -> None:
-        """Let nobody in any more."""
+        """Stop listening."""
         self._socket.close()
 
 
 def offer(peer: OtherServer, sockets: list[NamedSocket]) -> bool:
-    """Send copies of all sockets; returns whether there is somebody to get them."""
+    """Send copies of all sockets. Return False if the peer has closed the connection."""
     for begin in range(0, len(sockets), _FDS):
         some = sockets[begin : begin + _FDS]
         message = Offer([(one.kind, one.asked) for one in some], more=begin + _FDS < len(sockets))
-        if not peer.say(message, *(one.bound.fileno() for one in some)):
+        if not peer.send(message, *(one.bound.fileno() for one in some)):
             return False
     return True
 
 
 def ask(folder: Path) -> tuple[OtherServer, list[NamedSocket]] | None:
-    """Ask the server of a set of calls for its sockets; None where none listens, or it ends while it is asked.
+    """Ask the server of a set of calls for its sockets. Return it and the sockets, or None if no server runs.
 
-    Raises HandoverError, with its process, where it refuses or does not answer.
+    Raise HandoverError, which names the process of the server, if it refuses or does not answer.
     """
     link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
@@ -233,14 +234,16 @@ def ask(folder: Path) -> tuple[OtherServer, list[NamedSocket]] | None:
         return None
     except OSError as error:
         link.close()
-        raise HandoverError(f"the server at {folder / FILE} cannot be asked: {error.strerror or error}") from error
+        raise HandoverError(
+            f"cannot connect to the server at {folder / FILE}: {error.strerror or error}"
+        ) from error
     if not peer.trusted:
         peer.close()
-        raise HandoverError(f"{folder / FILE} is another user's: who holds that folder?")
+        raise HandoverError(f"{folder / FILE} belongs to another user. Check the owner of the folder.")
     sockets: list[NamedSocket] = []
     try:
-        peer.say(TakeoverRequest(PROTOCOL))
-        _receive(peer, sockets)
+        peer.send(TakeoverRequest(PROTOCOL))
+        _receive_offers(peer, sockets)
     except BaseException as error:
         peer.close()
         for one in sockets:
@@ -251,26 +254,26 @@ def ask(folder: Path) -> tuple[OtherServer, list[NamedSocket]] | None:
     return peer, sockets
 
 
-def _receive(peer: OtherServer, sockets: list[NamedSocket]) -> None:
-    """Take the offers; EOFError where the other one ends."""
+def _receive_offers(peer: OtherServer, sockets: list[NamedSocket]) -> None:
+    """Add the offered sockets to ``sockets``. Raise EOFError if the peer exits, HandoverError if it refuses."""
     end = time.monotonic() + ANSWER_SECONDS
     while True:
-        heard = peer.hear()
-        if heard is None:
+        received = peer.receive()
+        if received is None:
             if time.monotonic() > end:
                 raise HandoverError(
-                    f"the server of process {peer.pid} does not answer: it hangs or is stopped. It goes on as it "
-                    "is; to replace it, end it (`kill`, then `kill -9`) and start `serve`"
+                    f"the server of process {peer.pid} does not answer: it hangs or is stopped. It was left as it "
+                    "is. To replace it, end it (`kill`, then `kill -9`) and start `serve`."
                 )
             time.sleep(0.005)
             continue
-        message, descriptors = heard
+        message, descriptors = received
         if isinstance(message, No):
-            raise HandoverError(f"the server of process {peer.pid} does not hand over: {message.why}")
+            raise HandoverError(f"the server of process {peer.pid} refuses to hand over: {message.why}")
         if not isinstance(message, Offer) or len(message.names) != len(descriptors):
             for descriptor in descriptors:
                 os.close(descriptor)
-            raise HandoverError(f"the server of process {peer.pid} speaks another version of the hand-over")
+            raise HandoverError(f"the server of process {peer.pid} uses another version of the hand-over protocol")
         for (kind, asked), descriptor in zip(message.names, descriptors, strict=True):
             bound = socket.socket(fileno=descriptor)
             bound.setblocking(False)

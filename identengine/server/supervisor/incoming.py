@@ -1,4 +1,8 @@
-"""The new side of a take-over: from the first copy of the sockets to the moment in which we are the server."""
+"""The new side of a take-over (:mod:`identengine.server.supervisor.handover`): from the copies of the sockets on.
+
+Rule: until the lock is received, a failure leaves the old server as it was. Afterwards this server is the server,
+and the end of the old one changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -14,109 +18,115 @@ from identengine.server.supervisor.children import HANG_SECONDS, Child
 from identengine.server.supervisor.handover import HandoverError, OtherServer
 from identengine.server.supervisor.lock import ServerLock
 
-WIDOW_SECONDS = 3.0
-"""How long the lock of an old server that died is waited for."""
+LOCK_SECONDS = 3.0
+"""Longest wait for the lock of an old server that died, in seconds."""
 FAREWELL_SECONDS = 5.0
-"""How long the old server may take to tell its service manager of us."""
+"""Longest time in which the old server must report this one to the service manager, in seconds."""
 
 
 class Stage(Enum):
-    """How far it is."""
+    """The progress of a take-over."""
 
     LOADING = auto()
-    """Our standby loads the book; the old one serves."""
+    """The standby of this server loads the book. The old server serves."""
     COMMITTED = auto()
-    """We said that we can."""
-    WIDOWED = auto()
-    """The old one is gone before it gave us anything: its lock is to be had."""
-    OURS = auto()
-    """We have the lock; our decider waits for the calls, or restores them."""
-    PARTING = auto()
-    """Our decider decides, and the old one is on its way out."""
+    """The book is loaded, and Commit was sent."""
+    PEER_DIED = auto()
+    """The old server died before it gave up the lock. This server tries to take the lock."""
+    RESTORING = auto()
+    """This server has the lock. Its decider waits for the calls, or restores them."""
+    DECIDING = auto()
+    """The decider of this server decides, and the old server is about to exit."""
     OVER = auto()
-    """We are the server."""
+    """This server is the only one."""
 
 
 class IncomingTakeover:
-    """One take-over."""
+    """One take-over of the sockets and calls of another server."""
 
     def __init__(self, peer: OtherServer, folder: Path) -> None:
-        """``peer``: the old server; ``folder``: of the set of calls."""
+        """Take over from ``peer``, the old server. ``folder`` is that of the set of calls."""
         self.pid = peer.pid
-        """The old server's process."""
+        """Process of the old server."""
         self.stage = Stage.LOADING
         self.lock: ServerLock | None = None
-        """The lock, as soon as it is ours."""
+        """The lock, or None until it is received."""
         self._peer = peer
         self._folder = folder
         self._since = time.monotonic()
 
     def descriptors(self) -> Iterator[int]:
-        """Yield what no child may keep."""
+        """Yield the descriptors that no child may keep."""
         if self.stage is not Stage.OVER:
             yield self._peer.fileno()
 
-    def look(self, passed: float, standby: Child | None, decider: Child | None) -> None:
-        """Go on as far as can be; raises HandoverError where it has failed, and the old one goes on."""
+    def advance(self, passed: float, standby: Child | None, decider: Child | None) -> None:
+        """Do the steps that are possible now. ``passed`` is the time since the last call, in seconds.
+
+        Raise HandoverError if the take-over has failed, so that the old server continues. Raise StoreError if the
+        lock cannot be written.
+        """
         self._peer.silent += passed
-        if self.stage is not Stage.WIDOWED:
+        if self.stage is not Stage.PEER_DIED:
             self._peer.alive()
-            self._hear()
+            self._read_messages()
         if self.stage is Stage.LOADING:
             self._look_at_book(standby)
         elif self.stage is Stage.COMMITTED and self._peer.silent > HANG_SECONDS:
             raise HandoverError(f"process {self.pid} does not hand over: it hangs or is stopped")
-        elif self.stage is Stage.WIDOWED:
-            self._inherit()
-        elif self.stage is Stage.OURS and decider is not None and decider.state in (LISTENING, READY):
-            self._enter(Stage.PARTING)
-            self._peer.say(handover.TakeoverDone())
-        elif self.stage is Stage.PARTING and time.monotonic() - self._since > FAREWELL_SECONDS:
+        elif self.stage is Stage.PEER_DIED:
+            self._take_lock()
+        elif self.stage is Stage.RESTORING and decider is not None and decider.state in (LISTENING, READY):
+            self._enter(Stage.DECIDING)
+            self._peer.send(handover.TakeoverDone())
+        elif self.stage is Stage.DECIDING and time.monotonic() - self._since > FAREWELL_SECONDS:
             self._end()
 
     def give_up(self, why: str) -> None:
-        """Tell the old one that it stays the server, if that was not over yet."""
+        """Cancel the take-over, unless it is complete. The old server stays the server."""
         if self.stage is Stage.OVER:
             return
-        self._peer.say(handover.No(why))
+        self._peer.send(handover.No(why))
         self._end()
 
-    def _hear(self) -> None:
-        while self.stage not in (Stage.WIDOWED, Stage.OVER):
+    def _read_messages(self) -> None:
+        while self.stage not in (Stage.PEER_DIED, Stage.OVER):
             try:
-                heard = self._peer.hear()
+                received = self._peer.receive()
             except EOFError:
                 if self.stage in (Stage.LOADING, Stage.COMMITTED):
-                    self._enter(Stage.WIDOWED)
-                elif self.stage is Stage.PARTING:
+                    self._enter(Stage.PEER_DIED)
+                elif self.stage is Stage.DECIDING:
                     self._end()
-                return  # where we have the lock already, its death changes nothing
-            if heard is None:
+                return  # with the lock, the death of the old server changes nothing
+            if received is None:
                 return
-            message, descriptors = heard
+            message, descriptors = received
             if isinstance(message, handover.No):
                 raise HandoverError(f"process {self.pid} does not hand over: {message.why}")
             if isinstance(message, handover.Yours) and len(descriptors) == 1 and self.stage is Stage.COMMITTED:
                 self.lock = ServerLock.given(self._folder, descriptors[0])
-                self._enter(Stage.OURS)
+                self._enter(Stage.RESTORING)
 
     def _look_at_book(self, standby: Child | None) -> None:
         if standby is None or standby.killed:
             raise HandoverError("the process that loaded the book has died")
         if standby.state == BOOKLESS:
-            raise HandoverError("the book or its key cannot be loaded; why, is said above")
+            raise HandoverError(
+                "the book or its key cannot be loaded. See the lines before this one for the cause"
+            )
         if standby.state == LOADED:
             self._enter(Stage.COMMITTED)
             self._peer.silent = 0.0
-            self._peer.say(handover.Commit())
+            self._peer.send(handover.Commit())
 
-    def _inherit(self) -> None:
-        """Take the lock of an old server that is gone; if another has it, that one serves."""
+    def _take_lock(self) -> None:
+        """Take the lock of an old server that died. Raise HandoverError if another server has taken it."""
         try:
             self.lock = ServerLock.take(self._folder)
         except InUseError as error:
-            if time.monotonic() - self._since > WIDOW_SECONDS:
-                raise HandoverError(f"process {self.pid} broke off, and {error}") from error
+            if time.monotonic() - self._since > LOCK_SECONDS:
+                raise HandoverError(f"process {self.pid} ended, and {error}") from error
         else:
             self._end()
 

@@ -1,7 +1,8 @@
 """The lock of the one supervisor of a set of calls: ``serve.lock`` in its folder.
 
-The lock ends with the process however it ends, as long as no child keeps the descriptor. The file names its
-holder, and is empty after an end in order: a name without a lock tells that a supervisor was killed.
+The lock is released when the process exits, for any reason, provided that no child keeps the descriptor. The file
+has the pid of its holder, and is empty after an orderly end. Rule: a pid without a lock means that a supervisor
+was killed.
 """
 
 from __future__ import annotations
@@ -18,24 +19,25 @@ FILE = "serve.lock"
 
 
 class ServerLock:
-    """The lock, held."""
+    """The lock, while it is held."""
 
     def __init__(self, file: IO[str], folder: Path) -> None:
-        """Hold the lock that ``file`` has; :meth:`take` and :meth:`given` make it. Raises StoreError."""
+        """Hold the lock of ``file``. Use :meth:`take` or :meth:`given` instead. Raise StoreError on failure."""
         self._file = file
         try:
             self.orphans = bool(_holder(file))
-            """Whether the last one did not end in order: there may be children of a supervisor that was killed."""
-            self.name_us()
+            """True if the last supervisor was killed, so that its children may still run."""
+            self.write_pid()
         except OSError as error:
             file.close()
             raise _cannot(folder, error) from error
 
     @classmethod
     def take(cls, folder: Path) -> Self:
-        """Take the lock of ``folder``, which is made where it is missing.
+        """Take the lock of ``folder``, and create the folder if it is missing.
 
-        Raises InUseError, which names the process that has it, StoreError where the folder cannot be had.
+        Raise InUseError, which names the holder, if the lock is held. Raise StoreError if the folder cannot be
+        used.
         """
         try:
             folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
@@ -48,14 +50,14 @@ class ServerLock:
             holder = _holder(file)
             file.close()
             raise InUseError(
-                f"another process decides on the set of calls in {folder}: the server of process {holder or '?'}; "
-                "end it first, or give this server a path of its own ([calls] path)"
+                f"the server of process {holder or '?'} uses the set of calls in {folder}. Stop it first, or give "
+                "this server another [calls] path."
             ) from None
         return cls(file, folder)
 
     @classmethod
     def given(cls, folder: Path, descriptor: int) -> Self:
-        """Return the lock that its holder gave us as a copy of its descriptor: there is no moment without it."""
+        """Return the lock of which the holder sent a copy. So the lock is held at every moment."""
         return cls(os.fdopen(descriptor, "a+", encoding="ascii", errors="replace"), folder)
 
     def fileno(self) -> int:
@@ -63,15 +65,15 @@ class ServerLock:
         return self._file.fileno()
 
     def close(self) -> None:
-        """Let go of it, as far as this process is concerned."""
+        """Close this process's copy of the descriptor."""
         self._file.close()
 
     def release(self) -> None:
-        """Say that all ended in order: nobody was forked, or everybody was reaped."""
+        """Mark the end as orderly: no child was forked, or all were reaped."""
         self._file.truncate(0)
 
-    def name_us(self) -> None:
-        """Write down who holds it. Raises OSError where there is no room; no later write tries it again."""
+    def write_pid(self) -> None:
+        """Write the pid of this process into the file. Raise OSError if the disk is full."""
         os.ftruncate(self._file.fileno(), 0)
         os.write(self._file.fileno(), f"{os.getpid()}\n".encode())
 

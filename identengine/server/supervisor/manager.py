@@ -1,4 +1,4 @@
-"""What the service manager hears of a server: ready, reloading, stopping, a line of how it is, signs of life."""
+"""Reports the state of a server to the service manager: ready, reloading, stopping, status, signs of life."""
 
 from __future__ import annotations
 
@@ -6,44 +6,45 @@ from identengine.server.supervisor.systemd import Notifier
 
 
 class ServiceManager:
-    """The one that started us, if any."""
+    """The service manager that started this server, if any."""
 
     def __init__(self, notifier: Notifier) -> None:
         self.watchdog = notifier.watchdog
-        """Seconds within which it wants a sign of life; None: it wants none."""
+        """Longest allowed time between two signs of life, in seconds, or None if the manager does not watch."""
         self._notifier = notifier
         self._ready = False
         self._reloading = False
         self._stopping = False
 
     def begin_reload(self) -> None:
-        """Say that SIGHUP came; :meth:`tell` says when it is obeyed."""
+        """Report that SIGHUP arrived. :meth:`report` reports when the new config is in force."""
         if self._ready:
             self._notifier.reloading()
             self._reloading = True
 
-    def tell(self, *, ready: bool, reread: bool, well: bool, status: str) -> None:
-        """Say how it is, where that is new.
+    def report(self, *, ready: bool, reloaded: bool, healthy: bool, status: str) -> None:
+        """Report changes of the state.
 
-        ``ready``: the server serves; ``reread``: the last SIGHUP is obeyed; ``well``: a decider lives and beats.
+        ``ready``: the server serves. ``reloaded``: the config of the last SIGHUP is in force. ``healthy``: a
+        decider runs and sends signs of life.
         """
         if ready and not self._ready:
             self._ready = True
             self._notifier.ready()
-        if self._reloading and reread:
+        if self._reloading and reloaded:
             self._reloading = False
             self._notifier.ready()
         self._notifier.status(status)
-        self._notifier.beat(well=well)
+        self._notifier.beat(healthy=healthy)
 
-    def tell_end(self, *, well: bool) -> None:
-        """Say that we were told to end; ``well`` as above."""
+    def report_end(self, *, healthy: bool) -> None:
+        """Report that the server is stopping; ``healthy`` as above."""
         if not self._stopping:
             self._stopping = True
             self._notifier.stopping()
-        self._notifier.status("ending: what was received is answered")
-        self._notifier.beat(well=well)
+        self._notifier.status("stopping; received requests are still answered")
+        self._notifier.beat(healthy=healthy)
 
     def leave_to(self, pid: int) -> None:
-        """Say that another process is the server, and nothing more from now on."""
+        """Report that another process is the server now. Nothing more is reported afterwards."""
         self._notifier.main_process(pid)

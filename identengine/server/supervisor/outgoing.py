@@ -1,4 +1,7 @@
-"""The old side of a take-over: whoever asks is told what there is, and watched until it decides or fails."""
+"""The old side of a take-over (:mod:`identengine.server.supervisor.handover`): it serves one new server at a time.
+
+Rule: this server keeps all that it needs to continue until the new server decides.
+"""
 
 from __future__ import annotations
 
@@ -17,99 +20,105 @@ from identengine.server.supervisor.handover import HandoverSocket, OtherServer
 from identengine.server.supervisor.processes import Watched
 
 LOAD_SECONDS = 900.0
-"""How long a new program may load its book."""
+"""Longest time in which a new server may load its book, in seconds."""
 SILENT_SECONDS = 30.0
-"""How long it may be silent meanwhile, when nothing hangs on it."""
+"""Longest silence while the new server loads its book, in seconds. No call depends on it yet."""
 
 
 class Step(Enum):
-    """What a look at the one that takes over may find."""
+    """The next step of a hand-over."""
 
     COMMIT = auto()
-    """It can decide: hand over."""
+    """The new server can decide: the lock and the calls must be handed over."""
     DONE = auto()
-    """It decides."""
+    """The new server decides."""
     FAILED = auto()
-    """It does not take over; :attr:`OutgoingTakeover.why`."""
+    """The new server does not take over. The reason is :attr:`OutgoingTakeover.why`."""
 
 
 class OutgoingTakeover:
-    """Lets one server at a time take over."""
+    """Accepts servers that want to take over, one at a time."""
 
     def __init__(self, folder: Path) -> None:
-        """Listen in the folder of the set of calls, whose lock we hold; raises StoreError."""
+        """Listen in the folder of the set of calls, whose lock must be held. Raise StoreError on failure."""
         self._handover_socket = HandoverSocket(folder)
         self._peer: OtherServer | None = None
         self._process: Watched | None = None
-        """Whoever is at the other end of the connection."""
+        """The process of the peer."""
         self._successor: Watched | None = None
-        """Whom we started ourselves."""
+        """The process that SIGUSR2 started, until it connects."""
         self.committed = False
-        """Whether it has the lock and we wait until it decides."""
+        """True if the new server has the lock and is about to decide."""
         self.why = ""
+        """Reason of the last failure."""
 
     @property
     def pid(self) -> int | None:
-        """The process that takes over, if one does."""
+        """Process of the new server, or None."""
         return self._peer.pid if self._peer is not None else None
 
     @property
-    def awaited(self) -> bool:
-        """Whether there is a take-over, or one that we asked for ourselves is to come."""
+    def busy(self) -> bool:
+        """True during a take-over, and while a successor that SIGUSR2 started has not connected yet."""
         return self._peer is not None or self._successor is not None
 
     def descriptors(self) -> Iterator[int]:
-        """Yield what no child may keep."""
+        """Yield the descriptors that no child may keep."""
         yield self._handover_socket.fileno()
         for one in (self._peer, self._process, self._successor):
             if one is not None:
                 yield one.fileno()
 
     def expect(self, pid: int) -> None:
-        """Watch a process that we started to take over."""
+        """Expect a connection of this process, which was started to take over."""
         self._successor = Watched(pid)
 
-    def look(self, passed: float, sockets: list[NamedSocket], refusal: str | None) -> Step | None:
-        """Hear what there is; ``passed``: seconds since the last look; ``refusal``: why nobody may come."""
-        self._receive(refusal)
+    def advance(self, passed: float, sockets: list[NamedSocket], refusal: str | None) -> Step | None:
+        """Read new connections and messages. Return the next step, or None.
+
+        ``passed`` is the time since the last call, in seconds. ``sockets`` are those that a new server gets.
+        ``refusal`` is the reason why no server may take over now, or None.
+        """
+        self._accept(refusal)
         if self._peer is not None:
-            return self._attend(self._peer, passed, sockets)
+            return self._read_messages(self._peer, passed, sockets)
         if self._successor is not None and self._successor.ended():
             self._failed(
-                f"the new program, process {self._successor.pid}, ended before it asked; see what it said"
+                f"the new program, process {self._successor.pid}, exited before it asked to take over. See its "
+                "output"
             )
             return Step.FAILED
         return None
 
-    def give(self, lock: int) -> bool:
-        """Give the lock away, as a copy; returns whether there is somebody to get it."""
-        assert self._peer is not None  # noqa: S101 - it has committed itself
+    def hand_over(self, lock: int) -> bool:
+        """Send the new server a copy of the lock. Return False if it has closed the connection."""
+        assert self._peer is not None  # noqa: S101 - it has sent Commit
         self._peer.silent = 0.0
-        self.committed = self._peer.say(handover.Yours(), lock)
+        self.committed = self._peer.send(handover.Yours(), lock)
         return self.committed
 
     def pass_on(self, number: int) -> None:
-        """Send a signal that concerns both servers to the one that takes over; it blocked them before it asked."""
+        """Send a signal to the new server, too. It has blocked the signals before it connected."""
         if self._process is not None:
             self._process.send(number)
 
     def refuse(self, why: str) -> None:
-        """Let nobody take over: we are to end. Who has our lock by now is told to end as well."""
+        """Cancel the take-over, since this server is about to stop. Stop a new server that has the lock, too."""
         if self._peer is not None:
             if self.committed and self._process is not None:
                 self._process.send(signal.SIGTERM)
             else:
-                self._peer.say(handover.No(why))
+                self._peer.send(handover.No(why))
         self._forget()
 
     def close(self) -> None:
-        """Leave: another one has taken over. Its next message comes to nobody."""
+        """Stop listening and close the connection: the new server has taken over."""
         self._forget()
         self._handover_socket.close()
 
-    def _receive(self, refusal: str | None) -> None:
-        """Let in who comes, if it is the only one."""
-        newcomer = self._handover_socket.knock()
+    def _accept(self, refusal: str | None) -> None:
+        """Accept the next connection, or send the reason why it is refused."""
+        newcomer = self._handover_socket.accept()
         if newcomer is None:
             return
         if self._peer is not None:
@@ -122,51 +131,51 @@ class OutgoingTakeover:
             except OSError:
                 refusal = "there is no such process"
         if refusal is not None:
-            newcomer.say(handover.No(refusal))
+            newcomer.send(handover.No(refusal))
             newcomer.close()
             return
         self._peer = newcomer
         NEWCOMER.tell(pid=newcomer.pid)
 
-    def _attend(self, peer: OtherServer, passed: float, sockets: list[NamedSocket]) -> Step | None:
+    def _read_messages(self, peer: OtherServer, passed: float, sockets: list[NamedSocket]) -> Step | None:
         peer.silent += passed
         while True:
             try:
-                heard = peer.hear()
+                received = peer.receive()
             except EOFError:
-                return self._failed(f"process {peer.pid}, which was going to take over, ended")
-            if heard is None:
+                return self._failed(f"process {peer.pid} ended before it had taken over")
+            if received is None:
                 break
-            message, descriptors = heard
+            message, descriptors = received
             for descriptor in descriptors:
-                os.close(descriptor)  # there is none that we want
-            step = self._obey(peer, message, sockets)
+                os.close(descriptor)  # no message of the new server carries one
+            step = self._on_message(peer, message, sockets)
             if step is not None:
                 return step
         if self.committed and peer.silent > HANG_SECONDS:
-            assert self._process is not None  # noqa: S101 - it is watched since it came
-            self._process.send(signal.SIGKILL)  # it has our lock: not both of us may go on
-            return self._failed(f"process {peer.pid} gave no sign of life while it took over, and was killed")
+            assert self._process is not None  # noqa: S101 - it is watched from its connection on
+            self._process.send(signal.SIGKILL)  # it has the lock, and two deciders must never run
+            return self._failed(f"process {peer.pid} sent no sign of life during the take-over and was killed")
         if not self.committed:
             late = time.monotonic() - peer.since > LOAD_SECONDS
             if late or peer.silent > SILENT_SECONDS:
-                return self._failed(f"process {peer.pid} was going to take over and does not get on")
+                return self._failed(f"process {peer.pid} made no progress with the take-over")
         return None
 
-    def _obey(self, peer: OtherServer, message: handover.Message, sockets: list[NamedSocket]) -> Step | None:
+    def _on_message(self, peer: OtherServer, message: handover.Message, sockets: list[NamedSocket]) -> Step | None:
         if isinstance(message, handover.TakeoverRequest):
             if message.protocol != handover.PROTOCOL:
-                why = f"it is asked by version {message.protocol} of the hand-over, and speaks {handover.PROTOCOL}"
-                peer.say(handover.No(f"{why}: end it, and start the new one"))
+                why = f"expected version {handover.PROTOCOL} of the hand-over protocol, got {message.protocol}"
+                peer.send(handover.No(f"{why}. Stop the old server, then start the new one"))
                 return self._failed(why)
             if not handover.offer(peer, sockets):
-                return self._failed(f"process {peer.pid}, which was going to take over, ended")
+                return self._failed(f"process {peer.pid} ended before it had taken over")
         elif isinstance(message, handover.Commit) and not self.committed:
             return Step.COMMIT
         elif isinstance(message, handover.TakeoverDone) and self.committed:
             return Step.DONE
         elif isinstance(message, handover.No):
-            return self._failed(f"process {peer.pid} does not take over: {message.why}")
+            return self._failed(f"process {peer.pid} cancelled the take-over: {message.why}")
         return None
 
     def _failed(self, why: str) -> Step:
@@ -175,7 +184,7 @@ class OutgoingTakeover:
         return Step.FAILED
 
     def _forget(self) -> None:
-        """Deal with this one no more."""
+        """Close the connection to the new server and forget it."""
         for one in (self._peer, self._process, self._successor):
             if one is not None:
                 one.close()

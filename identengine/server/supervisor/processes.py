@@ -1,4 +1,4 @@
-"""Processes that are not our children: a new program that is to take over, and how one is started."""
+"""Processes that are not children of this one: a server that takes over, and the start of such a server."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from typing import NoReturn
 
 
 class Watched:
-    """A process that is not our child, known so that its id cannot become another's meanwhile."""
+    """A process that is not a child of this one. Signals never reach another process that reuses its pid."""
 
     def __init__(self, pid: int) -> None:
-        """Watch a process; raises OSError where there is none."""
+        """Watch a process. Raise OSError if there is no such process."""
         self.pid = pid
         self._descriptor = os.pidfd_open(pid)
 
     def fileno(self) -> int:
-        """Return the descriptor."""
+        """Return the descriptor (pidfd_open(2))."""
         return self._descriptor
 
     def send(self, number: int) -> None:
-        """Send it a signal; nothing where it has ended or is not ours."""
+        """Send the process a signal. Nothing happens if it has exited or belongs to another user."""
         with contextlib.suppress(OSError):
             signal.pidfd_send_signal(self._descriptor, number)
 
     def ended(self) -> bool:
-        """Whether it has ended."""
+        """Return True if the process has exited."""
         end = select.poll()
         end.register(self._descriptor, select.POLLIN)
         return bool(end.poll(0))
 
     def close(self) -> None:
-        """Forget it."""
+        """Stop watching."""
         os.close(self._descriptor)
 
 
 def start_successor(mask: Iterable[int]) -> int:
-    """Start the program that is installed now as this one was started, to take over from us; return its process.
+    """Start the program that is installed now, to take over from this server, and return its pid.
 
-    It is no child of ours: it stays when we end, and whoever supervises us is its parent then. ``mask`` is what it
-    blocks. Raises OSError where no process can be had.
+    It has the command line of this process and ``--take-over``. It is not a child of this process, so it stays
+    when this process exits. ``mask`` holds the signals that it blocks. Raise OSError if no process can be started.
     """
     reader, writer = os.pipe()
     try:
@@ -53,33 +53,33 @@ def start_successor(mask: Iterable[int]) -> int:
         os.close(writer)
         writer = -1
         os.waitpid(between, 0)
-        said = os.read(reader, 32)
+        pid = os.read(reader, 32)
     finally:
         os.close(reader)
         if writer >= 0:
             os.close(writer)
-    if not said:
+    if not pid:
         raise OSError(0, "it could not be started")
-    return int(said)
+    return int(pid)
 
 
 def _start(writer: int, mask: Iterable[int]) -> NoReturn:
-    """Be the process between: start the next one, tell who it is, and end."""
+    """Run as the process in between: start the successor, write its pid, and exit."""
     try:
         pid = os.fork()
         if pid == 0:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            os.execve(sys.executable, command(sys.orig_argv), _environment(os.environ))  # noqa: S606 - as we were
+            os.execve(sys.executable, command(sys.orig_argv), _environment(os.environ))  # noqa: S606 - as here
         os.write(writer, str(pid).encode())
     finally:
         os._exit(1)
 
 
 def command(ours: list[str]) -> list[str]:
-    """Return the command line of a successor of a program that was started by ``ours``."""
+    """Return the command line of the successor of a process with the command line ``ours``."""
     return [sys.executable, *ours[1:], *([] if "--take-over" in ours else ["--take-over"])]
 
 
 def _environment(ours: Mapping[str, str]) -> dict[str, str]:
-    """Return our environment; the watchdog's time is meant for the successor as it was for us."""
+    """Return the environment of the successor, whose watchdog has the same period."""
     return dict(ours) | ({"WATCHDOG_PID": str(os.getpid())} if "WATCHDOG_PID" in ours else {})

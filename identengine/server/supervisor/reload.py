@@ -1,7 +1,8 @@
-"""What SIGHUP does: the supervisor alone reads the config file, and hands what it says to every child.
+"""SIGHUP: the supervisor reads the config file and hands the config to every child.
 
-So all processes have the same config, whatever is written to the file meanwhile, and one line of the log names
-what changed in all of them. A wrong config is refused once, and no child hears of it.
+Rule: the supervisor alone reads the file, so that all processes have the same config even if the file changes
+again. One line of the log names the sections that changed in any process. An invalid config is refused once, and
+no child receives it.
 """
 
 from __future__ import annotations
@@ -29,27 +30,27 @@ from identengine.server.supervisor import filelimit
 from identengine.server.supervisor.children import Children
 
 RELOAD_SECONDS = 5.0
-"""How long the children may take before the log and the service manager are told all the same."""
+"""Longest wait for the children before the log and the service manager report the reload, in seconds."""
 
 
 class Reload:
-    """The last SIGHUP, and those before it that the children are still waited for."""
+    """The last SIGHUP, and earlier ones that some children have not applied yet."""
 
     def __init__(self, children: Children) -> None:
         self.refused = False
-        """Whether it found a wrong config."""
+        """True if the config of the last SIGHUP was invalid."""
         self._children = children
         self._changed: tuple[str, ...] | None = None
-        """Sections that change, while the children are waited for; of several SIGHUPs together."""
+        """Sections that change by all pending SIGHUPs together, or None if no child is waited for."""
         self._until = 0.0
 
     @property
     def over(self) -> bool:
-        """Whether it is obeyed everywhere, or was waited for long enough."""
+        """True if every child has applied the config, or the wait is over."""
         return self._changed is None
 
     def begin(self, config: Config) -> Config:
-        """Read the file of a config again and hand it out; return the config in force from now on."""
+        """Read the file of a config again and hand it to the children. Return the config that is now in force."""
         if config.source is None:
             CONFIG_NOWHERE.tell()
             return config
@@ -69,7 +70,7 @@ class Reload:
             CONFIG_FIXED.tell(sections=", ".join(fixed))
         if self._changed is None:
             self._changed, self._until = changed, time.monotonic() + RELOAD_SECONDS
-        else:  # a SIGHUP before the last one is in force: one line names what changes by both
+        else:  # an earlier SIGHUP is pending: one line names the changes of both
             self._changed = tuple(label for label in RELOADABLE.values() if label in {*self._changed, *changed})
         if "[limits]" in changed:
             self._allow_files(new)
@@ -79,16 +80,16 @@ class Reload:
         return new
 
     def _allow_files(self, config: Config) -> None:
-        """Let us and the children open as many files as the config needs."""
+        """Raise the limit on open files of this process and its children."""
         filelimit.allow(config)
         for child in self._children.all():
-            with contextlib.suppress(OSError):  # it is dying
+            with contextlib.suppress(OSError):  # the child is dying
                 filelimit.allow(config, child.pid)
         if (shortage := filelimit.shortage(config)) is not None:
             FEW_FILES.tell(what=shortage)
 
     def look(self) -> None:
-        """Say what changed, once all children go by it."""
+        """Log the changes once all children have applied the config."""
         if not self.over and (not self._late() or time.monotonic() >= self._until):
             self._finish()
 

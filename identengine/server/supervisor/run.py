@@ -1,18 +1,20 @@
 """Holds the listening sockets and keeps one decider running (engine.md 5.8; docs/decisions/one-decider.md).
 
-Synchronous, one thread, no loop, no book, no set of calls: what does little dies of little. It keeps the sockets
-and forks the decider, which inherits them; as the supervisor has them open, datagrams and new connections wait
-in the kernel while a decider is replaced, and the next one answers them. It forks without exec: the config that
-was checked is what every decider runs with, and a replacement imports nothing. It knows that code only as the
-:class:`Entries` that it was given.
+The supervisor is synchronous: one thread, no event loop, no book and no set of calls. A small program has few ways
+to die. It binds the sockets and forks the decider, which inherits them. While a decider is replaced, the
+supervisor still has the sockets open, so datagrams and new connections wait in the kernel for the next decider.
+The fork is without exec: each decider runs with the config that was checked, and a replacement imports nothing.
+The code of the children comes as :class:`Entries`.
 
-A decider that dies is replaced at once, or by the standby where there is one; one that dies again and again soon
-after its start, after growing pauses. One that gives no sign of life is killed, and reaped before the next begins,
-so that there are never two. When the supervisor itself dies, the decider drains and ends, and a standby ends.
+Rules:
 
-All signals that matter are blocked and taken one by one (``sigtimedwait``): no handler, no moment in which one is
-missed; what comes while a child starts waits in that child until it hears. SIGIO is the kernel's word that a child
-or another supervisor has said something.
+- A decider that dies is replaced at once, by the standby if there is one. After repeated early deaths, the pauses
+  before the next start grow.
+- A decider without a sign of life is killed, and reaped before the next one starts. So two never decide at a time.
+- When the supervisor itself dies, the decider drains and exits, and a standby exits.
+- All handled signals are blocked and received one by one (``sigtimedwait``), without a handler. So no signal is
+  lost: a signal that arrives while a child starts stays pending in that child. The kernel sends SIGIO when a child
+  or another supervisor has sent a message.
 """
 
 from __future__ import annotations
@@ -47,13 +49,13 @@ from identengine.server.supervisor.takeover import Outcome, Takeover
 from identengine.stats import file as counters
 
 CYCLE_SECONDS = 0.25
-"""Between two looks at the children, where no signal comes."""
+"""Time between two looks at the children if no signal arrives, in seconds."""
 END_SECONDS = DRAIN_SECONDS + 1.0
-"""How long a child has from the first signal to its end."""
+"""Longest time from the first signal to the end of a child, in seconds."""
 HTTP_FIRST = 0.5
-"""Seconds for which the decider is not told to end yet: what HTTP clients have asked by now it still answers."""
+"""Longest wait of the decider for the end of the HTTP process, in seconds. It answers HTTP clients meanwhile."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD, signal.SIGIO)
-"""What is blocked and taken one by one."""
+"""The signals that are blocked and received one by one."""
 
 
 class Supervisor:
@@ -70,9 +72,11 @@ class Supervisor:
         outgoing: OutgoingTakeover | None = None,
         incoming: IncomingTakeover | None = None,
     ) -> None:
-        """Serve with these sockets; ``mask``: the signals that were blocked before ours were.
+        """Serve with these sockets.
 
-        With ``incoming``, ``lock`` and ``outgoing`` come later (:class:`Takeover`).
+        ``mask`` holds the signals that were blocked before :data:`SIGNALS`. During a take-over from another
+        server, ``incoming`` is given, and ``lock`` and ``outgoing`` follow when it is complete
+        (:class:`Takeover`).
         """
         self._config = config
         self._sockets = sockets
@@ -86,15 +90,15 @@ class Supervisor:
         self._manager = ServiceManager(Notifier(os.environ))
         self._cycle = min(CYCLE_SECONDS, (self._manager.watchdog or 60.0) / 8)
         self._started = False
-        """Whether a decider ever listened: before that, what ends it ends the server."""
+        """True if a decider has ever listened. Before that, an error of the decider ends the server."""
         self._announced = False
         self._ending = False
         self._ending_for = 0.0
-        """Seconds since we were told to end."""
+        """Time since the signal to end, in seconds."""
         self._end_signal: int | None = None
-        """What the decider is still to be told, once the HTTP process has ended or had its time."""
+        """The signal that the decider gets after the end of the HTTP process, or after :data:`HTTP_FIRST`."""
         self._status: int | None = None
-        """Of the last decider."""
+        """Exit status of the last decider."""
 
     @property
     def _decider(self) -> Child | None:
@@ -105,31 +109,31 @@ class Supervisor:
         return self._takeover.descriptors()
 
     def run(self) -> int:
-        """Keep one decider deciding, until told to end or another server has taken over; returns the status."""
-        gc.freeze()  # a child's collector should not touch, and so copy, what is ours
+        """Keep a decider running until a signal or a take-over ends the server. Return the exit status."""
+        gc.freeze()  # a collection in a child would touch, and so copy, the pages of this process
         looked = time.monotonic()
-        # Even a process that was killed may stay, in a system call that never ends.
+        # A killed process may still stay in a system call that never returns.
         while not self._ending or (self._children.all() and self._ending_for < 2 * END_SECONDS):
             if not self._ending:
                 self._start_missing()
             got = signal.sigtimedwait(SIGNALS, self._cycle)
             if got is not None:
-                self._obey(got.si_signo)
+                self._on_signal(got.si_signo)
             for child in self._children.all():
                 child.hear()
-            self._look_at_states()
-            self._bury()
-            # Where we were not running (stopped, suspended, starved) nobody could be heard: that does not count.
+            self._note_states()
+            self._reap()
+            # While this process did not run (stopped, suspended, starved), it could not read signs of life.
             now = time.monotonic()
             passed = min(now - looked, 2 * self._cycle)
             if not self._ending:
-                self._look_at_other(passed)
+                self._advance_takeover(passed)
             self._reload.look()
             self._watch(passed)
             self._end_decider()
-            self._tell_manager()
+            self._report_to_manager()
             looked = now
-        if self._takeover.gone_to is not None:
+        if self._takeover.replaced_by is not None:
             return 0
         self._takeover.release()
         if self._decider is not None:
@@ -139,25 +143,25 @@ class Supervisor:
     # ---- starting
 
     def _start_missing(self) -> None:
-        if not self._takeover.decides:  # the other server's decider is to decide
+        if not self._takeover.decides:  # the decider of the other server decides
             if self._takeover.loads and self._children.get(Role.STANDBY) is None:
-                self._fork(Role.STANDBY)  # once: where it dies, the take-over has failed
+                self._fork(Role.STANDBY)  # once: if it dies, the take-over has failed
             return
         decider = self._decider
         if decider is None:
             if self._children.deaths[Role.DECIDER].over() and not self._children.take_over():
                 self._fork(Role.DECIDER)
-        elif decider.state == READY:  # till then it loads the book, and should do so alone
-            for role in self._wanted_beside():
+        elif decider.state == READY:  # before that it loads the book, which should not be slowed down
+            for role in self._helpers():
                 if self._children.get(role) is None and self._children.deaths[role].over():
                     self._fork(role)
-        wanted = self._sockets.http is not None and self._children.get(Role.HTTP) is None
-        # Once a decider has listened; whatever becomes of it then, the HTTP process says so.
-        if wanted and self._started and self._children.deaths[Role.HTTP].over():
+        missing = self._sockets.http is not None and self._children.get(Role.HTTP) is None
+        # After a decider has listened. If the decider is down later, the HTTP process reports it to its clients.
+        if missing and self._started and self._children.deaths[Role.HTTP].over():
             self._fork(Role.HTTP)
 
-    def _wanted_beside(self) -> Iterator[Role]:
-        """Yield the roles that are wanted besides the decider."""
+    def _helpers(self) -> Iterator[Role]:
+        """Yield the roles that start when the decider is ready."""
         if self._config.listen.standby:
             yield Role.STANDBY
 
@@ -173,13 +177,13 @@ class Supervisor:
 
     # ---- signals
 
-    def _obey(self, number: int) -> None:
+    def _on_signal(self, number: int) -> None:
         if number in (signal.SIGTERM, signal.SIGINT):
             self._end(number)
         elif number == signal.SIGHUP and not self._ending:
             self._manager.begin_reload()
             self._config = self._reload.begin(self._config)
-            self._takeover.pass_on(number)  # it read the file before it asked
+            self._takeover.pass_on(number)  # the other server read the file before it asked
         elif number == signal.SIGUSR2 and not self._ending:
             self._takeover.start_successor(self._mask, started=self._started)
 
@@ -187,19 +191,19 @@ class Supervisor:
         again = self._ending
         if not again:
             self._ending = True
-            self._sockets.close()  # now the children's are the last ones
-            self._takeover.refuse("it was told to end")
+            self._sockets.close()  # the children have the last copies
+            self._takeover.refuse("the server is stopping")
         for child in self._children.all():
             if child.role is Role.STANDBY:
                 if not child.killed:
                     child.kill()
             elif child.role is Role.HTTP or (again and child.role is Role.LEAVING):
-                child.signal(number)  # who leaves was told; twice would mean not to wait
+                child.signal(number)  # a leaving decider drains already: only a repeated signal stops that
         self._end_signal = number
         self._end_decider()
 
     def _end_decider(self) -> None:
-        """Tell the decider to end, unless the HTTP process needs it for a moment still."""
+        """Send the decider the signal to end, unless the HTTP process still needs it."""
         if self._end_signal is None or (self._children.get(Role.HTTP) and self._ending_for < HTTP_FIRST):
             return
         number, self._end_signal = self._end_signal, None
@@ -208,14 +212,14 @@ class Supervisor:
 
     # ---- take-overs
 
-    def _look_at_other(self, passed: float) -> None:
-        """Go on with a take-over, and end where that is what came of it."""
+    def _advance_takeover(self, passed: float) -> None:
+        """Advance a take-over, and end this server if the take-over has decided so."""
         offered = listening.named(self._config.listen, self._sockets)
-        outcome = self._takeover.look(passed, offered, started=self._started)
+        outcome = self._takeover.advance(passed, offered, started=self._started)
         if outcome is None:
             return
-        if self._takeover.gone_to is not None:
-            self._manager.leave_to(self._takeover.gone_to)
+        if self._takeover.replaced_by is not None:
+            self._manager.leave_to(self._takeover.replaced_by)
             self._takeover.close()
         self._end(signal.SIGTERM)
         if outcome is Outcome.FAILED:
@@ -223,13 +227,13 @@ class Supervisor:
 
     # ---- life and death
 
-    def _look_at_states(self) -> None:
+    def _note_states(self) -> None:
         if self._decider is not None:
             self._started = self._started or self._decider.state in (LISTENING, READY)
             self._announced = self._announced or self._decider.state == READY
 
     def _watch(self, passed: float) -> None:
-        """Kill who hangs, and who takes too long to end."""
+        """Kill children that hang, and children that take too long to end."""
         self._ending_for += passed * self._ending
         for child in self._children.all():
             child.silent += passed
@@ -237,7 +241,7 @@ class Supervisor:
                 child.leaving = (child.leaving or 0.0) + passed
             if child.killed:
                 if child.silent > HANG_SECONDS:
-                    child.silent -= START_SECONDS  # not to say it all the time
+                    child.silent -= START_SECONDS  # so that the alarm is not repeated at each look
                     PROCESS_STUCK.tell(child=str(child))
             elif child.silent > child.patience:
                 PROCESS_SILENT.tell(child=str(child), seconds=child.patience)
@@ -246,8 +250,8 @@ class Supervisor:
                 PROCESS_LATE.tell(child=str(child), seconds=END_SECONDS)
                 child.kill()
 
-    def _bury(self) -> None:
-        """Reap who died. As the first process of a container we are heir to others too."""
+    def _reap(self) -> None:
+        """Reap dead processes. The first process of a container also gets orphans of other processes."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -258,14 +262,14 @@ class Supervisor:
             code = os.waitstatus_to_exitcode(status)
             decider = self._decider
             if decider is not None and decider.pid == pid:
-                decider.hear()  # its last words count
-                self._look_at_states()
+                decider.hear()  # its last messages count
+                self._note_states()
             child = self._children.forget(pid)
             if child is not None:
                 self._note_end(child, code)
 
     def _note_end(self, child: Child, code: int) -> None:
-        """Say how a child ended, where that was not to be, and when the next one starts."""
+        """Log the unexpected end of a child, and the time of the next start."""
         if child.role in (Role.DECIDER, Role.LEAVING):
             self._status = code if code >= 0 else 128 - code
             if (self._ending or child.role is Role.LEAVING) and code < 0 and not child.killed:
@@ -273,43 +277,43 @@ class Supervisor:
         if self._ending or child.role is Role.LEAVING or self._takeover.lock is None:
             return
         if child.role is Role.DECIDER and not self._started and code > 0:
-            self._end(signal.SIGTERM)  # it has said what is wrong, and would only say it again
+            self._end(signal.SIGTERM)  # it has reported an error that a restart would not remove
             return
         deaths = self._children.deaths[child.role]
         pause = deaths.note(time.monotonic() - child.since)
         counters.bump(self._config.calls.path, f"restarts_{child.role.value}")
         if child.role is Role.DECIDER:
             standby = self._children.get(Role.STANDBY)
-            who = "another" if standby is None or standby.killed else "the standby"
-            DECIDER_DIED.tell(child=str(child), how=how(code), next=who, when=deaths.when(pause))
+            successor = "another" if standby is None or standby.killed else "the standby"
+            DECIDER_DIED.tell(child=str(child), how=how(code), next=successor, when=deaths.when(pause))
         else:
             PROCESS_DIED.tell(child=str(child), how=how(code), when=deaths.when(pause))
 
     # ---- the service manager
 
-    def _tell_manager(self) -> None:
+    def _report_to_manager(self) -> None:
         if not self._takeover.leads:
-            return  # it deals with the other one
+            return  # the service manager still knows the other server
         decider = self._decider
-        well = decider is not None and decider.well
+        healthy = decider is not None and decider.healthy
         if self._ending:
-            self._manager.tell_end(well=well)
+            self._manager.report_end(healthy=healthy)
             return
-        wrong = "; the last SIGHUP found a wrong config and changed nothing" if self._reload.refused else ""
-        self._manager.tell(
+        rejected = "; the config of the last SIGHUP is invalid and changed nothing" if self._reload.refused else ""
+        self._manager.report(
             ready=self._announced,
-            reread=self._reload.over,
-            well=well,
-            status=f"{self._how_it_is(decider)}{wrong}",
+            reloaded=self._reload.over,
+            healthy=healthy,
+            status=f"{self._status_line(decider)}{rejected}",
         )
 
-    def _how_it_is(self, decider: Child | None) -> str:
-        if self._takeover.heir is not None:
-            return f"process {self._takeover.heir} is taking over"
+    def _status_line(self, decider: Child | None) -> str:
+        if self._takeover.successor is not None:
+            return f"process {self._takeover.successor} is taking over"
         if decider is None:
-            return "no process decides: the next one is still to start"
+            return "no decider runs; the next one will start"
         if decider.state not in (LISTENING, READY):
-            return f"process {decider.pid} is about to decide"
-        others = [f", {child} beside it" for child in self._children.all() if child is not decider]
-        book = "" if decider.state == READY else "; it loads the book"
-        return f"process {decider.pid} decides{book}{''.join(others).replace(',', ';')}"
+            return f"{decider} is starting"
+        book = "" if decider.state == READY else " and loads the book"
+        others = [f"; {child} runs" for child in self._children.all() if child is not decider]
+        return f"{decider} decides{book}{''.join(others)}"

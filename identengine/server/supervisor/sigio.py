@@ -1,4 +1,4 @@
-"""Being woken by a socket while waiting for signals alone."""
+"""Wakes a process that waits for signals when a socket becomes readable."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import socket
 
 
 def wake_by(watched: socket.socket) -> None:
-    """Have SIGIO sent to this process when something can be read there."""
-    with contextlib.suppress(OSError):  # else it is seen with the next look
+    """Make the kernel send SIGIO to this process when ``watched`` becomes readable."""
+    with contextlib.suppress(OSError):  # otherwise the next periodic look finds the message
         fcntl.fcntl(watched, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(watched, fcntl.F_SETFL, fcntl.fcntl(watched, fcntl.F_GETFL) | os.O_ASYNC)

@@ -1,4 +1,7 @@
-"""How a server begins: with a lock and addresses of its own, or with those of one that hands over."""
+"""Starts a server: with a lock and addresses of its own, or with those of a server that hands over.
+
+Rule: every error that an operator can correct ends the start with a line on standard error and the exit status 1.
+"""
 
 from __future__ import annotations
 
@@ -34,20 +37,22 @@ from identengine.server.supervisor.outgoing import OutgoingTakeover
 from identengine.server.supervisor.run import SIGNALS, Supervisor
 
 _DYING_SECONDS = 2.0
-"""How long the lock is waited for of a server that was to hand over and is not there: it may be dying just now."""
+"""Longest wait for the lock of a server that does not answer a take-over, since it may be dying, in seconds."""
 FAILED = 70
-"""Exit status where the supervisor itself failed: EX_SOFTWARE of sysexits.h."""
+"""Exit status after a bug in the supervisor: EX_SOFTWARE of sysexits.h."""
 
 
 def supervise(config: Config, entries: Entries, *, take_over: bool = False) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit status: the decider's, 128 + n where signal n ended it.
+    """Serve until SIGTERM or SIGINT, and return the exit status.
 
-    1, with the reason on standard error, where an address cannot be bound, another server has this set of calls,
-    the first decider cannot start, or, with ``take_over``, the server that runs does not hand over; 70 where the
-    supervisor itself failed. 0 too where another server took over.
+    - 0 after an orderly end, or if another server has taken over;
+    - 1 if the server cannot start, with the reason on standard error. Reasons: an address cannot be bound, another
+      server has the set of calls, or the first decider fails. With ``take_over`` also: the other server refuses;
+    - 128 + n if signal n killed the last decider;
+    - 70 after a bug in the supervisor.
     """
     handlers.set_up_direct(config.log)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started us may have ignored it: then nobody is reaped
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if the parent ignores it, children cannot be reaped
     mask = frozenset[int](signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS))
     filelimit.allow(config)
     try:
@@ -66,13 +71,13 @@ def supervise(config: Config, entries: Entries, *, take_over: bool = False) -> i
         return 0
     try:
         return server.run()
-    except Exception as fault:  # children see our end and drain; a service manager starts us again
+    except Exception as fault:  # the children notice the end and drain
         SUPERVISOR_FAULT.tell(fault)
         return FAILED
 
 
 def _start(config: Config, mask: frozenset[int], entries: Entries, patience: float) -> Supervisor | None:
-    """Take lock and addresses; None where we are told to end meanwhile. ``patience``: seconds for the lock."""
+    """Take the lock, waiting up to ``patience`` seconds, and bind. Return None after a signal to end."""
     end = time.monotonic() + patience
     while True:
         try:
@@ -86,19 +91,19 @@ def _start(config: Config, mask: frozenset[int], entries: Entries, patience: flo
         sockets = _bind(config, patience=ORPHAN_SECONDS if lock.orphans else 0.0)
         outgoing = OutgoingTakeover(config.calls.path)
     except (CannotListenError, StoreError):
-        lock.release()  # nobody was forked
+        lock.release()  # no child was forked
         raise
     if sockets is None:
         lock.release()
         return None
-    _tell_start(config, sockets)
+    _log_start(config, sockets)
     return Supervisor(config, sockets, mask, entries, lock=lock, outgoing=outgoing)
 
 
 def _take_over(
     config: Config, mask: frozenset[int], entries: Entries, old: OtherServer, there: list[NamedSocket]
 ) -> Supervisor:
-    """Take the sockets that another server has; it serves on."""
+    """Start with copies of the sockets of another server, which continues to serve."""
     incoming = IncomingTakeover(old, config.calls.path)
     try:
         sockets = listening.bind(config.listen, config.calls.path, there)
@@ -106,12 +111,12 @@ def _take_over(
         incoming.give_up(str(error))
         raise
     TAKING_OVER_FROM.tell(pid=old.pid)
-    _tell_start(config, sockets)
+    _log_start(config, sockets)
     return Supervisor(config, sockets, mask, entries, incoming=incoming)
 
 
-def _tell_start(config: Config, sockets: Sockets) -> None:
-    """Say what an operator has to know from the start."""
+def _log_start(config: Config, sockets: Sockets) -> None:
+    """Log the warnings and facts that an operator needs at a start."""
     for warning in config.warnings:
         CONFIG_WARNING.tell(what=warning)
     if (shortage := filelimit.shortage(config)) is not None:
@@ -119,11 +124,11 @@ def _tell_start(config: Config, sockets: Sockets) -> None:
     if interpreter.is_plain_build():
         PLAIN_PYTHON.tell(version=platform.python_version(), percent=interpreter.COST_PERCENT)
     for udp in sockets.udp:
-        _tell_room(udp)
+        _log_receive_buffer(udp)
 
 
 def _bind(config: Config, patience: float) -> Sockets | None:
-    """Bind the sockets, and try again for ``patience`` seconds; None where we are told to end meanwhile."""
+    """Bind the sockets, retrying for ``patience`` seconds. Return None after a signal to end."""
     end = time.monotonic() + patience
     while True:
         try:
@@ -135,10 +140,12 @@ def _bind(config: Config, patience: float) -> Sockets | None:
             return None
 
 
-def _tell_room(udp: socket.socket) -> None:
-    """Say how much can wait at a socket while nobody reads it, and what to do where that is little."""
-    size, wanted = listening.receive_buffer(udp), 2 * listening.RECEIVE_BUFFER
+def _log_receive_buffer(udp: socket.socket) -> None:
+    """Log the size of a socket's receive buffer, with a warning if it is smaller than requested."""
+    size, requested = listening.receive_buffer(udp), 2 * listening.RECEIVE_BUFFER
     endpoint = str(listening.endpoint_of(udp))
     RECEIVE_BUFFER.tell(endpoint=endpoint, kib=size // 1024, datagrams=size // listening.DATAGRAM_BYTES)
-    if size < wanted:
-        RECEIVE_BUFFER_SMALL.tell(endpoint=endpoint, wanted_kib=wanted // 1024, rmem_max=listening.RECEIVE_BUFFER)
+    if size < requested:
+        RECEIVE_BUFFER_SMALL.tell(
+            endpoint=endpoint, wanted_kib=requested // 1024, rmem_max=listening.RECEIVE_BUFFER
+        )

@@ -1,8 +1,8 @@
-"""What a service manager is told: the protocol of sd_notify(3), as systemd and others speak it.
+"""The protocol of sd_notify(3), by which systemd and other service managers learn the state of a service.
 
-Datagrams of ``VARIABLE=value`` lines to the Unix socket that the environment names. Nothing here ever waits or
-raises: what cannot be sent now is kept, and tried again with the next beat; without a service manager nothing
-happens at all.
+Messages are datagrams of ``VARIABLE=value`` lines to the Unix socket that the environment names. Rule: nothing
+here waits or raises. A message that cannot be sent is kept and sent with a later sign of life. Without a service
+manager, nothing is sent.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from collections import deque
 from collections.abc import Mapping
 
 _KEPT = 16
-"""Messages that wait for a service manager that does not read."""
+"""Most messages that are kept for a service manager that does not read."""
 _BEATS = 4
-"""Signs of life within the time that it allows between two."""
+"""Signs of life in each period of the watchdog."""
 
 
 class Notifier:
-    """Tells the service manager of one process; does nothing where there is none."""
+    """Sends messages to the service manager, if there is one."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        """Take ``NOTIFY_SOCKET``, a path or ``@`` and an abstract name, and the watchdog's time.
+        """Read ``NOTIFY_SOCKET`` (a path, or ``@`` and an abstract name) and the period of the watchdog.
 
-        The time counts where ``WATCHDOG_PID`` is not set or names this process. Values that cannot be used are
-        taken for none: a service manager that sets such is none that we know.
+        The period applies if ``WATCHDOG_PID`` is not set or names this process. Unusable values are ignored, since
+        no known service manager sets them.
         """
         name = environment.get("NOTIFY_SOCKET", "")
         self._address = "\0" + name[1:] if name.startswith("@") else name if name.startswith("/") else ""
@@ -34,44 +34,44 @@ class Notifier:
         self._status = ""
         self._due = 0.0
         microseconds = environment.get("WATCHDOG_USEC", "")
-        meant = environment.get("WATCHDOG_PID") or str(os.getpid())
+        watched = environment.get("WATCHDOG_PID") or str(os.getpid())
         self.watchdog: float | None = None
-        """Seconds within which it wants a sign of life; None where it wants none."""
-        if self._address and meant == str(os.getpid()) and microseconds.isdecimal() and int(microseconds) > 0:
+        """Longest allowed time between two signs of life, in seconds, or None if the manager does not watch."""
+        if self._address and watched == str(os.getpid()) and microseconds.isdecimal() and int(microseconds) > 0:
             self.watchdog = int(microseconds) / 1e6
 
     def ready(self) -> None:
-        """Say that the server serves: after the start, and after a reload."""
-        self._tell("READY=1")
+        """Report that the server serves: after the start, and after a reload."""
+        self._post("READY=1")
 
     def reloading(self) -> None:
-        """Say that the config is read again; :meth:`ready` says that it is done."""
-        self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        """Report the start of a reload. :meth:`ready` reports its end."""
+        self._post("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
-        """Say that the end begins."""
-        self._tell("STOPPING=1")
+        """Report that the server is stopping."""
+        self._post("STOPPING=1")
 
     def main_process(self, pid: int) -> None:
-        """Say that another process of this service is the main one from now on."""
-        self._tell(f"MAINPID={pid}")
+        """Report that another process of this service is its main process now."""
+        self._post(f"MAINPID={pid}")
 
     def status(self, line: str) -> None:
-        """Say in a line for people how it is, if that is new."""
+        """Report a line about the state for people, if it has changed."""
         if line != self._status:
             self._status = line
-            self._tell(f"STATUS={line}")
+            self._post(f"STATUS={line}")
 
-    def beat(self, *, well: bool) -> None:
-        """Give the sign of life that is due, if all is well; send what could not be sent before."""
+    def beat(self, *, healthy: bool) -> None:
+        """Send the messages that are kept, then a sign of life if one is due and the server is healthy."""
         if self._unsent:
             self._send()
         now = time.monotonic()
-        if self.watchdog is not None and well and now >= self._due and not self._unsent:
+        if self.watchdog is not None and healthy and now >= self._due and not self._unsent:
             self._due = now + self.watchdog / _BEATS
-            self._tell("WATCHDOG=1")
+            self._post("WATCHDOG=1")
 
-    def _tell(self, *lines: str) -> None:
+    def _post(self, *lines: str) -> None:
         if self._address:
             self._unsent.append("\n".join(lines).encode(errors="replace"))
             self._send()
@@ -83,5 +83,5 @@ class Notifier:
                 while self._unsent:
                     unix.send(self._unsent[0], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
                     self._unsent.popleft()
-        except OSError:  # it does not read, or is not there: later
+        except OSError:  # the manager does not read or is not there: later
             return

@@ -1,7 +1,21 @@
-"""Take-overs as the supervisor sees them: the lock, and whom it goes to.
+"""Take-overs as the supervisor sees them: the lock of this server, and its way from server to server.
 
-A server that starts by itself has the lock and lets one other at a time take over (:mod:`outgoing`). A server that
-takes over begins without the lock (:mod:`incoming`) and is like the first once it is alone.
+A server that starts alone takes the lock and accepts one new server at a time
+(:mod:`identengine.server.supervisor.outgoing`). A server that takes over starts without the lock
+(:mod:`identengine.server.supervisor.incoming`); once it is the only server, it accepts others likewise. The
+messages of both sides are in :mod:`identengine.server.supervisor.handover`.
+
+The steps of a hand-over, as the two supervisors do them:
+
+1. The old server offers its sockets. The new one forks a standby, which loads the book.
+2. The new server's standby has the book. The old server sends the lock and tells its decider to hand over. It
+   keeps this *former decider* until that has answered everything that it had received.
+3. The new server has the lock. It makes its standby the decider, which waits for the set of calls and restores it.
+4. The new server's decider reads the sockets. The old server reports the new process to the service manager, and
+   stops.
+5. If the new server fails before step 4, the old one writes its own pid into the lock again and forks a decider.
+
+Rule: one server at a time holds the lock and lets its decider decide.
 """
 
 from __future__ import annotations
@@ -36,16 +50,16 @@ from identengine.server.supervisor.processes import start_successor
 
 
 class Outcome(Enum):
-    """What ends this server."""
+    """The reason why a take-over ends this server."""
 
     FAILED = auto()
-    """It could not take over: the other one goes on."""
+    """This server could not take over. The old server continues."""
     TAKEN_OVER = auto()
-    """Another one has taken over."""
+    """A new server has taken over."""
 
 
 class Takeover:
-    """The lock of this server, and who takes over from whom."""
+    """The lock of this server, and its take-over from or by another server."""
 
     def __init__(
         self,
@@ -56,11 +70,11 @@ class Takeover:
         outgoing: OutgoingTakeover | None = None,
         incoming: IncomingTakeover | None = None,
     ) -> None:
-        """``folder`` is that of the set of calls. With ``incoming``, ``lock`` and ``outgoing`` come later."""
+        """Start with the lock and ``outgoing``, or with ``incoming`` alone. ``folder`` is of the set of calls."""
         self.lock = lock
-        """The lock; None before it is ours."""
-        self.gone_to: int | None = None
-        """The process that has taken over."""
+        """The lock, or None until this server has it."""
+        self.replaced_by: int | None = None
+        """Process of the server that has taken over, or None."""
         self._folder = folder
         self._children = children
         self._outgoing = outgoing
@@ -68,69 +82,69 @@ class Takeover:
 
     @property
     def loads(self) -> bool:
-        """Whether another server serves on while our standby loads its book."""
+        """True if the standby of this server loads the book while the old server serves."""
         return self._incoming is not None and self._incoming.stage is Stage.LOADING
 
     @property
     def decides(self) -> bool:
-        """Whether the decider is to be ours: we have the lock, and gave it to nobody."""
-        return self.lock is not None and self.heir is None
+        """True if a decider of this server must run: it has the lock and has not handed it over."""
+        return self.lock is not None and self.successor is None
 
     @property
-    def heir(self) -> int | None:
-        """The process that has our lock and is about to decide, if one is."""
+    def successor(self) -> int | None:
+        """Process of the new server that has the lock and does not decide yet, or None."""
         return self._outgoing.pid if self._outgoing is not None and self._outgoing.committed else None
 
     @property
     def leads(self) -> bool:
-        """Whether we are the server that a service manager hears of."""
-        return self._incoming is None and self.gone_to is None
+        """True if this server reports to the service manager."""
+        return self._incoming is None and self.replaced_by is None
 
     def descriptors(self) -> Iterator[int]:
-        """Yield what no child may keep: what is to end with this process."""
+        """Yield the descriptors that no child may keep, since they must close with this process."""
         if self.lock is not None:
             yield self.lock.fileno()
         for one in (self._outgoing, self._incoming):
             if one is not None:
                 yield from one.descriptors()
 
-    def look(self, passed: float, sockets: list[NamedSocket], *, started: bool) -> Outcome | None:
-        """Go on with a take-over, of another server or by another one; return what ends this server.
+    def advance(self, passed: float, sockets: list[NamedSocket], *, started: bool) -> Outcome | None:
+        """Advance a take-over from or by another server. Return the outcome if it ends this server, else None.
 
-        ``passed``: seconds since the last look; ``sockets``: what another one gets; ``started``: whether a decider
-        of ours has listened.
+        ``passed`` is the time since the last call, in seconds. ``sockets`` are those that a new server gets.
+        ``started`` is true if a decider of this server has listened.
         """
         if self._incoming is not None:
-            return self._take(self._incoming, passed)
+            return self._advance_incoming(self._incoming, passed)
         if self._outgoing is None:
             return None
-        refusal = None if started else "it is still starting; try again when it is READY"
+        refusal = None if started else "it is still starting. Try again when it is READY"
         if self._children.get(Role.LEAVING) is not None and not self._outgoing.committed:
-            refusal = "the last take-over is not over yet; try again in a moment"
-        step = self._outgoing.look(passed, sockets, refusal)
+            refusal = "the last take-over is not complete. Try again in a moment"
+        step = self._outgoing.advance(passed, sockets, refusal)
         if step is Step.COMMIT:
             self._hand_over(self._outgoing)
         elif step is Step.DONE:
-            return self._go(self._outgoing)
+            return self._finish(self._outgoing)
         elif step is Step.FAILED:
-            self.go_on(self._outgoing.why)
+            self.continue_serving(self._outgoing.why)
         return None
 
     def refuse(self, why: str) -> None:
-        """Let nobody take over, and take over from nobody: this server is to end."""
+        """Cancel take-overs in both directions, since this server is about to stop."""
         if self._outgoing is not None:
             self._outgoing.refuse(why)
         if self._incoming is not None and self.lock is None:
             self._incoming.give_up(why)
 
     def pass_on(self, number: int) -> None:
-        """Send a signal that we obeyed to the process that takes over from us, if one does."""
+        """Send a signal to the new server, too, if there is one."""
         if self._outgoing is not None:
             self._outgoing.pass_on(number)
 
     def start_successor(self, mask: Iterable[int], *, started: bool) -> None:
-        """Start the program as it is installed now, to take over from us. ``mask``: the signals that it blocks."""
-        if self._outgoing is None or self._incoming is not None or self._outgoing.awaited or not started:
+        """Start the program as it is installed now, to take over. ``mask`` holds the signals that it blocks."""
+        if self._outgoing is None or self._incoming is not None or self._outgoing.busy or not started:
             SUCCESSOR_IGNORED.tell()
             return
         if os.getpid() == 1:
@@ -144,29 +158,31 @@ class Takeover:
             return
         SUCCESSOR_STARTED.tell(pid=pid)
 
-    def go_on(self, why: str) -> None:
-        """Stay the server."""
+    def continue_serving(self, why: str) -> None:
+        """Stay the server after a failed hand-over, and log the reason."""
         if self.lock is not None:
-            with contextlib.suppress(OSError):  # no room; the lock is ours all the same, whoever it names
-                self.lock.name_us()
+            with contextlib.suppress(
+                OSError
+            ):  # no room on the disk; the lock is held although the file names another process
+                self.lock.write_pid()
         HAND_OVER_FAILED.tell(why=why)
 
     def close(self) -> None:
-        """Let the other server know that it is alone from now on."""
+        """Close the connection to the new server, which is the only server then."""
         if self._outgoing is not None:
             self._outgoing.close()
 
     def release(self) -> None:
-        """Say that all ended in order, where the lock is ours."""
+        """Mark the end as orderly in the file of the lock, if this server has it."""
         if self.lock is not None:
             self.lock.release()
 
-    def _take(self, incoming: IncomingTakeover, passed: float) -> Outcome | None:
+    def _advance_incoming(self, incoming: IncomingTakeover, passed: float) -> Outcome | None:
         try:
-            incoming.look(passed, self._children.get(Role.STANDBY), self._children.get(Role.DECIDER))
+            incoming.advance(passed, self._children.get(Role.STANDBY), self._children.get(Role.DECIDER))
             if self.lock is None and incoming.lock is not None:
                 self.lock = incoming.lock
-                self._children.take_over()  # at once: nobody decides now
+                self._children.take_over()  # at once: no process decides now
             if incoming.stage is Stage.OVER:
                 self._incoming = None
                 self._outgoing = OutgoingTakeover(self._folder)
@@ -181,9 +197,9 @@ class Takeover:
         return None
 
     def _hand_over(self, outgoing: OutgoingTakeover) -> None:
-        """Let go of lock and calls for another server. What we need to go on stays until it decides."""
-        if self.lock is None or not outgoing.give(self.lock.fileno()):
-            return  # its end is heard with the next look
+        """Hand lock and calls over to the new server, but keep all that is needed to continue if it fails."""
+        if self.lock is None or not outgoing.hand_over(self.lock.fileno()):
+            return  # the next call reads the end of the connection
         HANDING_OVER.tell(pid=outgoing.pid)
         decider = self._children.get(Role.DECIDER)
         if decider is not None:
@@ -191,9 +207,9 @@ class Takeover:
             decider.leaving = 0.0
             self._children.promote(Role.DECIDER, Role.LEAVING)
 
-    def _go(self, outgoing: OutgoingTakeover) -> Outcome:
-        """Note that another one is the server now; it waits for :meth:`close`."""
-        assert outgoing.pid is not None  # noqa: S101 - it has just said that it decides
+    def _finish(self, outgoing: OutgoingTakeover) -> Outcome:
+        """Note that the new server has taken over. It waits for :meth:`close`."""
+        assert outgoing.pid is not None  # noqa: S101 - it has just sent TakeoverDone
         TAKEN_OVER.tell(pid=outgoing.pid)
-        self.gone_to = outgoing.pid
+        self.replaced_by = outgoing.pid
         return Outcome.TAKEN_OVER

@@ -1,4 +1,4 @@
-"""What tests of lists share: the accounts and switches, and calls that are held."""
+"""Helpers for tests of lists: accounts, switches and held calls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ACCOUNTS = [ip_account(1, "10.0.0.1"), ip_account(2, "10.0.0.2", orig_capacity=1
 
 
 def calls(**settings: int) -> str:
-    """Return the section of the config; no grace time unless one is named."""
+    """Return the section ``[calls]``, without grace time by default."""
     known = {"max_legs": 1000, "grace": 0} | settings
     return '[calls]\npath = "calls"\n' + "".join(f"{name} = {value}\n" for name, value in known.items())
 
@@ -35,6 +35,6 @@ def part(switch: Switch, list_id: str, number: int, parts: int, *call_ids: str) 
 
 
 def hold(switch: Switch, ids: list[str], source: str = "10.0.0.1") -> None:
-    """Have many calls, all active: told by a start that says whose they are."""
+    """Hold many active calls: each comes with a ``start`` that identifies it."""
     told = (request("start", n, call_id=call_id, src_ip=source, dst_number="44") for n, call_id in enumerate(ids))
     assert all(answer.get("unknown", False) is False for answer in switch.burst(told))

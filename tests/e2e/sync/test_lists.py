@@ -1,4 +1,4 @@
-"""Lists of calls (engine.md 5.6): what two of them free, and what saves a leg."""
+"""Lists of calls (engine.md 5.6): two lists free a missing leg, and a message in between keeps it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def test_only_two_complete_lists_in_a_row_free_a_leg(switch: Switch) -> None:
     switch.activate("a", "b")
     assert switch.sync("1", "b")["freed"] == 0
     assert switch.sync("2", "a", "b")["freed"] == 0
-    assert switch.sync("3", "b")["freed"] == 0, "the one before had it"
+    assert switch.sync("3", "b")["freed"] == 0, "the list before had it"
     assert switch.ask("sync", list_id="4", part=1, parts=2, calls=[["b"]]).get("freed") is None, "not complete"
     assert switch.sync("5", "b")["freed"] == 1
     assert switch.stop("a", "b") == ["b"]
 
 
 @pytest.mark.parametrize("method", ["start", "update"])
-def test_a_start_or_update_in_between_saves_it(switch: Switch, method: str) -> None:
+def test_a_start_or_update_in_between_keeps_the_leg(switch: Switch, method: str) -> None:
     switch.activate("a", "b")
     switch.sync("1", "b")
     assert switch.ask(method, call_id="a") == {"ok": True}
@@ -71,9 +71,9 @@ def test_a_lapsed_leg_that_is_listed_is_revived(folder: Path, clocks: Clocks) ->
         wait_for(lambda: switch.authorize("b", "10.0.0.2")["accepted"])
         assert switch.sync("1", "a") == {"ok": True, "missing": 0, "freed": 0}
         assert switch.stop("b") == ["b"]
-        assert switch.authorize("c", "10.0.0.2")["reason"] == "account_capacity", "a holds its slot again"
+        assert switch.authorize("c", "10.0.0.2")["reason"] == "account_capacity", "the call a holds its slot again"
         clocks.forward(90)
-        assert switch.stop("a") == ["a"], "with a whole lease"
+        assert switch.stop("a") == ["a"], "with a full lease"
 
 
 def test_a_list_id_counts_once(folder: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_list_id_counts_once(folder: Path) -> None:
         assert switch.sync("1")["freed"] == 0
 
 
-def test_a_list_that_came_once_already_renews_nothing(folder: Path, clocks: Clocks) -> None:
+def test_a_repeated_list_renews_nothing(folder: Path, clocks: Clocks) -> None:
     with serving(folder, calls(active=100) + SWITCHES) as server, server.switch() as switch:
         switch.activate("a", source="10.0.0.2")
         switch.sync("1", "a")
@@ -101,13 +101,11 @@ def test_a_list_that_came_once_already_renews_nothing(folder: Path, clocks: Cloc
         wait_for(lambda: switch.authorize("b", "10.0.0.2")["accepted"])
 
 
-def test_an_empty_list_wants_to_be_confirmed(switch: Switch) -> None:
+def test_an_empty_list_must_be_confirmed(switch: Switch) -> None:
     switch.activate("a")
     for number in range(3):
         assert switch.sync(f"{number}").get("freed", 0) == 0
-    assert switch.sync("0", confirm_empty=True)["freed"] == 0, (
-        "the first one that counts, since none came till now"
-    )
+    assert switch.sync("0", confirm_empty=True)["freed"] == 0, "the first list that counts"
     assert switch.sync("3").get("freed", 0) == 0
     assert switch.sync("4", confirm_empty=True)["freed"] == 1
     assert switch.stop("a") == []
@@ -127,5 +125,5 @@ def test_listed_legs_that_are_not_known_are_counted(switch: Switch) -> None:
     ]
     assert switch.ask("sync", list_id="1", calls=listed) == {"ok": True, "missing": 4, "freed": 0}
     switch.ask("stop", call_id="a")
-    assert switch.sync("2", "a", "two")["missing"] == 1, "what was stopped is not known"
+    assert switch.sync("2", "a", "two")["missing"] == 1, "a stopped call is not known"
     assert switch.stop("two") == ["two"]

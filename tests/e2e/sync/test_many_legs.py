@@ -1,4 +1,4 @@
-"""Very many legs freed, lapsed or compared at once, while others ask and after a death."""
+"""Many legs are freed, lapse or are compared at once, under load and over the death of a server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support.waiting import wait_for
 
 
 class Asking:
-    """A switch that asks one call after another from a thread, and sees how long each waited."""
+    """A switch that sends one request after another from a thread and measures each wait."""
 
     def __init__(self, server: Server) -> None:
         self.answered = 0
@@ -46,13 +46,13 @@ class Asking:
 
 
 @pytest.mark.parametrize("way", ["tcp, half closed", "tcp, sigterm", "udp, sigterm"])
-def test_an_answer_that_takes_its_time_is_given_at_the_end_too(folder: Path, way: str) -> None:
+def test_a_late_answer_is_sent_during_the_drain(folder: Path, way: str) -> None:
     with serving(folder, calls(max_legs=20_100) + SWITCHES) as server, server.switch() as switch:
         hold(switch, [f"c{number}" for number in range(20_000)])
         with server.switch(UDP if way.startswith("udp") else TCP) as peer:
             peer.send(request("switch_down", 7))
             if way.endswith("sigterm"):
-                assert switch.ask("ping")["pid"] == server.decider  # so that the other was taken up
+                assert switch.ask("ping")["pid"] == server.decider  # so that the other message has been received
                 server.signal(signal.SIGTERM)
             else:
                 peer.end_sending()
@@ -88,7 +88,7 @@ def test_very_many_leases_lapse_while_others_ask(folder: Path, clocks: Clocks) -
         with Asking(server) as asking:
             asking.longest, before, began = 0.0, asking.answered, time.perf_counter()
             clocks.forward(1002)
-            wait_for(lambda: switch.authorize("last", "10.0.0.2")["accepted"])  # none is held any more
+            wait_for(lambda: switch.authorize("last", "10.0.0.2")["accepted"])  # no leg is held any more
             meanwhile, took = asking.answered - before, time.perf_counter() - began
         print(f"{count} lapsed within {took:.2f} s; {meanwhile} others, longest {asking.longest * 1000:.1f} ms")
         assert meanwhile > 20
@@ -96,14 +96,14 @@ def test_very_many_leases_lapse_while_others_ask(folder: Path, clocks: Clocks) -
 
 
 def killed_at_work(folder: Path, config: str, ids: list[str], before: list[bytes], message: bytes) -> None:
-    """Kill a server that holds these calls as soon as it has begun with ``message``."""
+    """Kill a server that holds these calls as soon as it has begun to handle ``message``."""
     server = Server(folder, config)
     try:
         with server.switch() as switch, server.switch(address=B) as other:
             hold(switch, ids)
             switch.burst(before)
             switch.send(message)
-            other.authorize("o")  # when that is answered, the message was read
+            other.authorize("o")  # this answer shows that the message was read
     finally:
         server.kill()
 
@@ -113,7 +113,7 @@ def test_a_death_while_legs_are_freed(folder: Path) -> None:
     ids = [f"c{number}" for number in range(20_000)]
     killed_at_work(folder, config, ids, [], request("switch_down", 0))
     with serving(folder, config) as again, again.switch() as switch:
-        # Answered when what is left of the first one is done; if that never came, it frees all itself.
+        # The answer comes when the rest of the first message is done. If that was lost, this one frees all legs.
         switch.ask("switch_down")
         stops = switch.burst(request("stop", n, call_id=call_id) for n, call_id in enumerate(ids))
         assert sum(answer["freed"] for answer in stops) == 0
@@ -125,6 +125,6 @@ def test_a_death_while_a_list_is_compared(folder: Path) -> None:
     first, second = (request("sync", 0, list_id=list_id, calls=[["c7"]]) for list_id in ("1", "2"))
     killed_at_work(folder, config, ids, [first], second)
     with serving(folder, config) as again, again.switch() as switch:
-        switch.sync("2", "c7")  # the answer never came, so the switch says it again
+        switch.sync("2", "c7")  # the answer was lost, so the switch repeats the message
         stops = switch.burst(request("stop", n, call_id=call_id) for n, call_id in enumerate(ids))
         assert [call_id for call_id, answer in zip(ids, stops, strict=True) if answer["freed"]] == ["c7"]

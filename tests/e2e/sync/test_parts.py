@@ -1,4 +1,4 @@
-"""Lists in several parts (engine.md 5.6): in any order, late, broken off, and over a death of the server."""
+"""Lists in several parts (engine.md 5.6): in any order, late, incomplete, and over a death of the server."""
 
 from __future__ import annotations
 
@@ -21,18 +21,20 @@ def test_parts_in_any_order_and_repeated(switch: Switch) -> None:
         assert part(switch, list_id, 3, 3, "c", "no") == {"ok": True, "missing": 1}
         assert part(switch, list_id, 1, 3, "a") == {"ok": True, "missing": 0}
         assert part(switch, list_id, 2, 3, "b") == {"ok": True, "missing": 0, "freed": freed}
-        assert part(switch, list_id, 2, 3, "b").get("freed", 0) == 0, "the answer was lost, it asks again"
+        assert part(switch, list_id, 2, 3, "b").get("freed", 0) == 0, (
+            "the answer was lost, so the switch repeats the part"
+        )
     assert switch.stop("a", "b", "c", "d") == ["a", "b", "c"]
 
 
-def test_a_list_whose_parts_took_over_a_minute_never_came(folder: Path, clocks: Clocks) -> None:
+def test_a_list_whose_parts_take_over_a_minute_does_not_count(folder: Path, clocks: Clocks) -> None:
     with serving(folder, calls(active=100) + SWITCHES) as server, server.switch() as switch:
         switch.activate("a", "b")
         assert switch.sync("1", "b")["freed"] == 0
         clocks.forward(30)
         assert part(switch, "2", 1, 2, "b") == {"ok": True, "missing": 0}
         clocks.forward(61)
-        assert part(switch, "2", 2, 2, "no").get("freed", 0) == 0, "else it would free a"
+        assert part(switch, "2", 2, 2, "no").get("freed", 0) == 0, "otherwise it would free the call a"
         assert switch.ask("update", call_id="a")["ok"]
         clocks.forward(11)
         wait_for(lambda: switch.ask("stop", call_id="b").get("freed") == 0)  # 102 s after the list that named it
@@ -49,7 +51,7 @@ def test_parts_within_a_minute_are_one_list(folder: Path, clocks: Clocks) -> Non
         assert part(switch, "2", 2, 2)["freed"] == 1
 
 
-def test_a_list_that_broke_off_does_not_hinder_the_next(switch: Switch) -> None:
+def test_an_incomplete_list_does_not_affect_the_next(switch: Switch) -> None:
     switch.activate("a", "b", "c")
     switch.sync("1", "b", "c")
     part(switch, "2", 1, 3, "b")
@@ -58,8 +60,8 @@ def test_a_list_that_broke_off_does_not_hinder_the_next(switch: Switch) -> None:
     assert switch.stop("a", "b", "c") == ["b", "c"]
 
 
-def test_a_late_part_of_a_list_that_broke_off_does_not_break_the_next(switch: Switch) -> None:
-    """All parts of the second list come within a minute, so it counts; over UDP an old part may be late."""
+def test_a_late_part_of_an_incomplete_list_does_not_affect_the_next(switch: Switch) -> None:
+    """All parts of the second list arrive within a minute, so it counts. Over UDP an old part may be late."""
     switch.activate("a", "b", "c")
     switch.sync("1", "b", "c")
     part(switch, "2", 1, 3, "b")
@@ -68,7 +70,7 @@ def test_a_late_part_of_a_list_that_broke_off_does_not_break_the_next(switch: Sw
     assert part(switch, "3", 2, 2, "c").get("freed") == 1
 
 
-def test_two_lists_whose_parts_come_by_turns(switch: Switch) -> None:
+def test_two_lists_whose_parts_alternate(switch: Switch) -> None:
     switch.activate("a", "b")
     for number in (1, 2):
         part(switch, "1", number, 3, "b")
@@ -88,7 +90,7 @@ def test_parts_over_the_death_of_the_server(folder: Path) -> None:
     with serving(folder, config) as again, again.switch() as switch:
         survived = part(switch, "2", 2, 2, "c").get("freed")
         if survived is None:
-            assert part(switch, "2", 1, 2, "b")["freed"] == 1, "as if it never came, it may come whole"
+            assert part(switch, "2", 1, 2, "b")["freed"] == 1, "the list can be sent again from the beginning"
         else:
             assert survived == 1
         assert switch.stop("a", "b", "c") == ["b", "c"]

@@ -1,4 +1,4 @@
-"""Lists and calls of several switches (engine.md 5.7): each has its own, a pair shares them."""
+"""Lists and calls of several switches (engine.md 5.7): each has its own, and a pair shares them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def test_lists_of_other_switches_do_not_touch_a_leg(server: Server, switch: Swit
         switch.activate("a")
         for number in range(3):
             assert other.sync(f"{number}", confirm_empty=True)["freed"] == 0
-            assert other.sync(f"{number} a", "a")["missing"] == 1, "call ids are each switch's own"
+            assert other.sync(f"{number} a", "a")["missing"] == 1, "each switch has its own call ids"
         switch.sync("1", confirm_empty=True)
         other.sync("1", confirm_empty=True)
         assert switch.sync("2", "b")["freed"] == 1
 
 
-def test_list_ids_are_each_switch_s_own(server: Server, switch: Switch) -> None:
+def test_each_switch_has_its_own_list_ids(server: Server, switch: Switch) -> None:
     with server.switch(address=B) as other:
         switch.activate("a")
         other.activate("a")
@@ -35,11 +35,11 @@ def test_list_ids_are_each_switch_s_own(server: Server, switch: Switch) -> None:
 
 
 @pytest.mark.parametrize("way", ["authorize", "start", "update", "sync", "authorize anew"])
-def test_of_a_pair_a_leg_belongs_to_the_one_that_spoke_of_it_last(folder: Path, way: str) -> None:
+def test_a_leg_of_a_pair_belongs_to_the_switch_of_the_last_message(folder: Path, way: str) -> None:
     with serving(folder, calls() + PAIR) as server, server.switch() as first, server.switch(address=B) as second:
         assert first.authorize("a")["accepted"]
         if way == "authorize":
-            assert second.authorize("a")["accepted"], "a retransmission that the other half sends"
+            assert second.authorize("a")["accepted"], "a retransmission by the other switch of the pair"
         elif way == "authorize anew":
             assert second.ask("authorize", call_id="a", src_ip="10.0.0.1", dst_number="45")["accepted"]
         elif way == "sync":
@@ -88,7 +88,7 @@ def test_a_repeat_within_ten_seconds_frees_nothing(folder: Path, clocks: Clocks)
         switch.activate("b")
         other.activate("o")
         assert switch.ask("switch_down")["freed"] == 0
-        assert other.ask("switch_down")["freed"] == 1, "another's is no repeat"
+        assert other.ask("switch_down")["freed"] == 1, "a message of another switch is not a repetition"
     server.kill()
     with serving(folder, config) as again, again.switch() as switch:
         assert switch.ask("switch_down")["freed"] == 0

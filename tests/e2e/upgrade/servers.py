@@ -1,4 +1,4 @@
-"""What tests of upgrades share: that a server answers, and still holds its call."""
+"""Helpers for tests of upgrades: a server answers, and still holds its call."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def answering(server: Server) -> int:
 
 
 def hold(server: Server) -> None:
-    """Have the one call of account 1 authorized."""
+    """Authorize the one call of account 1."""
     assert server.authorize(call_id="held", src_ip="10.0.0.1", dst_number="44")["accepted"]
 
 
 def still_held(server: Server) -> bool:
-    """Whether the one call of account 1 is held, and its slot with it."""
+    """Return True if the one call of account 1 is held, with its slot."""
     answer = server.authorize(call_id="another", src_ip="10.0.0.1", dst_number="44")
     return bool(answer.get("reason") == "account_capacity")
 

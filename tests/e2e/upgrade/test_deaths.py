@@ -1,4 +1,4 @@
-"""Whoever is killed in an upgrade, one server serves; and SIGUSR2 starts the next program."""
+"""After the death of either server during an upgrade, one server serves. SIGUSR2 starts the next program."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from support.waiting import PATIENCE, wait_for
 
 @pytest.mark.parametrize("moment", ["is going to take over", "handing over to process"])
 @pytest.mark.parametrize("side", ["old", "new"])
-def test_whoever_is_killed_one_of_them_serves(folder: Path, side: str, moment: str) -> None:
-    # Addresses of their own, since a new one that was given nothing yet binds what the config names.
+def test_one_server_serves_after_the_death_of_the_other(folder: Path, side: str, moment: str) -> None:
+    # Fixed addresses, since a new server that has no sockets yet binds those of the config.
     address = f'["{HOST}:{free_port()}"]'
     config = f"[listen]\nudp = {address}\ntcp = {address}\n"
     old = Server(folder, config)
@@ -42,14 +42,14 @@ def test_whoever_is_killed_one_of_them_serves(folder: Path, side: str, moment: s
             return udp.receive()["result"].get("reason") == "account_capacity"
 
     wait_for(serves)
-    # Had the new one all by then, its death is that of a server alone: what was held is there for the next one.
+    # If the new server had everything already, it died as the only server. The next one restores the calls.
     if other.process.poll() is None:
         other.signal(signal.SIGTERM)
         assert other.ended() == 0, old.log
 
 
 def successor(server: Server) -> int:
-    """Tell a server to start the next program; return its process."""
+    """Make a server start the next program, and return its pid."""
     before = len(server.log)
     server.signal(signal.SIGUSR2)
     found = wait_for(lambda: re.search(r"SIGUSR2: process (\d+) is to take over", server.log[before:]))
@@ -76,7 +76,7 @@ def test_sigusr2_with_a_wrong_config_leaves_it_as_it_was(server: Server) -> None
     before = answering(server)
     server.write_config("[identify]\nrank = 'x'\n")
     pid = successor(server)
-    server.logged(f"ALARM: the new program, process {pid}, ended before it asked")
+    server.logged(f"ALARM: the new program, process {pid}, exited before it asked to take over")
     assert not runs(pid)
     assert answering(server) == before
     assert still_held(server)

@@ -1,4 +1,4 @@
-"""The hand-over spoken by hand: wrong versions, ends and hangs leave the old server as it was."""
+"""The hand-over message by message: wrong versions, deaths and hangs leave the old server as it was."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from identengine.server.supervisor.handover import HandoverError, OtherServer
 
 @pytest.fixture(autouse=True)
 def no_signals_of_sockets() -> Iterator[None]:
-    """Ignore SIGIO, which a supervisor blocks: an OtherServer has it sent to this process."""
+    """Ignore SIGIO, which a supervisor blocks. An OtherServer has the kernel send it to this process."""
     before = signal.signal(signal.SIGIO, signal.SIG_IGN)
     yield
     signal.signal(signal.SIGIO, before)
@@ -31,7 +31,7 @@ def no_signals_of_sockets() -> Iterator[None]:
 
 @contextlib.contextmanager
 def asking(server: Server) -> Iterator[OtherServer]:
-    """Ask a server to hand over; whoever asks is this process."""
+    """Ask a server to hand over to this process."""
     asked = handover.ask(server.folder / "calls")
     assert asked is not None
     peer, sockets = asked
@@ -46,7 +46,7 @@ def asking(server: Server) -> Iterator[OtherServer]:
 
 
 def heard(peer: OtherServer) -> handover.Message:
-    found = wait_for(peer.hear)
+    found = wait_for(peer.receive)
     for descriptor in found[1]:
         os.close(descriptor)
     message: handover.Message = found[0]
@@ -60,15 +60,15 @@ def test_one_at_a_time(server: Server) -> None:
         second = Server(server.folder, ready=False, options=TAKE_OVER)
         assert second.ended() == 1
         assert f"process {os.getpid()} is taking over already" in second.log
-    server.logged(f"ALARM: process {os.getpid()}, which was going to take over, ended; this server goes on")
+    server.logged(f"ALARM: process {os.getpid()} ended before it had taken over; this server goes on")
     with asking(server):
         pass
 
 
-def test_one_that_ends_when_all_was_given_to_it(server: Server) -> None:
+def test_a_new_server_that_dies_with_the_lock(server: Server) -> None:
     before = answering(server)
     with asking(server) as peer:
-        peer.say(handover.Commit())
+        peer.send(handover.Commit())
         assert isinstance(heard(peer), handover.Yours)
         wait_for(lambda: not runs(before))
     assert answering(server) != before
@@ -77,32 +77,32 @@ def test_one_that_ends_when_all_was_given_to_it(server: Server) -> None:
     assert (server.folder / "calls" / "serve.lock").read_text().strip() == str(server.process.pid)
     assert server.log.count("ALARM") == 1
     second = Server(server.folder, ready=False)
-    assert second.ended() == 1, "the lock is its own as before"
+    assert second.ended() == 1, "the server holds the lock as before"
 
 
-def test_one_that_does_not_want_any_more(server: Server) -> None:
+def test_a_new_server_that_cancels(server: Server) -> None:
     with asking(server) as peer:
-        peer.say(handover.No("of a whim"))
-        server.logged(f"ALARM: process {os.getpid()} does not take over: of a whim; this server goes on")
+        peer.send(handover.No("no reason"))
+        server.logged(f"ALARM: process {os.getpid()} cancelled the take-over: no reason; this server goes on")
 
 
 def test_another_version_of_the_hand_over(server: Server) -> None:
     with asking(server) as peer:
-        peer.say(handover.TakeoverRequest(2))
+        peer.send(handover.TakeoverRequest(2))
         answer = heard(peer)
         assert isinstance(answer, handover.No)
-        assert "version 2 of the hand-over" in answer.why
+        assert "expected version 1 of the hand-over protocol, got 2" in answer.why
     with asking(server) as peer:
         os.write(peer.fileno(), b"\xff\xffgarbage")
-        server.logged("it speaks another version of the hand-over; this server goes on")
+        server.logged("it uses another version of the hand-over protocol; this server goes on")
     assert answering(server)
 
 
-def test_a_server_that_ends_says_so(folder: Path) -> None:
+def test_a_server_that_stops_cancels_the_hand_over(folder: Path) -> None:
     server = Server(folder)
     with asking(server) as peer:
         assert server.stop() == 0
-        assert heard(peer) == handover.No("it was told to end")
+        assert heard(peer) == handover.No("the server is stopping")
 
 
 _HANGS = """
@@ -111,18 +111,18 @@ from pathlib import Path
 from identengine.server.supervisor import handover
 signal.signal(signal.SIGIO, signal.SIG_IGN)
 peer, sockets = handover.ask(Path(sys.argv[1]))
-peer.say(handover.Commit())
+peer.send(handover.Commit())
 time.sleep(60)
 """
 
 
-def test_one_that_hangs_when_all_was_given_to_it_is_killed(server: Server) -> None:
+def test_a_new_server_that_hangs_with_the_lock_is_killed(server: Server) -> None:
     with subprocess.Popen([sys.executable, "-c", _HANGS, str(server.folder / "calls")]) as hangs:
         with server.udp() as udp:
             server.logged(f"handing over to process {hangs.pid}")
             udp.socket.settimeout(PATIENCE)
-            udp.send(request("ping"))  # waits in the kernel meanwhile
+            udp.send(request("ping"))  # the request waits in the kernel meanwhile
             assert udp.receive()["id"] == 1
         assert hangs.wait(PATIENCE) == -signal.SIGKILL
-    assert f"ALARM: process {hangs.pid} gave no sign of life while it took over, and was killed" in server.log
+    assert f"ALARM: process {hangs.pid} sent no sign of life during the take-over and was killed" in server.log
     wait_for(lambda: still_held(server))

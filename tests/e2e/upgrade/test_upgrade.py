@@ -1,4 +1,4 @@
-"""A second ``serve --take-over`` becomes the server without an outage, or leaves the first one as it was."""
+"""``serve --take-over`` replaces the running server without an outage, or leaves it as it was."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ RATE = 500
 
 
 class Datagrams:
-    """Asks by UDP all the time, and notes when each answer came."""
+    """Sends requests over UDP continuously and notes the time of each answer."""
 
     def __init__(self, port: int) -> None:
         self._switch = Switch.connect(port, UDP)
-        # What is answered after a gap comes all at once; 33: SO_RCVBUFFORCE.
+        # After a gap, all answers arrive at once. 33 is SO_RCVBUFFORCE.
         with contextlib.suppress(PermissionError):
             self._switch.socket.setsockopt(socket.SOL_SOCKET, 33, 4 << 20)
         self.sent = 0
@@ -51,7 +51,7 @@ class Datagrams:
                 self.answered[self._switch.receive()["id"]] = time.monotonic()
 
     def finish(self) -> float:
-        """Stop, and return the longest time without an answer; every one of them must have come."""
+        """Stop, and return the longest time without an answer. Every answer must have arrived."""
         self._stop.set()
         for thread in self._threads:
             thread.join()
@@ -61,7 +61,7 @@ class Datagrams:
 
 
 class Stream:
-    """Asks by TCP all the time; where a connection ends it asks what was not answered on the next one."""
+    """Sends requests over TCP continuously, and repeats unanswered ones on the next connection."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -82,7 +82,7 @@ class Stream:
                     except (ConnectionError, EOFError):
                         self.sent_again += 1
                         break
-                    except AssertionError:  # the connection ended within an answer
+                    except AssertionError:  # the connection was closed within an answer
                         self.cut += 1
                         break
                     self.answered.append(answer["id"])
@@ -95,7 +95,7 @@ class Stream:
         assert not self.cut
 
 
-def test_under_load_nothing_that_was_sent_goes_unanswered(folder: Path) -> None:
+def test_under_load_every_request_is_answered(folder: Path) -> None:
     old = Server(folder)
     hold(old)
     udp, tcps = Datagrams(old.ports["udp"]), [Stream(old.ports["tcp"]) for _ in range(3)]
@@ -114,10 +114,10 @@ def test_under_load_nothing_that_was_sent_goes_unanswered(folder: Path) -> None:
             tcp.finish()
     print(f"longest time without an answer at {RATE} requests/s over the take-over: {gap * 1000:.0f} ms")
     assert gap < 5, "an outage"
-    assert all(tcp.sent_again <= 2 for tcp in tcps), "once, with the end of the old connection"
+    assert all(tcp.sent_again <= 2 for tcp in tcps), "once, when the old connection was closed"
     assert new.ports == old.ports
     assert answering(new) not in (first, old.process.pid)
-    # What the old one authorized is held by the new one, and freed there.
+    # The new server holds the call that the old one authorized, and frees it.
     assert still_held(new)
     assert new.ask_udp(request("stop", 1, call_id="held"))["result"]["freed"] == 1
     assert new.authorize(call_id="another", src_ip="10.0.0.1", dst_number="44")["accepted"]
@@ -132,24 +132,24 @@ def test_one_after_the_other_with_standbys(folder: Path) -> None:
     server = Server(folder, config)
     hold(server)
     for _ in range(2):
-        server.standby  # noqa: B018 - it is waited for
+        server.standby  # noqa: B018 - the property waits for it
         new = Server(folder, config, options=TAKE_OVER)
         assert server.ended() == 0
         assert new.ports == server.ports
         server = new
-    server.standby  # noqa: B018 - it is waited for
+    server.standby  # noqa: B018 - the property waits for it
     assert still_held(server)
     assert server.stop() == 0
     assert "ALARM" not in server.log
 
 
-def test_what_half_open_and_unread_connections_cost(folder: Path) -> None:
+def test_half_open_and_unread_connections(folder: Path) -> None:
     old = Server(folder)
     with old.tcp() as half, old.tcp() as unread, old.tcp() as waiting:
         half.send(request("ping")[:10])
         unread.socket.setblocking(False)
         with contextlib.suppress(BlockingIOError):
-            while True:  # it never reads
+            while True:  # this peer never reads
                 unread.send(request("identify", 1, **GOOD) * 50)
         waiting.send(request("ping", "w"))
         new = Server(folder, options=TAKE_OVER)
@@ -175,7 +175,7 @@ def test_other_addresses(folder: Path) -> None:
     assert new.stop() == 0
 
 
-def test_where_no_server_runs_it_starts(folder: Path) -> None:
+def test_without_a_running_server_it_starts(folder: Path) -> None:
     server = Server(folder, options=TAKE_OVER)
     assert "--take-over: no server runs on" in server.log
     assert server.stop() == 0
@@ -190,7 +190,7 @@ def test_where_no_server_runs_it_starts(folder: Path) -> None:
     ],
     ids=["config", "address", "book"],
 )
-def test_a_new_one_that_cannot_leaves_the_old_one_as_it_was(
+def test_a_new_server_that_fails_leaves_the_old_one_as_it_was(
     folder: Path, config: str, away: bool, said: str
 ) -> None:
     with serving(folder) as old:
@@ -206,7 +206,7 @@ def test_a_new_one_that_cannot_leaves_the_old_one_as_it_was(
         old.write_config("")
 
 
-def test_an_old_one_that_hangs_is_named(folder: Path) -> None:
+def test_an_old_server_that_hangs_is_named(folder: Path) -> None:
     with serving(folder) as old:
         old.signal(signal.SIGSTOP)
         new = Server(folder, ready=False, options=TAKE_OVER)
@@ -216,13 +216,13 @@ def test_an_old_one_that_hangs_is_named(folder: Path) -> None:
         assert answering(old)
 
 
-def test_a_config_that_changes_meanwhile_is_the_new_servers_too(folder: Path) -> None:
-    """The new server read the file before; a switch that was taken out meanwhile must not come back with it."""
+def test_a_config_that_changes_during_a_take_over_reaches_the_new_server(folder: Path) -> None:
+    """The new server has read the file earlier. A switch that was removed since then must not return."""
     old = Server(folder)
     new = Server(folder, ready=False, options=TAKE_OVER)
     try:
         standby = new.standby
-        os.kill(standby, signal.SIGSTOP)  # it loads its book for as long as this lasts
+        os.kill(standby, signal.SIGSTOP)  # the new server loads its book meanwhile
         old.logged(f"process {new.process.pid} is going to take over")
         old.write_config("[reasons.unknown_source]\nsip_code = 604\n")
         old.signal(signal.SIGHUP)

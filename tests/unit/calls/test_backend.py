@@ -92,7 +92,7 @@ class NoBook:
     """A process that has not loaded a book."""
 
     loads = 0
-    taken_up = load_seconds = load_pause = made = 0.0
+    loaded_at = load_seconds = load_pause = created_at = 0.0
     alarm = None
     unusable = False
 

@@ -1,4 +1,4 @@
-"""Which interpreters are taken for a build without optimization: those alone whose record says so."""
+"""Only an interpreter whose build record shows it counts as a build without optimization."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def test_a_plain_build(changed: dict[str, str | None]) -> None:
     ],
     ids=["optimized", "Debian", "no flags", "no record", "gcc used a profile", "clang used a profile"],
 )
-def test_a_build_with_nothing_against_it(changed: dict[str, str | None]) -> None:
+def test_an_optimized_or_unclear_build(changed: dict[str, str | None]) -> None:
     assert not is_plain_build(PLAIN | changed)
 
 
-def test_nothing_is_known() -> None:
+def test_an_empty_record() -> None:
     assert not is_plain_build({})

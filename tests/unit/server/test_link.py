@@ -1,4 +1,4 @@
-"""The link between the supervisor and its children: what is said arrives, whole and in order, and nobody waits."""
+"""The link between the supervisor and its children: frames arrive whole and in order, and no side waits."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def config(named: str, switches: int = 1) -> Config:
 
 
 class Pair:
-    """Both ends, and what the child was told."""
+    """Both ends of a link, and the calls that the child received."""
 
     def __init__(self) -> None:
         self.ours, self.theirs = socket.socketpair()
         self.ours.setblocking(False)
         self.theirs.setblocking(False)
-        none = self.theirs  # no end of a link is read as one of these
+        none = self.theirs  # the link uses none of these sockets
         self.supervisor = SupervisorEnd(self.ours, IDLE)
         self.child = ChildEnd(Duty(Sockets([], [], [], none, none, None), self.theirs, frozenset()), IDLE)
         self.told: list[str] = []
@@ -81,20 +81,20 @@ def running(pair: Pair, test: Callable[[], Awaitable[None]]) -> None:
 
 
 async def heard(pair: Pair, count: int) -> None:
-    """Let the child go on until it was told so much; the supervisor reads and writes nothing."""
-    while len(pair.told) < count:  # noqa: ASYNC110 - the loop is what is waited for
+    """Run the child until it has received this many calls. The supervisor reads and writes nothing."""
+    while len(pair.told) < count:  # noqa: ASYNC110 - the test waits for the loop
         await asyncio.sleep(0)
 
 
 async def until(pair: Pair, what: Callable[[], bool]) -> None:
-    """Let both sides go on until something is so."""
+    """Run both sides until ``what`` is true."""
     while not what():
         pair.supervisor.hear()
         pair.supervisor.flush()
         await asyncio.sleep(0)
 
 
-def test_a_config_of_any_length_and_a_word_behind_it(pair: Pair) -> None:
+def test_a_long_config_and_a_frame_after_it(pair: Pair) -> None:
     async def test() -> None:
         large = codec.encode(config("large", 20_000))
         assert len(large) > 4 * pair.ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
@@ -109,8 +109,8 @@ def test_a_config_of_any_length_and_a_word_behind_it(pair: Pair) -> None:
     running(pair, test)
 
 
-def test_what_was_said_before_the_child_hears(pair: Pair) -> None:
-    """A child that is just starting."""
+def test_frames_that_were_sent_before_the_child_listens(pair: Pair) -> None:
+    """A child that is just starting finds them in its socket."""
     pair.supervisor.hand(codec.encode(config("first")))
     pair.supervisor.tell(TAKE_OVER)
 
@@ -139,7 +139,7 @@ def test_a_config_counts_when_it_is_in_force(pair: Pair) -> None:
         pair.supervisor.hand(codec.encode(config("b")))
         pair.child.tell(READY)
         assert pair.supervisor.hear()
-        assert pair.supervisor.behind, "a sign of life is no answer"
+        assert pair.supervisor.behind, "a sign of life does not confirm a config"
         await until(pair, lambda: not pair.supervisor.behind)
         assert pair.told == ["a 0", "b 0"]
         assert pair.supervisor.state == READY
@@ -147,7 +147,7 @@ def test_a_config_counts_when_it_is_in_force(pair: Pair) -> None:
     running(pair, test)
 
 
-def test_an_answer_that_found_no_room_comes_with_the_next_sign_of_life(pair: Pair) -> None:
+def test_a_confirmation_without_room_is_sent_with_the_next_sign_of_life(pair: Pair) -> None:
     async def test() -> None:
         with contextlib.suppress(BlockingIOError):
             while True:
@@ -163,7 +163,7 @@ def test_an_answer_that_found_no_room_comes_with_the_next_sign_of_life(pair: Pai
     running(pair, test)
 
 
-def test_a_fault_loses_no_word_and_shows_no_secret(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_exception_loses_no_frame_and_shows_no_secret(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
     logger = logging.getLogger("asyncio")
     logger.addHandler(caplog.handler)
 
@@ -177,7 +177,7 @@ def test_a_fault_loses_no_word_and_shows_no_secret(pair: Pair, caplog: pytest.Lo
         pair.fault = None
         pair.supervisor.hand(codec.encode(config("b")))
         await until(pair, lambda: not pair.supervisor.behind)
-        assert pair.told[2:] == ["b 0"], "the newest config is in force, whatever became of the last one"
+        assert pair.told[2:] == ["b 0"], "the newest config is in force, although the last one failed"
 
     try:
         running(pair, test)
@@ -200,7 +200,7 @@ def test_the_end_of_the_stream_and_signals(pair: Pair) -> None:
     assert {signal.SIGTERM, signal.SIGINT} <= signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
-# ---- what the supervisor makes of it
+# ---- the reload of the supervisor
 
 
 @pytest.fixture
@@ -218,14 +218,14 @@ def child(pair: Pair) -> Child:
 
 
 class Family(Children):
-    """Those that a test has made."""
+    """The children that a test has made."""
 
     def __init__(self, *children: Child) -> None:
         super().__init__(list)
         self._of = {child.role: child for child in children}
 
 
-def test_it_is_said_when_every_child_goes_by_it(
+def test_the_changes_are_logged_when_every_child_has_applied_them(
     tmp_path: Path, pair: Pair, child: Child, said: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / "c.toml"
@@ -247,7 +247,7 @@ def test_it_is_said_when_every_child_goes_by_it(
     assert said.messages == ["SIGHUP: changed: [limits]"]
 
 
-def test_one_that_does_not_get_to_it_is_named(
+def test_a_late_child_is_named(
     tmp_path: Path, child: Child, said: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "c.toml"
@@ -257,14 +257,14 @@ def test_one_that_does_not_get_to_it_is_named(
     reload.begin(from_values({}, file))
     reload.look()
     assert reload.over
-    late = "SIGHUP: the decider, process 1, does not go by the new config yet"
+    late = "SIGHUP: the decider (pid 1) does not go by the new config yet"
     assert said.messages == ["SIGHUP: changed: nothing", late]
 
 
-def test_many_at_once_are_one_line(
+def test_several_reloads_are_one_line(
     tmp_path: Path, pair: Pair, child: Child, said: pytest.LogCaptureFixture
 ) -> None:
-    """No child is late because the next SIGHUP came before it had a chance to hear of the last one."""
+    """A SIGHUP that follows another one quickly makes no child late."""
     file = tmp_path / "c.toml"
     reload = Reload(Family(child))
     new = from_values({}, file)
@@ -275,7 +275,7 @@ def test_many_at_once_are_one_line(
     assert (reload.over, said.messages) == (False, [])
     file.write_text("[limits")
     assert reload.begin(new) is new
-    assert not reload.over, "a wrong one does not change what the others do"
+    assert not reload.over, "an invalid config does not affect a pending reload"
 
     async def test() -> None:
         while not reload.over:
@@ -288,19 +288,21 @@ def test_many_at_once_are_one_line(
     assert not any("does not go by" in message for message in said.messages)
 
 
-def test_nobody_waits_for_one_that_leaves(tmp_path: Path, child: Child, said: pytest.LogCaptureFixture) -> None:
+def test_a_reload_does_not_wait_for_a_leaving_decider(
+    tmp_path: Path, child: Child, said: pytest.LogCaptureFixture
+) -> None:
     file = tmp_path / "c.toml"
     file.write_text("[log]\n")
     child.role = Role.LEAVING
     reload = Reload(Family(child))
     reload.begin(from_values({}, file))
-    assert child.link.behind, "it hears of it, though"
+    assert child.link.behind, "the config was sent, though"
     reload.look()
     assert reload.over
     assert said.messages == ["SIGHUP: changed: nothing"]
 
 
-def test_a_wrong_config_and_none_at_all(tmp_path: Path, child: Child, said: pytest.LogCaptureFixture) -> None:
+def test_an_invalid_config_and_no_config(tmp_path: Path, child: Child, said: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "c.toml"
     file.write_text("[limits]\nconnections = 0\n")
     reload = Reload(Family(child))

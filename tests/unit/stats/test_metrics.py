@@ -181,7 +181,7 @@ def test_bump_counts_in_a_file_that_another_has_mapped(tmp_path: Path, counters:
     counters.cells[PLACE["restarts_decider"]] += 1
     bump(tmp_path, "restarts_standby")
     values = read(tmp_path).values
-    assert (values["restarts_standby"], values["restarts_decider"], values["restarts_front"]) == (2, 1, 0)
+    assert (values["restarts_standby"], values["restarts_decider"], values["restarts_http"]) == (2, 1, 0)
 
 
 @pytest.mark.parametrize("raw", [None, b"", b"something else", b"identengine/cnt\n" + b"\0" * 1000])

@@ -1,4 +1,4 @@
-"""The stream of a book between store and decider: whole, in order, and refused where it is not."""
+"""The stream of a book from the store to the decider: complete, in order, or refused."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def streamed(store: Path, version: int | None = None, prefixes: tuple[str, ...] = ()) -> bytes:
+def streamed(store: Path, version: int | None = None, prefixes: tuple[str, ...] = (), served: int = 0) -> bytes:
     pieces: list[bytes] = []
-    bookstream.stream(store, version, prefixes, pieces.append)
+    bookstream.stream(store, version, prefixes, pieces.append, served=served)
     return b"".join(pieces)
 
 
@@ -83,7 +83,7 @@ def test_active_dids_by_account(store: Path) -> None:
         mine = [packed for owner, packed in runs if owner == account_id]
         assert b"".join(packed.codes for packed in mine) == wanted.codes
         assert tuple(text for packed in mine for text in packed.texts) == wanted.texts
-    assert len(runs) > 4  # an account's many numbers come in several runs
+    assert len(runs) > 4  # the numbers of one account are split into several runs
 
 
 def test_international_prefixes_are_taken_off(store: Path) -> None:
@@ -116,7 +116,7 @@ def test_frames_byte_by_byte(store: Path) -> None:
     assert reader.pending
 
 
-def test_a_frame_that_is_none() -> None:
+def test_a_frame_that_is_too_long() -> None:
     with pytest.raises(WireError, match="bytes"):
         list(FrameReader().feed(b"\xff\xff\xff\xff"))
 
@@ -130,21 +130,21 @@ def run_reader(*arguments: str) -> subprocess.CompletedProcess[bytes]:
 
 
 def test_the_process(store: Path) -> None:
-    assert run_reader(str(store), "head").stdout == streamed(store)
-    assert run_reader(str(store), "1", "00").stdout == streamed(store, 1, ("00",))
+    assert run_reader(str(store), "head", "0").stdout == streamed(store)
+    assert run_reader(str(store), "1", "2", "00").stdout == streamed(store, 1, ("00",), 2)
 
 
-def test_the_process_says_what_is_wrong(tmp_path: Path, store: Path) -> None:
-    missing = run_reader(str(tmp_path / "nowhere"), "head")
+def test_the_process_reports_errors(tmp_path: Path, store: Path) -> None:
+    missing = run_reader(str(tmp_path / "nowhere"), "head", "0")
     assert missing.returncode == 1
     assert b"there is no store" in missing.stderr
     assert missing.stdout == b""
-    assert b"no version 99" in run_reader(str(store), "99").stderr
+    assert b"no version 99" in run_reader(str(store), "99", "0").stderr
 
 
-def test_the_process_ends_quietly_when_nobody_listens(store: Path) -> None:
+def test_the_process_ends_quietly_if_its_reader_closes(store: Path) -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "identengine.server.decider.bookstream", str(store), "head"],
+        [sys.executable, "-m", "identengine.server.decider.bookstream", str(store), "head", "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:
@@ -156,7 +156,7 @@ def test_the_process_ends_quietly_when_nobody_listens(store: Path) -> None:
         assert process.stderr.read() == b""
 
 
-# What the decider makes of a stream ------------------------------------------------------------------------
+# The book that the decider builds of a stream ----------------------------------------------------------------
 
 
 def built(*pieces: bytes, serving: Header | None = None) -> Book | None:
@@ -165,10 +165,10 @@ def built(*pieces: bytes, serving: Header | None = None) -> Book | None:
             yield piece
 
     engine = Engine()
-    take_up = BookFollower(engine, StoreConfig(path=Path("store")), IdentifyOptions())
+    follower = BookFollower(engine, StoreConfig(path=Path("store")), IdentifyOptions())
     if serving is not None:
-        take_up._in_use = Origin(serving, IdentifyOptions(), None, set())
-    return asyncio.run(take_up._build(chunks()))
+        follower._in_use = Origin(serving, IdentifyOptions(), None, set())
+    return asyncio.run(follower._build(chunks()))
 
 
 def framed(*frames: Any) -> bytes:
@@ -176,7 +176,7 @@ def framed(*frames: Any) -> bytes:
     return b"".join(len(payload).to_bytes(4, "big") + payload for payload in payloads)
 
 
-HEADER = Header(5, bytes(32), 0.0)
+HEADER = Header(5, bytes(32), 50.0, None)
 ONE_CLIENT = Clients(CLIENTS[:1])
 TWO_ACCOUNTS = Accounts(ACCOUNTS[:2])
 
@@ -194,7 +194,7 @@ def test_a_book_is_built_however_the_stream_is_cut(store: Path, size: int) -> No
 def test_a_stream_that_breaks_off_is_no_book(store: Path) -> None:
     data = streamed(store)
     for size in (0, 3, 100, len(data) // 2, len(data) - 1):
-        with pytest.raises(StoreError, match="broke off"):
+        with pytest.raises(StoreError, match="is incomplete"):
             built(data[:size])
 
 
@@ -215,23 +215,53 @@ def test_a_stream_out_of_order_or_count_is_no_book(frames: list[Any]) -> None:
         built(framed(*frames))
 
 
-def test_the_version_in_use_is_not_built_again() -> None:
-    data = framed(HEADER, ONE_CLIENT, TWO_ACCOUNTS, End(1, 2, 0))
-    newer = framed(Header(6, bytes(32), 0.0), ONE_CLIENT, TWO_ACCOUNTS, End(1, 2, 0))
-    found = built(newer, serving=HEADER)
-    assert found is not None
-    assert found.version == 6
-    with pytest.raises(StoreError, match="newest version is 4"):
-        built(framed(Header(4, bytes(32), 0.0)), serving=HEADER)
-    with pytest.raises(StoreError, match="newest version is 5"):
-        built(framed(Header(5, b"another key", 0.0)), serving=HEADER)
-    with pytest.raises(StoreError, match="newest version is 5, but another"):
-        built(framed(Header(5, bytes(32), 1.0)), serving=HEADER)
+def test_only_a_newer_version_of_the_served_store_is_built() -> None:
+    rows = framed(ONE_CLIENT, TWO_ACCOUNTS, End(1, 2, 0))
+    newer = built(framed(Header(6, bytes(32), 60.0, 50.0)) + rows, serving=HEADER)
+    assert newer is not None
+    assert newer.version == 6
+    assert built(framed(Header(5, bytes(32), 50.0, 50.0)), serving=HEADER) is None
+    assert built(framed(HEADER) + rows) is not None
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Header(4, bytes(32), 40.0, None),
+        Header(5, b"another key", 50.0, 50.0),
+        Header(6, b"another key", 60.0, 50.0),
+        Header(5, bytes(32), 51.0, 51.0),
+        Header(7, bytes(32), 70.0, 51.0),
+        Header(7, b"another key", 70.0, 51.0),
+    ],
+    ids=["older", "other store", "newer of another", "restored, edited", "restored, edited twice", "all differs"],
+)
+def test_another_store_is_refused_with_any_version(other: Header) -> None:
+    with pytest.raises(
+        StoreError, match=f"was replaced: its newest version is {other.version}, and it does not hold"
+    ):
+        built(framed(other, ONE_CLIENT, TWO_ACCOUNTS, End(1, 2, 0)), serving=HEADER)
+
+
+def test_an_empty_store_is_refused() -> None:
     with pytest.raises(StoreError, match="became empty"):
-        built(framed(Header(0, bytes(32), 0.0)), serving=HEADER)
+        built(framed(Header(0, bytes(32), 0.0, None)), serving=HEADER)
     with pytest.raises(StoreError, match="is empty"):
-        built(framed(Header(0, bytes(32), 0.0)))
-    assert built(data) is not None
+        built(framed(Header(0, bytes(32), 0.0, None)))
+
+
+def test_the_header_has_the_served_version_as_the_store_has_it(store: Path, tmp_path: Path) -> None:
+    served: Header = frames_of(streamed(store, 1))[0]
+    with Store.open(store, readonly=True) as opened:
+        opened.copy(tmp_path / "copy.mdb")
+        first, second = (version.at for version in opened.versions())
+    for each in (store, tmp_path / "copy.mdb"):
+        header: Header = frames_of(streamed(each, served=1))[0]
+        assert (header.at, header.served_at) == (second, first)
+        assert header.continues(served)
+    assert frames_of(streamed(store, served=3))[0].served_at is None
+    put_rows(tmp_path / "other", ACCOUNTS[:1], CLIENTS[:1])
+    assert not frames_of(streamed(tmp_path / "other", served=1))[0].continues(served)
 
 
 def test_a_reader_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,12 +272,12 @@ def test_a_reader_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.Mon
         put_rows(tmp_path / "store", ACCOUNTS[:1], CLIENTS[:1])
         following = BookFollower(Engine(), StoreConfig(path=tmp_path / "store"), IdentifyOptions())
         following._seen = following._look()
-        with pytest.raises(StoreError, match="its reader got nowhere"):
+        with pytest.raises(StoreError, match="its reader made no progress"):
             asyncio.run(following._read())
         assert process.returncode == -9
 
 
-def test_an_account_of_a_hundred_thousand_addresses_arrives_beside_others(tmp_path: Path) -> None:
+def test_an_account_of_a_hundred_thousand_addresses(tmp_path: Path) -> None:
     addresses = tuple(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(100_000))
     rows = [ip_account(1, "192.0.2.1"), ip_account(2, "", ident=addresses), ip_account(3, "192.0.2.3")]
     put_rows(tmp_path / "store", rows)
@@ -260,7 +290,7 @@ def test_an_account_of_a_hundred_thousand_addresses_arrives_beside_others(tmp_pa
     ]
     some = [frame.rows for frame in frames if isinstance(frame, Accounts)]
     assert [row for each in some for row in each] == rows
-    assert len(some) == 2  # the large one ends its frame
+    assert len(some) == 2  # the large account fills its frame
 
 
 def test_steps_grow_with_what_is_decided_between_them(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,17 +299,17 @@ def test_steps_grow_with_what_is_decided_between_them(store: Path, monkeypatch: 
     following = BookFollower(Engine(), StoreConfig(path=store), IdentifyOptions())
 
     async def run() -> tuple[int, int]:
-        """Return how often 0.2 s of work made way for others, idle and under load."""
+        """Return how often 0.2 s of work yielded to other tasks, idle and under load."""
         nonlocal now
         counts = []
         for load in (0.0, 0.02):
-            made_way = 0
+            yields = 0
 
             async def others(load: float = load) -> None:
-                nonlocal made_way, now
+                nonlocal yields, now
                 while True:
-                    made_way += 1
-                    now += load  # decisions, which take the loop's time
+                    yields += 1
+                    now += load  # the time of decisions in the loop
                     await asyncio.sleep(0)
 
             task = asyncio.create_task(others())
@@ -287,7 +317,7 @@ def test_steps_grow_with_what_is_decided_between_them(store: Path, monkeypatch: 
             for _ in range(400):
                 now += 0.0005  # work on the book
                 await following._breathe()
-            counts.append(made_way)
+            counts.append(yields)
             task.cancel()
         return counts[0], counts[1]
 

@@ -1,4 +1,4 @@
-"""The listeners of a decider: what a new config makes anew, and what it leaves as it is."""
+"""The listeners of a decider: a new config rebuilds only the parts that changed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FREE = Endpoint(HOST, 0)
 
 
 class Made(Peers):
-    """Counts how often the switches of a listener are made."""
+    """Counts how often peers are built."""
 
     count = 0
 
@@ -37,8 +37,8 @@ class Made(Peers):
         super().__init__(switches, identify, interface)
 
 
-def test_switches_are_made_anew_only_if_they_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With 20,000 switches it takes seconds, in which nothing is decided."""
+def test_peers_are_rebuilt_only_if_switches_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 20,000 switches a rebuild takes seconds, during which nothing is decided."""
     monkeypatch.setattr(listeners, "Peers", Made)
     monkeypatch.setattr(Made, "count", 0)
     config: Config = msgspec.structs.replace(
@@ -53,7 +53,7 @@ def test_switches_are_made_anew_only_if_they_change(tmp_path: Path, monkeypatch:
         ours = Listeners(config, Responder(Engine(), lambda: 1.0, print), RejectLog(print))
         sockets = bind(config.listen, tmp_path)
         await ours.start(sockets, Tally.__new__(Tally), lambda _: None)
-        assert made() == 3, "for UDP, TCP and HTTP, however many sockets there are"
+        assert made() == 3, "one each for UDP, TCP and HTTP, independent of the number of sockets"
         limits = msgspec.structs.replace(config, limits=Limits(connections=5))
         ours.reconfigure(limits)
         assert made() == 0

@@ -1,4 +1,4 @@
-"""What two supervisors say to each other: the one that runs may be of an older version of the program."""
+"""The messages of a hand-over: the running server may be an older version of the program."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ from identengine.server.supervisor.handover import (
         (No("why"), {"type": "No", "why": "why"}),
     ],
 )
-def test_a_class_may_be_renamed_but_not_what_is_sent(message: msgspec.Struct, sent: dict[str, object]) -> None:
-    assert PROTOCOL == 1, "a new protocol may send something else"
+def test_a_class_may_be_renamed_but_not_its_message(message: msgspec.Struct, sent: dict[str, object]) -> None:
+    assert PROTOCOL == 1, "only a new protocol may change the messages"
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(message)) == sent

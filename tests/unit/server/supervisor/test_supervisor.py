@@ -1,4 +1,4 @@
-"""How soon the next process starts, and what is said of the room at a socket."""
+"""The pauses between starts of a process, the lock, the receive buffer of a socket, and the direct log."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from identengine.log import handlers
 from identengine.net import sockets as listening
 from identengine.server.supervisor.children import Children, Deaths
 from identengine.server.supervisor.lock import FILE, ServerLock
-from identengine.server.supervisor.start import _tell_room
+from identengine.server.supervisor.start import _log_receive_buffer
 from identengine.server.supervisor.takeover import Takeover
 
 
 def test_pauses_grow_and_are_forgotten() -> None:
     deaths = Deaths()
     assert [deaths.note(1.0) for _ in range(9)] == [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
-    assert deaths.when(30.0) == " in 30 s, as 9 died within 10 s of their start"
-    assert deaths.note(30.0) == 0.0, "it lived for a while"
-    assert deaths.note(9.9) == 30.0, "but not long enough to forget the others"
+    assert deaths.when(30.0) == " in 30 s, since 9 died within 10 s of their start"
+    assert deaths.note(30.0) == 0.0, "it lived long enough not to count as early"
+    assert deaths.note(9.9) == 30.0, "but not long enough to reset the count"
     assert [deaths.note(60.0), deaths.note(1.0), deaths.note(1.0)] == [0.0, 0.0, 0.5]
     for _ in range(5000):
         assert deaths.note(0.0) <= 30.0
 
 
-def test_a_server_goes_on_where_there_is_no_room_to_write_down_who_it_is(tmp_path: Path) -> None:
+def test_a_server_continues_if_the_disk_has_no_room_for_its_pid(tmp_path: Path) -> None:
     config = from_values(
         {"calls": {"path": str(tmp_path)}, "listen": {"udp": ["127.0.0.1:0"], "tcp": ["127.0.0.1:0"]}}, None
     )
@@ -43,18 +43,18 @@ def test_a_server_goes_on_where_there_is_no_room_to_write_down_who_it_is(tmp_pat
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
     try:
         with pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
-            lock.name_us()
-        Takeover(tmp_path, Children(list), lock=lock).go_on("the other one died")
+            lock.write_pid()
+        Takeover(tmp_path, Children(list), lock=lock).continue_serving("the new server died")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         sockets.close()
     lock.release()
     lock.close()
-    assert (tmp_path / FILE).read_text() == "", "as after any end in order"
+    assert (tmp_path / FILE).read_text() == "", "as after any orderly end"
 
 
 @pytest.mark.parametrize(("asked", "warned"), [(100_000, True), (listening.RECEIVE_BUFFER, False)])
-def test_what_waits_at_a_socket(asked: int, warned: bool, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_names_the_receive_buffer(asked: int, warned: bool, caplog: pytest.LogCaptureFixture) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.bind(("127.0.0.1", 0))
         try:
@@ -66,15 +66,15 @@ def test_what_waits_at_a_socket(asked: int, warned: bool, caplog: pytest.LogCapt
         logger.addHandler(caplog.handler)
         logger.setLevel("INFO")
         try:
-            _tell_room(udp)
+            _log_receive_buffer(udp)
         finally:
             logger.removeHandler(caplog.handler)
         text = caplog.text
-        told = int(text.partition(": some ")[2].split()[0])
+        logged = int(text.partition(": some ")[2].split()[0])
         assert ("net.core.rmem_max=8388608" in text) is warned
-        # As many fit as it says, and few more; a kernel counts as it likes, so with some room.
+        # The number in the log fits, and not many more. Kernels count differently, so the bounds are wide.
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            for _ in range(2 * told):
+            for _ in range(2 * logged):
                 sender.sendto(b"x" * 300, udp.getsockname())
         udp.setblocking(False)
         found = 0
@@ -83,10 +83,10 @@ def test_what_waits_at_a_socket(asked: int, warned: bool, caplog: pytest.LogCapt
                 found += 1
         except BlockingIOError:
             pass
-        assert told * 0.9 <= found <= told * 1.8
+        assert logged * 0.9 <= found <= logged * 1.8
 
 
-def test_a_direct_log_drops_what_nobody_reads_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_direct_log_drops_lines_without_a_reader_and_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = os.pipe()
     stream = os.fdopen(writer, "w")
     monkeypatch.setattr("sys.stderr", stream)
