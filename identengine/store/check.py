@@ -80,13 +80,20 @@ def check_file(path: Path, data: Path, *, readonly: bool) -> None:
 
 def readable(path: Path) -> bool:
     """Return True if every used page can be read. A child process tries, since a missing page would kill it."""
-    done = subprocess.run(  # noqa: S603 - it runs this module
-        [sys.executable, "-m", __name__, str(path)],
+    return not run_module(__name__, str(path)).returncode
+
+
+def run_module(name: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a module of this program in a child process, which a damaged store may kill. Return its end and output."""
+    root = str(Path(__file__).resolve().parents[2])
+    inherited = os.environ.get("PYTHONPATH")
+    return subprocess.run(  # noqa: S603 - a module of this program, no shell
+        [sys.executable, "-P", "-m", name, *arguments],  # -P: import nothing from the working folder
         check=False,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{inherited}" if inherited else root},
     )
-    return done.returncode == 0
 
 
 def _read_all(path: Path) -> None:
@@ -108,9 +115,14 @@ def lengthen(data: Path, size: int) -> None:
             os.posix_fallocate(file.fileno(), size - 1, 1)
 
 
+def lock_file(path: Path, data: Path) -> Path:
+    """Return the path of LMDB's lock file."""
+    return data.with_name("lock.mdb") if path != data else Path(f"{data}-lock")
+
+
 def reserve_lock(path: Path, data: Path) -> None:
     """Allocate LMDB's lock file in advance. LMDB writes it through a map, where a full disk kills the process."""
-    lock = data.with_name("lock.mdb") if path != data else Path(f"{data}-lock")
+    lock = lock_file(path, data)
     try:
         if not lock.exists():
             # Linked when complete, since LMDB derives the maximum number of readers from its size.

@@ -1,0 +1,78 @@
+"""A transaction of the store, which seals each value that it writes and checks each that it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import lmdb
+
+from identengine.store.format import FORMAT, META_FORMAT, STAMP_BYTES, damaged, row_name
+from identengine.store.seals import as_stored, seal, unseal
+
+
+class Txn:
+    """An LMDB transaction with seals.
+
+    ``raw`` is the transaction itself. ``sealed`` is False if the store has format 1. ``opened`` takes a full key
+    and the stored value, and returns the value without its seal. It raises DamagedError if the seal differs.
+    """
+
+    def __init__(self, raw: lmdb.Transaction[bytes]) -> None:
+        self.raw = raw
+        self.sealed = raw.get(META_FORMAT) == FORMAT
+        self.opened: Callable[[bytes, bytes], bytes] = unseal if self.sealed else as_stored
+
+    def cursor(self) -> lmdb.Cursor[bytes]:
+        """Return a cursor over the rows as stored."""
+        return self.raw.cursor()
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of the row with the full key ``key``, or None. Raise DamagedError."""
+        value = self.raw.get(key)
+        return None if value is None else self.opened(key, value)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Write a row with its seal."""
+        self.raw.put(key, seal(key, value))
+
+    def commit(self) -> None:
+        """Commit the transaction."""
+        self.raw.commit()
+
+    def abort(self) -> None:
+        """Abort the transaction. After a commit, do nothing."""
+        self.raw.abort()
+
+
+class Finder:
+    """Finds single rows by key.
+
+    Rule: it checks that the rows before and after the place of a key are in order. If a damaged page leads a
+    search astray, an old row or no row would be found.
+    """
+
+    def __init__(self, txn: Txn) -> None:
+        self._cursor = txn.cursor()
+        self._opened = txn.opened
+
+    def value(self, key: bytes, stamp: bytes) -> bytes:
+        """Return the value of the row ``key`` in the version with ``stamp``, or an empty value if it has none.
+
+        Raise DamagedError.
+        """
+        found = self.newest(key, stamp)
+        return found[1] if found is not None else b""
+
+    def newest(self, key: bytes, stamp: bytes) -> tuple[bytes, bytes] | None:
+        """Return full key and value of the first row of ``key`` at or after ``stamp``, or None.
+
+        The value is empty if the row was deleted. Raise DamagedError.
+        """
+        cursor, sought = self._cursor, key + stamp
+        there = cursor.set_range(sought)
+        found, value = cursor.item()
+        if (there and found < sought) or ((cursor.prev() if there else cursor.last()) and cursor.key() >= sought):
+            raise damaged(f"the rows near {row_name(sought)} are out of order")
+        if there and found.startswith(key) and len(found) == len(key) + STAMP_BYTES:
+            return found, self._opened(found, value)
+        return None
