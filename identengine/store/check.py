@@ -84,7 +84,7 @@ def readable(path: Path) -> bool:
 
 
 def run_module(name: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    """Run a module of this program in a child process, which a damaged store may kill. Return its end and output."""
+    """Run a module of this program in a child process, which a damaged store may kill."""
     root = str(Path(__file__).resolve().parents[2])
     inherited = os.environ.get("PYTHONPATH")
     return subprocess.run(  # noqa: S603 - a module of this program, no shell

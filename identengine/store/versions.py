@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 import lmdb
+import msgspec
 
 from identengine.errors import DamagedError, KeyFileError, StoreError
 from identengine.store.draft import Draft
@@ -28,6 +29,8 @@ from identengine.store.file import DATA, StoreFile, Writer, close_file, open_fil
 from identengine.store.folders import made_folder
 from identengine.store.format import (
     EVENTS,
+    FORMAT,
+    FORMAT_UNSEALED,
     AuditEntry,
     Change,
     Event,
@@ -53,6 +56,18 @@ from identengine.store.vault import Vault, drop_old_keys
 from identengine.store.verify import Report, examine, examine_copy
 
 T = TypeVar("T")
+
+
+class StoreInfo(msgspec.Struct, frozen=True):
+    """The description of a store."""
+
+    format: int
+    newest: VersionInfo
+    """The newest version, or version 0 if the store is empty."""
+    events: int
+    """Number of events in the audit log. Changes of rows are not events."""
+    bytes: int
+    """Size of the data file."""
 
 
 class Store:
@@ -105,6 +120,13 @@ class Store:
         """Return the number of the newest version, or 0 if the store is empty."""
         with self._opened().reading() as txn:
             return head_of(txn).version
+
+    def info(self) -> StoreInfo:
+        """Return a description of the store."""
+        file = self._opened()
+        with file.reading() as txn:
+            form = FORMAT if txn.sealed else FORMAT_UNSEALED
+            return StoreInfo(int(form), head_of(txn), newest(txn).event, file.data.stat().st_size)
 
     def versions(self) -> list[VersionInfo]:
         """Return all versions, the oldest first."""
