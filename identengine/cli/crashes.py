@@ -1,8 +1,8 @@
 """An explanation for the death of a command by a damaged page of the store.
 
-LMDB follows the numbers in its pages without checking them. A damaged number can thus kill the process (SIGSEGV),
-as a truncated file does (SIGBUS). Python has no handler that runs at such a moment. A child process for each
-command would cost 60 ms. A C handler by ctypes can write one message and exit.
+LMDB follows the numbers in its pages without checking them. A damaged number can thus kill the process (SIGSEGV,
+SIGABRT), as a truncated file does (SIGBUS). Python has no handler that runs at such a moment. A child process for
+each command would cost 60 ms. A C handler by ctypes can write one message and exit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def explain_crashes(store: Path) -> None:
     if faulthandler.is_enabled():
         return
     name = shlex.quote(str(store))
-    numbers = (signal.SIGSEGV, signal.SIGBUS)
+    numbers = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)
     messages = {
         int(number): (
             f"the store {store} is damaged: reading it crashed this command ({number.name}). Nothing was changed. "

@@ -23,6 +23,7 @@ from identengine.store.format import (
     VERSIONS,
     Changes,
     VersionInfo,
+    damaged,
     did_key,
     did_value,
     encode,
@@ -42,7 +43,7 @@ from identengine.store.keys import (
 )
 from identengine.store.seals import seal
 from identengine.store.snapshot import View, is_id
-from identengine.store.sums import add_change, no_sums, put_sums, reduced, row_hash, sums_of
+from identengine.store.sums import add_change, no_sums, put_sums, reduced, sums_of
 from identengine.store.transaction import Txn
 from identengine.store.vault import key_id
 
@@ -146,7 +147,6 @@ class Draft(View):
         # Cursors of their own, since a cursor that stays near one page need not start from the root.
         self._cursor = txn.cursor()
         self._owned = txn.cursor()
-        self._row_hash = row_hash(hash_key)
         self._sums = sums_of(txn, before.version) or no_sums()
         self._before = before
         self._data = data
@@ -280,9 +280,14 @@ class Draft(View):
                 self._txn.put(CHANGES + version + table, encode(None if keys is None else sorted(keys)))
         return info
 
-    def equals(self, version: int) -> bool:
-        """Return True if the draft holds exactly the rows of ``version``."""
-        return reduced(self._sums) == sums_of(self._txn, version)
+    def verify(self, version: int) -> None:
+        """Raise DamagedError if the draft does not hold exactly the rows of ``version``."""
+        wanted = sums_of(self._txn, version)
+        if wanted is None or reduced(self._sums) != wanted:
+            raise damaged(f"rows of version {version} are missing")
+        for table, total in wanted.items():
+            for _row in self._summed(table, total):
+                pass
 
     def drop(self) -> None:
         """Release the resources of the edit."""

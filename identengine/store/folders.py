@@ -47,7 +47,7 @@ def folder_lock(folder: Path, kind: int) -> Iterator[None]:
 
 
 def copy_owner(source: Path, target: Path) -> None:
-    """Give ``target`` the owner, group and mode of ``source``, as far as this process may. Raise OSError."""
+    """Set owner, group and mode of ``target`` to those of ``source``, as far as permitted. Raise OSError."""
     status = source.stat()
     if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
         with contextlib.suppress(PermissionError):

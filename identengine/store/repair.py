@@ -7,6 +7,8 @@ old file after it has been verified. Versions that were damaged stay damaged, an
 
 from __future__ import annotations
 
+import glob
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -14,7 +16,7 @@ from pathlib import Path
 import lmdb
 
 from identengine.errors import DamagedError
-from identengine.store.file import DATA, StoreFile
+from identengine.store.file import DATA, GROWTH, StoreFile
 from identengine.store.format import (
     BOOK,
     CHANGES,
@@ -55,8 +57,11 @@ def roll_back_anew(file: StoreFile, version: int, who: str) -> VersionInfo:
 
     The caller must be the only writer. Raise DamagedError if ``version`` is damaged too.
     """
-    with tempfile.TemporaryDirectory(prefix=".repair-", dir=file.data.parent) as made:
-        with lmdb.open(made, map_size=2 * file.map_size(), sync=False, metasync=False) as env:
+    prefix = f".repair-{file.data.name}-"
+    for left in file.data.parent.glob(f"{glob.escape(prefix)}*"):  # a killed roll back may have left one
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=file.data.parent) as made:
+        with lmdb.open(made, map_size=GROWTH * file.map_size(), sync=False, metasync=False) as env:
             with file.reading() as source:
                 if not source.sealed:
                     raise damaged("it has format 1, which has no checksums, and its rows are invalid")
@@ -111,7 +116,7 @@ def _fill_gaps(txn: Txn, numbers: Newest) -> Newest:
             txn.put(
                 VERSIONS + number_bytes(version), encode(VersionInfo(version=version, at=0, who="", what=_LOST))
             )
-            txn.raw.delete(SUMS + number_bytes(version))  # nobody can tell what the version held
+            txn.raw.delete(SUMS + number_bytes(version))  # the content of the version is unknown
         for table in missing_lists(txn, record_of(txn, version)):
             txn.put(CHANGES + number_bytes(version) + table, encode(None))  # its rows are walked instead
     before = 0

@@ -41,6 +41,7 @@ class View:
         self._txn = txn
         self._stamp = stamp
         self._finder = Finder(txn)
+        self._row_hash = row_hash(hash_key)
 
     def client(self, client_id: int) -> Client | None:
         """Return the client with this id, or None."""
@@ -95,6 +96,18 @@ class View:
         """Yield row key and value of all rows of a table that exist in this version."""
         return self._walk(table)
 
+    def _summed(self, table: bytes, wanted: int) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the rows of a table. Raise DamagedError at the end if their sum is not ``wanted``."""
+        total, of = 0, self._row_hash
+        for row in self._walk(table):
+            total += of(*row)
+            yield row
+        if reduced({table: total})[table] != wanted:
+            raise damaged(
+                f"rows of the table {ROOM_NAMES[table]} are missing or outdated in version {self.version}, since "
+                "its sum differs"
+            )
+
     def _walk(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield row key and value of the rows that exist in this version, below a prefix."""
         stamp, opened = self._stamp, self._txn.opened
@@ -125,7 +138,6 @@ class Snapshot(View):
         super().__init__(txn, stamp_of(info.version), info.version, hash_key)
         self.info = info
         self._sums = sums_of(txn, info.version)
-        self._row_hash = row_hash(hash_key)
 
     @property
     def counts(self) -> Counts:
@@ -142,16 +154,4 @@ class Snapshot(View):
                 pass
 
     def _table(self, table: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield the rows of a table like those of a view. Raise DamagedError at the end if the sum differs."""
-        if self._sums is None:
-            yield from self._walk(table)
-            return
-        total, of = 0, self._row_hash
-        for row in self._walk(table):
-            total += of(*row)
-            yield row
-        if reduced({table: total})[table] != self._sums[table]:
-            raise damaged(
-                f"rows of the table {ROOM_NAMES[table]} are missing or outdated in version {self.version}, since "
-                "its sum differs"
-            )
+        return self._walk(table) if self._sums is None else self._summed(table, self._sums[table])

@@ -47,8 +47,8 @@ class Txn:
 class Finder:
     """Finds single rows by key.
 
-    Rule: it checks that the rows before and after the place of a key are in order. If a damaged page leads a
-    search astray, an old row or no row would be found.
+    If a damaged page leads a search astray, an old row or no row would be found. Rule: a search therefore checks
+    that the rows before and after the place of a key are in order. If it finds no row, it also verifies these two.
     """
 
     def __init__(self, txn: Txn) -> None:
@@ -71,8 +71,13 @@ class Finder:
         cursor, sought = self._cursor, key + stamp
         there = cursor.set_range(sought)
         found, value = cursor.item()
-        if (there and found < sought) or ((cursor.prev() if there else cursor.last()) and cursor.key() >= sought):
+        before, value_before = cursor.item() if (cursor.prev() if there else cursor.last()) else (b"", b"")
+        if before >= sought or (there and found < sought):
             raise damaged(f"the rows near {row_name(sought)} are out of order")
         if there and found.startswith(key) and len(found) == len(key) + STAMP_BYTES:
             return found, self._opened(found, value)
+        if there and found != META_FORMAT:
+            self._opened(found, value)
+        if before and before != META_FORMAT:
+            self._opened(before, value_before)
         return None

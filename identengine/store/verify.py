@@ -146,7 +146,7 @@ class _Examination:
         self._check_versions()
 
     def _sealed_rows(self) -> Iterator[tuple[bytes, bytes]]:
-        """Check each row by itself. Yield the rows of versions whose checksum matches."""
+        """Check each row alone. Yield the rows of versions whose checksum matches."""
         seeker, last = self._txn.cursor(), b""
         for key, stored in self._txn.cursor():
             table = key[:1]

@@ -16,6 +16,7 @@ from identengine.errors import StoreError
 from identengine.model.records import Account, Did, IdentBy
 from identengine.store import check as storecheck
 from identengine.store.draft import Draft
+from identengine.store.seals import seal
 from identengine.store.versions import Store
 
 
@@ -97,10 +98,10 @@ def test_another_lmdb_file_is_not_a_store(tmp_path: Path) -> None:
 def test_another_format_is_rejected(made: Path) -> None:
     with lmdb.open(str(made)) as env, env.begin(write=True) as txn:
         txn.put(b"mformat", b"7")
-    with pytest.raises(StoreError, match=r"has format 7; this program reads format 1. Use the program that"):
+    with pytest.raises(StoreError, match=r"has format 7; this program reads format 2. Use the program that"):
         Store.open(made)
     with lmdb.open(str(made)) as env, env.begin(write=True) as txn:
-        txn.put(b"mformat", b"1")
+        txn.put(b"mformat", b"2")
         txn.delete(b"mhash_key")
     with pytest.raises(StoreError, match=r"damaged: its hash key is missing"):
         Store.open(made)
@@ -248,7 +249,8 @@ def test_an_invalid_row_is_damage(tmp_path: Path, row: bytes) -> None:
     with Store.open(path, create=True) as store:
         store.change("ann", "1", lambda draft: draft.put_did(Did(number="2", account_id=1)))
     with lmdb.open(str(path), map_size=1 << 30) as env, env.begin(write=True) as txn:
-        txn.put(row if row.startswith(b"v") else row + b"\xff" * 7 + b"\xfe", b"\xc1 no row at all")
+        key = row if row.startswith(b"v") else row + b"\xff" * 7 + b"\xfe"
+        txn.put(key, seal(key, b"\xc1 no row at all"))
     with pytest.raises(
         StoreError, match=r"the store is damaged: it contains an invalid (account|client|DID|version record)"
     ):
