@@ -99,6 +99,12 @@ def _print_report(store: Path, report: Report) -> None:
             "no version is sound. Replace the store with a copy (`identengine copy` creates copies), or import "
             "the book into a new store"
         )
+    elif report.crashed:
+        command = f"identengine export FOLDER --version {report.newest_sound} --store {shlex.quote(str(store))}"
+        hint(
+            f"version {report.newest_sound} is the newest that can be read. Replace the store with a copy, or "
+            f"save the version with `{command}` and import it into a new store"
+        )
     else:
         command = f"identengine rollback {report.newest_sound} --store {shlex.quote(str(store))}"
         hint(f"version {report.newest_sound} is the newest sound version. `{command}` restores it")

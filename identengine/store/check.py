@@ -23,6 +23,7 @@ from pathlib import Path
 import lmdb
 
 from identengine.errors import StoreError
+from identengine.store.transaction import PAGE_ERRORS
 
 MODE = 0o660
 """Mode of the files before the umask. Every user who reads the book must be able to write the reader table."""
@@ -173,10 +174,11 @@ def diagnosis(error: lmdb.Error, data: Path) -> str:
         )
     if isinstance(error, lmdb.VersionMismatchError):
         return "its LMDB format has another version than this program reads. Nothing was changed"
-    if isinstance(error, lmdb.InvalidError | lmdb.CorruptedError | lmdb.PageNotFoundError):
+    if isinstance(error, (lmdb.InvalidError, *PAGE_ERRORS)):
         return (
-            f"it is damaged or not a store ({error}). Nothing was changed. Replace it with a copy (`identengine "
-            "copy` creates copies), or import the book into a new store"
+            f"it is damaged or not a store ({error}). Nothing was changed. `identengine store check` names the "
+            "sound versions, and `identengine rollback N` restores one. Without a sound version, replace the "
+            "store with a copy (`identengine copy` creates copies), or import the book into a new store"
         )
     if isinstance(error, lmdb.ReadersFullError):
         return f"{MAX_READERS} processes are reading it already. Try again when some of them have finished"

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import lmdb
 
-from identengine.errors import StoreError
+from identengine.errors import DamagedError, StoreError
 from identengine.store.check import (
     MAX_READERS,
     MODE,
@@ -36,7 +36,7 @@ from identengine.store.convert import converted
 from identengine.store.folders import copy_owner, folder_lock, made_folder, sync_folder
 from identengine.store.format import FORMAT, FORMAT_UNSEALED, META_FORMAT, META_HASH_KEY, META_RETIRED
 from identengine.store.keys import Newest, put_newest
-from identengine.store.transaction import Txn
+from identengine.store.transaction import PAGE_ERRORS, Txn
 
 DATA = "data.mdb"
 INITIAL_MAP = 4 << 30
@@ -87,9 +87,8 @@ class StoreFile:
         except lmdb.MapFullError:
             raise  # the editor grows the map and starts again
         except lmdb.Error as error:
-            raise StoreError(
-                f"the store {self.path} could not be {doing}: {diagnosis(error, self.data)}"
-            ) from error
+            kind = DamagedError if isinstance(error, PAGE_ERRORS) else StoreError
+            raise kind(f"the store {self.path} could not be {doing}: {diagnosis(error, self.data)}") from error
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Txn]:
@@ -117,7 +116,7 @@ class StoreFile:
                 self._env.reader_check()
                 txn = self._env.begin()
             self._readings += 1
-            return Txn(txn)
+            return Txn(txn, self._env.begin)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Writer]:

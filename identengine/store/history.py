@@ -224,7 +224,7 @@ class _Search:
         owned = id_key(OWNED, account)
         for full, _value in rows_under(self._txn, owned):
             version = version_of(full[-STAMP_BYTES:])
-            if self._client is None or self._had(account, full, version) or self._had(account, full, version - 1):
+            if self._had(account, full, version) or self._had(account, full, version - 1):
                 self.entries.add(number_bytes(version) + DIDS + full[9:-STAMP_BYTES])
 
     def concerns(self, event: Event, account: int | None) -> bool:
@@ -243,11 +243,14 @@ class _Search:
         return account_row(value).client_id if value else 0
 
     def _had(self, account: int, owned: bytes, version: int) -> bool:
-        """Return True if in ``version`` the DID belonged to the account, and the account to the client."""
+        """Return True if in ``version`` the DID belonged to the account, and the account to the client.
+
+        An edit that moves a DID twice leaves a row of the account between, which never had the DID.
+        """
         key = DIDS + owned[9:-STAMP_BYTES]
         value = self._finder.value(key, stamp_of(version))
         return (
             bool(value)
             and did_row(key, value).account_id == account
-            and (self._owner(account, version) == self._client)
+            and self._client in (None, self._owner(account, version))
         )

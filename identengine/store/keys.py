@@ -110,7 +110,7 @@ def missing_lists(txn: Txn, info: VersionInfo) -> list[bytes]:
     """Return the tables of the book that the version changed without a list of the changed keys."""
     changes = zip(BOOK, (info.client_changes, info.account_changes, info.did_changes), strict=True)
     key = CHANGES + number_bytes(info.version)
-    return [table for table, changed in changes if changed.total and txn.raw.get(key + table) is None]
+    return [table for table, changed in changes if changed.total and not txn.has(key + table)]
 
 
 def versions_of(txn: Txn) -> Iterator[VersionInfo]:

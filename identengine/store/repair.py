@@ -42,6 +42,7 @@ from identengine.store.format import (
 )
 from identengine.store.history import walked_changes
 from identengine.store.keys import MAX_LISTED_KEYS, Newest, missing_lists, newest, put_newest, record_of
+from identengine.store.salvage import readable_rows
 from identengine.store.seals import is_sealed
 from identengine.store.snapshot import Snapshot
 from identengine.store.sums import put_sums, sums_of
@@ -86,7 +87,7 @@ def _copy_rows(source: Txn, env: lmdb.Environment) -> Newest:
     raw = env.begin(write=True)
     try:
         raw.put(META_FORMAT, FORMAT)
-        for count, (key, stored) in enumerate(source.cursor(), 1):
+        for count, (key, stored) in enumerate(readable_rows(source, lambda _key: None), 1):
             if not is_sealed(key, stored) or key[:1] not in ROOM_NAMES:
                 continue
             raw.put(key, stored)

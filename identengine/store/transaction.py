@@ -9,6 +9,15 @@ import lmdb
 from identengine.store.format import FORMAT, META_FORMAT, STAMP_BYTES, damaged, row_name
 from identengine.store.seals import as_stored, seal, unseal
 
+PAGE_ERRORS = (
+    lmdb.CorruptedError,
+    lmdb.PageNotFoundError,
+    lmdb.PageFullError,
+    lmdb.CursorFullError,
+    lmdb.BadTxnError,
+)
+"""The errors by which LMDB rejects a damaged page, and by which it rejects all that the transaction does next."""
+
 
 class Txn:
     """An LMDB transaction with seals.
@@ -17,8 +26,12 @@ class Txn:
     and the stored value, and returns the value without its seal. It raises DamagedError if the seal differs.
     """
 
-    def __init__(self, raw: lmdb.Transaction[bytes]) -> None:
+    def __init__(
+        self, raw: lmdb.Transaction[bytes], begin: Callable[[], lmdb.Transaction[bytes]] | None = None
+    ) -> None:
+        """Wrap a transaction. ``begin`` begins another of its kind, and is None for a transaction that writes."""
         self.raw = raw
+        self._begin = begin
         self.sealed = raw.get(META_FORMAT) == FORMAT
         self.opened: Callable[[bytes, bytes], bytes] = unseal if self.sealed else as_stored
 
@@ -28,8 +41,25 @@ class Txn:
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of the row with the full key ``key``, or None. Raise DamagedError."""
-        value = self.raw.get(key)
+        value = self._stored(key)
         return None if value is None else self.opened(key, value)
+
+    def has(self, key: bytes) -> bool:
+        """Return True if there is a row with the full key ``key``, even a damaged one. Raise DamagedError."""
+        return self._stored(key) is not None
+
+    def renew(self) -> None:
+        """Continue reading after an error of LMDB, which ends a transaction. All cursors become invalid."""
+        if self._begin is not None:
+            self.raw.abort()
+            self.raw = self._begin()
+
+    def _stored(self, key: bytes) -> bytes | None:
+        try:
+            return self.raw.get(key)
+        except PAGE_ERRORS as error:
+            self.renew()
+            raise damaged(f"{row_name(key)} is in a page that is invalid ({error})") from error
 
     def put(self, key: bytes, value: bytes) -> None:
         """Write a row with its seal."""

@@ -37,6 +37,7 @@ from identengine.store.format import (
     version_of,
 )
 from identengine.store.keys import lifetimes, missing_lists, newest, record_of
+from identengine.store.salvage import readable_rows
 from identengine.store.seals import SEAL_BYTES, is_sealed
 from identengine.store.snapshot import Snapshot
 from identengine.store.sums import History, Sums, row_hash, sums_of
@@ -73,6 +74,8 @@ class Report(msgspec.Struct, kw_only=True):
     """The first :data:`LISTED` items of damage."""
     total: int = 0
     """Number of all items of damage."""
+    crashed: bool = False
+    """True if a damaged page killed the check. A roll back would die as well."""
 
 
 def check_store(path: Path) -> Report:
@@ -89,7 +92,7 @@ def check_store(path: Path) -> Report:
     signalled = signal.Signals(-done.returncode).name
     report.damage = [Damage(what=f"a damaged page killed the process that read it ({signalled})")]
     report.total = 1
-    report.newest_sound = None
+    report.newest_sound, report.crashed = None, True
     head = report.version or 0
     for version in range(head, max(0, head - _TRIED), -1):
         if not run_module(__name__, str(path), str(version)).returncode:
@@ -113,7 +116,7 @@ def examine_copy(data: Path, hash_key: bytes) -> Report:
         lmdb.open(str(data), subdir=False, map_size=0, readonly=True, lock=False, create=False) as env,
         env.begin() as raw,
     ):
-        return examine(Txn(raw), hash_key)
+        return examine(Txn(raw, env.begin), hash_key)
 
 
 def _empty(txn: Txn) -> Report:
@@ -147,8 +150,8 @@ class _Examination:
 
     def _sealed_rows(self) -> Iterator[tuple[bytes, bytes]]:
         """Check each row alone. Yield the rows of versions whose checksum matches."""
-        seeker, last = self._txn.cursor(), b""
-        for key, stored in self._txn.cursor():
+        last = b""
+        for key, stored in readable_rows(self._txn, self._note_gap):
             table = key[:1]
             sealed = is_sealed(key, stored)
             if table not in self._counts:
@@ -158,17 +161,24 @@ class _Examination:
                 self._note_row(key, "its checksum does not match")
             if key <= last:
                 self._note_row(key, "it is out of order")
-            elif not seeker.set_key(key):
+            elif not self._is_found(key):
                 self._note_row(key, "a search does not find it")
             last = key
             self._counts[table] += 1
             if sealed and table in STAMPED:
                 yield key, stored
 
+    def _is_found(self, key: bytes) -> bool:
+        try:
+            return self._txn.has(key)
+        except DamagedError:
+            return False
+
     def _check_meta(self) -> None:
         for key in (META_HEAD, META_RETIRED, META_HASH_KEY):
-            if self._txn.raw.get(key) is None:
-                self._note(table=ROOM_NAMES[META], row=row_name(key), what="it is missing")
+            with contextlib.suppress(DamagedError):  # noted already
+                if not self._txn.has(key):
+                    self._note(table=ROOM_NAMES[META], row=row_name(key), what="it is missing")
         with contextlib.suppress(DamagedError):
             missing = newest(self._txn).event - self._counts[EVENTS]
             if missing:
@@ -188,17 +198,22 @@ class _Examination:
     def _is_sound(self, version: int, sums: Sums) -> bool:
         try:
             info, wanted = record_of(self._txn, version), sums_of(self._txn, version)
+            listless = missing_lists(self._txn, info)
         except DamagedError:
             what = "its record or its sums are damaged or missing"
             self._note(version=version, table=ROOM_NAMES[VERSIONS], what=what)
             return False
-        if missing_lists(self._txn, info):
+        if listless:
             self._note(version=version, table=ROOM_NAMES[CHANGES], what="a list of changes is missing")
         differing = [table for table, total in sums.items() if wanted is None or wanted[table] != total]
         for table in differing:
             what = "rows are damaged, missing or outdated: the sum of the table differs"
             self._note(version=version, table=ROOM_NAMES[table], what=what)
         return not differing
+
+    def _note_gap(self, key: bytes) -> None:
+        row = row_name(key) if key else None
+        self._note(table=ROOM_NAMES.get(key[:1]), row=row, what="the rows after it are in a page that is invalid")
 
     def _note_row(self, key: bytes, what: str) -> None:
         version = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import tempfile
@@ -14,7 +15,6 @@ from support.books import ip_account
 
 from identengine.model.records import Client
 from identengine.store import file as storefile
-from identengine.store import folders
 from identengine.store import vault as storevault
 from identengine.store.draft import Draft
 from identengine.store.vault import Vault, default_key_file
@@ -23,13 +23,13 @@ from identengine.store.versions import Store
 
 STEPS: list[tuple[Any, str]] = [
     (tempfile, "mkstemp"),
-    (storevault.fcntl, "flock"),
+    (fcntl, "flock"),
     (os, "fsync"),
     (os, "chown"),
     (Path, "replace"),
     (Path, "unlink"),
     (storevault, "sync_folder"),
-    (folders.os, "open"),
+    (os, "open"),
     (storefile.Writer, "commit"),
 ]
 """What a rotation calls, on the disk and to change the store."""
@@ -120,9 +120,9 @@ def test_a_temporary_key_file_of_a_living_process_stays(tmp_path: Path) -> None:
     other.write_text("x")
     alive = tmp_path / ".store.key-abcd1234"
     with alive.open("wb") as file:
-        storevault.fcntl.flock(file, storevault.fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_EX)
         Vault.from_file(key_file, create=True)
         assert alive.exists()
-    assert Vault.from_file(key_file).with_new_key().save() is None
+    Vault.from_file(key_file).with_new_key().save()
     assert not alive.exists()
     assert other.exists()
