@@ -61,8 +61,7 @@ BOOK_UNUSABLE = Event(
     "book_unusable",
     "alarm",
     "%(why)s (%(serving)s)",
-    "see that the store is whole (`identengine versions`) and that this server may read it; it is tried again by "
-    "itself",
+    "check the store (`identengine store check`), and that this server may read it; the server retries automatically",
 )
 BOOK_KEY_MISSING = Event(
     "book_key_missing",

@@ -32,7 +32,7 @@ STEPS: list[tuple[Any, str]] = [
     (os, "open"),
     (storefile.Writer, "commit"),
 ]
-"""What a rotation calls, on the disk and to change the store."""
+"""The calls of a rotation that change the disk or the store."""
 PASSWORDS = 20
 
 

@@ -1,7 +1,7 @@
 """Random flips of single bits in the pages of a store: none is silent.
 
-A flip either changes nothing that is read, or the reader reports it, or it kills the reader, which the process
-that waits for the reader reports. LMDB prints its failed assertions to standard error.
+A flip changes nothing that is read, or the reader reports it, or it kills the reader. The process that waits for
+the reader reports its death. LMDB prints its failed assertions to standard error.
 """
 
 from __future__ import annotations

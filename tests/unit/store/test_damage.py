@@ -162,7 +162,7 @@ def test_a_damaged_record(
         assert loaded(path)[1:] == then[1:]
         assert [info.version for info in store.versions()] == [1, 2, 3, 4]
         assert len([entry for entry in store.audit() if entry.version is None]) == 2
-        assert store.note("eve", "shown", 1) is None
+        store.note("eve", "shown", 1)
         assert store.change("eve", "5", put(account(7)))[0].version == 5
         store.rekey(Vault((bytes(32),)))
     assert not [one for one in check_store(path).damage if one.version not in (2, 3)]
