@@ -1,6 +1,7 @@
 """A version of the book (:class:`Snapshot`), read row by row without holding it in memory.
 
 Each row is checked when it is read. A walk through a whole table also checks at its end that no row is missing.
+A search for one row cannot notice that a damaged page lost the row, since only the sum of a table reveals that.
 """
 
 from __future__ import annotations
