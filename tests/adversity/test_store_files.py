@@ -223,7 +223,7 @@ def test_after_every_change_the_file_has_its_declared_length(made: Path) -> None
 
 
 def test_noise_in_the_pages_does_not_harm_a_process_that_only_opens(made: Path) -> None:
-    """Rows have checksums, so noise is never read as rows. It may crash a reader. A server uses a child as reader."""
+    """Rows have checksums, so noise is never read as rows. It may crash a reader, which a server survives."""
     good = (made / "data.mdb").read_bytes()
     dice = random.Random(4)
     outcomes = set()
