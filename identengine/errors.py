@@ -64,6 +64,10 @@ class StoreError(IdentengineError):
     """The store cannot be read or written: it is missing, damaged, full, read-only or of another format."""
 
 
+class DamagedError(StoreError):
+    """Content of the store does not match its checksums."""
+
+
 class KeyFileError(IdentengineError):
     """The key file of the passwords cannot be used.
 

@@ -18,6 +18,7 @@ from identengine.cli.workspace import Workspace, author, find_workspace
 
 if TYPE_CHECKING:
     from identengine.book.report import ImportReport, Listed, TableReport
+    from identengine.store.verify import Report
 
 
 class Missing(StrEnum):
@@ -150,8 +151,10 @@ def copy(
     Example: identengine copy identengine.mdb --store STORE
     """
     with find_workspace(store, config).open(readonly=True) as opened:
-        opened.copy(target)
+        report = opened.copy(target)
         head = opened.head()
+    if report.total:
+        hint(f"warning: {_damage(report)}. `identengine store check` shows the damage")
     if as_json:
         emit({"target": str(target), "version": head})
     else:
@@ -163,6 +166,13 @@ def add_to(app: typer.Typer) -> None:
     app.command("import")(import_)
     app.command()(export)
     app.command()(copy)
+
+
+def _damage(report: Report) -> str:
+    if not report.damaged:
+        return "the store is damaged, and so is the copy. Its versions are sound"
+    named = ", ".join(map(str, report.damaged[:_SHOWN])) + (", …" if len(report.damaged) > _SHOWN else "")
+    return f"earlier versions are damaged in the store and the copy: {named}"
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from identengine.cli import (
     keys,
     load,
     stats,
+    store,
     top,
 )
 from identengine.cli import serve as serving
@@ -126,6 +127,7 @@ stats.add_to(app)
 top.add_to(app)
 load.add_to(app)
 app.add_typer(keys.app, name="key")
+app.add_typer(store.app, name="store")
 
 
 def main() -> None:

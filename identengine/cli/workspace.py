@@ -34,9 +34,11 @@ class Workspace(NamedTuple):
 
     def open(self, *, create: bool = False, readonly: bool = False) -> Store:
         """Open the store. Raise StoreError if it is missing, or if it has to be created among other files."""
+        from identengine.cli.crashes import explain_crashes
         from identengine.store.versions import Store
 
         self.check_folder()
+        explain_crashes(self.store)
         return Store.open(self.store, create=create, readonly=readonly)
 
     def check_folder(self) -> None:

@@ -129,8 +129,8 @@ BOOK_UNUSABLE = Event(
     "book_unusable",
     "alarm",
     "the newest version of the book cannot be loaded (%(serving)s): %(why)s",
-    "Check with `identengine versions` that the store is intact, and that this server may read it. The server "
-    "retries automatically.",
+    "Check the store (`identengine store check`), and that this server may read it. The server retries "
+    "automatically.",
 )
 BOOK_KEY_MISSING = Event(
     "book_key_missing",

@@ -23,6 +23,7 @@ from pathlib import Path
 import lmdb
 
 from identengine.errors import StoreError
+from identengine.store.transaction import PAGE_ERRORS
 
 MODE = 0o660
 """Mode of the files before the umask. Every user who reads the book must be able to write the reader table."""
@@ -80,13 +81,20 @@ def check_file(path: Path, data: Path, *, readonly: bool) -> None:
 
 def readable(path: Path) -> bool:
     """Return True if every used page can be read. A child process tries, since a missing page would kill it."""
-    done = subprocess.run(  # noqa: S603 - it runs this module
-        [sys.executable, "-m", __name__, str(path)],
+    return not run_module(__name__, str(path)).returncode
+
+
+def run_module(name: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a module of this program in a child process, which a damaged store may kill."""
+    root = str(Path(__file__).resolve().parents[2])
+    inherited = os.environ.get("PYTHONPATH")
+    return subprocess.run(  # noqa: S603 - a module of this program, no shell
+        [sys.executable, "-P", "-m", name, *arguments],  # -P: import nothing from the working folder
         check=False,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{inherited}" if inherited else root},
     )
-    return done.returncode == 0
 
 
 def _read_all(path: Path) -> None:
@@ -108,9 +116,14 @@ def lengthen(data: Path, size: int) -> None:
             os.posix_fallocate(file.fileno(), size - 1, 1)
 
 
+def lock_file(path: Path, data: Path) -> Path:
+    """Return the path of LMDB's lock file."""
+    return data.with_name("lock.mdb") if path != data else Path(f"{data}-lock")
+
+
 def reserve_lock(path: Path, data: Path) -> None:
     """Allocate LMDB's lock file in advance. LMDB writes it through a map, where a full disk kills the process."""
-    lock = data.with_name("lock.mdb") if path != data else Path(f"{data}-lock")
+    lock = lock_file(path, data)
     try:
         if not lock.exists():
             # Linked when complete, since LMDB derives the maximum number of readers from its size.
@@ -161,10 +174,11 @@ def diagnosis(error: lmdb.Error, data: Path) -> str:
         )
     if isinstance(error, lmdb.VersionMismatchError):
         return "its LMDB format has another version than this program reads. Nothing was changed"
-    if isinstance(error, lmdb.InvalidError | lmdb.CorruptedError | lmdb.PageNotFoundError):
+    if isinstance(error, (lmdb.InvalidError, *PAGE_ERRORS)):
         return (
-            f"it is damaged or not a store ({error}). Nothing was changed. Replace it with a copy (`identengine "
-            "copy` creates copies), or import the book into a new store"
+            f"it is damaged or not a store ({error}). Nothing was changed. `identengine store check` names the "
+            "sound versions, and `identengine rollback N` restores one. Without a sound version, replace the "
+            "store with a copy (`identengine copy` creates copies), or import the book into a new store"
         )
     if isinstance(error, lmdb.ReadersFullError):
         return f"{MAX_READERS} processes are reading it already. Try again when some of them have finished"

@@ -13,19 +13,17 @@ import lmdb
 
 from identengine.errors import StoreError
 from identengine.model.records import Account, Client, Did
-from identengine.store.file import Txn
 from identengine.store.format import (
     ACCOUNTS,
     BOOK,
     CHANGES,
     CLIENTS,
     DIDS,
-    META_RETIRED,
     NEWEST,
-    STAMP_BYTES,
     VERSIONS,
     Changes,
     VersionInfo,
+    damaged,
     did_key,
     did_value,
     encode,
@@ -34,8 +32,19 @@ from identengine.store.format import (
     owned_key,
     stamp_of,
 )
-from identengine.store.keys import MAX_LISTED_KEYS, Counts, last_key, rows_while_writing, value_at
+from identengine.store.keys import (
+    MAX_LISTED_KEYS,
+    Counts,
+    last_key,
+    newest,
+    put_newest,
+    retired_keys,
+    stored_rows_while_writing,
+)
+from identengine.store.seals import seal
 from identengine.store.snapshot import View, is_id
+from identengine.store.sums import add_change, no_sums, put_sums, reduced, sums_of
+from identengine.store.transaction import Txn
 from identengine.store.vault import key_id
 
 _SCRATCH_MAP = 1 << 36
@@ -135,8 +144,10 @@ class Draft(View):
     def __init__(self, txn: Txn, before: VersionInfo, hash_key: bytes, data: Path) -> None:
         super().__init__(txn, NEWEST, before.version + 1, hash_key)
         self._own = stamp_of(self.version)
-        # A second cursor, since a cursor that stays near one page need not start from the root.
+        # Cursors of their own, since a cursor that stays near one page need not start from the root.
+        self._cursor = txn.cursor()
         self._owned = txn.cursor()
+        self._sums = sums_of(txn, before.version) or no_sums()
         self._before = before
         self._data = data
         self._tallies = {
@@ -144,7 +155,7 @@ class Draft(View):
             ACCOUNTS: _RowCounts(before.accounts),
             DIDS: _RowCounts(before.dids),
         }
-        self._retired = frozenset(txn.get(META_RETIRED, b"").decode().split())
+        self._retired = frozenset(retired_keys(txn))
         self._scratch: Scratch | None = None
 
     @property
@@ -215,30 +226,32 @@ class Draft(View):
         """Set the value of the row ``key``, or delete it if ``value`` is empty. Return True if the row changed."""
         was = now = b""
         written = False
-        cursor = self._cursor
-        if cursor.set_range(key):
-            found, now = cursor.item()
-            if not found.startswith(key) or len(found) != len(key) + STAMP_BYTES:
-                now = b""
-            elif found.endswith(self._own):
+        if newest_row := self._finder.newest(key, NEWEST):
+            found, now = newest_row
+            if found.endswith(self._own):
                 written = True
-                was = value_at(cursor, key, stamp_of(self.version - 1))
+                was = self._finder.value(key, stamp_of(self.version - 1))
             else:
                 was = now
         if value == now:
             return False
         # A row that returns to its former value is still written, since the list of keys names it once already.
-        cursor.put(key + self._own, value)
+        self._write(self._cursor, key, value)
+        add_change(self._sums, self._row_hash, key, now, value)
         tally = self._tallies[key[:1]]
         if not written:
             tally.note(key)
         tally.move(was, now, value)
         if key.startswith(DIDS):
             if now and now[:8] != value[:8]:
-                self._owned.put(owned_key(now[:8], key) + self._own, b"")
+                self._write(self._owned, owned_key(now[:8], key), b"")
             if value:
-                self._owned.put(owned_key(value[:8], key) + self._own, value[8:])
+                self._write(self._owned, owned_key(value[:8], key), value[8:])
         return True
+
+    def _write(self, cursor: lmdb.Cursor[bytes], key: bytes, value: bytes) -> None:
+        full = key + self._own
+        cursor.put(full, seal(full, value))
 
     def finish(self, who: str, what: str, at: float) -> VersionInfo:
         """Record the new version and return it. Return the version before if nothing changed."""
@@ -259,11 +272,22 @@ class Draft(View):
             return self._before
         version = number_bytes(self.version)
         self._txn.put(VERSIONS + version, encode(info))
+        put_sums(self._txn, self.version, self._sums)
+        put_newest(self._txn, newest(self._txn)._replace(version=self.version))
         for table in BOOK:
             keys = self._tallies[table].keys
             if keys is None or keys:
                 self._txn.put(CHANGES + version + table, encode(None if keys is None else sorted(keys)))
         return info
+
+    def verify(self, version: int) -> None:
+        """Raise DamagedError if the draft does not hold exactly the rows of ``version``."""
+        wanted = sums_of(self._txn, version)
+        if wanted is None or reduced(self._sums) != wanted:
+            raise damaged(f"rows of version {version} are missing")
+        for table, total in wanted.items():
+            for _row in self._summed(table, total):
+                pass
 
     def drop(self) -> None:
         """Release the resources of the edit."""
@@ -272,4 +296,4 @@ class Draft(View):
             self._scratch = None
 
     def _rows(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        return rows_while_writing(self._txn, prefix)
+        return stored_rows_while_writing(self._txn, prefix)

@@ -19,14 +19,24 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeAlias
 
 import lmdb
 
-from identengine.errors import StoreError
-from identengine.store.check import MAX_READERS, MODE, check_file, diagnosis, lengthen, reserve_lock
-from identengine.store.folders import made_folder, sync_folder
-from identengine.store.format import FORMAT, META_FORMAT, META_HASH_KEY
+from identengine.errors import DamagedError, StoreError
+from identengine.store.check import (
+    MAX_READERS,
+    MODE,
+    check_file,
+    diagnosis,
+    lengthen,
+    lock_file,
+    reserve_lock,
+)
+from identengine.store.convert import converted
+from identengine.store.folders import copy_owner, folder_lock, made_folder, sync_folder
+from identengine.store.format import FORMAT, FORMAT_UNSEALED, META_FORMAT, META_HASH_KEY, META_RETIRED
+from identengine.store.keys import Newest, put_newest
+from identengine.store.transaction import PAGE_ERRORS, Txn
 
 DATA = "data.mdb"
 INITIAL_MAP = 4 << 30
@@ -34,8 +44,6 @@ INITIAL_MAP = 4 << 30
 GROWTH = 4
 """Factor by which a full map grows. Address space is cheap, and each growth repeats the edit."""
 _HASH_KEY_BYTES = 32
-
-Txn: TypeAlias = "lmdb.Transaction[bytes]"
 
 
 class StoreFile:
@@ -51,6 +59,7 @@ class StoreFile:
         self._lock = threading.Lock()
         self._writer: int | None = None
         self._env = self._open(readonly)
+        self.identity = _identity(data)
         try:
             with self.reading() as txn:
                 self.hash_key = _checked(txn, path)
@@ -78,9 +87,8 @@ class StoreFile:
         except lmdb.MapFullError:
             raise  # the editor grows the map and starts again
         except lmdb.Error as error:
-            raise StoreError(
-                f"the store {self.path} could not be {doing}: {diagnosis(error, self.data)}"
-            ) from error
+            kind = DamagedError if isinstance(error, PAGE_ERRORS) else StoreError
+            raise kind(f"the store {self.path} could not be {doing}: {diagnosis(error, self.data)}") from error
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Txn]:
@@ -108,7 +116,7 @@ class StoreFile:
                 self._env.reader_check()
                 txn = self._env.begin()
             self._readings += 1
-            return txn
+            return Txn(txn, self._env.begin)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Writer]:
@@ -122,6 +130,8 @@ class StoreFile:
             raise StoreError(f"the store {self.path} cannot be opened: {error.strerror}") from error
         with self.trouble("changed"), turn:
             fcntl.flock(turn, fcntl.LOCK_EX)
+            if _identity(self.data) != self.identity:
+                raise StoreError(f"the store {self.path} was replaced since it was opened. Open it again")
             self._writer = threading.get_ident()
             try:
                 self._env.reader_check()  # readers that were killed would keep old pages in use
@@ -133,15 +143,15 @@ class StoreFile:
         """Begin the write transaction of a :class:`Writer`."""
         with self._lock:
             try:
-                return self._env.begin(write=True)
+                return Txn(self._env.begin(write=True))
             except lmdb.MapResizedError:
                 self._resize(0)
-                return self._env.begin(write=True)
+                return Txn(self._env.begin(write=True))
 
     def grow(self) -> None:
         """Enlarge the map. No transaction may be open."""
         with self._lock:
-            self._resize(self._env.info()["map_size"] * GROWTH)
+            self._resize(self.map_size() * GROWTH)
 
     def _resize(self, size: int) -> None:
         if self._readings:
@@ -155,6 +165,38 @@ class StoreFile:
         """Extend the file to the length that its header declares, so that :func:`check_file` need not read it."""
         wanted = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
         lengthen(self.data, wanted)
+
+    def map_size(self) -> int:
+        """Return the size of the map in bytes."""
+        size: int = self._env.info()["map_size"]
+        return size
+
+    def replace(self, new: Path) -> None:
+        """Put the data file ``new`` in the place of this file, and use it. The caller must be the only writer.
+
+        It gets a new lock file, since LMDB's lock file belongs to one data file. Other processes keep the old pair
+        until they open the store again.
+        """
+        lock, new_lock = lock_file(self.path, self.data), lock_file(new.parent, new)
+        with self._lock:
+            if self._readings:
+                raise StoreError(f"the store {self.path} must be replaced, but this process is still reading it")
+            try:
+                new_lock.unlink(missing_ok=True)  # it is as long as another number of readers needs
+                reserve_lock(new.parent, new)
+                with folder_lock(self.data.parent, fcntl.LOCK_EX):
+                    copy_owner(lock, new_lock)
+                    copy_owner(self.data, new)
+                    new_lock.replace(lock)
+                    new.replace(self.data)
+                    sync_folder(self.data.parent)
+            except OSError as error:
+                raise StoreError(f"the store {self.path} could not be replaced: {error.strerror}") from error
+            self._env.close()
+            self._env = self._open(readonly=False)
+        with _files_lock:
+            _files[_identity(self.data)] = _files.pop(self.identity)
+            self.identity = _identity(self.data)
 
     def copy(self, handle: int) -> None:
         """Write a compact copy of the file to the file descriptor ``handle``."""
@@ -195,13 +237,13 @@ class Writer:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Txn]:
-        """Yield a transaction.
+        """Yield a transaction in the present format, to which a store of format 1 is converted.
 
         An exception or the caller's ``abort`` aborts it, the caller's ``commit`` commits it.
         """
         txn = self._file.begin_writing()
         try:
-            yield txn
+            yield converted(txn, self._file.hash_key)
         finally:
             txn.abort()  # no effect after a commit
 
@@ -229,11 +271,12 @@ def open_file(path: Path, *, create: bool, readonly: bool) -> StoreFile:
         data = data_file(path)
         if create and not readonly and not data.exists():
             _create(path, data)
-        status = data.stat()
+        data.stat()
     except OSError as error:
         raise StoreError(_no_store(path, error)) from error
-    with _files_lock:
-        key = (status.st_dev, status.st_ino)
+    # A repair replaces the data file and its lock file. Both must be opened before or after that.
+    with _files_lock, folder_lock(data.parent, fcntl.LOCK_SH):
+        key = _identity(data)
         file = _files.get(key)
         if file is None:
             check_file(path, data, readonly=readonly)
@@ -243,6 +286,15 @@ def open_file(path: Path, *, create: bool, readonly: bool) -> StoreFile:
             file.upgrade()
         file.users += 1
         return file
+
+
+def _identity(data: Path) -> tuple[int, int]:
+    """Return device and inode of a data file, or zeros if it is missing."""
+    try:
+        status = data.stat()
+    except OSError:
+        return 0, 0
+    return status.st_dev, status.st_ino
 
 
 def data_file(path: Path) -> Path:
@@ -282,9 +334,12 @@ def _create(path: Path, data: Path) -> None:
     try:
         with made_folder(path), tempfile.TemporaryDirectory(prefix=".new-", dir=path) as made:
             new = lmdb.open(made, map_size=INITIAL_MAP, mode=MODE, lock=False)
-            with new as env, env.begin(write=True) as txn:
-                txn.put(META_FORMAT, FORMAT)
+            with new as env, env.begin(write=True) as raw:
+                raw.put(META_FORMAT, FORMAT)
+                txn = Txn(raw)
                 txn.put(META_HASH_KEY, os.urandom(_HASH_KEY_BYTES))
+                txn.put(META_RETIRED, b"")
+                put_newest(txn, Newest(0, 0))
             with contextlib.suppress(FileExistsError):  # another process created one at the same time: use it
                 os.link(Path(made, DATA), data)
         sync_folder(path)
@@ -297,10 +352,10 @@ def _create(path: Path, data: Path) -> None:
 
 def _checked(txn: Txn, path: Path) -> bytes:
     """Return the store's hash key. Raise StoreError if this is not a store or has another format."""
-    found = txn.get(META_FORMAT)
+    found = txn.raw.get(META_FORMAT)
     if found is None:
         raise StoreError(f"{path} is an LMDB file, but not an identengine store")
-    if found != FORMAT:
+    if found not in (FORMAT, FORMAT_UNSEALED):
         raise StoreError(
             f"the store {path} has format {found.decode(errors='replace')}; this program reads format "
             f"{FORMAT.decode()}. Use the program that wrote it, or export the book with that program and import "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,3 +30,26 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def folder_lock(folder: Path, kind: int) -> Iterator[None]:
+    """Hold a lock of the folder, ``LOCK_SH`` or ``LOCK_EX``. File systems without locks are ignored."""
+    handle = None
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        fcntl.flock(handle, kind)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def copy_owner(source: Path, target: Path) -> None:
+    """Set owner, group and mode of ``target`` to those of ``source``, as far as permitted. Raise OSError."""
+    status = source.stat()
+    if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+        with contextlib.suppress(PermissionError):
+            os.chown(target, status.st_uid, status.st_gid)
+    target.chmod(status.st_mode & 0o7777)

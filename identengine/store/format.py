@@ -1,4 +1,4 @@
-"""The content of the store: keys and rows as bytes, and the records of its history.
+"""The content of the store, format 2: keys and rows as bytes, and the records of its history.
 
 All tables share one tree, distinguished by the first byte of the key. Named LMDB databases would need a handle
 each. py-lmdb opens a handle in a write transaction, so that a list of accounts would wait for an import.
@@ -10,14 +10,20 @@ this version on. Rows are never deleted, so that every version stays readable.
 
 The tables, each with its key and value. Ids, versions and numbers of events take 8 bytes:
 
-- meta: ``m`` name. The format, the hash key and the ids of retired keys.
+- meta: ``m`` name. The format, the hash key, the ids of retired keys, and the numbers of the newest version and
+  event.
 - clients: ``c`` id, stamp. A Client in MessagePack.
 - accounts: ``a`` id, stamp. An Account in MessagePack.
 - dids: ``d`` number, NUL, stamp. The account id, and the status (1 byte).
 - owned: ``o`` account id, number, NUL, stamp. The status (1 byte). It holds the DIDs again, by account.
 - versions: ``v`` version. A VersionInfo in MessagePack.
+- sums: ``s`` version. The sums of the version's rows in the four tables above (:mod:`identengine.store.sums`).
 - changes: ``h`` version, table (1 byte). The sorted row keys that the version wrote, or nil if they are too many.
 - events: ``e`` number. An Event in MessagePack.
+
+Every value but the format ends with a checksum (:mod:`identengine.store.seals`). Stores of format 1 have neither
+checksums nor sums nor the numbers of the newest version and event. They are readable, and the first edit converts
+them (:mod:`identengine.store.convert`).
 """
 
 from __future__ import annotations
@@ -27,22 +33,27 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from identengine.errors import StoreError, expected
+from identengine.errors import DamagedError, expected
 from identengine.model.numbers import MAX_LENGTH
 from identengine.model.records import Account, Client, Did, DidStatus
 
-FORMAT = b"1"
-"""Format of the tables above. Stores of other formats are rejected."""
+FORMAT = b"2"
+"""Format of the tables above. Stores of :data:`FORMAT_UNSEALED` are read and converted, others are rejected."""
+FORMAT_UNSEALED = b"1"
+"""The format before, without checksums."""
 
 META, CLIENTS, ACCOUNTS, DIDS, OWNED = b"m", b"c", b"a", b"d", b"o"
-VERSIONS, CHANGES, EVENTS = b"v", b"h", b"e"
+VERSIONS, SUMS, CHANGES, EVENTS = b"v", b"s", b"h", b"e"
 
 META_FORMAT = META + b"format"
 META_HASH_KEY = META + b"hash_key"
 META_RETIRED = META + b"retired"
+META_HEAD = META + b"head"
 
 BOOK = (CLIENTS, ACCOUNTS, DIDS)
 """The three tables of the book, in the order in which changes are listed."""
+STAMPED = (*BOOK, OWNED)
+"""The tables whose keys end with a stamp."""
 
 STAMP_BYTES = 8
 NEWEST = bytes(STAMP_BYTES)
@@ -55,6 +66,18 @@ _ACTIVE = _STATUS_BYTES[DidStatus.ACTIVE]
 
 TableName = Literal["client", "account", "did"]
 TABLE_NAMES: dict[bytes, TableName] = {CLIENTS: "client", ACCOUNTS: "account", DIDS: "did"}
+ROOM_NAMES = {
+    META: "meta",
+    CLIENTS: "clients",
+    ACCOUNTS: "accounts",
+    DIDS: "dids",
+    OWNED: "owned",
+    VERSIONS: "versions",
+    SUMS: "sums",
+    CHANGES: "changes",
+    EVENTS: "events",
+}
+"""The names of all tables, by the first byte of their keys."""
 
 
 class Changes(msgspec.Struct, frozen=True, gc=False):
@@ -213,16 +236,40 @@ def _reader(kind: type[_Row], name: str) -> Callable[[bytes], _Row]:
         try:
             return decode(value)
         except msgspec.DecodeError as error:
-            raise _damaged(f"{name}: {error}") from error
+            raise damaged(f"it contains an invalid {name}: {error}") from error
 
     return read
 
 
-def _damaged(what: str) -> StoreError:
-    return StoreError(
-        f"the store is damaged: it contains an invalid {what}. Nothing was changed. Replace it with a copy "
-        "(`identengine copy` creates copies), or import the book into a new store"
+def damaged(what: str) -> DamagedError:
+    """Return the error for damage, with the remedy. ``what`` is a clause."""
+    return DamagedError(
+        f"the store is damaged: {what}. Nothing was changed. `identengine store check` names the sound versions, "
+        "and `identengine rollback N` restores one"
     )
+
+
+def row_name(key: bytes) -> str:
+    """Return the name of the row with the full key ``key``, for messages."""
+    table, number = key[:1], int.from_bytes(key[1:9], "big")
+    if table in STAMPED and len(key) > 1 + STAMP_BYTES:
+        version = version_of(key[-STAMP_BYTES:])
+        did = key[1 if table == DIDS else 9 : -STAMP_BYTES - 1].decode("ascii", "backslashreplace")
+        row = {
+            CLIENTS: f"client {number}",
+            ACCOUNTS: f"account {number}",
+            DIDS: f"DID {did}",
+            OWNED: f"DID {did} in the list of account {number}",
+        }[table]
+        return f"{row} as written by version {version}"
+    names = {
+        VERSIONS: f"the record of version {number}",
+        SUMS: f"the sums of version {number}",
+        CHANGES: f"the list of changes of version {number}",
+        EVENTS: f"event {number} of the audit log",
+        META: f"the entry {key[1:].decode('ascii', 'backslashreplace')}",
+    }
+    return names.get(table, "a row of no known table")
 
 
 client_row = _reader(Client, "client")
@@ -258,7 +305,7 @@ def _did(number: bytes, account: bytes, status: bytes) -> Did:
             number=number.decode("ascii"), account_id=int.from_bytes(account, "big"), status=_STATUS_OF[status]
         )
     except (KeyError, UnicodeDecodeError) as error:
-        raise _damaged("DID") from error
+        raise damaged("it contains an invalid DID") from error
 
 
 def is_active(owned_value: bytes) -> bool:

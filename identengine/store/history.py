@@ -8,56 +8,70 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import groupby
 
-import lmdb
-
-from identengine.store.file import Txn
+from identengine.errors import DamagedError
 from identengine.store.format import (
     ACCOUNTS,
     BOOK,
     CHANGES,
     CLIENTS,
     DIDS,
-    EVENTS,
     OWNED,
     STAMP_BYTES,
-    VERSIONS,
     AuditEntry,
     Change,
     Event,
     VersionInfo,
     account_row,
     change_of,
+    damaged,
     did_row,
-    event_row,
     id_key,
-    info_row,
     keys_row,
     number_bytes,
     stamp_of,
     version_of,
 )
-from identengine.store.keys import MAX_LISTED_KEYS, rows_under, value_at
+from identengine.store.keys import (
+    MAX_LISTED_KEYS,
+    events_of,
+    info_of,
+    rows_under,
+    stored_rows,
+    versions_of,
+)
+from identengine.store.sums import add_change, reduced, row_hash, sums_of
+from identengine.store.transaction import Finder, Txn
 
 RawChange = tuple[bytes, bytes, bytes]
 """Row key, value before, value after. An empty value means that the row does not exist."""
 
 
-def changes_between(txn: Txn, a: int, b: int) -> Iterator[RawChange]:
-    """Yield the differences between two versions, by table and key."""
+def changes_between(txn: Txn, a: int, b: int, hash_key: bytes) -> Iterator[RawChange]:
+    """Yield the differences between two versions, by table and key.
+
+    Raise DamagedError at the end if they do not account for the difference between the sums of the two versions.
+    """
+    older, newer = info_of(txn, min(a, b)), info_of(txn, max(a, b))
+    sums, wanted = sums_of(txn, older.version), sums_of(txn, newer.version)
+    of = row_hash(hash_key)
     for table in BOOK:
-        for key, older, newer in _table_changes(txn, table, min(a, b), max(a, b)):
-            yield (key, older, newer) if a <= b else (key, newer, older)
+        for key, before, after in _table_changes(txn, table, older, newer):
+            if sums is not None:
+                add_change(sums, of, key, before, after)
+            yield (key, before, after) if a <= b else (key, after, before)
+    if sums is not None and wanted is not None and reduced(sums) != wanted:
+        raise damaged(f"rows that changed between the versions {older.version} and {newer.version} are missing")
 
 
-def _table_changes(txn: Txn, table: bytes, a: int, b: int) -> Iterator[RawChange]:
-    keys = _changed_keys(txn, table, a, b)
+def _table_changes(txn: Txn, table: bytes, a: VersionInfo, b: VersionInfo) -> Iterator[RawChange]:
+    keys = _changed_keys(txn, table, a.version, b.version)
     if keys is None:
-        yield from _walked_changes(txn, table, a, b)
+        yield from walked_changes(txn, table, a.version, b.version)
         return
-    cursor = txn.cursor()
-    stamp_a, stamp_b = stamp_of(a), stamp_of(b)
+    finder = Finder(txn)
+    stamp_a, stamp_b = stamp_of(a.version), stamp_of(b.version)
     for key in keys:
-        before, after = value_at(cursor, key, stamp_a), value_at(cursor, key, stamp_b)
+        before, after = finder.value(key, stamp_a), finder.value(key, stamp_b)
         if before != after:
             yield key, before, after
 
@@ -72,19 +86,20 @@ def _changed_keys(txn: Txn, table: bytes, a: int, b: int) -> list[bytes] | None:
             if key >= end or not key.startswith(CHANGES):
                 break
             if key.endswith(table) and len(key) == 10:
-                some = keys_row(value)
+                some = keys_row(txn.opened(key, value))
                 if some is None or len(keys) > MAX_LISTED_KEYS:
                     return None
                 keys.update(some)
     return sorted(keys)
 
 
-def _walked_changes(txn: Txn, table: bytes, a: int, b: int) -> Iterator[RawChange]:
+def walked_changes(txn: Txn, table: bytes, a: int, b: int) -> Iterator[RawChange]:
     """Yield the differences of a table by walking through all its rows, which is faster for many changes."""
     stamp_a, stamp_b = stamp_of(a), stamp_of(b)
+    opened = txn.opened
     key = before = after = b""
     settled = False
-    for full, value in rows_under(txn, table):
+    for full, stored in stored_rows(txn, table):
         stamp = full[-STAMP_BYTES:]
         if stamp < stamp_b:
             continue  # newer than b
@@ -92,56 +107,58 @@ def _walked_changes(txn: Txn, table: bytes, a: int, b: int) -> Iterator[RawChang
         if row_key != key:
             if before != after:
                 yield key, before, after
-            key, before, after, settled = row_key, b"", value, False
+            key, before, after, settled = row_key, b"", opened(full, stored), False
         if not settled and stamp >= stamp_a:
-            before, settled = value, True
+            before, settled = opened(full, stored), True
     if before != after:
         yield key, before, after
 
 
-def versions_of(txn: Txn) -> Iterator[VersionInfo]:
-    """Yield all versions, the oldest first."""
-    return (info_row(value) for _key, value in rows_under(txn, VERSIONS))
-
-
-def audit_log(txn: Txn, client: int | None, account: int | None) -> Iterator[AuditEntry]:
+def audit_log(txn: Txn, client: int | None, account: int | None, hash_key: bytes) -> Iterator[AuditEntry]:
     """Yield the audit log, the oldest entry first.
 
     ``client`` restricts it to the client's row, its accounts and their DIDs. ``account`` restricts it to the
     account and its DIDs. With both, only the time during which the account belonged to the client counts.
     """
     if client is None and account is None:
-        yield from _merged(txn, None, lambda _event: True)
+        yield from _merged(txn, _all_changes(txn, hash_key), lambda _event: True)
         return
     search = _Search(txn, client)
     if account is not None:
         search.add_account(account)
     elif client is not None:
         search.add_client(client)
-    yield from _merged(txn, search.in_order(), lambda event: search.concerns(event, account))
+    changes = _chosen_changes(txn, search.in_order())
+    yield from _merged(txn, changes, lambda event: search.concerns(event, account))
 
 
-def _merged(txn: Txn, entries: list[bytes] | None, concerns: Callable[[Event], bool]) -> Iterator[AuditEntry]:
-    """Merge the changes of ``entries`` (version and row key, None for all) and the events in order of time.
+_VersionChanges = Iterator[tuple[VersionInfo, Iterator[Change]]]
+
+
+def _merged(txn: Txn, versions: _VersionChanges, concerns: Callable[[Event], bool]) -> Iterator[AuditEntry]:
+    """Merge the changes of versions and the events in order of time.
 
     An event records the version that preceded it, so that the order is right even if the clock was set back.
     """
-    events = filter(concerns, (event_row(value) for _key, value in rows_under(txn, EVENTS)))
+    events = filter(concerns, events_of(txn))
     event = next(events, None)
-    for info, changes in _all_changes(txn) if entries is None else _chosen_changes(txn, entries):
+    for info, changes in versions:
         while event is not None and event.version < info.version:
             yield _event_entry(event)
             event = next(events, None)
-        for change in changes:
-            account = change.key if change.table == "account" else None
-            yield AuditEntry(
-                at=info.at,
-                who=info.who,
-                what=info.what,
-                version=info.version,
-                change=change,
-                account=account if isinstance(account, int) else None,
-            )
+        try:
+            for change in changes:
+                account = change.key if change.table == "account" else None
+                yield AuditEntry(
+                    at=info.at,
+                    who=info.who,
+                    what=info.what,
+                    version=info.version,
+                    change=change,
+                    account=account if isinstance(account, int) else None,
+                )
+        except DamagedError as error:  # after a roll back, the log of the other versions must stay readable
+            yield AuditEntry(at=info.at, who=info.who, what=f"{info.what}: {error}", version=info.version)
     while event is not None:
         yield _event_entry(event)
         event = next(events, None)
@@ -151,23 +168,24 @@ def _event_entry(event: Event) -> AuditEntry:
     return AuditEntry(at=event.at, who=event.who, what=event.what, account=event.account)
 
 
-def _all_changes(txn: Txn) -> Iterator[tuple[VersionInfo, Iterator[Change]]]:
+def _all_changes(txn: Txn, hash_key: bytes) -> _VersionChanges:
     for info in versions_of(txn):
-        yield info, (change_of(*raw) for raw in changes_between(txn, info.version - 1, info.version))
+        raw_changes = changes_between(txn, info.version - 1, info.version, hash_key)
+        yield info, (change_of(*raw) for raw in raw_changes)
 
 
-def _chosen_changes(txn: Txn, entries: list[bytes]) -> Iterator[tuple[VersionInfo, Iterator[Change]]]:
-    cursor = txn.cursor()
+def _chosen_changes(txn: Txn, entries: list[bytes]) -> _VersionChanges:
+    """Yield the changes of ``entries``: version as 8 bytes, and row key."""
+    finder = Finder(txn)
     for number, group in groupby(entries, key=lambda entry: entry[:8]):
-        version = int.from_bytes(number, "big")
-        info = info_row(txn.get(VERSIONS + number, b""))
-        yield info, _changes_at(cursor, version, [entry[8:] for entry in group])
+        info = info_of(txn, int.from_bytes(number, "big"))
+        yield info, _changes_at(finder, info.version, [entry[8:] for entry in group])
 
 
-def _changes_at(cursor: lmdb.Cursor[bytes], version: int, keys: list[bytes]) -> Iterator[Change]:
+def _changes_at(finder: Finder, version: int, keys: list[bytes]) -> Iterator[Change]:
     now, then = stamp_of(version), stamp_of(version - 1)
     for key in keys:
-        before, after = value_at(cursor, key, then), value_at(cursor, key, now)
+        before, after = finder.value(key, then), finder.value(key, now)
         if before != after:
             yield change_of(key, before, after)
 
@@ -178,7 +196,7 @@ class _Search:
     def __init__(self, txn: Txn, client: int | None) -> None:
         self.entries: set[bytes] = set()
         self._txn = txn
-        self._cursor = txn.cursor()
+        self._finder = Finder(txn)
         self._client = client
 
     def in_order(self) -> list[bytes]:
@@ -206,7 +224,7 @@ class _Search:
         owned = id_key(OWNED, account)
         for full, _value in rows_under(self._txn, owned):
             version = version_of(full[-STAMP_BYTES:])
-            if self._client is None or self._had(account, full, version) or self._had(account, full, version - 1):
+            if self._had(account, full, version) or self._had(account, full, version - 1):
                 self.entries.add(number_bytes(version) + DIDS + full[9:-STAMP_BYTES])
 
     def concerns(self, event: Event, account: int | None) -> bool:
@@ -221,15 +239,18 @@ class _Search:
 
     def _owner(self, account: int, version: int) -> int | None:
         """Return the client id of the account in ``version``, or 0 if the account did not exist."""
-        value = value_at(self._cursor, id_key(ACCOUNTS, account), stamp_of(version))
+        value = self._finder.value(id_key(ACCOUNTS, account), stamp_of(version))
         return account_row(value).client_id if value else 0
 
     def _had(self, account: int, owned: bytes, version: int) -> bool:
-        """Return True if in ``version`` the DID belonged to the account, and the account to the client."""
+        """Return True if in ``version`` the DID belonged to the account, and the account to the client.
+
+        An edit that moves a DID twice leaves a row of the account between, which never had the DID.
+        """
         key = DIDS + owned[9:-STAMP_BYTES]
-        value = value_at(self._cursor, key, stamp_of(version))
+        value = self._finder.value(key, stamp_of(version))
         return (
             bool(value)
             and did_row(key, value).account_id == account
-            and (self._owner(account, version) == self._client)
+            and self._client in (None, self._owner(account, version))
         )

@@ -1,39 +1,48 @@
-"""A version of the book (:class:`Snapshot`), read row by row without holding it in memory."""
+"""A version of the book (:class:`Snapshot`), read row by row without holding it in memory.
+
+Each row is checked when it is read. A walk through a whole table also checks at its end that no row is missing.
+A search for one row cannot notice that a damaged page lost the row, since only the sum of a table reveals that.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from identengine.model.records import Account, Client, Did
-from identengine.store.file import Txn
 from identengine.store.format import (
     ACCOUNTS,
     CLIENTS,
     DIDS,
     OWNED,
+    ROOM_NAMES,
     STAMP_BYTES,
     VersionInfo,
     account_row,
     client_row,
+    damaged,
     did_key,
     did_row,
     id_key,
     is_active,
     owned_row,
+    row_name,
     stamp_of,
 )
-from identengine.store.keys import Counts, rows_under, value_at
+from identengine.store.keys import Counts, stored_rows
+from identengine.store.sums import SUMMED, reduced, row_hash, sums_of
+from identengine.store.transaction import Finder, Txn
 
 
 class View:
-    """The state of the book at one version. Rows are ordered by key."""
+    """The state of the book at one version. Rows are ordered by key. Every method raises DamagedError."""
 
     def __init__(self, txn: Txn, stamp: bytes, version: int, hash_key: bytes) -> None:
         self.version = version
         self.hash_key = hash_key
         self._txn = txn
         self._stamp = stamp
-        self._cursor = txn.cursor()
+        self._finder = Finder(txn)
+        self._row_hash = row_hash(hash_key)
 
     def client(self, client_id: int) -> Client | None:
         """Return the client with this id, or None."""
@@ -56,15 +65,15 @@ class View:
 
     def clients(self) -> Iterator[Client]:
         """Yield all clients by id."""
-        return (client_row(value) for _key, value in self._walk(CLIENTS))
+        return (client_row(value) for _key, value in self._table(CLIENTS))
 
     def accounts(self) -> Iterator[Account]:
         """Yield all accounts by id."""
-        return (account_row(value) for _key, value in self._walk(ACCOUNTS))
+        return (account_row(value) for _key, value in self._table(ACCOUNTS))
 
     def dids(self) -> Iterator[Did]:
         """Yield all DIDs by number."""
-        return (did_row(key, value) for key, value in self._walk(DIDS))
+        return (did_row(key, value) for key, value in self._table(DIDS))
 
     def account_dids(self, account_id: int) -> Iterator[Did]:
         """Yield the DIDs of one account by number, without reading other DIDs."""
@@ -74,26 +83,44 @@ class View:
 
     def active_numbers(self) -> Iterator[tuple[int, str]]:
         """Yield account id and number of each active DID, by account and number."""
-        for key, value in self._walk(OWNED):
+        for key, value in self._table(OWNED):
             if is_active(value):
                 yield int.from_bytes(key[1:9], "big"), key[9:-1].decode()
 
     def _get(self, key: bytes) -> bytes:
-        return value_at(self._cursor, key, self._stamp)
+        return self._finder.value(key, self._stamp)
 
     def _rows(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        return rows_under(self._txn, prefix)
+        return stored_rows(self._txn, prefix)
+
+    def _table(self, table: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield row key and value of all rows of a table that exist in this version."""
+        return self._walk(table)
+
+    def _summed(self, table: bytes, wanted: int) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the rows of a table. Raise DamagedError at the end if their sum is not ``wanted``."""
+        total, of = 0, self._row_hash
+        for row in self._walk(table):
+            total += of(*row)
+            yield row
+        if reduced({table: total})[table] != wanted:
+            raise damaged(
+                f"rows of the table {ROOM_NAMES[table]} are missing or outdated in version {self.version}, since "
+                "its sum differs"
+            )
 
     def _walk(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield row key and value of the rows that exist in this version."""
-        stamp = self._stamp
+        """Yield row key and value of the rows that exist in this version, below a prefix."""
+        stamp, opened = self._stamp, self._txn.opened
         last = b""
-        for key, value in self._rows(prefix):
+        for key, stored in self._rows(prefix):
             row_key = key[:-STAMP_BYTES]
             if row_key == last or key[-STAMP_BYTES:] < stamp:
                 continue  # outdated in this version, or written later
+            if row_key < last:
+                raise damaged(f"the rows near {row_name(key)} are out of order")
             last = row_key
-            if value:
+            if value := opened(key, stored):
                 yield row_key, value
 
 
@@ -111,8 +138,21 @@ class Snapshot(View):
     def __init__(self, txn: Txn, info: VersionInfo, hash_key: bytes) -> None:
         super().__init__(txn, stamp_of(info.version), info.version, hash_key)
         self.info = info
+        self._sums = sums_of(txn, info.version)
 
     @property
     def counts(self) -> Counts:
         """Numbers of clients, accounts and DIDs."""
         return Counts(self.info.clients, self.info.accounts, self.info.dids)
+
+    def verify(self) -> None:
+        """Read all rows of the version. Raise DamagedError if a row is damaged or missing.
+
+        A store of format 1 has no checksums, so that only the order of its rows is checked.
+        """
+        for table in SUMMED:
+            for _row in self._table(table):
+                pass
+
+    def _table(self, table: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return self._walk(table) if self._sums is None else self._summed(table, self._sums[table])

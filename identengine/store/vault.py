@@ -12,6 +12,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
+import fcntl
+import glob
 import hashlib
 import os
 import secrets
@@ -256,6 +259,17 @@ def _make_key_file(path: Path) -> None:
     _place_file(path, _key_text([secrets.token_bytes(KEY_BYTES)]), replace=False)
 
 
+def _remove_leftovers(path: Path) -> None:
+    """Remove temporary files that killed processes left next to the key file, since they hold keys.
+
+    A living process holds a lock of its temporary file.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.name)}-????????"):
+        with contextlib.suppress(OSError), left.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink()
+
+
 def _place_file(path: Path, content: bytes, *, replace: bool, owner: tuple[int, int] | None = None) -> bool:
     """Write ``content`` to ``path`` atomically with mode 0600, and sync it. Return True if it was written.
 
@@ -264,28 +278,31 @@ def _place_file(path: Path, content: bytes, *, replace: bool, owner: tuple[int, 
     try:
         path = path.resolve()  # a symbolic link to the key file is kept
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)  # mkstemp gives mode 0600
         temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
+        with os.fdopen(handle, "wb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX)
                 if owner is not None:
                     os.fchown(file.fileno(), *owner)
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            if replace:
-                old = path.stat()
-                if old.st_uid != os.geteuid():
-                    os.chown(temporary, old.st_uid, old.st_gid)  # the engine must still read it
-                temporary.replace(path)
-            else:
-                try:
-                    os.link(temporary, path)
-                except FileExistsError:
-                    return False
-            sync_folder(path.parent)
-            return True
-        finally:
-            temporary.unlink(missing_ok=True)
+                if replace:
+                    old = path.stat()
+                    if old.st_uid != os.geteuid():
+                        # A key file that root replaces must stay readable for the engine.
+                        os.chown(temporary, old.st_uid, old.st_gid)
+                    temporary.replace(path)
+                else:
+                    try:
+                        os.link(temporary, path)
+                    except FileExistsError:
+                        return False
+                sync_folder(path.parent)
+                return True
+            finally:
+                temporary.unlink(missing_ok=True)
     except OSError as error:
         raise KeyFileError(f"the key file {path} cannot be written: {error.strerror}") from error

@@ -23,33 +23,51 @@ from typing import Self, TypeVar
 import lmdb
 import msgspec
 
-from identengine.errors import KeyFileError, StoreError
+from identengine.errors import DamagedError, KeyFileError, StoreError
 from identengine.store.draft import Draft
-from identengine.store.file import DATA, StoreFile, Txn, Writer, close_file, open_file
+from identengine.store.file import DATA, StoreFile, Writer, close_file, open_file
 from identengine.store.folders import made_folder
 from identengine.store.format import (
-    ACCOUNTS,
     EVENTS,
-    META_RETIRED,
-    STAMP_BYTES,
+    FORMAT,
+    FORMAT_UNSEALED,
     AuditEntry,
     Change,
     Event,
     VersionInfo,
-    account_row,
     change_of,
+    damaged,
     encode,
     number_bytes,
 )
-from identengine.store.history import audit_log, changes_between, versions_of
-from identengine.store.keys import head_of, info_of, last_key, rows_while_writing
+from identengine.store.history import audit_log, changes_between
+from identengine.store.keys import (
+    head_of,
+    info_of,
+    newest,
+    put_newest,
+    versions_of,
+)
+from identengine.store.rekey import encrypt_again
+from identengine.store.repair import roll_back_anew
 from identengine.store.snapshot import Snapshot
-from identengine.store.vault import Vault, drop_old_keys, key_id
-
-_NAMED = 10
-"""Maximum number of accounts that a message names."""
+from identengine.store.transaction import Txn
+from identengine.store.vault import Vault, drop_old_keys
+from identengine.store.verify import Report, examine, examine_copy
 
 T = TypeVar("T")
+
+
+class StoreInfo(msgspec.Struct, frozen=True):
+    """The description of a store."""
+
+    format: int
+    newest: VersionInfo
+    """The newest version, or version 0 if the store is empty."""
+    events: int
+    """Number of events in the audit log. Changes of rows are not events."""
+    bytes: int
+    """Size of the data file."""
 
 
 class Store:
@@ -102,6 +120,13 @@ class Store:
         """Return the number of the newest version, or 0 if the store is empty."""
         with self._opened().reading() as txn:
             return head_of(txn).version
+
+    def info(self) -> StoreInfo:
+        """Return a description of the store."""
+        file = self._opened()
+        with file.reading() as txn:
+            form = FORMAT if txn.sealed else FORMAT_UNSEALED
+            return StoreInfo(int(form), head_of(txn), newest(txn).event, file.data.stat().st_size)
 
     def versions(self) -> list[VersionInfo]:
         """Return all versions, the oldest first."""
@@ -162,27 +187,41 @@ class Store:
 
     def _diff(self, a: int, b: int) -> Iterator[Change]:
         with self._opened().reading() as txn:
-            for key, before, after in changes_between(txn, a, b):
-                yield change_of(key, before, after)
+            for _change in changes_between(txn, a, b, self.hash_key):
+                pass  # damage is reported before the first change, rather than after the last
+            for change in changes_between(txn, a, b, self.hash_key):
+                yield change_of(*change)
 
     def rollback(self, version: int, who: str) -> VersionInfo:
         """Create a new version with exactly the content of ``version``, and return it (engine.md 8.3).
 
-        Rows that were added since are removed. They remain in the versions between and in the audit log.
+        Rows that were added since are removed. They remain in the versions between and in the audit log. If the
+        store is damaged, its file is written anew. Raise DamagedError if ``version`` itself is damaged.
         """
-        file = self._opened()
+        if not version:
+            raise StoreError("there is no version 0 to roll back to: it is the empty book before the first")
+        try:
+            info = self._roll_back(version, who)
+            if info.version != version or not self._is_damaged():
+                return info
+        except DamagedError:
+            pass
+        with self._writable().writing():
+            return roll_back_anew(self._opened(), version, who)
 
+    def _roll_back(self, version: int, who: str) -> VersionInfo:
         def put_back(draft: Draft) -> None:
-            with file.reading() as txn:  # sees the newest version, but not the draft
-                if not version:
-                    raise StoreError(
-                        "there is no version 0 to roll back to: it is the empty book before the first"
-                    )
+            with self._opened().reading() as txn:  # sees the newest version, but not the draft
                 info_of(txn, version)
-                for key, then, _now in changes_between(txn, version, draft.version - 1):
+                for key, then, _now in changes_between(txn, version, draft.version - 1, self.hash_key):
                     draft.put_row(key, then)
+            draft.verify(version)
 
         return self.change(who, f"rollback to version {version}", put_back)[0]
+
+    def _is_damaged(self) -> bool:
+        with self._opened().reading() as txn:
+            return examine(txn, self.hash_key).total > 0
 
     def audit(self, client: int | None = None, account: int | None = None) -> Iterator[AuditEntry]:
         """Yield the audit log, the newest entry last (engine.md 8.4).
@@ -191,7 +230,7 @@ class Store:
         account and its DIDs. Entries that concern them only before or only after a change are included.
         """
         with self._opened().reading() as txn:
-            yield from audit_log(txn, client, account)
+            yield from audit_log(txn, client, account, self.hash_key)
 
     def note(self, who: str, what: str, account: int | None = None) -> None:
         """Record an event that changes no row in the audit log (engine.md 1.7: a password was shown)."""
@@ -216,7 +255,7 @@ class Store:
         is changed in this case. Passwords of earlier versions whose key is missing are kept unchanged.
         """
         with self._writable().writing() as writer:
-            return _rekey_by(writer, vault, who)
+            return self._rekey(writer, vault, who)
 
     def rotate(self, key_file: Path, who: str = "identengine") -> int:
         """Encrypt all passwords under a new key of ``key_file`` (engine.md 1.7). Return their number.
@@ -228,7 +267,7 @@ class Store:
         """
         with self._writable().writing() as writer:
             vault = Vault.from_file(key_file).with_new_key()
-            count = _rekey_by(writer, vault, who, vault.save)
+            count = self._rekey(writer, vault, who, vault.save)
             try:
                 drop_old_keys(key_file)
             except KeyFileError as error:
@@ -238,11 +277,27 @@ class Store:
                 ) from error
             return count
 
-    def copy(self, target: Path) -> None:
+    def _rekey(self, writer: Writer, vault: Vault, who: str, prepare: Callable[[], None] = lambda: None) -> int:
+        """Do the work of :meth:`rekey`. Call ``prepare`` after it succeeded, before the commit."""
+        while True:
+            try:
+                with writer.transaction() as txn:
+                    count = encrypt_again(txn, vault, self.hash_key)
+                    _add_event(txn, who, f"key rotated: {count} passwords re-encrypted", None)
+                    prepare()
+                    writer.commit(txn)
+                    return count
+            except lmdb.MapFullError:
+                writer.grow()
+
+    def copy(self, target: Path) -> Report:
         """Write a compact copy of the store with all versions to ``target``, a new path or an empty folder.
 
         A target whose name ends in ``.mdb`` becomes a single file, any other a folder with that file. Both can be
         opened as a store. The copy does not contain the key of the passwords. It appears completely or not at all.
+
+        The copy is checked. Raise DamagedError if its newest version is damaged. Return the report, which may name
+        other damage.
         """
         file = self._opened()
         data = target if target.suffix == ".mdb" else target / DATA
@@ -256,77 +311,21 @@ class Store:
                 try:
                     file.copy(handle)
                     os.fsync(handle)
+                    report = examine_copy(Path(name), self.hash_key)
+                    if report.newest_sound != (report.version or None):
+                        raise damaged(f"version {report.version} is damaged, so that nothing was copied")
                     os.link(name, data)
                 finally:
                     os.close(handle)
                     Path(name).unlink()
+                return report
         except OSError as error:
             raise StoreError(f"the store could not be copied to {target}: {error.strerror}") from error
 
 
-def _rekey_by(writer: Writer, vault: Vault, who: str, prepare: Callable[[], None] = lambda: None) -> int:
-    """Do the work of :meth:`Store.rekey`. Call ``prepare`` after it succeeded, before the commit."""
-    while True:
-        try:
-            with writer.transaction() as txn:
-                count = _rekey(txn, vault)
-                _add_event(txn, who, f"key rotated: {count} passwords re-encrypted", None)
-                prepare()
-                writer.commit(txn)
-                return count
-        except lmdb.MapFullError:
-            writer.grow()
-
-
 def _add_event(txn: Txn, who: str, what: str, account: int | None) -> None:
-    last = last_key(txn, EVENTS)
-    number = 1 if last is None else int.from_bytes(last[1:], "big") + 1
-    event = Event(at=time.time(), who=who, what=what, account=account, version=head_of(txn).version)
+    numbers = newest(txn)
+    number = numbers.event + 1
+    event = Event(at=time.time(), who=who, what=what, account=account, version=numbers.version)
     txn.put(EVENTS + number_bytes(number), encode(event))
-
-
-def _rekey(txn: Txn, vault: Vault) -> int:
-    """Do the work of :meth:`Store.rekey` within a transaction."""
-    retired = {*txn.get(META_RETIRED, b"").decode().split(), *vault.key_ids}
-    count = 0
-    lost: list[int] = []
-    owner = b""
-    renewed: dict[str, str | None] = {}  # per account, so that an unchanged token does not look changed
-    for key, value in rows_while_writing(txn, ACCOUNTS):
-        newest = key[:-STAMP_BYTES] != owner
-        if newest:
-            owner, renewed = key[:-STAMP_BYTES], {}
-        row = account_row(value) if value else None
-        if row is None or row.password is None:
-            continue
-        if row.password not in renewed:
-            renewed[row.password] = _renewed(row.password, vault)
-        token = renewed[row.password]
-        if token is None:
-            if newest:
-                lost.append(row.id)
-        elif token != row.password:
-            retired.add(key_id(row.password))
-            txn.put(key, encode(msgspec.structs.replace(row, password=token)))
-            count += 1
-    if lost:
-        raise KeyFileError(_lost(lost))
-    txn.put(META_RETIRED, " ".join(sorted(retired - {vault.key_ids[0]})).encode())
-    return count
-
-
-def _renewed(token: str, vault: Vault) -> str | None:
-    """Return a token of the same password under the vault's first key, or None if no key decrypts it."""
-    try:
-        return token if key_id(token) == vault.key_ids[0] else vault.encrypt(vault.decrypt(token))
-    except (KeyFileError, ValueError):
-        return None
-
-
-def _lost(accounts: list[int]) -> str:
-    named = ", ".join(map(str, accounts[:_NAMED])) + (", …" if len(accounts) > _NAMED else "")
-    return (
-        f"passwords that cannot be decrypted, since their key is missing: {len(accounts)} (of the accounts "
-        f"{named}). Nothing was changed. Add that key to the key file on a line of its own, or set these "
-        "passwords again (`identengine accounts password set ID`), and repeat"
-    )
+    put_newest(txn, numbers._replace(event=number))

@@ -35,6 +35,8 @@ COMMANDS = {
     "stats",
     "top",
     "key rotate",
+    "store check",
+    "store info",
     "load",
 }
 """The commands of interfaces.md 2 that are built."""

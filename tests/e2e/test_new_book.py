@@ -20,6 +20,7 @@ from support.switch import request
 from support.versions import CLIENT, GOOD, accounts_of, looks_again, still_serves
 from support.waiting import wait_for
 
+from identengine.errors import StoreError
 from identengine.model.records import Account, Client, Did, IdentBy, SrcPolicy
 from identengine.store.vault import Vault, default_key_file
 from identengine.store.versions import Store
@@ -145,15 +146,19 @@ def test_a_store_that_disappears_and_returns(served: Server) -> None:
 def test_rows_that_are_damaged_raise_an_alarm(served: Server) -> None:
     content = data_of(served).read_bytes()
     assert b"10.0.0.1" in content
-    damaged = served.folder / "damaged"
-    damaged.write_bytes(content.replace(b"10.0.0.1", b"10.0.0.x"))
-    damaged.replace(data_of(served))
-    put_rows(served.store, [ip_account(51, "10.0.9.1")])  # the new version has a damaged row
-    served.logged("cannot be used (ValueError")
+    other = served.folder / "damaged"
+    other.write_bytes(content.replace(b"10.0.0.1", b"10.0.0.x"))
+    other.replace(data_of(served))
+    put_rows(served.store, clients=[Client(id=51, name="c")])  # the new version has damaged rows
+    served.logged("account 1 as written by version 1 does not match its checksum")
     assert served.log.count("ALARM") == 1
     still_serves(served)
+    with pytest.raises(StoreError, match="the store is damaged: account 1 "):
+        put_rows(served.store, accounts_of(3, 50))
+    other.write_bytes(content)
+    other.replace(data_of(served))
     put_rows(served.store, accounts_of(3, 50))
-    wait_for(lambda: served.version() == 3)
+    wait_for(lambda: served.version() == 2)
     served.logged("the alarm about the book is over")
 
 

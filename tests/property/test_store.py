@@ -21,6 +21,7 @@ from identengine.store.draft import Draft
 from identengine.store.format import Change, Changes
 from identengine.store.snapshot import Snapshot
 from identengine.store.vault import Vault
+from identengine.store.verify import examine
 from identengine.store.versions import Store
 
 Row = Client | Account | Did
@@ -50,6 +51,12 @@ keys = st.one_of(
     st.tuples(st.just("did"), st.text("12#", min_size=1, max_size=3)),
 )
 edits = st.lists(st.one_of(rows, keys), max_size=12)
+
+
+def check_store_here(store: Store) -> int:
+    """Return the number of items of damage."""
+    with store._opened().reading() as txn:
+        return examine(txn, store.hash_key).total
 
 
 def key_of(row: Row) -> Key:
@@ -204,6 +211,10 @@ class StoreAgainstDicts(RuleBasedStateMachine):
                 key = change.table, change.key
                 found.append((entry.version, key, self.opened(change.before), self.opened(change.after)))
         assert found == wanted
+
+    @invariant()
+    def sound(self) -> None:
+        assert check_store_here(self.store) == 0
 
     @invariant()
     def counts(self) -> None:

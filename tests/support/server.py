@@ -134,7 +134,7 @@ class Server:
 
     @property
     def http(self) -> int:
-        """The HTTP process, once it runs."""
+        """Pid of the HTTP process. Wait for it."""
         return self._child("ident-http")
 
     def _child(self, name: str) -> int:

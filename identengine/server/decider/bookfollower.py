@@ -316,7 +316,7 @@ class BookFollower:
         self._step_began = time.perf_counter()
         if builder is None or end is None or end != End(clients, accounts, did_runs):
             raise StoreError(
-                f"the book from {self._store.path} is incomplete. Check with `identengine versions` whether the "
+                f"the book from {self._store.path} is incomplete. Check with `identengine store check` whether the "
                 "store is damaged; import the book again, or put a copy of the store in its place"
             )
         return await self._finished(builder.finish())

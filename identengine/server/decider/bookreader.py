@@ -78,9 +78,11 @@ def _failure(status: int, errors: list[str]) -> str:
     """Return the reason why a reader failed: the last line of its standard error, unless a signal killed it."""
     if status > 0:
         return errors[-1] if errors else f"its reader exited with status {status}"
-    if -status in (signal.SIGBUS, signal.SIGSEGV):
+    if -status in (signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT):
         return (
-            f"signal {-status} killed its reader, as a truncated file does. Put a copy of the store in its place."
+            f"signal {-status} killed its reader, as a damaged or truncated file does. `identengine store check` "
+            "names the sound versions, and `identengine rollback N` restores one. Without a sound version, put a "
+            "copy of the store in its place."
         )
     return f"signal {-status} killed its reader. Check whether memory was short."
 
