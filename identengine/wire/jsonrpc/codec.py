@@ -121,8 +121,11 @@ class Codec:
         """
         raise NotImplementedError
 
-    def one_line(self, value: bytes) -> bytes:
-        """Return a value without line breaks between its parts."""
+    def one_line(self, value: bytes) -> bytes | None:
+        """Return a value without line breaks between its parts, or None if an answer cannot hold it.
+
+        ``value`` is part of a message without a :meth:`text_fault`.
+        """
         raise NotImplementedError
 
     def answered(self, message_id: bytes, result: object) -> bytes:
@@ -247,7 +250,11 @@ class _MessagePack(Codec):
             raise TypeError
         return msgspec.json.encode(read).decode()
 
-    def one_line(self, value: bytes) -> bytes:
+    def one_line(self, value: bytes) -> bytes | None:
+        try:
+            self._read(value)
+        except UNDECODED:  # a text that is not UTF-8, in a value that no decoder has read yet
+            return None
         return value
 
     def answered(self, message_id: bytes, result: object) -> bytes:
