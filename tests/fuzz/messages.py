@@ -89,7 +89,9 @@ def _params(case: Case, name: str) -> Any:
         return value(case)
     fields = METHODS[name].params.__struct_fields__
     chosen: list[tuple[Any, Any]] = [
-        (field, _of(case, field)) for field in fields if case.often(0.9 if field in ("src_ip", "dst_number") else 0.4)
+        (field, _of(case, field))
+        for field in fields
+        if case.often(0.9 if field in ("src_ip", "dst_number") else 0.4)
     ]
     if case.often(0.2):
         chosen.append((case.choice((*fields, "token", "x", "")), value(case)))

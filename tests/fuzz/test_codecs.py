@@ -73,9 +73,12 @@ def is_sound(value: Any) -> bool:
 
 
 def is_json(raw: bytes) -> bool:
-    """Return True if an independent parser takes these bytes as JSON."""
+    """Return True if an independent parser takes these bytes as JSON, perhaps with texts that are not UTF-8.
+
+    The texts of members that no decoder reads are not checked, which would cost time in each message.
+    """
     try:
-        json.loads(raw.decode(), parse_constant=_refuse, parse_int=len)
+        json.loads(raw.decode(errors="replace"), parse_constant=_refuse, parse_int=len)
     except (ValueError, RecursionError):
         return False
     return True

@@ -197,7 +197,10 @@ def to_json(case: Case, value: Any) -> bytes:
         return b"[" + _space(case) + (_space(case) + b"," + _space(case)).join(items) + _space(case) + b"]"
     if isinstance(value, dict | Members):
         pairs = [
-            to_json(case, name if isinstance(name, str) else json.dumps(name)) + _space(case) + b":" + to_json(case, of)
+            to_json(case, name if isinstance(name, str) else json.dumps(name))
+            + _space(case)
+            + b":"
+            + to_json(case, of)
             for name, of in members(value)
         ]
         return b"{" + (_space(case) + b"," + _space(case)).join(pairs) + b"}"
@@ -231,15 +234,15 @@ def to_messagepack(case: Case, value: Any) -> bytes:
         case int():
             return _messagepack_integer(case, value)
         case float():
-            return b"\xca" + struct.pack(">f", value) if case.often(0.1) and abs(value) < 1e38 else (
-                b"\xcb" + struct.pack(">d", value)
+            return (
+                b"\xca" + struct.pack(">f", value)
+                if case.often(0.1) and abs(value) < 1e38
+                else (b"\xcb" + struct.pack(">d", value))
             )
         case str():
             return _messagepack_text(case, value.encode(errors="surrogatepass"))
         case dict() | Members():
-            pairs = b"".join(
-                to_messagepack(case, name) + to_messagepack(case, of) for name, of in members(value)
-            )
+            pairs = b"".join(to_messagepack(case, name) + to_messagepack(case, of) for name, of in members(value))
             return _header(case, len(value), 0x80, 16, None, 0xDE, 0xDF) + pairs
         case list():
             return _header(case, len(value), 0x90, 16, None, 0xDC, 0xDD) + b"".join(
@@ -249,7 +252,16 @@ def to_messagepack(case: Case, value: Any) -> bytes:
 
 
 def _messagepack_integer(case: Case, value: int) -> bytes:
-    forms = [(0xCC, "B"), (0xCD, "H"), (0xCE, "I"), (0xCF, "Q"), (0xD0, "b"), (0xD1, "h"), (0xD2, "i"), (0xD3, "q")]
+    forms = [
+        (0xCC, "B"),
+        (0xCD, "H"),
+        (0xCE, "I"),
+        (0xCF, "Q"),
+        (0xD0, "b"),
+        (0xD1, "h"),
+        (0xD2, "i"),
+        (0xD3, "q"),
+    ]
     fitting = []
     if -32 <= value < 128:
         fitting = [struct.pack("b", value)] * 6
@@ -258,7 +270,11 @@ def _messagepack_integer(case: Case, value: int) -> bytes:
             fitting.append(bytes((first,)) + struct.pack(f">{form}", value))
         except struct.error:
             continue
-    return case.choice(fitting) if fitting else b"\xcb" + struct.pack(">d", float(value) if abs(value) < 1e308 else 1e308)
+    return (
+        case.choice(fitting)
+        if fitting
+        else b"\xcb" + struct.pack(">d", float(value) if abs(value) < 1e308 else 1e308)
+    )
 
 
 def _messagepack_text(case: Case, encoded: bytes) -> bytes:

@@ -157,8 +157,8 @@ _ESCAPES = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )
 """Each escape in a text. The group is a surrogate without its other half."""
-NO_TEXT = rb"\ufffd"
-"""The escape that replaces half of a surrogate pair."""
+NO_TEXT = rb"\uFfFd"
+"""The escape that replaces half of a surrogate pair. No program writes it like this, so that its origin shows."""
 
 
 class _Json(Codec):

@@ -208,16 +208,27 @@ class Responder:
         if not 1 <= len(items) <= MAX_BATCH:
             what = expected(f"an array of 1 to {MAX_BATCH} messages")
             return codec.error(b"", INVALID_REQUEST, f"{what}, got {len(items)}")
-        return self._read_items(items, codec, session, too_old, batch)
+        return self._read_items(items, codec, session, too_old, batch, repaired=NO_TEXT in raw)
 
     def _read_items(
-        self, items: list[msgspec.Raw], codec: Codec, session: Session, too_old: bool, batch: _Batch
+        self,
+        items: list[msgspec.Raw],
+        codec: Codec,
+        session: Session,
+        too_old: bool,
+        batch: _Batch,
+        *,
+        repaired: bool,
     ) -> list[Item]:
         read: list[Item] = []
         wrong = 0
         for item in items:
             before = batch.wrong
-            read.append(self._read_call(item, codec, session, too_old, batch))
+            if repaired and NO_TEXT in _id_of(bytes(item), codec):
+                read.append(_half_an_id(codec))
+                batch.wrong += 1
+            else:
+                read.append(self._read_call(item, codec, session, too_old, batch))
             wrong += batch.wrong - before
             if wrong > MAX_WRONG:
                 what = f"the array has more than {MAX_WRONG} wrong messages; the messages after them were skipped"
@@ -274,9 +285,8 @@ class Responder:
                 self._on_too_old()
                 return None
             return self._complaint(raw, codec, batch)
-        if _id_of(repaired, codec).count(NO_TEXT) > raw.count(NO_TEXT):
-            what = expected("a string of whole characters")
-            return codec.error(b"", INVALID_REQUEST, f"id: {what}, got half of a surrogate pair")
+        if NO_TEXT in _id_of(repaired, codec):
+            return _half_an_id(codec)
         return self._read_call(repaired, codec, session, too_old, batch)
 
     def _complaint(self, raw: bytes, codec: Codec, batch: _Batch) -> bytes | None:
@@ -345,6 +355,12 @@ def _id_of(raw: bytes, codec: Codec) -> bytes:
         return bytes(codec.loose(raw).id)
     except UNDECODED:
         return b""
+
+
+def _half_an_id(codec: Codec) -> bytes:
+    """Return the error that answers a message whose id holds half of a surrogate pair: no answer could echo it."""
+    what = expected("a string of whole characters")
+    return codec.error(b"", INVALID_REQUEST, f"id: {what}, got half of a surrogate pair")
 
 
 def _postpone(

@@ -8,6 +8,8 @@ import msgspec
 import pytest
 from unit.wire.jsonrpc.harness import GOOD, INVALID, NO_METHOD, PARAMS, PARSE, VISITOR, ask, call, responder
 
+from identengine.wire.jsonrpc.codec import MESSAGEPACK
+
 
 @pytest.mark.parametrize(
     ("message", "code", "message_id", "says"),
@@ -222,3 +224,14 @@ def test_right_type_but_unusable_is_a_reject() -> None:
     assert (result["reason"], result["field"], result["value"]) == ("invalid_request", "src_port", "70000")
     huge = b'{"jsonrpc":"2.0","id":1,"method":"authorize","params":{"src_port":12345678901234567890123}}'
     assert ask(huge)["result"]["reason"] == "invalid_request"
+
+
+@pytest.mark.parametrize(
+    "value", [b"\xa1\xff", b"\x81\xa1\xff\x01", b"\x91\xa3\xed\xa0\x80", b"\x81\xa1a\xa1\xff"], ids=repr
+)
+def test_a_value_with_a_text_that_is_not_utf_8_is_not_returned(value: bytes) -> None:
+    raw = b"\x84\xa7jsonrpc\xa32.0\xa2id\x01\xa6method\xa4sync\xa6params\x81\xa5calls" + value
+    (answer,), _ = responder().stream(MESSAGEPACK, [raw], VISITOR)
+    error = msgspec.msgpack.decode(answer)["error"]
+    assert error["code"] in (PARSE, PARAMS)
+    assert "value" not in error.get("data", {})
