@@ -46,7 +46,7 @@ class Subject:
         self.mirror = stack.enter_context(Journal(folder, 1000, 1000, pytest.fail))
         self.mirror.read()
         counters = stack.enter_context(CounterFile(folder, pytest.fail))
-        tally = Tally(counters.cells, HeavyHitters(100))
+        self.tally = tally = Tally(counters.cells, HeavyHitters(100))
         stack.callback(tally.__dict__.clear)  # it would hold the mapped file
         self.calls = Calls(Settings(max_legs=1000, lapsed_max=1000), self.mirror)
         self.engine = Engine(EngineSettings(vault=vault), self.calls, tally=tally)
