@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,19 +41,20 @@ PLAIN, WITH_TOKEN, EITHER = "10.1.0.1", "10.2.0.1", "10.3.0.1"
 class Subject:
     """A responder, and the faults behind it."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, alarm: Callable[[str], object], stack: ExitStack) -> None:
         vault = Vault((bytes(range(32)),))
-        self.mirror = stack.enter_context(Journal(folder, 1000, 1000, pytest.fail))
-        self.mirror.read()
-        counters = stack.enter_context(CounterFile(folder, pytest.fail))
+        self.mirror = stack.enter_context(Journal(folder, 1000, 1000, alarm))
+        counters = stack.enter_context(CounterFile(folder, alarm))
         self.tally = tally = Tally(counters.cells, HeavyHitters(100))
         stack.callback(tally.__dict__.clear)  # it would hold the mapped file
         self.calls = Calls(Settings(max_legs=1000, lapsed_max=1000), self.mirror)
+        kept = self.mirror.read()
+        self._now = self.mirror.clock()
+        self.calls.restore(*kept, self._now)
         self.engine = Engine(EngineSettings(vault=vault), self.calls, tally=tally)
         token = vault.encrypt(PASSWORD)
         named = Account(id=900, client_id=1, name="acme", ident_by=IdentBy.NAME, ident=("acme",), password=token)
         self.engine.take_up(build(OPTIONS, 7, bytes(32), CLIENTS, [*ACCOUNTS, named], DIDS))
-        self._now = 1.0
         self.responder = Responder(self.engine, lambda: 1.0, self._reject, self._decide)
 
     def _decide(self, batch: Any) -> Any:
@@ -85,10 +86,12 @@ class Subject:
 
 
 @contextmanager
-def subject() -> Iterator[Subject]:
-    """Yield a new subject, so that a case depends on its seed alone."""
-    with TemporaryDirectory(prefix="fuzz") as folder, ExitStack() as stack:
-        yield Subject(Path(folder), stack)
+def subject(folder: Path | None = None, alarm: Callable[[str], object] = pytest.fail) -> Iterator[Subject]:
+    """Yield a new subject, so that a case depends on its seed alone. Without a folder its files are new."""
+    with ExitStack() as stack:
+        if folder is None:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="fuzz")))
+        yield Subject(folder, alarm, stack)
 
 
 def session(host: str, interface: Interface = "tcp") -> Session:
