@@ -1,4 +1,4 @@
-"""What holds for all tests."""
+"""Settings and fixtures for all tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 pytest.register_assert_rewrite("conformance", "property", "support", "unit")
 
-# Started in the background of a shell, this process and all that it starts would ignore Ctrl-C, which tests send.
+# A process in the background of a shell, and all of its children, would ignore the Ctrl-C that tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

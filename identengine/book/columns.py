@@ -195,7 +195,7 @@ def _list(value: object) -> tuple[str, ...] | None:
 
 
 def _not_empty(items: list[str], value: object) -> tuple[str, ...]:
-    """Return the items of a list that is set. Raise ValueError without an item: "not set" would mean "any"."""
+    """Return the items of a list. Raise ValueError if it is empty, because an absent list means "any"."""
     if not items:
         raise ValueError(expected("at least one item", value))  # engine.md 2.4
     return tuple(items)

@@ -317,7 +317,7 @@ def _plain(name: str) -> str:
 
 
 def _separator(name: str) -> str | None:
-    """Return the message for a header that is separated by something else than commas, or None."""
+    """Return the message for a header that has another separator than commas, or None."""
     for separator, called in ((";", '";"'), ("\t", "tabs"), ("|", '"|"')):
         if separator in name:
             return f"expected commas between the columns, got {called}"

@@ -20,7 +20,7 @@ from identengine.errors import Problem
 from identengine.model.records import Account
 
 _REMEMBERED = 100_000
-"""Largest cache of ids that exist, in ids. It saves a lookup in the store for each row."""
+"""Capacity of the cache of existing ids, in ids. The cache saves a lookup in the store for each row."""
 
 
 class AccountsImport:
@@ -35,7 +35,7 @@ class AccountsImport:
         """Accounts that were enabled before, and that the import disables or removes."""
 
     def load(self, source: Source) -> None:
-        """Write the rows of ``source``, then treat the accounts that are absent from it. Raise LoadError."""
+        """Write the rows of ``source``, then disable, keep or remove absent accounts. Raise LoadError."""
         run = self._run
         draft, tally, vault = run.draft, run.tallies[ACCOUNTS.name], run.vault
         warnings: list[Mistake] = []

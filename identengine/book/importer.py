@@ -88,7 +88,7 @@ class _Import:
         self._dids = DidsImport(run)
 
     def write(self) -> ImportReport:
-        """Write the tables to the draft. Raises LoadError."""
+        """Write the tables to the draft. Raise LoadError."""
         run = self._run
         parts: tuple[tuple[Table, ClientsImport | AccountsImport | DidsImport], ...] = (
             (CLIENTS, self._clients),

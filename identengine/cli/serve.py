@@ -16,13 +16,21 @@ if TYPE_CHECKING:
 
 
 def _print_sample(wanted: bool) -> None:
-    """Print the sample before ``--config`` is required."""
+    """Print the sample config. Typer calls this before it requires ``--config``."""
     if wanted:
         from identengine.config.load import sample
 
         for line in sample().splitlines():
             say(line)
         raise typer.Exit
+
+
+Sample = Annotated[
+    bool,
+    typer.Option(
+        "--sample", callback=_print_sample, is_eager=True, help="Print a config with every key, and exit."
+    ),
+]
 
 
 def serve(
@@ -46,12 +54,7 @@ def serve(
             help="Take over sockets and calls from the running server of the same config, without an outage.",
         ),
     ] = False,
-    sample: Annotated[
-        bool,
-        typer.Option(
-            "--sample", callback=_print_sample, is_eager=True, help="Print a config with every key, and exit."
-        ),
-    ] = False,
+    sample: Sample = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the server until SIGTERM. SIGHUP makes it read the config again.

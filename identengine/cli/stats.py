@@ -24,6 +24,11 @@ PATIENCE = 2.0
 _TIMES = ("began", "started", "noted", "book_made", "book_taken_up")
 
 _COUNTERS = (Column("Counter", firm=True), Column("Value", right=True), Column("What"))
+_MALFORMED = (
+    Column("Switch", firm=True),
+    Column("Error", right=True),
+    Column("Malformed messages", right=True),
+)
 _ADDRESSES = (Column("Address", firm=True), Column("Rejected", right=True))
 
 
@@ -42,6 +47,8 @@ def stats(limit: Limit = None, config: ConfigFile = None, calls: CallsDir = None
     status, why = server_status(folder)
     most = ADDRESSES if limit is None else limit or len(snapshot.addresses.counts)
     largest = snapshot.addresses.largest(most)
+    malformed = [(one, code, count) for one, row in snapshot.malformed.items() for code, count in row.items()]
+    malformed.sort(key=lambda row: -row[2])
     if as_json:
         emit(
             {
@@ -50,6 +57,7 @@ def stats(limit: Limit = None, config: ConfigFile = None, calls: CallsDir = None
                 "counters": snapshot.values,
                 "addresses": [{"address": one, "rejected": count} for one, count in largest],
                 "addresses_short_by": snapshot.addresses.floor,
+                "malformed": [{"switch": one, "code": code, "messages": count} for one, code, count in malformed],
             }
         )
         return
@@ -63,6 +71,9 @@ def stats(limit: Limit = None, config: ConfigFile = None, calls: CallsDir = None
     )
     table(_COUNTERS, shown)
     say("Counters that are not listed are zero.")
+    if malformed:
+        say("")
+        table(_MALFORMED, ((one, str(code), f"{count:,}") for one, code, count in malformed))
     if largest:
         say("")
         table(_ADDRESSES, ((one, f"{count:,}") for one, count in largest))

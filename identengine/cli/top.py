@@ -47,6 +47,7 @@ _WATCHED = (
     "strangers_refused",
     "datagrams_dropped_too_old",
     "wrong_tokens",
+    "malformed_messages",
     "faults",
     "answers_unsent",
 )

@@ -26,7 +26,7 @@ def decode(encoded: bytes) -> Config:
 
 
 def _to_plain(value: object) -> object:
-    """Return a value of a type that MessagePack has for a Path or a Secret."""
+    """Return a Path or a Secret as values of types that MessagePack has."""
     if isinstance(value, Path):
         return os.fsencode(value)  # the name of a file can hold bytes that are not UTF-8
     if isinstance(value, Secret):  # so can an environment variable

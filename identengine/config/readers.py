@@ -201,7 +201,7 @@ def choice(*allowed: T) -> Reader[T]:
 
 
 def items(reader: Reader[T]) -> Reader[tuple[T, ...]]:
-    """Return a reader of a list without repeats, each of whose items ``reader`` reads."""
+    """Return a reader of a list without repeats. ``reader`` reads each item."""
 
     def read(value: object) -> tuple[T, ...]:
         if not isinstance(value, list):
@@ -226,7 +226,7 @@ def items(reader: Reader[T]) -> Reader[tuple[T, ...]]:
 
 
 def path_below(folder: Path) -> Reader[Path]:
-    """Return a reader of paths; relative ones are relative to ``folder``, the config's own."""
+    """Return a reader of paths. Relative paths start at ``folder``, the folder of the config."""
 
     def read(value: object) -> Path:
         written = text(value)
@@ -257,7 +257,7 @@ def secret(value: object) -> Secret:
 def switch_token(value: object) -> Secret:
     """Read the token of a switch. Raise ValueError if blanks or line ends surround it.
 
-    They are remains of a file or a copied line. A switch would not send them.
+    Such characters come from a file or a copied line, and no switch sends them.
     """
     found = secret(value)
     if found.reveal() != found.reveal().strip():

@@ -1,4 +1,4 @@
-"""What the server writes to its log: events with fields, where they go, and how often rejects may be repeated.
+"""The server's log: its events, its two output formats, and the limit on repeated rejects.
 
-Rule: each event is defined once, in :mod:`~identengine.log.events`. No other module chooses its words.
+Rule: each event is defined once, in :mod:`~identengine.log.events`. No other module writes the text of a line.
 """

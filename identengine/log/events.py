@@ -1,14 +1,16 @@
-"""Everything that the server says in its log, in one place: each event's name, level, words and fields.
+"""All events of the server's log in one place: the name, level, text and fields of each.
 
-A line is a sentence for a person (``[log] format = "text"``) and a name with fields for a program (``"json"``,
-:mod:`identengine.log.handlers`). What is no field of an event cannot get into a line: no password, token or digest
-is one of any. An error, and an alarm above all, says what to do; docs/operate/alarms.md has more about each, and a
-test holds the two together.
+A line is a sentence for a person (``[log] format = "text"``), or a name with fields for a program (``"json"``, see
+:mod:`identengine.log.handlers`). A line shows only the fields of its event, and no field of any event is a
+password, a token or a digest. Each error and each alarm names its remedy. docs/operate/alarms.md explains them
+all, and a test compares the page with this list.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
 Field: TypeAlias = str | int | float | None
@@ -16,235 +18,306 @@ Field: TypeAlias = str | int | float | None
 _log = logging.getLogger("identengine")
 
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR, "alarm": logging.ERROR}
+_SENTENCES = frozenset({"why", "what"})
+"""Fields that hold a whole sentence. Its full stop is removed, since an event sets its own."""
 
 
 class Event(NamedTuple):
-    """Something that can be said."""
+    """A kind of line of the log."""
 
     name: str
-    """For programs: it stays as it is, whatever becomes of the words."""
+    """The name for programs. It never changes, even if the text does."""
     level: Literal["info", "warning", "error", "alarm"]
-    """An alarm is an error of the server or of what it stands on: somebody has to look."""
+    """An alarm is an error that needs a person: the server, or something it depends on, is broken."""
     text: str
-    """What has happened, with the fields as ``%(name)s``."""
+    """A description of the event, with the fields as ``%(name)s`` and without a full stop."""
     do: str = ""
-    """What to do; of errors and alarms."""
+    """The remedy, as whole sentences. Only errors and alarms have one."""
 
     def said(self, **fields: Field) -> str:
-        """Return the sentence, with what to do."""
-        text = self.text % fields if fields else self.text
-        return f"{text}; {self.do}" if self.do else text
+        """Return the text, followed by the remedy if there is one."""
+        text = self.text % _shown(fields) if fields else self.text
+        return f"{text}. {self.do}" if self.do else text
 
     def tell(self, fault: BaseException | None = None, /, **fields: Field) -> None:
-        """Write it to the log; with the trace of ``fault``, where it is one of the program."""
+        """Write the event to the log. ``fault`` is an exception whose traceback is written too."""
         line = f"{'ALARM: ' if self.level == 'alarm' else ''}{self.text}"
         if self.do:
-            line += f"; {self.do.replace('%', '%%') if fields else self.do}"
-        _log.log(_LEVELS[self.level], line, *([fields] if fields else []), exc_info=fault, extra={"event": self})
+            line += f". {self.do.replace('%', '%%') if fields else self.do}"
+        _log.log(
+            _LEVELS[self.level], line, *([_shown(fields)] if fields else []), exc_info=fault, extra={"event": self}
+        )
 
 
-# Rejected calls and refused peers, once a second for each source and reason ---------------------------------
+class Shown(str):
+    """A text that stays on its line: if it has characters that cannot be printed, it is escaped as in JSON.
+
+    So no text from a peer can forge a line or send control sequences to a terminal. ``%(name)s`` shows the text
+    alone, ``%(name)r`` shows it in double quotes.
+    """
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return str.__str__(self) if self.isprintable() else json.dumps(self)[1:-1]
+
+    def __repr__(self) -> str:
+        return json.dumps(self, ensure_ascii=not self.isprintable())
+
+
+def _shown(fields: Mapping[str, Field]) -> dict[str, Field]:
+    """Return the fields as a line shows them."""
+    return {
+        name: Shown(value.removesuffix(".") if name in _SENTENCES else value) if isinstance(value, str) else value
+        for name, value in fields.items()
+    }
+
+
+# Rejected calls and refused peers: at most one line a second for each source and reason ---------------------
 
 REJECTED = Event("rejected", "info", "rejected %(reason)s from %(source)r by %(switch)s: %(count)d")
+REJECTED_ACCOUNT = Event(
+    "rejected",
+    "info",
+    "rejected %(reason)s from %(source)r by %(switch)s: %(count)d; the first call was of account %(account_id)d "
+    "%(account_name)r",
+)
+REJECTED_FIELD = Event(
+    "rejected",
+    "info",
+    "rejected %(reason)s from %(source)r by %(switch)s: %(count)d; the first call had %(field)s %(value)r",
+)
+REJECTED_FIELD_ABSENT = Event(
+    "rejected",
+    "info",
+    "rejected %(reason)s from %(source)r by %(switch)s: %(count)d; the first call had no %(field)s",
+)
 REFUSED = Event("refused", "info", "rejected %(reason)s from %(source)r: %(count)d")
 REJECTED_OTHERS = Event("rejected_others", "info", "rejected %(reason)s from other sources: %(count)d")
+
+# Malformed messages: at most one line a second for each switch, or for each host without a proven switch ----
+
+MALFORMED = Event(
+    "malformed",
+    "warning",
+    "malformed messages from %(switch)s at %(source)s: %(count)d; the first has error %(code)d, %(problem)s",
+)
+MALFORMED_OF_SWITCH = Event(
+    "malformed",
+    "warning",
+    "malformed messages from %(switch)s: %(count)d; the first has error %(code)d, %(problem)s",
+)
+MALFORMED_STRANGER = Event(
+    "malformed",
+    "warning",
+    "malformed messages from %(source)s, a host without a proven switch: %(count)d; the first has error "
+    "%(code)d, %(problem)s",
+)
+MALFORMED_OTHERS = Event(
+    "malformed_others", "warning", "malformed messages with error %(code)d from other hosts: %(count)d"
+)
 
 # The book ---------------------------------------------------------------------------------------------------
 
 BOOK_IN_USE = Event(
     "book_in_use",
     "info",
-    "book version %(version)d is in use: %(accounts)d accounts, %(dids)d active DIDs; it took %(seconds).2f s, "
-    "longest pause %(pause_ms).1f ms",
+    "book version %(version)d is in use with %(accounts)d accounts and %(dids)d active DIDs; loading took "
+    "%(seconds).2f s, and requests waited at most %(pause_ms).1f ms for it",
 )
 BOOK_UNUSABLE = Event(
     "book_unusable",
     "alarm",
-    "%(why)s (%(serving)s)",
-    "see that the store is whole (`identengine versions`) and that this server may read it; it is tried again by "
-    "itself",
+    "the newest version of the book cannot be loaded (%(serving)s): %(why)s",
+    "Check with `identengine versions` that the store is intact, and that this server may read it. The server "
+    "retries automatically.",
 )
 BOOK_KEY_MISSING = Event(
     "book_key_missing",
     "alarm",
-    "%(why)s; calls that need a password are answered internal_error (%(serving)s)",
-    "put the key file back where [store] key_file says; it is taken up by itself",
+    "calls that need a password are answered internal_error (%(serving)s): %(why)s",
+    "Restore the key file at the path in [store] key_file. The server loads it automatically.",
 )
 KEY_FILE_LOST = Event(
     "key_file_lost",
     "alarm",
-    "%(why)s (passwords are opened by the key in memory until this server ends)",
-    "put the key file back before this server ends or restarts",
+    "this server decrypts passwords with the key in its memory only: %(why)s",
+    "Restore the key file before this server stops or restarts; the next start needs it.",
 )
-BOOK_ALARM_OVER = Event("book_alarm_over", "info", "the alarm is over")
+BOOK_ALARM_OVER = Event("book_alarm_over", "info", "the alarm about the book is over")
 
 # The set of calls -------------------------------------------------------------------------------------------
 
 CALLS_FULL = Event(
     "calls_full",
     "alarm",
-    "the set of calls is full, all %(max_legs)d places are taken: calls are rejected as overload until some have "
-    "ended",
-    "see who holds them by `identengine calls`, or raise [calls] max_legs and restart",
+    "the set of calls is full: all %(max_legs)d legs are in use, and new calls are rejected as overload",
+    "Run `identengine calls` to see which accounts and switches hold the legs. If the calls are real, raise "
+    "[calls] max_legs and restart.",
 )
 CALLS_FILE_FULL = Event(
     "calls_file_full",
     "alarm",
-    "the file %(path)s that keeps the calls is full: calls are rejected as overload until some have ended",
-    "make room there, or raise [calls] max_legs, and restart",
+    "the file of the set of calls is full, and new calls are rejected as overload: %(path)s",
+    "Free space on its file system, or raise [calls] max_legs. Then restart.",
 )
-CALLS_ROOM_AGAIN = Event("calls_room_again", "warning", "the set of calls has room again: the alarm is over")
+CALLS_ROOM_AGAIN = Event("calls_room_again", "warning", "the set of calls has room again; the alarm is over")
 CALLS_DAMAGED = Event(
     "calls_damaged",
     "alarm",
     "%(why)s",
-    "let the switches send update or sync, if they do not by themselves; remove what was put aside once nobody "
-    "wants to look into it",
+    "Make the switches send update or sync, unless they do so automatically; until then limits do not count the "
+    "lost calls. Delete the old file after you have looked into the cause.",
 )
 CALLS_IN_USE = Event(
-    "calls_in_use", "warning", "another process decides on the set of calls in %(path)s still; waiting for it"
+    "calls_in_use", "warning", "another process decides on the set of calls in %(path)s; waiting until it stops"
 )
-CALLS_ENDED = Event("calls_ended", "info", "an operator ended %(calls)s: %(freed)d freed")
+CALLS_ENDED = Event("calls_ended", "info", "an operator ended %(calls)s; legs freed: %(freed)d")
 SWITCHES_GONE = Event(
     "switches_gone",
     "warning",
-    "held legs without a switch in the config: %(legs)d (%(switches)s); they are freed when their leases end, or by "
-    "`identengine calls end --switch NAME`",
+    "held legs without a switch in the config: %(legs)d (%(switches)s); they are freed when their leases end, or "
+    "by `identengine calls end --switch NAME`",
 )
 COUNTERS_ANEW = Event("counters_anew", "warning", "%(why)s")
 
-# The process that decides -----------------------------------------------------------------------------------
+# The decider, the process that decides ----------------------------------------------------------------------
 
 FAULTS = Event(
     "faults",
     "alarm",
-    "faults of the program, of requests (internal_error) or other work; last of %(count)d",
-    "keep these lines and report them; if only one account's calls are hit, `identengine explain` may show why",
+    "faults of the program, in requests (answered internal_error) or other work: %(count)d; the trace is of the "
+    "last one",
+    "Save these lines and report them. If only one account's calls fail, `identengine explain` may show why.",
 )
 COMMAND_FAULT = Event(
     "command_fault",
     "error",
-    "a request of an operator's command could not be answered",
-    "keep these lines and report them; no call was concerned",
+    "an operator's command failed by a fault of the program",
+    "Save these lines and report them. No call was affected.",
 )
 SUPERVISOR_GONE = Event(
     "supervisor_gone",
     "alarm",
-    "the supervisor is gone; answering what was received, then ending",
-    "start `serve` again; look into the system's log for who ended it (out of memory?)",
+    "the supervisor died; this process answers what it has received, then stops",
+    "Start `serve` again. Look into the system's log for the process that killed the supervisor (out of memory?).",
 )
-STANDBY_ENDS = Event("standby_ends", "info", "the supervisor is gone, and so goes the standby")
+STANDBY_ENDS = Event("standby_ends", "info", "the supervisor died; the standby stops")
 ANNOUNCED = Event("announced", "info", "%(what)s")
-DRAINING = Event("draining", "info", "draining")
-HURRIED = Event("hurried", "warning", "told to end again: what was not answered by now is dropped")
+DRAINING = Event("draining", "info", "draining: answering what was received")
+HURRIED = Event("hurried", "warning", "stopping at once after a second signal; unanswered requests are dropped")
 STOPPED = Event("stopped", "info", "stopped")
-STOPPED_UNSENT = Event("stopped", "info", "stopped; the system did not take %(unsent)d answers over UDP")
+STOPPED_UNSENT = Event("stopped", "info", "stopped; answers that the system did not accept over UDP: %(unsent)d")
 
 LINES_DROPPED = Event(
-    "lines_dropped", "warning", "%(count)d lines of the log were dropped here, since nobody read them"
+    "lines_dropped",
+    "warning",
+    "%(count)d lines of the log were dropped here, because no process read them in time",
 )
 
 # The config -------------------------------------------------------------------------------------------------
 
 CONFIG_WARNING = Event("config_warning", "warning", "%(what)s")
-CONFIG_PROBLEM = Event("config_problem", "error", "config: %(what)s", "mend it and send SIGHUP again")
+CONFIG_PROBLEM = Event("config_problem", "error", "config: %(what)s", "Correct it, then send SIGHUP again.")
 CONFIG_REFUSED = Event(
     "config_refused",
     "error",
-    "SIGHUP: the config is wrong and nothing was changed",
-    "mend what the lines before this one name, see what `identengine serve --check` says, and send SIGHUP again",
+    "SIGHUP: the config has mistakes; nothing was changed",
+    "Correct what the lines above name, check it with `identengine serve --check`, then send SIGHUP again.",
 )
-CONFIG_NOWHERE = Event("config_nowhere", "warning", "SIGHUP: there is no config file to read again")
+CONFIG_NOWHERE = Event(
+    "config_nowhere", "warning", "SIGHUP: this server runs without a config file; nothing was read"
+)
 CONFIG_REREAD = Event("config_reread", "info", "SIGHUP: changed: %(changed)s")
 CONFIG_FIXED = Event(
     "config_fixed",
     "warning",
-    "SIGHUP: %(sections)s cannot change while running; restart the server for that",
+    "SIGHUP: %(sections)s cannot change while the server runs; restart it to apply them",
 )
-CONFIG_LATE = Event("config_late", "warning", "SIGHUP: %(child)s does not go by the new config yet")
+CONFIG_LATE = Event("config_late", "warning", "SIGHUP: %(child)s does not use the new config yet")
 
 CERTIFICATES_UNUSABLE = Event(
     "certificates_unusable",
     "alarm",
-    "%(what)s; the certificates that were read before stay in use, if any were",
-    "mend that, and send SIGHUP again before they expire",
+    "the certificates cannot be loaded, and those loaded earlier stay in use: %(what)s",
+    "Correct the file, and send SIGHUP again before the certificates in use expire.",
 )
 
-# The process for HTTP ---------------------------------------------------------------------------------------
+# The HTTP process -------------------------------------------------------------------------------------------
 
 HTTP_FAULT = Event(
     "http_fault",
     "error",
-    "a request of HTTP could not be answered",
-    "keep these lines and report them; other interfaces are not concerned",
+    "an HTTP request failed by a fault of the program",
+    "Save these lines and report them. Other interfaces are not affected.",
 )
 HTTP_UNANSWERED = Event(
-    "http_unanswered", "warning", "the process that decides does not take what HTTP asks for %(switch)s: %(why)s"
+    "http_unanswered", "warning", "the decider rejected a request of the HTTP process for %(switch)s: %(why)s"
 )
-HTTP_ENDS = Event("http_ends", "info", "the supervisor is gone, and so goes the HTTP process")
+HTTP_ENDS = Event("http_ends", "info", "the supervisor died; the HTTP process stops")
 
 # The supervisor ---------------------------------------------------------------------------------------------
 
 RECEIVE_BUFFER = Event(
     "receive_buffer",
     "info",
-    "udp %(endpoint)s has a receive buffer of %(kib)d KiB: some %(datagrams)d datagrams of 300 bytes wait there "
-    "while nobody reads",
+    "udp %(endpoint)s has a receive buffer of %(kib)d KiB; it holds about %(datagrams)d datagrams of 300 bytes",
 )
 RECEIVE_BUFFER_SMALL = Event(
     "receive_buffer_small",
     "warning",
-    "udp %(endpoint)s: the receive buffer is smaller than was asked for (%(wanted_kib)d KiB); "
-    "`sysctl -w net.core.rmem_max=%(rmem_max)d` and a restart give it",
+    "udp %(endpoint)s has a receive buffer smaller than the requested %(wanted_kib)d KiB; run "
+    "`sysctl -w net.core.rmem_max=%(rmem_max)d` and restart",
 )
 NO_PROCESS = Event(
     "no_process",
     "alarm",
-    "no process can be started: %(why)s; next try in %(pause).3g s",
-    "see whether memory, processes (`ulimit -u`, TasksMax= of the service) or files are used up",
+    "no process can be started: %(why)s; the next attempt is in %(pause).3g s",
+    "Check whether the machine has run out of memory, files or processes (`ulimit -u`, TasksMax= of the service).",
 )
 PROCESS_STUCK = Event(
     "process_stuck",
     "alarm",
-    "%(child)s was killed and is there still: nobody takes its place",
-    "see whether a disk hangs (`ps -o stat,wchan` of it, `dmesg`); if it stays, restart the machine",
+    "%(child)s was killed but still exists, and no process can replace it",
+    "Check whether a disk hangs (`ps -o stat,wchan`, `dmesg`). If the process does not disappear, restart the "
+    "machine.",
 )
 PROCESS_SILENT = Event(
     "process_silent",
     "alarm",
     "%(child)s gave no sign of life for %(seconds).0f s and is killed",
-    "another takes its place; if that comes again, see whether the machine swaps, lacks CPU or has a slow disk",
+    "A replacement starts automatically. If this repeats, check for swapping, too little CPU or a slow disk.",
 )
 PROCESS_LATE = Event(
     "process_late",
     "alarm",
-    "%(child)s did not end within %(seconds).3g s and is killed",
-    "nothing, as the server ends anyway: switches ask again for what was not answered; if that comes again, see "
-    "what keeps the machine busy",
+    "%(child)s did not stop within %(seconds).3g s and is killed",
+    "Nothing is needed now: switches repeat the requests that were not answered. If this repeats, find what keeps "
+    "the machine busy.",
 )
 PROCESS_CUT_OFF = Event(
     "process_cut_off",
     "alarm",
     "%(child)s %(how)s before it had answered everything",
-    "nothing for now: switches ask again; see `dmesg` for who ended it (out of memory?)",
+    "Nothing is needed now: switches repeat their requests. Look into `dmesg` for the cause (out of memory?).",
 )
 DECIDER_DIED = Event(
     "decider_died",
     "alarm",
-    "%(child)s %(how)s; %(next)s takes its place%(when)s",
-    "look for the cause in the lines before this one, and in `dmesg` where it was killed (out of memory?)",
+    "%(child)s %(how)s; %(next)s replaces it%(when)s",
+    "Look for the cause in the lines above, and in `dmesg` if the process was killed (out of memory?).",
 )
 PROCESS_DIED = Event(
     "process_died",
     "alarm",
-    "%(child)s %(how)s; another is started%(when)s",
-    "look for the cause in the lines before this one, and in `dmesg` where it was killed (out of memory?)",
+    "%(child)s %(how)s; a new process replaces it%(when)s",
+    "Look for the cause in the lines above, and in `dmesg` if the process was killed (out of memory?).",
 )
 PROCESS_FAULT = Event(
     "process_fault",
     "alarm",
-    "process %(pid)d ends by a fault of the program",
-    "another takes its place; keep these lines and report them",
+    "process %(pid)d stops because of a fault of the program",
+    "A replacement starts automatically. Save these lines and report them.",
 )
 
 FEW_FILES = Event("few_files", "warning", "%(what)s")
@@ -257,9 +330,9 @@ PLAIN_PYTHON = Event(
 SUPERVISOR_FAULT = Event(
     "supervisor_fault",
     "alarm",
-    "the supervisor ends by a fault of the program",
-    "the decider answers what it has received and ends; start `serve` again, if no service manager does, and "
-    "report these lines",
+    "the supervisor stops because of a fault of the program",
+    "The decider answers what it has received, then stops. Start `serve` again, unless a service manager does so. "
+    "Save these lines and report them.",
 )
 
 # Take-overs -------------------------------------------------------------------------------------------------
@@ -268,51 +341,51 @@ NOBODY_TO_TAKE_OVER = Event(
     "nobody_to_take_over", "info", "--take-over: no server runs on %(path)s; this one starts as usual"
 )
 TAKING_OVER_FROM = Event(
-    "taking_over_from", "info", "taking over from the server of process %(pid)d; loading the book beside it"
+    "taking_over_from", "info", "taking over from the server of process %(pid)d; loading the book meanwhile"
 )
 TOOK_OVER = Event("took_over", "info", "took over from the server of process %(pid)d")
 TAKE_OVER_FAILED = Event(
     "take_over_failed",
     "alarm",
     "the take-over failed: %(why)s",
-    "nothing is lost, as the old server goes on; mend what is named and try again",
+    "Nothing is lost, since the old server keeps serving. Correct the cause and try again.",
 )
 NO_DOOR = Event(
     "no_door",
     "alarm",
-    "%(why)s; nobody can take over from this server",
-    "make the folder of [calls] path writable, and restart the server when there is time for it",
+    "no other server can take over from this one: %(why)s",
+    "Make the folder of [calls] path writable, and restart the server when convenient.",
 )
-NEWCOMER = Event("newcomer", "info", "process %(pid)d is going to take over; it loads its book")
+NEWCOMER = Event("newcomer", "info", "process %(pid)d is about to take over; it loads its book")
 HANDING_OVER = Event("handing_over", "info", "handing over to process %(pid)d")
 HANDED_OVER = Event(
-    "handed_over", "info", "handed the calls over; all that was received was answered in %(seconds).3f s"
+    "handed_over", "info", "handed over the set of calls; all received requests were answered in %(seconds).3f s"
 )
 HAND_OVER_FAILED = Event(
     "hand_over_failed",
     "alarm",
-    "%(why)s; this server goes on",
-    "see what the new program said, mend that, and take over again",
+    "the hand-over failed, and this server keeps serving: %(why)s",
+    "Read the log of the new server, correct the cause, and take over again.",
 )
-TAKEN_OVER = Event("taken_over", "info", "process %(pid)d has taken over; this server ends")
-SUCCESSOR_STARTED = Event("successor_started", "info", "SIGUSR2: process %(pid)d is to take over")
+TAKEN_OVER = Event("taken_over", "info", "process %(pid)d has taken over; this server stops")
+SUCCESSOR_STARTED = Event("successor_started", "info", "SIGUSR2: process %(pid)d was started to take over")
 SUCCESSOR_IGNORED = Event(
     "successor_ignored",
     "warning",
-    "SIGUSR2: there is a take-over already, or this server is still starting; ignored",
+    "SIGUSR2 ignored: a take-over is in progress, or this server is still starting",
 )
 SUCCESSOR_IMPOSSIBLE = Event(
     "successor_impossible",
     "alarm",
-    "SIGUSR2: with this process, the first of its container, the container would end; this server goes on",
-    "start a second container with --take-over that shares [calls] path and the network, or restart this one",
+    "SIGUSR2 ignored: this process is the first of its container, and the container stops when it does",
+    "Start a second container with --take-over that shares [calls] path and the network, or restart this one.",
 )
 NO_SUCCESSOR = Event(
     "no_successor",
     "alarm",
-    "SIGUSR2: no process can be started: %(why)s; this server goes on",
-    "see whether memory, processes (`ulimit -u`, TasksMax= of the service) or files are used up",
+    "SIGUSR2: the new server cannot be started, and this one keeps serving: %(why)s",
+    "Check whether the machine has run out of memory, files or processes (`ulimit -u`, TasksMax= of the service).",
 )
 
 EVENTS: tuple[Event, ...] = tuple(value for value in globals().copy().values() if isinstance(value, Event))
-"""All of them."""
+"""All events."""

@@ -1,14 +1,13 @@
-"""Where the log goes and how a line of it looks (interfaces.md 7, ``[log]``).
+"""The output of the log: to standard error, as text or as JSON (interfaces.md 7, ``[log]``).
 
-What is said is an event (:mod:`identengine.log.events`); what others say by the standard library's ``logging``, as
-asyncio does, is written too. A line of text is for people. A line of JSON is for programs: ``time`` (UTC),
-``level``, ``logger``, ``event`` (its name), the event's fields, ``message`` (the text), ``do`` (what to do, of
-errors and alarms) and ``traceback``.
+The log has the events of :mod:`identengine.log.events`, and the records of libraries such as asyncio. A line of
+text is for people. A line of JSON is for programs: ``time`` (UTC), ``level``, ``logger``, ``event`` (the name),
+the fields of the event, ``message`` (the text), ``do`` (the remedy of an error or alarm) and ``traceback``.
 
-Lines are written by a thread, through the standard library's ``QueueHandler``: where nobody reads the log (a pipe
-that is full, a terminal that was stopped) the thread waits and not the decisions. What it cannot write meanwhile
-is dropped and counted. A process that forks has no thread (:func:`set_up_direct`): it writes a line where there is
-room for it at once, else the line is dropped.
+A thread writes the lines, through the standard library's ``QueueHandler``. If standard error is not read (a full
+pipe, a stopped terminal), the thread waits and the decisions do not. Lines that no longer fit into the queue are
+dropped and counted. A process that forks has no thread (:func:`set_up_direct`). It drops a line that cannot be
+written at once.
 """
 
 from __future__ import annotations
@@ -28,17 +27,17 @@ from typing import Any
 import msgspec
 
 from identengine.config.schema import LogConfig
-from identengine.log.events import LINES_DROPPED, Event
+from identengine.log.events import LINES_DROPPED, Event, Shown
 
 LINES = 10_000
-"""Lines that wait to be written at most."""
+"""Size of the queue, in lines."""
 _FIELD_LENGTHS = 1000, 200, 50
-"""Characters that are left of a text in a line that is too long; the first one that is enough."""
+"""Lengths to which the fields of a too long line are cut, in characters. The first that suffices is used."""
 _PARTING = 1.0
-"""Seconds that :func:`finish` waits."""
+"""Longest wait of :func:`finish`, in seconds."""
 
 RESERVED = frozenset({"time", "level", "logger", "event", "do", "message", "traceback"})
-"""What no field of an event may be called."""
+"""Names that no field of an event may have."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -66,19 +65,19 @@ class _JsonFormatter(logging.Formatter):
 
 
 class _Queueing(QueueHandler):
-    """Puts lines into a queue of :data:`LINES`; a line for which there is no room is dropped and counted."""
+    """A handler that puts lines into a queue of :data:`LINES`. If the queue is full, it drops and counts them."""
 
     queue: queue.Queue[str]
 
     def __init__(self) -> None:
         super().__init__(queue.Queue(LINES))
         self.dropped = 0
-        """Lines that were dropped since the process began."""
+        """Lines dropped since the process started."""
 
     def prepare(self, record: logging.LogRecord) -> str:
         return self.format(record)
 
-    def enqueue(self, record: Any) -> None:  # what `prepare` returned: a line
+    def enqueue(self, record: Any) -> None:  # a line, as `prepare` returned it
         try:
             self.queue.put_nowait(record)
         except queue.Full:
@@ -86,26 +85,26 @@ class _Queueing(QueueHandler):
 
 
 class _Writer(QueueListener):
-    """Writes lines of the queue to standard error, in a thread, and says how many were dropped in between."""
+    """A thread that writes the queued lines to standard error, and reports how many were dropped between them."""
 
     def __init__(self, lines: _Queueing) -> None:
         super().__init__(lines.queue)
         self._lines = lines
-        self._told = 0
+        self._reported = 0
 
     def handle(self, record: Any) -> None:  # a line, as above
         line = record
-        dropped = self._lines.dropped - self._told
+        dropped = self._lines.dropped - self._reported
         if dropped:
-            self._told += dropped
+            self._reported += dropped
             line += f"\n{self._lines.format(_record_of(dropped))}"
-        with contextlib.suppress(OSError, ValueError):  # it is closed: there is nowhere to say so
+        with contextlib.suppress(OSError, ValueError):  # standard error is closed, so no report is possible
             sys.stderr.write(f"{line}\n")
             sys.stderr.flush()
 
 
 class _Direct(logging.Handler):
-    """Writes lines itself, each whole and at once or not at all."""
+    """A handler that writes each line in one step and never waits. A line that does not fit is dropped."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -114,7 +113,7 @@ class _Direct(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             before = f"{self.format(_record_of(self._dropped))}\n".encode() if self._dropped else b""
-            # A pipe in which there is room at all has room for PIPE_BUF bytes.
+            # A pipe that is ready for writing has room for at least PIPE_BUF bytes.
             written = before + self._line(record, select.PIPE_BUF - len(before) - 1) + b"\n"
             number = sys.stderr.fileno()
             room = select.poll()
@@ -124,13 +123,13 @@ class _Direct(logging.Handler):
                 self._dropped = 0
             else:
                 self._dropped += 1
-        except (OSError, ValueError):  # it is closed: there is nowhere to say so
+        except (OSError, ValueError):  # standard error is closed, so no report is possible
             self._dropped += 1
-        except Exception:  # a record that cannot be written must not end what wrote it
+        except Exception:  # a record that cannot be formatted must not stop its writer
             self.handleError(record)
 
     def _line(self, record: logging.LogRecord, size: int) -> bytes:
-        """Return a line of at most ``size`` bytes. Long fields are cut first, so that JSON stays JSON."""
+        """Return a line of at most ``size`` bytes. Cut long fields first, so that JSON stays valid."""
         line = self.format(record).encode(errors="backslashreplace")
         fields = record.args
         for length in _FIELD_LENGTHS:
@@ -145,8 +144,8 @@ _queueing: _Queueing | None = None
 
 
 def set_up(config: LogConfig) -> None:
-    """Let the program's log go to standard error as the config says; may be called again."""
-    global _queueing  # noqa: PLW0603 - as there is one standard error
+    """Send the log to standard error as the config says. A later call applies another config."""
+    global _queueing  # noqa: PLW0603 - the process has one standard error
     if _queueing is None:
         _queueing = _Queueing()
         _Writer(_queueing).start()
@@ -154,13 +153,13 @@ def set_up(config: LogConfig) -> None:
 
 
 def set_up_direct(config: LogConfig) -> None:
-    """Do the same without a thread, for a process that forks and writes little; a child may call `set_up`."""
+    """Do the same without a thread, for a process that forks. A child may call :func:`set_up`."""
     _use(_Direct(), config)
 
 
 def _use(handler: logging.Handler, config: LogConfig) -> None:
     handler.setFormatter(_JsonFormatter() if config.format == "json" else _TextFormatter())
-    # What uvicorn warns of is what any client may do, as often as it likes.
+    # Any client can cause warnings of uvicorn at any rate, so only its errors are logged.
     for name, level in (("identengine", config.level), ("asyncio", config.level), ("uvicorn.error", "error")):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
@@ -169,9 +168,9 @@ def _use(handler: logging.Handler, config: LogConfig) -> None:
 
 
 def finish() -> None:
-    """Wait until everything is written, but not for ever; to be called at the end.
+    """Wait until all lines are written, at most for a second. Call it before the process exits.
 
-    The listener's own ``stop`` waits for a thread that may wait for a reader of the log in turn.
+    ``QueueListener.stop`` is no alternative: it would wait as long as standard error is not read.
     """
     if _queueing is not None:
         end = time.monotonic() + _PARTING
@@ -180,12 +179,12 @@ def finish() -> None:
 
 
 def dropped() -> int:
-    """Return how many lines of this process nobody read in time."""
+    """Return the number of lines that this process has dropped."""
     return _queueing.dropped if _queueing is not None else 0
 
 
 def _record_of(count: int) -> logging.LogRecord:
-    """Return the line that stands for those that were dropped."""
+    """Return the record that reports dropped lines."""
     record = logging.LogRecord(
         "identengine", logging.WARNING, __file__, 0, LINES_DROPPED.text, ({"count": count},), None
     )
@@ -194,11 +193,11 @@ def _record_of(count: int) -> logging.LogRecord:
 
 
 def _cut(value: object, length: int) -> object:
-    return f"{value[:length]}…" if isinstance(value, str) and len(value) > length else value
+    return Shown(f"{value[:length]}…") if isinstance(value, str) and len(value) > length else value
 
 
 def _text(value: object) -> object:
-    """Return a value as JSON can hold it: names of files may hold bytes that are no text."""
+    """Return a value that JSON can hold. The bytes in a file name need not be text."""
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 

@@ -1,50 +1,168 @@
-"""What is logged of rejected calls and refused peers: once a second for each source and reason, with a count.
+"""The log of rejected calls, refused peers and malformed messages: one counted line a second for each source.
 
-Bounded under forged sources (engine.md 7): beyond :data:`SOURCES` sources in a second the others are one line a
-reason.
+Rule: lines and memory are bounded, even under forged sources (engine.md 7). Beyond :data:`SOURCES` lines in one
+second, all further sources share one line for each reason.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from identengine.log.events import REFUSED, REJECTED, REJECTED_OTHERS
+from identengine.log.events import (
+    MALFORMED,
+    MALFORMED_OF_SWITCH,
+    MALFORMED_OTHERS,
+    MALFORMED_STRANGER,
+    REFUSED,
+    REJECTED,
+    REJECTED_ACCOUNT,
+    REJECTED_FIELD,
+    REJECTED_FIELD_ABSENT,
+    REJECTED_OTHERS,
+    Event,
+    Field,
+)
+from identengine.model.addresses import normal_address
+from identengine.model.numbers import normal_number
+from identengine.model.records import Decision, Request
 
 SOURCES = 100
-"""Most lines in a second that name a source: they are written at once, and requests wait meanwhile."""
+"""Maximum number of lines in one second that name a source. Requests wait while they are written."""
 _LONGEST = 64
+"""Longest text of a peer that a line shows, in characters."""
+_LONGEST_PROBLEM = 200
+"""Longest message of an error that a line shows, in characters."""
+_REMEMBERED = 1000
+"""Size of the cache of normal forms of addresses, in entries. Each write of the lines empties it."""
 
 
 class RejectLog:
-    """Collects for a second, then writes. ``in_a_second`` calls what it is given after a second."""
+    """A log that counts for a second, then writes its lines.
+
+    ``in_a_second`` schedules a call of the given function in one second.
+    """
 
     def __init__(self, in_a_second: Callable[[Callable[[], None]], object]) -> None:
         self._in_a_second = in_a_second
-        self._counts: dict[tuple[str, str, str | None], int] = {}
-        self._others: dict[str, int] = {}
+        self._lines: dict[tuple[str | None, ...], _Line] = {}
+        self._others: dict[tuple[Event, Field], _Line] = {}
+        self._addresses: dict[str, str] = {}
 
-    def note(self, source: str, reason: str, switch: str | None = None) -> None:
-        """Count one reject; ``switch`` is who asked, None where no switch did."""
-        if not self._counts:
-            self._in_a_second(self.write)
-        key = source[:_LONGEST], reason, switch
-        count = self._counts.get(key)
-        if count is not None:
-            self._counts[key] = count + 1
-        elif len(self._counts) < SOURCES:
-            self._counts[key] = 1
-        else:
-            self._others[reason] = self._others.get(reason, 0) + 1
+    def note(self, host: str, why: str) -> None:
+        """Count one refused peer."""
+        source = self._address(host)
+        if not self._repeats(source, why):
+            self._begin((source, why), REFUSED, {"reason": why, "source": source}, REJECTED_OTHERS, "reason")
+
+    def reject(self, switch: str, request: Request, decision: Decision) -> None:
+        """Count one rejected call. The line names the account, or the field and value, of the first such call.
+
+        For a wrong password the line names no account, as the answer does (D3 in decisions.md): the name alone
+        proves nothing, and what the log shows may be passed on to the caller.
+        """
+        source, reason = self._source(request), decision.reason or ""
+        if self._repeats(source, reason, switch):
+            return
+        event = REJECTED
+        fields: dict[str, Field] = {"reason": reason, "source": source, "switch": switch}
+        more: dict[str, Field] = {}
+        if decision.account_id is not None:
+            event = REJECTED_ACCOUNT
+            more = {"account_id": decision.account_id, "account_name": (decision.account_name or "")[:_LONGEST]}
+        elif decision.field is not None and decision.value is None:
+            event, more = REJECTED_FIELD_ABSENT, {"field": decision.field}
+        elif decision.field is not None:
+            event, more = REJECTED_FIELD, {"field": decision.field, "value": (decision.value or "")[:_LONGEST]}
+        self._begin((source, reason, switch), event, fields | more, REJECTED_OTHERS, "reason")
+
+    def malformed(
+        self,
+        switch: str | None,
+        host: str | None,
+        code: int,
+        problem: str,
+        field: str | None = None,
+        value: str | None = None,
+    ) -> None:
+        """Count one malformed message, in the line of its switch, or of its host if no switch is proven.
+
+        ``problem`` is the message of the error, without secrets. ``value`` is the value of ``field`` as JSON.
+        """
+        source = None if host is None else self._address(host)
+        key = (switch,) if switch is not None else (None, source)
+        if self._repeats(*key):
+            return
+        fields: dict[str, Field] = {
+            "switch": switch,
+            "source": source,
+            "code": code,
+            "field": field,
+            "value": None if value is None else value[:_LONGEST],
+            "problem": problem[:_LONGEST_PROBLEM],
+        }
+        event = MALFORMED_STRANGER if switch is None else MALFORMED_OF_SWITCH if source is None else MALFORMED
+        self._begin(key, event, fields, MALFORMED_OTHERS, "code")
 
     def write(self) -> None:
-        """Write what was collected."""
-        for (source, reason, switch), count in self._counts.items():
-            # What a source calls itself may hold anything: the words show its repr, which stays on its line.
-            if switch is None:
-                REFUSED.tell(reason=reason, source=source, count=count)
-            else:
-                REJECTED.tell(reason=reason, source=source, switch=switch, count=count)
-        for reason, count in self._others.items():
-            REJECTED_OTHERS.tell(reason=reason, count=count)
-        self._counts.clear()
+        """Write the collected lines."""
+        for line in (*self._lines.values(), *self._others.values()):
+            line.event.tell(**line.fields, count=line.count)
+        self._lines.clear()
         self._others.clear()
+        self._addresses.clear()
+
+    def _repeats(self, *key: str | None) -> bool:
+        """Count into the line of a key. Return False if the key has no line yet."""
+        line = self._lines.get(key)
+        if line is None:
+            return False
+        line.count += 1
+        return True
+
+    def _begin(
+        self, key: tuple[str | None, ...], event: Event, fields: dict[str, Field], others: Event, kind: str
+    ) -> None:
+        """Begin a line, or count into the shared line of ``fields[kind]`` if there are SOURCES lines already."""
+        if not self._lines:
+            self._in_a_second(self.write)
+        if len(self._lines) < SOURCES:
+            self._lines[key] = _Line(event, fields, 1)
+            return
+        reason = fields[kind]
+        line = self._others.get((others, reason))
+        if line is None:
+            line = self._others[others, reason] = _Line(others, {kind: reason}, 0)
+        line.count += 1
+
+    def _source(self, request: Request) -> str:
+        """Return the source of a call: all writings that the engine reads alike are one source (engine.md 2)."""
+        if request.src_ip and not request.src_ip.isspace():
+            return self._address(request.src_ip)
+        digest = request.digest
+        name = (request.name or "").strip() or ((digest and digest.username) or "").strip()
+        if name or not request.src_number:
+            return name[:_LONGEST]
+        try:
+            return normal_number(request.src_number)[:_LONGEST]
+        except ValueError:
+            return request.src_number[:_LONGEST]
+
+    def _address(self, text: str) -> str:
+        """Return the normal form of an address. Return the beginning of any other text."""
+        found = self._addresses.get(text)
+        if found is None:
+            found = normal_address(text) or text[:_LONGEST]
+            if len(self._addresses) < _REMEMBERED and len(text) <= _LONGEST:
+                self._addresses[text] = found
+        return found
+
+
+class _Line:
+    """A line to write: its event, the fields of the first occurrence, and the number of occurrences."""
+
+    __slots__ = ("count", "event", "fields")
+
+    def __init__(self, event: Event, fields: dict[str, Field], count: int) -> None:
+        self.event = event
+        self.fields = fields
+        self.count = count

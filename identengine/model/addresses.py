@@ -13,6 +13,8 @@ from typing import NamedTuple
 from identengine.errors import expected
 
 _MAPPED = bytes(10) + b"\xff\xff"
+_LONGEST = 45
+"""Longest text of an address without the space around it: IPv6 whose last 32 bits are written as IPv4."""
 
 
 class Network(NamedTuple):
@@ -80,6 +82,17 @@ def parse_network(text: str) -> tuple[Network, bool]:
 def format_address(packed: bytes) -> str:
     """Return the usual text of a packed address (RFC 5952 for IPv6)."""
     return inet_ntop(AF_INET, packed) if len(packed) == 4 else str(IPv6Address(packed))
+
+
+def normal_address(text: str) -> str | None:
+    """Return the one text of an address, however it is written, or None if it is no address."""
+    text = text.strip()
+    if len(text) > _LONGEST:
+        return None
+    try:
+        return format_address(parse_address(text))
+    except ValueError:
+        return None
 
 
 def format_network(network: Network) -> str:

@@ -1,4 +1,5 @@
 """Sockets, flow control, and the peers that may ask (interfaces.md 3).
 
-Rule: no protocol of a switch is known here. A listener is given a responder (:mod:`identengine.wire.responder`).
+Rule: this package knows no protocol of a switch. Each listener gets a responder
+(:mod:`identengine.wire.responder`).
 """

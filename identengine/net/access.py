@@ -1,4 +1,4 @@
-"""Which switches may be at a source address (interfaces.md 3, "Who may ask")."""
+"""The switches that are allowed at a source address (interfaces.md 3, "Who may ask")."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from identengine.model.records import Interface
 from identengine.wire.session import Peer, Session, digest_of
 
 _REMEMBERED = 65536
+"""Size of the cache of sessions, in addresses."""
 
 
 class _Place(NamedTuple):
-    """Switches of one network: the one that its address alone lets in, and those that have to show themselves."""
+    """The switches of one network: those known by their address alone, and those that authenticate."""
 
     plain: list[Peer]
     by_token: dict[bytes, Peer]
@@ -24,7 +25,7 @@ class _Place(NamedTuple):
 
 
 class Peers:
-    """Switches by their networks, for one kind of listener; of overlapping networks the longest wins."""
+    """The switches by their networks, for one kind of listener. Of overlapping networks the longest wins."""
 
     def __init__(
         self, switches: Iterable[Switch], identify: IdentifyOptions, interface: Interface = "udp"
@@ -49,8 +50,8 @@ class Peers:
         self._found: dict[str, Session] = {}
 
     def find(self, host: str) -> Session | None:
-        """Return who may be at an address, as a socket gives it; None for an unknown peer."""
-        # Only known peers are remembered, so that forged sources can neither fill this nor push a peer out.
+        """Return the session of an address, as a socket gives it, or None for an unknown peer."""
+        # Only known peers are cached, so forged sources can neither fill the cache nor evict a peer.
         session = self._found.get(host)
         if session is None:
             session = self.meet(host)
@@ -59,9 +60,9 @@ class Peers:
         return session
 
     def meet(self, host: str, certified: Collection[str] = ()) -> Session | None:
-        """Return who may be at the other end of a new connection; None for an unknown peer.
+        """Return a session for a new connection, or None for an unknown peer.
 
-        ``certified``: the names in its client certificate, in lower case.
+        ``certified`` are the names in its client certificate, in lower case.
         """
         place = self._search(host)
         if place is None:
@@ -75,15 +76,15 @@ class Peers:
         return Session(host, plain, place.by_token) if plain or place.by_token else None
 
     def knows(self, host: str) -> bool:
-        """Whether a switch may be at an address, once it has shown itself."""
+        """Return True if a switch is allowed at an address, possibly only after it has authenticated."""
         return self._search(host) is not None
 
     def host(self, host: str) -> Session:
-        """Return one who is trusted and may speak for any switch."""
+        """Return a session of a trusted peer, which may speak for any switch."""
         return Session(host, None, by_name=self._by_name)
 
     def _search(self, host: str) -> _Place | None:
-        address = parse_address(host.partition("%")[0])  # a link-local source comes with its zone
+        address = parse_address(host.partition("%")[0])  # a link-local source has a zone
         number = int.from_bytes(address, "big")
         for size, shift, table in self._tables:
             if size == len(address) and (place := table.get(number >> shift)) is not None:

@@ -1,9 +1,9 @@
-"""The Unix socket of an operator's commands: one line asks, one line answers.
+"""The Unix socket for the commands of an operator: each line is a request and gets one line as its answer.
 
-All connections stand in one queue: after each answer the loop has as long for everything else as the answer took
-(but half a millisecond at least), so that however many commands ask, decisions wait for one step at most. A
-command that does not read its answer is not read from, one that does nothing is closed, and what a stopped one
-makes the server hold is one answer, for seconds.
+All connections share one queue. After each answer the loop has as much time for other work as the answer took, and
+at least half a millisecond. So a decision waits for at most one answer, however many commands ask. The server does
+not read from a command that leaves an answer unread, and closes idle connections. A stopped command costs the
+server the memory of one answer for a few seconds.
 """
 
 from __future__ import annotations
@@ -20,46 +20,52 @@ from identengine.net.unix import BACKLOG
 from identengine.wire import operator
 
 FILE = "control"
-"""Of the socket, in the folder of the set of calls."""
+"""Name of the socket in the folder of the set of calls."""
 CONNECTIONS = 16
-"""At once; a further one takes the place of the one that was silent longest."""
+"""Maximum number of connections. A further one replaces the connection that was silent longest."""
 IDLE_SECONDS = 30.0
+"""Time after which a silent connection is closed."""
 UNREAD_SECONDS = 5.0
-"""How long a command may leave an answer unread."""
+"""Time after which a connection with an unread answer is closed."""
 _REST = 0.0005
+"""Minimum time between two answers, in seconds."""
 _SILENT = 1.0
-"""Seconds after which a connection may be closed for another one."""
+"""Silence after which a connection can be closed in favour of a new one, in seconds."""
 
-_TOO_MANY = operator.line(operator.OperatorFailure("too many commands at once; try again in a second"))
-_FAULT = operator.line(operator.OperatorFailure("the server made a mistake; its log has more"))
-_TOO_LONG = operator.line(operator.OperatorFailure(f"a line of at most {operator.LONGEST_LINE} bytes is wanted"))
+_TOO_MANY = operator.line(operator.OperatorFailure("too many commands at once. Try again in a second."))
+_FAULT = operator.line(
+    operator.OperatorFailure("the server failed by a fault of the program. Its log has the details.")
+)
+_TOO_LONG = operator.line(
+    operator.OperatorFailure(f"expected a line of at most {operator.LONGEST_LINE} bytes, got more")
+)
 
 
 class OperatorListener:
-    """Serves commands on a socket that :func:`identengine.net.unix.bind_unix` made."""
+    """A server of commands on a socket from :func:`identengine.net.unix.bind_unix`."""
 
     def __init__(
         self, bound: socket.socket, answer: Callable[[operator.OperatorRequest], operator.OperatorReply]
     ) -> None:
         self.connections: set[_Connection] = set()
         self.waiting: deque[_Connection] = deque()
-        """Those whose next line is to be answered."""
+        """The queue: connections whose next line is complete."""
         self._socket = bound
         self._answer = answer
         self._server: asyncio.Server | None = None
         self._sweep: asyncio.TimerHandle | None = None
         self._scheduled = False
         self._rested = 0.0
-        """When the next step may be, in the loop's time."""
+        """Earliest time of the next step, in the loop's time."""
 
     async def start(self) -> None:
-        """Serve from now on."""
+        """Start serving."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(lambda: _Connection(self), sock=self._socket, backlog=BACKLOG)
         self._sweep = loop.call_later(1.0, self._close_idle)
 
     def close(self) -> None:
-        """Serve no more."""
+        """Stop serving, and close all connections."""
         if self._sweep is not None:
             self._sweep.cancel()
         if self._server is not None:
@@ -69,10 +75,10 @@ class OperatorListener:
             connection.abort()
 
     def room(self, now: float) -> bool:
-        """Whether one more may come; the one that was silent longest goes, if it was silent a while."""
+        """Return True if there is room for a new connection. Close a silent one if necessary."""
         if len(self.connections) < CONNECTIONS:
             return True
-        silent = min(self.connections, key=lambda one: one.since)
+        silent = min(self.connections, key=lambda each: each.since)
         if now - silent.since < _SILENT:
             return False
         silent.abort()
@@ -80,7 +86,7 @@ class OperatorListener:
         return True
 
     def wait(self, connection: _Connection) -> None:
-        """Answer a line of this connection when it is its turn."""
+        """Queue a connection whose next line is complete."""
         self.waiting.append(connection)
         self._schedule()
 
@@ -91,9 +97,9 @@ class OperatorListener:
             loop.call_later(max(0.0, self._rested - loop.time()), self._step)
 
     def _step(self) -> None:
-        """Answer one line; then the rest of the loop has its time."""
+        """Answer one line, then leave the loop time for other work."""
         loop = asyncio.get_running_loop()
-        # Not the loop's time, which stands still while one of its callbacks runs.
+        # The loop's time does not advance while a callback runs.
         begun = time.perf_counter()
         self._scheduled = False
         self.waiting.popleft().take_turn(self._reply)
@@ -107,7 +113,7 @@ class OperatorListener:
             return operator.line(asked)
         try:
             return operator.line(self._answer(asked))
-        except Exception as fault:  # whatever it is, it ends nothing but this request
+        except Exception as fault:  # it must fail this request only
             COMMAND_FAULT.tell(fault)
             return _FAULT
 
@@ -120,7 +126,7 @@ class OperatorListener:
 
 
 class _Connection(asyncio.Protocol):
-    """One command's connection."""
+    """The connection of one command."""
 
     _transport: asyncio.Transport
 
@@ -128,16 +134,16 @@ class _Connection(asyncio.Protocol):
         self._listener = listener
         self._received = bytearray()
         self._queued = False
-        """Whether its turn is to come; meanwhile nothing is read."""
+        """True while the connection is in the queue. It is not read meanwhile."""
         self._unread = False
-        """Whether an answer was not taken yet."""
+        """True while an answer is unread."""
         self._at_eof = False
         self.since = 0.0
-        """When it last asked, or took an answer, in the loop's time."""
+        """Time of the last request, or of the last answer that was read, in the loop's time."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Let a command in, if there is room."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        """Admit a command if there is room."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's does not inherit from it
         self.since = asyncio.get_running_loop().time()
         if not self._listener.room(self.since):
             self._transport.write(_TOO_MANY)
@@ -147,29 +153,28 @@ class _Connection(asyncio.Protocol):
         self._listener.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
         self._listener.connections.discard(self)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came, and wait for a turn where a line is whole."""
+        """Queue the connection if a line is complete."""
         if self._transport.is_closing():
             return
         self._received += data
         self._next()
 
     def eof_received(self) -> bool:
-        """Answer what was asked before the end, as of `echo … | nc`."""
+        """Answer the requests before the end of the stream, as from ``echo … | nc``."""
         self._at_eof = True
         self._next()
         return True
 
     def pause_writing(self) -> None:
-        """Stop answering and reading a command that does not read."""
+        """Stop reading from a command that does not read its answers."""
         self._unread = True
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Continue to read."""
         self._unread = False
         self.since = asyncio.get_running_loop().time()
         self._next()
@@ -186,7 +191,7 @@ class _Connection(asyncio.Protocol):
         self._next()
 
     def _next(self) -> None:
-        """Ask for a turn if a whole line is there, else read on."""
+        """Queue the connection if a line is complete, else read more."""
         if self._queued or self._unread or self._transport.is_closing():
             return
         end = self._received.find(b"\n", 0, operator.LONGEST_LINE + 1)
@@ -203,10 +208,10 @@ class _Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def close_if_idle(self, now: float) -> None:
-        """Close what neither asks nor reads."""
+        """Close the connection if the command neither asks nor reads."""
         if now - self.since > (UNREAD_SECONDS if self._unread else IDLE_SECONDS):
             self.abort()
 
     def abort(self) -> None:
-        """Close at once, whatever was not read."""
+        """Close at once and drop unread answers."""
         self._transport.abort()

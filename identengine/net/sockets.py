@@ -1,7 +1,7 @@
-"""The sockets that a server listens on: bound once, and inherited by every process that reads them in turn.
+"""The sockets that a server listens on: bound once, and inherited by each process that reads them.
 
-Whoever holds a copy keeps the socket's queue alive: datagrams and connections that come while nobody reads wait in
-the kernel for the next reader.
+The queue of a socket exists as long as any process holds a copy of the socket. So datagrams and connections that
+arrive while no process reads wait in the kernel for the next reader.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from identengine.net import operator
 from identengine.net.unix import bind_unix
 
 ASK = "ask"
-"""The file of that socket, in the folder of the set of calls."""
+"""Name of the socket ``ask`` in the folder of the set of calls."""
 BACKLOG = 1024
+"""Maximum number of TCP connections that wait to be accepted."""
 RECEIVE_BUFFER = 8 * 1024 * 1024
-"""What is asked for, in bytes; the kernel doubles it for its own overhead, and tells the doubled value."""
+"""Requested size of a receive buffer, in bytes. The kernel doubles it for its overhead and reports the double."""
 DATAGRAM_BYTES = 1280
-"""What the kernel charges for a waiting datagram of 300 bytes, measured on loopback; drivers of network cards may
-charge up to 2,304, so that as few as half as many wait there."""
-_SO_RCVBUFFORCE = 33  # Linux; beyond net.core.rmem_max, for those who may
+"""Memory that the kernel charges for a waiting datagram of 300 bytes, measured on loopback. Drivers of network
+cards can charge up to 2,304 bytes, so a buffer may hold only half the datagrams."""
+_SO_RCVBUFFORCE = 33  # Linux; privileged: exceeds net.core.rmem_max
 
 
 class CannotListenError(IdentengineError):
@@ -35,45 +36,45 @@ class CannotListenError(IdentengineError):
 
 
 class Sockets(NamedTuple):
-    """What ``[listen]`` names, bound, in its order; those of TCP listen already. None of them blocks."""
+    """The bound sockets of ``[listen]``, in its order. TCP sockets listen already; no socket blocks."""
 
     udp: list[socket.socket]
     tcp: list[socket.socket]
     tls: list[socket.socket]
     control: socket.socket
-    """Where an operator's commands ask."""
+    """The Unix socket for the commands of an operator."""
     ask: socket.socket
-    """Where our own processes ask for switches that they know."""
+    """The Unix socket for our own processes, which ask for authenticated switches."""
     http: socket.socket | None
-    """Where HTTP clients ask; None: there is no HTTP."""
+    """The socket for HTTP clients, or None without HTTP."""
 
     def close(self) -> None:
-        """Close this process's copies; what others hold stays."""
+        """Close the copies of this process. Those of other processes remain open."""
         self.close_http()
         self.close_deciders()
 
     def close_http(self) -> None:
-        """Close what only the process for HTTP reads."""
+        """Close the socket that only the HTTP process reads."""
         if self.http is not None:
             self.http.close()
 
     def close_deciders(self) -> None:
-        """Close what only a process that decides reads."""
-        for one in (*self.udp, *self.tcp, *self.tls, self.control, self.ask):
-            one.close()
+        """Close the sockets that only a decider reads."""
+        for bound in (*self.udp, *self.tcp, *self.tls, self.control, self.ask):
+            bound.close()
 
 
 class NamedSocket(NamedTuple):
-    """One of the sockets of a server, as another one may ask for it."""
+    """A socket of a server, with the name by which another server asks for it."""
 
     kind: str
     asked: str
-    """The address as the config has it; empty where there is only one of its kind."""
+    """The address as in the config; empty if a server has only one socket of this kind."""
     bound: socket.socket
 
 
 def named(listen: Listen, sockets: Sockets) -> list[NamedSocket]:
-    """Return what was bound for ``listen``, for the server that takes over."""
+    """Return the sockets that were bound for ``listen``, for the server that takes over."""
     lists = (
         ("udp", listen.udp, sockets.udp),
         ("tcp", listen.tcp, sockets.tcp),
@@ -92,10 +93,10 @@ def named(listen: Listen, sockets: Sockets) -> list[NamedSocket]:
 
 
 def bind(listen: Listen, calls: Path, there: Iterable[NamedSocket] = ()) -> Sockets:
-    """Bind everything or nothing; raises CannotListenError, which names the address, or StoreError.
+    """Bind all sockets or none. Raise CannotListenError, which names the address, or StoreError.
 
-    ``calls`` is the folder of the set of calls, where the control socket is; its lock has to be held by whoever
-    runs the server. What is ``there`` already is taken, and closed where ``listen`` does not want it.
+    ``calls`` is the folder of the set of calls, with the control socket. The caller must hold its lock. Sockets
+    that are ``there`` already are used if ``listen`` names them, and closed if it does not.
     """
     left = list(there)
     with contextlib.ExitStack() as undo:
@@ -116,13 +117,13 @@ def bind(listen: Listen, calls: Path, there: Iterable[NamedSocket] = ()) -> Sock
 
 
 def _have(left: list[NamedSocket], undo: contextlib.ExitStack, kind: str, endpoint: Endpoint) -> socket.socket:
-    """Return the socket that is there already, or bind it."""
+    """Return an existing socket for an endpoint, or bind a new one."""
     of = socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM
     return _taken(left, kind, str(endpoint)) or undo.enter_context(_bound(kind, of, endpoint))
 
 
 def _taken(left: list[NamedSocket], kind: str, asked: str) -> socket.socket | None:
-    """Take one of what is there: the one that was asked for by this address, or is bound to it."""
+    """Remove a socket from ``left`` and return it: the one with this address in its config, or bound to it."""
     of_kind = [one for one in left if one.kind == kind]
     for one in (
         *(one for one in of_kind if one.asked == asked),
@@ -134,13 +135,13 @@ def _taken(left: list[NamedSocket], kind: str, asked: str) -> socket.socket | No
 
 
 def endpoint_of(bound: socket.socket) -> Endpoint:
-    """Return where a socket is bound, with the real port."""
+    """Return the endpoint of a bound socket, with the actual port."""
     host, port = bound.getsockname()[:2]
     return Endpoint(host, port)
 
 
 def receive_buffer(udp: socket.socket) -> int:
-    """Return how many bytes wait in the kernel at most, its own overhead included."""
+    """Return the size of a receive buffer in bytes, the overhead of the kernel included."""
     return udp.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
 
 
@@ -156,7 +157,7 @@ def _bound(kind: str, kind_of_socket: socket.SocketKind, endpoint: Endpoint) -> 
             if kind_of_socket == socket.SOCK_DGRAM:
                 _enlarge(made)
             else:
-                # A restart must not wait until the connections of the last run are forgotten.
+                # A restart must not wait for connections of the last run in TIME_WAIT.
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             made.bind((endpoint.host, endpoint.port))
             if kind_of_socket == socket.SOCK_STREAM:
@@ -168,7 +169,7 @@ def _bound(kind: str, kind_of_socket: socket.SocketKind, endpoint: Endpoint) -> 
 
 
 def _enlarge(udp: socket.socket) -> None:
-    """Let a burst, or what comes while nobody reads, wait in the kernel."""
+    """Enlarge the receive buffer, so that a burst, or the time between two readers, costs no datagram."""
     try:
         udp.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
     except OSError:
@@ -181,6 +182,6 @@ def _named(kind: str, endpoint: Endpoint) -> Iterator[None]:
         yield
     except OSError as error:
         raise CannotListenError(
-            f"cannot listen on {kind} {endpoint}: {error.strerror}; is another server running, "
-            "or is the address another machine's?"
+            f"cannot listen on {kind} {endpoint}: {error.strerror}. Check whether another server is running, "
+            "and whether this machine has the address."
         ) from error

@@ -1,4 +1,4 @@
-"""Unix sockets beside the set of calls, where our own processes and an operator's commands ask."""
+"""Unix sockets in the folder of the set of calls, for our own processes and the commands of an operator."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from pathlib import Path
 from identengine.errors import StoreError
 
 BACKLOG = 128
-"""Who waits to be let in, while a decider is replaced, say."""
+"""Maximum number of connections that wait to be accepted, for example while a decider is replaced."""
 
 
 def bind_unix(folder: Path, name: str) -> socket.socket:
-    """Return the listening socket ``folder/name``, open to this user only.
+    """Return the listening socket ``folder/name``, open to this user only. Raise StoreError if that fails.
 
-    Only whoever holds the lock of the set of calls may do this: a socket that is there is left over, and replaced.
-    Raises StoreError where it cannot be.
+    The caller must hold the lock of the set of calls. So an existing socket is a leftover, and is replaced.
     """
     path = folder / name
     unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         path.unlink(missing_ok=True)
-        os.fchmod(unix.fileno(), 0o600)  # what the file gets that bind() makes
+        os.fchmod(unix.fileno(), 0o600)  # bind() creates the file with this mode
         with at_folder(folder, name) as short:
             unix.bind(short)
         path.chmod(0o600)
@@ -38,7 +37,7 @@ def bind_unix(folder: Path, name: str) -> socket.socket:
 
 @contextlib.contextmanager
 def at_folder(folder: Path, name: str) -> Iterator[str]:
-    """Give the name of a socket in a folder, however long its path: such a name has 107 bytes only."""
+    """Yield a short name for a socket in a folder: the system allows 107 bytes, and a path can have more."""
     opened = os.open(folder, os.O_PATH | os.O_DIRECTORY)
     try:
         yield f"/proc/self/fd/{opened}/{name}"

@@ -1,15 +1,16 @@
-"""Counters in one mapped file that outlives the process that counts: for ``stats``, ``top`` and metrics.
+"""The file of the counters, which outlives the process that counts: for ``stats``, ``top`` and metrics.
 
-``counters`` beside the set of calls has a fixed size, taken when it is made (on a full tmpfs a mapped page that is
-not there yet would be SIGBUS). Each of its 8-byte numbers is written in place by one process, so that it survives
-``kill -9`` as it was at that moment: nearly all by the decider, which maps the file, a few by the supervisor
-(:func:`bump`). Anybody else takes a copy by reading the file once: no lock, nothing open or mapped, so a reader
-that is stopped holds up nobody. What the numbers are is the list of :mod:`identengine.stats.registry`.
+The file ``counters`` is in the folder of the set of calls. Its size is fixed, and all its pages are allocated when
+it is created: on a full tmpfs, a mapped page that is not allocated would be SIGBUS. Each 8-byte number is written
+in place by one process, so it survives ``kill -9`` with its latest value. The decider maps the file and writes
+nearly all numbers; the supervisor writes a few (:func:`bump`). Other processes read the whole file once and keep
+nothing open, mapped or locked. So a stopped reader delays no other process. :mod:`identengine.stats.registry`
+lists the numbers.
 
-The addresses that are rejected most stand behind the numbers, in two areas that are written in turn about once a
-second, each with a checksum: whoever reads while one is being written, or after a death in the middle of it, takes
-the other. What came in the last second before a ``kill -9`` is therefore missing in *them*. (Two areas and not a
-number that tells a torn copy: a reader never needs to try again, nor does the next decider find nothing.)
+Two tables follow the numbers (:class:`Tables`). They are written about once a second, alternately into one of two
+areas with a checksum each. If one area is incomplete, because a write is in progress or was killed, readers use
+the other. So a ``kill -9`` loses the last second of the tables. Because there are two areas, a reader never has to
+retry, and the next decider always finds a complete copy.
 """
 
 from __future__ import annotations
@@ -29,21 +30,22 @@ import msgspec
 
 from identengine.errors import StoreError
 from identengine.stats.heavyhitters import Counts
+from identengine.stats.malformed import CountsBySwitch
 from identengine.stats.registry import CELLS, HISTOGRAMS, PLACE, REGISTRY, SUMS
 from identengine.stats.upgrade import earlier
 
 FILE = "counters"
-FORMAT = 2
-AREA_BYTES = 160 * 1024
-"""Room for the addresses: 2,000 of them, of at most 39 characters, take 110 KiB."""
+FORMAT = 3
+AREA_BYTES = 240 * 1024
+"""Size of an area, in bytes. 2,000 long addresses take 110 KiB, 258 switches with the longest names 115 KiB."""
 WRITE_SECONDS = 1.0
-"""Between two copies of the addresses."""
+"""Time between two copies of the tables, in seconds."""
 
 _MAGIC = b"identengine/cnt\n"
 _HEADER = struct.Struct("=16sI12s")
-"""Magic, format, and a hash of the names: another list of counters is another format."""
+"""Magic, format, and a hash of the names: a file with another list of counters is not read."""
 _AREA = struct.Struct("=QII")
-"""Number of the copy (0: none was made), bytes, checksum of number and bytes."""
+"""Number of the copy (0 in an empty area), length in bytes, checksum of number and bytes."""
 _NUMBER = struct.Struct("=Q")
 _FIRST_CELL = 64
 _FIRST_AREA = 16384
@@ -54,28 +56,41 @@ _NAMES = blake2b(
     digest_size=12,
 ).digest()
 _END = _FIRST_CELL + 8 * CELLS
-_decode = msgspec.msgpack.Decoder(Counts).decode
+
+
+class Tables(msgspec.Struct, frozen=True):
+    """The tables, whose rows are not known in advance."""
+
+    addresses: Counts = Counts()
+    """Rejected authorizations by ``src_ip``."""
+    malformed: CountsBySwitch = {}
+    """Malformed messages by switch and error code."""
+
+
+_decode = msgspec.msgpack.Decoder(Tables).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
 class Snapshot(NamedTuple):
-    """The file at a moment."""
+    """A copy of the file."""
 
     values: dict[str, int]
-    """By the names of :data:`REGISTRY` and :data:`SUMS`: of each the sum of its cells."""
+    """The sum of the cells of each number, by the names of :data:`REGISTRY` and :data:`SUMS`."""
     cells: tuple[int, ...]
     addresses: Counts
     """Rejected authorizations by ``src_ip``."""
+    malformed: CountsBySwitch
+    """Malformed messages by switch and error code."""
 
 
 class CounterFile:
-    """The file, open for the one process that writes it; a context manager."""
+    """The file, mapped by the one process that writes it. A context manager."""
 
     def __init__(self, folder: Path, warn: Callable[[str], None]) -> None:
-        """Map ``folder/counters``, which is made where it is missing.
+        """Map ``folder/counters``. Create the file if it is missing.
 
-        One of another format, damaged or cut short is replaced, and ``warn`` is told. Raises StoreError where it
-        cannot be made.
+        A file that is damaged or of another format is replaced, and ``warn`` is called with the reason. Raise
+        StoreError if the file cannot be created.
         """
         self.path = folder / FILE
         try:
@@ -83,16 +98,16 @@ class CounterFile:
             problem = _problem(self.path)
             if problem is not None:
                 if problem:
-                    warn(f"the counters {self.path} begin anew: {problem}")
+                    warn(f"the counters start again from zero: {self.path} {problem}")
                 _make(self.path)
-            # Nothing but this program shortens the file, and it never does: it puts another one in its place.
+            # A truncated file would be SIGBUS. This program only replaces the file, and no other writes it.
             with self.path.open("r+b") as file:
                 self._map = mmap.mmap(file.fileno(), SIZE)
         except OSError as error:
-            raise StoreError(f"the counters {self.path} cannot be kept: {error.strerror}") from error
+            raise StoreError(f"cannot create the counters {self.path}: {error.strerror}") from error
         self._view = memoryview(self._map)
         self.cells = self._view[_FIRST_CELL:_END].cast("Q")
-        """The numbers of :data:`REGISTRY` and :data:`HISTOGRAMS`, in place."""
+        """The mapped numbers of :data:`REGISTRY` and :data:`HISTOGRAMS`."""
         if not self.cells[PLACE["began"]]:
             self.cells[PLACE["began"]] = int(time.time())
         self._copy = max(_area(self._map, place)[0] for place in (0, 1))
@@ -104,20 +119,20 @@ class CounterFile:
         self.close()
 
     def close(self) -> None:
-        """Unmap the file; it stays."""
+        """Unmap the file. It remains in its folder."""
         self.cells.release()
         self._view.release()
         self._map.close()
 
-    def addresses(self) -> Counts:
-        """Return the addresses of the last whole copy."""
-        return _addresses(self._map)
+    def tables(self) -> Tables:
+        """Return the last complete copy of the tables."""
+        return _tables(self._map)
 
-    def write_addresses(self, addresses: Counts) -> None:
-        """Keep a copy of the addresses, over the older of the two."""
-        raw = _encode(addresses)
+    def write_tables(self, tables: Tables) -> None:
+        """Write a copy of the tables over the older of the two copies."""
+        raw = _encode(tables)
         if len(raw) > AREA_BYTES - _AREA.size:
-            return  # cannot be: 2,000 addresses in normal form; rather none than a torn one
+            return  # not possible, since both tables are bounded; no copy is better than a torn one
         self._copy += 1
         begin = _FIRST_AREA + self._copy % 2 * AREA_BYTES
         self._map[begin + _AREA.size : begin + _AREA.size + len(raw)] = raw
@@ -125,33 +140,34 @@ class CounterFile:
 
 
 def read(folder: Path) -> Snapshot:
-    """Return a copy of the counters in ``folder``. Raises StoreError where there are none that can be read."""
+    """Return a copy of the counters in ``folder``. Raise StoreError if they are missing or cannot be read."""
     path = folder / FILE
     try:
         raw = _current(path.read_bytes())
     except FileNotFoundError:
         raise StoreError(
-            f"there are no counters at {path}: no server has run there yet; `identengine serve --config FILE` "
-            "does, with this path under [calls]"
+            f"no counters at {path}, since no server has run there yet. Start one with "
+            f'`identengine serve --config FILE` and [calls] path = "{folder}".'
         ) from None
     except OSError as error:
-        raise StoreError(f"the counters {path} cannot be read: {error.strerror}") from error
+        raise StoreError(f"cannot read the counters {path}: {error.strerror}") from error
     if problem := _wrong(raw):
-        raise StoreError(f"the counters {path} cannot be read: {problem}")
+        raise StoreError(f"cannot read the counters: {path} {problem}")
     cells = tuple(memoryview(raw)[_FIRST_CELL:_END].cast("Q"))
     values = {
         known.name: sum(cells[PLACE[known.name] : PLACE[known.name] + len(known.series)]) for known in REGISTRY
     }
     for name, (_, parts) in SUMS.items():
         values[name] = sum(values[part] for part in parts)
-    return Snapshot(values, cells, _addresses(raw))
+    tables = _tables(raw)
+    return Snapshot(values, cells, tables.addresses, tables.malformed)
 
 
 def bump(folder: Path, name: str) -> None:
-    """Count one more of what only the calling process counts, and not the one that has the file mapped.
+    """Add 1 to a number that the process that maps the file does not write.
 
-    It maps nothing, and where there is no such number or no file that can be used, nothing is counted: for the
-    supervisor, which must not die of it.
+    Do nothing if there is no such number or no usable file. The file is not mapped, since the supervisor, which
+    calls this, must not die of SIGBUS.
     """
     if name not in PLACE:
         return
@@ -167,25 +183,25 @@ def bump(folder: Path, name: str) -> None:
 
 
 def _problem(path: Path) -> str | None:
-    """Return why a file cannot be used; None where it can, empty where there is none."""
+    """Return the reason why a file cannot be used: ``""`` if it is missing, None if it can be used."""
     try:
         raw = path.read_bytes() if path.stat().st_size <= SIZE else b""
     except FileNotFoundError:
         return ""
     except OSError as error:
-        return f"it cannot be read ({error.strerror})"
+        return f"cannot be read ({error.strerror})"
     return _wrong(raw)
 
 
 def _wrong(raw: bytes) -> str | None:
-    """Return what is wrong with the bytes of a file."""
+    """Return the reason why the bytes of a file cannot be used, or None if they can."""
     if len(raw) < _HEADER.size or not raw.startswith(_MAGIC):
-        return "it is damaged or another program's"
+        return "is damaged, or belongs to another program"
     _, format_, names = _HEADER.unpack_from(raw)
     if (format_, names) != (FORMAT, _NAMES):
-        return "it is of another version of this program"
+        return "was written by another version of this program"
     if len(raw) != SIZE:
-        return f"it is damaged ({len(raw)} bytes, {SIZE} are wanted)"
+        return f"is damaged: expected {SIZE} bytes, got {len(raw)}"
     return None
 
 
@@ -211,14 +227,14 @@ def _current(raw: bytes) -> bytes:
     for name, values in found.cells.items():
         if cells.get(name) == len(values):
             struct.pack_into(f"={len(values)}Q", image, _FIRST_CELL + 8 * PLACE[name], *values)
-    body = _encode(found.addresses)
+    body = _encode(Tables(found.addresses))
     _AREA.pack_into(image, _FIRST_AREA, 1, len(body), _checksum(1, body))
     image[_FIRST_AREA + _AREA.size : _FIRST_AREA + _AREA.size + len(body)] = body
     return bytes(image)
 
 
 def _make(path: Path, content: bytes = b"") -> None:
-    """Put a new file in place, whole: another process may still have the old one mapped."""
+    """Replace the file by a new one in one step, since another process may still map the old one."""
     new = path.with_name(f"{FILE}.new")
     new.unlink(missing_ok=True)
     file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -234,7 +250,7 @@ def _make(path: Path, content: bytes = b"") -> None:
 
 
 def _area(raw: bytes | mmap.mmap, place: int) -> tuple[int, bytes | None]:
-    """Return the number of the copy in an area, and its bytes; None where they are torn or not there."""
+    """Return the number and the bytes of the copy in an area, or 0 and None if it is incomplete or missing."""
     begin = _FIRST_AREA + place * AREA_BYTES
     number, length, checksum = _AREA.unpack_from(raw, begin)
     if not number or length > AREA_BYTES - _AREA.size:
@@ -243,15 +259,15 @@ def _area(raw: bytes | mmap.mmap, place: int) -> tuple[int, bytes | None]:
     return (number, body) if _checksum(number, body) == checksum else (0, None)
 
 
-def _addresses(raw: bytes | mmap.mmap) -> Counts:
-    """Return the newest whole copy; nothing where there is none."""
+def _tables(raw: bytes | mmap.mmap) -> Tables:
+    """Return the newest complete copy, or empty tables if both areas are empty or damaged."""
     for _, body in sorted((_area(raw, place) for place in (0, 1)), key=lambda found: -found[0]):
         if body is not None:
             try:
                 return _decode(body)
             except msgspec.MsgspecError:
                 continue
-    return Counts()
+    return Tables()
 
 
 def _checksum(number: int, body: bytes) -> int:

@@ -1,15 +1,15 @@
-"""Which values occur most in an endless stream, in bounded memory (the sketch of Misra and Gries).
+"""The most frequent values of an endless stream, in bounded memory (the sketch of Misra and Gries).
 
-At most ``2 * keep`` values are counted. When a new one finds no room, the count of the ``keep + 1``-th largest is
-taken off all of them, what is not above zero goes, and :attr:`HeavyHitters.floor` grows by it. So, after ``n``
-occurrences of anything whatever:
+At most ``2 * keep`` values have a count. If a new value finds the table full, the table is pruned. A prune
+subtracts the ``keep + 1``-th largest count from all counts, and removes the values that then have no count above
+zero. :attr:`HeavyHitters.floor` grows by the subtracted count. After ``n`` occurrences:
 
-- a value that occurred more than ``floor`` times is there;
-- its true number is at least its count and at most its count + ``floor``;
-- ``floor <= n / (keep + 1)``, since what was taken off the ``keep + 1`` largest was counted before.
+- each value that occurred more than ``floor`` times is in the table;
+- its true number is at least its count, and at most its count + ``floor``;
+- ``floor <= n / (keep + 1)``, since each prune subtracts its count from at least ``keep + 1`` values.
 
-A prune takes about a millisecond at ``keep = 1000`` and makes room for ``keep`` new values at least, so that the
-cost of one is constant on the average, also where each comes from another forged address.
+A prune takes about a millisecond at ``keep = 1000`` and makes room for at least ``keep`` new values. So the
+average cost of a value is constant, even if each occurrence has another forged address.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ import msgspec
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """What is known at a moment."""
+    """A copy of the table."""
 
     counts: dict[str, int] = {}
     floor: int = 0
-    """How far a count may be too small, and how often a value that is not there may have occurred."""
+    """The largest error of a count, and the most that a value outside the table can have occurred."""
 
     def largest(self, most: int) -> list[tuple[str, int]]:
-        """Return the values counted most, the first of them first."""
-        return sorted(self.counts.items(), key=lambda one: (-one[1], one[0]))[:most]
+        """Return up to ``most`` values with their counts, the largest count first."""
+        return sorted(self.counts.items(), key=lambda row: (-row[1], row[0]))[:most]
 
 
 class HeavyHitters:
-    """Counts values; see the module."""
+    """A bounded table of values and counts, as the module describes."""
 
     def __init__(self, keep: int, before: Counts | None = None) -> None:
-        """``before``: what was known at the end of another run, to go on from; of any ``keep``."""
+        """Continue from ``before``, the table of an earlier process, which may have had another ``keep``."""
         self._keep = keep
         self._most = 2 * keep
         before = before or Counts()
@@ -43,7 +43,7 @@ class HeavyHitters:
             self._prune()
 
     def known(self, value: str) -> bool:
-        """Count a value if it is there already; returns whether it is."""
+        """Count a value if it is in the table. Return True if it is."""
         count = self._counts.get(value)
         if count is None:
             return False
@@ -51,7 +51,7 @@ class HeavyHitters:
         return True
 
     def add(self, value: str) -> None:
-        """Count a value once more."""
+        """Count one occurrence of a value."""
         if self.known(value):
             return
         if len(self._counts) >= self._most:
@@ -59,7 +59,7 @@ class HeavyHitters:
         self._counts[value] = 1
 
     def counts(self) -> Counts:
-        """Return a copy of what is known."""
+        """Return a copy of the table."""
         return Counts(dict(self._counts), self.floor)
 
     def _prune(self) -> None:

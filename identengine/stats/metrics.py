@@ -1,8 +1,8 @@
-"""The numbers of the server for Prometheus (interfaces.md 6, ``/metrics``), as text; nothing of HTTP.
+"""The numbers of the server as text for Prometheus (interfaces.md 6, ``/metrics``), without the HTTP part.
 
-Nearly all of it is the file of the counters, which outlives the process that counts; so a scrape costs the decider
-nothing, and the counters are there while it is being replaced. What the decider is asked for comes as arguments.
-What each metric means, and what to do about it: docs/operate/metrics.md.
+Nearly all numbers come from the counter file. So a scrape costs the decider nothing, and works while the decider
+is replaced. The few numbers that only the decider knows are arguments. docs/operate/metrics.md explains each
+metric.
 """
 
 from __future__ import annotations
@@ -24,25 +24,40 @@ from identengine.stats.registry import FAMILIES, HISTOGRAMS, PLACE, REGISTRY, Fa
 from identengine.wire.operator import Status, Use
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-"""Of what :func:`exposition` returns."""
+"""Content type of the text that :func:`exposition` returns."""
 PREFIX = "identengine_"
-"""What the name of each metric begins with."""
+"""Prefix of the name of each metric."""
 MOST_ROWS = 20
-"""Accounts, and clients, whose use is shown: those fullest. Each has labels of its own, so they must be few."""
+"""Number of accounts, and of clients, whose use is shown. It is small, since each has its own series."""
 
 _OF_ONE = ("id", "name", "direction")
-UP = Family("up", "gauge", "Whether a process decides and answers: 1 or 0.")
-BUILD = Family("build_info", "gauge", "The program that decides; the value is 1.", ("program",))
-ALARMS = Family("alarms", "gauge", "Alarms of the process that decides, as long as they last.")
-ACCOUNTS = Family("book_accounts", "gauge", "Accounts in the version in use.")
-AGE = Family("book_age_seconds", "gauge", "Time since the version in use was made.")
-CAPACITY = Family("global_capacity_legs", "gauge", "Legs that may be held at once; not there where unlimited.")
-ACCOUNT_LEGS = Family("account_legs", "gauge", "Legs of the fullest accounts.", _OF_ONE)
-ACCOUNT_LIMIT = Family("account_limit_legs", "gauge", "Their limits; not there where unlimited.", _OF_ONE)
-CLIENT_LEGS = Family("client_legs", "gauge", "Legs of the fullest clients.", _OF_ONE)
-CLIENT_LIMIT = Family("client_limit_legs", "gauge", "Their limits; not there where unlimited.", _OF_ONE)
+UP = Family("up", "gauge", "1 if a decider answers, else 0.")
+BUILD = Family(
+    "build_info", "gauge", "Name and version of the program as a label; the value is always 1.", ("program",)
+)
+ALARMS = Family("alarms", "gauge", "Alarms of the decider that are active.")
+ACCOUNTS = Family("book_accounts", "gauge", "Accounts in the version of the book in use.")
+AGE = Family("book_age_seconds", "gauge", "Time since the version of the book in use was made in the store.")
+CAPACITY = Family(
+    "global_capacity_legs",
+    "gauge",
+    "Limit of all legs held at once ([calls] global_capacity), absent if unlimited.",
+)
+ACCOUNT_LEGS = Family(
+    "account_legs", "gauge", "Legs held by the accounts that are nearest to their limits.", _OF_ONE
+)
+ACCOUNT_LIMIT = Family("account_limit_legs", "gauge", "Limits of these accounts, absent if unlimited.", _OF_ONE)
+CLIENT_LEGS = Family("client_legs", "gauge", "Legs held by the clients that are nearest to their limits.", _OF_ONE)
+CLIENT_LIMIT = Family("client_limit_legs", "gauge", "Limits of these clients, absent if unlimited.", _OF_ONE)
+MALFORMED_MESSAGES = Family(
+    "malformed_messages_total",
+    "counter",
+    "Messages with an error in their form or parameters, by the code of the error.",
+    ("code", "switch"),
+)
 
 _ASKED = (
+    MALFORMED_MESSAGES,
     UP,
     BUILD,
     ALARMS,
@@ -59,7 +74,7 @@ _Metric: TypeAlias = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFa
 
 
 def names() -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Return every metric's kind and labels, by its full name."""
+    """Return the kind and the labels of each metric, by its full name."""
     plain = {family.name: (str(family.kind), family.labels) for family in (*FAMILIES.values(), *_ASKED)}
     histograms: dict[str, tuple[str, tuple[str, ...]]] = {one.name: ("histogram", ()) for one in HISTOGRAMS}
     return {PREFIX + name: known for name, known in (plain | histograms).items()}
@@ -68,8 +83,9 @@ def names() -> dict[str, tuple[str, tuple[str, ...]]]:
 def exposition(folder: Path, status: Status | None, accounts: Sequence[Use], clients: Sequence[Use]) -> bytes:
     """Return all metrics of the server whose set of calls is in ``folder``.
 
-    ``status``: what the decider answers to AskStatus; None where none answers. ``accounts`` and ``clients``: what
-    it answers to AskUsage, of which the fullest are shown. Where the counters cannot be read theirs are not there.
+    ``status`` is the decider's answer to a StatusRequest, or None if no decider answers. ``accounts`` and
+    ``clients`` are its answers to UsageRequests; the fullest rows of each are shown. If the counter file cannot be
+    read, its metrics are absent.
     """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collected(folder, status, accounts, clients))
@@ -77,7 +93,7 @@ def exposition(folder: Path, status: Status | None, accounts: Sequence[Use], cli
 
 
 class _Collected(Collector):
-    """Everything of one moment."""
+    """A collector of all metrics, read once."""
 
     def __init__(
         self, folder: Path, status: Status | None, accounts: Sequence[Use], clients: Sequence[Use]
@@ -92,11 +108,11 @@ class _Collected(Collector):
             self._snapshot = None
 
     def describe(self) -> Iterable[_Metric]:
-        """Say nothing ahead: this is no registry that others add to."""
+        """Return no families: the registry has no other collector whose names could collide."""
         return ()
 
     def collect(self) -> Iterator[_Metric]:
-        """Yield every family with its series."""
+        """Yield each family with its series."""
         if self._snapshot is not None:
             yield from _counted(self._snapshot)
         status = self._status
@@ -114,7 +130,7 @@ class _Collected(Collector):
 
 
 def _counted(snapshot: Snapshot) -> Iterator[_Metric]:
-    """Yield what stands in the file."""
+    """Yield the metrics of the counter file."""
     families = {name: _family(family) for name, family in FAMILIES.items()}
     for known in REGISTRY:
         if known.family is None:
@@ -124,6 +140,11 @@ def _counted(snapshot: Snapshot) -> Iterator[_Metric]:
             value = snapshot.cells[cell]
             families[known.family].add_metric(labels, value if unit == 1 else value * unit)
     yield from families.values()
+    malformed = _family(MALFORMED_MESSAGES)
+    for switch, by_code in snapshot.malformed.items():
+        for code, count in by_code.items():
+            malformed.add_metric((str(code), switch), count)
+    yield malformed
     for histogram in HISTOGRAMS:
         first, bounds = PLACE[histogram.name], histogram.bounds
         cells = snapshot.cells[first : first + histogram.cells]
@@ -140,7 +161,7 @@ def _counted(snapshot: Snapshot) -> Iterator[_Metric]:
 
 
 def _use(rows: Sequence[Use], legs: Family, limit: Family) -> Iterator[_Metric]:
-    """Yield the use and the limits of the fullest; each once, though pages are no picture of one moment."""
+    """Yield use and limits of the fullest rows. A row that two pages repeat is shown once."""
     use, limits = _family(legs), _family(limit)
     fullest = {(row.id, row.direction): row for row in sorted(rows, key=lambda row: row.rank, reverse=True)}
     for row in sorted(fullest.values(), key=lambda row: row.rank)[:MOST_ROWS]:

@@ -1,7 +1,7 @@
-"""Counts what was asked and answered, for every interface alike: the engine shows it each batch.
+"""The counter of requests and answers, the same for every interface. The engine passes each batch to it.
 
-The numbers go straight into the cells that it is given (of the file that outlives the process, or of any array):
-a request costs some 0.15 microseconds in a batch. No I/O here, no clock.
+The numbers are written directly into the given cells, those of the counter file or of any array. A request costs
+about 0.15 microseconds in a batch. No I/O, no clock.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ from identengine.calls.backend import Deferred, EncodedDecision, LegResult
 from identengine.engine.core import EngineAnswer, EngineRequest
 from identengine.engine.lifecycle import BadParameter
 from identengine.identify.query import DIRECTIONS
-from identengine.model.addresses import format_address, parse_address
+from identengine.model.addresses import normal_address
 from identengine.model.reasons import Reason
 from identengine.model.records import INTERFACES, Decision, Direction, Interface, Request
 from identengine.stats.heavyhitters import HeavyHitters
-from identengine.stats.registry import HISTOGRAMS, METHODS, PLACE, REGISTRY, WAYS
+from identengine.stats.malformed import MalformedCounts
+from identengine.stats.registry import HISTOGRAMS, MALFORMED, METHODS, PLACE, REGISTRY, WAYS
 
 KEEP = 1000
-"""Addresses that are surely known among those rejected (:mod:`identengine.stats.heavyhitters`)."""
-_LONGEST_ADDRESS = 64
-"""Characters of a ``src_ip`` that may be an address, blanks around it included."""
+"""Size of the table of rejected addresses after a prune (``keep`` of :mod:`identengine.stats.heavyhitters`)."""
 
 _UNKNOWN = {method: PLACE[f"unknown_{method}s"] for method in ("start", "update", "stop")}
 _FREED = {
@@ -43,7 +42,7 @@ _OUT = Direction.TERMINATION
 
 
 class _Of:
-    """Where what comes through one interface is counted."""
+    """The cells of one interface."""
 
     __slots__ = ("authorize", "originated", "rejected", "requests", "start", "stop", "terminated")
 
@@ -65,7 +64,7 @@ _OF = {interface: _Of(interface) for interface in INTERFACES}
 
 
 class Cells(Protocol):
-    """Where numbers stand."""
+    """A sequence of numbers, such as the mapped cells of the counter file."""
 
     def __getitem__(self, place: int, /) -> int: ...
 
@@ -73,29 +72,33 @@ class Cells(Protocol):
 
 
 class Tally:
-    """Counts into cells, and the addresses of what is rejected into ``addresses``."""
+    """A counter of requests and answers: into cells, and into two tables.
 
-    def __init__(self, cells: Cells, addresses: HeavyHitters) -> None:
+    The tables are the rejected addresses and the malformed messages by switch.
+    """
+
+    def __init__(self, cells: Cells, addresses: HeavyHitters, malformed: MalformedCounts | None = None) -> None:
         self.addresses = addresses
+        self.malformed_counts = malformed or MalformedCounts()
         self._cells = cells
         self._waiting: list[Deferred] = []
-        """Answers that will be counted once they are there; repeats of one message share an answer."""
+        """Deferred answers, counted once they are complete. Repeats of one message share an answer."""
         self._totals: dict[str, int] = {}
 
     def count(self, batch: Sequence[EngineRequest], answers: Sequence[EngineAnswer]) -> None:
-        """Count a batch and what it was answered."""
+        """Count a batch and its answers."""
         if not batch:
             return
-        # Numbers in the file cost twice what local ones do, so that a batch's are put together first.
+        # A number in the file costs twice as much as a local one, so the batch is summed up first.
         asked = accepted = terminated = started = stopped = freed = 0
         asker = batch[0].asker
         interface = asker.interface
         of = _OF[interface]
         given = iter(answers)
-        for ask in batch:  # zip costs half of all this where a batch is one request
+        for ask in batch:  # zip would add half to the cost of a batch of one request
             answer = next(given)
             if ask.asker is not asker:
-                if ask.asker.interface != interface:  # what is read together comes through one, as a rule
+                if ask.asker.interface != interface:  # rare: one read usually has one interface
                     self.count((ask,), (answer,))
                     continue
                 asker = ask.asker
@@ -130,13 +133,18 @@ class Tally:
             cells[of.stop] += stopped
             cells[_FREED["stop"]] += freed
 
+    def malformed(self, switch: str | None, code: int, more: int = 1) -> None:
+        """Count malformed messages, with ``None`` as the switch if no switch is proven."""
+        self.malformed_counts.add(switch, code, more)
+        self.add(f"malformed_{MALFORMED[code]}", more)
+
     def shed(self, ask: EngineRequest, answer: EngineAnswer) -> None:
-        """Count what was answered without being decided."""
+        """Count a request that was answered without a decision."""
         self.count((ask,), (answer,))
         self.add(f"messages_shed_{ask.asker.interface}")
 
     def decided(self, seconds: float, requests: int) -> None:
-        """Note that a batch of so many requests took so long: each of them waited for all of it."""
+        """Count the duration of a batch for each of its requests, since each waits for the whole batch."""
         cells = self._cells
         cells[_SECONDS + bisect_left(_SECONDS_BOUNDS, seconds)] += requests
         cells[_SECONDS_SUM] += int(seconds * 1e9) * requests
@@ -144,18 +152,18 @@ class Tally:
         cells[_REQUESTS_SUM] += requests
 
     def total(self, name: str, total: int) -> None:
-        """Count by what somebody else has counted since this process began."""
+        """Raise a counter to ``total``, which another part of this process has counted since its start."""
         more = total - self._totals.get(name, 0)
         if more:
             self._totals[name] = total
             self._cells[PLACE[name]] += more
 
     def gauge(self, name: str, value: int) -> None:
-        """Say how much of something there is now."""
+        """Set a gauge."""
         self._cells[PLACE[name]] = value
 
     def add(self, name: str, more: int = 1) -> None:
-        """Count something that is no request."""
+        """Raise a counter that counts no requests."""
         self._cells[PLACE[name]] += more
 
     def _decided(self, of: _Of, ask: EngineRequest, decision: Decision) -> None:
@@ -167,21 +175,19 @@ class Tally:
                 cells[_UNRESERVED] += 1
             return
         request = ask.request
-        assert isinstance(request, Request)  # noqa: S101 - an authorization is no list
-        if way is None:  # nothing was decided, but it may be known all the same
+        assert isinstance(request, Request)  # noqa: S101 - an authorization holds a Request
+        if way is None:  # the decision names no direction, but the request may
             way = DIRECTIONS.get(request.direction)
         cells[of.rejected[decision.reason, _NO_WAY if way is None else way.value]] += 1
         source = request.src_ip
-        if source is None or self.addresses.known(source) or len(source) > _LONGEST_ADDRESS:
+        if source is None or self.addresses.known(source):
             return
-        try:
-            # Only in normal form, so that an address counts once, and nothing that is none takes room.
-            self.addresses.add(format_address(parse_address(source)))
-        except ValueError:
-            return
+        # Only normal forms are counted, so an address is one row and other texts need no room.
+        if (address := normal_address(source)) is not None:
+            self.addresses.add(address)
 
     def _others(self, of: _Of, method: str, answer: EngineAnswer) -> None:
-        """Count what is seldom: a request, and what it was answered."""
+        """Count a rarer kind of request or answer."""
         self._cells[of.requests[method]] += 1
         if isinstance(answer, LegResult):
             self._done(method, answer)

@@ -1,7 +1,7 @@
 """Reads the counters of a file of an earlier format, so that counters survive an upgrade of the program.
 
-The layout of an earlier format is frozen here: names in the order of their cells. Rule: every number that the current
-registry still has keeps its value, under its current name.
+The layout of an earlier format is frozen here: names in the order of their cells. Rule: every number that the
+current registry still has keeps its value, under its current name.
 """
 
 from __future__ import annotations

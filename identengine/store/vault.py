@@ -257,7 +257,7 @@ def _make_key_file(path: Path) -> None:
 
 
 def _place_file(path: Path, content: bytes, *, replace: bool, owner: tuple[int, int] | None = None) -> bool:
-    """Put ``content`` at ``path``, durably and whole or not at all, mode 0600; returns whether it is there.
+    """Write ``content`` to ``path`` atomically with mode 0600, and sync it. Return True if it was written.
 
     The file is not written if one exists already, unless ``replace`` is set.
     """
@@ -276,7 +276,7 @@ def _place_file(path: Path, content: bytes, *, replace: bool, owner: tuple[int, 
             if replace:
                 old = path.stat()
                 if old.st_uid != os.geteuid():
-                    os.chown(temporary, old.st_uid, old.st_gid)  # root rotates; the engine must go on reading
+                    os.chown(temporary, old.st_uid, old.st_gid)  # a key file that root replaces must stay readable for the engine
                 temporary.replace(path)
             else:
                 try:

@@ -86,10 +86,23 @@ Counted = Literal[
 """Counters (:data:`identengine.stats.registry.REGISTRY`) of events in a process that does not write counters."""
 
 
+MalformedCode = Literal[-32700, -32600, -32601, -32602]
+"""Codes of the errors of malformed messages (interfaces.md 3, "Errors")."""
+
+
+class MalformedCount(msgspec.Struct, frozen=True):
+    """Malformed messages of a switch with one error."""
+
+    switch: str
+    code: MalformedCode
+    count: Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
+
+
 class CountRequest(msgspec.Struct, frozen=True, tag_field="ask", tag="note"):
     """A request to count events: the refusals of the HTTP process since its last request."""
 
     counts: dict[Counted, Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]]
+    malformed: tuple[MalformedCount, ...] = ()
 
 
 OperatorRequest: TypeAlias = StatusRequest | LegsRequest | UsageRequest | EndRequest | CountRequest

@@ -7,10 +7,27 @@ for both. Rule: adding a protocol changes no listener.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from identengine.wire.deferred import DeferredCount
 from identengine.wire.session import Session
+
+
+class MalformedMessage(NamedTuple):
+    """A message that was answered with an error because of its form or its parameters."""
+
+    switch: str | None
+    """The switch that sent the message; None if the message does not show it."""
+    host: str | None
+    """The address of the peer; None if it is no longer known."""
+    code: int
+    """The code of the error."""
+    problem: str
+    """The message of the error, without secrets."""
+    field: str | None = None
+    """The parameter that is wrong."""
+    value: str | None = None
+    """The value of the parameter, as JSON; None if it is absent, long or secret."""
 
 
 class Senders(Protocol):

@@ -1,4 +1,4 @@
-"""What waited too long is not decided any more, save stops; floods are not the others' (interfaces.md 3)."""
+"""Messages that waited too long are not decided, except stops. A flood harms only its peer (interfaces.md 3)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LISTEN = f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\ntls = ["{HOST}:0"]\
 GOOD = {"src_ip": "10.0.0.1", "dst_number": "44171"}
 AGE = 400
 STOPPED = 1.0
-"""Seconds for which nobody decides; what was sent before is older than AGE ms then."""
+"""Pause of the decider, in seconds. Messages sent before it are older than AGE ms afterwards."""
 OVER_UDP = tuple(wire for wire in WIRES if wire.transport == "udp")
 AUTHORITY = Authority()
 
@@ -44,7 +44,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def nobody_decides(server: Server) -> Iterator[None]:
-    """Stop the process that decides, for so long that what is sent meanwhile is too old."""
+    """Pause the decider, for so long that messages sent before are too old."""
     decider = server.decider
     os.kill(decider, signal.SIGSTOP)
     try:
@@ -59,7 +59,7 @@ def dropped(server: Server) -> int:
 
 
 def fresh(switch: Switch, method: str, **params: object) -> dict[str, Any]:
-    """Ask until it is answered: on a slow machine a datagram may be too old at any time."""
+    """Ask until an answer arrives, since on a slow machine any datagram can be too old."""
     switch.socket.settimeout(2)
 
     def ask() -> dict[str, Any] | None:
@@ -143,7 +143,7 @@ def test_old_messages_of_a_connection_are_answered_as_overload_save_stops(server
 
 
 def test_a_flood_on_one_connection_beside_a_calm_one(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
-    """The calm one gets its decisions meanwhile, and the flood its answers."""
+    """A calm peer gets its decisions during a flood, and the flood gets its answers."""
     wire = CONNECTED[0]
     with server.switch(wire) as calm:
         alone = sorted(_seconds(calm) for _ in range(100))
@@ -155,17 +155,17 @@ def test_a_flood_on_one_connection_beside_a_calm_one(server: Server, capsys: pyt
         assert flooder.stdin is not None
         assert flooder.stdout is not None
         assert flooder.stdout.readline() == b"flows\n"
-        beside = sorted(_seconds(calm) for _ in range(100))
+        during = sorted(_seconds(calm) for _ in range(100))
         flooder.stdin.close()
         assert flooder.stdout.readline() == b"all answered\n"
         flooder.stdout.close()
         assert flooder.wait(20) == 0
     with capsys.disabled():
         sys.stdout.write(
-            f"\na calm connection: median {alone[50] * 1000:.2f} ms; beside a flood {beside[50] * 1000:.2f} ms "
-            f"(ratio {beside[50] / alone[50]:.1f}), max {beside[-1] * 1000:.1f} ms"
+            f"\na calm connection: median {alone[50] * 1000:.2f} ms; during a flood {during[50] * 1000:.2f} ms "
+            f"(ratio {during[50] / alone[50]:.1f}), max {during[-1] * 1000:.1f} ms"
         )
-    assert beside[50] < 0.5
+    assert during[50] < 0.5
 
 
 _FLOOD = """

@@ -1,4 +1,4 @@
-"""Garbage on UDP and TCP leaves the server answering others, as it was."""
+"""Garbage on UDP and TCP: the server continues to answer other peers."""
 
 from __future__ import annotations
 

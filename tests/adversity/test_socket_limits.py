@@ -1,4 +1,4 @@
-"""Slow, silent, greedy and numerous connections: each is bounded, none holds the others up."""
+"""Slow, silent, greedy and numerous connections: each is bounded, and none delays the others."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_silent_and_half_sent_connections_are_closed(store: Path) -> None:
 
         def are_closed() -> bool:
             with contextlib.suppress(ConnectionError):
-                half.send(b"[")  # always something, never a message
+                half.send(b"[")  # data, but never a message
             busy.send(request("ping"))
             assert busy.answers(1)
             time.sleep(0.1)
@@ -130,7 +130,7 @@ def test_a_peer_that_does_not_read_is_not_read_from(store: Path) -> None:
         sent = send_until_stuck(greedy.socket, request(**GOOD) * 100, lambda: server.authorize(**GOOD))
         assert server.authorize(**GOOD)["accepted"]
         assert resident() - before < 10 * 1024 * 1024
-        # Once it reads again, it is served to the end.
+        # When the peer reads again, it gets all answers.
         greedy.socket.setblocking(True)
         greedy.socket.settimeout(PATIENCE)
         whole, rest = divmod(sent, len(request(**GOOD)))
@@ -142,7 +142,7 @@ def test_a_peer_that_does_not_read_is_not_read_from(store: Path) -> None:
 def test_a_peer_that_sends_much_at_once_takes_turns_with_the_others(store: Path) -> None:
     burst = b"".join(request(message_id=number, **GOOD) for number in range(3000))
     with serving(store) as server, connections(server, 2) as (greedy, modest):
-        # In the kernel before the server looks: it finds all of it in one readiness.
+        # All of it is in the kernel before the server polls, so it is one event.
         decider = server.decider
         os.kill(decider, signal.SIGSTOP)
         greedy.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)

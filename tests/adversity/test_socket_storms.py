@@ -1,8 +1,8 @@
 """Garbage, bombs, cut frames and crowds in every framing and encoding.
 
-Every time the next good request is answered, and the memory of the decider is soon what it was.
+After each attack the next good request is answered, and the memory of the decider returns to its old size.
 
-``-m long`` sends many more of them.
+``-m long`` repeats each attack more often.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from identengine.model.records import Client
 LISTEN = f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\ntls = ["{HOST}:0"]\n'
 GOOD: dict[str, object] = {"src_ip": "10.0.0.1", "dst_number": "44171"}
 GROWTH = 10 << 20
-"""Bytes by which the process may have grown after each."""
+"""Allowed growth of the process for each test, in bytes."""
 OVER_UDP = tuple(wire for wire in WIRES if wire.transport == "udp")
 AUTHORITY = Authority()
 _TLS = AUTHORITY.client()
@@ -54,7 +54,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     AUTHORITY.certify(folder)
     limits = "[limits]\nconnections = 1000\nconnections_per_switch = 1000\nunread_bytes = 65536\n"
     with serving(folder, LISTEN + TLS_FILES + limits) as running:
-        for wire in WIRES:  # what it takes once is no growth
+        for wire in WIRES:  # memory that is allocated once is not growth
             with running.switch(wire, _TLS) as switch:
                 for _ in range(100):
                     switch.exchange("authorize", GOOD)
@@ -64,7 +64,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def _as_it_was(server: Server) -> Iterator[None]:
-    """See that afterwards everybody is answered, and that the process has not grown."""
+    """Check afterwards that all peers are answered, and that the process has not grown."""
     before, pid = resident(server), server.decider
     yield
     for wire in WIRES:
@@ -82,7 +82,7 @@ def resident(server: Server) -> int:
 
 
 def garbage(rng: random.Random, switch: Switch) -> bytes:
-    """Return nonsense, or a good message with something broken."""
+    """Return random bytes, or a good message with one defect."""
     kind = rng.randrange(6)
     good = bytearray(switch.encoded(call("authorize", rng.random(), **GOOD)))
     if kind == 0:
@@ -110,11 +110,11 @@ _HEADERS = [
     for head in (b"\xc6", b"\xc9", b"\xdb", b"\xdd", b"\xdf")
     for size in (1, 2**16, 2**24, 2**31, 2**32 - 1)
 ]
-"""Of binary, extension, text, array and map in MessagePack: they promise what does not follow."""
+"""Heads of MessagePack values (binary, extension, text, array, map) that announce more than follows."""
 
 
 def _within(value: bytes, name: str = "calls", method: str = "sync") -> bytes:
-    """Return a MessagePack message with this as a parameter."""
+    """Return a MessagePack message with a parameter."""
     text = msgspec.msgpack.encode
     head = b"\x84" + b"".join(map(text, ("jsonrpc", "2.0", "id", 1, "method", method, "params")))
     return head + b"\x81" + text(name) + value
@@ -162,12 +162,12 @@ def test_datagrams_of_garbage(server: Server, wire: Wire, datagrams: int) -> Non
         for turn in range(datagrams // 50):
             for _ in range(50):
                 switch.socket.send(next(source)[:60_000])
-            # Wait until it is through with them, or the kernel would drop some.
+            # Wait until the server has read them, or the kernel would drop some.
             _ping(switch, f"turn {turn}")
 
 
 def _ping(switch: Switch, message_id: str) -> None:
-    """Be answered, whatever else is answered before."""
+    """Ask, and wait for the answer behind all earlier answers."""
     wanted = message_id.encode()
     switch.send(call("ping", message_id))
     while wanted not in switch.socket.recv(65536):
@@ -208,9 +208,9 @@ def test_bombs(server: Server, wire: Wire) -> None:
 
 
 def _ends_or_answers(switch: Switch) -> None:
-    """Read until the connection ends, or the ping behind the bomb is answered."""
+    """Read until the connection ends, or until the ping after the bomb is answered."""
     held = b""
-    if switch.wire.framing == "lines":  # half a message swallows what is behind it
+    if switch.wire.framing == "lines":  # half a message includes the bytes after it
         switch.socket.settimeout(0.3)
     with contextlib.suppress(TimeoutError):
         while some := switch.socket.recv(65536):
@@ -224,10 +224,10 @@ def _ends_or_answers(switch: Switch) -> None:
 
 @pytest.mark.parametrize("wire", CONNECTED, ids=by_name)
 def test_frames_that_are_cut_at_each_place(server: Server, wire: Wire) -> None:
-    """Ended, reset, or left alone there."""
+    """The stream ends, is reset, or stalls at each byte."""
     with server.switch(wire, _TLS) as switch:
         frame = switch.encoded(call("authorize", "é", **GOOD))
-    step = 1 if wire.transport == "tcp" else 16  # each handshake takes its time
+    step = 1 if wire.transport == "tcp" else 16  # a handshake is slow
     left = []
     for place in range(1, len(frame), step):
         with contextlib.ExitStack() as opened:
@@ -266,7 +266,7 @@ def test_oversized_messages(server: Server, wire: Wire) -> None:
     assert "65536" in answers[1]["error"]["message"]
     with server.switch(wire, _TLS) as switch:
         size = len(switch.encoded(call("ping", x=""))) + 16
-        assert "result" in switch.exchange("ping", {"x": "x" * (65_536 - size)}), "the largest that is allowed"
+        assert "result" in switch.exchange("ping", {"x": "x" * (65_536 - size)}), "the largest message allowed"
 
 
 @pytest.mark.parametrize("wire", OVER_TCP, ids=by_name)
@@ -349,7 +349,7 @@ def test_as_many_connections_at_once_as_are_allowed(server: Server) -> None:
                 return not one.is_closed()
 
         wait_for(settled)
-        for kind in ("tcp", "tls"):  # those of other tests are closed too
+        for kind in ("tcp", "tls"):  # connections of other tests are closed, too
             wait_for(lambda kind=kind: not connections(server.ports[kind]))  # type: ignore[misc]
         many = [opened.enter_context(server.switch(wire)) for _ in range(1000)]
         for number, switch in enumerate(many):
@@ -359,7 +359,7 @@ def test_as_many_connections_at_once_as_are_allowed(server: Server) -> None:
             with contextlib.suppress(EOFError, ConnectionError):
                 assert switch.receive()["id"] == number
                 answered += 1
-        assert answered > 990, "those of other tests may have counted still"
+        assert answered > 990, "connections of other tests may have counted"
         for _ in range(20):
             with server.switch(wire) as more:
                 if is_gone_now(more):

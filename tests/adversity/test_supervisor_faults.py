@@ -61,7 +61,7 @@ def test_deaths_soon_after_the_start_are_followed_by_growing_pauses(folder: Path
         assert pauses[2] >= 0.9
         assert pauses[3] >= 1.9
         found = re.findall(
-            r"takes its place (at once|in [\d.]+ s, since \d+ died within 10 s of their start)", server.log
+            r"replaces it (at once|in [\d.]+ s, since \d+ died within 10 s of their start)", server.log
         )
         assert found == [
             "at once",
@@ -162,7 +162,7 @@ def test_a_replacement_that_cannot_start_is_tried_again(folder: Path) -> None:
         lock.unlink()
         lock.mkdir()
         os.kill(server.decider, signal.SIGKILL)
-        server.logged("exited with status 1; another takes its place in 0.5 s")
+        server.logged("exited with status 1; another replaces it in 0.5 s")
         lock.rmdir()
         assert wait_for(lambda: children(server.process.pid))
         wait_for(lambda: server.authorize(**GOOD)["accepted"])

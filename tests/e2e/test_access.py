@@ -88,7 +88,7 @@ def test_strangers_get_nothing_over_udp(server: Server, wire: Wire) -> None:
         stranger.socket.send(b"")
         grows(server, "datagrams_dropped_unknown_peer", before, 5)
         assert stranger.has_nothing()
-    server.logged(f"unknown peer from '{STRANGER}'")
+    server.logged(f'unknown peer from "{STRANGER}"')
 
 
 @pytest.mark.parametrize("wire", OVER_TCP, ids=by_name)
@@ -123,12 +123,12 @@ def test_each_datagram_brings_its_token(server: Server, wire: Wire) -> None:
         assert switch.exchange("auth", {"token": TOKEN})["error"]["code"] == -32601
         switch.send(call("stop", ..., token=WRONG), call("authorize", ..., token=TOKEN, call_id="note", **GOOD))
         assert switch.exchange("stop", {"call_id": "note", "token": TOKEN})["result"]["freed"] == 1
-        # Calls of one switch are not another's.
+        # A switch cannot stop the calls of another one.
         assert switch.exchange("authorize", {**GOOD, "call_id": "c", "token": TOKEN})["result"]["accepted"]
         assert switch.exchange("stop", {"call_id": "c", "token": OTHER})["result"]["freed"] == 0
         assert switch.exchange("stop", {"call_id": "c", "token": TOKEN})["result"]["freed"] == 1
     grows(server, "wrong_tokens", wrong, 8 * 3 + 1)
-    server.logged("wrong token from '127.0.0.1'")
+    server.logged('wrong token from "127.0.0.1"')
 
 
 @pytest.mark.parametrize("wire", CONNECTED, ids=by_name)
@@ -141,12 +141,14 @@ def test_a_connection_shows_its_token_once(server: Server, wire: Wire) -> None:
             assert (answer["error"]["code"], answer["error"]["data"]) == (-32602, {"field": "token"})
             assert "hush" not in str(answer)
         assert switch.exchange("authorize", GOOD)["error"]["data"] == {"field": "token"}
-        # With what comes behind it in one write.
+        # Together with the next request, in one write.
         switch.send(call("auth", 1, token=TOKEN), call("authorize", 2, call_id="a", **GOOD))
         assert switch.receive()["result"] == {"ok": True}
         assert switch.receive()["result"]["accepted"]
         assert switch.exchange("auth", {"token": WRONG})["error"]["data"] == {"field": "token"}
-        assert switch.exchange("stop", {"call_id": "a"})["result"]["freed"] == 1, "it still is who it was"
+        assert switch.exchange("stop", {"call_id": "a"})["result"]["freed"] == 1, (
+            "a wrong token does not change the switch"
+        )
     with server.switch(wire, AUTHORITY.client()) as switch:
         assert switch.exchange("authorize", {**GOOD, "token": TOKEN})["result"]["accepted"], "or with each message"
         assert "error" in switch.exchange("authorize", GOOD)
@@ -175,7 +177,7 @@ def test_a_token_in_what_cannot_be_read_is_in_no_answer(server: Server) -> None:
                 assert "hush" not in str(switch.receive())
 
 
-# ---- what changes by SIGHUP
+# ---- changes by SIGHUP
 
 
 def test_other_tokens_and_switches_while_connections_are_open(tmp_path: Path) -> None:
@@ -196,9 +198,9 @@ def test_other_tokens_and_switches_while_connections_are_open(tmp_path: Path) ->
             server.write_config(config("token-anew-hush").replace("127.0.0.2", "127.0.0.4"))
             server.signal(signal.SIGHUP)
             server.logged("SIGHUP: changed: [[switch]]")
-            assert one.is_closed(), "its token is none any more"
+            assert one.is_closed(), "its token was removed"
             assert over_tls.is_closed()
-            assert plain.is_closed(), "its address is nobody's any more"
+            assert plain.is_closed(), "its address was removed"
             assert two.exchange("stop", {"call_id": "of two"})["result"]["freed"] == 1, (
                 "nothing changed for this one"
             )
@@ -230,17 +232,17 @@ match_port = "never"
             with server.switch(UDP, address=source) as udp:
                 return udp.ask("authorize", **GOOD)["accepted"]
 
-        # The longest network decides which switch it is, and so which options hold.
+        # The longest network decides the switch, and so the options.
         assert ask_from("127.0.0.1") is False
         assert ask_from("127.0.9.9") is True
 
         with server.switch(UDP, address="127.1.0.1") as stranger:
             stranger.send(request("ping"))
-            assert ask_from("127.0.9.9")  # asked later, and answered
+            assert ask_from("127.0.9.9")  # a later request is answered
             assert stranger.has_nothing()
         with server.switch(address="127.1.0.1") as stranger:
             assert stranger.is_closed()
-        server.logged("unknown peer from '127.1.0.1'")
+        server.logged('unknown peer from "127.1.0.1"')
 
 
 # ---- limits
@@ -308,7 +310,7 @@ def test_who_shows_no_token_makes_room_for_who_does(tmp_path: Path) -> None:
             assert right.exchange("auth", {"token": TOKEN})["result"] == {"ok": True}
         assert all(one.is_closed() for one in idle)
         with server.switch(wire) as late:
-            assert late.is_closed(), "those who have shown themselves stay"
+            assert late.is_closed(), "authenticated connections stay"
         assert right.exchange("ping", {})["result"]
 
 
@@ -327,7 +329,7 @@ def test_who_shows_no_token_is_not_here_for_long(tmp_path: Path) -> None:
 
 
 def test_wrong_tokens_do_not_slow_a_right_one(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each is looked up once, as a right one is; nobody at the address is shut out for another's wrong token."""
+    """A wrong token costs one look-up, as a right one does, and does not block other peers at the address."""
     with server.switch(OVER_UDP[0]) as right, server.switch(OVER_UDP[0]) as wrong:
 
         def waits() -> list[float]:
@@ -353,15 +355,15 @@ def test_wrong_tokens_do_not_slow_a_right_one(server: Server, capsys: pytest.Cap
         flooder = threading.Thread(target=flood)
         flooder.start()
         try:
-            beside = waits()
+            during = waits()
         finally:
             ends.set()
             flooder.join(20)
-    ratio = statistics.median(beside) / statistics.median(before)
+    ratio = statistics.median(during) / statistics.median(before)
     with capsys.disabled():
         sys.stdout.write(
-            f"\na right token: median {statistics.median(before):.2f} ms; beside a flood of wrong ones "
-            f"{statistics.median(beside):.2f} ms (ratio {ratio:.1f}), p99 {beside[197]:.2f} ms"
+            f"\na right token: median {statistics.median(before):.2f} ms; during a flood of wrong ones "
+            f"{statistics.median(during):.2f} ms (ratio {ratio:.1f}), p99 {during[197]:.2f} ms"
         )
-    assert statistics.median(beside) < 250
+    assert statistics.median(during) < 250
     assert count(server, "wrong_tokens") > 100

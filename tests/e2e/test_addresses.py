@@ -1,4 +1,4 @@
-"""Addresses that a server listens at: IPv6, and all of a machine."""
+"""Listening addresses: IPv6, and the wildcards for all addresses of the machine."""
 
 from __future__ import annotations
 
@@ -36,12 +36,14 @@ def test_answers_come_from_the_address_that_was_asked(tmp_path: Path, every: str
     config += '[[switch]]\nname = "one"\naddresses = ["127.0.0.0/8", "::1"]\n'
     with serving(tmp_path, config) as server:
         for host in asked:
-            with Switch.connect(server.ports["udp"], UDP, to=host) as client:  # it takes answers from nowhere else
-                for method in ("ping", "switch_down"):  # the second takes its time
+            with Switch.connect(
+                server.ports["udp"], UDP, to=host
+            ) as client:  # accepts answers from this address only
+                for method in ("ping", "switch_down"):  # the answer to the second is deferred
                     client.send(request(method, method))
                     assert client.receive()["id"] == method
         warnings = [line for line in server.log.splitlines() if "WARNING" in line.upper()]
-        assert len(warnings) == int(is_plain_build()), "only of a slow Python"
+        assert len(warnings) == int(is_plain_build()), "the only allowed warning is about a slow build of Python"
 
 
 @pytest.mark.skipif(not has_v6(), reason="no IPv6 here")

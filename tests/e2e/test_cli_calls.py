@@ -117,7 +117,7 @@ def test_an_ended_call_stays_ended(server: Server) -> None:
     again = calls(server, "end", "c0")
     assert (again.status, again.out) == (1, "")
     assert 'the server holds no matching call "c0"' in again.err
-    server.logged("an operator ended 'c0': 1 freed")
+    server.logged('an operator ended "c0"; legs freed: 1')
     assert counted(server, "freed_by_operator") == 1
 
 

@@ -137,6 +137,26 @@ def test_root_creates_both_for_the_owner_of_the_folder(tmp_path: Path) -> None:
 
 
 @AS_ROOT
+@pytest.mark.parametrize("mode", [0o755, 0o700])
+def test_without_the_rights_nothing_is_created(tmp_path: Path, mode: int) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir(mode)
+    for above in (tmp_path, *tmp_path.parents[:3]):
+        if above.stat().st_uid == os.getuid() and above.name:
+            above.chmod(above.stat().st_mode | 0o011)
+    run("init", store=tmp_path / "first")  # imports what a user without rights may not read
+    os.seteuid(NOT_ROOT)
+    try:
+        result = run("init", store=folder / "store")
+    finally:
+        os.seteuid(0)
+    assert (result.status, result.out) == (1, "")
+    assert str(folder / "store") in result.err
+    assert "Permission denied" in result.err
+    assert list(folder.iterdir()) == []
+
+
+@AS_ROOT
 def test_root_is_warned_of_files_that_a_server_cannot_read(tmp_path: Path) -> None:
     assert "belong to root" in run("init", store=tmp_path / "store").err
     os.chown(tmp_path / "store.key", NOT_ROOT, NOT_ROOT)

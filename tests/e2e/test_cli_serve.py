@@ -55,4 +55,4 @@ def test_the_sample_needs_no_config_and_passes_the_check(tmp_path: Path) -> None
     assert sample == load.sample()
     config = tmp_path / "sample.toml"
     config.write_text(sample.replace('#path = "/run/identengine"', 'path = "calls"'))
-    assert done("serve", "--config", config, "--check").out == f"{config} is right\n"
+    assert done("serve", "--config", config, "--check").out == f"{config}: no mistakes found\n"

@@ -234,8 +234,8 @@ def test_tokens_change_on_sighup_and_none_is_ever_logged(tmp_path: Path) -> None
             assert client.get("/metrics").status_code == 401
         server.write_config("nonsense")
         server.signal(signal.SIGHUP)
-        server.logged("SIGHUP: the config is wrong and nothing was changed")
-        server.logged("rejected wrong HTTP token from '127.0.0.1'")
+        server.logged("SIGHUP: the config has mistakes; nothing was changed")
+        server.logged('rejected wrong HTTP token from "127.0.0.1"')
         with asking(server, "new-token-of-noc") as client:
             assert client.get("/metrics").status_code == 200
     written = server.log + "".join(server.lines)

@@ -64,7 +64,7 @@ def test_tls_and_a_certificate_that_is_renewed(tmp_path: Path) -> None:
                 assert b"alive" not in read_all(plain)
         (tmp_path / "server.pem").write_text("nonsense")
         server.signal(signal.SIGHUP)
-        server.logged("ALARM: [tls] ")
+        server.logged("earlier stay in use: [tls] ")
         wait_for(renewed)
 
 

@@ -1,4 +1,4 @@
-"""The metrics of a real server: what was asked shows in them, and counters go on over deaths and restarts."""
+"""The metrics of a real server: they count all requests, and keep their values over deaths and restarts."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from identengine.wire.operator import Status, StatusRequest
 
 LISTEN = f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\nstandby = true\n'
 PATIENT = "[limits]\ndatagram_age_ms = 60000\n"
-"""A slow machine is no overload."""
+"""Datagrams of a slow machine are not too old."""
 
 
 class Scrape:
-    """What a scrape shows at a moment."""
+    """One scrape."""
 
     def __init__(self, server: Server) -> None:
         folder = server.folder / "calls"
@@ -109,7 +109,7 @@ def test_an_alarm_shows(tmp_path: Path) -> None:
         assert answer["reason"] == "overload"
         wait_for(lambda: scrape(server)("alarms") == 1)
         assert asked(server, ask="status")["unready"] == ["the set of calls is full"]
-        server.logged("see who holds them by `identengine calls`")
+        server.logged("Run `identengine calls` to see which")
 
 
 def test_a_death_of_the_http_process_is_counted(tmp_path: Path) -> None:

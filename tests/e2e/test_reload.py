@@ -112,7 +112,7 @@ def test_a_config_that_is_not_a_file_does_not_block_the_supervisor(tmp_path: Pat
         server.config.unlink()
         server.config.symlink_to("/dev/null")
         server.signal(signal.SIGHUP)
-        wait_for(lambda: server.log.count("the config is wrong and nothing was changed") == 2)
+        wait_for(lambda: server.log.count("the config has mistakes; nothing was changed") == 2)
         assert sip_code(server) == 604
 
 
@@ -152,9 +152,9 @@ def test_a_wrong_config_is_refused_once(tmp_path: Path) -> None:
         server.standby  # noqa: B018 - the property waits for it
         server.write_config(STANDBY.replace(NOC, "another") + "[identify]\nrank = 'x'\n[log]\nlevl = 'info'\n")
         server.signal(signal.SIGHUP)
-        server.logged("SIGHUP: the config is wrong and nothing was changed")
+        server.logged("SIGHUP: the config has mistakes; nothing was changed")
         reload(server, STANDBY + REASON, "[reasons]")
-        assert server.log.count("the config is wrong and nothing was changed") == 1
+        assert server.log.count("the config has mistakes; nothing was changed") == 1
         assert server.log.count("config: [identify] rank: ") == 1
         assert server.log.count("config: [log] levl: ") == 1
         with asking(server, NOC) as client:

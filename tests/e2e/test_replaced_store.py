@@ -65,7 +65,7 @@ def test_a_restored_store_stays_refused_after_any_number_of_edits(served: Server
         store.rollback(1, "ann")
     served.logged("was replaced: its newest version is 5")
     assert served.authorize(**GOOD)["tag"] == "v2"
-    assert "alarm is over" not in served.log
+    assert "alarm about the book is over" not in served.log
 
     # The original store is followed when it is put back, with the edits that were made meanwhile.
     put_rows(original, accounts_of(3, 50))
@@ -73,7 +73,7 @@ def test_a_restored_store_stays_refused_after_any_number_of_edits(served: Server
     original.rename(served.store)
     wait_for(lambda: served.version() == 3)
     assert served.authorize(**GOOD)["tag"] == "v3"
-    served.logged("the alarm is over")
+    served.logged("the alarm about the book is over")
 
 
 def test_a_standby_keeps_the_version_that_it_has_loaded(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_copy_put_back_is_the_served_store(served: Server) -> None:
     shutil.rmtree(served.store)
     served.logged("there is no store")
     (served.folder / "copy").rename(served.store)
-    served.logged("the alarm is over")
+    served.logged("the alarm about the book is over")
     assert put_rows(served.store, accounts_of(2, 50)) == 2
     wait_for(lambda: served.version() == 2)
     assert served.authorize(**GOOD)["tag"] == "v2"

@@ -1,4 +1,4 @@
-"""`stats` and `top`: what they show, over restarts and without a server."""
+"""The output of `stats` and `top`, after restarts and without a server."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def stats(server: Server) -> Any:
 def test_counters_go_on_over_a_death(folder: Path) -> None:
     first = Server(folder, CALLS)
     hold(first, 10)
-    burst(first, [call(f"o{n}", "10.0.0.18") for n in range(6)])  # four have room
+    burst(first, [call(f"o{n}", "10.0.0.18") for n in range(6)])  # the limit is four
     burst(first, [call("stranger", "10.9.9.9"), call("c0"), call("c0")])
     burst(first, [request("start", 1, call_id="c1"), request("stop", 1, call_id="c1")])
     burst(first, [request("stop", 1, call_id="never"), request("start", 1, call_id="never")])
@@ -61,7 +61,7 @@ def test_counters_go_on_over_a_death(folder: Path) -> None:
         "overcommits": 1,
     }
     first.kill()
-    assert {name: counted(first, name) for name in before} == before, "to the last one, whenever it was killed"
+    assert {name: counted(first, name) for name in before} == before, "no count is lost by the kill"
     with serving(folder, CALLS) as second:
         hold(second, 1, name="new")
         found = stats(second)["counters"]
@@ -93,7 +93,7 @@ def test_stats_need_no_server(folder: Path) -> None:
     assert result.status == 0
     assert "no server at" in result.out
     assert "The counters are from" in result.out
-    assert "authorizations that were accepted" in result.out
+    assert "authorizations accepted" in result.out
     found = stats(server)
     assert found["server"] is None
     assert "no server at" in found["no_server"]
@@ -107,10 +107,10 @@ def test_counters_that_are_damaged_begin_anew(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:5000])
     result = said(server, "stats")
     assert result.status == 1
-    assert f"the counters {path} cannot be read: it is damaged" in result.err
+    assert f"cannot read the counters: {path} is damaged" in result.err
     with serving(folder, CALLS) as again:
-        again.logged("begin anew: it is damaged (5000 bytes")
-        assert asked(again, ask="status")["held"] == 3, "the calls are what they were"
+        again.logged(f"start again from zero: {path} is damaged: expected ")
+        assert asked(again, ask="status")["held"] == 3, "the calls are unchanged"
         assert counted(again, "accepted") == 0
 
 
@@ -175,7 +175,7 @@ class Terminal:
         self.seen = ""
 
     def sees(self, text: str) -> None:
-        """Wait until it shows a text from now on."""
+        """Wait until new output has a text."""
         self.seen = ""
 
         def there() -> bool:
@@ -185,7 +185,7 @@ class Terminal:
         wait_for(there)
 
     def ends(self) -> int:
-        """Wait for its end, reading what it still says; the terminal is to be as it was."""
+        """Wait for its exit. The terminal must have its old settings."""
 
         def ended() -> bool:
             self._read()

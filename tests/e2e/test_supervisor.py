@@ -96,7 +96,7 @@ def test_a_decider_that_is_killed_is_replaced_with_its_calls(server: Server) -> 
     for number in range(150, 200):
         assert asked(server, f"c{number}")["accepted"]
     assert asked(server, "more")["reason"] == "client_capacity"
-    assert f"ALARM: the decider (pid {old}) was killed by SIGKILL; another takes its place at once" in server.log
+    assert f"ALARM: the decider (pid {old}) was killed by SIGKILL; another replaces it at once" in server.log
     server.logged("READY")
     assert server.lines.count("READY") == 1
 
@@ -211,7 +211,7 @@ def test_a_standby_takes_over(folder: Path) -> None:
             assert asked(server, "b", "10.0.0.1")["reason"] == "account_capacity"
             assert answering(server) == standby == server.decider
             assert not runs(old)
-            assert f"(pid {old}) was killed by SIGKILL; the standby takes its place" in server.log
+            assert f"(pid {old}) was killed by SIGKILL; the standby replaces it" in server.log
             assert server.standby != standby
         put_rows(folder / "store", [ip_account(9, "10.0.0.9")])
         wait_for(lambda: server.version() == 2)
@@ -234,7 +234,9 @@ def test_a_standby_that_dies_is_replaced(folder: Path) -> None:
     with serving(folder, STANDBY) as server:
         standby, decider = server.standby, server.decider
         os.kill(standby, signal.SIGKILL)
-        server.logged(f"ALARM: the standby (pid {standby}) was killed by SIGKILL; another is started at once")
+        server.logged(
+            f"ALARM: the standby (pid {standby}) was killed by SIGKILL; a new process replaces it at once"
+        )
         wait_for(lambda: server.standby != standby)
         assert answering(server) == decider
 
@@ -261,8 +263,8 @@ def test_a_replacement_has_the_config_of_the_last_sighup(server: Server) -> None
     assert decided(server, "a", "10.9.9.9")["sip_code"] == 604
     server.write_config("[identify]\nrank = 'x'\n")
     server.signal(signal.SIGHUP)
-    server.logged("the config is wrong and nothing was changed")
-    assert server.log.count("the config is wrong") == 1
+    server.logged("the config has mistakes; nothing was changed")
+    assert server.log.count("the config has mistakes") == 1
     server.config.write_text("this is no config")
     killed(server)
     assert decided(server, "a", "10.9.9.9")["sip_code"] == 604
@@ -302,7 +304,7 @@ def test_a_supervisor_that_is_killed_leaves_no_process(folder: Path) -> None:
             assert again.ports == server.ports
             assert not any(map(runs, pids))
     assert server.ended() == -signal.SIGKILL
-    assert "ALARM: the supervisor is gone" in server.log
+    assert "ALARM: the supervisor died" in server.log
 
 
 def test_two_supervisors_do_not_share_a_set(folder: Path, server: Server) -> None:
@@ -317,7 +319,7 @@ def test_two_supervisors_do_not_share_a_set(folder: Path, server: Server) -> Non
 
 
 def test_the_receive_buffer_is_logged(server: Server) -> None:
-    assert "datagrams of 300 bytes wait there while nobody reads" in server.log
+    assert "datagrams of 300 bytes" in server.log
     assert server.log.count("has a receive buffer of") == 1
 
 

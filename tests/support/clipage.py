@@ -24,7 +24,7 @@ INTRODUCTION = """\
 
 This page is for operators who look up a command or an option. `identengine COMMAND --help` prints the same.
 
-Exit statuses: 0 for success, 1 if the data or the answer is negative, 2 for a wrong command line. `serve` has more
+Exit statuses: 0 for success, 1 for wrong data or a negative answer, 2 for a wrong command line. `serve` has more
 ([operate/processes.md](operate/processes.md#exit-statuses-of-serve)).
 With `--json`, a command prints one JSON document.
 """

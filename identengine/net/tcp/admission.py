@@ -1,4 +1,4 @@
-"""Admission of connections: how many there may be, in all and of each switch (interfaces.md 7, ``[limits]``)."""
+"""Admission of connections: the limits in total and for each switch (interfaces.md 7, ``[limits]``)."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from identengine.config.schema import Limits
 
 
 class ConnectionQuota:
-    """How many connections there are, of all listeners together, and how many there may be."""
+    """The number of connections of all listeners together, and its limits."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self._per_switch: Counter[str] = Counter()
 
-    def full(self, besides: int) -> str | None:
-        """Return why no connection at all is let in where ``besides`` others are about to come; None if one is."""
-        if self._per_switch.total() + besides >= self.limits.connections:
+    def full(self, expected: int) -> str | None:
+        """Return the reason to refuse all connections, or None. ``expected`` more are about to be admitted."""
+        if self._per_switch.total() + expected >= self.limits.connections:
             return "too many connections"
         return None
 
     def refusal(self, switch: str) -> str | None:
-        """Return why one more connection of this switch is not let in; None where it may come."""
+        """Return the reason to refuse one more connection of a switch, or None if it is admitted."""
         if self._per_switch.total() >= self.limits.connections:
             return "too many connections"
         if self._per_switch[switch] >= self.limits.connections_per_switch:
@@ -33,7 +33,7 @@ class ConnectionQuota:
         self._per_switch[switch] += 1
 
     def leave(self, switch: str) -> None:
-        """Count it no more."""
+        """Stop counting a connection."""
         self._per_switch[switch] -= 1
         if not self._per_switch[switch]:
             del self._per_switch[switch]

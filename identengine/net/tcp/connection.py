@@ -1,10 +1,11 @@
-"""Messages over connections: what one read completes is one batch, one decision of the engine and one write.
+"""Messages over connections: the messages that one read completes are one batch, one decision and one write.
 
-Flow control is the kernel's: a peer that does not read its answers is not read from, so what it makes us hold is
-bounded (``unread_bytes`` and the answers to one turn). A peer that sends much at once takes turns with the others:
-what one turn does not answer waits, and nothing more is read from it meanwhile. A connection that completes no
-message for ``idle_seconds`` is closed, whether it is silent or sends half a message for ever. What waited for
-longer than ``datagram_age_ms``, here or in the kernel, is shed: answered, but not decided (interfaces.md 3).
+Flow control is left to the kernel: a peer that does not read its answers is not read from. So its answers need
+bounded memory (``unread_bytes`` and the answers of one turn). A peer that sends many messages at once takes turns
+with the others. Messages beyond one turn wait, and the peer is not read from meanwhile. A connection that
+completes no message for ``idle_seconds`` is closed, even if it keeps sending parts of a message. A message that
+waited for longer than ``datagram_age_ms``, here or in the kernel, is shed: answered, but not decided
+(interfaces.md 3).
 """
 
 from __future__ import annotations
@@ -27,48 +28,52 @@ from identengine.wire.responder import MessageResponder
 from identengine.wire.session import Session
 
 READ = 65536
-"""Most bytes taken in one read."""
+"""Maximum size of one read, in bytes."""
 TURN = 64
 TURN_BYTES = 16384
-"""Messages of one connection that are answered in one turn of the loop, and their bytes (one message at least).
+"""Maximum number of messages of one connection in one turn of the loop, and of bytes after the first message.
 
-What a switch has under way is one batch, as a rule; who sends more takes turns with the others.
+The requests that a switch has in flight usually fit into one batch. A connection with more takes turns.
 """
 _LINGER = 5.0
-"""Seconds that a closed connection's peer has for reading the last answers."""
+"""Time for the peer of a closed connection to read the last answers, in seconds."""
 _TCP_INFO_SIZE = 56
+"""Size of the part of ``struct tcp_info`` that is read, in bytes."""
 _LAST_DATA = slice(52, 56)
-"""Of ``struct tcp_info``: milliseconds since the newest data came."""
+"""Place in ``struct tcp_info`` of the time since the newest data arrived, in milliseconds."""
 _INTRODUCTION = 10.0
-"""Seconds in which a connection has to show which switch it is of, where addresses alone do not tell."""
+"""Time for a connection to authenticate if its address alone is not enough, in seconds."""
 PARTING = 0.5
-"""Seconds that a draining connection waits for its peer to close once all answers are with the kernel, which
-delivers them after our end too; and for a moment in which nothing more has come."""
+"""Longest wait of a draining connection for its peer to close, in seconds.
+
+It begins when all answers are with the kernel, which delivers them even after this side closes. A drain waits as
+long for a moment without new data.
+"""
 
 _buffer = bytearray(READ)
 _view = memoryview(_buffer)
 
 
 class ConnectionHost(Protocol):
-    """The holder of a connection, usually a listener: who is admitted, and what all its connections share."""
+    """The holder of connections, usually a listener: it admits peers, and has what all connections share."""
 
     quota: ConnectionQuota
-    """The limits, and how many connections of each switch there are."""
+    """The limits, and the number of connections of each switch."""
     framings: Framings
     """The framings that a connection may begin with, each with its responder."""
     connections: set[Connection]
     """Admitted connections; each adds and removes itself."""
     on_refused: Callable[[str, str], None]
-    """Called for each connection that is rejected: the peer's address, and why."""
+    """Called for each refused connection with the address of the peer and the reason."""
 
     def meet(self, transport: asyncio.Transport) -> Session | None:
-        """Return who is at the other end of a connection, or None for an unknown peer."""
+        """Return the session of a connection, or None for an unknown peer."""
 
     def make_room(self) -> bool:
-        """Close a connection whose peer is not authenticated in favour of a new one; True if there was one."""
+        """Close an unauthenticated connection in favour of a new one. Return True if one was closed."""
 
     def looked(self) -> float:
-        """Return when the loop last polled its sockets, in the loop's time; data read now arrived by then."""
+        """Return the time of the loop's last poll, in the loop's time. Data that is read now had arrived then."""
 
     @property
     def late(self) -> bool:
@@ -76,38 +81,38 @@ class ConnectionHost(Protocol):
 
 
 class Connection(asyncio.BufferedProtocol):
-    """One peer's connection."""
+    """The connection of one peer."""
 
     _transport: asyncio.Transport
     _session: Session
     _respond: MessageResponder
     _framer: Framer | None = None
-    """None: its first byte, which decides, did not come yet."""
+    """The framing of the connection; None until the first byte, which determines it, arrives."""
 
     def __init__(self, host: ConnectionHost) -> None:
         self._host = host
         self._counted: str | None = None
-        """The switch as whose connection this counts; None where it was not let in, or is no more."""
+        """The switch for which the connection counts; None if it was refused or has ended."""
         self._queue: deque[bytes] = deque()
-        """Messages that wait for their turn."""
+        """Messages that wait for a turn."""
         self._arrived = 0.0
-        """When what waits was read; in the loop's time."""
+        """Time at which the waiting messages were read, in the loop's time."""
         self._scheduled = False
-        """Whether a turn is to come; meanwhile nothing is read."""
+        """True if a turn is scheduled. The connection is not read meanwhile."""
         self._left: int | None = None
-        """How many bytes are read still, where a drain has set a mark."""
+        """Number of bytes still to read before the end, if a drain has set one."""
         self._at_eof = False
         self._unread = False
-        """Whether the peer leaves so many answers unread that it is not read from."""
+        """True while the peer leaves too many answers unread and is not read from."""
         self._ending = False
-        """Whether the last answer was given: what still comes is thrown away."""
+        """True after the last answer. Further data is discarded."""
         self._since = 0.0
-        """When the last message was complete, or the ending began; in the loop's time."""
+        """Time of the last complete message, or of the start of the close, in the loop's time."""
         self._owed = DeferredCount()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Let a peer of the config in, as long as there is room."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        """Admit a known peer if there is room."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's does not inherit from it
         host = self._host
         session = host.meet(self._transport)
         refusal = "unknown peer" if session is None else host.quota.refusal(_counted_as(session))
@@ -115,7 +120,7 @@ class Connection(asyncio.BufferedProtocol):
             refusal = host.quota.refusal(_counted_as(session))
         if session is None or refusal is not None:
             address = host_of(self._transport)
-            if address:  # else the peer is gone already
+            if address:  # empty if the peer has left already
                 host.on_refused(address, refusal or "")
             self._transport.abort()
             return
@@ -126,18 +131,18 @@ class Connection(asyncio.BufferedProtocol):
         self._count()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Stop counting the connection."""
         if self._counted is not None:
             self._host.connections.discard(self)
             self._host.quota.leave(self._counted)
             self._counted = None
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Return where to read to: all connections share it, since it is emptied before the next read."""
+        """Return the buffer for a read. All connections share it, since each read is copied before the next."""
         return _view
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take what was read and answer it, as much as one turn allows."""
+        """Answer the messages that a read completed, as many as one turn allows."""
         if self._ending or self._counted is None:
             return
         if self._framer is None:
@@ -146,7 +151,7 @@ class Connection(asyncio.BufferedProtocol):
             self._respond = framing.responder()
         if not self._queue:
             self._arrived = self._host.looked()
-            if self._host.late:  # asking costs as much as a decision
+            if self._host.late:  # not asked always, since the question costs as much as a decision
                 self._arrived = min(self._arrived, time.monotonic() - _age_of_newest(self._transport))
         self._queue.extend(self._framer.feed(bytes(_view[:nbytes])))
         if self._left is not None:
@@ -155,31 +160,31 @@ class Connection(asyncio.BufferedProtocol):
             self._turn()
 
     def eof_received(self) -> bool:
-        """Answer half a message with an error, after all that is before it."""
+        """Answer all complete messages, and half a message with an error."""
         self._at_eof = True
         if not self._scheduled and not self._ending and self._counted is not None:
             self._turn()
-        # What was written goes out, then the connection is closed; unless there is more to answer first.
+        # False closes the connection after a flush. True keeps it open, since more answers are due.
         return self._scheduled or self._unread or self._owed.count > 0
 
     def pause_writing(self) -> None:
-        """Stop answering and reading a peer that does not read."""
+        """Stop reading from a peer that does not read its answers, and stop answering it."""
         self._unread = True
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Continue to answer and to read."""
         self._unread = False
         if not self._scheduled:
             self._turn()
 
     def _turn(self) -> None:
-        """Answer what waits: so much of it that others are not kept waiting; the rest next time."""
+        """Answer as many waiting messages as one turn allows, and schedule a turn for the rest."""
         self._scheduled = False
         framer = self._framer
         if self._ending or self._unread or self._counted is None or self._transport.is_closing():
             return
-        if framer is None:  # nothing came but the end
+        if framer is None:  # the stream ended before its first byte
             self._end()
             return
         messages: list[bytes] = []
@@ -200,13 +205,13 @@ class Connection(asyncio.BufferedProtocol):
         elif self._at_eof or (self._left is not None and self._left <= 0):
             if not self._owed.count:
                 self._end()
-        elif not self._unread:  # the answers may have been too many just now
+        elif not self._unread:  # the answers of this turn may have set it
             self._transport.resume_reading()
 
     def _answer(self, messages: list[bytes], framer: Framer, error: str | None) -> bool:
-        """Answer messages, and what is wrong after them; returns whether the connection goes on."""
+        """Answer messages, and the error after them if there is one. Return True if the connection stays open."""
         host, session = self._host, self._session
-        if session.authenticated:  # who has not shown himself is not here for long, whatever he says
+        if session.authenticated:  # a message without authentication does not extend the time for it
             self._since = asyncio.get_running_loop().time()
         too_old = (time.monotonic() - self._arrived) * 1000 > host.quota.limits.datagram_age_ms
         before = session.peer
@@ -220,16 +225,16 @@ class Connection(asyncio.BufferedProtocol):
         return not broken
 
     def _answer_late(self, answer: bytes) -> None:
-        """Write an answer that took its time, if there is anybody to read it still."""
+        """Write a deferred answer if the connection is still open."""
         if self._transport.is_closing() or self._ending or self._framer is None:
             return
         self._since = asyncio.get_running_loop().time()
         self._transport.write(self._framer.frame(answer))
         if not self._scheduled:
-            self._turn()  # it may have been the last
+            self._turn()  # a close may have waited for this answer
 
     def reauthenticate(self) -> None:
-        """Find out anew who this is, since the switches have changed; what it has shown counts still."""
+        """Resolve the session again after a change of the switches. Credentials already shown stay valid."""
         if self._counted is None:
             return
         session = self._host.meet(self._transport)
@@ -238,13 +243,16 @@ class Connection(asyncio.BufferedProtocol):
             return
         known = self._session.peer is not None
         self._session = self._session.reauthenticate(session)
-        if known and self._session.peer is None:  # its token is none any more
+        if known and self._session.peer is None:  # its token is no longer in the config
             self._transport.abort()
             return
         self._count(always=True)
 
     def _count(self, *, always: bool = False) -> bool:
-        """Count the connection as that of who it is by now; returns whether it may stay, as it may ``always``."""
+        """Count the connection for its current switch. Return False, and close it, if that switch has too many.
+
+        With ``always`` the connection may exceed the limit.
+        """
         quota = self._host.quota
         switch = _counted_as(self._session)
         if self._counted is not None:
@@ -258,33 +266,33 @@ class Connection(asyncio.BufferedProtocol):
         return refusal is None
 
     def close_if_idle(self, now: float) -> None:
-        """Close what completed no message for too long; give up on a peer that does not take the end."""
+        """Close the connection if it was idle for too long. Abort it if its peer does not close either."""
         if self._ending:
             if now - self._since > _LINGER:
                 self.abort()
         elif now - self._since > self._patience():
-            if self._unread or self._transport.is_closing():  # the close of the last time got nowhere
+            if self._unread or self._transport.is_closing():  # the last close had no effect
                 self.abort()
             else:
                 self._transport.close()
 
     def _patience(self) -> float:
-        """Return how many seconds may pass without a message; it is short for who has not shown himself."""
+        """Return the longest time without a message, in seconds. It is shorter before authentication."""
         idle = self._host.quota.limits.idle_seconds
         return idle if self._session.authenticated else min(idle, _INTRODUCTION)
 
     @property
     def unknown(self) -> bool:
-        """Whether nobody has shown himself on it."""
+        """True if no peer has authenticated on the connection."""
         return self._counted is not None and not self._session.authenticated
 
     @property
     def since(self) -> float:
-        """When the last message of somebody known was complete, or it was made; in the loop's time."""
+        """Time of the last message after authentication, or else of the connect, in the loop's time."""
         return self._since
 
     def give_way(self) -> bool:
-        """End if nobody has shown himself on this connection; returns whether there is room for another now."""
+        """Abort the connection unless a peer has authenticated on it. Return True if it was aborted."""
         if self._counted is None or not self.unknown:
             return False
         self._host.quota.leave(self._counted)
@@ -294,9 +302,9 @@ class Connection(asyncio.BufferedProtocol):
         return True
 
     def drain(self, now: float, *, patient: bool) -> None:
-        """End if all that came is answered; where that is never so, set a mark up to which it is read.
+        """End the connection if all received data is answered. If its peer never stops sending, set an end.
 
-        Close once the last answers are with the kernel and the peer had its moment to close first.
+        Close it after the kernel has the last answers and the peer has had time to close first.
         """
         if self._ending:
             if not self._transport.get_write_buffer_size() and now - self._since > PARTING:
@@ -307,29 +315,29 @@ class Connection(asyncio.BufferedProtocol):
             framer = self._framer
             if framer is None or not framer.pending or self._at_eof or self._counted is None:
                 self._end()
-            elif not patient:  # else the other half of a message may be under way
+            elif not patient:  # otherwise the other half of a message may still arrive
                 self._answer([], framer, "the server ended within a message")
         elif not patient and self._left is None and not self._unread:
             self._left = waiting
 
     @property
     def settled(self) -> bool:
-        """Whether nothing is decided for it any more."""
+        """True if no further message of the connection will be decided."""
         return self._ending or self._counted is None or self._transport.is_closing()
 
     def abort(self) -> None:
-        """Close at once, whatever was not sent yet."""
+        """Close at once and drop unsent answers."""
         self._transport.abort()
 
     def _end(self) -> None:
-        """Say that no more answers come, and throw away what still arrives until the peer closes.
+        """End this side of the stream, and discard further data until the peer closes.
 
-        To close with unread bytes in the kernel would reset the connection and lose the last answers.
+        A close with unread bytes in the kernel would reset the connection and lose the last answers.
         """
         self._queue.clear()
         self._since = asyncio.get_running_loop().time()
         if self._at_eof:
-            self._transport.close()  # once the peer has taken what was written, in its own time
+            self._transport.close()  # after the peer has read the answers
             return
         self._ending = True
         if self._transport.is_closing():
@@ -339,7 +347,7 @@ class Connection(asyncio.BufferedProtocol):
 
 
 def host_of(transport: asyncio.Transport) -> str:
-    """Return the address of the other end; empty where it is gone already."""
+    """Return the address of the peer, or ``""`` if it has left already."""
     name = transport.get_extra_info("peername")
     return name[0] if name else ""
 
@@ -349,20 +357,20 @@ def _counted_as(session: Session) -> str:
 
 
 def _waiting(transport: asyncio.Transport) -> int:
-    """Return how many bytes wait to be read: in the kernel, or where TLS deciphers them."""
+    """Return the number of bytes that wait to be read, in the kernel or in the TLS transport."""
     count = array.array("i", [0])
     try:
         fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.FIONREAD, count)
-    except OSError:  # the connection is gone
+    except OSError:  # the connection is closed
         return 0
     undelivered: int = transport.get_extra_info("undelivered", 0)
     return count[0] + undelivered
 
 
 def _age_of_newest(transport: asyncio.Transport) -> float:
-    """Return for how many seconds the newest bytes of a connection have been here; 0 where nobody knows."""
+    """Return the time since the newest bytes of a connection arrived, in seconds, or 0 if it is unknown."""
     try:
         told = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
-    except OSError:  # no TCP, or gone
+    except OSError:  # not TCP, or closed
         return 0.0
     return int.from_bytes(told[_LAST_DATA], sys.byteorder) / 1000

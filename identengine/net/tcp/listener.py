@@ -1,6 +1,6 @@
-"""A listening TCP or Unix socket and its connections: accepting, sweeping out idle ones, draining.
+"""A listening TCP or Unix socket with its connections: it accepts them, closes idle ones, and drains all.
 
-What one connection does is :mod:`identengine.net.tcp.connection`.
+:mod:`identengine.net.tcp.connection` has the behaviour of one connection.
 """
 
 from __future__ import annotations
@@ -22,13 +22,12 @@ from identengine.wire.framing import Framings
 from identengine.wire.session import Session
 
 _CATCHING_UP = 1.0
-"""Seconds in which what waited in the kernel while nobody read is read."""
+"""Time after a pause of the loop in which reads may return data that waited in the kernel, in seconds."""
 _SETTLING = 0.1
-"""How long a moment in which nothing more has come, or the other half of a message, is waited for while the set of
-calls is handed over."""
+"""Longest wait for the rest of a message, or for a moment without new data, during a hand-over, in seconds."""
 
 Meet: TypeAlias = Callable[[Peers, asyncio.Transport], Session | None]
-"""Returns who is at the other end of a connection; None for an unknown peer."""
+"""Returns the session of a connection, or None for an unknown peer."""
 
 
 class StreamListener:
@@ -43,10 +42,10 @@ class StreamListener:
         on_refused: Callable[[str, str], None],
         meet: Meet | None = None,
     ) -> None:
-        """Take connections of ``bound``, a socket that does not block.
+        """Accept connections on ``bound``, a non-blocking socket.
 
-        ``on_refused`` is told of each connection that is not let in: the peer's address, and why. ``meet``: how
-        one finds out who comes; by default by the address.
+        ``on_refused`` gets the address of each refused peer, and the reason. ``meet`` finds the session of a new
+        connection, by default by its address.
         """
         self.peers = peers
         self.quota = quota
@@ -62,26 +61,26 @@ class StreamListener:
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where it listens, with the real port."""
+        """The endpoint of the socket, with the actual port."""
         return endpoint_of(self._socket)
 
     async def start(self) -> None:
-        """Serve from now on."""
+        """Start serving."""
         loop = asyncio.get_running_loop()
         await self._accept(loop)
         self._sweep = loop.call_later(1.0, self._close_idle)
 
     async def _accept(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Let connections come."""
+        """Start accepting connections."""
         make = loop.create_unix_server if self._socket.family == socket.AF_UNIX else loop.create_server
         self._server = await make(lambda: Connection(self), sock=self._socket, backlog=BACKLOG)
 
     def meet(self, transport: asyncio.Transport) -> Session | None:
-        """Return who is at the other end; None for an unknown peer."""
+        """Return the session of a connection, or None for an unknown peer."""
         return self._meet(self.peers, transport)
 
     def reconfigure(self, peers: Peers, limits: Limits) -> None:
-        """Go by these from now on; connections of switches that are no longer among them are closed."""
+        """Use other peers and limits. Close connections of switches that are no longer among the peers."""
         self.quota.limits = limits
         if peers is not self.peers:
             self.peers = peers
@@ -89,12 +88,12 @@ class StreamListener:
                 connection.reauthenticate()
 
     def make_room(self) -> bool:
-        """End the connection on which nobody has shown himself for longest; returns whether there was one."""
-        strangers = [one for one in self.connections if one.unknown]
+        """Abort the oldest unauthenticated connection. Return True if there was one."""
+        strangers = [each for each in self.connections if each.unknown]
         return bool(strangers) and min(strangers, key=attrgetter("since")).give_way()
 
     def looked(self) -> float:
-        """Return when the loop looked at its sockets last: what is read now has been there since, at least."""
+        """Return the time of the loop's last poll. Data that is read now had arrived then."""
         if self._look is None:
             loop = asyncio.get_running_loop()
             now = loop.time()
@@ -106,17 +105,17 @@ class StreamListener:
 
     @property
     def late(self) -> bool:
-        """Whether nothing was read for so long that what is read now may have waited in the kernel."""
+        """True if reads paused for so long that data may have waited in the kernel."""
         return self._last_look < self._late_until
 
     def _look_again(self) -> None:
         self._look = None
 
     async def drain(self, deadline: float) -> None:
-        """Take no more connections, answer what came by now on those there are, and close them.
+        """Stop accepting, answer all received messages, and close the connections.
 
-        Until ``deadline`` (the loop's time) at most. A connection ends as soon as all that came on it is answered;
-        one whose peer never stops sending, when it has answered what had come after half a second of that.
+        This lasts until ``deadline`` (the loop's time) at most. A connection ends when all its received messages
+        are answered. If its peer never stops sending, that means all messages of the first half second.
         """
         loop = asyncio.get_running_loop()
         queue = select.poll()
@@ -124,16 +123,16 @@ class StreamListener:
         for _ in range(BACKLOG):
             if not queue.poll(0) or loop.time() >= deadline:
                 break
-            await asyncio.sleep(0.001)  # whoever is connected by now is accepted first
+            await asyncio.sleep(0.001)  # accept the connections that wait already
         self.close()
         await self.part(deadline)
 
     async def settle(self, deadline: float) -> None:
-        """Take no more connections, and answer what came on those there are; :meth:`part` comes next.
+        """Stop accepting, and answer all received messages. :meth:`part` is the next step.
 
-        Whoever is connected and not accepted yet is left to another process that listens on the same socket. It
-        waits shortly, until ``deadline`` (the loop's time) at most, since nobody decides meanwhile: a connection
-        that still has anything to be answered then, as its peer does not read, is cut.
+        Connections that are not accepted yet are left to another process that listens on the same socket. The wait
+        is short, until ``deadline`` (the loop's time) at most, since no process decides meanwhile. A connection
+        that still has unanswered messages then, because its peer does not read, is aborted.
         """
         loop = asyncio.get_running_loop()
         self.close()
@@ -149,7 +148,7 @@ class StreamListener:
                 connection.abort()
 
     async def part(self, deadline: float) -> None:
-        """Answer what came on the connections there are and close them, until ``deadline`` at most."""
+        """Answer all received messages and close the connections, until ``deadline`` at most."""
         loop = asyncio.get_running_loop()
         patience = loop.time() + PARTING
         while self.connections and (now := loop.time()) < deadline:
@@ -160,7 +159,7 @@ class StreamListener:
             connection.abort()
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Stop accepting connections."""
         if self._sweep is not None:
             self._sweep.cancel()
         if self._server is not None:
@@ -176,11 +175,11 @@ class StreamListener:
 
 
 def by_address(peers: Peers, transport: asyncio.Transport) -> Session | None:
-    """Return who is at the other end, by its address alone."""
+    """Return the session of a connection by its address alone."""
     host = host_of(transport)
     return peers.meet(host) if host else None
 
 
 def trusted(peers: Peers, _: asyncio.Transport) -> Session:
-    """Return one who may speak for any switch: only our own may connect there."""
+    """Return a session that may speak for any switch, since only our own processes can connect."""
     return peers.host("the HTTP process")

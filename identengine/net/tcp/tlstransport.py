@@ -1,9 +1,9 @@
-"""A connection under TLS: bytes of the network on one side, a transport as TCP's is on the other.
+"""A connection with TLS: encrypted bytes of the network on one side, a transport like that of TCP on the other.
 
-The loop's own TLS does a handshake step when its bytes come, and a step costs 1 to 2 ms (a signature of ours, the
-check of the peer's certificate): a thousand peers that come back at once would delay every decision meanwhile. So
-the steps stand in one queue, and go out of it at a :class:`HandshakePacer`. A peer may also end its side and still
-get its answers, as over TCP.
+A step of a handshake costs 1 to 2 ms, for our signature and the check of the peer's certificate. The loop's own
+TLS does each step as soon as its bytes arrive. So a thousand switches that reconnect at once would delay every
+decision. Here the steps wait in one queue, and a :class:`HandshakePacer` does one at a time. A second difference
+from the loop's own TLS: a peer can end its side of the stream and still get its answers, as over TCP.
 """
 
 from __future__ import annotations
@@ -16,35 +16,36 @@ from collections.abc import Callable
 from typing import Any, cast
 
 HANDSHAKE_SECONDS = 5.0
-"""How long a handshake may wait for its peer, in all its steps."""
+"""Longest time that a handshake waits for its peer, in all its steps together."""
 READ = 65536
+"""Maximum size of one read, in bytes."""
 _LEAST_REST = 0.001
-"""Seconds between two steps of handshakes, at least."""
+"""Minimum time between two steps of handshakes, in seconds."""
 
 _raw = bytearray(READ)
 _raw_view = memoryview(_raw)
 
 
 class HandshakePacer:
-    """When the steps of handshakes are made: one at a time, and between two as long for all else as one took.
+    """A queue of handshake steps: one at a time, and after each as much time for other work as it took.
 
-    A step costs 0.5 to 2 ms, and that is how long it delays a decision. (Beside the decisions, in a thread, they
-    delayed some by far more: a thread that is not running, for want of a processor, may still have the GIL.)
+    A step costs 0.5 to 2 ms and delays a decision by as much. A separate thread for the steps delayed some
+    decisions by far more. A thread that waits for a processor may still hold the GIL.
     """
 
     def __init__(self) -> None:
         self._steps: deque[Callable[[], None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._rested = 0.0
-        """When the next step may be made, by the loop's clock."""
+        """Earliest time of the next step, in the loop's time."""
 
     def queue(self, step: Callable[[], None]) -> None:
-        """Have a step made when it is its turn."""
+        """Queue a step."""
         self._steps.append(step)
         self._go_on()
 
     def close(self) -> None:
-        """Make no more steps."""
+        """Drop all queued steps."""
         self._steps.clear()
         if self._timer is not None:
             self._timer.cancel()
@@ -63,7 +64,7 @@ class HandshakePacer:
 
 
 class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
-    """One connection; ``application`` gets a transport once the handshake is made, and bytes from then on."""
+    """One connection. ``application`` gets its transport after the handshake, and then the decrypted bytes."""
 
     _below: asyncio.Transport
 
@@ -74,7 +75,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         pace: HandshakePacer,
         on_shaken: Callable[[TlsTransport, Exception | None], None],
     ) -> None:
-        """Let ``pace`` say when a step of the handshake is made; tell ``on_shaken`` of its end."""
+        """``pace`` schedules the steps of the handshake. ``on_shaken`` gets its error, or None, at the end."""
         super().__init__()
         self._application = application
         self._pace = pace
@@ -87,23 +88,23 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._closing = self._paused = self._deliver_soon = False
         self._cut_off = False
-        """Whether nothing more comes: the peer said so, or the network."""
+        """True after the end of the stream, by the peer or by an error of the network."""
         self._at_eof = False
-        """Whether the application was told of the end."""
+        """True after the application has been notified of the end."""
 
     # ---- the network's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Wait for the first words of the peer."""
+        """Wait for the first bytes of the peer."""
         self._below = cast("asyncio.Transport", transport)
         self._wait_for_peer()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Return where to read to; emptied before the next read of any connection."""
+        """Return the buffer for a read. All connections share it, since each read is copied before the next."""
         return _raw_view
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take what came: a part of the handshake, or what the application is to read."""
+        """Pass the bytes of a read to the handshake or to the application."""
         self._incoming.write(_raw_view[:nbytes])
         if self._shaking:
             self._step()
@@ -111,29 +112,29 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             self._deliver()
 
     def eof_received(self) -> bool:
-        """Tell of the end of the stream, said properly or not: what is cut off no framing takes for whole."""
+        """Notify the application of the end, even without a close_notify: framings detect a cut message."""
         if self._shaking:
             self._shaken(ConnectionResetError("ended within the handshake"))
             return False
         self._cut_off = True
         if not self._paused:
             self._deliver()
-        return True  # it is closed here
+        return True  # this side closes the connection itself
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell whoever has to know."""
+        """Notify the application, or end the handshake."""
         if self._shaking:
             self._shaken(exc or ConnectionResetError("ended within the handshake"))
         else:
             self._application.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Tell that the peer does not read."""
+        """Notify the application that the peer does not read."""
         if not self._shaking:
             self._application.pause_writing()
 
     def resume_writing(self) -> None:
-        """Tell that it does again."""
+        """Notify the application that the peer reads again."""
         if not self._shaking:
             self._application.resume_writing()
 
@@ -147,7 +148,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         )
 
     def _step(self) -> None:
-        """Have one step made, and read nothing meanwhile."""
+        """Queue one step of the handshake, and read nothing until it is done."""
         loop = asyncio.get_running_loop()
         self._below.pause_reading()
         if self._timer is not None:
@@ -156,14 +157,14 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._pace.queue(self._make_step)
 
     def _make_step(self) -> None:
-        if not self._shaking:  # the connection is gone
+        if not self._shaking:  # the connection has ended
             return
         error: Exception | None = None
         try:
             self._tls.do_handshake()
-        except Exception as failure:  # what a peer does ends its own connection and nothing else
+        except Exception as failure:  # an error of a peer must end its own connection only
             error = failure
-        self._flush()  # an alert too, that says why not
+        self._flush()  # including an alert with the reason of a failure
         if isinstance(error, ssl.SSLWantReadError):
             self._wait_for_peer()
             self._below.resume_reading()
@@ -176,21 +177,21 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             self.resume_reading()
 
     def _shaken(self, error: Exception) -> None:
-        """Give the handshake up."""
+        """Abandon the handshake."""
         if not self._shaking:
             return
         self._shaking = False
         self._closing = True
         if self._timer is not None:
             self._timer.cancel()
-        self._application = asyncio.BufferedProtocol()  # it never learns of this connection
+        self._application = asyncio.BufferedProtocol()  # the real one never learns of this connection
         self._on_shaken(self, error)
         self._below.close()
 
     # ---- the application's side
 
     def _deliver(self) -> None:
-        """Give the application what can be read by now."""
+        """Pass all readable bytes to the application."""
         self._deliver_soon = False
         while not (self._paused or self._closing or self._at_eof):
             buffer = cast("memoryview", self._application.get_buffer(-1))
@@ -207,7 +208,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._flush()
 
     def _read(self, buffer: memoryview) -> int:
-        """Read as much as there is room for, records put together; returns how much."""
+        """Fill the buffer from as many records as fit. Return the number of bytes."""
         size = 0
         try:
             while size < len(buffer):
@@ -217,10 +218,10 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
                     break
                 size += more
                 if not (self._incoming.pending or self._tls.pending()):
-                    break  # another read would raise SSLWantReadError, which costs more than this one
+                    break  # another read would raise SSLWantReadError, which costs more than this check
         except ssl.SSLWantReadError:
             pass
-        except (ssl.SSLError, OSError):  # a record that its key does not fit: nothing behind it counts
+        except (ssl.SSLError, OSError):  # a corrupt record: the rest of the stream is invalid, too
             self._cut_off = True
         return size
 
@@ -229,25 +230,25 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             self._below.write(self._outgoing.read())
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send, in the order of the calls."""
+        """Send bytes, in the order of the calls."""
         if self.is_closing():
             return
         view = memoryview(data)
         try:
             while view:
                 view = view[self._tls.write(view) :]
-        except (ssl.SSLError, OSError):  # it was ended, or is broken
+        except (ssl.SSLError, OSError):  # this side has ended its stream, or the connection is broken
             self.abort()
             return
         self._flush()
 
     def pause_reading(self) -> None:
-        """Give the application nothing more for now."""
+        """Stop passing bytes to the application."""
         self._paused = True
         self._below.pause_reading()
 
     def resume_reading(self) -> None:
-        """Go on; what waits here comes soon."""
+        """Continue to pass bytes to the application, soon also those that wait here."""
         self._paused = False
         if self._closing:
             return
@@ -263,17 +264,17 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             self._deliver()
 
     def can_write_eof(self) -> bool:
-        """Whether this side may end before the other: it may."""
+        """Return True: this side can end its stream before the peer does."""
         return True
 
     def write_eof(self) -> None:
-        """Say that nothing more comes; what comes still can be read."""
-        with contextlib.suppress(ssl.SSLError, OSError):  # the peer's own word for the end did not come yet
+        """End this side of the stream. Bytes of the peer can still be read."""
+        with contextlib.suppress(ssl.SSLError, OSError):  # the close_notify of the peer has not arrived yet
             self._tls.unwrap()
         self._flush()
 
     def close(self) -> None:
-        """Close, once the peer has taken what was written."""
+        """Close after all written bytes are sent."""
         if not self._closing:
             self._closing = True
             self.write_eof()
@@ -285,19 +286,19 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._below.abort()
 
     def is_closing(self) -> bool:
-        """Whether nothing more can be written."""
+        """Return True if no more bytes can be written."""
         return self._closing or self._below.is_closing()
 
     def get_write_buffer_size(self) -> int:
-        """Return how many bytes wait to be sent."""
+        """Return the number of bytes that wait to be sent."""
         return self._below.get_write_buffer_size()
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Say beyond how many bytes ``pause_writing`` is called."""
+        """Set the number of waiting bytes beyond which ``pause_writing`` is called."""
         self._below.set_write_buffer_limits(high, low)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return ``peercert``, ``undelivered`` (bytes that wait here to be read), or what is known below."""
+        """Return ``peercert``, ``undelivered`` (the bytes that wait here), or the value of the TCP transport."""
         if name == "peercert":
             return self._tls.getpeercert()
         if name == "undelivered":

@@ -1,4 +1,4 @@
-"""Datagrams: sockets that are drained by the batch, and the listener over them.
+"""Datagrams: sockets that are read in batches, and their listener.
 
-Rule: nothing that a peer or the network does ends the listener. An answer that cannot be sent is counted.
+Rule: no error of a peer or the network stops the listener. Answers that cannot be sent are counted.
 """

@@ -1,7 +1,7 @@
-"""Ancillary data of a datagram (control messages): when it arrived, and at a wildcard the address it came to.
+"""Ancillary data (control messages) of a datagram: its time of arrival and its destination address.
 
-A socket that is bound to every address (a wildcard) is told the destination of each datagram. The answer leaves
-from there: a peer accepts answers only from the address that it asked.
+The destination matters for a socket that is bound to every address (a wildcard). The answer must leave from that
+address, since a peer accepts answers only from the address that it asked.
 """
 
 from __future__ import annotations
@@ -11,28 +11,28 @@ import struct
 from typing import NamedTuple, TypeAlias
 
 Control: TypeAlias = list[tuple[int, int, bytes]]
-"""Control messages as Python's sockets give them: level, kind and data."""
+"""Control messages in the form of Python's sockets: level, kind and data."""
 
-_SO_TIMESTAMPNS = 35  # Linux, with the time as it was before the year 2038 mattered: that of 64-bit machines
+_SO_TIMESTAMPNS = 35  # Linux; the variant with 64-bit times on 64-bit machines
 _STAMP = struct.Struct("@qq")
 """Seconds and nanoseconds of the wall clock."""
 STAMP_SPACE = socket.CMSG_SPACE(_STAMP.size)
 """Bytes of a time stamp with its header."""
 _IP_PKTINFO = 8  # Linux
-_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - nothing is bound here
+_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared only, not bound
 
 
 class PacketInfo(NamedTuple):
-    """How the kernel says which address a datagram came to: as ``struct in_pktinfo`` or ``in6_pktinfo``."""
+    """The layout of the destination of a datagram: ``struct in_pktinfo`` or ``in6_pktinfo``."""
 
     level: int
     option: int
     kind: int
     size: int
     interface: int
-    """Where in it the interface stands. An answer must not be bound to it: its way may be another one."""
+    """Offset of the interface. An answer must not be bound to it, since its route may use another one."""
     link_local: bool
-    """Whether there are addresses that mean nothing without their interface."""
+    """True if the family has addresses that need their interface."""
 
 
 _PACKET_INFO = {
@@ -42,13 +42,13 @@ _PACKET_INFO = {
     ),
 }
 LINK_LOCAL = b"\xfe\x80"
-"""How the address, which is the beginning of ``in6_pktinfo``, then begins."""
+"""First bytes of a link-local address. ``in6_pktinfo`` begins with the address."""
 MULTICAST = 0xFF
-"""First byte of IPv6 addresses of many, from which nothing can be sent; with IPv4 the system names another."""
+"""First byte of an IPv6 multicast address, which cannot be a source. IPv4 reports a unicast address."""
 
 
 def enable_control(bound: socket.socket) -> PacketInfo | None:
-    """Set the socket's options; returns how it says where datagrams came to, None where that is known."""
+    """Set the options of the socket. Return the layout of destinations, or None if the socket has one address."""
     bound.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
     if bound.getsockname()[0] not in _WILDCARDS:
         return None
@@ -58,7 +58,7 @@ def enable_control(bound: socket.socket) -> PacketInfo | None:
 
 
 def arrival(control: Control, otherwise: float) -> float:
-    """Return when a datagram came."""
+    """Return the time of arrival of a datagram, or ``otherwise`` if it has no time stamp."""
     for level, kind, data in control:
         if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
             seconds, nanoseconds = _STAMP.unpack_from(data)
@@ -67,7 +67,7 @@ def arrival(control: Control, otherwise: float) -> float:
 
 
 def reply_control(came: PacketInfo, control: Control) -> Control:
-    """Return what sends an answer from the address that a datagram came to."""
+    """Return the control messages that send an answer from the destination of a datagram."""
     for level, kind, data in control:
         if (level, kind) == (came.level, came.kind):
             if came.link_local and data[0] == MULTICAST:

@@ -1,12 +1,11 @@
-"""Datagrams over UDP: the socket is drained in batches of up to 64 datagrams, each decided together.
+"""The UDP listener: it reads batches of up to 64 datagrams, and decides each batch in one step.
 
-What waited in the socket for longer than ``datagram_age_ms``, by the kernel's time stamp, is too old: the switch
-has asked again or given up, and of such datagrams only stops are served (interfaces.md 3, "Overload").
+A datagram that waited in the socket for longer than ``datagram_age_ms``, by the kernel's time stamp, is too old.
+Its switch has asked again or given up, so only a stop in it is served (interfaces.md 3, "Overload").
 
-The loop calls when datagrams wait; what is still there after a batch makes it call again, after it has looked at
-everything else. A batch is what one system call takes, however large the datagrams are: one that holds much is
-decided in parts, a turn of the loop each, and nothing is received meanwhile. Nothing that a peer or the network
-does ends the listener: what cannot be sent is counted.
+The loop calls the listener when datagrams wait. If more remain after a batch, it calls again after all other work.
+One system call reads a batch of datagrams of any size. A large batch is decided in parts, one in each
+turn of the loop, and no datagram is received until all parts are decided.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ from identengine.wire.responder import DatagramResponder
 from identengine.wire.session import Session
 
 TURN_BYTES = 16384
-"""A part of a batch takes no more datagrams once it holds so much: what is in them keeps others waiting."""
+"""Size at which a part of a batch is complete, in bytes. It bounds the time for which other work waits."""
 _REMEMBERED = 65536
-"""Most senders that are known by the address as the kernel writes it."""
+"""Size of the cache of sessions by the kernel's form of an address, in senders."""
 
 
 class UdpListener:
-    """One bound socket."""
+    """A listener on one bound socket."""
 
     def __init__(
         self,
@@ -43,21 +42,21 @@ class UdpListener:
         limits: Limits,
         on_refused: Callable[[str, str], None],
     ) -> None:
-        """Read ``bound``, a socket that does not block. ``on_refused`` is told of strangers: address and why."""
+        """Read ``bound``, a non-blocking socket. ``on_refused`` gets the address of each stranger and a reason."""
         self.unsent = 0
-        """Answers that the system did not take."""
+        """Number of answers that the system did not accept for sending."""
         self._owed = DeferredCount()
         self._respond = responder
         self._on_refused = on_refused
         self._socket = bound
         self._batched = batched(bound, limits.message_bytes)
         self._parts: deque[_Part] = deque()
-        """Those of the last batch that are not decided yet."""
+        """The undecided parts of the last batch."""
         self._message_bytes = limits.message_bytes
         self.reconfigure(peers, limits)
 
     def reconfigure(self, peers: Peers, limits: Limits) -> None:
-        """Go by these from now on. A datagram that is too long is cut off here, and what is left not parsable."""
+        """Use other peers and limits. A datagram that is longer than the limit is cut, and then not parsable."""
         self._peers = peers
         self._known: dict[Hashable, Session] = {}
         self._oldest = limits.datagram_age_ms / 1000
@@ -67,15 +66,15 @@ class UdpListener:
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where it listens, with the real port."""
+        """The endpoint of the socket, with the actual port."""
         return endpoint_of(self._socket)
 
     def start(self) -> None:
-        """Serve from now on."""
+        """Start serving."""
         asyncio.get_running_loop().add_reader(self._socket, self._on_readable)
 
     async def drain(self, deadline: float) -> None:
-        """Answer what the socket holds, until ``deadline`` (the loop's time) at most, and close it."""
+        """Answer all datagrams in the socket, until ``deadline`` (the loop's time) at most. Then close it."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._socket)
         while loop.time() < deadline:
@@ -86,9 +85,9 @@ class UdpListener:
         self._socket.close()
 
     async def leave(self, deadline: float) -> None:
-        """Read no more, give the answers that are owed, until ``deadline`` at most, and close the socket.
+        """Stop reading, send the deferred answers, until ``deadline`` at most. Then close the socket.
 
-        What waits there is left to another process that has the same socket.
+        Datagrams that wait in it are left to another process that has the same socket.
         """
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._socket)
@@ -100,15 +99,15 @@ class UdpListener:
         self._socket.close()
 
     def _on_readable(self) -> None:
-        if not self._parts:  # else their buffers are needed still
+        if not self._parts:  # otherwise the parts still need the buffers
             self._turn()
 
     def _on_parts(self) -> None:
-        if self._parts:  # else they were decided, or given up, while draining
+        if self._parts:  # otherwise a drain has decided or dropped them
             self._turn()
 
     def _turn(self) -> bool:
-        """Decide and answer a batch, or a part of one; returns whether there was anything."""
+        """Decide and answer a batch, or a part of one. Return False if there was none."""
         if self._parts:
             part = self._parts.popleft()
         else:
@@ -119,7 +118,7 @@ class UdpListener:
             if sum(map(len, batch.received)) > TURN_BYTES:
                 self._parts.extend(batch.in_turns())
                 part = self._parts.popleft()
-        if self._parts:  # whatever becomes of this one
+        if self._parts:  # scheduled first, so that an exception below does not strand them
             asyncio.get_running_loop().call_soon(self._on_parts)
         if part.received:
             self._answer(part)
@@ -141,7 +140,7 @@ class UdpListener:
     def _received_first(
         self, received: list[bytes], keys: Sequence[Hashable], too_old: list[bool] | None
     ) -> _Part:
-        """Return the same if some senders are not known yet, or are strangers."""
+        """Return the part of a batch if some senders are not cached or are strangers."""
         places: list[int] = []
         sessions: list[Session] = []
         for place, key in enumerate(keys):
@@ -157,12 +156,12 @@ class UdpListener:
         session = self._peers.find(host)
         if session is None:
             self._on_refused(host, "unknown peer")
-        elif len(self._known) < _REMEMBERED:  # strangers are not remembered: they cannot fill this
+        elif len(self._known) < _REMEMBERED:  # strangers are not cached, so they cannot fill the cache
             self._known[key] = session
         return session
 
     def port(self, place: int) -> int:
-        """Return the source port of the datagram at a place of the batch that was received last."""
+        """Return the source port of a datagram of the last batch."""
         return self._batched.port(place)
 
     def _answer(self, part: _Part) -> None:
@@ -176,7 +175,7 @@ class UdpListener:
 
 
 class _Part:
-    """Datagrams of a batch that are decided together, and their senders (:class:`Senders`)."""
+    """Datagrams of a batch that are decided in one step, and their senders (:class:`Senders`)."""
 
     __slots__ = ("_back", "_listener", "places", "received", "sessions", "too_old")
 
@@ -189,7 +188,7 @@ class _Part:
         places: Sequence[int] | None,
         back: ReplyRoute,
     ) -> None:
-        """``places``: those in the batch, None if it is the whole batch; ``back``: the way to its senders."""
+        """``places`` are indices into the batch, or None for all of it. ``back`` leads to the senders."""
         self._listener = listener
         self.received = received
         self.sessions = sessions
@@ -202,11 +201,11 @@ class _Part:
         return self._listener.port(self._in_batch(place))
 
     def answer_later(self, place: int, answers: Sequence[bytes]) -> None:
-        """Send answers that were deferred."""
+        """Send deferred answers."""
         self._listener.unsent += self._back(self._in_batch(place), answers)
 
     def in_turns(self) -> Iterator[_Part]:
-        """Cut what holds much into what is decided in one turn each; at least one part."""
+        """Cut a large part into parts of one turn each, at least one."""
         too_old = self.too_old
         places = range(len(self.received)) if self.places is None else self.places
         start = held = 0

@@ -1,12 +1,12 @@
-"""Datagrams by the batch: one system call takes up to 64 of them, one sends the answers to where they came from.
+"""A UDP socket with one system call to receive up to 64 datagrams, and one to send their answers.
 
-``recvmmsg`` and ``sendmmsg`` over buffers that are made once and used again, called through ctypes (cffi saves
-0.3 µs a call: nothing a datagram). For each datagram there is one slice, and its answer is joined to the others;
-all else is done once a batch, by strided views of the headers. Source addresses stay as the kernel wrote them: the
-header of an answer points to the name that came with what it answers.
+``recvmmsg`` and ``sendmmsg`` are called through ctypes, with buffers that are allocated once and reused. cffi
+would save 0.3 µs for each call, which is next to nothing for a datagram. Each datagram costs one slice, and each
+answer is joined to the others. All other work is done once for each batch, by strided views of the headers. Source
+addresses stay as the kernel wrote them: the header of an answer points to the name of the sender.
 
-Where the system has no such calls, or forbids them, the same is done with one call a datagram. Which of the two it
-is turns out once, when a socket is opened (:func:`batched`).
+If the system does not have these calls, or forbids them, :func:`batched` chooses a socket with one call for each
+datagram. It does so once, when the socket is opened.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from identengine.net.udp.socket import BATCH, LARGEST, PASSING, TRIES, Batched, 
 
 
 def batched(bound: socket.socket, size: int) -> Batched:
-    """Return a UDP socket, bound and not blocking, by the batch.
+    """Return a batched socket over ``bound``, a bound and non-blocking UDP socket, and set the options of that.
 
-    Datagrams are cut off after ``size`` bytes. The socket's options are set here; it stays the caller's, to be
-    closed, after which nothing is received or sent.
+    Datagrams are cut after ``size`` bytes. The caller still owns ``bound``, and closes it. After that, no datagram
+    is received or sent.
     """
     return MmsgSocket(bound, size) if _may_call(bound) else RecvmsgSocket(bound, size)
 
 
 class _Calls:
-    """The two calls of the C library. They never wait, so that the GIL need not be given back for them."""
+    """The two calls of the C library. They never block, so they need not release the GIL."""
 
     def __init__(self) -> None:
         library = ctypes.PyDLL(None, use_errno=True)
@@ -50,47 +50,48 @@ class _Calls:
 
 
 def _may_call(bound: socket.socket) -> bool:
-    """Whether the system has the calls, in the shape known here, and lets them be made; nothing is moved."""
+    """Return True if the system has the calls with the known layout, and permits them. No datagram is moved."""
     if sys.platform != "linux" or _HEADER.size != _HEADER_SIZE:
         return False
     try:
         calls = _Calls()
-    except AttributeError:  # a library without them
+    except AttributeError:  # the library has no such calls
         return False
     received: int = calls.receive(bound.fileno(), None, 0, socket.MSG_DONTWAIT, None)
     sent: int = calls.send(bound.fileno(), None, 0, socket.MSG_DONTWAIT)
     return received == sent == 0
 
 
-# struct mmsghdr of 64-bit Linux, with glibc and musl alike: a struct msghdr, and the length of what came or went.
+# struct mmsghdr of 64-bit Linux, the same for glibc and musl: a struct msghdr, and the length of the datagram.
 _HEADER = struct.Struct("@PIPNPNi0PI0P")
 _HEADER_SIZE = 64
 _NAME_WORD, _CONTROL_WORD, _CONTROL_SIZE_WORD = 0, 4, 5
-"""Which of a header's words of 8 bytes; of control, at sending as at receiving."""
+"""Indices of 8-byte words in a header: the name, the control messages and their size."""
 _LENGTH_WORD = 14
-"""Which of its words of 4 bytes."""
+"""Index of the 4-byte word with the length."""
 _NAME_SPACE = 32
+"""Size of the buffer of a name, in bytes."""
 _NAME_SIZES = {socket.AF_INET: 16, socket.AF_INET6: 28}
-"""``struct sockaddr_in`` and ``sockaddr_in6``; every name of a socket has its family, also where it takes both."""
+"""Sizes of ``struct sockaddr_in`` and ``sockaddr_in6``. All names of a socket have the family of the socket."""
 _V6_KEYS = [struct.Struct("8x20s4x" * count) for count in range(BATCH + 1)]
-"""Address and scope in so many names."""
+"""By a number of names: the address and scope in each."""
 _BUFFERS = [struct.Struct(f"@{2 * count}N") for count in range(BATCH + 1)]
-"""Address and length of so many buffers."""
+"""By a number of buffers: the address and length of each."""
 _SPARE = BATCH
-"""The place of who gets a late answer, behind those of a batch."""
+"""The place after those of a batch, for the receiver of a late answer."""
 _ANSWER = 1500
-"""Bytes of an answer for which there is room to begin with."""
+"""Initial room for an answer, in bytes."""
 
 
 class MmsgSocket:
-    """A batch by one call to receive it, and one to send the answers."""
+    """A batched socket that makes one call to receive a batch, and one to send the answers."""
 
     def __init__(self, bound: socket.socket, size: int) -> None:
         self._calls = _Calls()
         self._socket = bound
         self._count = 0
-        # Slices of mapped memory are bytes, and it takes up room only where something was written once. By default
-        # it would be shared with children.
+        # A slice of mapped memory is bytes, and pages need memory only after the first write. The default flags
+        # would share the memory with child processes.
         private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
         self._slots = [mmap.mmap(-1, LARGEST, flags=private) for _ in range(BATCH)]
         self._is_v6 = bound.family == socket.AF_INET6
@@ -103,7 +104,7 @@ class MmsgSocket:
         self._make_room(BATCH * _ANSWER)
 
     def _set_control(self, came: PacketInfo | None) -> None:
-        """Make room for what is said beside the datagrams, and views of what stands in each."""
+        """Allocate the control messages, and views of their fields."""
         self._came = came
         self._came_space = socket.CMSG_SPACE(came.size) if came else 0
         self._control_space = space = STAMP_SPACE + self._came_space
@@ -119,7 +120,7 @@ class MmsgSocket:
             self._first_bytes = memoryview(self._control)[at::space]
 
     def _set_headers(self) -> None:
-        """Make the headers by which is received and sent."""
+        """Allocate the headers for receiving and sending."""
         self._headers = bytearray(_HEADER_SIZE * BATCH)
         self._headers_view = memoryview(self._headers)
         self._headers_at = _address(self._headers)
@@ -143,26 +144,26 @@ class MmsgSocket:
         self._answer_came = words[_CONTROL_WORD :: _HEADER_SIZE // 8]
 
     def _make_room(self, size: int) -> None:
-        """Make a buffer for answers that have so many bytes together."""
+        """Allocate a buffer for joined answers of ``size`` bytes."""
         self._out = memoryview(bytearray(size))
         self._out_at = _address(self._out)
 
     def limit(self, size: int) -> None:
-        """Cut datagrams off after ``size`` bytes from now on."""
+        """Cut each further datagram after ``size`` bytes."""
         cut = min(size, LARGEST)
         self._taken = bytearray(b"".join(struct.pack("@PN", _address(slot), cut) for slot in self._slots))
         taken, space = _address(self._taken), self._control_space
-        self._wanted = b"".join(  # a header each, as it is before anything is received
+        self._wanted = b"".join(  # one header for each place, in its state before a call
             _HEADER.pack(name, _NAME_SPACE, taken + 16 * place, 1, control, space, 0, 0)
             for place, (name, control) in enumerate(zip(self._names_at[:BATCH], self._control_at, strict=False))
         )
         self._headers_view[:] = self._wanted
 
     def receive(self) -> list[bytes]:
-        """Take what waits, up to 64 datagrams."""
-        used = _HEADER_SIZE * self._count  # in these the kernel has overwritten the sizes of names and control
+        """Return up to 64 waiting datagrams."""
+        used = _HEADER_SIZE * self._count  # the kernel has overwritten sizes of names and control in these
         self._headers_view[:used] = self._wanted[:used]
-        fileno = self._socket.fileno()  # -1 once it is closed, when its number may be another's
+        fileno = self._socket.fileno()  # -1 after a close, when another file may have the old number
         count = self._calls.receive(fileno, self._headers_at, BATCH, socket.MSG_DONTWAIT, None)
         if count < 0:
             count = self._receive_again(fileno)
@@ -182,7 +183,7 @@ class MmsgSocket:
         return 0
 
     def _forget_interfaces(self, came: PacketInfo) -> None:
-        """Let the system choose the interface for each answer, save from addresses that need theirs."""
+        """Let the system choose the interface of each answer, except for addresses that need theirs."""
         count = self._count
         link_local = int.from_bytes(LINK_LOCAL, sys.byteorder)
         if came.link_local and link_local in (beginnings := self._beginnings[:count].tolist()):
@@ -191,21 +192,21 @@ class MmsgSocket:
                     self._interfaces[place] = 0
         else:
             self._interfaces[:count] = array("I", bytes(4 * count))
-        said = self._control_sizes[:count].tolist()
+        sizes = self._control_sizes[:count].tolist()
         firsts = self._first_bytes[:count].tolist() if came.link_local else [0] * count
-        if said.count(self._control_space) != count or MULTICAST in firsts:
-            self._forget_unsaid(came, said, firsts)
+        if sizes.count(self._control_space) != count or MULTICAST in firsts:
+            self._clear_unusable(came, sizes, firsts)
 
-    def _forget_unsaid(self, came: PacketInfo, said: list[int], firsts: list[int]) -> None:
-        """Let the system choose the address for answers to what did not say where it came to, or came to many."""
+    def _clear_unusable(self, came: PacketInfo, sizes: list[int], firsts: list[int]) -> None:
+        """Let the system choose the source of answers to datagrams without a destination, or to a multicast."""
         header = struct.pack("@Nii", socket.CMSG_LEN(came.size), came.level, came.kind)
-        for place, (size, first) in enumerate(zip(said, firsts, strict=True)):
+        for place, (size, first) in enumerate(zip(sizes, firsts, strict=True)):
             if size != self._control_space or first == MULTICAST:
                 at = place * self._control_space + STAMP_SPACE
                 self._control[at : at + self._came_space] = header.ljust(self._came_space, b"\0")
 
     def keys(self) -> Sequence[Hashable]:
-        """Return by what the address of each sender may be looked up."""
+        """Return a key for the sender of each datagram."""
         if self._is_v6:
             return _V6_KEYS[self._count].unpack_from(self._names)
         return self._v4_keys[: self._count].tolist()
@@ -219,11 +220,11 @@ class MmsgSocket:
 
     def port(self, place: int) -> int:
         """Return the source port of a datagram."""
-        at = place * _NAME_SPACE + 2  # behind the family, in both kinds of names
+        at = place * _NAME_SPACE + 2  # after the family, in both kinds of names
         return int.from_bytes(self._names[at : at + 2], "big")
 
     def too_old(self, oldest: float) -> list[bool] | None:
-        """Return of each datagram whether it waited for more than ``oldest`` seconds; None where none did."""
+        """Return True for each datagram that waited for more than ``oldest`` seconds, or None if none did."""
         since = time.time() - oldest
         if self._seconds[0] + self._nanoseconds[0] / 1e9 >= since or self._control_sizes[0] < STAMP_SPACE:
             return None
@@ -231,7 +232,7 @@ class MmsgSocket:
         return [one + part / 1e9 < since for one, part in zip(seconds, nanoseconds, strict=True)]
 
     def send(self, answers: Sequence[bytes], places: Sequence[int] | None = None) -> int:
-        """Send each answer to the sender at its place, without ``places`` to the first ones in their order."""
+        """Send each answer to the sender at its place. Return the number of unsent answers."""
         if places is None:
             return self._send(answers)
         unsent = 0
@@ -243,7 +244,7 @@ class MmsgSocket:
         return unsent
 
     def _aim(self, places: Sequence[int]) -> None:
-        """Let the answers, in their order, go to the senders at these places."""
+        """Point the headers of the answers, in order, to the senders at these places."""
         count = len(places)
         self._answer_names[:count] = array("Q", [self._names_at[place] for place in places])
         self._answer_came[:count] = array("Q", [self._came_at[place] for place in places])
@@ -262,7 +263,7 @@ class MmsgSocket:
         return 0 if sent == count else self._send_rest(max(sent, 0), count)
 
     def _send_rest(self, sent: int, count: int) -> int:
-        """Send what is behind the ``sent`` ones. The system stops at an answer that it does not take."""
+        """Send the answers after the first ``sent``. The system stops at an answer that it does not accept."""
         tries, unsent = TRIES, 0
         while sent < count:
             at = self._answers_at + _HEADER_SIZE * sent
@@ -277,7 +278,7 @@ class MmsgSocket:
         return unsent
 
     def reply_route(self) -> ReplyRoute:
-        """Return the way to the senders of this batch, for answers that are sent later."""
+        """Return a route to the senders of this batch for later answers."""
         count = self._count
         names = bytes(self._names[: count * _NAME_SPACE])
         control = bytes(self._control[: count * self._control_space]) if self._came else b""
@@ -291,5 +292,5 @@ class MmsgSocket:
 
 
 def _address(buffer: bytearray | memoryview | mmap.mmap) -> int:
-    """Return where a buffer is. It must not be resized from now on, and kept for as long as that is used."""
+    """Return the address of a buffer. The caller must keep the buffer, and its size, while it uses the address."""
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))

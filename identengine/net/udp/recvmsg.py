@@ -1,4 +1,4 @@
-"""A UDP socket with one system call a datagram, where the system has no ``recvmmsg`` or forbids it."""
+"""A UDP socket with one system call for each datagram, for systems without ``recvmmsg`` or that forbid it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from identengine.net.udp.socket import BATCH, LARGEST, PASSING, TRIES, ReplyRout
 
 
 class RecvmsgSocket:
-    """A batch by one call for each datagram and each answer."""
+    """A batched socket that makes one call for each datagram and each answer."""
 
     def __init__(self, bound: socket.socket, size: int) -> None:
         self._socket = bound
@@ -23,11 +23,11 @@ class RecvmsgSocket:
         self.limit(size)
 
     def limit(self, size: int) -> None:
-        """Cut datagrams off after ``size`` bytes from now on."""
+        """Cut each further datagram after ``size`` bytes."""
         self._size = min(size, LARGEST)
 
     def receive(self) -> list[bytes]:
-        """Take what waits, up to 64 datagrams."""
+        """Return up to 64 waiting datagrams."""
         self._control, self._sources = [], []
         received: list[bytes] = []
         tries = TRIES
@@ -36,7 +36,7 @@ class RecvmsgSocket:
                 raw, control, _, source = self._socket.recvmsg(self._size, self._space)
             except BlockingIOError:
                 break
-            except OSError:  # as a rule the fate of what was sent earlier
+            except OSError:  # usually about a datagram sent earlier
                 tries -= 1
             else:
                 received.append(raw)
@@ -45,8 +45,8 @@ class RecvmsgSocket:
         return received
 
     def keys(self) -> Sequence[Hashable]:
-        """Return by what the address of each sender may be looked up."""
-        return [(source[0], *source[3:]) for source in self._sources]  # with the scope, where there is one
+        """Return a key for the sender of each datagram."""
+        return [(source[0], *source[3:]) for source in self._sources]  # with the scope of a link-local address
 
     def host(self, place: int) -> str:
         """Return the address of a sender as text."""
@@ -59,18 +59,18 @@ class RecvmsgSocket:
         return port
 
     def too_old(self, oldest: float) -> list[bool] | None:
-        """Return of each datagram whether it waited for more than ``oldest`` seconds; None where none did."""
+        """Return True for each datagram that waited for more than ``oldest`` seconds, or None if none did."""
         since = time.time() - oldest
         if arrival(self._control[0], since) >= since:
             return None
         return [arrival(control, since) < since for control in self._control]
 
     def send(self, answers: Sequence[bytes], places: Sequence[int] | None = None) -> int:
-        """Send each answer to the sender at its place, without ``places`` to the first ones in their order."""
+        """Send each answer to the sender at its place. Return the number of unsent answers."""
         return self._send(self._sources, self._control, range(len(answers)) if places is None else places, answers)
 
     def reply_route(self) -> ReplyRoute:
-        """Return the way to the senders of this batch, for answers that are sent later."""
+        """Return a route to the senders of this batch for later answers."""
         sources, control = self._sources, self._control
         return lambda place, answers: self._send(sources, control, [place] * len(answers), answers)
 

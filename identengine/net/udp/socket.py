@@ -1,6 +1,7 @@
-"""A UDP socket that is read and answered by the batch: what its two implementations share.
+"""The interface of a UDP socket that is read and answered in batches.
 
-:mod:`identengine.net.udp.mmsg` makes one system call a batch, :mod:`identengine.net.udp.recvmsg` one a datagram.
+:mod:`identengine.net.udp.mmsg` makes one system call for each batch, :mod:`identengine.net.udp.recvmsg` one for
+each datagram.
 """
 
 from __future__ import annotations
@@ -10,51 +11,50 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol, TypeAlias
 
 BATCH = 64
-"""Most datagrams of one batch."""
+"""Maximum size of a batch, in datagrams."""
 LARGEST = 65535
-"""No datagram has more bytes."""
+"""Largest possible datagram, in bytes."""
 
 ReplyRoute: TypeAlias = Callable[[int, Sequence[bytes]], int]
-"""Sends answers to who sent the datagram at a place of its batch; returns how many could not be sent."""
+"""Sends answers to the sender of the datagram at an index of its batch. Returns the number of unsent answers."""
 TRIES = 8
-"""How often in a batch a call is made again that failed for what may be over with that."""
+"""Maximum number of repeated calls in one batch, after errors that may pass."""
 PASSING = frozenset({errno.EINTR, errno.EAGAIN, errno.ENOBUFS, errno.ECONNREFUSED})
-"""A full buffer, a signal, or the fate of what was sent earlier, which the kernel tells with what comes next."""
+"""Errors that may pass: a full buffer, a signal, or the failure of an earlier datagram, reported late."""
 
 
 class Batched(Protocol):
-    """A socket that is read and answered by the batch. Places are those in the batch that was received last.
+    """A socket that is read and answered in batches. A place is an index into the batch that was received last.
 
-    What fails raises nothing: what cannot be read is not there, and what cannot be sent is counted.
+    Errors of the network raise nothing. A datagram that cannot be read is skipped, and unsent answers are counted.
     """
 
     def limit(self, size: int) -> None:
-        """Cut datagrams off after ``size`` bytes from now on."""
+        """Cut each further datagram after ``size`` bytes."""
 
     def receive(self) -> list[bytes]:
-        """Take what waits, up to 64 datagrams, without waiting for any; an empty list where there are none."""
+        """Return up to 64 waiting datagrams, or an empty list. Never wait."""
 
     def keys(self) -> Sequence[Hashable]:
-        """Return for each datagram of the batch by what its sender's address, without port, may be looked up."""
+        """Return a key for the sender of each datagram of the batch, made of its address without the port."""
 
     def host(self, place: int) -> str:
-        """Return the address of the sender at a place as text, without a scope, as Python's sockets give it."""
+        """Return the address of the sender at a place as text, without a scope."""
 
     def port(self, place: int) -> int:
         """Return the source port of the datagram at a place."""
 
     def too_old(self, oldest: float) -> list[bool] | None:
-        """Return of each datagram whether it waited for more than ``oldest`` seconds; None where none did.
+        """Return True for each datagram that waited for more than ``oldest`` seconds, or None if no datagram did.
 
-        By the kernel's time stamps. As datagrams stand in a queue, that of the first tells whether the others'
-        need be looked at.
+        The kernel's time stamps decide. The first datagram is the oldest. If it is not too old, no other is.
         """
 
     def send(self, answers: Sequence[bytes], places: Sequence[int] | None = None) -> int:
-        """Send each answer to the sender at its place, without ``places`` to the first ones in their order.
+        """Send each answer to the sender at its place. Return the number of answers that could not be sent.
 
-        Returns how many could not be sent.
+        Without ``places`` the answers belong to the first datagrams, in order.
         """
 
     def reply_route(self) -> ReplyRoute:
-        """Return the way to the senders of this batch, for answers that are sent after the next was received."""
+        """Return a route to the senders of this batch that stays usable after the next batch is received."""

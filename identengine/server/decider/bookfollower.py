@@ -244,7 +244,6 @@ class BookFollower:
         """Log an alarm once, with the traceback of ``fault`` if it is a bug."""
         book = self._engine.book
         serving = f"version {book.version} stays in use" if book else "calls are rejected as not_ready"
-        why = why.rstrip(".")  # the event's text continues after it
         text = alarm.said(why=why, serving=serving)
         if text != self._alarm:
             self._alarm, self._unusable = text, alarm is BOOK_UNUSABLE

@@ -19,6 +19,7 @@ from identengine.engine.core import Engine
 from identengine.errors import expected
 from identengine.identify.index import Book
 from identengine.model.records import Direction
+from identengine.stats.tally import Tally
 from identengine.wire.operator import (
     MOST_ENDED,
     CountRequest,
@@ -76,20 +77,19 @@ class OperatorService:
         scopes: Callable[[], Iterable[str]],
         status: Callable[[], Status],
         on_ended: Callable[[list[Ending], int], None],
-        count: Callable[[str, int], None],
+        tally: Tally | None = None,
     ) -> None:
         """Answer for this engine and its calls.
 
         ``scopes`` returns every scope that the id of a held call may have. ``on_ended`` is called with the legs
-        that an operator ended and the number of freed slots. ``count`` is called with the name of a counter and
-        the amount to add to it.
+        that an operator ended and the number of freed slots. ``tally`` counts what the HTTP process reports.
         """
         self._engine = engine
         self._calls = calls
         self._scopes = scopes
         self._status = status
         self._on_ended = on_ended
-        self._count = count
+        self._tally = tally
 
     def answer(self, ask: OperatorRequest, now: float) -> OperatorReply:
         """Return the answer to one request; ``now`` is the time of the set's clock."""
@@ -100,8 +100,11 @@ class OperatorService:
         if isinstance(ask, UsageRequest):
             return self._usage(ask)
         if isinstance(ask, CountRequest):
-            for name, more in ask.counts.items():
-                self._count(name, more)
+            if self._tally is not None:
+                for name, more in ask.counts.items():
+                    self._tally.add(name, more)
+                for row in ask.malformed:
+                    self._tally.malformed(row.switch, row.code, row.count)
             return Noted()
         return self._end(ask, now)
 

@@ -67,6 +67,7 @@ from identengine.server.link import (
 )
 from identengine.stats.file import CounterFile
 from identengine.wire.jsonrpc.responder import Responder
+from identengine.wire.responder import MalformedMessage
 
 WORK_SECONDS = 0.2
 """Time between two looks at leases that have ended, in seconds."""
@@ -124,8 +125,10 @@ class _Decider:
             self._decide_batch,
             self._on_wrong_token,
             lambda: self._reporter.tally.add("datagrams_dropped_too_old"),
+            self._on_malformed,
         )
-        self._rejects, self._refused = RejectLog(_in_a_second), RejectLog(_in_a_second)
+        # Three logs, so that a flood of one kind leaves the lines of the others.
+        self._rejects, self._refused, self._malformed = (RejectLog(_in_a_second) for _ in range(3))
         self._follower = BookFollower(self._engine, config.store, config.identify)
         self._listeners = Listeners(config, self._responder, self._refused)
         self._stop, self._hurry, self._promoted = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -182,6 +185,7 @@ class _Decider:
         await _first_of(self._hurry.wait(), self._hand_over(work) if self._hands_over else self._drain())
         self._rejects.write()
         self._refused.write()
+        self._malformed.write()
         self._close(work)
         if unsent := self._listeners.unsent:
             STOPPED_UNSENT.tell(unsent=unsent)
@@ -220,7 +224,7 @@ class _Decider:
         """Start to answer the commands of operators."""
         reporter = self._reporter
         operators = self._operators = OperatorService(
-            self._engine, self._calls, lambda: self._scopes, reporter.status, reporter.ended, reporter.tally.add
+            self._engine, self._calls, lambda: self._scopes, reporter.status, reporter.ended, reporter.tally
         )
         self._control = OperatorListener(
             self._duty.sockets.control, lambda ask: operators.answer(ask, self._clock())
@@ -252,8 +256,11 @@ class _Decider:
         self._refused.note(host, "wrong token")
 
     def _on_reject(self, asker: Asker, request: Request, decision: Decision) -> None:
-        source = request.src_ip or request.name or request.src_number or ""
-        self._rejects.note(source, decision.reason or "", asker.switch)
+        self._rejects.reject(asker.switch, request, decision)
+
+    def _on_malformed(self, message: MalformedMessage) -> None:
+        self._reporter.tally.malformed(message.switch, message.code)
+        self._malformed.malformed(*message)
 
     async def _work(self) -> None:
         """Expire leases and continue long jobs, in short steps between batches."""

@@ -15,11 +15,13 @@ from typing import Protocol
 from identengine.calls.backend import Gauges, Overview
 from identengine.calls.mirror import MirrorFile
 from identengine.engine.core import Engine
+from identengine.errors import quoted
 from identengine.log import handlers
 from identengine.log.events import CALLS_ENDED, CALLS_FILE_FULL, CALLS_FULL, CALLS_ROOM_AGAIN, Event
 from identengine.model.records import Interface
-from identengine.stats.file import WRITE_SECONDS, CounterFile
+from identengine.stats.file import WRITE_SECONDS, CounterFile, Tables
 from identengine.stats.heavyhitters import HeavyHitters
+from identengine.stats.malformed import MalformedCounts
 from identengine.stats.registry import CONNECTED
 from identengine.stats.tally import KEEP, Tally
 from identengine.wire.jsonrpc.responder import PROGRAM
@@ -57,7 +59,9 @@ class Reporter:
     def __init__(
         self, calls: Overview, journal: MirrorFile, counters: CounterFile, engine: Engine, book: BookStatus
     ) -> None:
-        self.tally = Tally(counters.cells, HeavyHitters(KEEP, counters.addresses()))
+        tables = counters.tables()
+        addresses, malformed = HeavyHitters(KEEP, tables.addresses), MalformedCounts(tables.malformed)
+        self.tally = Tally(counters.cells, addresses, malformed)
         self._calls = calls
         self._journal = journal
         self._counters = counters
@@ -96,7 +100,7 @@ class Reporter:
         tally.gauge("noted", int(time.time()))
         if last or now - self._addresses_written >= WRITE_SECONDS:
             self._addresses_written = now
-            self._counters.write_addresses(tally.addresses.counts())
+            self._counters.write_tables(Tables(tally.addresses.counts(), tally.malformed_counts.counts()))
             tally.gauge("mirror_used_bytes", self._journal.used())
             tally.gauge("mirror_bytes", self._journal.size)
             tally.gauge("resident_bytes", _resident())
@@ -147,7 +151,7 @@ class Reporter:
         """Count and log the legs that an operator ended, and the number of slots that were freed."""
         self.tally.add("freed_by_operator", freed)
         more = f" and {len(legs) - 3} more" if len(legs) > 3 else ""
-        CALLS_ENDED.tell(calls=", ".join(repr(leg.call_id) for leg in legs[:3]) + more, freed=freed)
+        CALLS_ENDED.tell(calls=", ".join(quoted(leg.call_id) for leg in legs[:3]) + more, freed=freed)
 
     def _report_room(self, calls: Gauges) -> None:
         """Log once that the set of calls is full, and once that it has room again (engine.md 5.8)."""

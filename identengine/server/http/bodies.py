@@ -14,12 +14,17 @@ from identengine.wire.jsonrpc.errors import complaint
 from identengine.wire.jsonrpc.messages import PARSE_ERROR, RequestMessage, ResponseMessage
 from identengine.wire.jsonrpc.methods import METHODS
 
+
+class BodyError(ProblemError):
+    """The body of a request cannot be used as parameters."""
+
+
 _READERS = {spec.params: msgspec.json.Decoder(spec.params) for spec in METHODS.values()}
 _read_response = msgspec.json.Decoder(ResponseMessage).decode
 
 
 def read(body: bytes, method: str, kind: type[msgspec.Struct]) -> msgspec.Struct:
-    """Return the parameters of a method. Raise ProblemError if the body cannot be used."""
+    """Return the parameters of a method. Raise BodyError if the body cannot be used."""
     for text in (body, JSON.repaired(body)):
         try:
             return _READERS[kind].decode(text)
@@ -28,17 +33,18 @@ def read(body: bytes, method: str, kind: type[msgspec.Struct]) -> msgspec.Struct
     raise _problem(text, method)
 
 
-def _problem(body: bytes, method: str) -> ProblemError:
+def _problem(body: bytes, method: str) -> BodyError:
     """Return the error that JSON-RPC would answer to the same parameters."""
     try:
         well_formed = JSON.is_well_formed(body) and JSON.members(body) is not None
     except msgspec.ValidationError:
-        return ProblemError(Problem(400, NO_OBJECT))
+        return BodyError(Problem(400, NO_OBJECT))
     except UNDECODED:
         well_formed = False
     error = None
-    if well_formed and (found := complaint(JSON.encode(RequestMessage(method, 0, msgspec.Raw(body))), JSON)):
-        error = _read_response(found).error
+    if well_formed:
+        found = complaint(JSON.encode(RequestMessage(method, 0, msgspec.Raw(body))), JSON)
+        error = _read_response(found.error).error
     if error is None:
-        return ProblemError(Problem(400, f"not parsable as JSON in UTF-8; {NO_OBJECT}", PARSE_ERROR))
-    return of_trouble(error)
+        return BodyError(Problem(400, f"not parsable as JSON in UTF-8; {NO_OBJECT}", PARSE_ERROR))
+    return BodyError(of_trouble(error).problem)

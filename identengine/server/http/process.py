@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from email.utils import formatdate
+from typing import cast
 
 import msgspec
 import uvloop
@@ -31,11 +32,14 @@ from identengine.net.tcp.tls import context_of
 from identengine.net.unix import at_folder
 from identengine.server.http.acceptor import Acceptor, Refusal
 from identengine.server.http.deciderclient import DeciderClient
+from identengine.server.http.problems import Problem
 from identengine.server.http.roles import Roles, is_loopback
 from identengine.server.http.routes import Services, application
 from identengine.server.http.statuscache import StatusCache
 from identengine.server.link import READY, ChildEnd, Duty, name_process
-from identengine.wire.operator import Counted
+from identengine.wire.jsonrpc.codec import JSON
+from identengine.wire.jsonrpc.messages import BAD_PARAMS, PARSE_ERROR
+from identengine.wire.operator import Counted, MalformedCode, MalformedCount
 
 END_SECONDS = 4.0
 """The time in which pending requests are answered during a drain, in seconds."""
@@ -84,6 +88,8 @@ class _HttpProcess:
         self._status_cache = StatusCache(config.calls.path)
         self._uncounted: Counter[Counted] = Counter()
         """Refusals that were not reported to the decider yet."""
+        self._malformed: Counter[tuple[str, MalformedCode]] = Counter()
+        """Malformed requests that were not reported to the decider yet, by switch and code."""
 
     async def serve(self) -> int:
         with self._link.attend(end=self._stop.set, orphaned=self._on_orphaned, reconfigure=self._reconfigure):
@@ -97,7 +103,9 @@ class _HttpProcess:
     def _open_acceptor(self) -> None:
         """Begin to accept connections."""
         loop = asyncio.get_running_loop()
-        self._refused = RejectLog(lambda write: loop.call_later(1.0, write))
+        self._refused, self._malformed_log = (
+            RejectLog(lambda write: loop.call_later(1.0, write)) for _ in range(2)
+        )
         self._settings = UvicornConfig(
             self._app,
             interface="asgi3",
@@ -127,6 +135,7 @@ class _HttpProcess:
                 await self._report_counts()
         self._decider.close()
         self._refused.write()
+        self._malformed_log.write()
 
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request by the current application, which a new config replaces."""
@@ -138,7 +147,7 @@ class _HttpProcess:
         limits = config.limits
         roles = Roles(config, self._on_wrong_token)
         self._decider.most_bytes = limits.message_bytes
-        services = Services(roles, self._decider, self._status_cache, config.calls.path)
+        services = Services(roles, self._decider, self._status_cache, config.calls.path, self._on_malformed)
         self._application = application(services, limits.message_bytes)
         acceptor = self._acceptor
         acceptor.limits = limits
@@ -182,16 +191,25 @@ class _HttpProcess:
         self._refused.note(host, why)
         self._uncounted["wrong_tokens"] += 1
 
+    def _on_malformed(self, switch: str, problem: Problem) -> None:
+        # Without a code the framework refused the body: it is too large, or not an object.
+        code = problem.code or (PARSE_ERROR if problem.status == 413 else BAD_PARAMS)
+        value = None if problem.value is msgspec.UNSET else JSON.shown(bytes(problem.value))
+        self._malformed_log.malformed(switch, None, code, problem.message, problem.field, value)
+        self._malformed[switch, cast("MalformedCode", code)] += 1
+
     async def _count(self) -> None:
-        """Report refusals to the decider at intervals."""
+        """Report refusals and malformed requests to the decider at intervals."""
         while True:
             await asyncio.sleep(COUNT_SECONDS)
             await self._report_counts()
 
     async def _report_counts(self) -> None:
-        reported = self._uncounted.copy()
-        if reported and await self._status_cache.count(reported):
-            self._uncounted -= reported
+        refused, malformed = self._uncounted.copy(), self._malformed.copy()
+        rows = [MalformedCount(switch, code, count) for (switch, code), count in malformed.items()]
+        if (refused or rows) and await self._status_cache.count(refused, rows):
+            self._uncounted -= refused
+            self._malformed -= malformed
 
     def _on_orphaned(self) -> None:
         """Stop, since the supervisor has died, so that another one can start."""

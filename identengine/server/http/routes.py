@@ -25,7 +25,7 @@ from litestar.types import (
 )
 
 from identengine.log.events import HTTP_FAULT
-from identengine.server.http.bodies import read
+from identengine.server.http.bodies import BodyError, read
 from identengine.server.http.deciderclient import DeciderClient
 from identengine.server.http.openapi import document
 from identengine.server.http.problems import (
@@ -55,6 +55,8 @@ class Services(NamedTuple):
     status_cache: StatusCache
     calls: Path
     """Folder of the set of calls."""
+    on_malformed: Callable[[str, Problem], None]
+    """Function that is called with the switch and the problem of each request with a malformed body."""
 
 
 def _needs(role: Role) -> Guard:
@@ -153,7 +155,9 @@ def _answer(problem: Problem, headers: dict[str, str]) -> Response[Problem]:
     return Response(problem, status_code=problem.status, headers=headers, media_type="application/json")
 
 
-def _on_problem(_: Http, error: ProblemError) -> Response[Problem]:
+def _on_problem(request: Http, error: ProblemError) -> Response[Problem]:
+    if isinstance(error, BodyError):
+        _count_malformed(request, error.problem)
     return _answer(error.problem, error.headers)
 
 
@@ -169,9 +173,19 @@ def _on_misuse(most_bytes: int) -> Callable[[Http, HTTPException], Response[Prob
             405: wrong_method(request.method),
             413: too_large(most_bytes),
         }.get(error.status_code, error.detail)
-        return _answer(Problem(error.status_code, message), dict(error.headers or {}))
+        problem = Problem(error.status_code, message)
+        if error.status_code in (400, 413):
+            _count_malformed(request, problem)
+        return _answer(problem, dict(error.headers or {}))
 
     return handle
+
+
+def _count_malformed(request: Http, problem: Problem) -> None:
+    caller = request.state.get("caller")
+    if caller is not None and caller.role == "switch":
+        services: Services = request.app.state.services
+        services.on_malformed(caller.name, problem)
 
 
 def _on_fault(request: Http, error: Exception) -> Response[Problem]:

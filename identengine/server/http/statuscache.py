@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from operator import attrgetter
 from pathlib import Path
 from typing import Generic, Literal, NamedTuple, TypeVar, cast
@@ -86,11 +86,13 @@ class StatusCache:
             reasons += status.unready
         return Readiness(not reasons, tuple(reasons))
 
-    async def count(self, counts: Mapping[Counted, int]) -> bool:
+    async def count(
+        self, counts: Mapping[Counted, int], malformed: Iterable[operator.MalformedCount] = ()
+    ) -> bool:
         """Add to the decider's counters. Return True if the decider confirmed it in time."""
         with contextlib.suppress(OSError, TimeoutError, ValueError):
             async with asyncio.timeout(PATIENCE), self._connected() as decider:
-                await decider.ask(operator.CountRequest(dict(counts)), Noted)
+                await decider.ask(operator.CountRequest(dict(counts), tuple(malformed)), Noted)
                 return True
         return False
 

@@ -14,7 +14,7 @@ import msgspec
 
 from identengine.calls.backend import EncodedDecision, LegResult, unpacked
 from identengine.model.records import Decision, Digest
-from identengine.wire.jsonrpc.messages import MAX_ID, PARSE_ERROR, Credited, Field, Loose, Trouble
+from identengine.wire.jsonrpc.messages import MAX_ID, PARSE_ERROR, Credited, Failure, Field, Loose, Trouble
 from identengine.wire.jsonrpc.methods import CALLS, METHODS, Call
 
 UNDECODED = (msgspec.MsgspecError, ValueError, RecursionError)
@@ -67,6 +67,8 @@ class Codec:
         """Return the encoded members of any message."""
         self.credited = decoder(Credited).decode
         """Return the token of a message."""
+        self.failure = decoder(Failure).decode
+        """Return the error of an encoded answer, or None if the answer is a result."""
         self.text = decoder(str).decode
         self.items = decoder(list[msgspec.Raw]).decode
         """Return the encoded items of an array."""
@@ -103,11 +105,7 @@ class Codec:
         raise NotImplementedError
 
     def is_usable_id(self, message_id: bytes) -> bool:
-        """Return True if an id is a string, a number or null, and short enough to be echoed."""
-        raise NotImplementedError
-
-    def may_hold_token(self, raw: Bytes) -> bool:
-        """Return False if no parameter of a message can have the name ``token``, without decoding the message."""
+        """Return True if an id is a string of whole characters, a number or null, and short enough to be echoed."""
         raise NotImplementedError
 
     def repaired(self, raw: bytes) -> bytes:
@@ -158,7 +156,7 @@ _ESCAPES = re.compile(
 )
 """Each escape in a text. The group is a surrogate without its other half."""
 NO_TEXT = rb"\uFfFd"
-"""The escape that replaces half of a surrogate pair. No program writes it like this, so that its origin shows."""
+"""The escape that replaces half of a surrogate pair. No program writes it like this, so it marks a repaired id."""
 
 
 class _Json(Codec):
@@ -179,13 +177,9 @@ class _Json(Codec):
         return None
 
     def is_usable_id(self, message_id: bytes) -> bool:
-        if message_id[0] not in _ID_BEGINS or len(message_id) > MAX_ID:
+        if message_id[0] not in _ID_BEGINS or len(message_id) > MAX_ID or NO_TEXT in message_id:
             return False
         return message_id.isascii() or self.is_well_formed(message_id)
-
-    def may_hold_token(self, raw: Bytes) -> bool:
-        text = bytes(raw)
-        return b"token" in text or b"\\u" in text  # an escape can hide a letter of the name
 
     def repaired(self, raw: bytes) -> bytes:
         """Return the message with U+FFFD in place of each half of a surrogate pair.
@@ -237,9 +231,6 @@ class _MessagePack(Codec):
         except UNDECODED:
             return False
         return True
-
-    def may_hold_token(self, raw: Bytes) -> bool:
-        return b"token" in bytes(raw)
 
     def repaired(self, raw: bytes) -> bytes:
         return raw

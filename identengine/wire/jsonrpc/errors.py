@@ -6,6 +6,7 @@ Rule: an error names the field, what was expected, and what came instead, unless
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -29,14 +30,36 @@ _EXPECTED = dict.fromkeys(("account_id", "src_port", "interval", "part", "parts"
 _SECRET = frozenset({"password", "token", "digest", "digest.response"})
 
 
-def complaint(raw: bytes, codec: Codec) -> bytes | None:
-    """Return the error that answers a wrong message, or None if the message must not be answered.
+class Complaint(NamedTuple):
+    """An error, and whether the peer receives it."""
 
-    A notification with a wrong method or wrong params gets no answer (JSON-RPC 2.0, 4.1). Neither does a message
-    that is itself an answer: otherwise two servers could send each other errors forever.
+    error: bytes
+    """The encoded answer."""
+    due: bool
+    """False if the error is only counted and logged (see :func:`complaint`)."""
+
+
+def complaint(raw: bytes, codec: Codec) -> Complaint:
+    """Return the error of a message that did not decode.
+
+    It is not due for a notification with a wrong method or wrong params (JSON-RPC 2.0, 4.1). Nor is it due for a
+    message that is itself an answer, since two servers could then answer each other's errors forever.
     """
     if (fault := codec.text_fault(raw)) is not None:
-        return codec.not_parsable(fault)
+        return Complaint(codec.not_parsable(fault), due=True)
+    error = _error(raw, codec)
+    try:
+        loose = codec.loose(raw)
+    except UNDECODED:
+        return Complaint(error, due=True)
+    if not loose.method:
+        return Complaint(error, due=not (loose.result or loose.error))
+    well_formed = _string(loose.jsonrpc, codec) == "2.0" and _string(loose.method, codec) is not None
+    return Complaint(error, due=bool(loose.id) or not well_formed)
+
+
+def _error(raw: bytes, codec: Codec) -> bytes:
+    """Return the error of a message, due or not."""
     try:
         loose = codec.loose(raw)
     except msgspec.ValidationError:
@@ -46,7 +69,7 @@ def complaint(raw: bytes, codec: Codec) -> bytes | None:
     message_id = bytes(loose.id)
     method = _string(loose.method, codec)
     if not loose.method and (loose.result or loose.error):
-        return None
+        return codec.error(b"", INVALID_REQUEST, "the message is an answer, not a request")
     if message_id and not codec.is_usable_id(message_id):
         what = _expected(f"a string, a number or null, of at most {MAX_ID} bytes", message_id, codec)
         return codec.error(b"", INVALID_REQUEST, f"id: {what}")
@@ -56,8 +79,6 @@ def complaint(raw: bytes, codec: Codec) -> bytes | None:
         )
     if method is None:
         return codec.error(message_id, INVALID_REQUEST, f"method: {_expected('a string', loose.method, codec)}")
-    if not message_id:
-        return None
     if method not in METHODS:
         return codec.error(message_id, NO_SUCH_METHOD, _no_such_method(method))
     try:

@@ -12,6 +12,8 @@ import msgspec
 
 PARSE_ERROR, INVALID_REQUEST, NO_SUCH_METHOD, BAD_PARAMS, INTERNAL = -32700, -32600, -32601, -32602, -32603
 NOT_READY, OVERLOADED = -32001, -32002
+MALFORMED = frozenset({PARSE_ERROR, INVALID_REQUEST, NO_SUCH_METHOD, BAD_PARAMS})
+"""Codes of errors that are the fault of the message; the others are the server's state or fault."""
 
 MAX_ID = 256
 """Longest id, in bytes. The server echoes the id, so it has to fit into a datagram with the answer."""
@@ -40,6 +42,12 @@ class Trouble(msgspec.Struct, frozen=True):
     code: int = 0
     message: str = "an error without a message"
     data: Field | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class Failure(msgspec.Struct, gc=False):
+    """An answer of which only the error matters."""
+
+    error: Trouble | None = None
 
 
 class ResponseMessage(msgspec.Struct, gc=False):

@@ -16,9 +16,9 @@ from typing import get_args
 
 import msgspec
 
-from identengine.calls.backend import Deferred
+from identengine.calls.backend import Deferred, EncodedDecision, LegResult
 from identengine.engine.core import Engine, EngineAnswer, EngineRequest, Method
-from identengine.engine.lifecycle import Asker
+from identengine.engine.lifecycle import Asker, BadParameter
 from identengine.errors import expected
 from identengine.model.reasons import ReasonTable
 from identengine.model.records import CallList, Decision, Request
@@ -32,13 +32,14 @@ from identengine.wire.jsonrpc.answers import (
     encode_answer,
     result,
 )
-from identengine.wire.jsonrpc.auth import Authenticator
-from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, NO_TEXT, UNDECODED, Bytes, Codec, NotParsable
+from identengine.wire.jsonrpc.auth import Authenticator, may_hold_token
+from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, UNDECODED, Bytes, Codec, NotParsable
 from identengine.wire.jsonrpc.errors import complaint
+from identengine.wire.jsonrpc.malformed import malformed
 from identengine.wire.jsonrpc.messages import INTERNAL, INVALID_REQUEST, OVERLOADED, PARSE_ERROR, NoParams, Pong
 from identengine.wire.jsonrpc.methods import CALLS, METHODS, Call
-from identengine.wire.responder import LateAnswer, Senders
-from identengine.wire.session import Session
+from identengine.wire.responder import LateAnswer, MalformedMessage, Senders
+from identengine.wire.session import Peer, Session
 
 MAX_BATCH = 1000
 """Largest number of messages in an array. Real requests fill a message earlier; empty ones do not."""
@@ -64,6 +65,7 @@ class Responder:
     ``uptime`` returns the seconds since the process began to serve. ``decide`` decides a batch; the default is
     the method of ``engine``. ``on_reject`` is called for each rejected ``authorize``. ``on_wrong_token`` is called
     with the address of each wrong token. ``on_too_old`` is called for each message that is dropped as too old.
+    ``on_malformed`` is called for each message whose error is one of :data:`MALFORMED`, answered or not.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Responder:
         decide: Callable[[Sequence[EngineRequest]], list[EngineAnswer]] | None = None,
         on_wrong_token: Callable[[str], None] = _ignore,
         on_too_old: Callable[[], None] = _ignore,
+        on_malformed: Callable[[MalformedMessage], None] = _ignore,
     ) -> None:
         self._engine = engine
         self._uptime = uptime
@@ -81,6 +84,7 @@ class Responder:
         self._on_reject = on_reject
         self._auth = Authenticator(on_wrong_token)
         self._on_too_old = on_too_old
+        self._on_malformed = on_malformed
 
     def datagrams(
         self,
@@ -173,13 +177,16 @@ class Responder:
             if answer:
                 answers.append(answer)
         if broken:
-            answers.append(codec.error(b"", PARSE_ERROR, f"not parsable: {broken}"))
+            error = codec.error(b"", PARSE_ERROR, f"not parsable: {broken}")
+            answers.append(self._report(error, codec, session.peer, session.host))
         return answers, broken is not None
 
     def _decide(self, batch: _Batch) -> Decided:
         asks = batch.asks
         answers = self._by(asks) if asks else []
         for place, decision in enumerate(answers):
+            if type(decision) is EncodedDecision or type(decision) is LegResult:  # as most are
+                continue
             if type(decision) is Decision:
                 if not decision.accepted:
                     ask = asks[place]
@@ -187,6 +194,8 @@ class Responder:
                         self._on_reject(ask.asker, ask.request, decision)
             elif type(decision) is Deferred:
                 batch.slow = True
+            elif type(decision) is BadParameter:
+                self._report(result(JSON, b"", decision), JSON, asks[place].asker, None)
         return Decided(batch.ids, answers)
 
     def _read(self, raw: bytes, codec: Codec, session: Session, too_old: bool, batch: _Batch) -> Item | list[Item]:
@@ -203,36 +212,26 @@ class Responder:
         if fault is not None:
             repaired = codec.repaired(raw)
             if repaired == raw:
-                return codec.not_parsable(fault)
+                return self._report(codec.not_parsable(fault), codec, session.peer, session.host)
             return self._read(repaired, codec, session, too_old, batch)
         if not 1 <= len(items) <= MAX_BATCH:
-            what = expected(f"an array of 1 to {MAX_BATCH} messages")
-            return codec.error(b"", INVALID_REQUEST, f"{what}, got {len(items)}")
-        return self._read_items(items, codec, session, too_old, batch, repaired=NO_TEXT in raw)
+            what = f"{expected(f'an array of 1 to {MAX_BATCH} messages')}, got {len(items)}"
+            return self._report(codec.error(b"", INVALID_REQUEST, what), codec, session.peer, session.host)
+        return self._read_items(items, codec, session, too_old, batch)
 
     def _read_items(
-        self,
-        items: list[msgspec.Raw],
-        codec: Codec,
-        session: Session,
-        too_old: bool,
-        batch: _Batch,
-        *,
-        repaired: bool,
+        self, items: list[msgspec.Raw], codec: Codec, session: Session, too_old: bool, batch: _Batch
     ) -> list[Item]:
         read: list[Item] = []
         wrong = 0
         for item in items:
             before = batch.wrong
-            if repaired and NO_TEXT in _id_of(bytes(item), codec):
-                read.append(_half_an_id(codec))
-                batch.wrong += 1
-            else:
-                read.append(self._read_call(item, codec, session, too_old, batch))
+            read.append(self._read_call(item, codec, session, too_old, batch))
             wrong += batch.wrong - before
             if wrong > MAX_WRONG:
                 what = f"the array has more than {MAX_WRONG} wrong messages; the messages after them were skipped"
-                read.append(codec.error(b"", INVALID_REQUEST, what))
+                error = codec.error(b"", INVALID_REQUEST, what)
+                read.append(self._report(error, codec, session.peer, session.host))
                 break
         return read
 
@@ -247,16 +246,18 @@ class Responder:
         if message_id and not (
             (codec.number_begins[message_id[0]] and len(message_id) <= _SHORT) or codec.is_usable_id(message_id)
         ):
-            return self._complaint(bytes(raw), codec, batch)
+            return self._complaint(bytes(raw), codec, session, batch)
         if kind is _AUTH:
             answer = self._auth.authenticate(call.params, message_id, codec, session, connected=batch.connected)  # type: ignore[arg-type]  # _AUTH has Credentials
+            self._report(answer, codec, session.peer, session.host)
             return answer if message_id else None
         peer = session.peer
-        if session.checks_tokens and (peer is None or codec.may_hold_token(raw)):
+        if session.checks_tokens and (peer is None or may_hold_token(raw)):
             peer = self._auth.peer_of(raw, codec, session)
         if peer is None:
             batch.wrong += 1
-            return self._auth.unknown(message_id, codec, session) if message_id else None
+            error = self._report(self._auth.unknown(message_id, codec, session), codec, None, session.host)
+            return error if message_id else None
         if too_old and kind is not _STOP and not batch.connected:
             self._on_too_old()
             return None
@@ -284,19 +285,25 @@ class Responder:
             if too_old and not batch.connected:
                 self._on_too_old()
                 return None
-            return self._complaint(raw, codec, batch)
-        if NO_TEXT in _id_of(repaired, codec):
-            return _half_an_id(codec)
+            return self._complaint(raw, codec, session, batch)
         return self._read_call(repaired, codec, session, too_old, batch)
 
-    def _complaint(self, raw: bytes, codec: Codec, batch: _Batch) -> bytes | None:
+    def _complaint(self, raw: bytes, codec: Codec, session: Session, batch: _Batch) -> bytes | None:
         """Return the error that answers a wrong message, so that the other messages of the batch are answered."""
         batch.wrong += 1
         try:
-            return complaint(raw, codec)
+            error, due = complaint(raw, codec)
         except Exception as fault:  # for example a value nested almost as deep as the stack
             self._engine.faults.append(fault)
             return codec.error(b"", INTERNAL, "internal error; the server logs it")
+        self._report(error, codec, self._auth.supposed(raw, codec, session), session.host)
+        return error if due else None
+
+    def _report(self, error: bytes, codec: Codec, sender: Peer | Asker | None, host: str | None) -> bytes:
+        """Report a malformed message by its error, an encoded answer. Return the error."""
+        if (found := malformed(error, codec, sender, host)) is not None:
+            self._on_malformed(found)
+        return error
 
     def _pong(self) -> Pong:
         book = self._engine.book
@@ -347,20 +354,6 @@ for _first in (*range(0x80, 0x90), 0xDE, 0xDF):
 def codec_of(datagram: bytes) -> Codec:
     """Return the encoding of a datagram (interfaces.md 3)."""
     return JSON if datagram.lstrip(b" \t\r\n")[:1] in (b"{", b"[") else MESSAGEPACK
-
-
-def _id_of(raw: bytes, codec: Codec) -> bytes:
-    """Return the encoded id of a message; empty if the message has none."""
-    try:
-        return bytes(codec.loose(raw).id)
-    except UNDECODED:
-        return b""
-
-
-def _half_an_id(codec: Codec) -> bytes:
-    """Return the error that answers a message whose id holds half of a surrogate pair: no answer could echo it."""
-    what = expected("a string of whole characters")
-    return codec.error(b"", INVALID_REQUEST, f"id: {what}, got half of a surrogate pair")
 
 
 def _postpone(

@@ -1,4 +1,4 @@
-"""A server with TLS, and the CA that its switches' certificates are of."""
+"""A server with TLS, and the CA of the certificates of its switches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def authority() -> Authority:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[Server]:
-    """One that asks for client certificates."""
+    """Run a server that requests client certificates."""
     folder = made(tmp_path_factory.mktemp("tls"), authority)
     with serving(folder, LISTEN + TLS_FILES + CLIENT_CA + SWITCHES) as running:
         yield running

@@ -1,4 +1,4 @@
-"""Certificates (interfaces.md 7): who is let in, and what is checked and renewed."""
+"""Certificates (interfaces.md 7): admission, checks at the start, and renewal."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ from support.waiting import wait_for
 
 
 def refused(server: Server, context: ssl.SSLContext, address: str = HOST) -> None:
-    """See that such a client gets no answer."""
+    """Return True if a client gets no answer."""
     try:
         with server.switch(LINES, context, address) as switch:
-            switch.send(call("ping"))  # in TLS 1.3 a client has shaken hands before its certificate is looked at
+            switch.send(
+                call("ping")
+            )  # in TLS 1.3 the handshake of a client ends before the check of its certificate
             assert switch.is_closed()
-    except OSError:  # an SSLError too
+    except OSError:  # includes SSLError
         return
 
 
@@ -35,7 +37,7 @@ def test_a_certificate_names_the_switch(server: Server, authority: Authority) ->
         result = switch.exchange("authorize", GOOD)["result"]
         assert result["account_id"] == 1
         assert "reason" in switch.exchange("authorize", GOOD | {"src_ip": "192.0.2.77"})["result"]
-    server.logged("from '192.0.2.77' by certified")
+    server.logged('from "192.0.2.77" by certified')
 
 
 def test_a_switch_without_certificate_needs_one_of_the_ca_all_the_same(
@@ -58,9 +60,9 @@ def test_certificates_that_are_refused(server: Server, authority: Authority) -> 
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
             context.minimum_version = context.maximum_version = version
             refused(server, context)
-    server.logged("unknown peer from '127.0.0.1'")
-    # No certificate, one of another authority, one that expired: each has its own reason, in OpenSSL's words.
-    wait_for(lambda: len(set(re.findall(r"TLS handshake: (.+) from '127\.0\.0\.1'", server.log))) >= 3)
+    server.logged('unknown peer from "127.0.0.1"')
+    # Each defect has its own reason from OpenSSL: no certificate, another authority, expired.
+    wait_for(lambda: len(set(re.findall(r'TLS handshake: (.+) from "127\.0\.0\.1"', server.log))) >= 3)
     with server.switch(LINES, authority.client("sbc1.example")) as switch:
         assert pings(switch)
 
@@ -94,14 +96,14 @@ def test_certificates_renewed_while_connections_are_open(tmp_path: Path, authori
                 assert pings(new)
             with pytest.raises(ssl.SSLCertVerificationError), server.switch(LINES, authority.client()):
                 pass
-            # Files that are not as they must be: what is in use stays, and the alarm says what to do.
+            # With unusable files the certificates in use stay, and the alarm names the remedy.
             (tmp_path / "server.key").write_text("half written")
             server.signal(signal.SIGHUP)
-            server.logged("ALARM: [tls] key:")
+            server.logged("earlier stay in use: [tls] key:")
             assert pings(old)
             with server.switch(LINES, renewed.client()) as new:
                 assert pings(new)
-            # A decider that has to start anew meanwhile serves everything else.
+            # A decider that starts meanwhile serves all other ports.
             os.kill(server.decider, signal.SIGKILL)
             wait_for(lambda: server.authorize(**GOOD)["accepted"])
             server.logged("there is no certificate") if _gets_nothing(server, renewed) else pytest.fail(
@@ -145,7 +147,7 @@ def test_files_are_checked_at_the_start(tmp_path: Path, authority: Authority) ->
         path.unlink() if content is None else path.write_bytes(content)
         ran = checked(tmp_path, *options)
         assert ran.returncode == 1
-        assert f"[tls] {said}: {path}" in ran.stderr
+        assert re.search(rf'\[tls\] {said}: expected .+, got "{path}" \(', ran.stderr)
         assert "Traceback" not in ran.stderr
         path.write_bytes(before)
 

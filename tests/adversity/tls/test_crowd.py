@@ -1,4 +1,4 @@
-"""A thousand TLS clients that come at once, while others ask."""
+"""A thousand TLS clients that connect at once, while other peers ask."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from support.tls import CLIENT_CA, TLS_FILES, Authority
 def test_a_thousand_clients_that_come_at_once(
     tmp_path: Path, authority: Authority, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """They may delay each other, and must not delay decisions."""
+    """Handshakes may delay each other, but not the decisions."""
     clients = int(os.environ.get("IDENTENGINE_TLS_CLIENTS", "300"))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
@@ -61,7 +61,7 @@ def test_a_thousand_clients_that_come_at_once(
 
 
 def _waits(server: Server, seconds: float, until: int | None = None) -> list[float]:
-    """Ask 500 times a second, for so long or until something can be read; return how long answers took, in ms."""
+    """Ask 500 times a second, until the time is over or input is readable. Return the durations in ms."""
     waits = []
     message = request("authorize", **GOOD)
     with server.udp() as udp:

@@ -1,4 +1,4 @@
-"""Handshakes that stall or never end, peers that do not read, and ends in the middle."""
+"""Handshakes that stall or never end, peers that do not read, and streams that end within a record."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from support.tls import TLS_FILES, Authority
 def test_an_unknown_address_gets_no_handshake(server: Server, authority: Authority) -> None:
     with socket.create_connection((HOST, server.ports["tls"]), 10, ("127.0.0.3", 0)) as stranger:
         assert is_closed(stranger)
-    server.logged("unknown peer from '127.0.0.3'")
+    server.logged('unknown peer from "127.0.0.3"')
 
 
 def test_plain_text_is_refused_and_counted(server: Server) -> None:
@@ -47,11 +47,11 @@ def test_handshakes_that_stall_hold_nobody_up(server: Server, authority: Authori
     began = time.monotonic()
     with server.switch(LINES, authority.client("sbc1.example")) as switch:
         assert pings(switch)
-    assert time.monotonic() - began < 4.5, "it waited for them"
-    if cut == 5:  # they are closed at last
+    assert time.monotonic() - began < 4.5, "the decider waited for the handshakes"
+    if cut == 5:  # the server closes them after the timeout
         for one in stalled:
             assert is_closed(one)
-        server.logged("TLS handshake: took too long from '127.0.0.1'")
+        server.logged('TLS handshake: took too long from "127.0.0.1"')
     for one in stalled:
         one.close()
 
@@ -96,13 +96,13 @@ def test_garbage_after_the_handshake(server: Server, authority: Authority) -> No
     with authority.client("sbc1.example").wrap_socket(raw, server_hostname=HOST) as tls:
         tls.sendall(request("ping"))
         assert b"result" in tls.recv(65536)
-        os.write(tls.fileno(), b"\x17\x03\x03\x00\x20" + bytes(32))  # a record that no key of ours made
+        os.write(tls.fileno(), b"\x17\x03\x03\x00\x20" + bytes(32))  # a record that was encrypted with another key
         assert is_closed(tls)
 
 
 @pytest.mark.parametrize("proper", [True, False])
 def test_who_ends_its_side_gets_all_its_answers(server: Server, authority: Authority, proper: bool) -> None:
-    """By TLS's own word for the end, or by that of TCP alone."""
+    """The stream ends by a close_notify of TLS, or by the FIN of TCP alone."""
     count = 400
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = authority.client("sbc1.example").wrap_bio(incoming, outgoing, server_hostname=HOST)
@@ -146,10 +146,10 @@ def test_a_peer_that_does_not_read(tmp_path: Path, authority: Authority) -> None
                     quiet = time.monotonic()
                 except ssl.SSLWantWriteError:
                     time.sleep(0.01)
-            assert time.monotonic() < deadline, "it reads on and on"
+            assert time.monotonic() < deadline, "the server reads without limit"
             assert server.authorize(**GOOD)["accepted"]
             assert resident(server) - before < 10 << 20
-            # Once it reads again, it is served to the end.
+            # When the peer reads again, it gets all answers.
             heard = 0
             while heard < 50 * (sent + 1) and time.monotonic() < deadline + 20:
                 with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -175,7 +175,7 @@ def test_more_connections_than_files_may_be_open(tmp_path: Path, authority: Auth
         assert server.authorize(**GOOD)["accepted"]
         resource.prlimit(decider, resource.RLIMIT_NOFILE, limits)
         with server.switch(LINES, authority.client()) as switch:
-            assert pings(switch), "it has waited for its turn"
+            assert pings(switch), "the connection waited in the queue"
         for one in waiting:
             one.close()
 
@@ -194,7 +194,7 @@ def test_a_drain_answers_what_came_and_ends_connections_in_order(tmp_path: Path,
             busy.send(*[call("authorize", n, **GOOD) for n in range(300)])
             server.signal(signal.SIGTERM)
             os.kill(decider, signal.SIGCONT)
-            # The ends are TLS's own, or reading would raise.
+            # The streams end with close_notify, or reading would raise.
             assert [answer["id"] for answer in busy.rest()] == list(range(300))
             assert idle.rest() == []
             shaking.close()

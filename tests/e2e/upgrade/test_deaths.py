@@ -19,7 +19,7 @@ from support.switch import request
 from support.waiting import PATIENCE, wait_for
 
 
-@pytest.mark.parametrize("moment", ["is going to take over", "handing over to process"])
+@pytest.mark.parametrize("moment", ["is about to take over", "handing over to process"])
 @pytest.mark.parametrize("side", ["old", "new"])
 def test_one_server_serves_after_the_death_of_the_other(folder: Path, side: str, moment: str) -> None:
     # Fixed addresses, since a new server that has no sockets yet binds those of the config.
@@ -52,7 +52,7 @@ def successor(server: Server) -> int:
     """Make a server start the next program, and return its pid."""
     before = len(server.log)
     server.signal(signal.SIGUSR2)
-    found = wait_for(lambda: re.search(r"SIGUSR2: process (\d+) is to take over", server.log[before:]))
+    found = wait_for(lambda: re.search(r"SIGUSR2: process (\d+) was started to take over", server.log[before:]))
     return int(found[1])
 
 
@@ -60,7 +60,7 @@ def test_sigusr2_starts_the_next_program(server: Server) -> None:
     pid = successor(server)
     try:
         assert server.process.wait(PATIENCE) == 0
-        assert f"process {pid} has taken over; this server ends" in server.log
+        assert f"process {pid} has taken over; this server stops" in server.log
         assert still_held(server)
         command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         assert command[1:-1] == [
@@ -76,7 +76,7 @@ def test_sigusr2_with_a_wrong_config_leaves_it_as_it_was(server: Server) -> None
     before = answering(server)
     server.write_config("[identify]\nrank = 'x'\n")
     pid = successor(server)
-    server.logged(f"ALARM: the new program, process {pid}, exited before it asked to take over")
+    server.logged(f"keeps serving: the new program, process {pid}, exited before it asked to take over")
     assert not runs(pid)
     assert answering(server) == before
     assert still_held(server)

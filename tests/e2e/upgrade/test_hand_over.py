@@ -60,7 +60,7 @@ def test_one_at_a_time(server: Server) -> None:
         second = Server(server.folder, ready=False, options=TAKE_OVER)
         assert second.ended() == 1
         assert f"process {os.getpid()} is taking over already" in second.log
-    server.logged(f"ALARM: process {os.getpid()} ended before it had taken over; this server goes on")
+    server.logged(f"keeps serving: process {os.getpid()} ended before it had taken over")
     with asking(server):
         pass
 
@@ -83,7 +83,7 @@ def test_a_new_server_that_dies_with_the_lock(server: Server) -> None:
 def test_a_new_server_that_cancels(server: Server) -> None:
     with asking(server) as peer:
         peer.send(handover.No("no reason"))
-        server.logged(f"ALARM: process {os.getpid()} cancelled the take-over: no reason; this server goes on")
+        server.logged(f"keeps serving: process {os.getpid()} cancelled the take-over: no reason")
 
 
 def test_another_version_of_the_hand_over(server: Server) -> None:
@@ -94,7 +94,7 @@ def test_another_version_of_the_hand_over(server: Server) -> None:
         assert "expected version 1 of the hand-over protocol, got 2" in answer.why
     with asking(server) as peer:
         os.write(peer.fileno(), b"\xff\xffgarbage")
-        server.logged("it uses another version of the hand-over protocol; this server goes on")
+        server.logged("it uses another version of the hand-over protocol")
     assert answering(server)
 
 
@@ -124,5 +124,8 @@ def test_a_new_server_that_hangs_with_the_lock_is_killed(server: Server) -> None
             udp.send(request("ping"))  # the request waits in the kernel meanwhile
             assert udp.receive()["id"] == 1
         assert hangs.wait(PATIENCE) == -signal.SIGKILL
-    assert f"ALARM: process {hangs.pid} sent no sign of life during the take-over and was killed" in server.log
+    assert (
+        f"keeps serving: process {hangs.pid} sent no sign of life during the take-over and was killed"
+        in server.log
+    )
     wait_for(lambda: still_held(server))

@@ -223,7 +223,7 @@ def test_a_config_that_changes_during_a_take_over_reaches_the_new_server(folder:
     try:
         standby = new.standby
         os.kill(standby, signal.SIGSTOP)  # the new server loads its book meanwhile
-        old.logged(f"process {new.process.pid} is going to take over")
+        old.logged(f"process {new.process.pid} is about to take over")
         old.write_config("[reasons.unknown_source]\nsip_code = 604\n")
         old.signal(signal.SIGHUP)
         old.logged("SIGHUP: changed: [reasons]")

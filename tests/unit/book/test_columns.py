@@ -237,7 +237,7 @@ def test_the_message_for_a_wrong_value_names_what_is_expected(column: str, value
         (
             "tech_prefix",
             "5" * 65,
-            f'expected a number of at most 64 characters, got "{"5" * 65}" (65 characters)',
+            "expected a number of at most 64 characters, got 65",
         ),
         ("tech_prefix", 77, 'expected a string, got 77; did you mean "77"?'),
         ("gateways", "g1;g\x012", f'expected {CONTROL}, got "g\\u00012" (U+0001 at character 2)'),

@@ -101,7 +101,7 @@ def service(calls: Elsewhere) -> OperatorService:
     def status() -> wire.Status:
         raise AssertionError
 
-    return OperatorService(Engine(), calls, lambda: ["scope"], status, lambda legs, freed: None, lambda *_: None)
+    return OperatorService(Engine(), calls, lambda: ["scope"], status, lambda legs, freed: None)
 
 
 def test_an_operator_lists_calls_of_another_backend() -> None:

@@ -40,9 +40,9 @@ TOKEN = "[[token]]\nname = 'noc'\nrole = 'read'\n"
             "[store] key: the environment variable NOT_SET_HERE is not set. Set it to the secret.",
         ),
         ("[store]\nkey = {environment = 'X'}", '[store] key: expected a string or { env = "NAME" }'),
-        ("[store]\nkey = 'abc'", "[store] key: key 1 of store.key is no key; wanted are 32 bytes in base64"),
-        ("[store]\nkey = ' '", "[store] key: store.key holds no key; a line with 32 bytes in base64 is one"),
-        ("[store]\nkey = {env = 'PATH'}", "[store] key: key 1 of $PATH is no key; wanted are 32 bytes in base64"),
+        ("[store]\nkey = 'abc'", "[store] key: key 1 of store.key: expected a key of 32 bytes in base64"),
+        ("[store]\nkey = ' '", "[store] key: store.key holds no key: expected a line with 32 bytes in base64"),
+        ("[store]\nkey = {env = 'PATH'}", "[store] key: key 1 of $PATH: expected a key of 32 bytes in base64"),
         (
             "[store]\npath = '~nosuchuser/x'",
             '[store] path: expected ~ before the name of a user with a home folder, got "~nosuchuser/x"',

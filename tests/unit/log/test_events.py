@@ -1,29 +1,44 @@
-"""What the log says: each event in both forms, alarms in one place with what to do, and in the docs."""
+"""The events of the log: both formats, the remedies of errors and alarms, and their page in the docs."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
-from string import ascii_lowercase
+from string import ascii_uppercase
 
 import msgspec
 import pytest
 from support import ROOT
 
-from identengine.log.events import BOOK_UNUSABLE, CALLS_FULL, EVENTS, SUPERVISOR_GONE, Event
+from identengine.log.events import (
+    BOOK_UNUSABLE,
+    CALLS_FULL,
+    EVENTS,
+    KEY_FILE_LOST,
+    REJECTED,
+    SUPERVISOR_GONE,
+    Event,
+)
 from identengine.log.handlers import RESERVED
 
 ERRORS = [event for event in EVENTS if event.level in ("error", "alarm")]
 
 
 def fields(event: Event) -> dict[str, str]:
-    """Return the fields of an event, and of each how it is written."""
+    """Return the fields of an event with their format characters."""
     return dict(re.findall(r"%\((\w+)\)[-.\d]*([a-z])", event.text))
 
 
 def plain(text: str) -> str:
     return " ".join(text.split())
+
+
+def test_texts_of_others_stay_on_their_line() -> None:
+    said = REJECTED.said(reason="no_did", source='a\n"b"\x1b[2J\x9b\u202e\udce9', switch="s\u00fc\n", count=1)
+    assert said == (r'rejected no_did from "a\n\"b\"\u001b[2J\u009b\u202e\udce9" by s\u00fc\n: 1')
+    assert REJECTED.said(reason="no_did", source="\u00fc 'x'", switch="s", count=1).count("\u00fc 'x'") == 1
+    assert KEY_FILE_LOST.said(why="it is missing.").count("..") == 0
 
 
 def test_every_event_can_be_said(caplog: pytest.LogCaptureFixture) -> None:
@@ -53,9 +68,10 @@ def test_names_are_of_one_event() -> None:
 def test_every_error_says_what_to_do() -> None:
     for event in ERRORS:
         assert len(event.do.split()) >= 5, event.name
-        assert event.do[0] in ascii_lowercase + "`"
-        assert not event.do.endswith((".", ";"))
+        assert event.do[0] in ascii_uppercase
+        assert event.do.endswith((".", "?)."))
     assert not [event.name for event in EVENTS if event.do and event not in ERRORS]
+    assert not [event.name for event in EVENTS if event.text.endswith(".")], "the remedy follows a full stop"
 
 
 def test_docs_have_every_error_and_no_other() -> None:
@@ -67,18 +83,18 @@ def test_docs_have_every_error_and_no_other() -> None:
         says = re.sub(r"%\((\w+)\)[-.\d]*[a-z]", r"<\1>", event.text)
         quoted = quoted.strip("`").removeprefix("log")
         assert plain(quoted) == (f"ALARM: {says}" if event.level == "alarm" else says)
-        assert plain(do).removeprefix("**Do:** ").lower() == f"{event.do}.".lower()
+        assert plain(do).removeprefix("**Do:** ") == event.do
         assert len(why.split()) >= 8, event.name
 
 
 def test_what_is_logged_is_an_event_of_the_one_place() -> None:
-    """No module but these two has a logger: else an alarm could be missing in the docs, or a secret get out."""
+    """Only two modules have a logger. So the docs have each alarm, and no other line can show a secret."""
     for path in (ROOT / "identengine").rglob("*.py"):
         if path.parent.name == "log" and path.name in ("events.py", "handlers.py"):
             continue
         source = path.read_text()
         foreign = re.search(r"^\s*(import|from) (logging|warnings|structlog)\b", source, re.M)
-        assert foreign is None, f"{path}: say it by identengine.log.events"
+        assert foreign is None, f"{path}: log an event of identengine.log.events"
         assert "ALARM:" not in source, path
 
 
@@ -96,7 +112,7 @@ SUPERVISOR_GONE.tell()
 try:
     1 / 0
 except ZeroDivisionError as fault:
-    BOOK_UNUSABLE.tell(fault, why="50 % of it", serving="version 3 goes on serving")
+    BOOK_UNUSABLE.tell(fault, why="50 % of it", serving="version 3 serves")
 logging.getLogger("asyncio").warning("slow: %s", "callback")
 handlers.finish()
 """
@@ -138,11 +154,12 @@ def test_json(set_up: str) -> None:
 def test_text(set_up: str) -> None:
     lines = written(set_up, "text")
     assert lines[0].endswith(
-        "info    book version 3 is in use: 5 accounts, 7 active DIDs; it took 1.50 s, longest pause 0.2 ms"
+        "info    book version 3 is in use with 5 accounts and 7 active DIDs; loading took 1.50 s, and requests "
+        "waited at most 0.2 ms for it"
     )
-    assert lines[1].endswith("info    rejected unknown_source from 'a\\nb\\x1b\\udce9' by sbc: 12")
+    assert lines[1].endswith(r'info    rejected unknown_source from "a\nb\u001b\udce9" by sbc: 12')
     assert lines[2].endswith(f"error   ALARM: {CALLS_FULL.said(max_legs=100)}")
-    assert lines[4].endswith("error   ALARM: 50 % of it (version 3 goes on serving); " + BOOK_UNUSABLE.do)
+    assert lines[4].endswith(f"error   ALARM: {BOOK_UNUSABLE.said(why='50 % of it', serving='version 3 serves')}")
     assert lines[-2].startswith("ZeroDivisionError")
     assert lines[-1].endswith("warning slow: callback")
 

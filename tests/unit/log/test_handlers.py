@@ -1,4 +1,4 @@
-"""The log never holds anybody up."""
+"""The output of the log: it never delays its process, and bounds its lines."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ log = logging.getLogger("identengine.test")
 for form in ("text", "json"):
     handlers.set_up(LogConfig(format=form))
     log.error("a name of other bytes: %s", "caf\\udce9")
-    log.error("%d is none", "this")
+    log.error("%d is no number", "this")
     log.error("and on in %s", form)
     handlers.finish()
 """
@@ -57,7 +57,7 @@ def test_a_log_that_nobody_reads_is_cut_and_says_so() -> None:
     ) as process:
         assert process.stdout is not None
         assert process.stdin is not None
-        assert process.stdout.readline() == "all is logged\n"  # though the pipe is full and nobody reads
+        assert process.stdout.readline() == "all is logged\n"  # although the pipe is full and not read
         process.stdin.write("\n")
         process.stdin.flush()
         _, log = process.communicate(timeout=20)
@@ -84,12 +84,12 @@ CONFIG_REFUSED.tell()
 @pytest.mark.parametrize("character", ["x", "é", "😀", '\\"', "\\udce9"])
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_a_line_that_is_too_long_is_cut_and_stays_json(form: str, character: str) -> None:
-    """A supervisor writes it by itself: of a config, say, with many mistakes in one key."""
+    """The supervisor writes such a line directly, for example about many mistakes in one key of the config."""
     program = LONG.format(form=form, character=character)
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     first, second = result.stderr.splitlines()
     assert len(first) < select.PIPE_BUF
     assert b"config: " in first
-    assert b"SIGHUP: the config is wrong" in second
+    assert b"SIGHUP: the config has mistakes" in second
     if form == "json":
         assert msgspec.json.decode(first)["event"] == "config_problem"

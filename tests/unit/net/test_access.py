@@ -1,4 +1,4 @@
-"""Which switch a source address belongs to."""
+"""The switch that a source address belongs to (interfaces.md 3, "Who may ask")."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ PEERS = Peers(
     ],
 )
 def test_the_longest_network_wins(host: str, name: str | None) -> None:
-    for _ in range(2):  # the second time from memory
+    for _ in range(2):  # the second time from the cache
         found = PEERS.find(host)
         assert (found.peer.name if found and found.peer else None) == name
 

@@ -1,4 +1,4 @@
-"""Listeners serve any protocol: here one of lines that tells the sender who it is, over UDP and over TCP."""
+"""Listeners serve any protocol: here a line protocol that answers with the name of the switch."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Lines:
 
 
 class Toy:
-    """Its responder: it names the switch; a message ``late`` is answered when the test says so."""
+    """The responder of the toy protocol. It names the switch, and defers the answer to a message ``late``."""
 
     def __init__(self, name: str = "toy") -> None:
         self.name = name
@@ -138,7 +138,7 @@ def test_datagrams(way: type, monkeypatch: pytest.MonkeyPatch) -> None:
             drained = asyncio.create_task(served.drain(asyncio.get_running_loop().time() + PATIENCE))
             toy.answer_late(1, b"late to the second")
             await asyncio.sleep(0)
-            assert not drained.done(), "an answer is still owed"
+            assert not drained.done(), "an answer is still due"
             toy.answer_late(0, b"late to the first")
             await drained
             assert first.recv(99) == b"late to the first"
@@ -186,7 +186,7 @@ def test_messages() -> None:
 
 
 def test_a_connection_has_a_responder_of_its_own() -> None:
-    """As a protocol needs that keeps a name of each connection, or the order of its answers."""
+    """A protocol can keep state for each connection, such as a name or the order of answers."""
 
     async def run() -> None:
         toys: list[Toy] = []

@@ -257,7 +257,7 @@ def test_a_late_child_is_named(
     reload.begin(from_values({}, file))
     reload.look()
     assert reload.over
-    late = "SIGHUP: the decider (pid 1) does not go by the new config yet"
+    late = "SIGHUP: the decider (pid 1) does not use the new config yet"
     assert said.messages == ["SIGHUP: changed: nothing", late]
 
 
@@ -285,7 +285,7 @@ def test_several_reloads_are_one_line(
 
     running(pair, test)
     assert said.messages[-1] == "SIGHUP: changed: [limits], [log]"
-    assert not any("does not go by" in message for message in said.messages)
+    assert not any("does not use the new config" in message for message in said.messages)
 
 
 def test_a_reload_does_not_wait_for_a_leaving_decider(
@@ -311,8 +311,8 @@ def test_an_invalid_config_and_no_config(tmp_path: Path, child: Child, said: pyt
     assert reload.refused
     assert reload.over
     assert "[limits] connections" in said.messages[0]
-    assert said.messages[1].startswith("SIGHUP: the config is wrong and nothing was changed")
+    assert said.messages[1].startswith("SIGHUP: the config has mistakes; nothing was changed")
     nowhere = from_values({}, None)
     assert reload.begin(nowhere) is nowhere
-    assert said.messages[2] == "SIGHUP: there is no config file to read again"
+    assert said.messages[2] == "SIGHUP: this server runs without a config file; nothing was read"
     assert not child.link.behind

@@ -1,4 +1,4 @@
-"""/metrics as text: its form, what it shows of a moment, and that docs, dashboard and alerts speak of the same."""
+"""/metrics as text: its form and content, and its agreement with docs, dashboard and alerts."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from prometheus_client.parser import text_string_to_metric_families
 from support import ROOT
 from support.programs import program
 
-from identengine.stats.file import CounterFile, bump, read
+from identengine.stats.file import CounterFile, Tables, bump, read
 from identengine.stats.heavyhitters import HeavyHitters
+from identengine.stats.malformed import OTHER, UNKNOWN
 from identengine.stats.metrics import CONTENT_TYPE, MOST_ROWS, exposition, names
-from identengine.stats.registry import CELLS, FAMILIES, HISTOGRAMS, PLACE, REGISTRY
+from identengine.stats.registry import CELLS, FAMILIES, HISTOGRAMS, MALFORMED, PLACE, REGISTRY
 from identengine.stats.tally import KEEP, Tally
 from identengine.wire.operator import Status, Use
 
 DOCS = ROOT / "docs"
 STATUS = Status("identengine 1", 1, 2.0, 3, 4, 5, 6, 7, 8, ("there is no book yet",))
-BOUNDED = {"id", "name"}
-"""Labels with a value for each account that is shown; all others have few."""
+BOUNDED = {"id", "name", "switch"}
+"""Labels with a value for each account or switch that is shown; all others have few."""
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def counters(tmp_path: Path) -> Iterator[CounterFile]:
 
 
 def parsed(raw: bytes) -> dict[str, Metric]:
-    """Return the families of an exposition by the names that they are scraped under."""
+    """Return the families of an exposition by their scraped names."""
     families = list(text_string_to_metric_families(raw.decode()))
     found = {family.name + ("_total" if family.type == "counter" else ""): family for family in families}
     assert len(found) == len(families)
@@ -78,7 +79,7 @@ def test_conventions(tmp_path: Path, counters: CounterFile) -> None:
 
 
 def test_each_cell_is_one_sample_and_no_other(tmp_path: Path, counters: CounterFile) -> None:
-    """Every number has a value of its own, so that two that were mixed up would show."""
+    """Each cell has a unique value, so the test detects two swapped cells."""
     for place in range(CELLS):
         counters.cells[place] = 1000 + place
     found = parsed(shown(tmp_path))
@@ -104,6 +105,20 @@ def test_places_do_not_overlap() -> None:
     assert taken[-1][1] == CELLS
     assert all(before[1] == after[0] for before, after in itertools.pairwise(taken))
     assert all(len(set(known.series)) == len(known.series) for known in REGISTRY)
+
+
+def test_malformed_messages_by_code_and_switch(tmp_path: Path, counters: CounterFile) -> None:
+    counters.write_tables(Tables(malformed={"sbc1": {-32602: 5, -32700: 2}, "unknown": {-32600: 3}}))
+    raw = shown(tmp_path)
+    name = "identengine_malformed_messages_total"
+    assert value(raw, name, code="-32602", switch="sbc1") == 5
+    assert value(raw, name, code="-32700", switch="sbc1") == 2
+    assert value(raw, name, code="-32600", switch="unknown") == 3
+    documented = next(
+        line for line in (DOCS / "operate" / "metrics.md").read_text().splitlines() if f"`{name}`" in line
+    )
+    for word in (*map(str, MALFORMED), UNKNOWN, OTHER):
+        assert f"`{word}`" in documented
 
 
 def test_histograms(tmp_path: Path, counters: CounterFile) -> None:
@@ -206,13 +221,14 @@ def documented() -> dict[str, tuple[str, tuple[str, ...]]]:
 
 def test_docs_and_metrics_are_the_same(tmp_path: Path, counters: CounterFile) -> None:
     counters.cells[PLACE["book_made"]] = 1
+    counters.write_tables(Tables(malformed={"sbc1": {-32602: 5}}))
     uses = Use(1, "a", "both", 2, 3)
     found: dict[str, tuple[str, set[str]]] = {}
     for name, family in parsed(shown(tmp_path, STATUS, uses)).items():
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}
         found[name] = family.type, labels
     assert {name: (kind, set(labels)) for name, (kind, labels) in documented().items()} == found
-    assert documented() == names(), "the order of the labels is that of the program"
+    assert documented() == names(), "the labels are in the order of the program"
 
 
 def test_docs_name_every_value_of_a_label() -> None:
@@ -243,7 +259,7 @@ def labels_in(expression: str) -> set[str]:
 
 
 def check(expression: str) -> None:
-    """Check that an expression speaks of metrics and labels that there are."""
+    """Check that all metrics and labels of an expression exist."""
     metrics = named(expression)
     assert metrics, expression
     assert metrics <= names().keys(), expression
@@ -279,7 +295,7 @@ def test_alert_rules() -> None:
 
 
 def all_labels(expression: str) -> set[str]:
-    """Return what labels an expression that groups by nothing keeps."""
+    """Return the labels of the result of an expression without ``by``."""
     if re.search(r"\bby\b", expression):
         return set()
     return {label for name in named(expression) for label in names()[name][1]}

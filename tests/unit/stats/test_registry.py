@@ -1,4 +1,4 @@
-"""The file of the counters, what goes into it, and what becomes of it when it is damaged."""
+"""The counter file: its content, and its replacement when it is damaged."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from identengine.identify.explain import Explanation
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Reason
 from identengine.model.records import CallList, CallRequest, Decision, Direction, Interface, Request
-from identengine.stats.file import SIZE, CounterFile, read
+from identengine.stats.file import SIZE, CounterFile, Tables, read
 from identengine.stats.heavyhitters import Counts, HeavyHitters
-from identengine.stats.registry import CELLS, PLACE, REGISTRY
+from identengine.stats.malformed import SWITCHES, MalformedCounts
+from identengine.stats.registry import CELLS, MALFORMED, PLACE, REGISTRY
 from identengine.stats.tally import KEEP, Tally
 
 OPTIONS = IdentifyOptions()
@@ -41,15 +42,16 @@ def warned() -> Warnings:
 def test_numbers_outlive_the_process_that_wrote_them(tmp_path: Path, warned: Warnings) -> None:
     with CounterFile(tmp_path, warned) as first:
         first.cells[PLACE["accepted"]] += 3
-        first.write_addresses(Counts({"10.0.0.1": 4}, 2))
-        # What another process sees, while it is mapped here.
+        first.write_tables(Tables(Counts({"10.0.0.1": 4}, 2), {"sbc1": {-32602: 5}}))
+        # Another process reads the file while it is mapped here.
         assert read(tmp_path).values["accepted"] == 3
         began = first.cells[PLACE["began"]]
     with CounterFile(tmp_path, warned) as second:
         assert second.cells[PLACE["accepted"]] == 3
         assert second.cells[PLACE["began"]] == began
-        assert second.addresses() == Counts({"10.0.0.1": 4}, 2)
+        assert second.tables() == Tables(Counts({"10.0.0.1": 4}, 2), {"sbc1": {-32602: 5}})
     assert read(tmp_path).addresses == Counts({"10.0.0.1": 4}, 2)
+    assert read(tmp_path).malformed == {"sbc1": {-32602: 5}}
     assert warned == []
 
 
@@ -67,7 +69,7 @@ def test_the_file_is_whole_and_private(tmp_path: Path, warned: Warnings) -> None
         (b"not counters" * 100, "damaged"),
         (b"\0" * SIZE, "damaged"),
         (b"x" * (SIZE + 1), "damaged"),
-        (None, "damaged (1000 bytes"),
+        (None, f"damaged: expected {SIZE} bytes, got 1000"),
         (b"identengine/cnt\n" + b"\2\0\0\0" + b"0" * (SIZE - 20), "another version"),
     ],
 )
@@ -77,8 +79,8 @@ def test_a_file_that_is_none_is_replaced(tmp_path: Path, warned: Warnings, raw: 
         old.cells[PLACE["accepted"]] = 7
         other = tmp_path / "spoilt"
         other.write_bytes(path.read_bytes()[:1000] if raw is None else raw)
-        other.replace(path)  # the old one stays mapped here
-        with pytest.raises(StoreError, match="cannot be read"):
+        other.replace(path)  # the old file stays mapped here
+        with pytest.raises(StoreError, match="cannot read the counters"):
             read(tmp_path)
         with CounterFile(tmp_path, warned) as new:
             assert new.cells[PLACE["accepted"]] == 0
@@ -86,7 +88,7 @@ def test_a_file_that_is_none_is_replaced(tmp_path: Path, warned: Warnings, raw: 
         assert old.cells[PLACE["accepted"]] == 7
     assert read(tmp_path).values["accepted"] == 1
     (said,) = warned
-    assert "begin anew" in said
+    assert "the counters start again from zero" in said
     assert why in said
 
 
@@ -97,7 +99,7 @@ def test_no_file_is_a_message(tmp_path: Path) -> None:
 
 def test_where_no_file_can_be_is_an_error(tmp_path: Path, warned: Warnings) -> None:
     (tmp_path / "counters").mkdir()
-    with pytest.raises(StoreError, match="cannot be kept"):
+    with pytest.raises(StoreError, match="cannot create the counters"):
         CounterFile(tmp_path, warned)
 
 
@@ -107,7 +109,7 @@ def test_a_torn_copy_of_the_addresses_is_passed_over(
 ) -> None:
     with CounterFile(tmp_path, warned) as file:
         for count in range(1, 5):
-            file.write_addresses(Counts({"10.0.0.1": count}))
+            file.write_tables(Tables(Counts({"10.0.0.1": count})))
     path = tmp_path / "counters"
     raw = bytearray(path.read_bytes())
     for place in spoilt:
@@ -117,20 +119,51 @@ def test_a_torn_copy_of_the_addresses_is_passed_over(
     wanted = {(0,): {"10.0.0.1": 3}, (1,): {"10.0.0.1": 4}, (0, 1): {}}[spoilt]
     assert read(tmp_path).addresses.counts == wanted
     with CounterFile(tmp_path, warned) as again:
-        assert again.addresses().counts == wanted
-        again.write_addresses(Counts({"10.0.0.1": 9}))
+        assert again.tables().addresses.counts == wanted
+        again.write_tables(Tables(Counts({"10.0.0.1": 9})))
     assert read(tmp_path).addresses.counts == {"10.0.0.1": 9}
     assert warned == []
 
 
 def test_the_largest_copy_fits(tmp_path: Path, warned: Warnings) -> None:
     longest = Counts({f"2001:db8:1234:5678:9abc:def0:1234:{n:04x}": 2**63 + n for n in range(2 * KEEP)}, 2**63)
+    malformed = MalformedCounts()
+    for n in range(SWITCHES + 10):
+        for code in MALFORMED:
+            malformed.add(f"{n:03}".ljust(100, "\U0001f600"), code, 2**40)
     with CounterFile(tmp_path, warned) as file:
-        file.write_addresses(longest)
+        file.write_tables(Tables(longest, malformed.counts()))
     assert read(tmp_path).addresses == longest
+    assert read(tmp_path).malformed == malformed.counts()
 
 
-# ---- what is counted
+def test_malformed_messages_are_counted_by_switch_in_bounded_memory() -> None:
+    tally, counted = tallied()
+    tally.malformed("sbc1", -32602)
+    tally.malformed("sbc1", -32602, 3)
+    tally.malformed("sbc1", -32700)
+    tally.malformed(None, -32600)
+    assert tally.malformed_counts.counts() == {"sbc1": {-32602: 4, -32700: 1}, "unknown": {-32600: 1}}
+    names = (
+        "malformed_bad_params",
+        "malformed_parse_error",
+        "malformed_invalid_request",
+        "malformed_unknown_method",
+    )
+    assert [counted[name] for name in names] == [4, 1, 1, 0]
+    again = MalformedCounts(tally.malformed_counts.counts())
+    for n in range(2 * SWITCHES):
+        again.add(f"switch {n}", -32601)
+    again.add("sbc1", -32602)
+    again.add(None, -32600)
+    found = again.counts()
+    assert len(found) == SWITCHES + 1
+    assert found["sbc1"] == {-32602: 5, -32700: 1}
+    assert found["unknown"] == {-32600: 2}
+    assert sum(by_code.get(-32601, 0) for by_code in found.values()) == 2 * SWITCHES
+
+
+# ---- counting
 
 
 def tallied() -> tuple[Tally, dict[str, int]]:
@@ -217,17 +250,20 @@ def test_an_address_counts_once_however_it_is_written_and_what_is_none_takes_no_
         " 10.0.0.1 ",
         "2001:DB8::1",
         "2001:db8:0::1",
+        " " * 1000 + "\t::FFFF:10.0.0.1\n",
+        "0:0:0:0:0:ffff:10.0.0.1",
+        "0000:0000:0000:0000:0000:FFFF:010a:0000",
         "x" * 60000,
         "\x1b[2J",
         None,
     )
     for source in sources:
         tally.count([ask(src_ip=source)], [rejected])
-    assert tally.addresses.counts().counts == {"10.0.0.1": 3, "2001:db8::1": 2}
+    assert tally.addresses.counts().counts == {"10.0.0.1": 5, "2001:db8::1": 2, "1.10.0.0": 1}
 
 
 def series(tally: Tally) -> dict[tuple[str, ...], int]:
-    """Return what is not zero of requests, accepted and rejected calls, by family and labels."""
+    """Return all nonzero counts of requests, accepted calls and rejected calls, by family and labels."""
     return {
         (known.family or "", *labels): count
         for known in REGISTRY

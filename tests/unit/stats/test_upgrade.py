@@ -82,7 +82,7 @@ def test_torn_addresses_leave_the_other_copy(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [0, 20, 1000, SIZE_2 - 1])
 def test_a_truncated_file_is_not_converted(tmp_path: Path, size: int) -> None:
     written(tmp_path, of_format_2()[:size])
-    with pytest.raises(StoreError, match="cannot be read"):
+    with pytest.raises(StoreError, match="cannot read the counters"):
         read(tmp_path)
     warnings: list[str] = []
     with CounterFile(tmp_path, warnings.append) as file:

@@ -1,4 +1,4 @@
-"""The UDP listener: what it decides together, in which turns, and for whom."""
+"""The UDP listener: its batches, their parts in turns of the loop, and its known peers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def peers(*networks: str) -> Peers:
 
 
 class Run:
-    """A listener, and what it was asked to decide and refused."""
+    """A listener that records the decided batches and the refused peers."""
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -85,7 +85,7 @@ def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def running(test: Callable[[Run], Awaitable[None]], limits: Limits | None = None) -> Run:
-    """Run a test beside the listener, which is drained then."""
+    """Run a test while the listener serves, then drain the listener."""
 
     async def run() -> Run:
         made = Run(limits)
@@ -99,7 +99,7 @@ def running(test: Callable[[Run], Awaitable[None]], limits: Limits | None = None
 
 
 async def until(condition: Callable[[], bool]) -> int:
-    """Return after how many turns of the loop it was so."""
+    """Return the number of turns of the loop until a condition holds."""
     deadline = asyncio.get_running_loop().time() + PATIENCE
     turns = 0
     while not condition():
@@ -116,7 +116,7 @@ def test_what_waits_is_decided_in_batches() -> None:
                 client.send(stop(number))
             run.listener.start()
             turns = await until(lambda: sum(run.decided) == 150)
-            assert turns >= 2  # others had theirs in between
+            assert turns >= 2  # other work had turns in between
             assert heard(client, 150) == list(range(150))
 
     assert running(test).decided == [BATCH, BATCH, 150 - 2 * BATCH]
@@ -156,7 +156,7 @@ def test_strangers_among_others_are_refused_until_they_are_known() -> None:
     async def test(run: Run) -> None:
         with run.client() as client, run.client("127.0.0.2") as other:
             run.listener.start()
-            for turn in range(2):  # the second time from memory
+            for turn in range(2):  # the second time from the cache
                 for number in range(5):
                     other.send(stop("of a stranger", 5000 * turn))
                     client.send(stop(number, 9000 * turn))

@@ -1,4 +1,4 @@
-"""Datagrams by the batch: the same by one call a batch and by one call a datagram, over real sockets."""
+"""Batched sockets: one call for each batch and one call for each datagram do the same, over real sockets."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def bound(host: str, *, dual: bool = False) -> Iterator[socket.socket]:
 
 @contextlib.contextmanager
 def asking(server: socket.socket, host: str = "", source: str = "") -> Iterator[socket.socket]:
-    """Open a socket that takes answers from the address alone that it asks."""
+    """Open a socket that accepts answers only from the address that it asks."""
     address = server.getsockname()
     host = host or address[0]
     with bound(source or ("::" if ":" in host else "0.0.0.0")) as client:
@@ -251,7 +251,7 @@ def test_more_answers_than_datagrams(way: Way) -> None:
 
 @pytest.mark.parametrize("told", [False, True])
 def test_senders_that_are_gone_hold_up_nobody(way: Way, told: bool) -> None:
-    """``told``: where the socket asks for it, the fate of an answer is the error of the next call."""
+    """With ``told`` the socket asks for errors, and the next call raises the failure of an answer."""
     with bound(HOST) as server, asking(server) as stays:
         if told:
             server.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
@@ -277,7 +277,7 @@ def test_how_long_each_has_waited(way: Way) -> None:
         while time.time() < deadline:
             time.sleep(0.005)
         between = time.time()
-        time.sleep(0.001)  # the kernel's stamps are not finer than its clock
+        time.sleep(0.001)  # longer than a tick of the kernel's time stamps
         client.send(b"young")
         assert box.receive() == [b"old", b"old", b"young"]
         assert box.too_old(60) is None
@@ -302,7 +302,7 @@ def test_a_closed_socket_is_left_alone_whatever_has_its_number(way: Way) -> None
             assert box.receive() == []
             assert back(0, [b"too late"]) == 1
             assert another.recv(100) == b"not yours"
-        client.setblocking(False)  # on loopback a datagram is there once it was sent
+        client.setblocking(False)  # on loopback a sent datagram has arrived
         with pytest.raises((BlockingIOError, ConnectionRefusedError)):
             client.recv(100)
 
@@ -314,7 +314,7 @@ def test_one_call_a_batch_where_the_system_has_it() -> None:
 
 FORBIDDEN = """
 import ctypes, platform, socket, struct
-# A filter of system calls: those of these numbers fail, all others pass (linux/seccomp.h, linux/filter.h).
+# A filter of system calls: calls of these numbers fail, all others pass (linux/seccomp.h, linux/filter.h).
 numbers = {"x86_64": {"recvmmsg": 299, "sendmmsg": 307}, "aarch64": {"recvmmsg": 243, "sendmmsg": 269}}
 number = numbers[platform.machine()]["CALL"]
 program = struct.pack("HBBI", 0x20, 0, 0, 0) + struct.pack("HBBI", 0x15, 0, 1, number)

@@ -24,9 +24,11 @@ from unit.wire.jsonrpc.harness import (
     responder,
 )
 
+from identengine.engine.core import Engine
 from identengine.model.options import IdentifyOptions
-from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK
-from identengine.wire.jsonrpc.responder import MAX_EXPLAINS, codec_of
+from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec
+from identengine.wire.jsonrpc.responder import MAX_EXPLAINS, Responder, codec_of
+from identengine.wire.responder import MalformedMessage
 from identengine.wire.session import Peer, Session
 
 
@@ -214,6 +216,36 @@ def test_rejects_are_told_for_the_log() -> None:
         asked.datagrams([json.dumps(call(method, {"src_ip": "192.0.2.1", "dst_number": "1"})).encode()], [VISITOR])
     asked.datagrams([json.dumps(call(params=GOOD)).encode()], [VISITOR])
     assert rejected == [("sbc1", "unknown_source")]
+
+
+@pytest.mark.parametrize("codec", [JSON, MESSAGEPACK], ids=["json", "msgpack"])
+def test_malformed_messages_are_reported_whether_answered_or_not(codec: Codec) -> None:
+    found: list[MalformedMessage] = []
+    asked = Responder(Engine(), lambda: 0.0, print, on_malformed=found.append)
+    messages = [
+        call("stop", {"call_id": {"a": 1}}),
+        call("stop", {"call_id": {"a": 1}}, id=...),
+        call("park", id=...),
+        call("stop", {"call_id": "c", "password": ["secret"]}),
+        call("stop", {"call_id": " "}, id=...),
+        {"jsonrpc": "2.0", "id": 1, "result": {}},
+        [],
+        call("ping"),
+        call("stop", {"call_id": "c"}),
+    ]
+    answers, _ = asked.stream(codec, [codec.encode(message) for message in messages], VISITOR)
+    assert len(answers) == 5
+    assert {(one.switch, one.host) for one in found} == {("sbc1", "127.0.0.1"), ("sbc1", None)}
+    assert [(one.code, one.field, one.value) for one in found] == [
+        (PARAMS, "call_id", '{"a":1}'),
+        (PARAMS, "call_id", '{"a":1}'),
+        (NO_METHOD, None, None),
+        (PARAMS, "password", None),
+        (INVALID, None, None),
+        (INVALID, None, None),
+        (PARAMS, "call_id", '" "'),
+    ]
+    assert "secret" not in str(found)
 
 
 json_values = st.recursive(
