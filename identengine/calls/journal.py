@@ -188,15 +188,20 @@ class Journal:
         """Return the stored legs, the rows of stops by ascending serial number, and the notes. Set the clock."""
         try:
             kept = _read(self._env)
-        except DamagedError as error:
+            self._resume(kept)
+        except (DamagedError, lmdb.Error) as error:  # a file that can be read is useless if it cannot be written
             self._put_aside(error)
             kept = Kept()
+            self._resume(kept)
         self._reading.unlink(missing_ok=True)
+        return kept.legs, kept.tombstones, kept.notes
+
+    def _resume(self, kept: Kept) -> None:
+        """Set the clock, and write to the file for the first time."""
         if kept.beat is not None:
             self.clock.resume(kept.beat, max((leg.since for leg in kept.legs), default=kept.beat.now))
         self._look()
         self._note_time()
-        return kept.legs, kept.tombstones, kept.notes
 
     def _check(self) -> None:
         """Raise DamagedError if a process that reads the file crashes, as LMDB may abort on damaged files."""
@@ -216,7 +221,7 @@ class Journal:
             raise DamagedError(str(error)) from error
         self._small, self._large, self._tombstones, self._notes, self._meta = dbs.values()
 
-    def _put_aside(self, why: DamagedError) -> None:
+    def _put_aside(self, why: Exception) -> None:
         """Rename the file, report that to the operator, and begin with an empty file."""
         aside = self._file.put_aside()
         self._alarm(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,15 +23,17 @@ from identengine.engine.core import Engine
 from identengine.engine.lifecycle import Asker
 from identengine.engine.settings import EngineSettings
 from identengine.identify.builder import build
+from identengine.log.rejects import RejectLog
 from identengine.model.options import IdentifyOptions
 from identengine.model.records import Account, Decision, IdentBy, Interface, Request
 from identengine.net.access import Peers
-from identengine.stats.file import CounterFile
+from identengine.stats.file import CounterFile, Tables
 from identengine.stats.heavyhitters import HeavyHitters
 from identengine.stats.tally import Tally
 from identengine.store.vault import Vault
 from identengine.wire.jsonrpc.codec import JSON, Codec
 from identengine.wire.jsonrpc.responder import Responder
+from identengine.wire.responder import MalformedMessage
 from identengine.wire.session import Session
 
 OPTIONS = IdentifyOptions()
@@ -55,7 +58,10 @@ class Subject:
         token = vault.encrypt(PASSWORD)
         named = Account(id=900, client_id=1, name="acme", ident_by=IdentBy.NAME, ident=("acme",), password=token)
         self.engine.take_up(build(OPTIONS, 7, bytes(32), CLIENTS, [*ACCOUNTS, named], DIDS))
-        self.responder = Responder(self.engine, lambda: 1.0, self._reject, self._decide)
+        self._log, self._counters = RejectLog(lambda _: None), counters
+        self.responder = Responder(
+            self.engine, lambda: 1.0, self._reject, self._decide, self._wrong_token, on_malformed=self._malformed
+        )
 
     def _decide(self, batch: Any) -> Any:
         self._now += 0.001
@@ -63,6 +69,19 @@ class Subject:
 
     def _reject(self, asker: Asker, request: Request, decision: Decision) -> None:
         assert decision.reason != "internal_error"
+        self._log.reject(asker.switch, request, decision)
+
+    def _wrong_token(self, host: str) -> None:
+        self._log.note(host, "wrong token")
+
+    def _malformed(self, message: MalformedMessage) -> None:
+        self.tally.malformed(message.switch, message.code)
+        self._log.malformed(*message)
+
+    def report(self) -> None:
+        """Write the log and the tables, as the decider does each second."""
+        self._log.write()
+        self._counters.write_tables(Tables(self.tally.addresses.counts(), self.tally.malformed_counts.counts()))
 
     def work(self) -> None:
         """Do the pending steps of the set of calls, so that deferred answers arrive."""
@@ -94,9 +113,14 @@ def subject(folder: Path | None = None, alarm: Callable[[str], object] = pytest.
         yield Subject(folder, alarm, stack)
 
 
+@cache
+def _peers(interface: Interface) -> Peers:
+    return Peers(SWITCHES, OPTIONS, interface)
+
+
 def session(host: str, interface: Interface = "tcp") -> Session:
     """Return the session of a new peer at an address."""
-    found = Peers(SWITCHES, OPTIONS, interface).meet(host)
+    found = _peers(interface).meet(host)
     assert found is not None
     return found
 

@@ -61,6 +61,7 @@ def converse(case: Case, asked: Subject, codec: Codec) -> None:
         if codec is JSON and not is_json(raw):
             assert len(codes) == 1 and codes[0] in (PARSE_ERROR, INVALID_REQUEST), found
         asked.answers_good(codec, number, session(PLAIN))
+    asked.report()
 
 
 def is_sound(value: Any) -> bool:

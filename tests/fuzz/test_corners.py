@@ -55,7 +55,14 @@ JSON_VALUES = (
     b'"' + b"\\\\" * 10_000 + b'"',
 )
 """JSON of RFC 8259, within 64 levels."""
-JSON_HALVES = (b'"\\ud800"', b'"\\uDc00"', b'"\\ud800\\ud800"', b'"a\\udfffb"', b'"\\ud83d\\\\ude00"', b'{"\\udead":1}')
+JSON_HALVES = (
+    b'"\\ud800"',
+    b'"\\uDc00"',
+    b'"\\ud800\\ud800"',
+    b'"a\\udfffb"',
+    b'"\\ud83d\\\\ude00"',
+    b'{"\\udead":1}',
+)
 """JSON with half of a surrogate pair, which is repaired."""
 NO_JSON = (
     b"",
@@ -242,7 +249,17 @@ def test_bytes_that_are_not_a_value_lead_to_no_result(asked: Subject, name: str)
                 assert "result" not in found, value[:40]
 
 
-PLACES = ("x", "jsonrpc", "id", "method", "params", "params.x", "params.name", "params.account_id", "params.digest")
+PLACES = (
+    "x",
+    "jsonrpc",
+    "id",
+    "method",
+    "params",
+    "params.x",
+    "params.name",
+    "params.account_id",
+    "params.digest",
+)
 
 
 def answers(asked: Subject, codec: Codec, raw: bytes) -> list[dict[str, Any]]:

@@ -59,6 +59,7 @@ def read(case: Case, asked: Subject, number: int) -> None:
     answers, places = asked.responder.datagrams(received, sessions, late, too_old=old)
     asked.work()
     asked.sound()
+    asked.report()
     assert len(answers) == len(hosts if places is None else places)
     found = [*zip(range(len(hosts)) if places is None else places, answers, strict=True), *late.answers]
     for at, answer in found:

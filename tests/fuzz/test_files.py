@@ -21,8 +21,9 @@ from fuzz.subject import PLAIN, Subject, session, subject
 
 from identengine.calls import journalfile
 from identengine.stats import file as counters
-from identengine.stats.file import CounterFile
+from identengine.stats.file import CounterFile, Tables
 from identengine.stats.heavyhitters import HeavyHitters
+from identengine.stats.malformed import MalformedCounts
 from identengine.stats.registry import REGISTRY
 from identengine.stats.tally import Tally
 from identengine.wire.jsonrpc.codec import JSON
@@ -66,9 +67,11 @@ def test_damaged_counters(cases: Rounds, kept: Path) -> None:
             counters.bump(folder, case.choice(REGISTRY).name)
             warnings: list[str] = []
             with CounterFile(folder, warnings.append) as opened:
-                tally = Tally(opened.cells, HeavyHitters(100, opened.addresses()))
+                tally = Tally(opened.cells, HeavyHitters(100, opened.tables().addresses))
                 tally.addresses.add("192.0.2.1")
-                opened.write_addresses(tally.addresses.counts())
+                opened.write_tables(
+                    Tables(tally.addresses.counts(), MalformedCounts(opened.tables().malformed).counts())
+                )
                 tally.__dict__.clear()  # it holds the mapped file
             read_by_anybody(folder)
             assert len(warnings) <= 1

@@ -43,6 +43,7 @@ RIGHT: dict[str, tuple[Any, ...]] = {
     "leg_id": ("", "leg"),
     "since": (1.0, 0, 2.5),
     "counts": ({"wrong_tokens": 1},),
+    "malformed": ([{"switch": "plain", "code": -32602, "count": 1}],),
 }
 STATUS = operator.Status("identengine", 1, 1.0, 7, 1, 0, 0, 10, None, ())
 FIELDS = {
@@ -64,6 +65,7 @@ def test_lines(cases: Rounds) -> None:
                         request = answer(request)
                     reply(operator.line(request))
                 assert reply(operator.line(answer(operator.StatusRequest()))) == STATUS
+            asked.report()
 
 
 @rounds(30)
@@ -120,7 +122,7 @@ async def status(folder: Path) -> operator.OperatorReply:
 def serve(asked: Subject) -> Callable[[operator.OperatorRequest], operator.OperatorReply]:
     """Return a function that answers requests as the decider does. A fault of the program is raised."""
     service = OperatorService(
-        asked.engine, asked.calls, lambda: ["plain", "one"], lambda: STATUS, lambda *_: None, asked.tally.add
+        asked.engine, asked.calls, lambda: ["plain", "one"], lambda: STATUS, lambda *_: None, asked.tally
     )
 
     def answer(request: operator.OperatorRequest) -> operator.OperatorReply:

@@ -112,11 +112,8 @@ class Codec:
         """Return a message that cannot be decoded in a repaired form, or as it is if no repair is known."""
         raise NotImplementedError
 
-    def shown(self, value: bytes) -> str:
-        """Return a value as JSON on one line, for an error message.
-
-        Raise TypeError or one of :data:`UNDECODED` if JSON has no form for the value.
-        """
+    def shown(self, value: bytes) -> str | None:
+        """Return a value as JSON on one line, for an error message, or None if JSON has no form for the value."""
         raise NotImplementedError
 
     def one_line(self, value: bytes) -> bytes | None:
@@ -189,8 +186,11 @@ class _Json(Codec):
         """
         return _ESCAPES.sub(lambda escape: NO_TEXT if escape[1] else escape[0], raw)
 
-    def shown(self, value: bytes) -> str:
-        return self.one_line(value).decode(errors="replace")
+    def shown(self, value: bytes) -> str | None:
+        try:
+            return self.one_line(value).decode(errors="replace")
+        except UNDECODED:
+            return None
 
     def one_line(self, value: bytes) -> bytes:
         return msgspec.json.format(value, indent=-1)
@@ -235,11 +235,14 @@ class _MessagePack(Codec):
     def repaired(self, raw: bytes) -> bytes:
         return raw
 
-    def shown(self, value: bytes) -> str:
-        read = self._read(value)
-        if isinstance(read, bytes):  # msgspec would encode them in base64, which the peer did not send
-            raise TypeError
-        return msgspec.json.encode(read).decode()
+    def shown(self, value: bytes) -> str | None:
+        try:
+            read = self._read(value)
+            if isinstance(read, bytes):  # msgspec would encode them in base64, which the peer did not send
+                return None
+            return msgspec.json.encode(read).decode()
+        except (*UNDECODED, TypeError):  # not MessagePack, or an extension, or a name that is no text
+            return None
 
     def one_line(self, value: bytes) -> bytes | None:
         try:

@@ -136,10 +136,7 @@ def _no_such_method(method: str) -> str:
 def _expected(what: str, raw: bytes | msgspec.Raw, codec: Codec) -> str:
     """Return ``expected X, got Y`` as :func:`identengine.errors.expected` does, for an encoded value."""
     encoded = bytes(raw)
-    try:
-        got = codec.shown(encoded) if encoded else "nothing"
-    except (*UNDECODED, TypeError):
-        got = f"bytes that begin with 0x{encoded[0]:02x}"
+    got = (codec.shown(encoded) or f"bytes that begin with 0x{encoded[0]:02x}") if encoded else "nothing"
     return f"{expected(what)}, got {got if len(got) <= LONGEST_QUOTE else got[: LONGEST_QUOTE - 1] + '…'}"
 
 
