@@ -47,7 +47,7 @@ def message(case: Case) -> Any:
     name = case.choice(tuple(METHODS)) if case.often(0.97) else case.choice(("", "Authorize", "pign", "x" * 99))
     parts: list[tuple[Any, Any]] = [("jsonrpc", "2.0"), ("id", _id(case)), ("method", name)]
     if name not in METHODS or METHODS[name].has_params or case.often(0.2):
-        parts.append(("params", _params(case, name)))
+        parts.append(("params", parameters(case, name)))
     if case.often(0.1):
         parts.pop(case.randrange(len(parts)))
     if case.often(0.1):
@@ -84,7 +84,8 @@ def _id(case: Case) -> Any:
     return case.choice(IDS) if case.often(0.9) else case.choice(ODD_IDS)
 
 
-def _params(case: Case, name: str) -> Any:
+def parameters(case: Case, name: str) -> Any:
+    """Return parameters of a method, with wrong ones among them."""
     if name not in METHODS or case.often(0.03):
         return value(case)
     fields = METHODS[name].params.__struct_fields__

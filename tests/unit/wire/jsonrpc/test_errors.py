@@ -241,9 +241,7 @@ def test_a_value_with_a_text_that_is_not_utf_8_is_not_returned(value: bytes) -> 
     assert "value" not in error.get("data", {})
 
 
-@pytest.mark.parametrize(
-    "value", [b"\xc4\x01a", b"\xc7\x01\x05a", b"\x81\x90\x01", b"\xa1\xff"], ids=repr
-)
+@pytest.mark.parametrize("value", [b"\xc4\x01a", b"\xc7\x01\x05a", b"\x81\x90\x01", b"\xa1\xff"], ids=repr)
 def test_a_value_without_a_form_in_json_is_reported_without_the_value(value: bytes) -> None:
     reported: list[MalformedMessage] = []
     engine = Engine(EngineSettings())
