@@ -49,7 +49,7 @@ def request_fingerprint(request: Request, key: bytes) -> bytes:
     fields = msgspec.structs.astuple(request)[_IDS:]
     try:
         content = _encode(fields)
-    except OverflowError:  # MessagePack holds integers of 64 bits; a field that nobody reads can hold a longer one
+    except OverflowError:  # MessagePack has 64 bits; a field that is not read can hold a longer integer
         content = _encode([str(field) if isinstance(field, int) else field for field in fields])
     if request.password is None and request.digest is None and len(content) <= _LONGEST_CONTENT:
         return content

@@ -37,7 +37,7 @@ RIGHT: dict[str, tuple[Any, ...]] = {
 }
 """Usual values of each parameter."""
 IDS = (1, 0, "a", "é", 2**53, -7, None, "x" * 254, 1.5)
-ODD_IDS = ("x" * 257, "\ud800", True, [], {}, [1], 10**30, -0.0, "", 2**63, 2**64)
+ODD_IDS: tuple[Any, ...] = ("x" * 257, "\ud800", True, [], {}, [1], 10**30, -0.0, "", 2**63, 2**64)
 
 
 def message(case: Case) -> Any:

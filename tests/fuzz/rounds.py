@@ -1,20 +1,22 @@
 """The rounds of a fuzz test: cases by seed, each of which can be run again alone.
 
-The ordinary run has the same seeds each time, so that it fails for a change only. Behind the marker ``long`` a test
-runs for ``FUZZ_SECONDS`` with new seeds. ``FUZZ_SEED`` runs one case again.
+The ordinary run has the same seeds each time, so that only a change can make it fail. With the marker ``long`` a
+test runs for ``FUZZ_SECONDS`` with new seeds. ``FUZZ_SEED`` runs one case again.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, TypeVar, cast
 
 import pytest
 from support.thorough import times
+
+T = TypeVar("T", bound=Callable[..., None])
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "60"))
 """Duration of each long test, in seconds."""
@@ -71,7 +73,8 @@ class Rounds:
                 seed += 1
 
 
-def rounds(in_ci: int) -> Any:  # pytest.MarkDecorator of a parametrized test
-    """Return the mark of a test with an argument ``cases``: its rounds in CI, fewer elsewhere, and its long run."""
+def rounds(in_ci: int) -> Callable[[T], T]:
+    """Return the decorator of a test with an argument ``cases``. It has ``in_ci`` rounds in CI, and a long run."""
     long = pytest.param(Rounds(None), marks=[pytest.mark.long, pytest.mark.timeout(0)])
-    return pytest.mark.parametrize("cases", [Rounds(times(in_ci, max(1, in_ci // LESS))), long], ids=repr)
+    ordinary = Rounds(times(in_ci, max(1, in_ci // LESS)))
+    return cast("Callable[[T], T]", pytest.mark.parametrize("cases", [ordinary, long], ids=repr))

@@ -44,7 +44,7 @@ PLAIN, WITH_TOKEN, EITHER = "10.1.0.1", "10.2.0.1", "10.3.0.1"
 class Subject:
     """A responder, and the faults behind it."""
 
-    def __init__(self, folder: Path, alarm: Callable[[str], object], stack: ExitStack) -> None:
+    def __init__(self, folder: Path, alarm: Callable[[str], None], stack: ExitStack) -> None:
         vault = Vault((bytes(range(32)),))
         self.mirror = stack.enter_context(Journal(folder, 1000, 1000, alarm))
         counters = stack.enter_context(CounterFile(folder, alarm))
@@ -105,7 +105,7 @@ class Subject:
 
 
 @contextmanager
-def subject(folder: Path | None = None, alarm: Callable[[str], object] = pytest.fail) -> Iterator[Subject]:
+def subject(folder: Path | None = None, alarm: Callable[[str], None] = pytest.fail) -> Iterator[Subject]:
     """Yield a new subject, so that a case depends on its seed alone. Without a folder its files are new."""
     with ExitStack() as stack:
         if folder is None:

@@ -1,7 +1,7 @@
 """Books of CSV and JSONL with any content.
 
-Invariant: a book is imported, or it is a LoadError that names its mistakes, never another exception. A book that was
-imported can be exported and imported again without a change.
+Invariant: a book is imported, or it is a LoadError that names its mistakes, never another exception. A book that
+was imported can be exported and imported again without a change.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from fuzz.values import TEXTS, to_json, value
 from identengine.book.columns import ACCOUNTS, CLIENTS, DIDS, Table
 from identengine.book.exporter import export_book
 from identengine.book.importer import import_book
+from identengine.book.importrun import Missing
 from identengine.errors import LoadError
 from identengine.identify.builder import build
 from identengine.model.options import IdentifyOptions
@@ -76,17 +77,21 @@ def test_books(cases: Rounds) -> None:
             case.input = tables = [table(case, of) for of in (CLIENTS, ACCOUNTS, DIDS) if case.often(0.95)]
             for name, content in tables:
                 (book / name).write_bytes(content)
-            how = {"skip_bad": case.often(0.6), "missing": case.choice(("disable", "keep", "delete")), "yes": True}
+            missing: Missing = case.choice(("disable", "keep", "remove"))
             try:
-                import_book(store, vault, book, who="fuzz", **how)
-            except LoadError as error:
-                assert error.problems
-                for problem in error.problems:
-                    str(problem)
+                import_book(store, vault, book, who="fuzz", missing=missing, skip_bad=case.often(0.6), yes=True)
+            except LoadError as refused:
+                assert_named(refused)
                 continue
             with store.read() as read:
                 build(IdentifyOptions(), 1, bytes(32), read.clients(), read.accounts(), read.dids())
             again(store, vault, Path(folder, "exported"), case)
+
+
+def assert_named(refused: LoadError) -> None:
+    """Check that an error names its mistakes."""
+    assert refused.problems
+    assert all(str(problem) for problem in refused.problems)
 
 
 def again(store: Store, vault: Vault, folder: Path, case: Case) -> None:
@@ -101,7 +106,7 @@ def again(store: Store, vault: Vault, folder: Path, case: Case) -> None:
             assert [row.id for row in one.accounts()] == [row.id for row in two.accounts()]
 
 
-def table(case: Case, of: Table[Any]) -> tuple[str, bytes]:
+def table(case: Case, of: Table) -> tuple[str, bytes]:
     """Return the name and the content of a file."""
     columns = [name for name in of.columns if name in of.required or case.often(0.4)]
     if case.often(0.03):

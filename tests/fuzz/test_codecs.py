@@ -1,7 +1,7 @@
 """Messages of a connection in JSON and MessagePack, whole or damaged.
 
-Invariant: whatever a message holds, no exception reaches the caller or becomes an ``internal_error``. Each answer
-is well formed and echoes the id of its message. The next right message has the right answer.
+Invariant: no message raises an exception or becomes an ``internal_error``. Each answer is well formed and echoes
+the id of its message. The next right message has the right answer.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def converse(case: Case, asked: Subject, codec: Codec) -> None:
         codes = [one.get("error", {}).get("code") for one in found]
         assert closed == (codes == [PARSE_ERROR] and not isinstance(decoded(codec, answers[0]), list))
         if codec is JSON and not is_json(raw):
-            assert len(codes) == 1 and codes[0] in (PARSE_ERROR, INVALID_REQUEST), found
+            assert codes in ([PARSE_ERROR], [INVALID_REQUEST]), found
         asked.answers_good(codec, number, session(PLAIN))
     asked.report()
 
@@ -74,7 +74,7 @@ def is_sound(value: Any) -> bool:
 
 
 def is_json(raw: bytes) -> bool:
-    """Return True if an independent parser takes these bytes as JSON, perhaps with texts that are not UTF-8.
+    """Return True if an independent parser takes these bytes as JSON. Its texts need not be UTF-8.
 
     The texts of members that no decoder reads are not checked, which would cost time in each message.
     """

@@ -87,12 +87,17 @@ def test_config_files(cases: Rounds, tmp_path: Path, monkeypatch: pytest.MonkeyP
             path.write_bytes(content)
             try:
                 found = load(path)
-            except ConfigError as error:
-                assert error.problems
-                assert all(problem.isprintable() and problem for problem in error.problems), error.problems
+            except ConfigError as refused:
+                assert_named(refused)
                 continue
             assert codec.decode(codec.encode(found)) == found
             changes(plain, found)
+
+
+def assert_named(refused: ConfigError) -> None:
+    """Check that an error names its mistakes, each on one line."""
+    assert refused.problems
+    assert all(problem and problem.isprintable() for problem in refused.problems), refused.problems
 
 
 def config(case: Case) -> bytes:

@@ -1,6 +1,6 @@
 """HTTP requests with damaged heads and bodies, to a running server.
 
-Invariant: each answer is well formed and no answer is a 500, the log reports no fault, and the next right request has
+Invariant: each answer is well formed, and no answer is a 500. The log reports no fault. The next right request has
 the right answer. The HTTP process and the decider grow by at most 10 MiB.
 """
 

@@ -60,10 +60,8 @@ def test_lines(cases: Rounds) -> None:
             for _ in range(LINES):
                 case.input = raw = line(case)
                 for one in raw.split(b"\n"):
-                    request = operator.read_ask(one)
-                    if not isinstance(request, operator.OperatorFailure):
-                        request = answer(request)
-                    reply(operator.line(request))
+                    read = operator.read_ask(one)
+                    reply(operator.line(read if isinstance(read, operator.OperatorFailure) else answer(read)))
                 assert reply(operator.line(answer(operator.StatusRequest()))) == STATUS
             asked.report()
 

@@ -1,7 +1,7 @@
 """All sockets of a running server at once: UDP, TCP in each framing, and the operator's Unix socket.
 
-Invariant: no process dies, the log reports no fault and no alarm, the next right message on each socket has the
-right answer, and the decider grows by at most 10 MiB.
+Invariant: no process dies, and the log reports no fault and no alarm. The next right message on each socket has
+the right answer. The decider grows by at most 10 MiB.
 """
 
 from __future__ import annotations

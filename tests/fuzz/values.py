@@ -1,7 +1,7 @@
 """Random values, and their many spellings in JSON and MessagePack.
 
-A value is one of the types of JSON, or :class:`Members` for an object that has a member twice, or :class:`Broken`
-for bytes that are not well formed in the encoding at hand.
+A value has one of the types of JSON. :class:`Members` is an object that can have a member twice. :class:`Broken`
+stands for bytes that are not well formed.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ TEXTS = (
     "1e3",
     "0x10",
     "1_000",
-    "٣",  # noqa: RUF001 - a digit that is not ASCII
+    "٣",
     "①",
     "²",
     "５０６０",  # noqa: RUF001 - wide digits
@@ -99,7 +99,7 @@ TEXTS = (
     "++44",
     "44#*",
     "sip:44@example",
-    "ſ",
+    "ſ",  # noqa: RUF001 - a letter that folds to another one
     "İ",
     "ß" * 100,
 )
@@ -149,7 +149,7 @@ BROKEN = (
     Broken(b"1e400", b"\xca\x00"),
     Broken(b"/*x*/1", b"\xdc\x00"),
 )
-"""Each is no JSON of at most 64 levels or no MessagePack. msgspec reads some as a value, so a test accepts both."""
+"""Bytes that are no JSON of at most 64 levels, and no MessagePack. msgspec reads some of them as a value."""
 
 
 def value(case: Case, depth: int = 0) -> Any:
@@ -174,7 +174,7 @@ def value(case: Case, depth: int = 0) -> Any:
 
 
 def nested(levels: int, arrays: bool) -> Any:
-    """Return a value with so many levels of brackets."""
+    """Return a value with this number of levels of brackets."""
     held: Any = 1
     for _ in range(levels):
         held = [held] if arrays else {"params": held}

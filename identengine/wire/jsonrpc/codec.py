@@ -105,7 +105,7 @@ class Codec:
         raise NotImplementedError
 
     def is_usable_id(self, message_id: bytes) -> bool:
-        """Return True if an id is a string of whole characters, a number or null, and short enough to be echoed."""
+        """Return True if an id is a whole string, a number or null, and short enough to be echoed."""
         raise NotImplementedError
 
     def repaired(self, raw: bytes) -> bytes:

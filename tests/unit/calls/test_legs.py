@@ -17,7 +17,7 @@ KEY = bytes(32)
 @pytest.mark.parametrize("more", [{}, {"password": "x"}, {"digest": Digest(username="x")}], ids=repr)
 def test_an_integer_of_any_size_has_a_fingerprint(field: str, number: int, more: dict[str, Any]) -> None:
     def fingerprint(value: int) -> bytes:
-        return request_fingerprint(Request(call_id="a", dst_number="44", **{field: value}, **more), KEY)
+        return request_fingerprint(Request(call_id="a", dst_number="44", **{field: value} | more), KEY)
 
     assert fingerprint(number) == fingerprint(number)
     assert fingerprint(number) != fingerprint(number - 1)

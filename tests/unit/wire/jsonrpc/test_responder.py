@@ -314,7 +314,8 @@ def test_an_integer_of_any_size_is_ignored_or_unusable(number: int) -> None:
     def answer(method: str, **params: object) -> dict[str, Any]:
         raw = json.dumps(call(method, GOOD | {"call_id": "c"} | params)).encode()
         (line,), _ = asked.stream(JSON, [raw], VISITOR)
-        return json.loads(line)
+        found: dict[str, Any] = json.loads(line)
+        return found
 
     for method in ("authorize", "authorize", "identify"):
         assert answer(method, account_id=number)["result"]["account_id"] == 1  # engine.md 3.9
