@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import lmdb
 import msgspec
 import pytest
 
@@ -148,3 +149,25 @@ def test_a_mirror_reports_the_space_that_is_left(tmp_path: Path, machine: Machin
             write(more=large, again=large)
         assert mirror.room_left is RoomLeft.RESERVE
         assert write(**dict.fromkeys(map(str, range(7)))) is RoomLeft.AMPLE
+
+
+def test_a_mirror_that_cannot_be_written_is_renamed(tmp_path: Path, machine: Machine) -> None:
+    with Journal(tmp_path, 10, 0, pytest.fail) as mirror:
+        mirror.read()
+        keep(mirror, "\0a")
+    alarms: list[str] = []
+    with Journal(tmp_path, 10, 0, alarms.append) as mirror:
+        noted = mirror._note_time
+
+        def damaged_at_first() -> None:
+            if not alarms:
+                raise lmdb.CorruptedError("Located page was wrong type")
+            noted()
+
+        mirror._note_time = damaged_at_first  # type: ignore[method-assign]
+        assert mirror.read() == ([], [], {})
+        keep(mirror, "\0b")
+    (alarm,) = alarms
+    assert "Located page was wrong type" in alarm
+    assert len([*tmp_path.glob("calls.mdb?*")]) == 1
+    assert left(tmp_path) == (HOUR, 60, 0)
