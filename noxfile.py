@@ -50,7 +50,7 @@ def long(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Give each fuzz test new random input for an hour, or for FUZZ_SECONDS. Arguments go to pytest."""
+    """Run each fuzz test with new random input for an hour, or for FUZZ_SECONDS. Arguments go to pytest."""
     targets, seconds = session.posargs or ("tests/fuzz",), os.environ.get("FUZZ_SECONDS", "3600")
     run(session, "python", "-m", "pytest", "-m", "long", *targets, FUZZ_SECONDS=seconds)
 

@@ -65,9 +65,9 @@ def message(case: Case) -> Any:
 
 def batch(case: Case) -> Any:
     """Return an array of messages, or one message."""
-    if case.often(0.85):
+    if case.often(0.9):
         return message(case)
-    return [message(case) for _ in range(case.choice((0, 1, 2, 5, 40)))]
+    return [message(case) for _ in range(case.choice((0, 1, 2, 5, 20)))]
 
 
 def good(number: int) -> dict[str, Any]:

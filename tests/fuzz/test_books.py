@@ -63,7 +63,7 @@ RIGHT: dict[str, tuple[Any, ...]] = {
 }
 
 
-@rounds(300)
+@rounds(150)
 def test_books(cases: Rounds) -> None:
     vault = Vault((bytes(32),))
     for case in cases:

@@ -25,14 +25,14 @@ DAMAGED = 0.3
 """Share of the messages that are damaged after they were encoded."""
 
 
-@rounds(250)
+@rounds(200)
 def test_json(cases: Rounds) -> None:
     for case in cases:
         with case, subject() as asked:
             converse(case, asked, JSON)
 
 
-@rounds(250)
+@rounds(200)
 def test_messagepack(cases: Rounds) -> None:
     for case in cases:
         with case, subject() as asked:

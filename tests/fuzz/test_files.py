@@ -47,7 +47,7 @@ def kept() -> Iterator[Path]:
         yield Path(folder)
 
 
-@rounds(150)
+@rounds(60)
 def test_a_damaged_mirror(cases: Rounds, kept: Path) -> None:
     for case in cases:
         with case, TemporaryDirectory(prefix="fuzz") as name:
@@ -61,7 +61,7 @@ def test_a_damaged_mirror(cases: Rounds, kept: Path) -> None:
             assert ends[-1] in (0, UNWRITABLE), ends
 
 
-@rounds(600)
+@rounds(300)
 def test_damaged_counters(cases: Rounds, kept: Path) -> None:
     for case in cases:
         with case, TemporaryDirectory(prefix="fuzz") as name:

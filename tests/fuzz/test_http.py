@@ -27,6 +27,8 @@ from identengine.wire.jsonrpc.methods import METHODS
 
 MEMORY = 10 << 20
 """Largest growth of a process, in bytes."""
+WARM = 10
+"""Number of cases after which the processes have their usual size."""
 WAIT = 0.1
 """Time without a further byte after which the answer to a damaged request is complete, in seconds."""
 OF_HTTP = (
@@ -92,7 +94,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield served
 
 
-@rounds(300)
+@rounds(100)
 def test_requests(cases: Rounds, server: Server) -> None:
     first: tuple[int, int] | None = None
     log = len(server.log)
@@ -107,7 +109,7 @@ def test_requests(cases: Rounds, server: Server) -> None:
             assert "Traceback" not in added, added
             assert "fault" not in added, added
             assert "ALARM" not in added, added
-            if number == 20:  # all code has run once
+            if number == WARM:
                 first = resident(server.http), resident(server.decider)
     if first is not None:
         assert resident(server.http) - first[0] < MEMORY

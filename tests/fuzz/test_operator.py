@@ -51,7 +51,7 @@ FIELDS = {
 }
 
 
-@rounds(250)
+@rounds(120)
 def test_lines(cases: Rounds) -> None:
     for case in cases:
         with case, subject() as asked:
@@ -66,7 +66,7 @@ def test_lines(cases: Rounds) -> None:
             asked.report()
 
 
-@rounds(30)
+@rounds(15)
 def test_connections(cases: Rounds, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "_SILENT", 0.0)
     for case in cases:

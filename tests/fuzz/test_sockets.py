@@ -42,7 +42,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
-@rounds(150)
+@rounds(50)
 def test_sockets(cases: Rounds, server: Server) -> None:
     decider, first, log = server.decider, 0, len(server.log)
     for number, case in enumerate(cases):

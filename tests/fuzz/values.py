@@ -154,7 +154,7 @@ BROKEN = (
 
 def value(case: Case, depth: int = 0) -> Any:
     """Return a random value of any type of JSON."""
-    match case.randrange(12 if depth < 4 else 8):
+    match case.randrange(12 if depth < 3 else 8):
         case 0:
             return case.choice((None, True, False))
         case 1 | 2:
@@ -166,11 +166,11 @@ def value(case: Case, depth: int = 0) -> Any:
         case 7:
             return "".join(chr(case.randrange(1, 0x3000)) for _ in range(case.randrange(20)))
         case 8 | 9:
-            return [value(case, depth + 1) for _ in range(case.choice((0, 1, 2, 3, 20)))]
+            return [value(case, depth + 1) for _ in range(case.choice((0, 1, 1, 2, 3)))]
         case 10:
             return nested(case.choice((10, 55, 60, 70, 200)), case.often(0.5))
         case _:
-            return {case.choice(TEXTS): value(case, depth + 1) for _ in range(case.choice((0, 1, 2, 5)))}
+            return {case.choice(TEXTS): value(case, depth + 1) for _ in range(case.choice((0, 1, 1, 2)))}
 
 
 def nested(levels: int, arrays: bool) -> Any:
@@ -192,19 +192,21 @@ def to_json(case: Case, value: Any) -> bytes:
         return value.in_json
     if isinstance(value, str):
         return _json_text(case, value)
+    comma = b"," if case.often(0.7) else _space(case) + b"," + _space(case)
     if isinstance(value, list) and not isinstance(value, Members):
-        items = [to_json(case, item) for item in value]
-        return b"[" + _space(case) + (_space(case) + b"," + _space(case)).join(items) + _space(case) + b"]"
+        return b"[" + comma.join([to_json(case, item) for item in value]) + b"]"
     if isinstance(value, dict | Members):
-        pairs = [
-            to_json(case, name if isinstance(name, str) else json.dumps(name))
-            + _space(case)
-            + b":"
-            + to_json(case, of)
-            for name, of in members(value)
-        ]
-        return b"{" + (_space(case) + b"," + _space(case)).join(pairs) + b"}"
+        colon = b":" if case.often(0.7) else _space(case) + b":" + _space(case)
+        return (
+            b"{"
+            + comma.join([_json_name(case, name) + colon + to_json(case, of) for name, of in members(value)])
+            + b"}"
+        )
     return json.dumps(value).encode()
+
+
+def _json_name(case: Case, name: Any) -> bytes:
+    return _json_text(case, name if isinstance(name, str) else json.dumps(name))
 
 
 def _space(case: Case) -> bytes:

@@ -248,7 +248,8 @@ class Responder:
         ):
             return self._complaint(bytes(raw), codec, session, batch)
         if kind is _AUTH:
-            answer = self._auth.authenticate(call.params, message_id, codec, session, connected=batch.connected)  # type: ignore[arg-type]  # _AUTH has Credentials
+            named = message_id or codec.null_id  # an answer to a notification is encoded too, for the report
+            answer = self._auth.authenticate(call.params, named, codec, session, connected=batch.connected)  # type: ignore[arg-type]  # _AUTH has Credentials
             self._report(answer, codec, session.peer, session.host)
             return answer if message_id else None
         peer = session.peer
