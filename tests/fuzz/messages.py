@@ -36,8 +36,8 @@ RIGHT: dict[str, tuple[Any, ...]] = {
     "username": ("acme",),
 }
 """Usual values of each parameter."""
-IDS = (1, 0, "a", "é", 2**53, -7, None, "x" * 254, 1.5)
-ODD_IDS: tuple[Any, ...] = ("x" * 257, "\ud800", True, [], {}, [1], 10**30, -0.0, "", 2**63, 2**64)
+IDS: tuple[Any, ...] = (1, 0, "a", "é", 2**53, -7, None, "x" * 40, 1.5)
+ODD_IDS: tuple[Any, ...] = ("x" * 254, "x" * 257, "\ud800", True, [], {}, [1], 10**30, -0.0, "", 2**63, 2**64)
 
 
 def message(case: Case) -> Any:

@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 import msgspec
-from fuzz.messages import batch
+from fuzz.messages import IDS, batch
 from fuzz.mutation import mutated
 from fuzz.rounds import Case, Rounds, rounds
 from fuzz.subject import EITHER, PLAIN, WITH_TOKEN, Subject, check, decoded, session, subject
@@ -41,7 +41,8 @@ def test_messagepack(cases: Rounds) -> None:
 
 def converse(case: Case, asked: Subject, codec: Codec) -> None:
     """Send messages over one connection after another, since an error of parsing closes a connection."""
-    peer = session(case.choice((PLAIN, PLAIN, WITH_TOKEN, EITHER)))
+    host = case.choice((PLAIN, PLAIN, WITH_TOKEN, EITHER))
+    peer = session(host)
     for number in range(MESSAGES):
         value = batch(case)
         raw = (to_json if codec is JSON else to_messagepack)(case, value)
@@ -56,12 +57,23 @@ def converse(case: Case, asked: Subject, codec: Codec) -> None:
         expected = ids(codec, raw)
         for one in found:
             assert one["id"] is None or expected is None or any(same(one["id"], each) for each in expected)
+        if codec is JSON and whole and names_itself(value):
+            assert all(one["id"] is not None or None in expected for one in found if expected), found
         codes = [one.get("error", {}).get("code") for one in found]
         assert closed == (codes == [PARSE_ERROR] and not isinstance(decoded(codec, answers[0]), list))
-        if codec is JSON and not is_json(raw):
+        if codec is JSON and host == PLAIN and not is_json(raw):
             assert codes in ([PARSE_ERROR], [INVALID_REQUEST]), found
         asked.answers_good(codec, number, session(PLAIN))
     asked.report()
+
+
+def names_itself(value: Any) -> bool:
+    """Return True if a message is an object with one usable id, and no part of it is broken."""
+    if not isinstance(value, Members) or not is_sound(value):
+        return False
+    names = [name for name, _ in value]
+    found = [of for name, of in value if name == "id"]
+    return len(set(map(str, names))) == len(names) and len(found) == 1 and any(same(found[0], one) for one in IDS)
 
 
 def is_sound(value: Any) -> bool:
