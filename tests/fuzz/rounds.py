@@ -6,6 +6,7 @@ test runs for ``FUZZ_SECONDS`` with new seeds. ``FUZZ_SEED`` runs one case again
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from types import TracebackType
 from typing import Self, TypeVar, cast
 
 import pytest
+from support.processes import resident
 from support.thorough import times
 
 T = TypeVar("T", bound=Callable[..., None])
@@ -22,6 +24,10 @@ SECONDS = float(os.environ.get("FUZZ_SECONDS", "60"))
 """Duration of each long test, in seconds."""
 SEED = os.environ.get("FUZZ_SEED")
 """Seed of the only case to run; None for all."""
+MEMORY = 10 << 20
+"""Largest growth of a process over all cases of a test, in bytes."""
+_WARM = 20
+"""Number of cases after which a process has its usual size."""
 _LONGEST = 20_000
 """Longest part of an input that a failure prints, in bytes."""
 LESS = 5
@@ -71,6 +77,16 @@ class Rounds:
             while time.monotonic() < end:
                 yield Case(seed)
                 seed += 1
+
+    def within_memory(self) -> Iterator[Case]:
+        """Yield the cases. Fail if the process grows by more than :data:`MEMORY` meanwhile."""
+        before = 0
+        for place, case in enumerate(self):
+            if place == _WARM:
+                before = resident(os.getpid())
+            yield case
+        gc.collect()
+        assert not before or resident(os.getpid()) - before < MEMORY
 
 
 def rounds(in_ci: int) -> Callable[[T], T]:

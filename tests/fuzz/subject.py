@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -23,6 +24,7 @@ from identengine.engine.core import Engine
 from identengine.engine.lifecycle import Asker
 from identengine.engine.settings import EngineSettings
 from identengine.identify.builder import build
+from identengine.log import handlers
 from identengine.log.rejects import RejectLog
 from identengine.model.options import IdentifyOptions
 from identengine.model.records import Account, Decision, IdentBy, Interface, Request
@@ -104,10 +106,34 @@ class Subject:
         assert answer["result"]["ambiguous"] is True
 
 
+class Lines(logging.Handler):
+    """A handler that checks each line in both formats: one line of printable text, and one JSON object."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        assert handlers._TextFormatter().format(record).isprintable()
+        line = handlers._JsonFormatter().format(record)
+        assert "\n" not in line
+        assert json.loads(line)["message"]
+
+
+@contextmanager
+def checked_log() -> Iterator[None]:
+    """Check each line of the log, and keep none."""
+    logger = logging.getLogger("identengine")
+    before = logger.handlers, logger.level, logger.propagate
+    logger.handlers, logger.propagate = [Lines()], False
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.handlers, logger.level, logger.propagate = before
+
+
 @contextmanager
 def subject(folder: Path | None = None, alarm: Callable[[str], None] = pytest.fail) -> Iterator[Subject]:
     """Yield a new subject, so that a case depends on its seed alone. Without a folder its files are new."""
     with ExitStack() as stack:
+        stack.enter_context(checked_log())
         if folder is None:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="fuzz")))
         yield Subject(folder, alarm, stack)

@@ -66,7 +66,7 @@ RIGHT: dict[str, tuple[Any, ...]] = {
 @rounds(150)
 def test_books(cases: Rounds) -> None:
     vault = Vault((bytes(32),))
-    for case in cases:
+    for case in cases.within_memory():
         with (
             case,
             TemporaryDirectory(prefix="fuzz") as folder,

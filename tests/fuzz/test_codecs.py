@@ -27,14 +27,14 @@ DAMAGED = 0.3
 
 @rounds(200)
 def test_json(cases: Rounds) -> None:
-    for case in cases:
+    for case in cases.within_memory():
         with case, subject() as asked:
             converse(case, asked, JSON)
 
 
 @rounds(200)
 def test_messagepack(cases: Rounds) -> None:
-    for case in cases:
+    for case in cases.within_memory():
         with case, subject() as asked:
             converse(case, asked, MESSAGEPACK)
 

@@ -81,7 +81,7 @@ def test_config_files(cases: Rounds, tmp_path: Path, monkeypatch: pytest.MonkeyP
     path = tmp_path / "identengine.toml"
     path.write_bytes(whole()[0])
     plain = load(path)
-    for case in cases:
+    for case in cases.within_memory():
         with case:
             case.input = content = config(case)
             path.write_bytes(content)

@@ -47,7 +47,7 @@ def kept() -> Iterator[Path]:
         yield Path(folder)
 
 
-@rounds(60)
+@rounds(40)
 def test_a_damaged_mirror(cases: Rounds, kept: Path) -> None:
     for case in cases:
         with case, TemporaryDirectory(prefix="fuzz") as name:

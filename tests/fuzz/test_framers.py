@@ -42,7 +42,7 @@ class Found(NamedTuple):
 @pytest.mark.parametrize("kind", FRAMERS)
 @rounds(800)
 def test_the_cuts_of_a_stream_do_not_matter(cases: Rounds, kind: str) -> None:
-    for case in cases:
+    for case in cases.within_memory():
         with case:
             limit = case.choice(LIMITS)
             case.input = data = stream(case, kind)
@@ -56,7 +56,7 @@ def test_the_cuts_of_a_stream_do_not_matter(cases: Rounds, kind: str) -> None:
 @pytest.mark.parametrize("kind", FRAMERS)
 @rounds(800)
 def test_right_messages_come_out_as_they_went_in(cases: Rounds, kind: str) -> None:
-    for case in cases:
+    for case in cases.within_memory():
         with case:
             messages = [right(case, kind) for _ in range(case.choice((1, 2, 5)))]
             framer = FRAMERS[kind](1 << 24)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from fuzz.messages import parameters
 from fuzz.mutation import TOKENS, mutated, pieces
-from fuzz.rounds import Case, Rounds, rounds
+from fuzz.rounds import MEMORY, Case, Rounds, rounds
 from fuzz.values import TEXTS, to_json
 from support import HOST
 from support.http import GOOD, NOC, SWITCH, asking, make_book, web_serving
@@ -25,8 +25,6 @@ from support.server import Server
 
 from identengine.wire.jsonrpc.methods import METHODS
 
-MEMORY = 10 << 20
-"""Largest growth of a process, in bytes."""
 WARM = 10
 """Number of cases after which the processes have their usual size."""
 WAIT = 0.1

@@ -53,7 +53,7 @@ FIELDS = {
 
 @rounds(120)
 def test_lines(cases: Rounds) -> None:
-    for case in cases:
+    for case in cases.within_memory():
         with case, subject() as asked:
             hold(asked)
             answer = serve(asked)
@@ -69,7 +69,7 @@ def test_lines(cases: Rounds) -> None:
 @rounds(15)
 def test_connections(cases: Rounds, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "_SILENT", 0.0)
-    for case in cases:
+    for case in cases.within_memory():
         with case, subject() as asked, TemporaryDirectory(prefix="fuzz") as folder:
             hold(asked)
             asyncio.run(attack(case, asked, Path(folder)))

@@ -15,7 +15,7 @@ import pytest
 from conformance.book import ACCOUNTS, CLIENTS, DIDS
 from fuzz.messages import good
 from fuzz.mutation import pieces
-from fuzz.rounds import Case, Rounds, rounds
+from fuzz.rounds import MEMORY, Case, Rounds, rounds
 from fuzz.test_datagrams import datagram
 from fuzz.test_framers import FRAMERS, stream
 from fuzz.test_operator import line
@@ -25,8 +25,6 @@ from support.operator import connect, held
 from support.processes import resident
 from support.server import Server, serving
 
-MEMORY = 10 << 20
-"""Largest growth of the decider, in bytes."""
 WARM = 10
 """Number of cases after which the decider has its usual size."""
 DATAGRAMS, STREAMS, LINES = 30, 4, 4
