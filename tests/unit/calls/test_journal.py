@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import lmdb
 import msgspec
 import pytest
 
-from identengine.calls import clock
+from identengine.calls import clock, journal
 from identengine.calls.backend import LegSelector
 from identengine.calls.counts import Counter
 from identengine.calls.journal import Journal
@@ -171,3 +172,25 @@ def test_a_mirror_that_cannot_be_written_is_renamed(tmp_path: Path, machine: Mac
     assert "Located page was wrong type" in alarm
     assert len([*tmp_path.glob("calls.mdb?*")]) == 1
     assert left(tmp_path) == (HOUR, 60, 0)
+
+
+def test_a_mirror_whose_process_died_soon_after_reading_is_tried_first(
+    tmp_path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark, alarms = tmp_path / "reading", list[str]()
+    with Journal(tmp_path, 10, 0, pytest.fail) as mirror:
+        mirror.read()
+        keep(mirror, "\0a")
+        mirror.beat()
+        assert mark.exists()
+        machine.pass_time(3)
+        mirror.beat()
+        assert not mark.exists()
+    mark.touch()
+    assert left(tmp_path) == (HOUR - 3, 57, 3)  # the trial changes nothing
+    monkeypatch.setattr(journal, "_try_alone", lambda _: os.abort())
+    mark.touch()
+    with Journal(tmp_path, 10, 0, alarms.append) as mirror:
+        assert mirror.read() == ([], [], {})
+    (alarm,) = alarms
+    assert "a process that reads or writes it crashes" in alarm
