@@ -5,6 +5,7 @@ All sessions except ``setup`` use the tools in ``.venv``. The commands of the RE
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -45,6 +46,13 @@ def test(session: nox.Session) -> None:
 def long(session: nox.Session) -> None:
     """Run the tests that take minutes each."""
     run(session, "python", "-m", "pytest", "-m", "long", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Run each fuzz test with new random input for an hour, or for FUZZ_SECONDS. Arguments go to pytest."""
+    targets, seconds = session.posargs or ("tests/fuzz",), os.environ.get("FUZZ_SECONDS", "3600")
+    run(session, "python", "-m", "pytest", "-m", "long", *targets, FUZZ_SECONDS=seconds)
 
 
 @nox.session

@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from support.clocks import Clocks
 
-pytest.register_assert_rewrite("conformance", "property", "support", "unit")
+pytest.register_assert_rewrite("conformance", "fuzz", "property", "support", "unit")
 
 # A process in the background of a shell, and all of its children, would ignore the Ctrl-C that tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from math import inf
 from pathlib import Path
 from typing import Any, Self
@@ -40,11 +41,15 @@ _BEAT_SECONDS = 1.0
 _LOOK_EVERY = 500
 """Number of written legs after which the free space is checked again."""
 _READING = "reading"
-"""Name of a file that exists while the mirror is read.
+"""Name of a file that exists while the mirror is read, and in the first seconds after it.
 
-If a process crashes while it reads a damaged mirror, the next process finds this file. It then reads the mirror in
-a child process first.
+If a process crashes because it reads or writes a damaged mirror, the next process finds this file. It then tries
+the mirror in a child process first.
 """
+_TRIAL_SECONDS = 3.0
+"""Time after reading in which a death is suspicious, in seconds."""
+_TRIED_TOGETHER = 100
+"""Number of entries that are written in one transaction when a mirror is tried."""
 
 _position = struct.Struct("=I")
 _serial = struct.Struct(">Q")
@@ -80,6 +85,8 @@ class Journal:
         """The set's clock. It is correct only after :meth:`read`."""
         self._alarm = alarm
         self._last_beat = -inf
+        self._read_at = inf
+        """Time at which the mirror was read, until that is too long ago for a suspicion."""
         self._written = 0
         taken = room(max_legs)
         self._file = CallsFile(folder, taken, taken + lapsed_max * LAPSED_BYTES)
@@ -172,6 +179,9 @@ class Journal:
     def beat(self) -> None:
         """Store the time about once a second, so that leases remain valid after a reboot."""
         now = self.clock()
+        if now - self._read_at >= _TRIAL_SECONDS:
+            self._reading.unlink(missing_ok=True)
+            self._read_at = inf
         if now - self._last_beat >= _BEAT_SECONDS:
             self._last_beat = now
             self._look()
@@ -188,20 +198,25 @@ class Journal:
         """Return the stored legs, the rows of stops by ascending serial number, and the notes. Set the clock."""
         try:
             kept = _read(self._env)
-        except DamagedError as error:
+            self._resume(kept)
+        except (DamagedError, lmdb.Error) as error:  # a file that can be read is useless if it cannot be written
             self._put_aside(error)
             kept = Kept()
-        self._reading.unlink(missing_ok=True)
+            self._resume(kept)
+        self._read_at = self.clock()
+        return kept.legs, kept.tombstones, kept.notes
+
+    def _resume(self, kept: Kept) -> None:
+        """Set the clock, and write to the file for the first time."""
         if kept.beat is not None:
             self.clock.resume(kept.beat, max((leg.since for leg in kept.legs), default=kept.beat.now))
         self._look()
         self._note_time()
-        return kept.legs, kept.tombstones, kept.notes
 
     def _check(self) -> None:
-        """Raise DamagedError if a process that reads the file crashes, as LMDB may abort on damaged files."""
-        if self._reading.exists() and self.path.exists() and not survives(lambda: _read_alone(self.path)):
-            raise DamagedError("a process that reads it crashes")
+        """Raise DamagedError if a process that uses the file crashes, as LMDB may abort on damaged files."""
+        if self._reading.exists() and self.path.exists() and not survives(lambda: _try_alone(self.path)):
+            raise DamagedError("a process that reads or writes it crashes")
         try:
             self._reading.touch()
         except OSError as error:
@@ -216,7 +231,7 @@ class Journal:
             raise DamagedError(str(error)) from error
         self._small, self._large, self._tombstones, self._notes, self._meta = dbs.values()
 
-    def _put_aside(self, why: DamagedError) -> None:
+    def _put_aside(self, why: Exception) -> None:
         """Rename the file, report that to the operator, and begin with an empty file."""
         aside = self._file.put_aside()
         self._alarm(
@@ -235,9 +250,20 @@ _DATABASES = ("small", "large", "stops", "notes", "meta")
 _BY_POSITION = ("small", "large")
 
 
-def _read_alone(path: Path) -> None:
+def _try_alone(path: Path) -> None:
+    """Read a mirror, and write each of its entries without a commit, so that nothing changes."""
     with environment(path, path.stat().st_size, readonly=True) as env:
         _read(env)
+    with environment(path, path.stat().st_size) as env:  # only now, since opening for writing extends a cut file
+        for name in _DATABASES:
+            db = env.open_db(name.encode(), integerkey=name in _BY_POSITION, create=False)
+            with env.begin() as txn:
+                entries = list(txn.cursor(db))
+            for first in range(0, len(entries), _TRIED_TOGETHER):
+                with env.begin(write=True) as txn, suppress(lmdb.MapFullError):
+                    for key, value in entries[first : first + _TRIED_TOGETHER]:
+                        txn.put(key, value, db=db)
+                    txn.abort()
 
 
 def _read(env: lmdb.Environment) -> Kept:

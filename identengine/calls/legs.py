@@ -46,7 +46,11 @@ def request_fingerprint(request: Request, key: bytes) -> bytes:
     It leaves out the ids of call and leg, by which the leg is found. Because the fingerprint is kept with the leg,
     it holds values without field names. Requests with credentials and long requests are hashed.
     """
-    content = _encode(msgspec.structs.astuple(request)[_IDS:])
+    fields = msgspec.structs.astuple(request)[_IDS:]
+    try:
+        content = _encode(fields)
+    except OverflowError:  # MessagePack has 64 bits; a field that is not read can hold a longer integer
+        content = _encode([str(field) if isinstance(field, int) else field for field in fields])
     if request.password is None and request.digest is None and len(content) <= _LONGEST_CONTENT:
         return content
     return blake2b(content, digest_size=16, key=key).digest()

@@ -32,6 +32,8 @@ GLUE = "\N{NO-BREAK SPACE}"
 """Stands for a blank that :func:`paragraph` keeps within one line."""
 
 _BLOCK = 500
+_IN_MEMORY = 1 << 20
+"""Longest JSON array that is held in memory until it is printed, in bytes."""
 
 T = TypeVar("T")
 
@@ -100,13 +102,23 @@ def emit(document: object) -> None:
 
 
 def emit_many(items: Iterable[object]) -> int:
-    """Print one JSON array, an item a line, without holding all items. Return their number."""
+    """Print one JSON array, an item a line, without holding all items. Return their number.
+
+    If ``items`` raises an exception, nothing is printed: half an array is no document. So a long array waits in a
+    temporary file for its last item.
+    """
+    from tempfile import SpooledTemporaryFile
+
     encode = msgspec.json.Encoder().encode
     count = 0
-    sys.stdout.write("[")
-    for count, item in enumerate(items, 1):
-        sys.stdout.write(("\n" if count == 1 else ",\n") + encode(item).decode())
-    sys.stdout.write("\n]\n" if count else "]\n")
+    with SpooledTemporaryFile(_IN_MEMORY) as document:
+        document.write(b"[")
+        for count, item in enumerate(items, 1):
+            document.write((b"\n" if count == 1 else b",\n") + encode(item))
+        document.write(b"\n]\n" if count else b"]\n")
+        document.seek(0)
+        for line in document:
+            sys.stdout.write(line.decode())
     return count
 
 

@@ -52,3 +52,9 @@ def pending(pid: int) -> set[int]:
 def _stat(pid: int) -> list[str]:
     """Return the fields of a process from its state on, in the order of proc(5)."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def resident(pid: int) -> int:
+    """Return the memory of a process that is not shared with files, in bytes."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("RssAnon:"))

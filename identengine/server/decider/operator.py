@@ -50,6 +50,8 @@ COUNTERS = 1000
 """Counters that one step looks at."""
 MOST_ROWS = 200
 """Most rows of use in one answer."""
+_CURSORS = range(1 << 48)
+"""Cursors that an answer can hold. There are never as many legs or counters."""
 
 _DIRECTIONS: tuple[Literal["origination"], Literal["termination"]] = ("origination", "termination")
 _STATES: dict[State, Literal["reserved", "active", "lapsed"]] = {
@@ -107,7 +109,7 @@ class OperatorService:
         return self._end(ask, now)
 
     def _page(self, ask: LegsRequest, now: float) -> OperatorReply:
-        if ask.cursor < 0:
+        if ask.cursor not in _CURSORS:
             return OperatorFailure(f"cursor: {expected('0 or the cursor of the last answer', ask.cursor)}")
         wanted, book = _leg_filter(ask.filter, now), self._engine.book
         if ask.filter.call_id is not None:
@@ -131,7 +133,7 @@ class OperatorService:
         return [leg for call in calls for leg in self._calls.matching(call, wanted)]
 
     def _usage(self, ask: UsageRequest) -> OperatorReply:
-        if ask.cursor < 0 or not 0 < ask.most <= MOST_ROWS:
+        if ask.cursor not in _CURSORS or not 0 < ask.most <= MOST_ROWS:
             wrong = expected(f"a cursor of at least 0 and 1 to {MOST_ROWS} rows", (ask.cursor, ask.most))
             return OperatorFailure(f"cursor, most: {wrong}")
         counters = self._calls.usage(ask.of, ask.cursor, COUNTERS)

@@ -103,9 +103,9 @@ class JsonStream:
         """Walk on through the message at ``start``. Return its end, or -1 if it is incomplete or wrong."""
         walker = self._walker
         end = walker.walk(data, start)
-        if walker.depth > MAX_DEPTH:
+        if walker.depth > MAX_DEPTH and walker.walked <= self._max_bytes:
             self.error = f"{expected(f'at most {MAX_DEPTH} levels of brackets')}, got more"
-        elif (end if end >= 0 else len(data)) - start > self._max_bytes:
+        elif walker.depth > MAX_DEPTH or (end if end >= 0 else len(data)) - start > self._max_bytes:
             self.error = too_large(self._max_bytes)
         else:
             return end
@@ -117,12 +117,13 @@ class _Walker:
 
     def __init__(self) -> None:
         self.depth = 0
-        self._walked = 0
+        self.walked = 0
+        """Offset behind the last byte that was walked, from the start of the message."""
         self._in_string = False
 
     def walk(self, data: bytes | bytearray, start: int) -> int:
         """Continue the walk through the message at ``start``. Return its end, or -1 if it is incomplete."""
-        at, depth, size = start + self._walked, self.depth, len(data)
+        at, depth, size = start + self.walked, self.depth, len(data)
         while at < size:
             if self._in_string:
                 at = _end(_INSIDE.match(data, at))
@@ -144,9 +145,9 @@ class _Walker:
             else:
                 depth -= 1
                 if depth == 0:
-                    self.depth = self._walked = 0
+                    self.depth = self.walked = 0
                     return at
-        self.depth, self._walked = depth, at - start
+        self.depth, self.walked = depth, at - start
         return -1
 
 

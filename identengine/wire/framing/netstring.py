@@ -28,8 +28,7 @@ class Netstrings(Counted):
         colon = held.find(b":", at, at + self._most_digits + 1)
         digits = bytes(held[at : colon if colon >= 0 else at + self._most_digits + 1])
         if not digits.isdigit() or (digits[0] == _ZERO and len(digits) > 1):
-            got = byte_shown(_first_wrong(digits))
-            self.error = f"{expected('a length in digits and a colon before a netstring')}, got {got}"
+            self.error = self._wrong_length(digits)
         elif len(digits) > self._most_digits or int(digits) > self._max_bytes:
             self.error = too_large(self._max_bytes)
         elif colon >= 0:
@@ -39,6 +38,14 @@ class Netstrings(Counted):
             elif end < len(held):
                 return Body(colon + 1, end, end + 1)
         return None
+
+    def _wrong_length(self, length: bytes) -> str:
+        """Return the error of a length. A large number counts first, since a read can end behind its digits."""
+        digits = length[: len(length) - len(length.lstrip(b"0123456789"))]
+        if digits and digits[0] != _ZERO and int(digits) > self._max_bytes:
+            return too_large(self._max_bytes)
+        got = byte_shown(_first_wrong(length))
+        return f"{expected('a length in digits and a colon before a netstring')}, got {got}"
 
 
 def _first_wrong(length: bytes) -> int:

@@ -105,22 +105,22 @@ class Codec:
         raise NotImplementedError
 
     def is_usable_id(self, message_id: bytes) -> bool:
-        """Return True if an id is a string, a number or null, and short enough to be echoed."""
+        """Return True if an id is a whole string, a number or null, and short enough to be echoed."""
         raise NotImplementedError
 
     def repaired(self, raw: bytes) -> bytes:
         """Return a message that cannot be decoded in a repaired form, or as it is if no repair is known."""
         raise NotImplementedError
 
-    def shown(self, value: bytes) -> str:
-        """Return a value as JSON on one line, for an error message.
-
-        Raise TypeError or one of :data:`UNDECODED` if JSON has no form for the value.
-        """
+    def shown(self, value: bytes) -> str | None:
+        """Return a value as JSON on one line, for an error message, or None if JSON has no form for the value."""
         raise NotImplementedError
 
-    def one_line(self, value: bytes) -> bytes:
-        """Return a value without line breaks between its parts."""
+    def one_line(self, value: bytes) -> bytes | None:
+        """Return a value without line breaks between its parts, or None if an answer cannot hold it.
+
+        ``value`` is part of a message without a :meth:`text_fault`.
+        """
         raise NotImplementedError
 
     def answered(self, message_id: bytes, result: object) -> bytes:
@@ -152,8 +152,8 @@ _ESCAPES = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )
 """Each escape in a text. The group is a surrogate without its other half."""
-NO_TEXT = rb"\ufffd"
-"""The escape that replaces half of a surrogate pair."""
+NO_TEXT = rb"\uFfFd"
+"""The escape that replaces half of a surrogate pair. No program writes it like this, so it marks a repaired id."""
 
 
 class _Json(Codec):
@@ -174,7 +174,7 @@ class _Json(Codec):
         return None
 
     def is_usable_id(self, message_id: bytes) -> bool:
-        if message_id[0] not in _ID_BEGINS or len(message_id) > MAX_ID:
+        if message_id[0] not in _ID_BEGINS or len(message_id) > MAX_ID or NO_TEXT in message_id:
             return False
         return message_id.isascii() or self.is_well_formed(message_id)
 
@@ -186,8 +186,11 @@ class _Json(Codec):
         """
         return _ESCAPES.sub(lambda escape: NO_TEXT if escape[1] else escape[0], raw)
 
-    def shown(self, value: bytes) -> str:
-        return self.one_line(value).decode(errors="replace")
+    def shown(self, value: bytes) -> str | None:
+        try:
+            return self.one_line(value).decode(errors="replace")
+        except UNDECODED:
+            return None
 
     def one_line(self, value: bytes) -> bytes:
         return msgspec.json.format(value, indent=-1)
@@ -232,13 +235,20 @@ class _MessagePack(Codec):
     def repaired(self, raw: bytes) -> bytes:
         return raw
 
-    def shown(self, value: bytes) -> str:
-        read = self._read(value)
-        if isinstance(read, bytes):  # msgspec would encode them in base64, which the peer did not send
-            raise TypeError
-        return msgspec.json.encode(read).decode()
+    def shown(self, value: bytes) -> str | None:
+        try:
+            read = self._read(value)
+            if isinstance(read, bytes):  # msgspec would encode them in base64, which the peer did not send
+                return None
+            return msgspec.json.encode(read).decode()
+        except (*UNDECODED, TypeError):  # not MessagePack, or an extension, or a name that is no text
+            return None
 
-    def one_line(self, value: bytes) -> bytes:
+    def one_line(self, value: bytes) -> bytes | None:
+        try:
+            self._read(value)
+        except UNDECODED:  # a text that is not UTF-8, in a value that no decoder has read yet
+            return None
         return value
 
     def answered(self, message_id: bytes, result: object) -> bytes:

@@ -117,8 +117,9 @@ def _bad_param(
             if where in _SECRET or len(bytes(value)) > LONGEST_VALUE:
                 return codec.error(message_id, BAD_PARAMS, f"{where}: {expected(what)}", Field(where))
             line = codec.one_line(bytes(value))  # the answer in JSON is one line, so its parts are
-            message = f"{where}: {_expected(what, line, codec)}"
-            return codec.error(message_id, BAD_PARAMS, message, Field(where, msgspec.Raw(line)))
+            message = f"{where}: {_expected(what, line or bytes(value), codec)}"
+            echoed = msgspec.UNSET if line is None else msgspec.Raw(line)
+            return codec.error(message_id, BAD_PARAMS, message, Field(where, echoed))
         except UNDECODED as error:
             return codec.not_parsable(error)
     # Each member is right, but the message was not: a member is there twice, and the first one was overwritten.
@@ -135,10 +136,7 @@ def _no_such_method(method: str) -> str:
 def _expected(what: str, raw: bytes | msgspec.Raw, codec: Codec) -> str:
     """Return ``expected X, got Y`` as :func:`identengine.errors.expected` does, for an encoded value."""
     encoded = bytes(raw)
-    try:
-        got = codec.shown(encoded) if encoded else "nothing"
-    except (*UNDECODED, TypeError):
-        got = f"bytes that begin with 0x{encoded[0]:02x}"
+    got = (codec.shown(encoded) or f"bytes that begin with 0x{encoded[0]:02x}") if encoded else "nothing"
     return f"{expected(what)}, got {got if len(got) <= LONGEST_QUOTE else got[: LONGEST_QUOTE - 1] + '…'}"
 
 

@@ -33,7 +33,7 @@ from identengine.wire.jsonrpc.answers import (
     result,
 )
 from identengine.wire.jsonrpc.auth import Authenticator, may_hold_token
-from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, NO_TEXT, UNDECODED, Bytes, Codec, NotParsable
+from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, UNDECODED, Bytes, Codec, NotParsable
 from identengine.wire.jsonrpc.errors import complaint
 from identengine.wire.jsonrpc.malformed import malformed
 from identengine.wire.jsonrpc.messages import INTERNAL, INVALID_REQUEST, OVERLOADED, PARSE_ERROR, NoParams, Pong
@@ -248,7 +248,8 @@ class Responder:
         ):
             return self._complaint(bytes(raw), codec, session, batch)
         if kind is _AUTH:
-            answer = self._auth.authenticate(call.params, message_id, codec, session, connected=batch.connected)  # type: ignore[arg-type]  # _AUTH has Credentials
+            named = message_id or codec.null_id  # an answer to a notification is encoded too, for the report
+            answer = self._auth.authenticate(call.params, named, codec, session, connected=batch.connected)  # type: ignore[arg-type]  # _AUTH has Credentials
             self._report(answer, codec, session.peer, session.host)
             return answer if message_id else None
         peer = session.peer
@@ -286,10 +287,6 @@ class Responder:
                 self._on_too_old()
                 return None
             return self._complaint(raw, codec, session, batch)
-        if _id_of(repaired, codec).count(NO_TEXT) > raw.count(NO_TEXT):
-            what = f"id: {expected('a string of whole characters')}, got half of a surrogate pair"
-            error = codec.error(b"", INVALID_REQUEST, what)
-            return self._report(error, codec, session.peer, session.host)
         return self._read_call(repaired, codec, session, too_old, batch)
 
     def _complaint(self, raw: bytes, codec: Codec, session: Session, batch: _Batch) -> bytes | None:
@@ -358,14 +355,6 @@ for _first in (*range(0x80, 0x90), 0xDE, 0xDF):
 def codec_of(datagram: bytes) -> Codec:
     """Return the encoding of a datagram (interfaces.md 3)."""
     return JSON if datagram.lstrip(b" \t\r\n")[:1] in (b"{", b"[") else MESSAGEPACK
-
-
-def _id_of(raw: bytes, codec: Codec) -> bytes:
-    """Return the encoded id of a message; empty if the message has none."""
-    try:
-        return bytes(codec.loose(raw).id)
-    except UNDECODED:
-        return b""
 
 
 def _postpone(

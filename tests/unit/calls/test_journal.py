@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
+import lmdb
 import msgspec
 import pytest
 
-from identengine.calls import clock
+from identengine.calls import clock, journal
 from identengine.calls.backend import LegSelector
 from identengine.calls.counts import Counter
 from identengine.calls.journal import Journal
@@ -148,3 +150,47 @@ def test_a_mirror_reports_the_space_that_is_left(tmp_path: Path, machine: Machin
             write(more=large, again=large)
         assert mirror.room_left is RoomLeft.RESERVE
         assert write(**dict.fromkeys(map(str, range(7)))) is RoomLeft.AMPLE
+
+
+def test_a_mirror_that_cannot_be_written_is_renamed(tmp_path: Path, machine: Machine) -> None:
+    with Journal(tmp_path, 10, 0, pytest.fail) as mirror:
+        mirror.read()
+        keep(mirror, "\0a")
+    alarms: list[str] = []
+    with Journal(tmp_path, 10, 0, alarms.append) as mirror:
+        noted = mirror._note_time
+
+        def damaged_at_first() -> None:
+            if not alarms:
+                raise lmdb.CorruptedError("Located page was wrong type")
+            noted()
+
+        mirror._note_time = damaged_at_first  # type: ignore[method-assign]
+        assert mirror.read() == ([], [], {})
+        keep(mirror, "\0b")
+    (alarm,) = alarms
+    assert "Located page was wrong type" in alarm
+    assert len([*tmp_path.glob("calls.mdb?*")]) == 1
+    assert left(tmp_path) == (HOUR, 60, 0)
+
+
+def test_a_mirror_whose_process_died_soon_after_reading_is_tried_first(
+    tmp_path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark, alarms = tmp_path / "reading", list[str]()
+    with Journal(tmp_path, 10, 0, pytest.fail) as mirror:
+        mirror.read()
+        keep(mirror, "\0a")
+        mirror.beat()
+        assert mark.exists()
+        machine.pass_time(3)
+        mirror.beat()
+        assert not mark.exists()
+    mark.touch()
+    assert left(tmp_path) == (HOUR - 3, 57, 3)  # the trial changes nothing
+    monkeypatch.setattr(journal, "_try_alone", lambda _: os.abort())
+    mark.touch()
+    with Journal(tmp_path, 10, 0, alarms.append) as mirror:
+        assert mirror.read() == ([], [], {})
+    (alarm,) = alarms
+    assert "a process that reads or writes it crashes" in alarm

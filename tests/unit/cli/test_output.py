@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 from identengine.cli import output
+from identengine.cli.operatorclient import NoServerError
 
 
 class Terminal(io.StringIO):
@@ -54,3 +57,23 @@ def test_a_command_is_continued_as_a_shell_reads_it(
     monkeypatch.setenv("COLUMNS", "30")
     output.shell_command("identengine", "show", "--store", "/tmp/a folder", "77#")
     assert capsys.readouterr().out == "  identengine show --store \\\n    '/tmp/a folder' '77#'\n"
+
+
+@pytest.mark.parametrize("count", [0, 3, 300_000])
+def test_an_array_is_printed_whole_or_not_at_all(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr(output, "_IN_MEMORY", 1000)
+    items = [{"id": number, "name": "zoë\n"} for number in range(count)]
+    assert output.emit_many(iter(items)) == count
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == items
+    assert len(printed.splitlines()) == count + 2 if count else printed == "[]\n"
+
+    def broken() -> Iterator[object]:
+        yield from items
+        raise NoServerError("the server exited")
+
+    with pytest.raises(NoServerError):
+        output.emit_many(broken())
+    assert capsys.readouterr().out == ""

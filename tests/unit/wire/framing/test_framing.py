@@ -50,6 +50,8 @@ def cut(kind: type[Netstrings | Prefixed], *pieces: bytes) -> tuple[list[bytes],
         (b"4096:" + b"x" * 4096 + b",", [b"x" * 4096], None, False),
         (b"4097:", [], "at most 4096 bytes", False),
         (b"99999999999999999999999999", [], "at most 4096 bytes", False),
+        (b"4097{:", [], "at most 4096 bytes", False),
+        (b"409{:", [], 'got "{"', False),
         ("٣:abc,".encode(), [], "digits", False),
     ],
 )

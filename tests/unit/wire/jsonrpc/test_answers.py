@@ -86,6 +86,8 @@ def test_an_id_is_never_altered() -> None:
         wrong = ask(message % (rb"a\ud800", method))
         assert (wrong["id"], wrong["error"]["code"]) == (None, INVALID)
         assert ask(message % (rb"a\ufffd", method))["id"] == "a\ufffd"
+        odd, good = message % (rb"a\ud800", method), message % (rb"b\ufffd", method)
+        assert [answer["id"] for answer in ask(b"[" + odd + b"," + good + b"]")] == [None, "b\ufffd"]
 
 
 def test_whole_pairs_and_escaped_backslashes_stay_as_they_are() -> None:

@@ -213,3 +213,17 @@ def test_a_token_of_a_message_counts_while_it_is_one_of_the_switches() -> None:
     renewed = Peers([switch("two", "10.2.0.0/16", "another token")], OPTIONS, "tcp").meet("10.2.0.1")
     assert renewed is not None
     assert not again.reauthenticate(renewed).authenticated
+
+
+@pytest.mark.parametrize("codec", [JSON, MESSAGEPACK], ids=lambda codec: codec.name)
+@pytest.mark.parametrize("params", [{"token": "token of one"}, {"token": "wrong"}, {}], ids=repr)
+@pytest.mark.parametrize("connected", [True, False])
+def test_auth_as_a_notification_has_no_answer(codec: Codec, params: dict[str, str], connected: bool) -> None:
+    run, session = Run(), meet("10.2.0.1")
+    raw = codec.encode({"jsonrpc": "2.0", "method": "auth", "params": params})
+    if connected:
+        assert run.responder.stream(codec, [raw], session) == ([], False)
+        assert (session.peer is not None) == (params.get("token") == "token of one")
+    else:
+        assert run.responder.datagrams([raw], [session])[0] == []
+        assert session.peer is None

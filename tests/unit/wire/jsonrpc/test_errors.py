@@ -8,6 +8,12 @@ import msgspec
 import pytest
 from unit.wire.jsonrpc.harness import GOOD, INVALID, NO_METHOD, PARAMS, PARSE, VISITOR, ask, call, responder
 
+from identengine.engine.core import Engine
+from identengine.engine.settings import EngineSettings
+from identengine.wire.jsonrpc.codec import MESSAGEPACK
+from identengine.wire.jsonrpc.responder import Responder
+from identengine.wire.responder import MalformedMessage
+
 
 @pytest.mark.parametrize(
     ("message", "code", "message_id", "says"),
@@ -222,3 +228,27 @@ def test_right_type_but_unusable_is_a_reject() -> None:
     assert (result["reason"], result["field"], result["value"]) == ("invalid_request", "src_port", "70000")
     huge = b'{"jsonrpc":"2.0","id":1,"method":"authorize","params":{"src_port":12345678901234567890123}}'
     assert ask(huge)["result"]["reason"] == "invalid_request"
+
+
+@pytest.mark.parametrize(
+    "value", [b"\xa1\xff", b"\x81\xa1\xff\x01", b"\x91\xa3\xed\xa0\x80", b"\x81\xa1a\xa1\xff"], ids=repr
+)
+def test_a_value_with_a_text_that_is_not_utf_8_is_not_returned(value: bytes) -> None:
+    raw = b"\x84\xa7jsonrpc\xa32.0\xa2id\x01\xa6method\xa4sync\xa6params\x81\xa5calls" + value
+    (answer,), _ = responder().stream(MESSAGEPACK, [raw], VISITOR)
+    error = msgspec.msgpack.decode(answer)["error"]
+    assert error["code"] in (PARSE, PARAMS)
+    assert "value" not in error.get("data", {})
+
+
+@pytest.mark.parametrize("value", [b"\xc4\x01a", b"\xc7\x01\x05a", b"\x81\x90\x01", b"\xa1\xff"], ids=repr)
+def test_a_value_without_a_form_in_json_is_reported_without_the_value(value: bytes) -> None:
+    reported: list[MalformedMessage] = []
+    engine = Engine(EngineSettings())
+    asked = Responder(engine, lambda: 1.0, lambda *_: None, on_malformed=reported.append)
+    head = b"\x84\xa7jsonrpc\xa32.0\xa2id\x01\xa6method\xa8identify\xa6params\x81\xa6src_ip"
+    (answer,), _ = asked.datagrams([head + value], [VISITOR])
+    assert msgspec.msgpack.decode(answer)["error"]["code"] in (PARSE, PARAMS)
+    assert [message.value for message in reported if message.code == PARAMS] in ([None], [])
+    assert len(reported) == 1
+    assert not engine.faults
