@@ -316,8 +316,8 @@ class BookFollower:
         self._step_began = time.perf_counter()
         if builder is None or end is None or end != End(clients, accounts, did_runs):
             raise StoreError(
-                f"the book from {self._store.path} is incomplete. Check with `identengine store check` whether the "
-                "store is damaged; import the book again, or put a copy of the store in its place"
+                f"the book from {self._store.path} is incomplete. Check with `identengine store check` whether "
+                "the store is damaged. Import the book again, or replace the store with a copy."
             )
         return await self._finished(builder.finish())
 
