@@ -54,7 +54,8 @@ def test_once_shows_eight_cases() -> None:
     ):
         assert word in shown.stdout
     everything = len(demoserver.samples()) + len(demoserver.calls())
-    assert f"All {everything} requests got the expected answer. `demo --all` shows them." in lines
+    command = r"`\S*identengine demo --all`"
+    assert re.search(rf"^All {everything} answers are as expected\.\s{command} shows them\.$", shown.stdout, re.M)
     assert "kettle-Orchard-41" not in shown.stdout
 
 
