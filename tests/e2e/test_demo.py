@@ -206,13 +206,13 @@ def test_an_unexpected_answer_exits_with_1(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_limit_that_is_not_kept_exits_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the stop, no slot is free."""
-    calls = [call for call in demoserver.calls() if call.title != "And ends: its slot is free"]
+    calls = [call for call in demoserver.calls() if call.title != "The first call ends: its slot is free"]
     monkeypatch.setattr(demoserver, "samples", list)
     monkeypatch.setattr(demoserver, "calls", lambda: calls)
     said = run("demo", "--once", "--port", free_port())
     assert said.status == 1
     for transport in ("UDP", "TCP"):
-        title = "The third one again: there is room now"
+        title = "The third call again: a slot is free"
         assert f"unexpected answer over {transport}: {title}: accepted: expected true, got false" in said.err
 
 
