@@ -6,6 +6,7 @@ option ``--all`` shows every request.
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import signal
 import subprocess
@@ -132,8 +133,9 @@ def _show_cases(asked: Sequence[_Asked]) -> None:
         elif short is not None:
             paragraph(f"{request}: {_brief(one.udp.decision)}", _INDENT)
     say("")
-    verdict = "expected answer" if all(map(_as_expected, asked)) else "answers below"
-    paragraph(f"All {len(asked)} requests got the {verdict}. `demo --all` shows them.")
+    all_or_not = "All" if all(map(_as_expected, asked)) else "Not all"
+    command = shlex.join([*_this_program(), "demo", "--all"]).replace(" ", GLUE)
+    paragraph(f"{all_or_not} {len(asked)} answers are as expected. `{command}` shows them.")
 
 
 def _show(asked: Sequence[_Asked], requests: int) -> None:

@@ -77,7 +77,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     client_name: str
     """Name of the account's client."""
     matched_by: MatchedBy
-    """Kind of the value that the request hit."""
+    """Kind of the value that the request hit: ``ip``, ``name``, ``ani`` or ``account_id``."""
     matched: str
     """Network, name or number that the request hit."""
     rank: Rank

@@ -153,7 +153,7 @@ CALLS_FULL = Event(
     "alarm",
     "the set of calls is full: all %(max_legs)d legs are in use, and new calls are rejected as overload",
     "Run `identengine calls` to see which accounts and switches hold the legs. If the calls are real, raise "
-    "[calls] max_legs and restart.",
+    "[calls] max_legs and restart. If they have ended, free them with `identengine calls end`.",
 )
 CALLS_FILE_FULL = Event(
     "calls_file_full",
@@ -232,7 +232,7 @@ CONFIG_REREAD = Event("config_reread", "info", "SIGHUP: changed: %(changed)s")
 CONFIG_FIXED = Event(
     "config_fixed",
     "warning",
-    "SIGHUP: %(sections)s cannot change while the server runs; restart it to apply them",
+    "SIGHUP: changes of %(sections)s are not in use; restart the server to apply them",
 )
 CONFIG_LATE = Event("config_late", "warning", "SIGHUP: %(child)s does not use the new config yet")
 

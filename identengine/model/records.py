@@ -178,7 +178,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     leg_id: str | None = None
     """Id of one leg of the call. In ``start``, ``update`` and ``stop`` an absent id matches all legs."""
     direction: str | None = None
-    """Direction of the leg. If absent, ``authorize``, ``identify`` and ``explain`` take origination;
+    """``origination`` or ``termination``. If absent, ``authorize``, ``identify`` and ``explain`` take origination;
     ``start``, ``update`` and ``stop`` match both directions."""
     account_id: int | str | None = None
     """Account of the vendor that the switch has chosen. It is read on termination only; all other
@@ -245,12 +245,12 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     client_name: str | None = None
     """Name of the account's client."""
     direction: Direction | None = None
-    """Direction of the leg."""
+    """Direction of the leg, ``origination`` or ``termination``."""
     version: int | None = None
     """Version of the book that decided."""
 
     matched_by: Literal["ip", "name", "ani", "account_id"] | None = None
-    """Kind of the value that identified the account."""
+    """Kind of the value that identified the account: ``ip``, ``name``, ``ani`` or ``account_id``."""
     matched: str | None = None
     """Network, name or number of the account that matched. Absent if the request named the account."""
     ambiguous: bool | None = None

@@ -54,7 +54,8 @@ def test_once_shows_eight_cases() -> None:
     ):
         assert word in shown.stdout
     everything = len(demoserver.samples()) + len(demoserver.calls())
-    assert f"All {everything} requests got the expected answer. `demo --all` shows them." in lines
+    command = r"`\S*identengine demo --all`"
+    assert re.search(rf"^All {everything} answers are as expected\.\s{command} shows them\.$", shown.stdout, re.M)
     assert "kettle-Orchard-41" not in shown.stdout
 
 
@@ -205,13 +206,13 @@ def test_an_unexpected_answer_exits_with_1(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_limit_that_is_not_kept_exits_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the stop, no slot is free."""
-    calls = [call for call in demoserver.calls() if call.title != "And ends: its slot is free"]
+    calls = [call for call in demoserver.calls() if call.title != "The first call ends: its slot is free"]
     monkeypatch.setattr(demoserver, "samples", list)
     monkeypatch.setattr(demoserver, "calls", lambda: calls)
     said = run("demo", "--once", "--port", free_port())
     assert said.status == 1
     for transport in ("UDP", "TCP"):
-        title = "The third one again: there is room now"
+        title = "The third call again: a slot is free"
         assert f"unexpected answer over {transport}: {title}: accepted: expected true, got false" in said.err
 
 

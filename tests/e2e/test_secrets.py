@@ -216,6 +216,7 @@ def test_no_output_contains_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyP
         server.logged('"event":"book_key_missing"')
         status = asked(server, ask="status")
         assert (len(status["alarms"]), status["unready"]) == (1, []), "calls without passwords are still decided"
+        assert status["alarms"][0].count("stays in use") == 1
         seen.append(ask(server))
         hidden.rename(key_file)
         server.logged('"event":"book_alarm_over"')

@@ -203,7 +203,7 @@ def test_sighup_names_sections_that_cannot_change(server: Server) -> None:
     for times in (1, 2):
         server.signal(signal.SIGHUP)
         wait_for(partial(logged_times, server, "SIGHUP: changed: nothing", times))
-    assert server.log.count("[store], [calls], [listen] cannot change while the server runs") == 2
+    assert server.log.count("changes of [store], [calls], [listen] are not in use; restart the server") == 2
     assert server.authorize(**GOOD)["accepted"]
 
 

@@ -130,7 +130,7 @@ class Reporter:
             unready.append("no book")
             alarms.append("no book is loaded: calls are rejected as not_ready. See the log for the cause.")
         elif (trouble := self._book.alarm) is not None:
-            alarms.append(f"book version {book.version} stays in use: {trouble}")
+            alarms.append(trouble)
             if self._book.unusable:
                 unready.append("the store cannot be read")
         return Status(

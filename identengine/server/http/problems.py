@@ -40,7 +40,7 @@ RETRY = {"Retry-After": "1"}
 NO_TOKEN = "expected a bearer token (Authorization: Bearer …). The tokens are in the server's config"  # noqa: S105
 UNKNOWN_TOKEN = "unknown bearer token"  # noqa: S105
 NO_PATH = "no such path; /openapi.json lists all paths"
-NO_OBJECT = "expected the parameters as a JSON object; send {} for no parameters"
+NO_OBJECT = "expected the parameters as a JSON object, {} for no parameters"
 FAULT = "internal error; the server's log has the details"
 
 
