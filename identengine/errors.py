@@ -89,7 +89,7 @@ def expected(what: str, got: object = _ABSENT, *, meant: str | None = None) -> s
 def quoted(value: object) -> str:
     """Return ``value`` as JSON for a message, cut to LONGEST_QUOTE characters.
 
-    Characters that cannot be printed are escaped, so that a value cannot steer the terminal.
+    Characters that cannot be printed are escaped, so that a value cannot send control sequences to the terminal.
     """
     if isinstance(value, str):
         value = value[:LONGEST_QUOTE]  # the quotes count too, so that a longer text is still cut below

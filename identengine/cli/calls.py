@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from identengine.wire.operator import Filter, LegRow
 
 SHOWN = 10
-"""Most calls that are listed without ``--yes``."""
+"""Largest number of calls that are listed without ``--yes``."""
 _ESCAPE = re.compile(r"\\(?:x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|[nrt])")
 
 AccountOption = Annotated[
@@ -138,7 +138,7 @@ def calls(
         if not count:
             hint("no call matches" if wanted != Filter() else "the server holds no calls")
         elif next(found, None) is not None:
-            # To count the matches of a filter, the server would have to look at every call.
+            # The server would have to read every call to count the matches of a filter.
             more = "" if wanted != Filter() else f" {max(1, server.ask(StatusRequest(), Status).held - count):,}"
             hint(f"there are{more} more calls; --limit 0 shows all")
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PLACE = "command line"
 """Location of a mistake in an argument, in place of the name of a file."""
 LISTED = 100
-"""Most changes that a report lists."""
+"""Largest number of changes that a report lists."""
 _FAMILIES: dict[TableName, str] = {"account": "accounts", "client": "clients", "DID": "dids"}
 """The family of commands of each table."""
 

@@ -52,7 +52,7 @@ ImportYes = Annotated[
 ]
 
 _SHOWN = 10
-"""Most rows of each kind that the report names."""
+"""Largest number of rows of each kind that the report names."""
 
 
 def import_(

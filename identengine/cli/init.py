@@ -85,7 +85,7 @@ def _owner_for_root(store: Path) -> _Owner | None:
 def _acting_as(owner: _Owner | None) -> Iterator[None]:
     """Let root create files as ``owner``.
 
-    To create them as root and change their owner afterwards would be unsafe. The owner of the folder could put a
+    Creating them as root and changing their owner afterwards would be unsafe. The owner of the folder could put a
     link to another file in their place.
     """
     if owner is None:

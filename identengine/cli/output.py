@@ -165,7 +165,9 @@ def none_shown(what: str, where: str, offset: int) -> None:
 
 
 def printable(text: str) -> str:
-    """Return ``text`` with control characters escaped, so that a book cannot steer the terminal."""
+    """Return ``text`` with control characters escaped, so that a book cannot send control sequences to the
+    terminal.
+    """
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -39,7 +39,7 @@ from identengine.errors import ConfigError, IdentengineError, LoadError
 from identengine.provisioning.listing import NotFoundError
 
 _MARKUP = re.compile(r"\[(?=[a-zA-Z#/@])")
-"""Beginning of what rich would read as a tag."""
+"""Beginning of a text that rich would read as a tag."""
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 

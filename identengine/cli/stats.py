@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from identengine.wire.operator import Status
 
 ADDRESSES = 20
-"""Most addresses that are shown without ``--limit``."""
+"""Largest number of addresses shown without ``--limit``."""
 PATIENCE = 2.0
 """Longest wait for a server, in seconds. It is short, since the counters need no server."""
 _TIMES = ("began", "started", "noted", "book_made", "book_taken_up")

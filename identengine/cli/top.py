@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 ROWS = 10
-"""Most rows of each table."""
+"""Largest number of rows in each table."""
 _REQUESTS = ("requests_authorize", "requests_start", "requests_update", "requests_stop", "accepted")
 _WATCHED = (
     "overcommits",

@@ -104,7 +104,7 @@ class BucketIndex(msgspec.Struct, frozen=True, gc=False):
 
     For example, 10,000 customers share one address and differ in tech prefix or gateway. ``by_prefix`` finds the
     groups; ``lengths`` are the lengths of the prefixes, longest first. :attr:`Group.by_constraints` finds the
-    accounts of a group. The three sets find how far a request gets that fits no account (engine.md 3.7).
+    accounts of a group. The three sets show how far a request that fits no account gets (engine.md 3.7).
     """
 
     by_prefix: dict[str, Group]
@@ -159,14 +159,14 @@ class Lookup:
     def source(self, text: str) -> Bucket | None:
         """Return the bucket of the longest network that contains an address, or None if no network does.
 
-        Raise ValueError if ``text`` is no address (engine.md 2.2). A text that is a key of ``singles`` is an
+        Raise ValueError if ``text`` is not an address (engine.md 2.2). A text that is a key of ``singles`` is an
         address, so the usual case costs one look-up.
         """
         single = self.singles.get(text)
         return self.covering(text) if single is None else single
 
     def covering(self, text: str) -> Bucket | None:
-        """Return the result of :meth:`source` for a text that is no key of ``singles``."""
+        """Return the result of :meth:`source` for a text that is not a key of ``singles``."""
         address = parse_address(text)
         usual = format_address(address)
         if usual != text and (single := self.singles.get(usual)) is not None:

@@ -54,7 +54,10 @@ class Verdict(NamedTuple):
 
 
 def read(path: Path) -> list[Line]:
-    """Return the lines of a file. Raise MixError with file and line if one is wrong, and OSError."""
+    """Return the lines of a file.
+
+    Raise MixError, with file and line, if a line is wrong. Raise OSError if the file cannot be read.
+    """
     lines = []
     for number, text in enumerate(path.read_bytes().splitlines(), 1):
         if not text.strip():

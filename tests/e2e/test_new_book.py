@@ -273,7 +273,7 @@ def test_a_wrong_key_raises_an_alarm_and_the_book_is_not_loaded_repeatedly(tmp_p
         assert reason() == "internal_error"
         looks_again(server, 3)
         assert server.log.count("is in use with") == 1
-        # The password of another account is under the new key. Then the right key joins it in the file.
+        # The password of another account is under the new key. Then the correct key is added to the file.
         wrong = key_file.read_bytes()
         key_file.write_bytes(right)
         wait_for(lambda: reason() is None, 30)

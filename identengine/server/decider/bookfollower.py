@@ -49,7 +49,7 @@ from identengine.store.file import data_file
 from identengine.store.vault import default_key_file, key_id
 
 WATCH_SECONDS = 0.05
-"""Time between two looks at the files, in seconds."""
+"""Interval between checks of the files, in seconds."""
 STEP_SECONDS = 0.001
 """Length of a step while few requests arrive, in seconds."""
 LONGEST_STEP_SECONDS = 0.005
@@ -58,7 +58,7 @@ steps of constant length, the load of a book would never finish."""
 RETRY_SECONDS = 0.5, 30.0
 """First and longest pause before a retry although no file changed, in seconds. The pause doubles each time."""
 _LOOK = 16
-"""Rows that are added between two looks at the clock."""
+"""Number of rows that are added between two readings of the clock."""
 
 _Signature: TypeAlias = tuple[int, ...] | None
 
@@ -355,7 +355,7 @@ class BookFollower:
         # `apply` waits for a book even if the options changed back to those of the book in use.
         if header.version > served.version or self._options != in_use.options or self._apply is not None:
             return True
-        # A rotation of the key encrypts the passwords anew under the same version number.
+        # A rotation of the key encrypts the passwords again under the same version number.
         return self._keyless is not None and (self._seen[0] != in_use.file or self._has_missing_key(in_use.keys))
 
     def _has_missing_key(self, keys: set[str]) -> bool:

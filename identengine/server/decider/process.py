@@ -70,7 +70,7 @@ from identengine.wire.jsonrpc.responder import Responder
 from identengine.wire.responder import MalformedMessage
 
 WORK_SECONDS = 0.2
-"""Time between two looks at leases that have ended, in seconds."""
+"""Interval between checks for expired leases, in seconds."""
 HURRY_SECONDS = 1.0
 """Time after the first signal in which further ones are ignored, in seconds. A later one stops the drain."""
 REPLACEMENT_WAIT = 1.0

@@ -116,7 +116,7 @@ def _method(spec: MethodSpec) -> Json:
 
 
 def _get(name: str) -> Json:
-    """Return the operation of a path that is no method."""
+    """Return the operation of a path that does not belong to a method."""
     text, kind, more = _SERVER[name]
     if kind:
         content = _json({"$ref": f"#/components/schemas/{kind}"}, name)

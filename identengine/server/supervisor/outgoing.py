@@ -98,7 +98,7 @@ class OutgoingTakeover:
         return self.committed
 
     def pass_on(self, number: int) -> None:
-        """Send a signal to the new server, too. It has blocked the signals before it connected."""
+        """Send a signal to the new server, too. It blocked the signals before it connected."""
         if self._process is not None:
             self._process.send(number)
 

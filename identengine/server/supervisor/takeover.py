@@ -159,7 +159,7 @@ class Takeover:
         SUCCESSOR_STARTED.tell(pid=pid)
 
     def continue_serving(self, why: str) -> None:
-        """Stay the server after a failed hand-over, and log the reason."""
+        """Continue as the server after a failed hand-over, and log the reason."""
         if self.lock is not None:
             with contextlib.suppress(
                 OSError

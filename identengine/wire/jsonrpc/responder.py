@@ -375,7 +375,10 @@ def _postpone(
     owed: DeferredCount,
     give: Callable[[int, Read, Decided], None],
 ) -> None:
-    """Remove the messages whose answers are deferred; ``give`` each with its place when its answers are there."""
+    """Remove the messages whose answers are deferred.
+
+    Call ``give`` with each and its place when its answers are complete.
+    """
     for place, (items, codec) in enumerate(zip(read, codecs, strict=False)):
         message = Read(items, codec)
 

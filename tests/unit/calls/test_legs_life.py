@@ -45,7 +45,7 @@ CELLS = [
 
 
 class Life:
-    """A leg in one state, and the event that it meets."""
+    """A leg in one state, and the event that follows."""
 
     def __init__(self, backend: str, event: str, state: str) -> None:
         self.now = 1000.0

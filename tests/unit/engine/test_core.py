@@ -180,7 +180,7 @@ def test_a_fault_counts_only_where_somebody_is_answered_with_it() -> None:
 
 
 def test_a_reject_is_of_the_first_step_that_fails_in_the_order_of_the_specification() -> None:
-    """At first each step rejects. Each step that is repaired reveals the reject of the next step (engine.md 6)."""
+    """At first each step rejects. Each repair reveals the reject of the next step (engine.md 6)."""
     account = Account(
         id=1,
         client_id=1,

@@ -61,7 +61,7 @@ def test_forged_sources_are_one_line(log: RejectLog, caplog: pytest.LogCaptureFi
 
 
 def test_a_source_is_one_however_it_is_written(log: RejectLog, caplog: pytest.LogCaptureFixture) -> None:
-    """Every writing that the engine reads as the same address, name or number is the same source."""
+    """All spellings of the same address, name or number are one source."""
     addresses = (
         "203.0.113.9",
         "::ffff:203.0.113.9",
