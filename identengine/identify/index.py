@@ -6,8 +6,8 @@ number is the best group. Single addresses are in a dict by their text: most tru
 look-up needs no parsing. Networks are in one trie for IPv4 and one for IPv6. Each bucket points to the bucket of
 the next wider network, so matching walks outwards without look-ups.
 
-Rule: no object refers to an object that refers to it. So there are no reference cycles, and the garbage collector
-costs nothing, even in a large book (``gc=False``; pytricia has no tp_traverse either).
+Rule: the objects of an index form no reference cycles. So the garbage collector costs nothing, even in a large
+book (``gc=False``; pytricia has no tp_traverse either).
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ class Book:
 
 
 def _classes(options: IdentifyOptions) -> tuple[IndexClass, ...]:
-    """Return the classes in the order of matching. ``passwordless`` follows ip, or is the last without ip."""
+    """Return the classes in the order of matching. ``passwordless`` follows ip, or is the last if ip is absent."""
     classes: list[IndexClass] = [*options.classes]
     if options.passwordless_name == "after_ip" and "name" in classes:
         place = classes.index("ip") + 1 if "ip" in classes else len(classes)
