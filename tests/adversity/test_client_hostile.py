@@ -1,6 +1,4 @@
-"""The client against servers that are slow, dead or send garbage: a request ends in time, and the client keeps
-working.
-"""
+"""The client against slow, dead and broken servers: a request ends in time, and the client keeps working."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""A slow, linear implementation of the spec that computes the correct answer to a request (engine.md 2, 3, 4, 6,
-7).
+"""A slow, linear implementation of the spec that computes correct answers (engine.md 2, 3, 4, 6, 7).
 
 It is written so that a reader can check it against the text line by line, and shares no code with the engine. Each
 request takes one loop over all accounts. It has its own normal forms, and reads addresses with the standard

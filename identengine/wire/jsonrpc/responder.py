@@ -375,10 +375,7 @@ def _postpone(
     owed: DeferredCount,
     give: Callable[[int, Read, Decided], None],
 ) -> None:
-    """Remove the messages whose answers are deferred.
-
-    Call ``give`` with each and its place when its answers are complete.
-    """
+    """Remove messages with deferred answers, and pass each to ``give`` with its place when they are complete."""
     for place, (items, codec) in enumerate(zip(read, codecs, strict=False)):
         message = Read(items, codec)
 
