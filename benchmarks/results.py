@@ -76,7 +76,7 @@ def _line(cells: list[str]) -> str:
 
 def _cell(row: Row, column: Column) -> str:
     value = row.figures.get(column.figure)
-    return "–" if value is None else f"{value:,.{column.decimals}f}"  # noqa: RUF001 - a dash for what is not there
+    return "–" if value is None else f"{value:,.{column.decimals}f}"  # noqa: RUF001 - a dash for an absent figure
 
 
 def load(path: Path) -> Results:

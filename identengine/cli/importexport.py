@@ -15,6 +15,7 @@ from identengine.cli.interrupts import stoppable
 from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, Who, integer
 from identengine.cli.output import emit, hint, progress, say
 from identengine.cli.workspace import Workspace, author, find_workspace
+from identengine.errors import counted
 
 if TYPE_CHECKING:
     from identengine.book.report import ImportReport, Listed, TableReport
@@ -129,7 +130,8 @@ def export(
         if as_json:
             emit({"version": book.version, "files": {name: str(path) for name, path in paths.items()}})
             return
-        say(f"version {book.version}: {counts.clients} clients, {counts.accounts} accounts, {counts.dids} DIDs")
+        sizes = zip((counts.clients, counts.accounts, counts.dids), ("client", "account", "DID"), strict=True)
+        say(f"version {book.version}: {', '.join(counted(*size) for size in sizes)}")
         for path in paths.values():
             say(str(path))
 

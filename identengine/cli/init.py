@@ -107,12 +107,12 @@ def _warnings(store: Path, key: Path, *, is_new: bool) -> list[str]:
     if owner != keeper:
         return [
             f"the store belongs to {_user(owner)}, its key file to {_user(keeper)}. The server must be able to"
-            " read both"
+            " read both."
         ]
     if owner == 0 and is_new:
         return [
             "the store and its key belong to root. If the server runs as another user, that user cannot read"
-            " them. Run init as that user instead"
+            " them. Run init as that user instead."
         ]
     return []
 

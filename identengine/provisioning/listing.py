@@ -168,7 +168,7 @@ def _find(what: TableName, wanted: str, by_id: Callable[[int], R | None], every:
     if exact:
         count = f"more than {NAMED}" if len(exact) > NAMED else str(len(exact))
         ids = listed(str(row.id) for row in exact[:NAMED])
-        message = f"{count} {what}s have the name {quoted(text)}: {ids}. Use the id instead of the name"
+        message = f"{count} {what}s have the name {quoted(text)}: {ids}. Use the id instead of the name."
         raise NotFoundError(message, what, text, resolved=True)
     message = f"no {what} {text if number is not None else quoted(text)} in the book"
     if near := _near(text, number, every):

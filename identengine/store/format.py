@@ -221,7 +221,7 @@ def _reader(kind: type[_Row], name: str) -> Callable[[bytes], _Row]:
 def _damaged(what: str) -> StoreError:
     return StoreError(
         f"the store is damaged: it contains an invalid {what}. Nothing was changed. Replace it with a copy "
-        "(`identengine copy` creates copies), or import the book into a new store"
+        "(`identengine copy` creates copies), or import the book into a new store."
     )
 
 

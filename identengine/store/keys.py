@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import lmdb
 
-from identengine.errors import StoreError
+from identengine.errors import StoreError, sentences
 from identengine.store.file import Txn
 from identengine.store.format import (
     EMPTY,
@@ -51,9 +51,8 @@ def info_of(txn: Txn, version: int) -> VersionInfo:
     value = txn.get(VERSIONS + number_bytes(version)) if 0 < version < 1 << 63 else None
     if value is None:
         newest = head_of(txn).version
-        raise StoreError(
-            f"there is no version {version}. " + (f"The newest is {newest}" if newest else "The store is empty")
-        )
+        hint = f"The newest is {newest}." if newest else "The store is empty."
+        raise StoreError(sentences(f"there is no version {version}", hint))
     return info_row(value)
 
 

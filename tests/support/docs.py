@@ -129,7 +129,7 @@ def steps(page: Path) -> list[Step]:
             found[-1] = found[-1]._replace(expected=block.text)
             waiting = False
         elif block.not_run is not None:
-            if following.kind == "text":  # output of what is not run
+            if following.kind == "text":  # output of a block that is not run
                 following = next(rest)
         elif block.kind in ("sh", "setup"):
             found.append(Step(block, _until(block) or block.text, None))

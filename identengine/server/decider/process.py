@@ -28,7 +28,7 @@ from identengine.config.schema import Config
 from identengine.engine.core import Engine, EngineAnswer, EngineRequest
 from identengine.engine.lifecycle import Asker
 from identengine.engine.settings import EngineSettings
-from identengine.errors import StoreError
+from identengine.errors import StoreError, counted
 from identengine.log import handlers
 from identengine.log.events import (
     ANNOUNCED,
@@ -241,7 +241,8 @@ class _Decider:
         book = self._engine.book
         if book is None:
             return "no book yet: calls are rejected as not_ready"
-        return f"book version {book.version}: {len(book.accounts)} accounts, {len(book.dids)} active DIDs"
+        size = f"{counted(len(book.accounts), 'account')}, {counted(len(book.dids), 'active DID')}"
+        return f"book version {book.version}: {size}"
 
     # ---- deciding
 
