@@ -101,7 +101,7 @@ REJECTED_FIELD_ABSENT = Event(
 REFUSED = Event("refused", "info", "rejected %(reason)s from %(source)r: %(count)d")
 REJECTED_OTHERS = Event("rejected_others", "info", "rejected %(reason)s from other sources: %(count)d")
 
-# Malformed messages: at most one line a second for each switch, or for each host without a proven switch ----
+# Malformed messages: at most one line a second for each switch, or for each host without a known switch -----
 
 MALFORMED = Event(
     "malformed",
@@ -116,7 +116,7 @@ MALFORMED_OF_SWITCH = Event(
 MALFORMED_STRANGER = Event(
     "malformed",
     "warning",
-    "malformed messages from %(source)s, a host without a proven switch: %(count)d; the first has error "
+    "malformed messages from %(source)s, a host without a known switch: %(count)d; the first has error "
     "%(code)d, %(problem)s",
 )
 MALFORMED_OTHERS = Event(

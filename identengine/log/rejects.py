@@ -84,7 +84,7 @@ class RejectLog:
         field: str | None = None,
         value: str | None = None,
     ) -> None:
-        """Count one malformed message, in the line of its switch, or of its host if no switch is proven.
+        """Count one malformed message, in the line of its switch, or of its host if the switch is unknown.
 
         ``problem`` is the message of the error, without secrets. ``value`` is the value of ``field`` as JSON.
         """

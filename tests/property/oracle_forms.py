@@ -110,7 +110,7 @@ def validated(request: Request, direction: str, options: IdentifyOptions) -> tup
         src = ""
 
     digest = request.digest
-    if digest is not None:  # 2.3: a blank field is absent; without any field nothing was brought
+    if digest is not None:  # 2.3: a blank field is absent; without any field the digest is absent
         brought = {field: getattr(digest, field) for field in digest.__struct_fields__}
         brought = {field: value for field, value in brought.items() if trimmed(value) is not None}
         digest = Digest(**brought) if brought else None

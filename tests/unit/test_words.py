@@ -1,10 +1,10 @@
 """Words: docstrings, comments, messages, help texts and docs avoid phrases that read as translated.
 
-Readers stumbled over these phrases, and this test keeps them from returning. Each has a better one next to it. The
-list is a floor: a text without them is not yet a good text (CONTRIBUTING.md, "Prose"). A line that must use a phrase,
-as a quotation does, carries ``words: ok``.
+Readers stumbled over these phrases, and this test keeps them from returning. Each has a better one next to it.
+The list is a floor: a text without them is not yet a good text (CONTRIBUTING.md, "Prose"). A line that must use a
+phrase, as a quotation does, carries ``words: ok``.
 
-The test also holds two rules of form. Docstrings begin with a verb or a noun, and sentences are short. A message of
+The test also holds rules of form. Docstrings begin with a verb or a noun, and sentences are short. A message of
 several sentences ends each with a full stop (:func:`identengine.errors.sentences`).
 """
 

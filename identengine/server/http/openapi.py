@@ -45,7 +45,7 @@ RULED_OUT_BY: dict[str | None, str] = {
     "class": "An account of an earlier class (`[identify] classes`) was found.",
     "rank": "Another account is more specific.",
     "bad_password": "The password or digest does not verify.",
-    "auth_required": "The account requires credentials, and the call brings none.",
+    "auth_required": "The account requires credentials, and the call carries none.",
     "account_id": "The account is equal to the one that was found, but has a higher id.",
     "ambiguous": "Accounts of several clients are equal, and `strict_ambiguity` rejects the call.",
 }

@@ -160,7 +160,7 @@ def test_malformed_messages_are_one_line_for_each_switch(log: RejectLog, caplog:
     log.write()
     assert caplog.messages == [
         "malformed messages from sbc1 at 10.0.0.0: 2000; the first has error -32602, call_id: wrong",
-        "malformed messages from 192.0.2.1, a host without a proven switch: 1000; the first has error -32600, "
+        "malformed messages from 192.0.2.1, a host without a known switch: 1000; the first has error -32600, "
         "no\\nrequest\\u001b" + "x" * 189,
         "malformed messages from sbc2: 1000; the first has error -32602, interval: wrong",
     ]
