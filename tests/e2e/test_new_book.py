@@ -162,7 +162,7 @@ def test_a_chain_of_resellers_that_is_too_deep_raises_an_alarm(served: Server) -
     version = served.version()
     clients = [Client(id=n, name="c", parent_id=n + 1 if n < 133 else None) for n in range(101, 134)]
     put_rows(served.store, [ip_account(77, "10.9.9.9", client_id=101)], clients)
-    served.logged("account 77: expected a chain of at most 32 clients, got 101 → 102 →")
+    served.logged("account 77: expected a chain of at most 32 clients, got more (101 → 102 →")
     assert served.version() == version
     assert served.authorize(src_ip="10.9.9.9", dst_number="44")["reason"] == "unknown_source"
     put_rows(served.store, clients=[Client(id=110, name="c")])
