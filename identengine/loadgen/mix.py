@@ -94,9 +94,10 @@ def _check(line: Line) -> None:
     if spec is None or spec.connection_only:
         methods = [name for name, each in METHODS.items() if not each.connection_only]
         raise ValueError(f"method: {expected(one_of(methods), line.method, meant=nearest(line.method, methods))}")
-    unknown = line.expect.keys() - {*spec.result.__struct_fields__, "error"}
-    if unknown:
-        raise ValueError(f"expect: the answer to {line.method} has no {', '.join(sorted(unknown))}")
+    fields = {*spec.result.__struct_fields__, "error"}
+    for name in sorted(line.expect.keys() - fields):
+        wanted = f"a field of the result of {line.method}, or error"
+        raise ValueError(f"expect: {expected(wanted, name, meant=nearest(name, fields))}")
 
 
 def differences(fields: Mapping[str, object], result: Result) -> Iterator[str]:
