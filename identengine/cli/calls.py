@@ -139,8 +139,12 @@ def calls(
             hint("no call matches" if wanted != Filter() else "the server holds no calls")
         elif next(found, None) is not None:
             # The server would have to read every call to count the matches of a filter.
-            more = "" if wanted != Filter() else f": {max(1, server.ask(StatusRequest(), Status).held - count):,}"
-            hint(f"more calls are held{more}; --limit 0 shows all")
+            more = (
+                "more calls"
+                if wanted != Filter()
+                else f"{max(1, server.ask(StatusRequest(), Status).held - count):,} more"
+            )
+            hint(f"not shown: {more}; --limit 0 shows all")
 
 
 @app.command()

@@ -183,7 +183,7 @@ def _print_report(report: ImportReport) -> None:
     for problem in report.problems:
         hint(f"skipped: {problem}")
     if (more := report.problem_count - len(report.problems)) > 0:
-        hint(f"skipped: {more} more rows")
+        hint(f"skipped: {more:,} more")
     for warning in report.warnings:
         hint(f"warning: {warning}")
     if (more := report.warning_count - len(report.warnings)) > 0:

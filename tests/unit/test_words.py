@@ -182,7 +182,7 @@ def files() -> list[Path]:
 
 def messages(path: Path) -> Iterator[tuple[int, str]]:
     """Yield line and text of each string that is not a docstring; the text has an X for each value in it."""
-    parts = set()
+    parts: set[ast.AST] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Expr):
             parts.add(node.value)

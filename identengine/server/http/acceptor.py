@@ -33,7 +33,7 @@ _QUIET = 0.02
 """The time that a drain takes to read bytes which clients have already sent, in seconds."""
 _CATCHING_UP = 1.0
 """The longest time that a drain reads if further bytes keep arriving, in seconds."""
-_NO_ROOM = whole_answer(503, "Service Unavailable", "too many connections; repeat the request")
+_NO_ROOM = whole_answer(503, "Service Unavailable", "too many connections. Repeat the request.")
 
 
 class Refusal(NamedTuple):

@@ -46,5 +46,5 @@ def _problem(body: bytes, method: str) -> BodyError:
         found = complaint(JSON.encode(RequestMessage(method, 0, msgspec.Raw(body))), JSON)
         error = _read_response(found.error).error
     if error is None:
-        return BodyError(Problem(400, f"not parsable as JSON in UTF-8; {NO_OBJECT}", PARSE_ERROR))
+        return BodyError(Problem(400, f"not parsable as JSON in UTF-8: {NO_OBJECT}", PARSE_ERROR))
     return BodyError(of_trouble(error).problem)
