@@ -139,12 +139,8 @@ def calls(
             hint("no call matches" if wanted != Filter() else "the server holds no calls")
         elif next(found, None) is not None:
             # The server would have to read every call to count the matches of a filter.
-            more = (
-                "more calls"
-                if wanted != Filter()
-                else f"{max(1, server.ask(StatusRequest(), Status).held - count):,} more"
-            )
-            hint(f"not shown: {more}; --limit 0 shows all")
+            held = 0 if wanted != Filter() else server.ask(StatusRequest(), Status).held
+            hint(f"not shown: {f'{held - count:,} more' if held > count else 'more calls'}; --limit 0 shows all")
 
 
 @app.command()
