@@ -153,7 +153,7 @@ def top(
     if not live:
         if first.server is None and not first.rates:
             raise IdentengineError(first.trouble or "neither a server nor counters were found")
-        time.sleep(every)  # rates need a period of time
+        time.sleep(every)  # rates need two readings of the counters
         picture = watch.look()
         if as_json:
             emit(picture)

@@ -219,4 +219,4 @@ def _mistake(column: str, value: int, message: str) -> RowError:
 
 
 def _missing(column: str, value: int, what: str) -> RowError:
-    return _mistake(column, value, f"no {what} {value} in the book; add it first")
+    return _mistake(column, value, f"no {what} {value} in the book. Add it first.")

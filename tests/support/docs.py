@@ -33,7 +33,7 @@ KINDS = {
 }
 """Languages of blocks. Unit tests compare ``log`` and ``layers``; ``mermaid`` and ``diagram`` are pictures."""
 SHIMS = Path(__file__).with_name("docs_bin")
-"""Programs that stand in for those that a page may not run as they are."""
+"""Stand-ins for programs that a page must not run."""
 BOOK = Path(__file__).with_name("docs_book")
 """The book that ``serve_page`` serves: that of the tutorial."""
 TIMEOUT_SECONDS = 100

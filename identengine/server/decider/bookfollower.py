@@ -316,7 +316,7 @@ class BookFollower:
         if builder is None or end is None or end != End(clients, accounts, did_runs):
             raise StoreError(
                 f"the book from {self._store.path} is incomplete. Check with `identengine versions` whether the "
-                "store is damaged; import the book again, or put a copy of the store in its place."
+                "store is damaged. Import the book again, or put a copy of the store in its place."
             )
         return await self._finished(builder.finish())
 

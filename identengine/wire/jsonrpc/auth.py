@@ -56,7 +56,7 @@ class Authenticator:
     ) -> bytes:
         """Return the answer to ``auth``. If its token is valid, the session is that switch afterwards."""
         if not connected:
-            what = 'no such method "auth" over UDP; send the parameter token with each message'
+            what = 'no such method "auth" over UDP. Send the parameter token with each message.'
             return codec.error(message_id, NO_SUCH_METHOD, what)
         token, switch = (params.token, params.switch) if params else (None, None)
         if session.may_name:
