@@ -213,7 +213,7 @@ def test_an_answer_that_is_not_the_expected_one_fails_the_run(server: Server, tm
     assert said.json["report"]["mistakes"] == ['planted: reason: expected "no_did", got "unknown_source"']
     for_people = run(*words)
     assert for_people.status == 1
-    assert "wrong: planted: reason is unknown_source" in for_people.err
+    assert 'wrong: planted: reason: expected "no_did", got "unknown_source"' in for_people.err
     assert "unknown_source    100  33.3 %" in for_people.out
 
 
