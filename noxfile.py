@@ -83,7 +83,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def reference(session: nox.Session) -> None:
-    """Write docs/cli.md anew, from the help of every command."""
+    """Write docs/cli.md again, from the help of every command."""
     run(session, "python", "-m", "support.clipage", PYTHONPATH=str(ROOT / "tests"))
 
 

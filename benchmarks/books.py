@@ -191,7 +191,7 @@ _KINDS: dict[str, Callable[[Account], bool]] = {
 
 
 def _requests(kind: str, accounts: list[Account], random: Random, count: int) -> Iterator[Request]:
-    """Yield requests with new string objects, so that no look-up meets the very object that is its key."""
+    """Yield requests with new string objects, so that no look-up uses the very object that is the key."""
     chosen = [account for account in accounts if _KINDS[kind](account)]
     for place in range(count):
         account = random.choice(chosen)

@@ -1,7 +1,7 @@
 """Identification alone by the size of the book, compared with a plain dict of the same keys.
 
 ``python -m benchmarks.growth [--quick] [--requests N] [--rounds N] [--json FILE]``. It measures the way from the
-decoded request to the match, normal forms included, in this process. Every round decodes its requests anew, one
+decoded request to the match, normal forms included, in this process. Every round decodes its requests again, one
 batch right before its look-up, as the server does. So no text has a cached hash, and none is the key object
 itself. The dict is asked with such texts too. Sizes alternate, and so do engine and dict. Answers are checked
 before the clock starts.

@@ -83,7 +83,7 @@ def _cell(row: Row, column: Column) -> str:
     if column.figure in row.texts:
         return row.texts[column.figure]
     value = row.figures.get(column.figure)
-    return "–" if value is None else f"{value:,.{column.decimals}f}"  # noqa: RUF001 - a dash for what is not there
+    return "–" if value is None else f"{value:,.{column.decimals}f}"  # noqa: RUF001 - a dash for an absent figure
 
 
 def load(path: Path) -> Results:

@@ -45,7 +45,7 @@ Rounds = list[dict[str, Taken]]
 
 
 def check(contenders: Sequence[Contender]) -> None:
-    """Check that each contender answers every request rightly, without time pressure. Raise if one does not."""
+    """Check that each contender answers every request correctly, without time pressure. Raise if one does not."""
     for each in contenders:
         slow = replace(each.options, rate=None, outstanding=8)
         result = generator.run(each.target, each.requests, slow)

@@ -6,7 +6,7 @@ is asyncio's. The process that decides is replaced by :meth:`Subject.decide`, wh
 second datagram is recorded, because the first one fills caches.
 
 Each call of a function of the package is one line, indented by its depth. A call that is a step of an
-authorization has the name of that step (engine.md 6). Client status, strip and Src Policy are no calls here, but
+authorization has the name of that step (engine.md 6). Client status, strip and Src Policy are not calls here, but
 conditions in ``Engine._authorize``. The account of the example has no CPS limit.
 
 Three figures follow. *Calls* is the number of lines. *Files* is the number of files in them. *Changes of file* is

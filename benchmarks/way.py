@@ -192,7 +192,7 @@ class Way:
                 times["mirror"] = mirrored  # the expiry wrote to the mirror
 
     def alone(self, batches: Sequence[Batch]) -> None:
-        """Time the steps within a part alone, each for a batch."""
+        """Time each step within a part separately, over a whole batch."""
         times, book = self.times, self._book
         for batch in batches:
             received = self._receive(batch)

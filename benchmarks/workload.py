@@ -5,7 +5,7 @@ that looks at the source of a packet can be asked from the real address. Every a
 spread evenly over the accounts. A plain walk over dicts found the account of each call.
 
 A call carries the fields that a switch would send. It always has the address. It has a name or a calling number
-only if its account is known by that.
+only if its account is identified by one.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ import sys
 def main() -> None:
     """Run the command line.
 
-    SIGHUP and SIGUSR2 would kill a server that has no handlers for them yet. So ignore both before the imports,
-    which take longer than all that Python does before.
+    SIGHUP and SIGUSR2 would kill a server that has no handlers for them yet. So both are ignored before the
+    imports, which take most of the time of a start.
     """
     if sys.argv[1:2] == ["serve"]:
         for number in (signal.SIGHUP, signal.SIGUSR2):

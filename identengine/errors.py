@@ -49,7 +49,7 @@ class LoadError(IdentengineError):
     def __init__(self, problems: Sequence[Problem], total: int | None = None) -> None:
         self.problems = tuple(problems)
         self.total = len(self.problems) if total is None else total
-        super().__init__(f"{self.total} mistakes" if self.total != 1 else str(self.problems[0]))
+        super().__init__(counted(self.total, "mistake") if self.total != 1 else str(self.problems[0]))
 
 
 class ConfigError(IdentengineError):
@@ -90,10 +90,26 @@ def expected(what: str, got: object = _ABSENT, *, meant: str | None = None) -> s
     return text if meant is None else f"{text}; did you mean {meant}?"
 
 
+def sentences(first: object, *more: str) -> str:
+    """Return a message of several sentences: ``first``, with a full stop if it has none, then ``more``.
+
+    The rule for all messages: a single clause has no full stop, and each of several sentences ends with one. A
+    message that embeds another one after a colon appends only whole sentences to it, by this function. Empty
+    sentences are left out.
+    """
+    text, rest = str(first), [one for one in more if one]
+    return " ".join((text if text.endswith((".", "?")) else f"{text}.", *rest)) if rest else text
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number with its noun, ``1 leg`` or ``2 legs``. ``what`` is the singular."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
 def quoted(value: object) -> str:
     """Return ``value`` as JSON for a message, cut to LONGEST_QUOTE characters.
 
-    Characters that cannot be printed are escaped, so that a value cannot steer the terminal.
+    Characters that cannot be printed are escaped, so that a value cannot send control sequences to the terminal.
     """
     if isinstance(value, str):
         value = value[:LONGEST_QUOTE]  # the quotes count too, so that a longer text is still cut below

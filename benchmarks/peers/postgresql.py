@@ -274,7 +274,7 @@ def _coarse(value: float) -> float:
 def _spent(pid: int) -> float:
     """Return the processor seconds of the server's ended processes, to a hundredth.
 
-    Wait for the processes that serve a client. The others take next to nothing.
+    Wait for the processes that serve a client. The others use almost none.
     """
     end = monotonic() + _PATIENCE
     while _is_asked(pid):

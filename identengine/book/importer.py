@@ -149,5 +149,5 @@ class _Import:
 def _share(verb: str, some: int, total: int, what: str, named: tuple[int | str, ...]) -> str:
     few = first_few(named, some)
     if some == total:
-        return f"{verb} all {total:,} {what} ({few})"
+        return f"{verb} {f'all {total:,} {what}' if total > 1 else f'the only {what[:-1]}'} ({few})"
     return f"{verb} {some:,} of {total:,} {what} ({some * 100 / total:.0f} %: {few})"

@@ -117,8 +117,8 @@ class ImportRun:
         line = self.nameless.get(table.name)
         if line is not None and tally.kept.total and self.skip_bad:
             text = (
-                f"this {table.key} cannot be read. All {tally.kept.total:,} {table.name} that are not in the file "
-                "are kept, because the row may be any of them."
+                f"this {table.key} cannot be read. The row may be any of the {table.name} that are not in the "
+                f"file, so they are kept ({tally.kept.total:,})."
             )
             self.warnings.add(Problem(source.label, line, table.key, None, text))
 

@@ -236,7 +236,7 @@ class Journal:
         aside = self._file.put_aside()
         self._alarm(
             f"the set of calls {self.path} cannot be used: {why}. It was renamed to {aside}. Its calls are not "
-            "counted until their switches report them (update, sync)"
+            "counted until their switches report them (update, sync)."
         )
         self._open()
 

@@ -149,7 +149,7 @@ class CallsFile:
     def _no_room(self, why: str) -> StoreError:
         return StoreError(
             f"the set of calls needs {self._room >> 20} MiB in {self.path.parent}, which are not available "
-            f"({why}). Free space there, or set a smaller [calls] max_legs"
+            f"({why}). Free space there, or set a smaller [calls] max_legs."
         )
 
 
@@ -201,6 +201,6 @@ def _locked(path: Path) -> IO[bytes]:
         file.close()
         raise InUseError(
             f"another process uses the set of calls in {path.parent}. Stop that process first, or give this "
-            "server its own [calls] path"
+            "server its own [calls] path."
         ) from None
     return file

@@ -100,7 +100,7 @@ class Calls:
     # ---- messages
 
     def apply(self, batch: Sequence[CallsMessage], now: float) -> list[CallsAnswer]:
-        """Answer a batch as if its messages came one by one. Its changes are in the mirror on return."""
+        """Answer a batch as if its messages had arrived one by one. Its changes are in the mirror on return."""
         now = max(now, self._floor)
         self._reserved_until, self._active_until = now + self._reserved, now + self._active
         answers: list[CallsAnswer] = []

@@ -1,8 +1,8 @@
 """A timer wheel of slots (engine.md 5.5). Its cost depends on the slots that expire, not on all held slots.
 
 A slot has at most one entry, at or before its due time. A renewed leg keeps its entry, and a reused slot keeps
-that of the former leg. The number of entries therefore never exceeds the number of slots. The code that takes a
-slot out checks the due time of its leg, and enters the slot again if it is due later.
+that of the former leg. The number of entries therefore never exceeds the number of slots. The code that removes a
+slot checks the due time of its leg, and enters the slot again if it is due later.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Wheel:
         self._order: list[int] = []
         """The ticks as a heap.
 
-        The next tick may be weeks away or before this boot, so counting up would not do.
+        The next tick may be weeks away or before this boot, so counting up would take too long.
         """
         self._small = array("q")
         self._large = array("q")

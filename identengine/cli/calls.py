@@ -19,13 +19,13 @@ from identengine.cli.operatorclient import CallsDir, OperatorClient, calls_folde
 from identengine.cli.options import AsJson, ConfigFile, Limit, Yes
 from identengine.cli.output import SCREEN, Column, emit, emit_many, hint, printable, progress, say, table
 from identengine.cli.rowids import book_of, row_id
-from identengine.errors import IdentengineError, quoted
+from identengine.errors import IdentengineError, counted, quoted
 
 if TYPE_CHECKING:
     from identengine.wire.operator import Filter, LegRow
 
 SHOWN = 10
-"""Most calls that are listed without ``--yes``."""
+"""Largest number of calls that are listed without ``--yes``."""
 _ESCAPE = re.compile(r"\\(?:x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|[nrt])")
 
 AccountOption = Annotated[
@@ -138,9 +138,9 @@ def calls(
         if not count:
             hint("no call matches" if wanted != Filter() else "the server holds no calls")
         elif next(found, None) is not None:
-            # To count the matches of a filter, the server would have to look at every call.
-            more = "" if wanted != Filter() else f" {max(1, server.ask(StatusRequest(), Status).held - count):,}"
-            hint(f"there are{more} more calls; --limit 0 shows all")
+            # The server would have to read every call to count the matches of a filter.
+            held = 0 if wanted != Filter() else server.ask(StatusRequest(), Status).held
+            hint(f"not shown: {f'{held - count:,} more' if held > count else 'more calls'}; --limit 0 shows all")
 
 
 @app.command()
@@ -201,13 +201,13 @@ def _of_call(server: OperatorClient, wanted: Filter) -> list[LegRow]:
         found = list(leg_rows(server, msgspec.structs.replace(wanted, call_id=plain)))
     if not found:
         raise IdentengineError(
-            f"the server holds no matching call {quoted(call_id)}. Use `identengine calls` to show all calls"
+            f"the server holds no matching call {quoted(call_id)}. Use `identengine calls` to show all calls."
         )
     scopes = sorted({row.scope for row in found})
     if len(scopes) > 1:
         raise IdentengineError(
             f"{len(scopes)} calls have the id {quoted(call_id)}, in the scopes {', '.join(scopes)}."
-            " Select one with --scope NAME"
+            " Select one with --scope NAME."
         )
     return found
 
@@ -223,7 +223,7 @@ def _preview(found: Iterator[LegRow], *, as_json: bool) -> None:
     else:
         table(_COLUMNS, map(_cells, first))
         more = f" ({count - len(first)} more than these)" if count > len(first) else ""
-        say(f"{_legs(count)} would be ended{more}. Nothing was changed. Repeat with --yes to end them.")
+        say(f"{counted(count, 'leg')} would be ended{more}. Nothing was changed. Repeat with --yes to end them.")
 
 
 def _end(server: OperatorClient, found: Iterator[LegRow], *, as_json: bool) -> None:
@@ -238,15 +238,11 @@ def _end(server: OperatorClient, found: Iterator[LegRow], *, as_json: bool) -> N
                 freed, gone = freed + ended.freed, gone + ended.gone
                 tell(freed, None)
     except KeyboardInterrupt:
-        raise StoppedError(f"interrupted; {_legs(freed)} ended", 130) from None
+        raise StoppedError(f"interrupted; {counted(freed, 'leg')} ended", 130) from None
     if as_json:
         emit({"freed": freed, "gone": gone})
         return
-    say(f"{_legs(freed)} ended" + (f", {gone} had already ended" if gone else ""))
-
-
-def _legs(count: int) -> str:
-    return f"{count} leg{'s' * (count != 1)}"
+    say(f"{counted(freed, 'leg')} ended" + (f", {gone} had already ended" if gone else ""))
 
 
 def _cells(row: LegRow) -> tuple[str, ...]:

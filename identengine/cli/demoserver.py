@@ -99,7 +99,7 @@ def data_folder() -> Path:
             return folder
     raise DemoError(
         f"the demo's book is missing ({source}). It is part of the source:"
-        " clone the repository and run `python -m identengine demo` there"
+        " clone the repository and run `python -m identengine demo` there."
     )
 
 

@@ -11,7 +11,7 @@ import typer
 from identengine.book.mistakes import Mistake, RowError, unknown_column
 from identengine.cli.output import emit, hint, say
 from identengine.cli.workspace import Workspace, author
-from identengine.errors import LoadError, Problem, expected, quoted
+from identengine.errors import LoadError, Problem, expected, quoted, sentences
 from identengine.model.records import Account, Client, Did
 from identengine.provisioning.changes import change_object, summary, verb
 from identengine.provisioning.listing import NotFoundError, TableName
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PLACE = "command line"
 """Location of a mistake in an argument, in place of the name of a file."""
 LISTED = 100
-"""Most changes that a report lists."""
+"""Largest number of changes that a report lists."""
 _FAMILIES: dict[TableName, str] = {"account": "accounts", "client": "clients", "DID": "dids"}
 """The family of commands of each table."""
 
@@ -46,7 +46,7 @@ def cells_in(arguments: Sequence[str], record: type[Client | Account | Did]) -> 
             wrong.append(f"{column}: expected once, got a second value, {quoted(value)}")
         elif column == "password":
             wrong.append(
-                "password: other users can read command lines. Use `identengine accounts password set` instead"
+                "password: other users can read command lines. Use `identengine accounts password set` instead."
             )
         else:
             found[column] = value
@@ -63,9 +63,9 @@ def mistakes_located() -> Iterator[None]:
     try:
         yield
     except ExistsError as error:
-        command = f"identengine {_FAMILIES[error.table]} set {error.key}"
+        remedy = f"Use `identengine {_FAMILIES[error.table]} set {error.key}` to change it."
         located = [
-            Problem(one.file, one.line, one.column, one.value, f"{one.expected}. Use `{command}` to change it")
+            Problem(one.file, one.line, one.column, one.value, sentences(one.expected, remedy))
             for one in _located(error.mistakes)
         ]
         raise LoadError(located) from error
@@ -74,14 +74,14 @@ def mistakes_located() -> Iterator[None]:
 
 
 def advice(error: NotFoundError) -> str:
-    """Return the end of the message of ``error``: a command that shows rows to choose from."""
+    """Return the remedy: a command that shows rows to choose from; empty if the message itself shows them."""
     if error.resolved:
         return ""
     family = _FAMILIES[error.table]
     if error.table == "DID":
         # A typing error is most likely in the last digits.
-        return f". Use `identengine {family} search {error.wanted[:-2] or error.wanted}` to show similar numbers"
-    return f". Use `identengine {family} list` to show all"
+        return f"Use `identengine {family} search {error.wanted[:-2] or error.wanted}` to show similar numbers."
+    return f"Use `identengine {family} list` to show all."
 
 
 def change(here: Workspace, who: str | None, what: str, edit: Edit, *, dry_run: bool = False) -> Applied:

@@ -55,7 +55,7 @@ def versions(
     if as_json:
         emit_many(newest_first[:limit] if limit else newest_first)
     elif not table(_VERSIONS, (_version_row(info) for info in screenful(newest_first, limit))):
-        hint("the store has no versions yet. Use `identengine import` to create the first")
+        hint("the store has no versions yet. Use `identengine import` to create the first.")
 
 
 def diff(
@@ -97,7 +97,8 @@ def rollback(
     if as_json:
         emit(info)
     elif info.version == before:
-        say(f"nothing to change: version {before} equals version {version}")
+        same = "is the newest" if version == before else f"equals version {before}, the newest"
+        say(f"nothing to change: version {version} {same}")
     else:
         say(f"version {info.version} restores version {version}: {_changes(info)}")
 

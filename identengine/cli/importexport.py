@@ -15,6 +15,7 @@ from identengine.cli.interrupts import stoppable
 from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, Who, integer
 from identengine.cli.output import emit, hint, progress, say
 from identengine.cli.workspace import Workspace, author, find_workspace
+from identengine.errors import counted
 
 if TYPE_CHECKING:
     from identengine.book.report import ImportReport, Listed, TableReport
@@ -53,7 +54,7 @@ ImportYes = Annotated[
 ]
 
 _SHOWN = 10
-"""Most rows of each kind that the report names."""
+"""Largest number of rows of each kind that the report names."""
 
 
 def import_(
@@ -130,7 +131,8 @@ def export(
         if as_json:
             emit({"version": book.version, "files": {name: str(path) for name, path in paths.items()}})
             return
-        say(f"version {book.version}: {counts.clients} clients, {counts.accounts} accounts, {counts.dids} DIDs")
+        sizes = zip((counts.clients, counts.accounts, counts.dids), ("client", "account", "DID"), strict=True)
+        say(f"version {book.version}: {', '.join(counted(*size) for size in sizes)}")
         for path in paths.values():
             say(str(path))
 
@@ -191,7 +193,7 @@ def _print_report(report: ImportReport) -> None:
     for problem in report.problems:
         hint(f"skipped: {problem}")
     if (more := report.problem_count - len(report.problems)) > 0:
-        hint(f"skipped: {more} more rows")
+        hint(f"skipped: {more:,} more")
     for warning in report.warnings:
         hint(f"warning: {warning}")
     if (more := report.warning_count - len(report.warnings)) > 0:

@@ -85,7 +85,7 @@ def _owner_for_root(store: Path) -> _Owner | None:
 def _acting_as(owner: _Owner | None) -> Iterator[None]:
     """Let root create files as ``owner``.
 
-    To create them as root and change their owner afterwards would be unsafe. The owner of the folder could put a
+    Creating them as root and changing their owner afterwards would be unsafe. The owner of the folder could put a
     link to another file in their place.
     """
     if owner is None:
@@ -107,12 +107,12 @@ def _warnings(store: Path, key: Path, *, is_new: bool) -> list[str]:
     if owner != keeper:
         return [
             f"the store belongs to {_user(owner)}, its key file to {_user(keeper)}. The server must be able to"
-            " read both"
+            " read both."
         ]
     if owner == 0 and is_new:
         return [
             "the store and its key belong to root. If the server runs as another user, that user cannot read"
-            " them. Run init as that user instead"
+            " them. Run init as that user instead."
         ]
     return []
 

@@ -7,6 +7,7 @@ import typer
 from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, Who
 from identengine.cli.output import emit, hint, say
 from identengine.cli.workspace import author, find_workspace
+from identengine.errors import counted
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,7 +44,7 @@ def rotate(
         emit({"passwords": count, "key_file": str(path) if path else None})
         return
     place = "the environment" if path is None else str(path)
-    say(f"{count} passwords encrypted again, including earlier versions. The new key is in {place}")
+    say(f"{counted(count, 'password')} encrypted again, including earlier versions. The new key is in {place}.")
     hint(
         "a running server reads the new key file automatically"
         if path

@@ -138,7 +138,7 @@ def _target(
     if not off_loopback and not whom.on_loopback():
         raise TargetError(
             f"{whom.host} is not on this machine's loopback, and this load can take a server out of service."
-            " Use --off-loopback to allow it"
+            " Use --off-loopback to allow it."
         )
     return whom
 

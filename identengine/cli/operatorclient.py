@@ -110,7 +110,7 @@ class OperatorClient:
         except OSError as error:
             raise NoServerError(self._unreachable(error)) from error
         if not raw.endswith(b"\n"):
-            raise NoServerError(f"the server at {self.path} exited or closed the connection. Try again")
+            raise NoServerError(f"the server at {self.path} exited or closed the connection. Try again.")
         try:
             reply = read_reply(raw)
         except ValueError as error:
@@ -125,12 +125,12 @@ class OperatorClient:
 
     def _unreachable(self, error: OSError) -> str:
         if isinstance(error, TimeoutError):
-            return f"the server at {self.path} does not answer. Is it stopped or being replaced? See its log"
+            return f"the server at {self.path} does not answer. Is it stopped or being replaced? See its log."
         if isinstance(error, PermissionError):
-            return f"{self.path}: {error.strerror}. Only root and the user of the server may connect"
+            return f"{self.path}: {error.strerror}. Only root and the user of the server may connect."
         return (
             f"no server at {self.path} ({error.strerror}). Start one with `identengine serve --config FILE`,"
-            " with this folder as [calls] path"
+            " with this folder as [calls] path."
         )
 
 

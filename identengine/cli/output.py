@@ -177,7 +177,7 @@ def none_shown(what: str, where: str, offset: int) -> None:
 
 
 def printable(text: str) -> str:
-    """Return ``text`` with control characters escaped, so that a book cannot steer the terminal."""
+    """Return ``text`` with control characters escaped, so that a book cannot control the terminal."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

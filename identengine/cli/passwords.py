@@ -73,7 +73,7 @@ def set_password(
     if not plain:
         raise IdentengineError(
             "expected a password, got an empty line."
-            " To remove a password, use `identengine accounts password clear`"
+            " To remove a password, use `identengine accounts password clear`."
         )
     if plain == "-" or plain.startswith("enc:"):
         # In the column of a book, both have a meaning of their own.

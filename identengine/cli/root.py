@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -36,11 +37,20 @@ from identengine.cli import serve as serving
 from identengine.cli.editing import advice
 from identengine.cli.interrupts import StoppedError
 from identengine.cli.output import JSON_WANTED, printable
-from identengine.errors import ConfigError, IdentengineError, LoadError
+from identengine.errors import (
+    ConfigError,
+    IdentengineError,
+    LoadError,
+    counted,
+    expected,
+    nearest,
+    one_of,
+    sentences,
+)
 from identengine.provisioning.listing import NotFoundError
 
 _MARKUP = re.compile(r"\[(?=[a-zA-Z#/@])")
-"""Beginning of what rich would read as a tag."""
+"""Beginning of a text that rich would read as a tag."""
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
@@ -49,7 +59,7 @@ class _Root(TyperGroup):
 
     def __init__(self, **attributes: Any) -> None:  # Any: typer does not name the types that it passes
         super().__init__(**attributes)
-        _escape_help(self)
+        _reword(self)
 
     def invoke(self, ctx: Any) -> Any:  # Any: as above
         try:
@@ -69,10 +79,10 @@ class _Root(TyperGroup):
         return result
 
 
-def _escape_help(command: Any) -> None:
-    """Escape brackets in all help texts below a command, since rich reads them as markup.
+def _reword(command: Any) -> None:
+    """Escape brackets in all help texts below a command, and word the error about a wrong choice as all others.
 
-    Without this, ``[calls] path`` in a help text would show as `` path``.
+    Rich reads brackets as markup, so ``[calls] path`` in a help text would show as `` path``.
     """
     for text in ("help", "short_help", "epilog"):
         if value := getattr(command, text, None):
@@ -80,8 +90,15 @@ def _escape_help(command: Any) -> None:
     for param in command.params:
         if value := getattr(param, "help", None):
             param.help = _MARKUP.sub(r"\\[", value)
+        if choices := getattr(param.type, "choices", None):
+            param.type.get_invalid_choice_message = partial(_wrong_choice, [str(choice) for choice in choices])
     for below in getattr(command, "commands", {}).values():
-        _escape_help(below)
+        _reword(below)
+
+
+def _wrong_choice(choices: list[str], value: str, ctx: object) -> str:
+    """Return the message for a value that is not one of the choices of an option."""
+    return expected(one_of(choices), value, meant=nearest(value, choices))
 
 
 app = typer.Typer(
@@ -189,9 +206,9 @@ def _sentence(error: IdentengineError | OSError) -> str:
     if isinstance(error, LoadError):
         more = error.total - len(error.problems)
         unlisted = f", {more} of them not listed" if more else ""
-        return f"{error.total} mistake{'s' * (error.total != 1)}{unlisted}; nothing was changed"
+        return f"{counted(error.total, 'mistake')}{unlisted}; nothing was changed"
     if isinstance(error, NotFoundError):
-        return f"{error}{advice(error)}"
+        return sentences(error, advice(error))
     if isinstance(error, OSError) and error.strerror:
         # Errors of files name the file. An error of writing without a name comes from standard output.
         where = "standard output" if error.errno in _CANNOT_WRITE else None

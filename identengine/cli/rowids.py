@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import typer
 
 from identengine.cli.workspace import find_workspace
-from identengine.errors import expected
+from identengine.errors import expected, sentences
 from identengine.provisioning.listing import find_account, find_client, id_in
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ def book_of(config: Path | None) -> Iterator[Snapshot]:
     """Yield the newest version of the store that the config names. Raise BadParameter without a config."""
     if config is None:
         raise typer.BadParameter(
-            f"{expected('an id')}. A name needs the book: use --config FILE", param_hint="--account, --client"
+            sentences(expected("an id"), "A name needs the book: use --config FILE."),
+            param_hint="--account, --client",
         )
     with find_workspace(None, config).open(readonly=True) as opened, opened.read() as book:
         yield book

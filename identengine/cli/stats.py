@@ -9,7 +9,7 @@ import typer
 from identengine.cli.operatorclient import CallsDir, NoServerError, OperatorClient, calls_folder
 from identengine.cli.options import AsJson, ConfigFile, Limit
 from identengine.cli.output import Column, emit, facts, hint, say, table, when
-from identengine.errors import IdentengineError
+from identengine.errors import IdentengineError, counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from identengine.wire.operator import Status
 
 ADDRESSES = 20
-"""Most addresses that are shown without ``--limit``."""
+"""Largest number of addresses shown without ``--limit``."""
 PATIENCE = 2.0
 """Longest wait for a server, in seconds. It is short, since the counters need no server."""
 _TIMES = ("began", "started", "noted", "book_made", "book_taken_up")
@@ -80,7 +80,7 @@ def stats(limit: Limit = None, config: ConfigFile = None, calls: CallsDir = None
         if snapshot.addresses.floor:
             say(f"Each count may be up to {snapshot.addresses.floor:,} too low: there were too many addresses.")
         if (more := len(snapshot.addresses.counts) - len(largest)) > 0:
-            hint(f"there are {more} more addresses; --limit 0 shows all")
+            hint(f"not shown: {more:,} more; --limit 0 shows all")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -112,10 +112,10 @@ def _print_server(status: Status | None, why: str | None, snapshot: Snapshot) ->
 def server_facts(status: Status) -> list[tuple[str, str | None]]:
     """Return the facts about a server that operators need."""
     most = f" (global_capacity {status.global_capacity:,})" if status.global_capacity is not None else ""
-    legs = f"{status.held:,} {'leg' if status.held == 1 else 'legs'}"
+    legs = counted(status.held, "leg")
     return [
         ("server", f"{status.program}, process {status.pid}, up {_days(status.uptime)}"),
-        ("book", f"version {status.version}, {status.accounts:,} accounts" if status.version else "none"),
+        ("book", f"version {status.version}, {counted(status.accounts, 'account')}" if status.version else "none"),
         ("calls", f"{legs} held of {status.max_legs:,}{most}, {status.lapsed:,} lapsed"),
         ("ALARM", "\n".join(status.alarms) or None),
     ]

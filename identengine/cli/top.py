@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 ROWS = 10
-"""Most rows of each table."""
+"""Largest number of rows in each table."""
 _REQUESTS = ("requests_authorize", "requests_start", "requests_update", "requests_stop", "accepted")
 _WATCHED = (
     "overcommits",
@@ -153,7 +153,7 @@ def top(
     if not live:
         if first.server is None and not first.rates:
             raise IdentengineError(first.trouble or "neither a server nor counters were found")
-        time.sleep(every)  # rates need a period of time
+        time.sleep(every)  # rates need two readings of the counters
         picture = watch.look()
         if as_json:
             emit(picture)

@@ -46,7 +46,7 @@ class Workspace(NamedTuple):
         if not self.exists() and (others := self._other_files()):
             raise StoreError(
                 f"{self.store} is not a store: the folder holds other files ({others})."
-                " Choose an empty or new folder"
+                " Choose an empty or new folder."
             )
 
     def exists(self) -> bool:

@@ -21,7 +21,7 @@ reconnect at the same moment.
 CLOSE_TIMEOUT = 1.0
 """Time that a connection has to close cleanly, in seconds."""
 HOPELESS = (ssl.SSLError, ValueError, OverflowError)
-"""The errors of UNREACHABLE that a retry does not cure."""
+"""The errors of UNREACHABLE that a retry does not fix."""
 
 
 class LoopConnection(Connection[LoopStream]):

@@ -8,7 +8,7 @@ from identengine.client.connection import UNREACHABLE
 from identengine.client.errors import AskError, LateError, LostError
 from identengine.client.exchange import Encoding, Exchange
 from identengine.client.params import Params
-from identengine.errors import WireError
+from identengine.errors import WireError, counted
 from identengine.wire.jsonrpc.methods import Result
 
 LARGEST = 65507
@@ -70,7 +70,7 @@ class Datagrams(asyncio.DatagramProtocol):
         finally:
             self._waiting.pop(message_id, None)
             self._exchange.forget(message_id)
-        tries = f"sent {sent} time{'s' * (sent != 1)} to {self.where}"
+        tries = f"sent {counted(sent, 'time')} to {self.where}"
         why = f" ({self._trouble})" if self._trouble else ""
         raise LateError(f"no answer to {method}, {tries}{why}", sent=bool(sent))
 

@@ -1,8 +1,9 @@
 """The conversation of one connection or socket: requests to bytes, bytes to typed results. No I/O, no clock.
 
 An :class:`Exchange` numbers the requests and remembers the method of each one, so answers may arrive in any order.
-It does not trust the server. An answer to an unknown request is counted and dropped. Bytes that are no message, or
-an oversized one, end the stream. The exchange never buffers more than about :data:`MAX_ANSWER` bytes.
+It does not trust the server. An answer to an unknown request is counted and dropped. Bytes that are not a message,
+or a message that is too large, end the stream. The exchange never buffers more than about :data:`MAX_ANSWER`
+bytes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The methods of a call's life: parameters in, checked messages to the set of calls out (engine.md 5).
 
-Rule: wrong use is no reject. It is a :class:`BadParameter`, which each interface reports in its own form (-32602).
+Rule: wrong use of a method is not a reject. It is a :class:`BadParameter`, which each interface reports in its own
+form (-32602).
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class BadParameter(msgspec.Struct, frozen=True):
     value: str | None
     """Value of the parameter as text; None if it is missing."""
     message: str
-    """The parameter, the expected value and the value that came."""
+    """The parameter, the expected value and the received value."""
 
 
 class Asker(NamedTuple):

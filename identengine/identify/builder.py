@@ -118,16 +118,15 @@ class BookBuilder:
             client = self._clients.get(client_id)
             if client is None or client_id in missing:
                 what = "does not exist" if client is None else "is its own reseller"
-                raise StoreError(
-                    f"account {account.id}: client {client_id} {what}; the store is damaged; import the book again"
-                )
+                remedy = "The store is damaged. Import the book again."
+                raise StoreError(f"account {account.id}: client {client_id} {what}. {remedy}")
             missing[client_id] = client
             client_id = client.parent_id
         if len(missing) + (above.depth if above else 0) > DEEPEST:
             chain = " → ".join(map(str, (*list(missing)[:SHOWN], "…")))
             raise StoreError(
-                f"account {account.id}: its client and the resellers above it are more than {DEEPEST} ({chain}); "
-                "change a parent_id with `identengine clients set`, or import a book with a shorter chain"
+                f"account {account.id}: expected a chain of at most {DEEPEST} clients, got more ({chain}). "
+                "Change a parent_id with `identengine clients set`, or import a book with a shorter chain."
             )
         for client in reversed(missing.values()):
             above = known[client.id] = _entry_of(client, above)

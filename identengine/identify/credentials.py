@@ -25,8 +25,8 @@ def verifies(password: str, given: str | None, digest: Digest | None, name: str 
 def _digest_verifies(password: str, digest: Digest, name: str | None) -> bool:
     """Return True if a digest verifies by RFC 7616 with MD5 (the default) or SHA-256 (RFC 8760).
 
-    The qop is ``auth`` or absent. All else does not verify. The switch made the nonce, and checks that it is its
-    own and fresh. Here the nonce is only text.
+    The qop is ``auth`` or absent. Any other digest does not verify. The switch that made the nonce also checks its
+    age and origin. Here it is only text.
     """
     needed = (digest.username, digest.realm, digest.nonce, digest.method, digest.uri, digest.response)
     if None in needed or (digest.username or "").strip() != name:

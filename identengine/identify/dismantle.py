@@ -1,6 +1,6 @@
 """Dismantles a book that is no longer in use, in steps so short that requests are decided in between.
 
-To drop the whole book would free millions of objects at once, and delay the requests of that time.
+Dropping the whole book at once would free millions of objects and delay all requests meanwhile.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def dismantled(book: Book) -> Iterator[None]:
 
 
 def emptied(table: dict[Any, Any]) -> Iterator[None]:
-    """Empty a dict. Yield after each step."""
+    """Remove all items of a dict in short steps. Yield after each step."""
     while table:
         for _ in range(min(_KEYS, len(table))):
             table.popitem()

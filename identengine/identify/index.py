@@ -6,8 +6,8 @@ number is the best group. Single addresses are in a dict by their text: most tru
 look-up needs no parsing. Networks are in one trie for IPv4 and one for IPv6. Each bucket points to the bucket of
 the next wider network, so matching walks outwards without look-ups.
 
-Rule: no object refers to an object that refers to it. So there are no reference cycles, and the garbage collector
-costs nothing, even in a large book (``gc=False``; pytricia has no tp_traverse either).
+Rule: the objects of an index form no reference cycles. So the garbage collector costs nothing, even in a large
+book (``gc=False``; pytricia has no tp_traverse either).
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class BucketIndex(msgspec.Struct, frozen=True, gc=False):
 
     For example, 10,000 customers share one address and differ in tech prefix or gateway. ``by_prefix`` finds the
     groups; ``lengths`` are the lengths of the prefixes, longest first. :attr:`Group.by_constraints` finds the
-    accounts of a group. The three sets find how far a request gets that fits no account (engine.md 3.7).
+    accounts of a group. The three sets show how far a request that fits no account gets (engine.md 3.7).
     """
 
     by_prefix: dict[str, Group]
@@ -159,14 +159,14 @@ class Lookup:
     def source(self, text: str) -> Bucket | None:
         """Return the bucket of the longest network that contains an address, or None if no network does.
 
-        Raise ValueError if ``text`` is no address (engine.md 2.2). A text that is a key of ``singles`` is an
+        Raise ValueError if ``text`` is not an address (engine.md 2.2). A text that is a key of ``singles`` is an
         address, so the usual case costs one look-up.
         """
         single = self.singles.get(text)
         return self.covering(text) if single is None else single
 
     def covering(self, text: str) -> Bucket | None:
-        """Return the result of :meth:`source` for a text that is no key of ``singles``."""
+        """Return the result of :meth:`source` for a text that is not a key of ``singles``."""
         address = parse_address(text)
         usual = format_address(address)
         if usual != text and (single := self.singles.get(usual)) is not None:
@@ -207,7 +207,7 @@ class Book:
 
 
 def _classes(options: IdentifyOptions) -> tuple[IndexClass, ...]:
-    """Return the classes in the order of matching. ``passwordless`` follows ip, or is the last without ip."""
+    """Return the classes in the order of matching. ``passwordless`` follows ip, or is the last if ip is absent."""
     classes: list[IndexClass] = [*options.classes]
     if options.passwordless_name == "after_ip" and "name" in classes:
         place = classes.index("ip") + 1 if "ip" in classes else len(classes)

@@ -55,7 +55,7 @@ DIRECTIONS: dict[str | None, Direction] = {
     "": Direction.ORIGINATION,
     **{direction.value: direction for direction in Direction},
 }
-"""The direction of each text that a request may have for it."""
+"""Direction by its text in a request."""
 _ORIGINATION, _TERMINATION = Direction  # access to a member of an enum is slow
 _MAX_ID = 2**64  # no id of a book is as large: up to here an account is unknown, not unusable (engine.md 3.9)
 _MAX_PORT = 65535
@@ -149,7 +149,7 @@ def _with_digest(query: Query, digest: Digest) -> Query:
 
 
 def decimal(value: int | str, most: int) -> int | None:
-    """Return an integer from 1 to ``most``, or None for a blank text. Raise ValueError for all else."""
+    """Return an integer from 1 to ``most``, or None for a blank text. Raise ValueError for any other value."""
     if isinstance(value, str):
         text = value.strip()
         if not text:

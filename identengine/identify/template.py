@@ -65,12 +65,12 @@ class AnswerTemplate(msgspec.Struct, frozen=True, gc=False):
 
     @classmethod
     def of(cls, half: bytes) -> AnswerTemplate:
-        """Return the template of an account's half: a map in MessagePack. Raise ValueError if it is no map."""
+        """Return the template of an account's half: a map in MessagePack. Raise ValueError if it is not a map."""
         count, start = header_of(half)
         return cls(count, half[start:])
 
     def fill(self, half: bytes) -> bytes:
-        """Return the whole answer for a call's half: a map in MessagePack. Raise ValueError if it is no map."""
+        """Return the whole answer for a call's half: a map in MessagePack. Raise ValueError if it is not a map."""
         first = half[0]
         if first & 0xF0 == 0x80:  # fixmap: the usual header of a half, read here to save a call
             return b"".join((_HEADERS[self.count + (first & 0x0F)], self.members, half[1:]))

@@ -54,7 +54,10 @@ class Verdict(NamedTuple):
 
 
 def read(path: Path) -> list[Line]:
-    """Return the lines of a file. Raise MixError with file and line if one is wrong, and OSError."""
+    """Return the lines of a file.
+
+    Raise MixError, with file and line, if a line is wrong. Raise OSError if the file cannot be read.
+    """
     lines = []
     for number, text in enumerate(path.read_bytes().splitlines(), 1):
         if not text.strip():
@@ -91,9 +94,10 @@ def _check(line: Line) -> None:
     if spec is None or spec.connection_only:
         methods = [name for name, each in METHODS.items() if not each.connection_only]
         raise ValueError(f"method: {expected(one_of(methods), line.method, meant=nearest(line.method, methods))}")
-    unknown = line.expect.keys() - {*spec.result.__struct_fields__, "error"}
-    if unknown:
-        raise ValueError(f"expect: the answer to {line.method} has no {', '.join(sorted(unknown))}")
+    fields = {*spec.result.__struct_fields__, "error"}
+    for name in sorted(line.expect.keys() - fields):
+        wanted = f"a field of the result of {line.method}, or error"
+        raise ValueError(f"expect: {expected(wanted, name, meant=nearest(name, fields))}")
 
 
 def differences(fields: Mapping[str, object], result: Result) -> Iterator[str]:

@@ -73,7 +73,7 @@ def seeded(params: dict[str, object], seed: int) -> dict[str, object]:
 
 
 def _places(value: object) -> Iterator[re.Match[str]]:
-    """Yield the placeholders in all texts of a value. Raise ValueError at a brace that begins none."""
+    """Yield the placeholders in all texts of a value. Raise ValueError if a brace begins no placeholder."""
     if isinstance(value, str):
         at = 0
         while (at := value.find("{", at)) >= 0:

@@ -54,7 +54,7 @@ class Target(NamedTuple):
         except IdentengineError as error:
             raise TargetError(f"{self.url}: {error}") from error
         except OSError as error:
-            raise TargetError(f"no connection to {self.url}: {error}") from error
+            raise TargetError(f"no connection to {self.url}: {error.strerror or error}") from error
 
     def _addresses(self) -> list[tuple[int, int, int, str, tuple[str, int]]]:
         kind = socket.SOCK_DGRAM if self.datagrams else socket.SOCK_STREAM
@@ -96,11 +96,12 @@ def target(
     except ValueError as error:
         raise TargetError(f"{quoted(url)}: {error}") from None
     if scheme not in SCHEMES or not host or parts.path not in ("", "/") or parts.query or parts.username:
-        raise TargetError(expected(" or ".join(f"{name}://HOST:{port}" for name, port in SCHEMES.items()), url))
+        *first, last = [f"{name}://HOST:{port}" for name, port in SCHEMES.items()]
+        raise TargetError(expected(f"{', '.join(first)} or {last}", url))
     port = port or SCHEMES[scheme]
     if scheme == "http":
         if encoding != "json":
-            raise TargetError(f"{quoted(url)}: HTTP carries only JSON; remove the option for MessagePack")
+            raise TargetError(f"{quoted(url)}: HTTP carries only JSON. Remove the option for MessagePack.")
         interface: Interface = Http(f"{host}:{port}", token)
     else:
         interface = JsonRpc(encoding, token, stream=scheme != "udp")

@@ -19,7 +19,7 @@ _log = logging.getLogger("identengine")
 
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR, "alarm": logging.ERROR}
 _SENTENCES = frozenset({"why", "what"})
-"""Fields that hold a whole sentence. Its full stop is removed, since an event sets its own."""
+"""Fields that hold a whole message. It loses its full stop if a remedy follows, since the event then sets one."""
 
 
 class Event(NamedTuple):
@@ -36,7 +36,7 @@ class Event(NamedTuple):
 
     def said(self, **fields: Field) -> str:
         """Return the text, followed by the remedy if there is one."""
-        text = self.text % _shown(fields) if fields else self.text
+        text = self.text % self._shown(fields) if fields else self.text
         return f"{text}. {self.do}" if self.do else text
 
     def tell(self, fault: BaseException | None = None, /, **fields: Field) -> None:
@@ -45,8 +45,22 @@ class Event(NamedTuple):
         if self.do:
             line += f". {self.do.replace('%', '%%') if fields else self.do}"
         _log.log(
-            _LEVELS[self.level], line, *([_shown(fields)] if fields else []), exc_info=fault, extra={"event": self}
+            _LEVELS[self.level],
+            line,
+            *([self._shown(fields)] if fields else []),
+            exc_info=fault,
+            extra={"event": self},
         )
+
+    def _shown(self, fields: Mapping[str, Field]) -> dict[str, Field]:
+        """Return the fields as a line shows them."""
+        messages = _SENTENCES if self.do else ()
+        return {
+            name: Shown(value.removesuffix(".") if name in messages else value)
+            if isinstance(value, str)
+            else value
+            for name, value in fields.items()
+        }
 
 
 class Shown(str):
@@ -63,14 +77,6 @@ class Shown(str):
 
     def __repr__(self) -> str:
         return json.dumps(self, ensure_ascii=not self.isprintable())
-
-
-def _shown(fields: Mapping[str, Field]) -> dict[str, Field]:
-    """Return the fields as a line shows them."""
-    return {
-        name: Shown(value.removesuffix(".") if name in _SENTENCES else value) if isinstance(value, str) else value
-        for name, value in fields.items()
-    }
 
 
 # Rejected calls and refused peers: at most one line a second for each source and reason ---------------------
@@ -95,7 +101,7 @@ REJECTED_FIELD_ABSENT = Event(
 REFUSED = Event("refused", "info", "rejected %(reason)s from %(source)r: %(count)d")
 REJECTED_OTHERS = Event("rejected_others", "info", "rejected %(reason)s from other sources: %(count)d")
 
-# Malformed messages: at most one line a second for each switch, or for each host without a proven switch ----
+# Malformed messages: at most one line a second for each switch, or for each host without a known switch -----
 
 MALFORMED = Event(
     "malformed",
@@ -110,7 +116,7 @@ MALFORMED_OF_SWITCH = Event(
 MALFORMED_STRANGER = Event(
     "malformed",
     "warning",
-    "malformed messages from %(source)s, a host without a proven switch: %(count)d; the first has error "
+    "malformed messages from %(source)s, a host without a known switch: %(count)d; the first has error "
     "%(code)d, %(problem)s",
 )
 MALFORMED_OTHERS = Event(

@@ -144,7 +144,10 @@ _queueing: _Queueing | None = None
 
 
 def set_up(config: LogConfig) -> None:
-    """Send the log to standard error as the config says. A later call applies another config."""
+    """Send the log to standard error in the format and from the level of the config.
+
+    A later call applies another config.
+    """
     global _queueing  # noqa: PLW0603 - the process has one standard error
     if _queueing is None:
         _queueing = _Queueing()
@@ -153,7 +156,10 @@ def set_up(config: LogConfig) -> None:
 
 
 def set_up_direct(config: LogConfig) -> None:
-    """Do the same without a thread, for a process that forks. A child may call :func:`set_up`."""
+    """Send the log to standard error without a thread, for a process that forks.
+
+    A child may call :func:`set_up`.
+    """
     _use(_Direct(), config)
 
 

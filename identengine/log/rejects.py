@@ -57,8 +57,8 @@ class RejectLog:
     def reject(self, switch: str, request: Request, decision: Decision) -> None:
         """Count one rejected call. The line names the account, or the field and value, of the first such call.
 
-        For a wrong password the line names no account, as the answer does (D3 in decisions.md): the name alone
-        proves nothing, and what the log shows may be passed on to the caller.
+        For a wrong password neither the line nor the answer names an account (D3 in decisions.md). The name alone
+        proves nothing, and a reader of the log could pass the account on to the caller.
         """
         source, reason = self._source(request), decision.reason or ""
         if self._repeats(source, reason, switch):
@@ -84,7 +84,7 @@ class RejectLog:
         field: str | None = None,
         value: str | None = None,
     ) -> None:
-        """Count one malformed message, in the line of its switch, or of its host if no switch is proven.
+        """Count one malformed message, in the line of its switch, or of its host if the switch is unknown.
 
         ``problem`` is the message of the error, without secrets. ``value`` is the value of ``field`` as JSON.
         """
@@ -135,7 +135,10 @@ class RejectLog:
         line.count += 1
 
     def _source(self, request: Request) -> str:
-        """Return the source of a call: all writings that the engine reads alike are one source (engine.md 2)."""
+        """Return the source of a call.
+
+        All spellings of an address, name or number are one source (engine.md 2).
+        """
         if request.src_ip and not request.src_ip.isspace():
             return self._address(request.src_ip)
         digest = request.digest

@@ -85,7 +85,7 @@ def format_address(packed: bytes) -> str:
 
 
 def normal_address(text: str) -> str | None:
-    """Return the one text of an address, however it is written, or None if it is no address."""
+    """Return the normal form of an address, or None if ``text`` is not an address."""
     text = text.strip()
     if len(text) > _LONGEST:
         return None

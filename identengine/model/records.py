@@ -87,7 +87,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """A way in or out of a client (engine.md 1.2).
+    """An account of a client: calls come from it, go to it, or both (engine.md 1.2).
 
     ``orig_*`` fields describe the originator, ``term_*`` fields the terminator. Values are in normal form
     (engine.md 2). Addresses of ``ident``, ``gateways``, ``term_protocol``, ``term_proxy`` and ``term_routing_ip``

@@ -38,7 +38,7 @@ def as_object(row: BookRow) -> dict[str, object]:
 def changed(before: BookRow | None, after: BookRow | None) -> Change:
     """Return the change from one state of a row to another. None means that the row does not exist.
 
-    Raise ValueError without any state.
+    Raise ValueError if both are None.
     """
     row = after if before is None else before
     if isinstance(row, Did):

@@ -105,7 +105,7 @@ def switch_parts(wanted: str, *, orig: bool, term: bool, on: bool) -> Edit:
 def parts_before(store: Store, account: Account) -> tuple[bool, bool]:
     """Return the parts that were on when the account was last enabled, as (orig, term).
 
-    If it never was enabled, return the originator alone.
+    If it was never enabled, return the originator alone.
     """
     if not account.disabled:
         return (account.orig_enabled, account.term_enabled)

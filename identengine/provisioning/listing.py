@@ -26,9 +26,9 @@ if TYPE_CHECKING:  # at runtime the store imports heavy libraries, which would d
     from identengine.store.versions import Store
 
 NAMED = 10
-"""Most items that a sentence lists. It counts the others."""
+"""Largest number of items that a sentence lists. It counts the others."""
 NEAR = 100_000
-"""Most names that are searched for similar ones. A longer search would delay the message too much."""
+"""Largest number of names that are searched for similar ones. A longer search would delay the message too much."""
 
 TableName = Literal["account", "client", "DID"]
 """A table of the book in the singular, as messages name its rows."""
@@ -151,7 +151,7 @@ def did_number(text: str) -> str:
 
 
 def id_in(text: str) -> int | None:
-    """Return the id that a text holds, or None if it is no id, hence a name."""
+    """Return the id that a text holds, or None if the text is a name."""
     text = text.strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) < _ID_DIGITS else None
 
@@ -168,7 +168,7 @@ def _find(what: TableName, wanted: str, by_id: Callable[[int], R | None], every:
     if exact:
         count = f"more than {NAMED}" if len(exact) > NAMED else str(len(exact))
         ids = listed(str(row.id) for row in exact[:NAMED])
-        message = f"{count} {what}s have the name {quoted(text)}: {ids}. Use the id instead of the name"
+        message = f"{count} {what}s have the name {quoted(text)}: {ids}. Use the id instead of the name."
         raise NotFoundError(message, what, text, resolved=True)
     message = f"no {what} {text if number is not None else quoted(text)} in the book"
     if near := _near(text, number, every):

@@ -11,7 +11,7 @@ from typing import ClassVar, Generic, TypeVar
 
 from identengine.book.mistakes import Mistake, RowError
 from identengine.book.records import Cells, account_from, client_from, did_from
-from identengine.errors import IdentengineError, expected
+from identengine.errors import IdentengineError, counted, expected
 from identengine.model.records import Account, BookRow, Client, Did
 from identengine.model.resellers import DEEPEST, SHOWN, chain_told, deepened, loops
 from identengine.provisioning.changes import changed
@@ -40,7 +40,10 @@ class ExistsError(RowError):
     def __init__(self, table: TableName, existing: BookRow) -> None:
         self.table = table
         if isinstance(existing, Did):
-            self.key, message = existing.number, f"DID {existing.number} exists, at account {existing.account_id}"
+            self.key, message = (
+                existing.number,
+                f"DID {existing.number} already belongs to account {existing.account_id}",
+            )
             mistake = Mistake("number", self.key, message)
         else:
             self.key = str(existing.id)
@@ -165,14 +168,14 @@ class _ClientRows(Rows[Client]):
         if accounts := accounts_of(draft, row.id):
             named = listed(f"{number} {name}" for number, name in accounts)
             raise IdentengineError(
-                f"client {row.id} {row.name} still has {_count(len(accounts), 'account')}: {named}."
-                " Remove the accounts first, or block the client"
+                f"client {row.id} {row.name} still has {counted(len(accounts), 'account')}: {named}."
+                " Remove the accounts first, or block the client."
             )
         if below := clients_below(draft, row.id):
             named = listed(f"{one.id} {one.name}" for one in below)
             raise IdentengineError(
-                f"client {row.id} {row.name} is the reseller of {_count(len(below), 'client')}:"
-                f" {named}. Set another parent_id for them first"
+                f"client {row.id} {row.name} is the reseller of {counted(len(below), 'client')}:"
+                f" {named}. Set another parent_id for them first."
             )
         draft.delete_client(row.id)
         return [changed(row, None)]
@@ -216,8 +219,4 @@ def _mistake(column: str, value: int, message: str) -> RowError:
 
 
 def _missing(column: str, value: int, what: str) -> RowError:
-    return _mistake(column, value, f"no {what} {value} in the book; add it first")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
+    return _mistake(column, value, f"no {what} {value} in the book. Add it first.")

@@ -77,7 +77,7 @@ class Entries(NamedTuple):
 
 
 class SupervisorEnd:
-    """The supervisor's end of one link. No method waits."""
+    """The supervisor's end of one link. No method blocks."""
 
     def __init__(self, end: socket.socket, state: bytes) -> None:
         self.state = state
@@ -166,9 +166,9 @@ class ChildEnd:
         """Handle signals and frames in the running loop, including those that arrived since the fork.
 
         ``end`` is called at SIGTERM or SIGINT, and ``orphaned`` when the supervisor has died. ``reconfigure`` gets
-        each config, which is in force when it returns. ``words`` has the calls for other frames. SIGHUP is
-        ignored, since the supervisor handles it. On exit, SIGTERM and SIGINT are blocked, since without the loop
-        they would change the exit status.
+        each config, which is in force when it returns. ``words`` maps each other kind of frame to the function
+        that handles it. SIGHUP is ignored, since the supervisor handles it. On exit, SIGTERM and SIGINT are
+        blocked, since without the loop they would change the exit status.
         """
         loop = asyncio.get_running_loop()
         self._orphaned, self._reconfigure, self._words = orphaned, reconfigure, words or {}

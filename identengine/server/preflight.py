@@ -1,8 +1,8 @@
-"""The checks of ``serve --check``: errors that would end a start of the server, found without a start.
+"""The checks of ``serve --check``: errors that would prevent a start of the server, found without starting it.
 
-Rule: nothing is bound that a running server may use, and nothing is locked or written. A *problem* would end a
-start, or leave a listener that refuses every peer. A *missing* file, such as a store that has not been imported
-yet, is a warning, since a server can start without it.
+Rule: nothing is bound that a running server may use, and nothing is locked or written. A *problem* would prevent
+the start, or leave a listener that refuses every peer. A *missing* file, such as a store that has not been
+imported yet, is a warning, since a server can start without it.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _may_bind_low_ports() -> bool:
 def _is_there(folder: Path) -> bool:
     """Return True if a folder is visible.
 
-    A folder inside one without access is not, so that the outer one is named.
+    A folder is not visible if access to its parent is denied. The message then names the parent.
     """
     try:
         return folder.exists()

@@ -1,10 +1,10 @@
 """The file of the counters, which outlives the process that counts: for ``stats``, ``top`` and metrics.
 
 The file ``counters`` is in the folder of the set of calls. Its size is fixed, and all its pages are allocated when
-it is created: on a full tmpfs, a mapped page that is not allocated would be SIGBUS. Each 8-byte number is written
-in place by one process, so it survives ``kill -9`` with its latest value. The decider maps the file and writes
-nearly all numbers; the supervisor writes a few (:func:`bump`). Other processes read the whole file once and keep
-nothing open, mapped or locked. So a stopped reader delays no other process. :mod:`identengine.stats.registry`
+it is created: on a full tmpfs, a mapped page that is not allocated would cause SIGBUS. Each 8-byte number is
+written in place by one process, so it survives ``kill -9`` with its latest value. The decider maps the file and
+writes nearly all numbers; the supervisor writes a few (:func:`bump`). Other processes read the whole file once and
+keep nothing open, mapped or locked. So a stopped reader delays no other process. :mod:`identengine.stats.registry`
 lists the numbers.
 
 Two tables follow the numbers (:class:`Tables`). They are written about once a second, alternately into one of two
@@ -100,7 +100,7 @@ class CounterFile:
                 if problem:
                     warn(f"the counters start again from zero: {self.path} {problem}")
                 _make(self.path)
-            # A truncated file would be SIGBUS. This program only replaces the file, and no other writes it.
+            # A truncated file would cause SIGBUS. This program only replaces the file, and no other writes it.
             with self.path.open("r+b") as file:
                 self._map = mmap.mmap(file.fileno(), SIZE)
         except OSError as error:

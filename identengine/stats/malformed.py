@@ -11,7 +11,7 @@ from typing import TypeAlias
 SWITCHES = 256
 """Maximum number of switches with a row of their own."""
 UNKNOWN = "unknown"
-"""The row of messages without a proven switch: their token is absent, wrong or unreadable."""
+"""The row of messages without a known switch: their token is absent, wrong or unreadable."""
 OTHER = "other"
 """The row of all switches beyond :data:`SWITCHES`."""
 

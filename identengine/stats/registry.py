@@ -52,7 +52,7 @@ class Known(NamedTuple):
 
     name: str
     kind: Literal["counter", "gauge"]
-    """A counter only grows, also over restarts. A gauge is a state, at most a moment old."""
+    """A counter only grows, also across restarts. A gauge is a state, at most a moment old."""
     what: str
     """A description of the number, as a noun phrase."""
     family: str | None

@@ -134,7 +134,7 @@ class Tally:
             cells[_FREED["stop"]] += freed
 
     def malformed(self, switch: str | None, code: int, more: int = 1) -> None:
-        """Count malformed messages, with ``None`` as the switch if no switch is proven."""
+        """Count malformed messages, with ``None`` as the switch if the switch is unknown."""
         self.malformed_counts.add(switch, code, more)
         self.add(f"malformed_{MALFORMED[code]}", more)
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import lmdb
 
-from identengine.errors import StoreError
+from identengine.errors import StoreError, sentences
 from identengine.store.transaction import PAGE_ERRORS
 
 MODE = 0o660
@@ -46,24 +46,24 @@ def check_file(path: Path, data: Path, *, readonly: bool) -> None:
         with data.open("rb") as file:
             head = file.read(_META.size)
             damaged = f"the store {path} is damaged: {data.name} "
-            advice = "Replace it with a copy, or import the book into a new store"
+            advice = "Replace it with a copy, or import the book into a new store."
             if not head:
-                raise StoreError(f"{damaged}is empty. {advice}")
+                raise StoreError(sentences(f"{damaged}is empty", advice))
             if not _BEGIN.startswith(head[: len(_BEGIN)]):
                 raise StoreError(f"{data} is not a store: it is not an LMDB file")
             if len(head) < _META.size:
-                raise StoreError(f"{damaged}is truncated. {advice}")
+                raise StoreError(sentences(f"{damaged}is truncated", advice))
             _magic, version, _address, _mapsize, page, last, txnid = _META.unpack(head)
             if version != _LMDB_FORMAT:
                 raise StoreError(
                     f"{data} has version {version} of LMDB's format; this program reads {_LMDB_FORMAT}"
                 )
             if page not in (512 << shift for shift in range(8)):
-                raise StoreError(f"{damaged}has an invalid header. {advice}")
+                raise StoreError(sentences(f"{damaged}has an invalid header", advice))
             file.seek(page)
             second = file.read(_META.size)
             if len(second) < _META.size:
-                raise StoreError(f"{damaged}is truncated. {advice}")
+                raise StoreError(sentences(f"{damaged}is truncated", advice))
             other = _META.unpack(second)
             if other[0] == _MAGIC and other[6] > txnid:
                 last = other[5]
@@ -74,7 +74,7 @@ def check_file(path: Path, data: Path, *, readonly: bool) -> None:
     if size < wanted:
         reserve_lock(path, data)
         if not readable(path):
-            raise StoreError(f"{damaged}is truncated ({size:,} bytes of {wanted:,}). {advice}")
+            raise StoreError(sentences(f"{damaged}is truncated ({size:,} bytes of {wanted:,})", advice))
         if not readonly:
             lengthen(data, wanted)
 
@@ -145,7 +145,7 @@ def reserve_lock(path: Path, data: Path) -> None:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StoreError(
                 f"the store {path} could not be opened: the disk is full and has no space even for its lock file. "
-                "Nothing was changed. Free space on it and try again"
+                "Nothing was changed. Free space on it and try again."
             ) from error
         # The file system does not support the call, or permission is denied. LMDB reports the error if it matters.
 
@@ -156,40 +156,40 @@ def diagnosis(error: lmdb.Error, data: Path) -> str:
         # LMDB reports an incomplete write, as a full disk causes it, as "input/output error".
         error.code == errno.EIO and _no_room(data)
     ):
-        return "the disk is full. Nothing was changed. Free space on it and try again"
+        return "the disk is full. Nothing was changed. Free space on it and try again."
     if isinstance(error, lmdb.DiskError) or error.code == errno.EIO:
         return (
             "the disk failed or is full, or the file reached a size limit. Nothing was changed. Check the system "
-            "log, free space and try again"
+            "log, free space and try again."
         )
     if error.code == errno.EROFS:
         return (
             "it is on a read-only file system, and must be writable (the audit log also records when a password "
-            "is shown). Nothing was changed"
+            "is shown). Nothing was changed."
         )
     if isinstance(error, lmdb.ReadonlyError) or error.code in (errno.EACCES, errno.EPERM):
         return (
             f"permission denied. Nothing was changed. Make {data} and its lock file readable and writable, since "
-            "readers are recorded in the lock file too"
+            "readers are recorded in the lock file too."
         )
     if isinstance(error, lmdb.VersionMismatchError):
-        return "its LMDB format has another version than this program reads. Nothing was changed"
+        return "its LMDB format has another version than this program reads. Nothing was changed."
     if isinstance(error, (lmdb.InvalidError, *PAGE_ERRORS)):
         return (
             f"it is damaged or not a store ({error}). Nothing was changed. `identengine store check` names the "
             "sound versions, and `identengine rollback N` restores one. Without a sound version, replace the "
-            "store with a copy (`identengine copy` creates copies), or import the book into a new store"
+            "store with a copy (`identengine copy` creates copies), or import the book into a new store."
         )
     if isinstance(error, lmdb.ReadersFullError):
-        return f"{MAX_READERS} processes are reading it already. Try again when some of them have finished"
+        return f"{MAX_READERS} processes are reading it already. Try again when some of them have finished."
     if isinstance(error, lmdb.MemoryError) or error.code == errno.ENOMEM:
         return (
             "its address space cannot be allocated. Nothing was changed. Raise the limit on virtual memory "
-            "(`ulimit -v`) to several times its size"
+            "(`ulimit -v`) to several times its size."
         )
     if isinstance(error, lmdb.PanicError):
-        return "an earlier write failed halfway. Close it and open it again; its content is intact"
-    return f"{str(error).rstrip('.')}. Nothing was changed"
+        return "an earlier write failed halfway. Close it and open it again; its content is intact."
+    return sentences(error, "Nothing was changed.")
 
 
 def _no_room(data: Path) -> bool:

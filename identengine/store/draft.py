@@ -82,7 +82,7 @@ class Scratch:
             # The message names the cause, since the space is free again when the operator looks.
             raise StoreError(
                 "a temporary file next to the store could not be written, most likely because the disk is full "
-                f"({error}). Nothing was changed. Free space on it and try again"
+                f"({error}). Nothing was changed. Free space on it and try again."
             ) from error
 
     def get(self, key: bytes) -> bytes | None:
@@ -185,7 +185,7 @@ class Draft(View):
         if account.password is not None and self._retired and key_id(account.password) in self._retired:
             raise StoreError(
                 f"the password of account {account.id} was encrypted under the key {key_id(account.password)}, "
-                "which has been rotated away. Nothing was changed. Repeat the edit with the current key file"
+                "which has been rotated away. Nothing was changed. Repeat the edit with the current key file."
             )
         return self.put_row(key, value)
 

@@ -157,7 +157,7 @@ class StoreFile:
         if self._readings:
             raise StoreError(
                 f"the store {self.path} has to grow, but this process is still reading it. Nothing was changed. "
-                "Finish all reads and try again"
+                "Finish all reads and try again."
             )
         self._env.set_mapsize(size)
 
@@ -207,7 +207,7 @@ class StoreFile:
     def _same_process(self) -> None:
         if os.getpid() != self._pid:
             raise StoreError(
-                f"the store {self.path} was opened before a fork. Open it in the process that uses it"
+                f"the store {self.path} was opened before a fork. Open it in the process that uses it."
             )
 
     def upgrade(self) -> None:
@@ -325,7 +325,7 @@ def close_file(file: StoreFile) -> None:
 
 def _no_store(path: Path, error: OSError) -> str:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return f"there is no store at {path}. `identengine init` with the same options creates an empty one"
+        return f"there is no store at {path}. `identengine init` with the same options creates an empty one."
     return f"the store {path} cannot be opened: {error.strerror}"
 
 
@@ -347,7 +347,7 @@ def _create(path: Path, data: Path) -> None:
     except OSError as error:
         raise StoreError(f"cannot create a store at {path}: {error.strerror}") from error
     except lmdb.Error as error:
-        raise StoreError(f"cannot create a store at {path}: {error}. Check that the disk has space") from error
+        raise StoreError(f"cannot create a store at {path}: {error}. Check that the disk has space.") from error
 
 
 def _checked(txn: Txn, path: Path) -> bytes:
@@ -359,7 +359,7 @@ def _checked(txn: Txn, path: Path) -> bytes:
         raise StoreError(
             f"the store {path} has format {found.decode(errors='replace')}; this program reads format "
             f"{FORMAT.decode()}. Use the program that wrote it, or export the book with that program and import "
-            "it here"
+            "it here."
         )
     hash_key = txn.get(META_HASH_KEY)
     if hash_key is None or len(hash_key) != _HASH_KEY_BYTES:

@@ -245,7 +245,7 @@ def damaged(what: str) -> DamagedError:
     """Return the error for damage, with the remedy. ``what`` is a clause."""
     return DamagedError(
         f"the store is damaged: {what}. Nothing was changed. `identengine store check` names the sound versions, "
-        "and `identengine rollback N` restores one"
+        "and `identengine rollback N` restores one."
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from identengine.errors import StoreError
+from identengine.errors import StoreError, sentences
 from identengine.store.format import (
     BOOK,
     CHANGES,
@@ -87,9 +87,8 @@ def info_of(txn: Txn, version: int) -> VersionInfo:
     """Return the record of ``version``. Raise StoreError if it does not exist, or DamagedError."""
     head = newest(txn).version
     if not 0 <= version <= head:
-        raise StoreError(
-            f"there is no version {version}. " + (f"The newest is {head}" if head else "The store is empty")
-        )
+        hint = f"The newest is {head}." if head else "The store is empty."
+        raise StoreError(sentences(f"there is no version {version}", hint))
     return record_of(txn, version)
 
 

@@ -81,5 +81,5 @@ def _lost(accounts: list[int]) -> str:
     return (
         f"passwords that cannot be decrypted, since their key is missing: {len(accounts)} (of the accounts "
         f"{named}). Nothing was changed. Add that key to the key file on a line of its own, or set these "
-        "passwords again (`identengine accounts password set ID`), and repeat"
+        "passwords again (`identengine accounts password set ID`), and repeat."
     )

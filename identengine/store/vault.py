@@ -110,7 +110,7 @@ class Vault:
             return
         if not _place_file(self.path, _key_text(self._keys), replace=False, owner=owner):
             raise KeyFileError(
-                f"{self._place} has been created by another process. Nothing was changed. Try again"
+                f"{self._place} has been created by another process. Nothing was changed. Try again."
             )
         self._kept = True
 
@@ -158,7 +158,7 @@ class Vault:
             have = ", ".join(self.key_ids)
             raise KeyFileError(
                 f"a password was encrypted under the key {name}, but {self._place} holds {have}. Put the former "
-                "key back, or set the password again (`identengine accounts password set ID`)"
+                "key back, or set the password again (`identengine accounts password set ID`)."
             )
         try:
             return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], name.encode()).decode()
@@ -226,7 +226,7 @@ def _read_key_file(path: Path) -> list[bytes]:
             if status.st_mode & 0o077:
                 raise KeyFileError(
                     f"the key file {path} is accessible to other users (mode {status.st_mode & 0o777:04o}). "
-                    f"Run `chmod 600 {shlex.quote(str(path))}`"
+                    f"Run `chmod 600 {shlex.quote(str(path))}`."
                 )
             lines = file.read(65536).splitlines()
     except FileNotFoundError:
@@ -234,7 +234,7 @@ def _read_key_file(path: Path) -> list[bytes]:
             f"the key file {path} is missing. It holds the key of all passwords, so restore it. If it is lost, or "
             "no password was stored yet, create a new one: "
             f"`(umask 077; head -c 32 /dev/urandom | base64 >{shlex.quote(str(path))})`. Then `identengine key "
-            "rotate` lists the accounts whose passwords must be set again"
+            "rotate` lists the accounts whose passwords must be set again."
         ) from None
     except UnicodeDecodeError:
         raise KeyFileError(f"{path} is not a key file: expected lines of base64") from None

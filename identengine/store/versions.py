@@ -23,7 +23,7 @@ from typing import Self, TypeVar
 import lmdb
 import msgspec
 
-from identengine.errors import DamagedError, KeyFileError, StoreError
+from identengine.errors import DamagedError, KeyFileError, StoreError, counted, sentences
 from identengine.store.draft import Draft
 from identengine.store.file import DATA, StoreFile, Writer, close_file, open_file
 from identengine.store.folders import made_folder
@@ -113,7 +113,7 @@ class Store:
 
     def _writable(self) -> StoreFile:
         if self._readonly:
-            raise StoreError(f"the store {self.path} was opened for reading only. Nothing was changed")
+            raise StoreError(f"the store {self.path} was opened for reading only. Nothing was changed.")
         return self._opened()
 
     def head(self) -> int:
@@ -271,10 +271,8 @@ class Store:
             try:
                 drop_old_keys(key_file)
             except KeyFileError as error:
-                raise KeyFileError(
-                    "all passwords are encrypted under the new key, but the key file still holds the old one: "
-                    f"{error}. Rotate again to remove it"
-                ) from error
+                kept = "all passwords are encrypted under the new key, but the key file still holds the old one"
+                raise KeyFileError(sentences(f"{kept}: {error}", "Rotate again to remove it.")) from error
             return count
 
     def _rekey(self, writer: Writer, vault: Vault, who: str, prepare: Callable[[], None] = lambda: None) -> int:
@@ -283,7 +281,7 @@ class Store:
             try:
                 with writer.transaction() as txn:
                     count = encrypt_again(txn, vault, self.hash_key)
-                    _add_event(txn, who, f"key rotated: {count} passwords re-encrypted", None)
+                    _add_event(txn, who, f"key rotated: {counted(count, 'password')} re-encrypted", None)
                     prepare()
                     writer.commit(txn)
                     return count
@@ -303,9 +301,9 @@ class Store:
         data = target if target.suffix == ".mdb" else target / DATA
         try:
             if data.exists():
-                raise StoreError(f"{target} exists already. Nothing was changed")
+                raise StoreError(f"{target} exists already. Nothing was changed.")
             if target.is_dir() and (there := next(target.iterdir(), None)):
-                raise StoreError(f"{target} is not empty (it holds {there.name}). Nothing was changed")
+                raise StoreError(f"{target} is not empty (it holds {there.name}). Nothing was changed.")
             with made_folder(data.parent):
                 handle, name = tempfile.mkstemp(prefix=".copy-", dir=data.parent)
                 try:

@@ -34,7 +34,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     call_id: str | None = None
     """Call id of the leg. It is looked up by its key, so the cost does not depend on the number of legs."""
     scope: str | None = None
-    """Scope of the call's key. Without it, a ``call_id`` is looked up in every scope that held calls may have."""
+    """Scope of the call's key. Without it, a ``call_id`` is looked up in all scopes that held calls may have."""
     direction: Way | None = None
     leg_id: str | None = None
     """Id of the leg; ``""`` selects the leg without an id."""

@@ -58,7 +58,7 @@ class Session:
         self._credential: bytes | str | None = certificate
         """The credential that authenticated the session: the digest of a token, or a name."""
         self._message_token: bytes | None = None
-        """The digest of the last right token that authenticated a single message."""
+        """The digest of the last valid token that authenticated a single message."""
         self.checks_tokens = bool(self._by_token)
         """True if the token of a message decides which switch the message is from."""
 
@@ -89,9 +89,9 @@ class Session:
         return self._become(self._by_name.get(name), name)
 
     def reauthenticate(self, other: Session) -> Session:
-        """Re-resolve this session against a new switch list and return ``other``; right credentials stay valid.
+        """Re-resolve this session against a new switch list and return ``other``.
 
-        ``other`` is a fresh session of the same peer under the new list.
+        ``other`` is a fresh session of the same peer under the new list. Credentials already shown stay valid.
         """
         credential = self._credential
         if isinstance(credential, bytes):

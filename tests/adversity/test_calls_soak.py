@@ -207,7 +207,7 @@ class Soak:
                 for each in self.calls
             )
             if held >= LIMITS[level]:
-                self.wrong.append(f"{call.id} was let in where {level} held {held}")
+                self.wrong.append(f"{call.id} was accepted when {level} held {held}")
 
     def check_full(self, call: Call, reason: str, began: float, ended: float) -> None:
         """Check that the level that the reason names may have been full."""

@@ -1,4 +1,4 @@
-"""The client against slow, cut, mad or dead servers: a request ends in time, and the client keeps working."""
+"""The client against slow, dead and broken servers: a request ends in time, and the client keeps working."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def acting(behave: Behaviour) -> Any:
 
 
 def done(message: bytes, **result: object) -> bytes:
-    """Return the good answer to a line."""
+    """Return the correct answer to a line."""
     answer = {"jsonrpc": "2.0", "id": json.loads(message)["id"], "result": {"ok": True} | result}
     return json.dumps(answer).encode() + b"\n"
 

@@ -44,7 +44,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def nobody_decides(server: Server) -> Iterator[None]:
-    """Pause the decider, for so long that messages sent before are too old."""
+    """Pause the decider until messages that were sent before are too old."""
     decider = server.decider
     os.kill(decider, signal.SIGSTOP)
     try:

@@ -329,7 +329,7 @@ def test_who_shows_no_token_is_not_here_for_long(tmp_path: Path) -> None:
 
 
 def test_wrong_tokens_do_not_slow_a_right_one(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
-    """A wrong token costs one look-up, as a right one does, and does not block other peers at the address."""
+    """A wrong token costs one look-up, as a valid one does, and does not block other peers at the address."""
     with server.switch(OVER_UDP[0]) as right, server.switch(OVER_UDP[0]) as wrong:
 
         def waits() -> list[float]:

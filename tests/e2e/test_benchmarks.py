@@ -115,7 +115,7 @@ def test_no_datagram_comes_from_elsewhere(tmp_path: Path) -> None:
 
 
 def test_true_sources_lanes_and_fresh_bytes(tmp_path: Path) -> None:
-    """The needs of a peer: each datagram from its own address, a lane's datagrams from one port, random bytes."""
+    """The options that peers need: one source address per datagram, one port per lane, random bytes."""
     records = [Record(b"\0----" + bytes(4), source=f"127.9.0.{place}", lane=place % 3) for place in range(1, 7)]
     generator.write(tmp_path / "requests", records)
     options = Options(count=6, channels=3, timeout=0.01, id_at=0, id_bytes=1, random_at=1, random_bytes=4)

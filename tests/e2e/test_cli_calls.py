@@ -85,7 +85,7 @@ def test_pages_hold_every_call_once(server: Server) -> None:
     assert len(some.out.splitlines()) == 8
     assert "4,993 more" in some.err
     assert len(listed(server, "--limit", 7)) == 7
-    assert "there are more" in calls(server, "--limit", 7, "--account", 17).err
+    assert "not shown: more calls" in calls(server, "--limit", 7, "--account", 17).err
 
 
 def test_ids_of_any_shape_are_shown_and_ended(server: Server) -> None:

@@ -148,7 +148,10 @@ def test_dids_are_added_changed_and_removed(store: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (("add", "number=442079460201", "account_id=101"), "number: DID 442079460201 exists, at account 181"),
+        (
+            ("add", "number=442079460201", "account_id=101"),
+            "number: DID 442079460201 already belongs to account 181",
+        ),
         (("add", "number=442079460951", "account_id=9999"), "account_id: no account 9999 in the book"),
         (("add", "number=---", "account_id=101"), "command line: number: "),
         (("set", "442079460201", "status=lost"), "command line: status: "),

@@ -252,7 +252,7 @@ def test_a_folder_of_other_files_is_no_place_for_a_store(tmp_path: Path) -> None
         assert said.status == 1
         files = "accounts.csv, clients.csv, dids.csv"
         assert said.err == (
-            f"{folder} is not a store: the folder holds other files ({files}). Choose an empty or new folder\n"
+            f"{folder} is not a store: the folder holds other files ({files}). Choose an empty or new folder.\n"
         )
     assert (sorted(folder.iterdir()), list(tmp_path.glob("*.key"))) == (before, [])
     (tmp_path / "mounted" / "lost+found").mkdir(parents=True)

@@ -72,7 +72,7 @@ def test_a_store_without_its_key_gets_a_new_one_only_if_no_password_needs_the_ol
     result = run("init", store=store)
     assert result.status == 1
     assert f"the key file {key}" in result.err
-    assert "so restore it" in result.err
+    assert "restore it" in result.err
     assert not key.exists()
 
 

@@ -13,7 +13,7 @@ from identengine.cli import app
 
 
 def test_the_page_is_made_from_the_help_of_now() -> None:
-    assert clipage.PAGE.read_text() == clipage.page(), "`nox -s reference` writes it anew"
+    assert clipage.PAGE.read_text() == clipage.page(), "`nox -s reference` writes it"
 
 
 def test_every_command_and_option_is_on_the_page() -> None:

@@ -1,4 +1,4 @@
-"""docs/glossary.md has the terms that a newcomer meets, each in one sentence, and none that no page uses."""
+"""docs/glossary.md has the terms that a newcomer needs, each in one sentence, and none that no page uses."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def test_many_moments(tmp_path: Path) -> None:
             finished += ended
             if version > head:
                 now = other
-            # The next import finds no lock that is held, and no half of a version.
+            # The next import finds no lock that is held, and no partial version.
             (small / "clients.csv").write_text(f"id,name\n1,After moment {moment}\n")
             assert import_book(store, VAULT, small, who="test").version == version + 1
             with store.read() as snapshot:

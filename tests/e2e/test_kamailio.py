@@ -1,4 +1,4 @@
-"""The first real switch: SIPp calls through Kamailio with the config of docs/kamailio, and identengine decides."""
+"""A real switch: SIPp calls through Kamailio with the config of docs/kamailio, and identengine decides."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_a_caller_who_hangs_up_while_the_engine_is_asked(site: Site) -> None:
     asking = site.call(switch, "impatient", PLAIN, "1")
     asking.ended()
     os.kill(site.engine.decider, signal.SIGCONT)
-    site.holds(1)  # the answer came after its call had gone
+    site.holds(1)  # the answer arrived after its call had ended
     site.holds(0)
     assert len(site.vendor.seen()) == 1
 

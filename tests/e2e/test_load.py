@@ -375,7 +375,7 @@ _ECHOES = {
     ("scheme", "encoding"), [("udp", "json"), ("udp", "msgpack"), ("tcp", "json"), ("tcp", "msgpack")]
 )
 def test_its_own_top_rate(scheme: str, encoding: Encoding) -> None:
-    """Against a bare echo. The figure is for readers (``pytest -s``); the bound catches gross mistakes."""
+    """The generator's own rate, against a bare echo: ``pytest -s`` prints it, the bound catches gross mistakes."""
     kind = socket.SOCK_DGRAM if scheme == "udp" else socket.SOCK_STREAM
     with socket.socket(type=kind) as bound:
         bound.bind((HOST, 0))

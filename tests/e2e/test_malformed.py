@@ -194,7 +194,7 @@ def test_the_switch_is_known_by_the_token_of_the_message(
         switch.exchange("auth", {"token": TOKEN})
     grown({"shown": {PARAMS: 1}, "unknown": {PARAMS: 5, NO_METHOD: 1}})
     server.logged(f"malformed messages from shown at {HOST}: 1; ")
-    server.logged(f"malformed messages from {HOST}, a host without a proven switch: ")
+    server.logged(f"malformed messages from {HOST}, a host without a known switch: ")
     with server.tcp() as switch:
         switch.exchange("auth", {"token": WRONG})
         switch.exchange("auth", {"token": TOKEN})

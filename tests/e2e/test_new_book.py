@@ -167,7 +167,7 @@ def test_a_chain_of_resellers_that_is_too_deep_raises_an_alarm(served: Server) -
     version = served.version()
     clients = [Client(id=n, name="c", parent_id=n + 1 if n < 133 else None) for n in range(101, 134)]
     put_rows(served.store, [ip_account(77, "10.9.9.9", client_id=101)], clients)
-    served.logged("account 77: its client and the resellers above it are more than 32 (101 → 102 → ")
+    served.logged("account 77: expected a chain of at most 32 clients, got more (101 → 102 →")
     assert served.version() == version
     assert served.authorize(src_ip="10.9.9.9", dst_number="44")["reason"] == "unknown_source"
     put_rows(served.store, clients=[Client(id=110, name="c")])
@@ -278,7 +278,7 @@ def test_a_wrong_key_raises_an_alarm_and_the_book_is_not_loaded_repeatedly(tmp_p
         assert reason() == "internal_error"
         looks_again(server, 3)
         assert server.log.count("is in use with") == 1
-        # The password of another account is under the new key. Then the right key joins it in the file.
+        # The password of another account is under the new key. Then the correct key is added to the file.
         wrong = key_file.read_bytes()
         key_file.write_bytes(right)
         wait_for(lambda: reason() is None, 30)

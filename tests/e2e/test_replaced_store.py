@@ -130,7 +130,7 @@ def test_a_rollback_in_the_served_store_is_a_new_version(served: Server) -> None
 
 
 def test_a_copy_put_back_is_the_served_store(served: Server) -> None:
-    """A restore onto another disk: the copy has the version that is served, and later ones are edits of it."""
+    """A restore onto another disk: the copy has the version that is served, and later versions follow it."""
     with Store.open(served.store, readonly=True) as store:
         store.copy(served.folder / "copy")
     shutil.rmtree(served.store)

@@ -53,7 +53,7 @@ def patient(folder: Path) -> Iterator[Server]:
 
 
 def looks_at_its_children(server: Server) -> None:
-    """Wait until the supervisor has completed another look at all its children."""
+    """Wait until the supervisor has checked all its children once more."""
     before = naps(server.process.pid)
     wait_for(lambda: naps(server.process.pid) >= before + 3)
 

@@ -1,7 +1,7 @@
-"""A slow, linear reading of the spec that computes the right answer to a request (engine.md 2, 3, 4, 6, 7).
+"""A slow, linear implementation of the spec that computes correct answers (engine.md 2, 3, 4, 6, 7).
 
 It is written so that a reader can check it against the text line by line, and shares no code with the engine. Each
-request takes one loop over all accounts. Normal forms are its own, and addresses are those of the standard
+request takes one loop over all accounts. It has its own normal forms, and reads addresses with the standard
 library. It uses only the plain data of :mod:`identengine.model.records`. Passwords in ``Rows`` are not encrypted.
 """
 
@@ -84,7 +84,7 @@ class Rows:
 
 @dataclass
 class Expected:
-    """The right answer, and the rules that decided it, for the statistics of the rules."""
+    """The correct answer, and the rules that decided it, for the statistics of the rules."""
 
     fields: dict[str, Any]
     """The fields of the Decision as ``msgspec.to_builtins`` returns them, without fields that have no value."""
@@ -106,7 +106,7 @@ class Candidate(NamedTuple):
 
 
 def decide(rows: Rows, options: IdentifyOptions, overrides: Overrides, request: Request, mode: str) -> Expected:
-    """Return the right answer to ``request``. ``mode`` is ``authorize`` or ``identify``."""
+    """Return the correct answer to ``request``. ``mode`` is ``authorize`` or ``identify``."""
     expected = Expected({"accepted": False, "version": rows.version})  # 8.1: each answer names its version
     direction = trimmed(request.direction) or "origination"  # interfaces.md 3: the default
     if direction in ("origination", "termination"):

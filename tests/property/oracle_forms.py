@@ -110,7 +110,7 @@ def validated(request: Request, direction: str, options: IdentifyOptions) -> tup
         src = ""
 
     digest = request.digest
-    if digest is not None:  # 2.3: a blank field is absent; without any field nothing was brought
+    if digest is not None:  # 2.3: a blank field is absent; without any field the digest is absent
         brought = {field: getattr(digest, field) for field in digest.__struct_fields__}
         brought = {field: value for field, value in brought.items() if trimmed(value) is not None}
         digest = Digest(**brought) if brought else None
@@ -143,7 +143,7 @@ def _integer(name: str, value: int | str | None, highest: int | None = None) -> 
 
 
 def digest_verifies(digest: Digest, name: str | None, password: str) -> bool:
-    """Return True for a right digest with MD5 (the default) or SHA-256, and qop auth or none (RFC 7616 3.4)."""
+    """Return True for a correct digest with MD5 (the default) or SHA-256, and qop auth or none (RFC 7616 3.4)."""
     if trimmed(digest.username) is None or trimmed(digest.username) != name:  # interfaces.md 3
         return False
     algorithm = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}.get((trimmed(digest.algorithm) or "MD5").upper())

@@ -1,4 +1,4 @@
-"""The index compared with a linear reading of the spec (oracle.py), over dense random books and all options.
+"""The index compared with a linear implementation of the spec (oracle.py): dense random books, all options.
 
 All fields of the answer are compared. ``-m long`` compares 200,000 decisions instead of 20,000. With ``-s``, the
 run shows how often each reason and each ranking rule decided.

@@ -33,7 +33,7 @@ KINDS = {
 }
 """Languages of blocks. Unit tests compare ``log`` and ``layers``; ``mermaid`` and ``diagram`` are pictures."""
 SHIMS = Path(__file__).with_name("docs_bin")
-"""Programs that stand in for those that a page may not run as they are."""
+"""Stand-ins for programs that a page must not run."""
 BOOK = Path(__file__).with_name("docs_book")
 """The book that ``serve_page`` serves: that of the tutorial."""
 TIMEOUT_SECONDS = 100
@@ -129,7 +129,7 @@ def steps(page: Path) -> list[Step]:
             found[-1] = found[-1]._replace(expected=block.text)
             waiting = False
         elif block.not_run is not None:
-            if following.kind == "text":  # output of what is not run
+            if following.kind == "text":  # output of a block that is not run
                 following = next(rest)
         elif block.kind in ("sh", "setup"):
             found.append(Step(block, _until(block) or block.text, None))

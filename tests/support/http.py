@@ -86,7 +86,7 @@ def web_serving(folder: Path, config: str = CONFIG) -> Iterator[Server]:
 
 
 def wait_for_http(server: Server) -> None:
-    """Wait until HTTP is served."""
+    """Wait until the HTTP process answers."""
 
     def alive() -> bool:
         try:

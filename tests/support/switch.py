@@ -282,7 +282,7 @@ def is_closed(opened: socket.socket) -> bool:
 def send_until_stuck(opened: socket.socket, stream: bytes, others: Callable[[], object]) -> int:
     """Send ``stream`` repeatedly without reading until the server stops reading. Return the number of bytes sent.
 
-    ``others`` asks the server something else, so that it has had its turns. Raise AssertionError if the server
+    ``others`` sends other requests to the server, so that it has had its turns. Raise AssertionError if the server
     never stops.
     """
     opened.setblocking(False)

@@ -14,6 +14,6 @@ def wait_for(what: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     """Return the result of ``what`` as soon as it is true. Raise AssertionError after ``seconds``."""
     end = time.monotonic() + seconds
     while not (value := what()):
-        assert time.monotonic() < end, f"waited in vain for {what}"
+        assert time.monotonic() < end, f"{what}: not true after {seconds} s"
         time.sleep(0.01)
     return value

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from identengine.errors import LONGEST_QUOTE, LoadError, Problem, expected, nearest, one_of, quoted
+from identengine.errors import (
+    LONGEST_QUOTE,
+    LoadError,
+    Problem,
+    counted,
+    expected,
+    nearest,
+    one_of,
+    quoted,
+    sentences,
+)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +53,17 @@ def test_the_forms_of_an_expectation() -> None:
     meant = nearest("blokced", ("active", "blocked"))
     message = expected(one_of(("active", "blocked")), "blokced", meant=meant)
     assert message == 'expected "active" or "blocked", got "blokced"; did you mean "blocked"?'
+
+
+def test_each_of_several_sentences_has_a_full_stop() -> None:
+    assert sentences("the disk is full") == "the disk is full"
+    assert sentences("the disk is full", "Free space.") == "the disk is full. Free space."
+    assert sentences("the disk is full. Free space.", "Try again.") == "the disk is full. Free space. Try again."
+    assert sentences("does it hang?", "", "See its log.") == "does it hang? See its log."
+
+
+def test_a_number_has_its_noun() -> None:
+    assert [counted(number, "leg") for number in (0, 1, 2, 1000)] == ["0 legs", "1 leg", "2 legs", "1,000 legs"]
 
 
 def test_a_problem_names_file_line_and_column() -> None:

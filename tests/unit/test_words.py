@@ -1,6 +1,11 @@
 """Words: docstrings, comments, messages, help texts and docs avoid phrases that read as translated.
 
-Each banned phrase has a better one beside it. A line that has to use one, as a quotation does, says ``words: ok``.
+Readers stumbled over these phrases, and this test keeps them from returning. Each has a better one next to it.
+The list is a floor: a text without them is not yet a good text (CONTRIBUTING.md, "Prose"). A line that must use a
+phrase, as a quotation does, carries ``words: ok``.
+
+The test also holds rules of form. Docstrings begin with a verb or a noun, and sentences are short. A message of
+several sentences ends each with a full stop (:func:`identengine.errors.sentences`).
 """
 
 from __future__ import annotations
@@ -49,6 +54,28 @@ BANNED = {
     r"\bmay well\b|\bmight well\b": "can",
     r"\bfrom then on\b|\bfrom there on\b": "afterwards",
     r"\bby itself\b": "automatically; alone",
+    r"\banew\b": "again",
+    r"\b(takes?|took|taken|taking) up (?!to\b)": "load; start; occupy",
+    r"\blets? in\b|\bletting in\b": "admit, accept",
+    r"\bturn(s|ed|ing)? away\b": "reject, refuse",
+    r"\bsuch a one\b|\bsuch ones\b": "name the subject",
+    r"\bput(s|ting)? aside\b": "rename, move",
+    r"\bas a rule\b": "usually",
+    r"\bin vain\b": "without success; name the result",
+    r"\bmakes? good for\b": "compensate",
+    r"\b(is|are|was|were) told\b": "receive, learn; name the actor",
+    r"\bhangs? on\b": "depend on; refer to",
+    r"\bcomes? of\b": "result from",
+    r"\bgives? out\b": "fail; run out",
+    r"\bof it[.;:,]?$": "name the subject",
+    r"\bwhat is (left|not)\b(?! (built yet|there yet))": "the rest; name the subject",
+    r"\bto tell \w+ from\b": "distinguish",
+    r"\bgoes by\b": "pass; follow; is named",
+    r"\bas (it|they) came\b": "as received, unchanged",
+    r"\b(two|another|each|most) looks\b|\bsignal to end\b": "check; signal to stop",
+    r"\ball else\b": "everything else; any other X",
+    r"\bwritings? of\b": "spelling of",
+    r"\bsteers?\b": "control",
     r"\bfor good\b": "permanently",
     r"\bon purpose\b": "deliberately",
     r"\bin hand\b|\bat hand\b": "current",
@@ -153,9 +180,36 @@ def files() -> list[Path]:
     return sorted(found)
 
 
+def messages(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield line and text of each string that is not a docstring; the text has an X for each value in it."""
+    parts: set[ast.AST] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Expr):
+            parts.add(node.value)
+        elif node not in parts and isinstance(node, ast.JoinedStr):
+            parts |= set(ast.walk(node))
+            yield (
+                node.lineno,
+                "".join(str(one.value) if isinstance(one, ast.Constant) else "X" for one in node.values),
+            )
+        elif node not in parts and isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, node.value
+
+
 @pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_prose_follows_the_rules(path: Path) -> None:
     assert faults(path) == []
+
+
+def test_each_of_several_sentences_ends_with_a_full_stop() -> None:
+    """A help text ends with its example, and a config of the demo with its last key."""
+    unfinished = [
+        f"{path.relative_to(ROOT)}:{line}: {text}"
+        for path in (ROOT / "identengine").rglob("*.py")
+        for line, text in messages(path)
+        if re.search(r"\w[\w)\]`\"'…]\. [A-Z`]", text) and not re.search(r"[.?:]\s*$|\n", text)
+    ]
+    assert unfinished == []
 
 
 if __name__ == "__main__":

@@ -151,7 +151,7 @@ class Connection(asyncio.BufferedProtocol):
             self._respond = framing.responder()
         if not self._queue:
             self._arrived = self._host.looked()
-            if self._host.late:  # not asked always, since the question costs as much as a decision
+            if self._host.late:  # not always called, since the system call costs as much as a decision
                 self._arrived = min(self._arrived, time.monotonic() - _age_of_newest(self._transport))
         self._queue.extend(self._framer.feed(bytes(_view[:nbytes])))
         if self._left is not None:

@@ -1,7 +1,7 @@
 """A UDP socket with one system call to receive up to 64 datagrams, and one to send their answers.
 
 ``recvmmsg`` and ``sendmmsg`` are called through ctypes, with buffers that are allocated once and reused. cffi
-would save 0.3 µs for each call, which is next to nothing for a datagram. Each datagram costs one slice, and each
+would save 0.3 µs for each call, which is negligible for a datagram. Each datagram costs one slice, and each
 answer is joined to the others. All other work is done once for each batch, by strided views of the headers. Source
 addresses stay as the kernel wrote them: the header of an answer points to the name of the sender.
 
@@ -50,7 +50,10 @@ class _Calls:
 
 
 def _may_call(bound: socket.socket) -> bool:
-    """Return True if the system has the calls with the known layout, and permits them. No datagram is moved."""
+    """Return True if the system has the calls with the known layout, and permits them.
+
+    No datagram is received or sent.
+    """
     if sys.platform != "linux" or _HEADER.size != _HEADER_SIZE:
         return False
     try:

@@ -29,7 +29,7 @@ import msgspec
 
 from identengine.config.schema import StoreConfig
 from identengine.engine.core import Engine
-from identengine.errors import IdentengineError, KeyFileError, StoreError, WireError
+from identengine.errors import IdentengineError, KeyFileError, StoreError, WireError, sentences
 from identengine.identify.builder import BookBuilder
 from identengine.identify.dismantle import dismantled
 from identengine.identify.index import Book
@@ -49,7 +49,7 @@ from identengine.store.file import data_file
 from identengine.store.vault import default_key_file, key_id
 
 WATCH_SECONDS = 0.05
-"""Time between two looks at the files, in seconds."""
+"""Interval between checks of the files, in seconds."""
 STEP_SECONDS = 0.001
 """Length of a step while few requests arrive, in seconds."""
 LONGEST_STEP_SECONDS = 0.005
@@ -58,7 +58,7 @@ steps of constant length, the load of a book would never finish."""
 RETRY_SECONDS = 0.5, 30.0
 """First and longest pause before a retry although no file changed, in seconds. The pause doubles each time."""
 _LOOK = 16
-"""Rows that are added between two looks at the clock."""
+"""Number of rows that are added between two readings of the clock."""
 
 _Signature: TypeAlias = tuple[int, ...] | None
 
@@ -167,9 +167,8 @@ class BookFollower:
         except Exception as error:  # a damaged row, or a bug: the server continues
             what = f"{type(error).__name__}: {error}"
             why = f"the book in {self._store.path} cannot be used ({what})"
-            self._raise_alarm(
-                BOOK_UNUSABLE, f"{why}. Import it again, or put a copy of the store in its place", error
-            )
+            remedy = "Import it again, or put a copy of the store in its place."
+            self._raise_alarm(BOOK_UNUSABLE, sentences(why, remedy), error)
 
     def _swap(self, book: Book, origin: Origin) -> None:
         """Replace the book, the keys of its passwords and its options, all in one step."""
@@ -255,10 +254,10 @@ class BookFollower:
         if self._seen[0] is None:
             raise StoreError(
                 f"there is no store at {self._store.path}. Create one with `identengine import BOOK --store "
-                f"{self._store.path}`, or put a copy of a store there"
+                f"{self._store.path}`, or put a copy of a store there."
             )
         if self._hung is not None and self._hung.poll() is None:
-            raise StoreError(f"the reader of the store, process {self._hung.pid}, hangs. Check its disk")
+            raise StoreError(f"the reader of the store, process {self._hung.pid}, hangs. Check its disk.")
         served = self._in_use.header.version if self._in_use is not None else 0
         process = start_reader(self._store.path, self._options, served)
         try:
@@ -337,11 +336,11 @@ class BookFollower:
         if header.version == 0:
             if in_use is None:
                 raise StoreError(
-                    f"the store {path} is empty. Fill it with `identengine import BOOK --store {path}`"
+                    f"the store {path} is empty. Fill it with `identengine import BOOK --store {path}`."
                 )
             raise StoreError(
                 f"the store {path} became empty. Import the book and restart the server, or put a copy of the "
-                "store in its place"
+                "store in its place."
             )
         if in_use is None:
             return True
@@ -350,12 +349,12 @@ class BookFollower:
             raise StoreError(
                 f"the store {path} was replaced: its newest version is {header.version}, and it does not hold "
                 f"version {served.version} as it is served. Put the store back, or restart the server to serve "
-                "the new one"
+                "the new one."
             )
         # `apply` waits for a book even if the options changed back to those of the book in use.
         if header.version > served.version or self._options != in_use.options or self._apply is not None:
             return True
-        # A rotation of the key encrypts the passwords anew under the same version number.
+        # A rotation of the key encrypts the passwords again under the same version number.
         return self._keyless is not None and (self._seen[0] != in_use.file or self._has_missing_key(in_use.keys))
 
     def _has_missing_key(self, keys: set[str]) -> bool:

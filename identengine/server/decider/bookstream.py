@@ -54,7 +54,8 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header"):
     def continues(self, served: Header) -> bool:
         """Return True if this store holds the version ``served`` in its history (D20).
 
-        Version numbers cannot tell that: a restored backup that was edited has another version of the same number.
+        Version numbers alone do not show this: a restored backup that was edited has another version of the same
+        number.
         """
         return self.hash_key == served.hash_key and self.served_at == served.at
 
@@ -123,8 +124,8 @@ def stream(
 ) -> None:
     """Write one version (None: the newest) as frames.
 
-    ``served`` is the version that the decider serves, or 0. Raise StoreError if the store cannot be read, or if it
-    holds other numbers of rows than it has recorded.
+    ``served`` is the version that the decider serves, or 0. Raise StoreError if the store cannot be read, or if
+    its rows do not match the recorded counts.
     """
 
     def send(frame: Frame) -> None:

@@ -42,14 +42,15 @@ from identengine.wire.operator import (
 )
 
 LEGS = 256
-"""Places that one look covers. The set has two spaces of places, so one look finds up to twice this number of
-legs."""
+"""Number of places that one look-up reads. The set has two spaces of places, so it finds up to twice this number
+of legs.
+"""
 PAGES = 8
-"""Most looks in one step. A step ends earlier if it has found :data:`LEGS` rows."""
+"""Largest number of look-ups in one step. A step ends earlier if it has found :data:`LEGS` rows."""
 COUNTERS = 1000
 """Counters that one step looks at."""
 MOST_ROWS = 200
-"""Most rows of use in one answer."""
+"""Largest number of rows of use in one answer."""
 _CURSORS = range(1 << 48)
 """Cursors that an answer can hold. There are never as many legs or counters."""
 

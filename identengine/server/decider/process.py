@@ -28,7 +28,7 @@ from identengine.config.schema import Config
 from identengine.engine.core import Engine, EngineAnswer, EngineRequest
 from identengine.engine.lifecycle import Asker
 from identengine.engine.settings import EngineSettings
-from identengine.errors import StoreError
+from identengine.errors import StoreError, counted
 from identengine.log import handlers
 from identengine.log.events import (
     ANNOUNCED,
@@ -70,7 +70,7 @@ from identengine.wire.jsonrpc.responder import Responder
 from identengine.wire.responder import MalformedMessage
 
 WORK_SECONDS = 0.2
-"""Time between two looks at leases that have ended, in seconds."""
+"""Interval between checks for expired leases, in seconds."""
 HURRY_SECONDS = 1.0
 """Time after the first signal in which further ones are ignored, in seconds. A later one stops the drain."""
 REPLACEMENT_WAIT = 1.0
@@ -241,7 +241,8 @@ class _Decider:
         book = self._engine.book
         if book is None:
             return "no book yet: calls are rejected as not_ready"
-        return f"book version {book.version}: {len(book.accounts)} accounts, {len(book.dids)} active DIDs"
+        size = f"{counted(len(book.accounts), 'account')}, {counted(len(book.dids), 'active DID')}"
+        return f"book version {book.version}: {size}"
 
     # ---- deciding
 

@@ -17,7 +17,7 @@ from identengine.errors import quoted
 from identengine.log.events import SWITCHES_GONE
 
 PLACES = 256
-"""Places of the set of calls that one step looks at."""
+"""Number of places in the set of calls that one step reads."""
 NAMED = 5
 """Switches that the log names. It counts the others."""
 _HELD = LegFilter(states=frozenset((RESERVED, ACTIVE)))
@@ -43,7 +43,10 @@ async def report_switchless(calls: Overview, switches: Sequence[Switch]) -> None
 
 
 def _listed(legs: Counter[str]) -> str:
-    """Return the numbers of legs: of each switch for those with the most legs, and of all others together."""
+    """Return the number of legs of each switch.
+
+    Only the switches with the most legs are named; the others are summed up.
+    """
     most = legs.most_common(NAMED)
     parts = [f"{count} of {quoted(name)}" for name, count in most]
     if others := len(legs) - len(most):

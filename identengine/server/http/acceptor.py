@@ -30,10 +30,10 @@ _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _PAUSE = 0.2
 """The delay before the next attempt if the system has no room for a connection, in seconds."""
 _QUIET = 0.02
-"""The time to read the bytes that clients have already sent, during a drain, in seconds."""
+"""The time that a drain takes to read bytes which clients have already sent, in seconds."""
 _CATCHING_UP = 1.0
-"""The time limit for this if further bytes keep arriving, in seconds."""
-_NO_ROOM = whole_answer(503, "Service Unavailable", "too many connections; repeat the request")
+"""The longest time that a drain reads if further bytes keep arriving, in seconds."""
+_NO_ROOM = whole_answer(503, "Service Unavailable", "too many connections. Repeat the request.")
 
 
 class Refusal(NamedTuple):

@@ -57,7 +57,7 @@ class DeciderClient:
             async with asyncio.timeout(patience):
                 return await self._ask(switch, method, params)
         except TimeoutError:
-            raise unavailable(f"the decider did not answer within {patience:.0f} s; repeat the request") from None
+            raise unavailable(f"the decider did not answer within {patience:.0f} s. Repeat the request.") from None
         except (OSError, _BrokenError):
             raise unavailable(AWAY) from None
 
@@ -156,7 +156,7 @@ class _DeciderConnection(asyncio.Protocol):
         if self.ended or self._transport.is_closing():
             raise _BrokenError
         if self._transport.get_write_buffer_size() > MOST_UNSENT:
-            raise unavailable("the decider is overloaded; repeat the request", OVERLOADED)
+            raise unavailable("the decider is overloaded. Repeat the request.", OVERLOADED)
         self._last += 1
         number = self._last
         question = _encode(RequestMessage(method, number, params))

@@ -45,7 +45,7 @@ RULED_OUT_BY: dict[str | None, str] = {
     "class": "An account of an earlier class (`[identify] classes`) was found.",
     "rank": "Another account is more specific.",
     "bad_password": "The password or digest does not verify.",
-    "auth_required": "The account requires credentials, and the call brings none.",
+    "auth_required": "The account requires credentials, and the call carries none.",
     "account_id": "The account is equal to the one that was found, but has a higher id.",
     "ambiguous": "Accounts of several clients are equal, and `strict_ambiguity` rejects the call.",
 }
@@ -116,7 +116,7 @@ def _method(spec: MethodSpec) -> Json:
 
 
 def _get(name: str) -> Json:
-    """Return the operation of a path that is no method."""
+    """Return the operation of a path that does not belong to a method."""
     text, kind, more = _SERVER[name]
     if kind:
         content = _json({"$ref": f"#/components/schemas/{kind}"}, name)

@@ -37,16 +37,16 @@ class ProblemError(IdentengineError):
 
 RETRY = {"Retry-After": "1"}
 """The delay before the next try, in seconds. A decider is usually replaced within this time."""
-NO_TOKEN = "expected a bearer token (Authorization: Bearer …). The tokens are in the server's config"  # noqa: S105
+NO_TOKEN = "expected a bearer token (Authorization: Bearer …). The tokens are in the server's config."  # noqa: S105
 UNKNOWN_TOKEN = "unknown bearer token"  # noqa: S105
-NO_PATH = "no such path; /openapi.json lists all paths"
+NO_PATH = "no such path. See /openapi.json for all paths."
 NO_OBJECT = "expected the parameters as a JSON object, {} for no parameters"
-FAULT = "internal error; the server's log has the details"
+FAULT = "internal error. The server's log has the details."
 
 
 def wrong_method(method: str) -> str:
     """Return the message for a path that does not have this HTTP method."""
-    return f"this path has no method {method}; /openapi.json lists the methods of each path"
+    return f"this path has no method {method}. See /openapi.json for the methods of each path."
 
 
 def too_large(most_bytes: int) -> str:
@@ -89,7 +89,7 @@ class Status(NamedTuple):
     """The headers that come with the status, each with its meaning."""
 
 
-AWAY = "the decider is not available; repeat the request"
+AWAY = "the decider is not available. Repeat the request."
 STATUSES: dict[int, Status] = {
     400: Status(
         "The request is not HTTP, the body is not a JSON object, or a parameter cannot be used.",

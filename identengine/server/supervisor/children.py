@@ -67,7 +67,7 @@ class Child:
         self.silent = 0.0
         """Time without a sign of life, in seconds. Times at which the supervisor did not run are not counted."""
         self.leaving: float | None = None
-        """Time since the child was asked to end, in seconds, or None if it was not asked."""
+        """Time since the child was asked to stop, in seconds, or None if it was not asked."""
         self.killed = False
         """True if the supervisor has sent SIGKILL."""
 

@@ -38,5 +38,5 @@ def shortage(config: Config) -> str | None:
     return (
         f"[limits] connections: {config.limits.connections} connections need {needs} open files, and this process "
         f"may open {hard}. Further connections would wait. Set LimitNOFILE={needs} in its unit (or `ulimit -n "
-        f"{needs}`), or allow fewer connections"
+        f"{needs}`), or allow fewer connections."
     )

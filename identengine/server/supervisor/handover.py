@@ -37,7 +37,7 @@ from identengine.server.supervisor.sigio import wake_by
 FILE = "serve.sock"
 PROTOCOL = 1
 _FDS = 64
-"""Most descriptors in one packet. The system allows 253."""
+"""Largest number of descriptors in one packet. The system allows 253."""
 _BYTES = 65536
 _BACKLOG = 4
 _CREDENTIALS = struct.Struct("=iII")
@@ -219,7 +219,9 @@ def offer(peer: OtherServer, sockets: list[NamedSocket]) -> bool:
 
 
 def ask(folder: Path) -> tuple[OtherServer, list[NamedSocket]] | None:
-    """Ask the server of a set of calls for its sockets. Return it and the sockets, or None if no server runs.
+    """Ask the server of a set of calls for its sockets.
+
+    Return the connection and the sockets, or None if no server runs.
 
     Raise HandoverError, which names the process of the server, if it refuses or does not answer.
     """

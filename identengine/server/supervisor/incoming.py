@@ -113,7 +113,7 @@ class IncomingTakeover:
             raise HandoverError("the process that loaded the book has died")
         if standby.state == BOOKLESS:
             raise HandoverError(
-                "the book or its key cannot be loaded. See the lines before this one for the cause"
+                "the book or its key cannot be loaded. See the lines before this one for the cause."
             )
         if standby.state == LOADED:
             self._enter(Stage.COMMITTED)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from enum import Enum, auto
 from pathlib import Path
 
+from identengine.errors import sentences
 from identengine.log.events import NEWCOMER
 from identengine.net.sockets import NamedSocket
 from identengine.server.supervisor import handover
@@ -85,7 +86,7 @@ class OutgoingTakeover:
         if self._successor is not None and self._successor.ended():
             self._failed(
                 f"the new program, process {self._successor.pid}, exited before it asked to take over. See its "
-                "output"
+                "output."
             )
             return Step.FAILED
         return None
@@ -98,7 +99,7 @@ class OutgoingTakeover:
         return self.committed
 
     def pass_on(self, number: int) -> None:
-        """Send a signal to the new server, too. It has blocked the signals before it connected."""
+        """Send a signal to the new server, too. It blocked the signals before it connected."""
         if self._process is not None:
             self._process.send(number)
 
@@ -166,7 +167,7 @@ class OutgoingTakeover:
         if isinstance(message, handover.TakeoverRequest):
             if message.protocol != handover.PROTOCOL:
                 why = f"expected version {handover.PROTOCOL} of the hand-over protocol, got {message.protocol}"
-                peer.send(handover.No(f"{why}. Stop the old server, then start the new one"))
+                peer.send(handover.No(sentences(why, "Stop the old server, then start the new one.")))
                 return self._failed(why)
             if not handover.offer(peer, sockets):
                 return self._failed(f"process {peer.pid} ended before it had taken over")

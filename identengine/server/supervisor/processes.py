@@ -42,8 +42,9 @@ class Watched:
 def start_successor(mask: Iterable[int]) -> int:
     """Start the program that is installed now, to take over from this server, and return its pid.
 
-    It has the command line of this process and ``--take-over``. It is not a child of this process, so it stays
-    when this process exits. ``mask`` holds the signals that it blocks. Raise OSError if no process can be started.
+    It has the command line of this process and ``--take-over``. It is not a child of this process, so it keeps
+    running when this process exits. ``mask`` holds the signals that it blocks. Raise OSError if no process can be
+    started.
     """
     reader, writer = os.pipe()
     try:

@@ -49,9 +49,9 @@ from identengine.server.supervisor.takeover import Outcome, Takeover
 from identengine.stats import file as counters
 
 CYCLE_SECONDS = 0.25
-"""Time between two looks at the children if no signal arrives, in seconds."""
+"""Interval between checks of the children if no signal arrives, in seconds."""
 END_SECONDS = DRAIN_SECONDS + 1.0
-"""Longest time from the first signal to the end of a child, in seconds."""
+"""Longest time from the first signal to the exit of a child, in seconds."""
 HTTP_FIRST = 0.5
 """Longest wait of the decider for the end of the HTTP process, in seconds. It answers HTTP clients meanwhile."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD, signal.SIGIO)
@@ -94,7 +94,7 @@ class Supervisor:
         self._announced = False
         self._ending = False
         self._ending_for = 0.0
-        """Time since the signal to end, in seconds."""
+        """Time since the signal to stop, in seconds."""
         self._end_signal: int | None = None
         """The signal that the decider gets after the end of the HTTP process, or after :data:`HTTP_FIRST`."""
         self._status: int | None = None
@@ -203,7 +203,7 @@ class Supervisor:
         self._end_decider()
 
     def _end_decider(self) -> None:
-        """Send the decider the signal to end, unless the HTTP process still needs it."""
+        """Send the decider the signal to stop, unless the HTTP process still needs it."""
         if self._end_signal is None or (self._children.get(Role.HTTP) and self._ending_for < HTTP_FIRST):
             return
         number, self._end_signal = self._end_signal, None
@@ -241,7 +241,7 @@ class Supervisor:
                 child.leaving = (child.leaving or 0.0) + passed
             if child.killed:
                 if child.silent > HANG_SECONDS:
-                    child.silent -= START_SECONDS  # so that the alarm is not repeated at each look
+                    child.silent -= START_SECONDS  # so that the alarm is not repeated at each check
                     PROCESS_STUCK.tell(child=str(child))
             elif child.silent > child.patience:
                 PROCESS_SILENT.tell(child=str(child), seconds=child.patience)

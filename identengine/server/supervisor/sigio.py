@@ -10,6 +10,6 @@ import socket
 
 def wake_by(watched: socket.socket) -> None:
     """Make the kernel send SIGIO to this process when ``watched`` becomes readable."""
-    with contextlib.suppress(OSError):  # otherwise the next periodic look finds the message
+    with contextlib.suppress(OSError):  # otherwise the next periodic check finds the message
         fcntl.fcntl(watched, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(watched, fcntl.F_SETFL, fcntl.fcntl(watched, fcntl.F_GETFL) | os.O_ASYNC)

@@ -1,6 +1,6 @@
 """Starts a server: with a lock and addresses of its own, or with those of a server that hands over.
 
-Rule: every error that an operator can correct ends the start with a line on standard error and the exit status 1.
+Rule: an error that an operator can correct prints a line on standard error, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def supervise(config: Config, entries: Entries, *, take_over: bool = False) -> i
 
 
 def _start(config: Config, mask: frozenset[int], entries: Entries, patience: float) -> Supervisor | None:
-    """Take the lock, waiting up to ``patience`` seconds, and bind. Return None after a signal to end."""
+    """Take the lock, waiting up to ``patience`` seconds, and bind. Return None after a signal to stop."""
     end = time.monotonic() + patience
     while True:
         try:
@@ -128,7 +128,7 @@ def _log_start(config: Config, sockets: Sockets) -> None:
 
 
 def _bind(config: Config, patience: float) -> Sockets | None:
-    """Bind the sockets, retrying for ``patience`` seconds. Return None after a signal to end."""
+    """Bind the sockets, retrying for ``patience`` seconds. Return None after a signal to stop."""
     end = time.monotonic() + patience
     while True:
         try:

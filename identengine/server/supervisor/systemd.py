@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Mapping
 
 _KEPT = 16
-"""Most messages that are kept for a service manager that does not read."""
+"""Largest number of messages kept for a service manager that does not read."""
 _BEATS = 4
 """Signs of life in each period of the watchdog."""
 

@@ -118,9 +118,9 @@ class Takeover:
             return self._advance_incoming(self._incoming, passed)
         if self._outgoing is None:
             return None
-        refusal = None if started else "it is still starting. Try again when it is READY"
+        refusal = None if started else "it is still starting. Try again when it is READY."
         if self._children.get(Role.LEAVING) is not None and not self._outgoing.committed:
-            refusal = "the last take-over is not complete. Try again in a moment"
+            refusal = "the last take-over is not complete. Try again in a moment."
         step = self._outgoing.advance(passed, sockets, refusal)
         if step is Step.COMMIT:
             self._hand_over(self._outgoing)
@@ -159,7 +159,7 @@ class Takeover:
         SUCCESSOR_STARTED.tell(pid=pid)
 
     def continue_serving(self, why: str) -> None:
-        """Stay the server after a failed hand-over, and log the reason."""
+        """Continue as the server after a failed hand-over, and log the reason."""
         if self.lock is not None:
             with contextlib.suppress(
                 OSError

@@ -6,8 +6,8 @@ large, or is nested too deeply. The messages before that place are still returne
 the fault; the beginning of the next message is not known.
 
 The cost is linear in the number of bytes, wherever the reads cut them. One match of a regular expression without
-backtracking finds a message of usual depth that came whole. Any other message is walked token by token, from the
-end of the last walk. Both ways find the same messages.
+backtracking finds a message of usual depth that arrived whole. Any other message is walked token by token, from
+the end of the last walk. Both ways find the same messages.
 """
 
 from __future__ import annotations
@@ -100,7 +100,10 @@ class JsonStream:
             at = end
 
     def _walk(self, data: bytes | bytearray, start: int) -> int:
-        """Walk on through the message at ``start``. Return its end, or -1 if it is incomplete or wrong."""
+        """Walk through the rest of the message at ``start``.
+
+        Return its end, or -1 if it is incomplete or wrong.
+        """
         walker = self._walker
         end = walker.walk(data, start)
         if walker.depth > MAX_DEPTH and walker.walked <= self._max_bytes:

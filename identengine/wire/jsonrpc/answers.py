@@ -25,12 +25,12 @@ _LONGEST_VALUE = 60
 """Longest value of a reject without names, in characters."""
 
 _NO_ANSWER: dict[str, tuple[int, str]] = {
-    Reason.NOT_READY: (NOT_READY, "no book is loaded yet; ask again later"),
-    Reason.INTERNAL_ERROR: (INTERNAL, "internal error; the server logs it"),
-    Reason.OVERLOAD: (OVERLOADED, "the server is overloaded; ask again later"),
+    Reason.NOT_READY: (NOT_READY, "no book is loaded yet. Ask again later."),
+    Reason.INTERNAL_ERROR: (INTERNAL, "internal error. The server's log has the details."),
+    Reason.OVERLOAD: (OVERLOADED, "the server is overloaded. Ask again later."),
 }
 """The reasons that only ``authorize`` and ``identify`` answer as a reject. Other methods answer an error."""
-_TOO_LARGE = "the answer does not fit into a datagram; ask over TCP"
+_TOO_LARGE = "the answer does not fit into a datagram. Ask over TCP."
 
 
 Item: TypeAlias = int | bytes | None

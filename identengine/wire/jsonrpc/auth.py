@@ -20,7 +20,10 @@ class Authenticator:
         self._on_wrong_token = on_wrong_token
 
     def peer_of(self, raw: Bytes, codec: Codec, session: Session) -> Peer | None:
-        """Return the switch of a message's token, or the session's switch without a token. None: it is unknown."""
+        """Return the switch of a message's token, or the session's switch without a token.
+
+        Return None if the switch is unknown.
+        """
         try:
             params = codec.credited(raw).params
         except UNDECODED:  # the message itself was decoded, so the token is not a string
@@ -51,9 +54,9 @@ class Authenticator:
     def authenticate(
         self, params: Credentials | None, message_id: bytes, codec: Codec, session: Session, *, connected: bool
     ) -> bytes:
-        """Return the answer to ``auth``. If its token is right, the session is that switch afterwards."""
+        """Return the answer to ``auth``. If its token is valid, the session is that switch afterwards."""
         if not connected:
-            what = 'no such method "auth" over UDP; send the parameter token with each message'
+            what = 'no such method "auth" over UDP. Send the parameter token with each message.'
             return codec.error(message_id, NO_SUCH_METHOD, what)
         token, switch = (params.token, params.switch) if params else (None, None)
         if session.may_name:

@@ -29,14 +29,14 @@ class Decoder(Protocol[T_co]):
     """A decoder of one type."""
 
     def decode(self, raw: Bytes, /) -> T_co:
-        """Return the decoded value. Raise one of :data:`UNDECODED` if ``raw`` is no value of the type."""
+        """Return the decoded value. Raise one of :data:`UNDECODED` if ``raw`` is not a value of the type."""
 
 
 class DecoderOf(Protocol):
     """A factory of decoders."""
 
     def __call__(self, kind: type[T], /) -> Decoder[T]:
-        """Return a decoder of ``kind``. To make one is slow, so keep it."""
+        """Return a decoder of ``kind``. Making one is slow, so keep it."""
 
 
 class NotParsable(bytes):
@@ -182,7 +182,8 @@ class _Json(Codec):
         """Return the message with U+FFFD in place of each half of a surrogate pair.
 
         Half a pair is valid JSON but no text (RFC 8259, 8.2). Programs write it if a caller sent bytes that are
-        not UTF-8. A caller must not cost the switch its connection, or the other messages of an array.
+        not UTF-8. Without this repair, such a caller would break the connection of the switch, or the other
+        messages of an array.
         """
         return _ESCAPES.sub(lambda escape: NO_TEXT if escape[1] else escape[0], raw)
 
@@ -271,7 +272,7 @@ MESSAGEPACK: Codec = _MessagePack(msgspec.msgpack.Decoder, msgspec.msgpack.Encod
 
 
 def _reason(fault: Exception) -> str:
-    """Return why decoding failed, as far as the fault shows it."""
+    """Return the reason why decoding failed, if the exception shows it."""
     if isinstance(fault, RecursionError):
         return "it is nested too deeply"
     if isinstance(fault, UnicodeDecodeError):

@@ -1,6 +1,6 @@
 """The error that answers a message which could not be decoded (interfaces.md 3). No I/O.
 
-Rule: an error names the field, what was expected, and what came instead, unless the value is long or secret.
+Rule: an error names the field, the expected value and, unless it is long or secret, the received value.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Complaint(NamedTuple):
 def complaint(raw: bytes, codec: Codec) -> Complaint:
     """Return the error of a message that did not decode.
 
-    It is not due for a notification with a wrong method or wrong params (JSON-RPC 2.0, 4.1). Nor is it due for a
+    No error is due for a notification with a wrong method or wrong params (JSON-RPC 2.0, 4.1). Nor is it due for a
     message that is itself an answer, since two servers could then answer each other's errors forever.
     """
     if (fault := codec.text_fault(raw)) is not None:
@@ -109,7 +109,7 @@ def _bad_param(
                 try:
                     inner = codec.members(value)
                 except UNDECODED:
-                    pass  # the digest is no object: the error below names the digest itself
+                    pass  # the digest is not an object: the error below names the digest itself
                 else:
                     return _bad_param(message_id, inner, codec.fields[Digest], "digest.", codec)
             where = above + name
@@ -122,9 +122,9 @@ def _bad_param(
             return codec.error(message_id, BAD_PARAMS, message, Field(where, echoed))
         except UNDECODED as error:
             return codec.not_parsable(error)
-    # Each member is right, but the message was not: a member is there twice, and the first one was overwritten.
+    # Each member is valid, but the message is not: a member appears twice, and the last one replaced the first.
     return codec.error(
-        message_id, INVALID_REQUEST, "a member of the request is there twice, once with a wrong value"
+        message_id, INVALID_REQUEST, "a member of the request appears twice, once with a wrong value"
     )
 
 

@@ -18,7 +18,7 @@ from identengine.wire.session import Peer
 def malformed(
     answer: bytes, codec: Codec, sender: Peer | Asker | None, host: str | None
 ) -> MalformedMessage | None:
-    """Return the malformed message behind an answer, or None if the answer is no error of :data:`MALFORMED`."""
+    """Return the malformed message that an answer reports, or None if its code is not in :data:`MALFORMED`."""
     error = codec.failure(answer).error
     if error is None or error.code not in MALFORMED:
         return None

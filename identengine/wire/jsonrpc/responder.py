@@ -267,7 +267,7 @@ class Responder:
         if kind is _EXPLAIN:
             batch.explains += 1
             if batch.explains > MAX_EXPLAINS:
-                what = f"more than {MAX_EXPLAINS} requests for explain at once; ask again later"
+                what = f"more than {MAX_EXPLAINS} requests for explain at once. Ask again later."
                 return codec.error(message_id, OVERLOADED, what) if message_id else None
         method, nothing, takes_params = _ASKED[kind]
         params = call.params if takes_params and call.params is not None else nothing
@@ -296,7 +296,7 @@ class Responder:
             error, due = complaint(raw, codec)
         except Exception as fault:  # for example a value nested almost as deep as the stack
             self._engine.faults.append(fault)
-            return codec.error(b"", INTERNAL, "internal error; the server logs it")
+            return codec.error(b"", INTERNAL, "internal error. The server's log has the details.")
         self._report(error, codec, self._auth.supposed(raw, codec, session), session.host)
         return error if due else None
 
@@ -364,7 +364,7 @@ def _postpone(
     owed: DeferredCount,
     give: Callable[[int, Read, Decided], None],
 ) -> None:
-    """Remove the messages whose answers are deferred; ``give`` each with its place when its answers are there."""
+    """Remove messages with deferred answers, and pass each to ``give`` with its place when they are complete."""
     for place, (items, codec) in enumerate(zip(read, codecs, strict=False)):
         message = Read(items, codec)
 

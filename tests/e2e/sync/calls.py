@@ -35,6 +35,6 @@ def part(switch: Switch, list_id: str, number: int, parts: int, *call_ids: str) 
 
 
 def hold(switch: Switch, ids: list[str], source: str = "10.0.0.1") -> None:
-    """Hold many active calls: each comes with a ``start`` that identifies it."""
+    """Hold many active calls: a ``start`` with the fields of ``authorize`` counts each."""
     told = (request("start", n, call_id=call_id, src_ip=source, dst_number="44") for n, call_id in enumerate(ids))
     assert all(answer.get("unknown", False) is False for answer in switch.burst(told))

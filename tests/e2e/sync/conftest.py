@@ -1,4 +1,4 @@
-"""A server of several switches, and one switch of it."""
+"""A server of several switches, and one of the switches."""
 
 from __future__ import annotations
 

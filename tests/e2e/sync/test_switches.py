@@ -34,19 +34,19 @@ def test_each_switch_has_its_own_list_ids(server: Server, switch: Switch) -> Non
         assert [part(switch, "2", 2, 2)["freed"], part(other, "2", 1, 2)["freed"]] == [1, 1]
 
 
-@pytest.mark.parametrize("way", ["authorize", "start", "update", "sync", "authorize anew"])
+@pytest.mark.parametrize("way", ["authorize", "start", "update", "sync", "authorize again"])
 def test_a_leg_of_a_pair_belongs_to_the_switch_of_the_last_message(folder: Path, way: str) -> None:
     with serving(folder, calls() + PAIR) as server, server.switch() as first, server.switch(address=B) as second:
         assert first.authorize("a")["accepted"]
         if way == "authorize":
             assert second.authorize("a")["accepted"], "a retransmission by the other switch of the pair"
-        elif way == "authorize anew":
+        elif way == "authorize again":
             assert second.ask("authorize", call_id="a", src_ip="10.0.0.1", dst_number="45")["accepted"]
         elif way == "sync":
             assert second.sync("1", "a")["missing"] == 0
         else:
             assert second.ask(way, call_id="a") == {"ok": True}
-        if way not in ("authorize", "authorize anew"):
+        if way not in ("authorize", "authorize again"):
             second.ask("start", call_id="a")
             for number in range(3):
                 assert first.sync(f"f{number}", confirm_empty=True)["freed"] == 0

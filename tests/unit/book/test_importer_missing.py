@@ -148,8 +148,8 @@ def test_a_row_with_an_unreadable_key_protects_all_absent_rows(load: Import, sto
     [warning] = report.warnings
     assert (warning.line, warning.expected) == (
         11,
-        "this id cannot be read. All 1 accounts that are not in the file are kept, "
-        "because the row may be any of them.",
+        "this id cannot be read. The row may be any of the accounts that are not in the file, so they are kept "
+        "(1).",
     )
 
 

@@ -29,7 +29,7 @@ from identengine.model.records import Decision, Direction
 
 ORIG = Direction.ORIGINATION
 BEFORE, SPEAKS = "s1", "s2"
-"""The switch that brought the leg into its state, and the switch that sends the event."""
+"""The switch that moved the leg to its state, and the switch that sends the event."""
 LENGTH = {"reserved": 2.0, "active": 4.0, "lapsed": 24 * 3600.0}
 NAMES = {RESERVED: "reserved", ACTIVE: "active", LAPSED: "lapsed"}
 CALL = call_key("scope", "call")
@@ -45,7 +45,7 @@ CELLS = [
 
 
 class Life:
-    """A leg in one state, and the event that it meets."""
+    """A leg in one state, and the event that follows."""
 
     def __init__(self, backend: str, event: str, state: str) -> None:
         self.now = 1000.0

@@ -103,10 +103,10 @@ def test_authorize_says_that_nothing_was_reserved_and_identify_says_nothing() ->
         ([Client(id=1, name="a", parent_id=2), Client(id=2, name="b", parent_id=1)], "is its own reseller"),
         (
             [Client(id=n, name="c", parent_id=n + 1) for n in range(1, 33)] + [Client(id=33, name="c")],
-            r"account 17: its client and the resellers above it are more than 32 \(1 → 2 → .* → …\)",
+            r"account 17: expected a chain of at most 32 clients, got more \(1 → 2 → .* → …\)\. Change",
         ),
         # All its resellers exist, in no order.
-        ([Client(id=n, name="c", parent_id=n % 100_000 + 1) for n in range(100_000, 0, -1)], "more than 32"),
+        ([Client(id=n, name="c", parent_id=n % 100_000 + 1) for n in range(100_000, 0, -1)], "got more"),
     ],
 )
 def test_a_book_that_hangs_together_badly_is_not_built(clients: list[Client], message: str) -> None:
@@ -122,7 +122,7 @@ def test_a_chain_of_resellers_that_is_just_short_enough() -> None:
         assert [most for _, most, _ in book.clients[1].originating.limits] == [*range(1, 33)]
         too_deep = Client(id=40, name="c", parent_id=1)
         below = msgspec.structs.replace(other, id=9, client_id=40)
-        with pytest.raises(StoreError, match=r"account 9: .* more than 32"):
+        with pytest.raises(StoreError, match=r"account 9: expected a chain of at most 32 clients"):
             builder.build(OPTIONS, 1, bytes(32), [*clients, too_deep], [*accounts, below], [])
 
 
@@ -180,7 +180,7 @@ def test_a_fault_counts_only_where_somebody_is_answered_with_it() -> None:
 
 
 def test_a_reject_is_of_the_first_step_that_fails_in_the_order_of_the_specification() -> None:
-    """At first each step rejects. Each step that is repaired reveals the reject of the next step (engine.md 6)."""
+    """At first each step rejects. Each repair reveals the reject of the next step (engine.md 6)."""
     account = Account(
         id=1,
         client_id=1,

@@ -116,7 +116,7 @@ def test_thousands_at_one_address_told_apart_by_their_constraints_are_found_at_o
         return min(taken)
 
     lonely = build(OPTIONS, 1, bytes(32), [CLIENT], [account(2998, "10.0.0.5", term_port=2998)], [])
-    # To try the accounts one by one would take a thousand times as long as the look-up.
+    # Trying the accounts one by one would take a thousand times as long as the look-up.
     assert cost(large) < 20 * cost(lonely)
 
 

@@ -138,7 +138,10 @@ def test_a_mix_that_is_wrong_says_where(tmp_path: Path) -> None:
         ("{", "expected one JSON object"),
         ('{"method": "auth"}', 'method: expected .* or "ping", got "auth"'),
         ('{"method": "ask"}', 'method: expected "authorize", "identify", .*, got "ask"'),
-        ('{"method": "stop", "expect": {"accepted": true}}', "the answer to stop has no accepted"),
+        (
+            '{"method": "stop", "expect": {"accepted": true}}',
+            'expect: expected a field of the result of stop, or error, got "accepted"',
+        ),
         (
             '{"method": "stop", "parms": {}}',
             'expected "method", .* or "title", got "parms"; did you mean "params"',

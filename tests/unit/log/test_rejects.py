@@ -61,7 +61,7 @@ def test_forged_sources_are_one_line(log: RejectLog, caplog: pytest.LogCaptureFi
 
 
 def test_a_source_is_one_however_it_is_written(log: RejectLog, caplog: pytest.LogCaptureFixture) -> None:
-    """Every writing that the engine reads as the same address, name or number is the same source."""
+    """All spellings of the same address, name or number are one source."""
     addresses = (
         "203.0.113.9",
         "::ffff:203.0.113.9",
@@ -160,7 +160,7 @@ def test_malformed_messages_are_one_line_for_each_switch(log: RejectLog, caplog:
     log.write()
     assert caplog.messages == [
         "malformed messages from sbc1 at 10.0.0.0: 2000; the first has error -32602, call_id: wrong",
-        "malformed messages from 192.0.2.1, a host without a proven switch: 1000; the first has error -32600, "
+        "malformed messages from 192.0.2.1, a host without a known switch: 1000; the first has error -32600, "
         "no\\nrequest\\u001b" + "x" * 189,
         "malformed messages from sbc2: 1000; the first has error -32602, interval: wrong",
     ]

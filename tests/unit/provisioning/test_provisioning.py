@@ -91,7 +91,7 @@ def test_warnings_come_with_the_edit(store: Store) -> None:
             edits.add(DIDS, {"number": "442079460001", "account_id": "1"}),
             "number",
             "442079460001",
-            "DID 442079460001 exists, at account 1",
+            "DID 442079460001 already belongs to account 1",
         ),
         (edits.add(ACCOUNTS, TRUNK | {"client_id": "9"}), "client_id", "9", "no client 9 in the book"),
         (edits.add(CLIENTS, {"name": "x", "parent_id": "9"}), "parent_id", "9", "no client 9 in the book"),

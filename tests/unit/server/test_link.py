@@ -264,7 +264,7 @@ def test_a_late_child_is_named(
 def test_several_reloads_are_one_line(
     tmp_path: Path, pair: Pair, child: Child, said: pytest.LogCaptureFixture
 ) -> None:
-    """A SIGHUP that follows another one quickly makes no child late."""
+    """A SIGHUP soon after another one does not delay the second config."""
     file = tmp_path / "c.toml"
     reload = Reload(Family(child))
     new = from_values({}, file)

@@ -59,7 +59,7 @@ def test_the_file_is_whole_and_private(tmp_path: Path, warned: Warnings) -> None
     CounterFile(tmp_path, warned).close()
     found = (tmp_path / "counters").stat()
     assert (found.st_mode & 0o777, found.st_size) == (0o600, SIZE)
-    assert found.st_blocks * 512 >= SIZE, "a hole would be SIGBUS on a full tmpfs"
+    assert found.st_blocks * 512 >= SIZE, "a hole would cause SIGBUS on a full tmpfs"
 
 
 @pytest.mark.parametrize(

@@ -251,7 +251,7 @@ def test_more_answers_than_datagrams(way: Way) -> None:
 
 @pytest.mark.parametrize("told", [False, True])
 def test_senders_that_are_gone_hold_up_nobody(way: Way, told: bool) -> None:
-    """With ``told`` the socket asks for errors, and the next call raises the failure of an answer."""
+    """With ``told`` the kernel reports errors to the socket, and the next call raises the failure of an answer."""
     with bound(HOST) as server, asking(server) as stays:
         if told:
             server.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)

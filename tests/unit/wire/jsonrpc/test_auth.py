@@ -151,7 +151,7 @@ def test_a_wrong_token_in_an_old_message_is_wrong() -> None:
     ],
 )
 def test_a_token_beside_a_certificate(token: str | None, who: str | None) -> None:
-    """Only the token of the certificate's own switch is right; the token of any other switch is wrong."""
+    """Only the token of the certificate's own switch is valid."""
     switches = [
         switch("both", "10.5.0.0/16", "token of both", "both.example"),
         switch("certified", "10.5.0.0/16", None, "certified.example"),

@@ -283,7 +283,7 @@ def test_anything_is_answered_in_form_and_alike_in_both_encodings(message: objec
     with contextlib.suppress(OverflowError):
         (over_stream, _), (packed_stream, _) = (
             responder().stream(codec, [raw], VISITOR)
-            # An error shows a value as it came, so both encodings use one encoder: others escape more characters.
+            # An error shows a value as received, so both encodings use one encoder: others escape more characters.
             for raw, codec in (
                 (msgspec.json.encode(message), JSON),
                 (msgspec.msgpack.encode(message), MESSAGEPACK),
