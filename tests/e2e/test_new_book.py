@@ -243,7 +243,7 @@ def test_passwords_and_their_keys(tmp_path: Path) -> None:
             found: str | None = result.get("reason")
             return found
 
-        server.logged("is missing")
+        server.logged("store.key is missing")
         assert reason("first") == "internal_error"
         assert server.authorize(**GOOD)["account_id"] == 1
         looks_again(server)
