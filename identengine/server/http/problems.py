@@ -39,6 +39,7 @@ RETRY = {"Retry-After": "1"}
 """The delay before the next try, in seconds. A decider is usually replaced within this time."""
 NO_TOKEN = "expected a bearer token (Authorization: Bearer …). The tokens are in the server's config"  # noqa: S105
 UNKNOWN_TOKEN = "unknown bearer token"  # noqa: S105
+NOT_HTTP = "expected HTTP/1.1 (RFC 9112)"
 NO_PATH = "no such path; /openapi.json lists all paths"
 NO_OBJECT = "expected the parameters as a JSON object; send {} for no parameters"
 FAULT = "internal error; the server's log has the details"
