@@ -2,8 +2,8 @@
 
 The parser behind it (h11) accepts bare LF, folded fields and any number of fields and chunks. It parses a whole
 read in one step. So it receives only bytes that were checked here: one head, then the body that the head
-announces, in chunks that this module made. If two parsers could disagree about the end of a request, the request is
-rejected (RFC 9112, 11.2). The limits are those of interfaces.md 6, "Limits of a request".
+announces, in chunks that this module made. A request is rejected if two parsers could disagree about its end
+(RFC 9112, 11.2). The limits are those of interfaces.md 6, "Limits of a request".
 """
 
 from __future__ import annotations
@@ -12,7 +12,14 @@ import re
 from typing import Protocol
 
 from identengine.errors import IdentengineError
-from identengine.server.http.problems import NOT_HTTP, Problem
+from identengine.server.http.problems import (
+    NO_CODING,
+    NO_VERSION,
+    NOT_HTTP,
+    Problem,
+    head_too_long,
+    target_too_long,
+)
 
 LONGEST_HEAD = 16 << 10
 """The maximum length of a request line with its header fields, in bytes."""
@@ -130,7 +137,7 @@ def _check(head: bytes) -> _Body | None:
     if len(target) > LONGEST_TARGET:
         raise _target_too_long()
     if major != b"1":
-        raise FramingError(505, "expected HTTP/1.1 or HTTP/1.0")
+        raise FramingError(505, NO_VERSION)
     if fields.count(b"\n") > MOST_FIELDS:
         raise _head_too_long()
     if not _FIELDS.fullmatch(fields):
@@ -151,7 +158,7 @@ def _body_of(length: bytes | None, coding: bytes | None, minor: bytes) -> _Body 
         if minor == b"0":
             raise FramingError(400, "Transfer-Encoding needs HTTP/1.1")
         if coding.lower() != b"chunked":
-            raise FramingError(501, "the only Transfer-Encoding of this server is chunked")
+            raise FramingError(501, NO_CODING)
         return _Chunks()
     if length is None:
         return None
@@ -161,11 +168,11 @@ def _body_of(length: bytes | None, coding: bytes | None, minor: bytes) -> _Body 
 
 
 def _head_too_long() -> FramingError:
-    return FramingError(431, f"expected at most {MOST_FIELDS} header fields, and {LONGEST_HEAD} bytes with them")
+    return FramingError(431, head_too_long(MOST_FIELDS, LONGEST_HEAD))
 
 
 def _target_too_long() -> FramingError:
-    return FramingError(414, f"expected a path and query of at most {LONGEST_TARGET} bytes")
+    return FramingError(414, target_too_long(LONGEST_TARGET))
 
 
 class _Counted:

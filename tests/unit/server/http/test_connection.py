@@ -1,4 +1,4 @@
-"""Requests over real sockets: bodies that are not read, limits without a token, and connections that are closed."""
+"""Requests over real sockets: unread bodies, limits without a token, and connections that are closed."""
 
 from __future__ import annotations
 
