@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import h11
@@ -52,6 +53,14 @@ def parsed(head: bytes, body: bytes) -> bytes:
     """Return the body as a parser reads it."""
     parser = h11.Connection(h11.SERVER)
     parser.receive_data(head + body)
+    found = b""
+    with contextlib.suppress(h11.RemoteProtocolError):
+        found = data_of(parser)
+    return found
+
+
+def data_of(parser: h11.Connection) -> bytes:
+    """Return the data of the request that a parser has received."""
     found = b""
     while (event := parser.next_event()) not in (h11.NEED_DATA, h11.PAUSED):
         if isinstance(event, h11.Data):
@@ -175,6 +184,40 @@ def test_chunks_of_any_size_arrive_in_pieces_of_any_size(chunks: list[bytes], si
     found, status = framed(CHUNKED + sent + GET + b"\r\n", size)
     assert found == [(CHUNKED, b"".join(chunks)), (GET + b"\r\n", b"")]
     assert status is None
+
+
+WORDS = [GET, POST, b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n", b"a: b\r\n", b"5\r\nhello\r\n"]
+WORDS += [
+    b"\r\n",
+    b"\r\n",
+    b"\r\n",
+    b"hello",
+    b"0\r\n",
+    b"5",
+    b" ",
+    b":",
+    b"\n",
+    b"\r",
+    b"\t",
+    b"\0",
+    b"\xff",
+    b";",
+]
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=40).map(b"".join), st.integers(1, 60))
+def test_the_parser_and_the_framer_agree_about_the_end_of_each_request(data: bytes, size: int) -> None:
+    found, status = framed(data, size)
+    assert status in (None, 400, 431, 501, 505)
+    assert (found, status) == framed(data), "in pieces of any size"
+    for head, _ in found:
+        parser = h11.Connection(h11.SERVER)
+        parser.receive_data(head)
+        try:
+            assert isinstance(parser.next_event(), h11.Request)
+        except h11.RemoteProtocolError:  # without Host, for example
+            continue
+        assert not parser.trailing_data[0], "the parser found an earlier end of the head"
 
 
 @pytest.mark.parametrize(
