@@ -209,7 +209,9 @@ WORDS += [
 def test_the_parser_and_the_framer_agree_about_the_end_of_each_request(data: bytes, size: int) -> None:
     found, status = framed(data, size)
     assert status in (None, 400, 431, 501, 505)
-    assert (found, status) == framed(data), "in pieces of any size"
+    whole, whole_status = framed(data)
+    assert ([head for head, _ in found], status) == ([head for head, _ in whole], whole_status)
+    assert status or found == whole
     for head, _ in found:
         parser = h11.Connection(h11.SERVER)
         parser.receive_data(head)
