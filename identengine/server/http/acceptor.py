@@ -82,7 +82,7 @@ class Acceptor:
             self.admission.on_refused(host, _UNKNOWN_PEER)
             taken.close()
             return
-        slot = self.admission.admit(host, lambda: None)
+        slot = self.admission.admit(host, partial(_shut, taken))
         if isinstance(slot, Refusal):
             with taken, contextlib.suppress(OSError):
                 if self.context is None:
@@ -90,7 +90,6 @@ class Acceptor:
             return
         self._empty.clear()
         task = asyncio.get_running_loop().create_task(self._arrive(taken, slot))
-        slot.close = partial(_cancel, task)
         self._arriving.add(task)
         task.add_done_callback(partial(self._arrived, taken, slot))
 
@@ -156,5 +155,7 @@ class Acceptor:
         return bool(queue.poll(0))
 
 
-def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
+def _shut(taken: socket.socket) -> None:
+    """End a connection before its transport is made: the transport then meets the end of its data."""
+    with contextlib.suppress(OSError):
+        taken.shutdown(socket.SHUT_RDWR)

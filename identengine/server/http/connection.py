@@ -70,6 +70,8 @@ class Connection(H11Protocol):
         self.flow = _Flow(transport, self._on_wanted)
         self._slot.close = transport.abort
         self._begin()
+        if not self._slot.is_open:  # its place was needed while it was being made
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the deadline and report the end of the connection."""
@@ -225,6 +227,8 @@ class Connection(H11Protocol):
         self._done()
         self._unset_keepalive_if_required()
         self._ended, self._framer = True, RequestFramer()
+        if self.transport.is_closing():
+            return
         self.transport.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()

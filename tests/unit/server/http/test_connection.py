@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+import uvloop
 from uvicorn.config import Config
 
 from identengine.config.schema import Limits
@@ -53,7 +54,7 @@ def served(client: Client, tls: bool = False, **limits: int) -> Any:
         finally:
             await acceptor.close(0.1)
 
-    return asyncio.run(run())
+    return uvloop.run(run())
 
 
 def answered(*pieces: bytes, pause: float = 0.02) -> tuple[list[int], bool]:
@@ -247,14 +248,20 @@ def test_slow_connections_make_room(sent: bytes) -> None:
     assert served(client, connections=40, connections_per_switch=8).count(b"HTTP/1.1 200") == 3
 
 
-def test_a_handshake_that_makes_room_is_aborted() -> None:
+@pytest.mark.parametrize("tls", [False, True])
+def test_connections_that_are_being_made_make_room_too(tls: bool) -> None:
+    """Connections that arrive together are evicted before their transport exists, or during its handshake."""
+
     async def client(port: int, acceptor: Acceptor) -> None:
-        opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(50)]
-        for reader, _ in opened[:42]:
-            assert await reader.read() == b""
-        assert len(acceptor.admission) == 8
-        assert not any(reader.at_eof() for reader, _ in opened[42:])
+        arrived = [socket.create_connection(("127.0.0.1", port)) for _ in range(50)]
+        opened = [await asyncio.open_connection(sock=one) for one in arrived]
+        ended = [asyncio.create_task(reader.read()) for reader, _ in opened]
+        while sum(task.done() for task in ended) < 42:  # noqa: ASYNC110 - a test may poll
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        assert len(acceptor.admission) == 50 - sum(task.done() for task in ended) == 8
+        assert len(acceptor.state.connections) == (0 if tls else 8)
         for _, writer in opened:
             writer.transport.abort()
 
-    served(client, tls=True, connections=40, connections_per_switch=8)
+    served(client, tls=tls, connections=40, connections_per_switch=8)
