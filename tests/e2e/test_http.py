@@ -90,16 +90,18 @@ def test_roles(server: Server, path: str, needed: str) -> None:
 
 
 def test_a_switchs_token_counts_from_its_addresses_alone(server: Server) -> None:
-    with asking(server, "token-of-far") as client:
-        answer = client.post("/v1/ping", headers={"X-Forwarded-For": "192.0.2.7"})
-    assert answer.status_code == 403, "X-Forwarded-For counts only from a trusted proxy"
-    assert answer.json()["message"] == (
-        'the token of "far" is not accepted from "127.0.0.1": its addresses do not contain this one'
-    )
-    with asking(server, "token-of-wide") as client:
-        answer = client.post("/v1/ping")
-    assert answer.status_code == 403
-    assert answer.json()["message"].endswith(": a smaller network of another switch contains this address")
+    for token, address in (
+        ("token-of-far", "another address"),
+        ("token-of-wide", "an address in a smaller network of another switch"),
+    ):
+        with asking(server, token) as client:
+            for path in ("/v1/ping", "/v1/authorize"):
+                answer = client.post(path, headers={"X-Forwarded-For": "192.0.2.7"})
+                assert answer.status_code == 401, "X-Forwarded-For counts only from a trusted proxy"
+                assert answer.json() == {"status": 401, "message": "unknown bearer token"}
+            assert client.get("/metrics").json() == answer.json()
+        name = token.removeprefix("token-of-")
+        server.logged(f'rejected HTTP token of "{name}" from {address} from "127.0.0.1"')
 
 
 def test_paths_that_need_no_token(server: Server) -> None:
@@ -247,7 +249,7 @@ def test_a_trusted_proxy_names_the_client(server: Server) -> None:
     with asking(server, "token-of-far", transport=proxy) as client:
         answer = client.post("/v1/ping", headers={"X-Forwarded-For": "6.6.6.6, 192.0.2.7"})
         assert answer.status_code == 200
-        assert client.post("/v1/ping").status_code == 403, "the address of the proxy is not one of the switch"
+        assert client.post("/v1/ping").status_code == 401, "the address of the proxy is not one of the switch"
 
 
 def test_url_of_the_listener_is_announced(server: Server) -> None:

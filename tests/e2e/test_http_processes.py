@@ -28,6 +28,7 @@ from identengine.stats import file as counters
 
 FEW = "connections = 40\nconnections_per_switch = 20\n"
 BODY = json.dumps(GOOD).encode()
+POST = b"POST /v1/authorize HTTP/1.1\r\n"
 
 
 def post(method: str, body: bytes, length: int | None = None) -> bytes:
@@ -105,25 +106,59 @@ def wait_for_another(server: Server, old: int) -> None:
     wait_for(lambda: server.http != old)
 
 
-def test_connections_are_limited_and_refusals_are_logged(server: Server) -> None:
+def read_answer(opened: socket.socket) -> bytes:
+    """Return one answer."""
+    with opened.makefile("rb") as file:
+        lines = list(iter(file.readline, b"\r\n"))
+        (length,) = [line for line in lines if line.startswith(b"content-length:")]
+        return b"".join(lines) + file.read(int(length.partition(b":")[2]))
+
+
+def ping(opened: socket.socket) -> bytes:
+    """Return the answer to a ping with the token of a switch."""
+    opened.sendall(post("ping", b"{}"))
+    return read_answer(opened)
+
+
+def test_proven_connections_are_limited_and_refusals_are_logged(server: Server) -> None:
     with contextlib.ExitStack() as opened:
         for _ in range(20):
-            opened.enter_context(connected(server, "127.0.0.1")).sendall(b"POST /v1/authorize HTTP/1.1\r\nHo")
-
-        def refused() -> bytes:
-            with connected(server) as one, contextlib.suppress(ConnectionError):
-                return read_all(one)
-            return b""
-
-        wait_for(lambda: refused().startswith(b"HTTP/1.1 503 "))
+            assert ping(opened.enter_context(connected(server))).startswith(b"HTTP/1.1 200 ")
+        with connected(server) as one, contextlib.suppress(ConnectionError):
+            assert read_all(one).startswith(b"HTTP/1.1 503 ")
         with connected(server, "127.0.0.9") as other:
-            other.sendall(post("ping", b"{}").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
-            assert read_all(other).startswith(b"HTTP/1.1 403 "), "another address has its own limit"
+            assert ping(other).startswith(b"HTTP/1.1 401 "), "another address has its own limit"
         assert server.authorize(**GOOD)["accepted"]
         server.logged('rejected HTTP: too many connections from one address from "127.0.0.1"')
         wait_for(lambda: counters.read(server.folder / "calls").values["connections_refused_too_many_of_switch"])
     with asking(server) as client:
         wait_for(lambda: answered(client))
+
+
+@pytest.mark.parametrize("begun", [b"", POST + b"Ho", POST + b"Host: x\r\nContent-Length: 9\r\n\r\n"])
+def test_addresses_with_many_connections_shut_out_no_switch_and_no_scraper(server: Server, begun: bytes) -> None:
+    """The limits of this server are a 25th of the default, and so are the connections of the attackers."""
+    with contextlib.ExitStack() as opened:
+
+        def attack() -> None:
+            for number in range(100):
+                attacker = opened.enter_context(connected(server, f"127.0.1.{number % 5}"))
+                with contextlib.suppress(ConnectionError):
+                    attacker.sendall(begun)
+
+        attack()
+        switch = opened.enter_context(connected(server))
+        scraper = opened.enter_context(connected(server))
+        for _ in range(2):
+            assert ping(switch).startswith(b"HTTP/1.1 200 ")
+            scraper.sendall(f"GET /metrics HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {NOC}\r\n\r\n".encode())
+            assert read_answer(scraper).startswith(b"HTTP/1.1 200 ")
+            attack()
+        for _ in range(30):
+            with connected(server) as another:
+                assert ping(another).startswith(b"HTTP/1.1 200 ")
+    wait_for(lambda: counters.read(server.folder / "calls").values["connections_refused_too_many"])
+    server.logged("too many connections without a right token, the oldest was closed")
 
 
 def test_wrong_tokens_are_counted(server: Server) -> None:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import tomllib
 from functools import cache
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,32 @@ def test_the_commands_of_the_readme_install_by_them() -> None:
     pinned = "PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_USE_PEP517=1"
     for command in commands:
         assert f"&& {pinned} .venv/bin/pip install" in command
+
+
+def test_an_installation_brings_no_helpers_of_tests() -> None:
+    """The packages that [project.dependencies] need, directly or not, are these."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    open_, found = [Requirement(one) for one in project["dependencies"]], set[str]()
+    while open_:
+        wanted = open_.pop()
+        name = canonicalize_name(wanted.name)
+        if name not in found and (wanted.marker is None or wanted.marker.evaluate({"extra": ""})):
+            found.add(name)
+            open_ += map(Requirement, requires(name) or [])
+    assert found == {
+        *("cffi", "cryptography", "pycparser"),
+        *("annotated-doc", "shellingham", "typer"),
+        *("markdown-it-py", "mdurl", "pygments", "rich"),
+        *("click", "h11", "uvicorn"),
+        *("lmdb", "msgspec", "prometheus-client", "pytricia", "uvloop"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "vulnerable"),
+    [("h11", "0.14"), ("h11", "0.15"), ("cryptography", "43.0.3"), ("cryptography", "44.0.0")],
+)
+def test_dependencies_exclude_versions_with_known_vulnerabilities(name: str, vulnerable: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (found,) = [one for one in map(Requirement, project["dependencies"]) if one.name == name]
+    assert not found.specifier.contains(vulnerable)

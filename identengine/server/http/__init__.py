@@ -2,7 +2,8 @@
 
 The modules, from the socket inwards:
 
-- :mod:`acceptor` accepts connections, and :mod:`connection` limits the time of each request.
+- :mod:`acceptor` accepts connections, and :mod:`admission` limits them.
+- :mod:`framing` checks the bytes of requests, and :mod:`connection` limits the time of each request.
 - :mod:`routes` has the paths, :mod:`roles` the tokens that may use them.
 - :mod:`bodies` reads requests, :mod:`problems` has the errors, :mod:`openapi` describes the API.
 - :mod:`deciderclient` asks for decisions, :mod:`statuscache` for the state of the server.

@@ -12,16 +12,16 @@ import errno
 import select
 import socket
 import ssl
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, NamedTuple
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from identengine.config.schema import Limits
+from identengine.server.http.admission import Admission, Refusal, Slot
 from identengine.server.http.connection import Connection, whole_answer
+from identengine.server.http.problems import Problem
 
 HANDSHAKE_SECONDS = 5.0
 _ACCEPT = 16
@@ -33,21 +33,8 @@ _QUIET = 0.02
 """The time that a drain takes to read bytes which clients have already sent, in seconds."""
 _CATCHING_UP = 1.0
 """The longest time that a drain reads if further bytes keep arriving, in seconds."""
-_NO_ROOM = whole_answer(503, "Service Unavailable", "too many connections. Repeat the request.")
-
-
-class Refusal(NamedTuple):
-    """The reason why a connection is refused."""
-
-    counted: Literal["unknown_peer", "too_many", "too_many_of_switch"]
-    """Counter of the refusal: one of :data:`identengine.stats.registry.REFUSED`."""
-    said: str
-    """Reason, as the log has it."""
-
-
+_NO_ROOM = whole_answer(Problem(503, "too many connections. Repeat the request."))
 _UNKNOWN_PEER = Refusal("unknown_peer", "neither this machine nor a trusted proxy")
-_TOO_MANY = Refusal("too_many", "too many connections")
-_TOO_MANY_OF_ADDRESS = Refusal("too_many_of_switch", "too many connections from one address")
 
 
 class Acceptor:
@@ -56,18 +43,14 @@ class Acceptor:
     def __init__(
         self, bound: socket.socket, config: Config, limits: Limits, context: ssl.SSLContext | None
     ) -> None:
-        self.limits = limits
+        self.admission = Admission(limits)
         self.context = context
         """Context of TLS; None for HTTP in clear."""
         self.admits: Callable[[str], bool] = lambda _: True
         """Function that returns True for an address that may connect."""
-        self.shares: Callable[[str], bool] = lambda _: False
-        """Function that returns True for an address without a limit of its own, such as a proxy's."""
-        self.on_refused: Callable[[str, Refusal], None] = lambda *_: None
         self.state = ServerState()
         self._socket = bound
         self._config = config
-        self._open: Counter[str] = Counter()
         self._empty = asyncio.Event()
         """Set while there are no connections."""
         self._empty.set()
@@ -95,49 +78,44 @@ class Acceptor:
 
     def _admit(self, taken: socket.socket, host: str) -> None:
         taken.setblocking(False)
-        refusal = self._refusal(host)
-        if refusal is not None:
-            self.on_refused(host, refusal)
-            with taken:
-                if self.context is None and refusal != _UNKNOWN_PEER:
-                    with contextlib.suppress(OSError):
-                        taken.send(_NO_ROOM)
-            return
-        self._open[host] += 1
-        self._empty.clear()
-        task = asyncio.get_running_loop().create_task(self._arrive(taken, host))
-        self._arriving.add(task)
-        task.add_done_callback(self._arriving.discard)
-
-    def _refusal(self, host: str) -> Refusal | None:
-        """Return the reason why a connection is refused, or None if it is accepted."""
         if not self.admits(host):
-            return _UNKNOWN_PEER
-        if self._open.total() >= self.limits.connections:
-            return _TOO_MANY
-        if self._open[host] >= self.limits.connections_per_switch and not self.shares(host):
-            return _TOO_MANY_OF_ADDRESS
-        return None
+            self.admission.on_refused(host, _UNKNOWN_PEER)
+            taken.close()
+            return
+        slot = self.admission.admit(host, partial(_shut, taken))
+        if isinstance(slot, Refusal):
+            with taken, contextlib.suppress(OSError):
+                if self.context is None:
+                    taken.send(_NO_ROOM)
+            return
+        self._empty.clear()
+        task = asyncio.get_running_loop().create_task(self._arrive(taken, slot))
+        self._arriving.add(task)
+        task.add_done_callback(partial(self._arrived, taken, slot))
 
-    async def _arrive(self, taken: socket.socket, host: str) -> None:
-        leave = partial(self._leave, host)
+    async def _arrive(self, taken: socket.socket, slot: Slot) -> None:
+        leave = partial(self._leave, slot)
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: Connection(self._config, self.state, leave),
+                lambda: Connection(self._config, self.state, self.admission, slot, leave),
                 taken,
                 ssl=self.context,
                 ssl_handshake_timeout=HANDSHAKE_SECONDS if self.context else None,
                 ssl_shutdown_timeout=HANDSHAKE_SECONDS if self.context else None,
             )
-        except (OSError, TimeoutError, asyncio.CancelledError):  # the handshake failed
+        except (OSError, TimeoutError):  # the handshake failed
             taken.close()
             leave()
 
-    def _leave(self, host: str) -> None:
-        self._open[host] -= 1
-        if not self._open[host]:
-            del self._open[host]
-        if not self._open:
+    def _arrived(self, taken: socket.socket, slot: Slot, task: asyncio.Task[None]) -> None:
+        self._arriving.discard(task)
+        if task.cancelled():
+            taken.close()
+            self._leave(slot)
+
+    def _leave(self, slot: Slot) -> None:
+        self.admission.leave(slot)
+        if not len(self.admission):
             self._empty.set()
 
     async def close(self, seconds: float) -> None:
@@ -175,3 +153,9 @@ class Acceptor:
                 if not transport.is_closing():
                     queue.register(transport.get_extra_info("socket"), select.POLLIN)
         return bool(queue.poll(0))
+
+
+def _shut(taken: socket.socket) -> None:
+    """End a connection before its transport is made: the transport then meets the end of its data."""
+    with contextlib.suppress(OSError):
+        taken.shutdown(socket.SHUT_RDWR)

@@ -63,7 +63,7 @@ _SERVER: dict[str, tuple[str, str, tuple[int, ...]]] = {
     "metrics": ("Return the metrics in the text format of Prometheus.", "", (401, 403)),
 }
 """The paths that are not methods: the description, the type of the answer (empty: text), and further statuses."""
-_ALWAYS = (400, 404, 405, 408, 500, 503)
+_ALWAYS = (400, 404, 405, 408, 414, 431, 500, 501, 503, 505)
 """The statuses that every path can answer."""
 
 
@@ -86,6 +86,7 @@ def document() -> bytes:
             "paths": paths,
             "components": {
                 "schemas": _schemas(),
+                "responses": {str(status): _problem(status) for status in STATUSES},
                 "securitySchemes": {
                     "bearer": {
                         "type": "http",
@@ -127,9 +128,12 @@ def _get(name: str) -> Json:
     if more:
         described["security"] = _BEARER
     if name == "readyz":
-        unready = described["responses"]["503"]["content"]["application/json"]
-        unready["schema"] = {"anyOf": [_ref(Readiness), _ref(Problem)]}
-        unready["example"] = {"ready": False, "reasons": ["no book"]}
+        unready = _problem(503)
+        unready["content"]["application/json"] = {
+            "schema": {"anyOf": [_ref(Readiness), _ref(Problem)]},
+            "example": {"ready": False, "reasons": ["no book"]},
+        }
+        described["responses"]["503"] = unready
     return described
 
 
@@ -157,14 +161,16 @@ def _key(place: int) -> str:
 
 
 def _problems(statuses: tuple[int, ...]) -> Json:
-    """Return the answers that are errors, by status."""
-    found: Json = {}
-    for status in sorted(statuses):
-        text, example, headers = STATUSES[status]
-        named = {name: {"description": what, "schema": {"type": "string"}} for name, what in headers.items()}
-        content = {"application/json": {"schema": _ref(Problem), "example": msgspec.to_builtins(example)}}
-        found[str(status)] = {"description": text, "headers": named, "content": content}
-    return found
+    """Return references to the answers that are errors, by status."""
+    return {str(status): {"$ref": f"#/components/responses/{status}"} for status in sorted(statuses)}
+
+
+def _problem(status: int) -> Json:
+    """Return the answer that is an error."""
+    text, example, headers = STATUSES[status]
+    named = {name: {"description": what, "schema": {"type": "string"}} for name, what in headers.items()}
+    content = {"application/json": {"schema": _ref(Problem), "example": msgspec.to_builtins(example)}}
+    return {"description": text, "headers": named, "content": content}
 
 
 def _ref(kind: type) -> Json:

@@ -39,6 +39,9 @@ RETRY = {"Retry-After": "1"}
 """The delay before the next try, in seconds. A decider is usually replaced within this time."""
 NO_TOKEN = "expected a bearer token (Authorization: Bearer …). The tokens are in the server's config."  # noqa: S105
 UNKNOWN_TOKEN = "unknown bearer token"  # noqa: S105
+NOT_HTTP = "expected HTTP/1.1 (RFC 9112)"
+NO_VERSION = "expected HTTP/1.1 or HTTP/1.0"
+NO_CODING = "expected no Transfer-Encoding other than chunked"
 NO_PATH = "no such path. See /openapi.json for all paths."
 NO_OBJECT = "expected the parameters as a JSON object, {} for no parameters"
 FAULT = "internal error. The server's log has the details."
@@ -57,6 +60,16 @@ def too_large(most_bytes: int) -> str:
 def too_slow(seconds: float) -> str:
     """Return the message for a request that did not arrive in time."""
     return f"expected the whole request within {seconds:.0f} s"
+
+
+def target_too_long(most: int) -> str:
+    """Return the message for a request whose path with its query has more than ``most`` bytes."""
+    return f"expected a path and query of at most {most} bytes"
+
+
+def head_too_long(most_fields: int, most: int) -> str:
+    """Return the message for a request with more header fields, or more bytes before its body."""
+    return f"expected at most {most_fields} header fields, and at most {most} bytes before the body"
 
 
 def wrong_role(name: str, role: str, needed: str) -> str:
@@ -92,17 +105,18 @@ class Status(NamedTuple):
 AWAY = "the decider is not available. Repeat the request."
 STATUSES: dict[int, Status] = {
     400: Status(
-        "The request is not HTTP, the body is not a JSON object, or a parameter cannot be used.",
+        "The request is not HTTP or ambiguous, the body is not a JSON object, or a parameter cannot be used.",
         Problem(400, NO_OBJECT),
         {},
     ),
     401: Status(
-        "The request has no bearer token, or the server does not know the token.",
+        "The request has no bearer token, or the token does not count: it is unknown, or that of a switch with "
+        "other addresses.",
         Problem(401, UNKNOWN_TOKEN),
         {"WWW-Authenticate": "The scheme that the server expects (RFC 6750)."},
     ),
     403: Status(
-        "The token has another role, or does not count from this address.",
+        "The token has another role.",
         Problem(403, wrong_role("noc", "read", "switch")),
         {},
     ),
@@ -116,11 +130,29 @@ STATUSES: dict[int, Status] = {
         "The request did not arrive in time. The server closes the connection.", Problem(408, too_slow(20)), {}
     ),
     413: Status("The request is larger than `[limits] message_bytes`.", Problem(413, too_large(65536)), {}),
+    414: Status(
+        "The path is too long. The server closes the connection.", Problem(414, target_too_long(8192)), {}
+    ),
+    431: Status(
+        "The header fields are too many or too long. The server closes the connection.",
+        Problem(431, head_too_long(100, 16384)),
+        {},
+    ),
     500: Status("The program failed. The server's log has the details.", Problem(500, FAULT), {}),
+    501: Status(
+        "The request has another Transfer-Encoding than `chunked`. The server closes the connection.",
+        Problem(501, NO_CODING),
+        {},
+    ),
     503: Status(
         "The decider is being replaced or is overloaded, or there are too many connections. Repeat the request.",
         Problem(503, AWAY),
         {"Retry-After": "Seconds until the request should be repeated."},
+    ),
+    505: Status(
+        "The request has another version of HTTP than 1.1 or 1.0. The server closes the connection.",
+        Problem(505, NO_VERSION),
+        {},
     ),
 }
 """Each status of an error that a path can answer."""

@@ -19,7 +19,6 @@ from typing import cast
 
 import msgspec
 import uvloop
-from litestar.types import Receive, Scope, Send
 from uvicorn.config import Config as UvicornConfig
 
 from identengine.config.schema import Config
@@ -30,11 +29,12 @@ from identengine.log.rejects import RejectLog
 from identengine.net.sockets import ASK
 from identengine.net.tcp.tls import context_of
 from identengine.net.unix import at_folder
-from identengine.server.http.acceptor import Acceptor, Refusal
+from identengine.server.http.acceptor import Acceptor
+from identengine.server.http.admission import Refusal
 from identengine.server.http.deciderclient import DeciderClient
 from identengine.server.http.problems import Problem
 from identengine.server.http.roles import Roles, is_loopback
-from identengine.server.http.routes import Services, application
+from identengine.server.http.routes import Receive, Scope, Send, Services, application
 from identengine.server.http.statuscache import StatusCache
 from identengine.server.link import READY, ChildEnd, Duty, name_process
 from identengine.wire.jsonrpc.codec import JSON
@@ -120,7 +120,7 @@ class _HttpProcess:
         )
         self._settings.load()
         self._acceptor = Acceptor(self._socket, self._settings, self._config.limits, self._context(self._config))
-        self._acceptor.on_refused = self._on_refused
+        self._acceptor.admission.on_refused = self._on_refused
         self._apply(self._config)
         self._acceptor.open()
 
@@ -150,9 +150,8 @@ class _HttpProcess:
         services = Services(roles, self._decider, self._status_cache, config.calls.path, self._on_malformed)
         self._application = application(services, limits.message_bytes)
         acceptor = self._acceptor
-        acceptor.limits = limits
-        self._settings.timeout_keep_alive = limits.idle_seconds
-        acceptor.shares = roles.is_proxy
+        acceptor.admission.limits = limits
+        acceptor.admission.shares = roles.is_proxy
         endpoint = config.listen.http
         clear = acceptor.context is None and endpoint is not None and not is_loopback(endpoint.host)
         acceptor.admits = (lambda host: roles.is_proxy(host) or is_loopback(host)) if clear else (lambda _: True)

@@ -80,45 +80,44 @@ class Roles:
         return Source(host[:_SHOWN], is_local)
 
     def caller(self, authorization: str | None, source: Source, needed: Role) -> Caller:
-        """Return the caller of a path that needs a role. Raise ProblemError (401, 403) if it is refused."""
+        """Return the caller of a path that needs a role. Raise ProblemError (401, 403) if it is refused.
+
+        A switch's token counts only from the addresses of its switch (interfaces.md 3). From another address its
+        answer is that of an unknown token, so that an attacker cannot test tokens there. The log has the reason.
+        """
         if authorization is None:
             if needed == "read" and not self._holders and source.is_local:
                 return Caller("read", "local")
             raise ProblemError(Problem(401, NO_TOKEN), _MISSING)
         scheme, _, token = authorization.partition(" ")
         digest = digest_of(token.strip())
-        switch = self._switches.get(digest)
-        caller = Caller("switch", switch) if switch else self._holders.get(digest)
+        caller = self._switch(token.strip(), source) or self._holders.get(digest)
         if scheme.lower() != "bearer" or caller is None:
-            self._on_refused(source.host, "wrong HTTP token")
+            elsewhere = self._elsewhere(digest, source.host)
+            self._on_refused(source.host, elsewhere or "wrong HTTP token")
             raise ProblemError(Problem(401, UNKNOWN_TOKEN), _WRONG)
         if caller.role not in _MAY[needed]:
             raise ProblemError(Problem(403, wrong_role(caller.name, caller.role, needed)))
-        return self._switch(token.strip(), caller.name, source) if switch else caller
+        return caller
 
-    def _switch(self, token: str, name: str, source: Source) -> Caller:
-        """Return the switch of a token. Raise ProblemError if the token comes from another address.
-
-        A token counts only from the addresses of its switch (interfaces.md 3).
-        """
+    def _switch(self, token: str, source: Source) -> Caller | None:
+        """Return the switch with a token at the address of a request, or None."""
         try:
             session = self._peers.meet(source.host)
         except ValueError:  # a proxy sent a text that is not an address
-            session = None
+            return None
         peer = session.switch_of(token) if session else None
-        if peer is None:
-            self._on_refused(source.host, "HTTP token of a switch from another address")
-            raise ProblemError(Problem(403, self._wrong_address(name, source.host)))
-        return Caller("switch", peer.name)
+        return Caller("switch", peer.name) if peer else None
 
-    def _wrong_address(self, name: str, host: str) -> str:
-        """Return the message for a token of a switch that comes from an address of another peer."""
+    def _elsewhere(self, digest: bytes, host: str) -> str | None:
+        """Return the reason, for the log, why the token of a switch is refused. Return None for other tokens."""
+        name = self._switches.get(digest)
+        if name is None:
+            return None
         packed = _packed(host)
         if packed is not None and any(network.covers(packed) for network in self._networks[name]):
-            why = "a smaller network of another switch contains this address"
-        else:
-            why = "its addresses do not contain this one"
-        return f"the token of {quoted(name)} is not accepted from {quoted(host)}: {why}"
+            return f"HTTP token of {quoted(name)} from an address in a smaller network of another switch"
+        return f"HTTP token of {quoted(name)} from another address"
 
 
 def is_loopback(host: str) -> bool:

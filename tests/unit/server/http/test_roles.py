@@ -74,13 +74,13 @@ def called(
     ("token", "peer", "found"),
     [
         ("w", "192.0.2.1", "wide"),
-        ("w", "192.0.2.7", 403),  # the longest of overlapping networks wins
+        ("w", "192.0.2.7", 401),  # the longest of overlapping networks wins
         ("n", "192.0.2.7", "narrow"),
         ("t", "192.0.2.7", "twin"),  # among its switches the token decides
         ("n", "2001:db8:1::5", "narrow"),
-        ("n", "192.0.2.1", 403),
-        ("n", "nonsense", 403),
-        ("n", "", 403),
+        ("n", "192.0.2.1", 401),
+        ("n", "nonsense", 401),
+        ("n", "", 401),
         ("x", "192.0.2.7", 401),
         (None, "192.0.2.7", 401),
     ],
@@ -103,10 +103,24 @@ def test_without_a_token_to_read_this_machine_may_read() -> None:
 
 def test_a_refusal_is_reported_without_the_token() -> None:
     gate, refused = roles()
-    for token in ("secret-one", "w"):
+    for token, peer in (("secret-one", "198.51.100.1"), ("w", "198.51.100.1"), ("w", "192.0.2.7")):
         with pytest.raises(ProblemError):
-            gate.caller(f"Bearer {token}", gate.source("198.51.100.1", []), "switch")
+            gate.caller(f"Bearer {token}", gate.source(peer, []), "switch")
     assert refused == [
         ("198.51.100.1", "wrong HTTP token"),
-        ("198.51.100.1", "HTTP token of a switch from another address"),
+        ("198.51.100.1", 'HTTP token of "wide" from another address'),
+        ("192.0.2.7", 'HTTP token of "wide" from an address in a smaller network of another switch'),
     ]
+
+
+@pytest.mark.parametrize("needed", ["switch", "read", "operator"])
+@pytest.mark.parametrize("peer", ["198.51.100.1", "192.0.2.7", "nonsense"])
+def test_elsewhere_a_switchs_token_is_answered_as_any_wrong_one(needed: Role, peer: str) -> None:
+    """The answer to a right token from another address would confirm a guess."""
+    gate, _ = roles(TOKEN)
+    answers = []
+    for token in ("w", "wrong"):
+        with pytest.raises(ProblemError) as error:
+            gate.caller(f"Bearer {token}", gate.source(peer, []), needed)
+        answers.append((error.value.problem, error.value.headers))
+    assert answers[0] == answers[1]
