@@ -105,7 +105,7 @@ NOT_OURS = (
         ({"calls": {"path": "{tmp}", "max_legs": 1_000_000_000}}, "[calls] max_legs: 1000000000 legs need"),
         (
             {"listen": {"tls": ["127.0.0.1:0"]}, "tls": {"certificate": "{tmp}/no.pem", "key": "{tmp}/no.key"}},
-            f"no.pem: {os.strerror(errno.ENOENT)}",
+            f'no.pem" ({os.strerror(errno.ENOENT)})',
         ),
     ],
 )

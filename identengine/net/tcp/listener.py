@@ -18,6 +18,7 @@ from identengine.net.access import Peers
 from identengine.net.sockets import BACKLOG, endpoint_of
 from identengine.net.tcp.admission import ConnectionQuota
 from identengine.net.tcp.connection import PARTING, Connection, host_of
+from identengine.net.unix import peer_of
 from identengine.wire.framing import Framings
 from identengine.wire.session import Session
 
@@ -180,6 +181,7 @@ def by_address(peers: Peers, transport: asyncio.Transport) -> Session | None:
     return peers.meet(host) if host else None
 
 
-def trusted(peers: Peers, _: asyncio.Transport) -> Session:
-    """Return a session that may speak for any switch, since only our own processes can connect."""
-    return peers.host("the HTTP process")
+def trusted(peers: Peers, transport: asyncio.Transport) -> Session | None:
+    """Return a session that may speak for any switch, or None for a process of another user."""
+    permitted = peer_of(transport.get_extra_info("socket")).may_ask
+    return peers.host("the HTTP process") if permitted else None
