@@ -222,7 +222,10 @@ def _tls(table: Table, folder: Path) -> Tls:
         certificate=table.take("certificate", path_below(folder), None),
         key=table.take("key", path_below(folder), None),
         client_ca=table.take("client_ca", path_below(folder), None),
+        client_crl=table.take("client_crl", path_below(folder), None),
     )
+    if found.client_crl and not found.client_ca:
+        table.complain("client_crl", "expected client_ca too, the CA that signed the list")
     table.close()
     return found
 

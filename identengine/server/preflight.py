@@ -7,6 +7,7 @@ yet, is a warning, since a server can start without it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from pathlib import Path
@@ -17,6 +18,7 @@ from identengine.calls.journalfile import NAME
 from identengine.config.readers import Endpoint
 from identengine.config.schema import Config
 from identengine.errors import ConfigError, KeyFileError, StoreError, expected
+from identengine.net.tcp.revocation import now, revoked_certificates
 from identengine.net.tcp.tls import context_of
 from identengine.store.file import require
 
@@ -33,10 +35,21 @@ def certificates(config: Config) -> list[str]:
     """Return the problems of the files of ``[tls]``, if a listener uses them."""
     if not (config.listen.tls or (config.listen.http and config.http.tls)):
         return []
-    try:
-        context_of(config.tls)
-    except ConfigError as error:
-        return list(error.problems)
+    found: list[str] = []
+    for read in (context_of, revoked_certificates):
+        try:
+            read(config.tls)
+        except ConfigError as error:
+            found += error.problems
+    return found
+
+
+def _expired_crl(config: Config) -> list[str]:
+    """Return a message if the list of revoked certificates has expired. A server starts with it."""
+    with contextlib.suppress(ConfigError):
+        revoked = revoked_certificates(config.tls)
+        if revoked is not None and (why := revoked.expired(now())):
+            return [f"[tls] client_crl: {why}, but stays in use. Put a new list into {config.tls.client_crl}."]
     return []
 
 
@@ -45,7 +58,7 @@ def missing(config: Config) -> list[str]:
 
     If root checks the config of a service, the folder of the set of calls may belong to the user of the service.
     """
-    found = _other_owner(config.calls.path)
+    found = [*_other_owner(config.calls.path), *_expired_crl(config)]
     for look in (lambda: require(config.store.path), config.store.vault):
         try:
             look()
