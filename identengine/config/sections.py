@@ -41,6 +41,7 @@ from identengine.config.schema import (
     Tls,
 )
 from identengine.config.switches import is_loopback, read_switches, read_tokens, same_tokens
+from identengine.config.weaknesses import weaknesses
 from identengine.errors import ConfigError, KeyFileError, expected, quoted
 from identengine.model.numbers import longest_first
 from identengine.model.options import IdentifyOptions, When
@@ -86,7 +87,7 @@ def from_values(values: dict[str, object], source: Path | None) -> Config:
         ]
     if problems:
         raise ConfigError(problems)
-    return msgspec.structs.replace(config, warnings=tuple(warnings))
+    return msgspec.structs.replace(config, warnings=(*warnings, *weaknesses(config)))
 
 
 def _store(table: Table, folder: Path) -> StoreConfig:
