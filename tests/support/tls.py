@@ -69,6 +69,7 @@ class Authority:
         names: Sequence[x509.GeneralName] = (),
         common_names: Sequence[str] = (),
         not_before: datetime = NOW - DAY,
+        extension: x509.ExtensionType | None = None,
     ) -> MadeClient:
         """Return a client with a certificate of these alternative names and these common names."""
         key = ec.generate_private_key(ec.SECP256R1())
@@ -82,6 +83,8 @@ class Authority:
         )
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        if extension is not None:
+            builder = builder.add_extension(extension, critical=False)
         signed = builder.sign(self._key, hashes.SHA256())
         context = self.client()
         with tempfile.NamedTemporaryFile() as file:

@@ -93,9 +93,10 @@ class Listeners:
             tls = TlsListener(bound, self._peers("tls"), *common)
             self._tls.append(tls)
             self._streams["tls"].append(tls)
+        self._read_tls_files()
+        for tls in self._tls:
             await tls.start()
             announce(f"listening tls {tls.endpoint}")
-        self._read_tls_files()
         if sockets.http is not None:
             # The HTTP process serves this socket. Until it runs, new connections wait in the kernel.
             announce(f"listening http {endpoint_of(sockets.http)}")

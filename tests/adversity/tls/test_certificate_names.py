@@ -110,6 +110,13 @@ def test_the_log_shows_the_names_of_a_refused_certificate_on_one_line(
         assert "\x1b" not in server.log
 
 
+def test_a_name_that_is_not_text_identifies_no_switch(server: Server, authority: Authority) -> None:
+    raw = x509.UnrecognizedExtension(x509.SubjectAlternativeName.oid, b"\x30\x03\x82\x01\xff")
+    odd = authority.client_of(common_names=["one.example"], extension=raw)
+    assert switch_of(server, odd, "192.0.2.98") is None
+    assert switch_of(server, authority.client_of(dns("one.example")), "192.0.2.97") == "one"
+
+
 def refused(server: Server) -> int:
     """Return the number of refused peers in the log."""
     return sum(int(count) for count in re.findall(r'rejected unknown peer from "127\.0\.0\.1": (\d+)', server.log))

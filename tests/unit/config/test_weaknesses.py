@@ -24,7 +24,7 @@ def switch(name: str = "sbc", addresses: tuple[str, ...] = ("192.0.2.1",), **key
 @pytest.mark.parametrize(
     "token",
     [
-        "x",
+        "Xq7_",
         "9f3b1c77d0a4e85",
         "ababababababababab",
         "aaaaabbbbbAAAAABBBBB",
