@@ -241,4 +241,4 @@ def test_no_password_is_ever_logged(tmp_path: Path) -> None:
         logged = [json.loads(line) for line in server.log.splitlines()]
         rejects = [line["message"] for line in logged if "rejected" in line["message"]]
     assert rejects
-    assert all("'192.0.2.1\\n{'" in line for line in rejects)
+    assert all('"192.0.2.1\\n{"' in line for line in rejects)
