@@ -50,7 +50,11 @@ try:
         unix.sendall(sys.argv[2].encode())
     except BrokenPipeError:
         pass  # the answer may be there already
-    print(repr(unix.recv(65536)), flush=True)
+    try:
+        heard = unix.recv(65536)
+    except ConnectionResetError:  # it closed with unread data; its last message may be left
+        heard = unix.recv(65536)
+    print(repr(heard), flush=True)
 except OSError as error:
     print(type(error).__name__, flush=True)
 """
@@ -165,7 +169,7 @@ def test_the_server_answers_no_command_of_another_user(folder: Path) -> None:
                 assert attacker.stdout is not None
                 heard = attacker.stdout.readline()
             assert expected in heard
-            assert expected or heard in {"b''\n", "ConnectionResetError\n"}
+            assert expected or heard == "b''\n"
         calls.chmod(0o700)
         assert run("stats", "--config", server.config).status == 0
 
