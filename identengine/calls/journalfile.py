@@ -18,6 +18,7 @@ from typing import IO
 
 import lmdb
 
+from identengine.calls.folder import FOLDER_MODE
 from identengine.errors import StoreError
 
 NAME = "calls.mdb"
@@ -27,10 +28,6 @@ PIECE = 16 * 1024 * 1024
 """Smallest piece by which the file grows, in bytes. A large file grows by an eighth of its size."""
 LEFT_TO_OTHERS = 10
 """Fraction of the file system that growth leaves free: one byte in this number. Other users share it."""
-
-
-FOLDER_MODE = 0o700
-"""Mode of a folder that is created for a set of calls."""
 
 
 class InUseError(StoreError):

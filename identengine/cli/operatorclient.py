@@ -75,9 +75,12 @@ class OperatorClient:
     """A connection of a command to the decider (:mod:`identengine.wire.operator`). A context manager."""
 
     def __init__(self, folder: Path, patience: float = PATIENCE) -> None:
-        """Connect. Raise NoServerError, which names the socket and the way to start a server."""
+        """Connect. Raise NoServerError, which names the socket and the way to start a server.
+
+        Raise IdentengineError if another user may have put the socket there.
+        """
         from identengine.net.operator import FILE
-        from identengine.net.unix import at_folder
+        from identengine.net.unix import UntrustedPeerError, at_folder, peer_of
 
         self.path = folder / FILE
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -85,6 +88,13 @@ class OperatorClient:
         try:
             with at_folder(folder, FILE) as name:
                 _connect(self._socket, name, time.monotonic() + patience)
+            peer_of(self._socket).require_server(folder)
+        except UntrustedPeerError as error:
+            self._socket.close()
+            raise IdentengineError(
+                f"the server at {self.path} cannot be trusted: {error.strerror}. Nothing was sent to it. Find out "
+                "who changed the folder, then restart the server."
+            ) from error
         except OSError as error:
             self._socket.close()
             raise NoServerError(self._unreachable(error)) from error

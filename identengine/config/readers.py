@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import string
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -25,6 +26,7 @@ _LISTED = 20
 """Largest number of wrong items of one list that a message names."""
 
 _BEARER = re.compile(r"[ -~]+")
+_LOWER_CASE = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 T = TypeVar("T")
 Reader = Callable[[object], T]
@@ -166,6 +168,29 @@ def word(value: object) -> str:
     if not written.isprintable():
         raise ValueError(mistake("printable characters", value))
     return written
+
+
+def normal_certificate_name(name: str) -> str:
+    """Return a name in a certificate in the form in which names are compared.
+
+    ASCII letters become lower case, and the dot at the end of a complete DNS name is dropped. Other characters
+    stay, since some capital letters outside ASCII have an ASCII letter as their lower case.
+    """
+    return name.translate(_LOWER_CASE).removesuffix(".")
+
+
+def certificate_name(value: object) -> str:
+    """Read the name in a client certificate that a switch must have."""
+    name = normal_certificate_name(text(value))
+    if not (name.isascii() and name.isprintable()):
+        raise ValueError(
+            mistake("printable ASCII; a DNS name with other letters has a form that begins with xn--", value)
+        )
+    if "*" in name:
+        raise ValueError(mistake("the whole name without a wildcard, since it must be one switch", value))
+    if not name:
+        raise ValueError(mistake("a name", value))
+    return name
 
 
 def boolean(value: object) -> bool:

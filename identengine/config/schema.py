@@ -70,6 +70,8 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True):
     certificate: Path | None = None
     key: Path | None = None
     client_ca: Path | None = None
+    client_crl: Path | None = None
+    """Revoked client certificates, or None to check none."""
 
 
 class Http(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,7 +114,7 @@ class Switch(msgspec.Struct, frozen=True, kw_only=True):
     token: Secret | None = None
     """The token that authenticates the switch over every protocol except RADIUS."""
     certificate: str | None = None
-    """A name in the client certificate, in lower case. Either certificate or token authenticates the switch."""
+    """A name in the client certificate, in normal form. Either certificate or token authenticates the switch."""
     trusted_network: bool = False
     ignore_password: Secret | None = None
     require_message_authenticator: Literal["auto"] | bool = "auto"

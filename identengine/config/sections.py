@@ -41,6 +41,7 @@ from identengine.config.schema import (
     Tls,
 )
 from identengine.config.switches import is_loopback, read_switches, read_tokens, same_tokens
+from identengine.config.weaknesses import weaknesses
 from identengine.errors import ConfigError, KeyFileError, expected, quoted
 from identengine.model.numbers import longest_first
 from identengine.model.options import IdentifyOptions, When
@@ -86,7 +87,7 @@ def from_values(values: dict[str, object], source: Path | None) -> Config:
         ]
     if problems:
         raise ConfigError(problems)
-    return msgspec.structs.replace(config, warnings=tuple(warnings))
+    return msgspec.structs.replace(config, warnings=(*warnings, *weaknesses(config)))
 
 
 def _store(table: Table, folder: Path) -> StoreConfig:
@@ -222,7 +223,10 @@ def _tls(table: Table, folder: Path) -> Tls:
         certificate=table.take("certificate", path_below(folder), None),
         key=table.take("key", path_below(folder), None),
         client_ca=table.take("client_ca", path_below(folder), None),
+        client_crl=table.take("client_crl", path_below(folder), None),
     )
+    if found.client_crl and not found.client_ca:
+        table.complain("client_crl", "expected client_ca too, the CA that signed the list")
     table.close()
     return found
 

@@ -11,13 +11,13 @@ from identengine.config.readers import (
     Table,
     bearer,
     boolean,
+    certificate_name,
     choice,
     items,
     mistake,
     network,
     secret,
     switch_token,
-    text,
     word,
 )
 from identengine.config.schema import Config, HttpToken, Switch
@@ -59,10 +59,6 @@ def _ambiguous_switches(switches: list[Switch], problems: list[str]) -> None:
                 )
 
 
-def _subject(value: object) -> str:
-    return text(value).strip().lower()
-
-
 def _switch(table: Table, warnings: list[str]) -> Switch:
     when: Reader[When | None] = choice("always", "never")
     auto: Reader[Literal["auto"] | bool] = choice("auto", True, False)
@@ -78,7 +74,7 @@ def _switch(table: Table, warnings: list[str]) -> Switch:
         match_protocol=table.take("match_protocol", when, None),
         secret=table.take("secret", secret, None),
         token=table.take("token", switch_token, None),
-        certificate=table.take("certificate", _subject, None),
+        certificate=table.take("certificate", certificate_name, None),
         trusted_network=table.take("trusted_network", boolean, False),
         ignore_password=table.take("ignore_password", secret, None),
         require_message_authenticator=table.take("require_message_authenticator", auto, "auto"),

@@ -99,6 +99,7 @@ REJECTED_FIELD_ABSENT = Event(
     "rejected %(reason)s from %(source)r by %(switch)s: %(count)d; the first call had no %(field)s",
 )
 REFUSED = Event("refused", "info", "rejected %(reason)s from %(source)r: %(count)d")
+REFUSED_CERTIFICATE = Event("refused", "info", f"{REFUSED.text}; the first certificate is of %(names)r")
 REJECTED_OTHERS = Event("rejected_others", "info", "rejected %(reason)s from other sources: %(count)d")
 
 # Malformed messages: at most one line a second for each switch, or for each host without a known switch -----
@@ -242,6 +243,12 @@ CONFIG_FIXED = Event(
 )
 CONFIG_LATE = Event("config_late", "warning", "SIGHUP: %(child)s does not use the new config yet")
 
+CRL_EXPIRED = Event(
+    "crl_expired",
+    "alarm",
+    "the list of revoked client certificates has expired, and %(serving)s: %(what)s",
+    "Put a new list into the file of [tls] client_crl, and send SIGHUP.",
+)
 CERTIFICATES_UNUSABLE = Event(
     "certificates_unusable",
     "alarm",

@@ -6,7 +6,7 @@ second, all further sources share one line for each reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from identengine.log.events import (
     MALFORMED,
@@ -14,6 +14,7 @@ from identengine.log.events import (
     MALFORMED_OTHERS,
     MALFORMED_STRANGER,
     REFUSED,
+    REFUSED_CERTIFICATE,
     REJECTED,
     REJECTED_ACCOUNT,
     REJECTED_FIELD,
@@ -30,6 +31,8 @@ SOURCES = 100
 """Maximum number of lines in one second that name a source. Requests wait while they are written."""
 _LONGEST = 64
 """Longest text of a peer that a line shows, in characters."""
+_NAMES = 3
+"""Number of names in a certificate that a line shows."""
 _LONGEST_PROBLEM = 200
 """Longest message of an error that a line shows, in characters."""
 _REMEMBERED = 1000
@@ -48,11 +51,18 @@ class RejectLog:
         self._others: dict[tuple[Event, Field], _Line] = {}
         self._addresses: dict[str, str] = {}
 
-    def note(self, host: str, why: str) -> None:
-        """Count one refused peer."""
+    def note(self, host: str, why: str, names: Sequence[str] = ()) -> None:
+        """Count one refused peer. The line has the names in the certificate of the first such peer."""
         source = self._address(host)
-        if not self._repeats(source, why):
-            self._begin((source, why), REFUSED, {"reason": why, "source": source}, REJECTED_OTHERS, "reason")
+        if self._repeats(source, why):
+            return
+        event = REFUSED
+        fields: dict[str, Field] = {"reason": why, "source": source}
+        if names:
+            event = REFUSED_CERTIFICATE
+            more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+            fields["names"] = ", ".join(name[:_LONGEST] for name in names[:_NAMES]) + more
+        self._begin((source, why), event, fields, REJECTED_OTHERS, "reason")
 
     def reject(self, switch: str, request: Request, decision: Decision) -> None:
         """Count one rejected call. The line names the account, or the field and value, of the first such call.

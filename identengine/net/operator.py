@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import cast
 
 from identengine.log.events import COMMAND_FAULT
-from identengine.net.unix import BACKLOG
+from identengine.net.unix import BACKLOG, peer_of
 from identengine.wire import operator
 
 FILE = "control"
@@ -33,6 +33,9 @@ _SILENT = 1.0
 """Silence after which a connection can be closed in favour of a new one, in seconds."""
 
 _TOO_MANY = operator.line(operator.OperatorFailure("too many commands at once. Try again in a second."))
+_NOT_YOURS = operator.line(
+    operator.OperatorFailure("expected a command of root or of the user of this server, got one of another user")
+)
 _FAULT = operator.line(
     operator.OperatorFailure("the server failed by a fault of the program. Its log has the details.")
 )
@@ -142,11 +145,12 @@ class _Connection(asyncio.Protocol):
         """Time of the last request, or of the last answer that was read, in the loop's time."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Admit a command if there is room."""
+        """Admit a command of root or of the server's user, if there is room."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's does not inherit from it
         self.since = asyncio.get_running_loop().time()
-        if not self._listener.room(self.since):
-            self._transport.write(_TOO_MANY)
+        permitted = peer_of(self._transport.get_extra_info("socket")).may_ask
+        if not permitted or not self._listener.room(self.since):
+            self._transport.write(_TOO_MANY if permitted else _NOT_YOURS)
             self._transport.close()
             return
         self._transport.set_write_buffer_limits(high=0)

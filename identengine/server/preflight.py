@@ -7,15 +7,18 @@ imported yet, is a warning, since a server can start without it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from pathlib import Path
 
+from identengine.calls.folder import hazard, user_name
 from identengine.calls.journal import room
 from identengine.calls.journalfile import NAME
 from identengine.config.readers import Endpoint
 from identengine.config.schema import Config
 from identengine.errors import ConfigError, KeyFileError, StoreError, expected
+from identengine.net.tcp.revocation import now, revoked_certificates
 from identengine.net.tcp.tls import context_of
 from identengine.store.file import require
 
@@ -32,16 +35,30 @@ def certificates(config: Config) -> list[str]:
     """Return the problems of the files of ``[tls]``, if a listener uses them."""
     if not (config.listen.tls or (config.listen.http and config.http.tls)):
         return []
-    try:
-        context_of(config.tls)
-    except ConfigError as error:
-        return list(error.problems)
+    found: list[str] = []
+    for read in (context_of, revoked_certificates):
+        try:
+            read(config.tls)
+        except ConfigError as error:
+            found += error.problems
+    return found
+
+
+def _expired_crl(config: Config) -> list[str]:
+    """Return a message if the list of revoked certificates has expired. A server starts with it."""
+    with contextlib.suppress(ConfigError):
+        revoked = revoked_certificates(config.tls)
+        if revoked is not None and (why := revoked.expired(now())):
+            return [f"[tls] client_crl: {why}, but stays in use. Put a new list into {config.tls.client_crl}."]
     return []
 
 
 def missing(config: Config) -> list[str]:
-    """Return a message for each missing file that a server can start without."""
-    found = []
+    """Return a message for each missing file that a server can start without.
+
+    If root checks the config of a service, the folder of the set of calls may belong to the user of the service.
+    """
+    found = [*_other_owner(config.calls.path), *_expired_crl(config)]
     for look in (lambda: require(config.store.path), config.store.vault):
         try:
             look()
@@ -105,9 +122,31 @@ def _is_there(folder: Path) -> bool:
         return False
 
 
+def _owner(folder: Path) -> int:
+    """Return the uid of the owner of a folder, or that of this process if the folder cannot be seen."""
+    try:
+        return folder.stat().st_uid
+    except OSError:
+        return os.geteuid()
+
+
+def _other_owner(folder: Path) -> list[str]:
+    """Return a message if only another user than root, who checks the config, can start the server."""
+    owner = _owner(folder)
+    if os.geteuid() or not owner or hazard(folder, [owner]):
+        return []
+    return [
+        f"[calls] path: {folder} belongs to the user {user_name(owner)}. Start the server as that user, since it "
+        "does not start as root."
+    ]
+
+
 def _calls(config: Config) -> list[str]:
-    """Return the problems of the folder of the set of calls: access and free space."""
+    """Return the problems of the folder of the set of calls: other writers, access and free space."""
     path = config.calls.path
+    found = hazard(path, [] if os.geteuid() else [_owner(path)])  # root may check for the user of the service
+    if found is not None:
+        return [f"[calls] path: the set of calls cannot be kept in {path}: {found.why}. {found.remedy}"]
     try:
         there = next(folder for folder in (path, *path.absolute().parents) if _is_there(folder))
     except OSError as error:

@@ -25,7 +25,7 @@ def fill(disk: Path) -> None:
 def mounted(folder: Path, megabytes: int) -> Iterator[Path]:
     folder.mkdir()
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)],
+        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0700", "tmpfs", str(folder)],
         capture_output=True,
         check=False,
     )

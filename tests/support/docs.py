@@ -8,6 +8,7 @@ from __future__ import annotations
 import configparser
 import csv
 import errno
+import hashlib
 import json
 import os
 import re
@@ -335,7 +336,7 @@ def config_problems(text: str, folder: Path) -> list[str]:
 
     values = tomllib.loads(text)
     for variable in re.findall(r'env = "(\w+)"', text):
-        os.environ.setdefault(variable, f"the-value-of-{variable}")
+        os.environ.setdefault(variable, hashlib.sha256(variable.encode()).hexdigest())
     tls = values.get("tls", {})
     if {"certificate", "key"} <= tls.keys():
         _make_certificates(folder, tls)
@@ -347,13 +348,15 @@ def config_problems(text: str, folder: Path) -> list[str]:
 
 
 def _make_certificates(folder: Path, tls: dict[str, str]) -> None:
-    import trustme
+    from support.tls import Authority
 
-    authority = trustme.CA()
-    server = authority.issue_cert("server.example")
-    authority.cert_pem.write_to_path(folder / tls.get("client_ca", "ca.pem"))
-    server.private_key_pem.write_to_path(folder / tls["key"])
-    server.cert_chain_pems[0].write_to_path(folder / tls["certificate"])
+    authority = Authority()
+    authority.certify(folder)
+    if "client_crl" in tls:
+        (folder / tls["client_crl"]).write_bytes(authority.crl())
+    for key, name in (("certificate", "server.pem"), ("key", "server.key"), ("client_ca", "ca.pem")):
+        if tls.get(key, name) != name:
+            (folder / name).rename(folder / tls[key])
 
 
 # ---- links

@@ -18,7 +18,6 @@ import sys
 import termios
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import Protocol, cast
 
 from identengine.net.tcp.admission import ConnectionQuota
@@ -63,11 +62,12 @@ class ConnectionHost(Protocol):
     """The framings that a connection may begin with, each with its responder."""
     connections: set[Connection]
     """Admitted connections; each adds and removes itself."""
-    on_refused: Callable[[str, str], None]
-    """Called for each refused connection with the address of the peer and the reason."""
 
     def meet(self, transport: asyncio.Transport) -> Session | None:
         """Return the session of a connection, or None for an unknown peer."""
+
+    def refuse(self, transport: asyncio.Transport, why: str) -> None:
+        """Count and log a connection that is refused."""
 
     def make_room(self) -> bool:
         """Close an unauthenticated connection in favour of a new one. Return True if one was closed."""
@@ -119,9 +119,7 @@ class Connection(asyncio.BufferedProtocol):
         if session is not None and refusal is not None and host.make_room():
             refusal = host.quota.refusal(_counted_as(session))
         if session is None or refusal is not None:
-            address = host_of(self._transport)
-            if address:  # empty if the peer has left already
-                host.on_refused(address, refusal or "")
+            host.refuse(self._transport, refusal or "")
             self._transport.abort()
             return
         self._session = session
@@ -261,7 +259,7 @@ class Connection(asyncio.BufferedProtocol):
         quota.enter(switch)
         self._counted = switch
         if refusal is not None:
-            self._host.on_refused(self._session.host, refusal)
+            self._host.refuse(self._transport, refusal)
             self._end()
         return refusal is None
 

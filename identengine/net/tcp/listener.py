@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import TypeAlias
 
@@ -18,6 +18,7 @@ from identengine.net.access import Peers
 from identengine.net.sockets import BACKLOG, endpoint_of
 from identengine.net.tcp.admission import ConnectionQuota
 from identengine.net.tcp.connection import PARTING, Connection, host_of
+from identengine.net.unix import peer_of
 from identengine.wire.framing import Framings
 from identengine.wire.session import Session
 
@@ -26,6 +27,8 @@ _CATCHING_UP = 1.0
 _SETTLING = 0.1
 """Longest wait for the rest of a message, or for a moment without new data, during a hand-over, in seconds."""
 
+OnRefused: TypeAlias = Callable[[str, str, Sequence[str]], None]
+"""Called for each refused connection: address of the peer, reason, and names in its certificate."""
 Meet: TypeAlias = Callable[[Peers, asyncio.Transport], Session | None]
 """Returns the session of a connection, or None for an unknown peer."""
 
@@ -39,13 +42,12 @@ class StreamListener:
         peers: Peers,
         framings: Framings,
         quota: ConnectionQuota,
-        on_refused: Callable[[str, str], None],
+        on_refused: OnRefused,
         meet: Meet | None = None,
     ) -> None:
         """Accept connections on ``bound``, a non-blocking socket.
 
-        ``on_refused`` gets the address of each refused peer, and the reason. ``meet`` finds the session of a new
-        connection, by default by its address.
+        ``meet`` finds the session of a new connection, by default by its address.
         """
         self.peers = peers
         self.quota = quota
@@ -78,6 +80,16 @@ class StreamListener:
     def meet(self, transport: asyncio.Transport) -> Session | None:
         """Return the session of a connection, or None for an unknown peer."""
         return self._meet(self.peers, transport)
+
+    def refuse(self, transport: asyncio.Transport, why: str) -> None:
+        """Count and log a connection that is refused, unless its peer has left already."""
+        host = "a process of this machine" if self._socket.family == socket.AF_UNIX else host_of(transport)
+        if host:
+            self.on_refused(host, why, self._names(transport))
+
+    def _names(self, transport: asyncio.Transport) -> Sequence[str]:
+        """Return the names in the certificate of a peer."""
+        return ()
 
     def reconfigure(self, peers: Peers, limits: Limits) -> None:
         """Use other peers and limits. Close connections of switches that are no longer among the peers."""
@@ -180,6 +192,7 @@ def by_address(peers: Peers, transport: asyncio.Transport) -> Session | None:
     return peers.meet(host) if host else None
 
 
-def trusted(peers: Peers, _: asyncio.Transport) -> Session:
-    """Return a session that may speak for any switch, since only our own processes can connect."""
-    return peers.host("the HTTP process")
+def trusted(peers: Peers, transport: asyncio.Transport) -> Session | None:
+    """Return a session that may speak for any switch, or None for a process of another user."""
+    permitted = peer_of(transport.get_extra_info("socket")).may_ask
+    return peers.host("the HTTP process") if permitted else None

@@ -1,8 +1,9 @@
 """TLS on a port of its own (interfaces.md 3): the same connections, after a handshake.
 
 Handshakes are paced, one step after the other (:class:`identengine.net.tcp.tlstransport.HandshakePacer`). So a
-thousand switches that reconnect at once delay each other, but no decision. SIGHUP reads the certificate files
-again. Existing connections keep the certificates with which they started.
+thousand switches that reconnect at once delay each other, but no decision. The sources of the connections share
+room and time, so that none shuts out another. SIGHUP reads the files of ``[tls]`` again. Existing connections keep
+the certificates with which they started. They are closed if the certificate of their peer is revoked.
 """
 
 from __future__ import annotations
@@ -10,22 +11,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
+from identengine.config.readers import normal_certificate_name
 from identengine.config.schema import Tls
 from identengine.errors import ConfigError, expected
 from identengine.net.access import Peers
-from identengine.net.tcp.admission import ConnectionQuota
+from identengine.net.tcp.admission import Arrivals, ConnectionQuota, source_of
 from identengine.net.tcp.connection import Connection, host_of
-from identengine.net.tcp.listener import StreamListener
-from identengine.net.tcp.tlstransport import HandshakePacer, TlsTransport
+from identengine.net.tcp.listener import OnRefused, StreamListener
+from identengine.net.tcp.revocation import RevokedCertificates
+from identengine.net.tcp.tlstransport import DisplacedError, HandshakePacer, TlsTransport
 from identengine.wire.framing import Framings
 from identengine.wire.session import Session
 
-_AT_ONCE = 4
-"""Maximum number of connections accepted in one turn of the loop. Each costs about 0.1 ms."""
+_AT_ONCE = 16
+"""Maximum number of connections accepted in one turn of the loop. Each costs less than 0.1 ms.
+
+A smaller number would fill the queue of the kernel under a flood, and switches would wait there.
+"""
+_REST = 0.001
+"""Time for other work after such a turn, in seconds."""
+_CIPHERS = "@SECLEVEL=2:ECDHE+AESGCM:ECDHE+CHACHA20:!PSK"
+"""Ciphers of TLS 1.2: those with forward secrecy and AEAD. All ciphers of TLS 1.3 have both."""
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """Errors that leave connections in the queue of the socket. Further attempts at once would fail, too."""
 _LAST_HANDSHAKES = 0.5
@@ -36,6 +47,7 @@ def context_of(tls: Tls) -> ssl.SSLContext:
     """Return the context of TLS connections. Raise ConfigError, which names the key and the file."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_CIPHERS)
     context.options |= ssl.OP_NO_RENEGOTIATION  # a peer could request one handshake after the other
     for key in ("certificate", "key", "client_ca"):
         path = getattr(tls, key)
@@ -52,11 +64,18 @@ def context_of(tls: Tls) -> ssl.SSLContext:
 
 
 def names_of(transport: asyncio.Transport) -> list[str]:
-    """Return the names in a client certificate, in lower case: its DNS names and its common names."""
-    certificate = transport.get_extra_info("peercert") or {}
+    """Return the names in a client certificate, in their normal form: its DNS names, or else its common names.
+
+    A certificate with a name that is not text has none.
+    """
+    try:
+        certificate = transport.get_extra_info("ssl_object").getpeercert() or {}
+    except ValueError:
+        return []
     names = [value for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS"]
-    names += [value for part in certificate.get("subject", ()) for kind, value in part if kind == "commonName"]
-    return [name.lower() for name in names]
+    if not names:
+        names = [value for part in certificate.get("subject", ()) for kind, value in part if kind == "commonName"]
+    return [normal_certificate_name(name) for name in names]
 
 
 def by_certificate(peers: Peers, transport: asyncio.Transport) -> Session | None:
@@ -74,19 +93,44 @@ class TlsListener(StreamListener):
         peers: Peers,
         framings: Framings,
         quota: ConnectionQuota,
-        on_refused: Callable[[str, str], None],
-        context: ssl.SSLContext | None,
+        on_refused: OnRefused,
     ) -> None:
-        """Accept connections on ``bound``. ``context`` can be replaced. Without one, each peer is refused."""
+        """Accept connections on ``bound``. Each peer is refused until :meth:`use` sets a context."""
         super().__init__(bound, peers, framings, quota, on_refused, by_certificate)
-        self.context = context
-        self._shaking: dict[TlsTransport, str] = {}
-        """Connections with an unfinished handshake, and the addresses of their peers."""
+        self._context: ssl.SSLContext | None = None
+        self._revoked: RevokedCertificates | None = None
+        self._shaking: Arrivals[TlsTransport] = Arrivals()
+        """Connections with an unfinished handshake."""
         self._visits: set[asyncio.Task[None]] = set()
         self._settled = False
         """True once another process decides."""
         self._pause: asyncio.TimerHandle | None = None
         self._pace = HandshakePacer()
+
+    def use(self, context: ssl.SSLContext | None, revoked: RevokedCertificates | None) -> None:
+        """Use a context for new connections. Close the connections whose certificate is among the revoked ones."""
+        self._context = context
+        if revoked != self._revoked:
+            self._revoked = revoked
+            for connection in list(self.connections):
+                connection.reauthenticate()
+
+    def meet(self, transport: asyncio.Transport) -> Session | None:
+        """Return the session of a connection, or None for an unknown peer or a revoked certificate."""
+        return None if self._is_revoked(transport) else super().meet(transport)
+
+    def refuse(self, transport: asyncio.Transport, why: str) -> None:
+        """Count and log a connection as revoked if its certificate is, or else with this reason."""
+        super().refuse(transport, "TLS handshake: certificate revoked" if self._is_revoked(transport) else why)
+
+    def _names(self, transport: asyncio.Transport) -> list[str]:
+        return names_of(transport)
+
+    def _is_revoked(self, transport: asyncio.Transport) -> bool:
+        if self._revoked is None:
+            return False
+        certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        return certificate is not None and self._revoked.has(certificate)
 
     async def _accept(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.add_reader(self._socket, self._take)
@@ -99,21 +143,23 @@ class TlsListener(StreamListener):
         super().close()
 
     def _take(self) -> None:
-        """Accept some connections. The loop calls again for further ones, after all other work."""
+        """Accept some connections. The loop calls again for further ones, after a rest for other work."""
         loop = asyncio.get_running_loop()
+        rest = _REST
         for _ in range(_AT_ONCE):
             try:
                 taken, _ = self._socket.accept()
-            except OSError as error:
+            except OSError as error:  # usually because no more connections wait
                 if error.errno in _EXHAUSTED:
-                    self.on_refused("", f"too many files: {error.strerror}")
-                    loop.remove_reader(self._socket)
-                    self._pause = loop.call_later(1.0, loop.add_reader, self._socket, self._take)
-                return  # usually because no more connections wait
+                    self.on_refused("", f"too many files: {error.strerror}", ())
+                    rest = 1.0
+                break
             taken.setblocking(False)
             visit = loop.create_task(self._visit(taken))
             self._visits.add(visit)
             visit.add_done_callback(self._visits.discard)
+        loop.remove_reader(self._socket)
+        self._pause = loop.call_later(rest, loop.add_reader, self._socket, self._take)
 
     async def _visit(self, taken: socket.socket) -> None:
         try:
@@ -127,24 +173,39 @@ class TlsListener(StreamListener):
         if not host or self._settled:  # the peer has left, or this process no longer decides
             transport.abort()
             return
-        refusal = self.quota.full(len(self._shaking))
+        source = source_of(host)
         if not self.peers.knows(host):
-            refusal = "unknown peer"
-        elif self.context is None:
-            refusal = "TLS handshake: there is no certificate"
-        if refusal is not None or self.context is None:
-            self.on_refused(host, refusal or "")
+            refusal: str | None = "unknown peer"
+        elif self._context is None:
+            refusal = "TLS handshake: there is no usable certificate or list of revoked ones"
+        else:
+            refusal = self._refusal(source)
+        if refusal is not None or self._context is None:
+            self.on_refused(host, refusal or "", ())
             transport.abort()
             return
-        secured = TlsTransport(self.context, Connection(self), self._pace, self._shaken)
-        self._shaking[secured] = host
+        on_shaken = functools.partial(self._shaken, host)
+        secured = TlsTransport(self._context, Connection(self), self._pace, source, on_shaken)
+        self._shaking.add(secured, source)
         transport.set_protocol(secured)
         secured.connection_made(transport)
 
-    def _shaken(self, secured: TlsTransport, error: Exception | None) -> None:
-        host = self._shaking.pop(secured)
+    def _refusal(self, source: bytes) -> str | None:
+        """Return the reason to refuse a connection from a source, or None if there is room or room was made."""
+        refusal = self.quota.full(len(self._shaking))
+        if refusal is None:
+            return None
+        displaced = self._shaking.to_displace(source)
+        if displaced is not None:
+            displaced.give_way()
+        elif not self.make_room():
+            return refusal
+        return self.quota.full(len(self._shaking))
+
+    def _shaken(self, host: str, secured: TlsTransport, error: Exception | None) -> None:
+        self._shaking.remove(secured)
         if error is not None:
-            self.on_refused(host, f"TLS handshake: {_why(error)}")
+            self.on_refused(host, f"TLS handshake: {_why(error)}", ())
 
     async def settle(self, deadline: float) -> None:
         """Settle as over TCP, and abort unfinished handshakes, since their peers have asked nothing."""
@@ -163,7 +224,7 @@ class TlsListener(StreamListener):
         self._pace.close()
 
     def _cut(self) -> None:
-        for secured in list(self._shaking):
+        for secured in self._shaking.all():
             secured.abort()
 
 
@@ -180,6 +241,8 @@ class _Visit(asyncio.Protocol):
 
 def _why(error: Exception) -> str:
     """Return why a handshake failed, in few words that depend only on the cause."""
+    if isinstance(error, DisplacedError):
+        return "too many unfinished ones"
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
     if isinstance(error, ssl.SSLError):

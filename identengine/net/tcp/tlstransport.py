@@ -2,8 +2,8 @@
 
 A step of a handshake costs 1 to 2 ms, for our signature and the check of the peer's certificate. The loop's own
 TLS does each step as soon as its bytes arrive. So a thousand switches that reconnect at once would delay every
-decision. Here the steps wait in one queue, and a :class:`HandshakePacer` does one at a time. A second difference
-from the loop's own TLS: a peer can end its side of the stream and still get its answers, as over TCP.
+decision. Here the steps wait, and a :class:`HandshakePacer` does one at a time, in turns of the sources. A second
+difference from the loop's own TLS: a peer can end its side of the stream and still get its answers, as over TCP.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections import deque
+import time
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -26,41 +27,61 @@ _raw = bytearray(READ)
 _raw_view = memoryview(_raw)
 
 
-class HandshakePacer:
-    """A queue of handshake steps: one at a time, and after each as much time for other work as it took.
+class DisplacedError(Exception):
+    """An unfinished handshake was abandoned, because a source with fewer connections needed the room."""
 
-    A step costs 0.5 to 2 ms and delays a decision by as much. A separate thread for the steps delayed some
-    decisions by far more. A thread that waits for a processor may still hold the GIL.
+
+class HandshakePacer:
+    """Makes handshake steps: one at a time, and after each as much time for other work as it took.
+
+    The sources of the connections take turns, so a source with many steps delays only itself. A step costs 0.5 to
+    2 ms and delays a decision by as much. A separate thread for the steps delayed some decisions by far more. A
+    thread that waits for a processor may still hold the GIL.
     """
 
     def __init__(self) -> None:
-        self._steps: deque[Callable[[], None]] = deque()
+        self._sources: OrderedDict[bytes, OrderedDict[object, Callable[[], None]]] = OrderedDict()
+        """The next step of each waiting connection, by its source. The source with the next turn is the first."""
         self._timer: asyncio.TimerHandle | None = None
         self._rested = 0.0
         """Earliest time of the next step, in the loop's time."""
 
-    def queue(self, step: Callable[[], None]) -> None:
-        """Queue a step."""
-        self._steps.append(step)
+    def queue(self, source: bytes, connection: object, step: Callable[[], None]) -> None:
+        """Queue the next step of a connection."""
+        self._sources.setdefault(source, OrderedDict())[connection] = step
         self._go_on()
+
+    def drop(self, source: bytes, connection: object) -> None:
+        """Drop the step of a connection that has ended."""
+        steps = self._sources.get(source)
+        if steps is not None and steps.pop(connection, None) is not None and not steps:
+            del self._sources[source]
 
     def close(self) -> None:
         """Drop all queued steps."""
-        self._steps.clear()
+        self._sources.clear()
         if self._timer is not None:
             self._timer.cancel()
 
     def _go_on(self) -> None:
-        if self._timer is None and self._steps:
+        if self._timer is None and self._sources:
             self._timer = asyncio.get_running_loop().call_at(self._rested, self._make)
 
     def _make(self) -> None:
         loop = asyncio.get_running_loop()
         self._timer = None
-        began = loop.time()
-        self._steps.popleft()()
-        self._rested = loop.time() + max(loop.time() - began, _LEAST_REST)
-        self._go_on()
+        if not self._sources:  # the connections have ended
+            return
+        source, steps = self._sources.popitem(last=False)
+        _, step = steps.popitem(last=False)
+        if steps:
+            self._sources[source] = steps
+        began = time.perf_counter()  # the loop's time does not advance while a callback runs
+        try:
+            step()
+        finally:
+            self._rested = loop.time() + max(time.perf_counter() - began, _LEAST_REST)
+            self._go_on()
 
 
 class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
@@ -73,12 +94,17 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         context: ssl.SSLContext,
         application: asyncio.BufferedProtocol,
         pace: HandshakePacer,
+        source: bytes,
         on_shaken: Callable[[TlsTransport, Exception | None], None],
     ) -> None:
-        """``pace`` schedules the steps of the handshake. ``on_shaken`` gets its error, or None, at the end."""
+        """``pace`` schedules the steps of the handshake, in turns of all ``source``.
+
+        ``on_shaken`` gets the error of the handshake, or None, at the end.
+        """
         super().__init__()
         self._application = application
         self._pace = pace
+        self._source = source
         self._on_shaken = on_shaken
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
@@ -154,7 +180,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         if self._timer is not None:
             self._timer.cancel()
         self._patience -= loop.time() - self._waiting_since
-        self._pace.queue(self._make_step)
+        self._pace.queue(self._source, self, self._make_step)
 
     def _make_step(self) -> None:
         if not self._shaking:  # the connection has ended
@@ -184,9 +210,15 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._closing = True
         if self._timer is not None:
             self._timer.cancel()
+        self._pace.drop(self._source, self)
         self._application = asyncio.BufferedProtocol()  # the real one never learns of this connection
         self._on_shaken(self, error)
         self._below.close()
+
+    def give_way(self) -> None:
+        """Abandon the handshake in favour of a new connection."""
+        self._shaken(DisplacedError())
+        self._below.abort()
 
     # ---- the application's side
 
@@ -298,9 +330,9 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._below.set_write_buffer_limits(high, low)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return ``peercert``, ``undelivered`` (the bytes that wait here), or the value of the TCP transport."""
-        if name == "peercert":
-            return self._tls.getpeercert()
+        """Return ``ssl_object``, ``undelivered`` (the bytes that wait here), or the value of the TCP transport."""
+        if name == "ssl_object":
+            return self._tls
         if name == "undelivered":
             return self._incoming.pending + self._tls.pending() if self._paused or self._deliver_soon else 0
         return self._below.get_extra_info(name, default)

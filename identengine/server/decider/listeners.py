@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain
+from typing import TypeVar
 
-from identengine.config.schema import Config
+from identengine.config.schema import Config, Tls
 from identengine.errors import ConfigError
-from identengine.log.events import CERTIFICATES_UNUSABLE
+from identengine.log.events import CERTIFICATES_UNUSABLE, CRL_EXPIRED
 from identengine.log.rejects import RejectLog
 from identengine.model.options import IdentifyOptions
 from identengine.model.records import Interface
@@ -17,6 +18,7 @@ from identengine.net.access import Peers
 from identengine.net.sockets import Sockets, endpoint_of
 from identengine.net.tcp.admission import ConnectionQuota
 from identengine.net.tcp.listener import StreamListener, trusted
+from identengine.net.tcp.revocation import RevokedCertificates, now, revoked_certificates
 from identengine.net.tcp.tls import TlsListener, context_of
 from identengine.net.udp.listener import UdpListener
 from identengine.stats.tally import Tally
@@ -29,6 +31,9 @@ _REFUSED = (
     ("TLS handshake", "tls_handshake"),
 )
 """Beginning of the reason why a connection is refused, and its counter. Other reasons: an unknown peer."""
+
+_CRL_SECONDS = 3600.0
+"""Time between two looks at an expired list of revoked certificates, in seconds."""
 
 
 class Listeners:
@@ -48,6 +53,10 @@ class Listeners:
         """The peers of each interface. With many switches, each of them is slow to build."""
         self._udp: list[UdpListener] = []
         self._tls: list[TlsListener] = []
+        self._context: ssl.SSLContext | None = None
+        self._revoked: RevokedCertificates | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        """The next look at the list of revoked certificates."""
         self._streams: dict[Interface, list[StreamListener]] = {"tcp": [], "tls": [], "http": []}
 
     @property
@@ -81,9 +90,11 @@ class Listeners:
             await tcp.start()
             announce(f"listening tcp {tcp.endpoint}")
         for bound in sockets.tls:
-            tls = TlsListener(bound, self._peers("tls"), *common, self._certificates())
+            tls = TlsListener(bound, self._peers("tls"), *common)
             self._tls.append(tls)
             self._streams["tls"].append(tls)
+        self._read_tls_files()
+        for tls in self._tls:
             await tls.start()
             announce(f"listening tls {tls.endpoint}")
         if sockets.http is not None:
@@ -107,9 +118,7 @@ class Listeners:
             self._known.clear()
         self._config = config
         self._apply()
-        if self._tls and (context := self._certificates()) is not None:
-            for tls in self._tls:
-                tls.context = context
+        self._read_tls_files()
 
     def use_options(self, identify: IdentifyOptions) -> None:
         """Apply the options of identification with which a new book was loaded."""
@@ -152,17 +161,34 @@ class Listeners:
             self._known[interface] = Peers(self._config.switches, self._identify, interface)
         return self._known[interface]
 
-    def _certificates(self) -> ssl.SSLContext | None:
-        """Return the context of TLS connections, or log an alarm and return None if the files are unusable.
+    def _read_tls_files(self) -> None:
+        """Read the files of ``[tls]``. An unusable file leaves what was read earlier in use, with an alarm.
 
-        They were usable at the start of the server. Everything else continues.
+        The files were usable at the start of the server. If they are not when a decider starts, it refuses every
+        peer over TLS until SIGHUP. Everything else continues.
         """
-        try:
-            return context_of(self._config.tls)
-        except ConfigError as error:
-            for problem in error.problems:
-                CERTIFICATES_UNUSABLE.tell(what=problem)
-            return None
+        if not self._tls:
+            return
+        config = self._config.tls
+        context, revoked = _or_alarm(context_of, config), _or_alarm(revoked_certificates, config)
+        self._context = context or self._context
+        if revoked is not None and self._revoked is not None and (why := revoked.expired(now())):
+            CRL_EXPIRED.tell(serving="the list that was read earlier stays in use", what=why)
+        else:
+            self._revoked = revoked or self._revoked
+        usable = config.client_crl is None or self._revoked is not None
+        for tls in self._tls:
+            tls.use(self._context if usable else None, self._revoked)
+        self._watch_revoked()
+
+    def _watch_revoked(self) -> None:
+        """Log an alarm at intervals while the list of revoked certificates in use has expired."""
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._revoked is not None:
+            if why := self._revoked.expired(now()):
+                CRL_EXPIRED.tell(serving="it stays in use", what=why)
+            self._watch = asyncio.get_running_loop().call_later(_CRL_SECONDS, self._watch_revoked)
 
     def _all_streams(self) -> list[StreamListener]:
         return list(chain.from_iterable(self._streams.values()))
@@ -171,7 +197,20 @@ class Listeners:
         self._tally.add("datagrams_dropped_unknown_peer")
         self._refused.note(source, why)
 
-    def _on_refused(self, source: str, why: str) -> None:
+    def _on_refused(self, source: str, why: str, names: Sequence[str]) -> None:
         label = next((label for begin, label in _REFUSED if why.startswith(begin)), "unknown_peer")
         self._tally.add(f"connections_refused_{label}")
-        self._refused.note(source, why)
+        self._refused.note(source, why, names)
+
+
+T = TypeVar("T")
+
+
+def _or_alarm(read: Callable[[Tls], T], config: Tls) -> T | None:
+    """Return what ``read`` returns, or log an alarm and return None if it raises ConfigError."""
+    try:
+        return read(config)
+    except ConfigError as error:
+        for problem in error.problems:
+            CERTIFICATES_UNUSABLE.tell(what=problem)
+        return None

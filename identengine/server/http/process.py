@@ -28,7 +28,7 @@ from identengine.log.events import CERTIFICATES_UNUSABLE, CONFIG_PROBLEM, HTTP_E
 from identengine.log.rejects import RejectLog
 from identengine.net.sockets import ASK
 from identengine.net.tcp.tls import context_of
-from identengine.net.unix import at_folder
+from identengine.net.unix import at_folder, peer_of
 from identengine.server.http.acceptor import Acceptor
 from identengine.server.http.admission import Refusal
 from identengine.server.http.deciderclient import DeciderClient
@@ -179,8 +179,15 @@ class _HttpProcess:
         self, protocol: Callable[[], asyncio.Protocol]
     ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
         """Connect to the decider."""
-        with at_folder(self._config.calls.path, ASK) as name:
-            return await asyncio.get_running_loop().create_unix_connection(protocol, name)
+        folder = self._config.calls.path
+        with at_folder(folder, ASK) as name:
+            transport, made = await asyncio.get_running_loop().create_unix_connection(protocol, name)
+        try:
+            peer_of(transport.get_extra_info("socket")).require_server(folder)
+        except OSError:
+            transport.abort()
+            raise
+        return transport, made
 
     def _on_refused(self, host: str, refusal: Refusal) -> None:
         self._refused.note(host, f"HTTP: {refusal.said}")

@@ -17,7 +17,7 @@ from typing import Generic, Literal, NamedTuple, TypeVar, cast
 import msgspec
 
 from identengine.net.operator import FILE
-from identengine.net.unix import at_folder
+from identengine.net.unix import at_folder, peer_of
 from identengine.stats.metrics import MOST_ROWS
 from identengine.wire import operator
 from identengine.wire.operator import Counted, Noted, Status, Usage, Use
@@ -118,6 +118,7 @@ class StatusCache:
         with at_folder(self._folder, FILE) as name:
             reader, writer = await asyncio.open_unix_connection(name, limit=_MOST_BYTES)
         try:
+            peer_of(writer.get_extra_info("socket")).require_server(self._folder)
             yield _OperatorConnection(reader, writer)
         finally:
             writer.close()

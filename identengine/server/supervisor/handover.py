@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 import time
 from pathlib import Path
 from typing import TypeAlias
@@ -31,7 +30,7 @@ import msgspec
 
 from identengine.errors import IdentengineError, StoreError
 from identengine.net.sockets import NamedSocket
-from identengine.net.unix import at_folder
+from identengine.net.unix import UntrustedPeerError, at_folder, peer_of
 from identengine.server.supervisor.sigio import wake_by
 
 FILE = "serve.sock"
@@ -40,7 +39,6 @@ _FDS = 64
 """Largest number of descriptors in one packet. The system allows 253."""
 _BYTES = 65536
 _BACKLOG = 4
-_CREDENTIALS = struct.Struct("=iII")
 ANSWER_SECONDS = 3.0
 """Longest time in which old must send its offers, in seconds."""
 
@@ -95,11 +93,8 @@ class OtherServer:
 
     def __init__(self, link: socket.socket) -> None:
         self._link = link
-        self.pid, uid, _ = _CREDENTIALS.unpack(
-            link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        )
-        self.trusted = uid in (0, os.geteuid())
-        """True if the peer runs as this process's user or as root."""
+        self.process = peer_of(link)
+        self.pid = self.process.pid
         self.since = time.monotonic()
         self.silent = 0.0
         """Time without a message, in seconds. Times at which this process did not run are not counted."""
@@ -197,7 +192,7 @@ class HandoverSocket:
         except OSError:
             link.close()
             return None
-        if not peer.trusted:
+        if not peer.process.may_ask:
             peer.send(No("only the user of this server and root may take over"))
             peer.close()
             return None
@@ -231,6 +226,12 @@ def ask(folder: Path) -> tuple[OtherServer, list[NamedSocket]] | None:
         with at_folder(folder, FILE) as name:
             link.connect(name)
         peer = OtherServer(link)
+        peer.process.require_server(folder)
+    except UntrustedPeerError as error:
+        link.close()
+        raise HandoverError(
+            f"the server at {folder / FILE} cannot be trusted: {error.strerror}. Find out who changed the folder."
+        ) from error
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
         link.close()
         return None
@@ -239,9 +240,6 @@ def ask(folder: Path) -> tuple[OtherServer, list[NamedSocket]] | None:
         raise HandoverError(
             f"cannot connect to the server at {folder / FILE}: {error.strerror or error}"
         ) from error
-    if not peer.trusted:
-        peer.close()
-        raise HandoverError(f"{folder / FILE} belongs to another user. Check the owner of the folder.")
     sockets: list[NamedSocket] = []
     try:
         peer.send(TakeoverRequest(PROTOCOL))

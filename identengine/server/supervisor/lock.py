@@ -12,7 +12,8 @@ import os
 from pathlib import Path
 from typing import IO, Self
 
-from identengine.calls.journalfile import FOLDER_MODE, InUseError, private
+from identengine.calls.folder import prepare
+from identengine.calls.journalfile import InUseError, private
 from identengine.errors import StoreError
 
 FILE = "serve.lock"
@@ -37,10 +38,10 @@ class ServerLock:
         """Take the lock of ``folder``, and create the folder if it is missing.
 
         Raise InUseError, which names the holder, if the lock is held. Raise StoreError if the folder cannot be
-        used.
+        used, or if other users can change it.
         """
         try:
-            folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+            prepare(folder)
             file = open(folder / FILE, "a+", encoding="ascii", errors="replace", opener=private)  # noqa: SIM115 - it stays open
         except OSError as error:
             raise _cannot(folder, error) from error

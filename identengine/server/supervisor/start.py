@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 
+from identengine.calls.folder import require_safe
 from identengine.calls.journalfile import InUseError
 from identengine.config.schema import Config
 from identengine.errors import StoreError
@@ -47,7 +48,8 @@ def supervise(config: Config, entries: Entries, *, take_over: bool = False) -> i
 
     - 0 after an orderly end, or if another server has taken over;
     - 1 if the server cannot start, with the reason on standard error. Reasons: an address cannot be bound, another
-      server has the set of calls, or the first decider fails. With ``take_over`` also: the other server refuses;
+      server has the set of calls, other users can change its folder, or the first decider fails. With
+      ``take_over`` also: the other server refuses;
     - 128 + n if signal n killed the last decider;
     - 70 after a bug in the supervisor.
     """
@@ -56,6 +58,7 @@ def supervise(config: Config, entries: Entries, *, take_over: bool = False) -> i
     mask = frozenset[int](signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS))
     filelimit.allow(config)
     try:
+        require_safe(config.calls.path)
         asked = handover.ask(config.calls.path) if take_over else None
         if take_over and asked is None:
             NOBODY_TO_TAKE_OVER.tell(path=str(config.calls.path))

@@ -60,6 +60,7 @@ KEYS = {
     "tls.certificate": ("", "[tls]\ncertificate = 'c'", (), ("[tls]",)),
     "tls.key": ("", "[tls]\nkey = 'c'", (), ("[tls]",)),
     "tls.client_ca": ("", "[tls]\nclient_ca = 'c'", (), ("[tls]",)),
+    "tls.client_crl": ("[tls]\nclient_ca = 'c'", "[tls]\nclient_ca = 'c'\nclient_crl = 'r'", (), ("[tls]",)),
     "limits.message_bytes": ("", "[limits]\nmessage_bytes = 5000", ("[limits]",), ()),
     "limits.connections": ("", "[limits]\nconnections = 5", ("[limits]",), ()),
     "limits.connections_per_switch": ("", "[limits]\nconnections_per_switch = 5", ("[limits]",), ()),

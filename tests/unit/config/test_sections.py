@@ -213,6 +213,27 @@ TOKEN = "[[token]]\nname = 'noc'\nrole = 'read'\n"
             SWITCH + "certificate = 'x'",
             '[[switch]] "a" certificate: expected [listen] tls and [tls] client_ca too',
         ),
+        (
+            SWITCH + "certificate = '*.example'",
+            '[[switch]] "a" certificate: expected the whole name without a wildcard, since it must be one switch, '
+            'got "*.example"',
+        ),
+        (SWITCH + "certificate = 'sbc*.example'", '[[switch]] "a" certificate: expected the whole name without a'),
+        (SWITCH + "certificate = '.'", '[[switch]] "a" certificate: expected a name, got "."'),
+        (
+            SWITCH + "certificate = 'bücher.example'",
+            '[[switch]] "a" certificate: expected printable ASCII; a DNS name with other letters has a form',
+        ),
+        (SWITCH + 'certificate = "a\\tb"', '[[switch]] "a" certificate: expected printable ASCII; a DNS name'),
+        (
+            "[listen]\ntls = ['127.0.0.1:0']\n[tls]\ncertificate = 'c'\nkey = 'k'\nclient_ca = 'ca'\n"
+            + SWITCH
+            + "certificate = 'sbc1.example'\n"
+            + SWITCH.replace('"a"', '"b"')
+            + "certificate = 'SBC1.example.'",
+            '[[switch]] "b" addresses: 127.0.0.1 is also an address of "a". Give each of the two its own',
+        ),
+        ("[tls]\nclient_crl = 'c'", "[tls] client_crl: expected client_ca too, the CA that signed the list"),
         (SWITCH + "certificate = ' '", '[[switch]] "a" certificate: expected a string that is not blank, got " "'),
         (
             SWITCH + "token = 'x'\n" + SWITCH.replace('"a"', '"b"') + "token = 'x'",
