@@ -32,6 +32,7 @@ class Session:
         "checks_tokens",
         "host",
         "peer",
+        "refused",
     )
 
     def __init__(
@@ -61,11 +62,21 @@ class Session:
         """The digest of the last right token that authenticated a single message."""
         self.checks_tokens = bool(self._by_token)
         """True if the token of a message decides which switch the message is from."""
+        self.refused = 0
+        """Number of messages that were refused because no switch was known."""
 
     @property
     def may_name(self) -> bool:
         """True if the session may name the switch that it speaks for."""
         return bool(self._by_name)
+
+    def is_unproven(self, *, connected: bool) -> bool:
+        """Return True if a message without a right token is from nobody who has shown anything but an address.
+
+        A connection has shown more if one of its messages had a right token: its peer receives its answers. The
+        source of a datagram can be forged, so a datagram shows nothing for the next one.
+        """
+        return self.peer is None and not self._by_name and not (connected and self.authenticated)
 
     def switch_of(self, token: str) -> Peer | None:
         """Return the switch with this token, or None if this session cannot be such a switch."""

@@ -114,7 +114,9 @@ def test_malformed_messages_by_code_and_switch(tmp_path: Path, counters: Counter
     assert value(raw, name, code="-32602", switch="sbc1") == 5
     assert value(raw, name, code="-32700", switch="sbc1") == 2
     assert value(raw, name, code="-32600", switch="unknown") == 3
-    documented = next(line for line in (DOCS / "operate" / "metrics.md").read_text().splitlines() if f"`{name}`" in line)
+    documented = next(
+        line for line in (DOCS / "operate" / "metrics.md").read_text().splitlines() if f"`{name}`" in line
+    )
     for word in (*map(str, MALFORMED), UNKNOWN, OTHER):
         assert f"`{word}`" in documented
 
