@@ -19,6 +19,7 @@ from identengine.log.events import (
     REJECTED_FIELD,
     REJECTED_FIELD_ABSENT,
     REJECTED_OTHERS,
+    WITHHELD,
     Event,
     Field,
 )
@@ -102,6 +103,11 @@ class RejectLog:
         }
         event = MALFORMED_STRANGER if switch is None else MALFORMED_OF_SWITCH if source is None else MALFORMED
         self._begin(key, event, fields, MALFORMED_OTHERS, "code")
+
+    def withheld(self, host: str) -> None:
+        """Count one error that was not sent, in one line for all hosts: their addresses may be forged."""
+        if not self._repeats("withheld"):
+            self._begin(("withheld",), WITHHELD, {"source": self._address(host)}, WITHHELD, "source")
 
     def write(self) -> None:
         """Write the collected lines."""

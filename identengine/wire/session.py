@@ -11,6 +11,13 @@ from identengine.engine.lifecycle import Asker
 from identengine.model.options import IdentifyOptions
 
 
+UNPROVEN_BYTES = 4096
+"""Largest message that is decoded before its token is known to be right, and largest part of a connection, in bytes.
+
+In more bytes the token is only searched for.
+"""
+
+
 class Peer(msgspec.Struct, frozen=True):
     """A switch of the config, at one kind of listener."""
 
@@ -71,7 +78,7 @@ class Session:
         return bool(self._by_name)
 
     def is_unproven(self, *, connected: bool) -> bool:
-        """Return True if a message without a right token is from nobody who has shown anything but an address.
+        """Return True if a message without a right token has only its address to show for its peer.
 
         A connection has shown more if one of its messages had a right token: its peer receives its answers. The
         source of a datagram can be forged, so a datagram shows nothing for the next one.

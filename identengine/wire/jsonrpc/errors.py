@@ -42,7 +42,7 @@ class Complaint(NamedTuple):
 
 
 def complaint(raw: bytes, codec: Codec, *, suggests: bool = True) -> Complaint:
-    """Return the error of a message that did not decode. With ``suggests`` it names the method that was meant.
+    """Return the error of a message that did not decode. With ``suggests`` it names the nearest method.
 
     It is not due for a notification with a wrong method or wrong params (JSON-RPC 2.0, 4.1). Nor is it due for a
     message that is itself an answer, since two servers could then answer each other's errors forever.

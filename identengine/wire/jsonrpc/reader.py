@@ -1,7 +1,7 @@
 """Reads the messages of JSON-RPC into a batch for the engine (interfaces.md 3). No I/O.
 
-A message of the expected shape costs one typed decoding. Others are left to :mod:`identengine.wire.jsonrpc.errors`,
-and messages of unproven peers to :mod:`identengine.wire.jsonrpc.unproven`.
+A message of the expected shape costs one typed decoding. :mod:`identengine.wire.jsonrpc.errors` answers any other
+message, and :mod:`identengine.wire.jsonrpc.unproven` the messages of peers that have shown no token.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from identengine.wire.jsonrpc.errors import complaint
 from identengine.wire.jsonrpc.malformed import malformed
 from identengine.wire.jsonrpc.messages import INTERNAL, INVALID_REQUEST, OVERLOADED, Credentials, NoParams, Pong
 from identengine.wire.jsonrpc.methods import CALLS, METHODS, Call
-from identengine.wire.jsonrpc.unproven import UNPROVEN_BYTES, refusal, shows_token
+from identengine.wire.jsonrpc.unproven import refusal, shows_token
 from identengine.wire.responder import MalformedMessage
-from identengine.wire.session import Peer, Session
+from identengine.wire.session import UNPROVEN_BYTES, Peer, Session
 
 MAX_BATCH = 1000
 """Largest number of messages in an array. Real requests fill a message earlier; empty ones do not."""
@@ -191,7 +191,7 @@ class Reader:
         """Return True if a message is from an unproven peer, and shows no right token. Count a wrong token."""
         if not session.is_unproven(connected=batch.connected):
             return False
-        shown = shows_token(raw, codec, session)
+        shown = shows_token(codec, raw, session)
         if shown is False:
             self._auth.on_wrong_token(session.host)
         return not shown

@@ -45,8 +45,8 @@ class Responder:
     the method of ``engine``. ``on_reject`` is called for each rejected ``authorize``. ``on_wrong_token`` is called
     with the address of each wrong token. ``on_too_old`` is called for each message that is dropped as too old.
     ``on_malformed`` is called for each message whose error is one of :data:`MALFORMED`, answered or not.
-    ``on_withheld`` is called with the address of each datagram whose error is not sent, since the sender has shown
-    no token and would get more bytes than it sent.
+    ``on_withheld`` is called with the address of each datagram whose error is withheld. Its sender has shown no
+    token, and would get more bytes than it sent.
     """
 
     def __init__(

@@ -16,10 +16,8 @@ from identengine.errors import expected
 from identengine.wire.jsonrpc.auth import EXPECTED_TOKEN
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, UNDECODED, Bytes, Codec
 from identengine.wire.jsonrpc.messages import BAD_PARAMS, INVALID_REQUEST, PARSE_ERROR, Field, Trouble, Unproven
-from identengine.wire.session import Session
+from identengine.wire.session import UNPROVEN_BYTES, Session
 
-UNPROVEN_BYTES = 4096
-"""Largest message that is decoded before its token is known to be right, in bytes."""
 MAX_UNPROVEN = 16
 """Number of messages after which a connection without a right token is closed, and of answers to an array."""
 _MOST_NAMES, _MOST_TOKENS = 16, 4
@@ -43,7 +41,7 @@ _FORMS = {
 """The error in its three forms, the longest first."""
 
 
-def shows_token(raw: Bytes, codec: Codec, session: Session) -> bool | None:
+def shows_token(codec: Codec, raw: Bytes, session: Session) -> bool | None:
     """Return True if a message or stream holds a right token, False if only wrong ones, None if no token.
 
     It is not decoded, so the token may also be in a wrong place, or in any message of an array.
@@ -87,6 +85,7 @@ def refusal(raw: bytes, codec: Codec, room: int | None) -> Refusal:
     ``room`` is the size of the largest answer, in bytes, or None if every answer is sent. An answer that does not
     fit gets a shorter form. With a ``room``, only an object with ``jsonrpc``, or an array of these, has an answer.
     """
+    whole: bytes | None
     try:
         read = codec.unproven(raw) if len(raw) <= UNPROVEN_BYTES else None
     except msgspec.ValidationError:
