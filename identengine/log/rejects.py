@@ -49,11 +49,12 @@ class RejectLog:
         self._others: dict[tuple[Event, Field], _Line] = {}
         self._addresses: dict[str, str] = {}
 
-    def note(self, host: str, why: str) -> None:
-        """Count one refused peer."""
+    def note(self, host: str, why: str, count: int = 1) -> None:
+        """Count one refused peer, or several messages of it."""
         source = self._address(host)
-        if not self._repeats(source, why):
-            self._begin((source, why), REFUSED, {"reason": why, "source": source}, REJECTED_OTHERS, "reason")
+        if not self._repeats(source, why, count=count):
+            fields: dict[str, Field] = {"reason": why, "source": source}
+            self._begin((source, why), REFUSED, fields, REJECTED_OTHERS, "reason", count)
 
     def reject(self, switch: str, request: Request, decision: Decision) -> None:
         """Count one rejected call. The line names the account, or the field and value, of the first such call.
@@ -117,28 +118,34 @@ class RejectLog:
         self._others.clear()
         self._addresses.clear()
 
-    def _repeats(self, *key: str | None) -> bool:
+    def _repeats(self, *key: str | None, count: int = 1) -> bool:
         """Count into the line of a key. Return False if the key has no line yet."""
         line = self._lines.get(key)
         if line is None:
             return False
-        line.count += 1
+        line.count += count
         return True
 
     def _begin(
-        self, key: tuple[str | None, ...], event: Event, fields: dict[str, Field], others: Event, kind: str
+        self,
+        key: tuple[str | None, ...],
+        event: Event,
+        fields: dict[str, Field],
+        others: Event,
+        kind: str,
+        count: int = 1,
     ) -> None:
         """Begin a line, or count into the shared line of ``fields[kind]`` if there are SOURCES lines already."""
         if not self._lines:
             self._in_a_second(self.write)
         if len(self._lines) < SOURCES:
-            self._lines[key] = _Line(event, fields, 1)
+            self._lines[key] = _Line(event, fields, count)
             return
         reason = fields[kind]
         line = self._others.get((others, reason))
         if line is None:
             line = self._others[others, reason] = _Line(others, {kind: reason}, 0)
-        line.count += 1
+        line.count += count
 
     def _source(self, request: Request) -> str:
         """Return the source of a call: all writings that the engine reads alike are one source (engine.md 2)."""

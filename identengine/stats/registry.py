@@ -28,7 +28,7 @@ MALFORMED = {
 }
 """Codes of the errors of malformed messages (interfaces.md 3, "Errors"), and their names in counters."""
 PROCESSES = ("decider", "standby", "http")
-DROPPED = ("unknown_peer", "too_old")
+DROPPED = ("unknown_peer", "too_old", "too_many")
 """Reasons to drop a datagram without a decision."""
 REFUSED = ("unknown_peer", "too_many", "too_many_of_switch", "tls_handshake")
 """Reasons to refuse a connection."""

@@ -10,11 +10,10 @@ import msgspec
 from identengine.engine.lifecycle import Asker
 from identengine.model.options import IdentifyOptions
 
-
 UNPROVEN_BYTES = 4096
-"""Largest message that is decoded before its token is known to be right, and largest part of a connection, in bytes.
+"""Largest number of bytes, of a message or a connection, that are read before a right token is shown.
 
-In more bytes the token is only searched for.
+In a larger datagram the token is only searched for.
 """
 
 

@@ -1,4 +1,4 @@
-"""A connection is read cheaply, and in few bytes, until its peer shows a token (interfaces.md 3, "Who may ask")."""
+"""A connection is read cheaply, and in few bytes, until its peer shows a token (interfaces.md 3)."""
 
 from __future__ import annotations
 
