@@ -1,9 +1,9 @@
 """The shares of time that sources of datagrams have while more datagrams wait than are decided.
 
-The queue of a socket is one line for all sources. A source that sends more than the process can decide fills the
-line, and the kernel then drops the datagrams of all sources alike. Rule: while others ask too, a source has at most
-:data:`SHARE` of the time. Its further datagrams are dropped undecided. That costs a tenth of a decision, so the line
-becomes short. A source that asks alone has all of the time.
+The queue of a socket is one line for all sources. A source that sends more than the process can decide fills it,
+and the kernel then drops the datagrams of all sources alike. Rule: while others ask too, a source has at most
+:data:`SHARE` of the time. Its further datagrams are dropped undecided. That costs a tenth of a decision, so the
+line becomes short. A source that asks alone has all of the time.
 """
 
 from __future__ import annotations

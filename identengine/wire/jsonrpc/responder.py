@@ -141,9 +141,7 @@ class Responder:
             else:
                 item = reader.read(raw, codec, session, too_old, batch)
             read.append(item)
-            if type(item) is NotParsable or (
-                session.refused >= MAX_UNPROVEN and session.is_unproven(connected=True)
-            ):
+            if type(item) is not int and (type(item) is NotParsable or _is_too_many(session)):
                 broken = ""
                 break
         decided = self._decide(batch)
@@ -190,6 +188,11 @@ for _first in (*range(0x80, 0x90), 0xDE, 0xDF):
 def codec_of(datagram: bytes) -> Codec:
     """Return the encoding of a datagram (interfaces.md 3)."""
     return JSON if datagram.lstrip(b" \t\r\n")[:1] in (b"{", b"[") else MESSAGEPACK
+
+
+def _is_too_many(session: Session) -> bool:
+    """Return True if a connection without a right token has sent too many messages."""
+    return session.refused >= MAX_UNPROVEN and session.is_unproven(connected=True)
 
 
 def _postpone(
