@@ -29,6 +29,8 @@ from identengine.wire.jsonrpc.methods import CALLS, METHODS, Call
 
 LONGEST_TOKEN = 1024
 """Largest encoded token, in bytes, that is found without decoding its message."""
+_LONGEST_SHOWN = 512
+"""Longest value that is decoded to be shown, in bytes. To decode a larger one costs time."""
 UNDECODED = (msgspec.MsgspecError, ValueError, RecursionError)
 """Exceptions of decoding. ValueError is bad UTF-8, or an integer of thousands of digits."""
 
@@ -108,6 +110,15 @@ class Codec:
     def is_well_formed(self, raw: bytes) -> bool:
         """Return True if all texts in a message are valid, also those that decoding skips."""
         return self.text_fault(raw) is None
+
+    def printable(self, value: bytes) -> str:
+        """Return a value, or the beginning of a long one, for a person. Any bytes have such a form."""
+        if len(value) > _LONGEST_SHOWN:
+            return self.outlined(value)
+        try:
+            return self.shown(value)
+        except (*UNDECODED, TypeError):
+            return f"bytes that begin with 0x{value[0]:02x}"
 
     # ---- differs between the encodings
 

@@ -18,8 +18,6 @@ from identengine.wire.jsonrpc.methods import METHODS
 
 LONGEST_VALUE = 100
 """Longest wrong value that an error shows, in bytes."""
-_LONGEST_SHOWN = 512
-"""Longest wrong value that is decoded to show its beginning, in bytes: a larger one costs time."""
 _LONGEST_NAME = 32
 """Longest name that is compared with the methods, in characters: a comparison costs time."""
 
@@ -136,13 +134,7 @@ def _no_such_method(method: str, *, suggests: bool) -> str:
 
 def _expected(what: str, raw: bytes | msgspec.Raw, codec: Codec) -> str:
     """Return ``expected X, got Y`` as :func:`identengine.errors.expected` does, for an encoded value."""
-    encoded = bytes(raw)
-    if len(encoded) > _LONGEST_SHOWN:
-        return f"{expected(what)}, got {codec.outlined(encoded)}"
-    try:
-        got = codec.shown(encoded) if encoded else "nothing"
-    except (*UNDECODED, TypeError):
-        got = f"bytes that begin with 0x{encoded[0]:02x}"
+    got = codec.printable(bytes(raw)) if raw else "nothing"
     return f"{expected(what)}, got {got if len(got) <= LONGEST_QUOTE else got[: LONGEST_QUOTE - 1] + '…'}"
 
 

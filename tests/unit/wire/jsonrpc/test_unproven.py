@@ -11,12 +11,11 @@ import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from unit.wire.asking import GOOD, NEVER, OPTIONS, SWITCHES, Run, call, meet, on_connection, over_udp
+from unit.wire.asking import GOOD, OPTIONS, SWITCHES, Run, call, meet, on_connection, over_udp
 
 from identengine.engine.core import Engine
 from identengine.net.access import Peers
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec
-from identengine.wire.jsonrpc.framings import framings
 from identengine.wire.jsonrpc.responder import Responder, codec_of
 from identengine.wire.jsonrpc.unproven import MAX_UNPROVEN
 from identengine.wire.responder import MalformedMessage
@@ -309,6 +308,13 @@ def test_wrong_messages_of_a_source_in_many_datagrams_get_few_suggestions() -> N
     assert len(heard.malformed) < 64 * 3
 
 
-def test_framings_name_their_framer_and_responder() -> None:
-    assert framings(Heard().responder).chosen_by(0).framer(100).feed(b"\0\0\0\1\xc0") == [b"\xc0"]
-    assert NEVER
+@pytest.mark.parametrize("value", [b"\xc4\x01x", b"\xd4\x05x", b"\xc4\x00"])
+@pytest.mark.parametrize("host", [TRUSTED, FORGED])
+def test_a_wrong_value_that_json_cannot_show_is_reported(value: bytes, host: str) -> None:
+    """It raised an exception, so that the other datagrams of the batch had no answer."""
+    heard = Heard()
+    params = {"token": "token of two", "direction": msgspec.Raw(value)}
+    (answer,) = heard.send(msgspec.msgpack.encode(call("authorize", 1) | {"params": params}), host)
+    assert read(answer)["error"]["data"]["field"] == "direction"
+    assert heard.malformed[0].value is not None
+    assert "bytes that begin with" in heard.malformed[0].value
