@@ -8,7 +8,8 @@ the fault; the beginning of the next message is not known.
 The cost is linear in the number of bytes, wherever the reads cut them. One match of a regular expression without
 backtracking finds a message of usual depth that came whole. Any other message is walked token by token, from the
 end of the last walk. Both ways find the same messages. A walk costs twelve times as much as a match. So for a peer
-that may be anyone (``cautious``) there is no walk: a match is repeated with each read, and deeper messages wait.
+that may be anyone (``cautious``) there is no walk. Each read that may end a message costs one match, and a deeper
+message waits until the peer has shown a token.
 """
 
 from __future__ import annotations
@@ -61,7 +62,10 @@ class JsonStream:
         if self.error is not None:
             return messages
         if self._begun and self.cautious:
-            data = bytes(self._begun) + data
+            self._begun += data
+            if b"}" not in data and b"]" not in data:  # so that single bytes cost no match each
+                return messages
+            data = bytes(self._begun)
             self._begun.clear()
         elif self._begun:
             self._begun += data
