@@ -5,8 +5,8 @@ Its switch has asked again or given up, so only a stop in it is served (interfac
 
 The loop calls the listener when datagrams wait. If more remain after a batch, it calls again after all other work.
 One system call reads a batch of datagrams of any size. A large batch is decided in parts, one in each
-turn of the loop, and no datagram is received until all parts are decided. If a batch is full, more datagrams
-wait. The sources then have shares of the time (:mod:`identengine.net.udp.shares`).
+turn of the loop, and no datagram is received until all parts are decided. If a batch is full or has several
+parts, others wait. The sources then have shares of the time (:mod:`identengine.net.udp.shares`).
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class UdpListener:
         self._batched = batched(bound, limits.message_bytes)
         self._parts: deque[_Part] = deque()
         """The undecided parts of the last batch."""
-        self._is_full = False
-        """True if the last batch had as many datagrams as a batch can have, so that more may wait."""
+        self._is_long = False
+        """True if the last batch has several parts, or as many datagrams as a batch can have: so others wait."""
         self._message_bytes = limits.message_bytes
         self.reconfigure(peers, limits)
 
@@ -130,23 +130,23 @@ class UdpListener:
             batch = self._receive()
             if batch is None:
                 return False
-            part = self._shared(batch) if self._is_full else batch
+            part = batch
             if sum(map(len, part.received)) > TURN_BYTES:
                 self._parts.extend(part.in_turns())
                 part = self._parts.popleft()
+                self._is_long |= bool(self._parts)
         if self._parts:  # scheduled first, so that an exception below does not strand them
             asyncio.get_running_loop().call_soon(self._on_parts)
-        if part.received:
-            began = time.monotonic()
+        if self._is_long:
+            self._answer_shared(part)
+        elif part.received:
             self._answer(part)
-            if self._is_full:
-                self._shares.charge(part.sessions, began, time.monotonic())
         return True
 
     def _receive(self) -> _Part | None:
         """Receive a batch. Return its datagrams that known peers sent, or None if no datagram waits."""
         received = self._batched.receive()
-        self._is_full = len(received) == BATCH
+        self._is_long = len(received) == BATCH
         if not received:
             return None
         too_old = self._batched.too_old(self._oldest)
@@ -172,16 +172,16 @@ class UdpListener:
         old = too_old and [too_old[place] for place in places]
         return _Part(self, known, sessions, old, places, self._batched.reply_route())
 
-    def _shared(self, batch: _Part) -> _Part:
-        """Return a full batch without the datagrams of sources that have used their share of the time."""
-        exhausted = self._shares.exhausted(batch.sessions, time.monotonic())
-        if not exhausted:
-            return batch
-        places = [place for place, session in enumerate(batch.sessions) if session not in exhausted]
-        for session in exhausted:
-            if dropped := batch.sessions.count(session):
-                self._on_flood(session.host, dropped)
-        return batch.only(places)
+    def _answer_shared(self, part: _Part) -> None:
+        """Answer a long batch, or a part of it, but drop datagrams of sources that have used their share of time."""
+        began = time.monotonic()
+        if exhausted := self._shares.exhausted(part.sessions, began):
+            for session in exhausted:
+                self._on_flood(session.host, part.sessions.count(session))
+            part = part.only([place for place, one in enumerate(part.sessions) if one not in exhausted])
+        if part.received:
+            self._answer(part)
+            self._shares.charge(part.sessions, began, time.monotonic())
 
     def _meet(self, key: Hashable, host: str) -> Session | None:
         session = self._peers.find(host)

@@ -35,7 +35,7 @@ class Shares:
         self._last: Session | None = None
 
     def exhausted(self, sessions: Sequence[Session], now: float) -> Collection[Session]:
-        """Return the sources that have used their share, when a full batch of datagrams has arrived."""
+        """Return the sources that have used their share, when more than one turn of datagrams waits."""
         if not sessions:
             return ()
         first = sessions[0]
