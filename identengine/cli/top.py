@@ -50,6 +50,7 @@ _WATCHED = (
     "malformed_messages",
     "faults",
     "answers_unsent",
+    "answers_withheld",
 )
 _REASONS = tuple(known.name for known in REGISTRY if known.name.startswith("rejected_"))
 

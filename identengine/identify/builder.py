@@ -9,16 +9,14 @@ from identengine.calls.levels import ClientLevels, Levels, account_counter, clie
 from identengine.errors import StoreError
 from identengine.identify.dids import Packed, pack
 from identengine.identify.dismantle import emptied
+from identengine.identify.grouping import STEP, group
 from identengine.identify.index import (
     AccountEntry,
     Book,
     Bucket,
-    BucketIndex,
     ClientEntry,
-    Constraints,
     Group,
     Lookup,
-    Shape,
 )
 from identengine.identify.template import UNANSWERED, AnswerTemplate, encode
 from identengine.model.addresses import Network, format_network, parse_address, parse_network
@@ -37,12 +35,6 @@ from identengine.model.records import (
     SrcPolicy,
 )
 from identengine.model.resellers import DEEPEST, SHOWN
-
-INDEXED_FROM = 8
-"""Number of accounts on one ident value above which they are looked up by constraints, not tried one by one."""
-
-STEP = 128
-"""Number of keys that one step handles, in well below a millisecond."""
 
 Key = TypeVar("Key", bound="str | bytes")
 
@@ -194,7 +186,7 @@ class _LookupBuilder:
         done = 0
         while self._shared:  # emptied item by item: to drop the whole dict would be a long step
             _, (bucket, entries) = self._shared.popitem()
-            yield from _group(bucket, entries)
+            yield from group(bucket, entries)
             if (done := done + len(entries)) >= STEP:
                 done = 0
                 yield
@@ -269,72 +261,6 @@ def _levels(client: Client, reseller: ClientEntry | None, direction: Direction) 
 
 
 _NO_RESELLER = ClientEntry(Client(id=0, name=""), False, None, None, None, ClientLevels(()), ClientLevels(()))
-
-
-def _group(bucket: Bucket, entries: list[AccountEntry]) -> Generator[None, None, None]:
-    """Group the accounts that share an ident value by their tech prefix."""
-    by_prefix: dict[str, list[AccountEntry]] = {}
-    by_length: dict[int, list[str]] = {}
-    for done, entry in enumerate(entries, 1):
-        prefix = entry.tech_prefix
-        if prefix not in by_prefix:
-            by_prefix[prefix] = []
-            by_length.setdefault(len(prefix), []).append(prefix)
-        by_prefix[prefix].append(entry)
-        if done % STEP == 0:
-            yield
-    groups: dict[str, Group] = {}
-    lengths = tuple(sorted(by_length, reverse=True))
-    for length in lengths:
-        for prefix in by_length[length]:
-            same = sorted(by_prefix.pop(prefix), key=lambda entry: entry.account.id)
-            indexed = yield from _by_constraints(same)
-            groups[prefix] = Group(prefix, tuple(same), any(entry.constrained for entry in same), indexed)
-            if len(groups) % STEP == 0:
-                yield
-    bucket.groups = tuple(groups.values())
-    if len(entries) > INDEXED_FROM:
-        bucket.index = yield from _bucket_index(entries, groups, lengths)
-
-
-def _by_constraints(
-    entries: list[AccountEntry],
-) -> Generator[None, None, tuple[tuple[Shape, dict[Constraints, tuple[AccountEntry, ...]]], ...]]:
-    """Return :attr:`Group.by_constraints` of accounts that share a tech prefix."""
-    if len(entries) <= INDEXED_FROM:
-        return ()
-    shapes: dict[Shape, dict[Constraints, tuple[AccountEntry, ...]]] = {}
-    gathered: dict[Shape, dict[Constraints, list[AccountEntry]]] = {}
-    for done, entry in enumerate(entries, 1):
-        table = gathered.setdefault(entry.shape, {})
-        for gateway in entry.gateways or (None,):
-            table.setdefault((gateway, entry.port, entry.protocol), []).append(entry)
-        if done % STEP == 0:
-            yield
-    for shape, lists in gathered.items():
-        table_of = shapes[shape] = {}
-        while lists:
-            constraints, same = lists.popitem()
-            table_of[constraints] = tuple(same)
-            if len(table_of) % STEP == 0:
-                yield
-    return tuple((shape, shapes[shape]) for shape in sorted(shapes, reverse=True))
-
-
-def _bucket_index(
-    entries: list[AccountEntry], groups: dict[str, Group], lengths: tuple[int, ...]
-) -> Generator[None, None, BucketIndex]:
-    gateways: set[str | None] = set()
-    protocols: set[tuple[str | None, str | None]] = set()
-    ports: set[Constraints] = set()
-    for done, entry in enumerate(entries, 1):
-        for gateway in entry.gateways or (None,):
-            gateways.add(gateway)
-            protocols.add((gateway, entry.protocol))
-            ports.add((gateway, entry.port, entry.protocol))
-        if done % STEP == 0:
-            yield
-    return BucketIndex(groups, lengths, frozenset(gateways), frozenset(protocols), frozenset(ports))
 
 
 def _template(account: Account, client_entry: ClientEntry) -> AnswerTemplate:

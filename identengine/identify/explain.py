@@ -10,7 +10,7 @@ from itertools import islice
 
 import msgspec
 
-from identengine.identify.index import AccountEntry, Book, Bucket, IndexClass
+from identengine.identify.index import AccountEntry, Book, Bucket, IndexClass, Ties
 from identengine.identify.matching import (
     MATCHED_BY,
     Match,
@@ -29,9 +29,6 @@ from identengine.identify.query import Query
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Reason
 from identengine.model.records import Decision, Direction
-
-_ORDER = {"": 0, "rank": 2}
-"""Sort key of the best group: the account that was found, the accounts equal to it, the others."""
 
 MOST = 250
 """Largest number of candidates, so that an address of many accounts does not delay other requests."""
@@ -112,12 +109,11 @@ def _candidates(
     for kind in book.classes:
         innermost = bucket_of(kind, book.enabled[query.direction], query)
         found = best_group(innermost, query, options) if innermost is not None and not decided else None
-        verdicts = _verdicts(kind, found[1], query, options, reveal, outcome) if found else {}
+        seen: set[int] = set()
         if found is not None:
-            # The accounts that matter come first, so that a cut keeps them.
-            for entry in sorted(found[1], key=lambda entry: _ORDER.get(verdicts[entry.account.id] or "", 1)):
-                yield _candidate(kind, found[0], entry, options, verdicts[entry.account.id])
-        seen = set(verdicts)
+            for entry, ruled_out_by in _verdicts(kind, found[1], found[2], query, options, reveal, outcome):
+                seen.add(entry.account.id)
+                yield _candidate(kind, found[0], entry, options, ruled_out_by)
         for bucket in _outwards(innermost):
             for entry in bucket.entries():
                 if entry.account.id in seen:  # only the longest network of an account counts
@@ -133,22 +129,31 @@ def _candidates(
 def _verdicts(
     kind: IndexClass,
     group: Sequence[AccountEntry],
+    ties: Ties | None,
     query: Query,
     options: IdentifyOptions,
     reveal: Reveal,
     outcome: Match | Reason,
-) -> dict[int, str | None]:
-    """Return the check that ruled out each candidate of the best group, by account id."""
-    equal = most_specific(group, options)
-    verified = check_credentials(kind, equal, query, options, reveal)
-    verdicts: dict[int, str | None] = {entry.account.id: "rank" for entry in group}
-    for entry in equal:
-        verdicts[entry.account.id] = refusal(query).value
-    for entry in verified:
-        verdicts[entry.account.id] = "ambiguous" if outcome is Reason.AMBIGUOUS else "account_id"
+) -> Iterator[tuple[AccountEntry, str | None]]:
+    """Yield each candidate of the best group, with the check that ruled it out.
+
+    The account that was found comes first, then the accounts that are equal to it: a cut keeps them. An account is
+    looked at only when it is asked for, since many can be equal.
+    """
+    equal = group if ties is not None else most_specific(group, options)
+    won = outcome.entry.account.id if isinstance(outcome, Match) else None
     if isinstance(outcome, Match):
-        verdicts[outcome.entry.account.id] = None
-    return verdicts
+        yield outcome.entry, None
+    verified = "ambiguous" if outcome is Reason.AMBIGUOUS else "account_id"
+    for entry in equal:
+        if entry.account.id != won:
+            verifies = check_credentials(kind, (entry,), query, options, reveal)
+            yield entry, verified if verifies else refusal(query).value
+    if len(equal) < len(group):
+        best = {entry.account.id for entry in equal}
+        for entry in group:
+            if entry.account.id not in best:
+                yield entry, "rank"
 
 
 def _absent(book: Book, query: Query, options: IdentifyOptions) -> Iterator[Candidate]:

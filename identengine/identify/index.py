@@ -31,7 +31,11 @@ IndexClass = Literal["name", "ip", "ani", "passwordless"]
 """A class of matching. ``passwordless`` is that of ``passwordless_name = "after_ip"`` (engine.md 3.6)."""
 
 Shape = tuple[bool, bool, bool]
-"""True for each of gateway, port and protocol that is set. It ranks equal masks and prefixes (engine.md 3.3)."""
+"""True for each of gateway, port and protocol that is set and counts (engine.md 3.3)."""
+
+Counted = tuple[bool, bool]
+"""True for port and for protocol if the constraint counts: options ``match_port`` and ``match_protocol``."""
+COUNTED: tuple[Counted, ...] = ((True, True), (True, False), (False, True), (False, False))
 
 Constraints = tuple[str | None, int | None, str | None]
 """Gateway, port and protocol; None if any value fits."""
@@ -82,10 +86,25 @@ class AccountEntry(msgspec.Struct, frozen=True, gc=False):
     host: str | None
     """Host of calls that terminate at it (engine.md 3.9); None leaves the choice to the switch."""
 
-    @property
-    def shape(self) -> Shape:
-        """True for each of gateway, port and protocol that is set."""
-        return self.gateways is not None, self.port is not None, self.protocol is not None
+    def shape_of(self, counted: Counted) -> Shape:
+        """Return True for each of gateway, port and protocol that is set and counts."""
+        port, protocol = counted
+        return self.gateways is not None, port and self.port is not None, protocol and self.protocol is not None
+
+
+class Ties(msgspec.Struct, frozen=True, gc=False):
+    """Accounts that are equal in everything except the id, however many they are (engine.md 3.4)."""
+
+    entries: tuple[AccountEntry, ...]
+    """All of them, by ascending id."""
+    one_client: bool
+    """True if all of them are of one client."""
+    without_password: tuple[AccountEntry, ...]
+    one_client_without_password: bool
+
+
+ConstraintTables = tuple[tuple[Shape, dict[Constraints, Ties]], ...]
+"""The accounts of a group by shape (best first) and constraints. A constraint that does not count is None."""
 
 
 class Group(msgspec.Struct, frozen=True, gc=False):
@@ -95,24 +114,35 @@ class Group(msgspec.Struct, frozen=True, gc=False):
     entries: tuple[AccountEntry, ...]
     constrained: bool
     """True if an account of the group is constrained."""
-    by_constraints: tuple[tuple[Shape, dict[Constraints, tuple[AccountEntry, ...]]], ...] = ()
-    """The accounts by shape (best first) and constraints. Set above ``INDEXED_FROM`` accounts, else empty."""
+    ties: Ties | None = None
+    """The accounts, if they are more than ``INDEXED_FROM`` and none is constrained."""
+    by_constraints: dict[Counted, ConstraintTables] | None = None
+    """The look-up of the accounts, if they are more than ``INDEXED_FROM`` and some are constrained."""
 
 
-class BucketIndex(msgspec.Struct, frozen=True, gc=False):
-    """An index of a bucket with more than :data:`~identengine.identify.builder.INDEXED_FROM` accounts.
+class Reach(msgspec.Struct, frozen=True, gc=False):
+    """The constraints of all accounts of a bucket: how far a request gets that fits none (engine.md 3.7).
 
-    For example, 10,000 customers share one address and differ in tech prefix or gateway. ``by_prefix`` finds the
-    groups; ``lengths`` are the lengths of the prefixes, longest first. :attr:`Group.by_constraints` finds the
-    accounts of a group. The three sets show how far a request that fits no account gets (engine.md 3.7).
+    A constraint that does not count is None.
     """
 
-    by_prefix: dict[str, Group]
-    lengths: tuple[int, ...]
     gateways: frozenset[str | None]
     protocols: frozenset[tuple[str | None, str | None]]
     """Pairs of gateway and protocol."""
     ports: frozenset[Constraints]
+
+
+class BucketIndex(msgspec.Struct, frozen=True, gc=False):
+    """An index of a bucket with more than :data:`~identengine.identify.grouping.INDEXED_FROM` accounts.
+
+    For example, 10,000 customers share one address and differ in tech prefix or gateway. ``by_prefix`` finds the
+    groups; ``lengths`` are the lengths of the prefixes, longest first. :attr:`Group.by_constraints` finds the
+    accounts of a group.
+    """
+
+    by_prefix: dict[str, Group]
+    lengths: tuple[int, ...]
+    reach: dict[Counted, Reach]
 
 
 class Bucket(msgspec.Struct, gc=False):

@@ -13,7 +13,17 @@ from typing import Literal, final
 import msgspec
 
 from identengine.identify.credentials import verifies
-from identengine.identify.index import AccountEntry, Book, Bucket, Group, IndexClass, Lookup, Shape
+from identengine.identify.index import (
+    AccountEntry,
+    Book,
+    Bucket,
+    ConstraintTables,
+    Counted,
+    IndexClass,
+    Lookup,
+    Shape,
+    Ties,
+)
 from identengine.identify.query import Query
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Reason
@@ -63,15 +73,19 @@ def identify(book: Book, query: Query, options: IdentifyOptions, reveal: Reveal 
             continue
         found = best_group(innermost, query, options)
         if found is not None:
-            bucket, candidates = found
-            if len(candidates) > 1:
-                candidates = most_specific(candidates, options)
-            verified = check_credentials(kind, candidates, query, options, reveal) if reveal else candidates
+            bucket, candidates, ties = found
+            if ties is not None:
+                verified, one_client = _verified_ties(kind, ties, query, options, reveal)
+            else:
+                if len(candidates) > 1:
+                    candidates = most_specific(candidates, options)
+                verified = check_credentials(kind, candidates, query, options, reveal) if reveal else candidates
+                one_client = len(verified) == 1 or _one_client(verified)
             if len(verified) == 1:
                 return Match(verified[0], MATCHED_BY[kind], bucket.matched, False)
             if not verified:
                 return refusal(query)
-            if options.strict_ambiguity and not _one_client(verified):
+            if options.strict_ambiguity and not one_client:
                 return Reason.AMBIGUOUS
             return Match(verified[0], MATCHED_BY[kind], bucket.matched, True)
     return _why_none(book, query, options)
@@ -90,15 +104,15 @@ def bucket_of(kind: IndexClass, lookup: Lookup, query: Query) -> Bucket | None:
 
 def best_group(
     innermost: Bucket, query: Query, options: IdentifyOptions
-) -> tuple[Bucket, Sequence[AccountEntry]] | None:
+) -> tuple[Bucket, Sequence[AccountEntry], Ties | None] | None:
     """Return the best bucket with a candidate, and its candidates of the best tech prefix (engine.md 3.3).
 
-    Return None if there is no candidate. From a large group, only the best candidates may be returned.
+    Return None if there is no candidate. From a large group, only the best candidates are returned, also as ties.
 
     With ``mask_first`` the best bucket is the first one on the way outwards. With ``tech_prefix_first`` it has the
     longest prefix, and of equal prefixes it is the first one on the way outwards.
     """
-    best: tuple[Bucket, Sequence[AccountEntry]] | None = None
+    best: tuple[Bucket, Sequence[AccountEntry], Ties | None] | None = None
     candidates: Sequence[AccountEntry]
     length = -1
     dst_number = query.dst_number
@@ -112,10 +126,12 @@ def best_group(
                 continue
             if prefix_first and len(tech_prefix) <= length:
                 break
+            ties = group.ties
             if not group.constrained:
                 candidates = group.entries
-            elif group.by_constraints and _matches_all(options):
-                candidates = _best_by_constraints(group, query)
+            elif group.by_constraints is not None:
+                ties = _best_by_constraints(group.by_constraints, query, options)
+                candidates = ties.entries if ties is not None else ()
             else:
                 candidates = [
                     entry
@@ -124,8 +140,8 @@ def best_group(
                 ]
             if candidates:
                 if not prefix_first:
-                    return bucket, candidates
-                best, length = (bucket, candidates), len(tech_prefix)
+                    return bucket, candidates, ties
+                best, length = (bucket, candidates, ties), len(tech_prefix)
                 break
         bucket = bucket.wider
     return best
@@ -147,28 +163,29 @@ def unmet(entry: AccountEntry, query: Query, options: IdentifyOptions) -> Reason
     return None
 
 
-def _matches_all(options: IdentifyOptions) -> bool:
-    """Return True if every constraint counts. With a ``match_*`` of ``never`` no index by constraints fits."""
-    return options.match_port == "always" and options.match_protocol == "always"
+def _counted(options: IdentifyOptions) -> Counted:
+    """Return which of port and protocol count."""
+    return options.match_port == "always", options.match_protocol == "always"
 
 
-def _best_by_constraints(group: Group, query: Query) -> list[AccountEntry]:
+def _best_by_constraints(
+    tables: dict[Counted, ConstraintTables], query: Query, options: IdentifyOptions
+) -> Ties | None:
     """Return the best candidates of a large group, by a look-up of the constraints that the request satisfies."""
-    for (gateway, port, protocol), entries in group.by_constraints:
+    for (gateway, port, protocol), entries in tables[_counted(options)]:
         wanted = (
             query.gateway if gateway else None,
             query.src_port if port else None,
             query.protocol if protocol else None,
         )
         if found := entries.get(wanted):
-            return list(found)
-    return []
+            return found
+    return None
 
 
 def specificity(entry: AccountEntry, options: IdentifyOptions) -> Shape:
     """Return the rank of a candidate among equal masks and tech prefixes. The greatest wins (engine.md 3.3)."""
-    gateway, port, protocol = entry.shape
-    return gateway, port and options.match_port == "always", protocol and options.match_protocol == "always"
+    return entry.shape_of(_counted(options))
 
 
 def most_specific(candidates: Sequence[AccountEntry], options: IdentifyOptions) -> list[AccountEntry]:
@@ -196,6 +213,22 @@ def check_credentials(
     if kind == "name" or options.require_password:
         return [entry for entry in candidates if entry.account.password is None]
     return candidates
+
+
+def _verified_ties(
+    kind: IndexClass, ties: Ties, query: Query, options: IdentifyOptions, reveal: Reveal | None
+) -> tuple[Sequence[AccountEntry], bool]:
+    """Return what :func:`check_credentials` does, and True if the accounts are of one client, for many ties.
+
+    Without a password to verify, the time does not depend on the number of accounts.
+    """
+    if reveal is not None and query.direction is _ORIGINATION:
+        if query.brings_credentials:
+            verified = check_credentials(kind, ties.entries, query, options, reveal)
+            return verified, _one_client(verified)
+        if kind == "name" or options.require_password:
+            return ties.without_password, ties.one_client_without_password
+    return ties.entries, ties.one_client
 
 
 def refusal(query: Query) -> Reason:
@@ -238,17 +271,17 @@ def _why_none(book: Book, query: Query, options: IdentifyOptions) -> Reason:
 
 def _nearest_miss(bucket: Bucket, query: Query, options: IdentifyOptions) -> int:
     """Return the place in :data:`FURTHEST` of the nearest miss in a bucket without a candidate."""
-    index = bucket.index
-    if index is None or not _matches_all(options):
+    if bucket.index is None:
         reasons = (unmet(entry, query, options) for entry in bucket.entries())
         return max(FURTHEST.index(reason) for reason in reasons if reason is not None)
-    gateways = [gateway for gateway in (None, query.gateway) if gateway in index.gateways]
+    reach = bucket.index.reach[_counted(options)]
+    gateways = [gateway for gateway in (None, query.gateway) if gateway in reach.gateways]
     if not gateways:
         return FURTHEST.index(Reason.GATEWAY_MISMATCH)
-    protocols = [(g, p) for g in gateways for p in (None, query.protocol) if (g, p) in index.protocols]
+    protocols = [(g, p) for g in gateways for p in (None, query.protocol) if (g, p) in reach.protocols]
     if not protocols:
         return FURTHEST.index(Reason.PROTOCOL_MISMATCH)
-    if not any((g, port, p) in index.ports for g, p in protocols for port in (None, query.src_port)):
+    if not any((g, port, p) in reach.ports for g, p in protocols for port in (None, query.src_port)):
         return FURTHEST.index(Reason.PORT_MISMATCH)
     return FURTHEST.index(Reason.TECH_PREFIX_MISMATCH)
 

@@ -124,6 +124,15 @@ MALFORMED_OTHERS = Event(
     "malformed_others", "warning", "malformed messages with error %(code)d from other hosts: %(count)d"
 )
 
+# Errors over UDP that would have had more bytes than the message: at most one line a second -----------------
+
+WITHHELD = Event(
+    "withheld",
+    "info",
+    "errors over UDP that were not sent, since a message without a right token gets no more bytes than it has: "
+    "%(count)d; the first message came from %(source)s",
+)
+
 # The book ---------------------------------------------------------------------------------------------------
 
 BOOK_IN_USE = Event(

@@ -20,6 +20,7 @@ from identengine.log.events import (
     REJECTED_FIELD,
     REJECTED_FIELD_ABSENT,
     REJECTED_OTHERS,
+    WITHHELD,
     Event,
     Field,
 )
@@ -51,10 +52,13 @@ class RejectLog:
         self._others: dict[tuple[Event, Field], _Line] = {}
         self._addresses: dict[str, str] = {}
 
-    def note(self, host: str, why: str, names: Sequence[str] = ()) -> None:
-        """Count one refused peer. The line has the names in the certificate of the first such peer."""
+    def note(self, host: str, why: str, names: Sequence[str] = (), count: int = 1) -> None:
+        """Count one refused peer, or several messages of it.
+
+        The line has the names in the certificate of the first such peer.
+        """
         source = self._address(host)
-        if self._repeats(source, why):
+        if self._repeats(source, why, count=count):
             return
         event = REFUSED
         fields: dict[str, Field] = {"reason": why, "source": source}
@@ -62,7 +66,7 @@ class RejectLog:
             event = REFUSED_CERTIFICATE
             more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
             fields["names"] = ", ".join(name[:_LONGEST] for name in names[:_NAMES]) + more
-        self._begin((source, why), event, fields, REJECTED_OTHERS, "reason")
+        self._begin((source, why), event, fields, REJECTED_OTHERS, "reason", count)
 
     def reject(self, switch: str, request: Request, decision: Decision) -> None:
         """Count one rejected call. The line names the account, or the field and value, of the first such call.
@@ -113,6 +117,11 @@ class RejectLog:
         event = MALFORMED_STRANGER if switch is None else MALFORMED_OF_SWITCH if source is None else MALFORMED
         self._begin(key, event, fields, MALFORMED_OTHERS, "code")
 
+    def withheld(self, host: str) -> None:
+        """Count one error that was not sent, in one line for all hosts: their addresses may be forged."""
+        if not self._repeats("withheld"):
+            self._begin(("withheld",), WITHHELD, {"source": self._address(host)}, WITHHELD, "source")
+
     def write(self) -> None:
         """Write the collected lines."""
         for line in (*self._lines.values(), *self._others.values()):
@@ -121,28 +130,34 @@ class RejectLog:
         self._others.clear()
         self._addresses.clear()
 
-    def _repeats(self, *key: str | None) -> bool:
+    def _repeats(self, *key: str | None, count: int = 1) -> bool:
         """Count into the line of a key. Return False if the key has no line yet."""
         line = self._lines.get(key)
         if line is None:
             return False
-        line.count += 1
+        line.count += count
         return True
 
     def _begin(
-        self, key: tuple[str | None, ...], event: Event, fields: dict[str, Field], others: Event, kind: str
+        self,
+        key: tuple[str | None, ...],
+        event: Event,
+        fields: dict[str, Field],
+        others: Event,
+        kind: str,
+        count: int = 1,
     ) -> None:
         """Begin a line, or count into the shared line of ``fields[kind]`` if there are SOURCES lines already."""
         if not self._lines:
             self._in_a_second(self.write)
         if len(self._lines) < SOURCES:
-            self._lines[key] = _Line(event, fields, 1)
+            self._lines[key] = _Line(event, fields, count)
             return
         reason = fields[kind]
         line = self._others.get((others, reason))
         if line is None:
             line = self._others[others, reason] = _Line(others, {kind: reason}, 0)
-        line.count += 1
+        line.count += count
 
     def _source(self, request: Request) -> str:
         """Return the source of a call.

@@ -28,7 +28,7 @@ MALFORMED = {
 }
 """Codes of the errors of malformed messages (interfaces.md 3, "Errors"), and their names in counters."""
 PROCESSES = ("decider", "standby", "http")
-DROPPED = ("unknown_peer", "too_old")
+DROPPED = ("unknown_peer", "too_old", "too_many")
 """Reasons to drop a datagram without a decision."""
 REFUSED = ("unknown_peer", "too_many", "too_many_of_switch", "tls_handshake")
 """Reasons to refuse a connection."""
@@ -131,6 +131,11 @@ FAMILIES: dict[str, Family] = {
             ("interface",),
         ),
         Family("answers_unsent_total", "counter", "Answers over UDP that the system did not accept for sending."),
+        Family(
+            "answers_withheld_total",
+            "counter",
+            "Errors over UDP that were not sent, since they had more bytes than a message without a right token.",
+        ),
         Family("faults_total", "counter", "Faults of the program, in requests (internal_error) or in other work."),
         Family(
             "log_lines_dropped_total",
@@ -252,6 +257,11 @@ REGISTRY: tuple[Known, ...] = (
     ),
     _counter(
         "answers_unsent", "answers over UDP that the system did not accept for sending", "answers_unsent_total"
+    ),
+    _counter(
+        "answers_withheld",
+        "errors over UDP that were not sent, since they had more bytes than a message without a right token",
+        "answers_withheld_total",
     ),
     _counter("faults", "faults of the program, in requests or in other work", "faults_total"),
     _counter(

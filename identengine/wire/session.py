@@ -10,6 +10,12 @@ import msgspec
 from identengine.engine.lifecycle import Asker
 from identengine.model.options import IdentifyOptions
 
+UNPROVEN_BYTES = 4096
+"""Largest number of bytes, of a message or a connection, that are read before a right token is shown.
+
+In a larger datagram the token is only searched for.
+"""
+
 
 class Peer(msgspec.Struct, frozen=True):
     """A switch of the config, at one kind of listener."""
@@ -32,6 +38,7 @@ class Session:
         "checks_tokens",
         "host",
         "peer",
+        "refused",
     )
 
     def __init__(
@@ -61,11 +68,21 @@ class Session:
         """The digest of the last valid token that authenticated a single message."""
         self.checks_tokens = bool(self._by_token)
         """True if the token of a message decides which switch the message is from."""
+        self.refused = 0
+        """Number of messages that were refused because no switch was known."""
 
     @property
     def may_name(self) -> bool:
         """True if the session may name the switch that it speaks for."""
         return bool(self._by_name)
+
+    def is_unproven(self, *, connected: bool) -> bool:
+        """Return True if a message without a right token has only its address to show for its peer.
+
+        A connection has shown more if one of its messages had a right token: its peer receives its answers. The
+        source of a datagram can be forged, so a datagram shows nothing for the next one.
+        """
+        return self.peer is None and not self._by_name and not (connected and self.authenticated)
 
     def switch_of(self, token: str) -> Peer | None:
         """Return the switch with this token, or None if this session cannot be such a switch."""

@@ -177,6 +177,33 @@ def test_a_token_in_what_cannot_be_read_is_in_no_answer(server: Server) -> None:
                 assert "hush" not in str(switch.receive())
 
 
+@pytest.mark.parametrize("raw", [b"\xdc\x00\x11" + b"\x01" * 17, b"", b"{}", b"[{}]", b"nonsense" * 50])
+def test_a_datagram_without_token_is_not_reflected(server: Server, raw: bytes) -> None:
+    before = count(server, "answers_withheld")
+    with server.switch(OVER_UDP[0]) as forged:
+        forged.socket.send(raw)
+        grows(server, "answers_withheld", before, 1)
+        assert forged.has_nothing()
+    server.logged("errors over UDP that were not sent")
+
+
+@pytest.mark.parametrize("wire", CONNECTED, ids=by_name)
+def test_a_connection_without_token_is_closed_after_few_bytes_or_messages(server: Server, wire: Wire) -> None:
+    with server.switch(wire, AUTHORITY.client()) as switch:
+        for _ in range(15):
+            assert switch.exchange("ping", {})["error"]["data"] == {"field": "token"}
+        switch.send(call("ping"), call("ping"), call("ping"))
+        assert switch.receive()["error"]["code"] == -32602
+        assert switch.is_closed()
+    with server.switch(wire, AUTHORITY.client()) as switch:
+        switch.send(call("authorize", padding="x" * 5000, **GOOD))
+        assert switch.receive()["error"]["code"] == -32700
+        assert switch.is_closed()
+    with server.switch(wire, AUTHORITY.client()) as switch:
+        switch.send(call("authorize", token=TOKEN, padding="x" * 5000, **GOOD))
+        assert switch.receive()["result"]["accepted"]
+
+
 # ---- changes by SIGHUP
 
 

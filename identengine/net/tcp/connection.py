@@ -21,6 +21,7 @@ from collections import deque
 from typing import Protocol, cast
 
 from identengine.net.tcp.admission import ConnectionQuota
+from identengine.net.tcp.introduction import Introduction
 from identengine.wire.deferred import DeferredCount
 from identengine.wire.framing import Framer, Framings
 from identengine.wire.responder import MessageResponder
@@ -62,6 +63,8 @@ class ConnectionHost(Protocol):
     """The framings that a connection may begin with, each with its responder."""
     connections: set[Connection]
     """Admitted connections; each adds and removes itself."""
+    strangers: dict[Connection, None]
+    """Connections that had not authenticated when they were admitted, the oldest first."""
 
     def meet(self, transport: asyncio.Transport) -> Session | None:
         """Return the session of a connection, or None for an unknown peer."""
@@ -86,6 +89,7 @@ class Connection(asyncio.BufferedProtocol):
     _transport: asyncio.Transport
     _session: Session
     _respond: MessageResponder
+    _introduction: Introduction
     _framer: Framer | None = None
     """The framing of the connection; None until the first byte, which determines it, arrives."""
 
@@ -126,14 +130,20 @@ class Connection(asyncio.BufferedProtocol):
         self._since = asyncio.get_running_loop().time()
         self._transport.set_write_buffer_limits(high=host.quota.limits.unread_bytes)
         host.connections.add(self)
+        if not session.authenticated:
+            host.strangers[self] = None
         self._count()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop counting the connection."""
         if self._counted is not None:
-            self._host.connections.discard(self)
-            self._host.quota.leave(self._counted)
-            self._counted = None
+            self._leave(self._counted)
+
+    def _leave(self, counted: str) -> None:
+        self._host.connections.discard(self)
+        self._host.strangers.pop(self, None)
+        self._host.quota.leave(counted)
+        self._counted = None
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return the buffer for a read. All connections share it, since each read is copied before the next."""
@@ -147,11 +157,16 @@ class Connection(asyncio.BufferedProtocol):
             framing = self._host.framings.chosen_by(_view[0])
             self._framer = framing.framer(self._host.quota.limits.message_bytes)
             self._respond = framing.responder()
+            self._introduction = Introduction(framing, self._framer, self._session)
         if not self._queue:
             self._arrived = self._host.looked()
             if self._host.late:  # not always called, since the system call costs as much as a decision
                 self._arrived = min(self._arrived, time.monotonic() - _age_of_newest(self._transport))
-        self._queue.extend(self._framer.feed(bytes(_view[:nbytes])))
+        data = bytes(_view[:nbytes])
+        if self._framer.cautious:
+            self._queue.extend(self._introduction.feed(data, self._framer, self._session))
+        else:
+            self._queue.extend(self._framer.feed(data))
         if self._left is not None:
             self._left -= nbytes
         if not self._scheduled:
@@ -279,23 +294,11 @@ class Connection(asyncio.BufferedProtocol):
         idle = self._host.quota.limits.idle_seconds
         return idle if self._session.authenticated else min(idle, _INTRODUCTION)
 
-    @property
-    def unknown(self) -> bool:
-        """True if no peer has authenticated on the connection."""
-        return self._counted is not None and not self._session.authenticated
-
-    @property
-    def since(self) -> float:
-        """Time of the last message after authentication, or else of the connect, in the loop's time."""
-        return self._since
-
     def give_way(self) -> bool:
         """Abort the connection unless a peer has authenticated on it. Return True if it was aborted."""
-        if self._counted is None or not self.unknown:
+        if self._counted is None or self._session.authenticated:
             return False
-        self._host.quota.leave(self._counted)
-        self._host.connections.discard(self)
-        self._counted = None
+        self._leave(self._counted)
         self._transport.abort()
         return True
 

@@ -9,7 +9,6 @@ import asyncio
 import select
 import socket
 from collections.abc import Callable, Sequence
-from operator import attrgetter
 from typing import TypeAlias
 
 from identengine.config.readers import Endpoint
@@ -54,6 +53,7 @@ class StreamListener:
         self.framings = framings
         self.on_refused = on_refused
         self.connections: set[Connection] = set()
+        self.strangers: dict[Connection, None] = {}
         self._meet = meet or by_address
         self._look: float | None = None
         self._last_look = self._late_until = 0.0
@@ -101,8 +101,12 @@ class StreamListener:
 
     def make_room(self) -> bool:
         """Abort the oldest unauthenticated connection. Return True if there was one."""
-        strangers = [each for each in self.connections if each.unknown]
-        return bool(strangers) and min(strangers, key=attrgetter("since")).give_way()
+        while self.strangers:
+            oldest = next(iter(self.strangers))
+            del self.strangers[oldest]
+            if oldest.give_way():
+                return True
+        return False
 
     def looked(self) -> float:
         """Return the time of the loop's last poll. Data that is read now had arrived then."""

@@ -5,13 +5,15 @@ Its switch has asked again or given up, so only a stop in it is served (interfac
 
 The loop calls the listener when datagrams wait. If more remain after a batch, it calls again after all other work.
 One system call reads a batch of datagrams of any size. A large batch is decided in parts, one in each
-turn of the loop, and no datagram is received until all parts are decided.
+turn of the loop, and no datagram is received until all parts are decided. If a batch is full or has several
+parts, others wait. The sources then have shares of the time (:mod:`identengine.net.udp.shares`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 
@@ -20,7 +22,8 @@ from identengine.config.schema import Limits
 from identengine.net.access import Peers
 from identengine.net.sockets import endpoint_of
 from identengine.net.udp.mmsg import batched
-from identengine.net.udp.socket import ReplyRoute
+from identengine.net.udp.shares import Shares
+from identengine.net.udp.socket import BATCH, ReplyRoute
 from identengine.wire.deferred import DeferredCount
 from identengine.wire.responder import DatagramResponder
 from identengine.wire.session import Session
@@ -29,6 +32,10 @@ TURN_BYTES = 16384
 """Size at which a part of a batch is complete, in bytes. It bounds the time for which other work waits."""
 _REMEMBERED = 65536
 """Size of the cache of sessions by the kernel's form of an address, in senders."""
+
+
+def _ignore(*_: object) -> None:
+    """Do nothing: the default of a callback."""
 
 
 class UdpListener:
@@ -41,17 +48,26 @@ class UdpListener:
         responder: DatagramResponder,
         limits: Limits,
         on_refused: Callable[[str, str], None],
+        on_flood: Callable[[str, int], None] = _ignore,
     ) -> None:
-        """Read ``bound``, a non-blocking socket. ``on_refused`` gets the address of each stranger and a reason."""
+        """Read ``bound``, a non-blocking socket. ``on_refused`` gets the address of each stranger and a reason.
+
+        ``on_flood`` gets the address of a source that has used its share of the time, and the number of its
+        datagrams that were dropped.
+        """
         self.unsent = 0
         """Number of answers that the system did not accept for sending."""
         self._owed = DeferredCount()
         self._respond = responder
         self._on_refused = on_refused
+        self._on_flood = on_flood
+        self._shares = Shares()
         self._socket = bound
         self._batched = batched(bound, limits.message_bytes)
         self._parts: deque[_Part] = deque()
         """The undecided parts of the last batch."""
+        self._is_long = False
+        """True if the last batch has several parts, or as many datagrams as a batch can have: so others wait."""
         self._message_bytes = limits.message_bytes
         self.reconfigure(peers, limits)
 
@@ -115,18 +131,22 @@ class UdpListener:
             if batch is None:
                 return False
             part = batch
-            if sum(map(len, batch.received)) > TURN_BYTES:
-                self._parts.extend(batch.in_turns())
+            if sum(map(len, part.received)) > TURN_BYTES:
+                self._parts.extend(part.in_turns())
                 part = self._parts.popleft()
+                self._is_long |= bool(self._parts)
         if self._parts:  # scheduled first, so that an exception below does not strand them
             asyncio.get_running_loop().call_soon(self._on_parts)
-        if part.received:
+        if self._is_long:
+            self._answer_shared(part)
+        elif part.received:
             self._answer(part)
         return True
 
     def _receive(self) -> _Part | None:
         """Receive a batch. Return its datagrams that known peers sent, or None if no datagram waits."""
         received = self._batched.receive()
+        self._is_long = len(received) == BATCH
         if not received:
             return None
         too_old = self._batched.too_old(self._oldest)
@@ -151,6 +171,17 @@ class UdpListener:
         known = [received[place] for place in places]
         old = too_old and [too_old[place] for place in places]
         return _Part(self, known, sessions, old, places, self._batched.reply_route())
+
+    def _answer_shared(self, part: _Part) -> None:
+        """Answer a long batch, or a part of it. Drop datagrams of sources that have used their share of time."""
+        began = time.monotonic()
+        if exhausted := self._shares.exhausted(part.sessions, began):
+            for session in exhausted:
+                self._on_flood(session.host, part.sessions.count(session))
+            part = part.only([place for place, one in enumerate(part.sessions) if one not in exhausted])
+        if part.received:
+            self._answer(part)
+            self._shares.charge(part.sessions, began, time.monotonic())
 
     def _meet(self, key: Hashable, host: str) -> Session | None:
         session = self._peers.find(host)
@@ -203,6 +234,14 @@ class _Part:
     def answer_later(self, place: int, answers: Sequence[bytes]) -> None:
         """Send deferred answers."""
         self._listener.unsent += self._back(self._in_batch(place), answers)
+
+    def only(self, places: Sequence[int]) -> _Part:
+        """Return the part with these of its datagrams."""
+        old = self.too_old and [self.too_old[place] for place in places]
+        received = [self.received[place] for place in places]
+        sessions = [self.sessions[place] for place in places]
+        in_batch = [self._in_batch(place) for place in places]
+        return _Part(self._listener, received, sessions, old, in_batch, self._back)
 
     def in_turns(self) -> Iterator[_Part]:
         """Cut a large part into parts of one turn each, at least one."""

@@ -79,7 +79,12 @@ class Listeners:
         common = self._framings, quota, self._on_refused
         for bound in sockets.udp:
             udp = UdpListener(
-                bound, self._peers("udp"), self._responder.datagrams, self._config.limits, self._on_dropped
+                bound,
+                self._peers("udp"),
+                self._responder.datagrams,
+                self._config.limits,
+                self._on_dropped,
+                self._on_flood,
             )
             self._udp.append(udp)
             udp.start()
@@ -196,6 +201,10 @@ class Listeners:
     def _on_dropped(self, source: str, why: str) -> None:
         self._tally.add("datagrams_dropped_unknown_peer")
         self._refused.note(source, why)
+
+    def _on_flood(self, source: str, count: int) -> None:
+        self._tally.add("datagrams_dropped_too_many", count)
+        self._refused.note(source, "too many datagrams", count=count)
 
     def _on_refused(self, source: str, why: str, names: Sequence[str]) -> None:
         label = next((label for begin, label in _REFUSED if why.startswith(begin)), "unknown_peer")

@@ -126,9 +126,10 @@ class _Decider:
             self._on_wrong_token,
             lambda: self._reporter.tally.add("datagrams_dropped_too_old"),
             self._on_malformed,
+            self._on_withheld,
         )
-        # Three logs, so that a flood of one kind leaves the lines of the others.
-        self._rejects, self._refused, self._malformed = (RejectLog(_in_a_second) for _ in range(3))
+        # Four logs, so that a flood of one kind leaves the lines of the others.
+        self._rejects, self._refused, self._malformed, self._withheld = (RejectLog(_in_a_second) for _ in range(4))
         self._follower = BookFollower(self._engine, config.store, config.identify)
         self._listeners = Listeners(config, self._responder, self._refused)
         self._stop, self._hurry, self._promoted = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -186,6 +187,7 @@ class _Decider:
         self._rejects.write()
         self._refused.write()
         self._malformed.write()
+        self._withheld.write()
         self._close(work)
         if unsent := self._listeners.unsent:
             STOPPED_UNSENT.tell(unsent=unsent)
@@ -262,6 +264,10 @@ class _Decider:
     def _on_malformed(self, message: MalformedMessage) -> None:
         self._reporter.tally.malformed(message.switch, message.code)
         self._malformed.malformed(*message)
+
+    def _on_withheld(self, host: str) -> None:
+        self._reporter.tally.add("answers_withheld")
+        self._withheld.withheld(host)
 
     async def _work(self) -> None:
         """Expire leases and continue long jobs, in short steps between batches."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from identengine.wire.responder import MessageResponder
+from identengine.wire.session import Session
 
 
 class Framer(Protocol):
@@ -18,6 +19,8 @@ class Framer(Protocol):
 
     error: str | None
     """The error of the stream, or None. After an error the beginning of the next message is not known."""
+    cautious: bool
+    """True if the peer may be anyone, so that a framer must not do work in Python for parts of a message."""
 
     @property
     def pending(self) -> bool:
@@ -30,6 +33,10 @@ class Framer(Protocol):
         """Return an answer with its framing."""
 
 
+def _shows_none(begun: bytes, session: Session) -> None:
+    """Return None: the messages of a protocol hold no tokens."""
+
+
 class Framing(NamedTuple):
     """A framing and the protocol of its messages."""
 
@@ -37,6 +44,8 @@ class Framing(NamedTuple):
     """Factory of the framer of a connection, from the maximum size of a message in bytes."""
     responder: Callable[[], MessageResponder]
     """Factory of the responder of a connection, which may keep state of that connection."""
+    shows_token: Callable[[bytes, Session], bool | None] = _shows_none
+    """Returns True if the first bytes of a connection hold a right token of the session."""
 
 
 class Framings(NamedTuple):

@@ -30,6 +30,7 @@ class Counted:
 
     def __init__(self, max_bytes: int) -> None:
         self.error: str | None = None
+        self.cautious = False
         self._max_bytes = max_bytes
         self._begun = bytearray()
         """The buffer: the incomplete message, with its length in front."""

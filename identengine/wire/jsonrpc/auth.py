@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from identengine.calls.backend import LegResult
 from identengine.errors import expected
 from identengine.wire.jsonrpc.codec import UNDECODED, Bytes, Codec
 from identengine.wire.jsonrpc.messages import BAD_PARAMS, NO_SUCH_METHOD, Credentials, Field
 from identengine.wire.session import Peer, Session
 
-_EXPECTED_TOKEN = f"token: {expected('the token of a switch at this address')}"
+EXPECTED_TOKEN = f"token: {expected('the token of a switch at this address')}"
+"""The message of the error if the token of a message is wrong or missing."""
 
 
 class Authenticator:
     """Finds the switch that a message is from. ``on_wrong_token`` gets the address of each wrong token."""
 
     def __init__(self, on_wrong_token: Callable[[str], None]) -> None:
-        self._on_wrong_token = on_wrong_token
+        self.on_wrong_token = on_wrong_token
 
     def peer_of(self, raw: Bytes, codec: Codec, session: Session) -> Peer | None:
         """Return the switch of a message's token, or the session's switch without a token.
@@ -34,7 +34,7 @@ class Authenticator:
                 return session.peer
             peer = session.sender_of(token)
         if peer is None:
-            self._on_wrong_token(session.host)
+            self.on_wrong_token(session.host)
         return peer
 
     def supposed(self, raw: Bytes, codec: Codec, session: Session) -> Peer | None:
@@ -43,18 +43,18 @@ class Authenticator:
             params = codec.credited(raw).params if session.checks_tokens else None
         except UNDECODED:
             params = None
-        token = params.token if params else None
+        token = params.token if params is not None else None
         return (session.switch_of(token) if token else None) or session.peer
 
     def unknown(self, message_id: bytes, codec: Codec, session: Session) -> bytes:
         """Return the error that answers a message from no known switch."""
-        what = "expected auth with the name of a switch first" if session.may_name else _EXPECTED_TOKEN
+        what = "expected auth with the name of a switch first" if session.may_name else EXPECTED_TOKEN
         return codec.error(message_id, BAD_PARAMS, what, Field("token"))
 
     def authenticate(
         self, params: Credentials | None, message_id: bytes, codec: Codec, session: Session, *, connected: bool
-    ) -> bytes:
-        """Return the answer to ``auth``. If its token is valid, the session is that switch afterwards."""
+    ) -> bytes | None:
+        """Make the session the switch that ``auth`` names. Return the error that answers it, or None."""
         if not connected:
             what = 'no such method "auth" over UDP. Send the parameter token with each message.'
             return codec.error(message_id, NO_SUCH_METHOD, what)
@@ -64,11 +64,11 @@ class Authenticator:
                 what = f"switch: {expected('the name of a switch', switch)}"
                 return codec.error(message_id, BAD_PARAMS, what, Field("switch"))
         elif not token or token.isspace():
-            return codec.error(message_id, BAD_PARAMS, _EXPECTED_TOKEN, Field("token"))
+            return codec.error(message_id, BAD_PARAMS, EXPECTED_TOKEN, Field("token"))
         elif not session.authenticate(token):
-            self._on_wrong_token(session.host)
-            return codec.error(message_id, BAD_PARAMS, _EXPECTED_TOKEN, Field("token"))
-        return codec.answered(message_id, LegResult(True))
+            self.on_wrong_token(session.host)
+            return codec.error(message_id, BAD_PARAMS, EXPECTED_TOKEN, Field("token"))
+        return None
 
 
 def may_hold_token(raw: Bytes) -> bool:

@@ -13,10 +13,24 @@ from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar, Union, get_type_
 import msgspec
 
 from identengine.calls.backend import EncodedDecision, LegResult, unpacked
+from identengine.errors import LONGEST_QUOTE
 from identengine.model.records import Decision, Digest
-from identengine.wire.jsonrpc.messages import MAX_ID, PARSE_ERROR, Credited, Failure, Field, Loose, Trouble
+from identengine.wire.jsonrpc.messages import (
+    MAX_ID,
+    PARSE_ERROR,
+    Credited,
+    Failure,
+    Field,
+    Loose,
+    Trouble,
+    Unproven,
+)
 from identengine.wire.jsonrpc.methods import CALLS, METHODS, Call
 
+LONGEST_TOKEN = 1024
+"""Largest encoded token, in bytes, that is found without decoding its message."""
+_LONGEST_SHOWN = 512
+"""Longest value that is decoded to be shown, in bytes. To decode a larger one costs time."""
 UNDECODED = (msgspec.MsgspecError, ValueError, RecursionError)
 """Exceptions of decoding. ValueError is bad UTF-8, or an integer of thousands of digits."""
 
@@ -67,6 +81,9 @@ class Codec:
         """Return the encoded members of any message."""
         self.credited = decoder(Credited).decode
         """Return the token of a message."""
+        unproven: Any = Unproven | list[Unproven]
+        self.unproven: Callable[[Bytes], Unproven | list[Unproven]] = decoder(unproven).decode
+        """Return the members that the error needs which answers a message, or the messages of an array."""
         self.failure = decoder(Failure).decode
         """Return the error of an encoded answer, or None if the answer is a result."""
         self.text = decoder(str).decode
@@ -94,6 +111,12 @@ class Codec:
         """Return True if all texts in a message are valid, also those that decoding skips."""
         return self.text_fault(raw) is None
 
+    def printable(self, value: bytes) -> str:
+        """Return a value, or the beginning of a long one, for a person. Any bytes have such a form."""
+        if len(value) > _LONGEST_SHOWN:
+            return self.outlined(value)
+        return self.shown(value) or f"bytes that begin with 0x{value[0]:02x}"
+
     # ---- differs between the encodings
 
     def is_array(self, raw: bytes) -> bool:
@@ -116,10 +139,21 @@ class Codec:
         """Return a value as JSON on one line, for an error message, or None if JSON has no form for the value."""
         raise NotImplementedError
 
+    def outlined(self, value: bytes) -> str:
+        """Return the beginning of a long value, for an error message. The cost does not depend on its length."""
+        raise NotImplementedError
+
     def one_line(self, value: bytes) -> bytes | None:
         """Return a value without line breaks between its parts, or None if an answer cannot hold it.
 
         ``value`` is part of a message without a :meth:`text_fault`.
+        """
+        raise NotImplementedError
+
+    def token_behind(self, raw: bytes, at: int) -> str | None:
+        """Return the string that is the value of the name which ends at ``at``, or None if no string follows.
+
+        The cost is bounded by :data:`LONGEST_TOKEN`, and the rest of the message may be anything.
         """
         raise NotImplementedError
 
@@ -148,10 +182,17 @@ class Codec:
 
 
 _ID_BEGINS = frozenset(b'"-0123456789n')
-_ESCAPES = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+_HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_HALF = re.compile(
+    rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!%b)|[c-fC-F][0-9a-fA-F]{2}(?<!%b%b))" % (_LOW, _HIGH, _LOW)
 )
-"""Each escape in a text. The group is a surrogate without its other half."""
+"""The escape of a surrogate without its other half, if no escaped backslash is left."""
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+"""The beginning of the escape of a surrogate, or of an escaped backslash and such letters."""
+_BACKSLASH, _HIDDEN = rb"\\", b"\0\0"
+"""An escaped backslash, and two bytes that no JSON text holds."""
+_TOKEN_VALUE = re.compile(rb'[ \t\r\n]*+:[ \t\r\n]*+("[^"\\]*+(?:\\.[^"\\]*+)*+")', re.DOTALL)
+"""The rest of a member behind its name. The group is its value, a string."""
 NO_TEXT = rb"\uFfFd"
 """The escape that replaces half of a surrogate pair. No program writes it like this, so it marks a repaired id."""
 
@@ -182,16 +223,32 @@ class _Json(Codec):
         """Return the message with U+FFFD in place of each half of a surrogate pair.
 
         Half a pair is valid JSON but no text (RFC 8259, 8.2). Programs write it if a caller sent bytes that are
-        not UTF-8. Without this repair, such a caller would break the connection of the switch, or the other
-        messages of an array.
+        not UTF-8. A caller must not cost the switch its connection, or the other messages of an array. The cost
+        is linear, without a step in Python for an escape, since any peer at an address can send 30,000 of them.
         """
-        return _ESCAPES.sub(lambda escape: NO_TEXT if escape[1] else escape[0], raw)
+        if _SURROGATE.search(raw) is None or b"\0" in raw:
+            return raw
+        # A run of backslashes begins with an escape. So its pairs are escaped backslashes, and all others escape.
+        hidden = raw.replace(_BACKSLASH, _HIDDEN)
+        return _HALF.sub(_NO_TEXT_TEMPLATE, hidden).replace(_HIDDEN, _BACKSLASH)
+
+    def token_behind(self, raw: bytes, at: int) -> str | None:
+        found = _TOKEN_VALUE.match(raw, at, at + LONGEST_TOKEN)
+        if found is None:
+            return None
+        try:
+            return self.text(found[1])
+        except UNDECODED:
+            return None
 
     def shown(self, value: bytes) -> str | None:
         try:
             return self.one_line(value).decode(errors="replace")
         except UNDECODED:
             return None
+
+    def outlined(self, value: bytes) -> str:
+        return b" ".join(value[:LONGEST_QUOTE].split()).decode(errors="replace") + "…"
 
     def one_line(self, value: bytes) -> bytes:
         return msgspec.json.format(value, indent=-1)
@@ -245,12 +302,29 @@ class _MessagePack(Codec):
         except (*UNDECODED, TypeError):  # not MessagePack, or an extension, or a name that is no text
             return None
 
+    def outlined(self, value: bytes) -> str:
+        return f"{_KINDS[value[0]]} of {len(value)} bytes"
+
     def one_line(self, value: bytes) -> bytes | None:
         try:
             self._read(value)
         except UNDECODED:  # a text that is not UTF-8, in a value that no decoder has read yet
             return None
         return value
+
+    def token_behind(self, raw: bytes, at: int) -> str | None:
+        head = raw[at : at + 3]
+        if head[:1] in _SHORT_TEXTS:
+            begin, size = at + 1, head[0] & 0x1F
+        elif head[:1] in (b"\xd9", b"\xda"):
+            begin = at + head[0] - 0xD7
+            size = int.from_bytes(raw[at + 1 : begin], "big")
+        else:
+            return None
+        try:
+            return raw[begin : begin + size].decode() if size <= LONGEST_TOKEN else None
+        except UnicodeDecodeError:
+            return None
 
     def answered(self, message_id: bytes, result: object) -> bytes:
         return b"".join((self._HEAD, message_id, b"\xa6result", self.encode(result)))
@@ -266,6 +340,16 @@ class _MessagePack(Codec):
         head = bytes((0x90 | count,)) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
         return head + b"".join(answers)
 
+
+_NO_TEXT_TEMPLATE = NO_TEXT.replace(b"\\", rb"\\")
+"""The replacement as :mod:`re` reads it. Without a group it costs no step in Python."""
+_SHORT_TEXTS = frozenset(bytes((first,)) for first in range(0xA0, 0xC0))
+"""First bytes of strings in MessagePack of less than 32 bytes."""
+_ARRAYS, _OBJECTS = (*range(0x90, 0xA0), 0xDC, 0xDD), (*range(0x80, 0x90), 0xDE, 0xDF)
+_KINDS = [
+    "an array" if first in _ARRAYS else "an object" if first in _OBJECTS else "a value" for first in range(256)
+]
+"""The kinds of values in MessagePack by their first bytes, as an error names them."""
 
 JSON: Codec = _Json(msgspec.json.Decoder, msgspec.json.Encoder().encode)
 MESSAGEPACK: Codec = _MessagePack(msgspec.msgpack.Decoder, msgspec.msgpack.Encoder().encode)

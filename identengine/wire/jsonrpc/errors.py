@@ -39,15 +39,15 @@ class Complaint(NamedTuple):
     """False if the error is only counted and logged (see :func:`complaint`)."""
 
 
-def complaint(raw: bytes, codec: Codec) -> Complaint:
-    """Return the error of a message that did not decode.
+def complaint(raw: bytes, codec: Codec, *, suggests: bool = True) -> Complaint:
+    """Return the error of a message that did not decode. With ``suggests`` it names the nearest method.
 
     No error is due for a notification with a wrong method or wrong params (JSON-RPC 2.0, 4.1). Nor is it due for a
     message that is itself an answer, since two servers could then answer each other's errors forever.
     """
     if (fault := codec.text_fault(raw)) is not None:
         return Complaint(codec.not_parsable(fault), due=True)
-    error = _error(raw, codec)
+    error = _error(raw, codec, suggests=suggests)
     try:
         loose = codec.loose(raw)
     except UNDECODED:
@@ -58,7 +58,7 @@ def complaint(raw: bytes, codec: Codec) -> Complaint:
     return Complaint(error, due=bool(loose.id) or not well_formed)
 
 
-def _error(raw: bytes, codec: Codec) -> bytes:
+def _error(raw: bytes, codec: Codec, *, suggests: bool) -> bytes:
     """Return the error of a message, due or not."""
     try:
         loose = codec.loose(raw)
@@ -80,7 +80,7 @@ def _error(raw: bytes, codec: Codec) -> bytes:
     if method is None:
         return codec.error(message_id, INVALID_REQUEST, f"method: {_expected('a string', loose.method, codec)}")
     if method not in METHODS:
-        return codec.error(message_id, NO_SUCH_METHOD, _no_such_method(method))
+        return codec.error(message_id, NO_SUCH_METHOD, _no_such_method(method, suggests=suggests))
     try:
         params = codec.members(loose.params) if loose.params else {}
     except msgspec.ValidationError:
@@ -128,15 +128,14 @@ def _bad_param(
     )
 
 
-def _no_such_method(method: str) -> str:
-    meant = nearest(method, METHODS) if len(method) <= _LONGEST_NAME else None
-    return f"no such method {quoted(method)}" + (f"; did you mean {meant}?" if meant else "")
+def _no_such_method(method: str, *, suggests: bool) -> str:
+    meant = nearest(method, METHODS) if suggests and len(method) <= _LONGEST_NAME else None
+    return f"no such method {quoted(method[: LONGEST_QUOTE + 1])}" + (f"; did you mean {meant}?" if meant else "")
 
 
 def _expected(what: str, raw: bytes | msgspec.Raw, codec: Codec) -> str:
     """Return ``expected X, got Y`` as :func:`identengine.errors.expected` does, for an encoded value."""
-    encoded = bytes(raw)
-    got = (codec.shown(encoded) or f"bytes that begin with 0x{encoded[0]:02x}") if encoded else "nothing"
+    got = codec.printable(bytes(raw)) if raw else "nothing"
     return f"{expected(what)}, got {got if len(got) <= LONGEST_QUOTE else got[: LONGEST_QUOTE - 1] + '…'}"
 
 

@@ -23,6 +23,6 @@ def malformed(
     if error is None or error.code not in MALFORMED:
         return None
     data = error.data if isinstance(error.data, Field) else Field()
-    value = None if isinstance(data.value, msgspec.UnsetType) else codec.shown(bytes(data.value))
+    value = None if isinstance(data.value, msgspec.UnsetType) else codec.printable(bytes(data.value))
     switch = sender.switch if isinstance(sender, Asker) else sender.name if sender else None
     return MalformedMessage(switch, host, error.code, error.message, data.field, value)

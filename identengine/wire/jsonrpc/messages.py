@@ -71,6 +71,16 @@ class Loose(msgspec.Struct, gc=False):
     error: msgspec.Raw = msgspec.Raw()
 
 
+class Unproven(msgspec.Struct, gc=False):
+    """A message without a right token: only the members that its answer needs. The other members are skipped."""
+
+    jsonrpc: Literal["2.0"]
+    id: msgspec.Raw = msgspec.Raw()
+    method: msgspec.Raw = msgspec.Raw()
+    result: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
+
+
 class _Shown(msgspec.Struct, gc=False):
     token: str | None = None
 

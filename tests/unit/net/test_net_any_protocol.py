@@ -33,6 +33,7 @@ class Lines:
 
     def __init__(self, max_bytes: int) -> None:
         self.error: str | None = None
+        self.cautious = False
         self.max_bytes = max_bytes
         self.held = b""
 

@@ -8,7 +8,7 @@ from unit.wire.asking import GOOD, NEVER, OPTIONS, SWITCHES, Run, call, meet, on
 
 from identengine.net.access import Peers
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec
-from identengine.wire.jsonrpc.responder import MAX_WRONG
+from identengine.wire.jsonrpc.reader import MAX_WRONG
 
 
 @pytest.mark.parametrize("codec", [JSON, MESSAGEPACK])
@@ -52,9 +52,10 @@ def test_who_is_known_by_a_certificate_may_show_its_own_token_and_no_other() -> 
 def test_of_many_wrong_messages_in_an_array_few_are_complained_of(host: str) -> None:
     run = Run()
     good = call("authorize", "good", token="token of one", **NEVER)
-    answers = [one for array in over_udp(run, host, [good, *[1] * 999]) for one in array]
+    wrong = call("authorize", "wrong", token="token of one", src_ip=5)
+    answers = [one for array in over_udp(run, host, [good, *[wrong] * 700]) for one in array]
     assert answers[0]["result"]["reason"] == "unknown_source"
-    assert [one["error"]["code"] for one in answers[1:]] == [-32600] * (MAX_WRONG + 2)
+    assert [one["error"]["code"] for one in answers[1:]] == [-32602] * (MAX_WRONG + 1) + [-32600]
     assert "skipped" in answers[-1]["error"]["message"]
 
 

@@ -8,7 +8,7 @@ from unit.wire.asking import GOOD, NEVER, OPTIONS, Run, call, meet, on_connectio
 
 from identengine.net.access import Peers
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec
-from identengine.wire.jsonrpc.responder import MAX_WRONG
+from identengine.wire.jsonrpc.reader import MAX_WRONG
 
 
 @pytest.mark.parametrize(
@@ -171,10 +171,19 @@ def test_a_token_beside_a_certificate(token: str | None, who: str | None) -> Non
         assert answer["error"]["data"] == {"field": "token"}
 
 
-def test_many_messages_without_a_token_in_an_array_are_not_all_looked_at() -> None:
+def test_of_an_array_with_one_right_token_the_wrong_messages_are_not_all_looked_at() -> None:
     run = Run()
-    many = [call("authorize", n, token="wrong", **NEVER) for n in range(900)]
+    many = [call("authorize", n, token="token of one" if n == 0 else "wrong", **NEVER) for n in range(900)]
     answers = [one for array in over_udp(run, "10.2.0.1", many) for one in array]
+    assert len(answers) == MAX_WRONG + 3
+    assert len(run.wrong) == MAX_WRONG + 1
+    assert "skipped" in answers[-1]["error"]["message"]
+
+
+def test_wrong_tokens_in_auth_are_wrong_messages() -> None:
+    run, session = Run(), meet("10.2.0.1")
+    on_connection(run, session, call("auth", token="token of one"))
+    (answers,) = on_connection(run, session, [call("auth", n, token="wrong") for n in range(900)])
     assert len(answers) == MAX_WRONG + 2
     assert len(run.wrong) == MAX_WRONG + 1
 
