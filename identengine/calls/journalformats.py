@@ -111,13 +111,14 @@ def read(env: lmdb.Environment) -> Kept:
         }
         with env.begin() as txn:
             beat = txn.get(BEAT, db=dbs["meta"])
-            assert beat is None or isinstance(beat, bytes)  # noqa: S101 - only with buffers=True it is a memoryview
-            found = FORMAT if beat is None else msgspec.msgpack.decode(beat, type=list[Any])[0]
+            found = FORMAT if beat is None else msgspec.msgpack.decode(bytes(beat), type=list[Any])[0]
             if found not in READABLE:
                 raise DamagedError(unreadable(found))
             decode = _DECODERS.get(found, _decode_leg)
             legs = _legs(txn, dbs["small"], decode, large=False) + _legs(txn, dbs["large"], decode, large=True)
-            tombstones = [(SERIAL.unpack(key)[0], unpacked_row(value)) for key, value in txn.cursor(dbs["stops"])]
+            tombstones = [
+                (SERIAL.unpack(key)[0], unpacked_row(bytes(value))) for key, value in txn.cursor(dbs["stops"])
+            ]
             if len(tombstones) != txn.stat(dbs["stops"])["entries"]:
                 raise DamagedError("an entry is missing")
             notes: dict[str, Note] = {key.decode(): _decode_note(value) for key, value in txn.cursor(dbs["notes"])}
@@ -125,7 +126,7 @@ def read(env: lmdb.Environment) -> Kept:
                 legs,
                 tombstones,
                 notes,
-                None if beat is None else _decode_beat(beat),
+                None if beat is None else _decode_beat(bytes(beat)),
                 found,
                 txn.get(INCOMPLETE, db=dbs["meta"]) is not None,
             )
@@ -149,7 +150,7 @@ def _legs(txn: lmdb.Transaction, db: Any, decode: Callable[[bytes], Leg], *, lar
         before = position
         entries += 1
         if value != NOTHING:
-            leg = decode(value)
+            leg = decode(bytes(value))
             if leg.slot != (~position if large else position):
                 raise DamagedError("an entry is at the wrong position")
             legs.append(leg)

@@ -169,6 +169,28 @@ CALLS_DAMAGED = Event(
     "Make the switches send update or sync, unless they do so automatically; until then limits do not count the "
     "lost calls. Delete the old file after you have looked into the cause.",
 )
+CALLS_LOST = Event(
+    "calls_lost",
+    "alarm",
+    "the files of the set of calls are lost: %(why)s. The decider writes them anew from its memory",
+    "Find the program that removes or replaces files in the folder of [calls] path, such as a cleaner of "
+    "temporary files, and exclude the folder from it.",
+)
+CALLS_UNSAVED = Event(
+    "calls_unsaved",
+    "alarm",
+    "only the memory of the decider holds the calls: %(why)s",
+    "Correct the cause; the decider tries again each second. Do not stop or restart the server before that: its "
+    "calls would be lost.",
+)
+CALLS_SAVED = Event("calls_saved", "warning", "the set of calls is on disk again: %(path)s; the alarm is over")
+CALLS_MISSING = Event(
+    "calls_missing",
+    "alarm",
+    "calls are lost: %(why)s",
+    "Make the switches send update or sync, unless they do so automatically; until then limits do not count the "
+    "lost calls.",
+)
 CALLS_IN_USE = Event(
     "calls_in_use", "warning", "another process decides on the set of calls in %(path)s; waiting until it stops"
 )
@@ -318,6 +340,24 @@ PROCESS_FAULT = Event(
     "alarm",
     "process %(pid)d stops because of a fault of the program",
     "A replacement starts automatically. Save these lines and report them.",
+)
+
+FOLDER_LOST = Event(
+    "folder_lost",
+    "alarm",
+    "the folder of the set of calls has lost %(what)s; operators, HTTP and take-overs need them",
+    "Nothing is needed now: the supervisor makes them anew. Find the program that removes or replaces files in "
+    "the folder of [calls] path, and exclude the folder from it.",
+)
+FOLDER_UNUSABLE = Event(
+    "folder_unusable",
+    "alarm",
+    "the supervisor cannot use the folder of the set of calls: %(why)s",
+    "Correct the cause; the supervisor tries again each second. Until then operators, HTTP and take-overs may not "
+    "reach this server.",
+)
+FOLDER_COMPLETE = Event(
+    "folder_complete", "warning", "the folder of the set of calls is complete again: %(path)s; the alarm is over"
 )
 
 FEW_FILES = Event("few_files", "warning", "%(what)s")

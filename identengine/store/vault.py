@@ -276,9 +276,7 @@ def _place_file(path: Path, content: bytes, *, replace: bool, owner: tuple[int, 
             if replace:
                 old = path.stat()
                 if old.st_uid != os.geteuid():
-                    os.chown(
-                        temporary, old.st_uid, old.st_gid
-                    )  # a key file that root replaces must stay readable for the engine
+                    os.chown(temporary, old.st_uid, old.st_gid)  # a key file that root replaces must stay readable for the engine
                 temporary.replace(path)
             else:
                 try:

@@ -16,7 +16,7 @@ PACKAGE = str(Path(identengine.__file__).parent)
 
 
 class Injector:
-    """Raises an exception at one line of the given packages."""
+    """A trace function that raises an exception at one line of the given packages."""
 
     def __init__(self, at: int, fault: type[BaseException], folders: tuple[str, ...]) -> None:
         """Raise ``fault`` at the line with the number ``at``, counted from 0 in the order of execution."""

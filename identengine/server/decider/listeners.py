@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
 from itertools import chain
@@ -90,8 +91,14 @@ class Listeners:
             # The HTTP process serves this socket. Until it runs, new connections wait in the kernel.
             announce(f"listening http {endpoint_of(sockets.http)}")
             sockets.close_http()
+        await self.serve_ask(sockets.ask)
+
+    async def serve_ask(self, bound: socket.socket) -> None:
+        """Serve our own processes on this socket instead of an earlier one. Earlier connections stay open."""
+        for earlier in self._streams["http"]:
+            earlier.close()
         ask = StreamListener(
-            sockets.ask,
+            bound,
             self._peers("http"),
             self._framings,
             ConnectionQuota(self._config.limits),
