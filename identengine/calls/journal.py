@@ -20,12 +20,11 @@ import lmdb
 
 from identengine.calls import journalformats
 from identengine.calls.clock import Clock
-from identengine.calls.journalfile import RESERVE, CallsFile, DamagedError, environment, survives
+from identengine.calls.journalfile import FORMAT, RESERVE, CallsFile, DamagedError, environment, survives
 from identengine.calls.journalformats import (
     BEAT,
     BY_POSITION,
     DATABASES,
-    FORMAT,
     INCOMPLETE,
     POSITION,
     SERIAL,
@@ -224,7 +223,7 @@ class Journal:
         if self.trouble is None:
             self._reports.lost(why or "")
         try:
-            self._file.renew()
+            self._file.give_up_lost()
             self._open()
             self._note_time(incomplete=True)
         except (StoreError, DamagedError, lmdb.Error) as error:

@@ -17,12 +17,20 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 import lmdb
 
 from identengine.errors import StoreError
 
+FORMAT: Final = 3
+"""The format that this program writes."""
+READABLE: Final = (1, 2, 3)
+"""The formats that this program reads.
+
+In format 1, a leg has the numbers of its counters, and its answer is not encoded on its own. In format 2, a beat
+has no ``ahead``.
+"""
 NAME = "calls.mdb"
 LOCK = "lock"
 """Name of the lock file in the folder."""
@@ -107,11 +115,11 @@ class CallsFile:
         length = os.fstat(self._file.fileno()).st_size
         return None if length >= self.size else f"{self.path} was truncated from {self.size} to {length} bytes"
 
-    def renew(self) -> None:
-        """Replace a lost file by a new, empty one, with the folder and the lock if they are lost too.
+    def give_up_lost(self) -> None:
+        """Close a lost file, and take the lock again if it is lost too. A following :meth:`open` creates a file.
 
-        The lost file is closed first, since it may use the space that the new one needs. Raise InUseError if
-        another process holds the lock, StoreError if the file cannot be created.
+        The new lock is taken before anything else, so that no other process has the folder then. Raise InUseError
+        if another process holds it, StoreError if the folder cannot be used.
         """
         lock = self.path.with_name(LOCK)
         try:
@@ -124,7 +132,6 @@ class CallsFile:
                 self.put_aside()
         except OSError as error:
             raise _cannot_keep(self.path.parent, error) from error
-        self.open()
 
     def close_file(self) -> None:
         """Close the file, but keep the lock."""
@@ -230,6 +237,11 @@ def identity(of: Path | int) -> tuple[int, int] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return found.st_dev, found.st_ino
+
+
+def unreadable(found: int) -> str:
+    """Return the reason why a mirror of the format ``found`` cannot be used."""
+    return f"it is of format {found}; this program reads the formats {READABLE[0]} to {READABLE[-1]}"
 
 
 def survives(work: Callable[[], object]) -> bool:

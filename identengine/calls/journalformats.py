@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import lmdb
 import msgspec
@@ -16,7 +16,7 @@ import msgspec
 from identengine.calls.backend import packed
 from identengine.calls.clock import Beat
 from identengine.calls.counts import Counter
-from identengine.calls.journalfile import DamagedError
+from identengine.calls.journalfile import FORMAT, READABLE, DamagedError, unreadable
 from identengine.calls.legs import State
 from identengine.calls.legtable import Leg
 from identengine.calls.sync import Note
@@ -24,14 +24,6 @@ from identengine.calls.tombstones import TombstoneRow
 from identengine.calls.tombstones import unpacked as unpacked_row
 from identengine.model.records import Decision
 
-FORMAT: Final = 3
-"""The format that this program writes."""
-READABLE: Final = (1, 2, 3)
-"""The formats that this program reads.
-
-In format 1, a leg has the numbers of its counters, and its answer is not encoded on its own. In format 2, a beat
-has no ``ahead``.
-"""
 DATABASES = ("small", "large", "stops", "notes", "meta")
 BY_POSITION = ("small", "large")
 """The databases whose keys are positions."""
@@ -132,11 +124,6 @@ def read(env: lmdb.Environment) -> Kept:
             )
     except (lmdb.Error, msgspec.MsgspecError, struct.error, ValueError, IndexError) as error:
         raise DamagedError(f"it is damaged ({error})") from error
-
-
-def unreadable(found: int) -> str:
-    """Return the reason why a mirror of the format ``found`` cannot be used."""
-    return f"it is of format {found}; this program reads the formats {READABLE[0]} to {READABLE[-1]}"
 
 
 def _legs(txn: lmdb.Transaction, db: Any, decode: Callable[[bytes], Leg], *, large: bool) -> list[Leg]:

@@ -50,6 +50,8 @@ class Listeners:
         self._udp: list[UdpListener] = []
         self._tls: list[TlsListener] = []
         self._streams: dict[Interface, list[StreamListener]] = {"tcp": [], "tls": [], "http": []}
+        self._closed: list[StreamListener] = []
+        """Listeners whose sockets were replaced. Their connections stay open."""
 
     @property
     def unsent(self) -> int:
@@ -62,7 +64,9 @@ class Listeners:
 
         For HTTP, these are the connections of the HTTP process.
         """
-        return {one: sum(len(each.connections) for each in these) for one, these in self._streams.items()}
+        counts = {one: sum(len(each.connections) for each in these) for one, these in self._streams.items()}
+        counts["http"] += sum(len(each.connections) for each in self._closed)
+        return counts
 
     async def start(self, sockets: Sockets, tally: Tally, announce: Callable[[str], None]) -> None:
         """Start to read the sockets. ``announce`` prints each address, and ``tally`` counts refused peers."""
@@ -97,6 +101,8 @@ class Listeners:
         """Serve our own processes on this socket instead of an earlier one. Earlier connections stay open."""
         for earlier in self._streams["http"]:
             earlier.close()
+        self._closed += self._streams["http"]
+        self._streams["http"].clear()
         ask = StreamListener(
             bound,
             self._peers("http"),
@@ -129,6 +135,7 @@ class Listeners:
         await asyncio.gather(
             *[udp.drain(deadline) for udp in self._udp],
             *[stream.drain(deadline) for stream in self._all_streams()],
+            *[stream.part(deadline) for stream in self._closed],
         )
 
     async def leave(self, deadline: float) -> None:
@@ -138,19 +145,19 @@ class Listeners:
         """
         await asyncio.gather(
             *[udp.leave(deadline) for udp in self._udp],
-            *[stream.settle(deadline) for stream in self._all_streams()],
+            *[stream.settle(deadline) for stream in (*self._all_streams(), *self._closed)],
         )
 
     async def part(self, deadline: float) -> None:
         """Close the remaining connections when their peers have read their answers, until ``deadline`` at most."""
-        await asyncio.gather(*[stream.part(deadline) for stream in self._all_streams()])
+        await asyncio.gather(*[stream.part(deadline) for stream in (*self._all_streams(), *self._closed)])
 
     def _apply(self) -> None:
         """Apply peers and limits to all listeners."""
         limits = self._config.limits
         for udp in self._udp:
             udp.reconfigure(self._peers("udp"), limits)
-        for interface, streams in self._streams.items():
+        for interface, streams in (*self._streams.items(), ("http", self._closed)):
             for stream in streams:
                 stream.reconfigure(self._peers(interface), limits)
 

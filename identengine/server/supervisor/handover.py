@@ -32,8 +32,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from identengine.calls.journalfile import identity
-from identengine.calls.journalformats import FORMAT, READABLE, unreadable
+from identengine.calls.journalfile import FORMAT, READABLE, identity, unreadable
 from identengine.errors import IdentengineError, StoreError
 from identengine.net.sockets import NamedSocket
 from identengine.net.unix import at_folder

@@ -12,8 +12,7 @@ import os
 from pathlib import Path
 from typing import IO, NamedTuple, Self
 
-from identengine.calls.journalfile import FOLDER_MODE, InUseError, identity, private
-from identengine.calls.journalformats import FORMAT
+from identengine.calls.journalfile import FOLDER_MODE, FORMAT, InUseError, identity, private
 from identengine.errors import StoreError
 
 FILE = "serve.lock"

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from enum import Enum, auto
 from pathlib import Path
 
-from identengine.calls.journalformats import FORMAT
+from identengine.calls.journalfile import FORMAT
 from identengine.log.events import NEWCOMER
 from identengine.net.sockets import NamedSocket
 from identengine.server.supervisor import handover
