@@ -1,4 +1,4 @@
-"""Take-overs between programs whose formats differ: the calls are converted, or nothing changes (engine.md 8.1)."""
+"""Take-overs between programs of other formats: the calls are converted, or nothing changes (engine.md 8.1)."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ for module in (journal, journalfile, handover, outgoing):
     module.FORMAT = FORMAT
 for module in (handover, outgoing):
     module.PROTOCOL = PROTOCOL
+if not {checks}:
+    outgoing._refusal = lambda asked: None
 lock.OUR_FORMATS = lock.Formats(PROTOCOL, FORMAT)
 encode = journal.encode
 
@@ -65,9 +67,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def running(folder: Path, mirror: int, protocol: int = 1) -> Server:
+def running(folder: Path, mirror: int, protocol: int = 1, checks: int = 1) -> Server:
     """Start a server of another program, with 300 calls, half of them active."""
-    server = Server(folder, program=PROGRAM.format(mirror=mirror, protocol=protocol))
+    server = Server(folder, program=PROGRAM.format(mirror=mirror, protocol=protocol, checks=checks))
     with server.switch() as switch:
         known = {"src_ip": "10.0.0.1", "dst_number": "44"}
         asked = (request("authorize", n, call_id=f"call {n}", **known) for n in range(COUNT))
@@ -99,9 +101,14 @@ def test_a_take_over_from_each_earlier_format_keeps_all_calls(folder: Path, mirr
     assert "ALARM" not in new.log
 
 
-@pytest.mark.parametrize(("mirror", "protocol"), [(FORMAT + 1, 1), (FORMAT, 2)])
-def test_a_take_over_from_another_format_changes_nothing(folder: Path, mirror: int, protocol: int) -> None:
-    old = running(folder, mirror, protocol)
+@pytest.mark.parametrize(
+    ("mirror", "protocol", "checks"), [(FORMAT + 1, 1, 1), (FORMAT + 1, 1, 0), (FORMAT, 2, 1)]
+)
+def test_a_take_over_from_another_format_changes_nothing(
+    folder: Path, mirror: int, protocol: int, checks: int
+) -> None:
+    """Both servers refuse: the old one, unless its program does not look at the formats, and the new one."""
+    old = running(folder, mirror, protocol, checks)
     decider = answering(old)
     done = checked(old)
     assert done.returncode == 1
@@ -112,7 +119,7 @@ def test_a_take_over_from_another_format_changes_nothing(folder: Path, mirror: i
     assert new.ended() == 1
     assert f"the server of process {old.process.pid}" in new.log
     assert "Use a program that fits, or stop the old server first" in new.log
-    assert (what if protocol == 1 else "hand-over protocol, got 1") in new.log
+    assert (f"is of format {mirror}" if protocol == 1 else "hand-over protocol, got 1") in new.log
     assert answering(old) == decider, "it never stopped deciding"
     assert held(old) == COUNT
     assert old.stop() == 0

@@ -1,4 +1,4 @@
-"""A mirror of every earlier format is read and converted, also if the conversion was interrupted (engine.md 8.1)."""
+"""A mirror of each earlier format is read and converted, also after an interruption (engine.md 8.1)."""
 
 from __future__ import annotations
 
