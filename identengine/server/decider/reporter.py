@@ -17,7 +17,8 @@ from identengine.calls.mirror import MirrorFile
 from identengine.engine.core import Engine
 from identengine.errors import quoted
 from identengine.log import handlers
-from identengine.log.events import CALLS_ENDED, CALLS_FILE_FULL, CALLS_FULL, CALLS_ROOM_AGAIN, Event
+from identengine.log.event import Event
+from identengine.log.events import CALLS_ENDED, CALLS_FILE_FULL, CALLS_FULL, CALLS_ROOM_AGAIN
 from identengine.model.records import Interface
 from identengine.stats.file import WRITE_SECONDS, CounterFile, Tables
 from identengine.stats.heavyhitters import HeavyHitters

@@ -17,8 +17,8 @@ Either side sends :class:`No` to cancel. Each packet is one message. A message o
 is answered by :class:`No`. The tags of the messages are part of
 :data:`~identengine.server.supervisor.lock.PROTOCOL`, since old may be an older program.
 
-Rule: both sides refuse in step 1, before any lock moves, if new cannot read the mirror that old writes. A field
-that a message lacks, since an older program sent it, has the value of the programs that did not send the field.
+Rule: both sides refuse in step 1, before any lock moves, if new cannot read the mirror that old writes. An
+older program may omit a field. Then the field has the value of the programs that did not send it.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from support import ROOT
 
+from identengine.log.event import Event
 from identengine.log.events import (
     BOOK_UNUSABLE,
     CALLS_FULL,
@@ -18,7 +19,6 @@ from identengine.log.events import (
     KEY_FILE_LOST,
     REJECTED,
     SUPERVISOR_GONE,
-    Event,
 )
 from identengine.log.handlers import RESERVED
 
