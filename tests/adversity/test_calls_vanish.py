@@ -179,6 +179,22 @@ def test_a_replacement_that_finds_no_set_reports_that(server: Server) -> None:
     assert held(server) == 0
 
 
+def test_a_mirror_that_is_truncated_under_a_write_kills_no_call_in_silence(server: Server) -> None:
+    decider = server.decider
+    os.kill(decider, signal.SIGSTOP)  # it cannot look after the file
+    with server.udp() as udp:
+        udp.send(request("authorize", 1, call_id="more", src_ip="10.0.0.1", dst_number="44"))
+        with (server.folder / "calls" / "calls.mdb").open("r+b") as file:
+            file.truncate(8192)
+        os.kill(decider, signal.SIGCONT)
+        assert udp.receive()
+    if "was killed by SIGBUS" in server.log:
+        server.logged("cannot be used: it is truncated")
+    else:
+        server.logged(SAVED)
+    assert held(server) in (0, COUNT)
+
+
 def test_a_folder_that_cannot_be_made_anew_is_reported(folder: Path, server: Server) -> None:
     path = folder / "calls"
     shutil.rmtree(path)

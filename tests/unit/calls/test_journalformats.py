@@ -13,6 +13,7 @@ from identengine.calls import journal as journals
 from identengine.calls.backend import LegSelector, Settings, unpacked
 from identengine.calls.journal import Journal
 from identengine.calls.journalfile import FORMAT, READABLE
+from identengine.calls.journalformats import encode
 from identengine.calls.memory import Calls
 from identengine.model.records import Decision
 
@@ -61,12 +62,10 @@ def test_an_interrupted_conversion_is_repeated(tmp_path: Path, monkeypatch: pyte
     path = write(tmp_path, 1, legs())
     monkeypatch.setattr(journals, "_CONVERTED", 7)
     calls = 0
-
     for stop in (1, 3, 8):
         with monkeypatch.context() as patch:
-            encode = journals.encode
 
-            def encodes(value: object, most: int = stop * 7, encode=encode) -> bytes:  # type: ignore[no-untyped-def]
+            def encodes(value: object, most: int = stop * 7) -> bytes:
                 nonlocal calls
                 calls += 1
                 if calls > most:
