@@ -37,8 +37,8 @@ class Mirroring:
         self._lists = lists
         self._max_legs = max_legs
         self._generation = mirror.generation
-        self._stored = True
-        """True if the mirror stored the changes at the last attempt."""
+        self._failed = False
+        """True if the mirror did not store the changes at an attempt, until :meth:`write_anew` takes note."""
         self._next: int | None = None
         """The first position to write anew in the next step, or None if the mirror holds the whole set."""
 
@@ -50,9 +50,8 @@ class Mirroring:
                 self._mirror.write(changes)
                 changes.clear()
             except MirrorError:
-                stored = False
+                self._failed, stored = True, False
                 changes.condense()
-        self._stored = stored
         overfull = self._mirror.room_left is _RESERVE or not stored
         if overfull is not self.overfull:
             self.overfull, self._table.counts.max_held = overfull, 0 if overfull else self._max_legs
@@ -72,7 +71,9 @@ class Mirroring:
             slots.note_run(self._next, STEP)
             self._next += STEP
             return True
-        if self._stored:
-            self._mirror.complete()
-            self._next = None
+        if self._failed:  # the next write repeats the changes
+            self._failed = False
+            return False
+        self._mirror.complete()
+        self._next = None
         return False

@@ -209,11 +209,14 @@ class _Decider:
             with contextlib.suppress(TimeoutError):
                 known = first_of(self._follower.tried.wait(), self._stop.wait())
                 await asyncio.wait_for(known, REPLACEMENT_WAIT)
-        await self._listeners.start(self._duty.sockets, self._reporter.tally, self._announce)
-        await self._serve_operators()
+        served = self._duty.sockets
+        await self._listeners.start(served, self._reporter.tally, self._announce)
+        await self._serve_operators(served.control)
         self._search_switchless()
         self._report()
         self._link.tell(LISTENING)
+        if self._duty.sockets is not served:  # new sockets arrived meanwhile
+            await self._move()
 
     def _restore(self) -> None:
         """Restore the calls (engine.md 5.8) and the counters as the last decider left them."""
@@ -224,15 +227,13 @@ class _Decider:
         self._reporter = Reporter(self._calls, self._journal, counters, self._engine, self._follower)
         self._engine.hold(self._calls, self._reporter.tally)
 
-    async def _serve_operators(self) -> None:
-        """Start to answer the commands of operators."""
+    async def _serve_operators(self, bound: socket.socket) -> None:
+        """Start to answer the commands of operators on this socket."""
         reporter = self._reporter
         operators = self._operators = OperatorService(
             self._engine, self._calls, lambda: self._scopes, reporter.status, reporter.ended, reporter.tally
         )
-        self._control = OperatorListener(
-            self._duty.sockets.control, lambda ask: operators.answer(ask, self._clock())
-        )
+        self._control = OperatorListener(bound, lambda ask: operators.answer(ask, self._clock()))
         await self._control.start()
 
     def _on_sockets(self, control: socket.socket, ask: socket.socket) -> None:
@@ -241,14 +242,14 @@ class _Decider:
         self._duty = self._duty._replace(sockets=sockets)
         if self._link.state in (LISTENING, READY):
             self._moving = asyncio.create_task(self._move())
-        else:
+        elif self._link.state != TAKING_OVER:  # then :meth:`_take_over` moves
             before.control.close()
             before.ask.close()
 
     async def _move(self) -> None:
         """Serve operators and our own processes on the current Unix sockets."""
         self._control.close()
-        await self._serve_operators()
+        await self._serve_operators(self._duty.sockets.control)
         await self._listeners.serve_ask(self._duty.sockets.ask)
 
     def _search_switchless(self) -> None:

@@ -184,7 +184,7 @@ def test_without_a_running_server_it_starts(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "away", "said"),
     [
-        ("[identify]\nrank = 'x'\n", False, "[identify] rank: one of"),
+        ("[identify]\nrank = 'x'\n", False, '[identify] rank: expected "mask_first"'),
         ('[listen]\nudp = ["192.0.2.1:4870"]\n', False, "cannot listen on udp 192.0.2.1:4870"),
         ("", True, "ALARM: the take-over failed: the book or its key cannot be loaded"),
     ],
