@@ -73,7 +73,7 @@ class Mirroring:
             return True
         if self._failed:  # the next write repeats the changes
             self._failed = False
-            return False
+            return not self.overfull
         self._mirror.complete()
         self._next = None
         return False
