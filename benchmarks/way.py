@@ -99,6 +99,13 @@ class _TimedMirror:
     def room_left(self) -> RoomLeft:
         return self._journal.room_left
 
+    @property
+    def generation(self) -> int:
+        return self._journal.generation
+
+    def complete(self) -> None:
+        self._journal.complete()
+
     def write(self, changes: Changes) -> None:
         with self._times.of("mirror"):
             self._journal.write(changes)

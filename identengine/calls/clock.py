@@ -2,12 +2,13 @@
 
 It is based on the machine's clock since boot, which includes sleep and which no one can set. That clock restarts
 at 0 with each boot. The set's clock therefore adds the time that passed before the boot, so that stored times
-remain valid.
+remain valid. Rule: it never runs back, so no lease becomes longer than its own length.
 """
 
 from __future__ import annotations
 
 import time
+from math import inf
 from pathlib import Path
 
 import msgspec
@@ -34,21 +35,32 @@ class Clock:
     def __init__(self) -> None:
         self._boot = boot_id()
         self._ahead = 0.0
+        self._latest = -inf
 
     def __call__(self) -> float:
-        """Return the current time."""
-        return time.clock_gettime(time.CLOCK_BOOTTIME) + self._ahead
+        """Return the current time, which is never before an earlier one."""
+        now = time.clock_gettime(time.CLOCK_BOOTTIME) + self._ahead
+        if now < self._latest:
+            self._ahead += self._latest - now
+            return self._latest
+        self._latest = now
+        return now
 
     def resume(self, beat: Beat, newest: float) -> None:
         """Continue from the last beat, or from ``newest``, the latest stored time, if that is later.
 
         After a reboot, the wall clock shows how long the machine was off. If that clock was set back, the set's
-        clock continues as if no time had passed.
+        clock continues as if no time had passed. The machine's clock can also be back within a boot: a process in
+        another time namespace, or a restored virtual machine, reads an earlier time.
         """
+        self._latest, kept = -inf, max(newest, beat.now)
         if beat.boot == self._boot:
             self._ahead = beat.ahead
-        else:
-            self._ahead += max(newest, beat.now + time.time() - beat.wall, beat.now) - self()
+            if self() >= kept:
+                return
+            self._latest = -inf
+        self._ahead += max(kept, beat.now + time.time() - beat.wall) - self()
+        self._latest = -inf
 
     def beat(self, mirror_format: int) -> Beat:
         """Return the beat to store now, from which the next reader continues."""

@@ -60,6 +60,12 @@ class Counts:
         self._clients: dict[int, Counter] = {}
         self._most = inf if most is None else most
 
+    def clear(self) -> None:
+        """Forget all counters. Legs then need new ones (:meth:`restore`)."""
+        self.held = 0
+        self._accounts.clear()
+        self._clients.clear()
+
     def take(self, levels: Levels) -> Cells | Reason:
         """Count one more leg on all its levels and return its counters. Return the reason if a level is full.
 

@@ -26,13 +26,14 @@ class Expiry:
         """Number of legs that lapsed while reserved or active, since this process began."""
         self._table = table
         self._lapsed_max = settings.lapsed_max
-        self._leases = Wheel()
+        self._leases, self._memories = Wheel(), Wheel()
         self.lease: Callable[[Sequence[int], float], None] = self._leases.add_all
         """Schedule the end of the leases of these slots for a common time of the set's clock."""
-        self._memories = Wheel()
 
     def restore(self, legs: Iterable[Leg]) -> None:
-        """Schedule the expiry of all legs that a mirror stored."""
+        """Schedule the expiry of these legs, which are all legs of the set."""
+        self._leases, self._memories = Wheel(), Wheel()
+        self.lease = self._leases.add_all
         leases: dict[int, list[int]] = {}
         memories: dict[int, list[int]] = {}
         for leg in legs:
@@ -68,22 +69,23 @@ class Expiry:
 
     def _remember(self, leg: Leg, now: float) -> None:
         table = self._table
+        table.slots.note(leg.slot)
         table.counts.remove(leg.cells)
-        if leg.state == RESERVED:
-            table.shrink(leg)
+        was_reserved = leg.state == RESERVED
         leg.state, leg.due = LAPSED, now + LAPSED_SECONDS
+        if was_reserved:
+            table.shrink(leg)
         self._memories.add(leg.slot, leg.due)
         table.lapsed += 1
-        table.slots.note(leg.slot)
 
     def revive(self, leg: Leg, switch: str, now: float) -> None:
         """Count a lapsed leg again as active, even above a limit (engine.md 5.4)."""
         table = self._table
+        table.slots.note(leg.slot)
         table.lapsed -= 1
         leg.state, leg.switch, leg.missed = ACTIVE, switch, None
         self.renew(leg, now + leg.lease)
         leg.cells = table.counts.add(leg.cells)
-        table.slots.note(leg.slot)
 
     def forget(self, now: float, *, early: bool) -> bool:
         """Forget legs whose memory has expired, and the oldest legs above ``lapsed_max``.

@@ -3,32 +3,41 @@
 Each batch is one transaction, so that the mirror holds a batch completely or not at all, whenever the process
 dies. Legs are keyed by their position. Freed positions are reused, the latest first. The number of pages that are
 written therefore stays small, however many legs exist.
+
+Once a second the journal compares its file and its lock with those in the folder. If the next decider would not
+find them, the journal makes new ones, and :mod:`identengine.calls.mirroring` fills the new file from memory.
+Without a mirror the set continues in memory alone.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from contextlib import suppress
 from math import inf
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import lmdb
-import msgspec
 
-from identengine.calls.clock import Beat, Clock
-from identengine.calls.journalfile import RESERVE, CallsFile, DamagedError, environment, survives
+from identengine.calls import journalformats
+from identengine.calls.clock import Clock
+from identengine.calls.journalfile import FORMAT, RESERVE, CallsFile, DamagedError, environment, survives
+from identengine.calls.journalformats import (
+    BEAT,
+    BY_POSITION,
+    DATABASES,
+    INCOMPLETE,
+    POSITION,
+    SERIAL,
+    Kept,
+    encode,
+)
 from identengine.calls.legtable import Leg
-from identengine.calls.mirror import Changes, MirrorFullError, RoomLeft
+from identengine.calls.mirror import Changes, MirrorError, MirrorFullError, MirrorReports, RoomLeft
 from identengine.calls.sync import Note
 from identengine.calls.tombstones import TombstoneRow
-from identengine.calls.tombstones import unpacked as unpacked_row
 from identengine.errors import StoreError
 
-FORMAT = 3
-READABLE = (2, 3)
-"""The formats that :meth:`Journal.read` accepts. Format 2 differs only in that a beat has no ``ahead``."""
 LEG_BYTES = 1024
 """Space for one held leg, in bytes.
 
@@ -40,6 +49,8 @@ _BASE_BYTES = 8 * 1024 * 1024
 _BEAT_SECONDS = 1.0
 _LOOK_EVERY = 500
 """Number of written legs after which the free space is checked again."""
+_CONVERTED = 2000
+"""Legs of an earlier format that one transaction converts."""
 _READING = "reading"
 """Name of a file that exists while the mirror is read, and in the first seconds after it.
 
@@ -51,39 +62,44 @@ _TRIAL_SECONDS = 3.0
 _TRIED_TOGETHER = 100
 """Number of entries that are written in one transaction when a mirror is tried."""
 
-_position = struct.Struct("=I")
-_serial = struct.Struct(">Q")
-_encode = msgspec.msgpack.Encoder().encode
-_NOTHING = _encode(None)
-_decode_leg = msgspec.msgpack.Decoder(Leg).decode
-_decode_note = msgspec.msgpack.Decoder(float | tuple[str, ...]).decode
-_decode_beat = msgspec.msgpack.Decoder(Beat).decode
 
-
-class Kept(msgspec.Struct):
-    """The content of a mirror."""
-
-    legs: list[Leg] = []
-    tombstones: list[tuple[int, TombstoneRow]] = []
-    """Rows of stops, by ascending serial number."""
-    notes: dict[str, Note] = {}
-    beat: Beat | None = None
+_SILENT = MirrorReports()
 
 
 class Journal:
     """An open mirror. It is a context manager."""
 
-    def __init__(self, folder: Path, max_legs: int, lapsed_max: int, alarm: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        max_legs: int,
+        lapsed_max: int,
+        alarm: Callable[[str], None],
+        reports: MirrorReports = _SILENT,
+    ) -> None:
         """Open the mirror in ``folder``, and create the folder if it is missing.
 
         Raise InUseError if another process uses the mirror. Raise StoreError if there is no space for ``max_legs``
-        legs, or if the file cannot be created. A file that is damaged or of another format is renamed, and
-        ``alarm`` is called.
+        legs, or if the file cannot be created. A file that is damaged or of an unknown format is renamed, and
+        ``alarm`` is called. ``reports`` are called if the files are lost later.
         """
         self.room_left = RoomLeft.AMPLE
+        self.generation = 0
+        """Number of files that replaced a lost one."""
+        self.trouble: str | None = None
+        """Reason why the file does not hold the whole set, or None if it does."""
+        self.incomplete = False
+        """True if :meth:`read` found a file that a process was writing anew when it died."""
         self.clock = Clock()
         """The set's clock. It is correct only after :meth:`read`."""
         self._alarm = alarm
+        self._reports = reports
+        self._failure: str | None = None
+        """Error of LMDB that makes the file unusable, or None."""
+        self._writes = True
+        """False while there is no file."""
+        self._anew = ""
+        """Reason why the file is being written anew, or ``""``."""
         self._last_beat = -inf
         self._read_at = inf
         """Time at which the mirror was read, until that is too long ago for a suspicion."""
@@ -98,6 +114,8 @@ class Journal:
                 self._open()
             except DamagedError as error:
                 self._put_aside(error)
+            self.created = self._file.created
+            """True if there was no file."""
         except BaseException:
             self.close()
             raise
@@ -119,8 +137,11 @@ class Journal:
         return self._file.size
 
     def write(self, changes: Changes) -> None:
-        """Store all changes or none. Raise MirrorFullError if there is no space."""
-        while True:
+        """Store all changes or none. Raise MirrorFullError if there is no space, MirrorError after another fault.
+
+        After another fault of LMDB, :meth:`beat` replaces the file. Without a file, nothing is stored.
+        """
+        while self._writes:
             try:
                 self._write(changes)
                 break
@@ -128,8 +149,11 @@ class Journal:
                 if not self._file.grow():
                     self.room_left = RoomLeft.RESERVE
                     raise MirrorFullError from error
+            except lmdb.Error as error:
+                self._failure = str(error)
+                raise MirrorError from error
         self._written += len(changes.large.changed) + len(changes.small.changed)
-        if self._written >= _LOOK_EVERY:
+        if self._written >= _LOOK_EVERY and self._writes:
             self._look()
 
     def _write(self, changes: Changes) -> None:
@@ -141,22 +165,22 @@ class Journal:
                 # the same batch. Sorted positions write each page once.
                 changed, legs = sorted(set(space.changed)), space.items
                 # A freed position is overwritten with nil, not deleted, since it will be reused soon.
-                values = map(_encode, map(legs.__getitem__, changed))
-                txn.cursor(db).putmulti(zip(map(_position.pack, changed), values, strict=True))
+                values = map(encode, map(legs.__getitem__, changed))
+                txn.cursor(db).putmulti(zip(map(POSITION.pack, changed), values, strict=True))
                 if self.room_left is not RoomLeft.AMPLE:  # deleting returns the space
                     for position in changed:
                         if legs[position] is None:
-                            txn.delete(_position.pack(position), db=db)
+                            txn.delete(POSITION.pack(position), db=db)
             for serial, row in changes.tombstones.items():
                 if row is None:
-                    txn.delete(_serial.pack(serial), db=self._tombstones)
+                    txn.delete(SERIAL.pack(serial), db=self._tombstones)
                 else:
-                    txn.put(_serial.pack(serial), row, db=self._tombstones)
+                    txn.put(SERIAL.pack(serial), row, db=self._tombstones)
             for name, note in changes.notes.items():
                 if note is None:
                     txn.delete(name.encode(), db=self._notes)
                 else:
-                    txn.put(name.encode(), _encode(note), db=self._notes)
+                    txn.put(name.encode(), encode(note), db=self._notes)
 
     def _look(self) -> None:
         """Check the free space, and grow the file in time."""
@@ -171,33 +195,96 @@ class Journal:
 
     def used(self) -> int:
         """Return the number of bytes in use. Freed pages do not count."""
+        if not self._writes:
+            return 0
         with self._env.begin() as txn:
             counts = [txn.stat(db) for db in (self._small, self._large, self._tombstones, self._notes)]
         pages = sum(count["branch_pages"] + count["leaf_pages"] + count["overflow_pages"] for count in counts)
         return pages * int(counts[0]["psize"])
 
     def beat(self) -> None:
-        """Store the time about once a second, so that leases remain valid after a reboot."""
+        """Once a second, look after the files, and store the time, so that leases remain valid after a reboot."""
         now = self.clock()
         if now - self._read_at >= _TRIAL_SECONDS:
             self._reading.unlink(missing_ok=True)
             self._read_at = inf
-        if now - self._last_beat >= _BEAT_SECONDS:
-            self._last_beat = now
-            self._look()
-            self._note_time()
+        if now - self._last_beat < _BEAT_SECONDS:
+            return
+        self._last_beat = now
+        self._look_after_files()
+        if self._writes:
+            try:
+                self._look()
+                self._note_time()
+            except lmdb.Error as error:
+                self._failure = str(error)
 
-    def _note_time(self) -> None:
+    def _look_after_files(self) -> None:
+        """Replace the file if it is lost. Report its loss, and each reason why it cannot be replaced, once."""
+        try:
+            why = self._failure or self._file.lost()
+        except OSError as error:  # the open file is as good as before
+            self._unsaved(f"{self.path.parent} cannot be examined: {error.strerror}")
+            return
+        if why is None and self._writes:
+            self._set_trouble()
+            return
+        self._writes, self.room_left = False, RoomLeft.AMPLE  # writing to a truncated file would be SIGBUS
+        if self.trouble is None:
+            self._reports.lost(why or "")
+        try:
+            self._file.give_up_lost()
+            self._open()
+            self._note_time(incomplete=True)
+        except (StoreError, DamagedError, lmdb.Error) as error:
+            self._unsaved(str(error))
+            return
+        self._failure, self._writes = None, True
+        self._anew = self._anew or why or ""
+        self.generation += 1
+        self._set_trouble()
+
+    def complete(self) -> None:
+        """Note that the file holds the whole set again."""
+        if self._writes and self._failure is None:
+            self._anew = ""
+            self._note_time(incomplete=False)
+            self._set_trouble()
+
+    def _set_trouble(self) -> None:
+        """Set :attr:`trouble` for a file that can be written. Report the end of the trouble."""
+        before, self.trouble = self.trouble, None
+        if self._anew:
+            self.trouble = f"the set of calls is being written anew: {self._anew}"
+        elif before is not None:
+            self._reports.over()
+
+    def _unsaved(self, why: str) -> None:
+        """Set and report the trouble that no other decider would find the calls."""
+        trouble = f"only the memory of the decider holds the calls: {why}"
+        if trouble != self.trouble:
+            self.trouble = trouble
+            self._reports.unsaved(why)
+
+    def _note_time(self, *, incomplete: bool | None = None) -> None:
+        """Store the time. With ``incomplete``, set or remove the mark of a file that is being written anew."""
         try:
             with self._env.begin(write=True) as txn:
-                txn.put(b"beat", _encode(self.clock.beat(FORMAT)), db=self._meta)
+                txn.put(BEAT, encode(self.clock.beat(FORMAT)), db=self._meta)
+                if incomplete:
+                    txn.put(INCOMPLETE, b"", db=self._meta)
+                elif incomplete is False:
+                    txn.delete(INCOMPLETE, db=self._meta)
         except lmdb.MapFullError:
             self.room_left = RoomLeft.RESERVE
 
     def read(self) -> tuple[list[Leg], list[tuple[int, TombstoneRow]], dict[str, Note]]:
-        """Return the stored legs, the rows of stops by ascending serial number, and the notes. Set the clock."""
+        """Return the stored legs, the rows of stops by ascending serial number, and the notes. Set the clock.
+
+        Legs of an earlier format are converted in the file, too.
+        """
         try:
-            kept = _read(self._env)
+            kept = journalformats.read(self._env)
             self._resume(kept)
         except (DamagedError, lmdb.Error) as error:  # a file that can be read is useless if it cannot be written
             self._put_aside(error)
@@ -207,11 +294,33 @@ class Journal:
         return kept.legs, kept.tombstones, kept.notes
 
     def _resume(self, kept: Kept) -> None:
-        """Set the clock, and write to the file for the first time."""
+        """Set the clock by the content of the file, and write to the file for the first time."""
+        self.incomplete = kept.incomplete
         if kept.beat is not None:
-            self.clock.resume(kept.beat, max((leg.since for leg in kept.legs), default=kept.beat.now))
+            self.clock.resume(kept.beat, max((leg.renewed for leg in kept.legs), default=kept.beat.now))
+        if kept.format != FORMAT:
+            self._convert(kept.legs)
         self._look()
-        self._note_time()
+        self._note_time(incomplete=False)
+
+    def _convert(self, legs: list[Leg]) -> None:
+        """Write legs of an earlier format in the current one.
+
+        Several transactions do that, since one would need space for all legs twice. The beat keeps the earlier
+        format until all are written, so that an interrupted conversion is repeated.
+        """
+        dbs = {False: self._small, True: self._large}
+        for first in range(0, len(legs), _CONVERTED):
+            rows = [(leg.slot, encode(leg)) for leg in legs[first : first + _CONVERTED]]
+            while True:
+                try:
+                    with self._env.begin(write=True) as txn:
+                        for slot, row in rows:
+                            txn.put(POSITION.pack(~slot if slot < 0 else slot), row, db=dbs[slot < 0])
+                    break
+                except lmdb.MapFullError:
+                    if not self._file.grow():
+                        raise
 
     def _check(self) -> None:
         """Raise DamagedError if a process that uses the file crashes, as LMDB may abort on damaged files."""
@@ -226,7 +335,7 @@ class Journal:
         self._file.open()
         env = self._env = self._file.env
         try:
-            dbs = {name: env.open_db(name.encode(), integerkey=name in _BY_POSITION) for name in _DATABASES}
+            dbs = {name: env.open_db(name.encode(), integerkey=name in BY_POSITION) for name in DATABASES}
         except lmdb.Error as error:
             raise DamagedError(str(error)) from error
         self._small, self._large, self._tombstones, self._notes, self._meta = dbs.values()
@@ -246,17 +355,13 @@ def room(max_legs: int) -> int:
     return _BASE_BYTES + max_legs * LEG_BYTES
 
 
-_DATABASES = ("small", "large", "stops", "notes", "meta")
-_BY_POSITION = ("small", "large")
-
-
 def _try_alone(path: Path) -> None:
     """Read a mirror, and write each of its entries without a commit, so that nothing changes."""
     with environment(path, path.stat().st_size, readonly=True) as env:
-        _read(env)
+        journalformats.read(env)
     with environment(path, path.stat().st_size) as env:  # only now, since opening for writing extends a cut file
-        for name in _DATABASES:
-            db = env.open_db(name.encode(), integerkey=name in _BY_POSITION, create=False)
+        for name in DATABASES:
+            db = env.open_db(name.encode(), integerkey=name in BY_POSITION, create=False)
             with env.begin() as txn:
                 entries = list(txn.cursor(db))
             for first in range(0, len(entries), _TRIED_TOGETHER):
@@ -264,43 +369,3 @@ def _try_alone(path: Path) -> None:
                     for key, value in entries[first : first + _TRIED_TOGETHER]:
                         txn.put(key, value, db=db)
                     txn.abort()
-
-
-def _read(env: lmdb.Environment) -> Kept:
-    """Return the content of a file. Raise DamagedError if any part of it is invalid."""
-    try:
-        dbs = {
-            name: env.open_db(name.encode(), integerkey=name in _BY_POSITION, create=False) for name in _DATABASES
-        }
-        with env.begin() as txn:
-            beat = txn.get(b"beat", db=dbs["meta"])
-            if beat is not None and (found := msgspec.msgpack.decode(beat, type=list[Any])[0]) not in READABLE:
-                raise DamagedError(f"it is of format {found}, and this program writes {FORMAT}")
-            legs = _legs(txn, dbs["small"], large=False) + _legs(txn, dbs["large"], large=True)
-            tombstones = [(_serial.unpack(key)[0], unpacked_row(value)) for key, value in txn.cursor(dbs["stops"])]
-            if len(tombstones) != txn.stat(dbs["stops"])["entries"]:
-                raise DamagedError("an entry is missing")
-            notes: dict[str, Note] = {key.decode(): _decode_note(value) for key, value in txn.cursor(dbs["notes"])}
-            return Kept(legs, tombstones, notes, None if beat is None else _decode_beat(beat))
-    except (lmdb.Error, msgspec.MsgspecError, struct.error, ValueError, IndexError) as error:
-        raise DamagedError(f"it is damaged ({error})") from error
-
-
-def _legs(txn: lmdb.Transaction, db: Any, *, large: bool) -> list[Leg]:
-    """Return the legs of one space. Raise DamagedError if a leg is missing or not at its position."""
-    legs: list[Leg] = []
-    before, entries = -1, 0
-    for key, value in txn.cursor(db):
-        (position,) = _position.unpack(key)
-        if position <= before:
-            raise DamagedError("an entry is at the wrong position")
-        before = position
-        entries += 1
-        if value != _NOTHING:
-            leg = _decode_leg(value)
-            if leg.slot != (~position if large else position):
-                raise DamagedError("an entry is at the wrong position")
-            legs.append(leg)
-    if entries != txn.stat(db)["entries"]:
-        raise DamagedError("an entry is missing")
-    return legs

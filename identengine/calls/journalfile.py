@@ -4,6 +4,9 @@ LMDB writes through a memory map. If the tmpfs were full, such a write would kil
 therefore never larger than the space that ``posix_fallocate`` has allocated. Space for ``max_legs`` held legs is
 allocated at the start. Space for lapsed legs follows in pieces. Only one process opens the file, so that no reader
 can make it grow.
+
+The next decider finds the set by its path, and only if no other process holds the lock. :meth:`CallsFile.lost`
+therefore compares file and lock with the ones that this process holds open.
 """
 
 from __future__ import annotations
@@ -14,14 +17,24 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 import lmdb
 
-from identengine.calls.folder import FOLDER_MODE
+from identengine.calls.folder import prepare
 from identengine.errors import StoreError
 
+FORMAT: Final = 3
+"""The format that this program writes."""
+READABLE: Final = (1, 2, 3)
+"""The formats that this program reads.
+
+In format 1, a leg has the numbers of its counters, and its answer is not encoded on its own. In format 2, a beat
+has no ``ahead``.
+"""
 NAME = "calls.mdb"
+LOCK = "lock"
+"""Name of the lock file in the folder."""
 RESERVE = 2 * 1024 * 1024
 """Space for messages that free legs, in bytes. It remains when there is no space for more legs."""
 PIECE = 16 * 1024 * 1024
@@ -51,13 +64,12 @@ class CallsFile:
         self.path = folder / NAME
         self.size = 0
         """Allocated size of the file, in bytes."""
+        self.created = False
+        """True if :meth:`open` has created the file."""
         self._room = room
         self._most = max(room, most)
-        try:
-            folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-            self._lock = _locked(folder / "lock")
-        except OSError as error:
-            raise StoreError(f"the set of calls cannot be kept in {folder}: {error.strerror}") from error
+        self._file: IO[bytes] | None = None
+        self._lock = self._take_lock()
 
     def open(self) -> None:
         """Open the file, or create it.
@@ -66,6 +78,7 @@ class CallsFile:
         truncated.
         """
         there = self.path.exists()
+        self.created = not there
         if there:
             self._look()
         try:
@@ -77,17 +90,57 @@ class CallsFile:
             raise self._no_room(str(error)) from error
         size = max(self._room, self.end() + RESERVE) if there else self._room
         try:
+            self._file = self.path.open("r+b")
             self._take(size)
         except OSError as error:
-            self.env.close()
+            self.close_file()
             if not there:
                 self.path.unlink(missing_ok=True)
             raise self._no_room(error.strerror or str(error)) from error
 
-    def close(self) -> None:
-        """Close the file and release the lock. The file is kept."""
+    def lost(self) -> str | None:
+        """Return the reason why the next decider would not find this set, or None if it would.
+
+        Raise OSError if the folder cannot be examined.
+        """
+        for opened, path in ((self._lock, self.path.with_name(LOCK)), (self._file, self.path)):
+            if opened is None or (found := identity(path)) is None:
+                return f"{path} is missing"
+            if found != identity(opened.fileno()):
+                return f"another file is at {path}"
+        assert self._file is not None  # noqa: S101 - the loop has looked at it
+        length = os.fstat(self._file.fileno()).st_size
+        return None if length >= self.size else f"{self.path} was truncated from {self.size} to {length} bytes"
+
+    def give_up_lost(self) -> None:
+        """Close a lost file, and take the lock again if it is lost too. A following :meth:`open` creates a file.
+
+        The new lock is taken before anything else, so that no other process has the folder then. Raise InUseError
+        if another process holds it, StoreError if the folder cannot be used.
+        """
+        lock = self.path.with_name(LOCK)
+        try:
+            if identity(lock) != identity(self._lock.fileno()):
+                new = self._take_lock()
+                self._lock.close()
+                self._lock = new
+            self.close_file()
+            if identity(self.path) is not None:
+                self.put_aside()
+        except OSError as error:
+            raise _cannot_keep(self.path.parent, error) from error
+
+    def close_file(self) -> None:
+        """Close the file, but keep the lock."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
         if hasattr(self, "env"):
             self.env.close()
+
+    def close(self) -> None:
+        """Close the file and release the lock. The file is kept."""
+        self.close_file()
         self._lock.close()
 
     def end(self) -> int:
@@ -116,8 +169,7 @@ class CallsFile:
 
         Of the files that were renamed earlier, only the latest is kept, since each keeps its full size.
         """
-        if hasattr(self, "env"):
-            self.env.close()
+        self.close_file()
         for older in sorted(self.path.parent.glob(f"{NAME}.*"))[:-1]:
             older.unlink()
         aside = self.path.with_name(f"{NAME}.{time.time_ns()}")
@@ -138,10 +190,22 @@ class CallsFile:
 
     def _take(self, size: int) -> None:
         """Allocate ``size`` bytes and map them. Raise OSError if the space is not available."""
-        with self.path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, size)
+        assert self._file is not None  # noqa: S101 - the file is open
+        os.posix_fallocate(self._file.fileno(), 0, size)
         self.env.set_mapsize(size)
         self.size = size
+
+    def _take_lock(self) -> IO[bytes]:
+        """Lock the folder, and create it if it is missing. Raise InUseError or StoreError."""
+        folder = self.path.parent
+        try:
+            if (
+                not folder.is_dir()
+            ):  # an existing one was checked at start, and a later chmod must not end the service
+                prepare(folder)
+            return _locked(folder / LOCK)
+        except OSError as error:
+            raise _cannot_keep(folder, error) from error
 
     def _no_room(self, why: str) -> StoreError:
         return StoreError(
@@ -166,6 +230,20 @@ def environment(path: Path, size: int, *, readonly: bool = False) -> lmdb.Enviro
     )
 
 
+def identity(of: Path | int) -> tuple[int, int] | None:
+    """Return device and inode of a path or of an open file, or None if the path is missing. Raise OSError."""
+    try:
+        found = os.fstat(of) if isinstance(of, int) else of.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
+
+
+def unreadable(found: int) -> str:
+    """Return the reason why a mirror of the format ``found`` cannot be used."""
+    return f"it is of format {found}; this program reads the formats {READABLE[0]} to {READABLE[-1]}"
+
+
 def survives(work: Callable[[], object]) -> bool:
     """Return True if ``work`` neither raises nor crashes in a child process. LMDB may abort on damaged files."""
     pid = os.fork()
@@ -187,6 +265,10 @@ def private(path: str, flags: int) -> int:
     with contextlib.suppress(OSError):  # the file belongs to another user
         os.fchmod(file, 0o600)  # an older version created the file with another mode
     return file
+
+
+def _cannot_keep(folder: Path, error: OSError) -> StoreError:
+    return StoreError(f"the set of calls cannot be kept in {folder}: {error.strerror}")
 
 
 def _locked(path: Path) -> IO[bytes]:

@@ -12,7 +12,7 @@ import msgspec
 
 from identengine.calls.backend import LegFilter, LegSelector, LegView
 from identengine.calls.counts import Cells, Counts
-from identengine.calls.legs import LAPSED, State, direction_of, leg_key, scope_of
+from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, State, direction_of, leg_key, scope_of
 from identengine.calls.levels import clients_of
 from identengine.calls.slots import Slots
 from identengine.model.records import Direction
@@ -58,6 +58,11 @@ class Leg(msgspec.Struct, gc=False, array_like=True):
         """Numbers of the clients' counters on which the leg counts."""
         return tuple(cell.number for cell in self.cells[1:])
 
+    @property
+    def renewed(self) -> float:
+        """Latest time that the leg proves: when it was counted first, or when its active lease began."""
+        return max(self.since, self.due - self.lease) if self.state == ACTIVE else self.since
+
     def view(self) -> LegView:
         """Return the leg as an operator sees it."""
         clients = tuple(clients_of(self.counters))
@@ -88,6 +93,26 @@ class LegTable:
                 self.lapsed += 1
             else:
                 leg.cells = self.counts.add(leg.cells)
+
+    def rebuild(self) -> list[Leg]:
+        """Derive everything else from the legs in the slots, after a fault left a change incomplete.
+
+        Return the legs. If this method fails too, it can be called again.
+        """
+        legs: dict[int, Leg] = {}
+        for slot, leg in self.slots.all():
+            if id(leg) in legs:  # it was about to move to a small slot
+                self.slots.remove(leg.slot)
+            leg.slot = slot
+            legs[id(leg)] = leg
+        self.calls.clear()
+        self.lapsed = 0
+        self.counts.clear()
+        self.restore({leg.slot: leg for leg in legs.values()})
+        for leg in legs.values():
+            if leg.state != RESERVED and leg.slot < 0:
+                self.shrink(leg)
+        return list(legs.values())
 
     def find(self, call: str, key: str) -> Leg | None:
         """Return the held or lapsed leg with these keys, or None if it does not exist."""
@@ -153,10 +178,13 @@ class LegTable:
             self.calls[leg.call] = there
 
     def shrink(self, leg: Leg) -> None:
-        """Move a leg that is no longer reserved to a small slot, without its data for retransmissions."""
-        self.slots.remove(leg.slot)
+        """Move a leg that is no longer reserved to a small slot, without its data for retransmissions.
+
+        The leg has a slot at every moment, so that no fault in between loses it.
+        """
         leg.content = leg.answer = None
-        leg.slot = self.slots.small.add(leg)
+        slot, leg.slot = leg.slot, self.slots.small.add(leg)
+        self.slots.remove(slot)
 
 
 def filtered(legs: Iterable[Leg], conditions: LegFilter) -> Iterator[LegView]:

@@ -38,8 +38,10 @@ from identengine.calls.counts import Counts
 from identengine.calls.expiry import Expiry
 from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, leg_key
 from identengine.calls.legtable import Leg, LegTable, filtered
-from identengine.calls.mirror import Changes, Mirror, MirrorFullError, RoomLeft
-from identengine.calls.sync import Lists, Note, Sweep
+from identengine.calls.listedlegs import ListedLegs
+from identengine.calls.mirror import Changes, Mirror, RoomLeft
+from identengine.calls.mirroring import Mirroring
+from identengine.calls.sync import Lists, Note
 from identengine.calls.tombstones import TombstoneRow, Tombstones
 from identengine.model.reasons import Reason
 from identengine.model.records import Decision, Direction
@@ -49,7 +51,7 @@ STEP = 256
 TOMBSTONES_ROOM, TOMBSTONES_LEG_ROOM = 1024 * 1024, 256
 """Space for stops in the mirror, in bytes: a fixed part, and a part for each leg of ``max_legs``."""
 _INSTANT = 1e-6
-_RESERVE, _AMPLE = RoomLeft.RESERVE, RoomLeft.AMPLE  # looking up an enum member is slow
+_AMPLE = RoomLeft.AMPLE  # looking up an enum member is slow
 
 
 class Calls:
@@ -58,8 +60,6 @@ class Calls:
     def __init__(self, settings: Settings, mirror: Mirror) -> None:
         self._settings = settings
         self._retransmitted = self._turned_away = 0
-        self._overfull = False
-        """True while the mirror has no space. No leg is admitted until it has."""
         self._mirror = mirror
         self._counts = Counts(settings.global_capacity, settings.max_legs)
         self._table = table = LegTable(self._counts)
@@ -73,9 +73,14 @@ class Calls:
         self._tombstones = Tombstones(TOMBSTONES_ROOM + TOMBSTONES_LEG_ROOM * settings.max_legs)
         self._buckets = LevelBuckets()
         self._reserved, self._active = settings.reserved, settings.active
-        self._lists = Lists(self, 2 * settings.max_legs)
         self._changes = Changes(self._small, self._large)
-        self._floor = 0.0
+        legs = ListedLegs(table, self._expiry, settings, self._changes)
+        self._lists = Lists(legs, 2 * settings.max_legs)
+        self._mirroring = Mirroring(mirror, self._changes, table, self._tombstones, self._lists, settings.max_legs)
+        self._mirror_changes = self._mirroring.write
+        self._open: Sequence[CallsMessage] | None = None
+        """The batch that is being applied. If it is still set when the next one begins, a fault cut it short."""
+        self._opened = self._floor = 0.0
         self._handlers: dict[type, Callable[[Any, float], CallsAnswer]] = {
             Admit: self._admit,
             Refresh: self._refresh,
@@ -100,29 +105,52 @@ class Calls:
     # ---- messages
 
     def apply(self, batch: Sequence[CallsMessage], now: float) -> list[CallsAnswer]:
-        """Answer a batch as if its messages had arrived one by one. Its changes are in the mirror on return."""
-        now = max(now, self._floor)
+        """Answer a batch as if its messages had arrived one by one. Its changes are in the mirror on return.
+
+        If this method raises an exception, all calls of the batch must be rejected. They hold no slots.
+        """
+        if self._open is not None:
+            self._recover(self._open)
+        now = self._opened = max(now, self._floor)
+        self._open = batch
         self._reserved_until, self._active_until = now + self._reserved, now + self._active
         answers: list[CallsAnswer] = []
         handlers = self._handlers
-        try:
-            for message in batch:
-                kind = type(message)
-                answers.append(handlers[kind](message, now))
-                if kind is SwitchReset:
-                    now = self._floor = now + _INSTANT  # later messages of the batch are younger than the reset
-                    self._reserved_until, self._active_until = now + self._reserved, now + self._active
-        finally:  # each slot needs a lease, even if a later message failed
-            if self._new_slots:
-                self._expiry.lease(self._new_slots, self._reserved_until)
-                self._new_slots.clear()
+        for message in batch:
+            kind = type(message)
+            answers.append(handlers[kind](message, now))
+            if kind is SwitchReset:
+                now = self._floor = now + _INSTANT  # later messages of the batch are younger than the reset
+                self._reserved_until, self._active_until = now + self._reserved, now + self._active
+        if self._new_slots:
+            self._expiry.lease(self._new_slots, self._reserved_until)
+            self._new_slots.clear()
         if self._tombstones.pending:
             stopped = self._tombstones.row()
-            if not self._overfull:  # else only memory keeps them, as stops need the reserve
+            if not self._mirroring.overfull:  # else only memory keeps them, as stops need the reserve
                 self._changes.tombstones.update(stopped)
         if not self._mirror_changes():
-            self._roll_back(batch, answers, now)
+            self._roll_back(batch, answers)
+        self._open = None
         return answers
+
+    def _recover(self, batch: Sequence[CallsMessage]) -> None:
+        """Make the set consistent after a fault within ``batch``, and free the slots of its rejected calls.
+
+        The other changes of the batch are kept: they are of calls that exist or ended. The legs in their slots are
+        the truth, and the rest is derived from them.
+        """
+        self._expiry.restore(self._table.rebuild())
+        self._new_slots.clear()
+        for leg in self._admitted(batch):
+            self._table.free(leg)
+        self._open = None
+
+    def _admitted(self, batch: Sequence[CallsMessage]) -> list[Leg]:
+        """Return the held legs that this batch, the latest one, admitted."""
+        asked = ((one.call, one.leg) for one in batch if type(one) is Admit and one.call is not None)
+        legs = [self._table.find(*key) for key in dict.fromkeys(asked)]
+        return [leg for leg in legs if leg is not None and leg.state != LAPSED and leg.since >= self._opened]
 
     def _admit(self, message: Admit, now: float) -> CallsAnswer:
         call, key = message.call, message.leg
@@ -165,8 +193,8 @@ class Calls:
             return Refused(Reason.INVALID_REQUEST, field="call_id")
         if leg.content == message.content and leg.answer is not None:
             if leg.switch != message.switch:
-                leg.switch = message.switch
                 self._table.slots.note(leg.slot)
+                leg.switch = message.switch
             self._retransmitted += 1
             return unpacked(leg.answer)
         decision, levels = message.decision, message.levels
@@ -178,12 +206,12 @@ class Calls:
             leg.cells = self._counts.add(leg.cells)
             return Refused(refusal)
         self._buckets.take(levels, now)
-        leg.cells = self._counts.add(self._counts.cells(levels))
-        leg.content, leg.switch = message.content, message.switch
         # An authorization renews no lease, so the answer names the time that remains.
         changed = msgspec.structs.replace(in_parts(decision), lease=max(1, int(leg.due - now)))
-        leg.answer = packed(changed)
+        answer = packed(changed)
         self._table.slots.note(leg.slot)
+        leg.cells = self._counts.add(self._counts.cells(levels))
+        leg.content, leg.switch, leg.answer = message.content, message.switch, answer
         return changed
 
     def _refresh(self, message: Refresh, now: float) -> LegResult:
@@ -199,6 +227,7 @@ class Calls:
         if legs:
             overcommit = False
             for leg in legs:
+                self._table.slots.note(leg.slot)
                 leg.lease = lease or leg.lease
                 levels_now = message.levels(leg.cells[0].number, leg.counters)
                 self._expiry.revive(leg, message.switch, now)
@@ -225,6 +254,7 @@ class Calls:
 
     def _advance(self, leg: Leg, message: Refresh, lease: float | None, now: float) -> None:
         """Activate a held leg. Only an update extends the lease of an active leg."""
+        self._table.slots.note(leg.slot)
         leg.missed = None
         leg.switch = message.switch
         leg.lease = lease or leg.lease
@@ -234,7 +264,6 @@ class Calls:
             self._expiry.renew(leg, self._active_until if leg.lease is self._active else now + leg.lease)
         elif message.method == "update":
             self._expiry.renew(leg, now + leg.lease)
-        self._table.slots.note(leg.slot)
 
     def _stop(self, message: Stop, now: float) -> LegResult:
         selector = message.selector
@@ -261,68 +290,19 @@ class Calls:
 
     def work(self, now: float) -> bool:
         """Do one step of pending work: leases, memories, stops and jobs. Return True if more is due."""
+        if self._open is not None:
+            self._recover(self._open)
         now = max(now, self._floor)
+        self._open = ()
         more = self._expiry.lapse(now)
         more |= self._expiry.forget(now, early=self._mirror.room_left is not _AMPLE)
         self._changes.tombstones.update(dict.fromkeys(self._tombstones.forget(now, STEP)))
         more |= self._tombstones.due(now)
         more |= self._lists.step(now)
+        more |= self._mirroring.write_anew()
         self._mirror_changes()
+        self._open = None
         return more
-
-    # ---- lists and resets (identengine.calls.sync.Set)
-
-    def knows(self, selector: LegSelector) -> bool:
-        """Implement :meth:`identengine.calls.sync.Set.knows`."""
-        return bool(self._table.matching(selector))
-
-    def confirm(self, selector: LegSelector, switch: str, now: float) -> list[Leg]:
-        """Implement :meth:`identengine.calls.sync.Set.confirm`."""
-        legs = self._table.matching(selector)
-        held = [leg for leg in legs if leg.state != LAPSED]
-        for leg in held:
-            leg.missed = None
-            leg.switch = switch
-            self._expiry.renew(leg, now + (leg.lease if leg.state == ACTIVE else self._reserved))
-            self._table.slots.note(leg.slot)
-        if held:
-            return held
-        for leg in legs:
-            self._expiry.revive(leg, switch, now)
-        return legs
-
-    def reaches(self, position: int) -> bool:
-        """Implement :meth:`identengine.calls.sync.Set.reaches`."""
-        return position < max(len(self._small), len(self._large))
-
-    def miss(self, first: int, count: int, sweep: Sweep, now: float) -> int:
-        """Implement :meth:`identengine.calls.sync.Set.miss`."""
-        freed = 0
-        for leg in self._table.slots.run(first, count) or ():
-            if leg.switch != sweep.switch or leg.state != ACTIVE or id(leg) in sweep.seen:
-                continue
-            if leg.due - leg.lease > sweep.began:
-                continue  # a start or update arrived after the list
-            if leg.missed is None:
-                leg.missed = sweep.list_id
-                self._table.slots.note(leg.slot)
-            elif leg.missed != sweep.list_id and now - leg.since > self._settings.grace:
-                self._table.free(leg)
-                freed += 1
-        return freed
-
-    def free_older(self, first: int, count: int, switch: str, began: float) -> int:
-        """Implement :meth:`identengine.calls.sync.Set.free_older`."""
-        freed = 0
-        for leg in self._table.slots.run(first, count) or ():
-            if leg.switch == switch and leg.since <= began:
-                self._table.free(leg)
-                freed += leg.state != LAPSED
-        return freed
-
-    def note(self, name: str, value: Note) -> None:
-        """Implement :meth:`identengine.calls.sync.Set.note`."""
-        self._changes.notes[name] = value
 
     # ---- the operator's view (identengine.calls.backend.Overview)
 
@@ -334,7 +314,7 @@ class Calls:
             lapsed=self._table.lapsed,
             max_legs=self._settings.max_legs,
             global_capacity=self._settings.global_capacity,
-            overfull=self._overfull,
+            overfull=self._mirroring.overfull,
             lapsed_reserved=self._expiry.lapsed_reserved,
             lapsed_active=self._expiry.lapsed_active,
             retransmitted=self._retransmitted,
@@ -358,37 +338,15 @@ class Calls:
 
     # ---- the mirror
 
-    def _mirror_changes(self) -> bool:
-        """Write the changes to the mirror. Return False if it is full. They are then kept for the next attempt."""
-        changes, taken = self._changes, True
-        if self._large.changed or self._small.changed or changes.tombstones or changes.notes:
-            try:
-                self._mirror.write(changes)
-                changes.clear()
-            except MirrorFullError:
-                taken = False
-                changes.condense()
-        overfull = self._mirror.room_left is _RESERVE or not taken
-        if overfull is not self._overfull:
-            self._overfull, self._counts.max_held = overfull, 0 if overfull else self._settings.max_legs
-        return taken
-
-    def _roll_back(self, batch: Sequence[CallsMessage], answers: list[CallsAnswer], now: float) -> None:
+    def _roll_back(self, batch: Sequence[CallsMessage], answers: list[CallsAnswer]) -> None:
         """Reject the admissions of a batch that could not be mirrored. Keep its other changes for later."""
-        asked = [
-            (position, (message.call, message.leg))
-            for position, (message, answer) in enumerate(zip(batch, answers, strict=True))
-            if isinstance(message, Admit) and message.call is not None
-            if isinstance(answer, EncodedDecision) or (isinstance(answer, Decision) and answer.accepted)
-        ]
-        rolled_back: set[tuple[str, str]] = set()
-        for _, key in asked:
-            leg = self._table.find(*key)
-            if leg is not None and leg.state == RESERVED and leg.since >= now - _INSTANT * len(batch):
-                self._table.free(leg)
-                rolled_back.add(key)
-        for position, key in asked:
-            if key in rolled_back:  # the batch may hold several authorizations of one leg
+        rolled_back = {(leg.call, leg.leg): leg for leg in self._admitted(batch) if leg.state == RESERVED}
+        for leg in rolled_back.values():
+            self._table.free(leg)
+        for position, (message, answer) in enumerate(zip(batch, answers, strict=True)):
+            if not isinstance(message, Admit) or (message.call, message.leg) not in rolled_back:
+                continue  # the batch may hold several authorizations of one leg
+            if isinstance(answer, EncodedDecision) or (isinstance(answer, Decision) and answer.accepted):
                 answers[position] = Refused(Reason.OVERLOAD)
                 self._turned_away += 1
         self._mirror_changes()

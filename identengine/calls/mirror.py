@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -49,7 +50,11 @@ class Changes(msgspec.Struct):
         self.notes.clear()
 
 
-class MirrorFullError(Exception):
+class MirrorError(Exception):
+    """The mirror did not store the changes."""
+
+
+class MirrorFullError(MirrorError):
     """The mirror has no space for the changes."""
 
 
@@ -60,8 +65,26 @@ class Mirror(Protocol):
     def room_left(self) -> RoomLeft:
         """Space that is left for further changes."""
 
+    @property
+    def generation(self) -> int:
+        """Number that changes when an empty mirror replaces one that was lost. It must then be filled again."""
+
     def write(self, changes: Changes) -> None:
-        """Store all changes or none. Raise MirrorFullError if there is no space."""
+        """Store all changes or none. Raise MirrorError if they were not stored."""
+
+    def complete(self) -> None:
+        """Note that the new mirror holds the whole set."""
+
+
+class MirrorReports(NamedTuple):
+    """The calls that report the loss of a mirror to the operator."""
+
+    lost: Callable[[str], None] = lambda _: None
+    """Report that the files of the mirror are lost, and why. The mirror is written anew."""
+    unsaved: Callable[[str], None] = lambda _: None
+    """Report that no mirror can be written, and why."""
+    over: Callable[[], None] = lambda: None
+    """Report that the mirror holds the whole set again."""
 
 
 class MirrorFile(Protocol):
@@ -74,6 +97,10 @@ class MirrorFile(Protocol):
     @property
     def size(self) -> int:
         """Allocated size of the file, in bytes."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Reason why the file does not hold the whole set, as an alarm, or None if it does."""
 
     def used(self) -> int:
         """Return the number of bytes in use."""

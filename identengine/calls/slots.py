@@ -8,7 +8,7 @@ position, which is negative.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -18,7 +18,10 @@ MORE = 256
 
 
 class Space(Generic[T]):
-    """Items by position, with a list of changed positions."""
+    """Items by position, with a list of changed positions.
+
+    Rule: a position is noted as changed before it changes, so that no fault in between hides the change.
+    """
 
     def __init__(self) -> None:
         self.items: list[T | None] = []
@@ -48,14 +51,14 @@ class Space(Generic[T]):
         if not free:
             self._grow()
         position = free.pop()
-        self.items[position] = item
         self.changed.append(position)
+        self.items[position] = item
         return position
 
     def remove(self, position: int) -> None:
         """Free a position."""
-        self.items[position] = None
         self.changed.append(position)
+        self.items[position] = None
         self._free.append(position)
 
     def restore(self, there: Mapping[int, T]) -> None:
@@ -66,6 +69,12 @@ class Space(Generic[T]):
         for position, item in there.items():
             self.items[position] = item
         self._free[:] = [position for position in reversed(range(len(self.items))) if position not in there]
+
+    def note_run(self, first: int, count: int) -> None:
+        """Record all items at ``count`` positions from ``first`` as changed."""
+        for position, item in enumerate(self.items[first : first + count], first):
+            if item is not None:
+                self.changed.append(position)
 
     def run(self, first: int, count: int) -> list[T]:
         """Return the items at ``count`` positions from ``first``."""
@@ -108,8 +117,22 @@ class Slots(Generic[T]):
         self.small.restore({slot: item for slot, item in items.items() if slot >= 0})
         self.large.restore({~slot: item for slot, item in items.items() if slot < 0})
 
+    def all(self) -> Iterator[tuple[int, T]]:
+        """Return an iterator over all slots in use and their items, the large ones first."""
+        yield from ((~position, item) for position, item in enumerate(self.large.items) if item is not None)
+        yield from ((position, item) for position, item in enumerate(self.small.items) if item is not None)
+
+    def reaches(self, position: int) -> bool:
+        """Return True if one of the spaces has this position."""
+        return position < max(len(self.small), len(self.large))
+
+    def note_run(self, first: int, count: int) -> None:
+        """Record the items of both spaces at ``count`` positions from ``first`` as changed."""
+        self.small.note_run(first, count)
+        self.large.note_run(first, count)
+
     def run(self, first: int, count: int) -> list[T] | None:
         """Return the items of both spaces at ``count`` positions from ``first``. None after the last position."""
-        if first >= max(len(self.small), len(self.large)):
+        if not self.reaches(first):
             return None
         return self.small.run(first, count) + self.large.run(first, count)

@@ -135,6 +135,13 @@ class Lists:
             job = _Job((switch, ""), None, Deferred(), value)
             self._begin(job, self._free_older(job), now)
 
+    def notes(self) -> dict[str, Note]:
+        """Return all notes that the mirror needs, for a new mirror."""
+        notes: dict[str, Note] = {f"lists:{switch}": known for switch, known in self._known.items()}
+        notes |= {f"switched:{switch}": at for switch, at in self._resets.items()}
+        resets = (job for job, _ in self._jobs if not job.key[1])
+        return notes | {f"freeing:{job.key[0]}": job.began for job in resets}
+
     def receive(self, message: SyncPart, now: float) -> LegResult | Deferred | Refused:
         """Receive a part of a list. The last missing part starts the comparison."""
         switch, list_id = message.switch, message.list_id
@@ -176,12 +183,14 @@ class Lists:
         last = self._resets.get(switch)
         if last is not None and now - last < REPEAT_SECONDS:
             return LegResult(True, freed=0)
-        self._resets[switch] = now
         self._forget_lists(switch)
-        self._set.note(f"switched:{switch}", now)
         self._set.note(f"freeing:{switch}", now)
         job = _Job((switch, ""), None, Deferred(), now)
-        return self._begin(job, self._free_older(job), now)
+        answer = self._begin(job, self._free_older(job), now)
+        # Last: after a fault the switch repeats its message, and that must free the legs.
+        self._resets[switch] = now
+        self._set.note(f"switched:{switch}", now)
+        return answer
 
     def _forget_lists(self, switch: str) -> None:
         """Forget the lists of a switch that went up or down: it may number new lists from the start again."""
@@ -197,8 +206,8 @@ class Lists:
 
         The changes of a step are in the mirror before the next step begins.
         """
-        finished, self._finished = self._finished, []
-        for job in finished:
+        while self._finished:  # one by one: a fault in an answer keeps no other answer back
+            job = self._finished.pop(0)
             job.deferred.finish(job.result())
         self._now = now
         if self._jobs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from math import inf
 from typing import TypeAlias
 
@@ -76,6 +77,12 @@ class _Generation:
         else:
             self.calls[selector.call] = until
 
+    def selectors(self) -> Iterator[LegSelector]:
+        """Return an iterator over all stops."""
+        for call, stopped in self.calls.items():
+            for direction, leg_id in (_WHOLE,) if isinstance(stopped, float) else stopped:
+                yield LegSelector(call, direction, leg_id)
+
     def forbids(self, selector: LegSelector, now: float) -> bool:
         """Return True if a message about these legs arrives too late."""
         stopped = self.calls.get(selector.call)
@@ -130,6 +137,20 @@ class Tombstones:
         self.pending = []
         return {self._serial: _encode(row)}
 
+    def rows(self) -> dict[int, bytes | None]:
+        """Return all stops as new rows, for a new mirror. Each generation is one row, whose stops expire together.
+
+        So after a restart a stop may be kept for :data:`GENERATION_SECONDS` longer.
+        """
+        rows: dict[int, bytes | None] = {}
+        self._gone.clear()
+        for each in self._generations:
+            if each.serials:
+                self._serial += 1
+                each.serials = [self._serial]
+                rows[self._serial] = _encode(TombstoneRow(each.last, list(each.selectors())))
+        return rows
+
     def restore(self, serial: int, row: TombstoneRow) -> None:
         """Restore a row from the mirror. Rows must arrive by ascending serial number."""
         for selector in row.stopped:
@@ -148,9 +169,9 @@ class Tombstones:
     def forget(self, now: float, most: int) -> list[int]:
         """Forget the oldest generation if it is due. Return at most ``most`` serial numbers of rows to drop."""
         if not self._gone and self.due(now):
-            oldest = self._generations.popleft()
-            if not self._generations:
+            if len(self._generations) == 1:
                 self._generations.append(_Generation())
+            oldest = self._generations.popleft()
             self._taken -= oldest.size
             self._gone.extend(oldest.serials)
         return [self._gone.popleft() for _ in range(min(most, len(self._gone)))]

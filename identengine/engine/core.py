@@ -151,7 +151,10 @@ class Engine:
                 outcomes = [self._fault(batch[place], fault) for place in places]
             for place, message, outcome in zip(places, messages, outcomes, strict=True):
                 if type(outcome) is Refused:
-                    answers[place] = self._refused(outcome, message, batch[place])
+                    try:
+                        answers[place] = self._refused(outcome, message, batch[place])
+                    except Exception as fault:  # the other calls of the batch hold their slots
+                        answers[place] = self._fault(batch[place], fault)
                 else:
                     answers[place] = outcome
         if self._thrown:

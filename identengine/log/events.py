@@ -8,76 +8,7 @@ all, and a test compares the page with this list.
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Mapping
-from typing import Literal, NamedTuple, TypeAlias
-
-Field: TypeAlias = str | int | float | None
-
-_log = logging.getLogger("identengine")
-
-_LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR, "alarm": logging.ERROR}
-_SENTENCES = frozenset({"why", "what"})
-"""Fields that hold a whole message. It loses its full stop if a remedy follows, since the event then sets one."""
-
-
-class Event(NamedTuple):
-    """A kind of line of the log."""
-
-    name: str
-    """The name for programs. It never changes, even if the text does."""
-    level: Literal["info", "warning", "error", "alarm"]
-    """An alarm is an error that needs a person: the server, or something it depends on, is broken."""
-    text: str
-    """A description of the event, with the fields as ``%(name)s`` and without a full stop."""
-    do: str = ""
-    """The remedy, as whole sentences. Only errors and alarms have one."""
-
-    def said(self, **fields: Field) -> str:
-        """Return the text, followed by the remedy if there is one."""
-        text = self.text % self._shown(fields) if fields else self.text
-        return f"{text}. {self.do}" if self.do else text
-
-    def tell(self, fault: BaseException | None = None, /, **fields: Field) -> None:
-        """Write the event to the log. ``fault`` is an exception whose traceback is written too."""
-        line = f"{'ALARM: ' if self.level == 'alarm' else ''}{self.text}"
-        if self.do:
-            line += f". {self.do.replace('%', '%%') if fields else self.do}"
-        _log.log(
-            _LEVELS[self.level],
-            line,
-            *([self._shown(fields)] if fields else []),
-            exc_info=fault,
-            extra={"event": self},
-        )
-
-    def _shown(self, fields: Mapping[str, Field]) -> dict[str, Field]:
-        """Return the fields as a line shows them."""
-        messages = _SENTENCES if self.do else ()
-        return {
-            name: Shown(value.removesuffix(".") if name in messages else value)
-            if isinstance(value, str)
-            else value
-            for name, value in fields.items()
-        }
-
-
-class Shown(str):
-    """A text that stays on its line: if it has characters that cannot be printed, it is escaped as in JSON.
-
-    So no text from a peer can forge a line or send control sequences to a terminal. ``%(name)s`` shows the text
-    alone, ``%(name)r`` shows it in double quotes.
-    """
-
-    __slots__ = ()
-
-    def __str__(self) -> str:
-        return str.__str__(self) if self.isprintable() else json.dumps(self)[1:-1]
-
-    def __repr__(self) -> str:
-        return json.dumps(self, ensure_ascii=not self.isprintable())
-
+from identengine.log.event import Event
 
 # Rejected calls and refused peers: at most one line a second for each source and reason ---------------------
 
@@ -184,6 +115,28 @@ CALLS_DAMAGED = Event(
     "%(why)s",
     "Make the switches send update or sync, unless they do so automatically; until then limits do not count the "
     "lost calls. Delete the old file after you have looked into the cause.",
+)
+CALLS_LOST = Event(
+    "calls_lost",
+    "alarm",
+    "the files of the set of calls are lost: %(why)s. The decider writes them anew from its memory",
+    "Find the program that removes or replaces files in the folder of [calls] path. Then exclude the folder from "
+    "it, for instance in the config of the cleaner of temporary files.",
+)
+CALLS_UNSAVED = Event(
+    "calls_unsaved",
+    "alarm",
+    "only the memory of the decider holds the calls: %(why)s",
+    "Correct the cause; the decider tries again each second. Do not stop or restart the server before that: its "
+    "calls would be lost.",
+)
+CALLS_SAVED = Event("calls_saved", "warning", "the set of calls is on disk again: %(path)s; the alarm is over")
+CALLS_MISSING = Event(
+    "calls_missing",
+    "alarm",
+    "calls are lost: %(why)s",
+    "Make the switches send update or sync, unless they do so automatically; until then limits do not count the "
+    "lost calls.",
 )
 CALLS_IN_USE = Event(
     "calls_in_use", "warning", "another process decides on the set of calls in %(path)s; waiting until it stops"
@@ -340,6 +293,24 @@ PROCESS_FAULT = Event(
     "alarm",
     "process %(pid)d stops because of a fault of the program",
     "A replacement starts automatically. Save these lines and report them.",
+)
+
+FOLDER_LOST = Event(
+    "folder_lost",
+    "alarm",
+    "the folder of the set of calls has lost %(what)s; operators, HTTP and take-overs need them",
+    "Nothing is needed now: the supervisor makes them anew. Find the program that removes or replaces files in "
+    "the folder of [calls] path. Then exclude the folder from it.",
+)
+FOLDER_UNUSABLE = Event(
+    "folder_unusable",
+    "alarm",
+    "the supervisor cannot use the folder of the set of calls: %(why)s",
+    "Correct the cause; the supervisor tries again each second. Until then operators, HTTP and take-overs may not "
+    "reach this server.",
+)
+FOLDER_COMPLETE = Event(
+    "folder_complete", "warning", "the folder of the set of calls is complete again: %(path)s; the alarm is over"
 )
 
 FEW_FILES = Event("few_files", "warning", "%(what)s")

@@ -27,7 +27,8 @@ from typing import Any
 import msgspec
 
 from identengine.config.schema import LogConfig
-from identengine.log.events import LINES_DROPPED, Event, Shown
+from identengine.log.event import Event, Shown
+from identengine.log.events import LINES_DROPPED
 
 LINES = 10_000
 """Size of the queue, in lines."""

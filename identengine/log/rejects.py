@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from identengine.log.event import Event, Field
 from identengine.log.events import (
     MALFORMED,
     MALFORMED_OF_SWITCH,
@@ -21,8 +22,6 @@ from identengine.log.events import (
     REJECTED_FIELD_ABSENT,
     REJECTED_OTHERS,
     WITHHELD,
-    Event,
-    Field,
 )
 from identengine.model.addresses import normal_address
 from identengine.model.numbers import normal_number

@@ -29,9 +29,10 @@ that restores the calls is TAKING_OVER, which may take long. It is LISTENING whe
 when it has tried to load the book. The HTTP process is READY when it serves."""
 REREAD = b"c"
 """The byte that a child sends before its state when a config that it received is in force."""
-TAKE_OVER, HAND_OVER, CONFIG = b"!", b"/", b"="
+TAKE_OVER, HAND_OVER, CONFIG, SOCKETS = b"!", b"/", b"=", b"s"
 """The kinds of frames. TAKE_OVER makes a standby the decider. HAND_OVER makes a decider leave its sockets and
-calls to the decider of another server. CONFIG has a config as content (:mod:`identengine.config.codec`)."""
+calls to the decider of another server. CONFIG has a config as content (:mod:`identengine.config.codec`). SOCKETS
+comes with the descriptors of new Unix sockets, ``control`` and ``ask``, which replace those of the child."""
 
 BEAT_SECONDS = 0.5
 """Time between two signs of life of a child, in seconds."""
@@ -43,6 +44,8 @@ seconds."""
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 _LENGTH = 4
 _READ = 65536
+_DESCRIPTORS = 2
+"""Descriptors that come with a frame of the kind SOCKETS."""
 
 
 class Duty(NamedTuple):
@@ -86,6 +89,8 @@ class SupervisorEnd:
         self._unsent = bytearray()
         self._config: bytes | None = None
         """The newest config until its first byte is sent, or None. A newer config replaces it."""
+        self._sockets: tuple[socket.socket, ...] = ()
+        """The newest sockets until they are sent. Newer ones replace them."""
         self._unanswered = 0
         """Number of configs that were sent, at least in part, and are not in force at the child."""
 
@@ -118,15 +123,31 @@ class SupervisorEnd:
         self._config = config
         self.flush()
 
+    def hand_sockets(self, control: socket.socket, ask: socket.socket) -> None:
+        """Send copies of new Unix sockets. Raise OSError as :meth:`tell` does."""
+        self._sockets = (control, ask)
+        self.flush()
+
     def flush(self) -> None:
         """Send as much as the socket accepts. Raise OSError as :meth:`tell` does."""
-        while self._unsent or self._config is not None:
-            if not self._unsent:
-                self._begin_config()
+        while self._unsent or self._config is not None or self._sockets:
             try:
+                if self._sockets and not self._unsent:
+                    self._send_sockets()
+                    continue
+                if not self._unsent:
+                    self._begin_config()
                 del self._unsent[: self._end.send(self._unsent)]
             except BlockingIOError:
                 return
+
+    def _send_sockets(self) -> None:
+        """Send the frame of the sockets. The descriptors travel with its first byte."""
+        open_ones = [one.fileno() for one in self._sockets if one.fileno() >= 0]
+        if len(open_ones) == len(self._sockets):  # else the server is stopping, and has closed them
+            frame = _frame(SOCKETS)
+            self._unsent += frame[socket.send_fds(self._end, [frame], open_ones) :]
+        self._sockets = ()
 
     def close(self) -> None:
         """Close this process's copy of the socket."""
@@ -148,6 +169,8 @@ class ChildEnd:
         self._end = duty.link
         self._mask = duty.mask
         self._received = bytearray()
+        self._descriptors: deque[int] = deque()
+        """Descriptors that arrived for frames of the kind SOCKETS."""
         self._frames: deque[tuple[bytes, bytes]] = deque()
         self._failed = 0
         """Number of configs that a bug kept from being applied. A later config that is applied replaces them."""
@@ -162,16 +185,19 @@ class ChildEnd:
         orphaned: Callable[[], None],
         reconfigure: Callable[[Config], None],
         words: Mapping[bytes, Callable[[], None]] | None = None,
+        replace: Callable[[socket.socket, socket.socket], None] | None = None,
     ) -> Iterator[None]:
         """Handle signals and frames in the running loop, including those that arrived since the fork.
 
         ``end`` is called at SIGTERM or SIGINT, and ``orphaned`` when the supervisor has died. ``reconfigure`` gets
         each config, which is in force when it returns. ``words`` maps each other kind of frame to the function
-        that handles it. SIGHUP is ignored, since the supervisor handles it. On exit, SIGTERM and SIGINT are
-        blocked, since without the loop they would change the exit status.
+        that handles it. ``replace`` gets new sockets ``control`` and ``ask``. SIGHUP is ignored, since the
+        supervisor handles it. On exit, SIGTERM and SIGINT are blocked, since without the loop they would change the
+        exit status.
         """
         loop = asyncio.get_running_loop()
         self._orphaned, self._reconfigure, self._words = orphaned, reconfigure, words or {}
+        self._replace = replace
         for number in _ENDING:
             loop.add_signal_handler(number, end)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -198,7 +224,8 @@ class ChildEnd:
     def _on_readable(self) -> None:
         loop = asyncio.get_running_loop()
         try:
-            data = self._end.recv(_READ)
+            data, descriptors = socket.recv_fds(self._end, _READ, _DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)[:2]
+            self._descriptors += descriptors
         except BlockingIOError:
             return
         except OSError:
@@ -221,6 +248,10 @@ class ChildEnd:
             self._reconfigure(codec.decode(content))
             self._applied, self._failed = self._applied + self._failed, 0
             self.tell(self.state)
+        elif word == SOCKETS:
+            control, ask = (socket.socket(fileno=self._descriptors.popleft()) for _ in range(_DESCRIPTORS))
+            if self._replace is not None:
+                self._replace(control, ask)
         elif word in self._words:
             self._words[word]()
 

@@ -14,12 +14,14 @@ from pathlib import Path
 
 from identengine.calls.folder import hazard, user_name
 from identengine.calls.journal import room
-from identengine.calls.journalfile import NAME
+from identengine.calls.journalfile import NAME, READABLE, unreadable
 from identengine.config.readers import Endpoint
 from identengine.config.schema import Config
 from identengine.errors import ConfigError, KeyFileError, StoreError, expected
 from identengine.net.tcp.revocation import now, revoked_certificates
 from identengine.net.tcp.tls import context_of
+from identengine.server.supervisor.handover import OTHER_FORMAT
+from identengine.server.supervisor.lock import PROTOCOL, formats_in
 from identengine.store.file import require
 
 _UNPRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
@@ -28,7 +30,7 @@ _CAP_NET_BIND_SERVICE = 1 << 10
 
 def problems(config: Config) -> list[str]:
     """Return the problems that would keep a server with this config from serving, each with its key."""
-    return [*_addresses(config), *_calls(config), *certificates(config)]
+    return [*_addresses(config), *_calls(config), *_formats(config.calls.path), *certificates(config)]
 
 
 def certificates(config: Config) -> list[str]:
@@ -65,6 +67,22 @@ def missing(config: Config) -> list[str]:
         except (StoreError, KeyFileError) as error:
             found.append(str(error))
     return found
+
+
+def _formats(folder: Path) -> list[str]:
+    """Return the problem if a server of another format has calls in a folder, which a take-over would lose."""
+    there = formats_in(folder)
+    if there is None:
+        return []
+    pid, formats = there
+    if formats.mirror not in READABLE:
+        why = f"Its calls cannot be taken over, since {unreadable(formats.mirror)}"
+    elif formats.protocol != PROTOCOL:
+        protocol = expected(f"version {PROTOCOL} of the hand-over protocol", formats.protocol)
+        why = f"Its calls cannot be taken over: {protocol}"
+    else:
+        return []
+    return [f"[calls] path: {folder} is in use by the server of process {pid}. {why}. {OTHER_FORMAT}"]
 
 
 def _addresses(config: Config) -> list[str]:

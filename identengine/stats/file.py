@@ -101,16 +101,24 @@ class CounterFile:
                     warn(f"the counters start again from zero: {self.path} {problem}")
                 _make(self.path)
             # A truncated file would cause SIGBUS. This program only replaces the file, and no other writes it.
-            with self.path.open("r+b") as file:
-                self._map = mmap.mmap(file.fileno(), SIZE)
+            self._use(self._opened())
         except OSError as error:
             raise StoreError(f"cannot create the counters {self.path}: {error.strerror}") from error
-        self._view = memoryview(self._map)
-        self.cells = self._view[_FIRST_CELL:_END].cast("Q")
-        """The mapped numbers of :data:`REGISTRY` and :data:`HISTOGRAMS`."""
         if not self.cells[PLACE["began"]]:
             self.cells[PLACE["began"]] = int(time.time())
         self._copy = max(_area(self._map, place)[0] for place in (0, 1))
+
+    def _opened(self) -> tuple[mmap.mmap, tuple[int, int]]:
+        """Return the mapped file, with its device and inode."""
+        with self.path.open("r+b") as file:
+            found = os.fstat(file.fileno())
+            return mmap.mmap(file.fileno(), SIZE), (found.st_dev, found.st_ino)
+
+    def _use(self, opened: tuple[mmap.mmap, tuple[int, int]]) -> None:
+        self._map, self._identity = opened
+        self._view = memoryview(self._map)
+        self.cells = self._view[_FIRST_CELL:_END].cast("Q")
+        """The mapped numbers of :data:`REGISTRY` and :data:`HISTOGRAMS`."""
 
     def __enter__(self) -> Self:
         return self
@@ -123,6 +131,30 @@ class CounterFile:
         self.cells.release()
         self._view.release()
         self._map.close()
+
+    def lost(self) -> bool:
+        """Return True if a reader would not find this file at its path."""
+        try:
+            found = self.path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:  # no one can read or replace it
+            return False
+        return (found.st_dev, found.st_ino) != self._identity
+
+    def renew(self) -> memoryview:
+        """Write the lost file anew with the current numbers. Return its :attr:`cells`.
+
+        If that fails, the lost file stays in use until the next attempt.
+        """
+        try:
+            _make(self.path, bytes(self._map))
+            opened = self._opened()
+        except OSError:
+            return self.cells
+        self.close()
+        self._use(opened)
+        return self.cells
 
     def tables(self) -> Tables:
         """Return the last complete copy of the tables."""

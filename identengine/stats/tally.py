@@ -85,6 +85,10 @@ class Tally:
         """Deferred answers, counted once they are complete. Repeats of one message share an answer."""
         self._totals: dict[str, int] = {}
 
+    def use(self, cells: Cells) -> None:
+        """Count into other cells, which hold the same numbers."""
+        self._cells = cells
+
     def count(self, batch: Sequence[EngineRequest], answers: Sequence[EngineAnswer]) -> None:
         """Count a batch and its answers."""
         if not batch:

@@ -41,22 +41,25 @@ class Server:
         options: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         patient: bool = False,
+        program: str | None = None,
     ) -> None:
         """Start a server of ``folder/store``. ``config`` follows the [store] and [listen] sections.
 
         A [listen] section in ``config`` replaces the default one. ``options`` are options of ``serve``, ``env``
         adds to the environment. With ``patient``, a replacement decider reads its sockets only once it has a book,
-        not after a second without one. Tests of answers by the book need that.
+        not after a second without one. Tests of answers by the book need that. ``program`` is Python code that
+        runs instead of ``identengine``.
         """
         self.folder = folder
         self.store = folder / "store"
         self.config = folder / "identengine.toml"
         self.write_config(config)
         self._log = folder / "server.log"
-        program = ["-c", PATIENT] if patient else ["-m", "identengine"]
+        code = PATIENT if patient else program
+        started = ["-m", "identengine"] if code is None else ["-c", code]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, *program, "serve", "--config", str(self.config), *options],
+                [sys.executable, *started, "serve", "--config", str(self.config), *options],
                 env=os.environ | (env or {}),
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -33,13 +33,13 @@ from identengine.errors import IdentengineError, KeyFileError, StoreError, WireE
 from identengine.identify.builder import BookBuilder
 from identengine.identify.dismantle import dismantled
 from identengine.identify.index import Book
+from identengine.log.event import Event
 from identengine.log.events import (
     BOOK_ALARM_OVER,
     BOOK_IN_USE,
     BOOK_KEY_MISSING,
     BOOK_UNUSABLE,
     KEY_FILE_LOST,
-    Event,
 )
 from identengine.model.options import IdentifyOptions
 from identengine.server.decider import bookstream

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from itertools import chain
@@ -58,6 +59,8 @@ class Listeners:
         self._watch: asyncio.TimerHandle | None = None
         """The next look at the list of revoked certificates."""
         self._streams: dict[Interface, list[StreamListener]] = {"tcp": [], "tls": [], "http": []}
+        self._closed: list[StreamListener] = []
+        """Listeners whose sockets were replaced. Their connections stay open."""
 
     @property
     def unsent(self) -> int:
@@ -70,7 +73,9 @@ class Listeners:
 
         For HTTP, these are the connections of the HTTP process.
         """
-        return {one: sum(len(each.connections) for each in these) for one, these in self._streams.items()}
+        counts = {one: sum(len(each.connections) for each in these) for one, these in self._streams.items()}
+        counts["http"] += sum(len(each.connections) for each in self._closed)
+        return counts
 
     async def start(self, sockets: Sockets, tally: Tally, announce: Callable[[str], None]) -> None:
         """Start to read the sockets. ``announce`` prints each address, and ``tally`` counts refused peers."""
@@ -106,8 +111,16 @@ class Listeners:
             # The HTTP process serves this socket. Until it runs, new connections wait in the kernel.
             announce(f"listening http {endpoint_of(sockets.http)}")
             sockets.close_http()
+        await self.serve_ask(sockets.ask)
+
+    async def serve_ask(self, bound: socket.socket) -> None:
+        """Serve our own processes on this socket instead of an earlier one. Earlier connections stay open."""
+        for earlier in self._streams["http"]:
+            earlier.close()
+        self._closed += self._streams["http"]
+        self._streams["http"].clear()
         ask = StreamListener(
-            sockets.ask,
+            bound,
             self._peers("http"),
             self._framings,
             ConnectionQuota(self._config.limits),
@@ -136,6 +149,7 @@ class Listeners:
         await asyncio.gather(
             *[udp.drain(deadline) for udp in self._udp],
             *[stream.drain(deadline) for stream in self._all_streams()],
+            *[stream.part(deadline) for stream in self._closed],
         )
 
     async def leave(self, deadline: float) -> None:
@@ -145,19 +159,19 @@ class Listeners:
         """
         await asyncio.gather(
             *[udp.leave(deadline) for udp in self._udp],
-            *[stream.settle(deadline) for stream in self._all_streams()],
+            *[stream.settle(deadline) for stream in (*self._all_streams(), *self._closed)],
         )
 
     async def part(self, deadline: float) -> None:
         """Close the remaining connections when their peers have read their answers, until ``deadline`` at most."""
-        await asyncio.gather(*[stream.part(deadline) for stream in self._all_streams()])
+        await asyncio.gather(*[stream.part(deadline) for stream in (*self._all_streams(), *self._closed)])
 
     def _apply(self) -> None:
         """Apply peers and limits to all listeners."""
         limits = self._config.limits
         for udp in self._udp:
             udp.reconfigure(self._peers("udp"), limits)
-        for interface, streams in self._streams.items():
+        for interface, streams in (*self._streams.items(), ("http", self._closed)):
             for stream in streams:
                 stream.reconfigure(self._peers(interface), limits)
 

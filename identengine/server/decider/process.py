@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import msgspec
 import uvloop
@@ -51,6 +51,7 @@ from identengine.server.decider.operator import OperatorService
 from identengine.server.decider.reporter import Reporter
 from identengine.server.decider.restore import open_journal, restored
 from identengine.server.decider.switchless import report_switchless
+from identengine.server.decider.waits import first_of, in_a_second
 from identengine.server.link import (
     BOOKLESS,
     DRAIN_SECONDS,
@@ -129,7 +130,7 @@ class _Decider:
             self._on_withheld,
         )
         # Four logs, so that a flood of one kind leaves the lines of the others.
-        self._rejects, self._refused, self._malformed, self._withheld = (RejectLog(_in_a_second) for _ in range(4))
+        self._rejects, self._refused, self._malformed, self._withheld = (RejectLog(in_a_second) for _ in range(4))
         self._follower = BookFollower(self._engine, config.store, config.identify)
         self._listeners = Listeners(config, self._responder, self._refused)
         self._stop, self._hurry, self._promoted = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -141,6 +142,8 @@ class _Decider:
         """Scopes of the call ids that the set of calls may hold. Earlier configs may have had other switches."""
         self._search: asyncio.Task[None] | None = None
         """The current search for legs without a switch."""
+        self._moving: asyncio.Task[None] | None = None
+        """The current move to new Unix sockets."""
 
     async def serve(self) -> int:
         background = [asyncio.create_task(self._link.beat()), asyncio.create_task(self._follower.follow())]
@@ -149,11 +152,12 @@ class _Decider:
             orphaned=self._on_orphaned,
             reconfigure=self._reconfigure,
             words={TAKE_OVER: self._on_take_over, HAND_OVER: self._on_hand_over},
+            replace=self._on_sockets,
         ):
             try:
                 if self._duty.standby:
                     background.append(asyncio.create_task(self._report_book()))
-                    await _first_of(self._stop.wait(), self._promoted.wait())
+                    await first_of(self._stop.wait(), self._promoted.wait())
                 if self._promoted.is_set() or not self._duty.standby:
                     await self._decide(background)
             finally:
@@ -177,13 +181,13 @@ class _Decider:
         await self._take_over()
         work = asyncio.create_task(self._work())
         background += [asyncio.create_task(self._log_faults()), work]
-        await _first_of(self._stop.wait(), self._follower.tried.wait())
+        await first_of(self._stop.wait(), self._follower.tried.wait())
         if self._follower.tried.is_set():
             self._announce(self._book_line())
             self._announce("READY")
             self._link.tell(READY)
         await self._stop.wait()
-        await _first_of(self._hurry.wait(), self._hand_over(work) if self._hands_over else self._drain())
+        await first_of(self._hurry.wait(), self._hand_over(work) if self._hands_over else self._drain())
         self._rejects.write()
         self._refused.write()
         self._malformed.write()
@@ -205,33 +209,50 @@ class _Decider:
         self._restore()
         if self._duty.replaces or self._duty.standby:
             with contextlib.suppress(TimeoutError):
-                known = _first_of(self._follower.tried.wait(), self._stop.wait())
+                known = first_of(self._follower.tried.wait(), self._stop.wait())
                 await asyncio.wait_for(known, REPLACEMENT_WAIT)
-        await self._listeners.start(self._duty.sockets, self._reporter.tally, self._announce)
-        await self._serve_operators()
+        served = self._duty.sockets
+        await self._listeners.start(served, self._reporter.tally, self._announce)
+        await self._serve_operators(served.control)
         self._search_switchless()
         self._report()
         self._link.tell(LISTENING)
+        if self._duty.sockets is not served:  # new sockets arrived meanwhile
+            await self._move()
 
     def _restore(self) -> None:
         """Restore the calls (engine.md 5.8) and the counters as the last decider left them."""
-        self._calls, scopes = restored(self._journal, self._config.calls)
+        self._calls, scopes = restored(self._journal, self._config.calls, replaces=self._duty.replaces)
         self._scopes |= scopes
         self._clock = self._journal.clock
         counters = self._opened.enter_context(CounterFile(self._config.calls.path, _counters_anew))
         self._reporter = Reporter(self._calls, self._journal, counters, self._engine, self._follower)
         self._engine.hold(self._calls, self._reporter.tally)
 
-    async def _serve_operators(self) -> None:
-        """Start to answer the commands of operators."""
+    async def _serve_operators(self, bound: socket.socket) -> None:
+        """Start to answer the commands of operators on this socket."""
         reporter = self._reporter
         operators = self._operators = OperatorService(
             self._engine, self._calls, lambda: self._scopes, reporter.status, reporter.ended, reporter.tally
         )
-        self._control = OperatorListener(
-            self._duty.sockets.control, lambda ask: operators.answer(ask, self._clock())
-        )
+        self._control = OperatorListener(bound, lambda ask: operators.answer(ask, self._clock()))
         await self._control.start()
+
+    def _on_sockets(self, control: socket.socket, ask: socket.socket) -> None:
+        """Use new Unix sockets, since the paths of the earlier ones were lost."""
+        before, sockets = self._duty.sockets, self._duty.sockets._replace(control=control, ask=ask)
+        self._duty = self._duty._replace(sockets=sockets)
+        if self._link.state in (LISTENING, READY):
+            self._moving = asyncio.create_task(self._move())
+        elif self._link.state != TAKING_OVER:  # then :meth:`_take_over` moves
+            before.control.close()
+            before.ask.close()
+
+    async def _move(self) -> None:
+        """Serve operators and our own processes on the current Unix sockets."""
+        self._control.close()
+        await self._serve_operators(self._duty.sockets.control)
+        await self._listeners.serve_ask(self._duty.sockets.ask)
 
     def _search_switchless(self) -> None:
         """Start a search for legs whose switch is no longer in the config. An older search is cancelled."""
@@ -362,23 +383,6 @@ class _Decider:
         self._control.close()
         self._report(last=True)
         self._opened.close()
-
-
-def _in_a_second(write: Callable[[], None]) -> None:
-    asyncio.get_running_loop().call_later(1.0, write)
-
-
-async def _first_of(*awaited: Coroutine[Any, Any, object]) -> None:
-    """Wait until one of the coroutines has ended, and cancel the others. Raise its exception, if it has one."""
-    tasks = [asyncio.ensure_future(one) for one in awaited]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        task.result()
 
 
 def _announced(line: str) -> None:

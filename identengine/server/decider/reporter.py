@@ -17,7 +17,8 @@ from identengine.calls.mirror import MirrorFile
 from identengine.engine.core import Engine
 from identengine.errors import quoted
 from identengine.log import handlers
-from identengine.log.events import CALLS_ENDED, CALLS_FILE_FULL, CALLS_FULL, CALLS_ROOM_AGAIN, Event
+from identengine.log.event import Event
+from identengine.log.events import CALLS_ENDED, CALLS_FILE_FULL, CALLS_FULL, CALLS_ROOM_AGAIN
 from identengine.model.records import Interface
 from identengine.stats.file import WRITE_SECONDS, CounterFile, Tables
 from identengine.stats.heavyhitters import HeavyHitters
@@ -100,6 +101,8 @@ class Reporter:
         tally.gauge("noted", int(time.time()))
         if last or now - self._addresses_written >= WRITE_SECONDS:
             self._addresses_written = now
+            if self._counters.lost():
+                self.tally.use(self._counters.renew())
             self._counters.write_tables(Tables(tally.addresses.counts(), tally.malformed_counts.counts()))
             tally.gauge("mirror_used_bytes", self._journal.used())
             tally.gauge("mirror_bytes", self._journal.size)
@@ -126,6 +129,8 @@ class Reporter:
             unready.append("the set of calls is full")
             alarm, fields = self._why_full(calls)
             alarms.append(alarm.said(**fields))
+        if (lost := self._journal.trouble) is not None:
+            alarms.append(lost)
         if book is None:
             unready.append("no book")
             alarms.append("no book is loaded: calls are rejected as not_ready. See the log for the cause.")

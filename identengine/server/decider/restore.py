@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from pathlib import Path
 
 from identengine.calls.backend import Settings
 from identengine.calls.journal import Journal
 from identengine.calls.journalfile import InUseError
 from identengine.calls.legs import scope_of
 from identengine.calls.memory import Calls
+from identengine.calls.mirror import MirrorReports
 from identengine.config.schema import CallsConfig
-from identengine.log.events import CALLS_DAMAGED, CALLS_IN_USE
+from identengine.log.events import (
+    CALLS_DAMAGED,
+    CALLS_IN_USE,
+    CALLS_LOST,
+    CALLS_MISSING,
+    CALLS_SAVED,
+    CALLS_UNSAVED,
+)
 from identengine.server.link import ORPHAN_SECONDS
 
 
@@ -25,7 +34,7 @@ async def open_journal(calls: CallsConfig, stop: asyncio.Event) -> Journal:
     patience, mention = loop.time() + ORPHAN_SECONDS, loop.time() + 1.0
     while True:
         try:
-            return Journal(calls.path, calls.max_legs, calls.lapsed_max, _damaged)
+            return Journal(calls.path, calls.max_legs, calls.lapsed_max, _damaged, _reports(calls.path))
         except InUseError:
             if loop.time() > patience or stop.is_set():
                 raise
@@ -35,8 +44,11 @@ async def open_journal(calls: CallsConfig, stop: asyncio.Event) -> Journal:
         await asyncio.sleep(0.005)
 
 
-def restored(journal: Journal, calls: CallsConfig) -> tuple[Calls, set[str]]:
-    """Return the calls that a mirror holds, with the mirror attached, and the scopes of their ids."""
+def restored(journal: Journal, calls: CallsConfig, *, replaces: bool) -> tuple[Calls, set[str]]:
+    """Return the calls that a mirror holds, with the mirror attached, and the scopes of their ids.
+
+    ``replaces`` is true if an earlier decider kept calls. Log an alarm if its mirror is missing or incomplete.
+    """
     made = Calls(
         Settings(
             max_legs=calls.max_legs,
@@ -50,11 +62,26 @@ def restored(journal: Journal, calls: CallsConfig) -> tuple[Calls, set[str]]:
     )
     gc.disable()  # a collection would traverse the restored legs again and again
     legs, tombstones, notes = journal.read()
+    if replaces and journal.created:
+        CALLS_MISSING.tell(why=f"an earlier decider kept calls in {journal.path}, but the file is missing")
+    elif journal.incomplete:
+        CALLS_MISSING.tell(
+            why=f"the last decider died while it wrote {journal.path} anew; the file holds {len(legs)} legs"
+        )
     made.restore(legs, tombstones, notes, journal.clock())
     scopes = {scope_of(leg.call) for leg in legs}
     gc.freeze()
     gc.enable()
     return made, scopes
+
+
+def _reports(folder: Path) -> MirrorReports:
+    """Return the calls that log the loss of the mirror."""
+    return MirrorReports(
+        lambda why: CALLS_LOST.tell(why=why),
+        lambda why: CALLS_UNSAVED.tell(why=why),
+        lambda: CALLS_SAVED.tell(path=str(folder)),
+    )
 
 
 def _damaged(why: str) -> None:

@@ -81,10 +81,18 @@ class StatusCache:
         reasons: list[str] = ["the server is stopping"] if self.draining else []
         status = await self._status.get()
         if status is None:
-            reasons.append("the decider does not answer")
+            reasons.append(self._why_unanswered())
         else:
             reasons += status.unready
         return Readiness(not reasons, tuple(reasons))
+
+    def _why_unanswered(self) -> str:
+        """Return the reason why there is no status: the socket is missing, or its reader does not answer."""
+        try:
+            (self._folder / FILE).lstat()
+        except OSError:
+            return "the folder of the set of calls has no control socket"
+        return "the decider does not answer"
 
     async def count(
         self, counts: Mapping[Counted, int], malformed: Iterable[operator.MalformedCount] = ()

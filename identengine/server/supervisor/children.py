@@ -109,6 +109,10 @@ class Child:
         """Send an encoded config. Return True if the child can receive it."""
         return self._reach(partial(self.link.hand, config))
 
+    def hand_sockets(self, control: socket.socket, ask: socket.socket) -> bool:
+        """Send copies of new Unix sockets. Return True if the child can receive them."""
+        return self._reach(partial(self.link.hand_sockets, control, ask))
+
     def _reach(self, send: Callable[[], None]) -> bool:
         if self.killed:
             return False

@@ -14,8 +14,11 @@ The serving server (*old*) listens on ``serve.sock`` in the folder of the set of
    connection and exits when its former decider has exited.
 
 Either side sends :class:`No` to cancel. Each packet is one message. A message of another version of the protocol
-is answered by :class:`No`. The tags of the messages are part of :data:`PROTOCOL`, since old may be an older
-program.
+is answered by :class:`No`. The tags of the messages are part of
+:data:`~identengine.server.supervisor.lock.PROTOCOL`, since old may be an older program.
+
+Rule: both sides refuse in step 1, before any lock moves, if new cannot read the mirror that old writes. An
+older program may omit a field. Then the field has the value of the programs that did not send it.
 """
 
 from __future__ import annotations
@@ -28,17 +31,21 @@ from typing import TypeAlias
 
 import msgspec
 
+from identengine.calls.journalfile import FORMAT, READABLE, identity, unreadable
 from identengine.errors import IdentengineError, StoreError
 from identengine.net.sockets import NamedSocket
 from identengine.net.unix import UntrustedPeerError, at_folder, peer_of
+from identengine.server.supervisor.lock import PROTOCOL
 from identengine.server.supervisor.sigio import wake_by
 
 FILE = "serve.sock"
-PROTOCOL = 1
 _FDS = 64
 """Largest number of descriptors in one packet. The system allows 253."""
 _BYTES = 65536
 _BACKLOG = 4
+_OTHER_PROTOCOL = "it uses another version of the hand-over protocol"
+OTHER_FORMAT = "Use a program that fits, or stop the old server first; the calls that it holds are lost then."
+"""The remedy if two servers do not fit each other."""
 ANSWER_SECONDS = 3.0
 """Longest time in which old must send its offers, in seconds."""
 
@@ -51,6 +58,8 @@ class TakeoverRequest(msgspec.Struct, tag="Ask"):
     """New asks to take over."""
 
     protocol: int
+    reads: tuple[int, ...] = (2, 3)
+    """The formats of the mirror that new reads."""
 
 
 class Offer(msgspec.Struct, tag="Offer"):
@@ -59,6 +68,8 @@ class Offer(msgspec.Struct, tag="Offer"):
     names: list[tuple[str, str]]
     more: bool
     """True if another offer follows."""
+    mirror: int = 3
+    """The format of the mirror that old writes."""
 
 
 class Commit(msgspec.Struct, tag="Commit"):
@@ -144,7 +155,8 @@ class OtherServer:
         except msgspec.MsgspecError:
             for descriptor in descriptors:
                 os.close(descriptor)
-            return No("it uses another version of the hand-over protocol"), []
+            self.send(No(_OTHER_PROTOCOL))
+            return No(_OTHER_PROTOCOL), []
 
     def _receive(self) -> tuple[bytes, list[int]]:
         return socket.recv_fds(self._link, _BYTES, _FDS, socket.MSG_CMSG_CLOEXEC)[:2]
@@ -173,6 +185,7 @@ class HandoverSocket:
             self._socket.setblocking(False)
             wake_by(self._socket)
             self._socket.listen(_BACKLOG)
+            self._path, self._identity = path, identity(path)
         except OSError as error:
             self._socket.close()
             raise StoreError(f"cannot listen on {path}: {error.strerror}") from error
@@ -180,6 +193,10 @@ class HandoverSocket:
     def fileno(self) -> int:
         """Return the descriptor."""
         return self._socket.fileno()
+
+    def lost(self) -> bool:
+        """Return True if no process can connect by the path. Raise OSError if the folder cannot be examined."""
+        return identity(self._path) != self._identity
 
     def accept(self) -> OtherServer | None:
         """Return the peer of the next connection, or None if none is waiting or the peer is not trusted."""
@@ -207,7 +224,7 @@ def offer(peer: OtherServer, sockets: list[NamedSocket]) -> bool:
     """Send copies of all sockets. Return False if the peer has closed the connection."""
     for begin in range(0, len(sockets), _FDS):
         some = sockets[begin : begin + _FDS]
-        message = Offer([(one.kind, one.asked) for one in some], more=begin + _FDS < len(sockets))
+        message = Offer([(one.kind, one.asked) for one in some], begin + _FDS < len(sockets), FORMAT)
         if not peer.send(message, *(one.bound.fileno() for one in some)):
             return False
     return True
@@ -242,7 +259,7 @@ def ask(folder: Path) -> tuple[OtherServer, list[NamedSocket]] | None:
         ) from error
     sockets: list[NamedSocket] = []
     try:
-        peer.send(TakeoverRequest(PROTOCOL))
+        peer.send(TakeoverRequest(PROTOCOL, READABLE))
         _receive_offers(peer, sockets)
     except BaseException as error:
         peer.close()
@@ -273,10 +290,17 @@ def _receive_offers(peer: OtherServer, sockets: list[NamedSocket]) -> None:
         if not isinstance(message, Offer) or len(message.names) != len(descriptors):
             for descriptor in descriptors:
                 os.close(descriptor)
-            raise HandoverError(f"the server of process {peer.pid} uses another version of the hand-over protocol")
+            peer.send(No(_OTHER_PROTOCOL))
+            raise HandoverError(
+                f"the server of process {peer.pid} was left as it is, since {_OTHER_PROTOCOL}. {OTHER_FORMAT}"
+            )
         for (kind, asked), descriptor in zip(message.names, descriptors, strict=True):
             bound = socket.socket(fileno=descriptor)
             bound.setblocking(False)
             sockets.append(NamedSocket(kind, asked, bound))
+        if message.mirror not in READABLE:
+            why = f"its set of calls cannot be taken over, since {unreadable(message.mirror)}"
+            peer.send(No(f"it cannot read the set of calls, since {unreadable(message.mirror)}"))
+            raise HandoverError(f"the server of process {peer.pid} was left as it is: {why}. {OTHER_FORMAT}")
         if not message.more:
             return

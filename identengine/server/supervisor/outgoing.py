@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from enum import Enum, auto
 from pathlib import Path
 
+from identengine.calls.journalfile import FORMAT
 from identengine.errors import sentences
 from identengine.log.events import NEWCOMER
 from identengine.net.sockets import NamedSocket
 from identengine.server.supervisor import handover
 from identengine.server.supervisor.children import HANG_SECONDS
-from identengine.server.supervisor.handover import HandoverSocket, OtherServer
+from identengine.server.supervisor.handover import HandoverSocket, OtherServer, TakeoverRequest
+from identengine.server.supervisor.lock import PROTOCOL
 from identengine.server.supervisor.processes import Watched
 
 LOAD_SECONDS = 900.0
@@ -42,6 +44,7 @@ class OutgoingTakeover:
 
     def __init__(self, folder: Path) -> None:
         """Listen in the folder of the set of calls, whose lock must be held. Raise StoreError on failure."""
+        self._folder = folder
         self._handover_socket = HandoverSocket(folder)
         self._peer: OtherServer | None = None
         self._process: Watched | None = None
@@ -112,6 +115,16 @@ class OutgoingTakeover:
                 self._peer.send(handover.No(why))
         self._forget()
 
+    def lost(self) -> bool:
+        """Return True if no new server can connect by the path. Raise OSError if the folder cannot be examined."""
+        return self._handover_socket.lost()
+
+    def listen_again(self) -> None:
+        """Listen on a new socket at the path. Raise StoreError on failure."""
+        new = HandoverSocket(self._folder)
+        self._handover_socket.close()
+        self._handover_socket = new
+
     def close(self) -> None:
         """Stop listening and close the connection: the new server has taken over."""
         self._forget()
@@ -165,10 +178,10 @@ class OutgoingTakeover:
 
     def _on_message(self, peer: OtherServer, message: handover.Message, sockets: list[NamedSocket]) -> Step | None:
         if isinstance(message, handover.TakeoverRequest):
-            if message.protocol != handover.PROTOCOL:
-                why = f"expected version {handover.PROTOCOL} of the hand-over protocol, got {message.protocol}"
-                peer.send(handover.No(sentences(why, "Stop the old server, then start the new one.")))
-                return self._failed(why)
+            why = _refusal(message)
+            if why is not None:
+                peer.send(handover.No(sentences(why, handover.OTHER_FORMAT)))
+                return self._failed(f"process {peer.pid} does not fit: {why}")
             if not handover.offer(peer, sockets):
                 return self._failed(f"process {peer.pid} ended before it had taken over")
         elif isinstance(message, handover.Commit) and not self.committed:
@@ -191,3 +204,13 @@ class OutgoingTakeover:
                 one.close()
         self._peer = self._process = self._successor = None
         self.committed = False
+
+
+def _refusal(asked: TakeoverRequest) -> str | None:
+    """Return the reason why the new server's program does not fit this one, or None if it does."""
+    if asked.protocol != PROTOCOL:
+        return f"expected version {PROTOCOL} of the hand-over protocol, got {asked.protocol}"
+    if FORMAT not in asked.reads:
+        reads = ", ".join(map(str, asked.reads))
+        return f"the set of calls is of format {FORMAT}; the new program reads the formats {reads}"
+    return None

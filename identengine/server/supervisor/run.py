@@ -39,6 +39,7 @@ from identengine.net import sockets as listening
 from identengine.net.sockets import Sockets
 from identengine.server.link import DRAIN_SECONDS, IDLE, LISTENING, READY, TAKING_OVER, Duty, Entries
 from identengine.server.supervisor.children import HANG_SECONDS, START_SECONDS, Child, Children, Role, how
+from identengine.server.supervisor.folder import FolderWatch
 from identengine.server.supervisor.incoming import IncomingTakeover
 from identengine.server.supervisor.lock import ServerLock
 from identengine.server.supervisor.manager import ServiceManager
@@ -87,6 +88,7 @@ class Supervisor:
             config.calls.path, self._children, lock=lock, outgoing=outgoing, incoming=incoming
         )
         self._reload = Reload(self._children)
+        self._folder = FolderWatch(config.calls.path)
         self._manager = ServiceManager(Notifier(os.environ))
         self._cycle = min(CYCLE_SECONDS, (self._manager.watchdog or 60.0) / 8)
         self._started = False
@@ -129,6 +131,7 @@ class Supervisor:
             if not self._ending:
                 self._advance_takeover(passed)
             self._reload.look()
+            self._look_after_folder()
             self._watch(passed)
             self._end_decider()
             self._report_to_manager()
@@ -169,7 +172,8 @@ class Supervisor:
         standby = role is Role.STANDBY
 
         def run(link: socket.socket) -> int:
-            duty = Duty(self._sockets, link, self._mask, standby, self._started, not self._announced)
+            replaces = self._started or self._takeover.loads  # an earlier decider has answered switches
+            duty = Duty(self._sockets, link, self._mask, standby, replaces, not self._announced)
             entry = self._entries.serve_http if role is Role.HTTP else self._entries.decide
             return entry(self._config, duty)
 
@@ -224,6 +228,15 @@ class Supervisor:
         self._end(signal.SIGTERM)
         if outcome is Outcome.FAILED:
             self._status = 1
+
+    def _look_after_folder(self) -> None:
+        """Make lost files of the folder anew, and hand new sockets to the processes that serve them."""
+        sockets = None if self._ending else self._folder.look(self._takeover, self._sockets)
+        if sockets is not None:
+            self._sockets = sockets
+            for role in (Role.DECIDER, Role.STANDBY):
+                if (child := self._children.get(role)) is not None:
+                    child.hand_sockets(sockets.control, sockets.ask)
 
     # ---- life and death
 
@@ -310,6 +323,10 @@ class Supervisor:
     def _status_line(self, decider: Child | None) -> str:
         if self._takeover.successor is not None:
             return f"process {self._takeover.successor} is taking over"
+        trouble = f"; {self._folder.trouble}" if self._folder.trouble else ""
+        return f"{self._decider_line(decider)}{trouble}"
+
+    def _decider_line(self, decider: Child | None) -> str:
         if decider is None:
             return "no decider runs; the next one will start"
         if decider.state not in (LISTENING, READY):

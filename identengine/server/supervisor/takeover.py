@@ -42,8 +42,10 @@ from identengine.log.events import (
 from identengine.net.sockets import NamedSocket
 from identengine.server.link import HAND_OVER
 from identengine.server.supervisor.children import Children, Role
+from identengine.server.supervisor.handover import FILE as SOCKET_FILE
 from identengine.server.supervisor.handover import HandoverError
 from identengine.server.supervisor.incoming import IncomingTakeover, Stage
+from identengine.server.supervisor.lock import FILE as LOCK_FILE
 from identengine.server.supervisor.lock import ServerLock
 from identengine.server.supervisor.outgoing import OutgoingTakeover, Step
 from identengine.server.supervisor.processes import start_successor
@@ -99,6 +101,35 @@ class Takeover:
     def leads(self) -> bool:
         """True if this server reports to the service manager."""
         return self._incoming is None and self.replaced_by is None
+
+    @property
+    def settled(self) -> bool:
+        """True if this server has the lock, and no other server is about to get it."""
+        return self.lock is not None and self._incoming is None and self.decides and self.replaced_by is None
+
+    def lost(self) -> list[str]:
+        """Return the files in the folder that no other process would find any more.
+
+        Call it only if this object is :attr:`settled`. Raise OSError if the folder cannot be examined.
+        """
+        lost = [LOCK_FILE] if self.lock is not None and self.lock.lost() else []
+        return [*lost, SOCKET_FILE] if self._outgoing is None or self._outgoing.lost() else lost
+
+    def restore(self, lost: list[str]) -> None:
+        """Make the lost files anew. Raise StoreError, or InUseError if another server has the lock.
+
+        The new lock is taken before the old one is closed, and before any other file is made. So a second server
+        that starts meanwhile either finds a lock that is held, or gets the folder and keeps it.
+        """
+        if LOCK_FILE in lost and self.lock is not None:
+            taken = ServerLock.take(self._folder)
+            self.lock.close()
+            self.lock = taken
+        if SOCKET_FILE in lost:
+            if self._outgoing is None:
+                self._outgoing = OutgoingTakeover(self._folder)
+            else:
+                self._outgoing.listen_again()
 
     def descriptors(self) -> Iterator[int]:
         """Yield the descriptors that no child may keep, since they must close with this process."""

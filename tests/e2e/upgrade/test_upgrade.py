@@ -121,7 +121,7 @@ def test_under_load_every_request_is_answered(folder: Path) -> None:
     assert still_held(new)
     assert new.ask_udp(request("stop", 1, call_id="held"))["result"]["freed"] == 1
     assert new.authorize(call_id="another", src_ip="10.0.0.1", dst_number="44")["accepted"]
-    assert (folder / "calls" / "serve.lock").read_text().strip() == str(new.process.pid)
+    assert (folder / "calls" / "serve.lock").read_text().split()[0] == str(new.process.pid)
     assert new.stop() == 0
     assert "ALARM" not in new.log
     assert (folder / "calls" / "serve.lock").read_text() == ""

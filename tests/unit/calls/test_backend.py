@@ -83,6 +83,7 @@ class File:
 
     path = Path("/nowhere/calls.mdb")
     size = 4096
+    trouble = None
 
     def used(self) -> int:
         return 1024

@@ -14,7 +14,7 @@ from identengine.calls import clock, journal
 from identengine.calls.backend import LegSelector
 from identengine.calls.counts import Counter
 from identengine.calls.journal import Journal
-from identengine.calls.legs import RESERVED
+from identengine.calls.legs import ACTIVE, RESERVED
 from identengine.calls.legtable import Leg
 from identengine.calls.mirror import Changes, MirrorFullError, RoomLeft
 from identengine.calls.slots import Slots
@@ -130,6 +130,46 @@ def test_setting_the_wall_clock_matters_only_across_a_boot(tmp_path: Path, machi
     assert left(tmp_path) == (HOUR, 60, 0)
     machine.start_anew("two", 100.0, off=-500 * HOUR)
     assert left(tmp_path) == (HOUR, 60, 0)
+
+
+def test_a_clock_that_is_back_within_a_boot_makes_no_lease_longer(tmp_path: Path, machine: Machine) -> None:
+    """Another time namespace, or a restored virtual machine, has an earlier time since boot."""
+    with Journal(tmp_path, 10, 0, pytest.fail) as mirror:
+        mirror.read()
+        machine.pass_time(0.9)
+        keep(mirror, "\0a")
+    machine.up -= 1_000_000
+    machine.wall += 10
+    for _ in range(2):
+        due, until, age = left(tmp_path)
+        assert HOUR - 11 <= due <= HOUR - 9
+        assert 49 <= until <= 51
+        assert 9 <= age <= 11
+    machine.pass_time(5)
+    assert left(tmp_path)[0] <= HOUR - 14
+
+
+def test_a_clock_that_runs_back_stands_still(machine: Machine) -> None:
+    time_of_the_set = clock.Clock()
+    before = time_of_the_set()
+    machine.up -= 1000
+    assert time_of_the_set() == before
+    machine.up += 7
+    assert time_of_the_set() == before + 7
+
+
+def test_a_renewed_lease_is_not_longer_after_a_boot(tmp_path: Path, machine: Machine) -> None:
+    with Journal(tmp_path, 10, 0, pytest.fail) as mirror:
+        mirror.read()
+        machine.pass_time(0.9)
+        now, slots = mirror.clock(), Slots[Leg]()
+        leg = Leg(0, "\0a", "o", "sbc1", ACTIVE, (Counter(2),), now - 300, now + HOUR, HOUR)
+        leg.slot = slots.small.add(leg)
+        mirror.write(Changes(slots.small, slots.large, {}, {}))
+    machine.start_anew("two", 100.0, off=-HOUR)
+    with Journal(tmp_path, 10, 0, pytest.fail) as mirror:
+        ((renewed,), _, _) = mirror.read()
+        assert renewed.due - mirror.clock() <= HOUR
 
 
 def test_a_mirror_reports_the_space_that_is_left(tmp_path: Path, machine: Machine) -> None:

@@ -21,7 +21,11 @@ class Narrow:
     """A mirror that can be full."""
 
     room_left = RoomLeft.AMPLE
+    generation = 0
     room = True
+
+    def complete(self) -> None:
+        pass
 
     def write(self, changes: Changes) -> None:
         if not self.room and any(
@@ -47,16 +51,19 @@ def test_no_answer_accepts_a_call_that_was_rolled_back() -> None:
     assert isinstance(calls.apply([admit("again")], 2.0)[0], Decision)
 
 
-def test_a_call_of_a_failed_batch_has_a_lease() -> None:
+def test_a_rejected_call_of_a_failed_batch_holds_no_slot() -> None:
     def breaks(account: int, counters: tuple[int, ...]) -> Levels:
         raise ArithmeticError
 
     calls = Calls(Settings(), Narrow())
     calls.apply([admit("lapses")], 0.0)
     calls.work(300.0)
+    calls.apply([admit("earlier")], 300.0)
     lapsed = LegSelector(call_key("s", "lapses"), None, None)
     with pytest.raises(ArithmeticError):
         calls.apply([admit("c"), Refresh("update", lapsed, "s", None, None, breaks)], 301.0)
+    calls.work(301.1)
     assert calls.gauges().held == 1
+    assert isinstance(calls.apply([admit("c")], 302.0)[0], Decision)
     calls.work(600.0)
     assert calls.gauges().held == 0

@@ -153,6 +153,10 @@ class _Mirror:
     """A mirror that keeps nothing."""
 
     room_left = RoomLeft.AMPLE
+    generation = 0
+
+    def complete(self) -> None:
+        pass
 
     def write(self, changes: Changes) -> None:
         pass

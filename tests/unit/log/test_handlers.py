@@ -71,6 +71,7 @@ def test_a_log_that_nobody_reads_is_cut_and_says_so() -> None:
 
 
 LONG = """
+import logging
 from identengine.log import handlers as logsetup
 from identengine.config.schema import LogConfig
 from identengine.log.events import *

@@ -21,7 +21,9 @@ def test_no_decider(tmp_path: Path) -> None:
 
     readiness, everything = asyncio.run(look())
     assert not readiness.ready
-    assert readiness.reasons == ("the decider does not answer",)
+    assert readiness.reasons == ("the folder of the set of calls has no control socket",)
+    (tmp_path / "control").touch()
+    assert asyncio.run(look())[0].reasons == ("the decider does not answer",)
     assert everything == Everything()
 
 

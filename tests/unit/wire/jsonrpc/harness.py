@@ -60,6 +60,10 @@ class Forgetful:
     """A mirror that keeps nothing."""
 
     room_left = RoomLeft.AMPLE
+    generation = 0
+
+    def complete(self) -> None:
+        pass
 
     def write(self, changes: Changes) -> None:
         pass
