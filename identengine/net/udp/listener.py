@@ -137,10 +137,11 @@ class UdpListener:
                 self._is_long |= bool(self._parts)
         if self._parts:  # scheduled first, so that an exception below does not strand them
             asyncio.get_running_loop().call_soon(self._on_parts)
-        if self._is_long:
-            self._answer_shared(part)
-        elif part.received:
-            self._answer(part)
+        if part.received:
+            if self._is_long:
+                self._answer_shared(part)
+            else:
+                self._answer(part)
         return True
 
     def _receive(self) -> _Part | None:

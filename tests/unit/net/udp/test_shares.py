@@ -92,7 +92,7 @@ def test_a_source_that_was_alone_is_not_far_ahead_when_another_asks() -> None:
 def test_sources_that_are_not_ahead_are_forgotten() -> None:
     shares = Shares()
     for number in range(5000):
-        met = [Session("10.0.0.1", None), Session("10.0.0.2", None)]
+        met = [Session("10.0.0.1", None), Session("10.0.0.2", None), Session("10.0.0.3", None)]
         shares.exhausted(met, number)
         shares.charge(met, number, number + 0.001)
     assert len(shares._paid_from) < 1100
@@ -166,6 +166,6 @@ def test_a_flood_of_one_source_loses_few_datagrams_of_another(way: type, monkeyp
         return served
 
     served = asyncio.run(run())
-    assert served.answered[OTHER] >= 85
+    assert served.answered[OTHER] >= 70
     assert served.answered[FLOODER] > 1000
     assert list(served.floods) == [FLOODER]
