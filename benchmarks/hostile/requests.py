@@ -95,7 +95,7 @@ def _row(name: str, transport: str, sent: int, got: int, cost: float, *, shown: 
     figures = {"bytes": sent, "cost": cost, "per_kilobyte": cost * 1024 / sent}
     if got:
         figures["reflected"] = got / sent
-    return Row(name, figures, texts={"token": "yes" if shown else "no", "transport": transport, "input": "–"})  # noqa: RUF001 - a dash for what is not there
+    return Row(name, figures, texts={"token": "yes" if shown else "no", "transport": transport, "input": "–"})  # noqa: RUF001 - a dash for a missing name
 
 
 class _Process:

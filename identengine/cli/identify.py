@@ -11,7 +11,7 @@ import typer
 from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, integer
 from identengine.cli.output import Column, emit, facts, progress, say, table
 from identengine.cli.workspace import Workspace, find_workspace
-from identengine.errors import expected, nearest, one_of, quoted
+from identengine.errors import KeyFileError, expected, nearest, one_of, quoted
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Reason, ReasonTable
 from identengine.model.records import Decision, Digest, Request
@@ -73,7 +73,7 @@ def identify(
     request = _request(fields, ask_password=ask_password)
     engine = _engine(here, version)
     decision = engine.identify(request, _options(here))
-    _raise_fault(engine)
+    _raise_fault(engine, here)
     if as_json:
         emit(decision)
     else:
@@ -98,7 +98,7 @@ def explain(
     request = _request(fields, ask_password=ask_password)
     engine = _engine(here, version)
     explanation = engine.explain(request, _options(here))
-    _raise_fault(engine)
+    _raise_fault(engine, here)
     if as_json:
         emit(explanation)
     else:
@@ -156,9 +156,11 @@ def _engine(here: Workspace, version: int | None) -> Engine:
     return engine
 
 
-def _raise_fault(engine: Engine) -> None:
+def _raise_fault(engine: Engine, here: Workspace) -> None:
     """Raise the cause of an ``internal_error``, for example a missing key, so that the user can fix it."""
     for fault in engine.faults:
+        if isinstance(fault, KeyFileError):
+            here.vault()  # this names the missing file or variable
         raise fault
 
 

@@ -15,7 +15,7 @@ from identengine.cli.interrupts import stoppable
 from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, Who, integer
 from identengine.cli.output import emit, hint, progress, say
 from identengine.cli.workspace import Workspace, author, find_workspace
-from identengine.errors import counted
+from identengine.errors import counted, sentences
 
 if TYPE_CHECKING:
     from identengine.book.report import ImportReport, Listed, TableReport
@@ -156,7 +156,7 @@ def copy(
         report = opened.copy(target)
         head = opened.head()
     if report.total:
-        hint(f"warning: {_damage(report)}. `identengine store check` shows the damage")
+        hint(f"warning: {sentences(_damage(report), 'Use `identengine store check` to show the damage.')}")
     if as_json:
         emit({"target": str(target), "version": head})
     else:
@@ -172,7 +172,7 @@ def add_to(app: typer.Typer) -> None:
 
 def _damage(report: Report) -> str:
     if not report.damaged:
-        return "the store is damaged, and so is the copy. Its versions are sound"
+        return "the store is damaged, and so is the copy. Its versions are sound."
     named = ", ".join(map(str, report.damaged[:_SHOWN])) + (", …" if len(report.damaged) > _SHOWN else "")
     return f"earlier versions are damaged in the store and the copy: {named}"
 

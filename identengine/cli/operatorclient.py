@@ -60,7 +60,7 @@ def calls_folder(calls: Path | None, config: Path | None) -> Path:
         )
     from identengine.config.load import load
 
-    return load(config).calls.path
+    return load(config, serving=False).calls.path
 
 
 def seconds(text: str) -> float:

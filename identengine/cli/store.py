@@ -84,9 +84,9 @@ def info(store: StoreDir = None, config: ConfigFile = None, as_json: AsJson = Fa
 
 def _print_report(store: Path, report: Report) -> None:
     if not report.total:
-        say(f"{store}: no damage found. The newest version is {report.version or 'none'}")
+        say(f"{store}: no damage found. The newest version is {report.version or 'none'}.")
         if report.format == 1:
-            hint("format 1 has no checksums, so that damage may be unseen. The next edit converts the store")
+            hint("format 1 has no checksums, so that damage may be unseen. The next edit converts the store.")
         return
     table(_DAMAGE, ((str(one.version or ""), one.table or "", one.row or "", one.what) for one in report.damage))
     if report.total > len(report.damage):
@@ -97,14 +97,14 @@ def _print_report(store: Path, report: Report) -> None:
     if report.newest_sound is None:
         hint(
             "no version is sound. Replace the store with a copy (`identengine copy` creates copies), or import "
-            "the book into a new store"
+            "the book into a new store."
         )
     elif report.crashed:
         command = f"identengine export FOLDER --version {report.newest_sound} --store {shlex.quote(str(store))}"
         hint(
             f"version {report.newest_sound} is the newest that can be read. Replace the store with a copy, or "
-            f"save the version with `{command}` and import it into a new store"
+            f"save the version with `{command}` and import it into a new store."
         )
     else:
         command = f"identengine rollback {report.newest_sound} --store {shlex.quote(str(store))}"
-        hint(f"version {report.newest_sound} is the newest sound version. `{command}` restores it")
+        hint(f"version {report.newest_sound} is the newest sound version. `{command}` restores it.")

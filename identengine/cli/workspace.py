@@ -99,9 +99,13 @@ class Workspace(NamedTuple):
         return Vault.new(path) if unused else self.vault()
 
     def vault_if_any(self) -> Vault | None:
-        """Return the keys, or None if the key file is missing. Only passwords make it necessary."""
+        """Return the keys, or None if the key file or variable is missing. Only passwords make it necessary."""
         path = self.key_path()
-        return None if path is not None and not path.exists() else self.vault()
+        if path is not None:
+            return self.vault() if path.exists() else None
+        key = self.config.store.key if self.config is not None else None
+        held = os.environ.get("IDENTENGINE_KEY") or (key is not None and key.is_set())
+        return self.vault() if held else None
 
     def key_path(self) -> Path | None:
         """Return the key file to use, or None if the environment or the config holds the keys themselves."""
@@ -130,7 +134,7 @@ def find_workspace(store: Path | None, config: Path | None, key_file: Path | Non
     if config is not None:
         from identengine.config.load import load
 
-        loaded = load(config)
+        loaded = load(config, serving=False)
     if store is None:
         if loaded is None:
             raise typer.BadParameter(

@@ -22,19 +22,20 @@ _DIGITS = re.compile(r"[0-9](?:_?[0-9]){1000,}")
 _TUPLE = re.compile(r"\((?:'[^']*',? ?)+\)")
 
 
-def load(path: Path | None) -> Config:
+def load(path: Path | None, *, serving: bool = True) -> Config:
     """Return the config in the file ``path``, or the default config for None.
 
+    Without ``serving``, for a command, an environment variable is read only when its secret is needed.
     Raise ConfigError with every mistake. Each names its key.
     """
     if path is None:
-        return from_values({}, None)
+        return from_values({}, None, serving=serving)
     try:
         with path.open("rb") as file:
             content = _read(file, path)
     except OSError as error:
         raise _unreadable(path, error) from error
-    return from_values(_parsed(content, path), path)
+    return from_values(_parsed(content, path), path, serving=serving)
 
 
 def sample() -> str:

@@ -11,7 +11,7 @@ import re
 import string
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import msgspec
 
@@ -35,24 +35,47 @@ Reader = Callable[[object], T]
 class Secret:
     """A text that no log, list or traceback shows. Only :meth:`reveal` returns it.
 
-    ``variable`` is the environment variable that holds the text, or None if the config itself holds it.
+    ``variable`` is the environment variable that holds the text, or None if the config itself holds it. ``text``
+    may be None for a variable that is read when its text is needed.
     """
 
-    __slots__ = ("_text", "variable")
+    __slots__ = ("_checks", "_text", "variable")
 
-    def __init__(self, text: str, variable: str | None = None) -> None:
+    def __init__(self, text: str | None, variable: str | None = None) -> None:
         self._text = text
         self.variable = variable
+        self._checks: list[Callable[[Secret], None]] = []
+
+    def is_set(self) -> bool:
+        """Return True if there is a text: the config has it, or the environment variable is not empty."""
+        return self._text is not None or bool(os.environ.get(self.variable or ""))
 
     def reveal(self) -> str:
-        """Return the text."""
-        return self._text
+        """Return the text. Raise ValueError if the environment variable is not set."""
+        return _value_of(self.variable) if self._text is None else self._text
+
+    def resolve(self) -> None:
+        """Read the environment variable now. Raise ValueError if it is not set or holds a wrong text."""
+        self._text = self.reveal()
+        for check in self._checks:
+            check(self)
+
+    def checked(self, check: Callable[[Secret], None]) -> Self:
+        """Return this secret. Its text is checked now or, if a variable holds it, when it is resolved."""
+        if self._text is None:
+            self._checks.append(check)
+        else:
+            check(self)
+        return self
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._text == self._text
+        return isinstance(other, Secret) and other._identity() == self._identity()
 
     def __hash__(self) -> int:
-        return hash(self._text)
+        return hash(self._identity())
+
+    def _identity(self) -> tuple[str | None, str | None]:
+        return self._text, self.variable if self._text is None else None
 
     def __repr__(self) -> str:
         return "Secret(…)"
@@ -71,13 +94,17 @@ class Endpoint(msgspec.Struct, frozen=True):
 class Table:
     """One table of the config. It reads each key once and collects the mistakes.
 
-    ``label`` names the table in messages (``[listen]``). All tables of a config share ``problems``.
+    ``label`` names the table in messages (``[listen]``). All tables of a config share ``problems``. Secrets in
+    environment variables are read at once only if ``serving`` is set.
     """
 
-    def __init__(self, label: str, values: Mapping[str, object], problems: list[str]) -> None:
+    def __init__(
+        self, label: str, values: Mapping[str, object], problems: list[str], *, serving: bool = True
+    ) -> None:
         self.label = label
         self.values = values
         self.problems = problems
+        self.serving = serving
         self._known: list[str] = []
 
     def take(self, key: str, reader: Reader[T], default: T) -> T:
@@ -87,10 +114,13 @@ class Table:
             return default
         value = self.values[key]
         try:
-            return reader(value)
+            found = reader(value)
+            if self.serving and isinstance(found, Secret):
+                found.resolve()
         except ValueError as error:
             self.complain(key, str(error))
             return default
+        return found
 
     def has(self, key: str) -> bool:
         """Return True if the config sets this key."""
@@ -104,7 +134,7 @@ class Table:
         if not isinstance(value, Mapping):
             self.problems.append(f"{label}: {mistake('a table', value)}")
             value = {}
-        return Table(label, value, self.problems)
+        return Table(label, value, self.problems, serving=self.serving)
 
     def tables(self, key: str) -> list[Table] | None:
         """Return the tables ``[[key]]``, or None if the key is not set. Tables without a name are numbered."""
@@ -115,7 +145,10 @@ class Table:
         if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
             self.problems.append(f"[[{key}]]: expected tables with a heading of double brackets, [[{key}]]")
             return []
-        return [Table(_item_label(key, number, item), item, self.problems) for number, item in enumerate(value, 1)]
+        return [
+            Table(_item_label(key, number, item), item, self.problems, serving=self.serving)
+            for number, item in enumerate(value, 1)
+        ]
 
     def complain(self, key: str, text: str) -> None:
         """Add a mistake of one key."""
@@ -264,16 +297,15 @@ def path_below(folder: Path) -> Reader[Path]:
 
 
 def secret(value: object) -> Secret:
-    """Read a secret: a string, or ``{ env = "NAME" }`` for the value of an environment variable."""
+    """Read a secret: a string, or ``{ env = "NAME" }`` for the value of an environment variable.
+
+    The variable itself is read when the secret is resolved.
+    """
     if isinstance(value, Mapping):
         name = value.get("env")
         if set(value) != {"env"} or not isinstance(name, str) or not name:
             raise ValueError(expected('a string or { env = "NAME" }'))
-        found = os.environ.get(name)
-        if not found:
-            what = "not set" if found is None else "empty"
-            raise ValueError(f"the environment variable {bare(name)} is {what}. Set it to the secret.")
-        return Secret(found, name)
+        return Secret(None, name)
     if not isinstance(value, str) or not value:
         raise ValueError(expected('a string or { env = "NAME" }'))
     return Secret(value)
@@ -284,19 +316,31 @@ def switch_token(value: object) -> Secret:
 
     Such characters come from a file or a copied line, and no switch sends them.
     """
-    found = secret(value)
-    if found.reveal() != found.reveal().strip():
-        place = "here" if found.variable is None else f"from the environment variable {bare(found.variable)}"
-        raise ValueError(f"{expected('a token without blanks or line ends around it')}. Remove them {place}.")
-    return found
+    return secret(value).checked(_without_blanks)
 
 
 def bearer(value: object) -> Secret:
     """Read a token that a program can send in an HTTP header."""
-    found = switch_token(value)
+    return switch_token(value).checked(_printable)
+
+
+def _value_of(variable: str | None) -> str:
+    found = os.environ.get(variable or "")
+    if not found:
+        what = "not set" if found is None else "empty"
+        raise ValueError(f"the environment variable {bare(variable or '')} is {what}. Set it to the secret.")
+    return found
+
+
+def _without_blanks(found: Secret) -> None:
+    if found.reveal() != found.reveal().strip():
+        place = "here" if found.variable is None else f"from the environment variable {bare(found.variable)}"
+        raise ValueError(f"{expected('a token without blanks or line ends around it')}. Remove them {place}.")
+
+
+def _printable(found: Secret) -> None:
     if not _BEARER.fullmatch(found.reveal()):
         raise ValueError(expected("printable ASCII, because HTTP sends the token in a header"))
-    return found
 
 
 def network(value: object) -> Network:

@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from identengine.config.readers import Endpoint, Secret
+from identengine.errors import KeyFileError
 from identengine.model.addresses import Network
 from identengine.model.options import IdentifyOptions, When
 from identengine.model.reasons import Codes, Reason, ReasonTable
@@ -32,7 +33,11 @@ class StoreConfig(msgspec.Struct, frozen=True, kw_only=True):
         if self.key is None:
             return Vault.from_file(self.key_file or default_key_file(self.path))
         variable = self.key.variable
-        return Vault.from_text(self.key.reveal(), f"${variable}" if variable else "store.key")
+        try:
+            keys = self.key.reveal()
+        except ValueError as error:
+            raise KeyFileError(f"[store] key: {error}") from None
+        return Vault.from_text(keys, f"${variable}" if variable else "store.key")
 
 
 class CallsConfig(msgspec.Struct, frozen=True, kw_only=True):

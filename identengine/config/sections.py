@@ -51,12 +51,16 @@ _BILLION = 1_000_000_000
 _ACCOUNT = re.compile(r"[1-9][0-9]{0,18}")
 
 
-def from_values(values: dict[str, object], source: Path | None) -> Config:
-    """Return the config in the parsed TOML ``values``. Raise ConfigError with every mistake."""
+def from_values(values: dict[str, object], source: Path | None, *, serving: bool = True) -> Config:
+    """Return the config in the parsed TOML ``values``. Raise ConfigError with every mistake.
+
+    Without ``serving``, for a command, an environment variable is read only when its secret is needed. The config
+    then has no warnings, since they concern the server.
+    """
     problems: list[str] = []
     warnings: list[str] = []
     folder = source.parent if source else Path()
-    root = Table("config", values, problems)
+    root = Table("config", values, problems, serving=serving)
     for_all, for_account = _reasons(root.table("reasons"))
     config = Config(
         source=source,
@@ -85,6 +89,8 @@ def from_values(values: dict[str, object], source: Path | None) -> Config:
             for switch in config.switches
             if switch.certificate
         ]
+    if not (problems or serving):
+        return config
     if problems:
         raise ConfigError(problems)
     return msgspec.structs.replace(config, warnings=(*warnings, *weaknesses(config)))
@@ -98,7 +104,7 @@ def _store(table: Table, folder: Path) -> StoreConfig:
     )
     if found.key_file and found.key:
         table.complain("key", "expected either key or key_file, got both")
-    elif found.key:
+    elif found.key and (table.serving or found.key.variable is None):
         try:
             found.vault()
         except KeyFileError as error:

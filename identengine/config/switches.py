@@ -46,10 +46,9 @@ def read_switches(tables: list[Table] | None, warnings: list[str], problems: lis
 
 def _ambiguous_switches(switches: list[Switch], problems: list[str]) -> None:
     """Add a mistake for switches that share an address and have no different tokens or certificates."""
-    seen: dict[tuple[Network, str | None], str] = {}
+    seen: dict[tuple[Network, Secret | str | None], str] = {}
     for switch in switches:
-        token = switch.token.reveal() if switch.token else None
-        shown: list[str | None] = [one for one in (token, switch.certificate) if one is not None]
+        shown: list[Secret | str | None] = [one for one in (switch.token, switch.certificate) if one is not None]
         for one in dict.fromkeys((at, what) for at in switch.networks for what in shown or [None]):
             other = seen.setdefault(one, switch.name)
             if other != switch.name:
@@ -136,7 +135,7 @@ def same_tokens(config: Config) -> list[str]:
         if switch.token is not None:
             owners.setdefault(switch.token, f"[[switch]] {quoted(switch.name)}")
     for token in config.tokens:
-        if not token.token.reveal():  # reported already
+        if token.token == Secret(""):  # reported already
             continue
         label = f"[[token]] {quoted(token.name)}"
         owner = owners.setdefault(token.token, label)

@@ -131,7 +131,7 @@ class StoreFile:
         with self.trouble("changed"), turn:
             fcntl.flock(turn, fcntl.LOCK_EX)
             if _identity(self.data) != self.identity:
-                raise StoreError(f"the store {self.path} was replaced since it was opened. Open it again")
+                raise StoreError(f"the store {self.path} was replaced since it was opened. Open it again.")
             self._writer = threading.get_ident()
             try:
                 self._env.reader_check()  # readers that were killed would keep old pages in use

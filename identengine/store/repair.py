@@ -1,4 +1,4 @@
-"""Rollback of a damaged store, which writes its data file anew.
+"""Rollback of a damaged store, which writes a new data file.
 
 An edit cannot repair a damaged file, since its searches and its list of free pages are unreliable. Rule: the new
 file gets all rows whose checksum matches, and a new version with the content of a sound version. It replaces the
@@ -53,8 +53,8 @@ _COMMIT = 200_000
 _LOST = "lost: its record was damaged"
 
 
-def roll_back_anew(file: StoreFile, version: int, who: str) -> VersionInfo:
-    """Write the file anew with a new version that has the content of ``version``. Return the new version.
+def roll_back_into_new_file(file: StoreFile, version: int, who: str) -> VersionInfo:
+    """Write a new file with a new version that has the content of ``version``. Return the new version.
 
     The caller must be the only writer. Raise DamagedError if ``version`` is damaged too.
     """

@@ -49,7 +49,7 @@ from identengine.store.keys import (
     versions_of,
 )
 from identengine.store.rekey import encrypt_again
-from identengine.store.repair import roll_back_anew
+from identengine.store.repair import roll_back_into_new_file
 from identengine.store.snapshot import Snapshot
 from identengine.store.transaction import Txn
 from identengine.store.vault import Vault, drop_old_keys
@@ -196,7 +196,7 @@ class Store:
         """Create a new version with exactly the content of ``version``, and return it (engine.md 8.3).
 
         Rows that were added since are removed. They remain in the versions between and in the audit log. If the
-        store is damaged, its file is written anew. Raise DamagedError if ``version`` itself is damaged.
+        store is damaged, its file is replaced by a new one. Raise DamagedError if ``version`` itself is damaged.
         """
         if not version:
             raise StoreError("there is no version 0 to roll back to: it is the empty book before the first")
@@ -207,7 +207,7 @@ class Store:
         except DamagedError:
             pass
         with self._writable().writing():
-            return roll_back_anew(self._opened(), version, who)
+            return roll_back_into_new_file(self._opened(), version, who)
 
     def _roll_back(self, version: int, who: str) -> VersionInfo:
         def put_back(draft: Draft) -> None:

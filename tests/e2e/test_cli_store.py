@@ -26,7 +26,7 @@ def damage(store: Path) -> None:
 
 def test_a_sound_store(store: Path) -> None:
     checked = done("store", "check", store=store)
-    assert checked.out == f"{store}: no damage found. The newest version is 2\n"
+    assert checked.out == f"{store}: no damage found. The newest version is 2.\n"
     assert done("store", "check", "--json", store=store).json == {
         "format": 2,
         "version": 2,
