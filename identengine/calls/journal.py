@@ -89,7 +89,7 @@ class Journal:
         self.trouble: str | None = None
         """Reason why the file does not hold the whole set, or None if it does."""
         self.incomplete = False
-        """True if :meth:`read` found a file that a process was writing anew when it died."""
+        """True if :meth:`read` found a file that a process was writing again when it died."""
         self.clock = Clock()
         """The set's clock. It is correct only after :meth:`read`."""
         self._alarm = alarm
@@ -99,7 +99,7 @@ class Journal:
         self._writes = True
         """False while there is no file."""
         self._anew = ""
-        """Reason why the file is being written anew, or ``""``."""
+        """Reason why the file is being written again, or ``""``."""
         self._last_beat = -inf
         self._read_at = inf
         """Time at which the mirror was read, until that is too long ago for a suspicion."""
@@ -255,7 +255,7 @@ class Journal:
         """Set :attr:`trouble` for a file that can be written. Report the end of the trouble."""
         before, self.trouble = self.trouble, None
         if self._anew:
-            self.trouble = f"the set of calls is being written anew: {self._anew}"
+            self.trouble = f"the set of calls is being written again: {self._anew}"
         elif before is not None:
             self._reports.over()
 
@@ -267,7 +267,7 @@ class Journal:
             self._reports.unsaved(why)
 
     def _note_time(self, *, incomplete: bool | None = None) -> None:
-        """Store the time. With ``incomplete``, set or remove the mark of a file that is being written anew."""
+        """Store the time. With ``incomplete``, set or remove the mark of a file that is being written again."""
         try:
             with self._env.begin(write=True) as txn:
                 txn.put(BEAT, encode(self.clock.beat(FORMAT)), db=self._meta)

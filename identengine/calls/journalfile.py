@@ -199,9 +199,8 @@ class CallsFile:
         """Lock the folder, and create it if it is missing. Raise InUseError or StoreError."""
         folder = self.path.parent
         try:
-            if (
-                not folder.is_dir()
-            ):  # an existing one was checked at start, and a later chmod must not end the service
+            # An existing folder was checked at the start of the server. A later chmod must not end the service.
+            if not folder.is_dir():
                 prepare(folder)
             return _locked(folder / LOCK)
         except OSError as error:

@@ -28,7 +28,7 @@ DATABASES = ("small", "large", "stops", "notes", "meta")
 BY_POSITION = ("small", "large")
 """The databases whose keys are positions."""
 BEAT, INCOMPLETE = b"beat", b"incomplete"
-"""Keys in the database ``meta``. INCOMPLETE exists while the mirror is being written anew."""
+"""Keys in the database ``meta``. INCOMPLETE exists while the mirror is being written again."""
 POSITION = struct.Struct("=I")
 SERIAL = struct.Struct(">Q")
 encode = msgspec.msgpack.Encoder().encode
@@ -52,7 +52,7 @@ class Kept(msgspec.Struct):
     format: int = FORMAT
     """The format of the rows."""
     incomplete: bool = False
-    """True if a process died while it wrote the mirror anew, so that legs may be missing."""
+    """True if a process died while it wrote the mirror again, so that legs may be missing."""
 
 
 class _Leg1(msgspec.Struct, array_like=True):

@@ -80,7 +80,7 @@ class MirrorReports(NamedTuple):
     """The calls that report the loss of a mirror to the operator."""
 
     lost: Callable[[str], None] = lambda _: None
-    """Report that the files of the mirror are lost, and why. The mirror is written anew."""
+    """Report that the files of the mirror are lost, and why. The mirror is written again."""
     unsaved: Callable[[str], None] = lambda _: None
     """Report that no mirror can be written, and why."""
     over: Callable[[], None] = lambda: None

@@ -1,6 +1,6 @@
 """The way of the changes of a set of calls to its mirror: batch by batch, and all again if the mirror was lost.
 
-Rule: the memory is the truth. A mirror that was lost is written anew in short steps between the batches.
+Rule: the memory is the truth. A mirror that was lost is written again in short steps between the batches.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from identengine.calls.sync import Lists
 from identengine.calls.tombstones import Tombstones
 
 STEP = 256
-"""Positions whose legs one step writes anew."""
+"""Positions whose legs one step writes again."""
 _RESERVE = RoomLeft.RESERVE  # looking up an enum member is slow
 
 
 class Mirroring:
-    """The changes of a set, and the progress of writing the whole set anew."""
+    """The changes of a set, and the progress of writing the whole set again."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Mirroring:
         self._failed = False
         """True if the mirror did not store the changes at an attempt, until :meth:`write_anew` takes note."""
         self._next: int | None = None
-        """The first position to write anew in the next step, or None if the mirror holds the whole set."""
+        """The first position to write again in the next step, or None if the mirror holds the whole set."""
 
     def write(self) -> bool:
         """Write the changes. Return False if the mirror did not store them. They are kept for the next attempt."""

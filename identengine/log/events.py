@@ -119,7 +119,7 @@ CALLS_DAMAGED = Event(
 CALLS_LOST = Event(
     "calls_lost",
     "alarm",
-    "the files of the set of calls are lost: %(why)s. The decider writes them anew from its memory",
+    "the files of the set of calls are lost: %(why)s. The decider writes them again from its memory",
     "Find the program that removes or replaces files in the folder of [calls] path. Then exclude the folder from "
     "it, for instance in the config of the cleaner of temporary files.",
 )
@@ -299,7 +299,7 @@ FOLDER_LOST = Event(
     "folder_lost",
     "alarm",
     "the folder of the set of calls has lost %(what)s; operators, HTTP and take-overs need them",
-    "Nothing is needed now: the supervisor makes them anew. Find the program that removes or replaces files in "
+    "Nothing is needed now: the supervisor makes them again. Find the program that removes or replaces files in "
     "the folder of [calls] path. Then exclude the folder from it.",
 )
 FOLDER_UNUSABLE = Event(

@@ -52,7 +52,7 @@ class RejectLog:
         self._addresses: dict[str, str] = {}
 
     def note(self, host: str, why: str, names: Sequence[str] = (), count: int = 1) -> None:
-        """Count one refused peer, or several messages of it.
+        """Count one refused peer, or ``count`` messages from it.
 
         The line has the names in the certificate of the first such peer.
         """

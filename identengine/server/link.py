@@ -192,8 +192,8 @@ class ChildEnd:
         ``end`` is called at SIGTERM or SIGINT, and ``orphaned`` when the supervisor has died. ``reconfigure`` gets
         each config, which is in force when it returns. ``words`` maps each other kind of frame to the function
         that handles it. ``replace`` gets new sockets ``control`` and ``ask``. SIGHUP is ignored, since the
-        supervisor handles it. On exit, SIGTERM and SIGINT are blocked, since without the loop they would change the
-        exit status.
+        supervisor handles it. On exit, SIGTERM and SIGINT are blocked, since without the loop they would change
+        the exit status.
         """
         loop = asyncio.get_running_loop()
         self._orphaned, self._reconfigure, self._words = orphaned, reconfigure, words or {}

@@ -143,7 +143,7 @@ class CounterFile:
         return (found.st_dev, found.st_ino) != self._identity
 
     def renew(self) -> memoryview:
-        """Write the lost file anew with the current numbers. Return its :attr:`cells`.
+        """Write the lost file again with the current numbers. Return its :attr:`cells`.
 
         If that fails, the lost file stays in use until the next attempt.
         """

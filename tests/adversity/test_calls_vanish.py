@@ -172,7 +172,7 @@ def test_the_new_sockets_survive_the_decider_and_a_take_over(server: Server) -> 
 
 def test_a_replacement_that_finds_no_set_reports_that(server: Server) -> None:
     decider = server.decider
-    os.kill(decider, signal.SIGSTOP)  # it cannot write the calls anew
+    os.kill(decider, signal.SIGSTOP)  # it cannot write the calls again
     shutil.rmtree(server.folder / "calls")
     os.kill(decider, signal.SIGKILL)
     server.logged("ALARM: calls are lost: an earlier decider kept calls in")

@@ -222,7 +222,7 @@ def test_other_tokens_and_switches_while_connections_are_open(tmp_path: Path) ->
             assert two.exchange("auth", {"token": OTHER})["result"] == {"ok": True}
             assert over_tls.exchange("auth", {"token": TOKEN})["result"] == {"ok": True}
             assert two.exchange("authorize", {**GOOD, "call_id": "of two"})["result"]["accepted"]
-            server.write_config(config("token-anew-hush").replace("127.0.0.2", "127.0.0.4"))
+            server.write_config(config("token-again-hush").replace("127.0.0.2", "127.0.0.4"))
             server.signal(signal.SIGHUP)
             server.logged("SIGHUP: changed: [[switch]]")
             assert one.is_closed(), "its token was removed"
@@ -232,9 +232,9 @@ def test_other_tokens_and_switches_while_connections_are_open(tmp_path: Path) ->
                 "nothing changed for this one"
             )
             assert nobody.exchange("auth", {"token": TOKEN})["error"]["data"] == {"field": "token"}
-            assert nobody.exchange("auth", {"token": "token-anew-hush"})["result"] == {"ok": True}
+            assert nobody.exchange("auth", {"token": "token-again-hush"})["result"] == {"ok": True}
             assert "error" in udp.exchange("ping", {"token": TOKEN})
-            assert "result" in udp.exchange("ping", {"token": "token-anew-hush"})
+            assert "result" in udp.exchange("ping", {"token": "token-again-hush"})
             with server.switch(json, address="127.0.0.4") as known:
                 assert "result" in known.exchange("ping", {})
         assert "hush" not in server.log

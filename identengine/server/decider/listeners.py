@@ -34,7 +34,7 @@ _REFUSED = (
 """Beginning of the reason why a connection is refused, and its counter. Other reasons: an unknown peer."""
 
 _CRL_SECONDS = 3600.0
-"""Time between two looks at an expired list of revoked certificates, in seconds."""
+"""Interval of the checks of an expired list of revoked certificates, in seconds."""
 
 
 class Listeners:

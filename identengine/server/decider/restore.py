@@ -66,7 +66,7 @@ def restored(journal: Journal, calls: CallsConfig, *, replaces: bool) -> tuple[C
         CALLS_MISSING.tell(why=f"an earlier decider kept calls in {journal.path}, but the file is missing")
     elif journal.incomplete:
         CALLS_MISSING.tell(
-            why=f"the last decider died while it wrote {journal.path} anew; the file holds {len(legs)} legs"
+            why=f"the last decider died while it wrote {journal.path} again; the file holds {len(legs)} legs"
         )
     made.restore(legs, tombstones, notes, journal.clock())
     scopes = {scope_of(leg.call) for leg in legs}

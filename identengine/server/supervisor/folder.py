@@ -1,4 +1,4 @@
-"""Watches the files of the supervisor in the folder of the set of calls, and makes lost ones anew.
+"""Watches the files of the supervisor in the folder of the set of calls, and makes lost ones again.
 
 These are the lock, the socket for take-overs, and the Unix sockets for operators and for our own processes. The
 decider watches its own files (:mod:`identengine.calls.journal`). Rule: without the lock, nothing else is made.
@@ -18,7 +18,7 @@ from identengine.net.unix import bind_unix
 from identengine.server.supervisor.takeover import Takeover
 
 LOOK_SECONDS = 1.0
-"""Time between two looks at the files, in seconds."""
+"""Interval of the checks of the files, in seconds."""
 
 
 class FolderWatch:
@@ -35,7 +35,7 @@ class FolderWatch:
         """The lost files that the last look found."""
 
     def look(self, takeover: Takeover, sockets: Sockets) -> Sockets | None:
-        """Once a second, make lost files anew. Return the sockets if some of them are new, else None."""
+        """Once a second, make lost files again. Return the sockets if some of them are new, else None."""
         now = time.monotonic()
         if now - self._looked < LOOK_SECONDS or not takeover.settled:
             return None
@@ -56,7 +56,7 @@ class FolderWatch:
         return made
 
     def _bind(self, sockets: Sockets) -> Sockets:
-        """Bind both Unix sockets anew, since a child gets them together. Raise StoreError."""
+        """Bind both Unix sockets again, since a child gets them together. Raise StoreError."""
         control = bind_unix(self._folder, CONTROL)
         try:
             ask = bind_unix(self._folder, ASK)

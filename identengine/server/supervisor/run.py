@@ -230,7 +230,7 @@ class Supervisor:
             self._status = 1
 
     def _look_after_folder(self) -> None:
-        """Make lost files of the folder anew, and hand new sockets to the processes that serve them."""
+        """Make lost files of the folder again, and hand new sockets to the processes that serve them."""
         sockets = None if self._ending else self._folder.look(self._takeover, self._sockets)
         if sockets is not None:
             self._sockets = sockets

@@ -116,7 +116,7 @@ class Takeover:
         return [*lost, SOCKET_FILE] if self._outgoing is None or self._outgoing.lost() else lost
 
     def restore(self, lost: list[str]) -> None:
-        """Make the lost files anew. Raise StoreError, or InUseError if another server has the lock.
+        """Make the lost files again. Raise StoreError, or InUseError if another server has the lock.
 
         The new lock is taken before the old one is closed, and before any other file is made. So a second server
         that starts meanwhile either finds a lock that is held, or gets the folder and keeps it.

@@ -200,10 +200,10 @@ def test_a_mirror_that_cannot_be_written_is_renamed(tmp_path: Path, machine: Mac
     with Journal(tmp_path, 10, 0, alarms.append) as mirror:
         noted = mirror._note_time
 
-        def damaged_at_first() -> None:
+        def damaged_at_first(*, incomplete: bool | None = None) -> None:
             if not alarms:
                 raise lmdb.CorruptedError("Located page was wrong type")
-            noted()
+            noted(incomplete=incomplete)
 
         mirror._note_time = damaged_at_first  # type: ignore[method-assign]
         assert mirror.read() == ([], [], {})

@@ -1,4 +1,4 @@
-"""A mirror whose file is lost or fails is written anew from memory (engine.md 5.8)."""
+"""A mirror whose file is lost or fails is written again from memory (engine.md 5.8)."""
 
 from __future__ import annotations
 

@@ -235,7 +235,7 @@ def test_a_mirror_that_fails_rejects_admissions_and_keeps_the_rest() -> None:
 
 
 def test_a_fault_at_any_line_while_time_passes() -> None:
-    """Leases end, jobs continue and the mirror is written anew, each in steps."""
+    """Leases end, jobs continue and the mirror is written again, each in steps."""
     for injector in at_every_line(MemoryError, "calls"):
         calls, mirror = prepared()
         mirror.generation, mirror.rows = 1, {}
