@@ -327,7 +327,7 @@ class Journal:
         if self._reading.exists() and self.path.exists() and not survives(lambda: _try_alone(self.path)):
             raise DamagedError("a process that reads or writes it crashes")
         try:
-            self._reading.touch()
+            self._reading.touch(mode=0o600)
         except OSError as error:
             raise StoreError(f"the set of calls cannot be kept in {self.path.parent}: {error.strerror}") from error
 

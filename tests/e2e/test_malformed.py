@@ -223,7 +223,7 @@ def test_bodies_of_http_are_counted(server: Server, grown: Callable[[dict[str, d
         assert client.post("/v1/stop", content=b"{]").status_code == 401
     with asking(server, READER) as client:
         assert client.post("/v1/stop", content=b"{]").status_code == 403
-    grown({"shown": {PARAMS: 4, PARSE: 4}})
+    grown({"shown": {PARAMS: 5, PARSE: 3}})
     server.logged("malformed messages from shown: ")
     wait_for(lambda: lines(server, '{"of":"http"}') or lines(server, '{"of": "http"}'))
 

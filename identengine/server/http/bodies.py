@@ -36,7 +36,7 @@ def read(body: bytes, method: str, kind: type[msgspec.Struct]) -> msgspec.Struct
 def _problem(body: bytes, method: str) -> BodyError:
     """Return the error that JSON-RPC would answer to the same parameters."""
     if not body:
-        return BodyError(Problem(400, NO_OBJECT))
+        return BodyError(Problem(400, NO_OBJECT, BAD_PARAMS))
     try:
         well_formed = JSON.is_well_formed(body) and JSON.members(body) is not None
     except msgspec.ValidationError:
