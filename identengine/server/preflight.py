@@ -18,6 +18,7 @@ from identengine.config.schema import Config
 from identengine.errors import ConfigError, KeyFileError, StoreError, expected
 from identengine.net.tcp.tls import context_of
 from identengine.store.file import require
+from identengine.store.vault import default_key_file
 
 _UNPRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 _CAP_NET_BIND_SERVICE = 1 << 10
@@ -40,13 +41,23 @@ def certificates(config: Config) -> list[str]:
 
 
 def missing(config: Config) -> list[str]:
-    """Return a message for each missing file that a server can start without."""
-    found = []
-    for look in (lambda: require(config.store.path), config.store.vault):
-        try:
-            look()
-        except (StoreError, KeyFileError) as error:
-            found.append(str(error))
+    """Return a message for the store or its key if the server starts without it.
+
+    A missing key of a missing store is not reported: the command that creates the store creates the key as well.
+    """
+    key_file = config.store.key_file or default_key_file(config.store.path)
+    try:
+        require(config.store.path)
+    except StoreError as error:
+        found = [str(error)]
+        if config.store.key is None and not os.path.lexists(key_file):
+            return found
+    else:
+        found = []
+    try:
+        config.store.vault()
+    except KeyFileError as error:
+        found.append(str(error))
     return found
 
 
