@@ -31,7 +31,7 @@ def explain_crashes(store: Path) -> None:
     messages = {
         int(number): (
             f"the store {store} is damaged: reading it crashed this command ({number.name}). Nothing was changed. "
-            f"Run `identengine store check --store {name}`\n"
+            f"Run `identengine store check --store {name}`.\n"
         ).encode(errors="backslashreplace")
         for number in numbers
     }

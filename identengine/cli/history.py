@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from identengine.cli.options import AsJson, ConfigFile, Limit, StoreDir, Who, integer
-from identengine.cli.output import SCREEN, Column, emit, emit_many, hint, say, screenful, table, when
+from identengine.cli.output import NO_VERSIONS, SCREEN, Column, emit, emit_many, hint, say, screenful, table, when
 from identengine.cli.rowids import row_id
 from identengine.cli.workspace import author, find_workspace
 from identengine.provisioning.changes import change_object, change_rows, shown
@@ -55,7 +55,7 @@ def versions(
     if as_json:
         emit_many(newest_first[:limit] if limit else newest_first)
     elif not table(_VERSIONS, (_version_row(info) for info in screenful(newest_first, limit))):
-        hint("the store has no versions yet. Use `identengine import` to create the first.")
+        hint(NO_VERSIONS)
 
 
 def diff(

@@ -201,11 +201,21 @@ def _build(snapshot: Snapshot, options: IdentifyOptions) -> Book:
 
 def _print_decision(decision: Decision) -> None:
     say("accepted" if decision.accepted else f"rejected: {decision.reason}")
-    facts(
+    known = [
         (name, shown(value))
         for name, value in msgspec.structs.asdict(decision).items()
         if value is not None and name not in ("accepted", "reason")
-    )
+    ]
+    facts([*known, ("expected", _expected(decision))])
+
+
+def _expected(decision: Decision) -> str | None:
+    """Return the usable values of the field that made a request unusable, or None for other decisions."""
+    from identengine.engine.lifecycle import USABLE
+
+    if decision.reason is Reason.INVALID_DESTINATION:
+        return f"dst_number: {USABLE['dst_number']}"
+    return USABLE.get(decision.field) if decision.field is not None else None
 
 
 def _print_candidates(explanation: Explanation) -> None:

@@ -82,7 +82,7 @@ def import_(
 
         find_tables(book)  # before a store is created for a book that does not exist
         vault = here.vault_to_write()
-        with here.open(create=True) as opened, progress("import") as tell:
+        with here.filled() as opened, progress("import") as tell:
             report = import_book(
                 opened,
                 vault,

@@ -171,6 +171,10 @@ def when(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")
 
 
+NO_VERSIONS = "the store has no versions yet. Use `identengine import` to create the first."
+"""Hint for a list of a store without a version."""
+
+
 def none_shown(what: str, where: str, offset: int) -> None:
     """Hint that a list is empty: no row matches, or ``--offset`` skipped all that do."""
     hint(f"--offset {offset} skips every {what} that matches" if offset else f"no {what} {where}")

@@ -18,7 +18,17 @@ import typer
 from identengine.cli import output
 from identengine.cli.editing import cells_in, change, mistakes_located, report, would
 from identengine.cli.options import AsJson, ConfigFile, Limit, Offset, StoreDir, Who, Yes
-from identengine.cli.output import Column, emit, emit_many, facts, none_shown, progress, screenful
+from identengine.cli.output import (
+    NO_VERSIONS,
+    Column,
+    emit,
+    emit_many,
+    facts,
+    hint,
+    none_shown,
+    progress,
+    screenful,
+)
 from identengine.cli.workspace import find_workspace
 from identengine.model.records import BookRow
 
@@ -113,7 +123,10 @@ def show_rows(
     if as_json:
         emit_many(display.as_object(row) for row in islice(rows, offset, offset + limit if limit else None))
     elif not output.table(display.columns, (display.line(row) for row in screenful(rows, limit, offset))):
-        none_shown(table.noun, "matches" if filtered else f"in version {display.book.version}", offset)
+        if not display.book.version:
+            hint(NO_VERSIONS)
+        else:
+            none_shown(table.noun, "matches" if filtered else f"in version {display.book.version}", offset)
 
 
 def add_commands(

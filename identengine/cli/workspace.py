@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import getpass
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,12 +36,25 @@ class Workspace(NamedTuple):
 
     def open(self, *, create: bool = False, readonly: bool = False) -> Store:
         """Open the store. Raise StoreError if it is missing, or if it has to be created among other files."""
+        return self._store_type().open(self.store, create=create, readonly=readonly)
+
+    @contextmanager
+    def filled(self) -> Iterator[Store]:
+        """Yield the store, created if it is missing. If the block fails, a new store is removed.
+
+        Raise as :meth:`open`.
+        """
+        with self._store_type().filled(self.store) as opened:
+            yield opened
+
+    def _store_type(self) -> type[Store]:
+        """Return the class of stores, after a check of the folder. A crash is explained from now on."""
         from identengine.cli.crashes import explain_crashes
         from identengine.store.versions import Store
 
         self.check_folder()
         explain_crashes(self.store)
-        return Store.open(self.store, create=create, readonly=readonly)
+        return Store
 
     def check_folder(self) -> None:
         """Raise StoreError if the folder is not a store and holds other files, so that it cannot become one."""

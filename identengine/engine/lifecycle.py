@@ -105,7 +105,7 @@ def carries_identity(request: CallRequest) -> bool:
 
 def unusable(field: str, request: CallRequest) -> BadParameter:
     """Return the error of a field of ``authorize`` that cannot be used (engine.md 2.5)."""
-    return _bad(field, getattr(request, field), _USABLE[field])
+    return _bad(field, getattr(request, field), USABLE[field])
 
 
 def stop(request: CallRequest, asker: Asker) -> Stop | BadParameter:
@@ -176,12 +176,12 @@ def _selector(
     if direction is not None and direction.strip():
         way = DIRECTIONS.get(direction.strip())
         if way is None:
-            return _bad("direction", direction, _USABLE["direction"])
+            return _bad("direction", direction, USABLE["direction"])
     leg = shortened(leg_id) if leg_id and not leg_id.isspace() else None
     return LegSelector(call_key(asker.scope, call_id), way, leg)
 
 
-_USABLE = {
+USABLE = {
     "direction": one_of(Direction),
     "account_id": "a positive integer",
     "src_ip": "an IPv4 or IPv6 address without a port",

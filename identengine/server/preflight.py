@@ -23,6 +23,7 @@ from identengine.net.tcp.tls import context_of
 from identengine.server.supervisor.handover import OTHER_FORMAT
 from identengine.server.supervisor.lock import PROTOCOL, formats_in
 from identengine.store.file import require
+from identengine.store.vault import default_key_file
 
 _UNPRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 _CAP_NET_BIND_SERVICE = 1 << 10
@@ -58,14 +59,21 @@ def _expired_crl(config: Config) -> list[str]:
 def missing(config: Config) -> list[str]:
     """Return a message for each missing file that a server can start without.
 
-    If root checks the config of a service, the folder of the set of calls may belong to the user of the service.
+    If root checks the config of a service, the folder of the set of calls may belong to the user of the service. A
+    missing key of a missing store is not reported: the command that creates the store creates the key as well.
     """
     found = [*_other_owner(config.calls.path), *_expired_crl(config)]
-    for look in (lambda: require(config.store.path), config.store.vault):
-        try:
-            look()
-        except (StoreError, KeyFileError) as error:
-            found.append(str(error))
+    key_file = config.store.key_file or default_key_file(config.store.path)
+    try:
+        require(config.store.path)
+    except StoreError as error:
+        found.append(str(error))
+        if config.store.key is None and not os.path.lexists(key_file):
+            return found
+    try:
+        config.store.vault()
+    except KeyFileError as error:
+        found.append(str(error))
     return found
 
 

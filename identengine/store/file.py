@@ -223,6 +223,12 @@ class StoreFile:
                 raise
             self.readonly = False
 
+    def remove(self) -> None:
+        """Remove the data file and its lock file. The caller must be the only writer."""
+        with folder_lock(self.data.parent, fcntl.LOCK_EX):
+            self.data.unlink()
+            lock_file(self.path, self.data).unlink(missing_ok=True)
+
     def close(self) -> None:
         """Close the file permanently."""
         if os.getpid() == self._pid:  # a forked child would delete the parent's entries in the reader table

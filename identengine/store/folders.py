@@ -12,9 +12,16 @@ from pathlib import Path
 @contextlib.contextmanager
 def made_folder(path: Path) -> Iterator[None]:
     """Create the folder ``path`` and its parents if they are missing. An exception in the block removes them."""
-    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    try:
+    with no_new_folders_on_failure(path):
         path.mkdir(parents=True, exist_ok=True)
+        yield
+
+
+@contextlib.contextmanager
+def no_new_folders_on_failure(path: Path) -> Iterator[None]:
+    """Remove ``path`` and its parents after an exception in the block, if they were missing and are empty."""
+    missing = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
+    try:
         yield
     except BaseException:
         for folder in missing:

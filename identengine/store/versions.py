@@ -25,8 +25,8 @@ import msgspec
 
 from identengine.errors import DamagedError, KeyFileError, StoreError, counted, sentences
 from identengine.store.draft import Draft
-from identengine.store.file import DATA, StoreFile, Writer, close_file, open_file
-from identengine.store.folders import made_folder
+from identengine.store.file import DATA, StoreFile, Writer, close_file, data_file, open_file
+from identengine.store.folders import made_folder, no_new_folders_on_failure
 from identengine.store.format import (
     EVENTS,
     FORMAT,
@@ -91,6 +91,27 @@ class Store:
         format. Raise it also if the store is not writable, unless ``readonly`` is set.
         """
         return cls(open_file(path, create=create, readonly=readonly), readonly=readonly)
+
+    @classmethod
+    @contextlib.contextmanager
+    def filled(cls, path: Path) -> Iterator[Store]:
+        """Yield the store, created if it is missing. If the block fails, a new store is removed."""
+        is_new = not data_file(path).exists()
+        with no_new_folders_on_failure(path.absolute()), cls.open(path, create=True) as store:
+            try:
+                yield store
+            except BaseException:
+                if is_new:
+                    with contextlib.suppress(StoreError, OSError):  # the first exception is the cause
+                        store._remove_if_empty()
+                raise
+
+    def _remove_if_empty(self) -> None:
+        """Remove the store unless another process has added a version."""
+        file = self._writable()
+        with file.writing():
+            if not self.head():
+                file.remove()
 
     def __enter__(self) -> Self:
         return self

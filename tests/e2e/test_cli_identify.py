@@ -96,6 +96,26 @@ def test_an_unusable_value_is_a_reject(store: Path) -> None:
     assert (said.json["reason"], said.json["field"]) == ("invalid_request", "src_ip")
 
 
+@pytest.mark.parametrize("command", ["identify", "explain"])
+@pytest.mark.parametrize(
+    ("field", "usable"),
+    [
+        ("direction=term", 'expected             "origination" or "termination"'),
+        ("src_ip=192.0.2.10:5060", "expected             an IPv4 or IPv6 address without a port"),
+        ("src_port=99999", "expected             an integer from 1 to 65535"),
+        ("dst_number=ä", "expected             dst_number: a telephone number"),
+    ],
+)
+def test_an_unusable_value_is_printed_with_the_expected_values(
+    store: Path, command: str, field: str, usable: str
+) -> None:
+    number = () if field.startswith("dst_number") else ("dst_number=44",)
+    result = run(command, field, *number, store=store)
+    assert result.status == 1
+    (line,) = (line for line in result.out.splitlines() if line.startswith("expected "))
+    assert line.split() == usable.split()
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [

@@ -198,15 +198,14 @@ def test_no_store_says_how_to_make_one(tmp_path: Path) -> None:
     assert not store.exists()
 
 
-def test_an_import_that_fails_makes_neither_key_nor_version(tmp_path: Path) -> None:
+def test_an_import_that_fails_makes_neither_key_nor_store(tmp_path: Path) -> None:
     store = tmp_path / "place" / "store"
     assert run("import", tmp_path / "nowhere", store=store).status == 1
     assert not (tmp_path / "place").exists()
     bad = book(tmp_path, dids="number,account_id\n1,1\n")
     for failing in (("import", bad), ("import", bad, "--json"), ("import", bad, "--dry-run")):
         assert run(*failing, store=store).status == 1
-        assert done("versions", "--json", store=store).json == []
-        assert not (tmp_path / "place" / "store.key").exists()
+        assert not (tmp_path / "place").exists()
 
 
 def test_a_dry_run_makes_no_key(tmp_path: Path) -> None:
@@ -338,3 +337,40 @@ def test_serve_checks_a_config(tmp_path: Path) -> None:
     config = config_with(tmp_path, "")
     assert done("serve", "--config", config, "--check").out == f"{config}: no mistakes found\n"
     assert run("serve", "--check").status == 2
+
+
+@pytest.mark.parametrize(
+    "table", ["id,name\nx,Acme\n", "id,nmae\n1,Acme\n", "", '"'], ids=["row", "column", "empty", "quote"]
+)
+def test_a_first_import_that_fails_leaves_nothing(tmp_path: Path, table: str) -> None:
+    book = tmp_path / "book"
+    book.mkdir()
+    (book / "clients.csv").write_text(table)
+    said = run("import", book, store=tmp_path / "deep" / "store")
+    assert said.status == 1, said
+    assert "Traceback" not in said.err
+    assert [found.name for found in tmp_path.iterdir()] == ["book"]
+
+
+def test_a_first_import_that_fails_keeps_an_existing_folder_and_key(tmp_path: Path) -> None:
+    book, store = tmp_path / "book", tmp_path / "store"
+    book.mkdir()
+    store.mkdir()
+    (book / "clients.csv").write_text("id,name\nx,Acme\n")
+    assert run("import", book, store=store).status == 1
+    assert list(store.iterdir()) == []
+    done("init", store=store)
+    assert run("import", book, store=store).status == 1
+    assert done("versions", store=store).err == (
+        "the store has no versions yet. Use `identengine import` to create the first.\n"
+    )
+    assert (tmp_path / "store.key").exists()
+
+
+@pytest.mark.parametrize("command", ["accounts", "clients", "dids"])
+def test_a_list_of_an_empty_store_names_the_import(tmp_path: Path, command: str) -> None:
+    store = tmp_path / "store"
+    done("init", store=store)
+    listed = done(command, "list", store=store)
+    assert listed.err == "the store has no versions yet. Use `identengine import` to create the first.\n"
+    assert done(command, "list", "--json", store=store).json == []

@@ -26,11 +26,25 @@ def test_no_warnings_if_everything_exists(tmp_path: Path) -> None:
     assert warned(config_with(tmp_path, "")) == []
 
 
-def test_a_missing_store_and_key_are_warnings(tmp_path: Path) -> None:
-    no_store, no_key = warned(config_with(tmp_path, ""))
+def test_a_missing_store_and_key_are_one_warning(tmp_path: Path) -> None:
+    (no_store,) = warned(config_with(tmp_path, ""))
     assert no_store.startswith(f"warning: there is no store at {tmp_path}/store. `identengine init` with")
-    assert no_key.startswith(f"warning: the key file {tmp_path}/store.key is missing. ")
     assert [found.name for found in tmp_path.iterdir()] == ["identengine.toml"], "a check creates no files"
+
+
+def test_a_missing_key_of_a_store_is_a_warning(tmp_path: Path) -> None:
+    demo_store(tmp_path)
+    (tmp_path / "store.key").unlink()
+    (no_key,) = warned(config_with(tmp_path, ""))
+    assert no_key.startswith(f"warning: the key file {tmp_path}/store.key is missing. ")
+
+
+def test_a_wrong_key_file_is_a_warning_before_the_store_exists(tmp_path: Path) -> None:
+    (tmp_path / "store.key").write_text("wrong")
+    (tmp_path / "store.key").chmod(0o600)
+    no_store, wrong_key = warned(config_with(tmp_path, ""))
+    assert "there is no store" in no_store
+    assert "expected a key of 32 bytes" in wrong_key
 
 
 def test_a_key_file_that_others_can_read(tmp_path: Path) -> None:

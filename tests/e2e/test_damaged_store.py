@@ -91,7 +91,7 @@ def test_a_page_that_kills_its_reader_kills_neither_server_nor_check(tmp_path: P
             assert crashed.returncode == 1, crashed
             assert crashed.stderr.splitlines()[-1] == (
                 f"the store {server.store} is damaged: reading it crashed this command (SIGBUS). "
-                f"Nothing was changed. Run `identengine store check --store {server.store}`"
+                f"Nothing was changed. Run `identengine store check --store {server.store}`."
             )
         checked = identengine("store", "check", "--store", server.store)
         assert checked.returncode == 1

@@ -164,3 +164,30 @@ def test_version_infos_are_plain_data() -> None:
     info = VersionInfo(version=1, at=2.0, who="ann", what="x", did_changes=Changes(1, 2, 3))
     assert msgspec.json.decode(msgspec.json.encode(info), type=VersionInfo) == info
     assert info.changes == 6
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_new_store_is_removed_if_filling_it_fails(tmp_path: Path, error: type[BaseException]) -> None:
+    with pytest.raises(error), Store.filled(tmp_path / "deep" / "store"):
+        raise error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_new_store_with_a_version_stays_if_filling_it_fails(tmp_path: Path) -> None:
+    def fill() -> None:
+        with Store.filled(tmp_path / "store") as store:
+            store.change("another process", "first", put(client(1)))
+            raise ValueError("later")
+
+    with pytest.raises(ValueError, match="later"):
+        fill()
+    with Store.open(tmp_path / "store") as store:
+        assert store.head() == 1
+
+
+def test_an_empty_store_that_existed_stays_if_filling_it_fails(tmp_path: Path) -> None:
+    Store.open(tmp_path / "store", create=True).close()
+    with pytest.raises(ValueError, match="x"), Store.filled(tmp_path / "store"):
+        raise ValueError("x")
+    with Store.filled(tmp_path / "store") as store:
+        assert store.head() == 0
