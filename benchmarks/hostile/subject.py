@@ -19,6 +19,7 @@ from identengine.identify import builder
 from identengine.identify.index import Book
 from identengine.model.options import IdentifyOptions
 from identengine.model.records import Account, Client, IdentBy
+from identengine.net.tcp.introduction import Introduction
 from identengine.wire.deferred import DeferredCount
 from identengine.wire.jsonrpc.framings import framings
 from identengine.wire.jsonrpc.responder import Responder
@@ -114,7 +115,7 @@ class Subject:
         began = time.process_time_ns()
         framing = self._framings.chosen_by(raw[0])
         framer, respond = framing.framer(MESSAGE_BYTES), framing.responder()
-        messages = framer.feed(raw)
+        messages = Introduction(framing, framer, session).feed(raw, framer, session)
         answers, _ = respond(messages, session, framer.error, late.append, owed, False)
         self._finish(owed)
         return [*answers, *late], time.process_time_ns() - began
