@@ -138,3 +138,9 @@ def test_a_page_for_root_changes_nothing_here(tmp_path: Path) -> None:
     assert docs.agrees(step, run.outputs[0]), run
     assert not Path("/etc/page").exists()
     assert "page-user" not in Path("/etc/passwd").read_text()
+
+
+def test_the_index_of_decisions_lists_every_page_once() -> None:
+    index = ROOT / "docs" / "decisions" / "README.md"
+    listed = sorted(str(file) for file, _ in docs.links(index) if "/" not in str(file))
+    assert listed == sorted(page.name for page in index.parent.glob("*.md") if page != index)
