@@ -18,6 +18,8 @@ from fuzz.values import Broken, Members, to_json, to_messagepack
 
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec
 from identengine.wire.jsonrpc.messages import INVALID_REQUEST, PARSE_ERROR
+from identengine.wire.jsonrpc.unproven import MAX_UNPROVEN
+from identengine.wire.session import UNPROVEN_BYTES
 
 MESSAGES = 50
 """Number of messages of a connection."""
@@ -57,10 +59,15 @@ def converse(case: Case, asked: Subject, codec: Codec) -> None:
         expected = ids(codec, raw)
         for one in found:
             assert one["id"] is None or expected is None or any(same(one["id"], each) for each in expected)
-        if codec is JSON and whole and names_itself(value):
+        unread = peer.is_unproven(connected=True) and (len(raw) > UNPROVEN_BYTES or b'"jsonrpc"' not in raw)
+        if codec is JSON and whole and names_itself(value) and not unread:
             assert all(one["id"] is not None or None in expected for one in found if expected), found
         codes = [one.get("error", {}).get("code") for one in found]
-        assert closed == (codes == [PARSE_ERROR] and not isinstance(decoded(codec, answers[0]), list))
+        spent = peer.is_unproven(connected=True) and peer.refused >= MAX_UNPROVEN
+        unparsable = codes == [PARSE_ERROR] and not isinstance(decoded(codec, answers[0]), list)
+        assert closed == (unparsable or spent)
+        if spent:
+            peer = session(host)
         if codec is JSON and host == PLAIN and not is_json(raw):
             assert codes in ([PARSE_ERROR], [INVALID_REQUEST]), found
         asked.answers_good(codec, number, session(PLAIN))

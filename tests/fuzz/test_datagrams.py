@@ -67,6 +67,9 @@ def read(case: Case, asked: Subject, number: int) -> None:
         read_answers = check(decoded(codec_of(received[at]), answer))
         if hosts[at] == WITH_TOKEN and b"token of" not in received[at] and b"\\u" not in received[at]:
             assert not any("result" in one for one in read_answers)
+    for at, host in enumerate(hosts):
+        if host == WITH_TOKEN and b"token of" not in received[at] and b"\\u" not in received[at]:
+            assert sum(len(answer) for place_of, answer in found if place_of == at) <= len(received[at])
     (right,) = [decoded(JSON, answer) for at, answer in found if at == place]
     assert (right["id"], right["result"]["account_id"]) == (f"good {number}", 18)
     assert not any(one.peer for one, host in zip(sessions, hosts, strict=True) if host == WITH_TOKEN)

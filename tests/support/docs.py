@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import yaml
 
@@ -335,14 +336,14 @@ def config_problems(text: str, folder: Path) -> list[str]:
     from identengine.server import preflight
 
     values = tomllib.loads(text)
-    for variable in re.findall(r'env = "(\w+)"', text):
-        os.environ.setdefault(variable, hashlib.sha256(variable.encode()).hexdigest())
+    variables = re.findall(r'env = "(\w+)"', text)
     tls = values.get("tls", {})
     if {"certificate", "key"} <= tls.keys():
         _make_certificates(folder, tls)
-    config = from_values(values, folder / "identengine.toml")
-    calls = msgspec.structs.replace(config.calls, path=folder / "calls", max_legs=1000, lapsed_max=1000)
-    found = preflight.problems(msgspec.structs.replace(config, calls=calls))
+    with mock.patch.dict(os.environ, {each: hashlib.sha256(each.encode()).hexdigest() for each in variables}):
+        config = from_values(values, folder / "identengine.toml")
+        calls = msgspec.structs.replace(config.calls, path=folder / "calls", max_legs=1000, lapsed_max=1000)
+        found = preflight.problems(msgspec.structs.replace(config, calls=calls))
     foreign = os.strerror(errno.EADDRNOTAVAIL)
     return [*config.warnings, *(problem for problem in found if foreign not in problem)]
 
