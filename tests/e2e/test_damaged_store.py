@@ -64,7 +64,7 @@ def test_a_damaged_version_is_not_taken_up_and_a_rollback_ends_the_alarm(tmp_pat
         assert checked.returncode == 1
         assert "identengine rollback 1 --store" in checked.stderr
         assert identengine("rollback", 1, "--store", server.store).returncode == 0
-        server.logged("the alarm is over")
+        server.logged("the alarm about the book is over")
         wait_for(lambda: server.version() == 3)
         assert server.authorize(**GOOD)["tag"] == "v1"
         put_rows(server.store, accounts_of(4, 50))
