@@ -19,7 +19,6 @@ from fuzz.values import Broken, Members, to_json, to_messagepack
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec
 from identengine.wire.jsonrpc.messages import INVALID_REQUEST, PARSE_ERROR
 from identengine.wire.jsonrpc.unproven import MAX_UNPROVEN
-from identengine.wire.session import UNPROVEN_BYTES
 
 MESSAGES = 50
 """Number of messages of a connection."""
@@ -59,8 +58,7 @@ def converse(case: Case, asked: Subject, codec: Codec) -> None:
         expected = ids(codec, raw)
         for one in found:
             assert one["id"] is None or expected is None or any(same(one["id"], each) for each in expected)
-        unread = peer.is_unproven(connected=True) and (len(raw) > UNPROVEN_BYTES or b'"jsonrpc"' not in raw)
-        if codec is JSON and whole and names_itself(value) and not unread:
+        if codec is JSON and whole and names_itself(value) and not peer.is_unproven(connected=True):
             assert all(one["id"] is not None or None in expected for one in found if expected), found
         codes = [one.get("error", {}).get("code") for one in found]
         spent = peer.is_unproven(connected=True) and peer.refused >= MAX_UNPROVEN
