@@ -97,21 +97,22 @@ class Store:
     def filled(cls, path: Path) -> Iterator[Store]:
         """Yield the store, created if it is missing. If the block fails, a new store is removed."""
         is_new = not data_file(path).exists()
-        with no_new_folders_on_failure(path.absolute()), cls.open(path, create=True) as store:
+        with no_new_folders_on_failure(path.absolute()):
             try:
-                yield store
+                with cls.open(path, create=True) as store:
+                    yield store
             except BaseException:
                 if is_new:
                     with contextlib.suppress(StoreError, OSError):  # the first exception is the cause
-                        store._remove_if_empty()
+                        cls._remove_if_empty(path)
                 raise
 
-    def _remove_if_empty(self) -> None:
+    @classmethod
+    def _remove_if_empty(cls, path: Path) -> None:
         """Remove the store unless another process has added a version."""
-        file = self._writable()
-        with file.writing():
-            if not self.head():
-                file.remove()
+        with cls.open(path) as store, store._opened().writing():
+            if not store.head():
+                store._opened().remove()
 
     def __enter__(self) -> Self:
         return self

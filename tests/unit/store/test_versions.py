@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from unit.store.rows import account, client, put
 
 from identengine.model.records import Account, Client, ClientStatus, Did, DidStatus
+from identengine.store import versions
 from identengine.store.draft import Draft
 from identengine.store.format import Changes, VersionInfo
 from identengine.store.keys import Counts
@@ -191,3 +193,21 @@ def test_an_empty_store_that_existed_stays_if_filling_it_fails(tmp_path: Path) -
         raise ValueError("x")
     with Store.filled(tmp_path / "store") as store:
         assert store.head() == 0
+
+
+def test_a_new_store_is_removed_if_opening_it_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = versions.open_file
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        opened = real(*arguments, **options)
+        if options["create"]:
+            versions.close_file(opened)
+            raise KeyboardInterrupt
+        return opened
+
+    monkeypatch.setattr(versions, "open_file", interrupted)
+    with pytest.raises(KeyboardInterrupt), Store.filled(tmp_path / "store"):
+        pass
+    assert list(tmp_path.iterdir()) == []
