@@ -12,6 +12,7 @@ from unit.store.rows import account, client, put
 from identengine.model.records import Account, Client, ClientStatus, Did, DidStatus
 from identengine.store import versions
 from identengine.store.draft import Draft
+from identengine.store.file import close_file, open_file
 from identengine.store.format import Changes, VersionInfo
 from identengine.store.keys import Counts
 from identengine.store.versions import Store
@@ -198,12 +199,12 @@ def test_an_empty_store_that_existed_stays_if_filling_it_fails(tmp_path: Path) -
 def test_a_new_store_is_removed_if_opening_it_is_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = versions.open_file
+    real = open_file
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
         opened = real(*arguments, **options)
         if options["create"]:
-            versions.close_file(opened)
+            close_file(opened)
             raise KeyboardInterrupt
         return opened
 
