@@ -51,6 +51,16 @@ _SCRATCH_MAP = 1 << 36
 _SCRATCH_COMMIT = 200_000
 
 
+def remove_scratches(data: Path) -> None:
+    """Remove the scratch files of the data file ``data`` that killed or interrupted writers have left."""
+    for left in data.parent.glob(f"{glob.escape(_prefix(data))}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _prefix(data: Path) -> str:
+    return f".scratch-{data.name}-"
+
+
 class Scratch:
     """A temporary mapping from keys to values, both bytes, that needs hardly any memory.
 
@@ -59,11 +69,10 @@ class Scratch:
 
     def __init__(self, data: Path) -> None:
         """Create it in the folder of the data file ``data``. Its name includes that of the data file."""
-        folder, prefix = data.parent, f".scratch-{data.name}-"
+        folder = data.parent
         try:
-            for left in folder.glob(f"{glob.escape(prefix)}*"):  # a killed writer may have left one
-                shutil.rmtree(left, ignore_errors=True)
-            with tempfile.TemporaryDirectory(prefix=prefix, dir=folder) as made:
+            remove_scratches(data)
+            with tempfile.TemporaryDirectory(prefix=_prefix(data), dir=folder) as made:
                 self._env = lmdb.open(made, map_size=_SCRATCH_MAP, sync=False, lock=False)
         except OSError as error:
             raise StoreError(f"cannot create a temporary file in {folder}: {error.strerror}") from error

@@ -24,7 +24,7 @@ import lmdb
 import msgspec
 
 from identengine.errors import DamagedError, KeyFileError, StoreError, counted, sentences
-from identengine.store.draft import Draft
+from identengine.store.draft import Draft, remove_scratches
 from identengine.store.file import DATA, StoreFile, Writer, close_file, data_file, open_file
 from identengine.store.folders import made_folder, no_new_folders_on_failure
 from identengine.store.format import (
@@ -112,6 +112,7 @@ class Store:
         """Remove the store unless another process has added a version."""
         with cls.open(path) as store, store._opened().writing():
             if not store.head():
+                remove_scratches(store._opened().data)
                 store._opened().remove()
 
     def __enter__(self) -> Self:

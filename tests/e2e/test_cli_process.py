@@ -107,6 +107,7 @@ def test_an_interrupted_import_is_reported(
     if store_there:
         assert len(done("versions", "--json", store=store).json) == 1
     else:
+        assert not [str(each) for each in target.rglob("*")]
         assert not target.exists()
         assert not target.with_name("new.key").exists()
 
