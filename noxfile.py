@@ -102,8 +102,8 @@ def bench(session: nox.Session) -> None:
 def coverage(session: nox.Session) -> None:
     """Measure the coverage of the tests that run in process. Fail below the floor in pyproject.toml.
 
-    These are the unit, conformance and property tests, and those of commands that edit and show the book. The other
-    tests run without coverage, under which all tests take twice the processor time.
+    These are the unit, conformance and property tests, and those of commands that edit and show the book. The
+    others run without coverage, under which all tests take twice the processor time.
     """
     commands = [f"tests/e2e/test_cli_{name}.py" for name in ("accounts", "clients", "history", "identify", "init")]
     parts = ("tests/unit", "tests/conformance", "tests/property", *commands, "tests/e2e/test_cli_import_export.py")
