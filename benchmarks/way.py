@@ -29,7 +29,8 @@ from identengine.calls.journal import Journal
 from identengine.calls.legs import request_fingerprint
 from identengine.calls.memory import Calls
 from identengine.calls.mirror import Changes, RoomLeft
-from identengine.engine.core import Engine, EngineAnswer, EngineRequest
+from identengine.engine.core import Engine
+from identengine.engine.requests import EngineAnswer, EngineRequest
 from identengine.engine.lifecycle import Asker
 from identengine.identify import builder, matching, policy, query
 from identengine.identify.index import Book

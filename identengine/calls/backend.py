@@ -36,7 +36,14 @@ class EncodedDecision(msgspec.Struct, frozen=True, gc=False):
     """The decision of a call that may pass, encoded once for both the mirror and the switch."""
 
     packed: bytes
-    """The decision in MessagePack."""
+    """The decision in MessagePack or JSON, as the switch asked."""
+    outward: bool = False
+    """True for a call of termination."""
+
+    @property
+    def is_json(self) -> bool:
+        """True if the decision is encoded in JSON. No map in MessagePack begins with a brace."""
+        return self.packed[0] == _BRACE
 
     def decision(self) -> Decision:
         """Return the decoded decision."""
@@ -49,9 +56,15 @@ def in_parts(decision: Decision | EncodedDecision) -> Decision:
 
 
 packed: Callable[[Decision], bytes] = msgspec.msgpack.Encoder().encode
-"""Return a decision in MessagePack, the form in which legs keep it."""
-unpacked: Callable[[bytes], Decision] = msgspec.msgpack.Decoder(Decision).decode
-"""Return the decision that :func:`packed` encoded."""
+"""Return a decision in MessagePack."""
+_from_messagepack: Callable[[bytes], Decision] = msgspec.msgpack.Decoder(Decision).decode
+_from_json: Callable[[bytes], Decision] = msgspec.json.Decoder(Decision).decode
+_BRACE = ord("{")
+
+
+def unpacked(answer: bytes) -> Decision:
+    """Return the decision that a leg keeps, in MessagePack or JSON."""
+    return _from_json(answer) if answer[0] == _BRACE else _from_messagepack(answer)
 
 
 class Admit(msgspec.Struct, frozen=True, gc=False):
@@ -183,8 +196,36 @@ class Deferred:
 CallsAnswer: TypeAlias = Decision | EncodedDecision | Refused | LegResult | Deferred
 
 
+class LegKeys(Protocol):
+    """The keys of a leg (:mod:`identengine.calls.legs`)."""
+
+    call: str
+    leg: str
+
+
 class Backend(Protocol):
-    """A set of calls."""
+    """A set of calls. A batch begins, its messages are answered one by one, and it ends."""
+
+    def begin(self, now: float) -> None:
+        """Open a batch. ``now`` is the time of the set's clock in seconds."""
+
+    def repeated(self, call: str, leg: str, switch: str, content: bytes) -> EncodedDecision | Refused | None:
+        """Return the answer to a call whose leg is held already, or None if the call has to be decided.
+
+        A retransmission gets its earlier answer (engine.md 5.3).
+        """
+
+    def answer(self, message: CallsMessage) -> CallsAnswer:
+        """Answer a message."""
+
+    def undo(self) -> None:
+        """Free the leg that the current message took, after a fault. All other legs stand."""
+
+    def roll_back(self) -> Sequence[LegKeys]:
+        """Free and return the legs that the batch has admitted, after a fault of :meth:`end`."""
+
+    def end(self) -> Sequence[LegKeys]:
+        """Store what the batch changed. Return the legs that were admitted, but could not be stored."""
 
     def apply(self, batch: Sequence[CallsMessage], now: float) -> list[CallsAnswer]:
         """Answer a batch. ``now`` is the time of the set's clock in seconds."""

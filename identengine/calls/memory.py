@@ -78,7 +78,7 @@ class Calls:
         self._lists = Lists(legs, 2 * settings.max_legs)
         self._mirroring = Mirroring(mirror, self._changes, table, self._tombstones, self._lists, settings.max_legs)
         self._mirror_changes = self._mirroring.write
-        self._open: Sequence[CallsMessage] | None = None
+        self._open: list[CallsMessage] | None = None
         """The batch that is being applied. If it is still set when the next one begins, a fault cut it short."""
         self._opened = self._floor = 0.0
         self._handlers: dict[type, Callable[[Any, float], CallsAnswer]] = {
@@ -109,19 +109,65 @@ class Calls:
 
         If this method raises an exception, all calls of the batch must be rejected. They hold no slots.
         """
+        self.begin(now)
+        answers = [self.answer(message) for message in batch]
+        rolled = {(leg.call, leg.leg) for leg in self.end()}
+        if rolled:
+            for position, (message, answer) in enumerate(zip(batch, answers, strict=True)):
+                if not isinstance(message, Admit) or (message.call, message.leg) not in rolled:
+                    continue
+                if isinstance(answer, EncodedDecision) or (isinstance(answer, Decision) and answer.accepted):
+                    answers[position] = Refused(Reason.OVERLOAD)
+        return answers
+
+    def begin(self, now: float) -> None:
+        """Open a batch."""
         if self._open is not None:
             self._recover(self._open)
-        now = self._opened = max(now, self._floor)
-        self._open = batch
-        self._reserved_until, self._active_until = now + self._reserved, now + self._active
-        answers: list[CallsAnswer] = []
-        handlers = self._handlers
-        for message in batch:
-            kind = type(message)
-            answers.append(handlers[kind](message, now))
-            if kind is SwitchReset:
-                now = self._floor = now + _INSTANT  # later messages of the batch are younger than the reset
-                self._reserved_until, self._active_until = now + self._reserved, now + self._active
+        self.now = self._opened = max(now, self._floor)
+        self._open = []
+        self._reserved_until, self._active_until = self.now + self._reserved, self.now + self._active
+
+    def answer(self, message: CallsMessage) -> CallsAnswer:
+        """Answer one message of the batch."""
+        kind = type(message)
+        self._open.append(message)
+        answer = self._handlers[kind](message, self.now)
+        if kind is SwitchReset:
+            now = self.now = self._floor = self.now + _INSTANT
+            self._reserved_until, self._active_until = now + self._reserved, now + self._active
+        return answer
+
+    def repeated(self, call: str, leg: str, switch: str, content: bytes) -> EncodedDecision | Refused | None:
+        """Implement :meth:`identengine.calls.backend.Backend.repeated`."""
+        if call not in self._calls:
+            return None
+        old = self._table.find(call, leg)
+        if old is None:
+            return None if self._table.may_add_leg(call) else Refused(Reason.INVALID_REQUEST, field="leg_id")
+        if old.state == ACTIVE:
+            return Refused(Reason.INVALID_REQUEST, field="call_id")
+        if old.state == RESERVED and old.content == content and old.answer is not None:
+            if old.switch != switch:
+                self._table.slots.note(old.slot)
+                old.switch = switch
+            self._retransmitted += 1
+            return EncodedDecision(old.answer, old.leg[0] == "t")
+        return None
+
+    def undo(self) -> None:
+        last = self._open[-1:]
+        self._recover(last)
+        self._open = []
+
+    def roll_back(self) -> Sequence[Leg]:
+        legs = self._admitted(self._open)
+        self._recover(self._open)
+        return legs
+
+    def end(self) -> Sequence[Leg]:
+        """Write the batch."""
+        rolled: Sequence[Leg] = ()
         if self._new_slots:
             self._expiry.lease(self._new_slots, self._reserved_until)
             self._new_slots.clear()
@@ -130,9 +176,12 @@ class Calls:
             if not self._mirroring.overfull:  # else only memory keeps them, as stops need the reserve
                 self._changes.tombstones.update(stopped)
         if not self._mirror_changes():
-            self._roll_back(batch, answers)
+            rolled = [leg for leg in self._admitted(self._open) if leg.state == RESERVED]
+            for leg in rolled:
+                self._table.free(leg)
+            self._mirror_changes()
         self._open = None
-        return answers
+        return rolled
 
     def _recover(self, batch: Sequence[CallsMessage]) -> None:
         """Make the set consistent after a fault within ``batch``, and free the slots of its rejected calls.
@@ -293,7 +342,7 @@ class Calls:
         if self._open is not None:
             self._recover(self._open)
         now = max(now, self._floor)
-        self._open = ()
+        self._open = []
         more = self._expiry.lapse(now)
         more |= self._expiry.forget(now, early=self._mirror.room_left is not _AMPLE)
         self._changes.tombstones.update(dict.fromkeys(self._tombstones.forget(now, STEP)))

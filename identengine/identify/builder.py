@@ -18,7 +18,7 @@ from identengine.identify.index import (
     Group,
     Lookup,
 )
-from identengine.identify.template import UNANSWERED, AnswerTemplate, encode
+from identengine.identify.template import UNANSWERED, AnswerPart
 from identengine.model.addresses import Network, format_network, parse_address, parse_network
 from identengine.model.numbers import longest_first, national
 from identengine.model.options import IdentifyOptions
@@ -263,9 +263,9 @@ def _levels(client: Client, reseller: ClientEntry | None, direction: Direction) 
 _NO_RESELLER = ClientEntry(Client(id=0, name=""), False, None, None, None, ClientLevels(()), ClientLevels(()))
 
 
-def _template(account: Account, client_entry: ClientEntry) -> AnswerTemplate:
-    """Return the template of the answers to calls that originate from an account (interfaces.md 3)."""
-    half = encode(
+def _template(account: Account, client_entry: ClientEntry) -> AnswerPart:
+    """Return the part of the answer that all calls from an account share (interfaces.md 3)."""
+    return AnswerPart.of(
         Decision(
             accepted=True,
             account_id=account.id,
@@ -279,7 +279,6 @@ def _template(account: Account, client_entry: ClientEntry) -> AnswerTemplate:
             tag=account.orig_tag,
         )
     )
-    return AnswerTemplate.of(half)
 
 
 def _host(account: Account) -> str | None:

@@ -21,7 +21,7 @@ from pytricia import PyTricia
 
 from identengine.calls.levels import ClientLevels, Levels, clients_of
 from identengine.identify.dids import DidTable
-from identengine.identify.template import AnswerTemplate
+from identengine.identify.template import AnswerPart
 from identengine.model.addresses import format_address, parse_address
 from identengine.model.numbers import longest_first
 from identengine.model.options import IdentifyOptions
@@ -63,7 +63,7 @@ class ClientEntry(msgspec.Struct, frozen=True, gc=False):
         return self.originating if direction is Direction.ORIGINATION else self.terminating
 
 
-class AccountEntry(msgspec.Struct, frozen=True, gc=False):
+class AccountEntry(msgspec.Struct, gc=False):
     """An account with its constraints in the form in which matching compares them."""
 
     blocked: bool
@@ -74,8 +74,8 @@ class AccountEntry(msgspec.Struct, frozen=True, gc=False):
     """The tech prefix; ``""`` if the account has no prefix."""
     levels: Levels
     """The levels of calls that originate from it."""
-    template: AnswerTemplate
-    """The answer to calls that originate from it; ``UNANSWERED`` if its originator is off."""
+    template: AnswerPart
+    """The part of the answer that all calls from it share; ``UNANSWERED`` if its originator is off."""
     account: Account
     client_entry: ClientEntry
     gateways: frozenset[str] | None
@@ -85,6 +85,8 @@ class AccountEntry(msgspec.Struct, frozen=True, gc=False):
     """True if gateways, protocol or port is set."""
     host: str | None
     """Host of calls that terminate at it (engine.md 3.9); None leaves the choice to the switch."""
+    terminating: AnswerPart | None = None
+    """The part of the answer that all calls to it share; None until the first one."""
 
     def shape_of(self, counted: Counted) -> Shape:
         """Return True for each of gateway, port and protocol that is set and counts."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from identengine.calls.backend import Deferred, EncodedDecision, LegResult
-from identengine.engine.core import EngineAnswer, EngineRequest
+from identengine.engine.requests import EngineAnswer, EngineRequest
 from identengine.engine.lifecycle import BadParameter
 from identengine.identify.query import DIRECTIONS
 from identengine.model.addresses import normal_address

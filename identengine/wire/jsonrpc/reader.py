@@ -1,4 +1,4 @@
-"""Reads the messages of JSON-RPC into a batch for the engine (interfaces.md 3). No I/O.
+"""Reads the messages of JSON-RPC and lets the engine answer them one by one (interfaces.md 3). No I/O.
 
 A message of the expected shape costs one typed decoding. :mod:`identengine.wire.jsonrpc.errors` answers any other
 message, and :mod:`identengine.wire.jsonrpc.unproven` the messages of peers that have shown no token.
@@ -14,13 +14,15 @@ from typing import get_args
 import msgspec
 
 from identengine.calls.backend import LegResult
-from identengine.engine.core import Engine, EngineRequest, Method
+from identengine.engine.core import Engine
+from identengine.engine.lifecycle import BadParameter
+from identengine.engine.requests import EngineRequest, Method, RolledBack
 from identengine.engine.lifecycle import Asker
 from identengine.errors import expected
-from identengine.model.records import CallList, Request
-from identengine.wire.jsonrpc.answers import DATAGRAM, Item, result
+from identengine.model.records import CallList, Decision, Request
+from identengine.wire.jsonrpc.answers import DATAGRAM, Item, Room, decided, result
 from identengine.wire.jsonrpc.auth import Authenticator, may_hold_token
-from identengine.wire.jsonrpc.codec import UNDECODED, Bytes, Codec
+from identengine.wire.jsonrpc.codec import JSON, UNDECODED, Bytes, Codec
 from identengine.wire.jsonrpc.errors import complaint
 from identengine.wire.jsonrpc.malformed import malformed
 from identengine.wire.jsonrpc.messages import INTERNAL, INVALID_REQUEST, OVERLOADED, Credentials, NoParams, Pong
@@ -44,21 +46,18 @@ except PackageNotFoundError:  # run from a checkout that was never installed
 
 
 class Batch:
-    """The requests of one read that the engine decides together."""
+    """What the messages of one read share, and what is counted among them."""
 
-    __slots__ = ("asks", "connected", "explains", "ids", "slow", "wrong")
+    __slots__ = ("connected", "explains", "room", "wrong")
 
-    def __init__(self, *, connected: bool) -> None:
+    def __init__(self, room: Room, *, connected: bool) -> None:
         self.connected = connected
         """True if the read was from a connection, False if it was datagrams."""
-        self.asks: list[EngineRequest] = []
-        self.ids: list[bytes] = []
-        """The id of each request; empty for a notification."""
+        self.room = room
+        """The room for each answer."""
         self.explains = 0
         self.wrong: dict[Session, int] = {}
         """The number of wrong messages of each sender."""
-        self.slow = False
-        """True if an answer is deferred."""
 
     def count_wrong(self, session: Session) -> int:
         """Count a wrong message. Return the number of wrong messages of its sender."""
@@ -73,6 +72,7 @@ class Reader:
         self,
         engine: Engine,
         uptime: Callable[[], float],
+        on_reject: Callable[[Asker, Request, Decision], None],
         on_wrong_token: Callable[[str], None],
         on_too_old: Callable[[], None],
         on_malformed: Callable[[MalformedMessage], None],
@@ -80,13 +80,14 @@ class Reader:
     ) -> None:
         self._engine = engine
         self._uptime = uptime
+        self._on_reject = on_reject
         self._auth = Authenticator(on_wrong_token)
         self._on_too_old = on_too_old
         self._on_malformed = on_malformed
         self._on_withheld = on_withheld
 
     def read(self, raw: bytes, codec: Codec, session: Session, too_old: bool, batch: Batch) -> Item | list[Item]:
-        """Read a message or an array; add the requests that need a decision to the batch."""
+        """Return the answer to a message, or the answers to the messages of an array."""
         if not codec.is_array(raw):
             return self.read_call(raw, codec, session, too_old, batch)
         if self._is_unproven(raw, codec, session, batch):
@@ -123,7 +124,7 @@ class Reader:
         return read
 
     def read_call(self, raw: Bytes, codec: Codec, session: Session, too_old: bool, batch: Batch) -> Item:
-        """Read one message: its form, its id, its sender, its age and its request."""
+        """Return the answer to one message: check its form, its id, its sender and its age, then decide it."""
         if len(raw) > UNPROVEN_BYTES and self._is_unproven(raw, codec, session, batch):
             return self._refuse(raw, codec, session, batch)
         try:
@@ -159,13 +160,45 @@ class Reader:
                 return codec.error(message_id, OVERLOADED, what) if message_id else None
         method, nothing, takes_params = _ASKED[kind]
         params = call.params if takes_params and call.params is not None else nothing
-        ask = EngineRequest(method, params, peer.options, peer.asker)  # type: ignore[arg-type]  # the type fits the method
+        ask = EngineRequest(method, params, peer.options, peer.asker, codec.form)  # type: ignore[arg-type]  # the type fits the method
         if too_old and kind is not _STOP:
             shed = self._engine.shed(ask)
             return result(codec, message_id, shed) if message_id else None
-        batch.ids.append(message_id)
-        batch.asks.append(ask)
-        return len(batch.asks) - 1
+        answer = self._engine.answer(ask)
+        if type(answer) is Decision:
+            if not answer.accepted and method == "authorize":
+                self._on_reject(peer.asker, params, answer)  # type: ignore[arg-type]  # the method's parameters
+        elif type(answer) is BadParameter:
+            self.report(result(JSON, b"", answer), JSON, peer.asker, None)
+        return decided(codec, message_id, answer, batch.room)
+
+    def rejected_instead(
+        self, raw: Bytes, codec: Codec, session: Session, answer: Item, rolled_back: RolledBack, room: Room
+    ) -> Item:
+        """Return the answer to a message again, after calls that were accepted have been rolled back.
+
+        It is the same one, except for a call that was rolled back.
+        """
+        try:
+            call = codec.call(raw)
+        except UNDECODED:
+            repaired = codec.repaired(bytes(raw))
+            if repaired == raw:
+                return answer
+            return self.rejected_instead(repaired, codec, session, answer, rolled_back, room)
+        peer = session.peer
+        if type(call) is not _AUTHORIZE or call.params is None:
+            return answer
+        if session.checks_tokens and (peer is None or may_hold_token(raw)):
+            peer = self._auth.peer_of(raw, codec, session)
+        if peer is None:
+            return answer
+        ask = EngineRequest("authorize", call.params, peer.options, peer.asker, codec.form)  # type: ignore[arg-type]  # _AUTHORIZE has a Request
+        rejected = self._engine.reject_rolled_back(ask, rolled_back)
+        if rejected is None:
+            return answer
+        self._on_reject(peer.asker, call.params, rejected)  # type: ignore[arg-type]  # as above
+        return decided(codec, bytes(call.id), rejected, room)
 
     def _authenticate(
         self,
@@ -242,7 +275,7 @@ class Reader:
         return Pong(PROGRAM, book.version if book else None, round(self._uptime(), 3), os.getpid())
 
 
-_AUTH, _PING, _EXPLAIN, _STOP = (CALLS[name] for name in ("auth", "ping", "explain", "stop"))
+_AUTH, _PING, _EXPLAIN, _STOP, _AUTHORIZE = (CALLS[name] for name in ("auth", "ping", "explain", "stop", "authorize"))
 
 
 def _asked(method: Method) -> tuple[Method, Request | CallList, bool]:

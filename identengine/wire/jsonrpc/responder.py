@@ -8,24 +8,15 @@ order.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from itertools import repeat
+from time import perf_counter
 
-from identengine.calls.backend import Deferred, EncodedDecision, LegResult
-from identengine.engine.core import Engine, EngineAnswer, EngineRequest
-from identengine.engine.lifecycle import Asker, BadParameter
-from identengine.model.reasons import ReasonTable
+from identengine.engine.core import Engine
+from identengine.engine.lifecycle import Asker
+from identengine.engine.requests import RolledBack
 from identengine.model.records import Decision, Request
 from identengine.wire.deferred import DeferredCount, postpone
-from identengine.wire.jsonrpc.answers import (
-    DATAGRAM,
-    Decided,
-    Item,
-    Read,
-    datagrams,
-    encode_answer,
-    result,
-)
+from identengine.wire.jsonrpc.answers import ANY_SIZE, DATAGRAM, Item, Later, Room, arrays, decided, fitted
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec, NotParsable
 from identengine.wire.jsonrpc.messages import PARSE_ERROR
 from identengine.wire.jsonrpc.reader import Batch, Reader
@@ -41,12 +32,12 @@ def _ignore(*_: object) -> None:
 class Responder:
     """A responder that answers messages with the decisions of an engine.
 
-    ``uptime`` returns the seconds since the process began to serve. ``decide`` decides a batch; the default is
-    the method of ``engine``. ``on_reject`` is called for each rejected ``authorize``. ``on_wrong_token`` is called
-    with the address of each wrong token. ``on_too_old`` is called for each message that is dropped as too old.
-    ``on_malformed`` is called for each message whose error is one of :data:`MALFORMED`, answered or not.
-    ``on_withheld`` is called with the address of each datagram whose error is withheld. Its sender has shown no
-    token, and would get more bytes than it sent.
+    ``uptime`` returns the seconds since the process began to serve, and ``clock`` the time of the set of calls.
+    ``on_reject`` is called for each rejected ``authorize``. ``on_wrong_token`` is called with the address of each
+    wrong token. ``on_too_old`` is called for each message that is dropped as too old. ``on_malformed`` is called
+    for each message whose error is one of :data:`MALFORMED`, answered or not. ``on_withheld`` is called with the
+    address of each datagram whose error is withheld. Its sender has shown no token, and would get more bytes than
+    it sent. ``on_decided`` is called for each batch, with the seconds that it took and the number of its messages.
     """
 
     def __init__(
@@ -54,16 +45,42 @@ class Responder:
         engine: Engine,
         uptime: Callable[[], float],
         on_reject: Callable[[Asker, Request, Decision], None],
-        decide: Callable[[Sequence[EngineRequest]], list[EngineAnswer]] | None = None,
+        clock: Callable[[], float] = float,
         on_wrong_token: Callable[[str], None] = _ignore,
         on_too_old: Callable[[], None] = _ignore,
         on_malformed: Callable[[MalformedMessage], None] = _ignore,
         on_withheld: Callable[[str], None] = _ignore,
+        on_decided: Callable[[float, int], None] = _ignore,
     ) -> None:
         self._engine = engine
-        self._by = decide or engine.decide
-        self._on_reject = on_reject
-        self._reader = Reader(engine, uptime, on_wrong_token, on_too_old, on_malformed, on_withheld)
+        self._clock = clock
+        self._on_decided = on_decided
+        self._reader = Reader(engine, uptime, on_reject, on_wrong_token, on_too_old, on_malformed, on_withheld)
+        self._began = 0.0
+        self._messages = 0
+        """Number of messages of the batch in hand."""
+
+    # ---- a batch
+
+    def begin(self) -> None:
+        """Open a batch: all messages that are answered until :meth:`end` are one."""
+        self._began, self._messages = perf_counter(), 0
+        self._engine.begin(self._clock())
+
+    def end(self) -> RolledBack | None:
+        """Store what the batch changed, so that its answers may leave.
+
+        Return the calls that could not be stored. Their answers are those of :meth:`again` then.
+        """
+        rolled_back = self._engine.end()
+        if rolled_back is None:
+            self.close()
+        return rolled_back
+
+    def close(self) -> None:
+        """Count the batch, after its last answer is known."""
+        self._engine.count()
+        self._on_decided(perf_counter() - self._began, self._messages)
 
     def datagrams(
         self,
@@ -73,7 +90,7 @@ class Responder:
         owed: DeferredCount | None = None,
         too_old: Sequence[bool] | None = None,
     ) -> tuple[list[bytes], list[int] | None]:
-        """Return the answers to datagrams, and for each answer the place of its datagram.
+        """Return the answers to datagrams, and for each answer the place of its datagram. They are one batch.
 
         An answer has at most :data:`DATAGRAM` bytes. Without places each datagram has one answer, in order.
         ``sessions`` are the senders. ``too_old`` marks datagrams whose senders have asked again or given up: only
@@ -81,40 +98,56 @@ class Responder:
         ``senders`` receive deferred answers; without ``senders`` these are dropped. A deferred answer counts in
         ``owed`` until it is there.
         """
-        batch, reader = Batch(connected=False), self._reader
-        read: list[Item | list[Item]] = []
-        codecs: list[Codec] = []
+        self.begin()
+        reasons = self._engine.settings.reasons
+        batch = Batch(Room(DATAGRAM, reasons), connected=False)
+        answers: list[Item | list[Item]] = []
+        simple = True
         old = repeat(False) if too_old is None else too_old
         for raw, session, is_old in zip(received, sessions, old, strict=False):
             codec = _SINGLE[raw[0]] if raw else None
             if codec is not None:
-                read.append(reader.read_call(raw, codec, session, is_old, batch))
+                answer: Item | list[Item] = self._answer(raw, codec, session, is_old, batch)
             else:
                 codec = codec_of(raw)
-                read.append(reader.read(raw, codec, session, is_old, batch))
-            codecs.append(codec)
-        decided = self._decide(batch)
-        if batch.slow:
-            give = partial(_give_datagrams, senders, self._engine.settings.reasons)
-            _postpone(read, codecs, decided, owed or DeferredCount(), give)
-        answers: list[bytes] = []
-        places: list[int] | None = None
-        for place, (item, codec) in enumerate(zip(read, codecs, strict=True)):
-            answer = None
-            if type(item) is int and (message_id := decided.ids[item]):
-                answer = codec.fast_answer(message_id, decided.answers[item])
-            if answer is not None and len(answer) <= DATAGRAM:
-                answers.append(answer)
-                if places is not None:
-                    places.append(place)
+                batch.room = Room(DATAGRAM - codec.array_bytes, reasons) if codec.is_array(raw) else batch.room
+                answer = self._reader.read(raw, codec, session, is_old, batch)
+                batch.room = Room(DATAGRAM, reasons)
+            answers.append(answer)
+            if type(answer) is not bytes or len(answer) > DATAGRAM:
+                simple = False
+        self._messages = len(answers)
+        rolled_back = self.end()
+        if rolled_back is not None:
+            self._roll_back(received, sessions, answers, rolled_back, batch.room)
+        elif simple:
+            return answers, None  # type: ignore[return-value]  # all are bytes
+        return self._assembled(received, answers, batch.room, senders, owed or DeferredCount())
+
+    def _assembled(
+        self,
+        received: Sequence[bytes],
+        answers: Sequence[Item | list[Item]],
+        room: Room,
+        senders: Senders | None,
+        owed: DeferredCount,
+    ) -> tuple[list[bytes], list[int]]:
+        """Return datagrams, and the place of each, for answers of which some are arrays, absent or deferred."""
+        found: list[bytes] = []
+        places: list[int] = []
+        for place, (raw, answer) in enumerate(zip(received, answers, strict=False)):
+            codec = codec_of(raw)
+
+            def give(items: list[Item], place: int = place, codec: Codec = codec) -> None:
+                if senders is not None:
+                    senders.answer_later(place, _datagrams(items, codec, room))
+
+            if _is_postponed(answer, codec, room, owed, give):
                 continue
-            several = datagrams(Read(item, codec), decided, self._engine.settings.reasons)
-            if places is None and len(several) != 1:
-                places = list(range(place))
-            answers += several
-            if places is not None:
-                places += [place] * len(several)
-        return answers, places
+            several = _datagrams(answer, codec, room)
+            found += several
+            places += [place] * len(several)
+        return found, places
 
     def stream(
         self,
@@ -128,54 +161,127 @@ class Responder:
     ) -> tuple[list[bytes], bool]:
         """Return the answers to messages of one connection, and True if the connection must be closed.
 
-        ``broken`` is the error of the stream after these messages, or None. A message that cannot be parsed breaks
-        the stream as well: the beginning of the next message is not known. ``late`` receives each deferred answer,
-        which counts in ``owed`` until then. Messages that are ``too_old`` are answered without a decision, except
-        stops.
+        They are one batch. ``broken`` is the error of the stream after these messages, or None. A message that
+        cannot be parsed breaks the stream as well: the beginning of the next message is not known. ``late``
+        receives each deferred answer, which counts in ``owed`` until then. Messages that are ``too_old`` are
+        answered without a decision, except stops.
         """
-        batch, reader = Batch(connected=True), self._reader
-        read: list[Item | list[Item]] = []
+        self.begin()
+        batch = Batch(Room(ANY_SIZE, self._engine.settings.reasons), connected=True)
+        answers: list[Item | list[Item]] = []
+        simple = True
         for raw in messages:
             if raw and _SINGLE[raw[0]] is codec:
-                item: Item | list[Item] = reader.read_call(raw, codec, session, too_old, batch)
+                answer: Item | list[Item] = self._answer(raw, codec, session, too_old, batch)
             else:
-                item = reader.read(raw, codec, session, too_old, batch)
-            read.append(item)
-            if type(item) is not int and (type(item) is NotParsable or _is_too_many(session)):
+                answer = self._reader.read(raw, codec, session, too_old, batch)
+            answers.append(answer)
+            if type(answer) is bytes and not session.refused:
+                continue
+            simple = False
+            if type(answer) is NotParsable or _is_too_many(session):
                 broken = ""
                 break
-        decided = self._decide(batch)
-        if batch.slow:
-            _postpone(read, repeat(codec), decided, owed or DeferredCount(), partial(_give_whole, late))
-        answers: list[bytes] = []
-        for item in read:
-            answer = None
-            if type(item) is int and (message_id := decided.ids[item]):
-                answer = codec.fast_answer(message_id, decided.answers[item])
-            answer = answer or encode_answer(Read(item, codec), decided)
-            if answer:
-                answers.append(answer)
+        self._messages = len(answers)
+        rolled_back = self.end()
+        if rolled_back is not None:
+            self._roll_back(messages, repeat(session), answers, rolled_back, batch.room, codec)
+        if not simple or rolled_back is not None:
+            answers = self._whole(answers, codec, batch.room, late, owed or DeferredCount())
         if broken:
             error = codec.error(b"", PARSE_ERROR, f"not parsable: {broken}")
             answers.append(self._reader.report(error, codec, session.peer, session.host))
-        return answers, broken is not None
+        return answers, broken is not None  # type: ignore[return-value]  # all are bytes
 
-    def _decide(self, batch: Batch) -> Decided:
-        asks = batch.asks
-        answers = self._by(asks) if asks else []
-        for place, decision in enumerate(answers):
-            if type(decision) is EncodedDecision or type(decision) is LegResult:  # as most are
-                continue
-            if type(decision) is Decision:
-                if not decision.accepted:
-                    ask = asks[place]
-                    if ask.method == "authorize" and isinstance(ask.request, Request):
-                        self._on_reject(ask.asker, ask.request, decision)
-            elif type(decision) is Deferred:
-                batch.slow = True
-            elif type(decision) is BadParameter:
-                self._reader.report(result(JSON, b"", decision), JSON, asks[place].asker, None)
-        return Decided(batch.ids, answers)
+    def _whole(
+        self,
+        answers: Sequence[Item | list[Item]],
+        codec: Codec,
+        room: Room,
+        late: LateAnswer,
+        owed: DeferredCount,
+    ) -> list[Item | list[Item]]:
+        """Return the answers of a stream, of which some are arrays, absent or deferred."""
+        found: list[Item | list[Item]] = []
+
+        def give(items: list[Item]) -> None:
+            for whole in _joined(items, codec):
+                late(whole)
+
+        for answer in answers:
+            if not _is_postponed(answer, codec, room, owed, give):
+                found += _joined(answer, codec)
+        return found
+
+    def _answer(self, raw: bytes, codec: Codec, session: Session, too_old: bool, batch: Batch) -> Item:
+        """Return the answer to one message."""
+        return self._reader.read_call(raw, codec, session, too_old, batch)
+
+    def _roll_back(
+        self,
+        messages: Sequence[bytes],
+        sessions: Iterable[Session],
+        answers: list[Item | list[Item]],
+        rolled_back: RolledBack,
+        room: Room,
+        codec: Codec | None = None,
+    ) -> None:
+        """Replace the answers to calls that were rolled back."""
+        again = self._reader.rejected_instead
+        for place, (raw, session, answer) in enumerate(zip(messages, sessions, list(answers), strict=False)):
+            one = codec or codec_of(raw)
+            if isinstance(answer, list):
+                items = zip(one.items(one.repaired(raw)), answer, strict=False)
+                answers[place] = [again(item, one, session, old, rolled_back, room) for item, old in items]
+            else:
+                answers[place] = again(raw, one, session, answer, rolled_back, room)
+        self.close()
+
+
+def _is_postponed(
+    answer: Item | list[Item],
+    codec: Codec,
+    room: Room,
+    owed: DeferredCount,
+    give: Callable[[list[Item]], None],
+) -> bool:
+    """Return True if an answer has deferred parts. It is passed to ``give`` when it is complete."""
+    if type(answer) is not Later and not (isinstance(answer, list) and any(type(one) is Later for one in answer)):
+        return False
+    items = answer if isinstance(answer, list) else [answer]
+    waits = [one for one in items if isinstance(one, Later)]
+
+    def complete() -> None:
+        done = [
+            decided(codec, one.message_id, one.deferred.result or one.deferred, room) if isinstance(one, Later) else one
+            for one in items
+        ]
+        give(done if isinstance(answer, list) else _Single(done))
+
+    postpone([one.deferred for one in waits], owed, complete)
+    return True
+
+
+class _Single(list[Item]):
+    """The answer to one message that was no array."""
+
+
+def _joined(answer: Item | list[Item], codec: Codec) -> list[bytes]:
+    """Return the answer to a message in one piece, or nothing if it gets no answer."""
+    if not isinstance(answer, list):
+        return [] if answer is None else [answer]  # type: ignore[list-item]  # nothing is deferred now
+    there = [one for one in answer if one is not None]
+    if isinstance(answer, _Single):
+        return there  # type: ignore[return-value]  # as above
+    return [codec.array(there)] if there else []  # type: ignore[arg-type]  # as above
+
+
+def _datagrams(answer: Item | list[Item], codec: Codec, room: Room) -> list[bytes]:
+    """Return the answer to a datagram as datagrams."""
+    if isinstance(answer, list) and not isinstance(answer, _Single):
+        smaller = Room(DATAGRAM - codec.array_bytes, room.reasons)
+        return arrays(codec, [one for one in (fitted(codec, each, smaller) for each in answer) if one is not None])  # type: ignore[misc]  # as above
+    return [fitted(codec, each, room) for each in _joined(answer, codec)]  # type: ignore[misc]  # as above
 
 
 _SINGLE: list[Codec | None] = [None] * 256
@@ -193,35 +299,3 @@ def codec_of(datagram: bytes) -> Codec:
 def _is_too_many(session: Session) -> bool:
     """Return True if a connection without a right token has sent too many messages."""
     return session.refused >= MAX_UNPROVEN and session.is_unproven(connected=True)
-
-
-def _postpone(
-    read: list[Item | list[Item]],
-    codecs: Iterable[Codec],
-    decided: Decided,
-    owed: DeferredCount,
-    give: Callable[[int, Read, Decided], None],
-) -> None:
-    """Remove messages with deferred answers, and pass each to ``give`` with its place when they are complete."""
-    for place, (items, codec) in enumerate(zip(read, codecs, strict=False)):
-        message = Read(items, codec)
-
-        def give_this(answers: list[EngineAnswer], place: int = place, message: Read = message) -> None:
-            give(place, message, Decided(decided.ids, answers))
-
-        places = [item for item in (items if isinstance(items, list) else [items]) if isinstance(item, int)]
-        if postpone(places, decided.answers, owed, give_this):
-            read[place] = None
-
-
-def _give_datagrams(
-    senders: Senders | None, reasons: ReasonTable, place: int, message: Read, decided: Decided
-) -> None:
-    if senders is not None:
-        senders.answer_later(place, datagrams(message, decided, reasons))
-
-
-def _give_whole(late: LateAnswer, _: int, message: Read, decided: Decided) -> None:
-    answer = encode_answer(message, decided)
-    if answer is not None:
-        late(answer)

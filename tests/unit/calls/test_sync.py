@@ -25,7 +25,8 @@ from identengine.calls.legs import call_key
 from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters
 from identengine.calls.memory import Calls
 from identengine.calls.sync import LISTS_WAITING, STEP
-from identengine.engine.core import Engine, EngineRequest
+from identengine.engine.core import Engine
+from identengine.engine.requests import EngineRequest
 from identengine.engine.lifecycle import Asker
 from identengine.identify.explain import Explanation
 from identengine.model.options import IdentifyOptions

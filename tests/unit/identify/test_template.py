@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from identengine.calls.backend import EncodedDecision
-from identengine.engine.core import Engine, EngineRequest
+from identengine.engine.core import Engine
+from identengine.engine.requests import EngineRequest
 from identengine.identify.builder import build
 from identengine.identify.template import AnswerTemplate, CallHalf, encode, header_of
 from identengine.model.options import IdentifyOptions
