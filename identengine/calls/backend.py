@@ -170,6 +170,10 @@ class LegResult(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """True if a list with this ``list_id`` was counted before; this list changed nothing (engine.md 5.6)."""
 
 
+DONE, FREED_ONE = LegResult(True), LegResult(True, freed=1)
+"""The answers to most messages of a call's life."""
+
+
 class Deferred:
     """An answer that is computed in steps. Other batches are decided between the steps (engine.md 5.8)."""
 

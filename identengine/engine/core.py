@@ -31,6 +31,7 @@ from identengine.engine.decisions import reject
 from identengine.engine.lifecycle import levels_of
 from identengine.engine.requests import EngineAnswer, EngineRequest, RolledBack
 from identengine.engine.settings import EngineSettings
+from identengine.engine.usual import Usual, UsualCounts
 from identengine.identify import explain, matching, query
 from identengine.identify.explain import Explanation
 from identengine.identify.index import Book
@@ -38,7 +39,7 @@ from identengine.identify.matching import Match
 from identengine.identify.query import Query, Unusable
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Reason
-from identengine.model.records import CallList, CallRequest, Decision, Request
+from identengine.model.records import CallList, CallRequest, Decision, Direction, Interface, Request
 
 
 class Tally(Protocol):
@@ -46,6 +47,9 @@ class Tally(Protocol):
 
     def count(self, batch: Sequence[EngineRequest], answers: Sequence[EngineAnswer]) -> None:
         """Count a batch of requests and their answers. A deferred answer is counted when it is complete."""
+
+    def usual(self, interface: Interface, counts: UsualCounts) -> None:
+        """Count answers of the usual way, which makes no object of a request."""
 
     def shed(self, ask: EngineRequest, answer: EngineAnswer) -> None:
         """Count a request that was answered without a decision."""
@@ -78,6 +82,8 @@ class Engine:
         self.settings = settings or EngineSettings()
         """The settings in use. Assign a new object between two batches; each batch sees one."""
         self.faults = Faults()
+        self.usual = Usual()
+        """The usual way in the current batch."""
         self._calls: Backend | None = None
         self._tally = tally
         self._book: Book | None = None
@@ -119,6 +125,7 @@ class Engine:
         self._answers.clear()
         if not self._authorization.is_of(self.settings, self._book, self._calls):
             self._authorization = Authorization(self.settings, self._book, self._calls)
+            self.usual.use(self._authorization)
         if self._calls is not None:
             self._calls.begin(now)
 
@@ -129,18 +136,21 @@ class Engine:
             if type(answer) in _MESSAGES:
                 answer = self._held(answer)  # type: ignore[arg-type]  # the `if` checks the type
         except Exception as fault:  # any fault rejects the call, and the rest of the batch is still answered
-            answer = self.undo(ask, fault)
+            return self.fault(ask, fault)
         self._asks.append(ask)
         self._answers.append(answer)  # type: ignore[arg-type]  # no message is left
         return answer  # type: ignore[return-value]  # as in the line before
 
-    def undo(self, ask: EngineRequest, fault: Exception) -> EngineAnswer:
-        """Undo what a request has changed before a fault, and return its answer. An interface reports an error."""
+    def fault(self, ask: EngineRequest, fault: Exception) -> EngineAnswer:
+        """Undo what a request has changed before a fault, and return its answer: an error, or a reject."""
         if self._calls is not None:
             self._calls.undo()
         self.faults.append(fault)
         rejected = reject(self.settings.reasons, Reason.INTERNAL_ERROR, self._book, None)
-        return rejected if ask.method in ("authorize", "identify") else Explanation(decision=rejected)
+        answer = rejected if ask.method in ("authorize", "identify") else Explanation(decision=rejected)
+        self._asks.append(ask)
+        self._answers.append(answer)
+        return answer
 
     def end(self) -> RolledBack | None:
         """Store what the batch changed. Return the calls that could not be stored, or None.
@@ -171,6 +181,9 @@ class Engine:
             if one.request == ask.request and one.asker == ask.asker:
                 self._answers[place] = rejected
                 return rejected
+        counts = self.usual.counts[ask.asker.interface]  # the usual way counted the call as accepted
+        counts.terminated -= asked.direction is Direction.TERMINATION
+        counts.originated -= asked.direction is Direction.ORIGINATION
         self._asks.append(ask)
         self._answers.append(rejected)
         return rejected
@@ -178,8 +191,14 @@ class Engine:
     def count(self) -> None:
         """Count the answers of the batch."""
         try:
-            if self._tally is not None and self._asks:
+            if self._tally is None:
+                return
+            if self._asks:
                 self._tally.count(self._asks, self._answers)
+            for interface, counts in self.usual.counts.items():
+                if counts.any:
+                    self._tally.usual(interface, counts)
+                    counts.clear()
         except Exception as fault:  # a decision is valid even if it is not counted
             self.faults.append(fault)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from identengine.calls.backend import EncodedDecision, Refused
-from identengine.calls.levels import Levels
-from identengine.identify.index import AccountEntry, Book
+from identengine.calls.levels import Levels, account_counter
+from identengine.identify.index import AccountEntry, Book, Terminating
 from identengine.identify.matching import Match
 from identengine.identify.query import DIRECTIONS, Unusable
 from identengine.identify.template import MATCHES, AnswerPart, Form
@@ -73,32 +73,32 @@ def accepted(
 ) -> EncodedDecision:
     """Return the answer to an accepted call, in the form in which the switch asked."""
     entry, outward = found.entry, direction is Direction.TERMINATION
-    part = terminating(entry) if outward else entry.template
+    part = terminating(entry).template if outward else entry.template
     match = MATCHES[found.matched_by][found.ambiguous][rewritten]
     src = None if src_number is None else src_number.encode()
     return EncodedDecision(form(part, version, match, found.matched, dst_number.encode(), src), outward)
 
 
-def terminating(entry: AccountEntry) -> AnswerPart:
-    """Return the part of the answer that all calls to a vendor share: where to send them (engine.md 3.9)."""
-    part = entry.terminating
-    if part is None:
+def terminating(entry: AccountEntry) -> Terminating:
+    """Return what the calls to a vendor need: the levels, and the answer with the place to send them (engine.md 3.9)."""
+    if entry.terminating is None:
         account, client_entry = entry.account, entry.client_entry
-        part = entry.terminating = AnswerPart.of(
-            Decision(
-                accepted=True,
-                account_id=account.id,
-                account_name=account.name,
-                client_id=account.client_id,
-                client_name=client_entry.client.name,
-                direction=Direction.TERMINATION,
-                tech_prefix=account.tech_prefix,
-                rate_table=account.term_rate_table or client_entry.term_rate_table,
-                tag=account.term_tag,
-                host=entry.host,
-                port=account.term_port,
-                protocol=account.term_protocol,
-                proxy=account.term_proxy,
-            )
+        answer = Decision(
+            accepted=True,
+            account_id=account.id,
+            account_name=account.name,
+            client_id=account.client_id,
+            client_name=client_entry.client.name,
+            direction=Direction.TERMINATION,
+            tech_prefix=account.tech_prefix,
+            rate_table=account.term_rate_table or client_entry.term_rate_table,
+            tag=account.term_tag,
+            host=entry.host,
+            port=account.term_port,
+            protocol=account.term_protocol,
+            proxy=account.term_proxy,
         )
-    return part
+        counter = account_counter(account.id, Direction.TERMINATION)
+        levels = Levels(counter, account.term_capacity, None, client_entry.terminating)
+        entry.terminating = Terminating(AnswerPart.of(answer), levels)
+    return entry.terminating

@@ -63,6 +63,15 @@ class ClientEntry(msgspec.Struct, frozen=True, gc=False):
         return self.originating if direction is Direction.ORIGINATION else self.terminating
 
 
+class Terminating(msgspec.Struct, frozen=True, gc=False):
+    """What the calls to a vendor need."""
+
+    template: AnswerPart
+    """The part of the answer that all calls to it share."""
+    levels: Levels
+    """The levels of calls to it."""
+
+
 class AccountEntry(msgspec.Struct, gc=False):
     """An account with its constraints in the form in which matching compares them."""
 
@@ -85,8 +94,8 @@ class AccountEntry(msgspec.Struct, gc=False):
     """True if gateways, protocol or port is set."""
     host: str | None
     """Host of calls that terminate at it (engine.md 3.9); None leaves the choice to the switch."""
-    terminating: AnswerPart | None = None
-    """The part of the answer that all calls to it share; None until the first one."""
+    terminating: Terminating | None = None
+    """What calls to it need; None until the first one, since most accounts get no calls."""
 
     def shape_of(self, counted: Counted) -> Shape:
         """Return True for each of gateway, port and protocol that is set and counts."""

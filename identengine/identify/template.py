@@ -74,7 +74,9 @@ def match_part(matched_by: str, *, ambiguous: bool, rewritten: bool) -> MatchPar
 
 _MATCH_MEMBERS = 3
 MATCHES = {
-    by: tuple(tuple(match_part(by, ambiguous=tie, rewritten=new) for new in (False, True)) for tie in (False, True))
+    by: tuple(
+        tuple(match_part(by, ambiguous=tie, rewritten=new) for new in (False, True)) for tie in (False, True)
+    )
     for by in ("ip", "name", "ani", "account_id")
 }
 """The members by the kind of the match, then by ``ambiguous``, then by ``src_rewritten``."""
@@ -184,4 +186,3 @@ def json(
         src = src_number if src_number.isalnum() else _json(src_number.decode())[1:-1]
         parts += b'"dst_number":"', dst, b'","src_number":"', src, b'"}'
     return b"".join(parts)
-

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from identengine.calls.backend import Deferred, EncodedDecision, LegResult
+from identengine.engine.usual import UsualCounts
 from identengine.engine.requests import EngineAnswer, EngineRequest
 from identengine.engine.lifecycle import BadParameter
 from identengine.identify.query import DIRECTIONS
@@ -136,6 +137,21 @@ class Tally:
         if stopped:
             cells[of.stop] += stopped
             cells[_FREED["stop"]] += freed
+
+    def usual(self, interface: Interface, counts: UsualCounts) -> None:
+        """Count answers of the usual way."""
+        cells, of = self._cells, _OF[interface]
+        if authorized := counts.originated + counts.terminated:
+            cells[of.authorize] += authorized
+            cells[of.originated] += counts.originated
+            cells[of.terminated] += counts.terminated
+        if counts.started:
+            cells[of.start] += counts.started
+        if counts.updated:
+            cells[of.requests["update"]] += counts.updated
+        if counts.stopped:
+            cells[of.stop] += counts.stopped
+            cells[_FREED["stop"]] += counts.stopped
 
     def malformed(self, switch: str | None, code: int, more: int = 1) -> None:
         """Count malformed messages, with ``None`` as the switch if the switch is unknown."""

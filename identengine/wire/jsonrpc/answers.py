@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from identengine.calls.backend import Deferred, EncodedDecision
+from identengine.calls.backend import Deferred, EncodedDecision, LegResult
 from identengine.engine.requests import EngineAnswer
 from identengine.engine.lifecycle import BadParameter
 from identengine.identify.explain import Explanation
@@ -68,6 +68,8 @@ def result(codec: Codec, message_id: bytes, answer: EngineAnswer | Pong) -> byte
         return codec.error(message_id, BAD_PARAMS, answer.message, Field(answer.field, value))
     if isinstance(answer, EncodedDecision):
         return codec.granted(message_id, answer)
+    if isinstance(answer, LegResult):
+        return codec.done(message_id, answer)
     return codec.answered(message_id, answer)
 
 
@@ -86,23 +88,6 @@ def fitted(codec: Codec, answer: Item, room: Room) -> Item:
     if type(answer) is not bytes or len(answer) <= room.bytes:
         return answer
     return codec.error(b"", INTERNAL, _TOO_LARGE)
-
-
-def arrays(codec: Codec, answers: Sequence[bytes]) -> list[bytes]:
-    """Return the answers to an array as datagrams. They may be several arrays."""
-    found: list[bytes] = []
-    row: list[bytes] = []
-    size = empty = codec.array_bytes - codec.item_bytes
-    for answer in answers:
-        taken = len(answer) + codec.item_bytes
-        if row and size + taken > DATAGRAM:
-            found.append(codec.array(row))
-            row, size = [], empty
-        row.append(answer)
-        size += taken
-    if row:
-        found.append(codec.array(row))
-    return found
 
 
 def _fitted(codec: Codec, message_id: bytes, answer: EngineAnswer, room: Room) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar, Union, get_type_
 
 import msgspec
 
-from identengine.calls.backend import EncodedDecision, unpacked
+from identengine.calls.backend import DONE, FREED_ONE, EncodedDecision, LegResult, unpacked
 from identengine.errors import LONGEST_QUOTE
 from identengine.identify import template
 from identengine.identify.template import Form
@@ -27,7 +27,7 @@ from identengine.wire.jsonrpc.messages import (
     Trouble,
     Unproven,
 )
-from identengine.wire.jsonrpc.methods import CALLS, METHODS, Call
+from identengine.wire.jsonrpc.methods import CALLS, METHODS, USUAL_CALLS, Call
 
 LONGEST_TOKEN = 1024
 """Largest encoded token, in bytes, that is found without decoding its message."""
@@ -79,9 +79,13 @@ class Codec:
         """Make the decoders and the encoder from those of msgspec."""
         self.encode = encode
         """Return an object in this encoding."""
+        self._freed_one, self._done = encode(FREED_ONE), encode(DONE)
         any_call: Any = Union[tuple(CALLS.values())]  # noqa: UP007 - its members are known at run time only
         self.call: Callable[[Bytes], Call] = decoder(any_call).decode
         """Return a message of the expected shape as the struct of its method."""
+        usual_call: Any = Union[tuple(USUAL_CALLS.values())]  # noqa: UP007 - as above
+        self.usual: Callable[[Bytes], Call] = decoder(usual_call).decode
+        """Return a message as :attr:`call` does, if its parameters are of the usual shape."""
         self.loose = decoder(Loose).decode
         """Return the encoded members of any message."""
         self.credited = decoder(Credited).decode
@@ -171,6 +175,12 @@ class Codec:
         if grant.is_json is self.is_json:
             return self.spliced(message_id, grant.packed)
         return self.answered(message_id, unpacked(grant.packed))
+
+    def done(self, message_id: bytes, result: LegResult) -> bytes:
+        """Return the answer to a message of a call's life. The usual results are encoded once."""
+        if result is FREED_ONE:
+            return self.spliced(message_id, self._freed_one)
+        return self.spliced(message_id, self._done if result is DONE else self.encode(result))
 
     def spliced(self, message_id: bytes, result: bytes) -> bytes:
         """Return an answer whose result is encoded already."""

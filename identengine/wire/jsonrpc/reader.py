@@ -13,10 +13,10 @@ from typing import get_args
 
 import msgspec
 
-from identengine.calls.backend import LegResult
+from identengine.calls.backend import EncodedDecision, LegResult
 from identengine.engine.core import Engine
 from identengine.engine.lifecycle import BadParameter
-from identengine.engine.requests import EngineRequest, Method, RolledBack
+from identengine.engine.requests import EngineAnswer, EngineRequest, Method, RolledBack
 from identengine.engine.lifecycle import Asker
 from identengine.errors import expected
 from identengine.model.records import CallList, Decision, Request
@@ -26,7 +26,7 @@ from identengine.wire.jsonrpc.codec import JSON, UNDECODED, Bytes, Codec
 from identengine.wire.jsonrpc.errors import complaint
 from identengine.wire.jsonrpc.malformed import malformed
 from identengine.wire.jsonrpc.messages import INTERNAL, INVALID_REQUEST, OVERLOADED, Credentials, NoParams, Pong
-from identengine.wire.jsonrpc.methods import CALLS, METHODS, Call
+from identengine.wire.jsonrpc.methods import CALLS, METHODS, USUAL_CALLS, Call
 from identengine.wire.jsonrpc.unproven import refusal, shows_token
 from identengine.wire.responder import MalformedMessage
 from identengine.wire.session import UNPROVEN_BYTES, Peer, Session
@@ -85,6 +85,14 @@ class Reader:
         self._on_too_old = on_too_old
         self._on_malformed = on_malformed
         self._on_withheld = on_withheld
+        usual = engine.usual
+        self._ways: dict[type[Call], Callable[..., bytes | EncodedDecision | LegResult | None]] = {
+            USUAL_CALLS["authorize"]: usual.authorize,
+            USUAL_CALLS["start"]: usual.start,
+            USUAL_CALLS["update"]: usual.update,
+            USUAL_CALLS["stop"]: usual.stop,
+        }
+        """The usual way of each method that has one."""
 
     def read(self, raw: bytes, codec: Codec, session: Session, too_old: bool, batch: Batch) -> Item | list[Item]:
         """Return the answer to a message, or the answers to the messages of an array."""
@@ -128,9 +136,12 @@ class Reader:
         if len(raw) > UNPROVEN_BYTES and self._is_unproven(raw, codec, session, batch):
             return self._refuse(raw, codec, session, batch)
         try:
-            call = codec.call(raw)
-        except UNDECODED:
-            return self._undecoded(bytes(raw), codec, session, too_old, batch)
+            call = codec.usual(raw)
+        except UNDECODED as fault:
+            unusual = self._unusual(raw, codec) if isinstance(fault, msgspec.ValidationError) else None
+            if unusual is None:
+                return self._undecoded(bytes(raw), codec, session, too_old, batch)
+            call = unusual
         kind = type(call)  # compared by identity below: isinstance is too slow here
         message_id = bytes(call.id)
         if message_id and not (
@@ -148,9 +159,24 @@ class Reader:
             batch.count_wrong(session)
             error = self.report(self._auth.unknown(message_id, codec, session), codec, None, session.host)
             return error if message_id else None
-        if too_old and kind is not _STOP and not batch.connected:
+        if too_old and kind not in _STOP and not batch.connected:
             self._on_too_old()
             return None
+        if (way := self._ways.get(kind)) is not None and message_id and call.params is not None and not too_old:
+            try:
+                usual = way(call.params, peer.asker, peer.options, codec.form)
+            except Exception as fault:
+                ask = EngineRequest(_ASKED[kind][0], call.params, peer.options, peer.asker)  # type: ignore[arg-type]  # as below
+                return self._decided(ask, self._engine.fault(ask, fault), message_id, codec, batch)
+            if type(usual) is bytes:
+                encoded = codec.spliced(message_id, usual)
+                return (
+                    encoded
+                    if len(encoded) <= batch.room.bytes
+                    else decided(codec, message_id, EncodedDecision(usual), batch.room)
+                )
+            if usual is not None:
+                return decided(codec, message_id, usual, batch.room)
         if kind is _PING:
             return result(codec, message_id, self._pong()) if message_id else None
         if kind is _EXPLAIN:
@@ -161,16 +187,29 @@ class Reader:
         method, nothing, takes_params = _ASKED[kind]
         params = call.params if takes_params and call.params is not None else nothing
         ask = EngineRequest(method, params, peer.options, peer.asker, codec.form)  # type: ignore[arg-type]  # the type fits the method
-        if too_old and kind is not _STOP:
+        if too_old and kind not in _STOP:
             shed = self._engine.shed(ask)
             return result(codec, message_id, shed) if message_id else None
-        answer = self._engine.answer(ask)
+        return self._decided(ask, self._engine.answer(ask), message_id, codec, batch)
+
+    def _decided(
+        self, ask: EngineRequest, answer: EngineAnswer, message_id: bytes, codec: Codec, batch: Batch
+    ) -> Item:
+        """Return the answer of the engine as an answer to a message. Report what has to be logged."""
         if type(answer) is Decision:
-            if not answer.accepted and method == "authorize":
-                self._on_reject(peer.asker, params, answer)  # type: ignore[arg-type]  # the method's parameters
+            if not answer.accepted and ask.method == "authorize":
+                self._on_reject(ask.asker, ask.request, answer)  # type: ignore[arg-type]  # the method's parameters
         elif type(answer) is BadParameter:
-            self.report(result(JSON, b"", answer), JSON, peer.asker, None)
+            self.report(result(JSON, b"", answer), JSON, ask.asker, None)
         return decided(codec, message_id, answer, batch.room)
+
+    @staticmethod
+    def _unusual(raw: Bytes, codec: Codec) -> Call | None:
+        """Return a message whose parameters are not of the usual shape, or None if it is not a message."""
+        try:
+            return codec.call(raw)
+        except UNDECODED:
+            return None
 
     def rejected_instead(
         self, raw: Bytes, codec: Codec, session: Session, answer: Item, rolled_back: RolledBack, room: Room
@@ -187,7 +226,7 @@ class Reader:
                 return answer
             return self.rejected_instead(repaired, codec, session, answer, rolled_back, room)
         peer = session.peer
-        if type(call) is not _AUTHORIZE or call.params is None:
+        if type(call) not in _AUTHORIZE or call.params is None:
             return answer
         if session.checks_tokens and (peer is None or may_hold_token(raw)):
             peer = self._auth.peer_of(raw, codec, session)
@@ -275,7 +314,8 @@ class Reader:
         return Pong(PROGRAM, book.version if book else None, round(self._uptime(), 3), os.getpid())
 
 
-_AUTH, _PING, _EXPLAIN, _STOP, _AUTHORIZE = (CALLS[name] for name in ("auth", "ping", "explain", "stop", "authorize"))
+_AUTH, _PING, _EXPLAIN = (CALLS[name] for name in ("auth", "ping", "explain"))
+_STOP, _AUTHORIZE = ((CALLS[name], USUAL_CALLS[name]) for name in ("stop", "authorize"))
 
 
 def _asked(method: Method) -> tuple[Method, Request | CallList, bool]:
@@ -286,7 +326,7 @@ def _asked(method: Method) -> tuple[Method, Request | CallList, bool]:
 
 
 _ASKED: dict[type[Call], tuple[Method, Request | CallList, bool]] = {
-    CALLS[method]: _asked(method) for method in get_args(Method)
+    kinds[method]: _asked(method) for method in get_args(Method) for kinds in (CALLS, USUAL_CALLS)
 }
 """The method of each type of message, its parameters if a message has none, and True if it takes any."""
 _SHORT = 20

@@ -15,11 +15,12 @@ from identengine.engine.core import Engine
 from identengine.engine.lifecycle import Asker
 from identengine.engine.requests import RolledBack
 from identengine.model.records import Decision, Request
-from identengine.wire.deferred import DeferredCount, postpone
-from identengine.wire.jsonrpc.answers import ANY_SIZE, DATAGRAM, Item, Later, Room, arrays, decided, fitted
+from identengine.wire.deferred import DeferredCount
+from identengine.wire.jsonrpc.answers import ANY_SIZE, DATAGRAM, Item, Room
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec, NotParsable
 from identengine.wire.jsonrpc.messages import PARSE_ERROR
 from identengine.wire.jsonrpc.reader import Batch, Reader
+from identengine.wire.jsonrpc.replies import Reply, in_datagrams, in_one_piece, is_postponed
 from identengine.wire.jsonrpc.unproven import MAX_UNPROVEN
 from identengine.wire.responder import LateAnswer, MalformedMessage, Senders
 from identengine.wire.session import Session
@@ -101,13 +102,13 @@ class Responder:
         self.begin()
         reasons = self._engine.settings.reasons
         batch = Batch(Room(DATAGRAM, reasons), connected=False)
-        answers: list[Item | list[Item]] = []
-        simple = True
+        answers: list[Reply] = []
+        simple, read_call = True, self._reader.read_call
         old = repeat(False) if too_old is None else too_old
         for raw, session, is_old in zip(received, sessions, old, strict=False):
             codec = _SINGLE[raw[0]] if raw else None
             if codec is not None:
-                answer: Item | list[Item] = self._answer(raw, codec, session, is_old, batch)
+                answer: Reply = read_call(raw, codec, session, is_old, batch)
             else:
                 codec = codec_of(raw)
                 batch.room = Room(DATAGRAM - codec.array_bytes, reasons) if codec.is_array(raw) else batch.room
@@ -122,32 +123,31 @@ class Responder:
             self._roll_back(received, sessions, answers, rolled_back, batch.room)
         elif simple:
             return answers, None  # type: ignore[return-value]  # all are bytes
-        return self._assembled(received, answers, batch.room, senders, owed or DeferredCount())
+        return self._in_datagrams(received, answers, batch.room, senders, owed or DeferredCount())
 
-    def _assembled(
+    def _in_datagrams(
         self,
         received: Sequence[bytes],
-        answers: Sequence[Item | list[Item]],
+        replies: Sequence[Reply],
         room: Room,
         senders: Senders | None,
         owed: DeferredCount,
-    ) -> tuple[list[bytes], list[int]]:
-        """Return datagrams, and the place of each, for answers of which some are arrays, absent or deferred."""
-        found: list[bytes] = []
+    ) -> tuple[list[bytes], list[int] | None]:
+        """Return the datagrams and their places, for replies of which some are arrays, absent or deferred."""
+        answers: list[bytes] = []
         places: list[int] = []
-        for place, (raw, answer) in enumerate(zip(received, answers, strict=False)):
+        for place, (raw, reply) in enumerate(zip(received, replies, strict=False)):
             codec = codec_of(raw)
 
-            def give(items: list[Item], place: int = place, codec: Codec = codec) -> None:
+            def give(reply: Reply, place: int = place, codec: Codec = codec) -> None:
                 if senders is not None:
-                    senders.answer_later(place, _datagrams(items, codec, room))
+                    senders.answer_later(place, in_datagrams(reply, codec, room))
 
-            if _is_postponed(answer, codec, room, owed, give):
-                continue
-            several = _datagrams(answer, codec, room)
-            found += several
-            places += [place] * len(several)
-        return found, places
+            if not is_postponed(reply, codec, room, owed, give):
+                several = in_datagrams(reply, codec, room)
+                answers += several
+                places += [place] * len(several)
+        return answers, None if places == [*range(len(received))] else places
 
     def stream(
         self,
@@ -168,11 +168,11 @@ class Responder:
         """
         self.begin()
         batch = Batch(Room(ANY_SIZE, self._engine.settings.reasons), connected=True)
-        answers: list[Item | list[Item]] = []
-        simple = True
+        answers: list[Reply] = []
+        simple, read_call = True, self._reader.read_call
         for raw in messages:
             if raw and _SINGLE[raw[0]] is codec:
-                answer: Item | list[Item] = self._answer(raw, codec, session, too_old, batch)
+                answer: Reply = read_call(raw, codec, session, too_old, batch)
             else:
                 answer = self._reader.read(raw, codec, session, too_old, batch)
             answers.append(answer)
@@ -186,42 +186,31 @@ class Responder:
         rolled_back = self.end()
         if rolled_back is not None:
             self._roll_back(messages, repeat(session), answers, rolled_back, batch.room, codec)
+        whole: list[bytes] = answers  # type: ignore[assignment]  # if all are bytes
         if not simple or rolled_back is not None:
-            answers = self._whole(answers, codec, batch.room, late, owed or DeferredCount())
+            whole = self._in_one_piece(answers, codec, batch.room, late, owed or DeferredCount())
         if broken:
             error = codec.error(b"", PARSE_ERROR, f"not parsable: {broken}")
-            answers.append(self._reader.report(error, codec, session.peer, session.host))
-        return answers, broken is not None  # type: ignore[return-value]  # all are bytes
+            whole.append(self._reader.report(error, codec, session.peer, session.host))
+        return whole, broken is not None
 
-    def _whole(
-        self,
-        answers: Sequence[Item | list[Item]],
-        codec: Codec,
-        room: Room,
-        late: LateAnswer,
-        owed: DeferredCount,
-    ) -> list[Item | list[Item]]:
-        """Return the answers of a stream, of which some are arrays, absent or deferred."""
-        found: list[Item | list[Item]] = []
+    def _in_one_piece(
+        self, replies: Sequence[Reply], codec: Codec, room: Room, late: LateAnswer, owed: DeferredCount
+    ) -> list[bytes]:
+        """Return the answers of a stream, for replies of which some are arrays, absent or deferred."""
 
-        def give(items: list[Item]) -> None:
-            for whole in _joined(items, codec):
-                late(whole)
+        def give(reply: Reply) -> None:
+            if (answer := in_one_piece(reply, codec)) is not None:
+                late(answer)
 
-        for answer in answers:
-            if not _is_postponed(answer, codec, room, owed, give):
-                found += _joined(answer, codec)
-        return found
-
-    def _answer(self, raw: bytes, codec: Codec, session: Session, too_old: bool, batch: Batch) -> Item:
-        """Return the answer to one message."""
-        return self._reader.read_call(raw, codec, session, too_old, batch)
+        there = [reply for reply in replies if not is_postponed(reply, codec, room, owed, give)]
+        return [answer for reply in there if (answer := in_one_piece(reply, codec)) is not None]
 
     def _roll_back(
         self,
         messages: Sequence[bytes],
         sessions: Iterable[Session],
-        answers: list[Item | list[Item]],
+        answers: list[Reply],
         rolled_back: RolledBack,
         room: Room,
         codec: Codec | None = None,
@@ -236,52 +225,6 @@ class Responder:
             else:
                 answers[place] = again(raw, one, session, answer, rolled_back, room)
         self.close()
-
-
-def _is_postponed(
-    answer: Item | list[Item],
-    codec: Codec,
-    room: Room,
-    owed: DeferredCount,
-    give: Callable[[list[Item]], None],
-) -> bool:
-    """Return True if an answer has deferred parts. It is passed to ``give`` when it is complete."""
-    if type(answer) is not Later and not (isinstance(answer, list) and any(type(one) is Later for one in answer)):
-        return False
-    items = answer if isinstance(answer, list) else [answer]
-    waits = [one for one in items if isinstance(one, Later)]
-
-    def complete() -> None:
-        done = [
-            decided(codec, one.message_id, one.deferred.result or one.deferred, room) if isinstance(one, Later) else one
-            for one in items
-        ]
-        give(done if isinstance(answer, list) else _Single(done))
-
-    postpone([one.deferred for one in waits], owed, complete)
-    return True
-
-
-class _Single(list[Item]):
-    """The answer to one message that was no array."""
-
-
-def _joined(answer: Item | list[Item], codec: Codec) -> list[bytes]:
-    """Return the answer to a message in one piece, or nothing if it gets no answer."""
-    if not isinstance(answer, list):
-        return [] if answer is None else [answer]  # type: ignore[list-item]  # nothing is deferred now
-    there = [one for one in answer if one is not None]
-    if isinstance(answer, _Single):
-        return there  # type: ignore[return-value]  # as above
-    return [codec.array(there)] if there else []  # type: ignore[arg-type]  # as above
-
-
-def _datagrams(answer: Item | list[Item], codec: Codec, room: Room) -> list[bytes]:
-    """Return the answer to a datagram as datagrams."""
-    if isinstance(answer, list) and not isinstance(answer, _Single):
-        smaller = Room(DATAGRAM - codec.array_bytes, room.reasons)
-        return arrays(codec, [one for one in (fitted(codec, each, smaller) for each in answer) if one is not None])  # type: ignore[misc]  # as above
-    return [fitted(codec, each, room) for each in _joined(answer, codec)]  # type: ignore[misc]  # as above
 
 
 _SINGLE: list[Codec | None] = [None] * 256
