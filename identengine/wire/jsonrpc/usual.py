@@ -18,7 +18,7 @@ from identengine.model.records import CallRequest, Request
 Id = Annotated[str, Meta(max_length=LONGEST_ID)]
 Number = Annotated[str, Meta(max_length=MAX_LENGTH)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
-AccountId = Annotated[int, Meta(ge=1, lt=2**63)]
+AccountId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Interval = Annotated[int, Meta(ge=1, le=LONGEST_INTERVAL)]
 
 
