@@ -8,7 +8,7 @@ import pytest
 
 from identengine.engine.core import Engine
 from identengine.identify.builder import BookBuilder, build
-from identengine.identify.grouping import INDEXED_FROM
+from identengine.identify.chains import INDEXED_FROM
 from identengine.identify.index import Book
 from identengine.model.options import IdentifyOptions
 from identengine.model.records import Account, Client, Digest, IdentBy, Request

@@ -11,7 +11,7 @@ import pytest
 
 from identengine.engine.core import Engine
 from identengine.engine.settings import EngineSettings
-from identengine.identify import grouping
+from identengine.identify import chains
 from identengine.identify.builder import build
 from identengine.model.options import IdentifyOptions
 from identengine.model.records import Account, Client, IdentBy, Request
@@ -125,7 +125,7 @@ def test_the_look_up_decides_as_the_trial_of_each_account(
         for number in range(1, 20)
     ]
     indexed = engine_of(options, accounts)
-    with mock.patch.object(grouping, "INDEXED_FROM", 1000):
+    with mock.patch.object(chains, "INDEXED_FROM", 1000):
         tried = engine_of(options, accounts)
     for second in (1, 3, 12, 24, 99):
         for port in (None, 5060, 5061, 7):
