@@ -180,14 +180,24 @@ class Deferred:
         self._waiting.clear()
 
 
-CallsAnswer: TypeAlias = Decision | EncodedDecision | Refused | LegResult | Deferred
+@final
+class Fault(msgspec.Struct, frozen=True, eq=False):
+    """A message that raised an exception. It took no slot. The other messages of its batch stand."""
+
+    error: Exception
+
+
+CallsAnswer: TypeAlias = Decision | EncodedDecision | Refused | LegResult | Deferred | Fault
 
 
 class Backend(Protocol):
     """A set of calls."""
 
     def apply(self, batch: Sequence[CallsMessage], now: float) -> list[CallsAnswer]:
-        """Answer a batch. ``now`` is the time of the set's clock in seconds."""
+        """Answer a batch. ``now`` is the time of the set's clock in seconds.
+
+        If this method raises an exception, all calls of the batch must be rejected. They hold no slots.
+        """
 
     def work(self, now: float) -> bool:
         """Do one short step of pending work (leases, lists, resets). Return True if more work is left."""
@@ -269,17 +279,17 @@ class Gauges(msgspec.Struct, frozen=True, gc=False):
 class Overview(Protocol):
     """The operator's view of a backend. It works in short steps that hold no resource between them.
 
-    A walk over all pages returns each leg that exists during the whole walk. A leg that is started during the walk
-    changes its position, so the walk may return it twice or not at all.
+    A walk over all pages returns each leg that exists during the whole walk. It may return a leg twice if the leg
+    changes meanwhile.
     """
 
     def gauges(self) -> Gauges:
         """Return the current use of the set."""
 
-    def page(self, first: int, count: int, conditions: LegFilter) -> list[LegView] | None:
-        """Return the legs that pass the filter at ``count`` positions from ``first``.
+    def page(self, cursor: int, count: int, conditions: LegFilter) -> tuple[list[LegView], int | None]:
+        """Return those of about ``count`` legs from a cursor on that pass the filter, and the next cursor.
 
-        None after the last position.
+        The first cursor is 0. The next one is None after the last leg.
         """
 
     def usage(self, of: Of, first: int, count: int) -> list[tuple[int, int]] | None:

@@ -19,6 +19,7 @@ from identengine.calls.backend import (
     CallsMessage,
     Deferred,
     EncodedDecision,
+    Fault,
     LegResult,
     Refresh,
     Refused,
@@ -155,6 +156,8 @@ class Engine:
                         answers[place] = self._refused(outcome, message, batch[place])
                     except Exception as fault:  # the other calls of the batch hold their slots
                         answers[place] = self._fault(batch[place], fault)
+                elif type(outcome) is Fault:
+                    answers[place] = self._fault(batch[place], outcome.error)
                 else:
                     answers[place] = outcome
         if self._thrown:
