@@ -75,7 +75,6 @@ class Admission:
         batch.newest = leg
         batch.admitted.append(leg)
         legs.append(leg)
-        row.left += 1
         counts.held += 1
         for cell in cells:
             cell.held += 1

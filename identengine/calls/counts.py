@@ -34,6 +34,8 @@ class Counts:
         """
         self.held = 0
         """Number of all held legs."""
+        self.idle: list[Counter] = []
+        """Counters of accounts that held no leg for a moment since :meth:`drop_idle`."""
         self._most = inf if most is None else most
         self._accounts: dict[int, Counter] = {}
         self._clients: dict[int, tuple[Counter, Counter]] = {}
@@ -91,9 +93,17 @@ class Counts:
         self.held -= 1
         for cell in cells:
             cell.held -= 1
-        if not cells[0].held and len(self._accounts) > IDLE_ACCOUNTS:
-            cells[0].held = _GONE
-            self._accounts.pop(cells[0].number, None)
+        if not cells[0].held:
+            self.idle.append(cells[0])
+
+    def drop_idle(self) -> None:
+        """Drop the counters of accounts that became idle since the last call, if there are too many counters."""
+        if len(self._accounts) > IDLE_ACCOUNTS:
+            for account in self.idle:
+                if not account.held:
+                    account.held = _GONE
+                    self._accounts.pop(account.number, None)
+        self.idle.clear()
 
     def over(self, cells: Cells, levels: Levels) -> bool:
         """Return True if a level of a leg with these counters holds more legs than its limit."""

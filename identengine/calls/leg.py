@@ -75,13 +75,13 @@ class Row(msgspec.Struct, gc=False, eq=False):
     legs: list[Leg | None]
     """By place: the leg, or None if it left the row."""
     left: int = 0
-    """Number of legs that are in the row."""
+    """Number of legs that are in the row, as soon as the row is sealed."""
     due: float = inf
-    """Time before which no leg of the row is due, as soon as the row is sealed."""
+    """Time before which no leg of the row is due, once the row is sealed. Before, 0 if legs were put into it."""
     dead: int = 0
     """The places that legs left since the row was sealed, as a bit each."""
     noted: int = 0
-    """Number of legs in the row at the end of the last batch that changed it."""
+    """Number of legs in the row at the end of the last batch that changed it, or 0 before the row is sealed."""
     tick: int = 0
     """Tick of its entry in the wheel."""
     stored: int = -1

@@ -131,6 +131,7 @@ class Calls:
         if self._open:
             self._recover()
         self.batch.begin(max(now, self._floor))
+        self._tombstones.begin(self.batch.now)
         self._open = True
 
     def answer(self, message: CallsMessage) -> CallsAnswer:
@@ -216,6 +217,7 @@ class Calls:
         more |= self._expiry.forget(now, early=tight)
         self._changes.tombstones.update(dict.fromkeys(self._tombstones.forget(now, STEP)))
         more |= self._tombstones.due(now)
+        self.counts.drop_idle()
         more |= self._lists.step(now)
         more |= self._rows.compact(STEP, tight=tight)
         more |= self._mirroring.write_anew()

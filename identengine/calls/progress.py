@@ -26,6 +26,7 @@ class Progress:
         self._batch = batch
         self._expiry = expiry
         self._tombstones = tombstones
+        self._stopped = tombstones.calls
         self._admission = admission
 
     def refresh(self, message: Refresh) -> LegResult:
@@ -117,14 +118,27 @@ class Progress:
 
         Return None otherwise: :meth:`stop` answers it then.
         """
-        leg = self._legs.get(call)
+        legs = self._legs
+        leg = legs.pop(call, None)
         if type(leg) is not Leg or leg.state == LAPSED:
+            if leg is not None:
+                legs[call] = leg
             return None
-        self._tombstones.add_call(call, self._batch.now)
-        del self._legs[call]
-        self._counts.remove(leg.cells)
-        row = self._rows.all[leg.row]
-        self._rows.leave(row, leg.place)
+        self._stopped.append(call)
+        # This is `LegTable.free`, inlined:
+        counts, rows = self._counts, self._rows
+        cells = leg.cells
+        counts.held -= 1
+        for cell in cells:
+            cell.held -= 1
+        if not cells[0].held:
+            counts.idle.append(cells[0])
+        row = rows.all[leg.row]
+        if row.noted:
+            rows.changed[row.serial] = row
+            row.dead |= 1 << leg.place
+            row.left -= 1
+        row.legs[leg.place] = None
         return _FREED_ONE
 
 

@@ -74,7 +74,7 @@ class Rows:
         place = len(row.legs)
         row.legs.append(leg)
         leg.row, leg.place = row.serial, place
-        row.left += 1
+        row.due = 0.0
 
     def move(self, leg: Leg, kind: State) -> None:
         """Put a leg that is about to change into the fresh row of its next state."""
@@ -89,11 +89,11 @@ class Rows:
 
     def leave(self, row: Row, place: int) -> None:
         """Empty a place of a row."""
-        if row is not self.fresh[row.kind]:
+        if row.noted:  # it is sealed
             self.changed[row.serial] = row
             row.dead |= 1 << place
+            row.left -= 1
         row.legs[place] = None
-        row.left -= 1
 
     def seal(self) -> None:
         """Seal the fresh rows, and remove the rows that have no legs left. Call it when a batch ends."""
@@ -104,8 +104,8 @@ class Rows:
         for kind, fresh in enumerate(self.fresh):
             if fresh is None:
                 continue
-            if not fresh.left and fresh.serial == self._serial:  # reused: no walk has passed the last row
-                fresh.legs.clear()
+            if fresh.serial == self._serial and fresh.legs.count(None) == len(fresh.legs):
+                fresh.legs.clear()  # it is reused: no walk has passed the last row
                 self._sealed = fresh.serial - 1
             else:
                 self.fresh[kind] = None
@@ -113,14 +113,18 @@ class Rows:
 
     def _seal(self, row: Row) -> None:
         """Close a row for further legs, and schedule it."""
-        if not row.left:
-            del self.all[row.serial]
-            return
-        if row.left < len(row.legs):
+        if None in row.legs:
             row.legs[:] = row.living()
             for place, leg in enumerate(row.living()):
                 leg.place = place
-        row.due = min([leg.due for leg in row.living()])
+        row.left = len(row.legs)
+        if not row.left:
+            del self.all[row.serial]
+            return
+        if row.due:
+            row.due = row.living()[0].due  # all legs of the row were reserved by this batch
+        else:
+            row.due = min([leg.due for leg in row.living()])
         self._wheel(row).add(row)
         row.noted = row.left
         self._living[row.kind] += row.left

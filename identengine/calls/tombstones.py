@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from math import inf
 from typing import TypeAlias
 
 import msgspec
@@ -115,42 +114,45 @@ class Tombstones:
         self._gone: deque[int] = deque()
         """Serial numbers of forgotten rows that the mirror still holds."""
         self._serial = 0
-        self._now, self._until = -inf, 0.0
-        self.pending: list[LegSelector | str] = []
-        """Stops since the last row."""
+        self._now = self._until = 0.0
+        self.calls: list[str] = []
+        """Keys of the calls that were stopped whole since the last row. Such a stop only appends its call."""
+        self._parts: list[LegSelector] = []
+        """Other stops since the last row."""
 
     def __len__(self) -> int:
         return sum(len(each.calls) for each in self._generations)
 
-    def add(self, selector: LegSelector, now: float) -> None:
-        """Remember a stop. :meth:`row` returns its row for the mirror when the batch ends."""
-        if selector.whole:
-            self.add_call(selector.call, now)
-            return
-        self._set_time(now)
-        self.pending.append(selector)
-        self._generations[-1].note(selector, self._until)
-
-    def add_call(self, call: str, now: float) -> None:
-        """Remember a stop of a whole call, as :meth:`add` does."""
-        if now != self._now:
-            self._set_time(now)
-        self.pending.append(call)
-        self._generations[-1].calls[call] = self._until
-
-    def _set_time(self, now: float) -> None:
+    def begin(self, now: float) -> None:
         """Set the time of further stops. All stops of a batch share one number object."""
         self._now, self._until = now, now + STOPPED_SECONDS
+
+    def add(self, selector: LegSelector, now: float) -> None:
+        """Remember a stop. :meth:`row` returns its row for the mirror when the batch ends."""
+        if now != self._now:
+            self.begin(now)
+        if selector.whole:
+            self.calls.append(selector.call)
+        else:
+            self._parts.append(selector)
+            self._generations[-1].note(selector, self._until)
+
+    @property
+    def pending(self) -> bool:
+        """True if there are stops since the last row."""
+        return bool(self.calls or self._parts)
 
     def row(self) -> dict[int, bytes]:
         """Return the encoded stops since the last row, by serial number.
 
-        Call it only if :attr:`pending` has any.
+        Call it only if :attr:`pending` is true.
         """
-        row = TombstoneRow(self._until, self.pending)
+        self._generations[-1].calls.update(dict.fromkeys(self.calls, self._until))
+        row = TombstoneRow(self._until, [*self.calls, *self._parts])
         encoded = _encode(row)
         self._file(self._serial + 1, row, len(encoded))
-        self.pending = []
+        self.calls.clear()
+        self._parts.clear()
         return {self._serial: encoded}
 
     def rows(self) -> dict[int, bytes | None]:
@@ -175,6 +177,8 @@ class Tombstones:
 
     def forbid(self, selector: LegSelector, now: float) -> bool:
         """Return True if a message about these legs arrives too late. Only messages for unknown calls ask this."""
+        if selector.call in self.calls:
+            return True
         return any(each.forbids(selector, now) for each in reversed(self._generations))
 
     def due(self, now: float) -> bool:

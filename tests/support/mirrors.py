@@ -1,7 +1,7 @@
 """Mirrors of earlier formats of the set of calls, written as their programs wrote them (engine.md 8.1).
 
-Rule: the content of each format is frozen. This module uses no code of the program, so that a change of the program
-cannot change it.
+Rule: the content of each format is frozen. This module uses no code of the program, so that a change of the
+program cannot change it.
 """
 
 from __future__ import annotations
