@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from math import inf
 from typing import TypeAlias
 
 import msgspec
@@ -114,7 +115,7 @@ class Tombstones:
         self._gone: deque[int] = deque()
         """Serial numbers of forgotten rows that the mirror still holds."""
         self._serial = 0
-        self._now = self._until = 0.0
+        self._now, self._until = -inf, 0.0
         self.calls: list[str] = []
         """Keys of the calls that were stopped whole since the last row. Such a stop only appends its call."""
         self._parts: list[LegSelector] = []
