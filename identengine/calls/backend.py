@@ -9,13 +9,13 @@ All other parts of this interface are plain values, so that no layer above knows
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Literal, Protocol, TypeAlias, final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol, TypeAlias, final
 
 import msgspec
 
 from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, State, direction_of
-from identengine.calls.levels import Levels
+from identengine.calls.levels import Cells, Levels
 from identengine.model.reasons import Reason
 from identengine.model.records import Decision, Direction
 
@@ -197,7 +197,14 @@ class Deferred:
         self._waiting.clear()
 
 
-CallsAnswer: TypeAlias = Decision | EncodedDecision | Refused | LegResult | Deferred
+@final
+class Fault(msgspec.Struct, frozen=True, eq=False):
+    """A message that raised an exception. It took no slot. The other messages of its batch stand."""
+
+    error: Exception
+
+
+CallsAnswer: TypeAlias = Decision | EncodedDecision | Refused | LegResult | Deferred | Fault
 
 
 class LegKeys(Protocol):
@@ -207,23 +214,57 @@ class LegKeys(Protocol):
     leg: str
 
 
-class Backend(Protocol):
-    """A set of calls. A batch begins, its messages are answered one by one, and it ends."""
+class BatchState(Protocol):
+    """The state of a batch that is being answered."""
 
-    def begin(self, now: float) -> None:
-        """Open a batch. ``now`` is the time of the set's clock in seconds."""
+    newest: Any
+    """The leg that :meth:`Backend.undo` would free. Each authorization sets it to None first."""
 
-    def repeated(self, call: str, leg: str, switch: str, content: bytes) -> EncodedDecision | Refused | None:
+
+class UsualBackend(Protocol):
+    """The parts of a set of calls that the usual way asks. It has no message for them, since each call pays for it."""
+
+    @property
+    def batch(self) -> BatchState:
+        """The state of the current batch."""
+
+    @property
+    def legs(self) -> Mapping[str, object]:
+        """What is held or remembered of each call, by call key."""
+
+    def find(self, call: str, leg: str, /) -> object | None:
+        """Return the held or lapsed leg with these keys, or None."""
+
+    def repeated(self, call: str, leg: str, switch: str, content: bytes, /) -> EncodedDecision | Refused | None:
         """Return the answer to a call whose leg is held already, or None if the call has to be decided.
 
         A retransmission gets its earlier answer (engine.md 5.3).
         """
 
+    def admissible(self, levels: Levels, /) -> Cells | None:
+        """Return the counters of a leg that may be reserved now, and take its CPS tokens. None if it may not."""
+
+    def reserve(self, call: str, leg: str, switch: str, cells: Cells, content: bytes, answer: bytes, /) -> object:
+        """Reserve a leg that :meth:`admissible` let pass, and count it."""
+
+    def stop_call(self, call: str, /) -> LegResult | None:
+        """Answer a ``stop`` of a whole call if it has one held leg, or return None."""
+
+    def refresh_call(self, method: Literal["start", "update"], call: str, switch: str, /) -> LegResult | None:
+        """Answer a ``start`` or ``update`` of a whole call if it has one held leg, or return None."""
+
+
+class Backend(UsualBackend, Protocol):
+    """A set of calls. A batch begins, its messages are answered one by one, and it ends."""
+
+    def begin(self, now: float) -> None:
+        """Open a batch. ``now`` is the time of the set's clock in seconds."""
+
     def answer(self, message: CallsMessage) -> CallsAnswer:
         """Answer a message."""
 
     def undo(self) -> None:
-        """Free the leg that the current message took, after a fault. All other legs stand."""
+        """Free the newest leg, and derive all else from the legs again, after a fault within a message."""
 
     def roll_back(self) -> Sequence[LegKeys]:
         """Free and return the legs that the batch has admitted, after a fault of :meth:`end`."""
@@ -232,7 +273,10 @@ class Backend(Protocol):
         """Store what the batch changed. Return the legs that were admitted, but could not be stored."""
 
     def apply(self, batch: Sequence[CallsMessage], now: float) -> list[CallsAnswer]:
-        """Answer a batch. ``now`` is the time of the set's clock in seconds."""
+        """Answer a batch. ``now`` is the time of the set's clock in seconds.
+
+        If this method raises an exception, all calls of the batch must be rejected. They hold no slots.
+        """
 
     def work(self, now: float) -> bool:
         """Do one short step of pending work (leases, lists, resets). Return True if more work is left."""
@@ -314,17 +358,17 @@ class Gauges(msgspec.Struct, frozen=True, gc=False):
 class Overview(Protocol):
     """The operator's view of a backend. It works in short steps that hold no resource between them.
 
-    A walk over all pages returns each leg that exists during the whole walk. A leg that is started during the walk
-    changes its position, so the walk may return it twice or not at all.
+    A walk over all pages returns each leg that exists during the whole walk. It may return a leg twice if the leg
+    changes meanwhile.
     """
 
     def gauges(self) -> Gauges:
         """Return the current use of the set."""
 
-    def page(self, first: int, count: int, conditions: LegFilter) -> list[LegView] | None:
-        """Return the legs that pass the filter at ``count`` positions from ``first``.
+    def page(self, cursor: int, count: int, conditions: LegFilter) -> tuple[list[LegView], int | None]:
+        """Return those of about ``count`` legs from a cursor on that pass the filter, and the next cursor.
 
-        None after the last position.
+        The first cursor is 0. The next one is None after the last leg.
         """
 
     def usage(self, of: Of, first: int, count: int) -> list[tuple[int, int]] | None:

@@ -39,7 +39,7 @@ from identengine.identify.matching import Match
 from identengine.identify.query import Query, Unusable
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Reason
-from identengine.model.records import CallList, CallRequest, Decision, Direction, Interface, Request
+from identengine.model.records import CallRequest, Decision, Direction, Interface, Request
 
 
 class Tally(Protocol):
@@ -131,6 +131,8 @@ class Engine:
 
     def answer(self, ask: EngineRequest) -> EngineAnswer:
         """Return the answer to a request of the batch. A fault rejects this request alone, and is kept."""
+        if self._calls is not None:
+            self._calls.batch.newest = None
         try:
             answer = self._handlers[ask.method](ask)
             if type(answer) in _MESSAGES:

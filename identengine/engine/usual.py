@@ -7,7 +7,7 @@ is sure, so that it can give up at any step.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -94,6 +94,7 @@ class Usual:
         if dialled[0] == "+":
             dialled = dialled[1:]
         # retransmission
+        self._calls.batch.newest = None
         calls, call, content = self._calls, asker.calls + call_id, request_fingerprint(asked, self._key)
         if call in calls.legs:
             earlier = calls.repeated(call, leg, asker.switch, content)
@@ -232,23 +233,23 @@ class Usual:
 
     def start(self, asked: CallRequest, asker: Asker, *_: object) -> LegResult | None:
         """Activate the one leg of a call (engine.md 5.4)."""
-        done = self._refresh(asked, asker, update=False)
+        done = self._refresh("start", asked, asker)
         if done is not None:
             self.counts[asker.interface].started += 1
         return done
 
     def update(self, asked: CallRequest, asker: Asker, *_: object) -> LegResult | None:
         """Extend the lease of the one leg of a call (engine.md 5.4)."""
-        done = self._refresh(asked, asker, update=True)
+        done = self._refresh("update", asked, asker)
         if done is not None:
             self.counts[asker.interface].updated += 1
         return done
 
-    def _refresh(self, asked: CallRequest, asker: Asker, *, update: bool) -> LegResult | None:
-        call, interval = _whole_call(asked, asker), asked.interval
-        if call is None or not self._holds or not (interval is None or type(interval) is int):
+    def _refresh(self, method: Literal["start", "update"], asked: CallRequest, asker: Asker) -> LegResult | None:
+        call = _whole_call(asked, asker)
+        if call is None or not self._holds or asked.interval is not None:
             return None
-        return self._calls.refresh_call(call, asker.switch, update, interval)
+        return self._calls.refresh_call(method, call, asker.switch)
 
 
 _Found: TypeAlias = tuple[Candidate, AccountEntry, MatchedBy, bool]

@@ -20,7 +20,7 @@ class DeferredCount:
 
 
 def postpone(deferred: Sequence[Deferred], owed: DeferredCount, give: Callable[[], None]) -> None:
-    """Call ``give`` once, when all deferred answers of a message are complete. It counts in ``owed`` until then."""
+    """Call ``give`` once, when all deferred answers of a message are complete. It counts in ``owed``."""
     left = len(deferred)
 
     def one_less(_: LegResult) -> None:

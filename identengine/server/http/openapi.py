@@ -23,7 +23,7 @@ from identengine.server.http.problems import STATUSES, Problem
 from identengine.server.http.statuscache import Health, Readiness
 from identengine.wire.jsonrpc.messages import Pong
 from identengine.wire.jsonrpc.methods import METHODS, MethodSpec
-from identengine.wire.jsonrpc.reader import PROGRAM
+from identengine.wire.jsonrpc.desk import PROGRAM
 
 Json: TypeAlias = dict[str, Any]
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 import msgspec
 
 from identengine.calls.backend import Deferred, EncodedDecision, LegResult
-from identengine.engine.requests import EngineAnswer
 from identengine.engine.lifecycle import BadParameter
+from identengine.engine.requests import EngineAnswer
 from identengine.identify.explain import Explanation
 from identengine.model.reasons import Reason, ReasonTable
 from identengine.model.records import Decision
@@ -54,7 +53,7 @@ class Later(NamedTuple):
     deferred: Deferred
 
 
-Item: TypeAlias = bytes | None | Later
+Item: TypeAlias = bytes | Later | None
 """The answer to one message; None if it gets no answer."""
 
 

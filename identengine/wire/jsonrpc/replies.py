@@ -1,6 +1,6 @@
-"""Replies: the answer to each message of a read, as it leaves, in one piece or in datagrams (interfaces.md 3). No I/O.
+"""Replies: the answers to the messages of a read, in one piece or in datagrams (interfaces.md 3). No I/O.
 
-A message has one answer, and an array of messages a list of answers. A deferred answer keeps its whole message back.
+A message has one answer, and an array of messages a list of answers. A deferred answer delays its whole message.
 """
 
 from __future__ import annotations

@@ -16,10 +16,11 @@ from identengine.engine.lifecycle import Asker
 from identengine.engine.requests import RolledBack
 from identengine.model.records import Decision, Request
 from identengine.wire.deferred import DeferredCount
-from identengine.wire.jsonrpc.answers import ANY_SIZE, DATAGRAM, Item, Room
+from identengine.wire.jsonrpc.answers import ANY_SIZE, DATAGRAM, Room
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec, NotParsable
+from identengine.wire.jsonrpc.desk import Batch
 from identengine.wire.jsonrpc.messages import PARSE_ERROR
-from identengine.wire.jsonrpc.reader import Batch, Reader
+from identengine.wire.jsonrpc.reader import Reader
 from identengine.wire.jsonrpc.replies import Reply, in_datagrams, in_one_piece, is_postponed
 from identengine.wire.jsonrpc.unproven import MAX_UNPROVEN
 from identengine.wire.responder import LateAnswer, MalformedMessage, Senders

@@ -1,7 +1,7 @@
 """Messages of the usual shape: their decoding, in C, proves what the usual way relies on. No I/O.
 
-A message that does not decode here is read by :mod:`identengine.wire.jsonrpc.reader`, which says what is wrong with it
-if anything is. The types of the other methods are those of :mod:`identengine.wire.jsonrpc.methods`.
+A message that does not decode here is read by :mod:`identengine.wire.jsonrpc.reader`, which names its fault if it has
+one. The types of the other methods are those of :mod:`identengine.wire.jsonrpc.methods`.
 """
 
 from __future__ import annotations

@@ -342,7 +342,7 @@ def test_a_fault_in_counting_is_no_fault_of_the_decision() -> None:
         def count(self, *_: object) -> None:
             raise RuntimeError("no counting today")
 
-        shed = count
+        shed = usual = count
 
     engine = Engine(tally=Broken())
     assert engine.authorize(Request(), OPTIONS).reason == Reason.NOT_READY

@@ -27,7 +27,7 @@ from unit.wire.jsonrpc.harness import (
 from identengine.engine.core import Engine
 from identengine.model.options import IdentifyOptions
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec
-from identengine.wire.jsonrpc.reader import MAX_EXPLAINS
+from identengine.wire.jsonrpc.desk import MAX_EXPLAINS
 from identengine.wire.jsonrpc.responder import Responder, codec_of
 from identengine.wire.responder import MalformedMessage
 from identengine.wire.session import Peer, Session
