@@ -8,7 +8,7 @@ from identengine.calls.backend import Admit, CallsAnswer, EncodedDecision, Refus
 from identengine.calls.batch import Batch
 from identengine.calls.buckets import LevelBuckets
 from identengine.calls.leg import Leg
-from identengine.calls.legs import ACTIVE, LAPSED, RESERVED
+from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, Content, is_same
 from identengine.calls.legtable import LegTable
 from identengine.calls.levels import Cells, Levels
 from identengine.calls.rows import ROW_LEGS
@@ -56,7 +56,9 @@ class Admission:
         self.reserve(call, key, message.switch, found, message.content, answer)
         return decision
 
-    def repeated(self, call: str, key: str, switch: str, content: bytes) -> EncodedDecision | Refused | None:
+    def repeated(
+        self, call: str, key: str, switch: str, content: Content, secret: bytes
+    ) -> EncodedDecision | Refused | None:
         """Answer an authorization whose leg is held already, or whose call may have no further leg.
 
         Return None if the call has to be decided.
@@ -68,7 +70,7 @@ class Admission:
             return None if self._table.may_add_leg(call) else Refused(Reason.INVALID_REQUEST, field="leg_id")
         if leg.state == ACTIVE:
             return Refused(Reason.INVALID_REQUEST, field="call_id")
-        if leg.state == LAPSED or leg.content != content or leg.answer is None:
+        if leg.state == LAPSED or leg.answer is None or not is_same(leg.content or b"", content, secret):
             return None
         if leg.switch != switch:
             self._rows.move(leg, RESERVED)
@@ -87,7 +89,7 @@ class Admission:
             self._buckets.take(levels, self._batch.now)
         return cells
 
-    def reserve(self, call: str, key: str, switch: str, cells: Cells, content: bytes, answer: bytes) -> Leg:
+    def reserve(self, call: str, key: str, switch: str, cells: Cells, content: Content, answer: bytes) -> Leg:
         """Reserve a leg that has passed all checks, and count it.
 
         ``cells`` are those that ``Counts.room`` returned. The call must have no leg with this key. The row of the

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, TypeAlias, final
 
 import msgspec
 
-from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, State, direction_of
+from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, Content, State, direction_of
 from identengine.calls.levels import Cells, Levels
 from identengine.model.reasons import Reason
 from identengine.model.records import Decision, Direction
@@ -77,8 +77,8 @@ class Admit(msgspec.Struct, frozen=True, gc=False):
     """
     leg: str
     switch: str
-    content: bytes
-    """Fingerprint of the request. A repetition of a held call with the same content receives the same answer."""
+    content: Content
+    """Content of the request. A repetition of a held call with the same content receives the same answer."""
     decision: Decision | EncodedDecision
     levels: Levels | None
     """The levels on which the call will count, or None if the engine rejected it."""
@@ -222,7 +222,7 @@ class BatchState(Protocol):
 
 
 class UsualBackend(Protocol):
-    """The parts of a set of calls that the usual way asks. It has no message for them, since each call pays for it."""
+    """The parts of a set of calls that the usual way asks, without a message for each, since every call pays for it."""
 
     @property
     def batch(self) -> BatchState:
@@ -235,16 +235,20 @@ class UsualBackend(Protocol):
     def find(self, call: str, leg: str, /) -> object | None:
         """Return the held or lapsed leg with these keys, or None."""
 
-    def repeated(self, call: str, leg: str, switch: str, content: bytes, /) -> EncodedDecision | Refused | None:
+    def repeated(
+        self, call: str, leg: str, switch: str, content: Content, secret: bytes, /
+    ) -> EncodedDecision | Refused | None:
         """Return the answer to a call whose leg is held already, or None if the call has to be decided.
 
-        A retransmission gets its earlier answer (engine.md 5.3).
+        A retransmission gets its earlier answer (engine.md 5.3). ``secret`` is the key of fingerprints.
         """
 
     def admissible(self, levels: Levels, /) -> Cells | None:
         """Return the counters of a leg that may be reserved now, and take its CPS tokens. None if it may not."""
 
-    def reserve(self, call: str, leg: str, switch: str, cells: Cells, content: bytes, answer: bytes, /) -> object:
+    def reserve(
+        self, call: str, leg: str, switch: str, cells: Cells, content: Content, answer: bytes, /
+    ) -> object:
         """Reserve a leg that :meth:`admissible` let pass, and count it."""
 
     def stop_call(self, call: str, /) -> LegResult | None:

@@ -8,7 +8,7 @@ from math import inf
 import msgspec
 
 from identengine.calls.backend import LegFilter, LegView
-from identengine.calls.legs import ACTIVE, State, direction_of, leg_key, scope_of
+from identengine.calls.legs import ACTIVE, Content, State, direction_of, leg_key, scope_of
 from identengine.calls.levels import Cells, clients_of, counters_of
 from identengine.model.records import Direction
 
@@ -37,8 +37,8 @@ class Leg(msgspec.Struct, gc=False, array_like=True):
     """Duration of the lease that a start or update grants, in seconds."""
     missed: str | None = None
     """Id of the last complete list of the leg's switch, if that list omitted the leg (engine.md 5.6)."""
-    content: bytes | None = None
-    """While the leg is reserved: the fingerprint that a retransmission must match (engine.md 5.3)."""
+    content: Content | None = None
+    """While the leg is reserved: what a retransmission must match (engine.md 5.3)."""
     answer: bytes | None = None
     """While the leg is reserved: the answer to a retransmission, a Decision in MessagePack."""
 

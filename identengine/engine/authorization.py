@@ -7,7 +7,7 @@ the requests of which it is sure, and leaves all others to this module.
 from __future__ import annotations
 
 from identengine.calls.backend import Admit, Backend, EncodedDecision, Refused
-from identengine.calls.legs import call_key, leg_key, request_fingerprint
+from identengine.calls.legs import call_key, content_of, leg_key
 from identengine.engine.decisions import accepted, refused, reject, unusable
 from identengine.engine.lifecycle import levels_of
 from identengine.engine.requests import EngineRequest
@@ -55,10 +55,12 @@ class Authorization:
         # retransmission
         holds = authorizes and calls is not None
         call = call_key(ask.asker.scope, asked.call_id) if holds and asked.call_id is not None else None
-        leg, content = leg_key(direction, asked.leg_id), b""
+        leg, content = (
+            leg_key(direction, asked.leg_id),
+            content_of(request, book.hash_key) if call is not None else b"",
+        )
         if call is not None:
-            content = request_fingerprint(request, book.hash_key)
-            earlier = calls.repeated(call, leg, ask.asker.switch, content)  # type: ignore[union-attr]  # it holds
+            earlier = calls.repeated(call, leg, ask.asker.switch, content, book.hash_key)  # type: ignore[union-attr]  # it holds
             if earlier is not None:
                 return refused(reasons, earlier, None, request, book) if type(earlier) is Refused else earlier
         # identify; credentials: verified in it, since they choose between equal candidates (engine.md 3.6)

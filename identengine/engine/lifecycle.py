@@ -27,11 +27,10 @@ from identengine.errors import expected, one_of
 from identengine.identify.index import AccountEntry, Book
 from identengine.identify.query import DIRECTIONS, decimal
 from identengine.model.records import CallList, CallRequest, Direction, Interface
+from identengine.model.usual import LONGEST_INTERVAL
 
 MOST_PARTS = 100_000
 """Largest number of parts of a list."""
-LONGEST_INTERVAL = 7 * 24 * 3600
-"""Longest time between two updates of a call, in seconds."""
 
 _ORIGINATION = Direction.ORIGINATION
 _IDENTITY = (

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from identengine.calls.backend import Backend, EncodedDecision, LegResult, Refused
-from identengine.calls.legs import request_fingerprint
+from identengine.calls.legs import Content, content_of
 from identengine.engine.authorization import Authorization
 from identengine.engine.decisions import terminating
 from identengine.engine.lifecycle import Asker
@@ -24,7 +24,8 @@ from identengine.identify.template import MATCHES, Form
 from identengine.model.numbers import is_normal, national, normal_number
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Reason
-from identengine.model.records import INTERFACES, CallRequest, Direction, Request
+from identengine.model.records import INTERFACES, Direction
+from identengine.model.usual import UsualCallRequest, UsualRequest
 
 
 class UsualCounts(msgspec.Struct, gc=False):
@@ -72,32 +73,26 @@ class Usual:
         self._address_first = next((kind for kind in book.classes if kind != "name"), None) == "ip"
         """True if a call without a name is identified by its address first."""
         self._address_first &= not book.options.require_password
-        self._key = book.hash_key
+        self._key, self._prefixes = book.hash_key, book.prefixes
 
     def authorize(
-        self, asked: Request, asker: Asker, options: IdentifyOptions, form: Form
+        self, asked: UsualRequest, asker: Asker, options: IdentifyOptions, form: Form
     ) -> bytes | EncodedDecision | None:
         """Decide one call. The comments name the steps of engine.md 6."""
+        calls, call_id, dialled = self._calls, asked.call_id, asked.dst_number
         # validate
-        call_id, dialled = asked.call_id, asked.dst_number
-        if (
-            not self._decides
-            or not call_id
-            or not dialled
-            or not (call_id > "!" and call_id.isascii())
-            or asked.digest is not None
-        ):
+        if not dialled or call_id is None or not (call_id > "!" and call_id.isascii()) or asked.digest is not None:
             return None
         leg = "o" if asked.leg_id is None and asked.direction is None else _leg_key(asked)
-        if leg is None:
+        if leg is None or not self._decides:
             return None
         if dialled[0] == "+":
             dialled = dialled[1:]
         # retransmission
-        self._calls.batch.newest = None
-        calls, call, content = self._calls, asker.calls + call_id, request_fingerprint(asked, self._key)
+        calls.batch.newest, call = None, asker.calls + call_id
+        content = asked if asked.password is None else content_of(asked, self._key)
         if call in calls.legs:
-            earlier = calls.repeated(call, leg, asker.switch, content)
+            earlier = calls.repeated(call, leg, asker.switch, content, self._key)
             if earlier is not None or calls.find(call, leg) is not None:
                 return self._again(earlier, asker)
         if leg[0] == "t":
@@ -111,23 +106,23 @@ class Usual:
         if entry.blocked:
             return None
         # strip
-        dst = dialled[candidate.cut :].encode()
+        dst = (dialled[candidate.cut :] if candidate.cut else dialled).encode()
         if not (dst.isalnum() or is_normal(dst.decode())):
             return None
         # Src Policy
-        src, rewritten = self._caller(asked.src_number), False
-        if not entry.shows_any:
-            shown = policy.shown_number(entry.account, src, call_id, self._book.dids, self._key)
+        src, rewritten = asked.src_number, False
+        number = None if src is None else src.encode()
+        if not (number is not None and number.isalnum() and entry.shows_any) or self._prefixes:
+            shown = self._shown(asked, entry)
             if isinstance(shown, Reason):
                 return None
-            src, rewritten = shown
+            number, rewritten = shown
         # CPS; capacity
         cells = calls.admissible(entry.levels)
         if cells is None:
             return None
         # answer
         match = MATCHES[matched_by][ambiguous][rewritten]
-        number = None if src is None else src.encode()
         answer = form(entry.template, self._reserved, match, candidate.matched, dst, number)
         calls.reserve(call, leg, asker.switch, cells, content, answer)
         self.counts[asker.interface].originated += 1
@@ -144,18 +139,19 @@ class Usual:
         counts.originated += not earlier.outward
         return earlier
 
-    def _originator(self, asked: Request, dialled: str, options: IdentifyOptions) -> _Found | None:
+    def _originator(self, asked: UsualRequest, dialled: str, options: IdentifyOptions) -> _Found | None:
         """Return the account that a call is from.
 
-        ``dialled`` may still turn out not to be in normal form. Then it fits no other account either, as far as the
-        rest behind the tech prefix is in normal form.
+        ``dialled`` is in normal form if the part behind the tech prefix of the account is. The next step tests that.
         """
         source: Candidate | None = None
-        if asked.src_ip:
-            try:
-                source = self._single(asked.src_ip) or self._covering(asked.src_ip)
-            except ValueError:
-                return None
+        if address := asked.src_ip:
+            source = self._single(address)
+            if source is None:
+                try:
+                    source = self._covering(address)
+                except ValueError:
+                    return None
         if self._address_first and not asked.name and asked.password is None:
             found = source
             while found is not None and not dialled.startswith(found.tech_prefix):
@@ -165,7 +161,7 @@ class Usual:
         return self._ranked(asked, source, dialled, options)
 
     def _ranked(
-        self, asked: Request, source: Candidate | None, dialled: str, options: IdentifyOptions
+        self, asked: UsualRequest, source: Candidate | None, dialled: str, options: IdentifyOptions
     ) -> _Found | None:
         """Return the account that a call is from, by any class, with all constraints and credentials."""
         lookup, src = self._lookup, self._caller(asked.src_number)
@@ -182,13 +178,23 @@ class Usual:
             if head is None:
                 continue
             head = for_switch(self._book, head, options)
-            found = first_fit(head, dialled, gateway, protocol, asked.src_port, options)  # type: ignore[arg-type]  # as decoded
+            found = first_fit(head, dialled, gateway, protocol, asked.src_port, options)
             if found is None:
                 continue
             given = None if asked.password is None else Credentials(asked.password, None, name)
             checked = check_credentials(found, kind == "name", given, options, self._settings.reveal)
-            return (found, checked[0], MATCHED_BY[kind], checked[1]) if type(checked) is tuple else None
+            return (found, checked[0], MATCHED_BY[kind], checked[1]) if isinstance(checked, tuple) else None
         return None
+
+    def _shown(self, asked: UsualRequest, entry: AccountEntry) -> tuple[bytes | None, bool] | Reason:
+        """Return the number to show, and True if it replaces the caller's (engine.md 4)."""
+        src, rewritten = self._caller(asked.src_number), False
+        if not entry.shows_any:
+            shown = policy.shown_number(entry.account, src, asked.call_id, self._book.dids, self._key)
+            if isinstance(shown, Reason):
+                return shown
+            src, rewritten = shown
+        return None if src is None else src.encode(), rewritten
 
     def _caller(self, number: str | None) -> str | None:
         """Return a calling number in normal form, without international prefix; None if it is absent or invalid."""
@@ -198,23 +204,28 @@ class Usual:
             normal = number if is_normal(number) else normal_number(number)
         except ValueError:
             return None
-        prefixes = self._book.prefixes
-        return (national(normal, prefixes) if prefixes else normal) or None
+        return (national(normal, self._prefixes) if self._prefixes else normal) or None
 
     def _terminate(
-        self, asked: Request, asker: Asker, call: str, leg: str, content: bytes, dialled: str, form: Form
+        self,
+        asked: UsualRequest,
+        asker: Asker,
+        call: str,
+        leg: str,
+        content: Content,
+        dialled: str,
+        form: Form,
     ) -> bytes | None:
         """Decide one call to the vendor that routing has picked (engine.md 3.9)."""
         account_id = asked.account_id
-        entry = self._book.accounts.get(account_id) if type(account_id) is int else None
+        entry = self._book.accounts.get(account_id) if isinstance(account_id, int) else None
         if entry is None or not entry.account.term_enabled or entry.blocked or not is_normal(dialled):
             return None
         vendor = terminating(entry)
         cells = self._calls.admissible(vendor.levels)
         if cells is None:
             return None
-        src = self._caller(asked.src_number)
-        dst = (entry.tech_prefix + dialled).encode()
+        src, dst = self._caller(asked.src_number), (entry.tech_prefix + dialled).encode()
         match = MATCHES["account_id"][False][False]
         answer = form(vendor.template, self._reserved, match, None, dst, None if src is None else src.encode())
         self._calls.reserve(call, leg, asker.switch, cells, content, answer)
@@ -223,7 +234,7 @@ class Usual:
 
     # ---- the life of a call
 
-    def stop(self, asked: CallRequest, asker: Asker, *_: object) -> LegResult | None:
+    def stop(self, asked: UsualCallRequest, asker: Asker, *_: object) -> LegResult | None:
         """Free the one leg of a call (engine.md 5.4)."""
         call = _whole_call(asked, asker)
         freed = None if call is None or not self._holds else self._calls.stop_call(call)
@@ -231,21 +242,23 @@ class Usual:
             self.counts[asker.interface].stopped += 1
         return freed
 
-    def start(self, asked: CallRequest, asker: Asker, *_: object) -> LegResult | None:
+    def start(self, asked: UsualCallRequest, asker: Asker, *_: object) -> LegResult | None:
         """Activate the one leg of a call (engine.md 5.4)."""
         done = self._refresh("start", asked, asker)
         if done is not None:
             self.counts[asker.interface].started += 1
         return done
 
-    def update(self, asked: CallRequest, asker: Asker, *_: object) -> LegResult | None:
+    def update(self, asked: UsualCallRequest, asker: Asker, *_: object) -> LegResult | None:
         """Extend the lease of the one leg of a call (engine.md 5.4)."""
         done = self._refresh("update", asked, asker)
         if done is not None:
             self.counts[asker.interface].updated += 1
         return done
 
-    def _refresh(self, method: Literal["start", "update"], asked: CallRequest, asker: Asker) -> LegResult | None:
+    def _refresh(
+        self, method: Literal["start", "update"], asked: UsualCallRequest, asker: Asker
+    ) -> LegResult | None:
         call = _whole_call(asked, asker)
         if call is None or not self._holds or asked.interval is not None:
             return None
@@ -256,7 +269,7 @@ _Found: TypeAlias = tuple[Candidate, AccountEntry, MatchedBy, bool]
 """The candidate, its account, the kind of the match, and True if it is ambiguous."""
 
 
-def _leg_key(asked: Request) -> str | None:
+def _leg_key(asked: UsualRequest) -> str | None:
     """Return the key of a leg that is not the one usual leg of its call, or None if that is not certain."""
     direction, leg_id = asked.direction, asked.leg_id
     way = "o" if direction is None or direction == "origination" else "t" if direction == "termination" else None
@@ -265,7 +278,7 @@ def _leg_key(asked: Request) -> str | None:
     return way + leg_id if leg_id > "!" and leg_id.isascii() else None
 
 
-def _whole_call(asked: CallRequest, asker: Asker) -> str | None:
+def _whole_call(asked: UsualCallRequest, asker: Asker) -> str | None:
     """Return the key of a call of which a message names no leg, or None if that is not certain."""
     call_id = asked.call_id
     if not call_id or asked.leg_id is not None or asked.direction is not None:

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from identengine.calls.backend import Deferred, EncodedDecision, LegResult
-from identengine.engine.usual import UsualCounts
-from identengine.engine.requests import EngineAnswer, EngineRequest
 from identengine.engine.lifecycle import BadParameter
+from identengine.engine.requests import EngineAnswer, EngineRequest
+from identengine.engine.usual import UsualCounts
 from identengine.identify.query import DIRECTIONS
 from identengine.model.addresses import normal_address
 from identengine.model.reasons import Reason

@@ -13,8 +13,8 @@ import msgspec
 from identengine.calls.backend import LegResult
 from identengine.identify.explain import Explanation
 from identengine.model.records import CallList, CallRequest, Decision, Request
+from identengine.model.usual import UsualCallRequest, UsualRequest
 from identengine.wire.jsonrpc.messages import Credentials, NoParams, Pong
-from identengine.wire.jsonrpc.usual import UsualCallRequest, UsualRequest
 
 Result: TypeAlias = Decision | Explanation | LegResult | Pong
 ResultType: TypeAlias = type[Decision] | type[Explanation] | type[LegResult] | type[Pong]

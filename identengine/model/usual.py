@@ -1,7 +1,7 @@
-"""Messages of the usual shape: their decoding, in C, proves what the usual way relies on. No I/O.
+"""Requests of the usual shape: decoding them proves what the usual way of the engine relies on.
 
-A message that does not decode here is read by :mod:`identengine.wire.jsonrpc.reader`, which names its fault if it has
-one. The types of the other methods are those of :mod:`identengine.wire.jsonrpc.methods`.
+Integers are no texts, and no text is too long. A request that does not decode as one of these types may still be
+valid. It is decoded as a :class:`~identengine.model.records.Request` then.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from identengine.calls.legs import LONGEST_ID
-from identengine.engine.lifecycle import LONGEST_INTERVAL
 from identengine.model.numbers import MAX_LENGTH
 from identengine.model.records import CallRequest, Request
+
+LONGEST_ID = 256
+"""Longest call or leg id that is kept whole, in bytes."""
+LONGEST_INTERVAL = 7 * 24 * 3600
+"""Longest time between two updates of a call, in seconds."""
 
 Id = Annotated[str, Meta(max_length=LONGEST_ID)]
 Number = Annotated[str, Meta(max_length=MAX_LENGTH)]
@@ -22,8 +25,8 @@ AccountId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Interval = Annotated[int, Meta(ge=1, le=LONGEST_INTERVAL)]
 
 
-class UsualRequest(Request, frozen=True, kw_only=True, gc=False):
-    """The parameters of a usual ``authorize``: integers are no texts, and no text is too long."""
+class UsualRequest(Request, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """The parameters of a usual ``authorize``."""
 
     call_id: Id | None = None
     leg_id: Id | None = None
