@@ -143,13 +143,15 @@ def _opened(source: Seeded, account: Account) -> Account:
 def later_case(source: Seeded, case: Case, *, calm: bool) -> Case:
     """Return a later version of a book: some rows changed, added, disabled or removed."""
     rows = case.rows
-    clients = [limited_client(source, client) if source.chance(0 if calm else 30) else client for client in rows.clients]
+    clients = [
+        limited_client(source, client) if source.chance(0 if calm else 30) else client for client in rows.clients
+    ]
     if source.chance(30):
         above = [client.id for client in clients]
         clients.append(random_client(source, max(above) + 1, above))
     accounts = []
     for account in rows.accounts:
-        if source.chance(8):
+        if source.chance(15):
             continue
         changed = account
         if source.chance(25):

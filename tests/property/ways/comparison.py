@@ -87,5 +87,3 @@ def _narrowed(first: Any, second: Any) -> tuple[Any, Any]:
         [(place, *first[place : place + 1]) for place in unequal[:10]],
         [(place, *second[place : place + 1]) for place in unequal[:10]],
     )
-
-

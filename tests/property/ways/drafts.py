@@ -25,6 +25,7 @@ from property.books import (
     Seeded,
     maybe,
 )
+from property.oracle import decide
 from property.requests import random_request
 from property.ways.books import is_usual
 from property.ways.scenario import OFTEN
@@ -41,11 +42,13 @@ METHODS = (
     *("sync",) * 2,
     *("ping", "auth"),
 )
+LEGS_OF_A_CALL = 256
+"""Largest number of legs of one call (docs/spec/decisions.md, D35)."""
 MOST_HELD = 60
 """Number of calls that the peers continue or stop. They forget older calls, whose leases expire."""
 REPEATED_PERCENT = 20
 """Share of ``authorize`` that repeats an earlier one."""
-ODD_PERCENT = 7
+ODD_PERCENT = 6
 """Share of messages whose form is odd."""
 UNUSABLE: dict[str, tuple[Any, ...]] = {
     "src_ip": BAD_ADDRESSES,
@@ -58,7 +61,7 @@ UNUSABLE: dict[str, tuple[Any, ...]] = {
     "leg_id": ("", " ", "\t", "\0"),
     "interval": (0, -1, 604_801, "x", "", " 30 ", "1.5"),
     "password": ("", "wrong"),
-    "name": ("", " ", "nobody"),
+    "name": ("", " ", "nobody", "a\ud800b"),
     "gateway": ("", " ", "elsewhere"),
     "protocol": ("", "\t", "mgcp"),
     "digest": ({}, {"username": " "}, {"response": "0" * 32}),
@@ -66,7 +69,7 @@ UNUSABLE: dict[str, tuple[Any, ...]] = {
 }
 """Values by field that cannot be used, or that count as absent."""
 LONG_IDS = ("x" * 255, "x" * 256, "x" * 257, "y" * 300, "ж" * 128, "ж" * 129, "é" * 255, "z" * 255 + "é")
-ODD_IDS = (" padded ", "a\0b", "quote\"back\\slash", "ü@host", "😀", "tab\tend", "\x7f", "1", "null", "\u2028")
+ODD_IDS = (" padded ", "a\0b", 'quote"back\\slash', "ü@host", "😀", "tab\tend", "\x7f", "1", "null", "\u2028")
 LEG_IDS = ("1", "2", "b", "B", "long-" * 60, "ж", "o", "t")
 IDS: tuple[Any, ...] = (1, 7, 127, 128, 255, 65_536, 2**31, 2**53, 2**63 - 1, 2**64 - 1, 0, -1, -33, -(2**63))
 TEXT_IDS = ("", "a", "b-17", "x" * 31, "x" * 32, "x" * 253, "x" * 254, "x" * 255, "x" * 300, "é", "\\u", "\ud800")
@@ -104,8 +107,11 @@ class Peers:
         self._fresh = 0
         self._recent: deque[tuple[str, dict[str, Any], bool]] = deque(maxlen=40)
         """The host and the parameters of recent ``authorize``, and True if they were plain."""
-        self._held: list[tuple[str, dict[str, Any], bool]] = []
-        """The same of calls that probably hold slots: plain, and not stopped yet."""
+        self._held: dict[str, tuple[str, dict[str, Any], bool]] = {}
+        """The same of calls that probably hold slots, by call id: plain, and not stopped yet."""
+        self._case: Case | None = None
+        self._usual: list[Account] = []
+        """The accounts of the case whose calls can be usual."""
         self._odd_ids = source.chance(30)
 
     def draft(self, case: Case) -> Draft:
@@ -123,7 +129,9 @@ class Peers:
         elif method == "sync":
             draft = Draft(method, self._list(), plain=False)
         elif method == "auth":
-            draft = Draft(method, source.pick(({"token": "token-of-three"}, {"switch": "one"}, {}, None)), plain=False)
+            draft = Draft(
+                method, source.pick(({"token": "token-of-three"}, {"switch": "one"}, {}, None)), plain=False
+            )
         else:
             draft = Draft(method, source.pick((..., None, {}, {"x": 1})), plain=False)
         if source.chance(0.15):
@@ -148,7 +156,7 @@ class Peers:
             return Draft("authorize", params, plain=plain, host=host if source.chance(80) else None)
         params, plain = self._params(case)
         fresh = None
-        if source.chance(60):
+        if source.chance(70):
             self._fresh += 1
             params["call_id"] = f"fresh-{self._fresh}@host"
             fresh = _as_request(params)
@@ -160,9 +168,10 @@ class Peers:
             params["leg_id"] = source.pick(LEG_IDS)
         host = source.pick(OFTEN)
         self._recent.append((host, params, plain))
-        if plain and "call_id" in params:
-            self._held.append((host, params, plain))
-            del self._held[:-MOST_HELD]
+        if plain and "call_id" in params and self._passes(case, params):
+            self._held[params["call_id"]] = host, params, plain
+            if len(self._held) > MOST_HELD:
+                del self._held[next(iter(self._held))]
         return Draft("authorize", dict(params), plain=plain, host=host, fresh=fresh)
 
     def _call_id(self) -> str | None:
@@ -202,10 +211,15 @@ class Peers:
     def _call_of(self, method: str) -> tuple[str, dict[str, Any], bool] | None:
         """Return a call to continue or to stop, or None for a call that may be unknown."""
         source = self._source
-        if self._held and source.chance(85):
-            place = source.count(0, len(self._held) - 1)
-            return self._held.pop(place) if method == "stop" and source.chance(90) else self._held[place]
+        if self._held and source.chance(90):
+            call_id = source.pick(tuple(self._held))
+            return self._held.pop(call_id) if method == "stop" and source.chance(90) else self._held[call_id]
         return source.pick(self._recent) if self._recent and source.chance(60) else None
+
+    def _passes(self, case: Case, params: dict[str, Any]) -> bool:
+        """Return True if the call passes, apart from limits and the options of single switches."""
+        request = msgspec.convert(params, Request)
+        return bool(decide(case.rows, case.options, {}, request, "identify").fields["accepted"])
 
     def _list(self) -> dict[str, Any]:
         """Return the parameters of ``sync``: some of the recent calls."""
@@ -218,24 +232,39 @@ class Peers:
         params = {"list_id": f"list-{source.count(1, 12)}", "calls": calls}
         if source.chance(30):
             params |= {"part": source.count(1, 2), "parts": 2}
+        if source.chance(5):
+            params["list_id"] = source.pick(("", " ", None))
+        if source.chance(10):
+            params[source.pick(("part", "parts"))] = source.pick((0, 3, "2", "x", 100_001, None))
         if source.chance(20):
             params |= {"calls": [], "confirm_empty": source.pick((True, False, None))}
         return params
+
+    def many_legs(self, case: Case) -> list[Draft]:
+        """Return authorizations of more legs than one call can have (engine.md 5.4)."""
+        source = self._source
+        params = plain_params(source, case, source.pick(case.rows.accounts)) | {"call_id": self._call_id()}
+        drafts = [Draft("authorize", params | {"leg_id": f"{number}"}) for number in range(LEGS_OF_A_CALL + 3)]
+        for draft in drafts:
+            self._identify_message(draft)
+        return drafts
+
+    def many_explanations(self, case: Case) -> list[Draft]:
+        """Return more requests for ``explain`` than one batch answers."""
+        return [Draft("explain", self._params(case)[0], number, plain=False) for number in range(20)]
 
     # ---- fields
 
     def _params(self, case: Case) -> tuple[dict[str, Any], bool]:
         """Return fields that nearly match an account, and True if they are plain."""
         source = self._source
-        if source.chance(8):
+        if source.chance(5):
             request = random_request(source, case)
             params = {name: of for name, of in msgspec.to_builtins(request).items() if of is not None}
             return params, False
-        account = source.pick(case.rows.accounts)
-        for _ in range(3):
-            if is_usual(account) or source.chance(10):
-                break
-            account = source.pick(case.rows.accounts)
+        if case is not self._case:
+            self._case, self._usual = case, [account for account in case.rows.accounts if is_usual(account)]
+        account = source.pick(self._usual if self._usual and source.chance(90) else case.rows.accounts)
         return plain_params(source, case, account), is_usual(account)
 
     def _identify_message(self, draft: Draft) -> None:
@@ -243,7 +272,7 @@ class Peers:
         source = self._source
         self._number += 1
         draft.message_id = self._number
-        if source.chance(8):
+        if source.chance(5):
             draft.message_id = source.pick((*IDS, *TEXT_IDS, None, 1.5, ...))
             draft.plain &= isinstance(draft.message_id, int)
         elif source.chance(25):
@@ -262,7 +291,8 @@ class Peers:
                 case 4:
                     params[name] = any_value(chance)
                 case 5:
-                    params[source.pick(("colour", "Call_id", "", "version"))] = any_value(chance)
+                    extra = "x" * 5000 if source.chance(35) else any_value(chance)
+                    params[source.pick(("colour", "Call_id", "", "version"))] = extra
                 case 6:
                     params[name] = None
                 case 7:

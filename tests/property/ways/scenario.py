@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
 
 from property.books import Case
+from property.oracle import Expected
 
 from identengine.calls.backend import Settings
 from identengine.config.readers import Secret
 from identengine.config.schema import Switch
 from identengine.model.addresses import parse_network
 from identengine.model.options import When
-from identengine.model.records import Interface, Request
+from identengine.model.records import Interface
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec
 
 
@@ -31,8 +32,8 @@ class Sent(NamedTuple):
     """Number of messages in an array; 1 for a single message."""
     plain: bool = False
     """True if the message has the usual shape, so that the usual way can be expected to decide it."""
-    fresh: Request | None = None
-    """The parameters of an ``authorize`` whose call id is new and certain to be read, for the oracle."""
+    expected: Expected | None = None
+    """The answer of the oracle to an ``authorize`` with a new call id, if there are no limits."""
 
 
 class Datagrams(NamedTuple):

@@ -233,9 +233,9 @@ class Side:
         else:
             journal.close()
         self._open()
-        return {"changed by the restart": [row for row in self.legs() if row not in before] if kept_all else []} | {
-            "lost by the restart": [row for row in before if row not in self.legs()] if kept_all else []
-        }
+        return {
+            "changed by the restart": [row for row in self.legs() if row not in before] if kept_all else []
+        } | {"lost by the restart": [row for row in before if row not in self.legs()] if kept_all else []}
 
     # ---- the state
 

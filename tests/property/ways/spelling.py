@@ -20,7 +20,22 @@ ORDERS = (
     ("id", "jsonrpc", "params", "method"),
 )
 """Orders of the members as clients write them. The first is that of our own client."""
-GARBAGE = (b"", b" ", b"\0", b"{", b"[", b"[]", b"{}", b"garbage", b"\x80", b"\x90", b"\xc1", b"null", b"\r\n", b'"x"')
+GARBAGE = (
+    b"",
+    b" ",
+    b"\0",
+    b"{",
+    b"[",
+    b"[]",
+    b"{}",
+    b"garbage",
+    b"\x80",
+    b"\x90",
+    b"\xc1",
+    b"null",
+    b"\r\n",
+    b'"x"',
+)
 
 
 def spelled(source: Seeded, chance: Chance, codec: Codec, members: dict[str, Any], *, odd: bool) -> bytes:
@@ -33,7 +48,12 @@ def spelled(source: Seeded, chance: Chance, codec: Codec, members: dict[str, Any
         if codec is JSON:
             return json.dumps(ordered).encode() if source.chance(30) else msgspec.json.encode(ordered)
         return msgspec.msgpack.encode(ordered)
-    except (TypeError, ValueError, OverflowError, msgspec.MsgspecError):  # half a surrogate pair, or a long integer
+    except (
+        TypeError,
+        ValueError,
+        OverflowError,
+        msgspec.MsgspecError,
+    ):  # half a surrogate pair, or a long integer
         return spelled(source, chance, codec, members, odd=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fuzz.rounds import Case as Chance
 from property.books import Case, Seeded
+from property.oracle import decide
 from property.ways.books import calm_case, later_case, limited_case
 from property.ways.drafts import Draft, Peers
 from property.ways.scenario import (
@@ -11,6 +12,7 @@ from property.ways.scenario import (
     MIXED,
     OFTEN,
     OFTEN_USED,
+    OTHER,
     TOKEN,
     TOKENS,
     Datagrams,
@@ -32,10 +34,12 @@ from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec
 SIZES = (1, 1, 2, 3, 5, 8, 16, 32, 64)
 """Numbers of messages in a read. 64 is the most datagrams of one system call."""
 PAUSES = (*(0.0,) * 10, *(0.004,) * 30, 0.02, 0.3, 1.0, 5.0, 30.0)
-LONG_PAUSES = (59.0, 61.0, 130.0, 201.0, 600.0, 7300.0, 90_000.0)
-CALM_PERCENT = 70
+LONG_PAUSES = (59.0, 61.0, 201.0, 201.0, 600.0, 7300.0, 90_000.0)
+ORACLE_PERCENT = 20
+"""Share of datagrams with a new call that are compared with the oracle too."""
+CALM_PERCENT = 80
 """Share of scenarios in which most calls pass, so that the usual way decides most messages."""
-ODD_SPELLING_PERCENT, DAMAGED_PERCENT, ARRAY_PERCENT, OLD_PERCENT = 3, 1.5, 1, 1
+ODD_SPELLING_PERCENT, DAMAGED_PERCENT, ARRAY_PERCENT, OLD_PERCENT = 2, 1.5, 0.7, 1
 
 
 def scenario(seed: int, messages: int) -> Scenario:
@@ -49,10 +53,10 @@ def random_setup(source: Seeded) -> Setup:
         versions = [calm_case(source)]
     else:
         versions = [limited_case(source)]
-    for _ in range(source.count(0, 2)):
+    for _ in range(source.pick((0, 1, 1, 2, 2))):
         versions.append(later_case(source, versions[-1], calm=calm))
     calls = Settings(
-        max_legs=400 if calm else source.pick((200, 200, 200, 30, 4)),
+        max_legs=600 if calm else source.pick((200, 200, 200, 30, 4)),
         lapsed_max=source.pick((200, 200, 3)),
         reserved=source.pick((200.0, 200.0, 20.0)),
         active=source.pick((7200.0, 7200.0, 60.0)),
@@ -92,32 +96,35 @@ class _Maker:
         if self._setup.begins_empty:
             steps += (self._read(), self._read(), Serve(0))
         while made < messages:
-            between = self._between()
-            if between is not None:
-                steps.append(between)
+            steps += self._between()
             read = self._read()
             steps.append(read)
             made += sum(sent.count for sent in read.sent)
         return Scenario(self._seed, self._setup, tuple(steps))
 
-    def _between(self) -> Step | None:
-        """Return a step between two reads, or None."""
+    def _between(self) -> list[Step]:
+        """Return the steps between two reads."""
         source = self._source
-        if source.chance(4) and len(self._setup.versions) > 1 or source.chance(1):
-            version = source.count(0, len(self._setup.versions) - 1)
-            self._case = self._setup.versions[version]
-            return Serve(version)
+        if source.chance(3 if len(self._setup.versions) > 1 else 1):
+            return [self._served()]
         if source.chance(1):
-            return Restart(source.chance(50))
+            return [Restart(source.chance(50))]
         if self._full:
             self._full = source.chance(50)
-            return Room(self._full)
+            return [Room(self._full)]
         if source.chance(0.7):
             self._full = True
-            return Room(True)
+            return [Room(True)]
         if source.chance(4):
-            return Wait(source.pick(LONG_PAUSES))
-        return Wait(source.pick(PAUSES)) if source.chance(50) else None
+            pause = Wait(source.pick(LONG_PAUSES))
+            return [pause, self._served()] if source.chance(50) else [pause]
+        return [Wait(source.pick(PAUSES))] if source.chance(50) else []
+
+    def _served(self) -> Serve:
+        """Return the step to a random version. Messages are then made for its book."""
+        version = self._source.count(0, len(self._setup.versions) - 1)
+        self._case = self._setup.versions[version]
+        return Serve(version)
 
     def _read(self) -> Datagrams | Stream:
         source = self._source
@@ -126,7 +133,11 @@ class _Maker:
             return Datagrams(tuple(self._datagram() for _ in range(size)))
         number = source.pick(OFTEN_USED)
         spec = CONNECTIONS[number]
-        sent = [self._sent(spec.codec, spec.host, connected=True) for _ in range(size)]
+        drafts: list[Draft | None] = [None] * size
+        if source.chance(1):
+            many = self._peers.many_legs if source.chance(70) else self._peers.many_explanations
+            drafts = [*many(self._case)]
+        sent = [self._sent(spec.codec, spec.host, connected=True, draft=draft) for draft in drafts]
         if spec.interface == "http" or (spec.host in (TOKEN, MIXED) and source.chance(15)):
             sent.insert(0, self._auth(spec.codec, spec.interface == "http"))
         return Stream(
@@ -148,8 +159,8 @@ class _Maker:
         host = draft.host or source.pick(OFTEN)
         sent = self._sent(source.pick((JSON, MESSAGEPACK, MESSAGEPACK)), host, connected=False, draft=draft)
         if source.chance(10):
-            self._raw.append(sent._replace(fresh=None))
-        return sent._replace(too_old=True, fresh=None) if source.chance(OLD_PERCENT) else sent
+            self._raw.append(sent._replace(expected=None))
+        return sent._replace(too_old=True, expected=None) if source.chance(OLD_PERCENT) else sent
 
     def _sent(self, codec: Codec, host: str, *, connected: bool, draft: Draft | None = None) -> Sent:
         """Return a message, or an array of messages, of a peer."""
@@ -157,12 +168,18 @@ class _Maker:
         draft = draft or self._peers.draft(self._case)
         if source.chance(ARRAY_PERCENT):
             drafts = [draft, *(self._peers.draft(self._case) for _ in range(source.pick((0, 1, 3, 20))))]
+            if source.chance(20):
+                drafts[-1].message_id, drafts[-1].method = 1, source.pick(("ping", "half \ud800 of a pair"))
             raw = array_of(codec, [self._spell(codec, one, host, connected)[0] for one in drafts])
             return Sent(raw, host, count=len(drafts))
         raw, plain = self._spell(codec, draft, host, connected)
         if source.chance(DAMAGED_PERCENT if not connected else 0.3):
             return Sent(damaged(source, self._chance, raw), host)
-        return Sent(raw, host, plain=plain, fresh=draft.fresh if plain or not connected else None)
+        expected = None
+        if draft.fresh is not None and not connected and source.chance(ORACLE_PERCENT):
+            options = self._case.options_for(self._setup.match if host == OTHER else (None, None))
+            expected = decide(self._case.rows, options, self._case.overrides, draft.fresh, "identify")
+        return Sent(raw, host, plain=plain, expected=expected)
 
     def _spell(self, codec: Codec, draft: Draft, host: str, connected: bool) -> tuple[bytes, bool]:
         """Return an encoded message, and True if the usual way can be expected to decide it."""
