@@ -1,4 +1,4 @@
-"""Random books for the differential suite: those of :mod:`property.books`, with limits, crowds and later versions."""
+"""Random books for the differential suite: :mod:`property.books` with limits, crowds and later versions."""
 
 from __future__ import annotations
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from property.ways.scenario import Datagrams, Restart, Scenario, Setup, Step, Stream
+from property.ways.scenario import Restart, Scenario, Setup
 from property.ways.sides import Observed, Side
 
 STATE_STEPS = 8
@@ -51,11 +50,10 @@ def compare(scenario: Scenario, sides: Sides = BOTH, watch: Watch | None = None)
     try:
         for number, step in enumerate((*scenario.steps, *AFTER)):
             seen, other = first.take(step), second.take(step)
+            if number % STATE_STEPS == 0 or number >= len(scenario.steps):
+                seen, other = seen | first.state(), other | second.state()
             if (found := _unequal(number, seen, other)) is not None:
                 return found
-            if number % STATE_STEPS == 0 or number >= len(scenario.steps):
-                if (found := _unequal(number, first.state(), second.state())) is not None:
-                    return found
             if watch is not None and number < len(scenario.steps):
                 watch(scenario, number, seen)
         return None

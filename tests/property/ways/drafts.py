@@ -42,6 +42,7 @@ METHODS = (
     *("sync",) * 2,
     *("ping", "auth"),
 )
+REFRESHES = frozenset(("start", "update", "stop"))
 LEGS_OF_A_CALL = 256
 """Largest number of legs of one call (docs/spec/decisions.md, D35)."""
 MOST_HELD = 60
@@ -118,9 +119,11 @@ class Peers:
         """Return the next message."""
         source = self._source
         method = source.pick(METHODS)
+        if method in REFRESHES and not self._held and source.chance(80):
+            method = "authorize"
         if method == "authorize":
             draft = self._authorize(case)
-        elif method in ("stop", "start", "update"):
+        elif method in REFRESHES:
             draft = self._refresh(method, case)
         elif method in ("identify", "explain"):
             draft = Draft(method, self._params(case)[0], plain=False)
@@ -241,10 +244,20 @@ class Peers:
         return params
 
     def many_legs(self, case: Case) -> list[Draft]:
-        """Return authorizations of more legs than one call can have (engine.md 5.4)."""
+        """Return authorizations of more legs than one call can have, and of some further calls."""
         source = self._source
-        params = plain_params(source, case, source.pick(case.rows.accounts)) | {"call_id": self._call_id()}
-        drafts = [Draft("authorize", params | {"leg_id": f"{number}"}) for number in range(LEGS_OF_A_CALL + 3)]
+        params = plain_params(source, case, source.pick(case.rows.accounts))
+        if self._held:  # a call that passes
+            params = source.pick(tuple(self._held.values()))[1]
+        call_id = self._call_id()
+        drafts = [
+            Draft("authorize", params | {"call_id": call_id, "leg_id": f"{number}"})
+            for number in range(LEGS_OF_A_CALL + 3)
+        ]
+        drafts += [Draft("authorize", params | {"call_id": f"call-{number}"}) for number in range(1, 31)]
+        if source.chance(60):  # a job over so large a set takes several steps
+            drafts.append(Draft(source.pick(("switch_up", "switch_down")), ..., plain=False))
+            drafts.append(Draft("sync", self._list(), plain=False))
         for draft in drafts:
             self._identify_message(draft)
         return drafts

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 USUAL: tuple[str, ...] = ()
-"""The functions of the usual way, each of which returns None if the general way has to decide. The first is the entry:
-one call for each message that is offered to the usual way."""
+"""The functions of the usual way. Each returns None if the general way has to decide.
+
+The first is the entry: it is called once for each message that may be usual.
+"""
 
 GENERAL = (
     "identengine.engine.core:Engine._authorize",

@@ -26,8 +26,9 @@ def function_named(path: str) -> FunctionType:
 class Reached:
     """The lines that calls of some functions reach, and their results."""
 
-    def __init__(self, functions: Sequence[FunctionType]) -> None:
-        self._lines: dict[CodeType, set[int]] = {function.__code__: set() for function in functions}
+    def __init__(self, functions: Sequence[Callable[..., Any]]) -> None:
+        plain = [function for function in functions if isinstance(function, FunctionType)]
+        self._lines: dict[CodeType, set[int]] = {function.__code__: set() for function in plain}
         self._returns = {function.__code__: returns(inspect.getsource(function)) for function in functions}
         self.values: Counter[str] = Counter()
         """Number of calls that returned a value, by the name of the function."""

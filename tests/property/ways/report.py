@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 from property.ways.comparison import BOTH, Difference, Sides, compare
-from property.ways.scenario import Datagrams, Scenario, Step, Stream
+from property.ways.scenario import Datagrams, Scenario, Serve, Step, Stream
 from property.ways.shrinking import shrunk
 
 from identengine.stats.registry import HISTOGRAMS, PLACE, REGISTRY
@@ -44,7 +44,10 @@ def described(found: Difference, scenario: Scenario) -> str:
     ]
     for number, step in enumerate(scenario.steps):
         lines += [f"  {number}: {line}" for line in _step(step)]
+    served = {step.version for step in scenario.steps if isinstance(step, Serve)} | {0}
     for number, case in enumerate(setup.versions):
+        if number not in served:
+            continue
         lines.append(f"version {number} ({case.rows.version}): {case.options} {dict(case.overrides)}")
         lines += [
             f"  {type(row).__name__} {msgspec.to_builtins(row)}"
@@ -60,7 +63,7 @@ def decoded(raw: bytes) -> Any:
     except ValueError:
         pass
     try:
-        return msgspec.msgpack.decode(raw)
+        return msgspec.msgpack.decode(raw, ext_hook=lambda code, data: ("extension", code, bytes(data)))
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return raw
 

@@ -28,7 +28,7 @@ class Sent(NamedTuple):
     """The source address of a datagram. Messages of connections do not use it."""
     too_old: bool = False
     """True for a datagram that waited too long."""
-    count: int = 1
+    messages: int = 1
     """Number of messages in an array; 1 for a single message."""
     plain: bool = False
     """True if the message has the usual shape, so that the usual way can be expected to decide it."""
@@ -111,7 +111,9 @@ class Scenario:
     @property
     def messages(self) -> int:
         """Number of messages in all steps."""
-        return sum(sent.count for step in self.steps if isinstance(step, Datagrams | Stream) for sent in step.sent)
+        return sum(
+            sent.messages for step in self.steps if isinstance(step, Datagrams | Stream) for sent in step.sent
+        )
 
 
 PLAIN, OTHER, TOKEN, MIXED, STRANGER = "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.99"

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from property.books import Case
 from property.ways.books import without_rows
-from property.ways.scenario import Datagrams, Scenario, Step, Stream
+from property.ways.scenario import Datagrams, Scenario, Sent, Stream
 
 from identengine.model.records import Account, Did
 
@@ -61,7 +62,7 @@ def shrunk(scenario: Scenario, differs: Differs, seconds: float = 30.0) -> Scena
 
 
 def _size(scenario: Scenario) -> int:
-    rows = sum(len(case.rows.accounts) + len(case.rows.dids) for case in scenario.setup.versions)
+    rows = sum(len(_rows(case)) for case in scenario.setup.versions)
     return len(scenario.steps) + scenario.messages + rows
 
 
@@ -71,35 +72,40 @@ def _fewer_steps(scenario: Scenario, differs: Differs, clock: _Clock) -> Scenari
 
 
 def _fewer_messages(scenario: Scenario, differs: Differs, clock: _Clock) -> Scenario:
-    steps = list(scenario.steps)
-    for number, step in enumerate(steps):
-        if not isinstance(step, Datagrams | Stream) or len(step.sent) < 2:
-            continue
+    for number, step in enumerate(scenario.steps):
+        if isinstance(step, Datagrams | Stream) and len(step.sent) > 1:
+            scenario = _fewer_messages_of(number, step, scenario, differs, clock)
+    return scenario
 
-        def replaced(sent: Sequence[object], number: int = number, step: Datagrams | Stream = step) -> list[Step]:
-            return [*steps[:number], step._replace(sent=tuple(sent)), *steps[number + 1 :]]  # type: ignore[arg-type]  # parts of its own messages
 
-        left = reduced(
-            step.sent, lambda sent: differs(scenario.with_steps(tuple(replaced(sent)))), lambda: clock.is_over
-        )
-        steps = replaced(left)
-    return scenario.with_steps(tuple(steps))
+def _fewer_messages_of(
+    number: int, step: Datagrams | Stream, scenario: Scenario, differs: Differs, clock: _Clock
+) -> Scenario:
+    """Drop messages of one step."""
+
+    def with_sent(sent: Sequence[Sent]) -> Scenario:
+        steps = list(scenario.steps)
+        steps[number] = step._replace(sent=tuple(sent))
+        return scenario.with_steps(tuple(steps))
+
+    return with_sent(reduced(step.sent, lambda sent: differs(with_sent(sent)), lambda: clock.is_over))
 
 
 def _fewer_rows(scenario: Scenario, differs: Differs, clock: _Clock) -> Scenario:
     """Drop accounts and DIDs from all versions together, by their id or number."""
     versions = scenario.setup.versions
-    keys = {_key(row) for case in versions for row in (*case.rows.accounts, *case.rows.dids)}
+    keys = {_key(row) for case in versions for row in _rows(case)}
 
     def with_rows(kept: Sequence[tuple[str, int | str]]) -> Scenario:
-        cases = []
-        for case in versions:
-            rows = (*case.rows.accounts, *case.rows.dids)
-            cases.append(without_rows(case, {row for row in rows if _key(row) not in kept}))
+        cases = [without_rows(case, {row for row in _rows(case) if _key(row) not in kept}) for case in versions]
         return replace(scenario, setup=replace(scenario.setup, versions=tuple(cases)))
 
     kept = reduced(sorted(keys, key=str), lambda left: differs(with_rows(left)), lambda: clock.is_over)
     return with_rows(kept)
+
+
+def _rows(case: Case) -> list[Account | Did]:
+    return [*case.rows.accounts, *case.rows.dids]
 
 
 def _key(row: Account | Did) -> tuple[str, int | str]:

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ class ScarceJournal(Journal):
 
 
 class Side:
-    """A decider without its sockets. Each step returns everything that can be observed of it."""
+    """A decider without its sockets. Each step returns all effects that can be observed."""
 
     def __init__(self, setup: Setup, *, usual: bool) -> None:
         self._setup = setup
@@ -119,10 +120,10 @@ class Side:
             lambda: 12.5,
             self._on_reject,
             lambda batch: self._engine.decide(batch, self._now),
-            lambda host: self._events["wrong token"].append(host),
-            lambda: self._events["too old"].append(1),
+            partial(self._note, "wrong token"),
+            partial(self._note, "too old", None),
             self._on_malformed,
-            lambda host: self._events["withheld"].append(host),
+            partial(self._note, "withheld"),
             **more,
         )
 
@@ -155,7 +156,7 @@ class Side:
     # ---- steps
 
     def take(self, step: Step) -> Observed:
-        """Take a step. Return everything that can be observed of it."""
+        """Take a step. Return all effects that can be observed."""
         self._steps += 1
         random.seed(self._steps)  # a calling number can be chosen at random (engine.md 4.3)
         seen: Observed = {}
@@ -275,12 +276,15 @@ class Side:
 
     # ---- callbacks
 
+    def _note(self, event: str, value: object) -> None:
+        self._events[event].append(value)
+
     def _on_reject(self, asker: Asker, request: Request, decision: Decision) -> None:
-        self._events["reject"].append((asker, msgspec.to_builtins(request), decision))
+        self._note("reject", (asker, msgspec.to_builtins(request), decision))
 
     def _on_malformed(self, message: MalformedMessage) -> None:
         self._tally.malformed(message.switch, message.code)
-        self._events["malformed"].append(message)
+        self._note("malformed", message)
 
     def _alarm(self, text: str) -> None:
         raise AssertionError(text)

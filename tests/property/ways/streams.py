@@ -49,10 +49,8 @@ def scenario(seed: int, messages: int) -> Scenario:
 
 def random_setup(source: Seeded) -> Setup:
     """Return random settings, and one to three versions of a random book."""
-    if calm := source.chance(CALM_PERCENT):
-        versions = [calm_case(source)]
-    else:
-        versions = [limited_case(source)]
+    calm = source.chance(CALM_PERCENT)
+    versions = [calm_case(source) if calm else limited_case(source)]
     for _ in range(source.pick((0, 1, 1, 2, 2))):
         versions.append(later_case(source, versions[-1], calm=calm))
     calls = Settings(
@@ -99,7 +97,7 @@ class _Maker:
             steps += self._between()
             read = self._read()
             steps.append(read)
-            made += sum(sent.count for sent in read.sent)
+            made += sum(sent.messages for sent in read.sent)
         return Scenario(self._seed, self._setup, tuple(steps))
 
     def _between(self) -> list[Step]:
@@ -131,10 +129,11 @@ class _Maker:
         size = source.pick(SIZES)
         if source.chance(60):
             return Datagrams(tuple(self._datagram() for _ in range(size)))
-        number = source.pick(OFTEN_USED)
+        is_bulk = source.chance(1.5)
+        number = 0 if is_bulk else source.pick(OFTEN_USED)
         spec = CONNECTIONS[number]
         drafts: list[Draft | None] = [None] * size
-        if source.chance(1):
+        if is_bulk:
             many = self._peers.many_legs if source.chance(70) else self._peers.many_explanations
             drafts = [*many(self._case)]
         sent = [self._sent(spec.codec, spec.host, connected=True, draft=draft) for draft in drafts]
@@ -171,7 +170,7 @@ class _Maker:
             if source.chance(20):
                 drafts[-1].message_id, drafts[-1].method = 1, source.pick(("ping", "half \ud800 of a pair"))
             raw = array_of(codec, [self._spell(codec, one, host, connected)[0] for one in drafts])
-            return Sent(raw, host, count=len(drafts))
+            return Sent(raw, host, messages=len(drafts))
         raw, plain = self._spell(codec, draft, host, connected)
         if source.chance(DAMAGED_PERCENT if not connected else 0.3):
             return Sent(damaged(source, self._chance, raw), host)
@@ -186,9 +185,11 @@ class _Maker:
         source, plain = self._source, draft.plain
         members = draft.members()
         needs_token = host == TOKEN or (host == MIXED and source.chance(30))
-        if needs_token and isinstance(draft.params, dict) and source.chance(60 if connected else 96):
+        if needs_token and isinstance(draft.params, dict) and source.chance(60 if connected else 92):
             token = TOKENS[0] if host == TOKEN else TOKENS[1]
             members["params"] = draft.params | {"token": token}
+        elif needs_token and isinstance(draft.params, dict) and source.chance(30):
+            members["params"] = draft.params | {"padding": "x" * 5000}  # more than a peer without a token may send
         if odd := source.chance(ODD_SPELLING_PERCENT):
             plain, draft.fresh = False, None
         return spelled(source, self._chance, codec, members, odd=odd), plain

@@ -1,4 +1,4 @@
-"""The differential suite finds differences: a side that is broken deliberately is noticed, and the report is small."""
+"""The differential suite notices a side that is broken deliberately, and its report is small."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class UnsavedLegs(Usual):
             try:
                 return super().take(step)
             finally:
-                del self._journal.write  # type: ignore[attr-defined]  # the attribute of the instance
+                del self._journal.write
         return super().take(step)
 
 
@@ -111,7 +111,7 @@ def found_by(broken: Callable[[Setup], Side]) -> tuple[Difference, Scenario, Sid
         (ForgetfulCounter, {"cells"}),
         (FastClock, {"legs", "answers"}),
         (SilentReject, {"on reject"}),
-        (UnsavedLegs, {"lost by the restart", "changed by the restart"}),
+        (UnsavedLegs, {"lost by the restart", "changed by the restart", "legs"}),
         (LateBook, {"answers"}),
     ],
 )

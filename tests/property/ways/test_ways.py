@@ -1,8 +1,8 @@
-"""The usual way compared with the general way alone: random books, streams of all methods, every observable effect.
+"""The usual way compared with the general way alone: random books, streams of all methods, every visible effect.
 
-Two deciders take the same steps. One decides usual messages by the usual way, and the other decides all messages by
-the general way. Answers, counters, callbacks, legs, uses of limits, and the set restored from the mirror have to be
-equal. A difference is shrunk and printed with its seed. ``WAYS_SEED`` runs one scenario again.
+Two deciders take the same steps. One decides usual messages by the usual way, and the other decides all messages
+by the general way. Answers, counters, callbacks, legs, uses of limits, and the set restored from the mirror have
+to be equal. A difference is shrunk and printed with its seed. ``WAYS_SEED`` runs one scenario again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from support.thorough import amounts, times
 
 PARTS = 4
 """Number of tests that share the messages, so that several processes can run them."""
-MESSAGES = 300
+MESSAGES = 500
 """Number of messages in a scenario, at least."""
 LEAST, MOST = 15_000, 150_000
 """Numbers of messages that are traced: at least, and at most if a statement is still unreached."""
