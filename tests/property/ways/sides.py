@@ -59,6 +59,10 @@ Observed = dict[str, Any]
 _INTERFACES: tuple[Interface, ...] = ("udp", "tcp", "tls", "http")
 
 
+TICK = 0.0001
+"""Time between two steps, in seconds: two batches never have the same time."""
+
+
 class ScarceJournal(Journal):
     """A mirror that can be made to have no space."""
 
@@ -114,17 +118,21 @@ class Side:
         self._serve(setup.versions[self._served or 0], empty=self._served is None)
 
     def _make_responder(self) -> Responder:
-        more = {"usual": self._usual} if "usual" in inspect.signature(Responder).parameters else {}
+        more: dict[str, Any] = {
+            "usual": self._usual,
+            "clock": lambda: self._now,
+            "decide": lambda batch: self._engine.decide(batch, self._now),
+        }
+        known = inspect.signature(Responder).parameters
         return Responder(
             self._engine,
-            lambda: 12.5,
-            self._on_reject,
-            lambda batch: self._engine.decide(batch, self._now),
-            partial(self._note, "wrong token"),
-            partial(self._note, "too old", None),
-            self._on_malformed,
-            partial(self._note, "withheld"),
-            **more,
+            uptime=lambda: 12.5,
+            on_reject=self._on_reject,
+            on_wrong_token=partial(self._note, "wrong token"),
+            on_too_old=partial(self._note, "too old", None),
+            on_malformed=self._on_malformed,
+            on_withheld=partial(self._note, "withheld"),
+            **{name: value for name, value in more.items() if name in known},
         )
 
     def _serve(self, case: Case, *, empty: bool = False) -> None:
@@ -158,6 +166,7 @@ class Side:
     def take(self, step: Step) -> Observed:
         """Take a step. Return all effects that can be observed."""
         self._steps += 1
+        self._now += TICK
         random.seed(self._steps)  # a calling number can be chosen at random (engine.md 4.3)
         seen: Observed = {}
         match step:

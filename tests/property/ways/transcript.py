@@ -2,15 +2,18 @@
 
 ``python tests/property/ways/transcript.py 0 100`` prints a line with a hash for each seed, and
 ``transcript.py 17`` all effects of one seed. Copy this folder into the other checkout, run both, and compare the
-outputs. Effects that depend on the process are left out.
+outputs. Left out are the process id, the order of the candidates of ``explain``, and the choice among lapsed legs
+of equal age that are forgotten early.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -19,6 +22,7 @@ if __name__ == "__main__":
     tests = Path(__file__).resolve().parents[2]
     sys.path[:0] = [str(tests), str(tests.parent)]
 
+import msgspec
 from property.ways.comparison import AFTER
 from property.ways.report import decoded
 from property.ways.scenario import Scenario
@@ -28,11 +32,13 @@ from property.ways.streams import scenario
 from identengine.stats.registry import PLACE, REGISTRY
 
 MESSAGES = 500
+CANDIDATES = re.compile(r"'candidates': \[.*?\](, 'cut': \w+)?")
 
 
 def lines(one: Scenario) -> Iterator[str]:
-    """Yield everything that one side shows in a scenario."""
-    side = Side(one.setup, usual=True)
+    """Yield all effects of one side in a scenario."""
+    setup = replace(one.setup, calls=msgspec.structs.replace(one.setup.calls, lapsed_max=10_000))
+    side = Side(setup, usual=True)
     with mock.patch.object(os, "getpid", return_value=1):
         for number, step in enumerate((*one.steps, *AFTER)):
             seen = side.take(step) | side.state()
@@ -47,9 +53,16 @@ def _plain(what: str, value: Any) -> str:
             (known.name, value[PLACE[known.name] : PLACE[known.name] + len(known.series)]) for known in REGISTRY
         )
         return str({name: counts for name, counts in cells if any(counts)})
-    if what in ("answers", "late"):
-        return str([(place, raw, decoded(raw) if isinstance(raw, bytes) else raw) for place, *_, raw in value])
-    return str(value)
+    return str([_without_candidates(item) for item in value]) if what in ("answers", "late") else str(value)
+
+
+def _without_candidates(item: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return an answer with its place, decoded too. An explanation has only its decision."""
+    *place, raw = item
+    answer = decoded(raw) if isinstance(raw, bytes) else raw
+    if "'candidates'" in str(answer):
+        return (*place, CANDIDATES.sub("", str(answer)))
+    return (*place, raw, answer)
 
 
 def main() -> None:
