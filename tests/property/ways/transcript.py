@@ -2,15 +2,14 @@
 
 ``python tests/property/ways/transcript.py 0 100`` prints a line with a hash for each seed, and
 ``transcript.py 17`` all effects of one seed. Copy this folder into the other checkout, run both, and compare the
-outputs. Left out are the process id, the order of the candidates of ``explain``, and the choice among lapsed legs
-of equal age that are forgotten early.
+outputs. Left out are the process id, the order of members, the candidates of ``explain``, and the choice among
+lapsed legs of equal age that are forgotten early.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -32,7 +31,6 @@ from property.ways.streams import scenario
 from identengine.stats.registry import PLACE, REGISTRY
 
 MESSAGES = 500
-CANDIDATES = re.compile(r"'candidates': \[.*?\](, 'cut': \w+)?")
 
 
 def lines(one: Scenario) -> Iterator[str]:
@@ -53,16 +51,18 @@ def _plain(what: str, value: Any) -> str:
             (known.name, value[PLACE[known.name] : PLACE[known.name] + len(known.series)]) for known in REGISTRY
         )
         return str({name: counts for name, counts in cells if any(counts)})
-    return str([_without_candidates(item) for item in value]) if what in ("answers", "late") else str(value)
+    if what == "on reject":
+        value = [(asker.switch, asker.scope, asker.interface, request, reject) for asker, request, reject in value]
+    if what in ("answers", "late"):
+        value = [(*place, _ordered(decoded(raw) if isinstance(raw, bytes) else raw)) for *place, raw in value]
+    return str(value)
 
 
-def _without_candidates(item: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return an answer with its place, decoded too. An explanation has only its decision."""
-    *place, raw = item
-    answer = decoded(raw) if isinstance(raw, bytes) else raw
-    if "'candidates'" in str(answer):
-        return (*place, CANDIDATES.sub("", str(answer)))
-    return (*place, raw, answer)
+def _ordered(value: Any) -> Any:
+    """Return an object with its members by name, and without the candidates of an explanation."""
+    if isinstance(value, dict):
+        return {name: _ordered(value[name]) for name in sorted(value) if name not in ("candidates", "cut")}
+    return [_ordered(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def main() -> None:
