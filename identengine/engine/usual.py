@@ -219,7 +219,9 @@ class Usual:
         """Decide one call to the vendor that routing has picked (engine.md 3.9)."""
         account_id = asked.account_id
         entry = self._book.accounts.get(account_id) if isinstance(account_id, int) else None
-        if entry is None or not entry.account.term_enabled or entry.blocked or not is_normal(dialled):
+        if entry is None or not entry.account.term_enabled or entry.blocked or asked.src_ip:
+            return None
+        if not is_normal(dialled):
             return None
         vendor = terminating(entry)
         cells = self._calls.admissible(vendor.levels)

@@ -112,6 +112,7 @@ class Tally:
                 asked += 1
                 if type(answer) is EncodedDecision:
                     accepted += 1
+                    terminated += answer.outward
                 elif isinstance(answer, Decision):
                     if answer.accepted and answer.unreserved is None:
                         accepted += 1

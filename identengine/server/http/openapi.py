@@ -14,10 +14,10 @@ import msgspec
 
 from identengine.calls.backend import LegResult
 from identengine.engine.lifecycle import MOST_PARTS
-from identengine.model.usual import LONGEST_INTERVAL
 from identengine.identify.explain import Candidate, Explanation, Rank
 from identengine.model.reasons import Reason
 from identengine.model.records import CallList, CallRequest, Decision, Digest, Direction, Request
+from identengine.model.usual import LONGEST_INTERVAL
 from identengine.server.http.examples import EXAMPLES
 from identengine.server.http.fielddocs import member_docs, plain
 from identengine.server.http.problems import STATUSES, Problem

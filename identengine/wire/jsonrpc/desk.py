@@ -14,8 +14,10 @@ from identengine.engine.requests import EngineAnswer, EngineRequest, Method, Rol
 from identengine.model.records import CallList, Decision, Request
 from identengine.wire.jsonrpc.answers import Item, Room, decided, result
 from identengine.wire.jsonrpc.codec import JSON, Codec
+from identengine.wire.jsonrpc.malformed import reported
 from identengine.wire.jsonrpc.messages import OVERLOADED, NoParams, Pong
 from identengine.wire.jsonrpc.methods import CALLS, METHODS, USUAL_CALLS, Call
+from identengine.wire.responder import MalformedMessage
 from identengine.wire.session import Peer, Session
 
 MAX_EXPLAINS = 16
@@ -56,18 +58,17 @@ class Desk:
         uptime: Callable[[], float],
         on_reject: Callable[[Asker, Request, Decision], None],
         on_too_old: Callable[[], None],
-        report: Callable[[bytes, Codec, Peer | Asker | None, str | None], bytes],
+        on_malformed: Callable[[MalformedMessage], None],
+        *,
+        usual: bool = True,
     ) -> None:
-        """``report`` reports a malformed message by its error (:meth:`.reader.Reader.report`)."""
         self._engine, self._uptime = engine, uptime
-        self._on_reject, self._on_too_old, self._report = on_reject, on_too_old, report
-        usual = engine.usual
-        self._usual: dict[type[Call], Callable[..., bytes | EncodedDecision | LegResult | None]] = {
-            USUAL_CALLS["authorize"]: usual.authorize,
-            USUAL_CALLS["start"]: usual.start,
-            USUAL_CALLS["update"]: usual.update,
-            USUAL_CALLS["stop"]: usual.stop,
-        }
+        self._on_reject, self._on_too_old, self._on_malformed = on_reject, on_too_old, on_malformed
+        self._usual: dict[type[Call], Callable[..., bytes | EncodedDecision | LegResult | None]] = {}
+        if usual:
+            way = engine.usual
+            methods = {"authorize": way.authorize, "start": way.start, "update": way.update, "stop": way.stop}
+            self._usual = {USUAL_CALLS[name]: method for name, method in methods.items()}
         """The usual way of each method that has one."""
 
     def decide(self, call: Call, message_id: bytes, peer: Peer, codec: Codec, too_old: bool, batch: Batch) -> Item:
@@ -120,7 +121,7 @@ class Desk:
             if not answer.accepted and ask.method == "authorize":
                 self._on_reject(ask.asker, ask.request, answer)  # type: ignore[arg-type]  # the method's parameters
         elif type(answer) is BadParameter:
-            self._report(result(JSON, b"", answer), JSON, ask.asker, None)
+            reported(result(JSON, b"", answer), JSON, ask.asker, None, self._on_malformed)
         return decided(codec, message_id, answer, batch.room)
 
     def rejected_instead(

@@ -13,16 +13,14 @@ import msgspec
 
 from identengine.calls.backend import LegResult
 from identengine.engine.core import Engine
-from identengine.engine.lifecycle import Asker
 from identengine.engine.requests import RolledBack
 from identengine.errors import expected
-from identengine.model.records import Decision, Request
 from identengine.wire.jsonrpc.answers import DATAGRAM, Item, Room
 from identengine.wire.jsonrpc.auth import Authenticator, may_hold_token
 from identengine.wire.jsonrpc.codec import UNDECODED, Bytes, Codec
 from identengine.wire.jsonrpc.desk import Batch, Desk
 from identengine.wire.jsonrpc.errors import complaint
-from identengine.wire.jsonrpc.malformed import malformed
+from identengine.wire.jsonrpc.malformed import reported
 from identengine.wire.jsonrpc.messages import INTERNAL, INVALID_REQUEST, Credentials
 from identengine.wire.jsonrpc.methods import CALLS, Call
 from identengine.wire.jsonrpc.unproven import refusal, shows_token
@@ -41,8 +39,7 @@ class Reader:
     def __init__(
         self,
         engine: Engine,
-        uptime: Callable[[], float],
-        on_reject: Callable[[Asker, Request, Decision], None],
+        desk: Desk,
         on_wrong_token: Callable[[str], None],
         on_too_old: Callable[[], None],
         on_malformed: Callable[[MalformedMessage], None],
@@ -53,7 +50,7 @@ class Reader:
         self._on_too_old = on_too_old
         self._on_malformed = on_malformed
         self._on_withheld = on_withheld
-        self._desk = Desk(engine, uptime, on_reject, on_too_old, self.report)
+        self._desk = desk
 
     def read(self, raw: bytes, codec: Codec, session: Session, too_old: bool, batch: Batch) -> Item | list[Item]:
         """Return the answer to a message, or the answers to the messages of an array."""
@@ -212,11 +209,9 @@ class Reader:
         self.report(error, codec, self._auth.supposed(raw, codec, session), session.host)
         return error if due else None
 
-    def report(self, error: bytes, codec: Codec, sender: Peer | Asker | None, host: str | None) -> bytes:
+    def report(self, error: bytes, codec: Codec, sender: Peer | None, host: str | None) -> bytes:
         """Report a malformed message by its error, an encoded answer. Return the error."""
-        if (found := malformed(error, codec, sender, host)) is not None:
-            self._on_malformed(found)
-        return error
+        return reported(error, codec, sender.asker if sender else None, host, self._on_malformed)
 
 
 def _unusual(raw: Bytes, codec: Codec, fault: Exception) -> Call | None:

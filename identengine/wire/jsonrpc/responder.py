@@ -18,7 +18,7 @@ from identengine.model.records import Decision, Request
 from identengine.wire.deferred import DeferredCount
 from identengine.wire.jsonrpc.answers import ANY_SIZE, DATAGRAM, Room
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec, NotParsable
-from identengine.wire.jsonrpc.desk import Batch
+from identengine.wire.jsonrpc.desk import Batch, Desk
 from identengine.wire.jsonrpc.messages import PARSE_ERROR
 from identengine.wire.jsonrpc.reader import Reader
 from identengine.wire.jsonrpc.replies import Reply, in_datagrams, in_one_piece, is_postponed
@@ -40,6 +40,7 @@ class Responder:
     for each message whose error is one of :data:`MALFORMED`, answered or not. ``on_withheld`` is called with the
     address of each datagram whose error is withheld. Its sender has shown no token, and would get more bytes than
     it sent. ``on_decided`` is called for each batch, with the seconds that it took and the number of its messages.
+    Without ``usual``, all messages take the general way.
     """
 
     def __init__(
@@ -53,11 +54,14 @@ class Responder:
         on_malformed: Callable[[MalformedMessage], None] = _ignore,
         on_withheld: Callable[[str], None] = _ignore,
         on_decided: Callable[[float, int], None] = _ignore,
+        *,
+        usual: bool = True,
     ) -> None:
         self._engine = engine
         self._clock = clock
         self._on_decided = on_decided
-        self._reader = Reader(engine, uptime, on_reject, on_wrong_token, on_too_old, on_malformed, on_withheld)
+        desk = Desk(engine, uptime, on_reject, on_too_old, on_malformed, usual=usual)
+        self._reader = Reader(engine, desk, on_wrong_token, on_too_old, on_malformed, on_withheld)
         self._began = 0.0
         self._messages = 0
         """Number of messages of the batch in hand."""
