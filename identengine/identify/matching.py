@@ -89,10 +89,10 @@ def head_of(kind: IndexClass, lookup: Lookup, query: Query, source: Candidate | 
 def for_switch(book: Book, head: Candidate, options: IdentifyOptions) -> Candidate:
     """Return a chain in the order for the options of a switch.
 
-    Only ``match_port`` and ``match_protocol`` matter. If they are those of the book, it is the chain itself.
+    It is the chain itself unless it varies, and ``match_port`` or ``match_protocol`` is not that of the book.
     """
     usual = book.options
-    if options.match_port == usual.match_port and options.match_protocol == usual.match_protocol:
+    if not head.varies or (options.match_port, options.match_protocol) == (usual.match_port, usual.match_protocol):
         return head
     return reordered(head, counted_by(options))
 
@@ -100,7 +100,7 @@ def for_switch(book: Book, head: Candidate, options: IdentifyOptions) -> Candida
 def best_of(book: Book, head: Candidate, query: Query, options: IdentifyOptions) -> Candidate | None:
     """Return the best candidate of a chain for a request and a switch, or None (engine.md 3.3)."""
     return first_fit(
-        for_switch(book, head, options),
+        for_switch(book, head, options) if head.varies else head,
         query.dst_number,
         query.gateway,
         query.protocol,
