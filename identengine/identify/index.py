@@ -194,16 +194,14 @@ class Crowd(msgspec.Struct, frozen=True, gc=False):
                 return found
         return None
 
-    def reached(
-        self, gateway: str | None, protocol: str | None, port: int | None, counted: Counted
-    ) -> Literal[0, 1, 2, 3]:
-        """Return the number of constraints that the nearest account satisfies: gateway, protocol, port."""
+    def reached(self, gateway: str | None, protocol: str | None, port: int | None, counted: Counted) -> int:
+        """Return how many of gateway, protocol and port the nearest account satisfies, in this order."""
         reach = self.orders[counted].reach
         ways: set[tuple[str | int | None, ...]] = {()}
         for place, value in enumerate((gateway, protocol, port)):
             ways = {way for before in ways for each in (None, value) if (way := (*before, each)) in reach}
             if not ways:
-                return place  # type: ignore[return-value]  # one of three places
+                return place
         return 3
 
 

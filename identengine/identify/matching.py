@@ -69,9 +69,9 @@ def identify(book: Book, query: Query, options: IdentifyOptions, reveal: Reveal 
         given = credentials_of(query) if query.brings_credentials else None
         checks = reveal if query.direction is _ORIGINATION else None
         checked = check_credentials(found, kind == "name", given, options, checks)
-        if type(checked) is tuple:
-            return Match(checked[0], MATCHED_BY[kind], found.matched, checked[1])
-        return checked  # type: ignore[return-value]  # the `if` checks the type
+        if isinstance(checked, Reason):
+            return checked
+        return Match(checked[0], MATCHED_BY[kind], found.matched, checked[1])
     return _why_none(book, query, options)
 
 
@@ -91,8 +91,7 @@ def for_switch(book: Book, head: Candidate, options: IdentifyOptions) -> Candida
 
     It is the chain itself unless it varies, and ``match_port`` or ``match_protocol`` is not that of the book.
     """
-    usual = book.options
-    if not head.varies or (options.match_port, options.match_protocol) == (usual.match_port, usual.match_protocol):
+    if not head.varies or counted_by(options) == counted_by(book.options):
         return head
     return reordered(head, counted_by(options))
 
