@@ -104,8 +104,7 @@ def _stands_for(crowd: Crowd, matched: str, mask: int) -> Candidate:
 def _short(entries: Sequence[AccountEntry], matched: str, mask: int, counted: Counted) -> Candidate:
     """Return the chain of a few accounts."""
     cells: dict[object, list[AccountEntry]] = {}
-    by_id = sorted(entries, key=_id)
-    for entry in sorted(by_id, key=lambda entry: rank(entry, counted), reverse=True):  # keeps the order of ids
+    for entry in sorted(entries, key=lambda entry: (rank(entry, counted), -entry.account.id), reverse=True):
         cells.setdefault(_cell(entry, counted), []).append(entry)
     varies = any(entry.port is not None or entry.protocol is not None for entry in entries)
     found: Candidate | None = None

@@ -38,6 +38,7 @@ FURTHEST = (
 """The order in which constraints are tested. The near miss that got furthest counts (engine.md 3.7)."""
 
 _ORIGINATION = Direction.ORIGINATION  # access to a member of an enum is slow
+_GATEWAY, _PROTOCOL, _PORT, _TECH_PREFIX = FURTHEST
 
 
 @final
@@ -153,13 +154,13 @@ def unmet(
     An absent field of the request never satisfies a constraint (engine.md 3.1).
     """
     if entry.gateways is not None and gateway not in entry.gateways:
-        return Reason.GATEWAY_MISMATCH
+        return _GATEWAY
     if entry.protocol is not None and options.match_protocol == "always" and protocol != entry.protocol:
-        return Reason.PROTOCOL_MISMATCH
+        return _PROTOCOL
     if entry.port is not None and options.match_port == "always" and port != entry.port:
-        return Reason.PORT_MISMATCH
+        return _PORT
     if not dialled.startswith(entry.tech_prefix):
-        return Reason.TECH_PREFIX_MISMATCH
+        return _TECH_PREFIX
     return None
 
 
