@@ -63,7 +63,10 @@ def chain(
 
 
 def link(head: Candidate, wider: Candidate | None, prefix_first: bool) -> None:
-    """Link the last node of a chain to the chain of the next wider network."""
+    """Link the last node of a chain to the chain of the next wider network.
+
+    With ``prefix_first`` (option ``rank``) none of its nodes stays plain: a longer prefix of a wider network wins.
+    """
     if wider is None:
         return
     last = head
