@@ -48,7 +48,8 @@ def alone(entry: AccountEntry, matched: str, mask: int, counted: Counted) -> Can
     """Return the chain of the only account of an ident value."""
     tech_prefix = entry.tech_prefix
     plain = not any(entry.shape_of(counted))
-    return Candidate(tech_prefix, len(tech_prefix), None, entry, plain, matched, mask)
+    varies = entry.port is not None or entry.protocol is not None
+    return Candidate(tech_prefix, len(tech_prefix), None, entry, plain, matched, mask, varies)
 
 
 def chain(
@@ -58,15 +59,19 @@ def chain(
     if len(entries) <= INDEXED_FROM and not _overlap(entries):
         return _short(entries, matched, mask, counted)
     crowd = yield from _crowd(entries, matched, mask, counted)
-    return Candidate("", 0, None, crowd.entries[0], False, matched, mask, crowd=crowd)
+    return _stands_for(crowd, matched, mask)
 
 
 def link(head: Candidate, wider: Candidate | None, prefix_first: bool) -> None:
-    """Link the last node of a chain to the chain of the next wider network."""
+    """Link the last node of a chain to the chain of the next wider network.
+
+    With ``prefix_first`` (option ``rank``) none of its nodes stays plain: a longer prefix of a wider network wins.
+    """
     if wider is None:
         return
     last = head
     while True:
+        last.varies = last.varies or wider.varies
         if prefix_first:
             last.plain = False
         if last.next is None:
@@ -78,40 +83,38 @@ def link(head: Candidate, wider: Candidate | None, prefix_first: bool) -> None:
 def reordered(head: Candidate, counted: Counted) -> Candidate:
     """Return a chain in the order for a switch whose port and protocol count otherwise than for the book.
 
-    It is built again, unless no account of it sets a port or a protocol. A crowd has every order already.
+    It is built again, except for crowds: they have every order.
     """
-    if not any(map(_varies, outwards(head))):
-        return head
     found: Candidate | None = None
     for mask, group in groupby(reversed([*outwards(head)]), attrgetter("mask")):
         same = [*group]
         if same[0].crowd is not None:
-            found = Candidate("", 0, found, same[0].entry, False, same[0].matched, mask, crowd=same[0].crowd)
-            continue
-        entries = [entry for node in same for entry in node.entries()]
-        wider, found = found, _short(entries, same[0].matched, mask, counted)
-        link(found, wider, prefix_first=False)
+            nearer = _stands_for(same[0].crowd, same[0].matched, mask)
+        else:
+            entries = [entry for node in same for entry in node.entries()]
+            nearer = _short(entries, same[0].matched, mask, counted)
+        link(nearer, found, prefix_first=False)
+        found = nearer
     assert found is not None  # noqa: S101 - tells mypy that a chain has nodes
     return found
 
 
-def _varies(node: Candidate) -> bool:
-    """Return True if a node is not the same for all options of a switch."""
-    if node.ties is None:
-        return node.crowd is None and (node.entry.port is not None or node.entry.protocol is not None)
-    return any(entry.port is not None or entry.protocol is not None for entry in node.ties.entries)
+def _stands_for(crowd: Crowd, matched: str, mask: int) -> Candidate:
+    """Return the node of a crowd."""
+    return Candidate("", 0, None, crowd.entries[0], False, matched, mask, False, None, crowd)
 
 
 def _short(entries: Sequence[AccountEntry], matched: str, mask: int, counted: Counted) -> Candidate:
     """Return the chain of a few accounts."""
     cells: dict[object, list[AccountEntry]] = {}
-    by_id = sorted(entries, key=_id)
-    for entry in sorted(by_id, key=lambda entry: rank(entry, counted), reverse=True):  # keeps the order of ids
+    for entry in sorted(entries, key=lambda entry: (rank(entry, counted), -entry.account.id), reverse=True):
         cells.setdefault(_cell(entry, counted), []).append(entry)
+    varies = any(entry.port is not None or entry.protocol is not None for entry in entries)
     found: Candidate | None = None
     for same in reversed(cells.values()):
-        wider, found = found, _equal(same, matched, mask, counted)
-        found.next = wider
+        node = _equal(same, matched, mask, counted)
+        node.next, node.varies = found, varies
+        found = node
     assert found is not None  # noqa: S101 - tells mypy that there are accounts
     return found
 

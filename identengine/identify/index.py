@@ -13,7 +13,6 @@ book (``gc=False``; pytricia has no tp_traverse either).
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Set as AbstractSet
 from socket import AF_INET, AF_INET6, inet_pton
 from typing import Literal
 
@@ -139,6 +138,8 @@ class Candidate(msgspec.Struct, gc=False):
     """The ident value as an answer shows it (interfaces.md 3)."""
     mask: int
     """Length of the network in bits; 0 for names and numbers."""
+    varies: bool
+    """True if ``match_port`` or ``match_protocol`` of a switch can change the chain from this node on."""
     ties: Ties | None = None
     """All accounts that are equal to it, itself included; None if no other is."""
     crowd: Crowd | None = None
@@ -165,7 +166,7 @@ class Order(msgspec.Struct, frozen=True, gc=False):
 
     tiers: tuple[Tier, ...]
     """The best one first."""
-    reach: AbstractSet[tuple[str | int | None, ...]]
+    reach: set[tuple[str | int | None, ...]]
     """Every (gateway,), (gateway, protocol) and (gateway, protocol, port) of an account.
 
     None stands for any value.
@@ -204,16 +205,14 @@ class Crowd(msgspec.Struct, frozen=True, gc=False):
                 return found
         return None
 
-    def reached(
-        self, gateway: str | None, protocol: str | None, port: int | None, counted: Counted
-    ) -> Literal[0, 1, 2, 3]:
-        """Return the number of constraints that the nearest account satisfies: gateway, protocol, port."""
+    def reached(self, gateway: str | None, protocol: str | None, port: int | None, counted: Counted) -> int:
+        """Return how many of gateway, protocol and port the nearest account satisfies, in this order."""
         reach = self.orders[counted].reach
         ways: set[tuple[str | int | None, ...]] = {()}
         for place, value in enumerate((gateway, protocol, port)):
             ways = {way for before in ways for each in (None, value) if (way := (*before, each)) in reach}
             if not ways:
-                return place  # type: ignore[return-value]  # one of three places
+                return place
         return 3
 
 

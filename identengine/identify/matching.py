@@ -38,6 +38,7 @@ FURTHEST = (
 """The order in which constraints are tested. The near miss that got furthest counts (engine.md 3.7)."""
 
 _ORIGINATION = Direction.ORIGINATION  # access to a member of an enum is slow
+_GATEWAY, _PROTOCOL, _PORT, _TECH_PREFIX = FURTHEST
 
 
 @final
@@ -69,9 +70,9 @@ def identify(book: Book, query: Query, options: IdentifyOptions, reveal: Reveal 
         given = credentials_of(query) if query.brings_credentials else None
         checks = reveal if query.direction is _ORIGINATION else None
         checked = check_credentials(found, kind == "name", given, options, checks)
-        if type(checked) is tuple:
-            return Match(checked[0], MATCHED_BY[kind], found.matched, checked[1])
-        return checked  # type: ignore[return-value]  # the `if` checks the type
+        if isinstance(checked, Reason):
+            return checked
+        return Match(checked[0], MATCHED_BY[kind], found.matched, checked[1])
     return _why_none(book, query, options)
 
 
@@ -89,10 +90,9 @@ def head_of(kind: IndexClass, lookup: Lookup, query: Query, source: Candidate | 
 def for_switch(book: Book, head: Candidate, options: IdentifyOptions) -> Candidate:
     """Return a chain in the order for the options of a switch.
 
-    Only ``match_port`` and ``match_protocol`` matter. If they are those of the book, it is the chain itself.
+    It is the chain itself unless it varies, and ``match_port`` or ``match_protocol`` is not that of the book.
     """
-    usual = book.options
-    if options.match_port == usual.match_port and options.match_protocol == usual.match_protocol:
+    if not head.varies or counted_by(options) == counted_by(book.options):
         return head
     return reordered(head, counted_by(options))
 
@@ -100,7 +100,7 @@ def for_switch(book: Book, head: Candidate, options: IdentifyOptions) -> Candida
 def best_of(book: Book, head: Candidate, query: Query, options: IdentifyOptions) -> Candidate | None:
     """Return the best candidate of a chain for a request and a switch, or None (engine.md 3.3)."""
     return first_fit(
-        for_switch(book, head, options),
+        for_switch(book, head, options) if head.varies else head,
         query.dst_number,
         query.gateway,
         query.protocol,
@@ -154,13 +154,13 @@ def unmet(
     An absent field of the request never satisfies a constraint (engine.md 3.1).
     """
     if entry.gateways is not None and gateway not in entry.gateways:
-        return Reason.GATEWAY_MISMATCH
+        return _GATEWAY
     if entry.protocol is not None and options.match_protocol == "always" and protocol != entry.protocol:
-        return Reason.PROTOCOL_MISMATCH
+        return _PROTOCOL
     if entry.port is not None and options.match_port == "always" and port != entry.port:
-        return Reason.PORT_MISMATCH
+        return _PORT
     if not dialled.startswith(entry.tech_prefix):
-        return Reason.TECH_PREFIX_MISMATCH
+        return _TECH_PREFIX
     return None
 
 

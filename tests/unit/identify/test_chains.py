@@ -1,4 +1,4 @@
-"""Accounts that are equal in everything except the id: their number costs no time (engine.md 3.4)."""
+"""Chains: accounts that are equal in everything except the id; their number costs no time (engine.md 3.4)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from unittest import mock
 
+import msgspec
 import pytest
 
 from identengine.engine.core import Engine
@@ -131,3 +132,35 @@ def test_the_look_up_decides_as_the_trial_of_each_account(
         for port in (None, 5060, 5061, 7):
             call = Request(src_ip=f"10.0.{second}.1", dst_number="44", src_port=port, password=password)
             assert indexed.explain(call, options) == tried.explain(call, options)
+
+
+def test_the_gateway_of_the_request_decides_if_accounts_are_equal() -> None:
+    options = IdentifyOptions(strict_ambiguity=True)
+    columns: dict[str, object] = {"ident_by": IdentBy.IP, "ident": (ADDRESS,)}
+    engine = engine_of(
+        options,
+        [
+            tied(1, gateways=("g1", "g2"), **columns),
+            msgspec.structs.replace(tied(2, gateways=("g2", "g3"), **columns), client_id=2),
+        ],
+    )
+    decided = {
+        gateway: engine.identify(msgspec.structs.replace(CALL, gateway=gateway), options)
+        for gateway in ("g1", "g2", "g3", "g4")
+    }
+    assert {gateway: decision.account_id or decision.reason for gateway, decision in decided.items()} == {
+        "g1": 1,
+        "g2": "ambiguous",
+        "g3": 2,
+        "g4": "gateway_mismatch",
+    }
+    assert not decided["g1"].ambiguous
+
+
+def test_a_switch_that_ignores_the_port_sees_accounts_as_equal_that_differ_in_it() -> None:
+    options = IdentifyOptions()
+    columns: dict[str, object] = {"ident_by": IdentBy.IP, "ident": (ADDRESS,)}
+    engine = engine_of(options, [tied(2, term_port=5060, **columns), tied(1, **columns)])
+    assert engine.identify(CALL, options).account_id == 2
+    decision = engine.identify(CALL, options.for_switch("never", None))
+    assert (decision.account_id, decision.ambiguous) == (1, True)
