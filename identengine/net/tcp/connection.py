@@ -226,13 +226,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _next(self, framer: Framer) -> tuple[list[bytes], str | None]:
         """Return the messages of this turn, and the error after them or None."""
-        queue = self._queue
-        messages: list[bytes] = []
-        size = 0
-        while queue and len(messages) < TURN and size < TURN_BYTES:
-            messages.append(queue.popleft())
-            size += len(messages[-1])
-        if queue:
+        messages = _next_turn(self._queue)
+        if self._queue:
             return messages, None
         return messages, framer.error or (self._cut_off if self._cut_off and framer.pending else None)
 
@@ -368,6 +363,19 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._transport.write_eof()
         self._transport.resume_reading()
+
+
+def _next_turn(queue: deque[bytes]) -> list[bytes]:
+    """Remove the messages of one turn from a queue, and return them."""
+    if len(queue) <= TURN and sum(map(len, queue)) <= TURN_BYTES:
+        messages = [*queue]
+        queue.clear()
+        return messages
+    messages, size = [], 0
+    while queue and len(messages) < TURN and size < TURN_BYTES:
+        messages.append(queue.popleft())
+        size += len(messages[-1])
+    return messages
 
 
 def _counted_as(session: Session) -> str:
