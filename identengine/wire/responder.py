@@ -41,10 +41,10 @@ class Batches(Protocol):
         """Open a batch. Responders are called only within a batch."""
 
     def end(self) -> None:
-        """Close the batch. Its answers are final on return, and may be sent.
+        """Close the batch: persist what it changed, and complete its answers.
 
-        If the batch cannot be persisted, this method replaces answers within the lists that the responders have
-        returned since :meth:`begin`. So an answer must not be framed or sent earlier.
+        The lists that responders have returned since :meth:`begin` are final afterwards. This method may add
+        answers and places to them, or replace answers that cannot be persisted.
         """
 
 
