@@ -30,6 +30,38 @@ class MalformedMessage(NamedTuple):
     """The value of the parameter, as JSON; None if it is absent, long or secret."""
 
 
+class Batches(Protocol):
+    """The batches of a protocol: messages between :meth:`begin` and :meth:`end` are one batch of the engine.
+
+    A batch has one reading of the clock and one transaction, however many responders are called within it.
+    Batches do not overlap. Neither method raises an exception.
+    """
+
+    def begin(self) -> None:
+        """Open a batch. Responders are called only within a batch."""
+
+    def end(self) -> None:
+        """Close the batch: persist what it changed, and complete its answers.
+
+        The lists that responders have returned since :meth:`begin` are final afterwards. This method may add
+        answers and places to them, or replace answers that cannot be persisted.
+        """
+
+
+class _Unbatched:
+    """The batches of a protocol whose answers are final as soon as its responder returns."""
+
+    def begin(self) -> None:
+        """Do nothing."""
+
+    def end(self) -> None:
+        """Do nothing."""
+
+
+UNBATCHED: Batches = _Unbatched()
+"""The default of listeners."""
+
+
 class Senders(Protocol):
     """The senders of datagrams that are answered together. A place is an index of these datagrams."""
 
@@ -41,7 +73,7 @@ class Senders(Protocol):
 
 
 class DatagramResponder(Protocol):
-    """A responder that answers datagrams which were received together, at most 64."""
+    """A responder that answers datagrams which were received together, at most 64, within a batch."""
 
     def __call__(
         self,
@@ -54,10 +86,10 @@ class DatagramResponder(Protocol):
     ) -> tuple[list[bytes], list[int] | None]:
         """Return the answers, and for each answer the place of its datagram.
 
-        None instead of places means that each datagram has exactly one answer, in order. ``sessions`` are the
-        senders. ``too_old`` marks the datagrams that waited longer than ``datagram_age_ms`` (interfaces.md 3,
-        "Overload"), or is ``None`` if no datagram did. A deferred answer counts in ``owed`` until ``senders`` has
-        it.
+        The answers are final after :meth:`Batches.end`. None instead of places means that each datagram has
+        exactly one answer, in order. ``sessions`` are the senders. ``too_old`` marks the datagrams that waited
+        longer than ``datagram_age_ms`` (interfaces.md 3, "Overload"), or is ``None`` if no datagram did. A
+        deferred answer counts in ``owed`` until ``senders`` has it.
         """
 
 
@@ -69,7 +101,7 @@ class LateAnswer(Protocol):
 
 
 class MessageResponder(Protocol):
-    """A responder that answers the messages which one read of a connection completed."""
+    """A responder that answers messages of one connection, which have their turn together, within a batch."""
 
     def __call__(
         self,
@@ -83,7 +115,8 @@ class MessageResponder(Protocol):
     ) -> tuple[list[bytes], bool]:
         """Return the answers without their framing, and True if the connection must be closed.
 
-        ``session`` is the peer. The responder authenticates it if the protocol has a method for that. ``broken``
-        is the error of the stream after these messages, or None. ``too_old`` is True if the messages waited longer
-        than ``datagram_age_ms``. A deferred answer counts in ``owed`` until ``late`` has sent it.
+        The answers are final after :meth:`Batches.end`. ``session`` is the peer. The responder authenticates it
+        if the protocol has a method for that. ``broken`` is the error of the stream after these messages, or
+        None. ``too_old`` is True if the messages waited longer than ``datagram_age_ms``. A deferred answer counts
+        in ``owed`` until ``late`` has sent it.
         """

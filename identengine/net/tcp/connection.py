@@ -1,46 +1,40 @@
-"""Messages over connections: the messages that one read completes are one batch, one decision and one write.
+"""Messages over connections: the messages of a turn are decided together and answered in one write.
+
+A connection with complete messages waits for its turn (:mod:`identengine.net.tcp.turns`). A peer that sends many
+messages at once has several turns, as others wait. It is not read from while messages wait for a further turn.
 
 Flow control is left to the kernel: a peer that does not read its answers is not read from. So its answers need
-bounded memory (``unread_bytes`` and the answers of one turn). A peer that sends many messages at once takes turns
-with the others. Messages beyond one turn wait, and the peer is not read from meanwhile. A connection that
-completes no message for ``idle_seconds`` is closed, even if it keeps sending parts of a message. A message that
-waited for longer than ``datagram_age_ms``, here or in the kernel, is shed: answered, but not decided
-(interfaces.md 3).
+bounded memory (``unread_bytes`` and the answers of one turn). A connection that completes no message for
+``idle_seconds`` is closed, even if it keeps sending parts of a message. A message that waited for longer than
+``datagram_age_ms``, here or in the kernel, is shed: answered, but not decided (interfaces.md 3).
 """
 
 from __future__ import annotations
 
-import array
 import asyncio
-import fcntl
-import socket
-import sys
-import termios
 import time
 from collections import deque
 from typing import Protocol, cast
 
 from identengine.net.tcp.admission import ConnectionQuota
 from identengine.net.tcp.introduction import Introduction
+from identengine.net.tcp.peeks import age_of_newest, waiting_bytes
+from identengine.net.tcp.turns import Turns
 from identengine.wire.deferred import DeferredCount
 from identengine.wire.framing import Framer, Framings
 from identengine.wire.responder import MessageResponder
-from identengine.wire.session import Session
+from identengine.wire.session import Peer, Session
 
 READ = 65536
 """Maximum size of one read, in bytes."""
 TURN = 64
 TURN_BYTES = 16384
-"""Maximum number of messages of one connection in one turn of the loop, and of bytes after the first message.
+"""Maximum number of messages of one connection in one turn, and of bytes after the first message.
 
-The requests that a switch has in flight usually fit into one batch. A connection with more takes turns.
+The requests that a switch has in flight usually fit into one turn. A connection with more waits for further ones.
 """
 _LINGER = 5.0
 """Time for the peer of a closed connection to read the last answers, in seconds."""
-_TCP_INFO_SIZE = 56
-"""Size of the part of ``struct tcp_info`` that is read, in bytes."""
-_LAST_DATA = slice(52, 56)
-"""Place in ``struct tcp_info`` of the time since the newest data arrived, in milliseconds."""
 _INTRODUCTION = 10.0
 """Time for a connection to authenticate if its address alone is not enough, in seconds."""
 PARTING = 0.5
@@ -57,6 +51,8 @@ _view = memoryview(_buffer)
 class ConnectionHost(Protocol):
     """The holder of connections, usually a listener: it admits peers, and has what all connections share."""
 
+    turns: Turns
+    """The turns of all connections."""
     quota: ConnectionQuota
     """The limits, and the number of connections of each switch."""
     framings: Framings
@@ -102,7 +98,17 @@ class Connection(asyncio.BufferedProtocol):
         self._arrived = 0.0
         """Time at which the waiting messages were read, in the loop's time."""
         self._scheduled = False
-        """True if a turn is scheduled. The connection is not read meanwhile."""
+        """True if the connection waits for a turn, or has it."""
+        self._has_turn = False
+        """True between the two parts of a turn."""
+        self._answers: list[bytes] = []
+        """The answers of this turn. They are final when its batch is closed."""
+        self._broken = False
+        """True if the connection must be closed after these answers."""
+        self._before: Peer | None = None
+        """The switch of the connection before this turn."""
+        self._cut_off: str | None = None
+        """The error of a message that stays incomplete, since no further bytes are read."""
         self._left: int | None = None
         """Number of bytes still to read before the end, if a drain has set one."""
         self._at_eof = False
@@ -150,7 +156,7 @@ class Connection(asyncio.BufferedProtocol):
         return _view
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Answer the messages that a read completed, as many as one turn allows."""
+        """Wait for a turn with the messages that a read completed."""
         if self._ending or self._counted is None:
             return
         if self._framer is None:
@@ -161,7 +167,7 @@ class Connection(asyncio.BufferedProtocol):
         if not self._queue:
             self._arrived = self._host.looked()
             if self._host.late:  # not always called, since the system call costs as much as a decision
-                self._arrived = min(self._arrived, time.monotonic() - _age_of_newest(self._transport))
+                self._arrived = min(self._arrived, time.monotonic() - age_of_newest(self._transport))
         data = bytes(_view[:nbytes])
         if self._framer.cautious:
             self._queue.extend(self._introduction.feed(data, self._framer, self._session))
@@ -169,16 +175,18 @@ class Connection(asyncio.BufferedProtocol):
             self._queue.extend(self._framer.feed(data))
         if self._left is not None:
             self._left -= nbytes
-        if not self._scheduled:
-            self._turn()
+        if self._scheduled:  # a second read before the turn: the messages that wait must not add up
+            self._transport.pause_reading()
+        else:
+            self._wait()
 
     def eof_received(self) -> bool:
         """Answer all complete messages, and half a message with an error."""
-        self._at_eof = True
-        if not self._scheduled and not self._ending and self._counted is not None:
-            self._turn()
-        # False closes the connection after a flush. True keeps it open, since more answers are due.
-        return self._scheduled or self._unread or self._owed.count > 0
+        self._at_eof, self._cut_off = True, "the stream ended within a message"
+        if self._ending or self._counted is None:
+            return False  # this closes the connection after a flush
+        self._wait()
+        return True
 
     def pause_writing(self) -> None:
         """Stop reading from a peer that does not read its answers, and stop answering it."""
@@ -188,54 +196,61 @@ class Connection(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         """Continue to answer and to read."""
         self._unread = False
-        if not self._scheduled:
-            self._turn()
+        self._wait()
 
-    def _turn(self) -> None:
-        """Answer as many waiting messages as one turn allows, and schedule a turn for the rest."""
-        self._scheduled = False
-        framer = self._framer
-        if self._ending or self._unread or self._counted is None or self._transport.is_closing():
-            return
-        if framer is None:  # the stream ended before its first byte
-            self._end()
-            return
-        messages: list[bytes] = []
-        size = 0
-        while self._queue and len(messages) < TURN and size < TURN_BYTES:
-            messages.append(self._queue.popleft())
-            size += len(messages[-1])
-        more = bool(self._queue)
-        error = None if more else framer.error
-        if not more and self._at_eof and framer.pending and error is None:
-            error = "the stream ended within a message"
-        if (messages or error is not None) and not self._answer(messages, framer, error):
-            return
-        if more:
-            self._transport.pause_reading()
+    def _wait(self) -> None:
+        if not self._scheduled:
             self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._turn)
+            self._host.turns.wait(self)
+
+    def decide(self, now: float) -> int:
+        """Decide as many messages as one turn allows. Return their number.
+
+        A message counts even if its peer has broken the connection meanwhile, since it may be a stop.
+        """
+        framer, session = self._framer, self._session
+        self._has_turn = not (self._ending or self._unread or self._counted is None)
+        self._before = session.peer
+        if framer is None or not self._has_turn:
+            return 0
+        messages, error = self._next(framer)
+        if not messages and error is None:
+            return 0
+        if session.authenticated:  # a message without authentication does not extend the time for it
+            self._since = now
+        too_old = (now - self._arrived) * 1000 > self._host.quota.limits.datagram_age_ms
+        self._answers, self._broken = self._respond(
+            messages, session, error, self._answer_late, self._owed, too_old
+        )
+        return len(messages)
+
+    def _next(self, framer: Framer) -> tuple[list[bytes], str | None]:
+        """Return the messages of this turn, and the error after them or None."""
+        messages = _next_turn(self._queue)
+        if self._queue:
+            return messages, None
+        return messages, framer.error or (self._cut_off if self._cut_off and framer.pending else None)
+
+    def answer(self) -> None:
+        """Write the answers of this turn. Then wait for the next turn, read further messages, or close."""
+        self._scheduled = False
+        if not self._has_turn or self.settled:
+            return
+        if self._answers and self._framer is not None:
+            self._transport.write(b"".join(map(self._framer.frame, self._answers)))
+            self._answers = []
+        if self._session.peer is not self._before and not self._count():
+            return
+        if self._broken:
+            self._end()
+        elif self._queue:
+            self._transport.pause_reading()
+            self._wait()
         elif self._at_eof or (self._left is not None and self._left <= 0):
             if not self._owed.count:
                 self._end()
         elif not self._unread:  # the answers of this turn may have set it
             self._transport.resume_reading()
-
-    def _answer(self, messages: list[bytes], framer: Framer, error: str | None) -> bool:
-        """Answer messages, and the error after them if there is one. Return True if the connection stays open."""
-        host, session = self._host, self._session
-        if session.authenticated:  # a message without authentication does not extend the time for it
-            self._since = asyncio.get_running_loop().time()
-        too_old = (time.monotonic() - self._arrived) * 1000 > host.quota.limits.datagram_age_ms
-        before = session.peer
-        answers, broken = self._respond(messages, session, error, self._answer_late, self._owed, too_old)
-        if answers:
-            self._transport.write(b"".join(map(framer.frame, answers)))
-        if session.peer is not before and not self._count():
-            return False
-        if broken:
-            self._end()
-        return not broken
 
     def _answer_late(self, answer: bytes) -> None:
         """Write a deferred answer if the connection is still open."""
@@ -243,8 +258,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._since = asyncio.get_running_loop().time()
         self._transport.write(self._framer.frame(answer))
-        if not self._scheduled:
-            self._turn()  # a close may have waited for this answer
+        self._wait()  # a close may have waited for this answer
 
     def reauthenticate(self) -> None:
         """Resolve the session again after a change of the switches. Credentials already shown stay valid."""
@@ -252,12 +266,12 @@ class Connection(asyncio.BufferedProtocol):
             return
         session = self._host.meet(self._transport)
         if session is None:
-            self._transport.abort()
+            self.abort()
             return
         known = self._session.peer is not None
         self._session = self._session.reauthenticate(session)
         if known and self._session.peer is None:  # its token is no longer in the config
-            self._transport.abort()
+            self.abort()
             return
         self._count(always=True)
 
@@ -283,6 +297,8 @@ class Connection(asyncio.BufferedProtocol):
         if self._ending:
             if now - self._since > _LINGER:
                 self.abort()
+        elif self._scheduled:
+            return  # a message waits for its turn
         elif now - self._since > self._patience():
             if self._unread or self._transport.is_closing():  # the last close had no effect
                 self.abort()
@@ -311,13 +327,14 @@ class Connection(asyncio.BufferedProtocol):
             if not self._transport.get_write_buffer_size() and now - self._since > PARTING:
                 self._transport.close()
             return
-        waiting = _waiting(self._transport)
+        waiting = waiting_bytes(self._transport)
         if not waiting and not self._scheduled and not self._unread and not self._owed.count:
             framer = self._framer
             if framer is None or not framer.pending or self._at_eof or self._counted is None:
                 self._end()
             elif not patient:  # otherwise the other half of a message may still arrive
-                self._answer([], framer, "the server ended within a message")
+                self._cut_off = "the server ended within a message"
+                self._wait()
         elif not patient and self._left is None and not self._unread:
             self._left = waiting
 
@@ -327,7 +344,8 @@ class Connection(asyncio.BufferedProtocol):
         return self._ending or self._counted is None or self._transport.is_closing()
 
     def abort(self) -> None:
-        """Close at once and drop unsent answers."""
+        """Close at once. Drop undecided messages and unsent answers."""
+        self._ending = True
         self._transport.abort()
 
     def _end(self) -> None:
@@ -347,31 +365,18 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.resume_reading()
 
 
-def host_of(transport: asyncio.Transport) -> str:
-    """Return the address of the peer, or ``""`` if it has left already."""
-    name = transport.get_extra_info("peername")
-    return name[0] if name else ""
+def _next_turn(queue: deque[bytes]) -> list[bytes]:
+    """Remove the messages of one turn from a queue, and return them."""
+    if len(queue) <= TURN and sum(map(len, queue)) <= TURN_BYTES:
+        messages = [*queue]
+        queue.clear()
+        return messages
+    messages, size = [], 0
+    while queue and len(messages) < TURN and size < TURN_BYTES:
+        messages.append(queue.popleft())
+        size += len(messages[-1])
+    return messages
 
 
 def _counted_as(session: Session) -> str:
     return session.peer.name if session.peer is not None else session.host
-
-
-def _waiting(transport: asyncio.Transport) -> int:
-    """Return the number of bytes that wait to be read, in the kernel or in the TLS transport."""
-    count = array.array("i", [0])
-    try:
-        fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.FIONREAD, count)
-    except OSError:  # the connection is closed
-        return 0
-    undelivered: int = transport.get_extra_info("undelivered", 0)
-    return count[0] + undelivered
-
-
-def _age_of_newest(transport: asyncio.Transport) -> float:
-    """Return the time since the newest bytes of a connection arrived, in seconds, or 0 if it is unknown."""
-    try:
-        told = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
-    except OSError:  # not TCP, or closed
-        return 0.0
-    return int.from_bytes(told[_LAST_DATA], sys.byteorder) / 1000

@@ -16,7 +16,9 @@ from identengine.config.schema import Limits
 from identengine.net.access import Peers
 from identengine.net.sockets import BACKLOG, endpoint_of
 from identengine.net.tcp.admission import ConnectionQuota
-from identengine.net.tcp.connection import PARTING, Connection, host_of
+from identengine.net.tcp.connection import PARTING, Connection
+from identengine.net.tcp.peeks import host_of
+from identengine.net.tcp.turns import Turns
 from identengine.net.unix import peer_of
 from identengine.wire.framing import Framings
 from identengine.wire.session import Session
@@ -43,15 +45,18 @@ class StreamListener:
         quota: ConnectionQuota,
         on_refused: OnRefused,
         meet: Meet | None = None,
+        turns: Turns | None = None,
     ) -> None:
         """Accept connections on ``bound``, a non-blocking socket.
 
-        ``meet`` finds the session of a new connection, by default by its address.
+        ``meet`` finds the session of a new connection, by default by its address. Listeners with the same
+        ``turns`` decide the messages of their connections together.
         """
         self.peers = peers
         self.quota = quota
         self.framings = framings
         self.on_refused = on_refused
+        self.turns = turns or Turns()
         self.connections: set[Connection] = set()
         self.strangers: dict[Connection, None] = {}
         self._meet = meet or by_address

@@ -21,10 +21,12 @@ from identengine.config.schema import Tls
 from identengine.errors import ConfigError, expected
 from identengine.net.access import Peers
 from identengine.net.tcp.admission import Arrivals, ConnectionQuota, source_of
-from identengine.net.tcp.connection import Connection, host_of
+from identengine.net.tcp.connection import Connection
 from identengine.net.tcp.listener import OnRefused, StreamListener
+from identengine.net.tcp.peeks import host_of
 from identengine.net.tcp.revocation import RevokedCertificates
 from identengine.net.tcp.tlstransport import DisplacedError, HandshakePacer, TlsTransport
+from identengine.net.tcp.turns import Turns
 from identengine.wire.framing import Framings
 from identengine.wire.session import Session
 
@@ -94,9 +96,10 @@ class TlsListener(StreamListener):
         framings: Framings,
         quota: ConnectionQuota,
         on_refused: OnRefused,
+        turns: Turns | None = None,
     ) -> None:
         """Accept connections on ``bound``. Each peer is refused until :meth:`use` sets a context."""
-        super().__init__(bound, peers, framings, quota, on_refused, by_certificate)
+        super().__init__(bound, peers, framings, quota, on_refused, by_certificate, turns)
         self._context: ssl.SSLContext | None = None
         self._revoked: RevokedCertificates | None = None
         self._shaking: Arrivals[TlsTransport] = Arrivals()

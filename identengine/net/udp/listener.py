@@ -25,7 +25,7 @@ from identengine.net.udp.mmsg import batched
 from identengine.net.udp.shares import Shares
 from identengine.net.udp.socket import BATCH, ReplyRoute
 from identengine.wire.deferred import DeferredCount
-from identengine.wire.responder import DatagramResponder
+from identengine.wire.responder import UNBATCHED, Batches, DatagramResponder
 from identengine.wire.session import Session
 
 TURN_BYTES = 16384
@@ -49,16 +49,18 @@ class UdpListener:
         limits: Limits,
         on_refused: Callable[[str, str], None],
         on_flood: Callable[[str, int], None] = _ignore,
+        batches: Batches = UNBATCHED,
     ) -> None:
         """Read ``bound``, a non-blocking socket. ``on_refused`` gets the address of each stranger and a reason.
 
         ``on_flood`` gets the address of a source that has used its share of the time, and the number of its
-        datagrams that were dropped.
+        datagrams that were dropped. ``batches`` are those of ``responder``.
         """
         self.unsent = 0
         """Number of answers that the system did not accept for sending."""
         self._owed = DeferredCount()
         self._respond = responder
+        self._batches = batches
         self._on_refused = on_refused
         self._on_flood = on_flood
         self._shares = Shares()
@@ -197,7 +199,11 @@ class UdpListener:
         return self._batched.port(place)
 
     def _answer(self, part: _Part) -> None:
-        answers, answered = self._respond(part.received, part.sessions, part, self._owed, part.too_old)
+        self._batches.begin()
+        try:
+            answers, answered = self._respond(part.received, part.sessions, part, self._owed, part.too_old)
+        finally:
+            self._batches.end()
         if not answers:
             return
         places = part.places

@@ -21,6 +21,7 @@ from identengine.net.tcp.admission import ConnectionQuota
 from identengine.net.tcp.listener import StreamListener, trusted
 from identengine.net.tcp.revocation import RevokedCertificates, now, revoked_certificates
 from identengine.net.tcp.tls import TlsListener, context_of
+from identengine.net.tcp.turns import Turns
 from identengine.net.udp.listener import UdpListener
 from identengine.stats.tally import Tally
 from identengine.wire.jsonrpc.framings import framings
@@ -48,6 +49,7 @@ class Listeners:
         self._identify = config.identify
         """The options in force, with which the book in use was loaded."""
         self._responder = responder
+        self._turns = Turns()
         self._framings = framings(responder)
         self._refused = refused
         self._known: dict[Interface, Peers] = {}
@@ -95,12 +97,12 @@ class Listeners:
             udp.start()
             announce(f"listening udp {udp.endpoint}")
         for bound in sockets.tcp:
-            tcp = StreamListener(bound, self._peers("tcp"), *common)
+            tcp = StreamListener(bound, self._peers("tcp"), *common, turns=self._turns)
             self._streams["tcp"].append(tcp)
             await tcp.start()
             announce(f"listening tcp {tcp.endpoint}")
         for bound in sockets.tls:
-            tls = TlsListener(bound, self._peers("tls"), *common)
+            tls = TlsListener(bound, self._peers("tls"), *common, self._turns)
             self._tls.append(tls)
             self._streams["tls"].append(tls)
         self._read_tls_files()
@@ -126,6 +128,7 @@ class Listeners:
             ConnectionQuota(self._config.limits),
             self._on_refused,
             trusted,
+            self._turns,
         )
         self._streams["http"].append(ask)
         await ask.start()

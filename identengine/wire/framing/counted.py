@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from identengine.errors import expected, quoted
-
-
-class Body(NamedTuple):
-    """The offsets of a message in the buffer: its start, its end, and the start of the next message."""
-
-    start: int
-    end: int
-    next: int
 
 
 def too_large(max_bytes: int, size: int | None = None) -> str:
@@ -26,14 +16,20 @@ def byte_shown(byte: int) -> str:
 
 
 class Counted:
-    """The framer of one connection. A subclass finds each message in the buffer."""
+    """The framer of one connection. A subclass cuts the messages.
+
+    The cost is linear in the number of bytes: a message that arrives in parts is looked at only twice, when its
+    length is complete and when the message is.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self.error: str | None = None
         self.cautious = False
         self._max_bytes = max_bytes
         self._begun = bytearray()
-        """The buffer: the incomplete message, with its length in front."""
+        """The incomplete message, with its length in front."""
+        self._least = 0
+        """Smallest size of the incomplete message, with its length, at which it is looked at again."""
 
     @property
     def pending(self) -> bool:
@@ -45,15 +41,20 @@ class Counted:
         messages: list[bytes] = []
         if self.error is not None:
             return messages
-        held = self._begun
-        held += data
-        at = 0
-        while (body := self._body(held, at)) is not None:
-            messages.append(bytes(memoryview(held)[body.start : body.end]))
-            at = body.next
-        del held[:at]
+        if self._begun:
+            self._begun += data
+            if len(self._begun) < self._least:
+                return messages
+            data = bytes(self._begun)
+            self._begun.clear()
+        end = self._cut(data, messages)
+        if end < len(data):
+            self._begun += memoryview(data)[end:]
         return messages
 
-    def _body(self, held: bytearray, at: int) -> Body | None:
-        """Return the message that begins at ``at``, or None if it is incomplete or sets ``error``."""
+    def _cut(self, data: bytes, messages: list[bytes]) -> int:
+        """Append the whole messages of ``data`` to ``messages``. Return the offset behind them.
+
+        Set ``_least`` if an incomplete message follows, and ``error`` if the next length is wrong.
+        """
         raise NotImplementedError

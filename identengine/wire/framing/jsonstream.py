@@ -5,11 +5,12 @@ strings; the decoder checks the JSON. A stream breaks if a message begins with a
 large, or is nested too deeply. The messages before that place are still returned. :attr:`JsonStream.error` names
 the fault; the beginning of the next message is not known.
 
-The cost is linear in the number of bytes, wherever the reads cut them. One match of a regular expression without
-backtracking finds a message of usual depth that arrived whole. Any other message is walked token by token, from
-the end of the last walk. Both ways find the same messages. A walk costs twelve times as much as a match. So for an
-unauthenticated peer (``cautious``) there is no walk. Each read that may end a message costs one match. A deeper
-message waits until the peer has shown a token.
+The cost is linear in the number of bytes, wherever the reads cut them. A read of whole requests is cut by their
+brackets alone (:func:`_requests`), which costs a third of a match. Otherwise one match of a regular expression
+without backtracking finds a message of usual depth that arrived whole. Any other message is walked token by token,
+from the end of the last walk. All ways find the same messages. A walk costs twelve times as much as a match. So
+for an unauthenticated peer (``cautious``) there is no walk. Each read that may end a message costs one match. A
+deeper message waits until the peer has shown a token.
 """
 
 from __future__ import annotations
@@ -36,6 +37,11 @@ _WHOLE = re.compile(rb"[ \t\r\n]*+(" + _nested(4) + rb")", re.DOTALL)
 _BLANKS = re.compile(rb"[ \t\r\n]*+")
 _OUTSIDE = re.compile(_PLAIN)
 _INSIDE = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
+
+_INSIGNIFICANT = bytes(set(range(256)) - set(rb'"\{}[]'))
+"""The bytes that neither begin nor end a string or a bracketed value."""
+_REQUEST = re.compile(rb"({[^}]*+}[^}]*+})")
+"""A request whose strings have no brackets: an object with one object in it."""
 
 _QUOTE, _OPENING = ord('"'), frozenset(b"{[")
 
@@ -84,6 +90,9 @@ class JsonStream:
 
     def _cut(self, data: bytes, messages: list[bytes]) -> None:
         """Cut whole messages off ``data``, which begins between two messages, and keep the rest."""
+        if len(data) <= self._max_bytes and (requests := _requests(data)) is not None:
+            messages += requests
+            return
         at, size, whole, max_bytes = 0, len(data), _WHOLE.match, self._max_bytes
         while at < size:
             found = whole(data, at)
@@ -122,6 +131,19 @@ class JsonStream:
         else:
             return end
         return -1
+
+
+def _requests(data: bytes) -> list[bytes] | None:
+    """Return the messages of ``data`` if all of them are whole requests of the usual shape, otherwise None.
+
+    Without the insignificant bytes, a string without brackets and escapes is a pair of quotes. If no other quotes
+    are left without these pairs, no string has a bracket.
+    """
+    brackets = data.translate(None, _INSIGNIFICANT).replace(b'""', b"")
+    if brackets != b"{{}}" * (len(brackets) // 4):
+        return None
+    parts = _REQUEST.split(data)  # what is between the messages, and each message
+    return None if b"".join(parts[::2]).strip(b" \t\r\n") else parts[1::2]
 
 
 class _Walker:

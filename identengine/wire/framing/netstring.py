@@ -6,7 +6,7 @@ This is the framing of Kamailio's janssonrpcc and jsonrpcc (interfaces.md 3; D. 
 from __future__ import annotations
 
 from identengine.errors import expected
-from identengine.wire.framing.counted import Body, Counted, byte_shown, too_large
+from identengine.wire.framing.counted import Counted, byte_shown, too_large
 
 _ZERO, _COLON, _COMMA = b"0:,"
 
@@ -22,22 +22,30 @@ class Netstrings(Counted):
         """See :class:`identengine.wire.framing.Framer`."""
         return b"%d:%b," % (len(answer), answer)
 
-    def _body(self, held: bytearray, at: int) -> Body | None:
-        if at == len(held):
-            return None
-        colon = held.find(b":", at, at + self._most_digits + 1)
-        digits = bytes(held[at : colon if colon >= 0 else at + self._most_digits + 1])
-        if not digits.isdigit() or (digits[0] == _ZERO and len(digits) > 1):
-            self.error = self._wrong_length(digits)
-        elif len(digits) > self._most_digits or int(digits) > self._max_bytes:
-            self.error = too_large(self._max_bytes)
-        elif colon >= 0:
+    def _cut(self, data: bytes, messages: list[bytes]) -> int:
+        at, size, most_digits = 0, len(data), self._most_digits
+        while at < size:
+            colon = data.find(b":", at, at + most_digits + 1)
+            digits = data[at : colon if colon >= 0 else at + most_digits + 1]
+            if not digits.isdigit() or (digits[0] == _ZERO and len(digits) > 1):
+                self.error = self._wrong_length(digits)
+                break
+            if len(digits) > most_digits or int(digits) > self._max_bytes:
+                self.error = too_large(self._max_bytes)
+                break
+            if colon < 0:
+                self._least = len(digits) + 1
+                break
             end = colon + 1 + int(digits)
-            if end < len(held) and held[end] != _COMMA:
-                self.error = f"{expected('a comma at the end of a netstring')}, got {byte_shown(held[end])}"
-            elif end < len(held):
-                return Body(colon + 1, end, end + 1)
-        return None
+            if end >= size:
+                self._least = end + 1 - at
+                break
+            if data[end] != _COMMA:
+                self.error = f"{expected('a comma at the end of a netstring')}, got {byte_shown(data[end])}"
+                break
+            messages.append(data[colon + 1 : end])
+            at = end + 1
+        return at
 
     def _wrong_length(self, length: bytes) -> str:
         """Return the error of a length. A large number counts first, since a read can end behind its digits."""

@@ -5,9 +5,12 @@ The first byte selects this framing. It is always 0, since a message has less th
 
 from __future__ import annotations
 
-from identengine.wire.framing.counted import Body, Counted, too_large
+import struct
+
+from identengine.wire.framing.counted import Counted, too_large
 
 _PREFIX = 4
+_length = struct.Struct(">I").unpack_from
 
 
 class Prefixed(Counted):
@@ -17,12 +20,17 @@ class Prefixed(Counted):
         """See :class:`identengine.wire.framing.Framer`."""
         return len(answer).to_bytes(_PREFIX, "big") + answer
 
-    def _body(self, held: bytearray, at: int) -> Body | None:
-        start = at + _PREFIX
-        if start > len(held):
-            return None
-        end = start + int.from_bytes(held[at:start], "big")
-        if end - start > self._max_bytes:
-            self.error = too_large(self._max_bytes, end - start)
-            return None
-        return Body(start, end, end) if end <= len(held) else None
+    def _cut(self, data: bytes, messages: list[bytes]) -> int:
+        at, size, max_bytes = 0, len(data), self._max_bytes
+        while (start := at + _PREFIX) <= size:
+            end = start + _length(data, at)[0]
+            if end - start > max_bytes:
+                self.error = too_large(max_bytes, end - start)
+                return at
+            if end > size:
+                self._least = end - at
+                return at
+            messages.append(data[start:end])
+            at = end
+        self._least = _PREFIX
+        return at

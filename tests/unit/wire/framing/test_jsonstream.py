@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from identengine.wire.framing import jsonstream
 from identengine.wire.framing.jsonstream import MAX_DEPTH, JsonStream
 
 LIMIT = 4096
@@ -163,3 +164,26 @@ def test_cost_is_linear(message: Callable[[int], bytes], step: int) -> None:
     few, many = message(100_000), message(800_000)
     # Eight times the bytes take 8 times the processor time if it is linear, and 64 times if it is quadratic.
     assert min(cost(many) for _ in range(3)) < 30 * min(cost(few) for _ in range(3))
+
+
+REQUEST_PARTS = (b"{", b"}", b'"', b'""', b'"{"', b'"}"', b'{"a":{', b"}}", b"x", b" ", b"\n", b"[", b"\\")
+
+
+def test_streams_of_requests_are_cut_as_other_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests whose strings have no brackets are cut by their brackets. All other reads must not be."""
+    streams = [b"".join(parts) for size in range(4) for parts in itertools.product(REQUEST_PARTS, repeat=size)]
+    requests = [
+        b'{"a":{%b}}' % inner for inner in (b"", b'"b":1', b'"}":1', b'"{":1', b'"\\"":1', b'"b":""', b"{}")
+    ]
+    streams += [b"".join(parts) for parts in itertools.product((*requests, b"\n", b"x"), repeat=4)]
+    found = [cut(stream) for stream in streams]
+    monkeypatch.setattr(jsonstream, "_requests", lambda _: None)
+    assert [cut(stream) for stream in streams] == found
+
+
+def test_the_size_limit_counts_each_request() -> None:
+    request = b'{"a":{"b":"%b"}}' % (b"x" * 86)
+    assert cut(request * 5, limit=len(request)) == ([request] * 5, None, False)
+    found, error, _ = cut(request * 2 + b" " + request[:-2] + b"x}}", limit=len(request))
+    assert found == [request] * 2
+    assert "at most 100 bytes" in str(error)
