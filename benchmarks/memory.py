@@ -86,8 +86,8 @@ def _one(accounts: int, calls: int, wanted: int) -> dict[str, float]:
     with served.folder() as place:
         made = workload.make(accounts, calls)
         served.store(place / "store", made.book)
-        lag = min(workload.LAG, accounts)  # of a small book none is full then
-        count = messages.write(place / "requests", "msgpack", made.calls, lag)
+        held = min(workload.HELD, accounts)  # no account of a small book is full then
+        count = messages.write(place / "requests", "msgpack", made.calls, workload.Life(held))
         del made
         notes = place / "pauses"
         with served.serving(place, ("benchmarks.watched", str(notes))) as engine:

@@ -284,8 +284,9 @@ def main() -> None:
 def measure(accounts: int, calls: int, rounds: int) -> dict[str, float]:
     """Return microseconds per request by step."""
     made = workload.make(accounts, calls)
-    steps = workload.order(made.calls, min(workload.LAG, accounts))  # of a small book none is full then
-    told = [messages.message("msgpack", step) for step in steps]
+    held = min(workload.HELD, accounts)  # no account of a small book is full then
+    steps = workload.order(made.calls, workload.Life(held))
+    told = [messages.encoded("msgpack", messages.of_step(step)) for step in steps]
     batches = [Batch(*map(list, zip(*told[at : at + BATCH], strict=True))) for at in range(0, len(told), BATCH)]
     book = builder.build(OPTIONS, 1, bytes(32), made.book.clients, made.book.accounts, made.book.dids)
     del made

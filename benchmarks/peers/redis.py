@@ -187,7 +187,7 @@ def _pairs(workload: Workload, script: str) -> list[Ask]:
     begins = _asks(workload, script)
     return [
         Ask(resp("HINCRBY", _LIVE, str(step.call.account_id), "-1"), None, b":", step.place)
-        if step.stop
+        if step.method == "stop"
         else begins[step.place]
         for step in order(workload.calls)
     ]
