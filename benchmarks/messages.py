@@ -75,9 +75,8 @@ def encoded(form: Form, message: Message) -> tuple[bytes, bytes]:
 
 def options(form: Form, *, count: int, echo: bool = False, tcp: bool = False) -> Options:
     """Return the options of the generator for one form of messages. An echo returns the request itself."""
-    given = Options(
-        count=count, timeout=_TIMEOUT, cpu=machine.cores()[0], unchecked=echo, framing="prefix" if tcp else None
-    )
+    framing = ("prefix" if form == "msgpack" else "lines") if tcp else None
+    given = Options(count=count, timeout=_TIMEOUT, cpu=machine.cores()[0], unchecked=echo, framing=framing)
     if tcp:
         given = msgspec.structs.replace(given, channels=TCP_CHANNELS)
     if form == "json":

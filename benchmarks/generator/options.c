@@ -54,13 +54,13 @@ static void read_target(struct options *options, const char *text) {
     if (!tcp)
         options->framing = DATAGRAMS;
     else if (options->framing == DATAGRAMS)
-        fail("a tcp target needs --prefix or --resp");
+        fail("a tcp target needs --prefix, --resp or --lines");
 }
 
 struct options read_options(int count, char **words) {
     enum { TARGET = 1, REQUESTS, COUNT, SECONDS, TIMEOUT, CHANNELS, OUTSTANDING, RATE, CPU, ID_AT, ID_BYTES,
            ANSWER_ID_AT, MARKER, IN_ORDER, RANDOM_AT, RANDOM_BYTES, PREFIX, RESP_REPLIES,
-           UNCHECKED };
+           LINE_ENDS, UNCHECKED };
     static const struct option known[] = {
         {"target", required_argument, NULL, TARGET},
         {"requests", required_argument, NULL, REQUESTS},
@@ -80,6 +80,7 @@ struct options read_options(int count, char **words) {
         {"random-bytes", required_argument, NULL, RANDOM_BYTES},
         {"prefix", no_argument, NULL, PREFIX},
         {"resp", no_argument, NULL, RESP_REPLIES},
+        {"lines", no_argument, NULL, LINE_ENDS},
         {"unchecked", no_argument, NULL, UNCHECKED},
         {0},
     };
@@ -110,6 +111,7 @@ struct options read_options(int count, char **words) {
         case RANDOM_BYTES: options.random_bytes = (int)number(name, optarg, 1, 65535); break;
         case PREFIX: options.framing = PREFIXED; break;
         case RESP_REPLIES: options.framing = RESP; break;
+        case LINE_ENDS: options.framing = LINES; break;
         case UNCHECKED: options.unchecked = true; break;
         default: fail("see options.c");
         }

@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-enum framing { DATAGRAMS, PREFIXED, RESP };
+enum framing { DATAGRAMS, PREFIXED, RESP, LINES };
 
 struct options {
     struct sockaddr_storage target; /* of 127.0.0.0/8, or ::1: nothing else is ever asked */

@@ -58,8 +58,8 @@ def test_right_answers_pass_and_a_planted_wrong_one_fails(tmp_path: Path, made: 
             options = _unhurried(messages.options(form, count=count))
             result = generator.run(targets[0], tmp_path / form, options)
             assert (result.sent, result.answered, result.lost, result.wrong) == (600, 600, 0, 0)
-        tcp = _unhurried(messages.options("msgpack", count=600, tcp=True))
-        assert generator.run(targets[1], tmp_path / "msgpack", tcp).answered == 600
+            tcp = _unhurried(messages.options(form, count=count, tcp=True))
+            assert generator.run(targets[1], tmp_path / form, tcp).answered == 600
 
         messages.write(tmp_path / "planted", "json", planted, life)
         options = _unhurried(messages.options("json", count=600))
