@@ -6,8 +6,10 @@ import os
 import platform
 import re
 import resource
+import subprocess
+import sysconfig
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,7 +31,7 @@ class Machine(msgspec.Struct, frozen=True):
     memory_gib: float
     system: str
     python: str
-    """Version of Python, and its build if that costs speed."""
+    """Version of Python, and its build."""
     packages: dict[str, str]
     """Versions by name, those of peers included."""
 
@@ -56,9 +58,28 @@ def describe(**others: str) -> Machine:
 
 
 def interpreter() -> str:
-    """Return the version of this Python, and its build if that costs speed. Every benchmark prints it."""
-    build = ", built without profile-guided optimization" if is_plain_build() else ""
-    return f"{platform.python_implementation()} {platform.python_version()}{build}"
+    """Return the version of this Python, and its build. Every benchmark prints it."""
+    return _described(platform.python_implementation(), platform.python_version(), sysconfig.get_config_vars())
+
+
+def interpreter_at(python: Path) -> str:
+    """Return the version and the build of the Python at a path."""
+    script = "import platform, sysconfig, json; print(json.dumps([platform.python_implementation(), "
+    script += "platform.python_version(), sysconfig.get_config_vars()]))"
+    asked = subprocess.run([python, "-c", script], capture_output=True, check=True)  # noqa: S603 - a given program
+    return _described(*msgspec.json.decode(asked.stdout, type=tuple[str, str, dict[str, object]]))
+
+
+def _described(implementation: str, version: str, variables: Mapping[str, object]) -> str:
+    arguments = str(variables.get("CONFIG_ARGS") or "")
+    if is_plain_build(variables):
+        profiled = "built without profile-guided optimization"
+    elif "--enable-optimizations" in arguments:
+        profiled = "built with profile-guided optimization"
+    else:  # as Debian's, whose rules use a profile
+        profiled = "built by rules of its packager"
+    linked = "LTO" if "--with-lto" in arguments else "no --with-lto"
+    return f"{implementation} {version}, {linked}, {profiled}"
 
 
 def cores() -> tuple[int, int]:

@@ -90,7 +90,7 @@ def _one(accounts: int, calls: int, wanted: int) -> dict[str, float]:
         count = messages.write(place / "requests", "msgpack", made.calls, workload.Life(held))
         del made
         notes = place / "pauses"
-        with served.serving(place, ("benchmarks.watched", str(notes))) as engine:
+        with served.serving(place, served.Program(module=("benchmarks.watched", str(notes)))) as engine:
             options = messages.options("msgpack", count=count, tcp=True)
             target = f"tcp:{echoes.HOST}:{engine.tcp}"
             contender = rounds.Contender("engine", engine.pid, target, place / "requests", options)

@@ -132,7 +132,7 @@ def measure(peer: Peer, made: Workload, ours: Ours, count: int, retakes: int) ->
 
 def _row(case: Case, taken: rounds.Rounds, engine: str, pid: int) -> Row:
     figures = rounds.figures(taken, case.name)
-    figures["ratio"] = rounds.ratio(taken, engine, case.name)
+    figures["ratio"] = rounds.ratios(taken, engine, case.name).median
     figures["calls_ratio"] = figures["ratio"] * case.requests_a_call / 2
     figures["memory"] = sum(machine.memory(one).proportional for one in machine.family(pid))
     return Row(case.name, figures, rounds.histogram(taken, case.name))

@@ -4,8 +4,8 @@
 127.0.0.0/8 and ::1 are allowed, and each run is bounded in count and in time.
 
 A record of the file is big endian: ``u16 lane, u16 length of payload, u32 source IPv4 (0: any), u16 length of
-expected, expected, payload``. Requests are sent in the order of the file, then from its beginning again. Requests of
-one lane use the same socket or connection. An answer is wrong if it does not contain the bytes of ``expected``.
+expected, expected, payload``. Requests are sent in the order of the file, then from its beginning again. Requests
+of one lane use the same socket or connection. An answer is wrong if it does not contain the bytes of ``expected``.
 So the order of the file decides how long each call is held (:class:`benchmarks.workload.Life`).
 """
 

@@ -205,7 +205,8 @@ def test_the_workload_is_what_it_says(made: workload.Workload) -> None:
 def test_calls_are_held_for_their_lives(made: workload.Workload, life: Life) -> None:
     steps = list(workload.order(made.calls, life))
     assert [step.place for step in steps if step.method == "authorize"] == list(range(300))
-    held, most = {}, 0
+    held: dict[int, list[str]] = {}
+    most = 0
     for step in steps:
         if step.method == "authorize":
             held[step.place] = [step.method]
