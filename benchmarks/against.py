@@ -110,9 +110,9 @@ def main() -> None:
         title="Against another source tree, in processor time",
         method="Processor time of the process that decides, for each request, in microseconds. "
         f"{sizes.accounts:,} accounts, and {sizes.of_kind:,} more for each kind of request ({sizes.crowd:,} in a "
-        f"crowd). In each of {sizes.rounds} rounds, each tree is asked at least {sizes.requests:,} requests; 64 are "
-        "in flight. Times are medians. A ratio is the median of the rounds' ratios, with the least and the most. UDP "
-        "and MessagePack, unless noted. Admitted calls are stopped.",
+        f"crowd). In each of {sizes.rounds} rounds, each tree is asked at least {sizes.requests:,} requests; 64 "
+        "are in flight. Times are medians. A ratio is the median of the rounds' ratios, with the least and the "
+        "most. UDP and MessagePack, unless noted. Admitted calls are stopped.",
         quick=given.quick,
         date=today(),
         machine=machine.describe(servers=machine.interpreter_at(given.python)),

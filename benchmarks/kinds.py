@@ -2,9 +2,13 @@
 
 Each kind has accounts and clients of its own, next to those of :mod:`benchmarks.workload`, at addresses that no
 other account covers. Its requests are spread evenly over its accounts. Admitted calls are stopped, so that the
-requests of a kind can be repeated. A kind is a row of :data:`KINDS`. In its texts, ``{kind}`` is its number,
-``{place}`` the number of the account in the kind, ``{high}`` and ``{low}`` are the two bytes of that number, and
-``{first}`` is the place of the account that starts its group of ten. ``{did}`` is a number that the account owns.
+requests of a kind can be repeated. A kind is a row of :data:`KINDS`.
+
+Texts of a kind may hold these names in braces:
+
+- ``kind``: the number of the kind. ``place``: the number of the account in the kind.
+- ``high`` and ``low``: the two bytes of ``place``. ``first``: the number of the group of ten accounts.
+- ``id``: the id of the account. ``did``: a number that it owns.
 """
 
 from __future__ import annotations
