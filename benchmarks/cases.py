@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from msgspec.structs import replace
-
 from benchmarks import echoes, kinds, messages, served, workload
 from benchmarks.echoes import Echo
 from benchmarks.messages import Form
@@ -14,9 +12,6 @@ from benchmarks.rounds import Contender
 from benchmarks.served import Served
 from benchmarks.workload import Life
 from identengine.store.vault import Vault, default_key_file
-
-_FLYING = 64
-"""Number of requests in flight over all connections or sockets, unless a case has more connections."""
 
 
 class Case(NamedTuple):
@@ -27,10 +22,8 @@ class Case(NamedTuple):
     """The lives of the calls of the workload, or the name of a kind (:data:`benchmarks.kinds.KINDS`)."""
     form: Form = "msgpack"
     tcp: bool = False
-    connections: int = messages.TCP_CHANNELS
-    """Number of TCP connections."""
-    flying: int = _FLYING
-    """Number of requests in flight over all connections or sockets."""
+    pipelined: tuple[int, int] | None = None
+    """Number of TCP connections and of requests in flight on each, or None for 64 on a single one."""
 
 
 class Ground:
@@ -71,9 +64,8 @@ class Ground:
         repeated = -(-least // count) * count
         engine = isinstance(server, Served)
         options = messages.options(case.form, count=repeated, echo=not engine, tcp=case.tcp)
-        options = replace(options, outstanding=case.flying)
-        if case.tcp:
-            options = replace(options, channels=case.connections)
+        if case.pipelined:
+            options = messages.pipelined(options, *case.pipelined)
         if isinstance(server, Served):
             port, answering = (server.tcp if case.tcp else server.udp), server.decider
         else:

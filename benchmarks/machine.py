@@ -72,14 +72,14 @@ def interpreter_at(python: Path) -> str:
 
 def _described(implementation: str, version: str, variables: Mapping[str, object]) -> str:
     arguments = str(variables.get("CONFIG_ARGS") or "")
+    linked = "with LTO, " if "--with-lto" in arguments else ""
     if is_plain_build(variables):
-        profiled = "built without profile-guided optimization"
+        built = f"{linked}built without profile-guided optimization"
     elif "--enable-optimizations" in arguments:
-        profiled = "built with profile-guided optimization"
+        built = f"{linked or 'without LTO, '}built with profile-guided optimization"
     else:  # as Debian's, whose rules use a profile
-        profiled = "built by rules of its packager"
-    linked = "LTO" if "--with-lto" in arguments else "no --with-lto"
-    return f"{implementation} {version}, {linked}, {profiled}"
+        built = "built by rules of its packager, which CONFIG_ARGS does not record"
+    return f"{implementation} {version}, {built}"
 
 
 def cores() -> tuple[int, int]:

@@ -82,3 +82,10 @@ def options(form: Form, *, count: int, echo: bool = False, tcp: bool = False) ->
     if form == "json":
         return msgspec.structs.replace(given, marker=_JSON_MARKER)
     return msgspec.structs.replace(given, id_at=_ID_AT, answer_id_at=_ID_AT if echo else _ANSWER_ID_AT)
+
+
+def pipelined(options: Options, connections: int, flying: int) -> Options:
+    """Return options for some connections, each with a number of requests in flight, which are written together."""
+    return msgspec.structs.replace(
+        options, channels=connections, outstanding=connections * flying, neighbours=flying
+    )

@@ -53,6 +53,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Time after which an answer is lost, in seconds."""
     channels: int = 4
     """Number of sockets or connections."""
+    neighbours: int = 1
+    """Number of lanes in a row that share a socket or connection, as the commands of one write do."""
     outstanding: int = 64
     """Number of requests in flight over all channels. It is unlimited if a rate is given."""
     rate: float | None = None

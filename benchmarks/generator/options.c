@@ -60,7 +60,7 @@ static void read_target(struct options *options, const char *text) {
 struct options read_options(int count, char **words) {
     enum { TARGET = 1, REQUESTS, COUNT, SECONDS, TIMEOUT, CHANNELS, OUTSTANDING, RATE, CPU, ID_AT, ID_BYTES,
            ANSWER_ID_AT, MARKER, IN_ORDER, RANDOM_AT, RANDOM_BYTES, PREFIX, RESP_REPLIES,
-           LINE_ENDS, UNCHECKED };
+           LINE_ENDS, UNCHECKED, NEIGHBOURS };
     static const struct option known[] = {
         {"target", required_argument, NULL, TARGET},
         {"requests", required_argument, NULL, REQUESTS},
@@ -68,6 +68,7 @@ struct options read_options(int count, char **words) {
         {"seconds", required_argument, NULL, SECONDS},
         {"timeout", required_argument, NULL, TIMEOUT},
         {"channels", required_argument, NULL, CHANNELS},
+        {"neighbours", required_argument, NULL, NEIGHBOURS},
         {"outstanding", required_argument, NULL, OUTSTANDING},
         {"rate", required_argument, NULL, RATE},
         {"cpu", required_argument, NULL, CPU},
@@ -85,7 +86,8 @@ struct options read_options(int count, char **words) {
         {0},
     };
     struct options options = {
-        .count = 100000, .seconds = 10, .timeout = 1, .channels = 4, .outstanding = 64, .cpu = -1,
+        .count = 100000, .seconds = 10, .timeout = 1, .channels = 4, .neighbours = 1, .outstanding = 64,
+        .cpu = -1,
         .id_at = -1, .id_bytes = 4, .answer_id_at = -1, .random_at = -1, .framing = DATAGRAMS,
     };
     const char *target = NULL;
@@ -99,6 +101,7 @@ struct options read_options(int count, char **words) {
         case SECONDS: options.seconds = number(name, optarg, 0.001, LONGEST_RUN); break;
         case TIMEOUT: options.timeout = number(name, optarg, 0.001, 60); break;
         case CHANNELS: options.channels = (int)number(name, optarg, 1, MOST_CHANNELS); break;
+        case NEIGHBOURS: options.neighbours = (int)number(name, optarg, 1, 65535); break;
         case OUTSTANDING: options.outstanding = (uint64_t)number(name, optarg, 1, 65536); break;
         case RATE: options.rate = number(name, optarg, 1, 1e7); break;
         case CPU: options.cpu = (int)number(name, optarg, 0, 1023); break;

@@ -17,6 +17,7 @@ struct options {
     double seconds;       /* for so long at most they are sent */
     double timeout;       /* seconds after which an answer counts as lost */
     int channels;         /* sockets or connections */
+    int neighbours;       /* that number of lanes in a row share a channel, as commands of one write do */
     uint64_t outstanding; /* closed loop: so many are under way at once, over all channels */
     double rate;          /* open loop: so many a second, whether or not answers come; 0: closed loop */
     int cpu;              /* -1: any */

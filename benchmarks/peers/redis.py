@@ -39,6 +39,8 @@ for prefix, account, limit in string.gmatch(known, '([^=|]*)=(%d+),(%d+)') do
 end
 return false
 """
+CONNECTIONS, PIPELINED = 50, 16
+"""Connections of a client, and its requests in flight on each. The engine is asked in the same way."""
 _BOOK, _LIVE = "book", "live"
 _PATIENCE = 20.0
 """Time limit of a reply, in seconds. TCP loses none."""
@@ -63,16 +65,21 @@ def _serve(folder: Path, workload: Workload) -> Iterator[Served]:
 
         def case(name: str, asks: list[Ask], requests_a_call: int, flying: int, *caveats: str) -> Case:
             options = Options(
-                count=1, channels=50, outstanding=50 * flying, in_order=True, framing="resp", timeout=_PATIENCE
+                count=1,
+                channels=CONNECTIONS,
+                neighbours=flying,  # many commands in one write, as a pipelining client sends them
+                outstanding=CONNECTIONS * flying,
+                in_order=True,
+                framing="resp",
+                timeout=_PATIENCE,
             )
             made = by_generator(
-                f"Redis Lua, {name}, 50 connections x {flying}",
+                f"Redis Lua, {name}, {CONNECTIONS} connections x {flying}",
                 pid,
                 f"tcp:127.0.0.1:{port}",
                 options,
                 folder,
-                # Many commands in one write, as a pipelining client sends them.
-                [ask._replace(lane=ask.lane // flying) for ask in asks],
+                asks,
                 answer=client.answer,
                 account=_account,
                 requests_a_call=requests_a_call,
@@ -90,9 +97,15 @@ def _serve(folder: Path, workload: Workload) -> Iterator[Served]:
             version(program, "--version"),
             pid,
             (
-                case("EVALSHA authorize and HINCRBY stop", pairs, 2, 16),
+                case("EVALSHA authorize and HINCRBY stop", pairs, 2, PIPELINED),
                 case("EVALSHA authorize and HINCRBY stop", pairs, 2, 1),
-                case("one script takes and gives back", single, 1, 16, "slot taken and given back in one request"),
+                case(
+                    "one script takes and gives back",
+                    single,
+                    1,
+                    PIPELINED,
+                    "slot taken and given back in one request",
+                ),
             ),
         )
 
