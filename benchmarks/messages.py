@@ -85,7 +85,7 @@ def options(form: Form, *, count: int, echo: bool = False, tcp: bool = False) ->
 
 
 def pipelined(options: Options, connections: int, flying: int) -> Options:
-    """Return options for some connections, each with a number of requests in flight, which are written together."""
+    """Return options for some connections, each with a number of requests in flight that are written together."""
     return msgspec.structs.replace(
         options, channels=connections, outstanding=connections * flying, neighbours=flying
     )

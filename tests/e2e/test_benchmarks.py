@@ -226,7 +226,7 @@ def test_calls_are_held_for_their_lives(made: workload.Workload, life: Life) -> 
 def test_figures_are_printed_with_the_build_of_the_interpreter(
     plain: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(machine, "is_plain_build", lambda: plain)
+    monkeypatch.setattr(machine, "is_plain_build", lambda _: plain)
     publish(
         Results(
             name="walk",
