@@ -42,6 +42,10 @@ class Memory(msgspec.Struct, frozen=True):
     resident: float
     proportional: float
     """Memory in which a page shared by N processes counts as 1/N."""
+    anonymous: float
+    """The part of the proportional memory that belongs to no file: objects, not the mirror of the calls."""
+    shared: float
+    """The part of the proportional memory that is a file on tmpfs, such as the mirror of the calls."""
 
 
 def describe(**others: str) -> Machine:
@@ -120,8 +124,8 @@ def processor_seconds(pids: list[int]) -> float:
 def memory(pid: int) -> Memory:
     """Return the memory of a process."""
     text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
-    resident, proportional = (re.findall(rf"^{name}:\s+(\d+) kB", text, re.MULTILINE) for name in ("Rss", "Pss"))
-    return Memory(int(resident[0]) / 1024, int(proportional[0]) / 1024)
+    found = dict(re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE))
+    return Memory(*(int(found[name]) / 1024 for name in ("Rss", "Pss", "Pss_Anon", "Pss_Shmem")))
 
 
 class Others:

@@ -1,4 +1,4 @@
-"""The way of a request, step by step: the time of a datagram from the socket back to the socket.
+"""The way of a request, step by step: the processor time of a datagram from the socket back to the socket.
 
 ``python -m benchmarks.way [--quick] [--accounts N …] [--calls N] [--json FILE]``. It runs the workload of the
 socket benchmark in this process, through the parts of the server: a UDP socket read and answered in batches, the
@@ -79,14 +79,14 @@ STEPS = {
 
 
 class Times(Counter[str]):
-    """Nanoseconds by step."""
+    """Nanoseconds of processor time by step."""
 
     @contextmanager
     def of(self, step: str) -> Iterator[None]:
         """Add the time of the block."""
-        began = time.perf_counter_ns()
+        began = time.thread_time_ns()
         yield
-        self[step] += time.perf_counter_ns() - began
+        self[step] += time.thread_time_ns() - began
 
 
 class _TimedMirror:
@@ -264,7 +264,7 @@ def main() -> None:
     results = Results(
         name="way",
         title="The way of a request, step by step",
-        method="Microseconds per request from the socket back to the socket, in one process. Half of the requests "
+        method="Microseconds of processor time per request from the socket back to the socket, in one process. Half of the requests "
         f"are `authorize`, half `stop`; batches of {BATCH}, {calls:,} calls, medians of {rounds} rounds. Steps "
         "that a `stop` skips are spread over both. *all* is the sum of the medians.",
         quick=given.quick,
