@@ -12,7 +12,7 @@ A tree against a copy of itself shows the noise of the machine: its ratios would
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import geometric_mean
 from typing import NamedTuple
@@ -82,7 +82,7 @@ FULL = Sizes(workload.ACCOUNTS, CALLS, kinds.ACCOUNTS, kinds.CROWD, REQUESTS, RO
 QUICK = Sizes(500, 250, 50, 100, 200, 1)
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Measure, print a table, and write the results."""
     parser = arguments(__doc__)
     parser.add_argument("checkout", type=Path, metavar="CHECKOUT", help="the other source tree")
@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", metavar="WORD", help="run only the cases whose names contain a WORD")
     for name in ("rounds", "accounts", "calls", "requests"):
         parser.add_argument(f"--{name}", type=int)
-    given = parser.parse_args()
+    given = parser.parse_args(words)
     sizes = QUICK if given.quick else FULL
     sizes = sizes._replace(**{name: value for name in sizes._fields if (value := getattr(given, name, None))})
     cases = [case for case in CASES if given.only is None or any(word in case.name for word in given.only)]

@@ -6,11 +6,11 @@ is asked ``--requests`` times in all while each garbage collection is timed. Tha
 since an observer cannot distinguish a pause from the load of another process.
 
 Bytes an account are the growth of that memory between the smallest book and another one. They include everything
-that grows with the book: clients (one for four accounts), DIDs (three for each tenth account), the index, the ready
+that grows with the book: clients (one for four accounts), DIDs (three for each tenth account), the index, ready
 answers, and the counters of all accounts that were asked.
 
-Bytes a leg are measured in a server of their own. Each account holds a leg, then a second one that is started, then
-a third one that is only reserved. Each of the last two steps adds legs and nothing else.
+Bytes a leg are measured in a server of their own. Each account holds a leg, then a second one that is started,
+then a third one that is only reserved. Each of the last two steps adds legs and nothing else.
 """
 
 from __future__ import annotations

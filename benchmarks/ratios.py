@@ -12,7 +12,7 @@ another interpreter, also several times, since the build of Python changes both.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -122,7 +122,7 @@ FULL = Sizes(workload.ACCOUNTS, workload.CALLS, kinds.CROWD, ROUNDS, paced.PAIRS
 QUICK = Sizes(1_000, 1_000, 100, 2, 2, 0.2, 0)
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Measure, print a table, and write the results."""
     parser = arguments(__doc__)
     parser.add_argument("--python", type=Path, action="append", help="an interpreter for servers and echoes")
@@ -130,7 +130,7 @@ def main() -> None:
     for name in ("accounts", "calls", "rounds", "pairs", "retakes"):
         parser.add_argument(f"--{name}", type=int)
     parser.add_argument("--seconds", type=float)
-    given = parser.parse_args()
+    given = parser.parse_args(words)
     values = {name: getattr(given, name, None) for name in Sizes._fields}
     sizes = (QUICK if given.quick else FULL)._replace(
         **{name: value for name, value in values.items() if value is not None}

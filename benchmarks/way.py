@@ -264,9 +264,9 @@ def main() -> None:
     results = Results(
         name="way",
         title="The way of a request, step by step",
-        method="Microseconds of processor time per request from the socket back to the socket, in one process. Half of the requests "
-        f"are `authorize`, half `stop`; batches of {BATCH}, {calls:,} calls, medians of {rounds} rounds. Steps "
-        "that a `stop` skips are spread over both. *all* is the sum of the medians.",
+        method="Microseconds of processor time per request from the socket back to the socket, in one process. "
+        f"Half of the requests are `authorize`, half `stop`; batches of {BATCH}, {calls:,} calls, medians of "
+        f"{rounds} rounds. Steps that a `stop` skips are spread over both. *all* is the sum of the medians.",
         quick=given.quick,
         date=today(),
         machine=machine.describe(),
