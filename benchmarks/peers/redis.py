@@ -18,6 +18,7 @@ from itertools import groupby
 from pathlib import Path
 
 from benchmarks.generator import Options
+from benchmarks.messages import pipelined
 from benchmarks.peers import Case, Entry, MissingError, Peer, Served, entries
 from benchmarks.peers.asking import Ask, by_generator
 from benchmarks.peers.processes import find, free_port, running, version
@@ -44,6 +45,8 @@ CONNECTIONS, PIPELINED = 50, 16
 _BOOK, _LIVE = "book", "live"
 _PATIENCE = 20.0
 """Time limit of a reply, in seconds. TCP loses none."""
+_OPTIONS = Options(count=1, in_order=True, framing="resp", timeout=_PATIENCE)
+_BOTH = "slot taken and given back in one request"
 _CAVEATS = ("exact keys only", "counts calls without knowing them: no call ids, no leases")
 
 
@@ -64,20 +67,11 @@ def _serve(folder: Path, workload: Workload) -> Iterator[Served]:
         single = _asks(workload, both)
 
         def case(name: str, asks: list[Ask], requests_a_call: int, flying: int, *caveats: str) -> Case:
-            options = Options(
-                count=1,
-                channels=CONNECTIONS,
-                neighbours=flying,  # many commands in one write, as a pipelining client sends them
-                outstanding=CONNECTIONS * flying,
-                in_order=True,
-                framing="resp",
-                timeout=_PATIENCE,
-            )
             made = by_generator(
                 f"Redis Lua, {name}, {CONNECTIONS} connections x {flying}",
                 pid,
                 f"tcp:127.0.0.1:{port}",
-                options,
+                pipelined(_OPTIONS, CONNECTIONS, flying),
                 folder,
                 asks,
                 answer=client.answer,
@@ -99,13 +93,7 @@ def _serve(folder: Path, workload: Workload) -> Iterator[Served]:
             (
                 case("EVALSHA authorize and HINCRBY stop", pairs, 2, PIPELINED),
                 case("EVALSHA authorize and HINCRBY stop", pairs, 2, 1),
-                case(
-                    "one script takes and gives back",
-                    single,
-                    1,
-                    PIPELINED,
-                    "slot taken and given back in one request",
-                ),
+                case("one script takes and gives back", single, 1, PIPELINED, _BOTH),
             ),
         )
 
