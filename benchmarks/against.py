@@ -36,6 +36,7 @@ USUAL = (
     Case("usual: JSON", AT_ONCE, "json"),
     Case("usual: TCP", AT_ONCE, tcp=True),
     Case("usual: TCP, JSON", AT_ONCE, "json", tcp=True),
+    Case("usual: TCP, 64 connections x 1", AT_ONCE, tcp=True, pipelined=(64, 1)),
     Case("usual: TCP, 50 connections x 16", AT_ONCE, tcp=True, pipelined=(50, 16)),
     Case("usual: 2,048 calls held", HELD),
     Case("usual: 2,048 held, start", HELD._replace(between=("start",))),
