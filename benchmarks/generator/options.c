@@ -26,7 +26,7 @@ static double number(const char *name, const char *text, double least, double mo
     char *end;
     double value = strtod(text, &end);
     if (end == text || *end || !(value >= least && value <= most))
-        fail("--%s %s: a number from %g to %g is wanted", name, text, least, most);
+        fail("--%s: expected a number from %g to %g, got %s", name, least, most, text);
     return value;
 }
 
@@ -36,7 +36,7 @@ static void read_target(struct options *options, const char *text) {
     const char *colon = strrchr(text, ':');
     bool tcp = !strncmp(text, "tcp:", 4);
     if ((!tcp && strncmp(text, "udp:", 4)) || colon < text + 4 || (size_t)(colon - text - 4) >= sizeof host)
-        fail("--target %s: udp:ADDRESS:PORT or tcp:ADDRESS:PORT is wanted", text);
+        fail("--target: expected udp:ADDRESS:PORT or tcp:ADDRESS:PORT, got %s", text);
     snprintf(host, sizeof host, "%.*s", (int)(colon - text - 4), text + 4);
     uint16_t port = htons((uint16_t)number("target", colon + 1, 1, 65535));
     struct sockaddr_in *v4 = (struct sockaddr_in *)&options->target;
@@ -49,7 +49,7 @@ static void read_target(struct options *options, const char *text) {
         *v6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = port, .sin6_addr = in6addr_loopback};
         options->target_length = sizeof *v6;
     } else {
-        fail("--target %s: an address of 127.0.0.0/8 or [::1] is wanted; no other machine is loaded", text);
+        fail("--target: expected an address of 127.0.0.0/8 or [::1], got %s. No other machine is loaded.", text);
     }
     if (!tcp)
         options->framing = DATAGRAMS;
@@ -120,12 +120,12 @@ struct options read_options(int count, char **words) {
         }
     }
     if (!target || !options.requests || optind < count)
-        fail("--target and --requests are wanted, and nothing but options");
+        fail("expected --target and --requests, and no words except options");
     read_target(&options, target);
     if ((options.id_at >= 0) + (options.marker != NULL) + options.in_order != 1)
         fail("one of --id-at, --marker and --in-order tells how an answer is known");
     if (options.id_bytes == 3)
-        fail("--id-bytes 1, 2 or 4 is wanted");
+        fail("--id-bytes: expected 1, 2 or 4, got 3");
     if (options.in_order && options.framing == DATAGRAMS)
         fail("datagrams have no order");
     if (options.answer_id_at < 0)
