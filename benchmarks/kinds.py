@@ -14,6 +14,7 @@ Texts of a kind may hold these names in braces:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from hashlib import md5
 from random import Random
 from typing import NamedTuple
 
@@ -55,10 +56,16 @@ class Kind(NamedTuple):
     """Fields of the reseller above the clients, or None if they have no reseller."""
     password: str | None = None
     """Password of the accounts, before it is encrypted."""
+    digest: bool = False
+    """True if requests carry a digest of the password."""
     dids: bool = False
     """True if the accounts own DIDs."""
     repeats: int = 1
     """Number of times that each request is sent in a row."""
+    again: Fields | None = None
+    """Parameters of a second request for the same leg, with other content, or None."""
+    result: Fields | None = None
+    """The result of the requests, if it is no decision."""
     between: tuple[Method, ...] = ()
     """Messages between ``authorize`` and ``stop``."""
     crowd: bool = False
@@ -101,6 +108,7 @@ KINDS = (
         {"name": "trunk of {kind} {first}", "password": _PASSWORD},
         password=_PASSWORD,
     ),
+    Kind("names with digests", _BY_NAME, _NAME, password=_PASSWORD, digest=True),
     Kind("addresses with passwords", request={"password": _PASSWORD}, password=_PASSWORD),
     Kind("names without password", _BY_NAME, _NAME),
     Kind(
@@ -110,6 +118,7 @@ KINDS = (
     ),
     Kind("IPv6", {"ident": ["2001:db8:{place:x}::{kind:x}"]}, {"src_ip": "2001:db8:{place:x}::{kind:x}"}),
     Kind("retransmissions", repeats=4),
+    Kind("other content for the same leg", again={"dst_number": "442079460999"}),
     Kind("Src Policy overwrites", {"src_policy": "overwrite"}, dids=True),
     Kind("Src Policy keeps a DID", {"src_policy": "overwrite"}, {"src_number": "{did}"}, dids=True),
     Kind(
@@ -129,6 +138,7 @@ KINDS = (
     Kind("leg ids", request={"leg_id": "leg {place}"}),
     Kind("start", between=("start",)),
     Kind("start and updates", between=("start", "update", "update")),
+    Kind("stop of unknown calls", method="stop", result={"ok": True, "unknown": True, "freed": 0}),
     Kind("no call_id", request={"call_id": None}),
     Kind("identify", method="identify"),
     Kind(
@@ -224,16 +234,32 @@ def _requests(kind: Kind, account_id: int, names: Fields, random: Random) -> Ite
         "dst_number": books.number_of(random),
     }
     params = _filled(asked | dict(kind.request), names)
-    result: Fields = {"accepted": True, "account_id": account_id}
+    if kind.digest and kind.password is not None:
+        params["digest"] = _digest(str(params["name"]), kind.password.format_map(names))
+    result: Fields = kind.result or {"accepted": True, "account_id": account_id}
     if kind.reason is not None:
         result = {"reason": kind.reason}
     for _ in range(kind.repeats):
         yield Message(kind.method, params, result, place)
+    if kind.again is not None:
+        yield Message(kind.method, params | dict(kind.again), result, place)
     if kind.reason is None and kind.method == "authorize" and params["call_id"] is not None:
         leg = {name: params.get(name) for name in ("call_id", "leg_id", "direction")}
         for method in kind.between:
             yield Message(method, leg, DONE, place)
         yield Message("stop", leg, FREED, place)
+
+
+def _digest(name: str, password: str) -> dict[str, str]:
+    """Return the fields of a digest (RFC 7616) without qop."""
+    digest = {"username": name, "realm": "carrier", "nonce": "5f2c", "uri": "sip:carrier", "method": "INVITE"}
+    secret = _md5(f"{name}:{digest['realm']}:{password}")
+    request = _md5(f"{digest['method']}:{digest['uri']}")
+    return digest | {"response": _md5(f"{secret}:{digest['nonce']}:{request}")}
+
+
+def _md5(text: str) -> str:
+    return md5(text.encode()).hexdigest()  # noqa: S324 - the algorithm of the digest
 
 
 def _filled(fields: Fields, names: Fields) -> dict[str, object]:
