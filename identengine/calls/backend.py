@@ -222,7 +222,7 @@ class BatchState(Protocol):
 
 
 class UsualBackend(Protocol):
-    """The parts of a set of calls that the usual way asks, without a message for each, since every call pays for it."""
+    """The parts of a set of calls that the usual way asks, without a message for each."""
 
     @property
     def batch(self) -> BatchState:

@@ -79,6 +79,8 @@ class Reader:
         self, items: list[msgspec.Raw], codec: Codec, session: Session, too_old: bool, batch: Batch
     ) -> list[Item]:
         read: list[Item] = []
+        room = batch.room
+        batch.room = room._replace(bytes=room.bytes - codec.array_bytes)
         for item in items:
             before = batch.wrong.get(session, 0)
             read.append(self.read_call(item, codec, session, too_old, batch))
@@ -87,6 +89,7 @@ class Reader:
                 error = codec.error(b"", INVALID_REQUEST, what)
                 read.append(self.report(error, codec, session.peer, session.host))
                 break
+        batch.room = room
         return read
 
     def read_call(self, raw: Bytes, codec: Codec, session: Session, too_old: bool, batch: Batch) -> Item:

@@ -7,7 +7,7 @@ order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import repeat
 from time import perf_counter
 
@@ -21,7 +21,7 @@ from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec, NotParsable
 from identengine.wire.jsonrpc.desk import Batch, Desk
 from identengine.wire.jsonrpc.messages import PARSE_ERROR
 from identengine.wire.jsonrpc.reader import Reader
-from identengine.wire.jsonrpc.replies import Reply, in_datagrams, in_one_piece, is_postponed
+from identengine.wire.jsonrpc.replies import Read, Reply, codec_of
 from identengine.wire.jsonrpc.unproven import MAX_UNPROVEN
 from identengine.wire.responder import LateAnswer, MalformedMessage, Senders
 from identengine.wire.session import Session
@@ -62,31 +62,29 @@ class Responder:
         self._on_decided = on_decided
         desk = Desk(engine, uptime, on_reject, on_too_old, on_malformed, usual=usual)
         self._reader = Reader(engine, desk, on_wrong_token, on_too_old, on_malformed, on_withheld)
+        self._is_open = False
         self._began = 0.0
-        self._messages = 0
-        """Number of messages of the batch in hand."""
+        self._reads: list[Read] = []
+        """The reads of the batch in hand."""
 
     # ---- a batch
 
     def begin(self) -> None:
-        """Open a batch: all messages that are answered until :meth:`end` are one."""
-        self._began, self._messages = perf_counter(), 0
+        """Implement :meth:`identengine.wire.responder.Batches.begin`."""
+        self._began, self._is_open = perf_counter(), True
         self._engine.begin(self._clock())
 
-    def end(self) -> RolledBack | None:
-        """Store what the batch changed, so that its answers may leave.
-
-        Return the calls that could not be stored. Their answers are those of :meth:`again` then.
-        """
-        rolled_back = self._engine.end()
-        if rolled_back is None:
-            self.close()
-        return rolled_back
-
-    def close(self) -> None:
-        """Count the batch, after its last answer is known."""
-        self._engine.count()
-        self._on_decided(perf_counter() - self._began, self._messages)
+    def end(self) -> None:
+        """Implement :meth:`identengine.wire.responder.Batches.end`."""
+        engine, reads = self._engine, self._reads
+        rolled_back = engine.end()
+        if rolled_back is not None:
+            for read in reads:
+                self._roll_back(read, rolled_back)
+        engine.count()
+        self._on_decided(perf_counter() - self._began, sum([len(read.replies) for read in reads]))
+        reads.clear()
+        self._is_open = False
 
     def datagrams(
         self,
@@ -96,63 +94,41 @@ class Responder:
         owed: DeferredCount | None = None,
         too_old: Sequence[bool] | None = None,
     ) -> tuple[list[bytes], list[int] | None]:
-        """Return the answers to datagrams, and for each answer the place of its datagram. They are one batch.
+        """Return the answers to datagrams, and for each answer the place of its datagram.
 
         An answer has at most :data:`DATAGRAM` bytes. Without places each datagram has one answer, in order.
         ``sessions`` are the senders. ``too_old`` marks datagrams whose senders have asked again or given up: only
         a stop in them is decided.
         ``senders`` receive deferred answers; without ``senders`` these are dropped. A deferred answer counts in
-        ``owed`` until it is there.
+        ``owed`` until it is there. Outside of a batch, the datagrams are a batch of their own.
         """
-        self.begin()
-        reasons = self._engine.settings.reasons
-        batch = Batch(Room(DATAGRAM, reasons), connected=False)
-        answers: list[Reply] = []
-        simple, read_call = True, self._reader.read_call
+        alone = not self._is_open
+        if alone:
+            self.begin()
+        room = Room(DATAGRAM, self._engine.settings.reasons)
+        batch, read_call = Batch(room, connected=False), self._reader.read_call
+        replies: list[Reply] = []
+        simple = True
         old = repeat(False) if too_old is None else too_old
         for raw, session, is_old in zip(received, sessions, old, strict=False):
             codec = _SINGLE[raw[0]] if raw else None
+            reply: Reply
             if codec is not None:
-                answer: Reply = read_call(raw, codec, session, is_old, batch)
+                reply = read_call(raw, codec, session, is_old, batch)
             else:
-                codec = codec_of(raw)
-                batch.room = Room(DATAGRAM - codec.array_bytes, reasons) if codec.is_array(raw) else batch.room
-                answer = self._reader.read(raw, codec, session, is_old, batch)
-                batch.room = Room(DATAGRAM, reasons)
-            answers.append(answer)
-            if type(answer) is not bytes or len(answer) > DATAGRAM:
+                reply = self._reader.read(raw, codec_of(raw), session, is_old, batch)
+            replies.append(reply)
+            if type(reply) is not bytes or len(reply) > DATAGRAM:
                 simple = False
-        self._messages = len(answers)
-        rolled_back = self.end()
-        if rolled_back is not None:
-            self._roll_back(received, sessions, answers, rolled_back, batch.room)
-        elif simple:
-            return answers, None  # type: ignore[return-value]  # all are bytes
-        return self._in_datagrams(received, answers, batch.room, senders, owed or DeferredCount())
-
-    def _in_datagrams(
-        self,
-        received: Sequence[bytes],
-        replies: Sequence[Reply],
-        room: Room,
-        senders: Senders | None,
-        owed: DeferredCount,
-    ) -> tuple[list[bytes], list[int] | None]:
-        """Return the datagrams and their places, for replies of which some are arrays, absent or deferred."""
-        answers: list[bytes] = []
-        places: list[int] = []
-        for place, (raw, reply) in enumerate(zip(received, replies, strict=False)):
-            codec = codec_of(raw)
-
-            def give(reply: Reply, place: int = place, codec: Codec = codec) -> None:
-                if senders is not None:
-                    senders.answer_later(place, in_datagrams(reply, codec, room))
-
-            if not is_postponed(reply, codec, room, owed, give):
-                several = in_datagrams(reply, codec, room)
-                answers += several
-                places += [place] * len(several)
-        return answers, None if places == [*range(len(received))] else places
+        read = Read(received, sessions, None, room, replies)
+        self._reads.append(read)
+        if not simple:
+            if senders is not None:
+                read.postpone(owed or DeferredCount(), senders.answer_later)
+            read.put_together()
+        if alone:
+            self.end()
+        return read.answers, read.places
 
     def stream(
         self,
@@ -166,70 +142,55 @@ class Responder:
     ) -> tuple[list[bytes], bool]:
         """Return the answers to messages of one connection, and True if the connection must be closed.
 
-        They are one batch. ``broken`` is the error of the stream after these messages, or None. A message that
-        cannot be parsed breaks the stream as well: the beginning of the next message is not known. ``late``
-        receives each deferred answer, which counts in ``owed`` until then. Messages that are ``too_old`` are
-        answered without a decision, except stops.
+        ``broken`` is the error of the stream after these messages, or None. A message that cannot be parsed breaks
+        the stream as well: the beginning of the next message is not known. ``late`` receives each deferred answer,
+        which counts in ``owed`` until then. Messages that are ``too_old`` are answered without a decision, except
+        stops. Outside of a batch, the messages are a batch of their own.
         """
-        self.begin()
-        batch = Batch(Room(ANY_SIZE, self._engine.settings.reasons), connected=True)
-        answers: list[Reply] = []
-        simple, read_call = True, self._reader.read_call
+        alone = not self._is_open
+        if alone:
+            self.begin()
+        room = Room(ANY_SIZE, self._engine.settings.reasons)
+        batch, read_call = Batch(room, connected=True), self._reader.read_call
+        replies: list[Reply] = []
+        simple = broken is None
         for raw in messages:
+            reply: Reply
             if raw and _SINGLE[raw[0]] is codec:
-                answer: Reply = read_call(raw, codec, session, too_old, batch)
+                reply = read_call(raw, codec, session, too_old, batch)
             else:
-                answer = self._reader.read(raw, codec, session, too_old, batch)
-            answers.append(answer)
-            if type(answer) is bytes and not session.refused:
+                reply = self._reader.read(raw, codec, session, too_old, batch)
+            replies.append(reply)
+            if type(reply) is bytes and not session.refused:
                 continue
             simple = False
-            if type(answer) is NotParsable or _is_too_many(session):
+            if type(reply) is NotParsable or _is_too_many(session):
                 broken = ""
                 break
-        self._messages = len(answers)
-        rolled_back = self.end()
-        if rolled_back is not None:
-            self._roll_back(messages, repeat(session), answers, rolled_back, batch.room, codec)
-        whole: list[bytes] = answers  # type: ignore[assignment]  # if all are bytes
-        if not simple or rolled_back is not None:
-            whole = self._in_one_piece(answers, codec, batch.room, late, owed or DeferredCount())
         if broken:
             error = codec.error(b"", PARSE_ERROR, f"not parsable: {broken}")
-            whole.append(self._reader.report(error, codec, session.peer, session.host))
-        return whole, broken is not None
+            replies.append(self._reader.report(error, codec, session.peer, session.host))
+        read = Read(messages, (session,) * len(messages), codec, room, replies)
+        self._reads.append(read)
+        if not simple:
+            read.postpone(owed or DeferredCount(), lambda _, answers: [late(answer) for answer in answers])
+            read.put_together()
+        if alone:
+            self.end()
+        return read.answers, broken is not None
 
-    def _in_one_piece(
-        self, replies: Sequence[Reply], codec: Codec, room: Room, late: LateAnswer, owed: DeferredCount
-    ) -> list[bytes]:
-        """Return the answers of a stream, for replies of which some are arrays, absent or deferred."""
-
-        def give(reply: Reply) -> None:
-            if (answer := in_one_piece(reply, codec)) is not None:
-                late(answer)
-
-        there = [reply for reply in replies if not is_postponed(reply, codec, room, owed, give)]
-        return [answer for reply in there if (answer := in_one_piece(reply, codec)) is not None]
-
-    def _roll_back(
-        self,
-        messages: Sequence[bytes],
-        sessions: Iterable[Session],
-        answers: list[Reply],
-        rolled_back: RolledBack,
-        room: Room,
-        codec: Codec | None = None,
-    ) -> None:
+    def _roll_back(self, read: Read, rolled_back: RolledBack) -> None:
         """Replace the answers to calls that were rolled back."""
         again = self._reader.rejected_instead
-        for place, (raw, session, answer) in enumerate(zip(messages, sessions, list(answers), strict=False)):
-            one = codec or codec_of(raw)
-            if isinstance(answer, list):
-                items = zip(one.items(one.repaired(raw)), answer, strict=False)
-                answers[place] = [again(item, one, session, old, rolled_back, room) for item, old in items]
+        for place, (raw, session) in enumerate(zip(read.messages, read.sessions, strict=False)):
+            codec, reply = read.codec_of(place), read.replies[place]
+            if isinstance(reply, list):
+                items = zip(codec.items(codec.repaired(raw)), list(reply), strict=False)
+                reply[:] = [again(item, codec, session, old, rolled_back, read.room) for item, old in items]
             else:
-                answers[place] = again(raw, one, session, answer, rolled_back, room)
-        self.close()
+                read.replies[place] = again(raw, codec, session, reply, rolled_back, read.room)
+        if read.answers is not read.replies:
+            read.put_together()
 
 
 _SINGLE: list[Codec | None] = [None] * 256
@@ -237,11 +198,6 @@ _SINGLE: list[Codec | None] = [None] * 256
 _SINGLE[ord("{")] = JSON
 for _first in (*range(0x80, 0x90), 0xDE, 0xDF):
     _SINGLE[_first] = MESSAGEPACK
-
-
-def codec_of(datagram: bytes) -> Codec:
-    """Return the encoding of a datagram (interfaces.md 3)."""
-    return JSON if datagram.lstrip(b" \t\r\n")[:1] in (b"{", b"[") else MESSAGEPACK
 
 
 def _is_too_many(session: Session) -> bool:
