@@ -18,7 +18,7 @@ from identengine.engine.decisions import terminating
 from identengine.engine.lifecycle import Asker
 from identengine.identify import policy
 from identengine.identify.credentials import Credentials
-from identengine.identify.index import AccountEntry, Book, Candidate
+from identengine.identify.index import AccountEntry, Book, Candidate, counted_by
 from identengine.identify.matching import MATCHED_BY, MatchedBy, check_credentials, first_fit, for_switch
 from identengine.identify.template import MATCHES, Form
 from identengine.model.numbers import is_normal, national, normal_number
@@ -79,12 +79,14 @@ class Usual:
         self, asked: UsualRequest, asker: Asker, options: IdentifyOptions, form: Form
     ) -> bytes | EncodedDecision | None:
         """Decide one call. The comments name the steps of engine.md 6."""
-        calls, call_id, dialled = self._calls, asked.call_id, asked.dst_number
+        if not self._decides:
+            return None
         # validate
+        calls, call_id, dialled = self._calls, asked.call_id, asked.dst_number
         if not dialled or call_id is None or not (call_id > "!" and call_id.isascii()) or asked.digest is not None:
             return None
         leg = "o" if asked.leg_id is None and asked.direction is None else _leg_key(asked)
-        if leg is None or not self._decides:
+        if leg is None:
             return None
         if dialled[0] == "+":
             dialled = dialled[1:]
@@ -156,9 +158,13 @@ class Usual:
             found = source
             while found is not None and not dialled.startswith(found.tech_prefix):
                 found = found.next
-            if found is not None and found.plain:
+            if found is not None and found.plain and not (found.varies and self._differs(options)):
                 return found, found.entry, "ip", False
         return self._ranked(asked, source, dialled, options)
+
+    def _differs(self, options: IdentifyOptions) -> bool:
+        """Return True if a switch has its own ``match_port`` or ``match_protocol``."""
+        return counted_by(options) != counted_by(self._book.options)
 
     def _ranked(
         self, asked: UsualRequest, source: Candidate | None, dialled: str, options: IdentifyOptions
