@@ -243,10 +243,10 @@ def test_malformed_messages_are_reported_whether_answered_or_not(codec: Codec) -
         (PARAMS, "call_id", '{"a":1}'),
         (PARAMS, "call_id", '{"a":1}'),
         (NO_METHOD, None, None),
-        (PARAMS, "call_id", '" "'),
         (PARAMS, "password", None),
-        (INVALID, None, None),
         (PARAMS, "call_id", '" "'),
+        (INVALID, None, None),
+        (INVALID, None, None),
     ]
     assert "secret" not in str(found)
 
