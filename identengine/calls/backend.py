@@ -230,7 +230,7 @@ class UsualBackend(Protocol):
 
     @property
     def legs(self) -> Mapping[str, object]:
-        """What is held or remembered of each call, by call key."""
+        """The legs that are held or remembered, by call key."""
 
     def find(self, call: str, leg: str, /) -> object | None:
         """Return the held or lapsed leg with these keys, or None."""
@@ -268,7 +268,7 @@ class Backend(UsualBackend, Protocol):
         """Answer a message."""
 
     def undo(self) -> None:
-        """Free the newest leg, and derive all else from the legs again, after a fault within a message."""
+        """Free the newest leg, and derive everything else from the legs again, after a fault within a message."""
 
     def roll_back(self) -> Sequence[LegKeys]:
         """Free and return the legs that the batch has admitted, after a fault of :meth:`end`."""

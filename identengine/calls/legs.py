@@ -55,7 +55,7 @@ def request_fingerprint(request: Request, key: bytes) -> bytes:
 
 
 Content: TypeAlias = UsualRequest | bytes
-"""What makes a request the same as another one: the request itself, or its fingerprint."""
+"""The part of a request that a retransmission repeats: the request itself, or its fingerprint."""
 
 
 def content_of(request: Request, key: bytes) -> Content:

@@ -141,7 +141,7 @@ class Calls:
         return self._handlers[type(message)](message)
 
     def undo(self) -> None:
-        """Free the leg that the current message admitted, after a fault within the message. All else stands.
+        """Free the leg that the current message admitted, after a fault within the message. Everything else stands.
 
         The legs in the rows are the truth, and the rest is derived from them.
         """

@@ -1,6 +1,6 @@
 """The engine: requests in, answers out, one by one, in batches that share a time and a commit.
 
-A batch is what arrived together. :meth:`Engine.begin` opens it, each request is answered by itself in the order of
+A batch is what arrived together. :meth:`Engine.begin` opens it, each request is answered alone, in the order of
 its arrival (engine.md 5.3), and :meth:`Engine.end` stores what the batch changed. Answers may leave only then. One
 assignment between two batches replaces the version of the book, or the settings. Rule: no I/O, no clock, no logging.
 """

@@ -66,7 +66,7 @@ class ClientEntry(msgspec.Struct, frozen=True, gc=False):
 
 
 class Terminating(msgspec.Struct, frozen=True, gc=False):
-    """What the calls to a vendor need."""
+    """The answer and the levels of the calls to a vendor."""
 
     template: AnswerPart
     """The part of the answer that all calls to it share."""
@@ -95,7 +95,7 @@ class AccountEntry(msgspec.Struct, gc=False):
     host: str | None
     """Host of calls that terminate at it (engine.md 3.9); None leaves the choice to the switch."""
     terminating: Terminating | None = None
-    """What calls to it need; None until the first one, since most accounts get no calls."""
+    """The answer and levels of calls to it; None until the first one, since most accounts get no calls."""
 
     def shape_of(self, counted: Counted) -> Shape:
         """Return True for each of gateway, port and protocol that is set and counts."""

@@ -79,7 +79,8 @@ class Codec:
         """Make the decoders and the encoder from those of msgspec."""
         self.encode = encode
         """Return an object in this encoding."""
-        self._freed_one, self._done = encode(FREED_ONE), encode(DONE)
+        self.freed_one, self._done = encode(FREED_ONE), encode(DONE)
+        """The encoded results of most messages of a call's life."""
         any_call: Any = Union[tuple(CALLS.values())]  # noqa: UP007 - its members are known at run time only
         self.call: Callable[[Bytes], Call] = decoder(any_call).decode
         """Return a message of the expected shape as the struct of its method."""
@@ -179,7 +180,7 @@ class Codec:
     def done(self, message_id: bytes, result: LegResult) -> bytes:
         """Return the answer to a message of a call's life. The usual results are encoded once."""
         if result is FREED_ONE:
-            return self.spliced(message_id, self._freed_one)
+            return self.spliced(message_id, self.freed_one)
         return self.spliced(message_id, self._done if result is DONE else self.encode(result))
 
     def spliced(self, message_id: bytes, result: bytes) -> bytes:

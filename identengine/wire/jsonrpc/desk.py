@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import get_args
 
-from identengine.calls.backend import EncodedDecision, LegResult
+from identengine.calls.backend import FREED_ONE, EncodedDecision, LegResult
 from identengine.engine.core import Engine
 from identengine.engine.lifecycle import Asker, BadParameter
 from identengine.engine.requests import EngineAnswer, EngineRequest, Method, RolledBack
@@ -30,7 +30,7 @@ except PackageNotFoundError:  # run from a checkout that was never installed
 
 
 class Batch:
-    """What the messages of one read share, and what is counted among them."""
+    """The messages of one read: the room for their answers, and counts of costly messages."""
 
     __slots__ = ("connected", "explains", "room", "wrong")
 
@@ -67,6 +67,7 @@ class Desk:
         self._usual: dict[type[Call], Callable[..., bytes | EncodedDecision | LegResult | None]] = {}
         if usual:
             way = engine.usual
+            methods: dict[str, Callable[..., bytes | EncodedDecision | LegResult | None]]
             methods = {"authorize": way.authorize, "start": way.start, "update": way.update, "stop": way.stop}
             self._usual = {USUAL_CALLS[name]: method for name, method in methods.items()}
         """The usual way of each method that has one."""
@@ -81,15 +82,13 @@ class Desk:
         except Exception as fault:  # it rejects this call alone
             ask = _ask(call, peer, codec)
             return self._answered(ask, self._engine.fault(ask, fault), message_id, codec, batch)
+        if answer is FREED_ONE:
+            return codec.spliced(message_id, codec.freed_one)
         if answer is None:
             return self._generally(call, message_id, peer, codec, too_old, batch)
         if isinstance(answer, bytes):
             encoded = codec.spliced(message_id, answer)
-            if len(encoded) <= batch.room.bytes:
-                return encoded
-            answer = EncodedDecision(answer)
-        elif isinstance(answer, LegResult):
-            return codec.done(message_id, answer)
+            return encoded if len(encoded) <= batch.room.bytes else self._fitted(answer, message_id, codec, batch)
         return decided(codec, message_id, answer, batch.room)
 
     def _generally(
@@ -112,6 +111,11 @@ class Desk:
             shed = self._engine.shed(ask)
             return result(codec, message_id, shed) if message_id else None
         return self._answered(ask, self._engine.answer(ask), message_id, codec, batch)
+
+    @staticmethod
+    def _fitted(answer: bytes, message_id: bytes, codec: Codec, batch: Batch) -> Item:
+        """Return an answer that is too large for its datagram."""
+        return decided(codec, message_id, EncodedDecision(answer), batch.room)
 
     def _answered(
         self, ask: EngineRequest, answer: EngineAnswer, message_id: bytes, codec: Codec, batch: Batch

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import repeat
-from time import perf_counter
 
 from identengine.engine.core import Engine
 from identengine.engine.lifecycle import Asker
@@ -58,20 +57,20 @@ class Responder:
         usual: bool = True,
     ) -> None:
         self._engine = engine
-        self._clock = clock
+        self._clock, self._uptime = clock, uptime
         self._on_decided = on_decided
         desk = Desk(engine, uptime, on_reject, on_too_old, on_malformed, usual=usual)
         self._reader = Reader(engine, desk, on_wrong_token, on_too_old, on_malformed, on_withheld)
         self._is_open = False
         self._began = 0.0
         self._reads: list[Read] = []
-        """The reads of the batch in hand."""
+        """The reads of the current batch."""
 
     # ---- a batch
 
     def begin(self) -> None:
         """Implement :meth:`identengine.wire.responder.Batches.begin`."""
-        self._began, self._is_open = perf_counter(), True
+        self._began, self._is_open = self._uptime(), True
         self._engine.begin(self._clock())
 
     def end(self) -> None:
@@ -82,7 +81,7 @@ class Responder:
             for read in reads:
                 self._roll_back(read, rolled_back)
         engine.count()
-        self._on_decided(perf_counter() - self._began, sum([len(read.replies) for read in reads]))
+        self._on_decided(self._uptime() - self._began, sum([len(read.replies) for read in reads]))
         reads.clear()
         self._is_open = False
 
@@ -173,7 +172,12 @@ class Responder:
         read = Read(messages, (session,) * len(messages), codec, room, replies)
         self._reads.append(read)
         if not simple:
-            read.postpone(owed or DeferredCount(), lambda _, answers: [late(answer) for answer in answers])
+
+            def give(_: int, answers: list[bytes]) -> None:
+                for answer in answers:
+                    late(answer)
+
+            read.postpone(owed or DeferredCount(), give)
             read.put_together()
         if alone:
             self.end()
