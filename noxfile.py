@@ -94,6 +94,7 @@ def bench(session: nox.Session) -> None:
     quick = () if full else ("--quick",)
     for name in ("all", "takeup", "calls"):
         run(session, "python", "-m", f"benchmarks.{name}", *quick)
+    run(session, "python", "-m", "benchmarks.against", ".", *quick)
     small = () if full else ("--accounts", "2000", "--legs", "1000", "--rounds", "1")
     run(session, "python", "-m", "benchmarks.failover", *small)
 

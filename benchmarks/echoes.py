@@ -12,11 +12,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple, cast
 
 import uvloop
 
 from benchmarks import generator, machine
+from benchmarks.served import Program
 from identengine.net.udp.mmsg import batched
 
 HOST = "127.0.0.1"
@@ -36,13 +38,21 @@ class Echo(NamedTuple):
 
 
 @contextmanager
-def echoing(kind: str) -> Iterator[Echo]:
+def echoing(kind: str, python: Path = Path(sys.executable)) -> Iterator[Echo]:
     """Run an echo server on the server's core during the block."""
-    command = [sys.executable, "-m", "benchmarks.echoes", kind]
+    program = Program(python, module=("benchmarks.echoes", kind))
+    command = program.command
     if kind == "c":
         command = [str(generator.program("echo"))]
     with machine.on_core(machine.cores()[1]):
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603 - ours
+        process = subprocess.Popen(  # noqa: S603 - ours
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=program.tree,
+            env=program.environment,
+        )
     assert process.stdin is not None
     assert process.stdout is not None
     try:

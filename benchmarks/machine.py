@@ -6,8 +6,10 @@ import os
 import platform
 import re
 import resource
+import subprocess
+import sysconfig
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,7 +31,7 @@ class Machine(msgspec.Struct, frozen=True):
     memory_gib: float
     system: str
     python: str
-    """Version of Python, and its build if that costs speed."""
+    """Version of Python, and its build."""
     packages: dict[str, str]
     """Versions by name, those of peers included."""
 
@@ -40,6 +42,10 @@ class Memory(msgspec.Struct, frozen=True):
     resident: float
     proportional: float
     """Memory in which a page shared by N processes counts as 1/N."""
+    anonymous: float
+    """The part of the proportional memory that belongs to no file: objects, not the mirror of the calls."""
+    shared: float
+    """The part of the proportional memory that is a file on tmpfs, such as the mirror of the calls."""
 
 
 def describe(**others: str) -> Machine:
@@ -56,9 +62,28 @@ def describe(**others: str) -> Machine:
 
 
 def interpreter() -> str:
-    """Return the version of this Python, and its build if that costs speed. Every benchmark prints it."""
-    build = ", built without profile-guided optimization" if is_plain_build() else ""
-    return f"{platform.python_implementation()} {platform.python_version()}{build}"
+    """Return the version of this Python, and its build. Every benchmark prints it."""
+    return _described(platform.python_implementation(), platform.python_version(), sysconfig.get_config_vars())
+
+
+def interpreter_at(python: Path) -> str:
+    """Return the version and the build of the Python at a path."""
+    script = "import platform, sysconfig, json; print(json.dumps([platform.python_implementation(), "
+    script += "platform.python_version(), sysconfig.get_config_vars()]))"
+    asked = subprocess.run([python, "-c", script], capture_output=True, check=True)  # noqa: S603 - a given program
+    return _described(*msgspec.json.decode(asked.stdout, type=tuple[str, str, dict[str, object]]))
+
+
+def _described(implementation: str, version: str, variables: Mapping[str, object]) -> str:
+    arguments = str(variables.get("CONFIG_ARGS") or "")
+    linked = "with LTO, " if "--with-lto" in arguments else ""
+    if is_plain_build(variables):
+        built = f"{linked}built without profile-guided optimization"
+    elif "--enable-optimizations" in arguments:
+        built = f"{linked or 'without LTO, '}built with profile-guided optimization"
+    else:  # as Debian's, whose rules use a profile
+        built = "built by rules of its packager, which CONFIG_ARGS does not record"
+    return f"{implementation} {version}, {built}"
 
 
 def cores() -> tuple[int, int]:
@@ -99,8 +124,8 @@ def processor_seconds(pids: list[int]) -> float:
 def memory(pid: int) -> Memory:
     """Return the memory of a process."""
     text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
-    resident, proportional = (re.findall(rf"^{name}:\s+(\d+) kB", text, re.MULTILINE) for name in ("Rss", "Pss"))
-    return Memory(int(resident[0]) / 1024, int(proportional[0]) / 1024)
+    found = dict(re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE))
+    return Memory(*(int(found[name]) / 1024 for name in ("Rss", "Pss", "Pss_Anon", "Pss_Shmem")))
 
 
 class Others:

@@ -15,7 +15,19 @@ from matplotlib.figure import Figure
 
 from benchmarks.results import KEPT, Results, load, markdown
 
-ORDER = ("side_by_side", "sockets", "paced", "way", "growth", "steps", "memory", "hostile", "hostile_messages")
+ORDER = (
+    "ratios",
+    "against",
+    "side_by_side",
+    "sockets",
+    "paced",
+    "way",
+    "growth",
+    "steps",
+    "memory",
+    "hostile",
+    "hostile_messages",
+)
 """Results in the order of a reader's interest. Others follow them."""
 _SIZE = (9.0, 5.0)
 

@@ -28,6 +28,8 @@ class Contender(NamedTuple):
     target: str
     requests: Path
     options: Options
+    answering: int | None = None
+    """Pid of the process that answers, if only its processor time counts. By default all processes count."""
 
 
 class Taken(NamedTuple):
@@ -35,9 +37,17 @@ class Taken(NamedTuple):
 
     result: Result
     processor: float
-    """Processor time of the server's processes for each answer, in microseconds."""
+    """Processor time of the server for each answer, in microseconds."""
     others: float
     """Processor use of other processes, in cores."""
+
+
+class Spread(NamedTuple):
+    """A figure over the rounds."""
+
+    median: float
+    least: float
+    most: float
 
 
 Rounds = list[dict[str, Taken]]
@@ -81,15 +91,32 @@ def _undisturbed(contender: Contender, retakes: int) -> Taken:
 def take(contender: Contender) -> Taken:
     """Measure one contender once."""
     pids = machine.family(contender.pid)
-    others, before = machine.Others(pids), machine.processor_seconds(pids)
+    timed = pids if contender.answering is None else [contender.answering]
+    others, before = machine.Others(pids), machine.processor_seconds(timed)
     result = generator.run(contender.target, contender.requests, contender.options)
-    seconds, cores = machine.processor_seconds(pids) - before, others.cores()
+    seconds, cores = machine.processor_seconds(timed) - before, others.cores()
     return Taken(result, seconds * 1e6 / max(1, result.answered), cores)
 
 
-def ratio(rounds: Rounds, of: str, to: str) -> float:
-    """Return the median over the rounds of the ratio of throughputs."""
-    return median(each[of].result.rate / each[to].result.rate for each in rounds)
+def throughput(taken: Taken) -> float:
+    """Return the answers per second."""
+    return taken.result.rate
+
+
+def processor(taken: Taken) -> float:
+    """Return the processor time of the server for each answer."""
+    return taken.processor
+
+
+def p999(taken: Taken) -> float:
+    """Return the latency that one answer in a thousand exceeds."""
+    return taken.result.latency.p999
+
+
+def ratios(rounds: Rounds, of: str, to: str, figure: Callable[[Taken], float] = throughput) -> Spread:
+    """Return the ratio of a figure of two cases over the rounds, whose two figures saw the same machine."""
+    found = [figure(each[of]) / figure(each[to]) for each in rounds]
+    return Spread(median(found), min(found), max(found))
 
 
 def figures(rounds: Rounds, case: str) -> dict[str, float]:

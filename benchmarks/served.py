@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from identengine.store.versions import Store
 
 _CONFIG = """\
 [store]
-path = "{folder}/store"
+path = "{store}"
 [calls]
 path = "{folder}/calls"
 max_legs = {legs}
@@ -78,18 +79,47 @@ def store(path: Path, made: books.Book) -> None:
         opened.change("benchmark", "a made-up book", fill)
 
 
-@contextmanager
-def serving(place: Path, module: tuple[str, ...] = ("identengine",)) -> Iterator[Served]:
-    """Serve ``place/store`` during the block, with all processes on the server's core.
+class Program(NamedTuple):
+    """The program to serve with."""
 
-    ``module`` is the module to run with arguments before ``serve``: the engine itself, or its watcher.
-    """
+    python: Path = Path(sys.executable)
+    tree: Path = Path(__file__).parents[1]
+    """Source tree of the program. It is the working folder of the processes, and the first place of imports."""
+    module: tuple[str, ...] = ("identengine",)
+    """The module to run, with arguments before ``serve``: the engine itself, or its watcher."""
+
+    @property
+    def command(self) -> list[str]:
+        """The command without its last arguments."""
+        return [str(self.python), "-m", *self.module]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of its processes."""
+        return os.environ | {"PYTHONPATH": str(self.tree)}
+
+    def check(self) -> None:
+        """Raise AssertionError if the program would import the engine from another tree."""
+        command = [str(self.python), "-c", "import identengine; print(identengine.__file__)"]
+        asked = subprocess.run(  # noqa: S603 - ours
+            command, cwd=self.tree, env=self.environment, stdout=subprocess.PIPE, text=True, check=True
+        )
+        found = Path(asked.stdout.strip()).resolve()
+        if not found.is_relative_to(self.tree.resolve()):
+            raise AssertionError(f"expected the engine of {self.tree}, got {found}")
+
+
+@contextmanager
+def serving(place: Path, program: Program = Program(), book: Path | None = None) -> Iterator[Served]:  # noqa: B008 - frozen
+    """Serve a book during the block, by default ``place/store``, with all processes on the server's core."""
     config = place / "identengine.toml"
-    config.write_text(_CONFIG.format(folder=place, legs=LEGS, age=AGE_MS))
-    command = [sys.executable, "-m", *module, "serve", "--config", str(config)]
+    config.write_text(_CONFIG.format(folder=place, store=book or place / "store", legs=LEGS, age=AGE_MS))
+    command = [*program.command, "serve", "--config", str(config)]
     with (place / "log").open("w") as log, machine.on_core(machine.cores()[1]):
         began = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)  # noqa: S603 - ours
+        process = subprocess.Popen(  # noqa: S603 - ours
+            command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=program.tree, env=program.environment
+        )
     try:
         ports = ready(process)
         start = time.perf_counter() - began

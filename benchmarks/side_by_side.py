@@ -9,6 +9,7 @@ echo alternate, and the results are ratios of rounds. One wrong answer ends the 
 from __future__ import annotations
 
 import tempfile
+from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -18,7 +19,7 @@ from typing import NamedTuple
 from benchmarks import echoes, machine, messages, rounds, served, workload
 from benchmarks.peers import Case, MissingError, Peer, freeradius, kamailio, postgresql, redis
 from benchmarks.results import Column, Results, Row, arguments, publish, today
-from benchmarks.rounds import Contender, Taken
+from benchmarks.rounds import Contender, Rounds, Taken
 from benchmarks.workload import Workload
 
 PEERS = (freeradius.PEER, kamailio.PEER, redis.PEER, postgresql.PEER)
@@ -54,6 +55,9 @@ class Beside(NamedTuple):
     rows: list[Row]
     version: str
     caveats: list[str]
+    taken: Rounds
+    engine: str
+    """The case of the engine that is asked in the way of the peer."""
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -65,20 +69,16 @@ def main(words: Sequence[str] | None = None) -> None:
     given = parser.parse_args(words)
     accounts, calls = workload.sizes(given, 1_000, 2_000)
     count = given.rounds or (2 if given.quick else ROUNDS)
-    known = {peer.name.lower(): peer for peer in PEERS}
-    names = [name.strip().lower() for name in given.peers.split(",")]
-    if unknown := sorted({*names} - {*known}):
-        parser.error(f"no such peer: {', '.join(unknown)}; known are {', '.join(known)}")
+    peers = chosen(parser, given.peers)
     made = workload.make(accounts, calls)
     rows, versions, caveats = [], {}, []
     with _serving(made) as ours:
-        for peer in (known[name] for name in names):
+        for peer in peers:
             try:
                 found = measure(peer, made, ours, count, 0 if given.quick else rounds.RETAKES)
             except MissingError:
-                left_out = f"{peer.name} is left out: apt-get install --no-install-recommends {peer.packages}"
-                print(left_out, flush=True)
-                caveats.append(left_out)
+                print(missing(peer), flush=True)
+                caveats.append(missing(peer))
                 continue
             rows += found.rows
             versions[peer.name] = found.version
@@ -103,6 +103,20 @@ def main(words: Sequence[str] | None = None) -> None:
     publish(results, given.json)
 
 
+def chosen(parser: ArgumentParser, names: str) -> list[Peer]:
+    """Return the peers of a list of names. Exit if a name is unknown."""
+    known = {peer.name.lower(): peer for peer in PEERS}
+    wanted = [name.strip().lower() for name in names.split(",") if name.strip()]
+    if unknown := sorted({*wanted} - {*known}):
+        parser.error(f"no such peer: {', '.join(unknown)}; known are {', '.join(known)}")
+    return [known[name] for name in wanted]
+
+
+def missing(peer: Peer) -> str:
+    """Return the caveat of a peer that is not installed."""
+    return f"{peer.name} is left out: apt-get install --no-install-recommends {peer.packages}"
+
+
 def measure(peer: Peer, made: Workload, ours: Ours, count: int, retakes: int) -> Beside:
     """Return the results of a peer, measured in turn with the engine and an echo server.
 
@@ -117,31 +131,36 @@ def measure(peer: Peer, made: Workload, ours: Ours, count: int, retakes: int) ->
     ):
         for case in running.cases:
             print(f"{case.name}: {case.check():,} answers checked, all right", flush=True)
-        engine = _engine(peer, ours, tcp=tcp)
-        limit = _echo(peer, ours, echo, tcp=tcp)
-        rounds.check([engine])
-        cases = [*running.cases, _case(engine), _case(limit)]
+        engines = [_engine(peer, ours, tcp=tcp)]
+        if tcp:
+            engines.append(_engine(peer, ours, tcp=True, pipelined=(redis.CONNECTIONS, redis.PIPELINED)))
+        own = [*engines, _echo(peer, ours, echo, tcp=tcp)]
+        rounds.check(engines)
+        cases = [*running.cases, *map(_case, own)]
         taken = rounds.in_turn({case.name: partial(case.take, retakes) for case in cases}, count)
-        pids = {engine.case: engine.pid, limit.case: limit.pid}
-        rows = [_row(case, taken, engine.case, pids.get(case.name, running.pid)) for case in cases]
+        pids = {each.case: each.pid for each in own}
+        rows = [_row(case, taken, engines[0].case, pids.get(case.name, running.pid)) for case in cases]
         caveats = [
             f"{case.name} (version {running.version}): {'; '.join(case.caveats)}." for case in running.cases
         ]
-        return Beside(rows, running.version, caveats)
+        return Beside(rows, running.version, caveats, taken, engines[-1].case)
 
 
 def _row(case: Case, taken: rounds.Rounds, engine: str, pid: int) -> Row:
     figures = rounds.figures(taken, case.name)
-    figures["ratio"] = rounds.ratio(taken, engine, case.name)
+    figures["ratio"] = rounds.ratios(taken, engine, case.name).median
     figures["calls_ratio"] = figures["ratio"] * case.requests_a_call / 2
     figures["memory"] = sum(machine.memory(one).proportional for one in machine.family(pid))
     return Row(case.name, figures, rounds.histogram(taken, case.name))
 
 
-def _engine(peer: Peer, ours: Ours, *, tcp: bool) -> Contender:
+def _engine(peer: Peer, ours: Ours, *, tcp: bool, pipelined: tuple[int, int] | None = None) -> Contender:
     way, port = ("tcp", ours.engine.tcp) if tcp else ("udp", ours.engine.udp)
     options = messages.options("msgpack", count=ours.number, tcp=tcp)
     name = f"identengine, {way.upper()} MessagePack, next to {peer.name}"
+    if pipelined:
+        options = messages.pipelined(options, *pipelined)
+        name += f", {pipelined[0]} connections x {pipelined[1]}"
     return Contender(name, ours.engine.pid, f"{way}:{echoes.HOST}:{port}", ours.requests, options)
 
 

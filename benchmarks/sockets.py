@@ -107,10 +107,10 @@ def _rows(case: Case, engine: Served, requests: Path, each: int, count: int, ret
         uvloop = next(one.case for one in contenders if "uvloop" in one.case)
         for one in contenders:
             figures = rounds.figures(taken, one.case)
-            figures["ratio"] = rounds.ratio(taken, one.case, uvloop)
+            figures["ratio"] = rounds.ratios(taken, one.case, uvloop).median
             batched = f"{case.name}: {echoes.LABELS['batched']}"
             if batched in taken[0]:
-                figures["ratio_batched"] = rounds.ratio(taken, one.case, batched)
+                figures["ratio_batched"] = rounds.ratios(taken, one.case, batched).median
             figures["resident"] = machine.memory(engine.decider if one.pid == engine.pid else one.pid).resident
             yield Row(one.case, figures, rounds.histogram(taken, one.case))
 

@@ -15,7 +15,8 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks import books
-from identengine.engine.core import Engine, EngineRequest
+from identengine.engine.core import Engine
+from identengine.engine.requests import EngineRequest
 from identengine.identify import builder, matching, policy, query
 from identengine.identify.dids import DidTable, pack
 from identengine.identify.index import Book

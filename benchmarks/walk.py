@@ -34,7 +34,7 @@ from identengine.calls.backend import Settings
 from identengine.calls.journal import Journal
 from identengine.calls.memory import Calls
 from identengine.config.schema import Limits, Switch
-from identengine.engine.core import Engine, EngineAnswer, EngineRequest
+from identengine.engine.core import Engine
 from identengine.identify import builder
 from identengine.model.addresses import parse_network
 from identengine.model.options import IdentifyOptions
@@ -98,17 +98,10 @@ class Subject:
         self._engine = Engine()
         self._engine.take_up(builder.build(OPTIONS, 1, bytes(32), [CLIENT], [ACCOUNT], []))
         self._engine.hold(Calls(Settings(max_legs=1_000), journal), self._tally)
-        responder = Responder(self._engine, time.monotonic, _unexpected, self.decide)
+        responder = Responder(self._engine, time.monotonic, _unexpected, self._clock, on_decided=self._tally.decided)
         switch = Switch(name="sbc1", scope="sbc1", networks=(parse_network("127.0.0.1")[0],))
         peers = Peers((switch,), OPTIONS, "udp")
         self._listener = UdpListener(bound, peers, responder.datagrams, Limits(), _unexpected)
-
-    def decide(self, batch: Sequence[EngineRequest]) -> list[EngineAnswer]:
-        """Decide a batch as :mod:`identengine.server.decider.process` does."""
-        began = time.perf_counter()
-        answers = self._engine.decide(batch, self._clock())
-        self._tally.decided(time.perf_counter() - began, len(batch))
-        return answers
 
     async def walk(self) -> list[Call]:
         """Return the calls that the second of two datagrams causes."""

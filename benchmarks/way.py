@@ -1,4 +1,4 @@
-"""The way of a request, step by step: the time of a datagram from the socket back to the socket.
+"""The way of a request, step by step: the processor time of a datagram from the socket back to the socket.
 
 ``python -m benchmarks.way [--quick] [--accounts N …] [--calls N] [--json FILE]``. It runs the workload of the
 socket benchmark in this process, through the parts of the server: a UDP socket read and answered in batches, the
@@ -29,7 +29,8 @@ from identengine.calls.journal import Journal
 from identengine.calls.legs import request_fingerprint
 from identengine.calls.memory import Calls
 from identengine.calls.mirror import Changes, RoomLeft
-from identengine.engine.core import Engine, EngineAnswer, EngineRequest
+from identengine.engine.core import Engine
+from identengine.engine.requests import EngineAnswer, EngineRequest
 from identengine.engine.lifecycle import Asker
 from identengine.identify import builder, matching, policy, query
 from identengine.identify.index import Book
@@ -79,14 +80,14 @@ STEPS = {
 
 
 class Times(Counter[str]):
-    """Nanoseconds by step."""
+    """Nanoseconds of processor time by step."""
 
     @contextmanager
     def of(self, step: str) -> Iterator[None]:
         """Add the time of the block."""
-        began = time.perf_counter_ns()
+        began = time.thread_time_ns()
         yield
-        self[step] += time.perf_counter_ns() - began
+        self[step] += time.thread_time_ns() - began
 
 
 class _TimedMirror:
@@ -264,9 +265,9 @@ def main() -> None:
     results = Results(
         name="way",
         title="The way of a request, step by step",
-        method="Microseconds per request from the socket back to the socket, in one process. Half of the requests "
-        f"are `authorize`, half `stop`; batches of {BATCH}, {calls:,} calls, medians of {rounds} rounds. Steps "
-        "that a `stop` skips are spread over both. *all* is the sum of the medians.",
+        method="Microseconds of processor time per request from the socket back to the socket, in one process. "
+        f"Half of the requests are `authorize`, half `stop`; batches of {BATCH}, {calls:,} calls, medians of "
+        f"{rounds} rounds. Steps that a `stop` skips are spread over both. *all* is the sum of the medians.",
         quick=given.quick,
         date=today(),
         machine=machine.describe(),
@@ -284,8 +285,9 @@ def main() -> None:
 def measure(accounts: int, calls: int, rounds: int) -> dict[str, float]:
     """Return microseconds per request by step."""
     made = workload.make(accounts, calls)
-    steps = workload.order(made.calls, min(workload.LAG, accounts))  # of a small book none is full then
-    told = [messages.message("msgpack", step) for step in steps]
+    held = min(workload.HELD, accounts)  # no account of a small book is full then
+    steps = workload.order(made.calls, workload.Life(held))
+    told = [messages.encoded("msgpack", messages.of_step(step)) for step in steps]
     batches = [Batch(*map(list, zip(*told[at : at + BATCH], strict=True))) for at in range(0, len(told), BATCH)]
     book = builder.build(OPTIONS, 1, bytes(32), made.book.clients, made.book.accounts, made.book.dids)
     del made

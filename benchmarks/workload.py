@@ -12,17 +12,18 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
+from heapq import heappop, heappush
 from ipaddress import IPv4Address
 from random import Random
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from benchmarks import books
 from identengine.model.records import Account, IdentBy, Request
 
 ACCOUNTS = 100_000
 CALLS = 200_000
-LAG = 1_000
-"""Number of calls between the authorization of a call and its stop."""
+HELD = 1_000
+"""Number of calls that are held between their authorization and their stop, unless a benchmark names another."""
 _TRIES = 200
 _ELSEWHERE = 0x7FF00000, 0x7FFEFFFF
 """127.240.0.0 to 127.254.255.255, outside of all networks of the book.
@@ -50,13 +51,31 @@ class Workload(NamedTuple):
     calls: list[Call]
 
 
+Method: TypeAlias = Literal["authorize", "start", "update", "stop"]
+
+
+class Life(NamedTuple):
+    """The life of each call, counted in the calls that are authorized meanwhile."""
+
+    held: int = HELD
+    """Number of calls that are held at a time. With 0, the stop follows the authorization at once."""
+    between: tuple[Method, ...] = ()
+    """Messages between the authorization and the stop, evenly spaced over the life of the call."""
+    scattered: bool = False
+    """True if lives differ at random (exponentially) around their mean, which ``held`` is then."""
+
+    def length(self, random: Random) -> int:
+        """Return the length of one life."""
+        return int(random.expovariate(1 / self.held)) if self.scattered and self.held else self.held
+
+
 class Step(NamedTuple):
     """One request, in the order of sending."""
 
     place: int
-    """Index of the call in ``Workload.calls``. Both steps of a call use the same lane."""
+    """Index of the call in ``Workload.calls``. All steps of a call use the same lane."""
     call: Call
-    stop: bool
+    method: Method
 
 
 def add_sizes(parser: ArgumentParser) -> None:
@@ -93,17 +112,29 @@ def make(accounts: int = ACCOUNTS, calls: int = CALLS, seed: int = 1) -> Workloa
     return Workload(book, made)
 
 
-def order(calls: list[Call], lag: int = LAG) -> Iterator[Step]:
-    """Yield two steps for each call: its authorization and, ``lag`` calls later, its stop.
+def order(calls: list[Call], life: Life = Life()) -> Iterator[Step]:  # noqa: B008 - it is frozen
+    """Yield the steps of all calls: an authorization in turn, and after it each step that is due.
 
     After the last step all calls have ended, so the order can be repeated.
     """
+    random = Random(len(calls))
+    methods: tuple[Method, ...] = (*life.between, "stop")
+    due: list[tuple[int, int, int]] = []  # time, place of the call, index of the method
     for place, call in enumerate(calls):
-        yield Step(place, call, stop=False)
-        if place >= lag:
-            yield Step(place - lag, calls[place - lag], stop=True)
-    for place in range(max(0, len(calls) - lag), len(calls)):
-        yield Step(place, calls[place], stop=True)
+        yield Step(place, call, "authorize")
+        length = life.length(random)
+        for index in range(len(methods)):
+            heappush(due, (place + length * (index + 1) // len(methods), place, index))
+        while due and due[0][0] <= place:
+            yield _due(calls, methods, due)
+    while due:
+        yield _due(calls, methods, due)
+
+
+def _due(calls: list[Call], methods: tuple[Method, ...], due: list[tuple[int, int, int]]) -> Step:
+    """Remove the first step that is due, and return it."""
+    _, place, index = heappop(due)
+    return Step(place, calls[place], methods[index])
 
 
 def _key(account: Account, plain: books.Plain, random: Random) -> str | None:

@@ -3,18 +3,10 @@
 :func:`write` writes a file of requests, :func:`run` sends them and returns the result. Only addresses of
 127.0.0.0/8 and ::1 are allowed, and each run is bounded in count and in time.
 
-A record of the file is big endian: ``u16 lane
-
-u16 length of payload
-
-u32 source IPv4 (0: any)
-
-u16 length of expected
-
-expected
-
-payload``. Requests are sent in the order of the file, then from its beginning again. Requests of one lane use the
-same socket or connection. An answer is wrong if it does not contain the bytes of ``expected``.
+A record of the file is big endian: ``u16 lane, u16 length of payload, u32 source IPv4 (0: any), u16 length of
+expected, expected, payload``. Requests are sent in the order of the file, then from its beginning again. Requests
+of one lane use the same socket or connection. An answer is wrong if it does not contain the bytes of ``expected``.
+So the order of the file decides how long each call is held (:class:`benchmarks.workload.Life`).
 """
 
 from __future__ import annotations
@@ -61,6 +53,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Time after which an answer is lost, in seconds."""
     channels: int = 4
     """Number of sockets or connections."""
+    neighbours: int = 1
+    """Number of lanes in a row that share a socket or connection, as the commands of one write do."""
     outstanding: int = 64
     """Number of requests in flight over all channels. It is unlimited if a rate is given."""
     rate: float | None = None
@@ -75,7 +69,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Text before the 8 hexadecimal digits that number the request, in request and answer."""
     in_order: bool = False
     framing: str | None = None
-    """Framing over TCP: ``prefix`` (u32 length) or ``resp``."""
+    """Framing over TCP: ``prefix`` (u32 length), ``resp``, or ``lines`` (a line end after each message)."""
     random_at: int | None = None
     random_bytes: int = 16
     """Number of bytes that are random in each request."""

@@ -64,7 +64,7 @@ static uint64_t send_some(struct run *run, uint64_t now) {
             break;
         size_t place = scores->sent % run->requests->count;
         const struct request *request = &run->requests->all[place];
-        struct channel *channel = &run->channels[request->lane % options->channels];
+        struct channel *channel = &run->channels[request->lane / options->neighbours % options->channels];
         if (!has_room(channel) || !run->way->stage(channel, options, request, place, time))
             break; /* its turn comes again; in the open loop its time runs meanwhile */
         if (options->rate != 0)

@@ -26,7 +26,7 @@ static double number(const char *name, const char *text, double least, double mo
     char *end;
     double value = strtod(text, &end);
     if (end == text || *end || !(value >= least && value <= most))
-        fail("--%s %s: a number from %g to %g is wanted", name, text, least, most);
+        fail("--%s: expected a number from %g to %g, got %s", name, least, most, text);
     return value;
 }
 
@@ -36,7 +36,7 @@ static void read_target(struct options *options, const char *text) {
     const char *colon = strrchr(text, ':');
     bool tcp = !strncmp(text, "tcp:", 4);
     if ((!tcp && strncmp(text, "udp:", 4)) || colon < text + 4 || (size_t)(colon - text - 4) >= sizeof host)
-        fail("--target %s: udp:ADDRESS:PORT or tcp:ADDRESS:PORT is wanted", text);
+        fail("--target: expected udp:ADDRESS:PORT or tcp:ADDRESS:PORT, got %s", text);
     snprintf(host, sizeof host, "%.*s", (int)(colon - text - 4), text + 4);
     uint16_t port = htons((uint16_t)number("target", colon + 1, 1, 65535));
     struct sockaddr_in *v4 = (struct sockaddr_in *)&options->target;
@@ -49,18 +49,18 @@ static void read_target(struct options *options, const char *text) {
         *v6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = port, .sin6_addr = in6addr_loopback};
         options->target_length = sizeof *v6;
     } else {
-        fail("--target %s: an address of 127.0.0.0/8 or [::1] is wanted; no other machine is loaded", text);
+        fail("--target: expected an address of 127.0.0.0/8 or [::1], got %s. No other machine is loaded.", text);
     }
     if (!tcp)
         options->framing = DATAGRAMS;
     else if (options->framing == DATAGRAMS)
-        fail("a tcp target needs --prefix or --resp");
+        fail("a tcp target needs --prefix, --resp or --lines");
 }
 
 struct options read_options(int count, char **words) {
     enum { TARGET = 1, REQUESTS, COUNT, SECONDS, TIMEOUT, CHANNELS, OUTSTANDING, RATE, CPU, ID_AT, ID_BYTES,
            ANSWER_ID_AT, MARKER, IN_ORDER, RANDOM_AT, RANDOM_BYTES, PREFIX, RESP_REPLIES,
-           UNCHECKED };
+           LINE_ENDS, UNCHECKED, NEIGHBOURS };
     static const struct option known[] = {
         {"target", required_argument, NULL, TARGET},
         {"requests", required_argument, NULL, REQUESTS},
@@ -68,6 +68,7 @@ struct options read_options(int count, char **words) {
         {"seconds", required_argument, NULL, SECONDS},
         {"timeout", required_argument, NULL, TIMEOUT},
         {"channels", required_argument, NULL, CHANNELS},
+        {"neighbours", required_argument, NULL, NEIGHBOURS},
         {"outstanding", required_argument, NULL, OUTSTANDING},
         {"rate", required_argument, NULL, RATE},
         {"cpu", required_argument, NULL, CPU},
@@ -80,11 +81,13 @@ struct options read_options(int count, char **words) {
         {"random-bytes", required_argument, NULL, RANDOM_BYTES},
         {"prefix", no_argument, NULL, PREFIX},
         {"resp", no_argument, NULL, RESP_REPLIES},
+        {"lines", no_argument, NULL, LINE_ENDS},
         {"unchecked", no_argument, NULL, UNCHECKED},
         {0},
     };
     struct options options = {
-        .count = 100000, .seconds = 10, .timeout = 1, .channels = 4, .outstanding = 64, .cpu = -1,
+        .count = 100000, .seconds = 10, .timeout = 1, .channels = 4, .neighbours = 1, .outstanding = 64,
+        .cpu = -1,
         .id_at = -1, .id_bytes = 4, .answer_id_at = -1, .random_at = -1, .framing = DATAGRAMS,
     };
     const char *target = NULL;
@@ -98,6 +101,7 @@ struct options read_options(int count, char **words) {
         case SECONDS: options.seconds = number(name, optarg, 0.001, LONGEST_RUN); break;
         case TIMEOUT: options.timeout = number(name, optarg, 0.001, 60); break;
         case CHANNELS: options.channels = (int)number(name, optarg, 1, MOST_CHANNELS); break;
+        case NEIGHBOURS: options.neighbours = (int)number(name, optarg, 1, 65535); break;
         case OUTSTANDING: options.outstanding = (uint64_t)number(name, optarg, 1, 65536); break;
         case RATE: options.rate = number(name, optarg, 1, 1e7); break;
         case CPU: options.cpu = (int)number(name, optarg, 0, 1023); break;
@@ -110,17 +114,18 @@ struct options read_options(int count, char **words) {
         case RANDOM_BYTES: options.random_bytes = (int)number(name, optarg, 1, 65535); break;
         case PREFIX: options.framing = PREFIXED; break;
         case RESP_REPLIES: options.framing = RESP; break;
+        case LINE_ENDS: options.framing = LINES; break;
         case UNCHECKED: options.unchecked = true; break;
         default: fail("see options.c");
         }
     }
     if (!target || !options.requests || optind < count)
-        fail("--target and --requests are wanted, and nothing but options");
+        fail("expected --target and --requests, and no words except options");
     read_target(&options, target);
     if ((options.id_at >= 0) + (options.marker != NULL) + options.in_order != 1)
         fail("one of --id-at, --marker and --in-order tells how an answer is known");
     if (options.id_bytes == 3)
-        fail("--id-bytes 1, 2 or 4 is wanted");
+        fail("--id-bytes: expected 1, 2 or 4, got 3");
     if (options.in_order && options.framing == DATAGRAMS)
         fail("datagrams have no order");
     if (options.answer_id_at < 0)

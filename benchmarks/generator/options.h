@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-enum framing { DATAGRAMS, PREFIXED, RESP };
+enum framing { DATAGRAMS, PREFIXED, RESP, LINES };
 
 struct options {
     struct sockaddr_storage target; /* of 127.0.0.0/8, or ::1: nothing else is ever asked */
@@ -17,6 +17,7 @@ struct options {
     double seconds;       /* for so long at most they are sent */
     double timeout;       /* seconds after which an answer counts as lost */
     int channels;         /* sockets or connections */
+    int neighbours;       /* that number of lanes in a row share a channel, as commands of one write do */
     uint64_t outstanding; /* closed loop: so many are under way at once, over all channels */
     double rate;          /* open loop: so many a second, whether or not answers come; 0: closed loop */
     int cpu;              /* -1: any */

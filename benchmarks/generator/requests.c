@@ -56,7 +56,7 @@ struct requests read_requests(const struct options *options) {
             size_t length = strlen(options->marker);
             const uint8_t *hit = memmem(one.payload, one.payload_length, options->marker, length);
             if (!hit || hit + length + 8 > at)
-                fail("request %zu lacks the marker", found.count);
+                fail("request %zu has no marker", found.count);
             one.marker_at = (uint16_t)(hit + length - one.payload);
         }
         check(&one, found.count, options);

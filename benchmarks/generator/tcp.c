@@ -54,6 +54,8 @@ bool tcp_stage(struct channel *channel, const struct options *options, const str
     memcpy(out->all + out->end, request->payload, request->payload_length);
     depart(channel, options, request, place, out->all + out->end, due);
     out->end += request->payload_length;
+    if (options->framing == LINES)
+        out->all[out->end++] = '\n';
     return true;
 }
 
@@ -106,6 +108,8 @@ static size_t frame(const struct options *options, const uint8_t *at, size_t len
     *payload = 0;
     if (options->framing == RESP)
         return length ? reply(at, length) : 0;
+    if (options->framing == LINES)
+        return line(at, length);
     if (length < PREFIX)
         return 0;
     uint32_t size;

@@ -68,7 +68,7 @@ class Subject:
         self._engine.hold(self._calls)
         self._now = 0.0
         self._responder = Responder(
-            self._engine, time.monotonic, _ignore, lambda asks: self._engine.decide(asks, self._now)
+            self._engine, time.monotonic, _ignore, lambda: self._now
         )
         self._framings = framings(self._responder)
         self._peer = Peer("sbc1", _OPTIONS, Asker("sbc1", "", "udp"))

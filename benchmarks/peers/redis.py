@@ -18,6 +18,7 @@ from itertools import groupby
 from pathlib import Path
 
 from benchmarks.generator import Options
+from benchmarks.messages import pipelined
 from benchmarks.peers import Case, Entry, MissingError, Peer, Served, entries
 from benchmarks.peers.asking import Ask, by_generator
 from benchmarks.peers.processes import find, free_port, running, version
@@ -39,9 +40,13 @@ for prefix, account, limit in string.gmatch(known, '([^=|]*)=(%d+),(%d+)') do
 end
 return false
 """
+CONNECTIONS, PIPELINED = 50, 16
+"""Connections of a client, and its requests in flight on each. The engine is asked in the same way."""
 _BOOK, _LIVE = "book", "live"
 _PATIENCE = 20.0
 """Time limit of a reply, in seconds. TCP loses none."""
+_OPTIONS = Options(count=1, in_order=True, framing="resp", timeout=_PATIENCE)
+_BOTH = "slot taken and given back in one request"
 _CAVEATS = ("exact keys only", "counts calls without knowing them: no call ids, no leases")
 
 
@@ -62,17 +67,13 @@ def _serve(folder: Path, workload: Workload) -> Iterator[Served]:
         single = _asks(workload, both)
 
         def case(name: str, asks: list[Ask], requests_a_call: int, flying: int, *caveats: str) -> Case:
-            options = Options(
-                count=1, channels=50, outstanding=50 * flying, in_order=True, framing="resp", timeout=_PATIENCE
-            )
             made = by_generator(
-                f"Redis Lua, {name}, 50 connections x {flying}",
+                f"Redis Lua, {name}, {CONNECTIONS} connections x {flying}",
                 pid,
                 f"tcp:127.0.0.1:{port}",
-                options,
+                pipelined(_OPTIONS, CONNECTIONS, flying),
                 folder,
-                # Many commands in one write, as a pipelining client sends them.
-                [ask._replace(lane=ask.lane // flying) for ask in asks],
+                asks,
                 answer=client.answer,
                 account=_account,
                 requests_a_call=requests_a_call,
@@ -90,9 +91,9 @@ def _serve(folder: Path, workload: Workload) -> Iterator[Served]:
             version(program, "--version"),
             pid,
             (
-                case("EVALSHA authorize and HINCRBY stop", pairs, 2, 16),
+                case("EVALSHA authorize and HINCRBY stop", pairs, 2, PIPELINED),
                 case("EVALSHA authorize and HINCRBY stop", pairs, 2, 1),
-                case("one script takes and gives back", single, 1, 16, "slot taken and given back in one request"),
+                case("one script takes and gives back", single, 1, PIPELINED, _BOTH),
             ),
         )
 
@@ -187,7 +188,7 @@ def _pairs(workload: Workload, script: str) -> list[Ask]:
     begins = _asks(workload, script)
     return [
         Ask(resp("HINCRBY", _LIVE, str(step.call.account_id), "-1"), None, b":", step.place)
-        if step.stop
+        if step.method == "stop"
         else begins[step.place]
         for step in order(workload.calls)
     ]

@@ -9,13 +9,13 @@ All other parts of this interface are plain values, so that no layer above knows
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Literal, Protocol, TypeAlias, final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol, TypeAlias, final
 
 import msgspec
 
-from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, State, direction_of
-from identengine.calls.levels import Levels
+from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, Content, State, direction_of
+from identengine.calls.levels import Cells, Levels
 from identengine.model.reasons import Reason
 from identengine.model.records import Decision, Direction
 
@@ -36,7 +36,14 @@ class EncodedDecision(msgspec.Struct, frozen=True, gc=False):
     """The decision of a call that may pass, encoded once for both the mirror and the switch."""
 
     packed: bytes
-    """The decision in MessagePack."""
+    """The decision in MessagePack or JSON, as the switch asked."""
+    outward: bool = False
+    """True for a call of termination."""
+
+    @property
+    def is_json(self) -> bool:
+        """True if the decision is encoded in JSON. No map in MessagePack begins with a brace."""
+        return self.packed[0] == _BRACE
 
     def decision(self) -> Decision:
         """Return the decoded decision."""
@@ -49,9 +56,15 @@ def in_parts(decision: Decision | EncodedDecision) -> Decision:
 
 
 packed: Callable[[Decision], bytes] = msgspec.msgpack.Encoder().encode
-"""Return a decision in MessagePack, the form in which legs keep it."""
-unpacked: Callable[[bytes], Decision] = msgspec.msgpack.Decoder(Decision).decode
-"""Return the decision that :func:`packed` encoded."""
+"""Return a decision in MessagePack."""
+_from_messagepack: Callable[[bytes], Decision] = msgspec.msgpack.Decoder(Decision).decode
+_from_json: Callable[[bytes], Decision] = msgspec.json.Decoder(Decision).decode
+_BRACE = ord("{")
+
+
+def unpacked(answer: bytes) -> Decision:
+    """Return the decision that a leg keeps, in MessagePack or JSON."""
+    return _from_json(answer) if answer[0] == _BRACE else _from_messagepack(answer)
 
 
 class Admit(msgspec.Struct, frozen=True, gc=False):
@@ -64,8 +77,8 @@ class Admit(msgspec.Struct, frozen=True, gc=False):
     """
     leg: str
     switch: str
-    content: bytes
-    """Fingerprint of the request. A repetition of a held call with the same content receives the same answer."""
+    content: Content
+    """Content of the request. A repetition of a held call with the same content receives the same answer."""
     decision: Decision | EncodedDecision
     levels: Levels | None
     """The levels on which the call will count, or None if the engine rejected it."""
@@ -157,6 +170,10 @@ class LegResult(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """True if a list with this ``list_id`` was counted before; this list changed nothing (engine.md 5.6)."""
 
 
+DONE, FREED_ONE = LegResult(True), LegResult(True, freed=1)
+"""The answers to most messages of a call's life."""
+
+
 class Deferred:
     """An answer that is computed in steps. Other batches are decided between the steps (engine.md 5.8)."""
 
@@ -180,14 +197,90 @@ class Deferred:
         self._waiting.clear()
 
 
-CallsAnswer: TypeAlias = Decision | EncodedDecision | Refused | LegResult | Deferred
+@final
+class Fault(msgspec.Struct, frozen=True, eq=False):
+    """A message that raised an exception. It took no slot. The other messages of its batch stand."""
+
+    error: Exception
 
 
-class Backend(Protocol):
-    """A set of calls."""
+CallsAnswer: TypeAlias = Decision | EncodedDecision | Refused | LegResult | Deferred | Fault
+
+
+class LegKeys(Protocol):
+    """The keys of a leg (:mod:`identengine.calls.legs`)."""
+
+    call: str
+    leg: str
+
+
+class BatchState(Protocol):
+    """The state of a batch that is being answered."""
+
+    newest: Any
+    """The leg that :meth:`Backend.undo` would free. Each authorization sets it to None first."""
+
+
+class UsualBackend(Protocol):
+    """The parts of a set of calls that the usual way asks, without a message for each."""
+
+    @property
+    def batch(self) -> BatchState:
+        """The state of the current batch."""
+
+    @property
+    def legs(self) -> Mapping[str, object]:
+        """The legs that are held or remembered, by call key."""
+
+    def find(self, call: str, leg: str, /) -> object | None:
+        """Return the held or lapsed leg with these keys, or None."""
+
+    def repeated(
+        self, call: str, leg: str, switch: str, content: Content, secret: bytes, /
+    ) -> EncodedDecision | Refused | None:
+        """Return the answer to a call whose leg is held already, or None if the call has to be decided.
+
+        A retransmission gets its earlier answer (engine.md 5.3). ``secret`` is the key of fingerprints.
+        """
+
+    def admissible(self, levels: Levels, /) -> Cells | None:
+        """Return the counters of a leg that may be reserved now, and take its CPS tokens. None if it may not."""
+
+    def reserve(
+        self, call: str, leg: str, switch: str, cells: Cells, content: Content, answer: bytes, /
+    ) -> object:
+        """Reserve a leg that :meth:`admissible` let pass, and count it."""
+
+    def stop_call(self, call: str, /) -> LegResult | None:
+        """Answer a ``stop`` of a whole call if it has one held leg, or return None."""
+
+    def refresh_call(self, method: Literal["start", "update"], call: str, switch: str, /) -> LegResult | None:
+        """Answer a ``start`` or ``update`` of a whole call if it has one held leg, or return None."""
+
+
+class Backend(UsualBackend, Protocol):
+    """A set of calls. A batch begins, its messages are answered one by one, and it ends."""
+
+    def begin(self, now: float) -> None:
+        """Open a batch. ``now`` is the time of the set's clock in seconds."""
+
+    def answer(self, message: CallsMessage) -> CallsAnswer:
+        """Answer a message."""
+
+    def undo(self) -> None:
+        """Free the newest leg, and derive everything else from the legs again, after a fault within a message."""
+
+    def roll_back(self) -> Sequence[LegKeys]:
+        """Free and return the legs that the batch has admitted, after a fault of :meth:`end`."""
+
+    def end(self) -> Sequence[LegKeys]:
+        """Store what the batch changed. Return the legs that were admitted, but could not be stored."""
 
     def apply(self, batch: Sequence[CallsMessage], now: float) -> list[CallsAnswer]:
-        """Answer a batch. ``now`` is the time of the set's clock in seconds."""
+        """Answer a batch. ``now`` is the time of the set's clock in seconds.
+
+        If this method raises an exception, all calls of the batch must be rejected. They hold no slots.
+        """
 
     def work(self, now: float) -> bool:
         """Do one short step of pending work (leases, lists, resets). Return True if more work is left."""
@@ -269,17 +362,17 @@ class Gauges(msgspec.Struct, frozen=True, gc=False):
 class Overview(Protocol):
     """The operator's view of a backend. It works in short steps that hold no resource between them.
 
-    A walk over all pages returns each leg that exists during the whole walk. A leg that is started during the walk
-    changes its position, so the walk may return it twice or not at all.
+    A walk over all pages returns each leg that exists during the whole walk. It may return a leg twice if the leg
+    changes meanwhile.
     """
 
     def gauges(self) -> Gauges:
         """Return the current use of the set."""
 
-    def page(self, first: int, count: int, conditions: LegFilter) -> list[LegView] | None:
-        """Return the legs that pass the filter at ``count`` positions from ``first``.
+    def page(self, cursor: int, count: int, conditions: LegFilter) -> tuple[list[LegView], int | None]:
+        """Return those of about ``count`` legs from a cursor on that pass the filter, and the next cursor.
 
-        None after the last position.
+        The first cursor is 0. The next one is None after the last leg.
         """
 
     def usage(self, of: Of, first: int, count: int) -> list[tuple[int, int]] | None:

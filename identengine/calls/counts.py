@@ -1,47 +1,27 @@
 """The number of held legs on each level (engine.md 5.2).
 
-Each leg is counted when it takes and frees its slot, so that the counters always match the set. A leg refers to
-its counters, so that counting it again costs one addition per level and no lookup. The levels of the book hold
-plain keys. Their counters are looked up here by account.
+A counter exists for each account and direction, and for each client and direction. The total of a client is the
+sum of its two directions. Each leg is counted when it takes and frees its slot, so that the counters always match
+the set. A leg refers to its counters, and the levels of the book refer to those of their next leg.
+
+Rule: a number has one counter at a time, so that two versions of the book count on the same one. A dropped counter
+is marked first. A level that still refers to it looks its counters up again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from math import inf
-from typing import TypeAlias
 
-import msgspec
+from msgspec.structs import force_setattr
 
-from identengine.calls.levels import Levels
+from identengine.calls.levels import BoundLimit, Cells, Counter, Levels, Link
 from identengine.model.reasons import Reason
 
 IDLE_ACCOUNTS = 100_000
 """Number of accounts up to which idle counters are kept, since most of them are soon used again."""
 _GONE = -1
 """Value of a counter that was dropped."""
-
-
-class Counter(msgspec.Struct, array_like=True, gc=False):
-    """A counter of held legs. The mirror stores it with its legs, but uses only its number."""
-
-    number: int
-    held: int = 0
-
-
-Cells: TypeAlias = tuple[Counter, ...]
-"""The counters of a leg: first that of the account, then those of the clients."""
-
-
-class _Account(msgspec.Struct, frozen=True, gc=False):
-    """The counters on which the latest leg of an account counts, for one direction."""
-
-    counters: tuple[int, ...]
-    """The numbers of the clients' counters.
-
-    All accounts of a client share this tuple in a book, so that a comparison by identity usually suffices.
-    """
-    cells: Cells
 
 
 class Counts:
@@ -54,43 +34,53 @@ class Counts:
         """
         self.held = 0
         """Number of all held legs."""
-        self.max_held = max_held
-        self._accounts: dict[int, _Account] = {}
-        """The latest counters of each account, by the number of the account's counter."""
-        self._clients: dict[int, Counter] = {}
+        self.idle: list[Counter] = []
+        """Counters of accounts that held no leg for a moment since :meth:`drop_idle`."""
         self._most = inf if most is None else most
+        self._accounts: dict[int, Counter] = {}
+        self._clients: dict[int, tuple[Counter, Counter]] = {}
+        """The counters of each client by direction, origination first."""
+        self.hold(max_held)
+
+    def hold(self, max_held: int) -> None:
+        """Set the number of legs that the set can hold."""
+        self._max_held = max_held
+        self._least = min(self._most, max_held)
 
     def clear(self) -> None:
-        """Forget all counters. Legs then need new ones (:meth:`restore`)."""
+        """Set all counters to 0. Legs are then counted again (:meth:`restore`, :meth:`add`)."""
         self.held = 0
-        self._accounts.clear()
-        self._clients.clear()
+        for account in self._accounts.values():
+            account.held = 0
+        for directions in self._clients.values():
+            for client in directions:
+                client.held = 0
 
-    def take(self, levels: Levels) -> Cells | Reason:
-        """Count one more leg on all its levels and return its counters. Return the reason if a level is full.
-
-        A leg is counted on all levels or on none. This method combines :meth:`full` and :meth:`add`, since every
-        call pays for it.
-        """
-        client, capacity, held = levels.client, levels.capacity, self.held
-        there = self._accounts.get(levels.account)
-        cells = there.cells if there is not None and there.counters is client.counters else self.cells(levels)
-        if capacity is not None and cells[0].held >= capacity:
+    def room(self, levels: Levels) -> Cells | Reason:
+        """Return the counters of one more leg, or the reason of the full level that is nearest the account."""
+        link = levels.link
+        if link is None or link.owner is not self or link.cells[0].held < 0:
+            link = self._link(levels)
+        cells = link.cells
+        if levels.capacity is not None and cells[0].held >= levels.capacity:
             return Reason.ACCOUNT_CAPACITY
-        for index, most, reason in client.limits:
-            if cells[index].held >= most:
+        for counter, other, most, reason in link.limits:
+            if counter.held + (0 if other is None else other.held) >= most:
                 return reason
-        if held >= self._most:
-            return Reason.GLOBAL_CAPACITY
-        if held >= self.max_held:
-            return Reason.OVERLOAD
-        self.held = held + 1
-        for cell in cells:
-            cell.held += 1
+        if self.held >= self._least:
+            return Reason.GLOBAL_CAPACITY if self.held >= self._most else Reason.OVERLOAD
         return cells
 
+    def full(self, levels: Levels) -> Reason | None:
+        """Return the reason of the full level that is nearest the account, or None if one more leg fits.
+
+        The room of the set itself does not count, since the leg takes no further slot.
+        """
+        found = self.room(levels)
+        return None if type(found) is tuple or found is Reason.OVERLOAD else found  # type: ignore[return-value]  # it is no tuple
+
     def add(self, cells: Cells) -> Cells:
-        """Count an existing leg, even above a limit. Return its current counters."""
+        """Count a leg, even above a limit. Return its current counters."""
         if cells[0].held < 0:
             cells = self.restore(cells)  # they were dropped while the account held no leg
         self.held += 1
@@ -103,49 +93,85 @@ class Counts:
         self.held -= 1
         for cell in cells:
             cell.held -= 1
-        if len(self._accounts) > IDLE_ACCOUNTS and not cells[0].held:
-            self._accounts.pop(cells[0].number, None)
-            cells[0].held = _GONE
+        if not cells[0].held:
+            self.idle.append(cells[0])
 
-    def full(self, levels: Levels) -> Reason | None:
-        """Return the reason of the full level nearest the account, or None if one more leg fits."""
-        cells = self.cells(levels)
-        if levels.capacity is not None and cells[0].held >= levels.capacity:
-            return Reason.ACCOUNT_CAPACITY
-        for index, most, reason in levels.client.limits:
-            if cells[index].held >= most:
-                return reason
-        return Reason.GLOBAL_CAPACITY if self.held >= self._most else None
+    def drop_idle(self) -> None:
+        """Drop the counters of accounts that became idle since the last call, if there are too many counters."""
+        if len(self._accounts) > IDLE_ACCOUNTS:
+            for account in self.idle:
+                if not account.held:
+                    account.held = _GONE
+                    self._accounts.pop(account.number, None)
+        self.idle.clear()
 
     def over(self, cells: Cells, levels: Levels) -> bool:
         """Return True if a level of a leg with these counters holds more legs than its limit."""
         if levels.capacity is not None and cells[0].held > levels.capacity:
             return True
-        if any(cells[index].held > most for index, most, _ in levels.client.limits):
+        if any(
+            counter.held + (0 if other is None else other.held) > most
+            for counter, other, most, _ in self._limits(cells, levels)
+        ):
             return True
         return self.held > self._most
 
+    @property
+    def has_room(self) -> bool:
+        """True if the set can hold one more leg."""
+        return self.held < self._max_held
+
     def cells(self, levels: Levels) -> Cells:
         """Return the counters for new legs of an account. Existing legs keep their counters."""
-        return self._cells(levels.account, levels.client.counters)
+        return self._link(levels).cells
 
     def restore(self, cells: Cells) -> Cells:
         """Return the current counters for stored ones."""
-        return self._cells(cells[0].number, tuple(cell.number for cell in cells[1:]))
+        return (self._account(cells[0].number), *[self._client(cell.number) for cell in cells[1:]])
 
     def use(self, *, of_accounts: bool) -> Iterator[tuple[int, int]]:
-        """Return an iterator over the counters of accounts or clients, with the number of held legs of each."""
-        if of_accounts:
-            return ((counter, account.cells[0].held) for counter, account in self._accounts.items())
-        return ((counter, cell.held) for counter, cell in self._clients.items())
+        """Return an iterator over the counters of accounts or clients, with the number of held legs of each.
 
-    def _cells(self, account: int, counters: tuple[int, ...]) -> Cells:
-        there = self._accounts.get(account)
-        if there is not None and there.counters == counters:
-            cells = there.cells
-        else:
-            own = Counter(account) if there is None else there.cells[0]
-            clients = self._clients
-            cells = (own, *[clients.get(each) or clients.setdefault(each, Counter(each)) for each in counters])
-        self._accounts[account] = _Account(counters, cells)
-        return cells
+        The numbers are those of :mod:`identengine.calls.levels`. A client has a third one for both directions.
+        """
+        if of_accounts:
+            return ((number, counter.held) for number, counter in self._accounts.items())
+        return (
+            counted
+            for client, (orig, term) in self._clients.items()
+            for counted in (
+                (orig.number, orig.held),
+                (term.number, term.held),
+                (-client, orig.held + term.held),
+            )
+        )
+
+    def _link(self, levels: Levels) -> Link:
+        """Return the counters and limits of these levels. Let the levels refer to them."""
+        cells = (self._account(levels.account), *map(self._client, levels.client.counters[::2]))
+        link = Link(self, cells, self._limits(cells, levels))
+        force_setattr(levels, "link", link)  # the levels are frozen, since the book never changes
+        return link
+
+    def _limits(self, cells: Cells, levels: Levels) -> tuple[BoundLimit, ...]:
+        """Return the limits of these levels with the counters that they compare."""
+        bound = []
+        for index, most, reason in levels.client.limits:
+            counter = cells[(index + 1) // 2]
+            bound.append(
+                BoundLimit(counter, None if index % 2 else self._client(counter.number ^ 1), most, reason)
+            )
+        return tuple(bound)
+
+    def _account(self, number: int) -> Counter:
+        there = self._accounts.get(number)
+        if there is None or there.held < 0:
+            there = self._accounts[number] = Counter(number)
+        return there
+
+    def _client(self, number: int) -> Counter:
+        client_id = number >> 1
+        there = self._clients.get(client_id)
+        if there is None:
+            there = self._clients[client_id] = Counter(client_id << 1), Counter(client_id << 1 | 1)
+        return there[number & 1]

@@ -1,8 +1,8 @@
 """The mirror of the set of calls in LMDB, which outlives the process (engine.md 5.8).
 
 Each batch is one transaction, so that the mirror holds a batch completely or not at all, whenever the process
-dies. Legs are keyed by their position. Freed positions are reused, the latest first. The number of pages that are
-written therefore stays small, however many legs exist.
+dies. The legs that a batch took or changed are one value, a row (:mod:`identengine.calls.rows`). It is written
+once, and deleted with its last leg. The places that legs left before are kept apart, so that values never change.
 
 Once a second the journal compares its file and its lock with those in the folder. If the next decider would not
 find them, the journal makes new ones, and :mod:`identengine.calls.mirroring` fills the new file from memory.
@@ -24,15 +24,17 @@ from identengine.calls.clock import Clock
 from identengine.calls.journalfile import FORMAT, RESERVE, CallsFile, DamagedError, environment, survives
 from identengine.calls.journalformats import (
     BEAT,
-    BY_POSITION,
     DATABASES,
     INCOMPLETE,
-    POSITION,
+    OLD_DATABASES,
     SERIAL,
     Kept,
     encode,
+    is_integer_key,
+    key_of,
+    places_of,
 )
-from identengine.calls.legtable import Leg
+from identengine.calls.leg import Row
 from identengine.calls.mirror import Changes, MirrorError, MirrorFullError, MirrorReports, RoomLeft
 from identengine.calls.sync import Note
 from identengine.calls.tombstones import TombstoneRow
@@ -41,14 +43,14 @@ from identengine.errors import StoreError
 LEG_BYTES = 1024
 """Space for one held leg, in bytes.
 
-A reserved leg takes some 600 bytes and an active one 300, and pages are never full.
+A reserved leg takes some 600 bytes and an active one 300. Rows are merged before dead places waste more.
 """
 LAPSED_BYTES = 512
 """Space for one lapsed leg, in bytes."""
 _BASE_BYTES = 8 * 1024 * 1024
 _BEAT_SECONDS = 1.0
 _LOOK_EVERY = 500
-"""Number of written legs after which the free space is checked again."""
+"""Number of written rows after which the free space is checked again."""
 _CONVERTED = 2000
 """Legs of an earlier format that one transaction converts."""
 _READING = "reading"
@@ -100,6 +102,8 @@ class Journal:
         """False while there is no file."""
         self._anew = ""
         """Reason why the file is being written again, or ``""``."""
+        self._last = 0
+        """Largest serial number of the rows in the file."""
         self._last_beat = -inf
         self._read_at = inf
         """Time at which the mirror was read, until that is too long ago for a suspicion."""
@@ -152,30 +156,29 @@ class Journal:
             except lmdb.Error as error:
                 self._failure = str(error)
                 raise MirrorError from error
-        self._written += len(changes.large.changed) + len(changes.small.changed)
+        self._written += len(changes.rows)
         if self._written >= _LOOK_EVERY and self._writes:
             self._look()
 
     def _write(self, changes: Changes) -> None:
         with self._env.begin(write=True) as txn:
-            for db, space in ((self._large, changes.large), (self._small, changes.small)):
-                if not space.changed:
-                    continue
-                # Each position is written once, since a call often reuses the position of a call that stopped in
-                # the same batch. Sorted positions write each page once.
-                changed, legs = sorted(set(space.changed)), space.items
-                # A freed position is overwritten with nil, not deleted, since it will be reused soon.
-                values = map(encode, map(legs.__getitem__, changed))
-                txn.cursor(db).putmulti(zip(map(POSITION.pack, changed), values, strict=True))
-                if self.room_left is not RoomLeft.AMPLE:  # deleting returns the space
-                    for position in changed:
-                        if legs[position] is None:
-                            txn.delete(POSITION.pack(position), db=db)
-            for serial, row in changes.tombstones.items():
-                if row is None:
+            for serial, row in changes.rows.items():
+                key = key_of(serial)
+                if not row.left:
+                    if row.stored >= 0:
+                        txn.delete(key, db=self._rows)
+                    if row.marked:
+                        txn.delete(key, db=self._dead)
+                elif row.stored == self.generation:
+                    txn.put(key, places_of(row), db=self._dead)
+                else:  # appended rows fill their pages; a set that is written again appends only its first rows
+                    txn.put(key, encode(row.legs), db=self._rows, append=serial > self._last)
+                    self._last = max(self._last, serial)
+            for serial, stops in changes.tombstones.items():
+                if stops is None:
                     txn.delete(SERIAL.pack(serial), db=self._tombstones)
                 else:
-                    txn.put(SERIAL.pack(serial), row, db=self._tombstones)
+                    txn.put(SERIAL.pack(serial), stops, db=self._tombstones)
             for name, note in changes.notes.items():
                 if note is None:
                     txn.delete(name.encode(), db=self._notes)
@@ -198,7 +201,7 @@ class Journal:
         if not self._writes:
             return 0
         with self._env.begin() as txn:
-            counts = [txn.stat(db) for db in (self._small, self._large, self._tombstones, self._notes)]
+            counts = [txn.stat(db) for db in (self._rows, self._dead, self._tombstones, self._notes)]
         pages = sum(count["branch_pages"] + count["leaf_pages"] + count["overflow_pages"] for count in counts)
         return pages * int(counts[0]["psize"])
 
@@ -278,8 +281,8 @@ class Journal:
         except lmdb.MapFullError:
             self.room_left = RoomLeft.RESERVE
 
-    def read(self) -> tuple[list[Leg], list[tuple[int, TombstoneRow]], dict[str, Note]]:
-        """Return the stored legs, the rows of stops by ascending serial number, and the notes. Set the clock.
+    def read(self) -> tuple[list[Row], list[tuple[int, TombstoneRow]], dict[str, Note]]:
+        """Return the stored rows of legs and of stops, by ascending serial number, and the notes. Set the clock.
 
         Legs of an earlier format are converted in the file, too.
         """
@@ -291,36 +294,45 @@ class Journal:
             kept = Kept()
             self._resume(kept)
         self._read_at = self.clock()
-        return kept.legs, kept.tombstones, kept.notes
+        for row in kept.rows:
+            row.stored = self.generation
+        return kept.rows, kept.tombstones, kept.notes
 
     def _resume(self, kept: Kept) -> None:
         """Set the clock by the content of the file, and write to the file for the first time."""
         self.incomplete = kept.incomplete
         if kept.beat is not None:
-            self.clock.resume(kept.beat, max((leg.renewed for leg in kept.legs), default=kept.beat.now))
+            self.clock.resume(kept.beat, max(kept.renewed(), default=kept.beat.now))
         if kept.format != FORMAT:
-            self._convert(kept.legs)
+            self._convert(kept)
+        self._last = kept.rows[-1].serial if kept.rows else 0
         self._look()
         self._note_time(incomplete=False)
 
-    def _convert(self, legs: list[Leg]) -> None:
-        """Write legs of an earlier format in the current one.
+    def _convert(self, kept: Kept) -> None:
+        """Move legs of an earlier format into rows.
 
         Several transactions do that, since one would need space for all legs twice. The beat keeps the earlier
-        format until all are written, so that an interrupted conversion is repeated.
+        format until all are moved, so that an interrupted conversion continues with the legs that are left.
         """
-        dbs = {False: self._small, True: self._large}
-        for first in range(0, len(legs), _CONVERTED):
-            rows = [(leg.slot, encode(leg)) for leg in legs[first : first + _CONVERTED]]
+        old = {name: self._env.open_db(name, integerkey=True) for name in OLD_DATABASES}
+        for legs in kept.old.parts(_CONVERTED):
+            rows = kept.rows_of(legs)
             while True:
                 try:
                     with self._env.begin(write=True) as txn:
-                        for slot, row in rows:
-                            txn.put(POSITION.pack(~slot if slot < 0 else slot), row, db=dbs[slot < 0])
+                        for leg in legs:
+                            txn.delete(leg.key, db=old[leg.database])
+                        for row in rows:
+                            txn.put(key_of(row.serial), encode(row.legs), db=self._rows)
                     break
                 except lmdb.MapFullError:
                     if not self._file.grow():
                         raise
+            kept.rows += rows
+        with self._env.begin(write=True) as txn:
+            for db in old.values():
+                txn.drop(db)
 
     def _check(self) -> None:
         """Raise DamagedError if a process that uses the file crashes, as LMDB may abort on damaged files."""
@@ -335,10 +347,11 @@ class Journal:
         self._file.open()
         env = self._env = self._file.env
         try:
-            dbs = {name: env.open_db(name.encode(), integerkey=name in BY_POSITION) for name in DATABASES}
+            dbs = {name: env.open_db(name, integerkey=is_integer_key(name)) for name in DATABASES}
         except lmdb.Error as error:
             raise DamagedError(str(error)) from error
-        self._small, self._large, self._tombstones, self._notes, self._meta = dbs.values()
+        self._rows, self._dead, self._tombstones, self._notes, self._meta = dbs.values()
+        self._last = 0
 
     def _put_aside(self, why: Exception) -> None:
         """Rename the file, report that to the operator, and begin with an empty file."""
@@ -360,8 +373,11 @@ def _try_alone(path: Path) -> None:
     with environment(path, path.stat().st_size, readonly=True) as env:
         journalformats.read(env)
     with environment(path, path.stat().st_size) as env:  # only now, since opening for writing extends a cut file
-        for name in DATABASES:
-            db = env.open_db(name.encode(), integerkey=name in BY_POSITION, create=False)
+        for name in (*DATABASES, *OLD_DATABASES):
+            try:
+                db = env.open_db(name, integerkey=is_integer_key(name), create=False)
+            except lmdb.NotFoundError:  # of another format
+                continue
             with env.begin() as txn:
                 entries = list(txn.cursor(db))
             for first in range(0, len(entries), _TRIED_TOGETHER):

@@ -24,13 +24,13 @@ import lmdb
 from identengine.calls.folder import prepare
 from identengine.errors import StoreError
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """The format that this program writes."""
-READABLE: Final = (1, 2, 3)
+READABLE: Final = (1, 2, 3, 4)
 """The formats that this program reads.
 
 In format 1, a leg has the numbers of its counters, and its answer is not encoded on its own. In format 2, a beat
-has no ``ahead``.
+has no ``ahead``. Up to format 3, each leg is a value of its own.
 """
 NAME = "calls.mdb"
 LOCK = "lock"
@@ -224,7 +224,7 @@ def environment(path: Path, size: int, *, readonly: bool = False) -> lmdb.Enviro
         writemap=not readonly,
         sync=False,
         metasync=False,
-        max_dbs=5,
+        max_dbs=7,
         mode=0o600,
     )
 

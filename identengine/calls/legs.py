@@ -8,9 +8,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from identengine.model.records import Direction, Request
-
-LONGEST_ID = 256
-"""Longest stored call or leg id, in bytes. Of a longer id, the beginning and a hash are stored."""
+from identengine.model.usual import LONGEST_ID, UsualRequest
 
 _ORIGINATION, _TERMINATION = Direction  # looking up an enum member is slow
 
@@ -54,6 +52,26 @@ def request_fingerprint(request: Request, key: bytes) -> bytes:
     if request.password is None and request.digest is None and len(content) <= _LONGEST_CONTENT:
         return content
     return blake2b(content, digest_size=16, key=key).digest()
+
+
+Content: TypeAlias = UsualRequest | bytes
+"""The part of a request that a retransmission repeats: the request itself, or its fingerprint."""
+
+
+def content_of(request: Request, key: bytes) -> Content:
+    """Return the content of a request as a leg keeps it. Credentials and long requests are never kept."""
+    if type(request) is UsualRequest and request.password is None and request.digest is None:
+        return request
+    return request_fingerprint(request, key)
+
+
+def is_same(kept: Content, content: Content, key: bytes) -> bool:
+    """Return True if two contents are those of equal requests (engine.md 5.3)."""
+    return kept == content or _fingerprint(kept, key) == _fingerprint(content, key)
+
+
+def _fingerprint(content: Content, key: bytes) -> bytes:
+    return content if isinstance(content, bytes) else request_fingerprint(content, key)
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -6,7 +6,7 @@ one in total. The mirror stores numbers of 64 bits only, and every id up to 2**6
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -38,6 +38,11 @@ def client_of(counter: int) -> tuple[int, Direction | None]:
     return counter >> 1, Direction.TERMINATION if counter & 1 else Direction.ORIGINATION
 
 
+def counters_of(cells: Cells) -> tuple[int, ...]:
+    """Return the numbers of the clients' counters on which a leg with these cells counts, as in the book."""
+    return tuple(number for cell in cells[1:] for number in (cell.number, -(cell.number >> 1)))
+
+
 def clients_of(counters: tuple[int, ...]) -> list[int]:
     """Return the clients of these counters, the account's own client first."""
     return [-counter for counter in counters[1::2]]
@@ -61,6 +66,36 @@ def limits_of(client: Client, direction: Direction, above: int) -> tuple[Limit, 
     return tuple((index, most, reason) for index, most, reason in limits if most is not None)
 
 
+class Counter(msgspec.Struct, array_like=True, gc=False, eq=False):
+    """A counter of held legs. The mirror stores it with its legs, but uses only its number."""
+
+    number: int
+    held: int = 0
+
+
+Cells: TypeAlias = tuple[Counter, ...]
+"""The counters of a leg: that of the account, then that of each client for the direction, the own client first."""
+
+
+class BoundLimit(NamedTuple):
+    """A limit together with the counters that it compares."""
+
+    counter: Counter
+    other: Counter | None
+    """The counter of the other direction, if the limit is one on both directions together."""
+    most: int
+    reason: Reason
+
+
+class Link(msgspec.Struct, frozen=True, gc=False, eq=False):
+    """The counters of the new legs of some levels, and their limits."""
+
+    owner: object
+    """The counts that the counters belong to. Sets that share a book share no counters."""
+    cells: Cells
+    limits: tuple[BoundLimit, ...]
+
+
 class ClientLevels(msgspec.Struct, frozen=True, gc=False):
     """A client and the resellers above it, as counted for an account's legs in one direction."""
 
@@ -78,7 +113,7 @@ class ClientLevels(msgspec.Struct, frozen=True, gc=False):
 class Levels(msgspec.Struct, frozen=True, gc=False):
     """All levels of one leg, with the keys and limits of the book.
 
-    The counts themselves belong to the backend.
+    The counts themselves belong to the backend. Only it sets :attr:`link`.
     """
 
     account: int
@@ -87,6 +122,8 @@ class Levels(msgspec.Struct, frozen=True, gc=False):
     cps: float | None
     """Limit of the account in calls per second, for origination only."""
     client: ClientLevels
+    link: Link | None = None
+    """The counters of the latest set that counted a leg here, so that a usual call needs no look-up."""
 
     @property
     def account_id(self) -> int:

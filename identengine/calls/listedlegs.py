@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from identengine.calls.backend import LegSelector, Settings
 from identengine.calls.expiry import Expiry
+from identengine.calls.leg import Leg
 from identengine.calls.legs import ACTIVE, LAPSED
-from identengine.calls.legtable import Leg, LegTable
+from identengine.calls.legtable import LegTable
 from identengine.calls.mirror import Changes
 from identengine.calls.sync import Note, Sweep
 
@@ -28,44 +29,42 @@ class ListedLegs:
         legs = self._table.matching(selector)
         held = [leg for leg in legs if leg.state != LAPSED]
         for leg in held:
-            self._table.slots.note(leg.slot)
+            self._table.rows.move(leg, leg.state)
             leg.missed = None
             leg.switch = switch
-            self._expiry.renew(leg, now + (leg.lease if leg.state == ACTIVE else self._reserved))
+            leg.due = now + (leg.lease if leg.state == ACTIVE else self._reserved)
         if held:
             return held
         for leg in legs:
-            self._expiry.revive(leg, switch, now)
+            self._expiry.revive(leg, switch, leg.lease, now)
         return legs
 
-    def reaches(self, position: int) -> bool:
-        """Implement :meth:`identengine.calls.sync.Set.reaches`."""
-        return self._table.slots.reaches(position)
-
-    def miss(self, first: int, count: int, sweep: Sweep, now: float) -> int:
+    def miss(self, cursor: int, count: int, sweep: Sweep, now: float) -> tuple[int, int | None]:
         """Implement :meth:`identengine.calls.sync.Set.miss`."""
+        legs, following = self._table.run(cursor, count)
         freed = 0
-        for leg in self._table.slots.run(first, count) or ():
+        for leg in legs:
             if leg.switch != sweep.switch or leg.state != ACTIVE or id(leg) in sweep.seen:
                 continue
             if leg.due - leg.lease > sweep.began:
                 continue  # a start or update arrived after the list
             if leg.missed is None:
-                self._table.slots.note(leg.slot)
+                self._table.rows.move(leg, ACTIVE)
                 leg.missed = sweep.list_id
             elif leg.missed != sweep.list_id and now - leg.since > self._grace:
                 self._table.free(leg)
                 freed += 1
-        return freed
+        return freed, following
 
-    def free_older(self, first: int, count: int, switch: str, began: float) -> int:
+    def free_older(self, cursor: int, count: int, switch: str, began: float) -> tuple[int, int | None]:
         """Implement :meth:`identengine.calls.sync.Set.free_older`."""
+        legs, following = self._table.run(cursor, count)
         freed = 0
-        for leg in self._table.slots.run(first, count) or ():
+        for leg in legs:
             if leg.switch == switch and leg.since <= began:
                 self._table.free(leg)
                 freed += leg.state != LAPSED
-        return freed
+        return freed, following
 
     def note(self, name: str, value: Note) -> None:
         """Implement :meth:`identengine.calls.sync.Set.note`."""

@@ -2,6 +2,10 @@
 
 Each rule is a plain operation on dicts, without locks or races. The legs are the truth, and counters follow them.
 The changes of a batch are written to the mirror together, before the batch is answered.
+
+A batch is :meth:`Calls.begin`, then its messages one by one, then :meth:`Calls.end`. :meth:`Calls.apply` is these
+three in one. Each loop sets :attr:`Batch.newest` of :attr:`Calls.batch` to None before each message, so that
+:meth:`Calls.undo` frees no leg of an earlier message.
 """
 
 from __future__ import annotations
@@ -10,16 +14,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-import msgspec
-
+from identengine.calls.admission import Admission
 from identengine.calls.backend import (
     Admit,
     CallsAnswer,
     CallsMessage,
     EncodedDecision,
+    Fault,
     Gauges,
     LegFilter,
-    LegResult,
     LegSelector,
     LegView,
     Of,
@@ -29,25 +32,24 @@ from identengine.calls.backend import (
     Stop,
     SwitchReset,
     SyncPart,
-    in_parts,
-    packed,
-    unpacked,
 )
-from identengine.calls.buckets import LevelBuckets
+from identengine.calls.batch import Batch
 from identengine.calls.counts import Counts
 from identengine.calls.expiry import Expiry
-from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, leg_key
-from identengine.calls.legtable import Leg, LegTable, filtered
+from identengine.calls.leg import Leg, Row, filtered
+from identengine.calls.legs import LAPSED, RESERVED
+from identengine.calls.legtable import LegTable
 from identengine.calls.listedlegs import ListedLegs
 from identengine.calls.mirror import Changes, Mirror, RoomLeft
 from identengine.calls.mirroring import Mirroring
+from identengine.calls.progress import Progress
 from identengine.calls.sync import Lists, Note
 from identengine.calls.tombstones import TombstoneRow, Tombstones
 from identengine.model.reasons import Reason
-from identengine.model.records import Decision, Direction
+from identengine.model.records import Decision
 
 STEP = 256
-"""Rows of stops that one step of :meth:`Calls.work` forgets."""
+"""Rows of stops that one step of :meth:`Calls.work` forgets, and legs that it moves to compact rows."""
 TOMBSTONES_ROOM, TOMBSTONES_LEG_ROOM = 1024 * 1024, 256
 """Space for stops in the mirror, in bytes: a fixed part, and a part for each leg of ``max_legs``."""
 _INSTANT = 1e-6
@@ -59,48 +61,50 @@ class Calls:
 
     def __init__(self, settings: Settings, mirror: Mirror) -> None:
         self._settings = settings
-        self._retransmitted = self._turned_away = 0
         self._mirror = mirror
-        self._counts = Counts(settings.global_capacity, settings.max_legs)
-        self._table = table = LegTable(self._counts)
-        self._small, self._large = table.slots.small, table.slots.large
-        self._calls = table.calls
+        self.counts = Counts(settings.global_capacity, settings.max_legs)
+        self._table = table = LegTable(self.counts)
+        self._rows = table.rows
+        self.legs = table.legs
+        """By call key: the leg of the call, or its legs by leg key if it has several. Only read it."""
+        self.batch = Batch.of(settings)
+        """The batch that is being answered."""
         self._expiry = Expiry(table, settings)
-        self._reserved_until = self._active_until = 0.0
-        """End of the lease of a leg that is reserved or started now. All legs of a batch share the object."""
-        self._new_slots: list[int] = []
-        """Slots that the current batch reserved. Their leases are scheduled together."""
         self._tombstones = Tombstones(TOMBSTONES_ROOM + TOMBSTONES_LEG_ROOM * settings.max_legs)
-        self._buckets = LevelBuckets()
-        self._reserved, self._active = settings.reserved, settings.active
-        self._changes = Changes(self._small, self._large)
+        self._admission = Admission(table, self.batch)
+        progress = Progress(table, self.batch, self._expiry, self._tombstones, self._admission)
+        self._changes = Changes(table.rows.changed)
         legs = ListedLegs(table, self._expiry, settings, self._changes)
         self._lists = Lists(legs, 2 * settings.max_legs)
         self._mirroring = Mirroring(mirror, self._changes, table, self._tombstones, self._lists, settings.max_legs)
-        self._mirror_changes = self._mirroring.write
-        self._open: Sequence[CallsMessage] | None = None
-        """The batch that is being applied. If it is still set when the next one begins, a fault cut it short."""
-        self._opened = self._floor = 0.0
-        self._handlers: dict[type, Callable[[Any, float], CallsAnswer]] = {
-            Admit: self._admit,
-            Refresh: self._refresh,
-            Stop: self._stop,
-            SyncPart: self._lists.receive,
-            SwitchReset: self._lists.reset,
+        self._open = False
+        """True while a batch is being answered. If it is true when the next one begins, a fault cut it short."""
+        self._floor = 0.0
+        self._handlers: dict[type, Callable[[Any], CallsAnswer]] = {
+            Admit: self._admission.admit,
+            Refresh: progress.refresh,
+            Stop: progress.stop,
+            SyncPart: self._sync,
+            SwitchReset: self._reset,
         }
+        self.find = table.find
+        self.repeated = self._admission.repeated
+        self.admissible = self._admission.admissible
+        self.reserve = self._admission.reserve
+        self.refresh_call = progress.refresh_call
+        self.stop_call = progress.stop_call
 
     def restore(
-        self, legs: Iterable[Leg], rows: Iterable[tuple[int, TombstoneRow]], notes: Mapping[str, Note], now: float
+        self, rows: Sequence[Row], stops: Iterable[tuple[int, TombstoneRow]], notes: Mapping[str, Note], now: float
     ) -> None:
         """Restore the set that a mirror stored (engine.md 5.8)."""
-        there = {leg.slot: leg for leg in legs}
-        self._table.restore(there)
-        self._expiry.restore(there.values())
-        for serial, row in rows:
+        self._table.restore(rows)
+        for serial, row in stops:
             self._tombstones.restore(serial, row)
         for name, value in notes.items():
             self._lists.restore(name, value, now)
-        self._mirror_changes()
+        self._rows.seal()
+        self._mirroring.write()
 
     # ---- messages
 
@@ -109,199 +113,126 @@ class Calls:
 
         If this method raises an exception, all calls of the batch must be rejected. They hold no slots.
         """
-        if self._open is not None:
-            self._recover(self._open)
-        now = self._opened = max(now, self._floor)
-        self._open = batch
-        self._reserved_until, self._active_until = now + self._reserved, now + self._active
+        self.begin(now)
         answers: list[CallsAnswer] = []
-        handlers = self._handlers
         for message in batch:
-            kind = type(message)
-            answers.append(handlers[kind](message, now))
-            if kind is SwitchReset:
-                now = self._floor = now + _INSTANT  # later messages of the batch are younger than the reset
-                self._reserved_until, self._active_until = now + self._reserved, now + self._active
-        if self._new_slots:
-            self._expiry.lease(self._new_slots, self._reserved_until)
-            self._new_slots.clear()
+            self.batch.newest = None
+            try:
+                answers.append(self.answer(message))
+            except Exception as error:
+                self.undo()
+                answers.append(Fault(error))
+        rolled_back = self._store()
+        if rolled_back:
+            self._refuse(batch, answers, {(leg.call, leg.leg) for leg in rolled_back})
+        self._open = False
+        return answers
+
+    def begin(self, now: float) -> None:
+        """Begin a batch. ``now`` is the time of the set's clock in seconds."""
+        if self._open:
+            self._recover()
+        self.batch.begin(max(now, self._floor))
+        self._tombstones.begin(self.batch.now)
+        self._open = True
+
+    def answer(self, message: CallsMessage) -> CallsAnswer:
+        """Answer one message of the batch. After an exception, :meth:`undo` must be called."""
+        return self._handlers[type(message)](message)
+
+    def undo(self) -> None:
+        """Free the leg that the current message admitted, after a fault within the message. Everything else stands.
+
+        The legs in the rows are the truth, and the rest is derived from them.
+        """
+        self._table.rebuild()
+        self._free([] if self.batch.newest is None else [self.batch.newest])
+        self.batch.newest = None
+
+    def end(self) -> Sequence[Leg]:
+        """End a batch: its changes are in the mirror on return. Return the admissions that were rolled back.
+
+        They hold no slots, and must be rejected, since the mirror could not store them. If this method raises an
+        exception, all admissions of the batch must be rejected.
+        """
+        rolled_back = self._store()
+        self._open = False
+        return rolled_back
+
+    def roll_back(self) -> Sequence[Leg]:
+        """Implement :meth:`identengine.calls.backend.Backend.roll_back`."""
+        self._table.rebuild()
+        freed = self._free(self.batch.admitted)
+        self._open = False
+        return freed
+
+    def _store(self) -> Sequence[Leg]:
+        """Store the changes of a batch in the mirror. Return the admissions that were rolled back."""
         if self._tombstones.pending:
             stopped = self._tombstones.row()
             if not self._mirroring.overfull:  # else only memory keeps them, as stops need the reserve
                 self._changes.tombstones.update(stopped)
-        if not self._mirror_changes():
-            self._roll_back(batch, answers)
-        self._open = None
-        return answers
+        self._rows.seal()
+        if self._mirroring.write():
+            return ()
+        rolled_back = self._free([leg for leg in self.batch.admitted if leg.state == RESERVED])
+        self._rows.seal()
+        self._mirroring.write()  # the other changes of the batch, now or later
+        return rolled_back
 
-    def _recover(self, batch: Sequence[CallsMessage]) -> None:
-        """Make the set consistent after a fault within ``batch``, and free the slots of its rejected calls.
+    def _free(self, legs: Iterable[Leg]) -> list[Leg]:
+        """Free those of these legs that are held. Return them."""
+        held = [leg for leg in legs if leg.state != LAPSED and self._table.find(leg.call, leg.leg) is leg]
+        for leg in held:
+            self._table.free(leg)
+        return held
 
-        The other changes of the batch are kept: they are of calls that exist or ended. The legs in their slots are
-        the truth, and the rest is derived from them.
+    def _recover(self) -> None:
+        """Make the set consistent after a fault within a batch, and free the slots of its rejected calls.
+
+        The other changes of the batch are kept: they are of calls that exist or ended.
         """
-        self._expiry.restore(self._table.rebuild())
-        self._new_slots.clear()
-        for leg in self._admitted(batch):
-            self._table.free(leg)
-        self._open = None
+        self._table.rebuild()
+        self._free(self.batch.admitted)
+        self._open = False
 
-    def _admitted(self, batch: Sequence[CallsMessage]) -> list[Leg]:
-        """Return the held legs that this batch, the latest one, admitted."""
-        asked = ((one.call, one.leg) for one in batch if type(one) is Admit and one.call is not None)
-        legs = [self._table.find(*key) for key in dict.fromkeys(asked)]
-        return [leg for leg in legs if leg is not None and leg.state != LAPSED and leg.since >= self._opened]
+    def _refuse(
+        self, batch: Sequence[CallsMessage], answers: list[CallsAnswer], rolled_back: set[tuple[str, str]]
+    ) -> None:
+        """Replace the answers that accept calls which were rolled back."""
+        for position, (message, answer) in enumerate(zip(batch, answers, strict=True)):
+            if not isinstance(message, Admit) or (message.call, message.leg) not in rolled_back:
+                continue  # the batch may hold several authorizations of one leg
+            if isinstance(answer, EncodedDecision) or (isinstance(answer, Decision) and answer.accepted):
+                answers[position] = Refused(Reason.OVERLOAD)
+                self._admission.turned_away += 1
 
-    def _admit(self, message: Admit, now: float) -> CallsAnswer:
-        call, key = message.call, message.leg
-        old = None
-        if call is not None and call in self._calls:
-            old = self._table.find(call, key)
-            if old is None and not self._table.may_add_leg(call):
-                return Refused(Reason.INVALID_REQUEST, field="leg_id")
-            if old is not None and old.state != LAPSED:
-                return self._admit_again(old, message, now)
-        decision, levels = message.decision, message.levels
-        if levels is None:
-            return decision
-        paced = levels.cps is not None or levels.client.cps is not None
-        if paced and self._buckets.empty(levels, now):
-            return Refused(Reason.CPS_EXCEEDED)
-        taken = self._counts.take(levels) if call is not None else self._counts.full(levels)
-        if type(taken) is Reason:
-            self._turned_away += taken is Reason.OVERLOAD
-            return Refused(taken)
-        if paced:
-            self._buckets.take(levels, now)
-        if call is None or type(taken) is not tuple:
-            return decision
-        if old is not None:
-            self._table.free(old)
-        due, active = self._reserved_until, self._active
-        # Arguments by position: keyword arguments make this call a quarter slower.
-        answer = decision.packed if type(decision) is EncodedDecision else packed(decision)
-        leg = Leg(0, call, key, message.switch, RESERVED, taken, now, due, active, None, message.content, answer)
-        leg.slot = slot = ~self._large.add(leg)
-        self._new_slots.append(slot)
-        if self._calls.setdefault(call, leg) is not leg:
-            self._table.add_further(leg)
-        return decision
+    def _sync(self, message: SyncPart) -> CallsAnswer:
+        return self._lists.receive(message, self.batch.now)
 
-    def _admit_again(self, leg: Leg, message: Admit, now: float) -> CallsAnswer:
-        """Answer an authorization whose leg is already held (engine.md 5.3)."""
-        if leg.state == ACTIVE:
-            return Refused(Reason.INVALID_REQUEST, field="call_id")
-        if leg.content == message.content and leg.answer is not None:
-            if leg.switch != message.switch:
-                self._table.slots.note(leg.slot)
-                leg.switch = message.switch
-            self._retransmitted += 1
-            return unpacked(leg.answer)
-        decision, levels = message.decision, message.levels
-        if levels is None:
-            return decision
-        self._counts.remove(leg.cells)  # the leg is decided as if its slot were free
-        refusal = Reason.CPS_EXCEEDED if self._buckets.empty(levels, now) else self._counts.full(levels)
-        if refusal is not None:
-            leg.cells = self._counts.add(leg.cells)
-            return Refused(refusal)
-        self._buckets.take(levels, now)
-        # An authorization renews no lease, so the answer names the time that remains.
-        changed = msgspec.structs.replace(in_parts(decision), lease=max(1, int(leg.due - now)))
-        answer = packed(changed)
-        self._table.slots.note(leg.slot)
-        leg.cells = self._counts.add(self._counts.cells(levels))
-        leg.content, leg.switch, leg.answer = message.content, message.switch, answer
-        return changed
-
-    def _refresh(self, message: Refresh, now: float) -> LegResult:
-        legs = self._table.matching(message.selector)
-        lease = 3 * message.interval if message.interval is not None else None
-        held = False
-        for leg in legs:
-            if leg.state != LAPSED:
-                held = True
-                self._advance(leg, message, lease, now)
-        if held:
-            return LegResult(True)
-        if legs:
-            overcommit = False
-            for leg in legs:
-                self._table.slots.note(leg.slot)
-                leg.lease = lease or leg.lease
-                levels_now = message.levels(leg.cells[0].number, leg.counters)
-                self._expiry.revive(leg, message.switch, now)
-                overcommit |= self._counts.over(leg.cells, levels_now)
-            return LegResult(True, overcommit=overcommit)
-        if message.identify is None or self._tombstones.forbid(message.selector, now):
-            return LegResult(True, unknown=True)
-        levels = message.identify()
-        if levels is None or not self._table.may_add_leg(message.selector.call):
-            return LegResult(True, unknown=True)
-        if self._counts.held >= self._counts.max_held:
-            self._turned_away += 1
-            return LegResult(True, unknown=True)
-        key = leg_key(message.selector.direction or Direction.ORIGINATION, message.selector.leg_id)
-        lease = lease or self._active
-        cells = self._counts.cells(levels)
-        leg = Leg(0, message.selector.call, key, message.switch, ACTIVE, cells, now, now + lease, lease)
-        leg.slot = self._small.add(leg)
-        if self._calls.setdefault(leg.call, leg) is not leg:
-            self._table.add_further(leg)
-        self._expiry.renew(leg, leg.due)
-        self._counts.add(cells)
-        return LegResult(True, overcommit=self._counts.over(cells, levels))
-
-    def _advance(self, leg: Leg, message: Refresh, lease: float | None, now: float) -> None:
-        """Activate a held leg. Only an update extends the lease of an active leg."""
-        self._table.slots.note(leg.slot)
-        leg.missed = None
-        leg.switch = message.switch
-        leg.lease = lease or leg.lease
-        if leg.state == RESERVED:
-            leg.state = ACTIVE
-            self._table.shrink(leg)
-            self._expiry.renew(leg, self._active_until if leg.lease is self._active else now + leg.lease)
-        elif message.method == "update":
-            self._expiry.renew(leg, now + leg.lease)
-
-    def _stop(self, message: Stop, now: float) -> LegResult:
-        selector = message.selector
-        self._tombstones.add(selector, now)
-        if selector.direction is None and selector.leg_id is None:
-            leg = self._calls.get(selector.call)
-            if type(leg) is Leg and leg.state != LAPSED:  # the usual case of `free`, inlined
-                del self._calls[selector.call]
-                self._counts.remove(leg.cells)
-                slot = leg.slot
-                if slot < 0:
-                    self._large.remove(~slot)
-                else:
-                    self._small.remove(slot)
-                return _FREED_ONE
-        legs = self._table.matching(selector)
-        freed = 0
-        for leg in legs:
-            freed += leg.state != LAPSED
-            self._table.free(leg)
-        return LegResult(True, unknown=not legs, freed=freed)
+    def _reset(self, message: SwitchReset) -> CallsAnswer:
+        answer = self._lists.reset(message, self.batch.now)
+        self._floor = self.batch.now + _INSTANT
+        self.batch.set_time(self._floor)  # later messages of the batch are younger than the reset
+        return answer
 
     # ---- pending work
 
     def work(self, now: float) -> bool:
-        """Do one step of pending work: leases, memories, stops and jobs. Return True if more is due."""
-        if self._open is not None:
-            self._recover(self._open)
-        now = max(now, self._floor)
-        self._open = ()
+        """Do one step of pending work: leases, memories, stops, jobs and rows. Return True if more is due."""
+        self.begin(now)
+        now, tight = self.batch.now, self._mirror.room_left is not _AMPLE
         more = self._expiry.lapse(now)
-        more |= self._expiry.forget(now, early=self._mirror.room_left is not _AMPLE)
+        more |= self._expiry.forget(now, early=tight)
         self._changes.tombstones.update(dict.fromkeys(self._tombstones.forget(now, STEP)))
         more |= self._tombstones.due(now)
+        self.counts.drop_idle()
         more |= self._lists.step(now)
+        more |= self._rows.compact(STEP, tight=tight)
         more |= self._mirroring.write_anew()
-        self._mirror_changes()
-        self._open = None
+        self._rows.seal()
+        self._mirroring.write()
+        self._open = False
         return more
 
     # ---- the operator's view (identengine.calls.backend.Overview)
@@ -309,22 +240,22 @@ class Calls:
     def gauges(self) -> Gauges:
         """Implement :meth:`identengine.calls.backend.Overview.gauges`."""
         return Gauges(
-            held=self._counts.held,
-            reserved=self._large.taken,
+            held=self.counts.held,
+            reserved=self._rows.count(RESERVED),
             lapsed=self._table.lapsed,
             max_legs=self._settings.max_legs,
             global_capacity=self._settings.global_capacity,
             overfull=self._mirroring.overfull,
             lapsed_reserved=self._expiry.lapsed_reserved,
             lapsed_active=self._expiry.lapsed_active,
-            retransmitted=self._retransmitted,
-            turned_away=self._turned_away,
+            retransmitted=self._admission.retransmitted,
+            turned_away=self._admission.turned_away,
         )
 
-    def page(self, first: int, count: int, conditions: LegFilter) -> list[LegView] | None:
+    def page(self, cursor: int, count: int, conditions: LegFilter) -> tuple[list[LegView], int | None]:
         """Implement :meth:`identengine.calls.backend.Overview.page`."""
-        legs = self._table.slots.run(first, count)
-        return None if legs is None else list(filtered(legs, conditions))
+        legs, following = self._table.run(cursor, count)
+        return list(filtered(legs, conditions)), following
 
     def matching(self, selector: LegSelector, conditions: LegFilter) -> list[LegView]:
         """Implement :meth:`identengine.calls.backend.Overview.matching`."""
@@ -333,24 +264,5 @@ class Calls:
     def usage(self, of: Of, first: int, count: int) -> list[tuple[int, int]] | None:
         """Implement :meth:`identengine.calls.backend.Overview.usage`."""
         # Skipping a counter before `first` costs some 50 ns.
-        page = list(islice(self._counts.use(of_accounts=of == "accounts"), first, first + count))
+        page = list(islice(self.counts.use(of_accounts=of == "accounts"), first, first + count))
         return [(counter, held) for counter, held in page if held] if page else None
-
-    # ---- the mirror
-
-    def _roll_back(self, batch: Sequence[CallsMessage], answers: list[CallsAnswer]) -> None:
-        """Reject the admissions of a batch that could not be mirrored. Keep its other changes for later."""
-        rolled_back = {(leg.call, leg.leg): leg for leg in self._admitted(batch) if leg.state == RESERVED}
-        for leg in rolled_back.values():
-            self._table.free(leg)
-        for position, (message, answer) in enumerate(zip(batch, answers, strict=True)):
-            if not isinstance(message, Admit) or (message.call, message.leg) not in rolled_back:
-                continue  # the batch may hold several authorizations of one leg
-            if isinstance(answer, EncodedDecision) or (isinstance(answer, Decision) and answer.accepted):
-                answers[position] = Refused(Reason.OVERLOAD)
-                self._turned_away += 1
-        self._mirror_changes()
-
-
-_FREED_ONE = LegResult(True, freed=1)
-"""The answer to most stops."""

@@ -9,8 +9,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from identengine.calls.legtable import Leg
-from identengine.calls.slots import Space
+from identengine.calls.leg import Row
 from identengine.calls.sync import Note
 
 
@@ -26,26 +25,30 @@ class RoomLeft(Enum):
 
 
 class Changes(msgspec.Struct):
-    """Changes that the mirror has not stored yet: changed positions, rows of stops, and notes.
+    """Changes that the mirror has not stored yet: changed rows of legs, rows of stops, and notes.
 
-    A row or note of None is deleted.
+    A row of stops, or a note, of None is deleted.
     """
 
-    small: Space[Leg]
-    large: Space[Leg]
+    rows: dict[int, Row]
+    """The rows of legs, by serial number.
+
+    A row without legs is deleted. The mirror stores a row whole if :attr:`Row.stored` is not its generation, and
+    else only the dead places.
+    """
     tombstones: dict[int, bytes | None] = {}
     """Encoded rows of stops, by serial number."""
     notes: dict[str, Note] = {}
 
-    def condense(self) -> None:
-        """Remove repeated positions, since the changes may have to wait for a long time."""
-        for space in (self.small, self.large):
-            space.changed[:] = set(space.changed)
+    def __bool__(self) -> bool:
+        return bool(self.rows or self.tombstones or self.notes)
 
-    def clear(self) -> None:
+    def stored(self, generation: int) -> None:
         """Forget the changes after the mirror has stored them."""
-        self.small.changed.clear()
-        self.large.changed.clear()
+        for row in self.rows.values():
+            row.marked |= row.stored == generation
+            row.stored = generation
+        self.rows.clear()
         self.tombstones.clear()
         self.notes.clear()
 

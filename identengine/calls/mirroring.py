@@ -11,7 +11,7 @@ from identengine.calls.sync import Lists
 from identengine.calls.tombstones import Tombstones
 
 STEP = 256
-"""Positions whose legs one step writes again."""
+"""Legs that one step writes again."""
 _RESERVE = RoomLeft.RESERVE  # looking up an enum member is slow
 
 
@@ -40,26 +40,27 @@ class Mirroring:
         self._failed = False
         """True if the mirror did not store the changes at an attempt, until :meth:`write_anew` takes note."""
         self._next: int | None = None
-        """The first position to write again in the next step, or None if the mirror holds the whole set."""
+        """Serial number at which the next step continues, -1 if only the last step has to be stored, or
+        None if the mirror holds the whole set.
+        """
 
     def write(self) -> bool:
         """Write the changes. Return False if the mirror did not store them. They are kept for the next attempt."""
-        changes, stored = self._changes, True
-        if changes.large.changed or changes.small.changed or changes.tombstones or changes.notes:
+        stored = True
+        if self._changes:
             try:
-                self._mirror.write(changes)
-                changes.clear()
+                self._mirror.write(self._changes)
+                self._changes.stored(self._mirror.generation)
             except MirrorError:
                 self._failed, stored = True, False
-                changes.condense()
         overfull = self._mirror.room_left is _RESERVE or not stored
         if overfull is not self.overfull:
-            self.overfull, self._table.counts.max_held = overfull, 0 if overfull else self._max_legs
+            self.overfull = overfull
+            self._table.counts.hold(0 if overfull else self._max_legs)
         return stored
 
     def write_anew(self) -> bool:
         """Do one step of writing the set to a new, empty mirror. Return True if more work is left."""
-        slots = self._table.slots
         if self._mirror.generation != self._generation:
             self._changes.tombstones.clear()
             self._changes.tombstones.update(self._tombstones.rows())
@@ -67,9 +68,10 @@ class Mirroring:
             self._generation, self._next = self._mirror.generation, 0
         if self._next is None:
             return False
-        if slots.reaches(self._next):
-            slots.note_run(self._next, STEP)
-            self._next += STEP
+        if self._next >= 0:
+            rows, cursor = self._table.rows.run(self._next, STEP)
+            self._table.rows.changed.update((row.serial, row) for row in rows)
+            self._next = -1 if cursor is None else cursor
             return True
         if self._failed:  # the next write repeats the changes
             self._failed = False

@@ -40,7 +40,7 @@ class Sweep(msgspec.Struct, gc=False):
     began: float
     """Time when the list became complete."""
     seen: dict[int, object] = {}
-    """The legs that the list names, by identity, since a ``start`` moves a leg to another slot."""
+    """The legs that the list names, by identity, since each change moves a leg to another row."""
 
 
 class Set(Protocol):
@@ -55,19 +55,17 @@ class Set(Protocol):
         Return the legs that were renewed or revived.
         """
 
-    def reaches(self, position: int) -> bool:
-        """Return True if the set has this position. Positions start at 0, and their number never shrinks."""
+    def miss(self, cursor: int, count: int, sweep: Sweep, now: float) -> tuple[int, int | None]:
+        """Visit about ``count`` legs from ``cursor`` on. Mark those that the list omits (engine.md 5.6).
 
-    def miss(self, first: int, count: int, sweep: Sweep, now: float) -> int:
-        """Mark the legs at ``count`` positions from ``first`` that the list omits (engine.md 5.6).
-
-        A leg that an earlier list omitted too is freed if it is old enough. Return the number of freed legs.
+        A leg that an earlier list omitted too is freed if it is old enough. Return the number of freed legs, and
+        the cursor of the next step, or None after the last leg. The first cursor is 0.
         """
 
-    def free_older(self, first: int, count: int, switch: str, began: float) -> int:
-        """Free the switch's legs at these positions that were counted by ``began``.
+    def free_older(self, cursor: int, count: int, switch: str, began: float) -> tuple[int, int | None]:
+        """Visit about ``count`` legs from ``cursor`` on. Free those of the switch that were counted by ``began``.
 
-        Return the number of freed slots.
+        Return the number of freed slots, and the cursor of the next step, or None after the last leg.
         """
 
     def note(self, name: str, value: Note) -> None:
@@ -246,12 +244,12 @@ class Lists:
                     yield
             if part % STEP == 0:  # parts without calls need a pause too
                 yield
-        first = 0
-        while self._set.reaches(first):
-            if first or done >= STEP:
+        cursor: int | None = 0
+        while cursor is not None:
+            if cursor or done >= STEP:
                 yield
-            job.freed += self._set.miss(first, STEP, sweep, self._now)
-            first += STEP
+            freed, cursor = self._set.miss(cursor, STEP, sweep, self._now)
+            job.freed += freed
         if not job.forgotten:
             known = (*self._known.get(switch, ()), list_id)[-LISTS_KNOWN:]
             self._known[switch] = known
@@ -260,10 +258,10 @@ class Lists:
     def _free_older(self, job: _Job) -> Iterator[None]:
         """Free the switch's legs that were counted by the time of its message."""
         switch, _ = job.key
-        first = 0
-        while self._set.reaches(first):
-            if first:
+        cursor: int | None = 0
+        while cursor is not None:
+            if cursor:
                 yield
-            job.freed += self._set.free_older(first, STEP, switch, job.began)
-            first += STEP
+            freed, cursor = self._set.free_older(cursor, STEP, switch, job.began)
+            job.freed += freed
         self._set.note(f"freeing:{switch}", None)

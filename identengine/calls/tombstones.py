@@ -36,8 +36,8 @@ class TombstoneRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
     until: float
     """Time when the stops expire."""
-    stopped: list[LegSelector]
-    """The selectors of the stops."""
+    stopped: list[LegSelector | str]
+    """The selectors of the stops. The key of a call selects all its legs."""
 
 
 unpacked = msgspec.msgpack.Decoder(TombstoneRow).decode
@@ -57,12 +57,16 @@ class _Generation:
         self.first = self.last = 0.0
         """Expiry times of the first and the last row."""
 
-    def note(self, selector: LegSelector, until: float) -> None:
+    def note(self, stop: LegSelector | str, until: float) -> None:
         """Remember a stop."""
-        if selector.direction is None and selector.leg_id is None:
-            self.calls[selector.call] = until  # outlasts all earlier stops of the call
+        if type(stop) is str:
+            self.calls[stop] = until  # outlasts all earlier stops of the call
         else:
-            self._note_part(selector, until)
+            assert isinstance(stop, LegSelector)  # noqa: S101 - tells mypy the other type
+            if stop.whole:
+                self.calls[stop.call] = until
+            else:
+                self._note_part(stop, until)
 
     def _note_part(self, selector: LegSelector, until: float) -> None:
         """Remember a stop of some legs of a call."""
@@ -77,11 +81,13 @@ class _Generation:
         else:
             self.calls[selector.call] = until
 
-    def selectors(self) -> Iterator[LegSelector]:
+    def stopped(self) -> Iterator[LegSelector | str]:
         """Return an iterator over all stops."""
         for call, stopped in self.calls.items():
-            for direction, leg_id in (_WHOLE,) if isinstance(stopped, float) else stopped:
-                yield LegSelector(call, direction, leg_id)
+            if isinstance(stopped, float):
+                yield call
+            else:
+                yield from (LegSelector(call, direction, leg_id) for direction, leg_id in stopped)
 
     def forbids(self, selector: LegSelector, now: float) -> bool:
         """Return True if a message about these legs arrives too late."""
@@ -110,32 +116,45 @@ class Tombstones:
         """Serial numbers of forgotten rows that the mirror still holds."""
         self._serial = 0
         self._now, self._until = -inf, 0.0
-        self.pending: list[LegSelector] = []
-        """Stops since the last row."""
+        self.calls: list[str] = []
+        """Keys of the calls that were stopped whole since the last row. Such a stop only appends its call."""
+        self._parts: list[LegSelector] = []
+        """Other stops since the last row."""
 
     def __len__(self) -> int:
         return sum(len(each.calls) for each in self._generations)
 
+    def begin(self, now: float) -> None:
+        """Set the time of further stops. All stops of a batch share one number object."""
+        self._now, self._until = now, now + STOPPED_SECONDS
+
     def add(self, selector: LegSelector, now: float) -> None:
         """Remember a stop. :meth:`row` returns its row for the mirror when the batch ends."""
-        if now != self._now:  # all stops of a batch share one number object
-            self._now, self._until = now, now + STOPPED_SECONDS
-        self.pending.append(selector)
-        last = self._generations[-1]
-        if selector.direction is None and selector.leg_id is None:  # the usual case of `note`, inlined
-            last.calls[selector.call] = self._until
+        if now != self._now:
+            self.begin(now)
+        if selector.whole:
+            self.calls.append(selector.call)
         else:
-            last.note(selector, self._until)
+            self._parts.append(selector)
+            self._generations[-1].note(selector, self._until)
+
+    @property
+    def pending(self) -> bool:
+        """True if there are stops since the last row."""
+        return bool(self.calls or self._parts)
 
     def row(self) -> dict[int, bytes]:
         """Return the encoded stops since the last row, by serial number.
 
-        Call it only if :attr:`pending` has any.
+        Call it only if :attr:`pending` is true.
         """
-        row = TombstoneRow(self._until, self.pending)
-        self._file(self._serial + 1, row)
-        self.pending = []
-        return {self._serial: _encode(row)}
+        self._generations[-1].calls.update(dict.fromkeys(self.calls, self._until))
+        row = TombstoneRow(self._until, [*self.calls, *self._parts])
+        encoded = _encode(row)
+        self._file(self._serial + 1, row, len(encoded))
+        self.calls.clear()
+        self._parts.clear()
+        return {self._serial: encoded}
 
     def rows(self) -> dict[int, bytes | None]:
         """Return all stops as new rows, for a new mirror. Each generation is one row, whose stops expire together.
@@ -148,17 +167,19 @@ class Tombstones:
             if each.serials:
                 self._serial += 1
                 each.serials = [self._serial]
-                rows[self._serial] = _encode(TombstoneRow(each.last, list(each.selectors())))
+                rows[self._serial] = _encode(TombstoneRow(each.last, list(each.stopped())))
         return rows
 
     def restore(self, serial: int, row: TombstoneRow) -> None:
         """Restore a row from the mirror. Rows must arrive by ascending serial number."""
-        for selector in row.stopped:
-            self._generations[-1].note(selector, row.until)
-        self._file(serial, row)
+        for stop in row.stopped:
+            self._generations[-1].note(stop, row.until)
+        self._file(serial, row, len(_encode(row)))
 
     def forbid(self, selector: LegSelector, now: float) -> bool:
         """Return True if a message about these legs arrives too late. Only messages for unknown calls ask this."""
+        if selector.call in self.calls:
+            return True
         return any(each.forbids(selector, now) for each in reversed(self._generations))
 
     def due(self, now: float) -> bool:
@@ -176,9 +197,12 @@ class Tombstones:
             self._gone.extend(oldest.serials)
         return [self._gone.popleft() for _ in range(min(most, len(self._gone)))]
 
-    def _file(self, serial: int, row: TombstoneRow) -> None:
-        """Count a row whose stops the last generation holds. Begin a new generation if that one is full."""
-        size = sum(len(selector.call) + len(selector.leg_id or "") + _OVERHEAD for selector in row.stopped)
+    def _file(self, serial: int, row: TombstoneRow, encoded: int) -> None:
+        """Count a row whose stops the last generation holds. Begin a new generation if that one is full.
+
+        ``encoded`` is the length of the encoded row, in bytes.
+        """
+        size = encoded + len(row.stopped) * _OVERHEAD
         self._serial = serial
         self._taken += size
         last = self._generations[-1]

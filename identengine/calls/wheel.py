@@ -1,19 +1,17 @@
-"""A timer wheel of slots (engine.md 5.5). Its cost depends on the slots that expire, not on all held slots.
+"""A timer wheel of rows (engine.md 5.5). Its cost depends on the rows that are due, not on all rows.
 
-A slot has at most one entry, at or before its due time. A renewed leg keeps its entry, and a reused slot keeps
-that of the former leg. The number of entries therefore never exceeds the number of slots. The code that removes a
-slot checks the due time of its leg, and enters the slot again if it is due later.
+A row has one entry, at the tick after the earliest of its legs may be due. A leg that is renewed moves to another
+row, so that no leg of a row is due before its entry. The entry goes with the row.
 """
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Sequence
 from heapq import heappop, heappush
 
+from identengine.calls.leg import Row
+
 TICKS = 4
-"""Ticks per second. A slot is entered at the next tick after its due time."""
-_NOT_NOTED = 2**62
+"""Ticks per second. A row is entered at the next tick after its due time."""
 
 
 def tick_after(due: float) -> int:
@@ -22,73 +20,56 @@ def tick_after(due: float) -> int:
 
 
 class Wheel:
-    """Slots by the tick at which they may be due."""
+    """Rows by the tick at which they may be due."""
 
     def __init__(self) -> None:
-        self._ticks: dict[int, array[int]] = {}
+        self._ticks: dict[int, set[int]] = {}
+        """The serial numbers of the rows of each tick."""
         self._order: list[int] = []
         """The ticks as a heap.
 
         The next tick may be weeks away or before this boot, so counting up would take too long.
         """
-        self._small = array("q")
-        self._large = array("q")
-        """By position (:mod:`identengine.calls.slots`): the tick at which a slot is entered."""
 
-    def add(self, slot: int, due: float) -> None:
-        """Enter a slot, unless it has an entry for an earlier tick."""
-        self.add_all((slot,), due)
+    def __len__(self) -> int:
+        return sum(map(len, self._ticks.values()))
 
-    def add_all(self, slots: Sequence[int], due: float) -> None:
-        """Enter slots that are due together."""
-        tick = tick_after(due)
-        small, large = self._small, self._large
-        fresh = []
-        for slot in slots:
-            noted, position = (large, ~slot) if slot < 0 else (small, slot)
-            try:
-                if noted[position] <= tick:
-                    continue
-            except IndexError:
-                noted.extend([_NOT_NOTED] * (position + 256))
-            noted[position] = tick
-            fresh.append(slot)
-        if not fresh:
-            return
+    def add(self, row: Row) -> None:
+        """Enter a row."""
+        tick = row.tick = tick_after(row.due)
         there = self._ticks.get(tick)
+        if there is None:
+            self._ticks[tick] = {row.serial}
+            heappush(self._order, tick)
+        else:
+            there.add(row.serial)
+
+    def remove(self, row: Row) -> None:
+        """Remove the entry of a row that is gone."""
+        there = self._ticks.get(row.tick)
         if there is not None:
-            there.extend(fresh)
-            return
-        self._ticks[tick] = array("i", fresh)
-        heappush(self._order, tick)
+            there.discard(row.serial)
 
-    def take(self, now: float, most: int) -> list[int]:
-        """Remove and return at most ``most`` slots that may be due at ``now``, the earliest first."""
-        taken: list[int] = []
+    def take(self, now: float) -> int | None:
+        """Remove and return the serial number of a row that may be due at ``now``, or None without such a row."""
         until = now * TICKS
-        while self._order and self._order[0] <= until and len(taken) < most:
-            self._cut(most, taken)
-        return taken
+        while self._order and self._order[0] <= until:
+            if (serial := self._take_one()) is not None:
+                return serial
+        return None
 
-    def take_earliest(self, most: int) -> tuple[float, list[int]]:
-        """Remove and return slots of the earliest tick and its time, even if it lies in the future."""
-        taken: list[int] = []
-        if not self._order:
-            return 0.0, taken
-        tick = self._order[0]
-        self._cut(most, taken)
-        return tick / TICKS, taken
+    def take_earliest(self) -> int | None:
+        """Remove and return the serial number of an earliest row, even if it is due in the future."""
+        while self._order:
+            if (serial := self._take_one()) is not None:
+                return serial
+        return None
 
-    def _cut(self, most: int, taken: list[int]) -> None:
-        """Remove slots of the earliest tick until ``most`` are taken. Skip slots entered at another tick."""
-        tick = self._order[0]
-        slots = self._ticks[tick]
-        room = most - len(taken)
-        for slot in slots[:room]:
-            noted, position = (self._large, ~slot) if slot < 0 else (self._small, slot)
-            if noted[position] == tick:
-                noted[position] = _NOT_NOTED
-                taken.append(slot)
-        del slots[:room]
-        if not slots:
-            del self._ticks[heappop(self._order)]
+    def _take_one(self) -> int | None:
+        """Return a row of the first tick, or None after removing the tick because it has none."""
+        serials = self._ticks[self._order[0]]
+        if serials:
+            return serials.pop()
+        del self._ticks[self._order[0]]
+        heappop(self._order)
+        return None

@@ -1,15 +1,13 @@
-"""The decisions that are written out in full: rejects, and accepted calls of termination (interfaces.md 3).
-
-An accepted call of origination is not among them: its answer is the account's
-:class:`~identengine.identify.template.AnswerTemplate`, filled.
-"""
+"""The decisions in words: rejects in full, and accepted calls joined from their parts (interfaces.md 3)."""
 
 from __future__ import annotations
 
-from identengine.calls.backend import Admit, CallsMessage, Refused
-from identengine.identify.index import AccountEntry, Book
+from identengine.calls.backend import EncodedDecision, Refused
+from identengine.calls.levels import Levels, account_counter
+from identengine.identify.index import AccountEntry, Book, Terminating
 from identengine.identify.matching import Match
-from identengine.identify.query import DIRECTIONS, Query, Unusable
+from identengine.identify.query import DIRECTIONS, Unusable
+from identengine.identify.template import MATCHES, AnswerPart, Form
 from identengine.model.reasons import Reason, ReasonTable
 from identengine.model.records import Decision, Direction, Request
 
@@ -48,48 +46,59 @@ def unusable(reasons: ReasonTable, asked: Unusable, book: Book) -> Decision:
 
 
 def refused(
-    reasons: ReasonTable, refusal: Refused, message: CallsMessage, request: Request, book: Book | None
+    reasons: ReasonTable, refusal: Refused, levels: Levels | None, request: Request, book: Book | None
 ) -> Decision:
-    """Return the reject of a call that the set of calls refused (engine.md 5.2, 5.3, 5.9)."""
+    """Return the reject of a call that the set of calls refused (engine.md 5.2, 5.3, 5.9).
+
+    ``levels`` are those of the call's account, or None if the call was not identified.
+    """
     field = refusal.field
     if field is not None:  # its leg is active already (engine.md 5.3), or its call has too many
         direction, value = DIRECTIONS.get(request.direction), getattr(request, field)
         return reject(reasons, refusal.reason, book, direction, field=field, value=value)
-    levels = message.levels if isinstance(message, Admit) else None
     if levels is None:
         return reject(reasons, refusal.reason, book, None)
     entry = book.accounts.get(levels.account_id) if book else None
     return reject(reasons, refusal.reason, book, levels.direction, entry)
 
 
-def terminate(asked: Query, found: Match, book: Book, lease: int | None, unreserved: bool | None) -> Decision:
-    """Return the answer to an accepted call of termination: where to send it (engine.md 3.9).
+def accepted(
+    form: Form,
+    version: AnswerPart,
+    found: Match,
+    direction: Direction,
+    dst_number: str,
+    src_number: str | None,
+    rewritten: bool,
+) -> EncodedDecision:
+    """Return the answer to an accepted call, in the form in which the switch asked."""
+    entry, outward = found.entry, direction is Direction.TERMINATION
+    part = terminating(entry).template if outward else entry.template
+    match = MATCHES[found.matched_by][found.ambiguous][rewritten]
+    src = None if src_number is None else src_number.encode()
+    return EncodedDecision(form(part, version, match, found.matched, dst_number.encode(), src), outward)
 
-    ``lease`` is in seconds; None if no slot is reserved. ``unreserved`` is True if the answer must be marked so.
-    """
-    entry, dst_number = found.entry, asked.dst_number
-    account, client_entry = entry.account, entry.client_entry
-    return Decision(
-        accepted=True,
-        account_id=account.id,
-        account_name=account.name,
-        client_id=account.client_id,
-        client_name=client_entry.client.name,
-        direction=asked.direction,
-        version=book.version,
-        matched_by=found.matched_by,
-        matched=found.matched,
-        ambiguous=found.ambiguous,
-        tech_prefix=account.tech_prefix,
-        src_number=asked.src_number,
-        src_rewritten=False,
-        dst_number=entry.tech_prefix + dst_number if found.matched_by == "account_id" else dst_number,
-        rate_table=account.term_rate_table or client_entry.term_rate_table,
-        tag=account.term_tag,
-        lease=lease,
-        unreserved=unreserved,
-        host=entry.host,
-        port=account.term_port,
-        protocol=account.term_protocol,
-        proxy=account.term_proxy,
-    )
+
+def terminating(entry: AccountEntry) -> Terminating:
+    """Return what the calls to a vendor need: the levels, and the answer with the place to send them (engine.md 3.9)."""
+    if entry.terminating is None:
+        account, client_entry = entry.account, entry.client_entry
+        answer = Decision(
+            accepted=True,
+            account_id=account.id,
+            account_name=account.name,
+            client_id=account.client_id,
+            client_name=client_entry.client.name,
+            direction=Direction.TERMINATION,
+            tech_prefix=account.tech_prefix,
+            rate_table=account.term_rate_table or client_entry.term_rate_table,
+            tag=account.term_tag,
+            host=entry.host,
+            port=account.term_port,
+            protocol=account.term_protocol,
+            proxy=account.term_proxy,
+        )
+        counter = account_counter(account.id, Direction.TERMINATION)
+        levels = Levels(counter, account.term_capacity, None, client_entry.terminating)
+        entry.terminating = Terminating(AnswerPart.of(answer), levels)
+    return entry.terminating

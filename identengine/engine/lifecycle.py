@@ -7,9 +7,10 @@ form (-32602).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, final
+from typing import final
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from identengine.calls.backend import LegSelector, LimitsNow, Refresh, Stop, SyncPart
 from identengine.calls.legs import call_key, shortened
@@ -17,20 +18,19 @@ from identengine.calls.levels import (
     ClientLevels,
     Levels,
     Limit,
-    account_counter,
     account_of,
     clients_of,
     limits_of,
 )
+from identengine.engine.decisions import terminating
 from identengine.errors import expected, one_of
 from identengine.identify.index import AccountEntry, Book
 from identengine.identify.query import DIRECTIONS, decimal
 from identengine.model.records import CallList, CallRequest, Direction, Interface
+from identengine.model.usual import LONGEST_INTERVAL
 
 MOST_PARTS = 100_000
 """Largest number of parts of a list."""
-LONGEST_INTERVAL = 7 * 24 * 3600
-"""Longest time between two updates of a call, in seconds."""
 
 _ORIGINATION = Direction.ORIGINATION
 _IDENTITY = (
@@ -58,23 +58,23 @@ class BadParameter(msgspec.Struct, frozen=True):
     """The parameter, the expected value and the received value."""
 
 
-class Asker(NamedTuple):
+class Asker(msgspec.Struct, frozen=True, gc=False):
     """The sender of a request: a switch, and the scope of its call ids (engine.md 5.1)."""
 
     switch: str
     scope: str
     interface: Interface = "udp"
     """The interface that the request came through."""
+    calls: str = ""
+    """The beginning of the keys of its calls."""
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "calls", call_key(self.scope, ""))
 
 
 def levels_of(entry: AccountEntry, direction: Direction) -> Levels:
     """Return the levels at which a leg of an account counts, with their limits."""
-    if direction is _ORIGINATION:
-        return entry.levels
-    account = entry.account
-    return Levels(
-        account_counter(account.id, direction), account.term_capacity, None, entry.client_entry.terminating
-    )
+    return entry.levels if direction is _ORIGINATION else terminating(entry).levels
 
 
 def levels_then(account: int, counters: tuple[int, ...], book: Book | None) -> Levels:

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from typing import Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters, limits_of
 from identengine.errors import StoreError
+from identengine.identify.chains import STEP, alone, chain, link
 from identengine.identify.dids import Packed, pack
 from identengine.identify.dismantle import emptied
-from identengine.identify.grouping import STEP, group
-from identengine.identify.index import (
-    AccountEntry,
-    Book,
-    Bucket,
-    ClientEntry,
-    Group,
-    Lookup,
-)
-from identengine.identify.template import UNANSWERED, AnswerTemplate, encode
+from identengine.identify.index import AccountEntry, Book, Candidate, ClientEntry, Lookup, counted_by
+from identengine.identify.template import UNANSWERED, AnswerPart
 from identengine.model.addresses import Network, format_network, parse_address, parse_network
 from identengine.model.numbers import longest_first, national
 from identengine.model.options import IdentifyOptions
@@ -51,8 +44,10 @@ class BookBuilder:
         self._book = book = Book(options, version, hash_key)
         self._passwordless = options.passwordless_name
         self._clients: dict[int, Client] = {}
-        self._enabled = {direction: _LookupBuilder(lookup) for direction, lookup in book.enabled.items()}
-        self._disabled = {direction: _LookupBuilder(lookup) for direction, lookup in book.disabled.items()}
+        self._enabled, self._disabled = (
+            {direction: _LookupBuilder(lookup, options) for direction, lookup in lookups.items()}
+            for lookups in (book.enabled, book.disabled)
+        )
         self._large: list[AccountEntry] = []
         self._shared: dict[str, str] = {}
         """One object for each tech prefix, so that it stays in the processor's cache."""
@@ -76,7 +71,6 @@ class BookBuilder:
             frozenset(gateway.casefold() for gateway in account.gateways) or None,
             account.term_protocol.casefold() if account.term_protocol else None,
             account.term_port,
-            bool(account.gateways or account.term_protocol or account.term_port),
             _host(account) if account.term_enabled else None,
         )
         self._book.accounts[account.id] = entry
@@ -150,10 +144,12 @@ class BookBuilder:
 class _LookupBuilder:
     """A builder of one :class:`Lookup`."""
 
-    def __init__(self, lookup: Lookup) -> None:
+    def __init__(self, lookup: Lookup, options: IdentifyOptions) -> None:
         self._lookup = lookup
-        self._networks: dict[int, dict[int, dict[bytes, Bucket]]] = {4: {}, 16: {}}
-        self._shared: dict[int, tuple[Bucket, list[AccountEntry]]] = {}
+        self._counted = counted_by(options)
+        self._prefix_first = options.rank == "tech_prefix_first"
+        self._networks: dict[int, dict[int, dict[bytes, Candidate]]] = {4: {}, 16: {}}
+        self._shared: dict[int, _Shared] = {}
 
     def add_network(self, network: Network, entry: AccountEntry) -> None:
         if network.single:
@@ -171,22 +167,24 @@ class _LookupBuilder:
     def add_number(self, number: str, entry: AccountEntry) -> None:
         self._add(self._lookup.anis, number, entry, number, 0)
 
-    def _add(self, table: dict[Key, Bucket], key: Key, entry: AccountEntry, matched: str, mask: int) -> None:
-        bucket = table.get(key)
-        if bucket is None:
-            table[key] = Bucket(matched, mask, (Group(entry.tech_prefix, (entry,), entry.constrained),))
-        else:
-            # The accounts are grouped once, at the end: thousands can share an address.
-            shared = self._shared.setdefault(id(bucket), (bucket, [*bucket.entries()]))
-            # An international prefix can make two idents of an account equal: that is no tie with itself.
-            if shared[1][-1] is not entry:
-                shared[1].append(entry)
+    def _add(self, table: dict[Key, Candidate], key: Key, entry: AccountEntry, matched: str, mask: int) -> None:
+        head = table.get(key)
+        if head is None:
+            table[key] = alone(entry, matched, mask, self._counted)
+            return
+        # The chain is built once, at the end: thousands of accounts can share an address.
+        shared = self._shared.get(id(head))
+        if shared is None:
+            shared = self._shared[id(head)] = _Shared(table, key, [head.entry])
+        # An international prefix can make two idents of an account equal: that is no tie with itself.
+        if shared.entries[-1] is not entry:
+            shared.entries.append(entry)
 
     def finish(self) -> Generator[None, None, None]:
         done = 0
         while self._shared:  # emptied item by item: to drop the whole dict would be a long step
-            _, (bucket, entries) = self._shared.popitem()
-            yield from group(bucket, entries)
+            _, (table, key, entries) = self._shared.popitem()
+            table[key] = yield from chain(entries, table[key].matched, table[key].mask, self._counted)
             if (done := done + len(entries)) >= STEP:
                 done = 0
                 yield
@@ -197,15 +195,23 @@ class _LookupBuilder:
                 while networks:
                     address, network = networks.popitem()
                     # Lengths ascend: the trie holds all networks that cover this network, and no longer ones.
-                    network.wider = trie.get(address)
+                    link(network, trie.get(address), self._prefix_first)
                     trie.insert((address, length), network)
                     if (done := done + 1) % STEP == 0:
                         yield
         for text, single in self._lookup.singles.items():
             address = parse_address(text)
-            single.wider = self._lookup.tries[len(address)].get(address)
+            link(single, self._lookup.tries[len(address)].get(address), self._prefix_first)
             if (done := done + 1) % STEP == 0:
                 yield
+
+
+class _Shared(NamedTuple):
+    """The accounts of an ident value that several accounts share, and the place of their chain."""
+
+    table: dict[Any, Candidate]
+    key: str | bytes
+    entries: list[AccountEntry]
 
 
 def build(
@@ -263,9 +269,9 @@ def _levels(client: Client, reseller: ClientEntry | None, direction: Direction) 
 _NO_RESELLER = ClientEntry(Client(id=0, name=""), False, None, None, None, ClientLevels(()), ClientLevels(()))
 
 
-def _template(account: Account, client_entry: ClientEntry) -> AnswerTemplate:
-    """Return the template of the answers to calls that originate from an account (interfaces.md 3)."""
-    half = encode(
+def _template(account: Account, client_entry: ClientEntry) -> AnswerPart:
+    """Return the part of the answer that all calls from an account share (interfaces.md 3)."""
+    return AnswerPart.of(
         Decision(
             accepted=True,
             account_id=account.id,
@@ -279,7 +285,6 @@ def _template(account: Account, client_entry: ClientEntry) -> AnswerTemplate:
             tag=account.orig_tag,
         )
     )
-    return AnswerTemplate.of(half)
 
 
 def _host(account: Account) -> str | None:

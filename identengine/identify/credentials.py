@@ -7,8 +7,21 @@ from __future__ import annotations
 
 import hashlib
 from hmac import compare_digest
+from typing import final
+
+import msgspec
 
 from identengine.model.records import Digest
+
+
+@final
+class Credentials(msgspec.Struct, frozen=True, gc=False):
+    """The password, the digest or both that a caller brings."""
+
+    password: str | None
+    digest: Digest | None
+    name: str | None
+    """The name of the request in normal form."""
 
 
 def verifies(password: str, given: str | None, digest: Digest | None, name: str | None) -> bool:

@@ -1,29 +1,29 @@
 """Explain: each account that a request touches, its rank, and the first check that ruled it out (engine.md 8.7).
 
-It walks the buckets with the functions of :mod:`identengine.identify.matching`. Rule: it decides nothing itself.
+It walks the chains with the functions of :mod:`identengine.identify.matching`. Rule: it decides nothing itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 
 import msgspec
 
-from identengine.identify.index import AccountEntry, Book, Bucket, IndexClass, Ties
+from identengine.identify import index
+from identengine.identify.chains import outwards
+from identengine.identify.index import AccountEntry, Book, IndexClass, Lookup, counted_by
 from identengine.identify.matching import (
     MATCHED_BY,
     Match,
     MatchedBy,
     Reveal,
-    best_group,
-    bucket_of,
-    check_credentials,
-    disabled_buckets,
-    most_specific,
+    best_of,
+    credentials_of,
+    head_of,
     refusal,
-    specificity,
     unmet,
+    verified,
 )
 from identengine.identify.query import Query
 from identengine.model.options import IdentifyOptions
@@ -107,91 +107,90 @@ def _candidates(
 ) -> Iterator[Candidate]:
     decided = False
     for kind in book.classes:
-        innermost = bucket_of(kind, book.enabled[query.direction], query)
-        found = best_group(innermost, query, options) if innermost is not None and not decided else None
+        head = head_of(kind, book.enabled[query.direction], query, query.source)
+        found = best_of(book, head, query, options) if head is not None and not decided else None
         seen: set[int] = set()
         if found is not None:
-            for entry, ruled_out_by in _verdicts(kind, found[1], found[2], query, options, reveal, outcome):
+            for entry, ruled_out_by in _verdicts(kind, found, query, options, reveal, outcome):
                 seen.add(entry.account.id)
-                yield _candidate(kind, found[0], entry, options, ruled_out_by)
-        for bucket in _outwards(innermost):
-            for entry in bucket.entries():
-                if entry.account.id in seen:  # only the longest network of an account counts
-                    continue
-                seen.add(entry.account.id)
-                ruled_out = unmet(entry, query, options)
-                why = ruled_out.value if ruled_out else "class" if decided else "rank"
-                yield _candidate(kind, bucket, entry, options, why)
+                yield _candidate(kind, found, entry, options, ruled_out_by)
+        for node, entry in _unseen(head, seen):  # only the longest network of an account counts
+            why = _unmet(entry, query, options)
+            yield _candidate(kind, node, entry, options, why or ("class" if decided else "rank"))
         decided = decided or found is not None
     yield from _absent(book, query, options)
 
 
 def _verdicts(
     kind: IndexClass,
-    group: Sequence[AccountEntry],
-    ties: Ties | None,
+    found: index.Candidate,
     query: Query,
     options: IdentifyOptions,
     reveal: Reveal,
     outcome: Match | Reason,
 ) -> Iterator[tuple[AccountEntry, str | None]]:
-    """Yield each candidate of the best group, with the check that ruled it out.
+    """Yield the best candidate and its ties, each with the check that ruled it out.
 
     The account that was found comes first, then the accounts that are equal to it: a cut keeps them. An account is
     looked at only when it is asked for, since many can be equal.
     """
-    equal = group if ties is not None else most_specific(group, options)
     won = outcome.entry.account.id if isinstance(outcome, Match) else None
     if isinstance(outcome, Match):
         yield outcome.entry, None
-    verified = "ambiguous" if outcome is Reason.AMBIGUOUS else "account_id"
-    for entry in equal:
+    given = credentials_of(query)
+    checked = query.direction is Direction.ORIGINATION
+    equal = "ambiguous" if outcome is Reason.AMBIGUOUS else "account_id"
+    for entry in found.entries():
         if entry.account.id != won:
-            verifies = check_credentials(kind, (entry,), query, options, reveal)
-            yield entry, verified if verifies else refusal(query).value
-    if len(equal) < len(group):
-        best = {entry.account.id for entry in equal}
-        for entry in group:
-            if entry.account.id not in best:
-                yield entry, "rank"
+            holds = not checked or verified(entry, kind == "name", given, options, reveal)
+            yield entry, equal if holds else refusal(given).value
 
 
 def _absent(book: Book, query: Query, options: IdentifyOptions) -> Iterator[Candidate]:
     """Yield the accounts that have the ident but do not exist for this request."""
     seen: set[int] = set()
-    for kind, innermost in disabled_buckets(book, query):
-        for bucket in _outwards(innermost):
-            for entry in bucket.entries():
-                if entry.account.id in seen:
-                    continue
-                seen.add(entry.account.id)
-                why = unmet(entry, query, options) or Reason.ACCOUNT_DISABLED
-                yield _candidate(kind, bucket, entry, options, why.value)
+    for kind, head in _heads(book, book.disabled[query.direction], query):
+        for node, entry in _unseen(head, seen):
+            why = _unmet(entry, query, options) or Reason.ACCOUNT_DISABLED.value
+            yield _candidate(kind, node, entry, options, why)
     denied = book.enabled[Direction.ORIGINATION].denied.get(query.name or "")
     if denied is not None and "name" in book.classes and query.direction is Direction.ORIGINATION:
-        for entry in denied.entries():
-            yield _candidate("name", denied, entry, options, "passwordless_name")
+        for node, entry in _unseen(denied, set()):
+            yield _candidate("name", node, entry, options, "passwordless_name")
     other = Direction.TERMINATION if query.direction is Direction.ORIGINATION else Direction.ORIGINATION
-    lookup = book.enabled[other]
+    for kind, head in _heads(book, book.enabled[other], query):
+        for node, entry in _unseen(head, seen):
+            if not (entry.account.orig_enabled and entry.account.term_enabled):
+                yield _candidate(kind, node, entry, options, "direction")
+
+
+def _heads(book: Book, lookup: Lookup, query: Query) -> Iterator[tuple[IndexClass, index.Candidate | None]]:
+    """Yield the chain of the request's ident value in each class."""
     source = lookup.source(query.src_ip) if query.src_ip is not None else None
     for kind in book.classes:
-        for bucket in _outwards(bucket_of(kind, lookup, msgspec.structs.replace(query, source=source))):
-            for entry in bucket.entries():
-                account = entry.account
-                if not (account.orig_enabled and account.term_enabled) and account.id not in seen:
-                    seen.add(account.id)
-                    yield _candidate(kind, bucket, entry, options, "direction")
+        yield kind, head_of(kind, lookup, query, source)
 
 
-def _outwards(bucket: Bucket | None) -> Iterator[Bucket]:
-    """Yield a bucket, then the buckets of the wider networks that cover it."""
-    while bucket is not None:
-        yield bucket
-        bucket = bucket.wider
+def _unseen(head: index.Candidate | None, seen: set[int]) -> Iterator[tuple[index.Candidate, AccountEntry]]:
+    """Yield each account of a chain that was not seen yet, with its node, and add it to ``seen``."""
+    for node in outwards(head):
+        for entry in node.entries():
+            if entry.account.id not in seen:
+                seen.add(entry.account.id)
+                yield node, entry
+
+
+def _unmet(entry: AccountEntry, query: Query, options: IdentifyOptions) -> str | None:
+    reason = unmet(entry, query.dst_number, query.gateway, query.protocol, query.src_port, options)
+    return reason.value if reason else None
 
 
 def _candidate(
-    kind: IndexClass, bucket: Bucket, entry: AccountEntry, options: IdentifyOptions, ruled_out_by: str | None
+    kind: IndexClass,
+    node: index.Candidate,
+    entry: AccountEntry,
+    options: IdentifyOptions,
+    ruled_out_by: str | None,
 ) -> Candidate:
     account = entry.account
     return Candidate(
@@ -200,7 +199,7 @@ def _candidate(
         client_id=account.client_id,
         client_name=entry.client_entry.client.name,
         matched_by=MATCHED_BY[kind],
-        matched=bucket.matched,
-        rank=Rank(bucket.mask, len(entry.tech_prefix), *specificity(entry, options)),
+        matched=node.matched,
+        rank=Rank(node.mask, len(entry.tech_prefix), *entry.shape_of(counted_by(options))),
         ruled_out_by=ruled_out_by,
     )

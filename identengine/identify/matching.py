@@ -1,29 +1,21 @@
-"""Matching: the account of a request (engine.md 3.1-3.8). Only this module knows the precedence.
+"""Matching: the account of a request (engine.md 3.1-3.8).
 
-Classes are tried in order. In a class, buckets are tried from the longest network outwards. In a bucket, tech
-prefixes are tried from the longest down. The first group with a candidate is the best by mask and prefix, and
-:func:`specificity` ranks its accounts. :mod:`identengine.identify.explain` shows the same steps one by one.
+Classes are tried in order. In a class, the chain of the ident value is walked from the longest network outwards:
+:mod:`identengine.identify.chains` has put it in order. :func:`first_fit` finds the best candidate, then
+:func:`check_credentials` chooses among the accounts that are equal to it. The functions take the fields of a
+request one by one, so that no object is needed. :mod:`identengine.identify.explain` shows the same steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, final
 
 import msgspec
 
-from identengine.identify.credentials import verifies
-from identengine.identify.index import (
-    AccountEntry,
-    Book,
-    Bucket,
-    ConstraintTables,
-    Counted,
-    IndexClass,
-    Lookup,
-    Shape,
-    Ties,
-)
+from identengine.identify.chains import one_client, reordered
+from identengine.identify.credentials import Credentials, verifies
+from identengine.identify.index import AccountEntry, Book, Candidate, IndexClass, Lookup, Ties, counted_by
 from identengine.identify.query import Query
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Reason
@@ -46,6 +38,7 @@ FURTHEST = (
 """The order in which constraints are tested. The near miss that got furthest counts (engine.md 3.7)."""
 
 _ORIGINATION = Direction.ORIGINATION  # access to a member of an enum is slow
+_GATEWAY, _PROTOCOL, _PORT, _TECH_PREFIX = FURTHEST
 
 
 @final
@@ -68,33 +61,25 @@ def identify(book: Book, query: Query, options: IdentifyOptions, reveal: Reveal 
         return _by_id(book, query.account_id)
     lookup = book.enabled[query.direction]
     for kind in book.classes:
-        innermost = bucket_of(kind, lookup, query)
-        if innermost is None:
+        head = head_of(kind, lookup, query, query.source)
+        if head is None:
             continue
-        found = best_group(innermost, query, options)
-        if found is not None:
-            bucket, candidates, ties = found
-            if ties is not None:
-                verified, one_client = _verified_ties(kind, ties, query, options, reveal)
-            else:
-                if len(candidates) > 1:
-                    candidates = most_specific(candidates, options)
-                verified = check_credentials(kind, candidates, query, options, reveal) if reveal else candidates
-                one_client = len(verified) == 1 or _one_client(verified)
-            if len(verified) == 1:
-                return Match(verified[0], MATCHED_BY[kind], bucket.matched, False)
-            if not verified:
-                return refusal(query)
-            if options.strict_ambiguity and not one_client:
-                return Reason.AMBIGUOUS
-            return Match(verified[0], MATCHED_BY[kind], bucket.matched, True)
+        found = best_of(book, head, query, options)
+        if found is None:
+            continue
+        given = credentials_of(query) if query.brings_credentials else None
+        checks = reveal if query.direction is _ORIGINATION else None
+        checked = check_credentials(found, kind == "name", given, options, checks)
+        if isinstance(checked, Reason):
+            return checked
+        return Match(checked[0], MATCHED_BY[kind], found.matched, checked[1])
     return _why_none(book, query, options)
 
 
-def bucket_of(kind: IndexClass, lookup: Lookup, query: Query) -> Bucket | None:
-    """Return the bucket of the request's ident value in a class, or None. For networks it is the longest one."""
+def head_of(kind: IndexClass, lookup: Lookup, query: Query, source: Candidate | None) -> Candidate | None:
+    """Return the chain of the request's ident value in a class, or None. ``source`` is that of its address."""
     if kind == "ip":
-        return query.source
+        return source
     if kind == "ani":
         return lookup.anis.get(query.ani) if query.ani is not None else None
     if query.name is None:
@@ -102,138 +87,137 @@ def bucket_of(kind: IndexClass, lookup: Lookup, query: Query) -> Bucket | None:
     return (lookup.names if kind == "name" else lookup.passwordless).get(query.name)
 
 
-def best_group(
-    innermost: Bucket, query: Query, options: IdentifyOptions
-) -> tuple[Bucket, Sequence[AccountEntry], Ties | None] | None:
-    """Return the best bucket with a candidate, and its candidates of the best tech prefix (engine.md 3.3).
+def for_switch(book: Book, head: Candidate, options: IdentifyOptions) -> Candidate:
+    """Return a chain in the order for the options of a switch.
 
-    Return None if there is no candidate. From a large group, only the best candidates are returned, also as ties.
-
-    With ``mask_first`` the best bucket is the first one on the way outwards. With ``tech_prefix_first`` it has the
-    longest prefix, and of equal prefixes it is the first one on the way outwards.
+    It is the chain itself unless it varies, and ``match_port`` or ``match_protocol`` is not that of the book.
     """
-    best: tuple[Bucket, Sequence[AccountEntry], Ties | None] | None = None
-    candidates: Sequence[AccountEntry]
-    length = -1
-    dst_number = query.dst_number
-    prefix_first = options.rank == "tech_prefix_first"
-    bucket: Bucket | None = innermost
-    while bucket is not None:
-        groups = bucket.groups if bucket.index is None else bucket.beginning(dst_number)
-        for group in groups:
-            tech_prefix = group.tech_prefix
-            if tech_prefix and not dst_number.startswith(tech_prefix):
-                continue
-            if prefix_first and len(tech_prefix) <= length:
-                break
-            ties = group.ties
-            if not group.constrained:
-                candidates = group.entries
-            elif group.by_constraints is not None:
-                ties = _best_by_constraints(group.by_constraints, query, options)
-                candidates = ties.entries if ties is not None else ()
-            else:
-                candidates = [
-                    entry
-                    for entry in group.entries
-                    if not entry.constrained or unmet(entry, query, options) is None
-                ]
-            if candidates:
-                if not prefix_first:
-                    return bucket, candidates, ties
-                best, length = (bucket, candidates, ties), len(tech_prefix)
-                break
-        bucket = bucket.wider
+    if not head.varies or counted_by(options) == counted_by(book.options):
+        return head
+    return reordered(head, counted_by(options))
+
+
+def best_of(book: Book, head: Candidate, query: Query, options: IdentifyOptions) -> Candidate | None:
+    """Return the best candidate of a chain for a request and a switch, or None (engine.md 3.3)."""
+    return first_fit(
+        for_switch(book, head, options) if head.varies else head,
+        query.dst_number,
+        query.gateway,
+        query.protocol,
+        query.src_port,
+        options,
+    )
+
+
+def first_fit(
+    candidate: Candidate | None,
+    dialled: str,
+    gateway: str | None,
+    protocol: str | None,
+    port: int | None,
+    options: IdentifyOptions,
+) -> Candidate | None:
+    """Return the best candidate from a node of a chain on, or None. All nodes before it must not fit.
+
+    The chain is in the order for ``options`` (:func:`for_switch`). With ``mask_first`` the first node that fits is
+    the best. With ``tech_prefix_first`` it has the longest prefix, and of equal prefixes it is the first.
+    """
+    mask_first = options.rank == "mask_first"
+    best: Candidate | None = None
+    while candidate is not None:
+        found: Candidate | None = None
+        if candidate.crowd is not None:
+            found = candidate.crowd.best(dialled, gateway, protocol, port, counted_by(options))
+        elif dialled.startswith(candidate.tech_prefix) and (
+            candidate.plain or unmet(candidate.entry, dialled, gateway, protocol, port, options) is None
+        ):
+            found = candidate
+        if found is not None:
+            if mask_first:
+                return found
+            if best is None or found.cut > best.cut:
+                best = found
+        candidate = candidate.next
     return best
 
 
-def unmet(entry: AccountEntry, query: Query, options: IdentifyOptions) -> Reason | None:
+def unmet(
+    entry: AccountEntry,
+    dialled: str,
+    gateway: str | None,
+    protocol: str | None,
+    port: int | None,
+    options: IdentifyOptions,
+) -> Reason | None:
     """Return the first constraint that fails, in the order of :data:`FURTHEST`, or None for a candidate.
 
     An absent field of the request never satisfies a constraint (engine.md 3.1).
     """
-    if entry.gateways is not None and query.gateway not in entry.gateways:
-        return Reason.GATEWAY_MISMATCH
-    if entry.protocol is not None and options.match_protocol == "always" and query.protocol != entry.protocol:
-        return Reason.PROTOCOL_MISMATCH
-    if entry.port is not None and options.match_port == "always" and query.src_port != entry.port:
-        return Reason.PORT_MISMATCH
-    if not query.dst_number.startswith(entry.tech_prefix):
-        return Reason.TECH_PREFIX_MISMATCH
+    if entry.gateways is not None and gateway not in entry.gateways:
+        return _GATEWAY
+    if entry.protocol is not None and options.match_protocol == "always" and protocol != entry.protocol:
+        return _PROTOCOL
+    if entry.port is not None and options.match_port == "always" and port != entry.port:
+        return _PORT
+    if not dialled.startswith(entry.tech_prefix):
+        return _TECH_PREFIX
     return None
-
-
-def _counted(options: IdentifyOptions) -> Counted:
-    """Return which of port and protocol count."""
-    return options.match_port == "always", options.match_protocol == "always"
-
-
-def _best_by_constraints(
-    tables: dict[Counted, ConstraintTables], query: Query, options: IdentifyOptions
-) -> Ties | None:
-    """Return the best candidates of a large group, by a look-up of the constraints that the request satisfies."""
-    for (gateway, port, protocol), entries in tables[_counted(options)]:
-        wanted = (
-            query.gateway if gateway else None,
-            query.src_port if port else None,
-            query.protocol if protocol else None,
-        )
-        if found := entries.get(wanted):
-            return found
-    return None
-
-
-def specificity(entry: AccountEntry, options: IdentifyOptions) -> Shape:
-    """Return the rank of a candidate among equal masks and tech prefixes. The greatest wins (engine.md 3.3)."""
-    return entry.shape_of(_counted(options))
-
-
-def most_specific(candidates: Sequence[AccountEntry], options: IdentifyOptions) -> list[AccountEntry]:
-    """Return the best candidates, which differ only in their ids, lowest id first."""
-    best = max(specificity(entry, options) for entry in candidates)
-    return [entry for entry in candidates if specificity(entry, options) == best]
 
 
 def check_credentials(
-    kind: IndexClass, candidates: Sequence[AccountEntry], query: Query, options: IdentifyOptions, reveal: Reveal
-) -> Sequence[AccountEntry]:
-    """Return the candidates of equal rank whose credentials hold (engine.md 3.6).
+    found: Candidate, by_name: bool, given: Credentials | None, options: IdentifyOptions, reveal: Reveal | None
+) -> tuple[AccountEntry, bool] | Reason:
+    """Return the account of a candidate and its ties, and True if it is ambiguous (engine.md 3.4, 3.6).
 
-    If there is no such candidate, :func:`refusal` returns the reason.
+    Return the reason if no credentials hold, or if ``strict_ambiguity`` rejects the tie. ``by_name`` is True for
+    the class ``name``. Without ``reveal`` nothing is checked. The time depends on the number of ties only if
+    there is a password to verify.
     """
-    if query.direction is not _ORIGINATION:
-        return candidates
-    if query.brings_credentials:
-        return [
-            entry
-            for entry in candidates
-            if (token := entry.account.password) is None
-            or verifies(reveal(token), query.password, query.digest, query.name)
-        ]
-    if kind == "name" or options.require_password:
-        return [entry for entry in candidates if entry.account.password is None]
-    return candidates
+    ties = found.ties
+    if ties is None:
+        entry = found.entry
+        if reveal is None or entry.account.password is None or verified(entry, by_name, given, options, reveal):
+            return entry, False
+        return refusal(given)
+    entries, same_client = _verified_ties(ties, by_name, given, options, reveal)
+    if len(entries) > 1:
+        return Reason.AMBIGUOUS if options.strict_ambiguity and not same_client else (entries[0], True)
+    return (entries[0], False) if entries else refusal(given)
+
+
+def verified(
+    entry: AccountEntry, by_name: bool, given: Credentials | None, options: IdentifyOptions, reveal: Reveal
+) -> bool:
+    """Return True if the credentials of a request hold for an account. Without a password they always do."""
+    token = entry.account.password
+    if token is None:
+        return True
+    if given is None:
+        return not by_name and not options.require_password
+    return verifies(reveal(token), given.password, given.digest, given.name)
 
 
 def _verified_ties(
-    kind: IndexClass, ties: Ties, query: Query, options: IdentifyOptions, reveal: Reveal | None
+    ties: Ties, by_name: bool, given: Credentials | None, options: IdentifyOptions, reveal: Reveal | None
 ) -> tuple[Sequence[AccountEntry], bool]:
-    """Return what :func:`check_credentials` does, and True if the accounts are of one client, for many ties.
-
-    Without a password to verify, the time does not depend on the number of accounts.
-    """
-    if reveal is not None and query.direction is _ORIGINATION:
-        if query.brings_credentials:
-            verified = check_credentials(kind, ties.entries, query, options, reveal)
-            return verified, _one_client(verified)
-        if kind == "name" or options.require_password:
+    """Return the ties whose credentials hold, and True if they are of one client."""
+    if reveal is not None:
+        if given is not None:
+            held = [entry for entry in ties.entries if verified(entry, by_name, given, options, reveal)]
+            return held, one_client(held)
+        if by_name or options.require_password:
             return ties.without_password, ties.one_client_without_password
     return ties.entries, ties.one_client
 
 
-def refusal(query: Query) -> Reason:
+def credentials_of(query: Query) -> Credentials | None:
+    """Return the credentials of a request, or None if it brings none."""
+    return Credentials(query.password, query.digest, query.name) if query.brings_credentials else None
+
+
+def refusal(given: Credentials | None) -> Reason:
     """Return the reason of a reject if the credentials of no candidate hold (engine.md 3.6)."""
-    return Reason.BAD_PASSWORD if query.brings_credentials else Reason.AUTH_REQUIRED
+    return Reason.AUTH_REQUIRED if given is None else Reason.BAD_PASSWORD
 
 
 def _by_id(book: Book, account_id: int) -> Match | Reason:
@@ -246,52 +230,45 @@ def _by_id(book: Book, account_id: int) -> Match | Reason:
     return Match(entry, "account_id", None, ambiguous=False)
 
 
-def _one_client(entries: Sequence[AccountEntry]) -> bool:
-    return len({entry.account.client_id for entry in entries}) == 1
-
-
 def _why_none(book: Book, query: Query, options: IdentifyOptions) -> Reason:
     """Return the reason of a reject if no enabled account is a candidate (engine.md 3.5, 3.7).
 
     Either a disabled account would be a candidate, or an enabled account failed a constraint, or no ident value
     hit.
     """
-    disabled = disabled_buckets(book, query)
-    if any(best_group(bucket, query, options) is not None for _, bucket in disabled):
-        return Reason.ACCOUNT_DISABLED
-    lookup = book.enabled[query.direction]
-    furthest = -1
+    lookup = book.disabled[query.direction]
+    source = lookup.source(query.src_ip) if query.src_ip is not None else None
     for kind in book.classes:
-        bucket = bucket_of(kind, lookup, query)
-        while bucket is not None:
-            furthest = max(furthest, _nearest_miss(bucket, query, options))
-            bucket = bucket.wider
+        head = head_of(kind, lookup, query, source)
+        if head is not None and best_of(book, head, query, options) is not None:
+            return Reason.ACCOUNT_DISABLED
+    lookup, furthest = book.enabled[query.direction], -1
+    for kind in book.classes:
+        head = head_of(kind, lookup, query, query.source)
+        furthest = max(
+            furthest,
+            nearest_miss(head, query.dst_number, query.gateway, query.protocol, query.src_port, options),
+        )
     return FURTHEST[furthest] if furthest >= 0 else Reason.UNKNOWN_SOURCE
 
 
-def _nearest_miss(bucket: Bucket, query: Query, options: IdentifyOptions) -> int:
-    """Return the place in :data:`FURTHEST` of the nearest miss in a bucket without a candidate."""
-    if bucket.index is None:
-        reasons = (unmet(entry, query, options) for entry in bucket.entries())
-        return max(FURTHEST.index(reason) for reason in reasons if reason is not None)
-    reach = bucket.index.reach[_counted(options)]
-    gateways = [gateway for gateway in (None, query.gateway) if gateway in reach.gateways]
-    if not gateways:
-        return FURTHEST.index(Reason.GATEWAY_MISMATCH)
-    protocols = [(g, p) for g in gateways for p in (None, query.protocol) if (g, p) in reach.protocols]
-    if not protocols:
-        return FURTHEST.index(Reason.PROTOCOL_MISMATCH)
-    if not any((g, port, p) in reach.ports for g, p in protocols for port in (None, query.src_port)):
-        return FURTHEST.index(Reason.PORT_MISMATCH)
-    return FURTHEST.index(Reason.TECH_PREFIX_MISMATCH)
-
-
-def disabled_buckets(book: Book, query: Query) -> Iterator[tuple[IndexClass, Bucket]]:
-    """Yield the innermost bucket of disabled accounts of each class."""
-    lookup = book.disabled[query.direction]
-    source = lookup.source(query.src_ip) if query.src_ip is not None else None
-    asked = msgspec.structs.replace(query, source=source)
-    for kind in book.classes:
-        bucket = bucket_of(kind, lookup, asked)
-        if bucket is not None:
-            yield kind, bucket
+def nearest_miss(
+    candidate: Candidate | None,
+    dialled: str,
+    gateway: str | None,
+    protocol: str | None,
+    port: int | None,
+    options: IdentifyOptions,
+) -> int:
+    """Return the place in :data:`FURTHEST` of the nearest miss in a chain without a candidate. No chain is -1."""
+    furthest = -1
+    while candidate is not None:
+        if candidate.crowd is not None:
+            furthest = max(furthest, candidate.crowd.reached(gateway, protocol, port, counted_by(options)))
+        else:
+            for entry in candidate.entries():  # ties can differ by the options of a switch
+                reason = unmet(entry, dialled, gateway, protocol, port, options)
+                if reason is not None:
+                    furthest = max(furthest, FURTHEST.index(reason))
+        candidate = candidate.next
+    return furthest

@@ -7,7 +7,7 @@ from typing import final
 
 import msgspec
 
-from identengine.identify.index import Book, Bucket
+from identengine.identify.index import Book, Candidate
 from identengine.model.addresses import parse_address
 from identengine.model.numbers import is_normal, national, normal_number
 from identengine.model.reasons import Reason
@@ -21,8 +21,8 @@ class Query(msgspec.Struct, frozen=True, gc=False):
     account_id: int | None
     """The account that routing has picked. Only used on termination (engine.md 3.9)."""
     name: str | None
-    source: Bucket | None
-    """The longest network of an enabled account that contains ``src_ip``."""
+    source: Candidate | None
+    """The chain of the longest network of an enabled account that contains ``src_ip``."""
     src_ip: str | None
     src_port: int | None
     protocol: str | None

@@ -1,97 +1,188 @@
-"""The answer to an accepted call as two halves: the account's, encoded once, and the call's, encoded for each.
+"""The answer to an accepted call: the account's part is encoded once, and the call's part is joined to it.
 
-Both halves are maps in MessagePack. :class:`AnswerTemplate` joins them into one map without decoding either. It
-reads map headers as the MessagePack specification defines them, so it accepts any valid encoding of a half.
+Rule: no part of an answer is decoded to be sent. An answer is made in the form in which it leaves: MessagePack or
+JSON. The set of calls keeps it in that form too, for retransmissions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import msgspec
 
+from identengine.model.numbers import MAX_LENGTH
 from identengine.model.records import Decision
 
-
-class CallHalf(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """The members of a :class:`Decision` that differ between calls of one account, in the order of the answer.
-
-    The fields have the meaning and the defaults that they have in :class:`Decision`. A field without a default
-    here is part of each answer.
-    """
-
-    version: int
-    matched_by: str
-    ambiguous: bool
-    src_rewritten: bool
-    dst_number: str
-    matched: str | None = None
-    src_number: str | None = None
-    lease: int | None = None
-    unreserved: bool | None = None
+_pack: Callable[[object], bytes] = msgspec.msgpack.Encoder().encode
+_json: Callable[[object], bytes] = msgspec.json.Encoder().encode
 
 
-encode: Callable[[Decision | CallHalf], bytes] = msgspec.msgpack.Encoder().encode
-"""Return a half in MessagePack."""
+class AnswerPart(msgspec.Struct, gc=False):
+    """Some members of an answer, encoded: keys and values one after another, without the header of an object."""
 
+    count: int
+    """Number of members."""
+    packed: bytes
+    """The members in MessagePack."""
+    json: bytes = b""
+    """The members in JSON, each followed by a comma; empty until the first answer in JSON needs them."""
+
+    @classmethod
+    def of(cls, members: Decision) -> AnswerPart:
+        """Return the members of a decision that are set. ``accepted`` is always among them."""
+        fields = _fields(members)
+        return cls(len(fields), b"".join(_pack(part) for member in fields.items() for part in member))
+
+    def in_json(self) -> bytes:
+        """Return the members in JSON."""
+        if not self.json:
+            head = b"\xde" + self.count.to_bytes(2, "big")
+            fields = msgspec.msgpack.decode(head + self.packed)
+            self.json = _json(fields)[1:-1] + b","
+        return self.json
+
+
+def _fields(members: Decision) -> dict[str, object]:
+    fields: dict[str, object] = msgspec.to_builtins(members)
+    return fields
+
+
+def version_part(version: int, last: Mapping[str, object]) -> AnswerPart:
+    """Return the members that many answers by one version of the book share: its number, and ``last``."""
+    fields = {"version": version, **last}
+    return AnswerPart(len(fields), b"".join(_pack(part) for member in fields.items() for part in member))
+
+
+UNANSWERED = AnswerPart(0, b"")
+"""The part of an account that no call may originate from; it is never sent."""
+
+
+class MatchPart(msgspec.Struct, frozen=True, gc=False):
+    """The members that say how an account was found, encoded in both forms."""
+
+    packed: bytes
+    json: bytes
+
+
+def match_part(matched_by: str, *, ambiguous: bool, rewritten: bool) -> MatchPart:
+    """Return the members for one way of finding an account."""
+    fields = {"matched_by": matched_by, "ambiguous": ambiguous, "src_rewritten": rewritten}
+    packed = b"".join(_pack(part) for member in fields.items() for part in member)
+    return MatchPart(packed, _json(fields)[1:-1] + b",")
+
+
+_MATCH_MEMBERS = 3
+MATCHES = {
+    by: tuple(
+        tuple(match_part(by, ambiguous=tie, rewritten=new) for new in (False, True)) for tie in (False, True)
+    )
+    for by in ("ip", "name", "ani", "account_id")
+}
+"""The members by the kind of the match, then by ``ambiguous``, then by ``src_rewritten``."""
+
+
+def _text_head(size: int) -> bytes:
+    """Return the header of a string in MessagePack (its specification, "str format family")."""
+    if size < 32:
+        return bytes((0xA0 | size,))
+    return bytes((0xD9, size)) if size < 256 else b"\xda" + size.to_bytes(2, "big")
+
+
+def _heads(name: str, longest: int) -> list[bytes]:
+    """Return a member's name with the header of its value, by the size of the value."""
+    return [_pack(name) + _text_head(size) for size in range(longest + 1)]
+
+
+_DST, _SRC = _heads("dst_number", 2 * MAX_LENGTH), _heads("src_number", MAX_LENGTH)
+_MATCHED = _heads("matched", 255)
 _FIELDS = len(Decision.__struct_fields__)
 _HEADERS = tuple(b"\xde" + count.to_bytes(2, "big") for count in range(_FIELDS + 1))
 """The map16 header by number of members."""
 
 
-class AnswerTemplate(msgspec.Struct, frozen=True, gc=False):
-    """A partly encoded answer: the members that are equal in each answer to calls of one account.
+class Form(Protocol):
+    """The form in which an answer leaves."""
 
-    :meth:`fill` writes a header and copies the members of both halves behind it::
-
-        offset 0      1       3                         3 + len(members)
-               +------+-------+-------------------------+----------------------------+
-               | 0xDE | count | members of the account  | members of the call        |
-               | map16| 2 B   | key, value, key, value… | key, value, key, value…    |
-               +------+-------+-------------------------+----------------------------+
-                  ^       ^        ^                          ^
-                  |       |        as encoded by `of`,        as passed to `fill`,
-                  |       |        without their header       without their header
-                  |       sum of the members of both halves, big-endian
-                  written here, for any header of the halves
-
-    The two halves have no key in common.
-    """
-
-    count: int
-    """Number of members of the account's half."""
-    members: bytes
-    """These members: keys and values one after another, without the header of a map."""
-
-    @classmethod
-    def of(cls, half: bytes) -> AnswerTemplate:
-        """Return the template of an account's half: a map in MessagePack. Raise ValueError if it is not a map."""
-        count, start = header_of(half)
-        return cls(count, half[start:])
-
-    def fill(self, half: bytes) -> bytes:
-        """Return the whole answer for a call's half: a map in MessagePack. Raise ValueError if it is not a map."""
-        first = half[0]
-        if first & 0xF0 == 0x80:  # fixmap: the usual header of a half, read here to save a call
-            return b"".join((_HEADERS[self.count + (first & 0x0F)], self.members, half[1:]))
-        count, start = header_of(half)
-        return b"".join((_HEADERS[self.count + count], self.members, half[start:]))
+    def __call__(
+        self,
+        account: AnswerPart,
+        version: AnswerPart,
+        match: MatchPart,
+        matched: str | None,
+        dst_number: bytes,
+        src_number: bytes | None,
+        /,
+    ) -> bytes:
+        """Return the answer to an accepted call. Numbers are ASCII in normal form."""
 
 
-UNANSWERED = AnswerTemplate(0, b"")
-"""The template of an account that no call may originate from; it is never filled."""
+def packed(
+    account: AnswerPart,
+    version: AnswerPart,
+    match: MatchPart,
+    matched: str | None,
+    dst_number: bytes,
+    src_number: bytes | None,
+) -> bytes:
+    """Return an answer in MessagePack."""
+    if matched is None or src_number is None:
+        return _packed_without(account, version, match, matched, dst_number, src_number)
+    text = matched.encode()
+    size = len(text)
+    return b"".join(
+        (
+            _HEADERS[account.count + version.count + 6],
+            account.packed,
+            version.packed,
+            match.packed,
+            _MATCHED[size] if size < 256 else _pack("matched") + _text_head(size),
+            text,
+            _DST[len(dst_number)],
+            dst_number,
+            _SRC[len(src_number)],
+            src_number,
+        )
+    )
 
 
-def header_of(encoded: bytes) -> tuple[int, int]:
-    """Return the number of members of a map in MessagePack, and the offset of the first one.
+def _packed_without(
+    account: AnswerPart,
+    version: AnswerPart,
+    match: MatchPart,
+    matched: str | None,
+    dst_number: bytes,
+    src_number: bytes | None,
+) -> bytes:
+    """Return an answer of which some members are absent."""
+    count = account.count + version.count + _MATCH_MEMBERS + 1
+    parts = [account.packed, version.packed, match.packed]
+    if matched is not None:
+        count += 1
+        parts += _pack("matched"), _pack(matched)
+    parts += _DST[len(dst_number)], dst_number
+    if src_number is not None:
+        count += 1
+        parts += _SRC[len(src_number)], src_number
+    return _HEADERS[count] + b"".join(parts)
 
-    The three forms of the header are those of the MessagePack specification: fixmap (1 byte), map16 (3 bytes) and
-    map32 (5 bytes). Raise ValueError if ``encoded`` does not begin with one of them.
-    """
-    first = encoded[0]
-    if first & 0xF0 == 0x80:
-        return first & 0x0F, 1
-    size = {0xDE: 2, 0xDF: 4}.get(first)
-    if size is None:
-        raise ValueError(f"expected a map in MessagePack, got a value that begins with {first:#04x}")
-    return int.from_bytes(encoded[1 : 1 + size], "big"), 1 + size
+
+def json(
+    account: AnswerPart,
+    version: AnswerPart,
+    match: MatchPart,
+    matched: str | None,
+    dst_number: bytes,
+    src_number: bytes | None,
+) -> bytes:
+    """Return an answer in JSON."""
+    dst = dst_number if dst_number.isalnum() else _json(dst_number.decode())[1:-1]
+    parts = [b"{", account.json or account.in_json(), version.json or version.in_json(), match.json]
+    if matched is not None:
+        parts += b'"matched":', _json(matched), b","
+    if src_number is None:
+        parts += b'"dst_number":"', dst, b'"}'
+    else:
+        src = src_number if src_number.isalnum() else _json(src_number.decode())[1:-1]
+        parts += b'"dst_number":"', dst, b'","src_number":"', src, b'"}'
+    return b"".join(parts)

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from identengine.calls.backend import Deferred, EncodedDecision, LegResult
-from identengine.engine.core import EngineAnswer, EngineRequest
 from identengine.engine.lifecycle import BadParameter
+from identengine.engine.requests import EngineAnswer, EngineRequest
+from identengine.engine.usual import UsualCounts
 from identengine.identify.query import DIRECTIONS
 from identengine.model.addresses import normal_address
 from identengine.model.reasons import Reason
@@ -111,6 +112,7 @@ class Tally:
                 asked += 1
                 if type(answer) is EncodedDecision:
                     accepted += 1
+                    terminated += answer.outward
                 elif isinstance(answer, Decision):
                     if answer.accepted and answer.unreserved is None:
                         accepted += 1
@@ -136,6 +138,21 @@ class Tally:
         if stopped:
             cells[of.stop] += stopped
             cells[_FREED["stop"]] += freed
+
+    def usual(self, interface: Interface, counts: UsualCounts) -> None:
+        """Count answers of the usual way."""
+        cells, of = self._cells, _OF[interface]
+        if authorized := counts.originated + counts.terminated:
+            cells[of.authorize] += authorized
+            cells[of.originated] += counts.originated
+            cells[of.terminated] += counts.terminated
+        if counts.started:
+            cells[of.start] += counts.started
+        if counts.updated:
+            cells[of.requests["update"]] += counts.updated
+        if counts.stopped:
+            cells[of.stop] += counts.stopped
+            cells[_FREED["stop"]] += counts.stopped
 
     def malformed(self, switch: str | None, code: int, more: int = 1) -> None:
         """Count malformed messages, with ``None`` as the switch if the switch is unknown."""

@@ -5,10 +5,9 @@ Rule: a message waits for its own deferred answers. Other messages of the same r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from identengine.calls.backend import Deferred, LegResult
-from identengine.engine.core import EngineAnswer
 
 
 class DeferredCount:
@@ -20,18 +19,8 @@ class DeferredCount:
         self.count = 0
 
 
-def postpone(
-    places: Iterable[int],
-    answers: Sequence[EngineAnswer],
-    owed: DeferredCount,
-    give: Callable[[list[EngineAnswer]], None],
-) -> bool:
-    """Return True if a message has a deferred answer. The ``places`` of its requests are indexes of ``answers``.
-
-    In that case ``give`` is called once, with all ``answers``, when the last deferred answer of the message is
-    complete. The message counts in ``owed`` until then.
-    """
-    deferred = [answer for place in places if isinstance(answer := answers[place], Deferred)]
+def postpone(deferred: Sequence[Deferred], owed: DeferredCount, give: Callable[[], None]) -> None:
+    """Call ``give`` once, when all deferred answers of a message are complete. It counts in ``owed``."""
     left = len(deferred)
 
     def one_less(_: LegResult) -> None:
@@ -39,9 +28,8 @@ def postpone(
         left -= 1
         if not left:
             owed.count -= 1
-            give([answer.result or answer if isinstance(answer, Deferred) else answer for answer in answers])
+            give()
 
-    owed.count += bool(deferred)
+    owed.count += 1
     for each in deferred:
         each.then(one_less)
-    return bool(deferred)

@@ -18,6 +18,7 @@ from benchmarks import generator, machine, messages, workload
 from benchmarks.generator import Options, Record, WrongAnswersError
 from benchmarks.messages import Form
 from benchmarks.results import Results, publish
+from benchmarks.workload import Life
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -47,20 +48,20 @@ def test_right_answers_pass_and_a_planted_wrong_one_fails(tmp_path: Path, made: 
     put_rows(tmp_path / "store", book.accounts, book.clients, book.dids)
     planted = [*made.calls]
     planted[7] = planted[7]._replace(account_id=planted[8].account_id)
-    lag = 20  # of so few accounts none is full then
+    life = workload.Life(20)  # no account of so small a book is full then
     with serving(tmp_path, CONFIG) as server:
         targets = (f"udp:{HOST}:{server.ports['udp']}", f"tcp:{HOST}:{server.ports['tcp']}")
         forms: tuple[Form, ...] = ("msgpack", "json")
         for form in forms:
-            count = messages.write(tmp_path / form, form, made.calls, lag)
+            count = messages.write(tmp_path / form, form, made.calls, life)
             assert count == 600
             options = _unhurried(messages.options(form, count=count))
             result = generator.run(targets[0], tmp_path / form, options)
             assert (result.sent, result.answered, result.lost, result.wrong) == (600, 600, 0, 0)
-        tcp = _unhurried(messages.options("msgpack", count=600, tcp=True))
-        assert generator.run(targets[1], tmp_path / "msgpack", tcp).answered == 600
+            tcp = _unhurried(messages.options(form, count=count, tcp=True))
+            assert generator.run(targets[1], tmp_path / form, tcp).answered == 600
 
-        messages.write(tmp_path / "planted", "json", planted, lag)
+        messages.write(tmp_path / "planted", "json", planted, life)
         options = _unhurried(messages.options("json", count=600))
         with pytest.raises(WrongAnswersError, match=f'"account_id":{planted[7].account_id},') as raised:
             generator.run(targets[0], tmp_path / "planted", options)
@@ -192,11 +193,6 @@ def test_latency_of_a_paced_run_counts_from_the_schedule(tmp_path: Path) -> None
 
 
 def test_the_workload_is_what_it_says(made: workload.Workload) -> None:
-    steps = list(workload.order(made.calls, 20))
-    assert [step.place for step in steps if not step.stop] == list(range(300))
-    assert sorted(step.place for step in steps if step.stop) == list(range(300))
-    begun = {step.place: at for at, step in enumerate(steps) if not step.stop}
-    assert all(at > begun[step.place] for at, step in enumerate(steps) if step.stop)
     counts = [sum(call.account_id == account.id for call in made.calls) for account in made.book.accounts]
     assert max(counts) - min(count for count in counts if count) <= 1
     assert all(account.orig_capacity for account in made.book.accounts)
@@ -205,11 +201,32 @@ def test_the_workload_is_what_it_says(made: workload.Workload) -> None:
     assert len(keys) == len({account for account, _, _ in keys})
 
 
+@pytest.mark.parametrize("life", [Life(0), Life(20), Life(20, ("start", "update")), Life(20, ("start",), True)])
+def test_calls_are_held_for_their_lives(made: workload.Workload, life: Life) -> None:
+    steps = list(workload.order(made.calls, life))
+    assert [step.place for step in steps if step.method == "authorize"] == list(range(300))
+    held: dict[int, list[str]] = {}
+    most = 0
+    for step in steps:
+        if step.method == "authorize":
+            held[step.place] = [step.method]
+        else:
+            held[step.place].append(step.method)
+        if step.method == "stop":
+            assert held.pop(step.place) == ["authorize", *life.between, "stop"]
+        most = max(most, len(held))
+    assert not held
+    if not life.scattered:
+        assert most == life.held + 1
+    else:
+        assert life.held < most < 3 * life.held
+
+
 @pytest.mark.parametrize("plain", [True, False])
 def test_figures_are_printed_with_the_build_of_the_interpreter(
     plain: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(machine, "is_plain_build", lambda: plain)
+    monkeypatch.setattr(machine, "is_plain_build", lambda _: plain)
     publish(
         Results(
             name="walk",

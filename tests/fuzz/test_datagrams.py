@@ -17,7 +17,7 @@ from fuzz.values import to_json, to_messagepack
 
 from identengine.wire.jsonrpc.answers import DATAGRAM
 from identengine.wire.jsonrpc.codec import JSON
-from identengine.wire.jsonrpc.responder import codec_of
+from identengine.wire.jsonrpc.replies import codec_of
 
 READS = 8
 """Number of reads of a case."""

@@ -37,7 +37,7 @@ class Source(Protocol):
     """
 
     def pick(self, items: Sequence[T]) -> T: ...
-    def chance(self, percent: int) -> bool: ...
+    def chance(self, percent: float) -> bool: ...
     def count(self, least: int, most: int) -> int: ...
 
 
@@ -50,7 +50,7 @@ class Seeded:
     def pick(self, items: Sequence[T]) -> T:
         return items[int(self._random() * len(items))]
 
-    def chance(self, percent: int) -> bool:
+    def chance(self, percent: float) -> bool:
         return self._random() * 100 < percent
 
     def count(self, least: int, most: int) -> int:
@@ -67,7 +67,7 @@ class Drawn:
         chosen: T = self._draw(st.sampled_from(items))
         return chosen
 
-    def chance(self, percent: int) -> bool:
+    def chance(self, percent: float) -> bool:
         return bool(self._draw(st.integers(0, 99)) >= 100 - percent)
 
     def count(self, least: int, most: int) -> int:

@@ -105,7 +105,8 @@ def random_request(source: Source, case: Case) -> Request:
     terminates = _directed(source, account, values)
     values["src_ip"] = source.pick(ADDRESSES) if near(80) else None
     values["src_number"] = source.pick(NUMBERS) if near(60) else None
-    dst = (source.pick(LONGER[account.tech_prefix or ""]) if near(90) else "7") + source.pick(NUMBERS)
+    prefix = account.tech_prefix or ""
+    dst = (source.pick(LONGER.get(prefix, (prefix,))) if near(90) else "7") + source.pick(NUMBERS)
     values["name"] = source.pick(("nobody", "442079999", *NAMES)) if near(12) else None
     own = source.pick(account.ident)
     if account.ident_by is IdentBy.IP:

@@ -12,7 +12,7 @@ from property.oracle import CODES, Rows
 
 from identengine.engine.core import Engine
 from identengine.engine.settings import EngineSettings
-from identengine.identify import builder, grouping
+from identengine.identify import builder, chains
 from identengine.model.reasons import STANDARD, Codes, Reason, ReasonTable
 from identengine.model.records import Account
 from identengine.store.vault import Vault
@@ -32,7 +32,7 @@ def sealed(account: Account) -> Account:
 
 
 def engine_of(
-    case: Case, rows: Rows | None = None, hash_key: bytes = HASH_KEY, crowded: int = grouping.INDEXED_FROM
+    case: Case, rows: Rows | None = None, hash_key: bytes = HASH_KEY, crowded: int = chains.INDEXED_FROM
 ) -> Engine:
     """Return an engine that serves the case. ``rows`` replaces the rows of the case, for example in another order.
 
@@ -47,7 +47,7 @@ def engine_of(
         codes[reason] = Codes(sip_code, q850, STANDARD[reason].h323)
     engine = Engine(EngineSettings(reasons=ReasonTable(for_all, for_account), vault=VAULT))
     accounts = [sealed(account) for account in rows.accounts]
-    with mock.patch.object(grouping, "INDEXED_FROM", crowded):
+    with mock.patch.object(chains, "INDEXED_FROM", crowded):
         engine.take_up(builder.build(case.options, rows.version, hash_key, rows.clients, accounts, rows.dids))
     return engine
 

@@ -18,13 +18,13 @@ from property.subject import engine_of, fields
 from support.thorough import amounts
 
 from identengine.engine.core import Engine
-from identengine.identify import grouping
+from identengine.identify import chains
 from identengine.model.options import IdentifyOptions
 from identengine.model.records import Request
 
 REQUESTS = 40
 """Number of requests to each book."""
-INDEXED_FROM = (1, grouping.INDEXED_FROM)
+INDEXED_FROM = (1, chains.INDEXED_FROM)
 """Thresholds of indexing. Every other book is searched as if thousands of accounts shared each address."""
 
 

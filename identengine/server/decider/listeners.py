@@ -49,7 +49,7 @@ class Listeners:
         self._identify = config.identify
         """The options in force, with which the book in use was loaded."""
         self._responder = responder
-        self._turns = Turns()
+        self._turns = Turns(responder)
         self._framings = framings(responder)
         self._refused = refused
         self._known: dict[Interface, Peers] = {}
@@ -92,6 +92,7 @@ class Listeners:
                 self._config.limits,
                 self._on_dropped,
                 self._on_flood,
+                self._responder,
             )
             self._udp.append(udp)
             udp.start()

@@ -42,9 +42,7 @@ from identengine.wire.operator import (
 )
 
 LEGS = 256
-"""Number of places that one look-up reads. The set has two spaces of places, so it finds up to twice this number
-of legs.
-"""
+"""Number of legs that one look-up reads. It completes a row of legs, so it may read some more."""
 PAGES = 8
 """Largest number of look-ups in one step. A step ends earlier if it has found :data:`LEGS` rows."""
 COUNTERS = 1000
@@ -117,15 +115,12 @@ class OperatorService:
             legs = self._named(ask.filter.call_id, wanted)
             return LegPage(tuple(_row(leg, book, now) for leg in legs), None)
         rows: list[LegRow] = []
-        cursor = ask.cursor
+        cursor: int | None = ask.cursor
         for _ in range(PAGES):
-            page = self._calls.page(cursor, LEGS, wanted)
-            if page is None:
-                return LegPage(tuple(rows), None)
-            rows += [_row(leg, book, now) for leg in page]
-            cursor += LEGS
-            if len(rows) >= LEGS:
+            if cursor is None or len(rows) >= LEGS:
                 break
+            page, cursor = self._calls.page(cursor, LEGS, wanted)
+            rows += [_row(leg, book, now) for leg in page]
         return LegPage(tuple(rows), cursor)
 
     def _named(self, call_id: str, wanted: LegFilter) -> list[LegView]:

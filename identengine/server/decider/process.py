@@ -16,7 +16,7 @@ import contextlib
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import msgspec
 import uvloop
@@ -25,7 +25,7 @@ from identengine.calls.clock import Clock
 from identengine.calls.journal import Journal
 from identengine.calls.memory import Calls
 from identengine.config.schema import Config
-from identengine.engine.core import Engine, EngineAnswer, EngineRequest
+from identengine.engine.core import Engine
 from identengine.engine.lifecycle import Asker
 from identengine.engine.settings import EngineSettings
 from identengine.errors import StoreError, counted
@@ -123,11 +123,12 @@ class _Decider:
             self._engine,
             lambda: time.monotonic() - self._began,
             self._on_reject,
-            self._decide_batch,
+            lambda: self._clock(),
             self._on_wrong_token,
             lambda: self._reporter.tally.add("datagrams_dropped_too_old"),
             self._on_malformed,
             self._on_withheld,
+            lambda seconds, messages: self._reporter.tally.decided(seconds, messages),
         )
         # Four logs, so that a flood of one kind leaves the lines of the others.
         self._rejects, self._refused, self._malformed, self._withheld = (RejectLog(in_a_second) for _ in range(4))
@@ -268,12 +269,6 @@ class _Decider:
         return f"book version {book.version}: {size}"
 
     # ---- deciding
-
-    def _decide_batch(self, batch: Sequence[EngineRequest]) -> list[EngineAnswer]:
-        began = time.perf_counter()
-        answers = self._engine.decide(batch, self._clock())
-        self._reporter.tally.decided(time.perf_counter() - began, len(batch))
-        return answers
 
     def _on_wrong_token(self, host: str) -> None:
         self._reporter.tally.add("wrong_tokens")

@@ -25,7 +25,7 @@ from identengine.stats.heavyhitters import HeavyHitters
 from identengine.stats.malformed import MalformedCounts
 from identengine.stats.registry import CONNECTED
 from identengine.stats.tally import KEEP, Tally
-from identengine.wire.jsonrpc.reader import PROGRAM
+from identengine.wire.jsonrpc.desk import PROGRAM
 from identengine.wire.operator import Ending, Status, Unready
 
 RELIEVED = 0.9

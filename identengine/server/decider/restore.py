@@ -61,15 +61,16 @@ def restored(journal: Journal, calls: CallsConfig, *, replaces: bool) -> tuple[C
         journal,
     )
     gc.disable()  # a collection would traverse the restored legs again and again
-    legs, tombstones, notes = journal.read()
+    rows, tombstones, notes = journal.read()
     if replaces and journal.created:
         CALLS_MISSING.tell(why=f"an earlier decider kept calls in {journal.path}, but the file is missing")
     elif journal.incomplete:
+        held = sum(row.left for row in rows)
         CALLS_MISSING.tell(
-            why=f"the last decider died while it wrote {journal.path} again; the file holds {len(legs)} legs"
+            why=f"the last decider died while it wrote {journal.path} again; the file holds {held} legs"
         )
-    made.restore(legs, tombstones, notes, journal.clock())
-    scopes = {scope_of(leg.call) for leg in legs}
+    made.restore(rows, tombstones, notes, journal.clock())
+    scopes = {scope_of(leg.call) for row in rows for leg in row.living()}
     gc.freeze()
     gc.enable()
     return made, scopes

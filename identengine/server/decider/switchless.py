@@ -16,8 +16,8 @@ from identengine.config.schema import Switch
 from identengine.errors import quoted
 from identengine.log.events import SWITCHES_GONE
 
-PLACES = 256
-"""Number of places in the set of calls that one step reads."""
+STEP = 256
+"""Number of legs that one step reads."""
 NAMED = 5
 """Switches that the log names. It counts the others."""
 _HELD = LegFilter(states=frozenset((RESERVED, ACTIVE)))
@@ -31,12 +31,12 @@ async def report_switchless(calls: Overview, switches: Sequence[Switch]) -> None
     names = {switch.name for switch in switches}
     scopes = {switch.scope for switch in switches}
     legs: Counter[str] = Counter()
-    first = 0
-    while (page := calls.page(first, PLACES, _HELD)) is not None:
+    cursor: int | None = 0
+    while cursor is not None:
+        page, cursor = calls.page(cursor, STEP, _HELD)
         for leg in page:
             if leg.switch not in names or scope_of(leg.call) not in scopes:
                 legs[leg.switch] += 1
-        first += PLACES
         await asyncio.sleep(0)
     if legs:
         SWITCHES_GONE.tell(legs=legs.total(), switches=_listed(legs))

@@ -13,17 +13,18 @@ from typing import Any, TypeAlias
 import msgspec
 
 from identengine.calls.backend import LegResult
-from identengine.engine.lifecycle import LONGEST_INTERVAL, MOST_PARTS
+from identengine.engine.lifecycle import MOST_PARTS
 from identengine.identify.explain import Candidate, Explanation, Rank
 from identengine.model.reasons import Reason
 from identengine.model.records import CallList, CallRequest, Decision, Digest, Direction, Request
+from identengine.model.usual import LONGEST_INTERVAL
 from identengine.server.http.examples import EXAMPLES
 from identengine.server.http.fielddocs import member_docs, plain
 from identengine.server.http.problems import STATUSES, Problem
 from identengine.server.http.statuscache import Health, Readiness
+from identengine.wire.jsonrpc.desk import PROGRAM
 from identengine.wire.jsonrpc.messages import Pong
 from identengine.wire.jsonrpc.methods import METHODS, MethodSpec
-from identengine.wire.jsonrpc.reader import PROGRAM
 
 Json: TypeAlias = dict[str, Any]
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from identengine.calls.backend import EncodedDecision
-from identengine.engine.core import EngineAnswer
+from identengine.calls.backend import Deferred, EncodedDecision, LegResult
 from identengine.engine.lifecycle import BadParameter
+from identengine.engine.requests import EngineAnswer
 from identengine.identify.explain import Explanation
 from identengine.model.reasons import Reason, ReasonTable
 from identengine.model.records import Decision
@@ -33,22 +32,29 @@ _NO_ANSWER: dict[str, tuple[int, str]] = {
 _TOO_LARGE = "the answer does not fit into a datagram. Ask over TCP."
 
 
-Item: TypeAlias = int | bytes | None
-"""A message: its place in the batch to decide, or its answer, or None if it gets no answer."""
+class Room(NamedTuple):
+    """The room for an answer."""
+
+    bytes: int
+    """Largest size of the answer, in bytes."""
+    reasons: ReasonTable
+    """The codes of the reject that replaces an answer which does not fit."""
 
 
-class Read(NamedTuple):
-    """A message, or an array of messages, that was read, and its encoding."""
-
-    items: Item | list[Item]
-    codec: Codec
+ANY_SIZE = 1 << 62
+"""The room of an answer in a stream, in bytes."""
 
 
-class Decided(NamedTuple):
-    """A batch that was decided: the id of each message (empty for a notification), and its answer."""
+class Later(NamedTuple):
+    """An answer that is deferred."""
 
-    ids: Sequence[bytes]
-    answers: Sequence[EngineAnswer]
+    message_id: bytes
+    """The id of the message; empty for a notification."""
+    deferred: Deferred
+
+
+Item: TypeAlias = bytes | Later | None
+"""The answer to one message; None if it gets no answer."""
 
 
 def result(codec: Codec, message_id: bytes, answer: EngineAnswer | Pong) -> bytes:
@@ -61,69 +67,43 @@ def result(codec: Codec, message_id: bytes, answer: EngineAnswer | Pong) -> byte
         return codec.error(message_id, BAD_PARAMS, answer.message, Field(answer.field, value))
     if isinstance(answer, EncodedDecision):
         return codec.granted(message_id, answer)
+    if isinstance(answer, LegResult):
+        return codec.done(message_id, answer)
     return codec.answered(message_id, answer)
 
 
-def encode_answer(read: Read, decided: Decided) -> bytes | None:
-    """Return the answer to a message in one piece of any size, or None if the message gets no answer."""
-    items, codec = read
-    if not isinstance(items, list):
-        return _answer(items, codec, decided)
-    answers = [answer for item in items if (answer := _answer(item, codec, decided)) is not None]
-    return codec.array(answers) if answers else None
+def decided(codec: Codec, message_id: bytes, answer: EngineAnswer, room: Room) -> Item:
+    """Return the answer to a message that was decided, with a size that fits. A notification gets no answer."""
+    if type(answer) is Deferred:
+        return Later(message_id, answer)
+    if not message_id:
+        return None
+    encoded = result(codec, message_id, answer)
+    return encoded if len(encoded) <= room.bytes else _fitted(codec, message_id, answer, room)
 
 
-def datagrams(read: Read, decided: Decided, reasons: ReasonTable) -> list[bytes]:
-    """Return the answer to a message as datagrams. The answer to an array may be several arrays."""
-    items, codec = read
-    if not isinstance(items, list):
-        answer = _fitted(items, codec, decided, reasons, DATAGRAM)
-        return [] if answer is None else [answer]
-    arrays: list[bytes] = []
-    row: list[bytes] = []
-    size = empty = codec.array_bytes - codec.item_bytes
-    for item in items:
-        answer = _fitted(item, codec, decided, reasons, DATAGRAM - codec.array_bytes)
-        if answer is None:
-            continue
-        taken = len(answer) + codec.item_bytes
-        if row and size + taken > DATAGRAM:
-            arrays.append(codec.array(row))
-            row, size = [], empty
-        row.append(answer)
-        size += taken
-    if row:
-        arrays.append(codec.array(row))
-    return arrays
+def fitted(codec: Codec, answer: Item, room: Room) -> Item:
+    """Return an answer that is no decision, or an error if it does not fit."""
+    if type(answer) is not bytes or len(answer) <= room.bytes:
+        return answer
+    return codec.error(b"", INTERNAL, _TOO_LARGE)
 
 
-def _answer(item: Item, codec: Codec, decided: Decided) -> bytes | None:
-    if isinstance(item, int):
-        return result(codec, decided.ids[item], decided.answers[item]) if decided.ids[item] else None
-    return item
-
-
-def _fitted(item: Item, codec: Codec, decided: Decided, reasons: ReasonTable, room: int) -> bytes | None:
-    """Return the answer to one message in at most ``room`` bytes, or None if the message gets no answer.
+def _fitted(codec: Codec, message_id: bytes, answer: EngineAnswer, room: Room) -> bytes:
+    """Return an answer that fits, to a message whose whole answer does not.
 
     An explanation loses its last candidates and is marked as cut. Long texts of
     the book, or a value that it returns, can make a decision too large. It loses the names of its ids. If it is
     still too large, it becomes a reject, since the switch must not miss the rate table or the routing plan.
     """
-    answer = _answer(item, codec, decided)
-    if answer is None or len(answer) <= room:
-        return answer
-    if not isinstance(item, int):
-        return codec.error(b"", INTERNAL, _TOO_LARGE)
-    message_id, decision = decided.ids[item], decided.answers[item]
-    if isinstance(decision, Explanation):
-        return _cut(codec, message_id, decision, room)
-    if isinstance(decision, EncodedDecision):
-        decision = decision.decision()
-    if not isinstance(decision, Decision):
+    if isinstance(answer, Explanation):
+        return _cut(codec, message_id, answer, room.bytes)
+    if isinstance(answer, EncodedDecision):
+        answer = answer.decision()
+    if not isinstance(answer, Decision):
         return codec.error(message_id, INTERNAL, _TOO_LARGE)
-    answer = result(codec, message_id, _without_names(decision))
-    return answer if len(answer) <= room else result(codec, message_id, _too_large(decision, reasons))
+    encoded = result(codec, message_id, _without_names(answer))
+    return encoded if len(encoded) <= room.bytes else result(codec, message_id, _too_large(answer, room.reasons))
 
 
 def _cut(codec: Codec, message_id: bytes, explanation: Explanation, room: int) -> bytes:

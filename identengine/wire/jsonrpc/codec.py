@@ -12,9 +12,11 @@ from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar, Union, get_type_
 
 import msgspec
 
-from identengine.calls.backend import EncodedDecision, LegResult, unpacked
+from identengine.calls.backend import DONE, FREED_ONE, EncodedDecision, LegResult, unpacked
 from identengine.errors import LONGEST_QUOTE
-from identengine.model.records import Decision, Digest
+from identengine.identify import template
+from identengine.identify.template import Form
+from identengine.model.records import Digest
 from identengine.wire.jsonrpc.messages import (
     MAX_ID,
     PARSE_ERROR,
@@ -25,7 +27,7 @@ from identengine.wire.jsonrpc.messages import (
     Trouble,
     Unproven,
 )
-from identengine.wire.jsonrpc.methods import CALLS, METHODS, Call
+from identengine.wire.jsonrpc.methods import CALLS, METHODS, USUAL_CALLS, Call
 
 LONGEST_TOKEN = 1024
 """Largest encoded token, in bytes, that is found without decoding its message."""
@@ -61,6 +63,9 @@ class Codec:
     """An encoding of JSON-RPC. JSON and MessagePack are its subclasses."""
 
     name: ClassVar[str]
+    is_json: ClassVar[bool]
+    form: ClassVar[Form]
+    """The form in which the engine answers accepted calls."""
     null_id: ClassVar[bytes]
     """The id of an answer if the id of the request is unknown."""
     item_bytes: ClassVar[int]
@@ -74,9 +79,14 @@ class Codec:
         """Make the decoders and the encoder from those of msgspec."""
         self.encode = encode
         """Return an object in this encoding."""
+        self.freed_one, self._done = encode(FREED_ONE), encode(DONE)
+        """The encoded results of most messages of a call's life."""
         any_call: Any = Union[tuple(CALLS.values())]  # noqa: UP007 - its members are known at run time only
         self.call: Callable[[Bytes], Call] = decoder(any_call).decode
         """Return a message of the expected shape as the struct of its method."""
+        usual_call: Any = Union[tuple(USUAL_CALLS.values())]  # noqa: UP007 - as above
+        self.usual: Callable[[Bytes], Call] = decoder(usual_call).decode
+        """Return a message as :attr:`call` does, if its parameters are of the usual shape."""
         self.loose = decoder(Loose).decode
         """Return the encoded members of any message."""
         self.credited = decoder(Credited).decode
@@ -163,14 +173,19 @@ class Codec:
 
     def granted(self, message_id: bytes, grant: EncodedDecision) -> bytes:
         """Return an answer that accepts a call."""
+        if grant.is_json is self.is_json:
+            return self.spliced(message_id, grant.packed)
         return self.answered(message_id, unpacked(grant.packed))
 
-    def fast_answer(self, message_id: bytes, answer: object) -> bytes | None:
-        """Return an answer if it is a plain result, as most are. None leaves it to :mod:`.answers`."""
-        kind = type(answer)
-        if kind is EncodedDecision:
-            return self.granted(message_id, answer)  # type: ignore[arg-type]  # as the line before says
-        return self.answered(message_id, answer) if kind is LegResult or kind is Decision else None
+    def done(self, message_id: bytes, result: LegResult) -> bytes:
+        """Return the answer to a message of a call's life. The usual results are encoded once."""
+        if result is FREED_ONE:
+            return self.spliced(message_id, self.freed_one)
+        return self.spliced(message_id, self._done if result is DONE else self.encode(result))
+
+    def spliced(self, message_id: bytes, result: bytes) -> bytes:
+        """Return an answer whose result is encoded already."""
+        raise NotImplementedError
 
     def failed(self, message_id: bytes, error: bytes) -> bytes:
         """Return an answer that is an encoded error."""
@@ -199,6 +214,8 @@ NO_TEXT = rb"\uFfFd"
 
 class _Json(Codec):
     name = "JSON"
+    is_json = True
+    form = staticmethod(template.json)
     number_begins = bytes(ord("0") <= first <= ord("9") for first in range(256))
     null_id = b"null"
     item_bytes = 1
@@ -256,6 +273,9 @@ class _Json(Codec):
     def answered(self, message_id: bytes, result: object) -> bytes:
         return b"".join((b'{"jsonrpc":"2.0","id":', message_id, b',"result":', self.encode(result), b"}"))
 
+    def spliced(self, message_id: bytes, result: bytes) -> bytes:
+        return b"".join((b'{"jsonrpc":"2.0","id":', message_id, b',"result":', result, b"}"))
+
     def failed(self, message_id: bytes, error: bytes) -> bytes:
         return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (message_id, error)
 
@@ -265,6 +285,8 @@ class _Json(Codec):
 
 class _MessagePack(Codec):
     name = "MessagePack"
+    is_json = False
+    form = staticmethod(template.packed)
     number_begins = bytes(first < 0x80 or 0xCC <= first < 0xD4 or first >= 0xE0 for first in range(256))
     null_id = b"\xc0"
     item_bytes = 0
@@ -329,8 +351,8 @@ class _MessagePack(Codec):
     def answered(self, message_id: bytes, result: object) -> bytes:
         return b"".join((self._HEAD, message_id, b"\xa6result", self.encode(result)))
 
-    def granted(self, message_id: bytes, grant: EncodedDecision) -> bytes:
-        return b"".join((self._HEAD, message_id, b"\xa6result", grant.packed))
+    def spliced(self, message_id: bytes, result: bytes) -> bytes:
+        return b"".join((self._HEAD, message_id, b"\xa6result", result))
 
     def failed(self, message_id: bytes, error: bytes) -> bytes:
         return b"%b%b\xa5error%b" % (self._HEAD, message_id, error)

@@ -6,23 +6,28 @@ secret that no answer quotes is in no line.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from identengine.engine.lifecycle import Asker
 from identengine.wire.jsonrpc.codec import Codec
 from identengine.wire.jsonrpc.messages import MALFORMED, Field
 from identengine.wire.responder import MalformedMessage
-from identengine.wire.session import Peer
 
 
-def malformed(
-    answer: bytes, codec: Codec, sender: Peer | Asker | None, host: str | None
-) -> MalformedMessage | None:
-    """Return the malformed message that an answer reports, or None if its code is not in :data:`MALFORMED`."""
+def reported(
+    answer: bytes,
+    codec: Codec,
+    asker: Asker | None,
+    host: str | None,
+    report: Callable[[MalformedMessage], None],
+) -> bytes:
+    """Return an answer. Report the malformed message that it answers, if its code is one of :data:`MALFORMED`."""
     error = codec.failure(answer).error
-    if error is None or error.code not in MALFORMED:
-        return None
-    data = error.data if isinstance(error.data, Field) else Field()
-    value = None if isinstance(data.value, msgspec.UnsetType) else codec.printable(bytes(data.value))
-    switch = sender.switch if isinstance(sender, Asker) else sender.name if sender else None
-    return MalformedMessage(switch, host, error.code, error.message, data.field, value)
+    if error is not None and error.code in MALFORMED:
+        data = error.data if isinstance(error.data, Field) else Field()
+        value = None if isinstance(data.value, msgspec.UnsetType) else codec.printable(bytes(data.value))
+        switch = None if asker is None else asker.switch
+        report(MalformedMessage(switch, host, error.code, error.message, data.field, value))
+    return answer

@@ -13,6 +13,7 @@ import msgspec
 from identengine.calls.backend import LegResult
 from identengine.identify.explain import Explanation
 from identengine.model.records import CallList, CallRequest, Decision, Request
+from identengine.model.usual import UsualCallRequest, UsualRequest
 from identengine.wire.jsonrpc.messages import Credentials, NoParams, Pong
 
 Result: TypeAlias = Decision | Explanation | LegResult | Pong
@@ -104,14 +105,17 @@ class Call(msgspec.Struct, tag_field="method", gc=False):
     """Parameters, of the method's type."""
 
 
-def _call(spec: MethodSpec) -> type[Call]:
+def _call(spec: MethodSpec, params: type[msgspec.Struct]) -> type[Call]:
     name = spec.name.title().replace("_", "")
     kind = msgspec.defstruct(
-        name, [("params", spec.params | None, None)], bases=(Call,), module=__name__, tag=spec.name, gc=False
+        name, [("params", params | None, None)], bases=(Call,), module=__name__, tag=spec.name, gc=False
     )
     assert issubclass(kind, Call)  # noqa: S101 - for the type checker
     return kind
 
 
-CALLS = {name: _call(spec) for name, spec in METHODS.items()}
+CALLS = {name: _call(spec, spec.params) for name, spec in METHODS.items()}
 """The type into which a message of each method is decoded."""
+_USUAL = {"authorize": UsualRequest} | dict.fromkeys(("start", "update", "stop"), UsualCallRequest)
+USUAL_CALLS = CALLS | {name: _call(METHODS[name], params) for name, params in _USUAL.items()}
+"""The same, with parameters of the usual shape for the methods of most messages."""

@@ -1,4 +1,4 @@
-"""Reads the messages of JSON-RPC into a batch for the engine (interfaces.md 3). No I/O.
+"""Reads the messages of JSON-RPC and lets the engine answer them one by one (interfaces.md 3). No I/O.
 
 A message of the expected shape costs one typed decoding. :mod:`identengine.wire.jsonrpc.errors` answers any other
 message, and :mod:`identengine.wire.jsonrpc.unproven` the messages of peers that have shown no token.
@@ -6,64 +6,31 @@ message, and :mod:`identengine.wire.jsonrpc.unproven` the messages of peers that
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
-from typing import get_args
+from contextlib import suppress
 
 import msgspec
 
 from identengine.calls.backend import LegResult
-from identengine.engine.core import Engine, EngineRequest, Method
-from identengine.engine.lifecycle import Asker
+from identengine.engine.core import Engine
+from identengine.engine.requests import RolledBack
 from identengine.errors import expected
-from identengine.model.records import CallList, Request
-from identengine.wire.jsonrpc.answers import DATAGRAM, Item, result
+from identengine.wire.jsonrpc.answers import DATAGRAM, Item, Room
 from identengine.wire.jsonrpc.auth import Authenticator, may_hold_token
 from identengine.wire.jsonrpc.codec import UNDECODED, Bytes, Codec
+from identengine.wire.jsonrpc.desk import Batch, Desk
 from identengine.wire.jsonrpc.errors import complaint
-from identengine.wire.jsonrpc.malformed import malformed
-from identengine.wire.jsonrpc.messages import INTERNAL, INVALID_REQUEST, OVERLOADED, Credentials, NoParams, Pong
-from identengine.wire.jsonrpc.methods import CALLS, METHODS, Call
+from identengine.wire.jsonrpc.malformed import reported
+from identengine.wire.jsonrpc.messages import INTERNAL, INVALID_REQUEST, Credentials
+from identengine.wire.jsonrpc.methods import CALLS, Call
 from identengine.wire.jsonrpc.unproven import refusal, shows_token
 from identengine.wire.responder import MalformedMessage
 from identengine.wire.session import UNPROVEN_BYTES, Peer, Session
 
 MAX_BATCH = 1000
 """Largest number of messages in an array. Real requests fill a message earlier; empty ones do not."""
-MAX_EXPLAINS = 16
-"""Largest number of explanations in a batch. Each can cost as much as a hundred decisions, and the others wait."""
-
 MAX_WRONG = 16
 """Number of wrong messages of a source in a batch after which the rest of an array is skipped: they cost time."""
-
-try:
-    PROGRAM = f"identengine {version('identengine')}"
-except PackageNotFoundError:  # run from a checkout that was never installed
-    PROGRAM = "identengine"
-
-
-class Batch:
-    """The requests of one read that the engine decides together."""
-
-    __slots__ = ("asks", "connected", "explains", "ids", "slow", "wrong")
-
-    def __init__(self, *, connected: bool) -> None:
-        self.connected = connected
-        """True if the read was from a connection, False if it was datagrams."""
-        self.asks: list[EngineRequest] = []
-        self.ids: list[bytes] = []
-        """The id of each request; empty for a notification."""
-        self.explains = 0
-        self.wrong: dict[Session, int] = {}
-        """The number of wrong messages of each sender."""
-        self.slow = False
-        """True if an answer is deferred."""
-
-    def count_wrong(self, session: Session) -> int:
-        """Count a wrong message. Return the number of wrong messages of its sender."""
-        count = self.wrong[session] = self.wrong.get(session, 0) + 1
-        return count
 
 
 class Reader:
@@ -72,21 +39,21 @@ class Reader:
     def __init__(
         self,
         engine: Engine,
-        uptime: Callable[[], float],
+        desk: Desk,
         on_wrong_token: Callable[[str], None],
         on_too_old: Callable[[], None],
         on_malformed: Callable[[MalformedMessage], None],
         on_withheld: Callable[[str], None],
     ) -> None:
         self._engine = engine
-        self._uptime = uptime
         self._auth = Authenticator(on_wrong_token)
         self._on_too_old = on_too_old
         self._on_malformed = on_malformed
         self._on_withheld = on_withheld
+        self._desk = desk
 
     def read(self, raw: bytes, codec: Codec, session: Session, too_old: bool, batch: Batch) -> Item | list[Item]:
-        """Read a message or an array; add the requests that need a decision to the batch."""
+        """Return the answer to a message, or the answers to the messages of an array."""
         if not codec.is_array(raw):
             return self.read_call(raw, codec, session, too_old, batch)
         if self._is_unproven(raw, codec, session, batch):
@@ -112,6 +79,8 @@ class Reader:
         self, items: list[msgspec.Raw], codec: Codec, session: Session, too_old: bool, batch: Batch
     ) -> list[Item]:
         read: list[Item] = []
+        room = batch.room
+        batch.room = room._replace(bytes=room.bytes - codec.array_bytes)
         for item in items:
             before = batch.wrong.get(session, 0)
             read.append(self.read_call(item, codec, session, too_old, batch))
@@ -120,52 +89,64 @@ class Reader:
                 error = codec.error(b"", INVALID_REQUEST, what)
                 read.append(self.report(error, codec, session.peer, session.host))
                 break
+        batch.room = room
         return read
 
     def read_call(self, raw: Bytes, codec: Codec, session: Session, too_old: bool, batch: Batch) -> Item:
-        """Read one message: its form, its id, its sender, its age and its request."""
-        if len(raw) > UNPROVEN_BYTES and self._is_unproven(raw, codec, session, batch):
+        """Return the answer to one message: check its form, its id, its sender and its age, then decide it."""
+        peer = session.peer
+        if peer is None and len(raw) > UNPROVEN_BYTES and self._is_unproven(raw, codec, session, batch):
             return self._refuse(raw, codec, session, batch)
         try:
-            call = codec.call(raw)
-        except UNDECODED:
-            return self._undecoded(bytes(raw), codec, session, too_old, batch)
-        kind = type(call)  # compared by identity below: isinstance is too slow here
+            call = codec.usual(raw)
+        except UNDECODED as fault:
+            unusual = _unusual(raw, codec, fault)
+            if unusual is None:
+                return self._undecoded(bytes(raw), codec, session, too_old, batch)
+            call = unusual
         message_id = bytes(call.id)
         if message_id and not (
             (codec.number_begins[message_id[0]] and len(message_id) <= _SHORT) or codec.is_usable_id(message_id)
         ):
             return self._complaint(bytes(raw), codec, session, batch)
-        if kind is _AUTH:
+        if type(call) is _AUTH:
             return self._authenticate(call.params, raw, message_id, codec, session, batch)  # type: ignore[arg-type]  # _AUTH has Credentials
-        peer = session.peer
         if session.checks_tokens and (peer is None or may_hold_token(raw)):
             peer = self._auth.peer_of(raw, codec, session)
         if peer is None:
-            if session.is_unproven(connected=batch.connected):
-                return self._refuse(bytes(raw), codec, session, batch)
-            batch.count_wrong(session)
-            error = self.report(self._auth.unknown(message_id, codec, session), codec, None, session.host)
-            return error if message_id else None
-        if too_old and kind is not _STOP and not batch.connected:
-            self._on_too_old()
-            return None
-        if kind is _PING:
-            return result(codec, message_id, self._pong()) if message_id else None
-        if kind is _EXPLAIN:
-            batch.explains += 1
-            if batch.explains > MAX_EXPLAINS:
-                what = f"more than {MAX_EXPLAINS} requests for explain at once. Ask again later."
-                return codec.error(message_id, OVERLOADED, what) if message_id else None
-        method, nothing, takes_params = _ASKED[kind]
-        params = call.params if takes_params and call.params is not None else nothing
-        ask = EngineRequest(method, params, peer.options, peer.asker)  # type: ignore[arg-type]  # the type fits the method
-        if too_old and kind is not _STOP:
-            shed = self._engine.shed(ask)
-            return result(codec, message_id, shed) if message_id else None
-        batch.ids.append(message_id)
-        batch.asks.append(ask)
-        return len(batch.asks) - 1
+            return self._unknown(raw, message_id, codec, session, batch)
+        return self._desk.decide(call, message_id, peer, codec, too_old, batch)
+
+    def _unknown(
+        self, raw: Bytes, message_id: bytes, codec: Codec, session: Session, batch: Batch
+    ) -> bytes | None:
+        """Return the answer to a message from no known switch."""
+        if session.is_unproven(connected=batch.connected):
+            return self._refuse(bytes(raw), codec, session, batch)
+        batch.count_wrong(session)
+        error = self.report(self._auth.unknown(message_id, codec, session), codec, None, session.host)
+        return error if message_id else None
+
+    def rejected_instead(
+        self, raw: Bytes, codec: Codec, session: Session, answer: Item, rolled_back: RolledBack, room: Room
+    ) -> Item:
+        """Return the answer to a message again, after calls that were accepted have been rolled back.
+
+        It is the same one, except for a call that was rolled back.
+        """
+        try:
+            call = codec.call(raw)
+        except UNDECODED:
+            repaired = codec.repaired(bytes(raw))
+            if repaired == raw:
+                return answer
+            return self.rejected_instead(repaired, codec, session, answer, rolled_back, room)
+        peer = session.peer
+        if session.checks_tokens and (peer is None or may_hold_token(raw)):
+            peer = self._auth.peer_of(raw, codec, session)
+        return (
+            answer if peer is None else self._desk.rejected_instead(call, peer, codec, answer, rolled_back, room)
+        )
 
     def _authenticate(
         self,
@@ -231,30 +212,19 @@ class Reader:
         self.report(error, codec, self._auth.supposed(raw, codec, session), session.host)
         return error if due else None
 
-    def report(self, error: bytes, codec: Codec, sender: Peer | Asker | None, host: str | None) -> bytes:
+    def report(self, error: bytes, codec: Codec, sender: Peer | None, host: str | None) -> bytes:
         """Report a malformed message by its error, an encoded answer. Return the error."""
-        if (found := malformed(error, codec, sender, host)) is not None:
-            self._on_malformed(found)
-        return error
-
-    def _pong(self) -> Pong:
-        book = self._engine.book
-        return Pong(PROGRAM, book.version if book else None, round(self._uptime(), 3), os.getpid())
+        return reported(error, codec, sender.asker if sender else None, host, self._on_malformed)
 
 
-_AUTH, _PING, _EXPLAIN, _STOP = (CALLS[name] for name in ("auth", "ping", "explain", "stop"))
+def _unusual(raw: Bytes, codec: Codec, fault: Exception) -> Call | None:
+    """Return a message whose parameters are not of the usual shape, or None if it is not a message."""
+    if isinstance(fault, msgspec.ValidationError):
+        with suppress(*UNDECODED):
+            return codec.call(raw)
+    return None
 
 
-def _asked(method: Method) -> tuple[Method, Request | CallList, bool]:
-    params = METHODS[method].params
-    nothing = Request() if params is NoParams else params()
-    assert isinstance(nothing, Request | CallList)  # noqa: S101 - for the type checker
-    return method, nothing, params is not NoParams
-
-
-_ASKED: dict[type[Call], tuple[Method, Request | CallList, bool]] = {
-    CALLS[method]: _asked(method) for method in get_args(Method)
-}
-"""The method of each type of message, its parameters if a message has none, and True if it takes any."""
+_AUTH = CALLS["auth"]
 _SHORT = 20
 """Longest id, in bytes, of which only the first byte is checked if it is an integer."""

@@ -7,28 +7,20 @@ order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from itertools import repeat
 
-from identengine.calls.backend import Deferred, EncodedDecision, LegResult
-from identengine.engine.core import Engine, EngineAnswer, EngineRequest
-from identengine.engine.lifecycle import Asker, BadParameter
-from identengine.model.reasons import ReasonTable
+from identengine.engine.core import Engine
+from identengine.engine.lifecycle import Asker
+from identengine.engine.requests import RolledBack
 from identengine.model.records import Decision, Request
-from identengine.wire.deferred import DeferredCount, postpone
-from identengine.wire.jsonrpc.answers import (
-    DATAGRAM,
-    Decided,
-    Item,
-    Read,
-    datagrams,
-    encode_answer,
-    result,
-)
+from identengine.wire.deferred import DeferredCount
+from identengine.wire.jsonrpc.answers import ANY_SIZE, DATAGRAM, Room
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec, NotParsable
+from identengine.wire.jsonrpc.desk import Batch, Desk
 from identengine.wire.jsonrpc.messages import PARSE_ERROR
-from identengine.wire.jsonrpc.reader import Batch, Reader
+from identengine.wire.jsonrpc.reader import Reader
+from identengine.wire.jsonrpc.replies import Read, Reply, codec_of
 from identengine.wire.jsonrpc.unproven import MAX_UNPROVEN
 from identengine.wire.responder import LateAnswer, MalformedMessage, Senders
 from identengine.wire.session import Session
@@ -41,12 +33,13 @@ def _ignore(*_: object) -> None:
 class Responder:
     """A responder that answers messages with the decisions of an engine.
 
-    ``uptime`` returns the seconds since the process began to serve. ``decide`` decides a batch; the default is
-    the method of ``engine``. ``on_reject`` is called for each rejected ``authorize``. ``on_wrong_token`` is called
-    with the address of each wrong token. ``on_too_old`` is called for each message that is dropped as too old.
-    ``on_malformed`` is called for each message whose error is one of :data:`MALFORMED`, answered or not.
-    ``on_withheld`` is called with the address of each datagram whose error is withheld. Its sender has shown no
-    token, and would get more bytes than it sent.
+    ``uptime`` returns the seconds since the process began to serve, and ``clock`` the time of the set of calls.
+    ``on_reject`` is called for each rejected ``authorize``. ``on_wrong_token`` is called with the address of each
+    wrong token. ``on_too_old`` is called for each message that is dropped as too old. ``on_malformed`` is called
+    for each message whose error is one of :data:`MALFORMED`, answered or not. ``on_withheld`` is called with the
+    address of each datagram whose error is withheld. Its sender has shown no token, and would get more bytes than
+    it sent. ``on_decided`` is called for each batch, with the seconds that it took and the number of its messages.
+    Without ``usual``, all messages take the general way.
     """
 
     def __init__(
@@ -54,16 +47,43 @@ class Responder:
         engine: Engine,
         uptime: Callable[[], float],
         on_reject: Callable[[Asker, Request, Decision], None],
-        decide: Callable[[Sequence[EngineRequest]], list[EngineAnswer]] | None = None,
+        clock: Callable[[], float] = float,
         on_wrong_token: Callable[[str], None] = _ignore,
         on_too_old: Callable[[], None] = _ignore,
         on_malformed: Callable[[MalformedMessage], None] = _ignore,
         on_withheld: Callable[[str], None] = _ignore,
+        on_decided: Callable[[float, int], None] = _ignore,
+        *,
+        usual: bool = True,
     ) -> None:
         self._engine = engine
-        self._by = decide or engine.decide
-        self._on_reject = on_reject
-        self._reader = Reader(engine, uptime, on_wrong_token, on_too_old, on_malformed, on_withheld)
+        self._clock, self._uptime = clock, uptime
+        self._on_decided = on_decided
+        desk = Desk(engine, uptime, on_reject, on_too_old, on_malformed, usual=usual)
+        self._reader = Reader(engine, desk, on_wrong_token, on_too_old, on_malformed, on_withheld)
+        self._is_open = False
+        self._began = 0.0
+        self._reads: list[Read] = []
+        """The reads of the current batch."""
+
+    # ---- a batch
+
+    def begin(self) -> None:
+        """Implement :meth:`identengine.wire.responder.Batches.begin`."""
+        self._began, self._is_open = self._uptime(), True
+        self._engine.begin(self._clock())
+
+    def end(self) -> None:
+        """Implement :meth:`identengine.wire.responder.Batches.end`."""
+        engine, reads = self._engine, self._reads
+        rolled_back = engine.end()
+        if rolled_back is not None:
+            for read in reads:
+                self._roll_back(read, rolled_back)
+        engine.count()
+        self._on_decided(self._uptime() - self._began, sum([len(read.replies) for read in reads]))
+        reads.clear()
+        self._is_open = False
 
     def datagrams(
         self,
@@ -79,42 +99,35 @@ class Responder:
         ``sessions`` are the senders. ``too_old`` marks datagrams whose senders have asked again or given up: only
         a stop in them is decided.
         ``senders`` receive deferred answers; without ``senders`` these are dropped. A deferred answer counts in
-        ``owed`` until it is there.
+        ``owed`` until it is there. Outside of a batch, the datagrams are a batch of their own.
         """
-        batch, reader = Batch(connected=False), self._reader
-        read: list[Item | list[Item]] = []
-        codecs: list[Codec] = []
+        alone = not self._is_open
+        if alone:
+            self.begin()
+        room = Room(DATAGRAM, self._engine.settings.reasons)
+        batch, read_call = Batch(room, connected=False), self._reader.read_call
+        replies: list[Reply] = []
+        simple = True
         old = repeat(False) if too_old is None else too_old
         for raw, session, is_old in zip(received, sessions, old, strict=False):
             codec = _SINGLE[raw[0]] if raw else None
+            reply: Reply
             if codec is not None:
-                read.append(reader.read_call(raw, codec, session, is_old, batch))
+                reply = read_call(raw, codec, session, is_old, batch)
             else:
-                codec = codec_of(raw)
-                read.append(reader.read(raw, codec, session, is_old, batch))
-            codecs.append(codec)
-        decided = self._decide(batch)
-        if batch.slow:
-            give = partial(_give_datagrams, senders, self._engine.settings.reasons)
-            _postpone(read, codecs, decided, owed or DeferredCount(), give)
-        answers: list[bytes] = []
-        places: list[int] | None = None
-        for place, (item, codec) in enumerate(zip(read, codecs, strict=True)):
-            answer = None
-            if type(item) is int and (message_id := decided.ids[item]):
-                answer = codec.fast_answer(message_id, decided.answers[item])
-            if answer is not None and len(answer) <= DATAGRAM:
-                answers.append(answer)
-                if places is not None:
-                    places.append(place)
-                continue
-            several = datagrams(Read(item, codec), decided, self._engine.settings.reasons)
-            if places is None and len(several) != 1:
-                places = list(range(place))
-            answers += several
-            if places is not None:
-                places += [place] * len(several)
-        return answers, places
+                reply = self._reader.read(raw, codec_of(raw), session, is_old, batch)
+            replies.append(reply)
+            if type(reply) is not bytes or len(reply) > DATAGRAM:
+                simple = False
+        read = Read(received, sessions, None, room, replies)
+        self._reads.append(read)
+        if not simple:
+            if senders is not None:
+                read.postpone(owed or DeferredCount(), senders.answer_later)
+            read.put_together()
+        if alone:
+            self.end()
+        return read.answers, read.places
 
     def stream(
         self,
@@ -131,51 +144,57 @@ class Responder:
         ``broken`` is the error of the stream after these messages, or None. A message that cannot be parsed breaks
         the stream as well: the beginning of the next message is not known. ``late`` receives each deferred answer,
         which counts in ``owed`` until then. Messages that are ``too_old`` are answered without a decision, except
-        stops.
+        stops. Outside of a batch, the messages are a batch of their own.
         """
-        batch, reader = Batch(connected=True), self._reader
-        read: list[Item | list[Item]] = []
+        alone = not self._is_open
+        if alone:
+            self.begin()
+        room = Room(ANY_SIZE, self._engine.settings.reasons)
+        batch, read_call = Batch(room, connected=True), self._reader.read_call
+        replies: list[Reply] = []
+        simple = broken is None
         for raw in messages:
+            reply: Reply
             if raw and _SINGLE[raw[0]] is codec:
-                item: Item | list[Item] = reader.read_call(raw, codec, session, too_old, batch)
+                reply = read_call(raw, codec, session, too_old, batch)
             else:
-                item = reader.read(raw, codec, session, too_old, batch)
-            read.append(item)
-            if type(item) is not int and (type(item) is NotParsable or _is_too_many(session)):
+                reply = self._reader.read(raw, codec, session, too_old, batch)
+            replies.append(reply)
+            if type(reply) is bytes and not session.refused:
+                continue
+            simple = False
+            if type(reply) is NotParsable or _is_too_many(session):
                 broken = ""
                 break
-        decided = self._decide(batch)
-        if batch.slow:
-            _postpone(read, repeat(codec), decided, owed or DeferredCount(), partial(_give_whole, late))
-        answers: list[bytes] = []
-        for item in read:
-            answer = None
-            if type(item) is int and (message_id := decided.ids[item]):
-                answer = codec.fast_answer(message_id, decided.answers[item])
-            answer = answer or encode_answer(Read(item, codec), decided)
-            if answer:
-                answers.append(answer)
         if broken:
             error = codec.error(b"", PARSE_ERROR, f"not parsable: {broken}")
-            answers.append(self._reader.report(error, codec, session.peer, session.host))
-        return answers, broken is not None
+            replies.append(self._reader.report(error, codec, session.peer, session.host))
+        read = Read(messages, (session,) * len(messages), codec, room, replies)
+        self._reads.append(read)
+        if not simple:
 
-    def _decide(self, batch: Batch) -> Decided:
-        asks = batch.asks
-        answers = self._by(asks) if asks else []
-        for place, decision in enumerate(answers):
-            if type(decision) is EncodedDecision or type(decision) is LegResult:  # as most are
-                continue
-            if type(decision) is Decision:
-                if not decision.accepted:
-                    ask = asks[place]
-                    if ask.method == "authorize" and isinstance(ask.request, Request):
-                        self._on_reject(ask.asker, ask.request, decision)
-            elif type(decision) is Deferred:
-                batch.slow = True
-            elif type(decision) is BadParameter:
-                self._reader.report(result(JSON, b"", decision), JSON, asks[place].asker, None)
-        return Decided(batch.ids, answers)
+            def give(_: int, answers: list[bytes]) -> None:
+                for answer in answers:
+                    late(answer)
+
+            read.postpone(owed or DeferredCount(), give)
+            read.put_together()
+        if alone:
+            self.end()
+        return read.answers, broken is not None
+
+    def _roll_back(self, read: Read, rolled_back: RolledBack) -> None:
+        """Replace the answers to calls that were rolled back."""
+        again = self._reader.rejected_instead
+        for place, (raw, session) in enumerate(zip(read.messages, read.sessions, strict=False)):
+            codec, reply = read.codec_of(place), read.replies[place]
+            if isinstance(reply, list):
+                items = zip(codec.items(codec.repaired(raw)), list(reply), strict=False)
+                reply[:] = [again(item, codec, session, old, rolled_back, read.room) for item, old in items]
+            else:
+                read.replies[place] = again(raw, codec, session, reply, rolled_back, read.room)
+        if read.answers is not read.replies:
+            read.put_together()
 
 
 _SINGLE: list[Codec | None] = [None] * 256
@@ -185,43 +204,6 @@ for _first in (*range(0x80, 0x90), 0xDE, 0xDF):
     _SINGLE[_first] = MESSAGEPACK
 
 
-def codec_of(datagram: bytes) -> Codec:
-    """Return the encoding of a datagram (interfaces.md 3)."""
-    return JSON if datagram.lstrip(b" \t\r\n")[:1] in (b"{", b"[") else MESSAGEPACK
-
-
 def _is_too_many(session: Session) -> bool:
     """Return True if a connection without a right token has sent too many messages."""
     return session.refused >= MAX_UNPROVEN and session.is_unproven(connected=True)
-
-
-def _postpone(
-    read: list[Item | list[Item]],
-    codecs: Iterable[Codec],
-    decided: Decided,
-    owed: DeferredCount,
-    give: Callable[[int, Read, Decided], None],
-) -> None:
-    """Remove messages with deferred answers, and pass each to ``give`` with its place when they are complete."""
-    for place, (items, codec) in enumerate(zip(read, codecs, strict=False)):
-        message = Read(items, codec)
-
-        def give_this(answers: list[EngineAnswer], place: int = place, message: Read = message) -> None:
-            give(place, message, Decided(decided.ids, answers))
-
-        places = [item for item in (items if isinstance(items, list) else [items]) if isinstance(item, int)]
-        if postpone(places, decided.answers, owed, give_this):
-            read[place] = None
-
-
-def _give_datagrams(
-    senders: Senders | None, reasons: ReasonTable, place: int, message: Read, decided: Decided
-) -> None:
-    if senders is not None:
-        senders.answer_later(place, datagrams(message, decided, reasons))
-
-
-def _give_whole(late: LateAnswer, _: int, message: Read, decided: Decided) -> None:
-    answer = encode_answer(message, decided)
-    if answer is not None:
-        late(answer)

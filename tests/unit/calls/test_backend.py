@@ -60,9 +60,9 @@ class Elsewhere:
     def gauges(self) -> Gauges:
         return self.now
 
-    def page(self, first: int, count: int, wanted: LegFilter) -> list[LegView] | None:
+    def page(self, cursor: int, count: int, wanted: LegFilter) -> tuple[list[LegView], int | None]:
         self.asked.append(wanted)
-        return [LEG] if first == 0 else None
+        return ([LEG], 5) if cursor == 0 else ([], None)
 
     def usage(self, of: Of, first: int, count: int) -> list[tuple[int, int]] | None:
         if first:
@@ -188,14 +188,14 @@ def test_the_set_in_memory_filters_legs(tmp_path: Path, wanted: LegFilter, fits:
         calls = Calls(Settings(max_legs=10), journal)
         calls.apply([Admit(LEG.call, LEG.leg, LEG.switch, b"", Decision(accepted=True), levels)], 100.0)
         expected = [msgspec.structs.replace(LEG, state=RESERVED, due=300.0)] if fits else []
-        assert calls.page(0, LEGS, wanted) == expected
+        assert calls.page(0, LEGS, wanted) == (expected, None)
         assert calls.matching(LegSelector(LEG.call, None, None), wanted) == expected
 
 
 def test_a_set_does_not_change_the_levels_of_a_book(tmp_path: Path) -> None:
     client = ClientLevels(client_counters(3, ORIG), ())
     levels = Levels(account_counter(7, ORIG), 1, None, client)
-    assert Levels.__struct_fields__ == ("account", "capacity", "cps", "client")
+    assert Levels.__struct_fields__ == ("account", "capacity", "cps", "client", "link")
     with pytest.raises(AttributeError):
         levels.capacity = 2  # type: ignore[misc]  # the book is never changed
     ask = Admit(LEG.call, LEG.leg, LEG.switch, b"", Decision(accepted=True), levels)

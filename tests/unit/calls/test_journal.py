@@ -12,12 +12,11 @@ import pytest
 
 from identengine.calls import clock, journal
 from identengine.calls.backend import LegSelector
-from identengine.calls.counts import Counter
 from identengine.calls.journal import Journal
+from identengine.calls.leg import Leg, Row
 from identengine.calls.legs import ACTIVE, RESERVED
-from identengine.calls.legtable import Leg
+from identengine.calls.levels import Counter
 from identengine.calls.mirror import Changes, MirrorFullError, RoomLeft
-from identengine.calls.slots import Slots
 from identengine.calls.tombstones import TombstoneRow
 
 HOUR = 3600.0
@@ -50,17 +49,17 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 def keep(mirror: Journal, call: str) -> None:
     """Store a leg with a lease of an hour, a stop and a note of the current time."""
-    now, slots = mirror.clock(), Slots[Leg]()
-    leg = Leg(0, call, "o", "sbc1", RESERVED, (Counter(2),), now, now + HOUR, 60.0)
-    leg.slot = ~slots.large.add(leg)
+    now = mirror.clock()
+    leg = Leg(1, 0, call, "o", "sbc1", RESERVED, (Counter(2),), now, now + HOUR, 60.0)
     row = msgspec.msgpack.encode(TombstoneRow(now + 60, [LegSelector("\0b", None, None)]))
-    mirror.write(Changes(slots.small, slots.large, {1: row}, {"switched:sbc1": now}))
+    mirror.write(Changes({1: Row(1, RESERVED, [leg], 1)}, {1: row}, {"switched:sbc1": now}))
 
 
 def left(folder: Path) -> tuple[float, float, float]:
     """Return the remaining times of the leg and the stop, and the age of the note."""
     with Journal(folder, 10, 0, pytest.fail) as mirror:
-        (leg,), ((_, row),), notes = mirror.read()
+        (legs,), ((_, row),), notes = mirror.read()
+        (leg,) = legs.living()
         noted = notes["switched:sbc1"]
         assert isinstance(noted, float)
         now = mirror.clock()
@@ -162,21 +161,19 @@ def test_a_renewed_lease_is_not_longer_after_a_boot(tmp_path: Path, machine: Mac
     with Journal(tmp_path, 10, 0, pytest.fail) as mirror:
         mirror.read()
         machine.pass_time(0.9)
-        now, slots = mirror.clock(), Slots[Leg]()
-        leg = Leg(0, "\0a", "o", "sbc1", ACTIVE, (Counter(2),), now - 300, now + HOUR, HOUR)
-        leg.slot = slots.small.add(leg)
-        mirror.write(Changes(slots.small, slots.large, {}, {}))
+        now = mirror.clock()
+        leg = Leg(1, 0, "\0a", "o", "sbc1", ACTIVE, (Counter(2),), now - 300, now + HOUR, HOUR)
+        mirror.write(Changes({1: Row(1, ACTIVE, [leg], 1)}, {}, {}))
     machine.start_anew("two", 100.0, off=-HOUR)
     with Journal(tmp_path, 10, 0, pytest.fail) as mirror:
-        ((renewed,), _, _) = mirror.read()
+        ((row,), _, _) = mirror.read()
+        (renewed,) = row.living()
         assert renewed.due - mirror.clock() <= HOUR
 
 
 def test_a_mirror_reports_the_space_that_is_left(tmp_path: Path, machine: Machine) -> None:
-    slots = Slots[Leg]()
-
     def write(**notes: tuple[str, ...] | None) -> RoomLeft:
-        mirror.write(Changes(slots.small, slots.large, {}, dict(notes)))
+        mirror.write(Changes({}, {}, dict(notes)))
         machine.pass_time(2)
         mirror.beat()
         return mirror.room_left

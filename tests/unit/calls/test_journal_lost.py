@@ -79,8 +79,8 @@ def write_anew(calls: Calls, journal: Journal) -> int:
 def kept(folder: Path) -> tuple[int, bool, int]:
     """Return the number of legs that the next decider finds, if it finds a mark, and the number of stops."""
     with Journal(folder / "calls", 1000, 100, pytest.fail) as journal:
-        legs, tombstones, _ = journal.read()
-        return len(legs), journal.incomplete, sum(len(row.stopped) for _, row in tombstones)
+        rows, tombstones, _ = journal.read()
+        return sum(row.left for row in rows), journal.incomplete, sum(len(row.stopped) for _, row in tombstones)
 
 
 def test_a_lost_file_is_written_anew_in_steps(

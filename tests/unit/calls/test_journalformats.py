@@ -49,7 +49,7 @@ def test_a_mirror_of_each_format(tmp_path: Path, mirror_format: int) -> None:
             assert (calls.gauges().held, calls.gauges().reserved) == (60, 30)
             assert dict(calls.usage("accounts", 0, 10) or []) == {account << 1: 12 for account in range(1, 6)}
             assert dict(calls.usage("clients", 0, 10) or []) == {6: 60, -3: 60}
-            (leg,) = (leg for leg in kept if leg.call == "s\0r7")
+            (leg,) = (leg for row in kept for leg in row.living() if leg.call == "s\0r7")
             assert leg.answer is not None
             assert unpacked(leg.answer) == Decision(accepted=True, account_id=7, src_number="44171")
             assert 190 < leg.due - journal.clock() <= 200
@@ -62,10 +62,10 @@ def test_an_interrupted_conversion_is_repeated(tmp_path: Path, monkeypatch: pyte
     path = write(tmp_path, 1, legs())
     monkeypatch.setattr(journals, "_CONVERTED", 7)
     calls = 0
-    for stop in (1, 3, 8):
+    for stop in (1, 3, 2):
         with monkeypatch.context() as patch:
 
-            def encodes(value: object, most: int = stop * 7) -> bytes:
+            def encodes(value: object, most: int = stop) -> bytes:
                 nonlocal calls
                 calls += 1
                 if calls > most:
@@ -79,7 +79,8 @@ def test_an_interrupted_conversion_is_repeated(tmp_path: Path, monkeypatch: pyte
         assert beat_format(path) == 1
     with Journal(tmp_path, 100, 100, pytest.fail) as journal:
         kept, _, _ = journal.read()
-        assert sorted(leg.call for leg in kept) == sorted(leg.call for leg in legs())
+        found = sorted(leg.call for row in kept for leg in row.living())
+        assert found == sorted(leg.call for leg in legs())
     assert beat_format(path) == FORMAT
 
 

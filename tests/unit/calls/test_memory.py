@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from identengine.calls.backend import Admit, CallsMessage, LegSelector, Refresh, Refused, Settings
+from identengine.calls.backend import Admit, CallsMessage, Fault, LegSelector, Refresh, Refused, Settings
 from identengine.calls.legs import call_key
 from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters
 from identengine.calls.memory import Calls
@@ -28,9 +26,7 @@ class Narrow:
         pass
 
     def write(self, changes: Changes) -> None:
-        if not self.room and any(
-            space[place] for space in (changes.small, changes.large) for place in space.changed
-        ):
+        if not self.room and any(row.left for row in changes.rows.values()):
             raise MirrorFullError
 
 
@@ -51,7 +47,7 @@ def test_no_answer_accepts_a_call_that_was_rolled_back() -> None:
     assert isinstance(calls.apply([admit("again")], 2.0)[0], Decision)
 
 
-def test_a_rejected_call_of_a_failed_batch_holds_no_slot() -> None:
+def test_a_fault_in_one_message_leaves_the_others_of_its_batch() -> None:
     def breaks(account: int, counters: tuple[int, ...]) -> Levels:
         raise ArithmeticError
 
@@ -60,10 +56,15 @@ def test_a_rejected_call_of_a_failed_batch_holds_no_slot() -> None:
     calls.work(300.0)
     calls.apply([admit("earlier")], 300.0)
     lapsed = LegSelector(call_key("s", "lapses"), None, None)
-    with pytest.raises(ArithmeticError):
-        calls.apply([admit("c"), Refresh("update", lapsed, "s", None, None, breaks)], 301.0)
+    batch = [admit("c"), Refresh("update", lapsed, "s", None, None, breaks), admit("d")]
+    accepted, fault, after = calls.apply(batch, 301.0)
+    assert isinstance(fault, Fault)
+    assert isinstance(fault.error, ArithmeticError)
+    assert isinstance(accepted, Decision)
+    assert isinstance(after, Decision)
     calls.work(301.1)
-    assert calls.gauges().held == 1
+    assert calls.gauges().held == 3
     assert isinstance(calls.apply([admit("c")], 302.0)[0], Decision)
+    assert calls.gauges().held == 3
     calls.work(600.0)
     assert calls.gauges().held == 0

@@ -13,6 +13,7 @@ from support.faults import Injector, at_every_line
 from identengine.calls.backend import (
     Admit,
     CallsMessage,
+    Fault,
     LegFilter,
     LegSelector,
     LegView,
@@ -23,9 +24,9 @@ from identengine.calls.backend import (
     SwitchReset,
     SyncPart,
 )
-from identengine.calls.journalformats import NOTHING, encode
+from identengine.calls.journalformats import encode
+from identengine.calls.leg import Leg
 from identengine.calls.legs import LAPSED, call_key, leg_key
-from identengine.calls.legtable import Leg
 from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters
 from identengine.calls.memory import Calls
 from identengine.calls.mirror import Changes, MirrorError, RoomLeft
@@ -35,37 +36,48 @@ ORIG, TERM = Direction
 ACCEPTED = Decision(accepted=True)
 SETTINGS = Settings(max_legs=100, lapsed_max=50, reserved=200.0, active=1000.0, grace=1.0)
 START = 5000.0
-_decode_leg = msgspec.msgpack.Decoder(Leg).decode
+_decode_legs = msgspec.msgpack.Decoder(list[Leg | None]).decode
 
 
 class Copy:
-    """A mirror that keeps the encoded legs, and can refuse all changes."""
+    """A mirror that keeps the encoded rows and their dead places, and can refuse all changes."""
 
     room_left = RoomLeft.AMPLE
     generation = 0
     broken = False
 
     def __init__(self) -> None:
-        self.rows: dict[int, bytes] = {}
+        self.rows: dict[int, tuple[bytes, int]] = {}
         self.complete_at = -1
 
     def write(self, changes: Changes) -> None:
         if self.broken:
             raise MirrorError
         new = dict(self.rows)
-        for space, sign in ((changes.small, False), (changes.large, True)):
-            for position in space.changed:
-                new[~position if sign else position] = encode(space.items[position])
+        for serial, row in changes.rows.items():
+            if not row.left:
+                new.pop(serial, None)
+            elif row.stored == self.generation:
+                new[serial] = new[serial][0], row.dead
+            else:
+                new[serial] = encode(row.legs), 0
         self.rows = new
 
     def complete(self) -> None:
         self.complete_at = self.generation
 
     def legs(self) -> dict[tuple[str, str], tuple[Any, ...]]:
-        return {
-            (leg.call, leg.leg): (leg.slot, leg.state, leg.switch, leg.since, leg.due, leg.counters)
-            for leg in (_decode_leg(row) for row in self.rows.values() if row != NOTHING)
+        kept = [
+            leg
+            for value, dead in self.rows.values()
+            for place, leg in enumerate(_decode_legs(value))
+            if leg is not None and not dead >> place & 1
+        ]
+        legs = {
+            (leg.call, leg.leg): (leg.row, leg.place, leg.state, leg.switch, leg.since, leg.due) for leg in kept
         }
+        assert len(legs) == len(kept)
+        return legs
 
 
 def levels(account: int, capacity: int | None = None) -> Levels:
@@ -140,10 +152,10 @@ def key(leg: LegView) -> tuple[str, str]:
 
 def all_legs(calls: Calls) -> list[LegView]:
     found: list[LegView] = []
-    first = 0
-    while (page := calls.page(first, 256, LegFilter())) is not None:
+    cursor: int | None = 0
+    while cursor is not None:
+        page, cursor = calls.page(cursor, 256, LegFilter())
         found += page
-        first += 256
     return found
 
 
@@ -170,9 +182,9 @@ def is_consistent(calls: Calls, mirror: Copy, where: str) -> None:
         assert calls.matching(LegSelector(leg.call, leg.direction, leg.leg[1:] or None), LegFilter()), where
     mirrored = mirror.legs()
     assert {key(leg): (leg.state, leg.switch, leg.since, leg.due) for leg in legs} == {
-        name: values[1:5] for name, values in mirrored.items()
+        name: values[2:] for name, values in mirrored.items()
     }, where
-    assert len({values[0] for values in mirrored.values()}) == len(legs), where
+    assert len({values[:2] for values in mirrored.values()}) == len(legs), where
 
 
 def expires(calls: Calls, where: str) -> None:
@@ -198,7 +210,10 @@ def check(calls: Calls, mirror: Copy, before: set[tuple[str, str]], messages: Se
         for message, answer in zip(messages, answers, strict=True):
             if isinstance(message, Admit):
                 one = (str(message.call), message.leg)
-                assert (one in now_held) == (not isinstance(answer, Refused)), (one, where)
+                if isinstance(answer, Fault):
+                    assert (one in now_held) <= (one in before), (one, where)
+                else:
+                    assert (one in now_held) == (not isinstance(answer, Refused)), (one, where)
     # The switch repeats its messages, and all of them are answered.
     again = calls.apply(batch(), START + 1)
     if not isinstance(answers, list):

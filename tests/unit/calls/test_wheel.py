@@ -1,53 +1,67 @@
-"""The timer wheel returns slots in order, and holds at most one entry per slot (engine.md 5.5)."""
+"""The timer wheel of rows (engine.md 5.5)."""
 
 from __future__ import annotations
 
-from hypothesis import given
-from hypothesis import strategies as st
-
-from identengine.calls.wheel import TICKS, Wheel, tick_after
-
-WEEKS = 3 * 7 * 24 * 3600
-DUE = st.one_of(st.integers(0, 5), st.integers(-(10**9), 10**9))
-SLOT = st.integers(-4, 3)
+from identengine.calls.leg import Row
+from identengine.calls.wheel import TICKS, Wheel
 
 
-STEP = st.tuples(st.sampled_from(["add", "take"]), SLOT, DUE)
+def taken(wheel: Wheel, now: float) -> list[int]:
+    found = []
+    while (serial := wheel.take(now)) is not None:
+        found.append(serial)
+    return found
 
 
-@given(st.lists(STEP, max_size=30))
-def test_due_slots_come_out_once_and_the_earliest_first(steps: list[tuple[str, int, int]]) -> None:
-    wheel, noted = Wheel(), dict[int, int]()
-    for step, slot, second in steps:
-        if step == "add":
-            wheel.add(slot, second)
-            noted[slot] = min(noted.get(slot, tick_after(second)), tick_after(second))
-            continue
-        due = sorted(at for at in noted.values() if at <= second * TICKS)
-        taken = wheel.take(second, 3)
-        assert [noted.pop(one) for one in taken] == due[:3]
-    for _ in range(100):
-        at, taken = wheel.take_earliest(2)
-        for one in taken:
-            tick = noted.pop(one)
-            assert tick == at * TICKS
-            assert all(tick <= other for other in noted.values())
-    assert not noted
+def entered(wheel: Wheel, serial: int, due: float) -> Row:
+    row = Row(serial, 1, [], due=due)
+    wheel.add(row)
+    return row
 
 
-def test_there_are_no_more_entries_than_slots() -> None:
+def test_rows_are_taken_after_their_time_and_once() -> None:
     wheel = Wheel()
-    for second in range(10_000):
-        wheel.add(second % 10, second + 100)  # short calls, one after another
-        wheel.add(~(second % 10), second + 200)
-    assert sum(map(len, wheel._ticks.values())) == 20
+    for serial, due in ((7, 1.0), (3, 2.0), (5, 1.1)):
+        entered(wheel, serial, due)
+    assert taken(wheel, 1.0) == []
+    assert sorted(taken(wheel, 1.0 + 1 / TICKS)) == [5, 7]
+    assert taken(wheel, 2.0 + 1 / TICKS) == [3]
+    assert taken(wheel, 100.0) == []
 
 
-def test_a_distant_tick_is_found_at_once() -> None:
-    # A wheel that counts up to a far tick would exceed the time limit of the tests.
+def test_a_row_that_is_gone_is_not_taken() -> None:
     wheel = Wheel()
-    wheel.add(1, -(10**10))  # from another boot, with a wrong wall clock
-    wheel.add(2, 10**10)
-    assert wheel.take(0, 1) == [1]
-    assert wheel.take(WEEKS, 1) == []
-    assert wheel.take_earliest(1) == (10**10 + 1 / TICKS, [2])
+    row, other = entered(wheel, 1, 1.0), entered(wheel, 2, 1.0)
+    wheel.remove(row)
+    wheel.remove(row)
+    assert len(wheel) == 1
+    assert taken(wheel, 2.0) == [other.serial]
+    wheel.remove(other)
+    assert len(wheel) == 0
+
+
+def test_a_row_can_be_entered_again() -> None:
+    wheel = Wheel()
+    row = entered(wheel, 1, 1.0)
+    assert taken(wheel, 2.0) == [1]
+    row.due = 5.0
+    wheel.add(row)
+    assert taken(wheel, 5.0) == []
+    assert taken(wheel, 6.0) == [1]
+
+
+def test_the_earliest_row_can_be_taken_before_its_time() -> None:
+    wheel = Wheel()
+    assert wheel.take_earliest() is None
+    entered(wheel, 1, 3600.0)
+    entered(wheel, 2, 60.0)
+    assert wheel.take_earliest() == 2
+    assert wheel.take_earliest() == 1
+    assert wheel.take_earliest() is None
+
+
+def test_times_before_the_boot_of_the_machine() -> None:
+    wheel = Wheel()
+    entered(wheel, 1, -5000.0)
+    entered(wheel, 2, 5000.0)
+    assert taken(wheel, 0.0) == [1]

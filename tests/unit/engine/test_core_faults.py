@@ -10,7 +10,8 @@ from identengine.calls.backend import EncodedDecision, LegFilter, LegSelector, S
 from identengine.calls.journal import Journal
 from identengine.calls.legs import call_key
 from identengine.calls.memory import Calls
-from identengine.engine.core import Engine, EngineRequest
+from identengine.engine.core import Engine
+from identengine.engine.requests import EngineRequest
 from identengine.engine.lifecycle import Asker
 from identengine.identify import builder
 from identengine.model.options import IdentifyOptions

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import time
 from typing import Any
 
@@ -8,10 +9,11 @@ import pytest
 
 from identengine.engine.core import Engine
 from identengine.identify.builder import BookBuilder, build
-from identengine.identify.grouping import INDEXED_FROM
+from identengine.identify.chains import INDEXED_FROM
 from identengine.identify.index import Book
+from identengine.model.addresses import parse_address
 from identengine.model.options import IdentifyOptions
-from identengine.model.records import Account, Client, Digest, IdentBy, Request
+from identengine.model.records import Account, Client, Digest, Direction, IdentBy, Request
 
 OPTIONS = IdentifyOptions()
 CLIENT = Client(id=1, name="one")
@@ -65,6 +67,26 @@ def test_ipv4_never_matches_an_ipv6_network_nor_the_other_way() -> None:
     assert found([account(1, "0.0.0.0/0")], "2001:db8::1") == "unknown_source"
     # With a mask shorter than /96 a mapped network stays IPv6, so no IPv4 address is in it.
     assert found([account(1, "::ffff:10.0.0.0/95")], "10.0.0.5") == "unknown_source"
+
+
+@pytest.mark.parametrize(
+    "shape", ["{}", " {}", "{}\n", "{}\x00", "{}/32", "{}:5060", "[{}]", "0{}", "{}.1", "\ud800{}"]
+)
+@pytest.mark.parametrize(
+    "text", ["10.0.0.9", "10.0.0.09", "10.0.9", "0x0a.0.0.9", "", "\N{FULLWIDTH DIGIT ONE}0.0.0.9"]
+)
+def test_a_text_that_is_not_an_address_is_rejected_on_the_short_way_too(text: str, shape: str) -> None:
+    lookup = build(OPTIONS, 1, bytes(32), [CLIENT], [account(1, "10.0.0.0/8")], []).enabled[Direction.ORIGINATION]
+    written = shape.format(text)
+    try:
+        parse_address(written)
+    except ValueError as wrong:
+        with pytest.raises(ValueError, match=re.escape(str(wrong))):
+            lookup.source(written)
+    else:
+        source = lookup.source(written)
+        assert source is not None
+        assert source.matched == "10.0.0.0/8"
 
 
 @pytest.mark.parametrize("dst_number", ["44", "4", "", "445", "44" + "9" * 60])

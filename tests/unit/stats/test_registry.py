@@ -11,7 +11,8 @@ import pytest
 from support.thorough import times
 
 from identengine.calls.backend import Deferred, LegResult
-from identengine.engine.core import Engine, EngineAnswer, EngineRequest
+from identengine.engine.core import Engine
+from identengine.engine.requests import EngineAnswer, EngineRequest
 from identengine.engine.lifecycle import Asker, BadParameter
 from identengine.errors import StoreError
 from identengine.identify.explain import Explanation
@@ -341,7 +342,7 @@ def test_a_fault_in_counting_is_no_fault_of_the_decision() -> None:
         def count(self, *_: object) -> None:
             raise RuntimeError("no counting today")
 
-        shed = count
+        shed = usual = count
 
     engine = Engine(tally=Broken())
     assert engine.authorize(Request(), OPTIONS).reason == Reason.NOT_READY

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from identengine.calls.backend import Deferred, LegResult
 from identengine.config.schema import Limits, Switch
-from identengine.engine.core import Engine, EngineAnswer, EngineRequest
+from identengine.engine.core import Engine
+from identengine.engine.requests import EngineAnswer, EngineRequest
 from identengine.model.addresses import parse_network
 from identengine.model.options import IdentifyOptions
 from identengine.net.access import Peers
@@ -30,6 +31,29 @@ def peers(*networks: str) -> Peers:
     return Peers([Switch(name="one", scope="one", networks=parsed)], IdentifyOptions())
 
 
+class _Scripted(Engine):
+    """An engine that gives the answers of a test."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self._run = run
+        self._batch = 0
+
+    def begin(self, now: float) -> None:
+        self._batch = 0
+
+    def answer(self, ask: EngineRequest) -> EngineAnswer:
+        self._batch += 1
+        answer = self._run.answer()
+        if isinstance(answer, Deferred):
+            self._run.slow.append(answer)
+        return answer
+
+    def count(self) -> None:
+        if self._batch:
+            self._run.decided.append(self._batch)
+
+
 class Run:
     """A listener that records the decided batches and the refused peers."""
 
@@ -43,7 +67,7 @@ class Run:
         self.old = 0
         self.slow: list[Deferred] = []
         self.answer: Callable[[], EngineAnswer] = lambda: LegResult(True)
-        responder = Responder(Engine(), lambda: 1.0, print, self._decide, print, self._too_old)
+        responder = Responder(_Scripted(self), lambda: 1.0, print, on_too_old=self._too_old)
         self.listener = listener.UdpListener(
             self.server, peers(HOST), responder.datagrams, limits or Limits(datagram_age_ms=60_000), self._refuse
         )
@@ -54,12 +78,6 @@ class Run:
 
     def _too_old(self) -> None:
         self.old += 1
-
-    def _decide(self, asks: Sequence[EngineRequest]) -> list[EngineAnswer]:
-        self.decided.append(len(asks))
-        answers = [self.answer() for _ in asks]
-        self.slow += [answer for answer in answers if isinstance(answer, Deferred)]
-        return answers
 
     def client(self, source: str = HOST) -> socket.socket:
         made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -9,7 +9,7 @@ import pytest
 from identengine.calls.backend import LegFilter, LegView
 from identengine.calls.legs import LAPSED, RESERVED, State, call_key
 from identengine.config.schema import Switch
-from identengine.server.decider.switchless import PLACES, report_switchless
+from identengine.server.decider.switchless import STEP, report_switchless
 
 
 class Calls:
@@ -19,11 +19,10 @@ class Calls:
         self.legs = legs
         self.steps = 0
 
-    def page(self, first: int, count: int, wanted: LegFilter) -> list[LegView] | None:
+    def page(self, cursor: int, count: int, wanted: LegFilter) -> tuple[list[LegView], int | None]:
         self.steps += 1
-        if first >= len(self.legs):
-            return None
-        return [leg for leg in self.legs[first : first + count] if leg.state in wanted.states]
+        page = [leg for leg in self.legs[cursor : cursor + count] if leg.state in wanted.states]
+        return page, cursor + count if cursor + count < len(self.legs) else None
 
 
 def leg(switch: str, scope: str | None = None, state: State = RESERVED) -> LegView:
@@ -58,4 +57,4 @@ def test_the_line_is_bounded_and_the_walk_in_steps(caplog: pytest.LogCaptureFixt
     calls = Calls(*legs)
     (line,) = logged(caplog, calls, switch("a"))
     assert '1004 (3 of "s0", 3 of "s1", 1 of "s2", 1 of "s3", 1 of "s4", 995 of 995 other switches)' in line
-    assert calls.steps == len(legs) // PLACES + 2
+    assert calls.steps == len(legs) // STEP + 1

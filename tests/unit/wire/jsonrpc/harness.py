@@ -18,7 +18,8 @@ from identengine.model.records import Account, Client, Decision, IdentBy, Reques
 from identengine.wire.jsonrpc.answers import DATAGRAM
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK
 from identengine.wire.jsonrpc.messages import PARSE_ERROR
-from identengine.wire.jsonrpc.responder import Responder, codec_of
+from identengine.wire.jsonrpc.replies import codec_of
+from identengine.wire.jsonrpc.responder import Responder
 from identengine.wire.session import Peer, Session
 
 OPTIONS = IdentifyOptions()

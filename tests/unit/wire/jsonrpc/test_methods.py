@@ -10,7 +10,7 @@ import pytest
 
 from identengine.calls.backend import LegResult
 from identengine.client import BlockingClient, Client
-from identengine.engine.core import Method
+from identengine.engine.requests import Method
 from identengine.server.http.openapi import document
 from identengine.stats import registry
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec

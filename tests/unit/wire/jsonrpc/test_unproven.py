@@ -16,7 +16,8 @@ from unit.wire.asking import GOOD, OPTIONS, SWITCHES, Run, call, meet, on_connec
 from identengine.engine.core import Engine
 from identengine.net.access import Peers
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec
-from identengine.wire.jsonrpc.responder import Responder, codec_of
+from identengine.wire.jsonrpc.replies import codec_of
+from identengine.wire.jsonrpc.responder import Responder
 from identengine.wire.jsonrpc.unproven import MAX_UNPROVEN
 from identengine.wire.responder import MalformedMessage
 from identengine.wire.session import Session

@@ -1,4 +1,4 @@
-"""Accounts that are equal in everything except the id: their number costs no time (engine.md 3.4)."""
+"""Chains: accounts that are equal in everything except the id; their number costs no time (engine.md 3.4)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable
 from unittest import mock
 
+import msgspec
 import pytest
 
 from identengine.engine.core import Engine
 from identengine.engine.settings import EngineSettings
-from identengine.identify import grouping
+from identengine.identify import chains
 from identengine.identify.builder import build
 from identengine.model.options import IdentifyOptions
 from identengine.model.records import Account, Client, IdentBy, Request
@@ -125,9 +126,41 @@ def test_the_look_up_decides_as_the_trial_of_each_account(
         for number in range(1, 20)
     ]
     indexed = engine_of(options, accounts)
-    with mock.patch.object(grouping, "INDEXED_FROM", 1000):
+    with mock.patch.object(chains, "INDEXED_FROM", 1000):
         tried = engine_of(options, accounts)
     for second in (1, 3, 12, 24, 99):
         for port in (None, 5060, 5061, 7):
             call = Request(src_ip=f"10.0.{second}.1", dst_number="44", src_port=port, password=password)
             assert indexed.explain(call, options) == tried.explain(call, options)
+
+
+def test_the_gateway_of_the_request_decides_if_accounts_are_equal() -> None:
+    options = IdentifyOptions(strict_ambiguity=True)
+    columns: dict[str, object] = {"ident_by": IdentBy.IP, "ident": (ADDRESS,)}
+    engine = engine_of(
+        options,
+        [
+            tied(1, gateways=("g1", "g2"), **columns),
+            msgspec.structs.replace(tied(2, gateways=("g2", "g3"), **columns), client_id=2),
+        ],
+    )
+    decided = {
+        gateway: engine.identify(msgspec.structs.replace(CALL, gateway=gateway), options)
+        for gateway in ("g1", "g2", "g3", "g4")
+    }
+    assert {gateway: decision.account_id or decision.reason for gateway, decision in decided.items()} == {
+        "g1": 1,
+        "g2": "ambiguous",
+        "g3": 2,
+        "g4": "gateway_mismatch",
+    }
+    assert not decided["g1"].ambiguous
+
+
+def test_a_switch_that_ignores_the_port_sees_accounts_as_equal_that_differ_in_it() -> None:
+    options = IdentifyOptions()
+    columns: dict[str, object] = {"ident_by": IdentBy.IP, "ident": (ADDRESS,)}
+    engine = engine_of(options, [tied(2, term_port=5060, **columns), tied(1, **columns)])
+    assert engine.identify(CALL, options).account_id == 2
+    decision = engine.identify(CALL, options.for_switch("never", None))
+    assert (decision.account_id, decision.ambiguous) == (1, True)

@@ -1,0 +1,142 @@
+"""Progress of calls: ``start``, ``update`` and ``stop`` (engine.md 5.4)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from identengine.calls.admission import Admission
+from identengine.calls.backend import DONE, FREED_ONE, LegResult, Refresh, Stop
+from identengine.calls.batch import Batch
+from identengine.calls.expiry import Expiry
+from identengine.calls.leg import Leg
+from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, leg_key
+from identengine.calls.legtable import LegTable
+from identengine.calls.tombstones import Tombstones
+from identengine.model.records import Direction
+
+
+class Progress:
+    """Answers the messages about calls that exist or ended."""
+
+    def __init__(
+        self, table: LegTable, batch: Batch, expiry: Expiry, tombstones: Tombstones, admission: Admission
+    ) -> None:
+        self._table = table
+        self._legs, self._rows, self._counts = table.legs, table.rows, table.counts
+        self._batch = batch
+        self._expiry = expiry
+        self._tombstones = tombstones
+        self._stopped = tombstones.calls
+        self._admission = admission
+
+    def refresh(self, message: Refresh) -> LegResult:
+        """Answer a ``start`` or ``update``."""
+        legs = self._table.matching(message.selector)
+        lease = 3 * message.interval if message.interval is not None else None
+        held = False
+        for leg in legs:
+            if leg.state != LAPSED:
+                held = True
+                self._advance(leg, message.method, message.switch, lease)
+        if held:
+            return DONE
+        if legs:
+            return self._revive(legs, message, lease)
+        if message.identify is None or self._tombstones.forbid(message.selector, self._batch.now):
+            return LegResult(True, unknown=True)
+        return self._count_unknown(message, lease or self._batch.active)
+
+    def _revive(self, legs: list[Leg], message: Refresh, lease: float | None) -> LegResult:
+        """Count lapsed legs again."""
+        overcommit = False
+        for leg in legs:
+            levels = message.levels(leg.cells[0].number, leg.counters)
+            self._expiry.revive(leg, message.switch, lease or leg.lease, self._batch.now)
+            overcommit |= self._counts.over(leg.cells, levels)
+        return LegResult(True, overcommit=overcommit)
+
+    def _count_unknown(self, message: Refresh, lease: float) -> LegResult:
+        """Count a leg that the set does not know, if the message identifies its account."""
+        assert message.identify is not None  # noqa: S101 - `refresh` has checked it
+        selector, now = message.selector, self._batch.now
+        levels = message.identify()
+        if levels is None or not self._table.may_add_leg(selector.call):
+            return LegResult(True, unknown=True)
+        if not self._counts.has_room:
+            self._admission.turned_away += 1
+            return LegResult(True, unknown=True)
+        key = leg_key(selector.direction or Direction.ORIGINATION, selector.leg_id)
+        cells = self._counts.cells(levels)
+        leg = Leg(0, 0, selector.call, key, message.switch, ACTIVE, cells, now, now + lease, lease)
+        self._rows.put(leg, ACTIVE)
+        self._table.add(leg)
+        self._counts.add(cells)
+        return LegResult(True, overcommit=self._counts.over(cells, levels))
+
+    def refresh_call(self, method: Literal["start", "update"], call: str, switch: str) -> LegResult | None:
+        """Answer a ``start`` or ``update`` of a whole call, without an interval, if it has one held leg.
+
+        Return None otherwise: :meth:`refresh` answers it then.
+        """
+        leg = self._legs.get(call)
+        if type(leg) is not Leg or leg.state == LAPSED:
+            return None
+        self._advance(leg, method, switch, None)
+        return DONE
+
+    def _advance(self, leg: Leg, method: Literal["start", "update"], switch: str, lease: float | None) -> None:
+        """Activate a held leg. Only an update extends the lease of an active leg."""
+        if leg.state == ACTIVE and method == "start" and not lease and leg.missed is None and leg.switch == switch:
+            return  # nothing changes
+        self._rows.move(leg, ACTIVE)
+        leg.missed = None
+        leg.switch = switch
+        if lease:
+            leg.lease = lease
+        if leg.state == RESERVED:
+            leg.state = ACTIVE
+            leg.content = leg.answer = None
+        elif method != "update":
+            return
+        leg.due = self._batch.active_until if leg.lease == self._batch.active else self._batch.now + leg.lease
+
+    def stop(self, message: Stop) -> LegResult:
+        """Answer a ``stop``."""
+        selector = message.selector
+        if selector.whole and (done := self.stop_call(selector.call)) is not None:
+            return done
+        self._tombstones.add(selector, self._batch.now)
+        legs = self._table.matching(selector)
+        freed = 0
+        for leg in legs:
+            freed += leg.state != LAPSED
+            self._table.free(leg)
+        return LegResult(True, unknown=not legs, freed=freed)
+
+    def stop_call(self, call: str) -> LegResult | None:
+        """Answer a ``stop`` of a whole call if it has one held leg.
+
+        Return None otherwise: :meth:`stop` answers it then.
+        """
+        legs = self._legs
+        leg = legs.pop(call, None)
+        if type(leg) is not Leg or leg.state == LAPSED:
+            if leg is not None:
+                legs[call] = leg
+            return None
+        self._stopped.append(call)
+        # This is `LegTable.free`, inlined:
+        counts, rows = self._counts, self._rows
+        cells = leg.cells
+        counts.held -= 1
+        for cell in cells:
+            cell.held -= 1
+        if not cells[0].held:
+            counts.idle.append(cells[0])
+        row = rows.all[leg.row]
+        if row.noted:
+            rows.changed[row.serial] = row
+            row.dead |= 1 << leg.place
+            row.left -= 1
+        row.legs[leg.place] = None
+        return FREED_ONE

@@ -1,0 +1,302 @@
+"""The usual way of a request: the ladder of engine.md 6 for requests of the usual shape.
+
+Each method returns the answer, or None if it is not sure. Then the general way decides
+(:mod:`identengine.engine.authorization`), which also words every reject. Rule: a method changes nothing before it
+is sure, so that it can give up at any step.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from identengine.calls.backend import Backend, EncodedDecision, LegResult, Refused
+from identengine.calls.legs import Content, content_of
+from identengine.engine.authorization import Authorization
+from identengine.engine.decisions import terminating
+from identengine.engine.lifecycle import Asker
+from identengine.identify import policy
+from identengine.identify.credentials import Credentials
+from identengine.identify.index import AccountEntry, Book, Candidate, counted_by
+from identengine.identify.matching import MATCHED_BY, MatchedBy, check_credentials, first_fit, for_switch
+from identengine.identify.template import MATCHES, Form
+from identengine.model.numbers import is_normal, national, normal_number
+from identengine.model.options import IdentifyOptions
+from identengine.model.reasons import Reason
+from identengine.model.records import INTERFACES, Direction
+from identengine.model.usual import UsualCallRequest, UsualRequest
+
+
+class UsualCounts(msgspec.Struct, gc=False):
+    """The answers of the usual way in one batch, for one interface."""
+
+    originated: int = 0
+    terminated: int = 0
+    started: int = 0
+    updated: int = 0
+    stopped: int = 0
+    """Each stop has freed one leg."""
+
+    @property
+    def any(self) -> bool:
+        """True if there is an answer to count."""
+        return bool(self.originated or self.terminated or self.started or self.updated or self.stopped)
+
+    def clear(self) -> None:
+        """Set all to 0."""
+        self.originated = self.terminated = self.started = self.updated = self.stopped = 0
+
+
+class Usual:
+    """The usual way. :meth:`use` gives it the book, the settings and the set of calls of a batch."""
+
+    _book: Book
+    _calls: Backend
+
+    def __init__(self) -> None:
+        self.counts = {interface: UsualCounts() for interface in INTERFACES}
+        self._holds = self._decides = False
+        """True if there is a set of calls, and True if there is a book too."""
+
+    def use(self, general: Authorization) -> None:
+        """Decide from the next batch on as the general way does."""
+        book, calls = general.book, general.calls
+        self._holds, self._decides = calls is not None, calls is not None and book is not None
+        if calls is not None:
+            self._calls = calls
+        if book is None:
+            return
+        self._settings, self._book, self._reserved = general.settings, book, general.reserved
+        lookup = book.enabled[Direction.ORIGINATION]
+        self._lookup, self._single, self._covering = lookup, lookup.singles.get, lookup.covering
+        self._address_first = next((kind for kind in book.classes if kind != "name"), None) == "ip"
+        """True if a call without a name is identified by its address first."""
+        self._address_first &= not book.options.require_password
+        self._key, self._prefixes = book.hash_key, book.prefixes
+
+    def authorize(
+        self, asked: UsualRequest, asker: Asker, options: IdentifyOptions, form: Form
+    ) -> bytes | EncodedDecision | None:
+        """Decide one call. The comments name the steps of engine.md 6."""
+        if not self._decides:
+            return None
+        # validate
+        calls, call_id, dialled = self._calls, asked.call_id, asked.dst_number
+        if not dialled or call_id is None or not (call_id > "!" and call_id.isascii()) or asked.digest is not None:
+            return None
+        leg = "o" if asked.leg_id is None and asked.direction is None else _leg_key(asked)
+        if leg is None:
+            return None
+        if dialled[0] == "+":
+            dialled = dialled[1:]
+        # retransmission
+        calls.batch.newest, call = None, asker.calls + call_id
+        content = asked if asked.password is None else content_of(asked, self._key)
+        if call in calls.legs:
+            earlier = calls.repeated(call, leg, asker.switch, content, self._key)
+            if earlier is not None or calls.find(call, leg) is not None:
+                return self._again(earlier, asker)
+        if leg[0] == "t":
+            return self._terminate(asked, asker, call, leg, content, dialled, form)
+        # identify; credentials
+        found = self._originator(asked, dialled, options)
+        if found is None:
+            return None
+        candidate, entry, matched_by, ambiguous = found
+        # client status
+        if entry.blocked:
+            return None
+        # strip
+        dst = (dialled[candidate.cut :] if candidate.cut else dialled).encode()
+        if not (dst.isalnum() or is_normal(dst.decode())):
+            return None
+        # Src Policy
+        src, rewritten = asked.src_number, False
+        number = None if src is None else src.encode()
+        if not (number is not None and number.isalnum() and entry.shows_any) or self._prefixes:
+            shown = self._shown(asked, entry)
+            if isinstance(shown, Reason):
+                return None
+            number, rewritten = shown
+        # CPS; capacity
+        cells = calls.admissible(entry.levels)
+        if cells is None:
+            return None
+        # answer
+        match = MATCHES[matched_by][ambiguous][rewritten]
+        answer = form(entry.template, self._reserved, match, candidate.matched, dst, number)
+        calls.reserve(call, leg, asker.switch, cells, content, answer)
+        self.counts[asker.interface].originated += 1
+        return answer
+
+    # ---- the steps of an authorization
+
+    def _again(self, earlier: EncodedDecision | Refused | None, asker: Asker) -> EncodedDecision | None:
+        """Return the answer to a retransmission. The general way decides a call whose leg is held otherwise."""
+        if type(earlier) is not EncodedDecision:
+            return None
+        counts = self.counts[asker.interface]
+        counts.terminated += earlier.outward
+        counts.originated += not earlier.outward
+        return earlier
+
+    def _originator(self, asked: UsualRequest, dialled: str, options: IdentifyOptions) -> _Found | None:
+        """Return the account that a call is from.
+
+        ``dialled`` is in normal form if the part behind the tech prefix of the account is. The next step tests that.
+        """
+        source: Candidate | None = None
+        if address := asked.src_ip:
+            source = self._single(address)
+            if source is None:
+                try:
+                    source = self._covering(address)
+                except ValueError:
+                    return None
+        if self._address_first and not asked.name and asked.password is None:
+            found = source
+            while found is not None and not dialled.startswith(found.tech_prefix):
+                found = found.next
+            if found is not None and found.plain and not (found.varies and self._differs(options)):
+                return found, found.entry, "ip", False
+        return self._ranked(asked, source, dialled, options)
+
+    def _differs(self, options: IdentifyOptions) -> bool:
+        """Return True if a switch has its own ``match_port`` or ``match_protocol``."""
+        return counted_by(options) != counted_by(self._book.options)
+
+    def _ranked(
+        self, asked: UsualRequest, source: Candidate | None, dialled: str, options: IdentifyOptions
+    ) -> _Found | None:
+        """Return the account that a call is from, by any class, with all constraints and credentials."""
+        lookup, src = self._lookup, self._caller(asked.src_number)
+        name, gateway, protocol = _trimmed(asked.name), _folded(asked.gateway), _folded(asked.protocol)
+        for kind in self._book.classes:
+            if kind == "ip":
+                head = source
+            elif kind == "ani":
+                head = None if src is None else lookup.anis.get(src)
+            else:
+                head = (
+                    None if name is None else (lookup.names if kind == "name" else lookup.passwordless).get(name)
+                )
+            if head is None:
+                continue
+            head = for_switch(self._book, head, options)
+            found = first_fit(head, dialled, gateway, protocol, asked.src_port, options)
+            if found is None:
+                continue
+            given = None if asked.password is None else Credentials(asked.password, None, name)
+            checked = check_credentials(found, kind == "name", given, options, self._settings.reveal)
+            return (found, checked[0], MATCHED_BY[kind], checked[1]) if isinstance(checked, tuple) else None
+        return None
+
+    def _shown(self, asked: UsualRequest, entry: AccountEntry) -> tuple[bytes | None, bool] | Reason:
+        """Return the number to show, and True if it replaces the caller's (engine.md 4)."""
+        src, rewritten = self._caller(asked.src_number), False
+        if not entry.shows_any:
+            shown = policy.shown_number(entry.account, src, asked.call_id, self._book.dids, self._key)
+            if isinstance(shown, Reason):
+                return shown
+            src, rewritten = shown
+        return None if src is None else src.encode(), rewritten
+
+    def _caller(self, number: str | None) -> str | None:
+        """Return a calling number in normal form, without international prefix; None if it is absent or invalid."""
+        if not number:
+            return None
+        try:
+            normal = number if is_normal(number) else normal_number(number)
+        except ValueError:
+            return None
+        return (national(normal, self._prefixes) if self._prefixes else normal) or None
+
+    def _terminate(
+        self,
+        asked: UsualRequest,
+        asker: Asker,
+        call: str,
+        leg: str,
+        content: Content,
+        dialled: str,
+        form: Form,
+    ) -> bytes | None:
+        """Decide one call to the vendor that routing has picked (engine.md 3.9)."""
+        account_id = asked.account_id
+        entry = self._book.accounts.get(account_id) if isinstance(account_id, int) else None
+        if entry is None or not entry.account.term_enabled or entry.blocked or asked.src_ip:
+            return None
+        if not is_normal(dialled):
+            return None
+        vendor = terminating(entry)
+        cells = self._calls.admissible(vendor.levels)
+        if cells is None:
+            return None
+        src, dst = self._caller(asked.src_number), (entry.tech_prefix + dialled).encode()
+        match = MATCHES["account_id"][False][False]
+        answer = form(vendor.template, self._reserved, match, None, dst, None if src is None else src.encode())
+        self._calls.reserve(call, leg, asker.switch, cells, content, answer)
+        self.counts[asker.interface].terminated += 1
+        return answer
+
+    # ---- the life of a call
+
+    def stop(self, asked: UsualCallRequest, asker: Asker, *_: object) -> LegResult | None:
+        """Free the one leg of a call (engine.md 5.4)."""
+        call = _whole_call(asked, asker)
+        freed = None if call is None or not self._holds else self._calls.stop_call(call)
+        if freed is not None:
+            self.counts[asker.interface].stopped += 1
+        return freed
+
+    def start(self, asked: UsualCallRequest, asker: Asker, *_: object) -> LegResult | None:
+        """Activate the one leg of a call (engine.md 5.4)."""
+        done = self._refresh("start", asked, asker)
+        if done is not None:
+            self.counts[asker.interface].started += 1
+        return done
+
+    def update(self, asked: UsualCallRequest, asker: Asker, *_: object) -> LegResult | None:
+        """Extend the lease of the one leg of a call (engine.md 5.4)."""
+        done = self._refresh("update", asked, asker)
+        if done is not None:
+            self.counts[asker.interface].updated += 1
+        return done
+
+    def _refresh(
+        self, method: Literal["start", "update"], asked: UsualCallRequest, asker: Asker
+    ) -> LegResult | None:
+        call = _whole_call(asked, asker)
+        if call is None or not self._holds or asked.interval is not None:
+            return None
+        return self._calls.refresh_call(method, call, asker.switch)
+
+
+_Found: TypeAlias = tuple[Candidate, AccountEntry, MatchedBy, bool]
+"""The candidate, its account, the kind of the match, and True if it is ambiguous."""
+
+
+def _leg_key(asked: UsualRequest) -> str | None:
+    """Return the key of a leg that is not the one usual leg of its call, or None if that is not certain."""
+    direction, leg_id = asked.direction, asked.leg_id
+    way = "o" if direction is None or direction == "origination" else "t" if direction == "termination" else None
+    if way is None or leg_id is None:
+        return way
+    return way + leg_id if leg_id > "!" and leg_id.isascii() else None
+
+
+def _whole_call(asked: UsualCallRequest, asker: Asker) -> str | None:
+    """Return the key of a call of which a message names no leg, or None if that is not certain."""
+    call_id = asked.call_id
+    if not call_id or asked.leg_id is not None or asked.direction is not None:
+        return None
+    return asker.calls + call_id if call_id > "!" and call_id.isascii() else None
+
+
+def _trimmed(text: str | None) -> str | None:
+    return text.strip() or None if text else None
+
+
+def _folded(text: str | None) -> str | None:
+    return text.strip().casefold() or None if text else None
