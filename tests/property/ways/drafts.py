@@ -47,9 +47,9 @@ LEGS_OF_A_CALL = 256
 """Largest number of legs of one call (docs/spec/decisions.md, D35)."""
 MOST_HELD = 60
 """Number of calls that the peers continue or stop. They forget older calls, whose leases expire."""
-REPEATED_PERCENT = 20
+REPEATED_PERCENT = 12
 """Share of ``authorize`` that repeats an earlier one."""
-ODD_PERCENT = 6
+ODD_PERCENT = 5
 """Share of messages whose form is odd."""
 UNUSABLE: dict[str, tuple[Any, ...]] = {
     "src_ip": BAD_ADDRESSES,
@@ -137,7 +137,7 @@ class Peers:
             )
         else:
             draft = Draft(method, source.pick((..., None, {}, {"x": 1})), plain=False)
-        if source.chance(0.15):
+        if source.chance(0.04):
             draft = Draft(source.pick(("switch_up", "switch_down")), ..., plain=False)
         self._identify_message(draft)
         if source.chance(ODD_PERCENT):
@@ -159,7 +159,7 @@ class Peers:
             return Draft("authorize", params, plain=plain, host=host if source.chance(80) else None)
         params, plain = self._params(case)
         fresh = None
-        if source.chance(70):
+        if source.chance(80):
             self._fresh += 1
             params["call_id"] = f"fresh-{self._fresh}@host"
             fresh = _as_request(params)
@@ -167,7 +167,7 @@ class Peers:
             params["call_id"] = self._call_id()
         if params["call_id"] is None:
             del params["call_id"]
-        if source.chance(25):
+        if source.chance(15):
             params["leg_id"] = source.pick(LEG_IDS)
         host = source.pick(OFTEN)
         self._recent.append((host, params, plain))
@@ -195,7 +195,7 @@ class Peers:
             sender, known, plain = chosen
             params = {"call_id": known.get("call_id")}
             for name in ("leg_id", "direction"):
-                if name in known and source.chance(35):
+                if name in known and source.chance(15):
                     params[name] = known[name]
             if method != "stop" and source.chance(8):
                 params = dict(known)
@@ -203,7 +203,7 @@ class Peers:
         if method != "stop":
             if source.chance(5):
                 params |= {name: of for name, of in self._params(case)[0].items() if name != "call_id"}
-            if source.chance(35):
+            if source.chance(15):
                 params["interval"] = source.pick((1, 30, 60, "30", 604_800))
         if source.chance(4):
             params["leg_id"] = source.pick(LEG_IDS)
@@ -214,7 +214,7 @@ class Peers:
     def _call_of(self, method: str) -> tuple[str, dict[str, Any], bool] | None:
         """Return a call to continue or to stop, or None for a call that may be unknown."""
         source = self._source
-        if self._held and source.chance(90):
+        if self._held and source.chance(93):
             call_id = source.pick(tuple(self._held))
             return self._held.pop(call_id) if method == "stop" and source.chance(90) else self._held[call_id]
         return source.pick(self._recent) if self._recent and source.chance(60) else None
@@ -271,7 +271,7 @@ class Peers:
     def _params(self, case: Case) -> tuple[dict[str, Any], bool]:
         """Return fields that nearly match an account, and True if they are plain."""
         source = self._source
-        if source.chance(5):
+        if source.chance(4):
             request = random_request(source, case)
             params = {name: of for name, of in msgspec.to_builtins(request).items() if of is not None}
             return params, False
@@ -342,7 +342,7 @@ def plain_params(source: Seeded, case: Case, account: Account) -> dict[str, Any]
     dialled = (account.tech_prefix or "") + source.pick(NUMBERS)
     if outward:
         params["direction"] = "termination"
-        if source.chance(100 if account.tech_prefix and account.ident_by is IdentBy.ANI else 65):
+        if source.chance(100 if account.tech_prefix and account.ident_by is IdentBy.ANI else 85):
             return params | {"account_id": account.id, "dst_number": source.pick(NUMBERS)}
     own = source.pick(account.ident)
     src_number = source.pick(NUMBERS) if source.chance(70) else None
@@ -362,13 +362,13 @@ def plain_params(source: Seeded, case: Case, account: Account) -> dict[str, Any]
     if src_number is not None:
         params["src_number"] = src_number
     params["dst_number"] = dialled
-    if account.gateways and source.chance(96):
+    if account.gateways and source.chance(98):
         params["gateway"] = source.pick(account.gateways)
     elif source.chance(25):
         params["gateway"] = source.pick(GATEWAYS)
-    if (port := account.term_port if source.chance(96) else maybe(source, 50, PORTS)) is not None:
+    if (port := account.term_port if source.chance(98) else maybe(source, 50, PORTS)) is not None:
         params["src_port"] = port
-    if (protocol := account.term_protocol if source.chance(96) else maybe(source, 50, PROTOCOLS)) is not None:
+    if (protocol := account.term_protocol if source.chance(98) else maybe(source, 50, PROTOCOLS)) is not None:
         params["protocol"] = protocol
     return params
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-USUAL: tuple[str, ...] = ()
-"""The functions of the usual way. Each returns None if the general way has to decide.
+ENTRIES: tuple[str, ...] = ()
+"""The functions of the usual way, one for each method. Each returns None if the general way has to decide."""
 
-The first is the entry: it is called once for each message that may be usual.
-"""
+STEPS: tuple[str, ...] = ()
+"""The further functions of the usual way. The streams have to reach each of their ``return`` statements too."""
 
 GENERAL = (
     "identengine.engine.core:Engine._authorize",

@@ -37,7 +37,7 @@ PAUSES = (*(0.0,) * 10, *(0.004,) * 30, 0.02, 0.3, 1.0, 5.0, 30.0)
 LONG_PAUSES = (59.0, 61.0, 201.0, 201.0, 600.0, 7300.0, 90_000.0)
 ORACLE_PERCENT = 20
 """Share of datagrams with a new call that are compared with the oracle too."""
-CALM_PERCENT = 80
+CALM_PERCENT = 90
 """Share of scenarios in which most calls pass, so that the usual way decides most messages."""
 ODD_SPELLING_PERCENT, DAMAGED_PERCENT, ARRAY_PERCENT, OLD_PERCENT = 2, 1.5, 0.7, 1
 
@@ -113,7 +113,7 @@ class _Maker:
         if source.chance(0.7):
             self._full = True
             return [Room(True)]
-        if source.chance(4):
+        if source.chance(3):
             pause = Wait(source.pick(LONG_PAUSES))
             return [pause, self._served()] if source.chance(50) else [pause]
         return [Wait(source.pick(PAUSES))] if source.chance(50) else []
@@ -129,7 +129,7 @@ class _Maker:
         size = source.pick(SIZES)
         if source.chance(60):
             return Datagrams(tuple(self._datagram() for _ in range(size)))
-        is_bulk = source.chance(1.5)
+        is_bulk = source.chance(0.7)
         number = 0 if is_bulk else source.pick(OFTEN_USED)
         spec = CONNECTIONS[number]
         drafts: list[Draft | None] = [None] * size

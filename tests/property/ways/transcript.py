@@ -51,6 +51,13 @@ def _plain(what: str, value: Any) -> str:
             (known.name, value[PLACE[known.name] : PLACE[known.name] + len(known.series)]) for known in REGISTRY
         )
         return str({name: counts for name, counts in cells if any(counts)})
+    if what in ("malformed", "on malformed"):  # in the order of the kinds of errors, not of the messages
+        table = isinstance(value, dict)
+        value = (
+            sorted((name, *sorted(codes.items())) for name, codes in value.items())
+            if table
+            else sorted(map(str, value))
+        )
     if what == "on reject":
         value = [(asker.switch, asker.scope, asker.interface, request, reject) for asker, request, reject in value]
     if what in ("answers", "late"):
