@@ -47,6 +47,7 @@ LEGS_OF_A_CALL = 256
 """Largest number of legs of one call (docs/spec/decisions.md, D35)."""
 MOST_HELD = 60
 """Number of calls that the peers continue or stop. They forget older calls, whose leases expire."""
+USUAL_METHODS = (*("authorize",) * 50, *("stop",) * 20, *("start",) * 18, *("update",) * 12)
 REPEATED_PERCENT = 12
 """Share of ``authorize`` that repeats an earlier one."""
 ODD_PERCENT = 5
@@ -101,8 +102,10 @@ class Draft:
 class Peers:
     """The switches of one scenario, which repeat and continue their own calls."""
 
-    def __init__(self, source: Seeded, seed: int) -> None:
+    def __init__(self, source: Seeded, seed: int, *, orderly: bool) -> None:
+        """With ``orderly``, nearly all messages are plain, and nearly all calls pass apart from limits."""
         self._source = source
+        self._orderly = orderly
         self._chance = Chance(seed)
         self._number = 0
         self._fresh = 0
@@ -118,8 +121,8 @@ class Peers:
     def draft(self, case: Case) -> Draft:
         """Return the next message."""
         source = self._source
-        method = source.pick(METHODS)
-        if method in REFRESHES and not self._held and source.chance(80):
+        method = source.pick(USUAL_METHODS if self._orderly else METHODS)
+        if method in REFRESHES and not self._held and source.chance(100 if self._orderly else 80):
             method = "authorize"
         if method == "authorize":
             draft = self._authorize(case)
@@ -140,7 +143,7 @@ class Peers:
         if source.chance(0.04):
             draft = Draft(source.pick(("switch_up", "switch_down")), ..., plain=False)
         self._identify_message(draft)
-        if source.chance(ODD_PERCENT):
+        if source.chance(1 if self._orderly else ODD_PERCENT):
             for _ in range(source.count(1, 2)):
                 self._spoil(draft)
         return draft
@@ -158,6 +161,10 @@ class Peers:
                 params[name] = other.get(name)
             return Draft("authorize", params, plain=plain, host=host if source.chance(80) else None)
         params, plain = self._params(case)
+        for _ in range(4 if self._orderly else 0):
+            if plain and self._passes(case, params):
+                break
+            params, plain = self._params(case)
         fresh = None
         if source.chance(80):
             self._fresh += 1
@@ -205,18 +212,20 @@ class Peers:
                 params |= {name: of for name, of in self._params(case)[0].items() if name != "call_id"}
             if source.chance(15):
                 params["interval"] = source.pick((1, 30, 60, "30", 604_800))
-        if source.chance(4):
+        rarely = 1 if self._orderly else 4
+        if source.chance(rarely):
             params["leg_id"] = source.pick(LEG_IDS)
-        if source.chance(4):
+        if source.chance(rarely):
             params["direction"] = source.pick(("origination", "termination"))
         return Draft(method, params, plain=plain, host=host)
 
     def _call_of(self, method: str) -> tuple[str, dict[str, Any], bool] | None:
         """Return a call to continue or to stop, or None for a call that may be unknown."""
         source = self._source
-        if self._held and source.chance(93):
+        if self._held and source.chance(99 if self._orderly else 93):
             call_id = source.pick(tuple(self._held))
-            return self._held.pop(call_id) if method == "stop" and source.chance(90) else self._held[call_id]
+            stops = method == "stop" and source.chance(98 if self._orderly else 90)
+            return self._held.pop(call_id) if stops else self._held[call_id]
         return source.pick(self._recent) if self._recent and source.chance(60) else None
 
     def _passes(self, case: Case, params: dict[str, Any]) -> bool:

@@ -2,8 +2,8 @@
 
 ``python tests/property/ways/transcript.py 0 100`` prints a line with a hash for each seed, and
 ``transcript.py 17`` all effects of one seed. Copy this folder into the other checkout, run both, and compare the
-outputs. Left out are the process id, the order of members, the candidates of ``explain``, and the choice among
-lapsed legs of equal age that are forgotten early.
+outputs. The transcript leaves out the process id, the order of
+members, and the candidates of ``explain``. It also leaves out early choices among lapsed legs of equal age.
 """
 
 from __future__ import annotations
