@@ -24,6 +24,7 @@ from property.books import (
     Case,
     Seeded,
     maybe,
+    written,
 )
 from property.oracle import decide
 from property.requests import random_request
@@ -287,7 +288,11 @@ class Peers:
         if case is not self._case:
             self._case, self._usual = case, [account for account in case.rows.accounts if is_usual(account)]
         account = source.pick(self._usual if self._usual and source.chance(90) else case.rows.accounts)
-        return plain_params(source, case, account), is_usual(account)
+        params = plain_params(source, case, account)
+        if source.chance(4):  # in a notation that is not the normal form
+            name = source.pick(("dst_number", "src_number"))
+            params[name] = written(source, params.get(name) or source.pick(NUMBERS))
+        return params, is_usual(account)
 
     def _identify_message(self, draft: Draft) -> None:
         """Set the id of a message."""
