@@ -213,13 +213,15 @@ class Calls:
         """Do one step of pending work: leases, memories, stops, jobs and rows. Return True if more is due."""
         self.begin(now)
         now, tight = self.batch.now, self._mirror.room_left is not _AMPLE
+        stored = not self._changes
         more = self._expiry.lapse(now)
         more |= self._expiry.forget(now, early=tight)
         self._changes.tombstones.update(dict.fromkeys(self._tombstones.forget(now, STEP)))
         more |= self._tombstones.due(now)
         self.counts.drop_idle()
         more |= self._lists.step(now)
-        more |= self._rows.compact(STEP, tight=tight)
+        if stored:  # else the mirror had no space for the changes, and moved legs would be more
+            more |= self._rows.compact(STEP, tight=tight)
         more |= self._mirroring.write_anew()
         self._rows.seal()
         self._mirroring.write()

@@ -14,17 +14,36 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+import msgspec
+
 from identengine.calls.leg import Leg, Row
 from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, State
 from identengine.calls.order import Order
 from identengine.calls.wheel import Wheel
 
-ROW_LEGS: Final = 64
+ROW_LEGS: Final = 32
 """Largest number of legs in a row. A batch that takes more fills several rows."""
 SMALL = ROW_LEGS // 4
 """Number of legs below which a row counts as small."""
+NEARLY_FULL = ROW_LEGS * 7 // 8
+"""Number of legs from which a row counts as nearly full."""
 SMALL_ROWS = 1024
 """Number of rows up to which small rows are not merged: they take at most 4 MiB of the mirror."""
+
+
+_NEW_ROWS = 64
+"""Number of new rows after which a walk that merged nothing is repeated."""
+
+
+class _Walk(msgspec.Struct):
+    """A walk that merges rows."""
+
+    cursor: int = 0
+    """Serial number at which the next step begins, or 0 between two walks."""
+    merged: int = 0
+    """Number of legs that the walk has moved."""
+    ended: int = -_NEW_ROWS
+    """The largest serial number when the last walk ended."""
 
 
 class Rows:
@@ -47,8 +66,7 @@ class Rows:
         self._order = Order(self.all)
         self._living = [0] * (LAPSED + 1)
         """By state: the number of legs at the end of the last batch."""
-        self._merged = 0
-        """Serial number at which the next step of merging small rows begins."""
+        self._walk = _Walk()
 
     def count(self, state: State) -> int:
         """Return the number of legs of a state at the end of the last batch."""
@@ -171,18 +189,29 @@ class Rows:
         while self.sparse and moved < count:
             serial, _ = self.sparse.popitem()
             moved += self._empty(self.all[serial])
-        held = sum(self._living)
-        if not tight and len(self.all) <= SMALL_ROWS + held // SMALL:
+        if not tight and len(self.all) <= SMALL_ROWS + sum(self._living) // SMALL:
             return bool(self.sparse)
-        most = ROW_LEGS * 7 // 8 if tight else SMALL
-        rows, cursor = self.run(self._merged, count)
-        self._merged = cursor or 0
-        merged = 0
+        return self._merge(count, NEARLY_FULL if tight else SMALL) or bool(self.sparse)
+
+    def _merge(self, count: int, most: int) -> bool:
+        """Merge rows of fewer than ``most`` legs, as one step of a walk. Return True if more work is left.
+
+        After a walk that merged nothing, the next one begins when there are enough new rows.
+        """
+        walk = self._walk
+        if walk.cursor == 0 and not walk.merged and self._serial < walk.ended + _NEW_ROWS:
+            return False
+        if walk.cursor == 0:
+            walk.merged = 0
+        rows, cursor = self.run(walk.cursor, count)
         for kind in (RESERVED, ACTIVE, LAPSED):
             found = [row for row in rows if row.kind == kind and row.left < most and row.serial <= self._sealed]
             if sum(row.left for row in found) <= (len(found) - 1) * ROW_LEGS:  # fewer rows can hold them
-                merged += sum(map(self._empty, found))
-        return bool(self.sparse or merged)
+                walk.merged += sum(map(self._empty, found))
+        walk.cursor = cursor or 0
+        if cursor is None:
+            walk.ended = self._serial
+        return cursor is not None or walk.merged > 0
 
     def _empty(self, row: Row) -> int:
         """Move the legs of a row to fresh rows. Return their number."""
