@@ -62,8 +62,8 @@ STEPS = {
     "read": "validate",
     "identify": "identify",
     "check_credentials": "credentials",
-    "Calls._admit": "retransmission",
-    "Counts.take": "capacity",
+    "Admission.admit": "retransmission",
+    "Counts.room": "capacity",
     "AnswerTemplate.fill": "answer",
 }
 """Steps of an authorization by the function that takes them."""

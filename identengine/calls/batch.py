@@ -29,14 +29,3 @@ class Batch(msgspec.Struct):
     def of(cls, settings: Settings) -> Batch:
         """Return a batch with the leases of these settings."""
         return cls(settings.reserved, settings.active)
-
-    def begin(self, now: float) -> None:
-        """Begin a batch at a time."""
-        self.admitted.clear()
-        self.newest = None
-        self.set_time(now)
-
-    def set_time(self, now: float) -> None:
-        """Set the time of further messages."""
-        self.now = now
-        self.reserved_until, self.active_until = now + self.reserved, now + self.active

@@ -71,6 +71,9 @@ _SILENT = MirrorReports()
 class Journal:
     """An open mirror. It is a context manager."""
 
+    _last = 0
+    """Largest serial number of the rows in the file."""
+
     def __init__(
         self,
         folder: Path,
@@ -102,8 +105,6 @@ class Journal:
         """False while there is no file."""
         self._anew = ""
         """Reason why the file is being written again, or ``""``."""
-        self._last = 0
-        """Largest serial number of the rows in the file."""
         self._last_beat = -inf
         self._read_at = inf
         """Time at which the mirror was read, until that is too long ago for a suspicion."""

@@ -130,8 +130,10 @@ class Calls:
         """Begin a batch. ``now`` is the time of the set's clock in seconds."""
         if self._open:
             self._recover()
-        self.batch.begin(max(now, self._floor))
-        self._tombstones.begin(self.batch.now)
+        batch = self.batch
+        batch.now = now = max(now, self._floor)
+        batch.reserved_until, batch.active_until = now + batch.reserved, now + batch.active
+        batch.admitted.clear()
         self._open = True
 
     def answer(self, message: CallsMessage) -> CallsAnswer:
@@ -139,7 +141,7 @@ class Calls:
         return self._handlers[type(message)](message)
 
     def undo(self) -> None:
-        """Free the leg that the current message admitted, after a fault within the message. All else stands.
+        """Free the leg that the current message admitted, after a fault within the message. The rest stands.
 
         The legs in the rows are the truth, and the rest is derived from them.
         """
@@ -159,8 +161,9 @@ class Calls:
 
     def _store(self) -> Sequence[Leg]:
         """Store the changes of a batch in the mirror. Return the admissions that were rolled back."""
-        if self._tombstones.pending:
-            stopped = self._tombstones.row()
+        stops = self._tombstones
+        if stops.calls or stops.parts:
+            stopped = stops.row(self.batch.now)
             if not self._mirroring.overfull:  # else only memory keeps them, as stops need the reserve
                 self._changes.tombstones.update(stopped)
         self._rows.seal()
@@ -203,8 +206,9 @@ class Calls:
 
     def _reset(self, message: SwitchReset) -> CallsAnswer:
         answer = self._lists.reset(message, self.batch.now)
-        self._floor = self.batch.now + _INSTANT
-        self.batch.set_time(self._floor)  # later messages of the batch are younger than the reset
+        batch = self.batch
+        batch.now = self._floor = batch.now + _INSTANT  # later messages of the batch are younger than the reset
+        batch.reserved_until, batch.active_until = batch.now + batch.reserved, batch.now + batch.active
         return answer
 
     # ---- pending work
@@ -213,7 +217,7 @@ class Calls:
         """Do one step of pending work: leases, memories, stops, jobs and rows. Return True if more is due."""
         self.begin(now)
         now, tight = self.batch.now, self._mirror.room_left is not _AMPLE
-        stored = not self._changes
+        stored = not self._rows.changed
         more = self._expiry.lapse(now)
         more |= self._expiry.forget(now, early=tight)
         self._changes.tombstones.update(dict.fromkeys(self._tombstones.forget(now, STEP)))

@@ -131,19 +131,21 @@ class Rows:
 
     def _seal(self, row: Row) -> None:
         """Close a row for further legs, and schedule it."""
-        if None in row.legs:
-            row.legs[:] = row.living()
+        legs = row.legs
+        if None in legs:
+            legs[:] = row.living()
             for place, leg in enumerate(row.living()):
                 leg.place = place
-        row.left = len(row.legs)
+        row.left = len(legs)
         if not row.left:
             del self.all[row.serial]
             return
-        if row.due:
-            row.due = row.living()[0].due  # all legs of the row were reserved by this batch
+        first = legs[0]
+        if row.due and first is not None:
+            row.due = first.due  # this batch reserved all legs of the row
         else:
             row.due = min([leg.due for leg in row.living()])
-        self._wheel(row).add(row)
+        (self.memories if row.kind == LAPSED else self.leases).add(row)
         row.noted = row.left
         self._living[row.kind] += row.left
         self.changed[row.serial] = row

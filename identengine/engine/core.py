@@ -156,10 +156,10 @@ class Engine:
                         answers[place] = self._refused(outcome, message, batch[place])
                     except Exception as fault:  # the other calls of the batch hold their slots
                         answers[place] = self._fault(batch[place], fault)
-                elif type(outcome) is Fault:
-                    answers[place] = self._fault(batch[place], outcome.error)
                 else:
-                    answers[place] = outcome
+                    answers[place] = (
+                        self._fault(batch[place], outcome.error) if type(outcome) is Fault else outcome
+                    )
         if self._thrown:
             self._note_thrown(answers)
         if self._tally is not None:

@@ -193,7 +193,7 @@ def test_an_order_finds_any_number_and_forgets_those_that_are_gone() -> None:
     for serial in range(1, 100 * CHUNK):
         existing[serial] = None
         order.add(serial)
-        if serial > 700:  # some stay for ever
+        if serial > 700:  # some stay
             gone = random_.randrange(serial - 700, serial) if serial % 100 else None
             existing.pop(gone or 0, None)
     for cursor in (0, 1, 600, 20_000, 100 * CHUNK - 1, 100 * CHUNK):
