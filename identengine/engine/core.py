@@ -151,15 +151,13 @@ class Engine:
             except Exception as fault:  # a fault of the set of calls accepts no call either
                 outcomes = [self._fault(batch[place], fault) for place in places]
             for place, message, outcome in zip(places, messages, outcomes, strict=True):
-                if type(outcome) is Refused:
+                if type(outcome) is Refused or type(outcome) is Fault:
                     try:
                         answers[place] = self._refused(outcome, message, batch[place])
                     except Exception as fault:  # the other calls of the batch hold their slots
                         answers[place] = self._fault(batch[place], fault)
                 else:
-                    answers[place] = (
-                        self._fault(batch[place], outcome.error) if type(outcome) is Fault else outcome
-                    )
+                    answers[place] = outcome
         if self._thrown:
             self._note_thrown(answers)
         if self._tally is not None:
@@ -272,8 +270,10 @@ class Engine:
     def _levels_then(self, account: int, counters: tuple[int, ...]) -> Levels:
         return lifecycle.levels_then(account, counters, self._book)
 
-    def _refused(self, refusal: Refused, message: CallsMessage, ask: EngineRequest) -> EngineAnswer:
-        """Return the answer to a call or a list that the set of calls refused."""
+    def _refused(self, refusal: Refused | Fault, message: CallsMessage, ask: EngineRequest) -> EngineAnswer:
+        """Return the answer to a call or a list that the set of calls refused, or that raised an exception."""
+        if type(refusal) is Fault:
+            return self._fault(ask, refusal.error)
         if isinstance(ask.request, Request):
             return refused(self.settings.reasons, refusal, message, ask.request, self._book)
         return Explanation(
