@@ -80,7 +80,7 @@ def write_old(env, legs):
 journal.encode, journal.Journal.close = encode_old, close_old
 main()
 """
-"""A program that differs from this one in its formats alone. It writes an earlier format when it closes the mirror."""
+"""A program that differs from this one in its formats alone. It writes its format when it closes the mirror."""
 
 
 @pytest.fixture
