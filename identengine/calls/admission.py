@@ -72,6 +72,7 @@ class Admission:
             row.serial, len(legs), call, key, switch, RESERVED, cells, batch.now, batch.reserved_until,
             batch.active, None, content, answer,
         )  # fmt: skip
+        batch.busy = True
         batch.newest = leg
         batch.admitted.append(leg)
         legs.append(leg)
@@ -80,6 +81,7 @@ class Admission:
             cell.held += 1
         if self._legs.setdefault(call, leg) is not leg:
             self._table.add(leg)
+        batch.busy = False
         return leg
 
     def _admit_again(self, leg: Leg, message: Admit) -> CallsAnswer:

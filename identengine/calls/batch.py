@@ -22,6 +22,8 @@ class Batch(msgspec.Struct):
     """End of the lease of a leg that is started now."""
     admitted: list[Leg] = []
     """The legs that the batch admitted, also those that are gone again."""
+    busy: bool = False
+    """True while a message changes the set. If it is true after a fault, a change may be incomplete."""
     newest: Leg | None = None
     """The leg that the current message admitted, or None. Each message clears it first."""
 

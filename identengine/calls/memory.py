@@ -134,20 +134,30 @@ class Calls:
         batch.now = now = max(now, self._floor)
         batch.reserved_until, batch.active_until = now + batch.reserved, now + batch.active
         batch.admitted.clear()
+        batch.newest, batch.busy = None, False
         self._open = True
 
     def answer(self, message: CallsMessage) -> CallsAnswer:
         """Answer one message of the batch. After an exception, :meth:`undo` must be called."""
-        return self._handlers[type(message)](message)
+        self.batch.busy = True
+        answer = self._handlers[type(message)](message)
+        self.batch.busy = False
+        return answer
 
     def undo(self) -> None:
         """Free the leg that the current message admitted, after a fault within the message. The rest stands.
 
-        The legs in the rows are the truth, and the rest is derived from them.
+        If the fault left a change incomplete, everything is derived from the legs in the rows again. That takes
+        some 2 ms for 1,000 legs.
         """
-        self._table.rebuild()
-        self._free([] if self.batch.newest is None else [self.batch.newest])
-        self.batch.newest = None
+        batch = self.batch
+        if batch.busy:
+            self._table.rebuild()
+        if batch.newest is not None:
+            batch.busy = True
+            self._free([batch.newest])
+            batch.newest = None
+        batch.busy = False
 
     def end(self) -> Sequence[Leg]:
         """End a batch: its changes are in the mirror on return. Return the admissions that were rolled back.
