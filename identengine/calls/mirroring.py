@@ -59,8 +59,10 @@ class Mirroring:
                     row.marked |= row.stored == generation
                     row.stored = generation
                 changes.rows.clear()
-                changes.tombstones.clear()
-                changes.notes.clear()
+                if changes.tombstones:
+                    changes.tombstones.clear()
+                if changes.notes:
+                    changes.notes.clear()
         overfull = self._mirror.room_left is _RESERVE or not stored
         if overfull is not self.overfull:
             self.overfull = overfull

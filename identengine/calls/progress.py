@@ -139,6 +139,8 @@ class Progress:
             rows.changed[row.serial] = row
             row.dead |= 1 << leg.place
             row.left -= 1
+        else:
+            row.left = -1
         row.legs[leg.place] = None
         self._batch.busy = False
         return _FREED_ONE

@@ -111,6 +111,8 @@ class Rows:
             self.changed[row.serial] = row
             row.dead |= 1 << place
             row.left -= 1
+        else:
+            row.left = -1
         row.legs[place] = None
 
     def seal(self) -> None:
@@ -122,8 +124,9 @@ class Rows:
         for kind, fresh in enumerate(self.fresh):
             if fresh is None:
                 continue
-            if fresh.serial == self._serial and fresh.legs.count(None) == len(fresh.legs):
-                fresh.legs.clear()  # it is reused: no walk has passed the last row
+            if fresh.left:
+                self._close_up(fresh)
+            if not fresh.legs and fresh.serial == self._serial:  # it is reused: no walk has passed the last row
                 self._sealed = fresh.serial - 1
             else:
                 self.fresh[kind] = None
@@ -131,15 +134,13 @@ class Rows:
 
     def _seal(self, row: Row) -> None:
         """Close a row for further legs, and schedule it."""
+        if row.left:
+            self._close_up(row)
         legs = row.legs
-        if None in legs:
-            legs[:] = row.living()
-            for place, leg in enumerate(row.living()):
-                leg.place = place
-        row.left = len(legs)
-        if not row.left:
+        if not legs:
             del self.all[row.serial]
             return
+        row.left = len(legs)
         first = legs[0]
         if row.due and first is not None:
             row.due = first.due  # this batch reserved all legs of the row
@@ -150,19 +151,25 @@ class Rows:
         self._living[row.kind] += row.left
         self.changed[row.serial] = row
 
+    def _close_up(self, row: Row) -> None:
+        """Remove the empty places of a row that is not sealed."""
+        living = row.living()
+        row.legs[:] = living
+        for place, leg in enumerate(living):
+            leg.place = place
+        row.left = 0
+
     def _note(self, row: Row) -> None:
         """Note that legs left a row, and remove the row with the last one."""
         self._living[row.kind] -= row.noted - row.left
         row.noted = row.left
         if not row.left:
             self.all.pop(row.serial, None)
-            self.sparse.pop(row.serial, None)
-            self._wheel(row).remove(row)
+            if self.sparse:
+                self.sparse.pop(row.serial, None)
+            (self.memories if row.kind == LAPSED else self.leases).remove(row)
         elif 2 * row.left < len(row.legs):
             self.sparse[row.serial] = None
-
-    def _wheel(self, row: Row) -> Wheel:
-        return self.memories if row.kind == LAPSED else self.leases
 
     def run(self, cursor: int, count: int) -> tuple[list[Row], int | None]:
         """Return rows with about ``count`` legs, by ascending serial number from ``cursor`` on.
@@ -178,7 +185,7 @@ class Rows:
             row = self.all.get(serial)
             if row is not None:
                 rows.append(row)
-                legs += row.left
+                legs += len(row.legs) if row.left <= 0 else row.left
         return rows, None
 
     def compact(self, count: int, *, tight: bool) -> bool:
@@ -270,7 +277,7 @@ class Rows:
     def _seal_again(self, row: Row) -> None:
         """Schedule and count a row that was sealed before."""
         row.due = min([leg.due for leg in row.living()])
-        self._wheel(row).add(row)
+        (self.memories if row.kind == LAPSED else self.leases).add(row)
         row.noted = row.left
         self._living[row.kind] += row.left
         if 2 * row.left < len(row.legs):
