@@ -62,8 +62,8 @@ STEPS = {
     "read": "validate",
     "identify": "identify",
     "check_credentials": "credentials",
-    "Calls._admit": "retransmission",
-    "Counts.take": "capacity",
+    "Admission.admit": "retransmission",
+    "Counts.room": "capacity",
     "AnswerTemplate.fill": "answer",
 }
 """Steps of an authorization by the function that takes them."""
@@ -98,7 +98,9 @@ class Subject:
         self._engine = Engine()
         self._engine.take_up(builder.build(OPTIONS, 1, bytes(32), [CLIENT], [ACCOUNT], []))
         self._engine.hold(Calls(Settings(max_legs=1_000), journal), self._tally)
-        responder = Responder(self._engine, time.monotonic, _unexpected, self._clock, on_decided=self._tally.decided)
+        responder = Responder(
+            self._engine, time.monotonic, _unexpected, self._clock, on_decided=self._tally.decided
+        )
         switch = Switch(name="sbc1", scope="sbc1", networks=(parse_network("127.0.0.1")[0],))
         peers = Peers((switch,), OPTIONS, "udp")
         self._listener = UdpListener(bound, peers, responder.datagrams, Limits(), _unexpected)
