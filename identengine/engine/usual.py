@@ -11,11 +11,12 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from identengine.calls.backend import Backend, EncodedDecision, LegResult, Refused
+from identengine.calls.backend import Backend, BatchState, EncodedDecision, LegResult, Refused
 from identengine.calls.legs import Content, content_of
 from identengine.engine.authorization import Authorization
 from identengine.engine.decisions import reject, terminating
 from identengine.engine.lifecycle import Asker
+from identengine.engine.requests import EngineRequest
 from identengine.identify import policy
 from identengine.identify.credentials import Credentials
 from identengine.identify.index import AccountEntry, Book, Candidate, IndexClass, counted_by
@@ -24,7 +25,7 @@ from identengine.identify.template import MATCHES, Form
 from identengine.model.numbers import is_normal, national, normal_number
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Reason
-from identengine.model.records import INTERFACES, Decision, Direction
+from identengine.model.records import INTERFACES, Decision, Direction, Request
 from identengine.model.usual import UsualCallRequest, UsualRequest
 
 
@@ -48,6 +49,12 @@ class UsualCounts(msgspec.Struct, gc=False):
         self.originated = self.terminated = self.started = self.updated = self.stopped = 0
 
 
+class _NoBatch:
+    """The batch without a set of calls."""
+
+    newest = None
+
+
 class Usual:
     """The usual way. :meth:`use` gives it the book, the settings and the set of calls of a batch."""
 
@@ -56,6 +63,8 @@ class Usual:
 
     def __init__(self) -> None:
         self.counts = {interface: UsualCounts() for interface in INTERFACES}
+        self.batch: BatchState = _NoBatch()
+        """The batch of the set of calls. Each message sets its ``newest`` to None first."""
         self._holds = self._decides = False
         """True if there is a set of calls, and True if there is a book too."""
 
@@ -64,7 +73,7 @@ class Usual:
         book, calls = general.book, general.calls
         self._holds, self._decides = calls is not None, calls is not None and book is not None
         if calls is not None:
-            self._calls = calls
+            self._calls, self.batch = calls, calls.batch
         if book is None:
             return
         self._settings, self._book, self._reserved = general.settings, book, general.reserved
@@ -91,7 +100,7 @@ class Usual:
         if dialled[0] == "+":
             dialled = dialled[1:]
         # retransmission
-        calls.batch.newest, call = None, asker.calls + call_id
+        call = asker.calls + call_id
         content = asked if asked.password is None else content_of(asked, self._key)
         if call in calls.legs:
             earlier = calls.repeated(call, leg, asker.switch, content, self._key)
@@ -136,6 +145,16 @@ class Usual:
         self.counts[asker.interface].originated += 1
         return answer
 
+    def uncount(self, ask: EngineRequest) -> None:
+        """Undo the count of an answer that another answer replaces."""
+        counts, method = self.counts[ask.asker.interface], ask.method
+        outward = isinstance(ask.request, Request) and ask.request.direction == "termination"
+        counts.originated -= method == "authorize" and not outward
+        counts.terminated -= method == "authorize" and outward
+        counts.started -= method == "start"
+        counts.updated -= method == "update"
+        counts.stopped -= method == "stop"
+
     # ---- the steps of an authorization
 
     def _again(self, earlier: EncodedDecision | Refused | None, asker: Asker) -> EncodedDecision | None:
@@ -143,8 +162,10 @@ class Usual:
         if type(earlier) is not EncodedDecision:
             return None
         counts = self.counts[asker.interface]
-        counts.terminated += earlier.outward
-        counts.originated += not earlier.outward
+        if earlier.outward:
+            counts.terminated += 1
+        else:
+            counts.originated += 1
         return earlier
 
     def _identify(self, asked: UsualRequest, dialled: str, options: IdentifyOptions) -> _Found | None:
