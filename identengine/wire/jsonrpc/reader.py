@@ -172,8 +172,10 @@ class Reader:
         if answer is not None and (type(answer) is not bytes or not codec.is_accepted(answer)):
             return answer
         try:
-            call = codec.call(raw)
-        except UNDECODED:
+            call: Call | None = codec.usual(raw)  # as :meth:`read_call` does, since requests are compared
+        except UNDECODED as fault:
+            call = _unusual(raw, codec, fault)
+        if call is None:
             repaired = codec.repaired(bytes(raw))
             if repaired == raw:
                 return answer
