@@ -90,17 +90,12 @@ class Usual:
         """Decide one call. The comments name the steps of engine.md 6."""
         if not self._decides:
             return None
-        # validate
-        calls, call_id, dialled = self._calls, asked.call_id, asked.dst_number
-        if not dialled or call_id is None or not (call_id > "!" and call_id.isascii()) or asked.digest is not None:
-            return None
+        calls, call_id, dialled = self._calls, asked.call_id, asked.dst_number  # validate
         leg = "o" if asked.leg_id is None and asked.direction is None else _leg_key(asked)
-        if leg is None:
+        if not (leg and dialled and call_id and call_id > "!" and call_id.isascii() and asked.digest is None):
             return None
-        if dialled[0] == "+":
-            dialled = dialled[1:]
-        # retransmission
-        call = asker.calls + call_id
+        dialled = dialled[1:] if dialled[0] == "+" else dialled
+        call = asker.calls + call_id  # retransmission
         content = asked if asked.password is None else content_of(asked, self._key)
         if call in calls.legs:
             earlier = calls.repeated(call, leg, asker.switch, content, self._key)
@@ -108,38 +103,33 @@ class Usual:
                 return self._again(earlier, asker)
         if leg[0] == "t":
             return self._terminate(asked, asker, call, leg, content, dialled, form)
-        # identify
-        found = self._identify(asked, dialled, options)
+        found = self._identify(asked, dialled, options)  # identify
         if found is None:
             return None
         candidate, kind = found
-        # strip: if the rest is in normal form, so is the whole number, and it was right to identify by it
-        dst = (dialled[candidate.cut :] if candidate.cut else dialled).encode()
-        if not (dst.isalnum() or is_normal(dst.decode())):
+        dst = (dialled[candidate.cut :] if candidate.cut else dialled).encode()  # strip
+        if not (
+            dst.isalnum() or is_normal(dst.decode())
+        ):  # else the whole number, which identified, is normal too
             return None
-        # credentials
-        entry, ambiguous = candidate.entry, False
+        entry, ambiguous = candidate.entry, False  # credentials
         if candidate.ties is not None or asked.password is not None or kind != "ip" or self._requires_password:
             checked = self._check(asked, candidate, kind, options)
             if isinstance(checked, Reason):
                 return self._reject(checked)
             entry, ambiguous = checked
-        # client status
-        if entry.blocked:
+        if entry.blocked:  # client status
             return self._reject(Reason.CLIENT_BLOCKED, entry)
-        # Src Policy
-        number, rewritten = None if asked.src_number is None else asked.src_number.encode(), False
+        number, rewritten = None if asked.src_number is None else asked.src_number.encode(), False  # Src Policy
         if not entry.shows_any or number is None or not number.isalnum() or self._prefixes:
             shown = self._shown(asked, entry)
             if isinstance(shown, Reason):
                 return self._reject(shown, entry)
             number, rewritten = shown
-        # CPS; capacity
-        cells = calls.admissible(entry.levels)
+        cells = calls.admissible(entry.levels)  # CPS; capacity
         if isinstance(cells, Reason):
             return self._reject(cells, entry)
-        # answer
-        match = MATCHES[MATCHED_BY[kind]][ambiguous][rewritten]
+        match = MATCHES[MATCHED_BY[kind]][ambiguous][rewritten]  # answer
         answer = form(entry.template, self._reserved, match, candidate.matched, dst, number)
         calls.reserve(call, leg, asker.switch, cells, content, answer)
         self.counts[asker.interface].originated += 1
