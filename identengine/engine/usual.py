@@ -108,9 +108,7 @@ class Usual:
             return None
         candidate, kind = found
         dst = (dialled[candidate.cut :] if candidate.cut else dialled).encode()  # strip
-        if not (
-            dst.isalnum() or is_normal(dst.decode())
-        ):  # else the whole number, which identified, is normal too
+        if not (dst.isalnum() or is_normal(dst.decode())):  # if it is, so is the number that has identified
             return None
         entry, ambiguous = candidate.entry, False  # credentials
         if candidate.ties is not None or asked.password is not None or kind != "ip" or self._requires_password:
