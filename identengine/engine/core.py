@@ -204,19 +204,21 @@ class Engine:
         self.note(ask, rejected)
         return rejected
 
-    def count(self) -> None:
-        """Count the answers of the batch."""
+    def count(self) -> int:
+        """Count the answers of the batch. Return their number."""
+        tally, number = self._tally, len(self._asks)
         try:
-            if self._tally is None:
-                return
-            if self._asks:
-                self._tally.count(self._asks, self._answers)
+            if number and tally is not None:
+                tally.count(self._asks, self._answers)
             for interface, counts in self.usual.counts.items():
-                if counts.any:
-                    self._tally.usual(interface, counts)
+                if total := counts.total:
+                    number += total
+                    if tally is not None:
+                        tally.usual(interface, counts)
                     counts.clear()
         except Exception as fault:  # a decision is valid even if it is not counted
             self.faults.append(fault)
+        return number
 
     def decide(self, batch: Sequence[EngineRequest], now: float = 0.0) -> list[EngineAnswer]:
         """Decide requests that arrived together, as if one by one in their order (engine.md 5.3).

@@ -40,9 +40,9 @@ class UsualCounts(msgspec.Struct, gc=False):
     """Each stop has freed one leg."""
 
     @property
-    def any(self) -> bool:
-        """True if there is an answer to count."""
-        return bool(self.originated or self.terminated or self.started or self.updated or self.stopped)
+    def total(self) -> int:
+        """The number of answers."""
+        return self.originated + self.terminated + self.started + self.updated + self.stopped
 
     def clear(self) -> None:
         """Set all to 0."""
