@@ -92,9 +92,12 @@ def for_switch(book: Book, head: Candidate, options: IdentifyOptions) -> Candida
 
     It is the chain itself unless it varies, and ``match_port`` or ``match_protocol`` is not that of the book.
     """
-    if not head.varies or counted_by(options) == counted_by(book.options):
+    if not head.varies or (counted := counted_by(options)) == counted_by(book.options):
         return head
-    return reordered(head, counted_by(options))
+    found = book.reordered.get((counted, id(head)))
+    if found is None:
+        found = book.reordered[counted, id(head)] = reordered(head, counted)
+    return found
 
 
 def best_of(book: Book, head: Candidate, query: Query, options: IdentifyOptions) -> Candidate | None:
