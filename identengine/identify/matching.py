@@ -260,7 +260,7 @@ def nearest_miss(
     port: int | None,
     options: IdentifyOptions,
 ) -> int:
-    """Return the place in :data:`FURTHEST` of the nearest miss in a chain without a candidate, or -1 for no chain."""
+    """Return the place in :data:`FURTHEST` of the nearest miss in a chain that has no candidate, or -1."""
     furthest = -1
     while candidate is not None:
         if candidate.crowd is not None:

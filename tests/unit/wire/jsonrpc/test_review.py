@@ -179,7 +179,7 @@ def test_a_fault_in_a_usual_stop_frees_no_call_of_an_earlier_message() -> None:
     def broken(call: str) -> None:
         raise MemoryError
 
-    served.calls.stop_call = broken  # type: ignore[assignment]
+    served.calls.stop_call = broken
     stop = JSON.encode(call("stop", params={"call_id": "b"}, id=2))
     answers, _ = served.responder.datagrams([authorize("a"), stop], [VISITOR] * 2)
     assert reasons(answers[:1]) == [None]
