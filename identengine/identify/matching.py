@@ -263,7 +263,7 @@ def nearest_miss(
     port: int | None,
     options: IdentifyOptions,
 ) -> int:
-    """Return the place in :data:`FURTHEST` of the nearest miss in a chain without a candidate. No chain is -1."""
+    """Return the place in :data:`FURTHEST` of the nearest miss in a chain that has no candidate, or -1."""
     furthest = -1
     while candidate is not None:
         if candidate.crowd is not None:
