@@ -94,7 +94,7 @@ class Usual:
         calls.batch.newest, call = None, asker.calls + call_id
         content = asked if asked.password is None else content_of(asked, self._key)
         if call in calls.legs:
-            earlier = calls.repeated(call, leg, asker.switch, content, self._key)
+            earlier = calls.repeated(call, leg, asker.switch, content)
             if earlier is not None or calls.find(call, leg) is not None:
                 return self._again(earlier, asker)
         if leg[0] == "t":
