@@ -40,11 +40,12 @@ class Admission:
         decision, levels = message.decision, message.levels
         if levels is None:
             return decision
+        if call is None:  # it takes no slot, so that the room of the set does not matter
+            refusal = self._refusal(levels)
+            return decision if refusal is None else Refused(refusal)
         found = self.admissible(levels)
         if isinstance(found, Reason):
             return Refused(found)
-        if call is None:
-            return decision
         if old is not None:
             self._table.free(old)
         answer = decision.packed if type(decision) is EncodedDecision else packed(decision)
@@ -85,6 +86,15 @@ class Admission:
             self._buckets.take(levels, self._batch.now)
         return found
 
+    def _refusal(self, levels: Levels) -> Reason | None:
+        """Return the reason why a call without a new slot is refused, or None. Then its CPS tokens are taken."""
+        if self._buckets.empty(levels, self._batch.now):
+            return Reason.CPS_EXCEEDED
+        refusal = self._counts.full(levels)
+        if refusal is None:
+            self._buckets.take(levels, self._batch.now)
+        return refusal
+
     def reserve(self, call: str, key: str, switch: str, cells: Cells, content: Content, answer: bytes) -> Leg:
         """Reserve a leg that has passed all checks, and count it.
 
@@ -120,11 +130,10 @@ class Admission:
         if levels is None:
             return decision
         counts.remove(leg.cells)  # the leg is decided as if its slot were free
-        refusal = Reason.CPS_EXCEEDED if self._buckets.empty(levels, now) else counts.full(levels)
+        refusal = self._refusal(levels)
         if refusal is not None:
             leg.cells = counts.add(leg.cells)
             return Refused(refusal)
-        self._buckets.take(levels, now)
         # An authorization renews no lease, so the answer names the time that remains.
         changed = msgspec.structs.replace(in_parts(decision), lease=max(1, int(leg.due - now)))
         answer = packed(changed)

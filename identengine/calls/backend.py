@@ -218,7 +218,7 @@ class BatchState(Protocol):
     """The state of a batch that is being answered."""
 
     newest: Any
-    """The leg that :meth:`Backend.undo` would free. Each authorization sets it to None first."""
+    """The leg that :meth:`Backend.undo` would free. Each message sets it to None first."""
 
 
 class UsualBackend(Protocol):

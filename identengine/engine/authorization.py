@@ -45,20 +45,17 @@ class Authorization:
         request: Request = ask.request  # type: ignore[assignment]  # see EngineRequest.request
         if book is None:
             return reject(reasons, Reason.NOT_READY, None, None)
-        # validate
-        asked = query.read(request, book)
+        asked = query.read(request, book)  # validate
         if type(asked) is Unusable:
             return unusable(reasons, asked, book)
         direction, outward = asked.direction, asked.direction is _TERMINATION
         if authorizes and asked.call_id is None and settings.require_call_id:
             return reject(reasons, Reason.INVALID_REQUEST, book, direction, field="call_id")
-        # retransmission
         holds = authorizes and calls is not None
+        # retransmission
         call = call_key(ask.asker.scope, asked.call_id) if holds and asked.call_id is not None else None
-        leg, content = (
-            leg_key(direction, asked.leg_id),
-            content_of(request, book.hash_key) if call is not None else b"",
-        )
+        leg = leg_key(direction, asked.leg_id)
+        content = content_of(request, book.hash_key) if call is not None else b""
         if call is not None:
             earlier = calls.repeated(call, leg, ask.asker.switch, content)  # type: ignore[union-attr]  # it holds
             if earlier is not None:
@@ -67,12 +64,10 @@ class Authorization:
         found = matching.identify(book, asked, ask.options, settings.reveal)
         if type(found) is not Match:
             return reject(reasons, found, book, direction)
-        # client status
-        entry = found.entry
+        entry = found.entry  # client status
         if entry.blocked:
             return reject(reasons, Reason.CLIENT_BLOCKED, book, direction, entry)
-        # strip
-        dst = _dialled(asked, found)
+        dst = _dialled(asked, found)  # strip
         if not dst:
             return reject(reasons, Reason.INVALID_DESTINATION, book, direction, entry)
         # Src Policy, which only applies to origination (engine.md 4)
