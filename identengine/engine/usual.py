@@ -16,10 +16,11 @@ from identengine.calls.legs import Content, content_of
 from identengine.engine.authorization import Authorization
 from identengine.engine.decisions import reject, terminating
 from identengine.engine.lifecycle import Asker
-from identengine.identify import policy
+from identengine.identify import policy, query
 from identengine.identify.credentials import Credentials
 from identengine.identify.index import AccountEntry, Book, Candidate, IndexClass, counted_by
-from identengine.identify.matching import MATCHED_BY, check_credentials, first_fit, for_switch
+from identengine.identify.matching import MATCHED_BY, check_credentials, first_fit, for_switch, why_none
+from identengine.identify.query import Unusable
 from identengine.identify.template import MATCHES, Form
 from identengine.model.numbers import is_normal, national, normal_number
 from identengine.model.options import IdentifyOptions
@@ -102,7 +103,7 @@ class Usual:
         # identify
         found = self._identify(asked, dialled, options)
         if found is None:
-            return None
+            return self._unidentified(asked, dialled, options)
         candidate, kind = found
         # strip: if the rest is in normal form, so is the whole number, and it was right to identify by it
         dst = (dialled[candidate.cut :] if candidate.cut else dialled).encode()
@@ -169,6 +170,13 @@ class Usual:
             if found is None and not self._lookup.anis:
                 return None
         return self._ranked(asked, source, dialled, options)
+
+    def _unidentified(self, asked: UsualRequest, dialled: str, options: IdentifyOptions) -> Decision | None:
+        """Return the reject of a call without a candidate (engine.md 3.5, 3.7)."""
+        read = query.read(asked, self._book)
+        if type(read) is Unusable or read.dst_number != dialled or read.src_ip != (asked.src_ip or None):
+            return None  # the general way may identify the call by other values
+        return self._reject(why_none(self._book, read, options))
 
     def _differs(self, options: IdentifyOptions) -> bool:
         """Return True if a switch has its own ``match_port`` or ``match_protocol``."""

@@ -219,7 +219,7 @@ class Crowd(msgspec.Struct, frozen=True, gc=False):
 class Lookup:
     """The chains of one set of accounts, for example of those that are enabled in a direction."""
 
-    __slots__ = ("_in_ipv4", "anis", "denied", "names", "passwordless", "singles", "tries")
+    __slots__ = ("_found", "_in_ipv4", "_text", "anis", "denied", "names", "passwordless", "singles", "tries")
 
     def __init__(self) -> None:
         self.names: dict[str, Candidate] = {}
@@ -230,6 +230,9 @@ class Lookup:
         self.singles: dict[str, Candidate] = {}
         self.tries = {4: PyTricia(32, AF_INET), 16: PyTricia(128, AF_INET6)}
         self._in_ipv4: Callable[[bytes], Candidate | None] = self.tries[4].get
+        self._text: str | None = None
+        self._found: Candidate | None = None
+        """The last address that was not a key of ``singles``, and its chain. A reject asks for both ways."""
 
     def source(self, text: str) -> Candidate | None:
         """Return the chain of the longest network that contains an address, or None if no network does.
@@ -242,6 +245,12 @@ class Lookup:
 
     def covering(self, text: str) -> Candidate | None:
         """Return the result of :meth:`source` for a text that is not a key of ``singles``."""
+        if text is not self._text:
+            self._found = self._covering(text)
+            self._text = text
+        return self._found
+
+    def _covering(self, text: str) -> Candidate | None:
         if ":" not in text:
             try:
                 # This accepts an IPv4 address in its usual form only, and `singles` has no such key.
