@@ -40,7 +40,7 @@ class Admission:
         decision, levels = message.decision, message.levels
         if levels is None:
             return decision
-        found = self.admissible(levels)
+        found = self.admissible(levels, reserves=call is not None)
         if isinstance(found, Reason):
             return Refused(found)
         if call is None:
@@ -75,15 +75,21 @@ class Admission:
         self.retransmitted += 1
         return EncodedDecision(leg.answer, leg.leg[0] == "t")
 
-    def admissible(self, levels: Levels) -> Cells | Reason:
-        """Return the counters of a leg that may be reserved now, and take its CPS tokens, or return the reason."""
-        paced = levels.cps is not None or levels.client.cps is not None
+    def admissible(self, levels: Levels, *, reserves: bool = True) -> Cells | Reason:
+        """Return the counters of a leg that may be reserved now, and take its CPS tokens, or return the reason.
+
+        A leg that is not reserved needs no room in the set.
+        """
+        paced = levels.paced
         if paced and self._buckets.empty(levels, self._batch.now):
             return Reason.CPS_EXCEEDED
         found = self._counts.room(levels)
         if type(found) is Reason:
-            self.turned_away += found is Reason.OVERLOAD
-        elif paced:
+            if found is not Reason.OVERLOAD or reserves:
+                self.turned_away += found is Reason.OVERLOAD
+                return found
+            found = levels.cells
+        if paced:
             self._buckets.take(levels, self._batch.now)
         return found
 

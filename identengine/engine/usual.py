@@ -127,12 +127,12 @@ class Usual:
                 return self._reject(shown, entry)
             number, rewritten = shown
         # CPS; capacity
-        cells = calls.admissible(entry.levels)
+        cells = calls.admissible(entry)
         if isinstance(cells, Reason):
             return self._reject(cells, entry)
         # answer
         match = MATCHES[MATCHED_BY[kind]][ambiguous][rewritten]
-        answer = form(entry.template, self._reserved, match, candidate.matched, dst, number)
+        answer = form(entry, self._reserved, match, candidate.matched, dst, number)
         calls.reserve(call, leg, asker.switch, cells, content, answer)
         self.counts[asker.interface].originated += 1
         return answer
@@ -253,12 +253,12 @@ class Usual:
         if not is_normal(dialled):
             return None
         vendor = terminating(entry)
-        cells = self._calls.admissible(vendor.levels)
+        cells = self._calls.admissible(vendor)
         if isinstance(cells, Reason):
             return reject(self._settings.reasons, cells, self._book, Direction.TERMINATION, entry)
         src, dst = self._caller(asked.src_number), (entry.tech_prefix + dialled).encode()
         match = MATCHES["account_id"][False][False]
-        answer = form(vendor.template, self._reserved, match, None, dst, None if src is None else src.encode())
+        answer = form(vendor, self._reserved, match, None, dst, None if src is None else src.encode())
         self._calls.reserve(call, leg, asker.switch, cells, content, answer)
         self.counts[asker.interface].terminated += 1
         return answer

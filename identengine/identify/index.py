@@ -17,11 +17,12 @@ from socket import AF_INET, AF_INET6, inet_pton
 from typing import Literal
 
 import msgspec
+from msgspec.structs import force_setattr
 from pytricia import PyTricia
 
 from identengine.calls.levels import ClientLevels, Levels, clients_of
 from identengine.identify.dids import DidTable
-from identengine.identify.template import AnswerPart
+from identengine.identify.template import in_json
 from identengine.model.addresses import format_address, parse_address
 from identengine.model.numbers import longest_first
 from identengine.model.options import IdentifyOptions
@@ -65,17 +66,32 @@ class ClientEntry(msgspec.Struct, frozen=True, gc=False):
         return self.originating if direction is Direction.ORIGINATION else self.terminating
 
 
-class Terminating(msgspec.Struct, frozen=True, gc=False):
-    """The answer and the levels of the calls to a vendor."""
+class Answered(Levels, frozen=True, gc=False, kw_only=True):
+    """The calls of an account in one direction: their levels, and the part of the answer that they share.
 
-    template: AnswerPart
-    """The part of the answer that all calls to it share."""
-    levels: Levels
-    """The levels of calls to it."""
+    It is one object, since each object of an account costs a usual call a cache miss.
+    """
+
+    count: int
+    """Number of members of the answer's part (:class:`~identengine.identify.template.Part`)."""
+    packed: bytes
+    """The members in MessagePack."""
+    json: bytes = b""
+    """The members in JSON; empty until the first answer in JSON needs them."""
+
+    def in_json(self) -> bytes:
+        """Return the members in JSON."""
+        if not self.json:
+            force_setattr(self, "json", in_json(self.count, self.packed))
+        return self.json
 
 
-class AccountEntry(msgspec.Struct, gc=False):
-    """An account with its constraints in the form in which matching compares them."""
+class AccountEntry(Answered, frozen=True, gc=False, kw_only=True):
+    """An account with its constraints in the form in which matching compares them.
+
+    Its levels and its answer are those of calls that originate from it. The answer is empty if its originator is
+    off.
+    """
 
     blocked: bool
     """True if its client is blocked, or a reseller above it."""
@@ -83,10 +99,6 @@ class AccountEntry(msgspec.Struct, gc=False):
     """True if it may show any calling number (engine.md 4)."""
     tech_prefix: str
     """The tech prefix; ``""`` if the account has no prefix."""
-    levels: Levels
-    """The levels of calls that originate from it."""
-    template: AnswerPart
-    """The part of the answer that all calls from it share; ``UNANSWERED`` if its originator is off."""
     account: Account
     client_entry: ClientEntry
     gateways: frozenset[str] | None
@@ -94,8 +106,8 @@ class AccountEntry(msgspec.Struct, gc=False):
     port: int | None
     host: str | None
     """Host of calls that terminate at it (engine.md 3.9); None leaves the choice to the switch."""
-    terminating: Terminating | None = None
-    """The answer and levels of calls to it; None until the first one, since most accounts get no calls."""
+    terminating: Answered | None = None
+    """The calls to it; None until the first one, since most accounts get no calls."""
 
     def shape_of(self, counted: Counted) -> Shape:
         """Return True for each of gateway, port and protocol that is set and counts."""
