@@ -76,7 +76,7 @@ class Admission:
 
     def admissible(self, levels: Levels) -> Cells | Reason:
         """Return the counters of a leg that may be reserved now, and take its CPS tokens, or return the reason."""
-        paced = levels.cps is not None or levels.client.cps is not None
+        paced = levels.paced
         if paced and self._buckets.empty(levels, self._batch.now):
             return Reason.CPS_EXCEEDED
         found = self._counts.room(levels)

@@ -59,6 +59,8 @@ Item: TypeAlias = bytes | Later | None
 
 def result(codec: Codec, message_id: bytes, answer: EngineAnswer | Pong) -> bytes:
     """Return the answer to a message, from the answer of the engine."""
+    if type(answer) is Decision:  # first, since rejects must be cheap
+        return codec.answered(message_id, answer)
     if isinstance(answer, Explanation) and (error := _NO_ANSWER.get(answer.decision.reason or "")):
         return codec.error(message_id, *error)
     if isinstance(answer, BadParameter):
