@@ -138,8 +138,8 @@ def _levels() -> list[Levels]:
 def _decision(levels: Levels) -> Decision:
     return Decision(
         accepted=True,
-        account_id=levels.account >> 1,
-        account_name=f"account {levels.account >> 1}",
+        account_id=levels.counter >> 1,
+        account_name=f"account {levels.counter >> 1}",
         client_id=levels.client.counters[0] >> 1,
         client_name="Carrier 22",
         direction=Direction.ORIGINATION,

@@ -31,7 +31,7 @@ class Admission:
         call, key = message.call, message.leg
         old = None
         if call is not None and call in self._legs:
-            earlier = self.repeated(call, key, message.switch, message.content, message.secret)
+            earlier = self.repeated(call, key, message.switch, message.content)
             if earlier is not None:
                 return earlier if type(earlier) is Refused else in_parts(earlier)
             old = self._table.find(call, key)
@@ -52,9 +52,7 @@ class Admission:
         self.reserve(call, key, message.switch, found, message.content, answer)
         return decision
 
-    def repeated(
-        self, call: str, key: str, switch: str, content: Content, secret: bytes
-    ) -> EncodedDecision | Refused | None:
+    def repeated(self, call: str, key: str, switch: str, content: Content) -> EncodedDecision | Refused | None:
         """Answer an authorization whose leg is held already, or whose call may have no further leg.
 
         Return None if the call has to be decided.
@@ -66,7 +64,7 @@ class Admission:
             return None if self._table.may_add_leg(call) else Refused(Reason.INVALID_REQUEST, field="leg_id")
         if leg.state == ACTIVE:
             return Refused(Reason.INVALID_REQUEST, field="call_id")
-        if leg.state == LAPSED or leg.answer is None or not is_same(leg.content or b"", content, secret):
+        if leg.state == LAPSED or leg.answer is None or not is_same(leg.content or b"", content):
             return None
         if leg.switch != switch:
             self._batch.busy = True
@@ -78,7 +76,7 @@ class Admission:
 
     def admissible(self, levels: Levels) -> Cells | Reason:
         """Return the counters of a leg that may be reserved now, and take its CPS tokens, or return the reason."""
-        paced = levels.cps is not None or levels.client.cps is not None
+        paced = levels.paced
         if paced and self._buckets.empty(levels, self._batch.now):
             return Reason.CPS_EXCEEDED
         found = self._counts.room(levels)

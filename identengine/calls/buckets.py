@@ -42,7 +42,7 @@ class LevelBuckets:
     def empty(self, levels: Levels, now: float) -> bool:
         """Return True if a bucket of these levels has no token."""
         client = levels.client
-        return (levels.cps is not None and self._accounts.empty(levels.account, levels.cps, now)) or (
+        return (levels.cps is not None and self._accounts.empty(levels.counter, levels.cps, now)) or (
             client.cps is not None and self._clients.empty(client.counters[0], client.cps, now)
         )
 
@@ -50,6 +50,6 @@ class LevelBuckets:
         """Remove one token from each bucket of these levels."""
         client = levels.client
         if levels.cps is not None:
-            self._accounts.take(levels.account, levels.cps, now)
+            self._accounts.take(levels.counter, levels.cps, now)
         if client.cps is not None:
             self._clients.take(client.counters[0], client.cps, now)

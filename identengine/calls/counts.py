@@ -15,7 +15,7 @@ from math import inf
 
 from msgspec.structs import force_setattr
 
-from identengine.calls.levels import BoundLimit, Cells, Counter, Levels, Link
+from identengine.calls.levels import BoundLimit, Cells, Counter, Levels
 from identengine.model.reasons import Reason
 
 IDLE_ACCOUNTS = 100_000
@@ -58,13 +58,12 @@ class Counts:
 
     def room(self, levels: Levels) -> Cells | Reason:
         """Return the counters of one more leg, or the reason of the full level that is nearest the account."""
-        link = levels.link
-        if link is None or link.owner is not self or link.cells[0].held < 0:
-            link = self._link(levels)
-        cells = link.cells
+        cells = levels.cells
+        if levels.owner is not self or cells[0].held < 0:
+            cells = self.cells(levels)
         if levels.capacity is not None and cells[0].held >= levels.capacity:
             return Reason.ACCOUNT_CAPACITY
-        for counter, other, most, reason in link.limits:
+        for counter, other, most, reason in levels.limits:
             if counter.held + (0 if other is None else other.held) >= most:
                 return reason
         if self.held >= self._least:
@@ -122,8 +121,16 @@ class Counts:
         return self.held < self._max_held
 
     def cells(self, levels: Levels) -> Cells:
-        """Return the counters for new legs of an account. Existing legs keep their counters."""
-        return self._link(levels).cells
+        """Return the counters for new legs of an account, and let the levels refer to them.
+
+        Existing legs keep their counters.
+        """
+        cells = (self._account(levels.counter), *map(self._client, levels.client.counters[::2]))
+        # The levels are frozen, since the book never changes.
+        force_setattr(levels, "cells", cells)
+        force_setattr(levels, "limits", self._limits(cells, levels))
+        force_setattr(levels, "owner", self)  # last: after a fault, the other two are set again
+        return cells
 
     def restore(self, cells: Cells) -> Cells:
         """Return the current counters for stored ones."""
@@ -145,13 +152,6 @@ class Counts:
                 (-client, orig.held + term.held),
             )
         )
-
-    def _link(self, levels: Levels) -> Link:
-        """Return the counters and limits of these levels. Let the levels refer to them."""
-        cells = (self._account(levels.account), *map(self._client, levels.client.counters[::2]))
-        link = Link(self, cells, self._limits(cells, levels))
-        force_setattr(levels, "link", link)  # the levels are frozen, since the book never changes
-        return link
 
     def _limits(self, cells: Cells, levels: Levels) -> tuple[BoundLimit, ...]:
         """Return the limits of these levels with the counters that they compare."""

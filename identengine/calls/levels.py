@@ -1,7 +1,8 @@
 """The levels on which a leg counts, and their limits (engine.md 5.2).
 
-Each level is a counter with a number. An account has one counter per direction. A client has one per direction and
-one in total. The mirror stores numbers of 64 bits only, and every id up to 2**63 - 1 needs distinct numbers.
+Each level has a number. An account has one level per direction. A client has one per direction, and one for both
+directions, whose count is the sum of the two (:mod:`identengine.calls.counts`). The mirror stores numbers of 64
+bits only, and every id up to 2**63 - 1 needs distinct numbers.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple, TypeAlias
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from identengine.model.reasons import Reason
 from identengine.model.records import Client, Direction
@@ -87,15 +89,6 @@ class BoundLimit(NamedTuple):
     reason: Reason
 
 
-class Link(msgspec.Struct, frozen=True, gc=False, eq=False):
-    """The counters of the new legs of some levels, and their limits."""
-
-    owner: object
-    """The counts that the counters belong to. Sets that share a book share no counters."""
-    cells: Cells
-    limits: tuple[BoundLimit, ...]
-
-
 class ClientLevels(msgspec.Struct, frozen=True, gc=False):
     """A client and the resellers above it, as counted for an account's legs in one direction."""
 
@@ -113,24 +106,34 @@ class ClientLevels(msgspec.Struct, frozen=True, gc=False):
 class Levels(msgspec.Struct, frozen=True, gc=False):
     """All levels of one leg, with the keys and limits of the book.
 
-    The counts themselves belong to the backend. Only it sets :attr:`link`.
+    The counts themselves belong to the backend. Only it sets the last three fields: they refer to the latest set
+    that counted a leg here, so that a usual call needs no look-up. The other fields never change.
     """
 
-    account: int
+    counter: int
     """Number of the account's counter (:func:`account_counter`)."""
     capacity: int | None
     cps: float | None
     """Limit of the account in calls per second, for origination only."""
     client: ClientLevels
-    link: Link | None = None
-    """The counters of the latest set that counted a leg here, so that a usual call needs no look-up."""
+    paced: bool = False
+    """True if the account or its own client has a limit in calls per second."""
+    owner: object = None
+    """The counts that the counters belong to. Sets that share a book share no counters."""
+    cells: Cells = ()
+    """The counters of a new leg."""
+    limits: tuple[BoundLimit, ...] = ()
+    """The limits of the clients."""
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "paced", self.cps is not None or self.client.cps is not None)
 
     @property
     def account_id(self) -> int:
         """Id of the account that the leg belongs to."""
-        return account_of(self.account)[0]
+        return account_of(self.counter)[0]
 
     @property
     def direction(self) -> Direction:
         """Direction of the leg."""
-        return account_of(self.account)[1]
+        return account_of(self.counter)[1]

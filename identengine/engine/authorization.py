@@ -57,7 +57,7 @@ class Authorization:
         leg = leg_key(direction, asked.leg_id)
         content = content_of(request, book.hash_key) if call is not None else b""
         if call is not None:
-            earlier = calls.repeated(call, leg, ask.asker.switch, content, book.hash_key)  # type: ignore[union-attr]  # it holds
+            earlier = calls.repeated(call, leg, ask.asker.switch, content)  # type: ignore[union-attr]  # it holds
             if earlier is not None:
                 return refused(reasons, earlier, None, request, book) if type(earlier) is Refused else earlier
         # identify; credentials: verified in it, since they choose between equal candidates (engine.md 3.6)
@@ -82,7 +82,7 @@ class Authorization:
         if not holds:
             return answer.decision() if authorizes else answer
         # CPS; capacity: the set of calls checks all, then takes all (engine.md 5.2, 5.9)
-        admit = Admit(call, leg, ask.asker.switch, content, answer, levels_of(entry, direction), book.hash_key)
+        admit = Admit(call, leg, ask.asker.switch, content, answer, levels_of(entry, direction))
         outcome = calls.answer(admit)  # type: ignore[union-attr]  # it holds
         if type(outcome) is Refused:
             return refused(reasons, outcome, admit.levels, request, book)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from msgspec.structs import force_setattr
+
 from identengine.calls.backend import EncodedDecision, Refused
 from identengine.calls.levels import Levels, account_counter
-from identengine.identify.index import AccountEntry, Book, Terminating
+from identengine.identify.index import AccountEntry, Answered, Book
 from identengine.identify.matching import Match
 from identengine.identify.query import DIRECTIONS, Unusable
-from identengine.identify.template import MATCHES, AnswerPart, Form
+from identengine.identify.template import MATCHES, Form, Part, part_of
 from identengine.model.reasons import Reason, ReasonTable
 from identengine.model.records import Decision, Direction, Request
 
@@ -64,7 +66,7 @@ def refused(
 
 def accepted(
     form: Form,
-    version: AnswerPart,
+    version: Part,
     found: Match,
     direction: Direction,
     dst_number: str,
@@ -73,13 +75,13 @@ def accepted(
 ) -> EncodedDecision:
     """Return the answer to an accepted call, in the form in which the switch asked."""
     entry, outward = found.entry, direction is Direction.TERMINATION
-    part = terminating(entry).template if outward else entry.template
+    part = terminating(entry) if outward else entry
     match = MATCHES[found.matched_by][found.ambiguous][rewritten]
     src = None if src_number is None else src_number.encode()
     return EncodedDecision(form(part, version, match, found.matched, dst_number.encode(), src), outward)
 
 
-def terminating(entry: AccountEntry) -> Terminating:
+def terminating(entry: AccountEntry) -> Answered:
     """Return the levels of the calls to a vendor, and their answer: the place to send them (engine.md 3.9)."""
     if entry.terminating is None:
         account, client_entry = entry.account, entry.client_entry
@@ -99,6 +101,10 @@ def terminating(entry: AccountEntry) -> Terminating:
             proxy=account.term_proxy,
         )
         counter = account_counter(account.id, Direction.TERMINATION)
-        levels = Levels(counter, account.term_capacity, None, client_entry.terminating)
-        entry.terminating = Terminating(AnswerPart.of(answer), levels)
+        count, packed = part_of(answer)
+        calls = Answered(
+            counter, account.term_capacity, None, client_entry.terminating, count=count, packed=packed
+        )
+        force_setattr(entry, "terminating", calls)
+        return calls
     return entry.terminating

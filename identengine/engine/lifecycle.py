@@ -74,7 +74,7 @@ class Asker(msgspec.Struct, frozen=True, gc=False):
 
 def levels_of(entry: AccountEntry, direction: Direction) -> Levels:
     """Return the levels at which a leg of an account counts, with their limits."""
-    return entry.levels if direction is _ORIGINATION else terminating(entry).levels
+    return entry if direction is _ORIGINATION else terminating(entry)
 
 
 def levels_then(account: int, counters: tuple[int, ...], book: Book | None) -> Levels:
@@ -95,7 +95,7 @@ def levels_then(account: int, counters: tuple[int, ...], book: Book | None) -> L
     if entry is None:
         return Levels(account, None, None, client)
     levels = levels_of(entry, direction)
-    return Levels(levels.account, levels.capacity, levels.cps, client)
+    return Levels(levels.counter, levels.capacity, levels.cps, client)
 
 
 def carries_identity(request: CallRequest) -> bool:

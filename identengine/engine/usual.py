@@ -17,10 +17,11 @@ from identengine.engine.authorization import Authorization
 from identengine.engine.decisions import reject, terminating
 from identengine.engine.lifecycle import Asker
 from identengine.engine.requests import EngineRequest
-from identengine.identify import policy
+from identengine.identify import policy, query
 from identengine.identify.credentials import Credentials
 from identengine.identify.index import AccountEntry, Book, Candidate, IndexClass, counted_by
-from identengine.identify.matching import MATCHED_BY, check_credentials, first_fit, for_switch
+from identengine.identify.matching import MATCHED_BY, check_credentials, first_fit, for_switch, why_none
+from identengine.identify.query import Unusable
 from identengine.identify.template import MATCHES, Form
 from identengine.model.numbers import is_normal, national, normal_number
 from identengine.model.options import IdentifyOptions
@@ -98,14 +99,14 @@ class Usual:
         call = asker.calls + call_id  # retransmission
         content = asked if asked.password is None else content_of(asked, self._key)
         if call in calls.legs:
-            earlier = calls.repeated(call, leg, asker.switch, content, self._key)
+            earlier = calls.repeated(call, leg, asker.switch, content)
             if earlier is not None or calls.find(call, leg) is not None:
                 return self._again(earlier, asker)
         if leg[0] == "t":
             return self._terminate(asked, asker, call, leg, content, dialled, form)
         found = self._identify(asked, dialled, options)  # identify
         if found is None:
-            return None
+            return self._unidentified(asked, dialled, options)
         candidate, kind = found
         dst = (dialled[candidate.cut :] if candidate.cut else dialled).encode()  # strip
         if not (dst.isalnum() or is_normal(dst.decode())):  # if it is, so is the number that has identified
@@ -124,11 +125,11 @@ class Usual:
             if isinstance(shown, Reason):
                 return self._reject(shown, entry)
             number, rewritten = shown
-        cells = calls.admissible(entry.levels)  # CPS; capacity
+        cells = calls.admissible(entry)  # CPS; capacity
         if isinstance(cells, Reason):
             return self._reject(cells, entry)
         match = MATCHES[MATCHED_BY[kind]][ambiguous][rewritten]  # answer
-        answer = form(entry.template, self._reserved, match, candidate.matched, dst, number)
+        answer = form(entry, self._reserved, match, candidate.matched, dst, number)
         calls.reserve(call, leg, asker.switch, cells, content, answer)
         self.counts[asker.interface].originated += 1
         return answer
@@ -178,6 +179,13 @@ class Usual:
             if found is None and not self._lookup.anis:
                 return None
         return self._ranked(asked, source, dialled, options)
+
+    def _unidentified(self, asked: UsualRequest, dialled: str, options: IdentifyOptions) -> Decision | None:
+        """Return the reject of a call without a candidate (engine.md 3.5, 3.7)."""
+        read = query.read(asked, self._book)
+        if type(read) is Unusable or read.dst_number != dialled or read.src_ip != (asked.src_ip or None):
+            return None  # the general way may identify the call by other values
+        return self._reject(why_none(self._book, read, options))
 
     def _differs(self, options: IdentifyOptions) -> bool:
         """Return True if a switch has its own ``match_port`` or ``match_protocol``."""
@@ -254,12 +262,12 @@ class Usual:
         if not is_normal(dialled):
             return None
         vendor = terminating(entry)
-        cells = self._calls.admissible(vendor.levels)
+        cells = self._calls.admissible(vendor)
         if isinstance(cells, Reason):
             return reject(self._settings.reasons, cells, self._book, Direction.TERMINATION, entry)
         src, dst = self._caller(asked.src_number), (entry.tech_prefix + dialled).encode()
         match = MATCHES["account_id"][False][False]
-        answer = form(vendor.template, self._reserved, match, None, dst, None if src is None else src.encode())
+        answer = form(vendor, self._reserved, match, None, dst, None if src is None else src.encode())
         self._calls.reserve(call, leg, asker.switch, cells, content, answer)
         self.counts[asker.interface].terminated += 1
         return answer

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters, limits_of
+from identengine.calls.levels import ClientLevels, account_counter, client_counters, limits_of
 from identengine.errors import StoreError
 from identengine.identify.chains import STEP, alone, chain, link
 from identengine.identify.dids import Packed, pack
 from identengine.identify.dismantle import emptied
 from identengine.identify.index import AccountEntry, Book, Candidate, ClientEntry, Lookup, counted_by
-from identengine.identify.template import UNANSWERED, AnswerPart
+from identengine.identify.template import part_of
 from identengine.model.addresses import Network, format_network, parse_address, parse_network
 from identengine.model.numbers import longest_first, national
 from identengine.model.options import IdentifyOptions
@@ -58,20 +58,24 @@ class BookBuilder:
 
     def add_account(self, account: Account) -> None:
         """Add an account. Raise StoreError if its client was not added."""
-        client_entry, direction = self._client_entry(account), Direction.ORIGINATION
-        counter = account_counter(account.id, direction)
+        client_entry = self._client_entry(account)
+        count, packed = _answer(account, client_entry) if account.orig_enabled else _NO_ANSWER
         entry = AccountEntry(
-            client_entry.blocked,
-            account.src_policy is SrcPolicy.ALLOW_ANY,
-            self._shared.setdefault(account.tech_prefix or "", account.tech_prefix or ""),
-            Levels(counter, account.orig_capacity, account.orig_cps, client_entry.originating),
-            _template(account, client_entry) if account.orig_enabled else UNANSWERED,
-            account,
-            client_entry,
-            frozenset(gateway.casefold() for gateway in account.gateways) or None,
-            account.term_protocol.casefold() if account.term_protocol else None,
-            account.term_port,
-            _host(account) if account.term_enabled else None,
+            account_counter(account.id, Direction.ORIGINATION),
+            account.orig_capacity,
+            account.orig_cps,
+            client_entry.originating,
+            count=count,
+            packed=packed,
+            blocked=client_entry.blocked,
+            shows_any=account.src_policy is SrcPolicy.ALLOW_ANY,
+            tech_prefix=self._shared.setdefault(account.tech_prefix or "", account.tech_prefix or ""),
+            account=account,
+            client_entry=client_entry,
+            gateways=frozenset(gateway.casefold() for gateway in account.gateways) or None,
+            protocol=account.term_protocol.casefold() if account.term_protocol else None,
+            port=account.term_port,
+            host=_host(account) if account.term_enabled else None,
         )
         self._book.accounts[account.id] = entry
         if len(account.ident) > STEP:
@@ -269,9 +273,9 @@ def _levels(client: Client, reseller: ClientEntry | None, direction: Direction) 
 _NO_RESELLER = ClientEntry(Client(id=0, name=""), False, None, None, None, ClientLevels(()), ClientLevels(()))
 
 
-def _template(account: Account, client_entry: ClientEntry) -> AnswerPart:
+def _answer(account: Account, client_entry: ClientEntry) -> tuple[int, bytes]:
     """Return the part of the answer that all calls from an account share (interfaces.md 3)."""
-    return AnswerPart.of(
+    return part_of(
         Decision(
             accepted=True,
             account_id=account.id,
@@ -285,6 +289,10 @@ def _template(account: Account, client_entry: ClientEntry) -> AnswerPart:
             tag=account.orig_tag,
         )
     )
+
+
+_NO_ANSWER = 0, b""
+"""The part of an account whose originator is off; it is never sent."""
 
 
 def _host(account: Account) -> str | None:

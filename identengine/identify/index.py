@@ -17,11 +17,12 @@ from socket import AF_INET, AF_INET6, inet_pton
 from typing import Literal
 
 import msgspec
+from msgspec.structs import force_setattr
 from pytricia import PyTricia
 
 from identengine.calls.levels import ClientLevels, Levels, clients_of
 from identengine.identify.dids import DidTable
-from identengine.identify.template import AnswerPart
+from identengine.identify.template import in_json
 from identengine.model.addresses import format_address, parse_address
 from identengine.model.numbers import longest_first
 from identengine.model.options import IdentifyOptions
@@ -65,17 +66,32 @@ class ClientEntry(msgspec.Struct, frozen=True, gc=False):
         return self.originating if direction is Direction.ORIGINATION else self.terminating
 
 
-class Terminating(msgspec.Struct, frozen=True, gc=False):
-    """The answer and the levels of the calls to a vendor."""
+class Answered(Levels, frozen=True, gc=False, kw_only=True):
+    """The calls of an account in one direction: their levels, and the part of the answer that they share.
 
-    template: AnswerPart
-    """The part of the answer that all calls to it share."""
-    levels: Levels
-    """The levels of calls to it."""
+    It is one object, since each object of an account costs a usual call a cache miss.
+    """
+
+    count: int
+    """Number of members of the answer's part (:class:`~identengine.identify.template.Part`)."""
+    packed: bytes
+    """The members in MessagePack."""
+    json: bytes = b""
+    """The members in JSON; empty until the first answer in JSON needs them."""
+
+    def in_json(self) -> bytes:
+        """Return the members in JSON."""
+        if not self.json:
+            force_setattr(self, "json", in_json(self.count, self.packed))
+        return self.json
 
 
-class AccountEntry(msgspec.Struct, gc=False):
-    """An account with its constraints in the form in which matching compares them."""
+class AccountEntry(Answered, frozen=True, gc=False, kw_only=True):
+    """An account with its constraints in the form in which matching compares them.
+
+    Its levels and its answer are those of calls that originate from it. The answer is empty if its originator is
+    off.
+    """
 
     blocked: bool
     """True if its client is blocked, or a reseller above it."""
@@ -83,10 +99,6 @@ class AccountEntry(msgspec.Struct, gc=False):
     """True if it may show any calling number (engine.md 4)."""
     tech_prefix: str
     """The tech prefix; ``""`` if the account has no prefix."""
-    levels: Levels
-    """The levels of calls that originate from it."""
-    template: AnswerPart
-    """The part of the answer that all calls from it share; ``UNANSWERED`` if its originator is off."""
     account: Account
     client_entry: ClientEntry
     gateways: frozenset[str] | None
@@ -94,8 +106,8 @@ class AccountEntry(msgspec.Struct, gc=False):
     port: int | None
     host: str | None
     """Host of calls that terminate at it (engine.md 3.9); None leaves the choice to the switch."""
-    terminating: Terminating | None = None
-    """The answer and levels of calls to it; None until the first one, since most accounts get no calls."""
+    terminating: Answered | None = None
+    """The calls to it; None until the first one, since most accounts get no calls."""
 
     def shape_of(self, counted: Counted) -> Shape:
         """Return True for each of gateway, port and protocol that is set and counts."""
@@ -219,7 +231,7 @@ class Crowd(msgspec.Struct, frozen=True, gc=False):
 class Lookup:
     """The chains of one set of accounts, for example of those that are enabled in a direction."""
 
-    __slots__ = ("_in_ipv4", "anis", "denied", "names", "passwordless", "singles", "tries")
+    __slots__ = ("_found", "_in_ipv4", "_text", "anis", "denied", "names", "passwordless", "singles", "tries")
 
     def __init__(self) -> None:
         self.names: dict[str, Candidate] = {}
@@ -230,6 +242,9 @@ class Lookup:
         self.singles: dict[str, Candidate] = {}
         self.tries = {4: PyTricia(32, AF_INET), 16: PyTricia(128, AF_INET6)}
         self._in_ipv4: Callable[[bytes], Candidate | None] = self.tries[4].get
+        self._text: str | None = None
+        self._found: Candidate | None = None
+        """The last address that was not a key of ``singles``, and its chain. A reject asks for both ways."""
 
     def source(self, text: str) -> Candidate | None:
         """Return the chain of the longest network that contains an address, or None if no network does.
@@ -242,6 +257,12 @@ class Lookup:
 
     def covering(self, text: str) -> Candidate | None:
         """Return the result of :meth:`source` for a text that is not a key of ``singles``."""
+        if text is not self._text:
+            self._found = self._covering(text)
+            self._text = text
+        return self._found
+
+    def _covering(self, text: str) -> Candidate | None:
         if ":" not in text:
             try:
                 # This accepts an IPv4 address in its usual form only, and `singles` has no such key.
@@ -259,7 +280,7 @@ class Lookup:
 class Book:
     """One version of the book, ready to decide.
 
-    Rule: it never changes after :meth:`~identengine.identify.builder.BookBuilder.finish`.
+    Rule: its content never changes after :meth:`~identengine.identify.builder.BookBuilder.finish`.
     """
 
     __slots__ = (
@@ -272,6 +293,7 @@ class Book:
         "hash_key",
         "options",
         "prefixes",
+        "reordered",
         "version",
     )
 
@@ -288,6 +310,11 @@ class Book:
         self.enabled = {direction: Lookup() for direction in Direction}
         self.disabled = {direction: Lookup() for direction in Direction}
         self.dids = DidTable()
+        self.reordered: dict[tuple[Counted, int], Candidate] = {}
+        """Chains in the order for switches with other options, by these and the identity of their first node.
+
+        They are added when they are needed first, since few switches need them.
+        """
 
 
 def _classes(options: IdentifyOptions) -> tuple[IndexClass, ...]:

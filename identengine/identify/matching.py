@@ -39,6 +39,7 @@ FURTHEST = (
 
 _ORIGINATION = Direction.ORIGINATION  # access to a member of an enum is slow
 _GATEWAY, _PROTOCOL, _PORT, _TECH_PREFIX = FURTHEST
+_UNKNOWN_SOURCE = Reason.UNKNOWN_SOURCE
 
 
 @final
@@ -73,7 +74,7 @@ def identify(book: Book, query: Query, options: IdentifyOptions, reveal: Reveal 
         if isinstance(checked, Reason):
             return checked
         return Match(checked[0], MATCHED_BY[kind], found.matched, checked[1])
-    return _why_none(book, query, options)
+    return why_none(book, query, options)
 
 
 def head_of(kind: IndexClass, lookup: Lookup, query: Query, source: Candidate | None) -> Candidate | None:
@@ -92,9 +93,12 @@ def for_switch(book: Book, head: Candidate, options: IdentifyOptions) -> Candida
 
     It is the chain itself unless it varies, and ``match_port`` or ``match_protocol`` is not that of the book.
     """
-    if not head.varies or counted_by(options) == counted_by(book.options):
+    if not head.varies or (counted := counted_by(options)) == counted_by(book.options):
         return head
-    return reordered(head, counted_by(options))
+    found = book.reordered.get((counted, id(head)))
+    if found is None:
+        found = book.reordered[counted, id(head)] = reordered(head, counted)
+    return found
 
 
 def best_of(book: Book, head: Candidate, query: Query, options: IdentifyOptions) -> Candidate | None:
@@ -230,7 +234,7 @@ def _by_id(book: Book, account_id: int) -> Match | Reason:
     return Match(entry, "account_id", None, ambiguous=False)
 
 
-def _why_none(book: Book, query: Query, options: IdentifyOptions) -> Reason:
+def why_none(book: Book, query: Query, options: IdentifyOptions) -> Reason:
     """Return the reason of a reject if no enabled account is a candidate (engine.md 3.5, 3.7).
 
     Either a disabled account would be a candidate, or an enabled account failed a constraint, or no ident value
@@ -245,11 +249,10 @@ def _why_none(book: Book, query: Query, options: IdentifyOptions) -> Reason:
     lookup, furthest = book.enabled[query.direction], -1
     for kind in book.classes:
         head = head_of(kind, lookup, query, query.source)
-        furthest = max(
-            furthest,
-            nearest_miss(head, query.dst_number, query.gateway, query.protocol, query.src_port, options),
-        )
-    return FURTHEST[furthest] if furthest >= 0 else Reason.UNKNOWN_SOURCE
+        if head is not None:
+            miss = nearest_miss(head, query.dst_number, query.gateway, query.protocol, query.src_port, options)
+            furthest = max(furthest, miss)
+    return FURTHEST[furthest] if furthest >= 0 else _UNKNOWN_SOURCE
 
 
 def nearest_miss(
@@ -260,7 +263,7 @@ def nearest_miss(
     port: int | None,
     options: IdentifyOptions,
 ) -> int:
-    """Return the place in :data:`FURTHEST` of the nearest miss in a chain without a candidate. No chain is -1."""
+    """Return the place in :data:`FURTHEST` of the nearest miss in a chain that has no candidate, or -1."""
     furthest = -1
     while candidate is not None:
         if candidate.crowd is not None:

@@ -18,44 +18,55 @@ _pack: Callable[[object], bytes] = msgspec.msgpack.Encoder().encode
 _json: Callable[[object], bytes] = msgspec.json.Encoder().encode
 
 
-class AnswerPart(msgspec.Struct, gc=False):
+class Part(Protocol):
     """Some members of an answer, encoded: keys and values one after another, without the header of an object."""
 
-    count: int
-    """Number of members."""
-    packed: bytes
-    """The members in MessagePack."""
-    json: bytes = b""
-    """The members in JSON, each followed by a comma; empty until the first answer in JSON needs them."""
+    @property
+    def count(self) -> int:
+        """Number of members."""
 
-    @classmethod
-    def of(cls, members: Decision) -> AnswerPart:
-        """Return the members of a decision that are set. ``accepted`` is always among them."""
-        fields = _fields(members)
-        return cls(len(fields), b"".join(_pack(part) for member in fields.items() for part in member))
+    @property
+    def packed(self) -> bytes:
+        """The members in MessagePack."""
+
+    @property
+    def json(self) -> bytes:
+        """The members in JSON, each followed by a comma; empty until the first answer in JSON needs them."""
 
     def in_json(self) -> bytes:
         """Return the members in JSON."""
-        if not self.json:
-            head = b"\xde" + self.count.to_bytes(2, "big")
-            fields = msgspec.msgpack.decode(head + self.packed)
-            self.json = _json(fields)[1:-1] + b","
-        return self.json
 
 
-def _fields(members: Decision) -> dict[str, object]:
+def in_json(count: int, packed: bytes) -> bytes:
+    """Return the members of a part in JSON."""
+    return _json(msgspec.msgpack.decode(b"\xde" + count.to_bytes(2, "big") + packed))[1:-1] + b","
+
+
+def part_of(members: Decision | Mapping[str, object]) -> tuple[int, bytes]:
+    """Return the number of the members that are set, and the members in MessagePack.
+
+    Of a decision, ``accepted`` is always among them.
+    """
     fields: dict[str, object] = msgspec.to_builtins(members)
-    return fields
+    return len(fields), b"".join(_pack(part) for member in fields.items() for part in member)
+
+
+class AnswerPart(msgspec.Struct, gc=False):
+    """A :class:`Part` that is an object of its own."""
+
+    count: int
+    packed: bytes
+    json: bytes = b""
+
+    def in_json(self) -> bytes:
+        """Implement :meth:`Part.in_json`."""
+        self.json = self.json or in_json(self.count, self.packed)
+        return self.json
 
 
 def version_part(version: int, last: Mapping[str, object]) -> AnswerPart:
     """Return the members that many answers by one version of the book share: its number, and ``last``."""
-    fields = {"version": version, **last}
-    return AnswerPart(len(fields), b"".join(_pack(part) for member in fields.items() for part in member))
-
-
-UNANSWERED = AnswerPart(0, b"")
-"""The part of an account that no call may originate from; it is never sent."""
+    return AnswerPart(*part_of({"version": version, **last}))
 
 
 class MatchPart(msgspec.Struct, frozen=True, gc=False):
@@ -106,8 +117,8 @@ class Form(Protocol):
 
     def __call__(
         self,
-        account: AnswerPart,
-        version: AnswerPart,
+        account: Part,
+        version: Part,
         match: MatchPart,
         matched: str | None,
         dst_number: bytes,
@@ -118,8 +129,8 @@ class Form(Protocol):
 
 
 def packed(
-    account: AnswerPart,
-    version: AnswerPart,
+    account: Part,
+    version: Part,
     match: MatchPart,
     matched: str | None,
     dst_number: bytes,
@@ -147,8 +158,8 @@ def packed(
 
 
 def _packed_without(
-    account: AnswerPart,
-    version: AnswerPart,
+    account: Part,
+    version: Part,
     match: MatchPart,
     matched: str | None,
     dst_number: bytes,
@@ -168,8 +179,8 @@ def _packed_without(
 
 
 def json(
-    account: AnswerPart,
-    version: AnswerPart,
+    account: Part,
+    version: Part,
     match: MatchPart,
     matched: str | None,
     dst_number: bytes,

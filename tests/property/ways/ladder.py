@@ -9,7 +9,17 @@ ENTRIES = tuple(f"{_USUAL}Usual.{name}" for name in ("authorize", "start", "upda
 STEPS = (
     *(
         f"{_USUAL}Usual.{name}"
-        for name in ("_again", "_identify", "_ranked", "_check", "_shown", "_caller", "_terminate", "_refresh")
+        for name in (
+            "_again",
+            "_identify",
+            "_unidentified",
+            "_ranked",
+            "_check",
+            "_shown",
+            "_caller",
+            "_terminate",
+            "_refresh",
+        )
     ),
     f"{_USUAL}_leg_key",
     f"{_USUAL}_whole_call",

@@ -195,7 +195,16 @@ def test_the_set_in_memory_filters_legs(tmp_path: Path, wanted: LegFilter, fits:
 def test_a_set_does_not_change_the_levels_of_a_book(tmp_path: Path) -> None:
     client = ClientLevels(client_counters(3, ORIG), ())
     levels = Levels(account_counter(7, ORIG), 1, None, client)
-    assert Levels.__struct_fields__ == ("account", "capacity", "cps", "client", "link")
+    assert Levels.__struct_fields__ == (
+        "counter",
+        "capacity",
+        "cps",
+        "client",
+        "paced",
+        "owner",
+        "cells",
+        "limits",
+    )
     with pytest.raises(AttributeError):
         levels.capacity = 2  # type: ignore[misc]  # the book is never changed
     ask = Admit(LEG.call, LEG.leg, LEG.switch, b"", Decision(accepted=True), levels)
@@ -205,4 +214,4 @@ def test_a_set_does_not_change_the_levels_of_a_book(tmp_path: Path) -> None:
             calls = Calls(Settings(max_legs=10), journal)
             calls.apply([ask], 100.0)
             held.append(calls.usage("accounts", 0, 10))
-    assert held == [[(levels.account, 1)]] * 2
+    assert held == [[(levels.counter, 1)]] * 2

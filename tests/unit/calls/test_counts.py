@@ -53,14 +53,14 @@ def test_a_revived_call_counts_with_the_calls_of_its_account(calls: Calls) -> No
     named = LegSelector(call_key("s", "lapses"), None, None)
     calls.apply([admit("other"), Stop(LegSelector(call_key("s", "other"), None, None)), admit("held")], 301.0)
     calls.apply([Refresh("update", named, "s", None, None, lambda account, counters: ONE)], 302.0)
-    assert calls.usage("accounts", 0, 10) == [(ONE.account, 2)]
+    assert calls.usage("accounts", 0, 10) == [(ONE.counter, 2)]
     calls.apply([Stop(LegSelector(call_key("s", "held"), None, None))], 303.0)
     assert refused(calls.apply([admit("more")], 303.0)[0]) is Reason.ACCOUNT_CAPACITY
 
 
 def test_a_changed_request_that_is_refused_leaves_its_slot_counted(calls: Calls) -> None:
     calls.apply([admit("c")], 0.0)
-    blocked = Levels(ONE.account, 0, None, ONE.client)
+    blocked = Levels(ONE.counter, 0, None, ONE.client)
     for levels in (blocked, FULL):
         assert refused(calls.apply([admit("c", levels, b"changed")], 1.0)[0]) is Reason.ACCOUNT_CAPACITY
         assert refused(calls.apply([admit("more")], 1.0)[0]) is Reason.ACCOUNT_CAPACITY

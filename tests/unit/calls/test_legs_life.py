@@ -89,7 +89,7 @@ class Life:
     def counted(self) -> int:
         """Return how often the leg is counted, which must be the same on each level."""
         held = self.calls.gauges().held
-        expected = [(OPEN.account, held)] if held else []
+        expected = [(OPEN.counter, held)] if held else []
         assert (self.calls.usage("accounts", 0, 100) or []) == expected
         clients = dict(self.calls.usage("clients", 0, 100) or ())
         assert clients == (dict.fromkeys(CLIENT.counters, held) if held else {})

@@ -94,6 +94,14 @@ def test_a_fault_in_one_message_leaves_the_others_of_its_batch() -> None:
     assert calls.gauges().held == 0
 
 
+def test_a_call_without_an_id_needs_no_room_in_a_full_set() -> None:
+    calls = Calls(Settings(max_legs=1), Narrow())
+    unreserved = Admit(None, "o", "s", b"", ACCEPTED, LEVELS)
+    answers = calls.apply([admit("a"), unreserved, admit("b")], 1.0)
+    assert answers == [ACCEPTED, ACCEPTED, Refused(Reason.OVERLOAD)]
+    assert calls.gauges().held == calls.gauges().turned_away == 1
+
+
 def test_undo_frees_the_leg_of_the_current_message_alone() -> None:
     calls = Calls(Settings(), Narrow())
     calls.apply([admit("earlier")], 1.0)
@@ -108,7 +116,7 @@ def test_undo_frees_the_leg_of_the_current_message_alone() -> None:
     calls.undo()  # the answer to the call could not be encoded
     assert calls.end() == ()
     assert calls.gauges().held == calls.gauges().reserved == 2
-    assert calls.usage("accounts", 0, 10) == [(LEVELS.account, 2)]
+    assert calls.usage("accounts", 0, 10) == [(LEVELS.counter, 2)]
 
 
 def test_the_usual_ways_answer_only_usual_messages() -> None:

@@ -205,4 +205,4 @@ def stop_between_steps(calls: Calls) -> None:
         number -= STEP // 2
         more = calls.work(4.0)
     assert calls.gauges().held == 1
-    assert calls.usage("accounts", 0, 10) == [(LEVELS.account, 1)]
+    assert calls.usage("accounts", 0, 10) == [(LEVELS.counter, 1)]

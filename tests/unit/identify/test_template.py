@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from identengine.identify import template
-from identengine.identify.template import MATCHES, AnswerPart, version_part
+from identengine.identify.template import MATCHES, AnswerPart, part_of, version_part
 from identengine.model.records import Decision, Direction
 
 TEXTS = st.text(max_size=300)
@@ -57,7 +57,7 @@ def test_any_parts_make_the_whole_decision(
     dst: str,
     src: str | None,
 ) -> None:
-    part, shared = AnswerPart.of(account), version_part(version, last)
+    part, shared = AnswerPart(*part_of(account)), version_part(version, last)
     match = MATCHES[matched_by][ambiguous][rewritten]
     number = None if src is None else src.encode()
     expected = msgspec.structs.replace(
@@ -83,7 +83,7 @@ def test_any_parts_make_the_whole_decision(
 
 @pytest.mark.parametrize("size", [1, 31, 32, 64, 128])
 def test_numbers_of_every_size_fit(size: int) -> None:
-    part, shared = AnswerPart.of(Decision(accepted=True, account_id=1)), version_part(1, {})
+    part, shared = AnswerPart(*part_of(Decision(accepted=True, account_id=1))), version_part(1, {})
     for form, decode in ((template.packed, msgspec.msgpack.decode), (template.json, msgspec.json.decode)):
         answer = form(part, shared, MATCHES["account_id"][False][False], None, b"7" * size, None)
         assert decode(answer)["dst_number"] == "7" * size
