@@ -49,9 +49,10 @@ class _Scripted(Engine):
             self._run.slow.append(answer)
         return answer
 
-    def count(self) -> None:
+    def count(self) -> int:
         if self._batch:
             self._run.decided.append(self._batch)
+        return self._batch
 
 
 class Run:
