@@ -67,9 +67,7 @@ class Subject:
         self._engine.take_up(book(tied))
         self._engine.hold(self._calls)
         self._now = 0.0
-        self._responder = Responder(
-            self._engine, time.monotonic, _ignore, lambda: self._now
-        )
+        self._responder = Responder(self._engine, time.monotonic, _ignore, lambda: self._now)
         self._framings = framings(self._responder)
         self._peer = Peer("sbc1", _OPTIONS, Asker("sbc1", "", "udp"))
         self._serial = 0
