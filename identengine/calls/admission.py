@@ -28,7 +28,7 @@ class Admission:
 
     def admit(self, message: Admit) -> CallsAnswer:
         """Answer an authorization."""
-        call, key, now = message.call, message.leg, self._batch.now
+        call, key = message.call, message.leg
         old = None
         if call is not None and call in self._legs:
             old = self._table.find(call, key)
@@ -39,16 +39,10 @@ class Admission:
         decision, levels = message.decision, message.levels
         if levels is None:
             return decision
-        paced = levels.cps is not None or levels.client.cps is not None
-        if paced and self._buckets.empty(levels, now):
-            return Refused(Reason.CPS_EXCEEDED)
-        found = self._counts.room(levels)
-        if type(found) is Reason and (call is not None or found is not Reason.OVERLOAD):
-            self.turned_away += found is Reason.OVERLOAD
+        found = self.admissible(levels)
+        if isinstance(found, Reason):
             return Refused(found)
-        if paced:
-            self._buckets.take(levels, now)
-        if call is None or type(found) is not tuple:
+        if call is None:
             return decision
         if old is not None:
             self._table.free(old)
@@ -78,16 +72,17 @@ class Admission:
         self.retransmitted += 1
         return EncodedDecision(leg.answer, leg.leg[0] == "t")
 
-    def admissible(self, levels: Levels) -> Cells | None:
-        """Return the counters of a leg that may be reserved now, and take its CPS tokens. None if it may not."""
-        cells = self._counts.room(levels)
-        if type(cells) is not tuple:
-            return None
-        if levels.cps is not None or levels.client.cps is not None:
-            if self._buckets.empty(levels, self._batch.now):
-                return None
+    def admissible(self, levels: Levels) -> Cells | Reason:
+        """Return the counters of a leg that may be reserved now, and take its CPS tokens, or return the reason."""
+        paced = levels.cps is not None or levels.client.cps is not None
+        if paced and self._buckets.empty(levels, self._batch.now):
+            return Reason.CPS_EXCEEDED
+        found = self._counts.room(levels)
+        if type(found) is Reason:
+            self.turned_away += found is Reason.OVERLOAD
+        elif paced:
             self._buckets.take(levels, self._batch.now)
-        return cells
+        return found
 
     def reserve(self, call: str, key: str, switch: str, cells: Cells, content: Content, answer: bytes) -> Leg:
         """Reserve a leg that has passed all checks, and count it.

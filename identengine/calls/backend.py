@@ -243,8 +243,8 @@ class UsualBackend(Protocol):
         A retransmission gets its earlier answer (engine.md 5.3). ``secret`` is the key of fingerprints.
         """
 
-    def admissible(self, levels: Levels, /) -> Cells | None:
-        """Return the counters of a leg that may be reserved now, and take its CPS tokens. None if it may not."""
+    def admissible(self, levels: Levels, /) -> Cells | Reason:
+        """Return the counters of a leg that may be reserved now, and take its CPS tokens, or return the reason."""
 
     def reserve(
         self, call: str, leg: str, switch: str, cells: Cells, content: Content, answer: bytes, /

@@ -139,9 +139,13 @@ class Engine:
                 answer = self._held(answer)  # type: ignore[arg-type]  # the `if` checks the type
         except Exception as fault:  # any fault rejects the call, and the rest of the batch is still answered
             return self.fault(ask, fault)
+        return self.note(ask, answer)  # type: ignore[arg-type]  # no message is left
+
+    def note(self, ask: EngineRequest, answer: EngineAnswer) -> EngineAnswer:
+        """Note a request and its answer, to be counted at the end of the batch. Return the answer."""
         self._asks.append(ask)
-        self._answers.append(answer)  # type: ignore[arg-type]  # no message is left
-        return answer  # type: ignore[return-value]  # as in the line before
+        self._answers.append(answer)
+        return answer
 
     def fault(self, ask: EngineRequest, fault: Exception) -> EngineAnswer:
         """Undo what a request has changed before a fault, and return its answer: an error, or a reject."""
@@ -149,10 +153,9 @@ class Engine:
             self._calls.undo()
         self.faults.append(fault)
         rejected = reject(self.settings.reasons, Reason.INTERNAL_ERROR, self._book, None)
-        answer = rejected if ask.method in ("authorize", "identify") else Explanation(decision=rejected)
-        self._asks.append(ask)
-        self._answers.append(answer)
-        return answer
+        return self.note(
+            ask, rejected if ask.method in ("authorize", "identify") else Explanation(decision=rejected)
+        )
 
     def end(self) -> RolledBack | None:
         """Store what the batch changed. Return the calls that could not be stored, or None.

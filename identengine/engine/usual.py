@@ -1,8 +1,8 @@
 """The usual way of a request: the ladder of engine.md 6 for requests of the usual shape.
 
 Each method returns the answer, or None if it is not sure. Then the general way decides
-(:mod:`identengine.engine.authorization`), which also words every reject. Rule: a method changes nothing before it
-is sure, so that it can give up at any step.
+(:mod:`identengine.engine.authorization`). Rule: a method changes nothing before it is sure, so that it can give up
+at any step.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import msgspec
 from identengine.calls.backend import Backend, EncodedDecision, LegResult, Refused
 from identengine.calls.legs import Content, content_of
 from identengine.engine.authorization import Authorization
-from identengine.engine.decisions import terminating
+from identengine.engine.decisions import reject, terminating
 from identengine.engine.lifecycle import Asker
 from identengine.identify import policy
 from identengine.identify.credentials import Credentials
-from identengine.identify.index import AccountEntry, Book, Candidate, counted_by
-from identengine.identify.matching import MATCHED_BY, MatchedBy, check_credentials, first_fit, for_switch
+from identengine.identify.index import AccountEntry, Book, Candidate, IndexClass, counted_by
+from identengine.identify.matching import MATCHED_BY, check_credentials, first_fit, for_switch
 from identengine.identify.template import MATCHES, Form
 from identengine.model.numbers import is_normal, national, normal_number
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Reason
-from identengine.model.records import INTERFACES, Direction
+from identengine.model.records import INTERFACES, Decision, Direction
 from identengine.model.usual import UsualCallRequest, UsualRequest
 
 
@@ -72,12 +72,12 @@ class Usual:
         self._lookup, self._single, self._covering = lookup, lookup.singles.get, lookup.covering
         self._address_first = next((kind for kind in book.classes if kind != "name"), None) == "ip"
         """True if a call without a name is identified by its address first."""
-        self._address_first &= not book.options.require_password
+        self._requires_password = book.options.require_password
         self._key, self._prefixes = book.hash_key, book.prefixes
 
     def authorize(
         self, asked: UsualRequest, asker: Asker, options: IdentifyOptions, form: Form
-    ) -> bytes | EncodedDecision | None:
+    ) -> bytes | EncodedDecision | Decision | None:
         """Decide one call. The comments name the steps of engine.md 6."""
         if not self._decides:
             return None
@@ -99,32 +99,38 @@ class Usual:
                 return self._again(earlier, asker)
         if leg[0] == "t":
             return self._terminate(asked, asker, call, leg, content, dialled, form)
-        # identify; credentials
-        found = self._originator(asked, dialled, options)
+        # identify
+        found = self._identify(asked, dialled, options)
         if found is None:
             return None
-        candidate, entry, matched_by, ambiguous = found
-        # client status
-        if entry.blocked:
-            return None
-        # strip
+        candidate, kind = found
+        # strip: if the rest is in normal form, so is the whole number, and it was right to identify by it
         dst = (dialled[candidate.cut :] if candidate.cut else dialled).encode()
         if not (dst.isalnum() or is_normal(dst.decode())):
             return None
+        # credentials
+        entry, ambiguous = candidate.entry, False
+        if candidate.ties is not None or asked.password is not None or kind != "ip" or self._requires_password:
+            checked = self._check(asked, candidate, kind, options)
+            if isinstance(checked, Reason):
+                return self._reject(checked)
+            entry, ambiguous = checked
+        # client status
+        if entry.blocked:
+            return self._reject(Reason.CLIENT_BLOCKED, entry)
         # Src Policy
-        src, rewritten = asked.src_number, False
-        number = None if src is None else src.encode()
-        if not (number is not None and number.isalnum() and entry.shows_any) or self._prefixes:
+        number, rewritten = None if asked.src_number is None else asked.src_number.encode(), False
+        if not entry.shows_any or number is None or not number.isalnum() or self._prefixes:
             shown = self._shown(asked, entry)
             if isinstance(shown, Reason):
-                return None
+                return self._reject(shown, entry)
             number, rewritten = shown
         # CPS; capacity
         cells = calls.admissible(entry.levels)
-        if cells is None:
-            return None
+        if isinstance(cells, Reason):
+            return self._reject(cells, entry)
         # answer
-        match = MATCHES[matched_by][ambiguous][rewritten]
+        match = MATCHES[MATCHED_BY[kind]][ambiguous][rewritten]
         answer = form(entry.template, self._reserved, match, candidate.matched, dst, number)
         calls.reserve(call, leg, asker.switch, cells, content, answer)
         self.counts[asker.interface].originated += 1
@@ -141,8 +147,8 @@ class Usual:
         counts.originated += not earlier.outward
         return earlier
 
-    def _originator(self, asked: UsualRequest, dialled: str, options: IdentifyOptions) -> _Found | None:
-        """Return the account that a call is from.
+    def _identify(self, asked: UsualRequest, dialled: str, options: IdentifyOptions) -> _Found | None:
+        """Return the best candidate, before its ties and credentials are looked at.
 
         ``dialled`` is in normal form if the part behind the tech prefix of the account is. The next step tests that.
         """
@@ -154,12 +160,14 @@ class Usual:
                     source = self._covering(address)
                 except ValueError:
                     return None
-        if self._address_first and not asked.name and asked.password is None:
+        if self._address_first and not asked.name:
             found = source
             while found is not None and not dialled.startswith(found.tech_prefix):
                 found = found.next
             if found is not None and found.plain and not (found.varies and self._differs(options)):
-                return found, found.entry, "ip", False
+                return found, "ip"
+            if found is None and not self._lookup.anis:
+                return None
         return self._ranked(asked, source, dialled, options)
 
     def _differs(self, options: IdentifyOptions) -> bool:
@@ -169,28 +177,35 @@ class Usual:
     def _ranked(
         self, asked: UsualRequest, source: Candidate | None, dialled: str, options: IdentifyOptions
     ) -> _Found | None:
-        """Return the account that a call is from, by any class, with all constraints and credentials."""
-        lookup, src = self._lookup, self._caller(asked.src_number)
-        name, gateway, protocol = _trimmed(asked.name), _folded(asked.gateway), _folded(asked.protocol)
+        """Return the best candidate of the first class that has one, by all constraints."""
+        lookup, name = self._lookup, _trimmed(asked.name)
         for kind in self._book.classes:
             if kind == "ip":
                 head = source
             elif kind == "ani":
+                src = self._caller(asked.src_number)
                 head = None if src is None else lookup.anis.get(src)
             else:
                 head = (
                     None if name is None else (lookup.names if kind == "name" else lookup.passwordless).get(name)
                 )
-            if head is None:
-                continue
-            head = for_switch(self._book, head, options)
-            found = first_fit(head, dialled, gateway, protocol, asked.src_port, options)
-            if found is None:
-                continue
-            given = None if asked.password is None else Credentials(asked.password, None, name)
-            checked = check_credentials(found, kind == "name", given, options, self._settings.reveal)
-            return (found, checked[0], MATCHED_BY[kind], checked[1]) if isinstance(checked, tuple) else None
+            if head is not None:
+                head = for_switch(self._book, head, options)
+                gateway, protocol = _folded(asked.gateway), _folded(asked.protocol)
+                found = first_fit(head, dialled, gateway, protocol, asked.src_port, options)
+                if found is not None:
+                    return found, kind
         return None
+
+    def _check(
+        self, asked: UsualRequest, found: Candidate, kind: IndexClass, options: IdentifyOptions
+    ) -> tuple[AccountEntry, bool] | Reason:
+        """Return the account of a candidate and its ties, and True if it is ambiguous (engine.md 3.4, 3.6)."""
+        given = None if asked.password is None else Credentials(asked.password, None, _trimmed(asked.name))
+        return check_credentials(found, kind == "name", given, options, self._settings.reveal)
+
+    def _reject(self, reason: Reason, entry: AccountEntry | None = None) -> Decision:
+        return reject(self._settings.reasons, reason, self._book, Direction.ORIGINATION, entry)
 
     def _shown(self, asked: UsualRequest, entry: AccountEntry) -> tuple[bytes | None, bool] | Reason:
         """Return the number to show, and True if it replaces the caller's (engine.md 4)."""
@@ -221,7 +236,7 @@ class Usual:
         content: Content,
         dialled: str,
         form: Form,
-    ) -> bytes | None:
+    ) -> bytes | Decision | None:
         """Decide one call to the vendor that routing has picked (engine.md 3.9)."""
         account_id = asked.account_id
         entry = self._book.accounts.get(account_id) if isinstance(account_id, int) else None
@@ -231,8 +246,8 @@ class Usual:
             return None
         vendor = terminating(entry)
         cells = self._calls.admissible(vendor.levels)
-        if cells is None:
-            return None
+        if isinstance(cells, Reason):
+            return reject(self._settings.reasons, cells, self._book, Direction.TERMINATION, entry)
         src, dst = self._caller(asked.src_number), (entry.tech_prefix + dialled).encode()
         match = MATCHES["account_id"][False][False]
         answer = form(vendor.template, self._reserved, match, None, dst, None if src is None else src.encode())
@@ -268,13 +283,13 @@ class Usual:
         self, method: Literal["start", "update"], asked: UsualCallRequest, asker: Asker
     ) -> LegResult | None:
         call = _whole_call(asked, asker)
-        if call is None or not self._holds or asked.interval is not None:
+        if call is None or not self._holds or asked.interval is not None or asked.src_ip or asked.dst_number:
             return None
         return self._calls.refresh_call(method, call, asker.switch)
 
 
-_Found: TypeAlias = tuple[Candidate, AccountEntry, MatchedBy, bool]
-"""The candidate, its account, the kind of the match, and True if it is ambiguous."""
+_Found: TypeAlias = tuple[Candidate, IndexClass]
+"""A candidate, and the class in which it was found."""
 
 
 def _leg_key(asked: UsualRequest) -> str | None:

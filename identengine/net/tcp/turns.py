@@ -1,8 +1,8 @@
 """The turns of connections: all connections that one poll of the loop found readable share a batch.
 
 A connection that has complete messages waits for its turn. After the poll, all waiting connections have their
-turns, one after the other. Rule: no answer of a batch is written before the batch is closed. A batch is closed at
-:data:`BATCH` messages, so that the first answers do not wait for the messages of a thousand connections.
+turns, one after the other. A batch is closed at :data:`BATCH` messages, which bounds its transaction. Rule: no
+answer is written before its batch is closed.
 """
 
 from __future__ import annotations

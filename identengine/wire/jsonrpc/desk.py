@@ -64,10 +64,10 @@ class Desk:
     ) -> None:
         self._engine, self._uptime = engine, uptime
         self._on_reject, self._on_too_old, self._on_malformed = on_reject, on_too_old, on_malformed
-        self._usual: dict[type[Call], Callable[..., bytes | EncodedDecision | LegResult | None]] = {}
+        self._usual: dict[type[Call], Callable[..., bytes | EncodedDecision | Decision | LegResult | None]] = {}
         if usual:
             way = engine.usual
-            methods: dict[str, Callable[..., bytes | EncodedDecision | LegResult | None]]
+            methods: dict[str, Callable[..., bytes | EncodedDecision | Decision | LegResult | None]]
             methods = {"authorize": way.authorize, "start": way.start, "update": way.update, "stop": way.stop}
             self._usual = {USUAL_CALLS[name]: method for name, method in methods.items()}
         """The usual way of each method that has one."""
@@ -86,6 +86,9 @@ class Desk:
             return codec.spliced(message_id, codec.freed_one)
         if answer is None:
             return self._generally(call, message_id, peer, codec, too_old, batch)
+        if type(answer) is Decision:
+            ask = _ask(call, peer, codec)
+            return self._answered(ask, self._engine.note(ask, answer), message_id, codec, batch)
         if isinstance(answer, bytes):
             encoded = codec.spliced(message_id, answer)
             return encoded if len(encoded) <= batch.room.bytes else self._fitted(answer, message_id, codec, batch)

@@ -107,9 +107,9 @@ def calm_case(source: Seeded) -> Case:
         msgspec.structs.replace(
             client,
             status=ClientStatus.ACTIVE,
-            capacity=maybe(source, 15, (200, 60)),
-            orig_capacity=maybe(source, 15, (200, 40)),
-            orig_cps=maybe(source, 10, (1000.0, 50.0)),
+            capacity=maybe(source, 15, (500, 100)),
+            orig_capacity=maybe(source, 15, (500, 60)),
+            orig_cps=maybe(source, 10, (10_000.0, 10_000.0, 50.0)),
         )
         for client in rows.clients
     )
@@ -129,9 +129,9 @@ def _opened(source: Seeded, account: Account) -> Account:
     """Return an account that accepts most calls."""
     changes: dict[str, Any] = {
         "src_policy": account.src_policy if source.chance(20) else SrcPolicy.ALLOW_ANY,
-        "orig_capacity": maybe(source, 15, (200, 40, 5)),
-        "term_capacity": maybe(source, 15, (200, 40, 5)),
-        "orig_cps": maybe(source, 8, (1000.0, 20.0)),
+        "orig_capacity": maybe(source, 15, (500, 100, 20)),
+        "term_capacity": maybe(source, 15, (500, 100, 20)),
+        "orig_cps": maybe(source, 8, (10_000.0, 50.0)),
     }
     if account.disabled and source.chance(85):
         changes["orig_enabled"] = True

@@ -9,7 +9,7 @@ from typing import Any
 from property.ways.scenario import Restart, Scenario, Setup
 from property.ways.sides import Observed, Side
 
-STATE_STEPS = 8
+STATE_STEPS = 16
 """Number of steps after which the whole state is compared."""
 AFTER = (Restart(dies=True), Restart(dies=False))
 """Steps after the last one: the set that is restored from the mirror has to be equal too."""

@@ -24,6 +24,7 @@ from property.books import (
     Case,
     Seeded,
     maybe,
+    written,
 )
 from property.oracle import decide
 from property.requests import random_request
@@ -47,9 +48,10 @@ LEGS_OF_A_CALL = 256
 """Largest number of legs of one call (docs/spec/decisions.md, D35)."""
 MOST_HELD = 60
 """Number of calls that the peers continue or stop. They forget older calls, whose leases expire."""
-REPEATED_PERCENT = 20
+USUAL_METHODS = (*("authorize",) * 50, *("stop",) * 20, *("start",) * 18, *("update",) * 12)
+REPEATED_PERCENT = 12
 """Share of ``authorize`` that repeats an earlier one."""
-ODD_PERCENT = 6
+ODD_PERCENT = 5
 """Share of messages whose form is odd."""
 UNUSABLE: dict[str, tuple[Any, ...]] = {
     "src_ip": BAD_ADDRESSES,
@@ -101,8 +103,10 @@ class Draft:
 class Peers:
     """The switches of one scenario, which repeat and continue their own calls."""
 
-    def __init__(self, source: Seeded, seed: int) -> None:
+    def __init__(self, source: Seeded, seed: int, *, orderly: bool) -> None:
+        """With ``orderly``, nearly all messages are plain, and nearly all calls pass apart from limits."""
         self._source = source
+        self._orderly = orderly
         self._chance = Chance(seed)
         self._number = 0
         self._fresh = 0
@@ -118,8 +122,8 @@ class Peers:
     def draft(self, case: Case) -> Draft:
         """Return the next message."""
         source = self._source
-        method = source.pick(METHODS)
-        if method in REFRESHES and not self._held and source.chance(80):
+        method = source.pick(USUAL_METHODS if self._orderly else METHODS)
+        if method in REFRESHES and not self._held and source.chance(100 if self._orderly else 80):
             method = "authorize"
         if method == "authorize":
             draft = self._authorize(case)
@@ -137,10 +141,10 @@ class Peers:
             )
         else:
             draft = Draft(method, source.pick((..., None, {}, {"x": 1})), plain=False)
-        if source.chance(0.15):
+        if source.chance(0.04):
             draft = Draft(source.pick(("switch_up", "switch_down")), ..., plain=False)
         self._identify_message(draft)
-        if source.chance(ODD_PERCENT):
+        if source.chance(1 if self._orderly else ODD_PERCENT):
             for _ in range(source.count(1, 2)):
                 self._spoil(draft)
         return draft
@@ -158,8 +162,12 @@ class Peers:
                 params[name] = other.get(name)
             return Draft("authorize", params, plain=plain, host=host if source.chance(80) else None)
         params, plain = self._params(case)
+        for _ in range(4 if self._orderly else 0):
+            if plain and self._passes(case, params):
+                break
+            params, plain = self._params(case)
         fresh = None
-        if source.chance(70):
+        if source.chance(80):
             self._fresh += 1
             params["call_id"] = f"fresh-{self._fresh}@host"
             fresh = _as_request(params)
@@ -167,7 +175,7 @@ class Peers:
             params["call_id"] = self._call_id()
         if params["call_id"] is None:
             del params["call_id"]
-        if source.chance(25):
+        if source.chance(15):
             params["leg_id"] = source.pick(LEG_IDS)
         host = source.pick(OFTEN)
         self._recent.append((host, params, plain))
@@ -195,7 +203,7 @@ class Peers:
             sender, known, plain = chosen
             params = {"call_id": known.get("call_id")}
             for name in ("leg_id", "direction"):
-                if name in known and source.chance(35):
+                if name in known and source.chance(15):
                     params[name] = known[name]
             if method != "stop" and source.chance(8):
                 params = dict(known)
@@ -203,20 +211,22 @@ class Peers:
         if method != "stop":
             if source.chance(5):
                 params |= {name: of for name, of in self._params(case)[0].items() if name != "call_id"}
-            if source.chance(35):
+            if source.chance(15):
                 params["interval"] = source.pick((1, 30, 60, "30", 604_800))
-        if source.chance(4):
+        rarely = 1 if self._orderly else 4
+        if source.chance(rarely):
             params["leg_id"] = source.pick(LEG_IDS)
-        if source.chance(4):
+        if source.chance(rarely):
             params["direction"] = source.pick(("origination", "termination"))
         return Draft(method, params, plain=plain, host=host)
 
     def _call_of(self, method: str) -> tuple[str, dict[str, Any], bool] | None:
         """Return a call to continue or to stop, or None for a call that may be unknown."""
         source = self._source
-        if self._held and source.chance(90):
+        if self._held and source.chance(99 if self._orderly else 93):
             call_id = source.pick(tuple(self._held))
-            return self._held.pop(call_id) if method == "stop" and source.chance(90) else self._held[call_id]
+            stops = method == "stop" and source.chance(98 if self._orderly else 90)
+            return self._held.pop(call_id) if stops else self._held[call_id]
         return source.pick(self._recent) if self._recent and source.chance(60) else None
 
     def _passes(self, case: Case, params: dict[str, Any]) -> bool:
@@ -271,14 +281,18 @@ class Peers:
     def _params(self, case: Case) -> tuple[dict[str, Any], bool]:
         """Return fields that nearly match an account, and True if they are plain."""
         source = self._source
-        if source.chance(5):
+        if source.chance(4):
             request = random_request(source, case)
             params = {name: of for name, of in msgspec.to_builtins(request).items() if of is not None}
             return params, False
         if case is not self._case:
             self._case, self._usual = case, [account for account in case.rows.accounts if is_usual(account)]
         account = source.pick(self._usual if self._usual and source.chance(90) else case.rows.accounts)
-        return plain_params(source, case, account), is_usual(account)
+        params = plain_params(source, case, account)
+        if source.chance(4):  # in a notation that is not the normal form
+            name = source.pick(("dst_number", "src_number"))
+            params[name] = written(source, params.get(name) or source.pick(NUMBERS))
+        return params, is_usual(account)
 
     def _identify_message(self, draft: Draft) -> None:
         """Set the id of a message."""
@@ -342,7 +356,7 @@ def plain_params(source: Seeded, case: Case, account: Account) -> dict[str, Any]
     dialled = (account.tech_prefix or "") + source.pick(NUMBERS)
     if outward:
         params["direction"] = "termination"
-        if source.chance(100 if account.tech_prefix and account.ident_by is IdentBy.ANI else 65):
+        if source.chance(100 if account.tech_prefix and account.ident_by is IdentBy.ANI else 85):
             return params | {"account_id": account.id, "dst_number": source.pick(NUMBERS)}
     own = source.pick(account.ident)
     src_number = source.pick(NUMBERS) if source.chance(70) else None
@@ -362,13 +376,13 @@ def plain_params(source: Seeded, case: Case, account: Account) -> dict[str, Any]
     if src_number is not None:
         params["src_number"] = src_number
     params["dst_number"] = dialled
-    if account.gateways and source.chance(96):
+    if account.gateways and source.chance(98):
         params["gateway"] = source.pick(account.gateways)
     elif source.chance(25):
         params["gateway"] = source.pick(GATEWAYS)
-    if (port := account.term_port if source.chance(96) else maybe(source, 50, PORTS)) is not None:
+    if (port := account.term_port if source.chance(98) else maybe(source, 50, PORTS)) is not None:
         params["src_port"] = port
-    if (protocol := account.term_protocol if source.chance(96) else maybe(source, 50, PROTOCOLS)) is not None:
+    if (protocol := account.term_protocol if source.chance(98) else maybe(source, 50, PROTOCOLS)) is not None:
         params["protocol"] = protocol
     return params
 

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-USUAL: tuple[str, ...] = (
-    "identengine.engine.usual:Usual.authorize",
-    "identengine.engine.usual:Usual._again",
-    "identengine.engine.usual:Usual._originator",
-    "identengine.engine.usual:Usual._ranked",
-    "identengine.engine.usual:Usual._shown",
-    "identengine.engine.usual:Usual._caller",
-    "identengine.engine.usual:Usual._terminate",
-    "identengine.engine.usual:Usual.stop",
-    "identengine.engine.usual:Usual.start",
-    "identengine.engine.usual:Usual.update",
-    "identengine.engine.usual:Usual._refresh",
-    "identengine.engine.usual:_leg_key",
-    "identengine.engine.usual:_whole_call",
+_USUAL = "identengine.engine.usual:"
+ENTRIES = tuple(f"{_USUAL}Usual.{name}" for name in ("authorize", "start", "update", "stop"))
+"""The functions of the usual way, one for each method. Each returns None if the general way has to decide."""
+
+STEPS = (
+    *(
+        f"{_USUAL}Usual.{name}"
+        for name in ("_again", "_identify", "_ranked", "_check", "_shown", "_caller", "_terminate", "_refresh")
+    ),
+    f"{_USUAL}_leg_key",
+    f"{_USUAL}_whole_call",
     "identengine.calls.admission:Admission.admissible",
     "identengine.calls.progress:Progress.stop_call",
     "identengine.calls.progress:Progress.refresh_call",
 )
-"""The functions of the usual way. Each returns None if the general way has to decide.
-"""
-
-ENTRIES = ("authorize", "stop", "start", "update")
-"""The functions of :data:`USUAL` that are called once for each message of the usual shape."""
+"""The further functions of the usual way. The streams have to reach each of their ``return`` statements too."""
 
 GENERAL = (
     "identengine.engine.authorization:Authorization.decide",
@@ -41,6 +34,7 @@ GENERAL = (
     "identengine.identify.policy:shown_number",
     "identengine.wire.jsonrpc.reader:Reader.read",
     "identengine.wire.jsonrpc.reader:Reader.read_call",
+    "identengine.wire.jsonrpc.desk:Desk.decide",
 )
 """Functions of the general way that decide. The streams have to reach each of their ``return`` statements."""
 

@@ -31,7 +31,7 @@ class Reached:
         self._lines: dict[CodeType, set[int]] = {function.__code__: set() for function in plain}
         self._returns = {function.__code__: returns(inspect.getsource(function)) for function in functions}
         self.values: Counter[str] = Counter()
-        """Number of calls that returned a value, by the name of the function."""
+        """Number of calls that returned a value, by the qualified name of the function."""
         self.nones: Counter[str] = Counter()
         """Number of calls that returned None, or raised an exception."""
 
@@ -49,7 +49,7 @@ class Reached:
         lines = self._lines.get(frame.f_code)
         if lines is None:
             return None
-        add, name = lines.add, frame.f_code.co_name
+        add, name = lines.add, frame.f_code.co_qualname
 
         def trace(frame: FrameType, event: str, value: Any) -> Callable[..., Any]:
             if event == "line":

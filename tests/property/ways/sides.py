@@ -289,7 +289,8 @@ class Side:
         self._events[event].append(value)
 
     def _on_reject(self, asker: Asker, request: Request, decision: Decision) -> None:
-        self._note("reject", (asker, msgspec.to_builtins(request), decision))
+        fields = {name: value for name, value in msgspec.to_builtins(request).items() if value is not None}
+        self._note("reject", (asker, fields, decision))
 
     def _on_malformed(self, message: MalformedMessage) -> None:
         self._tally.malformed(message.switch, message.code)

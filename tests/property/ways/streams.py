@@ -37,14 +37,21 @@ PAUSES = (*(0.0,) * 10, *(0.004,) * 30, 0.02, 0.3, 1.0, 5.0, 30.0)
 LONG_PAUSES = (59.0, 61.0, 201.0, 201.0, 600.0, 7300.0, 90_000.0)
 ORACLE_PERCENT = 20
 """Share of datagrams with a new call that are compared with the oracle too."""
-CALM_PERCENT = 80
+CALM_LEGS = 600
+"""Room of the set of calls in a calm scenario: enough for a call of 256 legs, and for all others."""
+ORDERLY_PERCENT = 90
+"""Share of calm scenarios in which nearly all messages are plain. With it, half of all messages are usual."""
+CALM_PERCENT = 88
 """Share of scenarios in which most calls pass, so that the usual way decides most messages."""
 ODD_SPELLING_PERCENT, DAMAGED_PERCENT, ARRAY_PERCENT, OLD_PERCENT = 2, 1.5, 0.7, 1
 
 
-def scenario(seed: int, messages: int) -> Scenario:
-    """Return the scenario of a seed, with at least this number of messages."""
-    return _Maker(seed).make(messages)
+def scenario(seed: int, messages: int, orderly: int = ORDERLY_PERCENT) -> Scenario:
+    """Return the scenario of a seed, with at least this number of messages.
+
+    ``orderly`` is the share of calm scenarios in which nearly all messages are plain, in percent.
+    """
+    return _Maker(seed, orderly).make(messages)
 
 
 def random_setup(source: Seeded) -> Setup:
@@ -54,7 +61,7 @@ def random_setup(source: Seeded) -> Setup:
     for _ in range(source.pick((0, 1, 1, 2, 2))):
         versions.append(later_case(source, versions[-1], calm=calm))
     calls = Settings(
-        max_legs=600 if calm else source.pick((200, 200, 200, 30, 4)),
+        max_legs=CALM_LEGS if calm else source.pick((200, 200, 200, 30, 4)),
         lapsed_max=source.pick((200, 200, 3)),
         reserved=source.pick((200.0, 200.0, 20.0)),
         active=source.pick((7200.0, 7200.0, 60.0)),
@@ -76,12 +83,13 @@ def random_setup(source: Seeded) -> Setup:
 class _Maker:
     """The choices of one scenario."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, orderly: int) -> None:
         self._seed = seed
         self._source = source = Seeded(f"ways {seed}")
         self._chance = Chance(seed)
         self._setup = random_setup(source)
-        self._peers = Peers(source, seed)
+        calm = self._setup.calls.max_legs == CALM_LEGS
+        self._peers = Peers(source, seed, orderly=calm and source.chance(orderly))
         self._case: Case = self._setup.versions[0]
         self._raw: list[Sent] = []
         """Recent datagrams, which their senders repeat byte for byte."""
@@ -113,7 +121,7 @@ class _Maker:
         if source.chance(0.7):
             self._full = True
             return [Room(True)]
-        if source.chance(4):
+        if source.chance(3):
             pause = Wait(source.pick(LONG_PAUSES))
             return [pause, self._served()] if source.chance(50) else [pause]
         return [Wait(source.pick(PAUSES))] if source.chance(50) else []
@@ -129,7 +137,7 @@ class _Maker:
         size = source.pick(SIZES)
         if source.chance(60):
             return Datagrams(tuple(self._datagram() for _ in range(size)))
-        is_bulk = source.chance(1.5)
+        is_bulk = source.chance(0.7)
         number = 0 if is_bulk else source.pick(OFTEN_USED)
         spec = CONNECTIONS[number]
         drafts: list[Draft | None] = [None] * size
@@ -185,10 +193,10 @@ class _Maker:
         source, plain = self._source, draft.plain
         members = draft.members()
         needs_token = host == TOKEN or (host == MIXED and source.chance(30))
-        if needs_token and isinstance(draft.params, dict) and source.chance(60 if connected else 92):
+        if needs_token and isinstance(draft.params, dict) and source.chance(60 if connected else 90):
             token = TOKENS[0] if host == TOKEN else TOKENS[1]
             members["params"] = draft.params | {"token": token}
-        elif needs_token and isinstance(draft.params, dict) and source.chance(30):
+        elif needs_token and isinstance(draft.params, dict) and source.chance(70):
             members["params"] = draft.params | {"padding": "x" * 5000}  # more than a peer without a token may send
         if odd := source.chance(ODD_SPELLING_PERCENT):
             plain, draft.fresh = False, None

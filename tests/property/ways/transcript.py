@@ -2,8 +2,8 @@
 
 ``python tests/property/ways/transcript.py 0 100`` prints a line with a hash for each seed, and
 ``transcript.py 17`` all effects of one seed. Copy this folder into the other checkout, run both, and compare the
-outputs. Left out are the process id, the order of members, the candidates of ``explain``, and the choice among
-lapsed legs of equal age that are forgotten early.
+outputs. The transcript leaves out the process id, the order of
+members, and the candidates of ``explain``. It also leaves out early choices among lapsed legs of equal age.
 """
 
 from __future__ import annotations
@@ -51,6 +51,13 @@ def _plain(what: str, value: Any) -> str:
             (known.name, value[PLACE[known.name] : PLACE[known.name] + len(known.series)]) for known in REGISTRY
         )
         return str({name: counts for name, counts in cells if any(counts)})
+    if what in ("malformed", "on malformed"):  # in the order of the kinds of errors, not of the messages
+        table = isinstance(value, dict)
+        value = (
+            sorted((name, *sorted(codes.items())) for name, codes in value.items())
+            if table
+            else sorted(map(str, value))
+        )
     if what == "on reject":
         value = [(asker.switch, asker.scope, asker.interface, request, reject) for asker, request, reject in value]
     if what in ("answers", "late"):
