@@ -61,7 +61,7 @@ ACCOUNT = Account(
 )
 STEPS = {
     "Usual.authorize": "validate",
-    "Usual._originator": "identify",
+    "Usual._identify": "identify",
     "Counts.room": "capacity",
     "json": "answer",
 }

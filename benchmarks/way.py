@@ -18,11 +18,11 @@ import gc
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from benchmarks import machine, messages, served, workload
 from benchmarks.messages import Form
@@ -39,6 +39,7 @@ from identengine.engine.settings import EngineSettings
 from identengine.engine.usual import UsualCounts
 from identengine.identify import builder
 from identengine.identify.index import Book
+from identengine.identify.matching import MATCHED_BY
 from identengine.identify.template import MATCHES, version_part
 from identengine.model.options import IdentifyOptions
 from identengine.model.records import Interface
@@ -52,6 +53,7 @@ from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK
 from identengine.wire.jsonrpc.responder import Responder
 from identengine.wire.session import Peer, Session
 
+T = TypeVar("T")
 CALLS, ROUNDS = 50_000, 7
 OPTIONS = IdentifyOptions(passwordless_name="normal")
 ASKER = Asker("sbc1", "", "udp")
@@ -65,7 +67,7 @@ WORK_EVERY = 10
 """Number of batches between two expiry checks: 0.2 seconds of that clock, as in the server."""
 ALONE = {
     "decode": "decode",
-    "find": "account: look-up, walk of the candidates",
+    "find": "look-up and walk of the candidates",
     "numbers": "numbers: strip, normal forms",
     "limits": "limits: CPS, capacity",
     "answer": "answer to the call",
@@ -226,48 +228,47 @@ class Way:
 
     def _pieces(self, received: list[bytes]) -> None:
         """Take the steps of :class:`identengine.engine.usual.Usual`, one by one for all messages of a batch."""
-        times, calls, codec, form = self.times, self._calls, self._codec, self._codec.form
-        with times.of("decode"):
-            read = [codec.usual(raw) for raw in received]
+        calls, codec, timed = self._calls, self._codec, self._timed
+        read = timed("decode", codec.usual, [(raw,) for raw in received])
         asked = [each.params for each in read if type(each.params) is UsualRequest]
-        ended = [each.params for each in read if type(each.params) is UsualCallRequest]
-        find = self._engine.usual._originator
-        dialled = [(each, each.dst_number or "") for each in asked]
-        with times.of("find"):
-            found = [find(request, number, OPTIONS) for request, number in dialled]
+        dialled = [each.dst_number or "" for each in asked]
+        found = timed(
+            "find", self._engine.usual._identify, [(*each, OPTIONS) for each in zip(asked, dialled, strict=True)]
+        )
         owners = [each for each in found if each is not None]
         if len(owners) < len(asked):
             raise AssertionError("the usual way left a call to the general way")
-        cuts = [(each.src_number or "", number, owners[at][0].cut) for at, (each, number) in enumerate(dialled)]
-        with times.of("numbers"):
-            numbers = [_numbers(*each) for each in cuts]
-        levels = [entry.levels for _, entry, _, _ in owners]
-        with times.of("limits"):
-            cells = [calls.admissible(each) for each in levels]
+        cuts = [(asked[at].src_number or "", dialled[at], each.cut) for at, (each, _) in enumerate(owners)]
+        numbers = timed("numbers", _numbers, cuts)
+        checked = timed("limits", calls.admissible, [(each.entry.levels,) for each, _ in owners])
+        cells = [each for each in checked if isinstance(each, tuple)]
         parts = [
-            (entry.template, self._reserved, MATCHES[by][tie][False], candidate.matched, *numbers[at])
-            for at, (candidate, entry, by, tie) in enumerate(owners)
+            (
+                each.entry.template,
+                self._reserved,
+                MATCHES[MATCHED_BY[kind]][False][False],
+                each.matched,
+                *numbers[at],
+            )
+            for at, (each, kind) in enumerate(owners)
         ]
-        with times.of("answer"):
-            answers = [form(*each) for each in parts]
+        answers = timed("answer", codec.form, parts)
         legs = [
-            (ASKER.calls + (each.call_id or ""), LEG, ASKER.switch, cells[at] or (), each, answers[at])
+            (ASKER.calls + (each.call_id or ""), LEG, ASKER.switch, cells[at], each, answers[at])
             for at, each in enumerate(asked)
         ]
-        with times.of("reserve"):
-            for leg in legs:
-                calls.reserve(*leg)
-        keys = [ASKER.calls + (each.call_id or "") for each in ended]
-        with times.of("stop"):
-            stopped = [calls.stop_call(key) for key in keys]
+        timed("reserve", calls.reserve, legs)
+        ended = [each.params for each in read if type(each.params) is UsualCallRequest]
+        stopped = timed("stop", calls.stop_call, [(ASKER.calls + (each.call_id or ""),) for each in ended])
         if stopped.count(FREED_ONE) < len(ended):
             raise AssertionError("a call was not held")
-        ids = [bytes(each.id) for each in read]
-        with times.of("assemble"):
-            for answer, message_id in zip(answers, ids, strict=False):
-                codec.spliced(message_id, answer)
-            for done, message_id in zip(stopped, ids, strict=False):
-                codec.done(message_id, done or FREED_ONE)
+        results = [*answers, *[codec.freed_one] * len(ended)]
+        timed("assemble", codec.spliced, [(bytes(each.id), results[at]) for at, each in enumerate(read)])
+
+    def _timed(self, piece: str, take: Callable[..., T], arguments: Sequence[tuple[object, ...]]) -> list[T]:
+        """Take a piece for each message. Return the results."""
+        with self.times.of(piece):
+            return [take(*each) for each in arguments]
 
     def _receive(self, batch: Batch) -> list[bytes]:
         for request in batch.requests:
