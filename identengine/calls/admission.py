@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from identengine.calls.backend import Admit, CallsAnswer, EncodedDecision, Refused, in_parts, packed, unpacked
+from identengine.calls.backend import Admit, CallsAnswer, EncodedDecision, Refused, in_parts, packed
 from identengine.calls.batch import Batch
 from identengine.calls.buckets import LevelBuckets
 from identengine.calls.leg import Leg
@@ -31,9 +31,10 @@ class Admission:
         call, key = message.call, message.leg
         old = None
         if call is not None and call in self._legs:
+            earlier = self.repeated(call, key, message.switch, message.content, message.secret)
+            if earlier is not None:
+                return earlier if type(earlier) is Refused else in_parts(earlier)
             old = self._table.find(call, key)
-            if old is None and not self._table.may_add_leg(call):
-                return Refused(Reason.INVALID_REQUEST, field="leg_id")
             if old is not None and old.state != LAPSED:
                 return self._admit_again(old, message)
         decision, levels = message.decision, message.levels
@@ -67,8 +68,10 @@ class Admission:
         if leg.state == LAPSED or leg.answer is None or not is_same(leg.content or b"", content, secret):
             return None
         if leg.switch != switch:
+            self._batch.busy = True
             self._rows.move(leg, RESERVED)
             leg.switch = switch
+            self._batch.busy = False
         self.retransmitted += 1
         return EncodedDecision(leg.answer, leg.leg[0] == "t")
 
@@ -100,6 +103,7 @@ class Admission:
             row.serial, len(legs), call, key, switch, RESERVED, cells, batch.now, batch.reserved_until,
             batch.active, None, content, answer,
         )  # fmt: skip
+        batch.busy = True
         batch.newest = leg
         batch.admitted.append(leg)
         legs.append(leg)
@@ -108,19 +112,12 @@ class Admission:
             cell.held += 1
         if self._legs.setdefault(call, leg) is not leg:
             self._table.add(leg)
+        batch.busy = False
         return leg
 
     def _admit_again(self, leg: Leg, message: Admit) -> CallsAnswer:
-        """Answer an authorization whose leg is already held (engine.md 5.3)."""
+        """Answer an authorization with other content than that of its reserved leg (engine.md 5.3)."""
         now, counts = self._batch.now, self._counts
-        if leg.state == ACTIVE:
-            return Refused(Reason.INVALID_REQUEST, field="call_id")
-        if leg.content == message.content and leg.answer is not None:
-            if leg.switch != message.switch:
-                self._rows.move(leg, RESERVED)
-                leg.switch = message.switch
-            self.retransmitted += 1
-            return unpacked(leg.answer)
         decision, levels = message.decision, message.levels
         if levels is None:
             return decision

@@ -82,6 +82,8 @@ class Admit(msgspec.Struct, frozen=True, gc=False):
     decision: Decision | EncodedDecision
     levels: Levels | None
     """The levels on which the call will count, or None if the engine rejected it."""
+    secret: bytes = b""
+    """The key of fingerprints (:func:`~identengine.calls.legs.request_fingerprint`)."""
 
 
 class LegSelector(msgspec.Struct, frozen=True, gc=False, array_like=True):

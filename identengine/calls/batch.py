@@ -22,6 +22,8 @@ class Batch(msgspec.Struct):
     """End of the lease of a leg that is started now."""
     admitted: list[Leg] = []
     """The legs that the batch admitted, also those that are gone again."""
+    busy: bool = False
+    """True while a message changes the set. If it is true after a fault, a change may be incomplete."""
     newest: Leg | None = None
     """The leg that the current message admitted, or None. Each message clears it first."""
 
@@ -29,14 +31,3 @@ class Batch(msgspec.Struct):
     def of(cls, settings: Settings) -> Batch:
         """Return a batch with the leases of these settings."""
         return cls(settings.reserved, settings.active)
-
-    def begin(self, now: float) -> None:
-        """Begin a batch at a time."""
-        self.admitted.clear()
-        self.newest = None
-        self.set_time(now)
-
-    def set_time(self, now: float) -> None:
-        """Set the time of further messages."""
-        self.now = now
-        self.reserved_until, self.active_until = now + self.reserved, now + self.active

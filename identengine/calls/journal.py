@@ -49,8 +49,8 @@ LAPSED_BYTES = 512
 """Space for one lapsed leg, in bytes."""
 _BASE_BYTES = 8 * 1024 * 1024
 _BEAT_SECONDS = 1.0
-_LOOK_EVERY = 500
-"""Number of written rows after which the free space is checked again."""
+_LOOK_BYTES = 256 * 1024
+"""Written bytes of legs after which the free space is checked again."""
 _CONVERTED = 2000
 """Legs of an earlier format that one transaction converts."""
 _READING = "reading"
@@ -70,6 +70,9 @@ _SILENT = MirrorReports()
 
 class Journal:
     """An open mirror. It is a context manager."""
+
+    _last = 0
+    """Largest serial number of the rows in the file."""
 
     def __init__(
         self,
@@ -102,8 +105,6 @@ class Journal:
         """False while there is no file."""
         self._anew = ""
         """Reason why the file is being written again, or ``""``."""
-        self._last = 0
-        """Largest serial number of the rows in the file."""
         self._last_beat = -inf
         self._read_at = inf
         """Time at which the mirror was read, until that is too long ago for a suspicion."""
@@ -156,8 +157,7 @@ class Journal:
             except lmdb.Error as error:
                 self._failure = str(error)
                 raise MirrorError from error
-        self._written += len(changes.rows)
-        if self._written >= _LOOK_EVERY and self._writes:
+        if self._written >= _LOOK_BYTES and self._writes:
             self._look()
 
     def _write(self, changes: Changes) -> None:
@@ -172,8 +172,10 @@ class Journal:
                 elif row.stored == self.generation:
                     txn.put(key, places_of(row), db=self._dead)
                 else:  # appended rows fill their pages; a set that is written again appends only its first rows
-                    txn.put(key, encode(row.legs), db=self._rows, append=serial > self._last)
+                    value = encode(row.legs)
+                    txn.put(key, value, db=self._rows, append=serial > self._last)
                     self._last = max(self._last, serial)
+                    self._written += len(value)
             for serial, stops in changes.tombstones.items():
                 if stops is None:
                     txn.delete(SERIAL.pack(serial), db=self._tombstones)

@@ -38,7 +38,8 @@ encode = msgspec.msgpack.Encoder().encode
 """Return a value as the mirror stores it."""
 key_of = struct.Struct("=Q").pack
 """Return the key of a row of legs."""
-_PLACES = ROW_LEGS // 8
+_PLACES = 8
+"""Length of the dead places of a row, in bytes, for rows of at most 64 legs."""
 _POSITION = struct.Struct("=I")
 _NOTHING = encode(None)
 """The value of a free position up to format 3."""

@@ -75,7 +75,7 @@ class Row(msgspec.Struct, gc=False, eq=False):
     legs: list[Leg | None]
     """By place: the leg, or None if it left the row."""
     left: int = 0
-    """Number of legs that are in the row, as soon as the row is sealed."""
+    """Number of legs in the row, once the row is sealed. Before, it is -1 if a leg has left the row, or else 0."""
     due: float = inf
     """Time before which no leg of the row is due, once the row is sealed. Before, 0 if legs were put into it."""
     dead: int = 0

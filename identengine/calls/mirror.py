@@ -40,18 +40,6 @@ class Changes(msgspec.Struct):
     """Encoded rows of stops, by serial number."""
     notes: dict[str, Note] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self.rows or self.tombstones or self.notes)
-
-    def stored(self, generation: int) -> None:
-        """Forget the changes after the mirror has stored them."""
-        for row in self.rows.values():
-            row.marked |= row.stored == generation
-            row.stored = generation
-        self.rows.clear()
-        self.tombstones.clear()
-        self.notes.clear()
-
 
 class MirrorError(Exception):
     """The mirror did not store the changes."""

@@ -40,19 +40,29 @@ class Mirroring:
         self._failed = False
         """True if the mirror did not store the changes at an attempt, until :meth:`write_anew` takes note."""
         self._next: int | None = None
-        """Serial number at which the next step continues, -1 if only the last step has to be stored, or
-        None if the mirror holds the whole set.
+        """Serial number at which the next step continues, or None if the mirror holds the whole set.
+
+        It is -1 after the last step, until the mirror has stored that step.
         """
 
     def write(self) -> bool:
         """Write the changes. Return False if the mirror did not store them. They are kept for the next attempt."""
-        stored = True
-        if self._changes:
+        changes, stored = self._changes, True
+        if changes.rows or changes.tombstones or changes.notes:
             try:
-                self._mirror.write(self._changes)
-                self._changes.stored(self._mirror.generation)
+                self._mirror.write(changes)
             except MirrorError:
                 self._failed, stored = True, False
+            else:
+                generation = self._mirror.generation
+                for row in changes.rows.values():
+                    row.marked |= row.stored == generation
+                    row.stored = generation
+                changes.rows.clear()
+                if changes.tombstones:
+                    changes.tombstones.clear()
+                if changes.notes:
+                    changes.notes.clear()
         overfull = self._mirror.room_left is _RESERVE or not stored
         if overfull is not self.overfull:
             self.overfull = overfull

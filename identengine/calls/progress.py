@@ -81,7 +81,9 @@ class Progress:
         leg = self._legs.get(call)
         if type(leg) is not Leg or leg.state == LAPSED:
             return None
+        self._batch.busy = True
         self._advance(leg, method, switch, None)
+        self._batch.busy = False
         return DONE
 
     def _advance(self, leg: Leg, method: Literal["start", "update"], switch: str, lease: float | None) -> None:
@@ -118,14 +120,13 @@ class Progress:
 
         Return None otherwise: :meth:`stop` answers it then.
         """
-        legs = self._legs
-        leg = legs.pop(call, None)
+        leg = self._legs.get(call)
         if type(leg) is not Leg or leg.state == LAPSED:
-            if leg is not None:
-                legs[call] = leg
             return None
+        self._batch.busy = True
         self._stopped.append(call)
         # This is `LegTable.free`, inlined:
+        del self._legs[call]
         counts, rows = self._counts, self._rows
         cells = leg.cells
         counts.held -= 1
@@ -138,5 +139,8 @@ class Progress:
             rows.changed[row.serial] = row
             row.dead |= 1 << leg.place
             row.left -= 1
+        else:
+            row.left = -1
         row.legs[leg.place] = None
+        self._batch.busy = False
         return FREED_ONE

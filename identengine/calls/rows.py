@@ -14,17 +14,36 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+import msgspec
+
 from identengine.calls.leg import Leg, Row
 from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, State
 from identengine.calls.order import Order
 from identengine.calls.wheel import Wheel
 
-ROW_LEGS: Final = 64
+ROW_LEGS: Final = 32
 """Largest number of legs in a row. A batch that takes more fills several rows."""
 SMALL = ROW_LEGS // 4
 """Number of legs below which a row counts as small."""
+NEARLY_FULL = ROW_LEGS * 7 // 8
+"""Number of legs from which a row counts as nearly full."""
 SMALL_ROWS = 1024
 """Number of rows up to which small rows are not merged: they take at most 4 MiB of the mirror."""
+
+
+_NEW_ROWS = 64
+"""Number of new rows after which a walk that merged nothing is repeated."""
+
+
+class _Walk(msgspec.Struct):
+    """A walk that merges rows."""
+
+    cursor: int = 0
+    """Serial number at which the next step begins, or 0 between two walks."""
+    merged: int = 0
+    """Number of legs that the walk has moved."""
+    ended: int = -_NEW_ROWS
+    """The largest serial number when the last walk ended."""
 
 
 class Rows:
@@ -47,8 +66,7 @@ class Rows:
         self._order = Order(self.all)
         self._living = [0] * (LAPSED + 1)
         """By state: the number of legs at the end of the last batch."""
-        self._merged = 0
-        """Serial number at which the next step of merging small rows begins."""
+        self._walk = _Walk()
 
     def count(self, state: State) -> int:
         """Return the number of legs of a state at the end of the last batch."""
@@ -93,6 +111,8 @@ class Rows:
             self.changed[row.serial] = row
             row.dead |= 1 << place
             row.left -= 1
+        else:
+            row.left = -1
         row.legs[place] = None
 
     def seal(self) -> None:
@@ -104,8 +124,9 @@ class Rows:
         for kind, fresh in enumerate(self.fresh):
             if fresh is None:
                 continue
-            if fresh.serial == self._serial and fresh.legs.count(None) == len(fresh.legs):
-                fresh.legs.clear()  # it is reused: no walk has passed the last row
+            if fresh.left:
+                self._close_up(fresh)
+            if not fresh.legs and fresh.serial == self._serial:  # it is reused: no walk has passed the last row
                 self._sealed = fresh.serial - 1
             else:
                 self.fresh[kind] = None
@@ -113,22 +134,30 @@ class Rows:
 
     def _seal(self, row: Row) -> None:
         """Close a row for further legs, and schedule it."""
-        if None in row.legs:
-            row.legs[:] = row.living()
-            for place, leg in enumerate(row.living()):
-                leg.place = place
-        row.left = len(row.legs)
-        if not row.left:
+        if row.left:
+            self._close_up(row)
+        legs = row.legs
+        if not legs:
             del self.all[row.serial]
             return
-        if row.due:
-            row.due = row.living()[0].due  # all legs of the row were reserved by this batch
+        row.left = len(legs)
+        first = legs[0]
+        if row.due and first is not None:
+            row.due = first.due  # this batch reserved all legs of the row
         else:
             row.due = min([leg.due for leg in row.living()])
-        self._wheel(row).add(row)
+        (self.memories if row.kind == LAPSED else self.leases).add(row)
         row.noted = row.left
         self._living[row.kind] += row.left
         self.changed[row.serial] = row
+
+    def _close_up(self, row: Row) -> None:
+        """Remove the empty places of a row that is not sealed."""
+        living = row.living()
+        row.legs[:] = living
+        for place, leg in enumerate(living):
+            leg.place = place
+        row.left = 0
 
     def _note(self, row: Row) -> None:
         """Note that legs left a row, and remove the row with the last one."""
@@ -136,13 +165,11 @@ class Rows:
         row.noted = row.left
         if not row.left:
             self.all.pop(row.serial, None)
-            self.sparse.pop(row.serial, None)
-            self._wheel(row).remove(row)
+            if self.sparse:
+                self.sparse.pop(row.serial, None)
+            (self.memories if row.kind == LAPSED else self.leases).remove(row)
         elif 2 * row.left < len(row.legs):
             self.sparse[row.serial] = None
-
-    def _wheel(self, row: Row) -> Wheel:
-        return self.memories if row.kind == LAPSED else self.leases
 
     def run(self, cursor: int, count: int) -> tuple[list[Row], int | None]:
         """Return rows with about ``count`` legs, by ascending serial number from ``cursor`` on.
@@ -158,7 +185,7 @@ class Rows:
             row = self.all.get(serial)
             if row is not None:
                 rows.append(row)
-                legs += row.left
+                legs += len(row.legs) if row.left <= 0 else row.left
         return rows, None
 
     def compact(self, count: int, *, tight: bool) -> bool:
@@ -171,18 +198,29 @@ class Rows:
         while self.sparse and moved < count:
             serial, _ = self.sparse.popitem()
             moved += self._empty(self.all[serial])
-        held = sum(self._living)
-        if not tight and len(self.all) <= SMALL_ROWS + held // SMALL:
+        if not tight and len(self.all) <= SMALL_ROWS + sum(self._living) // SMALL:
             return bool(self.sparse)
-        most = ROW_LEGS * 7 // 8 if tight else SMALL
-        rows, cursor = self.run(self._merged, count)
-        self._merged = cursor or 0
-        merged = 0
+        return self._merge(count, NEARLY_FULL if tight else SMALL) or bool(self.sparse)
+
+    def _merge(self, count: int, most: int) -> bool:
+        """Merge rows of fewer than ``most`` legs, as one step of a walk. Return True if more work is left.
+
+        After a walk that merged nothing, the next one begins when there are enough new rows.
+        """
+        walk = self._walk
+        if walk.cursor == 0 and not walk.merged and self._serial < walk.ended + _NEW_ROWS:
+            return False
+        if walk.cursor == 0:
+            walk.merged = 0
+        rows, cursor = self.run(walk.cursor, count)
         for kind in (RESERVED, ACTIVE, LAPSED):
             found = [row for row in rows if row.kind == kind and row.left < most and row.serial <= self._sealed]
             if sum(row.left for row in found) <= (len(found) - 1) * ROW_LEGS:  # fewer rows can hold them
-                merged += sum(map(self._empty, found))
-        return bool(self.sparse or merged)
+                walk.merged += sum(map(self._empty, found))
+        walk.cursor = cursor or 0
+        if cursor is None:
+            walk.ended = self._serial
+        return cursor is not None or walk.merged > 0
 
     def _empty(self, row: Row) -> int:
         """Move the legs of a row to fresh rows. Return their number."""
@@ -239,7 +277,7 @@ class Rows:
     def _seal_again(self, row: Row) -> None:
         """Schedule and count a row that was sealed before."""
         row.due = min([leg.due for leg in row.living()])
-        self._wheel(row).add(row)
+        (self.memories if row.kind == LAPSED else self.leases).add(row)
         row.noted = row.left
         self._living[row.kind] += row.left
         if 2 * row.left < len(row.legs):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from math import inf
 from typing import TypeAlias
 
 import msgspec
@@ -115,45 +114,38 @@ class Tombstones:
         self._gone: deque[int] = deque()
         """Serial numbers of forgotten rows that the mirror still holds."""
         self._serial = 0
-        self._now, self._until = -inf, 0.0
+        self._until = 0.0
         self.calls: list[str] = []
         """Keys of the calls that were stopped whole since the last row. Such a stop only appends its call."""
-        self._parts: list[LegSelector] = []
+        self.parts: list[LegSelector] = []
         """Other stops since the last row."""
 
     def __len__(self) -> int:
         return sum(len(each.calls) for each in self._generations)
 
-    def begin(self, now: float) -> None:
-        """Set the time of further stops. All stops of a batch share one number object."""
-        self._now, self._until = now, now + STOPPED_SECONDS
-
     def add(self, selector: LegSelector, now: float) -> None:
         """Remember a stop. :meth:`row` returns its row for the mirror when the batch ends."""
-        if now != self._now:
-            self.begin(now)
+        self._until = now + STOPPED_SECONDS
         if selector.whole:
             self.calls.append(selector.call)
         else:
-            self._parts.append(selector)
+            self.parts.append(selector)
             self._generations[-1].note(selector, self._until)
 
-    @property
-    def pending(self) -> bool:
-        """True if there are stops since the last row."""
-        return bool(self.calls or self._parts)
+    def row(self, now: float | None = None) -> dict[int, bytes]:
+        """Return the encoded stops since the last row, by serial number. They stopped their calls at ``now``.
 
-    def row(self) -> dict[int, bytes]:
-        """Return the encoded stops since the last row, by serial number.
-
-        Call it only if :attr:`pending` is true.
+        Without ``now``, it is the time of the last stop that :meth:`add` added. Call this method only if
+        there are such stops.
         """
+        if now is not None:
+            self._until = now + STOPPED_SECONDS
         self._generations[-1].calls.update(dict.fromkeys(self.calls, self._until))
-        row = TombstoneRow(self._until, [*self.calls, *self._parts])
+        row = TombstoneRow(self._until, [*self.calls, *self.parts])
         encoded = _encode(row)
         self._file(self._serial + 1, row, len(encoded))
         self.calls.clear()
-        self._parts.clear()
+        self.parts.clear()
         return {self._serial: encoded}
 
     def rows(self) -> dict[int, bytes | None]:

@@ -1,6 +1,6 @@
-"""The general way of an authorization, in the order of engine.md 6: it decides any request, and words each reject.
+"""The general way of an authorization, in the order of engine.md 6: it decides any request.
 
-:meth:`Authorization.decide` names the steps. The usual way (:mod:`identengine.engine.usual`) takes the same steps for
+:meth:`Authorization.decide` names the steps. The usual way (:mod:`.usual`) takes the same steps for
 the requests of which it is sure, and leaves all others to this module.
 """
 
@@ -87,7 +87,7 @@ class Authorization:
         if not holds:
             return answer.decision() if authorizes else answer
         # CPS; capacity: the set of calls checks all, then takes all (engine.md 5.2, 5.9)
-        admit = Admit(call, leg, ask.asker.switch, content, answer, levels_of(entry, direction))
+        admit = Admit(call, leg, ask.asker.switch, content, answer, levels_of(entry, direction), book.hash_key)
         outcome = calls.answer(admit)  # type: ignore[union-attr]  # it holds
         if type(outcome) is Refused:
             return refused(reasons, outcome, admit.levels, request, book)

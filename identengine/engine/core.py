@@ -2,7 +2,7 @@
 
 A batch is what arrived together. :meth:`Engine.begin` opens it, each request is answered alone, in the order of
 its arrival (engine.md 5.3), and :meth:`Engine.end` stores what the batch changed. Answers may leave only then. One
-assignment between two batches replaces the version of the book, or the settings. Rule: no I/O, no clock, no logging.
+assignment between two batches replaces the version of the book, or the settings. Rule: no I/O, no clock, no log.
 """
 
 from __future__ import annotations

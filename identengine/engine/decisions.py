@@ -80,7 +80,7 @@ def accepted(
 
 
 def terminating(entry: AccountEntry) -> Terminating:
-    """Return what the calls to a vendor need: the levels, and the answer with the place to send them (engine.md 3.9)."""
+    """Return the levels of the calls to a vendor, and their answer: the place to send them (engine.md 3.9)."""
     if entry.terminating is None:
         account, client_entry = entry.account, entry.client_entry
         answer = Decision(

@@ -150,7 +150,7 @@ class Usual:
     def _identify(self, asked: UsualRequest, dialled: str, options: IdentifyOptions) -> _Found | None:
         """Return the best candidate, before its ties and credentials are looked at.
 
-        ``dialled`` is in normal form if the part behind the tech prefix of the account is. The next step tests that.
+        ``dialled`` is in normal form if its part behind the account's tech prefix is. The next step tests that.
         """
         source: Candidate | None = None
         if address := asked.src_ip:
@@ -218,7 +218,7 @@ class Usual:
         return None if src is None else src.encode(), rewritten
 
     def _caller(self, number: str | None) -> str | None:
-        """Return a calling number in normal form, without international prefix; None if it is absent or invalid."""
+        """Return a calling number in normal form, without international prefix, or None for an absent one."""
         if not number:
             return None
         try:

@@ -190,7 +190,7 @@ def pages_of_legs(file: Path, first: int, last: int) -> list[int]:
     """Return the pages that hold some of these legs, none of the first hundred, and no other data."""
     content = file.read_bytes()
     pages = {page: content[page * PAGE : (page + 1) * PAGE] for page in range(2, 100)}
-    others = (b"small", b"beat", *(f"call {number}".encode() for number in range(90, 110)))
+    others = (b"rows", b"beat", *(f"call {number}".encode() for number in range(90, 110)))
     return [
         page
         for page, text in pages.items()

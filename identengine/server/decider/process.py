@@ -123,12 +123,12 @@ class _Decider:
             self._engine,
             lambda: time.monotonic() - self._began,
             self._on_reject,
-            lambda: self._clock(),
+            lambda: self._clock(),  # noqa: PLW0108 - it is set later
             self._on_wrong_token,
             lambda: self._reporter.tally.add("datagrams_dropped_too_old"),
             self._on_malformed,
             self._on_withheld,
-            lambda seconds, messages: self._reporter.tally.decided(seconds, messages),
+            lambda seconds, messages: self._reporter.tally.decided(seconds, messages),  # noqa: PLW0108 - as above
         )
         # Four logs, so that a flood of one kind leaves the lines of the others.
         self._rejects, self._refused, self._malformed, self._withheld = (RejectLog(in_a_second) for _ in range(4))

@@ -46,7 +46,7 @@ class Read:
         """Places of messages whose answers are deferred."""
 
     def postpone(self, owed: DeferredCount, give: Callable[[int, list[bytes]], None]) -> None:
-        """Pass the answers to messages with deferred answers to ``give``, with their places, when they are complete."""
+        """Pass deferred answers to ``give``, with the place of the message, when they are complete."""
         for place, reply in enumerate(self.replies):
             items = reply if isinstance(reply, list) else [reply]
             deferred = [item.deferred for item in items if type(item) is Later]

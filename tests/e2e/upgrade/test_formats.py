@@ -22,15 +22,17 @@ from identengine.server.supervisor.handover import HandoverError
 COUNT = 300
 
 PROGRAM = """\
+import struct
+
 import identengine.calls.clock as clock
 import identengine.calls.journal as journal
 import identengine.calls.journalfile as journalfile
+import identengine.calls.journalformats as journalformats
 import identengine.server.supervisor.handover as handover
 import identengine.server.supervisor.lock as lock
 import identengine.server.supervisor.outgoing as outgoing
 from identengine.__main__ import main
 from identengine.calls.backend import unpacked
-from identengine.calls.legtable import Leg
 
 FORMAT, PROTOCOL = {mirror}, {protocol}
 for module in (journal, journalfile, handover, outgoing):
@@ -40,24 +42,45 @@ for module in (handover, outgoing):
 if not {checks}:
     outgoing._refusal = lambda asked: None
 lock.OUR_FORMATS = lock.Formats(PROTOCOL, FORMAT)
-encode = journal.encode
+encode, close = journal.encode, journal.Journal.close
 
 
 def encode_old(value):
-    if isinstance(value, Leg) and FORMAT == 1:
-        standing = [value.cells[0].number, list(value.counters)]
-        answer = None if value.answer is None else unpacked(value.answer)
-        return encode([value.slot, value.call, value.leg, value.switch, value.state, standing, value.since,
-                       value.due, value.lease, value.missed, value.content, answer])
     if isinstance(value, clock.Beat) and FORMAT < 3:
         return encode([value.format, value.boot, value.now, value.wall])
     return encode(value)
 
 
-journal.encode = encode_old
+def close_old(self):
+    close(self)
+    if FORMAT < 4:
+        with journalfile.environment(self.path, self.path.stat().st_size) as env:
+            write_old(env, [leg for row in journalformats.read(env).rows for leg in row.living()])
+
+
+def write_old(env, legs):
+    names = (b"small", b"large", b"rows", b"dead")
+    small, large, *current = (env.open_db(name, integerkey=True) for name in names)
+    with env.begin(write=True) as txn:
+        for db in current:
+            txn.drop(db)
+        for position, leg in enumerate(legs):
+            slot = ~position if leg.state == 1 else position
+            counters = [leg.cells[0].number, *leg.counters]
+            answer = leg.answer
+            if FORMAT == 1:
+                counters, answer = [counters[0], counters[1:]], None if answer is None else unpacked(answer)
+            else:
+                counters = [[number, 1] for number in counters]
+            row = encode([slot, leg.call, leg.leg, leg.switch, leg.state, counters, leg.since, leg.due, leg.lease,
+                          leg.missed, leg.content, answer])
+            txn.put(struct.pack("=I", position), row, db=large if slot < 0 else small)
+
+
+journal.encode, journal.Journal.close = encode_old, close_old
 main()
 """
-"""A program that differs from this one in its formats alone."""
+"""A program that differs from this one in its formats alone. It writes its format when it closes the mirror."""
 
 
 @pytest.fixture

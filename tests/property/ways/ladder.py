@@ -40,6 +40,10 @@ GENERAL = (
 
 UNREACHED = frozenset(
     (
+        # The engine asks for an earlier answer itself, and sends only calls that it has identified.
+        "Admission.admit: if earlier is not None: return earlier if type(earlier) is Refused else in_parts(earlier)",
+        "Admission.admit: if levels is None: return decision",
+        "Admission._admit_again: if levels is None: return decision",
         # The engine asks only for accounts with another policy.
         "shown_number: if account.src_policy is _ALLOW_ANY: return (src_number, False)",
     )

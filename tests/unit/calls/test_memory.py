@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from identengine.calls.backend import Admit, CallsMessage, Fault, LegSelector, Refresh, Refused, Settings
+from identengine.calls.backend import (
+    Admit,
+    CallsMessage,
+    Fault,
+    LegFilter,
+    LegResult,
+    LegSelector,
+    Refresh,
+    Refused,
+    Settings,
+)
 from identengine.calls.legs import call_key
 from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters
 from identengine.calls.memory import Calls
@@ -67,4 +77,45 @@ def test_a_fault_in_one_message_leaves_the_others_of_its_batch() -> None:
     assert isinstance(calls.apply([admit("c")], 302.0)[0], Decision)
     assert calls.gauges().held == 3
     calls.work(600.0)
+    assert calls.gauges().held == 0
+
+
+def test_undo_frees_the_leg_of_the_current_message_alone() -> None:
+    calls = Calls(Settings(), Narrow())
+    calls.apply([admit("earlier")], 1.0)
+    calls.begin(2.0)
+    calls.undo()
+    assert calls.gauges().held == 1, "no message of this batch has admitted a leg"
+    calls.answer(admit("same batch"))
+    calls.batch.newest = None
+    cells = calls.room(LEVELS)
+    assert isinstance(cells, tuple)
+    calls.reserve(call_key("s", "faulty"), "o", "s", cells, b"", b"")
+    calls.undo()  # the answer to the call could not be encoded
+    assert calls.end() == ()
+    assert calls.gauges().held == calls.gauges().reserved == 2
+    assert calls.usage("accounts", 0, 10) == [(LEVELS.account, 2)]
+
+
+def test_the_usual_ways_answer_only_usual_messages() -> None:
+    calls = Calls(Settings(), Narrow())
+    calls.apply([admit("one"), admit("lapses")], 1.0)
+    calls.apply([Admit(call_key("s", "several"), leg, "s", b"", ACCEPTED, LEVELS) for leg in ("o1", "o2")], 1.0)
+    calls.apply(
+        [Refresh("start", LegSelector(call_key("s", "one"), None, None), "s", None, None, lambda *_: LEVELS)], 2.0
+    )
+    calls.work(300.0)
+    calls.begin(300.0)
+    for call in ("lapses", "several", "unknown"):
+        assert calls.stop_call(call_key("s", call)) is None
+        assert calls.refresh_call("start", call_key("s", call), "s") is None
+    assert calls.refresh_call("update", call_key("s", "one"), "t") == LegResult(True)
+    (leg,) = calls.matching(LegSelector(call_key("s", "one"), None, None), LegFilter())
+    assert (leg.switch, leg.due) == ("t", 300.0 + 7200.0)
+    assert calls.stop_call(call_key("s", "one")) == LegResult(True, freed=1)
+    late = Refresh(
+        "start", LegSelector(call_key("s", "one"), None, None), "s", None, lambda: LEVELS, lambda *_: LEVELS
+    )
+    assert calls.answer(late) == LegResult(True, unknown=True)
+    calls.end()
     assert calls.gauges().held == 0

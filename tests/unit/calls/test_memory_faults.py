@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from support.faults import Injector, at_every_line
 
+from identengine.calls import rows
 from identengine.calls.backend import (
     Admit,
     CallsMessage,
@@ -276,3 +277,29 @@ def test_a_second_fault_while_the_set_recovers() -> None:
         assert first.raised_in
         injector.run(lambda calls=calls: calls.work(START + 0.05))  # type: ignore[misc]
         check(calls, mirror, before, messages, answers, injector.raised_in)
+
+
+def test_a_fault_at_any_line_while_rows_are_emptied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row of which more than half is dead is emptied, and small rows are merged."""
+    monkeypatch.setattr(rows, "SMALL_ROWS", 0)
+    emptied = 0
+    for injector in at_every_line(MemoryError, "calls"):
+        mirror = Copy()
+        calls = Calls(SETTINGS, mirror)
+        calls.apply([admit(f"row {n}") for n in range(6)], START)
+        for n in range(3):
+            calls.apply([admit(f"small {n}"), refresh("start", f"small {n}")], START)
+        calls.apply([Stop(named(f"row {n}")) for n in range(4)], START)
+        before, kept = held(calls), set(mirror.rows)
+
+        def work(calls: Calls = calls) -> None:
+            while calls.work(START + 1):
+                pass
+
+        injector.run(work)
+        work()
+        is_consistent(calls, mirror, injector.raised_in)
+        assert held(calls) == before, injector.raised_in
+        emptied += not kept & set(mirror.rows)
+        expires(calls, injector.raised_in)
+    assert emptied > 50

@@ -56,7 +56,9 @@ class Run:
         engine = Engine()
         account = Account(id=1, client_id=1, name="one", ident_by=IdentBy.IP, ident=("10.0.0.5",))
         engine.take_up(build(OPTIONS, 7, bytes(32), [Client(id=1, name="c")], [account], []))
-        self.responder = Responder(engine, lambda: 1.0, self._reject, on_wrong_token=self.wrong.append, on_too_old=self._old)
+        self.responder = Responder(
+            engine, lambda: 1.0, self._reject, on_wrong_token=self.wrong.append, on_too_old=self._old
+        )
 
     def _reject(self, asker: Asker, request: Request, decision: Decision) -> None:
         self.rejected.append(asker.switch)
