@@ -1,7 +1,8 @@
 """The levels on which a leg counts, and their limits (engine.md 5.2).
 
-Each level is a counter with a number. An account has one counter per direction. A client has one per direction and
-one in total. The mirror stores numbers of 64 bits only, and every id up to 2**63 - 1 needs distinct numbers.
+Each level has a number. An account has one level per direction. A client has one per direction, and one for both
+directions, whose count is the sum of the two (:mod:`identengine.calls.counts`). The mirror stores numbers of 64
+bits only, and every id up to 2**63 - 1 needs distinct numbers.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ class Progress:
         if type(leg) is not Leg or leg.state == LAPSED:
             return None
         self._batch.busy = True
-        self._stopped.append(call)
+        self._stopped[call] = None
         # This is `LegTable.free`, inlined:
         del self._legs[call]
         counts, rows = self._counts, self._rows

@@ -115,8 +115,8 @@ class Tombstones:
         """Serial numbers of forgotten rows that the mirror still holds."""
         self._serial = 0
         self._until = 0.0
-        self.calls: list[str] = []
-        """Keys of the calls that were stopped whole since the last row. Such a stop only appends its call."""
+        self.calls: dict[str, None] = {}
+        """Keys of the calls that were stopped whole since the last row. Such a stop only adds its call."""
         self.parts: list[LegSelector] = []
         """Other stops since the last row."""
 
@@ -127,7 +127,7 @@ class Tombstones:
         """Remember a stop. :meth:`row` returns its row for the mirror when the batch ends."""
         self._until = now + STOPPED_SECONDS
         if selector.whole:
-            self.calls.append(selector.call)
+            self.calls[selector.call] = None
         else:
             self.parts.append(selector)
             self._generations[-1].note(selector, self._until)

@@ -51,7 +51,7 @@ class Wheel:
             there.discard(row.serial)
 
     def take(self, now: float) -> int | None:
-        """Remove and return the serial number of a row that may be due at ``now``, or None without such a row."""
+        """Remove and return the serial number of a row that may be due at ``now``, or None."""
         until = now * TICKS
         while self._order and self._order[0] <= until:
             if (serial := self._take_one()) is not None:
@@ -66,7 +66,7 @@ class Wheel:
         return None
 
     def _take_one(self) -> int | None:
-        """Return a row of the first tick, or None after removing the tick because it has none."""
+        """Remove and return a row of the first tick. If the tick has no row, remove the tick and return None."""
         serials = self._ticks[self._order[0]]
         if serials:
             return serials.pop()

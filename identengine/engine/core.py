@@ -172,7 +172,7 @@ class Engine:
         return RolledBack(reason, frozenset((leg.call, leg.leg) for leg in legs)) if legs else None
 
     def reject_rolled_back(self, ask: EngineRequest, rolled_back: RolledBack) -> Decision | None:
-        """Return the answer to an accepted call that was rolled back, or None if the request is no such call."""
+        """Return the reject of a call that was rolled back, or None if the request is for another call."""
         if ask.method != "authorize" or self._book is None:
             return None
         asked = query.read(ask.request, self._book)  # type: ignore[arg-type]  # see EngineRequest.request

@@ -34,6 +34,7 @@ def dismantled(book: Book) -> Iterator[None]:
                     del trie[network]
                 del networks[-_NETWORKS:]
                 yield
+    yield from emptied(book.reordered)
     yield from emptied(book.accounts)
     yield from emptied(book.clients)
     yield from book.dids.dismantle(_NETWORKS)

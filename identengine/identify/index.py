@@ -259,7 +259,7 @@ class Lookup:
 class Book:
     """One version of the book, ready to decide.
 
-    Rule: it never changes after :meth:`~identengine.identify.builder.BookBuilder.finish`.
+    Rule: its content never changes after :meth:`~identengine.identify.builder.BookBuilder.finish`.
     """
 
     __slots__ = (
@@ -272,6 +272,7 @@ class Book:
         "hash_key",
         "options",
         "prefixes",
+        "reordered",
         "version",
     )
 
@@ -288,6 +289,11 @@ class Book:
         self.enabled = {direction: Lookup() for direction in Direction}
         self.disabled = {direction: Lookup() for direction in Direction}
         self.dids = DidTable()
+        self.reordered: dict[tuple[Counted, int], Candidate] = {}
+        """Chains in the order for switches with other options, by these and the identity of their first node.
+
+        They are added when they are needed first, since few switches need them.
+        """
 
 
 def _classes(options: IdentifyOptions) -> tuple[IndexClass, ...]:

@@ -92,9 +92,12 @@ def for_switch(book: Book, head: Candidate, options: IdentifyOptions) -> Candida
 
     It is the chain itself unless it varies, and ``match_port`` or ``match_protocol`` is not that of the book.
     """
-    if not head.varies or counted_by(options) == counted_by(book.options):
+    if not head.varies or (counted := counted_by(options)) == counted_by(book.options):
         return head
-    return reordered(head, counted_by(options))
+    found = book.reordered.get((counted, id(head)))
+    if found is None:
+        found = book.reordered[counted, id(head)] = reordered(head, counted)
+    return found
 
 
 def best_of(book: Book, head: Candidate, query: Query, options: IdentifyOptions) -> Candidate | None:
@@ -260,7 +263,7 @@ def nearest_miss(
     port: int | None,
     options: IdentifyOptions,
 ) -> int:
-    """Return the place in :data:`FURTHEST` of the nearest miss in a chain without a candidate. No chain is -1."""
+    """Return the place in :data:`FURTHEST` of the nearest miss in a chain that has no candidate, or -1."""
     furthest = -1
     while candidate is not None:
         if candidate.crowd is not None:

@@ -92,9 +92,9 @@ def fitted(codec: Codec, answer: Item, room: Room) -> Item:
 def _fitted(codec: Codec, message_id: bytes, answer: EngineAnswer, room: Room) -> bytes:
     """Return an answer that fits, to a message whose whole answer does not.
 
-    An explanation loses its last candidates and is marked as cut. Long texts of
-    the book, or a value that it returns, can make a decision too large. It loses the names of its ids. If it is
-    still too large, it becomes a reject, since the switch must not miss the rate table or the routing plan.
+    An explanation loses its last candidates and is marked as cut. Long texts of the book, or a value that a
+    decision returns, can make the decision too large. It then loses the names of its ids. If it is still too
+    large, it becomes a reject, since the switch must not miss the rate table or the routing plan.
     """
     if isinstance(answer, Explanation):
         return _cut(codec, message_id, answer, room.bytes)

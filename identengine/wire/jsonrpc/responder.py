@@ -1,8 +1,8 @@
-"""The responder of JSON-RPC 2.0 (interfaces.md 3): messages in, one batch to the engine, answers out. No I/O.
+"""The responder of JSON-RPC 2.0 (interfaces.md 3): messages in, answers out, in batches of the engine. No I/O.
 
 One :class:`Responder` serves all transports and both encodings. It reads each message
-(:mod:`identengine.wire.jsonrpc.reader`), lets the engine decide all of them as *one* batch, and answers them in
-order.
+(:mod:`identengine.wire.jsonrpc.reader`), lets the engine decide it, and keeps the answers in order. A batch may
+hold the messages of several reads. Answers are final when the batch is closed.
 """
 
 from __future__ import annotations

@@ -252,3 +252,31 @@ def test_the_order_of_turns() -> None:
         "others",
         *("a decides", "b decides", "a answers", "b answers"),
     ]
+
+
+class Failing:
+    """Batches of which the first cannot be closed."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    def begin(self) -> None:
+        pass
+
+    def end(self) -> None:
+        self.closed += 1
+        if self.closed == 1:
+            raise MemoryError
+
+
+def test_connections_of_a_batch_that_cannot_be_closed_are_aborted() -> None:
+    async def run() -> list[str]:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        log: list[str] = []
+        turns = Turns(Failing())
+        turns.wait(Script(turns, log, "a", 1))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return log
+
+    assert asyncio.run(run()) == ["a decides", "a aborts"], "otherwise it would never have a turn again"
