@@ -31,7 +31,7 @@ class Admission:
         call, key = message.call, message.leg
         old = None
         if call is not None and call in self._legs:
-            earlier = self.repeated(call, key, message.switch, message.content, message.secret)
+            earlier = self.repeated(call, key, message.switch, message.content)
             if earlier is not None:
                 return earlier if type(earlier) is Refused else in_parts(earlier)
             old = self._table.find(call, key)
@@ -40,20 +40,19 @@ class Admission:
         decision, levels = message.decision, message.levels
         if levels is None:
             return decision
+        if call is None:  # it takes no slot, so that the room of the set does not matter
+            refusal = self._refusal(levels)
+            return decision if refusal is None else Refused(refusal)
         found = self.admissible(levels)
         if isinstance(found, Reason):
             return Refused(found)
-        if call is None:
-            return decision
         if old is not None:
             self._table.free(old)
         answer = decision.packed if type(decision) is EncodedDecision else packed(decision)
         self.reserve(call, key, message.switch, found, message.content, answer)
         return decision
 
-    def repeated(
-        self, call: str, key: str, switch: str, content: Content, secret: bytes
-    ) -> EncodedDecision | Refused | None:
+    def repeated(self, call: str, key: str, switch: str, content: Content) -> EncodedDecision | Refused | None:
         """Answer an authorization whose leg is held already, or whose call may have no further leg.
 
         Return None if the call has to be decided.
@@ -65,7 +64,7 @@ class Admission:
             return None if self._table.may_add_leg(call) else Refused(Reason.INVALID_REQUEST, field="leg_id")
         if leg.state == ACTIVE:
             return Refused(Reason.INVALID_REQUEST, field="call_id")
-        if leg.state == LAPSED or leg.answer is None or not is_same(leg.content or b"", content, secret):
+        if leg.state == LAPSED or leg.answer is None or not is_same(leg.content or b"", content):
             return None
         if leg.switch != switch:
             self._batch.busy = True
@@ -86,6 +85,15 @@ class Admission:
         elif paced:
             self._buckets.take(levels, self._batch.now)
         return found
+
+    def _refusal(self, levels: Levels) -> Reason | None:
+        """Return the reason why a call without a new slot is refused, or None. Then its CPS tokens are taken."""
+        if self._buckets.empty(levels, self._batch.now):
+            return Reason.CPS_EXCEEDED
+        refusal = self._counts.full(levels)
+        if refusal is None:
+            self._buckets.take(levels, self._batch.now)
+        return refusal
 
     def reserve(self, call: str, key: str, switch: str, cells: Cells, content: Content, answer: bytes) -> Leg:
         """Reserve a leg that has passed all checks, and count it.
@@ -122,11 +130,10 @@ class Admission:
         if levels is None:
             return decision
         counts.remove(leg.cells)  # the leg is decided as if its slot were free
-        refusal = Reason.CPS_EXCEEDED if self._buckets.empty(levels, now) else counts.full(levels)
+        refusal = self._refusal(levels)
         if refusal is not None:
             leg.cells = counts.add(leg.cells)
             return Refused(refusal)
-        self._buckets.take(levels, now)
         # An authorization renews no lease, so the answer names the time that remains.
         changed = msgspec.structs.replace(in_parts(decision), lease=max(1, int(leg.due - now)))
         answer = packed(changed)

@@ -82,8 +82,6 @@ class Admit(msgspec.Struct, frozen=True, gc=False):
     decision: Decision | EncodedDecision
     levels: Levels | None
     """The levels on which the call will count, or None if the engine rejected it."""
-    secret: bytes = b""
-    """The key of fingerprints (:func:`~identengine.calls.legs.request_fingerprint`)."""
 
 
 class LegSelector(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -220,7 +218,7 @@ class BatchState(Protocol):
     """The state of a batch that is being answered."""
 
     newest: Any
-    """The leg that :meth:`Backend.undo` would free. Each authorization sets it to None first."""
+    """The leg that :meth:`Backend.undo` would free. Each message sets it to None first."""
 
 
 class UsualBackend(Protocol):
@@ -237,12 +235,10 @@ class UsualBackend(Protocol):
     def find(self, call: str, leg: str, /) -> object | None:
         """Return the held or lapsed leg with these keys, or None."""
 
-    def repeated(
-        self, call: str, leg: str, switch: str, content: Content, secret: bytes, /
-    ) -> EncodedDecision | Refused | None:
+    def repeated(self, call: str, leg: str, switch: str, content: Content, /) -> EncodedDecision | Refused | None:
         """Return the answer to a call whose leg is held already, or None if the call has to be decided.
 
-        A retransmission gets its earlier answer (engine.md 5.3). ``secret`` is the key of fingerprints.
+        A retransmission gets its earlier answer (engine.md 5.3).
         """
 
     def admissible(self, levels: Levels, /) -> Cells | Reason:

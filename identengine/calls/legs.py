@@ -42,16 +42,16 @@ def request_fingerprint(request: Request, key: bytes) -> bytes:
     """Return a fingerprint that is equal for equal requests (engine.md 5.3).
 
     It leaves out the ids of call and leg, by which the leg is found. Because the fingerprint is kept with the leg,
-    it holds values without field names. Requests with credentials and long requests are hashed.
+    it holds values without field names. Requests with credentials are hashed with ``key``, long ones without.
     """
     fields = msgspec.structs.astuple(request)[_IDS:]
     try:
         content = _encode(fields)
     except OverflowError:  # MessagePack has 64 bits; a field that is not read can hold a longer integer
         content = _encode([str(field) if isinstance(field, int) else field for field in fields])
-    if request.password is None and request.digest is None and len(content) <= _LONGEST_CONTENT:
-        return content
-    return blake2b(content, digest_size=16, key=key).digest()
+    if request.password is not None or request.digest is not None:
+        return blake2b(content, digest_size=16, key=key).digest()
+    return content if len(content) <= _LONGEST_CONTENT else blake2b(content, digest_size=16).digest()
 
 
 Content: TypeAlias = UsualRequest | bytes
@@ -59,19 +59,20 @@ Content: TypeAlias = UsualRequest | bytes
 
 
 def content_of(request: Request, key: bytes) -> Content:
-    """Return the content of a request as a leg keeps it. Credentials and long requests are never kept."""
+    """Return the content of a request: the request itself, or the fingerprint of a request with credentials."""
     if type(request) is UsualRequest and request.password is None and request.digest is None:
         return request
     return request_fingerprint(request, key)
 
 
-def is_same(kept: Content, content: Content, key: bytes) -> bool:
+def is_same(kept: Content, content: Content) -> bool:
     """Return True if two contents are those of equal requests (engine.md 5.3)."""
-    return kept == content or _fingerprint(kept, key) == _fingerprint(content, key)
+    return kept == content or fingerprint_of(kept) == fingerprint_of(content)
 
 
-def _fingerprint(content: Content, key: bytes) -> bytes:
-    return content if isinstance(content, bytes) else request_fingerprint(content, key)
+def fingerprint_of(content: Content) -> bytes:
+    """Return a content as a fingerprint, the form in which a leg keeps it beyond its batch."""
+    return content if isinstance(content, bytes) else request_fingerprint(content, b"")
 
 
 _encode = msgspec.msgpack.Encoder().encode

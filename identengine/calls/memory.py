@@ -191,6 +191,7 @@ class Calls:
         rolled_back = self._free([leg for leg in self.batch.admitted if leg.state == RESERVED])
         self._rows.seal()
         self._mirroring.write()  # the other changes of the batch, now or later
+        self._admission.turned_away += len(rolled_back)
         return rolled_back
 
     def _free(self, legs: Iterable[Leg]) -> list[Leg]:
@@ -218,7 +219,6 @@ class Calls:
                 continue  # the batch may hold several authorizations of one leg
             if isinstance(answer, EncodedDecision) or (isinstance(answer, Decision) and answer.accepted):
                 answers[position] = Refused(Reason.OVERLOAD)
-                self._admission.turned_away += 1
 
     def _sync(self, message: SyncPart) -> CallsAnswer:
         return self._lists.receive(message, self.batch.now)

@@ -17,9 +17,10 @@ from typing import Final
 import msgspec
 
 from identengine.calls.leg import Leg, Row
-from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, State
+from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, State, fingerprint_of
 from identengine.calls.order import Order
 from identengine.calls.wheel import Wheel
+from identengine.model.usual import UsualRequest
 
 ROW_LEGS: Final = 32
 """Largest number of legs in a row. A batch that takes more fills several rows."""
@@ -146,6 +147,10 @@ class Rows:
             row.due = first.due  # this batch reserved all legs of the row
         else:
             row.due = min([leg.due for leg in row.living()])
+        if row.kind == RESERVED:
+            for leg in row.living():
+                if type(leg.content) is UsualRequest:
+                    leg.content = fingerprint_of(leg.content)  # a fifth of the memory
         (self.memories if row.kind == LAPSED else self.leases).add(row)
         row.noted = row.left
         self._living[row.kind] += row.left

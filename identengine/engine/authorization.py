@@ -45,34 +45,29 @@ class Authorization:
         request: Request = ask.request  # type: ignore[assignment]  # see EngineRequest.request
         if book is None:
             return reject(reasons, Reason.NOT_READY, None, None)
-        # validate
-        asked = query.read(request, book)
+        asked = query.read(request, book)  # validate
         if type(asked) is Unusable:
             return unusable(reasons, asked, book)
         direction, outward = asked.direction, asked.direction is _TERMINATION
         if authorizes and asked.call_id is None and settings.require_call_id:
             return reject(reasons, Reason.INVALID_REQUEST, book, direction, field="call_id")
-        # retransmission
         holds = authorizes and calls is not None
+        # retransmission
         call = call_key(ask.asker.scope, asked.call_id) if holds and asked.call_id is not None else None
-        leg, content = (
-            leg_key(direction, asked.leg_id),
-            content_of(request, book.hash_key) if call is not None else b"",
-        )
+        leg = leg_key(direction, asked.leg_id)
+        content = content_of(request, book.hash_key) if call is not None else b""
         if call is not None:
-            earlier = calls.repeated(call, leg, ask.asker.switch, content, book.hash_key)  # type: ignore[union-attr]  # it holds
+            earlier = calls.repeated(call, leg, ask.asker.switch, content)  # type: ignore[union-attr]  # it holds
             if earlier is not None:
                 return refused(reasons, earlier, None, request, book) if type(earlier) is Refused else earlier
         # identify; credentials: verified in it, since they choose between equal candidates (engine.md 3.6)
         found = matching.identify(book, asked, ask.options, settings.reveal)
         if type(found) is not Match:
             return reject(reasons, found, book, direction)
-        # client status
-        entry = found.entry
+        entry = found.entry  # client status
         if entry.blocked:
             return reject(reasons, Reason.CLIENT_BLOCKED, book, direction, entry)
-        # strip
-        dst = _dialled(asked, found)
+        dst = _dialled(asked, found)  # strip
         if not dst:
             return reject(reasons, Reason.INVALID_DESTINATION, book, direction, entry)
         # Src Policy, which only applies to origination (engine.md 4)
@@ -87,7 +82,7 @@ class Authorization:
         if not holds:
             return answer.decision() if authorizes else answer
         # CPS; capacity: the set of calls checks all, then takes all (engine.md 5.2, 5.9)
-        admit = Admit(call, leg, ask.asker.switch, content, answer, levels_of(entry, direction), book.hash_key)
+        admit = Admit(call, leg, ask.asker.switch, content, answer, levels_of(entry, direction))
         outcome = calls.answer(admit)  # type: ignore[union-attr]  # it holds
         if type(outcome) is Refused:
             return refused(reasons, outcome, admit.levels, request, book)

@@ -39,7 +39,7 @@ from identengine.identify.matching import Match
 from identengine.identify.query import Query, Unusable
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Reason
-from identengine.model.records import CallRequest, Decision, Direction, Interface, Request
+from identengine.model.records import CallRequest, Decision, Interface, Request
 
 
 class Tally(Protocol):
@@ -124,8 +124,9 @@ class Engine:
         self._asks.clear()
         self._answers.clear()
         if not self._authorization.is_of(self.settings, self._book, self._calls):
-            self._authorization = Authorization(self.settings, self._book, self._calls)
-            self.usual.use(self._authorization)
+            general = Authorization(self.settings, self._book, self._calls)
+            self.usual.use(general)
+            self._authorization = general  # last, so that the next batch repeats both after a fault
         if self._calls is not None:
             self._calls.begin(now)
 
@@ -137,9 +138,9 @@ class Engine:
             answer = self._handlers[ask.method](ask)
             if type(answer) in _MESSAGES:
                 answer = self._held(answer)  # type: ignore[arg-type]  # the `if` checks the type
+            return self.note(ask, answer)  # type: ignore[arg-type]  # no message is left
         except Exception as fault:  # any fault rejects the call, and the rest of the batch is still answered
             return self.fault(ask, fault)
-        return self.note(ask, answer)  # type: ignore[arg-type]  # no message is left
 
     def note(self, ask: EngineRequest, answer: EngineAnswer) -> EngineAnswer:
         """Note a request and its answer, to be counted at the end of the batch. Return the answer."""
@@ -148,10 +149,16 @@ class Engine:
         return answer
 
     def fault(self, ask: EngineRequest, fault: Exception) -> EngineAnswer:
-        """Undo what a request has changed before a fault, and return its answer: an error, or a reject."""
+        """Undo what a request has changed before a fault, and return its answer: an error, or a reject.
+
+        The answer replaces an earlier one of the request.
+        """
         if self._calls is not None:
             self._calls.undo()
         self.faults.append(fault)
+        del self._asks[len(self._answers) :]  # the fault may have come between the two
+        if self._asks and self._asks[-1] is ask:
+            del self._asks[-1], self._answers[-1]
         rejected = reject(self.settings.reasons, Reason.INTERNAL_ERROR, self._book, None)
         return self.note(
             ask, rejected if ask.method in ("authorize", "identify") else Explanation(decision=rejected)
@@ -171,8 +178,13 @@ class Engine:
             legs, reason = self._calls.roll_back(), Reason.INTERNAL_ERROR
         return RolledBack(reason, frozenset((leg.call, leg.leg) for leg in legs)) if legs else None
 
-    def reject_rolled_back(self, ask: EngineRequest, rolled_back: RolledBack) -> Decision | None:
-        """Return the reject of a call that was rolled back, or None if the request is for another call."""
+    def reject_rolled_back(
+        self, ask: EngineRequest, rolled_back: RolledBack, *, usual: bool = True
+    ) -> Decision | None:
+        """Return the answer to an accepted call that was rolled back, or None if the request is no such call.
+
+        The request must have been accepted. ``usual`` is True if the usual way may have answered it.
+        """
         if ask.method != "authorize" or self._book is None:
             return None
         asked = query.read(ask.request, self._book)  # type: ignore[arg-type]  # see EngineRequest.request
@@ -182,15 +194,14 @@ class Engine:
         if leg not in rolled_back.legs:
             return None
         rejected = reject(self.settings.reasons, rolled_back.reason, self._book, asked.direction)
-        for place, one in enumerate(self._asks):
-            if one.request == ask.request and one.asker == ask.asker:
+        for place, (one, answer) in enumerate(zip(self._asks, self._answers, strict=True)):
+            if _is_accepted(answer) and one.request == ask.request and one.asker == ask.asker:
                 self._answers[place] = rejected
                 return rejected
-        counts = self.usual.counts[ask.asker.interface]  # the usual way counted the call as accepted
-        counts.terminated -= asked.direction is Direction.TERMINATION
-        counts.originated -= asked.direction is Direction.ORIGINATION
-        self._asks.append(ask)
-        self._answers.append(rejected)
+        if not usual:
+            return None
+        self.usual.uncount(ask)
+        self.note(ask, rejected)
         return rejected
 
     def count(self) -> None:
@@ -217,8 +228,8 @@ class Engine:
         rolled_back = self.end()
         if rolled_back is not None:
             for place, (ask, answer) in enumerate(zip(batch, answers, strict=True)):
-                if isinstance(answer, Decision | EncodedDecision) and in_parts(answer).accepted:
-                    answers[place] = self.reject_rolled_back(ask, rolled_back) or answer
+                if _is_accepted(answer):
+                    answers[place] = self.reject_rolled_back(ask, rolled_back, usual=False) or answer
         self.count()
         return answers
 
@@ -304,6 +315,11 @@ class Engine:
         (answer,) = self.decide([EngineRequest("explain", request, options)])
         assert isinstance(answer, Explanation)  # noqa: S101 - tells mypy which method was asked
         return answer
+
+
+def _is_accepted(answer: EngineAnswer) -> bool:
+    """Return True if an answer accepts a call."""
+    return isinstance(answer, Decision | EncodedDecision) and in_parts(answer).accepted
 
 
 def _stop(ask: EngineRequest) -> EngineAnswer | CallsMessage:

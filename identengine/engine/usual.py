@@ -11,11 +11,12 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from identengine.calls.backend import Backend, EncodedDecision, LegResult, Refused
+from identengine.calls.backend import Backend, BatchState, EncodedDecision, LegResult, Refused
 from identengine.calls.legs import Content, content_of
 from identengine.engine.authorization import Authorization
 from identengine.engine.decisions import reject, terminating
 from identengine.engine.lifecycle import Asker
+from identengine.engine.requests import EngineRequest
 from identengine.identify import policy
 from identengine.identify.credentials import Credentials
 from identengine.identify.index import AccountEntry, Book, Candidate, IndexClass, counted_by
@@ -24,7 +25,7 @@ from identengine.identify.template import MATCHES, Form
 from identengine.model.numbers import is_normal, national, normal_number
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Reason
-from identengine.model.records import INTERFACES, Decision, Direction
+from identengine.model.records import INTERFACES, Decision, Direction, Request
 from identengine.model.usual import UsualCallRequest, UsualRequest
 
 
@@ -48,6 +49,12 @@ class UsualCounts(msgspec.Struct, gc=False):
         self.originated = self.terminated = self.started = self.updated = self.stopped = 0
 
 
+class _NoBatch:
+    """The batch without a set of calls."""
+
+    newest = None
+
+
 class Usual:
     """The usual way. :meth:`use` gives it the book, the settings and the set of calls of a batch."""
 
@@ -56,6 +63,8 @@ class Usual:
 
     def __init__(self) -> None:
         self.counts = {interface: UsualCounts() for interface in INTERFACES}
+        self.batch: BatchState = _NoBatch()
+        """The batch of the set of calls. Each message sets its ``newest`` to None first."""
         self._holds = self._decides = False
         """True if there is a set of calls, and True if there is a book too."""
 
@@ -64,7 +73,7 @@ class Usual:
         book, calls = general.book, general.calls
         self._holds, self._decides = calls is not None, calls is not None and book is not None
         if calls is not None:
-            self._calls = calls
+            self._calls, self.batch = calls, calls.batch
         if book is None:
             return
         self._settings, self._book, self._reserved = general.settings, book, general.reserved
@@ -81,60 +90,58 @@ class Usual:
         """Decide one call. The comments name the steps of engine.md 6."""
         if not self._decides:
             return None
-        # validate
-        calls, call_id, dialled = self._calls, asked.call_id, asked.dst_number
-        if not dialled or call_id is None or not (call_id > "!" and call_id.isascii()) or asked.digest is not None:
-            return None
+        calls, call_id, dialled = self._calls, asked.call_id, asked.dst_number  # validate
         leg = "o" if asked.leg_id is None and asked.direction is None else _leg_key(asked)
-        if leg is None:
+        if not (leg and dialled and call_id and call_id > "!" and call_id.isascii() and asked.digest is None):
             return None
-        if dialled[0] == "+":
-            dialled = dialled[1:]
-        # retransmission
-        calls.batch.newest, call = None, asker.calls + call_id
+        dialled = dialled[1:] if dialled[0] == "+" else dialled
+        call = asker.calls + call_id  # retransmission
         content = asked if asked.password is None else content_of(asked, self._key)
         if call in calls.legs:
-            earlier = calls.repeated(call, leg, asker.switch, content, self._key)
+            earlier = calls.repeated(call, leg, asker.switch, content)
             if earlier is not None or calls.find(call, leg) is not None:
                 return self._again(earlier, asker)
         if leg[0] == "t":
             return self._terminate(asked, asker, call, leg, content, dialled, form)
-        # identify
-        found = self._identify(asked, dialled, options)
+        found = self._identify(asked, dialled, options)  # identify
         if found is None:
             return None
         candidate, kind = found
-        # strip: if the rest is in normal form, so is the whole number, and it was right to identify by it
-        dst = (dialled[candidate.cut :] if candidate.cut else dialled).encode()
-        if not (dst.isalnum() or is_normal(dst.decode())):
+        dst = (dialled[candidate.cut :] if candidate.cut else dialled).encode()  # strip
+        if not (dst.isalnum() or is_normal(dst.decode())):  # if it is, so is the number that has identified
             return None
-        # credentials
-        entry, ambiguous = candidate.entry, False
+        entry, ambiguous = candidate.entry, False  # credentials
         if candidate.ties is not None or asked.password is not None or kind != "ip" or self._requires_password:
             checked = self._check(asked, candidate, kind, options)
             if isinstance(checked, Reason):
                 return self._reject(checked)
             entry, ambiguous = checked
-        # client status
-        if entry.blocked:
+        if entry.blocked:  # client status
             return self._reject(Reason.CLIENT_BLOCKED, entry)
-        # Src Policy
-        number, rewritten = None if asked.src_number is None else asked.src_number.encode(), False
+        number, rewritten = None if asked.src_number is None else asked.src_number.encode(), False  # Src Policy
         if not entry.shows_any or number is None or not number.isalnum() or self._prefixes:
             shown = self._shown(asked, entry)
             if isinstance(shown, Reason):
                 return self._reject(shown, entry)
             number, rewritten = shown
-        # CPS; capacity
-        cells = calls.admissible(entry.levels)
+        cells = calls.admissible(entry.levels)  # CPS; capacity
         if isinstance(cells, Reason):
             return self._reject(cells, entry)
-        # answer
-        match = MATCHES[MATCHED_BY[kind]][ambiguous][rewritten]
+        match = MATCHES[MATCHED_BY[kind]][ambiguous][rewritten]  # answer
         answer = form(entry.template, self._reserved, match, candidate.matched, dst, number)
         calls.reserve(call, leg, asker.switch, cells, content, answer)
         self.counts[asker.interface].originated += 1
         return answer
+
+    def uncount(self, ask: EngineRequest) -> None:
+        """Undo the count of an answer that another answer replaces."""
+        counts, method = self.counts[ask.asker.interface], ask.method
+        outward = isinstance(ask.request, Request) and ask.request.direction == "termination"
+        counts.originated -= method == "authorize" and not outward
+        counts.terminated -= method == "authorize" and outward
+        counts.started -= method == "start"
+        counts.updated -= method == "update"
+        counts.stopped -= method == "stop"
 
     # ---- the steps of an authorization
 
@@ -143,8 +150,10 @@ class Usual:
         if type(earlier) is not EncodedDecision:
             return None
         counts = self.counts[asker.interface]
-        counts.terminated += earlier.outward
-        counts.originated += not earlier.outward
+        if earlier.outward:
+            counts.terminated += 1
+        else:
+            counts.originated += 1
         return earlier
 
     def _identify(self, asked: UsualRequest, dialled: str, options: IdentifyOptions) -> _Found | None:

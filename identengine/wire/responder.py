@@ -34,7 +34,8 @@ class Batches(Protocol):
     """The batches of a protocol: messages between :meth:`begin` and :meth:`end` are one batch of the engine.
 
     A batch has one reading of the clock and one transaction, however many responders are called within it.
-    Batches do not overlap. Neither method raises an exception.
+    Batches do not overlap. If :meth:`end` raises an exception, the batch is closed, but none of its answers may
+    leave.
     """
 
     def begin(self) -> None:

@@ -71,7 +71,12 @@ class Turns:
                 decided.append(connection)
             except Exception as fault:  # it must close this connection only
                 _fail(connection, fault)
-        self._batches.end()
+        try:
+            self._batches.end()
+        except Exception as fault:  # no answer of the batch may leave
+            for connection in decided:
+                _fail(connection, fault)
+            return more
         for connection in decided:
             try:
                 connection.answer()

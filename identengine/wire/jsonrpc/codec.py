@@ -21,6 +21,7 @@ from identengine.wire.jsonrpc.messages import (
     MAX_ID,
     PARSE_ERROR,
     Credited,
+    Decisive,
     Failure,
     Field,
     Loose,
@@ -96,6 +97,7 @@ class Codec:
         """Return the members that the error needs which answers a message, or the messages of an array."""
         self.failure = decoder(Failure).decode
         """Return the error of an encoded answer, or None if the answer is a result."""
+        self._decisive = decoder(Decisive).decode
         self.text = decoder(str).decode
         self.items = decoder(list[msgspec.Raw]).decode
         """Return the encoded items of an array."""
@@ -116,6 +118,11 @@ class Codec:
     def not_parsable(self, fault: Exception) -> NotParsable:
         """Return the answer to bytes that are not a message. ``fault`` is one of :data:`UNDECODED`."""
         return NotParsable(self.error(b"", PARSE_ERROR, f"not parsable as {self.name}: {_reason(fault)}"))
+
+    def is_accepted(self, answer: bytes) -> bool:
+        """Return True if an encoded answer accepts a call."""
+        decided = self._decisive(answer)
+        return decided.result is not None and decided.result.accepted
 
     def is_well_formed(self, raw: bytes) -> bool:
         """Return True if all texts in a message are valid, also those that decoding skips."""

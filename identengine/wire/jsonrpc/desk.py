@@ -62,11 +62,11 @@ class Desk:
         *,
         usual: bool = True,
     ) -> None:
-        self._engine, self._uptime = engine, uptime
+        self._engine, self._way, self._uptime = engine, engine.usual, uptime
         self._on_reject, self._on_too_old, self._on_malformed = on_reject, on_too_old, on_malformed
         self._usual: dict[type[Call], Callable[..., bytes | EncodedDecision | Decision | LegResult | None]] = {}
         if usual:
-            way = engine.usual
+            way = self._way
             methods: dict[str, Callable[..., bytes | EncodedDecision | Decision | LegResult | None]]
             methods = {"authorize": way.authorize, "start": way.start, "update": way.update, "stop": way.stop}
             self._usual = {USUAL_CALLS[name]: method for name, method in methods.items()}
@@ -77,22 +77,28 @@ class Desk:
         usual = self._usual.get(type(call))
         if usual is None or too_old or not message_id or call.params is None:
             return self._generally(call, message_id, peer, codec, too_old, batch)
+        self._way.batch.newest = None
+        answer = ask = None
         try:
             answer = usual(call.params, peer.asker, peer.options, codec.form)
+            if answer is FREED_ONE:
+                return codec.spliced(message_id, codec.freed_one)
+            if answer is None:
+                return self._generally(call, message_id, peer, codec, too_old, batch)
+            if type(answer) is Decision:
+                ask = _ask(call, peer, codec)
+                return self._answered(ask, self._engine.note(ask, answer), message_id, codec, batch)
+            if isinstance(answer, bytes):
+                encoded = codec.spliced(message_id, answer)
+                if len(encoded) <= batch.room.bytes:
+                    return encoded
+                answer = EncodedDecision(answer)
+            return decided(codec, message_id, answer, batch.room)
         except Exception as fault:  # it rejects this call alone
-            ask = _ask(call, peer, codec)
+            ask = ask or _ask(call, peer, codec)
+            if answer is not None and type(answer) is not Decision:
+                self._way.uncount(ask)
             return self._answered(ask, self._engine.fault(ask, fault), message_id, codec, batch)
-        if answer is FREED_ONE:
-            return codec.spliced(message_id, codec.freed_one)
-        if answer is None:
-            return self._generally(call, message_id, peer, codec, too_old, batch)
-        if type(answer) is Decision:
-            ask = _ask(call, peer, codec)
-            return self._answered(ask, self._engine.note(ask, answer), message_id, codec, batch)
-        if isinstance(answer, bytes):
-            encoded = codec.spliced(message_id, answer)
-            return encoded if len(encoded) <= batch.room.bytes else self._fitted(answer, message_id, codec, batch)
-        return decided(codec, message_id, answer, batch.room)
 
     def _generally(
         self, call: Call, message_id: bytes, peer: Peer, codec: Codec, too_old: bool, batch: Batch
@@ -113,12 +119,10 @@ class Desk:
         if too_old and kind not in _STOP:
             shed = self._engine.shed(ask)
             return result(codec, message_id, shed) if message_id else None
-        return self._answered(ask, self._engine.answer(ask), message_id, codec, batch)
-
-    @staticmethod
-    def _fitted(answer: bytes, message_id: bytes, codec: Codec, batch: Batch) -> Item:
-        """Return an answer that is too large for its datagram."""
-        return decided(codec, message_id, EncodedDecision(answer), batch.room)
+        try:
+            return self._answered(ask, self._engine.answer(ask), message_id, codec, batch)
+        except Exception as fault:  # the answer cannot be encoded or reported
+            return self._answered(ask, self._engine.fault(ask, fault), message_id, codec, batch)
 
     def _answered(
         self, ask: EngineRequest, answer: EngineAnswer, message_id: bytes, codec: Codec, batch: Batch
@@ -138,7 +142,7 @@ class Desk:
         if type(call) not in _AUTHORIZE:
             return answer
         ask = _ask(call, peer, codec)
-        rejected = self._engine.reject_rolled_back(ask, rolled_back)
+        rejected = self._engine.reject_rolled_back(ask, rolled_back, usual=answer is not None)
         if rejected is None:
             return answer
         self._on_reject(ask.asker, ask.request, rejected)  # type: ignore[arg-type]  # the method's parameters

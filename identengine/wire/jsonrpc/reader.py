@@ -56,6 +56,14 @@ class Reader:
         """Return the answer to a message, or the answers to the messages of an array."""
         if not codec.is_array(raw):
             return self.read_call(raw, codec, session, too_old, batch)
+        try:
+            return self._read_array(raw, codec, session, too_old, batch)
+        except Exception as fault:
+            return self._failed(fault, None, codec, session.peer, session, batch)
+
+    def _read_array(
+        self, raw: bytes, codec: Codec, session: Session, too_old: bool, batch: Batch
+    ) -> Item | list[Item]:
         if self._is_unproven(raw, codec, session, batch):
             return self._refuse(raw, codec, session, batch)
         items: list[msgspec.Raw] = []
@@ -69,7 +77,7 @@ class Reader:
             repaired = codec.repaired(raw)
             if repaired == raw:
                 return self.report(codec.not_parsable(fault), codec, session.peer, session.host)
-            return self.read(repaired, codec, session, too_old, batch)
+            return self._read_array(repaired, codec, session, too_old, batch)
         if not 1 <= len(items) <= MAX_BATCH:
             what = f"{expected(f'an array of 1 to {MAX_BATCH} messages')}, got {len(items)}"
             return self.report(codec.error(b"", INVALID_REQUEST, what), codec, session.peer, session.host)
@@ -81,41 +89,68 @@ class Reader:
         read: list[Item] = []
         room = batch.room
         batch.room = room._replace(bytes=room.bytes - codec.array_bytes)
-        for item in items:
-            before = batch.wrong.get(session, 0)
-            read.append(self.read_call(item, codec, session, too_old, batch))
-            if batch.wrong.get(session, 0) > max(before, MAX_WRONG):
-                what = f"the array has more than {MAX_WRONG} wrong messages; the messages after them were skipped"
-                error = codec.error(b"", INVALID_REQUEST, what)
-                read.append(self.report(error, codec, session.peer, session.host))
-                break
-        batch.room = room
+        try:
+            for item in items:
+                before = batch.wrong.get(session, 0)
+                read.append(self.read_call(item, codec, session, too_old, batch))
+                if batch.wrong.get(session, 0) > max(before, MAX_WRONG):
+                    what = (
+                        f"the array has more than {MAX_WRONG} wrong messages; the messages after them were skipped"
+                    )
+                    error = codec.error(b"", INVALID_REQUEST, what)
+                    read.append(self.report(error, codec, session.peer, session.host))
+                    break
+        finally:
+            batch.room = room
         return read
 
     def read_call(self, raw: Bytes, codec: Codec, session: Session, too_old: bool, batch: Batch) -> Item:
         """Return the answer to one message: check its form, its id, its sender and its age, then decide it."""
-        peer = session.peer
-        if peer is None and len(raw) > UNPROVEN_BYTES and self._is_unproven(raw, codec, session, batch):
-            return self._refuse(raw, codec, session, batch)
+        message_id, peer = None, session.peer
         try:
-            call = codec.usual(raw)
-        except UNDECODED as fault:
-            unusual = _unusual(raw, codec, fault)
-            if unusual is None:
-                return self._undecoded(bytes(raw), codec, session, too_old, batch)
-            call = unusual
-        message_id = bytes(call.id)
-        if message_id and not (
-            (codec.number_begins[message_id[0]] and len(message_id) <= _SHORT) or codec.is_usable_id(message_id)
-        ):
-            return self._complaint(bytes(raw), codec, session, batch)
-        if type(call) is _AUTH:
-            return self._authenticate(call.params, raw, message_id, codec, session, batch)  # type: ignore[arg-type]  # _AUTH has Credentials
-        if session.checks_tokens and (peer is None or may_hold_token(raw)):
-            peer = self._auth.peer_of(raw, codec, session)
-        if peer is None:
-            return self._unknown(raw, message_id, codec, session, batch)
-        return self._desk.decide(call, message_id, peer, codec, too_old, batch)
+            if peer is None and len(raw) > UNPROVEN_BYTES and self._is_unproven(raw, codec, session, batch):
+                return self._refuse(raw, codec, session, batch)
+            try:
+                call = codec.usual(raw)
+            except UNDECODED as fault:
+                unusual = _unusual(raw, codec, fault)
+                if unusual is None:
+                    return self._undecoded(bytes(raw), codec, session, too_old, batch)
+                call = unusual
+            message_id = bytes(call.id)
+            if message_id and not (
+                (codec.number_begins[message_id[0]] and len(message_id) <= _SHORT)
+                or codec.is_usable_id(message_id)
+            ):
+                message_id = None
+                return self._complaint(bytes(raw), codec, session, batch)
+            if type(call) is _AUTH:
+                return self._authenticate(call.params, raw, message_id, codec, session, batch)  # type: ignore[arg-type]  # _AUTH has Credentials
+            if session.checks_tokens and (peer is None or may_hold_token(raw)):
+                peer = self._auth.peer_of(raw, codec, session)
+            if peer is None:
+                return self._unknown(raw, message_id, codec, session, batch)
+            return self._desk.decide(call, message_id, peer, codec, too_old, batch)
+        except Exception as fault:  # for example a value nested almost as deep as the stack
+            return self._failed(fault, message_id, codec, peer, session, batch)
+
+    def _failed(
+        self,
+        fault: Exception,
+        message_id: bytes | None,
+        codec: Codec,
+        peer: Peer | None,
+        session: Session,
+        batch: Batch,
+    ) -> bytes | None:
+        """Keep a fault, and return the error that answers its message, so that all others are answered.
+
+        ``message_id`` and ``peer`` are None if the fault came before they were known.
+        """
+        self._engine.faults.append(fault)
+        if message_id == b"" or (peer is None and session.is_unproven(connected=batch.connected)):
+            return None
+        return codec.error(message_id or b"", INTERNAL, "internal error. The server's log has the details.")
 
     def _unknown(
         self, raw: Bytes, message_id: bytes, codec: Codec, session: Session, batch: Batch
@@ -132,11 +167,15 @@ class Reader:
     ) -> Item:
         """Return the answer to a message again, after calls that were accepted have been rolled back.
 
-        It is the same one, except for a call that was rolled back.
+        It is the same one, except for a call that was rolled back. An accepted notification has no answer either.
         """
+        if answer is not None and (type(answer) is not bytes or not codec.is_accepted(answer)):
+            return answer
         try:
-            call = codec.call(raw)
-        except UNDECODED:
+            call: Call | None = codec.usual(raw)  # as :meth:`read_call` does, since requests are compared
+        except UNDECODED as fault:
+            call = _unusual(raw, codec, fault)
+        if call is None:
             repaired = codec.repaired(bytes(raw))
             if repaired == raw:
                 return answer
@@ -203,12 +242,7 @@ class Reader:
         """Return the error that answers a wrong message, so that the other messages of the batch are answered."""
         if self._is_unproven(raw, codec, session, batch):
             return self._refuse(raw, codec, session, batch)
-        suggests = batch.count_wrong(session) <= MAX_WRONG
-        try:
-            error, due = complaint(raw, codec, suggests=suggests)
-        except Exception as fault:  # for example a value nested almost as deep as the stack
-            self._engine.faults.append(fault)
-            return codec.error(b"", INTERNAL, "internal error. The server's log has the details.")
+        error, due = complaint(raw, codec, suggests=batch.count_wrong(session) <= MAX_WRONG)
         self.report(error, codec, self._auth.supposed(raw, codec, session), session.host)
         return error if due else None
 

@@ -70,20 +70,26 @@ class Responder:
 
     def begin(self) -> None:
         """Implement :meth:`identengine.wire.responder.Batches.begin`."""
-        self._began, self._is_open = self._uptime(), True
+        self._began = self._uptime()
         self._engine.begin(self._clock())
+        self._is_open = True
 
     def end(self) -> None:
         """Implement :meth:`identengine.wire.responder.Batches.end`."""
         engine, reads = self._engine, self._reads
-        rolled_back = engine.end()
-        if rolled_back is not None:
-            for read in reads:
-                self._roll_back(read, rolled_back)
-        engine.count()
-        self._on_decided(self._uptime() - self._began, sum([len(read.replies) for read in reads]))
-        reads.clear()
-        self._is_open = False
+        try:
+            rolled_back = engine.end()
+            if rolled_back is not None:
+                for read in reads:
+                    self._roll_back(read, rolled_back)
+            engine.count()
+            try:
+                self._on_decided(self._uptime() - self._began, sum([len(read.replies) for read in reads]))
+            except Exception as fault:  # the answers are valid even if they are not counted
+                engine.faults.append(fault)
+        finally:
+            self._is_open = False
+            reads.clear()
 
     def datagrams(
         self,
@@ -104,9 +110,26 @@ class Responder:
         alone = not self._is_open
         if alone:
             self.begin()
+        try:
+            read, simple = self._read_datagrams(received, sessions, too_old)
+            if not simple:
+                if senders is not None:
+                    read.postpone(owed or DeferredCount(), senders.answer_later)
+                read.put_together()
+        finally:
+            if alone:
+                self.end()
+        return read.answers, read.places
+
+    def _read_datagrams(
+        self, received: Sequence[bytes], sessions: Sequence[Session], too_old: Sequence[bool] | None
+    ) -> tuple[Read, bool]:
+        """Decide datagrams. Return True with them if each has one answer, and it fits."""
         room = Room(DATAGRAM, self._engine.settings.reasons)
         batch, read_call = Batch(room, connected=False), self._reader.read_call
         replies: list[Reply] = []
+        read = Read(received, sessions, None, room, replies)
+        self._reads.append(read)
         simple = True
         old = repeat(False) if too_old is None else too_old
         for raw, session, is_old in zip(received, sessions, old, strict=False):
@@ -119,15 +142,7 @@ class Responder:
             replies.append(reply)
             if type(reply) is not bytes or len(reply) > DATAGRAM:
                 simple = False
-        read = Read(received, sessions, None, room, replies)
-        self._reads.append(read)
-        if not simple:
-            if senders is not None:
-                read.postpone(owed or DeferredCount(), senders.answer_later)
-            read.put_together()
-        if alone:
-            self.end()
-        return read.answers, read.places
+        return read, simple
 
     def stream(
         self,
@@ -149,9 +164,30 @@ class Responder:
         alone = not self._is_open
         if alone:
             self.begin()
+        try:
+            read, simple, broken = self._read_stream(codec, messages, session, broken, too_old)
+            if not simple:
+
+                def give(_: int, answers: list[bytes]) -> None:
+                    for answer in answers:
+                        late(answer)
+
+                read.postpone(owed or DeferredCount(), give)
+                read.put_together()
+        finally:
+            if alone:
+                self.end()
+        return read.answers, broken is not None
+
+    def _read_stream(
+        self, codec: Codec, messages: Sequence[bytes], session: Session, broken: str | None, too_old: bool
+    ) -> tuple[Read, bool, str | None]:
+        """Decide messages of a connection. Return them, True if each has one answer, and the stream's error."""
         room = Room(ANY_SIZE, self._engine.settings.reasons)
         batch, read_call = Batch(room, connected=True), self._reader.read_call
         replies: list[Reply] = []
+        read = Read(messages, (session,) * len(messages), codec, room, replies)
+        self._reads.append(read)
         simple = broken is None
         for raw in messages:
             reply: Reply
@@ -169,28 +205,20 @@ class Responder:
         if broken:
             error = codec.error(b"", PARSE_ERROR, f"not parsable: {broken}")
             replies.append(self._reader.report(error, codec, session.peer, session.host))
-        read = Read(messages, (session,) * len(messages), codec, room, replies)
-        self._reads.append(read)
-        if not simple:
-
-            def give(_: int, answers: list[bytes]) -> None:
-                for answer in answers:
-                    late(answer)
-
-            read.postpone(owed or DeferredCount(), give)
-            read.put_together()
-        if alone:
-            self.end()
-        return read.answers, broken is not None
+        return read, simple, broken
 
     def _roll_back(self, read: Read, rolled_back: RolledBack) -> None:
         """Replace the answers to calls that were rolled back."""
         again = self._reader.rejected_instead
-        for place, (raw, session) in enumerate(zip(read.messages, read.sessions, strict=False)):
-            codec, reply = read.codec_of(place), read.replies[place]
+        known = zip(
+            read.messages, read.sessions, read.replies[:], strict=False
+        )  # a broken stream has fewer replies
+        for place, (raw, session, reply) in enumerate(known):
+            codec = read.codec_of(place)
             if isinstance(reply, list):
-                items = zip(codec.items(codec.repaired(raw)), list(reply), strict=False)
-                reply[:] = [again(item, codec, session, old, rolled_back, read.room) for item, old in items]
+                items = enumerate(zip(codec.items(codec.repaired(raw)), reply[:], strict=False))
+                for at, (item, old) in items:
+                    reply[at] = again(item, codec, session, old, rolled_back, read.room)
             else:
                 read.replies[place] = again(raw, codec, session, reply, rolled_back, read.room)
         if read.answers is not read.replies:

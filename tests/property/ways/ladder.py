@@ -33,6 +33,7 @@ GENERAL = (
     "identengine.identify.query:read",
     "identengine.identify.policy:shown_number",
     "identengine.wire.jsonrpc.reader:Reader.read",
+    "identengine.wire.jsonrpc.reader:Reader._read_array",
     "identengine.wire.jsonrpc.reader:Reader.read_call",
     "identengine.wire.jsonrpc.desk:Desk.decide",
 )
@@ -41,9 +42,13 @@ GENERAL = (
 UNREACHED = frozenset(
     (
         # The engine asks for an earlier answer itself, and sends only calls that it has identified.
-        "Admission.admit: if earlier is not None: return earlier if type(earlier) is Refused else in_parts(earlier)",
+        "Admission.admit: if earlier is not None: "
+        "return earlier if type(earlier) is Refused else in_parts(earlier)",
         "Admission.admit: if levels is None: return decision",
         "Admission._admit_again: if levels is None: return decision",
+        # Only faults reach these statements.
+        "Reader.read: except Exception: return self._failed(fault, None, codec, session.peer, session, batch)",
+        "Reader.read_call: except Exception: return self._failed(fault, message_id, codec, peer, session, batch)",
         # The engine asks only for accounts with another policy.
         "shown_number: if account.src_policy is _ALLOW_ANY: return (src_number, False)",
     )

@@ -12,6 +12,7 @@ from identengine.calls.backend import (
     Refresh,
     Refused,
     Settings,
+    Stop,
 )
 from identengine.calls.legs import call_key
 from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters
@@ -55,6 +56,19 @@ def test_no_answer_accepts_a_call_that_was_rolled_back() -> None:
     mirror.room = True
     calls.work(2.0)
     assert isinstance(calls.apply([admit("again")], 2.0)[0], Decision)
+
+
+def test_a_call_without_a_call_id_needs_no_room_in_the_set() -> None:
+    mirror = Narrow()
+    calls = Calls(Settings(max_legs=1), mirror)
+    without_id = Admit(None, "o", "s", b"", ACCEPTED, LEVELS)
+    answers = calls.apply([admit("a"), admit("b"), without_id], 1.0)
+    assert [type(answer) for answer in answers] == [Decision, Refused, Decision]
+    mirror.room = False
+    answers = calls.apply([Stop(LegSelector(call_key("s", "a"), None, None)), admit("c")], 2.0)
+    assert type(answers[1]) is Refused
+    assert type(calls.apply([without_id], 3.0)[0]) is Decision, "also while the mirror is full"
+    assert calls.gauges().turned_away == 2
 
 
 def test_a_fault_in_one_message_leaves_the_others_of_its_batch() -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import pytest
+from support.callsets import Copy, held, is_consistent
 from support.faults import Injector, at_every_line
 
 from identengine.calls import rows
@@ -15,9 +14,7 @@ from identengine.calls.backend import (
     Admit,
     CallsMessage,
     Fault,
-    LegFilter,
     LegSelector,
-    LegView,
     Refresh,
     Refused,
     Settings,
@@ -25,60 +22,15 @@ from identengine.calls.backend import (
     SwitchReset,
     SyncPart,
 )
-from identengine.calls.journalformats import encode
-from identengine.calls.leg import Leg
-from identengine.calls.legs import LAPSED, call_key, leg_key
+from identengine.calls.legs import call_key, leg_key
 from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters
 from identengine.calls.memory import Calls
-from identengine.calls.mirror import Changes, MirrorError, RoomLeft
 from identengine.model.records import Decision, Direction
 
 ORIG, TERM = Direction
 ACCEPTED = Decision(accepted=True)
 SETTINGS = Settings(max_legs=100, lapsed_max=50, reserved=200.0, active=1000.0, grace=1.0)
 START = 5000.0
-_decode_legs = msgspec.msgpack.Decoder(list[Leg | None]).decode
-
-
-class Copy:
-    """A mirror that keeps the encoded rows and their dead places, and can refuse all changes."""
-
-    room_left = RoomLeft.AMPLE
-    generation = 0
-    broken = False
-
-    def __init__(self) -> None:
-        self.rows: dict[int, tuple[bytes, int]] = {}
-        self.complete_at = -1
-
-    def write(self, changes: Changes) -> None:
-        if self.broken:
-            raise MirrorError
-        new = dict(self.rows)
-        for serial, row in changes.rows.items():
-            if not row.left:
-                new.pop(serial, None)
-            elif row.stored == self.generation:
-                new[serial] = new[serial][0], row.dead
-            else:
-                new[serial] = encode(row.legs), 0
-        self.rows = new
-
-    def complete(self) -> None:
-        self.complete_at = self.generation
-
-    def legs(self) -> dict[tuple[str, str], tuple[Any, ...]]:
-        kept = [
-            leg
-            for value, dead in self.rows.values()
-            for place, leg in enumerate(_decode_legs(value))
-            if leg is not None and not dead >> place & 1
-        ]
-        legs = {
-            (leg.call, leg.leg): (leg.row, leg.place, leg.state, leg.switch, leg.since, leg.due) for leg in kept
-        }
-        assert len(legs) == len(kept)
-        return legs
 
 
 def levels(account: int, capacity: int | None = None) -> Levels:
@@ -145,47 +97,6 @@ def batch() -> list[CallsMessage]:
 
 FREED = {"stopped", "several b", "ended", "gone", "of another", "several"}
 """Legs of the set that the batch may free."""
-
-
-def key(leg: LegView) -> tuple[str, str]:
-    return leg.call, leg.leg
-
-
-def all_legs(calls: Calls) -> list[LegView]:
-    found: list[LegView] = []
-    cursor: int | None = 0
-    while cursor is not None:
-        page, cursor = calls.page(cursor, 256, LegFilter())
-        found += page
-    return found
-
-
-def held(calls: Calls) -> set[tuple[str, str]]:
-    return {key(leg) for leg in all_legs(calls) if leg.state != LAPSED}
-
-
-def is_consistent(calls: Calls, mirror: Copy, where: str) -> None:
-    """Fail unless counters, look-ups, mirror and leases are those of the legs."""
-    legs = all_legs(calls)
-    gauges = calls.gauges()
-    assert len({key(leg) for leg in legs}) == len(legs), where
-    assert gauges.held == sum(leg.state != LAPSED for leg in legs), where
-    assert gauges.lapsed == sum(leg.state == LAPSED for leg in legs), where
-    for of in ("accounts", "clients"):
-        counted: Counter[int] = Counter()
-        for leg in (leg for leg in legs if leg.state != LAPSED):
-            if of == "accounts":
-                counted[account_counter(leg.account_id, ORIG)] += 1
-            else:
-                counted.update(counter for client in leg.client_ids for counter in client_counters(client, ORIG))
-        assert dict(calls.usage(of, 0, 100) or []) == counted, where
-    for leg in legs:
-        assert calls.matching(LegSelector(leg.call, leg.direction, leg.leg[1:] or None), LegFilter()), where
-    mirrored = mirror.legs()
-    assert {key(leg): (leg.state, leg.switch, leg.since, leg.due) for leg in legs} == {
-        name: values[2:] for name, values in mirrored.items()
-    }, where
-    assert len({values[:2] for values in mirrored.values()}) == len(legs), where
 
 
 def expires(calls: Calls, where: str) -> None:

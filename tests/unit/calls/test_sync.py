@@ -26,8 +26,8 @@ from identengine.calls.levels import ClientLevels, Levels, account_counter, clie
 from identengine.calls.memory import Calls
 from identengine.calls.sync import LISTS_WAITING, STEP
 from identengine.engine.core import Engine
-from identengine.engine.requests import EngineRequest
 from identengine.engine.lifecycle import Asker
+from identengine.engine.requests import EngineRequest
 from identengine.identify.explain import Explanation
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Reason

@@ -11,8 +11,8 @@ from identengine.calls.backend import EncodedDecision, Settings, in_parts
 from identengine.calls.memory import Calls
 from identengine.calls.mirror import Changes, RoomLeft
 from identengine.engine.core import Engine
-from identengine.engine.requests import EngineRequest, Method
 from identengine.engine.lifecycle import Asker
+from identengine.engine.requests import EngineRequest, Method
 from identengine.engine.settings import EngineSettings
 from identengine.errors import StoreError
 from identengine.identify import builder

@@ -11,8 +11,8 @@ from identengine.calls.journal import Journal
 from identengine.calls.legs import call_key
 from identengine.calls.memory import Calls
 from identengine.engine.core import Engine
-from identengine.engine.requests import EngineRequest
 from identengine.engine.lifecycle import Asker
+from identengine.engine.requests import EngineRequest
 from identengine.identify import builder
 from identengine.model.options import IdentifyOptions
 from identengine.model.records import Account, CallRequest, Client, Decision, IdentBy, Request

@@ -1,4 +1,4 @@
-"""The parts of an answer, joined: any parts make the same decision as one that is encoded whole (interfaces.md 3)."""
+"""The parts of an answer, joined: any parts make the decision that is encoded whole (interfaces.md 3)."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from support.thorough import times
 
 from identengine.calls.backend import Deferred, LegResult
 from identengine.engine.core import Engine
-from identengine.engine.requests import EngineAnswer, EngineRequest
 from identengine.engine.lifecycle import Asker, BadParameter
+from identengine.engine.requests import EngineAnswer, EngineRequest
 from identengine.errors import StoreError
 from identengine.identify.explain import Explanation
 from identengine.model.options import IdentifyOptions

@@ -238,7 +238,7 @@ def test_malformed_messages_are_reported_whether_answered_or_not(codec: Codec) -
     answers, _ = asked.stream(codec, [codec.encode(message) for message in messages], VISITOR)
     assert len(answers) == 5
     assert {(one.switch, one.host) for one in found} == {("sbc1", "127.0.0.1"), ("sbc1", None)}
-    # In the order of the messages, since each is answered by itself:
+    # In the order of the messages, since each is answered alone:
     assert [(one.code, one.field, one.value) for one in found] == [
         (PARAMS, "call_id", '{"a":1}'),
         (PARAMS, "call_id", '{"a":1}'),
