@@ -1,10 +1,10 @@
 """The set of calls: the cost of a slot, compared with a bare LMDB put and delete of the same batches.
 
-``python -m benchmarks.calls [--legs N …] [--quick]``. Each run admits and stops calls in batches of 16.
-The calls count on three levels (account, client, client in both directions). N active legs are held meanwhile, and
-the mirror is on tmpfs. Rounds of the set of calls and of bare LMDB alternate, so that both see the same machine.
-LMDB holds the same number of other keys, or none. Each answer is checked. Memory is what the held legs added to
-the process and to the mirror.
+``python -m benchmarks.calls [--legs N …] [--quick]``. Each run reserves and stops calls in batches of 16, by the
+functions that the usual way of the engine calls. The calls count on three levels (account, client, client in both
+directions). N active legs are held meanwhile, and the mirror is on tmpfs. Rounds of the set of calls and of bare
+LMDB alternate, so that both see the same machine. LMDB holds the same number of other keys, or none. Times are
+processor time. Each answer is checked. Memory is what the held legs added to the process and to the mirror.
 """
 
 from __future__ import annotations
@@ -24,19 +24,22 @@ import lmdb
 from msgspec.structs import replace
 
 from benchmarks import machine
-from identengine.calls.backend import Admit, LegResult, LegSelector, Refresh, Settings, Stop
+from identengine.calls.backend import DONE, FREED_ONE, Settings, packed
 from identengine.calls.journal import Journal
-from identengine.calls.legs import call_key, request_fingerprint
+from identengine.calls.legs import call_key
 from identengine.calls.levels import ClientLevels, Levels
 from identengine.calls.memory import Calls
 from identengine.model.reasons import Reason
-from identengine.model.records import Decision, Direction, Request
+from identengine.model.records import Decision, Direction
+from identengine.model.usual import UsualRequest
 
 BATCH = 16
 BATCHES = 200
 ROUNDS = 15
 RESERVED = 50_000
 """Number of reserved legs whose memory is measured."""
+SCOPE = call_key("sbc1", "")
+"""The beginning of the keys of all calls."""
 ACCOUNTS = 1_000
 SIZES = (1_000, 100_000, 1_000_000)
 QUICK = (1_000, 20_000)
@@ -45,7 +48,7 @@ VALUE = b"x" * 400
 
 
 class Figures(NamedTuple):
-    """Time of one admission and stop, or of one put and delete, in seconds. Ratios are medians of the rounds.
+    """Processor time of one slot, or of one put and delete, in seconds. Ratios are medians of the rounds.
 
     Memory is in bytes per leg.
     """
@@ -88,13 +91,14 @@ def measure(legs: int) -> Figures:
     folder = Path(tempfile.mkdtemp(prefix="identengine-bench-", dir=shm if shm.is_dir() else None))
     levels = _levels()
     decisions = [_decision(each) for each in levels]
+    answers = [packed(each) for each in decisions]
     try:
         with Journal(folder, legs + 2 * RESERVED, 0, print) as journal:
             journal.read()
             calls = Calls(Settings(max_legs=legs + 2 * RESERVED), journal)
             gc.collect()
             before = _resident()
-            now = _fill(calls, legs, levels, decisions)
+            now = _fill(calls, legs, levels, answers)
             gc.collect()
             active = (_resident() - before) / legs, journal.used() / legs
             gc.freeze()
@@ -105,7 +109,7 @@ def measure(legs: int) -> Figures:
                 now += 100.0  # forget the stops of the last round
                 while calls.work(now):
                     pass
-                times.append((_ours(calls, number, levels, decisions, now), as_many(), empty()))
+                times.append((_ours(calls, number, levels, answers, now), as_many(), empty()))
             return Figures(
                 median(ours for ours, _, _ in times),
                 median(bare for _, bare, _ in times),
@@ -156,49 +160,60 @@ def _decision(levels: Levels) -> Decision:
     )
 
 
-def _call(number: int) -> str:
-    return call_key("sbc1", f"{number:010x}-8ec2f@198.51.100.7;as7d6f3c1b")
+def _call_id(number: int) -> str:
+    return f"{number:010x}-8ec2f@198.51.100.7;as7d6f3c1b"
 
 
-def _admit(number: int, levels: list[Levels], decisions: list[Decision]) -> Admit:
-    place = number * 7919 % ACCOUNTS
-    content = request_fingerprint(
-        Request(
-            call_id=_call(number), src_ip="192.0.2.5", src_number="442079460123", dst_number="77#493012345678"
-        ),
-        b"",
-    )
-    return Admit(_call(number), "o", "sbc1", content, decisions[place], levels[place])
+def _asked(number: int) -> UsualRequest:
+    src, dst = "442079460123", "77#493012345678"
+    return UsualRequest(call_id=_call_id(number), src_ip="192.0.2.5", src_number=src, dst_number=dst)
 
 
-def _fill(calls: Calls, legs: int, levels: list[Levels], decisions: list[Decision]) -> float:
+def _reserved(calls: Calls, asked: UsualRequest, levels: Levels, answer: bytes) -> None:
+    """Reserve a slot, as the usual way does."""
+    cells = calls.admissible(levels)
+    assert isinstance(cells, tuple)
+    calls.reserve(SCOPE + (asked.call_id or ""), "o", "sbc1", cells, asked, answer)
+
+
+def _fill(calls: Calls, legs: int, levels: list[Levels], answers: list[bytes]) -> float:
     now = 1000.0
     for first in range(0, legs, 64):
         now += 0.001
         some = range(first, min(first + 64, legs))
-        calls.apply([_admit(number, levels, decisions) for number in some], now)
-        started = [
-            Refresh("start", LegSelector(_call(number), None, None), "sbc1", None, None, lambda *_: levels[0])
-            for number in some
-        ]
-        assert all(answer == LegResult(True) for answer in calls.apply(started, now))
+        calls.begin(now)
+        for number in some:
+            place = number * 7919 % ACCOUNTS
+            _reserved(calls, _asked(number), levels[place], answers[place])
+        assert not calls.end()
+        calls.begin(now)
+        for number in some:
+            assert calls.refresh_call("start", SCOPE + _call_id(number), "sbc1") is DONE
+        assert not calls.end()
     assert calls.gauges().held == legs
     return now
 
 
-def _ours(calls: Calls, number: int, levels: list[Levels], decisions: list[Decision], now: float) -> float:
+def _ours(calls: Calls, number: int, levels: list[Levels], answers: list[bytes], now: float) -> float:
     first = 10**9 + number * BATCHES * BATCH
     held = calls.gauges().held
     taken = 0.0
     for batch in range(BATCHES):
-        admits = [_admit(first + batch * BATCH + place, levels, decisions) for place in range(BATCH)]
-        stops = [Stop(LegSelector(admit.call or "", None, None)) for admit in admits]
-        began = time.perf_counter()
-        accepted = calls.apply(admits, now)
-        freed = calls.apply(stops, now)
-        taken += time.perf_counter() - began
-        assert all(isinstance(answer, Decision) and answer.accepted for answer in accepted)
-        assert freed == [LegResult(True, freed=1)] * BATCH
+        numbers = range(first + batch * BATCH, first + (batch + 1) * BATCH)
+        places = [each * 7919 % ACCOUNTS for each in numbers]
+        admits = [(_asked(each), levels[at], answers[at]) for each, at in zip(numbers, places, strict=True)]
+        keys = [SCOPE + _call_id(each) for each in numbers]
+        began = time.process_time()
+        calls.begin(now)
+        for admit in admits:
+            _reserved(calls, *admit)
+        rolled_back = calls.end()
+        calls.begin(now)
+        freed = [calls.stop_call(key) for key in keys]
+        calls.end()
+        taken += time.process_time() - began
+        assert not rolled_back
+        assert freed == [FREED_ONE] * BATCH
     assert calls.gauges().held == held
     return taken / (BATCHES * BATCH)
 
@@ -219,14 +234,14 @@ def _reserve(
     gc.collect()
     memory, mirror = _resident(), journal.used()
     for first in range(0, RESERVED, 64):
-        batch = []
+        calls.begin(now)
         for number in range(first, min(first + 64, RESERVED)):
             # The numbers are new objects for each call. The names are shared with the book.
             src_number, dst_number = f"4420{number:08}", f"4930{number:08}"
             answer = replace(decisions[number % ACCOUNTS], src_number=src_number, dst_number=dst_number)
-            ask = _admit(2 * 10**9 + number, levels, decisions)
-            batch.append(replace(ask, decision=answer, levels=levels[number % ACCOUNTS]))
-        calls.apply(batch, now)
+            asked = replace(_asked(2 * 10**9 + number), src_number=src_number, dst_number="77#" + dst_number)
+            _reserved(calls, asked, levels[number % ACCOUNTS], packed(answer))
+        calls.end()
     gc.collect()
     return (_resident() - memory) / RESERVED, (journal.used() - mirror) / RESERVED
 
@@ -245,14 +260,14 @@ def _bare(path: Path, held: int) -> Callable[[], float]:
         taken = 0.0
         for _ in range(BATCHES):
             keys = [os.urandom(16) for _ in range(BATCH)]
-            began = time.perf_counter()
+            began = time.process_time()
             with env.begin(write=True) as txn:
                 for key in keys:
                     txn.put(key, VALUE)
             with env.begin(write=True) as txn:
                 for key in keys:
                     txn.delete(key)
-            taken += time.perf_counter() - began
+            taken += time.process_time() - began
         return taken / (BATCHES * BATCH)
 
     return run

@@ -1,10 +1,10 @@
 """Identification alone by the size of the book, compared with a plain dict of the same keys.
 
-``python -m benchmarks.growth [--quick] [--requests N] [--rounds N] [--json FILE]``. It measures the way from the
-decoded request to the match, normal forms included, in this process. Every round decodes its requests again, one
-batch right before its look-up, as the server does. So no text has a cached hash, and none is the key object
-itself. The dict is asked with such texts too. Sizes alternate, and so do engine and dict. Answers are checked
-before the clock starts.
+``python -m benchmarks.growth [--quick] [--requests N] [--rounds N] [--json FILE]``. It measures in this process
+how the usual way and the general way find the account of a decoded request. The general way includes the normal
+forms of all fields. Every round decodes its requests again, one batch right before its look-up, as the server
+does. So no text has a cached hash, and none is the key object itself. The dict is asked with such texts too. Sizes
+alternate, and so do both ways and the dict. Answers are checked before the clock starts.
 """
 
 from __future__ import annotations
@@ -22,12 +22,16 @@ import msgspec
 
 from benchmarks import books, machine, workload
 from benchmarks.results import Column, Results, Row, arguments, publish, today
+from identengine.engine.authorization import Authorization
+from identengine.engine.settings import EngineSettings
+from identengine.engine.usual import Usual
 from identengine.identify import builder, matching, query
-from identengine.identify.index import Book
+from identengine.identify.index import Book, Candidate
 from identengine.identify.matching import Match
 from identengine.identify.query import Query
 from identengine.model.options import IdentifyOptions
 from identengine.model.records import Account, Client, IdentBy, Request
+from identengine.model.usual import UsualRequest
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 QUICK = (1_000, 10_000)
@@ -38,9 +42,10 @@ TECH_PREFIXES = ("", "11#", "12#", "13#")
 T = TypeVar("T")
 OPTIONS = IdentifyOptions(passwordless_name="normal")
 COLUMNS = [
-    Column("identify", "identify, µs", 3),
+    Column("identify", "usual way, µs", 3),
+    Column("general", "general way, µs", 3),
     Column("dict", "dict look-up, µs", 3),
-    Column("ratio", "ratio", 2),
+    Column("ratio", "usual way to dict", 2),
 ]
 
 
@@ -49,6 +54,7 @@ class Subject(NamedTuple):
 
     case: str
     book: Book
+    usual: Usual
     plain: dict[str, int]
     requests: list[bytes]
     """Encoded batches of requests."""
@@ -75,12 +81,12 @@ def main() -> None:
     for row, size in zip(rows, sizes, strict=False):
         row.figures["accounts"] = size  # for the plot; the last subject is another kind of book
     first, last = rows[0].figures, rows[len(sizes) - 1].figures
-    added = {name: last[name] - first[name] for name in ("identify", "dict")}
+    added = {name: last[name] - first[name] for name in ("identify", "general", "dict")}
     rows.append(Row(f"added from {sizes[0]:,} to {sizes[-1]:,} accounts", added | {"ratio": _ratio(added)}))
     results = Results(
         name="growth",
         title="Identification alone, by the size of the book",
-        method=f"Decoded request to match, normal forms included. {requests:,} requests to accounts in "
+        method=f"Decoded request to account. {requests:,} requests to accounts in "
         f"random order, decoded {BATCH} at a time right before. {rounds} alternating rounds, processor time, "
         "medians. The dict holds the same addresses, networks, names and numbers as text. It is asked for the "
         "exact key. Every text is a new object.",
@@ -141,10 +147,15 @@ def _subject(
     case: str, clients: list[Client], accounts: list[Account], asked: list[tuple[Request, int, str]]
 ) -> Subject:
     book = builder.build(OPTIONS, 1, bytes(32), clients, accounts, [])
+    usual = Usual()
+    usual.use(Authorization(EngineSettings(), book, None))
     for request, account_id, _ in asked:
-        found = _identify(book, request)
+        found = _by_general_way(book, request)
         assert isinstance(found, Match), request
         assert found.entry.account.id == account_id, request
+        candidate = _by_usual_way(usual, msgspec.convert(request, UsualRequest, from_attributes=True))
+        assert candidate is not None, request
+        assert candidate[0].entry is found.entry, request
     params = [
         {name: value for name, value in msgspec.structs.asdict(request).items() if value is not None}
         for request, _, _ in asked
@@ -152,14 +163,18 @@ def _subject(
     plain = {account.ident[0]: account.id for account in accounts}
     keys = [key for _, _, key in asked]
     assert all(key in plain for key in keys)
-    return Subject(case, book, plain, _batches(params), _batches(keys))
+    return Subject(case, book, usual, plain, _batches(params), _batches(keys))
 
 
 def _batches(items: Sequence[object]) -> list[bytes]:
     return [msgspec.msgpack.encode(items[start : start + BATCH]) for start in range(0, len(items), BATCH)]
 
 
-def _identify(book: Book, request: Request) -> object:
+def _by_usual_way(usual: Usual, request: UsualRequest) -> tuple[Candidate, str] | None:
+    return usual._identify(request, request.dst_number or "", OPTIONS)
+
+
+def _by_general_way(book: Book, request: Request) -> object:
     asked = query.read(request, book)
     assert isinstance(asked, Query)
     return matching.identify(book, asked, OPTIONS, _reveal)
@@ -171,25 +186,31 @@ def _reveal(_: str) -> str:
 
 def measure(subjects: list[Subject], rounds: int) -> dict[str, dict[str, float]]:
     """Return the median microseconds per request of each subject, and the median of the rounds' ratios."""
-    steps: dict[str, Callable[[Subject], float]] = {"identify": _time_identify, "dict": _time_dict}
-    taken: dict[str, dict[str, list[float]]] = {subject.case: {"identify": [], "dict": []} for subject in subjects}
+    steps: dict[str, Callable[[Subject], float]] = {
+        "identify": _time_usual_way,
+        "general": _time_general_way,
+        "dict": _time_dict,
+    }
+    taken: dict[str, dict[str, list[float]]] = {subject.case: {name: [] for name in steps} for subject in subjects}
     for _ in range(rounds):
         for subject in subjects:
             for name, step in steps.items():
                 taken[subject.case][name].append(step(subject) * 1e6)
     return {
-        case: {
-            "identify": median(each["identify"]),
-            "dict": median(each["dict"]),
+        case: {name: median(each[name]) for name in steps}
+        | {
             "ratio": median(ours / theirs for ours, theirs in zip(each["identify"], each["dict"], strict=True)),
         }
         for case, each in taken.items()
     }
 
 
-def _time_identify(subject: Subject) -> float:
-    one = partial(_identify, subject.book)
-    return _time(subject.requests, _decode_requests, one)
+def _time_usual_way(subject: Subject) -> float:
+    return _time(subject.requests, _decode_usual, partial(_by_usual_way, subject.usual))
+
+
+def _time_general_way(subject: Subject) -> float:
+    return _time(subject.requests, _decode_requests, partial(_by_general_way, subject.book))
 
 
 def _time_dict(subject: Subject) -> float:
@@ -209,6 +230,7 @@ def _time(batches: list[bytes], decode: Callable[[bytes], list[T]], look_up: Cal
     return taken / count / 1e9
 
 
+_decode_usual = msgspec.msgpack.Decoder(list[UsualRequest]).decode
 _decode_requests = msgspec.msgpack.Decoder(list[Request]).decode
 _decode_keys = msgspec.msgpack.Decoder(list[str]).decode
 

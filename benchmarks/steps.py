@@ -55,7 +55,7 @@ def main() -> None:
         name="steps",
         title="The engine in process, step by step",
         method="Microseconds per request, medians of the rounds. The accounts of a round are in random order. "
-        "*identify* is the way from the decoded request to the match, *decide* the way to the answer.",
+        "*identify* is from the decoded request to the match, *decide* to the answer, by the general way.",
         quick=given.quick,
         date=today(),
         machine=machine.describe(),

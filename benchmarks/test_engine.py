@@ -1,4 +1,4 @@
-"""The engine in process, step by step: decode, read, identify, decide, encode; 1,000 to 1,000,000 accounts.
+"""The engine in process, step by step: decode, identify, decide, encode; 1,000 to 1,000,000 accounts.
 
 ``pytest benchmarks/test_engine.py [--quick]``. Each round takes all requests of a kind once, in an order in which
 no account appears twice in a row. Every answer is checked before the clock starts.
@@ -15,8 +15,11 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks import books
+from identengine.engine.authorization import Authorization
 from identengine.engine.core import Engine
 from identengine.engine.requests import EngineRequest
+from identengine.engine.settings import EngineSettings
+from identengine.engine.usual import Usual
 from identengine.identify import builder, matching, policy, query
 from identengine.identify.dids import DidTable, pack
 from identengine.identify.index import Book
@@ -24,6 +27,7 @@ from identengine.identify.matching import Match
 from identengine.identify.query import Query
 from identengine.model.options import IdentifyOptions
 from identengine.model.records import Account, Decision, IdentBy, Request, SrcPolicy
+from identengine.model.usual import UsualRequest
 
 OPTIONS = IdentifyOptions(passwordless_name="normal")
 BATCH = 16
@@ -64,9 +68,30 @@ def test_floor_dict(benchmark: BenchmarkFixture, accounts: int) -> None:
     _measure(benchmark, "dict look-up", accounts, len(keys), run)
 
 
+@pytest.mark.parametrize("kind", ["single", "network", "name", "ani"])
+def test_identify_usual(benchmark: BenchmarkFixture, accounts: int, kind: str) -> None:
+    """Decoded request to candidate, by the usual way."""
+    made, built = _made(accounts)
+    usual = Usual()
+    usual.use(Authorization(EngineSettings(), built, None))
+    requests = [
+        (msgspec.convert(request, UsualRequest, from_attributes=True), request.dst_number or "")
+        for request, _ in made.requests[kind]
+    ]
+    for (request, dialled), (_, expected) in zip(requests, made.requests[kind], strict=True):
+        found = usual._identify(request, dialled, OPTIONS)
+        assert (found[0].entry.account.id if found else None) == expected, request
+
+    def run() -> None:
+        for request, dialled in requests:
+            usual._identify(request, dialled, OPTIONS)
+
+    _measure(benchmark, f"identify {kind}, usual way", accounts, len(requests), run)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_identify(benchmark: BenchmarkFixture, accounts: int, kind: str) -> None:
-    """Decoded request to match, normal forms included."""
+    """Decoded request to match by the general way, normal forms included."""
     made, built = _made(accounts)
     requests = [request for request, _ in made.requests[kind]]
 
@@ -88,7 +113,7 @@ def test_identify(benchmark: BenchmarkFixture, accounts: int, kind: str) -> None
 
 @pytest.mark.parametrize("kind", ["single", "miss"])
 def test_decide(benchmark: BenchmarkFixture, accounts: int, kind: str) -> None:
-    """Whole decisions in batches of 16: identification, client, strip, Src Policy, answer."""
+    """Whole decisions by the general way in batches of 16: identification, client, strip, Src Policy, answer."""
     made, built = _made(accounts)
     engine = Engine()
     engine.take_up(built)

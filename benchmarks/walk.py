@@ -2,15 +2,16 @@
 
 ``python -m benchmarks.walk``. A switch sends a datagram to the real server parts: a UDP socket on the loopback
 interface, the listener, the responder, the engine, the set of calls with its mirror, the counters. The event loop
-is asyncio's. The process that decides is replaced by :meth:`Subject.decide`, which does the same for a batch. The
-second datagram is recorded, because the first one fills caches.
+is asyncio's. The second datagram is recorded, because the first one fills caches.
 
 Each call of a function of the package is one line, indented by its depth. A call that is a step of an
-authorization has the name of that step (engine.md 6). Client status, strip and Src Policy are not calls here, but
-conditions in ``Engine._authorize``. The account of the example has no CPS limit.
+authorization has the name of that step (engine.md 6). The other steps are not calls here, but conditions in
+``Usual.authorize``: the account of the example has no credentials, no Src Policy and no CPS limit.
 
 Three figures follow. *Calls* is the number of lines. *Files* is the number of files in them. *Changes of file* is
-how often a reader of the lines has to open another file than the one of the line before.
+how often a reader of the lines has to open another file than the one of the line before. The figures are those of
+the whole walk, then those of the message itself: without ``Responder.begin`` and ``Responder.end``, which all
+messages of a batch share.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import asyncio
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -59,14 +60,14 @@ ACCOUNT = Account(
     orig_capacity=50,
 )
 STEPS = {
-    "read": "validate",
-    "identify": "identify",
-    "check_credentials": "credentials",
-    "Admission.admit": "retransmission",
+    "Usual.authorize": "validate",
+    "Usual._identify": "identify",
     "Counts.room": "capacity",
-    "AnswerTemplate.fill": "answer",
+    "json": "answer",
 }
 """Steps of an authorization by the function that takes them."""
+BATCH = ("Responder.begin", "Responder.end")
+"""Functions that open and close a batch."""
 _PACKAGE = Path(identengine.__file__).parent
 
 
@@ -103,7 +104,7 @@ class Subject:
         )
         switch = Switch(name="sbc1", scope="sbc1", networks=(parse_network("127.0.0.1")[0],))
         peers = Peers((switch,), OPTIONS, "udp")
-        self._listener = UdpListener(bound, peers, responder.datagrams, Limits(), _unexpected)
+        self._listener = UdpListener(bound, peers, responder.datagrams, Limits(), _unexpected, batches=responder)
 
     async def walk(self) -> list[Call]:
         """Return the calls that the second of two datagrams causes."""
@@ -160,6 +161,19 @@ def walk() -> list[Call]:
         return asyncio.run(Subject(folder, stack).walk())
 
 
+def of_message(calls: list[Call]) -> list[Call]:
+    """Return the calls of the message itself, without those that open and close its batch."""
+    own: list[Call] = []
+    around: int | None = None
+    for call in calls:
+        if around is not None and call.depth > around:
+            continue
+        around = call.depth if call.name in BATCH else None
+        if around is None:
+            own.append(call)
+    return own
+
+
 def files(calls: list[Call]) -> list[str]:
     """Return the files of the calls, in the order of the first call in each."""
     return list(dict.fromkeys(call.file for call in calls))
@@ -178,7 +192,8 @@ def main() -> None:
     missing = sorted(STEPS.keys() - {call.name for call in calls})
     if missing:
         raise AssertionError(f"no call of a step; was its function renamed? {', '.join(missing)}")
-    print(f"{len(calls)} calls, {len(files(calls))} files, {changes(calls)} changes of file")
+    for title, each in (("the whole walk", calls), ("the message itself", of_message(calls))):
+        print(f"{title}: {len(each)} calls, {len(files(each))} files, {changes(each)} changes of file")
 
 
 def _unexpected(*what: object) -> None:

@@ -1,12 +1,15 @@
-"""The way of a request, step by step: the processor time of a datagram from the socket back to the socket.
+"""The usual way of a request, piece by piece: the processor time of a datagram from the socket back to the socket.
 
-``python -m benchmarks.way [--quick] [--accounts N …] [--calls N] [--json FILE]``. It runs the workload of the
-socket benchmark in this process, through the parts of the server: a UDP socket read and answered in batches, the
-engine, the set of calls with its mirror on tmpfs, and the counters. The event loop and the look-up of the sender
-are left out. Batches of 64 are sent to the socket outside of all timings. Steps are timed a batch at a time,
-between one part and the next. Steps within a part are timed alone, in rounds between, and the rest is the
-remainder. The clock of the set of calls runs about ten times faster, so that stops are forgotten meanwhile. A
-tenth as many are remembered as at full load. Every answer is checked.
+``python -m benchmarks.way [--quick] [--accounts N] [--calls N] [--json FILE]``. It runs the workload of the socket
+benchmark in this process, through the parts of the server: a UDP socket read and answered in batches, the engine,
+the set of calls with its mirror on tmpfs, and the counters. The event loop and the look-up of the sender are left
+out. Batches of 64 are sent to the socket outside of all timings.
+
+Pieces that a batch takes once are timed on the way. Pieces of a message are too short for that. Each is timed
+alone over a batch, in rounds between. The rest is the remainder. In a loop of its own, a piece finds its data in
+the processor's cache, so the remainder holds a part of its time. The clock of the set of calls is about ten times
+too fast, so that stops are forgotten meanwhile. A tenth as many are remembered as at full load. Every answer is
+checked.
 """
 
 from __future__ import annotations
@@ -15,129 +18,139 @@ import gc
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from benchmarks import machine, messages, served, workload
+from benchmarks.messages import Form
 from benchmarks.results import Column, Results, Row, arguments, publish, today
-from identengine.calls.backend import CallsAnswer as Outcome
-from identengine.calls.backend import CallsMessage, LegResult, Settings
+from benchmarks.workload import Life
+from identengine.calls.backend import FREED_ONE, Settings
 from identengine.calls.journal import Journal
-from identengine.calls.legs import request_fingerprint
+from identengine.calls.leg import Leg
 from identengine.calls.memory import Calls
-from identengine.calls.mirror import Changes, RoomLeft
+from identengine.calls.mirror import Changes
 from identengine.engine.core import Engine
-from identengine.engine.requests import EngineAnswer, EngineRequest
 from identengine.engine.lifecycle import Asker
-from identengine.identify import builder, matching, policy, query
+from identengine.engine.settings import EngineSettings
+from identengine.engine.usual import UsualCounts
+from identengine.identify import builder
 from identengine.identify.index import Book
-from identengine.identify.matching import Match
-from identengine.identify.query import Query
+from identengine.identify.matching import MATCHED_BY
+from identengine.identify.template import MATCHES, version_part
 from identengine.model.options import IdentifyOptions
-from identengine.model.records import Request
+from identengine.model.records import Interface
+from identengine.model.usual import UsualCallRequest, UsualRequest
 from identengine.net.udp.mmsg import batched
 from identengine.net.udp.socket import BATCH
 from identengine.stats.file import CounterFile
 from identengine.stats.heavyhitters import HeavyHitters
 from identengine.stats.tally import KEEP, Tally
-from identengine.wire.jsonrpc.answers import Decided
-from identengine.wire.jsonrpc.codec import MESSAGEPACK
-from identengine.wire.jsonrpc.methods import Call
+from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK
 from identengine.wire.jsonrpc.responder import Responder
 from identengine.wire.session import Peer, Session
 
-SIZES = (1_000, 100_000)
-QUICK = (500,)
-CALLS = 50_000
-ROUNDS = 7
+T = TypeVar("T")
+CALLS, ROUNDS = 50_000, 7
 OPTIONS = IdentifyOptions(passwordless_name="normal")
-ALONE = ("decode", "read", "identify", "policy", "alike", "encode")
-"""Steps that are timed alone."""
+ASKER = Asker("sbc1", "", "udp")
+LEG = "o"
+"""Key of the leg of a call without leg id."""
 WARM_UP = 3
 """Number of rounds before the timing."""
 PACE = 0.02
 """Step of the set's clock for each batch, in seconds. Of 50,000 calls, stops are forgotten two rounds later."""
 WORK_EVERY = 10
 """Number of batches between two expiry checks: 0.2 seconds of that clock, as in the server."""
-STEPS = {
-    "receive": "receive (recvmmsg)",
+ALONE = {
     "decode": "decode",
-    "read": "normal forms; addresses looked up",
-    "identify": "identify: the best of the candidates",
-    "policy": "Src Policy",
-    "alike": "what makes requests alike",
-    "calls": "admit or stop: the set of calls",
+    "find": "look-up and walk of the candidates",
+    "numbers": "numbers: strip, normal forms",
+    "limits": "limits: CPS, capacity",
+    "answer": "answer to the call",
+    "reserve": "reserve",
+    "stop": "stop",
+    "assemble": "assembly: id and answer",
+}
+"""Pieces of a message."""
+BATCHED = {
+    "rows": "rows and stops of the batch",
     "mirror": "the same in the mirror (LMDB)",
-    "due": "what is due: leases, stops to forget",
-    "count": "count",
-    "encode": "encode",
-    "between": "between the steps: the answer put together, messages handed on",
+    "count": "tally of the batch",
+}
+"""Pieces of a batch, between its messages and its answers."""
+PIECES = {
+    "receive": "receive (recvmmsg)",
+    **ALONE,
+    **BATCHED,
+    "between": "between: dispatch, ids, senders, cold caches",
     "send": "send (sendmmsg)",
+    "due": "what is due: leases, stops to forget",
 }
 
 
+class Case(NamedTuple):
+    """A column of the table: the encoding of the messages, and the life of the calls."""
+
+    form: Form
+    life: Life
+
+    @property
+    def title(self) -> str:
+        """The heading of the column."""
+        form = "MessagePack" if self.form == "msgpack" else "JSON"
+        return form + (f", {self.life.held:,} calls held" if self.life.held else "")
+
+
+CASES = (Case("msgpack", Life(0)), Case("msgpack", Life(2_048)), Case("json", Life(0)))
+
+
 class Times(Counter[str]):
-    """Nanoseconds of processor time by step."""
+    """Nanoseconds of processor time by piece."""
 
     @contextmanager
-    def of(self, step: str) -> Iterator[None]:
+    def of(self, piece: str) -> Iterator[None]:
         """Add the time of the block."""
         began = time.thread_time_ns()
         yield
-        self[step] += time.thread_time_ns() - began
+        self[piece] += time.thread_time_ns() - began
 
 
-class _TimedMirror:
-    """The mirror, timed."""
+class _TimedJournal(Journal):
+    """A mirror that is timed."""
 
-    def __init__(self, journal: Journal, times: Times) -> None:
-        self._journal, self._times = journal, times
-
-    @property
-    def room_left(self) -> RoomLeft:
-        return self._journal.room_left
-
-    @property
-    def generation(self) -> int:
-        return self._journal.generation
-
-    def complete(self) -> None:
-        self._journal.complete()
+    times: Times
 
     def write(self, changes: Changes) -> None:
-        with self._times.of("mirror"):
-            self._journal.write(changes)
+        with self.times.of("mirror"):
+            super().write(changes)
 
 
-class _TimedCalls:
-    """The set of calls, timed."""
+class _TimedCalls(Calls):
+    """A set of calls whose ends of batches are timed."""
 
-    def __init__(self, calls: Calls, times: Times) -> None:
-        self._calls, self._times = calls, times
+    times: Times
 
-    def apply(self, batch: Sequence[CallsMessage], now: float) -> list[Outcome]:
-        with self._times.of("calls and mirror"):
-            return self._calls.apply(batch, now)
-
-    def work(self, now: float) -> bool:
-        return self._calls.work(now)
+    def end(self) -> Sequence[Leg]:
+        with self.times.of("rows and mirror"):
+            return super().end()
 
 
-class _TimedTally:
-    """The counters, timed."""
+class _TimedTally(Tally):
+    """Counters that are timed."""
 
-    def __init__(self, tally: Tally, times: Times) -> None:
-        self._tally, self._times = tally, times
+    times: Times
 
-    def count(self, batch: Sequence[EngineRequest], answers: Sequence[EngineAnswer]) -> None:
-        with self._times.of("count"):
-            self._tally.count(batch, answers)
+    def usual(self, interface: Interface, counts: UsualCounts) -> None:
+        with self.times.of("count"):
+            super().usual(interface, counts)
 
-    def shed(self, ask: EngineRequest, answer: EngineAnswer) -> None:
-        self._tally.shed(ask, answer)
+    def decided(self, seconds: float, requests: int) -> None:
+        with self.times.of("count"):
+            super().decided(seconds, requests)
 
 
 class Batch(NamedTuple):
@@ -150,18 +163,22 @@ class Batch(NamedTuple):
 class Way:
     """The parts that a datagram passes through, with a socket that asks."""
 
-    def __init__(self, book: Book, place: Path, stack: ExitStack) -> None:
-        self.times = times = Times()
-        self._book = book
-        journal = stack.enter_context(Journal(place, served.LEGS, 0, _unexpected))
+    def __init__(self, book: Book, form: Form, place: Path, stack: ExitStack) -> None:
+        self.times = Times()
+        self._codec = JSON if form == "json" else MESSAGEPACK
+        journal = stack.enter_context(_TimedJournal(place, served.LEGS, 0, _unexpected))
         counters = stack.enter_context(CounterFile(place, _unexpected))
-        self._calls = Calls(Settings(max_legs=served.LEGS), _TimedMirror(journal, times))
-        tally = Tally(counters.cells, HeavyHitters(KEEP))
+        self._calls = _TimedCalls(Settings(max_legs=served.LEGS), journal)
+        tally = _TimedTally(counters.cells, HeavyHitters(KEEP))
+        journal.times = self._calls.times = tally.times = self.times
         self._engine = Engine()
         self._engine.take_up(book)
-        self._engine.hold(_TimedCalls(self._calls, times), _TimedTally(tally, times))
-        self._responder = Responder(self._engine, time.monotonic, _nobody, self._decide)
-        self._visitor = Session("127.0.0.1", Peer("sbc1", OPTIONS, Asker("sbc1", "", "udp")))
+        self._engine.hold(self._calls, tally)
+        self._reserved = version_part(book.version, {"lease": EngineSettings().lease})
+        self._responder = Responder(
+            self._engine, time.monotonic, _unexpected, lambda: self._now, on_decided=tally.decided
+        )
+        self._visitor = Session("127.0.0.1", Peer(ASKER.switch, OPTIONS, ASKER))
         asked, self._asks = (stack.enter_context(socket.socket(type=socket.SOCK_DGRAM)) for _ in range(2))
         for each in (asked, self._asks):
             each.bind(("127.0.0.1", 0))
@@ -170,18 +187,17 @@ class Way:
         self._batched = batched(asked, 65535)
         self._now = 0.0
 
-    def _decide(self, asks: Sequence[EngineRequest]) -> list[EngineAnswer]:
-        return self._engine.decide(asks, self._now)
-
     def whole(self, batches: Sequence[Batch]) -> None:
         """Answer all batches. Raise if an answer is wrong or missing."""
-        times = self.times
+        times, responder = self.times, self._responder
         for number, batch in enumerate(batches):
             self._now += PACE
             received = self._receive(batch)
             sessions = [self._visitor] * len(received)
-            with times.of("datagrams"):
-                answers, places = self._responder.datagrams(received, sessions)
+            with times.of("batch"):
+                responder.begin()
+                answers, places = responder.datagrams(received, sessions)
+                responder.end()
             with times.of("send"):
                 unsent = self._batched.send(answers, places)
             if unsent or len(answers) < len(batch.requests):
@@ -200,41 +216,59 @@ class Way:
                 times["mirror"] = mirrored  # the expiry wrote to the mirror
 
     def alone(self, batches: Sequence[Batch]) -> None:
-        """Time each step within a part separately, over a whole batch."""
-        times, book = self.times, self._book
+        """Time each piece of a message separately, over a whole batch."""
         for batch in batches:
+            self._now += PACE
             received = self._receive(batch)
-            with times.of("decode"):
-                calls = [MESSAGEPACK.call(raw) for raw in received]
-            requests = [call.params for call in calls if type(call.params) is Request]
-            with times.of("read"):
-                asked = [query.read(request, book) for request in requests]
-            usable = [each for each in asked if isinstance(each, Query)]
-            with times.of("identify"):
-                found = [matching.identify(book, each, OPTIONS, None) for each in usable]
-            matches = [each for each in found if isinstance(each, Match)]
-            if len(matches) < len(requests):
-                raise AssertionError("an account was not found")
-            chosen = [(match.entry.account, each) for match, each in zip(matches, usable, strict=True)]
-            with times.of("policy"):
-                for account, each in chosen:
-                    policy.shown_number(account, each.src_number, each.call_id, book.dids, book.hash_key)
-            with times.of("alike"):
-                for request in requests:
-                    request_fingerprint(request, book.hash_key)
-            decided = Decided([bytes(call.id) for call in calls], [self._answer(call) for call in calls])
-            with times.of("encode"):
-                for place in range(len(calls)):
-                    MESSAGEPACK.fast_answer(decided.ids[place], decided.answers[place])
+            self._engine.begin(self._now)
+            self._pieces(received)
+            self._engine.end()
+            while self._calls.work(self._now):
+                pass
 
-    def _answer(self, call: Call) -> EngineAnswer:
-        """Return the answer to a call, made without the set of calls."""
-        if type(call.params) is Request:  # of authorize
-            (granted,) = self._engine.decide(
-                [EngineRequest("identify", call.params, OPTIONS, Asker("", "", "udp"))]
+    def _pieces(self, received: list[bytes]) -> None:
+        """Take the steps of :class:`identengine.engine.usual.Usual`, one by one for all messages of a batch."""
+        calls, codec, timed = self._calls, self._codec, self._timed
+        read = timed("decode", codec.usual, [(raw,) for raw in received])
+        asked = [each.params for each in read if type(each.params) is UsualRequest]
+        dialled = [each.dst_number or "" for each in asked]
+        found = timed(
+            "find", self._engine.usual._identify, [(*each, OPTIONS) for each in zip(asked, dialled, strict=True)]
+        )
+        owners = [each for each in found if each is not None]
+        if len(owners) < len(asked):
+            raise AssertionError("the usual way left a call to the general way")
+        cuts = [(asked[at].src_number or "", dialled[at], each.cut) for at, (each, _) in enumerate(owners)]
+        numbers = timed("numbers", _numbers, cuts)
+        checked = timed("limits", calls.admissible, [(each.entry.levels,) for each, _ in owners])
+        cells = [each for each in checked if isinstance(each, tuple)]
+        parts = [
+            (
+                each.entry.template,
+                self._reserved,
+                MATCHES[MATCHED_BY[kind]][False][False],
+                each.matched,
+                *numbers[at],
             )
-            return granted
-        return LegResult(True, freed=1)
+            for at, (each, kind) in enumerate(owners)
+        ]
+        answers = timed("answer", codec.form, parts)
+        legs = [
+            (ASKER.calls + (each.call_id or ""), LEG, ASKER.switch, cells[at], each, answers[at])
+            for at, each in enumerate(asked)
+        ]
+        timed("reserve", calls.reserve, legs)
+        ended = [each.params for each in read if type(each.params) is UsualCallRequest]
+        stopped = timed("stop", calls.stop_call, [(ASKER.calls + (each.call_id or ""),) for each in ended])
+        if stopped.count(FREED_ONE) < len(ended):
+            raise AssertionError("a call was not held")
+        results = [*answers, *[codec.freed_one] * len(ended)]
+        timed("assemble", codec.spliced, [(bytes(each.id), results[at]) for at, each in enumerate(read)])
+
+    def _timed(self, piece: str, take: Callable[..., T], arguments: Sequence[tuple[object, ...]]) -> list[T]:
+        """Take a piece for each message. Return the results."""
+        with self.times.of(piece):
+            return [take(*each) for each in arguments]
 
     def _receive(self, batch: Batch) -> list[bytes]:
         for request in batch.requests:
@@ -246,85 +280,91 @@ class Way:
         return received
 
 
+def _numbers(src: str, dialled: str, cut: int) -> tuple[bytes, bytes]:
+    """Return the number to dial and the calling number, as the ladder of the usual way does without a function."""
+    dst = (dialled[cut:] if cut else dialled).encode()
+    number = src.encode()
+    if not (dst.isalnum() and number.isalnum()):
+        raise AssertionError(f"unusual numbers: {dst!r}, {number!r}")
+    return dst, number
+
+
 def main() -> None:
     """Measure, print a table, and write the results."""
     parser = arguments(__doc__)
-    parser.add_argument("--accounts", type=int, nargs="*")
-    parser.add_argument("--calls", type=int)
+    workload.add_sizes(parser)
     given = parser.parse_args()
-    sizes = tuple(given.accounts or (QUICK if given.quick else SIZES))
-    calls = given.calls or (2_000 if given.quick else CALLS)
+    accounts, _ = workload.sizes(given, 500, 0)
+    calls = given.calls or (3_000 if given.quick else CALLS)
     rounds = 2 if given.quick else ROUNDS
     others = machine.Others([])
-    taken = {size: measure(size, calls, rounds) for size in sizes}
-    rows = [Row(name, {str(size): taken[size][step] for size in sizes}) for step, name in STEPS.items()]
-    rows.append(Row("all", {str(size): sum(taken[size].values()) for size in sizes}))
-    last = str(sizes[-1])
+    taken = measure(accounts, calls, rounds)
+    rows = [
+        Row(name, {title: figures[piece] for title, figures in taken.items()}) for piece, name in PIECES.items()
+    ]
+    rows.append(Row("all", {title: sum(figures.values()) for title, figures in taken.items()}))
+    first = next(iter(taken))
     for row in rows:
-        row.figures["share"] = 100 * row.figures[last] / rows[-1].figures[last]
+        row.figures["share"] = 100 * row.figures[first] / rows[-1].figures[first]
     results = Results(
         name="way",
-        title="The way of a request, step by step",
+        title="The usual way of a request, piece by piece",
         method="Microseconds of processor time per request from the socket back to the socket, in one process. "
-        f"Half of the requests are `authorize`, half `stop`; batches of {BATCH}, {calls:,} calls, medians of "
-        f"{rounds} rounds. Steps that a `stop` skips are spread over both. *all* is the sum of the medians.",
+        f"{accounts:,} accounts, {calls:,} calls. Half of the requests are `authorize`, half `stop`; batches of "
+        f"{BATCH}, medians of {rounds} rounds. Pieces that a `stop` skips are spread over both. *all* is the sum "
+        "of the medians.",
         quick=given.quick,
         date=today(),
         machine=machine.describe(),
-        first="step",
-        columns=[
-            *(Column(str(size), f"{size:,} accounts", 2) for size in sizes),
-            Column("share", f"part at {sizes[-1]:,}, %", 0),
-        ],
+        first="piece",
+        columns=[*(Column(title, title, 2) for title in taken), Column("share", f"part of {first}, %", 0)],
         rows=rows,
         caveats=[f"Other processes used {others.cores():.2f} cores meanwhile."],
     )
     publish(results, given.json)
 
 
-def measure(accounts: int, calls: int, rounds: int) -> dict[str, float]:
-    """Return microseconds per request by step."""
+def measure(accounts: int, calls: int, rounds: int) -> dict[str, dict[str, float]]:
+    """Return microseconds per request by case and piece."""
     made = workload.make(accounts, calls)
-    held = min(workload.HELD, accounts)  # no account of a small book is full then
-    steps = workload.order(made.calls, workload.Life(held))
-    told = [messages.encoded("msgpack", messages.of_step(step)) for step in steps]
-    batches = [Batch(*map(list, zip(*told[at : at + BATCH], strict=True))) for at in range(0, len(told), BATCH)]
     book = builder.build(OPTIONS, 1, bytes(32), made.book.clients, made.book.accounts, made.book.dids)
-    del made
-    gc.collect()
-    gc.freeze()
-    with served.folder() as place, ExitStack() as stack:
-        way = Way(book, place, stack)
-        for _ in range(WARM_UP):
-            way.whole(batches)
-        taken = []
-        for _ in range(rounds):
-            way.alone(batches)
-            alone = {step: way.times[step] for step in ALONE}
-            way.times.clear()
-            way.whole(batches)
-            way.times.update(alone)
-            taken.append({step: spent / len(told) / 1e3 for step, spent in _steps(way.times).items()})
-            way.times.clear()
-    gc.unfreeze()
-    return {step: median(each[step] for each in taken) for step in STEPS}
+    found: dict[str, dict[str, float]] = {}
+    for case in CASES:  # one after the other: the levels of a book refer to the counters of one set of calls
+        batches = _batches(made.calls, case)
+        gc.collect()
+        gc.freeze()
+        with served.folder() as place, ExitStack() as stack:
+            way = Way(book, case.form, place, stack)
+            for _ in range(WARM_UP):
+                way.whole(batches)
+            taken = [_round(way, batches) for _ in range(rounds)]
+        gc.unfreeze()
+        found[case.title] = {piece: median(each[piece] for each in taken) for piece in PIECES}
+    return found
 
 
-def _steps(times: Times) -> dict[str, int]:
-    """Return the time of each step without the steps inside it."""
-    steps = {step: times[step] for step in STEPS}
-    steps["calls"] = times["calls and mirror"] - times["mirror"]
-    within = (*ALONE, "calls", "mirror", "count")
-    steps["between"] = times["datagrams"] - sum(steps[step] for step in within)
-    return steps
+def _batches(calls: list[workload.Call], case: Case) -> list[Batch]:
+    told = [messages.encoded(case.form, messages.of_step(step)) for step in workload.order(calls, case.life)]
+    return [Batch(*map(list, zip(*told[at : at + BATCH], strict=True))) for at in range(0, len(told), BATCH)]
 
 
-def _unexpected(alarm: str) -> None:
-    raise AssertionError(alarm)
+def _round(way: Way, batches: list[Batch]) -> dict[str, float]:
+    """Return microseconds per request by piece, of one round."""
+    times = way.times
+    times.clear()
+    way.alone(batches)
+    alone = {piece: times[piece] for piece in ALONE}
+    times.clear()
+    way.whole(batches)
+    times.update(alone)
+    times["rows"] = times["rows and mirror"] - times["mirror"]
+    times["between"] = times["batch"] - sum(times[piece] for piece in (*ALONE, *BATCHED))
+    count = sum(len(batch.requests) for batch in batches)
+    return {piece: times[piece] / count / 1e3 for piece in PIECES}
 
 
-def _nobody(*_: object) -> None:
-    """Ignore the arguments."""
+def _unexpected(*what: object) -> None:
+    raise AssertionError(what)
 
 
 if __name__ == "__main__":

@@ -170,8 +170,8 @@ class LegResult(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """True if a list with this ``list_id`` was counted before; this list changed nothing (engine.md 5.6)."""
 
 
-DONE, FREED_ONE = LegResult(True), LegResult(True, freed=1)
-"""The answers to most messages of a call's life."""
+DONE, FREED_ONE, UNKNOWN = LegResult(True), LegResult(True, freed=1), LegResult(True, unknown=True, freed=0)
+"""The answers to most messages of a call's life: ``start`` and ``update``, ``stop``, and an unknown ``stop``."""
 
 
 class Deferred:
@@ -250,9 +250,11 @@ class UsualBackend(Protocol):
         """Reserve a leg that :meth:`admissible` let pass, and count it."""
 
     def stop_call(self, call: str, /) -> LegResult | None:
-        """Answer a ``stop`` of a whole call if it has one held leg, or return None."""
+        """Answer a ``stop`` of a whole call if it has one held leg or is unknown, or return None."""
 
-    def refresh_call(self, method: Literal["start", "update"], call: str, switch: str, /) -> LegResult | None:
+    def refresh_call(
+        self, method: Literal["start", "update"], call: str, switch: str, interval: float | None, /
+    ) -> LegResult | None:
         """Answer a ``start`` or ``update`` of a whole call if it has one held leg, or return None."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from identengine.calls.admission import Admission
-from identengine.calls.backend import DONE, FREED_ONE, LegResult, Refresh, Stop
+from identengine.calls.backend import DONE, FREED_ONE, UNKNOWN, LegResult, Refresh, Stop
 from identengine.calls.batch import Batch
 from identengine.calls.expiry import Expiry
 from identengine.calls.leg import Leg
@@ -73,8 +73,10 @@ class Progress:
         self._counts.add(cells)
         return LegResult(True, overcommit=self._counts.over(cells, levels))
 
-    def refresh_call(self, method: Literal["start", "update"], call: str, switch: str) -> LegResult | None:
-        """Answer a ``start`` or ``update`` of a whole call, without an interval, if it has one held leg.
+    def refresh_call(
+        self, method: Literal["start", "update"], call: str, switch: str, interval: float | None = None
+    ) -> LegResult | None:
+        """Answer a ``start`` or ``update`` of a whole call if it has one held leg.
 
         Return None otherwise: :meth:`refresh` answers it then.
         """
@@ -82,7 +84,7 @@ class Progress:
         if type(leg) is not Leg or leg.state == LAPSED:
             return None
         self._batch.busy = True
-        self._advance(leg, method, switch, None)
+        self._advance(leg, method, switch, None if interval is None else 3 * interval)
         self._batch.busy = False
         return DONE
 
@@ -116,11 +118,14 @@ class Progress:
         return LegResult(True, unknown=not legs, freed=freed)
 
     def stop_call(self, call: str) -> LegResult | None:
-        """Answer a ``stop`` of a whole call if it has one held leg.
+        """Answer a ``stop`` of a whole call if it has one held leg or is unknown.
 
         Return None otherwise: :meth:`stop` answers it then.
         """
         leg = self._legs.get(call)
+        if leg is None:
+            self._stopped[call] = None
+            return UNKNOWN
         if type(leg) is not Leg or leg.state == LAPSED:
             return None
         self._batch.busy = True

@@ -90,6 +90,8 @@ class Engine:
         self._authorization = Authorization(self.settings, None, None)
         self._asks: list[EngineRequest] = []
         self._answers: list[EngineAnswer] = []
+        self._places: dict[int, int] | None = None
+        """The places of the requests of a batch, by identity; made if calls are rolled back."""
         self._handlers: dict[str, Callable[[EngineRequest], EngineAnswer | CallsMessage]] = {
             "authorize": self._authorize,
             "identify": self._authorize,
@@ -123,6 +125,7 @@ class Engine:
         """Open a batch. ``now`` is the time by the clock of the set of calls."""
         self._asks.clear()
         self._answers.clear()
+        self._places = None
         if not self._authorization.is_of(self.settings, self._book, self._calls):
             general = Authorization(self.settings, self._book, self._calls)
             self.usual.use(general)
@@ -178,47 +181,42 @@ class Engine:
             legs, reason = self._calls.roll_back(), Reason.INTERNAL_ERROR
         return RolledBack(reason, frozenset((leg.call, leg.leg) for leg in legs)) if legs else None
 
-    def reject_rolled_back(
-        self, ask: EngineRequest, rolled_back: RolledBack, *, usual: bool = True
-    ) -> Decision | None:
-        """Return the answer to an accepted call that was rolled back, or None if the request is no such call.
+    def reject_rolled_back(self, ask: EngineRequest, rolled_back: RolledBack, *, usual: bool) -> Decision | None:
+        """Return the reject of a call that this batch accepted, or None if it was not rolled back.
 
-        The request must have been accepted. ``usual`` is True if the usual way may have answered it.
+        ``usual`` is True if the usual way answered it. Otherwise ``ask`` is the request that the engine answered.
         """
-        if ask.method != "authorize" or self._book is None:
-            return None
-        asked = query.read(ask.request, self._book)  # type: ignore[arg-type]  # see EngineRequest.request
-        if isinstance(asked, query.Unusable) or asked.call_id is None:
+        asked = None if self._book is None else query.read(ask.request, self._book)  # type: ignore[arg-type]  # see EngineRequest.request
+        if asked is None or isinstance(asked, Unusable) or asked.call_id is None:
             return None
         leg = call_key(ask.asker.scope, asked.call_id), leg_key(asked.direction, asked.leg_id)
         if leg not in rolled_back.legs:
             return None
         rejected = reject(self.settings.reasons, rolled_back.reason, self._book, asked.direction)
-        for place, (one, answer) in enumerate(zip(self._asks, self._answers, strict=True)):
-            if _is_accepted(answer) and one.request == ask.request and one.asker == ask.asker:
-                self._answers[place] = rejected
-                return rejected
-        if not usual:
-            return None
-        self.usual.uncount(ask)
-        self.note(ask, rejected)
+        if usual:
+            self.usual.uncount(ask)
+            self.note(ask, rejected)
+        else:
+            if self._places is None:
+                self._places = {id(one): place for place, one in enumerate(self._asks)}
+            self._answers[self._places[id(ask)]] = rejected
         return rejected
 
     def count(self) -> int:
-        """Count the answers of the batch. Return their number."""
-        tally, number = self._tally, len(self._asks)
+        """Count the answers of the batch. Return the number of its requests."""
+        requests = len(self._asks)
         try:
-            if number and tally is not None:
-                tally.count(self._asks, self._answers)
             for interface, counts in self.usual.counts.items():
                 if total := counts.total:
-                    number += total
-                    if tally is not None:
-                        tally.usual(interface, counts)
+                    requests += total
+                    if self._tally is not None:
+                        self._tally.usual(interface, counts)
                     counts.clear()
+            if self._asks and self._tally is not None:
+                self._tally.count(self._asks, self._answers)
         except Exception as fault:  # a decision is valid even if it is not counted
             self.faults.append(fault)
-        return number
+        return requests
 
     def decide(self, batch: Sequence[EngineRequest], now: float = 0.0) -> list[EngineAnswer]:
         """Decide requests that arrived together, as if one by one in their order (engine.md 5.3).
@@ -230,7 +228,7 @@ class Engine:
         rolled_back = self.end()
         if rolled_back is not None:
             for place, (ask, answer) in enumerate(zip(batch, answers, strict=True)):
-                if _is_accepted(answer):
+                if ask.method == "authorize" and type(answer) is EncodedDecision:
                     answers[place] = self.reject_rolled_back(ask, rolled_back, usual=False) or answer
         self.count()
         return answers
@@ -317,11 +315,6 @@ class Engine:
         (answer,) = self.decide([EngineRequest("explain", request, options)])
         assert isinstance(answer, Explanation)  # noqa: S101 - tells mypy which method was asked
         return answer
-
-
-def _is_accepted(answer: EngineAnswer) -> bool:
-    """Return True if an answer accepts a call."""
-    return isinstance(answer, Decision | EncodedDecision) and in_parts(answer).accepted
 
 
 def _stop(ask: EngineRequest) -> EngineAnswer | CallsMessage:

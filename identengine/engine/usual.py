@@ -11,10 +11,10 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from identengine.calls.backend import Backend, BatchState, EncodedDecision, LegResult, Refused
+from identengine.calls.backend import UNKNOWN, Backend, BatchState, EncodedDecision, LegResult, Refused
 from identengine.calls.legs import Content, content_of
 from identengine.engine.authorization import Authorization
-from identengine.engine.decisions import reject, terminating
+from identengine.engine.decisions import reject, terminating, unusable
 from identengine.engine.lifecycle import Asker
 from identengine.engine.requests import EngineRequest
 from identengine.identify import policy, query
@@ -38,16 +38,18 @@ class UsualCounts(msgspec.Struct, gc=False):
     started: int = 0
     updated: int = 0
     stopped: int = 0
-    """Each stop has freed one leg."""
+    """Stops that have freed one leg each."""
+    unknown: int = 0
+    """Stops of unknown calls."""
 
     @property
     def total(self) -> int:
-        """The number of answers."""
-        return self.originated + self.terminated + self.started + self.updated + self.stopped
+        """Number of all answers."""
+        return self.originated + self.terminated + self.started + self.updated + self.stopped + self.unknown
 
     def clear(self) -> None:
         """Set all to 0."""
-        self.originated = self.terminated = self.started = self.updated = self.stopped = 0
+        self.originated = self.terminated = self.started = self.updated = self.stopped = self.unknown = 0
 
 
 class _NoBatch:
@@ -183,7 +185,9 @@ class Usual:
     def _unidentified(self, asked: UsualRequest, dialled: str, options: IdentifyOptions) -> Decision | None:
         """Return the reject of a call without a candidate (engine.md 3.5, 3.7)."""
         read = query.read(asked, self._book)
-        if type(read) is Unusable or read.dst_number != dialled or read.src_ip != (asked.src_ip or None):
+        if type(read) is Unusable:
+            return unusable(self._settings.reasons, read, self._book)
+        if read.dst_number != dialled or read.src_ip != (asked.src_ip or None):
             return None  # the general way may identify the call by other values
         return self._reject(why_none(self._book, read, options))
 
@@ -209,7 +213,7 @@ class Usual:
             if head is not None:
                 head = for_switch(self._book, head, options)
                 gateway, protocol = _folded(asked.gateway), _folded(asked.protocol)
-                found = first_fit(head, dialled, gateway, protocol, asked.src_port, options)
+                found = first_fit(head, dialled, gateway, protocol, _integer(asked.src_port), options)
                 if found is not None:
                     return found, kind
         return None
@@ -255,8 +259,8 @@ class Usual:
         form: Form,
     ) -> bytes | Decision | None:
         """Decide one call to the vendor that routing has picked (engine.md 3.9)."""
-        account_id = asked.account_id
-        entry = self._book.accounts.get(account_id) if isinstance(account_id, int) else None
+        account_id = _integer(asked.account_id)
+        entry = None if account_id is None else self._book.accounts.get(account_id)
         if entry is None or not entry.account.term_enabled or entry.blocked or asked.src_ip:
             return None
         if not is_normal(dialled):
@@ -275,10 +279,12 @@ class Usual:
     # ---- the life of a call
 
     def stop(self, asked: UsualCallRequest, asker: Asker, *_: object) -> LegResult | None:
-        """Free the one leg of a call (engine.md 5.4)."""
+        """Free the one leg of a call, or note the stop of an unknown call (engine.md 5.4)."""
         call = _whole_call(asked, asker)
         freed = None if call is None or not self._holds else self._calls.stop_call(call)
-        if freed is not None:
+        if freed is UNKNOWN:
+            self.counts[asker.interface].unknown += 1
+        elif freed is not None:
             self.counts[asker.interface].stopped += 1
         return freed
 
@@ -300,9 +306,20 @@ class Usual:
         self, method: Literal["start", "update"], asked: UsualCallRequest, asker: Asker
     ) -> LegResult | None:
         call = _whole_call(asked, asker)
-        if call is None or not self._holds or asked.interval is not None or asked.src_ip or asked.dst_number:
+        if call is None or not self._holds or not self._is_usable(asked):
             return None
-        return self._calls.refresh_call(method, call, asker.switch)
+        return self._calls.refresh_call(method, call, asker.switch, asked.interval)
+
+    def _is_usable(self, asked: UsualCallRequest) -> bool:
+        """Return True if the fields that identify an unknown call are certainly usable (engine.md 5.4)."""
+        if asked.dst_number and not is_normal(asked.dst_number):
+            return False
+        if asked.src_ip and self._decides and self._single(asked.src_ip) is None:
+            try:
+                self._covering(asked.src_ip)
+            except ValueError:
+                return False
+        return True
 
 
 _Found: TypeAlias = tuple[Candidate, IndexClass]
@@ -324,6 +341,11 @@ def _whole_call(asked: UsualCallRequest, asker: Asker) -> str | None:
     if not call_id or asked.leg_id is not None or asked.direction is not None:
         return None
     return asker.calls + call_id if call_id > "!" and call_id.isascii() else None
+
+
+def _integer(value: int | str | None) -> int | None:
+    """Return a number that may be written as text."""
+    return int(value) if isinstance(value, str) else value
 
 
 def _trimmed(text: str | None) -> str | None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import final
 
 import msgspec
 
 from identengine.identify.index import Book, Candidate
-from identengine.model.addresses import parse_address
 from identengine.model.numbers import is_normal, national, normal_number
 from identengine.model.reasons import Reason
 from identengine.model.records import Digest, Direction, Request
@@ -70,20 +68,26 @@ def read(request: Request, book: Book) -> Query | Unusable:
     asked = request.direction
     direction = _ORIGINATION if asked is None else DIRECTIONS.get(asked) or DIRECTIONS.get(asked.strip())
     if direction is None:
-        return _unusable(request, None)
+        return _without_direction(request)
     outward, source, src_ip = direction is _TERMINATION, None, request.src_ip or None
-    try:
-        if not is_normal(dst_number := request.dst_number or ""):
+    if not is_normal(dst_number := request.dst_number or ""):
+        try:
             dst_number = normal_number(dst_number)
+        except ValueError:
+            return Unusable(Reason.INVALID_DESTINATION, direction)
+    field = "account_id"
+    try:
         account_id = decimal(request.account_id, _MAX_ID) if outward and request.account_id is not None else None
+        field = "src_ip"
         if src_ip is not None and (source := (lookup := book.enabled[direction]).singles.get(src_ip)) is None:
             if src_ip.isspace():
                 src_ip = None
             else:
                 source = lookup.covering(src_ip)
+        field = "src_port"
         src_port = None if request.src_port is None else decimal(request.src_port, _MAX_PORT)
     except ValueError:
-        return _unusable(request, direction)
+        return Unusable(Reason.INVALID_REQUEST, direction, field, str(getattr(request, field)))
     src_number = request.src_number or None
     if src_number is not None and (book.prefixes or not is_normal(src_number)):
         src_number = _calling_number(src_number, book.prefixes)
@@ -116,23 +120,13 @@ def _calling_number(text: str, international_prefixes: tuple[str, ...]) -> str |
         return None
 
 
-def _unusable(request: Request, direction: Direction | None) -> Unusable:
-    """Return the first field that makes a request unusable. An invalid ``dst_number`` comes before all others."""
+def _without_direction(request: Request) -> Unusable:
+    """Return the fault of a request with an unusable direction. An invalid ``dst_number`` comes before it."""
     try:
         normal_number(request.dst_number or "")
     except ValueError:
-        return Unusable(Reason.INVALID_DESTINATION, direction)
-    if direction is None:
-        return Unusable(Reason.INVALID_REQUEST, None, "direction", request.direction)
-    field = "account_id"
-    with suppress(ValueError):
-        if direction is _TERMINATION and request.account_id is not None:
-            decimal(request.account_id, _MAX_ID)
-        field = "src_ip"
-        if request.src_ip and not request.src_ip.isspace():
-            parse_address(request.src_ip)
-        field = "src_port"
-    return Unusable(Reason.INVALID_REQUEST, direction, field, str(getattr(request, field)))
+        return Unusable(Reason.INVALID_DESTINATION, None)
+    return Unusable(Reason.INVALID_REQUEST, None, "direction", request.direction)
 
 
 def _with_digest(query: Query, digest: Digest) -> Query:

@@ -1,7 +1,7 @@
 """Requests of the usual shape: decoding them proves what the usual way of the engine relies on.
 
-Integers are no texts, and no text is too long. A request that does not decode as one of these types may still be
-valid. It is decoded as a :class:`~identengine.model.records.Request` then.
+Integers may be decimal texts, and no text is too long. A request that does not decode as one of these types may
+still be valid. It is decoded as a :class:`~identengine.model.records.Request` then.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ LONGEST_INTERVAL = 7 * 24 * 3600
 
 Id = Annotated[str, Meta(max_length=LONGEST_ID)]
 Number = Annotated[str, Meta(max_length=MAX_LENGTH)]
-Port = Annotated[int, Meta(ge=1, le=65535)]
-AccountId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+_PORT = r"^(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})\Z"
+Port = Annotated[int, Meta(ge=1, le=65535)] | Annotated[str, Meta(pattern=_PORT)]
+AccountId = Annotated[int, Meta(ge=1, le=2**63 - 1)] | Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,17}\Z")]
 Interval = Annotated[int, Meta(ge=1, le=LONGEST_INTERVAL)]
 
 

@@ -153,6 +153,9 @@ class Tally:
         if counts.stopped:
             cells[of.stop] += counts.stopped
             cells[_FREED["stop"]] += counts.stopped
+        if counts.unknown:
+            cells[of.stop] += counts.unknown
+            cells[_UNKNOWN["stop"]] += counts.unknown
 
     def malformed(self, switch: str | None, code: int, more: int = 1) -> None:
         """Count malformed messages, with ``None`` as the switch if the switch is unknown."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.programs import program
 
-from benchmarks import against, kinds, memory, ratios, rounds, served
+from benchmarks import against, kinds, memory, ratios, rounds, served, way
 from benchmarks.cases import Case, Ground
 from benchmarks.messages import FORMS
 from benchmarks.served import Program
@@ -80,3 +80,12 @@ def test_the_goals_are_printed_as_ratios(capsys: pytest.CaptureFixture[str]) -> 
 def test_a_held_leg_has_a_size() -> None:
     figures = memory.held_legs(500).figures
     assert all(0 < figures[name] < 5_000 for name in ("active", "active_mirror", "reserved", "reserved_mirror"))
+
+
+def test_each_piece_of_the_usual_way_takes_time() -> None:
+    """The usual way leaves no message to the general way: the benchmark raises an error if it does."""
+    taken = way.measure(500, 300, 1)
+    assert list(taken) == [case.title for case in way.CASES]
+    for figures in taken.values():
+        assert list(figures) == list(way.PIECES)
+        assert all(spent > 0 for piece, spent in figures.items() if piece != "between")

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar, Union, get_type_
 
 import msgspec
 
-from identengine.calls.backend import DONE, FREED_ONE, EncodedDecision, LegResult, unpacked
+from identengine.calls.backend import DONE, FREED_ONE, UNKNOWN, EncodedDecision, LegResult, unpacked
 from identengine.errors import LONGEST_QUOTE
 from identengine.identify import template
 from identengine.identify.template import Form
@@ -21,7 +21,6 @@ from identengine.wire.jsonrpc.messages import (
     MAX_ID,
     PARSE_ERROR,
     Credited,
-    Decisive,
     Failure,
     Field,
     Loose,
@@ -80,7 +79,7 @@ class Codec:
         """Make the decoders and the encoder from those of msgspec."""
         self.encode = encode
         """Return an object in this encoding."""
-        self.freed_one, self._done = encode(FREED_ONE), encode(DONE)
+        self._results = {id(each): encode(each) for each in (DONE, FREED_ONE, UNKNOWN)}
         """The encoded results of most messages of a call's life."""
         any_call: Any = Union[tuple(CALLS.values())]  # noqa: UP007 - its members are known at run time only
         self.call: Callable[[Bytes], Call] = decoder(any_call).decode
@@ -97,7 +96,6 @@ class Codec:
         """Return the members that the error needs which answers a message, or the messages of an array."""
         self.failure = decoder(Failure).decode
         """Return the error of an encoded answer, or None if the answer is a result."""
-        self._decisive = decoder(Decisive).decode
         self.text = decoder(str).decode
         self.items = decoder(list[msgspec.Raw]).decode
         """Return the encoded items of an array."""
@@ -118,11 +116,6 @@ class Codec:
     def not_parsable(self, fault: Exception) -> NotParsable:
         """Return the answer to bytes that are not a message. ``fault`` is one of :data:`UNDECODED`."""
         return NotParsable(self.error(b"", PARSE_ERROR, f"not parsable as {self.name}: {_reason(fault)}"))
-
-    def is_accepted(self, answer: bytes) -> bool:
-        """Return True if an encoded answer accepts a call."""
-        decided = self._decisive(answer)
-        return decided.result is not None and decided.result.accepted
 
     def is_well_formed(self, raw: bytes) -> bool:
         """Return True if all texts in a message are valid, also those that decoding skips."""
@@ -186,9 +179,7 @@ class Codec:
 
     def done(self, message_id: bytes, result: LegResult) -> bytes:
         """Return the answer to a message of a call's life. The usual results are encoded once."""
-        if result is FREED_ONE:
-            return self.spliced(message_id, self.freed_one)
-        return self.spliced(message_id, self._done if result is DONE else self.encode(result))
+        return self.spliced(message_id, self._results.get(id(result)) or self.encode(result))
 
     def spliced(self, message_id: bytes, result: bytes) -> bytes:
         """Return an answer whose result is encoded already."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import get_args
 
-from identengine.calls.backend import FREED_ONE, EncodedDecision, LegResult
+from identengine.calls.backend import EncodedDecision, LegResult
 from identengine.engine.core import Engine
 from identengine.engine.lifecycle import Asker, BadParameter
 from identengine.engine.requests import EngineAnswer, EngineRequest, Method, RolledBack
@@ -71,6 +71,10 @@ class Desk:
             methods = {"authorize": way.authorize, "start": way.start, "update": way.update, "stop": way.stop}
             self._usual = {USUAL_CALLS[name]: method for name, method in methods.items()}
         """The usual way of each method that has one."""
+        self._accepted: list[tuple[Item, Call, Peer, Codec, Room]] = []
+        """The calls that the usual way accepted in the current batch, with their answers."""
+        self._accepted_generally: list[tuple[Item, EngineRequest, bytes, Codec, Room]] = []
+        """The calls that the general way accepted, with their answers and the ids of their messages."""
 
     def decide(self, call: Call, message_id: bytes, peer: Peer, codec: Codec, too_old: bool, batch: Batch) -> Item:
         """Return the answer to a message: by the usual way if it is sure, otherwise by the general way."""
@@ -81,8 +85,8 @@ class Desk:
         answer = ask = None
         try:
             answer = usual(call.params, peer.asker, peer.options, codec.form)
-            if answer is FREED_ONE:
-                return codec.spliced(message_id, codec.freed_one)
+            if type(answer) is LegResult:
+                return codec.done(message_id, answer)
             if answer is None:
                 return self._generally(call, message_id, peer, codec, too_old, batch)
             if type(answer) is Decision:
@@ -91,9 +95,13 @@ class Desk:
             if isinstance(answer, bytes):
                 encoded = codec.spliced(message_id, answer)
                 if len(encoded) <= batch.room.bytes:
+                    self._accepted.append((encoded, call, peer, codec, batch.room))
                     return encoded
                 answer = EncodedDecision(answer)
-            return decided(codec, message_id, answer, batch.room)
+            item = decided(codec, message_id, answer, batch.room)
+            if type(answer) is EncodedDecision:
+                self._accepted.append((item, call, peer, codec, batch.room))
+            return item  # noqa: TRY300 - a fault in any of these lines rejects the call
         except Exception as fault:  # it rejects this call alone
             ask = ask or _ask(call, peer, codec)
             if answer is not None and type(answer) is not Decision:
@@ -133,20 +141,30 @@ class Desk:
                 self._on_reject(ask.asker, ask.request, answer)  # type: ignore[arg-type]  # the method's parameters
         elif type(answer) is BadParameter:
             reported(result(JSON, b"", answer), JSON, ask.asker, None, self._on_malformed)
-        return decided(codec, message_id, answer, batch.room)
+        item = decided(codec, message_id, answer, batch.room)
+        if type(answer) is EncodedDecision and ask.method == "authorize":
+            self._accepted_generally.append((item, ask, message_id, codec, batch.room))
+        return item
 
-    def rejected_instead(
-        self, call: Call, peer: Peer, codec: Codec, answer: Item, rolled_back: RolledBack, room: Room
-    ) -> Item:
-        """Return the reject of a call that was rolled back, or ``answer`` for any other message."""
-        if type(call) not in _AUTHORIZE:
-            return answer
-        ask = _ask(call, peer, codec)
-        rejected = self._engine.reject_rolled_back(ask, rolled_back, usual=answer is not None)
-        if rejected is None:
-            return answer
-        self._on_reject(ask.asker, ask.request, rejected)  # type: ignore[arg-type]  # the method's parameters
-        return decided(codec, bytes(call.id), rejected, room)
+    def begin(self) -> None:
+        """Begin a batch."""
+        self._accepted.clear()
+        self._accepted_generally.clear()
+
+    def roll_back(self, rolled_back: RolledBack) -> dict[int, Item]:
+        """Reject calls that the batch accepted. Return the rejects by the identity of the answers that they replace."""
+        asks = [
+            (item, _ask(call, peer, codec), bytes(call.id), codec, room, True)
+            for item, call, peer, codec, room in self._accepted
+        ]
+        asks += [(*noted, False) for noted in self._accepted_generally]
+        rejects: dict[int, Item] = {}
+        for item, ask, message_id, codec, room, usual in asks:
+            rejected = self._engine.reject_rolled_back(ask, rolled_back, usual=usual)
+            if rejected is not None:
+                self._on_reject(ask.asker, ask.request, rejected)  # type: ignore[arg-type]  # the method's parameters
+                rejects[id(item)] = decided(codec, message_id, rejected, room)
+        return rejects
 
     def _pong(self) -> Pong:
         book = self._engine.book
@@ -154,7 +172,7 @@ class Desk:
 
 
 _PING, _EXPLAIN = CALLS["ping"], CALLS["explain"]
-_STOP, _AUTHORIZE = ((CALLS[name], USUAL_CALLS[name]) for name in ("stop", "authorize"))
+_STOP = CALLS["stop"], USUAL_CALLS["stop"]
 
 
 def _ask(call: Call, peer: Peer, codec: Codec) -> EngineRequest:

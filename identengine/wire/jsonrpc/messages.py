@@ -50,18 +50,6 @@ class Failure(msgspec.Struct, gc=False):
     error: Trouble | None = None
 
 
-class Outcome(msgspec.Struct, gc=False):
-    """A result of which only the decision matters."""
-
-    accepted: bool = False
-
-
-class Decisive(msgspec.Struct, gc=False):
-    """An answer of which only the decision matters."""
-
-    result: Outcome | None = None
-
-
 class ResponseMessage(msgspec.Struct, gc=False):
     """An answer as a client reads it. The server does not use this type; it joins encoded parts."""
 

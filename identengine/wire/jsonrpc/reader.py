@@ -13,9 +13,8 @@ import msgspec
 
 from identengine.calls.backend import LegResult
 from identengine.engine.core import Engine
-from identengine.engine.requests import RolledBack
 from identengine.errors import expected
-from identengine.wire.jsonrpc.answers import DATAGRAM, Item, Room
+from identengine.wire.jsonrpc.answers import DATAGRAM, Item
 from identengine.wire.jsonrpc.auth import Authenticator, may_hold_token
 from identengine.wire.jsonrpc.codec import UNDECODED, Bytes, Codec
 from identengine.wire.jsonrpc.desk import Batch, Desk
@@ -29,6 +28,8 @@ from identengine.wire.session import UNPROVEN_BYTES, Peer, Session
 
 MAX_BATCH = 1000
 """Largest number of messages in an array. Real requests fill a message earlier; empty ones do not."""
+USUAL_BYTES = 2048
+"""Largest message that is decoded as a usual one first, in bytes. A larger one would cost much if it is not."""
 MAX_WRONG = 16
 """Number of wrong messages of a source in a batch after which the rest of an array is skipped: they cost time."""
 
@@ -111,7 +112,7 @@ class Reader:
             if peer is None and len(raw) > UNPROVEN_BYTES and self._is_unproven(raw, codec, session, batch):
                 return self._refuse(raw, codec, session, batch)
             try:
-                call = codec.usual(raw)
+                call = codec.usual(raw) if len(raw) <= USUAL_BYTES else codec.call(raw)
             except UNDECODED as fault:
                 unusual = _unusual(raw, codec, fault)
                 if unusual is None:
@@ -161,31 +162,6 @@ class Reader:
         batch.count_wrong(session)
         error = self.report(self._auth.unknown(message_id, codec, session), codec, None, session.host)
         return error if message_id else None
-
-    def rejected_instead(
-        self, raw: Bytes, codec: Codec, session: Session, answer: Item, rolled_back: RolledBack, room: Room
-    ) -> Item:
-        """Return the answer to a message again, after calls that were accepted have been rolled back.
-
-        It is the same one, except for a call that was rolled back. An accepted notification has no answer either.
-        """
-        if answer is not None and (type(answer) is not bytes or not codec.is_accepted(answer)):
-            return answer
-        try:
-            call: Call | None = codec.usual(raw)  # as :meth:`read_call` does, since requests are compared
-        except UNDECODED as fault:
-            call = _unusual(raw, codec, fault)
-        if call is None:
-            repaired = codec.repaired(bytes(raw))
-            if repaired == raw:
-                return answer
-            return self.rejected_instead(repaired, codec, session, answer, rolled_back, room)
-        peer = session.peer
-        if session.checks_tokens and (peer is None or may_hold_token(raw)):
-            peer = self._auth.peer_of(raw, codec, session)
-        return (
-            answer if peer is None else self._desk.rejected_instead(call, peer, codec, answer, rolled_back, room)
-        )
 
     def _authenticate(
         self,

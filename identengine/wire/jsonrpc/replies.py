@@ -5,7 +5,7 @@ A message has one answer, and an array of messages a list of answers. A deferred
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from identengine.wire.deferred import DeferredCount, postpone
@@ -80,6 +80,16 @@ class Read:
         self.answers[:] = answers
         if self.places is not None:
             self.places[:] = places
+
+    def replace(self, answers: Mapping[int, Item]) -> None:
+        """Replace answers of messages, by the identity of the earlier answers."""
+        for place, reply in enumerate(self.replies):
+            if isinstance(reply, list):
+                reply[:] = [answers.get(id(item), item) for item in reply]
+            else:
+                self.replies[place] = answers.get(id(reply), reply)
+        if self.answers is not self.replies:
+            self.put_together()
 
     def codec_of(self, place: int) -> Codec:
         """Return the encoding of a message."""

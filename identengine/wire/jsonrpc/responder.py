@@ -12,7 +12,6 @@ from itertools import repeat
 
 from identengine.engine.core import Engine
 from identengine.engine.lifecycle import Asker
-from identengine.engine.requests import RolledBack
 from identengine.model.records import Decision, Request
 from identengine.wire.deferred import DeferredCount
 from identengine.wire.jsonrpc.answers import ANY_SIZE, DATAGRAM, Room
@@ -59,8 +58,8 @@ class Responder:
         self._engine = engine
         self._clock, self._uptime = clock, uptime
         self._on_decided = on_decided
-        desk = Desk(engine, uptime, on_reject, on_too_old, on_malformed, usual=usual)
-        self._reader = Reader(engine, desk, on_wrong_token, on_too_old, on_malformed, on_withheld)
+        self._desk = Desk(engine, uptime, on_reject, on_too_old, on_malformed, usual=usual)
+        self._reader = Reader(engine, self._desk, on_wrong_token, on_too_old, on_malformed, on_withheld)
         self._is_open = False
         self._began = 0.0
         self._reads: list[Read] = []
@@ -71,6 +70,7 @@ class Responder:
     def begin(self) -> None:
         """Implement :meth:`identengine.wire.responder.Batches.begin`."""
         self._began = self._uptime()
+        self._desk.begin()
         self._engine.begin(self._clock())
         self._is_open = True
 
@@ -80,12 +80,13 @@ class Responder:
         try:
             rolled_back = engine.end()
             if rolled_back is not None:
+                rejects = self._desk.roll_back(rolled_back)
                 for read in reads:
-                    self._roll_back(read, rolled_back)
-            number = engine.count()
+                    read.replace(rejects)
+            requests = engine.count()
             try:
-                if number:
-                    self._on_decided(self._uptime() - self._began, number)
+                if requests:
+                    self._on_decided(self._uptime() - self._began, requests)
             except Exception as fault:  # the answers are valid even if they are not counted
                 engine.faults.append(fault)
         finally:
@@ -207,23 +208,6 @@ class Responder:
             error = codec.error(b"", PARSE_ERROR, f"not parsable: {broken}")
             replies.append(self._reader.report(error, codec, session.peer, session.host))
         return read, simple, broken
-
-    def _roll_back(self, read: Read, rolled_back: RolledBack) -> None:
-        """Replace the answers to calls that were rolled back."""
-        again = self._reader.rejected_instead
-        known = zip(
-            read.messages, read.sessions, read.replies[:], strict=False
-        )  # a broken stream has fewer replies
-        for place, (raw, session, reply) in enumerate(known):
-            codec = read.codec_of(place)
-            if isinstance(reply, list):
-                items = enumerate(zip(codec.items(codec.repaired(raw)), reply[:], strict=False))
-                for at, (item, old) in items:
-                    reply[at] = again(item, codec, session, old, rolled_back, read.room)
-            else:
-                read.replies[place] = again(raw, codec, session, reply, rolled_back, read.room)
-        if read.answers is not read.replies:
-            read.put_together()
 
 
 _SINGLE: list[Codec | None] = [None] * 256
