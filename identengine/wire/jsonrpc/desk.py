@@ -106,6 +106,8 @@ class Desk:
             ask = ask or _ask(call, peer, codec)
             if answer is not None and type(answer) is not Decision:
                 self._way.uncount(ask)
+            if self._accepted and self._accepted[-1][1] is call:
+                del self._accepted[-1]
             return self._answered(ask, self._engine.fault(ask, fault), message_id, codec, batch)
 
     def _generally(
@@ -152,7 +154,7 @@ class Desk:
         self._accepted_generally.clear()
 
     def roll_back(self, rolled_back: RolledBack) -> dict[int, Item]:
-        """Reject calls that the batch accepted. Return the rejects by the identity of the answers that they replace."""
+        """Reject accepted calls of the batch. Return the rejects by the identity of the answers they replace."""
         asks = [
             (item, _ask(call, peer, codec), bytes(call.id), codec, room, True)
             for item, call, peer, codec, room in self._accepted
