@@ -42,7 +42,7 @@ for module in (handover, outgoing):
 if not {checks}:
     outgoing._refusal = lambda asked: None
 lock.OUR_FORMATS = lock.Formats(PROTOCOL, FORMAT)
-encode, close = journal.encode, journal.Journal.close
+encode, close = journal.encode, journalfile.CallsFile.close
 
 
 def encode_old(value):
@@ -52,10 +52,11 @@ def encode_old(value):
 
 
 def close_old(self):
-    close(self)
-    if FORMAT < 4:
+    self.close_file()
+    if FORMAT < 4:  # before the lock is released, since the new decider waits for it
         with journalfile.environment(self.path, self.path.stat().st_size) as env:
             write_old(env, [leg for row in journalformats.read(env).rows for leg in row.living()])
+    close(self)
 
 
 def write_old(env, legs):
@@ -77,7 +78,7 @@ def write_old(env, legs):
             txn.put(struct.pack("=I", position), row, db=large if slot < 0 else small)
 
 
-journal.encode, journal.Journal.close = encode_old, close_old
+journal.encode, journalfile.CallsFile.close = encode_old, close_old
 main()
 """
 """A program that differs from this one in its formats alone. It writes its format when it closes the mirror."""
