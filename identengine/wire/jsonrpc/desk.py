@@ -152,7 +152,7 @@ class Desk:
         self._accepted_generally.clear()
 
     def roll_back(self, rolled_back: RolledBack) -> dict[int, Item]:
-        """Reject calls that the batch accepted. Return the rejects by the identity of the answers that they replace."""
+        """Reject accepted calls of the batch. Return the rejects by the identity of the answers they replace."""
         asks = [
             (item, _ask(call, peer, codec), bytes(call.id), codec, room, True)
             for item, call, peer, codec, room in self._accepted
