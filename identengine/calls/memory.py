@@ -79,6 +79,8 @@ class Calls:
         self._mirroring = Mirroring(mirror, self._changes, table, self._tombstones, self._lists, settings.max_legs)
         self._open = False
         """True while a batch is being answered. If it is true when the next one begins, a fault cut it short."""
+        self._rolled_back: list[Leg] = []
+        """The legs that the end of a batch is freeing, since the mirror could not store them."""
         self._floor = 0.0
         self._handlers: dict[type, Callable[[Any], CallsAnswer]] = {
             Admit: self._admission.admit,
@@ -174,8 +176,8 @@ class Calls:
     def roll_back(self) -> Sequence[Leg]:
         """Implement :meth:`identengine.calls.backend.Backend.roll_back`."""
         self._table.rebuild()
-        freed = self._free(self.batch.admitted)
-        self._open = False
+        freed = [*self._rolled_back, *self._free(self.batch.admitted)]
+        self._rolled_back, self._open = [], False
         return freed
 
     def _store(self) -> Sequence[Leg]:
@@ -188,18 +190,25 @@ class Calls:
         self._rows.seal()
         if self._mirroring.write():
             return ()
-        rolled_back = self._free([leg for leg in self.batch.admitted if leg.state == RESERVED])
+        rolled_back = self._held([leg for leg in self.batch.admitted if leg.state == RESERVED])
+        self._rolled_back = rolled_back
+        self._free(rolled_back)
         self._rows.seal()
         self._mirroring.write()  # the other changes of the batch, now or later
         self._admission.turned_away += len(rolled_back)
+        self._rolled_back = []
         return rolled_back
 
     def _free(self, legs: Iterable[Leg]) -> list[Leg]:
         """Free those of these legs that are held. Return them."""
-        held = [leg for leg in legs if leg.state != LAPSED and self._table.find(leg.call, leg.leg) is leg]
+        held = self._held(legs)
         for leg in held:
             self._table.free(leg)
         return held
+
+    def _held(self, legs: Iterable[Leg]) -> list[Leg]:
+        """Return those of these legs that are held."""
+        return [leg for leg in legs if leg.state != LAPSED and self._table.find(leg.call, leg.leg) is leg]
 
     def _recover(self) -> None:
         """Make the set consistent after a fault within a batch, and free the slots of its rejected calls.
@@ -208,7 +217,7 @@ class Calls:
         """
         self._table.rebuild()
         self._free(self.batch.admitted)
-        self._open = False
+        self._rolled_back, self._open = [], False
 
     def _refuse(
         self, batch: Sequence[CallsMessage], answers: list[CallsAnswer], rolled_back: set[tuple[str, str]]

@@ -37,7 +37,7 @@ class Responder:
     wrong token. ``on_too_old`` is called for each message that is dropped as too old. ``on_malformed`` is called
     for each message whose error is one of :data:`MALFORMED`, answered or not. ``on_withheld`` is called with the
     address of each datagram whose error is withheld. Its sender has shown no token, and would get more bytes than
-    it sent. ``on_decided`` is called for each batch, with the seconds that it took and the number of its messages.
+    it sent. ``on_decided`` is called for each batch, with the seconds that it took and the number of its requests.
     Without ``usual``, all messages take the general way.
     """
 

@@ -12,6 +12,7 @@ from identengine.engine.core import Engine
 from identengine.engine.requests import RolledBack
 from identengine.model.reasons import Reason
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK
+from identengine.wire.jsonrpc.responder import Responder
 
 
 def authorize(call_id: str, **members: Any) -> dict[str, Any]:
@@ -80,3 +81,19 @@ def test_calls_that_are_rolled_back_are_rejected_in_every_part(monkeypatch: pyte
     ]
     assert results(third) == [("e", "overload"), ("f", None)]
     assert places is None
+
+
+def test_the_number_of_a_batch_is_that_of_its_requests() -> None:
+    decided: list[int] = []
+    engine = Engine()
+    asked = Responder(
+        engine, lambda: 1.0, lambda *_: None, on_decided=lambda seconds, requests: decided.append(requests)
+    )
+    asked.datagrams([JSON.encode(call("ping")), b"garbage"], [VISITOR] * 2)
+    assert decided == [], "neither is a request to the engine"
+    array = JSON.encode([authorize("a"), call("stop", {"call_id": "a"}), call("ping")])
+    asked.begin()
+    asked.datagrams([array, JSON.encode(authorize("b"))], [VISITOR] * 2)
+    asked.stream(JSON, [array], VISITOR)
+    asked.end()
+    assert decided == [5]

@@ -64,18 +64,22 @@ UNCOUNTED = _lines(Engine.count, Responder.end, UsualCounts)
 
 
 @pytest.mark.parametrize(
-    ("encode", "step"), [(msgspec.msgpack.encode, 1), (msgspec.json.encode, 3)], ids=["messagepack", "json"]
+    ("encode", "step", "full"),
+    [(msgspec.msgpack.encode, 1, False), (msgspec.json.encode, 3, False), (msgspec.msgpack.encode, 2, True)],
+    ids=["messagepack", "json", "full mirror"],
 )
-def test_a_fault_at_any_line_rejects_one_message(encode: Any, step: int) -> None:
+def test_a_fault_at_any_line_rejects_one_message(encode: Any, step: int, full: bool) -> None:
     messages = _messages()
     raws = [encode(one) for one in messages]
     isolated = 0
     for injector in at_every_line(MemoryError, *_FOLDERS, step=step):
         served = Served()
+        served.mirror.broken = full
         answers = injector.run(lambda served=served: served.answers(raws))  # type: ignore[misc]
         where = injector.raised_in
         if isinstance(answers, list):
             isolated += _check(served, messages, decoded(answers), where)
+        served.mirror.broken = False
         served.now += 0.1
         served.calls.work(served.now)
         is_consistent(served.calls, served.mirror, where)
