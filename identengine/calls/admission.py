@@ -41,7 +41,7 @@ class Admission:
         if levels is None:
             return decision
         found = self.admissible(levels, reserves=call is not None)
-        if isinstance(found, Reason):
+        if type(found) is Reason:
             return Refused(found)
         if call is None:
             return decision

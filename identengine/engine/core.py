@@ -200,10 +200,9 @@ class Engine:
                 return
             if self._asks:
                 self._tally.count(self._asks, self._answers)
-            for interface, counts in self.usual.counts.items():
-                if counts.any:
-                    self._tally.usual(interface, counts)
-                    counts.clear()
+            usual = self.usual.counts
+            while usual:
+                self._tally.usual(*usual.popitem())
         except Exception as fault:  # a decision is valid even if it is not counted
             self.faults.append(fault)
 

@@ -25,7 +25,7 @@ from identengine.identify.template import MATCHES, Form
 from identengine.model.numbers import is_normal, national, normal_number
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Reason
-from identengine.model.records import INTERFACES, Decision, Direction
+from identengine.model.records import Decision, Direction, Interface
 from identengine.model.usual import UsualCallRequest, UsualRequest
 
 
@@ -39,14 +39,14 @@ class UsualCounts(msgspec.Struct, gc=False):
     stopped: int = 0
     """Each stop has freed one leg."""
 
-    @property
-    def any(self) -> bool:
-        """True if there is an answer to count."""
-        return bool(self.originated or self.terminated or self.started or self.updated or self.stopped)
 
-    def clear(self) -> None:
-        """Set all to 0."""
-        self.originated = self.terminated = self.started = self.updated = self.stopped = 0
+class UsualCountsByInterface(dict[Interface, UsualCounts]):
+    """The answers of the usual way in one batch, by interface. An interface without answers is absent."""
+
+    def __missing__(self, interface: Interface) -> UsualCounts:
+        """Begin to count the answers for an interface."""
+        counts = self[interface] = UsualCounts()
+        return counts
 
 
 class Usual:
@@ -56,7 +56,7 @@ class Usual:
     _calls: Backend
 
     def __init__(self) -> None:
-        self.counts = {interface: UsualCounts() for interface in INTERFACES}
+        self.counts = UsualCountsByInterface()
         self._holds = self._decides = False
         """True if there is a set of calls, and True if there is a book too."""
 
@@ -113,7 +113,7 @@ class Usual:
         entry, ambiguous = candidate.entry, False
         if candidate.ties is not None or asked.password is not None or kind != "ip" or self._requires_password:
             checked = self._check(asked, candidate, kind, options)
-            if isinstance(checked, Reason):
+            if type(checked) is Reason:
                 return self._reject(checked)
             entry, ambiguous = checked
         # client status
@@ -123,12 +123,12 @@ class Usual:
         number, rewritten = None if asked.src_number is None else asked.src_number.encode(), False
         if not entry.shows_any or number is None or not number.isalnum() or self._prefixes:
             shown = self._shown(asked, entry)
-            if isinstance(shown, Reason):
+            if type(shown) is Reason:
                 return self._reject(shown, entry)
             number, rewritten = shown
         # CPS; capacity
         cells = calls.admissible(entry)
-        if isinstance(cells, Reason):
+        if type(cells) is Reason:
             return self._reject(cells, entry)
         # answer
         match = MATCHES[MATCHED_BY[kind]][ambiguous][rewritten]
@@ -220,7 +220,7 @@ class Usual:
         src, rewritten = self._caller(asked.src_number), False
         if not entry.shows_any:
             shown = policy.shown_number(entry.account, src, asked.call_id, self._book.dids, self._key)
-            if isinstance(shown, Reason):
+            if type(shown) is Reason:
                 return shown
             src, rewritten = shown
         return None if src is None else src.encode(), rewritten
@@ -254,7 +254,7 @@ class Usual:
             return None
         vendor = terminating(entry)
         cells = self._calls.admissible(vendor)
-        if isinstance(cells, Reason):
+        if type(cells) is Reason:
             return reject(self._settings.reasons, cells, self._book, Direction.TERMINATION, entry)
         src, dst = self._caller(asked.src_number), (entry.tech_prefix + dialled).encode()
         match = MATCHES["account_id"][False][False]
