@@ -66,8 +66,14 @@ def test_calls_without_a_candidate_are_rejected(engine: Engine, address: str, re
 
 @pytest.mark.parametrize(
     ("address", "number"),
-    [("203.0.113.9", "44-171"), ("203.0.113", "44171"), (" ", "44171")],
-    ids=["other notation of the number", "no address", "blank address"],
+    [("203.0.113.9", "44-171"), (" ", "44171")],
+    ids=["other notation of the number", "blank address"],
 )
 def test_unclear_calls_are_left_to_the_general_way(engine: Engine, address: str, number: str) -> None:
     assert usually(engine, address, number) is None
+
+
+def test_an_unusable_address_is_rejected_with_its_field(engine: Engine) -> None:
+    answer = usually(engine, "203.0.113", "44171")
+    assert isinstance(answer, Decision)
+    assert (answer.reason, answer.field, answer.value) == ("invalid_request", "src_ip", "203.0.113")
