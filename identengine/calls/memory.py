@@ -79,8 +79,8 @@ class Calls:
         self._mirroring = Mirroring(mirror, self._changes, table, self._tombstones, self._lists, settings.max_legs)
         self._open = False
         """True while a batch is being answered. If it is true when the next one begins, a fault cut it short."""
-        self._rolled_back: list[Leg] = []
-        """The legs that the end of a batch is freeing, since the mirror could not store them."""
+        self._rolled_back: Sequence[Leg] = ()
+        """The legs that the end of the batch frees, since the mirror could not store them."""
         self._floor = 0.0
         self._handlers: dict[type, Callable[[Any], CallsAnswer]] = {
             Admit: self._admission.admit,
@@ -139,7 +139,7 @@ class Calls:
         batch.reserved_until, batch.active_until = now + batch.reserved, now + batch.active
         batch.admitted.clear()
         batch.newest, batch.busy = None, False
-        self._open = True
+        self._rolled_back, self._open = (), True
 
     def answer(self, message: CallsMessage) -> CallsAnswer:
         """Answer one message of the batch. After an exception, :meth:`undo` must be called."""
@@ -177,7 +177,7 @@ class Calls:
         """Implement :meth:`identengine.calls.backend.Backend.roll_back`."""
         self._table.rebuild()
         freed = [*self._rolled_back, *self._free(self.batch.admitted)]
-        self._rolled_back, self._open = [], False
+        self._open = False
         return freed
 
     def _store(self) -> Sequence[Leg]:
@@ -196,7 +196,6 @@ class Calls:
         self._rows.seal()
         self._mirroring.write()  # the other changes of the batch, now or later
         self._admission.turned_away += len(rolled_back)
-        self._rolled_back = []
         return rolled_back
 
     def _free(self, legs: Iterable[Leg]) -> list[Leg]:
@@ -217,7 +216,7 @@ class Calls:
         """
         self._table.rebuild()
         self._free(self.batch.admitted)
-        self._rolled_back, self._open = [], False
+        self._open = False
 
     def _refuse(
         self, batch: Sequence[CallsMessage], answers: list[CallsAnswer], rolled_back: set[tuple[str, str]]
