@@ -20,9 +20,9 @@ import asyncio
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
@@ -66,8 +66,8 @@ STEPS = {
     "json": "answer",
 }
 """Steps of an authorization by the function that takes them."""
-BATCH = ("Responder.begin", "Responder.end")
-"""Functions that open and close a batch."""
+MESSAGE = "Reader.read_call"
+"""The function that answers one message of a batch."""
 _PACKAGE = Path(identengine.__file__).parent
 
 
@@ -106,28 +106,30 @@ class Subject:
         peers = Peers((switch,), OPTIONS, "udp")
         self._listener = UdpListener(bound, peers, responder.datagrams, Limits(), _unexpected, batches=responder)
 
-    async def walk(self) -> list[Call]:
-        """Return the calls that the second of two datagrams causes."""
+    async def walk(self, count: int) -> list[Call]:
+        """Return the calls that a batch of ``count`` datagrams causes, after a first one."""
         loop = asyncio.get_running_loop()
         self._listener.start()
-        await self._ask(loop, 1)
+        await self._ask(loop, [1])
         with _recorded() as calls:
-            answer = await self._ask(loop, 2)
+            answers = await self._ask(loop, range(2, 2 + count))
         await self._listener.drain(loop.time() + 1.0)
-        if b'"accepted":true' not in answer:
-            raise AssertionError(f"the call was rejected: {answer!r}")
+        for answer in answers:
+            if b'"accepted":true' not in answer:
+                raise AssertionError(f"the call was rejected: {answer!r}")
         return calls
 
-    async def _ask(self, loop: asyncio.AbstractEventLoop, number: int) -> bytes:
-        params = {
-            "call_id": f"3848276298220188511@192.0.2.{number}",
-            "src_ip": ACCOUNT.ident[0],
-            "src_number": "442070001001",
-            "dst_number": "77#442071234567",
-        }
-        message = {"jsonrpc": "2.0", "id": number, "method": "authorize", "params": params}
-        await loop.sock_sendall(self._switch, msgspec.json.encode(message))
-        return await asyncio.wait_for(loop.sock_recv(self._switch, 2_000), 5.0)
+    async def _ask(self, loop: asyncio.AbstractEventLoop, numbers: Iterable[int]) -> list[bytes]:
+        for number in numbers:
+            params = {
+                "call_id": f"3848276298220188511@192.0.2.{number}",
+                "src_ip": ACCOUNT.ident[0],
+                "src_number": "442070001001",
+                "dst_number": "77#442071234567",
+            }
+            message = {"jsonrpc": "2.0", "id": number, "method": "authorize", "params": params}
+            self._switch.send(msgspec.json.encode(message))
+        return [await asyncio.wait_for(loop.sock_recv(self._switch, 2_000), 5.0) for _ in numbers]
 
 
 @contextmanager
@@ -155,23 +157,17 @@ def _recorded() -> Iterator[list[Call]]:
         sys.setprofile(None)
 
 
-def walk() -> list[Call]:
-    """Return the calls of one ``authorize`` by a datagram."""
+def walk(count: int = 1) -> list[Call]:
+    """Return the calls of ``count`` messages ``authorize``, each in a datagram, which arrive together."""
     with served.folder() as folder, ExitStack() as stack:
-        return asyncio.run(Subject(folder, stack).walk())
+        return asyncio.run(Subject(folder, stack).walk(count))
 
 
 def of_message(calls: list[Call]) -> list[Call]:
-    """Return the calls of the message itself, without those that open and close its batch."""
-    own: list[Call] = []
-    around: int | None = None
-    for call in calls:
-        if around is not None and call.depth > around:
-            continue
-        around = call.depth if call.name in BATCH else None
-        if around is None:
-            own.append(call)
-    return own
+    """Return the calls of the second message of a batch: all that is done for a message, and not for its batch."""
+    begins = [place for place, call in enumerate(calls) if call.name == MESSAGE]
+    depth = calls[begins[1]].depth
+    return [calls[begins[1]], *takewhile(lambda call: call.depth > depth, calls[begins[1] + 1 :])]
 
 
 def files(calls: list[Call]) -> list[str]:
@@ -192,7 +188,7 @@ def main() -> None:
     missing = sorted(STEPS.keys() - {call.name for call in calls})
     if missing:
         raise AssertionError(f"no call of a step; was its function renamed? {', '.join(missing)}")
-    for title, each in (("the whole walk", calls), ("the message itself", of_message(calls))):
+    for title, each in (("the whole walk", calls), ("a further message of the batch", of_message(walk(2)))):
         print(f"{title}: {len(each)} calls, {len(files(each))} files, {changes(each)} changes of file")
 
 

@@ -240,11 +240,11 @@ class Way:
             raise AssertionError("the usual way left a call to the general way")
         cuts = [(asked[at].src_number or "", dialled[at], each.cut) for at, (each, _) in enumerate(owners)]
         numbers = timed("numbers", _numbers, cuts)
-        checked = timed("limits", calls.admissible, [(each.entry.levels,) for each, _ in owners])
+        checked = timed("limits", calls.admissible, [(each.entry,) for each, _ in owners])
         cells = [each for each in checked if isinstance(each, tuple)]
         parts = [
             (
-                each.entry.template,
+                each.entry,
                 self._reserved,
                 MATCHES[MATCHED_BY[kind]][False][False],
                 each.matched,
@@ -262,7 +262,7 @@ class Way:
         stopped = timed("stop", calls.stop_call, [(ASKER.calls + (each.call_id or ""),) for each in ended])
         if stopped.count(FREED_ONE) < len(ended):
             raise AssertionError("a call was not held")
-        results = [*answers, *[codec.freed_one] * len(ended)]
+        results = [*answers, *[codec.encode(FREED_ONE)] * len(ended)]
         timed("assemble", codec.spliced, [(bytes(each.id), results[at]) for at, each in enumerate(read)])
 
     def _timed(self, piece: str, take: Callable[..., T], arguments: Sequence[tuple[object, ...]]) -> list[T]:

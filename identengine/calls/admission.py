@@ -44,7 +44,7 @@ class Admission:
             refusal = self._refusal(levels)
             return decision if refusal is None else Refused(refusal)
         found = self.admissible(levels)
-        if isinstance(found, Reason):
+        if type(found) is Reason:
             return Refused(found)
         if old is not None:
             self._table.free(old)

@@ -38,7 +38,7 @@ class Leg(msgspec.Struct, gc=False, array_like=True):
     missed: str | None = None
     """Id of the last complete list of the leg's switch, if that list omitted the leg (engine.md 5.6)."""
     content: Content | None = None
-    """What a retransmission must match while the leg is reserved (engine.md 5.3). It becomes a fingerprint."""
+    """Content that a retransmission must have, while the leg is reserved (engine.md 5.3). A fingerprint later."""
     answer: bytes | None = None
     """While the leg is reserved: the answer to a retransmission, a Decision in MessagePack."""
 

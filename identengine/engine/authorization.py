@@ -74,7 +74,7 @@ class Authorization:
         shown: tuple[str | None, bool] | Reason = asked.src_number, False
         if not outward and not entry.shows_any:
             shown = policy.shown_number(entry.account, asked.src_number, asked.call_id, book.dids, book.hash_key)
-            if isinstance(shown, Reason):
+            if type(shown) is Reason:
                 return reject(reasons, shown, book, direction, entry)
         # answer: of the call, if the rest admits it
         version = self._identified if not authorizes else self._unreserved if call is None else self.reserved

@@ -206,12 +206,12 @@ class Engine:
         """Count the answers of the batch. Return the number of its requests."""
         requests = len(self._asks)
         try:
-            for interface, counts in self.usual.counts.items():
-                if total := counts.total:
-                    requests += total
-                    if self._tally is not None:
-                        self._tally.usual(interface, counts)
-                    counts.clear()
+            usual = self.usual.counts
+            while usual:
+                interface, counts = usual.popitem()
+                requests += counts.total
+                if self._tally is not None:
+                    self._tally.usual(interface, counts)
             if self._asks and self._tally is not None:
                 self._tally.count(self._asks, self._answers)
         except Exception as fault:  # a decision is valid even if it is not counted

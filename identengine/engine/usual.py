@@ -26,7 +26,7 @@ from identengine.identify.template import MATCHES, Form
 from identengine.model.numbers import is_normal, national, normal_number
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Reason
-from identengine.model.records import INTERFACES, Decision, Direction, Request
+from identengine.model.records import Decision, Direction, Interface, Request
 from identengine.model.usual import UsualCallRequest, UsualRequest
 
 
@@ -47,9 +47,14 @@ class UsualCounts(msgspec.Struct, gc=False):
         """Number of all answers."""
         return self.originated + self.terminated + self.started + self.updated + self.stopped + self.unknown
 
-    def clear(self) -> None:
-        """Set all to 0."""
-        self.originated = self.terminated = self.started = self.updated = self.stopped = self.unknown = 0
+
+class UsualCountsByInterface(dict[Interface, UsualCounts]):
+    """The answers of the usual way in one batch, by interface. An interface without answers is absent."""
+
+    def __missing__(self, interface: Interface) -> UsualCounts:
+        """Begin to count the answers for an interface."""
+        counts = self[interface] = UsualCounts()
+        return counts
 
 
 class _NoBatch:
@@ -65,7 +70,7 @@ class Usual:
     _calls: Backend
 
     def __init__(self) -> None:
-        self.counts = {interface: UsualCounts() for interface in INTERFACES}
+        self.counts = UsualCountsByInterface()
         self.batch: BatchState = _NoBatch()
         """The batch of the set of calls. Each message sets its ``newest`` to None first."""
         self._holds = self._decides = False
@@ -116,7 +121,7 @@ class Usual:
         entry, ambiguous = candidate.entry, False  # credentials
         if candidate.ties is not None or asked.password is not None or kind != "ip" or self._requires_password:
             checked = self._check(asked, candidate, kind, options)
-            if isinstance(checked, Reason):
+            if type(checked) is Reason:
                 return self._reject(checked)
             entry, ambiguous = checked
         if entry.blocked:  # client status
@@ -124,11 +129,11 @@ class Usual:
         number, rewritten = None if asked.src_number is None else asked.src_number.encode(), False  # Src Policy
         if not entry.shows_any or number is None or not number.isalnum() or self._prefixes:
             shown = self._shown(asked, entry)
-            if isinstance(shown, Reason):
+            if type(shown) is Reason:
                 return self._reject(shown, entry)
             number, rewritten = shown
         cells = calls.admissible(entry)  # CPS; capacity
-        if isinstance(cells, Reason):
+        if type(cells) is Reason:
             return self._reject(cells, entry)
         match = MATCHES[MATCHED_BY[kind]][ambiguous][rewritten]  # answer
         answer = form(entry, self._reserved, match, candidate.matched, dst, number)
@@ -233,7 +238,7 @@ class Usual:
         src, rewritten = self._caller(asked.src_number), False
         if not entry.shows_any:
             shown = policy.shown_number(entry.account, src, asked.call_id, self._book.dids, self._key)
-            if isinstance(shown, Reason):
+            if type(shown) is Reason:
                 return shown
             src, rewritten = shown
         return None if src is None else src.encode(), rewritten
@@ -267,7 +272,7 @@ class Usual:
             return None
         vendor = terminating(entry)
         cells = self._calls.admissible(vendor)
-        if isinstance(cells, Reason):
+        if type(cells) is Reason:
             return reject(self._settings.reasons, cells, self._book, Direction.TERMINATION, entry)
         src, dst = self._caller(asked.src_number), (entry.tech_prefix + dialled).encode()
         match = MATCHES["account_id"][False][False]

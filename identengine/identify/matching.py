@@ -71,7 +71,7 @@ def identify(book: Book, query: Query, options: IdentifyOptions, reveal: Reveal 
         given = credentials_of(query) if query.brings_credentials else None
         checks = reveal if query.direction is _ORIGINATION else None
         checked = check_credentials(found, kind == "name", given, options, checks)
-        if isinstance(checked, Reason):
+        if type(checked) is Reason:
             return checked
         return Match(checked[0], MATCHED_BY[kind], found.matched, checked[1])
     return why_none(book, query, options)

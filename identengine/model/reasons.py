@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import final
 
 import msgspec
 
 
+@final
 class Reason(StrEnum):
     """A reason for a reject, as switches receive it (engine.md 7)."""
 

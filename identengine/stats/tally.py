@@ -113,16 +113,16 @@ class Tally:
                 if type(answer) is EncodedDecision:
                     accepted += 1
                     terminated += answer.outward
-                elif isinstance(answer, Decision):
+                elif type(answer) is Decision:
                     if answer.accepted and answer.unreserved is None:
                         accepted += 1
                         terminated += answer.direction is _OUT
                     else:
                         self._decided(of, ask, answer)
-            elif method == "stop" and isinstance(answer, LegResult) and not answer.unknown:
+            elif method == "stop" and type(answer) is LegResult and not answer.unknown:
                 stopped += 1
                 freed += answer.freed or 0
-            elif method == "start" and isinstance(answer, LegResult) and not (answer.unknown or answer.overcommit):
+            elif method == "start" and type(answer) is LegResult and not (answer.unknown or answer.overcommit):
                 started += 1
             else:
                 self._others(of, method, answer)
@@ -213,11 +213,11 @@ class Tally:
     def _others(self, of: _Of, method: str, answer: EngineAnswer) -> None:
         """Count a rarer kind of request or answer."""
         self._cells[of.requests[method]] += 1
-        if isinstance(answer, LegResult):
+        if type(answer) is LegResult:
             self._done(method, answer)
-        elif isinstance(answer, Deferred):
+        elif type(answer) is Deferred:
             self._later(method, answer)
-        elif isinstance(answer, BadParameter):
+        elif type(answer) is BadParameter:
             self._cells[_WRONG] += 1
 
     def _done(self, method: str, done: LegResult) -> None:

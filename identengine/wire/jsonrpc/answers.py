@@ -61,15 +61,15 @@ def result(codec: Codec, message_id: bytes, answer: EngineAnswer | Pong) -> byte
     """Return the answer to a message, from the answer of the engine."""
     if type(answer) is Decision:  # first, since rejects must be cheap
         return codec.answered(message_id, answer)
-    if isinstance(answer, Explanation) and (error := _NO_ANSWER.get(answer.decision.reason or "")):
+    if type(answer) is Explanation and (error := _NO_ANSWER.get(answer.decision.reason or "")):
         return codec.error(message_id, *error)
-    if isinstance(answer, BadParameter):
+    if type(answer) is BadParameter:
         known = answer.value is not None and len(answer.value) <= LONGEST_VALUE
         value = msgspec.Raw(codec.encode(answer.value)) if known else msgspec.UNSET
         return codec.error(message_id, BAD_PARAMS, answer.message, Field(answer.field, value))
-    if isinstance(answer, EncodedDecision):
+    if type(answer) is EncodedDecision:
         return codec.granted(message_id, answer)
-    if isinstance(answer, LegResult):
+    if type(answer) is LegResult:
         return codec.done(message_id, answer)
     return codec.answered(message_id, answer)
 

@@ -1,4 +1,4 @@
-"""A suspicion of the review: a switch with its own ``match_port`` pays for its order with every request."""
+"""A switch with its own ``match_port`` does not pay for the order of its candidates with every request."""
 
 from __future__ import annotations
 

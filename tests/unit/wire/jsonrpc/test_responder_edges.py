@@ -1,4 +1,4 @@
-"""Suspicions of the review of the usual way. Each test fails as long as its fault is in the program."""
+"""Corners of batches: roll-backs of mixed reads, faults in usual messages, counts, and the cost of many stops."""
 
 from __future__ import annotations
 
