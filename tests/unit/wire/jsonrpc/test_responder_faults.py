@@ -112,6 +112,10 @@ def _check(served: Served, messages: list[dict[str, Any]], answers: dict[int, di
             assert (call_id in legs) == accepted, (call_id, where)
     if where not in UNCOUNTED:
         assert served.counted("accepted") == sum(map(accepts, answers.values())), where
+        stops = [number for number, one in enumerate(messages) if one["method"] == "stop" and number in answers]
+        done = [answers[number].get("result", {}) for number in stops]
+        assert served.counted("freed_by_stop") == sum(one.get("freed", 0) for one in done), where
+        assert served.counted("unknown_stops") == sum(one.get("unknown", False) for one in done), where
         requests = served.counted(*{f"requests_{one['method']}" for one in messages})
         assert len(messages) - 1 <= requests <= len(messages), where
     return len(internal) == 1
