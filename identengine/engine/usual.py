@@ -141,7 +141,7 @@ class Usual:
         self.counts[asker.interface].originated += 1
         return answer
 
-    def uncount(self, ask: EngineRequest) -> None:
+    def uncount(self, ask: EngineRequest, answer: object = None) -> None:
         """Undo the count of an answer that another answer replaces."""
         counts, method = self.counts[ask.asker.interface], ask.method
         outward = isinstance(ask.request, Request) and ask.request.direction == "termination"
@@ -149,7 +149,8 @@ class Usual:
         counts.terminated -= method == "authorize" and outward
         counts.started -= method == "start"
         counts.updated -= method == "update"
-        counts.stopped -= method == "stop"
+        counts.stopped -= method == "stop" and answer is not UNKNOWN
+        counts.unknown -= answer is UNKNOWN
 
     # ---- the steps of an authorization
 

@@ -105,7 +105,7 @@ class Desk:
         except Exception as fault:  # it rejects this call alone
             ask = ask or _ask(call, peer, codec)
             if answer is not None and type(answer) is not Decision:
-                self._way.uncount(ask)
+                self._way.uncount(ask, answer)
             if self._accepted and self._accepted[-1][1] is call:
                 del self._accepted[-1]
             return self._answered(ask, self._engine.fault(ask, fault), message_id, codec, batch)
