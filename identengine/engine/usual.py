@@ -149,8 +149,8 @@ class Usual:
         counts.terminated -= method == "authorize" and outward
         counts.started -= method == "start"
         counts.updated -= method == "update"
-        counts.unknown -= answer is UNKNOWN
         counts.stopped -= method == "stop" and answer is not UNKNOWN
+        counts.unknown -= answer is UNKNOWN
 
     # ---- the steps of an authorization
 
