@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from math import nan
 from statistics import median
 from typing import NamedTuple
 
@@ -114,8 +115,11 @@ def p999(taken: Taken) -> float:
 
 
 def ratios(rounds: Rounds, of: str, to: str, figure: Callable[[Taken], float] = throughput) -> Spread:
-    """Return the ratio of a figure of two cases over the rounds, whose two figures saw the same machine."""
-    found = [figure(each[of]) / figure(each[to]) for each in rounds]
+    """Return the ratio of a figure of two cases over the rounds, whose two figures saw the same machine.
+
+    A round so short that the system has noted no processor time has no ratio.
+    """
+    found = [figure(each[of]) / other for each in rounds if (other := figure(each[to]))] or [nan]
     return Spread(median(found), min(found), max(found))
 
 
