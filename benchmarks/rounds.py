@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from math import nan
+from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
