@@ -115,8 +115,7 @@ class Responder:
         try:
             read, simple = self._read_datagrams(received, sessions, too_old)
             if not simple:
-                if senders is not None:
-                    read.postpone(owed or DeferredCount(), senders.answer_later)
+                read.postpone(owed or DeferredCount(), _ignore if senders is None else senders.answer_later)
                 read.put_together()
         finally:
             if alone:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from unit.wire.jsonrpc.harness import GOOD, VISITOR, call, responder
 
+from identengine.calls.backend import Deferred
 from identengine.engine.core import Engine
 from identengine.engine.requests import RolledBack
 from identengine.model.reasons import Reason
@@ -97,3 +98,14 @@ def test_the_number_of_a_batch_is_that_of_its_requests() -> None:
     asked.stream(JSON, [array], VISITOR)
     asked.end()
     assert decided == [5]
+
+
+def test_deferred_answers_without_senders_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = responder()
+    monkeypatch.setattr(asked._engine, "answer", lambda ask: Deferred())
+    down, ping = call("switch_down"), call("ping", id=2)
+    answers, places = asked.datagrams(
+        [JSON.encode(down), JSON.encode([down, ping]), JSON.encode(ping)], [VISITOR] * 3
+    )
+    assert [json.loads(answer)["id"] for answer in answers] == [2]
+    assert places == [2]
