@@ -12,7 +12,6 @@ from typing import TypeVar
 from identengine.config.schema import Config, Tls
 from identengine.errors import ConfigError
 from identengine.log.events import CERTIFICATES_UNUSABLE, CRL_EXPIRED
-from identengine.log.rejects import RejectLog
 from identengine.model.options import IdentifyOptions
 from identengine.model.records import Interface
 from identengine.net.access import Peers
@@ -23,9 +22,9 @@ from identengine.net.tcp.revocation import RevokedCertificates, now, revoked_cer
 from identengine.net.tcp.tls import TlsListener, context_of
 from identengine.net.tcp.turns import Turns
 from identengine.net.udp.listener import UdpListener
+from identengine.server.decider.responders import Responders
 from identengine.stats.tally import Tally
 from identengine.wire.jsonrpc.framings import framings
-from identengine.wire.jsonrpc.responder import Responder
 
 _REFUSED = (
     ("too many connections of", "too_many_of_switch"),
@@ -43,15 +42,14 @@ class Listeners:
 
     _tally: Tally
 
-    def __init__(self, config: Config, responder: Responder, refused: RejectLog) -> None:
-        """``refused`` is the log of peers that have no access."""
+    def __init__(self, config: Config, responders: Responders) -> None:
         self._config = config
         self._identify = config.identify
         """The options in force, with which the book in use was loaded."""
-        self._responder = responder
-        self._turns = Turns(responder)
-        self._framings = framings(responder)
-        self._refused = refused
+        self._responders = responders
+        self._turns = Turns(responders.batches)
+        self._framings = framings(responders.jsonrpc)
+        self._refused = responders.refused
         self._known: dict[Interface, Peers] = {}
         """The peers of each interface. With many switches, each of them is slow to build."""
         self._udp: list[UdpListener] = []
@@ -88,11 +86,11 @@ class Listeners:
             udp = UdpListener(
                 bound,
                 self._peers("udp"),
-                self._responder.datagrams,
+                self._responders.jsonrpc.datagrams,
                 self._config.limits,
                 self._on_dropped,
                 self._on_flood,
-                self._responder,
+                self._responders.batches,
             )
             self._udp.append(udp)
             udp.start()
