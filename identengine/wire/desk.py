@@ -158,7 +158,7 @@ class Desk(Generic[Id, W]):
         answer = ask = None
         try:
             answer = usual(params, peer.asker, peer.options, writer.form)
-            if type(answer) is bytes:
+            if isinstance(answer, bytes):
                 encoded = writer.spliced(message_id, answer)
                 room = batch.room
                 if len(encoded) <= room.bytes:

@@ -5,8 +5,8 @@ since Linux 4.18). A switch that asks much over one socket gets many answers of 
 Rule: the receiver sees no difference, except that answers which leave together may change their order. A program
 that captures packets on this machine sees a run as one long datagram.
 
-The system refuses a run if a network card cannot make its checksums, or if an answer exceeds the size of a packet
-on its path. Then the answers leave one by one, and so do all later ones of the socket.
+The system refuses a run if a network card makes no checksums, or if an answer exceeds a packet on its path. Then
+the answers leave one by one, and so do all later ones of the socket.
 """
 
 from __future__ import annotations

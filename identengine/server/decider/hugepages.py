@@ -1,8 +1,8 @@
 """Puts the memory of a book on huge pages, so that a look-up misses fewer translations of addresses.
 
-The accounts of a call are anywhere in the memory of the book. With pages of 4 KiB, most of their addresses have to
-be translated anew. Rule: this is a matter of speed alone, so no failure matters. The system calls are those of
-Linux (madvise(2), MADV_COLLAPSE, since Linux 6.1).
+The accounts of a call are anywhere in the memory of the book. With pages of 4 KiB, the processor knows the
+translation of few of their addresses. Rule: this concerns speed alone, so a failure changes nothing. The call is
+that of Linux (madvise(2), MADV_COLLAPSE, since Linux 6.1).
 """
 
 from __future__ import annotations
