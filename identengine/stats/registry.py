@@ -257,7 +257,9 @@ REGISTRY: tuple[Known, ...] = (
     *_each(DROPPED, "datagrams_dropped_{}", "datagrams dropped without a decision: {}", "datagrams_dropped_total"),
     *_each(Cause, "radius_dropped_{}", "RADIUS packets without a reply: {}", "radius_packets_dropped_total"),
     _counter(
-        "radius_duplicates", "RADIUS packets that repeated a recent one, not decided again", "radius_duplicates_total"
+        "radius_duplicates",
+        "RADIUS packets that repeated a recent one, not decided again",
+        "radius_duplicates_total",
     ),
     *_each(REFUSED, "connections_refused_{}", "connections refused: {}", "connections_refused_total"),
     _counter("wrong_tokens", "requests and connections with a wrong token", "wrong_tokens_total"),

@@ -10,7 +10,14 @@ from typing import final
 
 from identengine.wire.radius.authenticators import SharedSecret
 from identengine.wire.radius.mapping import AttributeMap
-from identengine.wire.radius.packet import ACCESS_REQUEST, ACCOUNTING_REQUEST, PROXY_STATE, Cause, PacketError, Packet
+from identengine.wire.radius.packet import (
+    ACCESS_REQUEST,
+    ACCOUNTING_REQUEST,
+    PROXY_STATE,
+    Cause,
+    PacketError,
+    Packet,
+)
 from identengine.wire.session import Peer, Session
 
 

@@ -20,6 +20,7 @@ from identengine.wire.radius.packet import ACCESS_REJECT
 from identengine.wire.radius.replies import Replies, Style
 from identengine.wire.radius.switches import RadiusSwitch
 
+
 class ReplyTooLargeError(WireError):
     """The reply to an accepted call does not fit into a packet."""
 
