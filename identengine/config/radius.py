@@ -10,9 +10,25 @@ from collections.abc import Mapping
 from typing import Literal, get_args
 
 from identengine.config.readers import Reader, Table, bare, boolean, choice, items, mistake, secret
-from identengine.config.schema import MappedField, Radius, ReplyStyle
+from identengine.config.schema import Radius, ReplyStyle
 from identengine.errors import expected, one_of
 from identengine.model.attributes import NamedAttribute, parse_attribute
+
+FIELDS = (
+    "call_id",
+    "leg_id",
+    "direction",
+    "account_id",
+    "src_ip",
+    "src_port",
+    "protocol",
+    "gateway",
+    "name",
+    "src_number",
+    "dst_number",
+    "interval",
+)
+"""The fields of a request that a map can read from other attributes."""
 
 
 def read_radius(table: Table) -> Radius:
@@ -31,20 +47,19 @@ def read_radius(table: Table) -> Radius:
     return found
 
 
-def field_map(value: object) -> dict[MappedField, tuple[NamedAttribute, ...]]:
+def field_map(value: object) -> dict[str, tuple[NamedAttribute, ...]]:
     """Read the attributes of each field: a table of lists. Raise ValueError with every mistake."""
     if not isinstance(value, Mapping):
         raise ValueError(mistake("a table of fields, each with a list of attributes", value))  # noqa: TRY004 - as below
-    found: dict[MappedField, tuple[NamedAttribute, ...]] = {}
+    found: dict[str, tuple[NamedAttribute, ...]] = {}
     wrong: list[str] = []
     attributes = items(parse_attribute)
-    fields: dict[str, MappedField] = {field: field for field in get_args(MappedField)}
     for key, written in value.items():
-        if key not in fields:
-            wrong.append(f"{bare(key)}: {expected(one_of(fields))}")
+        if key not in FIELDS:
+            wrong.append(f"{bare(key)}: {expected(one_of(FIELDS))}")
             continue
         try:
-            found[fields[key]] = attributes(written)
+            found[key] = attributes(written)
         except ValueError as error:
             wrong.append(f"{key}: {error}")
     if wrong:

@@ -107,21 +107,6 @@ class LogConfig(msgspec.Struct, frozen=True, kw_only=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-MappedField: TypeAlias = Literal[
-    "call_id",
-    "leg_id",
-    "direction",
-    "account_id",
-    "src_ip",
-    "src_port",
-    "protocol",
-    "gateway",
-    "name",
-    "src_number",
-    "dst_number",
-    "interval",
-]
-"""A field of a request that ``map`` can read from other attributes."""
 ReplyStyle: TypeAlias = Literal["cisco", "sip_avp"]
 """A form in which replies carry the decision: VSAs of Cisco, or SIP-AVP (225)."""
 
@@ -137,7 +122,7 @@ class Radius(msgspec.Struct, frozen=True, kw_only=True):
     ignore_password: Secret | None = None
     """The fixed password of the switch, which says nothing about the caller."""
     reply: tuple[ReplyStyle, ...] = ("cisco",)
-    map: dict[MappedField, tuple[NamedAttribute, ...]] = {}
+    map: dict[str, tuple[NamedAttribute, ...]] = {}
     """The attributes of each field that the switch sends otherwise than the standard mapping. The first present
     attribute counts."""
 

@@ -1,7 +1,7 @@
 """The responder of RADIUS (interfaces.md 5): datagrams in, replies out, in batches of the engine. No I/O.
 
-A packet is decoded, proven by the secret of a switch at its source, and looked up among recent requests. Only then
-the engine decides it. Rule: a packet that is not proven gets no reply. It is dropped, with a cause that is counted.
+A packet is decoded, proven by the secret of a switch at its source, and looked up among recent requests. Only
+then the engine decides it. Rule: a packet that is not proven gets no reply. It is dropped, and its cause counted.
 
 Replies leave when the batch is closed. Authorizations that the set of calls rolled back are rejected then.
 Accounting gets a reply only after it was recorded, so that the switch repeats it otherwise.
@@ -82,8 +82,8 @@ class Reports(NamedTuple):
 class RadiusResponder:
     """A responder that answers packets with the decisions of an engine.
 
-    ``uptime`` returns the seconds since the process began to serve. Without ``usual``, all requests take the general
-    way.
+    ``uptime`` returns the seconds since the process began to serve. Without ``usual``, all requests take the
+    general way.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class RadiusResponder:
         owed: DeferredCount,
         too_old: Sequence[bool] | None,
     ) -> tuple[list[bytes], list[int] | None]:
-        """Answer packets at the port for authentication (:class:`identengine.wire.responder.DatagramResponder`)."""
+        """Implement :class:`identengine.wire.responder.DatagramResponder` for the port of authentication."""
         return self._respond(AUTHENTICATION, received, sessions, Read(senders, owed), too_old)
 
     def accounting(
@@ -135,7 +135,7 @@ class RadiusResponder:
         owed: DeferredCount,
         too_old: Sequence[bool] | None,
     ) -> tuple[list[bytes], list[int] | None]:
-        """Answer packets at the port for accounting (:class:`identengine.wire.responder.DatagramResponder`)."""
+        """Implement :class:`identengine.wire.responder.DatagramResponder` for the port of accounting."""
         return self._respond(ACCOUNTING, received, sessions, Read(senders, owed), too_old)
 
     def _respond(
@@ -268,14 +268,14 @@ class RadiusResponder:
             return self._writer.done(message, DONE)
         if method in ("switch_up", "switch_down"):
             return self._reset(method, request, message, batch)
-        self._wrong = None
         reply = self._decide(method, request, message, batch, is_old=is_old)
-        if self._wrong is not None and method != "stop" and isinstance(request, CallRequest):
+        wrong = self._last_wrong()
+        if wrong is not None and method != "stop" and isinstance(request, CallRequest | UsualCallRequest):
             # Fields that cannot be used must not lose the report of a call that is held.
-            self._wrong = None
             reply = self._decide(method, bare(request), message, batch)
-        if self._wrong is not None:
-            self._reports.bad_parameter(switch.peer.asker, self._wrong)
+            wrong = self._last_wrong()
+        if wrong is not None:
+            self._reports.bad_parameter(switch.peer.asker, wrong)
         return reply
 
     def _reset(self, method: RadiusMethod, request: Request, message: Message, batch: Batch) -> Item:
@@ -306,6 +306,11 @@ class RadiusResponder:
                 message.read.senders.answer_later(message.place, [reply])
 
         postpone([later.deferred], message.read.owed, complete)
+
+    def _last_wrong(self) -> BadParameter | None:
+        """Return the parameter that made the last message useless, and forget it."""
+        wrong, self._wrong = self._wrong, None
+        return wrong
 
     def _on_bad_parameter(self, _: Asker, wrong: BadParameter) -> None:
         self._wrong = wrong

@@ -1,4 +1,4 @@
-"""The switch that a packet is from: the one at its source whose secret proves the packet (interfaces.md 5). No I/O.
+"""The switch that a packet is from: the one at its source whose secret proves it (interfaces.md 5). No I/O.
 
 Only a Message-Authenticator proves an Access-Request, since its own authenticator is random. Rule: a request that
 must have one and has none is dropped, so that no forged request takes a slot (CVE-2024-3596).
@@ -15,8 +15,8 @@ from identengine.wire.radius.packet import (
     ACCOUNTING_REQUEST,
     PROXY_STATE,
     Cause,
-    PacketError,
     Packet,
+    PacketError,
 )
 from identengine.wire.session import Peer, Session
 
@@ -47,7 +47,7 @@ class RadiusSwitches:
         """Names of the switches of which an Access-Request had a right Message-Authenticator."""
 
     def sender(self, packet: Packet, session: Session) -> RadiusSwitch:
-        """Return the switch that a packet is from. Raise PacketError if no switch is proven, or the proof is missing."""
+        """Return the switch that a packet is from. Raise PacketError if no switch is proven."""
         if packet.code == ACCESS_REQUEST and not packet.signature_at:
             return self._unsigned(packet, session)
         for peer in session.by_secret:

@@ -1,4 +1,4 @@
-"""Writes the answers of the engine as replies, for the core of all protocols (:mod:`identengine.wire.desk`). No I/O.
+"""Writes the answers of the engine as replies. The core of all protocols uses it (:mod:`identengine.wire.desk`).
 
 Rule: an accepted call whose reply does not fit is a fault. So its slot is freed, and the switch gets a reject.
 """
