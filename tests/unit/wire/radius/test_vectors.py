@@ -189,11 +189,11 @@ def test_the_example_of_rfc_2865_7_2_byte_for_byte() -> None:
     sent = bytes.fromhex(example["request"])
     request = decode(sent)
     assert encode(1, request.identifier, request.authenticator, encoded(request.attributes)) == sent
-    response = chap_of(request)
-    assert response is not None
-    assert response.challenge == request.authenticator
-    assert chap_verifies(example["chap_password"], response)
-    assert not chap_verifies(example["chap_password"] + "x", response)
+    chap = chap_of(request)
+    assert chap is not None
+    assert chap.challenge == request.authenticator
+    assert chap_verifies(example["chap_password"], chap)
+    assert not chap_verifies(example["chap_password"] + "x", chap)
     # The authenticator in the RFC is that of Framed-Routing 2, and its text has 0.
     routing = attribute("Framed-Routing", 0), attribute("Framed-Routing", 2)
     shown, signed = (encoded([one]) for one in routing)
