@@ -18,6 +18,7 @@ Packets: TypeAlias = Literal["any", "access", "accounting"]
 """The packets in which an attribute has a meaning."""
 
 CISCO: Final = 9
+VENDOR_SPECIFIC: Final = 26
 VENDORS = {"Cisco": CISCO}
 """Vendors by name."""
 AVPAIR: Final = "Cisco-AVPair"
@@ -206,6 +207,8 @@ def _by_number(text: str) -> NamedAttribute | None:
     if not (number.isascii() and number.isdigit()) or len(number) > 3 or not 0 < int(number) < 256:
         return None
     if not slash:
+        if int(number) == VENDOR_SPECIFIC:
+            return None  # its attributes are named by vendor and type
         packets: Packets = "accounting" if int(number) in _SIP_NUMBERS else "access"
         return attribute_numbered(0, int(number), packets)
     if vendor in VENDORS:

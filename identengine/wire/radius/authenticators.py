@@ -79,7 +79,15 @@ class SharedSecret:
         size = _SIGNED_BYTES + len(attributes)
         head = _HEADER.pack(code, request.identifier, size, request.authenticator)
         signature = self.hmac(b"".join((head, _SIGNATURE_HEAD, ZEROS, attributes)))
-        body = b"".join((_SIGNATURE_HEAD, signature, attributes))
+        return self._responded(head, b"".join((_SIGNATURE_HEAD, signature, attributes)))
+
+    def unsigned_reply(self, code: int, request: Packet, attributes: bytes) -> bytes:
+        """Return a complete reply without a Message-Authenticator, which accounting has none of (RFC 2869, 5.19)."""
+        head = _HEADER.pack(code, request.identifier, HEADER_BYTES + len(attributes), request.authenticator)
+        return self._responded(head, attributes)
+
+    def _responded(self, head: bytes, body: bytes) -> bytes:
+        """Return a reply with its response authenticator. ``head`` has the authenticator of the request."""
         response = hashlib.md5(head, usedforsecurity=False)
         response.update(body)
         response.update(self.secret)

@@ -25,6 +25,7 @@ from identengine.wire.radius.authenticators import SharedSecret
 from identengine.wire.radius.packet import (
     ACCESS_ACCEPT,
     ACCESS_REJECT,
+    ACCOUNTING_REQUEST,
     ACCOUNTING_RESPONSE,
     HEADER_BYTES,
     LONGEST_PACKET,
@@ -158,8 +159,12 @@ class Replies:
         return secret.reply(ACCESS_REJECT, request, attributes + request.proxy_state)
 
     def recorded(self, request: Packet, secret: SharedSecret) -> bytes:
-        """Return the Accounting-Response, also to a Status-Server on the port of accounting (RFC 5997)."""
-        return secret.reply(ACCOUNTING_RESPONSE, request, request.proxy_state)
+        """Return the Accounting-Response, also to a Status-Server on the port of accounting (RFC 5997).
+
+        Only a Status-Server gets a Message-Authenticator. Clients check the one of accounting in different ways.
+        """
+        reply = secret.unsigned_reply if request.code == ACCOUNTING_REQUEST else secret.reply
+        return reply(ACCOUNTING_RESPONSE, request, request.proxy_state)
 
     def alive(self, request: Packet, secret: SharedSecret) -> bytes:
         """Return the answer to a Status-Server on the port of authentication (RFC 5997)."""
