@@ -62,7 +62,7 @@ class SharedSecret:
         return compare_digest(right, packet.authenticator)
 
     def answers(self, reply: Packet, authenticator: bytes) -> bool:
-        """Return True if a reply is authentic, as a client checks it (RFC 2865, section 3; RFC 2869, section 5.14).
+        """Return True if a reply is authentic, as a client checks it (RFC 2865, 3; RFC 2869, 5.14).
 
         ``authenticator`` is that of the request. A Message-Authenticator is checked if the reply has one.
         """
