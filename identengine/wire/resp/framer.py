@@ -34,8 +34,8 @@ _head_of = [b"$%d" % size for size in range(4096)].__getitem__
 """Return the line that announces a bulk string, by its size."""
 _COUNT = re.compile(rb"\*(-1|\d{1,7})\Z")
 _SIZE = re.compile(rb"\$(\d{1,9})\Z")
-_WORD = re.compile(rb'"((?:[^"\\]|\\.)*+)"|\'((?:[^\'\\]|\\.)*+)\'|([^\s"\']\S*+)', re.DOTALL)
-"""An argument of an inline command: in double quotes, in single quotes, or plain."""
+_WORD = re.compile(rb'([^\s"\']*+)(?:"((?:[^"\\]|\\.)*+)"|\'((?:[^\'\\]|\\\'?)*+)\')?', re.DOTALL)
+"""An argument of an inline command: a plain part, and a part in double or single quotes. Either may be absent."""
 _ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|(.))", re.DOTALL)
 _ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"a": b"\a"}
 _HTTP = frozenset((b"post", b"host:"))
@@ -261,17 +261,17 @@ def words_of(line: bytes) -> list[bytes] | None:
         if at == size:
             return words
         found = _WORD.match(line, at)
-        if found is None:
+        if found is None or found.end() == at:
             return None
         at = found.end()
-        if found[3] is not None:
-            words.append(found[3])
-        elif at < size and not line[at : at + 1].isspace():
+        if at < size and not line[at : at + 1].isspace():
             return None
-        elif found[1] is not None:
-            words.append(_ESCAPE.sub(_unescaped, found[1]))
-        else:
-            words.append(found[2].replace(b"\\'", b"'"))
+        plain, escaped, raw = found.groups()
+        if escaped is not None:
+            plain += _ESCAPE.sub(_unescaped, escaped)
+        elif raw is not None:
+            plain += raw.replace(b"\\'", b"'")
+        words.append(plain)
 
 
 def _unescaped(found: re.Match[bytes]) -> bytes:
