@@ -54,7 +54,7 @@ class Config:
     servers: list[str]
     secret_file: str
     dictionary: str
-    timeout: float
+    timeout: int
     tries: int
     rest: float
     attributes: dict[str, str] = field(default_factory=dict)
@@ -66,6 +66,11 @@ class Reply(NamedTuple):
 
     code: int
     attributes: list[tuple[str, str]]
+
+    @property
+    def decided(self) -> bool:
+        """False if the engine rejected the call because of its own state."""
+        return not {("Reply-Message", "not_ready"), ("Reply-Message", "overload")} & set(self.attributes)
 
 
 class Request:
@@ -193,13 +198,26 @@ class Client:
         return Reply(ACCEPT, reply.attributes + self._orders(dict(avpairs(reply)), request))
 
     def _ask(self, packet: str) -> Reply | None:
+        """Return the reply of an engine. An engine that starts is asked again, as long as a silent one."""
+        until = time.monotonic() + self._config.timeout * self._config.tries
+        while True:
+            reply = self._ask_each(packet)
+            if reply is None or reply.decided or time.monotonic() > until:
+                return reply
+            time.sleep(self._config.timeout)
+
+    def _ask_each(self, packet: str) -> Reply | None:
+        undecided = None
         now = time.monotonic()
         for engine in sorted(self.engines, key=lambda engine: engine.rests_until > now):
             reply = engine.ask("auth", packet)
-            if reply is not None:
+            if reply is None:
+                engine.rests_until = time.monotonic() + self._config.rest
+            elif reply.decided:
                 return reply
-            engine.rests_until = time.monotonic() + self._config.rest
-        return None
+            else:
+                undecided = reply
+        return undecided
 
     def _orders(self, accepted: dict[str, str], request: Request) -> list[tuple[str, str]]:
         """Return the caller's number and the routes in the words of Sippy."""
