@@ -10,6 +10,7 @@ import msgspec
 from identengine.config.readers import Endpoint, Secret
 from identengine.errors import KeyFileError
 from identengine.model.addresses import Network
+from identengine.model.attributes import NamedAttribute
 from identengine.model.options import IdentifyOptions, When
 from identengine.model.reasons import Codes, Reason, ReasonTable
 from identengine.store.vault import Vault, default_key_file
@@ -106,31 +107,6 @@ class LogConfig(msgspec.Struct, frozen=True, kw_only=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-class AttributeRef(msgspec.Struct, frozen=True):
-    """A reference to an attribute of a RADIUS packet."""
-
-    number: int
-    vendor: int = 0
-    """The number of the vendor, or 0 for a standard attribute."""
-    key: str | None = None
-    """The name before ``=`` in the value (Cisco-AVPair), or None for the whole value."""
-
-
-MappedField: TypeAlias = Literal[
-    "call_id",
-    "leg_id",
-    "direction",
-    "account_id",
-    "src_ip",
-    "src_port",
-    "protocol",
-    "gateway",
-    "name",
-    "src_number",
-    "dst_number",
-    "interval",
-]
-"""A field of a request that ``map`` can read from other attributes."""
 ReplyStyle: TypeAlias = Literal["cisco", "sip_avp"]
 """A form in which replies carry the decision: VSAs of Cisco, or SIP-AVP (225)."""
 
@@ -146,7 +122,7 @@ class Radius(msgspec.Struct, frozen=True, kw_only=True):
     ignore_password: Secret | None = None
     """The fixed password of the switch, which says nothing about the caller."""
     reply: tuple[ReplyStyle, ...] = ("cisco",)
-    map: dict[MappedField, tuple[AttributeRef, ...]] = {}
+    map: dict[str, tuple[NamedAttribute, ...]] = {}
     """The attributes of each field that the switch sends otherwise than the standard mapping. The first present
     attribute counts."""
 

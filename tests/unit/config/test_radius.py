@@ -5,8 +5,6 @@ from __future__ import annotations
 import pytest
 from unit.config.parsing import SWITCH, parsed, problems
 
-from identengine.config.schema import AttributeRef
-
 RADIUS = SWITCH + "secret = 'x'\n[switch.radius]\n"
 
 
@@ -66,20 +64,20 @@ RADIUS = SWITCH + "secret = 'x'\n[switch.radius]\n"
         ),
         (
             RADIUS + "map = { call_id = [0] }",
-            "[switch.radius] map: call_id: expected an attribute: a number from 1",
+            "[switch.radius] map: call_id: expected an attribute (a name, 44",
         ),
         (
             RADIUS + "map = { call_id = [true] }",
-            "[switch.radius] map: call_id: expected an attribute: a number fro",
+            "[switch.radius] map: call_id: expected an attribute (a name, 4",
         ),
         (
             RADIUS + "map = { call_id = [26] }",
-            'call_id: expected an attribute of a vendor as "VENDOR/NUMBER", got',
+            'map: call_id: expected an attribute (a name, 44, "9/24" or "Cisco-',
         ),
-        (RADIUS + "map = { call_id = ['0/4'] }", 'map: call_id: expected a vendor from 1 to 16777215, got "0/4"'),
+        (RADIUS + "map = { call_id = ['0/4'] }", 'map: call_id: expected an attribute (a name, 44, "9/24" or "Cisco-'),
         (
             RADIUS + "map = { call_id = ['9/1:'] }",
-            "map: call_id: expected printable ASCII without = after the colo",
+            "map: call_id: expected the name of a pair after the colon, got",
         ),
         (RADIUS + "map = { name = [1, 1] }", "[switch.radius] map: name: 1 is in the list twice"),
     ],
@@ -112,7 +110,10 @@ def test_switches_at_one_address_with_different_proofs() -> None:
 def test_a_map_of_attributes() -> None:
     written = "call_id = ['cisco-avpair:call-id', 44, '9/24'], name = ['user-name', '14988/1:login', '61:a:b']"
     (switch,) = parsed(RADIUS + f"map = {{ {written} }}").switches
-    assert switch.radius.map == {
-        "call_id": (AttributeRef(1, 9, "call-id"), AttributeRef(44), AttributeRef(24, 9)),
-        "name": (AttributeRef(1), AttributeRef(1, 14988, "login"), AttributeRef(61, 0, "a:b")),
+    found = {
+        field: [(one.vendor, one.type, one.pair) for one in those] for field, those in switch.radius.map.items()
+    }
+    assert found == {
+        "call_id": [(9, 1, "call-id"), (0, 44, None), (9, 24, None)],
+        "name": [(0, 1, None), (14988, 1, "login"), (0, 61, "a:b")],
     }
