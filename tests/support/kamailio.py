@@ -61,7 +61,7 @@ class Kamailio:
         known: dict[str, object] = {
             "LISTEN": f"udp:{SWITCH}:{self.port}",
             "ENGINE": f'"conn=engine;addr={ENGINE};port={engine}"',
-            "VENDOR": f'"{vendor}"',
+            "VENDORS": f'"{vendor}"',
             "WORKERS": 2,
         }
         words = [word for name, value in (known | defines).items() for word in ("-A", f"{name}={value}")]
