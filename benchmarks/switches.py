@@ -14,7 +14,7 @@ from benchmarks import generator, machine, messages, workload
 from benchmarks.generator import Options, Record
 from benchmarks.workload import Call, Life, Step
 
-SECRET = "a-secret-of-benchmarks"  # noqa: S105 - of servers that live for a minute on loopback
+SECRET = "3f9c1e7a52d8406bb1e4"  # noqa: S105 - of servers that live for a minute on loopback
 ACCESS_REQUEST, ACCOUNTING_REQUEST = 1, 4
 USER_NAME, NAS_ADDRESS, CALLED, CALLING = 1, 4, 30, 31
 STATUS_TYPE, SESSION_ID, MESSAGE_AUTHENTICATOR = 40, 44, 80
