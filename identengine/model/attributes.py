@@ -1,7 +1,7 @@
 """RADIUS attributes by name, number and type, and the notation in which a config or a command names one.
 
-The names are those that ``radclient`` reads. Rule: this module only knows names. The mapping of RADIUS decides
-which attribute is which field of a request.
+The names are those that ``radclient`` reads. It also names the attributes that are the fields of a
+request unless a config changes that. Rule: this module reads no packet.
 """
 
 from __future__ import annotations
@@ -129,6 +129,21 @@ VALUES = _values(_VALUES)
 """Names of integers, by attribute."""
 ATTRIBUTES: dict[str, NamedAttribute] = _table(_STANDARD, 0) | _table(_CISCO, CISCO)
 """All attributes with a name, by name."""
+DEFAULT_SOURCES: dict[str, tuple[str, ...]] = {
+    "call_id": ("h323-conf-id", "Cisco-AVPair:call-id", "Acct-Session-Id"),
+    "leg_id": (),
+    "direction": ("h323-call-origin",),
+    "account_id": (),
+    "src_ip": ("h323-remote-address", "Cisco-AVPair:xpgk-source-ip", "User-Name"),
+    "src_port": ("Cisco-AVPair:xpgk-source-port",),
+    "protocol": ("Cisco-AVPair:h323-session-protocol", "session-protocol"),
+    "gateway": ("h323-gw-id", "NAS-Identifier"),
+    "name": ("User-Name",),
+    "src_number": ("Cisco-AVPair:xpgk-src-number-in", "Calling-Station-Id"),
+    "dst_number": ("Cisco-AVPair:xpgk-dst-number-in", "Called-Station-Id"),
+    "interval": (),
+}
+"""The sources of each field, the best one first. NAS-IP-Address is never a default: it is the switch itself."""
 _BY_FOLDED = {name.casefold(): one for name, one in ATTRIBUTES.items()}
 _SIP_NUMBERS = range(101, 106)
 """Numbers that are fields of a digest in an Access-Request, and SIP fields in an Accounting-Request."""
@@ -170,6 +185,17 @@ def parse_attribute(written: object) -> NamedAttribute:
     if (found.vendor == 0 and found.type in SECRETS and found.packets != "accounting") or found.kind == "bytes":
         raise ValueError(expected("an attribute that holds text, a number or an address, and no secret", written))
     return msgspec.structs.replace(found, pair=pair) if colon else found
+
+
+def parse_source(field: str, written: object) -> NamedAttribute:
+    """Return the attribute that a config names as a source of a field in DEFAULT_SOURCES.
+
+    Raise ValueError as :func:`parse_attribute` does, or if the attribute is the address of the switch itself.
+    """
+    found = parse_attribute(written)
+    if field == "src_ip" and found.name in ("NAS-IP-Address", "NAS-IPv6-Address"):
+        raise ValueError(expected("an attribute of the caller, not the address of the switch", written))
+    return found
 
 
 _NOTATION = 'an attribute (a name, 44, "9/24" or "Cisco-AVPair:call-id")'

@@ -62,7 +62,7 @@ class SharedSecret:
         return compare_digest(right, packet.authenticator)
 
     def answers(self, reply: Packet, authenticator: bytes) -> bool:
-        """Return True if a reply is authentic, as a client checks it (RFC 2865, section 3; RFC 2869, section 5.14).
+        """Return True if a reply is authentic, as a client checks it (RFC 2865, 3; RFC 2869, 5.14).
 
         ``authenticator`` is that of the request. A Message-Authenticator is checked if the reply has one.
         """
@@ -82,7 +82,7 @@ class SharedSecret:
         return self._responded(head, b"".join((_SIGNATURE_HEAD, signature, attributes)))
 
     def unsigned_reply(self, code: int, request: Packet, attributes: bytes) -> bytes:
-        """Return a complete reply without a Message-Authenticator, which accounting has none of (RFC 2869, 5.19)."""
+        """Return a complete reply without a Message-Authenticator: that of accounting (RFC 2869, section 5.19)."""
         head = _HEADER.pack(code, request.identifier, HEADER_BYTES + len(attributes), request.authenticator)
         return self._responded(head, attributes)
 

@@ -15,7 +15,15 @@ from msgspec import structs
 
 from identengine.identify.credentials import chap_verifies
 from identengine.model.addresses import format_address, normal_address
-from identengine.model.attributes import AVPAIR, CISCO, Kind, NamedAttribute, Packets, parse_attribute
+from identengine.model.attributes import (
+    AVPAIR,
+    CISCO,
+    DEFAULT_SOURCES,
+    Kind,
+    NamedAttribute,
+    Packets,
+    parse_attribute,
+)
 from identengine.model.numbers import MAX_LENGTH
 from identengine.model.records import CallRequest, Chap, ChapRequest, Digest, Request
 from identengine.model.usual import LONGEST_INTERVAL, UsualCallRequest, UsualRequest
@@ -47,23 +55,7 @@ METHODS: dict[int, RadiusMethod] = {
 DIRECTIONS = {"answer": "origination", "originate": "termination"}
 """The direction of each h323-call-origin. A gateway answers the caller's side, and originates the vendor's."""
 
-DEFAULTS: dict[str, tuple[str, ...]] = {
-    "call_id": ("h323-conf-id", "Cisco-AVPair:call-id", "Acct-Session-Id"),
-    "leg_id": (),
-    "direction": ("h323-call-origin",),
-    "account_id": (),
-    "src_ip": ("h323-remote-address", "Cisco-AVPair:xpgk-source-ip", "User-Name"),
-    "src_port": ("Cisco-AVPair:xpgk-source-port",),
-    "protocol": ("Cisco-AVPair:h323-session-protocol", "session-protocol"),
-    "gateway": ("h323-gw-id", "NAS-Identifier"),
-    "name": ("User-Name",),
-    "src_number": ("Cisco-AVPair:xpgk-src-number-in", "Calling-Station-Id"),
-    "dst_number": ("Cisco-AVPair:xpgk-dst-number-in", "Called-Station-Id"),
-    "interval": (),
-}
-"""The sources of each field, the best one first. NAS-IP-Address is never a default: it is the switch itself."""
-
-_FIELDS = tuple(DEFAULTS)
+_FIELDS = tuple(DEFAULT_SOURCES)
 _PASSWORD, _CHAP, _DIGEST = range(len(_FIELDS), len(_FIELDS) + 3)
 """Places of the credentials behind the fields."""
 _PLACES = len(_FIELDS) + 3
@@ -342,7 +334,7 @@ def _utf8(value: bytes) -> str:
 
 
 _READERS: dict[Kind, _Reader] = {"integer": _integer, "address": _binary_address, "address6": _binary_address}
-_STANDARD = {field: tuple(map(parse_attribute, sources)) for field, sources in DEFAULTS.items()}
+_STANDARD = {field: tuple(map(parse_attribute, sources)) for field, sources in DEFAULT_SOURCES.items()}
 _USER_NAME = parse_attribute("User-Name")
 _AVPAIR_KEY = vendor_key(CISCO, parse_attribute(AVPAIR).type)
 _DIRECTION = DIRECTIONS | {way: way for way in DIRECTIONS.values()}

@@ -114,7 +114,10 @@ def vendor_key(vendor: int, kind: int) -> int:
 
 
 def decode(datagram: bytes) -> Packet:
-    """Return the packet in a datagram. Raise PacketError if it is malformed. Bytes behind its length are padding."""
+    """Return the packet in a datagram. Raise PacketError if it is malformed.
+
+    Bytes behind the length that it states are padding.
+    """
     if len(datagram) < HEADER_BYTES:
         raise PacketError(Cause.TOO_SHORT)
     code, identifier, end, authenticator = _HEADER.unpack_from(datagram)
