@@ -1,4 +1,4 @@
-"""What tests of recipes share: a book with a customer for each reason, and an engine with TCP and HTTP."""
+"""A book with a customer for each reason, and an engine with TCP and HTTP, for the tests of recipes."""
 
 from __future__ import annotations
 
