@@ -277,7 +277,8 @@ def test_a_stranger_gets_nothing(server: Server) -> None:
 def test_requests_without_a_message_authenticator(server: Server) -> None:
     """A request without one can be forged, so it is required once a switch has shown that it can send one."""
     port, before = server.ports["radius_auth"], count(server, "radius_dropped_no_message_authenticator")
-    for source, secret in ((HOST, SECRET), (PROXY, OTHER_SECRET)):  # auto, after signed requests; and true
+    authorized(server, ("h323-remote-address", "10.9.9.9"), SIGNED)
+    for source, secret in ((HOST, SECRET), (PROXY, OTHER_SECRET)):  # auto, after a signed request; and true
         asked = trunk("u", signed=False)
         assert send(port, "auth", *asked, source=source, secret=secret, seconds=0.5, retries=1).replies == []
     unsigned = ("User-Name", "10.0.0.1"), ("Called-Station-Id", "44123")
