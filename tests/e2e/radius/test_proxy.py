@@ -6,7 +6,6 @@ A proxy drops a reply whose Proxy-State is not what it sent, so each reply shows
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from e2e.radius.carrier import OTHER_SECRET, PASSWORD, PROXY, accounting, count, grows, trunk
