@@ -49,9 +49,7 @@ class SharedSecret:
         at, data = packet.signature_at, packet.data
         if not at:
             return False
-        if (
-            packet.code not in _SIGNED_REQUESTS
-        ):  # RFC 5176, section 2.3, which RADIUS servers follow for accounting
+        if packet.code not in _SIGNED_REQUESTS:  # as in RFC 5176, 2.3, which servers follow for accounting
             data = data[:4] + ZEROS + data[HEADER_BYTES:]
         return compare_digest(self.hmac(data[:at] + ZEROS + data[at + 16 :]), data[at : at + 16])
 
@@ -82,7 +80,7 @@ class SharedSecret:
         return self._responded(head, b"".join((_SIGNATURE_HEAD, signature, attributes)))
 
     def unsigned_reply(self, code: int, request: Packet, attributes: bytes) -> bytes:
-        """Return a complete reply without a Message-Authenticator, which accounting has none of (RFC 2869, 5.19)."""
+        """Return a complete reply without a Message-Authenticator (RFC 2869, 5.19 has none in accounting)."""
         head = _HEADER.pack(code, request.identifier, HEADER_BYTES + len(attributes), request.authenticator)
         return self._responded(head, attributes)
 
