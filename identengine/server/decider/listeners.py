@@ -203,7 +203,7 @@ class Listeners:
         return self._known[interface]
 
     def _limits(self, interface: Interface) -> Limits:
-        """Return the limits of datagrams. The protocol of RADIUS limits its packets, whatever the config says."""
+        """Return the limits of datagrams. The protocol of RADIUS limits its packets, not the config."""
         limits = self._config.limits
         return msgspec.structs.replace(limits, message_bytes=_RADIUS_BYTES) if interface == "radius" else limits
 

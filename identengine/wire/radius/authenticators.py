@@ -80,7 +80,7 @@ class SharedSecret:
         return self._responded(head, b"".join((_SIGNATURE_HEAD, signature, attributes)))
 
     def unsigned_reply(self, code: int, request: Packet, attributes: bytes) -> bytes:
-        """Return a complete reply without a Message-Authenticator (RFC 2869, 5.19 has none in accounting)."""
+        """Return a complete reply without a Message-Authenticator: that of accounting (RFC 2869, section 5.19)."""
         head = _HEADER.pack(code, request.identifier, HEADER_BYTES + len(attributes), request.authenticator)
         return self._responded(head, attributes)
 

@@ -1,6 +1,6 @@
 """Replies to recent requests, for switches that repeat a request whose reply was lost (RFC 5080, section 2.2.2).
 
-Rule: memory is bounded by :data:`MOST_BYTES`, whatever peers send. Replies expire by generations, as in
+Rule: no flood exceeds the memory of :data:`MOST_BYTES`. Replies expire by generations, as in
 :mod:`identengine.calls.tombstones`. One dict holds all replies: nearly every request is new, and a miss costs one
 lookup.
 """

@@ -105,7 +105,7 @@ class RadiusResponder:
         self._writer = RadiusWriter(engine.settings.reasons)
         self._switches = RadiusSwitches()
         self._recent = Duplicates()
-        """Replies by address, port and header of the request (RFC 5080, section 2.2.2)."""
+        """Replies by address, port, our port and header of the request (RFC 5080, section 2.2.2)."""
         self._resets = Duplicates(RESETS_BYTES)
         """Recent Accounting-On and -Off by switch, session and status: a repeat would free newer calls."""
         self._messages: list[Message] = []
@@ -125,7 +125,7 @@ class RadiusResponder:
         too_old: Sequence[bool] | None,
     ) -> tuple[list[bytes], list[int] | None]:
         """Implement :class:`identengine.wire.responder.DatagramResponder` for the port of authentication."""
-        return self._respond(AUTHENTICATION, received, sessions, Read(senders, owed), too_old)
+        return self._respond(False, received, sessions, Read(senders, owed), too_old)
 
     def accounting(
         self,
@@ -136,11 +136,11 @@ class RadiusResponder:
         too_old: Sequence[bool] | None,
     ) -> tuple[list[bytes], list[int] | None]:
         """Implement :class:`identengine.wire.responder.DatagramResponder` for the port of accounting."""
-        return self._respond(ACCOUNTING, received, sessions, Read(senders, owed), too_old)
+        return self._respond(True, received, sessions, Read(senders, owed), too_old)
 
     def _respond(
         self,
-        codes: frozenset[int],
+        accounting: bool,
         received: Sequence[bytes],
         sessions: Sequence[Session],
         read: Read,
@@ -157,7 +157,7 @@ class RadiusResponder:
         old = repeat(False) if too_old is None else too_old
         for place, (raw, session, is_old) in enumerate(zip(received, sessions, old, strict=False)):
             try:
-                self._read(raw, session, codes, place, read, is_old, batch)
+                self._read(raw, session, accounting, place, read, is_old, batch)
             except PacketError as error:
                 names = [peer.name for peer in session.by_secret]
                 self._reports.dropped(DroppedPacket(names, session.host, error.cause))
@@ -203,7 +203,7 @@ class RadiusResponder:
         self,
         raw: bytes,
         session: Session,
-        codes: frozenset[int],
+        accounting: bool,
         place: int,
         read: Read,
         is_old: bool,
@@ -214,10 +214,10 @@ class RadiusResponder:
             self._reports.too_old()
             return
         packet = decode(raw)
-        if packet.code not in codes:
+        if packet.code not in (ACCOUNTING if accounting else AUTHENTICATION):
             raise PacketError(Cause.CODE)
         switch = self._switches.sender(packet, session)
-        key = session.host, read.senders.port(place), raw[:HEADER_BYTES]
+        key = session.host, read.senders.port(place), accounting, raw[:HEADER_BYTES]
         known = self._recent.find(key)
         if known is not None:
             self._repeat(known, key, place, read)
@@ -230,7 +230,7 @@ class RadiusResponder:
         elif packet.code == ACCOUNTING_REQUEST:
             message.reply = self._account(message, is_old, batch)
         elif self._engine.book is not None:  # without a book, a switch should ask another server
-            message.reply = self._writer.alive(message, accounting=ACCOUNTING_REQUEST in codes)
+            message.reply = self._writer.alive(message, accounting=accounting)
         if type(message.reply) is Later:
             self._postpone(message, message.reply)
 
