@@ -110,7 +110,7 @@ def needed_programs(page: Path) -> list[tuple[str, str]]:
 
 
 def _directives(page: Path) -> list[str]:
-    """Return the comments that a page begins with: ``run: namespace``, ``after: PAGE`` or ``needs: PROGRAM PACKAGES``."""
+    """Return the comments that a page begins with, such as ``after: PAGE``. CONTRIBUTING.md has all."""
     comments = re.match(r"(?:<!-- .* -->\n)*", page.read_text())
     return re.findall(r"<!-- (.*) -->", comments[0] if comments else "")
 

@@ -141,6 +141,7 @@ class Site:
             [switch.radius]
             ignore_password = "cisco"
             require_message_authenticator = true
+            map = {{ interval = [85] }}
         """
         server = Server(folder, config, patient=True)
         self._stack.callback(server.stop)
@@ -235,6 +236,7 @@ def test_both_sides_count_once_from_what_is_heard_first(site: Site, first: str, 
     calling = site.call(switch, "answered", PLAIN, "1", length=2 if first == "update" else 0.5)
     if first != "stop":
         wait_for(lambda: site.legs() == {("origination", 1), ("termination", 900)})
+        wait_for(lambda: all(1700 < row["left"] <= 1800 for row in asked(site.engine, ask="calls")["rows"]))
         assert held(site.engine) == 2
     calling.ended()
     site.holds(0)
