@@ -141,7 +141,7 @@ class Site:
             [switch.radius]
             ignore_password = "cisco"
             require_message_authenticator = true
-            map = {{ interval = [85] }}
+            map = {{ interval = [85], leg_id = ["h323-remote-address"] }}
         """
         server = Server(folder, config, patient=True)
         self._stack.callback(server.stop)
@@ -244,6 +244,14 @@ def test_both_sides_count_once_from_what_is_heard_first(site: Site, first: str, 
     heard = {kind for kind in ("start", "update") if counted(site.engine, f"requests_{kind}")}
     assert heard == {first} - {"stop"}
     assert counted(site.engine, "overcommits") == 0
+
+
+def test_the_vendor_that_answers_counts_although_another_failed(site: Site) -> None:
+    switch = site.switch()
+    calling = site.call(switch, "answered", PLAIN, "503", length=3)
+    wait_for(lambda: site.legs() == {("origination", 1), ("termination", 901)})
+    calling.ended()
+    site.holds(0)
 
 
 def test_callers_who_log_in(site: Site) -> None:
