@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hmac
 import struct
+from collections.abc import Iterable
 from hashlib import md5
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import msgspec
 
-from benchmarks import generator, machine, messages, workload
+from benchmarks import generator, machine, messages
 from benchmarks.generator import Options, Record
-from benchmarks.workload import Call, Life, Step
+from benchmarks.workload import Call, Step
 
 SECRET = "3f9c1e7a52d8406bb1e4"  # noqa: S105 - of servers that live for a minute on loopback
 ACCESS_REQUEST, ACCOUNTING_REQUEST = 1, 4
@@ -80,14 +81,14 @@ def resp(*words: str | bytes) -> bytes:
     return b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded)
 
 
-def write_radius(path: Path, calls: list[Call], life: Life) -> int:
-    """Write the packets of all calls in order. Return their number."""
-    return generator.write(path, map(_radius_record, workload.order(calls, life)))
+def write_radius(path: Path, steps: Iterable[Step]) -> int:
+    """Write packets in the order of the steps. Return their number."""
+    return generator.write(path, map(_radius_record, steps))
 
 
-def write_resp(path: Path, calls: list[Call], life: Life) -> int:
-    """Write the commands of all calls in order. Return their number."""
-    return generator.write(path, map(_resp_record, workload.order(calls, life)))
+def write_resp(path: Path, steps: Iterable[Step]) -> int:
+    """Write commands in the order of the steps. Return their number."""
+    return generator.write(path, map(_resp_record, steps))
 
 
 def radius_options(count: int, accounting: int | None) -> Options:
