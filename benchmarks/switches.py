@@ -46,13 +46,13 @@ def packet(code: int, attributes: bytes) -> bytes:
     return struct.pack(">BBH", code, 0, _HEAD + len(attributes)) + bytes(16) + attributes
 
 
-def signed(request: bytes) -> bytes:
+def signed(request: bytes, secret: str = SECRET) -> bytes:
     """Return a packet with its authenticators, as the generator sends it. A random authenticator is kept."""
     if request[0] == ACCOUNTING_REQUEST:
         head, rest = request[:4], request[_HEAD:]
-        return head + md5(head + bytes(16) + rest + SECRET.encode(), usedforsecurity=False).digest() + rest
+        return head + md5(head + bytes(16) + rest + secret.encode(), usedforsecurity=False).digest() + rest
     at = _HEAD + 2
-    return request[:at] + hmac.digest(SECRET.encode(), request, "md5") + request[at + 16 :]
+    return request[:at] + hmac.digest(secret.encode(), request, "md5") + request[at + 16 :]
 
 
 def access_request(call: Call) -> bytes:
