@@ -16,7 +16,7 @@ from benchmarks.generator import Options, Record
 from benchmarks.workload import Call, Step
 
 SECRET = "3f9c1e7a52d8406bb1e4"  # noqa: S105 - of servers that live for a minute on loopback
-ACCESS_REQUEST, ACCOUNTING_REQUEST = 1, 4
+ACCESS_REQUEST, ACCESS_ACCEPT, ACCOUNTING_REQUEST = 1, 2, 4
 USER_NAME, NAS_ADDRESS, CALLED, CALLING = 1, 4, 30, 31
 STATUS_TYPE, SESSION_ID, MESSAGE_AUTHENTICATOR = 40, 44, 80
 SIGNED = bytes((MESSAGE_AUTHENTICATOR, 18)) + bytes(16)

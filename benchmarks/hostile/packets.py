@@ -1,6 +1,6 @@
 """Packets of RADIUS: those of a good gateway, and hostile ones of each kind.
 
-A packet whose name has *right* is authentic. The others show what a forger can send, who knows no secret.
+Anybody can send the forged ones. Only a switch with its secret can send the authentic ones.
 """
 
 from __future__ import annotations
@@ -99,15 +99,13 @@ def authentic() -> list[Hostile]:
     password = attribute(_USER_PASSWORD, bytes(128))
     inner = attribute(1, b"a" * 18)
     return [
-        Hostile("right: a call", request(0)),
-        Hostile("right: a call, its address shared by others", packet(ACCESS_REQUEST, SIGNED + call)),
-        Hostile("right: 200 pairs", access(cisco(1, "call-id=abcdefg"), first=SIGNED + call)),
-        Hostile(
-            "right: 4,096 bytes of Proxy-State", access(attribute(_PROXY_STATE, bytes(18)), first=SIGNED + call)
-        ),
-        Hostile("right: 200 parts of a digest", access(attribute(_DIGEST, inner), first=SIGNED + call)),
-        Hostile("right: 31 passwords", access(password, first=SIGNED + call)),
-        Hostile("right: 200 session ids", accounting(attribute(SESSION_ID, b"a" * 18)), accounting=True),
+        Hostile("a call", request(0)),
+        Hostile("a call, its address shared by others", packet(ACCESS_REQUEST, SIGNED + call)),
+        Hostile("200 pairs", access(cisco(1, "call-id=abcdefg"), first=SIGNED + call)),
+        Hostile("4,096 bytes of Proxy-State", access(attribute(_PROXY_STATE, bytes(18)), first=SIGNED + call)),
+        Hostile("200 parts of a digest", access(attribute(_DIGEST, inner), first=SIGNED + call)),
+        Hostile("31 passwords", access(password, first=SIGNED + call)),
+        Hostile("200 session ids", accounting(attribute(SESSION_ID, b"a" * 18)), accounting=True),
     ]
 
 
