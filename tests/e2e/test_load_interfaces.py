@@ -1,4 +1,4 @@
-"""``identengine load``: one mix over each interface of one server has the same outcomes. No call is held at the end."""
+"""``identengine load``: one mix over each interface has the same outcomes. No call is held at the end."""
 
 from __future__ import annotations
 
@@ -82,14 +82,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("how", [("--window", 100), ("--rate", 2000)], ids=["window", "rate"])
-@pytest.mark.parametrize("scheme", ["udp", "tcp", "radius"])
+@pytest.mark.parametrize("scheme", ["udp", "tcp", "resp", "radius"])
 def test_one_mix_over_each_interface(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, how: tuple[str, int]
 ) -> None:
     monkeypatch.setenv(VARIABLE, SECRET)
     path = tmp_path / "mix.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in MIX))
-    port = server.ports[{"radius": "radius_auth"}.get(scheme, scheme)]
+    port = server.ports[{"radius": "radius_auth", "resp": "tcp"}.get(scheme, scheme)]
     words = [f"{scheme}://{HOST}:{port}", path, *how, "--requests", 1000, "--connections", 2, "--timeout", 20]
     if scheme == "radius":
         words += ["--secret-env", VARIABLE, "--accounting-port", server.ports["radius_acct"]]
