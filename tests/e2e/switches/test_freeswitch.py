@@ -29,7 +29,8 @@ class Site:
     def __init__(self, folder: Path, server: Server) -> None:
         self.folder, self.server = folder, server
         self.engines = [f"http://{HOST}:{server.ports['http']}"]
-        self.settings: dict[str, str] = {"identengine_token": TOKEN}
+        slow = {"identengine_connect": "20", "identengine_timeout": "20"}  # the machine of a test may be slow
+        self.settings: dict[str, str] = {"identengine_token": TOKEN, **slow}
 
     def globals(self) -> dict[str, str]:
         """Return the global variables of the script."""
