@@ -1,7 +1,7 @@
 """The client of OpenSIPS' module jsonrpc, byte for byte, and the requests of the config of docs/.
 
-The module opens a connection for each request, and sends the request without a newline. It reads until it has a whole
-JSON value, at most 8,192 bytes. Then it closes the connection (``modules/jsonrpc/jsonrpc.c``).
+The module opens a connection for each request, and sends the request without a newline. It reads until it has a
+whole JSON value, at most 8,192 bytes. Then it closes the connection (``modules/jsonrpc/jsonrpc.c``).
 """
 
 from __future__ import annotations
