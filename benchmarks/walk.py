@@ -10,8 +10,8 @@ authorization has the name of that step (engine.md 6). The other steps are not c
 
 Three figures follow. *Calls* is the number of lines. *Files* is the number of files in them. *Changes of file* is
 how often a reader of the lines has to open another file than the one of the line before. The figures are those of
-the whole walk, then those of the message itself: without ``Responder.begin`` and ``Responder.end``, which all
-messages of a batch share.
+the whole walk, then those of the message itself: without ``EngineBatches.begin`` and ``EngineBatches.end``, which
+all messages of a batch share.
 """
 
 from __future__ import annotations
@@ -104,7 +104,9 @@ class Subject:
         )
         switch = Switch(name="sbc1", scope="sbc1", networks=(parse_network("127.0.0.1")[0],))
         peers = Peers((switch,), OPTIONS, "udp")
-        self._listener = UdpListener(bound, peers, responder.datagrams, Limits(), _unexpected, batches=responder)
+        self._listener = UdpListener(
+            bound, peers, responder.datagrams, Limits(), _unexpected, batches=responder.batches
+        )
 
     async def walk(self, count: int) -> list[Call]:
         """Return the calls that a batch of ``count`` datagrams causes, after a first one."""

@@ -7,7 +7,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from identengine.model.records import Direction, Request
+from identengine.model.records import ChapRequest, Direction, Request
 from identengine.model.usual import LONGEST_ID, UsualRequest
 
 _ORIGINATION, _TERMINATION = Direction  # looking up an enum member is slow
@@ -49,7 +49,7 @@ def request_fingerprint(request: Request, key: bytes) -> bytes:
         content = _encode(fields)
     except OverflowError:  # MessagePack has 64 bits; a field that is not read can hold a longer integer
         content = _encode([str(field) if isinstance(field, int) else field for field in fields])
-    if request.password is not None or request.digest is not None:
+    if request.password is not None or request.digest is not None or type(request) is ChapRequest:
         return blake2b(content, digest_size=16, key=key).digest()
     return content if len(content) <= _LONGEST_CONTENT else blake2b(content, digest_size=16).digest()
 

@@ -48,6 +48,7 @@ _WATCHED = (
     "datagrams_dropped_too_old",
     "wrong_tokens",
     "malformed_messages",
+    "radius_dropped",
     "faults",
     "answers_unsent",
     "answers_withheld",

@@ -10,6 +10,7 @@ import os
 import re
 import string
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -161,6 +162,13 @@ class Table:
             for key in keys
             if self.has(key) and self.values[key] is not False and self.values[key] != []
         )
+
+    def moved(self, keys: Iterable[str], place: str) -> None:
+        """Add a mistake for each key that an earlier version read here, and that is now in the table ``place``."""
+        for key in keys:
+            if self.has(key):
+                self._known.append(key)
+                self.complain(key, f"this key has moved. Set it in {place}.")
 
     def close(self) -> None:
         """Add a mistake for each key that was not read, with the nearest key or else all keys."""
@@ -316,7 +324,12 @@ def switch_token(value: object) -> Secret:
 
     Such characters come from a file or a copied line, and no switch sends them.
     """
-    return secret(value).checked(_without_blanks)
+    return secret(value).checked(partial(_without_blanks, "a token"))
+
+
+def shared_secret(value: object) -> Secret:
+    """Read the RADIUS secret of a switch. Raise ValueError if blanks or line ends surround it."""
+    return secret(value).checked(partial(_without_blanks, "a secret"))
 
 
 def bearer(value: object) -> Secret:
@@ -332,10 +345,10 @@ def _value_of(variable: str | None) -> str:
     return found
 
 
-def _without_blanks(found: Secret) -> None:
+def _without_blanks(kind: str, found: Secret) -> None:
     if found.reveal() != found.reveal().strip():
         place = "here" if found.variable is None else f"from the environment variable {bare(found.variable)}"
-        raise ValueError(f"{expected('a token without blanks or line ends around it')}. Remove them {place}.")
+        raise ValueError(f"{expected(f'{kind} without blanks or line ends around it')}. Remove them {place}.")
 
 
 def _printable(found: Secret) -> None:

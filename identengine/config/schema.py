@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from identengine.config.readers import Endpoint, Secret
 from identengine.errors import KeyFileError
 from identengine.model.addresses import Network
+from identengine.model.attributes import NamedAttribute
 from identengine.model.options import IdentifyOptions, When
 from identengine.model.reasons import Codes, Reason, ReasonTable
 from identengine.store.vault import Vault, default_key_file
@@ -106,6 +107,26 @@ class LogConfig(msgspec.Struct, frozen=True, kw_only=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+ReplyStyle: TypeAlias = Literal["cisco", "sip_avp"]
+"""A form in which replies carry the decision: VSAs of Cisco, or SIP-AVP (225)."""
+
+
+class Radius(msgspec.Struct, frozen=True, kw_only=True):
+    """The RADIUS of a switch: ``[switch.radius]`` (interfaces.md 5)."""
+
+    require_message_authenticator: Literal["auto"] | bool = "auto"
+    """True drops each Access-Request without Message-Authenticator. ``auto`` does so after the first request that
+    has one."""
+    limit_proxy_state: bool = False
+    """True drops each Access-Request that has Proxy-State but no Message-Authenticator (CVE-2024-3596)."""
+    ignore_password: Secret | None = None
+    """The fixed password of the switch, which says nothing about the caller."""
+    reply: tuple[ReplyStyle, ...] = ("cisco",)
+    map: dict[str, tuple[NamedAttribute, ...]] = {}
+    """The attributes of each field that the switch sends otherwise than the standard mapping. The first present
+    attribute counts."""
+
+
 class Switch(msgspec.Struct, frozen=True, kw_only=True):
     """A peer that may send requests (interfaces.md 3, "Who may ask")."""
 
@@ -116,14 +137,23 @@ class Switch(msgspec.Struct, frozen=True, kw_only=True):
     """The value for this switch. None for the value of ``[identify]``."""
     match_protocol: When | None = None
     secret: Secret | None = None
+    """The shared secret, which authenticates the switch over RADIUS alone."""
     token: Secret | None = None
     """The token that authenticates the switch over every protocol except RADIUS."""
     certificate: str | None = None
     """A name in the client certificate, in normal form. Either certificate or token authenticates the switch."""
     trusted_network: bool = False
-    ignore_password: Secret | None = None
-    require_message_authenticator: Literal["auto"] | bool = "auto"
-    limit_proxy_state: Literal["auto"] | bool = "auto"
+    radius: Radius = Radius()
+
+    @property
+    def is_plain(self) -> bool:
+        """True if its address alone authenticates the switch."""
+        return self.token is None and self.certificate is None and self.secret is None
+
+    @property
+    def is_plain_over_radius(self) -> bool:
+        """True if an Access-Request of the switch may be unauthenticated: the address and no secret proves it."""
+        return self.secret is not None and self.radius.require_message_authenticator is not True
 
     def options(self, identify: IdentifyOptions) -> IdentifyOptions:
         """Return the options for requests of this switch, with ``identify`` from ``[identify]``."""

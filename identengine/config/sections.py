@@ -68,7 +68,7 @@ def from_values(values: dict[str, object], source: Path | None, *, serving: bool
         calls=_calls(root.table("calls"), folder, warnings),
         identify=_identify(root.table("identify")),
         codes={0: for_all} | for_account,
-        listen=_listen(root.table("listen"), warnings),
+        listen=_listen(root.table("listen")),
         http=Http(),
         tls=_tls(root.table("tls"), folder),
         limits=_limits(root.table("limits")),
@@ -195,7 +195,7 @@ def _codes(table: Table, label: str, standard: dict[Reason, Codes]) -> dict[Reas
     return found
 
 
-def _listen(table: Table, warnings: list[str]) -> Listen:
+def _listen(table: Table) -> Listen:
     endpoints = items(endpoint)
     found = Listen(
         udp=table.take("udp", endpoints, Listen().udp),
@@ -208,9 +208,9 @@ def _listen(table: Table, warnings: list[str]) -> Listen:
     )
     _clashes(table, {"tcp": found.tcp, "tls": found.tls, "http": (found.http,) if found.http else ()})
     _clashes(table, {"udp": found.udp, "radius_auth": found.radius_auth, "radius_acct": found.radius_acct})
-    if not (found.udp or found.tcp or found.tls or found.http):
-        table.complain("udp", "expected an address in at least one of udp, tcp, tls and http")
-    table.not_served(("radius_auth", "radius_acct"), warnings)
+    if not any((found.udp, found.tcp, found.tls, found.radius_auth, found.radius_acct, found.http)):
+        keys = "udp, tcp, tls, radius_auth, radius_acct and http"
+        table.complain("udp", f"expected an address in at least one of {keys}")
     table.close()
     return found
 

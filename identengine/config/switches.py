@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Literal
 
+from identengine.config.radius import read_radius
 from identengine.config.readers import (
     Reader,
     Secret,
@@ -16,11 +16,11 @@ from identengine.config.readers import (
     items,
     mistake,
     network,
-    secret,
+    shared_secret,
     switch_token,
     word,
 )
-from identengine.config.schema import Config, HttpToken, Switch
+from identengine.config.schema import Config, HttpToken, Radius, Switch
 from identengine.errors import quoted
 from identengine.model.addresses import Network, format_network, parse_address, parse_network
 from identengine.model.options import When
@@ -36,7 +36,7 @@ def read_switches(tables: list[Table] | None, warnings: list[str], problems: lis
     """
     if tables is None:
         return (Switch(name="local", scope="local", networks=LOOPBACK),)
-    found = [_switch(table, warnings) for table in tables]
+    found = [_switch(table) for table in tables]
     if not found:
         warnings.append("[[switch]] is an empty list, so every request is rejected")
     _repeated_names("switch", [switch.name for switch in found], problems)
@@ -45,22 +45,28 @@ def read_switches(tables: list[Table] | None, warnings: list[str], problems: lis
 
 
 def _ambiguous_switches(switches: list[Switch], problems: list[str]) -> None:
-    """Add a mistake for switches that share an address and have no different tokens or certificates."""
-    seen: dict[tuple[Network, Secret | str | None], str] = {}
+    """Add a mistake for switches that share an address and have no different secrets, tokens or certificates."""
+    seen: dict[tuple[Network, str, Secret | str | None], str] = {}
     for switch in switches:
-        shown: list[Secret | str | None] = [one for one in (switch.token, switch.certificate) if one is not None]
-        for one in dict.fromkeys((at, what) for at in switch.networks for what in shown or [None]):
+        proofs: tuple[tuple[str, Secret | str | None], ...]
+        proofs = (("secret", switch.secret), ("token", switch.token), ("certificate", switch.certificate))
+        shown = [proof for proof in proofs if proof[1] is not None] or [("address", None)]
+        for one in dict.fromkeys((at, *proof) for at in switch.networks for proof in shown):
             other = seen.setdefault(one, switch.name)
             if other != switch.name:
                 problems.append(
                     f"[[switch]] {quoted(switch.name)} addresses: {format_network(one[0])} is also an address of "
-                    f"{quoted(other)}. Give each of the two its own token or certificate, or another address."
+                    f"{quoted(other)}. Give each of the two its own secret, token or certificate, or another "
+                    "address."
                 )
 
 
-def _switch(table: Table, warnings: list[str]) -> Switch:
+_MOVED = ("ignore_password", "require_message_authenticator", "limit_proxy_state")
+"""Keys of ``[switch.radius]`` that earlier versions read in ``[[switch]]``."""
+
+
+def _switch(table: Table) -> Switch:
     when: Reader[When | None] = choice("always", "never")
-    auto: Reader[Literal["auto"] | bool] = choice("auto", True, False)
     name = table.take("name", word, "")
     for key in ("name", "addresses"):
         if not table.has(key):
@@ -71,30 +77,41 @@ def _switch(table: Table, warnings: list[str]) -> Switch:
         networks=table.take("addresses", items(network), ()),
         match_port=table.take("match_port", when, None),
         match_protocol=table.take("match_protocol", when, None),
-        secret=table.take("secret", secret, None),
+        secret=table.take("secret", shared_secret, None),
         token=table.take("token", switch_token, None),
         certificate=table.take("certificate", certificate_name, None),
         trusted_network=table.take("trusted_network", boolean, False),
-        ignore_password=table.take("ignore_password", secret, None),
-        require_message_authenticator=table.take("require_message_authenticator", auto, "auto"),
-        limit_proxy_state=table.take("limit_proxy_state", auto, "auto"),
+        radius=read_radius(table.table("radius", f"{table.label} [switch.radius]")),
     )
+    if found.radius != Radius() and not table.has("secret"):
+        table.complain("secret", "this key is required, since the switch has a table [switch.radius]")
+    table.moved(_MOVED, "[switch.radius], a table of its own after the keys of this [[switch]]")
     if table.has("addresses") and not found.networks and table.values["addresses"] == []:
         table.complain("addresses", mistake("at least one address or network", []))
-    away = [one for one in found.networks if not _on_loopback(one)]
-    if away and not (found.trusted_network or found.token or found.certificate):
+    _check_away(table, found)
+    table.close()
+    return found
+
+
+def _check_away(table: Table, switch: Switch) -> None:
+    """Add a mistake if a forged source off loopback would suffice to act as this switch."""
+    away = next((one for one in switch.networks if not _on_loopback(one)), None)
+    if away is None or switch.trusted_network:
+        return
+    if switch.is_plain:
         table.complain(
             "addresses",
-            f"{format_network(away[0])} is not loopback, and the source of a datagram can be forged. "
+            f"{format_network(away)} is not loopback, and the source of a datagram can be forged. "
             "Set a token or a certificate for the switch, or trusted_network = true if forged packets cannot "
             "enter that network.",
         )
-    table.not_served(
-        ("secret", "ignore_password", "require_message_authenticator", "limit_proxy_state"),
-        warnings,
-    )
-    table.close()
-    return found
+    elif switch.is_plain_over_radius:
+        table.complain(
+            "secret",
+            f"{format_network(away)} is not loopback, and an Access-Request without Message-Authenticator can be "
+            "forged. Set require_message_authenticator = true in [switch.radius], or trusted_network = true if "
+            "forged packets cannot enter that network.",
+        )
 
 
 def _on_loopback(one: Network) -> bool:

@@ -18,24 +18,28 @@ from identengine.errors import quoted
 from identengine.model.addresses import Network, format_network
 
 LEAST_TOKEN = 16
-"""Length of the shortest token that is not weak, in characters."""
+"""Length of the shortest token or secret that is not weak, in characters (RFC 2865 section 3)."""
 LEAST_DIFFERENT = 6
-"""Number of different characters in a token that is not weak."""
+"""Number of different characters in a token or secret that is not weak."""
 KNOWN_WORDS = (
     "123456",
     "admin",
     "changeme",
+    "cisco",
     "default",
+    "eltex",
     "example",
     "identengine",
     "letmein",
     "password",
     "passwort",
     "qwerty",
+    "radius",
     "secret",
+    "testing",
     "token",
 )
-"""Words that attackers try first. A token that contains one of them is weak."""
+"""Words that attackers try first. A token or secret that contains one of them is weak."""
 WIDE = {4: 16, 16: 48}
 """Mask of the widest network that may be trusted without a warning, by the length of its addresses in bytes."""
 _NAMED = 5
@@ -46,7 +50,10 @@ def weaknesses(config: Config) -> list[str]:
     """Return the warnings."""
     return [
         *_weak_tokens(config),
+        *_weak_secrets(config),
         *_shared_tokens(config.switches),
+        *_shared_secrets(config.switches),
+        *_unused_radius(config),
         *_wide_networks(config),
         *_bypassed_tokens(config.switches),
         *_switches_as_proxies(config),
@@ -60,11 +67,27 @@ def _weak_tokens(config: Config) -> Iterator[str]:
     tables += [(f"[[token]] {quoted(one.name)}", one.name, one.token) for one in config.tokens]
     weak = [label for label, name, token in tables if token is not None and _is_weak(token.reveal(), name)]
     if weak:
+        yield f"token: a program can guess the token of {_list(weak)}. {_STRONG} such a token."
+
+
+def _weak_secrets(config: Config) -> Iterator[str]:
+    """Warn of secrets that a reader of a single packet can guess, since he can try each guess on that packet."""
+    weak = [
+        f"[[switch]] {quoted(one.name)}"
+        for one in config.switches
+        if one.secret is not None and _is_weak(one.secret.reveal(), one.name)
+    ]
+    if weak:
         yield (
-            f"token: a program can guess the token of {_list(weak)}. Use at least {LEAST_TOKEN} characters, "
-            f"{LEAST_DIFFERENT} of them different, without the name or a common word. `openssl rand -hex 16` "
-            "prints such a token."
+            f"secret: with one RADIUS packet, a program can guess the secret of {_list(weak)}. {_STRONG} such a "
+            "secret."
         )
+
+
+_STRONG = (
+    f"Use at least {LEAST_TOKEN} characters, {LEAST_DIFFERENT} of them different, without the name or a common "
+    "word. `openssl rand -hex 16` prints"
+)
 
 
 def _is_weak(token: str, name: str) -> bool:
@@ -74,20 +97,48 @@ def _is_weak(token: str, name: str) -> bool:
 
 
 def _shared_tokens(switches: Iterable[Switch]) -> Iterator[str]:
+    for names in _sharing((one.name, one.token) for one in switches):
+        yield (
+            f"[[switch]] token: {_list(names)} have the same token, so each can act as the other. Give each "
+            "its own token."
+        )
+
+
+def _shared_secrets(switches: Iterable[Switch]) -> Iterator[str]:
+    for names in _sharing((one.name, one.secret) for one in switches):
+        yield (
+            f"[[switch]] secret: {_list(names)} have the same secret, so each can act as the other and read its "
+            "passwords. Give each its own secret."
+        )
+
+
+def _sharing(secrets: Iterable[tuple[str, Secret | None]]) -> list[list[str]]:
+    """Return the quoted names of switches for each secret that several of them have."""
     names: dict[Secret, list[str]] = {}
-    for switch in switches:
-        if switch.token is not None:
-            names.setdefault(switch.token, []).append(quoted(switch.name))
-    for shared in names.values():
-        if len(shared) > 1:
-            yield (
-                f"[[switch]] token: {_list(shared)} have the same token, so each can act as the other. Give each "
-                "its own token."
-            )
+    for name, secret in secrets:
+        if secret is not None:
+            names.setdefault(secret, []).append(quoted(name))
+    return [shared for shared in names.values() if len(shared) > 1]
+
+
+def _unused_radius(config: Config) -> Iterator[str]:
+    listen = config.listen
+    keys = [key for key in ("radius_auth", "radius_acct") if getattr(listen, key)]
+    secrets = [f"[[switch]] {quoted(one.name)}" for one in config.switches if one.secret is not None]
+    if keys and not secrets:
+        yield (
+            f"[listen] {' and '.join(keys)}: no [[switch]] has a secret, so every RADIUS packet is dropped. "
+            'Set secret = { env = "NAME" } for each switch that uses RADIUS.'
+        )
+    if secrets and not keys:
+        yield (
+            f"secret: [listen] has neither radius_auth nor radius_acct, so the secret of {_list(secrets)} has no "
+            "effect. Set the addresses for RADIUS, or remove the secret."
+        )
 
 
 def _wide_networks(config: Config) -> Iterator[str]:
-    trusted = [one for one in config.switches if _is_plain(one) and one.trusted_network]
+    trusted = [one for one in config.switches if one.trusted_network and not _proves_itself(one)]
     for switch in trusted:
         if wide := _wide(switch.networks):
             yield (
@@ -103,14 +154,15 @@ def _wide_networks(config: Config) -> Iterator[str]:
 
 def _bypassed_tokens(switches: Iterable[Switch]) -> Iterator[str]:
     for switch in switches:
-        if switch.trusted_network and not _is_plain(switch):
+        if switch.trusted_network and _proves_itself(switch):
             yield (
                 f"[[switch]] {quoted(switch.name)} trusted_network: it has no effect, because the switch has a "
-                "token or a certificate. Remove trusted_network."
+                "token, a certificate or require_message_authenticator = true. Remove trusted_network."
             )
-    plain = {network: switch.name for switch in switches if _is_plain(switch) for network in switch.networks}
+    plain = {network: switch.name for switch in switches if switch.is_plain for network in switch.networks}
     for switch in switches:
-        shared = [network for network in switch.networks if not _is_plain(switch) and network in plain]
+        asks = switch.token is not None or switch.certificate is not None
+        shared = [network for network in switch.networks if asks and network in plain]
         if shared:
             other = quoted(plain[shared[0]])
             yield (
@@ -159,7 +211,7 @@ def _replaceable_files(config: Config) -> Iterator[str]:
 def _holds_secrets(config: Config) -> bool:
     secrets = [config.store.key, config.calls.url, *(one.token for one in config.tokens)]
     for switch in config.switches:
-        secrets += [switch.token, switch.secret, switch.ignore_password]
+        secrets += [switch.token, switch.secret, switch.radius.ignore_password]
     return any(one is not None and one.variable is None for one in secrets)
 
 
@@ -174,9 +226,9 @@ def _others_read(path: Path) -> bool:
         return False
 
 
-def _is_plain(switch: Switch) -> bool:
-    """Return True if the address of a switch is enough."""
-    return switch.token is None and switch.certificate is None
+def _proves_itself(switch: Switch) -> bool:
+    """Return True if the address of a switch is enough nowhere."""
+    return not (switch.is_plain or switch.is_plain_over_radius)
 
 
 def _wide(networks: Iterable[Network]) -> str:

@@ -168,18 +168,21 @@ class Engine:
         )
 
     def end(self) -> RolledBack | None:
-        """Store what the batch changed. Return the calls that could not be stored, or None.
+        """Store what the batch changed. Return the calls that could not be stored, or None if all changes stand.
 
-        Each of them holds no slot, and gets the answer of :meth:`reject_rolled_back`. :meth:`count` comes last.
+        Each of them holds no slot, and gets the answer of :meth:`reject_rolled_back`. After a fault the result may
+        have no calls; then other changes of the batch may be lost. :meth:`count` comes last.
         """
         if self._calls is None:
             return None
         try:
             legs, reason = self._calls.end(), Reason.OVERLOAD
+            if not legs:
+                return None
         except Exception as fault:  # a fault of the set of calls accepts no call either
             self.faults.append(fault)
             legs, reason = self._calls.roll_back(), Reason.INTERNAL_ERROR
-        return RolledBack(reason, frozenset((leg.call, leg.leg) for leg in legs)) if legs else None
+        return RolledBack(reason, frozenset((leg.call, leg.leg) for leg in legs))
 
     def reject_rolled_back(self, ask: EngineRequest, rolled_back: RolledBack, *, usual: bool) -> Decision | None:
         """Return the reject of a call that this batch accepted, or None if it was not rolled back.

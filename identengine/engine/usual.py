@@ -7,9 +7,8 @@ at any step.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
-
-import msgspec
 
 from identengine.calls.backend import UNKNOWN, Backend, BatchState, EncodedDecision, LegResult, Refused
 from identengine.calls.legs import Content, content_of
@@ -30,7 +29,8 @@ from identengine.model.records import Decision, Direction, Interface, Request
 from identengine.model.usual import UsualCallRequest, UsualRequest
 
 
-class UsualCounts(msgspec.Struct, gc=False):
+@dataclass(slots=True)
+class UsualCounts:
     """The answers of the usual way in one batch, for one interface."""
 
     originated: int = 0

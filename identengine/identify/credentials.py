@@ -1,4 +1,4 @@
-"""Credentials: the proof that a caller knows the password of an account (engine.md 3.6), by PAP or digest.
+"""Credentials: the proof that a caller knows the password of an account (engine.md 3.6), by PAP, CHAP or digest.
 
 Rule: the time of a comparison does not depend on the position of a difference.
 """
@@ -11,28 +11,40 @@ from typing import final
 
 import msgspec
 
-from identengine.model.records import Digest
+from identengine.model.records import Chap, Digest
 
 
 @final
 class Credentials(msgspec.Struct, frozen=True, gc=False):
-    """The password, the digest or both that a caller brings."""
+    """The credentials that a caller brings: a password, a CHAP response, a digest, or several of these."""
 
     password: str | None
     digest: Digest | None
     name: str | None
     """The name of the request in normal form."""
+    chap: Chap | None = None
 
 
-def verifies(password: str, given: str | None, digest: Digest | None, name: str | None) -> bool:
+def verifies(
+    password: str, given: str | None, digest: Digest | None, name: str | None, chap: Chap | None = None
+) -> bool:
     """Return True if all credentials of the request verify against ``password`` (in clear).
 
-    ``given`` is the password that the caller sent. ``digest`` holds its digest fields, none of them blank.
-    ``name`` is the name of the request in normal form. If both password and digest are there, both must verify.
+    ``given`` is the password that the caller sent, and ``chap`` its CHAP response. ``digest`` holds its digest
+    fields, none of them blank. ``name`` is the name of the request in normal form. If several are there, all must
+    verify.
     """
     if given is not None and not compare_digest(_bytes(given), _bytes(password)):
         return False
+    if chap is not None and not chap_verifies(password, chap):
+        return False
     return digest is None or _digest_verifies(password, digest, name)
+
+
+def chap_verifies(password: str, chap: Chap) -> bool:
+    """Return True if a CHAP response verifies by RFC 1994, section 4.1."""
+    signed = bytes((chap.identifier,)) + _bytes(password) + chap.challenge
+    return compare_digest(hashlib.md5(signed, usedforsecurity=False).digest(), chap.response)
 
 
 def _digest_verifies(password: str, digest: Digest, name: str | None) -> bool:

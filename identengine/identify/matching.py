@@ -198,7 +198,7 @@ def verified(
         return True
     if given is None:
         return not by_name and not options.require_password
-    return verifies(reveal(token), given.password, given.digest, given.name)
+    return verifies(reveal(token), given.password, given.digest, given.name, given.chap)
 
 
 def _verified_ties(
@@ -216,7 +216,9 @@ def _verified_ties(
 
 def credentials_of(query: Query) -> Credentials | None:
     """Return the credentials of a request, or None if it brings none."""
-    return Credentials(query.password, query.digest, query.name) if query.brings_credentials else None
+    if not query.brings_credentials:
+        return None
+    return Credentials(query.password, query.digest, query.name, query.chap)
 
 
 def refusal(given: Credentials | None) -> Reason:

@@ -9,7 +9,7 @@ import msgspec
 from identengine.identify.index import Book, Candidate
 from identengine.model.numbers import is_normal, national, normal_number
 from identengine.model.reasons import Reason
-from identengine.model.records import Digest, Direction, Request
+from identengine.model.records import Chap, ChapRequest, Digest, Direction, Request
 
 
 class Query(msgspec.Struct, frozen=True, gc=False):
@@ -35,7 +35,8 @@ class Query(msgspec.Struct, frozen=True, gc=False):
     call_id: str | None
     leg_id: str | None
     brings_credentials: bool
-    """True if there is a password or a digest. An empty password counts, and is wrong (engine.md 2.3)."""
+    """True if there are credentials of any kind. An empty password counts, and is wrong (engine.md 2.3)."""
+    chap: Chap | None = None
 
 
 @final
@@ -109,7 +110,7 @@ def read(request: Request, book: Book) -> Query | Unusable:
         request.leg_id if request.leg_id and not request.leg_id.isspace() else None,
         request.password is not None,
     )
-    return query if request.digest is None else _with_digest(query, request.digest)
+    return query if request.digest is None and type(request) is not ChapRequest else _with_proofs(query, request)
 
 
 def _calling_number(text: str, international_prefixes: tuple[str, ...]) -> str | None:
@@ -127,6 +128,13 @@ def _without_direction(request: Request) -> Unusable:
     except ValueError:
         return Unusable(Reason.INVALID_DESTINATION, None)
     return Unusable(Reason.INVALID_REQUEST, None, "direction", request.direction)
+
+
+def _with_proofs(query: Query, request: Request) -> Query:
+    """Return the query of a request with a CHAP response or a digest."""
+    if type(request) is ChapRequest:
+        query = msgspec.structs.replace(query, chap=request.chap, brings_credentials=True)
+    return query if request.digest is None else _with_digest(query, request.digest)
 
 
 def _with_digest(query: Query, digest: Digest) -> Query:

@@ -55,6 +55,19 @@ MALFORMED_OTHERS = Event(
     "malformed_others", "warning", "malformed messages with error %(code)d from other hosts: %(count)d"
 )
 
+# RADIUS packets without a reply: at most one line a second for each source and cause -----------------------
+
+RADIUS_DROPPED = Event(
+    "radius_dropped",
+    "warning",
+    "RADIUS packets from %(source)s, an address of %(switch)s, without a reply: %(count)d; the cause is %(cause)s",
+)
+RADIUS_DROPPED_OTHERS = Event(
+    "radius_dropped_others",
+    "warning",
+    "RADIUS packets from other sources without a reply: %(count)d; the cause is %(cause)s",
+)
+
 # Errors over UDP that would have had more bytes than the message: at most one line a second -----------------
 
 WITHHELD = Event(

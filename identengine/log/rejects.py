@@ -14,6 +14,8 @@ from identengine.log.events import (
     MALFORMED_OF_SWITCH,
     MALFORMED_OTHERS,
     MALFORMED_STRANGER,
+    RADIUS_DROPPED,
+    RADIUS_DROPPED_OTHERS,
     REFUSED,
     REFUSED_CERTIFICATE,
     REJECTED,
@@ -115,6 +117,17 @@ class RejectLog:
         }
         event = MALFORMED_STRANGER if switch is None else MALFORMED_OF_SWITCH if source is None else MALFORMED
         self._begin(key, event, fields, MALFORMED_OTHERS, "code")
+
+    def radius_dropped(self, switches: Sequence[str], host: str, cause: str) -> None:
+        """Count one RADIUS packet without a reply, in the line of its source and cause.
+
+        ``switches`` are those at the address.
+        """
+        source = self._address(host)
+        if not self._repeats(source, cause):
+            names = " or ".join(switches[:_NAMES])
+            fields: dict[str, Field] = {"source": source, "switch": names, "cause": cause}
+            self._begin((source, cause), RADIUS_DROPPED, fields, RADIUS_DROPPED_OTHERS, "cause")
 
     def withheld(self, host: str) -> None:
         """Count one error that was not sent, in one line for all hosts: their addresses may be forged."""

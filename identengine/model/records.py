@@ -205,6 +205,23 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``invalid_destination``."""
 
 
+class Chap(msgspec.Struct, frozen=True, gc=False):
+    """A CHAP response (RFC 1994) that the switch received from the caller and forwards. Only RADIUS carries it."""
+
+    identifier: int
+    """Identifier of the exchange, 0 to 255."""
+    challenge: bytes
+    """Challenge that the switch chose."""
+    response: bytes
+    """Response that the caller computed. It is never quoted in an answer or a log."""
+
+
+class ChapRequest(Request, frozen=True, kw_only=True, gc=False):
+    """A request whose caller proves its password by CHAP (RFC 2865, section 5.3)."""
+
+    chap: Chap
+
+
 class CallRequest(Request, frozen=True, kw_only=True, gc=False):
     """The parameters of ``start``, ``update`` and ``stop`` (engine.md 5.4).
 

@@ -22,10 +22,15 @@ class _Place(NamedTuple):
     plain: list[Peer]
     by_token: dict[bytes, Peer]
     by_certificate: dict[str, Peer]
+    by_secret: list[Peer]
 
 
 class Peers:
-    """The switches by their networks, for one kind of listener. Of overlapping networks the longest wins."""
+    """The switches by their networks, for one kind of listener. Of overlapping networks the longest wins.
+
+    A listener for RADIUS knows the switches with a secret. All other listeners know the switches with another
+    proof, or with none.
+    """
 
     def __init__(
         self, switches: Iterable[Switch], identify: IdentifyOptions, interface: Interface = "udp"
@@ -33,18 +38,23 @@ class Peers:
         tables: dict[tuple[int, int], dict[int, _Place]] = {}
         self._by_name: dict[str, Peer] = {}
         for switch in switches:
-            peer = Peer(switch.name, switch.options(identify), Asker(switch.name, switch.scope, interface))
+            peer = _peer(switch, identify, interface)
             self._by_name[peer.name] = peer
+            if not (peer.secret if interface == "radius" else _asks_otherwise(switch)):
+                continue
             for network in switch.networks:
                 size = len(network.address)
                 shift = size * 8 - network.length
                 table = tables.setdefault((size, shift), {})
-                place = table.setdefault(int.from_bytes(network.address, "big") >> shift, _Place([], {}, {}))
+                place = table.setdefault(int.from_bytes(network.address, "big") >> shift, _Place([], {}, {}, []))
+                if interface == "radius":
+                    place.by_secret.append(peer)
+                    continue
                 if switch.token is not None:
                     place.by_token[digest_of(switch.token.reveal())] = peer
                 if switch.certificate is not None and interface == "tls":
                     place.by_certificate[switch.certificate] = peer
-                if switch.token is None and switch.certificate is None:
+                if switch.is_plain:
                     place.plain.append(peer)
         self._tables = [(size, shift, tables[size, shift]) for size, shift in sorted(tables)]
         self._found: dict[str, Session] = {}
@@ -72,6 +82,8 @@ class Peers:
                 peer = place.by_certificate[name]
                 its_own = {digest: one if one is peer else None for digest, one in place.by_token.items()}
                 return Session(host, peer, its_own, certificate=name)
+        if place.by_secret:
+            return Session(host, None, by_secret=tuple(place.by_secret))
         plain = place.plain[0] if place.plain else None
         return Session(host, plain, place.by_token) if plain or place.by_token else None
 
@@ -90,3 +102,17 @@ class Peers:
             if size == len(address) and (place := table.get(number >> shift)) is not None:
                 return place
         return None
+
+
+def _peer(switch: Switch, identify: IdentifyOptions, interface: Interface) -> Peer:
+    options, asker = switch.options(identify), Asker(switch.name, switch.scope, interface)
+    if interface != "radius" or switch.secret is None:
+        return Peer(switch.name, options, asker)
+    # An environment variable can hold bytes that are not UTF-8.
+    secret = switch.secret.reveal().encode(errors="surrogateescape")
+    return Peer(switch.name, options, asker, secret, switch.radius)
+
+
+def _asks_otherwise(switch: Switch) -> bool:
+    """Return True if a switch can ask over other protocols than RADIUS."""
+    return switch.is_plain or switch.token is not None or switch.certificate is not None

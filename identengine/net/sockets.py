@@ -31,6 +31,10 @@ cards can charge up to 2,304 bytes, so a buffer may hold only half the datagrams
 _SO_RCVBUFFORCE = 33  # Linux; privileged: exceeds net.core.rmem_max
 
 
+_STREAMS = ("tcp", "tls", "http")
+"""Kinds of sockets that accept connections."""
+
+
 class CannotListenError(IdentengineError):
     """An address cannot be bound."""
 
@@ -47,6 +51,13 @@ class Sockets(NamedTuple):
     """The Unix socket for our own processes, which ask for authenticated switches."""
     http: socket.socket | None
     """The socket for HTTP clients, or None without HTTP."""
+    radius_auth: list[socket.socket]
+    radius_acct: list[socket.socket]
+
+    @property
+    def datagrams(self) -> list[socket.socket]:
+        """All UDP sockets."""
+        return [*self.udp, *self.radius_auth, *self.radius_acct]
 
     def close(self) -> None:
         """Close the copies of this process. Those of other processes remain open."""
@@ -60,7 +71,7 @@ class Sockets(NamedTuple):
 
     def close_deciders(self) -> None:
         """Close the sockets that only a decider reads."""
-        for bound in (*self.udp, *self.tcp, *self.tls, self.control, self.ask):
+        for bound in (*self.datagrams, *self.tcp, *self.tls, self.control, self.ask):
             bound.close()
 
 
@@ -79,6 +90,8 @@ def named(listen: Listen, sockets: Sockets) -> list[NamedSocket]:
         ("udp", listen.udp, sockets.udp),
         ("tcp", listen.tcp, sockets.tcp),
         ("tls", listen.tls, sockets.tls),
+        ("radius_auth", listen.radius_auth, sockets.radius_auth),
+        ("radius_acct", listen.radius_acct, sockets.radius_acct),
         ("http", [listen.http] if listen.http else [], [sockets.http] if sockets.http else []),
     )
     return [
@@ -106,10 +119,12 @@ def bind(listen: Listen, calls: Path, there: Iterable[NamedSocket] = ()) -> Sock
         udp = [have("udp", endpoint) for endpoint in listen.udp]
         tcp = [have("tcp", endpoint) for endpoint in listen.tcp]
         tls = [have("tls", endpoint) for endpoint in listen.tls]
+        auth = [have("radius_auth", endpoint) for endpoint in listen.radius_auth]
+        acct = [have("radius_acct", endpoint) for endpoint in listen.radius_acct]
         http = have("http", listen.http) if listen.http else None
         operators = _taken(left, operator.FILE, "") or undo.enter_context(bind_unix(calls, operator.FILE))
         ask = _taken(left, ASK, "") or undo.enter_context(bind_unix(calls, ASK))
-        bound = Sockets(udp, tcp, tls, operators, ask, http)
+        bound = Sockets(udp, tcp, tls, operators, ask, http, auth, acct)
         undo.pop_all()
     for one in left:
         one.bound.close()
@@ -118,7 +133,7 @@ def bind(listen: Listen, calls: Path, there: Iterable[NamedSocket] = ()) -> Sock
 
 def _have(left: list[NamedSocket], undo: contextlib.ExitStack, kind: str, endpoint: Endpoint) -> socket.socket:
     """Return an existing socket for an endpoint, or bind a new one."""
-    of = socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM
+    of = socket.SOCK_STREAM if kind in _STREAMS else socket.SOCK_DGRAM
     return _taken(left, kind, str(endpoint)) or undo.enter_context(_bound(kind, of, endpoint))
 
 

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 from identengine.model.reasons import Reason
 from identengine.model.records import INTERFACES, Direction, Interface
 from identengine.wire.jsonrpc.messages import BAD_PARAMS, INVALID_REQUEST, NO_SUCH_METHOD, PARSE_ERROR
+from identengine.wire.radius.packet import Cause
 
 METHODS = ("authorize", "identify", "explain", "start", "update", "stop", "sync", "switch_up", "switch_down")
 UNKNOWN_WAY = "unknown"
@@ -122,6 +123,17 @@ FAMILIES: dict[str, Family] = {
         Family("freed_legs_total", "counter", "Legs that were freed before their lease expired.", ("by",)),
         Family("lapsed_legs_total", "counter", "Legs whose lease expired.", ("state",)),
         Family("datagrams_dropped_total", "counter", "Datagrams that were dropped without a decision.", ("why",)),
+        Family(
+            "radius_packets_dropped_total",
+            "counter",
+            "RADIUS packets of known switches that got no reply, by cause.",
+            ("why",),
+        ),
+        Family(
+            "radius_duplicates_total",
+            "counter",
+            "RADIUS packets that repeated a recent one, and were not decided again.",
+        ),
         Family("connections_refused_total", "counter", "Connections that were refused.", ("why",)),
         Family("wrong_tokens_total", "counter", "Requests and connections with a wrong token, over HTTP too."),
         Family(
@@ -243,6 +255,12 @@ REGISTRY: tuple[Known, ...] = (
     _counter("lapsed_reserved", "reservations that expired without a start", "lapsed_legs_total", ("reserved",)),
     _counter("lapsed_active", "active legs that expired without a stop", "lapsed_legs_total", ("active",)),
     *_each(DROPPED, "datagrams_dropped_{}", "datagrams dropped without a decision: {}", "datagrams_dropped_total"),
+    *_each(Cause, "radius_dropped_{}", "RADIUS packets without a reply: {}", "radius_packets_dropped_total"),
+    _counter(
+        "radius_duplicates",
+        "RADIUS packets that repeated a recent one, not decided again",
+        "radius_duplicates_total",
+    ),
     *_each(REFUSED, "connections_refused_{}", "connections refused: {}", "connections_refused_total"),
     _counter("wrong_tokens", "requests and connections with a wrong token", "wrong_tokens_total"),
     *(
@@ -320,6 +338,10 @@ SUMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "malformed_messages": (
         "messages with an error in their form or parameters",
         tuple(f"malformed_{name}" for name in MALFORMED.values()),
+    ),
+    "radius_dropped": (
+        "RADIUS packets without a reply",
+        tuple(f"radius_dropped_{cause}" for cause in Cause),
     ),
     "messages_shed": (
         "messages over connections that had waited too long and were not decided",

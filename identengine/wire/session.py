@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
 import msgspec
 
+from identengine.config.schema import Radius
 from identengine.engine.lifecycle import Asker
 from identengine.model.options import IdentifyOptions
 
@@ -24,6 +25,9 @@ class Peer(msgspec.Struct, frozen=True):
     options: IdentifyOptions
     asker: Asker = Asker("", "")
     """The switch, the scope of its call ids, and the interface."""
+    secret: bytes = b""
+    """The shared secret of RADIUS; empty at other listeners."""
+    radius: Radius = Radius()
 
 
 class Session:
@@ -35,6 +39,7 @@ class Session:
         "_credential",
         "_message_token",
         "authenticated",
+        "by_secret",
         "checks_tokens",
         "host",
         "peer",
@@ -48,14 +53,17 @@ class Session:
         by_token: Mapping[bytes, Peer | None] | None = None,
         by_name: Mapping[str, Peer] | None = None,
         certificate: str | None = None,
+        by_secret: Sequence[Peer] = (),
     ) -> None:
         """Make a session of ``host`` that is ``peer`` without a token, or no switch yet if ``peer`` is ``None``.
 
         ``by_token`` holds the tokens of all switches at this address by their :func:`digest_of`. Its value is
         ``None`` for a switch that this session cannot become. ``by_name`` holds the switches that the session may
         speak for without a token. ``certificate`` is the name in the client certificate that identified ``peer``.
+        ``by_secret`` are the switches at this address that RADIUS knows by their secrets.
         """
         self.host = host
+        self.by_secret = by_secret
         self.peer = peer
         """The switch of all messages without a token; None until the session is authenticated."""
         self.authenticated = peer is not None

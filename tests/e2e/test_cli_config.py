@@ -15,6 +15,7 @@ name = "sbc1"
 addresses = ["192.0.2.1"]
 token = { env = "NOT_SET_TOKEN" }
 secret = { env = "NOT_SET_SECRET" }
+[switch.radius]
 ignore_password = { env = "NOT_SET_PASSWORD" }
 [[switch]]
 name = "sbc2"

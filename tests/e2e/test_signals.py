@@ -76,9 +76,9 @@ def test_a_wrong_config(folder: Path) -> None:
 
 
 def test_warnings_are_logged(folder: Path) -> None:
-    listen = f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\nradius_auth = ["{HOST}:1812"]\n'
+    listen = f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\nradius_auth = ["{HOST}:0"]\n'
     with serving(folder, listen) as server:
-        server.logged("[listen] radius_auth: not served by this version yet")
+        server.logged("[listen] radius_auth: no [[switch]] has a secret")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -19,7 +19,7 @@ from support.ports import free_port
 from support.programs import missing, program
 from support.waiting import PATIENCE, wait_for
 
-CONFIG = ROOT / "docs" / "kamailio" / "kamailio.cfg"
+CONFIG = ROOT / "docs" / "switches" / "kamailio" / "janssonrpcc.cfg"
 ENGINE, SWITCH, VENDOR = "127.0.0.4", "127.0.0.5", "127.0.0.6"
 """Addresses of the engine, the switch and the vendor."""
 _SCENARIOS = Path(__file__).parent / "sipp"
@@ -61,7 +61,7 @@ class Kamailio:
         known: dict[str, object] = {
             "LISTEN": f"udp:{SWITCH}:{self.port}",
             "ENGINE": f'"conn=engine;addr={ENGINE};port={engine}"',
-            "VENDOR": f'"{vendor}"',
+            "VENDORS": f'"{vendor}"',
             "WORKERS": 2,
         }
         words = [word for name, value in (known | defines).items() for word in ("-A", f"{name}={value}")]

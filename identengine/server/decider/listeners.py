@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import TypeVar
 
-from identengine.config.schema import Config, Tls
+import msgspec
+
+from identengine.config.schema import Config, Limits, Tls
 from identengine.errors import ConfigError
 from identengine.log.events import CERTIFICATES_UNUSABLE, CRL_EXPIRED
-from identengine.log.rejects import RejectLog
 from identengine.model.options import IdentifyOptions
 from identengine.model.records import Interface
 from identengine.net.access import Peers
@@ -23,9 +24,11 @@ from identengine.net.tcp.revocation import RevokedCertificates, now, revoked_cer
 from identengine.net.tcp.tls import TlsListener, context_of
 from identengine.net.tcp.turns import Turns
 from identengine.net.udp.listener import UdpListener
+from identengine.server.decider.responders import Responders
 from identengine.stats.tally import Tally
 from identengine.wire.jsonrpc.framings import framings
-from identengine.wire.jsonrpc.responder import Responder
+from identengine.wire.radius.packet import LONGEST_PACKET
+from identengine.wire.responder import DatagramResponder
 
 _REFUSED = (
     ("too many connections of", "too_many_of_switch"),
@@ -34,6 +37,8 @@ _REFUSED = (
 )
 """Beginning of the reason why a connection is refused, and its counter. Other reasons: an unknown peer."""
 
+_RADIUS_BYTES = LONGEST_PACKET + 1
+"""Size after which a datagram of RADIUS is cut, in bytes. So a packet that is too long can be told from others."""
 _CRL_SECONDS = 3600.0
 """Interval of the checks of an expired list of revoked certificates, in seconds."""
 
@@ -43,18 +48,17 @@ class Listeners:
 
     _tally: Tally
 
-    def __init__(self, config: Config, responder: Responder, refused: RejectLog) -> None:
-        """``refused`` is the log of peers that have no access."""
+    def __init__(self, config: Config, responders: Responders) -> None:
         self._config = config
         self._identify = config.identify
         """The options in force, with which the book in use was loaded."""
-        self._responder = responder
-        self._turns = Turns(responder)
-        self._framings = framings(responder)
-        self._refused = refused
+        self._responders = responders
+        self._turns = Turns(responders.batches)
+        self._framings = framings(responders.jsonrpc)
+        self._refused = responders.refused
         self._known: dict[Interface, Peers] = {}
         """The peers of each interface. With many switches, each of them is slow to build."""
-        self._udp: list[UdpListener] = []
+        self._datagrams: dict[Interface, list[UdpListener]] = {"udp": [], "radius": []}
         self._tls: list[TlsListener] = []
         self._context: ssl.SSLContext | None = None
         self._revoked: RevokedCertificates | None = None
@@ -67,7 +71,7 @@ class Listeners:
     @property
     def unsent(self) -> int:
         """Number of answers over UDP that the system has not accepted since the process started."""
-        return sum(udp.unsent for udp in self._udp)
+        return sum(one.unsent for one in self._all_datagrams())
 
     @property
     def connections(self) -> dict[Interface, int]:
@@ -84,19 +88,10 @@ class Listeners:
         self._tally = tally
         quota = ConnectionQuota(self._config.limits)
         common = self._framings, quota, self._on_refused
-        for bound in sockets.udp:
-            udp = UdpListener(
-                bound,
-                self._peers("udp"),
-                self._responder.datagrams,
-                self._config.limits,
-                self._on_dropped,
-                self._on_flood,
-                self._responder,
-            )
-            self._udp.append(udp)
-            udp.start()
-            announce(f"listening udp {udp.endpoint}")
+        radius = self._responders.radius
+        self._read_datagrams(sockets.udp, "udp", "udp", self._responders.jsonrpc.datagrams, announce)
+        self._read_datagrams(sockets.radius_auth, "radius", "radius_auth", radius.authentication, announce)
+        self._read_datagrams(sockets.radius_acct, "radius", "radius_acct", radius.accounting, announce)
         for bound in sockets.tcp:
             tcp = StreamListener(bound, self._peers("tcp"), *common, turns=self._turns)
             self._streams["tcp"].append(tcp)
@@ -115,6 +110,29 @@ class Listeners:
             announce(f"listening http {endpoint_of(sockets.http)}")
             sockets.close_http()
         await self.serve_ask(sockets.ask)
+
+    def _read_datagrams(
+        self,
+        sockets: Sequence[socket.socket],
+        interface: Interface,
+        kind: str,
+        responder: DatagramResponder,
+        announce: Callable[[str], None],
+    ) -> None:
+        """Start to read UDP sockets of one kind."""
+        for bound in sockets:
+            listener = UdpListener(
+                bound,
+                self._peers(interface),
+                responder,
+                self._limits(interface),
+                self._on_dropped,
+                self._on_flood,
+                self._responders.batches,
+            )
+            self._datagrams[interface].append(listener)
+            listener.start()
+            announce(f"listening {kind} {listener.endpoint}")
 
     async def serve_ask(self, bound: socket.socket) -> None:
         """Serve our own processes on this socket instead of an earlier one. Earlier connections stay open."""
@@ -151,7 +169,7 @@ class Listeners:
     async def drain(self, deadline: float) -> None:
         """Accept nothing new and answer all received messages, until ``deadline`` (by the loop's clock)."""
         await asyncio.gather(
-            *[udp.drain(deadline) for udp in self._udp],
+            *[one.drain(deadline) for one in self._all_datagrams()],
             *[stream.drain(deadline) for stream in self._all_streams()],
             *[stream.part(deadline) for stream in self._closed],
         )
@@ -162,7 +180,7 @@ class Listeners:
         Messages that wait in the sockets are left to another decider, which reads the sockets next.
         """
         await asyncio.gather(
-            *[udp.leave(deadline) for udp in self._udp],
+            *[one.leave(deadline) for one in self._all_datagrams()],
             *[stream.settle(deadline) for stream in (*self._all_streams(), *self._closed)],
         )
 
@@ -172,17 +190,22 @@ class Listeners:
 
     def _apply(self) -> None:
         """Apply peers and limits to all listeners."""
-        limits = self._config.limits
-        for udp in self._udp:
-            udp.reconfigure(self._peers("udp"), limits)
+        for interface, listeners in self._datagrams.items():
+            for one in listeners:
+                one.reconfigure(self._peers(interface), self._limits(interface))
         for interface, streams in (*self._streams.items(), ("http", self._closed)):
             for stream in streams:
-                stream.reconfigure(self._peers(interface), limits)
+                stream.reconfigure(self._peers(interface), self._config.limits)
 
     def _peers(self, interface: Interface) -> Peers:
         if interface not in self._known:
             self._known[interface] = Peers(self._config.switches, self._identify, interface)
         return self._known[interface]
+
+    def _limits(self, interface: Interface) -> Limits:
+        """Return the limits of datagrams. The protocol of RADIUS limits its packets, not the config."""
+        limits = self._config.limits
+        return msgspec.structs.replace(limits, message_bytes=_RADIUS_BYTES) if interface == "radius" else limits
 
     def _read_tls_files(self) -> None:
         """Read the files of ``[tls]``. An unusable file leaves what was read earlier in use, with an alarm.
@@ -212,6 +235,9 @@ class Listeners:
             if why := self._revoked.expired(now()):
                 CRL_EXPIRED.tell(serving="it stays in use", what=why)
             self._watch = asyncio.get_running_loop().call_later(_CRL_SECONDS, self._watch_revoked)
+
+    def _all_datagrams(self) -> list[UdpListener]:
+        return list(chain.from_iterable(self._datagrams.values()))
 
     def _all_streams(self) -> list[StreamListener]:
         return list(chain.from_iterable(self._streams.values()))

@@ -15,7 +15,6 @@ import asyncio
 import contextlib
 import socket
 import sys
-import time
 from collections.abc import Callable
 
 import msgspec
@@ -26,7 +25,6 @@ from identengine.calls.journal import Journal
 from identengine.calls.memory import Calls
 from identengine.config.schema import Config
 from identengine.engine.core import Engine
-from identengine.engine.lifecycle import Asker
 from identengine.engine.settings import EngineSettings
 from identengine.errors import StoreError, counted
 from identengine.log import handlers
@@ -42,16 +40,15 @@ from identengine.log.events import (
     STOPPED_UNSENT,
     SUPERVISOR_GONE,
 )
-from identengine.log.rejects import RejectLog
-from identengine.model.records import Decision, Request
 from identengine.net.operator import OperatorListener
 from identengine.server.decider.bookfollower import BookFollower
 from identengine.server.decider.listeners import Listeners
 from identengine.server.decider.operator import OperatorService
 from identengine.server.decider.reporter import Reporter
+from identengine.server.decider.responders import Responders
 from identengine.server.decider.restore import open_journal, restored
 from identengine.server.decider.switchless import report_switchless
-from identengine.server.decider.waits import first_of, in_a_second
+from identengine.server.decider.waits import first_of
 from identengine.server.link import (
     BOOKLESS,
     DRAIN_SECONDS,
@@ -67,8 +64,6 @@ from identengine.server.link import (
     name_process,
 )
 from identengine.stats.file import CounterFile
-from identengine.wire.jsonrpc.responder import Responder
-from identengine.wire.responder import MalformedMessage
 
 WORK_SECONDS = 0.2
 """Interval between checks for expired leases, in seconds."""
@@ -114,26 +109,17 @@ class _Decider:
         self._duty = duty
         self._link = ChildEnd(duty, IDLE)
         self._announce: Callable[[str], None] = _print if duty.announces else _announced
-        self._began = time.monotonic()
         calls = config.calls
         self._engine = Engine(
             EngineSettings(reasons=config.reasons, lease=calls.reserved, require_call_id=calls.require_call_id)
         )
-        self._responder = Responder(
+        self._responders = Responders(
             self._engine,
-            lambda: time.monotonic() - self._began,
-            self._on_reject,
             lambda: self._clock(),  # noqa: PLW0108 - it is set later
-            self._on_wrong_token,
-            lambda: self._reporter.tally.add("datagrams_dropped_too_old"),
-            self._on_malformed,
-            self._on_withheld,
-            lambda seconds, messages: self._reporter.tally.decided(seconds, messages),  # noqa: PLW0108 - as above
+            lambda: self._reporter.tally,
         )
-        # Four logs, so that a flood of one kind leaves the lines of the others.
-        self._rejects, self._refused, self._malformed, self._withheld = (RejectLog(in_a_second) for _ in range(4))
         self._follower = BookFollower(self._engine, config.store, config.identify)
-        self._listeners = Listeners(config, self._responder, self._refused)
+        self._listeners = Listeners(config, self._responders)
         self._stop, self._hurry, self._promoted = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._hands_over = False
         self._first_signal_at = 0.0
@@ -189,10 +175,7 @@ class _Decider:
             self._link.tell(READY)
         await self._stop.wait()
         await first_of(self._hurry.wait(), self._hand_over(work) if self._hands_over else self._drain())
-        self._rejects.write()
-        self._refused.write()
-        self._malformed.write()
-        self._withheld.write()
+        self._responders.write()
         self._close(work)
         if unsent := self._listeners.unsent:
             STOPPED_UNSENT.tell(unsent=unsent)
@@ -269,21 +252,6 @@ class _Decider:
         return f"book version {book.version}: {size}"
 
     # ---- deciding
-
-    def _on_wrong_token(self, host: str) -> None:
-        self._reporter.tally.add("wrong_tokens")
-        self._refused.note(host, "wrong token")
-
-    def _on_reject(self, asker: Asker, request: Request, decision: Decision) -> None:
-        self._rejects.reject(asker.switch, request, decision)
-
-    def _on_malformed(self, message: MalformedMessage) -> None:
-        self._reporter.tally.malformed(message.switch, message.code)
-        self._malformed.malformed(*message)
-
-    def _on_withheld(self, host: str) -> None:
-        self._reporter.tally.add("answers_withheld")
-        self._withheld.withheld(host)
 
     async def _work(self) -> None:
         """Expire leases and continue long jobs, in short steps between batches."""

@@ -126,7 +126,7 @@ def _log_start(config: Config, sockets: Sockets) -> None:
         FEW_FILES.tell(what=shortage)
     if interpreter.is_plain_build():
         PLAIN_PYTHON.tell(version=platform.python_version(), percent=interpreter.COST_PERCENT)
-    for udp in sockets.udp:
+    for udp in sockets.datagrams:
         _log_receive_buffer(udp)
 
 

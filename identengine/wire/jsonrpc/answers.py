@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
-
 import msgspec
 
 from identengine.calls.backend import Deferred, EncodedDecision, LegResult
@@ -12,6 +10,7 @@ from identengine.engine.requests import EngineAnswer
 from identengine.identify.explain import Explanation
 from identengine.model.reasons import Reason, ReasonTable
 from identengine.model.records import Decision
+from identengine.wire.desk import Item, Later, Room
 from identengine.wire.jsonrpc.codec import Codec
 from identengine.wire.jsonrpc.errors import LONGEST_VALUE
 from identengine.wire.jsonrpc.messages import BAD_PARAMS, INTERNAL, NOT_READY, OVERLOADED, Field, Pong
@@ -30,31 +29,6 @@ _NO_ANSWER: dict[str, tuple[int, str]] = {
 }
 """The reasons that only ``authorize`` and ``identify`` answer as a reject. Other methods answer an error."""
 _TOO_LARGE = "the answer does not fit into a datagram. Ask over TCP."
-
-
-class Room(NamedTuple):
-    """The room for an answer."""
-
-    bytes: int
-    """Largest size of the answer, in bytes."""
-    reasons: ReasonTable
-    """The codes of the reject that replaces an answer which does not fit."""
-
-
-ANY_SIZE = 1 << 62
-"""The room of an answer in a stream, in bytes."""
-
-
-class Later(NamedTuple):
-    """An answer that is deferred."""
-
-    message_id: bytes
-    """The id of the message; empty for a notification."""
-    deferred: Deferred
-
-
-Item: TypeAlias = bytes | Later | None
-"""The answer to one message; None if it gets no answer."""
 
 
 def result(codec: Codec, message_id: bytes, answer: EngineAnswer | Pong) -> bytes:

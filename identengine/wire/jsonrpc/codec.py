@@ -19,6 +19,7 @@ from identengine.identify.template import Form
 from identengine.model.records import Digest
 from identengine.wire.jsonrpc.messages import (
     MAX_ID,
+    OVERLOADED,
     PARSE_ERROR,
     Credited,
     Failure,
@@ -112,6 +113,10 @@ class Codec:
     ) -> bytes:
         """Return an answer that is an error."""
         return self.failed(message_id or self.null_id, self.encode(Trouble(code, message, data)))
+
+    def overloaded(self, message_id: bytes, problem: str) -> bytes:
+        """Return an error: the message is not decided now."""
+        return self.error(message_id, OVERLOADED, problem)
 
     def not_parsable(self, fault: Exception) -> NotParsable:
         """Return the answer to bytes that are not a message. ``fault`` is one of :data:`UNDECODED`."""

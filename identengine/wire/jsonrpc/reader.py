@@ -14,10 +14,11 @@ import msgspec
 from identengine.calls.backend import LegResult
 from identengine.engine.core import Engine
 from identengine.errors import expected
-from identengine.wire.jsonrpc.answers import DATAGRAM, Item
+from identengine.wire.desk import Batch, Item
+from identengine.wire.jsonrpc.answers import DATAGRAM
 from identengine.wire.jsonrpc.auth import Authenticator, may_hold_token
 from identengine.wire.jsonrpc.codec import UNDECODED, Bytes, Codec
-from identengine.wire.jsonrpc.desk import Batch, Desk
+from identengine.wire.jsonrpc.desk import Desk
 from identengine.wire.jsonrpc.errors import complaint
 from identengine.wire.jsonrpc.malformed import reported
 from identengine.wire.jsonrpc.messages import INTERNAL, INVALID_REQUEST, Credentials
@@ -51,7 +52,7 @@ class Reader:
         self._on_too_old = on_too_old
         self._on_malformed = on_malformed
         self._on_withheld = on_withheld
-        self._desk = desk
+        self._desk, self._kinds = desk, desk.kinds
 
     def read(self, raw: bytes, codec: Codec, session: Session, too_old: bool, batch: Batch) -> Item | list[Item]:
         """Return the answer to a message, or the answers to the messages of an array."""
@@ -131,7 +132,7 @@ class Reader:
                 peer = self._auth.peer_of(raw, codec, session)
             if peer is None:
                 return self._unknown(raw, message_id, codec, session, batch)
-            return self._desk.decide(call, message_id, peer, codec, too_old, batch)
+            return self._desk.decide(self._kinds[type(call)], call.params, message_id, peer, codec, too_old, batch)
         except Exception as fault:  # for example a value nested almost as deep as the stack
             return self._failed(fault, message_id, codec, peer, session, batch)
 

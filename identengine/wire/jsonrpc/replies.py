@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from identengine.wire.deferred import DeferredCount, postpone
-from identengine.wire.jsonrpc.answers import DATAGRAM, Item, Later, Room, decided, fitted
+from identengine.wire.desk import Item, Later, Room
+from identengine.wire.jsonrpc.answers import DATAGRAM, decided, fitted
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec
 from identengine.wire.session import Session
 

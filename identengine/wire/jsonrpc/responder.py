@@ -12,11 +12,14 @@ from itertools import repeat
 
 from identengine.engine.core import Engine
 from identengine.engine.lifecycle import Asker
+from identengine.engine.requests import RolledBack
 from identengine.model.records import Decision, Request
+from identengine.wire.batches import EngineBatches
 from identengine.wire.deferred import DeferredCount
-from identengine.wire.jsonrpc.answers import ANY_SIZE, DATAGRAM, Room
+from identengine.wire.desk import ANY_SIZE, Batch, Room
+from identengine.wire.jsonrpc.answers import DATAGRAM
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec, NotParsable
-from identengine.wire.jsonrpc.desk import Batch, Desk
+from identengine.wire.jsonrpc.desk import Desk
 from identengine.wire.jsonrpc.messages import PARSE_ERROR
 from identengine.wire.jsonrpc.reader import Reader
 from identengine.wire.jsonrpc.replies import Read, Reply, codec_of
@@ -32,13 +35,13 @@ def _ignore(*_: object) -> None:
 class Responder:
     """A responder that answers messages with the decisions of an engine.
 
-    ``uptime`` returns the seconds since the process began to serve, and ``clock`` the time of the set of calls.
-    ``on_reject`` is called for each rejected ``authorize``. ``on_wrong_token`` is called with the address of each
-    wrong token. ``on_too_old`` is called for each message that is dropped as too old. ``on_malformed`` is called
-    for each message whose error is one of :data:`MALFORMED`, answered or not. ``on_withheld`` is called with the
-    address of each datagram whose error is withheld. Its sender has shown no token, and would get more bytes than
-    it sent. ``on_decided`` is called for each batch, with the seconds that it took and the number of its requests.
-    Without ``usual``, all messages take the general way.
+    ``uptime`` returns the seconds since the process began to serve. ``on_reject`` is called for each rejected
+    ``authorize``. ``on_wrong_token`` is called with the address of each wrong token. ``on_too_old`` is called for
+    each message that is dropped as too old. ``on_malformed`` is called for each message whose error is one of
+    :data:`MALFORMED`, answered or not. ``on_withheld`` is called with the address of each datagram whose error is
+    withheld. Its sender has shown no token, and would get more bytes than it sent. ``batches`` are those of the
+    engine. By default the responder makes them, with ``clock`` and ``on_decided``, and no other protocol shares
+    them. Without ``usual``, all messages take the general way.
     """
 
     def __init__(
@@ -54,44 +57,37 @@ class Responder:
         on_decided: Callable[[float, int], None] = _ignore,
         *,
         usual: bool = True,
+        batches: EngineBatches | None = None,
     ) -> None:
         self._engine = engine
-        self._clock, self._uptime = clock, uptime
-        self._on_decided = on_decided
+        self.batches = batches or EngineBatches(engine, uptime, clock, on_decided)
+        """The batches of the engine."""
         self._desk = Desk(engine, uptime, on_reject, on_too_old, on_malformed, usual=usual)
         self._reader = Reader(engine, self._desk, on_wrong_token, on_too_old, on_malformed, on_withheld)
-        self._is_open = False
-        self._began = 0.0
         self._reads: list[Read] = []
-        """The reads of the current batch."""
+        """The reads of the current batch. The responder has joined the batch if there is one."""
 
     # ---- a batch
 
     def begin(self) -> None:
-        """Implement :meth:`identengine.wire.responder.Batches.begin`."""
-        self._began = self._uptime()
-        self._desk.begin()
-        self._engine.begin(self._clock())
-        self._is_open = True
+        """Open a batch (:class:`identengine.wire.responder.Batches`)."""
+        self.batches.begin()
 
     def end(self) -> None:
-        """Implement :meth:`identengine.wire.responder.Batches.end`."""
-        engine, reads = self._engine, self._reads
+        """Close the batch."""
+        self.batches.end()
+
+    def complete(self, rolled_back: RolledBack | None) -> None:
+        """Implement :meth:`identengine.wire.batches.Participant.complete`."""
+        reads = self._reads
         try:
-            rolled_back = engine.end()
             if rolled_back is not None:
                 rejects = self._desk.roll_back(rolled_back)
                 for read in reads:
                     read.replace(rejects)
-            requests = engine.count()
-            try:
-                if requests:
-                    self._on_decided(self._uptime() - self._began, requests)
-            except Exception as fault:  # the answers are valid even if they are not counted
-                engine.faults.append(fault)
         finally:
-            self._is_open = False
             reads.clear()
+            self._desk.forget()
 
     def datagrams(
         self,
@@ -109,9 +105,9 @@ class Responder:
         ``senders`` receive deferred answers; without ``senders`` these are dropped. A deferred answer counts in
         ``owed`` until it is there. Outside of a batch, the datagrams are a batch of their own.
         """
-        alone = not self._is_open
+        alone = not self.batches.is_open
         if alone:
-            self.begin()
+            self.batches.begin()
         try:
             read, simple = self._read_datagrams(received, sessions, too_old)
             if not simple:
@@ -119,7 +115,7 @@ class Responder:
                 read.put_together()
         finally:
             if alone:
-                self.end()
+                self.batches.end()
         return read.answers, read.places
 
     def _read_datagrams(
@@ -130,6 +126,8 @@ class Responder:
         batch, read_call = Batch(room, connected=False), self._reader.read_call
         replies: list[Reply] = []
         read = Read(received, sessions, None, room, replies)
+        if not self._reads:
+            self.batches.joined.append(self)
         self._reads.append(read)
         simple = True
         old = repeat(False) if too_old is None else too_old
@@ -162,9 +160,9 @@ class Responder:
         which counts in ``owed`` until then. Messages that are ``too_old`` are answered without a decision, except
         stops. Outside of a batch, the messages are a batch of their own.
         """
-        alone = not self._is_open
+        alone = not self.batches.is_open
         if alone:
-            self.begin()
+            self.batches.begin()
         try:
             read, simple, broken = self._read_stream(codec, messages, session, broken, too_old)
             if not simple:
@@ -177,7 +175,7 @@ class Responder:
                 read.put_together()
         finally:
             if alone:
-                self.end()
+                self.batches.end()
         return read.answers, broken is not None
 
     def _read_stream(
@@ -188,6 +186,8 @@ class Responder:
         batch, read_call = Batch(room, connected=True), self._reader.read_call
         replies: list[Reply] = []
         read = Read(messages, (session,) * len(messages), codec, room, replies)
+        if not self._reads:
+            self.batches.joined.append(self)
         self._reads.append(read)
         simple = broken is None
         for raw in messages:

@@ -45,7 +45,7 @@ GENERAL = (
     "identengine.wire.jsonrpc.reader:Reader.read",
     "identengine.wire.jsonrpc.reader:Reader._read_array",
     "identengine.wire.jsonrpc.reader:Reader.read_call",
-    "identengine.wire.jsonrpc.desk:Desk.decide",
+    "identengine.wire.desk:Desk.decide",
 )
 """Functions of the general way that decide. The streams have to reach each of their ``return`` statements."""
 

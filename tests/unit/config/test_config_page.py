@@ -24,6 +24,7 @@ PAGE = (Path(__file__).parents[3] / "docs" / "config.md").read_text(encoding="ut
 SAMPLE = load.sample()
 TOKEN = '[[token]]\nname = "noc"\nrole = "read"\ntoken = "x"\n'
 EVERYTHING = f"{SWITCH}{TOKEN}[reasons.no_did]\nq850 = 1\n"
+RADIUS = SWITCH + 'secret = "x"\n[switch.radius]\n'
 NO_DEFAULT = {"none", "required", "by reason", "of `[identify]`", "the name"}
 """Defaults on the page that are not a value."""
 
@@ -32,19 +33,22 @@ class Row(NamedTuple):
     """A key on the page."""
 
     section: str
+    table: str
     key: str
     type: str
     default: str
 
 
 def rows() -> Iterator[Row]:
-    section = ""
+    section = table = ""
     for line in PAGE.splitlines():
         if line.startswith("## "):
-            section = line[3:]
+            section = table = line[3:]
+        elif line == "### RADIUS of a switch":
+            table = "switch.radius"
         cells = [cell.strip() for cell in line.strip("|").split(" | ")]
         if line.startswith("| `") and len(cells) == 4:
-            yield Row(section, cells[0].strip("`"), cells[1], cells[2])
+            yield Row(section, table, cells[0].strip("`"), cells[1], cells[2])
 
 
 ROWS = list(rows())
@@ -134,6 +138,7 @@ def test_the_examples_of_the_sample_are_accepted(monkeypatch: pytest.MonkeyPatch
     text = re.sub(r"^# ?(?=[a-z0-9_]+ = |\[)", "", SAMPLE, flags=re.MULTILINE)
     text = text.replace('key_file = "/etc/identengine/key"\n', "")  # key is the other way
     text = text.replace("tls = []", 'tls = ["127.0.0.1:4871"]')  # certificate needs it
+    text = text.replace("radius_auth = []", 'radius_auth = ["127.0.0.1:1812"]')  # secret needs it
     config = from_values(tomllib.loads(text), None)
     assert config.warnings == ()
     assert config.http.tls is False
@@ -153,11 +158,10 @@ def test_integers_on_the_page_are_those_that_are_accepted(row: Row) -> None:
 
 @pytest.mark.parametrize("row", [row for row in ROWS if '"' in row.type], ids=lambda row: row.key)
 def test_words_on_the_page_are_those_that_are_accepted(row: Row) -> None:
-    words = re.findall(r'`("\w+")`', row.type)
+    words = re.findall(r'`("\w+"|true|false)`', row.type)
     listed = row.type.startswith("list of ")
-    start = {"switch": SWITCH, "token": TOKEN.replace('role = "read"\n', "")}.get(
-        row.section, f"[{row.section}]\n"
-    )
+    starts = {"switch": SWITCH, "switch.radius": RADIUS, "token": TOKEN.replace('role = "read"\n', "")}
+    start = starts.get(row.table, f"[{row.table}]\n")
     wrong = '["x"]' if listed else '"x"'
     (problem,) = problems(f"{start}{row.key} = {wrong}")
     *first, last = words

@@ -71,8 +71,11 @@ def test_where_the_keys_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             store.vault().decrypt(token)
 
 
+IGNORED = "[switch.radius]\nignore_password = 'hush-2'"
+
+
 def test_secrets_are_shown_nowhere() -> None:
-    config = parsed(f"[store]\nkey = '{KEY}'\n" + SWITCH + "secret = 'hush-1'\nignore_password = 'hush-2'")
+    config = parsed(f"[store]\nkey = '{KEY}'\n" + SWITCH + f"secret = 'hush-1'\n{IGNORED}")
     assert "hush" not in repr(config)
     assert KEY not in repr(config)
     assert config.store.key is not None

@@ -165,7 +165,7 @@ TOKEN = "[[token]]\nname = 'noc'\nrole = 'read'\n"
         ("[listen]\nudp = ['127.0.0.1:1', '127.0.0.1:1']", '[listen] udp: "127.0.0.1:1" is in the list twice'),
         (
             "[listen]\nudp = []\ntcp = []",
-            "[listen] udp: expected an address in at least one of udp, tcp, tls and http",
+            "[listen] udp: expected an address in at least one of udp, tcp, tls, radius_auth, radius_acct and",
         ),
         (
             "[listen]\nhttp = '127.0.0.1:4870'",
@@ -253,10 +253,6 @@ TOKEN = "[[token]]\nname = 'noc'\nrole = 'read'\n"
         ),
         (SWITCH + "match_port = 'x'", '[[switch]] "a" match_port: expected "always" or "never", got "x"'),
         (SWITCH + "secret = ''", '[[switch]] "a" secret: expected a string or { env = "NAME" }'),
-        (
-            SWITCH + "limit_proxy_state = 1",
-            '[[switch]] "a" limit_proxy_state: expected "auto", true or false, got 1',
-        ),
         (
             SWITCH.replace("127.0.0.1", "10.1"),
             '[[switch]] "a" addresses: expected an IPv4 address of four parts (10.0.0.1), got "10.1"',

@@ -40,6 +40,50 @@ def test_weak_tokens(token: str) -> None:
     assert token not in found
 
 
+RADIUS = {"radius_auth": ["127.0.0.1:1812"]}
+
+
+@pytest.mark.parametrize(
+    "secret", ["testing123", "cisco", "eltex", "9f3b1c77d0a4-testing123", "ababababababababab"]
+)
+def test_weak_secrets(secret: str) -> None:
+    (found,) = warned(switch=[switch("gw", ("127.0.0.1",), secret=secret)], listen=RADIUS)
+    assert found.startswith(
+        'secret: with one RADIUS packet, a program can guess the secret of [[switch]] "gw". Use at least 16 '
+    )
+    assert secret not in found
+
+
+def test_a_secret_of_two_switches() -> None:
+    both = [switch(name, (f"127.0.0.{name}",), secret=GOOD) for name in "12"]
+    (found,) = warned(switch=both, listen=RADIUS)
+    assert found == (
+        '[[switch]] secret: "1" and "2" have the same secret, so each can act as the other and read its '
+        "passwords. Give each its own secret."
+    )
+
+
+def test_radius_that_no_switch_can_use() -> None:
+    acct = {"radius_acct": ["127.0.0.1:1813"]}
+    (found,) = warned(listen=RADIUS | acct)
+    assert found.startswith("[listen] radius_auth and radius_acct: no [[switch]] has a secret, so every RADIUS ")
+    one = [switch("gw", ("127.0.0.1",), secret=GOOD)]
+    assert warned(switch=one, listen=RADIUS) == warned(switch=one, listen=acct) == []
+    (found,) = warned(switch=one)
+    assert found.startswith(
+        "secret: [listen] has neither radius_auth nor radius_acct, so the secret of [[switch]] "
+    )
+
+
+def test_a_secret_in_a_trusted_network() -> None:
+    trusted = switch("gw", ("10.0.0.0/8",), secret=GOOD, trusted_network=True)
+    (found,) = warned(switch=[trusted], listen=RADIUS)
+    assert found.startswith('[[switch]] "gw" trusted_network: every host of 10.0.0.0/8 can act as this switch.')
+    required = trusted | {"radius": {"require_message_authenticator": True}}
+    (found,) = warned(switch=[required], listen=RADIUS)
+    assert found.startswith('[[switch]] "gw" trusted_network: it has no effect')
+
+
 def test_tokens_that_are_not_weak() -> None:
     assert warned(switch=[switch(token=GOOD), switch("two", ("192.0.2.2",), token="p9Kq" * 3 + "Zr7w")]) == []
 

@@ -39,7 +39,7 @@ class Pair:
         self.theirs.setblocking(False)
         none = self.theirs  # the link uses none of these sockets
         self.supervisor = SupervisorEnd(self.ours, IDLE)
-        self.child = ChildEnd(Duty(Sockets([], [], [], none, none, None), self.theirs, frozenset()), IDLE)
+        self.child = ChildEnd(Duty(Sockets([], [], [], none, none, None, [], []), self.theirs, frozenset()), IDLE)
         self.told: list[str] = []
         self.fault: Exception | None = None
 

@@ -14,15 +14,14 @@ from identengine.config.readers import Endpoint
 from identengine.config.schema import Config, Limits, Listen, Switch
 from identengine.config.sections import from_values
 from identengine.engine.core import Engine
-from identengine.log.rejects import RejectLog
 from identengine.model.options import IdentifyOptions
 from identengine.model.records import Interface
 from identengine.net.access import Peers
 from identengine.net.sockets import bind
 from identengine.server.decider import listeners
 from identengine.server.decider.listeners import Listeners
+from identengine.server.decider.responders import Responders
 from identengine.stats.tally import Tally
-from identengine.wire.jsonrpc.responder import Responder
 
 FREE = Endpoint(HOST, 0)
 
@@ -50,7 +49,7 @@ def test_peers_are_rebuilt_only_if_switches_change(tmp_path: Path, monkeypatch: 
         return count
 
     async def run() -> None:
-        ours = Listeners(config, Responder(Engine(), lambda: 1.0, print), RejectLog(print))
+        ours = Listeners(config, Responders(Engine(), float, lambda: Tally.__new__(Tally)))
         sockets = bind(config.listen, tmp_path)
         await ours.start(sockets, Tally.__new__(Tally), lambda _: None)
         assert made() == 3, "one each for UDP, TCP and HTTP, independent of the number of sockets"

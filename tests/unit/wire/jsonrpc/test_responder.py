@@ -26,8 +26,8 @@ from unit.wire.jsonrpc.harness import (
 
 from identengine.engine.core import Engine
 from identengine.model.options import IdentifyOptions
+from identengine.wire.desk import MAX_EXPLAINS
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec
-from identengine.wire.jsonrpc.desk import MAX_EXPLAINS
 from identengine.wire.jsonrpc.replies import codec_of
 from identengine.wire.jsonrpc.responder import Responder
 from identengine.wire.responder import MalformedMessage

@@ -1,4 +1,4 @@
-"""A real switch: SIPp calls through Kamailio with the config of docs/kamailio, and identengine decides."""
+"""A real switch: SIPp calls through Kamailio with the configs of docs/switches/kamailio, and identengine decides."""
 
 from __future__ import annotations
 

@@ -1,0 +1,212 @@
+"""Replies: the answers of the engine as packets (interfaces.md 5).
+
+Every reply begins with a Message-Authenticator, and returns all Proxy-State of its request in order. A reply has
+at most 4,096 bytes, of which Proxy-State has the first claim. Rules if the rest does not fit:
+
+- An accepted call loses Class, account and client, and the SIP-AVPs if the pairs of Cisco are there too. If it is
+  still too large, or a value is too long for its attribute, it becomes the reject ``internal_error``. The switch
+  must not miss the number, the rate table or the routing plan.
+- A reject loses its last attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from identengine.calls.backend import EncodedDecision, unpacked
+from identengine.model.attributes import ATTRIBUTES, AVPAIR, CISCO
+from identengine.model.numbers import MAX_LENGTH
+from identengine.model.reasons import Reason, ReasonTable
+from identengine.model.records import Decision
+from identengine.wire.radius.authenticators import SharedSecret
+from identengine.wire.radius.packet import (
+    ACCESS_ACCEPT,
+    ACCESS_REJECT,
+    ACCOUNTING_REQUEST,
+    ACCOUNTING_RESPONSE,
+    HEADER_BYTES,
+    LONGEST_PACKET,
+    Packet,
+    attribute,
+    vendor_key,
+)
+
+Style: TypeAlias = Literal["cisco", "sip_avp"]
+"""The form of the fields in a reply: pairs of Cisco, or attributes SIP-AVP as SIP proxies read them."""
+STYLES: tuple[Style, ...] = ("cisco", "sip_avp")
+MOST_ACCOUNTS = 20_000
+"""Number of accounts whose encoded attributes are kept."""
+
+_CLASS = ATTRIBUTES["Class"].type
+_REPLY_MESSAGE = ATTRIBUTES["Reply-Message"].type
+_SIP_AVP = ATTRIBUTES["SIP-AVP"].type
+_AVPAIR = vendor_key(CISCO, ATTRIBUTES[AVPAIR].type)
+_RETURN_CODE = vendor_key(CISCO, ATTRIBUTES["h323-return-code"].type)
+_ROOM = LONGEST_PACKET - HEADER_BYTES - 18
+"""Room for all attributes except the Message-Authenticator, in bytes."""
+
+_PAIR_NAMES = {
+    "src_number": "xpgk-src-number-out",
+    "dst_number": "xpgk-dst-number-out",
+    "account_id": "account",
+    "client_id": "client",
+    "rate_table": "rate-table",
+    "routing_plan": "routing-plan",
+    "tag": "tag",
+    "host": "host",
+    "port": "port",
+    "protocol": "protocol",
+    "proxy": "proxy",
+    "sip_code": "sip-code",
+    "q850": "q850",
+}
+"""The names of pairs. A SIP-AVP has the name of the field."""
+_NUMBERS = ("src_number", "dst_number")
+_NAMING = ("account_id", "client_id")
+_ROUTING = ("rate_table", "routing_plan", "tag", "host", "port", "protocol", "proxy")
+_REJECTED = ("sip_code", "q850")
+
+
+class _Form:
+    """One style of the fields in a reply."""
+
+    def __init__(self, style: Style) -> None:
+        self._pairs = style == "cisco"
+        sizes = range(2 * MAX_LENGTH + 1)  # the dialled number can have a tech prefix in front
+        self.src_heads, self.dst_heads = ([self._head(name, size) for size in sizes] for name in _NUMBERS)
+        """The bytes in front of a number, by its size."""
+
+    def field(self, name: str, value: object) -> bytes:
+        """Return a field as an attribute. Raise ValueError if it is too long."""
+        key, text = (_AVPAIR, f"{_PAIR_NAMES[name]}={value}") if self._pairs else (_SIP_AVP, f"{name}:{value}")
+        return attribute(key, text.encode())
+
+    def fields(self, decision: Decision, names: Sequence[str]) -> bytes:
+        """Return those of the fields that a decision has. Raise ValueError if one is too long."""
+        values = ((name, getattr(decision, name)) for name in names)
+        return b"".join(self.field(name, value) for name, value in values if value is not None)
+
+    def _head(self, name: str, size: int) -> bytes:
+        whole = self.field(name, "0" * size)
+        return whole[: len(whole) - size]
+
+
+_FORMS = {style: _Form(style) for style in STYLES}
+
+
+class _Numbered(msgspec.Struct, frozen=True, gc=False):
+    """The fields of an accepted call that are not the same for all calls of its account."""
+
+    account_id: int
+    direction: str
+    version: int
+    dst_number: str
+    src_number: str | None = None
+
+
+_from_messagepack = msgspec.msgpack.Decoder(_Numbered).decode
+_from_json = msgspec.json.Decoder(_Numbered).decode
+_BRACE = ord("{")
+
+
+class Replies:
+    """Encodes replies in some styles, with the codes of a config. It keeps the attributes of accounts."""
+
+    def __init__(self, reasons: ReasonTable, styles: Sequence[Style] = ("cisco",)) -> None:
+        self._reasons, self._forms = reasons, [_FORMS[style] for style in styles]
+        self._accounts: dict[tuple[int, int, str], tuple[bytes, list[bytes]]] = {}
+        """By account, version and direction: the attributes before the fields, and in each form those behind the
+        numbers."""
+
+    def accepted(self, request: Packet, secret: SharedSecret, answer: EncodedDecision | bytes | Decision) -> bytes:
+        """Return the Access-Accept of a call, or the Access-Reject if its answer does not fit."""
+        if isinstance(answer, Decision):
+            return self._accepted_whole(request, secret, answer)
+        packed = answer if isinstance(answer, bytes) else answer.packed
+        call = _from_json(packed) if packed[0] == _BRACE else _from_messagepack(packed)
+        account = call.account_id, call.version, call.direction
+        kept = self._accounts.get(account)
+        try:
+            if kept is None:
+                kept = self._keep(account, unpacked(packed))
+            first, last = kept
+            parts, dst = [first], call.dst_number.encode()
+            for form, behind in zip(self._forms, last, strict=True):
+                if call.src_number is not None:
+                    src = call.src_number.encode()
+                    parts += form.src_heads[len(src)], src
+                parts += form.dst_heads[len(dst)], dst, behind
+        except ValueError:
+            return self._accepted_whole(request, secret, unpacked(packed))
+        parts.append(request.proxy_state)
+        attributes = b"".join(parts)
+        if len(attributes) > _ROOM:
+            return self._accepted_whole(request, secret, unpacked(packed))
+        return secret.reply(ACCESS_ACCEPT, request, attributes)
+
+    def rejected(self, request: Packet, secret: SharedSecret, decision: Decision) -> bytes:
+        """Return the Access-Reject of a call."""
+        reason = Reason(decision.reason or Reason.INTERNAL_ERROR)
+        codes = self._reasons.codes(reason, decision.account_id)
+        room, attributes = _ROOM - len(request.proxy_state), b""
+        for one in self._reject(decision, reason, codes.h323):
+            if len(attributes) + len(one) > room:
+                break
+            attributes += one
+        return secret.reply(ACCESS_REJECT, request, attributes + request.proxy_state)
+
+    def recorded(self, request: Packet, secret: SharedSecret) -> bytes:
+        """Return the Accounting-Response, also to a Status-Server on the port of accounting (RFC 5997).
+
+        Only a Status-Server gets a Message-Authenticator. Clients check the one of accounting in different ways.
+        """
+        reply = secret.unsigned_reply if request.code == ACCOUNTING_REQUEST else secret.reply
+        return reply(ACCOUNTING_RESPONSE, request, request.proxy_state)
+
+    def alive(self, request: Packet, secret: SharedSecret) -> bytes:
+        """Return the answer to a Status-Server on the port of authentication (RFC 5997)."""
+        return secret.reply(ACCESS_ACCEPT, request, request.proxy_state)
+
+    def _keep(self, account: tuple[int, int, str], decision: Decision) -> tuple[bytes, list[bytes]]:
+        """Encode and keep the attributes of an account. Raise ValueError if a value is too long."""
+        first = _class_of(decision) + attribute(_RETURN_CODE, b"0")
+        kept = first, [form.fields(decision, (*_NAMING, *_ROUTING)) for form in self._forms]
+        if len(self._accounts) >= MOST_ACCOUNTS:
+            self._accounts.clear()
+        self._accounts[account] = kept
+        return kept
+
+    def _accepted_whole(self, request: Packet, secret: SharedSecret, decision: Decision) -> bytes:
+        """Return the reply to an accepted call, as large as it can be, or its reject."""
+        code = attribute(_RETURN_CODE, b"0")
+        every, needed = (*_NUMBERS, *_NAMING, *_ROUTING), (*_NUMBERS, *_ROUTING)
+        try:
+            attributes = _class_of(decision) + code
+            attributes += b"".join(form.fields(decision, every) for form in self._forms)
+            if len(attributes) + len(request.proxy_state) > _ROOM:
+                attributes = code + self._forms[0].fields(decision, needed)
+            if len(attributes) + len(request.proxy_state) <= _ROOM:
+                return secret.reply(ACCESS_ACCEPT, request, attributes + request.proxy_state)
+        except ValueError:
+            pass
+        codes = self._reasons.codes(Reason.INTERNAL_ERROR, decision.account_id)
+        rejected = Decision(accepted=False, reason=Reason.INTERNAL_ERROR, sip_code=codes.sip_code, q850=codes.q850)
+        return self.rejected(request, secret, rejected)
+
+    def _reject(self, decision: Decision, reason: Reason, h323: int) -> Iterator[bytes]:
+        yield attribute(_RETURN_CODE, str(h323).encode())
+        yield attribute(_REPLY_MESSAGE, reason.encode())
+        for form in self._forms:
+            for name in _REJECTED:
+                value = getattr(decision, name)
+                if value is not None:
+                    yield form.field(name, value)
+
+
+def _class_of(decision: Decision) -> bytes:
+    """Return the Class, which switches repeat in accounting: the account, its client and the version."""
+    text = f"account={decision.account_id};client={decision.client_id};version={decision.version}"
+    return attribute(_CLASS, text.encode())
