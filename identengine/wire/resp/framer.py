@@ -38,6 +38,8 @@ _WORD = re.compile(rb'([^\s"\']*+)(?:"((?:[^"\\]|\\.)*+)"|\'((?:[^\'\\]|\\\'?)*+
 """An argument of an inline command: a plain part, and a part in double or single quotes. Either may be absent."""
 _ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|(.))", re.DOTALL)
 _ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"a": b"\a"}
+_NOTHING = re.compile(rb"(?:[ \t]*+\r?\n|\*(?:0|-1)\r\n)++")
+"""Lines without a command: blank ones, and arrays without arguments. A flood of them is read at once."""
 _HTTP = frozenset((b"post", b"host:"))
 """First words of lines that a browser sends. A web page must not reach the commands behind them."""
 _STAR = ord("*")
@@ -118,6 +120,8 @@ class Commands:
         """Walk through the bytes, and remove them. Stop before an incomplete part, or behind one command."""
         begun, at = self._begun, 0
         while self.error is None:
+            if not self._missing and not self._looked and (nothing := _NOTHING.match(begun, at)):
+                at = nothing.end()
             end = self._walk_bulk(at) if self._bulk >= 0 else self._walk_line(at)
             if end < 0:
                 break
