@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import msgspec
+from dataclasses import dataclass, field
 
 from identengine.calls.backend import Settings
 from identengine.calls.leg import Leg
 
 
-class Batch(msgspec.Struct):
+@dataclass(slots=True)
+class Batch:
     """A batch: its time, the leases that begin at this time, and the legs that it admitted."""
 
     reserved: float
@@ -20,7 +21,7 @@ class Batch(msgspec.Struct):
     """End of the lease of a leg that is reserved now. All legs of a batch share the object."""
     active_until: float = 0.0
     """End of the lease of a leg that is started now."""
-    admitted: list[Leg] = []
+    admitted: list[Leg] = field(default_factory=list)
     """The legs that the batch admitted, also those that are gone again."""
     busy: bool = False
     """True while a message changes the set. If it is true after a fault, a change may be incomplete."""

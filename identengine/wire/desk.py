@@ -158,19 +158,20 @@ class Desk(Generic[Id, W]):
         answer = ask = None
         try:
             answer = usual(params, peer.asker, peer.options, writer.form)
-            if type(answer) is LegResult:
-                return writer.done(message_id, answer)
-            if answer is None:
-                return self._generally(kind, params, message_id, peer, writer, too_old, batch)
-            if type(answer) is Decision:
-                ask = _ask(kind, params, peer, writer)
-                return self._answered(ask, self._engine.note(ask, answer), message_id, writer, batch)
             if isinstance(answer, bytes):
                 encoded = writer.spliced(message_id, answer)
-                if len(encoded) <= batch.room.bytes:
-                    self._accepted.append((encoded, kind, params, message_id, peer, writer, batch.room))
+                room = batch.room
+                if len(encoded) <= room.bytes:
+                    self._accepted.append((encoded, kind, params, message_id, peer, writer, room))
                     return encoded
                 answer = EncodedDecision(answer)
+            elif type(answer) is LegResult:
+                return writer.done(message_id, answer)
+            elif answer is None:
+                return self._generally(kind, params, message_id, peer, writer, too_old, batch)
+            elif isinstance(answer, Decision):
+                ask = _ask(kind, params, peer, writer)
+                return self._answered(ask, self._engine.note(ask, answer), message_id, writer, batch)
             item = self._decided(writer, message_id, answer, batch.room)
             if type(answer) is EncodedDecision:
                 self._accepted.append((item, kind, params, message_id, peer, writer, batch.room))

@@ -24,7 +24,18 @@ from functools import partial
 from itertools import accumulate
 
 from identengine.net.udp.cmsg import LINK_LOCAL, MULTICAST, STAMP_SPACE, PacketInfo, enable_control
+from identengine.net.udp.headers import (
+    CONTROL_SIZE_WORD,
+    CONTROL_WORD,
+    HEADER,
+    HEADER_SIZE,
+    LENGTH_WORD,
+    NAME_WORD,
+    VECTOR_SIZE,
+    address,
+)
 from identengine.net.udp.recvmsg import RecvmsgSocket
+from identengine.net.udp.segments import Runs
 from identengine.net.udp.socket import BATCH, LARGEST, PASSING, TRIES, Batched, ReplyRoute
 
 
@@ -54,7 +65,7 @@ def _may_call(bound: socket.socket) -> bool:
 
     No datagram is received or sent.
     """
-    if sys.platform != "linux" or _HEADER.size != _HEADER_SIZE:
+    if sys.platform != "linux" or HEADER.size != HEADER_SIZE:
         return False
     try:
         calls = _Calls()
@@ -65,23 +76,20 @@ def _may_call(bound: socket.socket) -> bool:
     return received == sent == 0
 
 
-# struct mmsghdr of 64-bit Linux, the same for glibc and musl: a struct msghdr, and the length of the datagram.
-_HEADER = struct.Struct("@PIPNPNi0PI0P")
-_HEADER_SIZE = 64
-_NAME_WORD, _CONTROL_WORD, _CONTROL_SIZE_WORD = 0, 4, 5
-"""Indices of 8-byte words in a header: the name, the control messages and their size."""
-_LENGTH_WORD = 14
-"""Index of the 4-byte word with the length."""
 _NAME_SPACE = 32
 """Size of the buffer of a name, in bytes."""
 _NAME_SIZES = {socket.AF_INET: 16, socket.AF_INET6: 28}
 """Sizes of ``struct sockaddr_in`` and ``sockaddr_in6``. All names of a socket have the family of the socket."""
 _V6_KEYS = [struct.Struct("8x20s4x" * count) for count in range(BATCH + 1)]
 """By a number of names: the address and scope in each."""
+_NAMES = [struct.Struct("28s4x" * count) for count in range(BATCH + 1)]
+"""By a number of names: each of them."""
 _BUFFERS = [struct.Struct(f"@{2 * count}N") for count in range(BATCH + 1)]
 """By a number of buffers: the address and length of each."""
 _SPARE = BATCH
 """The place after those of a batch, for the receiver of a late answer."""
+_FEW = 4
+"""Number of answers below which each is sent alone."""
 _ANSWER = 1500
 """Initial room for an answer, in bytes."""
 
@@ -100,11 +108,14 @@ class MmsgSocket:
         self._is_v6 = bound.family == socket.AF_INET6
         self._name_size = _NAME_SIZES[bound.family]
         self._names = bytearray(_NAME_SPACE * (BATCH + 1))
+        self._v4_names = memoryview(self._names).cast("Q")[:: _NAME_SPACE // 8]
+        """The family, port and address in each name."""
         self._v4_keys = memoryview(self._names).cast("I")[1 :: _NAME_SPACE // 4]
         self._set_control(enable_control(bound))
         self._set_headers()
         self.limit(size)
         self._make_room(BATCH * _ANSWER)
+        self._runs = Runs(bound, self._calls.send, self._name_size, self._came_space)
 
     def _set_control(self, came: PacketInfo | None) -> None:
         """Allocate the control messages, and views of their fields."""
@@ -124,47 +135,47 @@ class MmsgSocket:
 
     def _set_headers(self) -> None:
         """Allocate the headers for receiving and sending."""
-        self._headers = bytearray(_HEADER_SIZE * BATCH)
+        self._headers = bytearray(HEADER_SIZE * BATCH)
         self._headers_view = memoryview(self._headers)
-        self._headers_at = _address(self._headers)
-        self._lengths = self._headers_view.cast("I")[_LENGTH_WORD :: _HEADER_SIZE // 4]
-        self._control_sizes = self._headers_view.cast("Q")[_CONTROL_SIZE_WORD :: _HEADER_SIZE // 8]
-        names, control, space = _address(self._names), _address(self._control), self._control_space
+        self._headers_at = address(self._headers)
+        self._lengths = self._headers_view.cast("I")[LENGTH_WORD :: HEADER_SIZE // 4]
+        self._control_sizes = self._headers_view.cast("Q")[CONTROL_SIZE_WORD :: HEADER_SIZE // 8]
+        names, control, space = address(self._names), address(self._control), self._control_space
         self._names_at = array("Q", [names + _NAME_SPACE * place for place in range(BATCH + 1)])
         self._control_at = array("Q", [control + space * place for place in range(BATCH + 1)])
         self._came_at = array("Q", [at + STAMP_SPACE if self._came else 0 for at in self._control_at])
-        self._buffers = bytearray(16 * BATCH)
-        buffers = _address(self._buffers)
+        self._buffers = bytearray(VECTOR_SIZE * BATCH)
+        buffers = address(self._buffers)
         self._answers = bytearray(
             b"".join(
-                _HEADER.pack(name, self._name_size, buffers + 16 * place, 1, came, self._came_space, 0, 0)
+                HEADER.pack(name, self._name_size, buffers + VECTOR_SIZE * place, 1, came, self._came_space, 0, 0)
                 for place, (name, came) in enumerate(zip(self._names_at[:BATCH], self._came_at, strict=False))
             )
         )
-        self._answers_at = _address(self._answers)
+        self._answers_at = address(self._answers)
         words = memoryview(self._answers).cast("Q")
-        self._answer_names = words[_NAME_WORD :: _HEADER_SIZE // 8]
-        self._answer_came = words[_CONTROL_WORD :: _HEADER_SIZE // 8]
+        self._answer_names = words[NAME_WORD :: HEADER_SIZE // 8]
+        self._answer_came = words[CONTROL_WORD :: HEADER_SIZE // 8]
 
     def _make_room(self, size: int) -> None:
         """Allocate a buffer for joined answers of ``size`` bytes."""
         self._out = memoryview(bytearray(size))
-        self._out_at = _address(self._out)
+        self._out_at = address(self._out)
 
     def limit(self, size: int) -> None:
         """Cut each further datagram after ``size`` bytes."""
         cut = min(size, LARGEST)
-        self._taken = bytearray(b"".join(struct.pack("@PN", _address(slot), cut) for slot in self._slots))
-        taken, space = _address(self._taken), self._control_space
+        self._taken = bytearray(b"".join(struct.pack("@PN", address(slot), cut) for slot in self._slots))
+        taken, space = address(self._taken), self._control_space
         self._wanted = b"".join(  # one header for each place, in its state before a call
-            _HEADER.pack(name, _NAME_SPACE, taken + 16 * place, 1, control, space, 0, 0)
+            HEADER.pack(name, _NAME_SPACE, taken + VECTOR_SIZE * place, 1, control, space, 0, 0)
             for place, (name, control) in enumerate(zip(self._names_at[:BATCH], self._control_at, strict=False))
         )
         self._headers_view[:] = self._wanted
 
     def receive(self) -> list[bytes]:
         """Return up to 64 waiting datagrams."""
-        used = _HEADER_SIZE * self._count  # the kernel has overwritten sizes of names and control in these
+        used = HEADER_SIZE * self._count  # the kernel has overwritten sizes of names and control in these
         self._headers_view[:used] = self._wanted[:used]
         fileno = self._socket.fileno()  # -1 after a close, when another file may have the old number
         count = self._calls.receive(fileno, self._headers_at, BATCH, socket.MSG_DONTWAIT, None)
@@ -236,8 +247,42 @@ class MmsgSocket:
 
     def send(self, answers: Sequence[bytes], places: Sequence[int] | None = None) -> int:
         """Send each answer to the sender at its place. Return the number of unsent answers."""
-        if places is None:
-            return self._send(answers)
+        if len(answers) < _FEW or self._runs.refused:
+            return self._send(answers) if places is None else self._send_to(answers, places)
+        aims = range(len(answers)) if places is None else places
+        unsent = 0
+        for start in range(0, len(answers), BATCH):
+            unsent += self._send_runs(answers[start : start + BATCH], aims[start : start + BATCH])
+        return unsent
+
+    def _send_runs(self, answers: Sequence[bytes], places: Sequence[int]) -> int:
+        """Send answers in runs, and those that are left one by one."""
+        keys, names_at = self._receivers(), self._names_at
+        left = self._runs.send(
+            answers,
+            [keys[place] for place in places],
+            [names_at[place] for place in places],
+            lambda index: self._came_of(places[index]),
+        )
+        if not left:
+            return 0
+        return self._send_to([answers[index] for index in left], [places[index] for index in left])
+
+    def _receivers(self) -> Sequence[Hashable]:
+        """Return a key for the receiver of an answer to each datagram: its name, and the source of the answer."""
+        count = self._count
+        if self._came is None and not self._is_v6:
+            return self._v4_names[:count].tolist()
+        names = _NAMES[count].unpack_from(self._names)
+        return names if self._came is None else [*zip(names, map(self._came_of, range(count)), strict=True)]
+
+    def _came_of(self, place: int) -> bytes:
+        """Return the control messages of an answer to a datagram."""
+        begin = place * self._control_space + STAMP_SPACE
+        return bytes(self._control[begin : begin + self._came_space])
+
+    def _send_to(self, answers: Sequence[bytes], places: Sequence[int]) -> int:
+        """Send each answer alone."""
         unsent = 0
         for start in range(0, len(answers), BATCH):
             self._aim(places[start : start + BATCH])
@@ -269,7 +314,7 @@ class MmsgSocket:
         """Send the answers after the first ``sent``. The system stops at an answer that it does not accept."""
         tries, unsent = TRIES, 0
         while sent < count:
-            at = self._answers_at + _HEADER_SIZE * sent
+            at = self._answers_at + HEADER_SIZE * sent
             more = self._calls.send(self._socket.fileno(), at, count - sent, socket.MSG_DONTWAIT)
             if more > 0:
                 sent += more
@@ -291,9 +336,4 @@ class MmsgSocket:
         for kept, now, space in ((names, self._names, _NAME_SPACE), (control, self._control, self._control_space)):
             if kept:
                 now[_SPARE * space :] = kept[place * space :][:space]
-        return self.send(answers, [_SPARE] * len(answers))
-
-
-def _address(buffer: bytearray | memoryview | mmap.mmap) -> int:
-    """Return the address of a buffer. The caller must keep the buffer, and its size, while it uses the address."""
-    return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+        return self._send_to(answers, [_SPARE] * len(answers))

@@ -42,7 +42,7 @@ from identengine.log.events import (
     KEY_FILE_LOST,
 )
 from identengine.model.options import IdentifyOptions
-from identengine.server.decider import bookstream
+from identengine.server.decider import bookstream, hugepages
 from identengine.server.decider.bookreader import chunks, exit_status, start_reader
 from identengine.server.decider.bookstream import Accounts, Clients, Dids, End, Header
 from identengine.store.file import data_file
@@ -160,6 +160,7 @@ class BookFollower:
                 seconds=round(self.load_seconds, 3),
                 pause_ms=round(self.load_pause * 1000, 3),
             )
+            await asyncio.to_thread(hugepages.collapse)
         except IdentengineError as error:
             self._raise_alarm(BOOK_UNUSABLE, str(error))
         except (msgspec.MsgspecError, OSError) as error:
