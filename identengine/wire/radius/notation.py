@@ -132,8 +132,8 @@ def _pairs(text: str) -> Iterator[tuple[int, str, str]]:
     """Yield line, name and value as written of each attribute. Raise NotationError for other lines."""
     blank = 0
     is_begun = False
-    for line, written in enumerate(text.split("\n"), 1):
-        written = _REQUEST_NUMBER.sub("", written)
+    for line, whole in enumerate(text.split("\n"), 1):
+        written = _REQUEST_NUMBER.sub("", whole)
         at, rest = 0, written.strip()
         if not rest or rest.startswith("#"):
             blank = line if is_begun and not rest else blank
