@@ -1,4 +1,4 @@
-"""Gateways that ask by RADIUS. radclient sends the packets of docs/switches/gateway, which follow their manuals."""
+"""Gateways that ask by RADIUS: radclient sends the packets of docs/switches/gateway as in their manuals."""
 
 from __future__ import annotations
 
