@@ -18,7 +18,7 @@ from support.operator import asked, counted, held
 from support.ports import free_port
 from support.server import Server
 from support.sippy import SECRET, Sippy, callers, client_config, running, vendor
-from support.waiting import wait_for
+from support.waiting import PATIENCE, wait_for
 
 from identengine.model.reasons import Reason
 from identengine.model.records import Account, Client, ClientStatus, Did, IdentBy, SrcPolicy
@@ -165,9 +165,9 @@ class Site:
         self._stack.callback(placed.kill)
         return placed
 
-    def holds(self, legs: int, number: int = 0) -> None:
+    def holds(self, legs: int, number: int = 0, seconds: float = PATIENCE) -> None:
         """Wait until an engine holds ``legs`` legs."""
-        wait_for(lambda: held(self.engines[number]) == legs)
+        wait_for(lambda: held(self.engines[number]) == legs, seconds)
 
     def legs(self) -> set[tuple[str, int]]:
         """Return direction and account of all legs that the first engine holds."""
@@ -343,7 +343,7 @@ def test_a_switch_that_stops_and_starts(site: Site) -> None:
     site.holds(0)
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("many", [2, pytest.param(10, marks=pytest.mark.long)])
 def test_many_calls_and_an_engine_that_dies(site: Site, many: int) -> None:
     switch = site.switch(tries=20)  # without an engine for some seconds, the calls wait for it
@@ -371,5 +371,5 @@ def test_many_calls_and_an_engine_that_dies(site: Site, many: int) -> None:
     expected = arrived(0, *answered) + arrived(0, *ringing) + arrived(0, *busy)
     expected += arrived(0, *forked) + arrived(1, *forked)
     assert site.seen() == expected + Counter((VENDORS[0], number, OWN_NUMBER) for number in dropped)
-    site.holds(0)
+    site.holds(0, seconds=20 * many)  # each packet costs Sippy's client a process
     assert "Traceback" not in switch.log, switch.log
