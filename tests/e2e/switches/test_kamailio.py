@@ -273,7 +273,7 @@ def test_no_engine(carrier: Carrier) -> None:
 
 
 def _mix(carrier: Carrier, switch: Kamailio, together: Kamailio, scale: int) -> tuple[list[Callers], list[Seen]]:
-    """Begin 100 × ``scale`` calls of all kinds. Return them, and what the vendors must see of them.
+    """Begin ``scale`` hundred calls of all kinds. Return them, and what the vendors must see of them.
 
     ``switch`` tries the vendors one after the other, and ``together`` lets them ring at the same time.
     """
