@@ -17,7 +17,18 @@ from pathlib import Path
 from benchmarks import report
 from benchmarks.results import KEPT
 
-PROGRAMS = ("ratios", "steps", "way", "growth", "sockets", "paced", "memory", "hostile", "side_by_side")
+PROGRAMS = (
+    "ratios",
+    "interfaces",
+    "steps",
+    "way",
+    "growth",
+    "sockets",
+    "paced",
+    "memory",
+    "hostile",
+    "side_by_side",
+)
 """Each program runs in its own process, so that it does not inherit the memory of another."""
 
 

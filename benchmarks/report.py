@@ -17,6 +17,7 @@ from benchmarks.results import KEPT, Results, load, markdown
 
 ORDER = (
     "ratios",
+    "interfaces",
     "against",
     "side_by_side",
     "sockets",

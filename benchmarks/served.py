@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import books, machine
+from benchmarks.switches import SECRET
 from identengine.store.draft import Draft
 from identengine.store.versions import Store
 
@@ -29,9 +30,21 @@ passwordless_name = "normal"
 [listen]
 udp = ["127.0.0.1:0"]
 tcp = ["127.0.0.1:0"]
-[limits]
-datagram_age_ms = {age}
+{switch}datagram_age_ms = {age}
 """
+_SWITCH = """\
+radius_auth = ["127.0.0.1:0"]
+radius_acct = ["127.0.0.1:0"]
+[[switch]]
+name = "native"
+addresses = ["127.0.0.0/8"]
+[[switch]]
+name = "radius"
+addresses = ["127.0.0.0/8"]
+secret = {{ env = "{variable}" }}
+[limits]
+"""
+_VARIABLE = "IDENTENGINE_BENCHMARK_SECRET"
 AGE_MS = 5_000
 """Longest age of a datagram in the server, in milliseconds.
 
@@ -51,6 +64,10 @@ class Served(NamedTuple):
     tcp: int
     start: float
     """Time from the start of the process until the book was loaded, in seconds."""
+    radius: int = 0
+    """Port of the authorizations of RADIUS, or 0 without RADIUS."""
+    accounting: int = 0
+    """Port of the accounting of RADIUS, or 0 without RADIUS."""
 
 
 @contextmanager
@@ -110,21 +127,35 @@ class Program(NamedTuple):
 
 
 @contextmanager
-def serving(place: Path, program: Program = Program(), book: Path | None = None) -> Iterator[Served]:  # noqa: B008 - frozen
-    """Serve a book during the block, by default ``place/store``, with all processes on the server's core."""
+def serving(
+    place: Path,
+    program: Program = Program(),  # noqa: B008 - frozen
+    book: Path | None = None,
+    *,
+    switch: bool = False,
+) -> Iterator[Served]:
+    """Serve a book during the block, by default ``place/store``, with all processes on the server's core.
+
+    With ``switch``, a switch on loopback asks by RADIUS too.
+    """
     config = place / "identengine.toml"
-    config.write_text(_CONFIG.format(folder=place, store=book or place / "store", legs=LEGS, age=AGE_MS))
+    more = _SWITCH.format(variable=_VARIABLE) if switch else "[limits]\n"
+    config.write_text(
+        _CONFIG.format(folder=place, store=book or place / "store", legs=LEGS, age=AGE_MS, switch=more)
+    )
+    environment = program.environment | ({_VARIABLE: SECRET} if switch else {})
     command = [*program.command, "serve", "--config", str(config)]
     with (place / "log").open("w") as log, machine.on_core(machine.cores()[1]):
         began = time.perf_counter()
         process = subprocess.Popen(  # noqa: S603 - ours
-            command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=program.tree, env=program.environment
+            command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=program.tree, env=environment
         )
     try:
         ports = ready(process)
         start = time.perf_counter() - began
         (decider,) = [pid for pid in machine.family(process.pid) if _name(pid) == "ident-decider"]
-        yield Served(process.pid, decider, ports["udp"], ports["tcp"], start)
+        radius, accounting = (ports.get(name, 0) for name in ("radius_auth", "radius_acct"))
+        yield Served(process.pid, decider, ports["udp"], ports["tcp"], start, radius, accounting)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
@@ -133,7 +164,7 @@ def serving(place: Path, program: Program = Program(), book: Path | None = None)
 
 
 def ready(server: subprocess.Popen[str]) -> dict[str, int]:
-    """Wait until a server is ready. Return its ports by kind (``udp``, ``tcp``)."""
+    """Wait until a server is ready. Return its ports by kind as in the keys of ``[listen]``."""
     ports = {}
     for line in server.stdout or ():
         if line.startswith("listening "):

@@ -24,7 +24,17 @@ import msgspec
 _HERE = Path(__file__).parent
 _BUILT = _HERE / "build"
 _SOURCES = {
-    "generate": ("generate.c", "options.c", "requests.c", "scores.c", "channel.c", "udp.c", "tcp.c"),
+    "generate": (
+        "generate.c",
+        "options.c",
+        "requests.c",
+        "scores.c",
+        "channel.c",
+        "udp.c",
+        "tcp.c",
+        "radius.c",
+        "md5.c",
+    ),
     "echo": ("echo.c",),
 }
 _FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra")
@@ -75,6 +85,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Number of bytes that are random in each request."""
     unchecked: bool = False
     """True if any answer is right, as that of an echo server."""
+    radius: str | None = None
+    """Secret of RADIUS. Requests are signed. An answer with a wrong authenticator is wrong.
+
+    Each Access-Request has its Message-Authenticator as the first attribute, and so must its answer.
+    """
+    accounting: int | None = None
+    """Port for the Accounting-Requests of RADIUS, if it differs from that of the target."""
 
 
 class Percentiles(msgspec.Struct, frozen=True):

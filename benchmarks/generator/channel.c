@@ -72,6 +72,10 @@ void depart(struct channel *channel, const struct options *options, const struct
             payload[options->id_at + byte] = (uint8_t)(id >> 8 * (options->id_bytes - 1 - byte));
     if (options->random_at >= 0)
         write_random(payload + options->random_at, options->random_bytes);
+    if (options->radius) {
+        radius_sign(payload, request->payload_length);
+        memcpy(flight_of(channel, id)->authenticator, payload + 4, RADIUS_AUTHENTICATOR);
+    }
 }
 
 /* Find which request an answer is to. */
@@ -118,7 +122,8 @@ void arrive(struct channel *channel, const struct options *options, const struct
     } else {
         channel->flying--;
         scores->ended = now;
-        judge(scores, options, requests, flight->request, answer, length, now - flight->due);
+        bool forged = options->radius && !radius_verified(answer, length, flight->authenticator);
+        judge(scores, requests, flight->request, answer, length, options->unchecked, forged, now - flight->due);
     }
     flight->state = FREE;
     skip_done(channel, options);

@@ -3,6 +3,7 @@
 #define CHANNEL_H
 
 #include "options.h"
+#include "radius.h"
 #include "requests.h"
 #include "scores.h"
 
@@ -12,6 +13,7 @@ struct flight {
     uint64_t due; /* nanoseconds; what its latency counts from */
     uint32_t id, request;
     enum state state;
+    uint8_t authenticator[RADIUS_AUTHENTICATOR]; /* of a request of RADIUS */
 };
 
 struct datagrams; /* udp.c */

@@ -128,6 +128,8 @@ int main(int count, char **words) {
     struct options options = read_options(count, words);
     struct requests requests = read_requests(&options);
     static struct run run; /* its histograms are too large for a stack */
+    if (options.radius)
+        radius_secret(options.radius);
     run.options = &options;
     run.requests = &requests;
     run.way = options.framing == DATAGRAMS ? &UDP : &TCP;

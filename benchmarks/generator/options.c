@@ -60,7 +60,7 @@ static void read_target(struct options *options, const char *text) {
 struct options read_options(int count, char **words) {
     enum { TARGET = 1, REQUESTS, COUNT, SECONDS, TIMEOUT, CHANNELS, OUTSTANDING, RATE, CPU, ID_AT, ID_BYTES,
            ANSWER_ID_AT, MARKER, IN_ORDER, RANDOM_AT, RANDOM_BYTES, PREFIX, RESP_REPLIES,
-           LINE_ENDS, UNCHECKED, NEIGHBOURS };
+           LINE_ENDS, UNCHECKED, NEIGHBOURS, RADIUS, ACCOUNTING };
     static const struct option known[] = {
         {"target", required_argument, NULL, TARGET},
         {"requests", required_argument, NULL, REQUESTS},
@@ -83,6 +83,8 @@ struct options read_options(int count, char **words) {
         {"resp", no_argument, NULL, RESP_REPLIES},
         {"lines", no_argument, NULL, LINE_ENDS},
         {"unchecked", no_argument, NULL, UNCHECKED},
+        {"radius", required_argument, NULL, RADIUS},
+        {"accounting", required_argument, NULL, ACCOUNTING},
         {0},
     };
     struct options options = {
@@ -116,6 +118,8 @@ struct options read_options(int count, char **words) {
         case RESP_REPLIES: options.framing = RESP; break;
         case LINE_ENDS: options.framing = LINES; break;
         case UNCHECKED: options.unchecked = true; break;
+        case RADIUS: options.radius = optarg; break;
+        case ACCOUNTING: options.accounting = htons((uint16_t)number(name, optarg, 1, 65535)); break;
         default: fail("see options.c");
         }
     }
@@ -128,6 +132,10 @@ struct options read_options(int count, char **words) {
         fail("--id-bytes: expected 1, 2 or 4, got 3");
     if (options.in_order && options.framing == DATAGRAMS)
         fail("datagrams have no order");
+    if (options.radius && (options.framing != DATAGRAMS || options.id_at != 1 || options.id_bytes != 1))
+        fail("--radius: expected a udp target, --id-at 1 and --id-bytes 1");
+    if (options.accounting && !options.radius)
+        fail("--accounting: expected --radius");
     if (options.answer_id_at < 0)
         options.answer_id_at = options.id_at;
     return options;

@@ -26,6 +26,8 @@ struct options {
     bool in_order;                     /* or nowhere: answers come in the order of the requests */
     bool unchecked;                    /* of a server that only sends back what it got */
     int random_at, random_bytes;       /* where each request has random bytes of its own; -1: nowhere */
+    const char *radius;                /* the secret of RADIUS: requests are signed, answers verified; NULL: not so */
+    uint16_t accounting;               /* the port for packets of accounting, network order; 0: that of the target */
 };
 
 /* Read the command line; ends the program with status 1 and a word of why where it is wrong. */

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "radius.h"
+
 static uint16_t u16(const uint8_t *at) { return (uint16_t)(at[0] << 8 | at[1]); }
 
 static uint8_t *whole_file(const char *path, size_t *size) {
@@ -26,6 +28,8 @@ static void check(const struct request *one, size_t place, const struct options 
         fail("request %zu is too short for its id", place);
     if (options->random_at >= 0 && options->random_at + options->random_bytes > one->payload_length)
         fail("request %zu is too short for its random bytes", place);
+    if (options->radius && !radius_fits(one->payload, one->payload_length))
+        fail("request %zu cannot be signed", place);
     if (one->source && ntohl(one->source) >> 24 != 127)
         fail("request %zu comes from outside of 127.0.0.0/8", place);
 }

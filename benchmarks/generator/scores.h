@@ -39,9 +39,10 @@ struct scores {
     uint64_t idle;         /* nanoseconds in which there was nothing to send or to read */
 };
 
-/* Count an answer to a request, right or wrong. */
-void judge(struct scores *scores, const struct options *options, const struct requests *requests, size_t request,
-           const uint8_t *answer, size_t length, uint64_t nanoseconds);
+/* Count an answer to a request, right or wrong. If it is not `unchecked`, it is wrong without the expected bytes. If
+   it is `forged`, it is wrong in any case. */
+void judge(struct scores *scores, const struct requests *requests, size_t request, const uint8_t *answer,
+           size_t length, bool unchecked, bool forged, uint64_t nanoseconds);
 
 /* Write all as one line of JSON. */
 void print_scores(const struct scores *scores, const struct requests *requests);

@@ -19,6 +19,7 @@ struct datagrams {
     struct mmsghdr staged[BURST];
     struct iovec parts[BURST];
     union control sources[BURST];
+    struct sockaddr_in targets[BURST]; /* where two ports are asked */
     unsigned int count;
     size_t longest;
     uint8_t payloads[];
@@ -35,10 +36,10 @@ void udp_open(struct channel *channel, const struct options *options, const stru
         fail("no socket: %s", strerror(errno));
     int size = 4 << 20;
     setsockopt(channel->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
-    /* Who names where each request comes from needs a socket of no fixed ends. */
-    if (requests->sources) {
+    /* A source of each request, or a second port of the server, needs a socket of no fixed ends. */
+    if (requests->sources || options->accounting) {
         if (options->target.ss_family != AF_INET)
-            fail("only IPv4 requests name their source");
+            fail("only IPv4 requests name their source or a port of accounting");
         struct sockaddr_in any = {.sin_family = AF_INET};
         if (bind(channel->fd, (struct sockaddr *)&any, sizeof any))
             fail("no free port: %s", strerror(errno));
@@ -54,7 +55,7 @@ void udp_open(struct channel *channel, const struct options *options, const stru
         staging->parts[place].iov_base = staging->payloads + (size_t)place * requests->longest;
         message->msg_iov = &staging->parts[place];
         message->msg_iovlen = 1;
-        if (requests->sources) {
+        if (requests->sources || options->accounting) {
             message->msg_name = (void *)&options->target;
             message->msg_namelen = options->target_length;
         }
@@ -88,7 +89,14 @@ bool udp_stage(struct channel *channel, const struct options *options, const str
     struct iovec *part = &staging->parts[slot];
     memcpy(part->iov_base, request->payload, request->payload_length);
     part->iov_len = request->payload_length;
-    come_from(&staging->staged[slot].msg_hdr, &staging->sources[slot], request->source);
+    struct msghdr *message = &staging->staged[slot].msg_hdr;
+    come_from(message, &staging->sources[slot], request->source);
+    if (options->accounting) {
+        staging->targets[slot] = *(const struct sockaddr_in *)&options->target;
+        if (radius_accounts(request->payload))
+            staging->targets[slot].sin_port = options->accounting;
+        message->msg_name = &staging->targets[slot];
+    }
     depart(channel, options, request, place, part->iov_base, due);
     return true;
 }

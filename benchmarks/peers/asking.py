@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from benchmarks import generator, machine
+from benchmarks import generator, machine, switches
 from benchmarks.generator import Options
 from benchmarks.peers import Case, WrongAnswerError
 from benchmarks.rounds import Contender, alternate
@@ -41,11 +41,12 @@ def datagram(ask: Ask, port: int, options: Options) -> bytes:
     payload = bytearray(ask.payload)
     if (at := options.random_at) is not None:
         payload[at : at + options.random_bytes] = os.urandom(options.random_bytes)
+    sent = bytes(payload) if options.radius is None else switches.signed(bytes(payload))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
         opened.bind((ask.source or "", 0))
         opened.settimeout(_PATIENCE)
         opened.connect(("127.0.0.1", port))
-        opened.send(payload)
+        opened.send(sent)
         return opened.recv(4096)
 
 

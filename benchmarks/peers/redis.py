@@ -22,6 +22,7 @@ from benchmarks.messages import pipelined
 from benchmarks.peers import Case, Entry, MissingError, Peer, Served, entries
 from benchmarks.peers.asking import Ask, by_generator
 from benchmarks.peers.processes import find, free_port, running, version
+from benchmarks.switches import resp
 from benchmarks.workload import Workload, order
 
 _FIND_AND_TAKE = """\
@@ -96,12 +97,6 @@ def _serve(folder: Path, workload: Workload) -> Iterator[Served]:
                 case("one script takes and gives back", single, 1, PIPELINED, _BOTH),
             ),
         )
-
-
-def resp(*words: str | bytes) -> bytes:
-    """Return a command in RESP."""
-    encoded = [word if isinstance(word, bytes) else word.encode() for word in words]
-    return b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded)
 
 
 class _Client:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import typer
 
 from identengine.cli.loadoptions import (
+    AccountingPort,
     Ca,
     Certificate,
     Connections,
@@ -24,6 +25,7 @@ from identengine.cli.loadoptions import (
     OffLoopback,
     Rate,
     Requests,
+    SecretEnv,
     Seed,
     Timeout,
     TokenEnv,
@@ -64,6 +66,13 @@ class TlsFiles(NamedTuple):
         return context
 
 
+class RadiusOptions(NamedTuple):
+    """The options of RADIUS. Each is optional for other interfaces."""
+
+    secret_env: str | None
+    accounting: int | None
+
+
 def load(
     url: Url = "udp://127.0.0.1:4870",
     mix: Mix = None,
@@ -77,6 +86,8 @@ def load(
     seed: Seed = 0,
     encoding: Encoding = "json",
     token_env: TokenEnv = None,
+    secret_env: SecretEnv = None,
+    accounting_port: AccountingPort = None,
     ca: Ca = None,
     certificate: Certificate = None,
     key: Key = None,
@@ -97,7 +108,8 @@ def load(
     if rate is not None and window is not None:
         raise typer.BadParameter("expected either a rate or a window, got both", param_hint="--rate, --window")
     tls = TlsFiles(ca, certificate, key)
-    whom = _target(url, encoding, token_env, timeout, tls, off_loopback=off_loopback)
+    radius = RadiusOptions(secret_env, accounting_port)
+    whom = _target(url, encoding, token_env, timeout, tls, radius, off_loopback=off_loopback)
     plan = _plan(rate, window, connections, duration, requests, timeout, seed)
     report = _measured(Run(whom, read(mix or _shipped()), plan), whom, plan)
     if as_json:
@@ -119,22 +131,40 @@ def _shipped() -> Path:
     return data_folder() / "load.jsonl"
 
 
-def _token(name: str | None) -> str | None:
+def _from_environment(name: str | None, option: str) -> str | None:
+    """Return the value of the environment variable that ``option`` names, or None if the option is not given."""
     if name is None:
         return None
-    token = os.environ.get(name)
-    if not token:
-        raise typer.BadParameter(f"the environment variable {name} is not set or empty", param_hint="--token-env")
-    return token
+    value = os.environ.get(name)
+    if not value:
+        raise typer.BadParameter(f"the environment variable {name} is not set or empty", param_hint=option)
+    return value
 
 
 def _target(
-    url: str, encoding: Encoding, token_env: str | None, timeout: float, tls: TlsFiles, *, off_loopback: bool
+    url: str,
+    encoding: Encoding,
+    token_env: str | None,
+    timeout: float,
+    tls: TlsFiles,
+    radius: RadiusOptions,
+    *,
+    off_loopback: bool,
 ) -> Target:
     """Return the server. Raise TargetError if it is on another machine and ``off_loopback`` is not set."""
     from identengine.loadgen.target import TargetError, target
 
-    whom = target(url, encoding, _token(token_env), timeout, tls.context())
+    token = _from_environment(token_env, "--token-env")
+    secret = _from_environment(radius.secret_env, "--secret-env")
+    whom = target(
+        url,
+        encoding,
+        token,
+        timeout,
+        tls.context(),
+        secret=secret.encode() if secret is not None else None,
+        accounting=radius.accounting,
+    )
     if not off_loopback and not whom.on_loopback():
         raise TargetError(
             f"{whom.host} is not on this machine's loopback, and this load can take a server out of service."
@@ -206,6 +236,7 @@ def _show(report: Report) -> None:
             ("of them never sent", f"{report.unsent:,}" if report.unsent else None),
             ("too late", f"{report.late:,}" if report.late else None),
             ("wrong", f"{report.wrong:,}"),
+            ("retransmitted", f"{report.retransmitted:,}" if report.retransmitted else None),
             ("reconnected", f"{report.reconnects:,} times" if report.reconnects else None),
         ]
     )

@@ -10,10 +10,14 @@ import typer
 from identengine.cli.options import decimal, integer
 
 _TLS = "TLS"
+_RADIUS = "RADIUS"
 
 Url = Annotated[
     str,
-    typer.Argument(metavar="URL", help="The server: udp://HOST:PORT, tcp://HOST:PORT, or with tls:// or http://."),
+    typer.Argument(
+        metavar="URL",
+        help="The server: udp://HOST:PORT, tcp://HOST:PORT, or with tls://, http://, resp://, resps:// or radius://.",
+    ),
 ]
 Mix = Annotated[
     Path | None,
@@ -90,11 +94,30 @@ Seed = Annotated[
 ]
 Encoding = Annotated[
     Literal["json", "msgpack"],
-    typer.Option("--encoding", help="Encoding of the messages. HTTP always uses JSON."),
+    typer.Option("--encoding", help="Encoding of JSON-RPC messages. Other interfaces have one form."),
 ]
 TokenEnv = Annotated[
     str | None,
     typer.Option("--token-env", metavar="NAME", help="Environment variable that holds the token of the switch."),
+]
+SecretEnv = Annotated[
+    str | None,
+    typer.Option(
+        "--secret-env",
+        metavar="NAME",
+        help="Environment variable that holds the secret of the switch.",
+        rich_help_panel=_RADIUS,
+    ),
+]
+AccountingPort = Annotated[
+    int | None,
+    typer.Option(
+        "--accounting-port",
+        metavar="PORT",
+        parser=integer(1, 65_535),
+        help="Port of accounting. Default: the next port after that of URL.",
+        rich_help_panel=_RADIUS,
+    ),
 ]
 Ca = Annotated[
     Path | None,

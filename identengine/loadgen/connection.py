@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import takewhile
 from time import monotonic_ns
 
 from identengine.errors import WireError
 from identengine.loadgen.mix import Judge
+from identengine.loadgen.order import AsWritten, OneOfACall, Order, Source
 from identengine.loadgen.pattern import Pattern
 from identengine.loadgen.protocols import Reader, Reply
 from identengine.loadgen.scores import Scores
@@ -18,41 +19,14 @@ from identengine.loadgen.target import Target, TargetError
 
 TURN = 128
 """Number of requests sent, or datagrams read, before the next connection is served."""
+TRIES = 3
+"""Number of times that a request is sent over an interface whose clients retransmit, until it is lost."""
 _READ = 1 << 18
 _AGAIN = 200_000_000
 """Pause before a reconnect, in nanoseconds."""
 _GIVE_UP = 10_000_000_000
 """Time after which reconnecting is abandoned, in nanoseconds."""
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-
-
-class Source:
-    """The messages of one connection, in order: passes ``first``, ``first + step``, … through the mix.
-
-    All messages of a call come from one source, which keeps their order. A line that is K passes late is left out
-    of the first K passes. Additional passes at the end send it for the calls that have begun.
-    """
-
-    def __init__(self, patterns: Sequence[Pattern], first: int, step: int, passes: int | None) -> None:
-        self._lines = [(index, -(-pattern.behind // step)) for index, pattern in enumerate(patterns)]
-        self._first = first
-        self._step = step
-        self._passes = passes
-        self._at = 0
-
-    def finish(self) -> None:
-        """Start no more passes."""
-        self._passes = self._at + 1 if self._passes is None else min(self._passes, self._at + 1)
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Yield the index of the line and the pass of the call, for each message."""
-        most = max(behind for _, behind in self._lines)
-        while self._passes is None or self._at < self._passes + most:
-            for index, behind in self._lines:
-                begun = self._at - behind
-                if begun >= 0 and (self._passes is None or begun < self._passes):
-                    yield index, self._first + begun * self._step
-            self._at += 1
 
 
 class LoadConnection:
@@ -75,19 +49,20 @@ class LoadConnection:
         """True once all requests have been sent."""
         self._target = target
         self._source = source
-        self._messages = iter(source)
+        self._order: Order = AsWritten(source) if target.interface.ordered else OneOfACall(source)
         self._fills = [pattern.fill for pattern in patterns]
         self._judges = judges
         self._scores = scores
         self._patience = patience
-        self._numbered = all(pattern.numbered for pattern in patterns)
-        self._whole_read = target.scheme not in (
-            "udp",
-            "tls",
-        )  # TLS may hold bytes that poll does not see
+        self._numbered = target.interface.numbered
+        # TLS may hold bytes that poll does not see.
+        self._whole_read = target.tls is None and not target.datagrams
+        self._interval = patience // TRIES if target.interface.retransmits else None
+        self._repeats: dict[int, int] = {}
+        """Number of retransmissions of each request in flight that was sent more than once."""
         self._send = self._send_datagrams if target.datagrams else self._send_stream
-        self._waiting: dict[int, tuple[int, int, int]] = {}
-        """Number of each request in flight to its due time, send time and line, in the order of sending."""
+        self._waiting: dict[int, tuple[int, int, int, int]] = {}
+        """Number of each request in flight to its due time, send time, line and pass, in the order of sending."""
         self._number = 0
         self._unwritten: list[bytes] = []
         self._reader: Reader
@@ -130,29 +105,36 @@ class LoadConnection:
             self.socket.close()
             self.socket = None
 
-    def send(self, dues: Sequence[int], now: int) -> None:
-        """Send a request for each due time. The connection must be open and not blocked."""
-        messages, waiting, number, batch = self._messages, self._waiting, self._number, []
+    def send(self, dues: Sequence[int], now: int) -> int:
+        """Send a request for each due time. Return the number of requests, which is smaller if some have to wait.
+
+        The connection must be open and not blocked.
+        """
+        follow, seal, waiting, number, batch = self._order.next, self._reader.seal, self._waiting, self._number, []
         for due in dues:
-            message = next(messages, None)
+            message = follow()
             if message is None:
-                self.finished = True
+                self.finished = self.finished or self._order.finished
                 break
             index, n = message
             number += 1
-            waiting[number] = due, now, index
-            batch.append(self._fills[index](number, n))
-        self._scores.sent += number - self._number
+            waiting[number] = due, now, index, n
+            batch.append(seal(number, self._fills[index](number, n)))
+        count = number - self._number
+        self._scores.sent += count
         self._number = number
         if batch:
             self._send(batch)
+        return count
 
     def skip(self, count: int) -> None:
         """Skip ``count`` requests whose time has passed, and count them as unsent."""
         for _ in range(count):
-            if next(self._messages, None) is None:
-                self.finished = True
+            message = self._order.next()
+            if message is None:
+                self.finished = self.finished or self._order.finished
                 break
+            self._order.done(message[1])
             self._scores.unsent += 1
 
     def write(self) -> None:
@@ -202,12 +184,35 @@ class LoadConnection:
             self._drop("no answer in time")
             return
         for number in lost:
-            del self._waiting[number]
+            self._forget(number)
         self._scores.lost += len(lost)
+        if self._interval is not None:
+            self._retransmit(now, self._interval)
         if self.blocked and self._blocked_at <= limit:
             self._drop("the server does not read its socket")
         if self.socket is None and now - self._since > _GIVE_UP:
             self.finished = True
+
+    def _forget(self, number: int) -> None:
+        """Remove a request that is lost. Its answer is not awaited any more."""
+        _, _, _, n = self._waiting.pop(number)
+        self._repeats.pop(number, None)
+        self._reader.forget(number)
+        self._order.done(n)
+
+    def _retransmit(self, now: int, interval: int) -> None:
+        """Send each request again that waits for a further ``interval``."""
+        again = []
+        for number, (_, sent, _, _) in self._waiting.items():
+            due = (now - sent) // interval
+            if not due:
+                break
+            if due > self._repeats.get(number, 0):
+                self._repeats[number] = due
+                again.append(self._reader.again(number))
+        self._scores.retransmitted += len(again)
+        if again and not self.blocked:
+            self._send(again)
 
     def _take(self, reply: Reply, now: int) -> None:
         """Match one answer to its request and judge it."""
@@ -227,7 +232,9 @@ class LoadConnection:
                 said = f": {reply.error.message}" if reply.error is not None else ""
                 scores.mistake(f"an answer to an unknown request{said}")
             return
-        due, _, index = waited
+        due, _, index, n = waited
+        self._repeats.pop(number, None)
+        self._order.done(n)
         scores.answered += 1
         scores.latency.add(now - due)
         judge = self._judges[index]
@@ -277,7 +284,8 @@ class LoadConnection:
         if why is not None:
             self._scores.trouble(why)
         self._scores.lost += len(self._waiting)
-        self._waiting.clear()
+        for number in list(self._waiting):
+            self._forget(number)
         self._unwritten = []
         self.blocked = False
         self._since = monotonic_ns()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -20,7 +20,13 @@ from identengine.model.records import Decision
 from identengine.wire.jsonrpc.messages import Pong
 from identengine.wire.jsonrpc.methods import METHODS, Result
 
-Decoder: TypeAlias = msgspec.json.Decoder[Result] | msgspec.msgpack.Decoder[Result]
+
+class Decoder(Protocol):
+    """A decoder of results."""
+
+    def decode(self, raw: bytes, /) -> Result:
+        """Return the result. Raise ValueError, MsgspecError or RecursionError if the bytes are not a result."""
+
 
 _KNOWN = 1000
 """Number of different results of one line whose verdicts are kept. Most lines have one result."""
@@ -111,9 +117,13 @@ def differences(fields: Mapping[str, object], result: Result) -> Iterator[str]:
 class Judge:
     """The judge of the answers to one line."""
 
-    def __init__(self, line: Line, decoder: Decoder) -> None:
+    def __init__(self, line: Line, decoder: Decoder, carried: frozenset[str] | None = None) -> None:
+        """``carried`` names the fields of a result that answers carry. Other fields are not compared."""
         self._line = line
         self._decoder = decoder
+        self._fields = {
+            name: value for name, value in line.expect.items() if carried is None or name in {*carried, "error"}
+        }
         self._known: dict[bytes, Verdict] = {}
 
     def result(self, raw: bytes) -> Verdict:
@@ -136,7 +146,7 @@ class Judge:
             result = self._decoder.decode(raw)
         except _UNDECODED as error:
             return Verdict("not understood", self._wrong(f"the result cannot be decoded: {error}"))
-        fields = self._line.expect
+        fields = self._fields
         if "error" in fields:
             return Verdict(_outcome(result), self._wrong(f"expected error {fields['error']}, got a result"))
         wrong = "; ".join(differences(fields, result))

@@ -20,39 +20,69 @@ from identengine.wire.jsonrpc.methods import METHODS
 _UNDECODED = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
-class HttpError(NamedTuple):
-    """An HTTP response whose status is not 200."""
+class BareError(NamedTuple):
+    """An error of a protocol other than JSON-RPC."""
 
     code: str
-    """The word ``HTTP`` and the status."""
+    """The word ``HTTP`` and the status, or the first word of an error of RESP."""
     message: str
-    """The beginning of the body."""
+    """The beginning of the body, or the rest of the error."""
 
 
-class HttpReply(NamedTuple):
-    """An HTTP response."""
+class BareReply(NamedTuple):
+    """An answer of a protocol other than JSON-RPC."""
 
-    result: msgspec.Raw = msgspec.Raw()
-    error: HttpError | None = None
-    id: None = None
+    result: bytes = b""
+    error: BareError | None = None
+    id: int | None = None
 
 
-Reply: TypeAlias = ResponseMessage | HttpReply
+Reply: TypeAlias = ResponseMessage | BareReply
 """An answer: a result or an error, and the id of its request. Without an id it answers the oldest request."""
 
 
 class Reader(Protocol):
-    """A decoder of the bytes that arrive on one connection or socket."""
+    """The conversation of one connection or socket: what a request becomes on its way, and what bytes mean."""
+
+    def seal(self, number: int, message: bytes) -> bytes:
+        """Return a request as it is sent. ``message`` is an encoded request, filled by its pattern."""
+
+    def again(self, number: int) -> bytes:
+        """Return the bytes of a request that is retransmitted."""
+
+    def forget(self, number: int) -> None:
+        """Await no answer to a request that is lost."""
 
     def feed(self, data: bytes) -> Sequence[Reply]:
         """Return the answers that these bytes complete. Raise WireError if they are not answers."""
 
 
+class PlainReader:
+    """The base of readers whose requests are sent as they are encoded."""
+
+    def seal(self, number: int, message: bytes) -> bytes:
+        """Return the request unchanged."""
+        return message
+
+    def again(self, number: int) -> bytes:
+        """Raise AssertionError, since these interfaces do not retransmit."""
+        raise AssertionError(f"request {number} is not retransmitted")
+
+    def forget(self, number: int) -> None:
+        """Do nothing, since these readers remember no request."""
+
+
 class Interface(Protocol):
     """An interface of the server in one encoding."""
 
-    pipelined: bool
-    """True if several requests can be in flight on one connection."""
+    most: int | None
+    """Largest number of requests in flight on one connection, or None without a limit."""
+    numbered: bool
+    """True if an answer names its request. Otherwise answers arrive in the order of the requests."""
+    ordered: bool
+    """True if the server decides the requests of one connection in their order."""
+    retransmits: bool
+    """True if clients of the protocol send a request again that gets no answer."""
 
     def render(self, method: str, params: dict[str, object], number: str) -> bytes:
         """Return an encoded request. Its length depends only on the lengths of its texts."""
@@ -66,11 +96,26 @@ class Interface(Protocol):
     def decoder(self, method: str) -> Decoder:
         """Return the decoder of a method's results."""
 
+    def carried(self, method: str) -> frozenset[str] | None:
+        """Return the fields of the result that answers to a method carry, or None if they carry all."""
 
-class JsonRpc:
+
+class FullResults:
+    """The base of interfaces whose answers carry every field of a result, and whose servers keep the order."""
+
+    ordered = True
+    retransmits = False
+
+    def carried(self, method: str) -> frozenset[str] | None:
+        """Return None."""
+        return None
+
+
+class JsonRpc(FullResults):
     """JSON-RPC over a stream or datagrams (interfaces.md 3)."""
 
-    pipelined = True
+    most: int | None = None
+    numbered = True
 
     def __init__(self, encoding: Encoding, token: str | None, *, stream: bool) -> None:
         self._json = encoding == "json"
@@ -105,10 +150,11 @@ class JsonRpc:
         return msgspec.json.Decoder(kind) if self._json else msgspec.msgpack.Decoder(kind)
 
 
-class Http:
+class Http(FullResults):
     """HTTP/1.1 over persistent connections, one request at a time on each (interfaces.md 6)."""
 
-    pipelined = False
+    most: int | None = 1
+    numbered = False
 
     def __init__(self, host: str, token: str | None) -> None:
         self._head = f"Host: {host}\r\nContent-Type: application/json\r\n"
@@ -134,7 +180,7 @@ class Http:
         return msgspec.json.Decoder(METHODS[method].result)
 
 
-class _Datagrams:
+class _Datagrams(PlainReader):
     """A reader for which each datagram is a message."""
 
     def __init__(self, json: bool) -> None:
@@ -147,7 +193,7 @@ class _Datagrams:
             raise WireError(f"expected an answer, got other bytes: {error}") from None
 
 
-class _JsonLines:
+class _JsonLines(PlainReader):
     """A reader for which each line is a message, as this server sends them."""
 
     _decode = msgspec.json.Decoder(ResponseMessage).decode_lines
@@ -166,7 +212,7 @@ class _JsonLines:
             raise WireError(f"expected an answer, got other bytes: {error}") from None
 
 
-class _MessagePacks:
+class _MessagePacks(PlainReader):
     """A reader of messages with a length prefix."""
 
     _decode = msgspec.msgpack.Decoder(ResponseMessage).decode
@@ -184,13 +230,13 @@ class _MessagePacks:
         return replies
 
 
-class _HttpAnswers:
+class _HttpAnswers(PlainReader):
     """A reader of responses with a Content-Length, as this server sends them."""
 
     def __init__(self) -> None:
         self._begun = b""
 
-    def feed(self, data: bytes) -> list[HttpReply]:
+    def feed(self, data: bytes) -> list[BareReply]:
         self._begun += data
         replies = []
         while (end := self._begun.find(b"\r\n\r\n")) >= 0:
@@ -200,10 +246,10 @@ class _HttpAnswers:
                 break
             self._begun = self._begun[end + 4 + length :]
             if status == 200:
-                replies.append(HttpReply(msgspec.Raw(body)))
+                replies.append(BareReply(body))
             else:
-                error = HttpError(f"HTTP {status}", body[:200].decode(errors="replace"))
-                replies.append(HttpReply(error=error))
+                error = BareError(f"HTTP {status}", body[:200].decode(errors="replace"))
+                replies.append(BareReply(error=error))
         if len(self._begun) > MAX_ANSWER:
             raise WireError(f"an answer of more than {MAX_ANSWER} bytes")
         return replies

@@ -13,8 +13,9 @@ from typing import Protocol
 
 import msgspec
 
-from identengine.loadgen.connection import TURN, LoadConnection, Source
+from identengine.loadgen.connection import TURN, LoadConnection
 from identengine.loadgen.mix import Judge, Line, MixError
+from identengine.loadgen.order import Source
 from identengine.loadgen.pattern import Pattern, seeded
 from identengine.loadgen.scores import Report, Scores
 from identengine.loadgen.target import Target
@@ -50,7 +51,8 @@ class Run:
         self._target = target
         self._scores = Scores([line.method for line in lines])
         patterns = _patterns(target, lines, plan.seed)
-        judges = [Judge(line, target.interface.decoder(line.method)) for line in lines]
+        face = target.interface
+        judges = [Judge(line, face.decoder(line.method), face.carried(line.method)) for line in lines]
         passes = None if plan.requests is None else max(1, -(-plan.requests // len(lines)))
         step = plan.connections
         self._peers = [
@@ -134,14 +136,12 @@ class Run:
     def _clocks(self, start: int) -> Sequence[_Clock]:
         plan = self._plan
         count = len(self._peers)
-        piped = self._target.interface.pipelined
+        most = self._target.interface.most or math.inf
         if plan.rate is None:
-            return [_Window(max(1, (plan.window or 1) // count) if piped else 1) for _ in self._peers]
+            return [_Window(int(min(most, max(1, (plan.window or 1) // count)))) for _ in self._peers]
         interval = _SECOND / plan.rate
         patience = int(plan.timeout * _SECOND)
-        return [
-            _Schedule(start + place * interval, count * interval, patience, piped=piped) for place in range(count)
-        ]
+        return [_Schedule(start + place * interval, count * interval, patience, most) for place in range(count)]
 
 
 class _Clock(Protocol):
@@ -154,11 +154,12 @@ class _Clock(Protocol):
 class _Schedule:
     """Open loop: requests at a fixed interval, independent of earlier answers."""
 
-    def __init__(self, first: float, interval: float, patience: int, *, piped: bool) -> None:
+    def __init__(self, first: float, interval: float, patience: int, most: float) -> None:
+        """``most`` is the largest number of requests in flight."""
         self._first = first
         self._interval = interval
         self._patience = patience
-        self._piped = piped
+        self._most = most
         self._done = 0
 
     def send(self, peer: LoadConnection, now: int) -> float:
@@ -174,12 +175,14 @@ class _Schedule:
                 count -= overdue
             if not peer.connected(now):
                 return _LONGEST_WAIT * _SECOND
-            count = min(count, TURN) if self._piped else min(count, 1 - peer.in_flight)
+            count = int(min(count, TURN, self._most - peer.in_flight))
             if count <= 0:
-                return _LONGEST_WAIT * _SECOND  # until the answer arrives
+                return _LONGEST_WAIT * _SECOND  # until an answer arrives
             done = self._done
-            peer.send([int(first + place * interval) for place in range(done, done + count)], now)
-            self._done += count
+            sent = peer.send([int(first + place * interval) for place in range(done, done + count)], now)
+            self._done += sent
+            if sent < count:
+                return _LONGEST_WAIT * _SECOND  # as above
         return max(0.0, first + self._done * interval - now)
 
 
@@ -194,8 +197,8 @@ class _Window:
         if peer.connected(now):
             room = min(self._size - peer.in_flight, TURN)
             if room > 0:
-                peer.send([now] * room, now)
-                if peer.in_flight < self._size:
+                sent = peer.send([now] * room, now)
+                if sent == room and peer.in_flight < self._size:
                     return 0.0
         return _LONGEST_WAIT * _SECOND
 

@@ -50,6 +50,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Answers to requests that were already counted as lost."""
     wrong: int
     """Answers that differ from the expected one or belong to no request."""
+    retransmitted: int
+    """Number of datagrams that repeat a request, over interfaces whose clients retransmit."""
     reconnects: int
     latency: Latency | None
     """Time from the moment a request was due to its answer. None if there were no answers."""
@@ -73,6 +75,7 @@ class Scores:
     def __init__(self, methods: Sequence[str]) -> None:
         """``methods`` are the methods of the lines of the mix, in order."""
         self.sent = self.answered = self.lost = self.unsent = self.late = self.wrong = self.reconnects = 0
+        self.retransmitted = 0
         self.latency = Histogram()
         self.verdicts: list[Counter[Verdict]] = [Counter() for _ in methods]
         """Counts of the answers to each line."""
@@ -110,6 +113,7 @@ class Scores:
             unsent=self.unsent,
             late=self.late,
             wrong=self.wrong,
+            retransmitted=self.retransmitted,
             reconnects=self.reconnects,
             latency=latency,
             outcomes=tuple(Outcome(*key, count) for key, count in sorted(outcomes.items())),

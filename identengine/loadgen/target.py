@@ -11,9 +11,23 @@ from urllib.parse import urlsplit
 from identengine.client.exchange import Encoding
 from identengine.errors import IdentengineError, expected, quoted
 from identengine.loadgen.protocols import Http, Interface, JsonRpc, Reader
+from identengine.loadgen.radius import ACCOUNTING_REQUEST, Radius
+from identengine.loadgen.resp import Resp
 
-SCHEMES = {"udp": 4870, "tcp": 4870, "tls": 4871, "http": 8470}
+SCHEMES = {
+    "udp": 4870,
+    "tcp": 4870,
+    "tls": 4871,
+    "http": 8470,
+    "resp": 4870,
+    "resps": 4871,
+    "radius": 1812,
+}
 """Interfaces and their default ports."""
+_OVER_TLS = ("tls", "resps")
+_OTHER = "it has a form of its own"
+_FORMS = {"http": "HTTP carries only JSON", "resp": _OTHER, "resps": _OTHER, "radius": _OTHER}
+"""Reasons why an interface has no choice of the encoding."""
 _BUFFER = 1 << 20
 
 
@@ -31,11 +45,13 @@ class Target(NamedTuple):
     seconds: float
     """Time limit of an attempt to connect, in seconds."""
     tls: ssl.SSLContext | None = None
+    accounting: int | None = None
+    """Port of accounting, over RADIUS."""
 
     @property
     def datagrams(self) -> bool:
-        """True if the interface is UDP."""
-        return self.scheme == "udp"
+        """True if the interface uses UDP."""
+        return self.scheme in ("udp", "radius")
 
     @property
     def url(self) -> str:
@@ -67,10 +83,13 @@ class Target(NamedTuple):
         reader = self.interface.reader()
         if self.datagrams:
             family, kind, protocol, _, address = self._addresses()[0]
-            opened = socket.socket(family, kind, protocol)
+            opened = socket.socket(family, kind, protocol) if self.accounting is None else RadiusSocket(family)
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-            opened.connect(address)
+            if isinstance(opened, RadiusSocket):
+                opened.ask(address, self.accounting or 0)
+            else:
+                opened.connect(address)
             opened.setblocking(False)
             return opened, reader
         opened = socket.create_connection((self.host, self.port), timeout=self.seconds)
@@ -86,10 +105,37 @@ class Target(NamedTuple):
         return opened, reader
 
 
+class RadiusSocket(socket.socket):
+    """A socket that sends accounting to a port of its own. The authenticators of answers prove their sender."""
+
+    def __init__(self, family: int) -> None:
+        super().__init__(family, socket.SOCK_DGRAM)
+
+    def ask(self, address: tuple[str, int], accounting: int) -> None:
+        """Send requests to ``address``, and those of accounting to the port ``accounting`` of the same host."""
+        self._authorizing = address
+        self._accounting = (address[0], accounting, *address[2:])
+
+    def send(self, data: bytes, flags: int = 0, /) -> int:  # type: ignore[override]  # bytes alone
+        """Send one packet to the port for its code."""
+        address = self._accounting if data[0] == ACCOUNTING_REQUEST else self._authorizing
+        return self.sendto(data, flags, address)
+
+
 def target(
-    url: str, encoding: Encoding, token: str | None, seconds: float, tls: ssl.SSLContext | None = None
+    url: str,
+    encoding: Encoding,
+    token: str | None,
+    seconds: float,
+    tls: ssl.SSLContext | None = None,
+    *,
+    secret: bytes | None = None,
+    accounting: int | None = None,
 ) -> Target:
-    """Return the server that a URL like ``udp://127.0.0.1:4870`` names. Raise TargetError if the URL is wrong."""
+    """Return the server that a URL like ``udp://127.0.0.1:4870`` names. Raise TargetError if the URL is wrong.
+
+    ``secret`` and the port ``accounting`` are for RADIUS. The default port is the next one after that of the URL.
+    """
     try:
         parts = urlsplit(url)
         scheme, host, port = parts.scheme, parts.hostname, parts.port
@@ -99,15 +145,23 @@ def target(
         *first, last = [f"{name}://HOST:{port}" for name, port in SCHEMES.items()]
         raise TargetError(expected(f"{', '.join(first)} or {last}", url))
     port = port or SCHEMES[scheme]
+    form = _FORMS.get(scheme)
+    if form and encoding != "json":
+        raise TargetError(f"{quoted(url)}: {form}. Remove the option for MessagePack.")
+    context = (tls or ssl.create_default_context()) if scheme in _OVER_TLS else None
+    if scheme == "radius":
+        if secret is None:
+            raise TargetError(f"{quoted(url)}: RADIUS needs a secret. Name its variable with --secret-env.")
+        return Target(scheme, host, port, Radius(secret), seconds, accounting=accounting or port + 1)
+    return Target(scheme, host, port, _interface(scheme, f"{host}:{port}", encoding, token), seconds, context)
+
+
+def _interface(scheme: str, host: str, encoding: Encoding, token: str | None) -> Interface:
     if scheme == "http":
-        if encoding != "json":
-            raise TargetError(f"{quoted(url)}: HTTP carries only JSON. Remove the option for MessagePack.")
-        interface: Interface = Http(f"{host}:{port}", token)
-    else:
-        interface = JsonRpc(encoding, token, stream=scheme != "udp")
-    return Target(
-        scheme, host, port, interface, seconds, (tls or ssl.create_default_context()) if scheme == "tls" else None
-    )
+        return Http(host, token)
+    if scheme in ("resp", "resps"):
+        return Resp(token)
+    return JsonRpc(encoding, token, stream=scheme != "udp")
 
 
 def _open(opened: socket.socket, opening: bytes | None, reader: Reader) -> None:

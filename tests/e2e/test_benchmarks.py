@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import hmac
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from hashlib import md5
 from pathlib import Path
+from typing import Self
 
 import pytest
+from msgspec.structs import replace
 from support import HOST
 from support.books import put_rows
 from support.programs import program
 from support.server import serving
 
-from benchmarks import generator, machine, messages, workload
+from benchmarks import generator, machine, messages, switches, workload
 from benchmarks.generator import Options, Record, WrongAnswersError
 from benchmarks.messages import Form
 from benchmarks.results import Results, publish
@@ -243,3 +247,84 @@ def test_figures_are_printed_with_the_build_of_the_interpreter(
     )
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("CPython 3."))
     assert line.endswith("built without profile-guided optimization") == plain
+
+
+class _RadiusServer:
+    """A server that verifies packets and answers them, some of them wrongly if ``spoil`` changes the answer."""
+
+    def __init__(self, spoil: Callable[[bytearray], None]) -> None:
+        self.codes: list[int] = []
+        self._spoil = spoil
+        self._sockets = [socket.socket(type=socket.SOCK_DGRAM) for _ in range(2)]
+        for each in self._sockets:
+            each.bind((HOST, 0))
+        self.ports = [each.getsockname()[1] for each in self._sockets]
+        self._threads = [threading.Thread(target=self._serve, args=(each,)) for each in self._sockets]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each, thread in zip(self._sockets, self._threads, strict=True):
+            with socket.socket(type=socket.SOCK_DGRAM) as last:
+                last.sendto(b"", each.getsockname())
+            thread.join()
+            each.close()
+
+    def _serve(self, opened: socket.socket) -> None:
+        secret = switches.SECRET.encode()
+        while request := (received := opened.recvfrom(4096))[0]:
+            zeroed = request if request[0] == 4 else request[:22] + bytes(16) + request[38:]
+            assert switches.signed(zeroed) == request
+            self.codes.append(request[0])
+            answer = bytearray((5 if request[0] == 4 else 2, request[1], 0, 0)) + request[4:20]
+            answer += b"" if request[0] == 4 else switches.SIGNED
+            answer += switches.attribute(18, b"text")
+            answer[2:4] = len(answer).to_bytes(2)
+            if request[0] != 4:
+                answer[22:38] = hmac.digest(secret, answer, "md5")
+            answer[4:20] = md5(answer + secret).digest()
+            self._spoil(answer)
+            opened.sendto(answer, received[1])
+
+
+def _change(place: int) -> Callable[[bytearray], None]:
+    def spoil(answer: bytearray) -> None:
+        answer[place] ^= 1
+
+    return spoil
+
+
+@pytest.mark.parametrize("place", [None, 4, 19, 22, -1])
+def test_packets_of_radius_are_signed_and_answers_verified(
+    tmp_path: Path, made: workload.Workload, place: int | None
+) -> None:
+    count = generator.write(
+        tmp_path / "requests",
+        (
+            Record(encode(call), switches.attribute(18, b"text"))
+            for call in made.calls[:50]
+            for encode in (switches.access_request, switches.accounting_stop)
+        ),
+    )
+    with _RadiusServer((lambda _: None) if place is None else _change(place)) as server:
+        options = replace(switches.radius_options(count, server.ports[1]), cpu=None, outstanding=8, timeout=20.0)
+        target = f"udp:{HOST}:{server.ports[0]}"
+        if place is None:
+            result = generator.run(target, tmp_path / "requests", options)
+            assert (result.answered, result.lost, result.unexpected) == (100, 0, 0)
+        else:
+            with pytest.raises(WrongAnswersError) as raised:
+                generator.run(target, tmp_path / "requests", options)
+            assert raised.value.result.wrong == 100
+    assert sorted(server.codes) == [1] * 50 + [4] * 50
+
+
+def test_a_request_that_cannot_be_signed(tmp_path: Path) -> None:
+    generator.write(
+        tmp_path / "requests", [Record(switches.packet(1, switches.attribute(1, b"no authenticator")))]
+    )
+    with pytest.raises(OSError, match="cannot be signed"):
+        generator.run(f"udp:{HOST}:9", tmp_path / "requests", switches.radius_options(1, None))

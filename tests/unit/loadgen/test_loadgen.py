@@ -13,11 +13,11 @@ import pytest
 
 from identengine.client.exchange import MAX_ANSWER, Encoding
 from identengine.errors import WireError
-from identengine.loadgen.connection import Source
 from identengine.loadgen.latency import Histogram
 from identengine.loadgen.mix import Judge, Line, MixError, read
+from identengine.loadgen.order import Source
 from identengine.loadgen.pattern import Pattern, seeded
-from identengine.loadgen.protocols import Http, HttpReply, JsonRpc
+from identengine.loadgen.protocols import BareReply, Http, JsonRpc
 from identengine.loadgen.target import TargetError, target
 from identengine.wire.framing.prefixed import Prefixed
 from identengine.wire.jsonrpc.messages import ResponseMessage
@@ -220,7 +220,7 @@ def test_stream_answers_however_they_are_cut(encoding: Encoding) -> None:
 def test_what_is_no_answer(interface: JsonRpc | Http, said: bytes) -> None:
     with pytest.raises(WireError):
         interface.reader().feed(said)
-    assert HttpReply().error is None
+    assert BareReply().error is None
     assert ResponseMessage().error is None
 
 
