@@ -177,14 +177,18 @@ def _radius() -> list[Attack]:
     victims = (_GATEWAY, _SWITCH)
     calls = [packets.request(number) for number in range(1_000)]
     found = [_udp("RADIUS, unknown address: right packets", [UNKNOWN], calls, "radius", victims)]
-    for one in packets.forged():
+    for one in filter(_floods_with, packets.forged()):
         port = "accounting" if one.accounting else "radius"
         found.append(_udp(f"RADIUS, forged address: {one.name}", [FORGED], [one.raw], port, victims))
-    for one in packets.authentic():
+    for one in filter(_floods_with, packets.authentic()):
         many = [packets.signed(one.raw, number) for number in range(_AUTHENTIC)]
         port = "accounting" if one.accounting else "radius"
         found.append(_udp(f"RADIUS, a switch with its secret: {one.name}", [OWNED], many, port, victims))
     return found
+
+
+def _floods_with(one: packets.Hostile | commands.Stream) -> bool:
+    return one.floods
 
 
 def _streams() -> list[Attack]:
@@ -208,7 +212,7 @@ def _resp() -> list[Attack]:
     return [
         *(
             _trickles(f"RESP, address of a switch: {one.name}", victims, "tcp", FORGED, 20, one.block, 80)
-            for one in commands.anybody()
+            for one in filter(_floods_with, commands.anybody())
         ),
         _trickles("RESP, address of a switch: a byte at a time", victims, "tcp", FORGED, 200, b"a", 5_000),
         _holds("RESP, address of a switch: half commands", victims, "tcp", [FORGED], 200, dribble),
@@ -223,7 +227,7 @@ def _resp() -> list[Attack]:
                 80,
                 commands.AUTH,
             )
-            for one in commands.authenticated()
+            for one in filter(_floods_with, commands.authenticated())
         ),
     ]
 

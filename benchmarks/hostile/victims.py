@@ -1,7 +1,7 @@
 """Good peers, whose waiting times are measured.
 
-They are a switch over UDP, a gateway that asks by RADIUS, a switch that connects for each request, and
-clients of RESP and HTTP that do the same.
+A switch asks over UDP, and a gateway by RADIUS. A switch over TCP connects for each request, as
+clients of RESP and HTTP do.
 
 A request without an answer within :data:`PATIENCE` seconds counts as that long.
 """
