@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -130,3 +132,34 @@ def holds(server: Server, legs: int) -> None:
 def ask(server: Server, method: str, **params: object) -> Any:
     """Ask the engine as the switch, over TCP. Return the result."""
     return server.ask_tcp(request(method, token=TOKEN, **params))["result"]
+
+
+@contextlib.contextmanager
+def dying(port: int, exchanges: int) -> Iterator[int]:
+    """Yield a port that forwards ``exchanges`` connections to ``port``, one by one, and then refuses all others."""
+    with socket.create_server((HOST, 0)) as front:
+
+        def forward() -> None:
+            for left in reversed(range(exchanges)):
+                client, _ = front.accept()
+                if not left:
+                    front.close()
+                with client, socket.create_connection((HOST, port)) as back:
+                    pumps = [threading.Thread(target=_pump, args=pair) for pair in ((client, back), (back, client))]
+                    for pump in pumps:
+                        pump.start()
+                    for pump in pumps:
+                        pump.join()
+
+        thread = threading.Thread(target=forward, daemon=True)
+        thread.start()
+        yield front.getsockname()[1]
+        thread.join()
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    """Forward the bytes of a connection until its sender has closed it."""
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)

@@ -1,6 +1,6 @@
 """The fields of a command, ``field=value``, as the parameters of a method (interfaces.md 3 and 4). No I/O.
 
-A usual command costs two replacements and one typed decoding: its joined form becomes a JSON object of texts. If
+A usual command costs one replacement and one typed decoding: its joined form becomes a JSON object of texts. If
 that does not decode, the fields are read one by one. Both ways read the same parameters. Rule: no error quotes a
 value, since a value can be a secret.
 """
@@ -17,6 +17,7 @@ from msgspec.structs import force_setattr
 from identengine.errors import expected
 from identengine.model.records import CallList, CallRequest, Digest, Request
 from identengine.model.usual import UsualCallRequest, UsualRequest
+from identengine.wire.resp.framer import SEPARATOR
 
 UNREADABLE = (msgspec.MsgspecError, ValueError)
 """The exceptions of decoding. ValueError is bad UTF-8."""
@@ -61,7 +62,8 @@ def usual_request(fields: bytes) -> UsualRequest:
 
     Raise one of :data:`UNREADABLE` if the fields have to be read one by one.
     """
-    return _with_integers(_authorize(_json(fields)))
+    asked = _authorize(_json(fields))
+    return asked if asked.src_port is None and asked.account_id is None else _with_integers(asked)
 
 
 def usual_call(fields: bytes) -> UsualCallRequest:
@@ -74,22 +76,17 @@ def usual_call(fields: bytes) -> UsualCallRequest:
 
 def _json(fields: bytes) -> bytes:
     """Return fields in joined form as a JSON object. Wrong fields become wrong JSON."""
-    if b"|" in fields:
-        fields = _divided(fields)
+    if b"|" in fields and SEPARATOR not in fields:
+        members = fields.replace(b"|", SEPARATOR).replace(b"=", b'":"')
+        names = members.split(b'"')[::4]
+        if len({*names}) < len(names):  # a field is repeated
+            raise ValueError
+    else:
+        members = fields.replace(b"=", b'":"')
     if b"digest" in fields:
         raise ValueError
     # A field without "=", or with two of them, has no form in JSON. No quote hides one, since there are no quotes.
-    return b'{"%b"}' % fields.replace(b"\0", b'","').replace(b"=", b'":"')
-
-
-def _divided(fields: bytes) -> bytes:
-    """Return several fields of a single argument in joined form. Raise ValueError if a field is repeated."""
-    if b"\0" in fields:
-        return fields
-    several = fields.split(b"|")
-    if len({field.partition(b"=")[0] for field in several}) < len(several):
-        raise ValueError
-    return b"\0".join(several)
+    return b'{"%b"}' % members
 
 
 def _with_integers(asked: _Usual) -> _Usual:

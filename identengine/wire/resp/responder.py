@@ -23,7 +23,7 @@ from identengine.wire.desk import ANY_SIZE, Batch, Desk, Item, Kind, Later, Room
 from identengine.wire.resp import fields
 from identengine.wire.resp.answers import Answers
 from identengine.wire.resp.fields import LONGEST_USUAL, UNREADABLE, BadFieldError
-from identengine.wire.resp.framer import arguments_of
+from identengine.wire.resp.framer import SEPARATOR, arguments_of
 from identengine.wire.resp.service import Client, Service, Wrong, wrong_arity
 from identengine.wire.resp.writers import INTERNAL_ERROR, ArrayWriter, JsonWriter, decided, error
 from identengine.wire.responder import BAD_PARAMS, PARSE_ERROR, LateAnswer, MalformedMessage, MessageResponder
@@ -31,7 +31,6 @@ from identengine.wire.session import MAX_UNPROVEN, Peer, Session
 
 MAX_WRONG = 16
 """Number of wrong commands of a connection in a turn after which errors suggest no command: that costs time."""
-_STAR = b"*"
 _USUAL_TYPES = (UsualRequest, UsualCallRequest)
 
 
@@ -126,7 +125,7 @@ class RespResponder:
     ) -> Item:
         """Return the answer to one command. ``peer`` is the switch of the session, as this protocol counts it."""
         try:
-            name, _, joined = message.partition(b"\0")
+            name, _, joined = message.partition(SEPARATOR)
             question = self._questions.get(name)
             if question is None or peer is None:
                 return self._unusual(message, client, session, peer, too_old, batch)
@@ -137,7 +136,7 @@ class RespResponder:
                     pass
                 else:
                     return self._desk.decide(question.usual, params, True, peer, question.writer, too_old, batch)
-            return self._ask(question, message.split(b"\0")[1:], peer, session, too_old, batch)
+            return self._ask(question, arguments_of(message)[1:], peer, session, too_old, batch)
         except Exception as fault:  # of reading; a fault of a decision rejects its call
             self._engine.faults.append(fault)
             return INTERNAL_ERROR

@@ -52,10 +52,18 @@ _NO_ANSWER: dict[str, bytes] = {
 _MOST_ENDS = 131_072
 """Largest number of accounts whose parts of an array are kept."""
 _BEGIN = b"*12\r\n:1\r\n$-1\r\n"
-_SIZES = tuple(b"$%d\r\n" % size for size in range(2 * MAX_LENGTH + 1))
-"""The beginning of a bulk string by its size. No number is longer, also behind a tech prefix."""
+_REJECT = b"*12\r\n:0\r\n$%d\r\n%b\r\n%b%b" + 5 * NIL + b"%b" + NIL + b"%b"
+"""An array that rejects a call, which has few of the fields."""
+_SIZES_OF_SRC = tuple(b"$%d\r\n" % size for size in range(MAX_LENGTH + 1))
+"""The beginning of a bulk string by its size. No number of a caller is longer."""
+_SIZES = tuple(b"\r\n$%d\r\n" % size for size in range(2 * MAX_LENGTH + 1))
+"""The same behind another bulk string. No number is longer, also behind a tech prefix."""
 
 _json = msgspec.json.Encoder().encode
+
+
+def _integer(value: int | None) -> bytes:
+    return NIL if value is None else b":%d\r\n" % value
 
 
 def bulk(value: bytes) -> bytes:
@@ -117,8 +125,8 @@ class ArrayWriter(JsonWriter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._parts: tuple[bytes, Part, Part, bytes, bytes | None] | None = None
-        """The last decision, and the parts of its array."""
+        self._decision = self._array = b""
+        """The last decision that accepts a call, and its array."""
         self._version: Part | None = None
         self._ends: dict[bytes, tuple[bytes, bytes]] = {}
         """The array in front of its numbers and behind them, by the encoded account, for this version."""
@@ -133,26 +141,21 @@ class ArrayWriter(JsonWriter):
         src_number: bytes | None,
     ) -> bytes:
         """Implement :class:`identengine.identify.template.Form`."""
-        answer = template.packed(account, version, match, matched, dst_number, src_number)
-        self._parts = answer, account, version, dst_number, src_number
-        return answer
-
-    def spliced(self, _: bool, result: bytes, /) -> bytes:
-        """Return the answer that accepts a call."""
-        parts = self._parts
-        if parts is None or parts[0] is not result:
-            return self.decision(unpacked(result))
-        account, version, dst, src = parts[1:]
         if version is not self._version:
             self._ends.clear()
             self._version = version
-        ends = self._ends.get(account.packed)
-        if ends is None:
-            ends = self._learn(account, version)
-        begin, end = ends
+        begin, end = self._ends.get(account.packed) or self._learn(account, version)
+        dst, src = dst_number, src_number
         if src is None:
-            return b"".join((begin, NIL, _SIZES[len(dst)], dst, end))
-        return b"".join((begin, _SIZES[len(src)], src, b"\r\n", _SIZES[len(dst)], dst, end))
+            self._array = b"".join((begin, b"$-1", _SIZES[len(dst)], dst, end))
+        else:
+            self._array = b"".join((begin, _SIZES_OF_SRC[len(src)], src, _SIZES[len(dst)], dst, end))
+        self._decision = template.packed(account, version, match, matched, dst, src)
+        return self._decision
+
+    def spliced(self, _: bool, result: bytes, /) -> bytes:
+        """Return the answer that accepts a call."""
+        return self._array if result is self._decision else self.decision(unpacked(result))
 
     def granted(self, answer: EncodedDecision) -> bytes:
         """Return the answer that accepts a call, in whichever form a leg has kept it."""
@@ -160,7 +163,12 @@ class ArrayWriter(JsonWriter):
 
     def decision(self, decision: Decision) -> bytes:
         """Return a decision."""
-        return value_of([getattr(decision, place) for place in PLACES])
+        if decision.accepted:
+            return value_of([getattr(decision, place) for place in PLACES])
+        reason = (decision.reason or "").encode()
+        ids = _integer(decision.account_id), _integer(decision.client_id)
+        codes = _integer(decision.sip_code), _integer(decision.version)
+        return _REJECT % (len(reason), reason, *ids, *codes)
 
     def _learn(self, account: Part, version: Part) -> tuple[bytes, bytes]:
         """Make the parts of an array that all calls of an account share."""

@@ -31,6 +31,10 @@ class Site:
         self.engine = f"http://{HOST}:{server.ports['http']}"
         self.dialplan = Dialplan()
         self.dialplan.globals |= {"IDENT_ENGINE": self.engine, "IDENT_TOKEN": TOKEN, "IDENT_REPORT": self.report()}
+        self.dialplan.globals |= {
+            "IDENT_CONNECT": "20",
+            "IDENT_TIMEOUT": "20",
+        }  # the machine of a test may be slow
 
     def report(self) -> str:
         """Return the command line of identengine-report."""
