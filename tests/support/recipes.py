@@ -136,7 +136,7 @@ def ask(server: Server, method: str, **params: object) -> Any:
 
 @contextlib.contextmanager
 def dying(port: int, exchanges: int) -> Iterator[int]:
-    """Yield a port that forwards ``exchanges`` connections to ``port``, one by one, and then refuses all others."""
+    """Yield a port that forwards ``exchanges`` connections to ``port``, one by one, and refuses all others."""
     with socket.create_server((HOST, 0)) as front:
 
         def forward() -> None:
@@ -145,11 +145,10 @@ def dying(port: int, exchanges: int) -> Iterator[int]:
                 if not left:
                     front.close()
                 with client, socket.create_connection((HOST, port)) as back:
-                    pumps = [threading.Thread(target=_pump, args=pair) for pair in ((client, back), (back, client))]
-                    for pump in pumps:
-                        pump.start()
-                    for pump in pumps:
-                        pump.join()
+                    answers = threading.Thread(target=_pump, args=(back, client))
+                    answers.start()
+                    _pump(client, back)
+                    answers.join()
 
         thread = threading.Thread(target=forward, daemon=True)
         thread.start()

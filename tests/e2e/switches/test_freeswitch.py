@@ -204,7 +204,7 @@ def test_an_engine_that_dies_during_a_call_gets_its_stop_too(site: Site, tmp_pat
         site.engines = [f"http://{HOST}:{port}", f"http://{HOST}:{other.ports['http']}"]
         site.settings["identengine_stops"] = "2"
         events = site.call(CUSTOMER, "4420", "answer")
-        # The first engine dies after the first message, so the attempt at the vendor is authorized by the second one.
+        # The first engine dies after the first message. The second one authorizes the attempt at the vendor.
         last = next(event for event in events if "was not answered by" in event and "stop of" in event)
         assert last.endswith(site.engines[0])
         holds(other, 0)
