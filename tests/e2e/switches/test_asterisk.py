@@ -15,7 +15,7 @@ from support import HOST
 from support.asterisk import FOLDER, REPORT, Channel, Dialplan
 from support.operator import held
 from support.ports import free_port
-from support.recipes import CUSTOMER, PREFIXED, REJECTS, TOKEN, Reject, ask, dying, engine, holds
+from support.recipes import CUSTOMER, PREFIXED, REJECTS, TOKEN, Reject, ask, dying, engine, holds, unavailable
 from support.server import Server
 from support.waiting import wait_for
 
@@ -199,6 +199,14 @@ def test_an_engine_that_dies_during_a_call_gets_its_stop_too(site: Site, tmp_pat
         call = site.call(CUSTOMER, "4420", "answer")
         assert call.asked[0][0] == "authorize"
         holds(other, 0)
+    holds(site.server, 0)
+
+
+def test_an_engine_without_a_decider_is_away(site: Site) -> None:
+    with unavailable() as port:
+        site.dialplan.globals |= {"IDENT_ENGINE": f"http://{HOST}:{port}", "IDENT_ENGINE2": site.engine}
+        call = site.call(CUSTOMER, "4420", "answer")
+    assert methods(call) == ["authorize", "authorize", "authorize", "start", "stop"]
     holds(site.server, 0)
 
 

@@ -18,7 +18,7 @@ from support.freeswitch import FOLDER, check_syntax, run
 from support.operator import held
 from support.ports import free_port
 from support.programs import program
-from support.recipes import CUSTOMER, PREFIXED, REJECTS, TOKEN, Reject, ask, dying, engine, holds
+from support.recipes import CUSTOMER, PREFIXED, REJECTS, TOKEN, Reject, ask, dying, engine, holds, unavailable
 from support.server import Server
 from support.waiting import wait_for
 
@@ -214,12 +214,21 @@ def test_an_engine_that_dies_during_a_call_gets_its_stop_too(site: Site, tmp_pat
         holds(site.server, 0)
 
 
+def test_an_engine_without_a_decider_is_away(site: Site) -> None:
+    with unavailable() as port:
+        site.engines.insert(0, f"http://{HOST}:{port}")
+        events = site.call(CUSTOMER, "4420", "answer")
+    # Each authorization begins with the engine that authorized the call.
+    assert methods(events) == ["authorize", "authorize", "authorize", "start", "stop"]
+    holds(site.server, 0)
+
+
 def test_a_wrong_token_is_no_outage_of_one_engine(site: Site) -> None:
     site.engines *= 2
-    site.settings |= {"identengine_token": "wrong", "identengine_stops": "1"}
+    site.settings["identengine_token"] = "wrong"
     events = site.call(CUSTOMER, "4420")
     assert responses(events) == ["503 no engine"]
-    assert methods(events) == ["authorize", "stop"]
+    assert methods(events) == ["authorize", "stop", "stop"]  # to each engine, and not repeated
     assert any("401" in event for event in events)
 
 
