@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import NamedTuple
 
+from benchmarks.hostile import packets
 from benchmarks.hostile.inputs import TOKEN, Genes, build
 from benchmarks.hostile.sending import (
     Sent,
@@ -30,7 +31,10 @@ FLOOD_BYTES = 5_500_000
 """Bytes a second of a flood of datagrams: 44 Mbit/s."""
 FLOOD_DATAGRAMS = 20_000
 """Most datagrams of a flood a second."""
+_AUTHENTIC = 3_000
+"""Number of different packets in a flood of authentic ones. A repeat is answered from the stored replies."""
 _SWITCH, _CONNECT, _HTTP = "switch, UDP", "switch that connects, TCP", "HTTP client"
+_GATEWAY = "gateway, RADIUS"
 
 
 class Attack(NamedTuple):
@@ -41,14 +45,21 @@ class Attack(NamedTuple):
     run: Run
 
 
-def _udp(name: str, sources: Sequence[str], messages: Sequence[bytes]) -> Attack:
+def _udp(
+    name: str,
+    sources: Sequence[str],
+    messages: Sequence[bytes],
+    port: str = "udp",
+    victims: tuple[str, ...] = (_SWITCH,),
+) -> Attack:
+    """Return a flood of datagrams to a port of the server."""
     size = sum(map(len, messages)) / len(messages)
     rate = min(FLOOD_DATAGRAMS, FLOOD_BYTES / max(size, 1))
 
     def run(target: Target, until: float, sent: Sent) -> None:
-        datagrams(target.udp, sources, messages, rate, until, sent)
+        datagrams(getattr(target, port), sources, messages, rate, until, sent)
 
-    return Attack(name, (_SWITCH,), run)
+    return Attack(name, victims, run)
 
 
 def _message(place: str, filler: str, *, array: int = 0, method: str = "identify", size: int = 65_000) -> bytes:
@@ -115,7 +126,7 @@ def _trickles(
 
 def attacks() -> list[Attack]:
     """Return all attacks."""
-    return [*_floods(), *_forged_floods(), *_streams(), *_handshakes(), *_http()]
+    return [*_floods(), *_forged_floods(), *_radius(), *_streams(), *_handshakes(), *_http()]
 
 
 def _floods() -> list[Attack]:
@@ -148,6 +159,21 @@ def _forged_floods() -> list[Attack]:
         "lengths that promise 4 GB": [_packed("calls", filler) for filler in promises],
     }
     return [_udp(f"UDP, forged address: {name}", [FORGED], each) for name, each in messages.items()]
+
+
+def _radius() -> list[Attack]:
+    """Return floods of packets of RADIUS. Authentic packets are from a gateway that the attacker controls."""
+    victims = (_GATEWAY, _SWITCH)
+    calls = [packets.request(number) for number in range(1_000)]
+    found = [_udp("RADIUS, unknown address: right packets", [UNKNOWN], calls, "radius", victims)]
+    for one in packets.forged():
+        port = "accounting" if one.accounting else "radius"
+        found.append(_udp(f"RADIUS, forged address: {one.name}", [FORGED], [one.raw], port, victims))
+    for one in packets.authentic():
+        many = [packets.signed(one.raw, number) for number in range(_AUTHENTIC)]
+        port = "accounting" if one.accounting else "radius"
+        found.append(_udp(f"RADIUS, a switch with its secret: {one.name}", [OWNED], many, port, victims))
+    return found
 
 
 def _streams() -> list[Attack]:

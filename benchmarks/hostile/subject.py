@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -20,9 +20,11 @@ from identengine.identify.index import Book
 from identengine.model.options import IdentifyOptions
 from identengine.model.records import Account, Client, IdentBy
 from identengine.net.tcp.introduction import Introduction
+from identengine.wire.batches import EngineBatches
 from identengine.wire.deferred import DeferredCount
 from identengine.wire.jsonrpc.framings import framings
 from identengine.wire.jsonrpc.responder import Responder
+from identengine.wire.radius.responder import RadiusResponder, Reports
 from identengine.wire.session import Peer, Session, digest_of
 
 Transport = Literal["UDP", "TCP"]
@@ -67,7 +69,10 @@ class Subject:
         self._engine.take_up(book(tied))
         self._engine.hold(self._calls)
         self._now = 0.0
-        self._responder = Responder(self._engine, time.monotonic, _ignore, lambda: self._now)
+        self._batches = EngineBatches(self._engine, time.monotonic, lambda: self._now)
+        self._responder = Responder(self._engine, time.monotonic, _ignore, batches=self._batches)
+        reports = Reports(*[_ignore] * len(Reports._fields))
+        self._radius = RadiusResponder(self._engine, self._batches, time.monotonic, reports)
         self._framings = framings(self._responder)
         self._peer = Peer("sbc1", _OPTIONS, Asker("sbc1", "", "udp"))
         self._serial = 0
@@ -98,6 +103,28 @@ class Subject:
             session.authenticate(TOKEN)
         return self._message(fresh, session)
 
+    def packet_cost(
+        self, packet: Callable[[int], bytes], secret: str, *, accounting: bool, most: int = 50
+    ) -> Cost:
+        """Return the cost of a packet of RADIUS. ``packet`` returns one for a number; equal ones are repeats.
+
+        ``secret`` is that of the only switch at its source.
+        """
+        peer = Peer("sbc1", _OPTIONS, Asker("sbc1", "", "radius"), secret.encode())
+        session = Session("127.0.0.1", None, by_secret=(peer,))
+        respond = self._radius.accounting if accounting else self._radius.authentication
+        times: list[int] = []
+        for _ in range(most):
+            self._serial += 1
+            self._now += 0.001
+            raw = packet(self._serial)
+            began = time.process_time_ns()
+            self._batches.begin()
+            answers, _places = respond([raw], [session], _NoSenders(), DeferredCount(), None)
+            self._batches.end()
+            times.append(time.process_time_ns() - began)
+        return Cost(min(times) / 1e3, len(raw), sum(map(len, answers)))
+
     def _datagram(self, raw: bytes, session: Session) -> tuple[list[bytes], int]:
         owed = DeferredCount()
         began = time.process_time_ns()
@@ -126,6 +153,16 @@ class Subject:
     def faults(self) -> list[str]:
         """Return the exceptions that became ``internal_error``."""
         return [repr(fault) for fault in self._engine.faults]
+
+
+class _NoSenders:
+    """The senders of packets, which receive nothing."""
+
+    def port(self, _: int) -> int:
+        return 1
+
+    def answer_later(self, _: int, __: Sequence[bytes]) -> None:
+        """Drop the answers."""
 
 
 def quiet(work: Callable[[], None]) -> None:

@@ -86,6 +86,8 @@ class Connection(asyncio.BufferedProtocol):
     _session: Session
     _respond: MessageResponder
     _introduction: Introduction
+    _in_order = False
+    """True if no answer may pass one that is deferred."""
     _framer: Framer | None = None
     """The framing of the connection; None until the first byte, which determines it, arrives."""
 
@@ -162,7 +164,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._framer is None:
             framing = self._host.framings.chosen_by(_view[0])
             self._framer = framing.framer(self._host.quota.limits.message_bytes)
-            self._respond = framing.responder()
+            self._respond, self._in_order = framing.responder(), framing.in_order
             self._introduction = Introduction(framing, self._framer, self._session)
         if not self._queue:
             self._arrived = self._host.looked()
@@ -212,6 +214,10 @@ class Connection(asyncio.BufferedProtocol):
         self._has_turn = not (self._ending or self._unread or self._counted is None)
         self._before = session.peer
         if framer is None or not self._has_turn:
+            return 0
+        if self._in_order and self._owed.count:
+            self._has_turn = False
+            self._transport.pause_reading()  # until the deferred answer has left
             return 0
         messages, error = self._next(framer)
         if not messages and error is None:

@@ -16,6 +16,8 @@ from identengine.wire.batches import EngineBatches
 from identengine.wire.jsonrpc.messages import BAD_PARAMS
 from identengine.wire.jsonrpc.responder import Responder
 from identengine.wire.radius.responder import DroppedPacket, RadiusResponder, Reports
+from identengine.wire.resp.responder import Reports as RespReports
+from identengine.wire.resp.responder import RespResponder
 from identengine.wire.responder import MalformedMessage
 
 
@@ -51,6 +53,8 @@ class Responders:
             duplicate=self._on_duplicate,
         )
         self.radius = RadiusResponder(engine, self.batches, self._uptime, reports)
+        resp = RespReports(self._on_reject, self._on_wrong_token, self._on_malformed)
+        self.resp = RespResponder(engine, self.batches, self._uptime, resp)
 
     def write(self) -> None:
         """Write the lines of all logs."""

@@ -18,7 +18,7 @@ from identengine.net.access import Peers
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec
 from identengine.wire.jsonrpc.replies import codec_of
 from identengine.wire.jsonrpc.responder import Responder
-from identengine.wire.jsonrpc.unproven import MAX_UNPROVEN
+from identengine.wire.session import MAX_UNPROVEN
 from identengine.wire.responder import MalformedMessage
 from identengine.wire.session import Session
 
