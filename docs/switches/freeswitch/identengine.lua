@@ -125,11 +125,13 @@ end
 
 -- mod_hiredis divides its argument at blanks. Old versions use it as a format of printf. So no value may have a blank, a
 -- quote or a percent sign, which `route` ensures.
-local COMMANDS = { authorize = "IDENT.AUTHJ", start = "IDENT.START", update = "IDENT.UPDATE", stop = "IDENT.STOP" }
+local COMMANDS = { authorize = "IDENT.AUTHJ", start = "IDENT.START", stop = "IDENT.STOP", sync = "IDENT.SYNC" }
 local function by_redis(engine, method, fields)
   local parts = { engine, COMMANDS[method] }
   for name, value in pairs(fields) do
-    parts[#parts + 1] = name .. "=" .. value
+    for _, item in ipairs(type(value) == "table" and value or { value }) do
+      parts[#parts + 1] = name .. "=" .. (type(item) == "table" and item[1] or item)
+    end
   end
   return api:execute("hiredis_raw", table.concat(parts, " "))
 end
@@ -310,15 +312,12 @@ local function all_calls()
   return calls
 end
 
--- Send each engine the list of all calls: in parts of 500, or with "redis" as an update of each call.
+-- Send each engine the list of all calls, in parts of 500.
 local function sync()
   local calls = all_calls()
   local list, parts = tostring(os.time()), math.ceil(#calls / 500)
   for _, engine in ipairs(words(ENGINES)) do
-    for _, call in ipairs(TRANSPORT == "redis" and calls or {}) do
-      ask_one(engine, "update", { call_id = call[1], interval = SYNC })
-    end
-    for part = 1, TRANSPORT == "redis" and 0 or parts do
+    for part = 1, parts do
       local some = {}
       for index = (part - 1) * 500 + 1, math.min(part * 500, #calls) do
         some[#some + 1] = calls[index]
