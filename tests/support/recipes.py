@@ -145,7 +145,9 @@ def dying(port: int, exchanges: int) -> Iterator[int]:
                 if not left:
                     front.close()
                 with client, socket.create_connection((HOST, port)) as back:
-                    pumps = [threading.Thread(target=_pump, args=pair) for pair in ((client, back), (back, client))]
+                    pumps = [
+                        threading.Thread(target=_pump, args=pair) for pair in ((client, back), (back, client))
+                    ]
                     for pump in pumps:
                         pump.start()
                     for pump in pumps:
