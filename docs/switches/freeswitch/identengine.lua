@@ -123,17 +123,17 @@ local function by_http(engine, method, fields)
   ))
 end
 
--- mod_hiredis divides its argument at blanks. Old versions use it as a format of printf. So no value may have a blank, a
--- quote or a percent sign, which `route` ensures.
+-- mod_hiredis divides its argument at blanks, into few parts. Old versions use it as a format of printf. So all fields are
+-- in one part. No value may have a blank, a bar, a quote or a percent sign, which `route` ensures.
 local COMMANDS = { authorize = "IDENT.AUTHJ", start = "IDENT.START", stop = "IDENT.STOP", sync = "IDENT.SYNC" }
 local function by_redis(engine, method, fields)
-  local parts = { engine, COMMANDS[method] }
+  local parts = {}
   for name, value in pairs(fields) do
     for _, item in ipairs(type(value) == "table" and value or { value }) do
       parts[#parts + 1] = name .. "=" .. (type(item) == "table" and item[1] or item)
     end
   end
-  return api:execute("hiredis_raw", table.concat(parts, " "))
+  return api:execute("hiredis_raw", table.concat({ engine, COMMANDS[method], table.concat(parts, "|") }, " "))
 end
 
 local function ask_one(engine, method, fields)

@@ -94,7 +94,7 @@ def redis_options(port: int, token: str = TOKEN) -> str:
 def commands(events: list[str]) -> list[tuple[str, dict[str, str]]]:
     """Return the commands that the script sent by mod_hiredis, and their fields."""
     found = [event.split(" ")[1:] for event in events if event.startswith("redis ")]
-    return [(command, dict(field.split("=", 1) for field in fields)) for command, *fields in found]
+    return [(command, dict(field.split("=", 1) for field in fields.split("|"))) for command, fields in found]
 
 
 def methods(events: list[str]) -> list[str]:
