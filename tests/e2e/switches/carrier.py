@@ -166,7 +166,7 @@ class Carrier:
                 (f"ENGINE{number}", f'"name=engine{number.strip("_")};addr={ENGINE};port={port}"')
                 for number, port in zip(("", "_2"), ports, strict=False)
             ]
-            return dict(names) | {"VENDORS": f'"{accounts}"'}
+            return {**dict(names), "VENDORS": f'"{accounts}"'}
         return {"ENGINE": f'"conn=engine;addr={ENGINE};port={ports[0]}"', "VENDORS": f'"{accounts}"'}
 
     def _radius(self) -> Path:
