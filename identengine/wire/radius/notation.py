@@ -65,6 +65,8 @@ _PAIR = re.compile(
     \s* (?: ,\s* | (?=\#) | $ )""",
     re.VERBOSE,
 )
+_REQUEST_NUMBER = re.compile(r"^\s*\(\d+\)\s*")
+"""The number of a request that begins each line of FreeRADIUS' debug output."""
 _NUMBERED = re.compile(r"Attr-(?:26\.(?P<vendor>\d{1,8})\.)?(?P<number>\d{1,3})", re.IGNORECASE)
 _ESCAPE = re.compile(r"\\([0-7]{3}|.)")
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
@@ -130,7 +132,8 @@ def _pairs(text: str) -> Iterator[tuple[int, str, str]]:
     """Yield line, name and value as written of each attribute. Raise NotationError for other lines."""
     blank = 0
     is_begun = False
-    for line, written in enumerate(text.split("\n"), 1):
+    for line, whole in enumerate(text.split("\n"), 1):
+        written = _REQUEST_NUMBER.sub("", whole)
         at, rest = 0, written.strip()
         if not rest or rest.startswith("#"):
             blank = line if is_begun and not rest else blank

@@ -100,6 +100,13 @@ def test_attributes_of_vendors_and_by_number() -> None:
     ]
 
 
+def test_lines_of_debug_output() -> None:
+    """FreeRADIUS prints the number of the request first, and radclient a tab."""
+    freeradius = '(12)   User-Name = "bob"\n(12)   NAS-Port = 1\n'
+    radclient = '\tUser-Name = "bob"\n\tNAS-Port = 1\n'
+    assert attributes(freeradius) == attributes(radclient) == [(1, b"bob"), (5, b"\0\0\0\x01")]
+
+
 def test_the_lines_and_names_of_attributes() -> None:
     _, written = parse('\n\nuser-name = "a", NAS-Port = 1\nAttr-9 = 0x00000000\nAttr-200 = 0x61\n')
     assert [(one.line, one.name) for one in written] == [
