@@ -17,7 +17,7 @@ _SCENARIOS = Path(__file__).parent / "sipp"
 
 
 class Seen(NamedTuple):
-    """A call as the vendor received it: the numbers in the request URI, From and P-Asserted-Identity, and X-Tag."""
+    """A call as the vendor received it: numbers in the request URI, From and P-Asserted-Identity, and X-Tag."""
 
     dialled: str
     shown: str
@@ -80,8 +80,8 @@ class Callers:
     ) -> None:
         """Place a call for each tuple of shown and dialled numbers, all within about ``seconds``.
 
-        ``kind`` is the name of a scenario. A code in its place is the reject that the calls must get. The code may be
-        followed by the reason. ``changes`` replace texts of the scenario.
+        ``kind`` is the name of a scenario. A code in its place is the reject that the calls must get. The
+        reason may follow the code. ``changes`` replace texts of the scenario.
         """
         rows = list(calls)
         port = free_port(source)
@@ -121,7 +121,8 @@ def _rejected(code: str, reason: str = "") -> str:
     text = (_SCENARIOS / "rejected.xml").read_text()
     if reason:
         first = f'<ereg regexp="SIP/2.0 {code} {reason}" search_in="msg" check_it="true" assign_to="first"/>'
-        cause = '<ereg regexp="Q.850;cause=[0-9]+" search_in="hdr" header="Reason:" check_it="true" assign_to="cause"/>'
+        value = 'regexp="Q.850;cause=[0-9]+" search_in="hdr" header="Reason:" check_it="true"'
+        cause = f'<ereg {value} assign_to="cause"/>'
         text = text.replace(
             '<recv response="CODE"/>', f'<recv response="CODE"><action>{first}{cause}</action></recv>'
         )

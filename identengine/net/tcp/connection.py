@@ -19,9 +19,10 @@ from typing import Protocol, cast
 from identengine.net.tcp.admission import ConnectionQuota
 from identengine.net.tcp.introduction import Introduction
 from identengine.net.tcp.peeks import age_of_newest, waiting_bytes
+from identengine.net.tcp.segments import write_undivided
 from identengine.net.tcp.turns import Turns
 from identengine.wire.deferred import DeferredCount
-from identengine.wire.framing import Framer, Framings
+from identengine.wire.framing import Framer, Framing, Framings
 from identengine.wire.responder import MessageResponder
 from identengine.wire.session import Peer, Session
 
@@ -86,8 +87,7 @@ class Connection(asyncio.BufferedProtocol):
     _session: Session
     _respond: MessageResponder
     _introduction: Introduction
-    _in_order = False
-    """True if no answer may pass one that is deferred."""
+    _framing: Framing
     _framer: Framer | None = None
     """The framing of the connection; None until the first byte, which determines it, arrives."""
 
@@ -164,7 +164,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._framer is None:
             framing = self._host.framings.chosen_by(_view[0])
             self._framer = framing.framer(self._host.quota.limits.message_bytes)
-            self._respond, self._in_order = framing.responder(), framing.in_order
+            self._framing, self._respond = framing, framing.responder()
             self._introduction = Introduction(framing, self._framer, self._session)
         if not self._queue:
             self._arrived = self._host.looked()
@@ -215,7 +215,7 @@ class Connection(asyncio.BufferedProtocol):
         self._before = session.peer
         if framer is None or not self._has_turn:
             return 0
-        if self._in_order and self._owed.count:
+        if self._framing.in_order and self._owed.count:
             self._has_turn = False
             self._transport.pause_reading()  # until the deferred answer has left
             return 0
@@ -243,7 +243,7 @@ class Connection(asyncio.BufferedProtocol):
         if not self._has_turn or self.settled:
             return
         if self._answers and self._framer is not None:
-            self._transport.write(b"".join(map(self._framer.frame, self._answers)))
+            self._write([*map(self._framer.frame, self._answers)])
             self._answers = []
         if self._session.peer is not self._before and not self._count():
             return
@@ -263,8 +263,14 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport.is_closing() or self._ending or self._framer is None:
             return
         self._since = asyncio.get_running_loop().time()
-        self._transport.write(self._framer.frame(answer))
+        self._write([self._framer.frame(answer)])
         self._wait()  # a close may have waited for this answer
+
+    def _write(self, framed: list[bytes]) -> None:
+        if self._framing.undivided:
+            write_undivided(self._transport, framed)
+        else:
+            self._transport.write(b"".join(framed))
 
     def reauthenticate(self) -> None:
         """Resolve the session again after a change of the switches. Credentials already shown stay valid."""

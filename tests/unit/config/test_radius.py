@@ -75,6 +75,10 @@ RADIUS = SWITCH + "secret = 'x'\n[switch.radius]\n"
             'map: call_id: expected an attribute (a name, 44, "9/24" or "Cisco-',
         ),
         (
+            RADIUS + "map = { src_ip = ['NAS-IP-Address'] }",
+            "map: src_ip: expected an attribute of the caller, not the address of the switch, got",
+        ),
+        (
             RADIUS + "map = { call_id = ['0/4'] }",
             'map: call_id: expected an attribute (a name, 44, "9/24" or "Cisco-',
         ),
