@@ -76,17 +76,21 @@ def usual_call(fields: bytes) -> UsualCallRequest:
 
 def _json(fields: bytes) -> bytes:
     """Return fields in joined form as a JSON object. Wrong fields become wrong JSON."""
-    if b"|" in fields and SEPARATOR not in fields:
-        members = fields.replace(b"|", SEPARATOR).replace(b"=", b'":"')
-        names = members.split(b'"')[::4]
-        if len({*names}) < len(names):  # a field is repeated
-            raise ValueError
-    else:
-        members = fields.replace(b"=", b'":"')
     if b"digest" in fields:
         raise ValueError
+    if b"|" in fields and SEPARATOR not in fields:
+        fields = _divided(fields)
     # A field without "=", or with two of them, has no form in JSON. No quote hides one, since there are no quotes.
-    return b'{"%b"}' % members
+    return b'{"' + fields.replace(b"=", b'":"') + b'"}'
+
+
+def _divided(fields: bytes) -> bytes:
+    """Return several fields of a single argument in joined form. Raise ValueError if a field is repeated."""
+    divided = fields.replace(b"|", SEPARATOR)
+    names = divided.replace(b"=", b'":"').split(b'"')[::4]
+    if len({*names}) < len(names):
+        raise ValueError
+    return divided
 
 
 def _with_integers(asked: _Usual) -> _Usual:
