@@ -144,17 +144,17 @@ class RespResponder:
             self._engine.faults.append(fault)
             return INTERNAL_ERROR
 
-    def any(
+    def unusual(
         self, message: bytes, client: Client, session: Session, peer: Peer | None, too_old: bool, batch: Batch
     ) -> Item:
         """Return the answer to any command. ``peer`` is None if the session is no switch yet."""
         try:
-            return self._any(message, client, session, peer, too_old, batch)
+            return self._unusual(message, client, session, peer, too_old, batch)
         except Exception as fault:  # of reading; a fault of a decision rejects its call
             self._engine.faults.append(fault)
             return INTERNAL_ERROR
 
-    def _any(
+    def _unusual(
         self, message: bytes, client: Client, session: Session, peer: Peer | None, too_old: bool, batch: Batch
     ) -> Item:
         name, *arguments = arguments_of(message)
@@ -244,7 +244,7 @@ class _Connection:
                 items.append(item)
                 continue
             if item is None:
-                item = owner.any(message, client, session, peer, too_old, batch)
+                item = owner.unusual(message, client, session, peer, too_old, batch)
             items.append(item)
             is_deferred = is_deferred or type(item) is Later
             peer = self._peer_of(session)
