@@ -75,22 +75,20 @@ def usual_call(fields: bytes) -> UsualCallRequest:
 
 
 def _json(fields: bytes) -> bytes:
-    """Return fields in joined form as a JSON object. Wrong fields become wrong JSON."""
+    """Return fields in joined form as a JSON object. Wrong fields become wrong JSON.
+
+    Raise ValueError if there is a digest, or if a single argument repeats a field.
+    """
     if b"digest" in fields:
         raise ValueError
-    if b"|" in fields and SEPARATOR not in fields:
-        fields = _divided(fields)
     # A field without "=", or with two of them, has no form in JSON. No quote hides one, since there are no quotes.
-    return b'{"' + fields.replace(b"=", b'":"') + b'"}'
-
-
-def _divided(fields: bytes) -> bytes:
-    """Return several fields of a single argument in joined form. Raise ValueError if a field is repeated."""
-    divided = fields.replace(b"|", SEPARATOR)
-    names = divided.replace(b"=", b'":"').split(b'"')[::4]
-    if len({*names}) < len(names):
-        raise ValueError
-    return divided
+    members = fields.replace(b"=", b'":"')
+    if b"|" in fields and SEPARATOR not in fields:
+        members = members.replace(b"|", SEPARATOR)
+        names = members.split(b'"')[::4]
+        if len({*names}) < len(names):
+            raise ValueError
+    return b'{"' + members + b'"}'
 
 
 def _with_integers(asked: _Usual) -> _Usual:
