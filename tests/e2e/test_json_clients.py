@@ -74,7 +74,7 @@ def test_a_segment_of_tcp_divides_no_netstring(server: Server) -> None:
         )
     assert [one["id"] for one in answers] == [*range(32)]
     assert all(one["result"]["accepted"] for one in answers)
-    assert segments == 32
+    assert segments >= 32  # a segment that is sent again counts twice
 
 
 def test_netstrings_one_after_another(server: Server) -> None:
