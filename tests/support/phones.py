@@ -12,12 +12,12 @@ from support.programs import program
 from support.waiting import PATIENCE
 
 VENDOR = "127.0.0.6"
-"""Address of all vendors."""
+"""Address of vendors that need no address of their own."""
 _SCENARIOS = Path(__file__).parent / "sipp"
 
 
 class Seen(NamedTuple):
-    """A call as the vendor received it: the numbers in the request URI, From and P-Asserted-Identity, and X-Tag."""
+    """A call as the vendor received it: numbers in the request URI, From and P-Asserted-Identity, and X-Tag."""
 
     dialled: str
     shown: str
@@ -28,9 +28,15 @@ class Seen(NamedTuple):
 class Callee:
     """A vendor: SIPp with callee.xml."""
 
-    def __init__(self, folder: Path, name: str, *changes: tuple[str, str]) -> None:
-        """Start the vendor. ``changes`` replace texts of the scenario."""
-        self.port = free_port(VENDOR)
+    def __init__(
+        self, folder: Path, name: str, *changes: tuple[str, str], address: str = VENDOR, remembers: bool = False
+    ) -> None:
+        """Start the vendor. ``changes`` replace texts of the scenario.
+
+        A vendor that ``remembers`` ignores late packets of a call. Then no Call-ID may return.
+        """
+        self.address = address
+        self.port = free_port(address)
         self._log = folder / f"{name}.log"
         self._errors = folder / f"{name}.err"
         scenario = folder / f"{name}.xml"
@@ -39,9 +45,9 @@ class Callee:
             assert before in text, before
             text = text.replace(before, after)
         scenario.write_text(text)
-        again = ("-deadcall_wait", 0)  # a Call-ID may return
+        again = ("-deadcall_wait", 60_000 if remembers else 0)
         self.process = _sipp(
-            scenario, VENDOR, self.port, "-trace_logs", "-log_file", self._log, *again, errors=self._errors
+            scenario, address, self.port, "-trace_logs", "-log_file", self._log, *again, errors=self._errors
         )
 
     def seen(self) -> list[Seen]:
@@ -68,22 +74,23 @@ class Callers:
         kind: str,
         source: str,
         calls: Iterable[tuple[str, ...]],
-        *,
+        *changes: tuple[str, str],
         seconds: float = 0.1,
         length: float = 0.3,
     ) -> None:
         """Place a call for each tuple of shown and dialled numbers, all within about ``seconds``.
 
-        ``kind`` is the name of a scenario. A code in its place is the reject that the calls must get. The code may be
-        followed by the reason.
+        ``kind`` is the name of a scenario. A code in its place is the reject that the calls must get. The
+        reason may follow the code. ``changes`` replace texts of the scenario.
         """
         rows = list(calls)
         port = free_port(source)
         name = f"{kind.replace(' ', '-')}-{source}-{port}"
-        scenario = _SCENARIOS / f"{kind}.xml"
-        if kind[0].isdigit():
-            scenario = folder / f"{name}.xml"
-            scenario.write_text(_rejected(*kind.split()))
+        text = _rejected(*kind.split()) if kind[0].isdigit() else (_SCENARIOS / f"{kind}.xml").read_text()
+        for before, after in changes:
+            text = text.replace(before, after)
+        scenario = folder / f"{name}.xml"
+        scenario.write_text(text)
         numbers = folder / f"{name}.csv"
         numbers.write_text("\n".join(["SEQUENTIAL", *map(";".join, rows), ""]))
         self._errors = folder / f"{name}.err"
@@ -114,7 +121,8 @@ def _rejected(code: str, reason: str = "") -> str:
     text = (_SCENARIOS / "rejected.xml").read_text()
     if reason:
         first = f'<ereg regexp="SIP/2.0 {code} {reason}" search_in="msg" check_it="true" assign_to="first"/>'
-        cause = '<ereg regexp="Q.850;cause=[0-9]+" search_in="hdr" header="Reason:" check_it="true" assign_to="cause"/>'
+        value = 'regexp="Q.850;cause=[0-9]+" search_in="hdr" header="Reason:" check_it="true"'
+        cause = f'<ereg {value} assign_to="cause"/>'
         text = text.replace(
             '<recv response="CODE"/>', f'<recv response="CODE"><action>{first}{cause}</action></recv>'
         )

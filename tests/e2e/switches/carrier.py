@@ -43,8 +43,9 @@ DIALLED = {"484 invalid_destination": "77%23"}
 """Numbers that are dialled for some of the rejects. For the others any number is dialled."""
 _FIRST = ('regexp="^503"', 'regexp="^5"')
 _SECOND = ('regexp="^1"', 'regexp="^[156]"')
-"""Changes of the scenario of two vendors: numbers with 5 fail at the first, and numbers with 6 ring there. The second
-vendor answers them. Numbers with 503 fail at both."""
+"""Changes of the scenario of two vendors: numbers with 5 fail at the first, and numbers with 6 ring there.
+
+The second vendor answers them. Numbers with 503 fail at both."""
 
 
 def _accounts(vendors: list[Callee]) -> list[Account]:
@@ -160,12 +161,12 @@ class Carrier:
         if self.way == "radius":
             addresses = ",".join(f"{VENDOR}:{vendor.port}" for vendor in self.vendors)
             return {"RADIUS": f'"{self._radius()}"', "VENDORS": f'"{addresses}"'}
-        if self.way == "redis":
-            names = [
-                f'"name={name};addr={ENGINE};port={port}"' for name, port in zip(("engine", "engine2"), ports)
-            ]
-            return dict(zip(("ENGINE", "ENGINE_2"), names)) | {"VENDORS": f'"{accounts}"'}
-        return {"ENGINE": f'"conn=engine;addr={ENGINE};port={ports[0]}"', "VENDORS": f'"{accounts}"'}
+        names: dict[str, object] = {"VENDORS": f'"{accounts}"'}
+        for number, port in zip(("", "_2"), ports, strict=False):
+            address = f"addr={ENGINE};port={port}"
+            named = f'"name=engine{number.strip("_")};{address}"' if self.way == "redis" else address
+            names[f"ENGINE{number}"] = named
+        return names
 
     def _radius(self) -> Path:
         """Write the config of the library of RADIUS, with the addresses of the engines."""
