@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,10 +52,10 @@ class Site:
         }
         return Channel(self.dialplan, variables, dials).call()
 
-    def run(self, *words: str, channels: str = "") -> None:
-        """Run identengine-report, with an ``asterisk -rx`` that prints ``channels``."""
+    def run(self, *words: str, channels: str = "", status: int = 0) -> None:
+        """Run identengine-report, with an ``asterisk -rx`` that prints ``channels`` and exits with ``status``."""
         fake = self.folder / "asterisk"
-        fake.write_text(f"#!/bin/sh\ncat <<'END'\n{channels}\nEND\n")
+        fake.write_text(f"#!/bin/sh\ncat <<'END'\n{channels}\nEND\nexit {status}\n")
         fake.chmod(stat.S_IRWXU)
         env = os.environ | {
             "IDENTENGINE_ENV": str(self.env),
@@ -266,6 +267,29 @@ def test_a_list_frees_lost_calls_and_renews_the_others(site: Site) -> None:
         return held(site.server) == 1
 
     wait_for(listed)  # lists of one second have one id, and a call is freed when two lists do not have it
+    assert ask(site.server, "stop", call_id="live")["freed"] == 1
+
+
+def test_an_empty_list_frees_the_last_lost_call(site: Site) -> None:
+    assert ask(site.server, "authorize", call_id="lost", src_ip=CUSTOMER, dst_number="44")["accepted"]
+    ask(site.server, "start", call_id="lost")
+
+    def listed() -> bool:
+        site.run("sync")
+        return held(site.server) == 0
+
+    wait_for(listed)
+
+
+def test_an_asterisk_that_is_away_has_no_list(site: Site) -> None:
+    assert ask(site.server, "authorize", call_id="live", src_ip=CUSTOMER, dst_number="44")["accepted"]
+    ask(site.server, "start", call_id="live")
+    time.sleep(1.1)  # the grace of the config
+    for _ in range(3):
+        with pytest.raises(subprocess.CalledProcessError):
+            site.run("sync", status=1)
+        time.sleep(1)  # the next list has another id
+    assert held(site.server) == 1
     assert ask(site.server, "stop", call_id="live")["freed"] == 1
 
 

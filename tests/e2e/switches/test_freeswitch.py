@@ -289,8 +289,25 @@ def test_a_long_list_is_sent_in_parts(site: Site) -> None:
     assert len({message["list_id"] for _, message in parts}) == 1
 
 
-def test_an_empty_list_is_not_sent(site: Site) -> None:
-    assert asked(site.script("sync", channels="0 total.\n")) == []
+@pytest.mark.parametrize(
+    "shown", ["", "-ERR no reply\n", f"uuid,direction\n{uuid.uuid4()},outbound,\n\n1 total.\n"]
+)
+def test_an_empty_list_that_is_not_certain_is_not_sent(site: Site, shown: str) -> None:
+    assert asked(site.script("sync", channels=shown)) == []
+
+
+@pytest.mark.parametrize("transport", ["http", "redis"])
+def test_an_empty_list_frees_the_last_lost_call(site: Site, transport: str) -> None:
+    if transport == "redis":
+        site.use_redis()
+    assert ask(site.server, "authorize", call_id="lost", src_ip=CUSTOMER, dst_number="44")["accepted"]
+    ask(site.server, "start", call_id="lost")
+
+    def listed() -> bool:
+        site.script("sync", channels="\n0 total.\n")
+        return held(site.server) == 0
+
+    wait_for(listed)
 
 
 def test_the_start_of_freeswitch_schedules_the_lists(site: Site) -> None:
