@@ -163,6 +163,10 @@ class Engine:
                 complain(ascii(done.stderr.strip()))
             return None
         attributes = [plain(*found.groups()) for line in reply.split("\n") if (found := REPLY.fullmatch(line))]
+        if kind == "auth" and "Message-Authenticator" not in dict(attributes):
+            # radclient verifies the attribute if there is one. Without it, an accept can be forged.
+            complain("a reply without Message-Authenticator was dropped (CVE-2024-3596)")
+            return None
         return Reply(REJECT if reply.startswith("Access-Reject") else ACCEPT, attributes)
 
     def _deliver(self) -> None:
