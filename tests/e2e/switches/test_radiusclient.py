@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import socket
 import subprocess
 import sys
@@ -11,12 +12,15 @@ from contextlib import contextmanager
 from hashlib import md5
 from hmac import digest
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 from support import HOST
 from support.programs import program
 from support.radclient import PACKAGES
 from support.sippy import RECIPE, SECRET, client_config
+from support.waiting import wait_for
 
 REQUEST = """\
 AUTH
@@ -77,3 +81,48 @@ def test_only_a_signed_reply_of_the_engine_counts(tmp_path: Path, signed: bool, 
             check=True,
         )
     assert done.stdout.splitlines()[-2:] == [code, ""]
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The client as a module. Its packets are not sent."""
+    spec = importlib.util.spec_from_file_location("radiusclient", RECIPE / "radiusclient.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "radiusclient", module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def engine_of(client: ModuleType) -> tuple[Any, list[str]]:
+    """Return an engine, and the packets that it has received."""
+    sent: list[str] = []
+
+    class Engine(client.Engine):  # type: ignore[name-defined, misc]
+        def ask(self, _: str, packet: str) -> object:
+            sent.append(packet)
+            return object()
+
+    return Engine(HOST, client.Config([HOST], "", "", 1, 1, 1)), sent
+
+
+def test_an_engine_that_is_away_holds_up_no_call(client: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "WAITING_PACKETS", 3)
+    engine, sent = engine_of(client)
+    for number in range(5):
+        engine.record(str(number), 60)
+    engine.start()
+    wait_for(lambda: len(sent) == 3)
+    assert sent == ["2", "3", "4"], "the oldest are dropped"
+
+
+def test_an_old_report_is_not_sent(client: ModuleType) -> None:
+    """A Start that arrives long after the Stop of its call would hold a slot."""
+    assert client.REPORT_SECONDS < 60
+    engine, sent = engine_of(client)
+    engine.record("Start", -1)
+    engine.record("Stop", 60)
+    engine.start()
+    engine.drain(client.time.monotonic() + 20)
+    assert sent == ["Stop"]
