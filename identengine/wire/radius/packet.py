@@ -146,20 +146,23 @@ def decode(datagram: bytes) -> Packet:
     if code not in CODES:
         raise PacketError(Cause.CODE)
     attributes: list[Attribute] = []
-    add = attributes.append
+    add, plain = attributes.append, _PLAIN
     at, signature_at, proxy_state, must_be_signed = HEADER_BYTES, 0, b"", code == STATUS_SERVER
     try:
         for _ in _TURNS:
             if at >= end:
                 break
             kind, size = datagram[at], datagram[at + 1]
-            value = datagram[at + 2 : at + size]
-            if len(value) != size - 2 or not kind:  # a bad size has cut a shorter value
+            if size < 2:
                 raise PacketError(Cause.ATTRIBUTE)
-            if kind == VENDOR_SPECIFIC:
+            behind = at + size
+            value = datagram[at + 2 : behind]
+            if kind in plain:
+                add((kind, value))
+            elif kind == VENDOR_SPECIFIC:
                 if size >= 8 and value[5] == size - 6 and value[:4] == _CISCO:
                     add((_CISCO_KEYS | value[4], value[6:]))  # the usual case: one attribute of Cisco
-                else:
+                elif behind <= end:
                     _open(value, attributes)
             else:
                 if kind == MESSAGE_AUTHENTICATOR:
@@ -167,15 +170,19 @@ def decode(datagram: bytes) -> Packet:
                         raise PacketError(Cause.MESSAGE_AUTHENTICATOR)
                     signature_at = at + 2
                 elif kind == PROXY_STATE:
-                    proxy_state += datagram[at : at + size]
+                    proxy_state += datagram[at:behind]
                 elif kind == EAP_MESSAGE:
                     must_be_signed = True
+                else:
+                    raise PacketError(Cause.ATTRIBUTE)
                 add((kind, value))
-            at += size
+            at = behind
         else:
             raise PacketError(Cause.TOO_MANY_ATTRIBUTES)
-    except IndexError:  # the last byte of the packet is the type of an attribute
+    except IndexError:  # a byte that must be there is behind the end of the packet
         raise PacketError(Cause.ATTRIBUTE) from None
+    if at != end:  # the last attribute extends beyond the packet
+        raise PacketError(Cause.ATTRIBUTE)
     if must_be_signed and not signature_at:  # RFC 5997, section 3; RFC 3579, section 3.1
         raise PacketError(Cause.NO_MESSAGE_AUTHENTICATOR)
     if len(proxy_state) > _MOST_PROXY_STATE:
@@ -185,6 +192,8 @@ def decode(datagram: bytes) -> Packet:
 
 _CISCO = _VENDOR.pack(9)
 _CISCO_KEYS = vendor_key(9, 0)
+_PLAIN = frozenset(range(1, 256)) - {VENDOR_SPECIFIC, PROXY_STATE, EAP_MESSAGE, MESSAGE_AUTHENTICATOR}
+"""Types of attributes that need no look at their values."""
 _TURNS = range(MOST_ATTRIBUTES + 1)
 
 
