@@ -35,8 +35,8 @@ from support.waiting import wait_for
 WAYS = ("janssonrpcc", "redis", "radius")
 IMPATIENT = {
     "janssonrpcc": {"TIMEOUT": 100, "RETRIES": 1},
-    "redis": {"TIMEOUT": 100, "RETRIES": 0},
-    "radius": {"RETRIES": 0},
+    "redis": {"TIMEOUT": 100, "RETRIES": 1},
+    "radius": {"RETRIES": 1},
 }
 """Settings of a switch that does not wait for an engine that is away."""
 Build = Callable[..., Carrier]
@@ -179,8 +179,9 @@ def test_callers_without_a_number(carrier: Carrier) -> None:
 def test_a_switch_that_has_to_show_a_token(build: Build) -> None:
     carrier = build(config=f'[[switch]]\nname = "sbc1"\naddresses = ["127.0.0.0/8"]\ntoken = "{TOKEN}"\n')
     without = carrier.switch(**IMPATIENT[carrier.way])
-    carrier.call(without, "500", PLAIN, "11").ended()
-    assert "identengine says" in without.log
+    code, error = {"janssonrpcc": ("500", "token: expected"), "redis": ("503", "NOAUTH")}[carrier.way]
+    carrier.call(without, code, PLAIN, "11").ended()
+    assert error in without.log
     carrier.call(carrier.switch(**carrier.token()), "answered", PLAIN, "12").ended()
     carrier.holds(0)
     assert [seen.dialled for seen in carrier.seen()] == ["12"]
@@ -245,6 +246,13 @@ def test_updates_keep_a_long_call_and_it_ends_by_itself(carrier: Carrier) -> Non
     server = carrier.engine.server
     assert counted(server, "requests_update") >= 4
     assert counted(server, "lapsed_active") == 0
+
+
+def test_a_report_that_the_engine_does_not_accept(carrier: Carrier) -> None:
+    switch = carrier.switch(UPDATE=20_000_000)  # too long an interval
+    carrier.call(switch, "answered", PLAIN, "1").ended()
+    carrier.holds(0)  # the stop followed
+    assert counted(carrier.engine.server, "requests_stop") > 0
 
 
 def test_a_switch_that_starts_again_has_no_calls(carrier: Carrier) -> None:
