@@ -327,7 +327,7 @@ def _mix(carrier: Carrier, switch: Kamailio, together: Kamailio, scale: int) -> 
 def test_many_calls_and_an_engine_that_dies(build: Build, scale: int) -> None:
     carrier = build(vendors=2)
     # Without an engine for some seconds, the calls wait for it.
-    patient = {"RETRIES": 8, "TIMEOUT": 500} if carrier.way == "janssonrpcc" else {"RETRIES": 10}
+    patient = {"RETRIES": 8, "TIMEOUT": 300} if carrier.way == "janssonrpcc" else {"RETRIES": 10}
     switch = carrier.switch(**patient, ASKED=120)
     together = carrier.switch(**patient, ASKED=120, PARALLEL=1)
     running, seen = _mix(carrier, switch, together, scale)
