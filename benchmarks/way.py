@@ -235,7 +235,7 @@ class Way:
         found = timed(
             "find", self._engine.usual._identify, [(*each, OPTIONS) for each in zip(asked, dialled, strict=True)]
         )
-        owners = [each for each in found if each is not None]
+        owners = [each for each in found if isinstance(each, tuple)]
         if len(owners) < len(asked):
             raise AssertionError("the usual way left a call to the general way")
         cuts = [(asked[at].src_number or "", dialled[at], each.cut) for at, (each, _) in enumerate(owners)]

@@ -47,6 +47,8 @@ class Hostile(NamedTuple):
     raw: bytes
     accounting: bool = False
     """True if it is sent to the port of accounting."""
+    floods: bool = True
+    """True if the server is flooded with it. The cost of the others is measured in this process alone."""
 
 
 def request(number: int, address: str = KNOWN) -> bytes:
@@ -88,12 +90,12 @@ def forged() -> list[Hostile]:
     inner = attribute(9, b"a=b")
     opened = attribute(_VENDOR_SPECIFIC, struct.pack(">I", _SOME_VENDOR) + inner * (249 // len(inner)))
     return [
-        Hostile("right length, garbage", _garbage()),
+        Hostile("right length, garbage", _garbage(), floods=False),
         Hostile("wrong Message-Authenticator", packet(ACCESS_REQUEST, SIGNED + call)),
         Hostile("no Message-Authenticator", packet(ACCESS_REQUEST, call)),
         Hostile("200 attributes", access(cisco(1, "xpgk-src-number"))),
-        Hostile("4,096 bytes of Proxy-State", access(attribute(_PROXY_STATE, bytes(38)))),
-        Hostile("vendors' attributes, 200 in all", access(opened, most=4)),
+        Hostile("4,096 bytes of Proxy-State", access(attribute(_PROXY_STATE, bytes(38))), floods=False),
+        Hostile("vendors' attributes, 200 in all", access(opened, most=4), floods=False),
         Hostile("4,096 bytes of accounting", accounting(attribute(_PROXY_STATE, bytes(38))), accounting=True),
     ]
 
@@ -105,12 +107,12 @@ def authentic() -> list[Hostile]:
     inner = attribute(1, b"a" * 18)
     return [
         Hostile("a call", packet(ACCESS_REQUEST, SIGNED + call)),
-        Hostile("a call, its address shared by others", packet(ACCESS_REQUEST, SIGNED + tied)),
-        Hostile("200 pairs", access(cisco(1, "call-id=abcdefg"), first=SIGNED + call)),
+        Hostile("a call, its address shared by others", packet(ACCESS_REQUEST, SIGNED + tied), floods=False),
+        Hostile("200 pairs", access(cisco(1, "call-id=abcdefg"), first=SIGNED + call), floods=False),
         Hostile("4,096 bytes of Proxy-State", access(attribute(_PROXY_STATE, bytes(38)), first=SIGNED + call)),
         Hostile("200 parts of a digest", access(attribute(_DIGEST, inner), first=SIGNED + call)),
-        Hostile("31 passwords", access(password, first=SIGNED + call)),
-        Hostile("200 session ids", accounting(attribute(SESSION_ID, b"a" * 18)), accounting=True),
+        Hostile("31 passwords", access(password, first=SIGNED + call), floods=False),
+        Hostile("200 session ids", accounting(attribute(SESSION_ID, b"a" * 18)), accounting=True, floods=False),
     ]
 
 

@@ -25,6 +25,9 @@ from identengine.wire.deferred import DeferredCount
 from identengine.wire.jsonrpc.framings import framings
 from identengine.wire.jsonrpc.responder import Responder
 from identengine.wire.radius.responder import RadiusResponder, Reports
+from identengine.wire.resp.framings import framings as resp_framings
+from identengine.wire.resp.responder import Reports as RespReports
+from identengine.wire.resp.responder import RespResponder
 from identengine.wire.session import Peer, Session, digest_of
 
 Transport = Literal["UDP", "TCP"]
@@ -71,6 +74,7 @@ class Subject:
         self._now = 0.0
         self._batches = EngineBatches(self._engine, time.monotonic, lambda: self._now)
         self._responder = Responder(self._engine, time.monotonic, _ignore, batches=self._batches)
+        self._resp = RespResponder(self._engine, self._batches, time.monotonic, RespReports(*[_ignore] * 3))
         reports = Reports(*[_ignore] * len(Reports._fields))
         self._radius = RadiusResponder(self._engine, self._batches, time.monotonic, reports)
         self._framings = framings(self._responder)
@@ -125,6 +129,31 @@ class Subject:
             times.append(time.process_time_ns() - began)
         return Cost(min(times) / 1e3, len(raw), sum(map(len, answers)))
 
+    def stream_cost(self, block: bytes, *, shown: bool, most: int = 5) -> Cost:
+        """Return the cost of a stream of RESP: its framing, its answers, and the close after an error.
+
+        ``shown`` is True if the peer has shown its token before.
+        """
+        (framing,) = set(resp_framings(self._resp).values())
+        times: list[int] = []
+        answered = 0
+        for _ in range(most):
+            self._now += 0.001
+            session = Session("127.0.0.1", None, {digest_of(TOKEN): self._peer})
+            if shown:
+                session.authenticate(TOKEN)
+            framer, respond, owed = framing.framer(MESSAGE_BYTES), framing.responder(), DeferredCount()
+            late: list[bytes] = []
+            began = time.process_time_ns()
+            messages = Introduction(framing, framer, session).feed(block, framer, session)
+            self._batches.begin()
+            answers, _ = respond(messages, session, framer.error, late.append, owed, False)
+            self._batches.end()
+            self._finish(owed)
+            times.append(time.process_time_ns() - began)
+            answered = sum(map(len, [*answers, *late]))
+        return Cost(min(times) / 1e3, len(block), answered)
+
     def _datagram(self, raw: bytes, session: Session) -> tuple[list[bytes], int]:
         owed = DeferredCount()
         began = time.process_time_ns()
@@ -158,8 +187,8 @@ class Subject:
 class _NoSenders:
     """The senders of packets, which receive nothing."""
 
-    def port(self, _: int) -> int:
-        return 1
+    def ports(self) -> list[int]:
+        return [1] * 64
 
     def answer_later(self, _: int, __: Sequence[bytes]) -> None:
         """Drop the answers."""

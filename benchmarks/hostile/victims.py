@@ -1,6 +1,7 @@
 """Good peers, whose waiting times are measured.
 
-They are a switch over UDP, a gateway that asks by RADIUS, a switch that connects, and an HTTP client.
+A switch asks over UDP, and a gateway by RADIUS. A switch over TCP connects for each request, as
+clients of RESP and HTTP do.
 
 A request without an answer within :data:`PATIENCE` seconds counts as that long.
 """
@@ -17,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from benchmarks import switches
-from benchmarks.hostile import packets
+from benchmarks.hostile import commands, packets
 from benchmarks.hostile.inputs import TOKEN
 from benchmarks.hostile.server import FORGED, GATEWAY, GOOD, HOST, Target
 
@@ -129,6 +130,20 @@ def connecting_switch(target: Target, seconds: float) -> Waits:
     return _one_by_one(ask, seconds)
 
 
+def redis_client(target: Target, seconds: float) -> Waits:
+    """Connect over RESP for each request."""
+
+    def ask(tcp: socket.socket) -> None:
+        tcp.bind((GOOD, 0))
+        tcp.connect((HOST, target.tcp))
+        tcp.sendall(commands.IDENTIFY)
+        answer = _received(tcp, b"\r\n:1\r\n$")
+        if not answer.startswith(b"*12\r\n:1\r\n$-1\r\n:1\r\n"):
+            raise AssertionError(f"a wrong answer: {answer!r}")
+
+    return _one_by_one(ask, seconds)
+
+
 def http_client(target: Target, seconds: float) -> Waits:
     """Connect over HTTP for each request, as a switch with its token."""
 
@@ -146,6 +161,7 @@ VICTIMS: Mapping[str, Victim] = {
     "switch, UDP": switch,
     "gateway, RADIUS": gateway,
     "switch that connects, TCP": connecting_switch,
+    "client, RESP": redis_client,
     "HTTP client": http_client,
 }
 

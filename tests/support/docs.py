@@ -39,7 +39,7 @@ SHIMS = Path(__file__).with_name("docs_bin")
 BOOK = Path(__file__).with_name("docs_book")
 """The book that ``serve_page`` serves: that of the tutorial."""
 TIMEOUT_SECONDS = 100
-PORTS = ("4870", "4871", "8470")
+PORTS = ("4870", "4871", "8470", "1812", "1813")
 """Ports of the pages. Each one becomes a free port while the page runs."""
 
 _BLOCK = re.compile(

@@ -80,12 +80,14 @@ class Routes:
         Raise KeyError for a variable without a value. A value of None is not set.
         """
         route = self[name]
-        params: dict[str, Any] = {}
+        whole = re.search(r'\$json\(ask\) := "(.*)";', route)
+        assert whole, name
+        params: dict[str, Any] = json.loads(whole[1].replace('\\"', '"'))
         for key, expression in re.findall(r"\$json\(ask/(\w+)\) = (.*);", route):
             found = _evaluated(expression, values)
             if found is not None:
                 params[key] = found
-        methods = re.findall(r'route\(ASK, "(\w+)"\)|jsonrpc_request\([^,]+, "(\w+)"', route)
+        methods = re.findall(r'route\(ASK(?:_ALL)?, "(\w+)"\)|jsonrpc_request\([^,]+, "(\w+)"', route)
         assert len({a or b for a, b in methods}) == 1, name
         params["token"] = _evaluated("$shv(token)", values)
         return str(methods[0][0] or methods[0][1]), params

@@ -13,7 +13,7 @@ from support.programs import program
 from support.waiting import PATIENCE
 
 VENDOR = "127.0.0.6"
-"""Address of all vendors."""
+"""Address of vendors that need no address of their own."""
 _SCENARIOS = Path(__file__).parent / "sipp"
 
 
@@ -29,9 +29,15 @@ class Seen(NamedTuple):
 class Callee:
     """A vendor: SIPp with callee.xml."""
 
-    def __init__(self, folder: Path, name: str, *changes: tuple[str, str]) -> None:
-        """Start the vendor. ``changes`` replace texts of the scenario."""
-        self.port = free_port(VENDOR)
+    def __init__(
+        self, folder: Path, name: str, *changes: tuple[str, str], address: str = VENDOR, remembers: bool = False
+    ) -> None:
+        """Start the vendor. ``changes`` replace texts of the scenario.
+
+        A vendor that ``remembers`` ignores late packets of a call. Then no Call-ID may return.
+        """
+        self.address = address
+        self.port = free_port(address)
         self._log = folder / f"{name}.log"
         self._errors = folder / f"{name}.err"
         scenario = folder / f"{name}.xml"
@@ -40,9 +46,9 @@ class Callee:
             assert before in text, before
             text = text.replace(before, after)
         scenario.write_text(text)
-        again = ("-deadcall_wait", 0)  # a Call-ID may return
+        again = ("-deadcall_wait", 60_000 if remembers else 0)
         self.process = _sipp(
-            scenario, VENDOR, self.port, "-trace_logs", "-log_file", self._log, *again, errors=self._errors
+            scenario, address, self.port, "-trace_logs", "-log_file", self._log, *again, errors=self._errors
         )
 
     def seen(self) -> list[Seen]:
@@ -71,22 +77,23 @@ class Callers:
         kind: str,
         source: str,
         calls: Iterable[tuple[str, ...]],
-        *,
+        *changes: tuple[str, str],
         seconds: float = 0.1,
         length: float = 0.3,
     ) -> None:
         """Place a call for each tuple of shown and dialled numbers, all within about ``seconds``.
 
         ``kind`` is the name of a scenario. A code in its place is the reject that the calls must get. The
-        reason may follow the code.
+        reason may follow the code. ``changes`` replace texts of the scenario.
         """
         rows = list(calls)
         port = free_port(source)
         name = f"{kind.replace(' ', '-')}-{source}-{port}"
-        scenario = _SCENARIOS / f"{kind}.xml"
-        if kind[0].isdigit():
-            scenario = folder / f"{name}.xml"
-            scenario.write_text(_rejected(*kind.split()))
+        text = _rejected(*kind.split()) if kind[0].isdigit() else (_SCENARIOS / f"{kind}.xml").read_text()
+        for before, after in changes:
+            text = text.replace(before, after)
+        scenario = folder / f"{name}.xml"
+        scenario.write_text(text)
         numbers = folder / f"{name}.csv"
         numbers.write_text("\n".join(["SEQUENTIAL", *map(";".join, rows), ""]))
         self._errors = folder / f"{name}.err"

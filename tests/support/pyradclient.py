@@ -13,7 +13,14 @@ from pyrad.dictionary import Dictionary
 from identengine.model.attributes import ATTRIBUTES, CISCO, NamedAttribute
 from support import HOST
 
-_KINDS = {"text": "string", "bytes": "octets", "integer": "integer", "address": "ipaddr", "address6": "ipv6addr"}
+_KINDS = {
+    "text": "string",
+    "bytes": "octets",
+    "integer": "integer",
+    "address": "ipaddr",
+    "address6": "ipv6addr",
+    "date": "date",
+}
 
 
 def _line(name: str, one: NamedAttribute) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import socket
 import threading
 from collections.abc import Iterator
@@ -136,7 +137,7 @@ def ask(server: Server, method: str, **params: object) -> Any:
 
 @contextlib.contextmanager
 def dying(port: int, exchanges: int) -> Iterator[int]:
-    """Yield a port that forwards ``exchanges`` connections to ``port``, one by one, and then refuses all others."""
+    """Yield a port that forwards ``exchanges`` connections to ``port``, one by one, and refuses all others."""
     with socket.create_server((HOST, 0)) as front:
 
         def forward() -> None:
@@ -145,16 +146,37 @@ def dying(port: int, exchanges: int) -> Iterator[int]:
                 if not left:
                     front.close()
                 with client, socket.create_connection((HOST, port)) as back:
-                    pumps = [threading.Thread(target=_pump, args=pair) for pair in ((client, back), (back, client))]
-                    for pump in pumps:
-                        pump.start()
-                    for pump in pumps:
-                        pump.join()
+                    answers = threading.Thread(target=_pump, args=(back, client))
+                    answers.start()
+                    _pump(client, back)
+                    answers.join()
 
         thread = threading.Thread(target=forward, daemon=True)
         thread.start()
         yield front.getsockname()[1]
         thread.join()
+
+
+@contextlib.contextmanager
+def unavailable() -> Iterator[int]:
+    """Yield the port of an HTTP process whose decider is away."""
+    with http.server.ThreadingHTTPServer((HOST, 0), _Unavailable) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+class _Unavailable(http.server.BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        body = b'{"status": 503, "message": "the decider is not available"}'
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(503)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:

@@ -57,9 +57,12 @@ local function log(level, text)
   freeswitch.consoleLog(level, "identengine: " .. text .. "\n")
 end
 
--- JSON. The values are strings, numbers, and arrays of arrays of one string (the calls of a list).
+-- JSON. The values are strings, numbers, booleans, and arrays of arrays of one string (the calls of a list).
 
 local function encode(value)
+  if type(value) == "boolean" then
+    return tostring(value)
+  end
   if type(value) ~= "table" then
     return type(value) == "number" and string.format("%d", value) or '"' .. value:gsub('[%c"\\]', function(char)
       return string.format("\\u%04x", char:byte())
@@ -123,15 +126,17 @@ local function by_http(engine, method, fields)
   ))
 end
 
--- mod_hiredis divides its argument at blanks. Old versions use it as a format of printf. So no value may have a blank, a
--- quote or a percent sign, which `route` ensures.
-local COMMANDS = { authorize = "IDENT.AUTHJ", start = "IDENT.START", update = "IDENT.UPDATE", stop = "IDENT.STOP" }
+-- mod_hiredis divides its argument at blanks, into few parts. Old versions use it as a format of printf. So all fields are
+-- in one part. No value may have a blank, a bar, a quote or a percent sign, which `route` ensures.
+local COMMANDS = { authorize = "IDENT.AUTHJ", start = "IDENT.START", stop = "IDENT.STOP", sync = "IDENT.SYNC" }
 local function by_redis(engine, method, fields)
-  local parts = { engine, COMMANDS[method] }
+  local parts = {}
   for name, value in pairs(fields) do
-    parts[#parts + 1] = name .. "=" .. value
+    for _, item in ipairs(type(value) == "table" and value or { value }) do
+      parts[#parts + 1] = name .. "=" .. tostring(type(item) == "table" and item[1] or item)
+    end
   end
-  return api:execute("hiredis_raw", table.concat(parts, " "))
+  return api:execute("hiredis_raw", table.concat({ engine, COMMANDS[method], table.concat(parts, "|") }, " "))
 end
 
 local function ask_one(engine, method, fields)
@@ -298,27 +303,28 @@ local function repeated(tries, method, uuid, engines, direction, leg)
   log("ERR", method .. " of " .. uuid .. " was not answered by " .. table.concat(waiting, " "))
 end
 
--- Return the ids of all calls. `show channels` prints rows of comma-separated values, the id and the direction first.
+-- Return the ids of all calls, and true if FreeSWITCH has no channel at all. `show channels` prints rows of comma-separated
+-- values, the id and the direction first, and then the number of rows.
 local function all_calls()
-  local calls = {}
-  for line in (api:execute("show", "channels") or ""):gmatch("[^\r\n]+") do
+  local calls, shown = {}, api:execute("show", "channels") or ""
+  for line in shown:gmatch("[^\r\n]+") do
     local uuid, direction = line:match("^(%x+%-%x+%-%x+%-%x+%-%x+),(%a+),")
     if direction == "inbound" then
       calls[#calls + 1] = { uuid }
     end
   end
-  return calls
+  return calls, shown:find("^%s*0 total%.") ~= nil
 end
 
--- Send each engine the list of all calls: in parts of 500, or with "redis" as an update of each call.
+-- Send each engine the list of all calls, in parts of 500. An empty list is sent only if it is certain.
 local function sync()
-  local calls = all_calls()
+  local calls, none = all_calls()
   local list, parts = tostring(os.time()), math.ceil(#calls / 500)
   for _, engine in ipairs(words(ENGINES)) do
-    for _, call in ipairs(TRANSPORT == "redis" and calls or {}) do
-      ask_one(engine, "update", { call_id = call[1], interval = SYNC })
+    if none then
+      ask_one(engine, "sync", { list_id = list, confirm_empty = true })
     end
-    for part = 1, TRANSPORT == "redis" and 0 or parts do
+    for part = 1, parts do
       local some = {}
       for index = (part - 1) * 500 + 1, math.min(part * 500, #calls) do
         some[#some + 1] = calls[index]

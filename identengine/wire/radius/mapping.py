@@ -29,7 +29,7 @@ from identengine.model.records import CallRequest, Chap, ChapRequest, Digest, Re
 from identengine.model.usual import LONGEST_INTERVAL, UsualCallRequest, UsualRequest
 from identengine.wire.radius.authenticators import SharedSecret
 from identengine.wire.radius.digest import KEYS as DIGEST_KEYS
-from identengine.wire.radius.digest import digest_of, text
+from identengine.wire.radius.digest import digest_fields, digest_of, text
 from identengine.wire.radius.packet import (
     ACCESS_REQUEST,
     Attribute,
@@ -59,6 +59,8 @@ _FIELDS = tuple(DEFAULT_SOURCES)
 _PASSWORD, _CHAP, _DIGEST = range(len(_FIELDS), len(_FIELDS) + 3)
 """Places of the credentials behind the fields."""
 _PLACES = len(_FIELDS) + 3
+_NAMES = (*_FIELDS, "password", "chap")
+_SECRET_FIELDS = frozenset(("password", "chap"))
 _NOTHING: list[Any] = [None] * _PLACES
 _UNRANKED = [1 << 16] * _PLACES
 _INTERVAL = _FIELDS.index("interval")
@@ -78,8 +80,8 @@ class Origin(NamedTuple):
 
     attribute: int
     """Index of the attribute in the packet."""
-    value: str
-    """The value that was read."""
+    value: str | None
+    """The value that was read, or None for a secret."""
 
 
 _Reader: TypeAlias = Callable[[bytes], "str | bytes | None"]
@@ -192,15 +194,22 @@ class AttributeMap:
         return Asked("authorize", _request(found, password, response, digest_of(packet) if digest else None))
 
     def origins(self, packet: Packet) -> dict[str, Origin]:
-        """Return for each field that a packet has the attribute that it was read from."""
+        """Return for each field that a packet has the attribute that it was read from.
+
+        The credentials are ``password``, ``chap`` and ``digest.username`` and so on.
+        """
         table = self._access if packet.code == ACCESS_REQUEST else self._accounting
         best: dict[str, tuple[int, Origin]] = {}
-        for number, attribute in enumerate(packet.attributes):
+        for place, attribute in enumerate(packet.attributes):
             found, ranks = table.read([attribute], text)
-            for field, value, rank in zip(_FIELDS, found, ranks, strict=False):
+            for field, value, rank in zip(_NAMES, found, ranks, strict=False):
                 if value is not None and (field not in best or rank < best[field][0]):
-                    best[field] = rank, Origin(number, value)
-        return {field: origin for field, (_, origin) in best.items()}
+                    best[field] = rank, Origin(place, None if field in _SECRET_FIELDS else value)
+        origins = {field: origin for field, (_, origin) in best.items()}
+        if table is self._access:
+            for field, (place, value) in digest_fields(packet).items():
+                origins[f"digest.{field}"] = Origin(place, None if field == "response" else value)
+        return origins
 
 
 def status_of(packet: Packet) -> int:
@@ -333,7 +342,12 @@ def _utf8(value: bytes) -> str:
     return value.decode()
 
 
-_READERS: dict[Kind, _Reader] = {"integer": _integer, "address": _binary_address, "address6": _binary_address}
+_READERS: dict[Kind, _Reader] = {
+    "integer": _integer,
+    "date": _integer,
+    "address": _binary_address,
+    "address6": _binary_address,
+}
 _STANDARD = {field: tuple(map(parse_attribute, sources)) for field, sources in DEFAULT_SOURCES.items()}
 _USER_NAME = parse_attribute("User-Name")
 _AVPAIR_KEY = vendor_key(CISCO, parse_attribute(AVPAIR).type)

@@ -18,7 +18,7 @@ from support.freeswitch import FOLDER, check_syntax, run
 from support.operator import held
 from support.ports import free_port
 from support.programs import program
-from support.recipes import CUSTOMER, PREFIXED, REJECTS, TOKEN, Reject, ask, dying, engine, holds
+from support.recipes import CUSTOMER, PREFIXED, REJECTS, TOKEN, Reject, ask, dying, engine, holds, unavailable
 from support.server import Server
 from support.waiting import wait_for
 
@@ -31,6 +31,15 @@ class Site:
         self.engines = [f"http://{HOST}:{server.ports['http']}"]
         slow = {"identengine_connect": "20", "identengine_timeout": "20"}  # the machine of a test may be slow
         self.settings: dict[str, str] = {"identengine_token": TOKEN, **slow}
+        self.profiles: dict[str, str] = {}
+        """The profiles of mod_hiredis, as options of redis-cli."""
+
+    def use_redis(self) -> None:
+        """Ask by mod_hiredis."""
+        program("redis-cli", "redis-tools")
+        self.engines = ["identengine"]
+        self.profiles["identengine"] = redis_options(self.server.ports["tcp"])
+        self.settings["identengine_transport"] = "redis"
 
     def globals(self) -> dict[str, str]:
         """Return the global variables of the script."""
@@ -45,11 +54,19 @@ class Site:
             "caller_id_number": "442070000000",
             "destination_number": dialled,
         }
-        return run(self.folder, globals=self.globals(), variables=channel | variables, bridges=list(bridges))
+        return run(
+            self.folder,
+            globals=self.globals(),
+            variables=channel | variables,
+            bridges=list(bridges),
+            profiles=self.profiles,
+        )
 
     def script(self, *words: str, channels: str = "") -> list[str]:
         """Run the script with arguments, as luarun does."""
-        return run(self.folder, globals=self.globals(), argv=list(words), channels=channels)
+        return run(
+            self.folder, globals=self.globals(), argv=list(words), channels=channels, profiles=self.profiles
+        )
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +84,17 @@ def asked(events: list[str]) -> list[tuple[str, dict[str, Any]]]:
     """Return the methods that the script asked by HTTP, and their parameters."""
     found = [event.split(" ", 2) for event in events if event.startswith("curl ")]
     return [(method, json.loads(body)) for _, method, body in found]
+
+
+def redis_options(port: int, token: str = TOKEN) -> str:
+    """Return the options of redis-cli for a connection of mod_hiredis."""
+    return f"-h {HOST} -p {port} -a {token} --no-auth-warning"
+
+
+def commands(events: list[str]) -> list[tuple[str, dict[str, str]]]:
+    """Return the commands that the script sent by mod_hiredis, and their fields."""
+    found = [event.split(" ")[1:] for event in events if event.startswith("redis ")]
+    return [(command, dict(field.split("=", 1) for field in fields.split("|"))) for command, fields in found]
 
 
 def methods(events: list[str]) -> list[str]:
@@ -204,7 +232,7 @@ def test_an_engine_that_dies_during_a_call_gets_its_stop_too(site: Site, tmp_pat
         site.engines = [f"http://{HOST}:{port}", f"http://{HOST}:{other.ports['http']}"]
         site.settings["identengine_stops"] = "2"
         events = site.call(CUSTOMER, "4420", "answer")
-        # The first engine dies after the first message, so the attempt at the vendor is authorized by the second one.
+        # The first engine dies after the first message. The second one authorizes the attempt at the vendor.
         last = next(event for event in events if "was not answered by" in event and "stop of" in event)
         assert last.endswith(site.engines[0])
         holds(other, 0)
@@ -214,12 +242,21 @@ def test_an_engine_that_dies_during_a_call_gets_its_stop_too(site: Site, tmp_pat
         holds(site.server, 0)
 
 
+def test_an_engine_without_a_decider_is_away(site: Site) -> None:
+    with unavailable() as port:
+        site.engines.insert(0, f"http://{HOST}:{port}")
+        events = site.call(CUSTOMER, "4420", "answer")
+    # Each authorization begins with the engine that authorized the call.
+    assert methods(events) == ["authorize", "authorize", "authorize", "start", "stop"]
+    holds(site.server, 0)
+
+
 def test_a_wrong_token_is_no_outage_of_one_engine(site: Site) -> None:
     site.engines *= 2
-    site.settings |= {"identengine_token": "wrong", "identengine_stops": "1"}
+    site.settings["identengine_token"] = "wrong"
     events = site.call(CUSTOMER, "4420")
     assert responses(events) == ["503 no engine"]
-    assert methods(events) == ["authorize", "stop"]
+    assert methods(events) == ["authorize", "stop", "stop"]  # to each engine, and not repeated
     assert any("401" in event for event in events)
 
 
@@ -252,8 +289,25 @@ def test_a_long_list_is_sent_in_parts(site: Site) -> None:
     assert len({message["list_id"] for _, message in parts}) == 1
 
 
-def test_an_empty_list_is_not_sent(site: Site) -> None:
-    assert asked(site.script("sync", channels="0 total.\n")) == []
+@pytest.mark.parametrize(
+    "shown", ["", "-ERR no reply\n", f"uuid,direction\n{uuid.uuid4()},outbound,\n\n1 total.\n"]
+)
+def test_an_empty_list_that_is_not_certain_is_not_sent(site: Site, shown: str) -> None:
+    assert asked(site.script("sync", channels=shown)) == []
+
+
+@pytest.mark.parametrize("transport", ["http", "redis"])
+def test_an_empty_list_frees_the_last_lost_call(site: Site, transport: str) -> None:
+    if transport == "redis":
+        site.use_redis()
+    assert ask(site.server, "authorize", call_id="lost", src_ip=CUSTOMER, dst_number="44")["accepted"]
+    ask(site.server, "start", call_id="lost")
+
+    def listed() -> bool:
+        site.script("sync", channels="\n0 total.\n")
+        return held(site.server) == 0
+
+    wait_for(listed)
 
 
 def test_the_start_of_freeswitch_schedules_the_lists(site: Site) -> None:
@@ -271,6 +325,87 @@ def test_systemd_reports_the_start_of_freeswitch(site: Site) -> None:
     line = line.replace("${TOKEN}", TOKEN).replace("${ENGINE}", site.engines[0])
     subprocess.run([program("curl", "curl"), *shlex.split(line)], check=True)
     holds(site.server, 0)
+
+
+def test_redis_a_call_from_invite_to_bye(site: Site) -> None:
+    site.use_redis()
+    events = site.call(PREFIXED, "77#442079460123", "answer")
+    assert bridges(events) == ["sofia/external/442079460123@198.51.100.7:5060 from 442079460201"]
+    sent = commands(events)
+    assert [command for command, _ in sent] == ["IDENT.AUTHJ", "IDENT.AUTHJ", "IDENT.START", "IDENT.STOP"]
+    assert len({fields["call_id"] for _, fields in sent}) == 1
+    assert sent[2][1]["interval"] == "300"
+    holds(site.server, 0)
+
+
+@pytest.mark.parametrize("case", REJECTS, ids=lambda case: case.reason)
+def test_redis_each_reject_gets_the_code_of_its_reason(site: Site, case: Reject) -> None:
+    site.use_redis()
+    events = site.call(case.source, case.dialled)
+    assert responses(events) == [f"{case.code} {case.reason}"]
+    assert len(commands(events)) == 1
+    holds(site.server, 0)
+
+
+def test_redis_a_failed_vendor_frees_its_own_leg(site: Site) -> None:
+    site.use_redis()
+    site.settings["identengine_vendors"] = "900 902 901"
+    events = site.call(CUSTOMER, "4420", "486", "cancel")
+    sent = [(command, fields.get("leg_id")) for command, fields in commands(events)]
+    assert sent == [
+        ("IDENT.AUTHJ", None),
+        ("IDENT.AUTHJ", "v1"),
+        ("IDENT.STOP", "v1"),
+        ("IDENT.AUTHJ", "v2"),
+        ("IDENT.AUTHJ", "v3"),
+        ("IDENT.STOP", "v3"),
+        ("IDENT.STOP", None),
+    ]
+    assert commands(events)[2][1]["direction"] == "termination"
+    holds(site.server, 0)
+
+
+def test_redis_the_second_profile_is_asked_if_the_first_one_is_away(site: Site) -> None:
+    site.use_redis()
+    site.engines.insert(0, "away")
+    site.profiles["away"] = redis_options(free_port())
+    events = site.call(CUSTOMER, "4420", "answer")
+    assert len(bridges(events)) == 1
+    assert sum("away did not answer" in event for event in events) == 1
+    holds(site.server, 0)
+
+
+def test_redis_a_wrong_token_is_no_accept(site: Site) -> None:
+    site.use_redis()
+    site.profiles["identengine"] = redis_options(site.server.ports["tcp"], "wrong")
+    site.settings["identengine_stops"] = "1"
+    assert responses(site.call(CUSTOMER, "4420")) == ["503 no engine"]
+
+
+def test_redis_a_list_of_a_thousand_calls_frees_the_lost_one(site: Site) -> None:
+    site.use_redis()
+    calls = [str(uuid.uuid4()) for _ in range(1001)]
+    for call in ("lost", calls[0], calls[-1]):
+        assert ask(site.server, "authorize", call_id=call, src_ip=CUSTOMER, dst_number="44")["accepted"]
+        ask(site.server, "start", call_id=call)
+    rows = "".join(f"{call},inbound,2026-11-30 20:00:00\n" for call in calls)
+
+    def listed() -> bool:
+        events = site.script("sync", channels=f"uuid,direction,created\n{rows}\n1001 total.\n")
+        assert [command for command, _ in commands(events)] == ["IDENT.SYNC"] * 3
+        return held(site.server) == 2
+
+    wait_for(listed)
+    for call in (calls[0], calls[-1]):
+        assert ask(site.server, "stop", call_id=call)["freed"] == 1
+
+
+def test_the_hiredis_profile_fits_the_recipe() -> None:
+    profile = ET.parse(FOLDER / "hiredis.conf.xml").find(".//profile")
+    assert profile is not None
+    parameters = {each.attrib["name"]: each.attrib["value"] for each in profile.iter("param")}
+    assert profile.attrib["name"] == "identengine"
+    assert (parameters["password"], parameters["port"], parameters["timeout_ms"]) == (TOKEN, "4870", "500")
 
 
 @pytest.mark.parametrize("file", ["dialplan.xml", "lua.conf.xml", "hiredis.conf.xml"])

@@ -154,10 +154,25 @@ def test_a_list_frees_lost_calls_and_renews_the_others(server: Server) -> None:
     assert live.run("ENDED")["freed"] == 1
 
 
+def test_an_empty_list_frees_the_last_lost_call(server: Server) -> None:
+    lost = Call(server)
+    lost.run("AUTHORIZE")
+    lost.run("ANSWERED")
+    numbers = iter(range(1001, 2000))
+
+    def listed() -> bool:
+        method, params = ROUTES.ask("NO_CALLS", {"$Ts": next(numbers), "$shv(token)": TOKEN})
+        assert params["confirm_empty"] is True
+        assert request(server.ports["tcp"], method, params)[0] == 1
+        return held(server) == 0
+
+    wait_for(listed)
+
+
 def test_every_route_that_asks_is_tested() -> None:
-    asking = {name for name in ROUTES.names() if "json(ask)" in ROUTES[name]} - {"ASK"}
-    tested = {"AUTHORIZE", "AUTHORIZE_LEG", "STOP_LEG", "STOP", "ANSWERED", "ENDED", "LISTS", "startup_route"}
-    assert asking == tested
+    asking = {name for name in ROUTES.names() if "json(ask)" in ROUTES[name]} - {"ASK", "ASK_ALL"}
+    of_calls = {"AUTHORIZE", "AUTHORIZE_LEG", "STOP_LEG", "STOP", "ANSWERED", "ENDED"}
+    assert asking == of_calls | {"LISTS", "NO_CALLS", "startup_route"}
 
 
 def test_numbers_with_quotes_and_other_alphabets_stay_one_value(server: Server) -> None:

@@ -54,6 +54,7 @@ RADIUS = SWITCH + "secret = 'x'\n[switch.radius]\n"
             RADIUS + "map = { callid = [44] }",
             '[[switch]] "a" [switch.radius] map: callid: expected "call_id", "leg',
         ),
+        (RADIUS + "map = { callid = [44] }", 'or "interval", got "callid"; did you mean "call_id"?'),
         (
             RADIUS + "map = { call_id = 44 }",
             '[[switch]] "a" [switch.radius] map: call_id: expected a list in [ ],',
@@ -73,6 +74,10 @@ RADIUS = SWITCH + "secret = 'x'\n[switch.radius]\n"
         (
             RADIUS + "map = { call_id = [26] }",
             'map: call_id: expected an attribute (a name, 44, "9/24" or "Cisco-',
+        ),
+        (
+            RADIUS + "map = { src_ip = ['NAS-IP-Address'] }",
+            "map: src_ip: expected an attribute of the caller, not the address of the switch, got",
         ),
         (
             RADIUS + "map = { call_id = ['0/4'] }",
