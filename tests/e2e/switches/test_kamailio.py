@@ -264,6 +264,14 @@ def test_a_switch_that_starts_again_has_no_calls(carrier: Carrier) -> None:
     carrier.holds(0)
 
 
+def test_a_switch_that_starts_before_its_engine(carrier: Carrier) -> None:
+    carrier.engine.server.kill()
+    switch = carrier.switch()
+    carrier.engine.start()
+    carrier.call(switch, "answered", PLAIN, "1").ended()
+    carrier.holds(0)
+
+
 def test_no_engine(carrier: Carrier) -> None:
     impatient = IMPATIENT[carrier.way]
     strict = carrier.switch(**impatient)
