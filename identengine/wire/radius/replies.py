@@ -11,7 +11,8 @@ at most 4,096 bytes, of which Proxy-State has the first claim. Rules if the rest
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -29,6 +30,7 @@ from identengine.wire.radius.packet import (
     ACCOUNTING_RESPONSE,
     HEADER_BYTES,
     LONGEST_PACKET,
+    LONGEST_VALUE,
     Packet,
     attribute,
     vendor_key,
@@ -37,8 +39,8 @@ from identengine.wire.radius.packet import (
 Style: TypeAlias = Literal["cisco", "sip_avp"]
 """The form of the fields in a reply: pairs of Cisco, or attributes SIP-AVP as SIP proxies read them."""
 STYLES: tuple[Style, ...] = ("cisco", "sip_avp")
-MOST_ACCOUNTS = 20_000
-"""Number of accounts whose encoded attributes are kept."""
+MOST_ROUTINGS = 20_000
+"""Number of different routings whose encoded attributes are kept. Most accounts share theirs with others."""
 
 _CLASS = ATTRIBUTES["Class"].type
 _REPLY_MESSAGE = ATTRIBUTES["Reply-Message"].type
@@ -76,17 +78,18 @@ class _Form:
     def __init__(self, style: Style) -> None:
         self._pairs = style == "cisco"
         sizes = range(2 * MAX_LENGTH + 1)  # the dialled number can have a tech prefix in front
-        self.src_heads, self.dst_heads = ([self._head(name, size) for size in sizes] for name in _NUMBERS)
-        """The bytes in front of a number, by its size."""
+        self.src_heads, self.dst_heads, self.account_heads, self.client_heads = (
+            [self._head(name, size) for size in sizes] for name in (*_NUMBERS, *_NAMING)
+        )
+        """The bytes in front of a number or an id, by its size."""
 
     def field(self, name: str, value: object) -> bytes:
         """Return a field as an attribute. Raise ValueError if it is too long."""
         key, text = (_AVPAIR, f"{_PAIR_NAMES[name]}={value}") if self._pairs else (_SIP_AVP, f"{name}:{value}")
         return attribute(key, text.encode())
 
-    def fields(self, decision: Decision, names: Sequence[str]) -> bytes:
-        """Return those of the fields that a decision has. Raise ValueError if one is too long."""
-        values = ((name, getattr(decision, name)) for name in names)
+    def fields(self, values: Iterable[tuple[str, object]]) -> bytes:
+        """Return those of some fields that have a value. Raise ValueError if one is too long."""
         return b"".join(self.field(name, value) for name, value in values if value is not None)
 
     def _head(self, name: str, size: int) -> bytes:
@@ -97,29 +100,40 @@ class _Form:
 _FORMS = {style: _Form(style) for style in STYLES}
 
 
-class _Numbered(msgspec.Struct, frozen=True, gc=False):
-    """The fields of an accepted call that are not the same for all calls of its account."""
+class _Accepted(msgspec.Struct, frozen=True, gc=False):
+    """The fields of an accepted call that its reply names."""
 
     account_id: int
-    direction: str
+    client_id: int
     version: int
     dst_number: str
     src_number: str | None = None
+    rate_table: str | None = None
+    routing_plan: str | None = None
+    tag: str | None = None
+    host: str | None = None
+    port: int | None = None
+    protocol: str | None = None
+    proxy: str | None = None
 
 
-_from_messagepack = msgspec.msgpack.Decoder(_Numbered).decode
-_from_json = msgspec.json.Decoder(_Numbered).decode
+_routing_of: Callable[[_Accepted], tuple[object, ...]] = attrgetter(*_ROUTING)
+_from_messagepack = msgspec.msgpack.Decoder(_Accepted).decode
+_from_json = msgspec.json.Decoder(_Accepted).decode
+_CLASS_HEADS = [attribute(_CLASS, bytes(size))[:2] for size in range(LONGEST_VALUE + 1)]
+"""The bytes in front of a Class, by its size."""
+_ACCEPTED = attribute(_RETURN_CODE, b"0")
+_CLASS_TEXT = b"account=%b;client=%b;version=%b"
 _BRACE = ord("{")
 
 
 class Replies:
-    """Encodes replies in some styles, with the codes of a config. It keeps the attributes of accounts."""
+    """Encodes replies in some styles, with the codes of a config. It keeps the attributes of routings."""
 
     def __init__(self, reasons: ReasonTable, styles: Sequence[Style] = ("cisco",)) -> None:
         self._reasons, self._forms = reasons, [_FORMS[style] for style in styles]
-        self._accounts: dict[tuple[int, int, str], tuple[bytes, list[bytes]]] = {}
-        """By account, version and direction: the attributes before the fields, and in each form those behind the
-        numbers."""
+        self._routings: dict[tuple[object, ...], list[bytes]] = {}
+        """By the values of the routing: in each form the attributes behind the numbers and ids."""
 
     def accepted(self, request: Packet, secret: SharedSecret, answer: EncodedDecision | bytes | Decision) -> bytes:
         """Return the Access-Accept of a call, or the Access-Reject if its answer does not fit."""
@@ -127,18 +141,18 @@ class Replies:
             return self._accepted_whole(request, secret, answer)
         packed = answer if isinstance(answer, bytes) else answer.packed
         call = _from_json(packed) if packed[0] == _BRACE else _from_messagepack(packed)
-        account = call.account_id, call.version, call.direction
-        kept = self._accounts.get(account)
+        account, client, dst = b"%d" % call.account_id, b"%d" % call.client_id, call.dst_number.encode()
+        named = _CLASS_TEXT % (account, client, b"%d" % call.version)
+        routing = _routing_of(call)
         try:
-            if kept is None:
-                kept = self._keep(account, unpacked(packed))
-            first, last = kept
-            parts, dst = [first], call.dst_number.encode()
-            for form, behind in zip(self._forms, last, strict=True):
+            kept = self._routings.get(routing) or self._keep(routing)
+            parts = [_CLASS_HEADS[len(named)], named, _ACCEPTED]
+            for form, last in zip(self._forms, kept, strict=True):
                 if call.src_number is not None:
                     src = call.src_number.encode()
                     parts += form.src_heads[len(src)], src
-                parts += form.dst_heads[len(dst)], dst, behind
+                parts += form.dst_heads[len(dst)], dst, form.account_heads[len(account)], account
+                parts += form.client_heads[len(client)], client, last
         except ValueError:
             return self._accepted_whole(request, secret, unpacked(packed))
         parts.append(request.proxy_state)
@@ -170,24 +184,23 @@ class Replies:
         """Return the answer to a Status-Server on the port of authentication (RFC 5997)."""
         return secret.reply(ACCESS_ACCEPT, request, request.proxy_state)
 
-    def _keep(self, account: tuple[int, int, str], decision: Decision) -> tuple[bytes, list[bytes]]:
-        """Encode and keep the attributes of an account. Raise ValueError if a value is too long."""
-        first = _class_of(decision) + attribute(_RETURN_CODE, b"0")
-        kept = first, [form.fields(decision, (*_NAMING, *_ROUTING)) for form in self._forms]
-        if len(self._accounts) >= MOST_ACCOUNTS:
-            self._accounts.clear()
-        self._accounts[account] = kept
+    def _keep(self, routing: tuple[object, ...]) -> list[bytes]:
+        """Encode and keep the attributes of a routing. Raise ValueError if a value is too long."""
+        kept = [form.fields(zip(_ROUTING, routing, strict=True)) for form in self._forms]
+        if len(self._routings) >= MOST_ROUTINGS:
+            self._routings.clear()
+        self._routings[routing] = kept
         return kept
 
     def _accepted_whole(self, request: Packet, secret: SharedSecret, decision: Decision) -> bytes:
         """Return the reply to an accepted call, as large as it can be, or its reject."""
-        code = attribute(_RETURN_CODE, b"0")
-        every, needed = (*_NUMBERS, *_NAMING, *_ROUTING), (*_NUMBERS, *_ROUTING)
+        every = [(name, getattr(decision, name)) for name in (*_NUMBERS, *_NAMING, *_ROUTING)]
+        needed = [(name, value) for name, value in every if name not in _NAMING]
         try:
-            attributes = _class_of(decision) + code
-            attributes += b"".join(form.fields(decision, every) for form in self._forms)
+            attributes = _class_of(decision) + _ACCEPTED
+            attributes += b"".join(form.fields(every) for form in self._forms)
             if len(attributes) + len(request.proxy_state) > _ROOM:
-                attributes = code + self._forms[0].fields(decision, needed)
+                attributes = _ACCEPTED + self._forms[0].fields(needed)
             if len(attributes) + len(request.proxy_state) <= _ROOM:
                 return secret.reply(ACCESS_ACCEPT, request, attributes + request.proxy_state)
         except ValueError:
@@ -208,5 +221,5 @@ class Replies:
 
 def _class_of(decision: Decision) -> bytes:
     """Return the Class, which switches repeat in accounting: the account, its client and the version."""
-    text = f"account={decision.account_id};client={decision.client_id};version={decision.version}"
-    return attribute(_CLASS, text.encode())
+    values = decision.account_id, decision.client_id, decision.version
+    return attribute(_CLASS, _CLASS_TEXT % tuple(str(value).encode() for value in values))
