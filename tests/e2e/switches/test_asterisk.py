@@ -16,7 +16,22 @@ from support import HOST
 from support.asterisk import FOLDER, REPORT, Channel, Dialplan
 from support.operator import held
 from support.ports import free_port
-from support.recipes import CUSTOMER, PREFIXED, REJECTS, TOKEN, Reject, ask, dying, engine, holds, unavailable
+from support.recipes import (
+    CUSTOMER,
+    PREFIXED,
+    REJECTS,
+    TOKEN,
+    VENDORS,
+    Mixed,
+    Reject,
+    ask,
+    dying,
+    engine,
+    holds,
+    mix,
+    place,
+    unavailable,
+)
 from support.server import Server
 from support.waiting import wait_for
 
@@ -308,3 +323,27 @@ def test_a_long_list_is_sent_in_parts(site: Site) -> None:
     wait_for(listed)
     for call in (calls[0], calls[-1]):
         assert ask(site.server, "stop", call_id=call)["freed"] == 1
+
+
+CAUSES = {"486": "17", "503": "38"}
+"""The Q.850 causes that Asterisk makes of the codes of vendors."""
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["steady", "killed"])
+@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.long)])
+def test_a_mix_of_calls_leaves_no_slot(site: Site, count: int, *, kill: bool) -> None:
+    site.dialplan.globals["IDENT_VENDORS"] = "-".join(VENDORS)
+
+    def call(_number: int, mixed: Mixed) -> None:
+        done = site.call(mixed.source, mixed.dialled, *(CAUSES.get(each, each) for each in mixed.vendors))
+        if kill and done.events[-1] == ("reject", "503"):
+            return
+        dialled = sum(event[0] == "dial" for event in done.events)
+        if mixed.reject:
+            assert done.events[-1] == ("reject", mixed.reject.code)
+        else:
+            assert dialled == len(mixed.vendors) or kill
+            assert (done.events[-1] == ("hangup", "38")) is (mixed.vendors[-1] == "503") or kill
+
+    place(site.server, mix(count), call, kill=kill)
+    holds(site.server, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import shlex
@@ -18,7 +19,22 @@ from support.freeswitch import FOLDER, check_syntax, run
 from support.operator import held
 from support.ports import free_port
 from support.programs import program
-from support.recipes import CUSTOMER, PREFIXED, REJECTS, TOKEN, Reject, ask, dying, engine, holds, unavailable
+from support.recipes import (
+    CUSTOMER,
+    PREFIXED,
+    REJECTS,
+    TOKEN,
+    VENDORS,
+    Mixed,
+    Reject,
+    ask,
+    dying,
+    engine,
+    holds,
+    mix,
+    place,
+    unavailable,
+)
 from support.server import Server
 from support.waiting import wait_for
 
@@ -40,6 +56,12 @@ class Site:
         self.engines = ["identengine"]
         self.profiles["identengine"] = redis_options(self.server.ports["tcp"])
         self.settings["identengine_transport"] = "redis"
+
+    def at(self, folder: Path) -> Site:
+        """Return this site with another folder."""
+        other = copy.copy(self)
+        other.folder = folder
+        return other
 
     def globals(self) -> dict[str, str]:
         """Return the global variables of the script."""
@@ -398,6 +420,33 @@ def test_redis_a_list_of_a_thousand_calls_frees_the_lost_one(site: Site) -> None
     wait_for(listed)
     for call in (calls[0], calls[-1]):
         assert ask(site.server, "stop", call_id=call)["freed"] == 1
+
+
+MIXES = [pytest.param(60, id="60"), pytest.param(1000, id="1000", marks=pytest.mark.long)]
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["steady", "killed"])
+@pytest.mark.parametrize("transport", ["http", "redis"])
+@pytest.mark.parametrize("count", MIXES)
+def test_a_mix_of_calls_leaves_no_slot(site: Site, count: int, transport: str, *, kill: bool) -> None:
+    if transport == "redis":
+        site.use_redis()
+    site.settings["identengine_vendors"] = " ".join(VENDORS)
+
+    def call(number: int, mixed: Mixed) -> None:
+        folder = site.folder / str(number)
+        folder.mkdir()
+        events = site.at(folder).call(mixed.source, mixed.dialled, *mixed.vendors)
+        if kill and responses(events) == ["503 no engine"]:
+            return
+        if mixed.reject:
+            assert responses(events) == [f"{mixed.reject.code} {mixed.reject.reason}"]
+        else:
+            assert len(bridges(events)) == len(mixed.vendors) or kill
+            assert responses(events) == (["503 vendor"] if mixed.vendors[-1] == "503" else []) or kill
+
+    place(site.server, mix(count), call, kill=kill)
+    holds(site.server, 0)
 
 
 def test_the_hiredis_profile_fits_the_recipe() -> None:
