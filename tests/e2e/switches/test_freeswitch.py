@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import json
 import re
 import shlex
 import subprocess
@@ -11,11 +9,10 @@ import uuid
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support import HOST
-from support.freeswitch import FOLDER, check_syntax, run
+from support.freeswitch import FOLDER, Site, asked, bridges, check_syntax, methods, responses
 from support.operator import held
 from support.ports import free_port
 from support.programs import program
@@ -24,71 +21,15 @@ from support.recipes import (
     PREFIXED,
     REJECTS,
     TOKEN,
-    VENDORS,
-    Mixed,
     Reject,
     ask,
     dying,
     engine,
     holds,
-    mix,
-    place,
     unavailable,
 )
 from support.server import Server
 from support.waiting import wait_for
-
-
-class Site:
-    """An engine, and a FreeSWITCH that asks it."""
-
-    def __init__(self, folder: Path, server: Server) -> None:
-        self.folder, self.server = folder, server
-        self.engines = [f"http://{HOST}:{server.ports['http']}"]
-        slow = {"identengine_connect": "20", "identengine_timeout": "20"}  # the machine of a test may be slow
-        self.settings: dict[str, str] = {"identengine_token": TOKEN, **slow}
-        self.profiles: dict[str, str] = {}
-        """The profiles of mod_hiredis, as options of redis-cli."""
-
-    def use_redis(self) -> None:
-        """Ask by mod_hiredis."""
-        program("redis-cli", "redis-tools")
-        self.engines = ["identengine"]
-        self.profiles["identengine"] = redis_options(self.server.ports["tcp"])
-        self.settings["identengine_transport"] = "redis"
-
-    def at(self, folder: Path) -> Site:
-        """Return this site with another folder."""
-        other = copy.copy(self)
-        other.folder = folder
-        return other
-
-    def globals(self) -> dict[str, str]:
-        """Return the global variables of the script."""
-        return {"identengine_engines": " ".join(self.engines), **self.settings}
-
-    def call(self, source: str, dialled: str, *bridges: str, **variables: str) -> list[str]:
-        """Place a call. Return the events."""
-        channel = {
-            "uuid": str(uuid.uuid4()),
-            "sip_network_ip": source,
-            "sip_network_port": "5060",
-            "caller_id_number": "442070000000",
-            "destination_number": dialled,
-        }
-        return run(
-            self.folder,
-            globals=self.globals(),
-            variables=channel | variables,
-            bridges=list(bridges),
-            profiles=self.profiles,
-        )
-
-    def script(self, *words: str, channels: str = "") -> list[str]:
-        """Run the script with arguments, as luarun does."""
-        return run(
-            self.folder, globals=self.globals(), argv=list(words), channels=channels, profiles=self.profiles
-        )
 
 
 @pytest.fixture(scope="module")
@@ -100,35 +41,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def site(tmp_path: Path, server: Server) -> Site:
     return Site(tmp_path, server)
-
-
-def asked(events: list[str]) -> list[tuple[str, dict[str, Any]]]:
-    """Return the methods that the script asked by HTTP, and their parameters."""
-    found = [event.split(" ", 2) for event in events if event.startswith("curl ")]
-    return [(method, json.loads(body)) for _, method, body in found]
-
-
-def redis_options(port: int, token: str = TOKEN) -> str:
-    """Return the options of redis-cli for a connection of mod_hiredis."""
-    return f"-h {HOST} -p {port} -a {token} --no-auth-warning"
-
-
-def commands(events: list[str]) -> list[tuple[str, dict[str, str]]]:
-    """Return the commands that the script sent by mod_hiredis, and their fields."""
-    found = [event.split(" ")[1:] for event in events if event.startswith("redis ")]
-    return [(command, dict(field.split("=", 1) for field in fields.split("|"))) for command, fields in found]
-
-
-def methods(events: list[str]) -> list[str]:
-    return [method for method, _ in asked(events)]
-
-
-def responses(events: list[str]) -> list[str]:
-    return [event.removeprefix("respond ") for event in events if event.startswith("respond ")]
-
-
-def bridges(events: list[str]) -> list[str]:
-    return [event.removeprefix("bridge ") for event in events if event.startswith("bridge ")]
 
 
 def test_the_script_compiles() -> None:
@@ -347,114 +259,6 @@ def test_systemd_reports_the_start_of_freeswitch(site: Site) -> None:
     line = line.replace("${TOKEN}", TOKEN).replace("${ENGINE}", site.engines[0])
     subprocess.run([program("curl", "curl"), *shlex.split(line)], check=True)
     holds(site.server, 0)
-
-
-def test_redis_a_call_from_invite_to_bye(site: Site) -> None:
-    site.use_redis()
-    events = site.call(PREFIXED, "77#442079460123", "answer")
-    assert bridges(events) == ["sofia/external/442079460123@198.51.100.7:5060 from 442079460201"]
-    sent = commands(events)
-    assert [command for command, _ in sent] == ["IDENT.AUTHJ", "IDENT.AUTHJ", "IDENT.START", "IDENT.STOP"]
-    assert len({fields["call_id"] for _, fields in sent}) == 1
-    assert sent[2][1]["interval"] == "300"
-    holds(site.server, 0)
-
-
-@pytest.mark.parametrize("case", REJECTS, ids=lambda case: case.reason)
-def test_redis_each_reject_gets_the_code_of_its_reason(site: Site, case: Reject) -> None:
-    site.use_redis()
-    events = site.call(case.source, case.dialled)
-    assert responses(events) == [f"{case.code} {case.reason}"]
-    assert len(commands(events)) == 1
-    holds(site.server, 0)
-
-
-def test_redis_a_failed_vendor_frees_its_own_leg(site: Site) -> None:
-    site.use_redis()
-    site.settings["identengine_vendors"] = "900 902 901"
-    events = site.call(CUSTOMER, "4420", "486", "cancel")
-    sent = [(command, fields.get("leg_id")) for command, fields in commands(events)]
-    assert sent == [
-        ("IDENT.AUTHJ", None),
-        ("IDENT.AUTHJ", "v1"),
-        ("IDENT.STOP", "v1"),
-        ("IDENT.AUTHJ", "v2"),
-        ("IDENT.AUTHJ", "v3"),
-        ("IDENT.STOP", "v3"),
-        ("IDENT.STOP", None),
-    ]
-    assert commands(events)[2][1]["direction"] == "termination"
-    holds(site.server, 0)
-
-
-def test_redis_the_second_profile_is_asked_if_the_first_one_is_away(site: Site) -> None:
-    site.use_redis()
-    site.engines.insert(0, "away")
-    site.profiles["away"] = redis_options(free_port())
-    events = site.call(CUSTOMER, "4420", "answer")
-    assert len(bridges(events)) == 1
-    assert sum("away did not answer" in event for event in events) == 1
-    holds(site.server, 0)
-
-
-def test_redis_a_wrong_token_is_no_accept(site: Site) -> None:
-    site.use_redis()
-    site.profiles["identengine"] = redis_options(site.server.ports["tcp"], "wrong")
-    site.settings["identengine_stops"] = "1"
-    assert responses(site.call(CUSTOMER, "4420")) == ["503 no engine"]
-
-
-def test_redis_a_list_of_a_thousand_calls_frees_the_lost_one(site: Site) -> None:
-    site.use_redis()
-    calls = [str(uuid.uuid4()) for _ in range(1001)]
-    for call in ("lost", calls[0], calls[-1]):
-        assert ask(site.server, "authorize", call_id=call, src_ip=CUSTOMER, dst_number="44")["accepted"]
-        ask(site.server, "start", call_id=call)
-    rows = "".join(f"{call},inbound,2026-11-30 20:00:00\n" for call in calls)
-
-    def listed() -> bool:
-        events = site.script("sync", channels=f"uuid,direction,created\n{rows}\n1001 total.\n")
-        assert [command for command, _ in commands(events)] == ["IDENT.SYNC"] * 3
-        return held(site.server) == 2
-
-    wait_for(listed)
-    for call in (calls[0], calls[-1]):
-        assert ask(site.server, "stop", call_id=call)["freed"] == 1
-
-
-MIXES = [pytest.param(60, id="60"), pytest.param(1000, id="1000", marks=pytest.mark.long)]
-
-
-@pytest.mark.parametrize("kill", [False, True], ids=["steady", "killed"])
-@pytest.mark.parametrize("transport", ["http", "redis"])
-@pytest.mark.parametrize("count", MIXES)
-def test_a_mix_of_calls_leaves_no_slot(site: Site, count: int, transport: str, *, kill: bool) -> None:
-    if transport == "redis":
-        site.use_redis()
-    site.settings["identengine_vendors"] = " ".join(VENDORS)
-
-    def call(number: int, mixed: Mixed) -> None:
-        folder = site.folder / str(number)
-        folder.mkdir()
-        events = site.at(folder).call(mixed.source, mixed.dialled, *mixed.vendors)
-        if kill and responses(events) == ["503 no engine"]:
-            return
-        if mixed.reject:
-            assert responses(events) == [f"{mixed.reject.code} {mixed.reject.reason}"]
-        else:
-            assert len(bridges(events)) == len(mixed.vendors) or kill
-            assert responses(events) == (["503 vendor"] if mixed.vendors[-1] == "503" else []) or kill
-
-    place(site.server, mix(count), call, kill=kill)
-    holds(site.server, 0)
-
-
-def test_the_hiredis_profile_fits_the_recipe() -> None:
-    profile = ET.parse(FOLDER / "hiredis.conf.xml").find(".//profile")
-    assert profile is not None
-    parameters = {each.attrib["name"]: each.attrib["value"] for each in profile.iter("param")}
-    assert profile.attrib["name"] == "identengine"
-    assert (parameters["password"], parameters["port"], parameters["timeout_ms"]) == (TOKEN, "4870", "500")
 
 
 @pytest.mark.parametrize("file", ["dialplan.xml", "lua.conf.xml", "hiredis.conf.xml"])
