@@ -187,8 +187,8 @@ class Subject:
 class _NoSenders:
     """The senders of packets, which receive nothing."""
 
-    def port(self, _: int) -> int:
-        return 1
+    def ports(self) -> list[int]:
+        return [1] * 64
 
     def answer_later(self, _: int, __: Sequence[bytes]) -> None:
         """Drop the answers."""

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from identengine.config.readers import Reader, Table, bare, boolean, choice, items, mistake, secret
 from identengine.config.schema import Radius, ReplyStyle
-from identengine.errors import expected, one_of
+from identengine.errors import expected, nearest, one_of
 from identengine.model.attributes import NamedAttribute, parse_source
 
 FIELDS = (
@@ -56,7 +56,7 @@ def field_map(value: object) -> dict[str, tuple[NamedAttribute, ...]]:
     wrong: list[str] = []
     for key, written in value.items():
         if key not in FIELDS:
-            wrong.append(f"{bare(key)}: {expected(one_of(FIELDS))}")
+            wrong.append(f"{bare(key)}: {expected(one_of(FIELDS), key, meant=nearest(key, FIELDS))}")
             continue
         try:
             found[key] = items(partial(parse_source, key))(written)

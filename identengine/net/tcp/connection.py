@@ -1,7 +1,8 @@
 """Messages over connections: the messages of a turn are decided together and answered in one write.
 
-A connection with complete messages waits for its turn (:mod:`identengine.net.tcp.turns`). A peer that sends many
-messages at once has several turns, as others wait. It is not read from while messages wait for a further turn.
+A connection that has received bytes waits for its turn (:mod:`identengine.net.tcp.turns`). Messages are cut off
+the stream in the turn, since that takes time too. A peer that sends much at once has several turns, as others
+wait. It is not read from while it waits for a further turn.
 
 Flow control is left to the kernel: a peer that does not read its answers is not read from. So its answers need
 bounded memory (``unread_bytes`` and the answers of one turn). A connection that completes no message for
@@ -95,6 +96,8 @@ class Connection(asyncio.BufferedProtocol):
         self._host = host
         self._counted: str | None = None
         """The switch for which the connection counts; None if it was refused or has ended."""
+        self._received = b""
+        """Bytes that wait for a turn."""
         self._queue: deque[bytes] = deque()
         """Messages that wait for a turn."""
         self._arrived = 0.0
@@ -158,7 +161,7 @@ class Connection(asyncio.BufferedProtocol):
         return _view
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Wait for a turn with the messages that a read completed."""
+        """Wait for a turn with the bytes of a read."""
         if self._ending or self._counted is None:
             return
         if self._framer is None:
@@ -166,15 +169,11 @@ class Connection(asyncio.BufferedProtocol):
             self._framer = framing.framer(self._host.quota.limits.message_bytes)
             self._framing, self._respond = framing, framing.responder()
             self._introduction = Introduction(framing, self._framer, self._session)
-        if not self._queue:
+        if not self._received and not self._queue:
             self._arrived = self._host.looked()
             if self._host.late:  # not always called, since the system call costs as much as a decision
                 self._arrived = min(self._arrived, time.monotonic() - age_of_newest(self._transport))
-        data = bytes(_view[:nbytes])
-        if self._framer.cautious:
-            self._queue.extend(self._introduction.feed(data, self._framer, self._session))
-        else:
-            self._queue.extend(self._framer.feed(data))
+        self._received += _view[:nbytes]
         if self._left is not None:
             self._left -= nbytes
         if self._scheduled:  # a second read before the turn: the messages that wait must not add up
@@ -232,8 +231,14 @@ class Connection(asyncio.BufferedProtocol):
 
     def _next(self, framer: Framer) -> tuple[list[bytes], str | None]:
         """Return the messages of this turn, and the error after them or None."""
+        if self._received and not self._queue:
+            data, self._received = self._received[:TURN_BYTES], self._received[TURN_BYTES:]
+            source = self._introduction if framer.cautious else None
+            self._queue.extend(source.feed(data, framer, self._session) if source else framer.feed(data))
+            if framer.error is not None:
+                self._received = b""
         messages = _next_turn(self._queue)
-        if self._queue:
+        if self._queue or self._received:
             return messages, None
         return messages, framer.error or (self._cut_off if self._cut_off and framer.pending else None)
 
@@ -249,7 +254,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         if self._broken:
             self._end()
-        elif self._queue:
+        elif self._queue or self._received:
             self._transport.pause_reading()
             self._wait()
         elif self._at_eof or (self._left is not None and self._left <= 0):
@@ -366,6 +371,7 @@ class Connection(asyncio.BufferedProtocol):
         A close with unread bytes in the kernel would reset the connection and lose the last answers.
         """
         self._queue.clear()
+        self._received = b""
         self._since = asyncio.get_running_loop().time()
         if self._at_eof:
             self._transport.close()  # after the peer has read the answers

@@ -110,6 +110,8 @@ class MmsgSocket:
         self._names = bytearray(_NAME_SPACE * (BATCH + 1))
         self._v4_names = memoryview(self._names).cast("Q")[:: _NAME_SPACE // 8]
         """The family, port and address in each name."""
+        self._ports = memoryview(self._names).cast("H")[1 :: _NAME_SPACE // 2]
+        """The port in each name, after the family, in the order of bytes of the network."""
         self._v4_keys = memoryview(self._names).cast("I")[1 :: _NAME_SPACE // 4]
         self._set_control(enable_control(bound))
         self._set_headers()
@@ -232,10 +234,9 @@ class MmsgSocket:
             return socket.inet_ntop(socket.AF_INET, name[4:8])
         return socket.inet_ntop(socket.AF_INET6, name[8:24])
 
-    def port(self, place: int) -> int:
-        """Return the source port of a datagram."""
-        at = place * _NAME_SPACE + 2  # after the family, in both kinds of names
-        return int.from_bytes(self._names[at : at + 2], "big")
+    def ports(self) -> list[int]:
+        """Return the source port of each datagram."""
+        return list(map(socket.ntohs, self._ports[: self._count].tolist()))
 
     def too_old(self, oldest: float) -> list[bool] | None:
         """Return True for each datagram that waited for more than ``oldest`` seconds, or None if none did."""

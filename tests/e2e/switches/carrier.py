@@ -161,13 +161,12 @@ class Carrier:
         if self.way == "radius":
             addresses = ",".join(f"{VENDOR}:{vendor.port}" for vendor in self.vendors)
             return {"RADIUS": f'"{self._radius()}"', "VENDORS": f'"{addresses}"'}
-        if self.way == "redis":
-            names = [
-                (f"ENGINE{number}", f'"name=engine{number.strip("_")};addr={ENGINE};port={port}"')
-                for number, port in zip(("", "_2"), ports, strict=False)
-            ]
-            return {**dict(names), "VENDORS": f'"{accounts}"'}
-        return {"ENGINE": f'"conn=engine;addr={ENGINE};port={ports[0]}"', "VENDORS": f'"{accounts}"'}
+        names: dict[str, object] = {"VENDORS": f'"{accounts}"'}
+        for number, port in zip(("", "_2"), ports, strict=False):
+            address = f"addr={ENGINE};port={port}"
+            named = f'"name=engine{number.strip("_")};{address}"' if self.way == "redis" else address
+            names[f"ENGINE{number}"] = named
+        return names
 
     def _radius(self) -> Path:
         """Write the config of the library of RADIUS, with the addresses of the engines."""

@@ -319,7 +319,7 @@ def _mix(carrier: Carrier, switch: Kamailio, together: Kamailio, scale: int) -> 
 def test_many_calls_and_an_engine_that_dies(build: Build, scale: int) -> None:
     carrier = build(vendors=2)
     # Without an engine for some seconds, the calls wait for it.
-    patient: dict[str, object] = {"RETRIES": 8, "TIMEOUT": 500} if carrier.way == "janssonrpcc" else {"RETRIES": 20}
+    patient: dict[str, object] = {"RETRIES": 8, "TIMEOUT": 500} if carrier.way == "janssonrpcc" else {"RETRIES": 10}
     switch = carrier.switch(**patient, ASKED=120)
     together = carrier.switch(**patient, ASKED=120, PARALLEL=1)
     running, seen = _mix(carrier, switch, together, scale)
@@ -332,4 +332,42 @@ def test_many_calls_and_an_engine_that_dies(build: Build, scale: int) -> None:
     for one in running:
         one.ended()
     assert Counter(carrier.seen()) == Counter(seen)
+    carrier.holds(0)
+
+
+def test_a_second_engine_and_back(build: Build) -> None:
+    carrier = build(engines=2)
+    first, second = carrier.engines
+    switch = carrier.switch()
+    carrier.call(switch, "answered", PLAIN, "11").ended()
+    carrier.call(switch, "403 unknown_source", STRANGER, "44171").ended()
+    assert counted(second.server, "requests_authorize") == 0
+    carrier.holds(0)
+    first.server.kill()
+    carrier.call(switch, "answered", PLAIN, *numbers("1", 5)).ended()
+    carrier.call(switch, "480 account_capacity", FULL, "44171").ended()
+    assert counted(second.server, "requests_authorize") == 11
+    wait_for(lambda: second.held == 0)
+    first.start()
+
+    def returned() -> bool:
+        carrier.call(switch, "answered", PLAIN, "12").ended()
+        return counted(first.server, "requests_authorize") > 0
+
+    wait_for(returned)
+    carrier.holds(0)
+
+
+@only("janssonrpcc", "redis")
+def test_a_call_that_a_second_engine_holds(build: Build) -> None:
+    carrier = build(engines=2)
+    first, second = carrier.engines
+    switch = carrier.switch()
+    carrier.call(switch, "answered", PLAIN, "11").ended()
+    carrier.holds(0)
+    first.server.kill()
+    talking = carrier.call(switch, "answered", PLAIN, "12", length=8)
+    wait_for(lambda: second.held == 2)
+    first.start()
+    talking.ended()
     carrier.holds(0)

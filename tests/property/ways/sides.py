@@ -306,8 +306,8 @@ class _Senders:
     def __init__(self, step: int, late: list[Any]) -> None:
         self._step, self._late = step, late
 
-    def port(self, place: int) -> int:
-        return 40_000 + place
+    def ports(self) -> list[int]:
+        return [40_000 + place for place in range(64)]
 
     def answer_later(self, place: int, answers: Sequence[bytes]) -> None:
         self._late.append((self._step, place, list(answers)))

@@ -54,6 +54,7 @@ RADIUS = SWITCH + "secret = 'x'\n[switch.radius]\n"
             RADIUS + "map = { callid = [44] }",
             '[[switch]] "a" [switch.radius] map: callid: expected "call_id", "leg',
         ),
+        (RADIUS + "map = { callid = [44] }", 'or "interval", got "callid"; did you mean "call_id"?'),
         (
             RADIUS + "map = { call_id = 44 }",
             '[[switch]] "a" [switch.radius] map: call_id: expected a list in [ ],',
