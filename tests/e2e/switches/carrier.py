@@ -168,6 +168,12 @@ class Carrier:
             names[f"ENGINE{number}"] = named
         return names
 
+    def token(self) -> dict[str, object]:
+        """Return the line of the config with the token of the switch."""
+        if self.way == "redis":
+            return {"ENGINE": f'"name=engine;addr={ENGINE};port={self.engine.tcp};pass={TOKEN}"'}
+        return {"TOKEN": f'"{TOKEN}"'}
+
     def _radius(self) -> Path:
         """Write the config of the library of RADIUS, with the addresses of the engines."""
         text = (CONFIGS / "radius.conf").read_text()
