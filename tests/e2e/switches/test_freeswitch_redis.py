@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import uuid
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ import pytest
 from support.freeswitch import FOLDER, Site, bridges, commands, redis_options, responses
 from support.operator import held
 from support.ports import free_port
+from support.programs import program
 from support.recipes import (
     CUSTOMER,
     PREFIXED,
@@ -26,7 +29,7 @@ from support.recipes import (
     place,
 )
 from support.server import Server
-from support.waiting import wait_for
+from support.waiting import PATIENCE, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +141,18 @@ def test_a_mix_of_calls_leaves_no_slot(site: Site, count: int, transport: str, *
 
     place(site.server, mix(count), call, kill=kill)
     holds(site.server, 0)
+
+
+def test_redis_the_start_of_freeswitch_frees_the_calls_of_the_last_run(site: Site) -> None:
+    assert ask(site.server, "authorize", call_id="old", src_ip=CUSTOMER, dst_number="44")["accepted"]
+    page = (FOLDER.parent / "freeswitch.md").read_text()
+    (line,) = re.findall(r"`ExecStartPre=-/usr/bin/(redis-cli [^`]*)`", page)
+    words = line.replace("4870", str(site.server.ports["tcp"])).split()
+    command = [program(words[0], "redis-tools"), *words[1:]]
+    done = subprocess.run(
+        command, env={"REDISCLI_AUTH": TOKEN}, capture_output=True, text=True, check=True, timeout=PATIENCE
+    )
+    assert done.stdout == '{"ok":true,"freed":1}\n'
 
 
 def test_the_hiredis_profile_fits_the_recipe() -> None:
