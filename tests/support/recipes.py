@@ -200,23 +200,31 @@ def dying(port: int, exchanges: int) -> Iterator[int]:
         thread.join()
 
 
+AWAY = [(503, b'{"status":503,"message":"the decider is not available"}'),
+        (200, b'{"accepted":false,"reason":"not_ready","sip_code":503,"q850":42}')]  # fmt: skip
+"""Answers by HTTP of an engine that decides nothing: without a decider, and without a book."""
+
+
 @contextlib.contextmanager
-def unavailable() -> Iterator[int]:
-    """Yield the port of an HTTP process whose decider is away."""
-    with http.server.ThreadingHTTPServer((HOST, 0), _Unavailable) as server:
+def unavailable(status: int, body: bytes) -> Iterator[int]:
+    """Yield the port of an HTTP process that answers everything so."""
+    answers = type("Answers", (_Unavailable,), {"status": status, "body": body})
+    with http.server.ThreadingHTTPServer((HOST, 0), answers) as server:
         threading.Thread(target=server.serve_forever).start()
         yield server.server_address[1]
         server.shutdown()
 
 
 class _Unavailable(http.server.BaseHTTPRequestHandler):
+    status: int
+    body: bytes
+
     def do_POST(self) -> None:
-        body = b'{"status": 503, "message": "the decider is not available"}'
         self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(503)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(self.body)))
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(self.body)
 
     def log_message(self, *_: object) -> None:
         """Print nothing."""

@@ -17,6 +17,7 @@ from support.operator import held
 from support.ports import free_port
 from support.programs import program
 from support.recipes import (
+    AWAY,
     CUSTOMER,
     PREFIXED,
     REJECTS,
@@ -176,8 +177,9 @@ def test_an_engine_that_dies_during_a_call_gets_its_stop_too(site: Site, tmp_pat
         holds(site.server, 0)
 
 
-def test_an_engine_without_a_decider_is_away(site: Site) -> None:
-    with unavailable() as port:
+@pytest.mark.parametrize("answer", AWAY, ids=["decider", "book"])
+def test_an_engine_without_a_part_is_away(site: Site, answer: tuple[int, bytes]) -> None:
+    with unavailable(*answer) as port:
         site.engines.insert(0, f"http://{HOST}:{port}")
         events = site.call(CUSTOMER, "4420", "answer")
     # Each authorization begins with the engine that authorized the call.
