@@ -84,6 +84,24 @@ class Cause(StrEnum):
     """An Accounting-Request has no Acct-Status-Type of four bytes."""
 
 
+MEANINGS = {
+    Cause.TOO_SHORT: "the datagram is shorter than a header",
+    Cause.TOO_LONG: "the packet is longer than 4,096 bytes",
+    Cause.LENGTH: "the length field is smaller than a header",
+    Cause.TRUNCATED: "the datagram is shorter than its length field",
+    Cause.CODE: "the port does not serve packets of this code",
+    Cause.ATTRIBUTE: "the type or the length of an attribute is wrong",
+    Cause.VENDOR_ATTRIBUTE: "the vendor or the length of a vendor's attribute is wrong",
+    Cause.TOO_MANY_ATTRIBUTES: "the packet has too many attributes",
+    Cause.PROXY_STATE: "Proxy-State leaves no room for a reply",
+    Cause.MESSAGE_AUTHENTICATOR: "the Message-Authenticator does not fit the secret",
+    Cause.NO_MESSAGE_AUTHENTICATOR: "the packet has no Message-Authenticator, but must have one",
+    Cause.ACCOUNTING_AUTHENTICATOR: "the authenticator does not fit the secret",
+    Cause.NO_STATUS_TYPE: "the packet has no Acct-Status-Type",
+}
+"""The meaning of each cause for the log and the counters."""
+
+
 class PacketError(WireError):
     """A datagram that is no packet to reply to. It is dropped in silence, and its cause is counted."""
 
