@@ -15,6 +15,7 @@ from support.server import Server, serving
 from support.waiting import PATIENCE, wait_for
 
 from identengine.model.records import Client
+from identengine.wire.framing.netstring import Netstrings
 
 SEGMENT = 1000
 """Size of the segments that a client of these tests allows, in bytes. A path over Ethernet has 1,448."""
@@ -73,7 +74,7 @@ def test_a_segment_of_tcp_divides_no_netstring(server: Server) -> None:
         )
     assert [one["id"] for one in answers] == [*range(32)]
     assert all(one["result"]["accepted"] for one in answers)
-    assert segments == 32
+    assert segments >= 32  # a segment that is sent again counts twice
 
 
 def test_netstrings_one_after_another(server: Server) -> None:
@@ -105,12 +106,15 @@ def test_a_peer_that_reads_no_netstrings(server: Server) -> None:
         wait_for(stalls)
         raw.setblocking(True)
         raw.settimeout(PATIENCE)
-        found = b""
-        while sent < len(stream) or found.count(b'"jsonrpc"') < count:
+        framer, answers = Netstrings(1 << 16), 0
+        while answers < count:
             if sent < len(stream):
                 sent += raw.send(stream[sent : sent + 4096])
-            found += raw.recv(1 << 20)
-    assert found.count(b'"accepted":true') == count
+            found = framer.feed(raw.recv(1 << 20))
+            answers += len(found)
+            assert framer.error is None
+            assert all(b'"accepted":true' in one for one in found)
+    assert answers == count
 
 
 # ---- OpenSIPS' jsonrpc

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -57,11 +58,13 @@ class Callee:
         )
 
     def stop(self) -> None:
-        """Stop the vendor. Fail if an unexpected message arrived."""
+        """Stop the vendor. Fail if an unexpected message arrived in a call."""
         self.process.kill()
         self.process.wait(PATIENCE)
         errors = self._errors.read_text() if self._errors.exists() else ""
-        assert "Aborting" not in errors, errors
+        # A busy machine repeats messages of finished calls. For SIPp they are new calls without an INVITE.
+        repeats = r"Aborting call on (an unexpected (BYE|CANCEL)|[^\n]*while expecting 'INVITE' \(index 0\))"
+        assert "Aborting" not in re.sub(repeats, "", errors), errors
 
 
 class Callers:

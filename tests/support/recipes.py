@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import os
+import random
+import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,6 +76,45 @@ REJECTS = [
     Reject("cps_exceeded", "192.0.2.34", "4420", "480"),
 ]
 """A call for each reason that a book causes, with the SIP code that a recipe sends: 403 instead of 401."""
+
+
+class Mixed(NamedTuple):
+    """A call of a mix: what its vendors do one after another, or the reject that it gets."""
+
+    source: str
+    dialled: str
+    vendors: tuple[str, ...]
+    """``answer``, ``cancel`` (the caller cancels), or the SIP code of a failure."""
+    reject: Reject | None
+
+
+ENDS = [("answer",), ("cancel",), ("486", "answer"), ("503", "cancel"), ("486", "503")]
+"""Ends of accepted calls, for three vendors of which the second one has no free slot."""
+VENDORS = ("900", "902", "901")
+
+
+def mix(count: int) -> list[Mixed]:
+    """Return calls of all kinds, in an order that is the same each time."""
+    kinds = [Mixed(case.source, case.dialled, (), case) for case in REJECTS]
+    for source, dialled in ((CUSTOMER, "442079460123"), (PREFIXED, "77#442079460123")):
+        kinds += [Mixed(source, dialled, end, None) for end in ENDS * 2]
+    calls = [kinds[number % len(kinds)] for number in range(count)]
+    random.Random(15).shuffle(calls)
+    return calls
+
+
+def place(server: Server, calls: list[Mixed], call: Callable[[int, Mixed], None], *, kill: bool) -> None:
+    """Place calls, at most four at the same time. Halfway kill the decider, if ``kill``."""
+    with ThreadPoolExecutor(4) as lines:
+        placed: list[Future[None]] = []
+        for number, one in enumerate(calls):
+            if kill and number == len(calls) // 2:
+                for each in placed[: number - 2]:
+                    each.result()
+                os.kill(server.decider, signal.SIGKILL)
+            placed.append(lines.submit(call, number, one))
+        for each in placed:
+            each.result()
 
 
 def make_book(folder: Path, *, vendor: str = "198.51.100.7", port: int = 5060) -> None:
@@ -157,23 +200,31 @@ def dying(port: int, exchanges: int) -> Iterator[int]:
         thread.join()
 
 
+AWAY = [(503, b'{"status":503,"message":"the decider is not available"}'),
+        (200, b'{"accepted":false,"reason":"not_ready","sip_code":503,"q850":42}')]  # fmt: skip
+"""Answers by HTTP of an engine that decides nothing: without a decider, and without a book."""
+
+
 @contextlib.contextmanager
-def unavailable() -> Iterator[int]:
-    """Yield the port of an HTTP process whose decider is away."""
-    with http.server.ThreadingHTTPServer((HOST, 0), _Unavailable) as server:
+def unavailable(status: int, body: bytes) -> Iterator[int]:
+    """Yield the port of an HTTP process that answers everything so."""
+    answers = type("Answers", (_Unavailable,), {"status": status, "body": body})
+    with http.server.ThreadingHTTPServer((HOST, 0), answers) as server:
         threading.Thread(target=server.serve_forever).start()
         yield server.server_address[1]
         server.shutdown()
 
 
 class _Unavailable(http.server.BaseHTTPRequestHandler):
+    status: int
+    body: bytes
+
     def do_POST(self) -> None:
-        body = b'{"status": 503, "message": "the decider is not available"}'
         self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(503)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(self.body)))
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(self.body)
 
     def log_message(self, *_: object) -> None:
         """Print nothing."""

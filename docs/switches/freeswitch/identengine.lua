@@ -148,6 +148,9 @@ local function ask_one(engine, method, fields)
     log("ERR", engine .. " answered " .. method .. " with " .. answer.status .. ": " .. tostring(answer.message))
     -- 4xx: another engine would say the same. 5xx: this engine is out of order.
     return nil, answer.status:sub(1, 1) == "4"
+  elseif answer.reason == "not_ready" then -- this engine has no book, and decides nothing
+    log("ERR", engine .. " is not ready")
+    return nil
   end
   return answer
 end

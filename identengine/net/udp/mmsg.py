@@ -247,8 +247,12 @@ class MmsgSocket:
         return [one + part / 1e9 < since for one, part in zip(seconds, nanoseconds, strict=True)]
 
     def send(self, answers: Sequence[bytes], places: Sequence[int] | None = None) -> int:
-        """Send each answer to the sender at its place. Return the number of unsent answers."""
-        if len(answers) < _FEW or self._runs.refused:
+        """Send each answer to the sender at its place. Return the number of unsent answers.
+
+        The answers to one datagram, which has several if it held an array, keep their order.
+        """
+        has_arrays = places is not None and len({*places}) < len(places)
+        if len(answers) < _FEW or has_arrays or self._runs.refused:
             return self._send(answers) if places is None else self._send_to(answers, places)
         aims = range(len(answers)) if places is None else places
         unsent = 0

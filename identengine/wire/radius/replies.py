@@ -11,8 +11,7 @@ at most 4,096 bytes, of which Proxy-State has the first claim. Rules if the rest
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from operator import attrgetter
+from collections.abc import Iterator, Sequence
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -39,8 +38,8 @@ from identengine.wire.radius.packet import (
 Style: TypeAlias = Literal["cisco", "sip_avp"]
 """The form of the fields in a reply: pairs of Cisco, or attributes SIP-AVP as SIP proxies read them."""
 STYLES: tuple[Style, ...] = ("cisco", "sip_avp")
-MOST_ROUTINGS = 20_000
-"""Number of different routings whose encoded attributes are kept. Most accounts share theirs with others."""
+MOST_ROUTES = 20_000
+"""Number of routes whose encoded attributes are kept."""
 
 _CLASS = ATTRIBUTES["Class"].type
 _REPLY_MESSAGE = ATTRIBUTES["Reply-Message"].type
@@ -78,18 +77,19 @@ class _Form:
     def __init__(self, style: Style) -> None:
         self._pairs = style == "cisco"
         sizes = range(2 * MAX_LENGTH + 1)  # the dialled number can have a tech prefix in front
-        self.src_heads, self.dst_heads, self.account_heads, self.client_heads = (
-            [self._head(name, size) for size in sizes] for name in (*_NUMBERS, *_NAMING)
-        )
-        """The bytes in front of a number or an id, by its size."""
+        self.src_heads, self.dst_heads = ([self._head(name, size) for size in sizes] for name in _NUMBERS)
+        """The bytes in front of a number, by its size."""
+        self.account_heads, self.client_heads = ([self._head(name, size) for size in sizes] for name in _NAMING)
+        """The bytes in front of an id, by its number of digits."""
 
     def field(self, name: str, value: object) -> bytes:
         """Return a field as an attribute. Raise ValueError if it is too long."""
         key, text = (_AVPAIR, f"{_PAIR_NAMES[name]}={value}") if self._pairs else (_SIP_AVP, f"{name}:{value}")
         return attribute(key, text.encode())
 
-    def fields(self, values: Iterable[tuple[str, object]]) -> bytes:
-        """Return those of some fields that have a value. Raise ValueError if one is too long."""
+    def fields(self, decision: object, names: Sequence[str]) -> bytes:
+        """Return those of the fields that a decision has. Raise ValueError if one is too long."""
+        values = ((name, getattr(decision, name)) for name in names)
         return b"".join(self.field(name, value) for name, value in values if value is not None)
 
     def _head(self, name: str, size: int) -> bytes:
@@ -98,10 +98,13 @@ class _Form:
 
 
 _FORMS = {style: _Form(style) for style in STYLES}
+_CLASS_HEADS = [bytes((_CLASS, size + 2)) for size in range(LONGEST_VALUE + 1)]
+_CLASS_TEXT = b"account=%d;client=%d;version=%d"
+_ACCEPTED_CODE = attribute(_RETURN_CODE, b"0")
 
 
 class _Accepted(msgspec.Struct, frozen=True, gc=False):
-    """The fields of an accepted call that its reply names."""
+    """The fields of an accepted call that its reply carries."""
 
     account_id: int
     client_id: int
@@ -117,23 +120,19 @@ class _Accepted(msgspec.Struct, frozen=True, gc=False):
     proxy: str | None = None
 
 
-_routing_of: Callable[[_Accepted], tuple[object, ...]] = attrgetter(*_ROUTING)
 _from_messagepack = msgspec.msgpack.Decoder(_Accepted).decode
 _from_json = msgspec.json.Decoder(_Accepted).decode
-_CLASS_HEADS = [attribute(_CLASS, bytes(size))[:2] for size in range(LONGEST_VALUE + 1)]
-"""The bytes in front of a Class, by its size."""
-_ACCEPTED = attribute(_RETURN_CODE, b"0")
-_CLASS_TEXT = b"account=%b;client=%b;version=%b"
 _BRACE = ord("{")
+_Route: TypeAlias = tuple[str | int | None, ...]
 
 
 class Replies:
-    """Encodes replies in some styles, with the codes of a config. It keeps the attributes of routings."""
+    """Encodes replies in some styles, with the codes of a config. It keeps the attributes of routes."""
 
     def __init__(self, reasons: ReasonTable, styles: Sequence[Style] = ("cisco",)) -> None:
         self._reasons, self._forms = reasons, [_FORMS[style] for style in styles]
-        self._routings: dict[tuple[object, ...], list[bytes]] = {}
-        """By the values of the routing: in each form the attributes behind the numbers and ids."""
+        self._routes: dict[_Route, list[tuple[_Form, bytes]]] = {}
+        """By the values of the fields of a route: each form with their attributes. Many accounts share a route."""
 
     def accepted(self, request: Packet, secret: SharedSecret, answer: EncodedDecision | bytes | Decision) -> bytes:
         """Return the Access-Accept of a call, or the Access-Reject if its answer does not fit."""
@@ -141,20 +140,41 @@ class Replies:
             return self._accepted_whole(request, secret, answer)
         packed = answer if isinstance(answer, bytes) else answer.packed
         call = _from_json(packed) if packed[0] == _BRACE else _from_messagepack(packed)
-        account, client, dst = b"%d" % call.account_id, b"%d" % call.client_id, call.dst_number.encode()
-        named = _CLASS_TEXT % (account, client, b"%d" % call.version)
-        routing = _routing_of(call)
-        try:
-            kept = self._routings.get(routing) or self._keep(routing)
-            parts = [_CLASS_HEADS[len(named)], named, _ACCEPTED]
-            for form, last in zip(self._forms, kept, strict=True):
-                if call.src_number is not None:
-                    src = call.src_number.encode()
-                    parts += form.src_heads[len(src)], src
-                parts += form.dst_heads[len(dst)], dst, form.account_heads[len(account)], account
-                parts += form.client_heads[len(client)], client, last
-        except ValueError:
-            return self._accepted_whole(request, secret, unpacked(packed))
+        route = (
+            call.rate_table,
+            call.routing_plan,
+            call.tag,
+            call.host,
+            call.port,
+            call.protocol,
+            call.proxy,
+        )
+        forms = self._routes.get(route)
+        if forms is None:
+            try:
+                forms = self._keep(route, call)
+            except ValueError:  # a value is too long
+                return self._accepted_whole(request, secret, unpacked(packed))
+        account, client, dst, number = (
+            b"%d" % call.account_id,
+            b"%d" % call.client_id,
+            call.dst_number,
+            call.src_number,
+        )
+        text = _CLASS_TEXT % (call.account_id, call.client_id, call.version)
+        parts = [_CLASS_HEADS[len(text)], text, _ACCEPTED_CODE]
+        for form, routing in forms:
+            if number is not None:
+                parts += form.src_heads[len(number)], number.encode()
+            parts += (
+                form.dst_heads[len(dst)],
+                dst.encode(),
+                form.account_heads[len(account)],
+                account,
+                form.client_heads[len(client)],
+                client,
+                routing,
+            )
         parts.append(request.proxy_state)
         attributes = b"".join(parts)
         if len(attributes) > _ROOM:
@@ -184,23 +204,22 @@ class Replies:
         """Return the answer to a Status-Server on the port of authentication (RFC 5997)."""
         return secret.reply(ACCESS_ACCEPT, request, request.proxy_state)
 
-    def _keep(self, routing: tuple[object, ...]) -> list[bytes]:
-        """Encode and keep the attributes of a routing. Raise ValueError if a value is too long."""
-        kept = [form.fields(zip(_ROUTING, routing, strict=True)) for form in self._forms]
-        if len(self._routings) >= MOST_ROUTINGS:
-            self._routings.clear()
-        self._routings[routing] = kept
+    def _keep(self, route: _Route, call: _Accepted) -> list[tuple[_Form, bytes]]:
+        """Encode and keep the attributes of a route. Raise ValueError if a value is too long."""
+        kept = [(form, form.fields(call, _ROUTING)) for form in self._forms]
+        if len(self._routes) >= MOST_ROUTES:
+            self._routes.clear()
+        self._routes[route] = kept
         return kept
 
     def _accepted_whole(self, request: Packet, secret: SharedSecret, decision: Decision) -> bytes:
         """Return the reply to an accepted call, as large as it can be, or its reject."""
-        every = [(name, getattr(decision, name)) for name in (*_NUMBERS, *_NAMING, *_ROUTING)]
-        needed = [(name, value) for name, value in every if name not in _NAMING]
+        every, needed = (*_NUMBERS, *_NAMING, *_ROUTING), (*_NUMBERS, *_ROUTING)
         try:
-            attributes = _class_of(decision) + _ACCEPTED
-            attributes += b"".join(form.fields(every) for form in self._forms)
+            attributes = _class_of(decision) + _ACCEPTED_CODE
+            attributes += b"".join(form.fields(decision, every) for form in self._forms)
             if len(attributes) + len(request.proxy_state) > _ROOM:
-                attributes = _ACCEPTED + self._forms[0].fields(needed)
+                attributes = _ACCEPTED_CODE + self._forms[0].fields(decision, needed)
             if len(attributes) + len(request.proxy_state) <= _ROOM:
                 return secret.reply(ACCESS_ACCEPT, request, attributes + request.proxy_state)
         except ValueError:
@@ -221,5 +240,4 @@ class Replies:
 
 def _class_of(decision: Decision) -> bytes:
     """Return the Class, which switches repeat in accounting: the account, its client and the version."""
-    values = decision.account_id, decision.client_id, decision.version
-    return attribute(_CLASS, _CLASS_TEXT % tuple(str(value).encode() for value in values))
+    return attribute(_CLASS, _CLASS_TEXT % (decision.account_id, decision.client_id, decision.version))

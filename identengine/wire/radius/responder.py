@@ -13,6 +13,8 @@ from collections.abc import Callable, Hashable, Sequence
 from itertools import repeat
 from typing import Final, NamedTuple, get_args
 
+from msgspec.structs import replace
+
 from identengine.calls.backend import DONE
 from identengine.engine.core import Engine
 from identengine.engine.decisions import reject
@@ -50,6 +52,8 @@ ACCOUNTING: Final = frozenset((ACCOUNTING_REQUEST, STATUS_SERVER))
 RESETS_BYTES = 1 << 20
 """Memory for recent Accounting-On and -Off, in bytes."""
 _ACCT_SESSION_ID = 44
+_KEYS = frozenset(("call_id", "leg_id", "direction"))
+"""The fields without which a report names no call."""
 _ACCOUNTING_BYTE = bytes((ACCOUNTING_REQUEST,))
 _USUAL_TYPES = (UsualRequest, UsualCallRequest)
 
@@ -264,9 +268,17 @@ class RadiusResponder:
             return self._reset(method, request, message)
         reply = self._decide(method, request, message, is_old=is_old)
         wrong = self._last_wrong()
-        if wrong is not None and method != "stop" and isinstance(request, CallRequest | UsualCallRequest):
+        if (
+            wrong is not None
+            and wrong.field not in _KEYS
+            and method != "stop"
+            and isinstance(request, CallRequest | UsualCallRequest)
+        ):
             # Fields that cannot be used must not lose the report of a call that is held.
-            reply = self._decide(method, bare(request), message, is_old=False)
+            known = bare(request)
+            if wrong.field == "interval":
+                known = replace(known, interval=None)
+            reply = self._decide(method, known, message, is_old=False)
             wrong = self._last_wrong()
         if wrong is not None:
             self._reports.bad_parameter(switch.peer.asker, wrong)

@@ -75,18 +75,20 @@ def usual_call(fields: bytes) -> UsualCallRequest:
 
 
 def _json(fields: bytes) -> bytes:
-    """Return fields in joined form as a JSON object. Wrong fields become wrong JSON."""
-    if b"|" in fields and SEPARATOR not in fields:
-        members = fields.replace(b"|", SEPARATOR).replace(b"=", b'":"')
-        names = members.split(b'"')[::4]
-        if len({*names}) < len(names):  # a field is repeated
-            raise ValueError
-    else:
-        members = fields.replace(b"=", b'":"')
+    """Return fields in joined form as a JSON object. Wrong fields become wrong JSON.
+
+    Raise ValueError if there is a digest, or if a single argument repeats a field.
+    """
     if b"digest" in fields:
         raise ValueError
     # A field without "=", or with two of them, has no form in JSON. No quote hides one, since there are no quotes.
-    return b'{"%b"}' % members
+    members = fields.replace(b"=", b'":"')
+    if b"|" in fields and SEPARATOR not in fields:
+        members = members.replace(b"|", SEPARATOR)
+        names = members.split(b'"')[::4]
+        if len({*names}) < len(names):
+            raise ValueError
+    return b'{"' + members + b'"}'
 
 
 def _with_integers(asked: _Usual) -> _Usual:

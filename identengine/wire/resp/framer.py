@@ -13,7 +13,6 @@ last walk. Both ways find the same commands. A command needs at most the memory 
 from __future__ import annotations
 
 import re
-from operator import methodcaller
 
 from identengine.errors import quoted
 from identengine.wire.framing.counted import byte_shown, too_large
@@ -43,7 +42,6 @@ _NOTHING = re.compile(rb"(?:[ \t]*+\r?\n|\*(?:0|-1)\r\n)++")
 _HTTP = frozenset((b"post", b"host:"))
 """First words of lines that a browser sends. A web page must not reach the commands behind them."""
 _STAR = ord("*")
-_begins_with_star = methodcaller("startswith", b"*")
 
 
 def message_of(arguments: list[bytes]) -> bytes:
@@ -248,10 +246,9 @@ def _cut_alike(parts: list[bytes], messages: list[bytes]) -> int:
             return 0
     except IndexError:  # a long argument
         return 0
-    found = [SEPARATOR.join(values[at : at + count]) for at in range(0, len(values), count)]
-    if any(map(_begins_with_star, found)):
+    if b"*" in b"".join(values[::count]):  # the name of a command begins like the form of an array
         return 0
-    messages += found
+    messages += [SEPARATOR.join(values[at : at + count]) for at in range(0, len(values), count)]
     return whole
 
 

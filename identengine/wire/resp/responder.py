@@ -86,6 +86,10 @@ class RespResponder:
             *(self._question(name.upper(), name, self.json) for name in _IN_JSON),
         )
         self._questions = {one.name.encode(): one for one in questions}
+        self._usual = {
+            one.name.encode(): (one.read_usual, one.usual, one.writer) for one in questions if one.read_usual
+        }
+        """For each command that can be usual: the reader of its fields, its kind, and the writer of its answer."""
         others = {one.name: int(one.read is not None) for one in questions}
         self._service = Service(engine, uptime, reports.wrong_token, others)
         self._open: list[Answers] = []
@@ -120,23 +124,32 @@ class RespResponder:
         """Keep the answers of a turn until the end of the batch."""
         self._open.append(answers)
 
-    def answer(
-        self, message: bytes, client: Client, session: Session, peer: Peer | None, too_old: bool, batch: Batch
-    ) -> Item:
-        """Return the answer to one command. ``peer`` is the switch of the session, as this protocol counts it."""
+    def usual(self, message: bytes, peer: Peer, too_old: bool, batch: Batch) -> Item:
+        """Return the answer to a usual command about a call, or None if the command has to be looked at.
+
+        ``peer`` is the switch of the session, as this protocol counts it.
+        """
         try:
             name, _, joined = message.partition(SEPARATOR)
-            question = self._questions.get(name)
-            if question is None or peer is None:
-                return self._unusual(message, client, session, peer, too_old, batch)
-            if question.read_usual is not None and len(message) <= LONGEST_USUAL:
-                try:
-                    params = question.read_usual(joined)
-                except UNREADABLE:
-                    pass
-                else:
-                    return self._desk.decide(question.usual, params, True, peer, question.writer, too_old, batch)
-            return self._ask(question, arguments_of(message)[1:], peer, session, too_old, batch)
+            known = self._usual.get(name)
+            if known is None or len(joined) > LONGEST_USUAL:
+                return None
+            read, kind, writer = known
+            try:
+                params = read(joined)
+            except UNREADABLE:
+                return None
+            return self._desk.decide(kind, params, True, peer, writer, too_old, batch)
+        except Exception as fault:  # of reading; a fault of a decision rejects its call
+            self._engine.faults.append(fault)
+            return INTERNAL_ERROR
+
+    def unusual(
+        self, message: bytes, client: Client, session: Session, peer: Peer | None, too_old: bool, batch: Batch
+    ) -> Item:
+        """Return the answer to any command. ``peer`` is None if the session is no switch yet."""
+        try:
+            return self._unusual(message, client, session, peer, too_old, batch)
         except Exception as fault:  # of reading; a fault of a decision rejects its call
             self._engine.faults.append(fault)
             return INTERNAL_ERROR
@@ -144,7 +157,6 @@ class RespResponder:
     def _unusual(
         self, message: bytes, client: Client, session: Session, peer: Peer | None, too_old: bool, batch: Batch
     ) -> Item:
-        """Answer a command that concerns no call, or whose name or arguments have an unusual form."""
         name, *arguments = arguments_of(message)
         capitals = name.upper()
         question = self._questions.get(capitals)
@@ -222,21 +234,23 @@ class _Connection:
     ) -> tuple[list[bytes], bool]:
         """Implement :class:`identengine.wire.responder.MessageResponder`."""
         owner, client = self._owner, self._client
-        batch, answer = owner.begin_turn(), owner.answer
+        batch, usual = owner.begin_turn(), owner.usual
         items: list[Item] = []
         is_deferred, closes = False, broken is not None
+        peer = self._peer_of(session)
         for message in messages:
-            if session.peer is not self._known:
-                self._learn(session.peer)
-            item = answer(message, client, session, self._peer, too_old, batch)
+            item = None if peer is None else usual(message, peer, too_old, batch)
+            if type(item) is bytes:
+                items.append(item)
+                continue
+            if item is None:
+                item = owner.unusual(message, client, session, peer, too_old, batch)
             items.append(item)
-            if type(item) is not bytes:
-                is_deferred = is_deferred or type(item) is Later
-            if client.quits or session.refused:
-                unproven = session.refused >= MAX_UNPROVEN and session.is_unproven(connected=True)
-                if client.quits or unproven:
-                    broken, closes = None, True
-                    break
+            is_deferred = is_deferred or type(item) is Later
+            peer = self._peer_of(session)
+            if client.quits or (session.refused >= MAX_UNPROVEN and session.is_unproven(connected=True)):
+                broken, closes = None, True
+                break
         if broken is not None:
             items.append(error(f"Protocol error: {broken}"))
             owner.report(PARSE_ERROR, f"not parsable: {broken}", session)
@@ -246,13 +260,15 @@ class _Connection:
         owner.end_turn(answers)
         return answers.leaving, closes
 
-    def _learn(self, peer: Peer | None) -> None:
-        self._known = peer
-        if peer is None:
-            self._peer = None
-        else:
-            asker = msgspec.structs.replace(peer.asker, interface="resp")
-            self._peer = msgspec.structs.replace(peer, asker=asker)
+    def _peer_of(self, session: Session) -> Peer | None:
+        """Return the switch of a session, or None. Its requests count as those of this protocol."""
+        peer = session.peer
+        if peer is not self._known:
+            self._known = self._peer = peer
+            if peer is not None:
+                asker = msgspec.structs.replace(peer.asker, interface="resp")
+                self._peer = msgspec.structs.replace(peer, asker=asker)
+        return self._peer
 
 
 _READERS: Final[dict[Method, tuple[Callable[[bytes], Any] | None, Callable[[Sequence[bytes]], Any] | None]]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -51,6 +51,10 @@ _NO_ANSWER: dict[str, bytes] = {
 """The reasons that only decisions answer as a reject. Other commands answer an error."""
 _MOST_ENDS = 131_072
 """Largest number of accounts whose parts of an array are kept."""
+_MOST_REJECTS = 1024
+"""Largest number of rejects whose arrays are kept."""
+_Rejected: TypeAlias = tuple[str | None, int | None, int | None, int | None, int | None]
+"""The fields of a reject that its array has."""
 _BEGIN = b"*12\r\n:1\r\n$-1\r\n"
 _REJECT = b"*12\r\n:0\r\n$%d\r\n%b\r\n%b%b" + 5 * NIL + b"%b" + NIL + b"%b"
 """An array that rejects a call, which has few of the fields."""
@@ -127,6 +131,8 @@ class ArrayWriter(JsonWriter):
         super().__init__()
         self._decision = self._array = b""
         """The last decision that accepts a call, and its array."""
+        self._rejects: dict[_Rejected, bytes] = {}
+        """The arrays of rejects."""
         self._version: Part | None = None
         self._ends: dict[bytes, tuple[bytes, bytes]] = {}
         """The array in front of its numbers and behind them, by the encoded account, for this version."""
@@ -165,10 +171,17 @@ class ArrayWriter(JsonWriter):
         """Return a decision."""
         if decision.accepted:
             return value_of([getattr(decision, place) for place in PLACES])
-        reason = (decision.reason or "").encode()
-        ids = _integer(decision.account_id), _integer(decision.client_id)
-        codes = _integer(decision.sip_code), _integer(decision.version)
-        return _REJECT % (len(reason), reason, *ids, *codes)
+        rejected = decision.reason, decision.account_id, decision.client_id, decision.sip_code, decision.version
+        return self._rejects.get(rejected) or self._learn_reject(rejected)
+
+    def _learn_reject(self, rejected: _Rejected) -> bytes:
+        """Make and keep the array of a reject. A flood of rejects has few different ones."""
+        name, *numbers = rejected
+        reason = (name or "").encode()
+        if len(self._rejects) >= _MOST_REJECTS:
+            self._rejects.clear()
+        array = self._rejects[rejected] = _REJECT % (len(reason), reason, *map(_integer, numbers))
+        return array
 
     def _learn(self, account: Part, version: Part) -> tuple[bytes, bytes]:
         """Make the parts of an array that all calls of an account share."""

@@ -89,6 +89,19 @@ def test_packets_that_wait_together_are_one_batch(folder: Path) -> None:
         assert batches(server) == before + 2
 
 
+def test_ipv6(folder: Path) -> None:
+    config = CONFIG.replace(f'radius_auth = ["{HOST}:0"]', 'radius_auth = ["[::1]:0"]')
+    with serving(folder, config.replace(f'["{HOST}"]', '["::1"]', 1)) as server:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as one:
+            one.settimeout(20)
+            one.connect(("::1", server.ports["radius_auth"]))
+            for number in (1, 1, 2):
+                one.send(access(number))
+                assert OURS.answers(decode(one.recv(5000)), access(number)[4:20])
+        wait_for(lambda: count(server, "radius_duplicates") == 1)
+        assert held(server) == 2
+
+
 # ---- SIGHUP
 
 

@@ -252,6 +252,7 @@ def test_a_wrong_secret(
     assert "No reply from server" in sent.output
     grows(server, f"radius_dropped_{cause}", before, 1)
     server.logged(f"RADIUS packets from {HOST}, an address of gw, without a reply: ")
+    server.logged(f"does not fit the secret ({cause})")
 
 
 def test_each_switch_has_its_own_secret(server: Server) -> None:

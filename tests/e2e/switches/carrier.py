@@ -15,6 +15,7 @@ from support.server import Server
 from support.waiting import wait_for
 
 from identengine.model.records import Account, Client, ClientStatus, Did, SrcPolicy
+from identengine.store.vault import Vault
 
 ENGINE = "127.0.0.4"
 """Address of all engines."""
@@ -37,6 +38,8 @@ REJECTED = {
     "480 client_capacity": "127.0.0.22",
     "480 reseller_capacity": "127.0.0.23",
     "403 gateway_mismatch": "127.0.0.24",
+    "403 ambiguous": "127.0.0.25",
+    "403 auth_required": "127.0.0.26",
 }
 """Rejects, each with the address of a caller who gets it."""
 DIALLED = {"484 invalid_destination": "77%23"}
@@ -61,6 +64,9 @@ def _accounts(vendors: list[Callee]) -> list[Account]:
         ip_account(22, at["480 client_capacity"], client_id=4),
         ip_account(23, at["480 reseller_capacity"], client_id=5),
         ip_account(24, at["403 gateway_mismatch"], gateways=("another",)),
+        ip_account(25, at["403 ambiguous"]),
+        ip_account(26, at["403 ambiguous"], client_id=2),
+        ip_account(27, at["403 auth_required"], password=Vault((bytes(32),)).encrypt("a password")),
     ]
     out = {"orig_enabled": False, "term_enabled": True, "client_id": 2}
     return [
@@ -106,6 +112,9 @@ class Engine:
             udp = ["127.0.0.1:0"]
             tcp = ["{ENGINE}:{self.tcp}"]
             {radius}
+            [identify]
+            strict_ambiguity = true
+            require_password = true
             {config or switch}
         """
         put_rows(folder / "store", _accounts(vendors), _CLIENTS, [Did(number=OWN_NUMBER, account_id=3)])
@@ -167,6 +176,12 @@ class Carrier:
             named = f'"name=engine{number.strip("_")};{address}"' if self.way == "redis" else address
             names[f"ENGINE{number}"] = named
         return names
+
+    def token(self) -> dict[str, object]:
+        """Return the line of the config with the token of the switch."""
+        if self.way == "redis":
+            return {"ENGINE": f'"name=engine;addr={ENGINE};port={self.engine.tcp};pass={TOKEN}"'}
+        return {"TOKEN": f'"{TOKEN}"'}
 
     def _radius(self) -> Path:
         """Write the config of the library of RADIUS, with the addresses of the engines."""

@@ -16,7 +16,23 @@ from support import HOST
 from support.asterisk import FOLDER, REPORT, Channel, Dialplan
 from support.operator import held
 from support.ports import free_port
-from support.recipes import CUSTOMER, PREFIXED, REJECTS, TOKEN, Reject, ask, dying, engine, holds, unavailable
+from support.recipes import (
+    AWAY,
+    CUSTOMER,
+    PREFIXED,
+    REJECTS,
+    TOKEN,
+    VENDORS,
+    Mixed,
+    Reject,
+    ask,
+    dying,
+    engine,
+    holds,
+    mix,
+    place,
+    unavailable,
+)
 from support.server import Server
 from support.waiting import wait_for
 
@@ -203,8 +219,9 @@ def test_an_engine_that_dies_during_a_call_gets_its_stop_too(site: Site, tmp_pat
     holds(site.server, 0)
 
 
-def test_an_engine_without_a_decider_is_away(site: Site) -> None:
-    with unavailable() as port:
+@pytest.mark.parametrize("answer", AWAY, ids=["decider", "book"])
+def test_an_engine_without_a_part_is_away(site: Site, answer: tuple[int, bytes]) -> None:
+    with unavailable(*answer) as port:
         site.dialplan.globals |= {"IDENT_ENGINE": f"http://{HOST}:{port}", "IDENT_ENGINE2": site.engine}
         call = site.call(CUSTOMER, "4420", "answer")
     assert methods(call) == ["authorize", "authorize", "authorize", "start", "stop"]
@@ -308,3 +325,27 @@ def test_a_long_list_is_sent_in_parts(site: Site) -> None:
     wait_for(listed)
     for call in (calls[0], calls[-1]):
         assert ask(site.server, "stop", call_id=call)["freed"] == 1
+
+
+CAUSES = {"486": "17", "503": "38"}
+"""The Q.850 causes that Asterisk makes of the codes of vendors."""
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["steady", "killed"])
+@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.long)])
+def test_a_mix_of_calls_leaves_no_slot(site: Site, count: int, *, kill: bool) -> None:
+    site.dialplan.globals["IDENT_VENDORS"] = "-".join(VENDORS)
+
+    def call(_number: int, mixed: Mixed) -> None:
+        done = site.call(mixed.source, mixed.dialled, *(CAUSES.get(each, each) for each in mixed.vendors))
+        if kill and done.events[-1] == ("reject", "503"):
+            return
+        dialled = sum(event[0] == "dial" for event in done.events)
+        if mixed.reject:
+            assert done.events[-1] == ("reject", mixed.reject.code)
+        else:
+            assert dialled == len(mixed.vendors) or kill
+            assert (done.events[-1] == ("hangup", "38")) is (mixed.vendors[-1] == "503") or kill
+
+    place(site.server, mix(count), call, kill=kill)
+    holds(site.server, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import subprocess
@@ -10,63 +9,28 @@ import uuid
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support import HOST
-from support.freeswitch import FOLDER, check_syntax, run
+from support.freeswitch import FOLDER, Site, asked, bridges, check_syntax, methods, responses
 from support.operator import held
 from support.ports import free_port
 from support.programs import program
-from support.recipes import CUSTOMER, PREFIXED, REJECTS, TOKEN, Reject, ask, dying, engine, holds, unavailable
+from support.recipes import (
+    AWAY,
+    CUSTOMER,
+    PREFIXED,
+    REJECTS,
+    TOKEN,
+    Reject,
+    ask,
+    dying,
+    engine,
+    holds,
+    unavailable,
+)
 from support.server import Server
 from support.waiting import wait_for
-
-
-class Site:
-    """An engine, and a FreeSWITCH that asks it."""
-
-    def __init__(self, folder: Path, server: Server) -> None:
-        self.folder, self.server = folder, server
-        self.engines = [f"http://{HOST}:{server.ports['http']}"]
-        slow = {"identengine_connect": "20", "identengine_timeout": "20"}  # the machine of a test may be slow
-        self.settings: dict[str, str] = {"identengine_token": TOKEN, **slow}
-        self.profiles: dict[str, str] = {}
-        """The profiles of mod_hiredis, as options of redis-cli."""
-
-    def use_redis(self) -> None:
-        """Ask by mod_hiredis."""
-        program("redis-cli", "redis-tools")
-        self.engines = ["identengine"]
-        self.profiles["identengine"] = redis_options(self.server.ports["tcp"])
-        self.settings["identengine_transport"] = "redis"
-
-    def globals(self) -> dict[str, str]:
-        """Return the global variables of the script."""
-        return {"identengine_engines": " ".join(self.engines), **self.settings}
-
-    def call(self, source: str, dialled: str, *bridges: str, **variables: str) -> list[str]:
-        """Place a call. Return the events."""
-        channel = {
-            "uuid": str(uuid.uuid4()),
-            "sip_network_ip": source,
-            "sip_network_port": "5060",
-            "caller_id_number": "442070000000",
-            "destination_number": dialled,
-        }
-        return run(
-            self.folder,
-            globals=self.globals(),
-            variables=channel | variables,
-            bridges=list(bridges),
-            profiles=self.profiles,
-        )
-
-    def script(self, *words: str, channels: str = "") -> list[str]:
-        """Run the script with arguments, as luarun does."""
-        return run(
-            self.folder, globals=self.globals(), argv=list(words), channels=channels, profiles=self.profiles
-        )
 
 
 @pytest.fixture(scope="module")
@@ -78,35 +42,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def site(tmp_path: Path, server: Server) -> Site:
     return Site(tmp_path, server)
-
-
-def asked(events: list[str]) -> list[tuple[str, dict[str, Any]]]:
-    """Return the methods that the script asked by HTTP, and their parameters."""
-    found = [event.split(" ", 2) for event in events if event.startswith("curl ")]
-    return [(method, json.loads(body)) for _, method, body in found]
-
-
-def redis_options(port: int, token: str = TOKEN) -> str:
-    """Return the options of redis-cli for a connection of mod_hiredis."""
-    return f"-h {HOST} -p {port} -a {token} --no-auth-warning"
-
-
-def commands(events: list[str]) -> list[tuple[str, dict[str, str]]]:
-    """Return the commands that the script sent by mod_hiredis, and their fields."""
-    found = [event.split(" ")[1:] for event in events if event.startswith("redis ")]
-    return [(command, dict(field.split("=", 1) for field in fields.split("|"))) for command, fields in found]
-
-
-def methods(events: list[str]) -> list[str]:
-    return [method for method, _ in asked(events)]
-
-
-def responses(events: list[str]) -> list[str]:
-    return [event.removeprefix("respond ") for event in events if event.startswith("respond ")]
-
-
-def bridges(events: list[str]) -> list[str]:
-    return [event.removeprefix("bridge ") for event in events if event.startswith("bridge ")]
 
 
 def test_the_script_compiles() -> None:
@@ -242,8 +177,9 @@ def test_an_engine_that_dies_during_a_call_gets_its_stop_too(site: Site, tmp_pat
         holds(site.server, 0)
 
 
-def test_an_engine_without_a_decider_is_away(site: Site) -> None:
-    with unavailable() as port:
+@pytest.mark.parametrize("answer", AWAY, ids=["decider", "book"])
+def test_an_engine_without_a_part_is_away(site: Site, answer: tuple[int, bytes]) -> None:
+    with unavailable(*answer) as port:
         site.engines.insert(0, f"http://{HOST}:{port}")
         events = site.call(CUSTOMER, "4420", "answer")
     # Each authorization begins with the engine that authorized the call.
@@ -325,87 +261,6 @@ def test_systemd_reports_the_start_of_freeswitch(site: Site) -> None:
     line = line.replace("${TOKEN}", TOKEN).replace("${ENGINE}", site.engines[0])
     subprocess.run([program("curl", "curl"), *shlex.split(line)], check=True)
     holds(site.server, 0)
-
-
-def test_redis_a_call_from_invite_to_bye(site: Site) -> None:
-    site.use_redis()
-    events = site.call(PREFIXED, "77#442079460123", "answer")
-    assert bridges(events) == ["sofia/external/442079460123@198.51.100.7:5060 from 442079460201"]
-    sent = commands(events)
-    assert [command for command, _ in sent] == ["IDENT.AUTHJ", "IDENT.AUTHJ", "IDENT.START", "IDENT.STOP"]
-    assert len({fields["call_id"] for _, fields in sent}) == 1
-    assert sent[2][1]["interval"] == "300"
-    holds(site.server, 0)
-
-
-@pytest.mark.parametrize("case", REJECTS, ids=lambda case: case.reason)
-def test_redis_each_reject_gets_the_code_of_its_reason(site: Site, case: Reject) -> None:
-    site.use_redis()
-    events = site.call(case.source, case.dialled)
-    assert responses(events) == [f"{case.code} {case.reason}"]
-    assert len(commands(events)) == 1
-    holds(site.server, 0)
-
-
-def test_redis_a_failed_vendor_frees_its_own_leg(site: Site) -> None:
-    site.use_redis()
-    site.settings["identengine_vendors"] = "900 902 901"
-    events = site.call(CUSTOMER, "4420", "486", "cancel")
-    sent = [(command, fields.get("leg_id")) for command, fields in commands(events)]
-    assert sent == [
-        ("IDENT.AUTHJ", None),
-        ("IDENT.AUTHJ", "v1"),
-        ("IDENT.STOP", "v1"),
-        ("IDENT.AUTHJ", "v2"),
-        ("IDENT.AUTHJ", "v3"),
-        ("IDENT.STOP", "v3"),
-        ("IDENT.STOP", None),
-    ]
-    assert commands(events)[2][1]["direction"] == "termination"
-    holds(site.server, 0)
-
-
-def test_redis_the_second_profile_is_asked_if_the_first_one_is_away(site: Site) -> None:
-    site.use_redis()
-    site.engines.insert(0, "away")
-    site.profiles["away"] = redis_options(free_port())
-    events = site.call(CUSTOMER, "4420", "answer")
-    assert len(bridges(events)) == 1
-    assert sum("away did not answer" in event for event in events) == 1
-    holds(site.server, 0)
-
-
-def test_redis_a_wrong_token_is_no_accept(site: Site) -> None:
-    site.use_redis()
-    site.profiles["identengine"] = redis_options(site.server.ports["tcp"], "wrong")
-    site.settings["identengine_stops"] = "1"
-    assert responses(site.call(CUSTOMER, "4420")) == ["503 no engine"]
-
-
-def test_redis_a_list_of_a_thousand_calls_frees_the_lost_one(site: Site) -> None:
-    site.use_redis()
-    calls = [str(uuid.uuid4()) for _ in range(1001)]
-    for call in ("lost", calls[0], calls[-1]):
-        assert ask(site.server, "authorize", call_id=call, src_ip=CUSTOMER, dst_number="44")["accepted"]
-        ask(site.server, "start", call_id=call)
-    rows = "".join(f"{call},inbound,2026-11-30 20:00:00\n" for call in calls)
-
-    def listed() -> bool:
-        events = site.script("sync", channels=f"uuid,direction,created\n{rows}\n1001 total.\n")
-        assert [command for command, _ in commands(events)] == ["IDENT.SYNC"] * 3
-        return held(site.server) == 2
-
-    wait_for(listed)
-    for call in (calls[0], calls[-1]):
-        assert ask(site.server, "stop", call_id=call)["freed"] == 1
-
-
-def test_the_hiredis_profile_fits_the_recipe() -> None:
-    profile = ET.parse(FOLDER / "hiredis.conf.xml").find(".//profile")
-    assert profile is not None
-    parameters = {each.attrib["name"]: each.attrib["value"] for each in profile.iter("param")}
-    assert profile.attrib["name"] == "identengine"
-    assert (parameters["password"], parameters["port"], parameters["timeout_ms"]) == (TOKEN, "4870", "500")
 
 
 @pytest.mark.parametrize("file", ["dialplan.xml", "lua.conf.xml", "hiredis.conf.xml"])

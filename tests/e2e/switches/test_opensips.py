@@ -13,7 +13,20 @@ from support import HOST
 from support.opensips import CONFIG, Routes, message, notify, request
 from support.operator import held
 from support.ports import free_port
-from support.recipes import CUSTOMER, PREFIXED, REJECTS, TOKEN, Reject, ask, engine, holds
+from support.recipes import (
+    CUSTOMER,
+    PREFIXED,
+    REJECTS,
+    TOKEN,
+    VENDORS,
+    Mixed,
+    Reject,
+    ask,
+    engine,
+    holds,
+    mix,
+    place,
+)
 from support.server import Server
 from support.waiting import PATIENCE, wait_for
 
@@ -170,7 +183,7 @@ def test_an_empty_list_frees_the_last_lost_call(server: Server) -> None:
 
 
 def test_every_route_that_asks_is_tested() -> None:
-    asking = {name for name in ROUTES.names() if "json(ask)" in ROUTES[name]} - {"ASK", "ASK_ALL"}
+    asking = {name for name in ROUTES.names() if "json(ask)" in ROUTES[name]} - {"ASK", "ASK_ALL", "SEND"}
     of_calls = {"AUTHORIZE", "AUTHORIZE_LEG", "STOP_LEG", "STOP", "ANSWERED", "ENDED"}
     assert asking == of_calls | {"LISTS", "NO_CALLS", "startup_route"}
 
@@ -242,3 +255,46 @@ def test_many_connections_one_after_the_other_leave_none(server: Server) -> None
 def test_without_an_engine_the_module_fails_at_once() -> None:
     with pytest.raises(OSError, match="refused"):
         request(free_port(), "ping", {})
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["steady", "killed"])
+@pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.long)])
+def test_a_mix_of_calls_leaves_no_slot(server: Server, count: int, *, kill: bool) -> None:
+    lost: list[str] = []
+
+    def call(_number: int, mixed: Mixed) -> None:
+        one = Call(server, mixed.source, mixed.dialled)
+        try:
+            answer = one.run("AUTHORIZE")
+            if mixed.reject:
+                assert answer["reason"] == mixed.reject.reason
+                return
+            _to_vendors(one, mixed)
+        except (OSError, AssertionError):
+            if not kill:
+                raise
+            lost.append(one.values["$avp(call)"])  # the connection has ended with the decider
+
+    place(server, mix(count), call, kill=kill)
+    assert len(lost) <= 4
+    for each in lost:
+        ask(server, "stop", call_id=each)
+    holds(server, 0)
+
+
+def _to_vendors(call: Call, mixed: Mixed) -> None:
+    """Run the routes of an accepted call, as NEXT_VENDOR and VENDOR_FAILED do."""
+    ends = list(mixed.vendors)
+    for leg, account in enumerate(VENDORS, 1):
+        if not call.run("AUTHORIZE_LEG", account=account, leg=leg)["accepted"]:
+            continue
+        match ends.pop(0):
+            case "answer":
+                call.run("ANSWERED")
+                call.run("ENDED")
+                return
+            case "cancel":
+                break
+        call.run("STOP_LEG")
+    assert not ends
+    call.run("STOP")

@@ -234,7 +234,8 @@ class Side:
 
     def _restart(self, *, dies: bool) -> Observed:
         before = self.legs()
-        kept_all, journal = self._kept_all, self._journal
+        # A restored set continues to free the legs of a switch at once, so that it can lose legs rightly.
+        kept_all, journal = self._kept_all and not self._calls.batch.freeing, self._journal
         if dies:
             folder, self._folder = self._folder, Path(tempfile.mkdtemp(prefix="ways"))
             shutil.copy(journal.path, self._folder)

@@ -125,3 +125,10 @@ def test_a_map_of_attributes() -> None:
         "call_id": [(9, 1, "call-id"), (0, 44, None), (9, 24, None)],
         "name": [(0, 1, None), (14988, 1, "login"), (0, 61, "a:b")],
     }
+
+
+@pytest.mark.parametrize("key", ["secret", "token", "certificate"])
+def test_an_unusable_proof_is_one_mistake(key: str) -> None:
+    text = SWITCH.replace("127.0.0.1", "192.0.2.1") + f"{key} = 7"
+    assert [one for one in problems(text) if "loopback" in one] == []
+    assert any(f'[[switch]] "a" {key}: ' in one for one in problems(text))

@@ -236,6 +236,8 @@ def test_without_a_book() -> None:
     assert replies[1:3] == ["-LOADING no book is loaded yet. Ask again later.", "+PONG"]
     assert isinstance(replies[3], bytes)
     assert b"book_version:\r\n" in replies[3]
+    for command in ("IDENT.START", "IDENT.UPDATE"):
+        assert link.ask(*authorize("b", command=command)) == replies[1], "the switch repeats it"
 
 
 def test_many_explanations_at_once(link: Link) -> None:
