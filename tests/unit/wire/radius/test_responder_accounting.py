@@ -86,11 +86,21 @@ def test_fields_that_cannot_be_used_do_not_lose_a_report(served: Served) -> None
 
 @pytest.mark.parametrize("interval", [0, 4_000_000_000])
 @pytest.mark.parametrize("usual", [True, False])
-def test_an_interval_that_cannot_be_used_does_not_lose_a_report(interval: int, usual: bool) -> None:
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("odd", [True, False])
+def test_an_interval_that_cannot_be_used_does_not_lose_a_report(
+    interval: int, usual: bool, known: bool, odd: bool
+) -> None:
     served = Served(switch(map={"interval": (parse_attribute("Acct-Interim-Interval"),)}), usual=usual)
-    served.ask(access("c"))
-    assert served.decided(account(ALIVE, "c", ("Acct-Interim-Interval", interval))) == RECORDED
-    assert [leg.state for leg in all_legs(served.calls)] == [ACTIVE]
+    if known:
+        served.ask(access("c"))
+    source = "gateway.example" if odd else "10.0.0.1"
+    fields = ("h323-remote-address", source), ("Called-Station-Id", "44123")
+    report = account(ALIVE, "c", ("Acct-Interim-Interval", interval), *fields)
+    assert served.decided(report) == RECORDED
+    is_identified = known or not odd
+    assert [leg.state for leg in all_legs(served.calls)] == ([ACTIVE] if is_identified else [])
+    assert served.wrong == []
 
 
 @pytest.mark.parametrize("status", [START, STOP, ALIVE, FAILED])
