@@ -28,6 +28,8 @@ def read_radius(table: Table) -> Radius:
         reply=table.take("reply", items(style), standard.reply),
         map=table.take("map", field_map, standard.map),
     )
+    if not found.reply:  # a switch must not miss the number to dial
+        table.complain("reply", mistake('"cisco", "sip_avp" or both', []))
     table.close()
     return found
 

@@ -64,7 +64,7 @@ class Duplicates(Generic[Pending]):
         Return ``pending`` itself if the request is new. :meth:`keep` or :meth:`forget` must follow then.
         """
         known = self._known.setdefault(key, pending)
-        if known is not pending and self._has_expired():  # after a pause, perhaps the generation of the key
+        if known is not pending and self._has_expired():  # after a pause, that of the key may be one of them
             while self._has_expired():
                 self._drop()
             known = self._known.setdefault(key, pending)
