@@ -144,7 +144,6 @@ def test_a_repeated_restart_does_not_free_newer_calls(served: Served, session: s
         pass
     assert served.held == 1
     served.now += KEPT_SECONDS
-    served.responder.authentication((), (), served, served.owed, None)
     assert served.decided(account(ON, session, ("Acct-Delay-Time", 0), identifier=11)) == RECORDED
     while served.calls.work(served.now):
         pass
