@@ -274,7 +274,7 @@ class RadiusResponder:
         ):
             # Fields that cannot be used must not lose the report of a call that is held.
             reply = self._decide(method, bare(request), message, is_old=False)
-            wrong = self._last_wrong()
+            wrong = self._last_wrong() or (wrong if message.is_unknown else None)
         if wrong is not None:
             self._reports.bad_parameter(switch.peer.asker, wrong)
         return reply

@@ -54,9 +54,10 @@ class RadiusWriter:
         switch = message.switch
         return self._styled(switch).rejected(message.packet, switch.secret, decision)
 
-    def done(self, message: Message, _: LegResult | None = None) -> bytes:
+    def done(self, message: Message, result: LegResult) -> bytes:
         """Return the reply to accounting that was recorded."""
         switch = message.switch
+        message.is_unknown = bool(result.unknown)
         return self._styled(switch).recorded(message.packet, switch.secret)
 
     def alive(self, message: Message, *, accounting: bool) -> bytes:

@@ -13,8 +13,9 @@ from identengine.calls.backend import Settings
 from identengine.calls.memory import Calls
 from identengine.config.readers import Secret
 from identengine.config.schema import Radius, Switch
-from identengine.engine.core import Engine, EngineSettings
+from identengine.engine.core import Engine
 from identengine.engine.lifecycle import Asker, BadParameter
+from identengine.engine.settings import EngineSettings
 from identengine.identify.builder import build
 from identengine.model.addresses import parse_network
 from identengine.model.attributes import ATTRIBUTES

@@ -82,6 +82,9 @@ def test_fields_that_cannot_be_used_do_not_lose_a_report(served: Served) -> None
     assert served.decided(account(START, "c", *odd)) == RECORDED
     assert [leg.state for leg in all_legs(served.calls)] == [ACTIVE]
     assert served.wrong == []
+    assert served.decided(account(START, "unknown", *odd)) == RECORDED
+    assert served.held == 1
+    assert len(served.wrong) == 1, "the operator learns why the call is not counted"
 
 
 @pytest.mark.parametrize("interval", [0, 4_000_000_000])
@@ -100,7 +103,7 @@ def test_an_interval_that_cannot_be_used_does_not_lose_a_report(
     assert served.decided(report) == RECORDED
     is_identified = known or not odd
     assert [leg.state for leg in all_legs(served.calls)] == ([ACTIVE] if is_identified else [])
-    assert served.wrong == []
+    assert served.wrong == ([] if is_identified else ["src_ip"])
 
 
 @pytest.mark.parametrize("status", [START, STOP, ALIVE, FAILED])
