@@ -50,18 +50,19 @@ class RadiusSwitches:
         """Return the switch that a packet is from. Raise PacketError if no switch is proven."""
         if packet.code == ACCESS_REQUEST and not packet.signature_at:
             return self._unsigned(packet, session)
+        accounting = packet.code == ACCOUNTING_REQUEST
+        cause = Cause.ACCOUNTING_AUTHENTICATOR if accounting else Cause.MESSAGE_AUTHENTICATOR
         for peer in session.by_secret:
             switch = self._switch(peer)
-            if packet.code == ACCOUNTING_REQUEST and not switch.secret.authenticates(packet):
+            if accounting and not switch.secret.authenticates(packet):
                 continue
             if packet.signature_at and not switch.secret.signs(packet):
+                cause = Cause.MESSAGE_AUTHENTICATOR  # the authenticator of accounting has proven the secret
                 continue
             if packet.code == ACCESS_REQUEST:
                 self._signing.add(peer.name)
             return switch
-        raise PacketError(
-            Cause.ACCOUNTING_AUTHENTICATOR if packet.code == ACCOUNTING_REQUEST else Cause.MESSAGE_AUTHENTICATOR
-        )
+        raise PacketError(cause)
 
     def _unsigned(self, packet: Packet, session: Session) -> RadiusSwitch:
         """Return the switch of an Access-Request without Message-Authenticator: the only one at its source."""

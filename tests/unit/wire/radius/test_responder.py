@@ -132,6 +132,7 @@ def test_status_server_without_a_message_authenticator(served: Served) -> None:
         (access(secret=b"another secret"), False, "message_authenticator"),
         (account(STOP, secret=b"another secret"), True, "accounting_authenticator"),
         (status_server(secret=b"another secret"), False, "message_authenticator"),
+        (unsigned_accounting(b"\x28\x06\0\0\0\x02\x50\x12" + bytes(16)), True, "message_authenticator"),
         (unsigned_accounting(b"\x01\x01"), True, "attribute"),
         (unsigned_accounting(b"\x00\x02"), True, "attribute"),
         (unsigned_accounting(b"\x1a\x06\x00\x00\x00\x09"), True, "vendor_attribute"),
