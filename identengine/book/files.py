@@ -237,7 +237,7 @@ class TableFile:
             missing = [name for name in table.required if name not in plain]
             wrong += [Mistake(name, None, "this required column is missing") for name in missing]
         if wrong:
-            raise LoadError([Problem(self.label, 1, *mistake) for mistake in wrong])
+            raise LoadError([mistake.located(self.label, 1) for mistake in wrong])
         return names
 
     # -- JSON lines

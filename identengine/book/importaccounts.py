@@ -6,7 +6,7 @@ the table are removed (engine.md 1.5).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -14,9 +14,9 @@ from identengine.book.columns import ACCOUNTS, CLIENTS, DIDS, id_in, number_in
 from identengine.book.files import FileRow, Source
 from identengine.book.importrun import ImportRun, join_mistakes, readable, row_mark, unknown_key
 from identengine.book.mistakes import Mistake, RowError
+from identengine.book.numbers import numbers_of, range_in
 from identengine.book.records import account_from, did_from
 from identengine.book.report import TableCounts
-from identengine.errors import Problem
 from identengine.model.records import Account
 
 _REMEMBERED = 100_000
@@ -59,12 +59,13 @@ class AccountsImport:
                 run.bad_row(source, ACCOUNTS, row.line, account_id, mistakes)
                 warnings.clear()
                 continue
-            for warning in warnings:
-                run.warnings.add(Problem(source.label, row.line, *warning))
-            warnings.clear()
+            if warnings:
+                run.warn(source, row.line, warnings)
+                warnings.clear()
             if before is not None and account.disabled and not before.disabled:
                 tally.switched_off.add(account.id)
                 self.no_longer_enabled += 1
+            run.note_limits(account)
             if run.differs(source, ACCOUNTS, before, account):
                 draft.put_account(account)
         run.warn_reset(source, ACCOUNTS)
@@ -122,14 +123,15 @@ class DidsImport:
         run = self._run
         draft, tally = run.draft, run.tallies[DIDS.name]
         old_seen = 0
-        for row in run.read(source, DIDS):
+        warnings: list[Mistake] = []
+        for row in self._numbers(source):
             number = number_in(row.cells.get("number"))
             before = draft.did(number) if number is not None and self.old_total else None
             mistakes = list(row.mistakes)
             did = None
             if readable(row):
                 try:
-                    did = did_from(row.cells)
+                    did = did_from(row.cells, warnings=warnings)
                 except RowError as error:
                     join_mistakes(mistakes, error)
                 account_id = did.account_id if did else id_in(row.cells.get("account_id"))
@@ -138,13 +140,28 @@ class DidsImport:
             old_seen += before is not None and first
             if did is None or mistakes:
                 run.bad_row(source, DIDS, row.line, number, mistakes)
+                warnings.clear()
                 continue
+            if warnings:
+                run.warn(source, row.line, warnings)
+                warnings.clear()
             if run.differs(source, DIDS, before, did):
                 draft.put_did(did)
         run.warn_reset(source, DIDS)
         if old_seen < self.old_total:
             self._absent_dids(tally)
             run.warn_kept(source, DIDS, tally)
+
+    def _numbers(self, source: Source) -> Iterator[FileRow]:
+        """Yield the rows of ``source``, and for a range of DIDs a row for each of its numbers (engine.md 1.3)."""
+        for row in self._run.read(source, DIDS):
+            number = row.cells.get("number")
+            found = range_in(number) if isinstance(number, str) and "-" in number else None
+            if found is None:
+                yield row
+                continue
+            for one in numbers_of(*found):
+                yield row._replace(cells={**row.cells, "number": one})
 
     def _check_account(self, account_id: int | None, mistakes: list[Mistake]) -> None:
         """Add a mistake if the DID's account is neither in the new table nor in the store."""

@@ -56,6 +56,7 @@ class ClientsImport:
                 tally.kept.add(old.id)
         for client in good.values():
             before = run.draft.client(client.id)
+            run.note_limits(client)
             if run.differs(source, CLIENTS, before, client):
                 run.draft.put_client(client)
         run.warn_reset(source, CLIENTS)

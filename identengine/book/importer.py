@@ -111,6 +111,7 @@ class _Import:
             raise LoadError(run.problems_in_order(), run.problems.total)
         if run.removed:
             self._dids.remove_orphans(run.removed)
+        run.warn_limits()
         if run.progress is not None:
             run.progress(run.bytes_before, run.bytes_before, DIDS.name)
         done = {name: tally.done() for name, tally in run.tallies.items()}
@@ -118,7 +119,7 @@ class _Import:
             clients=done.get(CLIENTS.name),
             accounts=done.get(ACCOUNTS.name),
             dids=done.get(DIDS.name),
-            warnings=tuple(run.warnings.first),
+            warnings=run.warnings.done(),
             warning_count=run.warnings.total,
             problems=run.problems_in_order(),
             problem_count=run.problems.total,

@@ -14,7 +14,7 @@ from typing import Literal, TypeVar
 from identengine.book.columns import ACCOUNTS, CLIENTS, DIDS, TABLES, Table
 from identengine.book.files import FileRow, Source
 from identengine.book.mistakes import Mistake, RowError
-from identengine.book.report import Listing, Problems, TableCounts
+from identengine.book.report import Listing, Problems, TableCounts, Warnings
 from identengine.errors import Problem, quoted
 from identengine.model.records import Account, Client, Did
 from identengine.store.draft import Draft
@@ -34,6 +34,10 @@ _DEFAULTS = {
     DIDS.name: {"status": "active"},
 }
 """Defaults of absent columns. The default of all other columns is "not set" (interfaces.md 1)."""
+LIMITS = ("capacity", "orig_capacity", "term_capacity", "orig_cps")
+"""Columns of clients and accounts that limit calls (engine.md 1.6)."""
+_MANY_LIMITS = 10
+"""Least number of limits in an import that is warned of limits of 0."""
 _PROGRESS_ROWS = 1000
 """Rows between two calls of the progress function."""
 
@@ -60,7 +64,7 @@ class ImportRun:
         self.progress = progress
         self.bytes_before = 0
         """Bytes of the tables before the current one."""
-        self.warnings = Problems()
+        self.warnings = Warnings()
         self.problems = Problems()
         self.tallies: dict[str, TableCounts] = {}
         self.broken: set[str] = set()
@@ -69,6 +73,8 @@ class ImportRun:
         """Name of a table to the line of its first bad row with an unreadable key."""
         self.bad_clients: dict[int, int] = {}
         """Id of each bad client to its line."""
+        self.limits = self.zero_limits = 0
+        """Limits that the rows of clients and accounts set, and those of them that are 0."""
         self.removed = array("q")
         """Ids of the accounts that the import removes, in ascending order."""
 
@@ -110,7 +116,28 @@ class ImportRun:
         if key is None:
             self.nameless.setdefault(table.name, line)
         for mistake in mistakes:
-            self.problems.add(Problem(source.label, line, *mistake))
+            self.problems.add(mistake.located(source.label, line))
+
+    def warn(self, source: Source, line: int, warnings: list[Mistake]) -> None:
+        """Add the warnings of a good row."""
+        for column, value, text, many in warnings:
+            self.warnings.add(Problem(source.label, line, column, value, text), many)
+
+    def note_limits(self, row: Client | Account) -> None:
+        """Count the limits of a good row."""
+        values = [getattr(row, column) for column in LIMITS if hasattr(row, column)]
+        self.limits += len(values) - values.count(None)
+        self.zero_limits += values.count(0)
+
+    def warn_limits(self) -> None:
+        """Warn if most of the limits are 0, as in a file whose author took 0 for no limit (engine.md 1.6)."""
+        if self.limits >= _MANY_LIMITS and self.zero_limits * 2 > self.limits:
+            label = self.sources[(ACCOUNTS if ACCOUNTS.name in self.sources else CLIENTS).name].label
+            text = (
+                f"limits of 0 let nothing pass, and {self.zero_limits:,} of {self.limits:,} limits are 0. Leave "
+                "the cell empty for no limit."
+            )
+            self.warnings.add(Problem(label, None, None, None, text))
 
     def warn_kept(self, source: Source, table: Table, tally: TableCounts) -> None:
         """Warn that absent rows were kept, because a bad row with an unreadable key may be any of them."""
@@ -146,7 +173,7 @@ class ImportRun:
                 done = "cleared" if default is None else f"reset to {default}"
                 named = first_few(found.done().first, found.total)
                 text = f"the file has no such column; {done} in {found.total:,} of the {table.name} ({named})"
-                self.warnings.add_first(Problem(source.label, None, column, None, text))
+                self.warnings.add(Problem(source.label, None, column, None, text))
 
     def problems_in_order(self) -> tuple[Problem, ...]:
         """Return the problems table by table, in the order of the lines."""

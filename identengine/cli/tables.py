@@ -184,11 +184,14 @@ def _add_show(app: typer.Typer, table: Table[R]) -> None:
         as_json: AsJson = False,
     ) -> None:
         with reading(store, config) as (opened, book):
-            found = table.rows().find(book, key)
+            first, *others = table.rows().find_all(book, key)
             display = table.display(book)
-            more, known = display.details(opened, found)
+            if others:
+                show_rows(table, display, iter([first, *others]), None, 0, filtered=False, as_json=as_json)
+                return
+            more, known = display.details(opened, first)
             if as_json:
-                emit(display.as_object(found) | more)
+                emit(display.as_object(first) | more)
             else:
                 facts(known)
 

@@ -22,7 +22,7 @@ from identengine.identify.index import AccountEntry, Book, Candidate, IndexClass
 from identengine.identify.matching import MATCHED_BY, check_credentials, first_fit, for_switch, why_none
 from identengine.identify.query import Unusable
 from identengine.identify.template import MATCHES, Form
-from identengine.model.numbers import is_normal, national, normal_number
+from identengine.model.numbers import is_normal, national, requested_number
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Reason
 from identengine.model.records import Decision, Direction, Interface, Request
@@ -117,6 +117,8 @@ class Usual:
         candidate, kind = found
         dst = (dialled[candidate.cut :] if candidate.cut else dialled).encode()  # strip
         if not (dst.isalnum() or is_normal(dst.decode())):  # if it is, so is the number that has identified
+            return None
+        if candidate.cut and not is_normal(dialled):  # a prefix such as "55%" begins no number of a request
             return None
         entry, ambiguous = candidate.entry, False  # credentials
         if candidate.ties is not None or asked.password is not None or kind != "ip" or self._requires_password:
@@ -249,7 +251,7 @@ class Usual:
         if not number:
             return None
         try:
-            normal = number if is_normal(number) else normal_number(number)
+            normal = number if is_normal(number) else requested_number(number)
         except ValueError:
             return None
         return (national(normal, self._prefixes) if self._prefixes else normal) or None

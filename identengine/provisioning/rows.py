@@ -6,10 +6,11 @@ Rule: a wrong value raises RowError, which names the column and the expectation,
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, Generic, TypeVar
 
 from identengine.book.mistakes import Mistake, RowError
+from identengine.book.numbers import numbers_of, range_in
 from identengine.book.records import Cells, account_from, client_from, did_from
 from identengine.errors import IdentengineError, counted, expected
 from identengine.model.records import Account, BookRow, Client, Did
@@ -61,6 +62,10 @@ class Rows(ABC, Generic[R]):
     def find(self, book: View, wanted: str) -> R:
         """Return the row that an operator names. Raise NotFoundError, or RowError if ``wanted`` is not a key."""
 
+    def find_all(self, book: View, wanted: str) -> list[R]:
+        """Return the rows that an operator names: one, or the DIDs of a range. Raise as :meth:`find` does."""
+        return [self.find(book, wanted)]
+
     @abstractmethod
     def same(self, book: View, row: R) -> R | None:
         """Return the row of the book with the key of ``row``, or None."""
@@ -72,6 +77,10 @@ class Rows(ABC, Generic[R]):
     def with_key(self, draft: Draft, cells: Cells) -> Cells:
         """Return the cells of a new row. Add the next free id if they have no key."""
         return cells
+
+    def each(self, cells: Cells) -> Iterable[Cells]:
+        """Return the cells of each row that ``cells`` describe: one, or the DIDs of a range."""
+        return (cells,)
 
     @abstractmethod
     def check(self, draft: Draft, row: R) -> None:
@@ -188,11 +197,20 @@ class _DidRows(Rows[Did]):
     def find(self, book: View, wanted: str) -> Did:
         return find_did(book, wanted)
 
+    def find_all(self, book: View, wanted: str) -> list[Did]:
+        found = range_in(wanted)
+        return [find_did(book, number) for number in ((wanted,) if found is None else numbers_of(*found))]
+
+    def each(self, cells: Cells) -> Iterable[Cells]:
+        found = range_in(str(cells.get("number", "")))
+        return (cells,) if found is None else [{**cells, "number": number} for number in numbers_of(*found)]
+
     def same(self, book: View, row: Did) -> Did | None:
         return book.did(row.number)
 
     def read(self, cells: Cells, before: Did | None) -> tuple[Did, Sequence[Mistake]]:
-        return did_from(cells, before, partial=True), ()
+        warnings: list[Mistake] = []
+        return did_from(cells, before, partial=True, warnings=warnings), warnings
 
     def check(self, draft: Draft, row: Did) -> None:
         if draft.account(row.account_id) is None:
