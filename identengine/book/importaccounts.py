@@ -47,7 +47,8 @@ class AccountsImport:
             account = None
             if readable(row):
                 try:
-                    account = account_from(row.cells, before, vault, warnings=warnings)
+                    cells = run.cells(source, ACCOUNTS, row, account_id, before)
+                    account = account_from(cells, before, vault, warnings=warnings)
                 except RowError as error:
                     join_mistakes(mistakes, error)
                 self._check_client(row, account, mistakes)
@@ -66,9 +67,8 @@ class AccountsImport:
                 tally.switched_off.add(account.id)
                 self.no_longer_enabled += 1
             run.note_limits(account)
-            if run.differs(source, ACCOUNTS, before, account):
+            if run.differs(ACCOUNTS, before, account):
                 draft.put_account(account)
-        run.warn_reset(source, ACCOUNTS)
         if old_seen < old_total:
             self._absent_accounts(tally)
             run.warn_kept(source, ACCOUNTS, tally)
@@ -131,7 +131,7 @@ class DidsImport:
             did = None
             if readable(row):
                 try:
-                    did = did_from(row.cells, warnings=warnings)
+                    did = did_from(run.cells(source, DIDS, row, number, before), before, warnings=warnings)
                 except RowError as error:
                     join_mistakes(mistakes, error)
                 account_id = did.account_id if did else id_in(row.cells.get("account_id"))
@@ -145,9 +145,8 @@ class DidsImport:
             if warnings:
                 run.warn(source, row.line, warnings)
                 warnings.clear()
-            if run.differs(source, DIDS, before, did):
+            if run.differs(DIDS, before, did):
                 draft.put_did(did)
-        run.warn_reset(source, DIDS)
         if old_seen < self.old_total:
             self._absent_dids(tally)
             run.warn_kept(source, DIDS, tally)

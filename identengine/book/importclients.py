@@ -36,7 +36,8 @@ class ClientsImport:
             client = None
             if readable(row):
                 try:
-                    client = client_from(row.cells)
+                    before = None if client_id is None else run.draft.client(client_id)
+                    client = client_from(run.cells(source, CLIENTS, row, client_id, before), before)
                 except RowError as error:
                     join_mistakes(mistakes, error)
             if client_id is not None:
@@ -57,9 +58,8 @@ class ClientsImport:
         for client in good.values():
             before = run.draft.client(client.id)
             run.note_limits(client)
-            if run.differs(source, CLIENTS, before, client):
+            if run.differs(CLIENTS, before, client):
                 run.draft.put_client(client)
-        run.warn_reset(source, CLIENTS)
 
     def _reject_misplaced(self, source: Source, good: dict[int, Client], lines: Mapping[int, int]) -> None:
         """Remove from ``good`` each client whose reseller is missing, or that is on a loop or too deep.

@@ -106,6 +106,8 @@ class _Import:
                 run.broken.add(table.name)
                 for problem in error.problems:
                     run.problems.add(problem)
+            for warning in source.warnings:
+                run.warnings.add(warning)
             run.bytes_before += source.size
         if run.broken or (run.problems.total and not run.skip_bad):
             raise LoadError(run.problems_in_order(), run.problems.total)

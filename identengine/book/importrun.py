@@ -14,9 +14,9 @@ from typing import Literal, TypeVar
 from identengine.book.columns import ACCOUNTS, CLIENTS, DIDS, TABLES, Table
 from identengine.book.files import FileRow, Source
 from identengine.book.mistakes import Mistake, RowError
-from identengine.book.report import Listing, Problems, TableCounts, Warnings
-from identengine.errors import Problem, quoted
-from identengine.model.records import Account, Client, Did
+from identengine.book.report import Problems, TableCounts, Warnings
+from identengine.errors import LoadError, Problem, quoted
+from identengine.model.records import Account, BookRow, Client, Did
 from identengine.store.draft import Draft
 from identengine.store.vault import Vault
 
@@ -28,12 +28,7 @@ Progress = Callable[[int, int, str], None]
 
 T = TypeVar("T", Client, Account, Did)
 
-_DEFAULTS = {
-    CLIENTS.name: {"status": "active"},
-    ACCOUNTS.name: {"orig_enabled": "true", "term_enabled": "false", "src_policy": "allow_any"},
-    DIDS.name: {"status": "active"},
-}
-"""Defaults of absent columns. The default of all other columns is "not set" (interfaces.md 1)."""
+_SINGULAR = {CLIENTS.name: "client", ACCOUNTS.name: "account", DIDS.name: "DID"}
 LIMITS = ("capacity", "orig_capacity", "term_capacity", "orig_cps")
 """Columns of clients and accounts that limit calls (engine.md 1.6)."""
 _MANY_LIMITS = 10
@@ -87,6 +82,23 @@ class ImportRun:
                 self.progress(self.bytes_before + source.position, total, table.name)
             tally.rows += 1
             yield row
+
+    def cells(
+        self, source: Source, table: Table, row: FileRow, key: int | str | None, before: BookRow | None
+    ) -> dict[str, object]:
+        """Return the cells of a row, with the empty ones of a row that exists: they clear (engine.md 9.1).
+
+        Raise LoadError if the row is new and the header has no column that a new row needs.
+        """
+        if source.header is None:
+            return row.cells
+        if before is not None:
+            return source.header | row.cells
+        absent = [name for name in table.required if name not in source.header]
+        if absent and key is not None:
+            text = f"this column is missing, and the {_SINGULAR[table.name]} on line {row.line} is new"
+            raise LoadError([Problem(source.label, 1, name, None, text) for name in absent])
+        return row.cells
 
     def mark(self, table: Table, key: int | str | None, line: int, mistakes: list[Mistake]) -> bool:
         """Record the line of a key. Return True if the key is new; add a mistake if it is repeated."""
@@ -149,7 +161,7 @@ class ImportRun:
             )
             self.warnings.add(Problem(source.label, line, table.key, None, text))
 
-    def differs(self, source: Source, table: Table, before: T | None, after: T) -> bool:
+    def differs(self, table: Table, before: T | None, after: T) -> bool:
         """Count a good row. Return True if it must be written."""
         tally = self.tallies[table.name]
         if before is None:
@@ -158,22 +170,8 @@ class ImportRun:
         if before == after:
             tally.unchanged += 1
             return False
-        key = getattr(after, table.key)
-        tally.changed.add(key)
-        for column in table.columns:
-            if column not in source.columns and getattr(before, column) != getattr(after, column):
-                tally.reset.setdefault(column, Listing()).add(key)
+        tally.changed.add(getattr(after, table.key))
         return True
-
-    def warn_reset(self, source: Source, table: Table) -> None:
-        """Warn of each column whose absence from the table changed rows."""
-        for column, found in reversed(self.tallies[table.name].reset.items()):
-            if column not in source.columns:
-                default = _DEFAULTS[table.name].get(column)
-                done = "cleared" if default is None else f"reset to {default}"
-                named = first_few(found.done().first, found.total)
-                text = f"the file has no such column; {done} in {found.total:,} of the {table.name} ({named})"
-                self.warnings.add(Problem(source.label, None, column, None, text))
 
     def problems_in_order(self) -> tuple[Problem, ...]:
         """Return the problems table by table, in the order of the lines."""

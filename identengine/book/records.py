@@ -34,14 +34,14 @@ Cells = Mapping[str, object]
 """Column name to text or JSON value. None and ``""`` are empty cells."""
 
 
-def client_from(cells: Cells, before: Client | None = None, *, partial: bool = False) -> Client:
+def client_from(cells: Cells, before: Client | None = None) -> Client:
     """Return the client that ``cells`` describe (engine.md 1.1).
 
-    With ``partial`` the columns that are not in ``cells`` stay as in ``before``. Raise RowError with all mistakes.
+    The columns that are not in ``cells`` stay as in ``before``. Raise RowError with all mistakes.
     """
     mistakes: list[Mistake] = []
     fields = _fields(cells, CLIENT_CONVERTERS, mistakes)
-    fields = _completed(fields, cells, before, partial, CLIENTS.required, mistakes)
+    fields = _completed(fields, cells, before, CLIENTS.required, mistakes)
     if fields.get("parent_id") is not None and fields["parent_id"] == fields.get("id"):
         own = str(fields["id"])
         mistakes.append(Mistake("parent_id", own, f"reseller loop: {own} → {own}"))
@@ -55,20 +55,19 @@ def account_from(
     before: Account | None,
     vault: Vault | None,
     *,
-    partial: bool = False,
     warnings: list[Mistake] | None = None,
 ) -> Account:
     """Return the account that ``cells`` describe (engine.md 1.2).
 
-    An empty or absent password keeps that of ``before``. The other columns that are not in ``cells`` stay as in
-    ``before`` only with ``partial``. ``warnings`` receives a warning for host bits that were cleared, and those of
+    The columns that are not in ``cells`` stay as in ``before``, and so does an empty password. ``warnings``
+    receives a warning for host bits that were cleared, and those of
     :func:`account_warnings`. ``vault`` may be None if ``cells`` has no password. Raise RowError with all mistakes.
     """
     mistakes: list[Mistake] = []
     fields = _fields(cells, ACCOUNT_CONVERTERS, mistakes)
-    fields = _completed(fields, cells, before, partial, ACCOUNTS.required, mistakes)
+    fields = _completed(fields, cells, before, ACCOUNTS.required, mistakes)
     same_kind = before is not None and fields.get("ident_by") is before.ident_by
-    kept_ident = partial and same_kind and "ident" not in cells  # in normal form already
+    kept_ident = same_kind and "ident" not in cells  # in normal form already
     if "ident" in fields and "ident_by" in fields and not kept_ident:
         fields["ident"] = _ident(fields["ident"], fields["ident_by"], mistakes, warnings)
     if "gateways" in fields:
@@ -87,16 +86,14 @@ def account_from(
     return account
 
 
-def did_from(
-    cells: Cells, before: Did | None = None, *, partial: bool = False, warnings: list[Mistake] | None = None
-) -> Did:
+def did_from(cells: Cells, before: Did | None = None, *, warnings: list[Mistake] | None = None) -> Did:
     """Return the DID that ``cells`` describe (engine.md 1.3). Raise RowError with all mistakes.
 
     ``warnings`` receives a warning for a number that is probably wrong.
     """
     mistakes: list[Mistake] = []
     fields = _fields(cells, DID_CONVERTERS, mistakes)
-    fields = _completed(fields, cells, before, partial, DIDS.required, mistakes)
+    fields = _completed(fields, cells, before, DIDS.required, mistakes)
     if mistakes:
         raise RowError(mistakes)
     if warnings is not None and isinstance(number := cells.get("number"), str):
@@ -157,22 +154,25 @@ def _fields(cells: Cells, columns: dict[str, Converter], mistakes: list[Mistake]
     return fields
 
 
+_KEPT = frozenset({"status", "orig_enabled", "term_enabled", "src_policy"})
+"""Columns whose empty cells keep the value of the row, as those of ``password`` do (engine.md 9.1)."""
+
+
 def _completed(
     fields: dict[str, Any],
     cells: Cells,
     before: Client | Account | Did | None,
-    partial: bool,
     required: tuple[str, ...],
     mistakes: list[Mistake],
 ) -> dict[str, Any]:
-    """Return ``fields``, with ``partial`` completed from ``before``. Add a mistake for each required column."""
-    if before is not None and partial:
+    """Return ``fields``, completed from ``before`` (engine.md 9.1). Add a mistake for each required column."""
+    if before is not None:
         key = required[0]
         old = msgspec.structs.asdict(before)
         if key in fields and fields[key] != old[key]:
             text = f"the {key} cannot be changed from {quoted(old[key])} to {quoted(fields[key])}"
             mistakes.append(Mistake(key, cell_text(cells[key]), text))
-        fields = {name: value for name, value in old.items() if name not in cells} | fields
+        fields = {name: value for name, value in old.items() if name not in cells or name in _KEPT} | fields
     if fields.keys() >= set(required):
         return fields
     for name in required:

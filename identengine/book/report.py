@@ -155,8 +155,6 @@ class TableCounts:
     def __init__(self) -> None:
         self.rows = self.added = self.unchanged = self.skipped = 0
         self.changed = Listing()
-        self.reset: dict[str, Listing] = {}
-        """Column to the rows in which its absence restored the default."""
         self.disabled = Listing()
         self.switched_off = Listing()
         self.removed = Listing()

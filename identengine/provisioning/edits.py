@@ -141,7 +141,7 @@ def set_password(wanted: str, plain: str, vault: Vault) -> Edit:
     """Return the edit that sets the password of an account (engine.md 1.7) and keeps a new key."""
 
     def make(before: Account) -> Account:
-        return account_from({"password": plain}, before, vault, partial=True)
+        return account_from({"password": plain}, before, vault)
 
     return _alter(ACCOUNTS, wanted, make, vault.keep)
 

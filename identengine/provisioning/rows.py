@@ -107,7 +107,7 @@ class _AccountRows(Rows[Account]):
 
     def read(self, cells: Cells, before: Account | None) -> tuple[Account, Sequence[Mistake]]:
         warnings: list[Mistake] = []
-        return account_from(cells, before, None, partial=True, warnings=warnings), warnings
+        return account_from(cells, before, None, warnings=warnings), warnings
 
     def with_key(self, draft: Draft, cells: Cells) -> Cells:
         return cells if cells.get("id") else {**cells, "id": str(draft.next_account_id())}
@@ -138,7 +138,7 @@ class _ClientRows(Rows[Client]):
         return book.client(row.id)
 
     def read(self, cells: Cells, before: Client | None) -> tuple[Client, Sequence[Mistake]]:
-        return client_from(cells, before, partial=True), ()
+        return client_from(cells, before), ()
 
     def with_key(self, draft: Draft, cells: Cells) -> Cells:
         return cells if cells.get("id") else {**cells, "id": str(draft.next_client_id())}
@@ -210,7 +210,7 @@ class _DidRows(Rows[Did]):
 
     def read(self, cells: Cells, before: Did | None) -> tuple[Did, Sequence[Mistake]]:
         warnings: list[Mistake] = []
-        return did_from(cells, before, partial=True, warnings=warnings), warnings
+        return did_from(cells, before, warnings=warnings), warnings
 
     def check(self, draft: Draft, row: Did) -> None:
         if draft.account(row.account_id) is None:

@@ -74,10 +74,7 @@ RADIUS = SWITCH + "secret = 'x'\n[switch.radius]\n"
             RADIUS + "map = { call_id = [26] }",
             'map: call_id: expected an attribute (a name, 44, "9/24" or "Cisco-',
         ),
-        (
-            RADIUS + "map = { call_id = ['0/4'] }",
-            'map: call_id: expected an attribute (a name, 44, "9/24" or "Cisco-',
-        ),
+        (RADIUS + "map = { call_id = ['0/4'] }", 'map: call_id: expected an attribute (a name, 44, "9/24" or "Cisco-'),
         (
             RADIUS + "map = { call_id = ['9/1:'] }",
             "map: call_id: expected the name of a pair after the colon, got",
