@@ -21,7 +21,7 @@ AS_WINDOWS_1252 = "the file is not UTF-8 and is read as Windows-1252. Save the f
 
 
 class Utf8Blocks:
-    """Turns the blocks of a file into UTF-8 without byte order mark, whatever Unicode encoding the file has."""
+    """Turns the blocks of a file in UTF-8 or UTF-16 into UTF-8 without byte order mark."""
 
     def __init__(self) -> None:
         self._decoder: codecs.IncrementalDecoder | None = None

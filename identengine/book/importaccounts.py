@@ -1,7 +1,7 @@
 """Imports the tables of accounts and DIDs, one row at a time.
 
 Accounts that are not in the table are disabled, kept or removed, depending on ``missing``. DIDs that are not in
-the table are removed (engine.md 1.5).
+the table are removed or kept (engine.md 1.5, 9.4).
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class AccountsImport:
             if warnings:
                 run.warn(source, row.line, warnings)
                 warnings.clear()
+            account = run.held(before, account)
             if before is not None and account.disabled and not before.disabled:
                 tally.switched_off.add(account.id)
                 self.no_longer_enabled += 1
@@ -119,7 +120,7 @@ class DidsImport:
         """Number of DIDs before the import."""
 
     def load(self, source: Source) -> None:
-        """Write the rows of ``source``, then remove the DIDs that are not in it. Raise LoadError."""
+        """Write the rows of ``source``, then remove or keep absent DIDs. Raise LoadError."""
         run = self._run
         draft, tally = run.draft, run.tallies[DIDS.name]
         old_seen = 0
@@ -181,9 +182,9 @@ class DidsImport:
                 mistakes.append(Mistake("account_id", str(account_id), message))
 
     def _absent_dids(self, tally: TableCounts) -> None:
-        """Remove the DIDs that are not in the table."""
+        """Remove or keep the DIDs that are not in the table, depending on ``missing``."""
         run = self._run
-        kept = DIDS.name in run.nameless
+        kept = run.missing == "keep" or DIDS.name in run.nameless
         for did in run.draft.dids():
             if row_mark(DIDS, did.number) in run.draft.scratch:
                 continue

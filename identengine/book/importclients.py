@@ -55,8 +55,9 @@ class ClientsImport:
         for old in run.draft.clients():
             if old.id not in lines:
                 tally.kept.add(old.id)
-        for client in good.values():
-            before = run.draft.client(client.id)
+        for found in good.values():
+            before = run.draft.client(found.id)
+            client = run.held(before, found)
             run.note_limits(client)
             if run.differs(CLIENTS, before, client):
                 run.draft.put_client(client)

@@ -11,13 +11,17 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from typing import Literal, TypeVar
 
+import msgspec
+
 from identengine.book.columns import ACCOUNTS, CLIENTS, DIDS, TABLES, Table
 from identengine.book.files import FileRow, Source
+from identengine.book.loosening import held_fields, loosened
 from identengine.book.mistakes import Mistake, RowError
-from identengine.book.report import Problems, TableCounts, Warnings
+from identengine.book.report import FieldChanges, Problems, TableCounts, Warnings
 from identengine.errors import LoadError, Problem, quoted
 from identengine.model.records import Account, BookRow, Client, Did
 from identengine.store.draft import Draft
+from identengine.store.format import Change
 from identengine.store.vault import Vault
 
 Missing = Literal["disable", "keep", "remove"]
@@ -48,6 +52,7 @@ class ImportRun:
         *,
         missing: Missing,
         skip_bad: bool,
+        reopen: bool,
         progress: Progress | None,
     ) -> None:
         self.draft = draft
@@ -56,11 +61,14 @@ class ImportRun:
         """Name of a table to its rows."""
         self.missing = missing
         self.skip_bad = skip_bad
+        self.reopen = reopen
         self.progress = progress
         self.bytes_before = 0
         """Bytes of the tables before the current one."""
         self.warnings = Warnings()
         self.problems = Problems()
+        self.loosens = FieldChanges()
+        self.held_closed = FieldChanges()
         self.tallies: dict[str, TableCounts] = {}
         self.broken: set[str] = set()
         """Names of the tables that could not be read to their end."""
@@ -171,12 +179,30 @@ class ImportRun:
             tally.unchanged += 1
             return False
         tally.changed.add(getattr(after, table.key))
+        for field in loosened(changed_row(before, after)):
+            self.loosens.add(field)
         return True
+
+    def held(self, before: T | None, after: T) -> T:
+        """Return a good row without the fields that a person closed and the row would open (engine.md 9.3)."""
+        if before is None or self.reopen or not (closed := held_fields(self.draft, before, after)):
+            return after
+        held = msgspec.structs.replace(after, **closed)
+        for field in loosened(changed_row(held, after)):
+            self.held_closed.add(field)
+        return held
 
     def problems_in_order(self) -> tuple[Problem, ...]:
         """Return the problems table by table, in the order of the lines."""
         order = [self.sources[table.name].label for table in TABLES if table.name in self.sources]
         return tuple(sorted(self.problems.first, key=lambda found: (order.index(found.file), found.line or 0)))
+
+
+def changed_row(before: T, after: T) -> Change:
+    """Return the change from one state of a row to another."""
+    if isinstance(after, Did):
+        return Change("did", after.number, before, after)
+    return Change("client" if isinstance(after, Client) else "account", after.id, before, after)
 
 
 def readable(row: FileRow) -> bool:

@@ -134,7 +134,7 @@ def no_value_warnings(column: str, value: str) -> list[Mistake]:
         return []
     what = "protocol" if column == "term_protocol" else "gateway"
     remedy = f"Leave the cell empty for any {what}."
-    one = f"only a request with the {what} {quoted(value)} matches. {remedy}"
+    one = sentences(f"only a request with the {what} {quoted(value)} matches", remedy)
     return [Mistake(column, value, one, f"{{}} accounts require a {what} such as {quoted(value)}: {{}}. {remedy}")]
 
 
@@ -144,7 +144,7 @@ _NO_VALUE = frozenset({"any", "*", "none", "null"})
 def _problem(written: str, text: str) -> str | None:
     """Return the message for a value that cannot be a number, or None. The message quotes ``text``."""
     if _is_scientific(written):
-        return sentences(expected("a number", text), f"A spreadsheet rounded it. {_AS_TEXT}")
+        return sentences(expected("a number", text), "A spreadsheet rounded it.", _AS_TEXT)
     if _is_decimal(written):
         return sentences(expected("a number without decimals", text), _AS_TEXT)
     if _is_error_value(written):

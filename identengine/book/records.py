@@ -25,7 +25,7 @@ from identengine.book.columns import (
 from identengine.book.mistakes import Mistake, RowError, cell_text, unknown_column
 from identengine.book.numbers import no_value_warnings, number_warnings
 from identengine.book.passwords import password_token
-from identengine.errors import expected, quoted
+from identengine.errors import expected, quoted, sentences
 from identengine.model.addresses import Network, format_network, parse_network
 from identengine.model.records import Account, Client, Did, IdentBy
 from identengine.store.vault import Vault
@@ -206,7 +206,9 @@ def _ident(
                 if ident_by is IdentBy.ANI:
                     found += number_warnings("ident", item)
                 elif "," in item:
-                    found.append(Mistake("ident", item, f"{quoted(item)} is one name. {_SEPARATE}", _COMMAS))
+                    found.append(
+                        Mistake("ident", item, sentences(f"{quoted(item)} is one name", _SEPARATE), _COMMAS)
+                    )
         except ValueError as error:
             mistakes.append(Mistake("ident", cell_text(item), str(error)))
     if warnings is not None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
+from identengine.book.loosening import FieldChange
 from identengine.errors import Problem
 
 FIRST = 100
 """Items of a list that a report names. The total counts the rest (interfaces.md 1)."""
+_FIELDS = 100_000
+"""Fields of a list that a report names. More fields would not fit into memory."""
 _LINES = 3
 """Lines that a warning of many rows names."""
 
@@ -34,7 +37,10 @@ class TableReport(msgspec.Struct, frozen=True, kw_only=True):
     switched_off: Listed = Listed()
     """Accounts whose row in the table disables both parts, and that were enabled before."""
     removed: Listed = Listed()
-    """DIDs that are not in the table. With ``missing="remove"`` also absent accounts, and all their DIDs."""
+    """DIDs that are not in the table, unless ``missing`` is ``"keep"``.
+
+    With ``"remove"`` also absent accounts, and all their DIDs.
+    """
     kept: Listed = Listed()
     """Rows of the store that are not in the table and stay unchanged."""
 
@@ -56,6 +62,12 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
     Equal warnings of many rows are one, without a line and a value.
     """
     warning_count: int = 0
+    loosens: tuple[FieldChange, ...] = ()
+    """The first fields of existing rows that let more calls pass than before (engine.md 9.2)."""
+    loosens_count: int = 0
+    held_closed: tuple[FieldChange, ...] = ()
+    """The first fields that the book would open, and that stay as a person closed them (engine.md 9.3)."""
+    held_closed_count: int = 0
     problems: tuple[Problem, ...] = ()
     """The first mistakes in the rows that ``skip_bad`` skipped."""
     problem_count: int = 0
@@ -147,6 +159,24 @@ class Warnings:
     def done(self) -> tuple[Problem, ...]:
         """Return the first warnings."""
         return tuple(one.done(key[2] if "{}" in key[2] else None) for key, one in self._found.items())
+
+
+class FieldChanges:
+    """The first fields of a list, and the number of all of them."""
+
+    def __init__(self) -> None:
+        self._first: list[FieldChange] = []
+        self.total = 0
+
+    def add(self, field: FieldChange) -> None:
+        """Add a field."""
+        self.total += 1
+        if self.total <= _FIELDS:
+            self._first.append(field)
+
+    def done(self) -> tuple[FieldChange, ...]:
+        """Return the first fields."""
+        return tuple(self._first)
 
 
 class TableCounts:

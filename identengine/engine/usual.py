@@ -116,9 +116,8 @@ class Usual:
             return self._unidentified(asked, dialled, options)
         candidate, kind = found
         dst = (dialled[candidate.cut :] if candidate.cut else dialled).encode()  # strip
-        if not (dst.isalnum() or is_normal(dst.decode())):  # if it is, so is the number that has identified
-            return None
-        if candidate.cut and not is_normal(dialled):  # a prefix such as "55%" begins no number of a request
+        # A prefix such as "55%" begins no number of a request, so that the whole number is looked at then.
+        if not (is_normal(dialled) if candidate.cut else dst.isalnum() or is_normal(dialled)):
             return None
         entry, ambiguous = candidate.entry, False  # credentials
         if candidate.ties is not None or asked.password is not None or kind != "ip" or self._requires_password:
