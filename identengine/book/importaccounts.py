@@ -10,12 +10,13 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from identengine.book.clientnames import ClientNames, name_in
 from identengine.book.columns import ACCOUNTS, CLIENTS, DIDS, id_in, number_in
 from identengine.book.files import FileRow, Source
 from identengine.book.importrun import ImportRun, join_mistakes, readable, row_mark, unknown_key
 from identengine.book.mistakes import Mistake, RowError
 from identengine.book.numbers import numbers_of, range_in
-from identengine.book.records import account_from, did_from
+from identengine.book.records import Cells, account_from, did_from
 from identengine.book.report import TableCounts
 from identengine.model.records import Account
 
@@ -29,6 +30,7 @@ class AccountsImport:
     def __init__(self, run: ImportRun) -> None:
         self._run = run
         self._clients_there: dict[int, bool] = {}
+        self._names: ClientNames | None = None
         self.enabled_before = 0
         """Accounts that were enabled before the import."""
         self.no_longer_enabled = 0
@@ -47,7 +49,7 @@ class AccountsImport:
             account = None
             if readable(row):
                 try:
-                    cells = run.cells(source, ACCOUNTS, row, account_id, before)
+                    cells = self._with_client_id(run.cells(source, ACCOUNTS, row, account_id, before))
                     account = account_from(cells, before, vault, warnings=warnings)
                 except RowError as error:
                     join_mistakes(mistakes, error)
@@ -73,6 +75,18 @@ class AccountsImport:
         if old_seen < old_total:
             self._absent_accounts(tally)
             run.warn_kept(source, ACCOUNTS, tally)
+
+    def _with_client_id(self, cells: Cells) -> Cells:
+        """Return the cells of a row with the id of a client that they name. Raise RowError."""
+        name = name_in(cells.get("client_id"))
+        if name is None:
+            return cells
+        if self._names is None:  # the clients of the book are in the draft
+            self._names = ClientNames(self._run.draft.clients())
+        found = self._names.id_of("client_id", name)
+        if isinstance(found, Mistake):
+            raise RowError([found])
+        return {**cells, "client_id": found}
 
     def _check_client(self, row: FileRow, account: Account | None, mistakes: list[Mistake]) -> None:
         """Add a mistake if the account's client is neither in the new table nor in the store."""

@@ -62,7 +62,7 @@ def add(rows: Rows[R], cells: Cells) -> Edit:
     def edit(draft: Draft) -> Edited:
         changes: list[Change] = []
         found: list[Mistake] = []
-        for one in rows.each(cells):
+        for one in rows.each(rows.resolved(draft, cells)):
             made, warnings = rows.read(rows.with_key(draft, one), None)
             if (there := rows.same(draft, made)) is not None:
                 raise ExistsError(rows.name, there)
@@ -84,8 +84,9 @@ def set_columns(rows: Rows[R], wanted: str, cells: Cells) -> Edit:
     def edit(draft: Draft) -> Edited:
         changes: list[Change] = []
         found: list[Mistake] = []
+        named = rows.resolved(draft, cells)
         for before in rows.find_all(draft, wanted):
-            after, warnings = rows.read(cells, before)
+            after, warnings = rows.read(named, before)
             rows.check(draft, after)
             rows.put(draft, after)
             changes.append(changed(before, after))

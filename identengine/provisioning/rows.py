@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Generic, TypeVar
 
+from identengine.book.clientnames import name_in
 from identengine.book.mistakes import Mistake, RowError
 from identengine.book.numbers import numbers_of, range_in
 from identengine.book.records import Cells, account_from, client_from, did_from
@@ -78,6 +79,10 @@ class Rows(ABC, Generic[R]):
         """Return the cells of a new row. Add the next free id if they have no key."""
         return cells
 
+    def resolved(self, draft: Draft, cells: Cells) -> Cells:
+        """Return the cells with the id of a client that they name. Raise NotFoundError."""
+        return cells
+
     def each(self, cells: Cells) -> Iterable[Cells]:
         """Return the cells of each row that ``cells`` describe: one, or the DIDs of a range."""
         return (cells,)
@@ -109,6 +114,9 @@ class _AccountRows(Rows[Account]):
         warnings: list[Mistake] = []
         return account_from(cells, before, None, warnings=warnings), warnings
 
+    def resolved(self, draft: Draft, cells: Cells) -> Cells:
+        return _with_id(draft, cells, "client_id")
+
     def with_key(self, draft: Draft, cells: Cells) -> Cells:
         return cells if cells.get("id") else {**cells, "id": str(draft.next_account_id())}
 
@@ -139,6 +147,9 @@ class _ClientRows(Rows[Client]):
 
     def read(self, cells: Cells, before: Client | None) -> tuple[Client, Sequence[Mistake]]:
         return client_from(cells, before), ()
+
+    def resolved(self, draft: Draft, cells: Cells) -> Cells:
+        return _with_id(draft, cells, "parent_id")
 
     def with_key(self, draft: Draft, cells: Cells) -> Cells:
         return cells if cells.get("id") else {**cells, "id": str(draft.next_client_id())}
@@ -230,6 +241,12 @@ CLIENTS: Rows[Client] = _ClientRows()
 """Clients. A client that has accounts or clients below it cannot be deleted."""
 DIDS: Rows[Did] = _DidRows()
 """DIDs. Any spelling of a number finds its DID."""
+
+
+def _with_id(draft: Draft, cells: Cells, column: str) -> Cells:
+    """Return the cells with the id of the client that ``column`` names. Raise NotFoundError."""
+    name = name_in(cells.get(column))
+    return cells if name is None else {**cells, column: str(find_client(draft, name).id)}
 
 
 def _mistake(column: str, value: int, message: str) -> RowError:
