@@ -38,7 +38,7 @@ class ClientNames:
 
 def name_in(value: object) -> str | None:
     """Return the name in a cell that may hold an id, or None if the cell is empty or holds no name."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or value.isdigit():
         return None
     text = value.strip()
     return None if not text or text.lstrip("+-").replace(".", "").isdigit() else text

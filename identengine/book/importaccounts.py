@@ -17,6 +17,7 @@ from identengine.book.importrun import ImportRun, join_mistakes, readable, row_m
 from identengine.book.mistakes import Mistake, RowError
 from identengine.book.numbers import numbers_of, range_in
 from identengine.book.records import Cells, account_from, did_from
+from identengine.book.removedids import reused_id
 from identengine.book.report import TableCounts
 from identengine.model.records import Account
 
@@ -54,6 +55,8 @@ class AccountsImport:
                 except RowError as error:
                     join_mistakes(mistakes, error)
                 self._check_client(row, account, mistakes)
+                if account is not None and before is None and not run.reuse_id and draft.version > 1:
+                    mistakes += filter(None, (reused_id(draft, account),))
             first = run.mark(ACCOUNTS, account_id, row.line, mistakes)
             if before is not None and first:
                 old_seen += 1

@@ -16,7 +16,7 @@ from identengine.book.columns import ACCOUNTS, CLIENTS, DIDS, Table
 from identengine.book.files import find_tables
 from identengine.book.importaccounts import AccountsImport, DidsImport
 from identengine.book.importclients import ClientsImport
-from identengine.book.importrun import ImportRun, Missing, Progress, first_few
+from identengine.book.importrun import ImportOptions, ImportRun, Missing, Progress, first_few
 from identengine.book.loosening import IMPORT
 from identengine.book.report import ImportReport, TableCounts
 from identengine.errors import LoadError
@@ -35,6 +35,7 @@ def import_book(
     missing: Missing = "disable",
     skip_bad: bool = False,
     reopen: bool = False,
+    reuse_id: bool = False,
     dry_run: bool = False,
     yes: bool = False,
     progress: Progress | None = None,
@@ -42,19 +43,19 @@ def import_book(
 ) -> ImportReport:
     """Make one new version of the store from the tables in ``folder``.
 
-    ``missing`` chooses the treatment of accounts and DIDs that are not in their tables. ``skip_bad`` imports the
-    good rows and reports the others. ``reopen`` opens what a person closed. ``dry_run`` changes nothing and
-    reports what would change; ``inspect`` receives the changes then, from the first at each call. An import that
-    disables more than a tenth of the accounts, or removes more than a tenth of the DIDs, needs ``yes``. Without
-    it nothing is changed, and the report has ``needs_yes``. Raise LoadError with the first hundred mistakes and
-    their number; nothing was changed then. Raise StoreError if the store cannot be written.
+    ``missing`` chooses the treatment of accounts and DIDs that are not in their tables. Other choices are those
+    of ImportOptions. ``dry_run`` changes nothing and reports what would change; ``inspect`` receives the changes
+    then, from the first at each call. An import that disables more than a tenth of the accounts, or removes more
+    than a tenth of the DIDs, needs ``yes``. Without it nothing is changed, and the report has ``needs_yes``. Raise
+    LoadError with the first hundred mistakes and their number; nothing was changed then. Raise StoreError if the
+    store cannot be written.
     """
     sources, warnings = find_tables(folder)
 
+    options = ImportOptions(missing, skip_bad, reopen, reuse_id)
+
     def edit(draft: Draft) -> ImportReport:
-        run = ImportRun(
-            draft, vault, sources, missing=missing, skip_bad=skip_bad, reopen=reopen, progress=progress
-        )
+        run = ImportRun(draft, vault, sources, options, progress)
         for warning in warnings:
             run.warnings.add(warning)
         report = msgspec.structs.replace(_Import(run).write(), dry_run=dry_run)
@@ -67,8 +68,7 @@ def import_book(
         return report
 
     try:
-        what = _what(folder, missing, reopen=reopen, skip_bad=skip_bad)
-        info, report = store.change(who, what, edit, dry_run=dry_run)
+        info, report = store.change(who, _what(folder, options), edit, dry_run=dry_run)
     except _NeedsYesError as stop:
         return stop.report
     made = report.changes > 0 and not dry_run
@@ -76,14 +76,16 @@ def import_book(
     return msgspec.structs.replace(report, version=info.version if made else None, needs_yes=needs_yes)
 
 
-def _what(folder: Path, missing: Missing, *, reopen: bool, skip_bad: bool) -> str:
+def _what(folder: Path, options: ImportOptions) -> str:
     """Return the description of the version."""
     parts = [f"{IMPORT}{folder}"]
-    if missing != "disable":
-        parts.append(f"missing accounts: {missing}")
-    if reopen:
+    if options.missing != "disable":
+        parts.append(f"missing accounts: {options.missing}")
+    if options.reopen:
         parts.append("reopened")
-    if skip_bad:
+    if options.reuse_id:
+        parts.append("ids reused")
+    if options.skip_bad:
         parts.append("without bad rows")
     return "; ".join(parts)
 

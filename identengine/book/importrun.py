@@ -9,7 +9,8 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
-from typing import Literal, TypeVar
+from operator import attrgetter
+from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -33,12 +34,27 @@ Progress = Callable[[int, int, str], None]
 T = TypeVar("T", Client, Account, Did)
 
 _SINGULAR = {CLIENTS.name: "client", ACCOUNTS.name: "account", DIDS.name: "DID"}
-LIMITS = ("capacity", "orig_capacity", "term_capacity", "orig_cps")
-"""Columns of clients and accounts that limit calls (engine.md 1.6)."""
+_LIMITS_OF = {
+    Client: attrgetter("capacity", "orig_capacity", "term_capacity", "orig_cps"),
+    Account: attrgetter("orig_capacity", "term_capacity", "orig_cps"),
+}
+"""The limits of a row (engine.md 1.6)."""
 _MANY_LIMITS = 10
 """Least number of limits in an import that is warned of limits of 0."""
 _PROGRESS_ROWS = 1000
 """Rows between two calls of the progress function."""
+
+
+class ImportOptions(NamedTuple):
+    """The choices of the author of an import."""
+
+    missing: Missing = "disable"
+    skip_bad: bool = False
+    """True if the good rows of a book with mistakes are imported."""
+    reopen: bool = False
+    """True if the import opens what a person closed (engine.md 9.3)."""
+    reuse_id: bool = False
+    """True if new accounts may have the ids of removed ones (engine.md 9.5)."""
 
 
 class ImportRun:
@@ -49,19 +65,17 @@ class ImportRun:
         draft: Draft,
         vault: Vault,
         sources: Mapping[str, Source],
-        *,
-        missing: Missing,
-        skip_bad: bool,
-        reopen: bool,
+        options: ImportOptions,
         progress: Progress | None,
     ) -> None:
         self.draft = draft
         self.vault = vault
         self.sources = sources
         """Name of a table to its rows."""
-        self.missing = missing
-        self.skip_bad = skip_bad
-        self.reopen = reopen
+        self.missing: Missing = options.missing
+        self.skip_bad = options.skip_bad
+        self.reopen = options.reopen
+        self.reuse_id = options.reuse_id
         self.progress = progress
         self.bytes_before = 0
         """Bytes of the tables before the current one."""
@@ -145,7 +159,7 @@ class ImportRun:
 
     def note_limits(self, row: Client | Account) -> None:
         """Count the limits of a good row."""
-        values = [getattr(row, column) for column in LIMITS if hasattr(row, column)]
+        values = _LIMITS_OF[type(row)](row)
         self.limits += len(values) - values.count(None)
         self.zero_limits += values.count(0)
 

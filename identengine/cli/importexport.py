@@ -14,7 +14,7 @@ import msgspec
 import typer
 
 from identengine.cli.interrupts import stoppable
-from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, Who, integer
+from identengine.cli.options import AsJson, ConfigFile, KeyFile, ReuseId, StoreDir, Who, integer
 from identengine.cli.output import DIFF, emit, hint, progress, say, table
 from identengine.cli.workspace import Workspace, author, find_workspace
 from identengine.errors import counted, sentences
@@ -74,6 +74,7 @@ def import_(
     missing: MissingAccounts = Missing.DISABLE,
     skip_bad: SkipBad = False,
     reopen: Reopen = False,
+    reuse_id: ReuseId = False,
     dry_run: DryRun = False,
     yes: ImportYes = False,
     store: StoreDir = None,
@@ -105,17 +106,13 @@ def import_(
                 missing=missing.value,
                 skip_bad=skip_bad,
                 reopen=reopen,
+                reuse_id=reuse_id,
                 dry_run=dry_run,
                 yes=yes,
                 progress=tell,
                 inspect=shown.take,
             )
-        if as_json:
-            found = {"changes": [change_object(change) for change in shown.first]} if dry_run else {}
-            emit(msgspec.structs.asdict(report) | found)
-        else:
-            shown.print()
-            _print_report(report)
+        _show(report, shown, as_json=as_json)
         if report.needs_yes is not None:
             raise typer.Exit(1)
 
@@ -213,6 +210,16 @@ class _Changes:
         table(DIFF, (row for change in self.first for row in change_rows(change)))
         if self._more:
             hint(f"and {counted(self._more, 'row')} more. --json shows all.")
+
+
+def _show(report: ImportReport, changes: _Changes, *, as_json: bool) -> None:
+    """Print the report of an import, and the changes of a dry run."""
+    if as_json:
+        found = {"changes": [change_object(change) for change in changes.first]} if report.dry_run else {}
+        emit(msgspec.structs.asdict(report) | found)
+    else:
+        changes.print()
+        _print_report(report)
 
 
 @contextmanager

@@ -53,10 +53,10 @@ def apply(store: Store, who: str, what: str, edit: Edit, *, dry_run: bool = Fals
     return Applied(info.version if real and not dry_run else None, real, edited.warnings)
 
 
-def add(rows: Rows[R], cells: Cells) -> Edit:
+def add(rows: Rows[R], cells: Cells, *, reuse_id: bool = False) -> Edit:
     """Return the edit that adds a row, or the DIDs of a range.
 
-    The edit raises ExistsError if a row has this key already.
+    The edit raises ExistsError if a row has this key already. ``reuse_id`` allows the id of a removed account.
     """
 
     def edit(draft: Draft) -> Edited:
@@ -67,6 +67,8 @@ def add(rows: Rows[R], cells: Cells) -> Edit:
             if (there := rows.same(draft, made)) is not None:
                 raise ExistsError(rows.name, there)
             rows.check(draft, made)
+            if not reuse_id:
+                rows.check_new(draft, made)
             rows.put(draft, made)
             changes.append(changed(None, made))
             found += warnings

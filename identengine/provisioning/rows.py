@@ -13,6 +13,7 @@ from identengine.book.clientnames import name_in
 from identengine.book.mistakes import Mistake, RowError
 from identengine.book.numbers import numbers_of, range_in
 from identengine.book.records import Cells, account_from, client_from, did_from
+from identengine.book.removedids import reused_id
 from identengine.errors import IdentengineError, counted, expected
 from identengine.model.records import Account, BookRow, Client, Did
 from identengine.model.resellers import DEEPEST, SHOWN, chain_told, deepened, loops
@@ -91,6 +92,10 @@ class Rows(ABC, Generic[R]):
     def check(self, draft: Draft, row: R) -> None:
         """Raise RowError if ``row`` refers to a row that does not exist or cannot be used."""
 
+    def check_new(self, draft: Draft, row: R) -> None:
+        """Raise RowError if a new row has the id of a removed one that was another (engine.md 9.5)."""
+        return
+
     @abstractmethod
     def put(self, draft: Draft, row: R) -> None:
         """Add or replace a row."""
@@ -123,6 +128,10 @@ class _AccountRows(Rows[Account]):
     def check(self, draft: Draft, row: Account) -> None:
         if draft.client(row.client_id) is None:
             raise _missing("client_id", row.client_id, "client")
+
+    def check_new(self, draft: Draft, row: Account) -> None:
+        if mistake := reused_id(draft, row):
+            raise RowError([mistake])
 
     def put(self, draft: Draft, row: Account) -> None:
         draft.put_account(row)
