@@ -117,7 +117,7 @@ class Usual:
         candidate, kind = found
         dst = (dialled[candidate.cut :] if candidate.cut else dialled).encode()  # strip
         # A prefix such as "55%" begins no number of a request, so that the whole number is looked at then.
-        if not (is_normal(dialled) if candidate.cut else dst.isalnum() or is_normal(dialled)):
+        if not ((dst and is_normal(dialled)) if candidate.cut else dst.isalnum() or is_normal(dialled)):
             return None
         entry, ambiguous = candidate.entry, False  # credentials
         if candidate.ties is not None or asked.password is not None or kind != "ip" or self._requires_password:

@@ -42,9 +42,9 @@ def test_a_reseller_by_name_may_follow_its_clients(load: Import, store: Store) -
 
 def test_a_reseller_by_name_that_is_wrong(load: Import) -> None:
     with pytest.raises(LoadError) as caught:
-        load({"clients": ["id,name,parent_id", "1,Alpha,Nobody", "2,Beta,Beta"]})
+        load({"clients": ["id,name,parent_id", "1,Alpha,Unknown", "2,Beta,Beta"]})
     assert sorted(said(caught.value)) == [
-        'clients.csv:2: parent_id: expected the id or name of a client, got "Nobody"',
+        'clients.csv:2: parent_id: expected the id or name of a client, got "Unknown"',
         "clients.csv:3: parent_id: reseller loop: 2 → 2",
     ]
 
