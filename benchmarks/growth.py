@@ -171,7 +171,8 @@ def _batches(items: Sequence[object]) -> list[bytes]:
 
 
 def _by_usual_way(usual: Usual, request: UsualRequest) -> tuple[Candidate, str] | None:
-    return usual._identify(request, request.dst_number or "", OPTIONS)
+    found = usual._identify(request, request.dst_number or "", OPTIONS)
+    return found if isinstance(found, tuple) else None
 
 
 def _by_general_way(book: Book, request: Request) -> object:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -19,21 +19,24 @@ from typing import NamedTuple
 
 import msgspec
 
-from benchmarks import machine, messages, peers, rounds, served, side_by_side, switches, workload
+from benchmarks import generator, machine, messages, peers, rounds, served, side_by_side, switches, workload
 from benchmarks.echoes import HOST
+from benchmarks.generator import Options
 from benchmarks.peers import MissingError, Peer, freeradius, redis
 from benchmarks.results import Column, Results, Row, arguments, publish, today
 from benchmarks.rounds import Contender, Rounds, Taken
 from benchmarks.served import Program, Served
-from benchmarks.workload import Life, Workload
+from benchmarks.workload import Life, Step, Workload
 
 ROUNDS = 5
 LIFE = Life(1_000)
+ALONE = 20_000
+"""Number of calls that are authorized in a row, where authorizations alone are measured."""
+_PIPELINED = f"{redis.CONNECTIONS} connections x {redis.PIPELINED}"
 UDP, RADIUS = "UDP MessagePack", "RADIUS, Message-Authenticator"
-TCP = f"TCP MessagePack, {redis.CONNECTIONS} connections x {redis.PIPELINED}"
-RESP = f"RESP IDENT.AUTH and IDENT.STOP, {redis.CONNECTIONS} connections x {redis.PIPELINED}"
-REDIS = f"Redis Lua, EVALSHA authorize and HINCRBY stop, {redis.CONNECTIONS} connections x {redis.PIPELINED}"
+TCP, RESP = f"TCP MessagePack, {_PIPELINED}", f"RESP, {_PIPELINED}"
 FILES, SIGNED = "FreeRADIUS files", freeradius.SIGNED_CASE
+REDIS = f"Redis Lua, EVALSHA authorize and HINCRBY stop, {_PIPELINED}"
 COLUMNS = [
     Column("to", "compared with"),
     Column("goal", "goal"),
@@ -57,11 +60,18 @@ class Line(NamedTuple):
     goal: str = "–"  # noqa: RUF001 - a dash, as for absent figures
 
 
+def alone(case: str) -> str:
+    """Return the name of the case that measures authorizations alone."""
+    return f"{case}, authorizations alone"
+
+
 LINES = (
     Line(RADIUS, UDP, "≤ 1.5"),
+    Line(alone(RADIUS), alone(UDP), "≤ 1.5"),
     Line(RESP, TCP, "≤ 1.2"),
-    Line(RADIUS, SIGNED),
-    Line(RADIUS, FILES),
+    Line(alone(RESP), alone(TCP), "≤ 1.2"),
+    Line(alone(RADIUS), SIGNED),
+    Line(alone(RADIUS), FILES),
     Line(RESP, REDIS),
 )
 PEERS = (freeradius.PEER, redis.PEER)
@@ -88,10 +98,11 @@ def main(words: Sequence[str] | None = None) -> None:
         name="interfaces",
         title="RADIUS and RESP next to the native interface",
         method=f"{accounts:,} accounts, {calls:,} calls, each authorized and stopped, about "
-        f"{min(LIFE.held, accounts):,} held. In each of {count} rounds, all cases take turns. Figures are the "
-        "processor time of the process that answers, in µs a request, and medians; a ratio is the median of the "
-        "rounds' ratios. The server has one core, the generator another. 64 requests are in flight over 4 sockets "
-        "unless noted. FreeRADIUS counts no calls, so its requests are authorizations alone.",
+        f"{min(LIFE.held, accounts):,} held. *Authorizations alone* are {min(ALONE, accounts, calls):,} in a row, "
+        f"whose calls are stopped after the measurement. In each of {count} rounds, all cases take turns. Figures "
+        "are the processor time of the process that answers, in µs a request, and medians; a ratio is the median "
+        "of the rounds' ratios. The server has one core, the generator another. 64 requests are in flight over 4 "
+        "sockets unless noted. FreeRADIUS counts no calls, so its requests are authorizations alone.",
         quick=given.quick,
         date=today(),
         machine=machine.describe(),
@@ -109,9 +120,13 @@ def _measured(
     """Return the measurements of all cases."""
     with ExitStack() as stack:
         engine = stack.enter_context(served.serving(place, program, switch=True))
-        contenders = list(_contenders(place, engine, made))
-        rounds.check(contenders)
-        cases: dict[str, Callable[[], Taken]] = {one.case: partial(_take, one, retakes) for one in contenders}
+        cases: dict[str, Callable[[], Taken]] = {}
+        for asked in _interfaces(engine):
+            whole, authorizations, stops = _contenders(place, asked, made)
+            rounds.check([whole])
+            cases[whole.case] = partial(rounds.undisturbed, partial(rounds.take, whole), retakes)
+            begun = partial(_take_begun, authorizations, stops)
+            cases[authorizations.case] = partial(rounds.undisturbed, begun, retakes)
         for peer in PEERS:
             try:
                 running = _started(stack, place, peer, made)
@@ -127,26 +142,65 @@ def _measured(
         return taken
 
 
-def _contenders(place: Path, engine: Served, made: Workload) -> Iterator[Contender]:
-    """Yield the engine over each interface."""
-    life = LIFE._replace(held=min(LIFE.held, len(made.book.accounts)))  # no account of a small book is full then
-    native, radius, resp = (place / f"{name}.requests" for name in ("native", "radius", "resp"))
-    count = messages.write(native, "msgpack", made.calls, life)
-    switches.write_radius(radius, made.calls, life)
-    switches.write_resp(resp, made.calls, life)
+class Interface(NamedTuple):
+    """A way to ask the engine."""
+
+    case: str
+    served: Served
+    target: str
+    write: Callable[[Path, Iterable[Step]], int]
+    """Write the requests of steps, and return their number."""
+    options: Callable[[int], Options]
+    """Return the options of the generator for a number of requests."""
+
+    def contender(self, case: str, path: Path, steps: Iterable[Step]) -> Contender:
+        """Return the engine as a contender that is asked the steps. Their requests are written to ``path``."""
+        options = self.options(self.write(path, steps))
+        return Contender(case, self.served.pid, self.target, path, options, self.served.decider)
+
+
+def _interfaces(engine: Served) -> Iterator[Interface]:
     shape = redis.CONNECTIONS, redis.PIPELINED
-    over_tcp = messages.pipelined(messages.options("msgpack", count=count, tcp=True), *shape)
-    for case, target, path, options in (
-        (UDP, f"udp:{HOST}:{engine.udp}", native, messages.options("msgpack", count=count)),
-        (RADIUS, f"udp:{HOST}:{engine.radius}", radius, switches.radius_options(count, engine.accounting)),
-        (TCP, f"tcp:{HOST}:{engine.tcp}", native, over_tcp),
-        (RESP, f"tcp:{HOST}:{engine.tcp}", resp, switches.resp_options(count, *shape)),
-    ):
-        yield Contender(case, engine.pid, target, path, options, engine.decider)
+    native = partial(messages.write_steps, form="msgpack")
+    tcp = f"tcp:{HOST}:{engine.tcp}"
+
+    def over_udp(count: int) -> Options:
+        return messages.options("msgpack", count=count)
+
+    def over_tcp(count: int) -> Options:
+        return messages.pipelined(messages.options("msgpack", count=count, tcp=True), *shape)
+
+    def over_radius(count: int) -> Options:
+        return switches.radius_options(count, engine.accounting)
+
+    def over_resp(count: int) -> Options:
+        return switches.resp_options(count, *shape)
+
+    yield Interface(UDP, engine, f"udp:{HOST}:{engine.udp}", native, over_udp)
+    yield Interface(RADIUS, engine, f"udp:{HOST}:{engine.radius}", switches.write_radius, over_radius)
+    yield Interface(TCP, engine, tcp, native, over_tcp)
+    yield Interface(RESP, engine, tcp, switches.write_resp, over_resp)
 
 
-def _take(contender: Contender, retakes: int) -> Taken:
-    return rounds.alternate([contender], 1, retakes)[0][contender.case]
+def _contenders(place: Path, asked: Interface, made: Workload) -> tuple[Contender, Contender, Contender]:
+    """Return whole calls, authorizations alone, and their stops."""
+    life = LIFE._replace(held=min(LIFE.held, len(made.book.accounts)))  # no account of a small book is full then
+    some = list(enumerate(made.calls[: min(ALONE, len(made.book.accounts))]))
+    begins: list[Step] = [Step(number, call, "authorize") for number, call in some]
+    ends: list[Step] = [Step(number, call, "stop") for number, call in some]
+    base = place / asked.case.replace(" ", "-")
+    return (
+        asked.contender(asked.case, base.with_suffix(".calls"), workload.order(made.calls, life)),
+        asked.contender(alone(asked.case), base.with_suffix(".begins"), begins),
+        asked.contender(asked.case, base.with_suffix(".ends"), ends),
+    )
+
+
+def _take_begun(authorizations: Contender, stops: Contender) -> Taken:
+    """Measure authorizations. Then stop their calls."""
+    taken = rounds.take(authorizations)
+    generator.run(stops.target, stops.requests, stops.options)
+    return taken
 
 
 def _started(stack: ExitStack, place: Path, peer: Peer, made: Workload) -> peers.Served:

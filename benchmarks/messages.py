@@ -43,7 +43,12 @@ class Message(NamedTuple):
 
 def write(path: Path, form: Form, calls: list[Call], life: Life = Life()) -> int:  # noqa: B008 - it is frozen
     """Write the requests of all calls in order. Return their number."""
-    return write_messages(path, form, map(of_step, workload.order(calls, life)))
+    return write_steps(path, workload.order(calls, life), form)
+
+
+def write_steps(path: Path, steps: Iterable[Step], form: Form) -> int:
+    """Write requests in the order of the steps. Return their number."""
+    return write_messages(path, form, map(of_step, steps))
 
 
 def write_messages(path: Path, form: Form, messages: Iterable[Message]) -> int:

@@ -66,7 +66,8 @@ def check(contenders: Sequence[Contender]) -> None:
 
 def alternate(contenders: Sequence[Contender], rounds: int, retakes: int = RETAKES) -> Rounds:
     """Measure all contenders in turn, ``rounds`` times. Raise if an answer is wrong."""
-    return in_turn({each.case: partial(_undisturbed, each, retakes) for each in contenders}, rounds)
+    cases = {each.case: partial(undisturbed, partial(take, each), retakes) for each in contenders}
+    return in_turn(cases, rounds)
 
 
 def in_turn(cases: Mapping[str, Callable[[], Taken]], rounds: int) -> Rounds:
@@ -79,13 +80,13 @@ def in_turn(cases: Mapping[str, Callable[[], Taken]], rounds: int) -> Rounds:
     return taken
 
 
-def _undisturbed(contender: Contender, retakes: int) -> Taken:
+def undisturbed(measure: Callable[[], Taken], retakes: int) -> Taken:
     """Return a measurement. Repeat it if others took much processor time, and choose the least disturbed one."""
-    best = take(contender)
+    best = measure()
     for _ in range(retakes):
         if best.others <= machine.Others.ALLOWED:
             break
-        best = min(best, take(contender), key=lambda taken: taken.others)
+        best = min(best, measure(), key=lambda taken: taken.others)
     return best
 
 

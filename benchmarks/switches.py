@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hmac
 import struct
+from collections.abc import Iterable
 from hashlib import md5
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import msgspec
 
-from benchmarks import generator, machine, messages, workload
+from benchmarks import generator, machine, messages
 from benchmarks.generator import Options, Record
-from benchmarks.workload import Call, Life, Step
+from benchmarks.workload import Call, Step
 
 SECRET = "3f9c1e7a52d8406bb1e4"  # noqa: S105 - of servers that live for a minute on loopback
-ACCESS_REQUEST, ACCOUNTING_REQUEST = 1, 4
+ACCESS_REQUEST, ACCESS_ACCEPT, ACCOUNTING_REQUEST = 1, 2, 4
 USER_NAME, NAS_ADDRESS, CALLED, CALLING = 1, 4, 30, 31
 STATUS_TYPE, SESSION_ID, MESSAGE_AUTHENTICATOR = 40, 44, 80
 SIGNED = bytes((MESSAGE_AUTHENTICATOR, 18)) + bytes(16)
@@ -45,13 +46,13 @@ def packet(code: int, attributes: bytes) -> bytes:
     return struct.pack(">BBH", code, 0, _HEAD + len(attributes)) + bytes(16) + attributes
 
 
-def signed(request: bytes) -> bytes:
+def signed(request: bytes, secret: str = SECRET) -> bytes:
     """Return a packet with its authenticators, as the generator sends it. A random authenticator is kept."""
     if request[0] == ACCOUNTING_REQUEST:
         head, rest = request[:4], request[_HEAD:]
-        return head + md5(head + bytes(16) + rest + SECRET.encode(), usedforsecurity=False).digest() + rest
+        return head + md5(head + bytes(16) + rest + secret.encode(), usedforsecurity=False).digest() + rest
     at = _HEAD + 2
-    return request[:at] + hmac.digest(SECRET.encode(), request, "md5") + request[at + 16 :]
+    return request[:at] + hmac.digest(secret.encode(), request, "md5") + request[at + 16 :]
 
 
 def access_request(call: Call) -> bytes:
@@ -80,14 +81,14 @@ def resp(*words: str | bytes) -> bytes:
     return b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded)
 
 
-def write_radius(path: Path, calls: list[Call], life: Life) -> int:
-    """Write the packets of all calls in order. Return their number."""
-    return generator.write(path, map(_radius_record, workload.order(calls, life)))
+def write_radius(path: Path, steps: Iterable[Step]) -> int:
+    """Write packets in the order of the steps. Return their number."""
+    return generator.write(path, map(_radius_record, steps))
 
 
-def write_resp(path: Path, calls: list[Call], life: Life) -> int:
-    """Write the commands of all calls in order. Return their number."""
-    return generator.write(path, map(_resp_record, workload.order(calls, life)))
+def write_resp(path: Path, steps: Iterable[Step]) -> int:
+    """Write commands in the order of the steps. Return their number."""
+    return generator.write(path, map(_resp_record, steps))
 
 
 def radius_options(count: int, accounting: int | None) -> Options:

@@ -80,7 +80,7 @@ def test_identify_usual(benchmark: BenchmarkFixture, accounts: int, kind: str) -
     ]
     for (request, dialled), (_, expected) in zip(requests, made.requests[kind], strict=True):
         found = usual._identify(request, dialled, OPTIONS)
-        assert (found[0].entry.account.id if found else None) == expected, request
+        assert (found[0].entry.account.id if isinstance(found, tuple) else None) == expected, request
 
     def run() -> None:
         for request, dialled in requests:

@@ -22,7 +22,7 @@ from statistics import median
 import msgspec
 
 from benchmarks import machine, served
-from benchmarks.hostile import costs, requests
+from benchmarks.hostile import costs, requests, written
 from benchmarks.hostile.attacks import FLOOD_BYTES, FLOOD_DATAGRAMS, Attack, attacks
 from benchmarks.hostile.sending import Sent, attacker
 from benchmarks.hostile.server import Target, attacked
@@ -55,7 +55,7 @@ def main() -> None:
     with served.folder() as place, attacked(place, TIED_QUICK if quick else TIED) as target:
         during = _attack_results(target, word, quick=quick)
         publish(compared(during, before, ("ratio_p50", "ratio_p99", "answered")), given.json)
-        rows = [] if word else requests.rows(target, quick=quick)
+        rows = [] if word else [*written.rows(quick=quick), *requests.rows(target, quick=quick)]
         _check_log(place / "log")
     if not word:
         publish(compared(_message_results(rows, quick=quick), before, ("cost", "reflected")), messages)
@@ -174,11 +174,12 @@ def _message_results(others: list[Row], *, quick: bool) -> Results:
         name="hostile_messages",
         title="The worst message of each kind",
         method="Microseconds of processor time for one message, from its bytes to its answer: framing, decoding, "
-        "decision, set of calls with its mirror on tmpfs, encoding. The switch has a token. Without it only the "
-        "address fits. For each row a search with a fixed seed tried many messages of the largest size. The least "
-        "of several times counts. Two columns have the same message in smaller sizes. *Reflected* is the largest "
-        "ratio of the bytes answered to the bytes sent, over the three sizes. The rows of HTTP and TLS are the "
-        "time of the whole process that serves them, socket included, for one connection each.",
+        "decision, set of calls with its mirror on tmpfs, encoding. The switch has a token, or over RADIUS a "
+        "secret. Without it only the address fits. For each row a search with a fixed seed tried many messages of "
+        "the largest size. Those of RADIUS and RESP are not searched, but written by hand. The least of several "
+        "times counts. Two columns have the same message in smaller sizes. *Reflected* is the largest ratio of "
+        "the bytes answered to the bytes sent, over the three sizes. The rows of HTTP and TLS are the time of the "
+        "whole process that serves them, socket included, for one connection each.",
         quick=quick,
         date=today(),
         machine=machine.describe(),

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import NamedTuple
 
+from benchmarks.hostile import commands, packets
 from benchmarks.hostile.inputs import TOKEN, Genes, build
 from benchmarks.hostile.sending import (
     Sent,
@@ -30,7 +31,10 @@ FLOOD_BYTES = 5_500_000
 """Bytes a second of a flood of datagrams: 44 Mbit/s."""
 FLOOD_DATAGRAMS = 20_000
 """Most datagrams of a flood a second."""
+_AUTHENTIC = 3_000
+"""Number of different packets in a flood of authentic ones. A repeat is answered from the stored replies."""
 _SWITCH, _CONNECT, _HTTP = "switch, UDP", "switch that connects, TCP", "HTTP client"
+_GATEWAY, _CLIENT = "gateway, RADIUS", "client, RESP"
 
 
 class Attack(NamedTuple):
@@ -41,14 +45,21 @@ class Attack(NamedTuple):
     run: Run
 
 
-def _udp(name: str, sources: Sequence[str], messages: Sequence[bytes]) -> Attack:
+def _udp(
+    name: str,
+    sources: Sequence[str],
+    messages: Sequence[bytes],
+    port: str = "udp",
+    victims: tuple[str, ...] = (_SWITCH,),
+) -> Attack:
+    """Return a flood of datagrams to a port of the server."""
     size = sum(map(len, messages)) / len(messages)
     rate = min(FLOOD_DATAGRAMS, FLOOD_BYTES / max(size, 1))
 
     def run(target: Target, until: float, sent: Sent) -> None:
-        datagrams(target.udp, sources, messages, rate, until, sent)
+        datagrams(getattr(target, port), sources, messages, rate, until, sent)
 
-    return Attack(name, (_SWITCH,), run)
+    return Attack(name, victims, run)
 
 
 def _message(place: str, filler: str, *, array: int = 0, method: str = "identify", size: int = 65_000) -> bytes:
@@ -62,6 +73,10 @@ def _packed(place: str, filler: str) -> bytes:
 def _explains() -> bytes:
     one = build(Genes("explain", "none", "unknown parameter", "letters", 0), "json", 200, f"{TOKEN}-too")
     return b"[" + b",".join([one.replace(b"10.0.0.1", TIED.encode())] * 16) + b"]"
+
+
+def _auth() -> bytes:
+    return build(Genes("auth", "none", "unknown parameter", "letters", 0), "json", 200, f"{TOKEN}-too")
 
 
 def _garbage(size: int) -> list[bytes]:
@@ -103,19 +118,26 @@ def _holds(
 
 
 def _trickles(
-    name: str, victims: tuple[str, ...], port: str, source: str, count: int, block: bytes, rate: float
+    name: str,
+    victims: tuple[str, ...],
+    port: str,
+    source: str,
+    count: int,
+    block: bytes,
+    rate: float,
+    first: bytes = b"",
 ) -> Attack:
-    """Return an attack that sends ``block`` without end on connections, so often a second in all."""
+    """Return an attack that sends ``first`` once, then blocks on connections, ``rate`` blocks a second in all."""
 
     def run(target: Target, until: float, sent: Sent) -> None:
-        trickle(getattr(target, port), source, count, block, rate, until, sent)
+        trickle(getattr(target, port), source, count, first, block, rate, until, sent)
 
     return Attack(name, victims, run)
 
 
 def attacks() -> list[Attack]:
     """Return all attacks."""
-    return [*_floods(), *_forged_floods(), *_streams(), *_handshakes(), *_http()]
+    return [*_floods(), *_forged_floods(), *_radius(), *_streams(), *_resp(), *_handshakes(), *_http()]
 
 
 def _floods() -> list[Attack]:
@@ -150,6 +172,25 @@ def _forged_floods() -> list[Attack]:
     return [_udp(f"UDP, forged address: {name}", [FORGED], each) for name, each in messages.items()]
 
 
+def _radius() -> list[Attack]:
+    """Return floods of packets of RADIUS. Authentic packets are from a gateway that the attacker controls."""
+    victims = (_GATEWAY, _SWITCH)
+    calls = [packets.request(number) for number in range(1_000)]
+    found = [_udp("RADIUS, unknown address: right packets", [UNKNOWN], calls, "radius", victims)]
+    for one in filter(_floods_with, packets.forged()):
+        port = "accounting" if one.accounting else "radius"
+        found.append(_udp(f"RADIUS, forged address: {one.name}", [FORGED], [one.raw], port, victims))
+    for one in filter(_floods_with, packets.authentic()):
+        many = [packets.signed(one.raw, number) for number in range(_AUTHENTIC)]
+        port = "accounting" if one.accounting else "radius"
+        found.append(_udp(f"RADIUS, a switch with its secret: {one.name}", [OWNED], many, port, victims))
+    return found
+
+
+def _floods_with(one: packets.Hostile | commands.Stream) -> bool:
+    return one.floods
+
+
 def _streams() -> list[Attack]:
     """Return attacks with connections to the TCP port."""
     both, known = (_SWITCH, _CONNECT), [FORGED]
@@ -160,6 +201,34 @@ def _streams() -> list[Attack]:
         _holds("TCP, address of a switch: half messages", both, "tcp", known, 200, half),
         _trickles("TCP, address of a switch: messages {}", both, "tcp", FORGED, 20, b"{}" * 8192, 200),
         _trickles("TCP, address of a switch: nesting", both, "tcp", FORGED, 20, _nested(), 80),
+        _trickles("TCP, a switch with its token: messages {}", both, "tcp", OWNED, 20, b"{}" * 8192, 200, _auth()),
+    ]
+
+
+def _resp() -> list[Attack]:
+    """Return attacks with connections that speak RESP."""
+    victims = (_CLIENT, _SWITCH)
+    dribble = commands.IDENTIFY[:-1]
+    return [
+        *(
+            _trickles(f"RESP, address of a switch: {one.name}", victims, "tcp", FORGED, 20, one.block, 80)
+            for one in filter(_floods_with, commands.anybody())
+        ),
+        _trickles("RESP, address of a switch: a byte at a time", victims, "tcp", FORGED, 200, b"a", 5_000),
+        _holds("RESP, address of a switch: half commands", victims, "tcp", [FORGED], 200, dribble),
+        *(
+            _trickles(
+                f"RESP, a switch with its token: {one.name}",
+                victims,
+                "tcp",
+                OWNED,
+                20,
+                one.block,
+                80,
+                commands.AUTH,
+            )
+            for one in filter(_floods_with, commands.authenticated())
+        ),
     ]
 
 

@@ -143,8 +143,13 @@ def held(port: int, sources: Sequence[str], count: int, first: bytes, until: flo
     sent.add(made, made * len(first))
 
 
-def trickle(port: int, source: str, count: int, block: bytes, rate: float, until: float, sent: Sent) -> None:
-    """Send ``block`` on connections in turn. Read and drop the answers. Replace connections that are closed."""
+def trickle(
+    port: int, source: str, count: int, first: bytes, block: bytes, rate: float, until: float, sent: Sent
+) -> None:
+    """Send ``first`` once and then ``block`` on connections in turn. Read and drop the answers.
+
+    Connections that the server closes are replaced.
+    """
     opened: list[socket.socket] = []
     times = 0
     for _ in _paced(rate, until):
@@ -152,6 +157,8 @@ def trickle(port: int, source: str, count: int, block: bytes, rate: float, until
             tcp = _connected(port, source)
             if tcp is None:
                 break
+            with contextlib.suppress(OSError):
+                tcp.send(first)
             opened.append(tcp)
         if not opened:
             continue

@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from benchmarks import machine, served
 from benchmarks.hostile.inputs import TOKEN
+from benchmarks.hostile.packets import SECRET
 from benchmarks.hostile.subject import TIED
 from identengine.model.records import Account, Client, IdentBy
 from identengine.store.draft import Draft
@@ -31,6 +32,8 @@ GOOD = "127.0.0.2"
 """Address of the good switch, on a network of its own without a token."""
 FORGED = "127.0.0.3"
 """Address of a switch that has a token. The attacker forges it."""
+GATEWAY = "127.0.0.5"
+"""Address of the good gateway, which asks by RADIUS."""
 UNKNOWN = "127.0.0.9"
 """Address of no switch."""
 OWNED = "127.0.0.4"
@@ -47,6 +50,8 @@ udp = ["127.0.0.1:0"]
 tcp = ["127.0.0.1:0"]
 tls = ["127.0.0.1:0"]
 http = "127.0.0.1:0"
+radius_auth = ["127.0.0.1:0"]
+radius_acct = ["127.0.0.1:0"]
 [tls]
 certificate = "{folder}/server.pem"
 key = "{folder}/server.key"
@@ -57,10 +62,16 @@ addresses = ["{good}"]
 name = "guarded"
 addresses = ["{forged}"]
 token = "{token}"
+secret = "{secret}"
 [[switch]]
 name = "owned"
 addresses = ["{owned}"]
 token = "{token}-too"
+secret = "{secret}"
+[[switch]]
+name = "gateway"
+addresses = ["{gateway}"]
+secret = "{secret}"
 """
 
 
@@ -76,6 +87,8 @@ class Target(NamedTuple):
     tcp: int
     tls: int
     http: int
+    radius: int
+    accounting: int
     folder: Path
 
 
@@ -85,7 +98,8 @@ def attacked(folder: Path, tied: int) -> Iterator[Target]:
     _fill(folder / "store", tied)
     _certify(folder)
     config = folder / "identengine.toml"
-    names = {"good": GOOD, "forged": FORGED, "owned": OWNED, "token": TOKEN}
+    names = {"good": GOOD, "forged": FORGED, "owned": OWNED, "gateway": GATEWAY}
+    names |= {"token": TOKEN, "secret": SECRET}
     config.write_text(_CONFIG.format(folder=folder, **names))
     command = [sys.executable, "-m", "identengine", "serve", "--config", str(config)]
     with (folder / "log").open("w") as log, machine.on_core(machine.cores()[1]):
@@ -100,6 +114,8 @@ def attacked(folder: Path, tied: int) -> Iterator[Target]:
             tcp=ports["tcp"],
             tls=ports["tls"],
             http=ports["http"],
+            radius=ports["radius_auth"],
+            accounting=ports["radius_acct"],
             folder=folder,
         )
     finally:

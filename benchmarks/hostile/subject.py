@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -20,9 +20,14 @@ from identengine.identify.index import Book
 from identengine.model.options import IdentifyOptions
 from identengine.model.records import Account, Client, IdentBy
 from identengine.net.tcp.introduction import Introduction
+from identengine.wire.batches import EngineBatches
 from identengine.wire.deferred import DeferredCount
 from identengine.wire.jsonrpc.framings import framings
 from identengine.wire.jsonrpc.responder import Responder
+from identengine.wire.radius.responder import RadiusResponder, Reports
+from identengine.wire.resp.framings import framings as resp_framings
+from identengine.wire.resp.responder import Reports as RespReports
+from identengine.wire.resp.responder import RespResponder
 from identengine.wire.session import Peer, Session, digest_of
 
 Transport = Literal["UDP", "TCP"]
@@ -67,7 +72,11 @@ class Subject:
         self._engine.take_up(book(tied))
         self._engine.hold(self._calls)
         self._now = 0.0
-        self._responder = Responder(self._engine, time.monotonic, _ignore, lambda: self._now)
+        self._batches = EngineBatches(self._engine, time.monotonic, lambda: self._now)
+        self._responder = Responder(self._engine, time.monotonic, _ignore, batches=self._batches)
+        self._resp = RespResponder(self._engine, self._batches, time.monotonic, RespReports(*[_ignore] * 3))
+        reports = Reports(*[_ignore] * len(Reports._fields))
+        self._radius = RadiusResponder(self._engine, self._batches, time.monotonic, reports)
         self._framings = framings(self._responder)
         self._peer = Peer("sbc1", _OPTIONS, Asker("sbc1", "", "udp"))
         self._serial = 0
@@ -98,6 +107,53 @@ class Subject:
             session.authenticate(TOKEN)
         return self._message(fresh, session)
 
+    def packet_cost(
+        self, packet: Callable[[int], bytes], secret: str, *, accounting: bool, most: int = 50
+    ) -> Cost:
+        """Return the cost of a packet of RADIUS. ``packet`` returns one for a number; equal ones are repeats.
+
+        ``secret`` is that of the only switch at its source.
+        """
+        peer = Peer("sbc1", _OPTIONS, Asker("sbc1", "", "radius"), secret.encode())
+        session = Session("127.0.0.1", None, by_secret=(peer,))
+        respond = self._radius.accounting if accounting else self._radius.authentication
+        times: list[int] = []
+        for _ in range(most):
+            self._serial += 1
+            self._now += 0.001
+            raw = packet(self._serial)
+            began = time.process_time_ns()
+            self._batches.begin()
+            answers, _places = respond([raw], [session], _NoSenders(), DeferredCount(), None)
+            self._batches.end()
+            times.append(time.process_time_ns() - began)
+        return Cost(min(times) / 1e3, len(raw), sum(map(len, answers)))
+
+    def stream_cost(self, block: bytes, *, shown: bool, most: int = 5) -> Cost:
+        """Return the cost of a stream of RESP: its framing, its answers, and the close after an error.
+
+        ``shown`` is True if the peer has shown its token before.
+        """
+        (framing,) = set(resp_framings(self._resp).values())
+        times: list[int] = []
+        answered = 0
+        for _ in range(most):
+            self._now += 0.001
+            session = Session("127.0.0.1", None, {digest_of(TOKEN): self._peer})
+            if shown:
+                session.authenticate(TOKEN)
+            framer, respond, owed = framing.framer(MESSAGE_BYTES), framing.responder(), DeferredCount()
+            late: list[bytes] = []
+            began = time.process_time_ns()
+            messages = Introduction(framing, framer, session).feed(block, framer, session)
+            self._batches.begin()
+            answers, _ = respond(messages, session, framer.error, late.append, owed, False)
+            self._batches.end()
+            self._finish(owed)
+            times.append(time.process_time_ns() - began)
+            answered = sum(map(len, [*answers, *late]))
+        return Cost(min(times) / 1e3, len(block), answered)
+
     def _datagram(self, raw: bytes, session: Session) -> tuple[list[bytes], int]:
         owed = DeferredCount()
         began = time.process_time_ns()
@@ -126,6 +182,16 @@ class Subject:
     def faults(self) -> list[str]:
         """Return the exceptions that became ``internal_error``."""
         return [repr(fault) for fault in self._engine.faults]
+
+
+class _NoSenders:
+    """The senders of packets, which receive nothing."""
+
+    def ports(self) -> list[int]:
+        return [1] * 64
+
+    def answer_later(self, _: int, __: Sequence[bytes]) -> None:
+        """Drop the answers."""
 
 
 def quiet(work: Callable[[], None]) -> None:

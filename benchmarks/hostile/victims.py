@@ -1,10 +1,14 @@
-"""Good peers, whose waiting times are measured: a switch over UDP, a switch that connects, and an HTTP client.
+"""Good peers, whose waiting times are measured.
+
+A switch asks over UDP, and a gateway by RADIUS. A switch over TCP connects for each request, as
+clients of RESP and HTTP do.
 
 A request without an answer within :data:`PATIENCE` seconds counts as that long.
 """
 
 from __future__ import annotations
 
+import itertools
 import select
 import socket
 import time
@@ -13,8 +17,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from benchmarks import switches
+from benchmarks.hostile import commands, packets
 from benchmarks.hostile.inputs import TOKEN
-from benchmarks.hostile.server import FORGED, GOOD, HOST, Target
+from benchmarks.hostile.server import FORGED, GATEWAY, GOOD, HOST, Target
 
 PATIENCE = 1.0
 """Longest time for an answer, in seconds."""
@@ -41,24 +47,71 @@ Victim = Callable[[Target, float], Waits]
 
 
 def switch(target: Target, seconds: float) -> Waits:
-    """Ask over UDP at a fixed rate, whether answers come or not. Times count from the scheduled moment."""
+    """Ask by JSON-RPC over UDP."""
+    return _over_udp(GOOD, target.udp, _identify, _answered, seconds)
+
+
+def gateway(target: Target, seconds: float) -> Waits:
+    """Ask by RADIUS."""
+    first = next(_numbers) << 32  # no packet is a duplicate of an earlier one
+
+    def ask(number: int) -> bytes:
+        return packets.request(first + number)
+
+    answers = _Numbers()
+    return _over_udp(GATEWAY, target.radius, ask, answers.number, seconds)
+
+
+_numbers = itertools.count(1)
+
+
+class _Numbers:
+    """The numbers of requests by the identifiers of their answers, in the order of the requests."""
+
+    def __init__(self) -> None:
+        self._last = -1
+
+    def number(self, raw: bytes) -> int | None:
+        """Return the number of the answered request, or None if the server was overloaded.
+
+        Raise AssertionError if the call is rejected for another reason.
+        """
+        if raw[0] != switches.ACCESS_ACCEPT:
+            if b"overload" in raw:
+                return None
+            raise AssertionError(f"a wrong answer: {raw!r}")
+        near = self._last + 1
+        number = near + (raw[1] - near + 128) % 256 - 128
+        self._last = max(self._last, number)
+        return number
+
+
+def _over_udp(
+    source: str, port: int, ask: Callable[[int], bytes], answered: Callable[[bytes], int | None], seconds: float
+) -> Waits:
+    """Ask over UDP at a fixed rate, whether answers come or not. Times count from the scheduled moment.
+
+    ``ask`` returns the request of a number. ``answered`` returns the number of the request that an answer is to,
+    or None if the server was overloaded.
+    """
     waits: dict[int, float] = {}
     count = max(1, round(seconds * SWITCH_RATE))
+    requests = [ask(number) for number in range(count)]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        udp.bind((GOOD, 0))
-        udp.connect((HOST, target.udp))
+        udp.bind((source, 0))
+        udp.connect((HOST, port))
         begin = time.perf_counter()
         due = [begin + number / SWITCH_RATE for number in range(count)]
         sent = 0
         while time.perf_counter() < due[-1] + PATIENCE and len(waits) < count:
             now = time.perf_counter()
             while sent < count and due[sent] <= now:
-                udp.send(_identify(sent))
+                udp.send(requests[sent])
                 sent += 1
             rest = (due[sent] if sent < count else due[-1] + PATIENCE) - time.perf_counter()
             if select.select([udp], [], [], max(0.0, rest))[0]:
-                number = _answered(udp.recv(2048))
+                number = answered(udp.recv(4096))
                 if number is not None:
                     waits[number] = min(time.perf_counter() - due[number], PATIENCE)
     return _summary([waits.get(number) for number in range(count)])
@@ -73,6 +126,20 @@ def connecting_switch(target: Target, seconds: float) -> Waits:
         tcp.sendall(_identify(1))
         if _answered(_received(tcp, b"\n")) is None:
             raise ConnectionError
+
+    return _one_by_one(ask, seconds)
+
+
+def redis_client(target: Target, seconds: float) -> Waits:
+    """Connect over RESP for each request."""
+
+    def ask(tcp: socket.socket) -> None:
+        tcp.bind((GOOD, 0))
+        tcp.connect((HOST, target.tcp))
+        tcp.sendall(commands.IDENTIFY)
+        answer = _received(tcp, b"\r\n:1\r\n$")
+        if not answer.startswith(b"*12\r\n:1\r\n$-1\r\n:1\r\n"):
+            raise AssertionError(f"a wrong answer: {answer!r}")
 
     return _one_by_one(ask, seconds)
 
@@ -92,7 +159,9 @@ def http_client(target: Target, seconds: float) -> Waits:
 
 VICTIMS: Mapping[str, Victim] = {
     "switch, UDP": switch,
+    "gateway, RADIUS": gateway,
     "switch that connects, TCP": connecting_switch,
+    "client, RESP": redis_client,
     "HTTP client": http_client,
 }
 

@@ -66,10 +66,10 @@ class Admission:
             return Refused(Reason.INVALID_REQUEST, field="call_id")
         if leg.state == LAPSED or leg.answer is None or not is_same(leg.content or b"", content):
             return None
-        if leg.switch != switch:
+        if leg.switch != switch or self._batch.is_older(leg):
             self._batch.busy = True
             self._rows.move(leg, RESERVED)
-            leg.switch = switch
+            self._batch.hand_over(leg, switch)
             self._batch.busy = False
         self.retransmitted += 1
         return EncodedDecision(leg.answer, leg.leg[0] == "t")

@@ -75,7 +75,7 @@ class Calls:
         progress = Progress(table, self.batch, self._expiry, self._tombstones, self._admission)
         self._changes = Changes(table.rows.changed)
         legs = ListedLegs(table, self._expiry, settings, self._changes)
-        self._lists = Lists(legs, 2 * settings.max_legs)
+        self._lists = Lists(legs, 2 * settings.max_legs, self.batch.freeing)
         self._mirroring = Mirroring(mirror, self._changes, table, self._tombstones, self._lists, settings.max_legs)
         self._open = False
         """True while a batch is being answered. If it is true when the next one begins, a fault cut it short."""

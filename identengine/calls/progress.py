@@ -52,6 +52,7 @@ class Progress:
         for leg in legs:
             levels = message.levels(leg.cells[0].number, leg.counters)
             self._expiry.revive(leg, message.switch, lease or leg.lease, self._batch.now)
+            self._batch.hand_over(leg, message.switch)
             overcommit |= self._counts.over(leg.cells, levels)
         return LegResult(True, overcommit=overcommit)
 
@@ -90,11 +91,11 @@ class Progress:
 
     def _advance(self, leg: Leg, method: Literal["start", "update"], switch: str, lease: float | None) -> None:
         """Activate a held leg. Only an update extends the lease of an active leg."""
-        if leg.state == ACTIVE and method == "start" and not lease and leg.missed is None and leg.switch == switch:
+        if leg.state == ACTIVE and method == "start" and not lease and self._is_known(leg, switch):
             return  # nothing changes
         self._rows.move(leg, ACTIVE)
         leg.missed = None
-        leg.switch = switch
+        self._batch.hand_over(leg, switch)
         if lease:
             leg.lease = lease
         if leg.state == RESERVED:
@@ -103,6 +104,10 @@ class Progress:
         elif method != "update":
             return
         leg.due = self._batch.active_until if leg.lease == self._batch.active else self._batch.now + leg.lease
+
+    def _is_known(self, leg: Leg, switch: str) -> bool:
+        """Return True if a report of the leg by the switch tells nothing new."""
+        return leg.missed is None and leg.switch == switch and not self._batch.is_older(leg)
 
     def stop(self, message: Stop) -> LegResult:
         """Answer a ``stop``."""

@@ -109,10 +109,14 @@ class _Job(msgspec.Struct):
 class Lists:
     """Incomplete lists, and the jobs of complete lists and switch resets."""
 
-    def __init__(self, of: Set, most: int) -> None:
-        """``most`` limits the calls in the incomplete lists of a switch, since they wait in memory."""
+    def __init__(self, of: Set, most: int, freeing: dict[str, float]) -> None:
+        """``most`` limits the calls in the incomplete lists of a switch, since they wait in memory.
+
+        ``freeing`` receives the switches whose resets are running, with the times of their messages.
+        """
         self._set = of
         self._most = most
+        self._freeing = freeing
         self._pending: dict[str, dict[str, _Pending]] = {}
         """By switch and list id. Parts of two lists may arrive interleaved, and the rest of a list may be late."""
         self._known: dict[str, tuple[str, ...]] = {}
@@ -130,8 +134,7 @@ class Lists:
         elif kind == "switched" and isinstance(value, float):
             self._resets[switch] = value
         elif kind == "freeing" and isinstance(value, float):
-            job = _Job((switch, ""), None, Deferred(), value)
-            self._begin(job, self._free_older(job), now)
+            self._begin_freeing(switch, value, now)
 
     def notes(self) -> dict[str, Note]:
         """Return all notes that the mirror needs, for a new mirror."""
@@ -183,8 +186,7 @@ class Lists:
             return LegResult(True, freed=0)
         self._forget_lists(switch)
         self._set.note(f"freeing:{switch}", now)
-        job = _Job((switch, ""), None, Deferred(), now)
-        answer = self._begin(job, self._free_older(job), now)
+        answer = self._begin_freeing(switch, now, now)
         # Last: after a fault the switch repeats its message, and that must free the legs.
         self._resets[switch] = now
         self._set.note(f"switched:{switch}", now)
@@ -231,6 +233,12 @@ class Lists:
         self._jobs.append((job, steps))
         return job.deferred
 
+    def _begin_freeing(self, switch: str, began: float, now: float) -> LegResult | Deferred:
+        """Start to free the legs of a switch that were counted by ``began``."""
+        job = _Job((switch, ""), None, Deferred(), began)
+        self._freeing[switch] = began
+        return self._begin(job, self._free_older(job), now)
+
     def _compare(self, job: _Job, pending: _Pending) -> Iterator[None]:
         """Compare the set with a complete list."""
         switch, list_id = job.key
@@ -264,4 +272,5 @@ class Lists:
                 yield
             freed, cursor = self._set.free_older(cursor, STEP, switch, job.began)
             job.freed += freed
+        del self._freeing[switch]
         self._set.note(f"freeing:{switch}", None)

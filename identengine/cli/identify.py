@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -10,6 +11,7 @@ import typer
 
 from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, integer
 from identengine.cli.output import Column, emit, facts, progress, say, table
+from identengine.cli.radiusfile import PacketRead, print_packet, read_file, switch_of
 from identengine.cli.workspace import Workspace, find_workspace
 from identengine.errors import KeyFileError, expected, nearest, one_of, quoted
 from identengine.model.options import IdentifyOptions
@@ -27,11 +29,29 @@ _FIELDS = tuple(name for name in Request.__struct_fields__ if name != "digest")
 _DIGEST = tuple(Digest.__struct_fields__)
 _STEP = 10_000
 
-Fields = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="FIELD=VALUE",
-        help=f"Fields of the request: {', '.join(_FIELDS)}, digest.username, digest.realm and so on.",
+_FIELDS_HELP = f"Fields of the request: {', '.join(_FIELDS)}, digest.username, digest.realm and so on."
+Fields = Annotated[list[str], typer.Argument(metavar="FIELD=VALUE", help=_FIELDS_HELP)]
+FieldsIfAny = Annotated[list[str] | None, typer.Argument(metavar="FIELD=VALUE", help=_FIELDS_HELP)]
+RadiusFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--radius",
+        metavar="FILE",
+        help=(
+            "Explain a RADIUS packet instead of fields. FILE has its attributes as radclient takes them, with"
+            " passwords in clear."
+        ),
+    ),
+]
+SwitchName = Annotated[
+    str | None,
+    typer.Option(
+        "--switch",
+        metavar="NAME",
+        help=(
+            "Decide by the options of this switch of the config. Default: those of [identify]. With --radius: the"
+            " options of the switches with a secret, if they are equal."
+        ),
     ),
 ]
 AskPassword = Annotated[
@@ -82,7 +102,9 @@ def identify(
 
 
 def explain(
-    fields: Fields,
+    fields: FieldsIfAny = None,
+    radius: RadiusFile = None,
+    switch: SwitchName = None,
     ask_password: AskPassword = False,
     version: Version = None,
     store: StoreDir = None,
@@ -92,19 +114,30 @@ def explain(
 ) -> None:
     """Show all candidates for a call, with their ranks and why they were ruled out. Exit with 1 on a reject.
 
+    With --radius, first show the field that each attribute of a packet is. Accounting has no candidates.
+
     Example: identengine explain --store STORE src_ip=192.0.2.10 dst_number=99#442079460123
     """
     here = find_workspace(store, config, key_file)
-    request = _request(fields, ask_password=ask_password)
-    engine = _engine(here, version)
-    explanation = engine.explain(request, _options(here))
-    _raise_fault(engine, here)
-    if as_json:
-        emit(explanation)
+    chosen = switch_of(here.config, switch, by_radius=radius is not None)
+    read = None
+    if radius is None:
+        if not fields:
+            raise typer.BadParameter("expected fields, or --radius FILE", param_hint="FIELD=VALUE")
+        request = _request(fields, ask_password=ask_password)
+    elif fields or ask_password:
+        raise typer.BadParameter("expected no fields and no --ask-password with a file", param_hint="--radius")
     else:
-        _print_decision(explanation.decision)
-        _print_candidates(explanation)
-    raise typer.Exit(0 if explanation.decision.accepted else 1)
+        read = read_file(radius, chosen)
+        request = read.request
+    explanation = None
+    if read is None or read.method == "authorize":
+        engine = _engine(here, version)
+        options = _options(here)
+        explanation = engine.explain(request, options if chosen is None else chosen.options(options))
+        _raise_fault(engine, here)
+    _print_explanation(explanation, read, as_json=as_json)
+    raise typer.Exit(0 if explanation is None or explanation.decision.accepted else 1)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -197,6 +230,18 @@ def _build(snapshot: Snapshot, options: IdentifyOptions) -> Book:
                 book: Book = end.value
                 return book
             tell(total, None)
+
+
+def _print_explanation(explanation: Explanation | None, read: PacketRead | None, *, as_json: bool) -> None:
+    if as_json:
+        decided = explanation and msgspec.to_builtins(explanation)
+        emit(decided if read is None else read.document() | (decided or {"decision": None}))
+        return
+    if read is not None:
+        print_packet(read)
+    if explanation is not None:
+        _print_decision(explanation.decision)
+        _print_candidates(explanation)
 
 
 def _print_decision(decision: Decision) -> None:

@@ -1,18 +1,19 @@
 """Reads ``[switch.radius]``: how a switch speaks RADIUS (interfaces.md 5).
 
 A map names the attributes that hold a field of a request, in the notation of
-:func:`identengine.model.attributes.parse_attribute`.
+:func:`identengine.model.attributes.parse_source`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Literal, get_args
 
 from identengine.config.readers import Reader, Table, bare, boolean, choice, items, mistake, secret
 from identengine.config.schema import Radius, ReplyStyle
-from identengine.errors import expected, one_of
-from identengine.model.attributes import NamedAttribute, parse_attribute
+from identengine.errors import expected, nearest, one_of
+from identengine.model.attributes import NamedAttribute, parse_source
 
 FIELDS = (
     "call_id",
@@ -53,13 +54,12 @@ def field_map(value: object) -> dict[str, tuple[NamedAttribute, ...]]:
         raise ValueError(mistake("a table of fields, each with a list of attributes", value))  # noqa: TRY004 - as below
     found: dict[str, tuple[NamedAttribute, ...]] = {}
     wrong: list[str] = []
-    attributes = items(parse_attribute)
     for key, written in value.items():
         if key not in FIELDS:
-            wrong.append(f"{bare(key)}: {expected(one_of(FIELDS))}")
+            wrong.append(f"{bare(key)}: {expected(one_of(FIELDS), key, meant=nearest(key, FIELDS))}")
             continue
         try:
-            found[key] = attributes(written)
+            found[key] = items(partial(parse_source, key))(written)
         except ValueError as error:
             wrong.append(f"{key}: {error}")
     if wrong:

@@ -315,7 +315,8 @@ def secret(value: object) -> Secret:
             raise ValueError(expected('a string or { env = "NAME" }'))
         return Secret(None, name)
     if not isinstance(value, str) or not value:
-        raise ValueError(expected('a string or { env = "NAME" }'))
+        what = 'a string or { env = "NAME" }'
+        raise ValueError(expected(what, "") if value == "" else expected(what))
     return Secret(value)
 
 

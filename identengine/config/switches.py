@@ -99,11 +99,13 @@ def _check_away(table: Table, switch: Switch) -> None:
     if away is None or switch.trusted_network:
         return
     if switch.is_plain:
+        if any(map(table.has, ("secret", "token", "certificate"))):  # unusable, and reported already
+            return
         table.complain(
             "addresses",
             f"{format_network(away)} is not loopback, and the source of a datagram can be forged. "
-            "Set a token or a certificate for the switch, or trusted_network = true if forged packets cannot "
-            "enter that network.",
+            "Set a token, a certificate or a secret (RADIUS) for the switch, or trusted_network = true if forged "
+            "packets cannot enter that network.",
         )
     elif switch.is_plain_over_radius:
         table.complain(

@@ -67,7 +67,7 @@ def _weak_tokens(config: Config) -> Iterator[str]:
     tables += [(f"[[token]] {quoted(one.name)}", one.name, one.token) for one in config.tokens]
     weak = [label for label, name, token in tables if token is not None and _is_weak(token.reveal(), name)]
     if weak:
-        yield f"token: a program can guess the token of {_list(weak)}. {_STRONG} such a token."
+        yield f"token: a program can guess the token of {_list(weak)}. {_STRONG}"
 
 
 def _weak_secrets(config: Config) -> Iterator[str]:
@@ -78,15 +78,12 @@ def _weak_secrets(config: Config) -> Iterator[str]:
         if one.secret is not None and _is_weak(one.secret.reveal(), one.name)
     ]
     if weak:
-        yield (
-            f"secret: with one RADIUS packet, a program can guess the secret of {_list(weak)}. {_STRONG} such a "
-            "secret."
-        )
+        yield f"secret: with one RADIUS packet, a program can guess the secret of {_list(weak)}. {_STRONG}"
 
 
 _STRONG = (
     f"Use at least {LEAST_TOKEN} characters, {LEAST_DIFFERENT} of them different, without the name or a common "
-    "word. `openssl rand -hex 16` prints"
+    "word. `openssl rand -hex 16` prints a strong one."
 )
 
 

@@ -69,6 +69,10 @@ class Faults(deque[Exception]):
         super().append(fault)
 
 
+class _NoBookError(Exception):
+    """An unknown call cannot be identified, since no book is loaded yet."""
+
+
 class Engine:
     """The engine: decides requests by the book in use, within the limits that the set of calls enforces.
 
@@ -252,13 +256,16 @@ class Engine:
         return Explanation(decision=decision, candidates=shown, cut=cut)
 
     def _refresh(self, ask: EngineRequest) -> EngineAnswer | CallsMessage:
-        request, book, identify = ask.request, self._book, None
+        request, book = ask.request, self._book
+        identify: Callable[[], Levels | None] | None = None
         assert isinstance(request, CallRequest)  # noqa: S101 - see EngineRequest.request
-        if book is not None and lifecycle.carries_identity(request):
-            asked = query.read(request, book)
-            if isinstance(asked, Unusable):
+        if lifecycle.carries_identity(request):
+            if book is None:
+                identify = _identify_later
+            elif isinstance(asked := query.read(request, book), Unusable):
                 return lifecycle.unusable(asked.field or "dst_number", request)
-            identify = partial(self._identified, asked, ask.options, book)
+            else:
+                identify = partial(self._identified, asked, ask.options, book)
         return lifecycle.refresh(ask.method, request, ask.asker, identify, self._levels_then)
 
     def _identified(self, asked: Query, options: IdentifyOptions, book: Book) -> Levels | None:
@@ -284,7 +291,10 @@ class Engine:
         """Return the answer of the set of calls to a message of a call's life."""
         if self._calls is None:
             raise RuntimeError("this engine has no set of calls")
-        outcome = self._calls.answer(message)
+        try:
+            outcome = self._calls.answer(message)
+        except _NoBookError:
+            return Explanation(decision=reject(self.settings.reasons, Reason.NOT_READY, None, None))
         if type(outcome) is Refused:  # of a list: the other messages are answered or unknown
             return Explanation(decision=reject(self.settings.reasons, outcome.reason, self._book, None))
         return outcome  # type: ignore[return-value]  # it is not Refused
@@ -333,3 +343,8 @@ def _reset(ask: EngineRequest) -> CallsMessage:
 
 
 _MESSAGES = frozenset((Refresh, Stop, SyncPart, SwitchReset))
+
+
+def _identify_later() -> Levels | None:
+    """Raise _NoBookError: the switch must repeat its report, or the call would not count."""
+    raise _NoBookError

@@ -112,8 +112,8 @@ class Usual:
         if leg[0] == "t":
             return self._terminate(asked, asker, call, leg, content, dialled, form)
         found = self._identify(asked, dialled, options)  # identify
-        if found is None:
-            return self._unidentified(asked, dialled, options)
+        if found is None or type(found) is Unusable:
+            return self._unidentified(asked, dialled, options, found)
         candidate, kind = found
         dst = (dialled[candidate.cut :] if candidate.cut else dialled).encode()  # strip
         # A prefix such as "55%" begins no number of a request, so that the whole number is looked at then.
@@ -166,8 +166,8 @@ class Usual:
             counts.originated += 1
         return earlier
 
-    def _identify(self, asked: UsualRequest, dialled: str, options: IdentifyOptions) -> _Found | None:
-        """Return the best candidate, before its ties and credentials are looked at.
+    def _identify(self, asked: UsualRequest, dialled: str, options: IdentifyOptions) -> _Found | Unusable | None:
+        """Return the best candidate, before its ties and credentials are looked at; Unusable for a wrong address.
 
         ``dialled`` is in normal form if its part behind the account's tech prefix is. The next step tests that.
         """
@@ -178,7 +178,11 @@ class Usual:
                 try:
                     source = self._covering(address)
                 except ValueError:
-                    return None
+                    return (
+                        None
+                        if address.isspace()
+                        else Unusable(Reason.INVALID_REQUEST, Direction.ORIGINATION, "src_ip", address)
+                    )
         if self._address_first and not asked.name:
             found = source
             while found is not None and not dialled.startswith(found.tech_prefix):
@@ -189,8 +193,12 @@ class Usual:
                 return None
         return self._ranked(asked, source, dialled, options)
 
-    def _unidentified(self, asked: UsualRequest, dialled: str, options: IdentifyOptions) -> Decision | None:
-        """Return the reject of a call without a candidate (engine.md 3.5, 3.7)."""
+    def _unidentified(
+        self, asked: UsualRequest, dialled: str, options: IdentifyOptions, unread: Unusable | None
+    ) -> Decision | None:
+        """Return the reject of a call without a candidate (engine.md 3.5, 3.7). ``unread`` is a wrong address."""
+        if unread is not None and is_normal(dialled):  # a wrong number comes before a wrong address
+            return unusable(self._settings.reasons, unread, self._book)
         read = query.read(asked, self._book)
         if type(read) is Unusable:
             return unusable(self._settings.reasons, read, self._book)

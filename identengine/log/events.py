@@ -60,7 +60,8 @@ MALFORMED_OTHERS = Event(
 RADIUS_DROPPED = Event(
     "radius_dropped",
     "warning",
-    "RADIUS packets from %(source)s, an address of %(switch)s, without a reply: %(count)d; the cause is %(cause)s",
+    "RADIUS packets from %(source)s, an address of %(switch)s, without a reply: %(count)d; %(meaning)s "
+    "(%(cause)s)",
 )
 RADIUS_DROPPED_OTHERS = Event(
     "radius_dropped_others",

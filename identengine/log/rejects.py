@@ -118,15 +118,15 @@ class RejectLog:
         event = MALFORMED_STRANGER if switch is None else MALFORMED_OF_SWITCH if source is None else MALFORMED
         self._begin(key, event, fields, MALFORMED_OTHERS, "code")
 
-    def radius_dropped(self, switches: Sequence[str], host: str, cause: str) -> None:
+    def radius_dropped(self, switches: Sequence[str], host: str, cause: str, meaning: str) -> None:
         """Count one RADIUS packet without a reply, in the line of its source and cause.
 
-        ``switches`` are those at the address.
+        ``switches`` are those at the address. ``meaning`` explains the cause.
         """
         source = self._address(host)
         if not self._repeats(source, cause):
             names = " or ".join(switches[:_NAMES])
-            fields: dict[str, Field] = {"source": source, "switch": names, "cause": cause}
+            fields: dict[str, Field] = {"source": source, "switch": names, "cause": cause, "meaning": meaning}
             self._begin((source, cause), RADIUS_DROPPED, fields, RADIUS_DROPPED_OTHERS, "cause")
 
     def withheld(self, host: str) -> None:

@@ -12,8 +12,11 @@ import msgspec
 
 from identengine.errors import expected, nearest
 
-Kind: TypeAlias = Literal["text", "bytes", "integer", "address", "address6"]
-"""The type of a value: text, other bytes, an integer of four bytes, an IPv4 or an IPv6 address."""
+Kind: TypeAlias = Literal["text", "bytes", "integer", "date", "address", "address6"]
+"""The type of a value: text, other bytes, an integer of four bytes, a time, an IPv4 or an IPv6 address.
+
+A time is an integer of four bytes, in seconds since 1970.
+"""
 Packets: TypeAlias = Literal["any", "access", "accounting"]
 """The packets in which an attribute has a meaning."""
 
@@ -45,7 +48,7 @@ class NamedAttribute(msgspec.Struct, frozen=True, gc=False):
 
 
 _STANDARD = """
-User-Name 1, User-Password 2 bytes, CHAP-Password 3 bytes, NAS-IP-Address 4 address, NAS-Port 5 integer,
+User-Name 1, User-Password 2, CHAP-Password 3 bytes, NAS-IP-Address 4 address, NAS-Port 5 integer,
 Service-Type 6 integer, Framed-Protocol 7 integer, Framed-IP-Address 8 address, Framed-IP-Netmask 9 address,
 Framed-Routing 10 integer, Filter-Id 11, Framed-MTU 12 integer, Framed-Compression 13 integer,
 Login-IP-Host 14 address, Login-Service 15 integer, Login-TCP-Port 16 integer, Reply-Message 18,
@@ -58,7 +61,7 @@ Framed-AppleTalk-Zone 39, Acct-Status-Type 40 integer, Acct-Delay-Time 41 intege
 Acct-Output-Octets 43 integer, Acct-Session-Id 44, Acct-Authentic 45 integer, Acct-Session-Time 46 integer,
 Acct-Input-Packets 47 integer, Acct-Output-Packets 48 integer, Acct-Terminate-Cause 49 integer,
 Acct-Multi-Session-Id 50, Acct-Link-Count 51 integer, Acct-Input-Gigawords 52 integer,
-Acct-Output-Gigawords 53 integer, Event-Timestamp 55 integer, CHAP-Challenge 60 bytes, NAS-Port-Type 61 integer,
+Acct-Output-Gigawords 53 integer, Event-Timestamp 55 date, CHAP-Challenge 60 bytes, NAS-Port-Type 61 integer,
 Port-Limit 62 integer, Login-LAT-Port 63, Acct-Tunnel-Connection 68, ARAP-Password 70 bytes,
 ARAP-Features 71 bytes,
 ARAP-Zone-Access 72 integer, ARAP-Security 73 integer, ARAP-Security-Data 74, Password-Retry 75 integer,

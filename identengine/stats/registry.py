@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from identengine.model.reasons import Reason
 from identengine.model.records import INTERFACES, Direction, Interface
 from identengine.wire.jsonrpc.messages import BAD_PARAMS, INVALID_REQUEST, NO_SUCH_METHOD, PARSE_ERROR
-from identengine.wire.radius.packet import Cause
+from identengine.wire.radius.packet import MEANINGS, Cause
 
 METHODS = ("authorize", "identify", "explain", "start", "update", "stop", "sync", "switch_up", "switch_down")
 UNKNOWN_WAY = "unknown"
@@ -218,6 +218,8 @@ def _each(values: Iterable[str], name: str, what: str, family: str) -> Iterable[
     return (_counter(name.format(one), what.format(one.replace("_", " ")), family, (one,)) for one in values)
 
 
+_UNANSWERED = "RADIUS packets without a reply"
+
 REGISTRY: tuple[Known, ...] = (
     *(_requests(method) for method in METHODS),
     _counter(
@@ -255,7 +257,10 @@ REGISTRY: tuple[Known, ...] = (
     _counter("lapsed_reserved", "reservations that expired without a start", "lapsed_legs_total", ("reserved",)),
     _counter("lapsed_active", "active legs that expired without a stop", "lapsed_legs_total", ("active",)),
     *_each(DROPPED, "datagrams_dropped_{}", "datagrams dropped without a decision: {}", "datagrams_dropped_total"),
-    *_each(Cause, "radius_dropped_{}", "RADIUS packets without a reply: {}", "radius_packets_dropped_total"),
+    *(
+        _counter(f"radius_dropped_{cause}", f"{_UNANSWERED}: {meaning}", "radius_packets_dropped_total", (cause,))
+        for cause, meaning in MEANINGS.items()
+    ),
     _counter(
         "radius_duplicates",
         "RADIUS packets that repeated a recent one, not decided again",
@@ -340,7 +345,7 @@ SUMS: dict[str, tuple[str, tuple[str, ...]]] = {
         tuple(f"malformed_{name}" for name in MALFORMED.values()),
     ),
     "radius_dropped": (
-        "RADIUS packets without a reply",
+        _UNANSWERED,
         tuple(f"radius_dropped_{cause}" for cause in Cause),
     ),
     "messages_shed": (

@@ -12,6 +12,9 @@ from typing import NamedTuple, Protocol
 from identengine.wire.deferred import DeferredCount
 from identengine.wire.session import Session
 
+PARSE_ERROR, INVALID_REQUEST, NO_SUCH_METHOD, BAD_PARAMS = -32700, -32600, -32601, -32602
+"""The codes by which all protocols count malformed messages (interfaces.md 3, "Errors")."""
+
 
 class MalformedMessage(NamedTuple):
     """A message that was answered with an error because of its form or its parameters."""
@@ -66,8 +69,8 @@ UNBATCHED: Batches = _Unbatched()
 class Senders(Protocol):
     """The senders of datagrams that are answered together. A place is an index of these datagrams."""
 
-    def port(self, place: int) -> int:
-        """Return the source port of a datagram. Valid only until the responder returns."""
+    def ports(self) -> Sequence[int]:
+        """Return the source port of each datagram. Call it only before the responder returns."""
 
     def answer_later(self, place: int, answers: Sequence[bytes]) -> None:
         """Send answers to the sender of a datagram, at any time after the responder has returned."""

@@ -16,6 +16,8 @@ UNPROVEN_BYTES = 4096
 
 In a larger datagram the token is only searched for.
 """
+MAX_UNPROVEN = 16
+"""Number of messages after which a connection without a right token is closed, and of answers to an array."""
 
 
 class Peer(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from benchmarks import machine
-from benchmarks.hostile import server
+from benchmarks.hostile import packets, server
 from benchmarks.hostile.__main__ import compared
 from benchmarks.hostile.attacks import attacks
 from benchmarks.hostile.costs import CAPS, ENCODINGS
@@ -72,6 +72,23 @@ def test_a_message_that_is_cut_off_cannot_be_decoded() -> None:
     genes = Genes("identify", "cut off", "gateway", "letters", 0)
     with pytest.raises(msgspec.DecodeError):
         msgspec.json.decode(build(genes, "json", SMALL, None))
+
+
+@pytest.mark.parametrize("accounting", [True, False])
+def test_forged_packets_get_no_reply_and_authentic_ones_get_one(subject: Subject, accounting: bool) -> None:
+    def signed(number: int) -> bytes:
+        return packets.signed(one.raw, number)
+
+    for one in packets.forged():
+        if one.accounting == accounting and "no Message-Authenticator" not in one.name:
+            cost = subject.packet_cost(lambda _: one.raw, packets.SECRET, accounting=accounting, most=2)  # noqa: B023
+            assert cost.answered == 0, one.name
+    for one in packets.authentic():
+        if one.accounting == accounting:
+            cost = subject.packet_cost(signed, packets.SECRET, accounting=accounting, most=2)
+            assert 0 < cost.answered <= packets.LARGEST, one.name
+            assert cost.sent <= packets.LARGEST
+    assert subject.faults() == []
 
 
 def test_attacks_have_names_of_their_own_and_known_victims() -> None:

@@ -16,6 +16,7 @@ addresses = ["192.0.2.1"]
 token = { env = "NOT_SET_TOKEN" }
 secret = { env = "NOT_SET_SECRET" }
 [switch.radius]
+require_message_authenticator = true
 ignore_password = { env = "NOT_SET_PASSWORD" }
 [[switch]]
 name = "sbc2"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from support import ROOT, docs
+from support.programs import program
 
 PAGES = docs.pages()
 LINKED = [*PAGES, *(ROOT / "docs" / "spec").glob("*.md"), *(ROOT / "docs" / "decisions").glob("*.md"),
@@ -24,6 +25,8 @@ RUN = [page for page in PAGES if docs.steps(page)]
 def test_blocks_run_as_printed(page: Path, tmp_path: Path) -> None:
     if docs.needs_namespace(page) and not docs.has_namespaces():
         pytest.skip("needs root, and the right to make namespaces")
+    for needed, packages in docs.needed_programs(page):
+        program(needed, packages)
     steps = docs.steps(page)
     run = docs.run_page(page, tmp_path)
     for step, output in zip(steps, run.outputs, strict=False):

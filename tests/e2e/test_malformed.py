@@ -162,7 +162,7 @@ def test_each_error_is_counted_and_logged(
     assert f'{{"{field}":1}}' in line
 
 
-@pytest.mark.parametrize("raw", [b"hello", b'{"a":', b"9999999:", b"12x", b'{"a":' + b"[" * 100], ids=repr)
+@pytest.mark.parametrize("raw", [b"\x01", b'{"a":', b"9999999:", b"12x", b'{"a":' + b"[" * 100], ids=repr)
 def test_a_stream_that_breaks_is_counted(
     server: Server, raw: bytes, grown: Callable[[dict[str, dict[int, int]]], None]
 ) -> None:
@@ -171,6 +171,39 @@ def test_a_stream_that_breaks_is_counted(
         switch.end_sending()
         assert b"-32700" in switch.socket.recv(65536)
     grown({"plain": {PARSE: 1}})
+
+
+@pytest.mark.parametrize("raw", [b"hello", b"*1\r\n$x\r\n", b"PING 'x\r\n", b"*1\r\n$99999\r\n"], ids=repr)
+def test_a_stream_of_resp_that_breaks_is_counted(
+    server: Server, raw: bytes, grown: Callable[[dict[str, dict[int, int]]], None]
+) -> None:
+    with server.switch(TCP, address=PLAIN) as switch:
+        switch.send(raw)
+        switch.end_sending()
+        assert switch.socket.recv(65536).startswith(b"-ERR Protocol error: ")
+    grown({"plain": {PARSE: 1}})
+
+
+def test_wrong_commands_of_resp_are_counted(
+    server: Server, grown: Callable[[dict[str, dict[int, int]]], None]
+) -> None:
+    with server.switch(TCP, address=PLAIN) as switch:
+        switch.send(b"NOPE\r\nECHO\r\nIDENT.AUTH x\r\nIDENT.STOP call_id=\r\nHELLO 3\r\nQUIT\r\n")
+        while switch.socket.recv(65536):
+            pass
+    grown({"plain": {NO_METHOD: 1, INVALID: 1, PARAMS: 3}})
+
+
+def test_commands_of_resp_without_a_token_are_counted(
+    server: Server, grown: Callable[[dict[str, dict[int, int]]], None]
+) -> None:
+    with server.switch(TCP) as switch:
+        switch.send(
+            f"PING\r\nAUTH {WRONG}\r\nAUTH {TOKEN}\r\nIDENT.AUTH password={SECRET}\r\nNOPE\r\nQUIT\r\n".encode()
+        )
+        while switch.socket.recv(65536):
+            pass
+    grown({"unknown": {PARAMS: 2}, "shown": {NO_METHOD: 1}})
 
 
 def test_a_datagram_that_is_too_large_is_counted(

@@ -56,6 +56,8 @@ def test_figures_are_those_of_the_benchmarks() -> None:
 
 def test_every_page_is_linked() -> None:
     linked = {(ROOT / file).resolve() for file, _ in docs.links(ROOT / "README.md")}
+    for index in [page for page in linked if page.name == "README.md"]:  # the page of a folder links the others
+        linked |= {(index.parent / file).resolve() for file, _ in docs.links(index)}
     assert {page for page in docs.pages() if page.name != "README.md"} <= linked
 
 

@@ -11,8 +11,10 @@ import base64
 import json
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from hashlib import md5, sha256
+from itertools import product
 from pathlib import Path
 
 import msgspec
@@ -21,12 +23,16 @@ from support import HOST
 from support.books import ip_account, put_rows
 from support.cli import run
 from support.operator import asked
+from support.radiuspackets import AUTHENTICATOR
+from support.radiuspackets import request as packet
 from support.server import Server, serving
 from support.switch import read_all, request
 from support.waiting import wait_for
 
 from identengine.model.records import Client
 from identengine.store.vault import default_key_file
+from identengine.wire.radius.authenticators import SharedSecret
+from identengine.wire.radius.packet import ACCOUNTING_REQUEST, STATUS_SERVER
 
 PASSWORD, SECOND = "Zeppelin-pass-71", "Second-pass-0815"
 TOKEN, NOC_TOKEN, RADIUS = "Switch-token-4711", "Noc-token-2222", "Radius-secret-99"
@@ -39,6 +45,11 @@ ACCOUNTS = (
     f"1,1,phone,name,phone,{PASSWORD}\n2,1,trunk,ip,10.0.0.2,{SECOND}\n3,1,open,ip,10.0.0.3,\n"
 )
 SWITCH = f"""
+[listen]
+udp = ["{HOST}:0"]
+tcp = ["{HOST}:0"]
+radius_auth = ["{HOST}:0"]
+radius_acct = ["{HOST}:0"]
 [limits]
 datagram_age_ms = 60000
 [[switch]]
@@ -46,6 +57,9 @@ name = "sbc"
 addresses = ["{HOST}"]
 token = {{ env = "SBC_TOKEN" }}
 secret = "{RADIUS}"
+[switch.radius]
+ignore_password = "{SECOND}"
+require_message_authenticator = false
 [[token]]
 name = "noc"
 role = "read"
@@ -134,6 +148,39 @@ def ask(server: Server) -> str:
     return b"\n".join(answers).decode(errors="replace")
 
 
+def packets(secret: str) -> Iterator[bytes]:
+    """Yield Access-Requests with valid, wrong and broken credentials, and packets that are dropped."""
+    shared = SharedSecret(secret.encode())
+    for number, password in enumerate((PASSWORD, WRONG_PASSWORD, SECOND, "x" * 128)):
+        fields = ("User-Name", "phone"), ("User-Password", password), ("Called-Station-Id", "44")
+        yield packet(*fields, secret=shared)
+        yield packet(*fields, ("Digest-Response", password), ("Reply-Message", password), secret=shared)[:-1]
+        chap = bytes((number,)) + md5(bytes((number,)) + password.encode() + AUTHENTICATOR).digest()
+        yield packet(("User-Name", "phone"), ("CHAP-Password", chap), ("Called-Station-Id", "44"), secret=shared)
+    for fields_of_digest in (RIGHT, WRONG):
+        names = {"uri": "URI", "username": "Username"}
+        pairs = [(f"Digest-{names.get(name, name.title())}", value) for name, value in fields_of_digest.items()]
+        yield packet(*pairs, ("Called-Station-Id", "44"), secret=shared)
+    for report in (("Acct-Status-Type", 1), ("User-Password", PASSWORD)), (("Acct-Status-Type", 99),), ():
+        yield packet(*report, ("User-Name", PASSWORD), code=ACCOUNTING_REQUEST, secret=shared)
+
+
+def ask_by_radius(server: Server) -> str:
+    """Send every packet with the right secret and with a wrong one, to both ports. Return the replies."""
+    replies: list[bytes] = []
+    for port, secret in product(("radius_auth", "radius_acct"), (RADIUS, WRONG_TOKEN)):
+        for one in packets(secret):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:  # from another port, it is no duplicate
+                peer.connect((HOST, server.ports[port]))
+                peer.settimeout(20)
+                peer.send(one)
+                peer.send(SharedSecret(RADIUS.encode()).request(STATUS_SERVER, 200, os.urandom(16), b""))
+                while not replies or replies[-1][1] != 200:
+                    replies.append(peer.recv(5000))
+                replies.append(bytes(20))
+    return b"\n".join(replies).decode("latin-1")
+
+
 def commands(server: Server, folder: Path) -> Iterator[str]:
     """Run the commands of an operator, and yield their output and errors."""
     config = ("--config", server.config)
@@ -181,7 +228,15 @@ def hup(server: Server, config: str, text: str) -> None:
     wait_for(lambda: text in server.log[length:])
 
 
-WRITTEN = ("decider_died", "wrong token", "internal_error", "bad_password", "[[switch]]", "invalid_request")
+WRITTEN = (
+    "RADIUS packets from",
+    "decider_died",
+    "wrong token",
+    "internal_error",
+    "bad_password",
+    "[[switch]]",
+    "invalid_request",
+)
 """Texts in the log that show that the test did its work."""
 
 
@@ -199,7 +254,8 @@ def test_no_output_contains_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyP
     text, programs = (f'[log]\nlevel = "debug"\nformat = "{form}"\n' for form in ("text", "json"))
     server = Server(tmp_path, text + SWITCH)
     try:
-        seen.append(ask(server))
+        seen += [ask(server), by_radius := ask_by_radius(server)]
+        assert by_radius.count("account=1;") == 3, "PAP, CHAP and a digest are right"
         accepted = server.authorize(name="phone", password=PASSWORD, dst_number="44", token=TOKEN)
         assert accepted["accepted"], "the secrets of the test are valid"
         by_digest = server.authorize(name="phone", digest=RIGHT, dst_number="44", token=TOKEN)

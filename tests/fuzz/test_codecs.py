@@ -18,7 +18,7 @@ from fuzz.values import Broken, Members, to_json, to_messagepack
 
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec
 from identengine.wire.jsonrpc.messages import INVALID_REQUEST, PARSE_ERROR
-from identengine.wire.jsonrpc.unproven import MAX_UNPROVEN
+from identengine.wire.session import MAX_UNPROVEN
 
 MESSAGES = 50
 """Number of messages of a connection."""

@@ -27,6 +27,7 @@ OF_TOML = (
     *TOKENS,
     b"[[switch]]\n",
     b"[switch]\n",
+    b"[switch.radius]\n",
     b"[[",
     b"]]",
     b'"""',
@@ -52,6 +53,7 @@ SECRETS = {
     "IDENTENGINE_KEY": base64.b64encode(bytes(range(32))).decode(),
     "SBC1_TOKEN": "a token of a switch, long enough",
     "NOC_TOKEN": "a token of the operators, long enough",
+    "SBC1_SECRET": "a secret of a switch, long enough",
 }
 """Environment variables that the sample names."""
 ODD = ("nan", "inf", "-inf", "1979-05-27", "07:32:00", "1979-05-27T07:32:00Z", "{}", "[]", "[[]]", '""', "''")

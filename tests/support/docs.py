@@ -39,7 +39,7 @@ SHIMS = Path(__file__).with_name("docs_bin")
 BOOK = Path(__file__).with_name("docs_book")
 """The book that ``serve_page`` serves: that of the tutorial."""
 TIMEOUT_SECONDS = 100
-PORTS = ("4870", "4871", "8470")
+PORTS = ("4870", "4871", "8470", "1812", "1813")
 """Ports of the pages. Each one becomes a free port while the page runs."""
 
 _BLOCK = re.compile(
@@ -103,8 +103,14 @@ def needs_namespace(page: Path) -> bool:
     return "run: namespace" in _directives(page)
 
 
+def needed_programs(page: Path) -> list[tuple[str, str]]:
+    """Return the programs that a page runs, each with the packages that have it."""
+    needs = [each.removeprefix("needs: ") for each in _directives(page) if each.startswith("needs: ")]
+    return [(name, packages) for name, _, packages in (each.partition(" ") for each in needs)]
+
+
 def _directives(page: Path) -> list[str]:
-    """Return the comments that a page begins with: ``run: namespace``, or ``after: PAGE``."""
+    """Return the comments that a page begins with, such as ``after: PAGE``. CONTRIBUTING.md has all."""
     comments = re.match(r"(?:<!-- .* -->\n)*", page.read_text())
     return re.findall(r"<!-- (.*) -->", comments[0] if comments else "")
 

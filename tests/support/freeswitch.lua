@@ -114,6 +114,7 @@ freeswitch = {
   end,
   msleep = function(milliseconds)
     event("msleep", string.format("%d", milliseconds))
+    os.execute("sleep " .. milliseconds / 10000) -- a tenth
   end,
 }
 

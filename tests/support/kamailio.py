@@ -1,4 +1,4 @@
-"""A real Kamailio with the config that docs/ ships, and callers and a vendor (SIPp), all on loopback.
+"""A real Kamailio with the configs that docs/ ships, on loopback.
 
 Each program has its own loopback address, so that their ports cannot collide.
 """
@@ -10,20 +10,21 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from support import ROOT
+from support.phones import VENDOR
 from support.ports import free_port
 from support.programs import missing, program
 from support.waiting import PATIENCE, wait_for
 
-CONFIG = ROOT / "docs" / "switches" / "kamailio" / "janssonrpcc.cfg"
-ENGINE, SWITCH, VENDOR = "127.0.0.4", "127.0.0.5", "127.0.0.6"
-"""Addresses of the engine, the switch and the vendor."""
-_SCENARIOS = Path(__file__).parent / "sipp"
-_PACKAGES = "kamailio kamailio-extra-modules sip-tester"
+CONFIGS = ROOT / "docs" / "switches" / "kamailio"
+SWITCH = "127.0.0.5"
+"""Address of all switches."""
+LIBRARIES = {"janssonrpcc": "janssonrpcc.so", "redis": "ndb_redis.so", "radius": "misc_radius.so"}
+"""The ways in which Kamailio asks, each with its module."""
+_PACKAGES = "kamailio kamailio-extra-modules kamailio-redis-modules kamailio-radius-modules sip-tester"
 _MESSAGE = """\
 {method} sip:{user}@{host} SIP/2.0
 Via: SIP/2.0/UDP {own};branch=z9hG4bK-{name}
@@ -38,36 +39,24 @@ Content-Length: 0
 """
 
 
-def _program(name: str) -> str:
-    """Return the path of a program of the packages that these tests need."""
-    if name == "kamailio" and not list(Path("/usr/lib").glob("*/kamailio/modules/janssonrpcc.so")):
-        missing("kamailio's module janssonrpcc", _PACKAGES)
-    return program(name, _PACKAGES)
-
-
 class Kamailio:
     """A running Kamailio."""
 
-    def __init__(self, folder: Path, engine: int, vendor: int, **defines: object) -> None:
-        """Start a Kamailio that asks the TCP port ``engine`` and sends calls to the account ``vendor``.
-
-        ``defines`` set lines of its config.
-        """
-        program = _program("kamailio")
+    def __init__(self, folder: Path, way: str, defines: Mapping[str, object]) -> None:
+        """Start a Kamailio that asks in one of the ways of ``LIBRARIES``. ``defines`` set lines of its config."""
+        command = program("kamailio", _PACKAGES)
+        if not list(Path("/usr/lib").glob(f"*/kamailio/modules/{LIBRARIES[way]}")):
+            missing(f"kamailio's module {LIBRARIES[way]}", _PACKAGES)
         self.port = free_port(SWITCH)
-        self._log = folder / "kamailio.log"
-        run = folder / "kamailio"
-        run.mkdir(exist_ok=True)
-        known: dict[str, object] = {
-            "LISTEN": f"udp:{SWITCH}:{self.port}",
-            "ENGINE": f'"conn=engine;addr={ENGINE};port={engine}"',
-            "VENDORS": f'"{vendor}"',
-            "WORKERS": 2,
-        }
-        words = [word for name, value in (known | defines).items() for word in ("-A", f"{name}={value}")]
+        self.address = (SWITCH, self.port)
+        run = folder / f"kamailio-{self.port}"
+        run.mkdir()
+        self._log = run / "log"
+        known: dict[str, object] = {"LISTEN": f"udp:{SWITCH}:{self.port}", "WORKERS": 2}
+        words = [word for name, value in (known | dict(defines)).items() for word in ("-A", f"{name}={value}")]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [program, "-f", CONFIG, "-DD", "-E", "-m", "64", "-w", run, "-Y", run, *words],
+                [command, "-f", CONFIGS / f"{way}.cfg", "-DD", "-E", "-m", "64", "-w", run, "-Y", run, *words],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -148,116 +137,3 @@ class Kamailio:
             except subprocess.TimeoutExpired:
                 self.kill()
                 raise
-
-
-@contextlib.contextmanager
-def switching(folder: Path, engine: int, vendor: int, **defines: object) -> Iterator[Kamailio]:
-    """Run a Kamailio during the block."""
-    running = Kamailio(folder, engine, vendor, **defines)
-    try:
-        yield running
-    finally:
-        running.stop()
-
-
-class Seen(NamedTuple):
-    """A call as the vendor received it: the numbers in the request URI, From and P-Asserted-Identity."""
-
-    dialled: str
-    shown: str
-    asserted: str
-
-
-class Callee:
-    """The vendor: SIPp with tests/sipp/callee.xml."""
-
-    def __init__(self, folder: Path) -> None:
-        """Start the vendor."""
-        self.port = free_port(VENDOR)
-        self._log = folder / "callee.log"
-        self._errors = folder / "callee.err"
-        self.process = _sipp(
-            "callee.xml", VENDOR, self.port, "-trace_logs", "-log_file", self._log, errors=self._errors
-        )
-
-    def seen(self) -> list[Seen]:
-        """All calls that arrived so far."""
-        return [Seen(*line.split(" ")) for line in self._log.read_text().splitlines()]
-
-    def stop(self) -> None:
-        """Stop the vendor. Fail if an unexpected message arrived."""
-        self.process.kill()
-        self.process.wait(PATIENCE)
-        told = self._errors.read_text() if self._errors.exists() else ""
-        assert "Aborting" not in told, told
-
-
-@contextlib.contextmanager
-def callee(folder: Path) -> Iterator[Callee]:
-    """Run a vendor that answers calls during the block."""
-    running = Callee(folder)
-    try:
-        yield running
-    finally:
-        running.stop()
-
-
-class Callers:
-    """Calls of one kind from one address, made by one SIPp process."""
-
-    def __init__(
-        self,
-        folder: Path,
-        to: Kamailio,
-        kind: str,
-        source: str,
-        numbers: Iterable[tuple[str, str]],
-        *,
-        seconds: float = 0.1,
-        length: float = 0.3,
-    ) -> None:
-        """Place a call for each pair of (shown, dialled), all within about ``seconds``.
-
-        ``kind`` is the name of a scenario, or the code with which the calls must be rejected.
-        """
-        rows = list(numbers)
-        port = free_port(source)
-        name = f"{kind}-{source}-{port}"
-        scenario = _SCENARIOS / f"{kind}.xml"
-        if kind.isdigit():
-            scenario = folder / f"{name}.xml"
-            scenario.write_text((_SCENARIOS / "rejected.xml").read_text().replace("CODE", kind))
-        given = folder / f"{name}.csv"
-        given.write_text("\n".join(["SEQUENTIAL", *map(";".join, rows), ""]))
-        self._errors = folder / f"{name}.err"
-        self._name = f"{kind} from {source}"
-        self.process = _sipp(
-            *(scenario, source, port, f"{SWITCH}:{to.port}", "-inf", given, "-m", len(rows), "-l", len(rows) + 1),
-            *("-r", max(1, round(len(rows) / seconds)), "-d", round(length * 1000)),
-            errors=self._errors,
-        )
-
-    def ended(self, seconds: float = 50) -> None:
-        """Wait until SIPp ends. Fail if a call did not follow its scenario."""
-        try:
-            status = self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            status = self.kill()
-        told = self._errors.read_text()[:4000] if self._errors.exists() else ""
-        assert status == 0, f"{self._name}: {status}: {told}"
-
-    def kill(self) -> int:
-        """End SIPp if it still runs. Return its exit status."""
-        self.process.kill()
-        return self.process.wait(PATIENCE)
-
-
-def _sipp(scenario: str | Path, address: str, port: int, *words: object, errors: Path) -> subprocess.Popen[bytes]:
-    own = ("-sf", _SCENARIOS / scenario, "-i", address, "-p", port, "-nostdin", "-trace_err")
-    calm = ("-watchdog_interval", 3_600_000)  # a busy machine must not make SIPp give up
-    return subprocess.Popen(
-        [_program("sipp"), *map(str, (*own, *calm, "-error_file", errors, *words))],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import http.server
+import os
+import random
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,6 +78,45 @@ REJECTS = [
 """A call for each reason that a book causes, with the SIP code that a recipe sends: 403 instead of 401."""
 
 
+class Mixed(NamedTuple):
+    """A call of a mix: what its vendors do one after another, or the reject that it gets."""
+
+    source: str
+    dialled: str
+    vendors: tuple[str, ...]
+    """``answer``, ``cancel`` (the caller cancels), or the SIP code of a failure."""
+    reject: Reject | None
+
+
+ENDS = [("answer",), ("cancel",), ("486", "answer"), ("503", "cancel"), ("486", "503")]
+"""Ends of accepted calls, for three vendors of which the second one has no free slot."""
+VENDORS = ("900", "902", "901")
+
+
+def mix(count: int) -> list[Mixed]:
+    """Return calls of all kinds, in an order that is the same each time."""
+    kinds = [Mixed(case.source, case.dialled, (), case) for case in REJECTS]
+    for source, dialled in ((CUSTOMER, "442079460123"), (PREFIXED, "77#442079460123")):
+        kinds += [Mixed(source, dialled, end, None) for end in ENDS * 2]
+    calls = [kinds[number % len(kinds)] for number in range(count)]
+    random.Random(15).shuffle(calls)
+    return calls
+
+
+def place(server: Server, calls: list[Mixed], call: Callable[[int, Mixed], None], *, kill: bool) -> None:
+    """Place calls, at most four at the same time. Halfway kill the decider, if ``kill``."""
+    with ThreadPoolExecutor(4) as lines:
+        placed: list[Future[None]] = []
+        for number, one in enumerate(calls):
+            if kill and number == len(calls) // 2:
+                for each in placed[: number - 2]:
+                    each.result()
+                os.kill(server.decider, signal.SIGKILL)
+            placed.append(lines.submit(call, number, one))
+        for each in placed:
+            each.result()
+
+
 def make_book(folder: Path, *, vendor: str = "198.51.100.7", port: int = 5060) -> None:
     """Make a store with a customer for each reason, and the vendors 900 and 901. Vendor 902 has no free slot."""
     vault = Vault.from_text("A" * 43 + "=")
@@ -130,3 +176,63 @@ def holds(server: Server, legs: int) -> None:
 def ask(server: Server, method: str, **params: object) -> Any:
     """Ask the engine as the switch, over TCP. Return the result."""
     return server.ask_tcp(request(method, token=TOKEN, **params))["result"]
+
+
+@contextlib.contextmanager
+def dying(port: int, exchanges: int) -> Iterator[int]:
+    """Yield a port that forwards ``exchanges`` connections to ``port``, one by one, and refuses all others."""
+    with socket.create_server((HOST, 0)) as front:
+
+        def forward() -> None:
+            for left in reversed(range(exchanges)):
+                client, _ = front.accept()
+                if not left:
+                    front.close()
+                with client, socket.create_connection((HOST, port)) as back:
+                    answers = threading.Thread(target=_pump, args=(back, client))
+                    answers.start()
+                    _pump(client, back)
+                    answers.join()
+
+        thread = threading.Thread(target=forward, daemon=True)
+        thread.start()
+        yield front.getsockname()[1]
+        thread.join()
+
+
+AWAY = [(503, b'{"status":503,"message":"the decider is not available"}'),
+        (200, b'{"accepted":false,"reason":"not_ready","sip_code":503,"q850":42}')]  # fmt: skip
+"""Answers by HTTP of an engine that decides nothing: without a decider, and without a book."""
+
+
+@contextlib.contextmanager
+def unavailable(status: int, body: bytes) -> Iterator[int]:
+    """Yield the port of an HTTP process that answers everything so."""
+    answers = type("Answers", (_Unavailable,), {"status": status, "body": body})
+    with http.server.ThreadingHTTPServer((HOST, 0), answers) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+class _Unavailable(http.server.BaseHTTPRequestHandler):
+    status: int
+    body: bytes
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(self.body)))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    """Forward the bytes of a connection until its sender has closed it."""
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)

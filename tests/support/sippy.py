@@ -1,6 +1,6 @@
 """A real Sippy B2BUA with the unit, the RADIUS client and the config that docs/ ships.
 
-The switch has its own loopback address. Callers and vendors (tests/support/callers.py) have others.
+The switch has its own loopback address. Callers and vendors (tests/support/phones.py) have others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from support import ROOT
-from support.callers import Callers, Vendor
+from support.phones import Callee, Callers
 from support.ports import free_port
 from support.programs import missing, program
 from support.waiting import PATIENCE, wait_for
@@ -46,11 +46,24 @@ Content-Length: 0
 """
 
 
-_B2BUA = (
-    # It sends no P-Asserted-Identity, and SIPp cannot read the name in its Contact.
-    ('check_it="true" assign_to="_,asserted"', 'assign_to="_,asserted"'),
-    ("[next_url]", "sip:peer@[remote_ip]:[remote_port]"),
-)
+_CONTACT = ("[next_url]", "sip:peer@[remote_ip]:[remote_port]")
+"""SIPp cannot read the name in its Contact."""
+_SDP = """\
+Content-Type: application/sdp
+      Content-Length: [len]
+
+      v=0
+      o=test 1 1 IN IP4 [local_ip]
+      s=-
+      c=IN IP4 [local_ip]
+      t=0 0
+      m=audio 6000 RTP/AVP 0
+"""
+_MEDIA = [
+    (f"{before}      Content-Length: 0\n", f"{before}      {_SDP}")
+    for before in ("Contact: <sip:callee@[local_ip]:[local_port]>\n", "[local_port]>\n      Max-Forwards: 70\n")
+]
+"""It fails at a re-INVITE of a call without SDP."""
 _CSEQ = (
     # It counts requests from a number of its own.
     ("<log ", '<ereg regexp="[0-9]+" search_in="hdr" header="CSeq:" check_it="true" assign_to="cseq"/><log '),
@@ -146,21 +159,21 @@ class Sippy:
                 raise
 
 
-def vendor(folder: Path, address: str, *, answers_503: bool = False) -> Vendor:
+def vendor(folder: Path, address: str, *, answers_503: bool = False) -> Callee:
     """Start a vendor. With ``answers_503`` it answers numbers 503… and does not reject them."""
     more = [('regexp="^503"', 'regexp="^ "'), ('regexp="^1"', 'regexp="^[15]"')] if answers_503 else []
-    return Vendor(folder, address, *_B2BUA, *_CSEQ, *more)
+    return Callee(folder, f"vendor-{address}", _CONTACT, _MEDIA[0], *_CSEQ, *more, address=address, remembers=True)
 
 
 def callers(
     folder: Path, to: Sippy, kind: str, source: str, rows: Iterable[tuple[str, str]], login: str = "", **how: float
 ) -> Callers:
     """Place calls through the switch. ``login`` is a user and a password for SIPp's digest."""
-    return Callers(folder, f"{SWITCH}:{to.port}", kind, source, rows, *_B2BUA, ("LOGIN", login), **how)
+    return Callers(folder, (SWITCH, to.port), kind, source, rows, _CONTACT, _MEDIA[1], ("LOGIN", login), **how)
 
 
 @contextlib.contextmanager
-def running(thing: Sippy | Vendor) -> Iterator[None]:
+def running(thing: Sippy | Callee) -> Iterator[None]:
     """Stop a program after the block."""
     try:
         yield

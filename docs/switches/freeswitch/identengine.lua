@@ -39,8 +39,9 @@ local SYNC = setting("sync", "300")
 -- "reject" answers 503 if no engine answers. "accept" sends the call to AWAY instead, with the numbers as they arrived.
 local ON_OUTAGE = setting("on_outage", "reject")
 local AWAY = setting("away", "")
--- How often a stop is repeated until an engine answers, with pauses of 1, 2, 4 … 60 s.
-local STOPS = tonumber(setting("stops", "60"))
+-- How often a stop is sent until its engine answers, with pauses of 1, 2, 4, 8 and 16 s. Each stop that waits has a thread.
+-- A stop that is lost is replaced by the lists of calls.
+local STOPS = tonumber(setting("stops", "6"))
 
 local api = freeswitch.API()
 
@@ -56,9 +57,12 @@ local function log(level, text)
   freeswitch.consoleLog(level, "identengine: " .. text .. "\n")
 end
 
--- JSON. The values are strings, numbers, and arrays of arrays of one string (the calls of a list).
+-- JSON. The values are strings, numbers, booleans, and arrays of arrays of one string (the calls of a list).
 
 local function encode(value)
+  if type(value) == "boolean" then
+    return tostring(value)
+  end
   if type(value) ~= "table" then
     return type(value) == "number" and string.format("%d", value) or '"' .. value:gsub('[%c"\\]', function(char)
       return string.format("\\u%04x", char:byte())
@@ -122,15 +126,17 @@ local function by_http(engine, method, fields)
   ))
 end
 
--- mod_hiredis divides its argument at blanks. Old versions use it as a format of printf. So no value may have a blank, a
--- quote or a percent sign, which `route` ensures.
-local COMMANDS = { authorize = "IDENT.AUTHJ", start = "IDENT.START", update = "IDENT.UPDATE", stop = "IDENT.STOP" }
+-- mod_hiredis divides its argument at blanks, into few parts. Old versions use it as a format of printf. So all fields are
+-- in one part. No value may have a blank, a bar, a quote or a percent sign, which `route` ensures.
+local COMMANDS = { authorize = "IDENT.AUTHJ", start = "IDENT.START", stop = "IDENT.STOP", sync = "IDENT.SYNC" }
 local function by_redis(engine, method, fields)
-  local parts = { engine, COMMANDS[method] }
+  local parts = {}
   for name, value in pairs(fields) do
-    parts[#parts + 1] = name .. "=" .. value
+    for _, item in ipairs(type(value) == "table" and value or { value }) do
+      parts[#parts + 1] = name .. "=" .. tostring(type(item) == "table" and item[1] or item)
+    end
   end
-  return api:execute("hiredis_raw", table.concat(parts, " "))
+  return api:execute("hiredis_raw", table.concat({ engine, COMMANDS[method], table.concat(parts, "|") }, " "))
 end
 
 local function ask_one(engine, method, fields)
@@ -142,6 +148,9 @@ local function ask_one(engine, method, fields)
     log("ERR", engine .. " answered " .. method .. " with " .. answer.status .. ": " .. tostring(answer.message))
     -- 4xx: another engine would say the same. 5xx: this engine is out of order.
     return nil, answer.status:sub(1, 1) == "4"
+  elseif answer.reason == "not_ready" then -- this engine has no book, and decides nothing
+    log("ERR", engine .. " is not ready")
+    return nil
   end
   return answer
 end
@@ -168,9 +177,24 @@ end
 
 -- The life of a call
 
--- Return the command that reports a message about a call in a thread of its own.
-local function report(method, uuid, engine, direction, leg)
-  return table.concat({ "identengine.lua", method, uuid, engine or "", direction or "", leg or "" }, " ")
+-- The engines that have answered an authorization of this call, and so may hold a slot of it. Without an answer, all.
+local holders = {}
+
+-- Return the command that sends a message about a call to its engines, in a thread of its own.
+local function report(method, uuid, direction, leg)
+  local engines = table.concat(#holders > 0 and holders or words(ENGINES), ",")
+  return table.concat({ "identengine.lua", method, uuid, engines, direction or "", leg or "" }, " ")
+end
+
+-- Ask for an authorization. If another engine than before answers, the messages of the call are sent to both.
+local function authorize(fields)
+  local answer, engine = ask("authorize", fields, holders[#holders])
+  if engine and engine ~= holders[#holders] then
+    holders[#holders + 1] = engine
+    session:setVariable("api_hangup_hook", "luarun " .. report("stop", fields.call_id))
+    session:setVariable("api_on_answer", "luarun " .. report("start", fields.call_id))
+  end
+  return answer
 end
 
 local function reject(code, reason)
@@ -184,13 +208,13 @@ local function bridge(number, target)
 end
 
 -- Try the vendors one after the other. Each attempt is a leg of its own, so that a failed one frees its slot alone.
-local function dial(uuid, engine, src, dst)
+local function dial(uuid, src, dst)
   local code, reason = "480", "no vendor"
   for number, vendor in ipairs(words(VENDORS)) do
     local leg = "v" .. number
-    local answer = ask("authorize", {
+    local answer = authorize({
       call_id = uuid, leg_id = leg, direction = "termination", account_id = vendor, src_number = src, dst_number = dst,
-    }, engine)
+    })
     if answer and answer.accepted == "true" and answer.host then
       if bridge(answer.dst_number, answer.host .. (answer.port and ":" .. answer.port or "")) then
         return -- the call was answered, and has ended
@@ -204,7 +228,7 @@ local function dial(uuid, engine, src, dst)
     end
     -- Also without an answer, since the engine may have reserved a slot.
     if not (answer and answer.accepted == "false") then
-      api:execute("luarun", report("stop", uuid, engine, "termination", leg))
+      api:execute("luarun", report("stop", uuid, "termination", leg))
     end
     if not session:ready() then
       return -- the caller has hung up
@@ -233,7 +257,7 @@ local function route()
   if src:match(allowed) then
     fields.src_number = src
   end
-  local answer, engine = ask("authorize", fields)
+  local answer = authorize(fields)
   if not answer then
     if ON_OUTAGE == "accept" then
       return bridge(dst, AWAY)
@@ -242,58 +266,68 @@ local function route()
   end
   if answer.accepted ~= "true" then
     session:setVariable("api_hangup_hook", "") -- no slot is held
+    session:setVariable("api_on_answer", "")
     log("NOTICE", uuid .. " rejected: " .. answer.reason)
     return reject(answer.sip_code, answer.reason)
   end
-  session:setVariable("api_on_answer", "luarun " .. report("start", uuid, engine))
-  session:setVariable("api_hangup_hook", "luarun " .. report("stop", uuid, engine))
   if answer.src_number then
     session:setVariable("effective_caller_id_number", answer.src_number)
   end
   if answer.tag then
     session:setVariable("sip_h_X-Tag", answer.tag) -- a header of the INVITE to the vendor
   end
-  dial(uuid, engine, answer.src_number, answer.dst_number)
+  dial(uuid, answer.src_number, answer.dst_number)
 end
 
--- Report a message about a call until an engine answers, at most `tries` times.
-local function repeated(tries, method, uuid, engine, direction, leg)
+-- Send a message about a call to each of its engines until it answers, at most `tries` times.
+local function repeated(tries, method, uuid, engines, direction, leg)
   local fields = { call_id = uuid, direction = direction, leg_id = leg }
   if method == "start" then
     fields.interval = SYNC
   end
-  local pause = 1
-  for _ = 1, tries do
-    if ask(method, fields, engine) then
+  local waiting, pause = words(engines:gsub(",", " ")), 1
+  for try = 1, tries do
+    local silent = {}
+    for _, engine in ipairs(waiting) do
+      local answer, refused = ask_one(engine, method, fields)
+      if not (answer or refused) then
+        silent[#silent + 1] = engine
+      end
+    end
+    if #silent == 0 then
       return
     end
-    freeswitch.msleep(pause * 1000)
-    pause = math.min(pause * 2, 60)
+    waiting = silent
+    if try < tries then
+      freeswitch.msleep(pause * 1000)
+      pause = pause * 2
+    end
   end
-  log("CRIT", method .. " of " .. uuid .. " was not answered")
+  log("ERR", method .. " of " .. uuid .. " was not answered by " .. table.concat(waiting, " "))
 end
 
--- Return the ids of all calls. `show channels` prints rows of comma-separated values, the id and the direction first.
+-- Return the ids of all calls, and true if FreeSWITCH has no channel at all. `show channels` prints rows of comma-separated
+-- values, the id and the direction first, and then the number of rows.
 local function all_calls()
-  local calls = {}
-  for line in (api:execute("show", "channels") or ""):gmatch("[^\r\n]+") do
+  local calls, shown = {}, api:execute("show", "channels") or ""
+  for line in shown:gmatch("[^\r\n]+") do
     local uuid, direction = line:match("^(%x+%-%x+%-%x+%-%x+%-%x+),(%a+),")
     if direction == "inbound" then
       calls[#calls + 1] = { uuid }
     end
   end
-  return calls
+  return calls, shown:find("^%s*0 total%.") ~= nil
 end
 
--- Send each engine the list of all calls: in parts of 500, or with "redis" as an update of each call.
+-- Send each engine the list of all calls, in parts of 500. An empty list is sent only if it is certain.
 local function sync()
-  local calls = all_calls()
+  local calls, none = all_calls()
   local list, parts = tostring(os.time()), math.ceil(#calls / 500)
   for _, engine in ipairs(words(ENGINES)) do
-    for _, call in ipairs(TRANSPORT == "redis" and calls or {}) do
-      ask_one(engine, "update", { call_id = call[1], interval = SYNC })
+    if none then
+      ask_one(engine, "sync", { list_id = list, confirm_empty = true })
     end
-    for part = 1, TRANSPORT == "redis" and 0 or parts do
+    for part = 1, parts do
       local some = {}
       for index = (part - 1) * 500 + 1, math.min(part * 500, #calls) do
         some[#some + 1] = calls[index]
@@ -307,9 +341,9 @@ local mode = argv[1]
 if not mode then
   route()
 elseif mode == "start" then
-  repeated(3, "start", argv[2], argv[3])
+  repeated(3, mode, argv[2], argv[3])
 elseif mode == "stop" then
-  repeated(STOPS, "stop", argv[2], argv[3], argv[4], argv[5])
+  repeated(STOPS, mode, argv[2], argv[3], argv[4], argv[5])
 elseif mode == "sync" then
   sync()
 elseif mode == "schedule" then

@@ -12,6 +12,7 @@ lines of a request. A request with more or other lines than Sippy's own is refus
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import queue
 import re
@@ -27,8 +28,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 ACCEPT, REJECT, NO_ANSWER = 0, 1, 2
-KEEP_SECONDS = 7200
-"""How long an accounting packet is repeated: the lease of a call without updates."""
+STOP_SECONDS = 7200
+"""How long a Stop is repeated: the lease of a call without updates."""
+REPORT_SECONDS = 50
+"""How long a Start or Alive is repeated. Another process may deliver the Stop before. After a Stop, the engine
+ignores a Start for 60 s alone. The next Alive replaces a packet that was not delivered."""
 WAITING_PACKETS = 10_000
 LINGER_SECONDS = 5
 """How long the client delivers its last packets after Sippy has exited."""
@@ -41,6 +45,23 @@ BY_DIGEST = {"User-Name"} | {
 }
 CALL = {"Calling-Station-Id", "Called-Station-Id", "call-id", "h323-remote-address", "h323-session-protocol"}
 ACCOUNTING = {"User-Name", "Acct-Session-Id", "Acct-Status-Type", "h323-call-origin"}
+
+
+class Complaints:
+    """Lines for syslog, at most one a second."""
+
+    def __init__(self) -> None:
+        """Write the first line at once."""
+        self._last = float("-inf")
+
+    def __call__(self, text: str) -> None:
+        """Write a line, unless another one was written within the second."""
+        if time.monotonic() - self._last >= 1:
+            self._last = time.monotonic()
+            syslog.syslog(syslog.LOG_WARNING, text)
+
+
+complain = Complaints()
 
 
 class DamagedError(Exception):
@@ -138,9 +159,19 @@ class Engine:
         """Deliver accounting packets from now on."""
         threading.Thread(target=self._deliver, daemon=True).start()
 
-    def record(self, packet: str) -> None:
-        """Deliver an accounting packet later. Wait if too many are in the queue."""
-        self._waiting.put((time.monotonic() + KEEP_SECONDS, packet))
+    def record(self, packet: str, seconds: float) -> None:
+        """Deliver an accounting packet within some seconds. If too many are in the queue, drop the oldest."""
+        while True:
+            try:
+                return self._waiting.put_nowait((time.monotonic() + seconds, packet))
+            except queue.Full:  # calls must not wait for an engine that is away
+                with contextlib.suppress(queue.Empty):
+                    self._waiting.get_nowait()
+                    self._drop()
+
+    def _drop(self) -> None:
+        complain("an accounting packet was not delivered")
+        self._waiting.task_done()
 
     def drain(self, deadline: float) -> None:
         """Wait until the queue is empty or the time has come."""
@@ -163,17 +194,22 @@ class Engine:
                 complain(ascii(done.stderr.strip()))
             return None
         attributes = [plain(*found.groups()) for line in reply.split("\n") if (found := REPLY.fullmatch(line))]
+        if kind == "auth" and "Message-Authenticator" not in dict(attributes):
+            # radclient verifies the attribute if there is one. Without it, an accept can be forged.
+            complain("a reply without Message-Authenticator was dropped (CVE-2024-3596)")
+            return None
         return Reply(REJECT if reply.startswith("Access-Reject") else ACCEPT, attributes)
 
     def _deliver(self) -> None:
         while True:
             until, packet = self._waiting.get()
-            while self.ask("acct", packet) is None:
-                if time.monotonic() > until:
-                    complain("an accounting packet was not delivered")
+            while time.monotonic() < until:
+                if self.ask("acct", packet) is not None:
+                    self._waiting.task_done()
                     break
                 time.sleep(0.5)
-            self._waiting.task_done()
+            else:
+                self._drop()
 
 
 class Client:
@@ -189,8 +225,9 @@ class Client:
         """Return the answer to a request of Sippy."""
         packet = written(request.attributes + self._own)
         if request.kind == "acct":
+            seconds = STOP_SECONDS if request.named["Acct-Status-Type"] == "Stop" else REPORT_SECONDS
             for engine in self.engines:
-                engine.record(packet)
+                engine.record(packet, seconds)
             return Reply(ACCEPT, [])
         reply = self._ask(packet + ", Message-Authenticator = 0x00")
         if reply is None or reply.code != ACCEPT:
@@ -257,11 +294,6 @@ def written(attributes: list[tuple[str, str]]) -> str:
     """Return attributes in the form that radclient reads. In single quotes it expands nothing."""
     quoted = ((name, value.replace("\\", "\\\\").replace("'", "\\'")) for name, value in attributes)
     return ", ".join(f"{name} = '{value}'" for name, value in quoted)
-
-
-def complain(text: str) -> None:
-    """Write a line to syslog."""
-    syslog.syslog(syslog.LOG_WARNING, text)
 
 
 def read_request() -> bytes | None:

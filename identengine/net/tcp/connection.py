@@ -1,7 +1,8 @@
 """Messages over connections: the messages of a turn are decided together and answered in one write.
 
-A connection with complete messages waits for its turn (:mod:`identengine.net.tcp.turns`). A peer that sends many
-messages at once has several turns, as others wait. It is not read from while messages wait for a further turn.
+A connection that has received bytes waits for its turn (:mod:`identengine.net.tcp.turns`). Messages are cut off
+the stream in the turn, since that takes time too. A peer that sends much at once has several turns, as others
+wait. It is not read from while it waits for a further turn.
 
 Flow control is left to the kernel: a peer that does not read its answers is not read from. So its answers need
 bounded memory (``unread_bytes`` and the answers of one turn). A connection that completes no message for
@@ -19,9 +20,10 @@ from typing import Protocol, cast
 from identengine.net.tcp.admission import ConnectionQuota
 from identengine.net.tcp.introduction import Introduction
 from identengine.net.tcp.peeks import age_of_newest, waiting_bytes
+from identengine.net.tcp.segments import write_undivided
 from identengine.net.tcp.turns import Turns
 from identengine.wire.deferred import DeferredCount
-from identengine.wire.framing import Framer, Framings
+from identengine.wire.framing import Framer, Framing, Framings
 from identengine.wire.responder import MessageResponder
 from identengine.wire.session import Peer, Session
 
@@ -86,6 +88,7 @@ class Connection(asyncio.BufferedProtocol):
     _session: Session
     _respond: MessageResponder
     _introduction: Introduction
+    _framing: Framing
     _framer: Framer | None = None
     """The framing of the connection; None until the first byte, which determines it, arrives."""
 
@@ -93,6 +96,8 @@ class Connection(asyncio.BufferedProtocol):
         self._host = host
         self._counted: str | None = None
         """The switch for which the connection counts; None if it was refused or has ended."""
+        self._received = b""
+        """Bytes that wait for a turn."""
         self._queue: deque[bytes] = deque()
         """Messages that wait for a turn."""
         self._arrived = 0.0
@@ -156,23 +161,19 @@ class Connection(asyncio.BufferedProtocol):
         return _view
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Wait for a turn with the messages that a read completed."""
+        """Wait for a turn with the bytes of a read."""
         if self._ending or self._counted is None:
             return
         if self._framer is None:
             framing = self._host.framings.chosen_by(_view[0])
             self._framer = framing.framer(self._host.quota.limits.message_bytes)
-            self._respond = framing.responder()
+            self._framing, self._respond = framing, framing.responder()
             self._introduction = Introduction(framing, self._framer, self._session)
-        if not self._queue:
+        if not self._received and not self._queue:
             self._arrived = self._host.looked()
             if self._host.late:  # not always called, since the system call costs as much as a decision
                 self._arrived = min(self._arrived, time.monotonic() - age_of_newest(self._transport))
-        data = bytes(_view[:nbytes])
-        if self._framer.cautious:
-            self._queue.extend(self._introduction.feed(data, self._framer, self._session))
-        else:
-            self._queue.extend(self._framer.feed(data))
+        self._received += _view[:nbytes]
         if self._left is not None:
             self._left -= nbytes
         if self._scheduled:  # a second read before the turn: the messages that wait must not add up
@@ -213,6 +214,10 @@ class Connection(asyncio.BufferedProtocol):
         self._before = session.peer
         if framer is None or not self._has_turn:
             return 0
+        if self._framing.in_order and self._owed.count:
+            self._has_turn = False
+            self._transport.pause_reading()  # until the deferred answer has left
+            return 0
         messages, error = self._next(framer)
         if not messages and error is None:
             return 0
@@ -226,8 +231,14 @@ class Connection(asyncio.BufferedProtocol):
 
     def _next(self, framer: Framer) -> tuple[list[bytes], str | None]:
         """Return the messages of this turn, and the error after them or None."""
+        if self._received and not self._queue:
+            data, self._received = self._received[:TURN_BYTES], self._received[TURN_BYTES:]
+            source = self._introduction if framer.cautious else None
+            self._queue.extend(source.feed(data, framer, self._session) if source else framer.feed(data))
+            if framer.error is not None:
+                self._received = b""
         messages = _next_turn(self._queue)
-        if self._queue:
+        if self._queue or self._received:
             return messages, None
         return messages, framer.error or (self._cut_off if self._cut_off and framer.pending else None)
 
@@ -237,13 +248,13 @@ class Connection(asyncio.BufferedProtocol):
         if not self._has_turn or self.settled:
             return
         if self._answers and self._framer is not None:
-            self._transport.write(b"".join(map(self._framer.frame, self._answers)))
+            self._write([*map(self._framer.frame, self._answers)])
             self._answers = []
         if self._session.peer is not self._before and not self._count():
             return
         if self._broken:
             self._end()
-        elif self._queue:
+        elif self._queue or self._received:
             self._transport.pause_reading()
             self._wait()
         elif self._at_eof or (self._left is not None and self._left <= 0):
@@ -257,8 +268,14 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport.is_closing() or self._ending or self._framer is None:
             return
         self._since = asyncio.get_running_loop().time()
-        self._transport.write(self._framer.frame(answer))
+        self._write([self._framer.frame(answer)])
         self._wait()  # a close may have waited for this answer
+
+    def _write(self, framed: list[bytes]) -> None:
+        if self._framing.undivided:
+            write_undivided(self._transport, framed)
+        else:
+            self._transport.write(b"".join(framed))
 
     def reauthenticate(self) -> None:
         """Resolve the session again after a change of the switches. Credentials already shown stay valid."""
@@ -354,6 +371,7 @@ class Connection(asyncio.BufferedProtocol):
         A close with unread bytes in the kernel would reset the connection and lose the last answers.
         """
         self._queue.clear()
+        self._received = b""
         self._since = asyncio.get_running_loop().time()
         if self._at_eof:
             self._transport.close()  # after the peer has read the answers

@@ -1,8 +1,9 @@
 """The turns of connections: all connections that one poll of the loop found readable share a batch.
 
 A connection that has complete messages waits for its turn. After the poll, all waiting connections have their
-turns, one after the other. A batch is closed at :data:`BATCH` messages, which bounds its transaction. Rule: no
-answer is written before its batch is closed.
+turns, one after the other. A batch is closed at :data:`BATCH` messages, which bounds its transaction. If the turns
+take longer than :data:`RUN_SECONDS`, the rest waits until the loop has polled again. Rule: no answer is written
+before its batch is closed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,13 @@ from identengine.wire.responder import UNBATCHED, Batches
 
 BATCH = 64
 """Number of messages at which a batch is closed. The turn of the last connection may exceed it."""
+
+
+RUN_SECONDS = 0.005
+"""Time after which a run of turns gives way to the other work of the loop, datagrams for example.
+
+The last turn may exceed it, by the time that one turn needs.
+"""
 
 
 class Turn(Protocol):
@@ -47,18 +55,21 @@ class Turns:
             asyncio.get_running_loop().call_soon(self._run)
 
     def _run(self) -> None:
-        """Let each waiting connection have one turn. A connection with further messages waits for the next run."""
-        last = self._waiting[-1]
+        """Let each waiting connection have one turn, as time permits. Further messages wait for the next run."""
+        last, until = self._waiting[-1], time.monotonic() + RUN_SECONDS
         try:
-            while self._run_batch(last):
+            while self._run_batch(last, until) and time.monotonic() < until:
                 pass
         finally:
             self._scheduled = bool(self._waiting)
             if self._waiting:
                 asyncio.get_running_loop().call_soon(self._run)
 
-    def _run_batch(self, last: Turn) -> bool:
-        """Decide one batch and write its answers. Return True if ``last`` still waits for its turn."""
+    def _run_batch(self, last: Turn, until: float) -> bool:
+        """Decide one batch and write its answers. Return True if ``last`` still waits for its turn.
+
+        No turn begins after ``until``, a time of the monotonic clock, except the first one.
+        """
         decided: list[Turn] = []
         size, more = 0, True
         self._batches.begin()
@@ -71,6 +82,8 @@ class Turns:
                 decided.append(connection)
             except Exception as fault:  # it must close this connection only
                 _fail(connection, fault)
+            if time.monotonic() > until:
+                break
         try:
             self._batches.end()
         except Exception as fault:  # no answer of the batch may leave

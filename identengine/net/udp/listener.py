@@ -194,9 +194,9 @@ class UdpListener:
             self._known[key] = session
         return session
 
-    def port(self, place: int) -> int:
-        """Return the source port of a datagram of the last batch."""
-        return self._batched.port(place)
+    def ports(self) -> list[int]:
+        """Return the source ports of the datagrams of the last batch."""
+        return self._batched.ports()
 
     def _answer(self, part: _Part) -> None:
         self._batches.begin()
@@ -234,9 +234,10 @@ class _Part:
         self.places = places
         self._back = back
 
-    def port(self, place: int) -> int:
-        """Return the source port of a datagram, until the next batch is received."""
-        return self._listener.port(self._in_batch(place))
+    def ports(self) -> list[int]:
+        """Return the source ports of the datagrams, until the next batch is received."""
+        ports = self._listener.ports()
+        return ports if self.places is None else [ports[place] for place in self.places]
 
     def answer_later(self, place: int, answers: Sequence[bytes]) -> None:
         """Send deferred answers."""

@@ -110,6 +110,8 @@ class MmsgSocket:
         self._names = bytearray(_NAME_SPACE * (BATCH + 1))
         self._v4_names = memoryview(self._names).cast("Q")[:: _NAME_SPACE // 8]
         """The family, port and address in each name."""
+        self._ports = memoryview(self._names).cast("H")[1 :: _NAME_SPACE // 2]
+        """The port in each name, after the family, in the order of bytes of the network."""
         self._v4_keys = memoryview(self._names).cast("I")[1 :: _NAME_SPACE // 4]
         self._set_control(enable_control(bound))
         self._set_headers()
@@ -232,10 +234,9 @@ class MmsgSocket:
             return socket.inet_ntop(socket.AF_INET, name[4:8])
         return socket.inet_ntop(socket.AF_INET6, name[8:24])
 
-    def port(self, place: int) -> int:
-        """Return the source port of a datagram."""
-        at = place * _NAME_SPACE + 2  # after the family, in both kinds of names
-        return int.from_bytes(self._names[at : at + 2], "big")
+    def ports(self) -> list[int]:
+        """Return the source port of each datagram."""
+        return list(map(socket.ntohs, self._ports[: self._count].tolist()))
 
     def too_old(self, oldest: float) -> list[bool] | None:
         """Return True for each datagram that waited for more than ``oldest`` seconds, or None if none did."""
@@ -246,8 +247,12 @@ class MmsgSocket:
         return [one + part / 1e9 < since for one, part in zip(seconds, nanoseconds, strict=True)]
 
     def send(self, answers: Sequence[bytes], places: Sequence[int] | None = None) -> int:
-        """Send each answer to the sender at its place. Return the number of unsent answers."""
-        if len(answers) < _FEW or self._runs.refused:
+        """Send each answer to the sender at its place. Return the number of unsent answers.
+
+        The answers to one datagram, which has several if it held an array, keep their order.
+        """
+        has_arrays = places is not None and len({*places}) < len(places)
+        if len(answers) < _FEW or has_arrays or self._runs.refused:
             return self._send(answers) if places is None else self._send_to(answers, places)
         aims = range(len(answers)) if places is None else places
         unsent = 0

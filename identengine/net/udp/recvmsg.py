@@ -53,10 +53,9 @@ class RecvmsgSocket:
         host: str = self._sources[place][0]
         return host
 
-    def port(self, place: int) -> int:
-        """Return the source port of a datagram."""
-        port: int = self._sources[place][1]
-        return port
+    def ports(self) -> list[int]:
+        """Return the source port of each datagram."""
+        return [source[1] for source in self._sources]
 
     def too_old(self, oldest: float) -> list[bool] | None:
         """Return True for each datagram that waited for more than ``oldest`` seconds, or None if none did."""

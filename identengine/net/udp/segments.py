@@ -2,7 +2,7 @@
 
 To send is the dearest step of an answer, and a run costs little more than a single answer (UDP_SEGMENT in udp(7),
 since Linux 4.18). A switch that asks much over one socket gets many answers of one size: each ``stop`` has one.
-Rule: the receiver sees no difference, except that answers which leave together may change their order. A program
+Rule: the receiver sees no difference, except that answers to different datagrams may change their order. A program
 that captures packets on this machine sees a run as one long datagram.
 
 The system refuses a run if a network card makes no checksums, or if an answer exceeds a packet on its path. Then

@@ -41,8 +41,8 @@ class Batched(Protocol):
     def host(self, place: int) -> str:
         """Return the address of the sender at a place as text, without a scope."""
 
-    def port(self, place: int) -> int:
-        """Return the source port of the datagram at a place."""
+    def ports(self) -> list[int]:
+        """Return the source port of each datagram of the batch."""
 
     def too_old(self, oldest: float) -> list[bool] | None:
         """Return True for each datagram that waited for more than ``oldest`` seconds, or None if no datagram did.

@@ -28,6 +28,7 @@ from identengine.server.decider.responders import Responders
 from identengine.stats.tally import Tally
 from identengine.wire.jsonrpc.framings import framings
 from identengine.wire.radius.packet import LONGEST_PACKET
+from identengine.wire.resp.framings import framings as resp_framings
 from identengine.wire.responder import DatagramResponder
 
 _REFUSED = (
@@ -54,7 +55,11 @@ class Listeners:
         """The options in force, with which the book in use was loaded."""
         self._responders = responders
         self._turns = Turns(responders.batches)
-        self._framings = framings(responders.jsonrpc)
+        self._native = framings(responders.jsonrpc)
+        """The framings for our own processes."""
+        all_framings = {**self._native.by_first_byte, **resp_framings(responders.resp)}
+        self._framings = self._native._replace(by_first_byte=all_framings)
+        """The framings for switches, of all protocols."""
         self._refused = responders.refused
         self._known: dict[Interface, Peers] = {}
         """The peers of each interface. With many switches, each of them is slow to build."""
@@ -143,7 +148,7 @@ class Listeners:
         ask = StreamListener(
             bound,
             self._peers("http"),
-            self._framings,
+            self._native,
             ConnectionQuota(self._config.limits),
             self._on_refused,
             trusted,

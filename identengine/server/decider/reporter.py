@@ -25,8 +25,8 @@ from identengine.stats.heavyhitters import HeavyHitters
 from identengine.stats.malformed import MalformedCounts
 from identengine.stats.registry import CONNECTED
 from identengine.stats.tally import KEEP, Tally
-from identengine.wire.jsonrpc.desk import PROGRAM
 from identengine.wire.operator import Ending, Status, Unready
+from identengine.wire.program import PROGRAM
 
 RELIEVED = 0.9
 """Fill level, as a share of ``max_legs``, at which a set that was full counts as relieved."""

@@ -15,7 +15,10 @@ from identengine.stats.tally import Tally
 from identengine.wire.batches import EngineBatches
 from identengine.wire.jsonrpc.messages import BAD_PARAMS
 from identengine.wire.jsonrpc.responder import Responder
+from identengine.wire.radius.packet import MEANINGS
 from identengine.wire.radius.responder import DroppedPacket, RadiusResponder, Reports
+from identengine.wire.resp.responder import Reports as RespReports
+from identengine.wire.resp.responder import RespResponder
 from identengine.wire.responder import MalformedMessage
 
 
@@ -51,6 +54,8 @@ class Responders:
             duplicate=self._on_duplicate,
         )
         self.radius = RadiusResponder(engine, self.batches, self._uptime, reports)
+        resp = RespReports(self._on_reject, self._on_wrong_token, self._on_malformed)
+        self.resp = RespResponder(engine, self.batches, self._uptime, resp)
 
     def write(self) -> None:
         """Write the lines of all logs."""
@@ -83,7 +88,7 @@ class Responders:
 
     def _on_dropped_packet(self, packet: DroppedPacket) -> None:
         self._tally().add(f"radius_dropped_{packet.cause}")
-        self._radius.radius_dropped(*packet)
+        self._radius.radius_dropped(*packet, MEANINGS[packet.cause])
 
     def _on_bad_parameter(self, asker: Asker, wrong: BadParameter) -> None:
         value = None if wrong.value is None else quoted(wrong.value)

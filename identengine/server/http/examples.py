@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from identengine.wire.jsonrpc.desk import PROGRAM
+from identengine.wire.program import PROGRAM
 
 CALL = "sbc1-66f2a1-41"
 """The id of the call whose life the examples show."""

@@ -22,9 +22,9 @@ from identengine.server.http.examples import EXAMPLES
 from identengine.server.http.fielddocs import member_docs, plain
 from identengine.server.http.problems import STATUSES, Problem
 from identengine.server.http.statuscache import Health, Readiness
-from identengine.wire.jsonrpc.desk import PROGRAM
 from identengine.wire.jsonrpc.messages import Pong
 from identengine.wire.jsonrpc.methods import METHODS, MethodSpec
+from identengine.wire.program import PROGRAM
 
 Json: TypeAlias = dict[str, Any]
 

@@ -46,6 +46,10 @@ class Framing(NamedTuple):
     """Factory of the responder of a connection, which may keep state of that connection."""
     shows_token: Callable[[bytes, Session], bool | None] = _shows_none
     """Returns True if the first bytes of a connection hold a right token of the session."""
+    undivided: bool = False
+    """True if each answer should arrive in one segment of TCP."""
+    in_order: bool = False
+    """True if answers leave in the order of their messages, so that a deferred one delays the next turn."""
 
 
 class Framings(NamedTuple):

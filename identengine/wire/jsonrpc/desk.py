@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, get_args
 
 from identengine.engine.core import Engine
@@ -18,13 +17,9 @@ from identengine.wire.jsonrpc.codec import JSON, Codec
 from identengine.wire.jsonrpc.malformed import reported
 from identengine.wire.jsonrpc.messages import Pong
 from identengine.wire.jsonrpc.methods import CALLS, USUAL_CALLS, Call
+from identengine.wire.program import PROGRAM
 from identengine.wire.responder import MalformedMessage
 from identengine.wire.session import Peer
-
-try:
-    PROGRAM = f"identengine {version('identengine')}"
-except PackageNotFoundError:  # run from a checkout that was never installed
-    PROGRAM = "identengine"
 
 
 class Desk(desk.Desk[bytes, Codec]):

@@ -17,7 +17,7 @@ def framings(responder: Responder) -> Framings:
     """Return the framings by their first byte: 0, a digit, or any other. All connections share one responder."""
     json, messagepack = (partial(responder.stream, codec) for codec in (JSON, MESSAGEPACK))
     in_json, in_messagepack = (partial(shows_token, codec) for codec in (JSON, MESSAGEPACK))
-    netstrings = Framing(Netstrings, lambda: json, in_json)
+    netstrings = Framing(Netstrings, lambda: json, in_json, undivided=True)
     return Framings(
         default=Framing(JsonStream, lambda: json, in_json),
         by_first_byte={0: Framing(Prefixed, lambda: messagepack, in_messagepack)}

@@ -10,8 +10,11 @@ from typing import Literal
 
 import msgspec
 
-PARSE_ERROR, INVALID_REQUEST, NO_SUCH_METHOD, BAD_PARAMS, INTERNAL = -32700, -32600, -32601, -32602, -32603
-NOT_READY, OVERLOADED = -32001, -32002
+from identengine.wire import responder
+
+PARSE_ERROR, INVALID_REQUEST = responder.PARSE_ERROR, responder.INVALID_REQUEST
+NO_SUCH_METHOD, BAD_PARAMS = responder.NO_SUCH_METHOD, responder.BAD_PARAMS
+INTERNAL, NOT_READY, OVERLOADED = -32603, -32001, -32002
 MALFORMED = frozenset({PARSE_ERROR, INVALID_REQUEST, NO_SUCH_METHOD, BAD_PARAMS})
 """Codes of errors that are the fault of the message; the others are the server's state or fault."""
 

@@ -23,9 +23,8 @@ from identengine.wire.jsonrpc.desk import Desk
 from identengine.wire.jsonrpc.messages import PARSE_ERROR
 from identengine.wire.jsonrpc.reader import Reader
 from identengine.wire.jsonrpc.replies import Read, Reply, codec_of
-from identengine.wire.jsonrpc.unproven import MAX_UNPROVEN
 from identengine.wire.responder import LateAnswer, MalformedMessage, Senders
-from identengine.wire.session import Session
+from identengine.wire.session import MAX_UNPROVEN, Session
 
 
 def _ignore(*_: object) -> None:

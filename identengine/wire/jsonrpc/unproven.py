@@ -16,10 +16,8 @@ from identengine.errors import expected
 from identengine.wire.jsonrpc.auth import EXPECTED_TOKEN
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, UNDECODED, Bytes, Codec
 from identengine.wire.jsonrpc.messages import BAD_PARAMS, INVALID_REQUEST, PARSE_ERROR, Field, Trouble, Unproven
-from identengine.wire.session import UNPROVEN_BYTES, Session
+from identengine.wire.session import MAX_UNPROVEN, UNPROVEN_BYTES, Session
 
-MAX_UNPROVEN = 16
-"""Number of messages after which a connection without a right token is closed, and of answers to an array."""
 _MOST_NAMES, _MOST_TOKENS = 16, 4
 """Number of places where the name ``token`` may be, and of values that are compared, in a message."""
 _NAME = {JSON: b'token"', MESSAGEPACK: b"token"}

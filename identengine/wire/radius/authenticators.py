@@ -49,9 +49,7 @@ class SharedSecret:
         at, data = packet.signature_at, packet.data
         if not at:
             return False
-        if (
-            packet.code not in _SIGNED_REQUESTS
-        ):  # RFC 5176, section 2.3, which RADIUS servers follow for accounting
+        if packet.code not in _SIGNED_REQUESTS:  # as in RFC 5176, 2.3, which servers follow for accounting
             data = data[:4] + ZEROS + data[HEADER_BYTES:]
         return compare_digest(self.hmac(data[:at] + ZEROS + data[at + 16 :]), data[at : at + 16])
 

@@ -7,6 +7,7 @@ absent, so that the digest verifies for no account.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Final
 
 from identengine.model.records import Digest
@@ -46,24 +47,35 @@ KEYS = frozenset((*FIELDS, DRAFT_RESPONSE, DRAFT_ATTRIBUTES))
 
 
 def digest_of(packet: Packet) -> Digest | None:
-    """Return the digest of an Access-Request, or None if it has none.
+    """Return the digest of an Access-Request, or None if it has none."""
+    found = digest_fields(packet)
+    return Digest(**{name: value for name, (_, value) in found.items()}) if found else None
+
+
+def digest_fields(packet: Packet) -> dict[str, tuple[int, str]]:
+    """Return for each field of the digest the index of its attribute, and its value.
 
     If a field occurs twice, the first one counts. Attributes of RFC 5090 count before those of the draft.
     """
-    found: dict[str, str] = {}
-    draft: dict[str, str] = {}
+    found: dict[str, tuple[int, str]] = {}
+    draft: dict[str, tuple[int, str]] = {}
     inner = b""
-    for key, value in packet.attributes:
+    starts: list[tuple[int, int]] = []
+    for place, (key, value) in enumerate(packet.attributes):
         if key in FIELDS:
-            found.setdefault(FIELDS[key], text(value))
+            found.setdefault(FIELDS[key], (place, text(value)))
         elif key == DRAFT_ATTRIBUTES:
+            starts.append((len(inner), place))
             inner += value
         elif key == DRAFT_RESPONSE:
-            draft.setdefault("response", text(value))
+            draft.setdefault("response", (place, text(value)))
+    at = 0
     for kind, value in fields(inner) or ():
         if kind in DRAFT_FIELDS:
-            draft.setdefault(DRAFT_FIELDS[kind], text(value))
-    return Digest(**(draft | found)) if draft or found else None
+            _, place = starts[bisect_right(starts, (at, len(packet.attributes))) - 1]
+            draft.setdefault(DRAFT_FIELDS[kind], (place, text(value)))
+        at += len(value) + 2
+    return draft | found
 
 
 def text(value: bytes) -> str:

@@ -8,8 +8,8 @@ lookup.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
-from typing import Final
+from collections.abc import Hashable, Mapping
+from typing import Final, Generic, TypeVar
 
 KEPT_SECONDS: Final = 30.0
 """Time for which a reply is kept, in seconds (interfaces.md 5)."""
@@ -19,13 +19,15 @@ MOST_BYTES: Final = 64 * 1024 * 1024
 A reply to an authorization takes about 600 bytes with its key: 100,000 replies, or 3,500 a second for 30 seconds.
 """
 GENERATION: Final = 1024
-"""Replies of one generation. A generation expires at once, in less than a millisecond."""
+"""Replies after which a generation is complete. It expires at once, in less than a millisecond."""
 GENERATION_SECONDS: Final = 1.0
 """Longest time for which a reply is kept after it expired, in seconds."""
 OVERHEAD: Final = 320
 """Memory of a reply in addition to its bytes: its key, and its places in a dict and a generation."""
-PENDING: Final = b""
-"""The reply to a request that is being answered."""
+
+
+Pending = TypeVar("Pending")
+"""The type of the objects that stand for requests which are being answered."""
 
 
 class _Generation:
@@ -41,43 +43,42 @@ class _Generation:
         """Times of the first and the last reply."""
 
 
-class Duplicates:
+class Duplicates(Generic[Pending]):
     """The replies to recent requests, by a key of the request."""
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most_bytes = most_bytes
-        self._replies: dict[Hashable, bytes] = {}
+        self._known: dict[Hashable, bytes | Pending] = {}
         self._generations: deque[_Generation] = deque()
         self.size = 0
         """Memory of all replies, in bytes."""
 
     def __len__(self) -> int:
-        return len(self._replies)
+        return len(self._known)
 
-    def find(self, key: Hashable) -> bytes | None:
-        """Return the reply to a request, :data:`PENDING` if it is being answered, or None if it is new."""
-        return self._replies.get(key)
+    def claim(self, key: Hashable, pending: Pending) -> bytes | Pending:
+        """Return the reply to a request, or the object that claimed the request earlier and answers it now.
 
-    def begin(self, key: Hashable) -> None:
-        """Note that a request is being answered. :meth:`finish` or :meth:`forget` must follow."""
-        self._replies[key] = PENDING
+        Return ``pending`` itself if the request is new. :meth:`keep` or :meth:`forget` must follow then.
+        """
+        return self._known.setdefault(key, pending)
 
     def forget(self, key: Hashable) -> None:
         """Forget a request that gets no reply, so that a repeat of it is decided again."""
-        if self._replies.get(key) == PENDING:
-            del self._replies[key]
+        if not isinstance(self._known.get(key), bytes):
+            self._known.pop(key, None)
 
-    def finish(self, key: Hashable, reply: bytes, now: float) -> None:
-        """Keep the reply to a request."""
-        if self._replies.get(key):
+    def keep(self, replies: Mapping[Hashable, bytes], now: float) -> None:
+        """Keep the replies to requests that were claimed."""
+        if not replies:
             return
-        self._replies[key] = reply
+        self._known.update(replies)
         last = self._generations[-1] if self._generations else None
         if last is None or len(last.keys) >= GENERATION or now - last.began >= GENERATION_SECONDS:
             last = _Generation(now)
             self._generations.append(last)
-        size = len(reply) + OVERHEAD
-        last.keys.append(key)
+        size = sum(map(len, replies.values())) + OVERHEAD * len(replies)
+        last.keys += replies
         last.size += size
         last.ended = now
         self.size += size
@@ -93,4 +94,4 @@ class Duplicates:
         oldest = self._generations.popleft()
         self.size -= oldest.size
         for key in oldest.keys:
-            self._replies.pop(key, None)
+            self._known.pop(key, None)

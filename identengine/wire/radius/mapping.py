@@ -29,7 +29,7 @@ from identengine.model.records import CallRequest, Chap, ChapRequest, Digest, Re
 from identengine.model.usual import LONGEST_INTERVAL, UsualCallRequest, UsualRequest
 from identengine.wire.radius.authenticators import SharedSecret
 from identengine.wire.radius.digest import KEYS as DIGEST_KEYS
-from identengine.wire.radius.digest import digest_of, text
+from identengine.wire.radius.digest import digest_fields, digest_of, text
 from identengine.wire.radius.packet import (
     ACCESS_REQUEST,
     Attribute,
@@ -59,6 +59,8 @@ _FIELDS = tuple(DEFAULT_SOURCES)
 _PASSWORD, _CHAP, _DIGEST = range(len(_FIELDS), len(_FIELDS) + 3)
 """Places of the credentials behind the fields."""
 _PLACES = len(_FIELDS) + 3
+_NAMES = (*_FIELDS, "password", "chap")
+_SECRET_FIELDS = frozenset(("password", "chap"))
 _NOTHING: list[Any] = [None] * _PLACES
 _UNRANKED = [1 << 16] * _PLACES
 _INTERVAL = _FIELDS.index("interval")
@@ -78,8 +80,8 @@ class Origin(NamedTuple):
 
     attribute: int
     """Index of the attribute in the packet."""
-    value: str
-    """The value that was read."""
+    value: str | None
+    """The value that was read, or None for a secret."""
 
 
 _Reader: TypeAlias = Callable[[bytes], "str | bytes | None"]
@@ -92,6 +94,8 @@ class _Rule(NamedTuple):
     rank: int
     read: _Reader | None
     """The reader of the value. None for text."""
+    own: bytes
+    """The name of the attribute with an equals sign, which its text may begin with. Empty if it may not."""
     next: _Rule | None = None
     """A further use of the same attribute."""
 
@@ -112,45 +116,58 @@ class _Table:
                 if source.packets in ("any", packets):
                     self._add(place, rank, source)
         if packets == "access":
-            self._rules |= {USER_PASSWORD: _Rule(_PASSWORD, 0, bytes), CHAP_PASSWORD: _Rule(_CHAP, 0, _mark)}
+            self._rules |= {
+                USER_PASSWORD: _Rule(_PASSWORD, 0, bytes, b""),
+                CHAP_PASSWORD: _Rule(_CHAP, 0, _mark, b""),
+            }
             for key in DIGEST_KEYS:
-                self._rules[key] = _Rule(_DIGEST, 0, _mark, self._rules.get(key))
+                self._rules[key] = _Rule(_DIGEST, 0, _mark, b"", self._rules.get(key))
         for key, named in self._pairs.items():
             if key in self._rules:
                 named[b""] = self._rules.pop(key)
 
     def _add(self, place: int, rank: int, source: NamedAttribute) -> None:
         key = vendor_key(source.vendor, source.type) if source.vendor else source.type
-        read = _reader(source, _FIELDS[place])
         if source.pair is not None:
-            self._add_pair(key, source.pair, place, rank, read)
+            self._add_pair(key, source.pair, place, rank)
             return
-        self._rules[key] = _Rule(place, rank, read, self._rules.get(key))
-        if source.vendor == CISCO and source.name not in (None, AVPAIR):  # gateways send it as a pair too
-            self._add_pair(_AVPAIR_KEY, source.name or "", place, rank, read)
+        named = source.vendor == CISCO and source.name not in (None, AVPAIR)
+        own = f"{source.name}=".encode() if named else b""
+        is_name = source == _USER_NAME and _FIELDS[place] == "src_ip"
+        read = _address_in if is_name else _READERS.get(source.kind)
+        self._rules[key] = _Rule(place, rank, read, own, self._rules.get(key))
+        if named:  # gateways send it as a pair too
+            self._add_pair(_AVPAIR_KEY, source.name or "", place, rank)
 
-    def _add_pair(self, key: int, pair: str, place: int, rank: int, read: _Reader | None) -> None:
+    def _add_pair(self, key: int, pair: str, place: int, rank: int) -> None:
         pairs = self._pairs.setdefault(key, {})
         name = pair.encode()
-        pairs[name] = _Rule(place, rank, read, pairs.get(name))
+        pairs[name] = _Rule(place, rank, None, b"", pairs.get(name))
 
-    def read(self, attributes: Sequence[Attribute], decode: Callable[[bytes], str]) -> tuple[list[Any], list[int]]:
-        """Return the value of each place, and the rank of its source. An absent value is None."""
+    def read(self, attributes: Sequence[Attribute], *, strict: bool = False) -> tuple[list[Any], list[int]]:
+        """Return the value of each place, and the rank of its source. An absent value is None.
+
+        A strict reading is faster. It raises UnicodeDecodeError if a text is not UTF-8.
+        """
         found, ranks, rules, pairs = _NOTHING.copy(), _UNRANKED.copy(), self._rules, self._pairs
         for key, whole in attributes:
             rule, value = rules.get(key), whole
-            if rule is None and key in pairs:
+            if rule is None:
+                if key not in pairs:
+                    continue
                 named = pairs[key]
-                name, _, inner = whole.partition(b"=")
+                name, _, value = whole.partition(b"=")
                 rule = named.get(name)
                 if rule is None:
-                    rule = named.get(b"")
-                else:
-                    value = inner
+                    rule, value = named.get(b""), whole
             while rule is not None:
-                place, rank, read, rule = rule
+                place, rank, read, own, rule = rule
                 if rank < ranks[place]:
-                    usable = decode(value) if read is None else read(value)
+                    if read is not None:
+                        usable = read(value)
+                    else:
+                        written = value.removeprefix(own) if own else value
+                        usable = written.decode() if strict else text(written)
                     if usable:
                         found[place], ranks[place] = usable, rank
         return found, ranks
@@ -173,9 +190,9 @@ class AttributeMap:
         """Return the request that a packet makes. Raise PacketError if accounting names no status."""
         table = self._access if packet.code == ACCESS_REQUEST else self._accounting
         try:
-            found, _ = table.read(packet.attributes, _utf8)
+            found, _ = table.read(packet.attributes, strict=True)
         except UnicodeDecodeError:
-            found, _ = table.read(packet.attributes, text)
+            found, _ = table.read(packet.attributes)
         if table is self._accounting:
             return _accounted(packet, found)
         hidden, chap, digest = found[_PASSWORD:]
@@ -192,15 +209,22 @@ class AttributeMap:
         return Asked("authorize", _request(found, password, response, digest_of(packet) if digest else None))
 
     def origins(self, packet: Packet) -> dict[str, Origin]:
-        """Return for each field that a packet has the attribute that it was read from."""
+        """Return for each field that a packet has the attribute that it was read from.
+
+        The credentials are ``password``, ``chap`` and ``digest.username`` and so on.
+        """
         table = self._access if packet.code == ACCESS_REQUEST else self._accounting
         best: dict[str, tuple[int, Origin]] = {}
-        for number, attribute in enumerate(packet.attributes):
-            found, ranks = table.read([attribute], text)
-            for field, value, rank in zip(_FIELDS, found, ranks, strict=False):
+        for place, attribute in enumerate(packet.attributes):
+            found, ranks = table.read([attribute])
+            for field, value, rank in zip(_NAMES, found, ranks, strict=False):
                 if value is not None and (field not in best or rank < best[field][0]):
-                    best[field] = rank, Origin(number, value)
-        return {field: origin for field, (_, origin) in best.items()}
+                    best[field] = rank, Origin(place, None if field in _SECRET_FIELDS else value)
+        origins = {field: origin for field, (_, origin) in best.items()}
+        if table is self._access:
+            for field, (place, value) in digest_fields(packet).items():
+                origins[f"digest.{field}"] = Origin(place, None if field == "response" else value)
+        return origins
 
 
 def status_of(packet: Packet) -> int:
@@ -262,11 +286,9 @@ def _request(
     found: list[Any], password: str | None = None, chap: Chap | None = None, digest: Digest | None = None
 ) -> Request:
     """Return the request of an Access-Request, of the usual shape if it is."""
-    call_id, leg_id, direction, account_id, src_ip, src_port, protocol, gateway, name, src, dst, _ = found[
-        :_PASSWORD
-    ]
-    usual = UsualRequest if chap is None and _is_usual(account_id, src_port, src, dst) else Request
-    request = usual(
+    call_id, leg_id, direction, account_id, src_ip, src_port, protocol, gateway, name, src, dst, *_ = found
+    is_usual = chap is None and _is_usual(account_id, src_port, src, dst)
+    request = (UsualRequest if is_usual else Request)(
         call_id=call_id,
         leg_id=leg_id,
         direction=direction if direction is None else _DIRECTION.get(direction, direction),
@@ -301,16 +323,6 @@ def _is_number(written: str, digits: int) -> bool:
     return len(written) <= digits and written.isascii() and written.isdigit() and written[0] != "0"
 
 
-def _reader(source: NamedAttribute, field: str) -> _Reader | None:
-    """Return the reader of a source's value. None for text."""
-    if field == "src_ip" and source == _USER_NAME:
-        return _address_in
-    if source.pair is None and source.vendor == CISCO and source.name is not None:
-        own = f"{source.name}=".encode()
-        return lambda value: text(value.removeprefix(own))
-    return None if source.pair is not None else _READERS.get(source.kind)
-
-
 @lru_cache(maxsize=4096)
 def _address_in(value: bytes) -> str | None:
     """Return the address that a value is, or None if it is another text. Few senders have many callers."""
@@ -329,11 +341,12 @@ def _mark(_: bytes) -> str:
     return "present"
 
 
-def _utf8(value: bytes) -> str:
-    return value.decode()
-
-
-_READERS: dict[Kind, _Reader] = {"integer": _integer, "address": _binary_address, "address6": _binary_address}
+_READERS: dict[Kind, _Reader] = {
+    "integer": _integer,
+    "date": _integer,
+    "address": _binary_address,
+    "address6": _binary_address,
+}
 _STANDARD = {field: tuple(map(parse_attribute, sources)) for field, sources in DEFAULT_SOURCES.items()}
 _USER_NAME = parse_attribute("User-Name")
 _AVPAIR_KEY = vendor_key(CISCO, parse_attribute(AVPAIR).type)

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from typing import final
 
 from identengine.wire.deferred import DeferredCount
-from identengine.wire.desk import Item
+from identengine.wire.desk import Batch, Item
 from identengine.wire.radius.packet import Packet
 from identengine.wire.radius.switches import RadiusSwitch
 from identengine.wire.responder import Senders
@@ -14,12 +14,13 @@ from identengine.wire.responder import Senders
 
 @final
 class Read:
-    """The packets of one read, and the replies that leave."""
+    """The packets of one read at one port, and the replies that leave."""
 
-    __slots__ = ("answers", "owed", "places", "senders")
+    __slots__ = ("accounting", "answers", "batch", "owed", "places", "ports", "senders")
 
-    def __init__(self, senders: Senders, owed: DeferredCount) -> None:
-        self.senders, self.owed = senders, owed
+    def __init__(self, senders: Senders, owed: DeferredCount, batch: Batch, *, accounting: bool) -> None:
+        self.senders, self.owed, self.batch, self.accounting = senders, owed, batch, accounting
+        self.ports = senders.ports()
         self.answers: list[bytes] = []
         self.places: list[int] = []
         """For each reply the place of its packet."""

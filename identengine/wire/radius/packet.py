@@ -84,6 +84,24 @@ class Cause(StrEnum):
     """An Accounting-Request has no Acct-Status-Type of four bytes."""
 
 
+MEANINGS = {
+    Cause.TOO_SHORT: "the datagram is shorter than a header",
+    Cause.TOO_LONG: "the packet is longer than 4,096 bytes",
+    Cause.LENGTH: "the length field is smaller than a header",
+    Cause.TRUNCATED: "the datagram is shorter than its length field",
+    Cause.CODE: "the port does not serve packets of this code",
+    Cause.ATTRIBUTE: "the type or the length of an attribute is wrong",
+    Cause.VENDOR_ATTRIBUTE: "the vendor or the length of a vendor's attribute is wrong",
+    Cause.TOO_MANY_ATTRIBUTES: "the packet has too many attributes",
+    Cause.PROXY_STATE: "Proxy-State leaves no room for a reply",
+    Cause.MESSAGE_AUTHENTICATOR: "the Message-Authenticator does not fit the secret",
+    Cause.NO_MESSAGE_AUTHENTICATOR: "the packet has no Message-Authenticator, but must have one",
+    Cause.ACCOUNTING_AUTHENTICATOR: "the authenticator does not fit the secret",
+    Cause.NO_STATUS_TYPE: "the packet has no Acct-Status-Type",
+}
+"""The meaning of each cause for the log and the counters."""
+
+
 class PacketError(WireError):
     """A datagram that is no packet to reply to. It is dropped in silence, and its cause is counted."""
 
@@ -128,20 +146,23 @@ def decode(datagram: bytes) -> Packet:
     if code not in CODES:
         raise PacketError(Cause.CODE)
     attributes: list[Attribute] = []
-    add = attributes.append
+    add, plain = attributes.append, _PLAIN
     at, signature_at, proxy_state, must_be_signed = HEADER_BYTES, 0, b"", code == STATUS_SERVER
     try:
         for _ in _TURNS:
             if at >= end:
                 break
             kind, size = datagram[at], datagram[at + 1]
-            value = datagram[at + 2 : at + size]
-            if len(value) != size - 2 or not kind:  # a bad size has cut a shorter value
+            if size < 2:
                 raise PacketError(Cause.ATTRIBUTE)
-            if kind == VENDOR_SPECIFIC:
+            behind = at + size
+            value = datagram[at + 2 : behind]
+            if kind in plain:
+                add((kind, value))
+            elif kind == VENDOR_SPECIFIC:
                 if size >= 8 and value[5] == size - 6 and value[:4] == _CISCO:
                     add((_CISCO_KEYS | value[4], value[6:]))  # the usual case: one attribute of Cisco
-                else:
+                elif behind <= end:
                     _open(value, attributes)
             else:
                 if kind == MESSAGE_AUTHENTICATOR:
@@ -149,15 +170,19 @@ def decode(datagram: bytes) -> Packet:
                         raise PacketError(Cause.MESSAGE_AUTHENTICATOR)
                     signature_at = at + 2
                 elif kind == PROXY_STATE:
-                    proxy_state += datagram[at : at + size]
+                    proxy_state += datagram[at:behind]
                 elif kind == EAP_MESSAGE:
                     must_be_signed = True
+                else:
+                    raise PacketError(Cause.ATTRIBUTE)
                 add((kind, value))
-            at += size
+            at = behind
         else:
             raise PacketError(Cause.TOO_MANY_ATTRIBUTES)
-    except IndexError:  # the last byte of the packet is the type of an attribute
+    except IndexError:  # a byte that must be there is behind the end of the packet
         raise PacketError(Cause.ATTRIBUTE) from None
+    if at != end:  # the last attribute extends beyond the packet
+        raise PacketError(Cause.ATTRIBUTE)
     if must_be_signed and not signature_at:  # RFC 5997, section 3; RFC 3579, section 3.1
         raise PacketError(Cause.NO_MESSAGE_AUTHENTICATOR)
     if len(proxy_state) > _MOST_PROXY_STATE:
@@ -167,6 +192,8 @@ def decode(datagram: bytes) -> Packet:
 
 _CISCO = _VENDOR.pack(9)
 _CISCO_KEYS = vendor_key(9, 0)
+_PLAIN = frozenset(range(1, 256)) - {VENDOR_SPECIFIC, PROXY_STATE, EAP_MESSAGE, MESSAGE_AUTHENTICATOR}
+"""Types of attributes that need no look at their values."""
 _TURNS = range(MOST_ATTRIBUTES + 1)
 
 

@@ -15,6 +15,8 @@ CHAP_CHALLENGE: Final = 60
 
 LONGEST_PASSWORD = 128
 """Largest User-Password, in bytes."""
+CHAP_BYTES = 17
+"""Size of a CHAP-Password: the identifier and the response, in bytes."""
 _BLOCK_BYTES = 16
 
 
@@ -55,6 +57,12 @@ def chap_of(packet: Packet) -> Chap | None:
         challenge = next(iter(values(packet, CHAP_CHALLENGE)), packet.authenticator)
         return Chap(identifier=value[0] if value else 0, challenge=challenge, response=value[1:])
     return None
+
+
+def chap_response(identifier: int, password: bytes, challenge: bytes) -> bytes:
+    """Return the CHAP-Password of a caller that has ``password`` (RFC 1994, section 4.1)."""
+    first = bytes((identifier,))
+    return first + hashlib.md5(first + password + challenge, usedforsecurity=False).digest()
 
 
 def _xor(block: bytes, key: bytes) -> bytes:

@@ -29,6 +29,7 @@ from identengine.wire.radius.packet import (
     ACCOUNTING_RESPONSE,
     HEADER_BYTES,
     LONGEST_PACKET,
+    LONGEST_VALUE,
     Packet,
     attribute,
     vendor_key,
@@ -37,8 +38,8 @@ from identengine.wire.radius.packet import (
 Style: TypeAlias = Literal["cisco", "sip_avp"]
 """The form of the fields in a reply: pairs of Cisco, or attributes SIP-AVP as SIP proxies read them."""
 STYLES: tuple[Style, ...] = ("cisco", "sip_avp")
-MOST_ACCOUNTS = 20_000
-"""Number of accounts whose encoded attributes are kept."""
+MOST_ROUTES = 20_000
+"""Number of routes whose encoded attributes are kept."""
 
 _CLASS = ATTRIBUTES["Class"].type
 _REPLY_MESSAGE = ATTRIBUTES["Reply-Message"].type
@@ -78,13 +79,15 @@ class _Form:
         sizes = range(2 * MAX_LENGTH + 1)  # the dialled number can have a tech prefix in front
         self.src_heads, self.dst_heads = ([self._head(name, size) for size in sizes] for name in _NUMBERS)
         """The bytes in front of a number, by its size."""
+        self.account_heads, self.client_heads = ([self._head(name, size) for size in sizes] for name in _NAMING)
+        """The bytes in front of an id, by its number of digits."""
 
     def field(self, name: str, value: object) -> bytes:
         """Return a field as an attribute. Raise ValueError if it is too long."""
         key, text = (_AVPAIR, f"{_PAIR_NAMES[name]}={value}") if self._pairs else (_SIP_AVP, f"{name}:{value}")
         return attribute(key, text.encode())
 
-    def fields(self, decision: Decision, names: Sequence[str]) -> bytes:
+    def fields(self, decision: object, names: Sequence[str]) -> bytes:
         """Return those of the fields that a decision has. Raise ValueError if one is too long."""
         values = ((name, getattr(decision, name)) for name in names)
         return b"".join(self.field(name, value) for name, value in values if value is not None)
@@ -95,31 +98,41 @@ class _Form:
 
 
 _FORMS = {style: _Form(style) for style in STYLES}
+_CLASS_HEADS = [bytes((_CLASS, size + 2)) for size in range(LONGEST_VALUE + 1)]
+_CLASS_TEXT = b"account=%d;client=%d;version=%d"
+_ACCEPTED_CODE = attribute(_RETURN_CODE, b"0")
 
 
-class _Numbered(msgspec.Struct, frozen=True, gc=False):
-    """The fields of an accepted call that are not the same for all calls of its account."""
+class _Accepted(msgspec.Struct, frozen=True, gc=False):
+    """The fields of an accepted call that its reply carries."""
 
     account_id: int
-    direction: str
+    client_id: int
     version: int
     dst_number: str
     src_number: str | None = None
+    rate_table: str | None = None
+    routing_plan: str | None = None
+    tag: str | None = None
+    host: str | None = None
+    port: int | None = None
+    protocol: str | None = None
+    proxy: str | None = None
 
 
-_from_messagepack = msgspec.msgpack.Decoder(_Numbered).decode
-_from_json = msgspec.json.Decoder(_Numbered).decode
+_from_messagepack = msgspec.msgpack.Decoder(_Accepted).decode
+_from_json = msgspec.json.Decoder(_Accepted).decode
 _BRACE = ord("{")
+_Route: TypeAlias = tuple[str | int | None, ...]
 
 
 class Replies:
-    """Encodes replies in some styles, with the codes of a config. It keeps the attributes of accounts."""
+    """Encodes replies in some styles, with the codes of a config. It keeps the attributes of routes."""
 
     def __init__(self, reasons: ReasonTable, styles: Sequence[Style] = ("cisco",)) -> None:
         self._reasons, self._forms = reasons, [_FORMS[style] for style in styles]
-        self._accounts: dict[tuple[int, int, str], tuple[bytes, list[bytes]]] = {}
-        """By account, version and direction: the attributes before the fields, and in each form those behind the
-        numbers."""
+        self._routes: dict[_Route, list[tuple[_Form, bytes]]] = {}
+        """By the values of the fields of a route: each form with their attributes. Many accounts share a route."""
 
     def accepted(self, request: Packet, secret: SharedSecret, answer: EncodedDecision | bytes | Decision) -> bytes:
         """Return the Access-Accept of a call, or the Access-Reject if its answer does not fit."""
@@ -127,20 +140,41 @@ class Replies:
             return self._accepted_whole(request, secret, answer)
         packed = answer if isinstance(answer, bytes) else answer.packed
         call = _from_json(packed) if packed[0] == _BRACE else _from_messagepack(packed)
-        account = call.account_id, call.version, call.direction
-        kept = self._accounts.get(account)
-        try:
-            if kept is None:
-                kept = self._keep(account, unpacked(packed))
-            first, last = kept
-            parts, dst = [first], call.dst_number.encode()
-            for form, behind in zip(self._forms, last, strict=True):
-                if call.src_number is not None:
-                    src = call.src_number.encode()
-                    parts += form.src_heads[len(src)], src
-                parts += form.dst_heads[len(dst)], dst, behind
-        except ValueError:
-            return self._accepted_whole(request, secret, unpacked(packed))
+        route = (
+            call.rate_table,
+            call.routing_plan,
+            call.tag,
+            call.host,
+            call.port,
+            call.protocol,
+            call.proxy,
+        )
+        forms = self._routes.get(route)
+        if forms is None:
+            try:
+                forms = self._keep(route, call)
+            except ValueError:  # a value is too long
+                return self._accepted_whole(request, secret, unpacked(packed))
+        account, client, dst, number = (
+            b"%d" % call.account_id,
+            b"%d" % call.client_id,
+            call.dst_number,
+            call.src_number,
+        )
+        text = _CLASS_TEXT % (call.account_id, call.client_id, call.version)
+        parts = [_CLASS_HEADS[len(text)], text, _ACCEPTED_CODE]
+        for form, routing in forms:
+            if number is not None:
+                parts += form.src_heads[len(number)], number.encode()
+            parts += (
+                form.dst_heads[len(dst)],
+                dst.encode(),
+                form.account_heads[len(account)],
+                account,
+                form.client_heads[len(client)],
+                client,
+                routing,
+            )
         parts.append(request.proxy_state)
         attributes = b"".join(parts)
         if len(attributes) > _ROOM:
@@ -170,24 +204,22 @@ class Replies:
         """Return the answer to a Status-Server on the port of authentication (RFC 5997)."""
         return secret.reply(ACCESS_ACCEPT, request, request.proxy_state)
 
-    def _keep(self, account: tuple[int, int, str], decision: Decision) -> tuple[bytes, list[bytes]]:
-        """Encode and keep the attributes of an account. Raise ValueError if a value is too long."""
-        first = _class_of(decision) + attribute(_RETURN_CODE, b"0")
-        kept = first, [form.fields(decision, (*_NAMING, *_ROUTING)) for form in self._forms]
-        if len(self._accounts) >= MOST_ACCOUNTS:
-            self._accounts.clear()
-        self._accounts[account] = kept
+    def _keep(self, route: _Route, call: _Accepted) -> list[tuple[_Form, bytes]]:
+        """Encode and keep the attributes of a route. Raise ValueError if a value is too long."""
+        kept = [(form, form.fields(call, _ROUTING)) for form in self._forms]
+        if len(self._routes) >= MOST_ROUTES:
+            self._routes.clear()
+        self._routes[route] = kept
         return kept
 
     def _accepted_whole(self, request: Packet, secret: SharedSecret, decision: Decision) -> bytes:
         """Return the reply to an accepted call, as large as it can be, or its reject."""
-        code = attribute(_RETURN_CODE, b"0")
         every, needed = (*_NUMBERS, *_NAMING, *_ROUTING), (*_NUMBERS, *_ROUTING)
         try:
-            attributes = _class_of(decision) + code
+            attributes = _class_of(decision) + _ACCEPTED_CODE
             attributes += b"".join(form.fields(decision, every) for form in self._forms)
             if len(attributes) + len(request.proxy_state) > _ROOM:
-                attributes = code + self._forms[0].fields(decision, needed)
+                attributes = _ACCEPTED_CODE + self._forms[0].fields(decision, needed)
             if len(attributes) + len(request.proxy_state) <= _ROOM:
                 return secret.reply(ACCESS_ACCEPT, request, attributes + request.proxy_state)
         except ValueError:
@@ -208,5 +240,4 @@ class Replies:
 
 def _class_of(decision: Decision) -> bytes:
     """Return the Class, which switches repeat in accounting: the account, its client and the version."""
-    text = f"account={decision.account_id};client={decision.client_id};version={decision.version}"
-    return attribute(_CLASS, text.encode())
+    return attribute(_CLASS, _CLASS_TEXT % (decision.account_id, decision.client_id, decision.version))

@@ -9,9 +9,11 @@ Accounting gets a reply only after it was recorded, so that the switch repeats i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from itertools import repeat
 from typing import Final, NamedTuple, get_args
+
+from msgspec.structs import replace
 
 from identengine.calls.backend import DONE
 from identengine.engine.core import Engine
@@ -50,6 +52,8 @@ ACCOUNTING: Final = frozenset((ACCOUNTING_REQUEST, STATUS_SERVER))
 RESETS_BYTES = 1 << 20
 """Memory for recent Accounting-On and -Off, in bytes."""
 _ACCT_SESSION_ID = 44
+_KEYS = frozenset(("call_id", "leg_id", "direction"))
+"""The fields without which a report names no call."""
 _ACCOUNTING_BYTE = bytes((ACCOUNTING_REQUEST,))
 _USUAL_TYPES = (UsualRequest, UsualCallRequest)
 
@@ -99,14 +103,16 @@ class RadiusResponder:
         self._desk: Desk[Message, RadiusWriter] = Desk(
             engine, decided, reports.rejected, reports.too_old, self._on_bad_parameter, usual=usual
         )
-        methods = get_args(RadiusMethod)
-        self._usual: dict[str, Kind] = {one: self._desk.kind(one, usual=True) for one in methods}
-        self._general: dict[str, Kind] = {one: self._desk.kind(one, usual=False) for one in methods}
+        methods: tuple[RadiusMethod, ...] = get_args(RadiusMethod)
+        self._kinds: dict[tuple[RadiusMethod, bool], Kind] = {
+            (one, usual): self._desk.kind(one, usual=usual) for one in methods for usual in (False, True)
+        }
+        """The kinds of requests, by method, and by True for requests of the usual shape."""
         self._writer = RadiusWriter(engine.settings.reasons)
         self._switches = RadiusSwitches()
-        self._recent = Duplicates()
+        self._recent: Duplicates[Message] = Duplicates()
         """Replies by address, port, our port and header of the request (RFC 5080, section 2.2.2)."""
-        self._resets = Duplicates(RESETS_BYTES)
+        self._resets: Duplicates[Message] = Duplicates(RESETS_BYTES)
         """Recent Accounting-On and -Off by switch, session and status: a repeat would free newer calls."""
         self._messages: list[Message] = []
         """The new requests of the current batch. The responder has joined the batch if there are any reads."""
@@ -125,7 +131,7 @@ class RadiusResponder:
         too_old: Sequence[bool] | None,
     ) -> tuple[list[bytes], list[int] | None]:
         """Implement :class:`identengine.wire.responder.DatagramResponder` for the port of authentication."""
-        return self._respond(False, received, sessions, Read(senders, owed), too_old)
+        return self._respond(received, sessions, self._begin(senders, owed, accounting=False), too_old)
 
     def accounting(
         self,
@@ -136,28 +142,27 @@ class RadiusResponder:
         too_old: Sequence[bool] | None,
     ) -> tuple[list[bytes], list[int] | None]:
         """Implement :class:`identengine.wire.responder.DatagramResponder` for the port of accounting."""
-        return self._respond(True, received, sessions, Read(senders, owed), too_old)
+        return self._respond(received, sessions, self._begin(senders, owed, accounting=True), too_old)
 
-    def _respond(
-        self,
-        accounting: bool,
-        received: Sequence[bytes],
-        sessions: Sequence[Session],
-        read: Read,
-        too_old: Sequence[bool] | None,
-    ) -> tuple[list[bytes], list[int]]:
+    def _begin(self, senders: Senders, owed: DeferredCount, *, accounting: bool) -> Read:
+        """Return the replies of a read, and join the batch with the first read."""
         if not self._reads:
             self.batches.joined.append(self)
+            now, reasons = self._uptime(), self._engine.settings.reasons
+            self._recent.expire(now)
+            self._resets.expire(now)
+            self._writer.use(reasons)
         self._reads += 1
-        now = self._uptime()
-        self._recent.expire(now)
-        self._resets.expire(now)
-        self._writer.use(self._engine.settings.reasons)
         batch = Batch(Room(LONGEST_PACKET, self._engine.settings.reasons), connected=False)
+        return Read(senders, owed, batch, accounting=accounting)
+
+    def _respond(
+        self, received: Sequence[bytes], sessions: Sequence[Session], read: Read, too_old: Sequence[bool] | None
+    ) -> tuple[list[bytes], list[int]]:
         old = repeat(False) if too_old is None else too_old
         for place, (raw, session, is_old) in enumerate(zip(received, sessions, old, strict=False)):
             try:
-                self._read(raw, session, accounting, place, read, is_old, batch)
+                self._read(raw, session, read, place, is_old)
             except PacketError as error:
                 names = [peer.name for peer in session.by_secret]
                 self._reports.dropped(DroppedPacket(names, session.host, error.cause))
@@ -171,7 +176,7 @@ class RadiusResponder:
         try:
             rejects = {} if rolled_back is None else self._desk.roll_back(rolled_back)
             is_lost = rolled_back is not None and rolled_back.reason is Reason.INTERNAL_ERROR
-            now = self._uptime()
+            done: dict[Hashable, bytes] = {}
             for message in messages:
                 reply = message.reply
                 if rejects:
@@ -180,72 +185,64 @@ class RadiusResponder:
                     reply = None  # what the batch changed is not certain
                 if type(reply) is Later:
                     continue
-                self._finish(message, reply if type(reply) is bytes else None, now)
-                if type(reply) is bytes:
-                    message.read.add(message.place, reply)
+                encoded = reply if type(reply) is bytes else None
+                if encoded is None:
+                    self._recent.forget(message.key)
+                else:
+                    done[message.key] = encoded
+                    message.read.add(message.place, encoded)
                     for other, place in message.repeats:
-                        other.add(place, reply)
+                        other.add(place, encoded)
+                if message.reset is not None:
+                    self._finish_reset(message.reset, encoded)
+            self._recent.keep(done, self._uptime())
         finally:
             self._desk.forget()
 
-    def _finish(self, message: Message, reply: bytes | None, now: float) -> None:
-        """Keep the reply to a request, or forget a request that gets none."""
-        for kept, key in ((self._recent, message.key), (self._resets, message.reset)):
-            if key is not None:
-                if reply is None:
-                    kept.forget(key)
-                else:
-                    kept.finish(key, reply, now)
+    def _finish_reset(self, key: Hashable, reply: bytes | None) -> None:
+        """Keep the reply to an Accounting-On or -Off, or forget one that gets none."""
+        if reply is None:
+            self._resets.forget(key)
+        else:
+            self._resets.keep({key: reply}, self._uptime())
 
     # ---- a packet
 
-    def _read(
-        self,
-        raw: bytes,
-        session: Session,
-        accounting: bool,
-        place: int,
-        read: Read,
-        is_old: bool,
-        batch: Batch,
-    ) -> None:
+    def _read(self, raw: bytes, session: Session, read: Read, place: int, is_old: bool) -> None:
         """Read one packet, and decide it if it is new. Raise PacketError if it gets no reply."""
         if is_old and raw[:1] != _ACCOUNTING_BYTE:
             self._reports.too_old()
             return
         packet = decode(raw)
-        if packet.code not in (ACCOUNTING if accounting else AUTHENTICATION):
+        code = packet.code
+        if code not in (ACCOUNTING if read.accounting else AUTHENTICATION):
             raise PacketError(Cause.CODE)
         switch = self._switches.sender(packet, session)
-        key = session.host, read.senders.port(place), accounting, raw[:HEADER_BYTES]
-        known = self._recent.find(key)
-        if known is not None:
-            self._repeat(known, key, place, read)
-            return
+        key = session.host, read.ports[place], read.accounting, raw[:HEADER_BYTES]
         message = Message(packet, switch, key, read, place)
-        self._messages.append(message)
-        self._recent.begin(key)
-        if packet.code == ACCESS_REQUEST:
-            message.reply = self._authorize(message, batch)
-        elif packet.code == ACCOUNTING_REQUEST:
-            message.reply = self._account(message, is_old, batch)
-        elif self._engine.book is not None:  # without a book, a switch should ask another server
-            message.reply = self._writer.alive(message, accounting=accounting)
-        if type(message.reply) is Later:
-            self._postpone(message, message.reply)
-
-    def _repeat(self, known: bytes, key: object, place: int, read: Read) -> None:
-        """Answer a repeated request as before. One that is being answered gets the reply when it is there."""
-        self._reports.duplicate()
-        if known:
-            read.add(place, known)
+        known = self._recent.claim(key, message)
+        if known is not message:
+            self._repeat(known, read, place)
             return
-        for message in reversed(self._messages):
-            if message.key == key:
-                message.repeats = (*message.repeats, (read, place))
-                return
+        self._messages.append(message)
+        if code == ACCESS_REQUEST:
+            message.reply = self._authorize(message)
+        elif code == ACCOUNTING_REQUEST:
+            message.reply = reply = self._account(message, is_old)
+            if type(reply) is Later:
+                self._postpone(message, reply)
+        elif self._engine.book is not None:  # without a book, a switch should ask another server
+            message.reply = self._writer.alive(message, accounting=read.accounting)
 
-    def _authorize(self, message: Message, batch: Batch) -> Item:
+    def _repeat(self, known: bytes | Message, read: Read, place: int) -> None:
+        """Answer a repeated request as before. One that this batch decides gets the reply at its end."""
+        self._reports.duplicate()
+        if isinstance(known, bytes):
+            read.add(place, known)
+        else:
+            known.repeats = (*known.repeats, (read, place))
+
+    def _authorize(self, message: Message) -> Item:
         switch = message.switch
         try:
             asked = switch.attributes.read(message.packet, switch.secret)
@@ -254,10 +251,11 @@ class RadiusResponder:
         except Exception as fault:
             self._engine.faults.append(fault)
             reasons, book = self._engine.settings.reasons, self._engine.book
-            return decided(self._writer, message, reject(reasons, Reason.INTERNAL_ERROR, book, None), batch.room)
-        return self._decide("authorize", asked.request, message, batch)
+            rejected = reject(reasons, Reason.INTERNAL_ERROR, book, None)
+            return decided(self._writer, message, rejected, message.read.batch.room)
+        return self._decide("authorize", asked.request, message, is_old=False)
 
-    def _account(self, message: Message, is_old: bool, batch: Batch) -> Item:
+    def _account(self, message: Message, is_old: bool) -> Item:
         """Decide an Accounting-Request. Its reply is None if it could not be recorded."""
         switch = message.switch
         method, request = switch.attributes.read(message.packet, switch.secret)
@@ -267,34 +265,40 @@ class RadiusResponder:
         if method is None:
             return self._writer.done(message, DONE)
         if method in ("switch_up", "switch_down"):
-            return self._reset(method, request, message, batch)
-        reply = self._decide(method, request, message, batch, is_old=is_old)
+            return self._reset(method, request, message)
+        reply = self._decide(method, request, message, is_old=is_old)
         wrong = self._last_wrong()
-        if wrong is not None and method != "stop" and isinstance(request, CallRequest | UsualCallRequest):
+        if (
+            wrong is not None
+            and wrong.field not in _KEYS
+            and method != "stop"
+            and isinstance(request, CallRequest | UsualCallRequest)
+        ):
             # Fields that cannot be used must not lose the report of a call that is held.
-            reply = self._decide(method, bare(request), message, batch)
+            known = bare(request)
+            if wrong.field == "interval":
+                known = replace(known, interval=None)
+            reply = self._decide(method, known, message, is_old=False)
             wrong = self._last_wrong()
         if wrong is not None:
             self._reports.bad_parameter(switch.peer.asker, wrong)
         return reply
 
-    def _reset(self, method: RadiusMethod, request: Request, message: Message, batch: Batch) -> Item:
+    def _reset(self, method: RadiusMethod, request: Request, message: Message) -> Item:
         """Decide an Accounting-On or -Off, unless it repeats a recent one with another Acct-Delay-Time."""
         session = next(iter(values(message.packet, _ACCT_SESSION_ID)), b"")
         key = message.switch.peer.name, session, method
-        known = self._resets.find(key)
-        if known is not None:
+        known = self._resets.claim(key, message)
+        if known is not message:
             self._reports.duplicate()
-            return self._writer.done(message, DONE) if known else None
+            return self._writer.done(message, DONE) if isinstance(known, bytes) else None
         message.reset = key
-        self._resets.begin(key)
-        return self._decide(method, request, message, batch)
+        return self._decide(method, request, message, is_old=False)
 
-    def _decide(
-        self, method: RadiusMethod, request: Request, message: Message, batch: Batch, *, is_old: bool = False
-    ) -> Item:
-        kinds = self._usual if type(request) in _USUAL_TYPES else self._general
-        return self._desk.decide(kinds[method], request, message, message.switch.peer, self._writer, is_old, batch)
+    def _decide(self, method: RadiusMethod, request: Request, message: Message, *, is_old: bool) -> Item:
+        kind = self._kinds[method, type(request) in _USUAL_TYPES]
+        peer, batch = message.switch.peer, message.read.batch
+        return self._desk.decide(kind, request, message, peer, self._writer, is_old, batch)
 
     def _postpone(self, message: Message, later: Later) -> None:
         """Reply when a deferred answer is complete."""
@@ -302,7 +306,9 @@ class RadiusResponder:
         def complete() -> None:
             if later.deferred.result is not None:
                 reply = self._writer.done(message, later.deferred.result)
-                self._finish(message, reply, self._uptime())
+                self._recent.keep({message.key: reply}, self._uptime())
+                if message.reset is not None:
+                    self._finish_reset(message.reset, reply)
                 message.read.senders.answer_later(message.place, [reply])
 
         postpone([later.deferred], message.read.owed, complete)

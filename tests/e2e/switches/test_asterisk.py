@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,23 @@ from support import HOST
 from support.asterisk import FOLDER, REPORT, Channel, Dialplan
 from support.operator import held
 from support.ports import free_port
-from support.recipes import CUSTOMER, PREFIXED, REJECTS, TOKEN, Reject, ask, engine, holds
+from support.recipes import (
+    AWAY,
+    CUSTOMER,
+    PREFIXED,
+    REJECTS,
+    TOKEN,
+    VENDORS,
+    Mixed,
+    Reject,
+    ask,
+    dying,
+    engine,
+    holds,
+    mix,
+    place,
+    unavailable,
+)
 from support.server import Server
 from support.waiting import wait_for
 
@@ -31,6 +48,8 @@ class Site:
         self.engine = f"http://{HOST}:{server.ports['http']}"
         self.dialplan = Dialplan()
         self.dialplan.globals |= {"IDENT_ENGINE": self.engine, "IDENT_TOKEN": TOKEN, "IDENT_REPORT": self.report()}
+        slow = {"IDENT_CONNECT": "20", "IDENT_TIMEOUT": "20"}  # the machine of a test may be slow
+        self.dialplan.globals |= slow
 
     def report(self) -> str:
         """Return the command line of identengine-report."""
@@ -49,10 +68,10 @@ class Site:
         }
         return Channel(self.dialplan, variables, dials).call()
 
-    def run(self, *words: str, channels: str = "") -> None:
-        """Run identengine-report, with an ``asterisk -rx`` that prints ``channels``."""
+    def run(self, *words: str, channels: str = "", status: int = 0) -> None:
+        """Run identengine-report, with an ``asterisk -rx`` that prints ``channels`` and exits with ``status``."""
         fake = self.folder / "asterisk"
-        fake.write_text(f"#!/bin/sh\ncat <<'END'\n{channels}\nEND\n")
+        fake.write_text(f"#!/bin/sh\ncat <<'END'\n{channels}\nEND\nexit {status}\n")
         fake.chmod(stat.S_IRWXU)
         env = os.environ | {
             "IDENTENGINE_ENV": str(self.env),
@@ -187,6 +206,28 @@ def test_the_second_engine_is_asked_if_the_first_one_is_away(site: Site) -> None
     holds(site.server, 0)
 
 
+def test_an_engine_that_dies_during_a_call_gets_its_stop_too(site: Site, tmp_path: Path) -> None:
+    away = site.engine
+    with engine(tmp_path) as other, dying(site.server.ports["http"], exchanges=1) as port:
+        second = f"http://{HOST}:{other.ports['http']}"
+        site.dialplan.globals |= {"IDENT_ENGINE": f"http://{HOST}:{port}", "IDENT_ENGINE2": second}
+        site.engine = f"{away} {second}"  # when identengine-report stops the call, the first engine is back
+        site.report()
+        call = site.call(CUSTOMER, "4420", "answer")
+        assert call.asked[0][0] == "authorize"
+        holds(other, 0)
+    holds(site.server, 0)
+
+
+@pytest.mark.parametrize("answer", AWAY, ids=["decider", "book"])
+def test_an_engine_without_a_part_is_away(site: Site, answer: tuple[int, bytes]) -> None:
+    with unavailable(*answer) as port:
+        site.dialplan.globals |= {"IDENT_ENGINE": f"http://{HOST}:{port}", "IDENT_ENGINE2": site.engine}
+        call = site.call(CUSTOMER, "4420", "answer")
+    assert methods(call) == ["authorize", "authorize", "authorize", "start", "stop"]
+    holds(site.server, 0)
+
+
 def test_a_wrong_token_is_not_an_accept(site: Site) -> None:
     site.dialplan.globals["IDENT_TOKEN"] = "wrong"
     assert site.call(CUSTOMER, "4420").events == [("reject", "503")]
@@ -207,9 +248,9 @@ def test_the_report_repeats_a_stop_until_an_engine_answers(site: Site) -> None:
     site.engine = f"http://{HOST}:{free_port()} {site.engine}"
     site.report()
     text = REPORT.read_text()
-    assert "--retry-max-time 3600" in text
+    assert "--retry-max-time 60" in text
     brief = site.folder / "brief"
-    brief.write_text(text.replace("--retry-max-time 3600", "--retry-max-time 1").replace("--retry-delay 5", ""))
+    brief.write_text(text.replace("--retry-max-time 60", "--retry-max-time 1").replace("--retry-delay 5", ""))
     subprocess.run(
         ["/bin/sh", brief, "stop", "lost"], env=os.environ | {"IDENTENGINE_ENV": str(site.env)}, check=True
     )
@@ -246,6 +287,29 @@ def test_a_list_frees_lost_calls_and_renews_the_others(site: Site) -> None:
     assert ask(site.server, "stop", call_id="live")["freed"] == 1
 
 
+def test_an_empty_list_frees_the_last_lost_call(site: Site) -> None:
+    assert ask(site.server, "authorize", call_id="lost", src_ip=CUSTOMER, dst_number="44")["accepted"]
+    ask(site.server, "start", call_id="lost")
+
+    def listed() -> bool:
+        site.run("sync")
+        return held(site.server) == 0
+
+    wait_for(listed)
+
+
+def test_an_asterisk_that_is_away_has_no_list(site: Site) -> None:
+    assert ask(site.server, "authorize", call_id="live", src_ip=CUSTOMER, dst_number="44")["accepted"]
+    ask(site.server, "start", call_id="live")
+    time.sleep(1.1)  # the grace of the config
+    for _ in range(3):
+        with pytest.raises(subprocess.CalledProcessError):
+            site.run("sync", status=1)
+        time.sleep(1)  # the next list has another id
+    assert held(site.server) == 1
+    assert ask(site.server, "stop", call_id="live")["freed"] == 1
+
+
 def test_a_long_list_is_sent_in_parts(site: Site) -> None:
     calls = [f"1790000000.{number}" for number in range(1001)]
     for call in (calls[0], calls[-1]):
@@ -261,3 +325,27 @@ def test_a_long_list_is_sent_in_parts(site: Site) -> None:
     wait_for(listed)
     for call in (calls[0], calls[-1]):
         assert ask(site.server, "stop", call_id=call)["freed"] == 1
+
+
+CAUSES = {"486": "17", "503": "38"}
+"""The Q.850 causes that Asterisk makes of the codes of vendors."""
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["steady", "killed"])
+@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.long)])
+def test_a_mix_of_calls_leaves_no_slot(site: Site, count: int, *, kill: bool) -> None:
+    site.dialplan.globals["IDENT_VENDORS"] = "-".join(VENDORS)
+
+    def call(_number: int, mixed: Mixed) -> None:
+        done = site.call(mixed.source, mixed.dialled, *(CAUSES.get(each, each) for each in mixed.vendors))
+        if kill and done.events[-1] == ("reject", "503"):
+            return
+        dialled = sum(event[0] == "dial" for event in done.events)
+        if mixed.reject:
+            assert done.events[-1] == ("reject", mixed.reject.code)
+        else:
+            assert dialled == len(mixed.vendors) or kill
+            assert (done.events[-1] == ("hangup", "38")) is (mixed.vendors[-1] == "503") or kill
+
+    place(site.server, mix(count), call, kill=kill)
+    holds(site.server, 0)

@@ -234,7 +234,8 @@ class Side:
 
     def _restart(self, *, dies: bool) -> Observed:
         before = self.legs()
-        kept_all, journal = self._kept_all, self._journal
+        # A restored set continues to free the legs of a switch at once, so that it can lose legs rightly.
+        kept_all, journal = self._kept_all and not self._calls.batch.freeing, self._journal
         if dies:
             folder, self._folder = self._folder, Path(tempfile.mkdtemp(prefix="ways"))
             shutil.copy(journal.path, self._folder)
@@ -306,8 +307,8 @@ class _Senders:
     def __init__(self, step: int, late: list[Any]) -> None:
         self._step, self._late = step, late
 
-    def port(self, place: int) -> int:
-        return 40_000 + place
+    def ports(self) -> list[int]:
+        return [40_000 + place for place in range(64)]
 
     def answer_later(self, place: int, answers: Sequence[bytes]) -> None:
         self._late.append((self._step, place, list(answers)))

@@ -206,3 +206,28 @@ def stop_between_steps(calls: Calls) -> None:
         more = calls.work(4.0)
     assert calls.gauges().held == 1
     assert calls.usage("accounts", 0, 10) == [(LEVELS.counter, 1)]
+
+
+def test_a_call_that_a_switch_reports_after_it_went_down_is_not_freed(calls: Calls, journal: Journal) -> None:
+    hold(calls)
+    calls.apply([reserve("asked again", "s"), reserve("taken over", "other")], 2.0)
+    assert isinstance(calls.apply([SwitchReset("s")], 3.0)[0], Deferred)
+    reports = [
+        reserve("asked again", "s"),
+        reserve("taken over", "s"),
+        start(f"c{MANY - 1}"),
+        Refresh("update", named(f"c{MANY - 2}"), "s", None, lambda: LEVELS, lambda account, counters: LEVELS),
+    ]
+    answers = calls.apply(reports, 3.0)
+    assert isinstance(answers[0], Decision)
+    assert answers[:2] == [ACCEPTED, ACCEPTED]
+    finish(calls, 3.0)
+    assert calls.gauges().held == len(reports)
+    assert calls.usage("accounts", 0, 10) == [(LEVELS.counter, len(reports))]
+    calls.apply([SwitchReset("s")], 20.0)
+    finish(calls, 20.0)
+    assert calls.gauges().held == 0, "a later reset frees them"
+
+
+def reserve(call_id: str, switch: str) -> CallsMessage:
+    return Admit(call_key("s", call_id), "o", switch, b"", ACCEPTED, LEVELS)

@@ -54,6 +54,7 @@ RADIUS = SWITCH + "secret = 'x'\n[switch.radius]\n"
             RADIUS + "map = { callid = [44] }",
             '[[switch]] "a" [switch.radius] map: callid: expected "call_id", "leg',
         ),
+        (RADIUS + "map = { callid = [44] }", 'or "interval", got "callid"; did you mean "call_id"?'),
         (
             RADIUS + "map = { call_id = 44 }",
             '[[switch]] "a" [switch.radius] map: call_id: expected a list in [ ],',
@@ -74,7 +75,14 @@ RADIUS = SWITCH + "secret = 'x'\n[switch.radius]\n"
             RADIUS + "map = { call_id = [26] }",
             'map: call_id: expected an attribute (a name, 44, "9/24" or "Cisco-',
         ),
-        (RADIUS + "map = { call_id = ['0/4'] }", 'map: call_id: expected an attribute (a name, 44, "9/24" or "Cisco-'),
+        (
+            RADIUS + "map = { src_ip = ['NAS-IP-Address'] }",
+            "map: src_ip: expected an attribute of the caller, not the address of the switch, got",
+        ),
+        (
+            RADIUS + "map = { call_id = ['0/4'] }",
+            'map: call_id: expected an attribute (a name, 44, "9/24" or "Cisco-',
+        ),
         (
             RADIUS + "map = { call_id = ['9/1:'] }",
             "map: call_id: expected the name of a pair after the colon, got",
@@ -117,3 +125,10 @@ def test_a_map_of_attributes() -> None:
         "call_id": [(9, 1, "call-id"), (0, 44, None), (9, 24, None)],
         "name": [(0, 1, None), (14988, 1, "login"), (0, 61, "a:b")],
     }
+
+
+@pytest.mark.parametrize("key", ["secret", "token", "certificate"])
+def test_an_unusable_proof_is_one_mistake(key: str) -> None:
+    text = SWITCH.replace("127.0.0.1", "192.0.2.1") + f"{key} = 7"
+    assert [one for one in problems(text) if "loopback" in one] == []
+    assert any(f'[[switch]] "a" {key}: ' in one for one in problems(text))

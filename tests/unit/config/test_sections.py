@@ -208,7 +208,7 @@ TOKEN = "[[token]]\nname = 'noc'\nrole = 'read'\n"
             SWITCH + SWITCH.replace('"a"', '"b"'),
             '[[switch]] "b" addresses: 127.0.0.1 is also an address of "a". Give each of the two its own',
         ),
-        (SWITCH + "token = ''", '[[switch]] "a" token: expected a string or { env = "NAME" }'),
+        (SWITCH + "token = ''", '[[switch]] "a" token: expected a string or { env = "NAME" }, got ""'),
         (
             SWITCH + "certificate = 'x'",
             '[[switch]] "a" certificate: expected [listen] tls and [tls] client_ca too',
@@ -252,7 +252,7 @@ TOKEN = "[[token]]\nname = 'noc'\nrole = 'read'\n"
             '[[switch]] "a" colour: no such key; the keys are name, scope, addresses, match_port,',
         ),
         (SWITCH + "match_port = 'x'", '[[switch]] "a" match_port: expected "always" or "never", got "x"'),
-        (SWITCH + "secret = ''", '[[switch]] "a" secret: expected a string or { env = "NAME" }'),
+        (SWITCH + "secret = ''", '[[switch]] "a" secret: expected a string or { env = "NAME" }, got ""'),
         (
             SWITCH.replace("127.0.0.1", "10.1"),
             '[[switch]] "a" addresses: expected an IPv4 address of four parts (10.0.0.1), got "10.1"',

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import tracemalloc
+from typing import Any
 
 import msgspec
 import pytest
 
-from identengine.calls.backend import EncodedDecision, Settings, in_parts
+from identengine.calls.backend import EncodedDecision, LegResult, Settings, in_parts
 from identengine.calls.memory import Calls
 from identengine.calls.mirror import Changes, RoomLeft
 from identengine.engine.core import Engine
 from identengine.engine.lifecycle import Asker
-from identengine.engine.requests import EngineRequest, Method
+from identengine.engine.requests import EngineAnswer, EngineRequest, Method
 from identengine.engine.settings import EngineSettings
 from identengine.errors import StoreError
 from identengine.identify import builder
 from identengine.identify.explain import Explanation
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Codes, Reason, ReasonTable
-from identengine.model.records import Account, Client, ClientStatus, Decision, IdentBy, Request, SrcPolicy
+from identengine.model.records import (
+    Account,
+    CallRequest,
+    Client,
+    ClientStatus,
+    Decision,
+    IdentBy,
+    Request,
+    SrcPolicy,
+)
 
 OPTIONS = IdentifyOptions()
 CLIENT = Client(id=1, name="one")
@@ -38,6 +48,26 @@ def test_before_the_first_book_every_answer_is_not_ready() -> None:
     expected = Decision(accepted=False, reason="not_ready", sip_code=503, q850=42)
     assert engine.authorize(REQUEST, OPTIONS) == expected
     assert engine.explain(REQUEST, OPTIONS).decision.reason == "not_ready"
+
+
+@pytest.mark.parametrize("method", ["start", "update"])
+def test_a_report_before_the_first_book_must_be_repeated(method: Method) -> None:
+    engine = Engine(calls=Calls(Settings(), _Mirror()))
+
+    def report(call_id: str, **fields: Any) -> EngineAnswer:
+        request = CallRequest(call_id=call_id, **fields)
+        (answer,) = engine.decide([EngineRequest(method, request, OPTIONS, Asker("s", "s"))], 1.0)
+        return answer
+
+    answer = report("a", src_ip="10.0.0.5", dst_number="44")
+    assert isinstance(answer, Explanation)
+    assert answer.decision.reason == "not_ready"
+    assert report("a") == LegResult(True, unknown=True), "it has no fields that a book could identify"
+    engine.take_up(builder.build(OPTIONS, 7, bytes(32), [CLIENT], [ACCOUNT], []))
+    assert report("a", src_ip="10.0.0.5", dst_number="44") == LegResult(True)
+    engine.take_up(None)
+    assert report("a", src_ip="10.0.0.5", dst_number="44") == LegResult(True), "the set of calls knows it"
+    assert not engine.faults
 
 
 def test_a_fault_accepts_nobody_and_is_kept_for_the_log() -> None:

@@ -13,11 +13,11 @@ REASONS = sorted(reason.value for reason in Reason)
 
 
 def test_the_table_has_each_reason_with_its_codes() -> None:
-    rows = re.findall(r"^\| \[`(\w+)`\]\(#(\w+)\) \| (\d+) \| (\d+) \| \S", PAGE, re.MULTILINE)
+    rows = re.findall(r"^\| \[`(\w+)`\]\(#(\w+)\) \| (\d+) \| (\d+) \| (\d+) \| \S", PAGE, re.MULTILINE)
     assert [name for name, *_ in rows] == [reason.value for reason in Reason]
-    for name, anchor, sip_code, q850 in rows:
+    for name, anchor, sip_code, q850, h323 in rows:
         codes = STANDARD[Reason(name)]
-        assert (anchor, int(sip_code), int(q850)) == (name, codes.sip_code, codes.q850)
+        assert (anchor, int(sip_code), int(q850), int(h323)) == (name, codes.sip_code, codes.q850, codes.h323)
 
 
 def test_each_reason_has_a_section_with_cause_and_remedy() -> None:

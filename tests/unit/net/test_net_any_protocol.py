@@ -73,7 +73,7 @@ class Toy:
                 self.late.append((owed, senders, place))
             elif raw != b"silence":
                 assert session.peer is not None
-                answers.append(b"%b from %b:%d" % (raw, session.peer.name.encode(), senders.port(place)))
+                answers.append(b"%b from %b:%d" % (raw, session.peer.name.encode(), senders.ports()[place]))
                 places.append(place)
         assert too_old is None
         return answers, places

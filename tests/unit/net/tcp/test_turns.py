@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
+import pytest
 import uvloop
 
 from identengine.config.schema import Limits, Switch
 from identengine.model.addresses import parse_network
 from identengine.model.options import IdentifyOptions
 from identengine.net.access import Peers
+from identengine.net.tcp import turns as turns_module
 from identengine.net.tcp.admission import ConnectionQuota
-from identengine.net.tcp.connection import READ, TURN
+from identengine.net.tcp.connection import READ, TURN, TURN_BYTES
 from identengine.net.tcp.listener import StreamListener
 from identengine.net.tcp.turns import BATCH, Turns
 from identengine.wire.deferred import DeferredCount
@@ -25,6 +27,12 @@ from identengine.wire.session import Session
 
 HOST = "127.0.0.1"
 PATIENCE = 20
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no run of turns be cut by the time that a busy machine needs."""
+    monkeypatch.setattr(turns_module, "RUN_SECONDS", 60.0)
 
 
 class Engine:
@@ -70,6 +78,16 @@ class Engine:
         return answers, broken is not None
 
 
+class Framed(JsonStream):
+    """A framer that notes the sizes of the bytes that it is fed."""
+
+    fed: ClassVar[list[int]] = []
+
+    def feed(self, data: bytes) -> list[bytes]:
+        self.fed.append(len(data))
+        return super().feed(data)
+
+
 class Served:
     """A listener, and clients that are connected."""
 
@@ -86,7 +104,7 @@ class Served:
         server.setblocking(False)
         switch = Switch(name="one", scope="one", networks=(parse_network(HOST)[0],))
         peers = Peers([switch], IdentifyOptions())
-        framings = Framings(Framing(JsonStream, lambda: self.engine.respond), {})
+        framings = Framings(Framing(Framed, lambda: self.engine.respond), {})
         self.listener = StreamListener(server, peers, framings, ConnectionQuota(limits), print, turns=self._turns)
         await self.listener.start()
         for _ in range(clients):
@@ -217,6 +235,22 @@ def test_messages_that_wait_do_not_add_up() -> None:
     assert len(running.engine.decided) == count
 
 
+def test_messages_are_cut_off_the_stream_in_turns() -> None:
+    """A read full of tiny messages takes long to cut. Others must not wait so long."""
+    Framed.fed.clear()
+
+    async def ask(running: Served) -> None:
+        (client,) = running.clients
+        reader = asyncio.create_task(read(client, 3 * READ))
+        await asyncio.to_thread(client.sendall, b"{}" * READ)
+        assert await reader == b"{}\n" * READ
+
+    running = served(ask, clients=1, limits=Limits(datagram_age_ms=60_000, unread_bytes=1 << 24))
+    assert len(running.engine.decided) == READ
+    assert max(Framed.fed) <= TURN_BYTES
+    assert sum(Framed.fed) == 2 * READ
+
+
 class Script:
     """A turn that counts ``sizes`` messages, and waits again after each."""
 
@@ -251,6 +285,26 @@ def test_the_order_of_turns() -> None:
         *("a decides", "a answers", "b decides", "c decides", "b answers", "c answers"),
         "others",
         *("a decides", "b decides", "a answers", "b answers"),
+    ]
+
+
+def test_a_run_that_takes_long_gives_way_to_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns_module, "RUN_SECONDS", -1.0)
+
+    async def run() -> list[str]:
+        log: list[str] = []
+        turns = Turns()
+        for name, sizes in (("a", (1, 1)), ("b", (1,))):
+            turns.wait(Script(turns, log, name, *sizes))
+        for _ in range(3):
+            await asyncio.sleep(0)
+            log.append("others")
+        return log
+
+    assert asyncio.run(run()) == [
+        *("a decides", "a answers", "others"),
+        *("b decides", "b answers", "others"),
+        *("a decides", "a answers", "others"),
     ]
 
 

@@ -77,6 +77,8 @@ def test_before_the_first_book() -> None:
         result = ask(call(method, GOOD), ready=False)["result"]
         assert (result["accepted"], result["reason"], result["sip_code"]) == (False, "not_ready", 503)
     assert ask(call("explain", GOOD), ready=False)["error"]["code"] == -32001
+    for method in ("start", "update"):
+        assert ask(call(method, GOOD | {"call_id": "a"}), ready=False)["error"]["code"] == -32001
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,8 @@ from identengine.net.access import Peers
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec
 from identengine.wire.jsonrpc.replies import codec_of
 from identengine.wire.jsonrpc.responder import Responder
-from identengine.wire.jsonrpc.unproven import MAX_UNPROVEN
 from identengine.wire.responder import MalformedMessage
-from identengine.wire.session import Session
+from identengine.wire.session import MAX_UNPROVEN, Session
 
 FORGED, TRUSTED, OPEN = "10.2.0.1", "10.1.0.1", "10.3.0.1"
 """The address of a switch with a token, of one without, and of one of each."""

@@ -102,9 +102,9 @@ class Served:
 
     # ---- as the senders of a read
 
-    def port(self, place: int) -> int:
-        """Return the source port of a packet."""
-        return self._ports[place]
+    def ports(self) -> list[int]:
+        """Return the source ports of the packets."""
+        return self._ports
 
     def answer_later(self, place: int, answers: Sequence[bytes]) -> None:
         """Note a deferred reply."""

@@ -12,6 +12,7 @@ from identengine.wire.radius.packet import (
     LONGEST_PACKET,
     LONGEST_VALUE,
     LONGEST_VENDOR_VALUE,
+    MEANINGS,
     MOST_ATTRIBUTES,
     STATUS_SERVER,
     Attribute,
@@ -204,4 +205,5 @@ def test_any_bytes_are_a_packet_or_one_error(data: bytes) -> None:
 
 def test_each_cause_has_a_word_that_can_be_counted() -> None:
     assert all(cause.isidentifier() and cause == cause.name.lower() for cause in Cause)
+    assert MEANINGS.keys() == set(Cause)
     assert key("Proxy-State") == 33

@@ -69,6 +69,9 @@ def test_before_the_first_book() -> None:
     assert reply is not None
     assert (reply[0], texts(reply, "Reply-Message")) == (REJECT, ["not_ready"])
     assert served.decided(status_server()) is None, "a switch should ask another server"
+    fields = (("h323-remote-address", "10.0.0.1"), ("Called-Station-Id", "44123"))
+    for status in (START, ALIVE):
+        assert served.decided(account(status, "d", *fields)) is None, "the switch repeats it"
 
 
 def test_a_reply_that_does_not_fit_frees_its_slot(served: Served) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from support.callsets import all_legs
-from unit.wire.radius.served import HOST, Served, access, account, is_authentic, texts
+from unit.wire.radius.served import HOST, Served, access, account, is_authentic, switch, texts
 
 from identengine.calls.legs import ACTIVE
+from identengine.model.attributes import parse_attribute
 from identengine.wire.radius.duplicates import KEPT_SECONDS
 from identengine.wire.radius.packet import ACCESS_ACCEPT, ACCESS_REJECT, ACCOUNTING_RESPONSE
 
@@ -81,6 +82,15 @@ def test_fields_that_cannot_be_used_do_not_lose_a_report(served: Served) -> None
     assert served.decided(account(START, "c", *odd)) == RECORDED
     assert [leg.state for leg in all_legs(served.calls)] == [ACTIVE]
     assert served.wrong == []
+
+
+@pytest.mark.parametrize("interval", [0, 4_000_000_000])
+@pytest.mark.parametrize("usual", [True, False])
+def test_an_interval_that_cannot_be_used_does_not_lose_a_report(interval: int, usual: bool) -> None:
+    served = Served(switch(map={"interval": (parse_attribute("Acct-Interim-Interval"),)}), usual=usual)
+    served.ask(access("c"))
+    assert served.decided(account(ALIVE, "c", ("Acct-Interim-Interval", interval))) == RECORDED
+    assert [leg.state for leg in all_legs(served.calls)] == [ACTIVE]
 
 
 @pytest.mark.parametrize("status", [START, STOP, ALIVE, FAILED])
