@@ -5,11 +5,11 @@ Rule: the time of a comparison does not depend on the position of a difference.
 
 from __future__ import annotations
 
-import hashlib
 from hmac import compare_digest
 from struct import Struct as Layout
 from typing import Final
 
+from identengine.wire.radius.hashing import md5, md5_of
 from identengine.wire.radius.packet import ACCESS_REQUEST, HEADER_BYTES, STATUS_SERVER, Packet
 
 ZEROS: Final = bytes(16)
@@ -31,11 +31,11 @@ class SharedSecret:
 
     def __init__(self, secret: bytes) -> None:
         self.secret = secret
-        key = secret if len(secret) <= _BLOCK_BYTES else _md5(secret)
+        key = secret if len(secret) <= _BLOCK_BYTES else md5_of(secret)
         key = key.ljust(_BLOCK_BYTES, b"\0")
         # HMAC by RFC 2104. Two prepared hashes cost less than a copy of a keyed hmac object.
-        self._inner = hashlib.md5(key.translate(_INNER), usedforsecurity=False)
-        self._outer = hashlib.md5(key.translate(_OUTER), usedforsecurity=False)
+        self._inner = md5(key.translate(_INNER))
+        self._outer = md5(key.translate(_OUTER))
 
     def hmac(self, data: bytes) -> bytes:
         """Return HMAC-MD5 of ``data`` with this secret."""
@@ -56,7 +56,7 @@ class SharedSecret:
     def authenticates(self, packet: Packet) -> bool:
         """Return True if the authenticator of an Accounting-Request is right (RFC 2866, section 3)."""
         data = packet.data
-        right = _md5(data[:4] + ZEROS + data[HEADER_BYTES:] + self.secret)
+        right = md5_of(data[:4] + ZEROS + data[HEADER_BYTES:] + self.secret)
         return compare_digest(right, packet.authenticator)
 
     def answers(self, reply: Packet, authenticator: bytes) -> bool:
@@ -65,7 +65,7 @@ class SharedSecret:
         ``authenticator`` is that of the request. A Message-Authenticator is checked if the reply has one.
         """
         at, data = reply.signature_at, reply.data[:4] + authenticator + reply.data[HEADER_BYTES:]
-        if not compare_digest(_md5(data + self.secret), reply.authenticator):
+        if not compare_digest(md5_of(data + self.secret), reply.authenticator):
             return False
         return not at or compare_digest(self.hmac(data[:at] + ZEROS + data[at + 16 :]), data[at : at + 16])
 
@@ -86,7 +86,7 @@ class SharedSecret:
 
     def _responded(self, head: bytes, body: bytes) -> bytes:
         """Return a reply with its response authenticator. ``head`` has the authenticator of the request."""
-        response = hashlib.md5(head, usedforsecurity=False)
+        response = md5(head)
         response.update(body)
         response.update(self.secret)
         return b"".join((head[:4], response.digest(), body))
@@ -101,12 +101,7 @@ class SharedSecret:
         head = _HEADER.pack(code, identifier, size, authenticator if signed else ZEROS)
         signature = self.hmac(b"".join((head, _SIGNATURE_HEAD, ZEROS, attributes)))
         body = b"".join((_SIGNATURE_HEAD, signature, attributes))
-        return b"".join((head[:4], authenticator if signed else _md5(head + body + self.secret), body))
-
-
-def _md5(data: bytes) -> bytes:
-    # The protocol prescribes MD5.
-    return hashlib.md5(data, usedforsecurity=False).digest()
+        return b"".join((head[:4], authenticator if signed else md5_of(head + body + self.secret), body))
 
 
 _INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))

@@ -147,13 +147,13 @@ def decode(datagram: bytes) -> Packet:
         raise PacketError(Cause.CODE)
     attributes: list[Attribute] = []
     add, plain = attributes.append, _PLAIN
-    at, signature_at, proxy_state, must_be_signed = HEADER_BYTES, 0, b"", code == STATUS_SERVER
+    at, signature_at, has_rare = HEADER_BYTES, 0, code == STATUS_SERVER
     try:
         for _ in _TURNS:
             if at >= end:
                 break
             kind, size = datagram[at], datagram[at + 1]
-            if size < 2:
+            if size < 2 or not kind:
                 raise PacketError(Cause.ATTRIBUTE)
             behind = at + size
             value = datagram[at + 2 : behind]
@@ -164,17 +164,13 @@ def decode(datagram: bytes) -> Packet:
                     add((_CISCO_KEYS | value[4], value[6:]))  # the usual case: one attribute of Cisco
                 elif behind <= end:
                     _open(value, attributes)
+            elif kind == MESSAGE_AUTHENTICATOR:
+                if signature_at or size != 18:
+                    raise PacketError(Cause.MESSAGE_AUTHENTICATOR)
+                signature_at = at + 2
+                add((kind, value))
             else:
-                if kind == MESSAGE_AUTHENTICATOR:
-                    if signature_at or size != 18:
-                        raise PacketError(Cause.MESSAGE_AUTHENTICATOR)
-                    signature_at = at + 2
-                elif kind == PROXY_STATE:
-                    proxy_state += datagram[at:behind]
-                elif kind == EAP_MESSAGE:
-                    must_be_signed = True
-                else:
-                    raise PacketError(Cause.ATTRIBUTE)
+                has_rare = True
                 add((kind, value))
             at = behind
         else:
@@ -183,11 +179,19 @@ def decode(datagram: bytes) -> Packet:
         raise PacketError(Cause.ATTRIBUTE) from None
     if at != end:  # the last attribute extends beyond the packet
         raise PacketError(Cause.ATTRIBUTE)
+    proxy_state = _proxy_state(code, attributes, signature_at) if has_rare else b""
+    return Packet(code, identifier, authenticator, attributes, signature_at, proxy_state, datagram)
+
+
+def _proxy_state(code: int, attributes: list[Attribute], signature_at: int) -> bytes:
+    """Return all Proxy-State. Raise PacketError for too much, or for a packet that must be signed and is not."""
+    must_be_signed = code == STATUS_SERVER or any(kind == EAP_MESSAGE for kind, _ in attributes)
     if must_be_signed and not signature_at:  # RFC 5997, section 3; RFC 3579, section 3.1
         raise PacketError(Cause.NO_MESSAGE_AUTHENTICATOR)
-    if len(proxy_state) > _MOST_PROXY_STATE:
+    found = encoded(one for one in attributes if one[0] == PROXY_STATE)
+    if len(found) > _MOST_PROXY_STATE:
         raise PacketError(Cause.PROXY_STATE)
-    return Packet(code, identifier, authenticator, attributes, signature_at, proxy_state, datagram)
+    return found
 
 
 _CISCO = _VENDOR.pack(9)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Final
 
 from identengine.model.records import Chap
 from identengine.wire.radius.authenticators import SharedSecret
+from identengine.wire.radius.hashing import md5_of
 from identengine.wire.radius.packet import Packet, values
 
 USER_PASSWORD: Final = 2
@@ -62,9 +62,9 @@ def chap_of(packet: Packet) -> Chap | None:
 def chap_response(identifier: int, password: bytes, challenge: bytes) -> bytes:
     """Return the CHAP-Password of a caller that has ``password`` (RFC 1994, section 4.1)."""
     first = bytes((identifier,))
-    return first + hashlib.md5(first + password + challenge, usedforsecurity=False).digest()
+    return first + md5_of(first + password + challenge)
 
 
 def _xor(block: bytes, key: bytes) -> bytes:
-    mask = hashlib.md5(key, usedforsecurity=False).digest()
+    mask = md5_of(key)
     return (int.from_bytes(block, "big") ^ int.from_bytes(mask, "big")).to_bytes(_BLOCK_BYTES, "big")

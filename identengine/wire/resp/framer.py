@@ -254,6 +254,8 @@ def _cut_alike(parts: list[bytes], messages: list[bytes]) -> int:
 
 def words_of(line: bytes) -> list[bytes] | None:
     """Return the arguments of an inline command, or None if a quote is not closed or not followed by a blank."""
+    if b'"' not in line and b"'" not in line:
+        return line.split()
     words: list[bytes] = []
     at, size = 0, len(line)
     while True:

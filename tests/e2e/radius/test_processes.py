@@ -89,6 +89,28 @@ def test_packets_that_wait_together_are_one_batch(folder: Path) -> None:
         assert batches(server) == before + 2
 
 
+def test_large_packets_are_decided_in_turns(folder: Path) -> None:
+    """A batch of large packets has several parts. The port of each packet is known in each of them."""
+    states = [attribute("Proxy-State", bytes(250))] * 12
+    fields = [attribute(*one) for one in VENDOR]
+    with serving(folder, CONFIG) as server, peer(server) as auth, peer(server) as other:
+        large = [
+            OURS.request(ACCESS_REQUEST, n, n.to_bytes(16, "big"), encoded([*fields, *states])) for n in range(30)
+        ]
+        for times in (1, 2):
+            decider = server.decider
+            os.kill(decider, signal.SIGSTOP)
+            try:
+                for one in large:
+                    auth.send(one)
+                    other.send(one)
+            finally:
+                os.kill(decider, signal.SIGCONT)
+            for socket_of in (auth, other):
+                assert sorted(socket_of.recv(5000)[1] for _ in large) == list(range(30))
+            assert count(server, "radius_duplicates") == 60 * (times - 1)
+
+
 def test_ipv6(folder: Path) -> None:
     config = CONFIG.replace(f'radius_auth = ["{HOST}:0"]', 'radius_auth = ["[::1]:0"]')
     with serving(folder, config.replace(f'["{HOST}"]', '["::1"]', 1)) as server:

@@ -15,7 +15,7 @@ from support.server import Server
 from support.waiting import wait_for
 
 from identengine.model.records import Account, Client, ClientStatus, Did, SrcPolicy
-from identengine.store.vault import Vault
+from identengine.store.vault import Vault, default_key_file
 
 ENGINE = "127.0.0.4"
 """Address of all engines."""
@@ -46,12 +46,15 @@ DIALLED = {"484 invalid_destination": "77%23"}
 """Numbers that are dialled for some of the rejects. For the others any number is dialled."""
 _FIRST = ('regexp="^503"', 'regexp="^5"')
 _SECOND = ('regexp="^1"', 'regexp="^[156]"')
+_SLOWLY = ('<label id="answers"/>', '<label id="answers"/><pause milliseconds="300"/>')
 """Changes of the scenario of two vendors: numbers with 5 fail at the first, and numbers with 6 ring there.
 
-The second vendor answers them. Numbers with 503 fail at both."""
+The second vendor answers them. Numbers with 503 fail at both. An answer must not overtake the ringing of the other
+vendor.
+"""
 
 
-def _accounts(vendors: list[Callee]) -> list[Account]:
+def _accounts(vendors: list[Callee], vault: Vault) -> list[Account]:
     at = REJECTED
     rejected = [
         ip_account(15, at["403 protocol_mismatch"], term_protocol="h323"),
@@ -66,7 +69,7 @@ def _accounts(vendors: list[Callee]) -> list[Account]:
         ip_account(24, at["403 gateway_mismatch"], gateways=("another",)),
         ip_account(25, at["403 ambiguous"]),
         ip_account(26, at["403 ambiguous"], client_id=2),
-        ip_account(27, at["403 auth_required"], password=Vault((bytes(32),)).encrypt("a password")),
+        ip_account(27, at["403 auth_required"], password=vault.encrypt("a password")),
     ]
     out = {"orig_enabled": False, "term_enabled": True, "client_id": 2}
     return [
@@ -117,7 +120,8 @@ class Engine:
             require_password = true
             {config or switch}
         """
-        put_rows(folder / "store", _accounts(vendors), _CLIENTS, [Did(number=OWN_NUMBER, account_id=3)])
+        vault = Vault.from_file(default_key_file(folder / "store"), create=True)
+        put_rows(folder / "store", _accounts(vendors, vault), _CLIENTS, [Did(number=OWN_NUMBER, account_id=3)])
         self.start()
 
     def start(self) -> None:
@@ -140,7 +144,7 @@ class Carrier:
         self.way = way
         self._folder = folder
         self._stack = stack
-        changes = [[], []] if vendors == 1 else [[_FIRST], [_SECOND]]
+        changes = [[], []] if vendors == 1 else [[_FIRST], [_SECOND, _SLOWLY]]
         self.vendors = [Callee(folder, f"vendor{n}", *changes[n]) for n in range(vendors)]
         self.vendor = self.vendors[0]
         self.engines = []
