@@ -124,9 +124,8 @@ class Usual:
             return self._unidentified(asked, dialled, options, found)
         candidate, kind = found
         dst = (dialled[candidate.cut :] if candidate.cut else dialled).encode()  # strip
-        # A prefix such as "55%" begins no number of a request, so that the whole number is looked at then.
-        if not ((dst and is_normal(dialled)) if candidate.cut else dst.isalnum() or is_normal(dialled)):
-            return None
+        if not dst or not ((dialled.isalnum() and dialled.isascii()) or is_normal(dialled)):
+            return None  # "55%44" is no number of a request, even if "55%" is a tech prefix
         entry, ambiguous = candidate.entry, False  # credentials
         if candidate.ties is not None or asked.password is not None or kind != "ip" or self._requires_password:
             checked = self._check(asked, candidate, kind, options)
