@@ -11,9 +11,10 @@ from contextlib import suppress
 import msgspec
 
 from identengine.server.http.problems import NO_OBJECT, Problem, ProblemError, of_trouble
+from identengine.wire.codes import BAD_PARAMS, PARSE_ERROR
 from identengine.wire.jsonrpc.codec import JSON, UNDECODED
 from identengine.wire.jsonrpc.errors import complaint
-from identengine.wire.jsonrpc.messages import BAD_PARAMS, PARSE_ERROR, RequestMessage, ResponseMessage
+from identengine.wire.jsonrpc.messages import RequestMessage, ResponseMessage
 from identengine.wire.jsonrpc.methods import INTEGER_ID_PARAMS, METHODS, text_ids
 
 

@@ -17,17 +17,8 @@ from identengine.errors import LONGEST_QUOTE
 from identengine.identify import template
 from identengine.identify.template import Form
 from identengine.model.records import Digest
-from identengine.wire.jsonrpc.messages import (
-    MAX_ID,
-    OVERLOADED,
-    PARSE_ERROR,
-    Credited,
-    Failure,
-    Field,
-    Loose,
-    Trouble,
-    Unproven,
-)
+from identengine.wire.codes import OVERLOADED, PARSE_ERROR
+from identengine.wire.jsonrpc.messages import MAX_ID, Credited, Failure, Field, Loose, Trouble, Unproven
 from identengine.wire.jsonrpc.methods import (
     CALLS,
     INTEGER_ID_CALLS,

@@ -12,8 +12,9 @@ import msgspec
 
 from identengine.errors import LONGEST_QUOTE, expected, nearest, quoted
 from identengine.model.records import Digest
+from identengine.wire.codes import BAD_PARAMS, INVALID_REQUEST, NO_SUCH_METHOD
 from identengine.wire.jsonrpc.codec import UNDECODED, Codec, Decoder
-from identengine.wire.jsonrpc.messages import BAD_PARAMS, INVALID_REQUEST, MAX_ID, NO_SUCH_METHOD, Field
+from identengine.wire.jsonrpc.messages import MAX_ID, Field
 from identengine.wire.jsonrpc.methods import METHODS
 
 LONGEST_VALUE = 100

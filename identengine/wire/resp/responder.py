@@ -18,6 +18,7 @@ from identengine.errors import quoted
 from identengine.model.records import Decision, Request
 from identengine.model.usual import UsualCallRequest, UsualRequest
 from identengine.wire.batches import EngineBatches
+from identengine.wire.codes import BAD_PARAMS, PARSE_ERROR
 from identengine.wire.deferred import DeferredCount
 from identengine.wire.desk import ANY_SIZE, Batch, Desk, Item, Kind, Later, Room
 from identengine.wire.resp import fields
@@ -26,7 +27,7 @@ from identengine.wire.resp.fields import LONGEST_USUAL, UNREADABLE, BadFieldErro
 from identengine.wire.resp.framer import SEPARATOR, arguments_of
 from identengine.wire.resp.service import Client, Service, Wrong, wrong_arity
 from identengine.wire.resp.writers import INTERNAL_ERROR, ArrayWriter, JsonWriter, decided, error
-from identengine.wire.responder import BAD_PARAMS, PARSE_ERROR, LateAnswer, MalformedMessage, MessageResponder
+from identengine.wire.responder import LateAnswer, MalformedMessage, MessageResponder
 from identengine.wire.session import MAX_UNPROVEN, Peer, Session
 
 MAX_WRONG = 16

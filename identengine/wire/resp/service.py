@@ -13,10 +13,10 @@ from typing import NamedTuple, TypeAlias
 
 from identengine.engine.core import Engine
 from identengine.errors import nearest, quoted
+from identengine.wire.codes import BAD_PARAMS, INVALID_REQUEST, NO_SUCH_METHOD
 from identengine.wire.program import VERSION
 from identengine.wire.resp.access import NO_AUTH, authenticate
 from identengine.wire.resp.writers import NIL, OK, bulk, error, value_of
-from identengine.wire.responder import BAD_PARAMS, INVALID_REQUEST, NO_SUCH_METHOD
 from identengine.wire.session import Session
 
 LONGEST_NAME = 32

@@ -13,8 +13,9 @@ from identengine.client import BlockingClient, Client
 from identengine.engine.requests import Method
 from identengine.server.http.openapi import document
 from identengine.stats import registry
+from identengine.wire.codes import BAD_PARAMS
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec
-from identengine.wire.jsonrpc.messages import BAD_PARAMS, Field, RequestMessage, ResponseMessage, Trouble
+from identengine.wire.jsonrpc.messages import Field, RequestMessage, ResponseMessage, Trouble
 from identengine.wire.jsonrpc.methods import CALLS, METHODS, MethodSpec, with_text_ids
 
 BOTH = pytest.mark.parametrize("codec", [JSON, MESSAGEPACK])
