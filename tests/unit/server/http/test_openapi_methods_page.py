@@ -19,7 +19,6 @@ from identengine.model.records import CallList, CallRequest, Decision, Digest, R
 from identengine.server.http.examples import EXAMPLES
 from identengine.server.http.fielddocs import member_docs
 from identengine.server.http.openapi import REQUIRED, RULED_OUT_BY
-from identengine.wire.jsonrpc import messages
 from identengine.wire.jsonrpc.messages import Credentials
 from identengine.wire.jsonrpc.methods import METHODS
 
@@ -160,7 +159,7 @@ def test_each_method_has_a_heading_and_no_other_does() -> None:
 
 def test_the_table_of_errors_has_all_codes() -> None:
     codes = [int(code) for code in re.findall(r"^\| (-32\d+) ", PAGE.read_text(), re.MULTILINE)]
-    assert codes == [getattr(messages, name) for name in ERRORS]
+    assert codes == [getattr(codes, name) for name in ERRORS]
 
 
 if __name__ == "__main__":
