@@ -158,8 +158,8 @@ def test_each_method_has_a_heading_and_no_other_does() -> None:
 
 
 def test_the_table_of_errors_has_all_codes() -> None:
-    codes = [int(code) for code in re.findall(r"^\| (-32\d+) ", PAGE.read_text(), re.MULTILINE)]
-    assert codes == [getattr(codes, name) for name in ERRORS]
+    listed = [int(code) for code in re.findall(r"^\| (-32\d+) ", PAGE.read_text(), re.MULTILINE)]
+    assert listed == [getattr(codes, name) for name in ERRORS]
 
 
 if __name__ == "__main__":
