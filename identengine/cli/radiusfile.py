@@ -176,7 +176,7 @@ def print_packet(read: PacketRead) -> None:
     if read.unused:
         say(f"Not used: {', '.join(f'{one.attribute} (line {one.line})' for one in read.unused)}")
     if read.packet == "Accounting-Request":
-        names_call = read.method not in ("start", "update", "stop") or read.request.call_id is not None
+        names_call = read.method not in ("start", "update", "stop") or (read.request.call_id or "").strip()
         say(_EFFECTS[read.method] if names_call else _NO_CALL)
     say("")
 

@@ -13,23 +13,7 @@ from typing import Literal, get_args
 from identengine.config.readers import Reader, Table, bare, boolean, choice, items, mistake, secret
 from identengine.config.schema import Radius, ReplyStyle
 from identengine.errors import expected, nearest, one_of
-from identengine.model.attributes import NamedAttribute, parse_source
-
-FIELDS = (
-    "call_id",
-    "leg_id",
-    "direction",
-    "account_id",
-    "src_ip",
-    "src_port",
-    "protocol",
-    "gateway",
-    "name",
-    "src_number",
-    "dst_number",
-    "interval",
-)
-"""The fields of a request that a map can read from other attributes."""
+from identengine.model.attributes import DEFAULT_SOURCES, NamedAttribute, parse_source
 
 
 def read_radius(table: Table) -> Radius:
@@ -44,6 +28,8 @@ def read_radius(table: Table) -> Radius:
         reply=table.take("reply", items(style), standard.reply),
         map=table.take("map", field_map, standard.map),
     )
+    if not found.reply:  # a switch must not miss the number to dial
+        table.complain("reply", mistake('"cisco", "sip_avp" or both', []))
     table.close()
     return found
 
@@ -55,8 +41,9 @@ def field_map(value: object) -> dict[str, tuple[NamedAttribute, ...]]:
     found: dict[str, tuple[NamedAttribute, ...]] = {}
     wrong: list[str] = []
     for key, written in value.items():
-        if key not in FIELDS:
-            wrong.append(f"{bare(key)}: {expected(one_of(FIELDS), key, meant=nearest(key, FIELDS))}")
+        if key not in DEFAULT_SOURCES:
+            meant = nearest(key, DEFAULT_SOURCES)
+            wrong.append(f"{bare(key)}: {expected(one_of(DEFAULT_SOURCES), key, meant=meant)}")
             continue
         try:
             found[key] = items(partial(parse_source, key))(written)

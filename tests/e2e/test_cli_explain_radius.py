@@ -135,8 +135,9 @@ def test_accounting_has_an_effect_and_no_candidates(
         assert found["unused"] == []
 
 
-def test_accounting_without_a_call_id_changes_nothing(store: Path, file: Path) -> None:
-    file.write_text("Acct-Status-Type = Stop\n")
+@pytest.mark.parametrize("call_id", ["", 'Acct-Session-Id = " "\n'], ids=["absent", "blank"])
+def test_accounting_without_a_call_id_changes_nothing(store: Path, file: Path, call_id: str) -> None:
+    file.write_text(f"Acct-Status-Type = Stop\n{call_id}")
     assert "No attribute is the call id" in done("explain", "--radius", file, store=store).out
 
 

@@ -268,7 +268,9 @@ class Client:
 
     def announce(self, status: str) -> int:
         """Send Accounting-On or Accounting-Off to all engines. Return the exit status."""
-        packet = written([("Acct-Status-Type", status), *self._own])
+        # The engine takes a second one with the same session for a repeat (RFC 2866, section 5.5: it is unique).
+        session = ("Acct-Session-Id", f"{time.time():.6f}")
+        packet = written([("Acct-Status-Type", status), session, *self._own])
         replies = [engine.ask("acct", packet) for engine in self.engines]
         return 0 if all(replies) else 1
 

@@ -50,6 +50,8 @@ class Duplicates(Generic[Pending]):
         self._most_bytes = most_bytes
         self._known: dict[Hashable, bytes | Pending] = {}
         self._generations: deque[_Generation] = deque()
+        self._now = 0.0
+        """The time of the current batch."""
         self.size = 0
         """Memory of all replies, in bytes."""
 
@@ -61,7 +63,12 @@ class Duplicates(Generic[Pending]):
 
         Return ``pending`` itself if the request is new. :meth:`keep` or :meth:`forget` must follow then.
         """
-        return self._known.setdefault(key, pending)
+        known = self._known.setdefault(key, pending)
+        if known is not pending and self._has_expired():  # after a pause, that of the key may be one of them
+            while self._has_expired():
+                self._drop()
+            known = self._known.setdefault(key, pending)
+        return known
 
     def forget(self, key: Hashable) -> None:
         """Forget a request that gets no reply, so that a repeat of it is decided again."""
@@ -86,9 +93,17 @@ class Duplicates(Generic[Pending]):
             self._drop()
 
     def expire(self, now: float) -> None:
-        """Forget the oldest generation if it has expired. Call it before each batch."""
-        if self._generations and now - self._generations[0].ended > KEPT_SECONDS:
+        """Forget the oldest generation if it has expired. Call it before each batch.
+
+        Only one: after a pause, the first request need not wait until all of them are forgotten.
+        """
+        self._now = now
+        if self._has_expired():
             self._drop()
+
+    def _has_expired(self) -> bool:
+        """Return True if the oldest generation has expired."""
+        return bool(self._generations) and self._now - self._generations[0].ended > KEPT_SECONDS
 
     def _drop(self) -> None:
         oldest = self._generations.popleft()

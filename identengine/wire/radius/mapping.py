@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from msgspec import structs
 
 from identengine.identify.credentials import chap_verifies
+from identengine.identify.query import decimal
 from identengine.model.addresses import format_address, normal_address
 from identengine.model.attributes import (
     AVPAIR,
@@ -63,7 +64,6 @@ _NAMES = (*_FIELDS, "password", "chap")
 _SECRET_FIELDS = frozenset(("password", "chap"))
 _NOTHING: list[Any] = [None] * _PLACES
 _UNRANKED = [1 << 16] * _PLACES
-_INTERVAL = _FIELDS.index("interval")
 
 
 class Asked(NamedTuple):
@@ -257,15 +257,9 @@ def _accounted(packet: Packet, found: list[Any]) -> Asked:
     direction = _DIRECTION.get(direction)  # another origin names no direction, so that its stop frees the call
     if method == "stop":
         return Asked(method, UsualCallRequest(call_id=call_id, leg_id=leg_id, direction=direction))
-    usual = _is_usual(account_id, src_port, src, dst)
-    if interval is not None:
-        if _is_number(interval, 6) and int(interval) <= LONGEST_INTERVAL:
-            interval = int(interval)
-        else:
-            usual = False
     return Asked(
         method,
-        (UsualCallRequest if usual else CallRequest)(
+        (UsualCallRequest if _is_usual(account_id, src_port, src, dst) else CallRequest)(
             call_id=call_id,
             leg_id=leg_id,
             direction=direction,
@@ -277,9 +271,17 @@ def _accounted(packet: Packet, found: list[Any]) -> Asked:
             name=name,
             src_number=src,
             dst_number=dst,
-            interval=interval,
+            interval=None if interval is None else _interval(interval),
         ),
     )
+
+
+def _interval(written: str) -> int | None:
+    """Return an interval, or None if it cannot be used: a report must not be lost for it."""
+    try:
+        return decimal(written, LONGEST_INTERVAL)
+    except ValueError:
+        return None
 
 
 def _request(

@@ -35,11 +35,13 @@ class Read:
 class Message:
     """A new request: all that its reply needs."""
 
-    __slots__ = ("key", "packet", "place", "read", "repeats", "reply", "reset", "switch")
+    __slots__ = ("is_unknown", "key", "packet", "place", "read", "repeats", "reply", "reset", "switch")
 
     def __init__(self, packet: Packet, switch: RadiusSwitch, key: Hashable, read: Read, place: int) -> None:
         self.packet, self.switch, self.key, self.read, self.place = packet, switch, key, read, place
         self.reply: Item = None
+        self.is_unknown = False
+        """True if it reported a call that is unknown, and that it does not identify."""
         self.repeats: tuple[tuple[Read, int], ...] = ()
         """Repeats in the same batch: the read and the place of each."""
         self.reset: Hashable = None

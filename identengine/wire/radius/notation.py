@@ -68,6 +68,7 @@ _PAIR = re.compile(
 _REQUEST_NUMBER = re.compile(r"^\s*\(\d+\)\s*")
 """The number of a request that begins each line of FreeRADIUS' debug output."""
 _NUMBERED = re.compile(r"Attr-(?:26\.(?P<vendor>\d{1,8})\.)?(?P<number>\d{1,3})", re.IGNORECASE)
+_WORD = re.compile(r"[\w.-]+")
 _ESCAPE = re.compile(r"\\([0-7]{3}|.)")
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 _HEX = re.compile(r"0[xX](?:[0-9A-Fa-f]{2})*")
@@ -174,10 +175,20 @@ def _is_secret(named: NamedAttribute) -> bool:
 
 
 def _without_secret(written: str) -> str:
-    """Return part of a line, without the value if it is a secret."""
-    name, equals, _ = written.partition("=")
-    named = attribute_named(name.rstrip(" \t:+"))
-    return f"{name}= …" if equals and named is not None and _is_secret(named) else written
+    """Return part of a line, only its first word if any word may name a secret.
+
+    The line has no form that shows where a value begins.
+    """
+    words = _WORD.findall(written)
+    return f"{words[0]} …" if any(map(_may_name_secret, words)) else written
+
+
+def _may_name_secret(word: str) -> bool:
+    named = attribute_named(_BY_ALIAS.get(word.casefold(), word))
+    numbered = _NUMBERED.fullmatch(word)
+    if numbered and numbered["vendor"] is None:
+        named = attribute_numbered(0, int(numbered["number"]))
+    return _is_secret(named) if named is not None else "password" in word.casefold()
 
 
 def _numbered(line: int, found: re.Match[str]) -> NamedAttribute:

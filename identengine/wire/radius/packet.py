@@ -173,10 +173,10 @@ def decode(datagram: bytes) -> Packet:
                 has_rare = True
                 add((kind, value))
             at = behind
-        else:
-            raise PacketError(Cause.TOO_MANY_ATTRIBUTES)
     except IndexError:  # a byte that must be there is behind the end of the packet
         raise PacketError(Cause.ATTRIBUTE) from None
+    if len(attributes) > MOST_ATTRIBUTES:  # an attribute of a vendor can hold many
+        raise PacketError(Cause.TOO_MANY_ATTRIBUTES)
     if at != end:  # the last attribute extends beyond the packet
         raise PacketError(Cause.ATTRIBUTE)
     proxy_state = _proxy_state(code, attributes, signature_at) if has_rare else b""
@@ -225,8 +225,6 @@ def _open(value: bytes, attributes: list[Attribute]) -> None:
         raise PacketError(Cause.VENDOR_ATTRIBUTE)
     keys = vendor_key(vendor, 0)
     attributes += [(keys | kind, one) for kind, one in inner]
-    if len(attributes) > MOST_ATTRIBUTES:
-        raise PacketError(Cause.TOO_MANY_ATTRIBUTES)
 
 
 def fields(data: bytes) -> list[Attribute] | None:

@@ -1,22 +1,24 @@
 """Replies: the answers of the engine as packets (interfaces.md 5).
 
-Every reply begins with a Message-Authenticator, and returns all Proxy-State of its request in order. A reply has
-at most 4,096 bytes, of which Proxy-State has the first claim. Rules if the rest does not fit:
+Every reply, except that of accounting, begins with a Message-Authenticator. It returns all Proxy-State of its
+request in order. A reply has at most 4,096 bytes, of which Proxy-State has the first claim. Rules if the rest does
+not fit:
 
-- An accepted call loses Class, account and client, and the SIP-AVPs if the pairs of Cisco are there too. If it is
-  still too large, or a value is too long for its attribute, it becomes the reject ``internal_error``. The switch
-  must not miss the number, the rate table or the routing plan.
+- An accepted call loses Class, account and client, and the second of two styles. If it is still too large, or a
+  value is too long for its attribute, it becomes the reject ``internal_error``. The switch must not miss the
+  number, the rate table or the routing plan.
 - A reject loses its last attributes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, TypeAlias
+from typing import TypeAlias, get_args
 
 import msgspec
 
 from identengine.calls.backend import EncodedDecision, unpacked
+from identengine.config.schema import ReplyStyle
 from identengine.model.attributes import ATTRIBUTES, AVPAIR, CISCO
 from identengine.model.numbers import MAX_LENGTH
 from identengine.model.reasons import Reason, ReasonTable
@@ -35,9 +37,6 @@ from identengine.wire.radius.packet import (
     vendor_key,
 )
 
-Style: TypeAlias = Literal["cisco", "sip_avp"]
-"""The form of the fields in a reply: pairs of Cisco, or attributes SIP-AVP as SIP proxies read them."""
-STYLES: tuple[Style, ...] = ("cisco", "sip_avp")
 MOST_ROUTES = 20_000
 """Number of routes whose encoded attributes are kept."""
 
@@ -74,7 +73,7 @@ _REJECTED = ("sip_code", "q850")
 class _Form:
     """One style of the fields in a reply."""
 
-    def __init__(self, style: Style) -> None:
+    def __init__(self, style: ReplyStyle) -> None:
         self._pairs = style == "cisco"
         sizes = range(2 * MAX_LENGTH + 1)  # the dialled number can have a tech prefix in front
         self.src_heads, self.dst_heads = ([self._head(name, size) for size in sizes] for name in _NUMBERS)
@@ -97,7 +96,7 @@ class _Form:
         return whole[: len(whole) - size]
 
 
-_FORMS = {style: _Form(style) for style in STYLES}
+_FORMS = {style: _Form(style) for style in get_args(ReplyStyle)}
 _CLASS_HEADS = [bytes((_CLASS, size + 2)) for size in range(LONGEST_VALUE + 1)]
 _CLASS_TEXT = b"account=%d;client=%d;version=%d"
 _ACCEPTED_CODE = attribute(_RETURN_CODE, b"0")
@@ -129,7 +128,7 @@ _Route: TypeAlias = tuple[str | int | None, ...]
 class Replies:
     """Encodes replies in some styles, with the codes of a config. It keeps the attributes of routes."""
 
-    def __init__(self, reasons: ReasonTable, styles: Sequence[Style] = ("cisco",)) -> None:
+    def __init__(self, reasons: ReasonTable, styles: Sequence[ReplyStyle] = ("cisco",)) -> None:
         self._reasons, self._forms = reasons, [_FORMS[style] for style in styles]
         self._routes: dict[_Route, list[tuple[_Form, bytes]]] = {}
         """By the values of the fields of a route: each form with their attributes. Many accounts share a route."""

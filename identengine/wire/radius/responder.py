@@ -13,8 +13,6 @@ from collections.abc import Callable, Hashable, Sequence
 from itertools import repeat
 from typing import Final, NamedTuple, get_args
 
-from msgspec.structs import replace
-
 from identengine.calls.backend import DONE
 from identengine.engine.core import Engine
 from identengine.engine.decisions import reject
@@ -275,11 +273,8 @@ class RadiusResponder:
             and isinstance(request, CallRequest | UsualCallRequest)
         ):
             # Fields that cannot be used must not lose the report of a call that is held.
-            known = bare(request)
-            if wrong.field == "interval":
-                known = replace(known, interval=None)
-            reply = self._decide(method, known, message, is_old=False)
-            wrong = self._last_wrong()
+            reply = self._decide(method, bare(request), message, is_old=False)
+            wrong = self._last_wrong() or (wrong if message.is_unknown else None)
         if wrong is not None:
             self._reports.bad_parameter(switch.peer.asker, wrong)
         return reply

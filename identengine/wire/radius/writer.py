@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from identengine.calls.backend import Deferred, EncodedDecision, LegResult
+from identengine.config.schema import ReplyStyle
 from identengine.engine.requests import EngineAnswer
 from identengine.errors import WireError
 from identengine.identify.template import Form, packed
@@ -17,7 +18,7 @@ from identengine.model.records import Decision
 from identengine.wire.desk import Item, Later, Room
 from identengine.wire.radius.messages import Message
 from identengine.wire.radius.packet import ACCESS_REJECT
-from identengine.wire.radius.replies import Replies, Style
+from identengine.wire.radius.replies import Replies
 from identengine.wire.radius.switches import RadiusSwitch
 
 
@@ -32,7 +33,7 @@ class RadiusWriter:
 
     def __init__(self, reasons: ReasonTable) -> None:
         self._reasons = reasons
-        self._replies: dict[Sequence[Style], Replies] = {}
+        self._replies: dict[Sequence[ReplyStyle], Replies] = {}
 
     def use(self, reasons: ReasonTable) -> None:
         """Use the codes of a config from now on."""
@@ -53,9 +54,10 @@ class RadiusWriter:
         switch = message.switch
         return self._styled(switch).rejected(message.packet, switch.secret, decision)
 
-    def done(self, message: Message, _: LegResult | None = None) -> bytes:
+    def done(self, message: Message, result: LegResult) -> bytes:
         """Return the reply to accounting that was recorded."""
         switch = message.switch
+        message.is_unknown = bool(result.unknown)
         return self._styled(switch).recorded(message.packet, switch.secret)
 
     def alive(self, message: Message, *, accounting: bool) -> bytes:

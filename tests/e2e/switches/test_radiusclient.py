@@ -126,3 +126,18 @@ def test_an_old_report_is_not_sent(client: ModuleType) -> None:
     engine.start()
     engine.drain(client.time.monotonic() + 20)
     assert sent == ["Stop"]
+
+
+def test_each_restart_has_a_session_of_its_own(client: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine takes an Accounting-On with the session of an earlier one for its repeat."""
+    sent: list[str] = []
+
+    def ask(_: object, __: str, packet: str) -> object:
+        sent.append(packet)
+        return object()
+
+    monkeypatch.setattr(client.Engine, "ask", ask)
+    announcing = client.Client(client.Config([HOST, HOST], "", "", 1, 1, 1))
+    assert [announcing.announce("Accounting-On") for _ in range(2)] == [0, 0]
+    assert sent[0] == sent[1] != sent[2] == sent[3]
+    assert all("Acct-Session-Id = '" in packet for packet in sent)

@@ -45,6 +45,7 @@ RADIUS = SWITCH + "secret = 'x'\n[switch.radius]\n"
         ),
         (RADIUS + "ignore_password = 5", '[[switch]] "a" [switch.radius] ignore_password: expected a string or {'),
         (RADIUS + "replies = []", '[[switch]] "a" [switch.radius] replies: no such key; did you mean "reply"?'),
+        (RADIUS + "reply = []", '[switch.radius] reply: expected "cisco", "sip_avp" or both, got an empty list'),
         (RADIUS + "reply = ['sip']", '[switch.radius] reply: expected "cisco" or "sip_avp", got "sip"'),
         (
             RADIUS + "map = 5",

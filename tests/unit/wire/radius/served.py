@@ -15,6 +15,7 @@ from identengine.config.readers import Secret
 from identengine.config.schema import Radius, Switch
 from identengine.engine.core import Engine
 from identengine.engine.lifecycle import Asker, BadParameter
+from identengine.engine.settings import EngineSettings
 from identengine.identify.builder import build
 from identengine.model.addresses import parse_network
 from identengine.model.attributes import ATTRIBUTES
@@ -44,6 +45,7 @@ ACCOUNTS = [
     Account(id=1, client_id=1, name="trunk", ident_by=IdentBy.IP, ident=("10.0.0.1",), orig_capacity=2),
     Account(id=2, client_id=1, name="wide", ident_by=IdentBy.IP, ident=("10.0.0.2",), term_enabled=True),
     Account(id=3, client_id=1, name="long", ident_by=IdentBy.IP, ident=("10.0.0.3",), orig_tag="x" * 255),
+    Account(id=4, client_id=1, name="phone", ident_by=IdentBy.NAME, ident=("alice",), password="enc:hush"),
 ]
 _AUTHENTICATORS = count(1)
 
@@ -55,13 +57,21 @@ def switch(name: str = "gw", address: str = HOST, secret: bytes = SECRET, **radi
     )
 
 
+class Opened:
+    """A vault whose tokens are in clear."""
+
+    def reveal(self, token: str) -> str:
+        """Return the password of a token."""
+        return token.removeprefix("enc:")
+
+
 class Served:
     """A responder whose clock stands until a test moves it."""
 
     def __init__(self, *switches: Switch, ready: bool = True, usual: bool = True, max_legs: int = 100) -> None:
         self.mirror = Copy()
         self.calls = Calls(Settings(max_legs=max_legs), self.mirror)
-        self.engine = Engine(calls=self.calls)
+        self.engine = Engine(EngineSettings(vault=Opened()), calls=self.calls)  # type: ignore[arg-type]  # see Opened
         self.now = 1000.0
         if ready:
             self.engine.take_up(build(OPTIONS, 7, bytes(32), CLIENTS, ACCOUNTS, []))

@@ -42,6 +42,17 @@ def test_replies_of_one_generation_expire_together() -> None:
     assert [known(kept, key) for key in "abc"] == [None, None, b"3"]
 
 
+def test_a_pause_keeps_no_reply_for_longer() -> None:
+    kept: Duplicates[str] = Duplicates()
+    for second in range(5):
+        kept.keep({second: b"reply"}, second * 2 * GENERATION_SECONDS)
+    kept.claim("waits", "pending")
+    kept.expire(10 * KEPT_SECONDS)
+    assert known(kept, 4) is None
+    assert (len(kept), kept.size) == (1, 0)
+    assert kept.claim("waits", "second") == "pending", "it has no reply that could expire"
+
+
 def test_a_request_that_is_being_answered() -> None:
     kept: Duplicates[str] = Duplicates()
     assert kept.claim("a", "first") == "first", "it is new"

@@ -282,8 +282,13 @@ def test_a_map_can_name_the_account_the_leg_and_the_interval() -> None:
     assert nonce == UsualRequest(digest=Digest(nonce="x"))
     update = accounted(3, ("Sip-From-Tag", "tag"), ("Acct-Interim-Interval", 60), by=by)
     assert update == ("update", UsualCallRequest(leg_id="tag", interval=60))
-    too_long = accounted(3, ("Acct-Interim-Interval", 604801), by=by)
-    assert too_long == ("update", CallRequest(interval="604801"))
+
+
+@pytest.mark.parametrize("value", [0, 604_801, 2**32 - 1, b"", b"x", b"-1", b"\xff" * 9, b"1" * 253])
+def test_an_interval_that_cannot_be_used_is_ignored(value: int | bytes) -> None:
+    by = mapped(interval=[85])
+    ignored = accounted(3, ("Acct-Session-Id", "c"), ("Acct-Interim-Interval", value), by=by)
+    assert ignored == ("update", UsualCallRequest(call_id="c"))
 
 
 @pytest.mark.parametrize("account", ["0", "017", "x", "1" * 19])

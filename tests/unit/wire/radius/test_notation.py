@@ -213,6 +213,14 @@ def test_a_message_does_not_quote_a_password() -> None:
         "CHAP-Password = 0xhush",
         "Digest-Response = hush hush",
         "user-password:=hush hush",
+        "User-Password hush",
+        "User-Password: hush",
+        '"User-Password" = "hush"',
+        'Cleartext-Password = "hush" x',
+        "Attr-2 = hush x",
+        'User-Name = a b, User-Password = "hush"',
+        'User-Name = "a", CHAP-Password "hush"',
+        "Digest-HA1 hush",
     ):
         with pytest.raises(NotationError) as caught:
             parse(text)

@@ -158,7 +158,10 @@ def test_a_mass_of_attributes_is_malformed(one: bytes) -> None:
 
 
 def test_a_mass_of_attributes_inside_those_of_vendors_is_malformed() -> None:
-    assert cause_of(packet(vendor(b"\x01\x02" * 124) * 2)) == Cause.TOO_MANY_ATTRIBUTES
+    inside, beside = vendor(b"\x01\x02" * 120), b"\x01\x02"
+    for mass in (inside * 2, inside + beside * 81, beside * 81 + inside):
+        assert cause_of(packet(mass)) == Cause.TOO_MANY_ATTRIBUTES
+    assert len(decode(packet(inside + beside * 80)).attributes) == MOST_ATTRIBUTES
 
 
 def test_proxy_state_must_leave_room_for_a_reply() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import msgspec
 import pytest
 from pyrad.dictionary import Dictionary
@@ -9,6 +11,7 @@ from pyrad.packet import AcctPacket, AuthPacket
 from support.radiuspackets import AUTHENTICATOR, SECRET, packet, request
 
 from identengine.calls.backend import EncodedDecision, packed
+from identengine.config.schema import ReplyStyle
 from identengine.model.reasons import STANDARD, Codes, Reason, ReasonTable
 from identengine.model.records import Decision, Direction
 from identengine.wire.radius.packet import (
@@ -23,7 +26,7 @@ from identengine.wire.radius.packet import (
     decode,
     encoded,
 )
-from identengine.wire.radius.replies import STYLES, Replies, Style
+from identengine.wire.radius.replies import Replies
 
 EMPTY = Dictionary()
 REASONS = ReasonTable()
@@ -92,7 +95,7 @@ def in_order(reply: bytes) -> list[tuple[object, str]]:
     ]
 
 
-def replies(*styles: Style, reasons: ReasonTable = REASONS) -> Replies:
+def replies(*styles: ReplyStyle, reasons: ReasonTable = REASONS) -> Replies:
     return Replies(reasons, styles or ("cisco",))
 
 
@@ -106,7 +109,9 @@ def replies(*styles: Style, reasons: ReasonTable = REASONS) -> Replies:
     ],
     ids=str,
 )
-def test_an_accepted_call_in_each_style(styles: tuple[Style, ...], attributes: list[tuple[object, str]]) -> None:
+def test_an_accepted_call_in_each_style(
+    styles: tuple[ReplyStyle, ...], attributes: list[tuple[object, str]]
+) -> None:
     in_json = msgspec.json.encode(ACCEPTED)
     by = replies(*styles)
     for answer in (packed(ACCEPTED), EncodedDecision(packed(ACCEPTED)), EncodedDecision(in_json), ACCEPTED) * 2:
@@ -202,7 +207,7 @@ def test_proxy_state_is_returned_in_order_byte_for_byte() -> None:
     pairs = [("Proxy-State", state) for state in states]
     asked = packet(pairs[0], ("User-Name", "x"), *pairs[1:])
     reject = Decision(accepted=False, reason=Reason.OVERLOAD)
-    by = replies(*STYLES)
+    by = replies(*get_args(ReplyStyle))
     for reply in (
         by.accepted(asked, SECRET, packed(ACCEPTED)),
         by.accepted(asked, SECRET, ACCEPTED),
@@ -222,7 +227,7 @@ def filled(size: int) -> Packet:
 
 
 def test_a_reply_is_never_too_large() -> None:
-    by = replies(*STYLES)
+    by = replies(*get_args(ReplyStyle))
     reject = Decision(accepted=False, reason=Reason.OVERLOAD, sip_code=503, q850=42)
     most = LONGEST_PACKET - HEADER_BYTES - 18
     full = len(by.accepted(filled(0), SECRET, packed(ACCEPTED)))
@@ -258,8 +263,8 @@ def in_order_without_state(reply: bytes) -> list[tuple[object, str]]:
 
 
 @pytest.mark.parametrize("field", ["rate_table", "routing_plan", "tag"])
-@pytest.mark.parametrize("style", STYLES)
-def test_an_accepted_call_whose_fields_do_not_fit_is_rejected(field: str, style: Style) -> None:
+@pytest.mark.parametrize("style", get_args(ReplyStyle))
+def test_an_accepted_call_whose_fields_do_not_fit_is_rejected(field: str, style: ReplyStyle) -> None:
     head = len(f"{field}:") if style == "sip_avp" else len(f"{field.replace('_', '-')}=")
     longest = (253 if style == "sip_avp" else 247) - head
     for text, code in (

@@ -82,15 +82,28 @@ def test_fields_that_cannot_be_used_do_not_lose_a_report(served: Served) -> None
     assert served.decided(account(START, "c", *odd)) == RECORDED
     assert [leg.state for leg in all_legs(served.calls)] == [ACTIVE]
     assert served.wrong == []
+    assert served.decided(account(START, "unknown", *odd)) == RECORDED
+    assert served.held == 1
+    assert len(served.wrong) == 1, "the operator learns why the call is not counted"
 
 
 @pytest.mark.parametrize("interval", [0, 4_000_000_000])
 @pytest.mark.parametrize("usual", [True, False])
-def test_an_interval_that_cannot_be_used_does_not_lose_a_report(interval: int, usual: bool) -> None:
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("odd", [True, False])
+def test_an_interval_that_cannot_be_used_does_not_lose_a_report(
+    interval: int, usual: bool, known: bool, odd: bool
+) -> None:
     served = Served(switch(map={"interval": (parse_attribute("Acct-Interim-Interval"),)}), usual=usual)
-    served.ask(access("c"))
-    assert served.decided(account(ALIVE, "c", ("Acct-Interim-Interval", interval))) == RECORDED
-    assert [leg.state for leg in all_legs(served.calls)] == [ACTIVE]
+    if known:
+        served.ask(access("c"))
+    source = "gateway.example" if odd else "10.0.0.1"
+    fields = ("h323-remote-address", source), ("Called-Station-Id", "44123")
+    report = account(ALIVE, "c", ("Acct-Interim-Interval", interval), *fields)
+    assert served.decided(report) == RECORDED
+    is_identified = known or not odd
+    assert [leg.state for leg in all_legs(served.calls)] == ([ACTIVE] if is_identified else [])
+    assert served.wrong == ([] if is_identified else ["src_ip"])
 
 
 @pytest.mark.parametrize("status", [START, STOP, ALIVE, FAILED])
@@ -134,7 +147,6 @@ def test_a_repeated_restart_does_not_free_newer_calls(served: Served, session: s
         pass
     assert served.held == 1
     served.now += KEPT_SECONDS
-    served.responder.authentication((), (), served, served.owed, None)
     assert served.decided(account(ON, session, ("Acct-Delay-Time", 0), identifier=11)) == RECORDED
     while served.calls.work(served.now):
         pass

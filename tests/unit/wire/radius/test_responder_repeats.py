@@ -6,7 +6,8 @@ import pytest
 from unit.wire.radius.served import HOST, OTHER, Served, access, account, status_server, switch
 
 from identengine.wire.radius.duplicates import KEPT_SECONDS
-from identengine.wire.radius.packet import ACCESS_ACCEPT, ACCOUNTING_RESPONSE
+from identengine.wire.radius.packet import ACCESS_ACCEPT, ACCESS_REJECT, ACCOUNTING_RESPONSE
+from identengine.wire.radius.passwords import chap_response
 
 START, STOP, ON = 1, 2, 7
 
@@ -88,6 +89,27 @@ def test_one_packet_at_both_ports_is_no_duplicate() -> None:
     second, _ = served.responder.accounting([status], [session], served, served.owed, None)
     served.batches.end()
     assert [reply[0] for reply in (*first, *second)] == [ACCESS_ACCEPT, ACCOUNTING_RESPONSE]
+
+
+@pytest.mark.parametrize("usual", [True, False])
+def test_a_repeat_with_other_credentials_is_decided_again(usual: bool) -> None:
+    """The call id of an accepted call must not spare its caller the password (engine.md 5.3)."""
+    served = Served(usual=usual)
+    challenge = bytes(range(16))
+    right, wrong = (
+        (
+            ("User-Name", "alice"),
+            ("CHAP-Challenge", challenge),
+            ("CHAP-Password", chap_response(1, one, challenge)),
+        )
+        for one in (b"hush", b"guessed")
+    )
+    assert served.decided(access("c", "", *right)) == ACCESS_ACCEPT
+    assert served.decided(access("c", "", *wrong)) == ACCESS_REJECT
+    assert served.decided(access("c", "", *right[:2])) == ACCESS_REJECT
+    assert served.rejected == ["bad_password", "auth_required"]
+    assert served.decided(access("c", "", *right)) == ACCESS_ACCEPT
+    assert (served.held, served.calls.gauges().retransmitted) == (1, 1)
 
 
 def test_replies_are_kept_for_thirty_seconds() -> None:
