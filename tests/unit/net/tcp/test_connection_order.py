@@ -1,4 +1,4 @@
-"""Deferred answers: the close of a connection waits for them, and so do later messages if answers leave in order."""
+"""Deferred answers: a close waits for them. Later messages wait too if answers leave in order."""
 
 from __future__ import annotations
 
