@@ -26,6 +26,7 @@ _EXPECTED = dict.fromkeys(("account_id", "src_port", "interval", "part", "parts"
     "digest": "an object",
     "calls": "an array of arrays [call_id, leg_id, direction]",
     "confirm_empty": "true or false",
+    **dict.fromkeys(("call_id", "leg_id", "list_id"), "a string or an integer"),
 }
 _SECRET = frozenset({"password", "token", "digest", "digest.response"})
 

@@ -22,7 +22,7 @@ from identengine.wire.jsonrpc.desk import Desk
 from identengine.wire.jsonrpc.errors import complaint
 from identengine.wire.jsonrpc.malformed import reported
 from identengine.wire.jsonrpc.messages import INTERNAL, INVALID_REQUEST, Credentials
-from identengine.wire.jsonrpc.methods import CALLS, Call
+from identengine.wire.jsonrpc.methods import CALLS, Call, with_text_ids
 from identengine.wire.jsonrpc.unproven import refusal, shows_token
 from identengine.wire.responder import MalformedMessage
 from identengine.wire.session import UNPROVEN_BYTES, Peer, Session
@@ -233,6 +233,8 @@ def _unusual(raw: Bytes, codec: Codec, fault: Exception) -> Call | None:
     if isinstance(fault, msgspec.ValidationError):
         with suppress(*UNDECODED):
             return codec.call(raw)
+        with suppress(*UNDECODED):
+            return with_text_ids(codec.integer_ids(raw))
     return None
 
 
