@@ -19,6 +19,7 @@ from identengine.model.records import CallList, CallRequest, Decision, Digest, R
 from identengine.server.http.examples import EXAMPLES
 from identengine.server.http.fielddocs import member_docs
 from identengine.server.http.openapi import REQUIRED, RULED_OUT_BY
+from identengine.wire import codes
 from identengine.wire.jsonrpc.messages import Credentials
 from identengine.wire.jsonrpc.methods import METHODS
 
