@@ -13,9 +13,9 @@ from enum import StrEnum
 
 import msgspec
 
+from identengine.book.numbers import book_number, book_prefix
 from identengine.errors import expected, nearest, one_of, quoted
 from identengine.model.addresses import parse_address
-from identengine.model.numbers import normal_number
 from identengine.model.records import ClientStatus, DidStatus, IdentBy, SrcPolicy
 
 MAX_TEXT = 255
@@ -160,11 +160,11 @@ def read_number(value: object) -> str | None:
 
     Raise ValueError if the cell is not a number.
     """
-    text = read_string(value)
-    number = normal_number(text)
-    if not number and text.strip():
-        raise ValueError(expected("a number, not only separators", text))
-    return number or None
+    return book_number(read_string(value)) or None
+
+
+def _tech_prefix(value: object) -> str | None:
+    return book_prefix(read_string(value)) or None
 
 
 def _single_address(value: object) -> str | None:
@@ -225,7 +225,7 @@ ACCOUNT_CONVERTERS: dict[str, Converter] = {
     "name": read_text,
     "ident_by": _choice(IdentBy),
     "ident": _list,
-    "tech_prefix": read_number,
+    "tech_prefix": _tech_prefix,
     "password": _unread,
     "gateways": _list,
     "notes": _notes,

@@ -21,8 +21,10 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from identengine.book.columns import TABLES, Table, reject_control
+from identengine.book.encodings import AS_WINDOWS_1252, TextLines, Utf8Blocks, has_utf8
+from identengine.book.headers import Dialect, dialect_of, header_mistakes, plain
 from identengine.book.mistakes import Mistake, cell_text, unknown_column
-from identengine.errors import LoadError, Problem, expected
+from identengine.errors import LoadError, Problem, expected, quoted
 
 MAX_ROW = 16 * 1024 * 1024
 """Longest line and longest cell, in bytes and characters."""
@@ -33,8 +35,6 @@ SUFFIXES = (".csv", ".jsonl", ".csv.gz", ".jsonl.gz")
 """Suffixes that the file of a table may have."""
 
 _BLOCK = 1 << 18
-_BOM = b"\xef\xbb\xbf"
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 class FileRow(NamedTuple):
@@ -59,6 +59,10 @@ class Source(Protocol):
     """Bytes read so far."""
     columns: set[str]
     """Columns found so far: those of a header, or those of any row."""
+    header: dict[str, str] | None
+    """The columns of the header, as empty cells, or None if each row names its own columns."""
+    warnings: list[Problem]
+    """Warnings of the whole source, complete after its last row."""
 
     def rows(self) -> Iterator[FileRow]:
         """Yield the rows, from the first at each call. Raise LoadError if the source cannot be read to its end."""
@@ -109,6 +113,8 @@ class TableFile:
         self.label = str(path)
         self.position = 0
         self.columns: set[str] = set()
+        self.header: dict[str, str] | None = None
+        self.warnings: list[Problem] = []
         self._path = path
         self._table = table
         try:
@@ -124,6 +130,7 @@ class TableFile:
     def rows(self) -> Iterator[FileRow]:
         """Yield the rows, without blank lines. Raise LoadError if the file cannot be read to its end."""
         self.position = 0
+        self.warnings = []
         read = self._json_rows if ".jsonl" in self._path.name else self._csv_rows
         try:
             with self._path.open("rb", buffering=0) as raw:
@@ -136,12 +143,10 @@ class TableFile:
         read = gzip.GzipFile(fileobj=raw).read1 if self._path.name.endswith(".gz") else raw.read
         rest = b""
         line = 1
+        unicode = Utf8Blocks()
         try:
             while block := read(_BLOCK):
-                if not self.position:
-                    if block.startswith(_UTF16):
-                        raise self._unreadable("expected UTF-8, got UTF-16. Save the file as CSV UTF-8.", 1)
-                    block = block.removeprefix(_BOM)
+                block = unicode.read(block)
                 self.position = raw.tell()
                 end = block.rfind(b"\n") + 1
                 if end:
@@ -152,92 +157,99 @@ class TableFile:
                     rest += block
                 if len(rest) > MAX_ROW:
                     raise self._unreadable(f"expected a line of at most {MAX_ROW} bytes", line)
+            unicode.end()
         except EOFError:
             raise self._unreadable("the gzip file is cut off here. Copy it again.", line) from None
         except (gzip.BadGzipFile, zlib.error) as error:
             text = f"the gzip file is damaged here ({error})" if self.position else "not a gzip file"
             raise self._unreadable(text, line if self.position else None) from None
+        except UnicodeDecodeError:
+            raise self._unreadable("expected UTF-16, got other bytes. Save the file as CSV UTF-8.", line) from None
         if rest:
             yield rest
 
     # -- CSV
 
     def _csv_rows(self, blocks: Iterator[bytes]) -> Iterator[FileRow]:
-        odd: list[bool] = []
-        ended: list[bool] = []
-        reader = csv.reader(_lines(blocks, odd, ended), strict=True)
+        text = TextLines(blocks, self._is_windows)
+        dialect = dialect_of(text.lines(), self._table)
+        reader = csv.reader(dialect.lines, delimiter=dialect.separator, strict=True)
+        top = 1 + dialect.skipped
         try:
-            names = self._header(next(reader, []))
+            names = self._header(next(reader, []), top)
         except csv.Error:
-            raise self._unreadable(self._csv_complaint(1, reader.line_num, bool(ended)), 1) from None
-        self.columns.update(names)
+            raise self._unreadable(self._csv_complaint(top, reader.line_num, text, dialect), top) from None
+        self.header = dict.fromkeys(filter(None, names), "")
+        self.columns.update(self.header)
+        nameless = [place for place, name in enumerate(names) if not name]
         width = len(names)
         while True:
-            start = reader.line_num + 1
+            start = reader.line_num + top
             try:
                 cells = next(reader)
             except StopIteration:
-                return
+                break
             except csv.Error:
-                complaint = self._csv_complaint(start, reader.line_num, bool(ended))
-                if reader.line_num > start or ended:
+                last = reader.line_num + dialect.skipped
+                complaint = self._csv_complaint(start, last, text, dialect)
+                if last > start or text.ended:
                     raise self._unreadable(complaint, start) from None
                 yield FileRow(start, {}, (Mistake(None, None, complaint),))
                 continue
             row: dict[str, object] = {name: cell for name, cell in zip(names, cells, strict=False) if cell}
-            mistakes = _odd_cells(row) if odd else ()
+            mistakes = _odd_cells(row) if text.is_odd else ()
             if len(cells) != width:
                 if not any(cell.strip() for cell in cells):
                     continue
-                mistakes += (Mistake(None, None, _wrong_width(len(cells), width)),)
-            if row:
+                mistakes += (Mistake(None, None, _wrong_width(len(cells), width, dialect.name)),)
+            if nameless:
+                row.pop("", None)
+                mistakes += _nameless_cells(cells, nameless)
+            if any(map(str.strip, cells)):
                 yield FileRow(start, row, mistakes)
+        if text.is_windows:
+            self.warnings.append(Problem(self.label, None, None, None, AS_WINDOWS_1252))
 
-    def _csv_complaint(self, start: int, last: int, ended: bool) -> str:
-        """Return the message for a row that csv rejected; ``ended`` is True if the file ended within the row.
+    def _is_windows(self) -> bool:
+        """Return True if no character of the file is UTF-8 beyond ASCII."""
+        position = self.position
+        with self._path.open("rb", buffering=0) as raw:
+            found = has_utf8(self._blocks(raw))
+        self.position = position
+        return not found
 
-        The row reaches from line ``start`` to ``last``. The csv module raises one exception for all mistakes,
-        whose text varies between versions.
+    def _csv_complaint(self, start: int, last: int, text: TextLines, dialect: Dialect) -> str:
+        """Return the message for a row that csv rejected. The row reaches from line ``start`` to ``last``.
+
+        The csv module raises one exception for all mistakes, whose text varies between versions.
         """
-        if ended:
+        if text.ended:
             return "a quote that opens in this row is never closed"
         # A line is no longer than a cell may be, so a row of one line cannot hold a cell that is too long.
-        if last > start and self._has_endless_cell(start, last):
+        if last > start and self._has_endless_cell(start, last, dialect):
             return f"expected a cell of at most {MAX_ROW} characters. Is a quote not closed?"
-        return 'expected a comma after a closing quote. Write a quote within a cell twice ("").'
+        return f'expected a {dialect.name} after a closing quote. Write a quote within a cell twice ("").'
 
-    def _has_endless_cell(self, start: int, last: int) -> bool:
+    def _has_endless_cell(self, start: int, last: int, dialect: Dialect) -> bool:
         """Return True if a cell of the row is too long. A lenient reader finds no other mistake."""
         with self._path.open("rb", buffering=0) as raw:
-            lines = islice(_lines(self._blocks(raw), [], []), start - 1, last)
+            lines = islice(TextLines(self._blocks(raw), lambda: False).lines(), start - 1, last)
             try:
-                for _ in csv.reader(lines, strict=False):
+                for _ in csv.reader(lines, delimiter=dialect.separator, strict=False):
                     pass
             except csv.Error:
                 return True
         return False
 
-    def _header(self, cells: list[str]) -> list[str]:
+    def _header(self, cells: list[str], line: int) -> list[str]:
         """Return the names of the columns. Raise LoadError with every mistake in them."""
-        names = [cell.strip() for cell in cells]
+        names = [plain(cell) for cell in cells]
         table = self._table
-        plain = [_plain(name) for name in names]
-        if not any(name in table.columns or _separator(name) for name in plain):
+        if not any(name in table.columns or "|" in name for name in names):
             # The line is not quoted: without a header it is a row, which may hold a password.
-            raise self._unreadable(f"expected a header line such as {','.join(table.required)}", 1)
-        wrong: list[Mistake] = []
-        for place, name in enumerate(names, 1):
-            if not name:
-                wrong.append(Mistake(None, None, f"column {place} of the header has no name"))
-            elif name not in table.columns:
-                wrong.append(Mistake(name, None, _separator(name) or unknown_column(name, table.columns)))
-            elif name in names[: place - 1]:
-                wrong.append(Mistake(name, None, "this column appears twice"))
-        if not any(_separator(name) for name in names):
-            missing = [name for name in table.required if name not in plain]
-            wrong += [Mistake(name, None, "this required column is missing") for name in missing]
-        if wrong:
-            raise LoadError([Problem(self.label, 1, *mistake) for mistake in wrong])
+            raise self._unreadable(f"expected a header line such as {','.join(table.required)}", line)
+        if wrong := header_mistakes(cells, table):
+            raise LoadError([mistake.located(self.label, line) for mistake in wrong])
         return names
 
     # -- JSON lines
@@ -265,28 +277,6 @@ class TableFile:
         return LoadError([Problem(self.label, line, None, None, message)])
 
 
-def _lines(blocks: Iterator[bytes], odd: list[bool], ended: list[bool]) -> Iterator[str]:
-    """Return the lines of the blocks as text, with their line ends.
-
-    Bytes that are not UTF-8 become halves of surrogate pairs. ``odd`` gets an entry at the first of them, or at
-    the first NUL, so that the cells of a clean file are not searched. ``ended`` gets an entry after the last line.
-    """
-
-    def texts() -> Iterator[io.StringIO]:
-        for block in blocks:
-            try:
-                text = block.decode()
-            except UnicodeDecodeError:
-                text = block.decode("utf-8", "surrogateescape")
-                odd.append(True)
-            if "\0" in text:
-                odd.append(True)
-            yield io.StringIO(text, newline="")
-        ended.append(True)
-
-    return chain.from_iterable(texts())
-
-
 def _odd_cells(row: dict[str, object]) -> tuple[Mistake, ...]:
     """Remove the cells with NUL or with bytes that are not UTF-8 from the row, and return a mistake for each."""
     found = []
@@ -306,22 +296,19 @@ def _odd_cells(row: dict[str, object]) -> tuple[Mistake, ...]:
     return tuple(found)
 
 
-def _wrong_width(cells: int, width: int) -> str:
+def _wrong_width(cells: int, width: int, separator: str) -> str:
     message = f"expected {width} cells as in the header, got {cells}"
-    return message + (". Put a cell with a comma in quotes." if cells > width else "")
+    return message + (f". Put a cell with a {separator} in quotes." if cells > width else "")
 
 
-def _plain(name: str) -> str:
-    """Return the likely column for a name in a header: ``client_id`` for ``Client ID``."""
-    return name.lower().replace(" ", "_")
-
-
-def _separator(name: str) -> str | None:
-    """Return the message for a header that has another separator than commas, or None."""
-    for separator, called in ((";", '";"'), ("\t", "tabs"), ("|", '"|"')):
-        if separator in name:
-            return f"expected commas between the columns, got {called}"
-    return None
+def _nameless_cells(cells: list[str], nameless: list[int]) -> tuple[Mistake, ...]:
+    """Return a mistake for each cell with a value in a column without a name."""
+    found = ((place + 1, cells[place].strip()) for place in nameless if place < len(cells))
+    return tuple(
+        Mistake(None, None, f"column {place} has no name in the header, got {quoted(cell)}")
+        for place, cell in found
+        if cell
+    )
 
 
 def _json_row(number: int, found: dict[str, object], text: bytes, columns: frozenset[str]) -> FileRow:

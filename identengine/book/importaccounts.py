@@ -1,22 +1,24 @@
 """Imports the tables of accounts and DIDs, one row at a time.
 
 Accounts that are not in the table are disabled, kept or removed, depending on ``missing``. DIDs that are not in
-the table are removed (engine.md 1.5).
+the table are removed or kept (engine.md 1.5, 9.4).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from identengine.book.clientnames import ClientNames, name_in
 from identengine.book.columns import ACCOUNTS, CLIENTS, DIDS, id_in, number_in
 from identengine.book.files import FileRow, Source
 from identengine.book.importrun import ImportRun, join_mistakes, readable, row_mark, unknown_key
 from identengine.book.mistakes import Mistake, RowError
-from identengine.book.records import account_from, did_from
+from identengine.book.numbers import numbers_of, range_in
+from identengine.book.records import Cells, account_from, did_from
+from identengine.book.removedids import reused_id
 from identengine.book.report import TableCounts
-from identengine.errors import Problem
 from identengine.model.records import Account
 
 _REMEMBERED = 100_000
@@ -29,6 +31,7 @@ class AccountsImport:
     def __init__(self, run: ImportRun) -> None:
         self._run = run
         self._clients_there: dict[int, bool] = {}
+        self._names: ClientNames | None = None
         self.enabled_before = 0
         """Accounts that were enabled before the import."""
         self.no_longer_enabled = 0
@@ -47,10 +50,13 @@ class AccountsImport:
             account = None
             if readable(row):
                 try:
-                    account = account_from(row.cells, before, vault, warnings=warnings)
+                    cells = self._with_client_id(run.cells(source, ACCOUNTS, row, account_id, before))
+                    account = account_from(cells, before, vault, warnings=warnings)
                 except RowError as error:
                     join_mistakes(mistakes, error)
                 self._check_client(row, account, mistakes)
+                if account is not None and before is None and not run.reuse_id and draft.version > 1:
+                    mistakes += filter(None, (reused_id(draft, account),))
             first = run.mark(ACCOUNTS, account_id, row.line, mistakes)
             if before is not None and first:
                 old_seen += 1
@@ -59,18 +65,31 @@ class AccountsImport:
                 run.bad_row(source, ACCOUNTS, row.line, account_id, mistakes)
                 warnings.clear()
                 continue
-            for warning in warnings:
-                run.warnings.add(Problem(source.label, row.line, *warning))
-            warnings.clear()
+            if warnings:
+                run.warn(source, row.line, warnings)
+                warnings.clear()
+            account = run.held(before, account)
             if before is not None and account.disabled and not before.disabled:
                 tally.switched_off.add(account.id)
                 self.no_longer_enabled += 1
-            if run.differs(source, ACCOUNTS, before, account):
+            run.note_limits(account)
+            if run.differs(ACCOUNTS, before, account):
                 draft.put_account(account)
-        run.warn_reset(source, ACCOUNTS)
         if old_seen < old_total:
             self._absent_accounts(tally)
             run.warn_kept(source, ACCOUNTS, tally)
+
+    def _with_client_id(self, cells: Cells) -> Cells:
+        """Return the cells of a row with the id of a client that they name. Raise RowError."""
+        name = name_in(cells.get("client_id"))
+        if name is None:
+            return cells
+        if self._names is None:  # the clients of the book are in the draft
+            self._names = ClientNames(self._run.draft.clients())
+        found = self._names.id_of("client_id", name)
+        if isinstance(found, Mistake):
+            raise RowError([found])
+        return {**cells, "client_id": found}
 
     def _check_client(self, row: FileRow, account: Account | None, mistakes: list[Mistake]) -> None:
         """Add a mistake if the account's client is neither in the new table nor in the store."""
@@ -118,18 +137,19 @@ class DidsImport:
         """Number of DIDs before the import."""
 
     def load(self, source: Source) -> None:
-        """Write the rows of ``source``, then remove the DIDs that are not in it. Raise LoadError."""
+        """Write the rows of ``source``, then remove or keep absent DIDs. Raise LoadError."""
         run = self._run
         draft, tally = run.draft, run.tallies[DIDS.name]
         old_seen = 0
-        for row in run.read(source, DIDS):
+        warnings: list[Mistake] = []
+        for row in self._numbers(source):
             number = number_in(row.cells.get("number"))
             before = draft.did(number) if number is not None and self.old_total else None
             mistakes = list(row.mistakes)
             did = None
             if readable(row):
                 try:
-                    did = did_from(row.cells)
+                    did = did_from(run.cells(source, DIDS, row, number, before), before, warnings=warnings)
                 except RowError as error:
                     join_mistakes(mistakes, error)
                 account_id = did.account_id if did else id_in(row.cells.get("account_id"))
@@ -138,13 +158,27 @@ class DidsImport:
             old_seen += before is not None and first
             if did is None or mistakes:
                 run.bad_row(source, DIDS, row.line, number, mistakes)
+                warnings.clear()
                 continue
-            if run.differs(source, DIDS, before, did):
+            if warnings:
+                run.warn(source, row.line, warnings)
+                warnings.clear()
+            if run.differs(DIDS, before, did):
                 draft.put_did(did)
-        run.warn_reset(source, DIDS)
         if old_seen < self.old_total:
             self._absent_dids(tally)
             run.warn_kept(source, DIDS, tally)
+
+    def _numbers(self, source: Source) -> Iterator[FileRow]:
+        """Yield the rows of ``source``, and for a range of DIDs a row for each of its numbers (engine.md 1.3)."""
+        for row in self._run.read(source, DIDS):
+            number = row.cells.get("number")
+            found = range_in(number) if isinstance(number, str) and "-" in number else None
+            if found is None:
+                yield row
+                continue
+            for one in numbers_of(*found):
+                yield row._replace(cells={**row.cells, "number": one})
 
     def _check_account(self, account_id: int | None, mistakes: list[Mistake]) -> None:
         """Add a mistake if the DID's account is neither in the new table nor in the store."""
@@ -165,9 +199,9 @@ class DidsImport:
                 mistakes.append(Mistake("account_id", str(account_id), message))
 
     def _absent_dids(self, tally: TableCounts) -> None:
-        """Remove the DIDs that are not in the table."""
+        """Remove or keep the DIDs that are not in the table, depending on ``missing``."""
         run = self._run
-        kept = DIDS.name in run.nameless
+        kept = run.missing == "keep" or DIDS.name in run.nameless
         for did in run.draft.dids():
             if row_mark(DIDS, did.number) in run.draft.scratch:
                 continue

@@ -7,7 +7,11 @@ those in a chain that is too long.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import chain
 
+import msgspec
+
+from identengine.book.clientnames import ClientNames, name_in
 from identengine.book.columns import CLIENTS, id_in
 from identengine.book.files import Source
 from identengine.book.importrun import ImportRun, join_mistakes, readable, repeated, unknown_key
@@ -30,13 +34,20 @@ class ClientsImport:
         tally = run.tallies[CLIENTS.name]
         lines: dict[int, int] = {}
         good: dict[int, Client] = {}
+        named: dict[int, str] = {}
+        """Id of each client whose row names its reseller, and that name."""
         for row in run.read(source, CLIENTS):
             client_id = id_in(row.cells.get("id"))
             mistakes = list(row.mistakes)
             client = None
             if readable(row):
                 try:
-                    client = client_from(row.cells)
+                    before = None if client_id is None else run.draft.client(client_id)
+                    cells = run.cells(source, CLIENTS, row, client_id, before)
+                    if client_id is not None and (name := name_in(cells.get("parent_id"))) is not None:
+                        named[client_id] = name
+                        cells = cells | {"parent_id": ""}
+                    client = client_from(cells, before)
                 except RowError as error:
                     join_mistakes(mistakes, error)
             if client_id is not None:
@@ -50,15 +61,34 @@ class ClientsImport:
                 good[client.id] = client
             else:
                 run.bad_row(source, CLIENTS, row.line, client_id, mistakes)
+        self._find_resellers(source, good, named, lines)
         self._reject_misplaced(source, good, lines)
         for old in run.draft.clients():
             if old.id not in lines:
                 tally.kept.add(old.id)
-        for client in good.values():
-            before = run.draft.client(client.id)
-            if run.differs(source, CLIENTS, before, client):
+        for found in good.values():
+            before = run.draft.client(found.id)
+            client = run.held(before, found)
+            run.note_limits(client)
+            if run.differs(CLIENTS, before, client):
                 run.draft.put_client(client)
-        run.warn_reset(source, CLIENTS)
+
+    def _find_resellers(
+        self, source: Source, good: dict[int, Client], named: Mapping[int, str], lines: Mapping[int, int]
+    ) -> None:
+        """Set the resellers that rows name. Remove from ``good`` each client whose reseller is not found."""
+        if not named:
+            return
+        run = self._run
+        names = ClientNames(chain(good.values(), (old for old in run.draft.clients() if old.id not in good)))
+        for client_id in named.keys() & good.keys():
+            found = names.id_of("parent_id", named[client_id])
+            if isinstance(found, int):
+                good[client_id] = msgspec.structs.replace(good[client_id], parent_id=found)
+                continue
+            del good[client_id]
+            run.bad_clients[client_id] = lines[client_id]
+            run.bad_row(source, CLIENTS, lines[client_id], client_id, [found])
 
     def _reject_misplaced(self, source: Source, good: dict[int, Client], lines: Mapping[int, int]) -> None:
         """Remove from ``good`` each client whose reseller is missing, or that is on a loop or too deep.

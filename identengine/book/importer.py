@@ -7,6 +7,7 @@ collected. If there is a mistake, the transaction is rolled back.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -15,10 +16,12 @@ from identengine.book.columns import ACCOUNTS, CLIENTS, DIDS, Table
 from identengine.book.files import find_tables
 from identengine.book.importaccounts import AccountsImport, DidsImport
 from identengine.book.importclients import ClientsImport
-from identengine.book.importrun import ImportRun, Missing, Progress, first_few
+from identengine.book.importrun import ImportOptions, ImportRun, Missing, Progress, first_few
+from identengine.book.loosening import IMPORT
 from identengine.book.report import ImportReport, TableCounts
 from identengine.errors import LoadError
 from identengine.store.draft import Draft
+from identengine.store.format import Change
 from identengine.store.vault import Vault
 from identengine.store.versions import Store
 
@@ -31,43 +34,60 @@ def import_book(
     who: str,
     missing: Missing = "disable",
     skip_bad: bool = False,
+    reopen: bool = False,
+    reuse_id: bool = False,
     dry_run: bool = False,
     yes: bool = False,
     progress: Progress | None = None,
+    inspect: Callable[[Iterator[Change]], None] | None = None,
 ) -> ImportReport:
     """Make one new version of the store from the tables in ``folder``.
 
-    ``missing`` chooses the treatment of accounts that are not in the table of accounts. ``skip_bad`` imports the
-    good rows and reports the others. ``dry_run`` changes nothing and reports what would change. An import that
-    disables more than a tenth of the accounts, or removes more than a tenth of the DIDs, needs ``yes``. Without it
-    nothing is changed, and the report has ``needs_yes``. Raise LoadError with the first hundred mistakes and their
-    number; nothing was changed then. Raise StoreError if the store cannot be written.
+    ``missing`` chooses the treatment of accounts and DIDs that are not in their tables. Other choices are those
+    of ImportOptions. ``dry_run`` changes nothing and reports what would change; ``inspect`` receives the changes
+    then, from the first at each call. An import that disables more than a tenth of the accounts, or removes more
+    than a tenth of the DIDs, needs ``yes``. Without it nothing is changed, and the report has ``needs_yes``. Raise
+    LoadError with the first hundred mistakes and their number; nothing was changed then. Raise StoreError if the
+    store cannot be written.
     """
     sources, warnings = find_tables(folder)
-    parts = [f"import {folder}"]
-    if missing != "disable":
-        parts.append(f"missing accounts: {missing}")
-    if skip_bad:
-        parts.append("without bad rows")
+
+    options = ImportOptions(missing, skip_bad, reopen, reuse_id)
 
     def edit(draft: Draft) -> ImportReport:
-        run = ImportRun(draft, vault, sources, missing=missing, skip_bad=skip_bad, progress=progress)
+        run = ImportRun(draft, vault, sources, options, progress)
         for warning in warnings:
             run.warnings.add(warning)
         report = msgspec.structs.replace(_Import(run).write(), dry_run=dry_run)
         if report.needs_yes and not (yes or dry_run):
             raise _NeedsYesError(report)
+        if dry_run and inspect is not None:
+            inspect(draft.changes())
         if not dry_run:
             vault.keep()  # last, so that an import that fails leaves no new key file
         return report
 
     try:
-        info, report = store.change(who, "; ".join(parts), edit, dry_run=dry_run)
+        info, report = store.change(who, _what(folder, options), edit, dry_run=dry_run)
     except _NeedsYesError as stop:
         return stop.report
     made = report.changes > 0 and not dry_run
     needs_yes = None if yes else report.needs_yes
     return msgspec.structs.replace(report, version=info.version if made else None, needs_yes=needs_yes)
+
+
+def _what(folder: Path, options: ImportOptions) -> str:
+    """Return the description of the version."""
+    parts = [f"{IMPORT}{folder}"]
+    if options.missing != "disable":
+        parts.append(f"missing accounts: {options.missing}")
+    if options.reopen:
+        parts.append("reopened")
+    if options.reuse_id:
+        parts.append("ids reused")
+    if options.skip_bad:
+        parts.append("without bad rows")
+    return "; ".join(parts)
 
 
 class _NeedsYesError(Exception):
@@ -106,11 +126,14 @@ class _Import:
                 run.broken.add(table.name)
                 for problem in error.problems:
                     run.problems.add(problem)
+            for warning in source.warnings:
+                run.warnings.add(warning)
             run.bytes_before += source.size
         if run.broken or (run.problems.total and not run.skip_bad):
             raise LoadError(run.problems_in_order(), run.problems.total)
         if run.removed:
             self._dids.remove_orphans(run.removed)
+        run.warn_limits()
         if run.progress is not None:
             run.progress(run.bytes_before, run.bytes_before, DIDS.name)
         done = {name: tally.done() for name, tally in run.tallies.items()}
@@ -118,8 +141,12 @@ class _Import:
             clients=done.get(CLIENTS.name),
             accounts=done.get(ACCOUNTS.name),
             dids=done.get(DIDS.name),
-            warnings=tuple(run.warnings.first),
+            warnings=run.warnings.done(),
             warning_count=run.warnings.total,
+            loosens=run.loosens.done(),
+            loosens_count=run.loosens.total,
+            held_closed=run.held_closed.done(),
+            held_closed_count=run.held_closed.total,
             problems=run.problems_in_order(),
             problem_count=run.problems.total,
             needs_yes=self._needs_yes(),

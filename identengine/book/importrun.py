@@ -9,15 +9,20 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
-from typing import Literal, TypeVar
+from operator import attrgetter
+from typing import Literal, NamedTuple, TypeVar
+
+import msgspec
 
 from identengine.book.columns import ACCOUNTS, CLIENTS, DIDS, TABLES, Table
 from identengine.book.files import FileRow, Source
+from identengine.book.loosening import held_fields, loosened
 from identengine.book.mistakes import Mistake, RowError
-from identengine.book.report import Listing, Problems, TableCounts
-from identengine.errors import Problem, quoted
-from identengine.model.records import Account, Client, Did
+from identengine.book.report import FieldChanges, Problems, TableCounts, Warnings
+from identengine.errors import LoadError, Problem, quoted
+from identengine.model.records import Account, BookRow, Client, Did
 from identengine.store.draft import Draft
+from identengine.store.format import Change
 from identengine.store.vault import Vault
 
 Missing = Literal["disable", "keep", "remove"]
@@ -28,14 +33,28 @@ Progress = Callable[[int, int, str], None]
 
 T = TypeVar("T", Client, Account, Did)
 
-_DEFAULTS = {
-    CLIENTS.name: {"status": "active"},
-    ACCOUNTS.name: {"orig_enabled": "true", "term_enabled": "false", "src_policy": "allow_any"},
-    DIDS.name: {"status": "active"},
+_SINGULAR = {CLIENTS.name: "client", ACCOUNTS.name: "account", DIDS.name: "DID"}
+_LIMITS_OF = {
+    Client: attrgetter("capacity", "orig_capacity", "term_capacity", "orig_cps"),
+    Account: attrgetter("orig_capacity", "term_capacity", "orig_cps"),
 }
-"""Defaults of absent columns. The default of all other columns is "not set" (interfaces.md 1)."""
+"""The limits of a row (engine.md 1.6)."""
+_MANY_LIMITS = 10
+"""Least number of limits in an import that is warned of limits of 0."""
 _PROGRESS_ROWS = 1000
 """Rows between two calls of the progress function."""
+
+
+class ImportOptions(NamedTuple):
+    """The choices of the author of an import."""
+
+    missing: Missing = "disable"
+    skip_bad: bool = False
+    """True if the good rows of a book with mistakes are imported."""
+    reopen: bool = False
+    """True if the import opens what a person closed (engine.md 9.3)."""
+    reuse_id: bool = False
+    """True if new accounts may have the ids of removed ones (engine.md 9.5)."""
 
 
 class ImportRun:
@@ -46,22 +65,24 @@ class ImportRun:
         draft: Draft,
         vault: Vault,
         sources: Mapping[str, Source],
-        *,
-        missing: Missing,
-        skip_bad: bool,
+        options: ImportOptions,
         progress: Progress | None,
     ) -> None:
         self.draft = draft
         self.vault = vault
         self.sources = sources
         """Name of a table to its rows."""
-        self.missing = missing
-        self.skip_bad = skip_bad
+        self.missing: Missing = options.missing
+        self.skip_bad = options.skip_bad
+        self.reopen = options.reopen
+        self.reuse_id = options.reuse_id
         self.progress = progress
         self.bytes_before = 0
         """Bytes of the tables before the current one."""
-        self.warnings = Problems()
+        self.warnings = Warnings()
         self.problems = Problems()
+        self.loosens = FieldChanges()
+        self.held_closed = FieldChanges()
         self.tallies: dict[str, TableCounts] = {}
         self.broken: set[str] = set()
         """Names of the tables that could not be read to their end."""
@@ -69,6 +90,8 @@ class ImportRun:
         """Name of a table to the line of its first bad row with an unreadable key."""
         self.bad_clients: dict[int, int] = {}
         """Id of each bad client to its line."""
+        self.limits = self.zero_limits = 0
+        """Limits that the rows of clients and accounts set, and those of them that are 0."""
         self.removed = array("q")
         """Ids of the accounts that the import removes, in ascending order."""
 
@@ -81,6 +104,23 @@ class ImportRun:
                 self.progress(self.bytes_before + source.position, total, table.name)
             tally.rows += 1
             yield row
+
+    def cells(
+        self, source: Source, table: Table, row: FileRow, key: int | str | None, before: BookRow | None
+    ) -> dict[str, object]:
+        """Return the cells of a row, with the empty ones of a row that exists: they clear (engine.md 9.1).
+
+        Raise LoadError if the row is new and the header has no column that a new row needs.
+        """
+        if source.header is None:
+            return row.cells
+        if before is not None:
+            return source.header | row.cells
+        absent = [name for name in table.required if name not in source.header]
+        if absent and key is not None:
+            text = f"this column is missing, and the {_SINGULAR[table.name]} on line {row.line} is new"
+            raise LoadError([Problem(source.label, 1, name, None, text) for name in absent])
+        return row.cells
 
     def mark(self, table: Table, key: int | str | None, line: int, mistakes: list[Mistake]) -> bool:
         """Record the line of a key. Return True if the key is new; add a mistake if it is repeated."""
@@ -110,7 +150,28 @@ class ImportRun:
         if key is None:
             self.nameless.setdefault(table.name, line)
         for mistake in mistakes:
-            self.problems.add(Problem(source.label, line, *mistake))
+            self.problems.add(mistake.located(source.label, line))
+
+    def warn(self, source: Source, line: int, warnings: list[Mistake]) -> None:
+        """Add the warnings of a good row."""
+        for column, value, text, many in warnings:
+            self.warnings.add(Problem(source.label, line, column, value, text), many)
+
+    def note_limits(self, row: Client | Account) -> None:
+        """Count the limits of a good row."""
+        values = _LIMITS_OF[type(row)](row)
+        self.limits += len(values) - values.count(None)
+        self.zero_limits += values.count(0)
+
+    def warn_limits(self) -> None:
+        """Warn if most of the limits are 0, as in a file whose author took 0 for no limit (engine.md 1.6)."""
+        if self.limits >= _MANY_LIMITS and self.zero_limits * 2 > self.limits:
+            label = self.sources[(ACCOUNTS if ACCOUNTS.name in self.sources else CLIENTS).name].label
+            text = (
+                f"limits of 0 let nothing pass, and {self.zero_limits:,} of {self.limits:,} limits are 0. Leave "
+                "the cell empty for no limit."
+            )
+            self.warnings.add(Problem(label, None, None, None, text))
 
     def warn_kept(self, source: Source, table: Table, tally: TableCounts) -> None:
         """Warn that absent rows were kept, because a bad row with an unreadable key may be any of them."""
@@ -122,7 +183,7 @@ class ImportRun:
             )
             self.warnings.add(Problem(source.label, line, table.key, None, text))
 
-    def differs(self, source: Source, table: Table, before: T | None, after: T) -> bool:
+    def differs(self, table: Table, before: T | None, after: T) -> bool:
         """Count a good row. Return True if it must be written."""
         tally = self.tallies[table.name]
         if before is None:
@@ -131,27 +192,31 @@ class ImportRun:
         if before == after:
             tally.unchanged += 1
             return False
-        key = getattr(after, table.key)
-        tally.changed.add(key)
-        for column in table.columns:
-            if column not in source.columns and getattr(before, column) != getattr(after, column):
-                tally.reset.setdefault(column, Listing()).add(key)
+        tally.changed.add(getattr(after, table.key))
+        for field in loosened(changed_row(before, after)):
+            self.loosens.add(field)
         return True
 
-    def warn_reset(self, source: Source, table: Table) -> None:
-        """Warn of each column whose absence from the table changed rows."""
-        for column, found in reversed(self.tallies[table.name].reset.items()):
-            if column not in source.columns:
-                default = _DEFAULTS[table.name].get(column)
-                done = "cleared" if default is None else f"reset to {default}"
-                named = first_few(found.done().first, found.total)
-                text = f"the file has no such column; {done} in {found.total:,} of the {table.name} ({named})"
-                self.warnings.add_first(Problem(source.label, None, column, None, text))
+    def held(self, before: T | None, after: T) -> T:
+        """Return a good row without the fields that a person closed and the row would open (engine.md 9.3)."""
+        if before is None or self.reopen or not (closed := held_fields(self.draft, before, after)):
+            return after
+        held = msgspec.structs.replace(after, **closed)
+        for field in loosened(changed_row(held, after)):
+            self.held_closed.add(field)
+        return held
 
     def problems_in_order(self) -> tuple[Problem, ...]:
         """Return the problems table by table, in the order of the lines."""
         order = [self.sources[table.name].label for table in TABLES if table.name in self.sources]
         return tuple(sorted(self.problems.first, key=lambda found: (order.index(found.file), found.line or 0)))
+
+
+def changed_row(before: T, after: T) -> Change:
+    """Return the change from one state of a row to another."""
+    if isinstance(after, Did):
+        return Change("did", after.number, before, after)
+    return Change("client" if isinstance(after, Client) else "account", after.id, before, after)
 
 
 def readable(row: FileRow) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from identengine.errors import LONGEST_QUOTE, IdentengineError, nearest, quoted
+from identengine.errors import LONGEST_QUOTE, IdentengineError, Problem, nearest, quoted
 
 
 class Mistake(NamedTuple):
@@ -16,6 +16,12 @@ class Mistake(NamedTuple):
     """The value as :func:`cell_text` returns it; None if there is no value. Never a password."""
     expected: str
     """The message, with the value where it helps. It can follow the column and a colon."""
+    many: str | None = None
+    """The message of a warning that many rows have, with ``{}`` for their number and for their lines."""
+
+    def located(self, file: str, line: int | None) -> Problem:
+        """Return the mistake with its place."""
+        return Problem(file, line, self.column, self.value, self.expected)
 
 
 class RowError(IdentengineError):

@@ -23,8 +23,9 @@ from identengine.book.columns import (
     read_text,
 )
 from identengine.book.mistakes import Mistake, RowError, cell_text, unknown_column
+from identengine.book.numbers import no_value_warnings, number_warnings
 from identengine.book.passwords import password_token
-from identengine.errors import expected, quoted
+from identengine.errors import expected, quoted, sentences
 from identengine.model.addresses import Network, format_network, parse_network
 from identengine.model.records import Account, Client, Did, IdentBy
 from identengine.store.vault import Vault
@@ -33,14 +34,14 @@ Cells = Mapping[str, object]
 """Column name to text or JSON value. None and ``""`` are empty cells."""
 
 
-def client_from(cells: Cells, before: Client | None = None, *, partial: bool = False) -> Client:
+def client_from(cells: Cells, before: Client | None = None) -> Client:
     """Return the client that ``cells`` describe (engine.md 1.1).
 
-    With ``partial`` the columns that are not in ``cells`` stay as in ``before``. Raise RowError with all mistakes.
+    The columns that are not in ``cells`` stay as in ``before``. Raise RowError with all mistakes.
     """
     mistakes: list[Mistake] = []
     fields = _fields(cells, CLIENT_CONVERTERS, mistakes)
-    fields = _completed(fields, cells, before, partial, CLIENTS.required, mistakes)
+    fields = _completed(fields, cells, before, CLIENTS.required, mistakes)
     if fields.get("parent_id") is not None and fields["parent_id"] == fields.get("id"):
         own = str(fields["id"])
         mistakes.append(Mistake("parent_id", own, f"reseller loop: {own} → {own}"))
@@ -54,20 +55,19 @@ def account_from(
     before: Account | None,
     vault: Vault | None,
     *,
-    partial: bool = False,
     warnings: list[Mistake] | None = None,
 ) -> Account:
     """Return the account that ``cells`` describe (engine.md 1.2).
 
-    An empty or absent password keeps that of ``before``. The other columns that are not in ``cells`` stay as in
-    ``before`` only with ``partial``. ``warnings`` receives a warning for host bits that were cleared, and those of
+    The columns that are not in ``cells`` stay as in ``before``, and so does an empty password. ``warnings``
+    receives a warning for host bits that were cleared, and those of
     :func:`account_warnings`. ``vault`` may be None if ``cells`` has no password. Raise RowError with all mistakes.
     """
     mistakes: list[Mistake] = []
     fields = _fields(cells, ACCOUNT_CONVERTERS, mistakes)
-    fields = _completed(fields, cells, before, partial, ACCOUNTS.required, mistakes)
+    fields = _completed(fields, cells, before, ACCOUNTS.required, mistakes)
     same_kind = before is not None and fields.get("ident_by") is before.ident_by
-    kept_ident = partial and same_kind and "ident" not in cells  # in normal form already
+    kept_ident = same_kind and "ident" not in cells  # in normal form already
     if "ident" in fields and "ident_by" in fields and not kept_ident:
         fields["ident"] = _ident(fields["ident"], fields["ident_by"], mistakes, warnings)
     if "gateways" in fields:
@@ -86,13 +86,18 @@ def account_from(
     return account
 
 
-def did_from(cells: Cells, before: Did | None = None, *, partial: bool = False) -> Did:
-    """Return the DID that ``cells`` describe (engine.md 1.3). Raise RowError with all mistakes."""
+def did_from(cells: Cells, before: Did | None = None, *, warnings: list[Mistake] | None = None) -> Did:
+    """Return the DID that ``cells`` describe (engine.md 1.3). Raise RowError with all mistakes.
+
+    ``warnings`` receives a warning for a number that is probably wrong.
+    """
     mistakes: list[Mistake] = []
     fields = _fields(cells, DID_CONVERTERS, mistakes)
-    fields = _completed(fields, cells, before, partial, DIDS.required, mistakes)
+    fields = _completed(fields, cells, before, DIDS.required, mistakes)
     if mistakes:
         raise RowError(mistakes)
+    if warnings is not None and isinstance(number := cells.get("number"), str):
+        warnings += number_warnings("number", number)
     return Did(**fields)
 
 
@@ -107,14 +112,28 @@ def account_warnings(account: Account) -> list[Mistake]:
                     f"both parts are enabled, so calls from this account that do not carry the {what} "
                     f"{quoted(value)} are rejected too. Use one account for each direction."
                 )
-                found.append(Mistake(column, str(value), text))
+                many = (
+                    f"{{}} accounts with both parts enabled have a {what}: {{}}. Their own calls "
+                    "without it are rejected too. Use one account for each direction."
+                )
+                found.append(Mistake(column, str(value), text, many))
+    for gateway in account.gateways:
+        found += no_value_warnings("gateways", gateway)
+    if account.term_protocol is not None:
+        found += no_value_warnings("term_protocol", account.term_protocol)
     if account.ident_by is IdentBy.NAME and account.orig_enabled and account.password is None:
         text = (
             'an account with ident_by "name" and no password sends no calls while [identify] passwordless_name is '
             '"deny" (the default). Set a password.'
         )
-        found.append(Mistake("password", None, text))
+        found.append(Mistake("password", None, text, _NO_PASSWORDS))
     return found
+
+
+_NO_PASSWORDS = (
+    "{} accounts log in by name without a password: {}. They send no calls while [identify] passwordless_name is "
+    '"deny" (the default). Set passwords.'
+)
 
 
 def _fields(cells: Cells, columns: dict[str, Converter], mistakes: list[Mistake]) -> dict[str, Any]:
@@ -135,22 +154,25 @@ def _fields(cells: Cells, columns: dict[str, Converter], mistakes: list[Mistake]
     return fields
 
 
+_KEPT = frozenset({"status", "orig_enabled", "term_enabled", "src_policy"})
+"""Columns whose empty cells keep the value of the row, as those of ``password`` do (engine.md 9.1)."""
+
+
 def _completed(
     fields: dict[str, Any],
     cells: Cells,
     before: Client | Account | Did | None,
-    partial: bool,
     required: tuple[str, ...],
     mistakes: list[Mistake],
 ) -> dict[str, Any]:
-    """Return ``fields``, with ``partial`` completed from ``before``. Add a mistake for each required column."""
-    if before is not None and partial:
+    """Return ``fields``, completed from ``before`` (engine.md 9.1). Add a mistake for each required column."""
+    if before is not None:
         key = required[0]
         old = msgspec.structs.asdict(before)
         if key in fields and fields[key] != old[key]:
             text = f"the {key} cannot be changed from {quoted(old[key])} to {quoted(fields[key])}"
             mistakes.append(Mistake(key, cell_text(cells[key]), text))
-        fields = {name: value for name, value in old.items() if name not in cells} | fields
+        fields = {name: value for name, value in old.items() if name not in cells or name in _KEPT} | fields
     if fields.keys() >= set(required):
         return fields
     for name in required:
@@ -165,22 +187,66 @@ def _ident(
 ) -> tuple[str, ...]:
     """Return the items in the form in which the store keeps them, each once (engine.md 2.4)."""
     kept: dict[Network | str, str] = {}
+    found: list[Mistake] = []
     for item in items:
         try:
             if ident_by is IdentBy.IP:
-                network, cleared = parse_network(item)
+                network, cleared = _network(item)
                 text = format_network(network) if cleared else item
                 kept.setdefault(network, text)
-                if cleared and warnings is not None:
+                if cleared:
                     message = f"{quoted(item)} has bits set after the mask; stored as {quoted(text)}"
-                    warnings.append(Mistake("ident", item, message))
+                    found.append(Mistake("ident", item, message, _HOST_BITS))
+                elif network in _UNSPECIFIED:
+                    found.append(Mistake("ident", item, _unspecified(item), _NO_SOURCES))
             else:
-                name = read_text(item) if ident_by is IdentBy.NAME else read_number(item)
+                name = read_text(item) if ident_by is IdentBy.NAME else _ani(item)
                 if name is not None:
                     kept.setdefault(name, name)
+                if ident_by is IdentBy.ANI:
+                    found += number_warnings("ident", item)
+                elif "," in item:
+                    found.append(
+                        Mistake("ident", item, sentences(f"{quoted(item)} is one name", _SEPARATE), _COMMAS)
+                    )
         except ValueError as error:
             mistakes.append(Mistake("ident", cell_text(item), str(error)))
+    if warnings is not None:
+        warnings += found
     return tuple(kept.values())
+
+
+_UNSPECIFIED = frozenset(parse_network(text)[0] for text in ("0.0.0.0", "::"))  # noqa: S104 - nothing is bound
+"""The addresses that no call comes from."""
+
+
+def _network(item: str) -> tuple[Network, bool]:
+    """Return the result of :func:`parse_network`. Raise ValueError."""
+    try:
+        return parse_network(item)
+    except ValueError:
+        if "," in item or len(item.split()) > 1:
+            raise ValueError(expected('";" between the items', item)) from None
+        raise
+
+
+def _ani(item: str) -> str | None:
+    """Return the number of an item. Raise ValueError."""
+    if "," in item:
+        raise ValueError(expected('";" between the items', item))
+    return read_number(item)
+
+
+def _unspecified(item: str) -> str:
+    """Return the warning for the address ``0.0.0.0`` or ``::``."""
+    network = "::/0" if ":" in item else "0.0.0.0/0"
+    return f"no call comes from {quoted(item)}. Write {network} if you mean every address."
+
+
+_SEPARATE = 'Write ";" between two names.'
+_COMMAS = f"{{}} names have a comma in them: {{}}. {_SEPARATE}"
+_HOST_BITS = "{} networks have bits set after the mask: {}. The bits were cleared."
+_NO_SOURCES = "{} addresses are 0.0.0.0 or ::, and no call comes from them: {}. Write 0.0.0.0/0 for every address."
 
 
 def _gateways(items: tuple[str, ...], mistakes: list[Mistake]) -> tuple[str, ...]:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
+from identengine.book.loosening import FieldChange
 from identengine.errors import Problem
 
 FIRST = 100
 """Items of a list that a report names. The total counts the rest (interfaces.md 1)."""
+_FIELDS = 100_000
+"""Fields of a list that a report names. More fields would not fit into memory."""
+_LINES = 3
+"""Lines that a warning of many rows names."""
 
 
 class Listed(msgspec.Struct, frozen=True, gc=False):
@@ -32,7 +37,10 @@ class TableReport(msgspec.Struct, frozen=True, kw_only=True):
     switched_off: Listed = Listed()
     """Accounts whose row in the table disables both parts, and that were enabled before."""
     removed: Listed = Listed()
-    """DIDs that are not in the table. With ``missing="remove"`` also absent accounts, and all their DIDs."""
+    """DIDs that are not in the table, unless ``missing`` is ``"keep"``.
+
+    With ``"remove"`` also absent accounts, and all their DIDs.
+    """
     kept: Listed = Listed()
     """Rows of the store that are not in the table and stay unchanged."""
 
@@ -49,8 +57,17 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
     dids: TableReport | None = None
     """Also set if DIDs were removed together with their accounts."""
     warnings: tuple[Problem, ...] = ()
-    """The first warnings. Each names a setting that is allowed but probably unintended."""
+    """The first warnings. Each names a setting that is allowed but probably unintended.
+
+    Equal warnings of many rows are one, without a line and a value.
+    """
     warning_count: int = 0
+    loosens: tuple[FieldChange, ...] = ()
+    """The first fields of existing rows that let more calls pass than before (engine.md 9.2)."""
+    loosens_count: int = 0
+    held_closed: tuple[FieldChange, ...] = ()
+    """The first fields that the book would open, and that stay as a person closed them (engine.md 9.3)."""
+    held_closed_count: int = 0
     problems: tuple[Problem, ...] = ()
     """The first mistakes in the rows that ``skip_bad`` skipped."""
     problem_count: int = 0
@@ -97,11 +114,69 @@ class Problems:
         if self.total <= FIRST:
             self.first.append(problem)
 
-    def add_first(self, problem: Problem) -> None:
-        """Count a problem and put it first, so that earlier ones cannot displace it."""
+
+class _Warning:
+    """A warning, and the lines of the rows that have it."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.lines: list[int] = []
+        self.count = 0
+
+    def done(self, many: str | None) -> Problem:
+        """Return the warning of all rows. A single row has its own message."""
+        if many is None or self.count == 1:
+            return self.problem
+        lines = list(dict.fromkeys(self.lines))
+        named = f"{lines[0]}" if len(lines) == 1 else f"{', '.join(map(str, lines[:-1]))} and {lines[-1]}"
+        if self.count > len(self.lines):
+            named = f"{', '.join(map(str, lines))} and more"
+        text = many.format(f"{self.count:,}", f"{'line' if len(lines) == 1 else 'lines'} {named}")
+        return Problem(self.problem.file, None, self.problem.column, None, text)
+
+
+class Warnings:
+    """The warnings of an import, one for all rows of a file and column that have the same."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str | None, str], _Warning] = {}
+        self.total = 0
+        """Number of different warnings."""
+
+    def add(self, problem: Problem, many: str | None = None) -> None:
+        """Add the warning of a row. ``many`` is its message if further rows have it (:class:`Mistake`)."""
+        key = (problem.file, problem.column, many or str(problem))
+        found = self._found.get(key)
+        if found is None:
+            self.total += 1
+            if self.total > FIRST:
+                return
+            found = self._found[key] = _Warning(problem)
+        found.count += 1
+        if problem.line is not None and len(found.lines) < _LINES:
+            found.lines.append(problem.line)
+
+    def done(self) -> tuple[Problem, ...]:
+        """Return the first warnings."""
+        return tuple(one.done(key[2] if "{}" in key[2] else None) for key, one in self._found.items())
+
+
+class FieldChanges:
+    """The first fields of a list, and the number of all of them."""
+
+    def __init__(self) -> None:
+        self._first: list[FieldChange] = []
+        self.total = 0
+
+    def add(self, field: FieldChange) -> None:
+        """Add a field."""
         self.total += 1
-        self.first.insert(0, problem)
-        del self.first[FIRST:]
+        if self.total <= _FIELDS:
+            self._first.append(field)
+
+    def done(self) -> tuple[FieldChange, ...]:
+        """Return the first fields."""
+        return tuple(self._first)
 
 
 class TableCounts:
@@ -110,8 +185,6 @@ class TableCounts:
     def __init__(self) -> None:
         self.rows = self.added = self.unchanged = self.skipped = 0
         self.changed = Listing()
-        self.reset: dict[str, Listing] = {}
-        """Column to the rows in which its absence restored the default."""
         self.disabled = Listing()
         self.switched_off = Listing()
         self.removed = Listing()

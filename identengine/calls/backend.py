@@ -252,6 +252,12 @@ class UsualBackend(Protocol):
     def stop_call(self, call: str, /) -> LegResult | None:
         """Answer a ``stop`` of a whole call if it has one held leg or is unknown, or return None."""
 
+    def stop_leg(self, selector: LegSelector, /) -> LegResult | None:
+        """Answer a ``stop`` of some legs of a call if it names one held leg or none, or return None."""
+
+    def is_only_leg(self, selector: LegSelector, /) -> bool:
+        """Return True if ``selector`` names the only leg of its call."""
+
     def refresh_call(
         self, method: Literal["start", "update"], call: str, switch: str, interval: float | None, /
     ) -> LegResult | None:

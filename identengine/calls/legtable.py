@@ -84,6 +84,10 @@ class LegTable:
             legs = [leg for leg in legs if leg.leg in ends]
         return legs
 
+    def is_only_leg(self, selector: LegSelector) -> bool:
+        """Return True if ``selector`` names the only leg of its call."""
+        return isinstance(self.legs.get(selector.call), Leg) and bool(self.matching(selector))
+
     def run(self, cursor: int, count: int) -> tuple[list[Leg], int | None]:
         """Return about ``count`` legs in the order of their rows from ``cursor`` on, and the next cursor or None.
 

@@ -94,7 +94,8 @@ class Calls:
         self.admissible = self._admission.admissible
         self.reserve = self._admission.reserve
         self.refresh_call = progress.refresh_call
-        self.stop_call = progress.stop_call
+        self.stop_call, self.stop_leg = progress.stop_call, progress.stop_leg
+        self.is_only_leg = table.is_only_leg
 
     def restore(
         self, rows: Sequence[Row], stops: Iterable[tuple[int, TombstoneRow]], notes: Mapping[str, Note], now: float

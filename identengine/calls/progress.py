@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from identengine.calls.admission import Admission
-from identengine.calls.backend import DONE, FREED_ONE, UNKNOWN, LegResult, Refresh, Stop
+from identengine.calls.backend import DONE, FREED_ONE, UNKNOWN, LegResult, LegSelector, Refresh, Stop
 from identengine.calls.batch import Batch
 from identengine.calls.expiry import Expiry
 from identengine.calls.leg import Leg
@@ -112,7 +112,8 @@ class Progress:
     def stop(self, message: Stop) -> LegResult:
         """Answer a ``stop``."""
         selector = message.selector
-        if selector.whole and (done := self.stop_call(selector.call)) is not None:
+        done = self.stop_call(selector.call) if selector.whole else self.stop_leg(selector)
+        if done is not None:
             return done
         self._tombstones.add(selector, self._batch.now)
         legs = self._table.matching(selector)
@@ -121,6 +122,21 @@ class Progress:
             freed += leg.state != LAPSED
             self._table.free(leg)
         return LegResult(True, unknown=not legs, freed=freed)
+
+    def stop_leg(self, selector: LegSelector) -> LegResult | None:
+        """Answer a ``stop`` of some legs of a call if it names one held leg or none.
+
+        Return None otherwise: :meth:`stop` answers it then.
+        """
+        legs = self._table.matching(selector)
+        if len(legs) > 1 or (legs and legs[0].state == LAPSED):
+            return None
+        self._batch.busy = True
+        self._tombstones.add(selector, self._batch.now)
+        for leg in legs:
+            self._table.free(leg)
+        self._batch.busy = False
+        return FREED_ONE if legs else UNKNOWN
 
     def stop_call(self, call: str) -> LegResult | None:
         """Answer a ``stop`` of a whole call if it has one held leg or is unknown.

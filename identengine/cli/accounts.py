@@ -52,6 +52,7 @@ def _rows() -> Rows[Account]:
 
 _TABLE = Table(
     family="accounts",
+    keeps_ids=True,
     noun="account",
     metavar="ACCOUNT",
     key_help="Id or name of the account.",

@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from identengine.cli.options import AsJson, ConfigFile, Limit, StoreDir, Who, integer
-from identengine.cli.output import NO_VERSIONS, SCREEN, Column, emit, emit_many, hint, say, screenful, table, when
+from identengine.cli.output import (
+    DIFF,
+    NO_VERSIONS,
+    SCREEN,
+    Column,
+    emit,
+    emit_many,
+    hint,
+    say,
+    screenful,
+    table,
+    when,
+)
 from identengine.cli.rowids import row_id
 from identengine.cli.workspace import author, find_workspace
 from identengine.provisioning.changes import change_object, change_rows, shown
@@ -30,7 +42,6 @@ _VERSIONS = (
     Column("DIDs", right=True),
     Column("Changes"),
 )
-_DIFF = (Column("What"), Column("Key", firm=True), Column("Field"), Column("Before"), Column("After"))
 _AUDIT = (
     Column("When", firm=True),
     Column("Who"),
@@ -76,7 +87,7 @@ def diff(
         changes = opened.diff(a, b)
         if as_json:
             emit_many(change_object(change) for change in islice(changes, limit or None))
-        elif not table(_DIFF, (row for change in screenful(changes, limit) for row in change_rows(change))):
+        elif not table(DIFF, (row for change in screenful(changes, limit) for row in change_rows(change))):
             hint(f"versions {a} and {b} are equal")
 
 

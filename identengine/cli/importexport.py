@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from identengine.cli.interrupts import stoppable
-from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, Who, integer
-from identengine.cli.output import emit, hint, progress, say
+from identengine.cli.options import AsJson, ConfigFile, KeyFile, ReuseId, StoreDir, Who, integer
+from identengine.cli.output import DIFF, emit, hint, progress, say, table
 from identengine.cli.workspace import Workspace, author, find_workspace
 from identengine.errors import counted, sentences
+from identengine.provisioning.changes import change_object, change_rows, told
 
 if TYPE_CHECKING:
+    from identengine.book.loosening import FieldChange
     from identengine.book.report import ImportReport, Listed, TableReport
+    from identengine.store.format import Change
     from identengine.store.verify import Report
 
 
 class Missing(StrEnum):
-    """The treatment of accounts that are not in the new table."""
+    """The treatment of accounts and DIDs that are not in the new tables."""
 
     DISABLE = "disable"
     KEEP = "keep"
@@ -45,14 +50,21 @@ Book = Annotated[
     ),
 ]
 MissingAccounts = Annotated[
-    Missing, typer.Option("--missing", help="Disable, keep or remove accounts that are not in the new table.")
+    Missing,
+    typer.Option(
+        "--missing",
+        help="Disable, keep or remove accounts that are not in the new table. DIDs are removed unless kept.",
+    ),
 ]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Import the good rows and report the others.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing, but show what would change.")]
+Reopen = Annotated[bool, typer.Option("--reopen", help="Also open clients and accounts that a person closed.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing, but show each field that would change.")]
 ImportYes = Annotated[
     bool, typer.Option("--yes", help="Apply the import even if it disables or removes many rows.")
 ]
 
+_DIFFERENCES = 100
+"""Largest number of rows whose fields a dry run shows as text."""
 _SHOWN = 10
 """Largest number of rows of each kind that the report names."""
 
@@ -61,6 +73,8 @@ def import_(
     book: Book,
     missing: MissingAccounts = Missing.DISABLE,
     skip_bad: SkipBad = False,
+    reopen: Reopen = False,
+    reuse_id: ReuseId = False,
     dry_run: DryRun = False,
     yes: ImportYes = False,
     store: StoreDir = None,
@@ -82,6 +96,7 @@ def import_(
 
         find_tables(book)  # before a store is created for a book that does not exist
         vault = here.vault_to_write()
+        shown = _Changes(most=None if as_json else _DIFFERENCES)
         with here.filled() as opened, progress("import") as tell:
             report = import_book(
                 opened,
@@ -90,14 +105,14 @@ def import_(
                 who=name,
                 missing=missing.value,
                 skip_bad=skip_bad,
+                reopen=reopen,
+                reuse_id=reuse_id,
                 dry_run=dry_run,
                 yes=yes,
                 progress=tell,
+                inspect=shown.take,
             )
-        if as_json:
-            emit(report)
-        else:
-            _print_report(report)
+        _show(report, shown, as_json=as_json)
         if report.needs_yes is not None:
             raise typer.Exit(1)
 
@@ -177,6 +192,36 @@ def _damage(report: Report) -> str:
     return f"earlier versions are damaged in the store and the copy: {named}"
 
 
+class _Changes:
+    """The changes that a dry run shows: at most ``most`` rows, and the number of all."""
+
+    def __init__(self, most: int | None) -> None:
+        self._most = most
+        self.first: list[Change] = []
+        self._more = 0
+
+    def take(self, changes: Iterator[Change]) -> None:
+        """Keep the first changes, and count the others."""
+        self.first = list(islice(changes, self._most))
+        self._more = sum(1 for _ in changes)
+
+    def print(self) -> None:
+        """Print the changes field by field."""
+        table(DIFF, (row for change in self.first for row in change_rows(change)))
+        if self._more:
+            hint(f"and {counted(self._more, 'row')} more. --json shows all.")
+
+
+def _show(report: ImportReport, changes: _Changes, *, as_json: bool) -> None:
+    """Print the report of an import, and the changes of a dry run."""
+    if as_json:
+        found = {"changes": [change_object(change) for change in changes.first]} if report.dry_run else {}
+        emit(msgspec.structs.asdict(report) | found)
+    else:
+        changes.print()
+        _print_report(report)
+
+
 @contextmanager
 def _target(here: Workspace, *, dry_run: bool) -> Iterator[Workspace]:
     """Yield the target of an import. A dry run without a store gets a temporary one."""
@@ -213,6 +258,10 @@ def _print_report(report: ImportReport) -> None:
         ):
             if found.total:
                 say(f"  {word}: {_listed(found)}")
+    _print_fields("loosens", report.loosens, report.loosens_count)
+    _print_fields("left closed", report.held_closed, report.held_closed_count)
+    if report.held_closed:
+        hint("A person closed these. Repeat with --reopen to open them.")
     if report.dry_run:
         say("dry run: nothing was changed")
         if report.needs_yes is not None:
@@ -223,6 +272,14 @@ def _print_report(report: ImportReport) -> None:
         say("nothing to change")
     else:
         say(f"version {report.version}")
+
+
+def _print_fields(word: str, fields: Sequence[FieldChange], total: int) -> None:
+    """Print the first fields of a list, one a line."""
+    for one in fields[:_SHOWN]:
+        say(f"{word}: {one.table} {one.key}: {one.field} {told(one.before)} -> {told(one.after)}")
+    if (more := total - _SHOWN) > 0:
+        say(f"{word}: {more:,} more")
 
 
 def _table(one: TableReport | None) -> str:

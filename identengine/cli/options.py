@@ -120,3 +120,6 @@ Limit = Annotated[
     ),
 ]
 Offset = Annotated[int, typer.Option("--offset", parser=integer(0), metavar="N", help="Skip the first N rows.")]
+ReuseId = Annotated[
+    bool, typer.Option("--reuse-id", help="Allow a new account to have the id of an account that was removed.")
+]

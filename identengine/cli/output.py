@@ -171,6 +171,8 @@ def when(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")
 
 
+DIFF = (Column("What"), Column("Key", firm=True), Column("Field"), Column("Before"), Column("After"))
+"""Columns of a table of changes, field by field."""
 NO_VERSIONS = "the store has no versions yet. Use `identengine import` to create the first."
 """Hint for a list of a store without a version."""
 

@@ -17,7 +17,7 @@ import typer
 
 from identengine.cli import output
 from identengine.cli.editing import cells_in, change, mistakes_located, report, would
-from identengine.cli.options import AsJson, ConfigFile, Limit, Offset, StoreDir, Who, Yes
+from identengine.cli.options import AsJson, ConfigFile, Limit, Offset, ReuseId, StoreDir, Who, Yes
 from identengine.cli.output import (
     NO_VERSIONS,
     Column,
@@ -91,6 +91,8 @@ class Table(NamedTuple, Generic[R]):
     set_help: str
     remove_help: str
     search_help: str = ""
+    keeps_ids: bool = False
+    """True if a new row gets the id of a removed one only with ``--reuse-id`` (engine.md 9.5)."""
 
 
 @contextmanager
@@ -184,11 +186,14 @@ def _add_show(app: typer.Typer, table: Table[R]) -> None:
         as_json: AsJson = False,
     ) -> None:
         with reading(store, config) as (opened, book):
-            found = table.rows().find(book, key)
+            first, *others = table.rows().find_all(book, key)
             display = table.display(book)
-            more, known = display.details(opened, found)
+            if others:
+                show_rows(table, display, iter([first, *others]), None, 0, filtered=False, as_json=as_json)
+                return
+            more, known = display.details(opened, first)
             if as_json:
-                emit(display.as_object(found) | more)
+                emit(display.as_object(first) | more)
             else:
                 facts(known)
 
@@ -196,9 +201,18 @@ def _add_show(app: typer.Typer, table: Table[R]) -> None:
 def _add_add(app: typer.Typer, table: Table[R]) -> None:
     columns_argument = _columns_argument(table)
 
-    @app.command(help=table.add_help)
     def add(
         columns: list[str] = columns_argument,
+        store: StoreDir = None,
+        config: ConfigFile = None,
+        who: Who = None,
+        as_json: AsJson = False,
+    ) -> None:
+        add_with_id(columns, False, store, config, who, as_json)
+
+    def add_with_id(
+        columns: list[str] = columns_argument,
+        reuse_id: ReuseId = False,
         store: StoreDir = None,
         config: ConfigFile = None,
         who: Who = None,
@@ -207,8 +221,10 @@ def _add_add(app: typer.Typer, table: Table[R]) -> None:
         from identengine.provisioning import edits
 
         rows = table.rows()
-        edit = edits.add(rows, cells_in(columns, rows.record))
+        edit = edits.add(rows, cells_in(columns, rows.record), reuse_id=reuse_id)
         report(change(find_workspace(store, config), who, f"{table.family} add", edit), as_json=as_json)
+
+    app.command("add", help=table.add_help)(add_with_id if table.keeps_ids else add)
 
 
 def _add_set(app: typer.Typer, table: Table[R]) -> None:

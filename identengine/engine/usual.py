@@ -10,11 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from identengine.calls.backend import UNKNOWN, Backend, BatchState, EncodedDecision, LegResult, Refused
+from identengine.calls.backend import (
+    UNKNOWN,
+    Backend,
+    BatchState,
+    EncodedDecision,
+    LegResult,
+    Refused,
+)
 from identengine.calls.legs import Content, content_of
 from identengine.engine.authorization import Authorization
 from identengine.engine.decisions import reject, terminating, unusable
 from identengine.engine.lifecycle import Asker
+from identengine.engine.named import leg_of, named_legs, whole_call
 from identengine.engine.requests import EngineRequest
 from identengine.identify import policy, query
 from identengine.identify.credentials import Credentials
@@ -22,7 +30,7 @@ from identengine.identify.index import AccountEntry, Book, Candidate, IndexClass
 from identengine.identify.matching import MATCHED_BY, check_credentials, first_fit, for_switch, why_none
 from identengine.identify.query import Unusable
 from identengine.identify.template import MATCHES, Form
-from identengine.model.numbers import is_normal, national, normal_number
+from identengine.model.numbers import is_normal, national, requested_number
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Reason
 from identengine.model.records import Decision, Direction, Interface, Request
@@ -99,7 +107,7 @@ class Usual:
         if not self._decides:
             return None
         calls, call_id, dialled = self._calls, asked.call_id, asked.dst_number  # validate
-        leg = "o" if asked.leg_id is None and asked.direction is None else _leg_key(asked)
+        leg = "o" if asked.leg_id is None and asked.direction is None else leg_of(asked)
         if not (leg and dialled and call_id and call_id > "!" and call_id.isascii() and asked.digest is None):
             return None
         dialled = dialled[1:] if dialled[0] == "+" else dialled
@@ -116,8 +124,8 @@ class Usual:
             return self._unidentified(asked, dialled, options, found)
         candidate, kind = found
         dst = (dialled[candidate.cut :] if candidate.cut else dialled).encode()  # strip
-        if not (dst.isalnum() or is_normal(dst.decode())):  # if it is, so is the number that has identified
-            return None
+        if not dst or not ((dialled.isalnum() and dialled.isascii()) or is_normal(dialled)):
+            return None  # "55%44" is no number of a request, even if "55%" is a tech prefix
         entry, ambiguous = candidate.entry, False  # credentials
         if candidate.ties is not None or asked.password is not None or kind != "ip" or self._requires_password:
             checked = self._check(asked, candidate, kind, options)
@@ -257,7 +265,7 @@ class Usual:
         if not number:
             return None
         try:
-            normal = number if is_normal(number) else normal_number(number)
+            normal = number if is_normal(number) else requested_number(number)
         except ValueError:
             return None
         return (national(normal, self._prefixes) if self._prefixes else normal) or None
@@ -294,13 +302,18 @@ class Usual:
 
     def stop(self, asked: UsualCallRequest, asker: Asker, *_: object) -> LegResult | None:
         """Free the one leg of a call, or note the stop of an unknown call (engine.md 5.4)."""
-        call = _whole_call(asked, asker)
-        freed = None if call is None or not self._holds else self._calls.stop_call(call)
+        call = whole_call(asked, asker) if self._holds else None
+        freed = self._stop_leg(asked, asker) if call is None else self._calls.stop_call(call)
         if freed is UNKNOWN:
             self.counts[asker.interface].unknown += 1
         elif freed is not None:
             self.counts[asker.interface].stopped += 1
         return freed
+
+    def _stop_leg(self, asked: UsualCallRequest, asker: Asker) -> LegResult | None:
+        """Free the one leg that a message names by its direction or leg id."""
+        named = named_legs(asked, asker) if self._holds else None
+        return None if named is None else self._calls.stop_leg(named)
 
     def start(self, asked: UsualCallRequest, asker: Asker, *_: object) -> LegResult | None:
         """Activate the one leg of a call (engine.md 5.4)."""
@@ -319,9 +332,14 @@ class Usual:
     def _refresh(
         self, method: Literal["start", "update"], asked: UsualCallRequest, asker: Asker
     ) -> LegResult | None:
-        call = _whole_call(asked, asker)
-        if call is None or not self._holds or not self._is_usable(asked):
+        if not self._holds or not self._is_usable(asked):
             return None
+        call = whole_call(asked, asker)
+        if call is None:
+            named = named_legs(asked, asker)
+            if named is None or not self._calls.is_only_leg(named):
+                return None
+            call = named.call
         return self._calls.refresh_call(method, call, asker.switch, asked.interval)
 
     def _is_usable(self, asked: UsualCallRequest) -> bool:
@@ -338,23 +356,6 @@ class Usual:
 
 _Found: TypeAlias = tuple[Candidate, IndexClass]
 """A candidate, and the class in which it was found."""
-
-
-def _leg_key(asked: UsualRequest) -> str | None:
-    """Return the key of a leg that is not the one usual leg of its call, or None if that is not certain."""
-    direction, leg_id = asked.direction, asked.leg_id
-    way = "o" if direction is None or direction == "origination" else "t" if direction == "termination" else None
-    if way is None or leg_id is None:
-        return way
-    return way + leg_id if leg_id > "!" and leg_id.isascii() else None
-
-
-def _whole_call(asked: UsualCallRequest, asker: Asker) -> str | None:
-    """Return the key of a call of which a message names no leg, or None if that is not certain."""
-    call_id = asked.call_id
-    if not call_id or asked.leg_id is not None or asked.direction is not None:
-        return None
-    return asker.calls + call_id if call_id > "!" and call_id.isascii() else None
 
 
 def _integer(value: int | str | None) -> int | None:

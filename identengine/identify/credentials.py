@@ -72,7 +72,7 @@ def _digest_verifies(password: str, digest: Digest, name: str | None) -> bool:
             expected = hashed(f"{secret}:{digest.nonce}:{digest.nc}:{digest.cnonce}:{digest.qop}:{asked}")
         case _:
             return False
-    return compare_digest(_bytes(expected), _bytes(digest.response or ""))
+    return compare_digest(_bytes(expected), _bytes((digest.response or "").lower()))
 
 
 def _md5(text: str) -> str:

@@ -7,7 +7,8 @@ from typing import final
 import msgspec
 
 from identengine.identify.index import Book, Candidate
-from identengine.model.numbers import is_normal, national, normal_number
+from identengine.model.addresses import unbracketed
+from identengine.model.numbers import is_normal, national, requested_number
 from identengine.model.reasons import Reason
 from identengine.model.records import Chap, ChapRequest, Digest, Direction, Request
 
@@ -73,7 +74,7 @@ def read(request: Request, book: Book) -> Query | Unusable:
     outward, source, src_ip = direction is _TERMINATION, None, request.src_ip or None
     if not is_normal(dst_number := request.dst_number or ""):
         try:
-            dst_number = normal_number(dst_number)
+            dst_number = requested_number(dst_number)
         except ValueError:
             return Unusable(Reason.INVALID_DESTINATION, direction)
     field = "account_id"
@@ -84,7 +85,7 @@ def read(request: Request, book: Book) -> Query | Unusable:
             if src_ip.isspace():
                 src_ip = None
             else:
-                source = lookup.covering(src_ip)
+                source = lookup.covering(src_ip := unbracketed(src_ip))
         field = "src_port"
         src_port = None if request.src_port is None else decimal(request.src_port, _MAX_PORT)
     except ValueError:
@@ -116,7 +117,7 @@ def read(request: Request, book: Book) -> Query | Unusable:
 def _calling_number(text: str, international_prefixes: tuple[str, ...]) -> str | None:
     """Return a calling number in normal form without its prefix, or None if it is invalid or absent."""
     try:
-        return national(normal_number(text), international_prefixes) or None
+        return national(requested_number(text), international_prefixes) or None
     except ValueError:
         return None
 
@@ -124,7 +125,7 @@ def _calling_number(text: str, international_prefixes: tuple[str, ...]) -> str |
 def _without_direction(request: Request) -> Unusable:
     """Return the fault of a request with an unusable direction. An invalid ``dst_number`` comes before it."""
     try:
-        normal_number(request.dst_number or "")
+        requested_number(request.dst_number or "")
     except ValueError:
         return Unusable(Reason.INVALID_DESTINATION, None)
     return Unusable(Reason.INVALID_REQUEST, None, "direction", request.direction)
@@ -140,14 +141,22 @@ def _with_proofs(query: Query, request: Request) -> Query:
 def _with_digest(query: Query, digest: Digest) -> Query:
     """Return the query of a request with a digest, whose user name replaces an absent name.
 
-    A blank field of a digest is absent, and so is a digest that has blank fields only (engine.md 2.3).
+    A blank field of a digest is absent, and so is a digest that has blank fields only (engine.md 2.3). The double
+    quotes around a field are removed (engine.md 3.6).
     """
-    fields = msgspec.structs.astuple(digest)
+    fields = map(_unquoted, msgspec.structs.astuple(digest))
     digest = Digest(*(field if field and not field.isspace() else None for field in fields))
     if digest == _EMPTY:
         return query
     name = query.name or (digest.username or "").strip() or None
     return msgspec.structs.replace(query, name=name, digest=digest, brings_credentials=True)
+
+
+def _unquoted(field: str | None) -> str | None:
+    """Return a field of a digest without the double quotes around it."""
+    if field is not None and '"' in field and len(text := field.strip()) > 1 and text[0] == text[-1] == '"':
+        return text[1:-1]
+    return field
 
 
 def decimal(value: int | str, most: int) -> int | None:

@@ -186,7 +186,7 @@ class LoadConnection:
         for number in lost:
             self._forget(number)
         self._scores.lost += len(lost)
-        if self._interval is not None:
+        if self._interval is not None and not self.blocked:
             self._retransmit(now, self._interval)
         if self.blocked and self._blocked_at <= limit:
             self._drop("the server does not read its socket")
@@ -211,7 +211,7 @@ class LoadConnection:
                 self._repeats[number] = due
                 again.append(self._reader.again(number))
         self._scores.retransmitted += len(again)
-        if again and not self.blocked:
+        if again:
             self._send(again)
 
     def _take(self, reply: Reply, now: int) -> None:

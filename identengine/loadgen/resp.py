@@ -29,7 +29,10 @@ _PLACES = (
     "tech_prefix",
     "version",
 )
-"""The fields of a decision in the array of ``IDENT.AUTH``, in order."""
+"""The fields of a decision in the array of ``IDENT.AUTH``, in order (interfaces.md 4).
+
+They are not those of the server's module, so that a wrong order there is found.
+"""
 _END = b"\r\n"
 
 _Value: TypeAlias = "bytes | int | list[_Value] | None"

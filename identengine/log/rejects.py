@@ -26,7 +26,7 @@ from identengine.log.events import (
     WITHHELD,
 )
 from identengine.model.addresses import normal_address
-from identengine.model.numbers import normal_number
+from identengine.model.numbers import requested_number
 from identengine.model.records import Decision, Request
 
 SOURCES = 100
@@ -183,7 +183,7 @@ class RejectLog:
         if name or not request.src_number:
             return name[:_LONGEST]
         try:
-            return normal_number(request.src_number)[:_LONGEST]
+            return requested_number(request.src_number)[:_LONGEST]
         except ValueError:
             return request.src_number[:_LONGEST]
 

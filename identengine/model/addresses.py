@@ -84,9 +84,15 @@ def format_address(packed: bytes) -> str:
     return inet_ntop(AF_INET, packed) if len(packed) == 4 else str(IPv6Address(packed))
 
 
+def unbracketed(text: str) -> str:
+    """Return an IPv6 address of a request without the brackets around it, and any other text unchanged."""
+    plain = text.strip()
+    return plain[1:-1] if plain[:1] == "[" and plain[-1:] == "]" and ":" in plain else text
+
+
 def normal_address(text: str) -> str | None:
-    """Return the normal form of an address, or None if ``text`` is not an address."""
-    text = text.strip()
+    """Return the normal form of an address of a request, or None if ``text`` is not an address."""
+    text = unbracketed(text).strip()
     if len(text) > _LONGEST:
         return None
     try:

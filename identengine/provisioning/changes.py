@@ -55,7 +55,7 @@ def summary(change: Change) -> str:
         if name == "password":
             parts.append(f"password {before} -> {after}")
         else:
-            parts.append(f"{name} {_quoted(before)} -> {_quoted(after)}")
+            parts.append(f"{name} {told(before)} -> {told(after)}")
     return ", ".join(parts)
 
 
@@ -85,5 +85,6 @@ def verb(change: Change) -> str:
     return "changed"
 
 
-def _quoted(value: object) -> str:
+def told(value: object) -> str:
+    """Return the value of a field as a sentence shows it: quoted, or ``not set``."""
     return "not set" if value in (None, ()) else quoted(shown(value))

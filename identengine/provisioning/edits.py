@@ -53,38 +53,56 @@ def apply(store: Store, who: str, what: str, edit: Edit, *, dry_run: bool = Fals
     return Applied(info.version if real and not dry_run else None, real, edited.warnings)
 
 
-def add(rows: Rows[R], cells: Cells) -> Edit:
-    """Return the edit that adds a row. The edit raises ExistsError if a row has this key already."""
+def add(rows: Rows[R], cells: Cells, *, reuse_id: bool = False) -> Edit:
+    """Return the edit that adds a row, or the DIDs of a range.
+
+    The edit raises ExistsError if a row has this key already. ``reuse_id`` allows the id of a removed account.
+    """
 
     def edit(draft: Draft) -> Edited:
-        made, warnings = rows.read(rows.with_key(draft, cells), None)
-        if (there := rows.same(draft, made)) is not None:
-            raise ExistsError(rows.name, there)
-        rows.check(draft, made)
-        rows.put(draft, made)
-        return Edited((changed(None, made),), tuple(warnings))
+        changes: list[Change] = []
+        found: list[Mistake] = []
+        for one in rows.each(rows.resolved(draft, cells)):
+            made, warnings = rows.read(rows.with_key(draft, one), None)
+            if (there := rows.same(draft, made)) is not None:
+                raise ExistsError(rows.name, there)
+            rows.check(draft, made)
+            if not reuse_id:
+                rows.check_new(draft, made)
+            rows.put(draft, made)
+            changes.append(changed(None, made))
+            found += warnings
+        return Edited(tuple(changes), tuple(found))
 
     return edit
 
 
 def set_columns(rows: Rows[R], wanted: str, cells: Cells) -> Edit:
-    """Return the edit that changes the columns of ``cells`` in a row. The other columns keep their values."""
+    """Return the edit that changes the columns of ``cells`` in a row, or in the DIDs of a range.
+
+    The other columns keep their values.
+    """
 
     def edit(draft: Draft) -> Edited:
-        before = rows.find(draft, wanted)
-        after, warnings = rows.read(cells, before)
-        rows.check(draft, after)
-        rows.put(draft, after)
-        return Edited((changed(before, after),), tuple(warnings))
+        changes: list[Change] = []
+        found: list[Mistake] = []
+        named = rows.resolved(draft, cells)
+        for before in rows.find_all(draft, wanted):
+            after, warnings = rows.read(named, before)
+            rows.check(draft, after)
+            rows.put(draft, after)
+            changes.append(changed(before, after))
+            found += warnings
+        return Edited(tuple(changes), tuple(found))
 
     return edit
 
 
 def remove(rows: Rows[R], wanted: str) -> Edit:
-    """Return the edit that removes a row."""
+    """Return the edit that removes a row, or the DIDs of a range."""
 
     def edit(draft: Draft) -> Edited:
-        return Edited(tuple(rows.delete(draft, rows.find(draft, wanted))))
+        return Edited(tuple(change for row in rows.find_all(draft, wanted) for change in rows.delete(draft, row)))
 
     return edit
 
@@ -126,7 +144,7 @@ def set_password(wanted: str, plain: str, vault: Vault) -> Edit:
     """Return the edit that sets the password of an account (engine.md 1.7) and keeps a new key."""
 
     def make(before: Account) -> Account:
-        return account_from({"password": plain}, before, vault, partial=True)
+        return account_from({"password": plain}, before, vault)
 
     return _alter(ACCOUNTS, wanted, make, vault.keep)
 

@@ -6,11 +6,14 @@ Rule: a wrong value raises RowError, which names the column and the expectation,
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, Generic, TypeVar
 
+from identengine.book.clientnames import name_in
 from identengine.book.mistakes import Mistake, RowError
+from identengine.book.numbers import numbers_of, range_in
 from identengine.book.records import Cells, account_from, client_from, did_from
+from identengine.book.removedids import reused_id
 from identengine.errors import IdentengineError, counted, expected
 from identengine.model.records import Account, BookRow, Client, Did
 from identengine.model.resellers import DEEPEST, SHOWN, chain_told, deepened, loops
@@ -61,6 +64,10 @@ class Rows(ABC, Generic[R]):
     def find(self, book: View, wanted: str) -> R:
         """Return the row that an operator names. Raise NotFoundError, or RowError if ``wanted`` is not a key."""
 
+    def find_all(self, book: View, wanted: str) -> list[R]:
+        """Return the rows that an operator names: one, or the DIDs of a range. Raise as :meth:`find` does."""
+        return [self.find(book, wanted)]
+
     @abstractmethod
     def same(self, book: View, row: R) -> R | None:
         """Return the row of the book with the key of ``row``, or None."""
@@ -73,9 +80,21 @@ class Rows(ABC, Generic[R]):
         """Return the cells of a new row. Add the next free id if they have no key."""
         return cells
 
+    def resolved(self, draft: Draft, cells: Cells) -> Cells:
+        """Return the cells with the id of a client that they name. Raise NotFoundError."""
+        return cells
+
+    def each(self, cells: Cells) -> Iterable[Cells]:
+        """Return the cells of each row that ``cells`` describe: one, or the DIDs of a range."""
+        return (cells,)
+
     @abstractmethod
     def check(self, draft: Draft, row: R) -> None:
         """Raise RowError if ``row`` refers to a row that does not exist or cannot be used."""
+
+    def check_new(self, draft: Draft, row: R) -> None:
+        """Raise RowError if a new row has the id of a removed one that was another (engine.md 9.5)."""
+        return
 
     @abstractmethod
     def put(self, draft: Draft, row: R) -> None:
@@ -98,7 +117,10 @@ class _AccountRows(Rows[Account]):
 
     def read(self, cells: Cells, before: Account | None) -> tuple[Account, Sequence[Mistake]]:
         warnings: list[Mistake] = []
-        return account_from(cells, before, None, partial=True, warnings=warnings), warnings
+        return account_from(cells, before, None, warnings=warnings), warnings
+
+    def resolved(self, draft: Draft, cells: Cells) -> Cells:
+        return _with_id(draft, cells, "client_id")
 
     def with_key(self, draft: Draft, cells: Cells) -> Cells:
         return cells if cells.get("id") else {**cells, "id": str(draft.next_account_id())}
@@ -106,6 +128,10 @@ class _AccountRows(Rows[Account]):
     def check(self, draft: Draft, row: Account) -> None:
         if draft.client(row.client_id) is None:
             raise _missing("client_id", row.client_id, "client")
+
+    def check_new(self, draft: Draft, row: Account) -> None:
+        if mistake := reused_id(draft, row):
+            raise RowError([mistake])
 
     def put(self, draft: Draft, row: Account) -> None:
         draft.put_account(row)
@@ -129,7 +155,10 @@ class _ClientRows(Rows[Client]):
         return book.client(row.id)
 
     def read(self, cells: Cells, before: Client | None) -> tuple[Client, Sequence[Mistake]]:
-        return client_from(cells, before, partial=True), ()
+        return client_from(cells, before), ()
+
+    def resolved(self, draft: Draft, cells: Cells) -> Cells:
+        return _with_id(draft, cells, "parent_id")
 
     def with_key(self, draft: Draft, cells: Cells) -> Cells:
         return cells if cells.get("id") else {**cells, "id": str(draft.next_client_id())}
@@ -188,11 +217,20 @@ class _DidRows(Rows[Did]):
     def find(self, book: View, wanted: str) -> Did:
         return find_did(book, wanted)
 
+    def find_all(self, book: View, wanted: str) -> list[Did]:
+        found = range_in(wanted)
+        return [find_did(book, number) for number in ((wanted,) if found is None else numbers_of(*found))]
+
+    def each(self, cells: Cells) -> Iterable[Cells]:
+        found = range_in(str(cells.get("number", "")))
+        return (cells,) if found is None else [{**cells, "number": number} for number in numbers_of(*found)]
+
     def same(self, book: View, row: Did) -> Did | None:
         return book.did(row.number)
 
     def read(self, cells: Cells, before: Did | None) -> tuple[Did, Sequence[Mistake]]:
-        return did_from(cells, before, partial=True), ()
+        warnings: list[Mistake] = []
+        return did_from(cells, before, warnings=warnings), warnings
 
     def check(self, draft: Draft, row: Did) -> None:
         if draft.account(row.account_id) is None:
@@ -212,6 +250,12 @@ CLIENTS: Rows[Client] = _ClientRows()
 """Clients. A client that has accounts or clients below it cannot be deleted."""
 DIDS: Rows[Did] = _DidRows()
 """DIDs. Any spelling of a number finds its DID."""
+
+
+def _with_id(draft: Draft, cells: Cells, column: str) -> Cells:
+    """Return the cells with the id of the client that ``column`` names. Raise NotFoundError."""
+    name = name_in(cells.get(column))
+    return cells if name is None else {**cells, column: str(find_client(draft, name).id)}
 
 
 def _mistake(column: str, value: int, message: str) -> RowError:

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from identengine.model.reasons import Reason
 from identengine.model.records import INTERFACES, Direction, Interface
-from identengine.wire.jsonrpc.messages import BAD_PARAMS, INVALID_REQUEST, NO_SUCH_METHOD, PARSE_ERROR
+from identengine.wire.codes import BAD_PARAMS, INVALID_REQUEST, NO_SUCH_METHOD, PARSE_ERROR
 from identengine.wire.radius.packet import MEANINGS, Cause
 
 METHODS = ("authorize", "identify", "explain", "start", "update", "stop", "sync", "switch_up", "switch_down")

@@ -7,12 +7,13 @@ import glob
 import shutil
 import tempfile
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import lmdb
 
 from identengine.errors import StoreError
-from identengine.model.records import Account, Client, Did
+from identengine.model.records import Account, BookRow, Client, Did
 from identengine.store.format import (
     ACCOUNTS,
     BOOK,
@@ -20,9 +21,12 @@ from identengine.store.format import (
     CLIENTS,
     DIDS,
     NEWEST,
+    STAMP_BYTES,
     VERSIONS,
+    Change,
     Changes,
     VersionInfo,
+    change_of,
     damaged,
     did_key,
     did_value,
@@ -31,14 +35,18 @@ from identengine.store.format import (
     number_bytes,
     owned_key,
     stamp_of,
+    version_of,
 )
+from identengine.store.history import walked_changes
 from identengine.store.keys import (
     MAX_LISTED_KEYS,
     Counts,
     last_key,
     newest,
     put_newest,
+    record_of,
     retired_keys,
+    rows_under,
     stored_rows_while_writing,
 )
 from identengine.store.seals import seal
@@ -218,6 +226,31 @@ class Draft(View):
         with contextlib.suppress(ValueError):
             return self.put_row(did_key(number), b"")
         return False
+
+    def changes(self) -> Iterator[Change]:
+        """Yield the changes of the edit so far, by table and key."""
+        then, now = stamp_of(self.version - 1), self._own
+        for table in BOOK:
+            keys = self._tallies[table].keys
+            if keys is None:
+                raw = walked_changes(self._txn, table, self.version - 1, self.version)
+            else:
+                value = self._finder.value
+                raw = ((key, value(key, then), value(key, now)) for key in sorted(keys))
+            yield from (change_of(*one) for one in raw if one[1] != one[2])
+
+    def history(self, row: Client | Account) -> Iterator[tuple[VersionInfo, BookRow | None, BookRow | None]]:
+        """Yield the versions before this one that changed a row, newest first, with the row before and after."""
+        key = id_key(CLIENTS if isinstance(row, Client) else ACCOUNTS, row.id)
+        found = [
+            (version_of(full[-STAMP_BYTES:]), value)
+            for full, value in rows_under(self._txn, key)
+            if version_of(full[-STAMP_BYTES:]) < self.version
+        ]
+        for (version, after), (_, before) in pairwise([*found, (0, b"")]):
+            if before != after:
+                change = change_of(key, before, after)
+                yield record_of(self._txn, version), change.before, change.after
 
     def next_client_id(self) -> int:
         """Return an id that no client has or ever had, since statistics refer to ids (engine.md 1.5)."""

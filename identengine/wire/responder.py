@@ -12,9 +12,6 @@ from typing import NamedTuple, Protocol
 from identengine.wire.deferred import DeferredCount
 from identengine.wire.session import Session
 
-PARSE_ERROR, INVALID_REQUEST, NO_SUCH_METHOD, BAD_PARAMS = -32700, -32600, -32601, -32602
-"""The codes by which all protocols count malformed messages (interfaces.md 3, "Errors")."""
-
 
 class MalformedMessage(NamedTuple):
     """A message that was answered with an error because of its form or its parameters."""

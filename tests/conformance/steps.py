@@ -165,7 +165,7 @@ _LIVES: list[Step] = [
     ("sync", {"list_id": "1", "calls": [["l"]]}, {"ok": True, "missing": 0, "freed": 0, "repeated": True}),
     ("sync", {"list_id": "2", "calls": []}, {"ok": True}),
     ("sync", {"list_id": "3", "calls": [], "confirm_empty": True}, {"ok": True}),
-    ("sync", {"list_id": "4", "calls": [["l", 5]]}, _wrong("calls", value=[["l", 5]])),
+    ("sync", {"list_id": "4", "calls": [["l", 5.5]]}, _wrong("calls", value=[["l", 5.5]])),
     ("sync", {"list_id": "4", "calls": ["l"]}, _wrong("calls", value=["l"])),
     ("sync", {"list_id": "4", "calls": [["l", None, "sideways"]]}, {"code": -32602}),
     ("sync", {"list_id": "4", "calls": [], "confirm_empty": "yes"}, _wrong("confirm_empty", value="yes")),
@@ -174,7 +174,7 @@ _LIVES: list[Step] = [
     # errors of the other methods
     ("start", {}, {"code": -32602}),
     ("stop", {"call_id": None}, {"code": -32602}),
-    ("stop", {"call_id": 5}, _wrong("call_id", value=5)),
+    ("stop", {"call_id": 5.5}, _wrong("call_id", value=5.5)),
     ("stop", {"call_id": "x", "direction": "sideways"}, _wrong("direction", value="sideways")),
     ("update", {"call_id": "x", "interval": "soon"}, _wrong("interval", value="soon")),
     ("update", {"call_id": "x", "interval": 1.5}, _wrong("interval", value=1.5)),

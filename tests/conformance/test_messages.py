@@ -10,7 +10,7 @@ from support.switch import WIRES, Switch, call
 _ASKS: list[tuple[str, dict[str, object]]] = [
     ("ping", {}),
     ("authorize", from_ip("1")),
-    ("stop", {"call_id": 5}),
+    ("stop", {"call_id": 5.5}),
     ("no", {}),
 ]
 
@@ -79,7 +79,7 @@ def test_arrays(switch: Switch) -> None:
         3,
         call("authorize", 4.5, **from_ip("1")),
         [call("ping")],
-        call("stop", None, call_id=5),
+        call("stop", None, call_id=5.5),
     ]
     switch.send(many)
     answers = all_of(switch, 6)

@@ -23,6 +23,7 @@ COMMANDS = {
     "versions",
     "diff",
     "rollback",
+    "revert",
     "audit",
     *(f"accounts {name}" for name in ("list", "search", "show", "add", "set", "enable", "disable", "remove")),
     *(f"accounts password {name}" for name in ("show", "set", "generate", "clear")),

@@ -62,16 +62,6 @@ def test_dry_run_changes_nothing_and_makes_no_store(tmp_path: Path, store: Path)
     assert len(done("versions", "--json", store=store).json) == 1
 
 
-def test_import_names_changed_rows_and_columns_that_it_clears(tmp_path: Path, store: Path) -> None:
-    bare = book(tmp_path, clients="id,name\n5,Five\n6,Six\n")
-    said = done("import", bare, "--dry-run", store=store)
-    assert "  changed: 2 (5, 6)" in said.out.splitlines()
-    cleared = [line for line in said.err.splitlines() if "the file has no such column" in line]
-    assert f"warning: {bare}/clients.csv: status: the file has no such column; reset to active in" in said.err
-    assert cleared == said.err.splitlines()[: len(cleared)]
-    assert done("import", bare, "--json", store=store).json["clients"]["changed"] == {"first": [5, 6], "total": 2}
-
-
 def test_mistakes_are_all_located_and_nothing_changes(tmp_path: Path, store: Path) -> None:
     broken = book(
         tmp_path,

@@ -138,18 +138,6 @@ def test_http_of_the_server(server: Server, tmp_path: Path, monkeypatch: pytest.
     assert [one["count"] for one in report["outcomes"]] == [100] * 4
 
 
-def test_resp_over_tls_with_a_token(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THE_TOKEN", TOKEN)
-    words = ("--requests", 400, "--connections", 3, "--token-env", "THE_TOKEN", "--ca", server.folder / "ca.pem")
-    report = load(f"resps://{HOST}:{server.ports['tls']}", mix(tmp_path, *MIX[:4]), *words)
-    assert (report["answered"], report["wrong"]) == (400, 0)
-    assert [one["count"] for one in report["outcomes"]] == [100] * 4
-    monkeypatch.setenv("THE_TOKEN", "quite another")
-    refused = run("load", f"resps://{HOST}:{server.ports['tls']}", mix(tmp_path, *MIX[:4]), *words)
-    assert (refused.status, refused.out) == (1, "")
-    assert "the server rejected the token" in refused.err
-
-
 class _Front(BaseHTTPRequestHandler):
     """Answers HTTP as the server does, as far as load needs it."""
 

@@ -137,7 +137,7 @@ def test_each_error_is_counted_and_logged(
         switch.send([call("stop", 1, call_id=[1]), call("ping", 2), 5])
         assert len(switch.receive()) == 3
         # No answer is due, so the counter and the log are all that shows these.
-        switch.send(call("stop", ..., call_id=5))
+        switch.send(call("stop", ..., call_id=5.5))
         switch.send(call("park", ...))
         switch.send({"jsonrpc": "2.0", "id": 1, "result": {}})
         assert "result" in switch.exchange("ping", {})
@@ -219,8 +219,8 @@ def test_the_switch_is_known_by_the_token_of_the_message(
 ) -> None:
     with server.udp() as switch:
         switch.exchange("stop", {"call_id": {"by": "token"}, "token": TOKEN})
-        switch.exchange("stop", {"call_id": 5})
-        switch.exchange("stop", {"call_id": 5, "token": WRONG})
+        switch.exchange("stop", {"call_id": 5.5})
+        switch.exchange("stop", {"call_id": 5.5, "token": WRONG})
         switch.exchange("stop", {"call_id": "c", "token": WRONG})
         switch.exchange("stop", {"call_id": "c"})
         switch.exchange("stop", {"call_id": "c", "token": [TOKEN]})
@@ -231,7 +231,7 @@ def test_the_switch_is_known_by_the_token_of_the_message(
     with server.tcp() as switch:
         switch.exchange("auth", {"token": WRONG})
         switch.exchange("auth", {"token": TOKEN})
-        switch.exchange("stop", {"call_id": 5})
+        switch.exchange("stop", {"call_id": 5.5})
     grown({"shown": {PARAMS: 2}, "unknown": {PARAMS: 6, NO_METHOD: 1}})
 
 
@@ -239,7 +239,7 @@ def test_bodies_of_http_are_counted(server: Server, grown: Callable[[dict[str, d
     with asking(server, TOKEN) as client:
         for path, body in (
             ("stop", b'{"call_id": {"of": "http"}}'),
-            ("stop", b'{"call_id": 1}'),
+            ("stop", b'{"call_id": 1.5}'),
             ("start", b'{"call_id": "c", "interval": 0}'),
             ("sync", b"[]"),
             ("stop", b""),

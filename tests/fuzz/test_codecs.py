@@ -16,8 +16,8 @@ from fuzz.rounds import Case, Rounds, rounds
 from fuzz.subject import EITHER, PLAIN, WITH_TOKEN, Subject, check, decoded, session, subject
 from fuzz.values import Broken, Members, to_json, to_messagepack
 
+from identengine.wire.codes import INVALID_REQUEST, PARSE_ERROR
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec
-from identengine.wire.jsonrpc.messages import INVALID_REQUEST, PARSE_ERROR
 from identengine.wire.session import MAX_UNPROVEN
 
 MESSAGES = 50

@@ -107,7 +107,7 @@ ADDRESSES = (
 )
 ADDRESS_TEXTS = {
     "10.0.0.5": ("10.0.0.5", "::ffff:10.0.0.5", "::FFFF:0A00:0005", " 10.0.0.5 ", "0:0:0:0:0:ffff:10.0.0.5"),
-    "2001:db8::5": ("2001:db8::5", "2001:DB8::5", "2001:0db8:0000::0005", "2001:db8::0.0.0.5"),
+    "2001:db8::5": ("2001:db8::5", "2001:DB8::5", "2001:0db8:0000::0005", "2001:db8::0.0.0.5", " [2001:DB8::5]"),
 }
 BAD_ADDRESSES = (
     *(
@@ -115,7 +115,9 @@ BAD_ADDRESSES = (
         "10.0.0",
         "10.0.0.05",
         "10.0.0.0/24",
-        "[2001:db8::5]",
+        "[2001:db8::5]:5060",
+        "[10.0.0.5]",
+        "[2001:db8::5",
         "fe80::1%eth0",
         "acme",
         "10.0.0.256",
@@ -163,7 +165,26 @@ def encased(source: Source, text: str) -> str:
 
 def written(source: Source, number: str) -> str:
     """Return the same number in a common notation."""
-    styles = (number, "+" + number, f" {number[:3]} {number[3:]}", f"({number[:2]}){number[2:4]}-{number[4:]}.")
+    styles: tuple[str, ...] = (
+        number,
+        "+" + number,
+        f" {number[:3]} {number[3:]}",
+        f"({number[:2]}){number[2:4]}-{number[4:]}.",
+    )
+    if source.chance(15):
+        user = number.replace("#", "%23").replace("*", "%2a")
+        styles = (
+            *(f"sip:{user}@sip.example;user=phone", f"<sips:+{user}:x@[2001:db8::1]>;tag=1", f"{number};ext=1"),
+            *(f'"A <b" <tel:%2B{user};isub=2>', f"tel:{number[2:]};phone-context=+{number[:2]}", f"{number}@sbc"),
+            *(
+                f"sip:{number}",
+                "sip:sbc.example",
+                "<>",
+                f"{number}%20",
+                f"55%{number}",
+                f"Tel:{user};phone-context=a.b",
+            ),
+        )
     return source.pick(styles) if source.chance(40) else number
 
 

@@ -51,6 +51,45 @@ def normal_form(text: str) -> str:
     return left
 
 
+def number_of_request(text: str) -> str:
+    """Return the normal form of a number that may be a URI (engine.md 2.1). Raise ValueError if it is invalid."""
+    for part in text.split(">")[:-1]:  # the first "<…>" without another bracket in it
+        if "<" in part:
+            text = part.rpartition("<")[2]
+            break
+    text = text.strip(" ")
+    low = text.lower()
+    if low.startswith(("sip:", "sips:")):
+        rest = text[text.index(":") + 1 :]
+        user = rest.split("@")[0]
+        for cut in ";?:":
+            user = user.split(cut)[0]
+        user = _unescaped(user)
+        plain = user[1:] if user[:1] == "+" else user
+        if "@" not in rest and not (plain and all(c in "0123456789*#" for c in plain)):
+            return ""
+        return normal_form(user)
+    if low.startswith("tel:"):
+        number, *parameters = text[4:].split(";")
+        local = normal_form(_unescaped(number))
+        for parameter in parameters:
+            name, _, value = parameter.partition("=")
+            if name.strip(" ").lower() == "phone-context":
+                value = _unescaped(value).strip(" ")
+                if value.startswith("+"):
+                    return normal_form(normal_form(value) + local) if normal_form(value) else local
+        return local
+    return normal_form(_unescaped(text.split(";")[0].split("@")[0]))
+
+
+def _unescaped(text: str) -> str:
+    for escape, character in {"%23": "#", "%2a": "*", "%2A": "*", "%2b": "+", "%2B": "+"}.items():
+        text = text.replace(escape, character)
+    if "%" in text:
+        raise ValueError(text)
+    return text
+
+
 def without_international(number: str, prefixes: Iterable[str]) -> str:
     """Return the number without the longest matching prefix (engine.md 2.1)."""
     fitting = [prefix for prefix in prefixes if number.startswith(prefix)]
@@ -85,7 +124,7 @@ def validated(request: Request, direction: str, options: IdentifyOptions) -> tup
     # 2.1: an invalid dst_number is rejected before anything else; an absent one is not invalid
     try:
         written = request.dst_number or ""
-        dst = normal_form(written) if trimmed(written) else ""
+        dst = number_of_request(written) if trimmed(written) else ""
     except ValueError:
         raise Rejected("invalid_destination") from None
 
@@ -98,20 +137,20 @@ def validated(request: Request, direction: str, options: IdentifyOptions) -> tup
     src_ip = None
     if trimmed(request.src_ip):
         try:
-            src_ip = address(request.src_ip or "")
+            src_ip = address(_without_brackets((request.src_ip or "").strip()))
         except ValueError:
             raise Rejected("invalid_request", field="src_ip", value=request.src_ip) from None
     src_port = _integer("src_port", request.src_port, highest=65535)
 
     # 2.1: an invalid src_number counts as absent, and so does an empty one
     try:
-        src = without_international(normal_form(request.src_number or ""), options.international_prefixes)
+        src = without_international(number_of_request(request.src_number or ""), options.international_prefixes)
     except ValueError:
         src = ""
 
     digest = request.digest
     if digest is not None:  # 2.3: a blank field is absent; without any field the digest is absent
-        brought = {field: getattr(digest, field) for field in digest.__struct_fields__}
+        brought = {field: _without_quotes(getattr(digest, field)) for field in digest.__struct_fields__}
         brought = {field: value for field, value in brought.items() if trimmed(value) is not None}
         digest = Digest(**brought) if brought else None
     name = trimmed(request.name)
@@ -129,6 +168,17 @@ def validated(request: Request, direction: str, options: IdentifyOptions) -> tup
         dst_number=dst or None,
     )
     return asked, account_id
+
+
+def _without_brackets(text: str) -> str:
+    """Return an IPv6 address without its brackets (engine.md 2.2)."""
+    return text[1:-1] if text.startswith("[") and text.endswith("]") and ":" in text else text
+
+
+def _without_quotes(text: str | None) -> str | None:
+    """Return a field of a digest without the quotes around it (engine.md 3.6)."""
+    inner = (text or "").strip()
+    return inner[1:-1] if len(inner) > 1 and inner.startswith('"') and inner.endswith('"') else text
 
 
 def _integer(name: str, value: int | str | None, highest: int | None = None) -> int | None:
@@ -159,4 +209,4 @@ def digest_verifies(digest: Digest, name: str | None, password: str) -> bool:
     ha1 = h(digest.username, digest.realm, password)
     ha2 = h(digest.method, digest.uri)
     middle = [digest.nonce, digest.nc, digest.cnonce, digest.qop] if qop else [digest.nonce]
-    return digest.response == h(ha1, *middle, ha2)
+    return (digest.response or "").lower() == h(ha1, *middle, ha2)

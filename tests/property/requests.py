@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
+from msgspec.structs import asdict
 from property.books import (
     ADDRESS_TEXTS,
     ADDRESSES,
@@ -83,7 +84,7 @@ def random_digest(source: Source, username: str | None, password: str) -> Digest
     if source.chance(15):
         field = source.pick(("realm", "nonce", "uri", "method", "response", "nc", "cnonce", "username"))
         other[field] = source.pick((None, "", " ", "\t\n", "other", "\N{LATIN SMALL LETTER E WITH ACUTE}"))
-    return digest_of(
+    sent = digest_of(
         username,
         password,
         algorithm=source.pick((None, "MD5", "SHA-256", "SHA-256", "md5", "", " ", "MD5-sess", "SHA-512-256"))
@@ -92,6 +93,14 @@ def random_digest(source: Source, username: str | None, password: str) -> Digest
         qop=source.pick(("auth", "auth", "auth", "AUTH", "", " ", "auth-int")) if source.chance(60) else None,
         **other,
     )
+    return quoted(source, sent) if source.chance(10) else sent
+
+
+def quoted(source: Source, digest: Digest) -> Digest:
+    """Return a digest with quotes around some fields, and its response in upper case (engine.md 3.6)."""
+    fields = {name: value for name, value in asdict(digest).items() if value is not None}
+    fields = {name: f'"{value}"' if source.chance(50) else value for name, value in fields.items()}
+    return Digest(**(fields | {"response": fields.get("response", "").upper() or None}))
 
 
 def random_request(source: Source, case: Case) -> Request:

@@ -17,7 +17,7 @@ from property.requests import random_request
 from property.subject import engine_of, fields
 
 from identengine.model.addresses import format_address, format_network, parse_address, parse_network
-from identengine.model.numbers import longest_first, national, normal_number
+from identengine.model.numbers import longest_first, national, normal_number, requested_number
 from identengine.model.records import Request
 
 number_texts = st.one_of(st.text("+-.() 0123456789*#aZ", max_size=70), st.text(max_size=8))
@@ -52,6 +52,32 @@ def outcome(read: Callable[[str], str], text: str) -> str | None:
 @given(number_texts)
 def test_numbers(text: str) -> None:
     assert outcome(normal_number, text) == outcome(oracle_forms.normal_form, text)
+
+
+URI_PARTS = (
+    *(
+        "44",
+        "sip:",
+        "SIPS:",
+        "tel:",
+        "%23",
+        "%2a",
+        "%2B",
+        "%20",
+        "user=phone",
+        "sbc.example",
+        "<sip:",
+        "@h>",
+        '"A"',
+    ),
+    *(";phone-context=", ";Phone-Context=+44", "\N{LATIN SMALL LETTER E WITH ACUTE}", *"+- 0147#*;:@?<>%=\tx"),
+)
+uri_texts = st.lists(st.sampled_from(URI_PARTS), max_size=9).map("".join)
+
+
+@given(st.one_of(number_texts, uri_texts))
+def test_numbers_that_may_be_uris(text: str) -> None:
+    assert outcome(requested_number, text) == outcome(oracle_forms.number_of_request, text)
 
 
 @given(st.text("0123+", max_size=8), st.lists(st.text("0123", min_size=1, max_size=3), max_size=4))
@@ -116,7 +142,9 @@ def otherwise(request: Request) -> Request:
     """Return the same request in another notation."""
 
     def spaced(number: str | None) -> str | None:
-        return None if number is None else "-".join(f"({number})") + " "
+        if number is None or set(number) & set("<:;@%"):  # nothing may be put into a URI
+            return number
+        return "-".join(f"({number})") + " "
 
     def shouted(word: str | None) -> str | None:
         return None if word is None else f" {word.upper()}\t"

@@ -138,6 +138,9 @@ function Session:execute(name, data)
   if name == "respond" then
     state.ready = false
   elseif name == "bridge" then
+    if channel["sip_h_X-Tag"] then
+      event("header", "X-Tag:", channel["sip_h_X-Tag"])
+    end
     local result = table.remove(bridges, 1)
     if result == "answer" then
       state.answered, state.ready = true, false

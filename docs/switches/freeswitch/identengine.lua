@@ -245,6 +245,7 @@ local function route()
   if not dst:match(allowed) then
     return reject("484", "invalid_destination")
   end
+  session:setVariable("sip_h_X-Tag", "") -- FreeSWITCH would copy a header of the caller into the INVITE to the vendor
   session:setVariable("continue_on_fail", "true")
   session:setVariable("hangup_after_bridge", "false")
   session:setVariable("call_timeout", RING)

@@ -109,7 +109,7 @@ class Connection(asyncio.BufferedProtocol):
         self._answers: list[bytes] = []
         """The answers of this turn. They are final when its batch is closed."""
         self._broken = False
-        """True if the connection must be closed after these answers."""
+        """True if no further message is decided, and the last answer closes the connection."""
         self._before: Peer | None = None
         """The switch of the connection before this turn."""
         self._cut_off: str | None = None
@@ -162,7 +162,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Wait for a turn with the bytes of a read."""
-        if self._ending or self._counted is None:
+        if self._ending or self._broken or self._counted is None:
             return
         if self._framer is None:
             framing = self._host.framings.chosen_by(_view[0])
@@ -212,7 +212,7 @@ class Connection(asyncio.BufferedProtocol):
         framer, session = self._framer, self._session
         self._has_turn = not (self._ending or self._unread or self._counted is None)
         self._before = session.peer
-        if framer is None or not self._has_turn:
+        if framer is None or not self._has_turn or self._broken:
             return 0
         if self._framing.in_order and self._owed.count:
             self._has_turn = False
@@ -252,12 +252,10 @@ class Connection(asyncio.BufferedProtocol):
             self._answers = []
         if self._session.peer is not self._before and not self._count():
             return
-        if self._broken:
-            self._end()
-        elif self._queue or self._received:
+        if (self._queue or self._received) and not self._broken:
             self._transport.pause_reading()
             self._wait()
-        elif self._at_eof or (self._left is not None and self._left <= 0):
+        elif self._broken or self._at_eof or (self._left is not None and self._left <= 0):
             if not self._owed.count:
                 self._end()
         elif not self._unread:  # the answers of this turn may have set it

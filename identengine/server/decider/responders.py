@@ -13,7 +13,7 @@ from identengine.model.records import Decision, Request
 from identengine.server.decider.waits import in_a_second
 from identengine.stats.tally import Tally
 from identengine.wire.batches import EngineBatches
-from identengine.wire.jsonrpc.messages import BAD_PARAMS
+from identengine.wire.codes import BAD_PARAMS
 from identengine.wire.jsonrpc.responder import Responder
 from identengine.wire.radius.packet import MEANINGS
 from identengine.wire.radius.responder import DroppedPacket, RadiusResponder, Reports

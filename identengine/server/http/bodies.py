@@ -6,13 +6,16 @@ used, since it would convert ``"1"`` to a number.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import msgspec
 
 from identengine.server.http.problems import NO_OBJECT, Problem, ProblemError, of_trouble
+from identengine.wire.codes import BAD_PARAMS, PARSE_ERROR
 from identengine.wire.jsonrpc.codec import JSON, UNDECODED
 from identengine.wire.jsonrpc.errors import complaint
-from identengine.wire.jsonrpc.messages import BAD_PARAMS, PARSE_ERROR, RequestMessage, ResponseMessage
-from identengine.wire.jsonrpc.methods import METHODS
+from identengine.wire.jsonrpc.messages import RequestMessage, ResponseMessage
+from identengine.wire.jsonrpc.methods import INTEGER_ID_PARAMS, METHODS, text_ids
 
 
 class BodyError(ProblemError):
@@ -20,6 +23,7 @@ class BodyError(ProblemError):
 
 
 _READERS = {spec.params: msgspec.json.Decoder(spec.params) for spec in METHODS.values()}
+_INTEGER_IDS = {params: msgspec.json.Decoder(kind) for params, kind in INTEGER_ID_PARAMS.items()}
 _read_response = msgspec.json.Decoder(ResponseMessage).decode
 
 
@@ -28,6 +32,10 @@ def read(body: bytes, method: str, kind: type[msgspec.Struct]) -> msgspec.Struct
     for text in (body, JSON.repaired(body)):
         try:
             return _READERS[kind].decode(text)
+        except msgspec.ValidationError:
+            if kind in _INTEGER_IDS:
+                with suppress(*UNDECODED):
+                    return text_ids(_INTEGER_IDS[kind].decode(text), kind)
         except UNDECODED:
             continue
     raise _problem(text, method)

@@ -15,7 +15,8 @@ import msgspec
 
 from identengine.log.events import HTTP_UNANSWERED
 from identengine.server.http.problems import AWAY, Problem, ProblemError, of_trouble, too_large, unavailable
-from identengine.wire.jsonrpc.messages import OVERLOADED, Credentials, RequestMessage, ResponseMessage
+from identengine.wire.codes import OVERLOADED
+from identengine.wire.jsonrpc.messages import Credentials, RequestMessage, ResponseMessage
 from identengine.wire.jsonrpc.methods import METHODS
 
 PATIENCE = 3.0

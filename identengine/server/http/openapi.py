@@ -230,15 +230,21 @@ def _number(most: int) -> Json:
     return {"oneOf": [integer, {"type": "string", "pattern": "^([1-9][0-9]{0,4})?$"}, {"type": "null"}]}
 
 
-_ID: Json = {"type": "string", "pattern": r"\S"}
+_ID: Json = {"type": ["string", "integer"], "pattern": r"\S"}
+_ANY_ID: Json = {"type": ["string", "integer", "null"]}
 _WAY: Json = {"type": ["string", "null"], "enum": [*(way.value for way in Direction), "", None]}
 _MAYBE: Json = {"type": ["string", "null"]}
-_ENTRY: Json = {"type": "array", "prefixItems": [_ID, _MAYBE, _WAY], "minItems": 1, "maxItems": 3}
+_ENTRY: Json = {"type": "array", "prefixItems": [_ID, _ANY_ID, _WAY], "minItems": 1, "maxItems": 3}
 _WHY = "\n\n" + "\n".join(f"- `{msgspec.json.encode(name).decode()}`: {why}" for name, why in RULED_OUT_BY.items())
 _NARROWER: dict[type[msgspec.Struct], Json] = {
-    Request: {"direction": _WAY | {"description": "\n\n" + _listed(Direction)}},
+    Request: {
+        "call_id": _ANY_ID,
+        "leg_id": _ANY_ID,
+        "direction": _WAY | {"description": "\n\n" + _listed(Direction)},
+    },
     CallRequest: {
         "call_id": _ID,
+        "leg_id": _ANY_ID,
         "direction": _WAY | {"description": "\n\n" + _listed(Direction)},
         "interval": _number(LONGEST_INTERVAL),
     },

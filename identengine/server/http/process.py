@@ -37,8 +37,8 @@ from identengine.server.http.roles import Roles, is_loopback
 from identengine.server.http.routes import Receive, Scope, Send, Services, application
 from identengine.server.http.statuscache import StatusCache
 from identengine.server.link import READY, ChildEnd, Duty, name_process
+from identengine.wire.codes import BAD_PARAMS, PARSE_ERROR
 from identengine.wire.jsonrpc.codec import JSON
-from identengine.wire.jsonrpc.messages import BAD_PARAMS, PARSE_ERROR
 from identengine.wire.operator import Counted, MalformedCode, MalformedCount
 
 END_SECONDS = 4.0

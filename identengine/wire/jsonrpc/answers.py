@@ -10,10 +10,11 @@ from identengine.engine.requests import EngineAnswer
 from identengine.identify.explain import Explanation
 from identengine.model.reasons import Reason, ReasonTable
 from identengine.model.records import Decision
+from identengine.wire.codes import BAD_PARAMS, INTERNAL, NOT_READY, OVERLOADED
 from identengine.wire.desk import Item, Later, Room
 from identengine.wire.jsonrpc.codec import Codec
 from identengine.wire.jsonrpc.errors import LONGEST_VALUE
-from identengine.wire.jsonrpc.messages import BAD_PARAMS, INTERNAL, NOT_READY, OVERLOADED, Field, Pong
+from identengine.wire.jsonrpc.messages import Field, Pong
 
 DATAGRAM = 1400
 """Largest answer over UDP, in bytes. It fits into one packet on every usual path."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from identengine.errors import expected
+from identengine.wire.codes import BAD_PARAMS, NO_SUCH_METHOD
 from identengine.wire.jsonrpc.codec import UNDECODED, Bytes, Codec
-from identengine.wire.jsonrpc.messages import BAD_PARAMS, NO_SUCH_METHOD, Credentials, Field
+from identengine.wire.jsonrpc.messages import Credentials, Field
 from identengine.wire.session import Peer, Session
 
 EXPECTED_TOKEN = f"token: {expected('the token of a switch at this address')}"

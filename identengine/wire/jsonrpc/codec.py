@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar, Union, get_type_hints
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar, Union
 
 import msgspec
 
@@ -17,18 +17,16 @@ from identengine.errors import LONGEST_QUOTE
 from identengine.identify import template
 from identengine.identify.template import Form
 from identengine.model.records import Digest
-from identengine.wire.jsonrpc.messages import (
-    MAX_ID,
-    OVERLOADED,
-    PARSE_ERROR,
-    Credited,
-    Failure,
-    Field,
-    Loose,
-    Trouble,
-    Unproven,
+from identengine.wire.codes import OVERLOADED, PARSE_ERROR
+from identengine.wire.jsonrpc.messages import MAX_ID, Credited, Failure, Field, Loose, Trouble, Unproven
+from identengine.wire.jsonrpc.methods import (
+    CALLS,
+    INTEGER_ID_CALLS,
+    METHODS,
+    USUAL_CALLS,
+    Call,
+    param_types,
 )
-from identengine.wire.jsonrpc.methods import CALLS, METHODS, USUAL_CALLS, Call
 
 LONGEST_TOKEN = 1024
 """Largest encoded token, in bytes, that is found without decoding its message."""
@@ -88,6 +86,9 @@ class Codec:
         usual_call: Any = Union[tuple(USUAL_CALLS.values())]  # noqa: UP007 - as above
         self.usual: Callable[[Bytes], Call] = decoder(usual_call).decode
         """Return a message as :attr:`call` does, if its parameters are of the usual shape."""
+        integer_ids: Any = Union[tuple(INTEGER_ID_CALLS.values())]  # noqa: UP007 - as above
+        self.integer_ids: Callable[[Bytes], Call] = decoder(integer_ids).decode
+        """Return a message whose ids may be integers (:func:`with_text_ids`)."""
         self.loose = decoder(Loose).decode
         """Return the encoded members of any message."""
         self.credited = decoder(Credited).decode
@@ -104,7 +105,7 @@ class Codec:
         """Return the encoded members of an object."""
         kinds: list[type[msgspec.Struct]] = [*(spec.params for spec in METHODS.values()), Digest]
         self.fields: dict[type[msgspec.Struct], dict[str, Decoder[object]]] = {
-            kind: {name: decoder(wanted) for name, wanted in get_type_hints(kind).items()} for kind in kinds
+            kind: {name: decoder(wanted) for name, wanted in param_types(kind).items()} for kind in kinds
         }
         """The decoder of each field, by the type of the parameters."""
 

@@ -12,8 +12,9 @@ import msgspec
 
 from identengine.errors import LONGEST_QUOTE, expected, nearest, quoted
 from identengine.model.records import Digest
+from identengine.wire.codes import BAD_PARAMS, INVALID_REQUEST, NO_SUCH_METHOD
 from identengine.wire.jsonrpc.codec import UNDECODED, Codec, Decoder
-from identengine.wire.jsonrpc.messages import BAD_PARAMS, INVALID_REQUEST, MAX_ID, NO_SUCH_METHOD, Field
+from identengine.wire.jsonrpc.messages import MAX_ID, Field
 from identengine.wire.jsonrpc.methods import METHODS
 
 LONGEST_VALUE = 100
@@ -26,6 +27,7 @@ _EXPECTED = dict.fromkeys(("account_id", "src_port", "interval", "part", "parts"
     "digest": "an object",
     "calls": "an array of arrays [call_id, leg_id, direction]",
     "confirm_empty": "true or false",
+    **dict.fromkeys(("call_id", "leg_id", "list_id"), "a string or an integer"),
 }
 _SECRET = frozenset({"password", "token", "digest", "digest.response"})
 

@@ -11,8 +11,9 @@ from collections.abc import Callable
 import msgspec
 
 from identengine.engine.lifecycle import Asker
+from identengine.wire.codes import MALFORMED
 from identengine.wire.jsonrpc.codec import Codec
-from identengine.wire.jsonrpc.messages import MALFORMED, Field
+from identengine.wire.jsonrpc.messages import Field
 from identengine.wire.responder import MalformedMessage
 
 

@@ -10,14 +10,6 @@ from typing import Literal
 
 import msgspec
 
-from identengine.wire import responder
-
-PARSE_ERROR, INVALID_REQUEST = responder.PARSE_ERROR, responder.INVALID_REQUEST
-NO_SUCH_METHOD, BAD_PARAMS = responder.NO_SUCH_METHOD, responder.BAD_PARAMS
-INTERNAL, NOT_READY, OVERLOADED = -32603, -32001, -32002
-MALFORMED = frozenset({PARSE_ERROR, INVALID_REQUEST, NO_SUCH_METHOD, BAD_PARAMS})
-"""Codes of errors that are the fault of the message; the others are the server's state or fault."""
-
 MAX_ID = 256
 """Longest id, in bytes. The server echoes the id, so it has to fit into a datagram with the answer."""
 

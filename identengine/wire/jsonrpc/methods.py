@@ -6,7 +6,7 @@ table.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_type_hints
 
 import msgspec
 
@@ -119,3 +119,56 @@ CALLS = {name: _call(spec, spec.params) for name, spec in METHODS.items()}
 _USUAL = {"authorize": UsualRequest} | dict.fromkeys(("start", "update", "stop"), UsualCallRequest)
 USUAL_CALLS = CALLS | {name: _call(METHODS[name], params) for name, params in _USUAL.items()}
 """The same, with parameters of the usual shape for the methods of most messages."""
+
+
+def _with_integer_ids(params: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    """Return the type of these parameters whose ids may be integers (interfaces.md 3, "Types")."""
+    fields: list[tuple[str, object, None]] = [
+        (name, kind, None) for name, kind in _ID_TYPES.items() if name in params.__struct_fields__
+    ]
+    return msgspec.defstruct(
+        params.__name__, fields, bases=(params,), module=__name__, frozen=True, kw_only=True, gc=False
+    )
+
+
+_ID_TYPES: dict[str, object] = dict.fromkeys(("call_id", "leg_id", "list_id"), int | str | None) | {
+    "calls": list[tuple[int | str | None, ...]] | None
+}
+INTEGER_ID_PARAMS: dict[type[msgspec.Struct], type[msgspec.Struct]] = {
+    params: _with_integer_ids(params) for params in (Request, CallRequest, CallList)
+}
+"""The type of parameters whose ids may be integers, by the type of the parameters."""
+INTEGER_ID_CALLS = {
+    name: _call(spec, INTEGER_ID_PARAMS[spec.params])
+    for name, spec in METHODS.items()
+    if spec.params in INTEGER_ID_PARAMS
+}
+"""The type of a message of each method whose ids may be integers."""
+
+
+def param_types(params: type[msgspec.Struct]) -> dict[str, Any]:
+    """Return the types of parameters, or of other members, as a message may have them."""
+    return get_type_hints(INTEGER_ID_PARAMS.get(params, params))
+
+
+def with_text_ids(call: Call) -> Call:
+    """Return a message of :data:`INTEGER_ID_CALLS` as that of :data:`CALLS`, with the decimal text of its ids."""
+    name = str(call.__struct_config__.tag)
+    params = None if call.params is None else text_ids(call.params, METHODS[name].params)
+    return CALLS[name](call.jsonrpc, call.id, params)
+
+
+def text_ids(params: msgspec.Struct, kind: type[msgspec.Struct]) -> msgspec.Struct:
+    """Return parameters as ``kind``, with the decimal text of their ids."""
+    values = {name: getattr(params, name) for name in kind.__struct_fields__}
+    for name in _ID_TYPES.keys() & values.keys():
+        value = values[name]
+        if isinstance(value, list):
+            values[name] = [tuple(map(_text, entry)) for entry in value]
+        else:
+            values[name] = _text(value)
+    return kind(**values)
+
+
+def _text(value: int | str | None) -> str | None:
+    return str(value) if isinstance(value, int) else value

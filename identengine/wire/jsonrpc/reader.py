@@ -14,6 +14,7 @@ import msgspec
 from identengine.calls.backend import LegResult
 from identengine.engine.core import Engine
 from identengine.errors import expected
+from identengine.wire.codes import INTERNAL, INVALID_REQUEST
 from identengine.wire.desk import Batch, Item
 from identengine.wire.jsonrpc.answers import DATAGRAM
 from identengine.wire.jsonrpc.auth import Authenticator, may_hold_token
@@ -21,8 +22,8 @@ from identengine.wire.jsonrpc.codec import UNDECODED, Bytes, Codec
 from identengine.wire.jsonrpc.desk import Desk
 from identengine.wire.jsonrpc.errors import complaint
 from identengine.wire.jsonrpc.malformed import reported
-from identengine.wire.jsonrpc.messages import INTERNAL, INVALID_REQUEST, Credentials
-from identengine.wire.jsonrpc.methods import CALLS, Call
+from identengine.wire.jsonrpc.messages import Credentials
+from identengine.wire.jsonrpc.methods import CALLS, Call, with_text_ids
 from identengine.wire.jsonrpc.unproven import refusal, shows_token
 from identengine.wire.responder import MalformedMessage
 from identengine.wire.session import UNPROVEN_BYTES, Peer, Session
@@ -233,6 +234,8 @@ def _unusual(raw: Bytes, codec: Codec, fault: Exception) -> Call | None:
     if isinstance(fault, msgspec.ValidationError):
         with suppress(*UNDECODED):
             return codec.call(raw)
+        with suppress(*UNDECODED):
+            return with_text_ids(codec.integer_ids(raw))
     return None
 
 

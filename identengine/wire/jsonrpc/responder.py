@@ -15,12 +15,12 @@ from identengine.engine.lifecycle import Asker
 from identengine.engine.requests import RolledBack
 from identengine.model.records import Decision, Request
 from identengine.wire.batches import EngineBatches
+from identengine.wire.codes import PARSE_ERROR
 from identengine.wire.deferred import DeferredCount
 from identengine.wire.desk import ANY_SIZE, Batch, Room
 from identengine.wire.jsonrpc.answers import DATAGRAM
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec, NotParsable
 from identengine.wire.jsonrpc.desk import Desk
-from identengine.wire.jsonrpc.messages import PARSE_ERROR
 from identengine.wire.jsonrpc.reader import Reader
 from identengine.wire.jsonrpc.replies import Read, Reply, codec_of
 from identengine.wire.responder import LateAnswer, MalformedMessage, Senders

@@ -13,9 +13,10 @@ from typing import NamedTuple
 import msgspec
 
 from identengine.errors import expected
+from identengine.wire.codes import BAD_PARAMS, INVALID_REQUEST, PARSE_ERROR
 from identengine.wire.jsonrpc.auth import EXPECTED_TOKEN
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, UNDECODED, Bytes, Codec
-from identengine.wire.jsonrpc.messages import BAD_PARAMS, INVALID_REQUEST, PARSE_ERROR, Field, Trouble, Unproven
+from identengine.wire.jsonrpc.messages import Field, Trouble, Unproven
 from identengine.wire.session import MAX_UNPROVEN, UNPROVEN_BYTES, Session
 
 _MOST_NAMES, _MOST_TOKENS = 16, 4

@@ -27,14 +27,11 @@ _IDS = frozenset(("call_id", "leg_id", "list_id", "calls"))
 """Fields in which bytes that are not UTF-8 are an error. Elsewhere U+FFFD replaces them."""
 _BOOLEANS = dict.fromkeys(("true", "1", "yes"), True) | dict.fromkeys(("false", "0", "no", ""), False)
 _DIGEST = "digest."
-_KNOWN = frozenset(
-    (
-        *CallRequest.__struct_fields__,
-        *CallList.__struct_fields__,
-        *(_DIGEST + name for name in Digest.__struct_fields__),
-    )
-)
-"""The fields that some method reads. Others are ignored."""
+_DIGEST_FIELDS = frozenset(_DIGEST + name for name in Digest.__struct_fields__)
+# The fields that each kind of parameters has. Others are ignored.
+_OF_REQUEST = _DIGEST_FIELDS | {*Request.__struct_fields__}
+_OF_CALL = _DIGEST_FIELDS | {*CallRequest.__struct_fields__}
+_OF_LIST = frozenset(CallList.__struct_fields__)
 
 
 class BadFieldError(Exception):
@@ -102,7 +99,7 @@ def _with_integers(asked: _Usual) -> _Usual:
 
 def request(arguments: Sequence[bytes]) -> Request:
     """Return the parameters of a decision: of the usual shape if they fit it. Raise BadFieldError."""
-    fields = _read(arguments)
+    fields = _read(arguments, _OF_REQUEST)
     try:
         return _with_integers(msgspec.convert(fields, UsualRequest))
     except msgspec.ValidationError:
@@ -111,7 +108,7 @@ def request(arguments: Sequence[bytes]) -> Request:
 
 def call_request(arguments: Sequence[bytes]) -> CallRequest:
     """Return the parameters of a message of a call's life. Raise BadFieldError."""
-    fields = _read(arguments)
+    fields = _read(arguments, _OF_CALL)
     try:
         asked = msgspec.convert(fields, _CallFields)
     except msgspec.ValidationError:
@@ -123,13 +120,13 @@ def call_request(arguments: Sequence[bytes]) -> CallRequest:
 
 def call_list(arguments: Sequence[bytes]) -> CallList:
     """Return the parameters of ``sync``. Raise BadFieldError."""
-    return msgspec.convert(_read(arguments), CallList)
+    return msgspec.convert(_read(arguments, _OF_LIST), CallList)
 
 
-def _read(arguments: Sequence[bytes]) -> dict[str, Any]:
-    """Return the fields of a command, as the members of its parameters."""
+def _read(arguments: Sequence[bytes], known: frozenset[str]) -> dict[str, Any]:
+    """Return the ``known`` fields of a command, as the members of its parameters."""
     fields: dict[str, Any] = {}
-    for name, value in _named(arguments):
+    for name, value in _named(arguments, known):
         if name == "calls":
             fields.setdefault("calls", []).extend(_calls(value))
         elif name == "confirm_empty":
@@ -145,7 +142,7 @@ def _read(arguments: Sequence[bytes]) -> dict[str, Any]:
     return fields
 
 
-def _named(arguments: Sequence[bytes]) -> Iterator[tuple[str, str]]:
+def _named(arguments: Sequence[bytes], known: frozenset[str]) -> Iterator[tuple[str, str]]:
     """Yield the names and values of the known fields."""
     is_single = len(arguments) == 1
     seen: set[str] = set()
@@ -154,7 +151,7 @@ def _named(arguments: Sequence[bytes]) -> Iterator[tuple[str, str]]:
         if not equals:
             raise BadFieldError(f"argument {number}: {expected('field=value')}")
         name = raw.decode(errors="replace")
-        if name not in _KNOWN:
+        if name not in known:
             continue
         if is_single and name in seen and name != "calls":
             # The value of a caller may hold the separator, so that it could replace another field.

@@ -18,6 +18,7 @@ from identengine.errors import quoted
 from identengine.model.records import Decision, Request
 from identengine.model.usual import UsualCallRequest, UsualRequest
 from identengine.wire.batches import EngineBatches
+from identengine.wire.codes import BAD_PARAMS, PARSE_ERROR
 from identengine.wire.deferred import DeferredCount
 from identengine.wire.desk import ANY_SIZE, Batch, Desk, Item, Kind, Later, Room
 from identengine.wire.resp import fields
@@ -26,7 +27,7 @@ from identengine.wire.resp.fields import LONGEST_USUAL, UNREADABLE, BadFieldErro
 from identengine.wire.resp.framer import SEPARATOR, arguments_of
 from identengine.wire.resp.service import Client, Service, Wrong, wrong_arity
 from identengine.wire.resp.writers import INTERNAL_ERROR, ArrayWriter, JsonWriter, decided, error
-from identengine.wire.responder import BAD_PARAMS, PARSE_ERROR, LateAnswer, MalformedMessage, MessageResponder
+from identengine.wire.responder import LateAnswer, MalformedMessage, MessageResponder
 from identengine.wire.session import MAX_UNPROVEN, Peer, Session
 
 MAX_WRONG = 16
@@ -90,7 +91,7 @@ class RespResponder:
             one.name.encode(): (one.read_usual, one.usual, one.writer) for one in questions if one.read_usual
         }
         """For each command that can be usual: the reader of its fields, its kind, and the writer of its answer."""
-        others = {one.name: int(one.read is not None) for one in questions}
+        others = {one.name: -2 if one.read else 1 for one in questions}
         self._service = Service(engine, uptime, reports.wrong_token, others)
         self._open: list[Answers] = []
         """The answers of the current batch. The responder has joined the batch if there are any."""
@@ -192,7 +193,7 @@ class RespResponder:
     def _refused(self, wrong: Wrong, session: Session, batch: Batch) -> bytes:
         """Return the answer to wrong use. Report it."""
         batch.count_wrong(session)
-        if wrong.field == "token":
+        if session.peer is None:
             session.refused += 1
         problem = wrong.answer[1:-2].decode(errors="replace").partition(" ")[2]
         self.report(wrong.code, problem, session, wrong.field)

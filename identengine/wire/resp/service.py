@@ -13,10 +13,10 @@ from typing import NamedTuple, TypeAlias
 
 from identengine.engine.core import Engine
 from identengine.errors import nearest, quoted
+from identengine.wire.codes import BAD_PARAMS, INVALID_REQUEST, NO_SUCH_METHOD
 from identengine.wire.program import VERSION
 from identengine.wire.resp.access import NO_AUTH, authenticate
 from identengine.wire.resp.writers import NIL, OK, bulk, error, value_of
-from identengine.wire.responder import BAD_PARAMS, INVALID_REQUEST, NO_SUCH_METHOD
 from identengine.wire.session import Session
 
 LONGEST_NAME = 32
@@ -73,8 +73,8 @@ class Service:
     """The commands of this module, by name.
 
     ``uptime`` returns the seconds since the process began to serve. ``on_wrong_token`` is called with the address
-    of each wrong token. ``others`` are the names of the commands that ask the engine, with their smallest number
-    of arguments.
+    of each wrong token. ``others`` are the names of the commands that ask the engine, with their arity as
+    ``COMMAND`` describes it.
     """
 
     def __init__(
@@ -99,7 +99,8 @@ class Service:
         }
         self._open = frozenset(("AUTH", "HELLO", "QUIT"))
         """The commands that need no authentication."""
-        self._arity = {name.lower(): -(least + 1) for name, least in others.items()}
+        self._arity = {name.lower(): arity for name, arity in others.items()}
+        """By name in small letters: the number of words of a command, or the smallest number as a negative one."""
         for name, command in self.commands.items():
             exact = command.least == command.most
             self._arity[name.lower()] = command.least + 1 if exact else -(command.least + 1)

@@ -66,6 +66,17 @@ def test_a_call_from_invite_to_bye(site: Site) -> None:
 def test_the_answer_lands_in_the_call_to_the_vendor(site: Site) -> None:
     events = site.call(PREFIXED, "77#442079460123", "answer")
     assert bridges(events) == ["sofia/external/442079460123@198.51.100.7:5060 from 442079460201"]
+    assert "header X-Tag: gold" in events
+
+
+@pytest.mark.parametrize("settings", [{}, {"identengine_on_outage": "accept", "identengine_away": "192.0.2.20"}])
+def test_a_tag_of_the_caller_does_not_reach_the_vendor(site: Site, settings: dict[str, str]) -> None:
+    if settings:
+        site.engines = [f"http://{HOST}:{free_port()}"]
+        site.settings |= settings | {"identengine_stops": "1"}
+    events = site.call(CUSTOMER, "442079460123", "answer", **{"sip_h_X-Tag": "gold"})
+    assert len(bridges(events)) == 1
+    assert not any("X-Tag" in event for event in events)
 
 
 def test_a_number_with_a_hash_is_escaped_in_the_uri(site: Site) -> None:
@@ -226,7 +237,8 @@ def test_a_long_list_is_sent_in_parts(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    "shown", ["", "-ERR no reply\n", f"uuid,direction\n{uuid.uuid4()},outbound,\n\n1 total.\n"]
+    "shown",
+    ["", "-ERR no reply\n", "uuid,direction\nce2cfd31-28b2-4f8a-a6df-7dd2b41c1f01,outbound,\n\n1 total.\n"],
 )
 def test_an_empty_list_that_is_not_certain_is_not_sent(site: Site, shown: str) -> None:
     assert asked(site.script("sync", channels=shown)) == []

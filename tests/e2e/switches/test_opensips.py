@@ -156,7 +156,7 @@ def test_a_list_frees_lost_calls_and_renews_the_others(server: Server) -> None:
     numbers = iter(range(1, 1000))
 
     def listed() -> bool:
-        values = {"$Ts": next(numbers), "$var(part)": 1, "$var(parts)": 1, "$shv(token)": TOKEN}
+        values = {"$var(list)": str(next(numbers)), "$var(part)": 1, "$var(parts)": 1, "$shv(token)": TOKEN}
         method, params = ROUTES.ask("LISTS", values)
         assert '$var(entry) = "[\\"" + $(avp(calls)[$var(index)]) + "\\"]";' in ROUTES["LISTS"]
         params["calls"] = [[live.values["$avp(call)"]]]
@@ -165,6 +165,20 @@ def test_a_list_frees_lost_calls_and_renews_the_others(server: Server) -> None:
 
     wait_for(listed)
     assert live.run("ENDED")["freed"] == 1
+
+
+def test_all_parts_of_a_list_have_one_id() -> None:
+    before, loop = ROUTES["LISTS"].split("while ($var(part) <= $var(parts))")
+    assert '$var(list) = "" + $Ts;' in before
+    assert "$Ts" not in loop
+
+
+def test_headers_of_the_caller_do_not_reach_the_vendor() -> None:
+    """A caller could name another caller, or the tag of another account."""
+    removed, appended = ROUTES["NEW_CALL"].split("append_hf", 1)
+    for name in ("P-Asserted-Identity", "P-Preferred-Identity", "Remote-Party-ID", "X-Tag"):
+        assert f'\n\tremove_hf("{name}");\n' in removed
+    assert 'if (!($hdr(Privacy) =~ "id|user" || $fU =~ "^[Aa]nonymous$")) {\n\t\t\tuac_replace_from' in appended
 
 
 def test_an_empty_list_frees_the_last_lost_call(server: Server) -> None:

@@ -19,12 +19,13 @@ STEPS = (
             "_caller",
             "_terminate",
             "_refresh",
+            "_stop_leg",
         )
     ),
-    f"{_USUAL}_leg_key",
-    f"{_USUAL}_whole_call",
+    *(f"identengine.engine.named:{name}" for name in ("leg_of", "named_legs", "whole_call")),
     "identengine.calls.admission:Admission.admissible",
     "identengine.calls.progress:Progress.stop_call",
+    "identengine.calls.progress:Progress.stop_leg",
     "identengine.calls.progress:Progress.refresh_call",
 )
 """The further functions of the usual way. The streams have to reach each of their ``return`` statements too."""

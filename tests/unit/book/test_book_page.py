@@ -47,6 +47,7 @@ TYPES: dict[str, Converter] = {
     "boolean": ACCOUNT_CONVERTERS["orig_enabled"],
     "port": ACCOUNT_CONVERTERS["term_port"],
     "number": columns.read_number,
+    "prefix": ACCOUNT_CONVERTERS["tech_prefix"],
     "address": ACCOUNT_CONVERTERS["term_routing_ip"],
     "list": ACCOUNT_CONVERTERS["ident"],
     "password": ACCOUNT_CONVERTERS["password"],

@@ -132,7 +132,8 @@ def test_host_bits_are_cleared_with_a_warning(written: str, kept: str, vault: Va
     warnings: list[Mistake] = []
     found = account_from(ACCOUNT | {"ident": f"192.0.2.1;{written}"}, None, vault, warnings=warnings)
     assert found.ident == ("192.0.2.1", kept)
-    assert warnings == [Mistake("ident", written, f'"{written}" has bits set after the mask; stored as "{kept}"')]
+    text = f'"{written}" has bits set after the mask; stored as "{kept}"'
+    assert [warning[:3] for warning in warnings] == [("ident", written, text)]
 
 
 def test_names_are_exact() -> None:
@@ -252,7 +253,7 @@ def test_the_whole_message_for_a_wrong_value(column: str, value: object, message
 @pytest.mark.parametrize(
     ("ident", "message"),
     [
-        ("44 20x,", None),
+        ("44 20y!", None),
         ("+", 'expected a number, not only separators, got "+"'),
         ("44é", f'expected {ASCII}, got "44é"; "é" is not allowed'),
         (["44;5"], 'expected items without ;, got "44;5"'),
@@ -260,7 +261,7 @@ def test_the_whole_message_for_a_wrong_value(column: str, value: object, message
 )
 def test_numbers_that_identify(ident: object, message: str | None) -> None:
     if message is None:
-        assert account(ident_by="ani", ident=ident).ident == ("4420x,",)
+        assert account(ident_by="ani", ident=ident).ident == ("4420y!",)
     else:
         [(column, _, found)] = mistakes(ident_by="ani", ident=ident)
         assert (column, found) == ("ident", message)

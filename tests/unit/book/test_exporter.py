@@ -6,7 +6,7 @@ import errno
 import gzip
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from identengine.book.columns import TABLES
 from identengine.book.exporter import ExportError, Format, export_book
 from identengine.book.importer import import_book
+from identengine.book.numbers import book_number, book_prefix
 from identengine.model.records import Account, Client, ClientStatus, Did, DidStatus, IdentBy, SrcPolicy
 from identengine.store.draft import Draft
 from identengine.store.vault import Vault
@@ -84,7 +85,7 @@ EVERYTHING: Book = (
             name="full",
             ident_by=IdentBy.ANI,
             ident=("+44", "44*1#"),
-            tech_prefix="+7,7#",
+            tech_prefix="+7:7#",
             password=VAULT.encrypt("s3cret"),
             gateways=("GW 1", 'g"2'),
             notes=" leading blanks are trimmed, inner   ones are not".strip(),
@@ -216,7 +217,24 @@ notes = st.text(st.characters(codec="utf-8", exclude_characters=[c for c in _CON
 notes = notes.map(str.strip).filter(bool)
 limit = st.none() | st.integers(0, 2**63 - 1)
 cps = st.none() | st.floats(0, allow_nan=False, allow_infinity=False).map(abs) | st.integers(0, 100).map(float)
-number = st.text(st.sampled_from("0123456789*#+,\"'ab;"), min_size=1, max_size=30)
+numbers = st.text(st.sampled_from("0123456789*#+,\"'abx;"), min_size=1, max_size=30)
+
+
+def accepted(read: Callable[[str], str]) -> Callable[[str], bool]:
+    """Return a function that returns True if an import accepts a number in normal form."""
+
+    def accepts(number: str) -> bool:
+        try:
+            return bool(read("+" + number))
+        except ValueError:
+            return False
+
+    return accepts
+
+
+number = numbers.filter(accepted(book_number))
+prefix = numbers.filter(accepted(book_prefix))
+ani = number.filter(lambda found: not set(found) & set(";,"))
 address = st.sampled_from(
     ["10.0.0.1", "::1", "::FFFF:10.0.0.2", "10.0.0.0/8", "2001:DB8::/32", "0.0.0.0/0", "::/0"]
 )
@@ -245,16 +263,14 @@ clients = st.builds(
 @st.composite
 def accounts(draw: st.DrawFn) -> Account:
     kind = draw(st.sampled_from(IdentBy))
-    one = {IdentBy.IP: address, IdentBy.NAME: item, IdentBy.ANI: number.filter(lambda found: ";" not in found)}[
-        kind
-    ]
+    one = {IdentBy.IP: address, IdentBy.NAME: item, IdentBy.ANI: ani}[kind]
     return Account(
         id=draw(st.integers(1, 2**63 - 1)),
         client_id=1,
         name=draw(text),
         ident_by=kind,
         ident=tuple(draw(st.lists(one, min_size=1, max_size=4, unique=True))),
-        tech_prefix=draw(optional(number)),
+        tech_prefix=draw(optional(prefix)),
         password=draw(optional(text.map(VAULT.encrypt))),
         gateways=tuple(draw(st.lists(item, max_size=3, unique_by=str.casefold))),
         notes=draw(optional(notes)),

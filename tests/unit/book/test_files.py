@@ -129,28 +129,18 @@ def test_a_file_that_looks_like_a_table_is_warned_of(tmp_path: Path) -> None:
         (b"", ["clients.csv:1: expected a header line such as id,name"]),
         (b"\n\nid,name\n", ["clients.csv:1: expected a header line such as id,name"]),
         (b"1,s3cret\n", ["clients.csv:1: expected a header line such as id,name"]),
-        (
-            b"ID, Name,Rate Table\n",
-            [
-                'clients.csv:1: ID: no such column; did you mean "id"?',
-                'clients.csv:1: Name: no such column; did you mean "name"?',
-                'clients.csv:1: Rate Table: no such column; did you mean "rate_table"?',
-            ],
-        ),
         (b"id,nmae,name\n", ['clients.csv:1: nmae: no such column; did you mean "name"?']),
-        (b"id,name,Rate Table\n", ['clients.csv:1: Rate Table: no such column; did you mean "rate_table"?']),
-        (b"id,name,id\n", ["clients.csv:1: id: this column appears twice"]),
-        (b"id,name,,\n", ["clients.csv:1: column 3 of the header has no name"] * 1),
+        (b"id,name,Rate Tabel\n", ['clients.csv:1: Rate Tabel: no such column; did you mean "rate_table"?']),
+        (b"id,name,ID\n", ["clients.csv:1: id: this column appears twice"]),
+        (b"status\n", ["clients.csv:1: id: this required column is missing"]),
         (
-            b"status\n",
-            [f"clients.csv:1: {name}: this required column is missing" for name in ("id", "name")],
+            b"id|name\n",
+            ['clients.csv:1: id|name: expected commas, semicolons or tabs between the columns, got "|"'],
         ),
-        (b"id;name\n", ['clients.csv:1: id;name: expected commas between the columns, got ";"']),
-        (b"id\tname\n", ["clients.csv:1: id\tname: expected commas between the columns, got tabs"]),
         (b'id,"name\n1,A\n', ["clients.csv:1: a quote that opens in this row is never closed"]),
         (
-            "id,name\n1,A\n".encode("utf-16"),
-            ["clients.csv:1: expected UTF-8, got UTF-16. Save the file as CSV UTF-8."],
+            "id,name\n".encode("utf-16") + b"1",
+            ["clients.csv:2: expected UTF-16, got other bytes. Save the file as CSV UTF-8."],
         ),
     ],
 )
@@ -206,14 +196,16 @@ def test_a_quote_that_is_never_closed_ends_the_reading(tmp_path: Path) -> None:
 def test_bytes_that_are_not_text_are_reported_with_their_cell(tmp_path: Path) -> None:
     content = (
         b"id,client_id,name,ident_by,ident,password\n1,1,a\xe9,ip,::1,\n2,1,b,ip,::1,s3cr\xe9t\n3,1,c,ip,\0,\n"
+        b"4,1,\xc3\xa9,ip,::1,\n"  # valid UTF-8, so that the file is not Windows-1252
     )
     rows = read(clients(tmp_path, content, "accounts.csv"), ACCOUNTS)
-    assert [(row.line, *row.mistakes[0][:2]) for row in rows] == [
+    assert [(row.line, *row.mistakes[0][:2]) for row in rows[:3]] == [
         (2, "name", r"a\xe9"),
         (3, "password", None),
         (4, "ident", "\0"),
     ]
-    assert [row.cells["id"] for row in rows] == ["1", "2", "3"]
+    assert [row.cells["id"] for row in rows] == ["1", "2", "3", "4"]
+    assert rows[3].mistakes == ()
 
 
 def test_a_cell_and_a_line_have_their_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

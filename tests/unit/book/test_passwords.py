@@ -86,6 +86,6 @@ def test_a_password_under_a_key_that_is_gone_is_replaced() -> None:
 
 def test_without_a_vault_all_but_a_password_can_be_set(vault: Vault) -> None:
     before = account_from(ACCOUNT | {"password": "x"}, None, vault)
-    assert account_from({"name": "new"}, before, None, partial=True).password == before.password
+    assert account_from({"name": "new"}, before, None).password == before.password
     with pytest.raises(RowError, match="the key file is required"):
-        account_from({"password": "y"}, before, None, partial=True)
+        account_from({"password": "y"}, before, None)

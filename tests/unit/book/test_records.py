@@ -14,7 +14,7 @@ from identengine.store.vault import Vault
 
 def test_with_partial_the_other_columns_stay(vault: Vault) -> None:
     before = account(tech_prefix="77", gateways="g1", orig_capacity="5", password="x", notes="n")
-    after = account_from({"orig_capacity": "6", "notes": ""}, before, vault, partial=True)
+    after = account_from({"orig_capacity": "6", "notes": ""}, before, vault)
     assert (after.orig_capacity, after.notes) == (6, None)
     assert (after.tech_prefix, after.gateways, after.password, after.ident) == (
         before.tech_prefix,
@@ -27,14 +27,14 @@ def test_with_partial_the_other_columns_stay(vault: Vault) -> None:
 def test_with_partial_a_new_kind_looks_at_the_old_ident(vault: Vault) -> None:
     before = account(ident_by="name", ident="10.0.0.1;acme")
     with pytest.raises(RowError, match="ident: expected an IPv4 or IPv6 address"):
-        account_from({"ident_by": "ip"}, before, vault, partial=True)
-    assert account_from({"ident_by": "ip", "ident": "::1"}, before, vault, partial=True).ident == ("::1",)
+        account_from({"ident_by": "ip"}, before, vault)
+    assert account_from({"ident_by": "ip", "ident": "::1"}, before, vault).ident == ("::1",)
 
 
 def test_with_partial_a_kept_number_loses_no_plus(vault: Vault) -> None:
     before = account(ident_by="ani", ident="++44")
     assert before.ident == ("+44",)
-    assert account_from({"name": "new"}, before, vault, partial=True).ident == ("+44",)
+    assert account_from({"name": "new"}, before, vault).ident == ("+44",)
 
 
 @pytest.mark.parametrize(
@@ -43,16 +43,16 @@ def test_with_partial_a_kept_number_loses_no_plus(vault: Vault) -> None:
 )
 def test_with_partial_the_key_and_required_columns_stay(cells: dict[str, str], message: str, vault: Vault) -> None:
     with pytest.raises(RowError, match=message):
-        account_from(cells, account(), vault, partial=True)
+        account_from(cells, account(), vault)
 
 
 def test_with_partial_a_client_and_a_did() -> None:
     client = client_from(CLIENT | {"parent_id": "2", "capacity": "5"})
-    assert client_from({"parent_id": ""}, client, partial=True) == client_from(CLIENT | {"capacity": "5"})
+    assert client_from({"parent_id": ""}, client) == client_from(CLIENT | {"capacity": "5"})
     did = did_from(DID)
-    assert did_from({"status": "on_hold"}, did, partial=True).status is DidStatus.ON_HOLD
+    assert did_from({"status": "on_hold"}, did).status is DidStatus.ON_HOLD
     with pytest.raises(RowError, match='the number cannot be changed from "442070001" to "1"'):
-        did_from({"number": "1"}, did, partial=True)
+        did_from({"number": "1"}, did)
 
 
 @pytest.mark.parametrize(

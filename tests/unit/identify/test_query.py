@@ -43,6 +43,35 @@ def test_other_fields_of_a_digest_keep_their_blanks() -> None:
     assert (read(digest).digest, read(digest).name) == (digest, NAME)
 
 
+@pytest.mark.parametrize("field", FIELDS)
+def test_quotes_around_a_field_of_a_digest_are_removed(field: str) -> None:
+    quoted = msgspec.structs.replace(MD5, **{field: f' "{getattr(MD5, field) or "MD5"}" '})
+    assert verifies(PASSWORD, None, read(quoted).digest, read(quoted).name)
+    assert read(msgspec.structs.replace(MD5, **{field: '" "'})) == read(
+        msgspec.structs.replace(MD5, **{field: None})
+    )
+
+
+@pytest.mark.parametrize("digest", [MD5, NO_QOP])
+def test_the_case_of_a_response_does_not_matter(digest: Digest) -> None:
+    asked = read(msgspec.structs.replace(digest, response=(digest.response or "").upper()))
+    assert verifies(PASSWORD if digest is MD5 else "Circle Of Life", None, asked.digest, asked.name)
+
+
+@pytest.mark.parametrize(
+    ("sent", "usable"),
+    [
+        ("[2001:db8::5]", True),
+        (" [::ffff:192.0.2.1] ", True),
+        ("[2001:db8::5]:5060", False),
+        ("[192.0.2.1]", False),
+    ],
+)
+def test_brackets_around_an_address(sent: str, usable: bool) -> None:
+    asked = query.read(Request(src_ip=sent), BOOK)
+    assert isinstance(asked, Query) is usable
+
+
 @pytest.mark.parametrize("digest", [MD5, NO_QOP])
 def test_a_blank_algorithm_is_md5(digest: Digest) -> None:
     asked = read(msgspec.structs.replace(digest, algorithm=" "))

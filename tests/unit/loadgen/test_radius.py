@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 import random
+import socket
 from hashlib import md5
 from pathlib import Path
 
@@ -13,9 +14,13 @@ from pyrad.dictionary import Dictionary
 from pyrad.packet import AcctPacket, AuthPacket
 
 from identengine.errors import WireError
+from identengine.loadgen.connection import LoadConnection
 from identengine.loadgen.mix import Judge, Line
+from identengine.loadgen.order import Source
 from identengine.loadgen.pattern import Pattern
 from identengine.loadgen.radius import IDENTIFIERS, Radius
+from identengine.loadgen.scores import Scores
+from identengine.loadgen.target import target
 
 SECRET = b"a secret"
 INTERFACE = Radius(SECRET)
@@ -185,6 +190,35 @@ def test_identifiers_are_used_again() -> None:
     with pytest.raises(WireError):
         session.feed(answer(asked[7], REJECT))
     assert [reply.id for reply in session.feed(answer(again, REJECT))] == [1000]
+
+
+class Sending(socket.socket):
+    """A socket that keeps the datagrams which it sends."""
+
+    def __init__(self) -> None:
+        super().__init__(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sent: list[bytes] = []
+
+    def send(self, data: bytes, flags: int = 0, /) -> int:  # type: ignore[override]  # bytes alone
+        self.sent.append(data)
+        return len(data)
+
+
+def test_a_retransmission_waits_for_a_socket_that_accepts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    patterns = [pattern("authorize", {"call_id": "{n}"})]
+    judge = Judge(Line("authorize"), INTERFACE.decoder("authorize"), INTERFACE.carried("authorize"))
+    whom, scores = target("radius://127.0.0.1", "json", None, 1.0, secret=SECRET), Scores(["authorize"])
+    connection = LoadConnection(whom, Source(patterns, 0, 1, 1), patterns, [judge], scores, patience=300)
+    with Sending() as opened:
+        monkeypatch.setattr(type(whom), "dial", lambda _: (opened, INTERFACE.reader()))
+        assert connection.connected(0)
+        connection.send([0], now=0)
+        connection.blocked, connection._blocked_at = True, 150
+        connection.sweep(150)
+        assert (len(opened.sent), scores.retransmitted) == (1, 0)
+        connection.blocked = False
+        connection.sweep(160)
+        assert (opened.sent, scores.retransmitted) == (opened.sent[:1] * 2, 1)
 
 
 def test_a_mix_of_radius_is_json_too() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from identengine.model.numbers import MAX_LENGTH, longest_first, national, normal_number
+from identengine.model.numbers import MAX_LENGTH, longest_first, national, normal_number, requested_number
 
 
 @pytest.mark.parametrize(
@@ -75,3 +75,48 @@ def test_international_prefixes(number: str, prefixes: tuple[str, ...], expected
 def test_longest_first_does_not_depend_on_the_order_of_the_input() -> None:
     assert longest_first(["1", "00", "011", "0", "00"]) == ("011", "00", "0", "1")
     assert longest_first(["0", "011", "00", "1"]) == ("011", "00", "0", "1")
+
+
+@pytest.mark.parametrize(
+    ("sent", "number"),
+    [
+        ("+44 20 7946 0101", "442079460101"),
+        ("sip:442079460101@sbc.example", "442079460101"),
+        ("SIPS:+44-20-7946@192.0.2.1:5061;transport=tls", "44207946"),
+        ("sip:442079460101:secret@sbc", "442079460101"),
+        ("sip:442079460101;ext=5@sbc", "442079460101"),
+        ("sip:442079460101?x=1@sbc", "442079460101"),
+        ("sip:*21%23@sbc", "*21#"),
+        ("sip:+442079460101", "442079460101"),
+        ("sip:442079460101;user=phone", "442079460101"),
+        ("sip:192.0.2.1", ""),
+        ("sip:sbc.example", ""),
+        ("sip:@sbc", ""),
+        ("sip:alice@sbc", "alice"),
+        ("tel:+44-20-7946-0101", "442079460101"),
+        ("tel:79460101;phone-context=+44-20", "442079460101"),
+        ("TEL:79460101;isub=1;Phone-Context=%2B4420", "442079460101"),
+        ("tel:79460101;phone-context=sbc.example", "79460101"),
+        ("tel:", ""),
+        ('"Office" <sip:442079460101@sbc>;tag=1', "442079460101"),
+        ('"a<b" <tel:442079460101>', "442079460101"),
+        ("<442079460101>", "442079460101"),
+        ("<>", ""),
+        (" sip:44@sbc ", "44"),
+        ("442079460101@sbc", "442079460101"),
+        ("442079460101;user=phone", "442079460101"),
+        ("%2b442079460101", "442079460101"),
+        ("9%23%2A%2a44", "9#**44"),
+        ("anonymous@anonymous.invalid", "anonymous"),
+    ],
+)
+def test_a_number_of_a_request_may_be_a_uri(sent: str, number: str) -> None:
+    assert requested_number(sent) == number
+
+
+@pytest.mark.parametrize(
+    "sent", ["44%20", "44%", "sip:44%41@sbc", "tel:44%3b", "sip:44\t1@sbc", "tel:" + "4" * 65]
+)
+def test_a_uri_without_a_number(sent: str) -> None:
+    with pytest.raises(ValueError, match="expected a number"):
+        requested_number(sent)

@@ -19,7 +19,7 @@ from identengine.model.records import CallList, CallRequest, Decision, Digest, R
 from identengine.server.http.examples import EXAMPLES
 from identengine.server.http.fielddocs import member_docs
 from identengine.server.http.openapi import REQUIRED, RULED_OUT_BY
-from identengine.wire.jsonrpc import messages
+from identengine.wire import codes
 from identengine.wire.jsonrpc.messages import Credentials
 from identengine.wire.jsonrpc.methods import METHODS
 
@@ -159,8 +159,8 @@ def test_each_method_has_a_heading_and_no_other_does() -> None:
 
 
 def test_the_table_of_errors_has_all_codes() -> None:
-    codes = [int(code) for code in re.findall(r"^\| (-32\d+) ", PAGE.read_text(), re.MULTILINE)]
-    assert codes == [getattr(messages, name) for name in ERRORS]
+    listed = [int(code) for code in re.findall(r"^\| (-32\d+) ", PAGE.read_text(), re.MULTILINE)]
+    assert listed == [getattr(codes, name) for name in ERRORS]
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ from identengine.engine.lifecycle import Asker
 from identengine.identify.builder import build
 from identengine.model.options import IdentifyOptions
 from identengine.model.records import Account, Client, Decision, IdentBy, Request
+from identengine.wire.codes import PARSE_ERROR
 from identengine.wire.jsonrpc.answers import DATAGRAM
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK
-from identengine.wire.jsonrpc.messages import PARSE_ERROR
 from identengine.wire.jsonrpc.replies import codec_of
 from identengine.wire.jsonrpc.responder import Responder
 from identengine.wire.session import Peer, Session

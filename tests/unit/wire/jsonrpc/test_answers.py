@@ -74,7 +74,7 @@ def test_half_a_surrogate_pair_spoils_nothing_but_its_own_value(text: bytes) -> 
     assert ask(odd % (b'"name":"%b"' % text))["result"]["account_id"] == 1
     unusable = ask(odd % (b'"direction":"%b"' % text))["result"]
     assert (unusable["reason"], unusable["field"]) == ("invalid_request", "direction")
-    wrong = ask(odd % (b'"leg_id":7,"name":"%b"' % text))["error"]
+    wrong = ask(odd % (b'"leg_id":7.5,"name":"%b"' % text))["error"]
     assert (wrong["code"], wrong["data"]["field"]) == (PARAMS, "leg_id")
     batch = ask(b"[" + number + b"," + odd % b'"leg_id":"x"' + b"]")
     assert [answer["result"]["account_id"] for answer in batch] == [1, 1]

@@ -13,9 +13,10 @@ from identengine.client import BlockingClient, Client
 from identengine.engine.requests import Method
 from identengine.server.http.openapi import document
 from identengine.stats import registry
+from identengine.wire.codes import BAD_PARAMS
 from identengine.wire.jsonrpc.codec import JSON, MESSAGEPACK, Codec
-from identengine.wire.jsonrpc.messages import BAD_PARAMS, Field, RequestMessage, ResponseMessage, Trouble
-from identengine.wire.jsonrpc.methods import CALLS, METHODS, MethodSpec
+from identengine.wire.jsonrpc.messages import Field, RequestMessage, ResponseMessage, Trouble
+from identengine.wire.jsonrpc.methods import CALLS, METHODS, MethodSpec, with_text_ids
 
 BOTH = pytest.mark.parametrize("codec", [JSON, MESSAGEPACK])
 
@@ -69,3 +70,23 @@ def test_answers_are_read_as_they_are_written(codec: Codec) -> None:
     assert decoded(codec, codec.error(b"", BAD_PARAMS, "no id")) == ResponseMessage(
         None, msgspec.Raw(), Trouble(BAD_PARAMS, "no id")
     )
+
+
+@BOTH
+@pytest.mark.parametrize("method", ["authorize", "identify", "explain", "start", "update", "stop"])
+def test_integers_as_ids_are_their_decimal_text(method: str, codec: Codec) -> None:
+    sent = {"jsonrpc": "2.0", "id": 1, "method": method}
+    params = {"call_id": 2**63, "leg_id": -7}
+    found = with_text_ids(codec.integer_ids(codec.encode(sent | {"params": params})))
+    text = {name: str(value) for name, value in params.items()}
+    assert found == codec.call(codec.encode(sent | {"params": text}))
+    with pytest.raises(msgspec.ValidationError):
+        codec.integer_ids(codec.encode(sent | {"params": {"call_id": True}}))
+
+
+def test_a_list_of_calls_may_have_integers_as_ids() -> None:
+    sent = {"jsonrpc": "2.0", "id": 1, "method": "sync"}
+    numbers = {"list_id": 5, "calls": [[1, 2, "origination"], ["x", None], [3]]}
+    texts = {"list_id": "5", "calls": [["1", "2", "origination"], ["x", None], ["3"]]}
+    found = with_text_ids(JSON.integer_ids(JSON.encode(sent | {"params": numbers})))
+    assert found == JSON.call(JSON.encode(sent | {"params": texts}))

@@ -15,7 +15,7 @@ from unit.wire.jsonrpc.served import Served, accepts, authorize, decoded
 
 from identengine.engine.core import Engine
 from identengine.engine.usual import UsualCounts
-from identengine.wire.jsonrpc.messages import INTERNAL
+from identengine.wire.codes import INTERNAL
 from identengine.wire.jsonrpc.responder import Responder
 
 _FOLDERS = ("engine", "calls", "identify", "wire/jsonrpc")

@@ -20,7 +20,7 @@ from identengine.wire.resp.fields import (
 from identengine.wire.resp.framer import message_of
 
 NAMES = ["call_id", "leg_id", "direction", "account_id", "src_ip", "src_port", "name", "password", "src_number",
-         "dst_number", "interval", "unknown", "digest", "digest.realm", ""]  # fmt: skip
+         "dst_number", "interval", "unknown", "digest", "digest.realm", "calls", ""]  # fmt: skip
 VALUES = [b"", b"1", b"0", b"70000", b"44", b"a|b", b"a=b", b"|", b"x" * 300, b"\xff", b"a b", b"\n", b'"', b"\\",
           b"\0", "é".encode()]  # fmt: skip
 argument = st.builds(
@@ -84,6 +84,14 @@ def test_bytes_that_are_not_utf_8() -> None:
     assert request([b"name=\xff"]).name == "�"
     with pytest.raises(BadFieldError, match=r"^call_id: expected UTF-8"):
         request([b"call_id=\xff"])
+
+
+def test_fields_of_other_methods_are_ignored() -> None:
+    foreign = [b"calls=[", b"list_id=\xff", b"confirm_empty=maybe", b"call_id=a"]
+    for fields in (foreign, [b"|".join(foreign + foreign[:3])]):
+        assert request(fields) == UsualRequest(call_id="a")
+        assert call_request(fields).call_id == "a"
+    assert call_list([b"list_id=1", b"call_id=\xff", b"digest=x", b"interval=y"]) == CallList(list_id="1")
 
 
 def test_a_digest() -> None:
