@@ -194,6 +194,12 @@ class RadiusResponder:
                 if message.reset is not None:
                     self._finish_reset(message.reset, encoded)
             self._recent.keep(done, self._uptime())
+        except Exception:  # no reply leaves, so repeats must be decided again
+            for message in messages:
+                self._recent.forget(message.key)
+                if message.reset is not None:
+                    self._resets.forget(message.reset)
+            raise
         finally:
             self._desk.forget()
 

@@ -78,6 +78,26 @@ def test_duplicates_of_one_batch_that_is_rolled_back() -> None:
     assert replies[0][0] == 3
 
 
+@pytest.mark.parametrize(
+    ("packet", "code"),
+    [(access("a"), ACCESS_ACCEPT), (account(ON, "boot"), ACCOUNTING_RESPONSE)],
+    ids=["access", "on"],
+)
+def test_a_fault_at_the_end_of_a_batch_loses_no_repeat(
+    monkeypatch: pytest.MonkeyPatch, packet: bytes, code: int
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("a fault")
+
+    served = Served()
+    monkeypatch.setattr("identengine.wire.radius.duplicates.Duplicates.keep", fail)
+    with pytest.raises(ValueError, match="a fault"):
+        served.ask(packet)
+    monkeypatch.undo()
+    assert served.decided(packet) == code
+    assert served.counts["duplicate"] == 0
+
+
 def test_one_packet_at_both_ports_is_no_duplicate() -> None:
     served = Served()
     status = status_server()
