@@ -170,6 +170,8 @@ def test_messages() -> None:
         starrer.write(b"*1\nlate\nquit\n")
         assert await starred.readline() == b"other: *1 from one\n"
         assert await starred.readline() == b"other: quit from one\n"
+        other.answer_late(0, b"at last")
+        assert await starred.readline() == b"at last\n", "an answer was still due"
         assert await starred.read() == b"", "the responder closes"
         writer.write(b"late\nnow\n")
         assert await reader.readline() == b"lines: now from one\n"
