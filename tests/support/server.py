@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import re
 import signal
 import ssl
 import subprocess
@@ -45,8 +46,8 @@ class Server:
     ) -> None:
         """Start a server of ``folder/store``. ``config`` follows the [store] and [listen] sections.
 
-        A [listen] section in ``config`` replaces the default one. ``options`` are options of ``serve``, ``env``
-        adds to the environment. With ``patient``, a replacement decider reads its sockets only once it has a book,
+        A free port replaces a default of [listen] that ``config`` does not set. ``options`` are options of
+        ``serve``, ``env`` adds to the environment. With ``patient``, a replacement decider reads its sockets only once it has a book,
         not after a second without one. Tests of answers by the book need that. ``program`` is Python code that
         runs instead of ``identengine``.
         """
@@ -92,9 +93,8 @@ class Server:
             before, limits, after = config.partition("[limits]\n")
             age = "datagram_age_ms = 60000\n"
             config = f"{before}{limits}{age}{after}" if limits else f"{config}\n[limits]\n{age}"
-        listen = "" if "[listen]" in config else f'[listen]\nudp = ["{HOST}:0"]\ntcp = ["{HOST}:0"]\n'
         calls = "" if "[calls]" in config else '[calls]\npath = "calls"\nmax_legs = 1000\n'
-        self.config.write_text(f'[store]\npath = "store"\n{calls}{listen}{config}\n')
+        self.config.write_text(f'[store]\npath = "store"\n{calls}{_on_free_ports(config)}\n')
 
     def _read_lines(self) -> None:
         assert self.process.stdout is not None
@@ -208,6 +208,14 @@ class Server:
         found = self.ask_udp(request("ping"))["result"]["version"]
         assert found is None or isinstance(found, int)
         return found
+
+
+def _on_free_ports(config: str) -> str:
+    """Return a config without the default ports, which another server may have."""
+    before, listen, after = config.partition("[listen]\n")
+    section = after.partition("\n[")[0]
+    free = [f'{name} = ["{HOST}:0"]\n' for name in ("udp", "tcp") if not re.search(rf"^{name}\b", section, re.M)]
+    return f"{before}{listen}{''.join(free)}{after}" if listen else f"[listen]\n{''.join(free)}{config}"
 
 
 @contextlib.contextmanager
