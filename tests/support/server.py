@@ -47,9 +47,9 @@ class Server:
         """Start a server of ``folder/store``. ``config`` follows the [store] and [listen] sections.
 
         A free port replaces a default of [listen] that ``config`` does not set. ``options`` are options of
-        ``serve``, ``env`` adds to the environment. With ``patient``, a replacement decider reads its sockets only once it has a book,
-        not after a second without one. Tests of answers by the book need that. ``program`` is Python code that
-        runs instead of ``identengine``.
+        ``serve``, ``env`` adds to the environment. With ``patient``, a replacement decider reads its sockets only
+        once it has a book, not after a second without one. Tests of answers by the book need that. ``program`` is
+        Python code that runs instead of ``identengine``.
         """
         self.folder = folder
         self.store = folder / "store"
@@ -213,8 +213,8 @@ class Server:
 def _on_free_ports(config: str) -> str:
     """Return a config without the default ports, which another server may have."""
     before, listen, after = config.partition("[listen]\n")
-    section = after.partition("\n[")[0]
-    free = [f'{name} = ["{HOST}:0"]\n' for name in ("udp", "tcp") if not re.search(rf"^{name}\b", section, re.M)]
+    present = re.findall(r"^\s*(\w+) *=", after.partition("\n[")[0], re.M)
+    free = [f'{name} = ["{HOST}:0"]\n' for name in ("udp", "tcp") if name not in present]
     return f"{before}{listen}{''.join(free)}{after}" if listen else f"[listen]\n{''.join(free)}{config}"
 
 

@@ -202,7 +202,7 @@ def test_no_call_passes_without_a_slot_by_what_is_no_text(carrier: Carrier) -> N
 def test_no_field_of_a_question_is_the_callers_choice(carrier: Carrier) -> None:
     switch = carrier.switch()
     switch.insist(STRANGER, f"4|src_ip={PLAIN}", 400 if carrier.way == "redis" else 403)
-    switch.insist(STRANGER, f"4%7csrc_ip={PLAIN}", 403)
+    switch.insist(STRANGER, f"4%7csrc_ip={PLAIN}", 484)
     switch.insist(STRANGER, "486", 403, mark=f"|src_ip={PLAIN}")
     switch.insist(PLAIN, "4\xff", 484)
     switch.insist(PLAIN, "486", 486, mark='"\\u0000{[|leg_id=1')
