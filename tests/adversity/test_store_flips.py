@@ -27,7 +27,7 @@ from identengine.store.verify import Report, examine
 from identengine.store.versions import Store
 
 PARTS = 4
-FLIPS = times(1000, 160) // PARTS
+FLIPS = times(600, 160) // PARTS
 PAGE = 4096
 FIRST_DATA_PAGE = 2
 ACCOUNTS = 300
