@@ -185,11 +185,9 @@ class Usual:
                 try:
                     source = self._covering(address)
                 except ValueError:
-                    return (
-                        None
-                        if address.isspace()
-                        else Unusable(Reason.INVALID_REQUEST, Direction.ORIGINATION, "src_ip", address)
-                    )
+                    if address.isspace() or "[" in address:
+                        return None
+                    return Unusable(Reason.INVALID_REQUEST, Direction.ORIGINATION, "src_ip", address)
         if self._address_first and not asked.name:
             found = source
             while found is not None and not dialled.startswith(found.tech_prefix):
