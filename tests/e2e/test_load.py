@@ -22,7 +22,7 @@ import trustme
 from support import HOST
 from support.books import ip_account, put_rows
 from support.cli import run
-from support.connections import unread
+from support.connections import kill_with_unread
 from support.operator import counted
 from support.ports import free_port
 from support.relay import Relay
@@ -268,9 +268,7 @@ def test_no_connection_sends_before_its_first_request_is_due(server: Server, tmp
 def test_a_connection_that_is_lost_is_made_again(server: Server, tmp_path: Path) -> None:
     def kill(pid: int, asked: int) -> None:
         wait_for(lambda: counted(server, "requests_authorize") > asked + 100)
-        os.kill(pid, signal.SIGSTOP)
-        wait_for(lambda: unread(server.ports["tcp"]))
-        os.kill(pid, signal.SIGKILL)
+        kill_with_unread(pid, server.ports["tcp"])
 
     killer = threading.Thread(target=kill, args=(server.decider, counted(server, "requests_authorize")))
     killer.start()
