@@ -160,7 +160,8 @@ class BookFollower:
                 seconds=round(self.load_seconds, 3),
                 pause_ms=round(self.load_pause * 1000, 3),
             )
-            await asyncio.to_thread(hugepages.collapse)
+            if len(book.accounts) >= hugepages.LEAST_ACCOUNTS:
+                await asyncio.to_thread(hugepages.collapse)
         except IdentengineError as error:
             self._raise_alarm(BOOK_UNUSABLE, str(error))
         except (msgspec.MsgspecError, OSError) as error:

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+LEAST_ACCOUNTS = 10_000
+"""Number of accounts from which a book is moved. The pages of a smaller one are few."""
 _MADV_COLLAPSE = 25
 _MAPS = Path("/proc/self/maps")
 _HUGE_BYTES = 2 * 1024 * 1024
