@@ -63,9 +63,10 @@ class Counts:
             cells = self.cells(levels)
         if levels.capacity is not None and cells[0].held >= levels.capacity:
             return Reason.ACCOUNT_CAPACITY
-        for counter, other, most, reason in levels.limits:
-            if counter.held + (0 if other is None else other.held) >= most:
-                return reason
+        for limit in levels.limits:
+            other = limit.other
+            if limit.counter.held + (0 if other is None else other.held) >= limit.most:
+                return limit.reason
         if self.held >= self._least:
             return Reason.GLOBAL_CAPACITY if self.held >= self._most else Reason.OVERLOAD
         return cells
@@ -109,8 +110,8 @@ class Counts:
         if levels.capacity is not None and cells[0].held > levels.capacity:
             return True
         if any(
-            counter.held + (0 if other is None else other.held) > most
-            for counter, other, most, _ in self._limits(cells, levels)
+            limit.counter.held + (0 if limit.other is None else limit.other.held) > limit.most
+            for limit in self._limits(cells, levels)
         ):
             return True
         return self.held > self._most
