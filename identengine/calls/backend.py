@@ -234,8 +234,8 @@ class UsualBackend(Protocol):
     def legs(self) -> Mapping[str, object]:
         """The legs that are held or remembered, by call key."""
 
-    def find(self, call: str, leg: str, /) -> object | None:
-        """Return the held or lapsed leg with these keys, or None."""
+    def state(self, call: str, leg: str, /) -> State | None:
+        """Return the state of the held or lapsed leg with these keys, or None."""
 
     def repeated(self, call: str, leg: str, switch: str, content: Content, /) -> EncodedDecision | Refused | None:
         """Return the answer to a call whose leg is held already, or None if the call has to be decided.
@@ -250,6 +250,17 @@ class UsualBackend(Protocol):
         self, call: str, leg: str, switch: str, cells: Cells, content: Content, answer: bytes, /
     ) -> object:
         """Reserve a leg that :meth:`admissible` let pass, and count it."""
+
+    def lease_left(self, call: str, leg: str, /) -> int:
+        """Return the time that the lease of a held leg has left, in seconds, at least 1."""
+
+    def admissible_again(self, call: str, leg: str, levels: Levels, /) -> Cells | Reason:
+        """Do what :meth:`admissible` does for a reserved leg that is decided again, as if its slot were free."""
+
+    def reserve_again(
+        self, call: str, leg: str, switch: str, cells: Cells, content: Content, answer: bytes, /
+    ) -> object:
+        """Change a leg that :meth:`admissible_again` let pass. It keeps its lease (engine.md 5.3)."""
 
     def stop_call(self, call: str, /) -> LegResult | None:
         """Answer a ``stop`` of a whole call if it has one held leg or is unknown, or return None."""

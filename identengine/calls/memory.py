@@ -89,10 +89,12 @@ class Calls:
             SyncPart: self._sync,
             SwitchReset: self._reset,
         }
-        self.room, self.find = self.counts.room, table.find
-        self.repeated = self._admission.repeated
+        self.find = table.find
+        self.repeated, self.state = self._admission.repeated, self._admission.state
         self.admissible = self._admission.admissible
         self.reserve = self._admission.reserve
+        self.lease_left, self.admissible_again = self._admission.lease_left, self._admission.admissible_again
+        self.reserve_again = self._admission.reserve_again
         self.refresh_call = progress.refresh_call
         self.stop_call, self.stop_leg = progress.stop_call, progress.stop_leg
         self.is_only_leg = table.is_only_leg

@@ -110,7 +110,7 @@ def test_undo_frees_the_leg_of_the_current_message_alone() -> None:
     assert calls.gauges().held == 1, "no message of this batch has admitted a leg"
     calls.answer(admit("same batch"))
     calls.batch.newest = None
-    cells = calls.room(LEVELS)
+    cells = calls.counts.room(LEVELS)
     assert isinstance(cells, tuple)
     calls.reserve(call_key("s", "faulty"), "o", "s", cells, b"", b"")
     calls.undo()  # the answer to the call could not be encoded
