@@ -52,6 +52,7 @@ class CallsConfig(msgspec.Struct, frozen=True, kw_only=True):
     reserved: int = 200
     active: int = 7200
     grace: int = 60
+    cps_burst: float = 1.0
     global_capacity: int | None = None
     require_call_id: bool = False
 

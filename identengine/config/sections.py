@@ -24,6 +24,7 @@ from identengine.config.readers import (
     items,
     mistake,
     network,
+    number,
     number_prefix,
     path_below,
     secret,
@@ -128,6 +129,7 @@ def _calls(table: Table, folder: Path, warnings: list[str]) -> CallsConfig:
         reserved=table.take("reserved", integer(1, 86_400), 200),
         active=table.take("active", integer(1, 604_800), 7200),
         grace=table.take("grace", integer(0, 86_400), 60),
+        cps_burst=table.take("cps_burst", number(0, 3600), 1.0),
         global_capacity=table.take("global_capacity", integer(0, _BILLION), None),
         require_call_id=table.take("require_call_id", boolean, False),
     )

@@ -37,6 +37,7 @@ KEYS = {
     "calls.reserved": ("", "[calls]\nreserved = 5", (), ("[calls]",)),
     "calls.active": ("", "[calls]\nactive = 5", (), ("[calls]",)),
     "calls.grace": ("", "[calls]\ngrace = 5", (), ("[calls]",)),
+    "calls.cps_burst": ("", "[calls]\ncps_burst = 5", (), ("[calls]",)),
     "calls.global_capacity": ("", "[calls]\nglobal_capacity = 5", (), ("[calls]",)),
     "calls.require_call_id": ("", "[calls]\nrequire_call_id = true", (), ("[calls]",)),
     "identify.classes": ("", "[identify]\nclasses = ['ip']", ("[identify]",), ()),
