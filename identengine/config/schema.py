@@ -101,6 +101,18 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     datagram_age_ms: int = 400
 
 
+class RecordConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The record of decisions (engine.md 8.8)."""
+
+    decisions: Literal["rejects", "all", "none"] = "rejects"
+    path: Path
+    """The default is next to the store (:func:`identengine.record.segments.default_folder`)."""
+    max_bytes: int = 64 << 20
+    max_age: int = 30
+    """Age in days at which decisions are removed."""
+    mask_numbers: bool = False
+
+
 class LogConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The format and the least level of the log."""
 
@@ -183,6 +195,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     http: Http
     tls: Tls
     limits: Limits
+    record: RecordConfig
     log: LogConfig
     postgresql: dict[str, str]
     switches: tuple[Switch, ...]
