@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,12 +23,9 @@ from identengine.provisioning.changes import shown
 if TYPE_CHECKING:
     from identengine.engine.core import Engine
     from identengine.identify.explain import Candidate, Explanation
-    from identengine.identify.index import Book
-    from identengine.store.snapshot import Snapshot
 
 _FIELDS = tuple(name for name in Request.__struct_fields__ if name != "digest")
 _DIGEST = tuple(Digest.__struct_fields__)
-_STEP = 10_000
 
 _FIELDS_HELP = f"Fields of the request: {', '.join(_FIELDS)}, digest.username, digest.realm and so on."
 Fields = Annotated[list[str], typer.Argument(metavar="FIELD=VALUE", help=_FIELDS_HELP)]
@@ -91,9 +89,8 @@ def identify(
     """
     here = find_workspace(store, config, key_file)
     request = _request(fields, ask_password=ask_password)
-    engine = _engine(here, version)
-    decision = engine.identify(request, _options(here))
-    _raise_fault(engine, here)
+    with _engine(here, version, request) as engine:
+        decision = engine.identify(request, _options(here))
     if as_json:
         emit(decision)
     else:
@@ -132,10 +129,9 @@ def explain(
         request = read.request
     explanation = None
     if read is None or read.method == "authorize":
-        engine = _engine(here, version)
         options = _options(here)
-        explanation = engine.explain(request, options if chosen is None else chosen.options(options))
-        _raise_fault(engine, here)
+        with _engine(here, version, request) as engine:
+            explanation = engine.explain(request, options if chosen is None else chosen.options(options))
     _print_explanation(explanation, read, as_json=as_json)
     raise typer.Exit(0 if explanation is None or explanation.decision.accepted else 1)
 
@@ -176,17 +172,24 @@ def _options(here: Workspace) -> IdentifyOptions:
     return here.config.identify if here.config else IdentifyOptions()
 
 
-def _engine(here: Workspace, version: int | None) -> Engine:
-    """Return an engine with a version of the store. It can read passwords if there is a key."""
+@contextmanager
+def _engine(here: Workspace, version: int | None, request: Request) -> Iterator[Engine]:
+    """Yield an engine that decides this request by a version of the store.
+
+    It can read passwords if there is a key. A fault of the decision is raised at the end.
+    """
     from identengine.engine.core import Engine
     from identengine.engine.settings import EngineSettings
+    from identengine.provisioning.excerpt import excerpt
 
     reasons = here.config.reasons if here.config else ReasonTable()
     engine = Engine(EngineSettings(reasons=reasons, vault=here.vault_if_any()))
     with here.open(readonly=True) as opened, opened.read(version) as book:
         if book.version:
-            engine.take_up(_build(book, _options(here)))
-    return engine
+            with progress("reading the book") as tell:
+                engine.take_up(excerpt(book, request, _options(here), tell))
+        yield engine
+    _raise_fault(engine, here)
 
 
 def _raise_fault(engine: Engine, here: Workspace) -> None:
@@ -195,41 +198,6 @@ def _raise_fault(engine: Engine, here: Workspace) -> None:
         if isinstance(fault, KeyFileError):
             here.vault()  # this names the missing file or variable
         raise fault
-
-
-def _build(snapshot: Snapshot, options: IdentifyOptions) -> Book:
-    """Return the index of a version, and show a progress bar if building it takes long."""
-    from itertools import groupby
-    from operator import itemgetter
-
-    from identengine.identify.builder import BookBuilder
-    from identengine.identify.dids import pack
-
-    builder = BookBuilder(options, snapshot.version, snapshot.hash_key)
-    total = snapshot.counts.clients + snapshot.counts.accounts + snapshot.counts.dids
-    with progress("reading the book") as tell:
-        done = 0
-        for client in snapshot.clients():
-            builder.add_client(client)
-        restricted = set()
-        for done, account in enumerate(snapshot.accounts(), snapshot.counts.clients):
-            builder.add_account(account)
-            if account.src_policy != "allow_any":
-                restricted.add(account.id)
-            if done % _STEP == 0:
-                tell(done, total)
-        for owner, numbers in groupby(snapshot.active_numbers(), itemgetter(0)):
-            if owner in restricted:  # the DIDs of other accounts are never used
-                builder.add_dids(owner, pack((number for _, number in numbers), options.international_prefixes))
-                tell(done, total)
-        steps = builder.finish()
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                book: Book = end.value
-                return book
-            tell(total, None)
 
 
 def _print_explanation(explanation: Explanation | None, read: PacketRead | None, *, as_json: bool) -> None:
