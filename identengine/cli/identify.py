@@ -187,7 +187,7 @@ def _engine(here: Workspace, version: int | None, request: Request) -> Iterator[
     with here.open(readonly=True) as opened, opened.read(version) as book:
         if book.version:
             with progress("reading the book") as tell:
-                engine.take_up(excerpt(book, request, _options(here), tell))
+                engine.take_up(excerpt(book, [request], _options(here), tell))
         yield engine
     _raise_fault(engine, here)
 

@@ -1,19 +1,19 @@
-"""The excerpt of a version that decides one request: the accounts that it touches, their clients and their DIDs.
+"""The excerpt of a version that decides a few requests: the accounts that they touch, with clients and DIDs.
 
-A whole index of 100,000 accounts takes seconds to build. The matching of one request reads only the accounts with
-an ident that the request hits. Rule: on an excerpt, the matching code decides and explains that request exactly as
-on the whole version. Other requests need an excerpt of their own.
+A whole index of 100,000 accounts takes seconds to build. The matching of a request reads only the accounts with an
+ident that the request hits. Rule: on an excerpt, the matching code decides and explains each of its requests as on
+the whole version. Other requests need an excerpt of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 from identengine.identify.builder import BookBuilder
 from identengine.identify.dids import DidTable, Owned, pack
 from identengine.identify.index import Book
 from identengine.identify.query import Query, read
-from identengine.model.addresses import format_address, parse_address, parse_network
+from identengine.model.addresses import Network, format_network, parse_address, parse_network
 from identengine.model.numbers import national
 from identengine.model.options import IdentifyOptions
 from identengine.model.records import Account, DidStatus, IdentBy, Request
@@ -22,31 +22,32 @@ from identengine.store.snapshot import Snapshot
 
 _STEP = 10_000
 """Number of accounts after which the progress is reported."""
+_ACTIVE = DidStatus.ACTIVE
 
 Tell = Callable[[int, int | None], None]
 """A function that receives the number of accounts that were read, and of all accounts."""
 
 
-def excerpt(snapshot: Snapshot, request: Request, options: IdentifyOptions, tell: Tell | None = None) -> Book:
-    """Return the part of a version that decides ``request``.
+def excerpt(
+    snapshot: Snapshot, requests: Iterable[Request], options: IdentifyOptions, tell: Tell | None = None
+) -> Book:
+    """Return the part of a version that decides these requests.
 
     It may be used while the snapshot is open, since the DIDs of an account are read when a decision needs them.
     Raise DamagedError or StoreError if the version cannot be read.
     """
     builder = BookBuilder(options, snapshot.version, snapshot.hash_key)
-    empty = Book(options, snapshot.version, snapshot.hash_key)
-    query = read(request, empty)
-    if isinstance(query, Query):
-        clients = Clients(snapshot)
-        added: set[int] = set()
-        for account in _touched(snapshot, query, empty.prefixes, tell or _ignore):
-            for client in clients.chain(account.client_id):
-                if client.id not in added:
-                    added.add(client.id)
-                    builder.add_client(client)
-            builder.add_account(account)
+    book = Book(options, snapshot.version, snapshot.hash_key)
+    asked = [query for request in requests if isinstance(query := read(request, book), Query)]
+    clients, added = Clients(snapshot), set[int]()
+    for account in _touched(snapshot, asked, book.prefixes, tell or _ignore):
+        for client in clients.chain(account.client_id):
+            if client.id not in added:
+                added.add(client.id)
+                builder.add_client(client)
+        builder.add_account(account)
     book = builder.complete()
-    book.dids = _StoredDids(snapshot, empty.prefixes)
+    book.dids = _StoredDids(snapshot, book.prefixes)
     return book
 
 
@@ -68,55 +69,68 @@ class _StoredDids(DidTable):
         return super().of(account_id)
 
 
-_ACTIVE = DidStatus.ACTIVE
-
-
 def _ignore(done: int, total: int | None) -> None:
     """Ignore the progress."""
 
 
-def _touched(snapshot: Snapshot, query: Query, prefixes: tuple[str, ...], tell: Tell) -> list[Account]:
-    """Return the accounts with an ident that a request hits, in either direction, enabled or disabled."""
-    if query.account_id is not None:
-        account = snapshot.account(query.account_id)
-        return [] if account is None else [account]
-    hit = _hits(query, prefixes)
-    total = snapshot.counts.accounts
-    found = []
-    for done, account in enumerate(snapshot.accounts(), 1):
-        if hit[account.ident_by](account.ident):
-            found.append(account)
-        if done % _STEP == 0:
-            tell(done, total)
-    return found
+def _touched(
+    snapshot: Snapshot, asked: Iterable[Query], prefixes: tuple[str, ...], tell: Tell
+) -> Iterator[Account]:
+    """Yield the accounts with an ident that a request hits, in either direction, enabled or disabled."""
+    searched = [query for query in asked if query.account_id is None]
+    found = set[int]()
+    if searched:
+        hit, total = _tests(searched, prefixes), snapshot.counts.accounts
+        for done, account in enumerate(snapshot.accounts(), 1):
+            if hit[account.ident_by](account.ident):
+                found.add(account.id)
+                yield account
+            if done % _STEP == 0:
+                tell(done, total)
+    for account_id in {query.account_id for query in asked if query.account_id is not None} - found:
+        named = snapshot.account(account_id)
+        if named is not None:
+            yield named
 
 
-def _hits(query: Query, prefixes: tuple[str, ...]) -> dict[IdentBy, Callable[[tuple[str, ...]], bool]]:
-    """Return a test of the idents of an account for each kind of ident."""
-    name, ani = query.name, query.ani
+Test = Callable[[tuple[str, ...]], bool]
+"""A function that returns True if a request hits one of the idents."""
 
-    def has_ani(ident: tuple[str, ...]) -> bool:
-        return ani in (ident if not prefixes else [national(item, prefixes) for item in ident])
 
+def _tests(asked: Iterable[Query], prefixes: tuple[str, ...]) -> dict[IdentBy, Test]:
+    """Return the test for each kind of ident."""
+    misses_names = {query.name for query in asked if query.name is not None}.isdisjoint
+    misses_anis = {query.ani for query in asked if query.ani is not None}.isdisjoint
     return {
-        IdentBy.IP: _covers(query.src_ip),
-        IdentBy.NAME: lambda ident: name in ident,
-        IdentBy.ANI: has_ani,
+        IdentBy.IP: _covering({query.src_ip for query in asked if query.src_ip is not None}),
+        IdentBy.NAME: lambda ident: not misses_names(ident),
+        IdentBy.ANI: lambda ident: (
+            not misses_anis(ident if not prefixes else [national(item, prefixes) for item in ident])
+        ),
     }
 
 
-def _covers(src_ip: str | None) -> Callable[[tuple[str, ...]], bool]:
-    """Return a test that is true for networks of which one contains the address."""
-    if src_ip is None:
-        return lambda ident: False
-    packed = parse_address(src_ip)
-    text = format_address(packed)
+def _covering(addresses: set[str]) -> Test:
+    """Return the test for networks of which one contains one of the addresses."""
+    networks = {
+        network
+        for packed in map(parse_address, addresses)
+        for network in (_network_of(packed, length) for length in range(len(packed) * 8 + 1))
+    }
+    singles = {format_network(network) for network in networks if network.single}
 
     def test(ident: tuple[str, ...]) -> bool:
         for item in ident:
             # A single IPv4 address has one spelling (engine.md 2.2), so that few idents have to be parsed.
-            if item == text or (("/" in item or ":" in item) and parse_network(item)[0].covers(packed)):
+            if item in singles or (("/" in item or ":" in item) and parse_network(item)[0] in networks):
                 return True
         return False
 
     return test
+
+
+def _network_of(packed: bytes, length: int) -> Network:
+    """Return the network of this length that contains an address."""
+    host_bits = len(packed) * 8 - length
+    number = int.from_bytes(packed, "big") >> host_bits << host_bits
+    return Network(number.to_bytes(len(packed), "big"), length)

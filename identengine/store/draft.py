@@ -7,13 +7,12 @@ import glob
 import shutil
 import tempfile
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import lmdb
 
 from identengine.errors import StoreError
-from identengine.model.records import Account, BookRow, Client, Did
+from identengine.model.records import Account, Client, Did
 from identengine.store.format import (
     ACCOUNTS,
     BOOK,
@@ -21,7 +20,6 @@ from identengine.store.format import (
     CLIENTS,
     DIDS,
     NEWEST,
-    STAMP_BYTES,
     VERSIONS,
     Change,
     Changes,
@@ -35,7 +33,6 @@ from identengine.store.format import (
     number_bytes,
     owned_key,
     stamp_of,
-    version_of,
 )
 from identengine.store.history import walked_changes
 from identengine.store.keys import (
@@ -44,9 +41,7 @@ from identengine.store.keys import (
     last_key,
     newest,
     put_newest,
-    record_of,
     retired_keys,
-    rows_under,
     stored_rows_while_writing,
 )
 from identengine.store.seals import seal
@@ -238,19 +233,6 @@ class Draft(View):
                 value = self._finder.value
                 raw = ((key, value(key, then), value(key, now)) for key in sorted(keys))
             yield from (change_of(*one) for one in raw if one[1] != one[2])
-
-    def history(self, row: Client | Account) -> Iterator[tuple[VersionInfo, BookRow | None, BookRow | None]]:
-        """Yield the versions before this one that changed a row, newest first, with the row before and after."""
-        key = id_key(CLIENTS if isinstance(row, Client) else ACCOUNTS, row.id)
-        found = [
-            (version_of(full[-STAMP_BYTES:]), value)
-            for full, value in rows_under(self._txn, key)
-            if version_of(full[-STAMP_BYTES:]) < self.version
-        ]
-        for (version, after), (_, before) in pairwise([*found, (0, b"")]):
-            if before != after:
-                change = change_of(key, before, after)
-                yield record_of(self._txn, version), change.before, change.after
 
     def next_client_id(self) -> int:
         """Return an id that no client has or ever had, since statistics refer to ids (engine.md 1.5)."""

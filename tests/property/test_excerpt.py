@@ -37,7 +37,7 @@ def test_an_excerpt_explains_its_request_as_the_whole_version_does(tmp_path: Pat
                 if request.call_id is None:
                     continue  # the choice of a number is then random (engine.md 4.3)
                 with mock.patch.object(chains, "INDEXED_FROM", crowded):
-                    part.take_up(excerpt(snapshot, request, case.options))
+                    part.take_up(excerpt(snapshot, [request], case.options))
                 expected = fields(whole.explain(request, options))
                 assert fields(part.explain(request, options)) == expected, f"{request}\n{options}"
                 found += len(expected["candidates"])
