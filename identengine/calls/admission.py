@@ -18,13 +18,13 @@ from identengine.model.reasons import Reason
 class Admission:
     """Answers authorizations, and reserves legs."""
 
-    def __init__(self, table: LegTable, batch: Batch) -> None:
+    def __init__(self, table: LegTable, batch: Batch, cps_burst: float) -> None:
         self.retransmitted = self.turned_away = 0
         """Numbers of retransmissions, and of legs for which the set had no room."""
         self._table = table
         self._legs, self._rows, self._counts = table.legs, table.rows, table.counts
         self._batch = batch
-        self._buckets = LevelBuckets()
+        self._buckets = LevelBuckets(cps_burst)
 
     def admit(self, message: Admit) -> CallsAnswer:
         """Answer an authorization."""

@@ -29,6 +29,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     active: float = 7200.0
     grace: float = 60.0
     global_capacity: int | None = None
+    cps_burst: float = 1.0
+    """Time without calls after which a token bucket is full, in seconds (engine.md 5.9)."""
 
 
 @final

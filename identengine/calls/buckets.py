@@ -9,9 +9,13 @@ _ONE = 1 - 1e-9
 
 
 class Buckets:
-    """Token buckets by key. A bucket starts full, holds ``max(1, rate)`` tokens and refills at its rate."""
+    """Token buckets by key. A bucket starts full and refills at its rate.
 
-    def __init__(self) -> None:
+    It holds ``max(1, rate * burst)`` tokens, where ``burst`` is in seconds.
+    """
+
+    def __init__(self, burst: float) -> None:
+        self._burst = burst
         self._tokens: dict[int, tuple[float, float]] = {}
         """By key: the number of tokens, and the time at which the bucket held that number."""
 
@@ -24,7 +28,7 @@ class Buckets:
         self._tokens[key] = (self._level(key, rate, now) - 1.0, now)
 
     def _level(self, key: int, rate: float, now: float) -> float:
-        most = max(1.0, rate)
+        most = max(1.0, rate * self._burst)
         there = self._tokens.get(key)
         if there is None:
             return most
@@ -35,9 +39,10 @@ class Buckets:
 class LevelBuckets:
     """The buckets of the levels that have a rate: the account and its own client."""
 
-    def __init__(self) -> None:
-        self._accounts = Buckets()
-        self._clients = Buckets()
+    def __init__(self, burst: float) -> None:
+        """``burst`` is the time after which a bucket is full, in seconds."""
+        self._accounts = Buckets(burst)
+        self._clients = Buckets(burst)
 
     def empty(self, levels: Levels, now: float) -> bool:
         """Return True if a bucket of these levels has no token."""

@@ -71,7 +71,7 @@ class Calls:
         """The batch that is being answered."""
         self._expiry = Expiry(table, settings)
         self._tombstones = Tombstones(TOMBSTONES_ROOM + TOMBSTONES_LEG_ROOM * settings.max_legs)
-        self._admission = Admission(table, self.batch)
+        self._admission = Admission(table, self.batch, settings.cps_burst)
         progress = Progress(table, self.batch, self._expiry, self._tombstones, self._admission)
         self._changes = Changes(table.rows.changed)
         legs = ListedLegs(table, self._expiry, settings, self._changes)
