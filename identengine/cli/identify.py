@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from identengine.cli.candidates import print_candidates
 from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, integer
-from identengine.cli.output import Column, emit, facts, progress, say, table
+from identengine.cli.output import emit, facts, progress, say
 from identengine.cli.radiusfile import PacketRead, print_packet, read_file, switch_of
 from identengine.cli.workspace import Workspace, find_workspace
-from identengine.errors import KeyFileError, expected, nearest, one_of, quoted
+from identengine.errors import KeyFileError, expected, nearest, one_of
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Reason, ReasonTable
 from identengine.model.records import Decision, Digest, Request
@@ -22,7 +23,7 @@ from identengine.provisioning.changes import shown
 
 if TYPE_CHECKING:
     from identengine.engine.core import Engine
-    from identengine.identify.explain import Candidate, Explanation
+    from identengine.identify.explain import CandidateLimits, Explanation
 
 _FIELDS = tuple(name for name in Request.__struct_fields__ if name != "digest")
 _DIGEST = tuple(Digest.__struct_fields__)
@@ -62,17 +63,6 @@ Version = Annotated[
     ),
 ]
 
-_CANDIDATES = (
-    Column("ID", right=True),
-    Column("Account"),
-    Column("Client"),
-    Column("Matched by", firm=True),
-    Column("Mask", right=True),
-    Column("Prefix Length", right=True),
-    Column("Constraints"),
-    Column("Ruled out by"),
-)
-
 
 def identify(
     fields: Fields,
@@ -107,9 +97,12 @@ def explain(
     store: StoreDir = None,
     config: ConfigFile = None,
     key_file: KeyFile = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show all candidates. Default: the 20 that are nearest to the call.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show all candidates for a call, with their ranks and why they were ruled out. Exit with 1 on a reject.
+    """Show the candidates for a call, their requirements, and what ruled them out. Exit with 1 on a reject.
 
     With --radius, first show the field that each attribute of a packet is. Accounting has no candidates.
 
@@ -128,11 +121,13 @@ def explain(
         read = read_file(radius, chosen)
         request = read.request
     explanation = None
+    from identengine.identify.explain import NEAREST, CandidateLimits
+
     if read is None or read.method == "authorize":
-        options = _options(here)
-        with _engine(here, version, request) as engine:
+        options, limits = _options(here), CandidateLimits(None, None if everything else NEAREST)
+        with _engine(here, version, request, limits) as engine:
             explanation = engine.explain(request, options if chosen is None else chosen.options(options))
-    _print_explanation(explanation, read, as_json=as_json)
+    _print_explanation(explanation, request, read, as_json=as_json)
     raise typer.Exit(0 if explanation is None or explanation.decision.accepted else 1)
 
 
@@ -173,7 +168,9 @@ def _options(here: Workspace) -> IdentifyOptions:
 
 
 @contextmanager
-def _engine(here: Workspace, version: int | None, request: Request) -> Iterator[Engine]:
+def _engine(
+    here: Workspace, version: int | None, request: Request, explains: CandidateLimits | None = None
+) -> Iterator[Engine]:
     """Yield an engine that decides this request by a version of the store.
 
     It can read passwords if there is a key. A fault of the decision is raised at the end.
@@ -183,7 +180,10 @@ def _engine(here: Workspace, version: int | None, request: Request) -> Iterator[
     from identengine.provisioning.excerpt import excerpt
 
     reasons = here.config.reasons if here.config else ReasonTable()
-    engine = Engine(EngineSettings(reasons=reasons, vault=here.vault_if_any()))
+    settings = EngineSettings(reasons=reasons, vault=here.vault_if_any())
+    if explains is not None:
+        settings = msgspec.structs.replace(settings, explains=explains)
+    engine = Engine(settings)
     with here.open(readonly=True) as opened, opened.read(version) as book:
         if book.version:
             with progress("reading the book") as tell:
@@ -200,7 +200,9 @@ def _raise_fault(engine: Engine, here: Workspace) -> None:
         raise fault
 
 
-def _print_explanation(explanation: Explanation | None, read: PacketRead | None, *, as_json: bool) -> None:
+def _print_explanation(
+    explanation: Explanation | None, request: Request, read: PacketRead | None, *, as_json: bool
+) -> None:
     if as_json:
         decided = explanation and msgspec.to_builtins(explanation)
         emit(decided if read is None else read.document() | (decided or {"decision": None}))
@@ -209,7 +211,8 @@ def _print_explanation(explanation: Explanation | None, read: PacketRead | None,
         print_packet(read)
     if explanation is not None:
         _print_decision(explanation.decision)
-        _print_candidates(explanation)
+        say("")
+        print_candidates(explanation, request)
 
 
 def _print_decision(decision: Decision) -> None:
@@ -229,48 +232,3 @@ def _expected(decision: Decision) -> str | None:
     if decision.reason is Reason.INVALID_DESTINATION:
         return f"dst_number: {USABLE['dst_number']}"
     return USABLE.get(decision.field) if decision.field is not None else None
-
-
-def _print_candidates(explanation: Explanation) -> None:
-    say("")
-    if not explanation.candidates:
-        say(_why_none(explanation.decision))
-        return
-    table(_CANDIDATES, map(_candidate_row, explanation.candidates))
-    if explanation.cut:
-        say("More candidates are not shown.")
-
-
-def _why_none(decision: Decision) -> str:
-    """Return the reason why there are no candidates."""
-    if decision.account_id is not None:
-        return f"Account {decision.account_id} was found by its id. No other account is a candidate."
-    if decision.reason is Reason.ACCOUNT_DISABLED:  # otherwise it would be a candidate
-        return "The terminator part of the account that account_id names is off. No other account is a candidate."
-    if decision.reason is Reason.INVALID_REQUEST:
-        return f"The request is invalid: {decision.field} {quoted(decision.value)}. No account was looked up."
-    if decision.reason is Reason.INVALID_DESTINATION:
-        return "The request is invalid: dst_number is not a number. No account was looked up."
-    if decision.reason is Reason.NOT_READY:
-        return "The store has no version of the book yet."
-    return "No account of the book matches this request."
-
-
-def _candidate_row(candidate: Candidate) -> tuple[str, ...]:
-    rank = candidate.rank
-    return (
-        str(candidate.account_id),
-        candidate.account_name,
-        f"{candidate.client_id} {candidate.client_name}",
-        f"{candidate.matched_by} {candidate.matched}",
-        str(rank.mask),
-        str(rank.tech_prefix),
-        ", ".join(_set(rank.gateway, rank.port, rank.protocol)),
-        "(found)" if candidate.ruled_out_by is None else candidate.ruled_out_by,
-    )
-
-
-def _set(gateway: bool, port: bool, protocol: bool) -> Iterator[str]:
-    for name, is_set in (("gateway", gateway), ("port", port), ("protocol", protocol)):
-        if is_set:
-            yield name

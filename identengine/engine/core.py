@@ -252,8 +252,8 @@ class Engine:
             return Explanation(decision=decision)
         reveal = self.settings.reveal
         found = matching.identify(book, asked, ask.options, reveal)
-        shown, cut = explain.candidates(book, asked, ask.options, reveal, found)
-        return Explanation(decision=decision, candidates=shown, cut=cut)
+        shown, hidden, more = explain.candidates(book, asked, ask.options, reveal, found, self.settings.explains)
+        return Explanation(decision=decision, candidates=shown, cut=more or hidden > 0, hidden=hidden)
 
     def _refresh(self, ask: EngineRequest) -> EngineAnswer | CallsMessage:
         request, book = ask.request, self._book
