@@ -115,7 +115,7 @@ def _covering(addresses: set[str]) -> Test:
     networks = {
         network
         for packed in map(parse_address, addresses)
-        for network in (_network_of(packed, length) for length in range(len(packed) * 8 + 1))
+        for network in (network_of(packed, length) for length in range(len(packed) * 8 + 1))
     }
     singles = {format_network(network) for network in networks if network.single}
 
@@ -129,7 +129,7 @@ def _covering(addresses: set[str]) -> Test:
     return test
 
 
-def _network_of(packed: bytes, length: int) -> Network:
+def network_of(packed: bytes, length: int) -> Network:
     """Return the network of this length that contains an address."""
     host_bits = len(packed) * 8 - length
     number = int.from_bytes(packed, "big") >> host_bits << host_bits
