@@ -304,12 +304,15 @@ class Draft(View):
                 self._txn.put(CHANGES + version + table, encode(None if keys is None else sorted(keys)))
         return info
 
-    def verify(self, version: int) -> None:
-        """Raise DamagedError if the draft does not hold exactly the rows of ``version``."""
-        wanted = sums_of(self._txn, version)
-        if wanted is None or reduced(self._sums) != wanted:
+    def verify(self, version: int | None = None) -> None:
+        """Read all rows of the draft. Raise DamagedError if a row is damaged or missing.
+
+        Raise it also if the rows are not exactly those of ``version``.
+        """
+        sums = reduced(self._sums)
+        if version is not None and sums != sums_of(self._txn, version):
             raise damaged(f"rows of version {version} are missing")
-        for table, total in wanted.items():
+        for table, total in sums.items():
             for _row in self._summed(table, total):
                 pass
 

@@ -187,6 +187,21 @@ def _password(token: object) -> str:
     return "not set" if token is None else "set"
 
 
+def change_counts(info: VersionInfo) -> str:
+    """Return the changes of a version in brief: ``clients +1, accounts ~3 -2``."""
+    tables = (("clients", info.client_changes), ("accounts", info.account_changes), ("DIDs", info.did_changes))
+    return ", ".join(f"{name} {_signs(found)}" for name, found in tables if found.total) or "none"
+
+
+def _signs(found: Changes) -> str:
+    parts = (
+        (f"+{found.added}", found.added),
+        (f"~{found.changed}", found.changed),
+        (f"-{found.removed}", found.removed),
+    )
+    return " ".join(text for text, count in parts if count)
+
+
 def number_bytes(value: int) -> bytes:
     """Return an id, a version or the number of an event as used in keys: 8 bytes, so that keys sort by it."""
     return value.to_bytes(8, "big")

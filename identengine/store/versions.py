@@ -15,7 +15,7 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -56,6 +56,8 @@ from identengine.store.vault import Vault, drop_old_keys
 from identengine.store.verify import Report, examine, examine_copy
 
 T = TypeVar("T")
+Inspect = Callable[[Iterator[Change]], None]
+"""A function that receives changes before they are committed."""
 
 
 class StoreInfo(msgspec.Struct, frozen=True):
@@ -198,7 +200,7 @@ class Store:
                 writer.commit(txn)
             return info, result
 
-    def diff(self, a: int, b: int) -> Iterator[Change]:
+    def diff(self, a: int, b: int) -> Generator[Change]:
         """Yield the changes from version ``a`` to version ``b``: clients, accounts, DIDs, each by key.
 
         Either version may be the older one. Version 0 is the empty book before the first version.
@@ -208,41 +210,46 @@ class Store:
                 info_of(txn, version)
         return self._diff(a, b)
 
-    def _diff(self, a: int, b: int) -> Iterator[Change]:
+    def _diff(self, a: int, b: int) -> Generator[Change]:
         with self._opened().reading() as txn:
             for _change in changes_between(txn, a, b, self.hash_key):
                 pass  # damage is reported before the first change, rather than after the last
             for change in changes_between(txn, a, b, self.hash_key):
                 yield change_of(*change)
 
-    def rollback(self, version: int, who: str) -> VersionInfo:
-        """Create a new version with exactly the content of ``version``, and return it (engine.md 8.3).
+    def rollback(self, version: int, who: str, inspect: Inspect | None = None) -> VersionInfo:
+        """Create a new version with exactly the content of ``version``, and return it.
 
         Rows that were added since are removed. They remain in the versions between and in the audit log. If the
-        store is damaged, its file is replaced by a new one. Raise DamagedError if ``version`` itself is damaged.
+        store is damaged, its file is replaced by a new one. ``inspect`` receives the changes before they are
+        committed, and may be called again. An exception that it raises leaves the store unchanged. Raise
+        DamagedError if ``version`` itself is damaged.
         """
         if not version:
             raise StoreError("there is no version 0 to roll back to: it is the empty book before the first")
         try:
-            info = self._roll_back(version, who)
-            if info.version != version or not self._is_damaged():
+            info = self._roll_back(version, who, inspect)
+            if info.version != version or not self.is_damaged():
                 return info
         except DamagedError:
             pass
         with self._writable().writing():
-            return roll_back_into_new_file(self._opened(), version, who)
+            return roll_back_into_new_file(self._opened(), version, who, inspect)
 
-    def _roll_back(self, version: int, who: str) -> VersionInfo:
+    def _roll_back(self, version: int, who: str, inspect: Inspect | None) -> VersionInfo:
         def put_back(draft: Draft) -> None:
             with self._opened().reading() as txn:  # sees the newest version, but not the draft
                 info_of(txn, version)
                 for key, then, _now in changes_between(txn, version, draft.version - 1, self.hash_key):
                     draft.put_row(key, then)
             draft.verify(version)
+            if inspect is not None:
+                inspect(draft.changes())
 
         return self.change(who, f"rollback to version {version}", put_back)[0]
 
-    def _is_damaged(self) -> bool:
+    def is_damaged(self) -> bool:
+        """Return True if any row or version does not match its checksum. This reads all rows."""
         with self._opened().reading() as txn:
             return examine(txn, self.hash_key).total > 0
 
