@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
-from identengine.calls.backend import Admit, CallsAnswer, EncodedDecision, Refused, in_parts, packed
+from identengine.calls.backend import Admit, CallsAnswer, EncodedDecision, Refused, in_parts
 from identengine.calls.batch import Batch
 from identengine.calls.buckets import LevelBuckets
 from identengine.calls.leg import Leg
 from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, Content, is_same
 from identengine.calls.legtable import LegTable
 from identengine.calls.levels import Cells, Levels
+from identengine.calls.numbers import packed
 from identengine.calls.rows import ROW_LEGS
 from identengine.model.reasons import Reason
 
