@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from identengine.cli.candidates import print_candidates
+from identengine.cli.candidates import print_candidates, print_decision
 from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, integer
-from identengine.cli.output import emit, facts, progress, say
+from identengine.cli.output import emit, progress, say
 from identengine.cli.radiusfile import PacketRead, print_packet, read_file, switch_of
 from identengine.cli.workspace import Workspace, find_workspace
 from identengine.errors import KeyFileError, expected, nearest, one_of
 from identengine.model.options import IdentifyOptions
-from identengine.model.reasons import Reason, ReasonTable
-from identengine.model.records import Decision, Digest, Request
-from identengine.provisioning.changes import shown
+from identengine.model.reasons import ReasonTable
+from identengine.model.records import Digest, Request
 
 if TYPE_CHECKING:
     from identengine.engine.core import Engine
@@ -84,7 +83,7 @@ def identify(
     if as_json:
         emit(decision)
     else:
-        _print_decision(decision)
+        print_decision(decision)
     raise typer.Exit(0 if decision.accepted else 1)
 
 
@@ -210,25 +209,6 @@ def _print_explanation(
     if read is not None:
         print_packet(read)
     if explanation is not None:
-        _print_decision(explanation.decision)
+        print_decision(explanation.decision)
         say("")
         print_candidates(explanation, request)
-
-
-def _print_decision(decision: Decision) -> None:
-    say("accepted" if decision.accepted else f"rejected: {decision.reason}")
-    known = [
-        (name, shown(value))
-        for name, value in msgspec.structs.asdict(decision).items()
-        if value is not None and name not in ("accepted", "reason")
-    ]
-    facts([*known, ("expected", _expected(decision))])
-
-
-def _expected(decision: Decision) -> str | None:
-    """Return the usable values of the field that made a request unusable, or None for other decisions."""
-    from identengine.engine.lifecycle import USABLE
-
-    if decision.reason is Reason.INVALID_DESTINATION:
-        return f"dst_number: {USABLE['dst_number']}"
-    return USABLE.get(decision.field) if decision.field is not None else None

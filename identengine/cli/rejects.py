@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +21,8 @@ from identengine.model.reasons import Reason
 
 if TYPE_CHECKING:
     from identengine.provisioning.recorded import Circumstances
+    from identengine.record.entry import Recorded
+    from identengine.store.versions import Store
 
 _REJECTS = (
     Column("Time", firm=True),
@@ -123,12 +126,9 @@ def rejects(
 
     Example: identengine rejects --store STORE --since 1h --reason tech_prefix_mismatch
     """
-    from identengine.provisioning.rejects import concerning, with_nearest
     from identengine.record.reader import RecordFilter
 
     in_order(since, until)
-    here = find_workspace(store, config)
-    record = record_of(here)
     wanted = RecordFilter(
         since=since,
         until=None if until is None else until + _TICK,
@@ -138,26 +138,36 @@ def rejects(
         switch=switch,
         reason=reason,
     )
+    here = find_workspace(store, config)
+    record = record_of(here)
     entries = record.reader.newest(wanted)
-    if as_json and account is None and client is None:
+    is_named = account is not None or client is not None
+    if as_json and not is_named:
         emit_many(decision_object(entry) for entry in islice(entries, limit or None))
-        record.warn()
-        return
-    with here.open(readonly=True) as opened, progress("reading the book") as tell:
-        account_id = row_id("account", account, opened.read)
-        client_id = row_id("client", client, opened.read)
+    else:
+        with here.open(readonly=True) as opened:
+            found = _with_accounts(opened, record, entries, account, client)
+            if as_json:
+                emit_many(decision_object(one.entry) for one in islice(found, limit or None))
+            elif not table(_REJECTS, map(_row, screenful(found, limit))):
+                hint(_none(record, is_filtered=is_named or wanted != RecordFilter(accepted=False)))
+    record.warn()
+
+
+def _with_accounts(
+    opened: Store, record: Record, entries: Iterator[Recorded], account: str | None, client: str | None
+) -> Iterator[Circumstances]:
+    """Yield each reject with the account that was nearest, if it concerns the account and client."""
+    from identengine.provisioning.rejects import concerning, with_nearest
+
+    account_id, client_id = row_id("account", account, opened.read), row_id("client", client, opened.read)
+    with progress("reading the book") as tell:
         if account_id is None and client_id is None:
-            found = with_nearest(opened, entries, record.options_of, tell)
+            yield from with_nearest(opened, entries, record.options_of, tell)
         else:
-            found = concerning(
+            yield from concerning(
                 opened, entries, record.options_of, tell, account_id=account_id, client_id=client_id
             )
-        if as_json:
-            emit_many(decision_object(one.entry) for one in islice(found, limit or None))
-        elif not table(_REJECTS, map(_row, screenful(found, limit))):
-            options = (since, until, account, client, number, address, switch, reason)
-            hint(_none(record, is_filtered=any(option is not None for option in options)))
-    record.warn()
 
 
 def add_to(app: typer.Typer) -> None:

@@ -26,6 +26,10 @@ class Later(NamedTuple):
     versions: dict[str, VersionInfo]
     """The version that changed each field last."""
 
+    def fields(self) -> Iterator[tuple[str, tuple[object, object]]]:
+        """Yield each field that differs, with its values then and now. A password is only set or not set."""
+        return ((name, (before, after)) for name, before, after in field_changes(self.change))
+
     def as_object(self) -> dict[str, object]:
         """Return the row for JSON: as ``diff`` has it, with version, time and author of each field."""
         found = change_object(self.change)
