@@ -13,6 +13,7 @@ import lmdb
 
 from identengine.errors import StoreError
 from identengine.model.records import Account, Client, Did
+from identengine.store.chain import put_version
 from identengine.store.format import (
     ACCOUNTS,
     BOOK,
@@ -20,7 +21,6 @@ from identengine.store.format import (
     CLIENTS,
     DIDS,
     NEWEST,
-    VERSIONS,
     Change,
     Changes,
     VersionInfo,
@@ -39,8 +39,6 @@ from identengine.store.keys import (
     MAX_LISTED_KEYS,
     Counts,
     last_key,
-    newest,
-    put_newest,
     retired_keys,
     stored_rows_while_writing,
 )
@@ -295,9 +293,8 @@ class Draft(View):
         if not info.changes:
             return self._before
         version = number_bytes(self.version)
-        self._txn.put(VERSIONS + version, encode(info))
         put_sums(self._txn, self.version, self._sums)
-        put_newest(self._txn, newest(self._txn)._replace(version=self.version))
+        info = put_version(self._txn, info, self._sums)
         for table in BOOK:
             keys = self._tallies[table].keys
             if keys is None or keys:

@@ -17,6 +17,7 @@ from pathlib import Path
 import lmdb
 
 from identengine.errors import DamagedError
+from identengine.store.chain import put_version
 from identengine.store.file import DATA, GROWTH, StoreFile
 from identengine.store.format import (
     BOOK,
@@ -181,7 +182,5 @@ def _roll_back(before: Txn, txn: Txn, version: int, numbers: Newest, who: str) -
         account_changes=counts[BOOK[1]],
         did_changes=counts[BOOK[2]],
     )
-    txn.put(VERSIONS + number_bytes(number), encode(info))
     put_sums(txn, number, sums)
-    put_newest(txn, numbers._replace(version=number))
-    return info
+    return put_version(txn, info, sums)

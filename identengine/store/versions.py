@@ -15,20 +15,21 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 import lmdb
 import msgspec
 
 from identengine.errors import DamagedError, KeyFileError, StoreError, counted, sentences
+from identengine.store.auditlog import NARROWED, AuditLog, Narrowed, Rows
+from identengine.store.chain import ChainReport, all_contents_hash, check_chain, put_event, with_damage
 from identengine.store.draft import Draft, remove_scratches
 from identengine.store.file import DATA, StoreFile, Writer, close_file, data_file, open_file
 from identengine.store.folders import made_folder, no_new_folders_on_failure
 from identengine.store.format import (
-    EVENTS,
     FORMAT,
     FORMAT_UNSEALED,
     AuditEntry,
@@ -37,27 +38,27 @@ from identengine.store.format import (
     VersionInfo,
     change_of,
     damaged,
-    encode,
-    number_bytes,
 )
-from identengine.store.history import audit_log, changes_between
-from identengine.store.keys import (
-    head_of,
-    info_of,
-    newest,
-    put_newest,
-    versions_of,
-)
+from identengine.store.history import changes_between
+from identengine.store.keys import head_of, info_of, newest, versions_of
 from identengine.store.rekey import encrypt_again
 from identengine.store.repair import roll_back_into_new_file
 from identengine.store.snapshot import Snapshot
-from identengine.store.transaction import Txn
 from identengine.store.vault import Vault, drop_old_keys
 from identengine.store.verify import Report, examine, examine_copy
 
 T = TypeVar("T")
 Inspect = Callable[[Iterator[Change]], None]
 """A function that receives changes before they are committed."""
+
+
+class Noted(NamedTuple):
+    """An event to record, and the account, client or DID that it is about."""
+
+    what: str
+    account: int | None = None
+    client: int | None = None
+    number: str | None = None
 
 
 class StoreInfo(msgspec.Struct, frozen=True):
@@ -253,22 +254,45 @@ class Store:
         with self._opened().reading() as txn:
             return examine(txn, self.hash_key).total > 0
 
-    def audit(self, client: int | None = None, account: int | None = None) -> Iterator[AuditEntry]:
+    def audit(
+        self,
+        client: int | None = None,
+        account: int | None = None,
+        *,
+        number: str | None = None,
+        narrowed: Narrowed = NARROWED,
+        last: int | None = None,
+    ) -> Iterator[AuditEntry]:
         """Yield the audit log, the newest entry last (engine.md 8.4).
 
         ``client`` restricts it to the client's row, its accounts and their DIDs. ``account`` restricts it to the
-        account and its DIDs. Entries that concern them only before or only after a change are included.
+        account and its DIDs, and ``number`` to a DID. Entries that concern them only before or only after a change
+        are included. ``narrowed`` restricts it by author, time and version. ``last`` is the number of the newest
+        entries that are yielded.
         """
         with self._opened().reading() as txn:
-            yield from audit_log(txn, client, account, self.hash_key)
+            yield from AuditLog(txn, Rows(client, account, number), narrowed, self.hash_key).entries(last)
+
+    def check_audit(self) -> ChainReport:
+        """Check the chain of the audit log, and the rows of all versions that it shows (engine.md 8.4)."""
+        with self._opened().reading() as txn:
+            report = check_chain(txn)
+            if report.chained and report.broken is None:
+                report = with_damage(report, examine(txn, self.hash_key).damaged)
+            return report
 
     def note(self, who: str, what: str, account: int | None = None) -> None:
         """Record an event that changes no row in the audit log (engine.md 1.7: a password was shown)."""
+        self.note_all(who, [Noted(what, account)])
+
+    def note_all(self, who: str, events: Sequence[Noted]) -> None:
+        """Record events that change no row in the audit log, all or none."""
         with self._writable().writing() as writer:
             while True:
                 try:
                     with writer.transaction() as txn:
-                        _add_event(txn, who, what, account)
+                        for event in events:
+                            put_event(txn, Event(at=time.time(), who=who, **event._asdict()))
                         writer.commit(txn)
                         return
                 except lmdb.MapFullError:
@@ -311,7 +335,10 @@ class Store:
             try:
                 with writer.transaction() as txn:
                     count = encrypt_again(txn, vault, self.hash_key)
-                    _add_event(txn, who, f"key rotated: {counted(count, 'password')} re-encrypted", None)
+                    what = f"key rotated: {counted(count, 'password')} re-encrypted"
+                    contents = all_contents_hash(txn, newest(txn).version)
+                    event = Event(at=time.time(), who=who, what=what, account=None, content_hash=contents)
+                    put_event(txn, event)
                     prepare()
                     writer.commit(txn)
                     return count
@@ -349,11 +376,3 @@ class Store:
                 return report
         except OSError as error:
             raise StoreError(f"the store could not be copied to {target}: {error.strerror}") from error
-
-
-def _add_event(txn: Txn, who: str, what: str, account: int | None) -> None:
-    numbers = newest(txn)
-    number = numbers.event + 1
-    event = Event(at=time.time(), who=who, what=what, account=account, version=numbers.version)
-    txn.put(EVENTS + number_bytes(number), encode(event))
-    put_newest(txn, numbers._replace(event=number))
