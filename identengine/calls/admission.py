@@ -25,7 +25,8 @@ class Admission:
         self._table = table
         self._legs, self._rows, self._counts = table.legs, table.rows, table.counts
         self._batch = batch
-        self._buckets = LevelBuckets(cps_burst)
+        self.buckets = LevelBuckets(cps_burst)
+        """The token buckets. Only admissions take tokens."""
 
     def admit(self, message: Admit) -> CallsAnswer:
         """Answer an authorization."""
@@ -78,22 +79,22 @@ class Admission:
     def admissible(self, levels: Levels) -> Cells | Reason:
         """Return the counters of a leg that may be reserved now, and take its CPS tokens, or return the reason."""
         paced = levels.paced
-        if paced and self._buckets.empty(levels, self._batch.now):
+        if paced and self.buckets.empty(levels, self._batch.now):
             return Reason.CPS_EXCEEDED
         found = self._counts.room(levels)
         if type(found) is Reason:
             self.turned_away += found is Reason.OVERLOAD
         elif paced:
-            self._buckets.take(levels, self._batch.now)
+            self.buckets.take(levels, self._batch.now)
         return found
 
     def _refusal(self, levels: Levels) -> Reason | None:
         """Return the reason why a call without a new slot is refused, or None. Then its CPS tokens are taken."""
-        if self._buckets.empty(levels, self._batch.now):
+        if self.buckets.empty(levels, self._batch.now):
             return Reason.CPS_EXCEEDED
         refusal = self._counts.full(levels)
         if refusal is None:
-            self._buckets.take(levels, self._batch.now)
+            self.buckets.take(levels, self._batch.now)
         return refusal
 
     def reserve(self, call: str, key: str, switch: str, cells: Cells, content: Content, answer: bytes) -> Leg:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from identengine.calls.levels import Levels
 
 _ONE = 1 - 1e-9
@@ -26,6 +28,10 @@ class Buckets:
     def take(self, key: int, rate: float, now: float) -> None:
         """Remove one token from the bucket."""
         self._tokens[key] = (self._level(key, rate, now) - 1.0, now)
+
+    def use(self, key: int, rate: float, now: float) -> float:
+        """Return the used part of the bucket, as a part of the rate: the rate itself for an empty bucket."""
+        return rate * (1 - max(0.0, self._level(key, rate, now)) / max(1.0, rate * self._burst))
 
     def _level(self, key: int, rate: float, now: float) -> float:
         most = max(1.0, rate * self._burst)
@@ -58,3 +64,13 @@ class LevelBuckets:
             self._accounts.take(levels.counter, levels.cps, now)
         if client.cps is not None:
             self._clients.take(client.counters[0], client.cps, now)
+
+    def uses(self, levels: Levels, now: float) -> Iterator[tuple[str, int, float, float, bool]]:
+        """Return an iterator over the buckets: the level, its id, its rate, the use, and True if it is empty."""
+        client, account_id = levels.client, levels.account_id
+        if levels.cps is not None:
+            accounts, key, rate = self._accounts, levels.counter, levels.cps
+            yield "account", account_id, rate, accounts.use(key, rate, now), accounts.empty(key, rate, now)
+        if client.cps is not None:
+            clients, key, rate = self._clients, client.counters[0], client.cps
+            yield "client", key >> 1, rate, clients.use(key, rate, now), clients.empty(key, rate, now)

@@ -11,11 +11,13 @@ import msgspec
 import typer
 
 from identengine.cli.candidates import print_candidates, print_decision
+from identengine.cli.levels import levels_of, print_levels
+from identengine.cli.operatorclient import OperatorClient
 from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, integer
 from identengine.cli.output import emit, progress, say
 from identengine.cli.radiusfile import PacketRead, print_packet, read_file, switch_of
 from identengine.cli.workspace import Workspace, find_workspace
-from identengine.errors import KeyFileError, expected, nearest, one_of
+from identengine.errors import IdentengineError, KeyFileError, expected, nearest, one_of
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import ReasonTable
 from identengine.model.records import Digest, Request
@@ -23,9 +25,12 @@ from identengine.model.records import Digest, Request
 if TYPE_CHECKING:
     from identengine.engine.core import Engine
     from identengine.identify.explain import CandidateLimits, Explanation
+    from identengine.wire.operator import Level
 
 _FIELDS = tuple(name for name in Request.__struct_fields__ if name != "digest")
 _DIGEST = tuple(Digest.__struct_fields__)
+_PATIENCE = 2.0
+"""Longest wait for a server, in seconds. It is short, since the candidates need no server."""
 
 _FIELDS_HELP = f"Fields of the request: {', '.join(_FIELDS)}, digest.username, digest.realm and so on."
 Fields = Annotated[list[str], typer.Argument(metavar="FIELD=VALUE", help=_FIELDS_HELP)]
@@ -103,6 +108,8 @@ def explain(
 ) -> None:
     """Show the candidates for a call, their requirements, and what ruled them out. Exit with 1 on a reject.
 
+    With --config, also show the use of the limits that the running server counts the account on.
+
     With --radius, first show the field that each attribute of a packet is. Accounting has no candidates.
 
     Example: identengine explain --store STORE src_ip=192.0.2.10 dst_number=99#442079460123
@@ -123,10 +130,19 @@ def explain(
     from identengine.identify.explain import NEAREST, CandidateLimits
 
     if read is None or read.method == "authorize":
-        options, limits = _options(here), CandidateLimits(None, None if everything else NEAREST)
-        with _engine(here, version, request, limits) as engine:
+        options, most = _options(here), CandidateLimits(None, None if everything else NEAREST)
+        with _engine(here, version, request, most) as engine:
             explanation = engine.explain(request, options if chosen is None else chosen.options(options))
-    _print_explanation(explanation, request, read, as_json=as_json)
+    limits, trouble = _limits(here, explanation)
+    if as_json:
+        decided = {"decision": None} if explanation is None else msgspec.to_builtins(explanation)
+        emit(({} if read is None else read.document()) | decided | {"limits": limits})
+    else:
+        _print_explanation(explanation, request, read)
+        if limits or trouble is not None:
+            say("")
+            say("The limits of the account, as they are now:" if limits else f"No limits are shown: {trouble}")
+            print_levels(limits)
     raise typer.Exit(0 if explanation is None or explanation.decision.accepted else 1)
 
 
@@ -199,13 +215,22 @@ def _raise_fault(engine: Engine, here: Workspace) -> None:
         raise fault
 
 
-def _print_explanation(
-    explanation: Explanation | None, request: Request, read: PacketRead | None, *, as_json: bool
-) -> None:
-    if as_json:
-        decided = explanation and msgspec.to_builtins(explanation)
-        emit(decided if read is None else read.document() | (decided or {"decision": None}))
-        return
+def _limits(here: Workspace, explanation: Explanation | None) -> tuple[tuple[Level, ...], str | None]:
+    """Return the levels of the account that was found, as a running server has them, or the reason without them.
+
+    Without a config that names the set of calls there is neither.
+    """
+    decision = explanation and explanation.decision
+    if here.config is None or not decision or decision.account_id is None or decision.direction is None:
+        return (), None
+    try:
+        with OperatorClient(here.config.calls.path, _PATIENCE) as server:
+            return levels_of(server, decision.account_id, decision.direction), None
+    except IdentengineError as error:
+        return (), str(error)
+
+
+def _print_explanation(explanation: Explanation | None, request: Request, read: PacketRead | None) -> None:
     if read is not None:
         print_packet(read)
     if explanation is not None:
