@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from identengine.cli.options import AsJson, ConfigFile, Limit, StoreDir
+from identengine.cli import auditing
+from identengine.cli.options import AsJson, ConfigFile, Limit, StoreDir, Who
 from identengine.cli.output import Column, emit_many, hint, progress, screenful, table, when
 from identengine.cli.recorded import Record, decision_object, record_of
 from identengine.cli.rowids import row_id
 from identengine.cli.times import EXAMPLES, in_order, since, until
-from identengine.cli.workspace import find_workspace
-from identengine.errors import expected, nearest, sentences
+from identengine.cli.workspace import Workspace, find_workspace
+from identengine.errors import expected, nearest, quoted, sentences
 from identengine.model.addresses import format_network, parse_network, unbracketed
 from identengine.model.numbers import requested_number
 from identengine.model.reasons import Reason
@@ -22,6 +23,7 @@ from identengine.model.reasons import Reason
 if TYPE_CHECKING:
     from identengine.provisioning.recorded import Circumstances
     from identengine.record.entry import Recorded
+    from identengine.record.reader import RecordFilter
     from identengine.store.versions import Store
 
 _REJECTS = (
@@ -116,13 +118,15 @@ def rejects(
     switch: SwitchName = None,
     reason: ReasonOption = None,
     limit: Limit = None,
+    who: Who = None,
     store: StoreDir = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """List the rejected calls, newest first, with the account that was nearest.
 
-    The server writes them to the record of decisions. `identengine why CALL_ID` explains one of them.
+    They are in the record of decisions. `identengine why CALL_ID` explains one call. The audit log records who
+    read them.
 
     Example: identengine rejects --store STORE --since 1h --reason tech_prefix_mismatch
     """
@@ -140,18 +144,59 @@ def rejects(
     )
     here = find_workspace(store, config)
     record = record_of(here)
-    entries = record.reader.newest(wanted)
-    is_named = account is not None or client is not None
-    if as_json and not is_named:
-        emit_many(decision_object(entry) for entry in islice(entries, limit or None))
-    else:
-        with here.open(readonly=True) as opened:
-            found = _with_accounts(opened, record, entries, account, client)
-            if as_json:
-                emit_many(decision_object(one.entry) for one in islice(found, limit or None))
-            elif not table(_REJECTS, map(_row, screenful(found, limit))):
-                hint(_none(record, is_filtered=is_named or wanted != RecordFilter(accepted=False)))
+    _audit(here, who, wanted, account, client)
+    _list(here, record, wanted, (account, client), limit, as_json=as_json)
     record.warn()
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this command."""
+    app.command()(rejects)
+
+
+def _audit(
+    here: Workspace, who: str | None, wanted: RecordFilter, account: str | None, client: str | None
+) -> None:
+    """Record in the audit log that these requests were read."""
+    since, until = (None if at is None else when(at) for at in (wanted.since, wanted.until))
+    given = {
+        "since": since,
+        "until": until,
+        "account": account,
+        "client": client,
+        "number": wanted.number,
+        "address": wanted.address,
+        "switch": wanted.switch,
+        "reason": wanted.reason,
+    }
+    options = ", ".join(f"{name} {quoted(value)}" for name, value in given.items() if value is not None)
+    with here.open(readonly=True) as opened:
+        account_id, client_id = row_id("account", account, opened.read), row_id("client", client, opened.read)
+    what = f"rejects read: {options}" if options else "all rejects read"
+    auditing.record(here, who, what, account=account_id, client=client_id, number=wanted.number)
+
+
+def _list(
+    here: Workspace,
+    record: Record,
+    wanted: RecordFilter,
+    named: tuple[str | None, str | None],
+    limit: int | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Print the rejects that a filter selects. ``named`` are an account and a client that they must concern."""
+    entries = record.reader.newest(wanted)
+    if as_json and named == (None, None):
+        emit_many(decision_object(entry) for entry in islice(entries, limit or None))
+        return
+    with here.open(readonly=True) as opened:
+        found = _with_accounts(opened, record, entries, *named)
+        if as_json:
+            emit_many(decision_object(one.entry) for one in islice(found, limit or None))
+        elif not table(_REJECTS, map(_row, screenful(found, limit))):
+            is_filtered = named != (None, None) or wanted != type(wanted)(accepted=False)
+            hint(_none(record, is_filtered=is_filtered))
 
 
 def _with_accounts(
@@ -168,11 +213,6 @@ def _with_accounts(
             yield from concerning(
                 opened, entries, record.options_of, tell, account_id=account_id, client_id=client_id
             )
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command()(rejects)
 
 
 def _row(found: Circumstances) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -10,9 +9,12 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import msgspec
 import typer
 
+from identengine.cli import auditing
 from identengine.cli.candidates import print_candidates, print_decision, requirements
+from identengine.cli.legviews import say_legs
+from identengine.cli.levels import print_levels
 from identengine.cli.operatorclient import CallsDir, OperatorClient, calls_folder, leg_rows
-from identengine.cli.options import AsJson, ConfigFile, StoreDir
+from identengine.cli.options import AsJson, ConfigFile, StoreDir, Who
 from identengine.cli.output import Column, emit, facts, progress, say, table, when
 from identengine.cli.recorded import Record, decision_object, record_of
 from identengine.cli.workspace import find_workspace
@@ -20,20 +22,13 @@ from identengine.errors import IdentengineError, RecordError, StoreError, counte
 from identengine.provisioning.changes import shown, verb
 
 if TYPE_CHECKING:
+    from identengine.model.records import Decision
     from identengine.provisioning.recorded import Circumstances
     from identengine.provisioning.since import Later
     from identengine.record.entry import LimitUse, Recorded
     from identengine.store.versions import Store
-    from identengine.wire.operator import LegRow
+    from identengine.wire.operator import LegRow, Level
 
-_LIMITS = (
-    Column("Level"),
-    Column("ID", right=True),
-    Column("Column", firm=True),
-    Column("Use", right=True),
-    Column("Limit", right=True),
-    Column("Full"),
-)
 _CHANGES = (
     Column("Row"),
     Column("Field"),
@@ -43,16 +38,6 @@ _CHANGES = (
     Column("When", firm=True),
     Column("Who"),
 )
-_HELD = (
-    Column("Leg"),
-    Column("Direction", firm=True),
-    Column("Account"),
-    Column("Client"),
-    Column("Switch"),
-    Column("State", firm=True),
-    Column("Since", firm=True),
-)
-
 CallId = Annotated[str, typer.Argument(metavar="CALL_ID", help="Id of the call, as its switch sent it.")]
 AllCandidates = Annotated[bool, typer.Option("--all", help="Show all candidates. Default: the nearest 20.")]
 
@@ -73,12 +58,13 @@ def why(
     store: StoreDir = None,
     config: ConfigFile = None,
     calls: CallsDir = None,
+    who: Who = None,
     as_json: AsJson = False,
 ) -> None:
     """Explain each decision of a call: the accounts by the version that was in use, and the changes since.
 
-    It reads the record of decisions, and asks a running server if it holds the call. Exit with 1 for an unknown
-    call.
+    It reads the record of decisions, and asks a running server if it holds the call. The audit log records who
+    read the call. Exit with 1 for an unknown call.
 
     Example: identengine why --store STORE 3c26a0d2-7bd1
     """
@@ -90,6 +76,8 @@ def why(
         raise IdentengineError(_unknown(record, call_id, missing, unreachable))
     explained: list[_Explained] = []
     if entries:
+        account_id = next((one.decision.account_id for one in entries[::-1] if one.decision.account_id), None)
+        auditing.record(here, who, f"call read: {quoted(call_id)}", account=account_id)
         with here.open(readonly=True) as opened:
             explained = list(_explained(opened, record, entries, everything=everything))
     if as_json:
@@ -190,7 +178,8 @@ def _print(record: Record, call_id: str, explained: Sequence[_Explained], legs: 
     if legs:
         say("")
         say("The server holds this call:")
-        table(_HELD, map(_leg_row, legs))
+        for _ in say_legs(legs):
+            pass
         if not explained and record.decisions == "rejects":
             say('Its decision is not recorded, since [record] decisions is "rejects".')
 
@@ -206,7 +195,7 @@ def _print_explained(explained: _Explained) -> None:
     if entry.limits:
         say("")
         say("Limits at that moment:")
-        table(_LIMITS, map(_limit_row, entry.limits))
+        print_levels(_level(limit, entry.decision) for limit in entry.limits)
     if found.dids is not None:
         say("")
         say(_dids(found))
@@ -225,15 +214,13 @@ def _request_facts(entry: Recorded) -> Iterator[tuple[str, str]]:
         yield " and ".join(used.kinds), verified[used.verified]
 
 
-def _limit_row(limit: LimitUse) -> tuple[str, ...]:
-    return (
-        limit.level,
-        "" if limit.id is None else str(limit.id),
-        limit.column,
-        shown(limit.use),
-        "none" if limit.limit is None else shown(limit.limit),
-        "full" if limit.full else "",
-    )
+def _level(limit: LimitUse, decision: Decision) -> Level:
+    """Return a limit with the name of its account or client."""
+    from identengine.wire.operator import Level
+
+    names = {("account", decision.account_id): decision.account_name}
+    names["client", decision.client_id] = decision.client_name
+    return Level(name=names.get((limit.level, limit.id)), **msgspec.structs.asdict(limit))
 
 
 def _dids(found: Circumstances) -> str:
@@ -292,15 +279,3 @@ def _change_rows(later: Later) -> Iterator[tuple[str, ...]]:
     for name, values in later.fields():
         info = later.versions[name]
         yield (row, name, *map(shown, values), str(info.version), when(info.at), info.who)
-
-
-def _leg_row(row: LegRow) -> tuple[str, ...]:
-    return (
-        row.leg_id,
-        row.direction,
-        f"{row.account_id} {row.account_name or '(not in the book)'}",
-        f"{row.client_id} {row.client_name or '(not in the book)'}",
-        row.switch,
-        row.state,
-        when(time.time() - row.age),  # `since` is by the clock of the set of calls
-    )

@@ -140,7 +140,7 @@ def test_limits_are_those_of_that_moment(switch: Switch) -> None:
     assert changed["fields"]["orig_capacity"]["after"] == 9
     text = done("why", "x", store=switch.store).out
     row = next(line.split() for line in text.splitlines() if line.startswith("account  199"))
-    assert row == ["account", "199", "orig_capacity", "2", "2", "full"]
+    assert row == ["account", "199", "Ironbridge", "gatehouse", "orig_capacity", "2", "2", "full"]
 
 
 def test_why_shows_what_has_changed_since_and_who_changed_it(switch: Switch) -> None:
@@ -291,3 +291,24 @@ def test_wrong_values_of_filters(switch: Switch, option: str, value: str, said: 
     wrong = run("rejects", option, value, store=switch.store)
     assert wrong.status == 2
     assert said in " ".join(wrong.err.split()).replace("│ ", "")
+
+
+def test_reading_recorded_requests_is_audited(switch: Switch) -> None:
+    switch.call("x", "src_ip=198.51.100.110", "src_number=1", "dst_number=44")
+    done("why", "x", "--who", "anna", store=switch.store)
+    run("why", "unknown", "--who", "bert", store=switch.store)
+    done(
+        "rejects",
+        "--account",
+        "Marigold claims",
+        "--address",
+        "198.51.100.0/24",
+        "--who",
+        "carl",
+        store=switch.store,
+    )
+    log = done("audit", "--account", 181, "--json", store=switch.store).json[-2:]
+    assert [(one["who"], one["what"]) for one in log] == [
+        ("anna", 'call read: "x"'),
+        ("carl", 'rejects read: account "Marigold claims", address "198.51.100.0/24"'),
+    ]
