@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from identengine.cli import passwords
 from identengine.cli.accountview import AccountDisplay
 from identengine.cli.editing import change, report
+from identengine.cli.filters import AccountFilters
 from identengine.cli.options import AccountName, AsJson, ConfigFile, Limit, Offset, StoreDir, Who
+from identengine.cli.optionsets import spread
 from identengine.cli.tables import Table, add_commands, reading, show_rows
 from identengine.cli.workspace import find_workspace
-from identengine.model.addresses import parse_network
-from identengine.model.numbers import normal_number
 from identengine.model.records import Account
 from identengine.provisioning import listing
-from identengine.provisioning.listing import Keep, Status
 
 if TYPE_CHECKING:
     from identengine.provisioning.rows import Rows
@@ -32,16 +29,6 @@ app.add_typer(passwords.app, name="password")
 
 Orig = Annotated[bool, typer.Option("--orig", help="Only the originator part: calls from the account.")]
 Term = Annotated[bool, typer.Option("--term", help="Only the terminator part: calls to the account.")]
-
-
-class Filters(NamedTuple):
-    """The filters of ``accounts list``."""
-
-    client: str | None = None
-    address: str | None = None
-    number: str | None = None
-    tag: str | None = None
-    status: Status | None = None
 
 
 def _rows() -> Rows[Account]:
@@ -82,33 +69,9 @@ _TABLE = Table(
 )
 
 
+@spread
 def list_accounts(
-    client: Annotated[
-        str | None, typer.Option(metavar="CLIENT", help="Only accounts of this client (id or name).")
-    ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(metavar="ADDRESS", help="Only accounts whose networks contain this address or network."),
-    ] = None,
-    number: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NUMBER",
-            help="Only accounts that this number matches: as ANI, as one of their DIDs, or by their tech prefix.",
-        ),
-    ] = None,
-    tag: Annotated[
-        str | None, typer.Option(metavar="TAG", help="Only accounts with this tag in either part.")
-    ] = None,
-    status: Annotated[
-        Status | None,
-        typer.Option(
-            help=(
-                "Only accounts with this status. enabled: a part is on. disabled: both parts are off."
-                " orig, term: this part is on. blocked: the client or a reseller is blocked."
-            )
-        ),
-    ] = None,
+    filters: AccountFilters,
     limit: Limit = None,
     offset: Offset = 0,
     store: StoreDir = None,
@@ -119,12 +82,10 @@ def list_accounts(
 
     Example: identengine accounts list --store STORE --client "Northwind Telecom" --status enabled
     """
-    filters = Filters(client, address, number, tag, status)
     with reading(store, config) as (_, book):
         display = AccountDisplay(book)
-        keeps = _keeps(filters, display)
-        kept = (account for account in display.every() if all(keep(account) for keep in keeps))
-        show_rows(_TABLE, display, kept, limit, offset, filtered=bool(keeps), as_json=as_json)
+        kept = filters.among(display.every(), book)
+        show_rows(_TABLE, display, kept, limit, offset, filtered=filters.is_set, as_json=as_json)
 
 
 def enable(
@@ -171,32 +132,3 @@ def disable(
 
 
 add_commands(app, _TABLE, listing=list_accounts, own=(enable, disable))
-
-
-def _keeps(filters: Filters, display: AccountDisplay) -> list[Keep]:
-    book = display.book
-    keeps: list[Keep] = []
-    if filters.client is not None:
-        wanted = listing.find_client(book, filters.client).id
-        keeps.append(lambda account: account.client_id == wanted)
-    if filters.status is not None:
-        keeps.append(listing.has_status(filters.status, display.clients))
-    if filters.tag is not None:
-        keeps.append(listing.has_tag(filters.tag))
-    if filters.number is not None:
-        with _usage("--number"):
-            number = normal_number(filters.number)
-        did = book.did(number) if number else None
-        keeps.append(listing.fits_number(number, did.account_id if did else None))
-    if filters.address is not None:
-        with _usage("--address"):
-            keeps.append(listing.covers(parse_network(filters.address)[0]))
-    return keeps
-
-
-@contextmanager
-def _usage(option: str) -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from None

@@ -9,7 +9,9 @@ import typer
 from typer.core import TyperGroup
 
 from identengine.cli.editing import change, report
+from identengine.cli.filters import ClientFilters
 from identengine.cli.options import AsJson, ConfigFile, Limit, Offset, StoreDir, Who
+from identengine.cli.optionsets import spread
 from identengine.cli.output import Column, when
 from identengine.cli.tables import Display, Facts, Table, add_commands, reading, show_rows, watched
 from identengine.cli.workspace import find_workspace
@@ -21,7 +23,6 @@ from identengine.provisioning.listing import (
     client_has_words,
     client_object,
     clients_below,
-    find_client,
     last_change_of_client,
     listed,
 )
@@ -150,14 +151,9 @@ _TABLE = Table(
 )
 
 
+@spread
 def list_clients(
-    status: Annotated[
-        ClientStatus | None,
-        typer.Option(help="Only clients with this status of their own. The status of resellers does not count."),
-    ] = None,
-    reseller: Annotated[
-        str | None, typer.Option(metavar="CLIENT", help="Only clients directly below this reseller (id or name).")
-    ] = None,
+    filters: ClientFilters,
     limit: Limit = None,
     offset: Offset = 0,
     store: StoreDir = None,
@@ -169,15 +165,9 @@ def list_clients(
     Example: identengine clients list --store STORE --status blocked
     """
     with reading(store, config) as (_, book):
-        keeps: list[Callable[[Client], bool]] = []
-        if status is not None:
-            keeps.append(lambda client: client.status is status)
-        if reseller is not None:
-            above = find_client(book, reseller).id
-            keeps.append(lambda client: client.parent_id == above)
         display = _ClientDisplay(book)
-        kept = (client for client in display.every() if all(keep(client) for keep in keeps))
-        show_rows(_TABLE, display, kept, limit, offset, filtered=bool(keeps), as_json=as_json)
+        kept = filters.among(display.every(), book)
+        show_rows(_TABLE, display, kept, limit, offset, filtered=filters.is_set, as_json=as_json)
 
 
 def block(

@@ -1,0 +1,57 @@
+"""Sets of options that several commands share: each field of a set is an option of the command.
+
+Rule: a new field in a set is at once an option of every command with a parameter of this type.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+from functools import wraps
+from typing import Any, get_type_hints
+
+
+class OptionSet:
+    """A frozen dataclass whose fields are options, annotated as the parameters of a command are."""
+
+    @property
+    def is_set(self) -> bool:
+        """True if an option of the set was used."""
+        return any(getattr(self, one.name) != one.default for one in fields(self))  # type: ignore[arg-type]
+
+
+def spread(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command that takes the fields of its option sets as options of its own.
+
+    Typer reads the signature of a command. This one has the fields in the place of each set.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    sets: dict[str, type[OptionSet]] = {}
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        kind = hints[name]
+        if not (isinstance(kind, type) and issubclass(kind, OptionSet)):
+            parameters.append(parameter.replace(annotation=kind, kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        sets[name] = kind
+        annotations = get_type_hints(kind, include_extras=True)
+        parameters += [
+            inspect.Parameter(
+                one.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=one.default,
+                annotation=annotations[one.name],
+            )
+            for one in fields(kind)  # type: ignore[arg-type]
+        ]
+
+    @wraps(command)
+    def spreading(**values: Any) -> None:  # Any: the values of all options
+        for name, kind in sets.items():
+            values[name] = kind(**{one.name: values.pop(one.name) for one in fields(kind)})  # type: ignore[arg-type]
+        command(**values)
+
+    spreading.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    spreading.__annotations__ = {}
+    return spreading
