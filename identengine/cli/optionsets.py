@@ -6,6 +6,7 @@ Rule: a new field in a set is at once an option of every command with a paramete
 from __future__ import annotations
 
 import inspect
+import shlex
 from collections.abc import Callable
 from dataclasses import fields
 from functools import wraps
@@ -19,6 +20,11 @@ class OptionSet:
     def is_set(self) -> bool:
         """True if an option of the set was used."""
         return any(getattr(self, one.name) != one.default for one in fields(self))  # type: ignore[arg-type]
+
+    def words(self) -> list[str]:
+        """Return the options of the set that were used, as words of a command line."""
+        used = [one.name for one in fields(self) if getattr(self, one.name) != one.default]  # type: ignore[arg-type]
+        return [f"--{name.replace('_', '-')} {shlex.quote(str(getattr(self, name)))}" for name in used]
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:
