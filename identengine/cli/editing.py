@@ -15,7 +15,7 @@ from identengine.cli.options import AsJson, ConfigFile, StoreDir, Who
 from identengine.cli.optionsets import OptionSet
 from identengine.cli.output import DIFF, emit, hint, say, table
 from identengine.cli.workspace import Workspace, author, find_workspace
-from identengine.errors import LoadError, Problem, counted, sentences
+from identengine.errors import LoadError, Problem, counted, expected, sentences
 from identengine.provisioning.changes import change_object, change_rows, summary, told, verb
 from identengine.provisioning.listing import NotFoundError, TableName, listed
 
@@ -106,6 +106,9 @@ def chosen(rows: Rows[R], keys: Sequence[str], filters: Filters[R]) -> Choice[R]
             f"expected {_FAMILIES[rows.name]} to change, or filters that select them, got neither. "
             f"`identengine {_FAMILIES[rows.name]} list --help` describes the filters."
         )
+    for name, value in filters.used():
+        if value == "":  # the unset variable of a script would select every row without a value
+            raise typer.BadParameter(expected("a value", value), param_hint=name)
     return named(rows, keys) if keys else matching(rows, filters.rows)
 
 

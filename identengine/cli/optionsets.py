@@ -19,12 +19,21 @@ class OptionSet:
     @property
     def is_set(self) -> bool:
         """True if an option of the set was used."""
-        return any(getattr(self, one.name) != one.default for one in fields(self))  # type: ignore[arg-type]
+        return bool(self.used())
+
+    def used(self) -> list[tuple[str, object]]:
+        """Return name and value of each option that was used, several times if it has several values."""
+        found: list[tuple[str, object]] = []
+        for one in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, one.name)
+            if value not in (one.default, []):  # typer passes [] for an option without a value
+                name = f"--{one.name.replace('_', '-')}"
+                found += [(name, each) for each in (value if isinstance(value, list) else [value])]
+        return found
 
     def words(self) -> list[str]:
-        """Return the options of the set that were used, as words of a command line."""
-        used = [one.name for one in fields(self) if getattr(self, one.name) != one.default]  # type: ignore[arg-type]
-        return [f"--{name.replace('_', '-')} {shlex.quote(str(getattr(self, name)))}" for name in used]
+        """Return the options that were used, as words of a command line."""
+        return [f"{name} {shlex.quote(str(value))}" for name, value in self.used()]
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:
