@@ -7,17 +7,17 @@ between.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
+from identengine.cli.auditing import record_all
 from identengine.cli.editing import EditOptions, document, print_report, refuse
 from identengine.cli.operatorclient import PATIENCE, OperatorClient, leg_rows
 from identengine.cli.output import emit, progress, say
-from identengine.cli.workspace import author
 from identengine.errors import IdentengineError, counted, sentences
-from identengine.provisioning.listing import listed
 
 if TYPE_CHECKING:
     from identengine.provisioning.edits import Applied
@@ -48,20 +48,24 @@ def report_and_end(done: Applied, folder: Path, clients: list[int], options: Edi
             emit(document(done, options) | {"ended": None})
         refuse(done, options)
         return
+    from identengine.store.versions import Noted
+
     here = options.workspace()
     with here.open(readonly=True) as opened, opened.read() as book:
         version, every = book.version, _with_below(book, clients)
+    of: Counter[int] = Counter()
     try:
         with OperatorClient(folder) as server:
             _await_version(server, version)
-            ended = _end(server, _legs(server, every))
+            ended = _end(server, _legs(server, every), of)
     except IdentengineError as error:
         if options.as_json:
             emit(document(done, options) | {"ended": None})
         _fail(clients, error)
-    if ended.freed:
-        with here.open() as opened:
-            opened.note(author(options.who), f"calls end --client {listed(map(str, clients))}: {_told(ended)}")
+    finally:
+        if of:
+            events = [Noted(f"calls ended: {counted(count, 'leg')}", client=key) for key, count in of.items()]
+            record_all(here, options.who, events)
     if options.as_json:
         emit(document(done, options) | {"ended": ended._asdict()})
     else:
@@ -114,14 +118,15 @@ def _legs(server: OperatorClient, clients: set[int]) -> Iterator[LegRow]:
     return (row for row in leg_rows(server, Filter(client_id=only)) if row.client_id in clients)
 
 
-def _end(server: OperatorClient, found: Iterator[LegRow]) -> _Freed:
-    """End the legs in batches."""
+def _end(server: OperatorClient, found: Iterator[LegRow], of: Counter[int]) -> _Freed:
+    """End the legs in batches. Count them in ``of`` by client."""
     from identengine.wire.operator import MOST_ENDED, Ended, EndRequest
 
     freed = gone = 0
     with progress("ending calls") as tell:
-        while some := tuple(row.ending() for row in islice(found, MOST_ENDED)):
-            ended = server.ask(EndRequest(some), Ended)
+        while some := list(islice(found, MOST_ENDED)):
+            ended = server.ask(EndRequest(tuple(row.ending() for row in some)), Ended)
+            of.update(row.client_id for row in some)
             freed, gone = freed + ended.freed, gone + ended.gone
             tell(freed, None)
     return _Freed(freed, gone)

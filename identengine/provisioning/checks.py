@@ -5,7 +5,7 @@ Rule: an edit of many rows looks each reference up once, and finds what the chec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from identengine.book.mistakes import Mistake, RowError
@@ -61,17 +61,40 @@ class ClientChecks(Checks[Client]):
         if not self._before:
             return
         after = {one.id: one.parent_id for one in self._draft.clients()}
-        before = after | self._before
-        for client_id, loop in loops(list(self._before), after.get).items():
-            if client_id in self._before:
-                yield client_id, mistake_in("parent_id", after[client_id] or 0, loop_told(loop))
-        for deep, depth in deepened(after, after.get, before.get).items():
-            row: int | None = deep
-            while row is not None and row not in self._before:
-                row = after.get(row)
-            if row is not None:
-                yield row, mistake_in("parent_id", after[row] or 0, depth_told(row, deep, depth, after.get))
-                return  # the clients below are too deep for the same reason
+        yield from wrong_chains(list(self._before), after, after | self._before)
+
+
+def check_resellers(draft: Draft, rows: Sequence[Client], before: Mapping[int, int | None]) -> None:
+    """Raise RowError if the reseller of a written client does not exist, is below it, or is too deep.
+
+    The draft holds ``rows`` already. ``before`` is the reseller of each client before they were written.
+    """
+    after = {one.id: one.parent_id for one in draft.clients()}
+    for row in rows:
+        if row.parent_id is not None and row.parent_id not in after:
+            raise missing("parent_id", row.parent_id, "client")
+    for _client, error in wrong_chains([row.id for row in rows], after, before):
+        raise error
+
+
+def wrong_chains(
+    client_ids: Sequence[int], after: Mapping[int, int | None], before: Mapping[int, int | None]
+) -> Iterator[tuple[int, RowError]]:
+    """Yield each of the clients on a reseller loop, and the first whose new reseller makes a chain too long."""
+    found = loops(client_ids, after.get)
+    for client_id in client_ids:
+        parent = after.get(client_id)
+        if parent is not None and (loop := found.get(client_id)):
+            yield client_id, mistake_in("parent_id", parent, loop_told(loop))
+    if not (too_deep := deepened(after, after.get, before.get)):
+        return
+    deep, depth = next(iter(too_deep.items()))
+    changed = set(client_ids)
+    row: int | None = deep
+    while row is not None and row not in changed:  # the chain of a client grows with that of a reseller
+        row = after.get(row)
+    if row is not None:
+        yield row, mistake_in("parent_id", after[row] or row, depth_told(row, deep, depth, after.get))
 
 
 def loop_told(loop: Sequence[int]) -> str:
