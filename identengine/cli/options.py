@@ -104,6 +104,9 @@ Who = Annotated[
     typer.Option("--who", metavar="NAME", help="Name of the author, for the audit log. Default: the login name."),
 ]
 AccountName = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Id or name of the account.")]
+AccountNames = Annotated[
+    list[str] | None, typer.Argument(metavar="[ACCOUNT]...", help="Ids or names of accounts, or filters below.")
+]
 AsJson = Annotated[
     bool,
     typer.Option("--json", help="Print one JSON document, for programs.", is_eager=True, callback=_json_wanted),

@@ -18,7 +18,8 @@ from identengine.book.report import FieldChanges, Listing
 from identengine.errors import DamagedError
 from identengine.model.records import Account, BookRow, Client, Did
 from identengine.provisioning.changes import changed
-from identengine.provisioning.rows import ACCOUNTS, CLIENTS, DIDS, check_resellers
+from identengine.provisioning.checks import check_resellers
+from identengine.provisioning.rows import ACCOUNTS, CLIENTS, DIDS
 from identengine.store.draft import Draft
 from identengine.store.format import Change, VersionInfo, field_changes
 from identengine.store.versions import Store
