@@ -31,6 +31,16 @@ Spellings = frozenset[str]
 """A word as typed and, if it may be a number, in normal form."""
 
 
+def words_in(parts: Iterable[str]) -> list[str]:
+    """Return the words to search for. A text that begins with a plus is one number, even with blanks."""
+    text = " ".join(parts).strip()
+    if text.startswith("+"):
+        with suppress(ValueError):
+            if (number := normal_number(text)).isdigit():
+                return [number]
+    return text.split()
+
+
 def has_words(words: Iterable[str], clients: Clients, book: View) -> Callable[[Account], bool]:
     """Return a filter of accounts that contain every word.
 
