@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 
 from identengine.book.mistakes import Mistake, RowError, unknown_column
+from identengine.cli.findings import hint_findings
 from identengine.cli.output import emit, hint, say
 from identengine.cli.workspace import Workspace, author
 from identengine.errors import LoadError, Problem, expected, quoted, sentences
@@ -87,9 +88,10 @@ def advice(error: NotFoundError) -> str:
 def change(here: Workspace, who: str | None, what: str, edit: Edit, *, dry_run: bool = False) -> Applied:
     """Apply ``edit`` as one version. Raise LoadError for a mistake. Any error leaves the book unchanged."""
     from identengine.provisioning.edits import apply
+    from identengine.provisioning.findings import scope_for
 
     with mistakes_located(), here.open() as opened:
-        return apply(opened, author(who), what, edit, dry_run=dry_run)
+        return apply(opened, author(who), what, edit, dry_run=dry_run, scope=scope_for(here.config))
 
 
 def report(done: Applied, *, as_json: bool) -> None:
@@ -97,8 +99,7 @@ def report(done: Applied, *, as_json: bool) -> None:
     if as_json:
         emit(_document(done))
         return
-    for warning in _located(done.warnings):
-        hint(f"warning: {warning}")
+    _print_warnings(done)
     if done.version is None:
         say("nothing to change")
         return
@@ -112,6 +113,7 @@ def would(done: Applied, *, as_json: bool) -> NoReturn:
         emit(_document(done) | {"dry_run": True, "needs_yes": True})
     else:
         _print_changes(done, "would be ")
+        hint_findings(done.findings)
         hint("Nothing was changed. Repeat with --yes to apply.")
     raise typer.Exit(1)
 
@@ -121,7 +123,16 @@ def _document(done: Applied) -> dict[str, object]:
         "version": done.version,
         "changes": [change_object(change) for change in done.changes],
         "warnings": _located(done.warnings),
+        "findings": done.findings,
     }
+
+
+def _print_warnings(done: Applied) -> None:
+    """Print warnings, and the findings that no warning has told already."""
+    for warning in _located(done.warnings):
+        hint(f"warning: {warning}")
+    told = [warning.expected for warning in done.warnings]
+    hint_findings([one for one in done.findings if not any(text in one.message for text in told)])
 
 
 def _print_changes(done: Applied, would_be: str = "") -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from identengine.cli.editing import mistakes_located
+from identengine.cli.findings import hint_findings
 from identengine.cli.options import AsJson, ConfigFile, StoreDir, Who, integer
 from identengine.cli.output import DIFF, emit, hint, say, table
 from identengine.cli.workspace import author, find_workspace
@@ -44,20 +45,23 @@ def revert(
     Example: identengine revert 3 --store STORE --dry-run
     """
     from identengine.provisioning.edits import apply
+    from identengine.provisioning.findings import scope_for
     from identengine.provisioning.undo import Revert, Undoing, opened_by
 
     name = author(who)
-    with mistakes_located(), find_workspace(store, config).open() as opened:
+    here = find_workspace(store, config)
+    with mistakes_located(), here.open() as opened:
         undo = Revert(list(opened.diff(version - 1, version)), Undoing(remove, passwords))
-        done = apply(opened, name, f"revert {version}", undo.edit, dry_run=True)
+        scope = scope_for(here.config)
+        done = apply(opened, name, f"revert {version}", undo.edit, dry_run=True, scope=scope)
         needs = opened_by(done.changes)
         refused = any(needs) and not yes
         if not (dry_run or refused):
-            done = apply(opened, name, f"revert {version}", undo.edit)
+            done = apply(opened, name, f"revert {version}", undo.edit, scope=scope)
     if as_json:
         found = {"version": done.version, "dry_run": dry_run, "needs_yes": refused}
         changes = [change_object(change) for change in done.changes]
-        emit(found | {"changes": changes, "loosens": needs.loosens, "left": undo.left})
+        emit(found | {"changes": changes, "loosens": needs.loosens, "left": undo.left, "findings": done.findings})
     else:
         _print_reverted(version, done, undo, needs, refused=refused, dry_run=dry_run)
     if refused and not dry_run:
@@ -74,6 +78,7 @@ def _print_reverted(
     for word, fields in (("loosens", needs.loosens), ("left", undo.left)):
         for one in islice(fields, _SHOWN):
             say(f"{word}: {one.table} {one.key}: {one.field} {told(one.before)} -> {told(one.after)}")
+    hint_findings(done.findings)
     if refused:
         parts = [f"removes {counted(len(needs.removed), 'row')}"] if needs.removed else []
         parts += [f"loosens {counted(len(needs.loosens), 'field')}"] if needs.loosens else []

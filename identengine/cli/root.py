@@ -28,6 +28,7 @@ from identengine.cli import (
     importexport,
     init,
     keys,
+    lint,
     load,
     revert,
     stats,
@@ -141,6 +142,7 @@ app.add_typer(accounts.app, name="accounts")
 app.add_typer(clients.app, name="clients")
 app.add_typer(dids.app, name="dids")
 identify.add_to(app)
+lint.add_to(app)
 app.add_typer(calls.app, name="calls")
 stats.add_to(app)
 top.add_to(app)

@@ -11,7 +11,7 @@ from identengine.lint.countrycodes import COUNTRY_CODES, may_begin_number
 from identengine.lint.findings import Probe, Trouble
 from identengine.lint.pages import Pages
 from identengine.lint.places import Places
-from identengine.lint.rivals import Board, Cell, Rival, beaten_by, rival_of
+from identengine.lint.rivals import Board, Cell, Rival, beaten_by, is_hidden, rival_of
 from identengine.lint.rowchecks import missed_probe
 from identengine.lint.scope import Scope
 from identengine.lint.values import network_key, request_of, values_of
@@ -37,7 +37,7 @@ class Competition:
         """Number of values at which an account never wins."""
         self._winners: dict[int, tuple[int, int, str]] = {}
         """Of each account that is beaten: id and client of a winner, and the value."""
-        self._boards: dict[tuple[int, IdentifyOptions], Board] = {}
+        self._boards: dict[tuple[int, IdentifyOptions, Direction], Board] = {}
         self._narrower = {network_key(network) for network in places.tiled()}
 
     def troubles(self) -> Iterator[Trouble]:
@@ -54,15 +54,15 @@ class Competition:
         """Return the widest network inside ``network`` that begins exactly at ``start``, or None."""
         return self._places.next_inside(network, around, start)
 
-    def board(self, network: Network, options: IdentifyOptions) -> Board:
-        """Return the accounts of a network that originate calls."""
-        place = network_key(network), options
+    def board(self, network: Network, options: IdentifyOptions, direction: Direction) -> Board:
+        """Return the accounts of a network."""
+        place = network_key(network), options, direction
         found = self._boards.get(place)
         if found is None:
             if len(self._boards) >= _BOARDS:
                 self._boards.clear()
             rivals = [rival_of(account) for account in self._read(self._places.accounts(place[0]))]
-            found = self._boards[place] = Board(rivals, options, Direction.ORIGINATION)
+            found = self._boards[place] = Board(rivals, options, direction)
         return found
 
     def _read(self, ids: Sequence[int]) -> list[Account]:
@@ -71,7 +71,7 @@ class Competition:
     def _at(self, key: int, ids: Sequence[int]) -> Iterator[Trouble]:
         """Yield the troubles at one value, and count the accounts that never win there."""
         accounts = self._read(ids)
-        if not accounts:
+        if not accounts or accounts[0].ident_by.value not in self._scope.options.classes:
             return
         item, network = self._item(accounts[0], key)
         rivals = [rival_of(account) for account in accounts]
@@ -79,7 +79,7 @@ class Competition:
         prefixes = {rival.tech_prefix for rival in rivals}
         by_name = accounts[0].ident_by is IdentBy.NAME and self._scope.options.passwordless_name == "after_ip"
         if len(prefixes) < len(rivals) or tiled or by_name:
-            yield from self._ties(rivals, item)
+            yield from self._ties(rivals, item, network if tiled else None)
             self._count_beaten(rivals, item, network, tiled=tiled)
         if len(prefixes) > 1:
             yield from self._nested_prefixes(accounts, item)
@@ -91,11 +91,17 @@ class Competition:
                 return item, network
         return account.ident[0], None
 
-    def _ties(self, rivals: Sequence[Rival], item: str) -> Iterator[Trouble]:
-        """Yield the ties at a value. The same accounts are one tie, however many values they share."""
+    def _ties(self, rivals: Sequence[Rival], item: str, tiled: Network | None) -> Iterator[Trouble]:
+        """Yield the ties at a value. The same accounts are one tie, however many values they share.
+
+        ``tiled`` is the network of the value if narrower networks fill it. A tie that no request reaches is none.
+        """
         for direction in Direction:
             for options in self._scope.variants:
-                for cell, same in Board(rivals, options, direction).ties():
+                board = Board(rivals, options, direction)
+                for cell, same in board.ties():
+                    if is_hidden(cell, board, tiled, self):
+                        continue
                     ids = tuple(sorted(rival.id for rival in same))
                     if (mark := hash(ids)) not in self._tied:
                         self._tied.add(mark)
@@ -113,7 +119,7 @@ class Competition:
         """Yield the accounts that are beaten at each of their values."""
         for account_id, beaten in self._beaten.items():
             account = self._book.account(account_id)
-            if account is None or account.ident_by.value not in self._scope.options.classes:
+            if account is None:
                 continue
             if beaten == len({key for key, _, _ in values_of(account, self._scope.prefixes)}):
                 winner, client_id, item = self._winners[account_id]

@@ -75,7 +75,7 @@ class Board:
 
     def __init__(self, rivals: Iterable[Rival], options: IdentifyOptions, direction: Direction) -> None:
         self.options = options
-        self._direction = direction
+        self.direction = direction
         self.cells: dict[Cell, list[Rival]] = {}
         self.levels: dict[int, int] = {}
         """Level of each account, by its id."""
@@ -98,7 +98,7 @@ class Board:
 
     def _are_tied(self, cell: Cell, same: Sequence[Rival]) -> bool:
         """Return True if the credentials of several accounts hold for one request."""
-        if self._direction is Direction.TERMINATION:
+        if self.direction is Direction.TERMINATION:
             return True
         needed = same[0].ident_by is IdentBy.NAME or self.options.require_password
         return bool(self._open[cell]) or not needed
@@ -134,8 +134,8 @@ class Narrower(Protocol):
         If ``around`` begins at ``start`` too, only networks that are narrower than ``around`` count.
         """
 
-    def board(self, network: Network, options: IdentifyOptions) -> Board:
-        """Return the accounts of a network that originate calls."""
+    def board(self, network: Network, options: IdentifyOptions, direction: Direction) -> Board:
+        """Return the accounts of a network."""
 
 
 def beaten_by(
@@ -154,16 +154,26 @@ def beaten_by(
         for cell in rival.cells(level, board.options):
             winner = board.beaten_by_equal(rival, cell) or board.more_general(cell, level)
             if winner is None and narrower is not None and network is not None:
-                winner = _filled(network, narrower, cell, board.options)
+                winner = _filled(network, narrower, cell, board)
             if winner is None:
                 return None
     return winner
 
 
-def _filled(network: Network, narrower: Narrower, cell: Cell, options: IdentifyOptions) -> Rival | None:
+def is_hidden(cell: Cell, board: Board, network: Network | None, narrower: Narrower) -> bool:
+    """Return True if no request reaches a cell, since other accounts come before it everywhere.
+
+    ``network`` is None unless narrower networks fill the network of the value.
+    """
+    if board.more_general(cell, cell[0]) is not None:
+        return True
+    return network is not None and _filled(network, narrower, cell, board) is not None
+
+
+def _filled(network: Network, narrower: Narrower, cell: Cell, board: Board) -> Rival | None:
     """Return an account of a narrower network if such accounts win everywhere in ``network``, or None."""
     bits = len(network.address) * 8
-    same_prefix = options.rank == "tech_prefix_first"
+    same_prefix = board.options.rank == "tech_prefix_first"
     filled = int.from_bytes(network.address, "big")
     end = filled + (1 << (bits - network.length))
     around = network
@@ -172,7 +182,9 @@ def _filled(network: Network, narrower: Narrower, cell: Cell, options: IdentifyO
         inside = narrower.next_inside(network, around, filled)
         if inside is None:
             return None
-        found = narrower.board(inside, options).more_general(cell, _ANY_LEVEL, same_prefix=same_prefix)
+        found = narrower.board(inside, board.options, board.direction).more_general(
+            cell, _ANY_LEVEL, same_prefix=same_prefix
+        )
         if found is None:
             around = inside
             continue

@@ -6,19 +6,17 @@ whole book before it with the whole book after it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
 from identengine.lint.findings import CHECKS, Finding, Keys
+from identengine.lint.overlap import Overlap
 from identengine.lint.pages import Part
 from identengine.lint.scope import Scope
-from identengine.lint.values import network_of
 from identengine.lint.walk import lint, walk
-from identengine.model.addresses import Network, format_network
 from identengine.model.numbers import national
-from identengine.model.records import Account, Client, Did, IdentBy
+from identengine.model.records import Account, BookRow, Client, Did
 from identengine.store.draft import Draft
 from identengine.store.format import Change
 from identengine.store.snapshot import View
@@ -70,6 +68,10 @@ def _few(changes: Iterable[Change]) -> list[Change] | None:
     return found
 
 
+def _never(_row: bytes) -> bool:
+    return False
+
+
 class _Touched:
     """The rows that a few changes touch."""
 
@@ -77,31 +79,26 @@ class _Touched:
         self._changes = changes
         self._scope = scope
         self._ids = {int(change.key) for change in changes if change.table == "account"}
-        competing = [change for change in changes if _competes(change)]
-        self._idents = {
-            (account.ident_by, item)
-            for change in competing
-            for account in _states(change)
-            for item in account.ident
-        }
+        competing = (account for change in changes if _competes(change) for account in _states(change))
+        idents = {(account.ident_by, item) for account in competing for item in account.ident}
+        self._overlap = Overlap(idents, scope.prefixes)
 
     def rivals(self, book: View) -> Iterator[Account]:
-        """Yield the accounts whose idents overlap with changed ones, and those of clients whose rates changed."""
-        patterns = [_pattern(kind, item, self._scope) for kind, item in self._idents]
-        patterns += [b"client_id" + re.escape(msgspec.msgpack.encode(client)) for client in self._rated()]
-        owners = {
-            row.account_id
-            for change in self._changes
-            for row in (change.before, change.after)
-            if isinstance(row, Did)
-        }
-        for account_id in owners - self._ids:
-            if (owner := book.account(account_id)) is not None:
-                yield owner
-        if patterns:
-            for account in book.accounts_like(re.compile(b"|".join(patterns))):
-                if account.id not in self._ids and account.id not in owners:
-                    yield account
+        """Yield the accounts whose idents overlap with changed ones, of changed DIDs, and of changed clients."""
+        rows = [row for change in self._changes for row in (change.before, change.after)]
+        found = dict.fromkeys(self._ids)
+        for owner in {row.account_id for row in rows if isinstance(row, Did)}:
+            if owner not in found and (account := book.account(owner)) is not None:
+                found[owner] = None
+                yield account
+        rated = self._rated()
+        if not self._overlap and not rated:
+            return
+        may_have = self._overlap.may_have() if self._overlap else _never
+        texts = [b"client_id" + msgspec.msgpack.encode(client_id) for client_id in rated]
+        for account in book.accounts_like(lambda row: may_have(row) or any(text in row for text in texts)):
+            if account.id not in found and (account.client_id in rated or self._overlap.has(account)):
+                yield account
 
     def part(self, book: View, rivals: Sequence[Account], *, after: bool) -> Part:
         """Return the part of a book before or after the changes."""
@@ -135,16 +132,15 @@ class _Touched:
             if other is not None and other.number != did.number:
                 yield other
 
-    def _rated(self) -> list[int]:
+    def _rated(self) -> set[int]:
         """Return the clients whose accounts inherit other rate tables."""
-        found = []
-        for change in self._changes:
-            before, after = change.before, change.after
-            if isinstance(before, Client) and isinstance(after, Client):
-                found += (
-                    [after.id] if any(getattr(before, name) != getattr(after, name) for name in _RATED) else []
-                )
-        return found
+        return {
+            change.after.id
+            for change in self._changes
+            if isinstance(change.before, Client)
+            and isinstance(change.after, Client)
+            and _differ(change.before, change.after, _RATED)
+        }
 
 
 def _states(change: Change) -> list[Account]:
@@ -156,39 +152,8 @@ def _competes(change: Change) -> bool:
     before, after = change.before, change.after
     if not isinstance(after, Account) or after.disabled:
         return False
-    return not isinstance(before, Account) or any(
-        getattr(before, name) != getattr(after, name) for name in _COMPETING
-    )
+    return not isinstance(before, Account) or _differ(before, after, _COMPETING)
 
 
-def _pattern(kind: IdentBy, item: str, scope: Scope) -> bytes:
-    """Return a pattern that each stored account matches whose idents may overlap with an item.
-
-    Other accounts may match too. Addresses of IPv6 have many spellings, so that all accounts with IPv6 match.
-    """
-    if kind is IdentBy.ANI:
-        return re.escape(national(item, scope.prefixes).encode())
-    if kind is IdentBy.NAME:
-        return re.escape(item.encode())
-    network = network_of(item)
-    if len(network.address) == 16:
-        return rb"[0-9a-fA-F]*:[0-9a-fA-F]*:"
-    return b"|".join((*_wider(network), _inside(network), rb"[fF]{4}:[0-9a-fA-F]"))
-
-
-def _wider(network: Network) -> Iterator[bytes]:
-    """Yield the texts of the networks of IPv4 that contain a network, itself included."""
-    number = int.from_bytes(network.address, "big")
-    for length in range(network.length + 1):
-        address = (number >> (32 - length) << (32 - length)).to_bytes(4, "big")
-        text = format_network(Network(address, length)).encode()
-        yield rb"(?<![0-9.])" + re.escape(text) + rb"(?![0-9.])"
-
-
-def _inside(network: Network) -> bytes:
-    """Return a pattern of the addresses of IPv4 inside a network: the octets that all of them share."""
-    shared = network.length // 8
-    if shared == 0:
-        return rb"[0-9]\.[0-9]"
-    octets = ".".join(map(str, network.address[:shared])).encode()
-    return rb"(?<![0-9.])" + re.escape(octets) + (rb"\." if shared < 4 else rb"(?![0-9.])")
+def _differ(before: BookRow, after: BookRow, columns: Iterable[str]) -> bool:
+    return any(getattr(before, name) != getattr(after, name) for name in columns)

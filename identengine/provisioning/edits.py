@@ -13,8 +13,11 @@ import msgspec
 
 from identengine.book.mistakes import Mistake
 from identengine.book.records import Cells, account_from
+from identengine.lint.findings import Finding
+from identengine.lint.scope import Scope
 from identengine.model.records import Account, ClientStatus
 from identengine.provisioning.changes import changed
+from identengine.provisioning.findings import NO_SCOPE, findings_of
 from identengine.provisioning.rows import ACCOUNTS, CLIENTS, ExistsError, R, Rows
 from identengine.store.draft import Draft
 from identengine.store.format import Change
@@ -37,20 +40,30 @@ class Applied(NamedTuple):
     """None if the edit changed nothing, or was a dry run."""
     changes: tuple[Change, ...]
     warnings: tuple[Mistake, ...]
+    findings: tuple[Finding, ...] = ()
+    """Troubles that the edit brings (engine.md 8.5)."""
 
 
 Edit = Callable[[Draft], Edited]
 """Change the draft. Raise RowError, NotFoundError or IdentengineError to leave the book as it was."""
 
 
-def apply(store: Store, who: str, what: str, edit: Edit, *, dry_run: bool = False) -> Applied:
+def apply(
+    store: Store, who: str, what: str, edit: Edit, *, dry_run: bool = False, scope: Scope = NO_SCOPE
+) -> Applied:
     """Apply ``edit`` as one version, or only try it if ``dry_run`` is set. An error in ``edit`` changes nothing.
 
-    The audit log records ``who`` and ``what`` (engine.md 8.4). Raise StoreError, or any error of ``edit``.
+    The audit log records ``who`` and ``what`` (engine.md 8.4). The findings are those by ``scope``. Raise
+    StoreError, or any error of ``edit``.
     """
-    info, edited = store.change(who, what, edit, dry_run=dry_run)
-    real = tuple(change for change in edited.changes if change.before != change.after)
-    return Applied(info.version if real and not dry_run else None, real, edited.warnings)
+
+    def judged(draft: Draft) -> Applied:
+        edited = edit(draft)
+        real = tuple(change for change in edited.changes if change.before != change.after)
+        return Applied(None, real, edited.warnings, findings_of(draft, real, scope) if real else ())
+
+    info, done = store.change(who, what, judged, dry_run=dry_run)
+    return done._replace(version=info.version if done.changes and not dry_run else None)
 
 
 def add(rows: Rows[R], cells: Cells, *, reuse_id: bool = False) -> Edit:

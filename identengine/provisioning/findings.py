@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Iterable
 
 from identengine.config.schema import Config
-from identengine.errors import DamagedError, IdentengineError, counted
+from identengine.errors import DamagedError, LoadError, Problem, sentences
 from identengine.lint.findings import Finding
 from identengine.lint.scope import Scope, scope_of
 from identengine.lint.touched import brought
@@ -15,17 +14,8 @@ from identengine.store.format import Change
 
 NO_SCOPE = Scope()
 """The scope without a config."""
-
-
-class Refused(IdentengineError):  # noqa: N818 - the outcome of `--lint error`, which names what it refuses
-    """An import brings findings of severity ``error``, and its author wants none."""
-
-    def __init__(self, findings: tuple[Finding, ...]) -> None:
-        self.findings = findings
-        super().__init__(
-            f"this import brings {counted(len(findings), 'finding')} of severity error. Nothing was changed. "
-            "Correct the book, or repeat with --lint warn."
-        )
+_LISTED = 100
+"""Largest number of errors that a refused import names."""
 
 
 def scope_for(config: Config | None) -> Scope:
@@ -45,20 +35,23 @@ def findings_of(draft: Draft, changes: Iterable[Change], scope: Scope) -> tuple[
         return ()
 
 
-class ImportLint(NamedTuple):
-    """The lint of an import: an inspector of its draft."""
+class ImportLint:
+    """The findings that an import brings."""
 
-    scope: Scope
-    refuse: bool
-    """True to refuse an import that brings errors."""
+    def __init__(self, scope: Scope, *, refuse: bool) -> None:
+        """Judge by ``scope``. With ``refuse``, an import that brings errors fails."""
+        self._scope = scope
+        self._refuse = refuse
+        self.findings: tuple[Finding, ...] = ()
 
-    def inspect(self, draft: Draft) -> tuple[Finding, ...]:
-        """Return the findings that the import brings. Raise Refused."""
-        found = findings_of(draft, draft.changes(), self.scope)
-        errors = tuple(finding for finding in found if finding.severity == "error")
-        if self.refuse and errors:
-            raise Refused(errors)
-        return found
+    def judge(self, draft: Draft) -> None:
+        """Keep the findings that the draft brings. Raise LoadError for refused errors."""
+        self.findings = findings_of(draft, draft.changes(), self._scope)
+        errors = [one for one in self.findings if one.severity == "error"]
+        if self._refuse and errors:
+            raise LoadError([_as_problem(one) for one in errors[:_LISTED]], len(errors))
 
 
-Inspect = Callable[[Draft], tuple[Finding, ...]]
+def _as_problem(finding: Finding) -> Problem:
+    """Return a finding as a mistake of an import."""
+    return Problem("lint", None, finding.check, None, sentences(finding.message, finding.remedy))

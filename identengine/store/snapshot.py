@@ -6,8 +6,7 @@ A search for one row cannot notice that a damaged page lost the row, since only 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from identengine.model.records import Account, Client, Did
 from identengine.store.format import (
@@ -72,12 +71,12 @@ class View:
         """Yield all accounts by id."""
         return (account_row(value) for _key, value in self._table(ACCOUNTS))
 
-    def accounts_like(self, pattern: re.Pattern[bytes]) -> Iterator[Account]:
-        """Yield the accounts whose stored row matches ``pattern`` in this version or an earlier one, by id.
+    def accounts_like(self, matches: Callable[[bytes], bool]) -> Iterator[Account]:
+        """Yield the accounts whose stored row matches, in this version or in an earlier one, by id.
 
         Other rows are neither checked nor decoded, so that a search costs a fraction of a walk.
         """
-        matches, last = pattern.search, 0
+        last = 0
         for key, stored in self._rows(ACCOUNTS):
             if matches(stored) and (account_id := int.from_bytes(key[1:9], "big")) != last:
                 last = account_id
