@@ -11,6 +11,7 @@ import typer
 
 from identengine.book.mistakes import Mistake, RowError
 from identengine.cli.filters import Filters
+from identengine.cli.findings import hint_findings
 from identengine.cli.options import AsJson, ConfigFile, StoreDir, Who
 from identengine.cli.optionsets import OptionSet
 from identengine.cli.output import DIFF, emit, hint, say, table
@@ -125,11 +126,22 @@ def run_edit(
     An edit that ``asks`` is only tried without ``--yes``, and so is the edit of many rows.
     """
     from identengine.provisioning.edits import MANY, apply
+    from identengine.provisioning.findings import scope_for
 
     allowed = None if options.yes else 0 if asks else MANY
     most = None if options.as_json else LISTED
-    with mistakes_located(), (here or options.workspace()).open() as opened:
-        return apply(opened, author(options.who), what, edit, dry_run=options.dry_run, most=most, allowed=allowed)
+    name, here = author(options.who), here or options.workspace()
+    with mistakes_located(), here.open() as opened:
+        return apply(
+            opened,
+            name,
+            what,
+            edit,
+            dry_run=options.dry_run,
+            most=most,
+            allowed=allowed,
+            scope=scope_for(here.config),
+        )
 
 
 def report(done: Applied, options: EditOptions) -> None:
@@ -156,13 +168,13 @@ def document(done: Applied, options: EditOptions) -> dict[str, object]:
         "changes": [change_object(change) for change in done.changes],
         "loosens": done.loosens,
         "warnings": _located(done.warnings),
+        "findings": done.findings,
     }
 
 
 def print_report(done: Applied, options: EditOptions) -> None:
     """Print the version, the changes and the fields that an edit loosens. Warnings go to standard error."""
-    for warning in _located(done.warnings):
-        hint(f"warning: {warning}")
+    _print_warnings(done)
     if not done.total:
         say("nothing to change")
         return
@@ -188,6 +200,14 @@ def print_report(done: Applied, options: EditOptions) -> None:
         hint(f"This would {_would(done)}. {remedy}")
     if options.dry_run:
         say("dry run: nothing was changed")
+
+
+def _print_warnings(done: Applied) -> None:
+    """Print warnings, and the findings that no warning has told already."""
+    for warning in _located(done.warnings):
+        hint(f"warning: {warning}")
+    told = [warning.expected for warning in done.warnings]
+    hint_findings([one for one in done.findings if not any(text in one.message for text in told)])
 
 
 def _totals(done: Applied) -> str:

@@ -28,6 +28,7 @@ from identengine.cli import (
     importexport,
     init,
     keys,
+    lint,
     load,
     rejects,
     stats,
@@ -143,6 +144,7 @@ app.add_typer(accounts.app, name="accounts")
 app.add_typer(clients.app, name="clients")
 app.add_typer(dids.app, name="dids")
 identify.add_to(app)
+lint.add_to(app)
 rejects.add_to(app)
 why.add_to(app)
 app.add_typer(calls.app, name="calls")

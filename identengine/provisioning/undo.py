@@ -16,9 +16,12 @@ import msgspec
 from identengine.book.loosening import FieldChange, loosened
 from identengine.book.report import FieldChanges, Listing
 from identengine.errors import DamagedError
+from identengine.lint.findings import Finding
+from identengine.lint.scope import Scope
 from identengine.model.records import Account, BookRow, Client, Did
 from identengine.provisioning.changes import changed
 from identengine.provisioning.checks import check_resellers
+from identengine.provisioning.findings import NO_SCOPE, findings_of
 from identengine.provisioning.rows import ACCOUNTS, CLIENTS, DIDS
 from identengine.store.draft import Draft
 from identengine.store.format import Change, VersionInfo, field_changes
@@ -44,6 +47,8 @@ class Undoing(NamedTuple):
     """True if nothing is changed, and the result shows what would change."""
     yes: bool = False
     """True if rows may be removed and fields loosened."""
+    scope: Scope = NO_SCOPE
+    """The part of the config by which the findings are judged."""
 
 
 class Undone:
@@ -69,6 +74,8 @@ class Undone:
         """Fields that let more calls pass (engine.md 9.2)."""
         self.left = FieldChanges()
         """Fields that changed again: the value now, and the value that they would have."""
+        self.findings: tuple[Finding, ...] = ()
+        """Troubles that the undoing brings (engine.md 8.5)."""
 
     @property
     def needs_yes(self) -> bool:
@@ -143,6 +150,7 @@ def _undo(
             _Undo(draft, allowed, undone.left).run(_counted(changes, progress))
         draft.verify()
         undone.take(draft.changes())
+        undone.findings = findings_of(draft, draft.changes(), allowed.scope)
         _consent(allowed, undone)
 
     try:

@@ -46,13 +46,13 @@ def made(store: Store, edit: Edit) -> int:
 
 def reverted(store: Store, version: int, **allowed: bool) -> Undone:
     undone = Undone()
-    revert(store, version, "ann", Undoing(**{"yes": True} | allowed), undone)
+    revert(store, version, "ann", Undoing()._replace(**{"yes": True} | allowed), undone)
     return undone
 
 
 def rolled_back(store: Store, version: int, **allowed: bool) -> Undone:
     undone = Undone()
-    roll_back(store, version, "ann", Undoing(**{"yes": True} | allowed), undone)
+    roll_back(store, version, "ann", Undoing()._replace(**{"yes": True} | allowed), undone)
     return undone
 
 
