@@ -36,6 +36,7 @@ from identengine.cli import (
 )
 from identengine.cli import serve as serving
 from identengine.cli.editing import advice
+from identengine.cli.groups import FIRST_STEPS, arrange
 from identengine.cli.interrupts import StoppedError
 from identengine.cli.output import JSON_WANTED, printable
 from identengine.errors import (
@@ -60,6 +61,7 @@ class _Root(TyperGroup):
 
     def __init__(self, **attributes: Any) -> None:  # Any: typer does not name the types that it passes
         super().__init__(**attributes)
+        arrange(self)
         _reword(self)
 
     def invoke(self, ctx: Any) -> Any:  # Any: as above
@@ -108,7 +110,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     help="The engine that a telephone switch asks for every call: whose call is this, and may it pass?",
-    epilog="Example: identengine demo --once",
+    epilog=FIRST_STEPS,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
