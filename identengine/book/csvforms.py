@@ -45,14 +45,18 @@ def for_spreadsheets(table: Table, labels: Labels) -> CsvForm:
     columns: list[str] = []
     for column in table.columns:
         columns += [column, *(label for label, key in table.labels if key == column)]
-    writers = {column: _KEPT.get(column, _kept) for column in table.columns}
+    writers = [(column, _KEPT.get(column, _kept) if column in table.columns else None) for column in columns]
+    ident = columns.index("ident") if "ident" in columns else None
 
     def cells(row: BookRow) -> list[object]:
         names = labels.of(row)
-        found = {column: cell(getattr(row, column)) for column, cell in writers.items()}
-        if isinstance(row, Account) and row.ident_by is IdentBy.ANI:
-            found["ident"] = kept_number(_listed(row.ident))
-        return [kept_text(names[column]) if column in names else found[column] for column in columns]
+        found = [
+            cell(getattr(row, column)) if cell is not None else kept_text(names[column])
+            for column, cell in writers
+        ]
+        if isinstance(row, Account) and row.ident_by is IdentBy.ANI and ident is not None:
+            found[ident] = kept_number(_listed(row.ident))
+        return found
 
     return CsvForm(tuple(columns), cells, "utf-8-sig", "\r\n")
 
@@ -92,7 +96,9 @@ _ORDINARY: dict[str, _Cell] = {
 
 def _kept(value: object) -> str:
     """Return the cell of a text or an integer for spreadsheets."""
-    return kept_integer(value) if isinstance(value, int) else kept_text(value if isinstance(value, str) else None)
+    if isinstance(value, str):
+        return kept_text(value)
+    return kept_integer(value) if isinstance(value, int) else ""
 
 
 def _kept_cps(value: float | None) -> str:

@@ -21,6 +21,7 @@ _LONGEST_LITERAL = 255
 _LARGEST_SHOWN = 10**11
 """Least integer that Excel shows in scientific notation, and saves as shown."""
 _is_kept = re.compile(r'="((?:[^"]|"")*)"', re.DOTALL).fullmatch
+_has_digit = re.compile(r"\d").search
 _has_line_end = re.compile(r"[\r\n]").search
 _is_long_text = re.compile(r"[^\W\d_]|[;\r\n]").search
 """Find a character that no number has. Dates, which may have letters, are short."""
@@ -70,11 +71,11 @@ def plain_text(text: str) -> str:
 
 def _is_ambiguous(text: str) -> bool:
     """Return True if some spreadsheet may read the text as a number, a date, a time or a boolean."""
-    if not any(map(str.isdigit, text)):
+    if not _has_digit(text):
         return text.lower() in _BOOLEANS
     is_short = len(text) <= _LONGEST_LITERAL and not _has_line_end(text)
     return is_short or not _is_long_text(text)
 
 
 def _literal(text: str) -> str:
-    return '="{}"'.format(text.replace('"', '""'))
+    return '="' + text.replace('"', '""') + '"'
