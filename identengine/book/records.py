@@ -124,6 +124,11 @@ _KEPT = frozenset({"status", "orig_enabled", "term_enabled", "src_policy"})
 """Columns whose empty cells keep the value of the row, as those of ``password`` do (engine.md 9.1)."""
 
 
+def _same_lines(notes: str | None, before: str | None) -> bool:
+    """Return True if notes differ at most in their line ends, which spreadsheets replace."""
+    return notes is not None and before is not None and notes.splitlines() == before.splitlines()
+
+
 def _completed(
     fields: dict[str, Any],
     cells: Cells,
@@ -138,6 +143,8 @@ def _completed(
         if key in fields and fields[key] != old[key]:
             text = f"the {key} cannot be changed from {quoted(old[key])} to {quoted(fields[key])}"
             mistakes.append(Mistake(key, cell_text(cells[key]), text))
+        if _same_lines(fields.get("notes"), old.get("notes")):
+            fields["notes"] = old["notes"]
         fields = {name: value for name, value in old.items() if name not in cells or name in _KEPT} | fields
     if fields.keys() >= set(required):
         return fields

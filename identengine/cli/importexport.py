@@ -144,6 +144,13 @@ def export(
         Path, typer.Argument(metavar="FOLDER", help="Folder for the three tables. It is created if necessary.")
     ],
     fmt: Annotated[Format, typer.Option("--format", help="Format of the tables.")] = Format.CSV,
+    excel: Annotated[
+        bool,
+        typer.Option(
+            "--excel",
+            help="Write CSV that spreadsheets open and save without damage, with names next to the ids.",
+        ),
+    ] = False,
     gz: Annotated[bool, typer.Option("--gz", help="Compress the tables with gzip.")] = False,
     version: Annotated[
         int | None,
@@ -162,8 +169,11 @@ def export(
     """
     from identengine.book.exporter import export_book
 
+    if excel and (gz or fmt is not Format.CSV):
+        other = "--gz" if gz else f"--format {fmt.value}"
+        raise typer.BadParameter(f"a spreadsheet opens plain CSV. Omit {other} or --excel.", param_hint="--excel")
     with find_workspace(store, config).open(readonly=True) as opened, opened.read(version) as book:
-        paths = export_book(book, folder, fmt.value, gz, overwrite=overwrite)
+        paths = export_book(book, folder, "excel" if excel else fmt.value, gz, overwrite=overwrite)
         counts = book.counts
         if as_json:
             emit({"version": book.version, "files": {name: str(path) for name, path in paths.items()}})

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from identengine.cli.output import JSON_WANTED
 from identengine.cli.times import EXAMPLES, since, until
 from identengine.errors import expected
 
@@ -52,12 +51,6 @@ def decimal(least: float, most: float | None = None) -> Callable[[str], float]:
 
     parse.__name__ = "number"
     return parse
-
-
-def _json_wanted(context: typer.Context, wanted: bool) -> bool:
-    """Remember ``--json`` for the whole run, so that an error is printed as JSON, too."""
-    context.meta[JSON_WANTED] = wanted
-    return wanted
 
 
 def _folder(text: str) -> Path:
@@ -109,7 +102,7 @@ AccountNames = Annotated[
 ]
 AsJson = Annotated[
     bool,
-    typer.Option("--json", help="Print one JSON document, for programs.", is_eager=True, callback=_json_wanted),
+    typer.Option("--json", help="Print one JSON document, for programs, and errors as JSON to standard error."),
 ]
 Yes = Annotated[
     bool, typer.Option("--yes", help="Apply the change. Without it, the command only shows the change.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,15 +45,15 @@ def made(store: Store, edit: Edit) -> int:
     return version
 
 
-def reverted(store: Store, version: int, **allowed: bool) -> Undone:
+def reverted(store: Store, version: int, **allowed: Any) -> Undone:
     undone = Undone()
-    revert(store, version, "ann", Undoing()._replace(**{"yes": True} | allowed), undone)
+    revert(store, version, "ann", Undoing(**{"yes": True} | allowed), undone)
     return undone
 
 
-def rolled_back(store: Store, version: int, **allowed: bool) -> Undone:
+def rolled_back(store: Store, version: int, **allowed: Any) -> Undone:
     undone = Undone()
-    roll_back(store, version, "ann", Undoing()._replace(**{"yes": True} | allowed), undone)
+    roll_back(store, version, "ann", Undoing(**{"yes": True} | allowed), undone)
     return undone
 
 
