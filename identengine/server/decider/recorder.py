@@ -75,7 +75,8 @@ class Recorder:
         self._failed = 0
         """Number of decisions that could not be encoded."""
         self._lost = 0
-        self._lost_at = -QUIET_SECONDS
+        self._quiet_at = 0.0
+        """Time from which no lost decisions mean that the alarm is over."""
         self.alarm: str | None = None
         """The text of the current alarm, or None."""
         self._writer = RecordWriter(_ring(config), later)
@@ -186,23 +187,7 @@ class Recorder:
             except UnicodeError:  # of half a surrogate pair
                 body = b""
             if masked or not body or len(body) > LARGE_BODY:
-                fields = (
-                    asked.call_id, asked.leg_id, asked.direction, asked.account_id, asked.src_ip, asked.src_port,
-                    asked.protocol, asked.gateway, name,
-                )  # fmt: skip
-                numbers = _number(asked.src_number, masked), _number(asked.dst_number, masked)
-                shown = _bounded(decision, masked)
-                body = encode(
-                    (
-                        asker.switch,
-                        asker.interface,
-                        *map(_cut, (*fields, *numbers)),
-                        credential,
-                        limits,
-                        masked,
-                        shown,
-                    )
-                )
+                body = _cut_body(asker, asked, name, credential, limits, masked, decision)
             parts += frame(at, body), body
         except Exception as fault:  # the decision is made
             self._failed += 1
@@ -233,14 +218,14 @@ class Recorder:
 
     def report(self) -> None:
         """Log once that decisions cannot be written, and once that they are written again."""
-        why, now = self._writer.trouble, time.monotonic()
-        if self._writer.lost > self._lost:
-            self._lost, self._lost_at = self._writer.lost, now
-            why = why or _SLOW
+        why, lost, now = self._writer.trouble, self._writer.lost, time.monotonic()
+        if why is None and lost > self._lost:
+            why, self._quiet_at = _SLOW, now + QUIET_SECONDS
+        self._lost = lost
         if why is not None and self.alarm is None:
             self.alarm = RECORD_UNWRITTEN.said(why=why)
             RECORD_UNWRITTEN.tell(why=why)
-        elif why is None and self.alarm is not None and now - self._lost_at >= QUIET_SECONDS:
+        elif why is None and self.alarm is not None and now >= self._quiet_at:
             self.alarm = None
             RECORD_WRITTEN.tell(lost=self.lost)
 
@@ -252,6 +237,24 @@ def _ring(config: RecordConfig) -> RingSettings:
         max_age=config.max_age,
         active=config.decisions != "none",
     )
+
+
+def _cut_body(
+    asker: Asker,
+    asked: Request,
+    name: str | None,
+    credential: object,
+    limits: list[LevelUse] | None,
+    masked: bool,
+    decision: Decision | bytes,
+) -> bytes:
+    """Return the body of an entry with bounded texts, and with masked numbers if ``masked``."""
+    fields = (
+        asked.call_id, asked.leg_id, asked.direction, asked.account_id, asked.src_ip, asked.src_port,
+        asked.protocol, asked.gateway, name, _number(asked.src_number, masked), _number(asked.dst_number, masked),
+    )  # fmt: skip
+    shown = _bounded(decision, masked)
+    return encode((asker.switch, asker.interface, *map(_cut, fields), credential, limits, masked, shown))
 
 
 def _cut(value: object) -> object:
