@@ -7,10 +7,10 @@ writes nearly all numbers; the supervisor writes a few (:func:`bump`). Other pro
 keep nothing open, mapped or locked. So a stopped reader delays no other process. :mod:`identengine.stats.registry`
 lists the numbers.
 
-Three tables follow the numbers (:class:`Tables`). They are written about once a second, alternately into one of
-two areas with a checksum each. If one area is incomplete, because a write is in progress or was killed, readers use
-the other. So a ``kill -9`` loses the last second of the tables. Because there are two areas, a reader never has to
-retry, and the next decider always finds a complete copy.
+Three tables (:class:`Tables`) follow the numbers. They are written about once a second, alternately into one of
+two areas with a checksum each. If one area is incomplete, because a write is in progress or was killed, readers
+use the other. So a ``kill -9`` loses the last second of the tables. Because there are two areas, a reader never
+has to retry, and the next decider always finds a complete copy.
 """
 
 from __future__ import annotations
