@@ -17,10 +17,11 @@ import typer
 from identengine.cli.interrupts import StoppedError
 from identengine.cli.legviews import print_legs, say_legs
 from identengine.cli.levels import levels_of, print_levels
-from identengine.cli.operatorclient import CallsDir, OperatorClient, calls_folder, leg_rows, seconds
+from identengine.cli.operatorclient import CallsDir, OperatorClient, calls_folder, leg_rows
 from identengine.cli.options import AsJson, ConfigFile, Limit, Yes
 from identengine.cli.output import SCREEN, emit, emit_many, hint, progress, say
 from identengine.cli.rowids import book_of, row_id
+from identengine.cli.times import seconds
 from identengine.errors import IdentengineError, counted, expected, quoted
 
 if TYPE_CHECKING:

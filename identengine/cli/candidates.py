@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from identengine.cli.output import Column, say, table
+import msgspec
+
+from identengine.cli.output import Column, facts, say, table
 from identengine.errors import counted, quoted
 from identengine.model.reasons import Reason
+from identengine.provisioning.changes import shown
 
 if TYPE_CHECKING:
     from identengine.identify.explain import Candidate, Explanation
@@ -40,6 +43,26 @@ _CRITERIA = {
     "protocol": "a protocol",
 }
 """The advantage of an account that ranks higher, by the criteria of a rank."""
+
+
+def print_decision(decision: Decision) -> None:
+    """Print a decision: accepted or the reason, then its fields."""
+    say("accepted" if decision.accepted else f"rejected: {decision.reason}")
+    known = [
+        (name, shown(value))
+        for name, value in msgspec.structs.asdict(decision).items()
+        if value is not None and name not in ("accepted", "reason")
+    ]
+    facts([*known, ("expected", _expected(decision))])
+
+
+def _expected(decision: Decision) -> str | None:
+    """Return the usable values of the field that made a request unusable, or None for other decisions."""
+    from identengine.engine.lifecycle import USABLE
+
+    if decision.reason is Reason.INVALID_DESTINATION:
+        return f"dst_number: {USABLE['dst_number']}"
+    return USABLE.get(decision.field) if decision.field is not None else None
 
 
 def print_candidates(explanation: Explanation, request: Request) -> None:

@@ -20,12 +20,12 @@ from identengine.provisioning.changes import as_object, shown
 from identengine.provisioning.listing import (
     Clients,
     accounts_of,
-    client_has_words,
     client_object,
     clients_below,
     last_change_of_client,
     listed,
 )
+from identengine.provisioning.search import client_has_words
 
 if TYPE_CHECKING:
     from identengine.provisioning.rows import Rows
@@ -98,7 +98,7 @@ class _ClientDisplay(Display[Client]):
         return client_object(row, self.clients)
 
     def has_words(self, words: Sequence[str]) -> Callable[[Client], bool]:
-        return client_has_words(words)
+        return client_has_words(words, self.clients)
 
     def details(self, opened: Store, row: Client) -> tuple[dict[str, object], Facts]:
         accounts, below = accounts_of(self.book, row.id), clients_below(self.book, row.id)

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
-from identengine.cli.candidates import print_candidates
+from identengine.cli.candidates import print_candidates, print_decision
 from identengine.cli.levels import levels_of, print_levels
 from identengine.cli.operatorclient import OperatorClient
 from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, integer
-from identengine.cli.output import emit, facts, progress, say
+from identengine.cli.output import emit, progress, say
 from identengine.cli.radiusfile import PacketRead, print_packet, read_file, switch_of
 from identengine.cli.workspace import Workspace, find_workspace
 from identengine.errors import IdentengineError, KeyFileError, expected, nearest, one_of
 from identengine.model.options import IdentifyOptions
-from identengine.model.reasons import Reason, ReasonTable
-from identengine.model.records import Decision, Digest, Request
-from identengine.provisioning.changes import shown
+from identengine.model.reasons import ReasonTable
+from identengine.model.records import Digest, Request
 
 if TYPE_CHECKING:
     from identengine.engine.core import Engine
     from identengine.identify.explain import CandidateLimits, Explanation
-    from identengine.identify.index import Book
-    from identengine.store.snapshot import Snapshot
     from identengine.wire.operator import Level
 
 _FIELDS = tuple(name for name in Request.__struct_fields__ if name != "digest")
 _DIGEST = tuple(Digest.__struct_fields__)
-_STEP = 10_000
 _PATIENCE = 2.0
 """Longest wait for a server, in seconds. It is short, since the candidates need no server."""
 
@@ -86,13 +83,12 @@ def identify(
     """
     here = find_workspace(store, config, key_file)
     request = _request(fields, ask_password=ask_password)
-    engine = _engine(here, version)
-    decision = engine.identify(request, _options(here))
-    _raise_fault(engine, here)
+    with _engine(here, version, request) as engine:
+        decision = engine.identify(request, _options(here))
     if as_json:
         emit(decision)
     else:
-        _print_decision(decision)
+        print_decision(decision)
     raise typer.Exit(0 if decision.accepted else 1)
 
 
@@ -134,10 +130,9 @@ def explain(
     from identengine.identify.explain import NEAREST, CandidateLimits
 
     if read is None or read.method == "authorize":
-        engine = _engine(here, version, CandidateLimits(None, None if everything else NEAREST))
-        options = _options(here)
-        explanation = engine.explain(request, options if chosen is None else chosen.options(options))
-        _raise_fault(engine, here)
+        options, most = _options(here), CandidateLimits(None, None if everything else NEAREST)
+        with _engine(here, version, request, most) as engine:
+            explanation = engine.explain(request, options if chosen is None else chosen.options(options))
     limits, trouble = _limits(here, explanation)
     if as_json:
         decided = {"decision": None} if explanation is None else msgspec.to_builtins(explanation)
@@ -187,10 +182,17 @@ def _options(here: Workspace) -> IdentifyOptions:
     return here.config.identify if here.config else IdentifyOptions()
 
 
-def _engine(here: Workspace, version: int | None, explains: CandidateLimits | None = None) -> Engine:
-    """Return an engine with a version of the store. It can read passwords if there is a key."""
+@contextmanager
+def _engine(
+    here: Workspace, version: int | None, request: Request, explains: CandidateLimits | None = None
+) -> Iterator[Engine]:
+    """Yield an engine that decides this request by a version of the store.
+
+    It can read passwords if there is a key. A fault of the decision is raised at the end.
+    """
     from identengine.engine.core import Engine
     from identengine.engine.settings import EngineSettings
+    from identengine.provisioning.excerpt import excerpt
 
     reasons = here.config.reasons if here.config else ReasonTable()
     settings = EngineSettings(reasons=reasons, vault=here.vault_if_any())
@@ -199,8 +201,10 @@ def _engine(here: Workspace, version: int | None, explains: CandidateLimits | No
     engine = Engine(settings)
     with here.open(readonly=True) as opened, opened.read(version) as book:
         if book.version:
-            engine.take_up(_build(book, _options(here)))
-    return engine
+            with progress("reading the book") as tell:
+                engine.take_up(excerpt(book, [request], _options(here), tell))
+        yield engine
+    _raise_fault(engine, here)
 
 
 def _raise_fault(engine: Engine, here: Workspace) -> None:
@@ -209,41 +213,6 @@ def _raise_fault(engine: Engine, here: Workspace) -> None:
         if isinstance(fault, KeyFileError):
             here.vault()  # this names the missing file or variable
         raise fault
-
-
-def _build(snapshot: Snapshot, options: IdentifyOptions) -> Book:
-    """Return the index of a version, and show a progress bar if building it takes long."""
-    from itertools import groupby
-    from operator import itemgetter
-
-    from identengine.identify.builder import BookBuilder
-    from identengine.identify.dids import pack
-
-    builder = BookBuilder(options, snapshot.version, snapshot.hash_key)
-    total = snapshot.counts.clients + snapshot.counts.accounts + snapshot.counts.dids
-    with progress("reading the book") as tell:
-        done = 0
-        for client in snapshot.clients():
-            builder.add_client(client)
-        restricted = set()
-        for done, account in enumerate(snapshot.accounts(), snapshot.counts.clients):
-            builder.add_account(account)
-            if account.src_policy != "allow_any":
-                restricted.add(account.id)
-            if done % _STEP == 0:
-                tell(done, total)
-        for owner, numbers in groupby(snapshot.active_numbers(), itemgetter(0)):
-            if owner in restricted:  # the DIDs of other accounts are never used
-                builder.add_dids(owner, pack((number for _, number in numbers), options.international_prefixes))
-                tell(done, total)
-        steps = builder.finish()
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                book: Book = end.value
-                return book
-            tell(total, None)
 
 
 def _limits(here: Workspace, explanation: Explanation | None) -> tuple[tuple[Level, ...], str | None]:
@@ -265,25 +234,6 @@ def _print_explanation(explanation: Explanation | None, request: Request, read: 
     if read is not None:
         print_packet(read)
     if explanation is not None:
-        _print_decision(explanation.decision)
+        print_decision(explanation.decision)
         say("")
         print_candidates(explanation, request)
-
-
-def _print_decision(decision: Decision) -> None:
-    say("accepted" if decision.accepted else f"rejected: {decision.reason}")
-    known = [
-        (name, shown(value))
-        for name, value in msgspec.structs.asdict(decision).items()
-        if value is not None and name not in ("accepted", "reason")
-    ]
-    facts([*known, ("expected", _expected(decision))])
-
-
-def _expected(decision: Decision) -> str | None:
-    """Return the usable values of the field that made a request unusable, or None for other decisions."""
-    from identengine.engine.lifecycle import USABLE
-
-    if decision.reason is Reason.INVALID_DESTINATION:
-        return f"dst_number: {USABLE['dst_number']}"
-    return USABLE.get(decision.field) if decision.field is not None else None

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from identengine.cli.output import JSON_WANTED
+from identengine.cli.times import EXAMPLES, since, until
 from identengine.errors import expected
 
 LOCATIONS = "Locations"
@@ -122,4 +123,14 @@ Limit = Annotated[
 Offset = Annotated[int, typer.Option("--offset", parser=integer(0), metavar="N", help="Skip the first N rows.")]
 ReuseId = Annotated[
     bool, typer.Option("--reuse-id", help="Allow a new account to have the id of an account that was removed.")
+]
+Since = Annotated[
+    float | None,
+    typer.Option("--since", parser=since, metavar="TIME", help=f"Only from this time on: {EXAMPLES}."),
+]
+Until = Annotated[
+    float | None,
+    typer.Option(
+        "--until", parser=until, metavar="TIME", help="Only up to this time. A date alone includes the whole day."
+    ),
 ]

@@ -18,7 +18,10 @@ class OptionSet:
     @property
     def is_set(self) -> bool:
         """True if an option of the set was used."""
-        return any(getattr(self, one.name) != one.default for one in fields(self))  # type: ignore[arg-type]
+        return any(
+            getattr(self, one.name) not in (one.default, [])  # typer passes [] for an option without a value
+            for one in fields(self)  # type: ignore[arg-type]
+        )
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:

@@ -29,10 +29,12 @@ from identengine.cli import (
     init,
     keys,
     load,
-    revert,
+    rejects,
     stats,
     store,
     top,
+    undo,
+    why,
 )
 from identengine.cli import serve as serving
 from identengine.cli.editing import advice
@@ -136,11 +138,13 @@ serving.add_to(app)
 init.add_to(app)
 importexport.add_to(app)
 history.add_to(app)
-revert.add_to(app)
+undo.add_to(app)
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(clients.app, name="clients")
 app.add_typer(dids.app, name="dids")
 identify.add_to(app)
+rejects.add_to(app)
+why.add_to(app)
 app.add_typer(calls.app, name="calls")
 stats.add_to(app)
 top.add_to(app)

@@ -29,7 +29,7 @@ from identengine.calls.numbers import ending_of
 from identengine.engine import lifecycle
 from identengine.engine.authorization import Authorization
 from identengine.engine.decisions import reject
-from identengine.engine.lifecycle import levels_of
+from identengine.engine.lifecycle import Asker, levels_of
 from identengine.engine.requests import EngineAnswer, EngineRequest, RolledBack
 from identengine.engine.settings import EngineSettings
 from identengine.engine.usual import Usual, UsualCounts
@@ -54,6 +54,22 @@ class Tally(Protocol):
 
     def shed(self, ask: EngineRequest, answer: EngineAnswer) -> None:
         """Count a request that was answered without a decision."""
+
+
+class Record(Protocol):
+    """A record of authorizations (engine.md 8.8)."""
+
+    records_accepted: bool
+    """True if it records accepted calls too."""
+
+    def note(self, ask: EngineRequest, answer: Decision) -> None:
+        """Keep what led to a reject and later requests of the batch change."""
+
+    def write(self, asks: Sequence[EngineRequest], answers: Sequence[EngineAnswer]) -> None:
+        """Record a batch of requests and their answers."""
+
+    def accepted(self, calls: Sequence[tuple[Asker, Request, bytes | EncodedDecision]]) -> None:
+        """Record calls that the usual way accepted. Their requests are in no batch of :meth:`write`."""
 
 
 class Faults(deque[Exception]):
@@ -89,6 +105,8 @@ class Engine:
         self.faults = Faults()
         self.usual = Usual()
         """The usual way in the current batch."""
+        self.record: Record | None = None
+        """The record of decisions, or None if decisions are not recorded."""
         self._calls: Backend | None = None
         self._tally = tally
         self._book: Book | None = None
@@ -154,6 +172,8 @@ class Engine:
         """Note a request and its answer, to be counted at the end of the batch. Return the answer."""
         self._asks.append(ask)
         self._answers.append(answer)
+        if self.record is not None and type(answer) is Decision:
+            self.record.note(ask, answer)
         return answer
 
     def fault(self, ask: EngineRequest, fault: Exception) -> EngineAnswer:
@@ -222,6 +242,8 @@ class Engine:
                     self._tally.usual(interface, counts)
             if self._asks and self._tally is not None:
                 self._tally.count(self._asks, self._answers)
+            if self._asks and self.record is not None:
+                self.record.write(self._asks, self._answers)
         except Exception as fault:  # a decision is valid even if it is not counted
             self.faults.append(fault)
         return requests
@@ -312,6 +334,8 @@ class Engine:
         answer = rejected if ask.method in ("authorize", "identify") else Explanation(decision=rejected)
         if self._tally is not None:
             self._tally.shed(ask, answer)
+        if self.record is not None:
+            self.record.write((ask,), (answer,))
         return answer
 
     def authorize(self, request: Request, options: IdentifyOptions) -> Decision:

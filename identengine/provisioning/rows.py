@@ -6,7 +6,7 @@ Rule: a wrong value raises RowError, which names the column and the expectation,
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import ClassVar, Generic, TypeVar
 
 from identengine.book.clientnames import name_in
@@ -174,20 +174,13 @@ class _ClientRows(Rows[Client]):
             one = row if client_id == row.id else draft.client(client_id)
             return one.parent_id if one else None
 
-        if loop := loops([row.id], parent_of).get(row.id):
-            path = " → ".join(map(str, (*loop, loop[0] if len(loop) < SHOWN else "…")))
-            raise _mistake("parent_id", row.parent_id, f"reseller loop: {path}")
+        _refuse_loops([row], parent_of)
         old = draft.client(row.id)
         if old is not None and old.parent_id == row.parent_id:
             return
         before = {one.id: one.parent_id for one in draft.clients()}
-        after = before | {row.id: row.parent_id}
         # The chains of the clients below this one become longer, too.
-        if too_deep := deepened(after, after.get, before.get):
-            deep, depth = next(iter(too_deep.items()))
-            where = "" if deep == row.id else f" with client {deep}"
-            message = f"{expected(f'a chain of at most {DEEPEST} clients', depth)}{where}"
-            raise _mistake("parent_id", row.parent_id, f"{message}: {chain_told(deep, after.get)}")
+        _refuse_depth([row], before | {row.id: row.parent_id}, before)
 
     def put(self, draft: Draft, row: Client) -> None:
         draft.put_client(row)
@@ -250,6 +243,40 @@ CLIENTS: Rows[Client] = _ClientRows()
 """Clients. A client that has accounts or clients below it cannot be deleted."""
 DIDS: Rows[Did] = _DidRows()
 """DIDs. Any spelling of a number finds its DID."""
+
+
+def check_resellers(draft: Draft, rows: Sequence[Client], before: Mapping[int, int | None]) -> None:
+    """Raise RowError if the reseller of a written client does not exist, is below it, or is too deep.
+
+    The draft holds ``rows`` already. ``before`` is the reseller of each client before they were written.
+    """
+    after = {one.id: one.parent_id for one in draft.clients()}
+    for row in rows:
+        if row.parent_id is not None and row.parent_id not in after:
+            raise _missing("parent_id", row.parent_id, "client")
+    _refuse_loops(rows, after.get)
+    _refuse_depth(rows, after, before)
+
+
+def _refuse_loops(rows: Sequence[Client], parent_of: Callable[[int], int | None]) -> None:
+    """Raise RowError if a client is below itself."""
+    found = loops([row.id for row in rows], parent_of)
+    for row in rows:
+        if row.parent_id is not None and (loop := found.get(row.id)):
+            path = " → ".join(map(str, (*loop, loop[0] if len(loop) < SHOWN else "…")))
+            raise _mistake("parent_id", row.parent_id, f"reseller loop: {path}")
+
+
+def _refuse_depth(
+    rows: Sequence[Client], after: Mapping[int, int | None], before: Mapping[int, int | None]
+) -> None:
+    """Raise RowError if new resellers of clients make a chain too long."""
+    if too_deep := deepened(after, after.get, before.get):
+        deep, depth = next(iter(too_deep.items()))
+        row = next((row for row in rows if row.id == deep), rows[0])
+        where = "" if deep == row.id else f" with client {deep}"
+        message = f"{expected(f'a chain of at most {DEEPEST} clients', depth)}{where}"
+        raise _mistake("parent_id", row.parent_id or row.id, f"{message}: {chain_told(deep, after.get)}")
 
 
 def _with_id(draft: Draft, cells: Cells, column: str) -> Cells:

@@ -101,12 +101,16 @@ _from_json: Callable[[bytes], Decision] = msgspec.json.Decoder(Decision).decode
 _from_messagepack: Callable[[bytes], Decision] = msgspec.msgpack.Decoder(Decision).decode
 
 
+def decision_from(decision: Decision | bytes) -> Decision:
+    """Return a decoded decision. Raise msgspec.MsgspecError if it cannot be decoded."""
+    if isinstance(decision, Decision):
+        return decision
+    return _from_json(decision) if decision.startswith(b"{") else _from_messagepack(decision)
+
+
 def decision_of(body: Body) -> Decision:
     """Return the decision of an entry. Raise msgspec.MsgspecError if it cannot be decoded."""
-    decision = body.decision
-    if type(decision) is Decision:
-        return decision
-    return _from_json(decision) if decision[:1] == b"{" else _from_messagepack(decision)  # type: ignore[arg-type, index]  # it is bytes
+    return decision_from(body.decision)
 
 
 def recorded(at: float, body: Body) -> Recorded:

@@ -132,7 +132,7 @@ class Desk(Generic[Id, W]):
                 "stop": way.stop,
             }
         """The usual way of each method that has one."""
-        self._accepted: list[tuple[Item, Kind, Any, Id, Peer, W, Room]] = []
+        self._accepted: list[tuple[Item, Kind, Any, Id, Peer, W, Room, bytes | EncodedDecision]] = []
         """The calls that the usual way accepted in the current batch, with their answers."""
         self._accepted_generally: list[tuple[Item, EngineRequest, Id, W, Room]] = []
         """The calls that the general way accepted, with their answers and the ids of their messages."""
@@ -162,7 +162,7 @@ class Desk(Generic[Id, W]):
                 encoded = writer.spliced(message_id, answer)
                 room = batch.room
                 if len(encoded) <= room.bytes:
-                    self._accepted.append((encoded, kind, params, message_id, peer, writer, room))
+                    self._accepted.append((encoded, kind, params, message_id, peer, writer, room, answer))
                     return encoded
                 answer = EncodedDecision(answer)
             elif type(answer) is LegResult:
@@ -174,7 +174,7 @@ class Desk(Generic[Id, W]):
                 return self._answered(ask, self._engine.note(ask, answer), message_id, writer, batch)
             item = self._decided(writer, message_id, answer, batch.room)
             if type(answer) is EncodedDecision:
-                self._accepted.append((item, kind, params, message_id, peer, writer, batch.room))
+                self._accepted.append((item, kind, params, message_id, peer, writer, batch.room, answer))
             return item  # noqa: TRY300 - a fault in any of these lines rejects the call
         except Exception as fault:  # it rejects this call alone
             ask = ask or _ask(kind, params, peer, writer)
@@ -218,7 +218,12 @@ class Desk(Generic[Id, W]):
         return item
 
     def forget(self) -> None:
-        """Forget the calls of a batch, at its end."""
+        """Record the accepted calls of a batch, and forget them, at its end."""
+        record = self._engine.record
+        if record is not None and record.records_accepted and self._accepted:
+            record.accepted(
+                [(peer.asker, params, answer) for _, _, params, _, peer, _, _, answer in self._accepted]
+            )
         self._accepted.clear()
         self._accepted_generally.clear()
 
@@ -226,7 +231,7 @@ class Desk(Generic[Id, W]):
         """Reject accepted calls of the batch. Return the rejects by the identity of the answers they replace."""
         asks = [
             (item, _ask(kind, params, peer, writer), message_id, writer, room, True)
-            for item, kind, params, message_id, peer, writer, room in self._accepted
+            for item, kind, params, message_id, peer, writer, room, _ in self._accepted
         ]
         asks += [(*noted, False) for noted in self._accepted_generally]
         rejects: dict[int, Item] = {}
@@ -235,6 +240,7 @@ class Desk(Generic[Id, W]):
             if rejected is not None:
                 self._on_reject(ask.asker, ask.request, rejected)  # type: ignore[arg-type]  # the method's parameters
                 rejects[id(item)] = self._decided(writer, message_id, rejected, room)
+        self._accepted = [call for call in self._accepted if id(call[0]) not in rejects]
         return rejects
 
 

@@ -31,6 +31,8 @@ COMMANDS = {
     *(f"dids {name}" for name in ("list", "search", "show", "add", "set", "remove")),
     "identify",
     "explain",
+    "rejects",
+    "why",
     "calls",
     "calls end",
     "stats",

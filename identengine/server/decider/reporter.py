@@ -54,11 +54,35 @@ class BookStatus(Protocol):
         """Creation time of the version in use, in Unix seconds; 0 if there is no book."""
 
 
+class RecordStatus(Protocol):
+    """The state of the record of decisions."""
+
+    alarm: str | None
+    """Text of the current alarm, or None."""
+
+    @property
+    def written(self) -> int:
+        """Number of decisions that were written."""
+
+    @property
+    def lost(self) -> int:
+        """Number of decisions that could not be written."""
+
+    def report(self) -> None:
+        """Log the beginning and the end of an alarm."""
+
+
 class Reporter:
     """Reports on one decider."""
 
     def __init__(
-        self, calls: Overview, journal: MirrorFile, counters: CounterFile, engine: Engine, book: BookStatus
+        self,
+        calls: Overview,
+        journal: MirrorFile,
+        counters: CounterFile,
+        engine: Engine,
+        book: BookStatus,
+        record: RecordStatus,
     ) -> None:
         tables = counters.tables()
         addresses, malformed = HeavyHitters(KEEP, tables.addresses), MalformedCounts(tables.malformed)
@@ -68,6 +92,7 @@ class Reporter:
         self._counters = counters
         self._engine = engine
         self._book = book
+        self._record = record
         self._began = time.monotonic()
         self._addresses_written = 0.0
         self._refused = 0
@@ -110,6 +135,9 @@ class Reporter:
             tally.gauge("resident_bytes", _resident())
             tally.total("cpu_microseconds", int(time.process_time() * 1e6))
             tally.total("log_lines_dropped", handlers.dropped())
+        tally.total("decisions_recorded", self._record.written)
+        tally.total("decisions_unrecorded", self._record.lost)
+        self._record.report()
         self._report_room(calls)
 
     def _note_book(self, version: int) -> None:
@@ -139,6 +167,8 @@ class Reporter:
             alarms.append(trouble)
             if self._book.unusable:
                 unready.append("the store cannot be read")
+        if self._record.alarm is not None:
+            alarms.append(self._record.alarm)
         return Status(
             program=PROGRAM,
             pid=os.getpid(),

@@ -93,6 +93,16 @@ class File:
         return 1024
 
 
+class NoRecord:
+    """A record that writes nothing."""
+
+    alarm: str | None = None
+    written = lost = 0
+
+    def report(self) -> None:
+        """Implement RecordStatus.report."""
+
+
 class NoBook:
     """A process that has not loaded a book."""
 
@@ -146,7 +156,7 @@ def test_an_operator_lists_usage_of_another_backend() -> None:
 def test_a_reporter_reads_gauges(tmp_path: Path) -> None:
     calls = Elsewhere()
     with CounterFile(tmp_path, pytest.fail) as counters:
-        reporter = Reporter(calls, File(), counters, Engine(), NoBook())
+        reporter = Reporter(calls, File(), counters, Engine(), NoBook(), NoRecord())
         reporter.note(1.0, 0, {}, last=True)
         names = ("held", "reserved", "active", "remembered", "max_legs", "mirror_used_bytes", "mirror_bytes")
         assert [counters.cells[PLACE[name]] for name in names] == [9, 2, 7, 5, 10, 1024, 4096]
