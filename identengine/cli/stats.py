@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from identengine.stats.file import Snapshot
+    from identengine.stats.malformed import RejectsBySwitch
     from identengine.wire.operator import Status
 
 ADDRESSES = 20
@@ -74,13 +75,7 @@ def stats(limit: Limit = None, config: ConfigFile = None, calls: CallsDir = None
     )
     table(_COUNTERS, shown)
     say("Counters that are not listed are zero.")
-    if snapshot.rejected:
-        say("")
-        rejected = sorted(snapshot.rejected.items(), key=itemgetter(1), reverse=True)
-        table(_REJECTED, ((one, f"{count:,}") for one, count in rejected))
-    if malformed:
-        say("")
-        table(_MALFORMED, ((one, str(code), f"{count:,}") for one, code, count in malformed))
+    _print_switches(snapshot.rejected, malformed)
     if largest:
         say("")
         table(_ADDRESSES, ((one, f"{count:,}") for one, count in largest))
@@ -88,6 +83,17 @@ def stats(limit: Limit = None, config: ConfigFile = None, calls: CallsDir = None
             say(f"Each count may be up to {snapshot.addresses.floor:,} too low: there were too many addresses.")
         if (more := len(snapshot.addresses.counts) - len(largest)) > 0:
             hint(f"not shown: {more:,} more; --limit 0 shows all")
+
+
+def _print_switches(rejected: RejectsBySwitch, malformed: list[tuple[str, int, int]]) -> None:
+    """Print the tables of rejects and of malformed messages by switch, if there are any."""
+    if rejected:
+        say("")
+        rows = sorted(rejected.items(), key=itemgetter(1), reverse=True)
+        table(_REJECTED, ((one, f"{count:,}") for one, count in rows))
+    if malformed:
+        say("")
+        table(_MALFORMED, ((one, str(code), f"{count:,}") for one, code, count in malformed))
 
 
 def add_to(app: typer.Typer) -> None:
