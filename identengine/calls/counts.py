@@ -10,7 +10,6 @@ is marked first. A level that still refers to it looks its counters up again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from math import inf
 
 from msgspec.structs import force_setattr
@@ -42,6 +41,9 @@ class Counts:
         self._accounts: dict[int, Counter] = {}
         self._clients: dict[int, tuple[Counter, Counter]] = {}
         """The counters of each client by direction, origination first."""
+        self._listed_accounts: list[Counter] = []
+        """The counters that the latest listing began with."""
+        self._listed_clients: list[tuple[Counter, Counter]] = []
         self.hold(max_held)
 
     def hold(self, max_held: int) -> None:
@@ -148,22 +150,29 @@ class Counts:
         """Return the current counters for stored ones."""
         return (self._account(cells[0].number), *[self._client(cell.number) for cell in cells[1:]])
 
-    def use(self, *, of_accounts: bool) -> Iterator[tuple[int, int]]:
-        """Return an iterator over the counters of accounts or clients, with the number of held legs of each.
+    def page(self, first: int, count: int, *, of_accounts: bool) -> list[tuple[int, int]]:
+        """Return ``count`` counters of accounts or clients from ``first`` on, with the held legs of each.
 
-        The numbers are those of :mod:`identengine.calls.levels`. A client has a third one for both directions.
+        The numbers are those of :mod:`identengine.calls.levels`. A client has a third one for both directions. The
+        page at 0 notes the counters that exist. Later pages are of these, so that no page has to skip others.
         """
         if of_accounts:
-            return ((number, counter.held) for number, counter in self._accounts.items())
-        return (
+            if first == 0:
+                self._listed_accounts = [*self._accounts.values()]
+            return [(counter.number, counter.held) for counter in self._listed_accounts[first : first + count]]
+        if first == 0:
+            self._listed_clients = [*self._clients.values()]
+        begin = first // 3
+        counters = [
             counted
-            for client, (orig, term) in self._clients.items()
+            for orig, term in self._listed_clients[begin : (first + count) // 3 + 1]
             for counted in (
                 (orig.number, orig.held),
                 (term.number, term.held),
-                (-client, orig.held + term.held),
+                (-(orig.number >> 1), orig.held + term.held),
             )
-        )
+        ]
+        return counters[first - 3 * begin :][:count]
 
     def _limits(self, cells: Cells, levels: Levels) -> tuple[BoundLimit, ...]:
         """Return the limits of these levels with the counters that they compare."""

@@ -109,7 +109,7 @@ class Row(msgspec.Struct, gc=False, eq=False):
 def filtered(legs: Iterable[Leg], conditions: LegFilter) -> Iterator[LegView]:
     """Yield views of the legs that meet the conditions. Other legs are not converted, since most do not match."""
     states, account_id, client_id = conditions.states, conditions.account_id, conditions.client_id
-    number = conditions.number
+    number, account = conditions.number, conditions.account
     ends = None if conditions.leg_id is None else {leg_key(each, conditions.leg_id) for each in Direction}
     for leg in legs:
         if leg.state not in states or (account_id is not None and leg.account_id != account_id):
@@ -125,6 +125,8 @@ def filtered(legs: Iterable[Leg], conditions: LegFilter) -> Iterator[LegView]:
         if conditions.direction is not None and direction_of(leg.leg) is not conditions.direction:
             continue
         if ends is not None and leg.leg not in ends:
+            continue
+        if account is not None and not account(leg.account_id):
             continue
         if number is not None and not has_number(leg.answer, number):
             continue

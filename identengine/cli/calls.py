@@ -131,13 +131,7 @@ def calls(
     Example: identengine calls --config identengine.toml --account 17 --older 10m
     """
     if context.invoked_subcommand is not None:
-        for option in context.params:
-            source = context.get_parameter_source(option)
-            if source is not None and source.name == "COMMANDLINE":
-                raise typer.BadParameter(
-                    f"expected --{option} after `{context.invoked_subcommand}`, got it before",
-                    param_hint=f"--{option}",
-                )
+        _require_options_after(context)
         return
     from identengine.wire.operator import Filter, Status, StatusRequest
 
@@ -164,6 +158,17 @@ def calls(
             # The server would have to read every call to count the matches of a filter.
             held = 0 if wanted != Filter() else server.ask(StatusRequest(), Status).held
             hint(f"not shown: {f'{held - count:,} more' if held > count else 'more calls'}; --limit 0 shows all")
+
+
+def _require_options_after(context: typer.Context) -> None:
+    """Raise BadParameter if an option precedes the name of a subcommand, since it would have no effect."""
+    for option in context.params:
+        source = context.get_parameter_source(option)
+        if source is not None and source.name == "COMMANDLINE":
+            raise typer.BadParameter(
+                f"expected --{option} after `{context.invoked_subcommand}`, got it before",
+                param_hint=f"--{option}",
+            )
 
 
 @app.command()

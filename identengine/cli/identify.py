@@ -139,10 +139,7 @@ def explain(
         emit(({} if read is None else read.document()) | decided | {"limits": limits})
     else:
         _print_explanation(explanation, request, read)
-        if limits or trouble is not None:
-            say("")
-            say("The limits of the account, as they are now:" if limits else f"No limits are shown: {trouble}")
-            print_levels(limits)
+        _print_limits(limits, trouble)
     raise typer.Exit(0 if explanation is None or explanation.decision.accepted else 1)
 
 
@@ -213,6 +210,13 @@ def _raise_fault(engine: Engine, here: Workspace) -> None:
         if isinstance(fault, KeyFileError):
             here.vault()  # this names the missing file or variable
         raise fault
+
+
+def _print_limits(limits: tuple[Level, ...], trouble: str | None) -> None:
+    if limits or trouble is not None:
+        say("")
+        say("The limits of the account, as they are now:" if limits else f"No limits are shown: {trouble}")
+        print_levels(limits)
 
 
 def _limits(here: Workspace, explanation: Explanation | None) -> tuple[tuple[Level, ...], str | None]:

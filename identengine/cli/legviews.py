@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from identengine.cli.output import Column, facts, printable, say, table, when
@@ -78,7 +79,7 @@ def span(length: float) -> str:
 
 
 def _cells(row: LegRow, today: str) -> tuple[str, ...]:
-    started = when(row.started)
+    started = _second(int(row.started))
     return (
         printable(row.call_id),
         printable(row.leg_id),
@@ -93,6 +94,10 @@ def _cells(row: LegRow, today: str) -> tuple[str, ...]:
         span(row.age),
         span(row.left),
     )
+
+
+_second = lru_cache(4096)(when)
+"""A time as the log shows it. Many legs begin in one second."""
 
 
 def _named(number: int, name: str | None) -> str:

@@ -62,6 +62,8 @@ class UsageRequest(msgspec.Struct, frozen=True, tag_field="ask", tag="usage", om
     cursor: int = 0
     most: int = 50
     """Largest number of rows in the answer: the fullest of the counters that were examined."""
+    full: bool = False
+    """True if the answer has the rows of all full counters too, however many they are."""
 
 
 class LevelsRequest(msgspec.Struct, frozen=True, tag_field="ask", tag="levels", omit_defaults=True):
@@ -187,6 +189,12 @@ class LegPage(msgspec.Struct, frozen=True, tag_field="answer", tag="calls"):
     """Cursor of the next page; None on the last page."""
 
 
+def rank_of(held: int, limit: int | None) -> tuple[float, int]:
+    """Return the sort key of a limit, the fullest first. The first value is at most -1 if it is full."""
+    share = -1.0 if limit is None else held / limit if limit else float("inf")
+    return -share, -held
+
+
 class Use(msgspec.Struct, frozen=True):
     """The use of one limit."""
 
@@ -199,8 +207,12 @@ class Use(msgspec.Struct, frozen=True):
     @property
     def rank(self) -> tuple[float, int, int]:
         """The sort key: the fullest limit first, then counters without a limit by their legs."""
-        share = -1.0 if self.limit is None else self.held / self.limit if self.limit else float("inf")
-        return (-share, -self.held, self.id)
+        return (*rank_of(self.held, self.limit), self.id)
+
+    @property
+    def is_full(self) -> bool:
+        """True if one more leg does not fit."""
+        return self.limit is not None and self.held >= self.limit
 
 
 class Usage(msgspec.Struct, frozen=True, tag_field="answer", tag="usage"):

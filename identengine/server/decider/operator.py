@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from operator import attrgetter
 from typing import Literal, Protocol
 
@@ -45,6 +46,7 @@ from identengine.wire.operator import (
     Usage,
     UsageRequest,
     Use,
+    rank_of,
 )
 
 LEGS = 256
@@ -128,8 +130,8 @@ class OperatorService:
     def _page(self, ask: LegsRequest, now: float) -> OperatorReply:
         if ask.cursor not in _CURSORS:
             return OperatorFailure(f"cursor: {expected('0 or the cursor of the last answer', ask.cursor)}")
-        wanted, book, wall = _leg_filter(ask.filter, now), self._engine.book, self._wall()
-        name = ask.filter.account_name
+        book, wall = self._engine.book, self._wall()
+        wanted = _leg_filter(ask.filter, now, book)
         if ask.filter.call_id is not None:
             legs = self._named(ask.filter.call_id, wanted)
             return LegPage(tuple(_row(leg, book, now, wall) for leg in legs), None)
@@ -139,8 +141,6 @@ class OperatorService:
             if cursor is None or len(rows) >= LEGS:
                 break
             page, cursor = self._calls.page(cursor, LEGS, wanted)
-            if name is not None:
-                page = [leg for leg in page if _has_name(leg, name.casefold(), book)]
             rows += [_row(leg, book, now, wall) for leg in page]
         return LegPage(tuple(rows), cursor)
 
@@ -157,8 +157,12 @@ class OperatorService:
         if counters is None:
             return Usage((), None)
         book = self._engine.book
-        use = _account_use if ask.of == "accounts" else _client_use
-        rows = heapq.nsmallest(ask.most, (use(key, held, book) for key, held in counters), key=attrgetter("rank"))
+        use, limit = (_account_use, _account_limit) if ask.of == "accounts" else (_client_use, _client_limit)
+        # A row costs more than its rank, and most counters get no row.
+        ranked = [(rank_of(held, limit(key, book)), key, held) for key, held in counters]
+        full = sum(rank[0] <= -1.0 for rank, _, _ in ranked) if ask.full else 0
+        best = heapq.nsmallest(max(ask.most, full), ranked)
+        rows = sorted((use(key, held, book) for _, key, held in best), key=attrgetter("rank"))
         return Usage(tuple(rows), ask.cursor + COUNTERS)
 
     def _levels(self, ask: LevelsRequest) -> OperatorReply:
@@ -196,8 +200,9 @@ def _exactly(one: Ending) -> LegSelector:
     return LegSelector(call_key(one.scope, one.call_id), Direction(one.direction), shortened(one.leg_id))
 
 
-def _leg_filter(wanted: Filter, now: float) -> LegFilter:
+def _leg_filter(wanted: Filter, now: float, book: Book | None) -> LegFilter:
     """Return an operator's filter as the set of calls expects it, without the call id."""
+    name = wanted.account_name
     return LegFilter(
         states=_STATES_OF[wanted.state],
         account_id=wanted.account_id,
@@ -207,13 +212,14 @@ def _leg_filter(wanted: Filter, now: float) -> LegFilter:
         direction=None if wanted.direction is None else Direction(wanted.direction),
         leg_id=wanted.leg_id,
         number=wanted.number,
+        account=None if name is None else partial(_has_name, book, name.casefold()),
         taken_by=None if wanted.older is None else now - wanted.older,
     )
 
 
-def _has_name(leg: LegView, text: str, book: Book | None) -> bool:
-    """Return True if the name of the leg's account contains a text, which is in lower case."""
-    entry = book.accounts.get(leg.account_id) if book else None
+def _has_name(book: Book | None, text: str, account_id: int) -> bool:
+    """Return True if the name of an account contains a text, which is in lower case."""
+    entry = book.accounts.get(account_id) if book else None
     return entry is not None and text in entry.account.name.casefold()
 
 
@@ -258,23 +264,26 @@ def _account_use(counter: int, held: int, book: Book | None) -> Use:
     account_id, direction = account_of(counter)
     way = _DIRECTIONS[direction is Direction.TERMINATION]
     entry = book.accounts.get(account_id) if book else None
+    return Use(account_id, entry.account.name if entry else None, way, held, _account_limit(counter, book))
+
+
+def _account_limit(counter: int, book: Book | None) -> int | None:
+    entry = book.accounts.get(counter >> 1) if book else None
     if entry is None:
-        return Use(account_id, None, way, held, None)
-    account = entry.account
-    limit = account.orig_capacity if direction is Direction.ORIGINATION else account.term_capacity
-    return Use(account_id, account.name, way, held, limit)
+        return None
+    return entry.account.term_capacity if counter & 1 else entry.account.orig_capacity
 
 
 def _client_use(counter: int, held: int, book: Book | None) -> Use:
     client_id, direction = client_of(counter)
     way = "both" if direction is None else _DIRECTIONS[direction is Direction.TERMINATION]
-    client_entry = book.clients.get(client_id) if book else None
-    if client_entry is None:
-        return Use(client_id, None, way, held, None)
-    client = client_entry.client
-    limits = {
-        None: client.capacity,
-        Direction.ORIGINATION: client.orig_capacity,
-        Direction.TERMINATION: client.term_capacity,
-    }
-    return Use(client_id, client.name, way, held, limits[direction])
+    entry = book.clients.get(client_id) if book else None
+    return Use(client_id, entry.client.name if entry else None, way, held, _client_limit(counter, book))
+
+
+def _client_limit(counter: int, book: Book | None) -> int | None:
+    entry = book.clients.get(-counter if counter < 0 else counter >> 1) if book else None
+    if entry is None:
+        return None
+    client = entry.client
+    return client.capacity if counter < 0 else client.term_capacity if counter & 1 else client.orig_capacity
