@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,22 +85,27 @@ class Frame(NamedTuple):
         return body if checksum(self.at, body) == self.checksum else None
 
 
-def frames(raw: bytes) -> Iterator[Frame]:
-    """Return an iterator over the frames of a segment, in their order. Their bodies are not checked."""
-    place = HEADER.size
-    while True:
-        found = frame_at(raw, place)
-        # A wrong length may lead past other frames. The next mark shows if it is right.
-        if found is not None and (
-            found.end == len(raw) or raw.startswith(MARK, found.end) or found.body(raw) is not None
-        ):
-            yield found
-            place = found.end
-        elif (place := raw.find(MARK, place + 1)) < 0:
-            return
+def frames(raw: bytes) -> list[Frame]:
+    """Return the frames of a segment, in their order. Their bodies are not checked."""
+    found: list[Frame] = []
+    place, size, head, unpack, make = HEADER.size, len(raw), FRAME.size, FRAME.unpack_from, Frame._make
+    while place >= 0:
+        while place + head <= size:  # one step is about 0.5 microseconds
+            mark, length, check, at = unpack(raw, place)
+            begin = place + head
+            end = begin + length
+            if mark != MARK or end > size or length > LONGEST_BODY:
+                break
+            # A wrong length may lead past other frames. The next mark shows if it is right.
+            if end != size and raw[end : end + 4] != MARK and checksum(at, raw[begin:end]) != check:
+                break
+            found.append(make((at, begin, end, check)))
+            place = end
+        place = raw.find(MARK, place + 1)
+    return found
 
 
-def frame_at(raw: bytes, place: int) -> Frame | None:
+def _frame_at(raw: bytes, place: int) -> Frame | None:
     """Return the frame that begins at a place, or None if none does or it is incomplete."""
     if not raw.startswith(MARK, place) or place + FRAME.size > len(raw):
         return None
@@ -111,12 +116,25 @@ def frame_at(raw: bytes, place: int) -> Frame | None:
     return Frame(at, begin, begin + length, check)
 
 
-def frame_around(raw: bytes, place: int) -> Frame | None:
+def _frame_around(raw: bytes, place: int) -> Frame | None:
     """Return the sound frame whose body contains a place, or None."""
     mark = raw.rfind(MARK, max(0, place - LONGEST_BODY), place)
     while mark >= 0:
-        found = frame_at(raw, mark)
+        found = _frame_at(raw, mark)
         if found is not None and found.begin <= place < found.end and found.body(raw) is not None:
             return found
         mark = raw.rfind(MARK, max(0, place - LONGEST_BODY), mark)
     return None
+
+
+def frames_with(raw: bytes, needles: Iterable[bytes]) -> list[Frame]:
+    """Return the sound frames whose bodies hold one of the needles, in their order."""
+    found: dict[int, Frame] = {}
+    for needle in needles:
+        place = raw.find(needle, HEADER.size)
+        while place >= 0:
+            around = _frame_around(raw, place)
+            if around is not None:
+                found[around.begin] = around
+            place = raw.find(needle, place + 1 if around is None else around.end)
+    return [found[begin] for begin in sorted(found)]

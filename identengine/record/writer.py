@@ -125,7 +125,7 @@ class RecordWriter:
         self._begin(self._ring.settings)
         while True:
             try:
-                found = self._queue.get(timeout=RETRY_SECONDS if self._unwritable else SWEEP_SECONDS)
+                found = self._queue.get(timeout=RETRY_SECONDS if self.trouble else SWEEP_SECONDS)
             except queue.Empty:
                 if self._unwritable:
                     self._probe()
@@ -168,8 +168,8 @@ class RecordWriter:
     def _sweep(self) -> None:
         """Remove files that are too old, if it is time."""
         if self._elapsed() >= self._sweep_at:
-            self._sweep_at = self._elapsed() + SWEEP_SECONDS
             self._unswept = self._problem(self._ring.sweep)
+            self._sweep_at = self._elapsed() + (RETRY_SECONDS if self._unswept else SWEEP_SECONDS)
 
     def _problem(self, work: Callable[[], None]) -> str | None:
         """Do work on the files. Return the reason if it failed, or None."""

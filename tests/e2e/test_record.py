@@ -25,8 +25,9 @@ from support.waiting import wait_for
 
 from identengine.errors import RecordError
 from identengine.model.records import Client, IdentBy, SrcPolicy
+from identengine.record.conditions import RecordFilter
 from identengine.record.entry import CredentialUse, LimitUse, Recorded
-from identengine.record.reader import RecordFilter, RecordReader
+from identengine.record.reader import RecordReader
 from identengine.record.segments import segments
 from identengine.stats import file as counters
 from identengine.store.vault import Vault, default_key_file

@@ -75,7 +75,8 @@ class Recorder:
         self._failed = 0
         """Number of decisions that could not be encoded."""
         self._lost = 0
-        self._lost_at = -QUIET_SECONDS
+        self._quiet_at = 0.0
+        """Time from which no lost decisions mean that the alarm is over."""
         self.alarm: str | None = None
         """The text of the current alarm, or None."""
         self._writer = RecordWriter(_ring(config), later)
@@ -233,14 +234,14 @@ class Recorder:
 
     def report(self) -> None:
         """Log once that decisions cannot be written, and once that they are written again."""
-        why, now = self._writer.trouble, time.monotonic()
-        if self._writer.lost > self._lost:
-            self._lost, self._lost_at = self._writer.lost, now
-            why = why or _SLOW
+        why, lost, now = self._writer.trouble, self._writer.lost, time.monotonic()
+        if why is None and lost > self._lost:
+            why, self._quiet_at = _SLOW, now + QUIET_SECONDS
+        self._lost = lost
         if why is not None and self.alarm is None:
             self.alarm = RECORD_UNWRITTEN.said(why=why)
             RECORD_UNWRITTEN.tell(why=why)
-        elif why is None and self.alarm is not None and now - self._lost_at >= QUIET_SECONDS:
+        elif why is None and self.alarm is not None and now >= self._quiet_at:
             self.alarm = None
             RECORD_WRITTEN.tell(lost=self.lost)
 

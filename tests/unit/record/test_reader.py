@@ -8,8 +8,9 @@ import pytest
 
 from identengine.errors import RecordError
 from identengine.model.records import Decision, Direction
+from identengine.record.conditions import RecordFilter
 from identengine.record.entry import Body, CredentialUse, LimitUse, encode
-from identengine.record.reader import RecordFilter, RecordReader
+from identengine.record.reader import RecordReader
 from identengine.record.segments import FORMAT, HEADER, MAGIC, MARK, frame, header, segment_path
 
 REJECT = Decision(
@@ -84,7 +85,11 @@ def test_the_answer_of_an_accepted_call_is_decoded(tmp_path: Path, answer: bytes
         ({"switch": "sbc"}, False),
         ({"address": "192.0.2.7"}, True),
         ({"address": "192.0.2.0/24"}, True),
-        ({"address": "::ffff:192.0.2.7"}, False),
+        ({"address": "::ffff:192.0.2.7"}, True),
+        ({"address": "192.0.2.6/31"}, True),
+        ({"address": "192.0.2.8/29"}, False),
+        ({"address": "2001:db8::/32"}, False),
+        ({"address": "0.0.0.0/0"}, True),
         ({"address": "192.0.3.0/24"}, False),
         ({"number": "44207946"}, True),
         ({"number": "+49 30 123 45"}, True),
