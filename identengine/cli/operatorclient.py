@@ -165,13 +165,17 @@ def leg_rows(server: OperatorClient, wanted: Filter) -> Iterator[LegRow]:
 
 
 def fullest(server: OperatorClient, of: Literal["accounts", "clients"], most: int) -> list[Use]:
-    """Return the fullest counters, by their use in relation to their limits."""
+    """Return the fullest counters, by their use in relation to their limits: all that are full, or ``most``."""
     from identengine.wire.operator import Usage, UsageRequest
 
-    found: list[Use] = []
+    full: list[Use] = []
+    others: list[Use] = []
     cursor: int | None = 0
     while cursor is not None:
-        page = server.ask(UsageRequest(of, cursor, most), Usage)
-        found = heapq.nsmallest(most, [*found, *page.rows], key=attrgetter("rank"))
+        page = server.ask(UsageRequest(of, cursor, most, full=True), Usage)
+        full += [row for row in page.rows if row.is_full]
+        others = heapq.nsmallest(
+            most, [*others, *(row for row in page.rows if not row.is_full)], key=attrgetter("rank")
+        )
         cursor = page.cursor
-    return found
+    return sorted(full, key=attrgetter("rank")) + others[: max(0, most - len(full))]

@@ -62,6 +62,8 @@ class UsageRequest(msgspec.Struct, frozen=True, tag_field="ask", tag="usage", om
     cursor: int = 0
     most: int = 50
     """Largest number of rows in the answer: the fullest of the counters that were examined."""
+    full: bool = False
+    """True if the answer has the rows of all full counters too, however many they are."""
 
 
 class LevelsRequest(msgspec.Struct, frozen=True, tag_field="ask", tag="levels", omit_defaults=True):
@@ -201,6 +203,11 @@ class Use(msgspec.Struct, frozen=True):
         """The sort key: the fullest limit first, then counters without a limit by their legs."""
         share = -1.0 if self.limit is None else self.held / self.limit if self.limit else float("inf")
         return (-share, -self.held, self.id)
+
+    @property
+    def is_full(self) -> bool:
+        """True if one more leg does not fit."""
+        return self.limit is not None and self.held >= self.limit
 
 
 class Usage(msgspec.Struct, frozen=True, tag_field="answer", tag="usage"):

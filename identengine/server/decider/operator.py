@@ -158,7 +158,9 @@ class OperatorService:
             return Usage((), None)
         book = self._engine.book
         use = _account_use if ask.of == "accounts" else _client_use
-        rows = heapq.nsmallest(ask.most, (use(key, held, book) for key, held in counters), key=attrgetter("rank"))
+        uses = [use(key, held, book) for key, held in counters]
+        most = max(ask.most, sum(each.is_full for each in uses)) if ask.full else ask.most
+        rows = heapq.nsmallest(most, uses, key=attrgetter("rank"))
         return Usage(tuple(rows), ask.cursor + COUNTERS)
 
     def _levels(self, ask: LevelsRequest) -> OperatorReply:

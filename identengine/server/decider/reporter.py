@@ -86,7 +86,7 @@ class Reporter:
     ) -> None:
         tables = counters.tables()
         addresses, malformed = HeavyHitters(KEEP, tables.addresses), MalformedCounts(tables.malformed)
-        self.tally = Tally(counters.cells, addresses, malformed)
+        self.tally = Tally(counters.cells, addresses, malformed, tables.rejected)
         self._calls = calls
         self._journal = journal
         self._counters = counters
@@ -128,7 +128,8 @@ class Reporter:
             self._addresses_written = now
             if self._counters.lost():
                 self.tally.use(self._counters.renew())
-            self._counters.write_tables(Tables(tally.addresses.counts(), tally.malformed_counts.counts()))
+            addresses, malformed = tally.addresses.counts(), tally.malformed_counts.counts()
+            self._counters.write_tables(Tables(addresses, malformed, tally.rejected))
             tally.gauge("mirror_used_bytes", self._journal.used())
             tally.gauge("mirror_bytes", self._journal.size)
             tally.gauge("resident_bytes", _resident())
