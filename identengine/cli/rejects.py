@@ -22,8 +22,8 @@ from identengine.model.reasons import Reason
 
 if TYPE_CHECKING:
     from identengine.provisioning.recorded import Circumstances
+    from identengine.record.conditions import RecordFilter
     from identengine.record.entry import Recorded
-    from identengine.record.reader import RecordFilter
     from identengine.store.versions import Store
 
 _REJECTS = (
@@ -130,7 +130,7 @@ def rejects(
 
     Example: identengine rejects --store STORE --since 1h --reason tech_prefix_mismatch
     """
-    from identengine.record.reader import RecordFilter
+    from identengine.record.conditions import RecordFilter
 
     in_order(since, until)
     wanted = RecordFilter(

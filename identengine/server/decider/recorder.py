@@ -187,23 +187,7 @@ class Recorder:
             except UnicodeError:  # of half a surrogate pair
                 body = b""
             if masked or not body or len(body) > LARGE_BODY:
-                fields = (
-                    asked.call_id, asked.leg_id, asked.direction, asked.account_id, asked.src_ip, asked.src_port,
-                    asked.protocol, asked.gateway, name,
-                )  # fmt: skip
-                numbers = _number(asked.src_number, masked), _number(asked.dst_number, masked)
-                shown = _bounded(decision, masked)
-                body = encode(
-                    (
-                        asker.switch,
-                        asker.interface,
-                        *map(_cut, (*fields, *numbers)),
-                        credential,
-                        limits,
-                        masked,
-                        shown,
-                    )
-                )
+                body = _cut_body(asker, asked, name, credential, limits, masked, decision)
             parts += frame(at, body), body
         except Exception as fault:  # the decision is made
             self._failed += 1
@@ -253,6 +237,24 @@ def _ring(config: RecordConfig) -> RingSettings:
         max_age=config.max_age,
         active=config.decisions != "none",
     )
+
+
+def _cut_body(
+    asker: Asker,
+    asked: Request,
+    name: str | None,
+    credential: object,
+    limits: list[LevelUse] | None,
+    masked: bool,
+    decision: Decision | bytes,
+) -> bytes:
+    """Return the body of an entry with bounded texts, and with masked numbers if ``masked``."""
+    fields = (
+        asked.call_id, asked.leg_id, asked.direction, asked.account_id, asked.src_ip, asked.src_port,
+        asked.protocol, asked.gateway, name, _number(asked.src_number, masked), _number(asked.dst_number, masked),
+    )  # fmt: skip
+    shown = _bounded(decision, masked)
+    return encode((asker.switch, asker.interface, *map(_cut, fields), credential, limits, masked, shown))
 
 
 def _cut(value: object) -> object:
