@@ -9,11 +9,12 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from identengine.cli.output import hint
-from identengine.cli.workspace import Workspace, author
+from identengine.cli.workspace import Workspace, author, find_workspace
 from identengine.errors import StoreError, counted, sentences
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from identengine.store.versions import Noted
     from identengine.wire.operator import LegRow
@@ -58,15 +59,15 @@ class CallsEnded:
     The store is opened before a call is ended, so that a command that cannot record anything ends nothing.
     """
 
-    def __init__(self, here: Workspace | None, who: str | None, selection: str) -> None:
-        """Prepare the entry. ``here`` is None if no option names the store. Raise StoreError."""
-        self._here = here
+    def __init__(self, store: Path | None, config: Path | None, who: str | None, selection: str) -> None:
+        """Prepare the entry. Raise StoreError if the store that an option names cannot be written."""
+        self._here = None if store is None and config is None else find_workspace(store, config)
         self._who = author(who)
         self._selection = selection
         self._legs: Counter[int] = Counter()
-        if here is not None:
+        if self._here is not None:
             try:
-                here.open().close()
+                self._here.open().close()
             except StoreError as error:
                 remedy = "No call was ended. Use --calls DIR alone to end calls without an entry."
                 raise StoreError(sentences(f"the audit log cannot be written: {error}", remedy)) from error

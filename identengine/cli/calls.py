@@ -23,7 +23,6 @@ from identengine.cli.options import AsJson, ConfigFile, Limit, StoreDir, Who, Ye
 from identengine.cli.output import SCREEN, emit, emit_many, hint, progress, say
 from identengine.cli.rowids import book_of, row_id
 from identengine.cli.times import seconds
-from identengine.cli.workspace import find_workspace
 from identengine.errors import IdentengineError, counted, expected, quoted
 
 if TYPE_CHECKING:
@@ -227,7 +226,7 @@ def end(
     """End calls in the engine and free their slots, as a stop of their switch does. The switch is not notified.
 
     A call that is named by its id is ended at once. Calls that options select are only shown without --yes.
-    The audit log of the store records the end. The store is that of --config or --store.
+    The audit log of the store that --config or --store names records the end.
 
     Example: identengine calls end --config identengine.toml --account 17 --older 2h --yes
     """
@@ -246,30 +245,32 @@ def end(
         number=number,
         account_name=name,
     )
-    if wanted == Filter(state=state):
-        raise typer.BadParameter(
-            "expected CALL_ID or an option that selects calls: --account, --client, --switch, --number, --name or"
-            " --older"
-        )
+    _require_selection(wanted)
     with OperatorClient(calls_folder(calls, config)) as server:
         found = leg_rows(server, wanted) if call_id is None else iter(_of_call(server, wanted))
         if call_id is None and not yes:
             _preview(found, as_json=as_json)
             raise typer.Exit(1)
-        named = store is not None or config is not None
-        log = CallsEnded(find_workspace(store, config) if named else None, who, _selection(wanted))
+        log = CallsEnded(store, config, who, _selection(wanted))
         _end(server, found, log, as_json=as_json)
+
+
+def _require_selection(wanted: Filter) -> None:
+    """Raise BadParameter if a filter selects all calls of a state."""
+    if wanted == type(wanted)(state=wanted.state):
+        raise typer.BadParameter(
+            "expected CALL_ID or an option that selects calls: --account, --client, --switch, --number, --name or"
+            " --older"
+        )
 
 
 def _selection(wanted: Filter) -> str:
     """Return the calls that a filter selects, as the audit log names them."""
     import msgspec
 
-    plain = type(wanted)()
-    found = {
-        name: value for name, value in msgspec.structs.asdict(wanted).items() if value != getattr(plain, name)
-    }
-    return ", ".join(f"{name} {quoted(str(value))}" for name, value in found.items())
+    unset = msgspec.structs.asdict(type(wanted)())
+    found = [(name, value) for name, value in msgspec.structs.asdict(wanted).items() if value != unset[name]]
+    return ", ".join(f"{name} {quoted(value)}" for name, value in found)
 
 
 def _of_call(server: OperatorClient, wanted: Filter) -> list[LegRow]:
