@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from identengine.cli.auditing import CallsEnded
 from identengine.cli.interrupts import StoppedError
 from identengine.cli.legviews import print_legs, say_legs
 from identengine.cli.levels import levels_of, print_levels
 from identengine.cli.operatorclient import CallsDir, OperatorClient, calls_folder, leg_rows
-from identengine.cli.options import AsJson, ConfigFile, Limit, Yes
+from identengine.cli.options import AsJson, ConfigFile, Limit, StoreDir, Who, Yes
 from identengine.cli.output import SCREEN, emit, emit_many, hint, progress, say
 from identengine.cli.rowids import book_of, row_id
 from identengine.cli.times import seconds
@@ -221,13 +222,16 @@ def end(
     direction: LegDirection = None,
     leg: LegId = None,
     yes: Yes = False,
+    store: StoreDir = None,
     config: ConfigFile = None,
     calls: CallsDir = None,
+    who: Who = None,
     as_json: AsJson = False,
 ) -> None:
     """End calls in the engine and free their slots, as a stop of their switch does. The switch is not notified.
 
     A call that is named by its id is ended at once. Calls that options select are only shown without --yes.
+    The audit log of the store that --config or --store names records the end.
 
     Example: identengine calls end --config identengine.toml --account 17 --older 2h --yes
     """
@@ -246,17 +250,32 @@ def end(
         number=number,
         account_name=name,
     )
-    if wanted == Filter(state=state):
-        raise typer.BadParameter(
-            "expected CALL_ID or an option that selects calls: --account, --client, --switch, --number, --name or"
-            " --older"
-        )
+    _require_selection(wanted)
     with OperatorClient(calls_folder(calls, config)) as server:
         found = leg_rows(server, wanted) if call_id is None else iter(_of_call(server, wanted))
         if call_id is None and not yes:
             _preview(found, as_json=as_json)
             raise typer.Exit(1)
-        _end(server, found, as_json=as_json)
+        log = CallsEnded(store, config, who, _selection(wanted))
+        _end(server, found, log, as_json=as_json)
+
+
+def _require_selection(wanted: Filter) -> None:
+    """Raise BadParameter if a filter selects all calls of a state."""
+    if wanted == type(wanted)(state=wanted.state):
+        raise typer.BadParameter(
+            "expected CALL_ID or an option that selects calls: --account, --client, --switch, --number, --name or"
+            " --older"
+        )
+
+
+def _selection(wanted: Filter) -> str:
+    """Return the calls that a filter selects, as the audit log names them."""
+    import msgspec
+
+    unset = msgspec.structs.asdict(type(wanted)())
+    found = [(name, value) for name, value in msgspec.structs.asdict(wanted).items() if value != unset[name]]
+    return ", ".join(f"{name} {quoted(value)}" for name, value in found)
 
 
 def _of_call(server: OperatorClient, wanted: Filter) -> list[LegRow]:
@@ -301,19 +320,22 @@ def _preview(found: Iterator[LegRow], *, as_json: bool) -> None:
         say(f"{counted(count, 'leg')} would be ended{more}. Nothing was changed. Repeat with --yes to end them.")
 
 
-def _end(server: OperatorClient, found: Iterator[LegRow], *, as_json: bool) -> None:
-    """End the legs in batches, and print their number."""
+def _end(server: OperatorClient, found: Iterator[LegRow], log: CallsEnded, *, as_json: bool) -> None:
+    """End the legs in batches, record that, and print their number."""
     from identengine.wire.operator import MOST_ENDED, Ended, EndRequest
 
     freed = gone = 0
     try:
         with progress("ending calls") as tell:
-            while some := tuple(row.ending() for row in islice(found, MOST_ENDED)):
-                ended = server.ask(EndRequest(some), Ended)
+            while some := tuple(islice(found, MOST_ENDED)):
+                ended = server.ask(EndRequest(tuple(row.ending() for row in some)), Ended)
+                log.add(some)
                 freed, gone = freed + ended.freed, gone + ended.gone
                 tell(freed, None)
     except KeyboardInterrupt:
         raise StoppedError(f"interrupted; {counted(freed, 'leg')} ended", 130) from None
+    finally:
+        log.record()
     if as_json:
         emit({"freed": freed, "gone": gone})
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import typer
@@ -15,8 +16,10 @@ from identengine.cli.optionsets import spread
 from identengine.cli.output import Column
 from identengine.cli.styles import Painted, Style
 from identengine.cli.tables import Table, add_commands, reading, show_list
+from identengine.errors import DamagedError
 from identengine.model.records import Did, DidStatus
 from identengine.provisioning.changes import as_object
+from identengine.provisioning.listing import SINGLE_READS
 from identengine.provisioning.search import did_has_words
 
 if TYPE_CHECKING:
@@ -78,11 +81,15 @@ class _DidDisplay(Display[Did]):
 
     def name_of(self, account_id: int) -> str:
         """Return the name of an account, or an empty text if it does not exist."""
-        name = self._names.get(account_id)
-        if name is None:
-            account = self.book.account(account_id)
-            name = self._names[account_id] = account.name if account else ""
-        return name
+        names = self._names
+        if account_id not in names:
+            if len(names) == SINGLE_READS:
+                with suppress(DamagedError):  # single reads find out whether an account that is needed is sound
+                    names.update((account.id, account.name) for account in self.book.accounts())
+            if account_id not in names:
+                account = self.book.account(account_id)
+                names[account_id] = account.name if account else ""
+        return names[account_id]
 
     def as_object(self, row: Did) -> dict[str, object]:
         return as_object(row)

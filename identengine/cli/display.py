@@ -233,7 +233,7 @@ def _json_value(display: Display[R], field: Field[R], name: str, row: R) -> obje
     if field.book == (name,):
         value = getattr(row, name)
         return value is not None if name == PASSWORD else value
-    return field.cell(row) or None
+    return str(field.cell(row)) or None
 
 
 def _print_csv(

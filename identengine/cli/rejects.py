@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,19 +23,22 @@ from identengine.model.reasons import Reason
 
 if TYPE_CHECKING:
     from identengine.provisioning.recorded import Circumstances
+    from identengine.record.conditions import RecordFilter
     from identengine.record.entry import Recorded
-    from identengine.record.reader import RecordFilter
     from identengine.store.versions import Store
 
-_REJECTS = (
+REJECTS = (
     Column("Time", firm=True),
-    Column("Switch"),
-    Column("Call ID"),
-    Column("From"),
-    Column("To"),
-    Column("Reason", firm=True),
-    Column("Nearest Account"),
+    Column("Switch", least=6),
+    Column("Call ID", solid=True, least=12),
+    Column("From", solid=True, least=8),
+    Column("To", solid=True, least=8),
+    Column("Reason", least=10),
+    Column("Nearest Account", least=8),
 )
+"""The columns of a list of rejects."""
+_SECONDS = len("2026-12-01 14:03:07")
+"""Length of a time without its offset from UTC, which takes too much room in a table. `why` shows the offset."""
 _TICK = 1e-6
 """The smallest step of time, in seconds: the last instant of ``--until`` counts."""
 
@@ -130,7 +134,7 @@ def rejects(
 
     Example: identengine rejects --store STORE --since 1h --reason tech_prefix_mismatch
     """
-    from identengine.record.reader import RecordFilter
+    from identengine.record.conditions import RecordFilter
 
     in_order(since, until)
     wanted = RecordFilter(
@@ -194,7 +198,7 @@ def _list(
         found = _with_accounts(opened, record, entries, *named)
         if as_json:
             emit_many(decision_object(one.entry) for one in islice(found, limit or None))
-        elif not table(_REJECTS, map(_row, screenful(found, limit))):
+        elif not table(REJECTS, map(_row, screenful(found, limit))):
             is_filtered = named != (None, None) or wanted != type(wanted)(accepted=False)
             hint(_none(record, is_filtered=is_filtered))
 
@@ -202,24 +206,21 @@ def _list(
 def _with_accounts(
     opened: Store, record: Record, entries: Iterator[Recorded], account: str | None, client: str | None
 ) -> Iterator[Circumstances]:
-    """Yield each reject with the account that was nearest, if it concerns the account and client."""
+    """Return an iterator over the rejects that concern the account and client, each with its nearest account."""
     from identengine.provisioning.rejects import concerning, with_nearest
 
     account_id, client_id = row_id("account", account, opened.read), row_id("client", client, opened.read)
-    with progress("reading the book") as tell:
-        if account_id is None and client_id is None:
-            yield from with_nearest(opened, entries, record.options_of, tell)
-        else:
-            yield from concerning(
-                opened, entries, record.options_of, tell, account_id=account_id, client_id=client_id
-            )
+    watch = partial(progress, "reading the book")
+    if account_id is None and client_id is None:
+        return with_nearest(opened, entries, record.options_of, watch)
+    return concerning(opened, entries, record.options_of, watch, account_id=account_id, client_id=client_id)
 
 
 def _row(found: Circumstances) -> tuple[str, ...]:
     entry = found.entry
     asked, account = entry.request, found.account
     return (
-        when(entry.at),
+        when(entry.at)[:_SECONDS],
         entry.switch,
         asked.call_id or "",
         " ".join(filter(None, (asked.src_ip or asked.name, asked.src_number))),

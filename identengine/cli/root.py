@@ -22,6 +22,7 @@ from typer.core import TyperGroup
 
 from identengine.cli import (
     accounts,
+    audit,
     calls,
     clients,
     demo,
@@ -44,7 +45,7 @@ from identengine.cli import serve as serving
 from identengine.cli.editing import advice
 from identengine.cli.groups import FIRST_STEPS, arrange
 from identengine.cli.interrupts import StoppedError
-from identengine.cli.output import error_document, printable
+from identengine.cli.output import error_document, failure
 from identengine.errors import (
     ConfigError,
     IdentengineError,
@@ -171,6 +172,7 @@ init.add_to(app)
 importexport.add_to(app)
 history.add_to(app)
 undo.add_to(app)
+audit.add_to(app)
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(clients.app, name="clients")
 app.add_typer(dids.app, name="dids")
@@ -235,10 +237,10 @@ def _print_error(error: IdentengineError | OSError, *, as_json: bool) -> None:
         return
     if isinstance(error, LoadError | ConfigError):
         for problem in error.problems:
-            sys.stderr.write(printable(str(problem)) + "\n")
+            failure(str(problem))
     if not isinstance(error, ConfigError):
         for line in _sentence(error).splitlines():
-            sys.stderr.write(printable(line) + "\n")
+            failure(line)
 
 
 def _print_document(message: str, problems: Sequence[object] = (), total: int = 0) -> None:

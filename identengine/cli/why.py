@@ -171,7 +171,7 @@ def _object(explained: _Explained) -> dict[str, object]:
 
 
 def _print(record: Record, call_id: str, explained: Sequence[_Explained], legs: Sequence[LegRow]) -> None:
-    say(f"call {call_id}: {counted(len(explained), 'recorded decision')}")
+    say(f"call {call_id}: {counted(len(explained), 'recorded decision') if explained else 'no recorded decision'}")
     for one in explained:
         say("")
         _print_explained(one)

@@ -7,6 +7,7 @@ no account. Requests that hit no ident of these accounts are left out first, wit
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from itertools import islice
 
 from identengine.identify.explain import CandidateLimits
@@ -27,13 +28,19 @@ _FIRST, _MOST = 128, 2048
 _NEAREST = CandidateLimits(None, 1)
 
 
+Watch = Callable[[], AbstractContextManager[Tell]]
+"""A function that returns the context of a walk through a version. Its value receives the progress."""
+
+
 def with_nearest(
-    store: Store, entries: Iterator[Recorded], options_of: OptionsOf, tell: Tell
+    store: Store, entries: Iterator[Recorded], options_of: OptionsOf, watch: Watch
 ) -> Iterator[Circumstances]:
     """Yield each decision with the account that was nearest, in the order of ``entries``."""
     size = _FIRST
     while block := list(islice(entries, size)):
-        yield from circumstances(store, block, options_of, _NEAREST, tell)
+        with watch() as tell:
+            found = list(circumstances(store, block, options_of, _NEAREST, tell))
+        yield from found
         size = min(2 * size, _MOST)
 
 
@@ -41,7 +48,7 @@ def concerning(
     store: Store,
     entries: Iterator[Recorded],
     options_of: OptionsOf,
-    tell: Tell,
+    watch: Watch,
     *,
     account_id: int | None,
     client_id: int | None,
@@ -52,7 +59,7 @@ def concerning(
     """
     with store.read() as newest:
         hit = _hits(newest, account_id, client_id, options_of(""))
-    for found in with_nearest(store, filter(hit, entries), options_of, tell):
+    for found in with_nearest(store, filter(hit, entries), options_of, watch):
         decision, account = found.entry.decision, found.account
         ids = {decision.account_id, account.id if account else None}
         clients = {decision.client_id, account.client_id if account else None}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from socket import inet_aton
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from identengine.model.addresses import parse_network
 from identengine.model.records import Account, IdentBy
@@ -31,14 +31,36 @@ class Order(NamedTuple):
 
 def ordered(rows: Iterable[R], orders: Sequence[Order], most: int | None = None) -> Iterator[R]:
     """Yield the rows in an order of several columns. Yield only the first ``most`` rows if that is not None."""
-    if len(orders) == 1 and most is not None:
-        (order,) = orders
-        key = _nulls_last(order)
-        return iter((heapq.nlargest if order.descending else heapq.nsmallest)(most, rows, key=key))
+    if most is not None:
+        return iter(heapq.nsmallest(most, rows, key=_key(orders)))
     found = list(rows)
     for order in reversed(orders):
         found.sort(key=_nulls_last(order), reverse=order.descending)
-    return iter(found if most is None else found[:most])
+    return iter(found)
+
+
+class _Reversed(NamedTuple):
+    """A value that sorts in the opposite direction."""
+
+    value: Any
+
+    def __lt__(self, other: tuple[Any, ...]) -> bool:
+        less: bool = other[0] < self.value
+        return less
+
+
+def _key(orders: Sequence[Order]) -> Callable[[object], tuple[object, ...]]:
+    """Return the key of a row for all columns."""
+    (key, descending), *others = orders
+
+    def of_first(row: object) -> tuple[object, ...]:
+        value = key(row)
+        return (value is None, _Reversed(value) if descending and value is not None else value)
+
+    if not others:
+        return of_first
+    of_others = _key(others)
+    return lambda row: of_first(row) + of_others(row)
 
 
 def _nulls_last(order: Order) -> Callable[[object], tuple[bool, Key]]:

@@ -11,6 +11,8 @@ import pytest
 from support.cli import config_with, demo_store, done, run
 from support.records import entry, write_segment
 
+from identengine.cli.grid import folded
+from identengine.cli.rejects import REJECTS
 from identengine.model.records import Decision, Request
 from identengine.record.entry import CredentialUse, LimitUse
 
@@ -312,3 +314,39 @@ def test_reading_recorded_requests_is_audited(switch: Switch) -> None:
         ("anna", 'call read: "x"'),
         ("carl", 'rejects read: account "Marigold claims", address "198.51.100.0/24"'),
     ]
+
+
+def test_a_damaged_version_hides_nothing_of_sound_versions(switch: Switch) -> None:
+    switch.call("x", "src_ip=198.51.100.31", "dst_number=44")
+    done("accounts", "set", 114, "notes=Before-the-damage", store=switch.store)
+    switch.call("y", "src_ip=198.51.100.31", "dst_number=44")
+    switch.call("z", "src_ip=198.51.100.40", "dst_number=44", "src_port=5090")
+    data = switch.store / "data.mdb"
+    data.write_bytes(data.read_bytes().replace(b"Before-the-damage", b"Behind-the-damage"))
+    found = switch.why("x")
+    assert found["candidates"][0]["account_id"] == 114
+    assert found["changed_since"] is None
+    assert "account 114 as written by version 2 does not match its checksum" in found["unreadable"]
+    assert "The changes since then cannot be read." in done("why", "x", store=switch.store).out
+    found = switch.why("y")
+    assert (found["candidates"], found["decision"]["reason"]) == (None, "tech_prefix_mismatch")
+    assert switch.rejects() == ["z", "y", "x"]
+    lines = done("rejects", store=switch.store).out.splitlines()[1:]
+    assert [line.split()[-1] for line in lines] == ["port_mismatch", "tech_prefix_mismatch", "Sydney"]
+
+
+def test_the_table_of_rejects_fits_into_80_columns() -> None:
+    row = (
+        *("2026-12-01 14:03:07", "sbc-london", "3c26a0d2-7bd1-4a5e-9c1e-00000003d08f@sbc.london.example.net"),
+        *(
+            "2001:db8:1000:2000::5 442079460100",
+            "77#442079460123",
+            "tech_prefix_mismatch",
+            "114 Outback Link Sydney",
+        ),
+    )
+    lines = list(folded(REJECTS, [row], 80) or ())
+    assert lines
+    assert max(map(len, lines)) <= 80
+    words = "".join(lines)
+    assert all(part in words for part in ("2026-12-01", "14:03:07", "mismatch", "Outback", "example.net"))
