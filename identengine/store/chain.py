@@ -234,9 +234,12 @@ class _Check:
 
     def _closed(self, last: _Record | None) -> ChainReport:
         """Return the report of a chain whose records match. Check the newest against the hash in ``meta``."""
-        if not self._chained or last is None:
-            return self._report(None)
         known = _value(self._txn, META_CHAIN)
+        if last is None:
+            return self._report(None)
+        if not self._chained:
+            what = "it carries no hash, although the store has the hash of the newest row"
+            return self._report(last.broken(what) if known else None)
         if known is None:
             return self._report(last.broken("the hash of the newest row is missing"))
         if known != last.hash().encode():

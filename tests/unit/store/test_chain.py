@@ -145,6 +145,13 @@ def test_a_changed_record_is_named(path: Path, edit: Edit, row: str, what: str) 
     assert what in found[1]
 
 
+def test_a_log_without_any_hash_is_broken_if_the_store_has_one(path: Path) -> None:
+    versions = [rewritten(version_key(number), VersionInfo, previous_hash="") for number in range(1, 5)]
+    events = [rewritten(event_key(number), Event, previous_hash="") for number in (1, 2)]
+    tampered(path, *versions, *events)
+    assert broken(path) == ("version 4", "it carries no hash, although the store has the hash of the newest row")
+
+
 def test_a_log_that_was_cut_off_is_broken(path: Path) -> None:
     tampered(path, lambda txn: txn.put(META_HEAD, seal(META_HEAD, number_bytes(3) + number_bytes(2))))
     assert broken(path) == ("version 3", "it differs from the hash of the newest row")
