@@ -8,12 +8,13 @@ import typer
 
 from identengine.cli import passwords
 from identengine.cli.accountview import AccountDisplay
+from identengine.cli.display import Page, Shape
 from identengine.cli.editcommands import add_edits
 from identengine.cli.editing import EditOptions, chosen, described, report, run_edit
 from identengine.cli.filters import AccountFilters
 from identengine.cli.options import AccountNames, AsJson, ConfigFile, Limit, Offset, StoreDir
 from identengine.cli.optionsets import spread
-from identengine.cli.tables import Table, add_commands, reading, show_rows
+from identengine.cli.tables import Table, add_commands, reading, show_list
 from identengine.model.records import Account
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ _TABLE = Table(
     rows=_rows,
     filters=AccountFilters,
     search_help=(
-        "Search all columns of accounts and the names of their clients, but no passwords.\n\n"
+        "Search accounts in all columns, inherited values, names of clients and DIDs, but not in passwords.\n\n"
         "Example: identengine accounts search --store STORE northwind premium"
     ),
     show_help=(
@@ -78,6 +79,7 @@ _TABLE = Table(
 @spread
 def list_accounts(
     filters: AccountFilters,
+    shape: Shape,
     limit: Limit = None,
     offset: Offset = 0,
     store: StoreDir = None,
@@ -91,7 +93,7 @@ def list_accounts(
     with reading(store, config) as (_, book):
         display = AccountDisplay(book)
         kept = filters.among(display.every(), book)
-        show_rows(_TABLE, display, kept, limit, offset, filtered=filters.is_set, as_json=as_json)
+        show_list(display, kept, Page(limit, offset), shape, filtered=filters.is_set, as_json=as_json)
 
 
 @spread

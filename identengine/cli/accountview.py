@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from identengine.cli.display import Display, Facts, Field, book_field, watched
+from identengine.cli.grid import GLUE
 from identengine.cli.output import Column, when
-from identengine.cli.tables import Display, Facts, watched
-from identengine.model.records import Account
+from identengine.cli.styles import Painted, Style
+from identengine.model.records import Account, IdentBy
 from identengine.provisioning.changes import as_object, shown
 from identengine.provisioning.listing import (
     Clients,
@@ -18,29 +21,47 @@ from identengine.provisioning.listing import (
     owned_dids,
 )
 from identengine.provisioning.search import has_words
+from identengine.provisioning.sorting import address_key, ident_key
 
 if TYPE_CHECKING:
     from identengine.store.snapshot import Snapshot
     from identengine.store.versions import Store
 
-_IDENTS = 4
+_IDENTS = 3
+"""Longest list of idents that a terminal shows whole."""
 _STEP = 10_000
+_OFF = Painted("off", Style.DISABLED)
+
+_ORIG = (
+    "orig_enabled",
+    "orig_rate_table",
+    "orig_routing_plan",
+    "orig_tag",
+    "src_policy",
+    "orig_capacity",
+    "orig_cps",
+    "gateways",
+)
+_TERM = (
+    "term_enabled",
+    "term_rate_table",
+    "term_tag",
+    "term_routing_ip",
+    "term_capacity",
+    "term_protocol",
+    "term_proxy",
+    "term_port",
+)
+_SEVEN = ("id", "client", "account", "name/ani/ip", "tech_prefix", "orig_details", "term_details")
+"""The columns of interfaces.md 2, by name."""
+_TABLES = ("rate_table", "routing_plan")
 
 
 class AccountDisplay(Display[Account]):
     """Accounts with the names of their clients and with inherited values."""
 
-    columns = (
-        Column("ID", right=True),
-        Column("Client"),
-        Column("Account"),
-        Column("Name/ANI/IP", firm=True),
-        Column("Tech Prefix", firm=True),
-        Column("Orig Details"),
-        Column("Term Details"),
-        Column("Rate Table"),
-        Column("Routing Plan"),
-    )
+    record = Account
+    noun = "account"
 
     def __init__(self, book: Snapshot) -> None:
         super().__init__(book)
@@ -50,19 +71,68 @@ class AccountDisplay(Display[Account]):
         """Yield all accounts, and show a progress bar if they are many."""
         return watched(self.book.accounts(), "accounts", self.book.counts.accounts, _STEP)
 
-    def line(self, row: Account) -> Sequence[str]:
-        """Return the account as one line of the list."""
-        return (
-            str(row.id),
-            _client_label(row.client_id, self.clients),
-            row.name,
-            _idents(row),
-            row.tech_prefix or "",
-            _orig_details(row),
-            _term_details(row),
-            _rate_tables(row, self.clients),
-            _inherited(self.clients.routing_plan(row)) if row.orig_enabled else "",
-        )
+    @property
+    def total(self) -> int:
+        """Number of accounts."""
+        return self.book.counts.accounts
+
+    def usual(self, *, compact: bool) -> Sequence[str]:
+        """Return the seven columns, and where there is room also the tables. Otherwise the details show them."""
+        return _SEVEN if compact else _SEVEN + _TABLES
+
+    def own(self, *, compact: bool) -> dict[str, Field[Account]]:
+        """Return the columns of :meth:`usual` and the status."""
+        clients = self.clients
+        cut = sys.stdout.isatty()
+
+        def by_text(cell: Callable[[Account], str]) -> Callable[[Account], str]:
+            return lambda account: cell(account).casefold()
+
+        def orig(account: Account) -> str:
+            return _orig_details(account, clients if compact else None)
+
+        def term(account: Account) -> str:
+            return _term_details(account, clients if compact else None)
+
+        def tables(account: Account) -> str:
+            return _rate_tables(account, clients)
+
+        def plan(account: Account) -> str:
+            return _inherited(clients.routing_plan(account)) if account.orig_enabled else ""
+
+        return {
+            "id": Field(Column("ID", right=True), lambda account: str(account.id), lambda one: one.id, ("id",)),
+            "client": Field(
+                Column("Client", least=9),
+                lambda account: _client_label(account.client_id, clients),
+                lambda account: (clients.name(account.client_id).casefold(), account.client_id),
+                ("client_id",),
+            ),
+            "account": Field(
+                Column("Account", least=9), _account_label, lambda account: account.name.casefold(), ("name",)
+            ),
+            "name/ani/ip": Field(
+                Column("Name/ANI/IP", solid=True, least=15),
+                lambda account: _idents(account, cut=cut, compact=compact),
+                ident_key,
+                ("ident_by", "ident"),
+            ),
+            "ident": book_field("ident", ident_key),
+            "term_routing_ip": book_field("term_routing_ip", lambda account: address_key(account.term_routing_ip)),
+            "tech_prefix": Field(
+                Column("Tech Prefix", firm=True),
+                lambda account: account.tech_prefix or "",
+                lambda account: account.tech_prefix,
+                ("tech_prefix",),
+            ),
+            "orig_details": Field(Column("Orig Details", least=12), orig, by_text(orig), _ORIG),
+            "term_details": Field(Column("Term Details", least=12), term, by_text(term), _TERM),
+            "rate_table": Field(Column("Rate Table", least=12), tables, by_text(tables)),
+            "routing_plan": Field(Column("Routing Plan", least=12), plan, by_text(plan)),
+            "status": Field(
+                Column("Status"), lambda account: _status(account, clients), lambda one: _status(one, clients)
+            ),
+        }
 
     def as_object(self, row: Account) -> dict[str, object]:
         """Return the account for JSON, with inherited values."""
@@ -110,9 +180,9 @@ def _facts(account: Account, clients: Clients) -> Iterator[tuple[str, str | None
         else:
             yield name, shown(getattr(account, name)) or None
     if account.disabled:
-        yield "state", "disabled: both parts are off"
+        yield "state", Painted("disabled: both parts are off", Style.DISABLED)
     elif blocker is not None:
-        yield "state", f"blocked by client {blocker.id} {blocker.name}"
+        yield "state", Painted(f"blocked by client {blocker.id} {blocker.name}", Style.BLOCKED)
 
 
 def _with_source(found: Inherited | None) -> str | None:
@@ -129,22 +199,40 @@ def _client_label(client_id: int, clients: Clients) -> str:
     """Return id and name of a client, and a note if it is blocked."""
     client = clients.get(client_id)
     blocker = clients.blocked_by(client_id)
-    state = (
-        "" if blocker is None else " (blocked)" if blocker.id == client_id else f" (below blocked {blocker.name})"
-    )
-    return f"{client_id} {client.name if client else '?'}{state}"
+    label = f"{client_id} {client.name if client else '?'}"
+    if blocker is None:
+        return label
+    state = "blocked" if blocker.id == client_id else f"below blocked {blocker.name}"
+    return Painted(f"{label} ({state})", Style.BLOCKED)
 
 
-def _idents(account: Account) -> str:
-    """Return the idents of an account. If they are many, return the first few and a count."""
-    more = len(account.ident) - _IDENTS
-    first = "; ".join(account.ident[:_IDENTS])
-    return f"{account.ident_by}: {first}" + (f"; and {more} more" if more > 0 else "")
+def _account_label(account: Account) -> str:
+    """Return the name of an account, and a note if it is disabled."""
+    return Painted(f"{account.name} (disabled)", Style.DISABLED) if account.disabled else account.name
 
 
-def _orig_details(account: Account) -> str:
+def _status(account: Account, clients: Clients) -> str:
+    """Return whether calls of the account can pass: disabled, blocked or enabled."""
+    if account.disabled:
+        return Painted("disabled", Style.DISABLED)
+    return Painted("blocked", Style.BLOCKED) if clients.blocked_by(account.client_id) else "enabled"
+
+
+def _idents(account: Account, *, cut: bool, compact: bool) -> str:
+    """Return the idents of an account with their kind.
+
+    On a terminal (``cut``), a long list is the first ident and a count. In a ``compact`` list, addresses have no
+    kind, since they are easily recognised.
+    """
+    items, more = account.ident, len(account.ident) - 1
+    text = f"{items[0]}{GLUE}+{more}{GLUE}more" if cut and len(items) > _IDENTS else "; ".join(items)
+    return text if compact and account.ident_by is IdentBy.IP else f"{account.ident_by}: {text}"
+
+
+def _orig_details(account: Account, clients: Clients | None) -> str:
+    """Return the originator part. With ``clients``, add the rate table and the routing plan."""
     if not account.orig_enabled:
-        return "off"
+        return _OFF
     return _details(
         ("tag", account.orig_tag),
         ("src", account.src_policy if account.src_policy != "allow_any" else None),
@@ -154,12 +242,14 @@ def _orig_details(account: Account) -> str:
         # Columns of the terminator part that also apply to origination (engine.md 3.1).
         ("protocol", account.term_protocol),
         ("port", account.term_port),
+        tables={"rate": clients.rate_table(account), "plan": clients.routing_plan(account)} if clients else {},
     )
 
 
-def _term_details(account: Account) -> str:
+def _term_details(account: Account, clients: Clients | None) -> str:
+    """Return the terminator part. With ``clients``, add the rate table."""
     if not account.term_enabled:
-        return "off"
+        return _OFF
     return _details(
         ("tag", account.term_tag),
         ("to", account.term_routing_ip),
@@ -168,12 +258,18 @@ def _term_details(account: Account) -> str:
         ("proxy", account.term_proxy),
         ("capacity", account.term_capacity),
         ("gateway", ";".join(account.gateways) or None),
+        tables={"rate": clients.term_rate_table(account)} if clients else {},
     )
 
 
-def _details(*parts: tuple[str, object]) -> str:
+def _details(*parts: tuple[str, object], tables: Mapping[str, Inherited | None]) -> str:
+    """Return a part that is on: its columns, and whether it has each of ``tables``, of its own or inherited."""
     known = [f"{name} {shown(value)}" for name, value in parts if value is not None]
-    return ", ".join(["on", *known])
+    sources: dict[str, list[str]] = {}
+    for name, found in tables.items():
+        source = "not set" if found is None else "own" if found.client is None else "inherited"
+        sources.setdefault(source, []).append(name)
+    return ", ".join(["on", *known, *(f"{'+'.join(names)} {source}" for source, names in sources.items())])
 
 
 def _rate_tables(account: Account, clients: Clients) -> str:

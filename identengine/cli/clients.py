@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from identengine.cli.display import Display, Facts, Field, Page, Shape, watched
 from identengine.cli.editcommands import add_edits
 from identengine.cli.editing import EditOptions, chosen, described, report, run_edit
 from identengine.cli.endcalls import report_and_end
@@ -16,7 +17,8 @@ from identengine.cli.operatorclient import CallsDir, calls_folder
 from identengine.cli.options import AsJson, ConfigFile, Limit, Offset, StoreDir
 from identengine.cli.optionsets import spread
 from identengine.cli.output import Column, when
-from identengine.cli.tables import Display, Facts, Table, add_commands, reading, show_rows, watched
+from identengine.cli.styles import Painted, Style
+from identengine.cli.tables import Table, add_commands, reading, show_list
 from identengine.model.records import Client, ClientStatus
 from identengine.provisioning.changes import as_object, shown
 from identengine.provisioning.listing import (
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 
 _MEANT = {"enable": "unblock", "disable": "block"}
 _STEP = 10_000
+_LIMITS = {"capacity": "capacity", "orig_capacity": "orig", "term_capacity": "term", "orig_cps": "cps"}
+"""The columns of limits, and their names on a terminal that is not wide."""
 
 
 class _Clients(TyperGroup):
@@ -67,16 +71,8 @@ EndCalls = Annotated[
 class _ClientDisplay(Display[Client]):
     """Clients with their resellers and with inherited values."""
 
-    columns = (
-        Column("ID", right=True),
-        Column("Client"),
-        Column("Status"),
-        Column("Reseller"),
-        Column("Limits"),
-        Column("Rate Table"),
-        Column("Routing Plan"),
-        Column("Term Rate Table"),
-    )
+    record = Client
+    noun = "client"
 
     def __init__(self, book: Snapshot) -> None:
         super().__init__(book)
@@ -85,21 +81,55 @@ class _ClientDisplay(Display[Client]):
     def every(self) -> Iterator[Client]:
         return watched(self.book.clients(), "clients", self.book.counts.clients, _STEP)
 
-    def line(self, row: Client) -> Sequence[str]:
-        parent = self.clients.get(row.parent_id) if row.parent_id is not None else None
-        limits = [
-            f"{name} {shown(value)}"
-            for name in ("capacity", "orig_capacity", "term_capacity", "orig_cps")
-            if (value := getattr(row, name)) is not None
-        ]
-        return (
-            str(row.id),
-            row.name,
-            _state(row, self.clients),
-            f"{parent.id} {parent.name}" if parent else "",
-            ", ".join(limits),
-            *(found.value if found else "" for found in self.clients.tables(row.id).values()),
-        )
+    @property
+    def total(self) -> int:
+        return self.book.counts.clients
+
+    def usual(self, *, compact: bool) -> Sequence[str]:
+        return tuple(self.own(compact=compact))
+
+    def own(self, *, compact: bool) -> dict[str, Field[Client]]:
+        clients = self.clients
+
+        def reseller(client: Client) -> str:
+            return (
+                "" if client.parent_id is None else f"{client.parent_id} {clients.name(client.parent_id)}".strip()
+            )
+
+        def table(title: str, column: str) -> Field[Client]:
+            def value(client: Client) -> str:
+                found = clients.tables(client.id)[column]
+                return found.value if found else ""
+
+            return Field(Column(title, least=8), value, lambda row: value(row).casefold() or None, (column,))
+
+        return {
+            "id": Field(Column("ID", right=True), lambda row: str(row.id), lambda row: row.id, ("id",)),
+            "client": Field(
+                Column("Client", least=9), lambda row: row.name, lambda row: row.name.casefold(), ("name",)
+            ),
+            "status": Field(
+                Column("Status", least=8),
+                lambda row: _state(row, clients),
+                lambda row: _state(row, clients),
+                ("status",),
+            ),
+            "reseller": Field(
+                Column("Reseller", least=9),
+                reseller,
+                lambda row: row.parent_id and clients.name(row.parent_id).casefold(),
+                ("parent_id",),
+            ),
+            "limits": Field(
+                Column("Limits", least=8),
+                lambda row: _limits(row, compact=compact),
+                lambda row: _limits(row, compact=compact) or None,
+                tuple(_LIMITS),
+            ),
+            "rate_table": table("Rate Table", "rate_table"),
+            "routing_plan": table("Routing Plan", "routing_plan"),
+            "term_rate_table": table("Term Rate Table", "term_rate_table"),
+        }
 
     def as_object(self, row: Client) -> dict[str, object]:
         return client_object(row, self.clients)
@@ -166,6 +196,7 @@ _TABLE = Table(
 @spread
 def list_clients(
     filters: ClientFilters,
+    shape: Shape,
     limit: Limit = None,
     offset: Offset = 0,
     store: StoreDir = None,
@@ -179,7 +210,7 @@ def list_clients(
     with reading(store, config) as (_, book):
         display = _ClientDisplay(book)
         kept = filters.among(display.every(), book)
-        show_rows(_TABLE, display, kept, limit, offset, filtered=filters.is_set, as_json=as_json)
+        show_list(display, kept, Page(limit, offset), shape, filtered=filters.is_set, as_json=as_json)
 
 
 @spread
@@ -240,9 +271,20 @@ add_edits(app, _TABLE, own=(block, unblock))
 
 def _state(client: Client, clients: Clients) -> str:
     blocker = clients.blocked_by(client.id)
-    if blocker is None or blocker.id == client.id:
+    if blocker is None:
         return client.status.value
-    return f"below blocked {blocker.id} {blocker.name}"
+    return Painted(
+        client.status.value if blocker.id == client.id else f"below blocked {blocker.id} {blocker.name}",
+        Style.BLOCKED,
+    )
+
+
+def _limits(client: Client, *, compact: bool) -> str:
+    return ", ".join(
+        f"{short if compact else name} {shown(value)}"
+        for name, short in _LIMITS.items()
+        if (value := getattr(client, name)) is not None
+    )
 
 
 def _facts(client: Client, clients: Clients) -> Iterator[tuple[str, str | None]]:

@@ -22,6 +22,7 @@ import typer
 
 from identengine.cli.options import AsJson, integer
 from identengine.cli.output import GLUE, emit, hint, paragraph, say, shell_command
+from identengine.cli.styles import Style
 
 if TYPE_CHECKING:
     from identengine.book.report import ImportReport
@@ -156,7 +157,7 @@ def _show_each(asked: Sequence[_Asked]) -> None:
 
 
 def _show_decision(decision: str) -> None:
-    paragraph(decision, _INDENT, "red" if decision.startswith(_REJECTED) else "green")
+    paragraph(decision, _INDENT, Style.REJECTED if decision.startswith(_REJECTED) else Style.ACCEPTED)
 
 
 def _as_expected(one: _Asked) -> bool:

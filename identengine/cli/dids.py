@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import typer
 
+from identengine.cli.display import Display, Facts, Field, Page, Shape, watched
 from identengine.cli.editcommands import add_edits
-from identengine.cli.editing import mistakes_located
 from identengine.cli.filters import DidFilters
 from identengine.cli.options import AsJson, ConfigFile, Limit, Offset, StoreDir
 from identengine.cli.optionsets import spread
 from identengine.cli.output import Column
-from identengine.cli.tables import Display, Facts, Table, add_commands, reading, show_rows, watched
-from identengine.model.records import Did
+from identengine.cli.styles import Painted, Style
+from identengine.cli.tables import Table, add_commands, reading, show_list
+from identengine.errors import DamagedError
+from identengine.model.records import Did, DidStatus
 from identengine.provisioning.changes import as_object
-from identengine.provisioning.listing import did_number
+from identengine.provisioning.listing import SINGLE_READS
+from identengine.provisioning.search import did_has_words
 
 if TYPE_CHECKING:
     from identengine.provisioning.rows import Rows
@@ -35,7 +39,8 @@ app = typer.Typer(
 class _DidDisplay(Display[Did]):
     """DIDs with the names of their accounts."""
 
-    columns = (Column("Number", firm=True), Column("Account ID", right=True), Column("Account"), Column("Status"))
+    record = Did
+    noun = "DID"
 
     def __init__(self, book: Snapshot) -> None:
         super().__init__(book)
@@ -48,18 +53,49 @@ class _DidDisplay(Display[Did]):
         """Yield the DIDs, and show a progress bar if they are many."""
         return watched(dids, "DIDs", self.book.counts.dids, _STEP)
 
-    def line(self, row: Did) -> Sequence[str]:
+    @property
+    def total(self) -> int:
+        return self.book.counts.dids
+
+    def usual(self, *, compact: bool) -> Sequence[str]:
+        return tuple(self.own(compact=compact))
+
+    def own(self, *, compact: bool) -> dict[str, Field[Did]]:
+        return {
+            "number": Field(
+                Column("Number", firm=True), lambda did: did.number, lambda did: did.number, ("number",)
+            ),
+            "account_id": Field(
+                Column("Account ID", right=True),
+                lambda did: str(did.account_id),
+                lambda did: did.account_id,
+                ("account_id",),
+            ),
+            "account": Field(
+                Column("Account", least=9),
+                lambda did: self.name_of(did.account_id) or "?",
+                lambda did: self.name_of(did.account_id).casefold() or None,
+            ),
+            "status": Field(Column("Status"), _status, lambda did: did.status.value, ("status",)),
+        }
+
+    def name_of(self, account_id: int) -> str:
+        """Return the name of an account, or an empty text if it does not exist."""
         names = self._names
-        if row.account_id not in names:
-            account = self.book.account(row.account_id)
-            names[row.account_id] = account.name if account else "?"
-        return row.number, str(row.account_id), names[row.account_id], row.status.value
+        if account_id not in names:
+            if len(names) == SINGLE_READS:
+                with suppress(DamagedError):  # single reads find out whether an account that is needed is sound
+                    names.update((account.id, account.name) for account in self.book.accounts())
+            if account_id not in names:
+                account = self.book.account(account_id)
+                names[account_id] = account.name if account else ""
+        return names[account_id]
 
     def as_object(self, row: Did) -> dict[str, object]:
         return as_object(row)
 
     def has_words(self, words: Sequence[str]) -> Callable[[Did], bool]:
-        return lambda did: all(word in did.number for word in words)
+        return did_has_words(words, self.name_of)
 
     def details(self, opened: Store, row: Did) -> tuple[dict[str, object], Facts]:
         account = self.book.account(row.account_id)
@@ -74,6 +110,11 @@ class _DidDisplay(Display[Did]):
             ("account", f"{row.account_id} {account.name if account else '?'}"),
             ("client", f"{client.id} {client.name}" if client else None),
         ]
+
+
+def _status(did: Did) -> str:
+    status = did.status.value
+    return status if did.status is DidStatus.ACTIVE else Painted(status, Style.BLOCKED)
 
 
 def _rows() -> Rows[Did]:
@@ -91,6 +132,10 @@ _TABLE = Table(
     display=_DidDisplay,
     rows=_rows,
     filters=DidFilters,
+    search_help=(
+        "Search DIDs by any part of the number, by status, or by id or name of the account.\n\n"
+        "Example: identengine dids search --store STORE 7946"
+    ),
     show_help=(
         "Show a DID with its account and client.\n\n"
         'Example: identengine dids show --store STORE "+44 20 7946 0201"'
@@ -117,6 +162,7 @@ _TABLE = Table(
 @spread
 def list_dids(
     filters: DidFilters,
+    shape: Shape,
     limit: Limit = None,
     offset: Offset = 0,
     store: StoreDir = None,
@@ -130,28 +176,8 @@ def list_dids(
     with reading(store, config) as (_, book):
         display = _DidDisplay(book)
         kept = filters.among(display.watched(filters.every(book)), book)
-        show_rows(_TABLE, display, kept, limit, offset, filtered=True, as_json=as_json)
+        show_list(display, kept, Page(limit, offset), shape, filtered=filters.is_set, as_json=as_json)
 
 
-def search_dids(
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="Digits that the number must contain.")],
-    limit: Limit = None,
-    offset: Offset = 0,
-    store: StoreDir = None,
-    config: ConfigFile = None,
-    as_json: AsJson = False,
-) -> None:
-    """Search DIDs by any part of the number.
-
-    Example: identengine dids search --store STORE 7946
-    """
-    with mistakes_located():
-        part = did_number(text)
-    with reading(store, config) as (_, book):
-        display = _DidDisplay(book)
-        kept = filter(display.has_words([part]), display.every())
-        show_rows(_TABLE, display, kept, limit, offset, filtered=True, as_json=as_json)
-
-
-add_commands(app, _TABLE, listing=list_dids, search=search_dids)
+add_commands(app, _TABLE, listing=list_dids)
 add_edits(app, _TABLE)

@@ -120,8 +120,6 @@ class AccountFilters(Filters[Account]):
             "routing_plan": lambda values: filters.has_routing_plan(values, clients),
             "src_policy": lambda values: lambda account: account.src_policy in values,
         }
-        if self.rate_table or self.routing_plan or Status.BLOCKED in (self.status or ()):
-            clients.prefetch()
         return _made(self, makers)
 
 

@@ -1,7 +1,7 @@
 """The output of commands: tables for people, one JSON document for programs, and nothing else on standard output.
 
-On a terminal, tables have boxes and colours, and fold in a narrow window. In a pipe they are plain aligned
-columns, one row a line, and never cut. Rows are printed in blocks, so that memory never holds a million of them.
+On a terminal, tables have titles in bold and colours, and fold in a narrow window. In a pipe they are plain
+aligned columns, one row a line, and never folded. Rows are printed in blocks, so that memory never holds all.
 """
 
 from __future__ import annotations
@@ -10,14 +10,18 @@ import shlex
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
-import typer
+
+from identengine.cli.grid import GLUE as GLUE  # noqa: PLC0414 - part of this interface
+from identengine.cli.grid import Column as Column  # noqa: PLC0414 - part of this interface
+from identengine.cli.grid import aligned, folded
+from identengine.cli.styles import Painted, Style, colours, painted, styled
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -28,8 +32,8 @@ SCREEN = 100
 """Rows that a terminal gets without ``--limit``."""
 NARROW = 80
 """Width of text that is folded if there is no terminal, in columns."""
-GLUE = "\N{NO-BREAK SPACE}"
-"""Stands for a blank that :func:`paragraph` keeps within one line."""
+WIDE = 132
+"""Width of a terminal from which a list shows all its columns."""
 
 _BLOCK = 500
 _IN_MEMORY = 1 << 20
@@ -45,34 +49,30 @@ class Tell(Protocol):
         """Report that ``done`` of ``total`` (None if unknown) is complete. ``what`` describes the current step."""
 
 
-class Column(NamedTuple):
-    """A column of a table. Numbers are aligned to the right."""
-
-    title: str
-    right: bool = False
-    tint: Callable[[str], str] | None = None
-    """Function from a cell to its colour on a terminal."""
-    firm: bool = False
-    """True for idents and times: on a narrow terminal, free text in other columns folds first. So do numbers."""
-
-
 def say(text: str) -> None:
     """Print a line for a person."""
     sys.stdout.write(printable(text) + "\n")
 
 
 def hint(text: str) -> None:
-    """Print a line to standard error, so that a pipe gets only the data."""
-    sys.stderr.write(printable(text) + "\n")
+    """Print a line to standard error, so that a pipe gets only the data. A warning has its colour."""
+    word = "warning:" if text.startswith("warning:") else ""
+    head = styled(word, Style.WARNING, sys.stderr) if word else ""
+    sys.stderr.write(head + printable(text.removeprefix(word)) + "\n")
 
 
-def paragraph(text: str, indent: str = "", tint: str | None = None) -> None:
+def failure(text: str) -> None:
+    """Print a line about an error to standard error, in its colour."""
+    sys.stderr.write(styled(printable(text), Style.ERROR, sys.stderr) + "\n")
+
+
+def paragraph(text: str, indent: str = "", style: Style | None = None) -> None:
     """Print text for a person, folded to the terminal (80 columns or $COLUMNS without one).
 
-    ``indent`` precedes the first line. Further lines have two more blanks. ``tint`` is the colour on a terminal.
+    ``indent`` precedes the first line. Further lines have two more blanks. ``style`` is the colour on a terminal.
     A :data:`GLUE` in the text becomes a blank at which no line is broken.
     """
-    width = shutil.get_terminal_size((NARROW, 0)).columns
+    width = terminal_width()
     lines = textwrap.fill(
         GLUE.join(map(printable, text.split(GLUE))),
         width,
@@ -81,12 +81,12 @@ def paragraph(text: str, indent: str = "", tint: str | None = None) -> None:
         break_long_words=False,
         break_on_hyphens=False,
     ).replace(GLUE, " ")
-    sys.stdout.write((typer.style(lines, fg=tint) if tint and sys.stdout.isatty() else lines) + "\n")
+    sys.stdout.write((styled(lines, style, sys.stdout) if style else lines) + "\n")
 
 
 def shell_command(*words: str) -> None:
     """Print a command that a shell takes as printed, continued on a second line if it is too wide for one."""
-    width = shutil.get_terminal_size((NARROW, 0)).columns
+    width = terminal_width()
     lines = ["  " + shlex.quote(words[0])]
     for word in map(shlex.quote, words[1:]):
         if len(lines[-1]) + 1 + len(word) + len(" \\") <= width:
@@ -123,18 +123,52 @@ def emit_many(items: Iterable[object]) -> int:
 
 
 def table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> int:
-    """Print rows in blocks, without holding all of them. Return their number."""
-    boxed = sys.stdout.isatty()
+    """Print rows in blocks, without holding all of them. Return their number.
+
+    A cell that is :class:`Painted` has its colour if standard output has colours.
+    """
+    screen, colour = sys.stdout.isatty(), colours(sys.stdout)
     source = iter(rows)
     count = 0
     widths: list[int] = []
     while block := list(islice(source, _BLOCK)):
-        if boxed:
-            _boxed(columns, block)
-        else:
-            _aligned(columns, block, widths)
         count += len(block)
+        cells = [[_clean(value, "\n" if screen else "; ") for value in row] for row in block]
+        if not screen:
+            lines: Iterable[str] | None = aligned(columns, cells, widths, colour=colour)
+        else:
+            lines = folded(columns, cells, terminal_width(), unicode=_has_unicode(), colour=colour)
+        if lines is None:
+            _paragraphs([column.title for column in columns], block)
+        else:
+            sys.stdout.write("".join([line + "\n" for line in lines]))
     return count
+
+
+def _paragraphs(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print each row as a paragraph, since a cut address would read as another one."""
+    for row in rows:
+        cells = [value if GLUE not in value else value.replace(GLUE, " ") for value in row]
+        facts((title, value or None) for title, value in zip(titles, cells, strict=True))
+        say("")
+
+
+def terminal_width() -> int:
+    """Return the width of the terminal, or of folded text without one, in columns."""
+    return shutil.get_terminal_size((NARROW, 0)).columns
+
+
+def is_compact() -> bool:
+    """Return True if standard output is a terminal that is too narrow for all columns of a list.
+
+    On one that is narrower than :data:`NARROW`, each row is a paragraph, which has room for them.
+    """
+    return sys.stdout.isatty() and NARROW <= terminal_width() < WIDE
+
+
+def _has_unicode() -> bool:
+    """Return True if standard output can print the lines of a box."""
+    return (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
 
 
 def screenful(rows: Iterable[T], limit: int | None, offset: int | None = None) -> Iterator[T]:
@@ -156,14 +190,21 @@ def screenful(rows: Iterable[T], limit: int | None, offset: int | None = None) -
 
 
 def facts(pairs: Iterable[tuple[str, str | None]]) -> None:
-    """Print name and value of each fact, a line each. Facts without a value (None) are omitted."""
+    """Print name and value of each fact, a line each. Facts without a value (None) are omitted.
+
+    A value that is :class:`Painted` has its colour if standard output has colours.
+    """
+    colour = colours(sys.stdout)
     known = [(name, value) for name, value in pairs if value is not None]
     width = max((len(name) for name, _ in known), default=0)
     for name, value in known:
-        first, *more = value.splitlines() or [""]
-        say(f"{name:<{width}}  {first}".rstrip())
-        for line in more:
-            say(f"{'':<{width}}  {line}")
+        label = printable(f"{name:<{width}}")
+        for line in value.splitlines() or [""]:
+            text = printable(line)
+            if colour and isinstance(value, Painted):
+                text = painted(text, value.style)
+            sys.stdout.write(f"{label}  {text}".rstrip() + "\n")
+            label = " " * width
 
 
 def when(seconds: float) -> str:
@@ -242,68 +283,9 @@ class _Bar:
         self._progress.update(self._task, completed=done, total=total, description=what or self._what)
 
 
-def _boxed(columns: Sequence[Column], block: list[Sequence[str]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    texts = [[_cell(value, "\n") for value in row] for row in block]
-    widths = _widths(columns, texts, console.width - 3 * len(columns) - 1)  # lines and blanks between cells
-    if widths is None:
-        titles = [column.title for column in columns]
-        for row in block:
-            facts((title, value or None) for title, value in zip(titles, row, strict=True))
-            say("")
-        return
-    shown = Table(box=box.ROUNDED, header_style="bold")
-    for column, width in zip(columns, widths, strict=True):
-        shown.add_column(column.title, justify="right" if column.right else "left", width=width, overflow="fold")
-    for row, cells in zip(block, texts, strict=True):
-        shown.add_row(
-            *(
-                Text(text, style=column.tint(value) if column.tint else "")
-                for column, value, text in zip(columns, row, cells, strict=True)
-            )
-        )
-    console.print(shown)
-
-
-def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]], room: int) -> list[int] | None:
-    """Return the width of each column, so that lines fold only between words, and free text first.
-
-    Return None if the words do not fit into ``room``. Each row is a paragraph then, since a cut address would read
-    as another one.
-    """
-    from rich.cells import cell_len
-
-    widths, least = [], []
-    for column, *cells in zip([column.title for column in columns], *rows, strict=True):
-        cells.append(column)
-        widths.append(max(cell_len(line) for cell in cells for line in cell.split("\n")))
-        least.append(max((cell_len(word) for cell in cells for word in cell.split()), default=0))
-    for firm in (False, True):
-        able = [place for place, column in enumerate(columns) if (column.firm or column.right) is firm]
-        while sum(widths) > room and (wide := [place for place in able if widths[place] > least[place]]):
-            widths[max(wide, key=widths.__getitem__)] -= 1
-    return widths if sum(widths) <= room else None
-
-
-def _aligned(columns: Sequence[Column], block: list[Sequence[str]], widths: list[int]) -> None:
-    """Print a block. The first block sets the widths; a wider value in a later one makes its line longer."""
-    lines = [tuple([_cell(value, "; ") for value in row]) for row in block]
-    if not widths:
-        titles = tuple(column.title for column in columns)
-        widths.extend(max(map(len, values)) for values in zip(titles, *lines, strict=True))
-        lines.insert(0, titles)
-    line = "  ".join(
-        f"{{:{'>' if column.right else '<'}{width}}}" for column, width in zip(columns, widths, strict=True)
-    )
-    sys.stdout.write("".join([line.format(*cells).rstrip() + "\n" for cells in lines]))
-
-
-def _cell(value: str, line_end: str) -> str:
+def _clean(value: str, line_end: str) -> str:
+    """Return a cell without control characters, with its style. Its lines are joined by ``line_end``."""
     if value.isprintable():  # almost every cell, and there may be millions
         return value
-    return line_end.join(printable(line) for line in value.splitlines())
+    text = line_end.join(GLUE.join(map(printable, line.split(GLUE))) for line in value.splitlines())
+    return Painted(text, value.style) if isinstance(value, Painted) else text

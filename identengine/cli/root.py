@@ -37,7 +37,7 @@ from identengine.cli import (
 from identengine.cli import serve as serving
 from identengine.cli.editing import advice
 from identengine.cli.interrupts import StoppedError
-from identengine.cli.output import JSON_WANTED, printable
+from identengine.cli.output import JSON_WANTED, failure
 from identengine.errors import (
     ConfigError,
     IdentengineError,
@@ -198,10 +198,10 @@ def _print_error(error: IdentengineError | OSError, *, as_json: bool) -> None:
         return
     if isinstance(error, LoadError | ConfigError):
         for problem in error.problems:
-            sys.stderr.write(printable(str(problem)) + "\n")
+            failure(str(problem))
     if not isinstance(error, ConfigError):
         for line in _sentence(error).splitlines():
-            sys.stderr.write(printable(line) + "\n")
+            failure(line)
 
 
 def _sentence(error: IdentengineError | OSError) -> str:

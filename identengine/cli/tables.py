@@ -6,32 +6,22 @@ A family of commands describes its table by a :class:`Table` and shows its rows 
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import typer
 
-from identengine.cli import output
+from identengine.cli.display import Display, Page, Shape, show_rows
 from identengine.cli.editing import mistakes_located
 from identengine.cli.filters import Filters
 from identengine.cli.options import AsJson, ConfigFile, Limit, Offset, StoreDir
-from identengine.cli.output import (
-    NO_VERSIONS,
-    Column,
-    emit,
-    emit_many,
-    facts,
-    hint,
-    none_shown,
-    progress,
-    screenful,
-)
+from identengine.cli.optionsets import spread
+from identengine.cli.output import NO_VERSIONS, emit, facts, hint, none_shown
 from identengine.cli.workspace import find_workspace
 from identengine.model.records import BookRow
+from identengine.provisioning.search import words_in
 
 if TYPE_CHECKING:
     from identengine.provisioning.rows import Rows
@@ -39,38 +29,6 @@ if TYPE_CHECKING:
     from identengine.store.versions import Store
 
 R = TypeVar("R", bound=BookRow)
-
-Facts = Iterable[tuple[str, str | None]]
-"""Name and value of each fact, one a line. Facts without a value (None) are omitted."""
-
-
-class Display(ABC, Generic[R]):
-    """The display of the rows of one table, for one version of the book."""
-
-    columns: ClassVar[tuple[Column, ...]]
-
-    def __init__(self, book: Snapshot) -> None:
-        self.book = book
-
-    @abstractmethod
-    def every(self) -> Iterator[R]:
-        """Yield all rows of the table in order of keys, and show a progress bar if they are many."""
-
-    @abstractmethod
-    def line(self, row: R) -> Sequence[str]:
-        """Return the cells of a row, one for each of :attr:`columns`."""
-
-    @abstractmethod
-    def as_object(self, row: R) -> dict[str, object]:
-        """Return a row for JSON, with inherited values."""
-
-    @abstractmethod
-    def details(self, opened: Store, row: R) -> tuple[dict[str, object], Facts]:
-        """Return more facts about a row: an addition to :meth:`as_object` for JSON, and all facts as text."""
-
-    @abstractmethod
-    def has_words(self, words: Sequence[str]) -> Callable[[R], bool]:
-        """Return a function that returns True if every word occurs in a row."""
 
 
 class Table(NamedTuple, Generic[R]):
@@ -107,33 +65,22 @@ def reading(store: Path | None, config: Path | None) -> Iterator[tuple[Store, Sn
         yield opened, book
 
 
-def watched(rows: Iterator[R], what: str, total: int, step: int) -> Iterator[R]:
-    """Yield the rows, and update a progress bar after each ``step`` rows."""
-    with progress(what) as tell:
-        for done, row in enumerate(rows, 1):
-            if done % step == 0:
-                tell(done, total)
-            yield row
-
-
-def show_rows(
-    table: Table[R],
+def show_list(
     display: Display[R],
     rows: Iterator[R],
-    limit: int | None,
-    offset: int,
+    page: Page,
+    shape: Shape,
     *,
     filtered: bool,
     as_json: bool,
 ) -> None:
-    """Print rows as a table or as JSON. ``filtered`` is True if a filter may have excluded all rows."""
-    if as_json:
-        emit_many(display.as_object(row) for row in islice(rows, offset, offset + limit if limit else None))
-    elif not output.table(display.columns, (display.line(row) for row in screenful(rows, limit, offset))):
-        if not display.book.version:
-            hint(NO_VERSIONS)
-        else:
-            none_shown(table.noun, "matches" if filtered else f"in version {display.book.version}", offset)
+    """Print rows as :func:`show_rows` does. Hint at an empty list. ``filtered`` is True if a filter was used."""
+    if show_rows(display, rows, page, shape, filtered=filtered, as_json=as_json) or as_json:
+        return
+    if not display.book.version:
+        hint(NO_VERSIONS)
+    else:
+        none_shown(display.noun, "matches" if filtered else f"in version {display.book.version}", page.offset)
 
 
 def add_commands(
@@ -159,7 +106,9 @@ def _add_search(app: typer.Typer, table: Table[R]) -> None:
     words_argument = typer.Argument(metavar="TEXT", help="Words that the row must contain, all of them.")
 
     @app.command(help=table.search_help)
+    @spread
     def search(
+        shape: Shape,
         text: list[str] = words_argument,
         limit: Limit = None,
         offset: Offset = 0,
@@ -169,8 +118,9 @@ def _add_search(app: typer.Typer, table: Table[R]) -> None:
     ) -> None:
         with reading(store, config) as (_, book):
             display = table.display(book)
-            fits = display.has_words([word for part in text for word in part.split()])
-            show_rows(table, display, filter(fits, display.every()), limit, offset, filtered=True, as_json=as_json)
+            fits = display.has_words(words_in(text))
+            kept = filter(fits, display.every())
+            show_list(display, kept, Page(limit, offset), shape, filtered=True, as_json=as_json)
 
 
 def _add_show(app: typer.Typer, table: Table[R]) -> None:
@@ -187,7 +137,7 @@ def _add_show(app: typer.Typer, table: Table[R]) -> None:
             first, *others = table.rows().find_all(book, key)
             display = table.display(book)
             if others:
-                show_rows(table, display, iter([first, *others]), None, 0, filtered=False, as_json=as_json)
+                show_list(display, iter([first, *others]), Page(None, 0), Shape(), filtered=True, as_json=as_json)
                 return
             more, known = display.details(opened, first)
             if as_json:

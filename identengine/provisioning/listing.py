@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # at runtime the store imports heavy libraries, which would d
 
 NAMED = 10
 """Largest number of items that a sentence lists. It counts the others."""
+SINGLE_READS = 500
+"""Number of rows that a list reads one by one, before it reads the whole table."""
 NEAR = 100_000
 """Largest number of names that are searched for similar ones. A longer search would delay the message too much."""
 
@@ -69,27 +71,26 @@ class Standing(NamedTuple):
 
 
 class Clients:
-    """The clients of a snapshot and their resellers. Each client is read at most once."""
+    """The clients of a snapshot and their resellers. Each client is read at most once.
+
+    The first clients are read singly. If many are needed, one walk reads all, which takes less time.
+    """
 
     def __init__(self, snapshot: View) -> None:
         self._snapshot = snapshot
         self._known: dict[int, Client | None] = {}
         self._standings: dict[int, Standing] = {}
 
-    def prefetch(self) -> None:
-        """Read all clients in one walk, which is faster than single reads if most of them are needed.
-
-        A damaged store is left to the single reads, so that only the clients that are needed must be sound.
-        """
-        with suppress(DamagedError):
-            for client in self._snapshot.clients():
-                self._known[client.id] = client
-
     def get(self, client_id: int) -> Client | None:
         """Return a client, or None if it does not exist."""
-        if client_id not in self._known:
-            self._known[client_id] = self._snapshot.client(client_id)
-        return self._known[client_id]
+        known = self._known
+        if client_id not in known:
+            if len(known) == SINGLE_READS:
+                with suppress(DamagedError):  # single reads find out whether a client that is needed is sound
+                    known.update((client.id, client) for client in self._snapshot.clients())
+            if client_id not in known:
+                known[client_id] = self._snapshot.client(client_id)
+        return known[client_id]
 
     def name(self, client_id: int) -> str:
         """Return the name of a client, or an empty text if it does not exist."""

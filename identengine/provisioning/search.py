@@ -31,13 +31,22 @@ Spellings = frozenset[str]
 """A word as typed and, if it may be a number, in normal form."""
 
 
+def words_in(parts: Iterable[str]) -> list[str]:
+    """Return the words to search for. A text that begins with a plus is one number, even with blanks."""
+    text = " ".join(parts).strip()
+    if text.startswith("+"):
+        with suppress(ValueError):
+            if (number := normal_number(text)).isdigit():
+                return [number]
+    return text.split()
+
+
 def has_words(words: Iterable[str], clients: Clients, book: View) -> Callable[[Account], bool]:
     """Return a filter of accounts that contain every word.
 
     A word may occur in a column, in the client's name, in an inherited table or plan, or in ``enabled``,
     ``disabled`` or ``blocked``. It may also begin one of the account's DIDs.
     """
-    clients.prefetch()
     wanted = [(_spellings(word), _owners(word, book)) for word in words]
     tests = [_may_have(spellings, owners, clients) for spellings, owners in wanted]
 
@@ -47,7 +56,7 @@ def has_words(words: Iterable[str], clients: Clients, book: View) -> Callable[[A
             if not test(account, encoded):
                 return False
         text = account_text(account, clients).casefold()
-        return all(account.id in owners or any(one in text for one in spellings) for spellings, owners in wanted)
+        return all(account.id in owners or _has(text, spellings) for spellings, owners in wanted)
 
     return keep
 
@@ -97,23 +106,28 @@ def _client_text(client_id: int, clients: Clients) -> str:
 
 
 def account_text(account: Account, clients: Clients) -> str:
-    """Return all that is searched of an account, a line each."""
-    values = [
-        shown(value)
-        for name in account.__struct_fields__
-        if name != "password" and (value := getattr(account, name)) is not None and not isinstance(value, bool)
-    ]
-    tables = (clients.rate_table(account), clients.routing_plan(account), clients.term_rate_table(account))
-    values += [found.value for found in tables if found and found.client]
-    values += [clients.name(account.client_id), "disabled" if account.disabled else "enabled"]
-    if clients.blocked_by(account.client_id):
-        values.append("blocked")
-    return "\n".join(values)
+    """Return all that is searched of an account, a line each.
+
+    The columns are spelled out, since a search may have to read 100,000 accounts within a second.
+    """
+    a, standing = account, clients.standing(account.client_id)
+    rate, plan, term = standing.rate_table, standing.routing_plan, standing.term_rate_table
+    limits = [shown(limit) for limit in (a.orig_capacity, a.orig_cps, a.term_capacity) if limit is not None]
+    return (
+        f"{a.id}\n{a.client_id}\n{clients.name(a.client_id)}\n{a.name}\n{a.ident_by}\n{';'.join(a.ident)}\n"
+        f"{a.tech_prefix or ''}\n{';'.join(a.gateways)}\n{a.notes or ''}\n"
+        f"{a.orig_rate_table or (rate.value if rate else '')}\n"
+        f"{a.orig_routing_plan or (plan.value if plan else '')}\n"
+        f"{a.term_rate_table or (term.value if term else '')}\n"
+        f"{a.orig_tag or ''}\n{a.src_policy}\n{a.term_tag or ''}\n{a.term_routing_ip or ''}\n"
+        f"{a.term_protocol or ''}\n{a.term_proxy or ''}\n{a.term_port or ''}\n{';'.join(limits)}\n"
+        f"{'enabled' if a.orig_enabled or a.term_enabled else 'disabled'}\n"
+        f"{'blocked' if standing.blocked_by else ''}"
+    )
 
 
 def client_has_words(words: Iterable[str], clients: Clients) -> Callable[[Client], bool]:
     """Return a filter of clients that contain every word, also in a reseller's name or in an inherited value."""
-    clients.prefetch()
     wanted = [_spellings(word) for word in words]
 
     def keep(client: Client) -> bool:
@@ -124,7 +138,7 @@ def client_has_words(words: Iterable[str], clients: Clients) -> Callable[[Client
         if clients.blocked_by(client.id):
             values.append(ClientStatus.BLOCKED)
         text = "\n".join(values).casefold()
-        return all(any(one in text for one in spellings) for spellings in wanted)
+        return all(_has(text, spellings) for spellings in wanted)
 
     return keep
 
@@ -135,15 +149,20 @@ def did_has_words(words: Iterable[str], name_of: Callable[[int], str]) -> Callab
     ``name_of`` returns the name of an account.
     """
     wanted = [_spellings(word) for word in words]
+    of_account: dict[int, str] = {}
 
     def keep(did: Did) -> bool:
-        number = did.number.casefold()
-        if all(any(one in number for one in spellings) for spellings in wanted):
-            return True
-        text = f"{number}\n{did.status}\n{did.account_id}\n{name_of(did.account_id)}".casefold()
-        return all(any(one in text for one in spellings) for spellings in wanted)
+        text = of_account.get(did.account_id)
+        if text is None:
+            text = of_account[did.account_id] = f"\n{did.account_id}\n{name_of(did.account_id)}\n".casefold()
+        text = did.number.casefold() + text + did.status
+        return all(_has(text, spellings) for spellings in wanted)
 
     return keep
+
+
+def _has(text: str, spellings: Spellings) -> bool:
+    return any(one in text for one in spellings)
 
 
 def _spellings(word: str) -> Spellings:
