@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
-from identengine.calls.backend import Admit, CallsAnswer, EncodedDecision, Refused, in_parts, packed
+from identengine.calls.backend import Admit, CallsAnswer, EncodedDecision, Refused, in_parts
 from identengine.calls.batch import Batch
 from identengine.calls.buckets import LevelBuckets
 from identengine.calls.leg import Leg
 from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, Content, is_same
 from identengine.calls.legtable import LegTable
 from identengine.calls.levels import Cells, Levels
+from identengine.calls.numbers import packed
 from identengine.calls.rows import ROW_LEGS
 from identengine.model.reasons import Reason
 
@@ -18,13 +19,14 @@ from identengine.model.reasons import Reason
 class Admission:
     """Answers authorizations, and reserves legs."""
 
-    def __init__(self, table: LegTable, batch: Batch) -> None:
+    def __init__(self, table: LegTable, batch: Batch, cps_burst: float) -> None:
         self.retransmitted = self.turned_away = 0
         """Numbers of retransmissions, and of legs for which the set had no room."""
         self._table = table
         self._legs, self._rows, self._counts = table.legs, table.rows, table.counts
         self._batch = batch
-        self._buckets = LevelBuckets()
+        self.buckets = LevelBuckets(cps_burst)
+        """The token buckets. Only admissions take tokens."""
 
     def admit(self, message: Admit) -> CallsAnswer:
         """Answer an authorization."""
@@ -77,22 +79,22 @@ class Admission:
     def admissible(self, levels: Levels) -> Cells | Reason:
         """Return the counters of a leg that may be reserved now, and take its CPS tokens, or return the reason."""
         paced = levels.paced
-        if paced and self._buckets.empty(levels, self._batch.now):
+        if paced and self.buckets.empty(levels, self._batch.now):
             return Reason.CPS_EXCEEDED
         found = self._counts.room(levels)
         if type(found) is Reason:
             self.turned_away += found is Reason.OVERLOAD
         elif paced:
-            self._buckets.take(levels, self._batch.now)
+            self.buckets.take(levels, self._batch.now)
         return found
 
     def _refusal(self, levels: Levels) -> Reason | None:
         """Return the reason why a call without a new slot is refused, or None. Then its CPS tokens are taken."""
-        if self._buckets.empty(levels, self._batch.now):
+        if self.buckets.empty(levels, self._batch.now):
             return Reason.CPS_EXCEEDED
         refusal = self._counts.full(levels)
         if refusal is None:
-            self._buckets.take(levels, self._batch.now)
+            self.buckets.take(levels, self._batch.now)
         return refusal
 
     def reserve(self, call: str, key: str, switch: str, cells: Cells, content: Content, answer: bytes) -> Leg:

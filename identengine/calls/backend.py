@@ -16,6 +16,7 @@ import msgspec
 
 from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, Content, State, direction_of
 from identengine.calls.levels import Cells, Levels
+from identengine.calls.numbers import Numbers
 from identengine.model.reasons import Reason
 from identengine.model.records import Decision, Direction
 
@@ -29,6 +30,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     active: float = 7200.0
     grace: float = 60.0
     global_capacity: int | None = None
+    cps_burst: float = 1.0
+    """Time without calls after which a token bucket is full, in seconds (engine.md 5.9)."""
 
 
 @final
@@ -55,8 +58,6 @@ def in_parts(decision: Decision | EncodedDecision) -> Decision:
     return decision.decision() if isinstance(decision, EncodedDecision) else decision
 
 
-packed: Callable[[Decision], bytes] = msgspec.msgpack.Encoder().encode
-"""Return a decision in MessagePack."""
 _from_messagepack: Callable[[bytes], Decision] = msgspec.msgpack.Decoder(Decision).decode
 _from_json: Callable[[bytes], Decision] = msgspec.json.Decoder(Decision).decode
 _BRACE = ord("{")
@@ -115,6 +116,8 @@ class Refresh(msgspec.Struct, frozen=True):
     identify: Callable[[], Levels | None] | None
     """Return the levels of an unknown call. None if the message carries no fields that identify it."""
     levels: LimitsNow
+    numbers: bytes | None = None
+    """Numbers of an unknown call (:func:`~identengine.calls.numbers.ending_of`), or None without such fields."""
 
 
 class Stop(msgspec.Struct, frozen=True, gc=False):
@@ -316,6 +319,7 @@ class LegView(msgspec.Struct, frozen=True, gc=False):
     """Time when the leg was counted first."""
     due: float
     """Time when the lease ends, or when a lapsed leg will be forgotten."""
+    numbers: Numbers = Numbers()
 
     @property
     def direction(self) -> Direction:
@@ -336,6 +340,8 @@ class LegFilter(msgspec.Struct, frozen=True, kw_only=True):
     direction: Direction | None = None
     leg_id: str | None = None
     """Id of the leg. ``""`` selects legs without an id."""
+    number: str | None = None
+    """The caller's or the dialled number, or the end of one of them (:mod:`identengine.calls.numbers`)."""
     taken_by: float | None = None
     """Latest time of the set's clock at which the leg may have been counted first."""
 

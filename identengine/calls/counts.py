@@ -36,6 +36,8 @@ class Counts:
         """Number of all held legs."""
         self.idle: list[Counter] = []
         """Counters of accounts that held no leg for a moment since :meth:`drop_idle`."""
+        self.global_capacity = most
+        """Limit on all legs together, or None."""
         self._most = inf if most is None else most
         self._accounts: dict[int, Counter] = {}
         self._clients: dict[int, tuple[Counter, Counter]] = {}
@@ -116,9 +118,18 @@ class Counts:
         return self.held > self._most
 
     @property
+    def max_held(self) -> int:
+        """Number of legs that the set can hold."""
+        return self._max_held
+
+    @property
     def has_room(self) -> bool:
         """True if the set can hold one more leg."""
         return self.held < self._max_held
+
+    def other_way(self, cell: Counter) -> Counter:
+        """Return the counter of a client for the other direction."""
+        return self._client(cell.number ^ 1)
 
     def cells(self, levels: Levels) -> Cells:
         """Return the counters for new legs of an account, and let the levels refer to them.

@@ -39,6 +39,8 @@ from identengine.calls.expiry import Expiry
 from identengine.calls.leg import Leg, Row, filtered
 from identengine.calls.legs import LAPSED, RESERVED
 from identengine.calls.legtable import LegTable
+from identengine.calls.levels import Levels
+from identengine.calls.leveluse import LevelUse, level_uses
 from identengine.calls.listedlegs import ListedLegs
 from identengine.calls.mirror import Changes, Mirror, RoomLeft
 from identengine.calls.mirroring import Mirroring
@@ -71,7 +73,7 @@ class Calls:
         """The batch that is being answered."""
         self._expiry = Expiry(table, settings)
         self._tombstones = Tombstones(TOMBSTONES_ROOM + TOMBSTONES_LEG_ROOM * settings.max_legs)
-        self._admission = Admission(table, self.batch)
+        self._admission = Admission(table, self.batch, settings.cps_burst)
         progress = Progress(table, self.batch, self._expiry, self._tombstones, self._admission)
         self._changes = Changes(table.rows.changed)
         legs = ListedLegs(table, self._expiry, settings, self._changes)
@@ -285,6 +287,10 @@ class Calls:
     def matching(self, selector: LegSelector, conditions: LegFilter) -> list[LegView]:
         """Implement :meth:`identengine.calls.backend.Overview.matching`."""
         return list(filtered(self._table.matching(selector), conditions))
+
+    def level_uses(self, levels: Levels) -> list[LevelUse]:
+        """Implement :meth:`identengine.calls.leveluse.LevelUses.level_uses`."""
+        return level_uses(levels, self.counts, self._admission.buckets, self.batch.now)
 
     def usage(self, of: Of, first: int, count: int) -> list[tuple[int, int]] | None:
         """Implement :meth:`identengine.calls.backend.Overview.usage`."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
+from identengine.cli.candidates import print_candidates
+from identengine.cli.levels import levels_of, print_levels
+from identengine.cli.operatorclient import OperatorClient
 from identengine.cli.options import AsJson, ConfigFile, KeyFile, StoreDir, integer
-from identengine.cli.output import Column, emit, facts, progress, say, table
+from identengine.cli.output import emit, facts, progress, say
 from identengine.cli.radiusfile import PacketRead, print_packet, read_file, switch_of
 from identengine.cli.workspace import Workspace, find_workspace
-from identengine.errors import KeyFileError, expected, nearest, one_of, quoted
+from identengine.errors import IdentengineError, KeyFileError, expected, nearest, one_of
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Reason, ReasonTable
 from identengine.model.records import Decision, Digest, Request
@@ -21,13 +24,16 @@ from identengine.provisioning.changes import shown
 
 if TYPE_CHECKING:
     from identengine.engine.core import Engine
-    from identengine.identify.explain import Candidate, Explanation
+    from identengine.identify.explain import CandidateLimits, Explanation
     from identengine.identify.index import Book
     from identengine.store.snapshot import Snapshot
+    from identengine.wire.operator import Level
 
 _FIELDS = tuple(name for name in Request.__struct_fields__ if name != "digest")
 _DIGEST = tuple(Digest.__struct_fields__)
 _STEP = 10_000
+_PATIENCE = 2.0
+"""Longest wait for a server, in seconds. It is short, since the candidates need no server."""
 
 _FIELDS_HELP = f"Fields of the request: {', '.join(_FIELDS)}, digest.username, digest.realm and so on."
 Fields = Annotated[list[str], typer.Argument(metavar="FIELD=VALUE", help=_FIELDS_HELP)]
@@ -64,17 +70,6 @@ Version = Annotated[
     ),
 ]
 
-_CANDIDATES = (
-    Column("ID", right=True),
-    Column("Account"),
-    Column("Client"),
-    Column("Matched by", firm=True),
-    Column("Mask", right=True),
-    Column("Prefix Length", right=True),
-    Column("Constraints"),
-    Column("Ruled out by"),
-)
-
 
 def identify(
     fields: Fields,
@@ -110,9 +105,14 @@ def explain(
     store: StoreDir = None,
     config: ConfigFile = None,
     key_file: KeyFile = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show all candidates. Default: the 20 that are nearest to the call.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show all candidates for a call, with their ranks and why they were ruled out. Exit with 1 on a reject.
+    """Show the candidates for a call, their requirements, and what ruled them out. Exit with 1 on a reject.
+
+    With --config, also show the use of the limits that the running server counts the account on.
 
     With --radius, first show the field that each attribute of a packet is. Accounting has no candidates.
 
@@ -131,12 +131,23 @@ def explain(
         read = read_file(radius, chosen)
         request = read.request
     explanation = None
+    from identengine.identify.explain import NEAREST, CandidateLimits
+
     if read is None or read.method == "authorize":
-        engine = _engine(here, version)
+        engine = _engine(here, version, CandidateLimits(None, None if everything else NEAREST))
         options = _options(here)
         explanation = engine.explain(request, options if chosen is None else chosen.options(options))
         _raise_fault(engine, here)
-    _print_explanation(explanation, read, as_json=as_json)
+    limits, trouble = _limits(here, explanation)
+    if as_json:
+        decided = {"decision": None} if explanation is None else msgspec.to_builtins(explanation)
+        emit(({} if read is None else read.document()) | decided | {"limits": limits})
+    else:
+        _print_explanation(explanation, request, read)
+        if limits or trouble is not None:
+            say("")
+            say("The limits of the account, as they are now:" if limits else f"No limits are shown: {trouble}")
+            print_levels(limits)
     raise typer.Exit(0 if explanation is None or explanation.decision.accepted else 1)
 
 
@@ -176,13 +187,16 @@ def _options(here: Workspace) -> IdentifyOptions:
     return here.config.identify if here.config else IdentifyOptions()
 
 
-def _engine(here: Workspace, version: int | None) -> Engine:
+def _engine(here: Workspace, version: int | None, explains: CandidateLimits | None = None) -> Engine:
     """Return an engine with a version of the store. It can read passwords if there is a key."""
     from identengine.engine.core import Engine
     from identengine.engine.settings import EngineSettings
 
     reasons = here.config.reasons if here.config else ReasonTable()
-    engine = Engine(EngineSettings(reasons=reasons, vault=here.vault_if_any()))
+    settings = EngineSettings(reasons=reasons, vault=here.vault_if_any())
+    if explains is not None:
+        settings = msgspec.structs.replace(settings, explains=explains)
+    engine = Engine(settings)
     with here.open(readonly=True) as opened, opened.read(version) as book:
         if book.version:
             engine.take_up(_build(book, _options(here)))
@@ -232,16 +246,28 @@ def _build(snapshot: Snapshot, options: IdentifyOptions) -> Book:
             tell(total, None)
 
 
-def _print_explanation(explanation: Explanation | None, read: PacketRead | None, *, as_json: bool) -> None:
-    if as_json:
-        decided = explanation and msgspec.to_builtins(explanation)
-        emit(decided if read is None else read.document() | (decided or {"decision": None}))
-        return
+def _limits(here: Workspace, explanation: Explanation | None) -> tuple[tuple[Level, ...], str | None]:
+    """Return the levels of the account that was found, as a running server has them, or the reason without them.
+
+    Without a config that names the set of calls there is neither.
+    """
+    decision = explanation and explanation.decision
+    if here.config is None or not decision or decision.account_id is None or decision.direction is None:
+        return (), None
+    try:
+        with OperatorClient(here.config.calls.path, _PATIENCE) as server:
+            return levels_of(server, decision.account_id, decision.direction), None
+    except IdentengineError as error:
+        return (), str(error)
+
+
+def _print_explanation(explanation: Explanation | None, request: Request, read: PacketRead | None) -> None:
     if read is not None:
         print_packet(read)
     if explanation is not None:
         _print_decision(explanation.decision)
-        _print_candidates(explanation)
+        say("")
+        print_candidates(explanation, request)
 
 
 def _print_decision(decision: Decision) -> None:
@@ -261,48 +287,3 @@ def _expected(decision: Decision) -> str | None:
     if decision.reason is Reason.INVALID_DESTINATION:
         return f"dst_number: {USABLE['dst_number']}"
     return USABLE.get(decision.field) if decision.field is not None else None
-
-
-def _print_candidates(explanation: Explanation) -> None:
-    say("")
-    if not explanation.candidates:
-        say(_why_none(explanation.decision))
-        return
-    table(_CANDIDATES, map(_candidate_row, explanation.candidates))
-    if explanation.cut:
-        say("More candidates are not shown.")
-
-
-def _why_none(decision: Decision) -> str:
-    """Return the reason why there are no candidates."""
-    if decision.account_id is not None:
-        return f"Account {decision.account_id} was found by its id. No other account is a candidate."
-    if decision.reason is Reason.ACCOUNT_DISABLED:  # otherwise it would be a candidate
-        return "The terminator part of the account that account_id names is off. No other account is a candidate."
-    if decision.reason is Reason.INVALID_REQUEST:
-        return f"The request is invalid: {decision.field} {quoted(decision.value)}. No account was looked up."
-    if decision.reason is Reason.INVALID_DESTINATION:
-        return "The request is invalid: dst_number is not a number. No account was looked up."
-    if decision.reason is Reason.NOT_READY:
-        return "The store has no version of the book yet."
-    return "No account of the book matches this request."
-
-
-def _candidate_row(candidate: Candidate) -> tuple[str, ...]:
-    rank = candidate.rank
-    return (
-        str(candidate.account_id),
-        candidate.account_name,
-        f"{candidate.client_id} {candidate.client_name}",
-        f"{candidate.matched_by} {candidate.matched}",
-        str(rank.mask),
-        str(rank.tech_prefix),
-        ", ".join(_set(rank.gateway, rank.port, rank.protocol)),
-        "(found)" if candidate.ruled_out_by is None else candidate.ruled_out_by,
-    )
-
-
-def _set(gateway: bool, port: bool, protocol: bool) -> Iterator[str]:
-    for name, is_set in (("gateway", gateway), ("port", port), ("protocol", protocol)):
-        if is_set:
-            yield name

@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from identengine.cli import (
     accounts,
+    audit,
     calls,
     clients,
     demo,
@@ -137,6 +138,7 @@ init.add_to(app)
 importexport.add_to(app)
 history.add_to(app)
 undo.add_to(app)
+audit.add_to(app)
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(clients.app, name="clients")
 app.add_typer(dids.app, name="dids")

@@ -252,6 +252,18 @@ def integer(low: int, high: int) -> Reader[int]:
     return read
 
 
+def number(low: float, high: float) -> Reader[float]:
+    """Return a reader of numbers with or without decimals from ``low`` to ``high``, both included."""
+
+    def read(value: object) -> float:
+        # The comparison is false for nan.
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise ValueError(mistake(f"a number from {low} to {high}", value))
+        return float(value)
+
+    return read
+
+
 def choice(*allowed: T) -> Reader[T]:
     """Return a reader of one of the values ``allowed``."""
 

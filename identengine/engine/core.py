@@ -25,6 +25,7 @@ from identengine.calls.backend import (
 )
 from identengine.calls.legs import call_key, leg_key
 from identengine.calls.levels import Levels
+from identengine.calls.numbers import ending_of
 from identengine.engine import lifecycle
 from identengine.engine.authorization import Authorization
 from identengine.engine.decisions import reject
@@ -252,12 +253,13 @@ class Engine:
             return Explanation(decision=decision)
         reveal = self.settings.reveal
         found = matching.identify(book, asked, ask.options, reveal)
-        shown, cut = explain.candidates(book, asked, ask.options, reveal, found)
-        return Explanation(decision=decision, candidates=shown, cut=cut)
+        shown, hidden, more = explain.candidates(book, asked, ask.options, reveal, found, self.settings.explains)
+        return Explanation(decision=decision, candidates=shown, cut=more or hidden > 0, hidden=hidden)
 
     def _refresh(self, ask: EngineRequest) -> EngineAnswer | CallsMessage:
         request, book = ask.request, self._book
         identify: Callable[[], Levels | None] | None = None
+        numbers: bytes | None = None
         assert isinstance(request, CallRequest)  # noqa: S101 - see EngineRequest.request
         if lifecycle.carries_identity(request):
             if book is None:
@@ -266,7 +268,8 @@ class Engine:
                 return lifecycle.unusable(asked.field or "dst_number", request)
             else:
                 identify = partial(self._identified, asked, ask.options, book)
-        return lifecycle.refresh(ask.method, request, ask.asker, identify, self._levels_then)
+                numbers = ending_of(asked.src_number, asked.dst_number)
+        return lifecycle.refresh(ask.method, request, ask.asker, identify, self._levels_then, numbers)
 
     def _identified(self, asked: Query, options: IdentifyOptions, book: Book) -> Levels | None:
         """Return the levels of a call that exists already, or None if it is unidentified (engine.md 5.4).

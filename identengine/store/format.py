@@ -10,8 +10,8 @@ this version on. Rows are never deleted, so that every version stays readable.
 
 The tables, each with its key and value. Ids, versions and numbers of events take 8 bytes:
 
-- meta: ``m`` name. The format, the hash key, the ids of retired keys, the numbers of the newest version and event,
-  and the hash of the newest record of the audit log (:mod:`identengine.store.chain`).
+- meta: ``m`` name. The format, the hash key, the ids of retired keys, and the numbers of the newest version and
+  event. Also the hash of the newest record of the audit log (:mod:`identengine.store.chain`).
 - clients: ``c`` id, stamp. A Client in MessagePack.
 - accounts: ``a`` id, stamp. An Account in MessagePack.
 - dids: ``d`` number, NUL, stamp. The account id, and the status (1 byte).

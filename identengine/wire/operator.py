@@ -29,7 +29,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     switch: str | None = None
     older: float | None = None
     """Minimum age of the leg, in seconds."""
-    state: Literal["held", "reserved", "active", "lapsed"] = "held"
+    state: Literal["held", "reserved", "active", "lapsed", "any"] = "held"
     """State of the leg. ``held`` is reserved or active."""
     call_id: str | None = None
     """Call id of the leg. It is looked up by its key, so the cost does not depend on the number of legs."""
@@ -38,6 +38,10 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     direction: Way | None = None
     leg_id: str | None = None
     """Id of the leg; ``""`` selects the leg without an id."""
+    number: str | None = None
+    """The caller's or the dialled number in normal form, or the end of one of them."""
+    account_name: str | None = None
+    """Text that the name of the account contains in the book in use. Case is ignored."""
 
 
 class StatusRequest(msgspec.Struct, frozen=True, tag_field="ask", tag="status"):
@@ -58,6 +62,15 @@ class UsageRequest(msgspec.Struct, frozen=True, tag_field="ask", tag="usage", om
     cursor: int = 0
     most: int = 50
     """Largest number of rows in the answer: the fullest of the counters that were examined."""
+
+
+class LevelsRequest(msgspec.Struct, frozen=True, tag_field="ask", tag="levels", omit_defaults=True):
+    """A request for the use and limit of each level on which a leg of an account counts now (engine.md 5.2)."""
+
+    account_id: int
+    direction: Way = "origination"
+    client_ids: tuple[int, ...] = ()
+    """The clients on which a held leg counts, the account's own first. Without them, those of the book in use."""
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -105,7 +118,7 @@ class CountRequest(msgspec.Struct, frozen=True, tag_field="ask", tag="note"):
     malformed: tuple[MalformedCount, ...] = ()
 
 
-OperatorRequest: TypeAlias = StatusRequest | LegsRequest | UsageRequest | EndRequest | CountRequest
+OperatorRequest: TypeAlias = StatusRequest | LegsRequest | UsageRequest | LevelsRequest | EndRequest | CountRequest
 
 
 Unready = Literal["no book", "the set of calls is full", "the store cannot be read"]
@@ -152,6 +165,14 @@ class LegRow(msgspec.Struct, frozen=True):
     """Seconds since the leg was taken."""
     left: float
     """Seconds until the lease expires; for a lapsed leg, until it is forgotten."""
+    started: float = 0.0
+    """Time at which the leg was taken, by the clock of the server, in Unix seconds."""
+    src_number: str | None = None
+    """The calling number as the answer had it, after Src Policy; None if it is absent or unknown."""
+    dst_number: str | None = None
+    """The dialled number as the answer had it; of origination without tech prefix."""
+    client_ids: tuple[int, ...] = ()
+    """The clients on which the leg counts: the account's own client first, then the resellers above it."""
 
     def ending(self) -> Ending:
         """Return the entry of an :class:`EndRequest` that ends this leg."""
@@ -190,6 +211,28 @@ class Usage(msgspec.Struct, frozen=True, tag_field="answer", tag="usage"):
     """Cursor of the next page; None on the last page."""
 
 
+class Level(msgspec.Struct, frozen=True):
+    """The use and limit of one level."""
+
+    level: str
+    """``account``, ``client``, ``reseller``, ``global``, or ``server`` for the room of the set of calls."""
+    id: int | None
+    """Id of the account, client or reseller; None for the others."""
+    name: str | None
+    column: str
+    """Column of the book or key of the config that holds the limit, such as ``orig_capacity``."""
+    use: float
+    limit: float | None
+    full: bool
+    """True if one more call does not fit."""
+
+
+class Levels(msgspec.Struct, frozen=True, tag_field="answer", tag="levels"):
+    """The levels on which a leg of an account counts, nearest the account first."""
+
+    rows: tuple[Level, ...]
+
+
 class Ended(msgspec.Struct, frozen=True, tag_field="answer", tag="ended"):
     """The number of legs that were freed, and the number that no longer existed."""
 
@@ -207,7 +250,7 @@ class OperatorFailure(msgspec.Struct, frozen=True, tag_field="answer", tag="erro
     message: str
 
 
-OperatorReply: TypeAlias = Status | LegPage | Usage | Ended | Noted | OperatorFailure
+OperatorReply: TypeAlias = Status | LegPage | Usage | Levels | Ended | Noted | OperatorFailure
 
 _asks: msgspec.json.Decoder[OperatorRequest] = msgspec.json.Decoder(OperatorRequest)
 _replies: msgspec.json.Decoder[OperatorReply] = msgspec.json.Decoder(OperatorReply)

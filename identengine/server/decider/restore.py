@@ -56,6 +56,7 @@ def restored(journal: Journal, calls: CallsConfig, *, replaces: bool) -> tuple[C
             reserved=calls.reserved,
             active=calls.active,
             grace=calls.grace,
+            cps_burst=calls.cps_burst,
             global_capacity=calls.global_capacity,
         ),
         journal,

@@ -24,6 +24,7 @@ from identengine.calls.backend import (
 from identengine.calls.journal import Journal
 from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, call_key
 from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters
+from identengine.calls.leveluse import LevelUse
 from identengine.calls.memory import Calls
 from identengine.engine.core import Engine
 from identengine.model.records import Decision, Direction
@@ -72,6 +73,9 @@ class Elsewhere:
     def matching(self, named: LegSelector, wanted: LegFilter) -> list[LegView]:
         self.asked.append(wanted)
         return [LEG] if named.call == LEG.call else []
+
+    def level_uses(self, levels: Levels) -> list[LevelUse]:
+        return []
 
     def apply(self, batch: Sequence[CallsMessage], now: float) -> list[CallsAnswer]:
         self.applied += batch
