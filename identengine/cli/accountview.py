@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from identengine.cli.display import Display, Facts, Field, book_field, watched
+from identengine.cli.grid import GLUE
 from identengine.cli.output import Column, when
 from identengine.cli.styles import Painted, Style
 from identengine.model.records import Account, IdentBy
@@ -224,7 +225,7 @@ def _idents(account: Account, *, cut: bool, compact: bool) -> str:
     kind, since they are easily recognised.
     """
     items, more = account.ident, len(account.ident) - 1
-    text = f"{items[0]} +{more} more" if cut and len(items) > _IDENTS else "; ".join(items)
+    text = f"{items[0]}{GLUE}+{more}{GLUE}more" if cut and len(items) > _IDENTS else "; ".join(items)
     return text if compact and account.ident_by is IdentBy.IP else f"{account.ident_by}: {text}"
 
 

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 _MEANT = {"enable": "unblock", "disable": "block"}
 _STEP = 10_000
-_LIMITS = ("capacity", "orig_capacity", "term_capacity", "orig_cps")
+_LIMITS = {"capacity": "capacity", "orig_capacity": "orig", "term_capacity": "term", "orig_cps": "cps"}
+"""The columns of limits, and their names on a terminal that is not wide."""
 
 
 class _Clients(TyperGroup):
@@ -119,7 +120,12 @@ class _ClientDisplay(Display[Client]):
                 lambda row: row.parent_id and clients.name(row.parent_id).casefold(),
                 ("parent_id",),
             ),
-            "limits": Field(Column("Limits", least=8), _limits, lambda row: _limits(row) or None, _LIMITS),
+            "limits": Field(
+                Column("Limits", least=8),
+                lambda row: _limits(row, compact=compact),
+                lambda row: _limits(row, compact=compact) or None,
+                tuple(_LIMITS),
+            ),
             "rate_table": table("Rate Table", "rate_table"),
             "routing_plan": table("Routing Plan", "routing_plan"),
             "term_rate_table": table("Term Rate Table", "term_rate_table"),
@@ -273,8 +279,12 @@ def _state(client: Client, clients: Clients) -> str:
     )
 
 
-def _limits(client: Client) -> str:
-    return ", ".join(f"{name} {shown(value)}" for name in _LIMITS if (value := getattr(client, name)) is not None)
+def _limits(client: Client, *, compact: bool) -> str:
+    return ", ".join(
+        f"{short if compact else name} {shown(value)}"
+        for name, short in _LIMITS.items()
+        if (value := getattr(client, name)) is not None
+    )
 
 
 def _facts(client: Client, clients: Clients) -> Iterator[tuple[str, str | None]]:

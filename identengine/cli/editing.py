@@ -227,7 +227,7 @@ def _would(done: Applied) -> str:
 
 def _print_more(more: int, remedy: str) -> None:
     if more > 0:
-        hint(f"and {counted(more, 'row')} more. {remedy}")
+        hint(sentences(f"and {counted(more, 'row')} more", remedy))
 
 
 def _print_changes(changes: Sequence[Change], would_be: str = "") -> None:

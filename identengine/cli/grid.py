@@ -51,7 +51,9 @@ _TIGHT_ASCII = Layout("", " ", "", (None, ("", "-", " ", ""), None))
 
 _BOX_LEAST = 120
 """Width of a terminal from which a table may fold and still have a box. Below, the frame needs too much room."""
-_PUNCTUATION = ".:,;/-_@=|+"
+GLUE = "\N{NO-BREAK SPACE}"
+"""Stands for a blank at which a line breaks only if it must."""
+_PUNCTUATION = f".:,;/-_@=|{GLUE}"
 """Characters after which a long word breaks first."""
 _PARTS = re.compile(rf"[^{re.escape(_PUNCTUATION)}]*[{re.escape(_PUNCTUATION)}]*")
 """A part of a word that ends with punctuation, or the rest of the word."""
@@ -142,9 +144,9 @@ class _Need(NamedTuple):
     def of(cls, column: Column, cells: Sequence[str]) -> _Need:
         title = text_width(column.title)
         lengths = sorted(map(text_width, cells))
-        longest = sorted(max(map(text_width, cell.split()), default=0) for cell in cells)
+        longest = sorted(max(map(text_width, cell.replace("\n", " ").split(" ")), default=0) for cell in cells)
         usual = int((len(cells) - 1) * _USUAL)
-        words = {word for cell in cells for word in cell.split()}
+        words = {word for cell in cells for word in cell.replace("\n", " ").split(" ")}
         parts = {part for word in words for part in _PARTS.findall(word)}
         return cls(
             column,
@@ -235,7 +237,7 @@ def _row(
     for place in range(max(map(len, cells))):
         parts = []
         for column, cell, lines, width in zip(columns, row, cells, widths, strict=True):
-            text = lines[place] if place < len(lines) else ""
+            text = lines[place].replace(GLUE, " ").rstrip() if place < len(lines) else ""
             blanks = " " * (width - text_width(text))
             if colour and text and isinstance(cell, Painted):
                 text = painted(text, cell.style)
@@ -251,7 +253,7 @@ def wrapped(text: str, width: int) -> list[str]:
             lines.append(line)
             continue
         at = ""
-        for word in line.split():
+        for word in line.split(" "):
             if at and text_width(at) + 1 + text_width(word) <= width:
                 at += " " + word
                 continue
@@ -269,7 +271,7 @@ def _broken(word: str, width: int) -> list[str]:
     while text_width(word) > width:
         end = _fitting(word, width)
         after = max((word.rfind(char, 0, end) for char in _PUNCTUATION), default=-1) + 1
-        end = after if after > end // 3 else end
+        end = after if after > 1 else end
         parts.append(word[:end])
         word = word[end:]
     return [*parts, word]

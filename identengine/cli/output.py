@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 
+from identengine.cli.grid import GLUE as GLUE  # noqa: PLC0414 - part of this interface
 from identengine.cli.grid import Column as Column  # noqa: PLC0414 - part of this interface
 from identengine.cli.grid import aligned, folded
 from identengine.cli.styles import Painted, Style, colours, painted, styled
@@ -32,8 +33,6 @@ NARROW = 80
 """Width of text that is folded if there is no terminal, in columns."""
 WIDE = 132
 """Width of a terminal from which a list shows all its columns."""
-GLUE = "\N{NO-BREAK SPACE}"
-"""Stands for a blank that :func:`paragraph` keeps within one line."""
 
 _BLOCK = 500
 _IN_MEMORY = 1 << 20
@@ -154,7 +153,8 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> int:
 def _paragraphs(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print each row as a paragraph, since a cut address would read as another one."""
     for row in rows:
-        facts((title, value or None) for title, value in zip(titles, row, strict=True))
+        cells = [value if GLUE not in value else value.replace(GLUE, " ") for value in row]
+        facts((title, value or None) for title, value in zip(titles, cells, strict=True))
         say("")
 
 
@@ -292,5 +292,5 @@ def _clean(value: str, line_end: str) -> str:
     """Return a cell without control characters, with its style. Its lines are joined by ``line_end``."""
     if value.isprintable():  # almost every cell, and there may be millions
         return value
-    text = line_end.join(printable(line) for line in value.splitlines())
+    text = line_end.join(GLUE.join(map(printable, line.split(GLUE))) for line in value.splitlines())
     return Painted(text, value.style) if isinstance(value, Painted) else text

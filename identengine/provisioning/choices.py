@@ -18,7 +18,7 @@ COMMAND_LINE = "command line"
 """Location of a mistake in an argument, in place of the name of a file."""
 _LISTED = 100
 """Largest number of mistakes that are listed. The others are counted (interfaces.md 1)."""
-_SUGGESTED = 3
+_SUGGESTED = 1
 """Largest number of unknown names for which similar ones are searched, since each search reads the table."""
 
 Choice = Callable[[View], Iterable[R]]

@@ -219,7 +219,8 @@ class _Items:
         self._changes = changes
         self._rows = 0
         self._first: Account | None = None
-        self._absent: Counter[tuple[ItemChange, str]] = Counter()
+        self._absent: Counter[tuple[int, str]] = Counter()
+        """Place of a removal and its item, to the number of accounts that do not have the item."""
 
     def cells(self, row: Account) -> tuple[dict[str, tuple[str, ...]], list[Mistake]]:
         """Return the cells of the lists that change in an account, and a warning for each item that it had."""
@@ -227,14 +228,14 @@ class _Items:
         self._first = self._first or row
         cells: dict[str, tuple[str, ...]] = {}
         warnings: list[Mistake] = []
-        for change in self._changes:
+        for place, change in enumerate(self._changes):
             before = cells.get(change.column, getattr(row, change.column))
             found = changed_items(row, before, change)
             cells[change.column] = found.items
             if change.sign == "+":
                 warnings += [has_already(change, item, row.id) for item in found.idle]
             else:
-                self._absent.update((change, item) for item in found.idle)
+                self._absent.update((place, item) for item in found.idle)
         return cells, warnings
 
     def require_effect(self) -> None:
@@ -242,7 +243,8 @@ class _Items:
         if self._first is not None and (
             wrong := [one for one, count in self._absent.items() if count == self._rows]
         ):
-            raise RowError([has_not(change, item, self._first, self._rows) for change, item in wrong])
+            found = [has_not(self._changes[place], item, self._first, self._rows) for place, item in wrong]
+            raise RowError(list(dict.fromkeys(found)))
 
 
 def remove(rows: Rows[R], chosen: str | Choice[R]) -> Edit:

@@ -26,6 +26,7 @@ from identengine.store.vault import Vault
 _TABLES: dict[str, Table] = {"client": columns.CLIENTS, "account": columns.ACCOUNTS, "DID": columns.DIDS}
 _CLIENT_COLUMNS = {"client": "parent_id", "account": "client_id"}
 """The column of each table that may hold the name of a client."""
+_AN = {"client": "a client", "account": "an account", "DID": "a DID"}
 _NO_PASSWORD = (None, "", "-")
 """Cells that keep or clear a password, for which no key is needed."""
 
@@ -119,7 +120,9 @@ class _FileEdit(Generic[R]):
         key: int | str | None = number_in(cell) if column == "number" else id_in(cell)
         if key is None:
             if not any(mistake.column in (column, None) for mistake in mistakes):
-                text = "a value is required" if cell in (None, "") else expected(f"the {column} of a {what}", cell)
+                text = (
+                    "a value is required" if cell in (None, "") else expected(f"the {column} of {_AN[what]}", cell)
+                )
                 mistakes.append(Mistake(column, None if cell is None else cell_text(cell), text))
             return None, None
         before = self._rows.by_key(self._draft, key)

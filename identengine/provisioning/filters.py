@@ -190,15 +190,18 @@ def has_rate_table(values: Iterable[str], clients: Clients) -> Test[Account]:
     """Return a filter of accounts by rate table, inherited ones too (engine.md 1.6).
 
     The account's own tables always count. An inherited or missing table counts for a part that is on. If both
-    parts are off, both count.
+    parts are off, both count together: a table is missing only if neither part has one.
     """
     fits = texts(values)
 
     def keep(account: Account) -> bool:
-        off = not (account.orig_enabled or account.term_enabled)
-        return _fits(
-            fits, account.orig_rate_table, clients.rate_table(account), off or account.orig_enabled
-        ) or _fits(fits, account.term_rate_table, clients.term_rate_table(account), off or account.term_enabled)
+        orig, term = clients.rate_table(account), clients.term_rate_table(account)
+        if not (account.orig_enabled or account.term_enabled):
+            known = [found.value for found in (orig, term) if found]
+            return any(map(fits, known)) if known else fits(None)
+        return _fits(fits, account.orig_rate_table, orig, account.orig_enabled) or _fits(
+            fits, account.term_rate_table, term, account.term_enabled
+        )
 
     return keep
 

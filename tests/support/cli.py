@@ -33,18 +33,36 @@ class Run(NamedTuple):
         return json.loads(self.out)
 
 
+class _Terminal(io.TextIOWrapper):
+    """A stream that claims to be a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def run(
-    *arguments: object, store: Path | None = None, stdin: str | bytes = "", env: dict[str, str] | None = None
+    *arguments: object,
+    store: Path | None = None,
+    stdin: str | bytes = "",
+    env: dict[str, str] | None = None,
+    screen: int | None = None,
 ) -> Run:
-    """Run ``identengine ARGUMENTS`` with a pipe as output. An uncaught exception fails the test."""
+    """Run ``identengine ARGUMENTS`` with a pipe as output. An uncaught exception fails the test.
+
+    ``screen`` is the width of a terminal without colours that gets the output instead.
+    """
     words = [str(argument) for argument in arguments]
     if store is not None:
         words += ["--store", str(store)]
     surroundings = {name: text for name, text in os.environ.items() if not name.startswith("IDENTENGINE_")}
     surroundings.pop("SUDO_USER", None)
-    surroundings |= {"USER": "tester", "COLUMNS": "100"} | (env or {})
+    surroundings |= {"USER": "tester", "COLUMNS": str(screen or 100)} | (env or {})
+    stream: type[io.TextIOWrapper] = io.TextIOWrapper
+    if screen is not None:
+        surroundings = {"NO_COLOR": "1"} | surroundings
+        stream = _Terminal
     # Encoded as the streams of a process are, so that text without an encoding fails here too.
-    out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace")
+    out, err = stream(io.BytesIO(), "utf-8"), stream(io.BytesIO(), "utf-8", "backslashreplace")
     before = sys.stdin
     sys.stdin = io.TextIOWrapper(io.BytesIO(stdin.encode() if isinstance(stdin, str) else stdin), "utf-8")
     try:
