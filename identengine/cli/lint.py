@@ -26,7 +26,7 @@ _COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
 
 
 class Severity(StrEnum):
-    """How bad a finding is."""
+    """The severity of a finding, the worst first."""
 
     ERROR = "error"
     WARNING = "warning"

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from identengine.errors import quoted
+from identengine.errors import quoted, sentences
 from identengine.lint.countrycodes import COUNTRY_CODES, may_begin_number
 from identengine.lint.findings import Probe, Trouble
 from identengine.lint.pages import Pages
@@ -94,7 +94,8 @@ class Competition:
     def _ties(self, rivals: Sequence[Rival], item: str, tiled: Network | None) -> Iterator[Trouble]:
         """Yield the ties at a value. The same accounts are one tie, however many values they share.
 
-        ``tiled`` is the network of the value if narrower networks fill it. A tie that no request reaches is none.
+        ``tiled`` is the network of the value if narrower networks fill it. A tie that no request reaches is
+        left out.
         """
         for direction in Direction:
             for options in self._scope.variants:
@@ -210,7 +211,7 @@ def _tie(
         result = "Calls that fit all of them are rejected as ambiguous."
     else:
         result = f"Account {ids[0]} gets the calls, since it has the lowest id."
-    text = f"accounts {named} are equal in everything except the id ({item}{equal}). {result}"
+    text = sentences(f"accounts {named} are equal in everything except the id ({item}{equal})", result)
     kind = same[0].ident_by
     outward = direction is Direction.TERMINATION
     request = Request(

@@ -14,6 +14,11 @@ from identengine.model.records import Account, IdentBy
 
 _FEW = 4
 """Largest number of values whose texts are searched in each row. For more, all rows are decoded."""
+_NEAR = {4: 24, 16: 48}
+"""Length of the network around a value whose accounts overlap with it, by the size of the address.
+
+A change may complete the networks that fill another one. Wider networks are rarely filled, and left to lint.
+"""
 _ANY_ADDRESS = b"\xa2ip"
 """The kind of ident of an account that is identified by address, as it is stored."""
 
@@ -31,7 +36,7 @@ class Overlap:
         """Size of the address and length of each network."""
         for kind, item in self._idents:
             if kind is IdentBy.IP:
-                network = network_of(item)
+                network = _neighbourhood(network_of(item))
                 self._networks.add(network_key(network))
                 self._lengths.add((len(network.address), network.length))
                 self._wider.update(network_key(each) for each in _around(network))
@@ -67,7 +72,7 @@ def _test(kind: IdentBy, item: str, prefixes: tuple[str, ...]) -> Callable[[byte
     if kind is not IdentBy.IP:
         text = (item if kind is IdentBy.NAME else national(item, prefixes)).encode()
         return lambda row: text in row
-    network = network_of(item)
+    network = _neighbourhood(network_of(item))
     if len(network.address) == 16:
         return lambda row: b":" in row and _ANY_ADDRESS in row
     shared = network.length // 8
@@ -82,6 +87,11 @@ def _test(kind: IdentBy, item: str, prefixes: tuple[str, ...]) -> Callable[[byte
         return b"::" in row  # a mapped address may have IPv4 in hexadecimal digits
 
     return test
+
+
+def _neighbourhood(network: Network) -> Network:
+    """Return the network in which narrower networks may fill another one together with ``network``."""
+    return _shortened(network, min(network.length, _NEAR[len(network.address)]))
 
 
 def _around(network: Network) -> Iterator[Network]:
