@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
+from threading import Event, Thread
+from typing import NamedTuple, Self
 
 import msgspec
 
@@ -78,15 +78,13 @@ def measured_apart(accounts: int) -> Figures:
 def measure(path: Path) -> Figures:
     """Return the results of a store."""
     with Store.open(path) as store:
-        memory = _resident_mib()
-        with store.read() as book:
+        with store.read() as book, _Peak() as peak:
             began = time.process_time()
             found = lint(book, Scope()).findings
             took = time.process_time() - began
             counts = book.counts
-        memory = _resident_mib() - memory
         edits = sorted(_edited(store, number) for number in range(EDITS))
-    return Figures(counts.accounts, counts.dids, took, memory, len(found), edits[EDITS // 2])
+    return Figures(counts.accounts, counts.dids, took, peak.mib, len(found), edits[EDITS // 2])
 
 
 def _edited(store: Store, number: int) -> float:
@@ -105,8 +103,35 @@ def _edited(store: Store, number: int) -> float:
     return took
 
 
-def _resident_mib() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+class _Peak:
+    """The largest memory of the process during a block, above that at its begin. Mapped files do not count."""
+
+    def __init__(self) -> None:
+        self._begin = self._most = _anonymous_kib()
+        self._done = Event()
+        self._thread = Thread(target=self._watch)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    @property
+    def mib(self) -> int:
+        """The memory in MiB."""
+        return (self._most - self._begin) // 1024
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.02):
+            self._most = max(self._most, _anonymous_kib())
+
+
+def _anonymous_kib() -> int:
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("RssAnon:")[2].split()[0])
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ _BOARDS = 1000
 """Networks whose accounts are kept, so that neighbours need not be read again."""
 _DIDS = 1000
 """DIDs of an account that are compared with the tech prefixes on its address."""
+_COMPARED = 1000
+"""Numbers on an address that one tech prefix is compared with, so that time grows with the accounts alone."""
 
 
 class Competition:
@@ -143,7 +145,8 @@ class Competition:
             prefix = account.tech_prefix or ""
             if prefix in COUNTRY_CODES:  # reported already
                 continue
-            for number, other, plain in dialled[bisect_right(dialled, (prefix, 0, False)) :]:
+            place = bisect_right(dialled, (prefix, 0, False))
+            for number, other, plain in dialled[place : place + _COMPARED]:
                 if not number.startswith(prefix):
                     break
                 if other != account.id and number != prefix and (plain or _continues(number, prefix)):

@@ -84,7 +84,7 @@ def _test(kind: IdentBy, item: str, prefixes: tuple[str, ...]) -> Callable[[byte
     def test(row: bytes) -> bool:
         if inside in row or (b"/" in row and (octet in row or b".0.0.0/" in row)):
             return True
-        return b"::" in row  # a mapped address may have IPv4 in hexadecimal digits
+        return b":" in row and b"::" in row  # a mapped address may have IPv4 in hexadecimal digits
 
     return test
 

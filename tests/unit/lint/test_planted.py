@@ -55,7 +55,7 @@ def account(account_id: int, ident: str, ident_by: str = "ip", client_id: int = 
 
 
 def vendor(account_id: int, ident: str, ident_by: str = "ip", **fields: Any) -> Account:
-    rated = {"term_rate_table": "rates-1", "orig_enabled": False, "term_enabled": True}
+    rated: dict[str, Any] = {"term_rate_table": "rates-1", "orig_enabled": False, "term_enabled": True}
     return account(account_id, ident, ident_by, **rated | fields)
 
 
