@@ -5,6 +5,7 @@ Rule: most rows are ruled out by their bytes. Only those that may overlap are de
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 
 from identengine.lint.values import network_key, network_of, text_key, values_of
@@ -79,12 +80,12 @@ def _test(kind: IdentBy, item: str, prefixes: tuple[str, ...]) -> Callable[[byte
     if shared == 0:
         return lambda row: _ANY_ADDRESS in row
     inside = ".".join(map(str, network.address[:shared])).encode() + (b"." if shared < 4 else b"")
-    octet = b"%d." % network.address[0]  # of all wider networks, down to /8
+    wider = re.compile(rb"%d\.[0-9.]+/" % network.address[0]).search  # down to /8
 
     def test(row: bytes) -> bool:
-        if inside in row or (b"/" in row and (octet in row or b".0.0.0/" in row)):
+        if inside in row or b".0.0.0/" in row or wider(row):
             return True
-        return b":" in row and b"::" in row  # a mapped address may have IPv4 in hexadecimal digits
+        return b"::" in row  # a mapped address may have IPv4 in hexadecimal digits
 
     return test
 

@@ -36,7 +36,7 @@ def clean() -> tuple[list[Client], list[Account], list[Did]]:
         msgspec.structs.replace(
             row,
             password=PASSWORD if row.ident_by is IdentBy.NAME else None,
-            gateways=("GW-1",) if row.ident_by is IdentBy.ANI else (),
+            gateways=("EDGE",) if row.ident_by is IdentBy.ANI else (),
         )
         for row in made.accounts
     ]
