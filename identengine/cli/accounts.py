@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from identengine.cli import passwords
 from identengine.cli.accountview import AccountDisplay
-from identengine.cli.editing import change, report
-from identengine.cli.options import AccountName, AsJson, ConfigFile, Limit, Offset, StoreDir, Who
+from identengine.cli.editcommands import add_edits
+from identengine.cli.editing import EditOptions, chosen, described, report, run_edit
+from identengine.cli.filters import AccountFilters
+from identengine.cli.options import AccountNames, AsJson, ConfigFile, Limit, Offset, StoreDir
+from identengine.cli.optionsets import spread
 from identengine.cli.tables import Table, add_commands, reading, show_rows
-from identengine.cli.workspace import find_workspace
-from identengine.model.addresses import parse_network
-from identengine.model.numbers import normal_number
 from identengine.model.records import Account
-from identengine.provisioning import listing
-from identengine.provisioning.listing import Keep, Status
 
 if TYPE_CHECKING:
     from identengine.provisioning.rows import Rows
@@ -34,16 +30,6 @@ Orig = Annotated[bool, typer.Option("--orig", help="Only the originator part: ca
 Term = Annotated[bool, typer.Option("--term", help="Only the terminator part: calls to the account.")]
 
 
-class Filters(NamedTuple):
-    """The filters of ``accounts list``."""
-
-    client: str | None = None
-    address: str | None = None
-    number: str | None = None
-    tag: str | None = None
-    status: Status | None = None
-
-
 def _rows() -> Rows[Account]:
     from identengine.provisioning.rows import ACCOUNTS
 
@@ -53,12 +39,14 @@ def _rows() -> Rows[Account]:
 _TABLE = Table(
     family="accounts",
     keeps_ids=True,
+    has_passwords=True,
     noun="account",
     metavar="ACCOUNT",
     key_help="Id or name of the account.",
     columns_help="Columns as in the accounts file of a book. Lists have ; between items. An empty value clears.",
     display=AccountDisplay,
     rows=_rows,
+    filters=AccountFilters,
     search_help=(
         "Search all columns of accounts and the names of their clients, but no passwords.\n\n"
         "Example: identengine accounts search --store STORE northwind premium"
@@ -72,43 +60,24 @@ _TABLE = Table(
         "Example: identengine accounts add --store STORE client_id=1 name=Lab ident_by=ip ident=192.0.2.77"
     ),
     set_help=(
-        "Change columns of an account. All other columns keep their values.\n\n"
-        "Example: identengine accounts set --store STORE 101 orig_tag=gold orig_capacity="
+        "Change columns of accounts, named by id or selected by filters. All other columns keep their values.\n\n"
+        "ident+=V and gateways+=V add an item to a list. ident-=V and gateways-=V remove it.\n\n"
+        "Example: identengine accounts set --store STORE 101 102 orig_tag=gold orig_capacity="
+    ),
+    edit_help=(
+        "Change the accounts of a file: the columns that it has, by id. No account is added.\n\n"
+        "Example: identengine accounts edit --store STORE --from capacities.csv --dry-run"
     ),
     remove_help=(
-        "Remove an account and its DIDs. To keep the account for statistics, disable it instead.\n\n"
+        "Remove accounts and their DIDs. To keep an account for statistics, disable it instead.\n\n"
         "Example: identengine accounts remove --store STORE 107 --yes"
     ),
 )
 
 
+@spread
 def list_accounts(
-    client: Annotated[
-        str | None, typer.Option(metavar="CLIENT", help="Only accounts of this client (id or name).")
-    ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(metavar="ADDRESS", help="Only accounts whose networks contain this address or network."),
-    ] = None,
-    number: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NUMBER",
-            help="Only accounts that this number matches: as ANI, as one of their DIDs, or by their tech prefix.",
-        ),
-    ] = None,
-    tag: Annotated[
-        str | None, typer.Option(metavar="TAG", help="Only accounts with this tag in either part.")
-    ] = None,
-    status: Annotated[
-        Status | None,
-        typer.Option(
-            help=(
-                "Only accounts with this status. enabled: a part is on. disabled: both parts are off."
-                " orig, term: this part is on. blocked: the client or a reseller is blocked."
-            )
-        ),
-    ] = None,
+    filters: AccountFilters,
     limit: Limit = None,
     offset: Offset = 0,
     store: StoreDir = None,
@@ -119,84 +88,52 @@ def list_accounts(
 
     Example: identengine accounts list --store STORE --client "Northwind Telecom" --status enabled
     """
-    filters = Filters(client, address, number, tag, status)
     with reading(store, config) as (_, book):
         display = AccountDisplay(book)
-        keeps = _keeps(filters, display)
-        kept = (account for account in display.every() if all(keep(account) for keep in keeps))
-        show_rows(_TABLE, display, kept, limit, offset, filtered=bool(keeps), as_json=as_json)
+        kept = filters.among(display.every(), book)
+        show_rows(_TABLE, display, kept, limit, offset, filtered=filters.is_set, as_json=as_json)
 
 
+@spread
 def enable(
-    account: AccountName,
+    *,
+    accounts: AccountNames = None,
     orig: Orig = False,
     term: Term = False,
-    store: StoreDir = None,
-    config: ConfigFile = None,
-    who: Who = None,
-    as_json: AsJson = False,
+    filters: AccountFilters,
+    options: EditOptions,
 ) -> None:
-    """Enable an account: its named parts, or by default the parts that were on before it was disabled.
+    """Enable accounts: their named parts, or by default the parts that were on before they were disabled.
 
     Example: identengine accounts enable --store STORE 107 --orig
     """
-    from identengine.provisioning.edits import parts_before, switch_parts
+    from identengine.provisioning import edits
 
-    here = find_workspace(store, config)
-    if not (orig or term):
-        with here.open(readonly=True) as opened, opened.read() as book:
-            orig, term = parts_before(opened, listing.find_account(book, account))
-    edit = switch_parts(account, orig=orig, term=term, on=True)
-    report(change(here, who, f"accounts enable {account}", edit), as_json=as_json)
+    choice = chosen(_rows(), accounts or (), filters)
+    edit = edits.switch_parts(choice, orig=orig, term=term, on=True) if orig or term else edits.enable(choice)
+    report(run_edit(options, described("accounts enable", accounts or (), filters), edit), options)
 
 
+@spread
 def disable(
-    account: AccountName,
+    *,
+    accounts: AccountNames = None,
     orig: Orig = False,
     term: Term = False,
-    store: StoreDir = None,
-    config: ConfigFile = None,
-    who: Who = None,
-    as_json: AsJson = False,
+    filters: AccountFilters,
+    options: EditOptions,
 ) -> None:
-    """Disable an account: its named part, or by default both. The account stays for statistics.
+    """Disable accounts: their named part, or by default both. The accounts stay for statistics.
 
-    Example: identengine accounts disable --store STORE 101
+    Example: identengine accounts disable --store STORE 101 102
     """
     from identengine.provisioning.edits import switch_parts
 
     both = not (orig or term)
-    edit = switch_parts(account, orig=orig or both, term=term or both, on=False)
-    report(change(find_workspace(store, config), who, f"accounts disable {account}", edit), as_json=as_json)
+    choice = chosen(_rows(), accounts or (), filters)
+    edit = switch_parts(choice, orig=orig or both, term=term or both, on=False)
+    report(run_edit(options, described("accounts disable", accounts or (), filters), edit), options)
 
 
-add_commands(app, _TABLE, listing=list_accounts, own=(enable, disable))
-
-
-def _keeps(filters: Filters, display: AccountDisplay) -> list[Keep]:
-    book = display.book
-    keeps: list[Keep] = []
-    if filters.client is not None:
-        wanted = listing.find_client(book, filters.client).id
-        keeps.append(lambda account: account.client_id == wanted)
-    if filters.status is not None:
-        keeps.append(listing.has_status(filters.status, display.clients))
-    if filters.tag is not None:
-        keeps.append(listing.has_tag(filters.tag))
-    if filters.number is not None:
-        with _usage("--number"):
-            number = normal_number(filters.number)
-        did = book.did(number) if number else None
-        keeps.append(listing.fits_number(number, did.account_id if did else None))
-    if filters.address is not None:
-        with _usage("--address"):
-            keeps.append(listing.covers(parse_network(filters.address)[0]))
-    return keeps
-
-
-@contextmanager
-def _usage(option: str) -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from None
+add_commands(app, _TABLE, listing=list_accounts)
+add_edits(app, _TABLE, own=(enable, disable))

@@ -13,11 +13,11 @@ from identengine.provisioning.listing import (
     Clients,
     Inherited,
     account_object,
-    has_words,
     last_change_of_account,
     listed,
     owned_dids,
 )
+from identengine.provisioning.search import has_words
 
 if TYPE_CHECKING:
     from identengine.store.snapshot import Snapshot
@@ -70,7 +70,7 @@ class AccountDisplay(Display[Account]):
 
     def has_words(self, words: Sequence[str]) -> Callable[[Account], bool]:
         """Return a filter of accounts that contain every word, also in the client's name."""
-        return has_words(words, self.clients)
+        return has_words(words, self.clients, self.book)
 
     def details(self, opened: Store, row: Account) -> tuple[dict[str, object], Facts]:
         """Return resellers, first DIDs and last change for JSON, and all facts as text."""

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from identengine.cli.interrupts import StoppedError
-from identengine.cli.operatorclient import CallsDir, OperatorClient, calls_folder, leg_rows, seconds
+from identengine.cli.operatorclient import CallsDir, OperatorClient, calls_folder, leg_rows
 from identengine.cli.options import AsJson, ConfigFile, Limit, Yes
 from identengine.cli.output import SCREEN, Column, emit, emit_many, hint, printable, progress, say, table
 from identengine.cli.rowids import book_of, row_id
+from identengine.cli.times import seconds
 from identengine.errors import IdentengineError, counted, quoted
 
 if TYPE_CHECKING:

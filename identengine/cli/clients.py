@@ -8,27 +8,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from identengine.cli.editing import change, report
-from identengine.cli.options import AsJson, ConfigFile, Limit, Offset, StoreDir, Who
+from identengine.cli.editcommands import add_edits
+from identengine.cli.editing import EditOptions, chosen, described, report, run_edit
+from identengine.cli.endcalls import report_and_end
+from identengine.cli.filters import ClientFilters
+from identengine.cli.operatorclient import CallsDir, calls_folder
+from identengine.cli.options import AsJson, ConfigFile, Limit, Offset, StoreDir
+from identengine.cli.optionsets import spread
 from identengine.cli.output import Column, when
 from identengine.cli.tables import Display, Facts, Table, add_commands, reading, show_rows, watched
-from identengine.cli.workspace import find_workspace
 from identengine.model.records import Client, ClientStatus
 from identengine.provisioning.changes import as_object, shown
 from identengine.provisioning.listing import (
     Clients,
     accounts_of,
-    client_has_words,
     client_object,
     clients_below,
-    find_client,
     last_change_of_client,
     listed,
 )
+from identengine.provisioning.search import client_has_words
 
 if TYPE_CHECKING:
     from identengine.provisioning.rows import Rows
-    from identengine.store.snapshot import Snapshot
+    from identengine.store.snapshot import Snapshot, View
     from identengine.store.versions import Store
 
 _MEANT = {"enable": "unblock", "disable": "block"}
@@ -53,7 +56,12 @@ app = typer.Typer(
     epilog="Example: identengine clients show --store STORE 5",
 )
 
-ClientName = Annotated[str, typer.Argument(metavar="CLIENT", help="Id or name of the client.")]
+ClientNames = Annotated[
+    list[str] | None, typer.Argument(metavar="[CLIENT]...", help="Ids or names of clients, or filters below.")
+]
+EndCalls = Annotated[
+    bool, typer.Option("--end-calls", help="Ask the running server to end the calls of the clients, too.")
+]
 
 
 class _ClientDisplay(Display[Client]):
@@ -97,7 +105,7 @@ class _ClientDisplay(Display[Client]):
         return client_object(row, self.clients)
 
     def has_words(self, words: Sequence[str]) -> Callable[[Client], bool]:
-        return client_has_words(words)
+        return client_has_words(words, self.clients)
 
     def details(self, opened: Store, row: Client) -> tuple[dict[str, object], Facts]:
         accounts, below = accounts_of(self.book, row.id), clients_below(self.book, row.id)
@@ -130,6 +138,7 @@ _TABLE = Table(
     columns_help="Columns as in the clients file of a book. An empty value clears the column.",
     display=_ClientDisplay,
     rows=_rows,
+    filters=ClientFilters,
     search_help=("Search all columns of clients.\n\nExample: identengine clients search --store STORE hosted"),
     show_help=(
         "Show one client with inherited values, resellers, clients below, accounts and the last change.\n\n"
@@ -140,24 +149,23 @@ _TABLE = Table(
         'Example: identengine clients add --store STORE name="Acme Voice" rate_table=Retail'
     ),
     set_help=(
-        "Change columns of a client. All other columns keep their values.\n\n"
-        "Example: identengine clients set --store STORE 4 capacity=300 notes="
+        "Change columns of clients, named by id or selected by filters. All other columns keep their values.\n\n"
+        "Example: identengine clients set --store STORE 4 5 capacity=300 notes="
+    ),
+    edit_help=(
+        "Change the clients of a file: the columns that it has, by id. No client is added.\n\n"
+        "Example: identengine clients edit --store STORE --from limits.csv --dry-run"
     ),
     remove_help=(
-        "Remove a client that has no accounts and no clients below it.\n\n"
+        "Remove clients that have no accounts and no clients below them.\n\n"
         "Example: identengine clients remove --store STORE 7 --yes"
     ),
 )
 
 
+@spread
 def list_clients(
-    status: Annotated[
-        ClientStatus | None,
-        typer.Option(help="Only clients with this status of their own. The status of resellers does not count."),
-    ] = None,
-    reseller: Annotated[
-        str | None, typer.Option(metavar="CLIENT", help="Only clients directly below this reseller (id or name).")
-    ] = None,
+    filters: ClientFilters,
     limit: Limit = None,
     offset: Offset = 0,
     store: StoreDir = None,
@@ -169,52 +177,65 @@ def list_clients(
     Example: identengine clients list --store STORE --status blocked
     """
     with reading(store, config) as (_, book):
-        keeps: list[Callable[[Client], bool]] = []
-        if status is not None:
-            keeps.append(lambda client: client.status is status)
-        if reseller is not None:
-            above = find_client(book, reseller).id
-            keeps.append(lambda client: client.parent_id == above)
         display = _ClientDisplay(book)
-        kept = (client for client in display.every() if all(keep(client) for keep in keeps))
-        show_rows(_TABLE, display, kept, limit, offset, filtered=bool(keeps), as_json=as_json)
+        kept = filters.among(display.every(), book)
+        show_rows(_TABLE, display, kept, limit, offset, filtered=filters.is_set, as_json=as_json)
 
 
+@spread
 def block(
-    client: ClientName,
-    store: StoreDir = None,
-    config: ConfigFile = None,
-    who: Who = None,
-    as_json: AsJson = False,
+    *,
+    clients: ClientNames = None,
+    end_calls: EndCalls = False,
+    calls: CallsDir = None,
+    filters: ClientFilters,
+    options: EditOptions,
 ) -> None:
-    """Block a client and all clients below it, so that their calls are rejected.
+    """Block clients and all clients below them, so that their calls are rejected.
+
+    With --end-calls, the calls that the server holds for them end too, as soon as it uses the new version.
 
     Example: identengine clients block --store STORE 6
     """
     from identengine.provisioning.edits import set_status
 
-    edit = set_status(client, ClientStatus.BLOCKED)
-    report(change(find_workspace(store, config), who, f"clients block {client}", edit), as_json=as_json)
+    folder = calls_folder(calls, options.config) if end_calls else None
+    picked: list[int] = []
+    choice = chosen(_rows(), clients or (), filters)
+
+    def noted(book: View) -> Iterator[Client]:
+        picked.clear()
+        for client in choice(book):
+            picked.append(client.id)
+            yield client
+
+    edit = set_status(noted, ClientStatus.BLOCKED)
+    done = run_edit(options, described("clients block", clients or (), filters), edit)
+    if folder is None:
+        report(done, options)
+    else:
+        report_and_end(done, folder, picked, options)
 
 
+@spread
 def unblock(
-    client: ClientName,
-    store: StoreDir = None,
-    config: ConfigFile = None,
-    who: Who = None,
-    as_json: AsJson = False,
+    *,
+    clients: ClientNames = None,
+    filters: ClientFilters,
+    options: EditOptions,
 ) -> None:
-    """Unblock a client, so that its calls can pass again.
+    """Unblock clients, so that their calls can pass again.
 
     Example: identengine clients unblock --store STORE 6
     """
     from identengine.provisioning.edits import set_status
 
-    edit = set_status(client, ClientStatus.ACTIVE)
-    report(change(find_workspace(store, config), who, f"clients unblock {client}", edit), as_json=as_json)
+    edit = set_status(chosen(_rows(), clients or (), filters), ClientStatus.ACTIVE)
+    report(run_edit(options, described("clients unblock", clients or (), filters), edit), options)
 
 
-add_commands(app, _TABLE, listing=list_clients, own=(block, unblock))
+add_commands(app, _TABLE, listing=list_clients)
+add_edits(app, _TABLE, own=(block, unblock))
 
 
 def _state(client: Client, clients: Clients) -> str:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from identengine.cli.editcommands import add_edits
 from identengine.cli.editing import mistakes_located
+from identengine.cli.filters import DidFilters
 from identengine.cli.options import AsJson, ConfigFile, Limit, Offset, StoreDir
+from identengine.cli.optionsets import spread
 from identengine.cli.output import Column
 from identengine.cli.tables import Display, Facts, Table, add_commands, reading, show_rows, watched
-from identengine.model.records import Account, Did, DidStatus
+from identengine.model.records import Did
 from identengine.provisioning.changes import as_object
-from identengine.provisioning.listing import did_number, find_account, find_client
+from identengine.provisioning.listing import did_number
 
 if TYPE_CHECKING:
     from identengine.provisioning.rows import Rows
@@ -88,6 +90,7 @@ _TABLE = Table(
     columns_help="Columns as in the dids file of a book: number, account_id, status.",
     display=_DidDisplay,
     rows=_rows,
+    filters=DidFilters,
     show_help=(
         "Show a DID with its account and client.\n\n"
         'Example: identengine dids show --store STORE "+44 20 7946 0201"'
@@ -97,26 +100,23 @@ _TABLE = Table(
         'Example: identengine dids add --store STORE number="+44 20 7946 0950" account_id=181'
     ),
     set_help=(
-        "Change the status of a DID, or assign it to another account.\n\n"
-        'Example: identengine dids set --store STORE "+44 20 7946 0205" status=active'
+        "Change the status of DIDs, or assign them to another account. Filters select all DIDs of an account.\n\n"
+        "Example: identengine dids set --store STORE --account 181 account_id=182"
+    ),
+    edit_help=(
+        "Change the DIDs of a file: the columns that it has, by number or range. No DID is added.\n\n"
+        "Example: identengine dids edit --store STORE --from numbers.csv --dry-run"
     ),
     remove_help=(
-        'Remove a DID from its account.\n\nExample: identengine dids remove --store STORE "+44 20 7946 0205" --yes'
+        "Remove DIDs from their accounts.\n\n"
+        'Example: identengine dids remove --store STORE "+44 20 7946 0205" --yes'
     ),
 )
 
 
+@spread
 def list_dids(
-    client: Annotated[
-        str | None, typer.Option(metavar="CLIENT", help="Only DIDs of this client (id or name).")
-    ] = None,
-    account: Annotated[
-        str | None, typer.Option(metavar="ACCOUNT", help="Only DIDs of this account (id or name).")
-    ] = None,
-    status: Annotated[DidStatus | None, typer.Option(help="Only DIDs with this status.")] = None,
-    number: Annotated[
-        str | None, typer.Option(metavar="NUMBER", help="Only DIDs that begin with these digits.")
-    ] = None,
+    filters: DidFilters,
     limit: Limit = None,
     offset: Offset = 0,
     store: StoreDir = None,
@@ -128,13 +128,8 @@ def list_dids(
     Example: identengine dids list --store STORE --account 181 --status on_hold
     """
     with reading(store, config) as (_, book):
-        start = did_number(number) if number is not None else ""
         display = _DidDisplay(book)
-        kept = (
-            did
-            for did in display.watched(_of(book, client, account))
-            if (status is None or did.status is status) and did.number.startswith(start)
-        )
+        kept = filters.among(display.watched(filters.every(book)), book)
         show_rows(_TABLE, display, kept, limit, offset, filtered=True, as_json=as_json)
 
 
@@ -159,14 +154,4 @@ def search_dids(
 
 
 add_commands(app, _TABLE, listing=list_dids, search=search_dids)
-
-
-def _of(book: Snapshot, client: str | None, account: str | None) -> Iterator[Did]:
-    """Return the DIDs of one account, of a client's accounts, or without either all DIDs."""
-    if client is None and account is None:
-        return book.dids()
-    owners: Iterable[Account] = book.accounts() if account is None else [find_account(book, account)]
-    if client is not None:
-        wanted = find_client(book, client).id
-        owners = [owner for owner in owners if owner.client_id == wanted]
-    return chain.from_iterable(book.account_dids(owner.id) for owner in owners)
+add_edits(app, _TABLE)

@@ -1,4 +1,4 @@
-"""``versions``, ``diff``, ``rollback`` and ``audit``: earlier versions and the audit log (engine.md 8)."""
+"""``versions``, ``diff`` and ``audit``: earlier versions and the audit log (engine.md 8)."""
 
 from __future__ import annotations
 
@@ -10,24 +10,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from identengine.cli.options import AsJson, ConfigFile, Limit, StoreDir, Who, integer
+from identengine.cli.options import AsJson, ConfigFile, Limit, StoreDir, integer
 from identengine.cli.output import (
     DIFF,
     NO_VERSIONS,
     SCREEN,
     Column,
-    emit,
     emit_many,
     hint,
-    say,
     screenful,
     table,
     when,
 )
 from identengine.cli.rowids import row_id
-from identengine.cli.workspace import author, find_workspace
+from identengine.cli.workspace import find_workspace
 from identengine.provisioning.changes import change_object, change_rows, shown
-from identengine.store.format import Changes, VersionInfo, field_changes
+from identengine.store.format import VersionInfo, change_counts, field_changes
 
 if TYPE_CHECKING:
     from identengine.store.format import AuditEntry
@@ -91,29 +89,6 @@ def diff(
             hint(f"versions {a} and {b} are equal")
 
 
-def rollback(
-    version: Annotated[int, typer.Argument(parser=integer(1), metavar="N", help="The version to restore.")],
-    store: StoreDir = None,
-    config: ConfigFile = None,
-    who: Who = None,
-    as_json: AsJson = False,
-) -> None:
-    """Restore version N as a new version.
-
-    Example: identengine rollback 3 --store STORE
-    """
-    with find_workspace(store, config).open() as opened:
-        before = opened.head()
-        info = opened.rollback(version, author(who))
-    if as_json:
-        emit(info)
-    elif info.version == before:
-        same = "is the newest" if version == before else f"equals version {before}, the newest"
-        say(f"nothing to change: version {version} {same}")
-    else:
-        say(f"version {info.version} restores version {version}: {_changes(info)}")
-
-
 def audit(
     client: Annotated[
         str | None,
@@ -161,7 +136,6 @@ def add_to(app: typer.Typer) -> None:
     """Add these commands."""
     app.command()(versions)
     app.command()(diff)
-    app.command()(rollback)
     app.command()(audit)
 
 
@@ -174,22 +148,8 @@ def _version_row(info: VersionInfo) -> tuple[str, ...]:
         str(info.clients),
         str(info.accounts),
         str(info.dids),
-        _changes(info),
+        change_counts(info),
     )
-
-
-def _changes(info: VersionInfo) -> str:
-    tables = (("clients", info.client_changes), ("accounts", info.account_changes), ("DIDs", info.did_changes))
-    return ", ".join(f"{name} {_signs(found)}" for name, found in tables if found.total) or "none"
-
-
-def _signs(found: Changes) -> str:
-    parts = (
-        (f"+{found.added}", found.added),
-        (f"~{found.changed}", found.changed),
-        (f"-{found.removed}", found.removed),
-    )
-    return " ".join(text for text, count in parts if count)
 
 
 def _audit_rows(entry: AuditEntry) -> Iterator[tuple[str, ...]]:

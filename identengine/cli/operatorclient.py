@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-import re
 import socket
 import time
 from operator import attrgetter
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeVar
 import typer
 
 from identengine.cli.options import LOCATIONS
-from identengine.errors import IdentengineError, expected
+from identengine.errors import IdentengineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +27,6 @@ PATIENCE = 10.0
 """Longest wait of a command for a server, in seconds. Requests wait while a decider is replaced."""
 MOST_BYTES = 1 << 26
 """Longest answer, in bytes. A longer one is not an answer of this protocol."""
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 T = TypeVar("T")
 
@@ -61,14 +58,6 @@ def calls_folder(calls: Path | None, config: Path | None) -> Path:
     from identengine.config.load import load
 
     return load(config, serving=False).calls.path
-
-
-def seconds(text: str) -> float:
-    """Return the seconds of ``90``, ``90s``, ``10m``, ``2h`` or ``1d``. Raise BadParameter for other texts."""
-    found = _DURATION.fullmatch(text.strip())
-    if found is None:
-        raise typer.BadParameter(expected("a time such as 90s, 10m, 2h or 1d", text))
-    return float(found[1]) * _SECONDS[found[2]]
 
 
 class OperatorClient:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from identengine.cli.output import JSON_WANTED
+from identengine.cli.times import EXAMPLES, since, until
 from identengine.errors import expected
 
 LOCATIONS = "Locations"
@@ -103,6 +104,9 @@ Who = Annotated[
     typer.Option("--who", metavar="NAME", help="Name of the author, for the audit log. Default: the login name."),
 ]
 AccountName = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Id or name of the account.")]
+AccountNames = Annotated[
+    list[str] | None, typer.Argument(metavar="[ACCOUNT]...", help="Ids or names of accounts, or filters below.")
+]
 AsJson = Annotated[
     bool,
     typer.Option("--json", help="Print one JSON document, for programs.", is_eager=True, callback=_json_wanted),
@@ -122,4 +126,14 @@ Limit = Annotated[
 Offset = Annotated[int, typer.Option("--offset", parser=integer(0), metavar="N", help="Skip the first N rows.")]
 ReuseId = Annotated[
     bool, typer.Option("--reuse-id", help="Allow a new account to have the id of an account that was removed.")
+]
+Since = Annotated[
+    float | None,
+    typer.Option("--since", parser=since, metavar="TIME", help=f"Only from this time on: {EXAMPLES}."),
+]
+Until = Annotated[
+    float | None,
+    typer.Option(
+        "--until", parser=until, metavar="TIME", help="Only up to this time. A date alone includes the whole day."
+    ),
 ]

@@ -30,10 +30,10 @@ from identengine.cli import (
     keys,
     lint,
     load,
-    revert,
     stats,
     store,
     top,
+    undo,
 )
 from identengine.cli import serve as serving
 from identengine.cli.editing import advice
@@ -137,7 +137,7 @@ serving.add_to(app)
 init.add_to(app)
 importexport.add_to(app)
 history.add_to(app)
-revert.add_to(app)
+undo.add_to(app)
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(clients.app, name="clients")
 app.add_typer(dids.app, name="dids")

@@ -1,4 +1,4 @@
-"""Look-ups and lists of rows: by id or name, by filters, by words, with the values that they inherit.
+"""Look-ups of rows by id or name, and rows with the values that they inherit.
 
 Rule: everything here works on one version of the book, a :class:`~identengine.store.snapshot.View`.
 """
@@ -14,11 +14,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from identengine.book.mistakes import Mistake, RowError
-from identengine.errors import IdentengineError, expected, quoted
-from identengine.model.addresses import Network, parse_network
+from identengine.errors import DamagedError, IdentengineError, expected, quoted
 from identengine.model.numbers import normal_number
-from identengine.model.records import Account, Client, ClientStatus, Did, IdentBy
-from identengine.provisioning.changes import as_object, shown
+from identengine.model.records import Account, Client, ClientStatus, Did
+from identengine.provisioning.changes import as_object
 
 if TYPE_CHECKING:  # at runtime the store imports heavy libraries, which would delay `--help`
     from identengine.store.format import AuditEntry
@@ -32,14 +31,11 @@ NEAR = 100_000
 
 TableName = Literal["account", "client", "DID"]
 """A table of the book in the singular, as messages name its rows."""
-Status = Literal["enabled", "disabled", "orig", "term", "blocked"]
-"""The states of an account that a list can filter by. They depend on its parts and on its client."""
 
 _ID_DIGITS = 19
 """Digits that no id has, since ids fit into 63 bits."""
 
 R = TypeVar("R", Client, Account)
-Keep = Callable[[Account], bool]
 
 
 class NotFoundError(IdentengineError):
@@ -63,18 +59,42 @@ class Inherited(NamedTuple):
     client: Client | None
 
 
+class Standing(NamedTuple):
+    """All that the accounts of a client inherit from it and from its resellers."""
+
+    blocked_by: Client | None
+    rate_table: Inherited | None
+    routing_plan: Inherited | None
+    term_rate_table: Inherited | None
+
+
 class Clients:
     """The clients of a snapshot and their resellers. Each client is read at most once."""
 
     def __init__(self, snapshot: View) -> None:
         self._snapshot = snapshot
         self._known: dict[int, Client | None] = {}
+        self._standings: dict[int, Standing] = {}
+
+    def prefetch(self) -> None:
+        """Read all clients in one walk, which is faster than single reads if most of them are needed.
+
+        A damaged store is left to the single reads, so that only the clients that are needed must be sound.
+        """
+        with suppress(DamagedError):
+            for client in self._snapshot.clients():
+                self._known[client.id] = client
 
     def get(self, client_id: int) -> Client | None:
         """Return a client, or None if it does not exist."""
         if client_id not in self._known:
             self._known[client_id] = self._snapshot.client(client_id)
         return self._known[client_id]
+
+    def name(self, client_id: int) -> str:
+        """Return the name of a client, or an empty text if it does not exist."""
+        client = self.get(client_id)
+        return client.name if client else ""
 
     def chain(self, client_id: int) -> list[Client]:
         """Return the client and its resellers, nearest first. Stop at a loop."""
@@ -85,39 +105,51 @@ class Clients:
             at = client.parent_id
         return list(found.values())
 
+    def standing(self, client_id: int) -> Standing:
+        """Return all that the accounts of the client inherit."""
+        found = self._standings.get(client_id)
+        if found is None:
+            chain = self.chain(client_id)
+            found = self._standings[client_id] = Standing(
+                next((client for client in chain if client.status is ClientStatus.BLOCKED), None),
+                _nearest(chain, lambda client: client.rate_table),
+                _nearest(chain, lambda client: client.routing_plan),
+                _nearest(chain, lambda client: client.term_rate_table),
+            )
+        return found
+
     def blocked_by(self, client_id: int) -> Client | None:
         """Return the nearest blocked client of the chain: the client itself or a reseller (engine.md 3.5)."""
-        return next((client for client in self.chain(client_id) if client.status is ClientStatus.BLOCKED), None)
+        return self.standing(client_id).blocked_by
 
     def rate_table(self, account: Account) -> Inherited | None:
         """Return the rate table of origination: from the account, its client or a reseller (engine.md 1.6)."""
-        return self._inherited(account.orig_rate_table, account.client_id, lambda client: client.rate_table)
+        own = account.orig_rate_table
+        return Inherited(own, None) if own else self.standing(account.client_id).rate_table
 
     def routing_plan(self, account: Account) -> Inherited | None:
         """Return the routing plan of origination, found in the same way."""
-        return self._inherited(account.orig_routing_plan, account.client_id, lambda client: client.routing_plan)
+        own = account.orig_routing_plan
+        return Inherited(own, None) if own else self.standing(account.client_id).routing_plan
 
     def term_rate_table(self, account: Account) -> Inherited | None:
         """Return the rate table of termination, found in the same way."""
-        return self._inherited(account.term_rate_table, account.client_id, lambda client: client.term_rate_table)
+        own = account.term_rate_table
+        return Inherited(own, None) if own else self.standing(account.client_id).term_rate_table
 
     def tables(self, client_id: int) -> dict[str, Inherited | None]:
         """Return the tables and the plan of a client by column: its own, or those of a reseller."""
+        found = self.standing(client_id)
         return {
-            "rate_table": self._inherited(None, client_id, lambda client: client.rate_table),
-            "routing_plan": self._inherited(None, client_id, lambda client: client.routing_plan),
-            "term_rate_table": self._inherited(None, client_id, lambda client: client.term_rate_table),
+            "rate_table": found.rate_table,
+            "routing_plan": found.routing_plan,
+            "term_rate_table": found.term_rate_table,
         }
 
-    def _inherited(
-        self, own: str | None, client_id: int, field: Callable[[Client], str | None]
-    ) -> Inherited | None:
-        if own:
-            return Inherited(own, None)
-        for client in self.chain(client_id):
-            if value := field(client):
-                return Inherited(value, client)
-        return None
+
+def _nearest(chain: Iterable[Client], field: Callable[[Client], str | None]) -> Inherited | None:
+    """Return the value of the nearest client of a chain that has one."""
+    return next((Inherited(value, client) for client in chain if (value := field(client))), None)
 
 
 def find_account(book: View, wanted: str) -> Account:
@@ -201,92 +233,6 @@ def listed(items: Iterable[str]) -> str:
     first = list(islice(source, NAMED))
     more = sum(1 for _ in source)
     return ", ".join(first) + (f" and {more} more" if more else "")
-
-
-def has_status(status: Status, clients: Clients) -> Keep:
-    """Return a filter of accounts by status: enabled or disabled, on in one part, or blocked."""
-    tests: dict[Status, Keep] = {
-        "enabled": lambda account: not account.disabled,
-        "disabled": lambda account: account.disabled,
-        "orig": lambda account: account.orig_enabled,
-        "term": lambda account: account.term_enabled,
-        "blocked": lambda account: clients.blocked_by(account.client_id) is not None,
-    }
-    return tests[status]
-
-
-def covers(wanted: Network) -> Keep:
-    """Return a filter of accounts that have a network which contains all of ``wanted``."""
-
-    def keep(account: Account) -> bool:
-        if account.ident_by is not IdentBy.IP:
-            return False
-        networks = (parse_network(item)[0] for item in account.ident)
-        return any(network.length <= wanted.length and network.covers(wanted.address) for network in networks)
-
-    return keep
-
-
-def fits_number(number: str, did_owner: int | None) -> Keep:
-    """Return a filter of accounts that a number matches: as ANI, as their DID, or by their tech prefix."""
-    return lambda account: (
-        account.id == did_owner
-        or (account.ident_by is IdentBy.ANI and number in account.ident)
-        or (account.tech_prefix is not None and number.startswith(account.tech_prefix))
-    )
-
-
-def has_tag(tag: str) -> Keep:
-    """Return a filter of accounts that have the tag in either part."""
-    folded = tag.casefold()
-    return lambda account: folded in ((account.orig_tag or "").casefold(), (account.term_tag or "").casefold())
-
-
-def has_words(words: Iterable[str], clients: Clients) -> Keep:
-    """Return a filter of accounts that contain every word in a column or in the client's name.
-
-    The password is never searched.
-    """
-    in_text = _in_text(words)
-
-    def keep(account: Account) -> bool:
-        client = clients.get(account.client_id)
-        return in_text((*_searchable(account), client.name if client else ""))
-
-    return keep
-
-
-def client_has_words(words: Iterable[str]) -> Callable[[Client], bool]:
-    """Return a filter of clients that contain every word in a column."""
-    in_text = _in_text(words)
-    return lambda client: in_text(_searchable(client))
-
-
-def _in_text(words: Iterable[str]) -> Callable[[Iterable[str]], bool]:
-    """Return a function that returns True if the columns of a row contain every word."""
-    wanted = [_spellings(word) for word in words]
-
-    def test(columns: Iterable[str]) -> bool:
-        text = "\n".join(columns).casefold()
-        return all(any(spelling in text for spelling in spellings) for spellings in wanted)
-
-    return test
-
-
-def _searchable(row: Account | Client) -> Iterator[str]:
-    """Yield the text of each column except the password."""
-    for name in row.__struct_fields__:
-        if name != "password" and (value := shown(getattr(row, name))):
-            yield value
-
-
-def _spellings(word: str) -> set[str]:
-    """Return the word as typed and, if it may be a number, in normal form (engine.md 2.1)."""
-    found = {word.casefold()}
-    if any(char.isdigit() for char in word):
-        with suppress(ValueError):
-            found.add(normal_number(word).casefold())
-    return found - {""}
 
 
 def account_object(account: Account, clients: Clients) -> dict[str, object]:

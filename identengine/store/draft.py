@@ -14,6 +14,7 @@ import lmdb
 
 from identengine.errors import StoreError
 from identengine.model.records import Account, BookRow, Client, Did
+from identengine.store.chain import put_version
 from identengine.store.format import (
     ACCOUNTS,
     BOOK,
@@ -22,7 +23,6 @@ from identengine.store.format import (
     DIDS,
     NEWEST,
     STAMP_BYTES,
-    VERSIONS,
     Change,
     Changes,
     VersionInfo,
@@ -42,8 +42,6 @@ from identengine.store.keys import (
     MAX_LISTED_KEYS,
     Counts,
     last_key,
-    newest,
-    put_newest,
     record_of,
     retired_keys,
     rows_under,
@@ -317,21 +315,23 @@ class Draft(View):
         if not info.changes:
             return self._before
         version = number_bytes(self.version)
-        self._txn.put(VERSIONS + version, encode(info))
         put_sums(self._txn, self.version, self._sums)
-        put_newest(self._txn, newest(self._txn)._replace(version=self.version))
+        info = put_version(self._txn, info, self._sums)
         for table in BOOK:
             keys = self._tallies[table].keys
             if keys is None or keys:
                 self._txn.put(CHANGES + version + table, encode(None if keys is None else sorted(keys)))
         return info
 
-    def verify(self, version: int) -> None:
-        """Raise DamagedError if the draft does not hold exactly the rows of ``version``."""
-        wanted = sums_of(self._txn, version)
-        if wanted is None or reduced(self._sums) != wanted:
+    def verify(self, version: int | None = None) -> None:
+        """Read all rows of the draft. Raise DamagedError if a row is damaged or missing.
+
+        Raise it also if the rows are not exactly those of ``version``.
+        """
+        sums = reduced(self._sums)
+        if version is not None and sums != sums_of(self._txn, version):
             raise damaged(f"rows of version {version} are missing")
-        for table, total in wanted.items():
+        for table, total in sums.items():
             for _row in self._summed(table, total):
                 pass
 

@@ -96,6 +96,10 @@ class View:
         """Yield all DIDs by number."""
         return (did_row(key, value) for key, value in self._table(DIDS))
 
+    def dids_from(self, digits: str) -> Iterator[Did]:
+        """Yield the DIDs that begin with ``digits`` (in normal form) by number, without reading other DIDs."""
+        return (did_row(key, value) for key, value in self._walk(DIDS + digits.encode()))
+
     def account_dids(self, account_id: int) -> Iterator[Did]:
         """Yield the DIDs of one account by number, without reading other DIDs."""
         if not is_id(account_id):

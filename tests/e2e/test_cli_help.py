@@ -25,10 +25,16 @@ COMMANDS = {
     "rollback",
     "revert",
     "audit",
-    *(f"accounts {name}" for name in ("list", "search", "show", "add", "set", "enable", "disable", "remove")),
+    *(
+        f"accounts {name}"
+        for name in ("list", "search", "show", "add", "set", "edit", "enable", "disable", "remove")
+    ),
     *(f"accounts password {name}" for name in ("show", "set", "generate", "clear")),
-    *(f"clients {name}" for name in ("list", "search", "show", "add", "set", "block", "unblock", "remove")),
-    *(f"dids {name}" for name in ("list", "search", "show", "add", "set", "remove")),
+    *(
+        f"clients {name}"
+        for name in ("list", "search", "show", "add", "set", "edit", "block", "unblock", "remove")
+    ),
+    *(f"dids {name}" for name in ("list", "search", "show", "add", "set", "edit", "remove")),
     "identify",
     "explain",
     "calls",

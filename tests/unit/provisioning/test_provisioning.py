@@ -10,7 +10,7 @@ import pytest
 from identengine.book.mistakes import Mistake, RowError
 from identengine.errors import IdentengineError
 from identengine.model.records import Account, ClientStatus, DidStatus, IdentBy
-from identengine.provisioning import edits, listing
+from identengine.provisioning import edits, filters, listing, search
 from identengine.provisioning.edits import Applied, Edit
 from identengine.provisioning.rows import ACCOUNTS, CLIENTS, DIDS
 from identengine.store.vault import Vault
@@ -121,9 +121,11 @@ def test_parts_come_back_as_they_were_before_the_account_was_disabled(store: Sto
     apply(store, edits.switch_parts("1", orig=True, term=False, on=False))
     apply(store, edits.switch_parts("1", orig=True, term=True, on=False))
     with store.read() as book:
+        assert listing.find_account(book, "1").disabled
+    apply(store, edits.enable("1"))
+    with store.read() as book:
         account = listing.find_account(book, "1")
-    assert account.disabled
-    assert edits.parts_before(store, account) == (False, True)
+    assert (account.orig_enabled, account.term_enabled) == (False, True)
 
 
 def test_a_password_is_stored_encrypted_and_cleared(store: Store, tmp_path: Path) -> None:
@@ -145,16 +147,16 @@ def test_lists_show_what_is_inherited_and_who_is_blocked(store: Store) -> None:
         clients = listing.Clients(book)
         (account,) = book.accounts()
         shown = listing.account_object(account, clients)
-        assert shown["blocked"] is True
+        assert shown[filters.Status.BLOCKED] is True
         assert shown["client_name"] == "Customer"
         assert shown["inherited"] == {
             "rate_table": {"value": "retail", "client_id": 1},
             "routing_plan": None,
             "term_rate_table": None,
         }
-        assert listing.has_status("blocked", clients)(account)
-        assert listing.has_words(["trunk", "CUSTOMER"], clients)(account)
-        assert not listing.has_words(["trunk", "reseller"], clients)(account)
+        assert filters.has_status([filters.Status.BLOCKED], clients)(account)
+        assert search.has_words(["trunk", "CUSTOMER"], clients, book)(account)
+        assert not search.has_words(["trunk", "reseller"], clients, book)(account)
         assert [one.id for one in listing.clients_below(book, 1)] == [2]
         assert listing.accounts_of(book, 2) == [(1, "Trunk")]
         (did,), count = listing.owned_dids(book, 1)
