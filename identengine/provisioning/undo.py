@@ -58,7 +58,7 @@ class Undone:
         show: Callable[[Change], object] = lambda change: change,
         scope: Scope = NO_SCOPE,
     ) -> None:
-        """Keep ``show`` of the first ``most`` changes, or of all if ``most`` is None. Findings are by ``scope``."""
+        """Keep ``show`` of the first ``most`` changes, or of all if it is None. Findings are by ``scope``."""
         self.scope = scope
         self._most = most
         self._show = show
