@@ -128,13 +128,13 @@ def run_edit(
     from identengine.provisioning.edits import MANY, apply
     from identengine.provisioning.findings import scope_for
 
+    here = here or options.workspace()
     allowed = None if options.yes else 0 if asks else MANY
     most = None if options.as_json else LISTED
-    name, here = author(options.who), here or options.workspace()
     with mistakes_located(), here.open() as opened:
         return apply(
             opened,
-            name,
+            author(options.who),
             what,
             edit,
             dry_run=options.dry_run,
@@ -174,7 +174,9 @@ def document(done: Applied, options: EditOptions) -> dict[str, object]:
 
 def print_report(done: Applied, options: EditOptions) -> None:
     """Print the version, the changes and the fields that an edit loosens. Warnings go to standard error."""
-    _print_warnings(done)
+    warnings = _located(done.warnings)
+    for warning in warnings:
+        hint(f"warning: {warning}")
     if not done.total:
         say("nothing to change")
         return
@@ -195,6 +197,7 @@ def print_report(done: Applied, options: EditOptions) -> None:
         say(f"loosens: {one.table} {one.key}: {one.field} {told(one.before)} -> {told(one.after)}")
     if (more := done.loosens_count - _SHOWN) > 0:
         say(f"loosens: {more:,} more")
+    hint_findings([one for one in done.findings if not any(each.expected in one.message for each in warnings)])
     if done.needs_yes:
         remedy = "This needs --yes." if options.dry_run else "Nothing was changed. Repeat with --yes to apply."
         hint(f"This would {_would(done)}. {remedy}")

@@ -253,8 +253,7 @@ def _show(report: ImportReport, changes: _Changes, findings: Sequence[Finding], 
         emit(msgspec.structs.asdict(report) | found)
     else:
         changes.print()
-        hint_findings([one for one in findings if one.check not in WARNED])
-        _print_report(report)
+        _print_report(report, [one for one in findings if one.check not in WARNED])
 
 
 @contextmanager
@@ -269,7 +268,7 @@ def _target(here: Workspace, *, dry_run: bool) -> Iterator[Workspace]:
         yield here._replace(store=scratch, key_file=key_file if key_file and key_file.exists() else None)
 
 
-def _print_report(report: ImportReport) -> None:
+def _print_report(report: ImportReport, findings: Sequence[Finding]) -> None:
     for problem in report.problems:
         hint(f"skipped: {problem}")
     if (more := report.problem_count - len(report.problems)) > 0:
@@ -278,6 +277,7 @@ def _print_report(report: ImportReport) -> None:
         hint(f"warning: {warning}")
     if (more := report.warning_count - len(report.warnings)) > 0:
         hint(f"warning: {more} more warnings")
+    hint_findings(findings)
     for name, one in (("clients", report.clients), ("accounts", report.accounts), ("dids", report.dids)):
         say(f"{name}: {_table(one)}")
         for word, found in (

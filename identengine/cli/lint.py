@@ -27,7 +27,7 @@ _STYLES = {"error": Style.ERROR, "warning": Style.WARNING}
 
 
 class Severity(StrEnum):
-    """How bad a finding is."""
+    """The severity of a finding, the worst first."""
 
     ERROR = "error"
     WARNING = "warning"

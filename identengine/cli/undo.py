@@ -95,8 +95,8 @@ def _work(
     from identengine.provisioning.findings import scope_for
     from identengine.provisioning.undo import Undone
 
-    choices = choices._replace(scope=scope_for(here.config))
-    undone = Undone(None, _as_json) if as_json else Undone(_SHOWN)
+    scope = scope_for(here.config)
+    undone = Undone(None, _as_json, scope) if as_json else Undone(_SHOWN, scope=scope)
     name = author(who)
     with mistakes_located(), here.open() as opened, progress("undo") as tell:
         work(opened, version, name, choices, undone, lambda rows: tell(rows, None))

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from identengine.errors import quoted
+from identengine.errors import quoted, sentences
 from identengine.lint.countrycodes import COUNTRY_CODES, may_begin_number
 from identengine.lint.findings import Probe, Trouble
 from identengine.lint.pages import Pages
@@ -23,6 +23,8 @@ _BOARDS = 1000
 """Networks whose accounts are kept, so that neighbours need not be read again."""
 _DIDS = 1000
 """DIDs of an account that are compared with the tech prefixes on its address."""
+_COMPARED = 1000
+"""Numbers on an address that one tech prefix is compared with, so that time grows with the accounts alone."""
 
 
 class Competition:
@@ -94,7 +96,8 @@ class Competition:
     def _ties(self, rivals: Sequence[Rival], item: str, tiled: Network | None) -> Iterator[Trouble]:
         """Yield the ties at a value. The same accounts are one tie, however many values they share.
 
-        ``tiled`` is the network of the value if narrower networks fill it. A tie that no request reaches is none.
+        ``tiled`` is the network of the value if narrower networks fill it. A tie that no request reaches is
+        left out.
         """
         for direction in Direction:
             for options in self._scope.variants:
@@ -142,7 +145,8 @@ class Competition:
             prefix = account.tech_prefix or ""
             if prefix in COUNTRY_CODES:  # reported already
                 continue
-            for number, other, plain in dialled[bisect_right(dialled, (prefix, 0, False)) :]:
+            place = bisect_right(dialled, (prefix, 0, False))
+            for number, other, plain in dialled[place : place + _COMPARED]:
                 if not number.startswith(prefix):
                     break
                 if other != account.id and number != prefix and (plain or _continues(number, prefix)):
@@ -210,7 +214,7 @@ def _tie(
         result = "Calls that fit all of them are rejected as ambiguous."
     else:
         result = f"Account {ids[0]} gets the calls, since it has the lowest id."
-    text = f"accounts {named} are equal in everything except the id ({item}{equal}). {result}"
+    text = sentences(f"accounts {named} are equal in everything except the id ({item}{equal})", result)
     kind = same[0].ident_by
     outward = direction is Direction.TERMINATION
     request = Request(

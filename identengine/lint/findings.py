@@ -16,7 +16,7 @@ from identengine.errors import expected, nearest, one_of
 from identengine.model.records import Request
 
 Severity: TypeAlias = Literal["error", "warning", "info"]
-"""How bad a finding is, the worst first."""
+"""The severity of a finding, the worst first."""
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 MOST = 1000
 """Largest number of findings of a check that are kept. The others are counted."""

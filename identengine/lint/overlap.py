@@ -5,6 +5,7 @@ Rule: most rows are ruled out by their bytes. Only those that may overlap are de
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 
 from identengine.lint.values import network_key, network_of, text_key, values_of
@@ -14,6 +15,11 @@ from identengine.model.records import Account, IdentBy
 
 _FEW = 4
 """Largest number of values whose texts are searched in each row. For more, all rows are decoded."""
+_NEAR = {4: 24, 16: 48}
+"""Length of the network around a value whose accounts overlap with it, by the size of the address.
+
+A change may complete the networks that fill another one. Wider networks are rarely filled, and left to lint.
+"""
 _ANY_ADDRESS = b"\xa2ip"
 """The kind of ident of an account that is identified by address, as it is stored."""
 
@@ -31,7 +37,7 @@ class Overlap:
         """Size of the address and length of each network."""
         for kind, item in self._idents:
             if kind is IdentBy.IP:
-                network = network_of(item)
+                network = _neighbourhood(network_of(item))
                 self._networks.add(network_key(network))
                 self._lengths.add((len(network.address), network.length))
                 self._wider.update(network_key(each) for each in _around(network))
@@ -67,21 +73,26 @@ def _test(kind: IdentBy, item: str, prefixes: tuple[str, ...]) -> Callable[[byte
     if kind is not IdentBy.IP:
         text = (item if kind is IdentBy.NAME else national(item, prefixes)).encode()
         return lambda row: text in row
-    network = network_of(item)
+    network = _neighbourhood(network_of(item))
     if len(network.address) == 16:
         return lambda row: b":" in row and _ANY_ADDRESS in row
     shared = network.length // 8
     if shared == 0:
         return lambda row: _ANY_ADDRESS in row
     inside = ".".join(map(str, network.address[:shared])).encode() + (b"." if shared < 4 else b"")
-    octet = b"%d." % network.address[0]  # of all wider networks, down to /8
+    wider = re.compile(rb"%d\.[0-9.]+/" % network.address[0]).search  # down to /8
 
     def test(row: bytes) -> bool:
-        if inside in row or (b"/" in row and (octet in row or b".0.0.0/" in row)):
+        if inside in row or b".0.0.0/" in row or wider(row):
             return True
         return b"::" in row  # a mapped address may have IPv4 in hexadecimal digits
 
     return test
+
+
+def _neighbourhood(network: Network) -> Network:
+    """Return the network in which narrower networks may fill another one together with ``network``."""
+    return _shortened(network, min(network.length, _NEAR[len(network.address)]))
 
 
 def _around(network: Network) -> Iterator[Network]:

@@ -1,7 +1,7 @@
 """Accounts that compete for the same requests: ties and shadowed accounts (engine.md 3.3, 3.4, 3.6).
 
-Rule: one account beats another for a request only if the request fits both. So an account never wins if, for each
-of its values and gateways, an account with equal or fewer constraints comes before it in every place.
+Rule: one account beats another for a request only if the request fits both. So an account
+never wins if others come before it for each of its values and gateways, with equal or fewer constraints.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Board:
         """The accounts of each cell that need no password: their credentials always hold."""
 
     def ties(self) -> Iterator[tuple[Cell, list[Rival]]]:
-        """Yield each cell whose accounts a request cannot tell apart."""
+        """Yield each cell whose accounts a request cannot distinguish."""
         for cell, same in self.cells.items():
             if len(same) > 1 and self._are_tied(cell, same):
                 yield cell, same

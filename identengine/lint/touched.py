@@ -148,7 +148,7 @@ def _states(change: Change) -> list[Account]:
 
 
 def _competes(change: Change) -> bool:
-    """Return True if a change can decide anew which account wins a request, and the account can win one."""
+    """Return True if a change can change which account wins a request, and the account can win one."""
     before, after = change.before, change.after
     if not isinstance(after, Account) or after.disabled:
         return False

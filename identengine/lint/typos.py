@@ -47,13 +47,13 @@ class Names:
         common: dict[str, str] = {}
         for name, uses in self._uses.items():
             if isinstance(uses, int) and uses >= OFTEN:
-                for shorter in _shorter(name):
+                for shorter in _shorter(name.casefold()):
                     common.setdefault(shorter, name)
         if not common:
             return
         for name, uses in self._uses.items():
             if isinstance(uses, Use):
-                for shorter in _shorter(name):
+                for shorter in _shorter(name.casefold()):
                     other = common.get(shorter)
                     if other is not None and _is_typo(name, other):
                         yield uses, other
@@ -69,23 +69,25 @@ def _shorter(name: str) -> Iterator[str]:
 
 
 def _is_typo(name: str, common: str) -> bool:
-    """Return True if two names differ by one letter that does not number or enumerate them."""
+    """Return True if two names differ by one letter, or by two that changed places.
+
+    Digits that number names are no difference, and neither are letters that enumerate them (plan-A, plan-B).
+    """
     if name == common or {name.casefold(), common.casefold()} <= _PROTOCOLS:
         return False
     if name.casefold() == common.casefold():
         return True
-    begin = 0
-    while begin < min(len(name), len(common)) and name[begin] == common[begin]:
-        begin += 1
-    end = 0
-    while end < min(len(name), len(common)) - begin and name[-1 - end] == common[-1 - end]:
-        end += 1
-    differing = (name[begin : len(name) - end], common[begin : len(common) - end])
-    if max(map(len, differing)) > 1 or not all(part.isalpha() for part in differing if part):
+    shorter = min(len(name), len(common))
+    begin = next((place for place in range(shorter) if name[place] != common[place]), shorter)
+    rest = shorter - begin
+    end = next((place for place in range(rest) if name[-1 - place] != common[-1 - place]), rest)
+    one, other = name[begin : len(name) - end], common[begin : len(common) - end]
+    if len(one) == 2 and one == other[::-1]:
+        return one.isalpha()
+    if len(one) > 1 or len(other) > 1 or not (one + other).strip("0123456789"):
         return False
-    # A letter that is a word of its own enumerates: plan-A, plan-B.
     before, after = name[begin - 1 : begin], name[len(name) - end : len(name) - end + 1]
-    return before.isalpha() or after.isalpha()
+    return not (one + other).isalnum() or before.isalpha() or after.isalpha()
 
 
 class Typos:

@@ -76,10 +76,10 @@ def walk(book: Pages, scope: Scope, sink: Sink, tell: Tell = lambda _: None) -> 
             continue
         inherited = tables.of(account.client_id)
         for check in checks:
-            if found := check(account, inherited, scope):
-                sink.add(found)
-        if "no_dids" in wanted and (found := no_dids(account, book)):
-            sink.add(found)
+            for trouble in check(account, inherited, scope):
+                sink.add((trouble,))
+        if "no_dids" in wanted:
+            sink.add(no_dids(account, book))
         if typos is not None:
             typos.add_account(account)
         for key, _, network in values_of(account, scope.prefixes):

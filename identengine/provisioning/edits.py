@@ -105,7 +105,9 @@ def apply(
         edited = edit(draft)
         applied = _gathered(edited, most)
         if applied.total:
-            applied = applied._replace(findings=findings_of(draft, draft.changes(), scope))
+            all_known = applied.total == len(applied.changes)
+            changes = applied.changes if all_known else draft.changes()
+            applied = applied._replace(findings=findings_of(draft, changes, scope))
         if allowed is not None and applied.total > allowed:
             applied = applied._replace(needs_yes=True)
             if not dry_run:

@@ -47,15 +47,19 @@ class Undoing(NamedTuple):
     """True if nothing is changed, and the result shows what would change."""
     yes: bool = False
     """True if rows may be removed and fields loosened."""
-    scope: Scope = NO_SCOPE
-    """The part of the config by which the findings are judged."""
 
 
 class Undone:
     """The result of an undoing: its changes, and the parts of them that need ``--yes``."""
 
-    def __init__(self, most: int | None = SHOWN, show: Callable[[Change], object] = lambda change: change) -> None:
-        """Keep ``show`` of the first ``most`` changes, or of all changes if ``most`` is None."""
+    def __init__(
+        self,
+        most: int | None = SHOWN,
+        show: Callable[[Change], object] = lambda change: change,
+        scope: Scope = NO_SCOPE,
+    ) -> None:
+        """Keep ``show`` of the first ``most`` changes, or of all if it is None. Findings are by ``scope``."""
+        self.scope = scope
         self._most = most
         self._show = show
         self.info: VersionInfo | None = None
@@ -121,7 +125,7 @@ def roll_back(
             return
     except DamagedError:
         pass
-    undone.restored, undone.left = True, FieldChanges()
+    undone.restored, undone.left, undone.findings = True, FieldChanges(), ()
 
     def inspect(changes: Iterator[Change]) -> None:
         undone.take(changes)
@@ -150,7 +154,7 @@ def _undo(
             _Undo(draft, allowed, undone.left).run(_counted(changes, progress))
         draft.verify()
         undone.take(draft.changes())
-        undone.findings = findings_of(draft, draft.changes(), allowed.scope)
+        undone.findings = findings_of(draft, draft.changes(), undone.scope)
         _consent(allowed, undone)
 
     try:

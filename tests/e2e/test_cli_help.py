@@ -48,6 +48,7 @@ COMMANDS = {
     "store check",
     "store info",
     "load",
+    "lint",
 }
 """The commands of interfaces.md 2 that are built."""
 

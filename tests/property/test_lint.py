@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
 
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.pages import Pages
 
 from identengine.identify.builder import build
 from identengine.identify.explain import CandidateLimits, candidates
@@ -20,7 +21,7 @@ from identengine.lint.scope import scope_of
 from identengine.lint.walk import lint, walk
 from identengine.model.options import IdentifyOptions
 from identengine.model.reasons import Reason
-from identengine.model.records import Account, Client, Did, Direction, IdentBy, Request
+from identengine.model.records import Account, Client, Direction, IdentBy, Request
 
 NETWORKS = ("10.0.0.0/30", "10.0.0.0/31", "10.0.0.2/31", "10.0.0.0", "10.0.0.1", "10.0.0.2", "10.0.0.3")
 ADDRESSES = ("10.0.0.0", "10.0.0.1", "10.0.0.2", "10.0.0.3")
@@ -28,33 +29,6 @@ NAMES = ("n1", "n2")
 ANIS = ("41", "42")
 PREFIXES = (None, "7", "77")
 CLIENTS = [Client(id=1, name="one"), Client(id=2, name="two")]
-
-
-class Rows(NamedTuple):
-    """A book in memory."""
-
-    rows: dict[int, Account]
-
-    def client(self, client_id: int) -> Client | None:
-        return next((client for client in CLIENTS if client.id == client_id), None)
-
-    def account(self, account_id: int) -> Account | None:
-        return self.rows.get(account_id)
-
-    def did(self, number: str) -> Did | None:
-        return None
-
-    def clients(self) -> Iterable[Client]:
-        return CLIENTS
-
-    def accounts(self) -> Iterable[Account]:
-        return self.rows.values()
-
-    def dids(self) -> Iterable[Did]:
-        return ()
-
-    def account_dids(self, account_id: int) -> Iterable[Did]:
-        return ()
 
 
 @st.composite
@@ -80,9 +54,9 @@ def accounts(draw: st.DrawFn, account_id: int) -> Account:
 
 
 @st.composite
-def books(draw: st.DrawFn) -> Rows:
+def books(draw: st.DrawFn) -> Pages:
     rows = [draw(accounts(number)) for number in range(1, draw(st.integers(2, 6)) + 1)]
-    return Rows({row.id: row for row in rows})
+    return Pages(CLIENTS, rows)
 
 
 OPTIONS = st.builds(
@@ -97,7 +71,7 @@ OPTIONS = st.builds(
 )
 
 
-def requests(rows: Rows) -> Iterator[Request]:
+def requests(rows: Pages) -> Iterator[Request]:
     """Yield a request for each combination of the values of a book."""
     every = list(rows.accounts())
     passwords = [None, "wrong", *(row.password for row in every if row.password)]
@@ -124,10 +98,10 @@ class Truth(NamedTuple):
     winners: set[int]
     """The accounts that a request of origination finds."""
     tied: set[int]
-    """The accounts that a request cannot tell apart."""
+    """The accounts that a request cannot distinguish."""
 
 
-def truth(book: Book, rows: Rows, options: IdentifyOptions) -> Truth:
+def truth(book: Book, rows: Pages, options: IdentifyOptions) -> Truth:
     winners: set[int] = set()
     tied: set[int] = set()
     for request in requests(rows):
@@ -152,7 +126,7 @@ def can_win(account: Account, options: IdentifyOptions) -> bool:
 @settings(max_examples=100, deadline=None)
 @given(books(), OPTIONS)
 def test_ties_and_shadowed_accounts_are_those_that_every_request_shows(
-    rows: Rows, options: IdentifyOptions
+    rows: Pages, options: IdentifyOptions
 ) -> None:
     book = build(options, 1, bytes(32), CLIENTS, rows.accounts(), ())
     shown = truth(book, rows, options)
@@ -165,7 +139,7 @@ def test_ties_and_shadowed_accounts_are_those_that_every_request_shows(
 
 @settings(max_examples=40, deadline=None)
 @given(books(), st.lists(OPTIONS, min_size=2, max_size=2))
-def test_an_account_is_shadowed_only_if_no_switch_finds_it(rows: Rows, each: list[IdentifyOptions]) -> None:
+def test_an_account_is_shadowed_only_if_no_switch_finds_it(rows: Pages, each: list[IdentifyOptions]) -> None:
     base = each[0]
     other = base.for_switch(each[1].match_port, each[1].match_protocol)
     both = Collector(("shadowed",))
