@@ -27,9 +27,9 @@ This page is for operators who look up a command or an option. `identengine COMM
 
 Exit statuses: 0 for success, 1 for wrong data or a negative answer, 2 for a wrong command line. `serve` has more
 ([operate/processes.md](operate/processes.md#exit-statuses-of-serve)).
-With `--json`, a command prints one JSON document. An error, wrong usage too, is one line of JSON on standard error:
-`{"error": {"message": "…", "problems": […], "total": N}}`. `problems` lists the mistakes of a book or config, and is
-empty for any other error.
+With `--json`, a command prints one JSON document. An error, wrong usage too, is one line of JSON on standard
+error: `{"error": {"message": "…", "problems": […], "total": N}}`. `problems` lists the mistakes of a book or
+config, and is empty for any other error.
 """
 
 
