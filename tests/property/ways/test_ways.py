@@ -16,7 +16,7 @@ from property.ways.oraclecheck import OracleCheck
 from property.ways.reached import Reached, function_named
 from property.ways.report import explained
 from property.ways.streams import ORDERLY_PERCENT, scenario
-from support.thorough import amounts, times
+from support.thorough import BUSY_SECONDS, amounts, times
 
 PARTS = 4
 """Number of tests that share the messages, so that several processes can run them."""
@@ -63,11 +63,13 @@ def unreached(reached: Reached) -> list[str]:
     return [found for found in reached.missed() if found not in UNREACHED]
 
 
+@pytest.mark.timeout(BUSY_SECONDS)
 def test_the_streams_reach_every_return_of_the_general_way() -> None:
     reached, _ = reached_by(GENERAL, orderly=20)
     assert "\n".join(unreached(reached)) == ""
 
 
+@pytest.mark.timeout(BUSY_SECONDS)
 @pytest.mark.skipif(not ENTRIES, reason="there is only the general way")
 def test_at_least_half_of_the_messages_are_usual_and_every_branch_is_reached() -> None:
     reached, made = reached_by((*ENTRIES, *STEPS))
