@@ -205,14 +205,6 @@ def print_report(done: Applied, options: EditOptions) -> None:
         say("dry run: nothing was changed")
 
 
-def _print_warnings(done: Applied) -> None:
-    """Print warnings, and the findings that no warning has told already."""
-    for warning in _located(done.warnings):
-        hint(f"warning: {warning}")
-    told = [warning.expected for warning in done.warnings]
-    hint_findings([one for one in done.findings if not any(text in one.message for text in told)])
-
-
 def _totals(done: Applied) -> str:
     """Return how many rows of each table an edit changed: ``300 accounts changed, 2 accounts disabled``."""
     return ", ".join(f"{counted(count, _NOUNS[table])} {word}" for table, word, count in done.counts)
