@@ -140,7 +140,7 @@ def _document(undone: Undone, choices: Undoing) -> dict[str, object]:
 
 def _print_text(undone: Undone, choices: Undoing, verb: str) -> None:
     if undone.restored:
-        hint("The store is damaged. The version is restored exactly, with its passwords and without later rows.")
+        hint("The store is damaged. Only the exact version can be restored: its passwords too, and no later rows.")
     if undone.info is None:
         changes = [change for change in undone.changes if isinstance(change, Change)]
         table(DIFF, (row for change in changes for row in change_rows(change)))

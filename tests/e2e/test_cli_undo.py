@@ -130,3 +130,19 @@ def test_clients_that_are_in_use_stay(store: Path) -> None:
     assert {(one["table"], one["key"]) for one in found["left"]} == {("client", 900)}
     said = done("revert", 2, "--remove", store=store)
     assert 'left: client 900: name "New" -> not set' in said.out
+
+
+def test_a_damaged_store_is_restored_exactly_and_asks_too(store: Path) -> None:
+    done("accounts", "set", 101, "orig_tag=gold", store=store)
+    done("clients", "add", "id=900", "name=New", store=store)
+    data = store / "data.mdb"
+    data.write_bytes(data.read_bytes().replace(b"\xa4gold", b"\xa4golf"))
+    refused = run("rollback", 1, "--json", store=store)
+    assert (refused.status, refused.json["restored"], refused.json["removes"]) == (1, True, ["client 900"])
+    assert done("rollback", 1, "--dry-run", store=store).err == (
+        "The store is damaged. Only the exact version can be restored: its passwords too, and no later rows.\n"
+        "This removes 1 row. This needs --yes.\n"
+    )
+    assert run("accounts", "show", 101, store=store).status == 1, "nothing was changed"
+    assert done("rollback", 1, "--yes", store=store).out.startswith("removes: client 900\nversion 4 restores")
+    assert done("diff", 1, 4, "--json", store=store).json == []
