@@ -11,6 +11,7 @@ import typer
 
 from identengine.book.mistakes import Mistake, RowError
 from identengine.cli.filters import Filters
+from identengine.cli.findings import hint_findings
 from identengine.cli.options import AsJson, ConfigFile, StoreDir, Who
 from identengine.cli.optionsets import OptionSet
 from identengine.cli.output import DIFF, emit, hint, say, table
@@ -125,11 +126,22 @@ def run_edit(
     An edit that ``asks`` is only tried without ``--yes``, and so is the edit of many rows.
     """
     from identengine.provisioning.edits import MANY, apply
+    from identengine.provisioning.findings import scope_for
 
+    here = here or options.workspace()
     allowed = None if options.yes else 0 if asks else MANY
     most = None if options.as_json else LISTED
-    with mistakes_located(), (here or options.workspace()).open() as opened:
-        return apply(opened, author(options.who), what, edit, dry_run=options.dry_run, most=most, allowed=allowed)
+    with mistakes_located(), here.open() as opened:
+        return apply(
+            opened,
+            author(options.who),
+            what,
+            edit,
+            dry_run=options.dry_run,
+            most=most,
+            allowed=allowed,
+            scope=scope_for(here.config),
+        )
 
 
 def report(done: Applied, options: EditOptions) -> None:
@@ -156,12 +168,14 @@ def document(done: Applied, options: EditOptions) -> dict[str, object]:
         "changes": [change_object(change) for change in done.changes],
         "loosens": done.loosens,
         "warnings": _located(done.warnings),
+        "findings": done.findings,
     }
 
 
 def print_report(done: Applied, options: EditOptions) -> None:
     """Print the version, the changes and the fields that an edit loosens. Warnings go to standard error."""
-    for warning in _located(done.warnings):
+    warnings = _located(done.warnings)
+    for warning in warnings:
         hint(f"warning: {warning}")
     if not done.total:
         say("nothing to change")
@@ -183,6 +197,7 @@ def print_report(done: Applied, options: EditOptions) -> None:
         say(f"loosens: {one.table} {one.key}: {one.field} {told(one.before)} -> {told(one.after)}")
     if (more := done.loosens_count - _SHOWN) > 0:
         say(f"loosens: {more:,} more")
+    hint_findings([one for one in done.findings if not any(each.expected in one.message for each in warnings)])
     if done.needs_yes:
         remedy = "This needs --yes." if options.dry_run else "Nothing was changed. Repeat with --yes to apply."
         hint(f"This would {_would(done)}. {remedy}")

@@ -29,6 +29,7 @@ from identengine.cli import (
     importexport,
     init,
     keys,
+    lint,
     load,
     stats,
     store,
@@ -143,6 +144,7 @@ app.add_typer(accounts.app, name="accounts")
 app.add_typer(clients.app, name="clients")
 app.add_typer(dids.app, name="dids")
 identify.add_to(app)
+lint.add_to(app)
 app.add_typer(calls.app, name="calls")
 stats.add_to(app)
 top.add_to(app)

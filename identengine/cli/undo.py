@@ -11,9 +11,10 @@ import msgspec
 import typer
 
 from identengine.cli.editing import mistakes_located
+from identengine.cli.findings import hint_findings
 from identengine.cli.options import AsJson, ConfigFile, StoreDir, Who, integer
 from identengine.cli.output import DIFF, emit, hint, progress, say, table
-from identengine.cli.workspace import author, find_workspace
+from identengine.cli.workspace import Workspace, author, find_workspace
 from identengine.errors import counted
 from identengine.provisioning.changes import change_object, change_rows, told
 from identengine.store.format import Change, change_counts
@@ -61,7 +62,7 @@ def revert(
     from identengine.provisioning.undo import Undoing, revert
 
     choices = Undoing(remove, passwords, dry_run, yes)
-    undone = _work(revert, version, choices, store, config, who, as_json=as_json)
+    undone = _work(revert, version, choices, find_workspace(store, config), who, as_json=as_json)
     _print(undone, choices, f"reverts version {version}", as_json=as_json)
 
 
@@ -83,19 +84,21 @@ def rollback(
     from identengine.provisioning.undo import Undoing, roll_back
 
     choices = Undoing(remove, passwords, dry_run, yes)
-    undone = _work(roll_back, version, choices, store, config, who, as_json=as_json)
+    undone = _work(roll_back, version, choices, find_workspace(store, config), who, as_json=as_json)
     _print(undone, choices, f"restores version {version}", as_json=as_json)
 
 
 def _work(
-    work: Work, version: int, choices: Undoing, store: object, config: object, who: str | None, *, as_json: bool
+    work: Work, version: int, choices: Undoing, here: Workspace, who: str | None, *, as_json: bool
 ) -> Undone:
     """Undo. Return the result with the changes as they are printed."""
+    from identengine.provisioning.findings import scope_for
     from identengine.provisioning.undo import Undone
 
-    undone = Undone(None, _as_json) if as_json else Undone(_SHOWN)
+    scope = scope_for(here.config)
+    undone = Undone(None, _as_json, scope) if as_json else Undone(_SHOWN, scope=scope)
     name = author(who)
-    with mistakes_located(), find_workspace(store, config).open() as opened, progress("undo") as tell:  # type: ignore[arg-type]
+    with mistakes_located(), here.open() as opened, progress("undo") as tell:
         work(opened, version, name, choices, undone, lambda rows: tell(rows, None))
     return undone
 
@@ -131,6 +134,7 @@ def _document(undone: Undone, choices: Undoing) -> dict[str, object]:
         "held_closed": (),
         "left": undone.left.done(),
         "left_count": undone.left.total,
+        "findings": undone.findings,
     }
 
 
@@ -151,6 +155,7 @@ def _print_text(undone: Undone, choices: Undoing, verb: str) -> None:
             say(f"{word}: {one.table} {one.key}: {one.field} {told(one.before)} -> {told(one.after)}")
         if (more := fields.total - _SHOWN) > 0:
             say(f"{word}: {more:,} more")
+    hint_findings(undone.findings)
     if undone.refused:
         parts = [f"removes {counted(undone.removed.total, 'row')}"] if undone.removed.total else []
         parts += [f"loosens {counted(undone.loosens.total, 'field')}"] if undone.loosens.total else []

@@ -20,9 +20,12 @@ from identengine.book.mistakes import Mistake, RowError
 from identengine.book.records import Cells, account_from
 from identengine.book.report import FieldChanges
 from identengine.errors import Problem
+from identengine.lint.findings import Finding
+from identengine.lint.scope import Scope
 from identengine.model.records import Account, Client, ClientStatus
 from identengine.provisioning.changes import changed, verb
 from identengine.provisioning.choices import Choice, named
+from identengine.provisioning.findings import NO_SCOPE, findings_of
 from identengine.provisioning.manyrows import Make, ManyRows
 from identengine.provisioning.rows import ACCOUNTS, CLIENTS, ExistsError, R, Rows
 from identengine.store.draft import Draft
@@ -58,6 +61,8 @@ class Applied(NamedTuple):
     loosens: tuple[FieldChange, ...] = ()
     """The first fields that let more calls pass than before (engine.md 9.2)."""
     loosens_count: int = 0
+    findings: tuple[Finding, ...] = ()
+    """Troubles that the edit brings (engine.md 8.5)."""
     needs_yes: bool = False
     """True if more than :data:`MANY` rows would change and the operator did not agree. Nothing was changed."""
 
@@ -87,17 +92,22 @@ def apply(
     dry_run: bool = False,
     most: int | None = None,
     allowed: int | None = None,
+    scope: Scope = NO_SCOPE,
 ) -> Applied:
     """Apply ``edit`` as one version, or only try it if ``dry_run`` is set. An error in ``edit`` changes nothing.
 
     The audit log records ``who`` and ``what`` (engine.md 8.4). The result holds at most ``most`` changes. An edit
-    that changes more than ``allowed`` rows changes nothing, and its result has ``needs_yes``. Raise StoreError, or
-    any error of ``edit``.
+    that changes more than ``allowed`` rows changes nothing, and its result has ``needs_yes``. The findings are
+    those by ``scope``. Raise StoreError, or any error of ``edit``.
     """
 
     def run(draft: Draft) -> Applied:
         edited = edit(draft)
         applied = _gathered(edited, most)
+        if applied.total:
+            all_known = applied.total == len(applied.changes)
+            changes = applied.changes if all_known else draft.changes()
+            applied = applied._replace(findings=findings_of(draft, changes, scope))
         if allowed is not None and applied.total > allowed:
             applied = applied._replace(needs_yes=True)
             if not dry_run:

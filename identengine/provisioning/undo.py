@@ -16,9 +16,12 @@ import msgspec
 from identengine.book.loosening import FieldChange, loosened
 from identengine.book.report import FieldChanges, Listing
 from identengine.errors import DamagedError
+from identengine.lint.findings import Finding
+from identengine.lint.scope import Scope
 from identengine.model.records import Account, BookRow, Client, Did
 from identengine.provisioning.changes import changed
 from identengine.provisioning.checks import check_resellers
+from identengine.provisioning.findings import NO_SCOPE, findings_of
 from identengine.provisioning.rows import ACCOUNTS, CLIENTS, DIDS
 from identengine.store.draft import Draft
 from identengine.store.format import Change, VersionInfo, field_changes
@@ -49,8 +52,14 @@ class Undoing(NamedTuple):
 class Undone:
     """The result of an undoing: its changes, and the parts of them that need ``--yes``."""
 
-    def __init__(self, most: int | None = SHOWN, show: Callable[[Change], object] = lambda change: change) -> None:
-        """Keep ``show`` of the first ``most`` changes, or of all changes if ``most`` is None."""
+    def __init__(
+        self,
+        most: int | None = SHOWN,
+        show: Callable[[Change], object] = lambda change: change,
+        scope: Scope = NO_SCOPE,
+    ) -> None:
+        """Keep ``show`` of the first ``most`` changes, or of all if it is None. Findings are by ``scope``."""
+        self.scope = scope
         self._most = most
         self._show = show
         self.info: VersionInfo | None = None
@@ -69,6 +78,8 @@ class Undone:
         """Fields that let more calls pass (engine.md 9.2)."""
         self.left = FieldChanges()
         """Fields that changed again: the value now, and the value that they would have."""
+        self.findings: tuple[Finding, ...] = ()
+        """Troubles that the undoing brings (engine.md 8.5)."""
 
     @property
     def needs_yes(self) -> bool:
@@ -114,7 +125,7 @@ def roll_back(
             return
     except DamagedError:
         pass
-    undone.restored, undone.left = True, FieldChanges()
+    undone.restored, undone.left, undone.findings = True, FieldChanges(), ()
 
     def inspect(changes: Iterator[Change]) -> None:
         undone.take(changes)
@@ -143,6 +154,7 @@ def _undo(
             _Undo(draft, allowed, undone.left).run(_counted(changes, progress))
         draft.verify()
         undone.take(draft.changes())
+        undone.findings = findings_of(draft, draft.changes(), undone.scope)
         _consent(allowed, undone)
 
     try:

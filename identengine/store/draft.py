@@ -225,6 +225,10 @@ class Draft(View):
             return self.put_row(did_key(number), b"")
         return False
 
+    def before(self) -> View:
+        """Return the version that the edit began with. It may be read until the next row is written."""
+        return View(self._txn, stamp_of(self._before.version), self._before.version, self.hash_key)
+
     def changes(self) -> Iterator[Change]:
         """Yield the changes of the edit so far, by table and key."""
         then, now = stamp_of(self.version - 1), self._own

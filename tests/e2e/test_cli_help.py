@@ -45,6 +45,7 @@ COMMANDS = {
     "store check",
     "store info",
     "load",
+    "lint",
 }
 """The commands of interfaces.md 2 that are built."""
 
