@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from identengine.cli.auditing import CallsEnded
-from identengine.cli.interrupts import StoppedError
+from identengine.cli.endcalls import end_legs, ended_told
 from identengine.cli.legviews import print_legs, say_legs
 from identengine.cli.levels import levels_of, print_levels
 from identengine.cli.operatorclient import CallsDir, OperatorClient, calls_folder, leg_rows
 from identengine.cli.options import AsJson, ConfigFile, Limit, StoreDir, Who, Yes
-from identengine.cli.output import SCREEN, emit, emit_many, hint, progress, say
+from identengine.cli.output import SCREEN, emit, emit_many, hint, say
 from identengine.cli.rowids import book_of, row_id
 from identengine.cli.times import seconds
 from identengine.errors import IdentengineError, counted, expected, quoted
@@ -321,22 +321,9 @@ def _preview(found: Iterator[LegRow], *, as_json: bool) -> None:
 
 
 def _end(server: OperatorClient, found: Iterator[LegRow], log: CallsEnded, *, as_json: bool) -> None:
-    """End the legs in batches, record that, and print their number."""
-    from identengine.wire.operator import MOST_ENDED, Ended, EndRequest
-
-    freed = gone = 0
-    try:
-        with progress("ending calls") as tell:
-            while some := tuple(islice(found, MOST_ENDED)):
-                ended = server.ask(EndRequest(tuple(row.ending() for row in some)), Ended)
-                log.add(some)
-                freed, gone = freed + ended.freed, gone + ended.gone
-                tell(freed, None)
-    except KeyboardInterrupt:
-        raise StoppedError(f"interrupted; {counted(freed, 'leg')} ended", 130) from None
-    finally:
-        log.record()
+    """End the legs, and print their number."""
+    ended = end_legs(server, found, log)
     if as_json:
-        emit({"freed": freed, "gone": gone})
-        return
-    say(f"{counted(freed, 'leg')} ended" + (f", {gone} had already ended" if gone else ""))
+        emit(ended._asdict())
+    else:
+        say(ended_told(ended))

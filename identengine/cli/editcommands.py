@@ -77,13 +77,9 @@ def _add_changes(app: typer.Typer, table: Table[R]) -> None:
         here = options.workspace()
 
         def is_name(text: str) -> bool:
-            from identengine.provisioning.listing import NotFoundError
-
+            folded = text.strip().casefold()
             with here.open(readonly=True) as opened, opened.read() as book:
-                try:
-                    return rows.find(book, text) is not None
-                except NotFoundError as error:
-                    return error.resolved and text in str(error) and "have the name" in str(error)
+                return any(getattr(row, "name", "").casefold() == folded for row in rows.every(book))
 
         keys, cells, items = columns_in(arguments, rows.record, is_name)
         edit = edits.set_columns(rows, chosen(rows, keys, filters), cells, items)

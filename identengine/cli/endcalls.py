@@ -1,23 +1,24 @@
-"""Ending the calls of clients that were just blocked: ``clients block --end-calls``.
+"""Ending calls on a running server: those of ``calls end``, and those of clients that were just blocked.
 
-Rule: calls end only after the server uses the version that blocks the clients. Otherwise a call could begin
-between.
+Rule: the calls of a blocked client end only after the server uses the version that blocks the client. Otherwise a
+call could begin between.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from identengine.cli.auditing import record_all
+from identengine.cli.auditing import CallsEnded
 from identengine.cli.editing import EditOptions, document, print_report, refuse
+from identengine.cli.interrupts import StoppedError
 from identengine.cli.operatorclient import PATIENCE, OperatorClient, leg_rows
 from identengine.cli.output import emit, progress, say
 from identengine.errors import IdentengineError, counted, sentences
+from identengine.provisioning.listing import listed
 
 if TYPE_CHECKING:
     from identengine.provisioning.edits import Applied
@@ -28,7 +29,7 @@ _PAUSE = 0.05
 """Time between two questions which version the server uses, in seconds."""
 
 
-class _Freed(NamedTuple):
+class Freed(NamedTuple):
     """The number of legs that were ended, and the number that had ended already."""
 
     freed: int
@@ -48,30 +49,26 @@ def report_and_end(done: Applied, folder: Path, clients: list[int], options: Edi
             emit(document(done, options) | {"ended": None})
         refuse(done, options)
         return
-    from identengine.store.versions import Noted
-
     here = options.workspace()
     with here.open(readonly=True) as opened, opened.read() as book:
         version, every = book.version, _with_below(book, clients)
-    of: Counter[int] = Counter()
     try:
         with OperatorClient(folder) as server:
             _await_version(server, version)
-            ended = _end(server, _legs(server, every), of)
+            log = CallsEnded(options.store, options.config, options.who, f"client {listed(map(str, clients))}")
+            ended = end_legs(server, _legs(server, every), log)
+    except StoppedError:
+        raise
     except IdentengineError as error:
         if options.as_json:
             emit(document(done, options) | {"ended": None})
         _fail(clients, error)
-    finally:
-        if of:
-            events = [Noted(f"calls ended: {counted(count, 'leg')}", client=key) for key, count in of.items()]
-            record_all(here, options.who, events)
     if options.as_json:
         emit(document(done, options) | {"ended": ended._asdict()})
     else:
         below = len(every) - len(clients)
         also = f", with those of {counted(below, 'client')} below" if below else ""
-        say(f"{_told(ended)}{also}")
+        say(f"{ended_told(ended)}{also}")
 
 
 def _fail(clients: list[int], error: IdentengineError) -> NoReturn:
@@ -118,19 +115,25 @@ def _legs(server: OperatorClient, clients: set[int]) -> Iterator[LegRow]:
     return (row for row in leg_rows(server, Filter(client_id=only)) if row.client_id in clients)
 
 
-def _end(server: OperatorClient, found: Iterator[LegRow], of: Counter[int]) -> _Freed:
-    """End the legs in batches. Count them in ``of`` by client."""
+def end_legs(server: OperatorClient, found: Iterator[LegRow], log: CallsEnded) -> Freed:
+    """End the legs in batches, and record that. Return their number. Raise StoppedError when interrupted."""
     from identengine.wire.operator import MOST_ENDED, Ended, EndRequest
 
     freed = gone = 0
-    with progress("ending calls") as tell:
-        while some := list(islice(found, MOST_ENDED)):
-            ended = server.ask(EndRequest(tuple(row.ending() for row in some)), Ended)
-            of.update(row.client_id for row in some)
-            freed, gone = freed + ended.freed, gone + ended.gone
-            tell(freed, None)
-    return _Freed(freed, gone)
+    try:
+        with progress("ending calls") as tell:
+            while some := tuple(islice(found, MOST_ENDED)):
+                ended = server.ask(EndRequest(tuple(row.ending() for row in some)), Ended)
+                log.add(some)
+                freed, gone = freed + ended.freed, gone + ended.gone
+                tell(freed, None)
+    except KeyboardInterrupt:
+        raise StoppedError(f"interrupted; {counted(freed, 'leg')} ended", 130) from None
+    finally:
+        log.record()
+    return Freed(freed, gone)
 
 
-def _told(ended: _Freed) -> str:
+def ended_told(ended: Freed) -> str:
+    """Return the number of legs as a sentence tells it."""
     return f"{counted(ended.freed, 'leg')} ended" + (f", {ended.gone} had already ended" if ended.gone else "")

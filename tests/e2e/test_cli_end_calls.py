@@ -30,7 +30,7 @@ def test_the_calls_of_a_blocked_client_end(server: Server) -> None:
     (answer,) = burst(server, [call("new")])
     assert answer["reason"] == "client_blocked"
     log = run("audit", "--client", 2, "--json", "--config", server.config).json
-    assert log[-1]["what"] == "calls ended: 3 legs"
+    assert (log[-1]["what"], log[-1]["account"]) == ("calls end client 1: 3 legs", 17)
     other = run("clients", "block", 3, "--end-calls", "--json", "--config", server.config)
     assert other.json["ended"] == {"freed": 2, "gone": 0}
     assert other.json["changes"][0]["key"] == 3
