@@ -35,7 +35,8 @@ CALLS = 1_000
 RATE = REJECTS + 2 * CALLS
 ROUNDS, SECONDS = 5, 60.0
 NONE, RECORDED, FILLING = "no record", "rejects", "rejects, a disk that fills"
-SMALL_DISK_MEGABYTES = 8
+ENTRY_BYTES = 170
+"""Size of a recorded reject of this benchmark, about."""
 PATIENCE = 30.0
 COLUMNS = [
     Column("processor", "processor µs", 2),
@@ -86,7 +87,7 @@ def measure(count: int, seconds: float, disk: Path) -> list[Row]:
             case = partial(take, engine, place, options)
             cases = {NONE: partial(case, "none", Path(folder)), RECORDED: partial(case, "rejects", Path(folder))}
             if os.geteuid() == 0:
-                cases[FILLING] = partial(on_small_disk, case, place / "small")
+                cases[FILLING] = partial(on_small_disk, case, place / "small", seconds)
             extra: dict[str, list[tuple[int, int]]] = {name: [] for name in cases}
             turns = {name: partial(noted, run, place, extra[name]) for name, run in cases.items()}
             taken = rounds.in_turn(turns, count)
@@ -122,19 +123,19 @@ def take(engine: Served, place: Path, options: generator.Options, decisions: str
     return rounds.take(rounds.Contender(decisions, engine.pid, target, place / "requests", options))
 
 
-def on_small_disk(case: partial[Taken], folder: Path) -> Taken:
-    """Measure a case on a disk that is too small for its record."""
-    with small_disk(folder):
+def on_small_disk(case: partial[Taken], folder: Path, seconds: float) -> Taken:
+    """Measure a case on a disk that is full after half of the time."""
+    with small_disk(folder, int(REJECTS * seconds * ENTRY_BYTES / 2) >> 10):
         taken = case("rejects", folder)
         case.func(*case.args[:2], replace(case.args[2], count=12), "none", folder)  # so that no file is open
     return taken
 
 
 @contextmanager
-def small_disk(folder: Path) -> Iterator[None]:
+def small_disk(folder: Path, kibibytes: int) -> Iterator[None]:
     """Mount a small disk in memory at ``folder``."""
     folder.mkdir(exist_ok=True)
-    command = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_MEGABYTES}m", "tmpfs", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", f"size={kibibytes}k", "tmpfs", str(folder)]
     subprocess.run(command, check=True)  # noqa: S603 - ours
     try:
         yield
