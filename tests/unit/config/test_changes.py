@@ -180,3 +180,9 @@ def test_the_default_config_as_bytes() -> None:
 def test_other_bytes_are_not_a_config() -> None:
     with pytest.raises(msgspec.MsgspecError):
         codec.decode(b"nonsense")
+
+
+def test_the_default_folder_of_the_record_stays_next_to_the_store_in_use() -> None:
+    old, new = parsed("[store]\npath = '/a/store'"), parsed("[store]\npath = '/b/store'")
+    found = changes(old, new)
+    assert (found.config.record.path, found.changed, found.fixed) == (old.record.path, (), ("[store]",))
