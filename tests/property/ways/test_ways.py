@@ -22,7 +22,7 @@ PARTS = 4
 """Number of tests that share the messages, so that several processes can run them."""
 MESSAGES = 500
 """Number of messages in a scenario, at least."""
-LEAST, MOST = 15_000, 150_000
+LEAST, MOST = 3_000, 150_000
 """Numbers of messages that are traced: at least, and at most if a statement is still unreached."""
 SEED = os.environ.get("WAYS_SEED")
 
