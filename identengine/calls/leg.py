@@ -7,10 +7,13 @@ from math import inf
 
 import msgspec
 
-from identengine.calls.backend import LegFilter, LegView
 from identengine.calls.legs import ACTIVE, Content, State, direction_of, leg_key, scope_of
 from identengine.calls.levels import Cells, clients_of, counters_of
 from identengine.calls.numbers import has_number, numbers_of
+from identengine.calls.overview import (
+    LegFilter,
+    LegView,
+)
 from identengine.model.records import Direction
 
 

@@ -20,11 +20,7 @@ from identengine.calls.backend import (
     CallsMessage,
     EncodedDecision,
     Fault,
-    Gauges,
-    LegFilter,
     LegSelector,
-    LegView,
-    Of,
     Refresh,
     Refused,
     Settings,
@@ -43,6 +39,12 @@ from identengine.calls.leveluse import LevelUse, level_uses
 from identengine.calls.listedlegs import ListedLegs
 from identengine.calls.mirror import Changes, Mirror, RoomLeft
 from identengine.calls.mirroring import Mirroring
+from identengine.calls.overview import (
+    Gauges,
+    LegFilter,
+    LegView,
+    Of,
+)
 from identengine.calls.progress import Progress
 from identengine.calls.sync import Lists, Note
 from identengine.calls.tombstones import TombstoneRow, Tombstones
@@ -263,10 +265,10 @@ class Calls:
         self._open = False
         return more
 
-    # ---- the operator's view (identengine.calls.backend.Overview)
+    # ---- the operator's view (identengine.calls.overview.Overview)
 
     def gauges(self) -> Gauges:
-        """Implement :meth:`identengine.calls.backend.Overview.gauges`."""
+        """Implement :meth:`identengine.calls.overview.Overview.gauges`."""
         return Gauges(
             held=self.counts.held,
             reserved=self._rows.count(RESERVED),
@@ -281,12 +283,12 @@ class Calls:
         )
 
     def page(self, cursor: int, count: int, conditions: LegFilter) -> tuple[list[LegView], int | None]:
-        """Implement :meth:`identengine.calls.backend.Overview.page`."""
+        """Implement :meth:`identengine.calls.overview.Overview.page`."""
         legs, following = self._table.run(cursor, count)
         return list(filtered(legs, conditions)), following
 
     def matching(self, selector: LegSelector, conditions: LegFilter) -> list[LegView]:
-        """Implement :meth:`identengine.calls.backend.Overview.matching`."""
+        """Implement :meth:`identengine.calls.overview.Overview.matching`."""
         return list(filtered(self._table.matching(selector), conditions))
 
     def level_uses(self, levels: Levels) -> list[LevelUse]:
@@ -294,6 +296,6 @@ class Calls:
         return level_uses(levels, self.counts, self._admission.buckets, self.batch.now)
 
     def usage(self, of: Of, first: int, count: int) -> list[tuple[int, int]] | None:
-        """Implement :meth:`identengine.calls.backend.Overview.usage`."""
+        """Implement :meth:`identengine.calls.overview.Overview.usage`."""
         page = self.counts.page(first, count, of_accounts=of == "accounts")
         return [(counter, held) for counter, held in page if held > 0] if page else None

@@ -7,7 +7,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from identengine.config.readers import Endpoint, Secret
+from identengine.config.readers import Endpoint
+from identengine.config.secret import Secret
 from identengine.errors import KeyFileError
 from identengine.model.addresses import Network
 from identengine.model.attributes import NamedAttribute

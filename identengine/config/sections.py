@@ -14,9 +14,7 @@ import msgspec
 from identengine.config.readers import (
     Endpoint,
     Reader,
-    Secret,
     Table,
-    bare,
     boolean,
     choice,
     endpoint,
@@ -42,6 +40,7 @@ from identengine.config.schema import (
     StoreConfig,
     Tls,
 )
+from identengine.config.secret import Secret, bare
 from identengine.config.switches import is_loopback, read_switches, read_tokens, same_tokens
 from identengine.config.weaknesses import weaknesses
 from identengine.errors import ConfigError, KeyFileError, expected, quoted

@@ -14,10 +14,19 @@ from functools import partial
 from operator import attrgetter
 from typing import Literal, Protocol
 
-from identengine.calls.backend import LegFilter, LegResult, LegSelector, LegView, Overview, Stop
+from identengine.calls.backend import (
+    LegResult,
+    LegSelector,
+    Stop,
+)
 from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, State, call_id_of, call_key, scope_of, shortened
 from identengine.calls.levels import account_counter, account_of, client_counters, client_of
 from identengine.calls.leveluse import LevelUse, LevelUses
+from identengine.calls.overview import (
+    LegFilter,
+    LegView,
+    Overview,
+)
 from identengine.engine.core import Engine
 from identengine.engine.lifecycle import levels_of, levels_then
 from identengine.errors import expected
@@ -249,15 +258,16 @@ def _row(leg: LegView, book: Book | None, now: float, wall: float) -> LegRow:
 
 
 def _level(use: LevelUse, book: Book | None) -> Level:
+    level, number, column, used, limit, full = use
     name = None
-    if book is not None and use.id is not None:
-        if use.level == "account":
-            entry = book.accounts.get(use.id)
+    if book is not None and number is not None:
+        if level == "account":
+            entry = book.accounts.get(number)
             name = entry.account.name if entry else None
         else:
-            client = book.clients.get(use.id)
+            client = book.clients.get(number)
             name = client.client.name if client else None
-    return Level(use.level, use.id, name, use.column, use.use, use.limit, use.full)
+    return Level(level, number, name, column, used, limit, full)
 
 
 def _account_use(counter: int, held: int, book: Book | None) -> Use:

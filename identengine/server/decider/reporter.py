@@ -12,8 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from identengine.calls.backend import Gauges, Overview
 from identengine.calls.mirror import MirrorFile
+from identengine.calls.overview import (
+    Gauges,
+    Overview,
+)
 from identengine.engine.core import Engine
 from identengine.errors import quoted
 from identengine.log import handlers

@@ -12,12 +12,8 @@ from identengine.calls.backend import (
     Admit,
     CallsAnswer,
     CallsMessage,
-    Gauges,
-    LegFilter,
     LegResult,
     LegSelector,
-    LegView,
-    Of,
     Settings,
     Stop,
 )
@@ -26,6 +22,12 @@ from identengine.calls.legs import ACTIVE, LAPSED, RESERVED, call_key
 from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters
 from identengine.calls.leveluse import LevelUse
 from identengine.calls.memory import Calls
+from identengine.calls.overview import (
+    Gauges,
+    LegFilter,
+    LegView,
+    Of,
+)
 from identengine.engine.core import Engine
 from identengine.model.records import Decision, Direction
 from identengine.server.decider.operator import LEGS, OperatorService

@@ -6,7 +6,6 @@ from identengine.calls.backend import (
     Admit,
     CallsMessage,
     Fault,
-    LegFilter,
     LegResult,
     LegSelector,
     Refresh,
@@ -18,6 +17,9 @@ from identengine.calls.legs import call_key
 from identengine.calls.levels import ClientLevels, Levels, account_counter, client_counters
 from identengine.calls.memory import Calls
 from identengine.calls.mirror import Changes, MirrorFullError, RoomLeft
+from identengine.calls.overview import (
+    LegFilter,
+)
 from identengine.model.reasons import Reason
 from identengine.model.records import Decision, Direction
 

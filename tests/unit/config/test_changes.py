@@ -10,8 +10,8 @@ import pytest
 
 from identengine.config import codec
 from identengine.config.changes import FIXED, RELOADABLE, changes
-from identengine.config.readers import Secret
 from identengine.config.schema import Config, Listen
+from identengine.config.secret import Secret
 from identengine.config.sections import from_values
 
 SWITCH = '[[switch]]\nname = "a"\naddresses = ["127.0.0.1"]\n'

@@ -9,7 +9,8 @@ from unit.config.parsing import KEY, parsed, problems
 
 from identengine.config.changes import changes
 from identengine.config.load import load
-from identengine.config.readers import Endpoint, Secret
+from identengine.config.readers import Endpoint
+from identengine.config.secret import Secret
 from identengine.errors import ConfigError
 from identengine.model.addresses import Network, parse_network
 from identengine.model.options import IdentifyOptions
