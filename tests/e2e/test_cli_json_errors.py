@@ -41,17 +41,29 @@ def error_of(result: Run, status: int) -> dict[str, Any]:
 
 WORDS = {
     ("accounts", "add"): ["client_id=1", "name=x", "ident_by=ip", "ident=192.0.2.1"],
+    ("accounts", "disable"): ["1"],
+    ("accounts", "edit"): ["--from", "-"],
+    ("accounts", "enable"): ["1"],
+    ("accounts", "password", "clear"): ["1"],
+    ("accounts", "password", "generate"): ["1"],
+    ("accounts", "remove"): ["1"],
     ("accounts", "set"): ["1", "notes=x"],
     ("calls", "end"): ["x"],
     ("clients", "add"): ["name=x"],
+    ("clients", "block"): ["1"],
+    ("clients", "edit"): ["--from", "-"],
+    ("clients", "remove"): ["1"],
     ("clients", "set"): ["1", "notes=x"],
+    ("clients", "unblock"): ["1"],
     ("dids", "add"): ["number=441", "account_id=1"],
+    ("dids", "edit"): ["--from", "-"],
+    ("dids", "remove"): ["441"],
     ("dids", "set"): ["441", "status=active"],
     ("explain",): ["src_ip=192.0.2.1"],
     ("identify",): ["src_ip=192.0.2.1"],
     ("load",): ["tcp://127.0.0.1:1"],
 }
-"""The words of commands that need more than a number for each required argument."""
+"""The words of commands that need other words than a number for each required argument."""
 
 
 def words_of(path: tuple[str, ...]) -> list[str]:
@@ -92,7 +104,8 @@ def test_a_store_that_cannot_be_opened(path: tuple[str, ...], tmp_path: Path) ->
     if "--store" not in options:
         return
     (tmp_path / "file").write_text("no folder")
-    error_of(run(*path, *words_of(path), "--json", store=tmp_path / "file" / "store"), 1)
+    calls = ("--calls", tmp_path) if "--calls" in options else ()
+    error_of(run(*path, *words_of(path), *calls, "--json", store=tmp_path / "file" / "store"), 1)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +162,7 @@ def test_a_prompt_that_is_aborted(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def aborted(*_: object, **__: object) -> None:
         raise typer.Abort
 
-    monkeypatch.setattr("identengine.cli.passwords.change", aborted)
+    monkeypatch.setattr("identengine.cli.passwords.run_edit", aborted)
     result = run("accounts", "password", "generate", "101", "--json", store=demo_store(tmp_path))
     assert error_of(result, 1)["message"] == "aborted; nothing was changed"
 
