@@ -125,7 +125,7 @@ class Verdict(NamedTuple):
     unmet: tuple[Reason, ...] = ()
     """The constraints that fail, in the order of :data:`~identengine.identify.matching.FURTHEST`."""
     off: bool = False
-    """True if the account does not exist for this request, whatever its constraints are."""
+    """True if the account does not exist for this request, also if its constraints hold."""
 
 
 Nearness = tuple[int, int, bool, int, int]
@@ -136,8 +136,8 @@ def nearness(verdict: Verdict, dialled: str) -> Nearness:
     """Return the distance of an account from a request: this is the only definition of *nearest*.
 
     The account that was found comes first, then accounts whose constraints all hold, then near misses by how far
-    they got (engine.md 3.7). Among equals, an account that is on comes first, then fewer failing constraints, then
-    the tech prefix that shares the longest beginning with the dialled number. The order of trial is the last.
+    they got (engine.md 3.7). Among equals, an account that is on comes first. Fewer failing constraints are next,
+    then the tech prefix that shares the longest beginning with the dialled number. The order of trial is the last.
     """
     unmet, prefix = verdict.unmet, verdict.entry.tech_prefix
     missed = len(FURTHEST) - FURTHEST.index(unmet[0]) if unmet else 0

@@ -13,6 +13,7 @@ from identengine.calls.backend import Deferred, EncodedDecision, LegResult
 from identengine.engine.core import Engine
 from identengine.engine.lifecycle import Asker, BadParameter
 from identengine.engine.requests import EngineAnswer, EngineRequest, Method, RolledBack
+from identengine.identify.explain import Explanation
 from identengine.identify.template import Form
 from identengine.model.reasons import ReasonTable
 from identengine.model.records import CallList, CallRequest, Decision, Request
@@ -20,6 +21,8 @@ from identengine.wire.session import Peer, Session
 
 MAX_EXPLAINS = 16
 """Largest number of explanations in a batch. Each can cost as much as a hundred decisions, and the others wait."""
+MAX_CANDIDATES = 500
+"""Number of candidates in a batch after which no further request is explained. They are most of the cost."""
 ANY_SIZE = 1 << 62
 """The room of an answer in a stream, in bytes."""
 
@@ -84,7 +87,7 @@ class Kind(NamedTuple):
 class Batch:
     """The messages of one read: the room for their answers, and counts of costly messages."""
 
-    __slots__ = ("connected", "explains", "room", "wrong")
+    __slots__ = ("candidates", "connected", "explains", "room", "wrong")
 
     def __init__(self, room: Room, *, connected: bool) -> None:
         self.connected = connected
@@ -92,6 +95,8 @@ class Batch:
         self.room = room
         """The room for each answer."""
         self.explains = 0
+        self.candidates = 0
+        """Number of candidates that explanations of the batch have shown."""
         self.wrong: dict[Session, int] = {}
         """The number of wrong messages of each sender."""
 
@@ -193,8 +198,9 @@ class Desk(Generic[Id, W]):
             return None
         if kind.method == "explain":
             batch.explains += 1
-            if batch.explains > MAX_EXPLAINS:
-                what = f"more than {MAX_EXPLAINS} requests for explain at once. Ask again later."
+            if batch.explains > MAX_EXPLAINS or batch.candidates >= MAX_CANDIDATES:
+                many = f"more than {MAX_EXPLAINS} requests for explain at once"
+                what = f"{many}, or requests with too many candidates. Ask again later."
                 return writer.overloaded(message_id, what) if message_id else None
         ask = _ask(kind, params, peer, writer)
         if too_old and kind.method != "stop":
@@ -210,6 +216,8 @@ class Desk(Generic[Id, W]):
         if type(answer) is Decision:
             if not answer.accepted and ask.method == "authorize":
                 self._on_reject(ask.asker, ask.request, answer)  # type: ignore[arg-type]  # the method's parameters
+        elif type(answer) is Explanation:
+            batch.candidates += len(answer.candidates)
         elif type(answer) is BadParameter:
             self._on_bad_parameter(ask.asker, answer)
         item = self._decided(writer, message_id, answer, batch.room)

@@ -172,6 +172,20 @@ def test_explanations_are_few_at_once() -> None:
     assert [answer["error"]["code"] for answer in answers[MAX_EXPLAINS:]] == [-32002] * 3
 
 
+def test_explanations_of_many_candidates_are_fewer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("identengine.wire.desk.MAX_CANDIDATES", 2)
+    many = [call("explain", GOOD, id=n) for n in range(5)]
+    (line,), _ = responder().stream(JSON, [json.dumps(many).encode()], VISITOR)
+    answers = json.loads(line)
+    shown = 0
+    for answer in answers:
+        if shown >= 2:
+            assert answer["error"]["code"] == -32002
+        else:
+            shown += len(answer["result"]["candidates"])
+    assert "error" in answers[-1]
+
+
 def test_a_stream_ends_with_the_message_that_cannot_be_parsed() -> None:
     ping = json.dumps(call("ping")).encode()
     answers, broken = responder().stream(JSON, [ping, b"{]", ping], VISITOR)
