@@ -152,7 +152,7 @@ def test_an_operator_lists_usage_of_another_backend() -> None:
         if isinstance(answer, wire.Usage)
         for one in answer.rows
     ]
-    assert rows == [(7, "origination", 1), (3, "origination", 1), (3, "both", 1)]
+    assert sorted(rows) == [(3, "both", 1), (3, "origination", 1), (7, "origination", 1)]
 
 
 def test_a_reporter_reads_gauges(tmp_path: Path) -> None:
