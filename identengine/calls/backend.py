@@ -341,7 +341,7 @@ class LegFilter(msgspec.Struct, frozen=True, kw_only=True):
     leg_id: str | None = None
     """Id of the leg. ``""`` selects legs without an id."""
     account: Callable[[int], bool] | None = None
-    """True for the ids of the accounts whose legs are wanted."""
+    """True for the ids of the accounts whose legs pass."""
     number: str | None = None
     """The caller's or the dialled number, or the end of one of them (:mod:`identengine.calls.numbers`)."""
     taken_by: float | None = None
