@@ -1,4 +1,4 @@
-"""The screen of ``top``: tables beside each other where there is room, and a window that scrolls over them.
+"""The screen of ``top``: tables next to each other where there is room, and a window that scrolls over them.
 
 The tables are lines of text. Only the lines in the window are made, so that thousands of full limits cost nothing.
 Rule: it reads no key and no clock.

@@ -199,8 +199,8 @@ class Desk(Generic[Id, W]):
         if kind.method == "explain":
             batch.explains += 1
             if batch.explains > MAX_EXPLAINS or batch.candidates >= MAX_CANDIDATES:
-                many = f"more than {MAX_EXPLAINS} requests for explain at once"
-                what = f"{many}, or requests with too many candidates. Ask again later."
+                most = f"{MAX_EXPLAINS} requests for explain at once, or {MAX_CANDIDATES} candidates"
+                what = f"more than {most}. Ask again later."
                 return writer.overloaded(message_id, what) if message_id else None
         ask = _ask(kind, params, peer, writer)
         if too_old and kind.method != "stop":
