@@ -249,7 +249,10 @@ def _print_nearest(found: Circumstances) -> None:
                 say(f"  It requires {requirement}.")
     if found.otherwise is not None:
         say(f"By the present options of the config, this version decides otherwise: {_outcome(found)}.")
-    print_candidates(found.explanation, found.entry.request)
+    if found.entry.masked:
+        say("The numbers are masked. Accounts by ANI may be absent below, and tech prefixes may seem to differ.")
+    if found.explanation.candidates or not found.entry.masked:
+        print_candidates(found.explanation, found.entry.request)
 
 
 def _outcome(found: Circumstances) -> str:

@@ -192,9 +192,12 @@ def _dids(snapshot: Snapshot, decision: Decision, account: Account) -> Owned | N
 def _otherwise(entry: Recorded, now: Decision) -> Decision | None:
     """Return the decision by the present options if it is another one.
 
-    The limits are not compared, nor are calls that exist already and faults.
+    The limits are not compared, nor are calls that exist already and faults. The masked numbers of a request may
+    be those of another decision, so they are not compared either.
     """
     then = entry.decision
+    if entry.masked:
+        return None
     if then.accepted or then.reason not in _BY_MATCHING:
         same = then.account_id is None or then.account_id == now.account_id
     else:
