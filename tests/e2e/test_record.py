@@ -245,6 +245,7 @@ def test_the_password_of_a_uri_is_not_recorded(folder: Path) -> None:
     assert found[0].request.src_number == '"A" <sip:4930@h;user=phone>'
     assert found[0].request.dst_number == "SIPS:44@h"
     assert found[2].decision.value == "sip:4930@h;user=phone"
+    assert len(RecordReader(folder / "store.record").of_call(uri)) == 2
     raw = b"".join(one.path.read_bytes() for one in segments(folder / "store.record"))
     assert b"secret" not in raw
 
