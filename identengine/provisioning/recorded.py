@@ -104,7 +104,8 @@ def _require_in_use(snapshot: Snapshot, entry: Recorded) -> None:
     """Raise StoreError if a version cannot have made a decision. Version 0 stands for no version."""
     if snapshot.version and snapshot.info.at > entry.at + _CLOCK_ERROR:
         raise StoreError(
-            f"version {snapshot.version} of this store is newer than the decision, so the store was replaced since"
+            f"version {snapshot.version} of this store is newer than the decision: "
+            "the store was replaced since, or the clock was set back"
         )
 
 

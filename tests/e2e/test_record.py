@@ -250,6 +250,17 @@ def test_the_password_of_a_uri_is_not_recorded(folder: Path) -> None:
     assert b"secret" not in raw
 
 
+def test_a_long_uri_keeps_its_number(folder: Path) -> None:
+    long = "y" * 2000
+    with serving(folder, ALL) as server, server.tcp() as tcp:
+        numbers = {"dst_number": f"<sip:+44@h;x={long}>", "src_number": f"tel:55;x={long};phone-context=+49"}
+        tcp.send(request("authorize", 1, src_ip="10.0.0.1", **numbers))
+        tcp.answers(1)
+        (entry,) = recorded(folder, 1)
+    assert (entry.decision.dst_number, entry.decision.src_number) == ("44", "4955")
+    assert (entry.request.dst_number, entry.request.src_number) == ("44", "4955")
+
+
 def test_an_integer_of_any_size_is_recorded(folder: Path) -> None:
     with serving(folder, CONFIG) as server, server.tcp() as tcp:
         for number in (2**63, 2**64, -(2**63) - 1, 10**300):

@@ -270,13 +270,14 @@ def _cut(value: object) -> object:
 
 
 def _number(number: str | None, masked: bool) -> str | None:
-    """Return a number of a request as an entry has it."""
-    if number is None or not masked:
+    """Return a number of a request as an entry has it: in normal form if it is masked or cut."""
+    if number is None or not (masked or len(number) > LONGEST_TEXT):
         return number
     try:
-        return masked_number(requested_number(number))
+        normal = requested_number(number)
     except ValueError:
-        return "".join(MASK if each.isdigit() else each for each in number)
+        return "".join(MASK if each.isdigit() else each for each in number) if masked else number
+    return masked_number(normal) if masked else normal
 
 
 def _bounded(decision: Decision | bytes, masked: bool) -> Decision | bytes:
