@@ -238,7 +238,7 @@ def _print_nearest(found: Circumstances) -> None:
     decision, account = found.entry.decision, found.account
     if found.explanation is None:
         reason = sentences(found.unreadable) if found.unreadable else "No version of the book was loaded."
-        say(f"No candidates are known. {reason[:1].upper()}{reason[1:]}")
+        say("No candidates are known. " + reason[:1].upper() + reason[1:])
         return
     if account is not None:
         client = f" of client {found.client.id} {found.client.name}" if found.client is not None else ""
@@ -267,7 +267,7 @@ def _print_changes(explained: _Explained) -> None:
         return
     say("")
     if unread:
-        say(f"The changes since then cannot be read. {unread[:1].upper()}{unread[1:]}")
+        say("The changes since then cannot be read. " + unread[:1].upper() + unread[1:])
     elif not later:
         say(f"Account {found.account.id}, its client and its DIDs have not changed since.")
     else:
