@@ -90,7 +90,7 @@ _ATTEMPTS = (
     (False, True, Breaks.ANY),
     (False, False, Breaks.ANY),
 )
-"""What a table gives up to fit, the least loss first."""
+"""The losses by which a table fits, the least first."""
 
 
 def folded(

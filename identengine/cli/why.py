@@ -238,7 +238,7 @@ def _print_nearest(found: Circumstances) -> None:
     decision, account = found.entry.decision, found.account
     if found.explanation is None:
         reason = sentences(found.unreadable) if found.unreadable else "No version of the book was loaded."
-        say(f"No candidates are known. {reason[:1].upper()}{reason[1:]}")
+        say("No candidates are known. " + reason[:1].upper() + reason[1:])
         return
     if account is not None:
         client = f" of client {found.client.id} {found.client.name}" if found.client is not None else ""
@@ -249,7 +249,10 @@ def _print_nearest(found: Circumstances) -> None:
                 say(f"  It requires {requirement}.")
     if found.otherwise is not None:
         say(f"By the present options of the config, this version decides otherwise: {_outcome(found)}.")
-    print_candidates(found.explanation, found.entry.request)
+    if found.entry.masked:
+        say("The numbers are masked. Accounts by ANI may be absent below, and tech prefixes may seem to differ.")
+    if found.explanation.candidates or not found.entry.masked:
+        print_candidates(found.explanation, found.entry.request)
 
 
 def _outcome(found: Circumstances) -> str:
@@ -264,7 +267,7 @@ def _print_changes(explained: _Explained) -> None:
         return
     say("")
     if unread:
-        say(f"The changes since then cannot be read. {unread[:1].upper()}{unread[1:]}")
+        say("The changes since then cannot be read. " + unread[:1].upper() + unread[1:])
     elif not later:
         say(f"Account {found.account.id}, its client and its DIDs have not changed since.")
     else:

@@ -104,7 +104,8 @@ def _require_in_use(snapshot: Snapshot, entry: Recorded) -> None:
     """Raise StoreError if a version cannot have made a decision. Version 0 stands for no version."""
     if snapshot.version and snapshot.info.at > entry.at + _CLOCK_ERROR:
         raise StoreError(
-            f"version {snapshot.version} of this store is newer than the decision, so the store was replaced since"
+            f"version {snapshot.version} of this store is newer than the decision: "
+            "the store was replaced since, or the clock was set back"
         )
 
 
@@ -192,9 +193,12 @@ def _dids(snapshot: Snapshot, decision: Decision, account: Account) -> Owned | N
 def _otherwise(entry: Recorded, now: Decision) -> Decision | None:
     """Return the decision by the present options if it is another one.
 
-    The limits are not compared, nor are calls that exist already and faults.
+    The limits are not compared, nor are calls that exist already and faults. The masked numbers of a request may
+    be those of another decision, so they are not compared either.
     """
     then = entry.decision
+    if entry.masked:
+        return None
     if then.accepted or then.reason not in _BY_MATCHING:
         same = then.account_id is None or then.account_id == now.account_id
     else:

@@ -14,7 +14,7 @@ import msgspec
 from identengine.model.records import Decision, Request
 
 LONGEST_TEXT = 256
-"""Longest text of a request that an entry holds, in characters. Longer texts are cut."""
+"""Longest text of a request in a large entry, in characters. Longer texts are cut."""
 MASK = "*"
 MASKED_DIGITS = 4
 """Number of characters that a masked number hides at its end."""
@@ -50,8 +50,8 @@ class CredentialUse(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Id of the account that the credential verified for."""
 
 
-class Body(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The body of an entry, in the order of its array."""
+class Asked(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The first fields of a :class:`Body`, which are decoded faster alone."""
 
     switch: str
     interface: str
@@ -67,29 +67,16 @@ class Body(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The name of the request, or else the user name of its digest, which identifies the account too."""
     src_number: str | None
     dst_number: str | None
+
+
+class Body(Asked, frozen=True, array_like=True, gc=False):
+    """The body of an entry, in the order of its array."""
+
     credential: CredentialUse | None
     limits: tuple[LimitUse, ...] | None
     masked: bool
     decision: Decision | bytes
     """Bytes are the answer to an accepted call, in JSON or MessagePack, as it left."""
-
-
-class Asked(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The first fields of a :class:`Body`, which are decoded faster alone."""
-
-    switch: str
-    interface: str
-    call_id: str | None
-    leg_id: str | None
-    direction: str | None
-    account_id: int | str | None
-    src_ip: str | None
-    src_port: int | str | None
-    protocol: str | None
-    gateway: str | None
-    name: str | None
-    src_number: str | None
-    dst_number: str | None
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):

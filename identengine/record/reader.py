@@ -14,7 +14,8 @@ import msgspec
 from identengine.errors import RecordError
 from identengine.record.conditions import Conditions, RecordFilter
 from identengine.record.entry import LONGEST_TEXT, Recorded, decode, decode_asked, recorded
-from identengine.record.segments import FORMAT, HEADER, MAGIC, Frame, frames, frames_with, segments
+from identengine.record.segments import FORMAT, HEADER, MAGIC, Frame, frames, frames_with, header, segments
+from identengine.record.uris import without_passwords
 
 
 class RecordReader:
@@ -44,7 +45,7 @@ class RecordReader:
 
         A switch, or several, may have used the same id for several calls.
         """
-        call_id = call_id[:LONGEST_TEXT]
+        call_id = without_passwords(call_id)[:LONGEST_TEXT]
         needle = call_id.encode(errors="replace")
         found = [self._of_call(raw, needle, call_id) for raw in self._segments()] if needle else []
         return [entry for entries in reversed(found) for entry in entries]
@@ -87,8 +88,8 @@ class RecordReader:
             magic, form = HEADER.unpack_from(raw)
             if magic != MAGIC:
                 self.damaged += 1
-                continue
-            if form > FORMAT:
+                raw = header() + raw  # the server may have appended entries to a file that was truncated
+            elif form > FORMAT:
                 raise RecordError(
                     f"{segment.path} is of format {form}; this program reads up to {FORMAT}. "
                     "Use a newer identengine."

@@ -211,6 +211,22 @@ def test_the_options_of_that_time_may_have_been_others(switch: Switch, tmp_path:
     assert "By the present options of the config, this version decides otherwise: account 121." in text
 
 
+def test_masked_numbers_are_not_decided_again(switch: Switch) -> None:
+    ani = ("client_id=1", "name=Caller", "ident_by=ani", "ident=4930123456")
+    done("accounts", "add", *ani, store=switch.store)
+    decided = switch.call("x", "src_number=4930123456", "dst_number=44171")
+    assert decided.matched_by == "ani"
+    asked = Request(call_id="x", src_number="493012****", dst_number="4****")
+    write_segment(switch.store.with_name("store.record"), [entry(time.time(), asked, decided, masked=True)])
+    found = switch.why("x")
+    assert found["nearest"] == decided.account_id
+    assert "decision_by_present_options" not in found
+    text = done("why", "x", store=switch.store).out
+    assert "masked" in text
+    assert "decides otherwise" not in text
+    assert "No account of the book matches" not in text
+
+
 def test_why_explains_all_decisions_of_a_call_in_order(switch: Switch) -> None:
     call = ("src_ip=192.0.2.10", "dst_number=77#44")
     assert switch.call("x", *call).accepted

@@ -154,6 +154,14 @@ def test_damage_is_counted(tmp_path: Path) -> None:
     assert reader.damaged == 2
 
 
+def test_a_damaged_header_hides_no_entry(tmp_path: Path) -> None:
+    content = framed(body("c1")) + framed(body("c2"))
+    for raw in (content, b"x" + header()[1:] + content, bytes(len(header())) + content):
+        segment_path(tmp_path, 1).write_bytes(raw)
+        assert ids(tmp_path) == ["c2", "c1"]
+        assert len(RecordReader(tmp_path).of_call("c1")) == 1
+
+
 def test_an_absent_record_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="no record of decisions"):
         list(RecordReader(tmp_path / "x").newest())

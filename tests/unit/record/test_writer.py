@@ -73,7 +73,7 @@ def test_a_disk_that_hangs_delays_no_decision(
     tmp_path: Path, later: Later, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, free = RecordWriter(settings(tmp_path / "r"), later), threading.Event()
-    wait_for(lambda: segments(tmp_path / "r"))  # the first probe is over
+    wait_for(lambda: (tmp_path / "r").is_dir() and segments(tmp_path / "r"))  # the first probe is over
     append = made._ring.append
     monkeypatch.setattr(made._ring, "append", lambda raw: (free.wait(20), append(raw)))
     began, count = time.thread_time(), writer.QUEUE_BYTES // 50_000 + 100
