@@ -15,7 +15,6 @@ from identengine.engine.lifecycle import Asker, BadParameter
 from identengine.engine.requests import EngineAnswer, EngineRequest, Method, RolledBack
 from identengine.identify.explain import Explanation
 from identengine.identify.template import Form
-from identengine.model.reasons import ReasonTable
 from identengine.model.records import CallList, CallRequest, Decision, Request
 from identengine.wire.session import Peer, Session
 
@@ -37,8 +36,6 @@ class Room(NamedTuple):
 
     bytes: int
     """Largest size of the answer, in bytes."""
-    reasons: ReasonTable
-    """The codes of the reject that replaces an answer which does not fit."""
 
 
 class Later(NamedTuple):

@@ -7,8 +7,9 @@ import msgspec
 from identengine.calls.backend import Deferred, EncodedDecision, LegResult
 from identengine.engine.lifecycle import BadParameter
 from identengine.engine.requests import EngineAnswer
+from identengine.errors import WireError
 from identengine.identify.explain import Explanation
-from identengine.model.reasons import Reason, ReasonTable
+from identengine.model.reasons import Reason
 from identengine.model.records import Decision
 from identengine.wire.codes import BAD_PARAMS, INTERNAL, NOT_READY, OVERLOADED
 from identengine.wire.desk import Item, Later, Room
@@ -59,6 +60,10 @@ def decided(codec: Codec, message_id: bytes, answer: EngineAnswer, room: Room) -
     return encoded if len(encoded) <= room.bytes else _fitted(codec, message_id, answer, room)
 
 
+class AnswerTooLargeError(WireError):
+    """The answer to an accepted call does not fit into a datagram."""
+
+
 def fitted(codec: Codec, answer: Item, room: Room) -> Item:
     """Return an answer that is no decision, or an error if it does not fit."""
     if type(answer) is not bytes or len(answer) <= room.bytes:
@@ -70,8 +75,8 @@ def _fitted(codec: Codec, message_id: bytes, answer: EngineAnswer, room: Room) -
     """Return an answer that fits, to a message whose whole answer does not.
 
     An explanation loses its last candidates and is marked as cut. Long texts of the book, or a value that a
-    decision returns, can make the decision too large. It then loses the names of its ids. If it is still too
-    large, it becomes a reject, since the switch must not miss the rate table or the routing plan.
+    decision returns, can make the decision too large. It then loses the names of its ids. Raise
+    AnswerTooLargeError if that of an accepted call is still too large. The switch must not miss the rate table.
     """
     if isinstance(answer, Explanation):
         return _cut(codec, message_id, answer, room.bytes)
@@ -80,7 +85,9 @@ def _fitted(codec: Codec, message_id: bytes, answer: EngineAnswer, room: Room) -
     if not isinstance(answer, Decision):
         return codec.error(message_id, INTERNAL, _TOO_LARGE)
     encoded = result(codec, message_id, _without_names(answer))
-    return encoded if len(encoded) <= room.bytes else result(codec, message_id, _too_large(answer, room.reasons))
+    if len(encoded) > room.bytes and answer.accepted:
+        raise AnswerTooLargeError("the answer to an accepted call does not fit into a datagram")
+    return encoded
 
 
 def _cut(codec: Codec, message_id: bytes, explanation: Explanation, room: int) -> bytes:
@@ -105,21 +112,6 @@ def _cut(codec: Codec, message_id: bytes, explanation: Explanation, room: int) -
         shown.append(candidate)
     cut = Explanation(decision=decision, candidates=tuple(shown), cut=True, hidden=everything - len(shown))
     return result(codec, message_id, cut)
-
-
-def _too_large(decision: Decision, reasons: ReasonTable) -> Decision:
-    """Return the reject of a call whose answer does not fit into a datagram."""
-    codes = reasons.codes(Reason.INTERNAL_ERROR, decision.account_id)
-    return Decision(
-        accepted=False,
-        account_id=decision.account_id,
-        client_id=decision.client_id,
-        direction=decision.direction,
-        version=decision.version,
-        reason=Reason.INTERNAL_ERROR,
-        sip_code=codes.sip_code,
-        q850=codes.q850,
-    )
 
 
 def _without_names(decision: Decision) -> Decision:

@@ -104,7 +104,7 @@ class Read:
         if self.codec is not None:
             there = [*_bytes(reply)]
             return [codec.array(there)] if there else []
-        smaller = Room(DATAGRAM - codec.array_bytes, self.room.reasons)
+        smaller = Room(DATAGRAM - codec.array_bytes)
         return _arrays(codec, [*_bytes([fitted(codec, item, smaller) for item in reply])])
 
 

@@ -121,7 +121,7 @@ class Responder:
         self, received: Sequence[bytes], sessions: Sequence[Session], too_old: Sequence[bool] | None
     ) -> tuple[Read, bool]:
         """Decide datagrams. Return True with them if each has one answer, and it fits."""
-        room = Room(DATAGRAM, self._engine.settings.reasons)
+        room = Room(DATAGRAM)
         batch, read_call = Batch(room, connected=False), self._reader.read_call
         replies: list[Reply] = []
         read = Read(received, sessions, None, room, replies)
@@ -181,7 +181,7 @@ class Responder:
         self, codec: Codec, messages: Sequence[bytes], session: Session, broken: str | None, too_old: bool
     ) -> tuple[Read, bool, str | None]:
         """Decide messages of a connection. Return them, True if each has one answer, and the stream's error."""
-        room = Room(ANY_SIZE, self._engine.settings.reasons)
+        room = Room(ANY_SIZE)
         batch, read_call = Batch(room, connected=True), self._reader.read_call
         replies: list[Reply] = []
         read = Read(messages, (session,) * len(messages), codec, room, replies)

@@ -151,7 +151,7 @@ class RadiusResponder:
             self._resets.expire(now)
             self._writer.use(reasons)
         self._reads += 1
-        batch = Batch(Room(LONGEST_PACKET, self._engine.settings.reasons), connected=False)
+        batch = Batch(Room(LONGEST_PACKET), connected=False)
         return Read(senders, owed, batch, accounting=accounting)
 
     def _respond(

@@ -119,7 +119,7 @@ class RespResponder:
         """Join the batch. Return the counts of a turn of a connection."""
         if not self._open:
             self.batches.joined.append(self)
-        return Batch(Room(ANY_SIZE, self._engine.settings.reasons), connected=True)
+        return Batch(Room(ANY_SIZE), connected=True)
 
     def end_turn(self, answers: Answers) -> None:
         """Keep the answers of a turn until the end of the batch."""

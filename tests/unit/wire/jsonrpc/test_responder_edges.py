@@ -8,6 +8,7 @@ from collections import Counter
 from typing import Any
 
 import msgspec
+import pytest
 from support.faults import at_every_line
 from unit.wire.jsonrpc.harness import ACCOUNTS, CLIENT, GOOD, OPTIONS, VISITOR, Forgetful, call
 
@@ -225,3 +226,15 @@ def test_the_size_of_a_batch_is_that_of_its_requests() -> None:
     assert served.sizes == [], "a batch without messages is not counted"
     served.responder.datagrams([b"[%b]" % b",".join(authorize(name) for name in "abc")], [VISITOR])
     assert served.sizes == [3]
+
+
+@pytest.mark.parametrize("more", [{}, {"unknown_field": 1}], ids=["usual", "general"])
+def test_a_call_whose_answer_does_not_fit_holds_no_slot(more: dict[str, object]) -> None:
+    served = Served(full=False)
+    too_long = authorize("long", src_ip="10.0.0.7", **more)
+    answers, _ = served.responder.datagrams([authorize("a"), too_long, authorize("b")], [VISITOR] * 3)
+    assert reasons(answers) == [None, "internal_error", None]
+    assert served.calls.gauges().held == 2
+    assert served.counted() == {"requests_authorize": 3, "accepted": 2, "rejected_internal_error": 1}
+    again, _ = served.responder.datagrams([too_long], [VISITOR])
+    assert reasons(again) == ["internal_error"]
