@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -160,8 +161,9 @@ def test_one_picture(server: Server) -> None:
 class Terminal:
     """`top` in a terminal of its own."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, columns: int = 160, lines: int = 60) -> None:
         self.master, slave = pty.openpty()
+        termios.tcsetwinsize(slave, (lines, columns))
         self.before = termios.tcgetattr(slave)
         self.slave = slave
         self.process = subprocess.Popen(
@@ -169,10 +171,16 @@ class Terminal:
             stdin=slave,
             stdout=slave,
             stderr=slave,
-            env=os.environ | {"TERM": "xterm", "COLUMNS": "160", "LINES": "60"},
+            env={name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+            | {"TERM": "xterm"},
             start_new_session=True,
         )
         self.seen = ""
+
+    def resize(self, columns: int, lines: int) -> None:
+        """Change the size of the terminal, which the process notices by its signal."""
+        termios.tcsetwinsize(self.slave, (lines, columns))
+        self.process.send_signal(signal.SIGWINCH)
 
     def sees(self, text: str) -> None:
         """Wait until new output has a text."""
@@ -215,6 +223,26 @@ def test_top_ends_cleanly(server: Server, ending: str) -> None:
     assert top.ends() == 0
     assert "Traceback" not in top.seen
     assert "\x1b[?1049l" in top.seen, "it leaves the other screen"
+
+
+def test_top_scrolls_searches_and_follows_the_size_of_the_terminal(server: Server) -> None:
+    hold(server, 4, "10.0.0.18")
+    top = Terminal(server, 80, 24)
+    top.sees("q quit")
+    rows = re.split(r"\r\n|\x1b\[H", top.seen)  # each screen begins at the home position
+    assert max(len(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", row)) for row in rows) <= 80
+    os.write(top.master, b"\x1b[B\x1b[B")
+    top.sees("3-")  # the first visible line
+    os.write(top.master, b"\x1b[H/zz")
+    top.sees("/zz_")
+    os.write(top.master, b"\x1b/18\r")
+    top.sees("/18  q quit")
+    os.write(top.master, b"\x1b")
+    top.resize(160, 50)
+    top.sees(" " * 81)  # the last line fills the terminal
+    os.write(top.master, b"q")
+    assert top.ends() == 0
+    assert "Traceback" not in top.seen
 
 
 def test_top_outlives_the_server(folder: Path) -> None:
