@@ -10,8 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from support import ROOT, docs
-from support.cli import demo_store
+from support.cli import demo_store, run
 from support.dailybook import accounts, clients
 
 PAGE = ROOT / "docs" / "operate" / "daily.md"
@@ -53,3 +54,13 @@ def test_a_note_follows_the_rows_before_it_in_one_pipe(tmp_path: Path) -> None:
     *_, row, note = printed.stdout.splitlines()
     assert row.endswith("active")
     assert note == "62 more rows; --offset 1 shows the next rows, --limit 0 shows all"
+
+
+@pytest.mark.parametrize("text", ["442079460299-442079460000", "442079460000-442099999999"])
+def test_a_range_that_is_none_is_reported(text: str, tmp_path: Path) -> None:
+    store = demo_store(tmp_path)
+    for words in (["set", text, "account_id=181"], ["show", text], ["remove", text], ["list", "--number", text]):
+        refused = run("dids", *words, store=store)
+        assert refused.status != 0
+        message = " ".join(refused.err.replace("│", " ").split())
+        assert f'expected a range that ascends and has at most 10,000 numbers, got "{text}"' in message
