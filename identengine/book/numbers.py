@@ -83,7 +83,7 @@ def range_in(text: str) -> tuple[str, int] | None:
 
 
 def range_mistake(text: str) -> str | None:
-    """Return what is wrong with a text that looks like a range of DIDs and is none; None for any other text."""
+    """Return what is wrong with a text that looks like a range of DIDs but is not one, or None."""
     if text.count("-") == 1 and range_in(text) is None and _ends(text) is not None:
         return expected(f"a range that ascends and has at most {LONGEST_RANGE:,} numbers", text)
     return None
