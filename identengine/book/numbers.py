@@ -82,6 +82,13 @@ def range_in(text: str) -> tuple[str, int] | None:
     return (first, count) if 1 <= count <= LONGEST_RANGE else None
 
 
+def range_mistake(text: str) -> str | None:
+    """Return what is wrong with a text that looks like a range of DIDs but is not one, or None."""
+    if text.count("-") == 1 and range_in(text) is None and _ends(text) is not None:
+        return expected(f"a range that ascends and has at most {LONGEST_RANGE:,} numbers", text)
+    return None
+
+
 def numbers_of(first: str, count: int) -> Iterator[str]:
     """Yield the numbers of a range."""
     width, number = len(first), int(first)
@@ -107,7 +114,7 @@ def number_warnings(column: str, text: str) -> list[Mistake]:
     if _has_zero(text):
         one = f"{stored}, with the 0 of the national form. Remove (0)."
         return [Mistake(column, text, one, "{} numbers have (0) in them, and the 0 is stored: {}. Remove (0).")]
-    if text.count("-") == 1 and range_in(text) is None and _ends(text) is not None:
+    if range_mistake(text):
         one = f"{stored}. A range ascends and has at most {LONGEST_RANGE:,} numbers."
         return [Mistake(column, text, one, _NO_RANGE)]
     odd = next((character for character in number if character not in "0123456789*#"), None)

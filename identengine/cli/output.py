@@ -12,7 +12,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -57,12 +57,22 @@ def hint(text: str) -> None:
     """Print a line to standard error, so that a pipe gets only the data. A warning has its colour."""
     word = "warning:" if text.startswith("warning:") else ""
     head = styled(word, Style.WARNING, sys.stderr) if word else ""
-    sys.stderr.write(head + printable(text.removeprefix(word)) + "\n")
+    _write_note(head + printable(text.removeprefix(word)))
 
 
 def failure(text: str) -> None:
     """Print a line about an error to standard error, in its colour."""
-    sys.stderr.write(styled(printable(text), Style.ERROR, sys.stderr) + "\n")
+    _write_note(styled(printable(text), Style.ERROR, sys.stderr))
+
+
+def _write_note(line: str) -> None:
+    """Print a line to standard error, after all that standard output has so far.
+
+    Both may lead to one file or pipe (``2>&1 | less``), and only standard output is buffered there.
+    """
+    with suppress(OSError):  # reported when the command ends
+        sys.stdout.flush()
+    sys.stderr.write(line + "\n")
 
 
 def paragraph(text: str, indent: str = "", style: Style | None = None) -> None:

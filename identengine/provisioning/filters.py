@@ -13,7 +13,7 @@ from enum import StrEnum
 from socket import inet_aton
 from typing import TypeVar
 
-from identengine.book.numbers import range_in
+from identengine.book.numbers import range_in, range_mistake
 from identengine.errors import expected
 from identengine.model.addresses import Network, format_address, parse_network
 from identengine.model.numbers import normal_number
@@ -238,6 +238,8 @@ def has_digits(text: str) -> Test[Did]:
         first, count = found
         last = f"{int(first) + count - 1:0{len(first)}}"
         return lambda did: len(did.number) == len(first) and first <= did.number <= last
+    if mistake := range_mistake(text):
+        raise ValueError(mistake)
     start = number_in(text)
     return lambda did: did.number.startswith(start)
 

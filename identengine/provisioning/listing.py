@@ -14,6 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from identengine.book.mistakes import Mistake, RowError
+from identengine.book.numbers import range_mistake
 from identengine.errors import DamagedError, IdentengineError, expected, quoted
 from identengine.model.numbers import normal_number
 from identengine.model.records import Account, Client, ClientStatus, Did
@@ -174,6 +175,8 @@ def find_did(book: View, number: str) -> Did:
 
 def did_number(text: str) -> str:
     """Return the number of a DID in normal form (engine.md 2.1). Raise RowError if ``text`` is not a number."""
+    if mistake := range_mistake(text):
+        raise RowError([Mistake("number", text, mistake)])
     try:
         normal = normal_number(text)
     except ValueError as error:
