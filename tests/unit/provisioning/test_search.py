@@ -11,6 +11,7 @@ from identengine.model.records import Account, Client, ClientStatus, Did, DidSta
 from identengine.provisioning import search
 from identengine.provisioning.changes import shown
 from identengine.provisioning.listing import SINGLE_READS, Clients
+from identengine.store.draft import Draft
 from identengine.store.snapshot import Snapshot
 from identengine.store.versions import Store
 
